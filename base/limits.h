@@ -1,0 +1,55 @@
+/* Every limit of the program, each with its reason. Changing one needs no other edit. */
+#ifndef RECURD_LIMITS_H
+#define RECURD_LIMITS_H
+
+#define KIB(n) ((size_t)(n) << 10)
+#define MIB(n) ((size_t)(n) << 20)
+#define GIB(n) ((size_t)(n) << 30)
+
+/* --- model files: hostile until checked --- */
+#define LIMIT_CONFIG_BYTES MIB(4)         /* config.json of the largest hub models: < 100 KiB */
+#define LIMIT_ST_HEADER_BYTES MIB(16)     /* 65,536 tensors at ~150 B a row; the format allows 100 MB */
+#define LIMIT_ST_TENSORS 65536            /* a 64-layer, 256-expert model has ~50,000 */
+#define LIMIT_ST_DIMS 4                   /* conv weights have 3, kimi_linear's A_log has 4 */
+#define LIMIT_TENSOR_NAME 256             /* longest name seen: ~110 bytes */
+#define LIMIT_ST_SHARDS 512               /* files of one checkpoint */
+#define LIMIT_TOKENIZER_BYTES MIB(64)     /* tokenizer.json of a 256k vocabulary: ~35 MB */
+#define LIMIT_VOCAB (1 << 20)             /* largest published: 262,144 */
+#define LIMIT_TOKEN_BYTES 256             /* one vocabulary piece */
+#define LIMIT_LAYERS 1024                 /* deepest published: < 130 */
+#define LIMIT_WIDTH (1 << 20)             /* any single activation width */
+#define LIMIT_JSON_DEPTH 32               /* 2,048 levels overflow a 128 KiB thread stack */
+#define LIMIT_JSON_VALUES 1000000         /* a request of 256 Ki token ids and room to spare */
+
+/* --- plan --- */
+#define LIMIT_OPS 16384                   /* ~24 a layer */
+#define LIMIT_ACTS 32768                  /* activations before liveness merges them */
+#define LIMIT_EW_REGS 24                  /* 24 x 128 floats = 12 KiB: one L1 half */
+#define LIMIT_EW_CODE 64                  /* instructions of one fused elementwise program */
+#define LIMIT_EW_IN 12
+#define LIMIT_EW_OUT 8
+
+/* --- requests --- */
+#define LIMIT_HEADER_BYTES KIB(16)        /* also the libmicrohttpd pool: 10k idle = 170 MB */
+#define LIMIT_BODY_BYTES MIB(4)           /* parsing JSON costs 21-30 x its size in memory */
+#define LIMIT_PROMPT_TOKENS (1 << 18)     /* 256 Ki: what a body of 4 MiB can name */
+#define LIMIT_PROMPTS 128                 /* prompts in one completion request */
+#define LIMIT_CHOICES 128                 /* n, as the OpenAI specification */
+#define LIMIT_MESSAGES 1024
+#define LIMIT_STOPS 8                     /* stop strings of one request (OpenAI: 4) */
+#define LIMIT_STOP_BYTES 128              /* one stop string; bounds the held-back text */
+#define LIMIT_STOP_IDS 64
+#define LIMIT_LOGIT_BIAS 1024             /* entries */
+#define LIMIT_TOP_LOGPROBS 20             /* OpenAI chat */
+#define LIMIT_EVENTS 256                  /* tokens waiting for a slow reader before it stalls */
+
+/* --- serving defaults; each is also a key of recurd.conf --- */
+#define DEFAULT_SLOTS 64                  /* sequences running at once */
+#define DEFAULT_QUEUE 256                 /* waiting requests before 429 */
+#define DEFAULT_STEP_TOKENS 512           /* tokens of one step: GEMM tiles are full at 64 already */
+#define DEFAULT_LOGIT_ROWS 64             /* rows of logits a step may produce */
+#define DEFAULT_REQUEST_TIMEOUT_S 600     /* what the OpenAI client waits by default */
+#define DEFAULT_DRAIN_S 30                /* running requests may finish this long after SIGTERM */
+#define DEFAULT_CONNECTIONS 10000         /* 4.5 kB each when silent (measured) */
+
+#endif

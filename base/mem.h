@@ -1,0 +1,21 @@
+/* Heap front door: one place where tests make allocations fail. */
+#ifndef RECURD_MEM_H
+#define RECURD_MEM_H
+
+#include "base/base.h"
+
+/* NULL on failure or overflow. mem_zalloc/mem_array are zeroed. Free with mem_free. */
+void *mem_zalloc(size_t n) MUST_USE;
+void *mem_array(size_t count, size_t size) MUST_USE;
+void *mem_realloc(void *p, size_t n) MUST_USE;
+char *mem_strdup(const char *s) MUST_USE;
+void mem_free(void *p);
+
+/* Aligned to 64 bytes (cache line, zmm); large blocks ask for huge pages. Zeroed. */
+void *mem_aligned(size_t n) MUST_USE;
+void mem_aligned_free(void *p, size_t n);
+
+/* Fault injection for tests: the n-th allocation from now fails (1 = the next); 0 = never. */
+void mem_fail_at(uint64_t n);
+
+#endif

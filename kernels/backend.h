@@ -1,0 +1,69 @@
+/* What a device does for the layers above: hold weights and states, execute a plan.
+ *
+ * One struct of functions per kind of device (cpu, opencl, ref). Everything is called by the
+ * engine thread only, apart from open/close/load/put_weight, which run before it starts. No
+ * host pointer into device memory leaves a backend, except the logits of the last step. */
+#ifndef RECURD_BACKEND_H
+#define RECURD_BACKEND_H
+
+#include "base/err.h"
+#include "kernels/plan.h"
+
+struct device_options {
+    const char *spec;      /* "cpu", "ref", "opencl[:name]" */
+    const char *kernels;   /* mask of variants, e.g. "avx2,ref"; NULL = best */
+    const char *cache_dir; /* compiled kernels; NULL = none */
+    int threads;           /* cpu: 0 = one per core */
+};
+
+/* First member of every backend's own device struct. */
+struct device {
+    const struct backend *backend;
+    char description[256]; /* one line for humans: name, threads, instruction set */
+};
+
+struct backend {
+    const char *name;
+    int (*open)(struct device **out, const struct device_options *o, struct err *e);
+    void (*close)(struct device *d); /* NULL allowed; frees everything */
+
+    /* Allocates weights, arena, slots and pages for a laid-out plan, which must outlive the
+     * device. E_NOMEM names the bytes asked and available. */
+    int (*load)(struct device *d, const struct plan *p, const struct capacity *c, struct err *e);
+
+    /* Rows [row0, row0 + n_rows) of weight w, row-major, n_rows * cols elements of src_dtype;
+     * converted to the weight's own dtype (exact when that is wider or equal). Rows never
+     * written are zero. */
+    int (*put_weight)(struct device *d, int w, int64_t row0, int64_t n_rows, const void *src,
+                      enum dtype src_dtype, struct err *e);
+    /* Once, after the last put_weight. */
+    int (*ready)(struct device *d, struct err *e);
+
+    /* Executes the plan over the batch: states advance, logits become readable. Blocking.
+     * E_DEVICE: the device is lost and every later call fails. */
+    int (*run)(struct device *d, const struct batch *b, struct err *e);
+    /* Row i < n_logits of the last run, [vocab] floats on the host; valid until the next run. */
+    const float *(*logits)(struct device *d, int32_t i);
+
+    /* States as values. A slot is plan.slot_floats floats in section order; a page is
+     * PAGE_TOKENS * plan.page_token_floats. */
+    int (*slot_zero)(struct device *d, int32_t slot, struct err *e);
+    int (*slot_copy)(struct device *d, int32_t dst, int32_t src, struct err *e);
+    int (*slot_read)(struct device *d, int32_t slot, void *dst, struct err *e);
+    int (*slot_write)(struct device *d, int32_t slot, const void *src, struct err *e);
+    int (*page_copy)(struct device *d, int32_t dst, int32_t src, struct err *e);
+    int (*page_read)(struct device *d, int32_t page, void *dst, struct err *e);
+    int (*page_write)(struct device *d, int32_t page, const void *src, struct err *e);
+
+    /* (optional) Bytes held on the device, for metrics and --describe. */
+    int64_t (*memory)(const struct device *d);
+    /* (optional) Prints one line per op kind: calls, time, bytes. Reset by each call. */
+    void (*profile)(struct device *d);
+};
+
+extern const struct backend backend_ref, backend_cpu;
+
+/* Opens the device named by o->spec. E_NOENT for an unknown name, with the names there are. */
+int device_open(struct device **out, const struct device_options *o, struct err *e) MUST_USE;
+
+#endif

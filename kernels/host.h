@@ -1,0 +1,85 @@
+/* What a kernel on the host sees: the step's batch and plain pointers into host memory.
+ *
+ * ref/ and cpu/ share this signature, so every variant of an op is called, compared and timed
+ * the same way. Kernels are pure: they read views and weights, write their output view and their
+ * own state section, keep nothing. Thread `ith` of `nth` does its share; between two ops all
+ * threads meet. No output element may depend on nth, on the other rows or on the batch. */
+#ifndef RECURD_HOST_H
+#define RECURD_HOST_H
+
+#include "kernels/plan.h"
+
+/* Rows of a MATRIX come in panels of 16 outputs with the inputs along, zero-padded at the end:
+ *   BF16: [panel][ceil(cols/2)][16 rows][2]   one 64-byte line = two inputs of 16 outputs
+ *   F16:  [panel][cols][16 rows]
+ *   F32:  [panel][cols][16 rows]
+ * A VECTOR is plain float32, zero-padded to 16. Base addresses are 64-byte aligned. */
+#define PANEL 16
+struct host_weight {
+    enum weight_role role;
+    enum dtype dtype;
+    int64_t rows, cols;
+    size_t bytes;
+    void *data;
+};
+
+struct host_step {
+    const struct plan *plan;
+    const struct batch *batch;
+    const struct host_weight *weights; /* [plan->n_weights] */
+    const int32_t *row_seq;            /* [n_tokens] sequence of each row */
+    float *arena, *slots, *pages;
+};
+
+typedef void host_kernel(const struct host_step *s, const struct op *op, int ith, int nth);
+
+/* Bytes of one panel of 16 rows. */
+static inline size_t panel_bytes(enum dtype t, int64_t cols)
+{
+    return PANEL * (t == DTYPE_BF16 ? (size_t)(cols + cols % 2) * 2 : (size_t)cols * dtype_bytes(t));
+}
+
+static inline float *host_row(const struct host_step *s, struct view v, int32_t row)
+{
+    const struct act *a = &s->plan->acts[v.act];
+    return s->arena + a->offset + (int64_t)row * a->stride + v.col;
+}
+static inline int32_t host_stride(const struct host_step *s, struct view v)
+{
+    return s->plan->acts[v.act].stride;
+}
+static inline int32_t host_rows(const struct host_step *s, const struct op *op)
+{
+    return op->rows == ROWS_LOGITS ? s->batch->n_logits : s->batch->n_tokens;
+}
+/* NULL when w < 0. */
+static inline const float *host_vec(const struct host_step *s, int32_t w)
+{
+    return w < 0 ? NULL : s->weights[w].data;
+}
+/* The op's FIXED section in a slot. */
+static inline float *host_state(const struct host_step *s, int32_t section, int32_t slot)
+{
+    return s->slots + (int64_t)slot * s->plan->slot_floats + s->plan->sections[section].offset;
+}
+/* The op's PAGED row of a sequence at a position. */
+static inline float *host_page_row(const struct host_step *s, int32_t section, int32_t seq,
+                                   int64_t pos)
+{
+    const struct section *x = &s->plan->sections[section];
+    int32_t page = s->batch->pages[(int64_t)seq * s->batch->pages_per_seq + pos / PAGE_TOKENS];
+    return s->pages + (int64_t)page * PAGE_TOKENS * s->plan->page_token_floats + x->offset +
+           (pos % PAGE_TOKENS) * x->elems;
+}
+/* Share [*from, *to) of n items for thread ith of nth. */
+static inline void host_share(int64_t n, int ith, int nth, int64_t *from, int64_t *to)
+{
+    *from = n * ith / nth;
+    *to = n * (ith + 1) / nth;
+}
+
+#define OP(KIND, name, stateful, what) host_kernel ref_##name;
+#include "kernels/ops.def"
+#undef OP
+
+#endif

@@ -1,0 +1,147 @@
+/* The vocabulary in which an architecture writes its formulas; each call records ops.
+ *
+ * Errors are sticky: the first one is kept in b->err, later calls do nothing, so an architecture
+ * file has no error handling. Values are views (columns of an activation); slicing is free.
+ * Thread: the loading thread. */
+#ifndef RECURD_BUILD_H
+#define RECURD_BUILD_H
+
+#include "kernels/plan.h"
+#include "models/checkpoint.h"
+#include "models/config.h"
+
+typedef struct view val; /* the one typedef: formulas read better */
+
+/* Where the rows of a weight come from. A packed matrix has several parts. */
+enum transform {
+    TENSOR_AS_IS,
+    TENSOR_ADD_ONE,  /* zero-centred norms: 1 + w */
+    TENSOR_EXP,      /* exp(w) */
+    TENSOR_NEG_EXP,  /* -exp(w) */
+    TENSOR_SIGMOID,
+};
+struct binding_part {
+    char name[LIMIT_TENSOR_NAME]; /* empty: `fill` everywhere, or `values` */
+    int64_t tensor_row, rows;     /* rows taken from the tensor (seen as [rows][cols]) */
+    int64_t at_row;               /* where they go in the weight */
+    bool transposed;              /* the file stores [cols][rows] */
+    enum transform transform;
+    const float *values;          /* computed at build time (rope tables); owned by the binding */
+    float fill;
+    struct binding_part *next;
+};
+struct binding {
+    struct binding_part *parts;
+    float dummy_scale;            /* standard deviation of dummy weights */
+    float dummy_mean;
+};
+
+struct build; /* opaque; see build.c */
+
+/* ---- configuration (keys are marked as understood) ---- */
+int64_t cfg_int(struct build *b, const char *key, int64_t dflt);   /* 0 <= x <= 2^31-1 */
+double cfg_num(struct build *b, const char *key, double dflt);
+bool cfg_bool(struct build *b, const char *key, bool dflt);
+const char *cfg_str(struct build *b, const char *key, const char *dflt);
+bool cfg_has(struct build *b, const char *key);
+const struct config *cfg(struct build *b);         /* the raw object */
+/* Names the keys that do not matter to inference; "a b c". Others unread at the end are an
+ * error that names them. */
+void cfg_irrelevant(struct build *b, const char *keys);
+void b_fail(struct build *b, int code, const char *fmt, ...) PRINTF(3, 4);
+bool b_failed(const struct build *b);
+/* false: records that `what` (a formatted sentence) must hold. */
+bool b_require(struct build *b, bool ok, const char *fmt, ...) PRINTF(3, 4);
+
+/* ---- names ---- */
+void b_prefix(struct build *b, const char *fmt, ...) PRINTF(2, 3); /* before tensor names */
+void b_layer(struct build *b, int layer); /* for section names and profiles */
+/* Whether the checkpoint has prefix+name; dummy models answer dflt. */
+bool b_has(struct build *b, const char *name, bool dflt);
+/* Rows of a tensor (first dimension) whatever they are: "shapes decide"; dummy: dflt. */
+int64_t b_rows(struct build *b, const char *name, int64_t dflt);
+
+/* ---- weights as vectors (float32) ---- */
+/* The tensor's n elements (any shape with n elements). Returns a weight index. */
+int w_vec(struct build *b, const char *name, int64_t n);
+int w_vec_as(struct build *b, const char *name, int64_t n, enum transform t);
+int w_values(struct build *b, const float *values, int64_t n);
+
+/* ---- ops ---- */
+val b_embed(struct build *b, const char *name, int vocab, int width, float scale);
+val b_linear(struct build *b, val x, const char *name, int rows);       /* name + ".weight" */
+val b_linear_bias(struct build *b, val x, const char *name, int rows);  /* and ".bias" */
+/* Rows [row0, row0 + rows) of the tensor `weight` (full name) of total_rows; bias NULL = none. */
+val b_linear_part(struct build *b, val x, const char *weight, const char *bias, int total_rows,
+                  int row0, int rows, bool transposed);
+val b_slice(val x, int col, int width);
+val b_norm(struct build *b, val x, enum norm_kind k, int group, int weight, int bias, float eps,
+           float scale);
+val b_rms(struct build *b, val x, const char *name, float eps);        /* whole row, + ".weight" */
+val b_layer_norm(struct build *b, val x, const char *name, bool bias, float eps);
+val b_l2(struct build *b, val x, int group, float scale);               /* eps 1e-6 in the root */
+/* norm(x) (.) act(gate), or norm(x (.) act(gate)) when gate_first. */
+val b_gated_norm(struct build *b, val x, val gate, enum norm_kind k, int group, int weight,
+                 int bias, float eps, enum activation act, bool gate_first);
+val b_conv(struct build *b, val x, int weight, int bias, int size, enum activation act);
+val b_shift(struct build *b, val x); /* previous token's row */
+val b_groupsum(struct build *b, val x, int group, float scale);
+val b_softmax(struct build *b, val x, int group, float scale);
+val b_rope(struct build *b, val x, int head, int rot, double theta, bool interleaved);
+
+struct decay_args { val q, k, v, d; int q_heads, k_heads, v_heads, d_heads, state_heads, K, V;
+                    enum decay_mode decay; int bonus, constant; float scale; };
+val b_decay(struct build *b, const struct decay_args *a);
+struct delta_args { val q, k, v, w, a, b; int k_heads, d_heads, state_heads, K, V, steps;
+                    enum decay_mode decay; bool dplr, decay_first; float scale; };
+val b_delta(struct build *b, const struct delta_args *a);
+val b_attention(struct build *b, val q, val k, val v, int heads, int kv_heads, int dk, int dv,
+                int window, float scale);
+
+/* ---- elementwise; fused into as few passes as possible ---- */
+val e_add(struct build *b, val x, val y);
+val e_sub(struct build *b, val x, val y);
+val e_mul(struct build *b, val x, val y);      /* a narrower y spreads over groups of x */
+val e_addw(struct build *b, val x, int w);     /* w: vector weight; shorter = tiled */
+val e_mulw(struct build *b, val x, int w);
+val e_add_group_w(struct build *b, val x, int w, int n); /* w [n]: one per group of x */
+val e_mul_group_w(struct build *b, val x, int w, int n);
+val e_maddw(struct build *b, val x, val d, int w);       /* x + d (.) w */
+val e_affine(struct build *b, val x, float mul, float add);
+val e_fn(struct build *b, enum ew_op f, val x);          /* one-argument functions */
+val e_max(struct build *b, val x, float c);
+val e_min(struct build *b, val x, float c);
+val e_act(struct build *b, enum activation a, val x);
+
+/* ---- the end ---- */
+/* Gathers the rows that need logits; the returned value has ROWS_LOGITS. */
+val b_gather(struct build *b, val x);
+/* logits = W x with the named matrix; tied: the embedding's. */
+void b_logits(struct build *b, val x, const char *name, bool tied);
+
+/* ---- shared pieces of many architectures ---- */
+val b_swiglu(struct build *b, val x, const char *gate, const char *up, const char *down,
+             int inner, const char *act);                /* section 1.2 */
+int64_t b_mlp_width(struct build *b, int hidden);        /* intermediate_size or the rule */
+/* Softmax attention of section 1.4 under the current prefix; spec: the object in `attn`. */
+val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *spec);
+/* The object of config `attn` that lists this layer, or NULL. */
+const struct config *b_hybrid_spec(struct build *b, int layer);
+enum activation activation_parse(const char *name); /* ACT_NONE also for unknown: see ok */
+bool activation_known(const char *name);
+
+/* ---- architectures ---- */
+struct arch {
+    const char *model_type;
+    void (*build)(struct build *b);
+};
+#define ARCH(name) extern const struct arch arch_##name;
+#include "models/archs.def"
+#undef ARCH
+
+struct model;
+/* Builds m->plan and m->bindings from the config and the checkpoint (NULL: dummy). */
+int build_model(struct model *m, const struct config *c, struct checkpoint *ck,
+                struct err *e) MUST_USE;
+
+#endif

@@ -1,0 +1,48 @@
+/* The tensors of a checkpoint: one or several .safetensors files, every extent checked against
+ * the file before anything is read.
+ *
+ * Format: u64 LE header length, JSON {name: {dtype, shape, data_offsets}}, data. Rejected by
+ * name: overlaps, holes, trailing bytes, unknown dtypes, products that overflow, duplicate
+ * names, shards that miss or repeat a tensor. Thread: one at a time. */
+#ifndef RECURD_CHECKPOINT_H
+#define RECURD_CHECKPOINT_H
+
+#include "base/err.h"
+#include "kernels/plan.h"
+
+struct tensor {
+    char name[LIMIT_TENSOR_NAME];
+    enum dtype dtype;
+    int32_t n_dims;
+    int64_t shape[LIMIT_ST_DIMS];
+    int64_t elems;
+    uint64_t offset; /* of the first byte in its file */
+    int32_t file;
+    bool used;       /* a binding refers to it */
+};
+
+struct checkpoint;
+
+/* Opens dir/model.safetensors or the shards of dir/model.safetensors.index.json. */
+int checkpoint_open(struct checkpoint **out, const char *dir, struct err *e) MUST_USE;
+/* One file, for the oracles' expected.safetensors (also dtype I32; see checkpoint_read_raw). */
+int checkpoint_open_file(struct checkpoint **out, const char *path, struct err *e) MUST_USE;
+void checkpoint_close(struct checkpoint *c);
+
+size_t checkpoint_count(const struct checkpoint *c);
+const struct tensor *checkpoint_at(const struct checkpoint *c, size_t i);
+struct tensor *checkpoint_find(struct checkpoint *c, const char *name); /* NULL = absent */
+
+/* Elements [first, first + n) of t into dst, in t's own dtype. */
+int checkpoint_read(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
+                    void *dst, struct err *e) MUST_USE;
+
+/* Header bytes alone -> tensor table; the fuzzer's entry. data_bytes = size of the file behind
+ * the header. */
+int checkpoint_parse_header(struct checkpoint **out, const char *json, size_t n,
+                            uint64_t data_bytes, const char *path, struct err *e) MUST_USE;
+
+/* n elements to float32 (src_dtype F32, F16 or BF16; exact). */
+void dtype_to_f32(float *dst, const void *src, enum dtype src_dtype, size_t n);
+
+#endif

@@ -1,0 +1,59 @@
+/* A loaded model: configuration, plan, tokenizer, chat format.
+ *
+ * model_open reads every header and builds the plan without touching a device; model_load then
+ * streams the weights to one. Owner: main. Thread: read-only after model_load, so every thread
+ * may read it. */
+#ifndef RECURD_MODEL_H
+#define RECURD_MODEL_H
+
+#include "base/err.h"
+#include "kernels/backend.h"
+
+struct tokenizer;
+struct chat_format;
+struct checkpoint;
+
+#define MODEL_EOS_MAX 8
+
+/* generation_config.json: what a request gets when it names no value. NAN / -1 = not given. */
+struct generation_defaults {
+    float temperature, top_p, min_p, repetition_penalty;
+    int32_t top_k, max_new_tokens;
+};
+
+struct model {
+    char name[128];         /* last component of the directory: the API's model id */
+    char arch[64];          /* model_type */
+    struct plan plan;
+    int64_t parameters;     /* elements of all weights; a tied matrix counts once */
+    int64_t weight_bytes;   /* their storage on the device */
+    int64_t context_max;    /* positions the model accepts; 0 = no limit but the pages */
+    int32_t bos, eos[MODEL_EOS_MAX], n_eos; /* bos -1 = none */
+    struct generation_defaults defaults;
+    struct tokenizer *tok;  /* NULL: requests carry token ids */
+    const struct chat_format *chat; /* NULL: no chat endpoint */
+    unsigned char fingerprint[32]; /* SHA-256 of config, tensor table and tokenizer */
+    struct checkpoint *files;      /* open until model_load has read them; then NULL */
+    struct binding *bindings;      /* weight -> tensors of the files (build.h); freed with them */
+};
+
+struct model_options {
+    const char *dir;
+    bool dummy;             /* --load-format dummy: seeded random weights, config.json alone */
+    uint64_t dummy_seed;
+    const char *chat_format; /* name that overrides detection; NULL = detect */
+};
+
+/* E_NOENT, E_FORMAT, E_RANGE or E_UNSUPPORTED, naming file, tensor or key and both numbers. */
+int model_open(struct model **out, const struct model_options *o, struct err *e) MUST_USE;
+
+/* Lays the plan out for c, loads it on d and streams the weights in pieces. */
+int model_load(struct model *m, struct device *d, const struct capacity *c,
+               struct err *e) MUST_USE;
+
+void model_close(struct model *m);
+
+/* True if id ends a generation. */
+bool model_is_eos(const struct model *m, int32_t id);
+
+#endif

@@ -1,0 +1,54 @@
+/* Text <-> token ids.
+ *
+ * A vtable over the formats: SentencePiece (spm.c + spm_shim.cc), later byte-level BPE and the
+ * RWKV world trie. Thread: any, after tokenizer_open; encoding keeps no state. */
+#ifndef RECURD_TOKENIZER_H
+#define RECURD_TOKENIZER_H
+
+#include "base/err.h"
+#include "base/limits.h"
+
+/* Growing list of ids with a maximum. Owner: whoever declared it. */
+struct ids {
+    int32_t *p;
+    size_t len, cap, max;
+};
+void ids_init(struct ids *v, size_t max);
+void ids_free(struct ids *v);
+int ids_add(struct ids *v, int32_t id) MUST_USE; /* E_RANGE past max, E_NOMEM */
+int ids_add_all(struct ids *v, const int32_t *p, size_t n) MUST_USE;
+
+struct tokenizer;
+
+/* Opens the tokenizer in dir, *out = NULL (and 0) when the directory has none. vocab = rows of
+ * the model's embedding: a tokenizer that can emit a larger id is refused. */
+int tokenizer_open(struct tokenizer **out, const char *dir, int32_t vocab,
+                   struct err *e) MUST_USE;
+void tokenizer_close(struct tokenizer *t);
+
+enum tokenize_flags {
+    TOKENIZE_BOS = 1,     /* put bos first, if the model's configuration adds one */
+    TOKENIZE_SPECIAL = 2, /* text of special tokens ("<|end|>") becomes those tokens; without
+                             this flag it never does, whatever the vocabulary says */
+};
+/* Appends the ids of n bytes of valid UTF-8. E_RANGE past out->max. */
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, int flags,
+                     struct ids *out, struct err *e) MUST_USE;
+
+/* The bytes that token id adds to a text in progress; not NUL-terminated, not always whole
+ * UTF-8 characters. Special and unknown ids: *len = 0. Borrowed, lives as long as t. */
+const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *len);
+/* The same, but special tokens show as their text: for logprobs. */
+const char *tokenizer_piece_shown(const struct tokenizer *t, int32_t id, size_t *len);
+
+int32_t tokenizer_bos(const struct tokenizer *t);  /* -1 = none */
+int32_t tokenizer_eos(const struct tokenizer *t);
+bool tokenizer_adds_bos(const struct tokenizer *t);
+int32_t tokenizer_find(const struct tokenizer *t, const char *special); /* id, or -1 */
+int32_t tokenizer_size(const struct tokenizer *t);
+bool tokenizer_is_special(const struct tokenizer *t, int32_t id);
+
+/* The chat template text of tokenizer_config.json, or NULL. Only ever compared, never run. */
+const char *tokenizer_chat_template(const struct tokenizer *t);
+
+#endif

@@ -1,0 +1,77 @@
+/* A request: one prompt, one generated sequence; shared by the HTTP side and the engine.
+ *
+ * Refcounted with exactly two kinds of owner: the HTTP exchange and the scheduler. Fields above
+ * the line are written before sched_submit and read-only afterwards; fields below belong to
+ * `lock`. Text arrives as whole UTF-8 characters with stop strings already removed. */
+#ifndef RECURD_REQUEST_H
+#define RECURD_REQUEST_H
+
+#include <pthread.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/ring.h"
+
+struct sampling {
+    float temperature;        /* 0 = greedy */
+    float top_p, min_p;       /* 1 and 0 = off */
+    int32_t top_k;            /* 0 = off */
+    float repetition_penalty; /* 1 = off; over prompt and output */
+    float presence_penalty, frequency_penalty; /* 0 = off; over the output */
+    uint64_t seed;
+    int32_t n_bias;
+    struct { int32_t id; float bias; } *bias; /* owned by the request */
+};
+
+enum finish { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED, FINISH_ERROR };
+
+struct top_logprob { int32_t id; float logprob; };
+
+/* One token of the prompt (echo) or of the output, in order. */
+struct token_event {
+    int32_t id;
+    bool prompt;      /* an echoed prompt token */
+    bool has_logprob; /* false: not asked for, or the very first prompt token */
+    float logprob;    /* natural log of the model's own softmax, before temperature and masks */
+    int32_t n_top;
+    struct top_logprob top[LIMIT_TOP_LOGPROBS]; /* descending, ties by lower id */
+};
+
+struct request {
+    int32_t *prompt;         /* [n_prompt] ids, checked against the vocabulary; owned */
+    int32_t n_prompt;
+    int32_t max_tokens;      /* output tokens; 0 = only the prompt's logprobs */
+    int32_t min_tokens;      /* eos and stops do not end it earlier */
+    bool ignore_eos;
+    int32_t logprobs;        /* top entries per token; -1 = no logprobs at all */
+    bool prompt_logprobs;    /* echo: events for the prompt as well */
+    struct sampling sampling;
+    int32_t n_stops, n_stop_ids;
+    char stops[LIMIT_STOPS][LIMIT_STOP_BYTES + 1];
+    int32_t stop_ids[LIMIT_STOP_IDS];
+    uint64_t deadline_ns;    /* clock_now_ns(); 0 = none */
+    int32_t priority;        /* lower runs first */
+    /* Called by the engine without `lock` after new events, text or the end, once per time the
+     * reader armed `waiting`. Must not block. */
+    void (*wake)(void *arg);
+    void *wake_arg;
+    /* ------------------------------------------------------------------------------ */
+    pthread_mutex_t lock;
+    int refs;
+    struct ring events;      /* struct token_event; full = the engine holds the sequence back */
+    struct buf text;         /* generated text not yet taken */
+    bool waiting;            /* the reader found nothing and wants one wake */
+    bool cancelled;
+    enum finish finish;      /* != NONE: no more events or text will come */
+    struct err error;        /* with FINISH_ERROR */
+    int32_t n_output, n_cached; /* tokens generated; prompt tokens taken from a cache */
+    uint64_t t_submit_ns, t_first_ns, t_end_ns;
+};
+
+/* A request with default sampling and one reference; NULL = no memory. */
+struct request *request_new(void);
+void request_ref(struct request *r);
+void request_unref(struct request *r);
+
+#endif

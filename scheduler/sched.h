@@ -1,0 +1,49 @@
+/* The scheduler: requests in, tokens out. Owns the engine thread, the only one that touches the
+ * device, the slots and the sequences. */
+#ifndef RECURD_SCHED_H
+#define RECURD_SCHED_H
+
+#include "models/model.h"
+#include "scheduler/request.h"
+
+struct sched;
+
+struct sched_options {
+    int32_t slots;        /* sequences running at once */
+    int32_t queue;        /* waiting requests before E_BUSY */
+    int32_t step_tokens;  /* token budget of one step */
+    int32_t logit_rows;   /* rows of logits a step may need */
+};
+
+/* A snapshot of the counters; all monotonic unless said otherwise. */
+struct sched_stats {
+    uint64_t requests, finished, cancelled, failed, rejected, timeouts;
+    uint64_t prompt_tokens, cached_tokens, output_tokens;
+    uint64_t steps, step_tokens, step_ns; /* tokens computed and device time of all steps */
+    int32_t running, waiting, slots_used, slots_total; /* now */
+    uint64_t heartbeat_ns; /* when the engine last finished a loop turn: feeds the watchdog */
+};
+
+/* m must be loaded on d with at least these capacities; both outlive the scheduler. */
+int sched_open(struct sched **out, struct model *m, struct device *d,
+               const struct sched_options *o, struct err *e) MUST_USE;
+/* Cancels what still runs, joins the engine thread. */
+void sched_close(struct sched *s);
+
+/* Any thread. Takes its own reference. E_BUSY: queue full; E_CLOSED: draining; E_RANGE: the
+ * prompt cannot fit. */
+int sched_submit(struct sched *s, struct request *r, struct err *e) MUST_USE;
+/* Any thread. The request finishes with FINISH_CANCELLED within one step. */
+void sched_cancel(struct sched *s, struct request *r);
+/* Any thread: the reader took events, so a held-back sequence may go on. */
+void sched_kick(struct sched *s);
+
+/* Stops accepting; returns at once. sched_idle: nothing runs or waits. */
+void sched_drain(struct sched *s);
+bool sched_idle(struct sched *s);
+
+void sched_stats(struct sched *s, struct sched_stats *out);
+/* True after E_DEVICE: the process should exit with its own code. */
+bool sched_device_lost(struct sched *s);
+
+#endif
