@@ -24,8 +24,7 @@
 /* --- plan --- */
 #define LIMIT_OPS 16384                   /* ~24 a layer */
 #define LIMIT_ACTS 32768                  /* activations before liveness merges them */
-#define LIMIT_EW_REGS 24                  /* 24 x 128 floats = 12 KiB: one L1 half */
-#define LIMIT_EW_CODE 64                  /* instructions of one fused elementwise program */
+#define LIMIT_EW_CODE 36                  /* with the inputs: 48 registers x 128 floats = 24 KiB of L1 */
 #define LIMIT_EW_IN 12
 #define LIMIT_EW_OUT 8
 

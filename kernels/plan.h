@@ -83,7 +83,7 @@ enum norm_kind {
     NORM_SUM,   /* x / (sum(x) + eps) */
 };
 
-/* One instruction of an elementwise program: reg[dst] = op(reg[a], reg[b], imm). */
+/* One instruction of an elementwise program: op(reg[a], reg[b], reg[c], imm). */
 enum ew_op {
     EW_ADD, EW_SUB, EW_MUL, EW_DIV, EW_MAX, EW_MIN, EW_POW, /* a, b; POW: a > 0 */
     EW_ADDI, EW_MULI, EW_MAXI, EW_MINI, EW_RSUBI,           /* a, imm; RSUBI: imm - a */
@@ -94,7 +94,7 @@ enum ew_op {
     EW_OPS
 };
 struct ew_ins {
-    uint8_t op, dst, a, b, c;
+    uint8_t op, a, b, c;
     float imm;
 };
 /* How an operand narrower than the program's width spreads over it; c = column. */
@@ -109,8 +109,9 @@ struct ew_in {
     enum ew_spread spread;
     int32_t period;
 };
-/* Inputs are in registers 0..n_in-1 at the start; outputs are stored at the end. Registers are
- * never reused, so an instruction writes register n_in + its index. */
+/* Inputs are in registers 0..n_in-1 at the start; instruction i writes register n_in + i, none
+ * is written twice. An output may be the very view an EW_FULL input reads: element c is loaded
+ * before it is stored. */
 struct ew_program {
     int32_t width;
     int32_t n_in, n_code, n_out;
@@ -209,8 +210,11 @@ struct op {
         /* K6: in 0 q [heads*dk], 1 k [kv_heads*dk], 2 v [kv_heads*dv]; out [heads*dv].
          * p_j = softmax over j in (t-window, t] of scale <q_t, k_j> (window 0 = all).
          * PAGED section per token: k then v, [kv_heads*(dk+dv)]; with a window a FIXED ring of
-         * `window` such rows, row = position % window. Keys are visited in blocks of
-         * PAGE_TOKENS positions counted from 0, ascending, with a running maximum. */
+         * `window` such rows, row = position % window. Keys of this batch are read from in[1]
+         * and in[2], older ones from the section; ATTENTION_KEEP (same operands and section,
+         * the next op) then stores the batch's rows: reading comes before a ring overwrites.
+         * Keys are visited in blocks of PAGE_TOKENS positions counted from 0, ascending, with a
+         * running maximum. */
         struct {
             int32_t heads, kv_heads, dk, dv, window;
             float scale;

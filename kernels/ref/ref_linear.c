@@ -1,0 +1,60 @@
+/* Matrix ops of the definition: embed, gather, linear. Layout of a packed matrix: host.h. */
+#include "kernels/host.h"
+#include "kernels/ref/ref_math.h"
+
+/* Element (row, col) of a packed matrix. */
+static float matrix_at(const struct host_weight *w, int64_t row, int64_t col)
+{
+    const char *panel = (const char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
+    int64_t lane = row % PANEL;
+    switch (w->dtype) {
+    case DTYPE_BF16: return ref_bf16(((const uint16_t *)panel)[(col / 2 * PANEL + lane) * 2 + col % 2]);
+    case DTYPE_F16: return ref_half(((const uint16_t *)panel)[col * PANEL + lane]);
+    case DTYPE_F32: break;
+    }
+    return ((const float *)panel)[col * PANEL + lane];
+}
+
+void ref_embed(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct host_weight *w = &s->weights[op->w[0]];
+    int64_t from, to;
+    host_share(host_rows(s, op), ith, nth, &from, &to);
+    for (int64_t t = from; t < to; t++) {
+        float *out = host_row(s, op->out, (int32_t)t);
+        for (int32_t c = 0; c < op->out.width; c++)
+            out[c] = matrix_at(w, s->batch->tokens[t], c) * op->p.embed.scale;
+    }
+}
+
+void ref_gather(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    int64_t from, to;
+    host_share(s->batch->n_logits, ith, nth, &from, &to);
+    for (int64_t i = from; i < to; i++)
+        memcpy(host_row(s, op->out, (int32_t)i), host_row(s, op->in[0], s->batch->logit_rows[i]),
+               (size_t)op->out.width * sizeof(float));
+}
+
+void ref_linear(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct host_weight *w = &s->weights[op->w[0]];
+    const float *bias = host_vec(s, op->w[1]);
+    int64_t from, to;
+    host_share(op->out.width, ith, nth, &from, &to);
+    for (int32_t t = 0; t < host_rows(s, op); t++) {
+        const float *x = host_row(s, op->in[0], t);
+        float *out = host_row(s, op->out, t);
+        for (int64_t r = from; r < to; r++) {
+            float acc = 0;
+            for (int32_t k = 0; k < op->in[0].width; k++)
+                acc = fmaf(matrix_at(w, r, k), x[k], acc);
+            if (bias)
+                acc += bias[r];
+            acc = (float)ref_act(op->p.linear.act, acc);
+            if (view_given(op->in[1]))
+                acc += host_row(s, op->in[1], t)[r];
+            out[r] = acc;
+        }
+    }
+}
