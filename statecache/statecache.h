@@ -1,0 +1,130 @@
+/* The state cache: recurrent states as values that can be found, kept, forked and stored.
+ *
+ * Everything here is called by the ENGINE thread (it owns the device, the slots and the pages);
+ * sessions are managed from any thread through session.h. One lock inside covers both, and no
+ * file is touched under it: the writer thread does the disk. A state is handed out only for the
+ * exact tokens that produced it, compared one by one, within one tenant. */
+#ifndef RECURD_STATECACHE_H
+#define RECURD_STATECACHE_H
+
+#include "kernels/backend.h"
+#include "statecache/pages.h"
+#include "statecache/slots.h"
+
+struct fsio;
+struct statecache;
+struct track; /* one sequence as the cache sees it, from begin to end */
+
+/* Who may see an entry: statecache_tenant. All zero = the only tenant of a server without keys. */
+struct tenant_tag { unsigned char b[16]; };
+struct session_id { unsigned char b[16]; };
+
+struct statecache_options {
+    const struct plan *plan;          /* sections and vocabulary; this and the next three */
+    struct device *device;            /* outlive the cache */
+    struct slots *slots;              /* the engine's pools: parked states live in free slots */
+    struct pages *pages;              /* NULL when the plan has no PAGED section */
+    const unsigned char *fingerprint; /* [32] model, tokenizer, numerics; copied */
+    const char *dir;                  /* state directory; NULL = no disk tier */
+    const struct fsio *io;            /* NULL = the real file system */
+    size_t ram_bytes;                 /* budgets of the tiers */
+    uint64_t disk_bytes;
+    size_t path_bytes;                /* snapshots of one path in RAM; 0 = ram_bytes / 4 */
+    int32_t park_slots;               /* device slots that parked states may hold; 0 = none */
+    int32_t tenants;                  /* expected keys: each one's floor is half its fair share */
+    int32_t grid;                     /* spacing of the finest grid; 0 = 64 */
+    int32_t sessions_per_tenant;      /* 0 = 10000 */
+    int64_t session_ttl_s;            /* unused sessions expire; 0 = 30 days */
+    void (*wake)(void *arg);          /* from any thread: something to do for the engine */
+    void *wake_arg;
+};
+
+int statecache_open(struct statecache **out, const struct statecache_options *o,
+                    struct err *e) MUST_USE;
+/* Writes what is queued, stops the writer. Tracks must have ended. NULL allowed. */
+void statecache_close(struct statecache *sc);
+
+/* tag = HMAC(install key, key id): the same key is the same tenant after a restart. Any thread. */
+void statecache_tenant(struct statecache *sc, const char *key_id, struct tenant_tag *tag);
+
+/* ---- a sequence ----------------------------------------------------------------------- */
+
+/* The path of a request: a session's tokens up to its position (none without one), then these. */
+struct statecache_query {
+    struct tenant_tag tenant;
+    const struct session_id *session; /* NULL = none; claimed before with session_claim */
+    const int32_t *tokens;            /* 0 <= id < vocab, checked by the caller; copied */
+    int32_t n;
+    const int32_t *marks;             /* message boundaries: indices into tokens, ascending */
+    int32_t n_marks;
+    bool fresh;                       /* compute every token (prompt logprobs): no hit */
+    int64_t pin_s;                    /* keep the prompt's state at least so long; 0 = no */
+};
+
+struct statecache_start {
+    int64_t position;     /* the state covers tokens [0, position); 0 = a zeroed state */
+    int64_t base;         /* tokens of the path that came from the session */
+    int64_t end;          /* tokens of the whole path */
+    const float *logits;  /* [vocab] after the last token when position == end: no forward pass */
+    const void *sampler;  /* what capture was given at that position, or NULL; both are */
+    size_t sampler_bytes; /* valid until statecache_end */
+};
+
+/* Finds the deepest usable state and registers the path as being computed. E_BUSY: wait, another
+ * sequence computes a common prefix or the disk is being read; try again when statecache_changes
+ * differs (wake is called as well). Other errors: E_NOENT (session), E_NOMEM. */
+int statecache_begin(struct statecache *sc, const struct statecache_query *q, struct track **out,
+                     struct statecache_start *start, struct err *e) MUST_USE;
+uint64_t statecache_changes(struct statecache *sc);
+
+/* Puts the found state (zeros for position 0) into `slot` and its pages into table[0 …
+ * ceil(position / PAGE_TOKENS)), each with one reference that the caller then owns; the last one
+ * is private if it is partly filled. E_NOMEM: no free page; nothing is kept. */
+int statecache_restore(struct statecache *sc, struct track *t, int32_t slot, int32_t *table,
+                       struct err *e) MUST_USE;
+
+/* Copies the path's tokens [from, to) to out; to <= end plus what was appended. */
+void statecache_tokens(struct statecache *sc, const struct track *t, int64_t from, int64_t to,
+                       int32_t *out);
+
+/* The sequence is at pos: where must the next step end at the latest, so that a state can be
+ * captured there? INT64_MAX = anywhere. Call before every step; may change between calls. */
+int64_t statecache_cut(struct statecache *sc, struct track *t, int64_t pos);
+/* Tokens were generated and computed: the path is n longer. */
+int statecache_append(struct statecache *sc, struct track *t, const int32_t *tokens, int32_t n,
+                      struct err *e) MUST_USE;
+
+enum capture_kind {
+    CAPTURE_CUT,  /* at a position that statecache_cut named */
+    CAPTURE_END,  /* end of a turn: also parks, see below */
+    CAPTURE_SWAP, /* preempted: restore brings it back, it is not evicted before end */
+};
+/* Freezes the sequence's state at pos (computed tokens so far). table: its pages. logits [vocab]
+ * of token pos - 1 or NULL, sampler state or none; all copied. With CAPTURE_END `slot` may be
+ * kept as the device tier: then *kept is true and the slot is no longer the caller's. Never fails
+ * for lack of budget (the state is then not kept); E_DEVICE from the device only. */
+int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind kind, int64_t pos,
+                       int32_t slot, const int32_t *table, const float *logits,
+                       const void *sampler, size_t sampler_bytes, bool *kept,
+                       struct err *e) MUST_USE;
+
+/* A session's turn ended at its last captured position: publishes it and, with a disk tier, makes
+ * it durable. Poll statecache_committed until it is not COMMIT_PENDING, then answer the client.
+ * answer: what a repeated request with this turn id is given; up to LIMIT_ANSWER_BYTES. */
+enum commit { COMMIT_PENDING, COMMIT_DURABLE, COMMIT_MEMORY /* persistence is off */ };
+int statecache_commit(struct statecache *sc, struct track *t, const void *answer, size_t n,
+                      struct err *e) MUST_USE;
+enum commit statecache_committed(struct statecache *sc, struct track *t);
+
+/* Finished or cancelled. A claimed session is released; uncommitted turns leave it as it was. */
+void statecache_end(struct statecache *sc, struct track *t);
+
+/* Frees a device slot (pages: at least n KV pages) held by parked states, moving them to RAM.
+ * False: there is nothing to free. */
+bool statecache_reclaim_slot(struct statecache *sc);
+bool statecache_reclaim_pages(struct statecache *sc, int32_t n);
+
+/* Once per turn of the engine loop: expiry, budgets, states that other threads asked for. */
+void statecache_tick(struct statecache *sc);
+
+#endif

@@ -1,0 +1,47 @@
+/* Counters of the state cache, copied out under its lock. Monotonic unless said otherwise. */
+#ifndef RECURD_STATECACHE_STATS_H
+#define RECURD_STATECACHE_STATS_H
+
+#include "base/base.h"
+
+struct statecache;
+
+/* Why a request had to compute its prompt from the first token. */
+enum miss_reason {
+    MISS_NO_CHECKPOINT,   /* nothing of this prompt was seen, or no state was kept on its path */
+    MISS_EVICTED,         /* there was one, the budget pushed it out */
+    MISS_FINGERPRINT,     /* there was one, of another model, tokenizer or numerics */
+    MISS_TOKENS_DIVERGED, /* a path shares the first tokens and parts before its first state */
+    MISS_TOO_SHORT,       /* prompts under 16 tokens are cheaper to compute than to keep */
+    MISS_REASONS
+};
+const char *miss_reason_name(enum miss_reason r);
+
+enum tier { TIER_DEVICE, TIER_RAM, TIER_DISK, TIERS };
+const char *tier_name(enum tier t);
+
+/* Buckets of a latency histogram: bucket i counts what took <= 0.1 ms * 4^i; the last, all more. */
+#define LATENCY_BUCKETS 9
+struct latency {
+    uint64_t count, sum_ns, bucket[LATENCY_BUCKETS];
+};
+void latency_add(struct latency *l, uint64_t ns);
+
+struct statecache_stats {
+    uint64_t entries[TIERS], bytes[TIERS], bytes_max[TIERS]; /* now */
+    uint64_t hits, exact_hits; /* requests that found a state; those that needed no forward pass */
+    uint64_t misses[MISS_REASONS];
+    uint64_t cached_tokens, replayed_tokens; /* not computed; computed again after a hit */
+    uint64_t waits;            /* requests that waited for a prefix another one computed */
+    uint64_t captures, captures_skipped, evictions[TIERS], thinned;
+    uint64_t swaps_out, swaps_in;
+    uint64_t spill_bytes, reload_bytes;
+    struct latency spill, reload, fsync;
+    uint64_t files_written, files_quarantined, write_errors, read_errors;
+    uint64_t commits, commits_durable, commits_memory;
+    uint64_t sessions, nodes, tokens; /* now: sessions, tree nodes, token ids held */
+    bool disk_on;              /* false: no disk tier, or it is sick and serving goes on without */
+};
+void statecache_stats(struct statecache *sc, struct statecache_stats *out);
+
+#endif
