@@ -1,0 +1,78 @@
+/* The heap: every allocation passes here, so that a test can make any of them fail. Any thread. */
+#include "base/mem.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/limits.h"
+
+#define LINE_BYTES ((size_t)64) /* cache line, and the width of a zmm register */
+#define HUGE_BYTES MIB(2)       /* a huge page on x86-64 and on arm64 with 4 KiB pages */
+#define HUGE_FROM MIB(4)        /* below two huge pages the rounding costs more than it saves */
+
+static _Atomic uint64_t fail_in; /* allocations until the one that fails; 0 = never */
+
+static bool injected_failure(void)
+{
+    uint64_t n = atomic_load_explicit(&fail_in, memory_order_relaxed);
+    while (n && !atomic_compare_exchange_weak(&fail_in, &n, n - 1))
+        ;
+    return n == 1;
+}
+
+void mem_fail_at(uint64_t n)
+{
+    atomic_store(&fail_in, n);
+}
+
+/* A size of 0 is rounded up to 1 everywhere: NULL then always means failure. */
+
+void *mem_zalloc(size_t n)
+{
+    return injected_failure() ? NULL : calloc(1, n ? n : 1);
+}
+
+void *mem_array(size_t count, size_t size)
+{
+    size_t n;
+    return mul_overflows(count, size, &n) ? NULL : mem_zalloc(n);
+}
+
+void *mem_realloc(void *p, size_t n)
+{
+    return injected_failure() ? NULL : realloc(p, n ? n : 1);
+}
+
+char *mem_strdup(const char *s)
+{
+    size_t n = strlen(s) + 1;
+    char *copy = mem_zalloc(n);
+    return copy ? memcpy(copy, s, n) : NULL;
+}
+
+void mem_free(void *p)
+{
+    free(p);
+}
+
+void *mem_aligned(size_t n)
+{
+    size_t align = n >= HUGE_FROM ? HUGE_BYTES : LINE_BYTES;
+    if (n > SIZE_MAX - align || injected_failure())
+        return NULL;
+    n = round_up(n ? n : 1, align);
+    void *p = aligned_alloc(align, n);
+    if (!p)
+        return NULL;
+    if (align == HUGE_BYTES)
+        (void)madvise(p, n, MADV_HUGEPAGE); /* a wish: kernels without huge pages refuse it */
+    return memset(p, 0, n);
+}
+
+void mem_aligned_free(void *p, size_t n)
+{
+    (void)n; /* the size is in the interface for an allocator that maps pages itself */
+    free(p);
+}
