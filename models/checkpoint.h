@@ -25,7 +25,7 @@ struct checkpoint;
 
 /* Opens dir/model.safetensors or the shards of dir/model.safetensors.index.json. */
 int checkpoint_open(struct checkpoint **out, const char *dir, struct err *e) MUST_USE;
-/* One file, for the oracles' expected.safetensors (also dtype I32; see checkpoint_read_raw). */
+/* One file, for golden results (also dtypes I32 and I64; see checkpoint_read_int). */
 int checkpoint_open_file(struct checkpoint **out, const char *path, struct err *e) MUST_USE;
 void checkpoint_close(struct checkpoint *c);
 
@@ -37,8 +37,13 @@ struct tensor *checkpoint_find(struct checkpoint *c, const char *name); /* NULL 
 int checkpoint_read(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
                     void *dst, struct err *e) MUST_USE;
 
+/* The same for an I32 or I64 tensor of checkpoint_open_file; E_RANGE for a value beyond int32. Its
+ * tensor's dtype means nothing. */
+int checkpoint_read_int(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
+                        int32_t *dst, struct err *e) MUST_USE;
+
 /* Header bytes alone -> tensor table; the fuzzer's entry. data_bytes = size of the file behind
- * the header. */
+ * the header. Takes integer tensors too. */
 int checkpoint_parse_header(struct checkpoint **out, const char *json, size_t n,
                             uint64_t data_bytes, const char *path, struct err *e) MUST_USE;
 
