@@ -10,8 +10,8 @@
 #include "base/file.h"
 #include "base/limits.h"
 
-/* Digits that always fit 64 signed bits. */
-#define INT_DIGITS 18
+/* jansson's integers end here. */
+#define INT_LARGEST "9223372036854775807"
 
 #define TAIL_BYTES 120
 
@@ -89,7 +89,9 @@ static void scan_number(struct scan *c)
         digits += d >= '0' && d <= '9';
         integer = integer && ((d >= '0' && d <= '9') || (d == '-' && c->at == from));
     }
-    if (integer && digits > INT_DIGITS)
+    const char *first = c->s + c->at - digits;
+    size_t most = strlen(INT_LARGEST);
+    if (integer && (digits > most || (digits == most && memcmp(first, INT_LARGEST, most) > 0)))
         replace(c, c->at, c->at, ".0");
 }
 

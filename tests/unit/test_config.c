@@ -62,6 +62,7 @@ Test(config, reads_integers_beyond_64_bits_as_numbers)
     struct err e = {0};
     struct config *c = parse("{\"m\":1000000000000000019884624838656,\"n\":9223372036854775807}");
     cr_assert_float_eq(config_num(c, "m", 0, &e), 1e30, 1e20);
+    cr_assert_eq(config_int(c, "n", 0, 0, INT64_MAX, &e), INT64_MAX);
     cr_assert_eq(e.code, 0);
     config_int(c, "m", 1, 0, 1 << 20, &e);
     cr_assert_eq(e.code, E_FORMAT);
