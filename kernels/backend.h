@@ -61,7 +61,7 @@ struct backend {
     void (*profile)(struct device *d);
 };
 
-extern const struct backend backend_ref, backend_cpu;
+extern const struct backend backend_cpu;
 
 /* Opens the device named by o->spec. E_NOENT for an unknown name, with the names there are. */
 int device_open(struct device **out, const struct device_options *o, struct err *e) MUST_USE;

@@ -1,0 +1,81 @@
+/* Inside of the cpu backend: feature bits, the table of kernel variants, the thread pool, weight
+ * packing and the cost of an op. Only kernels/cpu and kernelcheck include it. */
+#ifndef RECURD_CPU_H
+#define RECURD_CPU_H
+
+#include "base/err.h"
+#include "kernels/host.h"
+
+/* ---- cpuid.c --------------------------------------------------------------------------- */
+
+/* What a variant needs. Bits, because one CPU has several. */
+enum cpu_need {
+    NEED_NONE = 0,
+    NEED_AVX2 = 1,   /* AVX2, FMA and F16C, with ymm state saved by the kernel */
+    NEED_AVX512 = 2, /* F, BW, VL, DQ, with zmm state saved by the kernel */
+};
+unsigned cpuid_features(void);
+
+/* ---- select.c: kernels.def as a table -------------------------------------------------- */
+
+struct cpu_kernel {
+    enum op_kind op;
+    const char *variant;
+    unsigned need;
+    host_kernel *run;
+    float max_abs, max_rel; /* allowed distance from ref: either bound is enough */
+    const char *note;
+};
+extern const struct cpu_kernel select_table[];
+extern const int select_rows;
+
+/* chosen[op] = the last row of each op whose needs are met and whose variant the mask names
+ * ("avx2,ref"; NULL = all). ref is always allowed: it is what is left when nothing else is.
+ * E_NOENT when the mask names a variant that does not exist. */
+int select_kernels(const struct cpu_kernel *chosen[OP_KINDS], const char *mask,
+                   struct err *e) MUST_USE;
+
+/* ---- threads.c ------------------------------------------------------------------------- */
+
+struct threads;
+typedef void threads_fn(void *ctx, int ith, int nth);
+
+/* n threads in all, the caller being thread 0; n = 0: one per CPU this process may use. */
+int threads_open(struct threads **out, int n, struct err *e) MUST_USE;
+void threads_close(struct threads *t); /* NULL allowed */
+int threads_count(const struct threads *t);
+/* Runs fn on every thread, returns when all have finished. */
+void threads_run(struct threads *t, threads_fn *fn, void *ctx);
+/* Inside fn: waits until all threads have come here. */
+void threads_meet(struct threads *t);
+
+/* Denormals count as zero in the calling thread from now on; returns what to restore. A decayed
+ * state full of denormals makes the recurrences 20 times slower otherwise. */
+unsigned threads_flush_denormals(void);
+void threads_restore_denormals(unsigned saved);
+
+/* ---- pack.c ---------------------------------------------------------------------------- */
+
+/* Bytes of a packed weight. false = overflow. */
+bool pack_bytes(const struct weight *w, size_t *bytes);
+/* Writes rows [row0, row0 + n) from a row-major source of any dtype into the panels. */
+void pack_rows(struct host_weight *w, int64_t row0, int64_t n, const void *src, enum dtype type);
+
+float pack_f16_to_f32(uint16_t h);
+uint16_t pack_f32_to_f16(float f);   /* nearest even; overflow is infinity */
+uint16_t pack_f32_to_bf16(float f);  /* nearest even; a NaN stays one */
+static inline float pack_bf16_to_f32(uint16_t h)
+{
+    union { uint32_t u; float f; } x = {(uint32_t)h << 16};
+    return x.f;
+}
+
+/* ---- cost.c ---------------------------------------------------------------------------- */
+
+struct cost {
+    int64_t bytes;   /* read and written: weights, states, activations */
+    double ns;       /* one thread's time by a rough model; decides who runs a small op */
+};
+struct cost cost_op(const struct host_step *s, const struct op *op);
+
+#endif

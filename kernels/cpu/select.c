@@ -1,0 +1,61 @@
+/* Which kernel runs each op: ref first, then every row of kernels.def that the CPU and the mask
+ * allow overwrites it. Read-only after start. */
+#include "kernels/cpu/cpu.h"
+
+#include <string.h>
+
+#define K(OP, variant, need, function, max_abs, max_rel, note) host_kernel function;
+#include "kernels/cpu/kernels.def"
+#undef K
+
+const struct cpu_kernel select_table[] = {
+#define OP(KIND, name, stateful, what) {OP_##KIND, "ref", NEED_NONE, ref_##name, 0, 0, what},
+#include "kernels/ops.def"
+#undef OP
+#define K(OP, variant, need, function, max_abs, max_rel, note) \
+    {OP_##OP, #variant, need, function, max_abs, max_rel, note},
+#include "kernels/cpu/kernels.def"
+#undef K
+};
+const int select_rows = ARRAY_LEN(select_table);
+
+static bool mask_has(const char *mask, const char *name)
+{
+    if (!mask || !*mask)
+        return true;
+    size_t n = strlen(name);
+    for (const char *p = mask; *p;) {
+        size_t len = strcspn(p, ",");
+        if (len == n && memcmp(p, name, n) == 0)
+            return true;
+        p += len + (p[len] == ',');
+    }
+    return false;
+}
+
+static bool variant_exists(const char *name, size_t n)
+{
+    for (int i = 0; i < select_rows; i++)
+        if (strlen(select_table[i].variant) == n && memcmp(select_table[i].variant, name, n) == 0)
+            return true;
+    return false;
+}
+
+int select_kernels(const struct cpu_kernel *chosen[OP_KINDS], const char *mask, struct err *e)
+{
+    for (const char *p = mask ? mask : ""; *p;) {
+        size_t len = strcspn(p, ",");
+        if (!variant_exists(p, len))
+            return err_set(e, E_NOENT, "kernels: there is no variant \"%.*s\"", (int)MIN(len, 64),
+                           p);
+        p += len + (p[len] == ',');
+    }
+    unsigned has = cpuid_features();
+    for (int i = 0; i < select_rows; i++) {
+        const struct cpu_kernel *k = &select_table[i];
+        bool ref = strcmp(k->variant, "ref") == 0;
+        if (ref || ((k->need & ~has) == 0 && mask_has(mask, k->variant)))
+            chosen[k->op] = k;
+    }
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* Opens a device by name: the table of backends. Any thread, before the engine starts. */
+#include "kernels/backend.h"
+
+#include <string.h>
+
+static const struct {
+    const char *spec; /* what comes before a ':' */
+    const struct backend *backend;
+} devices[] = {
+    {"cpu", &backend_cpu},
+    {"ref", &backend_cpu},
+};
+
+int device_open(struct device **out, const struct device_options *o, struct err *e)
+{
+    size_t n = strcspn(o->spec, ":");
+    *out = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(devices); i++)
+        if (strlen(devices[i].spec) == n && memcmp(devices[i].spec, o->spec, n) == 0)
+            return devices[i].backend->open(out, o, e);
+    char names[128] = "";
+    for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+        strncat(names, i ? ", " : "", sizeof names - strlen(names) - 1);
+        strncat(names, devices[i].spec, sizeof names - strlen(names) - 1);
+    }
+    return err_set(e, E_NOENT, "device \"%.64s\" does not exist; there are: %s", o->spec, names);
+}
