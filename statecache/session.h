@@ -12,6 +12,7 @@
 #define SESSION_TURN_ID 64                /* bytes of a client's turn id */
 #define LIMIT_ANSWER_BYTES (256u << 10)   /* kept for one repeated request */
 #define LIMIT_SESSION_TURNS 4096          /* the latest ones; older can be rewound to by position */
+#define SESSION_RECORD 256                /* bytes of the fixed fields in a file */
 
 enum session_persist { PERSIST_OFF, PERSIST_PENDING, PERSIST_DURABLE };
 

@@ -26,6 +26,7 @@ struct statecache_options {
     struct pages *pages;              /* NULL when the plan has no PAGED section */
     const unsigned char *fingerprint; /* [32] model, tokenizer, numerics; copied */
     const char *dir;                  /* state directory; NULL = no disk tier */
+    const char *key_file;             /* install key, 32 bytes; NULL = dir/key, created once */
     const struct fsio *io;            /* NULL = the real file system */
     size_t ram_bytes;                 /* budgets of the tiers */
     uint64_t disk_bytes;

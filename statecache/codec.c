@@ -1,0 +1,254 @@
+/* The file format. Offsets are written once here; every integer is little-endian. The order of
+ * checks matters: nothing a file says is believed before its seal is. */
+#include "statecache/codec.h"
+
+#include <sodium.h>
+#include <string.h>
+
+#include "kernels/plan.h"
+#include "statecache/session.h"
+
+static const char magic[8] = {'R', 'E', 'C', 'U', 'R', 'D', 'S', 'T'};
+
+enum { /* offsets in the head */
+    AT_MAGIC = 0, AT_VERSION = 8, AT_KIND = 10, AT_HEAD_BYTES = 12, AT_FINGERPRINT = 16,
+    AT_SCHEMA = 48, AT_TENANT = 80, AT_ID = 96, AT_POSITION = 112, AT_GENERATION = 120,
+    AT_CREATED = 128, AT_PARTS = 136, AT_FLAGS = 140, AT_FILE_BYTES = 144, AT_RESERVED = 152,
+    AT_TABLE = 160, ROW = 64, AT_HMAC = AT_TABLE + PARTS * ROW
+};
+_Static_assert(AT_HMAC + crypto_auth_hmacsha256_BYTES == CODEC_HEAD, "the head's layout");
+_Static_assert(sizeof(float) == 4 && sizeof(int32_t) == 4, "parts are stored as they lie");
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "arrays are written as they lie in memory, which is the file's order on little-endian only"
+#endif
+
+const char *codec_part_name(enum codec_part i)
+{
+    static const char *const names[PARTS] = {"tokens",  "state",   "pages", "logits",
+                                             "sampler", "session", "turns", "answer"};
+    return names[i];
+}
+
+static void put(unsigned char *p, uint64_t v, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        p[i] = (unsigned char)(v >> 8 * i);
+}
+
+static uint64_t get(const unsigned char *p, int bytes)
+{
+    uint64_t v = 0;
+    for (int i = bytes; i-- > 0;)
+        v = v << 8 | p[i];
+    return v;
+}
+
+void codec_layout(struct format *f, const struct plan *plan)
+{
+    crypto_generichash_state s;
+    crypto_generichash_init(&s, NULL, 0, sizeof(f->schema));
+    for (int32_t i = 0; i < plan->n_sections; i++) {
+        const struct section *x = &plan->sections[i];
+        unsigned char row[sizeof(x->name) + 20] = {0};
+        memcpy(row, x->name, strnlen(x->name, sizeof(x->name)));
+        put(row + sizeof(x->name), (uint64_t)x->kind, 4);
+        put(row + sizeof(x->name) + 4, (uint64_t)x->elems, 8);
+        put(row + sizeof(x->name) + 12, (uint64_t)x->offset, 8);
+        crypto_generichash_update(&s, row, sizeof(row));
+    }
+    crypto_generichash_final(&s, f->schema, sizeof(f->schema));
+    f->slot_bytes = (uint64_t)plan->slot_floats * sizeof(float);
+    f->page_bytes = (uint64_t)plan->page_token_floats * PAGE_TOKENS * sizeof(float);
+    f->page_tokens = PAGE_TOKENS;
+    f->vocab = plan->vocab;
+}
+
+void codec_name(const struct format *f, const unsigned char tenant[16], const int32_t *tokens,
+                int64_t n, unsigned char name[16])
+{
+    crypto_generichash_state s;
+    crypto_generichash_init(&s, f->key, sizeof(f->key), 16);
+    crypto_generichash_update(&s, tenant, 16);
+    crypto_generichash_update(&s, f->fingerprint, sizeof(f->fingerprint));
+    crypto_generichash_update(&s, f->schema, sizeof(f->schema));
+    if (n > 0)
+        crypto_generichash_update(&s, (const unsigned char *)tokens, (size_t)n * sizeof(*tokens));
+    crypto_generichash_final(&s, name, 16);
+}
+
+void codec_sign(const struct format *f, unsigned char head[CODEC_HEAD])
+{
+    crypto_auth_hmacsha256(head + AT_HMAC, head, AT_HMAC, f->key);
+}
+
+void codec_seal(const struct format *f, struct head *h, const struct part part[PARTS],
+                unsigned char out[CODEC_HEAD])
+{
+    uint64_t at = CODEC_HEAD;
+    memset(out, 0, CODEC_HEAD);
+    for (int i = 0; i < PARTS; i++) {
+        crypto_generichash_state s;
+        crypto_generichash_init(&s, NULL, 0, CODEC_DIGEST);
+        h->offset[i] = at;
+        h->bytes[i] = 0;
+        for (size_t k = 0; k < part[i].n_pieces; k++) {
+            crypto_generichash_update(&s, part[i].piece[k].p, part[i].piece[k].n);
+            h->bytes[i] += part[i].piece[k].n;
+        }
+        crypto_generichash_final(&s, h->digest[i], CODEC_DIGEST);
+        at += h->bytes[i];
+        unsigned char *row = out + AT_TABLE + i * ROW;
+        const char *name = codec_part_name(i);
+        memcpy(row, name, strlen(name));
+        put(row + 16, h->offset[i], 8);
+        put(row + 24, h->bytes[i], 8);
+        memcpy(row + 32, h->digest[i], CODEC_DIGEST);
+    }
+    h->file_bytes = at;
+    memcpy(out + AT_MAGIC, magic, sizeof(magic));
+    put(out + AT_VERSION, CODEC_VERSION, 2);
+    put(out + AT_KIND, (uint64_t)h->kind, 2);
+    put(out + AT_HEAD_BYTES, CODEC_HEAD, 4);
+    memcpy(out + AT_FINGERPRINT, f->fingerprint, 32);
+    memcpy(out + AT_SCHEMA, f->schema, 32);
+    memcpy(out + AT_TENANT, h->tenant, 16);
+    memcpy(out + AT_ID, h->id, 16);
+    put(out + AT_POSITION, (uint64_t)h->position, 8);
+    put(out + AT_GENERATION, h->generation, 8);
+    put(out + AT_CREATED, h->created_s, 8);
+    put(out + AT_PARTS, PARTS, 4);
+    put(out + AT_FILE_BYTES, h->file_bytes, 8);
+    codec_sign(f, out);
+}
+
+/* How many bytes part i of this head may have. */
+static void part_range(const struct format *f, const struct head *h, int i, uint64_t *lo,
+                       uint64_t *hi)
+{
+    bool state = h->kind != CODEC_SESSION, session = h->kind != CODEC_STATE;
+    uint64_t pos = (uint64_t)h->position;
+    *lo = *hi = 0;
+    switch ((enum codec_part)i) {
+    case PART_TOKENS: *lo = *hi = state ? pos * 4 : 0; break;
+    case PART_STATE: *lo = *hi = state ? f->slot_bytes : 0; break;
+    case PART_PAGES:
+        if (state && f->page_bytes)
+            *lo = *hi = (pos + (uint64_t)f->page_tokens - 1) / (uint64_t)f->page_tokens *
+                        f->page_bytes;
+        break;
+    case PART_LOGITS: *hi = state ? (uint64_t)f->vocab * 4 : 0; break;
+    case PART_SAMPLER: *hi = state ? CODEC_SAMPLER_MAX : 0; break;
+    case PART_SESSION: *lo = *hi = session ? SESSION_RECORD : 0; break;
+    case PART_TURNS: *hi = session ? LIMIT_SESSION_TURNS * 8 : 0; break;
+    case PART_ANSWER: *hi = session ? LIMIT_ANSWER_BYTES : 0; break;
+    case PARTS: break;
+    }
+}
+
+static int check_table(const struct format *f, const unsigned char *in, uint64_t file_bytes,
+                       struct head *h, struct err *e)
+{
+    uint64_t at = CODEC_HEAD;
+    for (int i = 0; i < PARTS; i++) {
+        const unsigned char *row = in + AT_TABLE + i * ROW;
+        unsigned char name[16] = {0};
+        const char *want = codec_part_name(i);
+        memcpy(name, want, strlen(want));
+        uint64_t lo, hi;
+        part_range(f, h, i, &lo, &hi);
+        h->offset[i] = get(row + 16, 8);
+        h->bytes[i] = get(row + 24, 8);
+        memcpy(h->digest[i], row + 32, CODEC_DIGEST);
+        if (memcmp(row, name, sizeof(name)) != 0 || h->offset[i] != at)
+            return err_set(e, E_FORMAT, "row %d of the part table is not %s at %llu", i, want,
+                           (unsigned long long)at);
+        bool odd = (i == PART_LOGITS && h->bytes[i] % hi) || (i == PART_TURNS && h->bytes[i] % 8);
+        if (h->bytes[i] < lo || h->bytes[i] > hi || odd)
+            return err_set(e, E_FORMAT, "part %s has %llu bytes, %llu to %llu are possible", want,
+                           (unsigned long long)h->bytes[i], (unsigned long long)lo,
+                           (unsigned long long)hi);
+        at += h->bytes[i];
+    }
+    if (at != file_bytes || get(in + AT_FILE_BYTES, 8) != file_bytes)
+        return err_set(e, E_FORMAT, "%llu bytes are there, the head says %llu",
+                       (unsigned long long)file_bytes,
+                       (unsigned long long)get(in + AT_FILE_BYTES, 8));
+    return 0;
+}
+
+int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
+               struct head *h, struct err *e)
+{
+    memset(h, 0, sizeof(*h));
+    if (memcmp(in + AT_MAGIC, magic, sizeof(magic)) != 0)
+        return err_set(e, E_FORMAT, "this is not a state file: wrong magic");
+    if (get(in + AT_VERSION, 2) > CODEC_VERSION)
+        return err_set(e, E_UNSUPPORTED, "format version %u, this build reads up to %d",
+                       (unsigned)get(in + AT_VERSION, 2), CODEC_VERSION);
+    if (get(in + AT_VERSION, 2) != CODEC_VERSION || get(in + AT_HEAD_BYTES, 4) != CODEC_HEAD)
+        return err_set(e, E_FORMAT, "format version %u with a head of %u bytes does not exist",
+                       (unsigned)get(in + AT_VERSION, 2), (unsigned)get(in + AT_HEAD_BYTES, 4));
+    if (crypto_auth_hmacsha256_verify(in + AT_HMAC, in, AT_HMAC, f->key) != 0)
+        return err_set(e, E_DENIED, "the seal does not match: altered, or of another install key");
+    if (memcmp(in + AT_FINGERPRINT, f->fingerprint, 32) != 0 ||
+        memcmp(in + AT_SCHEMA, f->schema, 32) != 0)
+        return err_set(e, E_CONFLICT, "it belongs to another model, tokenizer or numerics");
+    uint64_t kind = get(in + AT_KIND, 2), position = get(in + AT_POSITION, 8);
+    if (kind < CODEC_STATE || kind > CODEC_EXPORT || get(in + AT_PARTS, 4) != PARTS ||
+        get(in + AT_FLAGS, 4) || get(in + AT_RESERVED, 8))
+        return err_set(e, E_FORMAT, "kind %llu with %llu parts is not known",
+                       (unsigned long long)kind, (unsigned long long)get(in + AT_PARTS, 4));
+    if (position > (uint64_t)CODEC_POSITION_MAX)
+        return err_set(e, E_RANGE, "position %llu, at most %lld is possible",
+                       (unsigned long long)position, (long long)CODEC_POSITION_MAX);
+    h->kind = (enum codec_kind)kind;
+    h->position = (int64_t)position;
+    memcpy(h->tenant, in + AT_TENANT, 16);
+    memcpy(h->id, in + AT_ID, 16);
+    h->generation = get(in + AT_GENERATION, 8);
+    h->created_s = get(in + AT_CREATED, 8);
+    h->file_bytes = file_bytes;
+    return check_table(f, in, file_bytes, h, e);
+}
+
+static int check_ids(const int32_t *ids, size_t n, int32_t vocab, struct err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= vocab)
+            return err_set(e, E_FORMAT, "token %zu is %d, the vocabulary ends at %d", i, ids[i],
+                           vocab);
+    return 0;
+}
+
+/* Exponent all ones = infinite or not a number. Tested on the bits: no float comparison that a
+ * compiler's mood could change. */
+static int check_finite(const void *p, size_t n, const char *name, struct err *e)
+{
+    const unsigned char *b = p;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, b + i * 4, 4);
+        if ((bits & 0x7f800000u) == 0x7f800000u)
+            return err_set(e, E_FORMAT, "part %s: value %zu is not finite", name, i);
+    }
+    return 0;
+}
+
+int codec_check(const struct format *f, const struct head *h, enum codec_part i, const void *p,
+                size_t n, struct err *e)
+{
+    unsigned char digest[CODEC_DIGEST];
+    const char *name = codec_part_name(i);
+    if (n != h->bytes[i])
+        return err_set(e, E_FORMAT, "part %s: %zu bytes, the head says %llu", name, n,
+                       (unsigned long long)h->bytes[i]);
+    crypto_generichash(digest, sizeof(digest), p, n, NULL, 0);
+    if (sodium_memcmp(digest, h->digest[i], sizeof(digest)) != 0)
+        return err_set(e, E_FORMAT, "part %s is damaged: its %zu bytes have another digest", name,
+                       n);
+    if (i == PART_TOKENS)
+        return check_ids(p, n / 4, f->vocab, e);
+    if (i == PART_STATE || i == PART_PAGES || i == PART_LOGITS)
+        return check_finite(p, n / 4, name, e);
+    return 0;
+}

@@ -1,0 +1,82 @@
+/* The file format of states and session records; README.md shows it byte by byte.
+ *
+ * A head of fixed size (what it is, whose, for which model, and a digest of every part) sealed
+ * with HMAC-SHA-256 under the install key, then the parts end to end. The head alone proves that
+ * a file is ours; each part is proved by its digest when it is read. Pure: memory to memory. */
+#ifndef RECURD_CODEC_H
+#define RECURD_CODEC_H
+
+#include "base/err.h"
+
+#define CODEC_KEY 32
+#define CODEC_DIGEST 32
+#define CODEC_HEAD 704 /* 160 fixed + 8 rows of 64 + 32 of HMAC */
+#define CODEC_VERSION 1
+#define CODEC_SAMPLER_MAX (64u << 10)
+#define CODEC_POSITION_MAX (INT64_C(1) << 30) /* 4 GiB of token ids */
+
+enum codec_kind { CODEC_STATE = 1, CODEC_SESSION = 2, CODEC_EXPORT = 3 };
+
+enum codec_part {
+    PART_TOKENS,  /* int32 ids of the whole path */
+    PART_STATE,   /* float32, one slot */
+    PART_PAGES,   /* float32, all KV pages of the path, the last one zero beyond the position */
+    PART_LOGITS,  /* float32 [vocab] or absent */
+    PART_SAMPLER, /* the scheduler's own bytes or absent */
+    PART_SESSION, /* struct fields of a session (session.c) */
+    PART_TURNS,   /* int64 position after each turn */
+    PART_ANSWER,  /* what a repeated request is given */
+    PARTS
+};
+
+/* What files must agree with. Owner: the cache; read-only. */
+struct format {
+    unsigned char key[CODEC_KEY];
+    unsigned char fingerprint[32], schema[32];
+    uint64_t slot_bytes, page_bytes; /* page_bytes 0: no PAGED section */
+    int32_t page_tokens, vocab;
+};
+
+struct head {
+    enum codec_kind kind;
+    unsigned char tenant[16], id[16]; /* id: a state's name or a session's id */
+    int64_t position;
+    uint64_t generation, created_s;
+    uint64_t bytes[PARTS], offset[PARTS], file_bytes;
+    unsigned char digest[PARTS][CODEC_DIGEST];
+};
+
+struct piece {
+    const void *p;
+    size_t n;
+};
+/* A part may lie in pieces (KV pages do). */
+struct part {
+    const struct piece *piece;
+    size_t n_pieces;
+};
+
+struct plan;
+/* Fills schema, sizes and vocab from the plan. */
+void codec_layout(struct format *f, const struct plan *plan);
+
+/* The name under which the state of these tokens is stored: one value per tenant and path. */
+void codec_name(const struct format *f, const unsigned char tenant[16], const int32_t *tokens,
+                int64_t n, unsigned char name[16]);
+
+/* Completes h (sizes, offsets, digests) and writes the sealed head. */
+void codec_seal(const struct format *f, struct head *h, const struct part part[PARTS],
+                unsigned char out[CODEC_HEAD]);
+/* Recomputes the HMAC of a head that was changed; for tests. */
+void codec_sign(const struct format *f, unsigned char head[CODEC_HEAD]);
+
+/* Checks everything a head says, for a file of file_bytes: E_FORMAT (damaged or torn), E_DENIED
+ * (not sealed with our key), E_UNSUPPORTED (newer version), E_CONFLICT (another model). */
+int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
+               struct head *h, struct err *e) MUST_USE;
+/* Whether the n bytes are part i; contents too: ids in range, floats finite. */
+int codec_check(const struct format *f, const struct head *h, enum codec_part i, const void *p,
+                size_t n, struct err *e) MUST_USE;
+const char *codec_part_name(enum codec_part i);
+
+#endif
