@@ -1,0 +1,130 @@
+/* The heap front door: zeroed memory, overflow, alignment, and failures where a test wants them. */
+#include "base/mem.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "base/limits.h"
+
+static bool all_zero(const unsigned char *p, size_t n)
+{
+    return n == 0 || (p[0] == 0 && !memcmp(p, p + 1, n - 1));
+}
+
+Test(mem, is_zeroed_even_when_it_was_used_before)
+{
+    for (int round = 0; round < 50; round++) {
+        unsigned char *p = mem_zalloc(1000);
+        cr_assert(all_zero(p, 1000));
+        memset(p, 0xFF, 1000);
+        mem_free(p);
+        p = mem_aligned(1000);
+        cr_assert(all_zero(p, 1000));
+        memset(p, 0xFF, 1000);
+        mem_aligned_free(p, 1000);
+    }
+}
+
+Test(mem, products_and_sizes_that_overflow_are_refused)
+{
+    cr_assert_null(mem_array(SIZE_MAX / 2 + 1, 2));
+    cr_assert_null(mem_array((size_t)1 << 33, (size_t)1 << 33));
+    cr_assert_null(mem_aligned(SIZE_MAX));
+    cr_assert_null(mem_aligned(SIZE_MAX - 63));
+}
+
+Test(mem, null_always_means_failure)
+{
+    void *p = mem_zalloc(0), *q = mem_array(0, 8), *r = mem_realloc(NULL, 0), *s = mem_aligned(0);
+    cr_assert(p && q && r && s);
+    r = mem_realloc(r, 0); /* does not free */
+    cr_assert_not_null(r);
+    mem_free(p);
+    mem_free(q);
+    mem_free(r);
+    mem_aligned_free(s, 0);
+    mem_free(NULL);
+    mem_aligned_free(NULL, 0);
+}
+
+Test(mem, aligned_blocks_are_aligned_and_whole)
+{
+    static const size_t sizes[] = {1, 63, 64, 65, 4097, MIB(4) - 1, MIB(4), MIB(4) + 1, MIB(7)};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        size_t n = sizes[i];
+        unsigned char *p = mem_aligned(n);
+        cr_assert_not_null(p);
+        cr_assert_eq((uintptr_t)p % (n >= MIB(4) ? MIB(2) : 64), 0, "%zu bytes", n);
+        cr_assert(all_zero(p, n));
+        memset(p, 1, round_up(n, 64)); /* a vector store may touch the whole last line */
+        mem_aligned_free(p, n);
+    }
+}
+
+Test(mem, copies_strings)
+{
+    char *s = mem_strdup("state");
+    cr_assert_str_eq(s, "state");
+    mem_free(s);
+}
+
+Test(mem, fails_exactly_once_at_the_chosen_allocation)
+{
+    for (uint64_t at = 1; at <= 5; at++) {
+        mem_fail_at(at);
+        for (uint64_t i = 1; i <= 8; i++) {
+            void *p = i == 1   ? mem_zalloc(8)
+                      : i == 2 ? mem_array(2, 8)
+                      : i == 3 ? mem_realloc(NULL, 8)
+                      : i == 4 ? mem_strdup("x")
+                               : mem_aligned(8);
+            cr_assert_eq(!p, i == at, "failure %lu, allocation %lu", (unsigned long)at,
+                         (unsigned long)i);
+            mem_free(p);
+        }
+    }
+    mem_fail_at(2);
+    mem_fail_at(0);
+    for (int i = 0; i < 4; i++) {
+        void *p = mem_zalloc(8);
+        cr_assert_not_null(p);
+        mem_free(p);
+    }
+}
+
+Test(mem, a_failed_realloc_keeps_the_old_block)
+{
+    char *p = mem_strdup("kept");
+    mem_fail_at(1);
+    cr_assert_null(mem_realloc(p, 1000));
+    cr_assert_str_eq(p, "kept");
+    mem_free(p);
+}
+
+enum { THREADS = 4, EACH = 2000 };
+
+static void *count_failures(void *arg)
+{
+    int *failures = arg;
+    for (int i = 0; i < EACH; i++) {
+        void *p = mem_zalloc(16);
+        *failures += !p;
+        mem_free(p);
+    }
+    return NULL;
+}
+
+Test(mem, one_failure_is_one_failure_across_threads)
+{
+    int failures[THREADS] = {0}, total = 0;
+    pthread_t t[THREADS];
+    mem_fail_at(THREADS * EACH / 2);
+    for (int i = 0; i < THREADS; i++)
+        cr_assert_eq(pthread_create(&t[i], NULL, count_failures, &failures[i]), 0);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(t[i], NULL);
+        total += failures[i];
+    }
+    cr_assert_eq(total, 1);
+}
