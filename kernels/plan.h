@@ -259,7 +259,7 @@ struct capacity {
 };
 
 /* Gives activations their arena offsets by liveness for this capacity; returns the arena's
- * floats. Deterministic. */
+ * floats, or -1 without memory. Deterministic. */
 int64_t plan_layout(struct plan *p, const struct capacity *c);
 
 #endif

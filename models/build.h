@@ -6,6 +6,9 @@
 #ifndef RECURD_BUILD_H
 #define RECURD_BUILD_H
 
+#include <math.h>
+#include <string.h>
+
 #include "kernels/plan.h"
 #include "models/checkpoint.h"
 #include "models/config.h"
@@ -50,7 +53,9 @@ const struct config *cfg(struct build *b);         /* the raw object */
 void cfg_irrelevant(struct build *b, const char *keys);
 void b_fail(struct build *b, int code, const char *fmt, ...) PRINTF(3, 4);
 bool b_failed(const struct build *b);
-/* false: records that `what` (a formatted sentence) must hold. */
+/* Refuses a model whose config gives this key a value other than null, false or 0. */
+void cfg_refuse(struct build *b, const char *key);
+/* Returns ok; when false, the formatted sentence says what the config contradicts. */
 bool b_require(struct build *b, bool ok, const char *fmt, ...) PRINTF(3, 4);
 
 /* ---- names ---- */
@@ -65,6 +70,8 @@ int64_t b_rows(struct build *b, const char *name, int64_t dflt);
 /* The tensor's n elements (any shape with n elements). Returns a weight index. */
 int w_vec(struct build *b, const char *name, int64_t n);
 int w_vec_as(struct build *b, const char *name, int64_t n, enum transform t);
+/* Row `row` of a tensor seen as [rows][n]. */
+int w_vec_row(struct build *b, const char *name, int64_t rows, int64_t row, int64_t n);
 int w_values(struct build *b, const float *values, int64_t n);
 
 /* ---- ops ---- */
@@ -104,8 +111,9 @@ val e_sub(struct build *b, val x, val y);
 val e_mul(struct build *b, val x, val y);      /* a narrower y spreads over groups of x */
 val e_addw(struct build *b, val x, int w);     /* w: vector weight; shorter = tiled */
 val e_mulw(struct build *b, val x, int w);
-val e_add_group_w(struct build *b, val x, int w, int n); /* w [n]: one per group of x */
-val e_mul_group_w(struct build *b, val x, int w, int n);
+/* w holds one value per group of x. */
+val e_add_group_w(struct build *b, val x, int w);
+val e_mul_group_w(struct build *b, val x, int w);
 val e_maddw(struct build *b, val x, val d, int w);       /* x + d (.) w */
 val e_affine(struct build *b, val x, float mul, float add);
 val e_fn(struct build *b, enum ew_op f, val x);          /* one-argument functions */
@@ -123,6 +131,10 @@ void b_logits(struct build *b, val x, const char *name, bool tied);
 val b_swiglu(struct build *b, val x, const char *gate, const char *up, const char *down,
              int inner, const char *act);                /* section 1.2 */
 int64_t b_mlp_width(struct build *b, int hidden);        /* intermediate_size or the rule */
+/* up(act(down(x))): name.lora.0.weight [rank, in], name.lora.2.weight [width, rank] (+ .bias).
+ * The rank is the tensor's; dummy models take the given one. */
+val b_lora(struct build *b, val x, const char *name, int rank, enum activation act, int width,
+           bool bias);
 /* Softmax attention of section 1.4 under the current prefix; spec: the object in `attn`. */
 val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *spec);
 /* The object of config `attn` that lists this layer, or NULL. */

@@ -6,6 +6,7 @@
 #ifndef RECURD_MODEL_H
 #define RECURD_MODEL_H
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "kernels/backend.h"
 
@@ -32,9 +33,11 @@ struct model {
     struct generation_defaults defaults;
     struct tokenizer *tok;  /* NULL: requests carry token ids */
     const struct chat_format *chat; /* NULL: no chat endpoint */
-    unsigned char fingerprint[32]; /* SHA-256 of config, tensor table and tokenizer */
+    unsigned char fingerprint[32]; /* SHA-256 of config, tokenizer and, once loaded, weights */
     struct checkpoint *files;      /* open until model_load has read them; then NULL */
     struct binding *bindings;      /* weight -> tensors of the files (build.h); freed with them */
+    uint64_t dummy_seed;           /* of random weights; 0 = real ones */
+    struct arena arena;            /* names, programs and tables of the plan */
 };
 
 struct model_options {

@@ -1,0 +1,124 @@
+/* RWKV-7 "Goose" (Peng et al., 2025).
+ *
+ *   d_t = y_{t-1} - y_t;  x_* = y + d (.) mu_*     (y: the normed input)
+ *   r, k, v = W x;  w = exp(-e^-1/2 sigmoid(W2 tanh(W1 x_w) + b))
+ *   v += (v_first - v) (.) sigmoid(V2 V1 x_v + b) from layer 1 on
+ *   a = sigmoid(A2 A1 x_a + b);  g = G2 sigmoid(G1 x_g)
+ *   kk = l2(k (.) k_k);  k := k (.) (1 + (a-1) (.) k_a)
+ *   S = diag(w) S - (kk (.) a)(kk^T S) + k v^T;  o = S^T r
+ *   y = W_o ((groupnorm(o) + (sum r k r_k) v) (.) g)
+ *   ffn: W_v sqrelu(W_k (y + d (.) mu_k)) */
+#include "models/build.h"
+
+struct dims { int D, H, K, Rw, Ra, Rv, Rg, inner; float eps; bool norm_bias, l2_root; };
+
+/* The published rule for ranks that the config leaves out: c sqrt(D), a multiple of 32. */
+static int rank(int D, double c)
+{
+    int n = 32 * (int)lround(c * sqrt(D) / 32);
+    return n < 32 ? 32 : n;
+}
+
+/* One mixing vector; old files hold all six in one tensor. */
+static int mixing(struct build *b, int i, int D)
+{
+    static const char *const names[] = {"x_r", "x_w", "x_k", "x_v", "x_a", "x_g"};
+    return b_has(b, "x_x", false) ? w_vec_row(b, "x_x", 6, i, D) : w_vec(b, names[i], D);
+}
+
+static val time_mix(struct build *b, val y, val *v_first, const struct dims *d)
+{
+    val x[6], delta = e_sub(b, b_shift(b, y), y);
+    for (int i = 0; i < 6; i++)
+        x[i] = e_maddw(b, y, delta, mixing(b, i, d->D));
+    val r = b_linear(b, x[0], "r_proj", d->D), k = b_linear(b, x[2], "k_proj", d->D);
+    val v = b_linear(b, x[3], "v_proj", d->D);
+    val w = b_lora(b, x[1], "w_lora", d->Rw, ACT_TANH, d->D, true);
+    val a = b_lora(b, x[4], "a_lora", d->Ra, ACT_NONE, d->D, true);
+    val g = b_lora(b, x[5], "g_lora", d->Rg, ACT_SIGMOID, d->D, false);
+    if (view_given(*v_first)) {
+        val mix = b_lora(b, x[3], "v_lora", d->Rv, ACT_NONE, d->D, true);
+        v = e_add(b, v, e_mul(b, e_sub(b, *v_first, v), e_fn(b, EW_SIGMOID, mix)));
+    } else {
+        *v_first = v;
+    }
+    w = e_fn(b, EW_EXP, e_affine(b, e_fn(b, EW_SIGMOID, w), -0.6065306597126334f, 0));
+    a = e_fn(b, EW_SIGMOID, a);
+    val kk = e_mulw(b, k, w_vec(b, "k_k", d->D));
+    k = e_mul(b, k, e_affine(b, e_mulw(b, e_affine(b, a, 1, -1), w_vec(b, "k_a", d->D)), 1, 1));
+    val rk = b_groupsum(b, e_mulw(b, e_mul(b, r, k), w_vec(b, "r_k", d->D)), d->K, 1);
+    kk = d->l2_root ? b_l2(b, kk, d->K, 1) : b_norm(b, kk, NORM_L2MAX, d->K, -1, -1, 1e-12f, 1);
+
+    val o = b_delta(b, &(struct delta_args){
+        .q = r, .k = k, .v = v, .w = w, .a = e_fn(b, EW_NEG, kk), .b = e_mul(b, kk, a),
+        .k_heads = d->H, .d_heads = d->H, .state_heads = d->H, .K = d->K, .V = d->K, .steps = 1,
+        .decay = DECAY_KEY, .dplr = true, .scale = 1});
+
+    o = b_norm(b, o, NORM_LAYER, d->K, w_vec(b, "g_norm.weight", d->D),
+               w_vec(b, "g_norm.bias", d->D), (float)d->K * d->eps, 1);
+    return b_linear(b, e_mul(b, e_add(b, o, e_mul(b, v, rk)), g), "o_proj", d->D);
+}
+
+static val channel_mix(struct build *b, val y, const struct dims *d)
+{
+    val delta = e_sub(b, b_shift(b, y), y);
+    val x = e_maddw(b, y, delta, w_vec(b, "x_k", d->D));
+    return b_linear(b, e_fn(b, EW_SQRELU, b_linear(b, x, "key", d->inner)), "value", d->D);
+}
+
+static void check_value_dim(struct build *b, int D)
+{
+    for (int64_t i = 0; i < config_len(cfg(b), "value_dim"); i++) {
+        int64_t n = config_int_at(cfg(b), "value_dim", i, D, NULL);
+        b_require(b, n == D, "value_dim[%lld] is %lld, only hidden_size %d is supported",
+                  (long long)i, (long long)n, D);
+    }
+}
+
+static void build(struct build *b)
+{
+    int D = (int)cfg_int(b, "hidden_size", 2048), layers = (int)cfg_int(b, "num_hidden_layers", 24);
+    int vocab = (int)cfg_int(b, "vocab_size", 32000);
+    int H = (int)cfg_int(b, "num_heads", 0);
+    int K = (int)cfg_int(b, "head_dim", H > 0 ? D / H : 64);
+    if (!b_require(b, K > 0 && D % K == 0 && (H == 0 || H == D / K),
+                   "%d heads of %d in a width of %d", H, K, D))
+        return;
+    int inner = 32 * (((int)(D * cfg_num(b, "hidden_ratio", 4)) + 31) / 32);
+    b_require(b, !strcmp(cfg_str(b, "hidden_act", "sqrelu"), "sqrelu"),
+              "hidden_act is not sqrelu, the only one RWKV-7 has");
+    b_require(b, !cfg_has(b, "attn"), "attn: RWKV-7 has no hybrid form");
+    check_value_dim(b, D);
+    struct dims d = {.D = D, .H = D / K, .K = K, .inner = (int)cfg_int(b, "intermediate_size", inner),
+                     .eps = (float)cfg_num(b, "norm_eps", 1e-5),
+                     .norm_bias = cfg_bool(b, "norm_bias", true),
+                     .l2_root = cfg_bool(b, "fuse_norm", true)};
+    d.Rw = (int)cfg_int(b, "decay_low_rank_dim", rank(D, 2.5));
+    d.Ra = (int)cfg_int(b, "a_low_rank_dim", rank(D, 2.5));
+    d.Rv = (int)cfg_int(b, "v_low_rank_dim", rank(D, 1.7));
+    d.Rg = (int)cfg_int(b, "gate_low_rank_dim", rank(D, 5));
+    cfg_refuse(b, "attnres_block_size");
+    bool norm_first = cfg_bool(b, "norm_first", true);
+
+    b_prefix(b, "model.");
+    val h = b_embed(b, "embeddings", vocab, D, 1), v_first = VIEW_NONE;
+    for (int i = 0; i < layers; i++) {
+        b_layer(b, i);
+        b_prefix(b, "model.layers.%d.", i);
+        if (i == 0 && norm_first)
+            h = b_layer_norm(b, h, "pre_norm", d.norm_bias, d.eps);
+        val y = b_layer_norm(b, h, "attn_norm", d.norm_bias, d.eps);
+        b_prefix(b, "model.layers.%d.attn.", i);
+        h = e_add(b, h, time_mix(b, y, &v_first, &d));
+        b_prefix(b, "model.layers.%d.", i);
+        y = b_layer_norm(b, h, "ffn_norm", d.norm_bias, d.eps);
+        b_prefix(b, "model.layers.%d.ffn.", i);
+        h = e_add(b, h, channel_mix(b, y, &d));
+    }
+    b_prefix(b, "model.");
+    h = b_layer_norm(b, b_gather(b, h), "norm", d.norm_bias, d.eps);
+    b_prefix(b, "%s", "");
+    b_logits(b, h, "lm_head", cfg_bool(b, "tie_word_embeddings", false));
+}
+
+const struct arch arch_rwkv7 = {"rwkv7", build};

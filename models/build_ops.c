@@ -1,0 +1,401 @@
+/* Recording of ops. Each b_* call makes one op with a fresh output activation. */
+#include <stdio.h>
+
+#include "models/build_int.h"
+
+/* Room for one more item of a plan array that grows by doubling. */
+static bool grow(struct build *b, void **items, int32_t n, int *cap, size_t size, int max,
+                 const char *what)
+{
+    if (n < *cap)
+        return true;
+    int more = *cap ? 2 * *cap : 256;
+    void *p = n < max ? mem_realloc(*items, (size_t)more * size) : NULL;
+    if (!p) {
+        b_fail(b, n < max ? E_NOMEM : E_RANGE, "the model needs more than %d %s", n, what);
+        return false;
+    }
+    *items = p;
+    *cap = more;
+    return true;
+}
+
+val build_act(struct build *b, enum rows rows, int width)
+{
+    struct plan *p = b->plan;
+    if (b_failed(b))
+        return VIEW_NONE;
+    if (width < 1 || width > LIMIT_WIDTH) {
+        b_fail(b, E_RANGE, "config.json: an activation %d wide; 1 to %d", width, LIMIT_WIDTH);
+        return VIEW_NONE;
+    }
+    if (!grow(b, (void **)&p->acts, p->n_acts, &b->cap_acts, sizeof *p->acts, LIMIT_ACTS,
+              "activations"))
+        return VIEW_NONE;
+    p->acts[p->n_acts] = (struct act){.rows = rows, .width = width,
+                                      .stride = (int32_t)round_up((size_t)width, 16)};
+    return (val){p->n_acts++, 0, width};
+}
+
+enum rows build_rows(struct build *b, val v)
+{
+    return view_given(v) ? b->plan->acts[v.act].rows : ROWS_TOKENS;
+}
+
+struct op *build_op(struct build *b, enum op_kind k, val out)
+{
+    static struct op failed; /* written to and never read, so that callers need no checks */
+    struct plan *p = b->plan;
+    if (b_failed(b) || !view_given(out) ||
+        !grow(b, (void **)&p->ops, p->n_ops, &b->cap_ops, sizeof *p->ops, LIMIT_OPS, "ops"))
+        return &failed;
+    struct op *op = &p->ops[p->n_ops++];
+    *op = (struct op){.kind = k, .rows = build_rows(b, out), .out = out, .section = -1,
+                      .section2 = -1, .layer = b->layer};
+    for (size_t i = 0; i < ARRAY_LEN(op->in); i++)
+        op->in[i] = VIEW_NONE;
+    for (size_t i = 0; i < ARRAY_LEN(op->w); i++)
+        op->w[i] = -1;
+    return op;
+}
+
+int build_section(struct build *b, const char *what, enum section_kind kind, int64_t elems)
+{
+    struct plan *p = b->plan;
+    if (b_failed(b))
+        return -1;
+    if (!grow(b, (void **)&p->sections, p->n_sections, &b->cap_sections, sizeof *p->sections,
+              LIMIT_OPS, "state sections"))
+        return -1;
+    struct section *s = &p->sections[p->n_sections];
+    *s = (struct section){.kind = kind, .elems = elems};
+    snprintf(s->name, sizeof s->name, "layers.%d.%s.%d", b->layer, what, b->layer_sections++);
+    return p->n_sections++;
+}
+
+/* Both must hold: x is there and n wide. A miss is a mistake of an architecture file or a
+ * contradiction in a config, and named as such. */
+static bool wide(struct build *b, val x, int64_t n, const char *what)
+{
+    if (b_failed(b))
+        return false;
+    return b_require(b, view_given(x) && x.width == n, "layer %d: %s is %d wide, %lld expected",
+                     b->layer, what, view_given(x) ? x.width : 0, (long long)n);
+}
+
+/* ---- matrices ---- */
+
+val b_embed(struct build *b, const char *name, int vocab, int width, float scale)
+{
+    val out = build_act(b, ROWS_TOKENS, width);
+    const char *full = build_name(b, name, ".weight");
+    b->embedding = build_weight(b, WEIGHT_MATRIX, build_dtype(b, full), vocab, width);
+    build_part(b, b->embedding, full, vocab, 0, vocab, 0, false);
+    if (b->embedding >= 0)
+        b->m->bindings[b->embedding].dummy_scale = 1;
+    snprintf(b->embedding_name, sizeof b->embedding_name, "%s", full);
+    struct op *op = build_op(b, OP_EMBED, out);
+    op->w[0] = b->embedding;
+    op->p.embed.scale = scale;
+    b->plan->vocab = vocab;
+    b->plan->hidden = width;
+    return out;
+}
+
+val b_slice(val x, int col, int width)
+{
+    return view_given(x) ? (val){x.act, x.col + col, width} : x;
+}
+
+val b_linear_part(struct build *b, val x, const char *weight, const char *bias, int total_rows,
+                  int row0, int rows, bool transposed)
+{
+    val out = build_act(b, build_rows(b, x), rows);
+    if (b_failed(b))
+        return VIEW_NONE;
+    const char *full = build_name(b, weight, "");
+    int w = build_find(b, WEIGHT_MATRIX, full, row0, rows, TENSOR_AS_IS);
+    if (w < 0 || b->plan->weights[w].cols != x.width) {
+        w = build_weight(b, WEIGHT_MATRIX, build_dtype(b, full), rows, x.width);
+        build_part(b, w, full, total_rows, row0, rows, 0, transposed);
+    }
+    int wb = -1;
+    if (bias) {
+        const char *bias_name = build_name(b, bias, "");
+        wb = build_weight(b, WEIGHT_VECTOR, DTYPE_F32, 1, rows);
+        if (wb >= 0)
+            b->m->bindings[wb].dummy_scale = 0.1f;
+        build_part(b, wb, bias_name, 1, row0, 1, 0, false);
+        if (row0 || total_rows != rows)
+            b_fail(b, E_UNSUPPORTED, "tensor %s: a bias in parts", bias_name);
+    }
+    struct op *op = build_op(b, OP_LINEAR, out);
+    op->in[0] = x;
+    op->w[0] = w;
+    op->w[1] = wb;
+    return out;
+}
+
+val b_linear(struct build *b, val x, const char *name, int rows)
+{
+    char weight[LIMIT_TENSOR_NAME];
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    return b_linear_part(b, x, weight, NULL, rows, 0, rows, false);
+}
+
+val b_linear_bias(struct build *b, val x, const char *name, int rows)
+{
+    char weight[LIMIT_TENSOR_NAME], bias[LIMIT_TENSOR_NAME];
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    return b_linear_part(b, x, weight, bias, rows, 0, rows, false);
+}
+
+/* ---- norms, sums ---- */
+
+val b_gated_norm(struct build *b, val x, val gate, enum norm_kind k, int group, int weight,
+                 int bias, float eps, enum activation act, bool gate_first)
+{
+    val out = build_act(b, build_rows(b, x), x.width);
+    if (b_failed(b) || (view_given(gate) && !wide(b, gate, x.width, "a norm's gate")))
+        return VIEW_NONE;
+    b_require(b, group > 0 && x.width % group == 0, "layer %d: %d columns in groups of %d",
+              b->layer, x.width, group);
+    struct op *op = build_op(b, OP_NORM, out);
+    op->in[0] = x;
+    op->in[1] = gate;
+    op->w[0] = weight;
+    op->w[1] = bias;
+    op->p.norm.kind = k;
+    op->p.norm.group = group;
+    op->p.norm.eps = eps;
+    op->p.norm.scale = 1;
+    op->p.norm.gate_act = act;
+    op->p.norm.gate_first = gate_first;
+    return out;
+}
+
+val b_norm(struct build *b, val x, enum norm_kind k, int group, int weight, int bias, float eps,
+           float scale)
+{
+    int before = b->plan->n_ops;
+    val out = b_gated_norm(b, x, VIEW_NONE, k, group, weight, bias, eps, ACT_NONE, false);
+    if (b->plan->n_ops > before)
+        b->plan->ops[before].p.norm.scale = scale;
+    return out;
+}
+
+val b_rms(struct build *b, val x, const char *name, float eps)
+{
+    char weight[LIMIT_TENSOR_NAME];
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    return b_norm(b, x, NORM_RMS, x.width, w_vec(b, weight, x.width), -1, eps, 1);
+}
+
+val b_layer_norm(struct build *b, val x, const char *name, bool bias, float eps)
+{
+    char weight[LIMIT_TENSOR_NAME], off[LIMIT_TENSOR_NAME];
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    snprintf(off, sizeof off, "%s.bias", name);
+    int w = w_vec(b, weight, x.width), o = bias ? w_vec(b, off, x.width) : -1;
+    if (o >= 0)
+        b->m->bindings[o].dummy_mean = 0;
+    return b_norm(b, x, NORM_LAYER, x.width, w, o, eps, 1);
+}
+
+val b_l2(struct build *b, val x, int group, float scale)
+{
+    return b_norm(b, x, NORM_L2, group, -1, -1, 1e-6f, scale);
+}
+
+val b_groupsum(struct build *b, val x, int group, float scale)
+{
+    if (b_failed(b) || !b_require(b, group > 0 && x.width % group == 0,
+                                  "layer %d: %d columns in groups of %d", b->layer, x.width, group))
+        return VIEW_NONE;
+    val out = build_act(b, build_rows(b, x), x.width / group);
+    struct op *op = build_op(b, OP_GROUPSUM, out);
+    op->in[0] = x;
+    op->p.groupsum.group = group;
+    op->p.groupsum.scale = scale;
+    return out;
+}
+
+val b_softmax(struct build *b, val x, int group, float scale)
+{
+    val out = build_act(b, build_rows(b, x), x.width);
+    struct op *op = build_op(b, OP_SOFTMAX, out);
+    op->in[0] = x;
+    op->p.softmax.group = group;
+    op->p.softmax.scale = scale;
+    return out;
+}
+
+/* ---- along the sequence ---- */
+
+val b_conv(struct build *b, val x, int weight, int bias, int size, enum activation act)
+{
+    if (b_failed(b) || !b_require(b, size >= 1 && size <= 64, "convolution of size %d", size))
+        return VIEW_NONE;
+    val out = build_act(b, ROWS_TOKENS, x.width);
+    struct op *op = build_op(b, OP_CONV, out);
+    op->in[0] = x;
+    op->w[0] = weight;
+    op->w[1] = bias;
+    op->p.conv.size = size;
+    op->p.conv.act = act;
+    if (size > 1)
+        op->section = build_section(b, "conv", SECTION_FIXED, (int64_t)(size - 1) * x.width);
+    return out;
+}
+
+val b_shift(struct build *b, val x)
+{
+    val out = build_act(b, ROWS_TOKENS, x.width);
+    struct op *op = build_op(b, OP_SHIFT, out);
+    op->in[0] = x;
+    op->section = build_section(b, "shift", SECTION_FIXED, x.width);
+    return out;
+}
+
+val b_rope(struct build *b, val x, int head, int rot, double theta, bool interleaved)
+{
+    float inv[1024];
+    if (b_failed(b) || !b_require(b, rot > 0 && rot % 2 == 0 && rot <= head && rot <= 2048,
+                                  "rotary dimension %d of a head of %d", rot, head))
+        return x;
+    for (int i = 0; i < rot / 2; i++)
+        inv[i] = (float)pow(theta, -2.0 * i / rot);
+    struct op *op = build_op(b, OP_ROPE, x);
+    op->in[0] = x;
+    op->w[0] = w_values(b, inv, rot / 2);
+    op->p.rope.head = head;
+    op->p.rope.rot = rot;
+    op->p.rope.interleaved = interleaved;
+    op->p.rope.scale = 1;
+    return x;
+}
+
+/* ---- states ---- */
+
+val b_decay(struct build *b, const struct decay_args *a)
+{
+    int H = a->state_heads;
+    if (b_failed(b) || !b_require(b, H > 0 && a->q_heads % H == 0 && H % a->k_heads == 0 &&
+                                      H % a->v_heads == 0, "%d query, %d key and %d value heads",
+                                  a->q_heads, a->k_heads, a->v_heads))
+        return VIEW_NONE;
+    wide(b, a->q, (int64_t)a->q_heads * a->K, "q");
+    wide(b, a->k, (int64_t)a->k_heads * a->K, "k");
+    wide(b, a->v, (int64_t)a->v_heads * a->V, "v");
+    val out = build_act(b, ROWS_TOKENS, a->q_heads * a->V);
+    struct op *op = build_op(b, OP_DECAY, out);
+    op->in[0] = a->q;
+    op->in[1] = a->k;
+    op->in[2] = a->v;
+    op->in[3] = a->d_heads ? a->d : VIEW_NONE;
+    op->w[0] = a->bonus;
+    op->w[1] = a->constant;
+    op->p.decay.q_heads = a->q_heads;
+    op->p.decay.k_heads = a->k_heads;
+    op->p.decay.v_heads = a->v_heads;
+    op->p.decay.d_heads = a->d_heads;
+    op->p.decay.state_heads = H;
+    op->p.decay.K = a->K;
+    op->p.decay.V = a->V;
+    op->p.decay.decay = a->decay;
+    op->p.decay.scale = a->scale;
+    op->section = build_section(b, "S", SECTION_FIXED, (int64_t)H * a->K * a->V);
+    return out;
+}
+
+val b_delta(struct build *b, const struct delta_args *a)
+{
+    int H = a->state_heads, n = a->steps;
+    if (b_failed(b) || !b_require(b, H > 0 && a->k_heads > 0 && H % a->k_heads == 0 && n > 0,
+                                  "%d value heads, %d key heads, %d steps", H, a->k_heads, n))
+        return VIEW_NONE;
+    wide(b, a->q, (int64_t)a->k_heads * a->K, "q");
+    wide(b, a->k, (int64_t)n * a->k_heads * a->K, "k");
+    wide(b, a->v, (int64_t)n * H * a->V, "v");
+    val out = build_act(b, ROWS_TOKENS, H * a->V);
+    struct op *op = build_op(b, OP_DELTA, out);
+    op->in[0] = a->q;
+    op->in[1] = a->k;
+    op->in[2] = a->v;
+    op->in[3] = a->decay == DECAY_NONE ? VIEW_NONE : a->w;
+    op->in[4] = a->a;
+    op->in[5] = a->b;
+    op->p.delta.k_heads = a->k_heads;
+    op->p.delta.d_heads = a->d_heads;
+    op->p.delta.state_heads = H;
+    op->p.delta.K = a->K;
+    op->p.delta.V = a->V;
+    op->p.delta.steps = n;
+    op->p.delta.decay = a->decay;
+    op->p.delta.dplr = a->dplr;
+    op->p.delta.decay_first = a->decay_first;
+    op->p.delta.scale = a->scale;
+    op->section = build_section(b, "S", SECTION_FIXED, (int64_t)H * a->K * a->V);
+    return out;
+}
+
+val b_attention(struct build *b, val q, val k, val v, int heads, int kv_heads, int dk, int dv,
+                int window, float scale)
+{
+    if (b_failed(b) || !b_require(b, kv_heads > 0 && heads % kv_heads == 0 && window >= 0,
+                                  "%d attention heads, %d key heads, window %d", heads, kv_heads,
+                                  window))
+        return VIEW_NONE;
+    wide(b, q, (int64_t)heads * dk, "q");
+    wide(b, k, (int64_t)kv_heads * dk, "k");
+    wide(b, v, (int64_t)kv_heads * dv, "v");
+    int64_t row = (int64_t)kv_heads * (dk + dv);
+    int section = build_section(b, window ? "window" : "kv", window ? SECTION_FIXED : SECTION_PAGED,
+                                window ? row * window : row);
+    val out = build_act(b, ROWS_TOKENS, heads * dv);
+    for (int keep = 0; keep < 2; keep++) { /* attend, then store the batch's rows */
+        struct op *op = build_op(b, keep ? OP_ATTENTION_KEEP : OP_ATTENTION, out);
+        op->in[0] = q;
+        op->in[1] = k;
+        op->in[2] = v;
+        op->section = section;
+        op->p.attention.heads = heads;
+        op->p.attention.kv_heads = kv_heads;
+        op->p.attention.dk = dk;
+        op->p.attention.dv = dv;
+        op->p.attention.window = window;
+        op->p.attention.scale = scale;
+        if (keep)
+            op->out = VIEW_NONE;
+    }
+    return out;
+}
+
+/* ---- the end ---- */
+
+val b_gather(struct build *b, val x)
+{
+    val out = build_act(b, ROWS_LOGITS, x.width);
+    build_op(b, OP_GATHER, out)->in[0] = x;
+    return out;
+}
+
+void b_logits(struct build *b, val x, const char *name, bool tied)
+{
+    char full[LIMIT_TENSOR_NAME];
+    snprintf(full, sizeof full, "%s.weight", name);
+    bool own = !tied || b_has(b, full, false);
+    if (own) {
+        b->plan->logits = b_linear_part(b, x, full, NULL, b->plan->vocab, 0, b->plan->vocab, false);
+        return;
+    }
+    val out = build_act(b, ROWS_LOGITS, b->plan->vocab);
+    struct op *op = build_op(b, OP_LINEAR, out);
+    op->in[0] = x;
+    op->w[0] = b->embedding;
+    if (!b_failed(b) && x.width != b->plan->weights[b->embedding].cols)
+        b_fail(b, E_RANGE, "tied embedding %s: %lld columns, %d expected", b->embedding_name,
+               (long long)b->plan->weights[b->embedding].cols, x.width);
+    b->plan->logits = out;
+}

@@ -1,0 +1,336 @@
+/* A model from its directory: config -> plan -> weights on a device. */
+#include "models/model.h"
+
+#include <math.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "models/build.h"
+#include "models/chat.h"
+#include "models/tokenizer.h"
+
+/* Plans of the largest published models take a few MiB. */
+#define ARENA_BYTES MIB(256)
+/* Weights travel to the device in pieces of this size. */
+#define PIECE_BYTES MIB(4)
+
+bool model_is_eos(const struct model *m, int32_t id)
+{
+    for (int32_t i = 0; i < m->n_eos; i++)
+        if (m->eos[i] == id)
+            return true;
+    return false;
+}
+
+/* ---- opening ---- */
+
+static void add_eos(struct model *m, int64_t id)
+{
+    if (id >= 0 && id < m->plan.vocab && m->n_eos < MODEL_EOS_MAX && !model_is_eos(m, (int32_t)id))
+        m->eos[m->n_eos++] = (int32_t)id;
+}
+
+/* eos_token_id may be one id, a list, or absent. */
+static void read_eos(struct model *m, const struct config *c)
+{
+    int64_t n = config_len(c, "eos_token_id");
+    for (int64_t i = 0; i < n; i++)
+        add_eos(m, config_int_at(c, "eos_token_id", i, -1, NULL));
+    if (n < 0)
+        add_eos(m, config_int(c, "eos_token_id", -1, -1, INT32_MAX, NULL));
+}
+
+static int read_generation(struct model *m, const char *dir, const struct config *config,
+                           struct err *e)
+{
+    char path[4096];
+    struct config *g = NULL;
+    m->defaults = (struct generation_defaults){NAN, NAN, NAN, NAN, -1, -1};
+    m->bos = -1;
+    snprintf(path, sizeof path, "%s/generation_config.json", dir);
+    if (file_exists(path)) {
+        if (config_read(&g, path, e) < 0)
+            return e->code;
+        read_eos(m, g);
+        m->defaults.temperature = (float)config_num(g, "temperature", NAN, e);
+        m->defaults.top_p = (float)config_num(g, "top_p", NAN, e);
+        m->defaults.min_p = (float)config_num(g, "min_p", NAN, e);
+        m->defaults.repetition_penalty = (float)config_num(g, "repetition_penalty", NAN, e);
+        m->defaults.top_k = (int32_t)config_int(g, "top_k", -1, -1, INT32_MAX, e);
+        m->defaults.max_new_tokens = (int32_t)config_int(g, "max_new_tokens", -1, -1, INT32_MAX, e);
+        if (!config_bool(g, "do_sample", true, e))
+            m->defaults.temperature = 0;
+        config_free(g);
+    }
+    read_eos(m, config);
+    m->bos = (int32_t)config_int(config, "bos_token_id", -1, -1, INT32_MAX, NULL);
+    return e->code;
+}
+
+static int open_tokenizer(struct model *m, const struct model_options *o, struct err *e)
+{
+    if (tokenizer_open(&m->tok, o->dir, m->plan.vocab, e) < 0)
+        return e->code;
+    if (m->tok) {
+        if (tokenizer_bos(m->tok) >= 0)
+            m->bos = tokenizer_bos(m->tok);
+        add_eos(m, tokenizer_eos(m->tok));
+        m->chat = chat_detect(tokenizer_chat_template(m->tok));
+    }
+    if (o->chat_format && !(m->chat = chat_find(o->chat_format)))
+        return err_set(e, E_NOENT, "chat format \"%s\" is not one of the built-in ones",
+                       o->chat_format);
+    if (m->chat && m->tok && chat_stop(m->chat))
+        add_eos(m, tokenizer_find(m->tok, chat_stop(m->chat)));
+    return 0;
+}
+
+static void digest_file(crypto_hash_sha256_state *h, const char *dir, const char *name)
+{
+    char path[4096];
+    struct buf b;
+    buf_init(&b, LIMIT_TOKENIZER_BYTES);
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (file_exists(path) && file_read(path, &b, NULL) == 0) {
+        crypto_hash_sha256_update(h, (const unsigned char *)name, strlen(name));
+        crypto_hash_sha256_update(h, (const unsigned char *)b.p, b.len);
+    }
+    buf_free(&b);
+}
+
+/* What a stored state must agree with: config, tensor table, tokenizer. The weights' own bytes
+ * join in model_load, as they pass by. */
+static void fingerprint(struct model *m, const struct model_options *o)
+{
+    crypto_hash_sha256_state h;
+    crypto_hash_sha256_init(&h);
+    digest_file(&h, o->dir, "config.json");
+    digest_file(&h, o->dir, "tokenizer.model");
+    digest_file(&h, o->dir, "tokenizer.json");
+    for (size_t i = 0; m->files && i < checkpoint_count(m->files); i++) {
+        const struct tensor *t = checkpoint_at(m->files, i);
+        crypto_hash_sha256_update(&h, (const unsigned char *)t->name, strlen(t->name));
+        crypto_hash_sha256_update(&h, (const unsigned char *)t->shape, sizeof t->shape);
+        crypto_hash_sha256_update(&h, (const unsigned char *)&t->dtype, sizeof t->dtype);
+    }
+    if (!m->files)
+        crypto_hash_sha256_update(&h, (const unsigned char *)&o->dummy_seed, sizeof o->dummy_seed);
+    crypto_hash_sha256_final(&h, m->fingerprint);
+}
+
+static void set_name(struct model *m, const char *dir)
+{
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    size_t from = n;
+    while (from > 0 && dir[from - 1] != '/')
+        from--;
+    snprintf(m->name, sizeof m->name, "%.*s", (int)(n - from), dir + from);
+}
+
+int model_open(struct model **out, const struct model_options *o, struct err *e)
+{
+    char path[4096];
+    struct config *config = NULL;
+    struct model *m = mem_zalloc(sizeof *m);
+    *out = NULL;
+    if (!m)
+        return err_set(e, E_NOMEM, "no memory for a model");
+    arena_init(&m->arena, ARENA_BYTES);
+    set_name(m, o->dir);
+    snprintf(path, sizeof path, "%s/config.json", o->dir);
+    if (sodium_init() < 0)
+        err_set(e, E_UNSUPPORTED, "libsodium cannot be initialised");
+    else if (config_read(&config, path, e) == 0 &&
+             (o->dummy || checkpoint_open(&m->files, o->dir, e) == 0) &&
+             build_model(m, config, m->files, e) == 0 &&
+             read_generation(m, o->dir, config, e) == 0 && open_tokenizer(m, o, e) == 0)
+        fingerprint(m, o);
+    if (e->code == 0 && o->dummy)
+        m->dummy_seed = o->dummy_seed ? o->dummy_seed : 1;
+    config_free(config);
+    if (e->code) {
+        model_close(m);
+        return e->code;
+    }
+    *out = m;
+    return 0;
+}
+
+static void drop_files(struct model *m)
+{
+    checkpoint_close(m->files);
+    mem_free(m->bindings);
+    m->files = NULL;
+    m->bindings = NULL;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    drop_files(m);
+    tokenizer_close(m->tok);
+    mem_free(m->plan.ops);
+    mem_free(m->plan.acts);
+    mem_free(m->plan.weights);
+    mem_free(m->plan.sections);
+    arena_free(&m->arena);
+    mem_free(m);
+}
+
+/* ---- loading ---- */
+
+/* One load: the staging buffers and where the bytes go. */
+struct loader {
+    struct model *m;
+    struct device *d;
+    void *raw;    /* PIECE_BYTES as read */
+    float *f32;   /* the same, converted */
+    crypto_hash_sha256_state hash;
+    struct rng rng;
+    struct err *e;
+};
+
+static float transform(enum transform t, float x)
+{
+    switch (t) {
+    case TENSOR_AS_IS: return x;
+    case TENSOR_ADD_ONE: return 1 + x;
+    case TENSOR_EXP: return expf(x);
+    case TENSOR_NEG_EXP: return -expf(x);
+    case TENSOR_SIGMOID: return 1 / (1 + expf(-x));
+    }
+    return x;
+}
+
+static int check_finite(struct loader *l, const struct tensor *t, int64_t first, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(l->f32[i]))
+            return err_set(l->e, E_FORMAT, "tensor %s: element %lld is not a finite number", t->name,
+                           (long long)first + (long long)i);
+    return 0;
+}
+
+/* Rows [row, row + n) of the part, taken from tensor t, to l->raw (t's dtype) and l->f32. */
+static int read_rows(struct loader *l, const struct tensor *t, const struct binding_part *x,
+                     int64_t cols, int64_t row, int64_t n)
+{
+    int64_t first = (x->tensor_row + row) * cols;
+    size_t count = (size_t)(n * cols);
+    if (checkpoint_read(l->m->files, t, first, n * cols, l->raw, l->e) < 0)
+        return l->e->code;
+    crypto_hash_sha256_update(&l->hash, l->raw, count * dtype_bytes(t->dtype));
+    dtype_to_f32(l->f32, l->raw, t->dtype, count);
+    return check_finite(l, t, first, count);
+}
+
+/* A tensor stored [cols][total rows]: read whole, then turned. */
+static int put_transposed(struct loader *l, int w, const struct binding_part *x,
+                          const struct tensor *t)
+{
+    const struct weight *wt = &l->m->plan.weights[w];
+    int64_t total = t->elems / wt->cols, cols = wt->cols;
+    size_t n = (size_t)t->elems;
+    void *raw = mem_array(n, dtype_bytes(t->dtype));
+    float *f = mem_array(n, sizeof *f), *row = mem_array((size_t)cols, sizeof *row);
+    if (!raw || !f || !row)
+        err_set(l->e, E_NOMEM, "tensor %s: no memory to transpose %zu elements", t->name, n);
+    else if (checkpoint_read(l->m->files, t, 0, t->elems, raw, l->e) == 0) {
+        crypto_hash_sha256_update(&l->hash, raw, n * dtype_bytes(t->dtype));
+        dtype_to_f32(f, raw, t->dtype, n);
+        for (int64_t r = 0; r < x->rows && l->e->code == 0; r++) {
+            for (int64_t c = 0; c < cols; c++)
+                row[c] = transform(x->transform, f[c * total + x->tensor_row + r]);
+            l->d->backend->put_weight(l->d, w, x->at_row + r, 1, row, DTYPE_F32, l->e);
+        }
+    }
+    mem_free(raw);
+    mem_free(f);
+    mem_free(row);
+    return l->e->code;
+}
+
+static int put_tensor(struct loader *l, int w, const struct binding_part *x)
+{
+    const struct weight *wt = &l->m->plan.weights[w];
+    const struct tensor *t = checkpoint_find(l->m->files, x->name);
+    int64_t cols = wt->cols, step = MAX(1, (int64_t)(PIECE_BYTES / 4) / cols);
+    if (x->transposed)
+        return put_transposed(l, w, x, t);
+    for (int64_t row = 0; row < x->rows; row += step) {
+        int64_t n = MIN(step, x->rows - row);
+        if (read_rows(l, t, x, cols, row, n) < 0)
+            return l->e->code;
+        bool as_is = x->transform == TENSOR_AS_IS;
+        for (int64_t i = 0; !as_is && i < n * cols; i++)
+            l->f32[i] = transform(x->transform, l->f32[i]);
+        if (l->d->backend->put_weight(l->d, w, x->at_row + row, n, as_is ? l->raw : l->f32,
+                                      as_is ? t->dtype : DTYPE_F32, l->e) < 0)
+            return l->e->code;
+    }
+    return 0;
+}
+
+static int put_random(struct loader *l, int w, const struct binding_part *x)
+{
+    const struct weight *wt = &l->m->plan.weights[w];
+    const struct binding *bind = &l->m->bindings[w];
+    int64_t step = MAX(1, (int64_t)(PIECE_BYTES / 4) / wt->cols);
+    for (int64_t row = 0; row < x->rows; row += step) {
+        int64_t n = MIN(step, x->rows - row);
+        for (int64_t i = 0; i < n * wt->cols; i++) {
+            /* uniform with the wanted deviation: cheap enough for billions */
+            float u = (float)(rng_next(&l->rng) >> 40) * 0x1p-23f - 1;
+            l->f32[i] = transform(x->transform, bind->dummy_mean + u * 1.7320508f * bind->dummy_scale);
+        }
+        if (l->d->backend->put_weight(l->d, w, x->at_row + row, n, l->f32, DTYPE_F32, l->e) < 0)
+            return l->e->code;
+    }
+    return 0;
+}
+
+static int put_part(struct loader *l, int w, const struct binding_part *x)
+{
+    if (x->values)
+        return l->d->backend->put_weight(l->d, w, x->at_row, x->rows, x->values, DTYPE_F32, l->e);
+    return l->m->files ? put_tensor(l, w, x) : put_random(l, w, x);
+}
+
+static int put_weights(struct loader *l)
+{
+    for (int w = 0; w < l->m->plan.n_weights; w++)
+        for (const struct binding_part *x = l->m->bindings[w].parts; x; x = x->next)
+            if (put_part(l, w, x) < 0)
+                return l->e->code;
+    return l->d->backend->ready(l->d, l->e);
+}
+
+int model_load(struct model *m, struct device *d, const struct capacity *c, struct err *e)
+{
+    int64_t widest = 0;
+    for (int32_t i = 0; i < m->plan.n_weights; i++)
+        widest = MAX(widest, m->plan.weights[i].cols);
+    struct loader l = {.m = m, .d = d, .e = e, .rng = {m->dummy_seed, 0}};
+    size_t bytes = MAX(PIECE_BYTES, (size_t)widest * sizeof(float));
+    crypto_hash_sha256_init(&l.hash);
+    crypto_hash_sha256_update(&l.hash, m->fingerprint, sizeof m->fingerprint);
+    l.raw = mem_zalloc(bytes);
+    l.f32 = mem_zalloc(bytes);
+    if (!l.raw || !l.f32)
+        err_set(e, E_NOMEM, "no memory for %zu bytes of staging", 2 * bytes);
+    else if (plan_layout(&m->plan, c) < 0)
+        err_set(e, E_NOMEM, "no memory to lay out %d activations", m->plan.n_acts);
+    else if (d->backend->load(d, &m->plan, c, e) == 0 && put_weights(&l) == 0)
+        crypto_hash_sha256_final(&l.hash, m->fingerprint);
+    mem_free(l.raw);
+    mem_free(l.f32);
+    drop_files(m);
+    return e->code ? err_wrap(e, "model %s", m->name) : 0;
+}
