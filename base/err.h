@@ -20,6 +20,7 @@ enum err_code {
     E_DEVICE = -9,      /* the accelerator failed or was lost */
     E_CLOSED = -10,     /* shutting down */
     E_DENIED = -11,     /* not allowed */
+    E_TIMEOUT = -12,    /* took longer than it was allowed to */
 };
 
 struct err {
