@@ -8,7 +8,7 @@
 
 /* --- model files: hostile until checked --- */
 #define LIMIT_CONFIG_BYTES MIB(4)         /* config.json of the largest hub models: < 100 KiB */
-#define LIMIT_ST_HEADER_BYTES MIB(16)     /* 65,536 tensors at ~150 B a row; the format allows 100 MB */
+#define LIMIT_ST_HEADER_BYTES MIB(16)     /* 65,536 tensors at ~150 B a row; format: 100 MB */
 #define LIMIT_ST_TENSORS 65536            /* a 64-layer, 256-expert model has ~50,000 */
 #define LIMIT_ST_DIMS 4                   /* conv weights have 3, kimi_linear's A_log has 4 */
 #define LIMIT_TENSOR_NAME 256             /* longest name seen: ~110 bytes */
@@ -19,12 +19,12 @@
 #define LIMIT_LAYERS 1024                 /* deepest published: < 130 */
 #define LIMIT_WIDTH (1 << 20)             /* any single activation width */
 #define LIMIT_JSON_DEPTH 32               /* 2,048 levels overflow a 128 KiB thread stack */
-#define LIMIT_JSON_VALUES 1000000         /* a request of 256 Ki token ids and room to spare */
+#define LIMIT_JSON_VALUES 1000000         /* a request of 256 Ki token ids, with room to spare */
 
 /* --- plan --- */
 #define LIMIT_OPS 16384                   /* ~24 a layer */
 #define LIMIT_ACTS 32768                  /* activations before liveness merges them */
-#define LIMIT_EW_CODE 36                  /* with the inputs: 48 registers x 128 floats = 24 KiB of L1 */
+#define LIMIT_EW_CODE 36                  /* and the inputs: 48 registers x 128 floats = 24 KiB */
 #define LIMIT_EW_IN 12
 #define LIMIT_EW_OUT 8
 
@@ -45,7 +45,7 @@
 /* --- serving defaults; each is also a key of recurd.conf --- */
 #define DEFAULT_SLOTS 64                  /* sequences running at once */
 #define DEFAULT_QUEUE 256                 /* waiting requests before 429 */
-#define DEFAULT_STEP_TOKENS 512           /* tokens of one step: GEMM tiles are full at 64 already */
+#define DEFAULT_STEP_TOKENS 512           /* tokens of one step: GEMM tiles are full at 64 */
 #define DEFAULT_LOGIT_ROWS 64             /* rows of logits a step may produce */
 #define DEFAULT_REQUEST_TIMEOUT_S 600     /* what the OpenAI client waits by default */
 #define DEFAULT_DRAIN_S 30                /* running requests may finish this long after SIGTERM */

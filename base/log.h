@@ -1,5 +1,6 @@
-/* Logging to standard error, one line a message. Under systemd ($JOURNAL_STREAM) each line starts
- * with the <N> priority prefix and carries no time stamp. Any thread. Never logs prompts or keys. */
+/* Logging to standard error, one line a message. Where $JOURNAL_STREAM says that standard error is
+ * the journal, a line starts with the <N> priority prefix instead of a time stamp. Any thread.
+ * Never logs prompts or keys. */
 #ifndef RECURD_LOG_H
 #define RECURD_LOG_H
 

@@ -1,0 +1,96 @@
+# The rules of layers.sh; runs after strip.awk.
+
+# A library's header (a pattern), who may include it (a pattern), the sentence otherwise.
+function rule(header, where, sentence) {
+    rules++
+    of[rules] = header; at[rules] = where; why[rules] = sentence
+}
+
+BEGIN {
+    n = split("base kernels models statecache scheduler server", names, " ")
+    for (i = 1; i <= n; i++) layer[names[i]] = i
+
+    rule("^CL/", "^kernels/opencl/", "OpenCL headers belong in kernels/opencl only")
+    rule("^microhttpd[.]h$", "^server/", "libmicrohttpd belongs in server only")
+    rule("^jansson[.]h$", "^server/|^tests/load/|" \
+         "^models/(config|checkpoint|json[a-z]*|tok[a-z_]*|bpe[a-z_]*|spm|recurd-eval)[.]",
+         "jansson belongs in server, in the readers of a model's JSON and in tests/load only")
+    rule("^sentencepiece", "^models/spm_shim[.]cc$",
+         "sentencepiece belongs in models/spm_shim.cc only")
+    rule("^systemd/", "^server/", "systemd headers belong in server only")
+    rule("^ini[.]h$", "^server/", "inih belongs in server only")
+    rule("^sodium", "^(models|statecache|server|tests)/",
+         "libsodium belongs in models, statecache and server only")
+    rule("^(pcre2|utf8proc)[.]h$", "^models/", "text libraries belong in the tokenizers only")
+    rule("^criterion/", "^tests/unit/", "Criterion belongs in tests/unit only")
+    rule("(intrin|arm_neon|cpuid)[.]h$", "^(kernels|tests)/",
+         "instruction sets belong in kernels only")
+    rule("^dlfcn[.]h$", "^(kernels/opencl|tests)/", "dlfcn.h belongs in kernels/opencl only")
+
+    # What the C library and the kernel bring; anything else needs a row above.
+    std = "^(assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|" \
+          "signal|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|" \
+          "string|tgmath|threads|time|wchar|wctype)[.]h$"
+    posix = "^((sys|linux|netinet|arpa|net|asm)/[a-z0-9_/-]+|dirent|endian|fcntl|fnmatch|ftw|" \
+            "getopt|glob|grp|libgen|malloc|netdb|poll|pthread|pwd|regex|sched|semaphore|spawn|" \
+            "strings|termios|unistd|execinfo|link)[.]h$"
+}
+
+function say(sentence) { printf "%s:%d: includes %s: %s\n", FILENAME, FNR, header, sentence }
+
+FNR == 1 {
+    in_comment = 0
+    own = FILENAME
+    sub(/\/.*/, "", own)
+    in_arch = FILENAME ~ /^models\/arch\/[^\/]*[.]c$/
+    cxx = FILENAME ~ /[.]cc$/
+    device = FILENAME ~ /[.]clh?$/
+}
+
+function project(    dir) {
+    dir = header
+    if (!sub(/\/.*/, "", dir)) dir = ""
+    if (header ~ /[.][.]/ || (dir != "tests" && !(dir in layer)))
+        say("paths start at the root, as base/err.h")
+    else if (own == "tests" && dir == "tests")
+        ;
+    else if (dir == "tests")
+        say("the program may not depend on its tests")
+    else if (in_arch && header != "models/build.h")
+        say("an architecture may include only models/build.h and ISO C")
+    else if (header ~ /^models\/arch\//)
+        say("architectures are reached through models/archs.def")
+    else if (own == "statecache" && dir == "models")
+        say("the state cache gets layouts as data, it never sees models")
+    else if (own in layer && layer[dir] > layer[own])
+        say(own " lies below " dir ", and includes never point up")
+}
+
+function library(    i) {
+    if (in_arch && header !~ std) {
+        say("an architecture may include only models/build.h and ISO C")
+        return
+    }
+    for (i = 1; i <= rules; i++)
+        if (header ~ of[i]) {
+            if (FILENAME !~ at[i]) say(why[i])
+            return
+        }
+    if (header !~ std && header !~ posix && !(cxx && header !~ /[.\/]/))
+        say("no row of tests/lint/layers.awk knows this library")
+}
+
+{ text = code($0, 1) }
+
+text ~ /^[ \t]*#[ \t]*include[ \t]*["<]/ {
+    header = text
+    sub(/^[^"<]*["<]/, "", header)
+    sub(/[">].*/, "", header)
+    if (device) {
+        if (header !~ /[.]clh$/) say("device code has .clh files only")
+    } else if (text ~ /include[ \t]*"/) {
+        project()
+    } else {
+        library()
+    }
+}
