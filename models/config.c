@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/limits.h"
@@ -31,9 +32,14 @@ struct config {
     char path[128];  /* of this object inside the file, with its dot: "attn." */
     json_t *object;  /* owned by the root, borrowed elsewhere */
     bool root;
-    struct member *members;
+    struct member *members; /* sorted by key: some objects have thousands */
     size_t n;
 };
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(((const struct member *)a)->key, ((const struct member *)b)->key);
+}
 
 static int node_new(struct config **out, json_t *object, const char *file, const char *path,
                     struct err *e)
@@ -54,6 +60,7 @@ static int node_new(struct config **out, json_t *object, const char *file, const
     for (void *it = json_object_iter(object); it && i < n; it = json_object_iter_next(object, it))
         c->members[i++] = (struct member){.key = json_object_iter_key(it),
                                           .value = json_object_iter_value(it)};
+    qsort(c->members, n, sizeof *c->members, by_key);
     *out = c;
     return 0;
 }
@@ -100,12 +107,11 @@ void config_free(struct config *c)
 
 static struct member *find(const struct config *c, const char *key)
 {
-    for (size_t i = 0; i < c->n; i++)
-        if (strcmp(c->members[i].key, key) == 0) {
-            c->members[i].read = true;
-            return &c->members[i];
-        }
-    return NULL;
+    struct member wanted = {.key = key};
+    struct member *m = bsearch(&wanted, c->members, c->n, sizeof *m, by_key);
+    if (m)
+        m->read = true;
+    return m;
 }
 
 /* The value of key; NULL when absent or null. */
@@ -319,13 +325,18 @@ const char *config_str_at(const struct config *c, const char *key, int64_t i, st
     return json_string_value(v);
 }
 
-/* Index of the member after key; 0 for NULL. */
+/* Index of the first member behind key; 0 for NULL. */
 static size_t after(const struct config *c, const char *key)
 {
-    size_t i = 0;
-    while (key && i < c->n && strcmp(c->members[i].key, key) != 0)
-        i++;
-    return key ? i + 1 : 0;
+    size_t low = 0, high = c->n;
+    while (key && low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (strcmp(c->members[mid].key, key) <= 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
 }
 
 const char *config_next_key(const struct config *c, const char *key)

@@ -1,0 +1,288 @@
+/* SentencePiece models (tokenizer.model) as a tokenizer format.
+ *
+ * The file is read by our own code first (spm_proto.c): that gives the vocabulary, and lets the
+ * special symbols be declared "control" before the library sees them, so that the library never
+ * finds one in ordinary text; the search in tokenizer.c alone does. A child process then loads
+ * the result and encodes a sweep of Unicode: what crashes or ends it ends the loading with a
+ * sentence, not the daemon months later. Thread: any, after spm_open. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "models/spm_proto.h"
+#include "models/spm_shim.h"
+#include "models/tokenizer_int.h"
+
+#define PROBE_SECONDS 20 /* a vocabulary of 256k takes half a second; then something hangs */
+#define SWEEP_LINE 2048  /* bytes encoded at a time: short enough for quadratic normalisers */
+
+#define SPECIALS_MAX 256 /* additional_special_tokens looked at; the longest list has ~100 */
+
+#define SPACE_MARK "\xe2\x96\x81" /* U+2581 stands for a space inside pieces */
+
+/* Two processors where the model puts a space before a text: it must not put one before what
+ * follows a special token. */
+struct spm {
+    struct spm_shim *first, *rest; /* rest may be first */
+};
+
+/* Appended to a model, it overrides one setting: normalizer_spec { add_dummy_prefix: false }. */
+static const char no_dummy_prefix[] = {0x1a, 0x02, 0x18, 0x00};
+
+/* ---- the probe -------------------------------------------------------------------------- */
+
+static size_t put_utf8(char *p, uint32_t c)
+{
+    if (c < 0x80) {
+        p[0] = (char)c;
+        return 1;
+    }
+    size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t i = n; i-- > 1; c >>= 6)
+        p[i] = (char)(0x80 | (c & 0x3f));
+    p[0] = (char)((0xf00 >> n & 0xf0) | c);
+    return n;
+}
+
+/* Every character of the first planes' assigned scripts, every 61st of the uniform rest (CJK,
+ * Hangul, private use, the higher planes): what a normaliser treats alike. */
+static uint32_t next_char(uint32_t c)
+{
+    bool dense = c < 0x3400 || (c >= 0xf900 && c < 0x10000) || (c >= 0x1d400 && c < 0x1d800);
+    c += dense ? 1 : 61;
+    return c >= 0xd800 && c < 0xe000 ? 0xe000 : c;
+}
+
+static int sweep(const struct spm_shim *s)
+{
+    char line[SWEEP_LINE + 4];
+    size_t n = 0, count;
+    int32_t *ids;
+    for (uint32_t c = 1; c < 0x110000; c = next_char(c)) {
+        n += put_utf8(line + n, c);
+        if (n < SWEEP_LINE && next_char(c) < 0x110000)
+            continue;
+        if (spm_shim_encode(s, line, n, &ids, &count) < 0)
+            return -1;
+        free(ids);
+        n = 0;
+    }
+    return 0;
+}
+
+/* In the child. Never returns; 0 = the model is sound. */
+NORETURN static void probe_child(const char *model, size_t n)
+{
+    struct rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    signal(SIGALRM, SIG_DFL);
+    signal(SIGSEGV, SIG_DFL);
+    signal(SIGABRT, SIG_DFL);
+    alarm(PROBE_SECONDS);
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null >= 0)
+        dup2(null, STDERR_FILENO);
+    struct spm_shim *s = spm_shim_open(model, n);
+    _exit(!s ? 1 : sweep(s) < 0 ? 2 : 0);
+}
+
+static int probe(const char *model, size_t n, const char *name, struct err *e)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0)
+        probe_child(model, n);
+    if (child < 0)
+        return err_set(e, E_IO, "%s: cannot start a process to check it: %s", name,
+                       strerror(errno));
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return err_set(e, E_IO, "%s: cannot wait for its check: %s", name, strerror(errno));
+    if (WIFSIGNALED(status))
+        return err_set(e, E_FORMAT, "%s: damaged: encoding a sample of Unicode with it ends in "
+                       "signal %d", name, WTERMSIG(status));
+    if (WEXITSTATUS(status) == 1)
+        return err_set(e, E_FORMAT, "%s: SentencePiece refuses this model of %zu bytes", name, n);
+    if (WEXITSTATUS(status))
+        return err_set(e, E_FORMAT, "%s: damaged: encoding a sample of Unicode with it fails "
+                       "(exit %d)", name, WEXITSTATUS(status));
+    return 0;
+}
+
+/* ---- the vocabulary --------------------------------------------------------------------- */
+
+/* Whether the configuration calls the piece special: 1 yes, 0 no, -1 says nothing of it. */
+static int named_special(const struct config *cfg, const struct spm_piece *piece, int32_t id)
+{
+    struct err none = {0};
+    char key[16];
+    snprintf(key, sizeof key, "%d", id);
+    const struct config *list = config_obj(cfg, "added_tokens_decoder", &none);
+    const struct config *o = list ? config_obj(list, key, &none) : NULL;
+    if (o)
+        return config_bool(o, "special", false, &none);
+    int64_t listed = config_len(cfg, "additional_special_tokens");
+    for (int64_t i = 0; i < MIN(listed, SPECIALS_MAX); i++) {
+        const char *s = config_str_at(cfg, "additional_special_tokens", i, &none);
+        if (s && strlen(s) == piece->n && memcmp(s, piece->text, piece->n) == 0)
+            return 1;
+    }
+    return -1;
+}
+
+static bool is_special(const struct config *cfg, const struct spm_piece *piece, int32_t id)
+{
+    if (piece->type == SPM_CONTROL || piece->type == SPM_UNKNOWN)
+        return true;
+    if (piece->type != SPM_USER_DEFINED)
+        return false;
+    int named = named_special(cfg, piece, id);
+    if (named >= 0)
+        return named;
+    /* Nobody says: what is written like a turn marker is one. */
+    return piece->n > 4 && memcmp(piece->text, "<|", 2) == 0 &&
+           memcmp(piece->text + piece->n - 2, "|>", 2) == 0;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* <0x0A> -> its byte; -1 = not written so. */
+static int byte_of(const struct spm_piece *piece)
+{
+    if (piece->n != 6 || memcmp(piece->text, "<0x", 3) != 0 || piece->text[5] != '>')
+        return -1;
+    int high = hex_digit(piece->text[3]), low = hex_digit(piece->text[4]);
+    return high < 0 || low < 0 ? -1 : high << 4 | low;
+}
+
+static int add_piece(struct tokenizer *t, const struct spm_proto *p, size_t i, bool special,
+                     struct err *e)
+{
+    const struct spm_piece *piece = &p->pieces[i];
+    char text[LIMIT_TOKEN_BYTES];
+    size_t n = 0, mark = strlen(SPACE_MARK);
+    if (special) {
+        struct added a = {.text = piece->text, .n = piece->n, .id = (int32_t)i, .special = true};
+        return tokenizer_add(t, &a, e);
+    }
+    if (piece->type == SPM_BYTE) {
+        int byte = byte_of(piece);
+        if (byte < 0)
+            return err_set(e, E_FORMAT, "%s: byte piece %zu is not written <0xNN>", t->path, i);
+        text[0] = (char)byte;
+        return tokenizer_set(t, (int64_t)i, text, 1, 0, e);
+    }
+    for (size_t k = 0; k < piece->n;) {
+        if (p->escape_whitespace && piece->n - k >= mark &&
+            memcmp(piece->text + k, SPACE_MARK, mark) == 0) {
+            text[n++] = ' ';
+            k += mark;
+        } else {
+            text[n++] = piece->text[k++];
+        }
+    }
+    return tokenizer_set(t, (int64_t)i, text, n, 0, e);
+}
+
+/* Fills the table, and turns special user-defined symbols into control symbols in the bytes. */
+static int read_vocabulary(struct tokenizer *t, const struct spm_proto *p, char *bytes,
+                           const struct config *cfg, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; i < p->n && rc == 0; i++) {
+        const struct spm_piece *piece = &p->pieces[i];
+        bool special = is_special(cfg, piece, (int32_t)i);
+        if (special && piece->type == SPM_USER_DEFINED)
+            bytes[piece->type_at] = SPM_CONTROL;
+        rc = add_piece(t, p, i, special, e);
+    }
+    t->bos = p->bos >= 0 && p->bos < (int64_t)p->n ? (int32_t)p->bos : -1;
+    t->eos = p->eos >= 0 && p->eos < (int64_t)p->n ? (int32_t)p->eos : -1;
+    return rc;
+}
+
+/* ---- format ----------------------------------------------------------------------------- */
+
+static int encode(const void *impl, const char *text, size_t n, bool start, struct ids *out,
+                  struct err *e)
+{
+    const struct spm *s = impl;
+    int32_t *ids;
+    size_t count;
+    if (spm_shim_encode(start ? s->first : s->rest, text, n, &ids, &count) < 0)
+        return err_set(e, E_NOMEM, "SentencePiece could not encode %zu bytes", n);
+    int rc = ids_add_all(out, ids, count);
+    free(ids);
+    if (rc == E_RANGE)
+        return err_set(e, rc, "the text has %zu tokens, at most %zu are allowed", out->len + count,
+                       out->max);
+    return rc == 0 ? 0 : err_set(e, rc, "out of memory for %zu tokens", count);
+}
+
+static void close_spm(void *impl)
+{
+    struct spm *s = impl;
+    if (s->rest != s->first)
+        spm_shim_close(s->rest);
+    spm_shim_close(s->first);
+    mem_free(s);
+}
+
+static const struct tokenizer_format format = {.encode = encode, .close = close_spm};
+
+/* After the probe: the same bytes, in this process. */
+static int open_library(struct tokenizer *t, struct buf *model, bool dummy_prefix, struct err *e)
+{
+    struct spm *s = mem_zalloc(sizeof *s);
+    if (!s)
+        return err_set(e, E_NOMEM, "%s: out of memory", t->path);
+    t->impl = s;
+    t->format = &format;
+    s->first = s->rest = spm_shim_open(model->p, model->len);
+    if (s->first && dummy_prefix && !t->every_start) {
+        s->rest = NULL;
+        if (buf_add(model, no_dummy_prefix, sizeof no_dummy_prefix) == 0)
+            s->rest = spm_shim_open(model->p, model->len);
+    }
+    if (!s->first || !s->rest)
+        return err_set(e, E_NOMEM, "%s: SentencePiece cannot load this model of %zu bytes",
+                       t->path, model->len);
+    if (spm_shim_size(s->first) != t->n)
+        return err_set(e, E_CONFLICT, "%s: SentencePiece reads %d pieces, we %d", t->path,
+                       spm_shim_size(s->first), t->n);
+    return 0;
+}
+
+int spm_open(struct tokenizer *t, const char *path, const struct config *cfg, struct err *e)
+{
+    struct buf model;
+    struct spm_proto p = {0};
+    /* What the reference does where the configuration is silent: every piece of text between
+     * special tokens is treated as a text of its own ("legacy"), and bos comes first. */
+    t->every_start = config_bool(cfg, "legacy", true, e);
+    buf_init(&model, LIMIT_TOKENIZER_BYTES);
+    int rc = file_read(path, &model, e);
+    if (rc == 0)
+        rc = spm_proto_read(&p, (const unsigned char *)model.p, model.len, t->path, e);
+    if (rc == 0)
+        rc = read_vocabulary(t, &p, model.p, cfg, e);
+    if (rc == 0)
+        rc = probe(model.p, model.len, t->path, e);
+    if (rc == 0)
+        rc = open_library(t, &model, p.dummy_prefix, e);
+    spm_proto_free(&p);
+    buf_free(&model);
+    t->adds_bos = t->bos >= 0;
+    return rc < 0 ? rc : e->code;
+}
