@@ -1,0 +1,252 @@
+/* The backend's face: one device, one plan on it. After ready() the first failing call marks the
+ * device lost: results that came before it may be wrong too, so nothing is tried again. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/limits.h"
+#include "kernels/opencl/opencl.h"
+#include "kernels/opencl/queue.h"
+
+/* Owner: whoever opened it. Thread: the loader's, then the engine's. */
+struct ocl {
+    struct device base;
+    struct ocl_device device;
+    struct ocl_model model;
+    bool loaded;
+    struct ocl_times times; /* since the last question */
+    uint64_t steps;
+};
+
+static struct ocl *self(struct device *d) { return (struct ocl *)d; }
+
+static int lost(struct ocl *o, int rc, struct err *e)
+{
+    if (!rc || rc == E_RANGE)
+        return rc;
+    if (!o->device.lost)
+        log_error("%s is lost: %s", o->device.info.name, e ? e->text : "unknown error");
+    o->device.lost = true;
+    if (e)
+        e->code = E_DEVICE;
+    return E_DEVICE;
+}
+
+static int alive(const struct ocl *o, struct err *e)
+{
+    return o->device.lost ? err_set(e, E_DEVICE, "%s was lost earlier", o->device.info.name) : 0;
+}
+
+static void ocl_close(struct device *d)
+{
+    if (!d)
+        return;
+    ocl_model_free(&self(d)->model);
+    ocl_device_close(&self(d)->device);
+    mem_free(d);
+}
+
+static int ocl_open(struct device **out, const struct device_options *opt, struct err *e)
+{
+    const char *colon = strchr(opt->spec, ':');
+    struct ocl *o = mem_zalloc(sizeof *o);
+    *out = NULL;
+    if (!o)
+        return err_set(e, E_NOMEM, "no memory for a device");
+    o->base.backend = &backend_opencl;
+    int rc = ocl_device_open(&o->device, colon ? colon + 1 : NULL, opt->cache_dir, e);
+    if (!rc && opt->kernels)
+        rc = ocl_tune_parse(&o->device.tune, opt->kernels, e);
+    if (rc) {
+        ocl_close(&o->base);
+        return rc;
+    }
+    const struct ocl_info *i = &o->device.info;
+    snprintf(o->base.description, sizeof o->base.description, "%.100s, OpenCL driver %.60s, %.1f GiB%s",
+             i->name, i->driver, (double)i->memory_bytes / (double)GIB(1),
+             o->device.tune.mma ? ", tensor cores" : "");
+    *out = &o->base;
+    return 0;
+}
+
+static int ocl_load(struct device *d, const struct plan *p, const struct capacity *c,
+                    struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc;
+    if (o->loaded)
+        return err_set(e, E_CONFLICT, "%s already holds a plan", o->device.info.name);
+    if ((rc = ocl_selftest(&o->device, p, e)))
+        return rc;
+    if ((rc = ocl_model_init(&o->model, &o->device, p, c, e))) {
+        ocl_model_free(&o->model);
+        return rc;
+    }
+    o->loaded = true;
+    return 0;
+}
+
+static int ocl_put_weight(struct device *d, int w, int64_t row0, int64_t n_rows, const void *src,
+                          enum dtype src_dtype, struct err *e)
+{
+    return ocl_weights_put(&self(d)->model, w, row0, n_rows, src, src_dtype, e);
+}
+
+static int ocl_ready(struct device *d, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = OCL(e, "the weights", clFinish, o->device.queue);
+    ocl_model_loaded(&o->model);
+    return rc;
+}
+
+static int ocl_run(struct device *d, const struct batch *b, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc;
+    if ((rc = alive(o, e)))
+        return rc;
+    o->steps++;
+    return lost(o, ocl_queue_run(&o->model, b, &o->times, e), e);
+}
+
+static const float *ocl_logits(struct device *d, int32_t i)
+{
+    const struct ocl_model *m = &self(d)->model;
+    const struct view *v = &m->plan->logits;
+    return (const float *)m->logits_host.host + (int64_t)i * m->plan->acts[v->act].stride + v->col;
+}
+
+static size_t slot_bytes(const struct ocl *o) { return (size_t)o->model.plan->slot_floats * 4; }
+static size_t page_bytes(const struct ocl *o)
+{
+    return (size_t)o->model.plan->page_token_floats * PAGE_TOKENS * 4;
+}
+
+static int ocl_slot_zero(struct device *d, int32_t slot, struct err *e)
+{
+    struct ocl *o = self(d);
+    size_t n = slot_bytes(o);
+    int rc = alive(o, e);
+    return rc ? rc
+              : lost(o, ocl_queue_zero(&o->model, o->model.slots.mem, (size_t)slot * n, n, e), e);
+}
+
+static int ocl_slot_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
+{
+    struct ocl *o = self(d);
+    size_t n = slot_bytes(o);
+    int rc = alive(o, e);
+    return rc ? rc
+              : lost(o, ocl_queue_copy(&o->model, o->model.slots.mem, (size_t)dst * n,
+                                       (size_t)src * n, n, e), e);
+}
+
+static int ocl_slot_read(struct device *d, int32_t slot, void *dst, struct err *e)
+{
+    struct ocl *o = self(d);
+    size_t n = slot_bytes(o);
+    int rc = alive(o, e);
+    return rc ? rc
+              : lost(o, ocl_queue_read(&o->model, o->model.slots.mem, (size_t)slot * n, n, dst, e),
+                     e);
+}
+
+static int ocl_slot_write(struct device *d, int32_t slot, const void *src, struct err *e)
+{
+    struct ocl *o = self(d);
+    size_t n = slot_bytes(o);
+    int rc = alive(o, e);
+    return rc ? rc
+              : lost(o, ocl_queue_write(&o->model, o->model.slots.mem, (size_t)slot * n, n, src, e),
+                     e);
+}
+
+static int ocl_page_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
+{
+    struct ocl *o = self(d);
+    size_t n = page_bytes(o);
+    int rc = alive(o, e);
+    return rc ? rc
+              : lost(o, ocl_queue_copy(&o->model, o->model.pages.mem, (size_t)dst * n,
+                                       (size_t)src * n, n, e), e);
+}
+
+static int ocl_page_read(struct device *d, int32_t page, void *dst, struct err *e)
+{
+    struct ocl *o = self(d);
+    size_t n = page_bytes(o);
+    int rc = alive(o, e);
+    return rc ? rc
+              : lost(o, ocl_queue_read(&o->model, o->model.pages.mem, (size_t)page * n, n, dst, e),
+                     e);
+}
+
+static int ocl_page_write(struct device *d, int32_t page, const void *src, struct err *e)
+{
+    struct ocl *o = self(d);
+    size_t n = page_bytes(o);
+    int rc = alive(o, e);
+    return rc ? rc
+              : lost(o, ocl_queue_write(&o->model, o->model.pages.mem, (size_t)page * n, n, src, e),
+                     e);
+}
+
+static int64_t ocl_memory(const struct device *d)
+{
+    return ((const struct ocl *)d)->device.held_bytes;
+}
+
+static void ocl_profile(struct device *d)
+{
+    struct ocl *o = self(d);
+    struct ocl_model *m = &o->model;
+    uint64_t ns[OP_KINDS] = {0}, calls[OP_KINDS] = {0};
+    for (int32_t i = 0; i < m->n_launches; i++) {
+        enum op_kind k = m->plan->ops[m->launches[i].op].kind;
+        ns[k] += m->launches[i].ns;
+        calls[k] += m->launches[i].calls;
+        m->launches[i].ns = m->launches[i].calls = 0;
+    }
+    for (int k = 0; k < OP_KINDS; k++)
+        if (calls[k])
+            printf("%-16s %10llu launches %12.3f ms\n", op_name(k), (unsigned long long)calls[k],
+                   (double)ns[k] / 1e6);
+    if (o->steps)
+        printf("%-16s %10llu steps, %.1f launches a step, host %.1f us a step, waiting %.1f us\n",
+               "opencl", (unsigned long long)o->steps, (double)o->times.launches / (double)o->steps,
+               (double)o->times.enqueue_ns / 1e3 / (double)o->steps,
+               (double)o->times.wait_ns / 1e3 / (double)o->steps);
+    o->times = (struct ocl_times){0};
+    o->steps = 0;
+}
+
+void opencl_stats(struct device *d, struct opencl_stats *out)
+{
+    struct ocl *o = self(d);
+    *out = (struct opencl_stats){o->steps, o->times.launches, o->times.enqueue_ns,
+                                 o->times.wait_ns};
+    o->times = (struct ocl_times){0};
+    o->steps = 0;
+}
+
+const struct backend backend_opencl = {
+    .name = "opencl",
+    .open = ocl_open,
+    .close = ocl_close,
+    .load = ocl_load,
+    .put_weight = ocl_put_weight,
+    .ready = ocl_ready,
+    .run = ocl_run,
+    .logits = ocl_logits,
+    .slot_zero = ocl_slot_zero,
+    .slot_copy = ocl_slot_copy,
+    .slot_read = ocl_slot_read,
+    .slot_write = ocl_slot_write,
+    .page_copy = ocl_page_copy,
+    .page_read = ocl_page_read,
+    .page_write = ocl_page_write,
+    .memory = ocl_memory,
+    .profile = ocl_profile,
+};

@@ -1,0 +1,74 @@
+/* Allocation with its limits in the message. */
+#include "kernels/opencl/buffer.h"
+
+#include <inttypes.h>
+
+static const double mib = 1 << 20;
+
+static int no_room(const struct ocl_device *d, size_t bytes, const char *what, struct err *e)
+{
+    return err_set(e, E_NOMEM, "%s: %.1f MiB asked, %.1f MiB held of %.1f MiB on %s", what,
+                   (double)bytes / mib, (double)d->held_bytes / mib,
+                   (double)d->info.memory_bytes / mib, d->info.name);
+}
+
+int ocl_buffer_new(struct ocl_buffer *b, struct ocl_device *d, size_t bytes, const char *what,
+                   struct err *e)
+{
+    cl_uint zero = 0;
+    int rc;
+    *b = (struct ocl_buffer){0};
+    bytes = bytes ? round_up(bytes, 64) : 64;
+    if (bytes > d->info.memory_bytes - MIN((uint64_t)d->held_bytes, d->info.memory_bytes))
+        return no_room(d, bytes, what, e);
+    if (bytes > d->info.alloc_bytes)
+        return err_set(e, E_NOMEM, "%s: %.1f MiB asked, one buffer on %s has at most %.1f MiB",
+                       what, (double)bytes / mib, d->info.name, (double)d->info.alloc_bytes / mib);
+    if ((rc = OCL_NEW(b->mem, e, what, clCreateBuffer, d->context, CL_MEM_READ_WRITE, bytes,
+                      NULL)))
+        return rc;
+    b->bytes = bytes;
+    d->held_bytes += (int64_t)bytes;
+    struct err late = {0};
+    if ((rc = OCL(&late, what, clEnqueueFillBuffer, d->queue, b->mem, &zero, sizeof zero, 0,
+                  bytes, 0, NULL, NULL)) ||
+        (rc = OCL(&late, what, clFinish, d->queue))) {
+        ocl_buffer_free(b, d);
+        return rc == E_NOMEM ? no_room(d, bytes, what, e) : err_set(e, rc, "%s", late.text);
+    }
+    return 0;
+}
+
+void ocl_buffer_free(struct ocl_buffer *b, struct ocl_device *d)
+{
+    if (b->mem)
+        d->held_bytes -= (int64_t)b->bytes;
+    OCL_FREE(clReleaseMemObject, b->mem);
+    b->bytes = 0;
+}
+
+int ocl_pinned_new(struct ocl_pinned *p, struct ocl_device *d, size_t bytes, const char *what,
+                   struct err *e)
+{
+    int rc;
+    *p = (struct ocl_pinned){0};
+    bytes = bytes ? round_up(bytes, 64) : 64;
+    if ((rc = OCL_NEW(p->b.mem, e, what, clCreateBuffer, d->context,
+                      CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, bytes, NULL)))
+        return rc;
+    p->b.bytes = bytes;
+    if ((rc = OCL_NEW(p->host, e, what, clEnqueueMapBuffer, d->copies, p->b.mem, CL_TRUE,
+                      CL_MAP_READ | CL_MAP_WRITE, 0, bytes, 0, NULL, NULL)))
+        OCL_FREE(clReleaseMemObject, p->b.mem);
+    return rc;
+}
+
+void ocl_pinned_free(struct ocl_pinned *p, struct ocl_device *d)
+{
+    if (p->host) {
+        (void)ocl_api.clEnqueueUnmapMemObject(d->copies, p->b.mem, p->host, 0, NULL, NULL);
+        (void)ocl_api.clFinish(d->copies); /* the memory goes away either way */
+    }
+    p->host = NULL;
+    OCL_FREE(clReleaseMemObject, p->b.mem);
+}

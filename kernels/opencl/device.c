@@ -1,0 +1,191 @@
+/* Discovery over every platform and the choice of one device by name: never "platform 0". */
+#include "kernels/opencl/device.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "kernels/opencl/opencl.h"
+
+static int text(cl_device_id id, cl_device_info what, char *out, size_t max, struct err *e)
+{
+    char all[1024] = "";
+    int rc = OCL(e, "a device's name", clGetDeviceInfo, id, what, sizeof all - 1, all, NULL);
+    const char *s = all;
+    while (isspace((unsigned char)*s))
+        s++;
+    snprintf(out, max, "%s", s);
+    return rc;
+}
+
+static int describe(struct ocl_info *d, struct err *e)
+{
+    cl_ulong memory = 0, alloc = 0, local = 0;
+    cl_uint align_bits = 0;
+    int rc;
+    if ((rc = text(d->id, CL_DEVICE_NAME, d->name, sizeof d->name, e)) ||
+        (rc = text(d->id, CL_DEVICE_VENDOR, d->vendor, sizeof d->vendor, e)) ||
+        (rc = text(d->id, CL_DRIVER_VERSION, d->driver, sizeof d->driver, e)))
+        return rc;
+#define GET(what, to)                                                                             \
+    if ((rc = OCL(e, d->name, clGetDeviceInfo, d->id, what, sizeof(to), &(to), NULL)))            \
+        return rc;
+    GET(CL_DEVICE_TYPE, d->type)
+    GET(CL_DEVICE_GLOBAL_MEM_SIZE, memory)
+    GET(CL_DEVICE_MAX_MEM_ALLOC_SIZE, alloc)
+    GET(CL_DEVICE_LOCAL_MEM_SIZE, local)
+    GET(CL_DEVICE_MAX_COMPUTE_UNITS, d->units)
+    GET(CL_DEVICE_MAX_WORK_GROUP_SIZE, d->group_max)
+    GET(CL_DEVICE_MEM_BASE_ADDR_ALIGN, align_bits)
+#undef GET
+    d->memory_bytes = memory;
+    d->alloc_bytes = alloc;
+    d->local_bytes = local;
+    d->align_bytes = MAX((size_t)align_bits / 8, (size_t)64);
+    return 0;
+}
+
+/* The devices of one platform, appended at infos[n]; returns the new n or a code. */
+static int platform_devices(cl_platform_id p, struct ocl_info *infos, int n, struct err *e)
+{
+    cl_device_id ids[OCL_DEVICES_MAX];
+    char name[96] = "";
+    cl_uint found = 0;
+    int rc;
+    if ((rc = OCL(e, "a platform's name", clGetPlatformInfo, p, CL_PLATFORM_NAME, sizeof name - 1,
+                  name, NULL)))
+        return rc;
+    if (ocl_call_fault())
+        return ocl_call_check(CL_OUT_OF_RESOURCES, "clGetDeviceIDs", name, e);
+    cl_int got = ocl_api.clGetDeviceIDs(p, CL_DEVICE_TYPE_ALL, OCL_DEVICES_MAX, ids, &found);
+    if (got == CL_DEVICE_NOT_FOUND)
+        return n;
+    if (got)
+        return ocl_call_check(got, "clGetDeviceIDs", name, e);
+    for (cl_uint i = 0; i < MIN(found, (cl_uint)OCL_DEVICES_MAX) && n < OCL_DEVICES_MAX; i++) {
+        infos[n] = (struct ocl_info){.platform = p, .id = ids[i]};
+        memcpy(infos[n].platform_name, name, sizeof name);
+        if ((rc = describe(&infos[n], e)))
+            return rc;
+        n++;
+    }
+    return n;
+}
+
+int ocl_device_find(struct ocl_info *infos, struct err *e)
+{
+    cl_platform_id platforms[OCL_DEVICES_MAX];
+    cl_uint found = 0;
+    int rc, n = 0;
+    if ((rc = ocl_call_init(e)))
+        return rc;
+    if (ocl_call_fault())
+        return ocl_call_check(CL_OUT_OF_RESOURCES, "clGetPlatformIDs", "the platforms", e);
+    cl_int got = ocl_api.clGetPlatformIDs(OCL_DEVICES_MAX, platforms, &found);
+    if (got && got != -1001) /* the loader's code for "none installed" */
+        return ocl_call_check(got, "clGetPlatformIDs", "the platforms", e);
+    for (cl_uint i = 0; !got && i < MIN(found, (cl_uint)OCL_DEVICES_MAX); i++) {
+        if ((n = platform_devices(platforms[i], infos, n, e)) < 0)
+            return n;
+    }
+    return n ? n : err_set(e, E_NOENT, "no OpenCL device: no platform on this machine lists one");
+}
+
+static bool has(const char *text_, const char *part)
+{
+    for (size_t n = strlen(part); *text_; text_++)
+        if (!strncasecmp(text_, part, n))
+            return true;
+    return false;
+}
+
+static bool matches(const struct ocl_info *d, int index, const char *name)
+{
+    char *end;
+    long n = strtol(name, &end, 10);
+    if (*end == '\0')
+        return n == index;
+    if (!strcasecmp(name, "gpu"))
+        return d->type & CL_DEVICE_TYPE_GPU;
+    if (!strcasecmp(name, "cpu"))
+        return d->type & CL_DEVICE_TYPE_CPU;
+    if (!strcasecmp(name, "accelerator"))
+        return d->type & CL_DEVICE_TYPE_ACCELERATOR;
+    if (!strcasecmp(name, "pocl")) /* its names say "Portable Computing Language" */
+        return has(d->platform_name, "portable computing language");
+    return has(d->name, name) || has(d->vendor, name) || has(d->platform_name, name);
+}
+
+static bool better(const struct ocl_info *a, const struct ocl_info *b)
+{
+    bool a_cpu = a->type & CL_DEVICE_TYPE_CPU, b_cpu = b->type & CL_DEVICE_TYPE_CPU;
+    return a_cpu != b_cpu ? b_cpu : a->memory_bytes > b->memory_bytes;
+}
+
+static int choose(struct ocl_info *out, const char *name, struct err *e)
+{
+    struct ocl_info infos[OCL_DEVICES_MAX];
+    int n = ocl_device_find(infos, e), best = -1;
+    if (n < 0)
+        return n;
+    for (int i = 0; i < n; i++)
+        if ((!name || !*name || matches(&infos[i], i, name)) &&
+            (best < 0 || better(&infos[i], &infos[best])))
+            best = i;
+    if (best >= 0) {
+        *out = infos[best];
+        return 0;
+    }
+    char list[256] = "";
+    for (int i = 0; i < n; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "",
+                 infos[i].name);
+    return err_set(e, E_NOENT, "no OpenCL device matches \"%s\"; there are: %s", name, list);
+}
+
+int ocl_device_open(struct ocl_device *d, const char *name, const char *cache_dir, struct err *e)
+{
+    int rc = choose(&d->info, name, e);
+    if (rc)
+        return rc;
+    if (cache_dir && strlen(cache_dir) >= sizeof d->cache_dir)
+        return err_set(e, E_RANGE, "cache directory: a path of %zu bytes, at most %zu",
+                       strlen(cache_dir), sizeof d->cache_dir - 1);
+    snprintf(d->cache_dir, sizeof d->cache_dir, "%s", cache_dir ? cache_dir : "");
+    ocl_tune_choose(&d->tune, &d->info);
+    d->profiling = getenv("RECURD_OCL_PROFILE") != NULL; /* events cost host time: off normally */
+    cl_command_queue_properties how = d->profiling ? CL_QUEUE_PROFILING_ENABLE : 0;
+    if ((rc = OCL_NEW(d->context, e, d->info.name, clCreateContext, NULL, 1, &d->info.id, NULL,
+                      NULL)) ||
+        (rc = OCL_NEW(d->queue, e, d->info.name, clCreateCommandQueue, d->context, d->info.id,
+                      how)) ||
+        (rc = OCL_NEW(d->copies, e, d->info.name, clCreateCommandQueue, d->context, d->info.id,
+                      0)))
+        ocl_device_close(d);
+    return rc;
+}
+
+void ocl_device_close(struct ocl_device *d)
+{
+    OCL_FREE(clReleaseCommandQueue, d->queue);
+    OCL_FREE(clReleaseCommandQueue, d->copies);
+    OCL_FREE(clReleaseContext, d->context);
+}
+
+int opencl_list(void (*line)(void *arg, const char *text), void *arg, struct err *e)
+{
+    struct ocl_info infos[OCL_DEVICES_MAX];
+    int n = ocl_device_find(infos, e);
+    for (int i = 0; i < n; i++) {
+        const struct ocl_info *d = &infos[i];
+        char s[640];
+        snprintf(s, sizeof s, "opencl:%d  %s  %s, %u units, %.1f GiB (one buffer at most %.1f), %s, driver %s",
+                 i, d->type & CL_DEVICE_TYPE_CPU ? "cpu" : d->type & CL_DEVICE_TYPE_GPU ? "gpu" : "accelerator",
+                 d->name, d->units, (double)d->memory_bytes / (double)GIB(1),
+                 (double)d->alloc_bytes / (double)GIB(1), d->platform_name, d->driver);
+        line(arg, s);
+    }
+    return n < 0 ? n : 0;
+}

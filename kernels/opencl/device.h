@@ -1,0 +1,46 @@
+/* Finding OpenCL devices on all platforms, and opening one. */
+#ifndef RECURD_OCL_DEVICE_H
+#define RECURD_OCL_DEVICE_H
+
+#include "kernels/opencl/call.h"
+#include "kernels/opencl/tune.h"
+
+/* More than any machine has; further ones are not listed. */
+#define OCL_DEVICES_MAX 64
+
+struct ocl_info {
+    cl_platform_id platform;
+    cl_device_id id;
+    char platform_name[96], name[128], vendor[96], driver[96];
+    cl_device_type type;
+    uint64_t memory_bytes, alloc_bytes, local_bytes;
+    cl_uint units;
+    size_t group_max;   /* work-items of a group */
+    size_t align_bytes; /* of sub-buffers */
+};
+
+/* An open device. Owner: the backend. Thread: one at a time. */
+struct ocl_device {
+    struct ocl_info info;
+    struct ocl_tune tune;
+    char cache_dir[384]; /* empty = none */
+    cl_context context;
+    cl_command_queue queue;  /* the step: kernels, batch in, logits out */
+    cl_command_queue copies; /* states in and out */
+    bool profiling;
+    bool lost; /* a call failed after start: nothing on this device is trusted any more */
+    int64_t held_bytes;
+};
+
+/* Fills infos (at most OCL_DEVICES_MAX), every platform's devices in the platforms' order.
+ * Returns their number or a code; none is E_NOENT. */
+int ocl_device_find(struct ocl_info *infos, struct err *e) MUST_USE;
+
+/* `name`: NULL or "" = the best (an accelerator before a CPU, then the largest memory); "gpu",
+ * "cpu" or "accelerator"; a number of the list; or a part of the device's, vendor's or
+ * platform's name in any case. E_NOENT lists what there is. */
+int ocl_device_open(struct ocl_device *d, const char *name, const char *cache_dir,
+                    struct err *e) MUST_USE;
+void ocl_device_close(struct ocl_device *d);
+
+#endif

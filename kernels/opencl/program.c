@@ -1,0 +1,104 @@
+/* Building programs. Options are fixed: denormals are zero everywhere (a decayed state would
+ * otherwise slow a CPU down 24 times), and nothing that changes arithmetic beyond that. */
+#include "kernels/opencl/program.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "kernels/opencl/cache.h"
+
+#define OPTIONS "-cl-std=CL1.2 -cl-denorms-are-zero"
+
+static void make_key(struct buf *key, const struct ocl_device *d, const char *source)
+{
+    buf_init(key, MIB(64));
+    buf_fmt(key, "recurd %s\n%s\n%s\n%s\n%s\n", RECURD_VERSION, OPTIONS, d->info.platform_name,
+            d->info.name, d->info.driver);
+    buf_str(key, source);
+}
+
+/* The line of the log a human should see first. */
+static int build_failed(struct ocl_device *d, cl_program p, const char *name, struct err *e)
+{
+    static char log[1 << 16]; /* start-up only, one thread */
+    size_t n = 0;
+    memset(log, 0, sizeof log);
+    (void)ocl_api.clGetProgramBuildInfo(p, d->info.id, CL_PROGRAM_BUILD_LOG, sizeof log - 1, log,
+                                        &n); /* without a log the sentence is shorter */
+    log_error("%s: build log of %s:\n%s", d->info.name, name, log);
+    const char *first = strstr(log, "error");
+    first = first ? first : log;
+    return err_set(e, E_DEVICE, "%s does not compile on %s: %.*s", name, d->info.name,
+                   (int)strcspn(first, "\n"), first);
+}
+
+static int build(struct ocl_device *d, cl_program p, const char *name, struct err *e)
+{
+    cl_int rc = ocl_call_fault() ? CL_OUT_OF_RESOURCES
+                                 : ocl_api.clBuildProgram(p, 1, &d->info.id, OPTIONS, NULL, NULL);
+    if (rc == CL_BUILD_PROGRAM_FAILURE)
+        return build_failed(d, p, name, e);
+    return ocl_call_check(rc, "clBuildProgram", name, e);
+}
+
+/* NULL when the stored binary is refused: a new driver, say. */
+static cl_program from_cache(struct ocl_device *d, const struct buf *key, const char *name)
+{
+    struct buf bin;
+    struct err e = {0};
+    cl_program p = NULL;
+    buf_init(&bin, MIB(256));
+    if (ocl_cache_get(d->cache_dir, key->p, key->len, &bin)) {
+        const unsigned char *bytes = (const unsigned char *)bin.p;
+        cl_int status = CL_SUCCESS;
+        if (OCL_NEW(p, &e, name, clCreateProgramWithBinary, d->context, 1, &d->info.id, &bin.len,
+                    &bytes, &status) ||
+            build(d, p, name, &e)) {
+            log_warn("kernel cache: %s is compiled again: %s", name, e.text);
+            OCL_FREE(clReleaseProgram, p);
+        }
+    }
+    buf_free(&bin);
+    return p;
+}
+
+static void to_cache(struct ocl_device *d, const struct buf *key, cl_program p, const char *name)
+{
+    struct err e = {0};
+    size_t n = 0;
+    unsigned char *bin = NULL;
+    if (OCL(&e, name, clGetProgramInfo, p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) || !n)
+        goto out;
+    if (!(bin = mem_zalloc(n)))
+        goto out;
+    if (!OCL(&e, name, clGetProgramInfo, p, CL_PROGRAM_BINARIES, sizeof bin, &bin, NULL))
+        (void)!ocl_cache_put(d->cache_dir, key->p, key->len, bin, n, &e); /* said below */
+out:
+    if (e.code)
+        log_warn("kernel cache: %s is not kept: %s", name, e.text);
+    mem_free(bin);
+}
+
+int ocl_program_build(cl_program *out, struct ocl_device *d, const char *name, const char *source,
+                      struct err *e)
+{
+    struct buf key;
+    int rc = 0;
+    *out = NULL;
+    make_key(&key, d, source);
+    if (d->cache_dir[0] && !key.failed && (*out = from_cache(d, &key, name)))
+        goto out;
+    if ((rc = OCL_NEW(*out, e, name, clCreateProgramWithSource, d->context, 1, &source, NULL)) ||
+        (rc = build(d, *out, name, e))) {
+        OCL_FREE(clReleaseProgram, *out);
+        goto out;
+    }
+    if (d->cache_dir[0] && !key.failed)
+        to_cache(d, &key, *out, name);
+out:
+    buf_free(&key);
+    return rc;
+}

@@ -1,0 +1,12 @@
+/* From kernel source text to a built program, through the cache. */
+#ifndef RECURD_OCL_PROGRAM_H
+#define RECURD_OCL_PROGRAM_H
+
+#include "kernels/opencl/device.h"
+
+/* `name` is for messages. A failed build is E_DEVICE with the compiler's first error; the whole
+ * log goes to the program's log. */
+int ocl_program_build(cl_program *out, struct ocl_device *d, const char *name, const char *source,
+                      struct err *e) MUST_USE;
+
+#endif

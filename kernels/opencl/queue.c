@@ -1,0 +1,155 @@
+/* Enqueueing. A step writes one small buffer and enqueues kernels whose arguments are set; it
+ * allocates nothing. Steps block until their logits are on the host, so the second queue never
+ * overtakes one. */
+#include "kernels/opencl/queue.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+
+static void fill_batch(struct ocl_model *m, const struct batch *b)
+{
+    char *host = m->batch_host.host;
+    int32_t counts[3] = {b->n_seqs, b->n_tokens, b->n_logits};
+    int32_t *row_seq = (int32_t *)(host + m->part_at[BATCH_ROW_SEQ]);
+    int64_t *row_pos = (int64_t *)(host + m->part_at[BATCH_ROW_POS]);
+    memcpy(host + m->part_at[BATCH_COUNTS], counts, sizeof counts);
+#define PUT(part, from, n) memcpy(host + m->part_at[part], from, (size_t)(n) * sizeof *(from))
+    PUT(BATCH_TOKENS, b->tokens, b->n_tokens);
+    PUT(BATCH_CU, b->cu_seqlens, b->n_seqs + 1);
+    PUT(BATCH_SLOTS, b->slots, b->n_seqs);
+    if (b->n_logits)
+        PUT(BATCH_LOGIT_ROWS, b->logit_rows, b->n_logits);
+    if (b->pages_per_seq)
+        for (int32_t q = 0; q < b->n_seqs; q++) /* a batch may list fewer pages a sequence */
+            memcpy(host + m->part_at[BATCH_PAGES] + (size_t)q * (size_t)m->cap.pages_per_seq * 4,
+                   b->pages + (size_t)q * (size_t)b->pages_per_seq, (size_t)b->pages_per_seq * 4);
+#undef PUT
+    for (int32_t q = 0; q < b->n_seqs; q++)
+        for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
+            row_seq[t] = q;
+            row_pos[t] = b->pos[q] + (t - b->cu_seqlens[q]);
+        }
+}
+
+static int check_batch(const struct ocl_model *m, const struct batch *b, struct err *e)
+{
+    const struct capacity *c = &m->cap;
+    if (b->n_seqs > c->seqs || b->n_tokens > c->tokens || b->n_logits > c->logits ||
+        b->pages_per_seq > c->pages_per_seq)
+        return err_set(e, E_RANGE,
+                       "a step of %d sequences, %d tokens, %d logits; laid out for %d, %d, %d",
+                       b->n_seqs, b->n_tokens, b->n_logits, c->seqs, c->tokens, c->logits);
+    return 0;
+}
+
+static size_t groups(struct ocl_extent x, int32_t rows, int32_t seqs)
+{
+    int32_t count = x.by == BY_ROWS ? rows : x.by == BY_SEQS ? seqs : 1;
+    return (size_t)x.n * (size_t)((count + x.per - 1) / x.per);
+}
+
+static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, int32_t seqs,
+                  struct err *e)
+{
+    size_t global[3];
+    cl_event ev = NULL, *want = m->d->profiling ? &ev : NULL;
+    for (int i = 0; i < 3; i++)
+        global[i] = l->local[i] * groups(l->extent[i], rows, seqs);
+    const char *file = m->instances[l->instance].file;
+    int rc = OCL(e, file, clEnqueueNDRangeKernel, m->d->queue, l->kernel, 3, NULL, global,
+                 l->local, 0, NULL, want);
+    if (rc || !want)
+        return rc;
+    cl_ulong from = 0, to = 0;
+    if (!(rc = OCL(e, file, clFinish, m->d->queue)) &&
+        !(rc = OCL(e, file, clGetEventProfilingInfo, ev, CL_PROFILING_COMMAND_START, sizeof from,
+                   &from, NULL)) &&
+        !(rc = OCL(e, file, clGetEventProfilingInfo, ev, CL_PROFILING_COMMAND_END, sizeof to, &to,
+                   NULL))) {
+        l->ns += to - from;
+        l->calls++;
+    }
+    OCL_FREE(clReleaseEvent, ev);
+    return rc;
+}
+
+static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times *t, struct err *e)
+{
+    int rc = OCL(e, "the batch", clEnqueueWriteBuffer, m->d->queue, m->batch.mem, CL_FALSE, 0,
+                 m->batch_bytes, m->batch_host.host, 0, NULL, NULL);
+    for (int32_t i = 0; i < m->n_launches && !rc; i++) {
+        struct ocl_launch *l = &m->launches[i];
+        int32_t rows = l->rows == ROWS_LOGITS ? b->n_logits : b->n_tokens;
+        if (rows < l->rows_min || rows > l->rows_max)
+            continue;
+        rc = launch(m, l, rows, b->n_seqs, e);
+        t->launches++;
+    }
+    if (rc || !b->n_logits || !view_given(m->plan->logits))
+        return rc;
+    const struct act *a = &m->plan->acts[m->plan->logits.act];
+    return OCL(e, "logits", clEnqueueReadBuffer, m->d->queue, m->arena.mem, CL_FALSE,
+               (size_t)a->offset * 4, (size_t)b->n_logits * (size_t)a->stride * 4,
+               m->logits_host.host, 0, NULL, NULL);
+}
+
+int ocl_queue_run(struct ocl_model *m, const struct batch *b, struct ocl_times *t, struct err *e)
+{
+    int rc;
+    uint64_t start = clock_now_ns();
+    if ((rc = check_batch(m, b, e)))
+        return rc;
+    if (b->n_tokens <= 0)
+        return 0;
+    fill_batch(m, b);
+    if ((rc = enqueue(m, b, t, e)))
+        return rc;
+    uint64_t queued = clock_now_ns();
+    rc = OCL(e, "a step", clFinish, m->d->queue);
+    t->enqueue_ns += queued - start;
+    t->wait_ns += clock_now_ns() - queued;
+    return rc;
+}
+
+int ocl_queue_read(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, void *dst,
+                   struct err *e)
+{
+    if (!bytes)
+        return 0;
+    int rc = OCL(e, "a state", clEnqueueReadBuffer, m->d->copies, from, CL_TRUE, at, bytes,
+                 m->state_host.host, 0, NULL, NULL);
+    if (!rc)
+        memcpy(dst, m->state_host.host, bytes);
+    return rc;
+}
+
+int ocl_queue_write(struct ocl_model *m, cl_mem to, size_t at, size_t bytes, const void *src,
+                    struct err *e)
+{
+    if (!bytes)
+        return 0;
+    memcpy(m->state_host.host, src, bytes);
+    return OCL(e, "a state", clEnqueueWriteBuffer, m->d->copies, to, CL_TRUE, at, bytes,
+               m->state_host.host, 0, NULL, NULL);
+}
+
+int ocl_queue_copy(struct ocl_model *m, cl_mem mem, size_t to, size_t from, size_t bytes,
+                   struct err *e)
+{
+    if (!bytes || to == from)
+        return 0;
+    int rc = OCL(e, "a state", clEnqueueCopyBuffer, m->d->copies, mem, mem, from, to, bytes, 0,
+                 NULL, NULL);
+    return rc ? rc : OCL(e, "a state", clFinish, m->d->copies);
+}
+
+int ocl_queue_zero(struct ocl_model *m, cl_mem mem, size_t at, size_t bytes, struct err *e)
+{
+    cl_uint zero = 0;
+    if (!bytes)
+        return 0;
+    int rc = OCL(e, "a state", clEnqueueFillBuffer, m->d->copies, mem, &zero, sizeof zero, at,
+                 bytes, 0, NULL, NULL);
+    return rc ? rc : OCL(e, "a state", clFinish, m->d->copies);
+}

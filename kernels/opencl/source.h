@@ -1,0 +1,14 @@
+/* The kernel sources and the tuning table, embedded at build time (embed.sh). Read-only. */
+#ifndef RECURD_OCL_SOURCE_H
+#define RECURD_OCL_SOURCE_H
+
+struct ocl_source {
+    const char *name; /* path below src/, e.g. "norm.cl" */
+    const char *text; /* NUL-terminated */
+};
+extern const struct ocl_source ocl_sources[]; /* ends with a NULL name */
+
+/* NULL when there is none of this name. */
+const char *ocl_source_find(const char *name);
+
+#endif

@@ -1,0 +1,17 @@
+/* The previous token's row. Work-item: one column of one sequence, in token order. */
+kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), global float *slots,
+                   const ulong slot_floats, const ulong section, global const int *cu,
+                   global const int *slot, const int width)
+{
+    int c = (int)get_global_id(0), q = (int)get_global_id(1);
+    if (c >= width)
+        return;
+    global float *last = slots + (ulong)slot[q] * slot_floats + section + c;
+    float before = *last;
+    for (int t = cu[q]; t < cu[q + 1]; t++) {
+        float now = ROW(x, t)[c];
+        ROW(out, t)[c] = before;
+        before = now;
+    }
+    *last = before;
+}

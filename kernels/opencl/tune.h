@@ -1,0 +1,28 @@
+/* Tile and group sizes for a device, from the embedded table etc/tuning/opencl.tune. */
+#ifndef RECURD_OCL_TUNE_H
+#define RECURD_OCL_TUNE_H
+
+#include "base/err.h"
+
+struct ocl_info;
+
+/* Every number is a choice of speed only, except `slices` and `state_split`, which fix the order
+ * of sums: states and logits made under other values differ in the last bits. */
+struct ocl_tune {
+    int32_t slices;      /* a product sums its inputs in this many slices, then these in order */
+    int32_t slice_min;   /* no slice is shorter than this many inputs */
+    int32_t few_rows;    /* up to here the row-times-matrix kernel, above it the tiled one */
+    int32_t group;       /* work-items of a group that sums over a row */
+    int32_t state_cols;  /* columns of a state head one group holds */
+    int32_t state_split; /* most state rows one work-item holds */
+    int32_t mma;         /* 1: tensor cores for bf16 weights (inline PTX) */
+};
+
+/* Starts from the row "*" and applies every row whose name is part of the vendor's, platform's
+ * or device's, in file order; then limits the result to what the device can run. */
+void ocl_tune_choose(struct ocl_tune *t, const struct ocl_info *d);
+
+/* Applies "key=value ..." to t: E_FORMAT names the word that is wrong. */
+int ocl_tune_parse(struct ocl_tune *t, const char *words, struct err *e) MUST_USE;
+
+#endif

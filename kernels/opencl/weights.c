@@ -1,0 +1,123 @@
+/* Weights: rows come from the host in the file's format, go through a staging buffer, and a
+ * kernel puts them where the products want them, converted. */
+#include <stdio.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "kernels/opencl/model.h"
+#include "kernels/opencl/program.h"
+#include "kernels/opencl/source.h"
+
+#define STAGING_BYTES MIB(32) /* one PCIe transfer of ~1 ms; a row is at most 4 MiB */
+
+static enum ocl_layout layout_of(const struct ocl_model *m, const struct weight *w)
+{
+    if (w->role == WEIGHT_VECTOR)
+        return OCL_ROWS;
+    return m->d->tune.mma && w->dtype == DTYPE_BF16 ? OCL_MMA : OCL_PANEL32;
+}
+
+static int weight_init(struct ocl_model *m, int32_t i, struct err *e)
+{
+    const struct weight *w = &m->plan->weights[i];
+    struct ocl_weight *x = &m->weights[i];
+    size_t bytes, rows;
+    char what[48];
+    x->layout = layout_of(m, w);
+    x->cols_p = w->cols;
+    rows = (size_t)w->rows;
+    if (x->layout != OCL_ROWS) {
+        x->cols_p = (int64_t)round_up((size_t)w->cols, x->layout == OCL_MMA ? 32 : 2);
+        rows = round_up(rows, x->layout == OCL_MMA ? 16 : 32);
+    }
+    snprintf(what, sizeof what, "weight %d (%lld x %lld)", i, (long long)w->rows,
+             (long long)w->cols);
+    if (mul_overflows(rows, (size_t)x->cols_p, &bytes) ||
+        mul_overflows(bytes, dtype_bytes(w->role == WEIGHT_VECTOR ? DTYPE_F32 : w->dtype), &bytes))
+        return err_set(e, E_RANGE, "%s: its size overflows", what);
+    return ocl_buffer_new(&x->buffer, m->d, bytes, what, e);
+}
+
+int ocl_weights_init(struct ocl_model *m, struct err *e)
+{
+    int rc = 0;
+    if (!(m->weights = mem_array((size_t)m->plan->n_weights, sizeof *m->weights)))
+        return err_set(e, E_NOMEM, "no memory for %d weights", m->plan->n_weights);
+    for (int32_t i = 0; i < m->plan->n_weights && !rc; i++)
+        rc = weight_init(m, i, e);
+    return rc ? rc : ocl_buffer_new(&m->staging, m->d, STAGING_BYTES, "the staging buffer", e);
+}
+
+/* The kernel for one pair of formats and a layout, built when first asked for. */
+static int packer(struct ocl_model *m, enum dtype from, enum dtype to, enum ocl_layout layout,
+                  cl_kernel *out, struct err *e)
+{
+    cl_kernel *k = &m->pack[from][to][layout];
+    cl_program *p = &m->pack_program[from][to][layout];
+    struct buf source;
+    int rc = 0;
+    if (*k) {
+        *out = *k;
+        return 0;
+    }
+    buf_init(&source, MIB(1));
+    buf_fmt(&source, "%s\n#define KERNEL pack\n#define SRC %d\n#define DST %d\n#define LAYOUT %d\n%s",
+            ocl_source_find("common.clh"), from, to, layout, ocl_source_find("pack.cl"));
+    if (source.failed)
+        rc = err_set(e, E_NOMEM, "no memory for the source of pack.cl");
+    else if (!(rc = ocl_program_build(p, m->d, "pack.cl", source.p, e)))
+        rc = OCL_NEW(*k, e, "pack.cl", clCreateKernel, *p, "pack");
+    buf_free(&source);
+    *out = *k;
+    return rc;
+}
+
+static int pack_rows(struct ocl_model *m, cl_kernel k, int w, int64_t row0, int64_t n_rows,
+                     struct err *e)
+{
+    struct ocl_weight *x = &m->weights[w];
+    cl_ulong first = (cl_ulong)row0, cols_p = (cl_ulong)x->cols_p;
+    cl_int cols = (cl_int)m->plan->weights[w].cols;
+    size_t local[2] = {64, 1};
+    size_t global[2] = {round_up((size_t)cols, local[0]), (size_t)n_rows};
+    int rc;
+    if ((rc = OCL(e, "pack.cl", clSetKernelArg, k, 0, sizeof(cl_mem), &m->staging.mem)) ||
+        (rc = OCL(e, "pack.cl", clSetKernelArg, k, 1, sizeof(cl_mem), &x->buffer.mem)) ||
+        (rc = OCL(e, "pack.cl", clSetKernelArg, k, 2, sizeof first, &first)) ||
+        (rc = OCL(e, "pack.cl", clSetKernelArg, k, 3, sizeof cols, &cols)) ||
+        (rc = OCL(e, "pack.cl", clSetKernelArg, k, 4, sizeof cols_p, &cols_p)))
+        return rc;
+    return OCL(e, "packing weights", clEnqueueNDRangeKernel, m->d->queue, k, 2, NULL, global,
+               local, 0, NULL, NULL);
+}
+
+int ocl_weights_put(struct ocl_model *m, int w, int64_t row0, int64_t n_rows, const void *src,
+                    enum dtype src_dtype, struct err *e)
+{
+    const struct weight *x = &m->plan->weights[w];
+    size_t row_bytes = (size_t)x->cols * dtype_bytes(src_dtype);
+    enum dtype own = x->role == WEIGHT_VECTOR ? DTYPE_F32 : x->dtype;
+    const char *from = src;
+    cl_kernel k;
+    int rc;
+    if (row0 < 0 || n_rows < 0 || row0 > x->rows - n_rows)
+        return err_set(e, E_RANGE, "weight %d: rows %lld to %lld of %lld", w, (long long)row0,
+                       (long long)(row0 + n_rows), (long long)x->rows);
+    if (!m->staging.mem || row_bytes > m->staging.bytes)
+        return err_set(e, E_RANGE, "weight %d: a row of %zu bytes, at most %zu can be taken now",
+                       w, row_bytes, m->staging.bytes);
+    if ((rc = packer(m, src_dtype, own, m->weights[w].layout, &k, e)))
+        return rc;
+    int64_t most = (int64_t)(m->staging.bytes / MAX(row_bytes, (size_t)1));
+    while (n_rows > 0) {
+        int64_t n = MIN(n_rows, most);
+        if ((rc = OCL(e, "weights", clEnqueueWriteBuffer, m->d->queue, m->staging.mem, CL_TRUE, 0,
+                      (size_t)n * row_bytes, from, 0, NULL, NULL)) ||
+            (rc = pack_rows(m, k, w, row0, n, e)))
+            return rc;
+        from += (size_t)n * row_bytes;
+        row0 += n;
+        n_rows -= n;
+    }
+    return 0;
+}
