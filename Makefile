@@ -59,6 +59,14 @@ $B/%.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS_ALL) -c $< -o $@
 
+# Kernel sources and the tuning table travel inside the program.
+CL_TEXT := $(CL_SRC) $(wildcard etc/tuning/*.tune)
+$B/kernels/opencl/sources.c: kernels/opencl/embed.sh $(CL_TEXT)
+	@mkdir -p $(@D)
+	kernels/opencl/embed.sh $@ $(CL_TEXT)
+$B/kernels/opencl/sources.o: $B/kernels/opencl/sources.c
+	$(CC) $(CFLAGS_ALL) -c $< -o $@
+
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^

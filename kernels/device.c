@@ -1,5 +1,6 @@
 /* Opens a device by name: the table of backends. Any thread, before the engine starts. */
 #include "kernels/backend.h"
+#include "kernels/opencl/opencl.h"
 
 #include <string.h>
 
@@ -9,6 +10,7 @@ static const struct {
 } devices[] = {
     {"cpu", &backend_cpu},
     {"ref", &backend_cpu},
+    {"opencl", &backend_opencl},
 };
 
 int device_open(struct device **out, const struct device_options *o, struct err *e)
