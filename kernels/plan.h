@@ -73,60 +73,7 @@ enum op_kind {
 };
 const char *op_name(enum op_kind k);
 
-enum activation { ACT_NONE, ACT_SILU, ACT_SIGMOID, ACT_RELU, ACT_SQRELU, ACT_TANH, ACT_GELU_TANH, ACT_GELU_ERF };
-
-enum norm_kind {
-    NORM_RMS,   /* x / sqrt(mean(x^2) + eps) */
-    NORM_LAYER, /* (x - mean) / sqrt(var + eps), biased variance */
-    NORM_L2,    /* x / sqrt(sum(x^2) + eps) */
-    NORM_L2MAX, /* x / max(sqrt(sum(x^2)), eps) */
-    NORM_SUM,   /* x / (sum(x) + eps) */
-};
-
-/* One instruction of an elementwise program: op(reg[a], reg[b], reg[c], imm). */
-enum ew_op {
-    EW_ADD, EW_SUB, EW_MUL, EW_DIV, EW_MAX, EW_MIN, EW_POW, /* a, b; POW: a > 0 */
-    EW_ADDI, EW_MULI, EW_MAXI, EW_MINI, EW_RSUBI,           /* a, imm; RSUBI: imm - a */
-    EW_MADD,     /* a * b + c in one rounding (fma); c = reg[c] */
-    EW_NEG, EW_ABS, EW_EXP, EW_LOG, EW_SQRT, EW_RSQRT, EW_SIN, EW_COS,
-    EW_SIGMOID, EW_TANH, EW_SOFTPLUS /* a for a > 20 */, EW_LOGSIGMOID, EW_SILU, EW_RELU,
-    EW_SQRELU, EW_GELU_TANH, EW_GELU_ERF, EW_ROUND /* to nearest even */,
-    EW_OPS
-};
-struct ew_ins {
-    uint8_t op, a, b, c;
-    float imm;
-};
-/* How an operand narrower than the program's width spreads over it; c = column. */
-enum ew_spread {
-    EW_FULL,  /* element c */
-    EW_GROUP, /* element c / period: one value per group, e.g. per head */
-    EW_TILE,  /* element c % period: one vector shared by all groups */
-};
-struct ew_in {
-    struct view v; /* an activation, or … */
-    int32_t weight; /* … a WEIGHT_VECTOR when v is absent */
-    enum ew_spread spread;
-    int32_t period;
-};
-/* Inputs are in registers 0..n_in-1 at the start; instruction i writes register n_in + i, none
- * is written twice. An output may be the very view an EW_FULL input reads: element c is loaded
- * before it is stored. */
-struct ew_program {
-    int32_t width;
-    int32_t n_in, n_code, n_out;
-    struct ew_in in[LIMIT_EW_IN];
-    struct ew_ins code[LIMIT_EW_CODE];
-    struct { struct view v; int32_t reg; } out[LIMIT_EW_OUT];
-};
-
-enum decay_mode {
-    DECAY_NONE,
-    DECAY_CONST,  /* one factor per state head, weight vector w[1] */
-    DECAY_SCALAR, /* one factor per state head and token */
-    DECAY_KEY,    /* K factors per state head and token: diag(a) S */
-    DECAY_VALUE,  /* V factors per state head and token: S diag(c) */
-};
+#include "kernels/params.h"
 
 struct op {
     enum op_kind kind;
@@ -136,90 +83,7 @@ struct op {
     int32_t section;    /* state section, -1 = none */
     int32_t section2;
     int32_t layer;      /* for names and profiles only */
-    union {
-        /* out[t] = w[0][token[t]] * scale. w[0] MATRIX [vocab, width]. */
-        struct { float scale; } embed;
-
-        /* out (ROWS_LOGITS) = in[0] at batch.logit_rows. */
-
-        /* out = act(w[0] in[0] + w[1]) + in[1]. w[0] MATRIX [out.width, in.width]; w[1] bias
-         * VECTOR or none; in[1] residual (same width as out, may be the same view as out) or
-         * none. Every output is the chain fma(w[k], x[k], acc) over k = 0 … cols-1, acc = 0. */
-        struct { enum activation act; } linear;
-
-        /* Groups of `group` columns of in[0], each normalised on its own; then times w[0] and
-         * plus w[1] (length `group`, shared by groups, or the whole width), times scale.
-         * in[1] gate (same width) with gate_act: gate_first multiplies before the norm,
-         * otherwise after the weight. */
-        struct {
-            enum norm_kind kind;
-            int32_t group;
-            float eps, scale;
-            enum activation gate_act;
-            bool gate_first;
-        } norm;
-
-        struct ew_program *ew; /* owned by the plan */
-
-        /* out[g] = scale * sum of group g of in[0]; out.width = in.width / group. */
-        struct { int32_t group; float scale; } groupsum;
-        /* out group = softmax(scale * in[0] group). */
-        struct { int32_t group; float scale; } softmax;
-
-        /* Rotates the first `rot` of every `head` columns of out in place (in[0] = out) by
-         * angle position * w[0][i], w[0] VECTOR [rot/2] = inverse frequencies.
-         * interleaved: pairs (2i, 2i+1); otherwise (i, i + rot/2). `scale` multiplies cos and
-         * sin (yarn's attention factor; 1 normally). */
-        struct { int32_t head, rot; bool interleaved; float scale; } rope;
-
-        /* out_t[c] = act( sum_{i<size} w[0][c*size+i] * in_{t-size+1+i}[c] + w[1][c] ), zeros
-         * before token 0. Section: the last size-1 inputs, oldest first, [size-1][width]. */
-        struct { int32_t size; enum activation act; } conv;
-
-        /* out_t = in_{t-1}; zeros before token 0. Section: the last input, [width]. */
-
-        /* K1, per state head: S = diag(a) S diag(c) + k v^T, o = scale * S^T q; with bonus w[0]
-         * [state_heads*K]: o = scale * (S_{t-1} + diag(u) k v^T)^T q, state as before.
-         * in: 0 q [q_heads*K], 1 k [k_heads*K], 2 v [v_heads*V], 3 decay factors (not logs):
-         * SCALAR [d_heads], KEY [d_heads*K], VALUE [d_heads*V]. w[1]: CONST factors.
-         * state head s uses key head s*k_heads/state_heads (and v, d likewise); query head h
-         * reads state head h*state_heads/q_heads. out [q_heads*V].
-         * Section: S [state_heads][K][V]. */
-        struct {
-            int32_t q_heads, k_heads, v_heads, d_heads, state_heads, K, V;
-            enum decay_mode decay;
-            float scale;
-        } decay;
-
-        /* K2, per state head: u = S^T a';  S = diag(w) S + b u^T + k v'^T;  o = scale * S^T q.
-         * in: 0 q, 1 k, 2 v, 3 w (decay factors, mode NONE, SCALAR or KEY), 4 a, 5 b or beta.
-         * Delta form (dplr false): a' = w (.) a if decay_first else a (a absent = k);
-         *   b u^T + k v'^T = k (beta (.) (v - u))^T with in[5] beta [state_heads], absent = 1.
-         * DPLR form (dplr true): a' = a (times w if decay_first); b = in[5] [k_heads*K]; v' = v.
-         * steps n > 1 (delta form only): per token n micro-steps; k, v, beta (a) are n times as
-         * wide, step-major [n][heads][K]; the decay acts on the first, the read after the last.
-         * q, k, a, b have k_heads heads, v and out state_heads, w either (d_heads).
-         * Section: S [state_heads][K][V]. */
-        struct {
-            int32_t k_heads, d_heads, state_heads, K, V, steps;
-            enum decay_mode decay;
-            bool dplr, decay_first;
-            float scale;
-        } delta;
-
-        /* K6: in 0 q [heads*dk], 1 k [kv_heads*dk], 2 v [kv_heads*dv]; out [heads*dv].
-         * p_j = softmax over j in (t-window, t] of scale <q_t, k_j> (window 0 = all).
-         * PAGED section per token: k then v, [kv_heads*(dk+dv)]; with a window a FIXED ring of
-         * `window` such rows, row = position % window. Keys of this batch are read from in[1]
-         * and in[2], older ones from the section; ATTENTION_KEEP (same operands and section,
-         * the next op) then stores the batch's rows: reading comes before a ring overwrites.
-         * Keys are visited in blocks of PAGE_TOKENS positions counted from 0, ascending, with a
-         * running maximum. */
-        struct {
-            int32_t heads, kv_heads, dk, dv, window;
-            float scale;
-        } attention;
-    } p;
+    union op_params p;
 };
 
 struct plan {

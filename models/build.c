@@ -262,6 +262,27 @@ int w_vec(struct build *b, const char *name, int64_t n)
     return w_vec_as(b, name, n, TENSOR_AS_IS);
 }
 
+int w_matrix(struct build *b, const char *like, int64_t rows, int64_t cols)
+{
+    return build_weight(b, WEIGHT_MATRIX, build_dtype(b, build_name(b, like, "")), rows, cols);
+}
+
+void w_rows(struct build *b, int w, const char *name, int64_t total, int64_t row0, int64_t rows,
+            int64_t at, bool transposed)
+{
+    build_part(b, w, build_name(b, name, ""), total, row0, rows, at, transposed);
+}
+
+int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int64_t n,
+              derive_fn *f)
+{
+    int w = build_weight(b, WEIGHT_VECTOR, DTYPE_F32, 1, n);
+    struct binding_part *x = build_part(b, w, build_name(b, name, ""), elems / n, row, 1, 0, false);
+    if (x)
+        x->derive = f;
+    return w;
+}
+
 int w_values(struct build *b, const float *values, int64_t n)
 {
     int w = build_weight(b, WEIGHT_VECTOR, DTYPE_F32, 1, n);

@@ -29,6 +29,7 @@ struct binding_part {
     int64_t at_row;               /* where they go in the weight */
     bool transposed;              /* the file stores [cols][rows] */
     enum transform transform;
+    void (*derive)(const float *whole, int64_t elems, int64_t row, int64_t n, float *out);
     const float *values;          /* computed at build time (rope tables); owned by the binding */
     float fill;
     struct binding_part *next;
@@ -72,6 +73,15 @@ int w_vec(struct build *b, const char *name, int64_t n);
 int w_vec_as(struct build *b, const char *name, int64_t n, enum transform t);
 /* Row `row` of a tensor seen as [rows][n]. */
 int w_vec_row(struct build *b, const char *name, int64_t rows, int64_t row, int64_t n);
+/* A matrix put together from tensors: w_matrix, then w_rows for every piece. */
+int w_matrix(struct build *b, const char *like, int64_t rows, int64_t cols); /* dtype of `like` */
+void w_rows(struct build *b, int w, const char *name, int64_t total, int64_t row0, int64_t rows,
+            int64_t at, bool transposed);
+/* Computed from a whole tensor at load: out [n] of row `row`; whole [elems]. Used by HGRN's lower
+ * bounds and BitNet's ternary rounding. */
+typedef void derive_fn(const float *whole, int64_t elems, int64_t row, int64_t n, float *out);
+int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int64_t n,
+              derive_fn *f);
 int w_values(struct build *b, const float *values, int64_t n);
 
 /* ---- ops ---- */
@@ -102,12 +112,28 @@ val b_decay(struct build *b, const struct decay_args *a);
 struct delta_args { val q, k, v, w, a, b; int k_heads, d_heads, state_heads, K, V, steps;
                     enum decay_mode decay; bool dplr, decay_first; float scale; };
 val b_delta(struct build *b, const struct delta_args *a);
-val b_attention(struct build *b, val q, val k, val v, int heads, int kv_heads, int dk, int dv,
-                int window, float scale);
+/* v VIEW_NONE: values are the first dv columns of keys; v_heads 0 = kv_heads; bias: FoX's F.
+ * To share one cache among layers: the first caller passes share (gets the handle), later ones
+ * pass it as shared with the same k, v; b_attention_keep(shared) once after the last. */
+struct attention_args { val q, k, v, bias; int heads, kv_heads, v_heads, dk, dv, window;
+                        float scale; int shared, *share; };
+val b_attention(struct build *b, const struct attention_args *a);
+void b_attention_keep(struct build *b, const struct attention_args *a);
+val b_rnn(struct build *b, val f, val i);                /* h = f (.) h + i */
+val b_logsum(struct build *b, val x);                    /* [exp(x - z) | exp(z_prev - z)] */
+val b_scan(struct build *b, val x, val dt, val B, val C, int A, int D);
+struct topk_args { int n, k, n_groups, topk_groups, bias; bool norm, dense; float eps, scale; };
+val b_topk(struct build *b, val scores, const struct topk_args *a);
+val b_experts(struct build *b, val x, val route, int k, int weight, int rows, bool per_slot);
+val b_blocks(struct build *b, val x, int blocks, int weight, int bias, int rows, bool shared);
+val b_columns(struct build *b, val x, const float *index, int n); /* out[c] = x[index[c]] */
+val b_first(struct build *b);                            /* width 1: 1 at position 0, else 0 */
 
 /* ---- elementwise; fused into as few passes as possible ---- */
 val e_add(struct build *b, val x, val y);
 val e_sub(struct build *b, val x, val y);
+val e_div(struct build *b, val x, val y);
+val e_cat(struct build *b, int n, const val *x);         /* side by side */
 val e_mul(struct build *b, val x, val y);      /* a narrower y spreads over groups of x */
 val e_addw(struct build *b, val x, int w);     /* w: vector weight; shorter = tiled */
 val e_mulw(struct build *b, val x, int w);

@@ -73,6 +73,22 @@ static val with_number(struct build *b, enum ew_op f, val x, float imm)
 val e_add(struct build *b, val x, val y) { return two(b, EW_ADD, x, y); }
 val e_sub(struct build *b, val x, val y) { return two(b, EW_SUB, x, y); }
 val e_mul(struct build *b, val x, val y) { return two(b, EW_MUL, x, y); }
+val e_div(struct build *b, val x, val y) { return two(b, EW_DIV, x, y); }
+
+val e_cat(struct build *b, int n, const val *x)
+{
+    int width = 0;
+    for (int i = 0; i < n; i++)
+        width += x[i].width;
+    val out = build_act(b, build_rows(b, x[0]), width);
+    for (int i = 0, col = 0; i < n && !b_failed(b); col += x[i++].width) {
+        val copy = with_number(b, EW_MULI, x[i], 1);
+        if (view_given(copy))
+            b->plan->ops[b->plan->n_ops - 1].p.ew->out[0].v = b_slice(out, col, x[i].width);
+    }
+    return out;
+}
+
 val e_addw(struct build *b, val x, int w) { return with_weight(b, EW_ADD, x, w, false); }
 val e_mulw(struct build *b, val x, int w) { return with_weight(b, EW_MUL, x, w, false); }
 

@@ -42,11 +42,18 @@ enum rows build_rows(struct build *b, val v)
     return view_given(v) ? b->plan->acts[v.act].rows : ROWS_TOKENS;
 }
 
+/* Written to after a failure and never read, so that callers need no checks. */
+static struct op failed;
+
 struct op *build_op(struct build *b, enum op_kind k, val out)
 {
-    static struct op failed; /* written to and never read, so that callers need no checks */
+    return view_given(out) ? build_op_to(b, k, out) : &failed;
+}
+
+struct op *build_op_to(struct build *b, enum op_kind k, val out)
+{
     struct plan *p = b->plan;
-    if (b_failed(b) || !view_given(out) ||
+    if (b_failed(b) ||
         !grow(b, (void **)&p->ops, p->n_ops, &b->cap_ops, sizeof *p->ops, LIMIT_OPS, "ops"))
         return &failed;
     struct op *op = &p->ops[p->n_ops++];
@@ -340,35 +347,166 @@ val b_delta(struct build *b, const struct delta_args *a)
     return out;
 }
 
-val b_attention(struct build *b, val q, val k, val v, int heads, int kv_heads, int dk, int dv,
-                int window, float scale)
+/* The section of attention rows: operands 1..5 of a token. */
+static int kv_section(struct build *b, const struct attention_args *a, int64_t row)
 {
-    if (b_failed(b) || !b_require(b, kv_heads > 0 && heads % kv_heads == 0 && window >= 0,
-                                  "%d attention heads, %d key heads, window %d", heads, kv_heads,
-                                  window))
+    return build_section(b, a->window ? "window" : "kv", a->window ? SECTION_FIXED : SECTION_PAGED,
+                         a->window ? row * a->window : row);
+}
+
+static val attention_op(struct build *b, enum op_kind kind, const struct attention_args *a,
+                        const val *in, int section)
+{
+    val out = kind == OP_ATTENTION_KEEP ? VIEW_NONE
+                                        : build_act(b, ROWS_TOKENS, a->heads * a->dv);
+    struct op *op = build_op_to(b, kind, out);
+    for (int i = 0; i < 6; i++)
+        op->in[i] = in[i];
+    op->section = section;
+    op->p.attention.heads = a->heads;
+    op->p.attention.kv_heads = a->kv_heads;
+    op->p.attention.v_heads = a->v_heads ? a->v_heads : a->kv_heads;
+    op->p.attention.dk = a->dk;
+    op->p.attention.dv = a->dv;
+    op->p.attention.window = a->window;
+    op->p.attention.scale = a->scale;
+    return out;
+}
+
+val b_attention(struct build *b, const struct attention_args *a)
+{
+    int v_heads = a->v_heads ? a->v_heads : a->kv_heads;
+    if (b_failed(b) || !b_require(b, a->kv_heads > 0 && a->heads % a->kv_heads == 0 &&
+                                      a->heads % v_heads == 0 && a->window >= 0,
+                                  "%d attention heads, %d key and %d value heads, window %d",
+                                  a->heads, a->kv_heads, v_heads, a->window))
         return VIEW_NONE;
-    wide(b, q, (int64_t)heads * dk, "q");
-    wide(b, k, (int64_t)kv_heads * dk, "k");
-    wide(b, v, (int64_t)kv_heads * dv, "v");
-    int64_t row = (int64_t)kv_heads * (dk + dv);
-    int section = build_section(b, window ? "window" : "kv", window ? SECTION_FIXED : SECTION_PAGED,
-                                window ? row * window : row);
-    val out = build_act(b, ROWS_TOKENS, heads * dv);
-    for (int keep = 0; keep < 2; keep++) { /* attend, then store the batch's rows */
-        struct op *op = build_op(b, keep ? OP_ATTENTION_KEEP : OP_ATTENTION, out);
-        op->in[0] = q;
-        op->in[1] = k;
-        op->in[2] = v;
-        op->section = section;
-        op->p.attention.heads = heads;
-        op->p.attention.kv_heads = kv_heads;
-        op->p.attention.dk = dk;
-        op->p.attention.dv = dv;
-        op->p.attention.window = window;
-        op->p.attention.scale = scale;
-        if (keep)
-            op->out = VIEW_NONE;
-    }
+    wide(b, a->q, (int64_t)a->heads * a->dk, "q");
+    wide(b, a->k, (int64_t)a->kv_heads * a->dk, "k");
+    if (view_given(a->v))
+        wide(b, a->v, (int64_t)v_heads * a->dv, "v");
+    val in[6] = {a->q, a->k, a->v, a->bias, VIEW_NONE, VIEW_NONE};
+    if (a->shared)
+        return attention_op(b, OP_ATTENTION, a, in, a->shared - 1);
+    int64_t row = 0;
+    for (int i = 1; i < 6; i++)
+        row += view_given(in[i]) ? in[i].width : 0;
+    int section = kv_section(b, a, row);
+    val out = attention_op(b, OP_ATTENTION, a, in, section);
+    if (a->share) /* the caller stores the rows after the last reader */
+        *a->share = section + 1;
+    else
+        attention_op(b, OP_ATTENTION_KEEP, a, in, section);
+    return out;
+}
+
+void b_attention_keep(struct build *b, const struct attention_args *a)
+{
+    val in[6] = {a->q, a->k, a->v, a->bias, VIEW_NONE, VIEW_NONE};
+    attention_op(b, OP_ATTENTION_KEEP, a, in, a->shared - 1);
+}
+
+/* ---- within a channel, choosing, reordering ---- */
+
+val b_rnn(struct build *b, val f, val i)
+{
+    val out = build_act(b, ROWS_TOKENS, f.width);
+    wide(b, i, f.width, "an elementwise recurrence's input");
+    struct op *op = build_op(b, OP_RNN, out);
+    op->in[0] = f;
+    op->in[1] = i;
+    op->section = build_section(b, "h", SECTION_FIXED, f.width);
+    return out;
+}
+
+val b_logsum(struct build *b, val x)
+{
+    val out = build_act(b, ROWS_TOKENS, 2 * x.width);
+    struct op *op = build_op(b, OP_LOGSUM, out);
+    op->in[0] = x;
+    op->section = build_section(b, "z", SECTION_FIXED, x.width);
+    return out;
+}
+
+val b_scan(struct build *b, val x, val dt, val B, val C, int A, int D)
+{
+    val out = build_act(b, ROWS_TOKENS, x.width);
+    wide(b, dt, x.width, "dt");
+    wide(b, C, B.width, "C");
+    struct op *op = build_op(b, OP_SCAN, out);
+    op->in[0] = x;
+    op->in[1] = dt;
+    op->in[2] = B;
+    op->in[3] = C;
+    op->w[0] = A;
+    op->w[1] = D;
+    op->p.scan.N = B.width;
+    op->section = build_section(b, "h", SECTION_FIXED, (int64_t)x.width * B.width);
+    return out;
+}
+
+val b_topk(struct build *b, val scores, const struct topk_args *a)
+{
+    int groups = a->n > 0 ? scores.width / a->n : 0;
+    if (b_failed(b) || !b_require(b, a->n > 0 && scores.width % a->n == 0 && a->k > 0 && a->k <= a->n,
+                                  "the %d best of %d", a->k, a->n))
+        return VIEW_NONE;
+    val out = build_act(b, build_rows(b, scores), groups * (a->dense ? a->n : 2 * a->k));
+    struct op *op = build_op(b, OP_TOPK, out);
+    op->in[0] = scores;
+    op->w[0] = a->bias;
+    op->p.topk.n = a->n;
+    op->p.topk.k = a->k;
+    op->p.topk.n_groups = a->n_groups;
+    op->p.topk.topk_groups = a->topk_groups;
+    op->p.topk.norm = a->norm;
+    op->p.topk.dense = a->dense;
+    op->p.topk.eps = a->eps;
+    op->p.topk.scale = a->scale;
+    return out;
+}
+
+val b_experts(struct build *b, val x, val route, int k, int weight, int rows, bool per_slot)
+{
+    val out = build_act(b, build_rows(b, x), k * rows);
+    struct op *op = build_op(b, OP_EXPERTS, out);
+    op->in[0] = x;
+    op->in[1] = route;
+    op->w[0] = weight;
+    op->p.experts.k = k;
+    op->p.experts.rows = rows;
+    op->p.experts.per_slot = per_slot;
+    return out;
+}
+
+val b_blocks(struct build *b, val x, int blocks, int weight, int bias, int rows, bool shared)
+{
+    val out = build_act(b, build_rows(b, x), blocks * rows);
+    if (!b_failed(b) && !b_require(b, x.width % blocks == 0, "%d columns in %d blocks", x.width,
+                                   blocks))
+        return VIEW_NONE;
+    struct op *op = build_op(b, OP_BLOCKS, out);
+    op->in[0] = x;
+    op->w[0] = weight;
+    op->w[1] = bias;
+    op->p.blocks.blocks = blocks;
+    op->p.blocks.shared = shared;
+    return out;
+}
+
+val b_columns(struct build *b, val x, const float *index, int n)
+{
+    val out = build_act(b, build_rows(b, x), n);
+    struct op *op = build_op(b, OP_COLUMNS, out);
+    op->in[0] = x;
+    op->w[0] = w_values(b, index, n);
+    return out;
+}
+
+val b_first(struct build *b)
+{
+    val out = build_act(b, ROWS_TOKENS, 1);
+    build_op(b, OP_FIRST, out);
     return out;
 }
 

@@ -96,6 +96,8 @@ val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *
     val v = project(b, x, "v_proj", kv * d, bias);
     q = b_rope(b, q, d, d, theta, false);
     k = b_rope(b, k, d, d, theta, false);
-    val o = b_attention(b, q, k, v, H, kv, d, d, window, (float)(1 / sqrt(d)));
+    val o = b_attention(b, &(struct attention_args){
+        .q = q, .k = k, .v = v, .bias = VIEW_NONE, .heads = H, .kv_heads = kv, .dk = d, .dv = d,
+        .window = window, .scale = (float)(1 / sqrt(d))});
     return b_linear(b, o, "o_proj", hidden);
 }

@@ -231,8 +231,8 @@ static int read_rows(struct loader *l, const struct tensor *t, const struct bind
     return check_finite(l, t, first, count);
 }
 
-/* A tensor stored [cols][total rows]: read whole, then turned. */
-static int put_transposed(struct loader *l, int w, const struct binding_part *x,
+/* Rows that need the whole tensor: stored [cols][total rows] and turned, or derived from it. */
+static int put_from_whole(struct loader *l, int w, const struct binding_part *x,
                           const struct tensor *t)
 {
     const struct weight *wt = &l->m->plan.weights[w];
@@ -241,12 +241,14 @@ static int put_transposed(struct loader *l, int w, const struct binding_part *x,
     void *raw = mem_array(n, dtype_bytes(t->dtype));
     float *f = mem_array(n, sizeof *f), *row = mem_array((size_t)cols, sizeof *row);
     if (!raw || !f || !row)
-        err_set(l->e, E_NOMEM, "tensor %s: no memory to transpose %zu elements", t->name, n);
+        err_set(l->e, E_NOMEM, "tensor %s: no memory for all %zu elements", t->name, n);
     else if (checkpoint_read(l->m->files, t, 0, t->elems, raw, l->e) == 0) {
         crypto_hash_sha256_update(&l->hash, raw, n * dtype_bytes(t->dtype));
         dtype_to_f32(f, raw, t->dtype, n);
         for (int64_t r = 0; r < x->rows && l->e->code == 0; r++) {
-            for (int64_t c = 0; c < cols; c++)
+            if (x->derive)
+                x->derive(f, t->elems, x->tensor_row + r, cols, row);
+            for (int64_t c = 0; c < cols && !x->derive; c++)
                 row[c] = transform(x->transform, f[c * total + x->tensor_row + r]);
             l->d->backend->put_weight(l->d, w, x->at_row + r, 1, row, DTYPE_F32, l->e);
         }
@@ -262,8 +264,8 @@ static int put_tensor(struct loader *l, int w, const struct binding_part *x)
     const struct weight *wt = &l->m->plan.weights[w];
     const struct tensor *t = checkpoint_find(l->m->files, x->name);
     int64_t cols = wt->cols, step = MAX(1, (int64_t)(PIECE_BYTES / 4) / cols);
-    if (x->transposed)
-        return put_transposed(l, w, x, t);
+    if (x->transposed || x->derive)
+        return put_from_whole(l, w, x, t);
     for (int64_t row = 0; row < x->rows; row += step) {
         int64_t n = MIN(step, x->rows - row);
         if (read_rows(l, t, x, cols, row, n) < 0)

@@ -1,9 +1,9 @@
 /* Matrix ops of the definition: embed, gather, linear. Layout of a packed matrix: host.h. */
-#include "kernels/host.h"
+#include "kernels/ref/ref_linear.h"
+
 #include "kernels/ref/ref_math.h"
 
-/* Element (row, col) of a packed matrix. */
-static float matrix_at(const struct host_weight *w, int64_t row, int64_t col)
+float ref_matrix_at(const struct host_weight *w, int64_t row, int64_t col)
 {
     const char *panel = (const char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
     int64_t lane = row % PANEL;
@@ -15,6 +15,14 @@ static float matrix_at(const struct host_weight *w, int64_t row, int64_t col)
     return ((const float *)panel)[col * PANEL + lane];
 }
 
+float ref_matrix_row(const struct host_weight *w, int64_t row, const float *x, int32_t n)
+{
+    float acc = 0;
+    for (int32_t k = 0; k < n; k++)
+        acc = fmaf(ref_matrix_at(w, row, k), x[k], acc);
+    return acc;
+}
+
 void ref_embed(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct host_weight *w = &s->weights[op->w[0]];
@@ -23,7 +31,7 @@ void ref_embed(const struct host_step *s, const struct op *op, int ith, int nth)
     for (int64_t t = from; t < to; t++) {
         float *out = host_row(s, op->out, (int32_t)t);
         for (int32_t c = 0; c < op->out.width; c++)
-            out[c] = matrix_at(w, s->batch->tokens[t], c) * op->p.embed.scale;
+            out[c] = ref_matrix_at(w, s->batch->tokens[t], c) * op->p.embed.scale;
     }
 }
 
@@ -46,9 +54,7 @@ void ref_linear(const struct host_step *s, const struct op *op, int ith, int nth
         const float *x = host_row(s, op->in[0], t);
         float *out = host_row(s, op->out, t);
         for (int64_t r = from; r < to; r++) {
-            float acc = 0;
-            for (int32_t k = 0; k < op->in[0].width; k++)
-                acc = fmaf(matrix_at(w, r, k), x[k], acc);
+            float acc = ref_matrix_row(w, r, x, op->in[0].width);
             if (bias)
                 acc += bias[r];
             acc = (float)ref_act(op->p.linear.act, acc);

@@ -72,7 +72,7 @@ void ref_groupsum(const struct host_step *s, const struct op *op, int ith, int n
         for (int32_t g = 0; g < op->out.width; g++) {
             double sum = 0;
             for (int32_t i = 0; i < n; i++)
-                sum += x[g * n + i];
+                sum = op->p.groupsum.absmax ? fmax(sum, fabs(x[g * n + i])) : sum + x[g * n + i];
             out[g] = (float)(sum * op->p.groupsum.scale);
         }
     }

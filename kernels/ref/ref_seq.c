@@ -31,37 +31,39 @@ void ref_rope(const struct host_step *s, const struct op *op, int ith, int nth)
     }
 }
 
-/* Input i tokens before row t of sequence q: from this batch, or from the tail kept in state. */
-static float conv_input(const struct host_step *s, const struct op *op, const float *tail,
-                        int32_t t, int32_t start, int32_t back, int32_t c)
+/* One channel of one sequence, token by token; the tail slides as it goes. */
+static void conv_channel(const struct host_step *s, const struct op *op, int32_t q, int64_t c,
+                         float *tail)
 {
-    if (t - back >= start)
-        return host_row(s, op->in[0], t - back)[c];
-    return tail[(int64_t)(op->p.conv.size - 1 + (t - back - start)) * op->out.width + c];
+    const struct batch *b = s->batch;
+    const float *w = host_vec(s, op->w[0]) + c * op->p.conv.size, *bias = host_vec(s, op->w[1]);
+    int32_t keep = op->p.conv.size - 1;
+    int64_t width = op->out.width;
+    for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
+        float x = host_row(s, op->in[0], t)[c], acc = bias ? bias[c] : 0;
+        if (view_given(op->in[1]) && host_row(s, op->in[1], t)[0] == 0) {
+            host_row(s, op->out, t)[c] = 0;
+            continue;
+        }
+        for (int32_t i = 0; i < keep; i++)
+            acc = fmaf(w[i], tail[i * width + c], acc);
+        acc = fmaf(w[keep], x, acc);
+        for (int32_t i = 0; i + 1 < keep; i++)
+            tail[i * width + c] = tail[(i + 1) * width + c];
+        if (keep)
+            tail[(keep - 1) * width + c] = x;
+        host_row(s, op->out, t)[c] = (float)ref_act(op->p.conv.act, acc);
+    }
 }
 
 void ref_conv(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    const struct batch *b = s->batch;
-    const float *w = host_vec(s, op->w[0]), *bias = host_vec(s, op->w[1]);
-    int32_t size = op->p.conv.size, width = op->out.width;
     int64_t from, to;
-    host_share(width, ith, nth, &from, &to);
-    for (int32_t q = 0; q < b->n_seqs; q++) {
-        float *tail = host_state(s, op->section, b->slots[q]);
-        int32_t start = b->cu_seqlens[q], end = b->cu_seqlens[q + 1];
-        for (int64_t c = from; c < to; c++) {
-            for (int32_t t = start; t < end; t++) {
-                float acc = bias ? bias[c] : 0;
-                for (int32_t i = 0; i < size; i++)
-                    acc = fmaf(w[c * size + i],
-                               conv_input(s, op, tail, t, start, size - 1 - i, (int32_t)c), acc);
-                host_row(s, op->out, t)[c] = (float)ref_act(op->p.conv.act, acc);
-            }
-            for (int32_t i = 0; i < size - 1; i++) /* oldest first: only later ones are read */
-                tail[(int64_t)i * width + c] =
-                    conv_input(s, op, tail, end, start, size - 1 - i, (int32_t)c);
-        }
+    host_share(op->out.width, ith, nth, &from, &to);
+    for (int32_t q = 0; q < s->batch->n_seqs; q++) {
+        float *tail = op->section < 0 ? NULL : host_state(s, op->section, s->batch->slots[q]);
+        for (int64_t c = from; c < to; c++)
+            conv_channel(s, op, q, c, tail);
     }
 }
 

@@ -1,0 +1,181 @@
+/* What each op computes: operands, parameters, formula, state. Part of plan.h, which includes
+ * this file; ref/ is the executable form. Vectors of heads are concatenated, head-major. */
+#ifndef RECURD_PARAMS_H
+#define RECURD_PARAMS_H
+
+enum activation { ACT_NONE, ACT_SILU, ACT_SIGMOID, ACT_RELU, ACT_SQRELU, ACT_TANH, ACT_GELU_TANH, ACT_GELU_ERF };
+
+enum norm_kind {
+    NORM_RMS,   /* x / sqrt(mean(x^2) + eps) */
+    NORM_LAYER, /* (x - mean) / sqrt(var + eps), biased variance */
+    NORM_L2,    /* x / sqrt(sum(x^2) + eps) */
+    NORM_L2MAX, /* x / max(sqrt(sum(x^2)), eps) */
+    NORM_SUM,   /* x / (sum(x) + eps) */
+};
+
+/* One instruction of an elementwise program: op(reg[a], reg[b], reg[c], imm). */
+enum ew_op {
+    EW_ADD, EW_SUB, EW_MUL, EW_DIV, EW_MAX, EW_MIN, EW_POW, /* a, b; POW: a > 0 */
+    EW_ADDI, EW_MULI, EW_MAXI, EW_MINI, EW_RSUBI,           /* a, imm; RSUBI: imm - a */
+    EW_MADD,     /* a * b + c in one rounding (fma); c = reg[c] */
+    EW_NEG, EW_ABS, EW_EXP, EW_LOG, EW_SQRT, EW_RSQRT, EW_SIN, EW_COS,
+    EW_SIGMOID, EW_TANH, EW_SOFTPLUS /* a for a > 20 */, EW_LOGSIGMOID, EW_SILU, EW_RELU,
+    EW_SQRELU, EW_GELU_TANH, EW_GELU_ERF, EW_ROUND /* to nearest even */,
+    EW_OPS
+};
+struct ew_ins {
+    uint8_t op, a, b, c;
+    float imm;
+};
+/* How an operand narrower than the program's width spreads over it; c = column. */
+enum ew_spread {
+    EW_FULL,  /* element c */
+    EW_GROUP, /* element c / period: one value per group, e.g. per head */
+    EW_TILE,  /* element c % period: one vector shared by all groups */
+};
+struct ew_in {
+    struct view v; /* an activation, or … */
+    int32_t weight; /* … a WEIGHT_VECTOR when v is absent */
+    enum ew_spread spread;
+    int32_t period;
+};
+/* Inputs are in registers 0..n_in-1 at the start; instruction i writes register n_in + i, none
+ * is written twice. An output may be the very view an EW_FULL input reads: element c is loaded
+ * before it is stored. */
+struct ew_program {
+    int32_t width;
+    int32_t n_in, n_code, n_out;
+    struct ew_in in[LIMIT_EW_IN];
+    struct ew_ins code[LIMIT_EW_CODE];
+    struct { struct view v; int32_t reg; } out[LIMIT_EW_OUT];
+};
+
+enum decay_mode {
+    DECAY_NONE,
+    DECAY_CONST,  /* one factor per state head, weight vector w[1] */
+    DECAY_SCALAR, /* one factor per state head and token */
+    DECAY_KEY,    /* K factors per state head and token: diag(a) S */
+    DECAY_VALUE,  /* V factors per state head and token: S diag(c) */
+};
+
+union op_params {
+    /* out[t] = w[0][token[t]] * scale. w[0] MATRIX [vocab, width]. */
+    struct { float scale; } embed;
+
+    /* out (ROWS_LOGITS) = in[0] at batch.logit_rows. */
+
+    /* out = act(w[0] in[0] + w[1]) + in[1]. w[0] MATRIX [out.width, in.width]; w[1] bias
+     * VECTOR or none; in[1] residual (same width as out, may be the same view as out) or
+     * none. Every output is the chain fma(w[k], x[k], acc) over k = 0 … cols-1, acc = 0. */
+    struct { enum activation act; } linear;
+
+    /* Groups of `group` columns of in[0], each normalised on its own; then times w[0] and
+     * plus w[1] (length `group`, shared by groups, or the whole width), times scale.
+     * in[1] gate (same width) with gate_act: gate_first multiplies before the norm,
+     * otherwise after the weight. */
+    struct {
+        enum norm_kind kind;
+        int32_t group;
+        float eps, scale;
+        enum activation gate_act;
+        bool gate_first;
+    } norm;
+
+    struct ew_program *ew; /* owned by the plan */
+
+    /* out[g] = scale * sum of group g of in[0], or the largest |x| of it; out.width = in.width /
+     * group. */
+    struct { int32_t group; float scale; bool absmax; } groupsum;
+    /* out group = softmax(scale * in[0] group). */
+    struct { int32_t group; float scale; } softmax;
+
+    /* Rotates the first `rot` of every `head` columns of out in place (in[0] = out) by
+     * angle position * w[0][i], w[0] VECTOR [rot/2] = inverse frequencies.
+     * interleaved: pairs (2i, 2i+1); otherwise (i, i + rot/2). `scale` multiplies cos and
+     * sin (yarn's attention factor; 1 normally). */
+    struct { int32_t head, rot; bool interleaved; float scale; } rope;
+
+    /* out_t[c] = act( sum_{i<size} w[0][c*size+i] * in_{t-size+1+i}[c] + w[1][c] ), zeros
+     * before token 0. Section: the last size-1 inputs, oldest first, [size-1][width].
+     * in[1] mask (width 1): a row whose mask is 0 is no token to this op: its output is 0 and
+     * the section skips it. */
+    struct { int32_t size; enum activation act; } conv;
+
+    /* out_t = in_{t-1}; zeros before token 0. Section: the last input, [width]. */
+
+    /* K1, per state head: S = diag(a) S diag(c) + k v^T, o = scale * S^T q; with bonus w[0]
+     * [state_heads*K]: o = scale * (S_{t-1} + diag(u) k v^T)^T q, state as before.
+     * in: 0 q [q_heads*K], 1 k [k_heads*K], 2 v [v_heads*V], 3 decay factors (not logs):
+     * SCALAR [d_heads], KEY [d_heads*K], VALUE [d_heads*V]. w[1]: CONST factors.
+     * state head s uses key head s*k_heads/state_heads (and v, d likewise); query head h
+     * reads state head h*state_heads/q_heads. out [q_heads*V].
+     * Section: S [state_heads][K][V]. */
+    struct {
+        int32_t q_heads, k_heads, v_heads, d_heads, state_heads, K, V;
+        enum decay_mode decay;
+        float scale;
+    } decay;
+
+    /* K2, per state head: u = S^T a';  S = diag(w) S + b u^T + k v'^T;  o = scale * S^T q.
+     * in: 0 q, 1 k, 2 v, 3 w (decay factors, mode NONE, SCALAR or KEY), 4 a, 5 b or beta.
+     * Delta form (dplr false): a' = w (.) a if decay_first else a (a absent = k);
+     *   b u^T + k v'^T = k (beta (.) (v - u))^T with in[5] beta [state_heads], absent = 1.
+     * DPLR form (dplr true): a' = a (times w if decay_first); b = in[5] [k_heads*K]; v' = v.
+     * steps n > 1 (delta form only): per token n micro-steps; k, v, beta (a) are n times as
+     * wide, step-major [n][heads][K]; the decay acts on the first, the read after the last.
+     * q, k, a, b have k_heads heads, v and out state_heads, w either (d_heads).
+     * Section: S [state_heads][K][V]. */
+    struct {
+        int32_t k_heads, d_heads, state_heads, K, V, steps;
+        enum decay_mode decay;
+        bool dplr, decay_first;
+        float scale;
+    } delta;
+
+    /* K6: in 0 q [heads*dk], 1 k [kv_heads*dk], 2 v [v_heads*dv]; out [heads*dv].
+     * p_j = softmax over j in (t-window, t] of scale <q_t, k_j> + F_t - F_j (window 0 = all);
+     * in[3] F [heads], absent = 0. in[2] absent: v_j is the first dv columns of k_j.
+     * Query head h uses key head h / (heads/kv_heads) and value head h / (heads/v_heads).
+     * Cached row of a token: in[1], in[2], in[3], in[4], in[5] one after the other, as far as
+     * given. PAGED section, or with a window a FIXED ring of `window` rows, row = position %
+     * window. Rows of this batch are read from the operands, older ones from the section;
+     * ATTENTION_KEEP (the same operands and section, after every reader) then stores the
+     * batch's rows: reading comes before a ring overwrites. Keys are visited in blocks of
+     * PAGE_TOKENS positions counted from 0, ascending, with a running maximum. */
+    struct { int32_t heads, kv_heads, v_heads, dk, dv, window; float scale; } attention;
+
+    /* K3: h = in[0] (.) h + in[1]; out = h. Section: h [width]. */
+
+    /* Running logsumexp z_t = log(e^z_{t-1} + e^x_t), z_{-1} = -inf, x = in[0]:
+     * out [2*width] = exp(x_t - z_t) then exp(z_{t-1} - z_t). Section: z [width] (not used at
+     * position 0, so that zeroed memory is a fresh state). */
+
+    /* K4: per channel c, states n < N: h[c,n] = exp(dt[c] A[c,n]) h[c,n] + dt[c] B[n] x[c];
+     * out[c] = sum_n C[n] h[c,n] + D[c] x[c]. in: 0 x [width], 1 dt [width], 2 B [N], 3 C [N];
+     * w: 0 A [width*N] (negative), 1 D [width] or none. Section: h [width][N]. */
+    struct { int32_t N; } scan;
+
+    /* Chooses the k best of in[0] [groups][n] by score + w[0] (w[0] [groups*n] or none), ties to
+     * the lower index. n_groups > 1: only members of the topk_groups best of n_groups equal
+     * ranges, a range's score being the sum of its two best. The weight of a chosen one is its
+     * score (without w[0]); with norm divided by (their sum + eps); then times scale.
+     * dense: out [groups][n], 0 where not chosen. Otherwise out [groups][2*k]: the indices in
+     * order of choice, as floats, then their weights. */
+    struct { int32_t n, k, n_groups, topk_groups; bool norm, dense; float eps, scale; } topk;
+
+    /* Matrices of chosen experts: for slot j < k with expert e = in[1][j] (TOPK's indices):
+     * out[j*rows ..] = W_e x_j, x_j = in[0] for all j, or with per_slot its j-th part.
+     * w[0] MATRIX [experts*rows, cols], rows a multiple of 16 or experts 1. Sums as LINEAR. */
+    struct { int32_t k, rows; bool per_slot; } experts;
+
+    /* Block-diagonal matrix: out block h = W_h x_h + w[1]; x_h = block h of in[0] (in.width /
+     * blocks wide). w[0] MATRIX [blocks*rows, cols]; shared: one matrix [rows, cols] and bias
+     * for all blocks. rows a multiple of 16 unless shared. Sums as LINEAR. */
+    struct { int32_t blocks; bool shared; } blocks;
+
+    /* out[c] = in[0][w[0][c]]: w[0] VECTOR of column numbers. */
+
+    /* out [1] = 1 at position 0, else 0. */
+};
+
+#endif

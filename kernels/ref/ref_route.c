@@ -1,0 +1,130 @@
+/* Choosing and routing: top-k, expert matrices, block-diagonal matrices, column order. */
+#include "kernels/ref/ref_linear.h"
+#include "kernels/ref/ref_math.h"
+
+static double biased(const float *x, const float *bias, int32_t i)
+{
+    return (double)x[i] + (bias ? bias[i] : 0);
+}
+
+/* Sum of the two best scores of range g. */
+static double range_score(const float *x, const float *bias, int32_t g, int32_t size)
+{
+    double best = -INFINITY, next = -INFINITY;
+    for (int32_t i = g * size; i < (g + 1) * size; i++) {
+        double v = biased(x, bias, i);
+        next = v > best ? best : fmax(next, v);
+        best = fmax(best, v);
+    }
+    return size > 1 ? best + next : best;
+}
+
+/* Whether range g is among the topk_groups best, ties to the lower one. */
+static bool range_open(const struct op *op, const float *x, const float *bias, int32_t g)
+{
+    int32_t G = op->p.topk.n_groups, size = op->p.topk.n / MAX(G, 1), better = 0;
+    if (G <= 1)
+        return true;
+    double own = range_score(x, bias, g, size);
+    for (int32_t i = 0; i < G; i++) {
+        double other = range_score(x, bias, i, size);
+        better += other > own || (other == own && i < g);
+    }
+    return better < op->p.topk.topk_groups;
+}
+
+/* The best entry that comes after `last` in the order (score descending, index ascending). */
+static int32_t next_best(const struct op *op, const float *x, const float *bias, int32_t last)
+{
+    int32_t best = -1, size = op->p.topk.n / MAX(op->p.topk.n_groups, 1);
+    for (int32_t i = 0; i < op->p.topk.n; i++) {
+        double v = biased(x, bias, i);
+        bool after = last < 0 || v < biased(x, bias, last) ||
+                     (v == biased(x, bias, last) && i > last);
+        if (after && range_open(op, x, bias, i / size) && (best < 0 || v > biased(x, bias, best)))
+            best = i;
+    }
+    return best;
+}
+
+/* One row: chosen entries in order, then the weights. NaN scores are never chosen; entry 0 then
+ * stands in, so that an index is always one of n. */
+static void choose(const struct op *op, const float *x, const float *bias, float *out)
+{
+    int32_t k = op->p.topk.k, last = -1;
+    double sum = 0;
+    if (op->p.topk.dense)
+        memset(out, 0, (size_t)op->p.topk.n * sizeof *out);
+    for (int pass = 0; pass < 2; pass++, last = -1) { /* first the sum, then the weights */
+        double by = op->p.topk.scale / (op->p.topk.norm ? sum + op->p.topk.eps : 1);
+        for (int32_t j = 0; j < k; j++) {
+            last = next_best(op, x, bias, last);
+            int32_t at = MAX(last, 0);
+            if (pass == 0) {
+                sum += x[at];
+            } else if (op->p.topk.dense) {
+                out[at] = (float)(x[at] * by);
+            } else {
+                out[j] = (float)at;
+                out[k + j] = (float)(x[at] * by);
+            }
+        }
+    }
+}
+
+void ref_topk(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const float *bias = host_vec(s, op->w[0]);
+    int32_t n = op->p.topk.n, step = op->p.topk.dense ? n : 2 * op->p.topk.k;
+    int64_t from, to;
+    host_share(host_rows(s, op), ith, nth, &from, &to);
+    for (int64_t t = from; t < to; t++)
+        for (int32_t g = 0; g < op->in[0].width / n; g++)
+            choose(op, host_row(s, op->in[0], (int32_t)t) + g * n, bias ? bias + g * n : NULL,
+                   host_row(s, op->out, (int32_t)t) + g * step);
+}
+
+void ref_experts(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct host_weight *w = &s->weights[op->w[0]];
+    int32_t rows = op->p.experts.rows, cols = (int32_t)w->cols;
+    int64_t from, to;
+    host_share((int64_t)host_rows(s, op) * op->p.experts.k, ith, nth, &from, &to);
+    for (int64_t i = from; i < to; i++) {
+        int32_t t = (int32_t)(i / op->p.experts.k), j = (int32_t)(i % op->p.experts.k);
+        int64_t expert = (int64_t)host_row(s, op->in[1], t)[j];
+        const float *x = host_row(s, op->in[0], t) + (op->p.experts.per_slot ? j * cols : 0);
+        for (int32_t r = 0; r < rows; r++)
+            host_row(s, op->out, t)[j * rows + r] = ref_matrix_row(w, expert * rows + r, x, cols);
+    }
+}
+
+void ref_blocks(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct host_weight *w = &s->weights[op->w[0]];
+    const float *bias = host_vec(s, op->w[1]);
+    int32_t n = op->p.blocks.blocks, rows = op->out.width / n, cols = op->in[0].width / n;
+    int64_t from, to;
+    host_share((int64_t)host_rows(s, op) * n, ith, nth, &from, &to);
+    for (int64_t i = from; i < to; i++) {
+        int32_t t = (int32_t)(i / n), h = (int32_t)(i % n);
+        for (int32_t r = 0; r < rows; r++) {
+            int64_t at = op->p.blocks.shared ? r : (int64_t)h * rows + r;
+            float y = ref_matrix_row(w, at, host_row(s, op->in[0], t) + h * cols, cols);
+            host_row(s, op->out, t)[h * rows + r] = bias ? y + bias[at] : y;
+        }
+    }
+}
+
+void ref_columns(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const float *index = host_vec(s, op->w[0]);
+    int64_t from, to;
+    host_share(host_rows(s, op), ith, nth, &from, &to);
+    for (int64_t t = from; t < to; t++) {
+        const float *x = host_row(s, op->in[0], (int32_t)t);
+        float *out = host_row(s, op->out, (int32_t)t);
+        for (int32_t c = 0; c < op->out.width; c++)
+            out[c] = x[(int32_t)index[c]];
+    }
+}

@@ -1,0 +1,78 @@
+/* Recurrences that stay within a channel: K3, running logsumexp, K4, and "is this token 0". */
+#include "kernels/host.h"
+#include "kernels/ref/ref_math.h"
+
+void ref_rnn(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct batch *b = s->batch;
+    int64_t from, to;
+    host_share(op->out.width, ith, nth, &from, &to);
+    for (int32_t q = 0; q < b->n_seqs; q++) {
+        float *h = host_state(s, op->section, b->slots[q]);
+        for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
+            const float *f = host_row(s, op->in[0], t), *i = host_row(s, op->in[1], t);
+            float *out = host_row(s, op->out, t);
+            for (int64_t c = from; c < to; c++)
+                out[c] = h[c] = fmaf(f[c], h[c], i[c]);
+        }
+    }
+}
+
+void ref_logsum(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct batch *b = s->batch;
+    int32_t width = op->in[0].width;
+    int64_t from, to;
+    host_share(width, ith, nth, &from, &to);
+    for (int32_t q = 0; q < b->n_seqs; q++) {
+        float *z = host_state(s, op->section, b->slots[q]);
+        for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
+            bool fresh = b->pos[q] + (t - b->cu_seqlens[q]) == 0;
+            const float *x = host_row(s, op->in[0], t);
+            float *out = host_row(s, op->out, t);
+            for (int64_t c = from; c < to; c++) {
+                double before = fresh ? -INFINITY : z[c], m = fmax(before, x[c]);
+                float now = (float)(m + log(exp(before - m) + exp(x[c] - m)));
+                out[c] = (float)exp((double)x[c] - now);
+                out[width + c] = (float)exp(before - now);
+                z[c] = now;
+            }
+        }
+    }
+}
+
+void ref_scan(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct batch *b = s->batch;
+    const float *A = host_vec(s, op->w[0]), *D = host_vec(s, op->w[1]);
+    int32_t N = op->p.scan.N;
+    int64_t from, to;
+    host_share(op->out.width, ith, nth, &from, &to);
+    for (int32_t q = 0; q < b->n_seqs; q++) {
+        float *state = host_state(s, op->section, b->slots[q]);
+        for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
+            const float *x = host_row(s, op->in[0], t), *dt = host_row(s, op->in[1], t);
+            const float *B = host_row(s, op->in[2], t), *C = host_row(s, op->in[3], t);
+            float *out = host_row(s, op->out, t);
+            for (int64_t c = from; c < to; c++) {
+                float *h = state + c * N, y = D ? D[c] * x[c] : 0;
+                for (int32_t n = 0; n < N; n++) {
+                    h[n] = fmaf((float)exp((double)dt[c] * A[c * N + n]), h[n], dt[c] * B[n] * x[c]);
+                    y = fmaf(C[n], h[n], y);
+                }
+                out[c] = y;
+            }
+        }
+    }
+}
+
+void ref_first(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct batch *b = s->batch;
+    int64_t from, to;
+    host_share(b->n_tokens, ith, nth, &from, &to);
+    for (int64_t t = from; t < to; t++) {
+        int32_t q = s->row_seq[t];
+        host_row(s, op->out, (int32_t)t)[0] = b->pos[q] == 0 && t == b->cu_seqlens[q];
+    }
+}
