@@ -73,7 +73,7 @@ enum op_kind {
 };
 const char *op_name(enum op_kind k);
 
-#include "kernels/params.h"
+#include "kernels/op_params.h"
 
 struct op {
     enum op_kind kind;

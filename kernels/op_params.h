@@ -1,7 +1,7 @@
 /* What each op computes: operands, parameters, formula, state. Part of plan.h, which includes
  * this file; ref/ is the executable form. Vectors of heads are concatenated, head-major. */
-#ifndef RECURD_PARAMS_H
-#define RECURD_PARAMS_H
+#ifndef RECURD_OP_PARAMS_H
+#define RECURD_OP_PARAMS_H
 
 enum activation { ACT_NONE, ACT_SILU, ACT_SIGMOID, ACT_RELU, ACT_SQRELU, ACT_TANH, ACT_GELU_TANH, ACT_GELU_ERF };
 
