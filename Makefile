@@ -42,7 +42,7 @@ LIB     := $B/librecurd.a
 PROGS   := $(patsubst %.c,$B/%,$(notdir $(wildcard $(MAINS))))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all help deps demo run test unit lint asan ubsan tsan install clean
+.PHONY: all help deps demo run test unit kernelcheck lint asan ubsan tsan install clean
 .DEFAULT_GOAL := all
 
 help: ## this list
@@ -80,6 +80,12 @@ $B/recurd-bench: $(patsubst %.c,$B/%.o,$(wildcard tests/load/*.c)) $(LIB)
 
 $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcriterion
+
+# Every kernel against its definition, and the promises about bits; --bench times them.
+$B/kernelcheck: $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) $(LIB)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+kernelcheck: $B/kernelcheck ## checks every kernel against its definition
+	$B/kernelcheck
 
 unit: $(UNIT) ## unit tests (Criterion)
 	@for t in $(UNIT); do echo "== $$t"; $$t --timeout 60 || exit 1; done

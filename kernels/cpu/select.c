@@ -1,12 +1,9 @@
 /* Which kernel runs each op: ref first, then every row of kernels.def that the CPU and the mask
  * allow overwrites it. Read-only after start. */
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/kernels.h"
 
 #include <string.h>
-
-#define K(OP, variant, need, function, max_abs, max_rel, note) host_kernel function;
-#include "kernels/cpu/kernels.def"
-#undef K
 
 const struct cpu_kernel select_table[] = {
 #define OP(KIND, name, stateful, what) {OP_##KIND, "ref", NEED_NONE, ref_##name, 0, 0, what},

@@ -1,0 +1,2 @@
+/* LINEAR for AVX-512: see linear_impl.h. */
+#include "kernels/cpu/linear_impl.h"

@@ -1,0 +1,248 @@
+/* kernelcheck --bench: each kernel on sizes of real models, as the share of what this machine can
+ * do in the same minute: reading memory with all threads, or fused multiply-adds. Medians, with
+ * weights rotating through more memory than any cache holds. */
+#define _GNU_SOURCE 1
+#include "base/clock.h"
+#include "base/mem.h"
+#include "tests/check/check.h"
+#include "tests/check/peak.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SAMPLES 15
+#define STREAM_BYTES MIB(512) /* several times a large third-level cache */
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+static double median(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return v[n / 2];
+}
+
+/* ---- limits ---------------------------------------------------------------------------- */
+
+struct stream {
+    const uint64_t *p;
+    size_t n;
+    uint64_t sink[64];
+};
+
+/* Sums 8 words at a time: the compiler's vectors are wide enough for memory. */
+static void read_share(void *ctx, int ith, int nth)
+{
+    struct stream *s = ctx;
+    int64_t from, to;
+    host_share((int64_t)s->n / 64, ith, nth, &from, &to);
+    uint64_t a[8] = {0};
+    for (const uint64_t *p = s->p + from * 64; p < s->p + to * 64; p += 64) {
+        __builtin_prefetch(p + 512);
+        for (int line = 0; line < 64; line += 8) {
+            __builtin_prefetch(p + 512 + line);
+            for (int i = 0; i < 8; i++)
+                a[i] += p[line + i];
+        }
+    }
+    uint64_t sum = 0;
+    for (int i = 0; i < 8; i++)
+        sum += a[i];
+    s->sink[ith % 64] = sum;
+}
+
+static double read_gbs(struct threads *t, void *memory, size_t n)
+{
+    struct stream s = {memory, n / 8, {0}};
+    double v[5];
+    for (int i = 0; i < 5; i++) {
+        uint64_t start = clock_now_ns();
+        threads_run(t, read_share, &s);
+        v[i] = (double)n / (double)(clock_now_ns() - start);
+    }
+    return median(v, 5);
+}
+
+struct peak_share {
+    peak_fn *fn;
+    long n;
+};
+static void peak_share(void *ctx, int ith, int nth)
+{
+    struct peak_share *p = ctx;
+    (void)ith;
+    (void)nth;
+    p->fn(p->n);
+}
+/* Fused multiply-adds of all threads, two operations each. */
+static double peak_gflops(struct threads *t)
+{
+    unsigned has = cpuid_features();
+    struct peak_share p = {has & NEED_AVX512 ? peak_avx512 : peak_avx2, 200000};
+    double v[9];
+    if (!(has & NEED_AVX2))
+        return 0;
+    for (int i = 0; i < 9; i++) {
+        uint64_t start = clock_now_ns();
+        threads_run(t, peak_share, &p);
+        double ns = (double)(clock_now_ns() - start);
+        v[i] = 2.0 * PEAK_FMAS * (double)p.n * threads_count(t) / ns;
+    }
+    return median(v, 9);
+}
+
+/* ---- one bench ------------------------------------------------------------------------- */
+
+struct bench {
+    const struct cpu_kernel *k;
+    struct rig r;
+    struct threads *t;
+    struct host_weight *weights; /* LINEAR: copies of the matrix, more than a cache holds */
+    int n_weights, at;
+};
+
+static const struct { enum op_kind op; struct shape s; } cases[] = {
+    {OP_LINEAR, {{0, 1024, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{0, 4096, 1024, 2, 0, 0, 0}}},
+    {OP_LINEAR, {{0, 1024, 4096, 2, 0, 0, 0}}}, {OP_LINEAR, {{0, 65536, 1024, 2, 0, 0, 0}}},
+    {OP_LINEAR, {{0, 4096, 1024, 1, 0, 0, 0}}}, {OP_LINEAR, {{0, 4096, 1024, 0, 0, 0, 0}}},
+    {OP_LINEAR, {{7, 4096, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{8, 4096, 1024, 2, 0, 0, 0}}},
+    {OP_LINEAR, {{9, 4096, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{4, 4096, 1024, 2, 0, 0, 0}}},
+    {OP_LINEAR, {{10, 4096, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{11, 4096, 1024, 2, 0, 0, 0}}},
+    {OP_LINEAR, {{12, 4096, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{12, 1024, 4096, 2, 0, 0, 0}}},
+    {OP_DELTA, {{0, 16, 16, 16, 64, 64, 1, 3, 1, 0, 0}}},
+    {OP_DELTA, {{4, 16, 16, 16, 64, 64, 1, 3, 1, 0, 0}}},
+    {OP_DELTA, {{12, 16, 16, 16, 64, 64, 1, 3, 1, 0, 0}}},
+    {OP_DELTA, {{0, 8, 16, 16, 128, 128, 1, 2, 0, 0, 0}}},
+    {OP_DELTA, {{12, 8, 16, 16, 128, 128, 1, 2, 0, 0, 0}}},
+    {OP_DECAY, {{0, 16, 16, 16, 16, 16, 64, 64, 3, 0}}},
+    {OP_DECAY, {{12, 16, 16, 16, 16, 16, 64, 64, 3, 0}}},
+    {OP_DECAY, {{12, 16, 16, 16, 16, 16, 128, 128, 2, 0}}},
+    {OP_ATTENTION, {{11, 16, 4, 64, 64, 0}}}, {OP_ATTENTION, {{12, 16, 4, 64, 64, 0}}},
+    {OP_NORM, {{0, 0, 1, 1024, 1, 0, 0, 0, 0}}}, {OP_NORM, {{12, 0, 1, 1024, 1, 0, 0, 0, 0}}},
+    {OP_NORM, {{12, 1, 16, 64, 2, 2, 1, 1, 0}}},
+    {OP_EW, {{0, EW_OPS + 1, 1024}}}, {OP_EW, {{12, EW_OPS + 1, 1024}}},
+    {OP_EW, {{12, EW_SILU, 1024}}}, {OP_EW, {{12, EW_MADD, 1024}}},
+    {OP_CONV, {{0, 3072, 4, 1, 0}}}, {OP_CONV, {{12, 3072, 4, 1, 0}}},
+    {OP_SHIFT, {{12, 1024}}}, {OP_GROUPSUM, {{12, 16, 64}}}, {OP_SOFTMAX, {{12, 16, 64}}},
+    {OP_ROPE, {{12, 16, 64, 64, 0}}}, {OP_EMBED, {{12, 1024, 2}}},
+};
+
+static double flops_of(const struct bench *b)
+{
+    const struct op *op = &b->r.op;
+    double rows = b->r.batch.n_tokens;
+    switch (op->kind) {
+    case OP_LINEAR: {
+        const struct host_weight *w = &b->r.packed[op->w[0]];
+        return 2.0 * (double)w->rows * (double)w->cols * rows;
+    }
+    /* a multiply is counted like a fused multiply-add: it takes the same slot */
+    case OP_DELTA: return 2.0 * rows * (double)b->r.sections[0].elems * (op->p.delta.dplr ? 5 : 4);
+    case OP_DECAY: return 2.0 * rows * (double)b->r.sections[0].elems * 3;
+    case OP_ATTENTION: {
+        double keys = 0;
+        for (int t = 0; t < rows; t++)
+            keys += (double)b->r.pos[0] + t + 1;
+        return 2.0 * keys * op->p.attention.heads * (op->p.attention.dk + op->p.attention.dv);
+    }
+    default: return 0;
+    }
+}
+
+/* LINEAR with few rows is about memory: every call takes another copy of the matrix. */
+static void rotate_weights(struct bench *b)
+{
+    if (b->k->op != OP_LINEAR)
+        return;
+    const struct host_weight *w = &b->r.packed[b->r.op.w[0]];
+    b->n_weights = (int)(STREAM_BYTES / w->bytes) + 1;
+    b->weights = mem_array((size_t)b->n_weights, sizeof *b->weights);
+    ASSERT(b->weights);
+    for (int i = 0; i < b->n_weights; i++) {
+        b->weights[i] = *w;
+        b->weights[i].data = mem_aligned(w->bytes);
+        ASSERT(b->weights[i].data);
+        memcpy(b->weights[i].data, w->data, w->bytes);
+    }
+    b->r.step.weights = b->weights;
+}
+
+static void bench_share(void *ctx, int ith, int nth)
+{
+    struct bench *b = ctx;
+    b->k->run(&b->r.step, &b->r.op, ith, nth);
+}
+
+static double sample_ns(struct bench *b, int repeat)
+{
+    uint64_t start = clock_now_ns();
+    for (int i = 0; i < repeat; i++) {
+        if (b->weights)
+            b->r.op.w[0] = b->at++ % b->n_weights;
+        threads_run(b->t, bench_share, b);
+    }
+    return (double)(clock_now_ns() - start) / repeat;
+}
+
+static void bench_one(const struct cpu_kernel *k, const struct shape *s, struct threads *t,
+                      double gbs, double gflops)
+{
+    struct bench b = {.k = k, .t = t};
+    double v[SAMPLES];
+    char shape[128] = "";
+    ops_rig(&b.r, k->op, s, CLASS_uniform, 1);
+    rotate_weights(&b);
+    for (int i = 0; i < ops_params(k->op); i++)
+        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%d", i ? "x" : "", s->p[i]);
+    sample_ns(&b, 1);
+    int repeat = (int)(5e6 / sample_ns(&b, 3)) + 1; /* 5 ms a sample */
+    for (int i = 0; i < SAMPLES; i++)
+        v[i] = sample_ns(&b, repeat);
+    double ns = median(v, SAMPLES), bytes = (double)cost_op(&b.r.step, &b.r.op).bytes;
+    double flops = flops_of(&b);
+    printf("%-10s %-7s %-28s %10.2f us %7.1f GB/s %4.0f%%", op_name(k->op), k->variant, shape,
+           ns / 1e3, bytes / ns, 100 * bytes / ns / gbs);
+    if (flops > 0)
+        printf(" %8.1f GFLOP/s %4.0f%%", flops / ns, 100 * flops / ns / gflops);
+    printf("\n");
+    for (int i = 0; i < b.n_weights; i++)
+        mem_aligned_free(b.weights[i].data, b.weights[i].bytes);
+    mem_free(b.weights);
+    rig_free(&b.r);
+}
+
+void bench_run(const char *op_glob, const char *variant_glob, int n_threads)
+{
+    struct threads *t;
+    struct err e = {0};
+    char *memory = mem_aligned(STREAM_BYTES);
+    if (!memory || threads_open(&t, n_threads, &e)) {
+        fprintf(stderr, "kernelcheck: %s\n", e.code ? e.text : "out of memory");
+        exit(2);
+    }
+    memset(memory, 1, STREAM_BYTES);
+    unsigned has = cpuid_features();
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        double gbs = 0, gflops = 0;
+        if (fnmatch(op_glob, op_name(cases[c].op), 0))
+            continue;
+        gbs = read_gbs(t, memory, STREAM_BYTES);
+        gflops = peak_gflops(t);
+        if (c == 0 || cases[c].op != cases[c - 1].op)
+            printf("limits, %d threads: read %.1f GB/s, fma %.0f GFLOP/s\n", threads_count(t), gbs,
+                   gflops);
+        for (int i = 0; i < select_rows; i++) {
+            const struct cpu_kernel *k = &select_table[i];
+            bool slow = strcmp(k->variant, "ref") == 0 && strcmp(variant_glob, "ref") != 0;
+            if (k->op == cases[c].op && !slow && !fnmatch(variant_glob, k->variant, 0) &&
+                !(k->need & ~has))
+                bench_one(k, &cases[c].s, t, gbs, gflops);
+        }
+    }
+    threads_close(t);
+    mem_aligned_free(memory, STREAM_BYTES);
+}

@@ -1,0 +1,240 @@
+/* The checks of one case; see check.h. Thread: one, in a forked child. */
+#include "tests/check/check.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REF(KIND, name, stateful, what) [OP_##KIND] = ref_##name,
+static host_kernel *const refs[OP_KINDS] = {
+#define OP REF
+#include "kernels/ops.def"
+#undef OP
+};
+host_kernel *check_ref(enum op_kind k) { return refs[k]; }
+
+static void fail(struct verdict *v, const char *fmt, ...) PRINTF(2, 3);
+static void fail(struct verdict *v, const char *fmt, ...)
+{
+    if (v->text[0])
+        return; /* the first finding is the one to look at */
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(v->text, sizeof v->text, fmt, ap);
+    va_end(ap);
+}
+
+/* One run and, for attention, the storing of its rows that the next piece reads. */
+static void run(struct rig *r, host_kernel *fn, int q, int from, int to, int nth, bool backwards)
+{
+    rig_run(r, fn, q, from, to, nth, backwards);
+    if (r->op.kind != OP_ATTENTION)
+        return;
+    r->op.kind = OP_ATTENTION_KEEP;
+    rig_run(r, ref_attention_keep, q, from, to, 1, false);
+    r->op.kind = OP_ATTENTION;
+}
+
+static bool same(float a, float b)
+{
+    return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
+}
+
+/* Index of the first float that differs, -1 = none. */
+static int64_t first_difference(const float *a, const float *b, int64_t n)
+{
+    if (memcmp(a, b, (size_t)n * sizeof *a) == 0)
+        return -1;
+    for (int64_t i = 0; i < n; i++)
+        if (!same(a[i], b[i]))
+            return i;
+    return -1;
+}
+
+static void must_equal(struct rig *r, const struct memory *want, struct verdict *v,
+                       const char *property)
+{
+    int64_t i = first_difference(r->arena, want->arena, r->arena_n);
+    const float *a = r->arena, *b = want->arena;
+    const char *where = "activations";
+    if (i < 0) {
+        i = first_difference(r->slot_mem, want->slots, r->slot_n);
+        a = r->slot_mem, b = want->slots, where = "states";
+    }
+    if (i < 0) {
+        i = first_difference(r->page_mem, want->pages, r->page_n);
+        a = r->page_mem, b = want->pages, where = "pages";
+    }
+    if (i >= 0)
+        fail(v, "%s: %s differ at %lld: %.9g, expected %.9g", property, where, (long long)i,
+             (double)a[i], (double)b[i]);
+}
+
+/* ---- against ref ----------------------------------------------------------------------- */
+
+static double ulps(float a, float b)
+{
+    int32_t x, y;
+    memcpy(&x, &a, 4);
+    memcpy(&y, &b, 4);
+    x = x < 0 ? INT32_MIN - x : x;
+    y = y < 0 ? INT32_MIN - y : y;
+    return fabs((double)x - y);
+}
+
+/* n floats of an output; the absolute bound grows with the largest of them, because sums that
+ * cancel keep the error of their terms. */
+static void near(const struct cpu_kernel *k, bool exact, const float *got, const float *want,
+                 int64_t n, struct verdict *v, const char *where)
+{
+    float largest = 1;
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(want[i]))
+            largest = fmaxf(largest, fabsf(want[i]));
+    for (int64_t i = 0; i < n; i++) {
+        if (same(got[i], want[i]))
+            continue;
+        double d = fabs((double)got[i] - want[i]);
+        v->max_abs = fmax(v->max_abs, d);
+        v->max_ulp = fmax(v->max_ulp, ulps(got[i], want[i]));
+        bool ok = !exact && isfinite(got[i]) == isfinite(want[i]) &&
+                  (d <= (double)k->max_abs * largest || d <= (double)k->max_rel * fabs(want[i]));
+        if (!ok) {
+            fail(v, "%s: element %lld is %.9g, ref has %.9g (%.0f ulp)", where, (long long)i,
+                 (double)got[i], (double)want[i], ulps(got[i], want[i]));
+            return;
+        }
+    }
+}
+
+/* Chains of fused multiply-adds have one right answer; so has LINEAR without a transcendental
+ * activation. */
+static bool is_exact(const struct rig *r, const struct cpu_kernel *k)
+{
+    enum activation a = r->op.p.linear.act;
+    if (k->op == OP_LINEAR)
+        return a == ACT_NONE || a == ACT_RELU || a == ACT_SQRELU;
+    return k->max_abs == 0 && k->max_rel == 0;
+}
+
+/* The views an op writes. */
+static int outputs(const struct rig *r, struct view *out)
+{
+    int n = 0;
+    if (r->op.kind == OP_EW) {
+        for (int i = 0; i < r->ew.n_out; i++)
+            out[n++] = r->ew.out[i].v;
+    } else if (view_given(r->op.out)) {
+        out[n++] = r->op.out;
+    }
+    return n;
+}
+
+/* Compares what the op writes with ref's, then puts ref's there, so that everything else of both
+ * memories must be equal: guard zones, inputs, other slots and pages. */
+static void against_ref(struct rig *r, const struct cpu_kernel *k, const struct memory *ref,
+                        struct verdict *v)
+{
+    struct view out[LIMIT_EW_OUT];
+    bool exact = is_exact(r, k);
+    int n = outputs(r, out);
+    for (int i = 0; i < n; i++) {
+        int rows = r->acts[out[i].act].rows == ROWS_LOGITS ? r->batch.n_logits : r->batch.n_tokens;
+        for (int t = 0; t < rows; t++) {
+            float *got = host_row(&r->step, out[i], t);
+            const float *want = ref->arena + (got - r->arena);
+            char where[32];
+            snprintf(where, sizeof where, "row %d", t);
+            near(k, exact, got, want, out[i].width, v, where);
+            memcpy(got, want, (size_t)out[i].width * 4);
+        }
+    }
+    if (r->plan.n_sections && r->sections[0].kind == SECTION_FIXED) {
+        for (int q = 0; q < r->batch.n_seqs; q++) {
+            float *got = host_state(&r->step, 0, r->slots[q]);
+            const float *want = ref->slots + (got - r->slot_mem);
+            near(k, exact, got, want, r->sections[0].elems, v, "state");
+            memcpy(got, want, (size_t)r->sections[0].elems * 4);
+        }
+    }
+    must_equal(r, ref, v, "outside of the output");
+}
+
+/* ---- properties ------------------------------------------------------------------------ */
+
+static void any_threads(struct rig *r, host_kernel *fn, const struct memory *before,
+                        const struct memory *whole, struct verdict *v)
+{
+    static const int counts[] = {1, 2, 3, 7, 64};
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%d threads", counts[i]);
+        rig_load(r, before);
+        run(r, fn, -1, 0, 0, counts[i], i % 2);
+        must_equal(r, whole, v, name);
+    }
+}
+
+/* Every sequence on its own, and cut at random places. */
+static void alone_and_split(struct rig *r, host_kernel *fn, const struct memory *before,
+                            const struct memory *whole, struct verdict *v)
+{
+    if (r->op.rows == ROWS_LOGITS)
+        return; /* its rows are not the batch's */
+    rig_load(r, before);
+    for (int q = 0; q < r->batch.n_seqs; q++)
+        run(r, fn, q, 0, r->cu[q + 1] - r->cu[q], 1, false);
+    must_equal(r, whole, v, "each sequence alone");
+    rig_load(r, before);
+    for (int q = 0; q < r->batch.n_seqs; q++) {
+        int n = r->cu[q + 1] - r->cu[q];
+        for (int at = 0, to; at < n; at = to) {
+            to = at + 1 + (int)rng_below(&r->rng, (uint64_t)(n - at));
+            run(r, fn, q, at, to, 2, false);
+        }
+    }
+    must_equal(r, whole, v, "in pieces");
+}
+
+static bool weights_unchanged(const struct rig *r, unsigned char *const *copies)
+{
+    for (int i = 0; i < r->plan.n_weights; i++)
+        if (memcmp(r->packed[i].data, copies[i], r->packed[i].bytes) != 0)
+            return false;
+    return true;
+}
+
+void check_case(const struct cpu_kernel *k, const struct shape *s, enum input_class c,
+                uint64_t seed, struct verdict *v)
+{
+    struct rig r;
+    unsigned char *weights[RIG_WEIGHTS] = {0};
+    *v = (struct verdict){0};
+    ops_rig(&r, k->op, s, c, seed);
+    for (int i = 0; i < r.plan.n_weights; i++) {
+        weights[i] = mem_zalloc(r.packed[i].bytes);
+        ASSERT(weights[i]);
+        memcpy(weights[i], r.packed[i].data, r.packed[i].bytes);
+    }
+    struct memory before = rig_save(&r);
+    run(&r, refs[k->op], -1, 0, 0, 1, false);
+    struct memory ref = rig_save(&r);
+    rig_load(&r, &before);
+    run(&r, k->run, -1, 0, 0, 1, false);
+    struct memory whole = rig_save(&r);
+    against_ref(&r, k, &ref, v);
+    any_threads(&r, k->run, &before, &whole, v);
+    alone_and_split(&r, k->run, &before, &whole, v);
+    if (!weights_unchanged(&r, weights))
+        fail(v, "a weight was written to");
+    memory_free(&before);
+    memory_free(&ref);
+    memory_free(&whole);
+    for (int i = 0; i < r.plan.n_weights; i++)
+        mem_free(weights[i]);
+    rig_free(&r);
+}

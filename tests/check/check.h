@@ -1,0 +1,22 @@
+/* What is checked of one kernel on one shape, class and seed. */
+#ifndef RECURD_CHECK_H
+#define RECURD_CHECK_H
+
+#include "tests/check/ops.h"
+
+struct verdict {
+    char text[256]; /* empty: all well */
+    double max_abs, max_ulp; /* largest distance from ref */
+};
+
+/* Distance from ref, guard zones, weights and inputs unchanged; threads, split, batch. */
+void check_case(const struct cpu_kernel *k, const struct shape *s, enum input_class c,
+                uint64_t seed, struct verdict *v);
+
+/* ref of an op. */
+host_kernel *check_ref(enum op_kind k);
+
+/* Prints GB/s or GFLOP/s of every selected row and the share of this machine's limit. */
+void bench_run(const char *op_glob, const char *variant_glob, int threads);
+
+#endif

@@ -1,0 +1,300 @@
+/* Shapes: 1, one less and one more than a tile, primes, and real models' sizes. */
+#include "tests/check/ops.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define VOCAB 37
+
+static struct view out_of(struct rig *r, int width)
+{
+    return rig_act(r, width, ROWS_TOKENS, ROLE_OUT);
+}
+static struct view in_of(struct rig *r, int width, enum role role)
+{
+    return rig_act(r, width, ROWS_TOKENS, role);
+}
+
+static void build_embed(struct rig *r, const int *p)
+{
+    r->op.w[0] = rig_matrix(r, VOCAB, p[1], (enum dtype)p[2]);
+    r->op.out = out_of(r, p[1]);
+    r->op.p.embed.scale = 1.25f;
+}
+
+static void build_gather(struct rig *r, const int *p)
+{
+    r->op.rows = ROWS_LOGITS;
+    r->op.in[0] = in_of(r, p[1], ROLE_ANY);
+    r->op.out = rig_act(r, p[1], ROWS_LOGITS, ROLE_OUT);
+}
+
+static void build_linear(struct rig *r, const int *p)
+{
+    r->op.in[0] = in_of(r, p[2], ROLE_ANY);
+    r->op.w[0] = rig_matrix(r, p[1], p[2], (enum dtype)p[3]);
+    if (p[4])
+        r->op.w[1] = rig_vector(r, p[1], ROLE_ANY);
+    r->op.p.linear.act = (enum activation)p[5];
+    r->op.out = p[6] == 2 ? in_of(r, p[1], ROLE_ANY) : out_of(r, p[1]);
+    if (p[6])
+        r->op.in[1] = p[6] == 2 ? r->op.out : in_of(r, p[1], ROLE_ANY);
+}
+
+static void build_norm(struct rig *r, const int *p)
+{
+    int width = p[2] * p[3];
+    r->op.p.norm.kind = (enum norm_kind)p[1];
+    r->op.p.norm.group = p[3];
+    r->op.p.norm.eps = 1e-5f;
+    r->op.p.norm.scale = p[4] ? 1 : 0.5f;
+    r->op.in[0] = in_of(r, width, p[1] == NORM_SUM ? ROLE_DECAY : ROLE_ANY);
+    if (p[4])
+        r->op.w[0] = rig_vector(r, p[4] == 1 ? p[3] : width, ROLE_ANY);
+    if (p[5])
+        r->op.w[1] = rig_vector(r, p[5] == 1 ? p[3] : width, ROLE_ANY);
+    if (p[6]) {
+        r->op.in[1] = in_of(r, width, ROLE_ANY);
+        r->op.p.norm.gate_first = p[6] == 2;
+        r->op.p.norm.gate_act = (enum activation)p[7];
+    }
+    r->op.out = p[8] ? r->op.in[0] : out_of(r, width);
+}
+
+static void build_groupsum(struct rig *r, const int *p)
+{
+    r->op.in[0] = in_of(r, p[1] * p[2], ROLE_ANY);
+    r->op.out = out_of(r, p[1]);
+    r->op.p.groupsum.group = p[2];
+    r->op.p.groupsum.scale = 0.7f;
+}
+static void build_softmax(struct rig *r, const int *p)
+{
+    r->op.in[0] = in_of(r, p[1] * p[2], ROLE_ANY);
+    r->op.out = out_of(r, p[1] * p[2]);
+    r->op.p.softmax.group = p[2];
+    r->op.p.softmax.scale = 1.5f;
+}
+
+static void build_rope(struct rig *r, const int *p)
+{
+    r->op.in[0] = r->op.out = in_of(r, p[1] * p[2], ROLE_ANY);
+    r->op.p.rope.head = p[2];
+    r->op.p.rope.rot = p[3];
+    r->op.p.rope.interleaved = p[4];
+    r->op.p.rope.scale = 1.1f;
+    r->op.w[0] = rig_vector(r, p[3] / 2, ROLE_DECAY);
+}
+
+static void build_conv(struct rig *r, const int *p)
+{
+    r->op.in[0] = in_of(r, p[1], ROLE_ANY);
+    r->op.out = out_of(r, p[1]);
+    r->op.p.conv.size = p[2];
+    r->op.p.conv.act = (enum activation)p[3];
+    r->op.w[0] = rig_vector(r, p[1] * p[2], ROLE_UNIT);
+    if (p[4])
+        r->op.w[1] = rig_vector(r, p[1], ROLE_ANY);
+    rig_section(r, SECTION_FIXED, (int64_t)(p[2] - 1) * p[1]);
+}
+
+static void build_shift(struct rig *r, const int *p)
+{
+    r->op.in[0] = in_of(r, p[1], ROLE_ANY);
+    r->op.out = out_of(r, p[1]);
+    rig_section(r, SECTION_FIXED, p[1]);
+}
+
+/* layout q_heads k_heads v_heads d_heads state_heads K V mode bonus */
+static void build_decay(struct rig *r, const int *p)
+{
+    int K = p[6], V = p[7], mode = p[8];
+    r->op.p.decay.q_heads = p[1];
+    r->op.p.decay.k_heads = p[2];
+    r->op.p.decay.v_heads = p[3];
+    r->op.p.decay.d_heads = p[4];
+    r->op.p.decay.state_heads = p[5];
+    r->op.p.decay.K = K;
+    r->op.p.decay.V = V;
+    r->op.p.decay.decay = (enum decay_mode)mode;
+    r->op.p.decay.scale = 0.9f;
+    r->op.in[0] = in_of(r, p[1] * K, ROLE_UNIT);
+    r->op.in[1] = in_of(r, p[2] * K, ROLE_UNIT);
+    r->op.in[2] = in_of(r, p[3] * V, ROLE_ANY);
+    int d = mode == DECAY_SCALAR ? 1 : mode == DECAY_KEY ? K : mode == DECAY_VALUE ? V : 0;
+    if (d)
+        r->op.in[3] = in_of(r, p[4] * d, ROLE_DECAY);
+    if (p[9])
+        r->op.w[0] = rig_vector(r, p[5] * K, ROLE_UNIT);
+    if (mode == DECAY_CONST)
+        r->op.w[1] = rig_vector(r, p[5], ROLE_DECAY);
+    r->op.out = out_of(r, p[1] * V);
+    rig_section(r, SECTION_FIXED, (int64_t)p[5] * K * V);
+}
+
+/* layout k_heads d_heads state_heads K V steps mode dplr decay_first extras
+ * extras: 1 = a given (delta form), 2 = beta absent */
+static void build_delta(struct rig *r, const int *p)
+{
+    int K = p[4], V = p[5], steps = p[6], mode = p[7];
+    r->op.p.delta.k_heads = p[1];
+    r->op.p.delta.d_heads = p[2];
+    r->op.p.delta.state_heads = p[3];
+    r->op.p.delta.K = K;
+    r->op.p.delta.V = V;
+    r->op.p.delta.steps = steps;
+    r->op.p.delta.decay = (enum decay_mode)mode;
+    r->op.p.delta.dplr = p[8];
+    r->op.p.delta.decay_first = p[9];
+    r->op.p.delta.scale = 0.8f;
+    r->op.in[0] = in_of(r, p[1] * K, ROLE_UNIT);
+    r->op.in[1] = in_of(r, steps * p[1] * K, ROLE_UNIT);
+    r->op.in[2] = in_of(r, steps * p[3] * V, ROLE_ANY);
+    if (mode == DECAY_SCALAR || mode == DECAY_KEY)
+        r->op.in[3] = in_of(r, p[2] * (mode == DECAY_KEY ? K : 1), ROLE_DECAY);
+    if (p[8] || p[10] & 1)
+        r->op.in[4] = in_of(r, steps * p[1] * K, ROLE_UNIT);
+    if (p[8])
+        r->op.in[5] = in_of(r, p[1] * K, ROLE_UNIT);
+    else if (!(p[10] & 2))
+        r->op.in[5] = in_of(r, steps * p[3], ROLE_DECAY);
+    r->op.out = out_of(r, p[3] * V);
+    rig_section(r, SECTION_FIXED, (int64_t)p[3] * K * V);
+}
+
+static void build_attention(struct rig *r, const int *p)
+{
+    r->op.p.attention.heads = p[1];
+    r->op.p.attention.kv_heads = r->op.p.attention.v_heads = p[2];
+    r->op.p.attention.dk = p[3];
+    r->op.p.attention.dv = p[4];
+    r->op.p.attention.window = p[5];
+    r->op.p.attention.scale = 0.25f;
+    r->op.in[0] = in_of(r, p[1] * p[3], ROLE_ANY);
+    r->op.in[1] = in_of(r, p[2] * p[3], ROLE_ANY);
+    r->op.in[2] = in_of(r, p[2] * p[4], ROLE_ANY);
+    r->op.out = out_of(r, p[1] * p[4]);
+    int64_t row = (int64_t)p[2] * (p[3] + p[4]);
+    rig_section(r, p[5] ? SECTION_FIXED : SECTION_PAGED, p[5] ? row * p[5] : row);
+}
+static void build_keep(struct rig *r, const int *p)
+{
+    build_attention(r, p);
+    r->op.in[0] = VIEW_NONE;
+    r->op.out = VIEW_NONE;
+}
+
+static const struct shape embed_shapes[] = {
+    {{0, 1, 0}}, {{1, 15, 1}}, {{2, 17, 2}}, {{1, 64, 2}}, {{4, 1023, 2}}, {{3, 96, 0}},
+};
+static const struct shape gather_shapes[] = {{{0, 1}}, {{2, 17}}, {{5, 768}}};
+static const struct shape linear_shapes[] = {
+    /* layout rows cols dtype bias act residual */
+    {{0, 1, 1, 2, 0, 0, 0}},    {{0, 16, 1, 2, 1, 0, 0}},    {{0, 15, 2, 2, 0, 0, 1}},
+    {{0, 17, 3, 2, 1, 1, 2}},   {{0, 64, 127, 2, 0, 0, 0}},  {{0, 1023, 129, 2, 1, 0, 0}},
+    {{0, 512, 768, 2, 0, 2, 0}}, {{0, 113, 64, 1, 0, 0, 1}}, {{0, 112, 65, 0, 1, 3, 0}},
+    {{1, 65, 33, 2, 1, 4, 2}},  {{1, 200, 97, 1, 0, 5, 0}},  {{1, 48, 130, 0, 0, 6, 0}},
+    {{2, 80, 31, 2, 1, 7, 1}},  {{3, 96, 256, 2, 0, 0, 0}},  {{3, 33, 101, 1, 1, 0, 2}},
+    {{4, 257, 191, 2, 0, 1, 0}}, {{4, 64, 64, 0, 0, 0, 0}},  {{5, 30, 77, 2, 1, 0, 1}},
+    {{6, 128, 131, 2, 0, 0, 0}}, {{6, 16, 260, 0, 0, 0, 0}},
+};
+static const struct shape norm_shapes[] = {
+    /* layout kind groups group w bias gate act in_place */
+    {{0, 0, 1, 1, 1, 0, 0, 0, 0}},   {{0, 0, 1, 768, 1, 0, 0, 0, 1}},
+    {{1, 0, 5, 15, 2, 0, 0, 0, 0}},  {{2, 1, 1, 1023, 1, 1, 0, 0, 0}},
+    {{1, 1, 12, 64, 2, 2, 1, 1, 0}}, {{4, 2, 6, 64, 0, 0, 0, 0, 0}},
+    {{1, 2, 3, 17, 0, 0, 0, 0, 1}},  {{1, 3, 4, 33, 0, 0, 0, 0, 0}},
+    {{1, 4, 4, 50, 0, 0, 0, 0, 0}},  {{2, 0, 6, 128, 1, 0, 1, 1, 0}},
+    {{2, 0, 2, 95, 1, 0, 2, 1, 1}},  {{1, 1, 2, 130, 1, 1, 2, 2, 0}},
+    {{5, 0, 1, 512, 1, 0, 0, 0, 0}},
+};
+static const struct shape group_shapes[] = {
+    {{0, 1, 1}}, {{1, 7, 15}}, {{1, 12, 64}}, {{2, 3, 129}}, {{4, 1, 1000}}, {{1, 40, 3}},
+};
+static const struct shape rope_shapes[] = {
+    {{0, 1, 2, 2, 0}}, {{1, 3, 64, 64, 0}}, {{2, 4, 48, 32, 1}}, {{6, 2, 64, 16, 0}},
+    {{5, 5, 30, 14, 1}},
+};
+static const struct shape conv_shapes[] = {
+    /* layout width size act bias */
+    {{0, 1, 2, 0, 0}},   {{0, 512, 4, 1, 0}}, {{1, 17, 4, 0, 1}}, {{2, 257, 4, 1, 1}},
+    {{3, 64, 3, 1, 0}},  {{4, 96, 4, 1, 0}},  {{5, 40, 7, 2, 1}}, {{6, 33, 2, 0, 0}},
+};
+static const struct shape shift_shapes[] = {{{0, 1}}, {{1, 17}}, {{2, 64}}, {{5, 257}}};
+static const struct shape decay_shapes[] = {
+    {{0, 1, 1, 1, 1, 1, 1, 1, 2, 0}},     {{1, 2, 2, 2, 2, 2, 5, 7, 3, 0}},
+    {{2, 3, 1, 3, 3, 3, 16, 15, 2, 0}},   {{4, 4, 4, 4, 4, 4, 64, 64, 3, 1}},
+    {{5, 4, 2, 2, 1, 2, 33, 17, 4, 0}},   {{3, 2, 2, 2, 2, 2, 64, 128, 1, 0}},
+    {{3, 8, 1, 4, 4, 4, 128, 64, 2, 0}},  {{2, 2, 2, 2, 2, 2, 20, 81, 0, 1}},
+    {{6, 2, 2, 2, 2, 2, 31, 100, 4, 1}},
+};
+static const struct shape delta_shapes[] = {
+    {{0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0}},    {{1, 2, 2, 2, 5, 7, 1, 2, 0, 0, 0}},
+    {{2, 1, 2, 4, 16, 15, 1, 3, 0, 1, 0}},  {{4, 4, 4, 4, 64, 64, 1, 3, 1, 0, 0}},
+    {{5, 2, 1, 2, 33, 17, 1, 3, 1, 1, 0}},  {{3, 2, 2, 2, 64, 64, 1, 3, 1, 0, 0}},
+    {{3, 2, 4, 4, 128, 128, 1, 2, 0, 1, 0}}, {{5, 2, 2, 2, 20, 81, 2, 2, 0, 1, 0}},
+    {{1, 2, 2, 2, 31, 100, 3, 3, 0, 0, 1}}, {{6, 1, 1, 2, 48, 65, 1, 2, 0, 0, 3}},
+    {{3, 1, 1, 1, 32, 32, 2, 0, 0, 0, 2}},
+};
+static const struct shape attention_shapes[] = {
+    /* layout heads kv_heads dk dv window */
+    {{0, 1, 1, 1, 1, 0}},    {{1, 2, 1, 15, 17, 0}},  {{2, 4, 2, 64, 64, 0}},
+    {{4, 3, 3, 33, 64, 0}},  {{5, 4, 1, 48, 31, 0}},  {{6, 2, 2, 64, 64, 0}},
+    {{2, 2, 1, 16, 16, 5}},  {{5, 4, 2, 32, 48, 64}}, {{6, 2, 1, 17, 33, 100}},
+    {{0, 2, 2, 64, 128, 7}},
+};
+
+#define CHECK(params, shapes, build) {params, shapes, ARRAY_LEN(shapes), build}
+const struct op_check op_checks[OP_KINDS] = {
+    [OP_EMBED] = CHECK("layout width dtype", embed_shapes, build_embed),
+    [OP_GATHER] = CHECK("layout width", gather_shapes, build_gather),
+    [OP_LINEAR] = CHECK("layout rows cols dtype bias act residual", linear_shapes, build_linear),
+    [OP_NORM] = CHECK("layout kind groups group weight bias gate act in_place", norm_shapes,
+                      build_norm),
+    [OP_EW] = {"layout program width", ew_shapes, 0, build_ew},
+    [OP_GROUPSUM] = CHECK("layout groups group", group_shapes, build_groupsum),
+    [OP_SOFTMAX] = CHECK("layout groups group", group_shapes, build_softmax),
+    [OP_ROPE] = CHECK("layout heads head rot interleaved", rope_shapes, build_rope),
+    [OP_CONV] = CHECK("layout width size act bias", conv_shapes, build_conv),
+    [OP_SHIFT] = CHECK("layout width", shift_shapes, build_shift),
+    [OP_DECAY] = CHECK("layout q_heads k_heads v_heads d_heads state_heads K V mode bonus",
+                       decay_shapes, build_decay),
+    [OP_DELTA] = CHECK("layout k_heads d_heads state_heads K V steps mode dplr decay_first extras",
+                       delta_shapes, build_delta),
+    [OP_ATTENTION] = CHECK("layout heads kv_heads dk dv window", attention_shapes, build_attention),
+    [OP_ATTENTION_KEEP] = CHECK("layout heads kv_heads dk dv window", attention_shapes, build_keep),
+};
+
+void ops_rig(struct rig *r, enum op_kind k, const struct shape *s, enum input_class c,
+             uint64_t seed)
+{
+    rig_init(r, s->p[0], c, seed, VOCAB);
+    r->op.kind = k;
+    op_checks[k].build(r, s->p);
+    rig_ready(r);
+}
+
+int ops_shapes(enum op_kind k) { return k == OP_EW ? ew_n_shapes : op_checks[k].n_shapes; }
+
+int ops_params(enum op_kind k)
+{
+    int n = 1;
+    for (const char *p = op_checks[k].params; *p; p++)
+        n += *p == ' ';
+    return n;
+}
+
+bool ops_parse(enum op_kind k, const char *text, struct shape *out)
+{
+    int n = 0;
+    *out = (struct shape){0};
+    for (const char *p = text; n < SHAPE_PARAMS; p++) {
+        char *end;
+        out->p[n++] = (int)strtol(p, &end, 10);
+        if (end == p || *end != 'x')
+            return end != p && *end == '\0' && n == ops_params(k) && out->p[0] >= 0 &&
+                   out->p[0] < rig_layouts();
+        p = end;
+    }
+    return false;
+}

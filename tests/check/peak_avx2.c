@@ -1,0 +1,2 @@
+/* See peak_impl.h. */
+#include "tests/check/peak_impl.h"
