@@ -13,6 +13,8 @@ struct sched_options {
     int32_t queue;        /* waiting requests before E_BUSY */
     int32_t step_tokens;  /* token budget of one step */
     int32_t logit_rows;   /* rows of logits a step may need */
+    int32_t pages;        /* KV pages on the device, and the most of one sequence: as in the */
+    int32_t pages_per_seq; /* capacity the model was loaded with; 0 without PAGED sections */
 };
 
 /* A snapshot of the counters; all monotonic unless said otherwise. */

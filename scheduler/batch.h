@@ -1,0 +1,31 @@
+/* Which rows run in the next step. A pure function, so that fairness and limits can be tested
+ * without a device.
+ *
+ * Decode first: every sequence that only needs its next token gets its row in every step, so a
+ * stream's gap is bounded by one step, and a step by its token budget. What is left goes to the
+ * prompts: half of it in equal shares, so that each one moves on in every step however long the
+ * others are; the rest to the oldest, so that first tokens come soon. */
+#ifndef RECURD_BATCH_H
+#define RECURD_BATCH_H
+
+#include "base/base.h"
+
+/* A sequence that may run now. */
+struct batch_want {
+    int32_t left;     /* rows until its next token can be drawn, >= 1 */
+    int32_t most;     /* not more now: a cut position, room at the reader, pages; >= 1 */
+    int32_t score_from, score_to; /* of the `left` rows, [from, to) need logits each */
+    bool draws;       /* the row left - 1 needs logits: a token is drawn from it */
+    bool decode;      /* left == 1 and the prompt is done */
+};
+
+/* Rows of logits that the first n rows of w need. */
+int32_t batch_logits(const struct batch_want *w, int32_t n);
+
+/* rows[i] = rows of w[i] in this step, 0 = none. w: oldest first, n_want <= tokens and <= logits,
+ * so that every sequence gets at least one row. Never more than `tokens` rows nor `logits` rows
+ * of logits in all. Returns the sum. */
+int32_t batch_pick(const struct batch_want *w, int32_t n_want, int32_t tokens, int32_t logits,
+                   int32_t *rows);
+
+#endif

@@ -1,0 +1,57 @@
+/* The engine's side of a request's lock. Engine thread.
+ *
+ * Lock order: the request's lock is a leaf; the scheduler's own is never held here. Invariant:
+ * after a finish is set nothing more is delivered, and the reader gets at most one wake each time
+ * it armed `waiting`. */
+#include "scheduler/deliver.h"
+
+#include "base/clock.h"
+#include "scheduler/stop.h"
+
+int deliver(struct request *r, const struct delivery *d)
+{
+    bool wake = false;
+    pthread_mutex_lock(&r->lock);
+    ASSERT(r->finish == FINISH_NONE);
+    if (d->ev) {
+        bool pushed = ring_push(&r->events, d->ev);
+        ASSERT(pushed); /* only the engine pushes, and it looked for room before this step */
+    }
+    if (d->n_output > r->n_output) {
+        if (r->t_first_ns == 0)
+            r->t_first_ns = clock_now_ns();
+        r->n_output = d->n_output;
+    }
+    int rc = d->n_text ? buf_add(&r->text, d->text, d->n_text) : 0;
+    if (rc == 0 && d->finish != FINISH_NONE) {
+        r->finish = d->finish;
+        if (d->error)
+            r->error = *d->error;
+        r->t_end_ns = clock_now_ns();
+    }
+    if (r->waiting && (d->ev || d->n_text || r->finish != FINISH_NONE)) {
+        r->waiting = false;
+        wake = true;
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (wake && r->wake)
+        r->wake(r->wake_arg);
+    return rc;
+}
+
+size_t deliver_room(struct request *r, bool *cancelled)
+{
+    pthread_mutex_lock(&r->lock);
+    *cancelled = r->cancelled;
+    size_t room = r->events.cap - r->events.len;
+    if (r->text.max - r->text.len < STOP_HELD_BYTES)
+        room = 0;
+    pthread_mutex_unlock(&r->lock);
+    return room;
+}
+
+void deliver_end(struct request *r, enum finish finish, const struct err *error)
+{
+    int rc = deliver(r, &(struct delivery){.finish = finish, .error = error});
+    ASSERT(rc == 0); /* without text there is nothing to allocate */
+}

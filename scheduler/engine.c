@@ -1,0 +1,507 @@
+/* The engine's step. Engine thread only; see engine.h.
+ *
+ * Invariants: `active` is in order of admission, the oldest first, and seniority decides who gets
+ * scarce pages, so the oldest one that can run always makes progress. Every sequence in `picked`
+ * is active, has a slot of its own and pages for all of its history. Nothing is allocated here
+ * after engine_open but what seq_begin takes for a new sequence. */
+#include "scheduler/engine.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+static const struct engine_cache no_cache;
+
+/* ---- start and end -------------------------------------------------------------------- */
+
+static int check_options(const struct plan *p, const struct sched_options *o, struct err *e)
+{
+    if (o->slots < 1 || o->step_tokens < o->slots)
+        return err_set(e, E_RANGE, "a step of %d tokens cannot hold a row of each of %d slots",
+                       (int)o->step_tokens, (int)o->slots);
+    if (o->logit_rows < o->slots)
+        return err_set(e, E_RANGE, "%d rows of logits are not enough for %d slots",
+                       (int)o->logit_rows, (int)o->slots);
+    if (p->page_token_floats > 0 && (o->pages < 1 || o->pages_per_seq < 1))
+        return err_set(e, E_RANGE, "the model has full attention and needs KV pages: %d given, "
+                       "%d a sequence", (int)o->pages, (int)o->pages_per_seq);
+    return 0;
+}
+
+static int allocate(struct engine *en, struct err *e)
+{
+    size_t slots = (size_t)en->o.slots, width = (size_t)en->o.pages_per_seq;
+    en->seqs = mem_array(slots, sizeof *en->seqs);
+    en->active = mem_array(slots, sizeof *en->active);
+    en->picked = mem_array(slots, sizeof *en->picked);
+    en->want = mem_array(slots, sizeof *en->want);
+    en->rows = mem_array(slots, sizeof *en->rows);
+    en->logit_at = mem_array(slots, sizeof *en->logit_at);
+    en->tokens = mem_array((size_t)en->o.step_tokens, sizeof *en->tokens);
+    en->cu_seqlens = mem_array(slots + 1, sizeof *en->cu_seqlens);
+    en->slot_of = mem_array(slots, sizeof *en->slot_of);
+    en->pos_of = mem_array(slots, sizeof *en->pos_of);
+    en->logit_rows = mem_array((size_t)en->o.logit_rows, sizeof *en->logit_rows);
+    en->page_table = mem_array(slots, width * sizeof *en->page_table);
+    en->tables = mem_array(slots, width * sizeof *en->tables);
+    if (!en->seqs || !en->active || !en->picked || !en->want || !en->rows || !en->logit_at ||
+        !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of || !en->logit_rows ||
+        !en->page_table || !en->tables)
+        return err_set(e, E_NOMEM, "no memory to schedule %d slots", (int)en->o.slots);
+    for (size_t i = 0; i < slots; i++) {
+        en->seqs[i] = (struct seq){.slot = -1, .pages = en->tables + i * width};
+        for (size_t j = 0; j < width; j++)
+            en->seqs[i].pages[j] = -1;
+    }
+    en->batch = (struct batch){.tokens = en->tokens, .cu_seqlens = en->cu_seqlens,
+                               .slots = en->slot_of, .pos = en->pos_of,
+                               .logit_rows = en->logit_rows, .pages = en->page_table,
+                               .pages_per_seq = en->o.pages_per_seq};
+    return 0;
+}
+
+int engine_open(struct engine *en, const struct model *m, struct device *d,
+                const struct piece_source *pieces, const struct engine_cache *cache,
+                const struct sched_options *o, struct err *e)
+{
+    *en = (struct engine){.plan = &m->plan, .device = d, .pieces = *pieces, .o = *o,
+                          .cache = cache ? cache : &no_cache, .positions = INT64_MAX / 2};
+    int rc = check_options(en->plan, o, e);
+    if (rc)
+        return rc;
+    if (en->plan->page_token_floats == 0)
+        en->o.pages = en->o.pages_per_seq = 0;
+    else
+        en->positions = (int64_t)MIN(o->pages, o->pages_per_seq) * PAGE_TOKENS;
+    if (m->context_max > 0)
+        en->positions = MIN(en->positions, m->context_max);
+    for (int32_t i = 0; i < m->n_eos; i++)
+        if (m->eos[i] >= 0 && m->eos[i] < en->plan->vocab)
+            en->eos[en->n_eos++] = m->eos[i];
+    if ((rc = allocate(en, e)) || (rc = slots_init(&en->slots, o->slots, e)) ||
+        (rc = pages_init(&en->pages, en->o.pages, e)) ||
+        (rc = sample_init(&en->sampler, en->plan->vocab, e)))
+        engine_close(en);
+    return rc;
+}
+
+void engine_close(struct engine *en)
+{
+    ASSERT(en->n_active == 0);
+    slots_fini(&en->slots);
+    pages_fini(&en->pages);
+    sample_fini(&en->sampler);
+    void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->logit_at,
+                      en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
+                      en->page_table, en->tables};
+    for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
+        mem_free(arrays[i]);
+    *en = (struct engine){0};
+}
+
+static int check_ids(const int32_t *ids, int32_t n, int32_t vocab, const char *field,
+                     struct err *e)
+{
+    for (int32_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= vocab)
+            return err_field(e, E_RANGE, field, "%s: token id %d, and the model has %d tokens",
+                             field, (int)ids[i], (int)vocab);
+    return 0;
+}
+
+int engine_check(const struct engine *en, const struct request *r, struct err *e)
+{
+    int32_t vocab = en->plan->vocab;
+    if (r->n_prompt < 1)
+        return err_field(e, E_RANGE, "prompt", "the prompt is empty: at least 1 token is needed");
+    if (r->n_prompt + (int64_t)(r->max_tokens > 0) > en->positions)
+        return err_field(e, E_RANGE, "prompt", "the prompt has %d tokens, and the model takes "
+                         "%lld with the answer", (int)r->n_prompt, (long long)en->positions);
+    if (r->logprobs > LIMIT_TOP_LOGPROBS)
+        return err_field(e, E_RANGE, "logprobs", "logprobs: %d asked for, at most %d",
+                         (int)r->logprobs, LIMIT_TOP_LOGPROBS);
+    if (r->n_stops < 0 || r->n_stops > LIMIT_STOPS || r->n_stop_ids < 0 ||
+        r->n_stop_ids > LIMIT_STOP_IDS)
+        return err_field(e, E_RANGE, "stop", "stop: %d strings and %d ids, at most %d and %d",
+                         (int)r->n_stops, (int)r->n_stop_ids, LIMIT_STOPS, LIMIT_STOP_IDS);
+    for (int32_t i = 0; i < r->sampling.n_bias; i++) {
+        int rc = check_ids(&r->sampling.bias[i].id, 1, vocab, "logit_bias", e);
+        if (rc)
+            return rc;
+    }
+    int rc = check_ids(r->prompt, r->n_prompt, vocab, "prompt", e);
+    return rc ? rc : check_ids(r->stop_ids, r->n_stop_ids, vocab, "stop_token_ids", e);
+}
+
+/* ---- places --------------------------------------------------------------------------- */
+
+int32_t engine_room(const struct engine *en)
+{
+    return en->lost ? 0 : en->o.slots - en->n_active;
+}
+
+static void count_end(struct engine *en, enum finish finish, const struct err *error)
+{
+    if (finish == FINISH_CANCELLED)
+        en->stats.cancelled++;
+    else if (finish != FINISH_ERROR)
+        en->stats.finished++;
+    else if (error->code == E_TIMEOUT)
+        en->stats.timeouts++;
+    else
+        en->stats.failed++;
+}
+
+void engine_refuse(struct engine *en, struct request *r, enum finish finish,
+                   const struct err *error)
+{
+    count_end(en, finish, error);
+    deliver_end(r, finish, error);
+    request_unref(r);
+}
+
+void engine_admit(struct engine *en, struct request *r)
+{
+    ASSERT(engine_room(en) > 0);
+    struct err e = {0};
+    struct seq *q = en->seqs;
+    while (q->phase != SEQ_DONE)
+        q++;
+    request_ref(r); /* seq_begin drops one if it fails, and the reader must hear of it */
+    if (seq_begin(q, r, en->plan->vocab, en->positions, &e)) {
+        engine_refuse(en, r, FINISH_ERROR, &e);
+        return;
+    }
+    request_unref(r);
+    en->active[en->n_active++] = q;
+}
+
+static void drop_pages(struct engine *en, struct seq *q)
+{
+    while (q->n_pages > 0) {
+        int32_t *page = &q->pages[--q->n_pages];
+        pages_unref(&en->pages, *page);
+        *page = -1;
+    }
+}
+
+void engine_finish(struct engine *en, struct seq *q, const struct delivery *last)
+{
+    bool kept = q->begun && en->cache->end && en->cache->end(en->cache->arg, q, last->finish);
+    drop_pages(en, q);
+    if (q->slot >= 0 && !kept)
+        slots_put(&en->slots, q->slot);
+    q->slot = -1;
+    int32_t i = 0;
+    while (en->active[i] != q)
+        i++;
+    memmove(&en->active[i], &en->active[i + 1],
+            (size_t)(--en->n_active - i) * sizeof(struct seq *));
+    struct err no_text = {0};
+    if (deliver(q->r, last)) {
+        err_set(&no_text, E_NOMEM, "no memory for %zu bytes of text", last->n_text);
+        deliver_end(q->r, FINISH_ERROR, &no_text);
+        count_end(en, FINISH_ERROR, &no_text);
+    } else {
+        count_end(en, last->finish, last->error);
+    }
+    seq_end(q);
+}
+
+void engine_finish_all(struct engine *en, enum finish finish, const struct err *error)
+{
+    while (en->n_active > 0)
+        engine_finish(en, en->active[0], &(struct delivery){.finish = finish, .error = error});
+}
+
+static void fail(struct engine *en, struct seq *q, const struct err *error)
+{
+    engine_finish(en, q, &(struct delivery){.finish = FINISH_ERROR, .error = error});
+}
+
+/* The device is gone: everything in flight ends, and nothing is admitted any more. */
+static void lose_device(struct engine *en, const struct err *error)
+{
+    log_error("the device is lost: %s", error->text);
+    en->lost = true;
+    engine_finish_all(en, FINISH_ERROR, error);
+}
+
+/* ---- pages and slots ------------------------------------------------------------------ */
+
+/* Takes slot and pages away from q. Its state is kept by the cache or computed again. */
+static void preempt(struct engine *en, struct seq *q)
+{
+    bool saved = en->cache->swap && en->cache->swap(en->cache->arg, q);
+    int32_t slot = q->slot;
+    drop_pages(en, q);
+    seq_lose_slot(q, saved ? q->pos : 0);
+    slots_put(&en->slots, slot);
+    log_debug("a sequence of %lld tokens is preempted for its pages", (long long)q->n_history);
+}
+
+/* Whom q may take pages from: a sequence whose reader stalls, the youngest first; then the
+ * youngest that is younger than q. NULL = nobody. */
+static struct seq *victim(struct engine *en, const struct seq *q)
+{
+    for (int32_t i = en->n_active; i-- > 0;)
+        if (en->active[i] != q && en->active[i]->phase == SEQ_HELD && en->active[i]->n_pages)
+            return en->active[i];
+    for (int32_t i = en->n_active; i-- > 0 && en->active[i] != q;)
+        if (en->active[i]->n_pages)
+            return en->active[i];
+    return NULL;
+}
+
+/* Pages q lacks for all of its history. All or none are taken: half a set helps nobody. */
+static int32_t lacking(const struct engine *en, const struct seq *q)
+{
+    if (en->o.pages == 0)
+        return 0;
+    return (int32_t)((q->n_history + PAGE_TOKENS - 1) / PAGE_TOKENS) - q->n_pages;
+}
+
+static bool free_pages(struct engine *en, const struct seq *q, int32_t n)
+{
+    while (en->pages.n_free < n) {
+        int32_t missing = n - en->pages.n_free;
+        if (en->cache->reclaim_pages && en->cache->reclaim_pages(en->cache->arg, missing))
+            continue;
+        struct seq *other = victim(en, q);
+        if (!other)
+            return false;
+        preempt(en, other);
+    }
+    return true;
+}
+
+static bool take_pages(struct engine *en, struct seq *q)
+{
+    int32_t n = lacking(en, q);
+    if (n <= 0)
+        return true;
+    if (!free_pages(en, q, n))
+        return false;
+    while (n-- > 0)
+        q->pages[q->n_pages++] = pages_take(&en->pages);
+    return true;
+}
+
+static int32_t take_slot(struct engine *en)
+{
+    int32_t slot = slots_take(&en->slots);
+    if (slot < 0 && en->cache->reclaim_slot && en->cache->reclaim_slot(en->cache->arg))
+        slot = slots_take(&en->slots);
+    return slot;
+}
+
+/* The state that q goes on from, in a slot of its own. The slot is never left as it was found:
+ * it holds what another conversation put there. */
+static int load_state(struct engine *en, struct seq *q, struct err *e)
+{
+    if (q->pos > 0)
+        return en->cache->restore(en->cache->arg, q, e);
+    return en->device->backend->slot_zero(en->device, q->slot, e);
+}
+
+/* WAIT -> a slot and a state. True: q is gone (failed), or the device is. */
+static bool start(struct engine *en, struct seq *q)
+{
+    struct err e = {0};
+    if (!q->begun && en->cache->begin) {
+        int rc = en->cache->begin(en->cache->arg, q, &e);
+        if (rc == E_BUSY)
+            return false;
+        if (rc) {
+            fail(en, q, &e);
+            return true;
+        }
+    }
+    if (!q->begun) {
+        q->begun = true;
+        en->stats.cached_tokens += (uint64_t)q->pos;
+        pthread_mutex_lock(&q->r->lock);
+        q->r->n_cached = (int32_t)MIN(q->pos, (int64_t)q->r->n_prompt);
+        pthread_mutex_unlock(&q->r->lock);
+    }
+    if (!free_pages(en, q, MAX(lacking(en, q), 0)) || (q->slot = take_slot(en)) < 0)
+        return false;
+    int rc = load_state(en, q, &e);
+    if (rc == E_BUSY) {
+        slots_put(&en->slots, q->slot);
+        q->slot = -1;
+        return false;
+    }
+    if (rc) {
+        if (rc == E_DEVICE)
+            lose_device(en, &e);
+        else
+            fail(en, q, &e);
+        return true;
+    }
+    seq_settle(q, 1);
+    return false;
+}
+
+/* ---- the step ------------------------------------------------------------------------- */
+
+/* Cancelled and late requests leave; the others get a slot, a phase, and a place in the pick. */
+static bool look(struct engine *en, struct seq *q, uint64_t now)
+{
+    bool cancelled;
+    size_t room = deliver_room(q->r, &cancelled);
+    if (cancelled) {
+        engine_finish(en, q, &(struct delivery){.finish = FINISH_CANCELLED});
+        return false;
+    }
+    if (q->r->deadline_ns && now >= q->r->deadline_ns) {
+        struct err e = {0};
+        err_set(&e, E_TIMEOUT, "the request ran out of time after %d tokens", (int)q->n_output);
+        fail(en, q, &e);
+        return false;
+    }
+    if (q->phase == SEQ_WAIT && start(en, q))
+        return false;
+    if (q->phase == SEQ_WAIT)
+        return true;
+    seq_settle(q, room);
+    if (q->phase == SEQ_HELD)
+        return true;
+    int32_t i = en->n_picked;
+    q->cut = en->cache->cut ? en->cache->cut(en->cache->arg, q) : INT64_MAX;
+    if (seq_want(q, q->cut, room, &en->want[i]))
+        en->picked[en->n_picked++] = q;
+    return true;
+}
+
+static void gather(struct engine *en)
+{
+    uint64_t now = clock_now_ns();
+    en->n_picked = 0;
+    for (int32_t i = 0; i < en->n_active;) {
+        struct seq *q = en->active[i];
+        i += look(en, q, now); /* a sequence that left made room for the next */
+    }
+}
+
+/* Logits that a cache had ready need no row: these draw at once. */
+static bool draw_ready(struct engine *en)
+{
+    bool any = false;
+    for (int32_t i = 0; i < en->n_active;) {
+        struct seq *q = en->active[i];
+        if (q->phase != SEQ_PREFILL || seq_left(q) > 0) {
+            i++;
+            continue;
+        }
+        any = true;
+        ASSERT(q->ready);
+        if (q->max_output == 0)
+            engine_finish(en, q, &(struct delivery){.finish = FINISH_LENGTH});
+        else
+            i += engine_draw(en, q, q->ready);
+    }
+    return any;
+}
+
+/* Rows for the picked, oldest first; those whose pages cannot be had, or were taken by an older
+ * one, sit this step out. */
+static void pick(struct engine *en)
+{
+    batch_pick(en->want, en->n_picked, en->o.step_tokens, en->o.logit_rows, en->rows);
+    int32_t n = 0;
+    for (int32_t i = 0; i < en->n_picked; i++) {
+        struct seq *q = en->picked[i];
+        if (en->rows[i] == 0 || q->phase == SEQ_WAIT || !take_pages(en, q))
+            continue;
+        en->picked[n] = q;
+        en->want[n] = en->want[i];
+        en->rows[n++] = en->rows[i];
+    }
+    en->n_picked = n;
+    for (int32_t i = 0; i < n; i++)
+        ASSERT(en->picked[i]->phase != SEQ_WAIT); /* older ones never lose pages to younger */
+}
+
+static void fill_batch(struct engine *en)
+{
+    struct batch *b = &en->batch;
+    b->n_seqs = b->n_tokens = b->n_logits = 0;
+    en->cu_seqlens[0] = 0;
+    for (int32_t i = 0; i < en->n_picked; i++) {
+        struct seq *q = en->picked[i];
+        int32_t n = en->rows[i];
+        memcpy(en->tokens + b->n_tokens, q->history + q->pos, (size_t)n * sizeof *en->tokens);
+        en->logit_at[i] = b->n_logits;
+        for (int32_t row = 0; row < n; row++)
+            if (batch_logits(&en->want[i], row + 1) > batch_logits(&en->want[i], row))
+                en->logit_rows[b->n_logits++] = b->n_tokens + row;
+        memcpy(en->page_table + (size_t)i * (size_t)en->o.pages_per_seq, q->pages,
+               (size_t)en->o.pages_per_seq * sizeof *q->pages);
+        en->slot_of[i] = q->slot;
+        en->pos_of[i] = q->pos;
+        b->n_tokens += n;
+        en->cu_seqlens[++b->n_seqs] = b->n_tokens;
+    }
+    ASSERT(b->n_tokens <= en->o.step_tokens && b->n_logits <= en->o.logit_rows);
+}
+
+/* False: the step failed, and those in it are gone. */
+static bool run(struct engine *en)
+{
+    struct err e = {0};
+    uint64_t start_ns = clock_now_ns();
+    int rc = en->device->backend->run(en->device, &en->batch, &e);
+    en->stats.step_ns += clock_now_ns() - start_ns;
+    en->stats.steps++;
+    if (rc == 0) {
+        en->stats.step_tokens += (uint64_t)en->batch.n_tokens;
+        return true;
+    }
+    if (rc == E_DEVICE) {
+        lose_device(en, &e);
+        return false;
+    }
+    /* Their states are in an unknown condition; those of the others are not touched. */
+    for (int32_t i = 0; i < en->n_picked; i++)
+        fail(en, en->picked[i], &e);
+    return false;
+}
+
+bool engine_step(struct engine *en)
+{
+    if (en->lost)
+        return false;
+    gather(en);
+    bool drawn = !en->lost && draw_ready(en);
+    if (en->lost || en->n_picked == 0)
+        return drawn;
+    pick(en);
+    if (en->n_picked == 0)
+        return drawn;
+    fill_batch(en);
+    if (!run(en))
+        return true;
+    for (int32_t i = 0; i < en->n_picked; i++) {
+        struct seq *q = en->picked[i];
+        int64_t from = q->pos;
+        q->pos += en->rows[i];
+        if (from < q->n_prompt)
+            en->stats.prompt_tokens += (uint64_t)(MIN(q->pos, q->n_prompt) - from);
+        engine_tokens(en, q, from, &en->want[i], en->logit_at[i]);
+    }
+    return true;
+}
+
+uint64_t engine_deadline(const struct engine *en)
+{
+    uint64_t first = 0;
+    for (int32_t i = 0; i < en->n_active; i++) {
+        uint64_t at = en->active[i]->r->deadline_ns;
+        if (at && (first == 0 || at < first))
+            first = at;
+    }
+    return first;
+}

@@ -1,0 +1,106 @@
+/* The engine: everything that touches the device. One call of engine_step is one step:
+ * look at the readers -> start what waits -> pick rows -> run -> sample -> deliver.
+ *
+ * Owner: the scheduler (sched.c). Thread: the engine thread alone; it takes no lock but a
+ * request's, for a moment, and none while the device works. */
+#ifndef RECURD_ENGINE_H
+#define RECURD_ENGINE_H
+
+#include "models/model.h"
+#include "scheduler/deliver.h"
+#include "scheduler/sample.h"
+#include "scheduler/sched.h"
+#include "scheduler/seq.h"
+#include "statecache/pages.h"
+#include "statecache/slots.h"
+
+/* Where the bytes of a token come from; piece NULL = the model has no text. */
+struct piece_source {
+    const char *(*piece)(const void *arg, int32_t id, size_t *len);
+    const void *arg;
+};
+
+/* What the engine asks of a state cache. Every member may be NULL. Positions count the tokens of
+ * q->history; the state in q->slot is always that of history[0, pos). */
+struct engine_cache {
+    void *arg;
+    /* Before q has a slot, once: may extend the history, set q->pos to a state that restore will
+     * bring, and q->ready if nothing is left to compute. E_BUSY: not yet, ask again next step. */
+    int (*begin)(void *arg, struct seq *q, struct err *e);
+    /* Puts the state of q->pos > 0 into q->slot, and its pages into q->pages and n_pages. E_BUSY:
+     * not yet. */
+    int (*restore)(void *arg, struct seq *q, struct err *e);
+    /* A position > q->pos at which the next chunk must end; INT64_MAX = anywhere. */
+    int64_t (*cut)(void *arg, struct seq *q);
+    /* A position named by cut, or the end of the prompt, was just computed; logits of its last
+     * token, or NULL when the step computed none. */
+    int (*reached)(void *arg, struct seq *q, const float *logits, struct err *e);
+    /* q is preempted; true: restore can bring back the state at q->pos. */
+    bool (*swap)(void *arg, struct seq *q);
+    /* q, once begun, ends and gives back its pages and its slot (if it has one); true: the cache
+     * keeps the slot. */
+    bool (*end)(void *arg, struct seq *q, enum finish finish);
+    bool (*reclaim_slot)(void *arg);             /* frees one of the slots it kept */
+    bool (*reclaim_pages)(void *arg, int32_t n); /* frees pages it holds, n if it can */
+};
+
+struct engine {
+    const struct plan *plan;
+    struct device *device;
+    struct piece_source pieces;
+    const struct engine_cache *cache; /* never NULL; all members may be */
+    struct sched_options o;
+    int64_t positions;       /* the most tokens one sequence may hold */
+    int32_t eos[MODEL_EOS_MAX], n_eos;
+
+    struct slots slots;
+    struct pages pages;
+    struct sampler sampler;
+    struct seq *seqs;        /* [o.slots] places */
+    struct seq **active;     /* [n_active] by admission, oldest first */
+    int32_t n_active;
+
+    /* The step, in arrays sized at start. Index i of want/rows/picked belong together. */
+    struct seq **picked;
+    struct batch_want *want;
+    int32_t *rows, *logit_at; /* rows of a pick; its first row of logits in the step */
+    int32_t n_picked;
+    struct batch batch;
+    int32_t *tokens, *cu_seqlens, *slot_of, *logit_rows, *page_table;
+    int64_t *pos_of;
+    int32_t *tables;         /* page tables of the places */
+
+    bool lost;               /* E_DEVICE: nothing runs any more */
+    struct sched_stats stats; /* the engine's share of the counters */
+};
+
+int engine_open(struct engine *en, const struct model *m, struct device *d,
+                const struct piece_source *pieces, const struct engine_cache *cache,
+                const struct sched_options *o, struct err *e) MUST_USE;
+void engine_close(struct engine *en); /* nothing is active any more */
+
+/* E_RANGE, naming the field: this request can never run. Any thread. */
+int engine_check(const struct engine *en, const struct request *r, struct err *e) MUST_USE;
+
+/* Places for further requests. */
+int32_t engine_room(const struct engine *en);
+/* Takes over a checked request and its reference; if it fails, it finishes with an error. */
+void engine_admit(struct engine *en, struct request *r);
+/* One step. False: nothing could run; sleep until a wake or engine_deadline. */
+bool engine_step(struct engine *en);
+uint64_t engine_deadline(const struct engine *en); /* the earliest, 0 = none */
+void engine_finish_all(struct engine *en, enum finish finish, const struct err *error);
+
+/* Ends a request that has no place (any more), counts it and drops the reference. */
+void engine_refuse(struct engine *en, struct request *r, enum finish finish,
+                   const struct err *error);
+/* Ends q: gives back slot and pages, frees the place, and gives the reader its last delivery. */
+void engine_finish(struct engine *en, struct seq *q, const struct delivery *last);
+/* From the rows of logits that a step gave q to events and text (engine_tokens.c). from: q's
+ * position before the step. False: q is finished. */
+bool engine_tokens(struct engine *en, struct seq *q, int64_t from, const struct batch_want *w,
+                   int32_t logit_at);
+/* Draws from a row; the token after history[n_history - 1]. False: q is finished. */
+bool engine_draw(struct engine *en, struct seq *q, const float *logits);
+
+#endif

@@ -1,0 +1,91 @@
+/* Waiting requests. The scheduler's lock. Invariant: keys never change, so order is by ageing
+ * without anything to update. */
+#include "scheduler/queue.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "scheduler/request.h"
+
+int queue_init(struct queue *q, int32_t max, struct err *e)
+{
+    *q = (struct queue){0};
+    if (max < 1)
+        return err_set(e, E_RANGE, "a queue of %d requests: at least 1 is needed", (int)max);
+    q->entries = mem_array((size_t)max, sizeof *q->entries);
+    if (!q->entries)
+        return err_set(e, E_NOMEM, "no memory for a queue of %d requests", (int)max);
+    q->max = max;
+    return 0;
+}
+
+void queue_fini(struct queue *q)
+{
+    ASSERT(q->n == 0); /* entries hold references */
+    mem_free(q->entries);
+    *q = (struct queue){0};
+}
+
+bool queue_push(struct queue *q, struct request *r, uint64_t now_ns)
+{
+    if (q->n == q->max)
+        return false;
+    int64_t priority = MAX(MIN(r->priority, QUEUE_PRIORITY_MAX), -QUEUE_PRIORITY_MAX);
+    q->entries[q->n++] = (struct queue_entry){
+        .r = r,
+        /* Fits: 1e13 ns for the priority, and 290 years of running. */
+        .key = (int64_t)now_ns + priority * QUEUE_AGE_S * (int64_t)NS_PER_S,
+        .number = q->next_number++,
+        .deadline_ns = r->deadline_ns,
+    };
+    return true;
+}
+
+static bool before(const struct queue_entry *a, const struct queue_entry *b)
+{
+    return a->key < b->key || (a->key == b->key && a->number < b->number);
+}
+
+static struct request *take_entry(struct queue *q, int32_t i)
+{
+    struct request *r = q->entries[i].r;
+    q->entries[i] = q->entries[--q->n];
+    return r;
+}
+
+struct request *queue_take(struct queue *q)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < q->n; i++)
+        if (before(&q->entries[i], &q->entries[best]))
+            best = i;
+    return q->n ? take_entry(q, best) : NULL;
+}
+
+void queue_cancel(struct queue *q, const struct request *r)
+{
+    for (int32_t i = 0; i < q->n; i++)
+        if (q->entries[i].r == r)
+            q->entries[i].cancelled = true;
+}
+
+struct request *queue_take_leaver(struct queue *q, uint64_t now_ns, bool *cancelled)
+{
+    for (int32_t i = 0; i < q->n; i++) {
+        const struct queue_entry *x = &q->entries[i];
+        *cancelled = x->cancelled;
+        if (x->cancelled || (x->deadline_ns && now_ns >= x->deadline_ns))
+            return take_entry(q, i);
+    }
+    return NULL;
+}
+
+uint64_t queue_deadline(const struct queue *q)
+{
+    uint64_t first = 0;
+    for (int32_t i = 0; i < q->n; i++) {
+        uint64_t at = q->entries[i].deadline_ns;
+        if (at && (first == 0 || at < first))
+            first = at;
+    }
+    return first;
+}

@@ -1,0 +1,43 @@
+/* Requests that wait for a place: bounded, by priority with ageing. Not synchronised: the
+ * scheduler's lock covers it. Each entry holds one reference to its request. */
+#ifndef RECURD_QUEUE_H
+#define RECURD_QUEUE_H
+
+#include "base/err.h"
+
+struct request;
+
+/* One step of priority is worth this much waiting: a request is overtaken by more important ones
+ * only while they come within that time, so none waits for ever. */
+#define QUEUE_AGE_S 10
+/* Priorities beyond this are taken as this: nearly three hours ahead of everybody else. */
+#define QUEUE_PRIORITY_MAX 1000
+
+struct queue_entry {
+    struct request *r;
+    int64_t key; /* time of submission, later by QUEUE_AGE_S a step of priority; lowest first */
+    uint64_t number; /* equal keys: first come, first served */
+    uint64_t deadline_ns;
+    bool cancelled;
+};
+
+struct queue {
+    struct queue_entry *entries; /* in no order: some hundred, looked through once a step */
+    int32_t n, max;
+    uint64_t next_number;
+};
+
+int queue_init(struct queue *q, int32_t max, struct err *e) MUST_USE;
+void queue_fini(struct queue *q);
+
+/* Takes over the caller's reference; false = full, nothing was taken. */
+bool queue_push(struct queue *q, struct request *r, uint64_t now_ns) MUST_USE;
+/* Hands the next request and its reference over; NULL = empty. */
+struct request *queue_take(struct queue *q);
+/* Notes that r, if it waits here, is to leave. */
+void queue_cancel(struct queue *q, const struct request *r);
+/* As queue_take, but one that is cancelled or past its deadline; *cancelled says which. */
+struct request *queue_take_leaver(struct queue *q, uint64_t now_ns, bool *cancelled);
+uint64_t queue_deadline(const struct queue *q); /* the earliest, 0 = none */
+
+#endif

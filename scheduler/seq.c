@@ -1,0 +1,126 @@
+/* The life of one sequence. Engine thread. Invariants: see the header; seq_check asserts them
+ * after every transition, because a wrong position is a wrong answer to somebody. */
+#include "scheduler/seq.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/plan.h"
+#include "scheduler/sample.h"
+
+/* Output tokens the history has room for at once; more doubles it. */
+#define FIRST_OUTPUT 256
+
+void seq_check(const struct seq *q)
+{
+    ASSERT(q->r && q->phase != SEQ_DONE);
+    ASSERT((q->phase == SEQ_WAIT) == (q->slot < 0));
+    ASSERT(q->pos >= 0 && q->pos <= q->n_history && q->n_history <= q->cap_history);
+    ASSERT(q->n_history == q->n_prompt + q->n_output && q->n_output <= q->max_output);
+    ASSERT(q->n_echoed >= 0 && q->n_echoed <= q->n_prompt);
+    ASSERT(q->phase != SEQ_DECODE || (seq_left(q) == 1 && q->n_output > 0));
+    ASSERT(q->n_pages == 0 || (int64_t)q->n_pages * PAGE_TOKENS >= q->pos);
+}
+
+int seq_begin(struct seq *q, struct request *r, int32_t vocab, int64_t positions, struct err *e)
+{
+    *q = (struct seq){.r = r, .phase = SEQ_WAIT, .slot = -1, .pages = q->pages,
+                      .n_prompt = r->n_prompt};
+    int64_t room = positions - r->n_prompt;
+    ASSERT(r->n_prompt > 0 && room >= 0);
+    q->max_output = (int32_t)MIN(room, (int64_t)MAX(r->max_tokens, 0));
+    q->n_echoed = r->prompt_logprobs ? 0 : q->n_prompt;
+    int rc = stop_init(&q->stop, (const char (*)[LIMIT_STOP_BYTES + 1])r->stops, r->n_stops, e);
+    if (rc == 0 && sample_penalises(&r->sampling))
+        rc = tally_init(&q->seen, vocab, e);
+    q->cap_history = q->n_prompt + MIN(q->max_output, FIRST_OUTPUT);
+    if (rc == 0) {
+        q->history = mem_array((size_t)q->cap_history, sizeof *q->history);
+        if (!q->history)
+            rc = err_set(e, E_NOMEM, "no memory for a history of %lld tokens",
+                         (long long)q->cap_history);
+    }
+    if (rc) {
+        seq_end(q);
+        return rc;
+    }
+    memcpy(q->history, r->prompt, (size_t)q->n_prompt * sizeof *q->history);
+    q->n_history = q->n_prompt;
+    tally_prompt(&q->seen, q->history, q->n_prompt);
+    seq_check(q);
+    return 0;
+}
+
+void seq_end(struct seq *q)
+{
+    ASSERT(q->slot < 0 && q->n_pages == 0);
+    stop_fini(&q->stop);
+    tally_fini(&q->seen);
+    mem_free(q->history);
+    request_unref(q->r);
+    *q = (struct seq){.slot = -1, .pages = q->pages};
+}
+
+int seq_push(struct seq *q, int32_t id, struct err *e)
+{
+    if (q->n_history == q->cap_history) {
+        int64_t cap = MIN(2 * q->cap_history, q->n_prompt + q->max_output);
+        int32_t *p = mem_realloc(q->history, (size_t)cap * sizeof *p);
+        if (!p)
+            return err_set(e, E_NOMEM, "no memory for a history of %lld tokens", (long long)cap);
+        q->history = p;
+        q->cap_history = cap;
+    }
+    q->history[q->n_history++] = id;
+    q->n_output++;
+    q->ready = NULL;
+    tally_output(&q->seen, id);
+    seq_check(q);
+    return 0;
+}
+
+void seq_settle(struct seq *q, size_t room)
+{
+    struct batch_want w;
+    ASSERT(q->slot >= 0);
+    if (room == 0 || (seq_left(q) > 0 && !seq_want(q, INT64_MAX, room, &w)))
+        q->phase = SEQ_HELD;
+    else
+        q->phase = seq_left(q) == 1 && q->n_output > 0 ? SEQ_DECODE : SEQ_PREFILL;
+    seq_check(q);
+}
+
+void seq_lose_slot(struct seq *q, int64_t pos)
+{
+    ASSERT(pos <= q->pos && q->n_pages == 0);
+    q->slot = -1;
+    q->pos = pos;
+    q->ready = NULL;
+    q->phase = SEQ_WAIT;
+    seq_check(q);
+}
+
+bool seq_want(const struct seq *q, int64_t cut, size_t room, struct batch_want *w)
+{
+    ASSERT(cut > q->pos);
+    int64_t left = seq_left(q), most = MIN(cut - q->pos, left);
+    if (q->n_echoed < q->n_prompt) {
+        /* After n rows the events of the prompt tokens up to pos + n are due, and one of a drawn
+         * token: (pos + n - n_echoed + 1) + 1 <= room. */
+        most = MIN(most, (int64_t)room - 2 + q->n_echoed - q->pos);
+    }
+    if (left == 0 || room == 0 || most < 1)
+        return false;
+    bool scored = q->r->prompt_logprobs && q->r->logprobs >= 0;
+    int64_t to = scored ? q->n_prompt - 1 - q->pos : 0;
+    *w = (struct batch_want){
+        .left = (int32_t)MIN(left, INT32_MAX),
+        .most = (int32_t)MIN(most, INT32_MAX),
+        /* Row i gives the logprob of token pos + i + 1; the first token has none. */
+        .score_from = (int32_t)MIN(MAX(q->n_echoed - 1 - q->pos, 0), INT32_MAX),
+        .score_to = (int32_t)MAX(MIN(to, INT32_MAX), 0),
+        .draws = q->max_output > 0 && left <= INT32_MAX,
+        .decode = left == 1 && q->n_output > 0,
+    };
+    return true;
+}

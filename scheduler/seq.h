@@ -1,0 +1,71 @@
+/* One sequence: a request while it has a place in the engine.
+ *
+ *   WAIT -----> PREFILL -----> DECODE -----> DONE
+ *     ^ ^-------- | ^-- HELD --^ |
+ *     +-----------+--------------+   preempted: its pages were needed by an older sequence
+ *
+ * What the state in the slot has seen is history[0, pos). What is left of the history are the
+ * rows to run; when none is left, a token is drawn from the last row's logits and appended. So
+ * prefill, decode, a cache hit and a replay after preemption are one thing with different pos.
+ *
+ * Invariants (seq_check): WAIT exactly without a slot; 0 <= pos <= n_history; DECODE means one
+ * row left and a token drawn; pages cover the positions computed. Owner and thread: the engine. */
+#ifndef RECURD_SEQ_H
+#define RECURD_SEQ_H
+
+#include "scheduler/batch.h"
+#include "scheduler/request.h"
+#include "scheduler/stop.h"
+#include "scheduler/tally.h"
+
+enum seq_phase {
+    SEQ_DONE,    /* the place is free */
+    SEQ_WAIT,    /* for a slot, for pages, or for a prefix that another sequence computes */
+    SEQ_PREFILL, /* more than one row is left, or nothing was drawn yet */
+    SEQ_DECODE,  /* the token drawn last is the only row left */
+    SEQ_HELD,    /* its reader has no room for more: not scheduled */
+};
+
+struct seq {
+    struct request *r;  /* one reference */
+    enum seq_phase phase;
+    int32_t slot;       /* -1 = none */
+    int32_t *pages;     /* table, [pages_per_seq] in the engine's block; -1 from n_pages on */
+    int32_t n_pages;
+    int64_t pos;        /* tokens that the state has seen */
+    int32_t *history;   /* prompt, then output */
+    int64_t n_history, cap_history;
+    int64_t n_prompt;   /* history before the first token drawn */
+    int64_t n_echoed;   /* prompt tokens whose events are out; n_prompt when none are wanted */
+    int32_t n_output, max_output; /* drawn so far; at most */
+    struct tally seen;
+    struct stop stop;
+    int64_t cut;        /* where this step's chunk had to end, for the cache */
+    const float *ready; /* logits after history[n_history - 1], from a cache: no row needed */
+    bool begun;         /* the cache was asked */
+    void *track;        /* the cache's own */
+};
+
+/* Makes an empty place (its page table set) a sequence in WAIT; takes over the reference, also on
+ * failure. positions: the most tokens it may ever hold. E_NOMEM. */
+int seq_begin(struct seq *q, struct request *r, int32_t vocab, int64_t positions,
+              struct err *e) MUST_USE;
+/* Frees everything but slot and pages, which are given back before. */
+void seq_end(struct seq *q);
+
+/* Appends a drawn token. Amortised: the history doubles. E_NOMEM. */
+int seq_push(struct seq *q, int32_t id, struct err *e) MUST_USE;
+
+/* Rows until the next draw. */
+static inline int64_t seq_left(const struct seq *q) { return q->n_history - q->pos; }
+/* The phase of a sequence with a slot. room: events its reader can take now; 0 = held. */
+void seq_settle(struct seq *q, size_t room);
+/* Its state is gone, or goes: back to WAIT, to be computed again or restored at pos. */
+void seq_lose_slot(struct seq *q, int64_t pos);
+
+/* What it asks of the next step. cut > pos: where a chunk must end. False: nothing now. */
+bool seq_want(const struct seq *q, int64_t cut, size_t room, struct batch_want *w);
+
+void seq_check(const struct seq *q);
+
+#endif

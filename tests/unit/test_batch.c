@@ -1,0 +1,141 @@
+/* The choice of rows: limits are never exceeded, and nobody waits for a neighbour's length. */
+#include <criterion/criterion.h>
+
+#include "base/rng.h"
+#include "scheduler/batch.h"
+
+#define MANY 64
+
+static int32_t pick(const struct batch_want *w, int32_t n, int32_t tokens, int32_t logits,
+                    int32_t *rows)
+{
+    int32_t sum = batch_pick(w, n, tokens, logits, rows), again = 0;
+    for (int32_t i = 0; i < n; i++)
+        again += rows[i];
+    cr_assert_eq(sum, again);
+    return sum;
+}
+
+static struct batch_want prompt(int32_t left)
+{
+    return (struct batch_want){.left = left, .most = left, .draws = true};
+}
+
+static const struct batch_want stream = {.left = 1, .most = 1, .draws = true, .decode = true};
+
+Test(batch, every_stream_gets_its_row_beside_a_long_prompt)
+{
+    struct batch_want w[MANY];
+    int32_t rows[MANY];
+    w[0] = prompt(100000);
+    for (int i = 1; i < MANY; i++)
+        w[i] = stream;
+    cr_assert_eq(pick(w, MANY, 512, MANY, rows), 512);
+    for (int i = 1; i < MANY; i++)
+        cr_assert_eq(rows[i], 1);
+    cr_assert_eq(rows[0], 512 - (MANY - 1));
+}
+
+Test(batch, a_lone_prompt_gets_the_whole_budget)
+{
+    struct batch_want w = prompt(2000);
+    int32_t rows;
+    cr_assert_eq(pick(&w, 1, 512, 64, &rows), 512);
+}
+
+Test(batch, the_oldest_prompt_gets_half_and_all_others_a_share)
+{
+    struct batch_want w[4] = {prompt(9000), prompt(9000), prompt(9000), prompt(9000)};
+    int32_t rows[4];
+    cr_assert_eq(pick(w, 4, 512, 64, rows), 512);
+    cr_assert_eq(rows[0], 256 + 64);
+    for (int i = 1; i < 4; i++)
+        cr_assert_eq(rows[i], 64);
+}
+
+Test(batch, a_short_prompt_behind_long_ones_is_done_within_a_bound)
+{
+    struct batch_want w[8];
+    int32_t rows[8], steps = 0;
+    for (int i = 0; i < 8; i++)
+        w[i] = prompt(i < 7 ? 1000000 : 100);
+    while (w[7].left > 0) {
+        pick(w, 8, 512, 64, rows);
+        for (int i = 0; i < 8; i++) {
+            w[i].left -= rows[i];
+            w[i].most = w[i].left;
+        }
+        steps++;
+    }
+    cr_assert_leq(steps, 4); /* 100 rows in shares of 512 / 2 / 8 = 32 */
+}
+
+Test(batch, a_cut_position_ends_the_chunk)
+{
+    struct batch_want w = prompt(2000);
+    w.most = 37;
+    int32_t rows;
+    cr_assert_eq(pick(&w, 1, 512, 64, &rows), 37);
+}
+
+Test(batch, scored_rows_are_bounded_by_the_rows_of_logits)
+{
+    struct batch_want w[2] = {prompt(300), prompt(300)};
+    w[0].score_to = 299; /* every prompt token's logprob */
+    int32_t rows[2];
+    pick(w, 2, 512, 64, rows);
+    cr_assert_eq(rows[0], 64); /* the second one ends nothing in this step: it needs no row */
+    cr_assert_eq(rows[1], 300 - 1 + 0);
+    cr_assert_leq(batch_logits(&w[0], rows[0]) + batch_logits(&w[1], rows[1]), 64);
+}
+
+/* What batch_logits counts, row by row. */
+static bool needs(const struct batch_want *w, int32_t row)
+{
+    return (row >= w->score_from && row < w->score_to) || (row == w->left - 1 && w->draws);
+}
+
+Test(batch, the_count_of_logit_rows_is_that_of_its_rows)
+{
+    struct rng r = {.seed = 1};
+    for (int round = 0; round < 20000; round++) {
+        struct batch_want w = prompt(1 + (int32_t)rng_below(&r, 20));
+        w.draws = rng_below(&r, 2);
+        w.score_from = (int32_t)rng_below(&r, 24);
+        w.score_to = (int32_t)rng_below(&r, 24);
+        int32_t sum = 0;
+        for (int32_t n = 1; n <= w.left; n++) {
+            sum += needs(&w, n - 1);
+            cr_assert_eq(batch_logits(&w, n), sum, "round %d", round);
+        }
+    }
+}
+
+Test(batch, limits_hold_and_everybody_moves_on_for_any_wishes)
+{
+    struct rng r = {.seed = 2};
+    for (int round = 0; round < 20000; round++) {
+        struct batch_want w[MANY];
+        int32_t rows[MANY], n = (int32_t)rng_below(&r, MANY) + 1;
+        int32_t tokens = n + (int32_t)rng_below(&r, 200), limit = n + (int32_t)rng_below(&r, 40);
+        for (int32_t i = 0; i < n; i++) {
+            w[i] = rng_below(&r, 2) ? stream : prompt(1 + (int32_t)rng_below(&r, 150));
+            if (!w[i].decode && rng_below(&r, 2))
+                w[i].score_to = w[i].left - 1;
+            if (!w[i].decode)
+                w[i].most = 1 + (int32_t)rng_below(&r, (uint64_t)w[i].left);
+        }
+        int32_t sum = pick(w, n, tokens, limit, rows), logits = 0;
+        bool hungry = false; /* someone could take one more row */
+        for (int32_t i = 0; i < n; i++)
+            logits += batch_logits(&w[i], rows[i]);
+        for (int32_t i = 0; i < n; i++) {
+            cr_assert(rows[i] >= 1 && rows[i] <= w[i].most, "round %d", round);
+            int32_t more = rows[i] + 1;
+            hungry |= more <= w[i].most &&
+                      batch_logits(&w[i], more) - batch_logits(&w[i], rows[i]) + logits <= limit;
+        }
+        cr_assert(sum <= tokens && logits <= limit, "round %d", round);
+        cr_assert(sum == tokens || !hungry, "round %d: the budget is not used", round);
+    }
+}
