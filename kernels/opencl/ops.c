@@ -95,6 +95,7 @@ static int groupsum_lower(struct ocl_model *m, const struct op *op, struct err *
 {
     struct ocl_spec s;
     ocl_spec_init(&s, "groupsum.cl", op);
+    ocl_def(&s, "ABSMAX", op->p.groupsum.absmax);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
     ocl_arg_view(&s, m->plan, op->in[0]);
@@ -149,9 +150,11 @@ static int conv_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_def(&s, "SIZE", op->p.conv.size);
     ocl_def(&s, "ACT", op->p.conv.act);
     ocl_def(&s, "HAS_BIAS", op->w[1] >= 0);
+    ocl_def(&s, "HAS_MASK", view_given(op->in[1]));
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
     ocl_arg_view(&s, m->plan, op->in[0]);
+    ocl_arg_view(&s, m->plan, op->in[1]);
     ocl_arg_section(&s, m->plan, op->section);
     ocl_arg(&s, ARG_WEIGHT, op->w[0]);
     ocl_arg(&s, ARG_WEIGHT, op->w[1]);

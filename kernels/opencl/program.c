@@ -28,7 +28,9 @@ static int build_failed(struct ocl_device *d, cl_program p, const char *name, st
     memset(log, 0, sizeof log);
     (void)ocl_api.clGetProgramBuildInfo(p, d->info.id, CL_PROGRAM_BUILD_LOG, sizeof log - 1, log,
                                         &n); /* without a log the sentence is shorter */
-    log_error("%s: build log of %s:\n%s", d->info.name, name, log);
+    log_error("%s: build log of %s:", d->info.name, name);
+    for (const char *s = log; *s; s += strcspn(s, "\n") + (s[strcspn(s, "\n")] == '\n'))
+        log_error("  %.*s", (int)MIN(strcspn(s, "\n"), (size_t)200), s);
     const char *first = strstr(log, "error");
     first = first ? first : log;
     return err_set(e, E_DEVICE, "%s does not compile on %s: %.*s", name, d->info.name,

@@ -94,19 +94,35 @@ static void arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct
     ocl_arg(s, ARG_INT, m->cap.pages_per_seq);
 }
 
+static int32_t width_before(const struct op *op, int part)
+{
+    int32_t n = 0;
+    for (int i = 1; i < part; i++)
+        n += op->in[i].width;
+    return n;
+}
+
 int ocl_attention_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
+    bool values = view_given(op->in[2]); /* otherwise they are the keys' first columns */
     struct ocl_spec s;
     ocl_spec_init(&s, "attention.cl", op);
     ocl_def(&s, "HEADS", op->p.attention.heads);
     ocl_def(&s, "KV_HEADS", op->p.attention.kv_heads);
+    ocl_def(&s, "V_HEADS", op->p.attention.v_heads);
     ocl_def(&s, "DK", op->p.attention.dk);
     ocl_def(&s, "DV", op->p.attention.dv);
     ocl_def(&s, "WINDOW", op->p.attention.window);
+    ocl_def(&s, "ROW_WIDTH", width_before(op, 6));
+    ocl_def(&s, "V_AT", values ? width_before(op, 2) : 0);
+    ocl_def(&s, "F_AT", width_before(op, 3));
+    ocl_def(&s, "HAS_F", view_given(op->in[3]));
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
-    for (int i = 0; i < 3; i++)
-        ocl_arg_view(&s, m->plan, op->in[i]);
+    ocl_arg_view(&s, m->plan, op->in[0]);
+    ocl_arg_view(&s, m->plan, op->in[1]);
+    ocl_arg_view(&s, m->plan, op->in[values ? 2 : 1]);
+    ocl_arg_view(&s, m->plan, op->in[3]);
     arg_kept(&s, m, op);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
@@ -121,20 +137,19 @@ int ocl_attention_lower(struct ocl_model *m, const struct op *op, struct err *e)
 
 int ocl_attention_keep_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
-    int32_t keys = op->p.attention.kv_heads * op->p.attention.dk;
-    int32_t width = keys + op->p.attention.kv_heads * op->p.attention.dv;
+    int32_t width = width_before(op, 6);
     struct ocl_spec s;
     ocl_spec_init(&s, "attention_keep.cl", op);
     ocl_arg(&s, ARG_ARENA, 0);
-    ocl_arg_view(&s, m->plan, op->in[1]);
-    ocl_arg_view(&s, m->plan, op->in[2]);
+    for (int i = 1; i < 6; i++)
+        ocl_arg_view(&s, m->plan, op->in[i]);
     arg_kept(&s, m, op);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_SEQ);
-    ocl_arg(&s, ARG_INT, keys);
-    ocl_arg(&s, ARG_INT, width);
+    for (int i = 2; i < 7; i++)
+        ocl_arg(&s, ARG_INT, width_before(op, i));
     ocl_arg(&s, ARG_INT, op->p.attention.window);
     ocl_local(&s, 64, 1);
     ocl_groups(&s, 0, BY_ONE, (width + 63) / 64, 1);

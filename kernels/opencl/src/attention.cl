@@ -3,7 +3,7 @@
  * its own output columns in key order. So a sum's order depends on the position alone. */
 #define BLOCK 64
 #define COLUMNS ((DV + BLOCK - 1) / BLOCK)
-kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v),
+kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(f),
                    global const float *kept, const ulong slot_floats, const ulong section,
                    const ulong page_floats, global const int *pages, const int pages_per_seq,
                    global const int *cu, global const int *slot, global const long *pos,
@@ -11,7 +11,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v),
 {
     local float query[DK], p[BLOCK], part[BLOCK];
     int id = (int)get_local_id(0), head = (int)get_group_id(0), row = (int)get_group_id(1);
-    int kv = head / (HEADS / KV_HEADS), seq = row_seq[row];
+    int hk = head / (HEADS / KV_HEADS), hv = head / (HEADS / V_HEADS), seq = row_seq[row];
     long at = pos[row], first = pos[cu[seq]]; /* positions from `first` on are in this batch */
     long from = WINDOW && at >= WINDOW ? at - WINDOW + 1 : 0;
     for (int i = id; i < DK; i += BLOCK)
@@ -24,23 +24,25 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v),
         int j0 = (int)(max(from, base) - base), j1 = (int)(min(at, base + BLOCK - 1) - base);
 #if WINDOW
         global const float *old = kept + (ulong)slot[seq] * slot_floats + section;
-#define KEPT(j) (old + (ulong)((base + (j)) % WINDOW) * (KV_HEADS * (DK + DV)))
+#define KEPT(j) (old + (ulong)((base + (j)) % WINDOW) * ROW_WIDTH)
 #else
         /* A block that lies wholly in this batch may have its page unread: no older key. */
-        global const float *old =
-            kept + (ulong)(base < first ? pages[(ulong)seq * pages_per_seq + (ulong)block] : 0) * page_floats + section;
-#define KEPT(j) (old + (ulong)(j) * (KV_HEADS * (DK + DV)))
+        ulong page = base < first ? pages[(ulong)seq * (ulong)pages_per_seq + (ulong)block] : 0;
+        global const float *old = kept + page * page_floats + section;
+#define KEPT(j) (old + (ulong)(j) * ROW_WIDTH)
 #endif
         barrier(CLK_LOCAL_MEM_FENCE);
         float score = -INFINITY;
         if (id >= j0 && id <= j1) {
-            global const float *key = mine >= first
-                                          ? ROW(k, cu[seq] + (int)(mine - first)) + kv * DK
-                                          : KEPT(id) + kv * DK;
+            int in_batch = cu[seq] + (int)(mine - first);
+            global const float *key = (mine >= first ? ROW(k, in_batch) : KEPT(id)) + hk * DK;
             float s = 0.0f;
             for (int i = 0; i < DK; i++)
                 s = fma(query[i], key[i], s);
             score = s * scale;
+#if HAS_F
+            score += ROW(f, row)[head] - (mine >= first ? ROW(f, in_batch) : KEPT(id) + F_AT)[head];
+#endif
         }
         float higher = fmax(top, group_max(part, score));
         float keep = exp(top - higher), e = id >= j0 && id <= j1 ? exp(score - higher) : 0.0f;
@@ -55,8 +57,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v),
             for (int j = j0; j <= j1; j++) {
                 global const float *value = base + j >= first
                                                 ? ROW(v, cu[seq] + (int)(base + j - first))
-                                                : KEPT(j) + KV_HEADS * DK;
-                acc = fma(p[j], value[kv * DV + c], acc);
+                                                : KEPT(j) + V_AT;
+                acc = fma(p[j], value[hv * DV + c], acc);
             }
             o[n] = acc;
         }

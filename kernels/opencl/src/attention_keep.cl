@@ -1,19 +1,25 @@
-/* Stores the batch's keys and values where later steps read them. Work-item: one element. */
-kernel void KERNEL(global float *arena, VIEW(k), VIEW(v), global float *kept,
-                   const ulong slot_floats, const ulong section, const ulong page_floats,
+/* Stores the batch's operands 1 to 5, one after the other, where later steps read them. Work-item: one element. */
+kernel void KERNEL(global float *arena, VIEW(a), VIEW(b), VIEW(c), VIEW(d), VIEW(e),
+                   global float *kept, const ulong slot_floats, const ulong section, const ulong page_floats,
                    global const int *pages, const int pages_per_seq, global const int *cu,
                    global const int *slot, global const long *pos, global const int *row_seq,
-                   const int key_width, const int width, const int window)
+                   const int a_end, const int b_end, const int c_end, const int d_end,
+                   const int width, const int window)
 {
-    int c = (int)get_global_id(0), row = (int)get_global_id(1), seq = row_seq[row];
-    if (c >= width || (window && row < cu[seq + 1] - window))
+    int i = (int)get_global_id(0), row = (int)get_global_id(1), seq = row_seq[row];
+    if (i >= width || (window && row < cu[seq + 1] - window))
         return; /* a later row of this batch takes the same place in the ring */
-    float x = c < key_width ? ROW(k, row)[c] : ROW(v, row)[c - key_width];
+    float x = i < a_end   ? ROW(a, row)[i]
+              : i < b_end ? ROW(b, row)[i - a_end]
+              : i < c_end ? ROW(c, row)[i - b_end]
+              : i < d_end ? ROW(d, row)[i - c_end]
+                          : ROW(e, row)[i - d_end];
     long at = pos[row];
     if (window) {
-        kept[(ulong)slot[seq] * slot_floats + section + (ulong)(at % window) * (ulong)width + c] = x;
+        ulong ring = (ulong)slot[seq] * slot_floats + section;
+        kept[ring + (ulong)(at % window) * (ulong)width + i] = x;
     } else {
         ulong page = (ulong)pages[(ulong)seq * (ulong)pages_per_seq + (ulong)(at / 64)];
-        kept[page * page_floats + section + (ulong)(at % 64) * (ulong)width + c] = x;
+        kept[page * page_floats + section + (ulong)(at % 64) * (ulong)width + i] = x;
     }
 }

@@ -7,7 +7,7 @@
 #define DECAY_VALUE 4
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(d),
                    global float *slots, const ulong slot_floats, const ulong section,
-                   global const float *bonus, global const float *constant, global const int *cu,
+                   global const float *bonus, global const float *factors, global const int *cu,
                    global const int *slot, const float scale)
 {
     local float lk[K], lu[K], ld[K], lq[PER][K], part[KS][VT];
@@ -28,7 +28,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
     for (int t = cu[seq]; t < cu[seq + 1]; t++) {
         float d1 = 1.0f;
 #if DECAY == DECAY_CONST
-        d1 = constant[head];
+        d1 = factors[head];
 #elif DECAY == DECAY_SCALAR
         d1 = ROW(d, t)[dh];
 #elif DECAY == DECAY_VALUE

@@ -1,4 +1,4 @@
-/* Sums of groups of columns. Work-item: one group of one row; groups are short (steps, heads). */
+/* Sums, or largest magnitudes, of groups of columns. Work-item: one group of one row; groups are short (steps, heads). */
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), const int width, const int n,
                    const float scale)
 {
@@ -8,6 +8,6 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), const int width, con
     global const float *in = ROW(x, row) + g * n;
     float sum = 0.0f;
     for (int i = 0; i < n; i++)
-        sum += in[i];
+        sum = ABSMAX ? fmax(sum, fabs(in[i])) : sum + in[i];
     ROW(out, row)[g] = sum * scale;
 }
