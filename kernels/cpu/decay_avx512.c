@@ -1,0 +1,2 @@
+/* DECAY for AVX-512: see decay_impl.h. */
+#include "kernels/cpu/decay_impl.h"
