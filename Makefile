@@ -12,8 +12,15 @@ VERSION := 0.1.0
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
 PKGS := libmicrohttpd jansson sentencepiece libsystemd libsodium inih libpcre2-8 libutf8proc
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -ldl -lm -lstdc++
+# Asked once, on first use: `make demo` installs the packages before it compiles.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null))$(PKG_CFLAGS)
+PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -ldl -lm -lstdc++)$(PKG_LIBS)
+
+# Debian packages: to build and run, to test, to check more deeply.
+DEPS_BUILD := gcc g++ make pkg-config libmicrohttpd-dev libjansson-dev libsentencepiece-dev \
+              libsystemd-dev libsodium-dev libinih-dev libpcre2-dev libutf8proc-dev python3
+DEPS_TEST  := $(DEPS_BUILD) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd curl
+DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-14-dev cppcheck valgrind oclgrind
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
         -Wpointer-arith -Wwrite-strings -Wundef $(if $(WERROR),-Werror)
@@ -42,13 +49,32 @@ LIB     := $B/librecurd.a
 PROGS   := $(patsubst %.c,$B/%,$(notdir $(wildcard $(MAINS))))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all help deps demo run test unit kernelcheck lint asan ubsan tsan install clean
+.PHONY: all help deps deps-test deps-check demo run test unit kernelcheck golden api lint asan \
+        ubsan tsan valgrind fuzz install clean
 .DEFAULT_GOAL := all
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 all: $(PROGS) ## builds the programs into build/
+
+deps: ## installs what building needs (apt-get)
+	@tests/deps.sh $(DEPS_BUILD)
+deps-test: ## … and what the tests need
+	@tests/deps.sh $(DEPS_TEST)
+deps-check: ## … and what lint, fuzzing, valgrind and oclgrind need
+	@tests/deps.sh $(DEPS_CHECK)
+
+# These three work from a bare checkout; the inner make starts after the packages are there.
+demo: deps ## starts the daemon on the bundled model and streams a story and a second turn
+	@$(MAKE) --no-print-directory all
+	@python3 tests/demo.py $B/recurd
+run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
+	@$(MAKE) --no-print-directory all
+	$B/recurd
+test: deps-test ## everything that answers within minutes
+	@$(MAKE) --no-print-directory all $B/kernelcheck $B/golden $(UNIT)
+	@$(MAKE) --no-print-directory unit kernelcheck golden api
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
@@ -87,8 +113,47 @@ $B/kernelcheck: $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard t
 kernelcheck: $B/kernelcheck ## checks every kernel against its definition
 	$B/kernelcheck
 
+# Every stored reference result, and the same bits however a prompt is cut.
+$B/golden: $B/tests/golden/golden.o $(LIB)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+golden: $B/golden ## checks every model family against its reference
+	$B/golden
+
 unit: $(UNIT) ## unit tests (Criterion)
-	@for t in $(UNIT); do echo "== $$t"; $$t --timeout 60 || exit 1; done
+	@tests/unit/run.sh $(UNIT)
+
+api: $B/recurd ## black-box tests of the daemon through a real socket
+	python3 tests/api/run.py --recurd $B/recurd
+
+lint: ## layers, sizes, banned calls, cppcheck
+	tests/lint/run.sh
+
+# The same tests under a sanitizer; Criterion exits 0 on a leak in a passing test, so unit/run.sh
+# also looks for the sanitizer's own words.
+asan: ## tests under AddressSanitizer
+	@$(MAKE) --no-print-directory SAN=address all unit golden api
+ubsan: ## tests under UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory SAN=undefined all unit golden api
+tsan: ## races in the scheduler (plain programs: Criterion itself breaks under TSan)
+	@$(MAKE) --no-print-directory SAN=thread race
+RACE := $(patsubst %.c,$B/%,$(wildcard tests/race/*.c))
+$B/tests/race/%: $B/tests/race/%.o $(LIB)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+race: $(RACE)
+	@for t in $(RACE); do echo "== $$t"; $$t || exit 1; done
+valgrind: $B/recurd ## API tests under valgrind
+	python3 tests/api/run.py --recurd $B/recurd --valgrind
+fuzz: ## every fuzz target for FUZZ_SECONDS (needs clang)
+	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),20)
+
+install: all ## into DESTDIR/PREFIX, with the demo models and the systemd unit
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/recurd/demo \
+	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)/etc/recurd
+	install -m 755 $(PROGS) $(DESTDIR)$(PREFIX)/bin
+	for m in models/demo/*/; do d=$(DESTDIR)$(PREFIX)/share/recurd/demo/$$(basename $$m); \
+	  install -d $$d && install -m 644 $$m/* $$d || exit 1; done
+	install -m 644 systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system
+	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
 
 clean: ## removes build/
 	rm -rf build
