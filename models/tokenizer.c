@@ -340,13 +340,14 @@ static int check_vocab(const struct tokenizer *t, int32_t vocab, struct err *e)
 }
 
 /* The first of the known vocabulary files in dir. */
-enum kind { KIND_NONE, KIND_SPM, KIND_RWKV };
+enum kind { KIND_NONE, KIND_SPM, KIND_BPE, KIND_RWKV };
 static enum kind find_vocabulary(const char *dir, char *path, size_t size)
 {
     static const struct {
         const char *name;
         enum kind kind;
     } files[] = {{"tokenizer.model", KIND_SPM},
+                 {"tokenizer.json", KIND_BPE},
                  {"rwkv_vocab_v20230424.txt", KIND_RWKV}};
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
         if ((size_t)snprintf(path, size, "%s/%s", dir, files[i].name) < size && file_exists(path))
@@ -359,6 +360,7 @@ static int open_kind(struct tokenizer *t, enum kind kind, const char *path,
 {
     switch (kind) {
     case KIND_SPM: return spm_open(t, path, cfg, e);
+    case KIND_BPE: return bpe_open(t, path, cfg, e);
     default: return rwkv_vocab_open(t, path, e);
     }
 }
