@@ -132,7 +132,8 @@ def write_spm(name, **options):
         character_coverage=1.0, **options)
     open(name + "/tokenizer.model", "wb").write(out.getvalue())
     sp = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
-    plain = [t for t in texts() if "<|" not in t and unique(sp, t)]
+    tie = options["model_type"] == "unigram" and (lambda t: not unique(sp, t)) or (lambda t: False)
+    plain = [t for t in texts() if "<|" not in t and not tie(t)]
     cases = [{"text": t, "plain": sp.encode(t)} for t in plain]
     json.dump({"cases": cases}, open(name + "/cases.json", "w"), ensure_ascii=True, separators=(",", ":"))
 
