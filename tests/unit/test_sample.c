@@ -1,0 +1,307 @@
+/* Sampling against a slow reference in double precision that sorts everything. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/rng.h"
+#include "scheduler/sample.h"
+
+#define VOCAB 1000 /* no multiple of a block */
+
+static struct sampler s;
+static struct tally seen;
+static float row[VOCAB];
+
+static void setup(void)
+{
+    cr_assert_eq(sample_init(&s, VOCAB, NULL), 0);
+    cr_assert_eq(tally_init(&seen, VOCAB, NULL), 0);
+}
+
+static void teardown(void)
+{
+    sample_fini(&s);
+    tally_fini(&seen);
+}
+
+TestSuite(sample, .init = setup, .fini = teardown);
+
+static void random_row(struct rng *r, float spread)
+{
+    for (int i = 0; i < VOCAB; i++)
+        row[i] = spread * rng_normal(r);
+}
+
+static const struct sampling plain = {.temperature = 1, .top_p = 1, .repetition_penalty = 1};
+
+static int32_t token(const struct sampling *p, int64_t pos)
+{
+    int32_t id = -1;
+    struct err e = {0};
+    struct sample_in in = {.logits = row, .params = p, .seen = &seen, .pos = pos};
+    cr_assert_eq(sample_token(&s, &in, &id, &e), 0, "%s", e.text);
+    return id;
+}
+
+/* ---- the reference -------------------------------------------------------------------- */
+
+static const double *by_value;
+
+static int compare(const void *a, const void *b)
+{
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    if (by_value[x] != by_value[y])
+        return by_value[x] > by_value[y] ? -1 : 1;
+    return (x > y) - (x < y);
+}
+
+/* Probabilities after every step of the definition; 0 = removed. */
+static void reference(const struct sampling *p, double *prob)
+{
+    static double x[VOCAB];
+    static int32_t order[VOCAB];
+    for (int i = 0; i < VOCAB; i++) {
+        double v = row[i];
+        for (int32_t b = 0; b < p->n_bias; b++)
+            v += p->bias[b].id == i ? p->bias[b].bias : 0;
+        uint32_t mark = seen.marks[i], count = mark & TALLY_COUNT;
+        if (mark)
+            v = v > 0 ? v / p->repetition_penalty : v * p->repetition_penalty;
+        v -= count * (double)p->frequency_penalty + (count > 0) * (double)p->presence_penalty;
+        x[i] = v;
+        order[i] = i;
+    }
+    by_value = x;
+    qsort(order, VOCAB, sizeof *order, compare);
+    double top = x[order[0]], total = 0, sum = 0;
+    for (int i = 0; i < VOCAB; i++) {
+        prob[i] = exp((x[i] - top) / p->temperature);
+        if (prob[i] < p->min_p)
+            prob[i] = 0;
+    }
+    int32_t kept = p->top_k > 0 ? MIN(p->top_k, VOCAB) : VOCAB;
+    for (int i = kept; i < VOCAB; i++)
+        prob[order[i]] = 0;
+    for (int i = 0; i < VOCAB; i++)
+        total += prob[i];
+    for (int i = 0; i < VOCAB; i++) {
+        if (i > 0 && p->top_p < 1 && sum >= p->top_p * total)
+            prob[order[i]] = 0;
+        sum += prob[order[i]];
+    }
+    total = 0;
+    for (int i = 0; i < VOCAB; i++)
+        total += prob[i];
+    for (int i = 0; i < VOCAB; i++)
+        prob[i] /= total;
+}
+
+/* The drawn token is the one whose interval of the running sum holds u. */
+static void check(const struct sampling *p, int64_t pos)
+{
+    static double prob[VOCAB];
+    reference(p, prob);
+    int32_t id = token(p, pos);
+    double u = rng_unit_at(p->seed, 1, (uint64_t)pos), below = 0;
+    for (int32_t i = 0; i < id; i++)
+        below += prob[i];
+    cr_assert_gt(prob[id], 0, "token %d was removed (pos %d)", id, (int)pos);
+    cr_assert(u > below - 1e-5 && u < below + prob[id] + 1e-5, "u %g, token %d has [%g, %g)", u,
+              id, below, below + prob[id]);
+}
+
+Test(sample, agrees_with_sorting_everything_for_any_parameters)
+{
+    static const float temperatures[] = {0.1f, 0.7f, 1, 2}, ps[] = {0.05f, 0.5f, 0.95f, 1};
+    static const float min_ps[] = {0, 0, 0.02f, 0.3f};
+    static const int32_t ks[] = {0, 1, 5, 40, 500, VOCAB, 5000};
+    struct rng r = {.seed = 11};
+    for (int64_t round = 0; round < 3000; round++) {
+        random_row(&r, 0.1f + 4 * (float)rng_unit(&r));
+        struct sampling p = plain;
+        p.temperature = temperatures[rng_below(&r, 4)];
+        p.top_p = ps[rng_below(&r, 4)];
+        p.min_p = min_ps[rng_below(&r, 4)];
+        p.top_k = ks[rng_below(&r, ARRAY_LEN(ks))];
+        p.seed = rng_next(&r);
+        check(&p, round);
+    }
+}
+
+Test(sample, penalties_follow_their_definitions)
+{
+    struct rng r = {.seed = 12};
+    int32_t prompt[20];
+    for (int i = 0; i < 20; i++)
+        prompt[i] = (int32_t)rng_below(&r, VOCAB);
+    tally_prompt(&seen, prompt, 20);
+    for (int i = 0; i < 50; i++)
+        tally_output(&seen, (int32_t)rng_below(&r, 30));
+    for (int64_t round = 0; round < 500; round++) {
+        random_row(&r, 3);
+        struct sampling p = plain;
+        p.repetition_penalty = 0.5f + (float)rng_unit(&r);
+        p.presence_penalty = 4 * (float)rng_unit(&r) - 2;
+        p.frequency_penalty = 4 * (float)rng_unit(&r) - 2;
+        p.top_k = 20;
+        check(&p, round);
+    }
+}
+
+Test(sample, greedy_takes_the_largest_and_of_equals_the_lowest_id)
+{
+    struct sampling p = plain;
+    p.temperature = 0;
+    for (int i = 0; i < VOCAB; i++)
+        row[i] = -1;
+    row[700] = row[300] = row[999] = 2.5f;
+    cr_assert_eq(token(&p, 0), 300);
+    tally_output(&seen, 300);
+    p.frequency_penalty = 0.5f; /* greedy sees the penalties, too */
+    cr_assert_eq(token(&p, 0), 700);
+}
+
+Test(sample, top_k_keeps_the_lower_ids_of_equals)
+{
+    struct sampling p = plain;
+    p.top_k = 3;
+    for (int i = 0; i < VOCAB; i++)
+        row[i] = i % 10 == 7 ? 1 : 0;
+    bool drawn[VOCAB] = {0};
+    for (int64_t pos = 0; pos < 500; pos++)
+        drawn[token(&p, pos)] = true;
+    for (int i = 0; i < VOCAB; i++)
+        cr_assert_eq(drawn[i], i == 7 || i == 17 || i == 27, "token %d", i);
+}
+
+Test(sample, a_flat_row_is_cut_by_id)
+{
+    struct sampling p = plain;
+    p.top_p = 0.25f;
+    memset(row, 0, sizeof row);
+    int32_t highest = 0;
+    for (int64_t pos = 0; pos < 5000; pos++)
+        highest = MAX(highest, token(&p, pos));
+    cr_assert(highest > 240 && highest < 250, "token %d", highest);
+}
+
+Test(sample, draws_have_the_probabilities_of_the_row)
+{
+    const int n = 40000;
+    struct rng r = {.seed = 13};
+    static double prob[VOCAB];
+    static int count[VOCAB];
+    random_row(&r, 2);
+    struct sampling p = plain;
+    p.seed = 99;
+    reference(&p, prob);
+    for (int64_t pos = 0; pos < n; pos++)
+        count[token(&p, pos)]++;
+    for (int i = 0; i < VOCAB; i++) { /* five standard deviations, and one count for the tiny */
+        double mean = n * prob[i];
+        cr_assert(fabs(count[i] - mean) < 5 * sqrt(mean) + 1, "%d: %d, %g", i, count[i], mean);
+    }
+}
+
+Test(sample, the_draw_is_a_function_of_seed_and_position)
+{
+    struct rng r = {.seed = 14};
+    random_row(&r, 1);
+    struct sampling p = plain, other = plain;
+    p.seed = 5;
+    other.seed = 6;
+    int same_seed = 0, same_pos = 0;
+    for (int64_t pos = 0; pos < 200; pos++) {
+        int32_t id = token(&p, pos);
+        cr_assert_eq(token(&p, pos), id);
+        same_pos += token(&p, pos + 1) == id;
+        same_seed += token(&other, pos) == id;
+    }
+    cr_assert(same_pos < 20 && same_seed < 20);
+}
+
+Test(sample, bias_forces_and_forbids_and_banned_ids_never_come)
+{
+    struct rng r = {.seed = 15};
+    random_row(&r, 1);
+    struct sampling p = plain;
+    p.n_bias = 1;
+    p.bias = calloc(1, sizeof *p.bias);
+    p.bias[0].id = 123;
+    p.bias[0].bias = 100;
+    for (int64_t pos = 0; pos < 50; pos++)
+        cr_assert_eq(token(&p, pos), 123);
+    int32_t banned = 123, id;
+    struct sample_in in = {.logits = row, .params = &p, .seen = &seen, .banned = &banned,
+                           .n_banned = 1};
+    for (; in.pos < 200; in.pos++) {
+        cr_assert_eq(sample_token(&s, &in, &id, NULL), 0);
+        cr_assert_neq(id, 123);
+    }
+    free(p.bias);
+}
+
+Test(sample, a_row_that_is_not_finite_is_an_error)
+{
+    struct rng r = {.seed = 16};
+    struct sampling p = plain, greedy = plain;
+    greedy.temperature = 0;
+    random_row(&r, 1);
+    row[VOCAB - 1] = NAN;
+    int32_t id;
+    struct token_event ev = {.id = 1};
+    const struct sampling *both[] = {&p, &greedy};
+    for (int i = 0; i < 2; i++) {
+        struct err e = {0};
+        struct sample_in in = {.logits = row, .params = both[i], .seen = &seen};
+        cr_assert_eq(sample_token(&s, &in, &id, &e), E_RANGE);
+        cr_assert_neq(e.text[0], 0);
+    }
+    cr_assert_eq(sample_logprobs(&s, row, 5, &ev, NULL), E_RANGE);
+}
+
+Test(sample, extreme_parameters_still_draw_a_token)
+{
+    struct rng r = {.seed = 17};
+    random_row(&r, 3);
+    static const struct sampling extremes[] = {
+        {.temperature = 1e-4f, .top_p = 1, .repetition_penalty = 1},
+        {.temperature = 1e30f, .top_p = 0.5f, .repetition_penalty = 1},
+        {.temperature = INFINITY, .top_p = 0.5f, .repetition_penalty = 1},
+        {.temperature = 1, .top_p = 0, .repetition_penalty = 1},
+        {.temperature = 1, .top_p = 1e-30f, .top_k = 1, .repetition_penalty = 1},
+        {.temperature = 1, .top_p = 1, .min_p = 1, .repetition_penalty = 1},
+        {.temperature = 1, .top_p = 1, .min_p = 7, .repetition_penalty = 1},
+        {.temperature = NAN, .top_p = NAN, .min_p = NAN, .repetition_penalty = 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(extremes); i++)
+        for (int64_t pos = 0; pos < 100; pos++) {
+            int32_t id = token(&extremes[i], pos);
+            cr_assert(id >= 0 && id < VOCAB);
+        }
+}
+
+Test(sample, logprobs_are_the_log_softmax_of_the_raw_row)
+{
+    struct rng r = {.seed = 18};
+    for (int round = 0; round < 200; round++) {
+        random_row(&r, 4);
+        row[10] = row[20] = 30; /* equal ones: the lower id first */
+        double sum = 0;
+        for (int i = 0; i < VOCAB; i++)
+            sum += exp((double)row[i] - 30);
+        struct token_event ev = {.id = (int32_t)rng_below(&r, VOCAB)};
+        int32_t n = (int32_t)rng_below(&r, LIMIT_TOP_LOGPROBS + 1);
+        cr_assert_eq(sample_logprobs(&s, row, n, &ev, NULL), 0);
+        cr_assert(ev.has_logprob && ev.n_top == n);
+        cr_assert_float_eq(ev.logprob, row[ev.id] - 30 - log(sum), 1e-5);
+        for (int32_t i = 0; i < n; i++) {
+            int larger = 0;
+            int32_t id = ev.top[i].id;
+            for (int32_t v = 0; v < VOCAB; v++)
+                larger += row[v] > row[id] || (row[v] == row[id] && v < id);
+            cr_assert_eq(larger, i, "entry %d is token %d", i, id);
+            cr_assert_float_eq(ev.top[i].logprob, row[id] - 30 - log(sum), 1e-5);
+        }
+    }
+}

@@ -1,0 +1,332 @@
+/* Everything between submit and finish: cancel, deadlines, a full queue, drain, a lost device. */
+#include "sched_rig.h"
+
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static struct request *r[64];
+static struct rig_reply reply[64];
+
+TestSuite(sched, .fini = rig_close, .timeout = 60);
+
+static const struct sched_options two = {.slots = 2, .queue = 3, .step_tokens = 32,
+                                         .logit_rows = 2};
+
+static struct sched_stats stats(void)
+{
+    struct sched_stats st;
+    sched_stats(sched, &st);
+    return st;
+}
+
+static void release(int n)
+{
+    for (int i = 0; i < n; i++)
+        request_unref(r[i]);
+}
+
+/* Two run, three wait. */
+static void fill(void)
+{
+    for (int i = 0; i < 5; i++) {
+        r[i] = rig_submit(rig_request((uint64_t)i + 1, 10, 50));
+        if (i == 1)
+            sched_turn(sched);
+    }
+    cr_assert(stats().running == 2 && stats().waiting == 3);
+}
+
+Test(sched, a_full_queue_refuses_and_takes_again)
+{
+    rig_open(two);
+    fill();
+    struct err e = {0};
+    r[5] = rig_request(6, 10, 5);
+    cr_assert_eq(sched_submit(sched, r[5], &e), E_BUSY);
+    cr_assert_not_null(strstr(e.text, "3"), "%s", e.text);
+    cr_assert_eq(r[5]->refs, 1);
+    rig_run(r, reply, 3);
+    rig_submit(r[5]);
+    rig_run(r, reply, 6);
+    for (int i = 0; i < 6; i++)
+        rig_check(r[i], &reply[i]);
+    struct sched_stats st = stats();
+    cr_assert(st.requests == 6 && st.rejected == 1 && st.finished == 6 && st.waiting == 0);
+    release(6);
+}
+
+Test(sched, cancel_works_within_one_step_wherever_the_request_is)
+{
+    rig_open(two);
+    fill();
+    sched_cancel(sched, r[0]); /* running */
+    sched_cancel(sched, r[3]); /* waiting */
+    sched_turn(sched);
+    cr_assert_eq(r[0]->finish, FINISH_CANCELLED);
+    cr_assert_eq(r[3]->finish, FINISH_CANCELLED);
+    sched_turn(sched);
+    cr_assert(stats().running == 2 && stats().waiting == 1); /* the next one has its place */
+    rig_run(r, reply, 5);
+    rig_check(r[1], &reply[1]);
+    rig_check(r[2], &reply[2]);
+    sched_cancel(sched, r[1]); /* finished already: nothing happens */
+    sched_turn(sched);
+    cr_assert_eq(r[1]->finish, FINISH_LENGTH);
+    cr_assert(stats().cancelled == 2 && stats().finished == 3 && stats().slots_used == 0);
+    for (int i = 0; i < 5; i++)
+        cr_assert_eq(r[i]->refs, 1);
+    release(5);
+}
+
+Test(sched, a_held_request_can_be_cancelled)
+{
+    rig_open(two);
+    r[0] = rig_submit(rig_request(1, 10, 1000));
+    while (sched_turn(sched))
+        ;
+    cr_assert_eq(r[0]->n_output, LIMIT_EVENTS);
+    sched_cancel(sched, r[0]);
+    sched_turn(sched);
+    cr_assert_eq(r[0]->finish, FINISH_CANCELLED);
+    release(1);
+}
+
+Test(sched, deadlines_end_running_waiting_and_held_requests)
+{
+    const uint64_t start = 1000 * NS_PER_S;
+    clock_fake_set(start);
+    rig_open(two);
+    for (int i = 0; i < 4; i++) {
+        r[i] = rig_request((uint64_t)i + 1, 10, i == 0 ? 1000 : 100);
+        r[i]->deadline_ns = i == 3 ? 0 : start + 5 * NS_PER_S;
+        rig_submit(r[i]);
+        sched_turn(sched);
+    }
+    while (sched_turn(sched) && r[1]->n_output < 20) /* 0 and 1 run, 2 and 3 wait */
+        ;
+    cr_assert_eq(engine_deadline(&sched->engine), start + 5 * NS_PER_S);
+    clock_fake_set(start + 5 * NS_PER_S - 1);
+    sched_turn(sched);
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(r[i]->finish, FINISH_NONE);
+    clock_fake_set(start + 5 * NS_PER_S);
+    sched_turn(sched);
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(r[i]->finish, FINISH_ERROR);
+        cr_assert_eq(r[i]->error.code, E_TIMEOUT);
+        cr_assert_eq(r[i]->t_end_ns, start + 5 * NS_PER_S);
+    }
+    rig_run(&r[3], &reply[3], 1); /* without a deadline: runs */
+    rig_check(r[3], &reply[3]);
+    cr_assert(stats().timeouts == 3 && stats().finished == 1 && stats().failed == 0);
+    release(4);
+    clock_fake_set(0);
+}
+
+Test(sched, more_important_requests_are_admitted_first)
+{
+    rig_open(two);
+    fill();
+    sched_cancel(sched, r[4]);
+    sched_turn(sched);
+    r[5] = rig_request(6, 10, 5);
+    r[5]->priority = -1;
+    rig_submit(r[5]);
+    while (r[5]->finish == FINISH_NONE) {
+        sched_turn(sched);
+        cr_assert(r[2]->n_output == 0 || r[3]->n_output == 0);
+    }
+    rig_run(r, reply, 6);
+    cr_assert(r[5]->t_first_ns <= r[2]->t_first_ns && r[2]->t_first_ns <= r[3]->t_first_ns);
+    release(6);
+}
+
+Test(sched, drain_finishes_what_was_accepted_and_takes_nothing_new)
+{
+    rig_open(two);
+    fill();
+    sched_drain(sched);
+    cr_assert_not(sched_idle(sched));
+    struct err e = {0};
+    r[5] = rig_request(6, 10, 5);
+    cr_assert_eq(sched_submit(sched, r[5], &e), E_CLOSED);
+    rig_run(r, reply, 5);
+    cr_assert(sched_idle(sched));
+    for (int i = 0; i < 5; i++)
+        rig_check(r[i], &reply[i]);
+    release(6);
+}
+
+Test(sched, a_lost_device_ends_everything_in_flight)
+{
+    rig_open(two);
+    fill();
+    fake.fail_at = 3;
+    fake.fail_code = E_DEVICE;
+    for (int i = 0; i < 4; i++)
+        sched_turn(sched);
+    for (int i = 0; i < 5; i++) {
+        cr_assert_eq(r[i]->finish, FINISH_ERROR);
+        cr_assert_eq(r[i]->error.code, E_DEVICE);
+    }
+    cr_assert(sched_device_lost(sched) && sched_idle(sched) && stats().failed == 5);
+    int steps = fake.steps;
+    struct err e = {0};
+    r[5] = rig_request(6, 10, 5);
+    cr_assert_eq(sched_submit(sched, r[5], &e), E_DEVICE);
+    sched_turn(sched);
+    cr_assert_eq(fake.steps, steps); /* nobody calls a lost device */
+    release(6);
+}
+
+Test(sched, a_failed_step_ends_its_requests_and_serving_goes_on)
+{
+    rig_open(two);
+    fill();
+    fake.fail_at = 1;
+    fake.fail_code = E_NOMEM;
+    sched_turn(sched);
+    cr_assert(r[0]->finish == FINISH_ERROR && r[1]->finish == FINISH_ERROR);
+    cr_assert_eq(r[0]->error.code, E_NOMEM);
+    rig_run(r, reply, 5);
+    cr_assert(!sched_device_lost(sched) && stats().failed == 2 && stats().finished == 3);
+    for (int i = 2; i < 5; i++)
+        rig_check(r[i], &reply[i]);
+    release(5);
+}
+
+Test(sched, close_cancels_what_still_runs_and_waits)
+{
+    rig_open(two);
+    fill();
+    sched_close(sched);
+    for (int i = 0; i < 5; i++) {
+        cr_assert_eq(r[i]->finish, FINISH_CANCELLED);
+        cr_assert_eq(r[i]->refs, 1);
+    }
+    release(5);
+    sched = NULL;
+}
+
+Test(sched, impossible_requests_are_refused_by_field)
+{
+    static const struct { const char *field; int32_t n, token, top, stop_id, bias_id; } bad[] = {
+        {"prompt", 0, 0, -1, 0, 0},
+        {"prompt", 3, RIG_VOCAB, -1, 0, 0},
+        {"prompt", 3, -1, -1, 0, 0},
+        {"logprobs", 3, 0, LIMIT_TOP_LOGPROBS + 1, 0, 0},
+        {"stop_token_ids", 3, 0, -1, RIG_VOCAB, 0},
+        {"logit_bias", 3, 0, -1, 0, -5},
+    };
+    rig_open(two);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct err e = {0};
+        r[0] = rig_request(1, bad[i].n, 5);
+        if (bad[i].n)
+            r[0]->prompt[2] = bad[i].token;
+        r[0]->logprobs = bad[i].top;
+        r[0]->n_stop_ids = 1;
+        r[0]->stop_ids[0] = bad[i].stop_id;
+        r[0]->sampling.n_bias = 1;
+        r[0]->sampling.bias = mem_zalloc(sizeof *r[0]->sampling.bias);
+        r[0]->sampling.bias[0].id = bad[i].bias_id;
+        cr_assert_eq(sched_submit(sched, r[0], &e), E_RANGE, "case %zu", i);
+        cr_assert_str_eq(e.param, bad[i].field);
+        cr_assert_eq(r[0]->refs, 1);
+        release(1);
+    }
+    cr_assert_eq(stats().requests, 0);
+}
+
+Test(sched, options_that_cannot_serve_all_slots_are_refused)
+{
+    rig_open(two);
+    struct sched *none;
+    struct err e = {0};
+    struct sched_options o = two;
+    o.step_tokens = 1;
+    cr_assert_eq(sched_open(&none, &model, &fake.base, &o, &e), E_RANGE);
+    cr_assert_null(none);
+    o = two;
+    o.logit_rows = 1;
+    cr_assert_eq(sched_open(&none, &model, &fake.base, &o, &e), E_RANGE);
+    o = two;
+    o.queue = 0;
+    cr_assert_eq(sched_open(&none, &model, &fake.base, &o, &e), E_RANGE);
+}
+
+Test(sched, memory_that_runs_out_is_an_answer)
+{
+    rig_open(two);
+    for (uint64_t n = 1; n < 60; n++) {
+        r[0] = rig_request(1, 200, 600); /* the history grows, too */
+        r[0]->sampling.presence_penalty = 1;
+        rig_submit(r[0]);
+        memset(&reply[0], 0, sizeof reply[0]);
+        mem_fail_at(n);
+        rig_run(r, reply, 1);
+        mem_fail_at(0);
+        if (r[0]->finish == FINISH_ERROR)
+            cr_assert_eq(r[0]->error.code, E_NOMEM, "%s", r[0]->error.text);
+        else
+            cr_assert_eq(r[0]->n_output, 600);
+        if (n == 1)
+            cr_assert_eq(r[0]->finish, FINISH_ERROR);
+        rig_check(r[0], &reply[0]);
+        cr_assert_eq(stats().slots_used, 0);
+        release(1);
+    }
+}
+
+/* ---- with the thread ------------------------------------------------------------------- */
+
+static int wakes;
+
+static void count_wake(void *arg)
+{
+    cr_assert_eq(arg, &wakes);
+    __atomic_add_fetch(&wakes, 1, __ATOMIC_SEQ_CST);
+}
+
+Test(sched, the_reader_is_woken_once_each_time_it_waits)
+{
+    rig_open(two);
+    r[0] = rig_request(1, 10, 50);
+    r[0]->wake = count_wake;
+    r[0]->wake_arg = &wakes;
+    rig_submit(r[0]);
+    for (int i = 0; i < 10; i++)
+        sched_turn(sched);
+    cr_assert_eq(wakes, 0); /* nobody waited */
+    r[0]->waiting = true;
+    for (int i = 0; i < 10; i++)
+        sched_turn(sched);
+    cr_assert(wakes == 1 && !r[0]->waiting);
+    rig_run(r, reply, 1);
+    rig_check(r[0], &reply[0]);
+    release(1);
+}
+
+Test(sched, the_thread_sleeps_when_idle_and_shows_that_it_lives)
+{
+    rig_open(two);
+    struct sched *threaded;
+    struct err e = {0};
+    cr_assert_eq(sched_open(&threaded, &model, &fake.base, &two, &e), 0, "%s", e.text);
+    r[0] = rig_request(1, 10, 100);
+    cr_assert_eq(sched_submit(threaded, r[0], &e), 0);
+    for (int i = 0; i < 5000 && !sched_idle(threaded); i++)
+        usleep(1000);
+    rig_read(r[0], &reply[0], SIZE_MAX);
+    cr_assert_eq(r[0]->finish, FINISH_LENGTH);
+    rig_check(r[0], &reply[0]);
+    struct sched_stats before, after;
+    sched_stats(threaded, &before);
+    usleep(2200 * 1000);
+    sched_stats(threaded, &after);
+    cr_assert_gt(after.heartbeat_ns, before.heartbeat_ns + NS_PER_S);
+    cr_assert_eq(after.steps, before.steps);
+    sched_close(threaded);
+    release(1);
+}
