@@ -107,8 +107,9 @@ union op_params {
      * [state_heads*K]: o = scale * (S_{t-1} + diag(u) k v^T)^T q, state as before.
      * in: 0 q [q_heads*K], 1 k [k_heads*K], 2 v [v_heads*V], 3 decay factors (not logs):
      * SCALAR [d_heads], KEY [d_heads*K], VALUE [d_heads*V]. w[1]: CONST factors.
-     * state head s uses key head s*k_heads/state_heads (and v, d likewise); query head h
-     * reads state head h*state_heads/q_heads. out [q_heads*V].
+     * state head s uses key head s*k_heads/state_heads (and v, d likewise); the larger of
+     * q_heads and state_heads is a multiple of the other, and out [that many * V]: output head j
+     * reads state head j*state_heads/that with query head j*q_heads/that.
      * Section: S [state_heads][K][V]. */
     struct {
         int32_t q_heads, k_heads, v_heads, d_heads, state_heads, K, V;

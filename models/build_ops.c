@@ -288,14 +288,17 @@ val b_rope(struct build *b, val x, int head, int rot, double theta, bool interle
 val b_decay(struct build *b, const struct decay_args *a)
 {
     int H = a->state_heads;
-    if (b_failed(b) || !b_require(b, H > 0 && a->q_heads % H == 0 && H % a->k_heads == 0 &&
-                                      H % a->v_heads == 0, "%d query, %d key and %d value heads",
-                                  a->q_heads, a->k_heads, a->v_heads))
+    int outputs = MAX(H, a->q_heads);
+    if (b_failed(b) ||
+        !b_require(b, H > 0 && a->q_heads > 0 && outputs % MIN(H, a->q_heads) == 0 &&
+                          H % a->k_heads == 0 && H % a->v_heads == 0,
+                   "%d query, %d key, %d value and %d state heads", a->q_heads, a->k_heads,
+                   a->v_heads, H))
         return VIEW_NONE;
     wide(b, a->q, (int64_t)a->q_heads * a->K, "q");
     wide(b, a->k, (int64_t)a->k_heads * a->K, "k");
     wide(b, a->v, (int64_t)a->v_heads * a->V, "v");
-    val out = build_act(b, ROWS_TOKENS, a->q_heads * a->V);
+    val out = build_act(b, ROWS_TOKENS, outputs * a->V);
     struct op *op = build_op(b, OP_DECAY, out);
     op->in[0] = a->q;
     op->in[1] = a->k;

@@ -15,16 +15,17 @@ static struct token token_at(const struct host_step *s, const struct op *op, int
 {
     int H = op->p.decay.state_heads, K = op->p.decay.K, V = op->p.decay.V;
     int hd = map_head(h, H, MAX(op->p.decay.d_heads, 1));
-    int first = h * (op->p.decay.q_heads / H);
+    int per = MAX(op->p.decay.q_heads / H, 1); /* queries of a state head */
+    int query = per > 1 ? h * per : map_head(h, H, op->p.decay.q_heads);
     const float *d = view_given(op->in[3]) ? host_row(s, op->in[3], t) : NULL;
     const float *bonus = host_vec(s, op->w[0]);
     struct token x = {
         .k = host_row(s, op->in[1], t) + map_head(h, H, op->p.decay.k_heads) * K,
         .v = host_row(s, op->in[2], t) + map_head(h, H, op->p.decay.v_heads) * V + col,
-        .q = host_row(s, op->in[0], t) + (int64_t)first * K,
+        .q = host_row(s, op->in[0], t) + (int64_t)query * K,
         .bonus = bonus ? bonus + (int64_t)h * K : NULL,
         .w = {&factor_one, 0},
-        .out = host_row(s, op->out, t) + (int64_t)first * V + col,
+        .out = host_row(s, op->out, t) + (int64_t)h * per * V + col,
     };
     switch (op->p.decay.decay) {
     case DECAY_NONE: break;
@@ -138,8 +139,7 @@ static void decay_block(const struct host_step *s, const struct op *op, int q, i
 void FN(decay)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     int K = op->p.decay.K;
-    /* larger than any model's head, or a state head that nobody reads: ref, the same bits */
-    if (K * LANES > COPY_FLOATS || op->p.decay.q_heads < op->p.decay.state_heads)
+    if (K * LANES > COPY_FLOATS) /* larger than any model's head: ref, the same bits */
         ref_decay(s, op, ith, nth);
     else
         each_block(s, op, op->p.decay.state_heads, K, op->p.decay.V, ith, nth, decay_block);

@@ -64,7 +64,8 @@ int ocl_decay_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_spec_init(&s, "decay.cl", op);
     def_cut(&s, cut_state(m, op->p.decay.K, op->p.decay.V), op->p.decay.K, op->p.decay.V,
             op->p.decay.state_heads);
-    ocl_def(&s, "PER", op->p.decay.q_heads / op->p.decay.state_heads);
+    ocl_def(&s, "PER", MAX(op->p.decay.q_heads / op->p.decay.state_heads, 1));
+    ocl_def(&s, "QUERY_HEADS", op->p.decay.q_heads);
     ocl_def(&s, "KEY_HEADS", op->p.decay.k_heads);
     ocl_def(&s, "VALUE_HEADS", op->p.decay.v_heads);
     ocl_def(&s, "DECAY_HEADS", op->p.decay.d_heads);

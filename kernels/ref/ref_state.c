@@ -35,20 +35,21 @@ static int32_t map_head(int32_t h, int32_t of, int32_t to)
     return (int32_t)((int64_t)h * to / of);
 }
 
-/* o = scale * (S [+ diag(u) k v^T])^T q for every query head that reads state head h. */
+/* o = scale * (S [+ diag(u) k v^T])^T q for every output head of state head h. */
 static void decay_read(const struct op *op, const float *S, int32_t h, const float *q,
                        const float *bonus, const float *k, const float *v, float *out)
 {
     int32_t K = op->p.decay.K, V = op->p.decay.V;
-    int32_t per = op->p.decay.q_heads / op->p.decay.state_heads;
+    int32_t H = op->p.decay.state_heads, Hq = op->p.decay.q_heads, per = MAX(Hq / H, 1);
     for (int32_t j = h * per; j < (h + 1) * per; j++) {
+        const float *query = q + (int64_t)(per > 1 ? j : map_head(h, H, Hq)) * K;
         for (int32_t c = 0; c < V; c++) {
             float acc = 0;
             for (int32_t i = 0; i < K; i++) {
                 float x = S[(int64_t)i * V + c];
                 if (bonus)
                     x = fmaf(bonus[h * K + i] * k[i], v[c], x);
-                acc = fmaf(q[j * K + i], x, acc);
+                acc = fmaf(query[i], x, acc);
             }
             out[j * V + c] = acc * op->p.decay.scale;
         }

@@ -128,7 +128,7 @@ static void build_decay(struct rig *r, const int *p)
         r->op.w[0] = rig_vector(r, p[5] * K, ROLE_UNIT);
     if (mode == DECAY_CONST)
         r->op.w[1] = rig_vector(r, p[5], ROLE_DECAY);
-    r->op.out = out_of(r, p[1] * V);
+    r->op.out = out_of(r, MAX(p[1], p[5]) * V);
     rig_section(r, SECTION_FIXED, (int64_t)p[5] * K * V);
 }
 
@@ -226,7 +226,8 @@ static const struct shape decay_shapes[] = {
     {{2, 3, 1, 3, 3, 3, 16, 15, 2, 0}},   {{4, 4, 4, 4, 4, 4, 64, 64, 3, 1}},
     {{5, 4, 2, 2, 1, 2, 33, 17, 4, 0}},   {{3, 2, 2, 2, 2, 2, 64, 128, 1, 0}},
     {{3, 8, 1, 4, 4, 4, 128, 64, 2, 0}},  {{2, 2, 2, 2, 2, 2, 20, 81, 0, 1}},
-    {{6, 2, 2, 2, 2, 2, 31, 100, 4, 1}},
+    {{6, 2, 2, 2, 2, 2, 31, 100, 4, 1}},   {{5, 2, 2, 8, 8, 8, 16, 24, 2, 0}},
+    {{4, 1, 1, 4, 4, 4, 20, 33, 2, 1}},
 };
 static const struct shape delta_shapes[] = {
     {{0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0}},    {{1, 2, 2, 2, 5, 7, 1, 2, 0, 0, 0}},

@@ -1,5 +1,6 @@
 /* K1, decayed rank-1 state, token by token. Shape of the work and order of sums as delta.cl. PER
- * query heads read one state head. */
+ * query heads read one state head, or fewer query heads serve several. */
+#define QUERY(h, j) (QUERY_HEADS > HEADS ? (h) * PER + (j) : (h) * QUERY_HEADS / HEADS)
 #define DECAY_NONE 0
 #define DECAY_CONST 1
 #define DECAY_SCALAR 2
@@ -44,7 +45,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
             ld[i] = ROW(d, t)[dh * K + i];
 #endif
             for (int j = 0; j < PER; j++)
-                lq[j][i] = ROW(q, t)[(head * PER + j) * K + i];
+                lq[j][i] = ROW(q, t)[QUERY(head, j) * K + i];
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         float vc = mine ? ROW(v, t)[vh * V + c] : 0.0f, o[PER];
