@@ -29,9 +29,16 @@ enum apierr apierr_of(const struct err *e)
     case E_NOMEM: return APIERR_OVERLOADED;
     case E_CLOSED: return APIERR_DRAINING;
     case E_DEVICE: return APIERR_DEVICE;
+    case E_TIMEOUT: return APIERR_TIMEOUT;
     case E_IO: return APIERR_INTERNAL;
     }
     return APIERR_INTERNAL;
+}
+
+enum apierr apierr_of_run(const struct err *e)
+{
+    enum apierr a = apierr_of(e);
+    return apierr_status(a) >= 500 || a == APIERR_BUSY ? a : APIERR_INTERNAL;
 }
 
 void apierr_body(struct buf *out, enum apierr a, const char *param, const char *message)

@@ -17,6 +17,8 @@ bool apierr_retry(enum apierr a); /* x-should-retry, for statuses clients retry 
 
 /* The row for a failure reported by a layer below. */
 enum apierr apierr_of(const struct err *e);
+/* The same for a generation that failed while it ran: no longer the client's fault. */
+enum apierr apierr_of_run(const struct err *e);
 
 /* {"error":{"message":…,"type":…,"param":…,"code":…}}; param NULL = null. */
 void apierr_body(struct buf *out, enum apierr a, const char *param, const char *message);

@@ -28,7 +28,7 @@ static int bind_unix(const char *spec, const char *path, struct err *e)
     if (!*path || strlen(path) >= sizeof a.sun_path)
         return err_set(e, E_RANGE, "listen %.200s: a socket path has 1 … %zu bytes", spec,
                        sizeof a.sun_path - 1);
-    strcpy(a.sun_path, path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
     int fd = open_socket(AF_UNIX, spec, e);
     if (fd < 0)
         return fd;
@@ -66,7 +66,7 @@ static int split(const char *spec, char host[256], char port[8], struct err *e)
         memmove(host, host + 1, n - 2);
         host[n - 2] = '\0';
     }
-    strcpy(port, colon + 1);
+    memcpy(port, colon + 1, strlen(colon + 1) + 1);
     return 0;
 }
 

@@ -1,0 +1,156 @@
+/* GET /metrics: Prometheus text format 0.0.4. Times in seconds, sizes in bytes, as is usual. */
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "server/api.h"
+#include "server/exchange.h"
+#include "server/jsonout.h"
+
+static void head(struct buf *out, const char *name, const char *type, const char *help)
+{
+    buf_fmt(out, "# HELP recurd_%s %s\n# TYPE recurd_%s %s\n", name, help, name, type);
+}
+
+static void counter(struct buf *out, const char *name, const char *help, uint64_t v)
+{
+    head(out, name, "counter", help);
+    buf_fmt(out, "recurd_%s %llu\n", name, (unsigned long long)v);
+}
+
+static void gauge(struct buf *out, const char *name, const char *help, int64_t v)
+{
+    head(out, name, "gauge", help);
+    buf_fmt(out, "recurd_%s %lld\n", name, (long long)v);
+}
+
+static void seconds(struct buf *out, const char *name, const char *help, uint64_t ns)
+{
+    head(out, name, "counter", help);
+    buf_fmt(out, "recurd_%s %.6f\n", name, (double)ns / (double)NS_PER_S);
+}
+
+static void histogram(struct buf *out, const char *name, const char *help,
+                      const struct histogram *h)
+{
+    uint64_t sum = 0;
+    head(out, name, "histogram", help);
+    for (size_t i = 0; i < STATS_BUCKETS; i++) {
+        sum += __atomic_load_n(&h->buckets[i], __ATOMIC_RELAXED);
+        buf_fmt(out, "recurd_%s_bucket{le=\"%g\"} %llu\n", name, stats_bounds[i],
+                (unsigned long long)sum);
+    }
+    sum += __atomic_load_n(&h->buckets[STATS_BUCKETS], __ATOMIC_RELAXED);
+    buf_fmt(out, "recurd_%s_bucket{le=\"+Inf\"} %llu\nrecurd_%s_sum %.6f\nrecurd_%s_count %llu\n",
+            name, (unsigned long long)sum, name,
+            (double)__atomic_load_n(&h->sum_us, __ATOMIC_RELAXED) / 1e6, name,
+            (unsigned long long)sum);
+}
+
+static void build_info(struct buf *out, const struct http *h)
+{
+    head(out, "build_info", "gauge", "What runs here; always 1");
+    buf_str(out, "recurd_build_info{version=\"" RECURD_VERSION "\",commit=\"" RECURD_COMMIT
+                 "\",model=");
+    jsonout_str(out, h->m->name);
+    buf_str(out, ",architecture=");
+    jsonout_str(out, h->m->arch);
+    buf_str(out, ",device=");
+    jsonout_str(out, h->device->description);
+    buf_str(out, "} 1\n");
+}
+
+static void engine(struct buf *out, struct http *h)
+{
+    struct sched_stats s;
+    sched_stats(h->sched, &s);
+    counter(out, "requests_total", "Sequences accepted by the scheduler", s.requests);
+    counter(out, "requests_finished_total", "Sequences that came to their end", s.finished);
+    counter(out, "requests_cancelled_total", "Sequences whose client left", s.cancelled);
+    counter(out, "requests_failed_total", "Sequences that ended in an error", s.failed);
+    counter(out, "requests_rejected_total", "Sequences refused: the queue was full", s.rejected);
+    counter(out, "requests_timeout_total", "Sequences that ran out of time", s.timeouts);
+    counter(out, "prompt_tokens_total", "Tokens of all prompts", s.prompt_tokens);
+    counter(out, "cached_tokens_total", "… of these, taken from a cache", s.cached_tokens);
+    counter(out, "output_tokens_total", "Tokens generated", s.output_tokens);
+    counter(out, "steps_total", "Steps of the engine", s.steps);
+    counter(out, "step_tokens_total", "Tokens computed in all steps", s.step_tokens);
+    seconds(out, "step_seconds_total", "Time the device spent on all steps", s.step_ns);
+    gauge(out, "requests_running", "Sequences that have a slot now", s.running);
+    gauge(out, "requests_waiting", "Sequences that wait for one now", s.waiting);
+    gauge(out, "slots_used", "State slots in use", s.slots_used);
+    gauge(out, "slots", "State slots there are", s.slots_total);
+    gauge(out, "state_bytes", "Bytes of state one sequence keeps in its slot",
+          h->m->plan.slot_floats * (int64_t)sizeof(float));
+    gauge(out, "weight_bytes", "Bytes of weights on the device", h->m->weight_bytes);
+    if (h->device->backend->memory)
+        gauge(out, "device_bytes", "Bytes held on the device",
+              h->device->backend->memory(h->device));
+}
+
+static void http(struct buf *out, struct http *h)
+{
+    struct watch_counts w;
+    struct stats *s = &h->stats;
+    watch_counts(h->watch, &w);
+    head(out, "http_responses_total", "counter", "Replies by route and status");
+    for (int r = 0; r < ROUTES; r++) {
+        for (int c = 0; c < STATS_STATUSES; c++) {
+            uint64_t n = __atomic_load_n(&s->responses[r][c], __ATOMIC_RELAXED);
+            if (n)
+                buf_fmt(out, "recurd_http_responses_total{route=\"%s\",status=\"%d\"} %llu\n",
+                        route_name((enum route_id)r), stats_status_code((enum stats_status)c),
+                        (unsigned long long)n);
+        }
+    }
+    counter(out, "http_connections_total", "Connections accepted", w.accepted);
+    counter(out, "http_disconnects_total", "Clients that left before their reply", w.disconnects);
+    counter(out, "http_timeouts_total", "Connections cut by a deadline", w.timeouts);
+    counter(out, "http_streams_total", "Replies streamed", s->streams);
+    counter(out, "http_heartbeats_total", "Comment lines sent on silent streams", s->heartbeats);
+    counter(out, "http_aborted_total", "Replies that ended before their end", s->aborted);
+    gauge(out, "http_connections", "Connections open now", w.open);
+    gauge(out, "http_exchanges", "Requests under way now, this one included",
+          __atomic_load_n(&s->exchanges, __ATOMIC_RELAXED));
+    gauge(out, "http_suspended", "Connections that wait for the engine now",
+          __atomic_load_n(&s->suspended, __ATOMIC_RELAXED));
+    gauge(out, "http_generations", "Requests that own sequences now",
+          __atomic_load_n(&s->generations, __ATOMIC_RELAXED));
+    histogram(out, "time_to_first_token_seconds", "From the request to its first token",
+              &s->first_token);
+    histogram(out, "request_seconds", "From the request to its last token", &s->request);
+    histogram(out, "time_per_output_token_seconds", "After the first token, mean of a request",
+              &s->per_token);
+}
+
+/* The names Prometheus clients everywhere use for a process. */
+static void process(struct buf *out, const struct http *h)
+{
+    unsigned long size = 0, resident = 0;
+    struct timespec cpu;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f) {
+        if (fscanf(f, "%lu %lu", &size, &resident) != 2)
+            resident = 0;
+        fclose(f);
+    }
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    buf_fmt(out,
+            "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %llu\n"
+            "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total %.3f\n"
+            "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %llu\n",
+            (unsigned long long)resident * (unsigned long long)sysconf(_SC_PAGESIZE),
+            (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9,
+            (unsigned long long)h->started_unix_s);
+}
+
+void api_metrics(struct exchange *x)
+{
+    struct buf *out = &x->reply;
+    build_info(out, x->http);
+    engine(out, x->http);
+    http(out, x->http);
+    process(out, x->http);
+    exchange_answer(x, 200, "text/plain; version=0.0.4; charset=utf-8");
+}

@@ -1,0 +1,45 @@
+/* The HTTP server: libmicrohttpd with a pool of workers, the connection watcher, the helper.
+ * Thread: main opens, drains and closes. */
+#ifndef RECURD_HTTP_H
+#define RECURD_HTTP_H
+
+#include "scheduler/sched.h"
+#include "server/options.h"
+#include "server/stats.h"
+#include "server/watch.h"
+
+struct MHD_Daemon;
+struct helper;
+
+/* Owner: main. Thread: read-only after http_open, apart from atomics. */
+struct http {
+    const struct options *o;
+    struct model *m;
+    struct device *device;
+    struct sched *sched;
+    struct watch *watch;
+    struct helper *helper;
+    struct MHD_Daemon *mhd;
+    struct stats stats;
+    uint64_t started_unix_s;
+    int listen_fd;
+    int draining; /* atomic */
+};
+
+/* Serves on the listening socket fd, and owns it from now on, also when it fails. o, m, d and s
+ * outlive the server. */
+int http_open(struct http **out, int fd, const struct options *o, struct model *m,
+              struct device *d, struct sched *s, struct err *e) MUST_USE;
+
+/* Stops accepting connections; new requests on old ones get 503. */
+void http_drain(struct http *h);
+/* Every running exchange is told that the server goes down, and ends. */
+void http_abort(struct http *h);
+/* No exchange is under way. */
+bool http_idle(struct http *h);
+/* After http_drain, with no exchange left (false: there was one, and nothing was freed). */
+bool http_close(struct http *h);
+
+bool http_is_draining(const struct http *h);
+
+#endif
