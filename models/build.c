@@ -62,6 +62,12 @@ const char *cfg_str(struct build *b, const char *key, const char *dflt)
     return config_str(b->config, key, dflt, b->err);
 }
 
+bool cfg_is_str(struct build *b, const char *key, const char *value)
+{
+    struct err quiet = {0};
+    return !strcmp(config_str(b->config, key, "", &quiet), value);
+}
+
 void cfg_irrelevant(struct build *b, const char *keys)
 {
     char key[64];

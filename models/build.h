@@ -48,6 +48,7 @@ double cfg_num(struct build *b, const char *key, double dflt);
 bool cfg_bool(struct build *b, const char *key, bool dflt);
 const char *cfg_str(struct build *b, const char *key, const char *dflt);
 bool cfg_has(struct build *b, const char *key);
+bool cfg_is_str(struct build *b, const char *key, const char *value); /* a string equal to value */
 const struct config *cfg(struct build *b);         /* the raw object */
 /* Names the keys that do not matter to inference; "a b c". Others unread at the end are an
  * error that names them. */
@@ -165,6 +166,22 @@ val b_lora(struct build *b, val x, const char *name, int rank, enum activation a
 val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *spec);
 /* The object of config `attn` that lists this layer, or NULL. */
 const struct config *b_hybrid_spec(struct build *b, int layer);
+/* State-space mixers under the current prefix (build_ssm.c). part_eps > 0: rms of dt, B and C,
+ * named_norms: with their own weights. */
+struct mamba1_args { int width, inner, N, rank, conv; bool bias, conv_bias, named_norms;
+                     float part_eps; };
+val b_mamba1(struct build *b, val x, const struct mamba1_args *a);
+/* extra: columns of in_proj behind dt. factors: of z, X, B, C, dt, or NULL. norm_groups: parts of
+ * the width that are normalised on their own. */
+struct mamba2_args { int width, H, P, N, G, conv, norm_groups, extra; bool bias, conv_bias, norm,
+                     norm_before_gate, D_per_dim; float dt_min, dt_max, eps; const float *factors; };
+struct mamba2_parts { val z, X, B, C, dt, alpha, extra; };
+val b_mamba2(struct build *b, val x, const struct mamba2_args *a);
+/* Its two halves, for other states between them. */
+struct mamba2_parts b_mamba2_in(struct build *b, val x, const struct mamba2_args *a);
+val b_mamba2_out(struct build *b, val y, const struct mamba2_parts *p, const struct mamba2_args *a);
+float b_limit(struct build *b, const char *key, int i, float dflt); /* element of a number list */
+
 enum activation activation_parse(const char *name); /* ACT_NONE also for unknown: see ok */
 bool activation_known(const char *name);
 

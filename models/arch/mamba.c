@@ -1,0 +1,47 @@
+/* Mamba-1 (Gu, Dao 2023), also in its transformers spelling, and Falcon-Mamba, which norms dt, B
+ * and C without weights. One sub-layer a block: h += mixer(rms(h)).
+ *
+ *   X, z = W_in x;  X = silu(conv X);  t, B, C = W_x X;  dt = softplus(W_dt t + b)
+ *   h = exp(dt A) h + dt B x;  y = C h + D x;  out = W_out (y (.) silu(z)) */
+#include "models/build.h"
+
+static void build_mamba(struct build *b, bool falcon)
+{
+    int D = (int)cfg_int(b, "hidden_size", falcon ? 4096 : 2048), vocab = (int)cfg_int(b, "vocab_size", 32000);
+    int layers = (int)cfg_int(b, "num_hidden_layers", 48);
+    double eps = cfg_num(b, "norm_eps", cfg_num(b, "layer_norm_epsilon", 1e-5));
+    const char *rank = cfg_has(b, "time_step_rank") ? "time_step_rank" : "dt_rank";
+    struct mamba1_args a = {.width = D, .N = (int)cfg_int(b, "state_size", 16),
+                            .conv = (int)cfg_int(b, "conv_kernel", 4),
+                            .bias = cfg_bool(b, "use_bias", false),
+                            .conv_bias = cfg_bool(b, "use_conv_bias", true),
+                            .part_eps = falcon ? (float)cfg_num(b, "mixer_rms_eps", 1e-6) : 0};
+    a.inner = (int)cfg_int(b, "intermediate_size", (int64_t)(D * cfg_num(b, "expand", 2)));
+    a.rank = cfg_is_str(b, rank, "auto") ? (D + 15) / 16 : (int)cfg_int(b, rank, (D + 15) / 16);
+    b_require(b, activation_parse(cfg_str(b, "hidden_act", "silu")) == ACT_SILU,
+              "hidden_act: only silu is defined for Mamba");
+    cfg_irrelevant(b, "expand hidden_dropout_prob residual_in_fp32 dt_init_floor dt_init_scheme dt_max "
+                      "dt_min dt_scale time_step_floor time_step_init_scheme time_step_max "
+                      "time_step_min time_step_scale use_associative_scan use_mambapy "
+                      "use_falcon_mambapy rescale_prenorm_residual");
+
+    b_prefix(b, "backbone.");
+    val h = b_embed(b, "embeddings", vocab, D, 1);
+    for (int i = 0; i < layers; i++) {
+        b_layer(b, i);
+        b_prefix(b, "backbone.layers.%d.", i);
+        val x = b_rms(b, h, "norm", (float)eps);
+        b_prefix(b, "backbone.layers.%d.mixer.", i);
+        h = e_add(b, h, b_mamba1(b, x, &a));
+    }
+    b_prefix(b, "backbone.");
+    h = b_rms(b, b_gather(b, h), "norm_f", (float)eps);
+    b_prefix(b, "%s", "");
+    b_logits(b, h, "lm_head", cfg_bool(b, "tie_word_embeddings", !falcon && !cfg_has(b, "norm_eps")));
+}
+
+static void build(struct build *b) { build_mamba(b, false); }
+static void build_falcon(struct build *b) { build_mamba(b, true); }
+
+const struct arch arch_mamba = {"mamba", build};
+const struct arch arch_falcon_mamba = {"falcon_mamba", build_falcon};
