@@ -15,7 +15,7 @@
 #define LIMIT_ST_SHARDS 512               /* files of one checkpoint */
 #define LIMIT_TOKENIZER_BYTES MIB(64)     /* tokenizer.json of a 256k vocabulary: ~35 MB */
 #define LIMIT_VOCAB (1 << 20)             /* largest published: 262,144 */
-#define LIMIT_TOKEN_BYTES 256             /* one vocabulary piece */
+#define LIMIT_TOKEN_BYTES 512             /* one vocabulary piece; GPT-NeoX has one of 512 spaces */
 #define LIMIT_LAYERS 1024                 /* deepest published: < 130 */
 #define LIMIT_WIDTH (1 << 20)             /* any single activation width */
 #define LIMIT_JSON_DEPTH 32               /* 2,048 levels overflow a 128 KiB thread stack */
