@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/plan.h"
+#include "statecache/planner.h"
 #include "statecache/session.h"
 
 static const char magic[8] = {'R', 'E', 'C', 'U', 'R', 'D', 'S', 'T'};
@@ -13,7 +14,7 @@ static const char magic[8] = {'R', 'E', 'C', 'U', 'R', 'D', 'S', 'T'};
 enum { /* offsets in the head */
     AT_MAGIC = 0, AT_VERSION = 8, AT_KIND = 10, AT_HEAD_BYTES = 12, AT_FINGERPRINT = 16,
     AT_SCHEMA = 48, AT_TENANT = 80, AT_ID = 96, AT_POSITION = 112, AT_GENERATION = 120,
-    AT_CREATED = 128, AT_PARTS = 136, AT_FLAGS = 140, AT_FILE_BYTES = 144, AT_RESERVED = 152,
+    AT_CREATED = 128, AT_PARTS = 136, AT_POINT = 140, AT_FILE_BYTES = 144, AT_RESERVED = 152,
     AT_TABLE = 160, ROW = 64, AT_HMAC = AT_TABLE + PARTS * ROW
 };
 _Static_assert(AT_HMAC + crypto_auth_hmacsha256_BYTES == CODEC_HEAD, "the head's layout");
@@ -117,6 +118,7 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
     put(out + AT_GENERATION, h->generation, 8);
     put(out + AT_CREATED, h->created_s, 8);
     put(out + AT_PARTS, PARTS, 4);
+    put(out + AT_POINT, h->point, 4);
     put(out + AT_FILE_BYTES, h->file_bytes, 8);
     codec_sign(f, out);
 }
@@ -190,12 +192,17 @@ int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint6
                        (unsigned)get(in + AT_VERSION, 2), (unsigned)get(in + AT_HEAD_BYTES, 4));
     if (crypto_auth_hmacsha256_verify(in + AT_HMAC, in, AT_HMAC, f->key) != 0)
         return err_set(e, E_DENIED, "the seal does not match: altered, or of another install key");
+    memcpy(h->tenant, in + AT_TENANT, 16);
+    memcpy(h->id, in + AT_ID, 16);
+    h->created_s = get(in + AT_CREATED, 8);
+    h->generation = get(in + AT_GENERATION, 8);
     if (memcmp(in + AT_FINGERPRINT, f->fingerprint, 32) != 0 ||
         memcmp(in + AT_SCHEMA, f->schema, 32) != 0)
         return err_set(e, E_CONFLICT, "it belongs to another model, tokenizer or numerics");
     uint64_t kind = get(in + AT_KIND, 2), position = get(in + AT_POSITION, 8);
+    uint32_t point = (uint32_t)get(in + AT_POINT, 4);
     if (kind < CODEC_STATE || kind > CODEC_EXPORT || get(in + AT_PARTS, 4) != PARTS ||
-        get(in + AT_FLAGS, 4) || get(in + AT_RESERVED, 8))
+        point > POINT_SWAP || get(in + AT_RESERVED, 8))
         return err_set(e, E_FORMAT, "kind %llu with %llu parts is not known",
                        (unsigned long long)kind, (unsigned long long)get(in + AT_PARTS, 4));
     if (position > (uint64_t)CODEC_POSITION_MAX)
@@ -203,20 +210,21 @@ int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint6
                        (unsigned long long)position, (long long)CODEC_POSITION_MAX);
     h->kind = (enum codec_kind)kind;
     h->position = (int64_t)position;
-    memcpy(h->tenant, in + AT_TENANT, 16);
-    memcpy(h->id, in + AT_ID, 16);
-    h->generation = get(in + AT_GENERATION, 8);
-    h->created_s = get(in + AT_CREATED, 8);
+    h->point = point;
     h->file_bytes = file_bytes;
     return check_table(f, in, file_bytes, h, e);
 }
 
-static int check_ids(const int32_t *ids, size_t n, int32_t vocab, struct err *e)
+static int check_ids(const void *p, size_t n, int32_t vocab, struct err *e)
 {
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= vocab)
-            return err_set(e, E_FORMAT, "token %zu is %d, the vocabulary ends at %d", i, ids[i],
+    const unsigned char *b = p; /* an imported blob may lie anywhere */
+    for (size_t i = 0; i < n; i++) {
+        int32_t id;
+        memcpy(&id, b + i * 4, 4);
+        if (id < 0 || id >= vocab)
+            return err_set(e, E_FORMAT, "token %zu is %d, the vocabulary ends at %d", i, id,
                            vocab);
+    }
     return 0;
 }
 
@@ -234,21 +242,31 @@ static int check_finite(const void *p, size_t n, const char *name, struct err *e
     return 0;
 }
 
-int codec_check(const struct format *f, const struct head *h, enum codec_part i, const void *p,
-                size_t n, struct err *e)
+int codec_check(const struct format *f, const struct head *h, enum codec_part i,
+                const struct part *p, struct err *e)
 {
+    crypto_generichash_state s;
     unsigned char digest[CODEC_DIGEST];
     const char *name = codec_part_name(i);
-    if (n != h->bytes[i])
-        return err_set(e, E_FORMAT, "part %s: %zu bytes, the head says %llu", name, n,
-                       (unsigned long long)h->bytes[i]);
-    crypto_generichash(digest, sizeof(digest), p, n, NULL, 0);
+    uint64_t bytes = 0;
+    crypto_generichash_init(&s, NULL, 0, sizeof(digest));
+    for (size_t k = 0; k < p->n_pieces; k++) {
+        crypto_generichash_update(&s, p->piece[k].p, p->piece[k].n);
+        bytes += p->piece[k].n;
+    }
+    crypto_generichash_final(&s, digest, sizeof(digest));
+    if (bytes != h->bytes[i])
+        return err_set(e, E_FORMAT, "part %s: %llu bytes, the head says %llu", name,
+                       (unsigned long long)bytes, (unsigned long long)h->bytes[i]);
     if (sodium_memcmp(digest, h->digest[i], sizeof(digest)) != 0)
-        return err_set(e, E_FORMAT, "part %s is damaged: its %zu bytes have another digest", name,
-                       n);
-    if (i == PART_TOKENS)
-        return check_ids(p, n / 4, f->vocab, e);
-    if (i == PART_STATE || i == PART_PAGES || i == PART_LOGITS)
-        return check_finite(p, n / 4, name, e);
-    return 0;
+        return err_set(e, E_FORMAT, "part %s is damaged: its %llu bytes have another digest", name,
+                       (unsigned long long)bytes);
+    int rc = 0;
+    for (size_t k = 0; k < p->n_pieces && !rc; k++) {
+        if (i == PART_TOKENS)
+            rc = check_ids(p->piece[k].p, p->piece[k].n / 4, f->vocab, e);
+        else if (i == PART_STATE || i == PART_PAGES || i == PART_LOGITS)
+            rc = check_finite(p->piece[k].p, p->piece[k].n / 4, name, e);
+    }
+    return rc;
 }

@@ -42,6 +42,7 @@ struct head {
     unsigned char tenant[16], id[16]; /* id: a state's name or a session's id */
     int64_t position;
     uint64_t generation, created_s;
+    uint32_t point; /* enum point of a state */
     uint64_t bytes[PARTS], offset[PARTS], file_bytes;
     unsigned char digest[PARTS][CODEC_DIGEST];
 };
@@ -71,12 +72,13 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
 void codec_sign(const struct format *f, unsigned char head[CODEC_HEAD]);
 
 /* Checks everything a head says, for a file of file_bytes: E_FORMAT (damaged or torn), E_DENIED
- * (not sealed with our key), E_UNSUPPORTED (newer version), E_CONFLICT (another model). */
+ * (not sealed with our key), E_UNSUPPORTED (newer version), E_CONFLICT (another model;
+ * tenant and created_s are filled in). */
 int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
                struct head *h, struct err *e) MUST_USE;
-/* Whether the n bytes are part i; contents too: ids in range, floats finite. */
-int codec_check(const struct format *f, const struct head *h, enum codec_part i, const void *p,
-                size_t n, struct err *e) MUST_USE;
+/* Whether p is part i of h; its contents too: ids in range, floats finite. */
+int codec_check(const struct format *f, const struct head *h, enum codec_part i,
+                const struct part *p, struct err *e) MUST_USE;
 const char *codec_part_name(enum codec_part i);
 
 #endif

@@ -62,7 +62,8 @@ int session_claim(struct statecache *sc, const struct tenant_tag *tenant,
                   bool *repeated, struct buf *answer, struct session_info *out,
                   struct err *e) MUST_USE;
 /* The claimed request never reached statecache_begin. */
-void session_release(struct statecache *sc, const struct session_id *id);
+void session_release(struct statecache *sc, const struct tenant_tag *tenant,
+                     const struct session_id *id);
 
 /* The path's tokens [from, from + n) for n = *count; *count becomes what there was. */
 int session_tokens(struct statecache *sc, const struct tenant_tag *tenant,
@@ -71,8 +72,8 @@ int session_tokens(struct statecache *sc, const struct tenant_tag *tenant,
 
 /* Waits until the last change is on disk or has failed to get there, at most timeout_ms.
  * Returns the state then: PERSIST_PENDING after the time, PERSIST_OFF without a disk tier. */
-enum session_persist session_durable(struct statecache *sc, const struct session_id *id,
-                                     int timeout_ms);
+enum session_persist session_durable(struct statecache *sc, const struct tenant_tag *tenant,
+                                     const struct session_id *id, int timeout_ms);
 
 /* The session as one binary blob (README.md: the file format), and back under a new id. Export
  * may wait for the engine to fetch a state from the device. Import refuses every blob that was

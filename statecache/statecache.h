@@ -36,6 +36,7 @@ struct statecache_options {
     int32_t grid;                     /* spacing of the finest grid; 0 = 64 */
     int32_t sessions_per_tenant;      /* 0 = 10000 */
     int64_t session_ttl_s;            /* unused sessions expire; 0 = 30 days */
+    bool no_writer_thread;            /* tests: statecache_tick does the writer's work */
     void (*wake)(void *arg);          /* from any thread: something to do for the engine */
     void *wake_arg;
 };

@@ -1,0 +1,46 @@
+/* Counters: names, histograms, and one consistent copy. Any thread. */
+#include "statecache/stats.h"
+
+#include "statecache/core.h"
+
+const char *miss_reason_name(enum miss_reason r)
+{
+    static const char *const names[MISS_REASONS] = {"no_checkpoint", "evicted", "fingerprint",
+                                                    "tokens_diverged", "too_short"};
+    return names[r];
+}
+
+const char *tier_name(enum tier t)
+{
+    static const char *const names[TIERS] = {"device", "ram", "disk"};
+    return names[t];
+}
+
+void latency_add(struct latency *l, uint64_t ns)
+{
+    uint64_t edge = NS_PER_MS / 10;
+    int i = 0;
+    while (i < LATENCY_BUCKETS - 1 && ns > edge) {
+        edge *= 4;
+        i++;
+    }
+    l->bucket[i]++;
+    l->count++;
+    l->sum_ns += ns;
+}
+
+void statecache_stats(struct statecache *sc, struct statecache_stats *out)
+{
+    pthread_mutex_lock(&sc->lock);
+    *out = sc->stats;
+    out->fsync = sc->health.fsync;
+    out->files_written = sc->health.files_written;
+    out->files_quarantined = sc->health.files_quarantined;
+    out->write_errors = sc->health.write_errors;
+    out->read_errors = sc->health.read_errors;
+    out->sessions = sc->n_sessions;
+    out->nodes = sc->prefix.n_nodes;
+    out->tokens = sc->prefix.n_tokens;
+    out->disk_on = core_disk_on(sc);
+    pthread_mutex_unlock(&sc->lock);
+}

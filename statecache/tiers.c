@@ -1,0 +1,690 @@
+/* The tiers' budgets, and the jobs that move a state between RAM and disk.
+ *
+ * RAM is hard: nothing is allocated for a state before its bytes are counted, and making room
+ * never waits. So states are copied to disk ahead of need, from three quarters of the budget on,
+ * and making room mostly means dropping a copy. */
+#include "statecache/tiers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "statecache/evict.h"
+
+#define CANDIDATES 32   /* oldest entries the policy chooses from: the rest is younger than those */
+#define LOOK_AT 512     /* list entries looked at to find them; bounds one eviction */
+#define SPILL_QUEUE 32  /* file jobs waiting before no more are made ahead of need */
+
+/* ---- making room -------------------------------------------------------------------------- */
+
+static bool evictable(const struct snapshot *s, enum tier t, bool reluctantly)
+{
+    if (s->pins > 0 || s->reading)
+        return false;
+    if (t == TIER_DISK)
+        return s->holds == 0;
+    bool elsewhere = s->on_disk || (t == TIER_RAM && s->slot >= 0);
+    return elsewhere || reluctantly || (s->holds == 0 && s->pinned_until_ns <= clock_now_ns());
+}
+
+static double saved_tokens(const struct snapshot *s)
+{
+    struct node *above = prefix_snapshot_above(s->node->parent, s->pos);
+    return (double)(s->pos - (above ? above->end : 0));
+}
+
+/* The state to give up in tier t for tenant `by`, or NULL. */
+static struct snapshot *victim(struct statecache *sc, enum tier t, const struct tenant *by,
+                               bool reluctantly)
+{
+    struct evict_entry entry[CANDIDATES];
+    struct snapshot *of[CANDIDATES];
+    uint64_t budget = sc->stats.bytes_max[t], now = clock_now_ns();
+    uint64_t floor = evict_floor(budget, sc->o.tenants);
+    int n = 0, looked = 0;
+    for (struct snapshot *s = snapshot_oldest(sc, t); s && n < CANDIDATES && looked < LOOK_AT;
+         s = snapshot_newer(sc, s, t), looked++) {
+        if (!evictable(s, t, reluctantly))
+            continue;
+        of[n] = s;
+        entry[n++] = (struct evict_entry){
+            .saved_tokens = saved_tokens(s),
+            .uses = s->uses,
+            .age_s = (double)(now - s->used_ns) / (double)NS_PER_S,
+            .bytes = t == TIER_DISK ? s->file_bytes : sc->format.slot_bytes,
+            .floor = by && s->tenant != by && s->tenant->bytes[t] <= floor,
+        };
+    }
+    int i = evict_pick(entry, n);
+    return i < 0 ? NULL : of[i];
+}
+
+static bool evict_ram(struct statecache *sc, const struct tenant *by)
+{
+    struct snapshot *s = victim(sc, TIER_RAM, by, false);
+    if (!s)
+        s = victim(sc, TIER_RAM, by, true);
+    if (!s)
+        return false;
+    sc->stats.evictions[TIER_RAM]++;
+    if (s->on_disk || s->slot >= 0)
+        snapshot_drop_ram(sc, s);
+    else
+        snapshot_destroy(sc, s, true);
+    return true;
+}
+
+static bool evict_disk(struct statecache *sc, const struct tenant *by)
+{
+    struct snapshot *s = victim(sc, TIER_DISK, by, false);
+    if (!s)
+        return false;
+    sc->stats.evictions[TIER_DISK]++;
+    if (s->slab || s->slot >= 0)
+        tiers_forget_file(sc, s);
+    else
+        snapshot_destroy(sc, s, true);
+    return true;
+}
+
+bool tiers_reserve(struct statecache *sc, struct tenant *t, uint64_t bytes)
+{
+    while (sc->stats.bytes[TIER_RAM] + bytes > sc->o.ram_bytes)
+        if (!evict_ram(sc, t))
+            return false;
+    sc->stats.bytes[TIER_RAM] += bytes;
+    t->bytes[TIER_RAM] += bytes;
+    return true;
+}
+
+void tiers_release(struct statecache *sc, struct tenant *t, uint64_t bytes)
+{
+    ASSERT(sc->stats.bytes[TIER_RAM] >= bytes && t->bytes[TIER_RAM] >= bytes);
+    sc->stats.bytes[TIER_RAM] -= bytes;
+    t->bytes[TIER_RAM] -= bytes;
+}
+
+/* ---- jobs --------------------------------------------------------------------------------- */
+
+/* One state on its way to or from the disk. */
+struct state_job {
+    struct job job;
+    struct statecache *sc;
+    struct snapshot *s;   /* pinned; NULL for a removal */
+    struct tenant *tenant;
+    int32_t *tokens;
+    struct part part[PARTS];
+    struct piece piece[4], *pages; /* tokens, slab, logits, sampler; [n_blocks + 1] */
+    struct head head;
+    bool durable, retried;
+    uint64_t ns;
+    int rc;
+    struct err err;
+};
+
+static void free_job(struct state_job *j)
+{
+    mem_free(j->tokens);
+    mem_free(j->pages);
+    mem_free(j);
+}
+
+static struct state_job *new_job(struct statecache *sc, struct snapshot *s)
+{
+    struct state_job *j = mem_zalloc(sizeof(*j));
+    if (!j)
+        return NULL;
+    j->sc = sc;
+    j->s = s;
+    if (s)
+        j->tenant = s->tenant;
+    return j;
+}
+
+/* The tokens and where the state's bytes lie; s is on the host. */
+static bool describe(struct state_job *j)
+{
+    struct snapshot *s = j->s;
+    const struct format *f = &j->sc->format;
+    j->tokens = mem_array((size_t)s->pos, sizeof(*j->tokens));
+    j->pages = mem_array((size_t)s->n_blocks + 1, sizeof(*j->pages));
+    if (!j->tokens || !j->pages)
+        return false;
+    prefix_tokens(s->node, 0, s->pos, j->tokens);
+    j->piece[0] = (struct piece){j->tokens, (size_t)s->pos * sizeof(*j->tokens)};
+    j->piece[1] = (struct piece){s->slab, f->slot_bytes};
+    j->piece[2] = (struct piece){s->logits, s->logits ? (size_t)f->vocab * sizeof(float) : 0};
+    j->piece[3] = (struct piece){s->sampler, s->sampler ? s->sampler_bytes : 0};
+    size_t n = 0;
+    for (int32_t i = 0; i < s->n_blocks; i++)
+        j->pages[n++] = (struct piece){s->blocks[i]->host, f->page_bytes};
+    if (s->tail)
+        j->pages[n++] = (struct piece){s->tail, f->page_bytes};
+    j->part[PART_TOKENS] = (struct part){&j->piece[0], 1};
+    j->part[PART_STATE] = (struct part){&j->piece[1], 1};
+    j->part[PART_PAGES] = (struct part){j->pages, n};
+    j->part[PART_LOGITS] = (struct part){&j->piece[2], s->logits ? 1 : 0};
+    j->part[PART_SAMPLER] = (struct part){&j->piece[3], s->sampler ? 1 : 0};
+    j->head = (struct head){.kind = CODEC_STATE, .position = s->pos, .point = (uint32_t)s->kind};
+    memcpy(j->head.tenant, s->tenant->tag.b, sizeof(j->head.tenant));
+    return true;
+}
+
+static void job_finished(struct state_job *j)
+{
+    j->sc->health = j->sc->store.health;
+    core_changed(j->sc);
+    free_job(j);
+}
+
+/* ---- removal ------------------------------------------------------------------------------ */
+
+static void run_remove(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    /* Not durable: a state that comes back after a crash is as true as it was. */
+    j->rc = store_remove(&j->sc->store, STORE_STATES, j->head.id, false, &j->err);
+}
+
+static void done_remove(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    if (j->rc)
+        log_warn("state directory: %s", j->err.text);
+    job_finished(j);
+}
+
+static void push_remove(struct statecache *sc, const unsigned char name[16])
+{
+    struct state_job *j = new_job(sc, NULL);
+    if (!j)
+        return; /* the file stays until a restart finds it again */
+    memcpy(j->head.id, name, sizeof(j->head.id));
+    j->job.run = run_remove;
+    j->job.done = done_remove;
+    writer_push(&sc->writer, &j->job);
+}
+
+void tiers_forget_file(struct statecache *sc, struct snapshot *s)
+{
+    if (!s->on_disk)
+        return;
+    push_remove(sc, s->name);
+    snapshot_off_disk(sc, s);
+}
+
+/* ---- to disk ------------------------------------------------------------------------------ */
+
+static void prepare_put(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    struct statecache *sc = j->sc;
+    uint64_t bytes = CODEC_HEAD;
+    for (int i = 0; i < PARTS; i++)
+        for (size_t k = 0; k < j->part[i].n_pieces; k++)
+            bytes += j->part[i].piece[k].n;
+    j->rc = 0;
+    if (j->s->dead)
+        j->rc = err_set(&j->err, E_CLOSED, "the state was given up meanwhile");
+    while (!j->rc && sc->stats.bytes[TIER_DISK] + bytes > sc->o.disk_bytes)
+        if (!evict_disk(sc, j->tenant))
+            j->rc = err_set(&j->err, E_NOMEM,
+                            "the disk budget of %llu bytes is full of sessions",
+                            (unsigned long long)sc->o.disk_bytes);
+}
+
+static void run_put(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    unsigned char head[CODEC_HEAD];
+    if (j->rc)
+        return;
+    uint64_t start = clock_now_ns();
+    codec_name(&j->sc->format, j->head.tenant, j->tokens, j->head.position, j->head.id);
+    j->head.created_s = clock_unix_s();
+    codec_seal(&j->sc->format, &j->head, j->part, head);
+    j->rc = store_put(&j->sc->store, STORE_STATES, j->head.id, head, j->part, j->durable, &j->err);
+    j->ns = clock_now_ns() - start;
+}
+
+static void done_put(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    struct statecache *sc = j->sc;
+    struct snapshot *s = j->s;
+    if (j->rc == E_NOMEM && !j->retried && evict_disk(sc, j->tenant)) {
+        /* The disk was full: one of this tenant's older states made room; try once more. */
+        j->retried = true;
+        err_clear(&j->err);
+        sc->health = sc->store.health;
+        writer_push(&sc->writer, job);
+        return;
+    }
+    s->writing = false;
+    if (!j->rc && s->dead) {
+        push_remove(sc, j->head.id);
+    } else if (!j->rc) {
+        snapshot_on_disk(sc, s, j->head.id, j->head.file_bytes, j->durable);
+        sc->stats.spill_bytes += j->head.file_bytes;
+        latency_add(&sc->stats.spill, j->ns);
+    } else if (j->rc != E_CLOSED) {
+        log_warn("a state of %llu tokens stays in memory: %s", (unsigned long long)s->pos,
+                 j->err.text);
+    }
+    bool release = s->release && !j->rc && s->pins == 1;
+    s->release = false;
+    if (release && !s->dead)
+        snapshot_drop_ram(sc, s);
+    snapshot_unpin(sc, s);
+    job_finished(j);
+}
+
+static void run_sync(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    if (!j->rc)
+        j->rc = store_sync(&j->sc->store, STORE_STATES, j->head.id, &j->err);
+}
+
+static void prepare_sync(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    j->rc = j->s->on_disk ? 0 : err_set(&j->err, E_NOENT, "the state is not on disk");
+    memcpy(j->head.id, j->s->name, sizeof(j->head.id));
+}
+
+static void done_sync(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    if (!j->rc && j->s->on_disk)
+        j->s->durable = true;
+    snapshot_unpin(j->sc, j->s);
+    job_finished(j);
+}
+
+bool tiers_spill(struct statecache *sc, struct snapshot *s, bool durable)
+{
+    if (!core_disk_on(sc) || s->dead)
+        return false;
+    if (s->on_disk && (s->durable || !durable))
+        return true;
+    if (s->writing && !durable)
+        return true;
+    struct state_job *j = new_job(sc, s);
+    if (!j)
+        return false;
+    j->durable = durable;
+    if (s->on_disk || s->writing) { /* written without fsync: only that is missing */
+        j->job.prepare = prepare_sync;
+        j->job.run = run_sync;
+        j->job.done = done_sync;
+    } else {
+        struct err ignored = {0};
+        s->pins++; /* making room for the copy must not take this one */
+        int rc = snapshot_on_host(s) ? 0 : snapshot_to_host(sc, s, &ignored);
+        s->pins--;
+        if (rc || !describe(j)) {
+            free_job(j);
+            return false;
+        }
+        s->writing = true;
+        j->job.prepare = prepare_put;
+        j->job.run = run_put;
+        j->job.done = done_put;
+    }
+    s->pins++;
+    writer_push(&sc->writer, &j->job);
+    return true;
+}
+
+/* ---- from disk ---------------------------------------------------------------------------- */
+
+static int check_tokens(const struct state_job *j, int fd, struct err *e)
+{
+    size_t bytes = (size_t)j->head.position * sizeof(int32_t);
+    int32_t *seen = mem_array((size_t)j->head.position, sizeof(*seen));
+    if (!seen)
+        return err_set(e, E_NOMEM, "no memory for %zu bytes of tokens", bytes);
+    struct piece piece = {seen, bytes};
+    struct part part = {&piece, 1};
+    int rc = store_part(&j->sc->store, fd, &j->head, PART_TOKENS, &part, e);
+    if (!rc && bytes > 0 && memcmp(seen, j->tokens, bytes) != 0)
+        rc = err_set(e, E_FORMAT, "the file has other tokens than the index");
+    mem_free(seen);
+    return rc;
+}
+
+static void run_load(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    struct store *st = &j->sc->store;
+    uint64_t start = clock_now_ns();
+    unsigned char name[16];
+    struct head want = j->head;
+    int fd = -1;
+    memcpy(name, want.id, sizeof(name));
+    j->rc = store_get(st, STORE_STATES, name, &fd, &j->head, &j->err);
+    if (!j->rc && (memcmp(j->head.tenant, want.tenant, sizeof(want.tenant)) != 0 ||
+                   j->head.position != want.position))
+        j->rc = err_set(&j->err, E_FORMAT, "the file is of another tenant or position");
+    if (!j->rc)
+        j->rc = check_tokens(j, fd, &j->err);
+    static const enum codec_part parts[] = {PART_STATE, PART_PAGES, PART_LOGITS, PART_SAMPLER};
+    for (size_t i = 0; i < ARRAY_LEN(parts) && !j->rc; i++)
+        j->rc = store_part(st, fd, &j->head, parts[i], &j->part[parts[i]], &j->err);
+    store_done(st, fd);
+    if (j->rc == E_FORMAT || j->rc == E_DENIED || j->rc == E_RANGE)
+        store_quarantine(st, STORE_STATES, name, j->err.text);
+    j->ns = clock_now_ns() - start;
+}
+
+static void done_load(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    struct statecache *sc = j->sc;
+    struct snapshot *s = j->s;
+    s->reading = false;
+    if (!j->rc) {
+        snapshot_arrived(sc, s);
+        sc->stats.reload_bytes += j->head.file_bytes;
+        latency_add(&sc->stats.reload, j->ns);
+    } else if (!s->dead) {
+        log_warn("a state of %llu tokens cannot be read back: %s", (unsigned long long)s->pos,
+                 j->err.text);
+        snapshot_off_disk(sc, s); /* moved away, or unreadable: not worth asking again */
+        snapshot_destroy(sc, s, true);
+    }
+    snapshot_unpin(sc, s);
+    job_finished(j);
+}
+
+bool tiers_load(struct statecache *sc, struct snapshot *s)
+{
+    if (s->reading)
+        return true;
+    struct state_job *j = new_job(sc, s);
+    if (!j)
+        return false;
+    s->pins++;
+    if (snapshot_allocate(sc, s) || !describe(j)) {
+        snapshot_drop_ram(sc, s);
+        snapshot_unpin(sc, s);
+        free_job(j);
+        return false;
+    }
+    memcpy(j->head.id, s->name, sizeof(j->head.id));
+    s->reading = true;
+    j->job.run = run_load;
+    j->job.done = done_load;
+    writer_push_read(&sc->writer, &j->job);
+    return true;
+}
+
+/* ---- along a path ------------------------------------------------------------------------- */
+
+static bool lasting(const struct snapshot *s)
+{
+    return s->pins > 0 || s->holds > 0 || s->pinned_until_ns > clock_now_ns();
+}
+
+void tiers_thin(struct statecache *sc, struct node *end)
+{
+    int64_t T = end->end, newer = T;
+    uint64_t ram = 0;
+    for (struct node *n = end->parent, *up; n && n->parent; n = up) {
+        up = n->parent;
+        struct snapshot *s = n->snap;
+        bool branch = n->n_children > 1;
+        if (branch) /* what is above also serves the paths that part here */
+            T = newer = n->end;
+        if (!s)
+            continue;
+        if (branch || lasting(s) || planner_keep(s->kind, s->pos, T, newer, sc->grid)) {
+            newer = n->end;
+            ram += s->slab ? sc->format.slot_bytes : 0;
+            bool plain = s->kind == POINT_GRID || s->kind == POINT_END;
+            if (ram <= sc->o.path_bytes || !plain || lasting(s))
+                continue;
+            if (s->on_disk) {
+                snapshot_drop_ram(sc, s);
+                continue;
+            }
+        }
+        sc->stats.thinned++;
+        snapshot_destroy(sc, s, false);
+    }
+}
+
+void tiers_settle(struct statecache *sc, struct node *end)
+{
+    if (!core_disk_on(sc))
+        return;
+    for (struct node *n = end->parent, *up; n; n = up) {
+        n->pins++; /* spilling may evict, and that prunes */
+        struct snapshot *s = n->snap;
+        bool shared = n->n_children > 1 || (s && s->kind != POINT_GRID && s->kind != POINT_END);
+        if (s && s->slab && s->on_disk && !shared && s->pins == 0)
+            snapshot_drop_ram(sc, s);
+        else if (s && s->slab && tiers_spill(sc, s, false) && !shared)
+            s->release = !s->on_disk;
+        n->pins--;
+        up = n->parent;
+        prefix_prune(&sc->prefix, n);
+    }
+}
+
+/* ---- device memory ------------------------------------------------------------------------ */
+
+bool tiers_free_slot(struct statecache *sc)
+{
+    int32_t before = sc->o.slots->n_free;
+    struct snapshot *s = snapshot_oldest(sc, TIER_DEVICE);
+    while (s && s->pins > 0)
+        s = snapshot_newer(sc, s, TIER_DEVICE);
+    if (s) {
+        struct err ignored = {0};
+        sc->stats.evictions[TIER_DEVICE]++;
+        bool roomy = sc->stats.bytes[TIER_RAM] + sc->format.slot_bytes < sc->o.ram_bytes / 4 * 3;
+        s->pins++;
+        int rc = s->slab || (s->on_disk && !roomy) ? 0 : snapshot_to_host(sc, s, &ignored);
+        s->pins--;
+        if (rc && !s->on_disk)
+            snapshot_destroy(sc, s, true);
+        else
+            snapshot_drop_slot(sc, s);
+    }
+    core_bury(sc);
+    return sc->o.slots->n_free > before;
+}
+
+/* Gives back the device pages that only snapshots use. */
+static void pages_to_host(struct statecache *sc, struct snapshot *s)
+{
+    struct err ignored = {0};
+    if (s->on_disk && s->slot < 0) {
+        snapshot_drop_ram(sc, s);
+        return;
+    }
+    s->pins++;
+    int rc = snapshot_to_host(sc, s, &ignored);
+    s->pins--;
+    if (rc) {
+        snapshot_destroy(sc, s, true);
+        return;
+    }
+    for (int32_t i = 0; i < s->n_blocks; i++) {
+        struct block *b = s->blocks[i];
+        if (b->page < 0 || pages_refs(sc->o.pages, b->page) > 1)
+            continue;
+        sc->block_of_page[b->page] = NULL;
+        pages_unref(sc->o.pages, b->page);
+        b->page = -1;
+    }
+}
+
+bool tiers_free_pages(struct statecache *sc, int32_t n)
+{
+    core_bury(sc);
+    int32_t before = sc->o.pages->n_free;
+    static const enum tier order[] = {TIER_RAM, TIER_DEVICE};
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        struct snapshot *s = snapshot_oldest(sc, order[i]), *next;
+        int left = (int)sc->stats.entries[order[i]]; /* the list may grow at its end meanwhile */
+        for (; s && left-- > 0 && sc->o.pages->n_free < before + n; s = next) {
+            next = snapshot_newer(sc, s, order[i]);
+            if (s->pins > 0 || s->reading || !s->n_blocks)
+                continue;
+            if (next)
+                next->pins++; /* making room in RAM must not free what comes next */
+            pages_to_host(sc, s);
+            core_bury(sc);
+            if (next)
+                next->pins--;
+        }
+    }
+    return sc->o.pages->n_free > before;
+}
+
+/* Another thread wants these in RAM, to export them. */
+static void fetch_wanted(struct statecache *sc)
+{
+    static const enum tier order[] = {TIER_DEVICE, TIER_RAM};
+    for (size_t i = 0; i < ARRAY_LEN(order) && sc->wanted > 0; i++) {
+        struct snapshot *s = snapshot_oldest(sc, order[i]);
+        for (; s && sc->wanted > 0; s = snapshot_newer(sc, s, order[i])) {
+            if (!s->wanted)
+                continue;
+            struct err ignored = {0}; /* whoever waits sees that it is still not there */
+            s->wanted = false;
+            sc->wanted--;
+            s->pins++;
+            (void)!snapshot_to_host(sc, s, &ignored);
+            s->pins--;
+            core_changed(sc);
+        }
+    }
+}
+
+void tiers_tick(struct statecache *sc)
+{
+    if (sc->wanted > 0)
+        fetch_wanted(sc);
+    if (!core_disk_on(sc))
+        return;
+    int left = LOOK_AT;
+    for (struct snapshot *s = snapshot_oldest(sc, TIER_RAM), *next;
+         s && left-- > 0 && sc->writer.queued < SPILL_QUEUE &&
+         sc->stats.bytes[TIER_RAM] > sc->o.ram_bytes / 4 * 3;
+         s = next) {
+        next = snapshot_newer(sc, s, TIER_RAM);
+        if (!s->on_disk && !s->writing && s->pins == 0 && snapshot_on_host(s))
+            (void)tiers_spill(sc, s, false); /* if it does not work now, the next tick tries */
+    }
+}
+
+/* ---- at start ----------------------------------------------------------------------------- */
+
+static int enter(struct statecache *sc, const unsigned char name[16], const struct head *h,
+                 int32_t *tokens, struct err *e)
+{
+    unsigned char want[16];
+    codec_name(&sc->format, h->tenant, tokens, h->position, want);
+    if (memcmp(want, name, sizeof(want)) != 0)
+        return err_set(e, E_FORMAT, "its name is not that of its tokens");
+    if (sc->n_scanned == sc->cap_scanned) {
+        size_t cap = sc->cap_scanned ? sc->cap_scanned * 2 : 64;
+        struct snapshot **more = mem_realloc(sc->scanned, cap * sizeof(*more));
+        if (!more)
+            return err_set(e, E_NOMEM, "no memory for %zu scanned states", cap);
+        sc->scanned = more;
+        sc->cap_scanned = cap;
+    }
+    struct tenant *t = core_tenant(sc, h->tenant);
+    struct node *node = t ? prefix_insert(&sc->prefix, t->root, tokens, h->position) : NULL;
+    struct snapshot *s = node ? snapshot_new(sc, t, node, (enum point)h->point) : NULL;
+    if (!s)
+        return err_set(e, E_NOMEM, "no memory for the index of states");
+    s->has_logits = h->bytes[PART_LOGITS] > 0;
+    s->sampler_bytes = h->bytes[PART_SAMPLER];
+    snapshot_on_disk(sc, s, name, h->file_bytes, false);
+    sc->scanned[sc->n_scanned++] = s;
+    return 0;
+}
+
+static void foreign(struct statecache *sc, const unsigned char name[16], const struct head *h)
+{
+    struct tenant *t = core_tenant(sc, h->tenant);
+    struct err ignored = {0}; /* it is tried again at the next start */
+    if (t)
+        t->foreign++;
+    if (h->created_s + (uint64_t)sc->o.session_ttl_s < clock_unix_s())
+        (void)!store_remove(&sc->store, STORE_STATES, name, false, &ignored);
+}
+
+static void scan_one(void *arg, const unsigned char name[16])
+{
+    struct statecache *sc = arg;
+    struct err e = {0};
+    struct head h;
+    int fd = -1;
+    int32_t *tokens = NULL;
+    int rc = store_get(&sc->store, STORE_STATES, name, &fd, &h, &e);
+    if (!rc) { /* the head is sealed and the file as long as it says: the size is real */
+        tokens = mem_array((size_t)h.position, sizeof(*tokens));
+        struct piece piece = {tokens, (size_t)h.position * sizeof(*tokens)};
+        struct part part = {&piece, 1};
+        rc = tokens ? store_part(&sc->store, fd, &h, PART_TOKENS, &part, &e)
+                    : err_set(&e, E_NOMEM, "no memory for its tokens");
+    }
+    if (!rc)
+        rc = enter(sc, name, &h, tokens, &e);
+    mem_free(tokens);
+    store_done(&sc->store, fd);
+    if (rc == E_CONFLICT)
+        foreign(sc, name, &h);
+    else if (rc == E_FORMAT || rc == E_DENIED || rc == E_RANGE)
+        store_quarantine(&sc->store, STORE_STATES, name, e.text);
+    else if (rc)
+        log_warn("a state file is left alone: %s", e.text);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct snapshot *const *x = a, *const *y = b;
+    return memcmp((*x)->name, (*y)->name, sizeof((*x)->name));
+}
+
+int tiers_scan(struct statecache *sc, struct err *e)
+{
+    int rc = store_list(&sc->store, STORE_STATES, scan_one, sc, e);
+    if (sc->n_scanned)
+        qsort(sc->scanned, sc->n_scanned, sizeof(*sc->scanned), by_name);
+    return rc;
+}
+
+struct snapshot *tiers_scanned(struct statecache *sc, const unsigned char name[16])
+{
+    size_t lo = 0, hi = sc->n_scanned;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        int order = memcmp(sc->scanned[mid]->name, name, 16);
+        if (order == 0)
+            return sc->scanned[mid];
+        if (order < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+void tiers_scan_end(struct statecache *sc)
+{
+    mem_free(sc->scanned);
+    sc->scanned = NULL;
+    sc->n_scanned = sc->cap_scanned = 0;
+    while (sc->stats.bytes[TIER_DISK] > sc->o.disk_bytes)
+        if (!evict_disk(sc, NULL))
+            break;
+}
