@@ -355,28 +355,41 @@ static void count_weights(struct model *m)
     }
 }
 
+static int build_whole(struct build *b)
+{
+    struct model *m = b->m;
+    const char *type = cfg_str(b, "model_type", "");
+    const struct arch *a = arch_find(type);
+    snprintf(m->arch, sizeof m->arch, "%s", type);
+    if (!a && !b_failed(b))
+        b_fail(b, E_UNSUPPORTED, "config.json: model_type \"%s\" is not one this build knows", type);
+    m->plan.logits = VIEW_NONE;
+    cfg_irrelevant(b, common_keys);
+    if (!b_failed(b))
+        a->build(b);
+    if (!b_failed(b) && !view_given(m->plan.logits))
+        b_fail(b, E_UNSUPPORTED, "model_type %s: the architecture produced no logits", type);
+    if (!b_failed(b))
+        check_leftovers(b);
+    int (*const passes[])(struct build *) = {pass_residual, pass_pack, pass_fuse, pass_lives,
+                                             pass_sections};
+    for (size_t i = 0; i < ARRAY_LEN(passes) && !b_failed(b); i++)
+        if (passes[i](b) < 0)
+            b_fail(b, E_NOMEM, "no memory for the plan of %s", type);
+    if (!b_failed(b))
+        count_weights(m);
+    return b->err->code;
+}
+
 int build_model(struct model *m, const struct config *c, struct checkpoint *ck, struct err *e)
 {
     struct build b = {.m = m, .plan = &m->plan, .config = c, .ck = ck, .err = e, .embedding = -1};
-    const char *type = cfg_str(&b, "model_type", "");
-    const struct arch *a = arch_find(type);
-    snprintf(m->arch, sizeof m->arch, "%s", type);
-    if (!a && !b_failed(&b))
-        b_fail(&b, E_UNSUPPORTED, "config.json: model_type \"%s\" is not one this build knows", type);
-    m->plan.logits = VIEW_NONE;
-    cfg_irrelevant(&b, common_keys);
-    if (!b_failed(&b))
-        a->build(&b);
-    if (!b_failed(&b) && !view_given(m->plan.logits))
-        b_fail(&b, E_UNSUPPORTED, "model_type %s: the architecture produced no logits", type);
-    if (!b_failed(&b))
-        check_leftovers(&b);
-    int (*const passes[])(struct build *) = {pass_residual, pass_pack, pass_fuse, pass_lives,
-                                             pass_sections};
-    for (size_t i = 0; i < ARRAY_LEN(passes) && !b_failed(&b); i++)
-        if (passes[i](&b) < 0)
-            b_fail(&b, E_NOMEM, "no memory for the plan of %s", type);
-    if (!b_failed(&b))
-        count_weights(m);
-    return e->code;
+    return build_whole(&b);
+}
+
+int build_bare_layer(struct model *m, const struct config *c, struct checkpoint *ck, struct err *e)
+{
+    struct build b = {.m = m, .plan = &m->plan, .config = c, .ck = ck, .err = e, .embedding = -1,
+                      .bare = true};
+    return build_whole(&b);
 }

@@ -158,6 +158,7 @@ void b_logits(struct build *b, val x, const char *name, bool tied);
 val b_swiglu(struct build *b, val x, const char *gate, const char *up, const char *down,
              int inner, const char *act);                /* section 1.2 */
 int64_t b_mlp_width(struct build *b, int hidden);        /* intermediate_size or the rule */
+int64_t b_mlp_width_ratio(struct build *b, int hidden, double hidden_ratio); /* default ratio */
 /* up(act(down(x))): name.lora.0.weight [rank, in], name.lora.2.weight [width, rank] (+ .bias).
  * The rank is the tensor's; dummy models take the given one. */
 val b_lora(struct build *b, val x, const char *name, int rank, enum activation act, int width,
@@ -184,6 +185,8 @@ float b_limit(struct build *b, const char *key, int i, float dflt); /* element o
 
 enum activation activation_parse(const char *name); /* ACT_NONE also for unknown: see ok */
 bool activation_known(const char *name);
+
+#include "models/build_skeleton.h"
 
 /* ---- architectures ---- */
 struct arch {

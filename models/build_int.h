@@ -17,6 +17,7 @@ struct build {
     struct err *err;
     char prefix[LIMIT_TENSOR_NAME];
     int layer, layer_sections;
+    bool bare; /* a mixer alone between the matrices `input` and `output`: the layer tests */
     int cap_ops, cap_acts, cap_weights, cap_sections;
     int embedding; /* weight index of b_embed, for tied logits */
     char embedding_name[LIMIT_TENSOR_NAME];
@@ -35,6 +36,12 @@ const char *build_name(struct build *b, const char *name, const char *suffix);
 enum dtype build_dtype(struct build *b, const char *name);
 int build_find(struct build *b, enum weight_role role, const char *name, int64_t row0,
                int64_t rows, enum transform t); /* an equal weight already there, or -1 */
+
+/* build_model for one mixer without its frame: the layer tests. The checkpoint holds the mixer's
+ * tensors without prefix and the matrices input.weight [rows, hidden], which token ids choose
+ * from, and output.weight [rows, hidden], which the mixer's output is multiplied by. */
+int build_bare_layer(struct model *m, const struct config *c, struct checkpoint *ck,
+                     struct err *e) MUST_USE;
 
 /* ---- build_ops.c ---- */
 val build_act(struct build *b, enum rows rows, int width);

@@ -59,12 +59,14 @@ val b_lora(struct build *b, val x, const char *name, int rank, enum activation a
     return bias ? b_linear_bias(b, y, up, width) : b_linear(b, y, up, width);
 }
 
-int64_t b_mlp_width(struct build *b, int hidden)
+int64_t b_mlp_width_ratio(struct build *b, int hidden, double hidden_ratio)
 {
-    double ratio = cfg_num(b, "hidden_ratio", 4);
+    double ratio = cfg_num(b, "hidden_ratio", hidden_ratio);
     int64_t n = (int64_t)(hidden * ratio * 2 / 3);
     return cfg_int(b, "intermediate_size", (n + 255) / 256 * 256);
 }
+
+int64_t b_mlp_width(struct build *b, int hidden) { return b_mlp_width_ratio(b, hidden, 4); }
 
 const struct config *b_hybrid_spec(struct build *b, int layer)
 {
@@ -88,6 +90,9 @@ val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *
     bool bias = config_bool(spec, "qkv_bias", false, b->err);
     int window = (int)config_int(spec, "window_size", 0, 0, INT32_MAX, b->err);
     double theta = config_num(spec, "rope_theta", 10000, b->err);
+    const char *unknown = config_next_unread(spec, NULL);
+    if (unknown)
+        b_fail(b, E_UNSUPPORTED, "config.json: key \"%s\" is not understood in attn", unknown);
     if (b_failed(b) || !b_require(b, H > 0 && hidden % H == 0, "attn.num_heads %d of width %d", H,
                                   hidden))
         return VIEW_NONE;
