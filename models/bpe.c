@@ -9,6 +9,7 @@
 #include "base/rng.h"
 
 #define NONE UINT32_MAX
+#define DROPPED UINT32_MAX /* rank of a merge that must not happen */
 
 /* ---- merge table ------------------------------------------------------------------------ */
 
@@ -43,6 +44,19 @@ int bpe_merges_init(struct bpe *b, size_t n)
 void bpe_merge_add(struct bpe *b, uint32_t left, uint32_t right, uint32_t rank, uint32_t id)
 {
     *slot_of(b, left, right) = (struct merge){left, right, rank, id};
+}
+
+static bool is_special(const struct bpe *b, int32_t id)
+{
+    return b->tokens[id].flags & TOKEN_SPECIAL;
+}
+
+void bpe_seal(struct bpe *b, const struct tokenizer *t)
+{
+    b->tokens = t->tokens;
+    for (size_t i = 0; i < b->cap_merges; i++)
+        if (b->merges[i].id != NONE && is_special(b, (int32_t)b->merges[i].id))
+            b->merges[i].rank = DROPPED;
 }
 
 void bpe_free(struct bpe *b)
@@ -109,7 +123,7 @@ static void consider(const struct bpe *b, struct word *w, uint32_t i)
     if (next == NONE)
         return;
     const struct merge *m = slot_of(b, w->s[i].id, w->s[next].id);
-    if (m->id != NONE)
+    if (m->id != NONE && m->rank != DROPPED)
         push(w, (uint64_t)m->rank << 32 | i);
 }
 
@@ -169,6 +183,8 @@ static int encode_word(const struct bpe *b, struct word *w, const char *text, si
                        struct ids *out, struct err *e)
 {
     int32_t whole = b->ignore_merges ? trie_get(&b->vocab, text, n) : -1;
+    if (whole >= 0 && is_special(b, whole))
+        whole = -1;
     int rc = whole >= 0 ? 0 : word_reserve(w, n, e);
     bool after_unk = false;
     w->n = 0;
@@ -177,6 +193,8 @@ static int encode_word(const struct bpe *b, struct word *w, const char *text, si
     for (size_t at = 0, len; rc == 0 && whole < 0 && at < n; at += len) {
         len = MIN(char_bytes((unsigned char)text[at]), n - at);
         int32_t id = trie_get(&b->vocab, text + at, len);
+        if (id >= 0 && is_special(b, id))
+            id = -1;
         if (id < 0)
             add_unknown(b, w, text + at, len, &after_unk);
         else

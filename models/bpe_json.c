@@ -18,6 +18,7 @@
 struct load {
     struct tokenizer *t;
     struct bpe *b;
+    const struct config *cfg;
     json_t *root;
     bool byte_level;  /* the vocabulary writes bytes as characters (step_char_of_byte) */
     bool marked;      /* the vocabulary writes spaces as U+2581 */
@@ -396,7 +397,7 @@ static int read_added(struct load *l)
         const json_t *o = json_array_get(list, i), *id = json_object_get(o, "id");
         struct added a = {.text = str(o, "content")};
         a.n = strlen(a.text);
-        a.special = flag(o, "special", false);
+        a.special = flag(o, "special", false) || tokenizer_named(l->cfg, a.text);
         a.lstrip = flag(o, "lstrip", false);
         a.rstrip = flag(o, "rstrip", false);
         a.normalized = flag(o, "normalized", !a.special);
@@ -445,13 +446,19 @@ static void close_bpe(void *impl)
     bpe_free(impl);
 }
 
-static const struct tokenizer_format with_normalizer = {encode, normalize, close_bpe};
-static const struct tokenizer_format without_normalizer = {encode, NULL, close_bpe};
+static void seal(void *impl, const struct tokenizer *t)
+{
+    bpe_seal(impl, t);
+}
+
+static const struct tokenizer_format with_normalizer = {
+    .encode = encode, .normalize = normalize, .seal = seal, .close = close_bpe};
+static const struct tokenizer_format without_normalizer = {
+    .encode = encode, .seal = seal, .close = close_bpe};
 
 int bpe_open(struct tokenizer *t, const char *path, const struct config *cfg, struct err *e)
 {
-    (void)cfg;
-    struct load l = {.t = t, .b = mem_zalloc(sizeof *l.b), .e = e};
+    struct load l = {.t = t, .b = mem_zalloc(sizeof *l.b), .cfg = cfg, .e = e};
     if (!l.b)
         return err_set(e, E_NOMEM, "%s: out of memory", t->path);
     t->impl = l.b;

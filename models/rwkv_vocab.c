@@ -159,7 +159,8 @@ static void close_vocab(void *impl)
     mem_free(impl);
 }
 
-static const struct tokenizer_format format = {.encode = encode, .close = close_vocab};
+static const struct tokenizer_format format = {
+    .encode = encode, .close = close_vocab, .keeps_words = true};
 
 static int check_bytes(const struct tokenizer *t, const struct trie *words, struct err *e)
 {

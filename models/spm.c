@@ -142,11 +142,11 @@ static bool is_special(const struct config *cfg, const struct spm_piece *piece, 
 {
     if (piece->type == SPM_CONTROL || piece->type == SPM_UNKNOWN)
         return true;
-    if (piece->type != SPM_USER_DEFINED)
-        return false;
-    int named = named_special(cfg, piece, id);
+    int named = piece->type == SPM_BYTE ? 0 : named_special(cfg, piece, id);
     if (named >= 0)
         return named;
+    if (piece->type != SPM_USER_DEFINED)
+        return false;
     /* Nobody says: what is written like a turn marker is one. */
     return piece->n > 4 && memcmp(piece->text, "<|", 2) == 0 &&
            memcmp(piece->text + piece->n - 2, "|>", 2) == 0;
@@ -195,7 +195,7 @@ static int add_piece(struct tokenizer *t, const struct spm_proto *p, size_t i, b
     return tokenizer_set(t, (int64_t)i, text, n, 0, e);
 }
 
-/* Fills the table, and turns special user-defined symbols into control symbols in the bytes. */
+/* Fills the table, and turns special symbols into control symbols in the bytes. */
 static int read_vocabulary(struct tokenizer *t, const struct spm_proto *p, char *bytes,
                            const struct config *cfg, struct err *e)
 {
@@ -203,7 +203,10 @@ static int read_vocabulary(struct tokenizer *t, const struct spm_proto *p, char 
     for (size_t i = 0; i < p->n && rc == 0; i++) {
         const struct spm_piece *piece = &p->pieces[i];
         bool special = is_special(cfg, piece, (int32_t)i);
-        if (special && piece->type == SPM_USER_DEFINED)
+        if (special && !piece->type_at)
+            return err_set(e, E_CONFLICT, "%s: piece %zu is ordinary, but tokenizer_config.json "
+                           "calls it special", t->path, i);
+        if (special && piece->type != SPM_UNKNOWN)
             bytes[piece->type_at] = SPM_CONTROL;
         rc = add_piece(t, p, i, special, e);
     }
@@ -239,7 +242,8 @@ static void close_spm(void *impl)
     mem_free(s);
 }
 
-static const struct tokenizer_format format = {.encode = encode, .close = close_spm};
+static const struct tokenizer_format format = {
+    .encode = encode, .close = close_spm, .keeps_words = true};
 
 /* After the probe: the same bytes, in this process. */
 static int open_library(struct tokenizer *t, struct buf *model, bool dummy_prefix, struct err *e)

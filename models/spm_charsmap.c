@@ -82,7 +82,8 @@ int spm_charsmap_check(const unsigned char *map, size_t n, const char *name, str
     if (trie >= n - 4 || trie % 4 || trie == 0)
         return err_set(e, E_FORMAT, "%s: the normaliser table has %zu bytes, its trie claims %zu",
                        name, n, trie);
-    struct walk w = {.units = map + 4, .n = trie / 4, .strings = n - 4 - trie, .name = name, .e = e};
+    struct walk w = {
+        .units = map + 4, .n = trie / 4, .strings = n - 4 - trie, .name = name, .e = e};
     w.matches = mem_zalloc(w.n);
     if (!w.matches)
         return err_set(e, E_NOMEM, "%s: out of memory for %zu units", name, w.n);

@@ -238,6 +238,17 @@ static const char *token_text(const struct config *c, const char *key)
     return o ? config_str(o, "content", NULL, &none) : NULL;
 }
 
+bool tokenizer_named(const struct config *cfg, const char *text)
+{
+    static const char *keys[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const char *named = token_text(cfg, keys[i]);
+        if (named && strcmp(named, text) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int add_from_config(struct tokenizer *t, const struct config *cfg, struct err *e)
 {
     const struct config *list = config_obj(cfg, "added_tokens_decoder", e);
@@ -249,7 +260,7 @@ static int add_from_config(struct tokenizer *t, const struct config *cfg, struct
             return err_set(e, E_FORMAT, "%s: added_tokens_decoder has the entry %.40s", t->path, k);
         const char *text = config_str(o, "content", "", e);
         struct added a = {.text = text, .n = strlen(text), .id = (int32_t)id};
-        a.special = config_bool(o, "special", false, e);
+        a.special = config_bool(o, "special", false, e) || tokenizer_named(cfg, text);
         a.lstrip = config_bool(o, "lstrip", false, e);
         a.rstrip = config_bool(o, "rstrip", false, e);
         a.normalized = config_bool(o, "normalized", !a.special, e);
@@ -257,7 +268,8 @@ static int add_from_config(struct tokenizer *t, const struct config *cfg, struct
         bool same = known && t->tokens[id].n == a.n &&
                     memcmp(t->tokens[id].text, a.text, a.n) == 0;
         /* A plain piece that the format already finds by itself needs no search. */
-        if (same && !a.special)
+        if (same && (!a.special || t->format->keeps_words) &&
+            !(t->tokens[id].flags & TOKEN_SPECIAL))
             continue;
         if (tokenizer_add(t, &a, e) < 0)
             return e->code;
@@ -276,15 +288,11 @@ static int32_t id_of(const struct tokenizer *t, const char *text)
     return id;
 }
 
-/* bos, eos and unk add nothing to a text even where nobody listed them as special. */
-static void name_special(struct tokenizer *t, const struct config *cfg, const char *key,
-                         int32_t *id)
+static void name_token(const struct tokenizer *t, const struct config *cfg, const char *key,
+                       int32_t *id)
 {
-    const char *text = token_text(cfg, key);
     if (config_has(cfg, key))
-        *id = id_of(t, text);
-    if (*id >= 0 && *id < t->n)
-        t->tokens[*id].flags |= TOKEN_SPECIAL;
+        *id = id_of(t, token_text(cfg, key));
 }
 
 static int set_template(struct tokenizer *t, const char *dir, const struct config *cfg,
@@ -301,8 +309,8 @@ static int set_template(struct tokenizer *t, const char *dir, const struct confi
             found = config_str(o, "template", NULL, e);
     }
     buf_init(&text, LIMIT_CONFIG_BYTES);
-    if (!found && (size_t)snprintf(path, sizeof path, "%s/chat_template.jinja", dir) < sizeof path &&
-        file_exists(path)) {
+    bool fits = (size_t)snprintf(path, sizeof path, "%s/chat_template.jinja", dir) < sizeof path;
+    if (!found && fits && file_exists(path)) {
         if (file_read(path, &text, e) < 0)
             return e->code;
         found = text.p;
@@ -319,9 +327,8 @@ static int apply_config(struct tokenizer *t, const char *dir, const struct confi
     int rc = add_from_config(t, cfg, e);
     if (rc < 0)
         return rc;
-    name_special(t, cfg, "bos_token", &t->bos);
-    name_special(t, cfg, "eos_token", &t->eos);
-    name_special(t, cfg, "unk_token", &t->unk);
+    name_token(t, cfg, "bos_token", &t->bos);
+    name_token(t, cfg, "eos_token", &t->eos);
     t->adds_bos = config_bool(cfg, "add_bos_token", t->adds_bos, e);
     return e->code < 0 ? e->code : set_template(t, dir, cfg, e);
 }
@@ -388,7 +395,7 @@ int tokenizer_open(struct tokenizer **out, const char *dir, int32_t vocab, struc
     if (!t)
         return err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
     arena_init(&t->arena, ARENA_BYTES);
-    t->bos = t->eos = t->unk = -1;
+    t->bos = t->eos = -1;
     t->path = mem_strdup(jsontext_tail(path));
     int rc = t->path ? read_config(&cfg, dir, e)
                      : err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
@@ -398,6 +405,8 @@ int tokenizer_open(struct tokenizer **out, const char *dir, int32_t vocab, struc
         rc = apply_config(t, dir, cfg, e);
     if (rc == 0)
         rc = check_vocab(t, vocab, e);
+    if (rc == 0 && t->format->seal)
+        t->format->seal(t->impl, t);
     config_free(cfg);
     if (rc < 0)
         tokenizer_close(t);

@@ -39,7 +39,11 @@ struct tokenizer_format {
     /* NULL: the text is used as it is. */
     int (*normalize)(const void *impl, const char *text, size_t n, bool start, struct buf *out,
                      struct err *e);
+    /* After every added token is known: from now on encode must not make a special one. NULL:
+     * it cannot anyhow. */
+    void (*seal)(void *impl, const struct tokenizer *t);
     void (*close)(void *impl);
+    bool keeps_words; /* a word of the vocabulary stays text whatever the configuration says */
 };
 
 struct tokenizer {
@@ -51,7 +55,7 @@ struct tokenizer {
     struct added *added;
     size_t n_added, cap_added;
     struct trie search[2][2]; /* [normalized][special too]: text -> index into added */
-    int32_t bos, eos, unk;
+    int32_t bos, eos;
     bool adds_bos, every_start; /* every_start: each piece between added tokens starts a text */
     char *chat_template;
     char *path;            /* of the vocabulary file, for messages */
@@ -64,6 +68,9 @@ int tokenizer_set(struct tokenizer *t, int64_t id, const char *text, size_t n, u
                   struct err *e) MUST_USE;
 /* Registers a token to be searched; its text is copied, its id set (tokenizer_set). */
 int tokenizer_add(struct tokenizer *t, const struct added *a, struct err *e) MUST_USE;
+
+/* Whether tokenizer_config.json names this text as bos, eos, unk or pad: special, then. */
+bool tokenizer_named(const struct config *cfg, const char *text);
 
 /* Each fills t from its file. cfg: tokenizer_config.json, or NULL. */
 int spm_open(struct tokenizer *t, const char *path, const struct config *cfg,

@@ -143,7 +143,8 @@ Test(checkpoint, a_file_cut_at_any_byte_is_refused)
 }
 
 #define T(name, dtype, shape, from, to) \
-    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" #from "," #to "]}"
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":[" shape "]," \
+    "\"data_offsets\":[" #from "," #to "]}"
 
 Test(checkpoint, every_contradiction_is_refused_with_file_tensor_and_both_numbers)
 {
@@ -212,7 +213,8 @@ Test(checkpoint, a_header_length_beyond_the_file_or_the_limit_is_refused)
     cr_assert(strstr(e.text, "the header has 16777217 bytes, at most 16777216"), "%s", e.text);
 }
 
-#define MAP(a, b) "{\"metadata\":{\"total_size\":16},\"weight_map\":{\"a\":\"" a "\",\"b\":\"" b "\"}}"
+#define MAP(a, b) \
+    "{\"metadata\":{\"total_size\":16},\"weight_map\":{\"a\":\"" a "\",\"b\":\"" b "\"}}"
 
 Test(checkpoint, shards_are_joined_by_their_map)
 {

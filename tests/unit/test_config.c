@@ -28,7 +28,8 @@ static struct err refuse(const char *text, size_t n)
 Test(config, reads_every_type_and_defaults)
 {
     struct err e = {0};
-    struct config *c = parse("{\"i\":3,\"r\":2.0,\"x\":1e-6,\"b\":true,\"s\":\"swish\",\"z\":null}");
+    struct config *c =
+        parse("{\"i\":3,\"r\":2.0,\"x\":1e-6,\"b\":true,\"s\":\"swish\",\"z\":null}");
     cr_assert_eq(config_int(c, "i", 9, 0, 10, &e), 3);
     cr_assert_eq(config_int(c, "r", 9, 0, 10, &e), 2);
     cr_assert_eq(config_int(c, "z", 9, 0, 10, &e), 9);
@@ -192,7 +193,8 @@ Test(config, every_allocation_may_fail)
 Test(config, the_configs_of_every_golden_model_are_read)
 {
     static const char *paths[] = {
-        "models/demo/gated-deltanet/config.json", "models/demo/gated-deltanet/tokenizer_config.json",
+        "models/demo/gated-deltanet/config.json",
+        "models/demo/gated-deltanet/tokenizer_config.json",
         "models/demo/rwkv7/config.json", "tests/golden/hf/hf_mamba2/config.json",
         "tests/golden/hf/hf_nemotron_h/config.json", "tests/golden/public/kda/config.json"};
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {

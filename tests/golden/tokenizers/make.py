@@ -26,7 +26,8 @@ LINES = [
     "ſ ſs 'ſ", "\U0010ffff \ue000 \ufffd", "<|end|>  x  <|end|>\n\n<|user|> y<|user|>",
     "  <think>  a  </think>  ", "the quick brown fox jumps over the lazy dog",
 ]
-CORPUS = LINES * 20 + ["the quick brown fox", "it's what we've got", "def return self import"] * 40
+# Markers stay out: no vocabulary should be able to spell them from pieces.
+CORPUS = [x for x in LINES if "<" not in x] * 20 + ["the quick brown fox", "it's what we've got", "def return self import"] * 40
 
 
 def texts():
