@@ -1,2 +1,2 @@
-/* LINEAR for AVX-512: see linear_impl.h. */
+/* LINEAR, BLOCKS and EXPERTS for AVX-512: see linear_impl.h. */
 #include "kernels/cpu/linear_impl.h"

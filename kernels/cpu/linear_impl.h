@@ -1,4 +1,4 @@
-/* LINEAR: y = W x, one fused multiply-add chain per output over k = 0, 1, …, so that the bits
+/* LINEAR, BLOCKS, EXPERTS: y = W x, one fused multiply-add chain per output over k = 0, 1, …, so that the bits
  * depend on neither the tile, nor the number of rows, nor the threads, nor the instruction set.
  *
  * A lane is an output row; a tile is P panels x T tokens, all of its sums in registers over the
@@ -17,16 +17,17 @@
 #define AHEAD 4096
 
 struct tile {
-    const char *w;      /* first panel of the tile */
-    const float *x;     /* first token's input */
-    int64_t x_stride, cols;
-    size_t panel;       /* bytes from panel to panel */
-    bool fetch;         /* the first pass over these panels: prefetch them */
+    const char *w;  /* first panel of the tile */
+    size_t panel;   /* bytes from panel to panel */
+    int64_t cols;
+    bool fetch;     /* the first pass over these panels: prefetch them */
+    const float *x[TILE_T];
 };
 
 /* One line of each panel: `per` inputs (2 for bf16, otherwise 1). */
-INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel, const float *x,
-                      int64_t x_stride, ptrdiff_t ahead, int P, int T, enum dtype type, int per)
+INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel,
+                      const float *const x[TILE_T], int64_t k, ptrdiff_t ahead, int P, int T,
+                      enum dtype type, int per)
 {
     v16 m[TILE_P];
     UNROLL for (int p = 0; p < P; p++) {
@@ -41,7 +42,7 @@ INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel, cons
             _mm_prefetch(line + ahead, _MM_HINT_T0);
     }
     UNROLL for (int j = 0; j < T; j++) {
-        v16 b = v16_set1(x[j * x_stride]);
+        v16 b = v16_set1(x[j][k]);
         UNROLL for (int p = 0; p < P; p++)
             acc[p][j] = v16_fma(m[p], b, acc[p][j]);
     }
@@ -50,7 +51,7 @@ INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel, cons
     UNROLL for (int p = 0; p < P; p++)
         m[p] = v16_pair_odd(v16_load_pairs(w + (size_t)p * panel));
     UNROLL for (int j = 0; j < T; j++) {
-        v16 b = v16_set1(x[j * x_stride + 1]);
+        v16 b = v16_set1(x[j][k + 1]);
         UNROLL for (int p = 0; p < P; p++)
             acc[p][j] = v16_fma(m[p], b, acc[p][j]);
     }
@@ -65,24 +66,26 @@ INLINE void tile_sums(const struct tile *t, float *sums, int P, int T, enum dtyp
     /* Near the end of a panel the next thing needed is the start of the next group of panels. */
     const ptrdiff_t next = (ptrdiff_t)((size_t)P * t->panel - (size_t)(lines - tail) * line);
     const char *w = t->w;
-    const float *x = t->x;
-    const int64_t stride = t->x_stride;
     const size_t panel = t->panel;
+    const float *x[TILE_T];
     v16 acc[TILE_P][TILE_T];
-    UNROLL for (int p = 0; p < P; p++)
-        UNROLL for (int j = 0; j < T; j++)
+    int64_t k = 0;
+    UNROLL for (int j = 0; j < T; j++) {
+        x[j] = t->x[j];
+        UNROLL for (int p = 0; p < P; p++)
             acc[p][j] = v16_zero();
+    }
     if (t->fetch) {
-        for (int64_t i = 0; i < lines - tail; i++, w += line, x += per)
-            tile_step(acc, w, panel, x, stride, AHEAD, P, T, type, per);
-        for (int64_t i = 0; i < tail; i++, w += line, x += per)
-            tile_step(acc, w, panel, x, stride, next, P, T, type, per);
+        for (int64_t i = 0; i < lines - tail; i++, w += line, k += per)
+            tile_step(acc, w, panel, x, k, AHEAD, P, T, type, per);
+        for (int64_t i = 0; i < tail; i++, w += line, k += per)
+            tile_step(acc, w, panel, x, k, next, P, T, type, per);
     } else {
-        for (int64_t i = 0; i < lines; i++, w += line, x += per)
-            tile_step(acc, w, panel, x, stride, 0, P, T, type, per);
+        for (int64_t i = 0; i < lines; i++, w += line, k += per)
+            tile_step(acc, w, panel, x, k, 0, P, T, type, per);
     }
     if (t->cols % per)
-        tile_step(acc, w, panel, x, stride, 0, P, T, type, 1);
+        tile_step(acc, w, panel, x, k, 0, P, T, type, 1);
     UNROLL for (int p = 0; p < P; p++)
         UNROLL for (int j = 0; j < T; j++)
             v16_store(sums + (j * P + p) * PANEL, acc[p][j]);
@@ -112,75 +115,166 @@ static tile_fn *const tile_table[3][3][TILE_T] = {
     [DTYPE_BF16] = {ROW(1, BF16), ROW(2, BF16), ROW(4, BF16)},
 };
 
-/* What one thread computes: panels [p0, p1) of rows (tokens) [t0, t1). */
-struct part {
-    const struct host_step *s;
-    const struct op *op;
-    int64_t p0, p1, t0, t1;
+/* A matrix, or some rows of one, applied to n inputs. */
+struct job {
+    const struct host_weight *w;
+    int64_t panel0, rows; /* first panel and rows of the part of the matrix */
+    const float *bias;    /* [rows] or NULL */
+    enum activation act;
+    int64_t n;
+};
+/* Where input i of the job is, where its result goes, and what is added to it (or NULL). */
+struct ends {
+    const float *x, *add;
+    float *out;
 };
 
-/* Bias, activation and residual, then the store: rows [r0, r0 + P * 16) of token t. */
-static void finish(const struct part *a, const float *sums, int64_t r0, int P, int32_t t)
+/* Bias, activation and residual, then the store, of P panels from panel p of one input. */
+static void finish(const struct job *job, const float *sums, int64_t p, int P,
+                   const struct ends *e)
 {
-    const struct op *op = a->op;
-    const float *bias = host_vec(a->s, op->w[1]);
-    const float *add = view_given(op->in[1]) ? host_row(a->s, op->in[1], t) : NULL;
-    float *out = host_row(a->s, op->out, t);
-    for (int p = 0; p < P; p++, r0 += PANEL) {
-        int n = (int)MIN(op->out.width - r0, PANEL);
-        v16 y = v16_load(sums + p * PANEL);
-        if (bias)
-            y = v16_add(y, v16_load_n(bias + r0, n));
-        y = v16_act(op->p.linear.act, y);
-        if (add)
-            y = v16_add(y, v16_load_n(add + r0, n));
-        v16_store_n(out + r0, n, y);
+    for (int64_t r = p * PANEL; P-- > 0 && r < job->rows; r += PANEL, sums += PANEL) {
+        int n = (int)MIN(job->rows - r, PANEL);
+        v16 y = v16_load(sums);
+        if (job->bias)
+            y = v16_add(y, v16_load_n(job->bias + r, n));
+        y = v16_act(job->act, y);
+        if (e->add)
+            y = v16_add(y, v16_load_n(e->add + r, n));
+        v16_store_n(e->out + r, n, y);
     }
 }
 
-/* All tokens of the part over one group of P panels, in tiles of nearly equal size. */
-static void group(const struct part *a, const struct host_weight *w, int64_t p0, int log2_p)
+/* All inputs over P panels from p, in tiles of nearly equal size. */
+static void group(const struct job *job, const struct ends *ends, int64_t p, int log2_p)
 {
     int P = 1 << log2_p;
-    int64_t n = a->t1 - a->t0, tiles = (n + TILE_T - 1) / TILE_T;
+    int64_t tiles = (job->n + TILE_T - 1) / TILE_T;
     float sums[TILE_T * TILE_P * PANEL];
-    struct tile t = {.panel = panel_bytes(w->dtype, w->cols), .cols = w->cols, .fetch = true};
-    t.w = (const char *)w->data + (size_t)p0 * t.panel;
-    t.x_stride = host_stride(a->s, a->op->in[0]);
+    struct tile t = {.panel = panel_bytes(job->w->dtype, job->w->cols), .cols = job->w->cols,
+                     .fetch = true};
+    t.w = (const char *)job->w->data + (size_t)(job->panel0 + p) * t.panel;
     for (int64_t i = 0; i < tiles; i++) {
-        int64_t from = a->t0 + n * i / tiles, to = a->t0 + n * (i + 1) / tiles;
-        t.x = host_row(a->s, a->op->in[0], (int32_t)from);
-        tile_table[w->dtype][log2_p][to - from - 1](&t, sums);
+        int64_t from = job->n * i / tiles, to = job->n * (i + 1) / tiles;
         for (int64_t j = from; j < to; j++)
-            finish(a, sums + (j - from) * P * PANEL, p0 * PANEL, P, (int32_t)j);
+            t.x[j - from] = ends[j].x;
+        tile_table[job->w->dtype][log2_p][to - from - 1](&t, sums);
+        for (int64_t j = from; j < to; j++)
+            finish(job, sums + (j - from) * P * PANEL, p, P, &ends[j]);
         t.fetch = false;
     }
 }
 
-/* Threads share the panels; when those are few and the tokens many, also the tokens. */
-static struct part share(const struct host_step *s, const struct op *op, int64_t panels,
-                         int64_t tokens, int ith, int nth)
+/* Panels [p0, p1) of the job. */
+static void panels(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1)
 {
-    int by_token = 1;
-    while (nth % (by_token * 2) == 0 && panels * by_token / nth < 8 &&
-           tokens / by_token >= 2 * TILE_T)
-        by_token *= 2;
-    struct part a = {.s = s, .op = op};
-    host_share(panels, ith / by_token, nth / by_token, &a.p0, &a.p1);
-    host_share(tokens, ith % by_token, by_token, &a.t0, &a.t1);
-    return a;
+    int most = job->n * TILE_P <= V16_REGS - 4 ? TILE_P : MAX(MANY_P, job->n == 2 ? 2 : 1);
+    for (int64_t p = p0; job->n > 0 && p < p1;) {
+        int64_t left = MIN(p1 - p, most);
+        int log2_p = left >= 4 ? 2 : left >= 2 ? 1 : 0;
+        group(job, ends, p, log2_p);
+        p += 1 << log2_p;
+    }
+}
+
+/* Inputs handled at once: their ends are on the stack, and this many passes over a group of
+ * panels in the second-level cache have long paid for fetching it. */
+#define INPUTS 96
+
+/* The ends of rows (tokens) [t0, t0 + n) of an op whose columns c.. go in and d.. come out. */
+static void row_ends(const struct host_step *s, const struct op *op, int64_t t0, int64_t n,
+                     int64_t c, int64_t d, bool add, struct ends *e)
+{
+    for (int64_t i = 0; i < n; i++) {
+        int32_t t = (int32_t)(t0 + i);
+        e[i].x = host_row(s, op->in[0], t) + c;
+        e[i].out = host_row(s, op->out, t) + d;
+        e[i].add = add ? host_row(s, op->in[1], t) + d : NULL;
+    }
+}
+
+/* Threads share the panels; when those are few and the tokens many, also the tokens. */
+static int token_parts(int64_t n_panels, int64_t tokens, int nth)
+{
+    int parts = 1;
+    while (nth % (parts * 2) == 0 && n_panels * parts / nth < 8 && tokens / parts >= 2 * TILE_T)
+        parts *= 2;
+    return parts;
 }
 
 void FN(linear)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    const struct host_weight *w = &s->weights[op->w[0]];
-    struct part a = share(s, op, (w->rows + PANEL - 1) / PANEL, host_rows(s, op), ith, nth);
-    int64_t n = a.t1 - a.t0;
-    int most = n * TILE_P <= V16_REGS - 4 ? TILE_P : MAX(MANY_P, n == 2 ? 2 : 1);
-    for (int64_t p = a.p0; n > 0 && p < a.p1;) {
-        int64_t left = MIN(a.p1 - p, most);
-        int log2_p = left >= 4 ? 2 : left >= 2 ? 1 : 0;
-        group(&a, w, p, log2_p);
-        p += 1 << log2_p;
+    struct ends ends[INPUTS];
+    struct job job = {.w = &s->weights[op->w[0]], .bias = host_vec(s, op->w[1]),
+                      .act = op->p.linear.act};
+    int64_t n_panels = (job.w->rows + PANEL - 1) / PANEL, tokens = host_rows(s, op);
+    int parts = token_parts(n_panels, tokens, nth);
+    int64_t p0, p1, t0, t1;
+    job.rows = job.w->rows;
+    host_share(n_panels, ith / parts, nth / parts, &p0, &p1);
+    host_share(tokens, ith % parts, parts, &t0, &t1);
+    for (; t0 < t1; t0 += job.n) {
+        job.n = MIN(t1 - t0, INPUTS);
+        row_ends(s, op, t0, job.n, 0, 0, view_given(op->in[1]), ends);
+        panels(&job, ends, p0, p1);
+    }
+}
+
+/* One block of a block-diagonal matrix is a job; a shared matrix is one job whose inputs are all
+ * blocks of all rows. Threads share the panels of each. */
+void FN(blocks)(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    struct ends ends[INPUTS];
+    int64_t n = op->p.blocks.blocks, rows = op->out.width / n, cols = op->in[0].width / n;
+    int64_t tokens = host_rows(s, op), n_panels = (rows + PANEL - 1) / PANEL, p0, p1;
+    const float *bias = host_vec(s, op->w[1]);
+    bool shared = op->p.blocks.shared;
+    struct job job = {.w = &s->weights[op->w[0]], .rows = rows, .bias = bias};
+    for (int64_t h = 0; h < n; h++) {
+        /* the rounding of the share moves on from block to block, so that a few panels a block
+         * do not all fall to the same thread */
+        host_share(n_panels, (int)((ith + h) % nth), nth, &p0, &p1);
+        job.panel0 = shared ? 0 : h * n_panels;
+        job.bias = bias && !shared ? bias + h * rows : bias;
+        for (int64_t t = 0; p0 < p1 && t < tokens; t += job.n) {
+            job.n = MIN(tokens - t, INPUTS);
+            row_ends(s, op, t, job.n, h * cols, h * rows, false, ends);
+            panels(&job, ends, p0, p1);
+        }
+    }
+}
+
+/* The rows that chose one expert are the inputs of one job. Choices are looked at CHOICES at a
+ * time; `taken` marks those already done. */
+#define CHOICES 4096
+void FN(experts)(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    struct ends ends[INPUTS];
+    uint8_t taken[CHOICES];
+    int64_t k = op->p.experts.k, rows = op->p.experts.rows, n_panels = (rows + PANEL - 1) / PANEL;
+    struct job job = {.w = &s->weights[op->w[0]], .rows = rows};
+    int64_t tokens = host_rows(s, op), cols = job.w->cols, p0, p1;
+    host_share(n_panels, ith, nth, &p0, &p1);
+    for (int64_t t0 = 0; t0 < tokens; t0 += CHOICES / k) {
+        int64_t n = MIN(tokens - t0, CHOICES / k) * k;
+        memset(taken, 0, (size_t)n);
+        for (int64_t i = 0; i < n; i++) {
+            if (taken[i])
+                continue;
+            float expert = host_row(s, op->in[1], (int32_t)(t0 + i / k))[i % k];
+            job.panel0 = (int64_t)expert * n_panels;
+            job.n = 0;
+            for (int64_t j = i; j < n && job.n < INPUTS; j++) {
+                int32_t t = (int32_t)(t0 + j / k);
+                int64_t slot = j % k;
+                if (taken[j] || host_row(s, op->in[1], t)[slot] != expert)
+                    continue;
+                taken[j] = 1;
+                ends[job.n++] = (struct ends){
+                    host_row(s, op->in[0], t) + (op->p.experts.per_slot ? slot * cols : 0), NULL,
+                    host_row(s, op->out, t) + slot * rows};
+            }
+            panels(&job, ends, p0, p1);
+        }
     }
 }
