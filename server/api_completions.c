@@ -71,7 +71,8 @@ static void logprobs(struct buf *out, struct choice *c)
     static const char *const names[GEN_PARTS] = {"tokens", "token_logprobs", "top_logprobs",
                                                  "text_offset"};
     buf_str(out, ",\"logprobs\":");
-    if (c->gen->params.logprobs < 0) {
+    bool nothing = c->gen->params.stream && c->part[TOKENS].len == 0;
+    if (c->gen->params.logprobs < 0 || nothing) {
         buf_str(out, "null");
         return;
     }

@@ -248,9 +248,9 @@ static int run(struct recurd *r)
     if (r->fd >= 0)
         close(r->fd);
     sched_close(r->s);
-    model_close(r->m);
     if (r->d)
         r->d->backend->close(r->d);
+    model_close(r->m); /* after the device, which reads its plan */
     return code;
 }
 

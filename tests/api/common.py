@@ -1,0 +1,287 @@
+"""What every API test shares: the daemon under test, HTTP by raw sockets and http.client, SSE.
+
+Python's standard library only. Servers are started on a free port when first asked for, kept
+for all tests that want the same flags, and stopped by stop_all(), which reports every exit code
+that is not 0 (a sanitizer's or valgrind's finding is one).
+"""
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DEMO = os.path.join(ROOT, "models", "demo", "gated-deltanet")
+DEMO7 = os.path.join(ROOT, "models", "demo", "rwkv7")
+
+
+class Settings:
+    recurd = os.path.join(ROOT, "build", "recurd")
+    valgrind = False
+    slow = False  # valgrind or a sanitizer: fewer rounds, longer waits
+
+    @classmethod
+    def rounds(cls, n):
+        return max(4, n // 10) if cls.slow else n
+
+    @classmethod
+    def patience(cls, seconds):
+        return seconds * (20 if cls.valgrind else 5 if cls.slow else 1)
+
+
+def command(args):
+    if not Settings.valgrind:
+        return [Settings.recurd] + args
+    return ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
+            "--errors-for-leak-kinds=definite", "--num-callers=25", Settings.recurd] + args
+
+
+class Server:
+    def __init__(self, args, env=None, pass_fds=()):
+        self.log = tempfile.TemporaryFile(mode="w+b")
+        flags = list(args)
+        if "--listen" not in flags:
+            flags += ["--listen", "127.0.0.1:0"]
+        self.args = flags
+        full = dict(os.environ, **(env or {}))
+        full.pop("NOTIFY_SOCKET", None) if not env else None
+        self.proc = subprocess.Popen(command(flags), stdout=self.log, stderr=self.log, env=full,
+                                     pass_fds=pass_fds)
+        self.port = self._wait_for_port()
+
+    def text(self):
+        self.log.seek(0)
+        return self.log.read().decode("utf-8", "replace")
+
+    def _wait_for_port(self):
+        end = time.time() + Settings.patience(20)
+        while time.time() < end:
+            found = re.search(r"serving \S+ on http://[^ ]*:(\d+)", self.text())
+            if found:
+                return int(found.group(1))
+            if "serving " in self.text():
+                return 0  # a Unix socket
+            if self.proc.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError("the server did not start: " + self.text())
+
+    def stop(self, sig=15, timeout=60):
+        if self.proc.poll() is None:
+            self.proc.send_signal(sig)
+        return self.proc.wait(Settings.patience(timeout))
+
+    # ---- requests ----
+
+    def connection(self, timeout=60):
+        return http.client.HTTPConnection("127.0.0.1", self.port,
+                                          timeout=Settings.patience(timeout))
+
+    def request(self, method, path, body=None, headers=None):
+        """-> (status, headers by lower-case name, bytes)"""
+        c = self.connection()
+        try:
+            if isinstance(body, (dict, list)):
+                body = json.dumps(body).encode()
+            h = dict(headers or {})
+            if body is not None and "Content-Type" not in h:
+                h["Content-Type"] = "application/json"
+            c.request(method, path, body=body, headers=h)
+            r = c.getresponse()
+            return r.status, {k.lower(): v for k, v in r.getheaders()}, r.read()
+        finally:
+            c.close()
+
+    def get(self, path):
+        status, _, body = self.request("GET", path)
+        return status, json.loads(body)
+
+    def post(self, path, body, expect=200):
+        status, _, data = self.request("POST", path, body)
+        reply = json.loads(data)
+        assert status == expect, "status %d, expected %d: %s" % (status, expect, data[:600])
+        return reply
+
+    def complete(self, prompt, expect=200, **fields):
+        return self.post("/v1/completions", dict(fields, prompt=prompt), expect)
+
+    def chat(self, text, expect=200, **fields):
+        messages = text if isinstance(text, list) else [{"role": "user", "content": text}]
+        return self.post("/v1/chat/completions", dict(fields, messages=messages), expect)
+
+    def stream(self, path, body, **kw):
+        return Stream(self, path, body, **kw)
+
+    def raw(self, data, timeout=10, half_close=False):
+        """Everything the server answers to these bytes until it closes or falls silent."""
+        s = self.connect(timeout)
+        try:
+            s.sendall(data)
+            if half_close:
+                s.shutdown(socket.SHUT_WR)
+            got = b""
+            try:
+                while True:
+                    piece = s.recv(65536)
+                    if not piece:
+                        break
+                    got += piece
+            except socket.timeout:
+                pass
+            except ConnectionResetError:
+                pass
+            return got
+        finally:
+            s.close()
+
+    def connect(self, timeout=10):
+        return socket.create_connection(("127.0.0.1", self.port),
+                                        timeout=Settings.patience(timeout))
+
+    def metrics(self):
+        _, _, body = self.request("GET", "/metrics")
+        values = {}
+        for line in body.decode().splitlines():
+            if line and not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                values[name] = float(value)
+        return values
+
+    def wait_idle(self, seconds=20):
+        """Until nothing is left of earlier requests; returns the metrics, or fails."""
+        end = time.time() + Settings.patience(seconds)
+        while True:
+            m = self.metrics()
+            busy = {k: m[k] for k in ("recurd_slots_used", "recurd_requests_running",
+                                      "recurd_requests_waiting", "recurd_http_generations",
+                                      "recurd_http_suspended") if m[k]}
+            if m["recurd_http_connections"] > 1:
+                busy["connections"] = m["recurd_http_connections"]
+            if not busy:
+                return m
+            assert time.time() < end, "left behind: %s" % busy
+            time.sleep(0.05)
+
+
+class Stream:
+    """One SSE reply over a raw socket: the bytes as they come, dechunked and split."""
+
+    def __init__(self, server, path, body, headers="", timeout=60):
+        self.sock = server.connect(timeout)
+        data = json.dumps(body).encode()
+        self.sock.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                          b"Content-Length: %d\r\n%s\r\n" % (path.encode(), len(data),
+                                                             headers.encode()) + data)
+        self.file = self.sock.makefile("rb")
+        line = self.file.readline().split(b" ", 2)
+        self.status = int(line[1])
+        self.headers = {}
+        while True:
+            h = self.file.readline().rstrip(b"\r\n")
+            if not h:
+                break
+            k, v = h.split(b":", 1)
+            self.headers[k.decode().lower()] = v.strip().decode()
+
+    def chunks(self):
+        """The raw HTTP chunks; stops after the last, fails when it is missing."""
+        while True:
+            size = int(self.file.readline(), 16)
+            data = self.file.read(size)
+            assert self.file.read(2) == b"\r\n"
+            if size == 0:
+                return
+            yield data
+
+    def frames(self):
+        """The frames as text: 'data: …' or ': …', without the blank line."""
+        rest = b""
+        for chunk in self.chunks():
+            rest += chunk
+            while b"\n\n" in rest:
+                frame, rest = rest.split(b"\n\n", 1)
+                yield frame.decode("utf-8")  # strict: every frame is valid UTF-8
+        assert rest == b"", "a frame without its end: %r" % rest
+
+    def events(self):
+        """The parsed JSON of every data frame; checks that [DONE] is the last."""
+        done = False
+        for frame in self.frames():
+            if frame.startswith(":"):
+                continue
+            assert not done, "a frame after [DONE]: " + frame
+            assert frame.startswith("data: ") and "\n" not in frame, frame
+            if frame == "data: [DONE]":
+                done = True
+                continue
+            yield json.loads(frame[6:])
+        self.done = done
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+    def reset(self):
+        """Closes with RST instead of FIN."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.file.close()
+        self.sock.close()
+
+
+_servers = {}
+_lock = threading.Lock()
+
+
+def server(*args):
+    """A shared server with these flags."""
+    with _lock:
+        s = _servers.get(args)
+        if s is None or s.proc.poll() is not None:
+            s = _servers[args] = Server(args)
+        return s
+
+
+def stop_all():
+    """Stops every shared server; returns sentences about those that ended badly."""
+    faults = []
+    for args, s in _servers.items():
+        code = s.proc.poll()
+        if code is not None:
+            faults.append("recurd %s ended by itself with %d:\n%s" % (" ".join(args), code,
+                                                                      s.text()[-4000:]))
+            continue
+        code = s.stop()
+        if code != 0:
+            faults.append("recurd %s: exit code %d:\n%s" % (" ".join(args), code,
+                                                            s.text()[-8000:]))
+    _servers.clear()
+    return faults
+
+
+def expected(model):
+    with open(os.path.join(model, "expected.json"), encoding="utf-8") as f:
+        return json.load(f)["prompts"]
+
+
+def in_threads(jobs):
+    """Runs the callables at once; returns their results, or raises the first failure."""
+    results, failures = [None] * len(jobs), []
+
+    def run(i):
+        try:
+            results[i] = jobs[i]()
+        except BaseException as e:  # handed to the caller below
+            failures.append(e)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(jobs))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if failures:
+        raise failures[0]
+    return results
