@@ -10,7 +10,7 @@
  *   ffn: W_v sqrelu(W_k (y + d (.) mu_k)) */
 #include "models/build.h"
 
-struct dims { int D, H, K, Rw, Ra, Rv, Rg, inner; float eps; bool norm_bias, l2_root; };
+struct dims { int D, H, K, Rw, Ra, Rv, Rg, inner; float eps; bool l2_root; val v_first; };
 
 /* The published rule for ranks that the config leaves out: c sqrt(D), a multiple of 32. */
 static int rank(int D, double c)
@@ -26,7 +26,7 @@ static int mixing(struct build *b, int i, int D)
     return b_has(b, "x_x", false) ? w_vec_row(b, "x_x", 6, i, D) : w_vec(b, names[i], D);
 }
 
-static val time_mix(struct build *b, val y, val *v_first, const struct dims *d)
+static val time_mix(struct build *b, val y, struct dims *d)
 {
     val x[6], delta = e_sub(b, b_shift(b, y), y);
     for (int i = 0; i < 6; i++)
@@ -36,11 +36,11 @@ static val time_mix(struct build *b, val y, val *v_first, const struct dims *d)
     val w = b_lora(b, x[1], "w_lora", d->Rw, ACT_TANH, d->D, true);
     val a = b_lora(b, x[4], "a_lora", d->Ra, ACT_NONE, d->D, true);
     val g = b_lora(b, x[5], "g_lora", d->Rg, ACT_SIGMOID, d->D, false);
-    if (view_given(*v_first)) {
+    if (view_given(d->v_first)) {
         val mix = b_lora(b, x[3], "v_lora", d->Rv, ACT_NONE, d->D, true);
-        v = e_add(b, v, e_mul(b, e_sub(b, *v_first, v), e_fn(b, EW_SIGMOID, mix)));
+        v = e_add(b, v, e_mul(b, e_sub(b, d->v_first, v), e_fn(b, EW_SIGMOID, mix)));
     } else {
-        *v_first = v;
+        d->v_first = v;
     }
     w = e_fn(b, EW_EXP, e_affine(b, e_fn(b, EW_SIGMOID, w), -0.6065306597126334f, 0));
     a = e_fn(b, EW_SIGMOID, a);
@@ -59,8 +59,16 @@ static val time_mix(struct build *b, val y, val *v_first, const struct dims *d)
     return b_linear(b, e_mul(b, e_add(b, o, e_mul(b, v, rk)), g), "o_proj", d->D);
 }
 
-static val channel_mix(struct build *b, val y, const struct dims *d)
+static val mixer(struct build *b, val y, int layer, void *family)
 {
+    (void)layer;
+    return time_mix(b, y, family);
+}
+
+static val channel_mix(struct build *b, val y, int layer, void *family)
+{
+    const struct dims *d = family;
+    (void)layer;
     val delta = e_sub(b, b_shift(b, y), y);
     val x = e_maddw(b, y, delta, w_vec(b, "x_k", d->D));
     return b_linear(b, e_fn(b, EW_SQRELU, b_linear(b, x, "key", d->inner)), "value", d->D);
@@ -77,9 +85,7 @@ static void check_value_dim(struct build *b, int D)
 
 static void build(struct build *b)
 {
-    int D = (int)cfg_int(b, "hidden_size", 2048), layers = (int)cfg_int(b, "num_hidden_layers", 24);
-    int vocab = (int)cfg_int(b, "vocab_size", 32000);
-    int H = (int)cfg_int(b, "num_heads", 0);
+    int D = (int)cfg_int(b, "hidden_size", 2048), H = (int)cfg_int(b, "num_heads", 0);
     int K = (int)cfg_int(b, "head_dim", H > 0 ? D / H : 64);
     if (!b_require(b, K > 0 && D % K == 0 && (H == 0 || H == D / K),
                    "%d heads of %d in a width of %d", H, K, D))
@@ -91,34 +97,14 @@ static void build(struct build *b)
     check_value_dim(b, D);
     struct dims d = {.D = D, .H = D / K, .K = K, .inner = (int)cfg_int(b, "intermediate_size", inner),
                      .eps = (float)cfg_num(b, "norm_eps", 1e-5),
-                     .norm_bias = cfg_bool(b, "norm_bias", true),
-                     .l2_root = cfg_bool(b, "fuse_norm", true)};
+                     .v_first = VIEW_NONE, .l2_root = cfg_bool(b, "fuse_norm", true)};
     d.Rw = (int)cfg_int(b, "decay_low_rank_dim", rank(D, 2.5));
     d.Ra = (int)cfg_int(b, "a_low_rank_dim", rank(D, 2.5));
     d.Rv = (int)cfg_int(b, "v_low_rank_dim", rank(D, 1.7));
     d.Rg = (int)cfg_int(b, "gate_low_rank_dim", rank(D, 5));
-    cfg_refuse(b, "attnres_block_size");
-    bool norm_first = cfg_bool(b, "norm_first", true);
-
-    b_prefix(b, "model.");
-    val h = b_embed(b, "embeddings", vocab, D, 1), v_first = VIEW_NONE;
-    for (int i = 0; i < layers; i++) {
-        b_layer(b, i);
-        b_prefix(b, "model.layers.%d.", i);
-        if (i == 0 && norm_first)
-            h = b_layer_norm(b, h, "pre_norm", d.norm_bias, d.eps);
-        val y = b_layer_norm(b, h, "attn_norm", d.norm_bias, d.eps);
-        b_prefix(b, "model.layers.%d.attn.", i);
-        h = e_add(b, h, time_mix(b, y, &v_first, &d));
-        b_prefix(b, "model.layers.%d.", i);
-        y = b_layer_norm(b, h, "ffn_norm", d.norm_bias, d.eps);
-        b_prefix(b, "model.layers.%d.ffn.", i);
-        h = e_add(b, h, channel_mix(b, y, &d));
-    }
-    b_prefix(b, "model.");
-    h = b_layer_norm(b, b_gather(b, h), "norm", d.norm_bias, d.eps);
-    b_prefix(b, "%s", "");
-    b_logits(b, h, "lm_head", cfg_bool(b, "tie_word_embeddings", false));
+    b_skeleton(b, &(struct skeleton){
+        .mixer = mixer, .ffn = channel_mix, .family = &d, .eps = 1e-5, .layer_norm = true,
+        .ffn_norm = "ffn_norm", .ffn_name = "ffn"});
 }
 
 const struct arch arch_rwkv7 = {"rwkv7", build};
