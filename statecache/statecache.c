@@ -435,6 +435,15 @@ static void end_swap(struct statecache *sc, struct track *t)
     snapshot_unpin(sc, s);
 }
 
+/* Device pages that restoring s needs beyond the free ones. */
+static int32_t pages_short(const struct statecache *sc, const struct snapshot *s)
+{
+    int32_t need = s->tail != NULL;
+    for (int32_t i = 0; i < s->n_blocks; i++)
+        need += s->blocks[i]->page < 0;
+    return need > 0 ? need - sc->o.pages->n_free : 0;
+}
+
 int statecache_restore(struct statecache *sc, struct track *t, int32_t slot, int32_t *table,
                        struct err *e)
 {
@@ -445,12 +454,10 @@ int statecache_restore(struct statecache *sc, struct track *t, int32_t slot, int
         rc = sc->o.device->backend->slot_zero(sc->o.device, slot, e);
         goto out;
     }
-    int32_t need = 0;
-    for (int32_t i = 0; i < s->n_blocks; i++)
-        need += s->blocks[i]->page < 0;
-    need += s->tail != NULL;
-    if (need > 0 && sc->o.pages->n_free < need)
-        (void)tiers_free_pages(sc, need); /* not enough: the restore says so */
+    /* Making room may take pages of this very path, which other snapshots share: ask again. If it
+     * is not enough, the restore says so. */
+    while (pages_short(sc, s) > 0 && tiers_free_pages(sc, pages_short(sc, s)))
+        ;
     rc = snapshot_restore(sc, s, slot, table, e);
     if (!rc && t->swap) {
         sc->stats.swaps_in++;

@@ -1,0 +1,268 @@
+/* What a request costs with the cache, and that every state it hands out is of the right tokens.
+ * Every run of the fake engine compares its logits with a run from nothing. */
+#include <criterion/criterion.h>
+
+#include "fake_cache.h"
+
+static struct fake f;
+static int32_t a[6000], b[6000];
+
+static void open_plain(void) { fake_init(&f, false, 4, 0); fake_open(&f); fake_tokens(a, 6000, 1); fake_tokens(b, 6000, 2); }
+static void open_paged(void) { fake_init(&f, true, 4, 400); fake_open(&f); fake_tokens(a, 6000, 1); fake_tokens(b, 6000, 2); }
+static void close_fake(void) { fake_fini(&f); }
+
+TestSuite(cost, .init = open_plain, .fini = close_fake);
+TestSuite(hybrid, .init = open_paged, .fini = close_fake);
+
+/* The prompt a[0, keep) + b[keep, n). */
+static int32_t *mixed(int64_t keep, int64_t n)
+{
+    static int32_t out[6000];
+    memcpy(out, a, (size_t)keep * sizeof(*out));
+    memcpy(out + keep, b + keep, (size_t)(n - keep) * sizeof(*out));
+    if (keep < n && out[keep] == a[keep])
+        out[keep] = (out[keep] + 1) % FAKE_VOCAB;
+    return out;
+}
+
+Test(cost, the_same_prompt_again_computes_nothing)
+{
+    cr_assert_eq(fake_serve(&f, a, 2000, 3), 2000);
+    cr_assert_eq(fake_serve(&f, a, 2000, 3), 0);
+    cr_assert_eq(fake_serve(&f, a, 2000, 3), 0);
+}
+
+Test(cost, appending_computes_the_new_tokens)
+{
+    cr_assert_eq(fake_serve(&f, a, 2000, 1), 2000);
+    cr_assert_eq(fake_serve(&f, mixed(2000, 2050), 2050, 1), 50);
+}
+
+Test(cost, changes_at_the_end_compute_little_more_than_the_changes)
+{
+    cr_assert_eq(fake_serve(&f, a, 2000, 1), 2000);
+    cr_assert_leq(fake_serve(&f, mixed(1800, 2000), 2000, 1), 264);
+    cr_assert_leq(fake_serve(&f, mixed(1000, 2000), 2000, 1), 1320);
+}
+
+Test(cost, a_shared_system_prompt_is_found_by_the_third_request)
+{
+    int32_t p[1600];
+    memcpy(p, a, 1500 * sizeof(*p));
+    for (int i = 0; i < 6; i++) {
+        fake_tokens(p + 1500, 100, 100 + (uint64_t)i);
+        p[1500] = i; /* they part exactly there */
+        int64_t computed = fake_serve(&f, p, 1600, 2);
+        cr_assert_eq(computed, i == 0 ? 1600 : i == 1 ? 1600 - 1472 : 100, "request %d: %lld", i,
+                     (long long)computed);
+    }
+}
+
+Test(cost, message_boundaries_help_from_the_second_request_on)
+{
+    for (int i = 0; i < 3; i++) {
+        struct run r;
+        int32_t p[1600];
+        memcpy(p, a, 1500 * sizeof(*p));
+        fake_tokens(p + 1500, 100, 100 + (uint64_t)i);
+        run_init(&r, &f, p, 1600, 1);
+        r.marks[r.n_marks++] = 1490;
+        int64_t computed = run_all(&r, 512);
+        cr_assert(i == 0 ? computed == 1600 : computed <= 110, "%lld", (long long)computed);
+        run_free(&r);
+    }
+}
+
+Test(cost, concurrent_requests_on_a_warm_prefix_compute_their_own_tokens)
+{
+    struct run r[4];
+    int32_t p[840];
+    cr_assert_eq(fake_serve(&f, a, 800, 1), 800);
+    for (int i = 0; i < 4; i++) {
+        memcpy(p, a, 800 * sizeof(*p));
+        fake_tokens(p + 800, 40, 50 + (uint64_t)i);
+        run_init(&r[i], &f, p, 840, 5);
+    }
+    for (int i = 0; i < 400; i++)
+        run_step(&r[i % 4], 16);
+    for (int i = 0; i < 4; i++) {
+        cr_assert_eq(run_all(&r[i], 16), 40);
+        run_free(&r[i]);
+    }
+}
+
+Test(cost, concurrent_requests_compute_a_new_prefix_once)
+{
+    struct run r[4];
+    int32_t p[840];
+    int64_t all = 0;
+    for (int i = 0; i < 4; i++) {
+        memcpy(p, a, 800 * sizeof(*p));
+        fake_tokens(p + 800, 40, 50 + (uint64_t)i);
+        p[800] = i;
+        run_init(&r[i], &f, p, 840, 5);
+    }
+    for (int i = 0; i < 800; i++)
+        run_step(&r[i % 4], 16);
+    for (int i = 0; i < 4; i++) {
+        int64_t computed = run_all(&r[i], 16);
+        cr_assert_geq(computed, 0);
+        all += computed;
+        run_free(&r[i]);
+    }
+    cr_assert_eq(all, 800 + 4 * 40, "%lld tokens computed", (long long)all);
+    struct statecache_stats s;
+    statecache_stats(f.sc, &s);
+    cr_assert_gt(s.waits, 0);
+}
+
+Test(cost, who_waits_for_a_cancelled_request_goes_on_alone)
+{
+    struct run r[2];
+    run_init(&r[0], &f, a, 2000, 1);
+    run_init(&r[1], &f, a, 2000, 1);
+    for (int i = 0; i < 10; i++) {
+        run_step(&r[0], 16);
+        run_step(&r[1], 16);
+    }
+    cr_assert_eq(r[1].phase, RUN_WAIT);
+    run_drop(&r[0]);
+    int64_t computed = run_all(&r[1], 100);
+    cr_assert(computed > 1500 && computed <= 2000, "%lld", (long long)computed);
+    run_free(&r[0]);
+    run_free(&r[1]);
+}
+
+Test(cost, sessions_round_robin_on_few_slots_compute_only_new_tokens)
+{
+    struct session_info s[16];
+    struct err e = {0};
+    struct tenant_tag none = {0};
+    for (int i = 0; i < 16; i++) {
+        cr_assert_eq(session_create(f.sc, &none, 0, &s[i], &e), 0);
+        cr_assert_eq(fake_turn(&f, &s[i].id, a + i * 7, 458, 8), 458);
+    }
+    for (int turn = 0; turn < 3; turn++)
+        for (int i = 0; i < 16; i++)
+            cr_assert_eq(fake_turn(&f, &s[i].id, b + i * 50 + turn, 50, 8), 50);
+}
+
+Test(cost, a_rewound_session_computes_little_again)
+{
+    struct session_info s;
+    struct err e = {0};
+    struct tenant_tag none = {0};
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    cr_assert_eq(fake_turn(&f, &s.id, a, 1007, 8), 1007);
+    cr_assert_eq(session_rewind(f.sc, &none, &s.id, 1007, -1, 0, &s, &e), 0);
+    cr_assert_eq(fake_turn(&f, &s.id, b, 13, 4), 13); /* 1007 is the end of a prompt */
+    cr_assert_eq(session_rewind(f.sc, &none, &s.id, 1000, -1, 0, &s, &e), 0);
+    int64_t computed = fake_turn(&f, &s.id, b, 20, 4);
+    cr_assert(computed >= 20 && computed <= 80, "%lld", (long long)computed);
+}
+
+Test(cost, a_fresh_request_computes_everything)
+{
+    struct run r;
+    fake_serve(&f, a, 500, 1);
+    run_init(&r, &f, a, 500, 2);
+    r.fresh = true;
+    cr_assert_eq(run_all(&r, 64), 500);
+    run_free(&r);
+}
+
+Test(cost, preempted_sequences_come_back_where_they_were)
+{
+    struct run r;
+    run_init(&r, &f, a, 900, 40);
+    for (int i = 0; i < 60; i++) {
+        run_step(&r, 50);
+        if (i % 7 == 3 && r.phase == RUN_PREFILL && r.pos < r.n_path) {
+            bool kept = false;
+            cr_assert_eq(statecache_capture(f.sc, r.t, CAPTURE_SWAP, r.pos, r.slot, r.table, NULL,
+                                            NULL, 0, &kept, &r.err), 0);
+            cr_assert(kept);
+            int32_t other = slots_take(&f.slots); /* it comes back to another slot */
+            memset(f.dev.slots[r.slot], 1, sizeof(f.dev.slots[r.slot]));
+            slots_put(&f.slots, r.slot);
+            r.slot = other;
+            cr_assert_eq(statecache_restore(f.sc, r.t, r.slot, r.table, &r.err), 0);
+        }
+    }
+    cr_assert_eq(run_all(&r, 50), 900, "%d wrong", r.wrong);
+    run_free(&r);
+}
+
+Test(cost, misses_have_reasons)
+{
+    struct statecache_stats s;
+    fake_serve(&f, a, 10, 1);
+    fake_serve(&f, a, 500, 1);
+    fake_serve(&f, mixed(40, 300), 300, 1);
+    fake_serve(&f, b, 300, 1);
+    statecache_stats(f.sc, &s);
+    cr_assert_eq(s.misses[MISS_TOO_SHORT], 1);
+    cr_assert_eq(s.misses[MISS_TOKENS_DIVERGED], 1);
+    cr_assert_eq(s.misses[MISS_NO_CHECKPOINT], 2);
+    cr_assert_eq(s.hits, 0);
+}
+
+Test(cost, the_budget_of_ram_is_never_exceeded)
+{
+    statecache_close(f.sc);
+    f.o.ram_bytes = 40 * (FAKE_STATE * 4 + FAKE_VOCAB * 4);
+    fake_open(&f);
+    struct statecache_stats s;
+    for (int i = 0; i < 40; i++) {
+        int64_t computed = fake_serve(&f, a + i * 3, 700 + i, 30);
+        cr_assert_geq(computed, 0);
+        statecache_stats(f.sc, &s);
+        cr_assert_leq(s.bytes[TIER_RAM], f.o.ram_bytes);
+    }
+    cr_assert_gt(s.evictions[TIER_RAM], 0);
+    fake_serve(&f, a, 700, 1);
+    statecache_stats(f.sc, &s);
+    cr_assert_geq(s.misses[MISS_EVICTED] + s.hits, 1);
+}
+
+Test(cost, parked_states_stay_in_slots_until_they_are_needed)
+{
+    statecache_close(f.sc);
+    f.o.park_slots = 3;
+    fake_open(&f);
+    struct statecache_stats s;
+    cr_assert_eq(fake_serve(&f, a, 300, 4), 300);
+    cr_assert_eq(fake_serve(&f, b, 300, 4), 300);
+    statecache_stats(f.sc, &s);
+    cr_assert_eq(s.entries[TIER_DEVICE], 2);
+    for (int i = 0; i < 6; i++)
+        cr_assert_eq(fake_serve(&f, a + i, 200 + i, 2) > 0, true);
+    cr_assert_eq(fake_serve(&f, a, 300, 4), 0);
+    statecache_stats(f.sc, &s);
+    cr_assert_leq(s.entries[TIER_DEVICE], 3);
+}
+
+Test(hybrid, pages_are_shared_and_restored)
+{
+    cr_assert_eq(fake_serve(&f, a, 1000, 5), 1000);
+    cr_assert_eq(fake_serve(&f, a, 1000, 5), 0);
+    cr_assert_eq(fake_serve(&f, mixed(1000, 1100), 1100, 5), 100);
+    cr_assert_leq(fake_serve(&f, mixed(800, 1000), 1000, 5), 264);
+}
+
+Test(hybrid, a_shortage_of_pages_moves_them_to_ram)
+{
+    fake_fini(&f);
+    fake_init(&f, true, 4, 40); /* 2,560 tokens in all */
+    fake_open(&f);
+    for (int i = 0; i < 12; i++)
+        cr_assert_eq(fake_serve(&f, a + i * 100, 900, 5) >= 0, true, "prompt %d", i);
+    for (int i = 11; i >= 0; i--) {
+        struct run r;
+        run_init(&r, &f, a + i * 100, 900, 5);
+        int64_t computed = run_all(&r, 100);
+        cr_assert_eq(computed, 0, "prompt %d: %lld, %d wrong, %s", i, (long long)computed, r.wrong,
+                     r.err.text);
+        run_free(&r);
+    }
+}
