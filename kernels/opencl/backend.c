@@ -211,10 +211,10 @@ static void ocl_profile(struct device *d)
     }
     for (int k = 0; k < OP_KINDS; k++)
         if (calls[k])
-            printf("%-16s %10llu launches %12.3f ms\n", op_name(k), (unsigned long long)calls[k],
+            fprintf(stderr, "%-16s %10llu launches %12.3f ms\n", op_name(k), (unsigned long long)calls[k],
                    (double)ns[k] / 1e6);
     if (o->steps)
-        printf("%-16s %10llu steps, %.1f launches a step, host %.1f us a step, waiting %.1f us\n",
+        fprintf(stderr, "%-16s %10llu steps, %.1f launches a step, host %.1f us a step, waiting %.1f us\n",
                "opencl", (unsigned long long)o->steps, (double)o->times.launches / (double)o->steps,
                (double)o->times.enqueue_ns / 1e3 / (double)o->steps,
                (double)o->times.wait_ns / 1e3 / (double)o->steps);

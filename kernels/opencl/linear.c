@@ -3,14 +3,12 @@
  * depend on how many rows are beside it. */
 #include "kernels/opencl/model.h"
 
-struct slices { int32_t n, len; };
-
 /* Slices are a multiple of 32 inputs: the tiled kernels' depth divides them. */
-static struct slices cut_inputs(const struct ocl_tune *t, int32_t inputs)
+struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs)
 {
     int32_t n = MAX(1, MIN(t->slices, inputs / t->slice_min));
     int32_t len = (int32_t)round_up((size_t)((inputs + n - 1) / n), 32);
-    return (struct slices){(inputs + len - 1) / len, len};
+    return (struct ocl_slices){(inputs + len - 1) / len, len};
 }
 
 /* The parameters all kernels share, in their order. */
@@ -38,7 +36,7 @@ static void common_args(struct ocl_spec *s, const struct ocl_model *m, const str
 static int few(struct ocl_model *m, const struct op *op, int32_t tile, int32_t min, int32_t max,
                struct err *e)
 {
-    struct slices c = cut_inputs(&m->d->tune, op->in[0].width);
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[0].width);
     struct ocl_spec s;
     ocl_spec_init(&s, "linear_few.cl", op);
     ocl_def(&s, "DTYPE", m->plan->weights[op->w[0]].dtype);
@@ -55,7 +53,7 @@ static int few(struct ocl_model *m, const struct op *op, int32_t tile, int32_t m
 
 static int many(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
 {
-    struct slices c = cut_inputs(&m->d->tune, op->in[0].width);
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[0].width);
     struct ocl_spec s;
     ocl_spec_init(&s, "linear_many.cl", op);
     ocl_def(&s, "DTYPE", m->plan->weights[op->w[0]].dtype);

@@ -125,12 +125,15 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e) MUST_U
 
 /* ---- ops -> launches (ops.c and friends) ---- */
 int ocl_ops_lower(struct ocl_model *m, struct err *e) MUST_USE;
-int ocl_ew_lower(struct ocl_model *m, const struct op *op, struct err *e) MUST_USE;
-int ocl_linear_lower(struct ocl_model *m, const struct op *op, struct err *e) MUST_USE;
-int ocl_delta_lower(struct ocl_model *m, const struct op *op, struct err *e) MUST_USE;
-int ocl_decay_lower(struct ocl_model *m, const struct op *op, struct err *e) MUST_USE;
-int ocl_attention_lower(struct ocl_model *m, const struct op *op, struct err *e) MUST_USE;
-int ocl_attention_keep_lower(struct ocl_model *m, const struct op *op, struct err *e) MUST_USE;
+/* One function per op kind, as kernels/opencl/ops.c lists them. */
+typedef int ocl_lower(struct ocl_model *m, const struct op *op, struct err *e);
+ocl_lower ocl_ew_lower, ocl_linear_lower, ocl_delta_lower, ocl_decay_lower, ocl_attention_lower,
+    ocl_attention_keep_lower, ocl_conv_lower, ocl_shift_lower, ocl_rnn_lower, ocl_logsum_lower,
+    ocl_scan_lower, ocl_topk_lower, ocl_experts_lower, ocl_blocks_lower;
+
+/* The slices in which a product sums its inputs: a function of their number alone. */
+struct ocl_slices { int32_t n, len; };
+struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs);
 
 /* ---- weights (weights.c) ---- */
 int ocl_weights_init(struct ocl_model *m, struct err *e) MUST_USE;

@@ -143,46 +143,32 @@ static int rope_lower(struct ocl_model *m, const struct op *op, struct err *e)
     return ocl_spec_emit(&s, m, e);
 }
 
-static int conv_lower(struct ocl_model *m, const struct op *op, struct err *e)
+static int columns_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     struct ocl_spec s;
-    ocl_spec_init(&s, "conv.cl", op);
-    ocl_def(&s, "SIZE", op->p.conv.size);
-    ocl_def(&s, "ACT", op->p.conv.act);
-    ocl_def(&s, "HAS_BIAS", op->w[1] >= 0);
-    ocl_def(&s, "HAS_MASK", view_given(op->in[1]));
+    ocl_spec_init(&s, "columns.cl", op);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
     ocl_arg_view(&s, m->plan, op->in[0]);
-    ocl_arg_view(&s, m->plan, op->in[1]);
-    ocl_arg_section(&s, m->plan, op->section);
     ocl_arg(&s, ARG_WEIGHT, op->w[0]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[1]);
-    ocl_arg(&s, ARG_BATCH, BATCH_CU);
-    ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
     ocl_arg(&s, ARG_INT, op->out.width);
     over_columns(&s, op->out.width);
-    ocl_groups(&s, 1, BY_SEQS, 1, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 1);
     return ocl_spec_emit(&s, m, e);
 }
 
-static int shift_lower(struct ocl_model *m, const struct op *op, struct err *e)
+static int first_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     struct ocl_spec s;
-    ocl_spec_init(&s, "shift.cl", op);
+    ocl_spec_init(&s, "first.cl", op);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
-    ocl_arg_view(&s, m->plan, op->in[0]);
-    ocl_arg_section(&s, m->plan, op->section);
-    ocl_arg(&s, ARG_BATCH, BATCH_CU);
-    ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
-    ocl_arg(&s, ARG_INT, op->out.width);
-    over_columns(&s, op->out.width);
-    ocl_groups(&s, 1, BY_SEQS, 1, 1);
+    ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
+    ocl_groups(&s, 1, BY_ROWS, 1, 1);
     return ocl_spec_emit(&s, m, e);
 }
 
-static int (*const table[OP_KINDS])(struct ocl_model *m, const struct op *op, struct err *e) = {
+static ocl_lower *const table[OP_KINDS] = {
     [OP_EMBED] = embed_lower,
     [OP_GATHER] = gather_lower,
     [OP_LINEAR] = ocl_linear_lower,
@@ -191,12 +177,20 @@ static int (*const table[OP_KINDS])(struct ocl_model *m, const struct op *op, st
     [OP_GROUPSUM] = groupsum_lower,
     [OP_SOFTMAX] = softmax_lower,
     [OP_ROPE] = rope_lower,
-    [OP_CONV] = conv_lower,
-    [OP_SHIFT] = shift_lower,
+    [OP_CONV] = ocl_conv_lower,
+    [OP_SHIFT] = ocl_shift_lower,
     [OP_DECAY] = ocl_decay_lower,
     [OP_DELTA] = ocl_delta_lower,
     [OP_ATTENTION] = ocl_attention_lower,
     [OP_ATTENTION_KEEP] = ocl_attention_keep_lower,
+    [OP_RNN] = ocl_rnn_lower,
+    [OP_LOGSUM] = ocl_logsum_lower,
+    [OP_SCAN] = ocl_scan_lower,
+    [OP_TOPK] = ocl_topk_lower,
+    [OP_EXPERTS] = ocl_experts_lower,
+    [OP_BLOCKS] = ocl_blocks_lower,
+    [OP_COLUMNS] = columns_lower,
+    [OP_FIRST] = first_lower,
 };
 
 int ocl_ops_lower(struct ocl_model *m, struct err *e)

@@ -45,7 +45,7 @@ void ocl_arg_section(struct ocl_spec *s, const struct plan *p, int32_t section)
 {
     ocl_arg(s, ARG_SLOTS, 0);
     ocl_arg(s, ARG_LONG, p->slot_floats);
-    ocl_arg(s, ARG_LONG, p->sections[section].offset);
+    ocl_arg(s, ARG_LONG, section < 0 ? 0 : p->sections[section].offset);
 }
 
 void ocl_local(struct ocl_spec *s, size_t x, size_t y)

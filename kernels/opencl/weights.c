@@ -10,11 +10,20 @@
 
 #define STAGING_BYTES MIB(32) /* one PCIe transfer of ~1 ms; a row is at most 4 MiB */
 
-static enum ocl_layout layout_of(const struct ocl_model *m, const struct weight *w)
+/* Tensor cores serve the plain products; experts and blocks read panels. */
+static enum ocl_layout layout_of(const struct ocl_model *m, int32_t i)
 {
+    const struct weight *w = &m->plan->weights[i];
     if (w->role == WEIGHT_VECTOR)
         return OCL_ROWS;
-    return m->d->tune.mma && w->dtype == DTYPE_BF16 ? OCL_MMA : OCL_PANEL32;
+    if (!m->d->tune.mma || w->dtype != DTYPE_BF16)
+        return OCL_PANEL32;
+    for (int32_t k = 0; k < m->plan->n_ops; k++) {
+        const struct op *op = &m->plan->ops[k];
+        if (op->w[0] == i && (op->kind == OP_EXPERTS || op->kind == OP_BLOCKS))
+            return OCL_PANEL32;
+    }
+    return OCL_MMA;
 }
 
 static int weight_init(struct ocl_model *m, int32_t i, struct err *e)
@@ -23,7 +32,7 @@ static int weight_init(struct ocl_model *m, int32_t i, struct err *e)
     struct ocl_weight *x = &m->weights[i];
     size_t bytes, rows;
     char what[48];
-    x->layout = layout_of(m, w);
+    x->layout = layout_of(m, i);
     x->cols_p = w->cols;
     rows = (size_t)w->rows;
     if (x->layout != OCL_ROWS) {

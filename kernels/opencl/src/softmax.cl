@@ -5,13 +5,13 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), const int n, const f
     int id = (int)get_local_id(0), size = (int)get_local_size(0);
     int at = (int)get_group_id(0) * n, row = (int)get_group_id(1);
     global const float *in = ROW(x, row) + at;
-    float top = -INFINITY, sum = 0.0f;
+    float sign_ = scale < 0.0f ? -1.0f : 1.0f, top = -INFINITY, sum = 0.0f;
     for (int i = id; i < n; i += size)
-        top = fmax(top, scale * in[i]);
-    top = group_max(part, top);
-    for (int i = id; i < n; i += size)
-        sum += exp(scale * in[i] - top);
+        top = fmax(top, sign_ * in[i]);
+    top = sign_ * group_max(part, top);
+    for (int i = id; i < n; i += size) /* the difference first: it is exact near the top */
+        sum += exp(scale * (in[i] - top));
     sum = group_sum(part, sum);
     for (int i = id; i < n; i += size)
-        ROW(out, row)[at + i] = exp(scale * in[i] - top) / sum;
+        ROW(out, row)[at + i] = exp(scale * (in[i] - top)) / sum;
 }
