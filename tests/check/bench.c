@@ -121,7 +121,7 @@ static const struct { enum op_kind op; struct shape s; } cases[] = {
     {OP_DECAY, {{0, 16, 16, 16, 16, 16, 64, 64, 3, 0}}},
     {OP_DECAY, {{12, 16, 16, 16, 16, 16, 64, 64, 3, 0}}},
     {OP_DECAY, {{12, 16, 16, 16, 16, 16, 128, 128, 2, 0}}},
-    {OP_ATTENTION, {{11, 16, 4, 64, 64, 0}}}, {OP_ATTENTION, {{12, 16, 4, 64, 64, 0}}},
+    {OP_ATTENTION, {{11, 16, 4, 64, 64, 0, 0, 0}}}, {OP_ATTENTION, {{12, 16, 4, 64, 64, 0, 0, 0}}},
     {OP_NORM, {{0, 0, 1, 1024, 1, 0, 0, 0, 0}}}, {OP_NORM, {{12, 0, 1, 1024, 1, 0, 0, 0, 0}}},
     {OP_NORM, {{12, 1, 16, 64, 2, 2, 1, 1, 0}}},
     {OP_EW, {{0, EW_OPS + 1, 1024}}}, {OP_EW, {{12, EW_OPS + 1, 1024}}},
@@ -129,6 +129,8 @@ static const struct { enum op_kind op; struct shape s; } cases[] = {
     {OP_CONV, {{0, 3072, 4, 1, 0}}}, {OP_CONV, {{12, 3072, 4, 1, 0}}},
     {OP_SHIFT, {{12, 1024}}}, {OP_GROUPSUM, {{12, 16, 64}}}, {OP_SOFTMAX, {{12, 16, 64}}},
     {OP_ROPE, {{12, 16, 64, 64, 0}}}, {OP_EMBED, {{12, 1024, 2}}},
+    {OP_SCAN, {{0, 1536, 16, 1}}}, {OP_SCAN, {{12, 1536, 16, 1}}},
+    {OP_EXPERTS, {{12, 64, 768, 1024, 4, 0, 2}}}, {OP_BLOCKS, {{12, 16, 64, 64, 0, 0, 2}}},
 };
 
 static double flops_of(const struct bench *b)
@@ -137,7 +139,7 @@ static double flops_of(const struct bench *b)
     double rows = b->r.batch.n_tokens;
     switch (op->kind) {
     case OP_LINEAR: {
-        const struct host_weight *w = &b->r.packed[op->w[0]];
+        const struct host_weight *w = &b->r.packed[0];
         return 2.0 * (double)w->rows * (double)w->cols * rows;
     }
     /* a multiply is counted like a fused multiply-add: it takes the same slot */

@@ -98,6 +98,89 @@ static void build_conv(struct rig *r, const int *p)
     rig_section(r, SECTION_FIXED, (int64_t)(p[2] - 1) * p[1]);
 }
 
+static void build_rnn(struct rig *r, const int *p)
+{
+    r->op.in[0] = in_of(r, p[1], ROLE_DECAY);
+    r->op.in[1] = in_of(r, p[1], ROLE_ANY);
+    r->op.out = out_of(r, p[1]);
+    rig_section(r, SECTION_FIXED, p[1]);
+}
+static void build_logsum(struct rig *r, const int *p)
+{
+    r->op.in[0] = in_of(r, p[1], ROLE_ANY);
+    r->op.out = out_of(r, 2 * p[1]);
+    rig_section(r, SECTION_FIXED, p[1]);
+}
+
+static void build_scan(struct rig *r, const int *p)
+{
+    int width = p[1], N = p[2];
+    r->op.p.scan.N = N;
+    r->op.in[0] = in_of(r, width, ROLE_ANY);
+    r->op.in[1] = in_of(r, width, ROLE_DECAY);
+    r->op.in[2] = in_of(r, N, ROLE_UNIT);
+    r->op.in[3] = in_of(r, N, ROLE_UNIT);
+    r->op.w[0] = rig_vector(r, width * N, ROLE_DECAY);
+    for (int i = 0; i < width * N; i++) /* decays: exp of something negative */
+        ((float *)r->packed[r->op.w[0]].data)[i] *= -4;
+    if (p[3])
+        r->op.w[1] = rig_vector(r, width, ROLE_ANY);
+    r->op.out = out_of(r, width);
+    rig_section(r, SECTION_FIXED, (int64_t)width * N);
+}
+
+static void build_topk(struct rig *r, const int *p)
+{
+    r->op.p.topk.n = p[2];
+    r->op.p.topk.k = p[3];
+    r->op.p.topk.n_groups = p[4];
+    r->op.p.topk.topk_groups = p[5];
+    r->op.p.topk.norm = p[6];
+    r->op.p.topk.dense = p[7];
+    r->op.p.topk.eps = 1e-20f;
+    r->op.p.topk.scale = 2.5f;
+    r->op.in[0] = in_of(r, p[1] * p[2], ROLE_DECAY);
+    r->op.w[0] = rig_vector(r, p[1] * p[2], ROLE_UNIT);
+    r->op.out = out_of(r, p[1] * (p[7] ? p[2] : 2 * p[3]));
+}
+
+static void build_experts(struct rig *r, const int *p)
+{
+    int k = p[4];
+    r->op.p.experts.k = k;
+    r->op.p.experts.rows = p[2];
+    r->op.p.experts.per_slot = p[5];
+    r->op.w[0] = rig_matrix(r, p[1] * p[2], p[3], (enum dtype)p[6]);
+    r->op.in[0] = in_of(r, p[3] * (p[5] ? k : 1), ROLE_ANY);
+    r->op.in[1] = in_of(r, 2 * k, ROLE_INDEX);
+    r->index_limit = p[1];
+    r->op.out = out_of(r, k * p[2]);
+}
+
+static void build_blocks(struct rig *r, const int *p)
+{
+    r->op.p.blocks.blocks = p[1];
+    r->op.p.blocks.shared = p[4];
+    r->op.w[0] = rig_matrix(r, p[2] * (p[4] ? 1 : p[1]), p[3], (enum dtype)p[6]);
+    if (p[5])
+        r->op.w[1] = rig_vector(r, p[2] * (p[4] ? 1 : p[1]), ROLE_ANY);
+    r->op.in[0] = in_of(r, p[1] * p[3], ROLE_ANY);
+    r->op.out = out_of(r, p[1] * p[2]);
+}
+
+static void build_columns(struct rig *r, const int *p)
+{
+    r->op.in[0] = in_of(r, p[1], ROLE_ANY);
+    r->index_limit = p[1];
+    r->op.w[0] = rig_vector(r, p[2], ROLE_INDEX);
+    r->op.out = out_of(r, p[2]);
+}
+static void build_first(struct rig *r, const int *p)
+{
+    (void)p;
+    r->op.out = out_of(r, 1);
+}
+
 static void build_shift(struct rig *r, const int *p)
 {
     r->op.in[0] = in_of(r, p[1], ROLE_ANY);
@@ -177,9 +260,25 @@ static void build_attention(struct rig *r, const int *p)
     int64_t row = (int64_t)p[2] * (p[3] + p[4]);
     rig_section(r, p[5] ? SECTION_FIXED : SECTION_PAGED, p[5] ? row * p[5] : row);
 }
-static void build_keep(struct rig *r, const int *p)
+/* Forget sums in[3], values that are the keys' first columns, fewer value heads. */
+static void build_attention_extras(struct rig *r, const int *p)
 {
     build_attention(r, p);
+    int64_t row = r->op.in[1].width;
+    if (p[7])
+        r->op.in[2] = VIEW_NONE; /* dv <= dk, v_heads = kv_heads */
+    else
+        row += r->op.in[2].width;
+    if (p[6]) {
+        r->op.in[3] = in_of(r, p[1], ROLE_ANY);
+        row += p[1];
+    }
+    rig_section(r, p[5] ? SECTION_FIXED : SECTION_PAGED, p[5] ? row * p[5] : row);
+}
+
+static void build_keep(struct rig *r, const int *p)
+{
+    build_attention_extras(r, p);
     r->op.in[0] = VIEW_NONE;
     r->op.out = VIEW_NONE;
 }
@@ -238,12 +337,33 @@ static const struct shape delta_shapes[] = {
     {{3, 1, 1, 1, 32, 32, 2, 0, 0, 0, 2}},
 };
 static const struct shape attention_shapes[] = {
-    /* layout heads kv_heads dk dv window */
-    {{0, 1, 1, 1, 1, 0}},    {{1, 2, 1, 15, 17, 0}},  {{2, 4, 2, 64, 64, 0}},
-    {{4, 3, 3, 33, 64, 0}},  {{5, 4, 1, 48, 31, 0}},  {{6, 2, 2, 64, 64, 0}},
-    {{2, 2, 1, 16, 16, 5}},  {{5, 4, 2, 32, 48, 64}}, {{6, 2, 1, 17, 33, 100}},
-    {{0, 2, 2, 64, 128, 7}},
+    /* layout heads kv_heads dk dv window forget key_is_value */
+    {{0, 1, 1, 1, 1, 0, 0, 0}},    {{1, 2, 1, 15, 17, 0, 1, 0}},  {{2, 4, 2, 64, 64, 0, 0, 0}},
+    {{4, 3, 3, 33, 64, 0, 0, 0}},  {{5, 4, 1, 48, 31, 0, 0, 1}},  {{6, 2, 2, 64, 64, 0, 1, 0}},
+    {{2, 2, 1, 16, 16, 5, 0, 0}},  {{5, 4, 2, 32, 48, 64, 0, 0}}, {{6, 2, 1, 17, 13, 100, 1, 1}},
+    {{0, 2, 2, 64, 128, 7, 0, 0}}, {{2, 20, 4, 16, 16, 0, 0, 0}},
 };
+static const struct shape rnn_shapes[] = {{{0, 1}}, {{1, 17}}, {{2, 64}}, {{5, 257}}};
+static const struct shape scan_shapes[] = {
+    {{0, 1, 1, 0}}, {{1, 17, 16, 1}}, {{2, 96, 8, 1}}, {{5, 40, 33, 0}}, {{3, 64, 16, 1}},
+};
+static const struct shape topk_shapes[] = {
+    /* layout groups n k n_groups topk_groups norm dense */
+    {{0, 1, 1, 1, 1, 1, 0, 0}}, {{1, 2, 16, 4, 1, 1, 1, 0}}, {{2, 1, 60, 6, 4, 2, 1, 0}},
+    {{4, 3, 17, 5, 1, 1, 0, 1}},
+};
+static const struct shape experts_shapes[] = {
+    /* layout experts rows cols k per_slot dtype */
+    {{0, 1, 5, 3, 1, 0, 2}},   {{1, 4, 16, 33, 2, 0, 2}}, {{4, 8, 80, 64, 3, 1, 2}},
+    {{3, 16, 32, 47, 4, 0, 1}}, {{5, 5, 48, 31, 2, 1, 0}},
+};
+static const struct shape blocks_shapes[] = {
+    /* layout blocks rows cols shared bias dtype */
+    {{0, 1, 5, 3, 1, 1, 2}},   {{1, 4, 16, 33, 0, 1, 2}},  {{4, 8, 80, 64, 0, 0, 2}},
+    {{3, 3, 32, 47, 0, 1, 1}}, {{5, 5, 13, 31, 1, 1, 0}},  {{2, 6, 48, 48, 1, 0, 2}},
+};
+static const struct shape columns_shapes[] = {{{0, 1, 1}}, {{1, 17, 40}}, {{2, 64, 64}}};
+static const struct shape first_shapes[] = {{{0}}, {{2}}, {{5}}};
 
 #define CHECK(params, shapes, build) {params, shapes, ARRAY_LEN(shapes), build}
 const struct op_check op_checks[OP_KINDS] = {
@@ -262,8 +382,19 @@ const struct op_check op_checks[OP_KINDS] = {
                        decay_shapes, build_decay),
     [OP_DELTA] = CHECK("layout k_heads d_heads state_heads K V steps mode dplr decay_first extras",
                        delta_shapes, build_delta),
-    [OP_ATTENTION] = CHECK("layout heads kv_heads dk dv window", attention_shapes, build_attention),
-    [OP_ATTENTION_KEEP] = CHECK("layout heads kv_heads dk dv window", attention_shapes, build_keep),
+    [OP_ATTENTION] = CHECK("layout heads kv_heads dk dv window forget key_is_value",
+                           attention_shapes, build_attention_extras),
+    [OP_ATTENTION_KEEP] = CHECK("layout heads kv_heads dk dv window forget key_is_value",
+                                attention_shapes, build_keep),
+    [OP_RNN] = CHECK("layout width", rnn_shapes, build_rnn),
+    [OP_LOGSUM] = CHECK("layout width", rnn_shapes, build_logsum),
+    [OP_SCAN] = CHECK("layout width N D", scan_shapes, build_scan),
+    [OP_TOPK] = CHECK("layout groups n k n_groups topk_groups norm dense", topk_shapes, build_topk),
+    [OP_EXPERTS] = CHECK("layout experts rows cols k per_slot dtype", experts_shapes,
+                         build_experts),
+    [OP_BLOCKS] = CHECK("layout blocks rows cols shared bias dtype", blocks_shapes, build_blocks),
+    [OP_COLUMNS] = CHECK("layout in out", columns_shapes, build_columns),
+    [OP_FIRST] = CHECK("layout", first_shapes, build_first),
 };
 
 void ops_rig(struct rig *r, enum op_kind k, const struct shape *s, enum input_class c,

@@ -27,7 +27,8 @@ enum role {
     ROLE_OUT, /* not an input: noise */
     ROLE_ANY,
     ROLE_DECAY,
-    ROLE_UNIT, /* keys: short vectors keep states bounded */
+    ROLE_UNIT,  /* keys: short vectors keep states bounded */
+    ROLE_INDEX, /* whole numbers below index_limit, in every class */
 };
 
 /* Owner: the caller. Thread: one. */
@@ -51,6 +52,7 @@ struct rig {
     int32_t n_slots, n_pages;
     float *arena, *slot_mem, *page_mem;
     int64_t arena_n, slot_n, page_n; /* floats */
+    int index_limit;
     int64_t heat;                    /* columns of the one-hot class: which one is hot */
 };
 

@@ -1,0 +1,2 @@
+/* SCAN and LOGSUM for AVX-512: see scan_impl.h. */
+#include "kernels/cpu/scan_impl.h"
