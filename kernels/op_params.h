@@ -177,6 +177,29 @@ union op_params {
     /* out[c] = in[0][w[0][c]]: w[0] VECTOR of column numbers. */
 
     /* out [1] = 1 at position 0, else 0. */
+
+    /* K7: in 0 q [K], 1 k [K], 2 v [heads*V], 3 alpha [heads], 4 lambda [heads*levels]. At position
+     * t the past falls into levels: l >= 1 exists iff bit l-1 of t is set and covers the 2^(l-1)
+     * tokens just below t with its low l-1 bits cleared; level 0 is the token itself.
+     * out_h = sum_l lambda[h][l] S_l^T q, S_l = sum over the level of decayed k v^T. Positions
+     * stay below 2^(levels-1). Section: S_1 … S_{levels-1}, [levels-1][heads][K][V]. */
+    struct { int32_t heads, K, V, levels; } fenwick;
+
+    /* K8: in 0 q, 1 k [heads*K], 2 v [heads*V], 3 alpha, 4 beta [heads]; w[0] lambda [heads*K], + bound > 0.
+     * A = alpha A + beta k k^T;  B = alpha B + beta k v^T;  (A + diag(lambda + bound)) x = q by
+     * Cholesky;
+     * out = B^T x. Section: A [heads][K][K], then B [heads][K][V]. */
+    struct { int32_t heads, K, V; float bound; } mesa;
+
+    /* K9: in 0 q, 1 k [heads*K], 2 v [heads*V], 3 alpha, 4 now, 5 before [heads].
+     * S = alpha S + before k_{t-1} v_{t-1}^T + now k_t v_t^T;  out = S^T q; k_{-1} = v_{-1} = 0.
+     * Section: S [heads][K][V], then k_{t-1} [heads*K], then v_{t-1} [heads*V]. */
+    struct { int32_t heads, K, V; } trapezoid;
+
+    /* theta = (theta + in[1]) mod 2 pi [heads*angles]; then of every head (`head` columns) of
+     * out = in[0] (`parts` runs of all heads) the pairs (2i, 2i+1), i < angles, are rotated:
+     * (e, o) -> (e cos - o sin, e sin + o cos). Section: theta. */
+    struct { int32_t heads, head, angles, parts; } rotate;
 };
 
 #endif

@@ -16,6 +16,7 @@ void b_fail(struct build *b, int code, const char *fmt, ...)
     err_set(b->err, code, "%s", text);
 }
 
+struct err *b_err(struct build *b) { return b->err; }
 bool b_failed(const struct build *b) { return b->err->code != 0; }
 
 void cfg_refuse(struct build *b, const char *key)

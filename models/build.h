@@ -55,6 +55,7 @@ const struct config *cfg(struct build *b);         /* the raw object */
 void cfg_irrelevant(struct build *b, const char *keys);
 void b_fail(struct build *b, int code, const char *fmt, ...) PRINTF(3, 4);
 bool b_failed(const struct build *b);
+struct err *b_err(struct build *b); /* for reads of nested config objects */
 /* Refuses a model whose config gives this key a value other than null, false or 0. */
 void cfg_refuse(struct build *b, const char *key);
 /* Returns ok; when false, the formatted sentence says what the config contradicts. */
@@ -147,6 +148,15 @@ val e_fn(struct build *b, enum ew_op f, val x);          /* one-argument functio
 val e_max(struct build *b, val x, float c);
 val e_min(struct build *b, val x, float c);
 val e_act(struct build *b, enum activation a, val x);
+
+/* Ops of single families (build_special.c); operands as in op_params.h. */
+val b_fenwick(struct build *b, val q, val k, val v, val alpha, val lambda, int heads, int levels);
+val b_mesa(struct build *b, val q, val k, val v, val alpha, val beta, int lambda, float bound,
+           int heads, int K);
+struct trapezoid_args { val q, k, v, alpha, now, before; int heads, K, V; };
+val b_trapezoid(struct build *b, const struct trapezoid_args *a);
+val b_rotate(struct build *b, val x, val angles, int heads, int head, int parts); /* in place */
+void b_context_max(struct build *b, int64_t positions); /* the model ends there */
 
 /* ---- the end ---- */
 /* Gathers the rows that need logits; the returned value has ROWS_LOGITS. */

@@ -5,11 +5,16 @@
  *   h = exp(dt A) h + dt B x;  y = C h + D x;  out = W_out (y (.) silu(z)) */
 #include "models/build.h"
 
+static val mixer(struct build *b, val x, int layer, void *family)
+{
+    (void)layer;
+    return b_mamba1(b, x, family);
+}
+
 static void build_mamba(struct build *b, bool falcon)
 {
-    int D = (int)cfg_int(b, "hidden_size", falcon ? 4096 : 2048), vocab = (int)cfg_int(b, "vocab_size", 32000);
-    int layers = (int)cfg_int(b, "num_hidden_layers", 48);
-    double eps = cfg_num(b, "norm_eps", cfg_num(b, "layer_norm_epsilon", 1e-5));
+    int D = (int)cfg_int(b, "hidden_size", falcon ? 4096 : 2048);
+    double eps = cfg_num(b, "layer_norm_epsilon", 1e-5);
     const char *rank = cfg_has(b, "time_step_rank") ? "time_step_rank" : "dt_rank";
     struct mamba1_args a = {.width = D, .N = (int)cfg_int(b, "state_size", 16),
                             .conv = (int)cfg_int(b, "conv_kernel", 4),
@@ -25,19 +30,9 @@ static void build_mamba(struct build *b, bool falcon)
                       "time_step_min time_step_scale use_associative_scan use_mambapy "
                       "use_falcon_mambapy rescale_prenorm_residual");
 
-    b_prefix(b, "backbone.");
-    val h = b_embed(b, "embeddings", vocab, D, 1);
-    for (int i = 0; i < layers; i++) {
-        b_layer(b, i);
-        b_prefix(b, "backbone.layers.%d.", i);
-        val x = b_rms(b, h, "norm", (float)eps);
-        b_prefix(b, "backbone.layers.%d.mixer.", i);
-        h = e_add(b, h, b_mamba1(b, x, &a));
-    }
-    b_prefix(b, "backbone.");
-    h = b_rms(b, b_gather(b, h), "norm_f", (float)eps);
-    b_prefix(b, "%s", "");
-    b_logits(b, h, "lm_head", cfg_bool(b, "tie_word_embeddings", !falcon && !cfg_has(b, "norm_eps")));
+    b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &a, .layers = 48, .eps = eps,
+                                     .no_ffn = true, .root = "backbone.", .mixer_norm = "norm",
+                                     .mixer_name = "mixer", .last_norm = "norm_f"});
 }
 
 static void build(struct build *b) { build_mamba(b, false); }

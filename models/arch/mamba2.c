@@ -8,10 +8,15 @@
  * takes every group on its own, the other (layer_norm_epsilon) the whole width. */
 #include "models/build.h"
 
+static val mixer(struct build *b, val x, int layer, void *family)
+{
+    (void)layer;
+    return b_mamba2(b, x, family);
+}
+
 static void build(struct build *b)
 {
-    int D = (int)cfg_int(b, "hidden_size", 2048), vocab = (int)cfg_int(b, "vocab_size", 32000);
-    int layers = (int)cfg_int(b, "num_hidden_layers", 48), P = (int)cfg_int(b, "head_dim", 64);
+    int D = (int)cfg_int(b, "hidden_size", 2048), P = (int)cfg_int(b, "head_dim", 64);
     bool other = cfg_has(b, "layer_norm_epsilon");
     const char *limit = other ? "time_step_limit" : "dt_limit";
     int inner = (int)(D * cfg_num(b, "expand", 2));
@@ -35,19 +40,9 @@ static void build(struct build *b)
                       "residual_in_fp32 time_step_floor time_step_max time_step_min "
                       "time_step_rank rescale_prenorm_residual");
 
-    b_prefix(b, "backbone.");
-    val h = b_embed(b, "embeddings", vocab, D, 1);
-    for (int i = 0; i < layers; i++) {
-        b_layer(b, i);
-        b_prefix(b, "backbone.layers.%d.", i);
-        val x = b_rms(b, h, "norm", eps);
-        b_prefix(b, "backbone.layers.%d.mixer.", i);
-        h = e_add(b, h, b_mamba2(b, x, &a));
-    }
-    b_prefix(b, "backbone.");
-    h = b_rms(b, b_gather(b, h), "norm_f", eps);
-    b_prefix(b, "%s", "");
-    b_logits(b, h, "lm_head", cfg_bool(b, "tie_word_embeddings", false));
+    b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &a, .layers = 48, .eps = eps,
+                                     .no_ffn = true, .root = "backbone.", .mixer_norm = "norm",
+                                     .mixer_name = "mixer", .last_norm = "norm_f"});
 }
 
 const struct arch arch_mamba2 = {"mamba2", build};
