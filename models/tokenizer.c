@@ -213,7 +213,8 @@ static int encode_normalized(struct pass *p, const char *text, size_t n)
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, int flags,
                      struct ids *out, struct err *e)
 {
-    struct pass p = {.t = t, .flags = flags, .out = out, .start = true, .e = e};
+    struct pass p = {
+        .t = t, .flags = flags, .out = out, .start = !(flags & TOKENIZE_CONTINUE), .e = e};
     if (!utf8_valid(text, n))
         return err_set(e, E_FORMAT, "the text of %zu bytes is not valid UTF-8", n);
     if ((flags & TOKENIZE_BOS) && t->adds_bos && t->bos >= 0) {

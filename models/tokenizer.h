@@ -30,6 +30,7 @@ enum tokenize_flags {
     TOKENIZE_BOS = 1,     /* put bos first, if the model's configuration adds one */
     TOKENIZE_SPECIAL = 2, /* text of special tokens ("<|end|>") becomes those tokens; without
                              this flag it never does, whatever the vocabulary says */
+    TOKENIZE_CONTINUE = 4, /* the text goes on behind other tokens: no opening space */
 };
 /* Appends the ids of n bytes of valid UTF-8. E_RANGE past out->max. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, int flags,

@@ -298,7 +298,7 @@ Test(tokenizer, a_damaged_sentencepiece_model_is_refused_or_works)
                 refused++;
                 continue;
             }
-            struct ids ids = encode(t, "ﬁne ½ ガ ｶﾞ e\xcc\x81 한 \xf0\x9f\x98\x80 <|user|> text", 3);
+            struct ids ids = encode(t, "ﬁne ½ ｶﾞ e\xcc\x81 한 \xf0\x9f\x98\x80 <|user|> text", 3);
             ids_free(&ids);
             tokenizer_close(t);
         }
