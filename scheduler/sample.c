@@ -221,10 +221,8 @@ static void truncate_row(struct sampler *s, const struct sampling *p, float max,
     double sum = spread(s, &c, max - NEAR_NATS / scale);
     if (by_k ? c.n < p->top_k : sum < (double)p->top_p * total)
         sum = spread(s, &c, -INFINITY);
-    if (by_k && p->top_k < c.n)
+    if (by_k && p->top_k <= c.n) /* also when equal: the far ones are no candidates, but there */
         total = cut_top_k(s, &c, p->top_k);
-    else if (by_k)
-        total = sum;
     if (by_p)
         cut_top_p(s, &c, (double)p->top_p * total);
     if (c.last < 0)

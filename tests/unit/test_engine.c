@@ -299,6 +299,29 @@ Test(engine, sequences_that_grow_past_the_pages_are_preempted_and_lose_nothing)
     release(4);
 }
 
+Test(engine, any_mixture_of_lengths_comes_through_a_shortage_of_pages)
+{
+    struct sched_options o = {.slots = 8, .queue = 24, .step_tokens = 64, .logit_rows = 8,
+                              .pages = 11, .pages_per_seq = 5};
+    struct rng rng = {.seed = 21};
+    for (int round = 0; round < 20; round++) {
+        rig_open(o);
+        memset(reply, 0, sizeof reply);
+        for (int i = 0; i < 16; i++) {
+            r[i] = rig_request(rng_next(&rng), 1 + (int32_t)rng_below(&rng, 180),
+                               1 + (int32_t)rng_below(&rng, 130));
+            rig_submit(r[i]);
+        }
+        rig_run(r, reply, 16);
+        for (int i = 0; i < 16; i++)
+            rig_check(r[i], &reply[i]);
+        cr_assert(sched->engine.pages.n_free == 11 && sched->engine.slots.n_free == 8);
+        release(16);
+        if (round < 19)
+            rig_close();
+    }
+}
+
 Test(engine, a_prompt_that_can_never_fit_is_refused_and_a_long_answer_is_cut)
 {
     rig_open(paged);

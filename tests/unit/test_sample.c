@@ -116,9 +116,16 @@ Test(sample, agrees_with_sorting_everything_for_any_parameters)
     static const float min_ps[] = {0, 0, 0.02f, 0.3f};
     static const int32_t ks[] = {0, 1, 5, 40, 500, VOCAB, 5000};
     struct rng r = {.seed = 11};
+    struct sampling biased = plain;
+    biased.bias = calloc(5, sizeof *biased.bias);
     for (int64_t round = 0; round < 3000; round++) {
         random_row(&r, 0.1f + 4 * (float)rng_unit(&r));
-        struct sampling p = plain;
+        struct sampling p = biased;
+        p.n_bias = (int32_t)rng_below(&r, 6);
+        for (int32_t i = 0; i < p.n_bias; i++) {
+            p.bias[i].id = (int32_t)rng_below(&r, 50) * 5 + i;
+            p.bias[i].bias = 6 * rng_normal(&r);
+        }
         p.temperature = temperatures[rng_below(&r, 4)];
         p.top_p = ps[rng_below(&r, 4)];
         p.min_p = min_ps[rng_below(&r, 4)];
@@ -126,6 +133,20 @@ Test(sample, agrees_with_sorting_everything_for_any_parameters)
         p.seed = rng_next(&r);
         check(&p, round);
     }
+    free(biased.bias);
+}
+
+/* The first look goes 12 nats deep: the cut may fall right there, before or behind it. */
+Test(sample, top_k_cuts_among_far_tokens_as_among_near_ones)
+{
+    struct sampling p = plain;
+    for (int i = 0; i < VOCAB; i++)
+        row[i] = i % 200 == 3 ? 0 : -12.05f; /* 5 near ones; the far ones weigh 1e-3 together */
+    for (p.top_k = 3; p.top_k <= 7; p.top_k++)
+        for (int64_t pos = 0; pos < 10000; pos++) {
+            int32_t id = token(&p, pos);
+            cr_assert(id % 200 == 3 || id < p.top_k - 5, "%d with top_k %d", id, p.top_k);
+        }
 }
 
 Test(sample, penalties_follow_their_definitions)
