@@ -164,8 +164,8 @@ static int check_table(const struct format *f, const unsigned char *in, uint64_t
         if (memcmp(row, name, sizeof(name)) != 0 || h->offset[i] != at)
             return err_set(e, E_FORMAT, "row %d of the part table is not %s at %llu", i, want,
                            (unsigned long long)at);
-        bool odd = (i == PART_LOGITS && h->bytes[i] % hi) || (i == PART_TURNS && h->bytes[i] % 8);
-        if (h->bytes[i] < lo || h->bytes[i] > hi || odd)
+        uint64_t unit = i == PART_LOGITS ? MAX(hi, (uint64_t)1) : i == PART_TURNS ? 8 : 1;
+        if (h->bytes[i] < lo || h->bytes[i] > hi || h->bytes[i] % unit)
             return err_set(e, E_FORMAT, "part %s has %llu bytes, %llu to %llu are possible", want,
                            (unsigned long long)h->bytes[i], (unsigned long long)lo,
                            (unsigned long long)hi);

@@ -683,6 +683,8 @@ void statecache_end(struct statecache *sc, struct track *t)
         snapshot_unpin(sc, t->start);
     if (t->swap)
         end_swap(sc, t);
+    if (t->commit_generation) /* what it started from is no longer needed in RAM */
+        tiers_settle(sc, t->end);
     t->end->pins--;
     prefix_prune(&sc->prefix, t->end);
     if (t->session)
