@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "models/config.h"
@@ -149,19 +150,21 @@ Test(config, malformed_text_is_refused_with_its_place)
 
 Test(config, depth_and_number_of_values_are_bounded)
 {
-    char deep[256] = "";
+    struct buf deep;
+    buf_init(&deep, 1000);
     for (int i = 0; i < LIMIT_JSON_DEPTH; i++)
-        strcat(deep, "{\"a\":");
-    strcat(deep, "1");
+        buf_str(&deep, "{\"a\":");
+    buf_str(&deep, "1");
     for (int i = 0; i < LIMIT_JSON_DEPTH; i++)
-        strcat(deep, "}");
-    config_free(parse(deep));
+        buf_ch(&deep, '}');
+    config_free(parse(deep.p));
+    buf_free(&deep);
     struct err e = refuse("[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", 34);
     cr_assert_str_eq(e.text, "config.json: JSON is nested deeper than 32 levels");
 
     size_t n = 2 * (LIMIT_JSON_VALUES + 2);
     char *wide = mem_zalloc(n + 8);
-    strcpy(wide, "{\"a\":[");
+    memcpy(wide, "{\"a\":[", 6);
     for (size_t i = 6; i < n; i += 2)
         memcpy(wide + i, "1,", 2);
     e = refuse(wide, n);

@@ -1,6 +1,5 @@
 /* Tokenizers: equal to the reference on golden texts, round trips, and damage refused. */
 #include <criterion/criterion.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "models/config.h"
 #include "models/tokenizer.h"
 
 #define DEMO "models/demo/gated-deltanet"
@@ -64,21 +64,23 @@ static struct ids encode(const struct tokenizer *t, const char *text, int flags)
     return ids;
 }
 
-static void same_ids(const struct ids *got, json_t *want, const char *where, const char *text)
+static void same_ids(const struct ids *got, const struct config *c, const char *key,
+                     const char *where, const char *text)
 {
-    cr_assert_eq(got->len, json_array_size(want), "%s: %.60s: %zu ids, expected %zu", where, text,
-                 got->len, json_array_size(want));
+    int64_t n = config_len(c, key);
+    cr_assert_eq((int64_t)got->len, n, "%s: %.60s: %zu ids, expected %d", where, text, got->len,
+                 (int)n);
     for (size_t i = 0; i < got->len; i++)
-        cr_assert_eq(got->p[i], json_integer_value(json_array_get(want, i)), "%s: %.60s: id %zu",
+        cr_assert_eq(got->p[i], config_int_at(c, key, (int64_t)i, -1, NULL), "%s: %.60s: id %zu",
                      where, text, i);
 }
 
-static json_t *load_json(const char *path)
+static struct config *load_json(const char *path)
 {
-    json_error_t je;
-    json_t *root = json_load_file(path, 0, &je);
-    cr_assert_not_null(root, "%s: %s", path, je.text);
-    return root;
+    struct config *c = NULL;
+    struct err e = {0};
+    cr_assert_eq(config_read(&c, path, &e), 0, "%s", e.text);
+    return c;
 }
 
 /* What the pieces of ids add up to. */
@@ -101,28 +103,27 @@ Test(tokenizer, demo_prompts_become_the_expected_ids)
         char path[64];
         snprintf(path, sizeof path, "%s/expected.json", dirs[d]);
         struct tokenizer *t = open_dir(dirs[d]);
-        json_t *root = load_json(path), *prompts = json_object_get(root, "prompts"), *p;
-        size_t i;
-        cr_assert_eq(json_array_size(prompts), 5);
-        json_array_foreach(prompts, i, p) {
-            const char *text = json_string_value(json_object_get(p, "prompt"));
+        struct config *root = load_json(path);
+        cr_assert_eq(config_len(root, "prompts"), 5);
+        for (int i = 0; i < 5; i++) {
+            const struct config *p = config_obj_at(root, "prompts", i, NULL);
+            const char *text = config_str(p, "prompt", "", NULL);
             struct ids ids = encode(t, text, TOKENIZE_BOS | TOKENIZE_SPECIAL);
-            same_ids(&ids, json_object_get(p, "token_ids"), dirs[d], text);
+            same_ids(&ids, p, "token_ids", dirs[d], text);
             ids_free(&ids);
             /* And back: the pieces of the greedy ids are the greedy text. */
-            json_t *greedy = json_object_get(p, "greedy_ids");
             struct buf out;
             ids_init(&ids, 1000);
-            for (size_t k = 0; k < json_array_size(greedy); k++)
-                cr_assert_eq(ids_add(&ids, (int32_t)json_integer_value(json_array_get(greedy, k))),
-                             0);
+            for (int64_t k = 0; k < config_len(p, "greedy_ids"); k++)
+                cr_assert_eq(
+                    ids_add(&ids, (int32_t)config_int_at(p, "greedy_ids", k, -1, NULL)), 0);
             text_of(t, &ids, &out);
-            if (!strstr(json_string_value(json_object_get(p, "greedy_text")), "<|"))
-                cr_assert_str_eq(out.p, json_string_value(json_object_get(p, "greedy_text")));
+            if (!strstr(config_str(p, "greedy_text", "", NULL), "<|"))
+                cr_assert_str_eq(out.p, config_str(p, "greedy_text", "", NULL));
             ids_free(&ids);
             buf_free(&out);
         }
-        json_decref(root);
+        config_free(root);
         tokenizer_close(t);
     }
 }
@@ -137,19 +138,19 @@ Test(tokenizer, golden_texts_become_the_ids_of_the_reference)
         snprintf(path, sizeof path, GOLDEN "%s", names[d]);
         struct tokenizer *t = open_dir(path);
         snprintf(path, sizeof path, GOLDEN "%s/cases.json", names[d]);
-        json_t *root = load_json(path), *cases = json_object_get(root, "cases"), *c;
-        size_t i;
-        cr_assert_gt(json_array_size(cases), 100);
-        json_array_foreach(cases, i, c) {
-            const char *text = json_string_value(json_object_get(c, "text"));
+        struct config *root = load_json(path);
+        cr_assert_gt(config_len(root, "cases"), 100);
+        for (int i = 0; i < config_len(root, "cases"); i++) {
+            const struct config *c = config_obj_at(root, "cases", i, NULL);
+            const char *text = config_str(c, "text", "", NULL);
             struct ids plain = encode(t, text, 0), special = encode(t, text, TOKENIZE_SPECIAL);
-            same_ids(&plain, json_object_get(c, "plain"), names[d], text);
-            if (json_object_get(c, "special"))
-                same_ids(&special, json_object_get(c, "special"), names[d], text);
+            same_ids(&plain, c, "plain", names[d], text);
+            if (config_has(c, "special"))
+                same_ids(&special, c, "special", names[d], text);
             ids_free(&plain);
             ids_free(&special);
         }
-        json_decref(root);
+        config_free(root);
         tokenizer_close(t);
     }
 }
