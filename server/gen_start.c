@@ -44,8 +44,8 @@ int gen_tokenize(const struct model *m, const struct params *p, int32_t prompt,
     if (rc)
         return err_field(e, rc, "prompt", "prompt: more than %d tokens", LIMIT_PROMPT_TOKENS);
     if (out->len == 0 && p->kind == PARAMS_COMPLETION) {
-        /* No text at all: start from nothing, which a model knows as its bos. */
-        if (m->bos < 0)
+        /* Empty text starts from nothing, which a model knows as its bos. */
+        if (m->bos < 0 || !in->text)
             return err_field(e, E_RANGE, "prompt", "prompt: it has no tokens");
         return ids_add(out, m->bos) ? no_memory(e) : 0;
     }
