@@ -143,7 +143,27 @@ union op_params {
      * ATTENTION_KEEP (the same operands and section, after every reader) then stores the
      * batch's rows: reading comes before a ring overwrites. Keys are visited in blocks of
      * PAGE_TOKENS positions counted from 0, ascending, with a running maximum. */
-    struct { int32_t heads, kv_heads, v_heads, dk, dv, window; float scale; } attention;
+    struct { int32_t heads, kv_heads, v_heads, dk, dv, window; float scale;
+             int32_t block, count; } attention; /* block, count: the sparse ones below */
+
+    /* Relatives of ATTENTION with its parameters, cached rows and ATTENTION_KEEP; one value head
+     * per key head.
+     * PATH: score_j = scale (q^T P_t … P_{j+1} k_j + G_t - G_j), P_s = I - beta_s w_s w_s^T;
+     *   in 1 k, 2 v, 3 w [kv_heads*dk], 4 beta [kv_heads], 5 G [heads] or none. Visits keys
+     *   downwards from t, carrying q along, so that cached rows never change.
+     * WALL: score_j = scale sum_d q[d] k_j[d] exp(P_t[d] - P_j[d]) + c_t - c_j;
+     *   in 1 k, 2 v, 3 P [heads*dk], 4 c [heads] or none.
+     * PARALLAX: p_j = softmax(scale <q,k_j>), s_j = <r,k_j>, m = sum p_j s_j,
+     *   out = sum p_j (1 + m - s_j) v_j; in 0 q then r, 1 k, 2 v.
+     * DELTAFORMER: u_t = v_t - beta_t sum_{j<t} softmax_{j<t}(scale <q,k_j>) u_j (u_0 = v_0),
+     *   o_t = sum_{j<=t} softmax(scale <q,k_j>) u_j; in 0 q [heads*dk] then v [heads*dv] then
+     *   beta [heads], 1 k, 2 u: the second half of out [o | u], [heads*dv] each.
+     * NSA: out [3][heads*dv]: attention over the means of complete blocks of `block` rows, over the
+     *   rows of the `count` chosen blocks, over the last `window` rows; in 1 k, 2 v (PAGED).
+     *   A block's score is the mean over the query heads of a key head of the first softmax; the
+     *   first block, the current one and the one before it score 1.
+     * MOBA: one softmax over the current block of `block` rows and the count - 1 earlier blocks
+     *   with the largest <q, sum of keys>; in 1 k, 2 v. */
 
     /* K3: h = in[0] (.) h + in[1]; out = h. Section: h [width]. */
 

@@ -1,6 +1,5 @@
 /* Softmax attention over cached keys and values: pages for all of the past, a ring for a window. */
 #include "kernels/ref/ref_kv.h"
-#include "kernels/ref/ref_math.h"
 
 /* One query head of one row: online softmax, keys ascending. */
 static void attend(const struct host_step *s, const struct op *op, int32_t row, int32_t head)
@@ -9,28 +8,18 @@ static void attend(const struct host_step *s, const struct op *op, int32_t row, 
     int32_t hk = head / (op->p.attention.heads / op->p.attention.kv_heads);
     int32_t hv = head / (op->p.attention.heads / op->p.attention.v_heads);
     int32_t W = op->p.attention.window, vpart = view_given(op->in[2]) ? 2 : 1;
-    int64_t pos = s->batch->pos[q] + (row - s->batch->cu_seqlens[q]);
+    int64_t pos = kv_position(s, row);
     const float *query = host_row(s, op->in[0], row) + head * dk;
     const float *F = view_given(op->in[3]) ? host_row(s, op->in[3], row) : NULL;
     float *out = host_row(s, op->out, row) + head * dv;
-    double max = -INFINITY, sum = 0;
-    memset(out, 0, (size_t)dv * sizeof(float));
+    struct soft soft = soft_start(out, dv);
     for (int64_t p = W && pos >= W ? pos - W + 1 : 0; p <= pos; p++) {
-        const float *k = kv_part(s, op, W, q, p, 1), *v = kv_part(s, op, W, q, p, vpart);
-        double score = 0;
-        for (int32_t i = 0; i < dk; i++)
-            score += (double)query[i] * k[hk * dk + i];
-        score *= op->p.attention.scale;
+        double score = op->p.attention.scale * kv_dot(query, kv_part(s, op, q, p, 1) + hk * dk, dk);
         if (F)
-            score += (double)F[head] - kv_part(s, op, W, q, p, 3)[head];
-        double higher = fmax(max, score), keep = exp(max - higher), e = exp(score - higher);
-        for (int32_t i = 0; i < dv; i++)
-            out[i] = (float)(out[i] * keep + e * v[hv * dv + i]);
-        sum = sum * keep + e;
-        max = higher;
+            score += (double)F[head] - kv_part(s, op, q, p, 3)[head];
+        soft_add(&soft, score, kv_part(s, op, q, p, vpart) + hv * dv, out, dv);
     }
-    for (int32_t i = 0; i < dv; i++)
-        out[i] = (float)(out[i] / sum);
+    soft_end(&soft, out, dv);
 }
 
 void ref_attention(const struct host_step *s, const struct op *op, int ith, int nth)
@@ -45,14 +34,15 @@ void ref_attention(const struct host_step *s, const struct op *op, int ith, int 
 void ref_attention_keep(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct batch *b = s->batch;
-    int32_t W = op->p.attention.window;
+    bool ring = s->plan->sections[op->section].kind == SECTION_FIXED;
+    int32_t W = ring ? op->p.attention.window : 0;
     int64_t from, to, width = 0;
     for (int i = 1; i < 6; i++)
         width += op->in[i].width;
     host_share(b->n_tokens, ith, nth, &from, &to);
     for (int32_t row = (int32_t)from; row < to; row++) {
         int32_t q = s->row_seq[row], end = b->cu_seqlens[q + 1];
-        int64_t pos = b->pos[q] + (row - b->cu_seqlens[q]);
+        int64_t pos = kv_position(s, row);
         if (W && row < end - W)
             continue; /* a later row of this batch takes the same place in the ring */
         float *x = W ? host_state(s, op->section, b->slots[q]) + (pos % W) * width
