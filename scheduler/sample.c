@@ -24,7 +24,7 @@
 #define BUCKETS_PER_NAT 32
 #define BUCKETS (87 * BUCKETS_PER_NAT + 1)
 /* First try with the tokens within 12 nats (6e-6) of the largest: nearly always the cut is among
- * them, and they are few. */
+ * them, and they are few. Then twice as deep, and so on. */
 #define NEAR_NATS 12.0f
 
 struct bucket {
@@ -144,11 +144,12 @@ static int32_t bucket_of(const struct cut *c, int32_t id)
  * least weight: weights of almost equal logits may be rounded into the other order.) */
 static double spread(struct sampler *s, struct cut *c, float least)
 {
-    c->n = 0;
+    int32_t n = 0, *found = s->found;
     for (int32_t i = 0; i < s->vocab; i++) {
-        s->found[c->n] = i;
-        c->n += (c->x[i] >= least) & (c->w[i] > 0);
+        found[n] = i;
+        n += (c->x[i] >= least) & (c->w[i] > 0);
     }
+    c->n = n;
     memset(s->buckets, 0, BUCKETS * sizeof *s->buckets);
     for (int32_t i = 0; i < c->n; i++) {
         struct bucket *b = &s->buckets[bucket_of(c, s->found[i])];
@@ -218,9 +219,16 @@ static void truncate_row(struct sampler *s, const struct sampling *p, float max,
 {
     bool by_k = p->top_k > 0 && p->top_k < s->vocab, by_p = p->top_p < 1;
     struct cut c = {.x = s->logits, .w = s->weights, .max = max, .scale = scale, .last = -1};
-    double sum = spread(s, &c, max - NEAR_NATS / scale);
-    if (by_k ? c.n < p->top_k : sum < (double)p->top_p * total)
-        sum = spread(s, &c, -INFINITY);
+    double sum = 0;
+    for (float nats = NEAR_NATS; c.n == 0 || (by_k ? c.n < p->top_k : sum < p->top_p * total);
+         nats *= 2) {
+        bool all = nats > SOFTMAX_FAR;
+        sum = spread(s, &c, all ? -INFINITY : max - nats / scale);
+        if (all)
+            break;
+    }
+    if (by_k && c.n < p->top_k)
+        total = sum;
     if (by_k && p->top_k <= c.n) /* also when equal: the far ones are no candidates, but there */
         total = cut_top_k(s, &c, p->top_k);
     if (by_p)

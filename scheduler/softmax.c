@@ -44,7 +44,15 @@ int softmax_max(const float *x, int32_t n, float *max, struct err *e)
 
 int32_t softmax_find(const float *x, int32_t n, float value)
 {
-    for (int32_t i = 0; i < n; i++)
+    int32_t i = 0;
+    for (; i + SOFTMAX_BLOCK <= n; i += SOFTMAX_BLOCK) { /* whole blocks without a branch inside */
+        int32_t any = 0;
+        for (int l = 0; l < SOFTMAX_BLOCK; l++)
+            any |= x[i + l] == value;
+        if (any)
+            break;
+    }
+    for (; i < n; i++)
         if (x[i] == value)
             return i;
     ASSERT(!"the value is in the row");

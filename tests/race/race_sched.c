@@ -212,7 +212,7 @@ static void close_in_the_middle(void)
 
 int main(int argc, char **argv)
 {
-    int rounds = argc > 1 ? atoi(argv[1]) : 4;
+    long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : 4;
     for (int i = 0; i < rounds; i++) {
         round_of(i, i % 4 == 3);
         close_in_the_middle();

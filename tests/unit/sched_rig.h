@@ -8,8 +8,8 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "fake_backend.h"
 #include "scheduler/sched_int.h"
+#include "tests/unit/fake_backend.h"
 
 #define RIG_VOCAB 97
 #define RIG_EOS 3

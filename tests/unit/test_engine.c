@@ -1,8 +1,7 @@
 /* The engine on a device that notices every wrong slot, position and row: what a request gets
  * depends on nothing but itself. */
-#include "sched_rig.h"
-
 #include "base/utf8.h"
+#include "tests/unit/sched_rig.h"
 
 #define N 16
 static struct request *r[64];
@@ -152,8 +151,8 @@ Test(engine, text_is_whole_characters_and_ends_before_a_stop_string)
     for (int i = 0; i < N; i++) {
         r[i] = rig_request((uint64_t)i, 5, 300);
         r[i]->n_stops = i % 2 ? 2 : 0; /* the others show the replaced halves of characters */
-        strcpy(r[i]->stops[0], "ab");
-        strcpy(r[i]->stops[1], "\xC3\xA9");
+        memcpy(r[i]->stops[0], "ab", 3);
+        memcpy(r[i]->stops[1], "\xC3\xA9", 3);
         rig_submit(r[i]);
     }
     rig_run(r, reply, N);

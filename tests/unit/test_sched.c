@@ -1,9 +1,8 @@
 /* Everything between submit and finish: cancel, deadlines, a full queue, drain, a lost device. */
-#include "sched_rig.h"
-
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "tests/unit/sched_rig.h"
 
 static struct request *r[64];
 static struct rig_reply reply[64];

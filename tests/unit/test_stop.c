@@ -164,9 +164,12 @@ Test(stop, no_split_into_tokens_changes_the_text)
         stop_string stops[3];
         int32_t n = (int32_t)rng_below(&r, 4);
         for (int32_t i = 0; i < n; i++) {
-            stops[i][0] = 0;
-            for (uint64_t k = 1 + rng_below(&r, 4); k-- > 0;) /* the valid ones only */
-                strcat(stops[i], alphabet[rng_below(&r, 5)]);
+            size_t len = 0;
+            for (uint64_t k = 1 + rng_below(&r, 4); k-- > 0;) { /* the valid ones only */
+                const char *part = alphabet[rng_below(&r, 5)];
+                memcpy(stops[i] + len, part, strlen(part) + 1);
+                len += strlen(part);
+            }
         }
         buf_clear(&raw);
         for (uint64_t k = rng_below(&r, 24); k-- > 0;)
