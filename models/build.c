@@ -290,6 +290,21 @@ int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int
     return w;
 }
 
+int w_derived_matrix(struct build *b, const char *name, const struct derived *d)
+{
+    const char *full = build_name(b, name, "");
+    int w = build_weight(b, WEIGHT_MATRIX, build_dtype(b, full), d->rows, d->cols);
+    struct binding_part *x = add_part(b, w, d->rows, 0);
+    if (!x)
+        return w;
+    snprintf(x->name, sizeof x->name, "%s", full);
+    x->tensor_row = d->row0;
+    x->derive = d->f;
+    if (b->ck)
+        check_shape(b, find(b, full), full, d->tensor_rows, d->tensor_cols, false);
+    return w;
+}
+
 int w_values(struct build *b, const float *values, int64_t n)
 {
     int w = build_weight(b, WEIGHT_VECTOR, DTYPE_F32, 1, n);

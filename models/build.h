@@ -7,6 +7,7 @@
 #define RECURD_BUILD_H
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/plan.h"
@@ -84,6 +85,10 @@ void w_rows(struct build *b, int w, const char *name, int64_t total, int64_t row
 typedef void derive_fn(const float *whole, int64_t elems, int64_t row, int64_t n, float *out);
 int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int64_t n,
               derive_fn *f);
+/* Rows [row0, row0 + rows) of a matrix of `cols` columns, computed from the tensor
+ * [tensor_rows][tensor_cols]. */
+struct derived { int64_t tensor_rows, tensor_cols, row0, rows, cols; derive_fn *f; };
+int w_derived_matrix(struct build *b, const char *name, const struct derived *d);
 int w_values(struct build *b, const float *values, int64_t n);
 
 /* ---- ops ---- */

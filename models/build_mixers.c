@@ -59,6 +59,30 @@ val b_decay_gate(struct build *b, val z, const char *A_log, int heads, const cha
     return e_fn(b, EW_EXP, e_mul_group_w(b, z, w_vec_as(b, A_log, heads, TENSOR_NEG_EXP)));
 }
 
+val b_bounded_gate(struct build *b, val z, const char *A_log, int heads, const char *dt_bias,
+                   double bound)
+{
+    z = e_addw(b, z, w_vec(b, dt_bias, z.width));
+    z = e_fn(b, EW_SIGMOID, e_mul_group_w(b, z, w_vec_as(b, A_log, heads, TENSOR_EXP)));
+    return e_fn(b, EW_EXP, e_affine(b, z, (float)bound, 0));
+}
+
+val b_repeat_heads(struct build *b, val x, int from, int to)
+{
+    if (from == to || b_failed(b) ||
+        !b_require(b, from > 0 && to % from == 0 && x.width % from == 0, "%d heads for %d", from, to))
+        return x;
+    int width = x.width / from, n = to * width;
+    float *index = arena_array(&b->m->arena, (size_t)n, sizeof *index);
+    if (!index) {
+        b_fail(b, E_NOMEM, "no memory to repeat %d heads", to);
+        return VIEW_NONE;
+    }
+    for (int i = 0; i < n; i++)
+        index[i] = (float)(i / width / (to / from) * width + i % width);
+    return b_columns(b, x, index, n);
+}
+
 /* x + 1 above 0, e^x below: the two halves are 0 and 1 where they do not apply. */
 val b_elu1(struct build *b, val x)
 {
@@ -120,20 +144,13 @@ val b_per_head(struct build *b, val x, const char *name, int d, int rows, bool b
     return b_blocks(b, x, x.width / MAX(d, 1), w, bias ? w_vec(b, off, rows) : -1, rows, true);
 }
 
-val b_linear_derived(struct build *b, val x, const char *name, int64_t elems, int row0, int rows,
-                     int bias, derive_fn *f)
+val b_linear_weight(struct build *b, val x, int weight, int bias)
 {
+    int rows = weight >= 0 ? (int)b->plan->weights[weight].rows : 0;
     val out = build_act(b, build_rows(b, x), rows);
-    if (b_failed(b))
-        return VIEW_NONE;
-    int w = w_matrix(b, name, rows, x.width);
-    struct binding_part *part = build_part(b, w, build_name(b, name, ""), elems / x.width, row0,
-                                           rows, 0, false);
-    if (part)
-        part->derive = f;
     struct op *op = build_op(b, OP_LINEAR, out);
     op->in[0] = x;
-    op->w[0] = w;
+    op->w[0] = weight;
     op->w[1] = bias;
     return out;
 }

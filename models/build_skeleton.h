@@ -43,6 +43,11 @@ val b_conv_where(struct build *b, val x, val mask, int weight, int size, enum ac
 val b_low_rank(struct build *b, val x, const char *name, int rank, int width, bool bias);
 /* exp(-exp(A_log) softplus(z + dt_bias)): A per range of z, dt_bias per column. */
 val b_decay_gate(struct build *b, val z, const char *A_log, int heads, const char *dt_bias);
+/* exp(bound sigmoid(exp(A_log) (z + dt_bias))). */
+val b_bounded_gate(struct build *b, val z, const char *A_log, int heads, const char *dt_bias,
+                   double bound);
+/* Each of `from` heads to / from times, next to each other. */
+val b_repeat_heads(struct build *b, val x, int from, int to);
 val b_elu1(struct build *b, val x); /* elu(x) + 1 */
 /* A feature map of config by name: an activation or "logsigmoid"; NULL = none. */
 val b_feature(struct build *b, val x, const char *name);
@@ -51,9 +56,8 @@ struct products { int d, F; const int *left, *right; const float *scale; };
 val b_products(struct build *b, val x, const struct products *p);
 /* Matrix and bias "<name>.weight" [rows, d] on every head of d columns. */
 val b_per_head(struct build *b, val x, const char *name, int d, int rows, bool bias);
-/* y = W x for a matrix that f computes row by row from a whole tensor (see w_derived). */
-val b_linear_derived(struct build *b, val x, const char *name, int64_t elems, int row0, int rows,
-                     int bias, derive_fn *f);
+/* W x + bias for weights made by w_matrix, w_derived_matrix and w_vec; bias -1 = none. */
+val b_linear_weight(struct build *b, val x, int weight, int bias);
 
 /* ---- the middle ---- */
 
