@@ -65,9 +65,96 @@ static int many(struct ocl_model *m, const struct op *op, int32_t min, struct er
     return ocl_spec_emit(&s, m, e);
 }
 
+/* ---- tensor cores (bf16 weights in OCL_MMA layout) ---- */
+
+#define MMA_TILE 128 /* rows of x in a tile of nvidia/linear_many.cl */
+
+/* Row capacity of packed activations, and room for them in the scratch buffer. */
+static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
+{
+    int32_t rows = op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
+    size_t rows_p = round_up((size_t)MAX(rows, 1), MMA_TILE);
+    m->scratch_bytes = MAX(m->scratch_bytes, rows_p * (size_t)m->weights[op->w[0]].cols_p * 2);
+    return (int64_t)rows_p;
+}
+
+/* Whether 16-byte loads of x are aligned. */
+static bool aligned(const struct plan *p, struct view v)
+{
+    const struct act *a = &p->acts[v.act];
+    return (a->offset + v.col) % 4 == 0 && a->stride % 4 == 0;
+}
+
+static int mma_pack(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    int64_t eighths = m->weights[op->w[0]].cols_p / 8;
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/pack_rows.cl", op);
+    ocl_arg(&s, ARG_ARENA, 0);
+    ocl_arg_view(&s, m->plan, op->in[0]);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_INT, op->in[0].width);
+    ocl_arg(&s, ARG_INT, eighths);
+    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_local(&s, 64, 1);
+    ocl_groups(&s, 0, BY_ONE, (int32_t)((eighths + 63) / 64), 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    s.rows_min = min;
+    return ocl_spec_emit(&s, m, e);
+}
+
+/* tiles: of 8 rows. The first kernel takes x as it is, the others packed. */
+static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, struct err *e)
+{
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[0].width);
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/linear_few.cl", op);
+    ocl_def(&s, "NT", tiles);
+    ocl_def(&s, "PACKED", tiles > 1);
+    ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[0]));
+    ocl_def(&s, "SLICES", c.n);
+    common_args(&s, m, op, c.len);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_arg(&s, ARG_LOCAL, (int64_t)c.n * tiles * 128 * 4);
+    ocl_local(&s, 32, (size_t)c.n);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 15) / 16, 1);
+    s.rows_min = tiles > 1 ? tiles * 4 + 1 : 1;
+    s.rows_max = tiles * 8;
+    return ocl_spec_emit(&s, m, e);
+}
+
+static int mma_many(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/linear_many.cl", op);
+    ocl_def(&s, "STAGES", 3); /* of 16 KiB: all the local memory a group may have */
+    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[0].width).len);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_local(&s, 256, 1);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, MMA_TILE);
+    s.rows_min = min;
+    return ocl_spec_emit(&s, m, e);
+}
+
+static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    int rc;
+    if ((rc = mma_few(m, op, 1, e)) || (rc = mma_pack(m, op, 9, e)))
+        return rc;
+    for (int32_t tiles = 2; tiles <= 8; tiles *= 2)
+        if ((rc = mma_few(m, op, tiles, e)))
+            return rc;
+    return mma_many(m, op, 65, e);
+}
+
 int ocl_linear_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     int32_t some = m->d->tune.few_rows, rc;
+    if (m->weights[op->w[0]].layout == OCL_MMA)
+        return mma_lower(m, op, e);
     if ((rc = few(m, op, 1, 1, 1, e)) || (rc = few(m, op, 4, 2, some, e)))
         return rc;
     return many(m, op, MAX(some, 1) + 1, e);
