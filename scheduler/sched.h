@@ -37,7 +37,8 @@ void sched_close(struct sched *s);
 int sched_submit(struct sched *s, struct request *r, struct err *e) MUST_USE;
 /* Any thread. The request finishes with FINISH_CANCELLED within one step. */
 void sched_cancel(struct sched *s, struct request *r);
-/* Any thread: the reader took events, so a held-back sequence may go on. */
+/* Any thread: the reader took events, so a held-back sequence may go on. Only needed when the
+ * reader found its events at least half full, or its text above a quarter of the maximum. */
 void sched_kick(struct sched *s);
 
 /* Stops accepting; returns at once. sched_idle: nothing runs or waits. */
