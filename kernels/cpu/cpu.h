@@ -37,17 +37,23 @@ int select_kernels(const struct cpu_kernel *chosen[OP_KINDS], const char *mask,
 
 /* ---- threads.c ------------------------------------------------------------------------- */
 
+/* Jobs in order. Owner: the caller of threads_run, for as long as that lasts. */
+struct threads_work {
+    int n_jobs;
+    const bool *shared; /* [n_jobs] false: too small to share, one thread does it */
+    void (*part)(void *ctx, int job, int part, int parts);
+    void (*done)(void *ctx, int job); /* after all of its parts, by one thread */
+    void *ctx;
+};
 struct threads;
-typedef void threads_fn(void *ctx, int ith, int nth);
 
 /* n threads in all, the caller being thread 0; n = 0: one per CPU this process may use. */
 int threads_open(struct threads **out, int n, struct err *e) MUST_USE;
 void threads_close(struct threads *t); /* NULL allowed */
 int threads_count(const struct threads *t);
-/* Runs fn on every thread, returns when all have finished. */
-void threads_run(struct threads *t, threads_fn *fn, void *ctx);
-/* Inside fn: waits until all threads have come here. */
-void threads_meet(struct threads *t);
+/* Does all jobs; a shared one in threads_count parts, by any of the threads. Returns when the
+ * last is complete. What a job wrote is seen by every later one. */
+void threads_run(struct threads *t, const struct threads_work *w);
 
 /* Denormals count as zero in the calling thread from now on; returns what to restore. A decayed
  * state full of denormals makes the recurrences 20 times slower otherwise. */

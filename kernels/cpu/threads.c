@@ -1,8 +1,10 @@
-/* The thread pool of the cpu backend: one barrier, nothing else.
+/* The thread pool of the cpu backend.
  *
- * Workers live in the barrier between two steps; a step is: all pass it, run, all pass it again.
- * Waiting spins first, because the next op is microseconds away, and then sleeps on a futex, so
- * that an idle server costs nothing. Thread 0 is the caller of threads_run. */
+ * Work is a list of jobs, done in order. A job is cut into as many parts as there are threads;
+ * everyone takes its own part first and then any that nobody has begun, so that a thread which
+ * the system has taken off its CPU delays the others only if it is inside a part. Whoever
+ * completes the last part of a job opens the next. Waiting spins first, because the next job is
+ * microseconds away, and then sleeps on a futex: an idle server costs nothing. */
 #define _GNU_SOURCE 1 /* sched_getaffinity */
 #include "kernels/cpu/cpu.h"
 
@@ -21,17 +23,29 @@
 
 /* Longer than the gap between two steps of a busy server, shorter than a scheduler's slice. */
 #define SPIN_NS 50000
+/* Looks at the stage this many times (about a microsecond) before taking another's part: its
+ * owner may be about to, and its flag lives in the owner's cache. */
+#define PATIENCE 32
 #define THREADS_MAX 1024 /* what sched_getaffinity's fixed mask can name */
 
-/* Owner: the device. Thread: `fn`, `ctx` and `quit` are written by thread 0 between two meetings. */
+/* A stage is one job that all threads share. Part p of stage n is taken by moving claimed[p]
+ * from n - 1 to n, which only one thread can do, and none that still believes in an old stage. */
+struct claim {
+    _Alignas(64) atomic_uint stage;
+};
+
+/* Owner: the device. Thread: `work` and `job` are written between two stages, by the thread that
+ * completed the first, and read by those who hold a part of the second. */
 struct threads {
-    _Alignas(64) atomic_uint arrived;
-    _Alignas(64) atomic_uint phase; /* meetings so far; the futex word */
+    _Alignas(64) atomic_uint stage; /* also the futex word */
+    _Alignas(64) atomic_uint done;  /* parts of this stage that are complete */
     _Alignas(64) atomic_uint sleepers;
     int n, n_started;
     bool quit;
-    threads_fn *fn;
-    void *ctx;
+    const struct threads_work *work;
+    int job;           /* of this stage */
+    atomic_uint ended; /* the last stage that stands for "all is done" and has no parts */
+    struct claim *claimed;
     struct worker {
         struct threads *pool;
         int ith;
@@ -73,44 +87,85 @@ static void relax(void)
 #endif
 }
 
-/* true: the phase moved on while spinning. */
-static bool spin(struct threads *t, unsigned phase)
+/* Returns once the stage is no longer `stage`. */
+static void wait_past(struct threads *t, unsigned stage)
 {
     uint64_t end = 0;
-    do {
+    for (;;) {
         for (int i = 0; i < 64; i++) {
-            if (atomic_load_explicit(&t->phase, memory_order_acquire) != phase)
-                return true;
+            if (atomic_load_explicit(&t->stage, memory_order_acquire) != stage)
+                return;
             relax();
         }
         uint64_t now = now_ns();
         if (!end)
             end = now + SPIN_NS;
         else if (now > end)
-            return false;
-    } while (true);
+            break;
+    }
+    while (atomic_load(&t->stage) == stage) {
+        /* Sequentially consistent against open_stage: either it sees the sleeper or the kernel
+         * sees the new stage. */
+        atomic_fetch_add(&t->sleepers, 1);
+        syscall(SYS_futex, &t->stage, FUTEX_WAIT_PRIVATE, stage, NULL, NULL, 0);
+    }
 }
 
-void threads_meet(struct threads *t)
+static void open_stage(struct threads *t, unsigned stage)
 {
-    if (t->n == 1)
-        return;
-    unsigned phase = atomic_load_explicit(&t->phase, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&t->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)t->n) {
-        atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
-        /* Sequentially consistent against `sleepers`: a thread that is about to sleep either
-         * sees the new phase or is seen here. */
-        atomic_store(&t->phase, phase + 1);
-        if (atomic_load(&t->sleepers))
-            syscall(SYS_futex, &t->phase, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-        return;
+    atomic_store_explicit(&t->done, 0, memory_order_relaxed);
+    atomic_store(&t->stage, stage);
+    if (atomic_exchange(&t->sleepers, 0))
+        syscall(SYS_futex, &t->stage, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Runs small jobs from `job` on here and now; returns the next that is shared, or n_jobs. */
+static int run_small(const struct threads_work *w, int job)
+{
+    for (; job < w->n_jobs && !w->shared[job]; job++) {
+        w->part(w->ctx, job, 0, 1);
+        w->done(w->ctx, job);
     }
-    if (spin(t, phase))
+    return job;
+}
+
+/* The caller has completed the last part of the stage: nobody else is inside. */
+static void next_stage(struct threads *t, unsigned stage)
+{
+    t->work->done(t->work->ctx, t->job);
+    t->job = run_small(t->work, t->job + 1);
+    if (t->job == t->work->n_jobs) {
+        for (int p = 0; p < t->n; p++)
+            atomic_store_explicit(&t->claimed[p].stage, stage + 1, memory_order_relaxed);
+        atomic_store_explicit(&t->ended, stage + 1, memory_order_relaxed);
+    }
+    open_stage(t, stage + 1);
+}
+
+/* Takes and runs part p of the stage unless someone has. */
+static void try_part(struct threads *t, unsigned stage, int p)
+{
+    unsigned before = stage - 1;
+    if (atomic_load_explicit(&t->claimed[p].stage, memory_order_relaxed) != before ||
+        !atomic_compare_exchange_strong(&t->claimed[p].stage, &before, stage))
         return;
-    atomic_fetch_add(&t->sleepers, 1);
-    while (atomic_load(&t->phase) == phase)
-        syscall(SYS_futex, &t->phase, FUTEX_WAIT_PRIVATE, phase, NULL, NULL, 0);
-    atomic_fetch_sub(&t->sleepers, 1);
+    t->work->part(t->work->ctx, t->job, p, t->n);
+    if (atomic_fetch_add(&t->done, 1) + 1 == (unsigned)t->n)
+        next_stage(t, stage);
+}
+
+/* Own part first, then what others have not begun; returns in a later stage. */
+static void take_part(struct threads *t, unsigned stage, int ith)
+{
+    try_part(t, stage, ith);
+    for (int i = 0; i < PATIENCE; i++) {
+        if (atomic_load_explicit(&t->stage, memory_order_acquire) != stage)
+            return;
+        relax();
+    }
+    for (int i = 1; i < t->n; i++)
+        try_part(t, stage, (ith + i) % t->n);
+    wait_past(t, stage);
 }
 
 static void *worker_main(void *arg)
@@ -118,22 +173,26 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
     struct threads *t = w->pool;
     threads_flush_denormals();
-    for (;;) {
-        threads_meet(t);
-        if (t->quit)
-            return NULL;
-        t->fn(t->ctx, w->ith, t->n);
-        threads_meet(t);
-    }
+    wait_past(t, 0);
+    while (!t->quit)
+        take_part(t, atomic_load_explicit(&t->stage, memory_order_acquire), w->ith);
+    return NULL;
 }
 
-void threads_run(struct threads *t, threads_fn *fn, void *ctx)
+void threads_run(struct threads *t, const struct threads_work *w)
 {
-    t->fn = fn;
-    t->ctx = ctx;
-    threads_meet(t);
-    fn(ctx, 0, t->n);
-    threads_meet(t);
+    int job = run_small(w, 0);
+    if (job == w->n_jobs)
+        return;
+    t->work = w;
+    t->job = job;
+    open_stage(t, atomic_load_explicit(&t->stage, memory_order_relaxed) + 1);
+    for (;;) {
+        unsigned stage = atomic_load_explicit(&t->stage, memory_order_acquire);
+        if (atomic_load_explicit(&t->ended, memory_order_relaxed) == stage)
+            return;
+        take_part(t, stage, 0);
+    }
 }
 
 int threads_count(const struct threads *t) { return t->n; }
@@ -159,7 +218,8 @@ int threads_open(struct threads **out, int n, struct err *e)
         return err_set(e, E_NOMEM, "no memory for a pool of %d threads", n);
     t->n = n;
     t->workers = mem_array((size_t)n, sizeof *t->workers);
-    if (!t->workers) {
+    t->claimed = mem_aligned((size_t)n * sizeof *t->claimed);
+    if (!t->workers || !t->claimed) {
         threads_close(t);
         return err_set(e, E_NOMEM, "no memory for a pool of %d threads", n);
     }
@@ -189,15 +249,11 @@ void threads_close(struct threads *t)
 {
     if (!t)
         return;
-    /* Every started worker is in, or on its way to, the meeting before a step. Completing it by
-     * hand also works when a failed start left fewer threads than n. */
     t->quit = true;
-    while (atomic_load(&t->arrived) != (unsigned)t->n_started)
-        relax();
-    atomic_fetch_add(&t->phase, 1);
-    syscall(SYS_futex, &t->phase, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    open_stage(t, atomic_load_explicit(&t->stage, memory_order_relaxed) + 1);
     for (int i = 1; i <= t->n_started; i++)
         pthread_join(t->workers[i].thread, NULL);
     mem_free(t->workers);
+    mem_aligned_free(t->claimed, (size_t)t->n * sizeof *t->claimed);
     mem_aligned_free(t, sizeof *t);
 }

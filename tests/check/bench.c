@@ -34,6 +34,31 @@ struct stream {
     uint64_t sink[64];
 };
 
+/* One job, by all threads. */
+typedef void share_fn(void *ctx, int ith, int nth);
+struct all {
+    share_fn *fn;
+    void *ctx;
+};
+static void all_part(void *ctx, int job, int part, int parts)
+{
+    struct all *a = ctx;
+    (void)job;
+    a->fn(a->ctx, part, parts);
+}
+static void all_done(void *ctx, int job)
+{
+    (void)ctx;
+    (void)job;
+}
+static void on_all(struct threads *t, share_fn *fn, void *ctx)
+{
+    static const bool shared[] = {true};
+    struct all a = {fn, ctx};
+    struct threads_work w = {1, shared, all_part, all_done, &a};
+    threads_run(t, &w);
+}
+
 /* Sums 8 words at a time: the compiler's vectors are wide enough for memory. */
 static void read_share(void *ctx, int ith, int nth)
 {
@@ -61,7 +86,7 @@ static double read_gbs(struct threads *t, void *memory, size_t n)
     double v[5];
     for (int i = 0; i < 5; i++) {
         uint64_t start = clock_now_ns();
-        threads_run(t, read_share, &s);
+        on_all(t, read_share, &s);
         v[i] = (double)n / (double)(clock_now_ns() - start);
     }
     return median(v, 5);
@@ -88,7 +113,7 @@ static double peak_gflops(struct threads *t)
         return 0;
     for (int i = 0; i < 9; i++) {
         uint64_t start = clock_now_ns();
-        threads_run(t, peak_share, &p);
+        on_all(t, peak_share, &p);
         double ns = (double)(clock_now_ns() - start);
         v[i] = 2.0 * PEAK_FMAS * (double)p.n * threads_count(t) / ns;
     }
@@ -185,7 +210,7 @@ static double sample_ns(struct bench *b, int repeat)
     for (int i = 0; i < repeat; i++) {
         if (b->weights)
             b->r.op.w[0] = b->at++ % b->n_weights;
-        threads_run(b->t, bench_share, b);
+        on_all(b->t, bench_share, b);
     }
     return (double)(clock_now_ns() - start) / repeat;
 }
