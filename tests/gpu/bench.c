@@ -1,0 +1,258 @@
+/* oclbench: what the OpenCL kernels reach on this device, beside what it can copy.
+ *
+ *   oclbench [--device NAME] [--cache DIR] [--tune "key=value ..."] [--small]
+ *
+ * Each line is a plan of several equal ops run as one step; weights and inputs are random (zeros
+ * run faster than data). --small: sizes for a CPU. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "kernels/opencl/queue.h"
+
+#define REPEAT 7 /* steps timed; the median counts */
+
+static struct ocl_device device;
+static double copy_gbs;
+
+static void must(int rc, const struct err *e)
+{
+    if (!rc)
+        return;
+    fprintf(stderr, "oclbench: %s\n", e->text);
+    exit(1);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* ---- a plan of n equal ops ---- */
+
+struct bench {
+    struct plan plan;
+    struct op ops[64];
+    struct act acts[8];
+    struct weight weights[2];
+    struct section sections[1];
+    struct capacity cap;
+    struct ocl_model m;
+};
+
+static struct view add_act(struct bench *b, int32_t width)
+{
+    int32_t i = b->plan.n_acts++, rows = b->cap.tokens;
+    int32_t stride = (int32_t)round_up((size_t)width, 16);
+    int64_t at = i ? b->acts[i - 1].offset + (int64_t)rows * b->acts[i - 1].stride : 0;
+    b->acts[i] = (struct act){ROWS_TOKENS, width, stride, at, 0, 0};
+    return (struct view){i, 0, width};
+}
+
+static void begin(struct bench *b, int32_t seqs, int32_t tokens)
+{
+    *b = (struct bench){.cap = {tokens, 1, seqs, seqs, 0, 0}};
+    b->plan = (struct plan){.ops = b->ops, .acts = b->acts, .weights = b->weights,
+                            .sections = b->sections, .logits = VIEW_NONE};
+    struct op *o = &b->ops[0];
+    *o = (struct op){.section = -1, .section2 = -1, .out = VIEW_NONE};
+    for (size_t i = 0; i < ARRAY_LEN(o->in); i++)
+        o->in[i] = VIEW_NONE;
+    for (size_t i = 0; i < ARRAY_LEN(o->w); i++)
+        o->w[i] = -1;
+}
+
+static void fill(struct bench *b)
+{
+    struct rng r = {.seed = 3};
+    struct err e = {0};
+    size_t n = b->m.arena.bytes / 4, chunk = MIB(4);
+    float *x = mem_array(chunk, 4);
+    uint16_t *w = mem_array(chunk, 2);
+    if (!x || !w)
+        exit(1);
+    for (size_t i = 0; i < chunk; i++) {
+        x[i] = (float)(rng_unit(&r) - 0.5);
+        w[i] = (uint16_t)(0x3c00 + rng_below(&r, 0x200) + (rng_below(&r, 2) << 15));
+    }
+    for (size_t at = 0; at < n; at += chunk)
+        must(OCL(&e, "inputs", clEnqueueWriteBuffer, device.queue, b->m.arena.mem, CL_TRUE, at * 4,
+                 MIN(chunk, n - at) * 4, x, 0, NULL, NULL), &e);
+    for (int i = 0; i < b->plan.n_weights; i++) {
+        const struct weight *k = &b->weights[i];
+        int64_t rows = MAX((int64_t)chunk / k->cols, 1);
+        for (int64_t at = 0; at < k->rows; at += rows)
+            must(ocl_weights_put(&b->m, i, at, MIN(rows, k->rows - at), w, DTYPE_BF16, &e), &e);
+    }
+    mem_free(x);
+    mem_free(w);
+}
+
+/* Seconds of one op; n of them make a step of `seqs` sequences with the same number of tokens. */
+static double run(struct bench *b, int32_t n)
+{
+    struct err e = {0};
+    struct ocl_times t = {0};
+    double s[REPEAT];
+    for (int32_t i = 1; i < n; i++)
+        b->ops[i] = b->ops[0];
+    b->plan.n_ops = n;
+    must(ocl_model_init(&b->m, &device, &b->plan, &b->cap, &e), &e);
+    fill(b);
+    int32_t seqs = b->cap.seqs, per = b->cap.tokens / seqs;
+    int32_t *cu = mem_array((size_t)seqs + 1, 4), *slots = mem_array((size_t)seqs, 4);
+    int32_t *tokens = mem_array((size_t)b->cap.tokens, 4);
+    int64_t *pos = mem_array((size_t)seqs, 8);
+    for (int32_t q = 0; q < seqs; q++) {
+        cu[q + 1] = (q + 1) * per;
+        slots[q] = q;
+    }
+    struct batch batch = {.n_seqs = seqs, .n_tokens = b->cap.tokens, .tokens = tokens,
+                          .cu_seqlens = cu, .slots = slots, .pos = pos};
+    for (int i = -2; i < REPEAT; i++) { /* two warm-ups */
+        uint64_t start = clock_now_ns();
+        must(ocl_queue_run(&b->m, &batch, &t, &e), &e);
+        if (i >= 0)
+            s[i] = (double)(clock_now_ns() - start) / 1e9 / n;
+    }
+    qsort(s, REPEAT, sizeof *s, by_value);
+    ocl_model_free(&b->m);
+    mem_free(cu);
+    mem_free(slots);
+    mem_free(tokens);
+    mem_free(pos);
+    return s[REPEAT / 2];
+}
+
+/* ---- the lines ---- */
+
+static void bench_copy(size_t bytes)
+{
+    struct ocl_buffer a, b;
+    struct err e = {0};
+    double s[REPEAT];
+    must(ocl_buffer_new(&a, &device, bytes, "copy", &e), &e);
+    must(ocl_buffer_new(&b, &device, bytes, "copy", &e), &e);
+    for (int i = -2; i < REPEAT; i++) {
+        uint64_t start = clock_now_ns();
+        for (int k = 0; k < 4; k++)
+            must(OCL(&e, "copy", clEnqueueCopyBuffer, device.queue, a.mem, b.mem, 0, 0, bytes, 0,
+                     NULL, NULL), &e);
+        must(OCL(&e, "copy", clFinish, device.queue), &e);
+        if (i >= 0)
+            s[i] = (double)(clock_now_ns() - start) / 1e9 / 4;
+    }
+    qsort(s, REPEAT, sizeof *s, by_value);
+    copy_gbs = 2 * (double)bytes / s[REPEAT / 2] / 1e9;
+    printf("%-44s %9.1f us %8.1f GB/s\n", "copy (bytes read and written)", s[REPEAT / 2] * 1e6,
+           copy_gbs);
+    ocl_buffer_free(&a, &device);
+    ocl_buffer_free(&b, &device);
+}
+
+static void bench_linear(int32_t outputs, int32_t inputs, int32_t rows, enum dtype t, int32_t n)
+{
+    static struct bench b;
+    char name[64];
+    begin(&b, 1, rows);
+    b.ops[0].kind = OP_LINEAR;
+    b.ops[0].in[0] = add_act(&b, inputs);
+    b.ops[0].out = add_act(&b, outputs);
+    b.ops[0].w[0] = 0;
+    b.weights[0] = (struct weight){WEIGHT_MATRIX, t, outputs, inputs};
+    b.plan.n_weights = 1;
+    double s = run(&b, n), bytes = (double)outputs * inputs * (double)dtype_bytes(t);
+    snprintf(name, sizeof name, "product %s %d x %d, %d rows", dtype_name(t), outputs, inputs, rows);
+    printf("%-44s %9.1f us %8.1f GB/s %5.1f %% of copy %8.2f TFLOP/s\n", name, s * 1e6,
+           bytes / s / 1e9, bytes / s / 1e7 / copy_gbs,
+           2.0 * outputs * inputs * rows / s / 1e12);
+    fflush(stdout);
+}
+
+static void bench_delta(int32_t seqs, int32_t tokens, int32_t heads, int32_t K, int32_t n)
+{
+    static struct bench b;
+    char name[64];
+    begin(&b, seqs, seqs * tokens);
+    struct op *o = &b.ops[0];
+    o->kind = OP_DELTA;
+    o->in[0] = add_act(&b, heads * K);
+    o->in[1] = add_act(&b, heads * K);
+    o->in[2] = add_act(&b, heads * K);
+    o->in[3] = add_act(&b, heads);
+    o->in[5] = add_act(&b, heads);
+    o->out = add_act(&b, heads * K);
+    o->section = 0;
+    o->p.delta.k_heads = o->p.delta.d_heads = o->p.delta.state_heads = heads;
+    o->p.delta.K = o->p.delta.V = K;
+    o->p.delta.steps = 1;
+    o->p.delta.decay = DECAY_SCALAR;
+    o->p.delta.decay_first = true;
+    o->p.delta.scale = 0.01f;
+    int64_t elems = (int64_t)heads * K * K;
+    b.sections[0] = (struct section){"S", SECTION_FIXED, elems, 0};
+    b.plan.n_sections = 1;
+    b.plan.slot_floats = elems;
+    double s = run(&b, n), bytes = 2.0 * (double)seqs * (double)elems * 4;
+    snprintf(name, sizeof name, "K2 %d x %d tokens, %d heads %d x %d", seqs, tokens, heads, K, K);
+    printf("%-44s %9.1f us %8.1f GB/s %5.1f %% of copy %8.2f us/token\n", name, s * 1e6,
+           bytes / s / 1e9, bytes / s / 1e7 / copy_gbs, s * 1e6 / tokens);
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = NULL, *cache = NULL, *tune = NULL;
+    bool small = false;
+    struct err e = {0};
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--small"))
+            small = true;
+        else if (!strcmp(argv[i], "--device") && i + 1 < argc)
+            name = argv[++i];
+        else if (!strcmp(argv[i], "--cache") && i + 1 < argc)
+            cache = argv[++i];
+        else if (!strcmp(argv[i], "--tune") && i + 1 < argc)
+            tune = argv[++i];
+        else
+            return fprintf(stderr, "oclbench: unknown argument %s\n", argv[i]), 2;
+    }
+    must(ocl_device_open(&device, name, cache, &e), &e);
+    if (tune)
+        must(ocl_tune_parse(&device.tune, tune, &e), &e);
+    printf("%s, driver %s\n", device.info.name, device.info.driver);
+    bench_copy(small ? MIB(64) : GIB(4));
+    if (small) {
+        bench_linear(1024, 1024, 1, DTYPE_BF16, 4);
+        bench_linear(256, 256, 256, DTYPE_BF16, 2);
+        bench_delta(4, 1, 4, 64, 2);
+        ocl_device_close(&device);
+        return 0;
+    }
+    bench_linear(65536, 16384, 1, DTYPE_BF16, 8);
+    bench_linear(65536, 2048, 1, DTYPE_BF16, 16);
+    bench_linear(2048, 2048, 1, DTYPE_BF16, 64);
+    bench_linear(11264, 2048, 1, DTYPE_BF16, 64);
+    bench_linear(2048, 5632, 1, DTYPE_BF16, 64);
+    bench_linear(65536, 16384, 8, DTYPE_BF16, 8);
+    bench_linear(65536, 16384, 16, DTYPE_BF16, 8);
+    bench_linear(65536, 16384, 64, DTYPE_BF16, 8);
+    bench_linear(4096, 4096, 16, DTYPE_BF16, 32);
+    bench_linear(4096, 4096, 64, DTYPE_BF16, 32);
+    bench_linear(4096, 4096, 128, DTYPE_BF16, 32);
+    bench_linear(4096, 4096, 512, DTYPE_BF16, 16);
+    bench_linear(4096, 4096, 4096, DTYPE_BF16, 8);
+    bench_linear(8192, 8192, 8192, DTYPE_BF16, 2);
+    bench_linear(65536, 8192, 1, DTYPE_F32, 4);
+    bench_linear(4096, 4096, 1024, DTYPE_F32, 2);
+    bench_delta(64, 1, 24, 128, 16);
+    bench_delta(1, 1, 24, 128, 16);
+    bench_delta(1, 512, 24, 128, 2);
+    bench_delta(16, 512, 24, 128, 2);
+    ocl_device_close(&device);
+    return 0;
+}

@@ -1,0 +1,100 @@
+#!/bin/sh
+# Builds, checks and times the OpenCL backend on a machine that has a driver, an OpenCL loader and
+# gcc. One call:
+#
+#   tests/gpu/run.sh [DEVICE]        DEVICE: as after "opencl:", default gpu
+#
+# DEPS=DIR names a folder with include/ and lib/ of jansson, sentencepiece, libsodium, pcre2 and
+# utf8proc (and OpenCL headers); without them whole models are left out. OUT=DIR keeps logs.
+# PARTS chooses among: check bench steps models.
+set -u
+cd "$(dirname "$0")/../.."
+DEVICE=${1:-gpu}
+B=${B:-build/gpu}
+DEPS=${DEPS:-}
+OUT=${OUT:-$B}
+PARTS=${PARTS:-check bench steps models}
+CC=${CC:-gcc}
+CXX=${CXX:-g++}
+JOBS=$(nproc)
+mkdir -p "$B" "$OUT"
+INC="-I."
+[ -n "$DEPS" ] && INC="$INC -I$DEPS/include"
+[ -d /usr/local/cuda/include/CL ] && INC="$INC -I/usr/local/cuda/include"
+FLAGS="-O2 -ffp-contract=off -fno-math-errno -pthread -D_GNU_SOURCE $INC"
+FLAGS="$FLAGS -DRECURD_VERSION=\"0.1.0\" -DRECURD_COMMIT=\"gpu\""
+failed=0
+
+compile() { # sources -> objects, in parallel
+    for f in "$@"; do echo "$f"; done | B="$B" CC="$CC" CXX="$CXX" FLAGS="$FLAGS" \
+        xargs -P "$JOBS" -I{} sh -c '
+        o="$B/{}.o"; mkdir -p "$(dirname "$o")"
+        case {} in
+        *_avx2.c) extra="-mavx2 -mfma -mf16c" ;;
+        *_avx512.c) extra="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c" ;;
+        *) extra= ;;
+        esac
+        case {} in
+        *.cc) "$CXX" -std=c++17 $FLAGS -c {} -o "$o" ;;
+        *) "$CC" -std=gnu11 $FLAGS $extra -c {} -o "$o" ;;
+        esac'
+}
+objects() { for f in "$@"; do echo "$B/$f.o"; done; }
+
+kernels/opencl/embed.sh "$B/sources.c" kernels/opencl/src/*.cl kernels/opencl/src/*.clh \
+    kernels/opencl/src/nvidia/*.cl etc/tuning/*.tune
+$CC -std=gnu11 $FLAGS -c "$B/sources.c" -o "$B/sources.o"
+KERNELS="$(ls base/*.c kernels/*.c kernels/ref/*.c kernels/cpu/*.c kernels/opencl/*.c)"
+CHECKS="tests/check/rig.c tests/check/ops.c tests/check/ew.c tests/check/oclmore.c"
+compile $KERNELS $CHECKS tests/check/oclcheck.c tests/gpu/bench.c || exit 1
+$CC -pthread -o "$B/oclcheck" $(objects $KERNELS $CHECKS tests/check/oclcheck.c) "$B/sources.o" \
+    -ldl -lm || exit 1
+$CC -pthread -o "$B/oclbench" $(objects $KERNELS tests/gpu/bench.c) "$B/sources.o" -ldl -lm || exit 1
+echo "== built in $B"
+
+case " $PARTS " in *" check "*)
+    echo "== every kernel against its definition, and the numerics contract"
+    "$B/oclcheck" --device "$DEVICE" --cache "$B/cache" >"$OUT/check.log" 2>&1 || failed=1
+    tail -60 "$OUT/check.log"
+    for shape in 6x2048x2048x2x0x0x0 6x1000x5632x2x1x1x1 6x512x2048x0x0x0x0 6x512x2048x1x0x0x0; do
+        "$B/oclcheck" --device "$DEVICE" --cache "$B/cache" --op linear --shape $shape \
+            --class uniform >"$OUT/linear.log" 2>&1 || failed=1
+        tail -3 "$OUT/linear.log"
+    done ;;
+esac
+case " $PARTS " in *" bench "*)
+    echo "== kernels alone"
+    "$B/oclbench" --device "$DEVICE" --cache "$B/cache" ${BENCH:-} || failed=1 ;;
+esac
+if [ -z "$DEPS" ]; then
+    echo "== whole models left out: DEPS is not set"
+    exit $failed
+fi
+MODELS="$(ls models/*.c models/*.cc models/arch/*.c | grep -v recurd-eval)"
+compile $MODELS models/recurd-eval.c tests/gpu/steps.c || exit 1
+LIBS="-L$DEPS/lib -Wl,-rpath,$PWD/$DEPS/lib -ljansson -lsentencepiece -lsodium -lpcre2-8 -lutf8proc"
+for prog in models/recurd-eval.c tests/gpu/steps.c; do
+    $CXX -pthread -o "$B/$(basename $prog .c)" $(objects $KERNELS $MODELS $prog) "$B/sources.o" \
+        ${EXTRA:-} $LIBS -ldl -lm || exit 1
+done
+case " $PARTS " in *" steps "*)
+    echo "== decode steps of a Gated DeltaNet 1.3B shape, random weights"
+    "$B/steps" tests/gpu/gdn-1.3b "opencl:$DEVICE" 1 16 64 || failed=1
+    RECURD_OCL_PROFILE=1 "$B/steps" tests/gpu/gdn-1.3b "opencl:$DEVICE" 1 64 || failed=1 ;;
+esac
+case " $PARTS " in *" models "*)
+    echo "== demo models: greedy ids on the device and in the definition"
+    for m in models/demo/*/; do
+        echo '[1, 467, 478, 265, 424, 4035, 408, 290, 265, 401, 616, 456]' >"$B/ids.json"
+        "$B/recurd-eval" --model "$m" --tokens "$B/ids.json" --generate 32 --device ref >"$B/ref.out"
+        for how in "" "--chunk 1" "--chunk 5 --batch 16" "--move --chunk 4"; do
+            "$B/recurd-eval" --model "$m" --tokens "$B/ids.json" --generate 32 $how \
+                --logits "$B/x.npy" --device "opencl:$DEVICE" >"$B/x.out" || failed=1
+            [ -n "$how" ] || cp "$B/x.npy" "$B/first.npy"
+            cmp "$B/x.out" "$B/ref.out" && echo "$m $how: same ids as the definition"
+            cmp "$B/x.npy" "$B/first.npy" && echo "$m $how: same bits" || failed=1
+        done
+    done ;;
+esac
+[ $failed = 0 ] && echo "== all passed" || echo "== FAILED"
+exit $failed
