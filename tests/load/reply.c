@@ -129,14 +129,13 @@ static void take_choice(json_t *choice, struct reply *out, struct capture *c)
     out->output |= json_array_size(json_object_get(said, "tool_calls")) > 0;
     json_t *lp = json_object_get(choice, "logprobs"), *ids = json_object_get(choice, "token_ids");
     json_t *id;
-    int32_t named = 0;
-    if (json_is_object(lp))
-        named = MAX(completion_logprobs(lp, c), chat_logprobs(lp, c));
+    int32_t named = completion_logprobs(lp, c) + chat_logprobs(lp, c); /* one of them has none */
     size_t i;
     json_array_foreach(ids, i, id)
         if (c)
             buf_fmt(&c->ids, "%s%lld", c->ids.len ? "," : "", (long long)json_integer_value(id));
-    named = MAX(named, (int32_t)json_array_size(ids));
+    if (!named)
+        named = (int32_t)json_array_size(ids);
     out->n_tokens += named;
     out->output |= named > 0;
     json_t *finish = json_object_get(choice, "finish_reason");

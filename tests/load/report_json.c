@@ -46,9 +46,10 @@ static json_t *curve_json(const struct stats *s)
         double half = (CURVE_POINTS - 1) / 2.0;
         /* first half linear up to the median, second half geometric towards the maximum */
         double q = i <= half ? 0.5 * i / half : 1 - 0.5 * pow(2 * tail, (i - half) / half);
-        if (i == CURVE_POINTS - 1)
-            q = 1;
-        json_array_append_new(a, json_pack("[f o]", q, ms(stats_quantile(s, q))));
+        if (i < CURVE_POINTS - 1)
+            json_array_append_new(a, json_pack("[f o]", q, ms(stats_quantile(s, q))));
+        else /* the slowest one stands in the middle of its own share */
+            json_array_append_new(a, json_pack("[f o]", 1 - tail / 2, ms(stats_quantile(s, 1))));
     }
     return a;
 }

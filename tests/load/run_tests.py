@@ -1,0 +1,446 @@
+#!/usr/bin/env python3
+"""Black-box tests of recurd-bench against fake_server.py: what it reports must be what happened.
+
+  run_tests.py [--bench build/recurd-bench] [--artifacts build/bench-tests] [NAME...]
+
+Each test is a function test_*. Timing tests compare with the moments that the fake server wrote
+down, not with what it was told, so a busy machine does not fail them; they may repeat once.
+"""
+import argparse
+import json
+import math
+import os
+import pathlib
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+NAMES = (("p50", .5), ("p90", .9), ("p95", .95), ("p99", .99), ("p99.9", .999))
+
+
+class Fake:
+    """The fake server as a process, with its log."""
+
+    def __init__(self, port=0):
+        self.path = ART / ("fake-%d.log" % time.monotonic_ns())
+        self.proc = subprocess.Popen([sys.executable, HERE / "fake_server.py", "--port", str(port),
+                                      "--log", self.path], stdout=subprocess.PIPE, text=True)
+        self.port = int(self.proc.stdout.readline())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.proc.kill()
+        self.proc.wait()
+        self.proc.stdout.close()
+        self.path.unlink(missing_ok=True)
+
+    def log(self, skip=1):
+        """The requests in the order they arrived, without the warm-up."""
+        rows = [json.loads(s) for s in self.path.read_text().splitlines()]
+        return sorted(rows, key=lambda r: r["received"])[skip:]
+
+
+def run(port, *args, model="ttft=5;itl=1", code=0, stdin=None, wait=True):
+    out = ART / "result.json"
+    out.unlink(missing_ok=True)
+    cmd = [BENCH, "--url", "http://127.0.0.1:%d" % port, "--model", model, "--json", out,
+           "--quiet", *map(str, args)]
+    if not wait:
+        return subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.run(cmd, capture_output=True, text=True, timeout=120)
+    assert p.returncode == code, "exit code %d, not %d: %s" % (p.returncode, code, p.stderr)
+    return json.loads(out.read_text()) if out.exists() else p.stderr
+
+
+def quantile(values, q):
+    v = sorted(values)
+    at = q * (len(v) - 1)
+    i = int(at)
+    return v[i] if i + 1 >= len(v) else v[i] + (at - i) * (v[i + 1] - v[i])
+
+
+def close(got, want, what):
+    """Right within 1 ms or 1 %."""
+    assert abs(got - want) <= max(1.0, 0.01 * want), "%s: %.3f reported, %.3f true" % (
+        what, got, want)
+
+
+def twice(test):
+    """A measurement may be disturbed once by other programs; a wrong one fails again."""
+    def again():
+        try:
+            test()
+        except AssertionError:
+            test()
+    again.__name__ = test.__name__
+    again.__doc__ = test.__doc__
+    return again
+
+
+def check_latencies(r, rows):
+    true = {k: [] for k in ("ttft", "ttst", "itl", "tpot", "e2e")}
+    for row in rows:
+        w = [t / 1e6 for t in row["writes"]]
+        true["ttft"].append(w[0] - row["received"] / 1e6)
+        true["ttst"].append(w[1] - w[0])
+        true["itl"] += [b - a for a, b in zip(w, w[1:])]
+        true["tpot"].append((w[-1] - w[0]) / (len(w) - 1))
+        true["e2e"].append(w[-1] - row["received"] / 1e6)
+    for name, values in true.items():
+        got = r["latency"][name]
+        assert got["n"] == len(values), name
+        mean = sum(values) / len(values)
+        close(got["mean_ms"], mean, name + " mean")
+        close(got["std_ms"], math.sqrt(sum((x - mean) ** 2 for x in values) / len(values)),
+              name + " std")
+        # The last per mille of thousands of gaps is one disturbed wake-up of this machine.
+        for p, q in NAMES if name != "itl" else NAMES[:4]:
+            close(got[p + "_ms"], quantile(values, q), "%s %s" % (name, p))
+
+
+@twice
+def test_percentiles_are_those_of_the_server():
+    with Fake() as f:
+        r = run(f.port, "--rate", 40, "--requests", 160, "--output-tokens", 12,
+                "--input-tokens", 20, model="ttft=250;itl=40;spread=1")
+        assert r["requests"]["ok"] == 160 and r["requests"]["failed"] == 0
+        check_latencies(r, f.log())
+        assert r["tokens"]["output"] == 160 * 12 and r["tokens"]["prompt"] == 160 * 20
+        assert r["tokens"]["streamed_outputs"] == 160 * 12
+
+
+@twice
+def test_nominal_delays_are_reported():
+    with Fake() as f:
+        r = run(f.port, "--concurrency", 4, "--requests", 40, "--output-tokens", 10,
+                model="ttft=300;itl=50")
+        for p in ("p50", "p90"):
+            assert 300 <= r["latency"]["ttft"][p + "_ms"] <= 306, r["latency"]["ttft"]
+            assert 750 <= r["latency"]["e2e"][p + "_ms"] <= 758, r["latency"]["e2e"]
+        assert abs(r["latency"]["tpot"]["mean_ms"] - 50) <= 1
+
+
+@twice
+def test_a_stall_shows_from_the_schedule_and_hides_from_the_send():
+    with Fake() as f:
+        r = run(f.port, "--rate", 50, "--arrival", "constant", "--duration", 6,
+                "--max-concurrency", 2, "--output-tokens", 3, "--warmup-requests", 0,
+                model="ttft=10;itl=2;stall_at=2;stall=1.5")
+        sent, due = r["latency"]["ttft"], r["latency"]["ttft_scheduled"]
+        assert sent["p95_ms"] < 100 and due["p95_ms"] > 700, (sent, due)
+        # Of 300 requests 75 were due in the stall; they wait 0.75 s in the mean, then the queue
+        # drains: at least a quarter of all sees more than 100 ms.
+        assert r["requests"]["late"] > 75 and 1300 < due["max_ms"] < 2200, due
+        assert sum(r["series"]["output_tokens"][:2]) > 200
+        assert r["series"]["output_tokens"][2] <= 20
+
+
+def test_any_cut_of_the_stream_gives_the_same_tokens():
+    for how in ("cut=1", "cut=2", "cut=7;eol=crlf", "cut=3;eol=cr", "eol=cr", "until_close=1",
+                "until_close=1;cut=5", "length=1", "length=1;eol=crlf"):
+        for endpoint in ("completions", "chat"):
+            with Fake() as f:
+                r = run(f.port, "--concurrency", 3, "--requests", 6, "--output-tokens", 5,
+                        "--endpoint", endpoint, model="ttft=2;itl=1;" + how)
+                assert r["requests"]["ok"] == 6, (how, r["requests"])
+                assert r["tokens"]["output"] == 30 == r["tokens"]["streamed_outputs"], how
+
+
+def test_every_fault_has_its_class():
+    cases = {
+        "status=429": "http_429", "status=400": "http_4xx", "status=503": "http_5xx",
+        "status=302": "bad_http", "malformed=2": "bad_event", "malformed=0": "bad_event",
+        "error=2": "api_error", "close=2": "closed", "close=0": "closed", "reset=2": "reset",
+        "half=2": "closed", "hang=2": "timeout", "nodone=1": "truncated", "garbage=1": "bad_http",
+        "hugehead=1": "bad_http",
+    }
+    for fault, want in cases.items():
+        with Fake() as f:
+            r = run(f.port, "--rate", "inf", "--requests", 30, "--output-tokens", 6, "--timeout", 1,
+                    "--warmup-requests", 0, model="ttft=5;itl=2;every=3;" + fault)
+            assert r["requests"]["errors"] == {want: 10}, (fault, r["requests"])
+            assert r["requests"]["ok"] == 20
+            assert r["latency"]["ttft"]["n"] == 20, "failed requests stay out of the latencies"
+            assert r["requests"]["error_samples"][want]
+
+
+def test_a_dead_server_is_an_error_of_class_connect():
+    with Fake() as f:
+        p = run(f.port, "--rate", 100, "--duration", 2, "--output-tokens", 200, "--retry", wait=False)
+        assert p.wait(10) == 2, "an unknown option is a usage error"
+        p = run(f.port, "--rate", 100, "--duration", 2, "--output-tokens", 200, wait=False)
+        time.sleep(1)
+        f.proc.send_signal(signal.SIGKILL)
+        assert p.wait(30) == 0, p.stderr.read()
+        r = json.loads((ART / "result.json").read_text())
+        errors = r["requests"]["errors"]
+        assert errors.get("connect", 0) > 20 and r["requests"]["ok"] > 20, errors
+        assert set(errors) <= {"connect", "reset", "closed"}, errors
+        assert sum(errors.values()) + r["requests"]["ok"] == r["requests"]["measured"]
+
+
+def test_a_closed_loop_on_a_dead_server_does_not_spin():
+    with Fake() as f:
+        p = run(f.port, "--concurrency", 4, "--duration", 2, "--output-tokens", 20, wait=False)
+        time.sleep(0.7)
+        f.proc.send_signal(signal.SIGKILL)
+        assert p.wait(30) == 0, p.stderr.read()
+        r = json.loads((ART / "result.json").read_text())
+        assert 4 <= r["requests"]["errors"]["connect"] <= 100, r["requests"]
+
+
+def test_a_server_that_is_not_there_is_said_in_one_sentence():
+    s = socket.socket()
+    s.bind(("127.0.0.1", 0))
+    said = run(s.getsockname()[1], code=2)
+    assert "refused" in said and said.count("\n") == 1, said
+
+
+def test_a_stale_connection_is_asked_again():
+    with Fake() as f:
+        r = run(f.port, "--concurrency", 1, "--requests", 20, "--output-tokens", 2,
+                model="ttft=1;itl=1;drop=1")
+        assert r["requests"]["ok"] == 20, r["requests"]
+
+
+def test_the_schedule_is_fixed_by_the_seed():
+    def plan(seed, *more):
+        with Fake() as f:
+            lines = ART / "plan.jsonl"
+            run(f.port, "--rate", 200, "--requests", 60, "--seed", seed, "--jsonl", lines,
+                "--output-tokens", "uniform:1:5", "--input-tokens", "normal:50:10", *more)
+            rows = sorted(map(json.loads, lines.read_text().splitlines()), key=lambda r: r["conv"])
+            return [(r["scheduled_ms"], r["asked_prompt"], r["asked_output"]) for r in rows]
+    one = plan(7)
+    assert one == plan(7) != plan(8)
+    gaps = [b[0] - a[0] for a, b in zip(one, one[1:])]
+    assert abs(sum(gaps) / len(gaps) - 5) < 2.5
+    even = [x[0] for x in plan(7, "--arrival", "constant")]
+    assert max(abs(x - 5 * i) for i, x in enumerate(even)) < 0.01
+    smooth = [x[0] for x in plan(7, "--arrival", "gamma", "--burstiness", "100")]
+    gaps = [b - a for a, b in zip(smooth, smooth[1:])]
+    assert max(gaps) < 8 and min(gaps) > 2.5, (min(gaps), max(gaps))
+
+
+def test_the_arrivals_of_a_trace_are_kept():
+    trace = ART / "trace.jsonl"
+    trace.write_text("".join(json.dumps({
+        "timestamp": 100 + 20 * i, "input_length": 600 + i, "output_length": 1 + i % 3,
+        "hash_ids": [1, 2 + i % 2]}) + "\n" for i in range(10)))
+    with Fake() as f:
+        lines = ART / "plan.jsonl"
+        r = run(f.port, "--trace", trace, "--jsonl", lines)
+        rows = sorted(map(json.loads, lines.read_text().splitlines()), key=lambda x: x["conv"])
+        assert [x["prompt_tokens"] for x in rows] == [600 + i for i in range(10)]
+        assert [x["output_tokens"] for x in rows] == [1 + i % 3 for i in range(10)]
+        assert all(abs(x["scheduled_ms"] - 20 * i) < 0.01 for i, x in enumerate(rows))
+        assert r["requests"]["ok"] == 10
+
+
+def test_ramps_raise_the_rate():
+    with Fake() as f:
+        r = run(f.port, "--ramp", "linear:10:100:3", "--duration", 3, "--arrival", "constant",
+                "--output-tokens", 2)
+        sent = r["series"]["sent"][:3]
+        for got, want in zip(sent, (25, 55, 85)):
+            assert abs(got - want) <= 2, sent
+        r = run(f.port, "--ramp", "linear:1:8:2", "--concurrency", 8, "--duration", 3,
+                "--output-tokens", 10, model="ttft=50;itl=10")
+        assert r["self"]["peak_open_requests"] == 8
+        assert r["series"]["in_flight"][0] < 8
+
+
+def test_warm_up_and_cancelled_requests_are_counted_apart():
+    with Fake() as f:
+        r = run(f.port, "--rate", 50, "--arrival", "constant", "--duration", 2, "--warmup", 1,
+                "--output-tokens", 5)
+        assert r["requests"]["warmup"] == 50 == r["requests"]["measured"], r["requests"]
+        r = run(f.port, "--rate", "inf", "--requests", 200, "--cancel", 0.25, "--cancel-after", 60,
+                "--output-tokens", 20, model="ttft=20;itl=10")
+        n = r["requests"]["cancelled"]
+        assert 30 <= n <= 70 and r["requests"]["ok"] == 200 - n and not r["requests"]["failed"]
+
+
+def test_interrupt_prints_what_was_measured():
+    with Fake() as f:
+        p = subprocess.Popen([BENCH, "--url", "http://127.0.0.1:%d" % f.port, "--rate", "50",
+                              "--duration", "60", "--output-tokens", "40", "--json",
+                              ART / "result.json", "--progress", "--model", "ttft=5;itl=10"],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(2.5)
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=10)
+        assert p.returncode == 130, (p.returncode, err)
+        assert "interrupted" in out and "TTFT" in out and "tok/s" in err
+        r = json.loads((ART / "result.json").read_text())
+        assert r["requests"]["interrupted"] and r["requests"]["ok"] > 20
+        assert r["requests"]["unfinished"] > 2 and not r["requests"]["failed"]
+
+
+def test_conversations_send_their_history_again():
+    with Fake() as f:
+        for more in ((), ("--return-token-ids",)):
+            r = run(f.port, "--concurrency", 2, "--requests", 4, "--turns", 3, "--think", 0.05,
+                    "--input-tokens", 10, "--output-tokens", 4, *more)
+            turns = [t["prompt_tokens_mean"] for t in r["by_turn"]]
+            assert turns == [10, 24, 38], turns
+            assert set(r["by_kind"]) == {"first", "turn"}
+        r = run(f.port, "--concurrency", 2, "--requests", 4, "--turns", 2, "--endpoint", "chat",
+                "--input-tokens", 10, "--output-tokens", 4)
+        turns = [t["prompt_tokens_mean"] for t in r["by_turn"]]
+        assert r["requests"]["ok"] == 8 and turns[1] > turns[0]
+
+
+def test_sessions_send_only_the_new_turn():
+    with Fake() as f:
+        args = ("--concurrency", 2, "--requests", 4, "--input-tokens", 10, "--output-tokens", 4)
+        r = run(f.port, *args, "--turns", 3, "--session")
+        assert [t["cached_tokens_mean"] for t in r["by_turn"]] == [0, 14, 28]
+        assert r["requests"]["sessions"] == 4
+        r = run(f.port, *args, "--fork", 3)
+        assert r["by_kind"]["fork"]["n"] == 12 and r["requests"]["forks"] == 12
+        assert r["by_kind"]["fork"]["cached_tokens_mean"] == 14
+        r = run(f.port, *args, "--idle", 0.5)
+        assert r["by_kind"]["resume"]["n"] == 4 and r["wall_s"] > 1
+        assert r["by_kind"]["resume"]["cached_tokens_mean"] == 14
+
+
+def test_restart_then_resume_waits_for_the_server():
+    with Fake() as f:
+        script = ART / "restart.sh"
+        script.write_text("kill -9 %d; sleep 0.3; (exec %s %s --port %d >/dev/null 2>&1 & "
+                          "echo $! > %s)\n" % (f.proc.pid, sys.executable, HERE / "fake_server.py",
+                                               f.port, ART / "restarted.pid"))
+        r = run(f.port, "--rate", 50, "--requests", 10, "--input-tokens", 10, "--output-tokens", 4,
+                "--restart", "sh %s" % script)
+        os.kill(int((ART / "restarted.pid").read_text()), signal.SIGKILL)
+        # The fake server forgets its sessions, but the turns are asked again all the same.
+        assert r["by_kind"]["first"]["n"] == 10 == r["by_kind"]["resume"]["n"]
+        assert r["requests"]["restart_ms"] > 300
+
+
+def test_datasets_are_read():
+    text = ART / "p.txt"
+    text.write_text('one "quoted" line\n\nzwei Zeilen äöü\n')
+    lines = ART / "p.jsonl"
+    lines.write_text('{"prompt":"a b c","max_tokens":3}\n[1,2,3]\n"just text"\n'
+                     '{"turns":["one","two"],"output_tokens":2}\n')
+    chat = ART / "c.jsonl"
+    chat.write_text('{"messages":[{"role":"user","content":"hi \\u00e9"}],"max_tokens":2}\n')
+    share = ART / "s.json"
+    share.write_text(json.dumps([
+        {"conversations": [{"from": "human", "value": "hello there"},
+                           {"from": "gpt", "value": "x" * 40}]},
+        {"conversations": [{"from": "gpt", "value": "no question"}]}]))
+    with Fake() as f:
+        for path, endpoint, want in ((text, "completions", 8 * 5), (lines, "completions", None),
+                                     (chat, "chat", 16), (share, "completions", 80),
+                                     (share, "chat", 80)):
+            more = ("--output-tokens", 5) if path == text else ()
+            r = run(f.port, "--dataset", path, "--endpoint", endpoint, "--requests", 8,
+                    "--rate", "inf", *more)
+            assert r["requests"]["ok"] == 8, (path, r["requests"])
+            assert want is None or r["tokens"]["output"] == want, (path, r["tokens"])
+        said = run(f.port, "--dataset", chat, code=2)
+        assert "cannot send" in said, said
+        lines.write_text('{"prompt": 3}\n')
+        assert "line 1" in run(f.port, "--dataset", lines, code=2)
+
+
+def test_verify_finds_one_wrong_digit():
+    with Fake() as f:
+        args = ("--verify", "--requests", 12, "--concurrency", 6, "--output-tokens", 5,
+                "--return-token-ids")
+        for endpoint in ("completions", "chat"):
+            r = run(f.port, *args, "--endpoint", endpoint)
+            assert r["mismatches"] == 0 and r["replies_compared"] == 24 == r["replies_with_ids"]
+            assert r["logprob_rows_compared"] == 120, r
+            r = run(f.port, *args, "--endpoint", endpoint, model="ttft=20;itl=5;wrong=1", code=1)
+            assert r["mismatches"] > 12 and r["samples"][0]["what"] == "tokens or logprobs"
+
+
+def test_sweeps_stop_at_saturation():
+    with Fake() as f:
+        r = run(f.port, "--sweep", "concurrency:1,2,4", "--duration", 1, "--output-tokens", 5,
+                model="ttft=20;itl=5")
+        rates = [x["throughput"]["output_tokens_per_s"] for x in r["levels"]]
+        assert len(rates) == 3 and 1.5 < rates[1] / rates[0] < 2.5 and 3 < rates[2] / rates[0] < 5
+        said = run(f.port, "--sweep", "nonsense", code=2)
+        assert "--sweep" in said
+
+
+def test_checks_fail_the_exit_code():
+    with Fake() as f:
+        run(f.port, "--requests", 5, "--rate", "inf", "--fail-if", "requests.failed>0")
+        run(f.port, "--requests", 5, "--rate", "inf", "--fail-if", "latency.ttft.p99_ms>1", code=1)
+        run(f.port, "--requests", 5, "--rate", "inf", "--fail-if", "no.such.thing>1", code=2)
+        r = run(f.port, "--requests", 20, "--rate", "inf", "--slo", "ttft=1", "--slo", "e2e=9000",
+                model="ttft=20")
+        assert r["throughput"]["good_share"] == 0 and r["throughput"]["slo_ms"]["e2e"] == 9000
+
+
+def test_metrics_are_scraped_before_and_after():
+    with Fake() as f:
+        r = run(f.port, "--requests", 7, "--rate", "inf", "--output-tokens", 3)
+        assert r["server_metrics"]["fake_requests_total"] == {"before": 1, "after": 8}
+        assert r["server"]["version"] == {"version": "fake-1"}
+        assert "server_metrics" not in run(f.port, "--requests", 1, "--metrics", "none")
+
+
+def test_replies_without_stream():
+    with Fake() as f:
+        for endpoint in ("completions", "chat"):
+            r = run(f.port, "--requests", 10, "--rate", "inf", "--no-stream", "--output-tokens", 4,
+                    "--endpoint", endpoint, model="ttft=30;itl=10")
+            assert r["requests"]["ok"] == 10 and r["tokens"]["output"] == 40
+            assert r["latency"]["ttft"]["n"] == 0 and r["latency"]["e2e"]["p50_ms"] > 59
+
+
+def test_ten_thousand_streams():
+    """As many as this process may open, at most 10,000: all open at once, none fails."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    n = min(10000, hard - 200)
+    with Fake() as f:
+        r = run(f.port, "--rate", "inf", "--requests", n, "--output-tokens", 3, "--input-tokens", 8,
+                model="ttft=25000;itl=1000")
+        assert r["requests"]["ok"] == n, r["requests"]
+        assert r["self"]["peak_open_requests"] == n == r["self"]["peak_connections"]
+        print("      %d streams: %.0f MiB, %.1f us CPU an event, longest loop turn %.1f ms" % (
+            n, r["self"]["peak_memory_mib"], r["self"]["cpu_us_per_event"],
+            r["self"]["loop_turn_max_ms"]))
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--bench", default="build/recurd-bench")
+    p.add_argument("--artifacts", default="build/bench-tests")
+    p.add_argument("names", nargs="*")
+    a = p.parse_args()
+    global BENCH, ART
+    BENCH, ART = os.path.abspath(a.bench), pathlib.Path(a.artifacts).resolve()
+    ART.mkdir(parents=True, exist_ok=True)
+    tests = [(k, v) for k, v in globals().items() if k.startswith("test_")
+             and (not a.names or any(n in k for n in a.names))]
+    failed = 0
+    for name, test in tests:
+        t = time.monotonic()
+        try:
+            test()
+            print("ok    %s  %.1f s" % (name, time.monotonic() - t), flush=True)
+        except Exception:  # a test that breaks is a test that fails
+            failed += 1
+            print("FAIL  %s\n%s" % (name, traceback.format_exc()), flush=True)
+    print("%d tests, %d failed" % (len(tests), failed))
+    return 1 if failed or not tests else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
