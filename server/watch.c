@@ -19,13 +19,14 @@
 /* Resolution of the deadlines: they are seconds. Nothing ticks while no connection is open. */
 #define TICK_MS 250
 #define KICK UINT64_MAX
+#define CLOSED_NS NS_PER_S
 
 struct conn {
     int fd;
     int32_t slot;
     uint32_t generation;
-    bool used, polled; /* polled: in the epoll set */
-    bool half_closed;
+    bool used, polled, armed; /* polled: in the epoll set; armed: an event may still come */
+    bool half_closed;         /* the peer has closed, or will send nothing more */
     enum conn_phase phase;
     uint64_t since_ns;     /* start of the phase */
     uint64_t asked_ns;     /* STREAM, atomic: the library last asked for bytes */
@@ -45,15 +46,22 @@ struct watch {
     struct watch_counts counts;
 };
 
-static uint64_t phase_limit(const struct watch *w, enum conn_phase p)
+/* 0 = no limit. From a peer that has closed nothing more can come: what the library has not
+ * understood as a whole request after a moment never will be one (it overlooks a close that
+ * arrives together with the last bytes). */
+static uint64_t phase_limit(const struct watch *w, const struct conn *c)
 {
-    switch (p) {
-    case CONN_NEW: return w->o.header_ns;
-    case CONN_IDLE: return w->o.idle_ns;
-    case CONN_BODY:
+    uint64_t limit = 0;
+    switch (c->phase) {
+    case CONN_NEW: limit = w->o.header_ns; break;
+    case CONN_IDLE: limit = w->o.idle_ns; break;
+    case CONN_BODY: limit = w->o.body_ns; break;
     case CONN_REPLY: return w->o.body_ns;
-    default: return 0;
+    case CONN_BUSY:
+    case CONN_WAIT:
+    case CONN_STREAM: return 0;
     }
+    return c->half_closed ? MIN(limit, CLOSED_NS) : limit;
 }
 
 static void cut(struct watch *w, struct conn *c)
@@ -86,7 +94,7 @@ static void tick(struct watch *w)
         struct conn *c = w->table[i];
         if (!c || !c->used)
             continue;
-        uint64_t limit = phase_limit(w, c->phase);
+        uint64_t limit = phase_limit(w, c);
         if (limit && now > c->since_ns + limit)
             cut(w, c);
         else if (c->phase == CONN_STREAM)
@@ -101,23 +109,26 @@ static void arm(struct watch *w, struct conn *c, uint32_t events)
         .data.u64 = (uint64_t)c->generation << 32 | (uint32_t)c->slot,
     };
     if (epoll_ctl(w->epoll, c->polled ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, &ev) == 0)
-        c->polled = true;
+        c->polled = c->armed = true;
 }
 
 static void on_event(struct watch *w, uint64_t key, uint32_t events)
 {
     int32_t slot = (int32_t)(key & UINT32_MAX);
     struct conn *c = slot < w->max ? w->table[slot] : NULL;
-    if (!c || !c->used || c->generation != (uint32_t)(key >> 32) || !c->waker)
+    if (!c || !c->used || c->generation != (uint32_t)(key >> 32))
         return;
     bool gone = events & (EPOLLHUP | EPOLLERR);
-    if (c->phase == CONN_STREAM && !gone) {
+    c->armed = false;
+    c->half_closed = true;
+    if (!c->waker) {
+        c->since_ns = clock_now_ns();
+    } else if (c->phase == CONN_STREAM && !gone) {
         /* Half a close may be a client that still reads: write something, and let the reset
          * that a real close answers with decide. */
-        c->half_closed = true;
         arm(w, c, 0);
         waker_signal(c->waker, WAKER_PING);
-    } else if (c->phase == CONN_STREAM || c->phase == CONN_WAIT) {
+    } else {
         w->counts.disconnects++;
         waker_signal(c->waker, WAKER_GONE);
     }
@@ -230,6 +241,7 @@ struct conn *watch_add(struct watch *w, int fd)
             w->n_free--;
             *c = (struct conn){.fd = fd, .slot = slot, .generation = c->generation + 1,
                                .used = true, .since_ns = clock_now_ns()};
+            arm(w, c, EPOLLRDHUP);
             if (w->counts.open++ == 0)
                 kick(w);
         }
@@ -261,8 +273,8 @@ void watch_phase(struct watch *w, struct conn *c, enum conn_phase phase, struct 
     __atomic_store_n(&c->asked_ns, now, __ATOMIC_RELAXED);
     __atomic_store_n(&c->wrote_ns, now, __ATOMIC_RELAXED);
     c->waker = phase == CONN_WAIT || phase == CONN_STREAM ? waker : NULL;
-    if (c->waker)
-        arm(w, c, c->half_closed ? 0 : EPOLLRDHUP);
+    if (c->waker && !c->armed) /* a close that was seen earlier is seen again at once */
+        arm(w, c, phase == CONN_STREAM ? 0 : EPOLLRDHUP);
     pthread_mutex_unlock(&w->lock);
 }
 

@@ -1,0 +1,160 @@
+"""Streams: framing, heartbeats, clients that leave, slow readers, gaps."""
+import json
+import socket
+import time
+import unittest
+
+import common
+from common import DEMO, Stream, in_threads, server
+
+LONG = {"prompt": "Once upon a time", "max_tokens": 1000000, "ignore_eos": True, "stream": True,
+        "temperature": 0}
+
+
+class Framing(unittest.TestCase):
+    def setUp(self):
+        self.s = server("--model", DEMO)
+
+    def test_every_frame_is_whole_utf8_and_json(self):
+        # High temperature and a bias towards byte tokens: many broken and partial characters.
+        pieces = self.s.post("/tokenize", {"prompt": "\U0001F600\u4f60\u00e9",
+                                           "add_special_tokens": False})["tokens"]
+        bias = {str(i): 12 for i in pieces}
+        for seed in range(common.Settings.rounds(8)):
+            body = {"prompt": "Hi", "max_tokens": 120, "temperature": 2, "top_p": 1, "seed": seed,
+                    "ignore_eos": True, "logit_bias": bias, "logprobs": 1}
+            st = Stream(self.s, "/v1/completions", dict(body, stream=True))
+            text = "".join(e["choices"][0]["text"] for e in st.events())
+            st.close()
+            self.assertEqual(text, self.s.post("/v1/completions", body)["choices"][0]["text"])
+            text.encode("utf-8")
+
+    def test_a_silent_stream_gets_comments(self):
+        s = server("--model", DEMO, "--slots", "1", "--heartbeat", "1")
+        first = Stream(s, "/v1/completions", LONG)
+        next(first.events())
+        second = Stream(s, "/v1/completions", dict(LONG, max_tokens=2))
+        t = time.time()
+        frame = next(second.frames())
+        self.assertTrue(frame.startswith(": "), frame)
+        self.assertLess(time.time() - t, common.Settings.patience(4))
+        first.reset()
+        events = list(second.events())
+        self.assertTrue(events and second.done)
+        second.close()
+        s.wait_idle()
+
+
+class Leaving(unittest.TestCase):
+    def setUp(self):
+        self.s = server("--model", DEMO)
+        self.s.wait_idle()
+
+    def gone_within(self, seconds=5):
+        t = time.time()
+        m = self.s.wait_idle(seconds)
+        return time.time() - t, m
+
+    def test_mid_stream_by_fin_and_by_rst(self):
+        for leave in (Stream.close, Stream.reset):
+            st = Stream(self.s, "/v1/completions", LONG)
+            events = st.events()
+            for _ in range(3):
+                next(events)
+            leave(st)
+            self.gone_within()
+
+    def test_while_a_whole_reply_is_made(self):
+        before = self.s.metrics()["recurd_requests_cancelled_total"]
+        for rst in (False, True):
+            sock = self.s.connect()
+            body = json.dumps(dict(LONG, stream=False)).encode()
+            sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+                         b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            time.sleep(0.3)
+            self.assertEqual(self.s.metrics()["recurd_requests_running"], 1)
+            if rst:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            sock.close()
+            self.gone_within()
+        after = self.s.metrics()["recurd_requests_cancelled_total"]
+        self.assertEqual(after - before, 2)
+
+    def test_during_a_long_prompt(self):
+        st = Stream(self.s, "/v1/completions", dict(LONG, prompt=[5] * 200000))
+        time.sleep(0.2)
+        st.reset()
+        self.gone_within(10)
+
+    def test_inside_headers_and_bodies(self):
+        for data in (b"GET", b"GET /health HTTP/1.1\r\nHo", b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+                     b"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{\"prompt\""):
+            sock = self.s.connect()
+            sock.sendall(data)
+            sock.close()
+        self.gone_within()
+
+    def test_half_a_close_keeps_a_stream(self):
+        st = Stream(self.s, "/v1/completions", dict(LONG, max_tokens=30))
+        st.sock.shutdown(socket.SHUT_WR)
+        events = list(st.events())
+        self.assertTrue(st.done)
+        self.assertGreaterEqual(len(events), 2)
+        st.close()
+
+    def test_a_reader_that_stops_is_held_back_and_then_cut(self):
+        s = server("--model", DEMO, "--stall-timeout", "1")
+        st = Stream(s, "/v1/completions", dict(LONG, logprobs=20))
+        time.sleep(common.Settings.patience(4))  # never reads: buffers fill, then a second passes
+        m = s.wait_idle(20)
+        self.assertGreaterEqual(m["recurd_http_timeouts_total"], 1)
+        st.close()
+
+    def test_one_slow_reader_does_not_slow_the_others(self):
+        slow = Stream(self.s, "/v1/completions", dict(LONG, logprobs=20))
+        time.sleep(1)
+        t = time.time()
+        self.s.complete("Once", max_tokens=50, ignore_eos=True)
+        self.assertLess(time.time() - t, common.Settings.patience(5))
+        slow.reset()
+        self.gone_within()
+
+
+class Gap(unittest.TestCase):
+    def test_a_stream_goes_on_while_a_long_prompt_arrives(self):
+        """Printed, not timed: the bound is the token budget, not this machine's speed."""
+        for budget in ("512", "64"):
+            s = server("--model", DEMO, "--step-tokens", budget)
+            st = Stream(s, "/v1/completions", dict(LONG, max_tokens=3000))
+            events = st.events()
+            next(events)
+            times, done = [], []
+
+            def long_prompt():
+                time.sleep(0.3)
+                s.complete([(7 * i) % 4000 + 10 for i in range(2000)], max_tokens=1)
+                done.append(time.time())
+
+            def read():
+                for _ in events:
+                    times.append(time.time())
+                    if done and times[-1] > done[0] + 0.3:
+                        break
+
+            begin = time.time()
+            in_threads([long_prompt, read])
+            gaps = [b - a for a, b in zip(times, times[1:])]
+            quiet = [g for t, g in zip(times, gaps) if t < begin + 0.25]
+            busy = [g for t, g in zip(times, gaps) if begin + 0.3 <= t <= done[0]]
+            print("\nbudget %s: a 2,000-token prompt took %.0f ms; longest gap of the stream %.1f ms "
+                  "meanwhile (%d tokens), %.1f ms before" %
+                  (budget, (done[0] - begin - 0.3) * 1e3, max(busy or [0]) * 1e3, len(busy),
+                   max(quiet or [0]) * 1e3))
+            # At least one token of the stream for every step of the prompt's.
+            self.assertGreaterEqual(len(busy), 2000 // int(budget) - 1)
+            st.reset()
+            s.wait_idle()
+
+
+if __name__ == "__main__":
+    unittest.main()
