@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Builds every fuzz target with libFuzzer, ASan and UBSan, and runs each for a while.
+# usage: tests/fuzz/run.sh SECONDS [TARGET...]      TARGET: checkpoint, config, … (default: all)
+# Exit 1 on any crash; the input that caused it stays in build/fuzz. Needs clang.
+set -u
+seconds=${1:?usage: tests/fuzz/run.sh SECONDS [TARGET...]}
+shift
+cd "$(dirname "$0")/../.." || exit 2
+out=build/fuzz
+command -v clang >/dev/null || { echo "fuzz: clang is missing (apt-get install clang)"; exit 2; }
+
+targets=("$@")
+if [ ${#targets[@]} -eq 0 ]; then
+    for file in tests/fuzz/fuzz_*.c; do
+        name=${file#tests/fuzz/fuzz_}
+        targets+=("${name%.c}")
+    done
+fi
+# What parses bytes from outside: the kernels and the scheduler are not needed, nor built.
+list() { printf '%s\n' "$@" | sed "s|^|$out/|; s|\.cc*$|.o|"; }
+mapfile -t objects < <(list base/*.c models/*.c models/*.cc server/*.c |
+                       grep -vE '/(models/recurd-eval|server/recurd)\.o$')
+mapfile -t mains < <(printf "$out/tests/fuzz/fuzz_%s.o\n" "${targets[@]}")
+make -s -j2 B=$out SAN=fuzzer-no-link,address,undefined CC=clang CXX=clang++ \
+     CFLAGS="-O1 -g -fno-sanitize-recover=all" "${objects[@]}" "${mains[@]}" || exit 1
+rm -f $out/libfuzz.a
+ar rcs $out/libfuzz.a "${objects[@]}"
+
+libs=$(pkg-config --libs libmicrohttpd jansson sentencepiece libsystemd libsodium inih libpcre2-8 \
+       libutf8proc)
+rc=0
+for name in "${targets[@]}"; do
+    # shellcheck disable=SC2086 # libs is a list of words
+    clang++ -fsanitize=fuzzer,address,undefined -pthread -o "$out/fuzz_$name" \
+        "$out/tests/fuzz/fuzz_$name.o" $out/libfuzz.a $libs -ldl -lm || exit 1
+    mkdir -p "$out/corpus/$name"
+    echo "fuzz: $name for $seconds s"
+    if "$out/fuzz_$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -max_len=16384 \
+        -artifact_prefix="$out/$name-" -print_final_stats=1 "$out/corpus/$name" \
+        "tests/fuzz/corpus/$name" >"$out/$name.log" 2>&1; then
+        grep -E 'stat::number_of_executed_units' "$out/$name.log"
+    else
+        tail -40 "$out/$name.log"
+        echo "fuzz: $name failed; $out/$name.log has it all"
+        rc=1
+    fi
+done
+rm -rf /tmp/recurd-fuzz-*
+exit $rc
