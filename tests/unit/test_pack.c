@@ -1,0 +1,117 @@
+/* Packing weights: layout of the panels, conversions, partial ranges. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/cpu/cpu.h"
+
+static struct host_weight matrix(int64_t rows, int64_t cols, enum dtype t)
+{
+    struct weight w = {WEIGHT_MATRIX, t, rows, cols};
+    struct host_weight h = {WEIGHT_MATRIX, t, rows, cols, 0, NULL};
+    cr_assert(pack_bytes(&w, &h.bytes));
+    h.data = mem_aligned(h.bytes);
+    cr_assert_not_null(h.data);
+    return h;
+}
+
+/* The element as host.h documents its place. */
+static float element(const struct host_weight *w, int64_t r, int64_t c)
+{
+    const char *panel = (const char *)w->data + (size_t)(r / 16) * panel_bytes(w->dtype, w->cols);
+    if (w->dtype == DTYPE_F32)
+        return ((const float *)panel)[c * 16 + r % 16];
+    if (w->dtype == DTYPE_F16)
+        return pack_f16_to_f32(((const uint16_t *)panel)[c * 16 + r % 16]);
+    return pack_bf16_to_f32(((const uint16_t *)panel)[(c / 2 * 16 + r % 16) * 2 + c % 2]);
+}
+
+/* Small whole numbers are exact in every dtype. */
+static float value(int64_t r, int64_t c) { return (float)((r * 31 + c * 7) % 127 - 63); }
+
+static void put(void *p, enum dtype t, int64_t i, float f)
+{
+    if (t == DTYPE_F32)
+        ((float *)p)[i] = f;
+    else
+        ((uint16_t *)p)[i] = t == DTYPE_F16 ? pack_f32_to_f16(f) : pack_f32_to_bf16(f);
+}
+
+Test(pack, any_range_of_rows_from_any_dtype_lands_in_its_place)
+{
+    static const int64_t sizes[][2] = {{1, 1}, {15, 2}, {16, 3}, {17, 5}, {50, 33}};
+    float src[50 * 33];
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        for (int d = 0; d < 9; d++) {
+            enum dtype from = d / 3, to = d % 3;
+            int64_t rows = sizes[i][0], cols = sizes[i][1], cut = rows / 3;
+            struct host_weight w = matrix(rows, cols, to);
+            for (int64_t k = 0; k < rows * cols; k++)
+                put(src, from, k, value(k / cols, k % cols));
+            size_t row_bytes = (size_t)cols * dtype_bytes(from);
+            pack_rows(&w, 0, cut, src, from);
+            pack_rows(&w, cut, rows - cut, (char *)src + (size_t)cut * row_bytes, from);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t c = 0; c < cols; c++)
+                    cr_assert_eq(element(&w, r, c), value(r, c), "%d -> %d, %d %d", from, to,
+                                 (int)r, (int)c);
+            mem_aligned_free(w.data, w.bytes);
+        }
+    }
+}
+
+Test(pack, padding_stays_zero)
+{
+    struct host_weight w = matrix(17, 3, DTYPE_BF16);
+    float src[17 * 3];
+    for (int i = 0; i < 17 * 3; i++)
+        src[i] = 1;
+    pack_rows(&w, 0, 17, src, DTYPE_F32);
+    int ones = 0;
+    for (size_t i = 0; i < w.bytes / 2; i++)
+        ones += ((uint16_t *)w.data)[i] != 0;
+    cr_assert_eq(ones, 17 * 3);
+    cr_assert_eq(w.bytes, 2 * 4 * 16 * 2); /* two panels of four columns */
+    mem_aligned_free(w.data, w.bytes);
+}
+
+Test(pack, half_precision_round_trips_every_pattern)
+{
+    for (uint32_t h = 0; h < 65536; h++) {
+        float f = pack_f16_to_f32((uint16_t)h);
+        if (isnan(f))
+            cr_assert(isnan(pack_f16_to_f32(pack_f32_to_f16(f))));
+        else
+            cr_assert_eq(pack_f32_to_f16(f), h, "%04x", h);
+        f = pack_bf16_to_f32((uint16_t)h);
+        if (isnan(f))
+            cr_assert(isnan(pack_bf16_to_f32(pack_f32_to_bf16(f))));
+        else
+            cr_assert_eq(pack_f32_to_bf16(f), h, "%04x", h);
+    }
+}
+
+Test(pack, rounding_is_to_nearest_even)
+{
+    cr_assert_eq(pack_f32_to_f16(1 + 0x1p-11f), 0x3c00);         /* tie, down to even */
+    cr_assert_eq(pack_f32_to_f16(1 + 3 * 0x1p-11f), 0x3c02);     /* tie, up to even */
+    cr_assert_eq(pack_f32_to_f16(65519.0f), 0x7bff);
+    cr_assert_eq(pack_f32_to_f16(65520.0f), 0x7c00);             /* overflows */
+    cr_assert_eq(pack_f32_to_f16(-1e-10f), 0x8000);
+    cr_assert_eq(pack_f32_to_f16(0x1.8p-25f), 0x0001);           /* into the denormals */
+    cr_assert_eq(pack_f32_to_bf16(1 + 0x1p-8f), 0x3f80);
+    cr_assert_eq(pack_f32_to_bf16(1 + 3 * 0x1p-8f), 0x3f82);
+    cr_assert_eq(pack_f32_to_bf16(3.4e38f), 0x7f80);             /* rounds up to infinity */
+}
+
+Test(pack, sizes_that_overflow_are_refused)
+{
+    size_t n;
+    struct weight w = {WEIGHT_MATRIX, DTYPE_F32, INT64_MAX / 2, 1 << 20};
+    cr_assert_not(pack_bytes(&w, &n));
+    w = (struct weight){WEIGHT_MATRIX, DTYPE_F32, 4, 0};
+    cr_assert_not(pack_bytes(&w, &n));
+    w = (struct weight){WEIGHT_VECTOR, DTYPE_F32, 2, 4};
+    cr_assert_not(pack_bytes(&w, &n));
+}
