@@ -41,7 +41,7 @@ struct threads {
     _Alignas(64) atomic_uint done;  /* parts of this stage that are complete */
     _Alignas(64) atomic_uint sleepers;
     int n, n_started;
-    bool quit;
+    atomic_bool quit;
     const struct threads_work *work;
     int job;           /* of this stage */
     atomic_uint ended; /* the last stage that stands for "all is done" and has no parts */
@@ -174,7 +174,7 @@ static void *worker_main(void *arg)
     struct threads *t = w->pool;
     threads_flush_denormals();
     wait_past(t, 0);
-    while (!t->quit)
+    while (!atomic_load(&t->quit))
         take_part(t, atomic_load_explicit(&t->stage, memory_order_acquire), w->ith);
     return NULL;
 }
@@ -249,7 +249,7 @@ void threads_close(struct threads *t)
 {
     if (!t)
         return;
-    t->quit = true;
+    atomic_store(&t->quit, true);
     open_stage(t, atomic_load_explicit(&t->stage, memory_order_relaxed) + 1);
     for (int i = 1; i <= t->n_started; i++)
         pthread_join(t->workers[i].thread, NULL);
