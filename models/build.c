@@ -280,6 +280,24 @@ void w_rows(struct build *b, int w, const char *name, int64_t total, int64_t row
     build_part(b, w, build_name(b, name, ""), total, row0, rows, at, transposed);
 }
 
+void w_block(struct build *b, int w, const char *name, const struct block_part *p)
+{
+    const char *full = build_name(b, name, "");
+    if (!p->transposed) {
+        build_part(b, w, full, p->tensor_rows, p->row0, p->rows, p->at, false);
+        return;
+    }
+    struct binding_part *x = add_part(b, w, p->tensor_cols, p->at);
+    if (!x)
+        return;
+    snprintf(x->name, sizeof x->name, "%s", full);
+    x->transposed = true;
+    x->tensor_col = p->row0;
+    x->stride = p->tensor_cols;
+    if (b->ck)
+        check_shape(b, find(b, full), full, p->tensor_rows, p->tensor_cols, false);
+}
+
 int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int64_t n,
               derive_fn *f)
 {

@@ -23,12 +23,14 @@ enum transform {
     TENSOR_EXP,      /* exp(w) */
     TENSOR_NEG_EXP,  /* -exp(w) */
     TENSOR_SIGMOID,
+    TENSOR_TERNARY,  /* round(w / mean|W|) clamped to -1, 0, 1; the mean over the whole tensor */
 };
 struct binding_part {
     char name[LIMIT_TENSOR_NAME]; /* empty: `fill` everywhere, or `values` */
     int64_t tensor_row, rows;     /* rows taken from the tensor (seen as [rows][cols]) */
     int64_t at_row;               /* where they go in the weight */
-    bool transposed;              /* the file stores [cols][rows] */
+    bool transposed;              /* the file stores [cols][rows] … */
+    int64_t tensor_col, stride;   /* … from this row on, in rows of stride (0: all of the tensor) */
     enum transform transform;
     void (*derive)(const float *whole, int64_t elems, int64_t row, int64_t n, float *out);
     const float *values;          /* computed at build time (rope tables); owned by the binding */
@@ -89,6 +91,10 @@ int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int
  * [tensor_rows][tensor_cols]. */
 struct derived { int64_t tensor_rows, tensor_cols, row0, rows, cols; derive_fn *f; };
 int w_derived_matrix(struct build *b, const char *name, const struct derived *d);
+/* Rows [row0, row0 + rows) of the tensor [tensor_rows][tensor_cols] as they are, or turned (then
+ * `rows` are the weight's columns and tensor_cols its rows), at row `at` of weight w. */
+struct block_part { int64_t tensor_rows, tensor_cols, row0, rows, at; bool transposed; };
+void w_block(struct build *b, int w, const char *name, const struct block_part *p);
 int w_values(struct build *b, const float *values, int64_t n);
 
 /* ---- ops ---- */
@@ -112,6 +118,9 @@ val b_shift(struct build *b, val x); /* previous token's row */
 val b_groupsum(struct build *b, val x, int group, float scale);
 val b_softmax(struct build *b, val x, int group, float scale);
 val b_rope(struct build *b, val x, int head, int rot, double theta, bool interleaved);
+/* With given inverse frequencies [rot/2] and a factor on cos and sin. */
+val b_rope_with(struct build *b, val x, int head, int rot, const float *inv, bool interleaved,
+                float scale);
 
 struct decay_args { val q, k, v, d; int q_heads, k_heads, v_heads, d_heads, state_heads, K, V;
                     enum decay_mode decay; int bonus, constant; float scale; };
@@ -202,6 +211,7 @@ enum activation activation_parse(const char *name); /* ACT_NONE also for unknown
 bool activation_known(const char *name);
 
 #include "models/build_skeleton.h"
+#include "models/build_attention.h"
 
 /* ---- architectures ---- */
 struct arch {

@@ -265,21 +265,30 @@ val b_shift(struct build *b, val x)
     return out;
 }
 
+#define ROT_MAX 2048 /* rotary columns of one head */
+
 val b_rope(struct build *b, val x, int head, int rot, double theta, bool interleaved)
 {
-    float inv[1024];
-    if (b_failed(b) || !b_require(b, rot > 0 && rot % 2 == 0 && rot <= head && rot <= 2048,
+    float inv[ROT_MAX / 2];
+    for (int i = 0; i < rot / 2 && i < ROT_MAX / 2; i++)
+        inv[i] = (float)pow(theta, -2.0 * i / rot);
+    return b_rope_with(b, x, head, rot, inv, interleaved, 1);
+}
+
+val b_rope_with(struct build *b, val x, int head, int rot, const float *inv, bool interleaved,
+                float scale)
+{
+    if (b_failed(b) || !b_require(b, rot > 0 && rot % 2 == 0 && rot <= head && rot <= ROT_MAX &&
+                                         x.width % head == 0,
                                   "rotary dimension %d of a head of %d", rot, head))
         return x;
-    for (int i = 0; i < rot / 2; i++)
-        inv[i] = (float)pow(theta, -2.0 * i / rot);
     struct op *op = build_op(b, OP_ROPE, x);
     op->in[0] = x;
     op->w[0] = w_values(b, inv, rot / 2);
     op->p.rope.head = head;
     op->p.rope.rot = rot;
     op->p.rope.interleaved = interleaved;
-    op->p.rope.scale = 1;
+    op->p.rope.scale = scale;
     return x;
 }
 

@@ -205,6 +205,7 @@ static float transform(enum transform t, float x)
     case TENSOR_EXP: return expf(x);
     case TENSOR_NEG_EXP: return -expf(x);
     case TENSOR_SIGMOID: return 1 / (1 + expf(-x));
+    case TENSOR_TERNARY: return fmaxf(-1, fminf(1, rintf(x))); /* x is w / mean|W| here */
     }
     return x;
 }
@@ -231,12 +232,22 @@ static int read_rows(struct loader *l, const struct tensor *t, const struct bind
     return check_finite(l, t, first, count);
 }
 
-/* Rows that need the whole tensor: stored [cols][total rows] and turned, or derived from it. */
+/* 1 / mean|W|, for ternary weights; 1 otherwise. */
+static float whole_scale(const struct binding_part *x, const float *f, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n && x->transform == TENSOR_TERNARY; i++)
+        sum += fabsf(f[i]);
+    return x->transform == TENSOR_TERNARY ? (float)(1 / fmax(sum / (double)n, 1e-5)) : 1;
+}
+
+/* Rows that need the whole tensor: stored [cols][total rows] and turned, rounded by its mean, or
+ * derived from it. */
 static int put_from_whole(struct loader *l, int w, const struct binding_part *x,
                           const struct tensor *t)
 {
     const struct weight *wt = &l->m->plan.weights[w];
-    int64_t total = t->elems / wt->cols, cols = wt->cols;
+    int64_t cols = wt->cols, stride = x->stride ? x->stride : t->elems / cols;
     size_t n = (size_t)t->elems;
     void *raw = mem_array(n, dtype_bytes(t->dtype));
     float *f = mem_array(n, sizeof *f), *row = mem_array((size_t)cols, sizeof *row);
@@ -245,11 +256,15 @@ static int put_from_whole(struct loader *l, int w, const struct binding_part *x,
     else if (checkpoint_read(l->m->files, t, 0, t->elems, raw, l->e) == 0) {
         crypto_hash_sha256_update(&l->hash, raw, n * dtype_bytes(t->dtype));
         dtype_to_f32(f, raw, t->dtype, n);
+        float scale = whole_scale(x, f, n);
         for (int64_t r = 0; r < x->rows && l->e->code == 0; r++) {
             if (x->derive)
                 x->derive(f, t->elems, x->tensor_row + r, cols, row);
-            for (int64_t c = 0; c < cols && !x->derive; c++)
-                row[c] = transform(x->transform, f[c * total + x->tensor_row + r]);
+            for (int64_t c = 0; c < cols && !x->derive; c++) {
+                int64_t at = x->tensor_row + r;
+                row[c] = transform(x->transform,
+                                   scale * f[x->transposed ? (x->tensor_col + c) * stride + at : at * cols + c]);
+            }
             l->d->backend->put_weight(l->d, w, x->at_row + r, 1, row, DTYPE_F32, l->e);
         }
     }
@@ -264,7 +279,7 @@ static int put_tensor(struct loader *l, int w, const struct binding_part *x)
     const struct weight *wt = &l->m->plan.weights[w];
     const struct tensor *t = checkpoint_find(l->m->files, x->name);
     int64_t cols = wt->cols, step = MAX(1, (int64_t)(PIECE_BYTES / 4) / cols);
-    if (x->transposed || x->derive)
+    if (x->transposed || x->derive || x->transform == TENSOR_TERNARY)
         return put_from_whole(l, w, x, t);
     for (int64_t row = 0; row < x->rows; row += step) {
         int64_t n = MIN(step, x->rows - row);

@@ -1,0 +1,34 @@
+/* Forgetting transformer (Lin et al. 2025): score = <q,k>/sqrt(d) + F_t - F_j with
+ * F = cumsum logsigmoid(f(x)), no positions. window_size changes nothing in the reference. */
+#include "models/build.h"
+
+struct family { struct softmax_dims s; bool gate; };
+
+static val mixer(struct build *b, val x, int layer, void *family)
+{
+    const struct family *f = family;
+    const struct softmax_dims *d = &f->s;
+    (void)layer;
+    val q = b_project(b, x, "q_proj", d->H * d->d, d->bias);
+    val k = b_project(b, x, "k_proj", d->kv * d->d, d->bias);
+    val v = b_project(b, x, "v_proj", d->kv * d->d, d->bias);
+    val F = b_log_forget(b, b_linear_bias(b, x, "f_proj", d->H));
+    if (d->qk_norm) {
+        q = b_qk_norm(b, q, "q_norm.weight", d->d, true);
+        k = b_qk_norm(b, k, "k_norm.weight", d->d, true);
+    }
+    val o = b_attention(b, &(struct attention_args){
+        .q = q, .k = k, .v = v, .bias = F, .heads = d->H, .kv_heads = d->kv, .dk = d->d, .dv = d->d,
+        .scale = d->scale});
+    if (f->gate)
+        o = e_mul(b, o, e_fn(b, EW_SIGMOID, b_linear(b, x, "g_proj", d->H * d->d)));
+    return b_linear(b, o, "o_proj", d->D);
+}
+
+static void build(struct build *b)
+{
+    struct family f = {b_softmax_dims(b, 32), cfg_bool(b, "use_output_gate", false)};
+    b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &f});
+}
+
+const struct arch arch_forgetting_transformer = {"forgetting_transformer", build};

@@ -1,0 +1,43 @@
+/* MoBA (Lu et al. 2025): attention over the current block and the best earlier ones, chosen per
+ * query head by the sum of a block's keys (kernel MOBA). */
+#include "models/build.h"
+
+struct family { struct softmax_dims s; int block, topk; float eps; bool gate; };
+
+static val mixer(struct build *b, val x, int layer, void *family)
+{
+    const struct family *f = family;
+    const struct softmax_dims *d = &f->s;
+    int wide = d->H * d->d;
+    (void)layer;
+    val q = b_project(b, x, "q_proj", wide, d->bias);
+    val k = b_project(b, x, "k_proj", d->kv * d->d, d->bias);
+    val v = b_project(b, x, "v_proj", d->kv * d->d, d->bias);
+    if (d->qk_norm) {
+        q = b_qk_norm(b, q, "q_norm.weight", d->d, false);
+        k = b_qk_norm(b, k, "k_norm.weight", d->d, false);
+    }
+    q = b_rope(b, q, d->d, d->d, d->theta, false);
+    k = b_rope(b, k, d->d, d->d, d->theta, false);
+    val o = b_attention_special(b, &(struct special_args){
+        .kind = OP_MOBA, .in = {q, k, v, VIEW_NONE, VIEW_NONE, VIEW_NONE}, .heads = d->H,
+        .kv_heads = d->kv, .dk = d->d, .dv = d->d, .block = f->block, .count = f->topk,
+        .scale = d->scale});
+    val gate = f->gate ? b_low_rank(b, x, "g_proj", d->d, wide, false) : VIEW_NONE;
+    o = b_head_norm(b, o, d->d, "o_norm.weight", gate, ACT_SIGMOID, 1e-6f);
+    return b_linear(b, o, "o_proj", d->D);
+}
+
+static void build(struct build *b)
+{
+    struct family f = {.s = b_softmax_dims(b, 32), .block = (int)cfg_int(b, "moba_chunk_size", 4096),
+                       .topk = (int)cfg_int(b, "moba_topk", 12),
+                       .gate = cfg_bool(b, "use_output_gate", false)};
+    b_require(b, f.block > 0 && f.topk > 0 && f.s.window == 0, "chunks of %d, top %d, window %d",
+              f.block, f.topk, f.s.window);
+    cfg_irrelevant(b, "use_flash_moba");
+    b_context_max(b, (int64_t)SPARSE_BLOCKS_MAX * f.block);
+    b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &f});
+}
+
+const struct arch arch_moba = {"moba", build};
