@@ -3,7 +3,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static const char text[] = "Hello  World's 12 \n\tnaïve 日本 e\xcc\x81 <|end|> \xf0\x9f\x98\x80 ab";
+    static const char text[] =
+        "Hello  World's 12 \n\tnaïve 日本 e\xcc\x81 <|end|> \xf0\x9f\x98\x80 ab";
     struct tokenizer *t = NULL;
     struct err e = {0};
     struct ids ids;
