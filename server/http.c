@@ -26,6 +26,9 @@
 #define STACK_BYTES KIB(512)
 /* Backpressure shows after this much instead of after megabytes. */
 #define SEND_BUFFER_BYTES (64 * 1024)
+/* At the end a client has this long to take its last frame, and a cut this long to be noticed. */
+#define GOODBYE_MS 2000
+#define CUT_MS 3000
 /* A peer that acknowledges nothing for this long is gone. */
 #define UNACKED_MS 30000
 
@@ -202,11 +205,12 @@ bool http_close(struct http *h)
 {
     if (!h)
         return true;
-    if (h->watch)
-        watch_close_all(h->watch);
-    /* The library aborts the process when a suspended connection is left. */
-    for (int ms = 0; !http_idle(h) && ms < 5000; ms += 10) {
+    /* The library aborts the process when a suspended connection is left. So: tell everyone, and
+     * let the last frames out; then cut those who do not read them. */
+    for (int ms = 0; !http_idle(h) && ms < GOODBYE_MS + CUT_MS; ms += 10) {
         http_abort(h);
+        if (ms >= GOODBYE_MS)
+            watch_close_all(h->watch);
         usleep(10000);
     }
     if (!http_idle(h))
