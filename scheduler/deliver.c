@@ -23,6 +23,8 @@ int deliver(struct request *r, const struct delivery *d)
         r->n_output = d->n_output;
     }
     int rc = d->n_text ? buf_add(&r->text, d->text, d->n_text) : 0;
+    if (r->in_session && d->n_text)
+        (void)buf_add(&r->said, d->text, d->n_text); /* too long to keep: said.failed tells */
     if (rc == 0 && d->finish != FINISH_NONE) {
         r->finish = d->finish;
         if (d->error)

@@ -200,7 +200,9 @@ void engine_finish(struct engine *en, struct seq *q, const struct delivery *last
     memmove(&en->active[i], &en->active[i + 1],
             (size_t)(--en->n_active - i) * sizeof(struct seq *));
     struct err no_text = {0};
-    if (deliver(q->r, last)) {
+    if (q->begun && en->cache->defer && en->cache->defer(en->cache->arg, q, last)) {
+        count_end(en, last->finish, last->error);
+    } else if (deliver(q->r, last)) {
         err_set(&no_text, E_NOMEM, "no memory for %zu bytes of text", last->n_text);
         deliver_end(q->r, FINISH_ERROR, &no_text);
         count_end(en, FINISH_ERROR, &no_text);
@@ -323,7 +325,8 @@ static bool start(struct engine *en, struct seq *q)
         q->begun = true;
         en->stats.cached_tokens += (uint64_t)q->pos;
         pthread_mutex_lock(&q->r->lock);
-        q->r->n_cached = (int32_t)MIN(q->pos, (int64_t)q->r->n_prompt);
+        q->r->n_cached = q->pos;
+        q->r->n_context = q->n_prompt - q->r->n_prompt;
         pthread_mutex_unlock(&q->r->lock);
     }
     if (!free_pages(en, q, MAX(lacking(en, q), 0)) || (q->slot = take_slot(en)) < 0)
@@ -474,6 +477,8 @@ bool engine_step(struct engine *en)
 {
     if (en->lost)
         return false;
+    if (en->cache->tick)
+        en->cache->tick(en->cache->arg);
     gather(en);
     bool drawn = !en->lost && draw_ready(en);
     if (en->lost || en->n_picked == 0)

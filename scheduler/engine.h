@@ -40,6 +40,10 @@ struct engine_cache {
     /* q, once begun, ends and gives back its pages and its slot (if it has one); true: the cache
      * keeps the slot. */
     bool (*end)(void *arg, struct seq *q, enum finish finish);
+    /* After end: true = the cache tells the reader of the end itself, when the turn is safe; it
+     * has delivered what `last` holds besides and has its own reference to the request. */
+    bool (*defer)(void *arg, struct seq *q, const struct delivery *last);
+    void (*tick)(void *arg);                     /* before every step */
     bool (*reclaim_slot)(void *arg);             /* frees one of the slots it kept */
     bool (*reclaim_pages)(void *arg, int32_t n); /* frees pages it holds, n if it can */
 };

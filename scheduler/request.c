@@ -21,6 +21,7 @@ struct request *request_new(void)
     if (pthread_mutex_init(&r->lock, NULL))
         goto no_lock;
     buf_init(&r->text, TEXT_MAX_BYTES);
+    buf_init(&r->said, LIMIT_ANSWER_BYTES);
     r->refs = 1;
     r->logprobs = -1;
     r->sampling.temperature = 1;
@@ -56,7 +57,9 @@ void request_unref(struct request *r)
     pthread_mutex_destroy(&r->lock);
     ring_free(&r->events);
     buf_free(&r->text);
+    buf_free(&r->said);
     mem_free(r->prompt);
+    mem_free(r->marks);
     mem_free(r->sampling.bias);
     mem_free(r);
 }

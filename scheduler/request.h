@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/ring.h"
+#include "statecache/session.h"
 
 struct sampling {
     float temperature;        /* 0 = greedy */
@@ -52,6 +53,13 @@ struct request {
     int32_t stop_ids[LIMIT_STOP_IDS];
     uint64_t deadline_ns;    /* clock_now_ns(); 0 = none */
     int32_t priority;        /* lower runs first */
+    struct tenant_tag tenant; /* whose states it may use and leaves behind */
+    bool in_session;         /* continues `session`, claimed with `ticket`; the prompt is what is */
+    struct session_id session; /* new */
+    uint64_t ticket;
+    int32_t *marks;          /* [n_marks] message boundaries, indices into prompt; owned */
+    int32_t n_marks;
+    int64_t pin_s;           /* keep the prompt's state at least so long; 0 = no */
     /* Called by the engine without `lock` after new events, text or the end, once per time the
      * reader armed `waiting`. Must not block. */
     void (*wake)(void *arg);
@@ -65,7 +73,11 @@ struct request {
     bool cancelled;
     enum finish finish;      /* != NONE: no more events or text will come */
     struct err error;        /* with FINISH_ERROR */
-    int32_t n_output, n_cached; /* tokens generated; prompt tokens taken from a cache */
+    int32_t n_output;        /* tokens generated */
+    int64_t n_context;       /* tokens of the session before the prompt */
+    int64_t n_cached;        /* of n_context and the prompt: taken from the cache */
+    struct buf said;         /* in a session: all of the text, for a repeated request */
+    bool durable;            /* in a session: the turn is on disk */
     uint64_t t_submit_ns, t_first_ns, t_end_ns;
 };
 

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "models/tokenizer.h"
+#include "scheduler/cached.h"
 #include "scheduler/sched_int.h"
 
 /* An idle engine still shows that it lives this often: a tenth of the usual watchdog time. */
@@ -170,11 +171,28 @@ static const char *model_piece(const void *arg, int32_t id, size_t *len)
     return tokenizer_piece(arg, id, len);
 }
 
+static void kick(void *s) { sched_kick(s); }
+
+struct statecache *sched_cache(struct sched *s)
+{
+    return s->cached ? s->cached->sc : NULL;
+}
+
 int sched_open(struct sched **out, struct model *m, struct device *d,
                const struct sched_options *o, struct err *e)
 {
     struct piece_source pieces = {m->tok ? model_piece : NULL, m->tok};
     int rc = sched_init(out, m, d, &pieces, NULL, o, e);
+    if (!rc && o->cache) {
+        struct statecache_options c = *o->cache;
+        c.wake = kick;
+        c.wake_arg = *out;
+        rc = cached_open(&(*out)->cached, &(*out)->engine, &c, e);
+        if (rc) {
+            sched_close(*out);
+            *out = NULL;
+        }
+    }
     if (rc)
         return rc;
     /* Signals are the main thread's: a new thread inherits the mask. */
@@ -210,6 +228,7 @@ void sched_close(struct sched *s)
         pthread_join(s->thread, NULL);
     else
         shut_down(s);
+    cached_close(s->cached);
     engine_close(&s->engine);
     queue_fini(&s->queue);
     pthread_mutex_destroy(&s->lock);

@@ -5,6 +5,7 @@
 
 #include "models/model.h"
 #include "scheduler/request.h"
+#include "statecache/statecache.h"
 
 struct sched;
 
@@ -13,6 +14,9 @@ struct sched_options {
     int32_t queue;        /* waiting requests before E_BUSY */
     int32_t step_tokens;  /* token budget of one step */
     int32_t logit_rows;   /* rows of logits a step may need */
+    /* Budgets, directory and fingerprint of the state cache; NULL = none. What belongs to the
+     * engine (plan, device, slots, pages, wake) is filled in. */
+    const struct statecache_options *cache;
     int32_t pages;        /* KV pages on the device, and the most of one sequence: as in the */
     int32_t pages_per_seq; /* capacity the model was loaded with; 0 without PAGED sections */
 };
@@ -29,6 +33,8 @@ struct sched_stats {
 /* m must be loaded on d with at least these capacities; both outlive the scheduler. */
 int sched_open(struct sched **out, struct model *m, struct device *d,
                const struct sched_options *o, struct err *e) MUST_USE;
+/* The state cache, for the sessions API; NULL = none. */
+struct statecache *sched_cache(struct sched *s);
 /* Cancels what still runs, joins the engine thread. */
 void sched_close(struct sched *s);
 

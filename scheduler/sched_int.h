@@ -20,6 +20,7 @@ struct sched {
     struct sched_stats published; /* … to here */
 
     struct engine engine; /* engine thread */
+    struct cached *cached; /* the engine's, with a state cache */
     pthread_t thread;
     bool has_thread;
 };

@@ -61,6 +61,32 @@ void seq_end(struct seq *q)
     *q = (struct seq){.slot = -1, .pages = q->pages};
 }
 
+int seq_prepend(struct seq *q, int64_t n, void (*copy)(void *arg, int64_t n, int32_t *out),
+                void *arg, int64_t positions, struct err *e)
+{
+    ASSERT(q->pos == 0 && q->n_output == 0);
+    int64_t n_prompt = n + q->n_prompt, room = positions - n_prompt;
+    if (room < (q->max_output > 0))
+        return err_field(e, E_RANGE, "session", "session and prompt have %lld tokens, and the "
+                         "model takes %lld with the answer", (long long)n_prompt,
+                         (long long)positions);
+    int64_t cap = n_prompt + MIN(MIN(room, (int64_t)q->max_output), FIRST_OUTPUT);
+    int32_t *history = mem_array((size_t)cap, sizeof *history);
+    if (!history)
+        return err_set(e, E_NOMEM, "no memory for a history of %lld tokens", (long long)cap);
+    copy(arg, n, history);
+    memcpy(history + n, q->history, (size_t)q->n_prompt * sizeof *history);
+    mem_free(q->history);
+    q->history = history;
+    q->cap_history = cap;
+    q->n_echoed += n; /* what a session said before is never echoed */
+    q->n_history = q->n_prompt = n_prompt;
+    q->max_output = (int32_t)MIN(room, (int64_t)q->max_output);
+    tally_prompt(&q->seen, history, n);
+    seq_check(q);
+    return 0;
+}
+
 int seq_push(struct seq *q, int32_t id, struct err *e)
 {
     if (q->n_history == q->cap_history) {

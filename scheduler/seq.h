@@ -53,6 +53,11 @@ int seq_begin(struct seq *q, struct request *r, int32_t vocab, int64_t positions
 /* Frees everything but slot and pages, which are given back before. */
 void seq_end(struct seq *q);
 
+/* n tokens of a session come before the prompt; nothing has run yet. positions: as before.
+ * E_RANGE, E_NOMEM. */
+int seq_prepend(struct seq *q, int64_t n, void (*copy)(void *arg, int64_t n, int32_t *out),
+                void *arg, int64_t positions, struct err *e) MUST_USE;
+
 /* Appends a drawn token. Amortised: the history doubles. E_NOMEM. */
 int seq_push(struct seq *q, int32_t id, struct err *e) MUST_USE;
 

@@ -41,7 +41,8 @@ struct session {
     struct buf answer;        /* of the last turn */
     char turn_id[SESSION_TURN_ID + 1];       /* of the last turn */
     char claimed_turn[SESSION_TURN_ID + 1];  /* of the running one */
-    bool busy, dead;          /* dead: deleted while busy */
+    uint64_t ticket;          /* of the claim */
+    bool busy, running, dead; /* claimed; and begun; deleted while busy */
 };
 
 struct track {
@@ -72,7 +73,7 @@ struct statecache {
     int32_t *dead_slots, *dead_pages; /* given up by other threads; the engine returns them */
     int32_t n_dead_slots, n_dead_pages;
     struct session **sessions;    /* SESSION_BUCKETS chains */
-    uint64_t n_sessions;
+    uint64_t n_sessions, n_tickets;
     struct store store;       /* writer thread, but for open and close */
     struct store_health health; /* copied after every job */
     struct writer writer;

@@ -158,6 +158,7 @@ void session_describe(const struct statecache *sc, const struct session *x,
         .used_s = x->used_s,
         .expires_s = x->used_s + x->ttl_s,
         .busy = x->busy,
+        .ticket = x->busy ? x->ticket : 0,
         .persist = session_persistence(sc, x),
     };
 }
@@ -435,6 +436,7 @@ int session_claim(struct statecache *sc, const struct tenant_tag *tenant,
                        (long long)expected_position);
     } else {
         x->busy = true;
+        x->ticket = ++sc->n_tickets;
         memset(x->claimed_turn, 0, sizeof(x->claimed_turn));
         if (turn_id)
             memcpy(x->claimed_turn, turn_id, strlen(turn_id));
@@ -447,7 +449,7 @@ int session_claim(struct statecache *sc, const struct tenant_tag *tenant,
 
 void session_unclaim(struct statecache *sc, struct session *x)
 {
-    x->busy = false;
+    x->busy = x->running = false;
     if (x->dead) {
         forget_path(sc, x);
         session_discard(sc, x);
@@ -455,11 +457,11 @@ void session_unclaim(struct statecache *sc, struct session *x)
 }
 
 void session_release(struct statecache *sc, const struct tenant_tag *tenant,
-                     const struct session_id *id)
+                     const struct session_id *id, uint64_t ticket)
 {
     pthread_mutex_lock(&sc->lock);
     struct session *x = session_of(sc, tenant, id);
-    if (x && x->busy)
+    if (x && x->busy && !x->running && x->ticket == ticket)
         session_unclaim(sc, x);
     pthread_mutex_unlock(&sc->lock);
 }
@@ -515,7 +517,8 @@ int session_commit(struct statecache *sc, struct session *x, struct node *node,
     x->turn_id[0] = 0;
     /* An answer too long to keep is not kept: its repeat is then a new turn that expected_position
      * refuses, instead of half an answer. */
-    bool keep = x->claimed_turn[0] && (n == 0 || buf_add(&x->answer, answer, n) == 0);
+    bool keep = x->claimed_turn[0] && n <= LIMIT_ANSWER_BYTES &&
+                (n == 0 || buf_add(&x->answer, answer, n) == 0);
     if (session_push_turn(x, node->end))
         return err_set(e, E_NOMEM, "no memory for turn %lld", (long long)x->n_turns + 1);
     if (keep)

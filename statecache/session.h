@@ -23,6 +23,7 @@ struct session_info {
     uint64_t generation;      /* + 1 with every change */
     uint64_t created_s, used_s, expires_s; /* unix seconds */
     bool busy;                /* a turn is running */
+    uint64_t ticket;          /* of the running turn: from session_claim to its request */
     enum session_persist persist;
 };
 
@@ -61,9 +62,9 @@ int session_claim(struct statecache *sc, const struct tenant_tag *tenant,
                   const struct session_id *id, const char *turn_id, int64_t expected_position,
                   bool *repeated, struct buf *answer, struct session_info *out,
                   struct err *e) MUST_USE;
-/* The claimed request never reached statecache_begin. */
+/* Gives the claim back if the request never reached statecache_begin; otherwise nothing. */
 void session_release(struct statecache *sc, const struct tenant_tag *tenant,
-                     const struct session_id *id);
+                     const struct session_id *id, uint64_t ticket);
 
 /* The path's tokens [from, from + n) for n = *count; *count becomes what there was. */
 int session_tokens(struct statecache *sc, const struct tenant_tag *tenant,

@@ -342,7 +342,8 @@ static int look_up(struct statecache *sc, const struct statecache_query *q, stru
     l->base = l->tenant->root;
     if (q->session) {
         l->session = session_of(sc, &q->tenant, q->session);
-        if (!l->session || !l->session->busy)
+        if (!l->session || !l->session->busy || l->session->running ||
+            l->session->ticket != q->ticket)
             return err_field(e, E_NOENT, "session", "there is no such session");
         l->base = l->session->node;
     }
@@ -379,6 +380,8 @@ static int start_track(struct statecache *sc, const struct statecache_query *q,
     }
     if (!t->small)
         plan_track(sc, t, l, q);
+    if (t->session)
+        t->session->running = true;
     sc->tracks++;
     *out = t;
     return 0;
@@ -511,6 +514,14 @@ int64_t statecache_cut(struct statecache *sc, struct track *t, int64_t pos)
     }
     leave(sc);
     return cut;
+}
+
+int64_t statecache_known(struct statecache *sc, const struct track *t)
+{
+    pthread_mutex_lock(&sc->lock);
+    int64_t known = t->end->end + t->n_tail;
+    pthread_mutex_unlock(&sc->lock);
+    return known;
 }
 
 int statecache_append(struct statecache *sc, struct track *t, const int32_t *tokens, int32_t n,

@@ -54,7 +54,8 @@ void statecache_tenant(struct statecache *sc, const char *key_id, struct tenant_
 /* The path of a request: a session's tokens up to its position (none without one), then these. */
 struct statecache_query {
     struct tenant_tag tenant;
-    const struct session_id *session; /* NULL = none; claimed before with session_claim */
+    const struct session_id *session; /* NULL = none; claimed before with session_claim, */
+    uint64_t ticket;                  /* which gave this */
     const int32_t *tokens;            /* 0 <= id < vocab, checked by the caller; copied */
     int32_t n;
     const int32_t *marks;             /* message boundaries: indices into tokens, ascending */
@@ -92,7 +93,8 @@ void statecache_tokens(struct statecache *sc, const struct track *t, int64_t fro
 /* The sequence is at pos: where must the next step end at the latest, so that a state can be
  * captured there? INT64_MAX = anywhere. Call before every step; may change between calls. */
 int64_t statecache_cut(struct statecache *sc, struct track *t, int64_t pos);
-/* Tokens were generated and computed: the path is n longer. */
+/* Tokens were generated and computed: the path is n longer. known: how long it is now. */
+int64_t statecache_known(struct statecache *sc, const struct track *t);
 int statecache_append(struct statecache *sc, struct track *t, const int32_t *tokens, int32_t n,
                       struct err *e) MUST_USE;
 
@@ -112,7 +114,8 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
 
 /* A session's turn ended at its last captured position: publishes it and, with a disk tier, makes
  * it durable. Poll statecache_committed until it is not COMMIT_PENDING, then answer the client.
- * answer: what a repeated request with this turn id is given; up to LIMIT_ANSWER_BYTES. */
+ * answer: what a repeated request with this turn id is given; n above LIMIT_ANSWER_BYTES: there is
+ * none, and a repeat is a new turn that its expected_position refuses. */
 enum commit { COMMIT_PENDING, COMMIT_DURABLE, COMMIT_MEMORY /* persistence is off */ };
 int statecache_commit(struct statecache *sc, struct track *t, const void *answer, size_t n,
                       struct err *e) MUST_USE;

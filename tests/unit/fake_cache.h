@@ -155,6 +155,7 @@ struct run {
     struct fake *f;
     struct tenant_tag tenant;
     struct session_id session;
+    uint64_t ticket;
     bool in_session, fresh;
     int32_t *prompt;
     int32_t n_prompt;
@@ -299,7 +300,8 @@ static void run_finish(struct run *r)
 static bool run_begin(struct run *r)
 {
     struct statecache_query q = {
-        .tenant = r->tenant, .session = r->in_session ? &r->session : NULL, .tokens = r->prompt,
+        .tenant = r->tenant, .session = r->in_session ? &r->session : NULL,
+        .ticket = r->ticket, .tokens = r->prompt,
         .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks, .fresh = r->fresh};
     err_clear(&r->err);
     if (r->slot < 0 && !run_take_slot(r))
@@ -407,8 +409,10 @@ static int64_t fake_turn(struct fake *f, const struct session_id *id, const int3
     r.in_session = true;
     r.session = *id;
     int64_t computed = -1;
-    if (!session_claim(f->sc, &r.tenant, id, NULL, -1, &repeated, NULL, &info, &r.err))
+    if (!session_claim(f->sc, &r.tenant, id, NULL, -1, &repeated, NULL, &info, &r.err)) {
+        r.ticket = info.ticket;
         computed = run_all(&r, 100);
+    }
     run_free(&r);
     return computed;
 }

@@ -146,6 +146,7 @@ Test(session, a_repeated_turn_gets_the_first_answer)
         cr_assert_eq(session_claim(f.sc, &none, &s.id, "turn-1", 0, &repeated, &answer, &info, &e),
                      0, "%s", e.text);
         cr_assert_eq(repeated, i == 1);
+        r.ticket = info.ticket;
         if (!repeated)
             cr_assert_eq(run_all(&r, 100), 100);
         run_free(&r);
@@ -170,7 +171,9 @@ Test(session, one_turn_at_a_time)
     cr_assert_eq(session_claim(f.sc, &none, &s.id, NULL, -1, &repeated, NULL, &info, &e), E_BUSY);
     err_clear(&e);
     cr_assert_eq(session_rewind(f.sc, &none, &s.id, 0, -1, 0, &info, &e), E_BUSY);
-    session_release(f.sc, &none, &s.id);
+    session_release(f.sc, &none, &s.id, info.ticket + 1);
+    cr_assert(get(&s.id).busy); /* a stale ticket releases nothing */
+    session_release(f.sc, &none, &s.id, get(&s.id).ticket);
     cr_assert_eq(fake_turn(&f, &s.id, a, 20, 2), 20);
 }
 
@@ -184,6 +187,7 @@ Test(session, a_cancelled_turn_leaves_it_as_it_was)
     r.in_session = true;
     r.session = s.id;
     cr_assert_eq(session_claim(f.sc, &none, &s.id, NULL, -1, &repeated, NULL, &s, &r.err), 0);
+    r.ticket = s.ticket;
     for (int i = 0; i < 5; i++)
         run_step(&r, 40);
     run_free(&r);
@@ -405,6 +409,7 @@ Test(session, every_byte_of_its_files_matters)
             bool repeated;
             struct session_info info;
             int rc = session_claim(f.sc, &none, &s.id, NULL, -1, &repeated, NULL, &info, &r.err);
+            r.ticket = info.ticket;
             for (int tries = 0; !rc && r.phase == RUN_WAIT && tries < 9; tries++) {
                 run_step(&r, 1);
                 statecache_tick(f.sc);

@@ -1,0 +1,24 @@
+/* What a finished turn of a session answered, in one piece of bytes: kept with the session, so
+ * that a repeated request can be given the same. Pure. */
+#ifndef RECURD_ANSWER_H
+#define RECURD_ANSWER_H
+
+#include "scheduler/request.h"
+
+struct answer {
+    enum finish finish;
+    int64_t n_prompt, n_cached; /* the session's tokens included */
+    int32_t n_output;
+    const unsigned char *ids;   /* [n_ids] int32 in the file's byte order: answer_id */
+    int32_t n_ids;
+    const char *text;
+    size_t n_text;
+};
+
+/* E_NOMEM: it is longer than a session keeps. */
+int answer_pack(struct buf *out, const struct answer *a) MUST_USE;
+/* Points into p. E_FORMAT. */
+int answer_unpack(const void *p, size_t n, struct answer *a, struct err *e) MUST_USE;
+int32_t answer_id(const struct answer *a, int32_t i);
+
+#endif
