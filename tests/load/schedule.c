@@ -62,7 +62,7 @@ double ramp_when(const struct ramp *r, double rate, double u)
         if (u >= whole)
             return T + (u - whole) / b;
         /* a t + k t^2 / 2 = u, in the form that does not cancel for small k */
-        return 2 * u / (a + sqrt(a * a + 2 * k * u));
+        return u > 0 ? 2 * u / (a + sqrt(a * a + 2 * k * u)) : 0;
     }
     case RAMP_EXP: {
         double ln = log(b / a), whole = ln == 0 ? a * T : (b - a) * T / ln;

@@ -1,0 +1,101 @@
+/* What the load client reads out of events. Files under test are included: the client is a
+ * program of its own. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "tests/load/reply.c"
+#include "tests/load/dataset.c"
+
+static const struct {
+    const char *json;
+    int rc;
+    bool output, error;
+    int tokens;
+    const char *text, *lines, *finish;
+} cases[] = {
+    {"{\"choices\":[{\"text\":\"hi\",\"finish_reason\":null}]}", 0, true, false, 0, "hi", "", ""},
+    {"{\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}", 0, false, false, 0, "", "",
+     ""},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\\u00e9\"}}]}", 0, true, false, 0, "a\xC3\xA9", "", ""},
+    {"{\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"}}]}", 0, true, false, 0, "hm", "", ""},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[{}]}}]}", 0, true, false, 0, "", "", ""},
+    {"{\"choices\":[{\"delta\":{},\"finish_reason\":\"length\"}]}", 0, false, false, 0, "", "",
+     "length"},
+    /* a token whose text is held back is an output all the same */
+    {"{\"choices\":[{\"text\":\"\",\"logprobs\":{\"tokens\":[\"\\n\"],\"token_logprobs\":[-0.25],"
+     "\"top_logprobs\":[{\"x\":-1.5}]}}]}", 0, true, false, 1, "", " \"\\n\" -0.25|\"x\" -1.5\n", ""},
+    {"{\"choices\":[{\"text\":\"\",\"logprobs\":{\"tokens\":[\"a\"],\"token_logprobs\":[null]}}]}", 0,
+     true, false, 1, "", " \"a\" null\n", ""},
+    {"{\"choices\":[{\"delta\":{\"content\":\"q\"},\"logprobs\":{\"content\":[{\"token\":\"q\","
+     "\"logprob\":-1,\"top_logprobs\":[{\"token\":\"r\",\"logprob\":-2}]}]}}]}", 0, true, false, 1,
+     "q", " \"q\" -1|\"r\" -2\n", ""},
+    {"{\"choices\":[{\"text\":\"\",\"token_ids\":[7,8]}]}", 0, true, false, 2, "", "", ""},
+    {"{\"choices\":[],\"usage\":{\"prompt_tokens\":3}}", 0, false, false, 0, "", "", ""},
+    {"{\"error\":{\"message\":\"broken\"}}", 0, false, true, 0, "", "", ""},
+    {"{\"error\":\"broken\"}", 0, false, true, 0, "", "", ""},
+    {"{\"error\":null,\"choices\":[]}", 0, false, false, 0, "", "", ""},
+    {"{}", E_FORMAT, false, false, 0, "", "", ""},
+    {"[1]", E_FORMAT, false, false, 0, "", "", ""},
+    {"{\"choices\":[{\"text\":", E_FORMAT, false, false, 0, "", "", ""},
+    {"", E_FORMAT, false, false, 0, "", "", ""},
+    {"{\"choices\":[7,\"x\",null,{\"text\":7,\"logprobs\":7,\"delta\":[]}]}", 0, false, false, 0, "",
+     "", ""},
+};
+
+Test(load_reply, events_mean_what_they_say)
+{
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct reply r;
+        struct capture c;
+        capture_init(&c);
+        int rc = reply_parse(cases[i].json, strlen(cases[i].json), &r, &c);
+        cr_assert_eq(rc, cases[i].rc, "case %zu", i);
+        cr_assert_eq(r.output, cases[i].output, "case %zu", i);
+        cr_assert_eq(r.is_error, cases[i].error, "case %zu", i);
+        cr_assert_eq(r.n_tokens, cases[i].tokens, "case %zu: %d", i, r.n_tokens);
+        cr_assert_str_eq(c.text.p ? c.text.p : "", cases[i].text, "case %zu", i);
+        cr_assert_str_eq(c.tokens.p ? c.tokens.p : "", cases[i].lines, "case %zu", i);
+        cr_assert_str_eq(r.finish, cases[i].finish, "case %zu", i);
+        capture_free(&c);
+    }
+}
+
+Test(load_reply, usage_is_read_and_negative_counts_are_not)
+{
+    const char *j = "{\"choices\":[],\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":-5,"
+                    "\"prompt_tokens_details\":{\"cached_tokens\":64}}}";
+    struct reply r;
+    cr_assert_eq(reply_parse(j, strlen(j), &r, NULL), 0);
+    cr_assert(r.has_usage && r.prompt_tokens == 100 && r.cached_tokens == 64);
+    cr_assert_eq(r.completion_tokens, 0);
+}
+
+/* --verify stands on this: one unit in the ninth digit is another line. */
+Test(load_reply, one_last_digit_makes_another_line)
+{
+    static const char *const values[] = {"-1.23456789", "-1.2345679", "-1.23456788"};
+    char lines[3][64];
+    for (int i = 0; i < 3; i++) {
+        char j[256];
+        struct reply r;
+        struct capture c;
+        capture_init(&c);
+        snprintf(j, sizeof j, "{\"choices\":[{\"logprobs\":{\"tokens\":[\"t\"],\"token_logprobs\":[%s]}}]}",
+                 values[i]);
+        cr_assert_eq(reply_parse(j, strlen(j), &r, &c), 0);
+        snprintf(lines[i], sizeof lines[i], "%s", c.tokens.p);
+        capture_free(&c);
+    }
+    cr_assert_str_neq(lines[0], lines[1]);
+    cr_assert_str_neq(lines[0], lines[2]);
+    cr_assert_str_neq(lines[1], lines[2]);
+}
+
+Test(load_dataset, text_is_escaped_for_the_inside_of_a_json_string)
+{
+    struct buf b;
+    buf_init(&b, 1000);
+    cr_assert_eq(dataset_escape(&b, "a\"b\\c\n\x01z\xC3\xA9", 10), 0);
+    cr_assert_str_eq(b.p, "a\\\"b\\\\c\\n\\u0001z\xC3\xA9");
+    buf_free(&b);
+}
