@@ -36,7 +36,7 @@ void api_tokenize(struct exchange *x)
     ids_init(&ids, LIMIT_PROMPT_TOKENS);
     if (params_parse(&p, PARAMS_TOKENIZE, x->http->m, x->body.p, x->body.len, &e))
         exchange_fail_params(x, &e);
-    else if (gen_tokenize(x->http->m, &p, 0, &ids, &e))
+    else if (gen_tokenize(x->http->m, &p, 0, &ids, NULL, &e))
         exchange_fail(x, &e);
     else
         tokenized(x, &p, &ids);

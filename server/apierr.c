@@ -1,6 +1,8 @@
 /* Failures on the wire. Thread: any. */
 #include "server/apierr.h"
 
+#include <string.h>
+
 #include "server/jsonout.h"
 
 static const struct row {
@@ -16,8 +18,24 @@ static const struct row {
 int apierr_status(enum apierr a) { return rows[a].status; }
 bool apierr_retry(enum apierr a) { return rows[a].retry; }
 
+/* Sessions: what is gone, taken or not where the client thinks it is. */
+static enum apierr of_session(const struct err *e)
+{
+    if (!e->param)
+        return APIERR_NONE;
+    if (strcmp(e->param, "session") == 0 && e->code == E_NOENT)
+        return APIERR_NO_SESSION;
+    if (strcmp(e->param, "session") == 0 && e->code == E_BUSY)
+        return APIERR_SESSION_BUSY;
+    return strncmp(e->param, "expected_", 9) == 0 && e->code == E_CONFLICT ? APIERR_PRECONDITION
+                                                                           : APIERR_NONE;
+}
+
 enum apierr apierr_of(const struct err *e)
 {
+    enum apierr session = of_session(e);
+    if (session != APIERR_NONE)
+        return session;
     switch ((enum err_code)e->code) {
     case E_FORMAT: return APIERR_BAD_VALUE;
     case E_RANGE: return APIERR_BAD_VALUE;

@@ -203,6 +203,7 @@ void exchange_generate(struct exchange *x, enum params_kind kind, const struct a
     }
     struct gen_setup setup = {
         .api = api, .m = h->m, .sched = h->sched, .stats = &h->stats, .waker = x->waker,
+        .cache = sched_cache(h->sched), .tenant = x->tenant,
         .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
     };
     if (gen_start(&x->gen, &p, &setup, &why, &e))
@@ -282,9 +283,47 @@ static bool is_json(const char *type)
     return n == sizeof json_type - 1 && strncasecmp(type, json_type, n) == 0;
 }
 
+/* "GET, HEAD, OPTIONS": what a route takes, as the Allow header says it. */
+static const char *allowed(const struct route *r)
+{
+    static const struct { const char *methods, *allow; } rows[] = {
+        {"GET", "GET, HEAD, OPTIONS"},
+        {"POST", "POST, OPTIONS"},
+        {"GET POST PUT", "GET, HEAD, POST, PUT, OPTIONS"},
+        {"GET POST DELETE", "GET, HEAD, POST, DELETE, OPTIONS"},
+    };
+    size_t i = 0;
+    while (strcmp(rows[i].methods, r->method) != 0)
+        i++;
+    return rows[i].allow;
+}
+
+/* Whether the type of the body is what the method's handler reads. */
+static bool is_right_type(struct exchange *x)
+{
+    const char *type = request_header(x, "Content-Type");
+    if (request_header(x, "Content-Encoding"))
+        return false;
+    if (strcmp(x->method, "PUT") == 0)
+        return type && strncasecmp(type, "application/octet-stream", 24) == 0;
+    return strcmp(x->method, "POST") != 0 || is_json(type);
+}
+
+static const char *method_literal(const char *method)
+{
+    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (strcmp(known[i], method) == 0)
+            return known[i];
+    return "other";
+}
+
 static void check_route(struct exchange *x, const char *url, const char *method)
 {
     struct http *h = x->http;
+    x->method = method_literal(method);
+    if (strcmp(x->method, "PUT") == 0 && sched_cache(h->sched)) /* an exported state */
+        x->body.max = (size_t)session_blob_max(sched_cache(h->sched));
     const char *length = request_header(x, "Content-Length");
     char text[160];
     x->route = route_find(url, &x->rest);
@@ -292,24 +331,26 @@ static void check_route(struct exchange *x, const char *url, const char *method)
     if (!r) {
         exchange_error(x, APIERR_NO_ROUTE, NULL, "there is nothing at this path");
     } else if (strcmp(method, "OPTIONS") == 0) {
-        x->allow = strcmp(r->method, "GET") == 0 ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+        x->allow = allowed(r);
         exchange_answer(x, 204, NULL);
     } else if (!route_allows(r, method)) {
-        x->allow = strcmp(r->method, "GET") == 0 ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+        x->allow = allowed(r);
         snprintf(text, sizeof text, "%s takes %s", r->path, r->method);
         exchange_error(x, APIERR_METHOD, NULL, text);
     } else if (length && (strlen(length) > 12 ||
-                          strtoull(length, NULL, 10) > (unsigned long long)h->o->body_limit)) {
-        snprintf(text, sizeof text, "the body has %s bytes, and at most %lld are read", length,
-                 (long long)h->o->body_limit);
+                          strtoull(length, NULL, 10) > (unsigned long long)x->body.max)) {
+        snprintf(text, sizeof text, "the body has %s bytes, and at most %zu are read", length,
+                 x->body.max);
         exchange_error(x, APIERR_TOO_LARGE, NULL, text);
         x->close = true;
-    } else if (strcmp(r->method, "POST") == 0 && http_is_draining(h)) {
+    } else if ((strcmp(x->method, "POST") == 0 || strcmp(x->method, "PUT") == 0) &&
+               http_is_draining(h)) {
         exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
-    } else if (strcmp(r->method, "POST") == 0 && (!is_json(request_header(x, "Content-Type")) ||
-                                                  request_header(x, "Content-Encoding"))) {
-        exchange_error(x, APIERR_MEDIA, NULL,
-                       "the body must be JSON: Content-Type: application/json, not encoded");
+    } else if (!is_right_type(x)) {
+        exchange_error(x, APIERR_MEDIA, NULL, strcmp(x->method, "PUT") == 0
+                           ? "the body must be an exported session: Content-Type: "
+                             "application/octet-stream, not encoded"
+                           : "the body must be JSON: Content-Type: application/json, not encoded");
     }
 }
 
@@ -385,7 +426,9 @@ enum MHD_Result exchange_go_on(struct exchange *x)
         if (x->status)
             return respond(x);
         watch_phase(x->http->watch, x->conn, CONN_BUSY, NULL);
-        if (x->body.len > INLINE_BYTES) {
+        /* Sessions wait for the disk now and then. */
+        if (x->body.len > INLINE_BYTES || x->route == ROUTE_sessions ||
+            x->route == ROUTE_session) {
             x->phase = EXCHANGE_HELPED;
             __atomic_store_n(&x->helping, 1, __ATOMIC_RELAXED);
             helper_put(x->http->helper, x);

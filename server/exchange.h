@@ -31,6 +31,8 @@ struct exchange {
     enum exchange_phase phase;
     size_t uri_bytes;
     enum route_id route;
+    const char *method;        /* a literal */
+    struct tenant_tag tenant;  /* whose states it may see: all zero without keys */
     const char *rest;          /* of the path; lives as long as the request */
     char id[REQUEST_ID_BYTES + 1];
     bool http10;

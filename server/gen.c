@@ -22,8 +22,10 @@ static void unref(struct gen *g)
             buf_free(&c->part[k]);
         ids_free(&c->ids);
     }
-    for (int32_t i = 0; i < g->n_prompts; i++)
+    for (int32_t i = 0; i < g->n_prompts; i++) {
         ids_free(&g->prompts[i].ids);
+        ids_free(&g->prompts[i].marks);
+    }
     mem_free(g->choices);
     mem_free(g->prompts);
     params_fini(&g->params);
@@ -73,6 +75,7 @@ static size_t take(struct choice *c, struct token_event *ev, bool *got, bool *mo
         c->finish = r->finish;
         c->n_output = r->n_output;
         c->n_cached = r->n_cached;
+        c->n_prompt = r->n_context + r->n_prompt;
         if (r->finish == FINISH_ERROR && !c->gen->error.code)
             c->gen->error = r->error;
         *got = true;
@@ -160,6 +163,8 @@ void gen_end(struct gen *g)
         if (armed)
             unref(g);
     }
+    if (g->ticket)
+        session_release(g->cache, &g->tenant, &g->session, g->ticket);
     __atomic_sub_fetch(&g->stats->generations, 1, __ATOMIC_RELAXED);
     unref(g);
 }

@@ -26,13 +26,14 @@ struct choice {
     struct buf part[GEN_PARTS];
     struct ids ids;         /* of the output, read and not yet sent */
     int64_t chars;          /* characters of the text so far: text_offset */
-    int32_t n_output, n_cached;
+    int32_t n_output;
+    int64_t n_prompt, n_cached; /* with a session's tokens; known at the end */
     enum finish finish;     /* NONE until everything has been read */
     bool opened, closed;    /* streaming: first and last chunk sent */
 };
 
 struct gen_prompt {
-    struct ids ids;
+    struct ids ids, marks; /* marks: where its messages end */
     const char *text; /* as sent, in params' arena; NULL when ids were sent */
     size_t n_text;
 };
@@ -62,6 +63,10 @@ struct gen {
     struct gen_prompt *prompts;
     struct choice *choices;
     struct err error; /* of the first choice that failed */
+    struct statecache *cache;
+    struct tenant_tag tenant;
+    struct session_id session; /* with params.session */
+    uint64_t ticket;
 };
 
 struct gen_setup {
@@ -70,6 +75,8 @@ struct gen_setup {
     struct sched *sched;
     struct stats *stats;
     struct waker *waker;
+    struct statecache *cache; /* NULL = none */
+    struct tenant_tag tenant;
     uint64_t timeout_ns;
     int64_t max_tokens; /* of a chat request that names none */
 };
@@ -91,8 +98,9 @@ void gen_end(struct gen *g);
 /* The wake function of every choice's request. Engine thread. */
 void gen_wake(void *choice);
 
-/* A prompt's ids, in the way both APIs and /tokenize make them. */
+/* A prompt's ids, in the way both APIs and /tokenize make them. marks (may be NULL): where the
+ * messages of a chat end. */
 int gen_tokenize(const struct model *m, const struct params *p, int32_t prompt,
-                 struct ids *out, struct err *e) MUST_USE;
+                 struct ids *out, struct ids *marks, struct err *e) MUST_USE;
 
 #endif

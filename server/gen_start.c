@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "scheduler/answer.h"
 #include "server/gen.h"
 
 /* Text and fragments of one choice in a whole reply: 100,000 tokens with 20 logprobs each. */
@@ -14,21 +15,21 @@
 static int no_memory(struct err *e) { return err_set(e, E_NOMEM, "no memory for the request"); }
 
 static int tokenize_messages(const struct model *m, const struct params *p, struct ids *out,
-                             struct err *e)
+                             struct ids *marks, struct err *e)
 {
     if (!m->tok || !m->chat)
         return err_field(e, E_UNSUPPORTED, "messages",
                          "messages: the model \"%s\" has no %s; use /v1/completions", m->name,
                          m->tok ? "chat format" : "tokenizer");
     return chat_render(m->chat, m->tok, p->messages, (size_t)p->n_messages, p->add_reply, out,
-                       NULL, e);
+                       marks, e);
 }
 
 int gen_tokenize(const struct model *m, const struct params *p, int32_t prompt,
-                 struct ids *out, struct err *e)
+                 struct ids *out, struct ids *marks, struct err *e)
 {
     if (p->n_messages)
-        return tokenize_messages(m, p, out, e);
+        return tokenize_messages(m, p, out, marks, e);
     const struct prompt_in *in = &p->prompts[prompt];
     int rc;
     if (in->text && !m->tok)
@@ -113,6 +114,18 @@ static int fill(struct request *r, const struct gen *g, const struct choice *c, 
     memcpy(r->stops, p->stops, sizeof r->stops);
     memcpy(r->stop_ids, p->stop_ids, sizeof r->stop_ids);
     r->priority = (int32_t)p->priority;
+    r->tenant = g->tenant;
+    r->pin_s = p->pin_s;
+    r->in_session = p->session != NULL;
+    r->session = g->session;
+    r->ticket = g->ticket;
+    const struct ids *marks = &g->prompts[c->prompt].marks;
+    r->marks = mem_array(marks->len, sizeof *r->marks);
+    if (!r->marks)
+        return no_memory(e);
+    if (marks->len)
+        memcpy(r->marks, marks->p, marks->len * sizeof *r->marks);
+    r->n_marks = (int32_t)marks->len;
     if (p->kind == PARAMS_CHAT && !p->ignore_eos)
         add_chat_stop(r, g->m);
     return 0;
@@ -128,19 +141,20 @@ static int make_prompts(struct gen *g, struct err *e)
     for (int32_t i = 0; i < n; i++) {
         struct gen_prompt *in = &g->prompts[i];
         ids_init(&in->ids, LIMIT_PROMPT_TOKENS);
+        ids_init(&in->marks, LIMIT_MESSAGES);
         g->n_prompts++;
         if (p->kind == PARAMS_COMPLETION) {
             in->text = p->prompts[i].text;
             in->n_text = p->prompts[i].n_text;
         }
-        int rc = gen_tokenize(g->m, p, i, &in->ids, e);
+        int rc = gen_tokenize(g->m, p, i, &in->ids, &in->marks, e);
         if (rc)
             return rc;
     }
     return 0;
 }
 
-static int make_choices(struct gen *g, const struct gen_setup *s, struct err *e)
+static int make_choices(struct gen *g, const struct gen_setup *s, int64_t context, struct err *e)
 {
     const struct params *p = &g->params;
     int32_t n = g->n_prompts * p->n;
@@ -164,7 +178,8 @@ static int make_choices(struct gen *g, const struct gen_setup *s, struct err *e)
             return no_memory(e);
         int rc = fill(c->r, g, c, seed, e);
         if (!rc)
-            rc = output_limit(s, p, g->prompts[c->prompt].ids.len, &c->r->max_tokens, e);
+            rc = output_limit(s, p, g->prompts[c->prompt].ids.len + (size_t)context,
+                              &c->r->max_tokens, e);
         if (rc)
             return rc;
         c->r->wake = gen_wake;
@@ -172,6 +187,63 @@ static int make_choices(struct gen *g, const struct gen_setup *s, struct err *e)
         c->r->deadline_ns = deadline;
     }
     return 0;
+}
+
+/* The turn was done before: its answer again, without a sequence. */
+static int repeat(struct gen *g, const struct buf *kept, struct err *e)
+{
+    struct answer a;
+    int rc = answer_unpack(kept->p, kept->len, &a, e);
+    g->choices = rc ? NULL : mem_array(1, sizeof *g->choices);
+    if (!g->choices)
+        return rc ? rc : no_memory(e);
+    struct choice *c = &g->choices[g->n_choices++];
+    *c = (struct choice){.gen = g, .finish = a.finish, .n_output = a.n_output,
+                         .n_prompt = a.n_prompt, .n_cached = a.n_cached};
+    buf_init(&c->text, REPLY_BYTES);
+    for (int k = 0; k < GEN_PARTS; k++)
+        buf_init(&c->part[k], REPLY_BYTES);
+    ids_init(&c->ids, REPLY_BYTES / sizeof(int32_t));
+    bool failed = buf_add(&c->text, a.text, a.n_text) != 0;
+    for (int32_t i = 0; i < a.n_ids && !failed && g->params.return_ids; i++)
+        failed = ids_add(&c->ids, answer_id(&a, i)) != 0;
+    return failed ? no_memory(e) : 0;
+}
+
+/* Inside a conversation its beginning is not said again. */
+static void drop_bos(const struct gen *g, struct gen_prompt *in)
+{
+    if (in->ids.len < 2 || in->ids.p[0] != g->m->bos ||
+        (g->params.kind == PARAMS_COMPLETION && !in->text))
+        return;
+    memmove(in->ids.p, in->ids.p + 1, --in->ids.len * sizeof *in->ids.p);
+    for (size_t i = 0; i < in->marks.len; i++)
+        in->marks.p[i]--;
+}
+
+/* Claims the session for this turn. *context: its tokens; *done: the turn was done before. */
+static int claim(struct gen *g, int64_t *context, bool *done, struct err *e)
+{
+    const struct params *p = &g->params;
+    struct session_info s;
+    struct buf kept;
+    if (!g->cache)
+        return err_field(e, E_UNSUPPORTED, "session", "session: this server keeps no states");
+    if (!session_id_parse(p->session, &g->session))
+        return err_field(e, E_NOENT, "session", "there is no such session");
+    buf_init(&kept, LIMIT_ANSWER_BYTES);
+    int rc = session_claim(g->cache, &g->tenant, &g->session, p->turn_id, p->expected_position,
+                           done, &kept, &s, e);
+    if (!rc && *done) {
+        rc = repeat(g, &kept, e);
+    } else if (!rc) {
+        g->ticket = s.ticket;
+        *context = s.position;
+        if (s.position > 0)
+            drop_bos(g, &g->prompts[0]);
+    }
+    buf_free(&kept);
+    return rc;
 }
 
 static void make_id(struct gen *g)
@@ -199,7 +271,8 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
         return no_memory(e);
     }
     *g = (struct gen){.refs = 1, .api = s->api, .params = *p, .m = s->m, .sched = s->sched,
-                      .stats = s->stats, .waker = s->waker};
+                      .stats = s->stats, .waker = s->waker, .cache = s->cache,
+                      .tenant = s->tenant};
     waker_ref(g->waker);
     __atomic_add_fetch(&g->stats->generations, 1, __ATOMIC_RELAXED);
     if (!g->m->tok)
@@ -208,9 +281,13 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
     int32_t submitted = 0;
     int rc = make_prompts(g, e);
     bool tokenized = !rc;
-    if (!rc)
-        rc = make_choices(g, s, e);
-    while (!rc && submitted < g->n_choices) {
+    int64_t context = 0;
+    bool done = false;
+    if (!rc && g->params.session)
+        rc = claim(g, &context, &done, e);
+    if (!rc && !done)
+        rc = make_choices(g, s, context, e);
+    while (!rc && !done && submitted < g->n_choices) {
         rc = sched_submit(s->sched, g->choices[submitted].r, e);
         submitted += !rc;
     }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "server/jsonin.h"
 #include "server/params_int.h"
 
@@ -108,8 +109,8 @@ static int read_bias(struct params *p, const json_t *o, int32_t vocab, struct er
         char *end;
         long id = strtol(key, &end, 10);
         if (key[0] < '0' || key[0] > '9' || *end || id < 0 || id >= vocab)
-            return err_field(e, E_RANGE, "logit_bias", "logit_bias: \"%.20s\" is not a token id "
-                             "below %d", key, vocab);
+            return err_field(e, E_RANGE, "logit_bias", "logit_bias: \"%.*s\" is not a token id "
+                             "below %d", (int)utf8_complete(key, strnlen(key, 20)), key, vocab);
         double d = json_number_value(v);
         if (!json_is_number(v) || !(d >= -100 && d <= 100))
             return err_field(e, E_RANGE, "logit_bias", "logit_bias: the value of %ld is not a "
@@ -226,11 +227,49 @@ static void read_counts(struct params *p, const json_t *o, struct err *e)
                   p->n_prompts, LIMIT_CHOICES);
 }
 
+/* A name of ours in the arena, or NULL. */
+static const char *copy_str(struct params *p, const json_t *o, const char *key, struct err *e)
+{
+    const char *s = NULL;
+    if (!jsonin_str(o, key, &s, NULL, e))
+        return NULL;
+    char *copy = arena_strdup(&p->arena, s);
+    if (!copy)
+        err_set(e, E_NOMEM, "no memory for the request");
+    return copy;
+}
+
+/* How long a client that names a cache key wants its prompt kept at least. */
+#define PIN_KEY_S 600           /* it will be back within minutes */
+#define PIN_RETENTION_S 86400   /* "24h" is the only long retention there is */
+
+static void read_session(struct params *p, const json_t *o, struct err *e)
+{
+    const char *retention = NULL;
+    p->session = copy_str(p, o, "session", e);
+    p->turn_id = copy_str(p, o, "turn_id", e);
+    jsonin_int(o, "expected_position", 0, INT64_MAX, &p->expected_position, e);
+    if (!p->session && (p->turn_id || p->expected_position >= 0))
+        err_field(e, E_CONFLICT, "session", "turn_id and expected_position need a session");
+    if (p->session && (p->n > 1 || p->n_prompts > 1 || p->echo))
+        err_field(e, E_CONFLICT, "session", "session: one prompt, one choice, no echo");
+    if (jsonin_get(o, "prompt_cache_key"))
+        p->pin_s = PIN_KEY_S;
+    if (jsonin_str(o, "prompt_cache_retention", &retention, NULL, e)) {
+        if (strcmp(retention, "24h") == 0)
+            p->pin_s = PIN_RETENTION_S;
+        else if (strcmp(retention, "in_memory") != 0 && strcmp(retention, "in-memory") != 0)
+            err_field(e, E_RANGE, "prompt_cache_retention",
+                      "prompt_cache_retention: \"%.20s\" is neither in_memory nor 24h", retention);
+    }
+}
+
 static int check_model(struct params *p, const struct model *m, const json_t *o, struct err *e)
 {
-    if (jsonin_str(o, "model", &p->model, NULL, e) && strcmp(p->model, m->name) != 0)
-        return err_field(e, E_NOENT, "model", "model: \"%.100s\" is not served here; \"%s\" is",
-                         p->model, m->name);
+    size_t n = 0;
+    if (jsonin_str(o, "model", &p->model, &n, e) && strcmp(p->model, m->name) != 0)
+        return err_field(e, E_NOENT, "model", "model: \"%.*s\" is not served here; \"%s\" is",
+                         (int)utf8_complete(p->model, MIN(n, 100)), p->model, m->name);
     p->model = NULL; /* it belongs to the tree, which goes; from here on it is m->name */
     return e->code;
 }
@@ -256,6 +295,7 @@ static int read_all(struct params *p, const struct model *m, const json_t *o, st
     read_logprobs(p, o, e);
     read_lengths(p, o, e);
     read_counts(p, o, e);
+    read_session(p, o, e);
     return e->code;
 }
 
@@ -267,6 +307,7 @@ int params_parse(struct params *p, enum params_kind kind, const struct model *m,
     p->kind = kind;
     p->n = 1;
     p->logprobs = -1;
+    p->expected_position = -1;
     p->add_special = p->add_reply = true;
     json_t *o;
     int rc = jsonin_parse(&o, body, n, e);

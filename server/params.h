@@ -33,6 +33,9 @@ struct params {
     int64_t min_tokens;
     bool ignore_eos;
     int64_t priority;
+    const char *session, *turn_id;  /* NULL = none; in the arena */
+    int64_t expected_position;      /* -1 = none */
+    int64_t pin_s;                  /* prompt_cache_key, prompt_cache_retention */
     bool has_seed;
     struct sampling sampling;       /* bias in the arena; the seed as sent */
     int32_t n_stops, n_stop_ids;

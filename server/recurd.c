@@ -124,13 +124,38 @@ static int open_device(struct recurd *r, struct err *e)
     return device_open(&r->d, &d, e);
 }
 
+/* Numbers that other arithmetic made are not continued: the device and the kernels are part of
+ * what a state belongs to, besides the model. */
+static void fingerprint(const struct recurd *r, unsigned char out[32])
+{
+    char numerics[512];
+    bool cpu = strcmp(r->d->backend->name, "cpu") == 0;
+    snprintf(numerics, sizeof numerics, "1 %s %s %s", r->d->backend->name,
+             cpu ? "" : r->d->description, r->o.kernels ? r->o.kernels : "");
+    statecache_fingerprint(r->m->fingerprint, numerics, out);
+}
+
 static int open_sched(struct recurd *r, struct err *e)
 {
+    unsigned char print[32];
+    fingerprint(r, print);
+    bool host = strcmp(r->d->backend->name, "cpu") == 0 || strcmp(r->d->backend->name, "ref") == 0;
+    struct statecache_options cache = {
+        .fingerprint = print,
+        .dir = r->o.state_dir,
+        .key_file = r->o.state_key,
+        .ram_bytes = MIB(r->o.state_memory),
+        .disk_bytes = (uint64_t)r->o.state_disk << 20,
+        .park_slots = host ? 0 : (int32_t)r->o.slots, /* slots on the host are RAM like any other */
+        .tenants = 1,
+        .session_ttl_s = r->o.session_ttl * 24 * 3600,
+    };
     struct sched_options so = {
         .slots = (int32_t)r->o.slots,
         .queue = (int32_t)r->o.queue,
         .step_tokens = (int32_t)r->o.step_tokens,
         .logit_rows = r->cap.logits,
+        .cache = r->o.state_memory ? &cache : NULL,
         .pages = r->cap.pages,
         .pages_per_seq = r->cap.pages_per_seq,
     };

@@ -32,21 +32,35 @@ void reply_head(struct buf *out, const struct gen *g, const char *object)
             g->m->fingerprint[3]);
 }
 
+static void session(struct buf *out, const struct gen *g)
+{
+    struct session_info s;
+    char hex[33];
+    if (session_get(g->cache, &g->tenant, &g->session, &s, NULL))
+        return; /* deleted meanwhile */
+    session_id_hex(&g->session, hex);
+    buf_fmt(out, ",\"session\":{\"id\":\"%s\",\"position\":%lld,\"turns\":%lld,"
+            "\"generation\":%llu,\"persist\":\"%s\"}", hex, (long long)s.position,
+            (long long)s.turns, (unsigned long long)s.generation, session_persist_name(s.persist));
+}
+
 void reply_usage(struct buf *out, const struct gen *g)
 {
     int64_t prompt = 0, output = 0, cached = 0;
-    for (int32_t i = 0; i < g->n_prompts; i++)
-        prompt += (int64_t)g->prompts[i].ids.len;
     for (int32_t i = 0; i < g->n_choices; i++) {
         output += g->choices[i].n_output;
-        if (i % g->params.n == 0) /* each prompt counts once, whatever n */
+        if (i % g->params.n == 0) { /* each prompt counts once, whatever n */
+            prompt += g->choices[i].n_prompt;
             cached += g->choices[i].n_cached;
+        }
     }
     buf_fmt(out,
             "\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld,"
             "\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
             (long long)prompt, (long long)output, (long long)(prompt + output),
             (long long)cached);
+    if (g->params.session)
+        session(out, g);
 }
 
 const char *reply_finish(enum finish f)

@@ -17,8 +17,12 @@ enum route_id route_find(const char *path, const char **rest)
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
         const char *p = routes[i].path;
         size_t n = strlen(p);
-        if (strcmp(p, path) == 0 && p[n - 1] != '/')
+        if (strcmp(p, path) == 0 && p[n - 1] != '/' && p[n - 1] != '*')
             return (enum route_id)i;
+        if (p[n - 1] == '*' && strncmp(p, path, n - 1) == 0 && path[n - 1]) {
+            *rest = path + n - 1;
+            return (enum route_id)i;
+        }
         if (p[n - 1] == '/' && strncmp(p, path, n) == 0 && path[n] && !strchr(path + n, '/')) {
             *rest = path + n;
             return (enum route_id)i;
@@ -39,6 +43,11 @@ const char *route_name(enum route_id id)
 
 bool route_allows(const struct route *r, const char *method)
 {
-    return strcmp(r->method, method) == 0 ||
-           (strcmp(method, "HEAD") == 0 && strcmp(r->method, "GET") == 0);
+    if (strcmp(method, "HEAD") == 0)
+        method = "GET";
+    size_t n = strlen(method);
+    for (const char *m = r->method; *m; m += strcspn(m, " "), m += strspn(m, " "))
+        if (strcspn(m, " ") == n && strncmp(m, method, n) == 0)
+            return true;
+    return false;
 }

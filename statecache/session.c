@@ -13,6 +13,11 @@
 
 #define FIRST_TURNS 16
 
+const char *session_persist_name(enum session_persist p)
+{
+    return p == PERSIST_DURABLE ? "durable" : p == PERSIST_PENDING ? "pending" : "off";
+}
+
 void session_id_hex(const struct session_id *id, char out[33])
 {
     sodium_bin2hex(out, 33, id->b, sizeof(id->b));

@@ -27,6 +27,7 @@ struct session_info {
     enum session_persist persist;
 };
 
+const char *session_persist_name(enum session_persist p);
 void session_id_hex(const struct session_id *id, char out[33]);
 bool session_id_parse(const char *hex, struct session_id *out); /* 32 lower-case digits */
 
@@ -81,6 +82,8 @@ enum session_persist session_durable(struct statecache *sc, const struct tenant_
  * altered, belongs to another tenant, model or install key (E_FORMAT, E_DENIED, E_CONFLICT). */
 int session_export(struct statecache *sc, const struct tenant_tag *tenant,
                    const struct session_id *id, struct buf *out, struct err *e) MUST_USE;
+/* The longest blob that can make sense here, for the limit of a request's body. */
+uint64_t session_blob_max(struct statecache *sc);
 int session_import(struct statecache *sc, const struct tenant_tag *tenant, const void *blob,
                    size_t n, struct session_info *out, struct err *e) MUST_USE;
 

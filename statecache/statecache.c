@@ -68,6 +68,16 @@ static void leave(struct statecache *sc)
 
 /* ---- opening and closing ------------------------------------------------------------------ */
 
+void statecache_fingerprint(const unsigned char model[32], const char *numerics,
+                            unsigned char out[32])
+{
+    crypto_generichash_state s;
+    crypto_generichash_init(&s, NULL, 0, 32);
+    crypto_generichash_update(&s, model, 32);
+    crypto_generichash_update(&s, (const unsigned char *)numerics, strlen(numerics));
+    crypto_generichash_final(&s, out, 32);
+}
+
 static int open_disk(struct statecache *sc, struct err *e)
 {
     if (!sc->o.dir) {

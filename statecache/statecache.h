@@ -41,6 +41,10 @@ struct statecache_options {
     void *wake_arg;
 };
 
+/* What a state belongs to: the model and everything that decides its bits. */
+void statecache_fingerprint(const unsigned char model[32], const char *numerics,
+                            unsigned char out[32]);
+
 int statecache_open(struct statecache **out, const struct statecache_options *o,
                     struct err *e) MUST_USE;
 /* Writes what is queued, stops the writer. Tracks must have ended. NULL allowed. */

@@ -7,6 +7,8 @@
 #define EXPORT_WAIT_S 10 /* for a state to come from the device or the disk: 1,000 times what it
                             takes when nothing else is going on */
 
+#define EXPORT_TOKENS (UINT64_C(1) << 22) /* 16 MiB of ids: four times a million tokens */
+
 /* What a blob is made of, gathered under the lock; the bytes of a pinned snapshot stay. */
 struct bundle {
     struct head head;
@@ -142,6 +144,15 @@ int session_export(struct statecache *sc, const struct tenant_tag *tenant,
         pthread_mutex_unlock(&sc->lock);
     }
     return rc;
+}
+
+uint64_t session_blob_max(struct statecache *sc)
+{
+    const struct format *f = &sc->format; /* read-only after opening */
+    uint64_t pages = sc->o.pages ? (uint64_t)sc->o.pages->n_total * f->page_bytes : 0;
+    return CODEC_HEAD + EXPORT_TOKENS * sizeof(int32_t) + f->slot_bytes + pages +
+           (uint64_t)f->vocab * sizeof(float) + CODEC_SAMPLER_MAX + SESSION_RECORD +
+           LIMIT_SESSION_TURNS * sizeof(int64_t);
 }
 
 /* ---- import ------------------------------------------------------------------------------- */
