@@ -14,7 +14,7 @@
 
 #include "base/mem.h"
 #include "kernels/opencl/queue.h"
-#include "tests/check/oclmore.h"
+#include "tests/check/ops.h"
 
 struct options {
     const char *device, *op, *shape, *cache, *tune;
@@ -332,10 +332,10 @@ static void run_case(enum op_kind k, const struct shape *shape, int klass, const
     char text[256];
     int n = snprintf(text, sizeof text, "oclcheck --op %s --class %s --seed %llu --shape ", op_name(k),
                      class_names[klass], (unsigned long long)o->seed);
-    for (int i = 0; i < oclmore_params(k) && n < (int)sizeof text; i++)
+    for (int i = 0; i < ops_params(k) && n < (int)sizeof text; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", i ? "x" : "", shape->p[i]);
     where = text;
-    oclmore_rig(&r, k, shape, (enum input_class)klass, o->seed);
+    ops_rig(&r, k, shape, (enum input_class)klass, o->seed);
     check_case(&r, o);
     rig_free(&r);
 }
@@ -343,13 +343,12 @@ static void run_case(enum op_kind k, const struct shape *shape, int klass, const
 /* Every class at the small shapes; the others only uniform: a kernel does not see the class. */
 static void run_op(enum op_kind k, const struct options *o)
 {
-    struct op_check check = oclmore_check(k);
-    const struct shape *shapes = check.shapes;
+    const struct shape *shapes = k == OP_EW ? ew_shapes : op_checks[k].shapes;
     struct shape one;
-    int n = check.n_shapes, before = failures;
+    int n = ops_shapes(k), before = failures;
     if (o->shape) {
-        if (!oclmore_parse(k, o->shape, &one)) {
-            fprintf(stderr, "oclcheck: --shape of %s is %s\n", op_name(k), check.params);
+        if (!ops_parse(k, o->shape, &one)) {
+            fprintf(stderr, "oclcheck: --shape of %s is %s\n", op_name(k), op_checks[k].params);
             exit(2);
         }
         shapes = &one;
@@ -404,7 +403,7 @@ int main(int argc, char **argv)
         must(ocl_tune_parse(&device.tune, o.tune, &e), &e);
     printf("oclcheck on %s\n", device.info.name);
     for (int k = 0; k < OP_KINDS; k++)
-        if (oclmore_check((enum op_kind)k).n_shapes && (!o.op || !strcmp(o.op, op_name((enum op_kind)k))))
+        if (ops_shapes((enum op_kind)k) && (!o.op || !strcmp(o.op, op_name((enum op_kind)k))))
             run_op((enum op_kind)k, &o);
     printf("%d checks, %d failures\n", checks, failures);
     ocl_device_close(&device);
