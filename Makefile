@@ -49,7 +49,7 @@ LIB     := $B/librecurd.a
 PROGS   := $(patsubst %.c,$B/%,$(notdir $(wildcard $(MAINS))))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all help deps deps-test deps-check demo run test unit kernelcheck golden api lint asan \
+.PHONY: all help deps deps-test deps-check demo run test unit kernelcheck golden api lint bench asan \
         ubsan tsan valgrind fuzz install clean
 .DEFAULT_GOAL := all
 
@@ -124,6 +124,11 @@ unit: $(UNIT) ## unit tests (Criterion)
 
 api: $B/recurd ## black-box tests of the daemon through a real socket
 	python3 tests/api/run.py --recurd $B/recurd
+
+$B/speed: $B/tests/bench/speed.o $(LIB)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+bench: $B/speed $B/recurd ## speed, memory and start-up of the bundled and of a larger model
+	python3 tests/bench/bench.py $B
 
 lint: ## layers, sizes, banned calls, cppcheck
 	tests/lint/run.sh

@@ -1,0 +1,197 @@
+/* speed: how fast a model runs in this process, beside the memory limit measured in the same run.
+ *
+ *   speed [--device NAME] [--threads N] [--dummy] MODEL_DIR
+ *
+ * For 1, 4 and 16 streams: decode tokens per second and the share of the read bandwidth that the
+ * weights alone account for (a step reads every weight once); prompt tokens per second. Figures
+ * are medians; bandwidth and steps alternate, because machines are shared. */
+#include <getopt.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "models/model.h"
+
+#define STREAMS 16
+#define PROMPT 512 /* tokens of one prompt step */
+#define ROUNDS 5
+#define READ_BYTES ((size_t)256 << 20) /* beyond any last-level cache share */
+
+typedef unsigned long long wide __attribute__((vector_size(64)));
+struct reader { const wide *p; size_t n; unsigned long long sum; };
+
+static void *read_range(void *arg)
+{
+    struct reader *r = arg;
+    wide a = {0}, b = {0}, c = {0}, d = {0};
+    for (size_t i = 0; i + 4 <= r->n; i += 4) {
+        __builtin_prefetch(r->p + i + 64);
+        a ^= r->p[i];
+        b ^= r->p[i + 1];
+        c ^= r->p[i + 2];
+        d ^= r->p[i + 3];
+    }
+    a ^= b ^ c ^ d;
+    r->sum = a[0] ^ a[7];
+    return NULL;
+}
+
+/* Bytes per second that all threads together read in order. */
+static double read_bandwidth(const wide *p, int threads)
+{
+    struct reader r[64];
+    pthread_t id[64];
+    size_t n = READ_BYTES / sizeof(wide);
+    uint64_t t0 = clock_now_ns();
+    for (int i = 0; i < threads; i++) {
+        r[i] = (struct reader){p + n * (size_t)i / (size_t)threads, n / (size_t)threads, 0};
+        if (pthread_create(&id[i], NULL, read_range, &r[i]) != 0)
+            return 0;
+    }
+    for (int i = 0; i < threads; i++)
+        pthread_join(id[i], NULL);
+    return (double)READ_BYTES * 1e9 / (double)(clock_now_ns() - t0);
+}
+
+struct speed {
+    struct model *m;
+    struct device *d;
+    struct capacity cap;
+    int64_t pos;
+    double decode[3], prompt, bandwidth;
+};
+
+/* One step of `streams` sequences with `n` tokens each. */
+static int step(struct speed *s, int streams, int n, struct err *e)
+{
+    static int32_t tokens[PROMPT], cu[STREAMS + 1], slots[STREAMS], rows[STREAMS], pages[1 << 16];
+    static int64_t pos[STREAMS];
+    int32_t per = s->cap.pages_per_seq;
+    for (int i = 0; i < streams; i++) {
+        cu[i + 1] = (i + 1) * n;
+        slots[i] = i;
+        pos[i] = s->pos;
+        rows[i] = (i + 1) * n - 1;
+        for (int k = 0; k < n; k++)
+            tokens[i * n + k] = (int32_t)((i * 131 + s->pos + k) * 7 % s->m->plan.vocab);
+        for (int32_t k = 0; k < per; k++)
+            pages[i * per + k] = i * per + k;
+    }
+    struct batch b = {.n_seqs = streams, .n_tokens = streams * n, .n_logits = streams,
+                      .tokens = tokens, .cu_seqlens = cu, .slots = slots, .pos = pos,
+                      .logit_rows = rows, .pages = pages, .pages_per_seq = per};
+    s->pos += n;
+    return s->d->backend->run(s->d, &b, e);
+}
+
+/* Tokens per second of steps of this shape over about a fifth of a second. */
+static double rate(struct speed *s, int streams, int n, struct err *e)
+{
+    uint64_t t0 = clock_now_ns(), t = 0;
+    int64_t done = 0;
+    s->pos = 0;
+    while (t < 200 * NS_PER_MS && done < 4000 && e->code == 0) {
+        if (s->pos + n > 4096)
+            s->pos = 0;
+        if (step(s, streams, n, e) < 0)
+            return 0;
+        done += streams * n;
+        t = clock_now_ns() - t0;
+    }
+    return (double)done * 1e9 / (double)t;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *x)
+{
+    qsort(x, ROUNDS, sizeof *x, by_value);
+    return x[ROUNDS / 2];
+}
+
+static int measure(struct speed *s, int threads, struct err *e)
+{
+    static const int streams[3] = {1, 4, 16};
+    double decode[3][ROUNDS], prompt[ROUNDS], bandwidth[ROUNDS];
+    wide *p = mem_aligned(READ_BYTES);
+    if (!p)
+        return err_set(e, E_NOMEM, "no memory for %zu bytes to read", READ_BYTES);
+    memset(p, 1, READ_BYTES); /* untouched pages would all be one page of zeros */
+    (void)rate(s, 1, 1, e);   /* warm-up */
+    for (int r = 0; r < ROUNDS && e->code == 0; r++) {
+        bandwidth[r] = read_bandwidth(p, threads);
+        for (int i = 0; i < 3; i++)
+            decode[i][r] = rate(s, streams[i], 1, e);
+        prompt[r] = rate(s, 1, PROMPT, e);
+    }
+    mem_aligned_free(p, READ_BYTES);
+    if (e->code)
+        return e->code;
+    for (int i = 0; i < 3; i++)
+        s->decode[i] = median(decode[i]);
+    s->prompt = median(prompt);
+    s->bandwidth = median(bandwidth);
+    return 0;
+}
+
+static int run(struct speed *s, const struct model_options *mo, const struct device_options *o,
+               struct err *e)
+{
+    int threads = o->threads ? o->threads : (int)MIN(sysconf(_SC_NPROCESSORS_ONLN), 64);
+    if (model_open(&s->m, mo, e) < 0 || device_open(&s->d, o, e) < 0)
+        return e->code;
+    int32_t per = s->m->plan.page_token_floats ? 4096 / PAGE_TOKENS : 0;
+    s->cap = (struct capacity){.tokens = PROMPT, .logits = STREAMS, .seqs = STREAMS,
+                               .slots = STREAMS, .pages = per * STREAMS, .pages_per_seq = per};
+    if (model_load(s->m, s->d, &s->cap, e) < 0)
+        return e->code;
+    for (int i = 0; i < STREAMS; i++)
+        if (s->d->backend->slot_zero(s->d, i, e) < 0)
+            return e->code;
+    if (measure(s, threads, e) < 0)
+        return e->code;
+    double bytes = (double)s->m->weight_bytes;
+    printf("| %s | %.1f M | %.0f | %.0f %% | %.0f | %.0f %% | %.0f | %.0f %% | %.0f | %.1f GB/s |\n",
+           s->m->name, (double)s->m->parameters / 1e6, s->decode[0],
+           100 * s->decode[0] * bytes / s->bandwidth, s->decode[1],
+           100 * s->decode[1] / 4 * bytes / s->bandwidth, s->decode[2],
+           100 * s->decode[2] / 16 * bytes / s->bandwidth, s->prompt, s->bandwidth / 1e9);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"device", 1, 0, 'd'}, {"threads", 1, 0, 't'},
+                                            {"dummy", 0, 0, 'D'}, {0, 0, 0, 0}};
+    struct speed s = {0};
+    struct err e = {0};
+    struct model_options mo = {.dummy_seed = 1};
+    struct device_options o = {.spec = "cpu"};
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (c == 'd')
+            o.spec = optarg;
+        else if (c == 't')
+            o.threads = (int)strtol(optarg, NULL, 10);
+        else if (c == 'D')
+            mo.dummy = true;
+        else
+            return 2;
+    }
+    if (optind + 1 != argc)
+        return 2;
+    mo.dir = argv[optind];
+    if (run(&s, &mo, &o, &e) < 0)
+        fprintf(stderr, "speed: %s\n", e.text);
+    if (s.d)
+        s.d->backend->close(s.d);
+    model_close(s.m);
+    return e.code ? 1 : 0;
+}
