@@ -116,8 +116,11 @@ kernelcheck: $B/kernelcheck ## checks every kernel against its definition
 # Every stored reference result, and the same bits however a prompt is cut.
 $B/golden: $B/tests/golden/golden.o $(LIB)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-golden: $B/golden ## checks every model family against its reference
+$B/layers: $B/tests/golden/layers.o $(LIB)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+golden: $B/golden $B/layers ## checks every model family against its reference
 	$B/golden
+	$B/layers
 
 unit: $(UNIT) ## unit tests (Criterion)
 	@tests/unit/run.sh $(UNIT)

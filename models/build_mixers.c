@@ -16,6 +16,22 @@ void b_unused(struct build *b, const char *name)
 
 /* ---- inputs ---- */
 
+bool b_head_split(struct build *b, int hidden, double expand_k, double expand_v,
+                  struct head_split *s)
+{
+    double keys = hidden * cfg_num(b, "expand_k", expand_k);
+    double values = hidden * cfg_num(b, "expand_v", expand_v);
+    if (!b_require(b, keys >= 1 && keys < LIMIT_WIDTH && values >= 1 && values < LIMIT_WIDTH,
+                   "keys of %g and values of %g columns", keys, values) ||
+        !b_require(b, s->H > 0 && s->Hkv > 0 && s->H % s->Hkv == 0 && (int)keys % s->H == 0 &&
+                   (int)values % s->H == 0, "keys of %d and values of %d in %d heads on %d",
+                   (int)keys, (int)values, s->H, s->Hkv))
+        return false;
+    s->K = (int)keys / s->H;
+    s->V = (int)values / s->H;
+    return !b_failed(b);
+}
+
 int b_conv_size(struct build *b, bool dflt)
 {
     int size = (int)cfg_int(b, "conv_size", 4);
@@ -70,7 +86,8 @@ val b_bounded_gate(struct build *b, val z, const char *A_log, int heads, const c
 val b_repeat_heads(struct build *b, val x, int from, int to)
 {
     if (from == to || b_failed(b) ||
-        !b_require(b, from > 0 && to % from == 0 && x.width % from == 0, "%d heads for %d", from, to))
+        !b_require(b, from > 0 && to % from == 0 && x.width % from == 0, "%d heads for %d", from,
+                   to))
         return x;
     int width = x.width / from, n = to * width;
     float *index = arena_array(&b->m->arena, (size_t)n, sizeof *index);

@@ -30,6 +30,12 @@ void b_unused(struct build *b, const char *name);
 
 /* ---- inputs of a mixer ---- */
 
+/* Widths of keys and values per head: hidden * expand_k / H, hidden * expand_v / H (config; the
+ * given numbers if absent). False, with an error, if the heads do not divide. */
+struct head_split { int H, Hkv, K, V; };
+bool b_head_split(struct build *b, int hidden, double expand_k, double expand_v,
+                  struct head_split *s);
+
 /* act(conv(W x)) of "<name>_proj" and "<name>_conv1d"; size 0: act(W x). */
 val b_conv_proj(struct build *b, val x, const char *name, int width, int size,
                 enum activation act);

@@ -41,7 +41,7 @@ static val mixer(struct build *b, val x, int layer, void *family)
 static void build(struct build *b)
 {
     int D = (int)cfg_int(b, "hidden_size", 2048), H = (int)cfg_int(b, "num_heads", 16);
-    double Kd = D * cfg_num(b, "expand_k", 1), Vd = D * cfg_num(b, "expand_v", 1);
+    struct head_split s = {.H = H, .Hkv = H};
     const char *norm = cfg_str(b, "qk_norm", "l2");
     struct dims d = {
         .D = D, .H = H, .conv = b_conv_size(b, true), .beta = cfg_bool(b, "use_beta", true),
@@ -49,15 +49,14 @@ static void build(struct build *b)
         .sum = !strcmp(norm, "sum"), .eps = (float)cfg_num(b, "norm_eps", 1e-6),
         .act = cfg_str(b, "qk_activation", "silu")};
     cfg_irrelevant(b, "use_output_norm"); /* the norm is always there */
-    if (!b_require(b, H > 0 && (int)Kd % H == 0 && (int)Vd % H == 0,
-                   "keys of %d and values of %d in %d heads", (int)Kd, (int)Vd, H) ||
+    if (!b_head_split(b, D, 1, 1, &s) ||
         !b_require(b, d.sum || !strcmp(norm, "l2"), "qk_norm \"%s\" is neither l2 nor sum", norm) ||
         !b_require(b, !strcmp(d.act, "silu") || !strcmp(d.act, "relu") || !strcmp(d.act, "elu") ||
                           !strcmp(d.act, "identity"),
                    "qk_activation \"%s\" is not silu, relu, elu or identity", d.act))
         return;
-    d.K = (int)Kd / H;
-    d.V = (int)Vd / H;
+    d.K = s.K;
+    d.V = s.V;
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &d});
 }
 

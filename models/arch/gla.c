@@ -23,6 +23,7 @@ struct dims {
 
 /* Low rank of the gate: fixed in the published code. */
 #define GATE_RANK 16
+#define HEADS_MAX 1024 /* of RetNet's table of decays; published models have up to 64 */
 
 static val state(struct build *b, val q, val k, val v, val z, const struct dims *d)
 {
@@ -31,7 +32,7 @@ static val state(struct build *b, val q, val k, val v, val z, const struct dims 
         .v_heads = d->Hkv, .state_heads = d->H, .K = d->K, .V = d->V, .decay = DECAY_CONST,
         .bonus = -1, .constant = -1, .scale = (float)(1 / sqrt(d->K))};
     if (d->kind == RETNET) {
-        float constant[4096] = {0};
+        float constant[HEADS_MAX] = {0};
         for (int h = 0; h < d->H; h++)
             constant[h] = (float)(1 - exp2(-5 - h));
         a.constant = w_values(b, constant, d->H);
@@ -85,15 +86,13 @@ static void build_kind(struct build *b, enum kind kind, double expand_k, double 
         .feature = cfg_str(b, "feature_map", NULL), .act = cfg_str(b, "hidden_act", "swish")};
     if (kind == RETNET)
         d.conv = 0; /* the published model does not hand the key on to its layers */
-    double Kd = D * cfg_num(b, "expand_k", expand_k), Vd = D * cfg_num(b, "expand_v", expand_v);
-    if (!b_require(b, H > 0 && H <= 4096 && d.Hkv > 0 && H % d.Hkv == 0, "%d heads on %d key heads",
-                   H, d.Hkv) ||
-        !b_require(b, (int)Kd % H == 0 && (int)Vd % H == 0, "keys of %d and values of %d in %d heads",
-                   (int)Kd, (int)Vd, H) ||
+    struct head_split s = {.H = H, .Hkv = d.Hkv};
+    if (!b_head_split(b, D, expand_k, expand_v, &s) ||
+        !b_require(b, H <= HEADS_MAX, "%d heads, at most %d", H, HEADS_MAX) ||
         !b_require(b, d.normalizer > 0, "gate_logit_normalizer %g", d.normalizer))
         return;
-    d.K = (int)Kd / H;
-    d.V = (int)Vd / H;
+    d.K = s.K;
+    d.V = s.V;
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &d,
                                      .hidden_ratio = kind == RETNET ? 2 : 4});
 }

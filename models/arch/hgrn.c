@@ -1,7 +1,8 @@
 /* HGRN (Qin et al., 2023) and HGRN2 (2024): gated recurrences whose forget gate has a lower bound
  * that grows with depth.
  *
- *   f = sigmoid(W_f x);  a = lb_i + (1 - lb_i) f,  lb_i = sum_{l=1..i} softmax_layers(lower_bounds)_l
+ *   f = sigmoid(W_f x);  a = lb_i + (1 - lb_i) f in layer i,
+ *   lb_i = sum_{l=1..i} softmax(lower_bounds, over all layers)_l
  *   HGRN    h = a h + silu(W_i x) (1 - a);  y = W_o (rms(h) (.) silu(W_g x))
  *   HGRN2   per head S = diag(a) S + (1 - a) v^T, v = W_i x;  o = S^T silu(W_q x) E^-1/2
  *           y = W_o rms(o), over all heads at once, eps 1e-5 whatever the config says

@@ -51,27 +51,32 @@ static val hedgehog(struct build *b, val x, const char *layer, int K)
         scale[f] = f < K ? 2 : -2;
     }
     val y = b_per_head(b, x, layer, K, K, true);
-    return b_softmax(b, b_products(b, y, &(struct products){K, 2 * K, left, right, scale}), 2 * K, 1);
+    y = b_products(b, y, &(struct products){K, 2 * K, left, right, scale});
+    return b_softmax(b, y, 2 * K, 1);
 }
 
-/* Based: 1, x / K^1/4, then all x_i x_j / K^1/2 with the squares over sqrt 2, so that
- * phi(q) phi(k) = 1 + s + s^2/2, s = q k / K^1/2. ReBased: phi(q) phi(k) = (q k)^2 / K. */
-static val polynomial(struct build *b, val x, int K, bool based)
+/* Based: 1, x_i and all x_i x_j so that phi(q) phi(k) = 1 + s + s^2/2, s = q k / K^1/2. ReBased:
+ * phi(q) phi(k) = (q k)^2 / K. All factors are on the query's side: ReBased divides by sums that
+ * may cancel to nothing, so every rounding less counts. */
+static val polynomial(struct build *b, val x, char side, int K, bool based)
 {
     enum { MAX_F = 1 + POLY_MAX + POLY_MAX * (POLY_MAX + 1) / 2 };
     int left[MAX_F], right[MAX_F], n = 0;
     float scale[MAX_F];
+    double square = based ? 0.5 / K : 1.0 / K;
     for (int i = -1; i < K && based; i++, n++) {
         left[n] = i < 0 ? K : i;
         right[n] = K;
-        scale[n] = (float)(i < 0 ? 1 : 1 / sqrt(sqrt(K)));
+        scale[n] = (float)(i < 0 ? 1 : 1 / sqrt(K));
     }
     for (int i = 0; i < K; i++)
         for (int j = i; j < K; j++, n++) {
             left[n] = i;
             right[n] = j;
-            scale[n] = (float)((based ? (i == j ? sqrt(0.5) : 1) : (i == j ? 1 : sqrt(2))) / sqrt(K));
+            scale[n] = (float)(i == j ? square : 2 * square);
         }
+    for (int f = 0; f < n && side == 'k'; f++)
+        scale[f] = 1;
     return b_products(b, x, &(struct products){K, n, left, right, scale});
 }
 
@@ -104,7 +109,8 @@ static val map_keys(struct build *b, val x, char side, const struct dims *d)
     if (d->kind == REBASED)
         x = b_norm(b, x, NORM_LAYER, d->K, w_vec(b, "feature_map.gamma", d->K),
                    w_vec(b, "feature_map.beta", d->K), 1e-5f, 1);
-    return d->kind == LINEAR ? feature(b, x, side, d) : polynomial(b, x, d->K, d->kind == BASED);
+    return d->kind == LINEAR ? feature(b, x, side, d)
+                             : polynomial(b, x, side, d->K, d->kind == BASED);
 }
 
 static val attend(struct build *b, val q, val k, val v, const struct dims *d)
@@ -145,18 +151,16 @@ static val mixer(struct build *b, val x, int layer, void *family)
 static void build_linear(struct build *b)
 {
     int D = (int)cfg_int(b, "hidden_size", 2048), H = (int)cfg_int(b, "num_heads", 4);
-    double Kd = D * cfg_num(b, "expand_k", 1), Vd = D * cfg_num(b, "expand_v", 1);
+    struct head_split s = {.H = H, .Hkv = (int)cfg_int(b, "num_kv_heads", H)};
     struct dims d = {
-        .kind = LINEAR, .D = D, .H = H, .Hkv = (int)cfg_int(b, "num_kv_heads", H),
+        .kind = LINEAR, .D = D, .H = H, .Hkv = s.Hkv,
         .tied = cfg_bool(b, "tie_feature_map_qk", false), .norm_q = cfg_bool(b, "norm_q", false),
         .norm_k = cfg_bool(b, "norm_k", false), .norm_o = cfg_bool(b, "norm_feature_map", false),
         .eps = 1e-10f, .map = cfg_str(b, "feature_map", "elementwise_product")};
-    if (!b_require(b, H > 0 && d.Hkv > 0 && H % d.Hkv == 0 && (int)Kd % H == 0 && (int)Vd % H == 0,
-                   "keys of %d and values of %d in %d heads on %d key heads", (int)Kd, (int)Vd, H,
-                   d.Hkv))
+    if (!b_head_split(b, D, 1, 1, &s))
         return;
-    d.K = (int)Kd / H;
-    d.V = (int)Vd / H;
+    d.K = s.K;
+    d.V = s.V;
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &d});
 }
 

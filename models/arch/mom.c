@@ -88,8 +88,8 @@ static void build(struct build *b)
     b_require(b, !cfg_has(b, "attn"), "attn: MoM has no hybrid form");
     if (b_require(b, !strcmp(backend, "gated_deltanet"), "mom_backend \"%s\" is not gated_deltanet",
                   backend) &&
-        b_require(b, d.topk > 0 && d.topk <= d.M && d.M <= 256, "the %d best of %d memories", d.topk,
-                  d.M))
+        b_require(b, d.topk > 0 && d.topk <= d.M && d.M <= 256, "the %d best of %d memories",
+                  d.topk, d.M))
         b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &d});
 }
 

@@ -75,7 +75,8 @@ static val mixer(struct build *b, val x, int layer, void *family)
 
 static void build_kind(struct build *b, bool kda)
 {
-    int H = (int)cfg_int(b, "num_heads", kda ? 16 : 6), K = (int)cfg_int(b, "head_dim", kda ? 128 : 256);
+    int H = (int)cfg_int(b, "num_heads", kda ? 16 : 6);
+    int K = (int)cfg_int(b, "head_dim", kda ? 128 : 256);
     struct dims d = {
         .D = (int)cfg_int(b, "hidden_size", 2048), .H = H, .Hv = (int)cfg_int(b, "num_v_heads", H),
         .K = K, .V = (int)(K * cfg_num(b, "expand_v", kda ? 1 : 2)), .conv = b_conv_size(b, true),

@@ -71,16 +71,17 @@ static val mixer(struct build *b, val x, int layer, void *family)
 static bool choice(struct build *b, const char *key, const char *no, const char *yes)
 {
     const char *s = cfg_str(b, key, no);
-    b_require(b, !strcmp(s, no) || !strcmp(s, yes), "%s \"%s\" is neither %s nor %s", key, s, no, yes);
+    b_require(b, !strcmp(s, no) || !strcmp(s, yes), "%s \"%s\" is neither %s nor %s", key, s, no,
+              yes);
     return !strcmp(s, yes);
 }
 
 static void build(struct build *b)
 {
     int D = (int)cfg_int(b, "hidden_size", 2048), H = (int)cfg_int(b, "num_heads", 4);
-    double Kd = D * cfg_num(b, "expand_k", 1), Vd = D * cfg_num(b, "expand_v", 1);
+    struct head_split s = {.H = H, .Hkv = (int)cfg_int(b, "num_kv_heads", H)};
     struct dims d = {
-        .D = D, .H = H, .Hkv = (int)cfg_int(b, "num_kv_heads", H),
+        .D = D, .H = H, .Hkv = s.Hkv,
         .M = (int)cfg_int(b, "num_slots", 64), .topk = (int)cfg_int(b, "topk", 32),
         .per_slot = choice(b, "decay_type", "Mamba2", "GLA"),
         .softmax = choice(b, "router_score", "sigmoid", "softmax"),
@@ -90,14 +91,13 @@ static void build(struct build *b)
         .theta = cfg_num(b, "rope_theta", 10000), .eps = (float)cfg_num(b, "norm_eps", 1e-6),
         .feature = cfg_str(b, "feature_map", "swish")};
     cfg_irrelevant(b, "add_gumbel_noise"); /* training only */
-    if (!b_require(b, H > 0 && d.Hkv > 0 && H % d.Hkv == 0 && (int)Kd % H == 0 && (int)Vd % H == 0,
-                   "keys of %d and values of %d in %d heads on %d key heads", (int)Kd, (int)Vd, H,
-                   d.Hkv) ||
+    if (!b_head_split(b, D, 1, 1, &s) ||
         !b_require(b, d.topk > 0 && d.topk <= d.M && d.normalizer > 0,
-                   "the %d best of num_slots %d, gate_logit_normalizer %g", d.topk, d.M, d.normalizer))
+                   "the %d best of num_slots %d, gate_logit_normalizer %g", d.topk, d.M,
+                   d.normalizer))
         return;
-    d.K = (int)Kd / H;
-    d.V = (int)Vd / H;
+    d.K = s.K;
+    d.V = s.V;
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &d});
 }
 

@@ -68,13 +68,12 @@ static void build(struct build *b)
 {
     int D = (int)cfg_int(b, "hidden_size", 2048), H = (int)cfg_int(b, "num_heads", 4);
     int inner = 32 * (((int)(D * cfg_num(b, "hidden_ratio", 3.5)) + 31) / 32);
-    double Kd = D * cfg_num(b, "expand_k", 0.5), Vd = D * cfg_num(b, "expand_v", 1);
-    if (!b_require(b, H > 0 && (int)Kd % H == 0 && (int)Vd % H == 0,
-                   "keys of %d and values of %d in %d heads", (int)Kd, (int)Vd, H) ||
+    struct head_split s = {.H = H, .Hkv = H};
+    if (!b_head_split(b, D, 0.5, 1, &s) ||
         !b_require(b, !strcmp(cfg_str(b, "hidden_act", "sqrelu"), "sqrelu"),
                    "hidden_act is not sqrelu, the only one RWKV-6 has"))
         return;
-    struct dims d = {.D = D, .H = H, .K = (int)Kd / H, .V = (int)Vd / H,
+    struct dims d = {.D = D, .H = H, .K = s.K, .V = s.V,
                      .r = (int)cfg_int(b, "proj_low_rank_dim", 32),
                      .R = (int)cfg_int(b, "gate_low_rank_dim", 64),
                      .inner = (int)cfg_int(b, "intermediate_size", inner),

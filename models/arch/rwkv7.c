@@ -95,7 +95,8 @@ static void build(struct build *b)
               "hidden_act is not sqrelu, the only one RWKV-7 has");
     b_require(b, !cfg_has(b, "attn"), "attn: RWKV-7 has no hybrid form");
     check_value_dim(b, D);
-    struct dims d = {.D = D, .H = D / K, .K = K, .inner = (int)cfg_int(b, "intermediate_size", inner),
+    struct dims d = {.D = D, .H = D / K, .K = K,
+                     .inner = (int)cfg_int(b, "intermediate_size", inner),
                      .eps = (float)cfg_num(b, "norm_eps", 1e-5),
                      .v_first = VIEW_NONE, .l2_root = cfg_bool(b, "fuse_norm", true)};
     d.Rw = (int)cfg_int(b, "decay_low_rank_dim", rank(D, 2.5));

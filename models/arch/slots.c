@@ -39,7 +39,8 @@ static val gsa(struct build *b, val x, int layer, void *family)
         .q = gsa_key(b, q, d), .k = gsa_key(b, k, d), .v = e_fn(b, EW_SILU, v),
         .s = e_affine(b, f, -1, 1), .f = f, .H = d->H, .Hkv = d->Hkv, .K = d->K, .V = d->V,
         .M = d->M, .scale = 1});
-    o = b_head_norm(b, e_fn(b, EW_SILU, o), d->H * d->V, "g_norm.weight", VIEW_NONE, ACT_NONE, 1e-5f);
+    o = e_fn(b, EW_SILU, o);
+    o = b_head_norm(b, o, d->H * d->V, "g_norm.weight", VIEW_NONE, ACT_NONE, 1e-5f);
     return b_linear(b, o, "o_proj", d->D);
 }
 
@@ -74,9 +75,9 @@ static void build_kind(struct build *b, bool is_abc)
     int D = (int)cfg_int(b, "hidden_size", 2048), H = (int)cfg_int(b, "num_heads", 4);
     /* The published constructors spell their arguments "exapnd". */
     double k = cfg_num(b, "exapnd_k", is_abc ? 0.5 : 1), v = cfg_num(b, "exapnd_v", 1);
-    double Kd = D * cfg_num(b, "expand_k", k), Vd = D * cfg_num(b, "expand_v", v);
+    struct head_split split = {.H = H, .Hkv = is_abc ? H : (int)cfg_int(b, "num_kv_heads", H)};
     struct dims d = {
-        .D = D, .H = H, .Hkv = is_abc ? H : (int)cfg_int(b, "num_kv_heads", H),
+        .D = D, .H = H, .Hkv = split.Hkv,
         .M = (int)cfg_int(b, "num_slots", 64), .conv = b_conv_size(b, false), .abc = is_abc,
         .rope = is_abc && cfg_bool(b, "use_rope", true),
         .normalizer = is_abc ? 1 : cfg_num(b, "gate_logit_normalizer", 8),
@@ -89,14 +90,12 @@ static void build_kind(struct build *b, bool is_abc)
     } else {
         cfg_irrelevant(b, "use_output_gate use_norm clamp_min clamp_max"); /* not used by it */
     }
-    if (!b_require(b, H > 0 && d.Hkv > 0 && H % d.Hkv == 0 && (int)Kd % H == 0 && (int)Vd % H == 0,
-                   "keys of %d and values of %d in %d heads on %d key heads", (int)Kd, (int)Vd, H,
-                   d.Hkv) ||
+    if (!b_head_split(b, D, k, v, &split) ||
         !b_require(b, d.M > 0 && d.normalizer > 0, "num_slots %d, gate_logit_normalizer %g", d.M,
                    d.normalizer))
         return;
-    d.K = (int)Kd / H;
-    d.V = (int)Vd / H;
+    d.K = split.K;
+    d.V = split.V;
     b_skeleton(b, &(struct skeleton){.mixer = is_abc ? abc : gsa, .family = &d});
 }
 
