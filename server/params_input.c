@@ -99,8 +99,10 @@ static int join_parts(struct params *p, const json_t *parts, struct chat_message
         return no_memory(e);
     m->content = to;
     m->n = total;
-    for (size_t i = 0; i < count; i++, to += n)
-        memcpy(to, part_text(json_array_get(parts, i), &n, e), n);
+    for (size_t i = 0; i < count; i++, to += n) {
+        const char *text = part_text(json_array_get(parts, i), &n, e);
+        memcpy(to, text, n);
+    }
     return 0;
 }
 

@@ -1,0 +1,77 @@
+/* Request bodies: whatever is accepted is inside every limit the scheduler relies on. The first
+ * byte picks the route, the rest is the body. */
+#include <math.h>
+
+#include "base/utf8.h"
+#include "server/jsonin.h"
+#include "server/params.h"
+#include "tests/fuzz/fuzz.h"
+
+#define VOCAB 4096
+
+static void check_ids(const struct prompt_in *p)
+{
+    HOLDS(p->n_ids >= 0 && p->n_ids <= LIMIT_PROMPT_TOKENS);
+    for (int32_t i = 0; i < p->n_ids; i++)
+        HOLDS(p->ids[i] >= 0 && p->ids[i] < VOCAB);
+    HOLDS(!p->text || (utf8_valid(p->text, p->n_text) && strlen(p->text) == p->n_text));
+}
+
+static void check_sampling(const struct sampling *s)
+{
+    HOLDS(s->temperature >= 0 && s->temperature <= 2 && s->top_p > 0 && s->top_p <= 1);
+    HOLDS(s->min_p >= 0 && s->min_p <= 1 && s->top_k >= 0 && s->top_k <= VOCAB);
+    HOLDS(s->repetition_penalty > 0 && isfinite(s->repetition_penalty));
+    HOLDS(fabsf(s->presence_penalty) <= 2 && fabsf(s->frequency_penalty) <= 2);
+    HOLDS(s->n_bias >= 0 && s->n_bias <= LIMIT_LOGIT_BIAS);
+    for (int32_t i = 0; i < s->n_bias; i++)
+        HOLDS(s->bias[i].id >= 0 && s->bias[i].id < VOCAB && fabsf(s->bias[i].bias) <= 100);
+}
+
+static void check_generation(const struct params *p)
+{
+    check_sampling(&p->sampling);
+    HOLDS(p->n >= 1 && p->n * MAX(p->n_prompts, 1) <= LIMIT_CHOICES);
+    HOLDS(p->logprobs >= -1 && p->logprobs <= LIMIT_TOP_LOGPROBS);
+    HOLDS(p->max_tokens >= -1 && p->max_tokens <= 1 << 24);
+    HOLDS(p->min_tokens >= 0 && (p->max_tokens < 0 || p->min_tokens <= p->max_tokens));
+    HOLDS(p->n_stops <= LIMIT_STOPS && p->n_stop_ids <= LIMIT_STOP_IDS);
+    for (int32_t i = 0; i < p->n_stops; i++) {
+        size_t n = strnlen(p->stops[i], sizeof p->stops[i]);
+        HOLDS(n >= 1 && n <= LIMIT_STOP_BYTES && utf8_valid(p->stops[i], n));
+    }
+    for (int32_t i = 0; i < p->n_stop_ids; i++)
+        HOLDS(p->stop_ids[i] >= 0 && p->stop_ids[i] < VOCAB);
+    HOLDS(!p->include_usage || p->stream);
+}
+
+static void check(const struct params *p)
+{
+    HOLDS(p->n_prompts <= LIMIT_PROMPTS && p->n_messages <= LIMIT_MESSAGES);
+    HOLDS(p->n_prompts > 0 || p->n_messages > 0);
+    for (int32_t i = 0; i < p->n_prompts; i++)
+        check_ids(&p->prompts[i]);
+    for (int32_t i = 0; i < p->n_messages; i++) {
+        const struct chat_message *m = &p->messages[i];
+        HOLDS(m->role && m->content && utf8_valid(m->content, m->n));
+    }
+    if (p->kind == PARAMS_COMPLETION || p->kind == PARAMS_CHAT)
+        check_generation(p);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    static struct model m = {.name = "m", .plan = {.vocab = VOCAB},
+                             .defaults = {NAN, NAN, NAN, NAN, -1, -1}};
+    struct params p;
+    struct err e = {0};
+    if (n == 0)
+        return 0;
+    const char *body = (const char *)data + 1;
+    int rc = params_parse(&p, (enum params_kind)(data[0] % 4), &m, body, n - 1, &e);
+    HOLDS(rc == e.code && (rc == 0 || e.text[0]) && utf8_valid(e.text, strlen(e.text)));
+    if (rc == 0)
+        check(&p);
+    params_fini(&p);
+    return 0;
+}

@@ -1,0 +1,81 @@
+/* JSON in: what is refused, by whom, and that the field is named. */
+#include "server/jsonin.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+
+static int scan(const char *s)
+{
+    return jsonin_scan(s, strlen(s), NULL);
+}
+
+Test(jsonin, the_scan_allows_exactly_the_depth_limit)
+{
+    char s[2 * LIMIT_JSON_DEPTH + 8];
+    for (int depth = LIMIT_JSON_DEPTH - 1; depth <= LIMIT_JSON_DEPTH + 1; depth++) {
+        memset(s, '[', (size_t)depth);
+        memset(s + depth, ']', (size_t)depth);
+        s[2 * depth] = '\0';
+        cr_assert_eq(scan(s), depth > LIMIT_JSON_DEPTH ? E_RANGE : 0, "depth %d", depth);
+    }
+}
+
+Test(jsonin, the_scan_counts_values_and_not_what_is_in_strings)
+{
+    cr_assert_eq(scan("{\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[\":1}"), 0);
+    size_t n = 2 * (size_t)LIMIT_JSON_VALUES + 16;
+    char *s = mem_zalloc(n);
+    s[0] = '[';
+    for (size_t i = 0; i < LIMIT_JSON_VALUES; i++)
+        memcpy(s + 1 + 2 * i, "1,", 2);
+    cr_assert_eq(scan(s), E_RANGE); /* the array is a value, too */
+    s[1 + 2 * (LIMIT_JSON_VALUES - 1)] = '\0';
+    cr_assert_eq(scan(s), 0);
+    mem_free(s);
+}
+
+Test(jsonin, refuses_what_two_readers_could_read_in_two_ways)
+{
+    static const char *const bad[] = {
+        "", " ", "[]", "5", "{} {}", "{\"a\":1,\"a\":2}", "{\"a\":\"\\u0000\"}", "{\"a\":NaN}",
+        "{\"a\":\"\xff\"}", "{\"a\":1e999}", "{\"a\":99999999999999999999}", "{\"a\":01}", "{'a':1}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        json_t *v;
+        struct err e = {0};
+        cr_assert_eq(jsonin_parse(&v, bad[i], strlen(bad[i]), &e), E_FORMAT, "%s", bad[i]);
+        cr_assert_null(v);
+        cr_assert(e.text[0] && !e.param);
+    }
+}
+
+Test(jsonin, reads_leave_absent_and_null_alone_and_name_the_field)
+{
+    static const char text[] = "{\"i\":7,\"f\":0.5,\"b\":true,\"s\":\"x\",\"n\":null}";
+    json_t *o;
+    struct err e = {0};
+    int64_t i = -1;
+    float f = -1;
+    bool b = false;
+    const char *s = NULL;
+    cr_assert_eq(jsonin_parse(&o, text, sizeof text - 1, &e), 0);
+    cr_assert(jsonin_int(o, "i", 0, 7, &i, &e) && i == 7);
+    cr_assert(jsonin_float(o, "f", 0, 1, &f, &e) && f == 0.5F);
+    cr_assert(jsonin_float(o, "i", 0, 10, &f, &e) && f == 7.0F);
+    cr_assert(jsonin_bool(o, "b", &b, &e) && b);
+    cr_assert(jsonin_str(o, "s", &s, NULL, &e) && strcmp(s, "x") == 0);
+    cr_assert(!jsonin_int(o, "n", 0, 9, &i, &e) && !jsonin_int(o, "none", 0, 9, &i, &e));
+    cr_assert_eq(i, 7);
+    cr_assert_eq(e.code, 0);
+    cr_assert(!jsonin_int(o, "i", 0, 6, &i, &e));
+    cr_assert_str_eq(e.param, "i");
+    cr_assert_eq(e.code, E_RANGE);
+    err_clear(&e);
+    cr_assert(!jsonin_int(o, "f", 0, 9, &i, &e) && e.code == E_FORMAT);
+    err_clear(&e);
+    cr_assert(!jsonin_bool(o, "i", &b, &e) && strcmp(e.param, "i") == 0);
+    json_decref(o);
+}
