@@ -20,14 +20,17 @@ struct tile {
     const char *w;  /* first panel of the tile */
     size_t panel;   /* bytes from panel to panel */
     int64_t cols;
-    bool fetch;     /* the first pass over these panels: prefetch them */
+    bool fetch;     /* the first pass over these panels: prefetch */
+    const char *then;  /* what is read after this tile: fetched towards its end */
+    size_t then_panel;
     const float *x[TILE_T];
 };
 
-/* One line of each panel: `per` inputs (2 for bf16, otherwise 1). */
+/* One line of each panel: `per` inputs (2 for bf16, otherwise 1). ahead: the line to prefetch for
+ * the first panel, or NULL. */
 INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel,
-                      const float *const x[TILE_T], int64_t k, ptrdiff_t ahead, int P, int T,
-                      enum dtype type, int per)
+                      const float *const x[TILE_T], int64_t k, const char *ahead,
+                      size_t ahead_panel, int P, int T, enum dtype type, int per)
 {
     v16 m[TILE_P];
     UNROLL for (int p = 0; p < P; p++) {
@@ -39,7 +42,7 @@ INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel,
         else
             m[p] = v16_pair_even(v16_load_pairs(line));
         if (ahead)
-            _mm_prefetch(line + ahead, _MM_HINT_T0);
+            _mm_prefetch(ahead + (size_t)p * ahead_panel, _MM_HINT_T0);
     }
     UNROLL for (int j = 0; j < T; j++) {
         v16 b = v16_set1(x[j][k]);
@@ -63,8 +66,6 @@ INLINE void tile_sums(const struct tile *t, float *sums, int P, int T, enum dtyp
     const int per = type == DTYPE_BF16 ? 2 : 1;
     const size_t line = type == DTYPE_F16 ? 32 : 64;
     const int64_t lines = t->cols / per, tail = MIN(lines, (int64_t)(AHEAD / line));
-    /* Near the end of a panel the next thing needed is the start of the next group of panels. */
-    const ptrdiff_t next = (ptrdiff_t)((size_t)P * t->panel - (size_t)(lines - tail) * line);
     const char *w = t->w;
     const size_t panel = t->panel;
     const float *x[TILE_T];
@@ -77,15 +78,17 @@ INLINE void tile_sums(const struct tile *t, float *sums, int P, int T, enum dtyp
     }
     if (t->fetch) {
         for (int64_t i = 0; i < lines - tail; i++, w += line, k += per)
-            tile_step(acc, w, panel, x, k, AHEAD, P, T, type, per);
-        for (int64_t i = 0; i < tail; i++, w += line, k += per)
-            tile_step(acc, w, panel, x, k, next, P, T, type, per);
+            tile_step(acc, w, panel, x, k, w + AHEAD, panel, P, T, type, per);
+        const char *then = t->then;
+        const size_t then_panel = t->then_panel;
+        for (int64_t i = 0; i < tail; i++, w += line, k += per, then += line)
+            tile_step(acc, w, panel, x, k, then, then_panel, P, T, type, per);
     } else {
         for (int64_t i = 0; i < lines; i++, w += line, k += per)
-            tile_step(acc, w, panel, x, k, 0, P, T, type, per);
+            tile_step(acc, w, panel, x, k, NULL, 0, P, T, type, per);
     }
     if (t->cols % per)
-        tile_step(acc, w, panel, x, k, 0, P, T, type, 1);
+        tile_step(acc, w, panel, x, k, NULL, 0, P, T, type, 1);
     UNROLL for (int p = 0; p < P; p++)
         UNROLL for (int j = 0; j < T; j++)
             v16_store(sums + (j * P + p) * PANEL, acc[p][j]);
@@ -122,6 +125,8 @@ struct job {
     const float *bias;    /* [rows] or NULL */
     enum activation act;
     int64_t n;
+    const char *then;     /* weights that this thread reads after the job, or NULL */
+    size_t then_panel;
 };
 /* Where input i of the job is, where its result goes, and what is added to it (or NULL). */
 struct ends {
@@ -145,8 +150,9 @@ static void finish(const struct job *job, const float *sums, int64_t p, int P,
     }
 }
 
-/* All inputs over P panels from p, in tiles of nearly equal size. */
-static void group(const struct job *job, const struct ends *ends, int64_t p, int log2_p)
+/* All inputs over P panels from p, in tiles of nearly equal size; p1 ends the thread's share. */
+static void group(const struct job *job, const struct ends *ends, int64_t p, int64_t p1,
+                  int log2_p)
 {
     int P = 1 << log2_p;
     int64_t tiles = (job->n + TILE_T - 1) / TILE_T;
@@ -154,6 +160,9 @@ static void group(const struct job *job, const struct ends *ends, int64_t p, int
     struct tile t = {.panel = panel_bytes(job->w->dtype, job->w->cols), .cols = job->w->cols,
                      .fetch = true};
     t.w = (const char *)job->w->data + (size_t)(job->panel0 + p) * t.panel;
+    bool last = p + P >= p1 && job->then;
+    t.then = last ? job->then : t.w + (size_t)P * t.panel;
+    t.then_panel = last ? job->then_panel : t.panel;
     for (int64_t i = 0; i < tiles; i++) {
         int64_t from = job->n * i / tiles, to = job->n * (i + 1) / tiles;
         for (int64_t j = from; j < to; j++)
@@ -172,7 +181,7 @@ static void panels(const struct job *job, const struct ends *ends, int64_t p0, i
     for (int64_t p = p0; job->n > 0 && p < p1;) {
         int64_t left = MIN(p1 - p, most);
         int log2_p = left >= 4 ? 2 : left >= 2 ? 1 : 0;
-        group(job, ends, p, log2_p);
+        group(job, ends, p, p1, log2_p);
         p += 1 << log2_p;
     }
 }
@@ -202,6 +211,26 @@ static int token_parts(int64_t n_panels, int64_t tokens, int nth)
     return parts;
 }
 
+/* The weights this thread reads in the next LINEAR (the first, after the last): what lies between
+ * two of them is short, and memory need not rest meanwhile. */
+static void look_ahead(const struct host_step *s, const struct op *op, int ith, int nth,
+                       struct job *job)
+{
+    const struct plan *p = s->plan;
+    int64_t at = op - p->ops;
+    for (int i = 1; i <= p->n_ops; i++) {
+        const struct op *next = &p->ops[(at + i) % p->n_ops];
+        if (next->kind != OP_LINEAR || host_rows(s, next) == 0)
+            continue;
+        const struct host_weight *w = &s->weights[next->w[0]];
+        int64_t p0, p1;
+        host_share((w->rows + PANEL - 1) / PANEL, ith, nth, &p0, &p1);
+        job->then_panel = panel_bytes(w->dtype, w->cols);
+        job->then = (const char *)w->data + (size_t)p0 * job->then_panel;
+        return;
+    }
+}
+
 void FN(linear)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     struct ends ends[INPUTS];
@@ -213,6 +242,7 @@ void FN(linear)(const struct host_step *s, const struct op *op, int ith, int nth
     job.rows = job.w->rows;
     host_share(n_panels, ith / parts, nth / parts, &p0, &p1);
     host_share(tokens, ith % parts, parts, &t0, &t1);
+    look_ahead(s, op, ith, nth, &job);
     for (; t0 < t1; t0 += job.n) {
         job.n = MIN(t1 - t0, INPUTS);
         row_ends(s, op, t0, job.n, 0, 0, view_given(op->in[1]), ends);
