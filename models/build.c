@@ -176,6 +176,19 @@ static const char *shape_text(const struct tensor *t, char out[96])
     return out;
 }
 
+/* Whether t reads as [rows][cols]: some of its leading dimensions multiply to rows (experts in one
+ * tensor [E, rows, cols]). */
+static bool is_matrix(const struct tensor *t, int64_t rows, int64_t cols)
+{
+    int64_t lead = 1;
+    for (int i = 0; i + 1 < t->n_dims; i++) {
+        lead *= t->shape[i];
+        if (lead == rows)
+            return t->elems == rows * cols;
+    }
+    return false;
+}
+
 static void check_shape(struct build *b, struct tensor *t, const char *name, int64_t rows,
                         int64_t cols, bool vector)
 {
@@ -186,7 +199,7 @@ static void check_shape(struct build *b, struct tensor *t, const char *name, int
         return;
     }
     t->used = true;
-    if (vector ? t->elems == rows * cols : t->n_dims >= 2 && t->shape[0] == rows && t->elems == rows * cols)
+    if (vector ? t->elems == rows * cols : is_matrix(t, rows, cols))
         return;
     if (vector)
         b_fail(b, E_RANGE, "tensor %s: %lld elements expected, shape %s in file", name,
@@ -365,6 +378,11 @@ static const char *const common_keys =
     "is_encoder_decoder add_cross_attention attention_dropout hidden_dropout dropout safe_gate "
     "rescale_prenorm_residual init_std initializer_cfg a_init_range conv_init use_gk use_gv";
 
+void build_common_keys(struct build *b)
+{
+    cfg_irrelevant(b, common_keys);
+}
+
 static void check_leftovers(struct build *b)
 {
     const char *key = config_next_unread(b->config, NULL);
@@ -398,7 +416,7 @@ static int build_whole(struct build *b)
     if (!a && !b_failed(b))
         b_fail(b, E_UNSUPPORTED, "config.json: model_type \"%s\" is not one this build knows", type);
     m->plan.logits = VIEW_NONE;
-    cfg_irrelevant(b, common_keys);
+    build_common_keys(b);
     if (!b_failed(b))
         a->build(b);
     if (!b_failed(b) && !view_given(m->plan.logits))

@@ -212,6 +212,7 @@ bool activation_known(const char *name);
 
 #include "models/build_skeleton.h"
 #include "models/build_attention.h"
+#include "models/build_hybrid.h"
 
 /* ---- architectures ---- */
 struct arch {

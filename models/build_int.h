@@ -21,6 +21,7 @@ struct build {
     int cap_ops, cap_acts, cap_weights, cap_sections;
     int embedding; /* weight index of b_embed, for tied logits */
     char embedding_name[LIMIT_TENSOR_NAME];
+    bool tied; /* the config around text_config says tie_word_embeddings */
 };
 
 /* ---- build.c ---- */
@@ -30,6 +31,8 @@ int build_weight(struct build *b, enum weight_role role, enum dtype t, int64_t r
  * row at. Checks the tensor's shape. */
 struct binding_part *build_part(struct build *b, int w, const char *name, int64_t total,
                                 int64_t row0, int64_t rows, int64_t at, bool transposed);
+/* Marks the keys that mean nothing to inference in any config as understood. */
+void build_common_keys(struct build *b);
 /* prefix + name, in the arena of the model. */
 const char *build_name(struct build *b, const char *name, const char *suffix);
 /* Storage dtype of a tensor, BF16 for dummy models; DTYPE_F32 if it is missing. */
