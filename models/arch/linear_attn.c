@@ -85,11 +85,12 @@ static val feature(struct build *b, val x, char side, const struct dims *d)
 {
     char layer[32], one[40], two[40];
     snprintf(layer, sizeof layer, "feature_map_%c.layer", side);
-    if (d->tied && !b_has(b, "feature_map_k.layer.weight", side == 'k') &&
-        !b_has(b, "feature_map_k.layer1.weight", side == 'k'))
-        layer[12] = 'q';
-    else if (d->tied)
-        layer[12] = 'k';
+    if (d->tied) { /* the file has one name or both for the same numbers */
+        bool k = b_has(b, "feature_map_k.layer.weight", true) ||
+                 b_has(b, "feature_map_k.layer1.weight", true);
+        layer[12] = k ? 'k' : 'q';
+        b_unused(b, k ? "feature_map_q." : "feature_map_k.");
+    }
     snprintf(one, sizeof one, "%s1", layer);
     snprintf(two, sizeof two, "%s2", layer);
     if (!strcmp(d->map, "elementwise_product"))
