@@ -1,12 +1,13 @@
 /* CONV, SHIFT, RNN, ROPE, EMBED: ops that are about moving data, with lanes along the columns.
  * Sequences x blocks of columns are the parallel axis of those with a state; each column is on
- * its own, so the bits are ref's up to the activation. */
+ * its own, so the bits are ref's up to the activation. A row may be its own output. */
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/vmath.h"
 
-/* Columns of one work item: four lines, so that threads do not share one. */
-#define COLUMNS 64
-#define CONV_MAX 8 /* taps held in registers; published models have 2 to 4 */
+/* Columns of one work item: rows are read in runs of at most 1 KiB, at least four lines. */
+#define COLUMNS_MAX 256
+#define COLUMNS_MIN 64
+#define CONV_MAX 8 /* taps of the vector code; published models have 2 to 4 */
 
 INLINE v16 load_left(const float *p, int left)
 {
@@ -20,63 +21,78 @@ INLINE void store_left(float *p, int left, v16 x)
         v16_store_n(p, left, x);
 }
 
-/* 16 columns of one sequence: the taps and the tail stay in registers over its tokens. */
-INLINE void conv_columns(const struct host_step *s, const struct op *op, int q, int64_t c,
-                         int left, int size)
+/* Deals (sequence, block of columns) to the threads. */
+typedef void block_fn(const struct host_step *s, const struct op *op, int q, int64_t c, int n);
+static void each_block(const struct host_step *s, const struct op *op, int64_t width, int ith,
+                       int nth, block_fn *f)
+{
+    int64_t item = 0, block = COLUMNS_MAX;
+    while (block > COLUMNS_MIN && s->batch->n_seqs * width / block < 2 * nth)
+        block /= 2;
+    for (int q = 0; q < s->batch->n_seqs; q++)
+        for (int64_t c = 0; c < width; c += block)
+            if (item++ % nth == ith)
+                f(s, op, q, c, (int)MIN(block, width - c));
+}
+
+/* The last `size` inputs of the block's columns, as a ring of rows: `at` is the oldest. */
+struct ring {
+    float row[CONV_MAX][COLUMNS_MAX], taps[CONV_MAX][COLUMNS_MAX];
+    int at;
+};
+
+/* One token: its input takes the oldest place, and every place meets its tap. */
+INLINE void conv_row(struct ring *r, const float *in, const float *bias, float *out, int n,
+                     int size, enum activation act)
+{
+    const float *x[CONV_MAX];
+    for (int i = 0; i < size; i++)
+        x[i] = r->row[(r->at + 1 + i) % size];
+    for (int c = 0; c < n; c += LANES) {
+        v16 now = load_left(in + c, n - c), y = bias ? load_left(bias + c, n - c) : v16_zero();
+        v16_store(r->row[r->at] + c, now);
+        UNROLL for (int i = 0; i + 1 < size; i++)
+            y = v16_fma(v16_load(r->taps[i] + c), v16_load(x[i] + c), y);
+        y = v16_fma(v16_load(r->taps[size - 1] + c), now, y);
+        store_left(out + c, n - c, v16_act(act, y));
+    }
+    r->at = (r->at + 1) % size;
+}
+
+INLINE void conv_block(const struct host_step *s, const struct op *op, int q, int64_t c, int n,
+                       int size)
 {
     const float *w = host_vec(s, op->w[0]) + c * size, *bias = host_vec(s, op->w[1]);
     int64_t width = op->out.width;
     float *tail = size > 1 ? host_state(s, op->section, s->batch->slots[q]) + c : NULL;
-    float taps[CONV_MAX][LANES] = {{0}};
-    for (int k = 0; k < MIN(left, LANES); k++)
-        for (int i = 0; i < size; i++)
-            taps[i][k] = w[k * size + i];
-    v16 f[CONV_MAX], x[CONV_MAX], b = bias ? load_left(bias + c, left) : v16_zero();
-    UNROLL for (int i = 0; i < CONV_MAX; i++) {
-        f[i] = v16_load(taps[i]);
-        x[i] = i + 1 < size ? load_left(tail + i * width, left) : v16_zero();
+    struct ring r;
+    r.at = size - 1; /* the free place; the tail fills the others, oldest first */
+    for (int i = 0; i < size; i++) {
+        for (int d = 0; d < n; d += LANES) {
+            int left = MIN(n - d, LANES);
+            v16_store(r.taps[i] + d, v16_gather_n(w + (int64_t)d * size + i, size, left));
+            if (i < size - 1)
+                v16_store(r.row[i] + d, load_left(tail + i * width + d, left));
+        }
     }
     for (int32_t t = s->batch->cu_seqlens[q]; t < s->batch->cu_seqlens[q + 1]; t++) {
         float *out = host_row(s, op->out, t) + c;
-        if (view_given(op->in[1]) && host_row(s, op->in[1], t)[0] == 0) {
-            store_left(out, left, v16_zero());
-            continue;
-        }
-        x[size - 1] = load_left(host_row(s, op->in[0], t) + c, left);
-        v16 y = b;
-        UNROLL for (int i = 0; i < size; i++)
-            y = v16_fma(f[i], x[i], y);
-        UNROLL for (int i = 0; i + 1 < size; i++)
-            x[i] = x[i + 1];
-        store_left(out, left, v16_act(op->p.conv.act, y));
+        if (view_given(op->in[1]) && host_row(s, op->in[1], t)[0] == 0)
+            memset(out, 0, (size_t)n * sizeof *out);
+        else
+            conv_row(&r, host_row(s, op->in[0], t) + c, bias ? bias + c : NULL, out, n, size,
+                     op->p.conv.act);
     }
-    UNROLL for (int i = 0; i + 1 < size; i++)
-        store_left(tail + i * width, left, x[i]);
+    for (int i = 0; i < size - 1; i++)
+        memcpy(tail + i * width, r.row[(r.at + 1 + i) % size], (size_t)n * sizeof *tail);
 }
 
-static void conv_item(const struct host_step *s, const struct op *op, int q, int64_t c, int left)
+static void conv_any(const struct host_step *s, const struct op *op, int q, int64_t c, int n)
 {
     switch (op->p.conv.size) {
-    case 2: conv_columns(s, op, q, c, left, 2); break;
-    case 3: conv_columns(s, op, q, c, left, 3); break;
-    case 4: conv_columns(s, op, q, c, left, 4); break;
-    default: conv_columns(s, op, q, c, left, op->p.conv.size); break;
-    }
-}
-
-/* Deals (sequence, block of columns) to the threads; f does 16 columns. */
-typedef void item_fn(const struct host_step *s, const struct op *op, int q, int64_t c, int left);
-INLINE void each_columns(const struct host_step *s, const struct op *op, int64_t width, int ith,
-                         int nth, item_fn *f)
-{
-    int64_t item = 0;
-    for (int q = 0; q < s->batch->n_seqs; q++) {
-        for (int64_t block = 0; block < width; block += COLUMNS) {
-            if (item++ % nth != ith)
-                continue;
-            for (int64_t c = block; c < MIN(block + COLUMNS, width); c += LANES)
-                f(s, op, q, c, (int)(width - c));
-        }
+    case 3: conv_block(s, op, q, c, n, 3); break;
+    case 4: conv_block(s, op, q, c, n, 4); break;
+    default: conv_block(s, op, q, c, n, op->p.conv.size); break;
     }
 }
 
@@ -85,41 +101,47 @@ void FN(conv)(const struct host_step *s, const struct op *op, int ith, int nth)
     if (op->p.conv.size > CONV_MAX)
         ref_conv(s, op, ith, nth);
     else
-        each_columns(s, op, op->out.width, ith, nth, conv_item);
+        each_block(s, op, op->out.width, ith, nth, conv_any);
 }
 
-static void shift_item(const struct host_step *s, const struct op *op, int q, int64_t c, int left)
+static void shift_block(const struct host_step *s, const struct op *op, int q, int64_t c0, int n)
 {
-    float *state = host_state(s, op->section, s->batch->slots[q]) + c;
-    v16 last = load_left(state, left);
+    float *last = host_state(s, op->section, s->batch->slots[q]) + c0;
     for (int32_t t = s->batch->cu_seqlens[q]; t < s->batch->cu_seqlens[q + 1]; t++) {
-        v16 now = load_left(host_row(s, op->in[0], t) + c, left);
-        store_left(host_row(s, op->out, t) + c, left, last);
-        last = now;
+        const float *in = host_row(s, op->in[0], t) + c0;
+        float *out = host_row(s, op->out, t) + c0;
+        for (int c = 0; c < n; c += LANES) {
+            v16 now = load_left(in + c, n - c);
+            store_left(out + c, n - c, load_left(last + c, n - c));
+            store_left(last + c, n - c, now);
+        }
     }
-    store_left(state, left, last);
 }
 
 void FN(shift)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    each_columns(s, op, op->out.width, ith, nth, shift_item);
+    each_block(s, op, op->out.width, ith, nth, shift_block);
 }
 
-static void rnn_item(const struct host_step *s, const struct op *op, int q, int64_t c, int left)
+static void rnn_block(const struct host_step *s, const struct op *op, int q, int64_t c0, int n)
 {
-    float *state = host_state(s, op->section, s->batch->slots[q]) + c;
-    v16 h = load_left(state, left);
+    float *state = host_state(s, op->section, s->batch->slots[q]) + c0;
     for (int32_t t = s->batch->cu_seqlens[q]; t < s->batch->cu_seqlens[q + 1]; t++) {
-        v16 f = load_left(host_row(s, op->in[0], t) + c, left);
-        h = v16_fma(f, h, load_left(host_row(s, op->in[1], t) + c, left));
-        store_left(host_row(s, op->out, t) + c, left, h);
+        const float *f = host_row(s, op->in[0], t) + c0, *i = host_row(s, op->in[1], t) + c0;
+        float *out = host_row(s, op->out, t) + c0;
+        for (int c = 0; c < n; c += LANES) {
+            int left = n - c;
+            v16 h = v16_fma(load_left(f + c, left), load_left(state + c, left),
+                            load_left(i + c, left));
+            store_left(state + c, left, h);
+            store_left(out + c, left, h);
+        }
     }
-    store_left(state, left, h);
 }
 
 void FN(rnn)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    each_columns(s, op, op->out.width, ith, nth, rnn_item);
+    each_block(s, op, op->out.width, ith, nth, rnn_block);
 }
 
 /* Angles a row at a time, then all heads by them. ROPE_HALF angles at once: one head of 256. */

@@ -67,6 +67,13 @@ INLINE v16 v16_load_half(const void *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
+/* p[0], p[step], … for the first n lanes, 0 in the others. */
+INLINE v16 v16_gather_n(const float *p, int step, int n)
+{
+    __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), v16_first(n),
+                                    _mm512_mullo_epi32(lane, _mm512_set1_epi32(step)), p, 4);
+}
 INLINE __m256 v16_low(v16 a) { return _mm512_castps512_ps256(a); }
 INLINE __m256 v16_high(v16 a) { return _mm512_extractf32x8_ps(a, 1); }
 
@@ -162,6 +169,14 @@ INLINE v16 v16_load_half(const void *p)
 {
     const __m128i *h = p;
     return (v16){_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
+}
+INLINE v16 v16_gather_n(const float *p, int step, int n)
+{
+    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i at = _mm256_mullo_epi32(lane, _mm256_set1_epi32(step));
+    __m256 a = _mm256_castsi256_ps(v16_half_mask(n)), b = _mm256_castsi256_ps(v16_half_mask(n - 8));
+    return (v16){_mm256_mask_i32gather_ps(_mm256_setzero_ps(), p, at, a, 4),
+                 _mm256_mask_i32gather_ps(_mm256_setzero_ps(), p + 8 * (int64_t)step, at, b, 4)};
 }
 INLINE __m256 v16_low(v16 x) { return x.a; }
 INLINE __m256 v16_high(v16 x) { return x.b; }

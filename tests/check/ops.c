@@ -89,13 +89,16 @@ static void build_rope(struct rig *r, const int *p)
 static void build_conv(struct rig *r, const int *p)
 {
     r->op.in[0] = in_of(r, p[1], ROLE_ANY);
-    r->op.out = out_of(r, p[1]);
+    r->op.out = p[6] ? r->op.in[0] : out_of(r, p[1]);
+    if (p[5])
+        r->op.in[1] = in_of(r, 1, ROLE_FLAG);
     r->op.p.conv.size = p[2];
     r->op.p.conv.act = (enum activation)p[3];
     r->op.w[0] = rig_vector(r, p[1] * p[2], ROLE_UNIT);
     if (p[4])
         r->op.w[1] = rig_vector(r, p[1], ROLE_ANY);
-    rig_section(r, SECTION_FIXED, (int64_t)(p[2] - 1) * p[1]);
+    if (p[2] > 1)
+        rig_section(r, SECTION_FIXED, (int64_t)(p[2] - 1) * p[1]);
 }
 
 static void build_rnn(struct rig *r, const int *p)
@@ -184,7 +187,7 @@ static void build_first(struct rig *r, const int *p)
 static void build_shift(struct rig *r, const int *p)
 {
     r->op.in[0] = in_of(r, p[1], ROLE_ANY);
-    r->op.out = out_of(r, p[1]);
+    r->op.out = p[2] ? r->op.in[0] : out_of(r, p[1]);
     rig_section(r, SECTION_FIXED, p[1]);
 }
 
@@ -315,11 +318,15 @@ static const struct shape rope_shapes[] = {
     {{5, 5, 30, 14, 1}},
 };
 static const struct shape conv_shapes[] = {
-    /* layout width size act bias */
-    {{0, 1, 2, 0, 0}},   {{0, 512, 4, 1, 0}}, {{1, 17, 4, 0, 1}}, {{2, 257, 4, 1, 1}},
-    {{3, 64, 3, 1, 0}},  {{4, 96, 4, 1, 0}},  {{5, 40, 7, 2, 1}}, {{6, 33, 2, 0, 0}},
+    /* layout width size act bias mask in_place */
+    {{0, 1, 2, 0, 0, 0, 0}},   {{0, 512, 4, 1, 0, 0, 0}}, {{1, 17, 4, 0, 1, 0, 0}},
+    {{2, 257, 4, 1, 1, 0, 1}}, {{3, 64, 3, 1, 0, 1, 0}},  {{4, 96, 4, 1, 0, 1, 0}},
+    {{5, 40, 7, 2, 1, 0, 0}},  {{6, 33, 2, 0, 0, 1, 1}},  {{1, 20, 1, 0, 1, 0, 0}},
+    {{2, 19, 9, 0, 0, 0, 0}},
 };
-static const struct shape shift_shapes[] = {{{0, 1}}, {{1, 17}}, {{2, 64}}, {{5, 257}}};
+static const struct shape shift_shapes[] = {
+    {{0, 1, 0}}, {{1, 17, 0}}, {{2, 64, 1}}, {{5, 257, 0}},
+};
 static const struct shape decay_shapes[] = {
     {{0, 1, 1, 1, 1, 1, 1, 1, 2, 0}},     {{1, 2, 2, 2, 2, 2, 5, 7, 3, 0}},
     {{2, 3, 1, 3, 3, 3, 16, 15, 2, 0}},   {{4, 4, 4, 4, 4, 4, 64, 64, 3, 1}},
@@ -376,8 +383,8 @@ const struct op_check op_checks[OP_KINDS] = {
     [OP_GROUPSUM] = CHECK("layout groups group", group_shapes, build_groupsum),
     [OP_SOFTMAX] = CHECK("layout groups group", group_shapes, build_softmax),
     [OP_ROPE] = CHECK("layout heads head rot interleaved", rope_shapes, build_rope),
-    [OP_CONV] = CHECK("layout width size act bias", conv_shapes, build_conv),
-    [OP_SHIFT] = CHECK("layout width", shift_shapes, build_shift),
+    [OP_CONV] = CHECK("layout width size act bias mask in_place", conv_shapes, build_conv),
+    [OP_SHIFT] = CHECK("layout width in_place", shift_shapes, build_shift),
     [OP_DECAY] = CHECK("layout q_heads k_heads v_heads d_heads state_heads K V mode bonus",
                        decay_shapes, build_decay),
     [OP_DELTA] = CHECK("layout k_heads d_heads state_heads K V steps mode dplr decay_first extras",

@@ -109,6 +109,8 @@ static float draw(struct rig *r, enum role role, int64_t i, int64_t n)
 {
     float u = (float)(rng_unit(&r->rng) * 2 - 1);
     uint64_t special = rng_below(&r->rng, 97);
+    if (role == ROLE_FLAG)
+        return special % 3 ? 1 : 0;
     if (role == ROLE_INDEX)
         return (float)rng_below(&r->rng, (uint64_t)r->index_limit);
     if (role == ROLE_DECAY) {

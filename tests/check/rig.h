@@ -28,6 +28,7 @@ enum role {
     ROLE_ANY,
     ROLE_DECAY,
     ROLE_UNIT,  /* keys: short vectors keep states bounded */
+    ROLE_FLAG,  /* 0 or 1, in every class */
     ROLE_INDEX, /* whole numbers below index_limit, in every class */
 };
 
