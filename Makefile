@@ -3,6 +3,9 @@
 #   make B=build/dir     another output directory     make SAN=address|undefined|thread
 #   make CC=clang CXX=clang++                         make WERROR=1
 
+# Short lines while building; V=1 shows the commands.
+Q       := $(if $(V),,@)
+say      = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$(2)')
 B       ?= $(if $(SAN),build/$(SAN),build)
 SAN     ?=
 WERROR  ?=
@@ -78,46 +81,57 @@ test: deps-test ## everything that answers within minutes
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(if $(findstring _avx2,$<),$(AVX2_FLAGS)) \
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) $(if $(findstring _avx2,$<),$(AVX2_FLAGS)) \
 	  $(if $(findstring _avx512,$<),$(AVX512_FLAGS)) -c $< -o $@
 
 $B/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS_ALL) -c $< -o $@
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(CXXFLAGS_ALL) -c $< -o $@
 
 # Kernel sources and the tuning table travel inside the program.
 CL_TEXT := $(CL_SRC) $(wildcard etc/tuning/*.tune)
 $B/kernels/opencl/sources.c: kernels/opencl/embed.sh $(CL_TEXT)
 	@mkdir -p $(@D)
-	kernels/opencl/embed.sh $@ $(CL_TEXT)
+	$(call say,GEN,$@)
+	$(Q)kernels/opencl/embed.sh $@ $(CL_TEXT)
 $B/kernels/opencl/sources.o: $B/kernels/opencl/sources.c
-	$(CC) $(CFLAGS_ALL) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
 
 $B/recurd: $B/server/recurd.o $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/recurd-eval: $B/models/recurd-eval.o $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/recurd-bench: $(patsubst %.c,$B/%.o,$(wildcard tests/load/*.c)) $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 
 $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcriterion
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcriterion
 
 # Every kernel against its definition, and the promises about bits; --bench times them.
 $B/kernelcheck: $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 kernelcheck: $B/kernelcheck ## checks every kernel against its definition
 	$B/kernelcheck
 
 # Every stored reference result, and the same bits however a prompt is cut.
 $B/golden: $B/tests/golden/golden.o $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/layers: $B/tests/golden/layers.o $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 golden: $B/golden $B/layers ## checks every model family against its reference
 	$B/golden
 	$B/layers
@@ -129,7 +143,8 @@ api: $B/recurd ## black-box tests of the daemon through a real socket
 	python3 tests/api/run.py --recurd $B/recurd
 
 $B/speed: $B/tests/bench/speed.o $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 bench: $B/speed $B/recurd ## speed, memory and start-up of the bundled and of a larger model
 	python3 tests/bench/bench.py $B
 
@@ -146,7 +161,8 @@ tsan: ## races in the scheduler (plain programs: Criterion itself breaks under T
 	@$(MAKE) --no-print-directory SAN=thread race
 RACE := $(patsubst %.c,$B/%,$(wildcard tests/race/*.c))
 $B/tests/race/%: $B/tests/race/%.o $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 race: $(RACE)
 	@for t in $(RACE); do echo "== $$t"; $$t || exit 1; done
 valgrind: $B/recurd ## API tests under valgrind
