@@ -7,6 +7,7 @@
 #include "server/api.h"
 #include "server/exchange.h"
 #include "server/jsonout.h"
+#include "statecache/stats.h"
 
 static void head(struct buf *out, const char *name, const char *type, const char *help)
 {
@@ -89,6 +90,81 @@ static void engine(struct buf *out, struct http *h)
               h->device->backend->memory(h->device));
 }
 
+/* One value for each tier. */
+static void tiers(struct buf *out, const char *name, const char *type, const char *help,
+                  const uint64_t v[TIERS])
+{
+    head(out, name, type, help);
+    for (int t = 0; t < TIERS; t++)
+        buf_fmt(out, "recurd_%s{tier=\"%s\"} %llu\n", name, tier_name((enum tier)t),
+                (unsigned long long)v[t]);
+}
+
+static void latency(struct buf *out, const char *name, const char *help, const struct latency *l)
+{
+    uint64_t sum = 0;
+    double edge = 1e-4;
+    head(out, name, "histogram", help);
+    for (int i = 0; i < LATENCY_BUCKETS - 1; i++, edge *= 4) {
+        sum += l->bucket[i];
+        buf_fmt(out, "recurd_%s_bucket{le=\"%g\"} %llu\n", name, edge, (unsigned long long)sum);
+    }
+    buf_fmt(out, "recurd_%s_bucket{le=\"+Inf\"} %llu\nrecurd_%s_sum %.6f\nrecurd_%s_count %llu\n",
+            name, (unsigned long long)l->count, name, (double)l->sum_ns / (double)NS_PER_S, name,
+            (unsigned long long)l->count);
+}
+
+static void cache_hits(struct buf *out, const struct statecache_stats *c)
+{
+    counter(out, "cache_hits_total", "Prompts that started from a kept state", c->hits);
+    counter(out, "cache_exact_hits_total", "… of these, without computing a token", c->exact_hits);
+    head(out, "cache_misses_total", "counter", "Prompts computed from their first token, and why");
+    for (int r = 0; r < MISS_REASONS; r++)
+        buf_fmt(out, "recurd_cache_misses_total{reason=\"%s\"} %llu\n",
+                miss_reason_name((enum miss_reason)r), (unsigned long long)c->misses[r]);
+    counter(out, "cache_replayed_tokens_total", "Known tokens computed again after a hit",
+            c->replayed_tokens);
+    counter(out, "cache_waits_total", "Looks at a prefix that another prompt was computing",
+            c->waits);
+    counter(out, "cache_captures_total", "States kept", c->captures);
+    counter(out, "cache_captures_skipped_total", "States not kept for lack of room",
+            c->captures_skipped);
+    counter(out, "cache_thinned_total", "States given up because newer ones are near", c->thinned);
+    counter(out, "cache_swaps_out_total", "Sequences preempted with their state", c->swaps_out);
+    counter(out, "cache_swaps_in_total", "… and brought back", c->swaps_in);
+}
+
+static void cache(struct buf *out, struct http *h)
+{
+    struct statecache_stats c;
+    struct statecache *sc = sched_cache(h->sched);
+    if (!sc)
+        return;
+    statecache_stats(sc, &c);
+    tiers(out, "cache_entries", "gauge", "States in each tier now", c.entries);
+    tiers(out, "cache_bytes", "gauge", "Bytes of states in each tier now", c.bytes);
+    tiers(out, "cache_bytes_max", "gauge", "Budget of each tier", c.bytes_max);
+    tiers(out, "cache_evictions_total", "counter", "States a budget pushed out", c.evictions);
+    cache_hits(out, &c);
+    counter(out, "cache_spill_bytes_total", "Bytes of states written to disk", c.spill_bytes);
+    counter(out, "cache_reload_bytes_total", "Bytes of states read back", c.reload_bytes);
+    latency(out, "cache_spill_seconds", "Writing one state", &c.spill);
+    latency(out, "cache_reload_seconds", "Reading one state back", &c.reload);
+    latency(out, "cache_fsync_seconds", "One fsync", &c.fsync);
+    counter(out, "cache_files_written_total", "State and session files written", c.files_written);
+    counter(out, "cache_files_quarantined_total", "Files that did not check", c.files_quarantined);
+    counter(out, "cache_write_errors_total", "File writes that failed", c.write_errors);
+    counter(out, "cache_read_errors_total", "File reads that failed", c.read_errors);
+    counter(out, "cache_commits_total", "Turns of sessions", c.commits);
+    counter(out, "cache_commits_durable_total", "… of these, on disk when answered",
+            c.commits_durable);
+    counter(out, "cache_commits_memory_total", "… of these, in memory only", c.commits_memory);
+    gauge(out, "cache_disk_on", "Whether states get to the disk", c.disk_on);
+    gauge(out, "sessions", "Sessions there are", (int64_t)c.sessions);
+    gauge(out, "cache_nodes", "Nodes of the prefix index", (int64_t)c.nodes);
+    gauge(out, "cache_tokens", "Token ids the prefix index holds", (int64_t)c.tokens);
+}
+
 static void http(struct buf *out, struct http *h)
 {
     struct watch_counts w;
@@ -150,6 +226,7 @@ void api_metrics(struct exchange *x)
     struct buf *out = &x->reply;
     build_info(out, x->http);
     engine(out, x->http);
+    cache(out, x->http);
     http(out, x->http);
     process(out, x->http);
     exchange_answer(x, 200, "text/plain; version=0.0.4; charset=utf-8");
