@@ -1,4 +1,5 @@
-/* Charts as inline SVG: lines or dots over two axes, readable from a phone to a desk. Thread: any. */
+/* Charts as inline SVG: lines or dots over two axes, readable from a phone to a desk.
+ * Thread: any. */
 #ifndef RECURD_LOAD_CHART_H
 #define RECURD_LOAD_CHART_H
 

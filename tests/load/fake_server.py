@@ -137,7 +137,8 @@ class Server:
             cached = self.sessions[req["session"]]
             self.sessions[req["session"]] = cached + new + n
         return {"prompt_tokens": cached + new, "completion_tokens": n,
-                "total_tokens": cached + new + n, "prompt_tokens_details": {"cached_tokens": cached}}
+                "total_tokens": cached + new + n,
+                "prompt_tokens_details": {"cached_tokens": cached}}
 
     def choice(self, req, how, path, i):
         key = hashlib.sha256(json.dumps(req.get("prompt") or req["messages"]).encode()).hexdigest()
@@ -220,7 +221,8 @@ class Server:
 
         if "length" not in how:
             head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-            head += b"Transfer-Encoding: chunked\r\n\r\n" if framed else b"Connection: close\r\n\r\n"
+            head += b"Transfer-Encoding: chunked" if framed else b"Connection: close"
+            head += b"\r\n\r\n"
             await self.send(writer, how, head)
         await event(": a comment")
         if "chat" in path:

@@ -6,7 +6,9 @@
 
 #include "base/limits.h"
 
-enum { STATUS, HEADER, BODY_COUNTED, BODY_TO_CLOSE, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER, END };
+enum phase {
+    STATUS, HEADER, BODY_COUNTED, BODY_TO_CLOSE, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER, END
+};
 
 #define LINE_BYTES KIB(16) /* what servers commonly accept for one header line */
 #define HEAD_BYTES KIB(64) /* all header lines together */

@@ -18,7 +18,8 @@
 #include "tests/load/conv.h"
 
 #define SCRATCH_BYTES MIB(64)
-#define REFUSED_PAUSE_NS (100 * NS_PER_MS) /* a dead server must not turn a closed loop into a spin */
+/* A dead server must not turn a closed loop into a spin. */
+#define REFUSED_PAUSE_NS (100 * NS_PER_MS)
 #define PROGRESS_NS NS_PER_S
 /* A burst of starts is cut in pieces, between which replies are read: a connect on loopback takes
  * up to 0.1 ms, so that no reading waits more than 2 ms for it. */
@@ -299,8 +300,8 @@ static double seconds(struct timeval t)
     return (double)t.tv_sec + (double)t.tv_usec / 1e6;
 }
 
-int load_run(struct pool *pool, const struct workload *w, const char *model, const struct plan *plan,
-             struct run *out, struct err *e)
+int load_run(struct pool *pool, const struct workload *w, const char *model,
+             const struct plan *plan, struct run *out, struct err *e)
 {
     memset(out, 0, sizeof *out);
     struct engine *g = mem_zalloc(sizeof *g);

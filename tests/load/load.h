@@ -44,8 +44,8 @@ struct run {
 /* The plan that the arguments describe. */
 struct plan plan_from_args(const struct args *a);
 
-int load_run(struct pool *pool, const struct workload *w, const char *model, const struct plan *plan,
-             struct run *out, struct err *e) MUST_USE;
+int load_run(struct pool *pool, const struct workload *w, const char *model,
+             const struct plan *plan, struct run *out, struct err *e) MUST_USE;
 void run_free(struct run *r);
 
 /* From now on SIGINT and SIGTERM end the run that is going on; a second one ends the process. */

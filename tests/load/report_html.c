@@ -27,8 +27,9 @@ static const char style[] =
     "margin:10px 0}.tile{background:var(--card);border-radius:8px;padding:8px 10px}"
     ".tile b{display:block;font-size:1.25em;font-variant-numeric:tabular-nums}"
     ".good b{color:var(--good)}.bad b{color:var(--bad)}"
-    ".wide{overflow-x:auto;margin:10px 0}table{border-collapse:separate;border-spacing:0;font-size:.87em;"
-    "font-variant-numeric:tabular-nums}th,td{padding:3px 8px;text-align:right;white-space:nowrap;"
+    ".wide{overflow-x:auto;margin:10px 0}table{border-collapse:separate;border-spacing:0;"
+    "font-size:.87em;font-variant-numeric:tabular-nums}"
+    "th,td{padding:3px 8px;text-align:right;white-space:nowrap;"
     "border-bottom:1px solid var(--line)}th:first-child,td:first-child{text-align:left;"
     "position:sticky;left:0;background:var(--bg)}th{color:var(--soft);font-weight:normal}"
     ".charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr));"
@@ -156,14 +157,15 @@ static void time_charts(struct buf *out, const json_t *r)
                       .y_label = "output tokens/s"};
     add_series(&c, "", take_points(sub(r, "series", "output_tokens"), 0), false);
     draw(out, &c);
-    c = (struct chart){.title = "Requests over time", .x_label = "seconds", .y_label = "per second"};
+    c = (struct chart){.title = "Requests over time", .x_label = "seconds",
+                       .y_label = "per second"};
     add_series(&c, "sent", take_points(sub(r, "series", "sent"), 0), false);
     add_series(&c, "done", take_points(sub(r, "series", "done"), 0), false);
     add_series(&c, "failed", take_points(sub(r, "series", "failed"), 0), false);
     add_series(&c, "open", take_points(sub(r, "series", "in_flight"), 0), false);
     draw(out, &c);
-    c = (struct chart){.title = "Concurrency against latency", .x_label = "open requests at the send",
-                       .y_label = "ms", .y_log = true};
+    c = (struct chart){.title = "Concurrency against latency",
+                       .x_label = "open requests at the send", .y_label = "ms", .y_log = true};
     add_series(&c, "first token", take_points(json_object_get(r, "scatter"), 1), true);
     add_series(&c, "whole request", take_points(json_object_get(r, "scatter"), 2), true);
     draw(out, &c);

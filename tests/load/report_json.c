@@ -96,7 +96,8 @@ static json_t *requests_json(const struct args *a, const struct run *run, const 
 
 static json_t *tokens_json(const struct result *r)
 {
-    return json_pack("{sI sI sI sI sI sI sI sI}", "prompt", (json_int_t)r->prompt_tokens,
+    return json_pack("{sI sI sI sI sI sI sI sI sI}", "outputs_read_with_the_one_before",
+                     (json_int_t)r->together, "prompt", (json_int_t)r->prompt_tokens,
                      "cached", (json_int_t)r->cached_tokens, "output",
                      (json_int_t)r->output_tokens, "streamed_outputs", (json_int_t)r->outputs,
                      "replies_without_usage", (json_int_t)r->without_usage,
@@ -202,6 +203,32 @@ static json_t *plan_json(const struct plan *p)
     return o;
 }
 
+static double grown(const json_t *metrics, const char *name)
+{
+    const json_t *m = json_object_get(metrics, name);
+    return m ? report_number(m, "after") - report_number(m, "before") : 0;
+}
+
+/* What the counters of a recurd server mean; empty for another one. */
+static json_t *engine_json(const json_t *metrics, double wall_s)
+{
+    json_t *o = json_object();
+    double steps = grown(metrics, "recurd_steps_total");
+    double prompt = grown(metrics, "recurd_prompt_tokens_total");
+    if (steps > 0)
+        json_object_update_new(
+            o, json_pack("{sf sf}", "tokens_per_step",
+                         grown(metrics, "recurd_step_tokens_total") / steps, "step_mean_ms",
+                         1e3 * grown(metrics, "recurd_step_seconds_total") / steps));
+    if (steps > 0 && wall_s > 0)
+        json_object_set_new(o, "computing_share",
+                            json_real(grown(metrics, "recurd_step_seconds_total") / wall_s));
+    if (prompt > 0)
+        json_object_set_new(o, "prompt_cached_share",
+                            json_real(grown(metrics, "recurd_cached_tokens_total") / prompt));
+    return o;
+}
+
 json_t *report_json(const struct args *a, const struct plan *plan, const struct run *run,
                     const struct result *r, const struct server_info *s, const json_t *metrics)
 {
@@ -241,8 +268,10 @@ json_t *report_json(const struct args *a, const struct plan *plan, const struct 
     json_object_set_new(o, "curves", curves);
     json_object_set_new(o, "series", series_json(r));
     json_object_set_new(o, "scatter", scatter_json(run));
-    if (metrics)
+    if (metrics) {
+        json_object_set_new(o, "engine", engine_json(metrics, (double)run->wall_ns / 1e9));
         json_object_set(o, "server_metrics", (json_t *)metrics);
+    }
     json_object_set_new(o, "config", args_json(a));
     return o;
 }

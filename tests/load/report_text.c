@@ -96,6 +96,12 @@ static void errors(FILE *f, const json_t *r)
 
 static void metrics_table(FILE *f, const json_t *r)
 {
+    if (json_object_size(json_object_get(r, "engine")))
+        heading(f, "The server's engine");
+    line(f, r, "tokens per step", "engine.tokens_per_step", 1);
+    line(f, r, "mean step, ms", "engine.step_mean_ms", 2);
+    line(f, r, "share of the time computing", "engine.computing_share", 3);
+    line(f, r, "share of prompt tokens cached", "engine.prompt_cached_share", 3);
     json_t *all = json_object_get(r, "server_metrics"), *v;
     const char *key;
     int shown = 0;
@@ -154,6 +160,8 @@ void report_text(FILE *f, const json_t *r)
     line(f, r, "prompt", "tokens.prompt", 0);
     line(f, r, "of them cached", "tokens.cached", 0);
     line(f, r, "output", "tokens.output", 0);
+    unless_zero(f, r, "outputs read with the one before",
+                "tokens.outputs_read_with_the_one_before");
     unless_zero(f, r, "replies without usage", "tokens.replies_without_usage");
     unless_zero(f, r, "other prompt length than asked", "tokens.replies_with_other_prompt_length");
     unless_zero(f, r, "other output length than asked", "tokens.replies_with_other_output_length");

@@ -78,8 +78,10 @@ static void take_good(struct result *o, const struct args *a, const struct recor
     add_if(&o->samples[METRIC_E2E], e2e);
     add_if(&o->samples[METRIC_TTFT_SCHED], ttft < 0 ? ttft : ttft + late);
     add_if(&o->samples[METRIC_E2E_SCHED], e2e < 0 ? e2e : e2e + late);
-    for (uint32_t i = 0; i + 1 < r->n_outputs; i++)
+    for (uint32_t i = 0; i + 1 < r->n_outputs; i++) {
         stats_add(&o->samples[METRIC_ITL], r->gaps_us[i] / 1e3);
+        o->together += !r->gaps_us[i];
+    }
     o->prompt_tokens += (uint64_t)r->prompt_tokens;
     o->cached_tokens += (uint64_t)r->cached_tokens;
     o->output_tokens += (uint64_t)record_tokens(r);
@@ -94,7 +96,8 @@ static void make_group(struct group *g, const struct run *run, enum tag tag, uin
     struct stats ttft = {0}, e2e = {0};
     for (size_t i = 0; i < run->records.n; i++) {
         const struct record *r = &run->records.p[i];
-        if (!r->measured || r->outcome != OUTCOME_OK || (tag < TAGS ? r->tag != tag : r->turn != turn))
+        bool in = tag < TAGS ? r->tag == tag : r->turn == turn;
+        if (!in || !r->measured || r->outcome != OUTCOME_OK)
             continue;
         g->n++;
         g->prompt_tokens += r->prompt_tokens;

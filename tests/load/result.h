@@ -42,6 +42,7 @@ struct result {
     struct summary m[METRICS];
     double window_s; /* end of the warm-up to the last end */
     uint64_t prompt_tokens, cached_tokens, output_tokens, outputs;
+    uint64_t together; /* outputs read at once with the one before: gaps of 0 */
     double request_rate, output_rate, total_rate; /* per second of the window */
     uint64_t good;   /* met every SLO */
     bool has_slo;

@@ -121,10 +121,12 @@ def test_nominal_delays_are_reported():
     with Fake() as f:
         r = run(f.port, "--concurrency", 4, "--requests", 40, "--output-tokens", 10,
                 model="ttft=300;itl=50")
+        # Never earlier than told; later only by what a busy machine adds to the fake's sleep.
         for p in ("p50", "p90"):
-            assert 300 <= r["latency"]["ttft"][p + "_ms"] <= 306, r["latency"]["ttft"]
-            assert 750 <= r["latency"]["e2e"][p + "_ms"] <= 758, r["latency"]["e2e"]
-        assert abs(r["latency"]["tpot"]["mean_ms"] - 50) <= 1
+            assert 300 <= r["latency"]["ttft"][p + "_ms"] <= 330, r["latency"]["ttft"]
+            assert 750 <= r["latency"]["e2e"][p + "_ms"] <= 800, r["latency"]["e2e"]
+        assert 48 <= r["latency"]["tpot"]["mean_ms"] <= 53
+        check_latencies(r, f.log())
 
 
 @twice
@@ -173,9 +175,10 @@ def test_every_fault_has_its_class():
 
 def test_a_dead_server_is_an_error_of_class_connect():
     with Fake() as f:
-        p = run(f.port, "--rate", 100, "--duration", 2, "--output-tokens", 200, "--retry", wait=False)
+        p = run(f.port, "--rate", 100, "--duration", 2, "--output-tokens", 200, "--retry",
+                wait=False)
         assert p.wait(10) == 2, "an unknown option is a usage error"
-        p = run(f.port, "--rate", 100, "--duration", 2, "--output-tokens", 200, wait=False)
+        p = run(f.port, "--rate", 100, "--duration", 2, "--output-tokens", 20, wait=False)
         time.sleep(1)
         f.proc.send_signal(signal.SIGKILL)
         assert p.wait(30) == 0, p.stderr.read()

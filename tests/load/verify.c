@@ -58,7 +58,8 @@ static json_t *compare(const struct record *a, const struct record *b)
         d = json_pack("{ss}", "what", "token ids");
         json_object_set_new(d, "alone", json_string(text_of(&x->ids)));
         json_object_set_new(d, "together", json_string(text_of(&y->ids)));
-    } else if (x->text.len != y->text.len || memcmp(text_of(&x->text), text_of(&y->text), x->text.len)) {
+    } else if (x->text.len != y->text.len ||
+               memcmp(text_of(&x->text), text_of(&y->text), x->text.len)) {
         d = json_pack("{ss}", "what", "text");
         json_object_set_new(d, "alone", json_string(text_of(&x->text)));
         json_object_set_new(d, "together", json_string(text_of(&y->text)));

@@ -52,7 +52,8 @@ static const struct {
     {"HTTP/1.1 200 OK\r\n\r\nthe same", "the same", 200, false, false, 0},
     {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 429 Slow\r\nContent-Length: 1\r\n\r\nx", "x", 429, true,
      true, 0},
-    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n",
+    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n"
+     "0\r\n\r\n",
      "hello world", 200, true, true, 0},
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\nContent-Length: 3\r\n\r\nA\r\n0123456789\r\n"
      "0\r\nTrailer: 1\r\n\r\n", "0123456789", 200, true, true, 0},
@@ -134,9 +135,9 @@ Test(load_http, a_close_amid_the_reply_is_seen)
 Test(load_http, endless_headers_are_refused)
 {
     static char many[400000];
-    char *p = many + sprintf(many, "HTTP/1.1 200 OK\r\n");
+    char *p = many + snprintf(many, sizeof many, "HTTP/1.1 200 OK\r\n");
     while (p < many + sizeof many - 100)
-        p += sprintf(p, "X-Header: something of no use whatever\r\n");
+        p += snprintf(p, 100, "X-Header: something of no use whatever\r\n");
     struct http h;
     size_t used;
     struct err e = {0};
@@ -157,7 +158,7 @@ Test(load_http, random_bytes_never_do_harm)
     buf_init(&body, 1 << 20);
     for (int round = 0; round < 20000; round++) {
         char text[256];
-        strcpy(text, good[rng_below(&r, ARRAY_LEN(good))].text);
+        snprintf(text, sizeof text, "%s", good[rng_below(&r, ARRAY_LEN(good))].text);
         for (int k = 0; k < 3; k++)
             text[rng_below(&r, strlen(text))] = (char)(1 + rng_below(&r, 255));
         struct http h;

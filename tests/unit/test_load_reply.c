@@ -6,6 +6,9 @@
 #include "tests/load/reply.c"
 #include "tests/load/dataset.c"
 
+/* Inside of the one choice of an event. */
+#define CHOICE(inside) "{\"choices\":[{" inside "}]}"
+
 static const struct {
     const char *json;
     int rc;
@@ -13,23 +16,22 @@ static const struct {
     int tokens;
     const char *text, *lines, *finish;
 } cases[] = {
-    {"{\"choices\":[{\"text\":\"hi\",\"finish_reason\":null}]}", 0, true, false, 0, "hi", "", ""},
-    {"{\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}", 0, false, false, 0, "", "",
-     ""},
-    {"{\"choices\":[{\"delta\":{\"content\":\"a\\u00e9\"}}]}", 0, true, false, 0, "a\xC3\xA9", "", ""},
-    {"{\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"}}]}", 0, true, false, 0, "hm", "", ""},
-    {"{\"choices\":[{\"delta\":{\"tool_calls\":[{}]}}]}", 0, true, false, 0, "", "", ""},
-    {"{\"choices\":[{\"delta\":{},\"finish_reason\":\"length\"}]}", 0, false, false, 0, "", "",
-     "length"},
+    {CHOICE("\"text\":\"hi\",\"finish_reason\":null"), 0, true, false, 0, "hi", "", ""},
+    {CHOICE("\"delta\":{\"role\":\"assistant\",\"content\":\"\"}"), 0, false, false, 0, "", "", ""},
+    {CHOICE("\"delta\":{\"content\":\"a\\u00e9\"}"), 0, true, false, 0, "a\xC3\xA9", "", ""},
+    {CHOICE("\"delta\":{\"reasoning_content\":\"hm\"}"), 0, true, false, 0, "hm", "", ""},
+    {CHOICE("\"delta\":{\"tool_calls\":[{}]}"), 0, true, false, 0, "", "", ""},
+    {CHOICE("\"delta\":{},\"finish_reason\":\"length\""), 0, false, false, 0, "", "", "length"},
     /* a token whose text is held back is an output all the same */
-    {"{\"choices\":[{\"text\":\"\",\"logprobs\":{\"tokens\":[\"\\n\"],\"token_logprobs\":[-0.25],"
-     "\"top_logprobs\":[{\"x\":-1.5}]}}]}", 0, true, false, 1, "", " \"\\n\" -0.25|\"x\" -1.5\n", ""},
-    {"{\"choices\":[{\"text\":\"\",\"logprobs\":{\"tokens\":[\"a\"],\"token_logprobs\":[null]}}]}", 0,
-     true, false, 1, "", " \"a\" null\n", ""},
-    {"{\"choices\":[{\"delta\":{\"content\":\"q\"},\"logprobs\":{\"content\":[{\"token\":\"q\","
-     "\"logprob\":-1,\"top_logprobs\":[{\"token\":\"r\",\"logprob\":-2}]}]}}]}", 0, true, false, 1,
-     "q", " \"q\" -1|\"r\" -2\n", ""},
-    {"{\"choices\":[{\"text\":\"\",\"token_ids\":[7,8]}]}", 0, true, false, 2, "", "", ""},
+    {CHOICE("\"text\":\"\",\"logprobs\":{\"tokens\":[\"\\n\"],\"token_logprobs\":[-0.25],"
+            "\"top_logprobs\":[{\"x\":-1.5}]}"),
+     0, true, false, 1, "", " \"\\n\" -0.25|\"x\" -1.5\n", ""},
+    {CHOICE("\"text\":\"\",\"logprobs\":{\"tokens\":[\"a\"],\"token_logprobs\":[null]}"),
+     0, true, false, 1, "", " \"a\" null\n", ""},
+    {CHOICE("\"delta\":{\"content\":\"q\"},\"logprobs\":{\"content\":[{\"token\":\"q\","
+            "\"logprob\":-1,\"top_logprobs\":[{\"token\":\"r\",\"logprob\":-2}]}]}"),
+     0, true, false, 1, "q", " \"q\" -1|\"r\" -2\n", ""},
+    {CHOICE("\"text\":\"\",\"token_ids\":[7,8]"), 0, true, false, 2, "", "", ""},
     {"{\"choices\":[],\"usage\":{\"prompt_tokens\":3}}", 0, false, false, 0, "", "", ""},
     {"{\"error\":{\"message\":\"broken\"}}", 0, false, true, 0, "", "", ""},
     {"{\"error\":\"broken\"}", 0, false, true, 0, "", "", ""},
@@ -38,8 +40,8 @@ static const struct {
     {"[1]", E_FORMAT, false, false, 0, "", "", ""},
     {"{\"choices\":[{\"text\":", E_FORMAT, false, false, 0, "", "", ""},
     {"", E_FORMAT, false, false, 0, "", "", ""},
-    {"{\"choices\":[7,\"x\",null,{\"text\":7,\"logprobs\":7,\"delta\":[]}]}", 0, false, false, 0, "",
-     "", ""},
+    {CHOICE("\"text\":7,\"logprobs\":7,\"delta\":[]"), 0, false, false, 0, "", "", ""},
+    {"{\"choices\":[7,\"x\",null]}", 0, false, false, 0, "", "", ""},
 };
 
 Test(load_reply, events_mean_what_they_say)
@@ -80,8 +82,8 @@ Test(load_reply, one_last_digit_makes_another_line)
         struct reply r;
         struct capture c;
         capture_init(&c);
-        snprintf(j, sizeof j, "{\"choices\":[{\"logprobs\":{\"tokens\":[\"t\"],\"token_logprobs\":[%s]}}]}",
-                 values[i]);
+        snprintf(j, sizeof j,
+                 CHOICE("\"logprobs\":{\"tokens\":[\"t\"],\"token_logprobs\":[%s]}"), values[i]);
         cr_assert_eq(reply_parse(j, strlen(j), &r, &c), 0);
         snprintf(lines[i], sizeof lines[i], "%s", c.tokens.p);
         capture_free(&c);

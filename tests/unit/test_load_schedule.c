@@ -107,9 +107,9 @@ Test(load_schedule, ramps_are_the_area_under_their_rate)
 Test(load_schedule, what_is_not_a_ramp_is_refused)
 {
     static const char *const bad[] = {
-        "", "linear", "linear:1:2", "linear:1:2:0", "linear:1:2:-3", "linear:1:0:5", "linear:1:2:3x",
-        "exp:0:5:5", "step:1:0:5", "step:5:1:1:2", "sine:1:2:3", "linear:-1:2:3", "linear:nan:2:3",
-        "linear:1:inf:3",
+        "", "linear", "linear:1:2", "linear:1:2:0", "linear:1:2:-3", "linear:1:0:5",
+        "linear:1:2:3x", "exp:0:5:5", "step:1:0:5", "step:5:1:1:2", "sine:1:2:3", "linear:-1:2:3",
+        "linear:nan:2:3", "linear:1:inf:3",
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct ramp r;
