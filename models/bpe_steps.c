@@ -5,9 +5,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
-#include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -295,38 +293,6 @@ static void bytes_of(const char *text, size_t n, struct buf *out)
     }
 }
 
-static bool is_ascii(const char *text, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)text[i] >= 0x80)
-            return false;
-    return true;
-}
-
-static int unicode_of(enum unicode_form form, const char *text, size_t n, struct buf *out,
-                      struct err *e)
-{
-    static const utf8proc_option_t options[] = {
-        [UNICODE_NFC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE,
-        [UNICODE_NFD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
-        [UNICODE_NFKC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
-        [UNICODE_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT,
-    };
-    if (is_ascii(text, n)) {
-        buf_add(out, text, n);
-        return 0;
-    }
-    utf8proc_uint8_t *mapped = NULL;
-    utf8proc_ssize_t got = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n,
-                                        &mapped, options[form]);
-    if (got < 0)
-        return err_set(e, got == UTF8PROC_ERROR_NOMEM ? E_NOMEM : E_FORMAT,
-                       "Unicode normalisation of %zu bytes: %s", n, utf8proc_errmsg(got));
-    buf_add(out, mapped, (size_t)got);
-    free(mapped); /* utf8proc's own malloc */
-    return 0;
-}
-
 static int run_text(const struct step *s, struct pieces *p, bool start, struct err *e)
 {
     struct matcher m = {0};
@@ -343,7 +309,7 @@ static int run_text(const struct step *s, struct pieces *p, bool start, struct e
         else if (s->kind == STEP_BYTES)
             bytes_of(text, n, &out.text);
         else
-            rc = unicode_of(s->form, text, n, &out.text, e);
+            rc = unicode_normalize(s->form, text, n, &out.text, e);
         if (rc == 0 && out.text.failed)
             rc = err_set(e, E_NOMEM, "a text of %zu bytes grows beyond %zu", p->text.len,
                          out.text.max);

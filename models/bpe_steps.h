@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "models/unicode.h"
 
 enum step_kind {
     STEP_SPLIT,   /* cuts pieces where the pattern matches */
@@ -23,8 +24,6 @@ enum prepend_when {
     PREPEND_UNLESS_THERE, /* to pieces that do not begin with it */
     PREPEND_FIRST,        /* the same, but only to the first piece of a whole text */
 };
-
-enum unicode_form { UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD };
 
 struct step {
     enum step_kind kind;

@@ -24,6 +24,11 @@
 #define PROBE_SECONDS 20 /* a vocabulary of 256k takes half a second; then something hangs */
 #define SWEEP_LINE 2048  /* bytes encoded at a time: short enough for quadratic normalisers */
 
+/* The library needs 250 bytes of memory for a byte of text. Where the vocabulary shows that no
+ * piece can reach across a place, a long text is cut there, with the same result; at
+ * CHUNK_MAX it is cut anyhow. */
+#define CHUNK_BYTES KIB(4)
+#define CHUNK_MAX KIB(64)
 #define SPECIALS_MAX 256 /* additional_special_tokens looked at; the longest list has ~100 */
 
 #define SPACE_MARK "\xe2\x96\x81" /* U+2581 stands for a space inside pieces */
@@ -32,6 +37,7 @@
  * follows a special token. */
 struct spm {
     struct spm_shim *first, *rest; /* rest may be first */
+    bool cut_spaces, cut_newlines; /* texts may be cut before spaces, after newlines */
 };
 
 /* Appended to a model, it overrides one setting: normalizer_spec { add_dummy_prefix: false }. */
@@ -217,20 +223,56 @@ static int read_vocabulary(struct tokenizer *t, const struct spm_proto *p, char 
 
 /* ---- format ----------------------------------------------------------------------------- */
 
-static int encode(const void *impl, const char *text, size_t n, bool start, struct ids *out,
-                  struct err *e)
+static bool is_blank(char c)
 {
-    const struct spm *s = impl;
+    return (unsigned char)c <= ' ';
+}
+
+/* Length of the next piece of text to encode by itself. */
+static size_t next_chunk(const struct spm *s, const char *text, size_t n)
+{
+    for (size_t i = CHUNK_BYTES; i < MIN(n, CHUNK_MAX); i++) {
+        if (s->cut_newlines && text[i - 1] == '\n')
+            return i;
+        if (s->cut_spaces && text[i] == ' ' && text[i - 1] != ' ' &&
+            memcmp(text + i - strlen(SPACE_MARK), SPACE_MARK, strlen(SPACE_MARK)) != 0)
+            return i;
+    }
+    if (n <= CHUNK_MAX)
+        return n;
+    /* Not inside a character, and not beside a space: some normalisers drop those at the ends. */
+    size_t at = CHUNK_MAX;
+    while ((text[at] & 0xc0) == 0x80 ||
+           (at > CHUNK_BYTES && (is_blank(text[at]) || is_blank(text[at - 1]))))
+        at--;
+    return at;
+}
+
+static int encode_chunk(const struct spm_shim *s, const char *text, size_t n, struct ids *out,
+                        struct err *e)
+{
     int32_t *ids;
     size_t count;
-    if (spm_shim_encode(start ? s->first : s->rest, text, n, &ids, &count) < 0)
+    if (spm_shim_encode(s, text, n, &ids, &count) < 0)
         return err_set(e, E_NOMEM, "SentencePiece could not encode %zu bytes", n);
     int rc = ids_add_all(out, ids, count);
     free(ids);
     if (rc == E_RANGE)
-        return err_set(e, rc, "the text has %zu tokens, at most %zu are allowed", out->len + count,
-                       out->max);
+        return err_set(e, rc, "the text has more than the %zu tokens allowed", out->max);
     return rc == 0 ? 0 : err_set(e, rc, "out of memory for %zu tokens", count);
+}
+
+static int encode(const void *impl, const char *text, size_t n, bool start, struct ids *out,
+                  struct err *e)
+{
+    const struct spm *s = impl;
+    for (size_t len; n; text += len, n -= len, start = false) {
+        len = next_chunk(s, text, n);
+        int rc = encode_chunk(start ? s->first : s->rest, text, len, out, e);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
 }
 
 static void close_spm(void *impl)
@@ -246,7 +288,8 @@ static const struct tokenizer_format format = {
     .encode = encode, .close = close_spm, .keeps_words = true};
 
 /* After the probe: the same bytes, in this process. */
-static int open_library(struct tokenizer *t, struct buf *model, bool dummy_prefix, struct err *e)
+static int open_library(struct tokenizer *t, struct buf *model, const struct spm_proto *p,
+                        struct err *e)
 {
     struct spm *s = mem_zalloc(sizeof *s);
     if (!s)
@@ -254,7 +297,9 @@ static int open_library(struct tokenizer *t, struct buf *model, bool dummy_prefi
     t->impl = s;
     t->format = &format;
     s->first = s->rest = spm_shim_open(model->p, model->len);
-    if (s->first && dummy_prefix && !t->every_start) {
+    s->cut_spaces = p->keeps_text && p->space_leads;
+    s->cut_newlines = p->keeps_text && p->newline_alone;
+    if (s->first && p->dummy_prefix) {
         s->rest = NULL;
         if (buf_add(model, no_dummy_prefix, sizeof no_dummy_prefix) == 0)
             s->rest = spm_shim_open(model->p, model->len);
@@ -284,7 +329,7 @@ int spm_open(struct tokenizer *t, const char *path, const struct config *cfg, st
     if (rc == 0)
         rc = probe(model.p, model.len, t->path, e);
     if (rc == 0)
-        rc = open_library(t, &model, p.dummy_prefix, e);
+        rc = open_library(t, &model, &p, e);
     spm_proto_free(&p);
     buf_free(&model);
     t->adds_bos = t->bos >= 0;

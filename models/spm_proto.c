@@ -18,8 +18,9 @@
 /* Field numbers of sentencepiece_model.proto. */
 enum { MODEL_PIECE = 1, MODEL_TRAINER = 2, MODEL_NORMALIZER = 3, MODEL_DENORMALIZER = 5 };
 enum { PIECE_TEXT = 1, PIECE_TYPE = 3 };
-enum { TRAINER_UNK = 40, TRAINER_BOS = 41, TRAINER_EOS = 42 };
-enum { NORMALIZER_MAP = 2, NORMALIZER_DUMMY_PREFIX = 3, NORMALIZER_ESCAPE = 5 };
+enum { TRAINER_SUFFIX = 24, TRAINER_UNK = 40, TRAINER_BOS = 41, TRAINER_EOS = 42 };
+enum { NORMALIZER_MAP = 2, NORMALIZER_DUMMY_PREFIX = 3, NORMALIZER_EXTRA = 4,
+       NORMALIZER_ESCAPE = 5 };
 
 enum wire { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
@@ -147,11 +148,14 @@ static int read_trainer(struct spm_proto *p, struct cursor c, struct err *e)
             p->eos = (int64_t)f.value;
         else if (f.number == TRAINER_UNK)
             p->unk = (int64_t)f.value;
+        else if (f.number == TRAINER_SUFFIX) /* white space as suffix */
+            p->space_leads = p->space_leads && f.value == 0;
     }
     return 0;
 }
 
-static int read_normalizer(struct spm_proto *p, struct cursor c, bool of_input, struct err *e)
+static int read_normalizer(struct spm_proto *p, struct cursor c, bool of_input, bool *table,
+                           struct err *e)
 {
     while (c.at < c.end) {
         struct field f;
@@ -160,9 +164,15 @@ static int read_normalizer(struct spm_proto *p, struct cursor c, bool of_input, 
             rc = spm_charsmap_check(c.base + f.at, f.n, c.name, e);
         if (rc < 0)
             return rc;
-        if (of_input && f.wire == WIRE_VARINT && f.number == NORMALIZER_DUMMY_PREFIX)
+        if (!of_input)
+            continue;
+        if (f.number == NORMALIZER_MAP && f.n)
+            *table = true;
+        else if (f.wire == WIRE_VARINT && f.number == NORMALIZER_DUMMY_PREFIX)
             p->dummy_prefix = f.value != 0;
-        if (of_input && f.wire == WIRE_VARINT && f.number == NORMALIZER_ESCAPE)
+        else if (f.wire == WIRE_VARINT && f.number == NORMALIZER_EXTRA)
+            p->keeps_text = f.value == 0;
+        else if (f.wire == WIRE_VARINT && f.number == NORMALIZER_ESCAPE)
             p->escape_whitespace = f.value != 0;
     }
     return 0;
@@ -191,11 +201,32 @@ static int check_nesting(const struct spm_proto *p, const char *name, struct err
     return rc;
 }
 
+/* Which characters no piece can reach across. */
+static void find_boundaries(struct spm_proto *p)
+{
+    static const char mark[] = "\xe2\x96\x81";
+    for (size_t i = 0; i < p->n; i++) {
+        const struct spm_piece *piece = &p->pieces[i];
+        bool other = false; /* something else than a space was before */
+        if (piece->n > 1 && memchr(piece->text, '\n', piece->n))
+            p->newline_alone = false;
+        for (size_t k = 0; k < piece->n;) {
+            bool space = piece->n - k >= 3 && memcmp(piece->text + k, mark, 3) == 0;
+            if (other && (space || piece->text[k] == ' '))
+                p->space_leads = false;
+            other = other || !space;
+            k += space ? 3 : 1;
+        }
+    }
+}
+
 int spm_proto_read(struct spm_proto *p, const unsigned char *bytes, size_t n, const char *name,
                    struct err *e)
 {
     struct cursor c = {bytes, 0, n, name};
-    *p = (struct spm_proto){.bos = 1, .eos = 2, .dummy_prefix = true, .escape_whitespace = true};
+    bool table = false;
+    *p = (struct spm_proto){.bos = 1, .eos = 2, .dummy_prefix = true, .escape_whitespace = true,
+                            .space_leads = true, .newline_alone = true};
     while (c.at < c.end) {
         struct field f;
         int rc = next_field(&c, &f, e);
@@ -206,13 +237,15 @@ int spm_proto_read(struct spm_proto *p, const unsigned char *bytes, size_t n, co
         else if (rc == 0 && f.number == MODEL_TRAINER)
             rc = read_trainer(p, inside(&c, &f), e);
         else if (rc == 0 && (f.number == MODEL_NORMALIZER || f.number == MODEL_DENORMALIZER))
-            rc = read_normalizer(p, inside(&c, &f), f.number == MODEL_NORMALIZER, e);
+            rc = read_normalizer(p, inside(&c, &f), f.number == MODEL_NORMALIZER, &table, e);
         if (rc < 0)
             return rc;
     }
     if (p->n == 0)
         return err_set(e, E_FORMAT, "%s: not a SentencePiece model: no pieces in %zu bytes", name,
                        n);
+    p->keeps_text = p->keeps_text && !table;
+    find_boundaries(p);
     return check_nesting(p, name, e);
 }
 

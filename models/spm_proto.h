@@ -22,6 +22,9 @@ struct spm_proto {
     int64_t bos, eos, unk;  /* -1 = none */
     bool dummy_prefix;      /* a space goes before the text */
     bool escape_whitespace; /* spaces are written U+2581 inside pieces */
+    bool keeps_text;        /* the normaliser changes nothing else: no table, no white space lost */
+    bool space_leads;       /* no piece has a space behind another character */
+    bool newline_alone;     /* no piece has a newline beside another character */
 };
 
 /* name stands in messages for the file. bytes must outlive p. */

@@ -275,6 +275,64 @@ Test(tokenizer, a_vocabulary_larger_than_the_model_is_refused_with_both_numbers)
     cr_assert_null(t);
 }
 
+/* Long texts are cut where no piece can reach across: the ids must not show it. */
+Test(tokenizer, a_long_text_is_encoded_like_its_sentences)
+{
+    static const char *dirs[] = {DEMO, GOLDEN "spm_bpe", GOLDEN "gpt2"};
+    static const char *sentences[] = {" The quick brown fox\n", " caf\xc3\xa9  12", " \xe2\x96\x81 x"};
+    for (size_t d = 0; d < ARRAY_LEN(dirs); d++) {
+        struct tokenizer *t = open_dir(dirs[d]);
+        for (size_t s = 0; s < ARRAY_LEN(sentences); s++) {
+            struct ids one, two, all;
+            struct err e = {0};
+            struct buf text;
+            size_t n = strlen(sentences[s]);
+            ids_init(&one, 1000);
+            ids_init(&two, 1000);
+            ids_init(&all, 100000);
+            buf_init(&text, MIB(1));
+            while (text.len < 20000)
+                buf_str(&text, sentences[s]);
+            cr_assert_eq(tokenizer_encode(t, text.p, n, 0, &one, &e), 0);
+            cr_assert_eq(tokenizer_encode(t, text.p, 2 * n, 0, &two, &e), 0);
+            cr_assert_eq(tokenizer_encode(t, text.p, text.len, 0, &all, &e), 0);
+            /* The first may have an opening space; each further one adds the same. */
+            size_t period = two.len - one.len;
+            cr_assert_eq(all.len, one.len + period * (text.len / n - 1), "%s", dirs[d]);
+            for (size_t i = one.len; i < all.len; i++)
+                cr_assert_eq(all.p[i], two.p[one.len + (i - one.len) % period], "%s: id %zu",
+                             dirs[d], i);
+            ids_free(&two);
+            ids_free(&one);
+            ids_free(&all);
+            buf_free(&text);
+        }
+        tokenizer_close(t);
+    }
+}
+
+Test(tokenizer, a_huge_word_costs_little_memory_and_comes_back)
+{
+    static const char *dirs[] = {DEMO, GOLDEN "llama3", GOLDEN "gemma"};
+    for (size_t d = 0; d < ARRAY_LEN(dirs); d++) {
+        struct tokenizer *t = open_dir(dirs[d]);
+        struct buf text, back;
+        buf_init(&text, MIB(1));
+        while (text.len < 300000)
+            buf_str(&text, text.len % 1000 < 500 ? "abcdefghij" : "\xe6\x97\xa5\xe6\x9c\xac");
+        struct ids ids;
+        struct err e = {0};
+        ids_init(&ids, 1000000);
+        cr_assert_eq(tokenizer_encode(t, text.p, text.len, 0, &ids, &e), 0, "%s", e.text);
+        text_of(t, &ids, &back);
+        cr_assert_str_eq(back.p, text.p, "%s", dirs[d]);
+        ids_free(&ids);
+        buf_free(&text);
+        buf_free(&back);
+        tokenizer_close(t);
+    }
+}
+
 /* F5: whatever is done to a model, loading says so or encoding works; nothing crashes later. */
 Test(tokenizer, a_damaged_sentencepiece_model_is_refused_or_works)
 {
