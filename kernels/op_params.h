@@ -220,6 +220,13 @@ union op_params {
      * out = in[0] (`parts` runs of all heads) the pairs (2i, 2i+1), i < angles, are rotated:
      * (e, o) -> (e cos - o sin, e sin + o cos). Section: theta. */
     struct { int32_t heads, head, angles, parts; } rotate;
+
+    /* in 0 q [heads*d], 1 k [kv_heads*d], 2 v [kv_heads*V]; out [heads*V] =
+     * sum_j <q_t,k_j>^2 v_j / (sum_j <q_t,k_j>^2 + eps), j <= t, query head h with key head
+     * h / (heads/kv_heads). Kept as sums over j of k[a] k[b] (v, 1), a <= b < d: squares cancel
+     * when they are taken apart, so every sum has the precision of two floats.
+     * Section: [kv_heads][d (d+1)/2][V + 1][2], high and low part. */
+    struct { int32_t heads, kv_heads, d, V; float eps; } square;
 };
 
 #endif

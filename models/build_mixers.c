@@ -201,6 +201,28 @@ val b_slots(struct build *b, const struct slots_args *a)
     return b_decay(b, &values);
 }
 
+val b_square(struct build *b, const struct square_args *a)
+{
+    if (b_failed(b) || !b_require(b, a->Hkv > 0 && a->H % a->Hkv == 0 && a->H / a->Hkv <= 64 &&
+                                  a->q.width == a->H * a->d && a->k.width == a->Hkv * a->d &&
+                                  a->v.width == a->Hkv * a->V, "%d heads on %d of %d columns", a->H,
+                                  a->Hkv, a->d))
+        return VIEW_NONE;
+    val out = build_act(b, ROWS_TOKENS, a->H * a->V);
+    struct op *op = build_op(b, OP_SQUARE, out);
+    op->in[0] = a->q;
+    op->in[1] = a->k;
+    op->in[2] = a->v;
+    op->p.square.heads = a->H;
+    op->p.square.kv_heads = a->Hkv;
+    op->p.square.d = a->d;
+    op->p.square.V = a->V;
+    op->p.square.eps = a->eps;
+    op->section = build_section(b, "S", SECTION_FIXED,
+                                (int64_t)a->Hkv * (a->d * (a->d + 1)) * (a->V + 1));
+    return out;
+}
+
 /* ---- outputs ---- */
 
 int b_norm_weight(struct build *b, const char *name, int n)

@@ -71,6 +71,9 @@ val b_linear_weight(struct build *b, val x, int weight, int bias);
  * value per value head or per channel of it. p is k unless `predict` is given (width > 0). */
 struct gated_delta { val q, k, v, alpha, beta, predict; int H, Hv, K, V; };
 val b_gated_delta(struct build *b, const struct gated_delta *a);
+/* o = sum_j (q k_j)^2 v_j / (sum_j (q k_j)^2 + eps), heads of d and V columns. */
+struct square_args { val q, k, v; int H, Hkv, d, V; float eps; };
+val b_square(struct build *b, const struct square_args *a);
 /* K5: z = scale S1^T q with S1 := S1 diag(f) + k s^T; S2 := diag(f) S2 + s v^T;
  * o = S2^T softmax(z). */
 struct slots_args { val q, k, v, s, f; int H, Hkv, K, V, M; float scale; };

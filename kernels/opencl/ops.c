@@ -191,6 +191,7 @@ static ocl_lower *const table[OP_KINDS] = {
     [OP_BLOCKS] = ocl_blocks_lower,
     [OP_COLUMNS] = columns_lower,
     [OP_FIRST] = first_lower,
+    [OP_SQUARE] = ocl_square_lower,
 };
 
 int ocl_ops_lower(struct ocl_model *m, struct err *e)

@@ -4,6 +4,7 @@
  *
  *   q, k := phi(W x) of F features per head;  q *= F^-1/2;  S += k v^T;  o = S^T q
  *   normalised: o /= q^T (sum of k) + eps;  y = W_o rms(o) (Based, ReBased: without rms)
+ *   ReBased: o = sum (q k)^2 v / (sum (q k)^2 + eps K), q and k after a layer norm per head
  *
  * phi per head of K columns: elementwise_product (L1 x) (.) (L2 x); hedgehog softmax(2Lx, -2Lx);
  * t2r relu(Lx); dpfp c (.) roll(c, j), c = (relu x, -relu x), j = 1..4; elu + 1; relu; identity. */
@@ -55,16 +56,14 @@ static val hedgehog(struct build *b, val x, const char *layer, int K)
     return b_softmax(b, y, 2 * K, 1);
 }
 
-/* Based: 1, x_i and all x_i x_j so that phi(q) phi(k) = 1 + s + s^2/2, s = q k / K^1/2. ReBased:
- * phi(q) phi(k) = (q k)^2 / K. All factors are on the query's side: ReBased divides by sums that
- * may cancel to nothing, so every rounding less counts. */
-static val polynomial(struct build *b, val x, char side, int K, bool based)
+/* 1, x_i and all x_i x_j with factors such that phi(q) phi(k) = 1 + s + s^2/2, s = q k / K^1/2. All
+ * factors are on the query's side: one rounding less. */
+static val polynomial(struct build *b, val x, char side, int K)
 {
     enum { MAX_F = 1 + POLY_MAX + POLY_MAX * (POLY_MAX + 1) / 2 };
     int left[MAX_F], right[MAX_F], n = 0;
     float scale[MAX_F];
-    double square = based ? 0.5 / K : 1.0 / K;
-    for (int i = -1; i < K && based; i++, n++) {
+    for (int i = -1; i < K; i++, n++) {
         left[n] = i < 0 ? K : i;
         right[n] = K;
         scale[n] = (float)(i < 0 ? 1 : 1 / sqrt(K));
@@ -73,7 +72,7 @@ static val polynomial(struct build *b, val x, char side, int K, bool based)
         for (int j = i; j < K; j++, n++) {
             left[n] = i;
             right[n] = j;
-            scale[n] = (float)(i == j ? square : 2 * square);
+            scale[n] = (float)(i == j ? 0.5 / K : 1.0 / K);
         }
     for (int f = 0; f < n && side == 'k'; f++)
         scale[f] = 1;
@@ -105,15 +104,6 @@ static val feature(struct build *b, val x, char side, const struct dims *d)
     return !strcmp(d->map, "elu") ? b_elu1(b, x) : b_feature(b, x, d->map);
 }
 
-static val map_keys(struct build *b, val x, char side, const struct dims *d)
-{
-    if (d->kind == REBASED)
-        x = b_norm(b, x, NORM_LAYER, d->K, w_vec(b, "feature_map.gamma", d->K),
-                   w_vec(b, "feature_map.beta", d->K), 1e-5f, 1);
-    return d->kind == LINEAR ? feature(b, x, side, d)
-                             : polynomial(b, x, side, d->K, d->kind == BASED);
-}
-
 static val attend(struct build *b, val q, val k, val v, const struct dims *d)
 {
     struct decay_args a = {
@@ -128,14 +118,27 @@ static val attend(struct build *b, val q, val k, val v, const struct dims *d)
     return e_div(b, o, e_affine(b, b_decay(b, &a), 1, d->eps));
 }
 
+/* (q k)^2 / K may be next to nothing in a sum of large products, and is then divided by: SQUARE, a
+ * kernel of its own, keeps those products and their sums in more than float32. */
+static val rebased(struct build *b, val q, val k, val v, const struct dims *d)
+{
+    int gamma = w_vec(b, "feature_map.gamma", d->K), beta = w_vec(b, "feature_map.beta", d->K);
+    q = b_norm(b, q, NORM_LAYER, d->K, gamma, beta, 1e-5f, 1);
+    k = b_norm(b, k, NORM_LAYER, d->K, gamma, beta, 1e-5f, 1);
+    return b_square(b, &(struct square_args){.q = q, .k = k, .v = v, .H = d->H, .Hkv = d->Hkv,
+                                             .d = d->K, .V = d->V, .eps = d->eps * (float)d->K});
+}
+
 static val mixer(struct build *b, val x, int layer, void *family)
 {
     const struct dims *d = family;
     (void)layer;
     val q = b_linear(b, x, "q_proj", d->H * d->K), k = b_linear(b, x, "k_proj", d->Hkv * d->K);
     val v = b_linear(b, x, "v_proj", d->Hkv * d->V);
-    q = map_keys(b, q, 'q', d);
-    k = map_keys(b, k, 'k', d);
+    if (d->kind == REBASED)
+        return b_linear(b, rebased(b, q, k, v, d), "o_proj", d->D);
+    q = d->kind == BASED ? polynomial(b, q, 'q', d->K) : feature(b, q, 'q', d);
+    k = d->kind == BASED ? polynomial(b, k, 'k', d->K) : feature(b, k, 'k', d);
     struct dims full = *d;
     full.F = k.width / MAX(d->Hkv, 1);
     if (d->norm_q)
