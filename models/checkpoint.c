@@ -159,7 +159,8 @@ static int check_tiling(struct checkpoint *c, size_t first, uint64_t data_bytes,
                         struct err *e)
 {
     uint64_t at = 0;
-    qsort(c->entries + first, c->n - first, sizeof *c->entries, by_begin);
+    if (c->n > first)
+        qsort(c->entries + first, c->n - first, sizeof *c->entries, by_begin);
     for (size_t i = first; i < c->n; i++) {
         const struct entry *t = &c->entries[i];
         if (t->begin < at)
@@ -292,7 +293,8 @@ static int index_names(struct checkpoint *c, const char *path, struct err *e)
         return err_set(e, E_NOMEM, "%s: out of memory for %zu names", path, c->n);
     for (size_t i = 0; i < c->n; i++)
         c->by_name[i] = &c->entries[i];
-    qsort(c->by_name, c->n, sizeof *c->by_name, by_name);
+    if (c->n)
+        qsort(c->by_name, c->n, sizeof *c->by_name, by_name);
     for (size_t i = 1; i < c->n; i++)
         if (strcmp(name_at(c, i - 1), name_at(c, i)) == 0)
             return err_set(e, E_CONFLICT, "%s: tensor %s is in two files, %s and %s", path,

@@ -279,7 +279,8 @@ Test(tokenizer, a_vocabulary_larger_than_the_model_is_refused_with_both_numbers)
 Test(tokenizer, a_long_text_is_encoded_like_its_sentences)
 {
     static const char *dirs[] = {DEMO, GOLDEN "spm_bpe", GOLDEN "gpt2"};
-    static const char *sentences[] = {" The quick brown fox\n", " caf\xc3\xa9  12", " \xe2\x96\x81 x"};
+    static const char *sentences[] = {" The quick brown fox\n", " caf\xc3\xa9  12",
+                                      " \xe2\x96\x81 x"};
     for (size_t d = 0; d < ARRAY_LEN(dirs); d++) {
         struct tokenizer *t = open_dir(dirs[d]);
         for (size_t s = 0; s < ARRAY_LEN(sentences); s++) {
