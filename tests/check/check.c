@@ -111,14 +111,23 @@ static void near(const struct cpu_kernel *k, bool exact, const float *got, const
     }
 }
 
-/* Chains of fused multiply-adds have one right answer; so has LINEAR without a transcendental
- * activation. */
+/* Instructions that round once. */
+static bool rounds_once(enum ew_op f)
+{
+    return f <= EW_ABS ? f != EW_POW : f == EW_SQRT || f == EW_RELU || f == EW_ROUND;
+}
+
+/* Chains of fused multiply-adds have one right answer; so have programs of correctly rounded
+ * instructions, and LINEAR without a transcendental activation. */
 static bool is_exact(const struct rig *r, const struct cpu_kernel *k)
 {
     enum activation a = r->op.p.linear.act;
     if (k->op == OP_LINEAR)
         return a == ACT_NONE || a == ACT_RELU || a == ACT_SQRELU;
-    return k->max_abs == 0 && k->max_rel == 0;
+    bool exact = k->op == OP_EW;
+    for (int i = 0; exact && i < r->ew.n_code; i++)
+        exact = rounds_once(r->ew.code[i].op);
+    return exact || (k->max_abs == 0 && k->max_rel == 0);
 }
 
 /* The views an op writes. */
