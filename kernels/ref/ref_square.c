@@ -1,5 +1,7 @@
 /* Attention by squared scores: sums of products of two key columns, in double. The state keeps
  * the high and the low half of every sum. */
+#include <math.h>
+
 #include "kernels/host.h"
 
 /* One column c of the values (c == V: the ones) for one token; sums[j] of every query head. */
@@ -14,7 +16,7 @@ static void square_column(const struct op *op, float *S, int32_t c, const float 
         for (int32_t b = a; b < d; b++, at += step) {
             double sum = (double)at[0] + at[1] + (double)k[a] * k[b] * v;
             at[0] = (float)sum;
-            at[1] = (float)(sum - at[0]);
+            at[1] = isfinite(at[0]) ? (float)(sum - at[0]) : 0;
             for (int32_t j = 0; j < per; j++)
                 sums[j] += (double)q[j * d + a] * q[j * d + b] * (a == b ? 1 : 2) * sum;
         }

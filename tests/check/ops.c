@@ -108,6 +108,19 @@ static void build_rnn(struct rig *r, const int *p)
     r->op.out = out_of(r, p[1]);
     rig_section(r, SECTION_FIXED, p[1]);
 }
+static void build_square(struct rig *r, const int *p)
+{
+    r->op.p.square.heads = p[1];
+    r->op.p.square.kv_heads = p[2];
+    r->op.p.square.d = p[3];
+    r->op.p.square.V = p[4];
+    r->op.p.square.eps = 1e-3f;
+    r->op.in[0] = in_of(r, p[1] * p[3], ROLE_UNIT);
+    r->op.in[1] = in_of(r, p[2] * p[3], ROLE_UNIT);
+    r->op.in[2] = in_of(r, p[2] * p[4], ROLE_ANY);
+    r->op.out = out_of(r, p[1] * p[4]);
+    rig_section(r, SECTION_FIXED, (int64_t)p[2] * p[3] * (p[3] + 1) * (p[4] + 1));
+}
 static void build_logsum(struct rig *r, const int *p)
 {
     r->op.in[0] = in_of(r, p[1], ROLE_ANY);
@@ -350,7 +363,11 @@ static const struct shape attention_shapes[] = {
     {{2, 2, 1, 16, 16, 5, 0, 0}},  {{5, 4, 2, 32, 48, 64, 0, 0}}, {{6, 2, 1, 17, 13, 100, 1, 1}},
     {{0, 2, 2, 64, 128, 7, 0, 0}}, {{2, 20, 4, 16, 16, 0, 0, 0}},
 };
-static const struct shape rnn_shapes[] = {{{0, 1}}, {{1, 17}}, {{2, 64}}, {{5, 257}}};
+static const struct shape rnn_shapes[] = {{{0, 1}}, {{1, 17}}, {{2, 64}}, {{5, 257}}, {{6, 20}}};
+static const struct shape square_shapes[] = {
+    /* layout heads kv_heads d V */
+    {{0, 1, 1, 1, 1}}, {{1, 4, 2, 5, 7}}, {{2, 4, 4, 16, 64}}, {{5, 6, 2, 8, 33}},
+};
 static const struct shape scan_shapes[] = {
     {{0, 1, 1, 0}}, {{1, 17, 16, 1}}, {{2, 96, 8, 1}}, {{5, 40, 33, 0}}, {{3, 64, 16, 1}},
 };
@@ -402,6 +419,7 @@ const struct op_check op_checks[OP_KINDS] = {
     [OP_BLOCKS] = CHECK("layout blocks rows cols shared bias dtype", blocks_shapes, build_blocks),
     [OP_COLUMNS] = CHECK("layout in out", columns_shapes, build_columns),
     [OP_FIRST] = CHECK("layout", first_shapes, build_first),
+    [OP_SQUARE] = CHECK("layout heads kv_heads d V", square_shapes, build_square),
 };
 
 void ops_rig(struct rig *r, enum op_kind k, const struct shape *s, enum input_class c,

@@ -1,24 +1,28 @@
 /* Attention by squared scores, token by token. A group has one key head of one sequence; its
  * work-items take the columns of the values in turn, the ones being column V. Sums are pairs of
  * floats, high and low: numbers of about 48 bits without the need for double. */
+inline float2 pair(float high, float low)
+{
+    float sum = high + low; /* infinity and NaN have no low part */
+    return (float2)(sum, isfinite(sum) ? low - (sum - high) : 0.0f);
+}
+
 inline float2 pair_add(float2 x, float2 y)
 {
     float s = x.x + y.x, t = s - x.x;
-    float e = ((x.x - (s - t)) + (y.x - t)) + (x.y + y.y), high = s + e;
-    return (float2)(high, e - (high - s));
+    return pair(s, isfinite(s) ? ((x.x - (s - t)) + (y.x - t)) + (x.y + y.y) : 0.0f);
 }
 
 inline float2 pair_mul(float2 x, float2 y)
 {
     float p = x.x * y.x;
-    float e = fma(x.x, y.x, -p) + fma(x.x, y.y, x.y * y.x), high = p + e;
-    return (float2)(high, e - (high - p));
+    return pair(p, isfinite(p) ? fma(x.x, y.x, -p) + fma(x.x, y.y, x.y * y.x) : 0.0f);
 }
 
 inline float2 product(float x, float y)
 {
     float p = x * y;
-    return (float2)(p, fma(x, y, -p));
+    return (float2)(p, isfinite(p) ? fma(x, y, -p) : 0.0f);
 }
 
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), global float *slots,
