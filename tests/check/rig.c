@@ -3,7 +3,6 @@
 
 #include "base/mem.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +31,7 @@ int rig_layouts(void) { return ARRAY_LEN(layouts); }
 #define RIG_GUARD 19
 
 /* Positions a sequence may start at: fresh, inside a page, at its edges, far away. */
-static const int64_t starts[] = {0, 3, 63, 64, 130, 1};
+static const int64_t starts[] = {1, 0, 3, 63, 64, 130};
 #define RIG_PAGES_PER_SEQ 6 /* (130 + 130) / 64, rounded up, and one more */
 
 static void *need(void *p)
@@ -50,7 +49,7 @@ void rig_init(struct rig *r, int layout, enum input_class c, uint64_t seed, int 
     struct batch *b = &r->batch;
     for (int q = 0; layouts[layout][q]; q++) {
         r->cu[q + 1] = r->cu[q] + layouts[layout][q];
-        r->pos[q] = starts[(seed + (uint64_t)q) % ARRAY_LEN(starts)];
+        r->pos[q] = starts[(seed + (uint64_t)(layout + q)) % ARRAY_LEN(starts)];
         r->slots[q] = 2 * q + 1; /* every other slot is a stranger's */
         b->n_seqs++;
     }
