@@ -210,10 +210,12 @@ static float transform(enum transform t, float x)
     return x;
 }
 
-static int check_finite(struct loader *l, const struct tensor *t, int64_t first, size_t n)
+/* x: elements [first, first + n) of t. */
+static int check_finite(struct loader *l, const struct tensor *t, const float *x, int64_t first,
+                        size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!isfinite(l->f32[i]))
+        if (!isfinite(x[i]))
             return err_set(l->e, E_FORMAT, "tensor %s: element %lld is not a finite number", t->name,
                            (long long)first + (long long)i);
     return 0;
@@ -229,7 +231,7 @@ static int read_rows(struct loader *l, const struct tensor *t, const struct bind
         return l->e->code;
     crypto_hash_sha256_update(&l->hash, l->raw, count * dtype_bytes(t->dtype));
     dtype_to_f32(l->f32, l->raw, t->dtype, count);
-    return check_finite(l, t, first, count);
+    return check_finite(l, t, l->f32, first, count);
 }
 
 /* 1 / mean|W|, for ternary weights; 1 otherwise. */
@@ -256,6 +258,7 @@ static int put_from_whole(struct loader *l, int w, const struct binding_part *x,
     else if (checkpoint_read(l->m->files, t, 0, t->elems, raw, l->e) == 0) {
         crypto_hash_sha256_update(&l->hash, raw, n * dtype_bytes(t->dtype));
         dtype_to_f32(f, raw, t->dtype, n);
+        (void)!check_finite(l, t, f, 0, n); /* e tells */
         float scale = whole_scale(x, f, n);
         for (int64_t r = 0; r < x->rows && l->e->code == 0; r++) {
             if (x->derive)
