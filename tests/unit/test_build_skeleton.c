@@ -1,0 +1,154 @@
+/* The common frame and the families on it, from configurations alone: what is refused, in which
+ * words, and how large the states are. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "models/model.h"
+
+#define COMMON "\"hidden_size\": 64, \"num_hidden_layers\": 2, \"vocab_size\": 50, " \
+               "\"intermediate_size\": 96, "
+
+/* Opens a model of random weights with this config; the message of what went wrong in e. */
+static struct model *open_config(const char *json, struct err *e)
+{
+    char dir[] = "/tmp/recurd-test-XXXXXX", path[64];
+    struct model *m = NULL;
+    cr_assert_not_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    FILE *f = fopen(path, "w");
+    cr_assert_not_null(f);
+    fputs(json, f);
+    fclose(f);
+    if (model_open(&m, &(struct model_options){.dir = dir, .dummy = true}, e) < 0)
+        cr_assert_null(m);
+    unlink(path);
+    rmdir(dir);
+    return m;
+}
+
+static int64_t state_floats(const struct model *m)
+{
+    int64_t n = 0;
+    for (int32_t i = 0; i < m->plan.n_sections; i++)
+        n += m->plan.sections[i].kind == SECTION_FIXED ? m->plan.sections[i].elems : 0;
+    return n;
+}
+
+/* H 2, D 64: K = V = 32 unless the family says otherwise; convolutions keep 3 rows. */
+Test(build_skeleton, the_state_of_each_family_has_the_size_the_literature_gives)
+{
+    static const struct { const char *config; int64_t floats_a_layer; } cases[] = {
+        {"\"model_type\": \"gla\", \"num_heads\": 2", 2 * 16 * 32},
+        {"\"model_type\": \"gla\", \"num_heads\": 2, \"use_short_conv\": true",
+         2 * 16 * 32 + 3 * (32 + 32 + 64)},
+        {"\"model_type\": \"simple_gla\", \"num_heads\": 2", 2 * 32 * 32 + 3 * 192},
+        {"\"model_type\": \"retnet\", \"num_heads\": 2", 2 * 32 * 64},
+        {"\"model_type\": \"delta_net\", \"num_heads\": 2", 2 * 32 * 32 + 3 * 192},
+        {"\"model_type\": \"gated_deltanet\", \"num_heads\": 2, \"head_dim\": 32",
+         2 * 32 * 64 + 3 * (64 + 64 + 128)},
+        {"\"model_type\": \"comba\", \"num_heads\": 2, \"head_dim\": 32, \"expand_v\": 1",
+         2 * 32 * 32 + 3 * 192},
+        {"\"model_type\": \"gated_deltaproduct\", \"num_heads\": 2, \"head_dim\": 32, "
+         "\"expand_v\": 1, \"num_householder\": 3", 2 * 32 * 32 + 3 * (64 + 3 * 128)},
+        {"\"model_type\": \"kda\", \"num_heads\": 2, \"head_dim\": 32, \"num_v_heads\": 4",
+         4 * 32 * 32 + 3 * (64 + 64 + 128)},
+        {"\"model_type\": \"gdn2\", \"num_heads\": 2, \"head_dim\": 32", 2 * 32 * 32 + 3 * 192},
+        {"\"model_type\": \"precond_gated_deltanet\", \"num_heads\": 2, \"head_dim\": 32, "
+         "\"expand_v\": 1", 2 * 32 * 32 + 64 + 3 * 192},
+        {"\"model_type\": \"precond_kda\", \"num_heads\": 2, \"head_dim\": 32, "
+         "\"num_v_heads\": 4", 4 * 32 * 32 + 128 + 3 * (64 + 64 + 128)},
+        {"\"model_type\": \"hgrn\"", 64},
+        {"\"model_type\": \"hgrn2\", \"expand_ratio\": 32", 2 * 32 * 32},
+        {"\"model_type\": \"lightnet\", \"expand_ratio\": 32", 2 * 32 * 32 + 64},
+        {"\"model_type\": \"rwkv6\", \"num_heads\": 2", 2 * 16 * 32 + 2 * 64},
+        {"\"model_type\": \"rwkv7\", \"head_dim\": 32", 2 * 32 * 32 + 2 * 64},
+        {"\"model_type\": \"linear_attn\", \"num_heads\": 2, \"feature_map\": \"hedgehog\", "
+         "\"norm_feature_map\": true", 2 * 64 * 32 + 2 * 64},
+        {"\"model_type\": \"linear_attn\", \"num_heads\": 2, \"feature_map\": \"dpfp\"",
+         2 * 256 * 32},
+        {"\"model_type\": \"based\", \"num_key_value_heads\": 2", 2 * 153 * 33},
+        {"\"model_type\": \"gsa\", \"num_heads\": 2, \"num_slots\": 16", 2 * 16 * (32 + 32)},
+        {"\"model_type\": \"abc\", \"num_heads\": 2, \"num_slots\": 16",
+         2 * 16 * (16 + 32) + 2 * 16},
+        {"\"model_type\": \"raven\", \"num_heads\": 2, \"num_slots\": 16, \"topk\": 4",
+         2 * 16 * (32 + 32)},
+        {"\"model_type\": \"mom\", \"num_heads\": 2, \"head_dim\": 32, \"num_memories\": 3",
+         4 * (2 * 32 * 32 + 3 * 192)},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char json[1024];
+        struct err e = {0};
+        snprintf(json, sizeof json, "{" COMMON "%s}", cases[i].config);
+        struct model *m = open_config(json, &e);
+        cr_expect_eq(e.code, 0, "%s: %s", cases[i].config, e.text);
+        if (m)
+            cr_expect_eq(state_floats(m), 2 * cases[i].floats_a_layer, "%s: %lld floats",
+                         cases[i].config, (long long)state_floats(m));
+        model_close(m);
+    }
+}
+
+Test(build_skeleton, what_a_configuration_contradicts_is_named)
+{
+    static const struct { const char *config, *words; } cases[] = {
+        {"\"model_type\": \"gla\", \"num_heads\": 5", "keys of 32 and values of 64 in 5 heads"},
+        {"\"model_type\": \"gla\", \"num_heads\": 4, \"num_kv_heads\": 3", "in 4 heads on 3"},
+        {"\"model_type\": \"gla\", \"num_heads\": 0", "in 0 heads"},
+        {"\"model_type\": \"gla\", \"expand_k\": -1", "keys of -64"},
+        {"\"model_type\": \"gla\", \"hidden_act\": \"swash\"", "hidden_act \"swash\""},
+        {"\"model_type\": \"gla\", \"feature_map\": \"magic\"", "feature_map \"magic\""},
+        {"\"model_type\": \"gla\", \"use_magic\": true", "key \"use_magic\""},
+        {"\"model_type\": \"gla\", \"num_hidden_layers\": 0", "num_hidden_layers 0"},
+        {"\"model_type\": \"gla\", \"attnres_block_size\": 3", "attnres_block_size 3"},
+        {"\"model_type\": \"rwkv6\", \"attnres_block_size\": 2", "attnres_block_size 2"},
+        {"\"model_type\": \"gla\", \"attn\": {\"layers\": [1], \"num_heads\": 4, \"bits\": 1}",
+         "\"bits\""},
+        {"\"model_type\": \"gla\", \"attn\": {\"layers\": [1], \"num_heads\": 5}", "num_heads 5"},
+        {"\"model_type\": \"comba\", \"num_v_heads\": 12", "num_v_heads 12"},
+        {"\"model_type\": \"kda\", \"lower_bound\": 2", "lower_bound 2"},
+        {"\"model_type\": \"kda\", \"num_heads\": 4, \"num_v_heads\": 6", "6 value heads, 4 key"},
+        {"\"model_type\": \"delta_net\", \"qk_norm\": \"max\"", "qk_norm \"max\""},
+        {"\"model_type\": \"delta_net\", \"qk_activation\": \"lu\"", "qk_activation \"lu\""},
+        {"\"model_type\": \"hgrn2\", \"expand_ratio\": 7", "heads of 7 in a width of 64"},
+        {"\"model_type\": \"rwkv6\", \"hidden_act\": \"relu\"", "hidden_act"},
+        {"\"model_type\": \"rwkv7\", \"attn\": {\"layers\": [1]}", "hybrid"},
+        {"\"model_type\": \"mom\", \"attn\": {\"layers\": [1]}", "hybrid"},
+        {"\"model_type\": \"mom\", \"topk\": 9", "9 best of 4"},
+        {"\"model_type\": \"mom\", \"mom_backend\": \"gla\"", "mom_backend \"gla\""},
+        {"\"model_type\": \"raven\", \"router_score\": \"tanh\"", "router_score \"tanh\""},
+        {"\"model_type\": \"raven\", \"topk\": 65", "65 best of num_slots 64"},
+        {"\"model_type\": \"gsa\", \"num_slots\": 0", "num_slots 0"},
+        {"\"model_type\": \"linear_attn\", \"feature_map\": \"cosine\"", "\"cosine\""},
+        {"\"model_type\": \"based\", \"num_key_value_heads\": 2, \"feature_dim\": 65", "feature_dim 65"},
+        {"\"model_type\": \"gated_deltaproduct\", \"num_householder\": 0", "num_householder 0"},
+        {"\"model_type\": \"precond_kda\", \"squash_x\": -1", "squash_x -1"},
+        {"\"model_type\": \"glue\"", "\"glue\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char json[1024];
+        struct err e = {0};
+        const char *own = strstr(cases[i].config, "num_hidden_layers");
+        snprintf(json, sizeof json, "{\"hidden_size\": 64, \"vocab_size\": 50, %s %s}",
+                 own ? "" : "\"num_hidden_layers\": 2,", cases[i].config);
+        struct model *m = open_config(json, &e);
+        cr_expect_null(m, "%s: accepted", cases[i].config);
+        cr_expect_not_null(strstr(e.text, cases[i].words), "%s: \"%s\"", cases[i].config, e.text);
+        model_close(m);
+    }
+}
+
+Test(build_skeleton, layers_that_attn_lists_keep_rows_of_keys_instead_of_a_state)
+{
+    struct err e = {0};
+    struct model *m = open_config("{" COMMON "\"model_type\": \"gla\", \"attn\": [{\"layers\": [0], "
+                                  "\"num_heads\": 4, \"num_kv_heads\": 2}, {\"layers\": [1], "
+                                  "\"num_heads\": 4, \"window_size\": 5}]}", &e);
+    cr_assert_eq(e.code, 0, "%s", e.text);
+    cr_expect_eq(m->plan.page_token_floats, 2 * 2 * 16);
+    cr_expect_eq(state_floats(m), 5 * 2 * 64);
+    model_close(m);
+}
