@@ -157,7 +157,7 @@ void b_hybrid_close(struct build *b, const struct hybrid *f, val h)
     b_prefix(b, "%s", "");
     const char *head = b_has(b, "language_model.lm_head.weight", false) ? "language_model.lm_head"
                                                                         : "lm_head";
-    b_logits(b, h, head, cfg_bool(b, "tie_word_embeddings", false) || b->tied);
+    b_logits(b, h, head, cfg_bool(b, "tie_word_embeddings", f->tied) || b->tied);
     if (f->soft_cap > 0 && !b_failed(b)) {
         val y = e_affine(b, b->plan->logits, 1 / f->soft_cap, 0);
         b->plan->logits = e_affine(b, e_fn(b, EW_TANH, y), f->soft_cap, 0);
@@ -178,4 +178,29 @@ void b_hybrid(struct build *b, const struct hybrid *f)
         h = residual(b, f, h, f->ffn(b, y, i, f->family));
     }
     b_hybrid_close(b, f, h);
+}
+
+/* ---- state-space mixers ---- */
+
+int b_auto_int(struct build *b, const char *key, int otherwise)
+{
+    return cfg_is_str(b, key, "auto") ? otherwise : (int)cfg_int(b, key, otherwise);
+}
+
+struct mamba2_args b_mamba2_read(struct build *b, int D, float eps)
+{
+    int inner = (int)cfg_int(b, "mamba_d_ssm", (int64_t)(D * cfg_num(b, "mamba_expand", 2)));
+    int H = (int)cfg_int(b, "mamba_n_heads", 128);
+    struct mamba2_args a = {
+        .width = D, .H = H, .P = b_auto_int(b, "mamba_d_head", H > 0 ? inner / H : 0),
+        .N = (int)cfg_int(b, "mamba_d_state", 256), .G = (int)cfg_int(b, "mamba_n_groups", 1),
+        .conv = (int)cfg_int(b, "mamba_d_conv", 4), .norm_groups = 1, .norm = true,
+        .bias = cfg_bool(b, "mamba_proj_bias", false), .eps = eps,
+        .conv_bias = cfg_bool(b, "mamba_conv_bias", true),
+        .dt_min = b_limit(b, "time_step_limit", 0, 0),
+        .dt_max = b_limit(b, "time_step_limit", 1, INFINITY)};
+    cfg_irrelevant(b, "mamba_chunk_size time_step_min time_step_max time_step_floor");
+    b_require(b, a.H > 0 && a.P > 0 && a.H * a.P == inner && a.G > 0 && a.H % a.G == 0,
+              "%d heads of %d for an inner width of %d in %d groups", a.H, a.P, inner, a.G);
+    return a;
 }

@@ -36,6 +36,7 @@ struct hybrid {
     float eps;
     float embedding, residual, logits;  /* factors [1]; logits of the logits */
     float soft_cap;                     /* logits := cap tanh(logits / cap) [none] */
+    bool tied;                          /* if the config has no tie_word_embeddings [false] */
     int D, layers;
 };
 /* hidden_size, num_hidden_layers, rms_norm_eps. */
@@ -46,6 +47,11 @@ val b_hybrid_open(struct build *b, const struct hybrid *f);
 void b_hybrid_layer(struct build *b, const struct hybrid *f, int i); /* prefix of layer i */
 val b_hybrid_norm(struct build *b, const struct hybrid *f, val x, const char *name);
 void b_hybrid_close(struct build *b, const struct hybrid *f, val h);
+
+/* The mamba_* keys of a Mamba-2 mixer of width D; norm over the whole width. */
+struct mamba2_args b_mamba2_read(struct build *b, int D, float eps);
+/* "auto" or a number. */
+int b_auto_int(struct build *b, const char *key, int otherwise);
 
 /* ---- softmax attention ---- */
 
