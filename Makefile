@@ -53,7 +53,7 @@ PROGS   := $(patsubst %.c,$B/%,$(notdir $(wildcard $(MAINS))))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all help deps deps-test deps-check demo run test unit kernelcheck golden api lint bench asan \
-        ubsan tsan valgrind fuzz install clean
+        ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 
 help: ## this list
@@ -135,6 +135,13 @@ $B/layers: $B/tests/golden/layers.o $(LIB)
 golden: $B/golden $B/layers ## checks every model family against its reference
 	$B/golden
 	$B/layers
+
+# The cache's promises under crashes and failing calls; FAULT_SEEDS=10000 for the long run.
+$B/crashsim: $B/tests/fault/crashsim.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+fault: $B/crashsim ## simulated crashes of the disk under the state cache
+	$B/crashsim --seeds $(or $(FAULT_SEEDS),1000)
 
 unit: $(UNIT) ## unit tests (Criterion)
 	@tests/unit/run.sh $(UNIT)

@@ -13,7 +13,8 @@
 #include "statecache/snapshot.h"
 
 #define FAKE_VOCAB 50
-#define FAKE_STATE 16   /* floats of a slot */
+#define FAKE_HASHED 16  /* floats of a slot that see the token; the others follow them */
+#define FAKE_STATE 208  /* floats of a slot: more than one block of a disk */
 #define FAKE_ROW 2      /* floats of a page row */
 #define FAKE_TABLE 256  /* pages of one sequence: 16,384 tokens */
 
@@ -81,9 +82,11 @@ static const struct backend fake_backend = {
 
 static void fake_advance(float *state, int32_t token, int64_t pos)
 {
-    for (int i = 0; i < FAKE_STATE; i++)
+    for (int i = 0; i < FAKE_HASHED; i++)
         state[i] = state[i] * 0.75f +
                    (float)(rng_at(7, (uint64_t)pos, (uint64_t)token * 64 + (uint64_t)i) % 4096);
+    for (int i = FAKE_HASHED; i < FAKE_STATE; i++)
+        state[i] = state[i] * 0.5f + state[i % FAKE_HASHED];
 }
 static void fake_row(float *row, int32_t token, int64_t pos)
 {
@@ -93,7 +96,7 @@ static void fake_row(float *row, int32_t token, int64_t pos)
 static void fake_logits(const float *state, float rows, float *logits)
 {
     for (int v = 0; v < FAKE_VOCAB; v++)
-        logits[v] = state[v % FAKE_STATE] * (float)(v + 1) + rows * 0.25f + state[0];
+        logits[v] = state[v * 4] * (float)(v + 1) + rows * 0.25f + state[v * 4 + 3];
 }
 
 /* ---- the engine --------------------------------------------------------------------------- */
