@@ -411,6 +411,8 @@ static int build_whole(struct build *b)
 {
     struct model *m = b->m;
     const char *type = cfg_str(b, "model_type", "");
+    if (b->bare && !strncmp(type, "layer_", 6))
+        type += 6;
     const struct arch *a = arch_find(type);
     snprintf(m->arch, sizeof m->arch, "%s", type);
     if (!a && !b_failed(b))

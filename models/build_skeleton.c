@@ -166,7 +166,7 @@ static val residual_layers(struct build *b, const struct frame *f, val h)
 static void bare_layer(struct build *b, const struct skeleton *s, int D)
 {
     int rows = (int)b_rows(b, "input.weight", D);
-    cfg_irrelevant(b, "norm_eps"); /* of the frame; a mixer that has an own use for it reads it */
+    cfg_irrelevant(b, "norm_eps layer layer_idx"); /* a mixer that has a use for them reads them */
     val y = s->mixer(b, b_embed(b, "input", rows, D, 1), 0, s->family);
     b_logits(b, b_gather(b, y), "output", false);
 }

@@ -7,13 +7,14 @@
  * between two matrices: token t chooses row t of all inputs put together, and an identity makes
  * logits of the output. The bits must not depend on how the tokens are cut. Exit 1 on a miss. */
 #include <getopt.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "models/build_int.h"
 #include "models/checkpoint.h"
@@ -53,31 +54,31 @@ static float *read_all(struct checkpoint *c, const char *name, int64_t n, struct
     return NULL;
 }
 
-static void describe(json_t *header, const char *name, int rows, int cols, int64_t *at)
+/* One row of the header; the file holds a mixer's tensors first, so there is always a next. */
+static void describe(struct buf *header, const struct tensor *t, int64_t *at, bool last)
 {
-    int64_t end = *at + (int64_t)rows * cols * 4;
-    json_t *shape = cols > 0 && rows > 0 ? json_pack("[i, i]", rows, cols) : NULL;
-    json_object_set_new(header, name, json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape",
-                                                shape, "data_offsets", (json_int_t)*at,
-                                                (json_int_t)end));
+    static const char *const dtypes[] = {"F32", "F16", "BF16"};
+    int64_t end = *at + t->elems * (int64_t)dtype_bytes(t->dtype);
+    buf_fmt(header, "\"%s\": {\"dtype\": \"%s\", \"shape\": [", t->name, dtypes[t->dtype]);
+    for (int i = 0; i < t->n_dims; i++)
+        buf_fmt(header, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
+    buf_fmt(header, "], \"data_offsets\": [%lld, %lld]}%s", (long long)*at, (long long)end,
+            last ? "}" : ", ");
     *at = end;
 }
 
-/* The tensors of `from` keep their shapes and storage. */
-static void describe_layer(json_t *header, struct checkpoint *from, int64_t *at)
+static void describe_all(const struct layer *l, struct checkpoint *from, struct buf *header)
 {
-    static const char *const dtypes[] = {"F32", "F16", "BF16"};
-    for (size_t i = 0; i < checkpoint_count(from); i++) {
-        const struct tensor *t = checkpoint_at(from, i);
-        int64_t end = *at + t->elems * (int64_t)dtype_bytes(t->dtype);
-        json_t *shape = json_array();
-        for (int k = 0; k < t->n_dims; k++)
-            json_array_append_new(shape, json_integer(t->shape[k]));
-        json_object_set_new(header, t->name,
-                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtypes[t->dtype], "shape",
-                                      shape, "data_offsets", (json_int_t)*at, (json_int_t)end));
-        *at = end;
-    }
+    struct tensor end = {.dtype = DTYPE_F32, .n_dims = 2, .shape = {ROWS, l->D},
+                         .elems = (int64_t)ROWS * l->D};
+    int64_t at = 0;
+    buf_ch(header, '{');
+    for (size_t i = 0; i < checkpoint_count(from); i++)
+        describe(header, checkpoint_at(from, i), &at, false);
+    snprintf(end.name, sizeof end.name, "input.weight");
+    describe(header, &end, &at, false);
+    snprintf(end.name, sizeof end.name, "output.weight");
+    describe(header, &end, &at, true);
 }
 
 static int put_layer(FILE *f, struct checkpoint *from, struct err *e)
@@ -118,60 +119,47 @@ static int write_checkpoint(struct layer *l, struct err *e)
 {
     char path[128];
     struct checkpoint *from = NULL;
-    json_t *header = json_object();
-    int64_t at = 0;
+    struct buf header;
     snprintf(path, sizeof path, "%s/model.safetensors", l->temp);
-    if (checkpoint_open(&from, l->dir, e) < 0) {
-        json_decref(header);
+    if (checkpoint_open(&from, l->dir, e) < 0)
         return e->code;
-    }
-    describe_layer(header, from, &at);
-    describe(header, "input.weight", ROWS, l->D, &at);
-    describe(header, "output.weight", ROWS, l->D, &at);
-    char *text = json_dumps(header, JSON_COMPACT);
-    uint64_t len = text ? strlen(text) : 0; /* the format is little-endian, as this host */
+    buf_init(&header, MIB(1));
+    describe_all(l, from, &header);
+    uint64_t len = header.len; /* the format is little-endian, as this host */
     FILE *f = fopen(path, "wb");
-    if (!text || !f) {
+    if (header.failed || !f) {
         err_set(e, E_IO, "%s: cannot be written", path);
     } else {
         fwrite(&len, sizeof len, 1, f);
-        fwrite(text, 1, len, f);
+        fwrite(header.p, 1, header.len, f);
         if (put_layer(f, from, e) == 0)
             (void)!put_ends(l, f, e); /* e tells */
     }
     if (f && fclose(f) != 0)
         err_set(e, E_IO, "%s: cannot be written", path);
-    free(text);
-    json_decref(header);
+    buf_free(&header);
     checkpoint_close(from);
     return e->code;
 }
 
-/* The layer's config as a model's: model_type without "layer_", the layer classes' own eps. */
+/* The layer's config; the layer classes have an eps of 1e-5 where the models have 1e-6. */
 static int read_layer_config(struct layer *l, struct config **out, struct err *e)
 {
     char path[4096];
+    struct buf text, json;
     snprintf(path, sizeof path, "%s/config.json", l->dir);
-    json_t *c = json_load_file(path, 0, NULL);
-    const char *type = json_string_value(json_object_get(c, "model_type"));
-    if (!type || strncmp(type, "layer_", 6)) {
-        json_decref(c);
-        return err_set(e, E_FORMAT, "%s: no model_type \"layer_…\"", path);
+    buf_init(&text, MIB(1));
+    buf_init(&json, MIB(1));
+    if (file_read(path, &text, e) == 0 && text.len > 0 && text.p[0] == '{') {
+        bool own = strstr(text.p, "norm_eps") != NULL;
+        buf_fmt(&json, "{%s%s", own ? "" : "\"norm_eps\": 1e-5, ", text.p + 1);
+        if (config_parse(out, json.p ? json.p : "", json.len, path, e) == 0)
+            l->D = (int)config_int(*out, "hidden_size", 0, 1, ROWS, e);
+    } else {
+        err_set(e, E_FORMAT, "%s: not a JSON object", path);
     }
-    json_t *family = json_string(type + 6);
-    json_object_set_new(c, "model_type", family);
-    json_object_del(c, "layer");
-    json_object_del(c, "layer_idx");
-    if (!json_object_get(c, "norm_eps"))
-        json_object_set_new(c, "norm_eps", json_real(1e-5));
-    l->D = (int)json_integer_value(json_object_get(c, "hidden_size"));
-    char *text = json_dumps(c, 0);
-    if (!text || l->D < 1 || l->D > ROWS)
-        err_set(e, E_RANGE, "%s: hidden_size %d, 1 to %d", path, l->D, ROWS);
-    else
-        (void)!config_parse(out, text, strlen(text), path, e); /* e tells */
-    free(text);
-    json_decref(c);
+    buf_free(&text);
+    buf_free(&json);
     return e->code;
 }
 

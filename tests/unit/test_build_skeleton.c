@@ -123,7 +123,8 @@ Test(build_skeleton, what_a_configuration_contradicts_is_named)
         {"\"model_type\": \"raven\", \"topk\": 65", "65 best of num_slots 64"},
         {"\"model_type\": \"gsa\", \"num_slots\": 0", "num_slots 0"},
         {"\"model_type\": \"linear_attn\", \"feature_map\": \"cosine\"", "\"cosine\""},
-        {"\"model_type\": \"based\", \"num_key_value_heads\": 2, \"feature_dim\": 65", "feature_dim 65"},
+        {"\"model_type\": \"based\", \"num_key_value_heads\": 2, \"feature_dim\": 65",
+         "feature_dim 65"},
         {"\"model_type\": \"gated_deltaproduct\", \"num_householder\": 0", "num_householder 0"},
         {"\"model_type\": \"precond_kda\", \"squash_x\": -1", "squash_x -1"},
         {"\"model_type\": \"glue\"", "\"glue\""},
@@ -144,9 +145,9 @@ Test(build_skeleton, what_a_configuration_contradicts_is_named)
 Test(build_skeleton, layers_that_attn_lists_keep_rows_of_keys_instead_of_a_state)
 {
     struct err e = {0};
-    struct model *m = open_config("{" COMMON "\"model_type\": \"gla\", \"attn\": [{\"layers\": [0], "
-                                  "\"num_heads\": 4, \"num_kv_heads\": 2}, {\"layers\": [1], "
-                                  "\"num_heads\": 4, \"window_size\": 5}]}", &e);
+    struct model *m = open_config("{" COMMON "\"model_type\": \"gla\", \"attn\": ["
+                                  "{\"layers\": [0], \"num_heads\": 4, \"num_kv_heads\": 2}, "
+                                  "{\"layers\": [1], \"num_heads\": 4, \"window_size\": 5}]}", &e);
     cr_assert_eq(e.code, 0, "%s", e.text);
     cr_expect_eq(m->plan.page_token_floats, 2 * 2 * 16);
     cr_expect_eq(state_floats(m), 5 * 2 * 64);
