@@ -217,6 +217,7 @@ static int parse_dists(struct args *a, struct err *e)
 {
     if (dist_parse(a->input_tokens, &a->in_dist, e) ||
         dist_parse(a->output_tokens, &a->out_dist, e) ||
+        dist_parse(a->turn_tokens ? a->turn_tokens : a->input_tokens, &a->later_dist, e) ||
         dist_parse(a->turns, &a->turns_dist, e) || dist_parse(a->think, &a->think_dist, e))
         return e->code;
     if (a->ramp && ramp_parse(a->ramp, &a->ramp_parsed, e))

@@ -36,7 +36,7 @@ struct args {
     bool fixed_output;                  /* --output-tokens was given */
     enum arrival arrivals;
     struct ramp ramp_parsed;
-    struct dist in_dist, out_dist, turns_dist, think_dist;
+    struct dist in_dist, later_dist, out_dist, turns_dist, think_dist;
     int32_t vocab_lo, vocab_hi;
     json_t *extra;             /* NULL or an object */
     double slo_ms[SLO_METRICS]; /* 0 = none */

@@ -109,16 +109,17 @@ workloads() {
     run "$t-5-prefix" "$n: shared prefix of 1,500, own 100" --concurrency 4 \
         --duration "$seconds" --prefix-tokens 1500 --input-tokens 100 --output-tokens 32
     run "$t-6-history" "$n: conversations, history sent again" --concurrency 4 --requests 12 \
-        --turns 6 --input-tokens 100 --output-tokens 32 --return-token-ids
+        --turns 6 --input-tokens 500 --turn-tokens 50 --output-tokens 32 --return-token-ids
     if has_sessions; then
         run "$t-7-sessions" "$n: conversations in sessions" --concurrency 4 --requests 12 \
-            --turns 6 --input-tokens 100 --output-tokens 32 --session
+            --turns 6 --input-tokens 500 --turn-tokens 50 --output-tokens 32 --session
         run "$t-8-fork" "$n: one prompt of 1,000, 8 forks" --concurrency 1 --requests 4 --fork 8 \
-            --input-tokens 1000 --output-tokens 32
-        run "$t-9-idle" "$n: 1,000 tokens, rest, resume" --rate 4 --requests 16 --idle 5 \
-            --input-tokens 1000 --output-tokens 32
-        [ -n "$url" ] || run "$t-a-restart" "$n: 1,000 tokens, restart, resume" --rate 4 \
-            --requests 16 --input-tokens 1000 --output-tokens 32 --restart "$state/start.sh $dir"
+            --input-tokens 1000 --turn-tokens 20 --output-tokens 32
+        run "$t-9-idle" "$n: 1,000 tokens, rest, resume" --rate 1 --requests 16 --idle 5 \
+            --input-tokens 1000 --turn-tokens 20 --output-tokens 32
+        [ -n "$url" ] || run "$t-a-restart" "$n: 1,000 tokens, restart, resume" --rate 1 \
+            --requests 16 --input-tokens 1000 --turn-tokens 20 --output-tokens 32 \
+            --restart "$state/start.sh $dir"
     fi
     run "$t-b-verify" "$n: correctness under load" --verify --requests 32 --concurrency 16 \
         --input-tokens uniform:5:300 --output-tokens uniform:5:60 --return-token-ids

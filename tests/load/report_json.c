@@ -214,7 +214,6 @@ static json_t *engine_json(const json_t *metrics, double wall_s)
 {
     json_t *o = json_object();
     double steps = grown(metrics, "recurd_steps_total");
-    double prompt = grown(metrics, "recurd_prompt_tokens_total");
     if (steps > 0)
         json_object_update_new(
             o, json_pack("{sf sf}", "tokens_per_step",
@@ -223,9 +222,6 @@ static json_t *engine_json(const json_t *metrics, double wall_s)
     if (steps > 0 && wall_s > 0)
         json_object_set_new(o, "computing_share",
                             json_real(grown(metrics, "recurd_step_seconds_total") / wall_s));
-    if (prompt > 0)
-        json_object_set_new(o, "prompt_cached_share",
-                            json_real(grown(metrics, "recurd_cached_tokens_total") / prompt));
     return o;
 }
 

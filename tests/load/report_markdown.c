@@ -34,6 +34,26 @@ static void row(FILE *f, const json_t *o, const char *label)
     fprintf(f, " %.0f |\n", report_number(o, "requests.failed"));
 }
 
+/* A run whose requests are of several kinds (first turns, resumed ones, forks) has a line each. */
+static void kind_rows(FILE *f, const json_t *o)
+{
+    json_t *kinds = json_object_get(o, "by_kind"), *g;
+    const char *key;
+    if (json_object_size(kinds) < 2)
+        return;
+    json_object_foreach(kinds, key, g) {
+        fputs("| &nbsp; ", f);
+        text(f, key);
+        fputs(" turns | | |", f);
+        cell(f, report_number(g, "ttft.p50_ms"));
+        cell(f, report_number(g, "ttft.p99_ms"));
+        fputs(" | |", f);
+        cell(f, 100 * report_number(g, "cached_tokens_mean") /
+                    report_number(g, "prompt_tokens_mean"));
+        fputs(" |\n", f);
+    }
+}
+
 static void sweep_rows(FILE *f, const json_t *o)
 {
     bool rate = !strcmp(report_string(o, "of"), "rate");
@@ -60,8 +80,10 @@ int report_markdown(const char *path, const json_t *all, struct err *e)
     json_t *o;
     json_array_foreach((json_t *)all, i, o) {
         const char *kind = report_string(o, "kind");
-        if (!strcmp(kind, "run"))
+        if (!strcmp(kind, "run")) {
             row(f, o, report_string(o, "label"));
+            kind_rows(f, o);
+        }
         else if (!strcmp(kind, "sweep"))
             sweep_rows(f, o);
     }

@@ -8,6 +8,8 @@
 #include "tests/load/dataset.h"
 #include "tests/load/report.h"
 
+#define METRICS_SHOWN 40 /* more than a screen is read by programs, and those read the JSON */
+
 static const char *const columns[] = {"mean", "std", "p50", "p90", "p95", "p99", "p99.9", "max"};
 
 static void heading(FILE *f, const char *title)
@@ -94,6 +96,23 @@ static void errors(FILE *f, const json_t *r)
     }
 }
 
+/* "x_sum" and "x_count": what the average of the samples in between was. */
+static void histogram_mean(FILE *f, const json_t *all, const char *key, const json_t *sum)
+{
+    char name[160];
+    size_t n = strlen(key);
+    if (n < 4 || n > 150 || strcmp(key + n - 4, "_sum"))
+        return;
+    snprintf(name, sizeof name, "%.*s_count", (int)n - 4, key);
+    const json_t *count = json_object_get(all, name);
+    double k = report_number(count, "after") - report_number(count, "before");
+    if (!(k > 0))
+        return;
+    snprintf(name, sizeof name, "%.*s, mean of %.0f", (int)n - 4, key, k);
+    fprintf(f, "  %-74s %25.6g\n", name,
+            (report_number(sum, "after") - report_number(sum, "before")) / k);
+}
+
 static void metrics_table(FILE *f, const json_t *r)
 {
     if (json_object_size(json_object_get(r, "engine")))
@@ -101,19 +120,23 @@ static void metrics_table(FILE *f, const json_t *r)
     line(f, r, "tokens per step", "engine.tokens_per_step", 1);
     line(f, r, "mean step, ms", "engine.step_mean_ms", 2);
     line(f, r, "share of the time computing", "engine.computing_share", 3);
-    line(f, r, "share of prompt tokens cached", "engine.prompt_cached_share", 3);
     json_t *all = json_object_get(r, "server_metrics"), *v;
     const char *key;
     int shown = 0;
     json_object_foreach(all, key, v) {
-        /* Buckets and what the web server counts about itself stay in the JSON. */
-        if (strstr(key, "_bucket") || !strncmp(key, "process_", 8) || shown >= 40)
+        /* Buckets, sums and counts stay in the JSON; their quotient is shown below. */
+        size_t n = strlen(key);
+        bool part = strstr(key, "_bucket") || (n > 4 && !strcmp(key + n - 4, "_sum")) ||
+                    (n > 6 && !strcmp(key + n - 6, "_count"));
+        if (part || !strncmp(key, "process_", 8) || shown >= METRICS_SHOWN)
             continue;
         if (!shown++)
             heading(f, "Server metrics that changed: before, after");
-        fprintf(f, "  %-60.60s %12.6g %12.6g\n", key, report_number(v, "before"),
+        fprintf(f, "  %-74s %12.6g %12.6g\n", key, report_number(v, "before"),
                 report_number(v, "after"));
     }
+    json_object_foreach(all, key, v)
+        histogram_mean(f, all, key, v);
 }
 
 static void self(FILE *f, const json_t *r)

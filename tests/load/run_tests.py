@@ -310,6 +310,8 @@ def test_sessions_send_only_the_new_turn():
         r = run(f.port, *args, "--fork", 3)
         assert r["by_kind"]["fork"]["n"] == 12 and r["requests"]["forks"] == 12
         assert r["by_kind"]["fork"]["cached_tokens_mean"] == 14
+        r = run(f.port, *args, "--turns", 2, "--session", "--turn-tokens", 3)
+        assert [t["prompt_tokens_mean"] for t in r["by_turn"]] == [10, 17]
         r = run(f.port, *args, "--idle", 0.5)
         assert r["by_kind"]["resume"]["n"] == 4 and r["wall_s"] > 1
         assert r["by_kind"]["resume"]["cached_tokens_mean"] == 14

@@ -97,7 +97,7 @@ void workload_turn(const struct workload *w, uint64_t conv, uint32_t index, stru
     const struct args *a = w->a;
     *t = (struct turn){.conv = conv, .index = index};
     struct rng r = stream((uint64_t)a->seed, conv, index, LENGTHS);
-    t->n_in = dist_tokens(&a->in_dist, &r, OUTPUT_MAX);
+    t->n_in = dist_tokens(index ? &a->later_dist : &a->in_dist, &r, OUTPUT_MAX);
     t->n_out = dist_tokens(&a->out_dist, &r, OUTPUT_MAX);
     t->think_s = index ? dist_draw(&a->think_dist, &r) : 0;
     if (index && a->idle > 0)
