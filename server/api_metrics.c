@@ -9,6 +9,11 @@
 #include "server/jsonout.h"
 #include "statecache/stats.h"
 
+static uint64_t load(const uint64_t *counter)
+{
+    return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
 static void head(struct buf *out, const char *name, const char *type, const char *help)
 {
     buf_fmt(out, "# HELP recurd_%s %s\n# TYPE recurd_%s %s\n", name, help, name, type);
@@ -38,14 +43,14 @@ static void histogram(struct buf *out, const char *name, const char *help,
     uint64_t sum = 0;
     head(out, name, "histogram", help);
     for (size_t i = 0; i < STATS_BUCKETS; i++) {
-        sum += __atomic_load_n(&h->buckets[i], __ATOMIC_RELAXED);
+        sum += load(&h->buckets[i]);
         buf_fmt(out, "recurd_%s_bucket{le=\"%g\"} %llu\n", name, stats_bounds[i],
                 (unsigned long long)sum);
     }
-    sum += __atomic_load_n(&h->buckets[STATS_BUCKETS], __ATOMIC_RELAXED);
+    sum += load(&h->buckets[STATS_BUCKETS]);
     buf_fmt(out, "recurd_%s_bucket{le=\"+Inf\"} %llu\nrecurd_%s_sum %.6f\nrecurd_%s_count %llu\n",
             name, (unsigned long long)sum, name,
-            (double)__atomic_load_n(&h->sum_us, __ATOMIC_RELAXED) / 1e6, name,
+            (double)load(&h->sum_us) / 1e6, name,
             (unsigned long long)sum);
 }
 
@@ -173,7 +178,7 @@ static void http(struct buf *out, struct http *h)
     head(out, "http_responses_total", "counter", "Replies by route and status");
     for (int r = 0; r < ROUTES; r++) {
         for (int c = 0; c < STATS_STATUSES; c++) {
-            uint64_t n = __atomic_load_n(&s->responses[r][c], __ATOMIC_RELAXED);
+            uint64_t n = load(&s->responses[r][c]);
             if (n)
                 buf_fmt(out, "recurd_http_responses_total{route=\"%s\",status=\"%d\"} %llu\n",
                         route_name((enum route_id)r), stats_status_code((enum stats_status)c),
@@ -183,9 +188,10 @@ static void http(struct buf *out, struct http *h)
     counter(out, "http_connections_total", "Connections accepted", w.accepted);
     counter(out, "http_disconnects_total", "Clients that left before their reply", w.disconnects);
     counter(out, "http_timeouts_total", "Connections cut by a deadline", w.timeouts);
-    counter(out, "http_streams_total", "Replies streamed", s->streams);
-    counter(out, "http_heartbeats_total", "Comment lines sent on silent streams", s->heartbeats);
-    counter(out, "http_aborted_total", "Replies that ended before their end", s->aborted);
+    counter(out, "http_streams_total", "Replies streamed", load(&s->streams));
+    counter(out, "http_heartbeats_total", "Comment lines sent on silent streams",
+            load(&s->heartbeats));
+    counter(out, "http_aborted_total", "Replies that ended before their end", load(&s->aborted));
     gauge(out, "http_connections", "Connections open now", w.open);
     gauge(out, "http_exchanges", "Requests under way now, this one included",
           __atomic_load_n(&s->exchanges, __ATOMIC_RELAXED));

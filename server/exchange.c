@@ -77,6 +77,7 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
     if (x->close || http_is_draining(x->http))
         header(r, "Connection", "close");
     stats_response(&x->http->stats, x->route, x->status);
+    log_debug("%s: %s %d", x->id, route_name(x->route), x->status);
     x->phase = EXCHANGE_REPLY;
     enum MHD_Result ok = MHD_queue_response(x->mhd, (unsigned)x->status, r);
     MHD_destroy_response(r);

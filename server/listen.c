@@ -57,8 +57,8 @@ static int split(const char *spec, char host[256], char port[8], struct err *e)
 {
     const char *colon = strrchr(spec, ':');
     if (!colon || !colon[1] || strlen(colon + 1) > 5 ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1) || strtol(colon + 1, NULL, 10) > 65535 ||
-        colon - spec > 255)
+        strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+        strtol(colon + 1, NULL, 10) > 65535 || colon - spec > 255)
         return err_set(e, E_FORMAT, "listen %.200s: not of the form ADDR:PORT or unix:/path",
                        spec);
     size_t n = (size_t)(colon - spec);

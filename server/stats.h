@@ -29,7 +29,10 @@ struct stats {
 
 void stats_response(struct stats *s, enum route_id route, int status);
 void stats_observe(struct histogram *h, uint64_t ns);
-static inline void stats_add(uint64_t *counter) { __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED); }
+static inline void stats_add(uint64_t *counter)
+{
+    __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
+}
 
 int stats_status_code(enum stats_status s); /* 0 for STATS_OTHER */
 

@@ -96,7 +96,8 @@ def statuses(reply):
 class Malformed(unittest.TestCase):
     def test_each_is_refused_and_nothing_behind_it_is_answered(self):
         # Short deadlines: what waits for more bytes is cut instead of answered.
-        s = server("--model", DEMO, "--header-timeout", "1", "--body-timeout", "1")
+        s = server("--model", DEMO, "--header-timeout", "1", "--body-timeout", "1",
+                   "--idle-timeout", "1")
         for name, data, right in MALFORMED:
             with self.subTest(name):
                 reply = s.raw(data + HIDDEN, timeout=6)

@@ -41,7 +41,8 @@ Test(jsonin, refuses_what_two_readers_could_read_in_two_ways)
 {
     static const char *const bad[] = {
         "", " ", "[]", "5", "{} {}", "{\"a\":1,\"a\":2}", "{\"a\":\"\\u0000\"}", "{\"a\":NaN}",
-        "{\"a\":\"\xff\"}", "{\"a\":1e999}", "{\"a\":99999999999999999999}", "{\"a\":01}", "{'a':1}",
+        "{\"a\":\"\xff\"}", "{\"a\":1e999}", "{\"a\":99999999999999999999}", "{\"a\":01}",
+        "{'a':1}",
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         json_t *v;

@@ -56,7 +56,8 @@ Test(options, a_file_is_flat_and_names_each_key_once)
 {
     static const struct { const char *text; int code; } rows[] = {
         {"", 0}, {"# only a comment\n", 0}, {"slots = 5\n", 0}, {"slots=5", 0},
-        {"slots = 5 ; five\n", 0}, {"slots = 5\nslots = 5\n", E_CONFLICT}, {"[x]\nslots=5\n", E_FORMAT},
+        {"slots = 5 ; five\n", 0}, {"slots = 5\nslots = 5\n", E_CONFLICT},
+        {"[x]\nslots=5\n", E_FORMAT},
         {"slot = 5\n", E_NOENT}, {"slots\n", E_FORMAT}, {"slots = five\n", E_FORMAT},
         {"slots = 0\n", E_RANGE}, {"model =\n", E_RANGE}, {"slots = 5\n  6\n", E_CONFLICT},
     };

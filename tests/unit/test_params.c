@@ -60,7 +60,8 @@ Test(params, text_parts_are_joined_without_anything_between)
     struct params p;
     struct err e = {0};
     cr_assert_eq(parse(&p, PARAMS_CHAT,
-                       "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"ab\"},"
+                       "{\"messages\":[{\"role\":\"user\",\"content\":["
+                       "{\"type\":\"text\",\"text\":\"ab\"},"
                        "{\"type\":\"text\",\"text\":\"\"},{\"type\":\"text\",\"text\":\"c\"}]},"
                        "{\"role\":\"user\",\"content\":[]}]}", &e), 0, "%s", e.text);
     cr_assert_eq(p.n_messages, 2);
