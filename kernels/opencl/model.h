@@ -48,6 +48,9 @@ struct ocl_extent {
     int32_t n, per; /* groups = n * ceil(count / per); count = 1 for BY_ONE */
 };
 
+/* Which steps a launch belongs to: all, those with one row a sequence, or the others. */
+enum ocl_when { WHEN_ANY, WHEN_SINGLE, WHEN_SEVERAL };
+
 /* A launch being described. */
 struct ocl_spec {
     const char *file;   /* source, below src/ */
@@ -58,7 +61,7 @@ struct ocl_spec {
     struct ocl_extent extent[3];
     enum rows rows;              /* what BY_ROWS counts */
     int32_t rows_min, rows_max;  /* enqueued only for this many rows */
-    int32_t op;                  /* for profiles */
+    enum ocl_when when;
 };
 
 /* One specialised source; launches share it. */
@@ -69,8 +72,9 @@ struct ocl_instance {
 
 struct ocl_launch {
     cl_kernel kernel;
-    int32_t instance, op;
+    int32_t instance, op; /* op: for profiles */
     enum rows rows;
+    enum ocl_when when;
     int32_t rows_min, rows_max;
     size_t local[3];
     struct ocl_extent extent[3];

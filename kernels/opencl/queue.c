@@ -76,12 +76,13 @@ static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, int32
 
 static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times *t, struct err *e)
 {
+    enum ocl_when other = b->n_tokens == b->n_seqs ? WHEN_SEVERAL : WHEN_SINGLE;
     int rc = OCL(e, "the batch", clEnqueueWriteBuffer, m->d->queue, m->batch.mem, CL_FALSE, 0,
                  m->batch_bytes, m->batch_host.host, 0, NULL, NULL);
     for (int32_t i = 0; i < m->n_launches && !rc; i++) {
         struct ocl_launch *l = &m->launches[i];
         int32_t rows = l->rows == ROWS_LOGITS ? b->n_logits : b->n_tokens;
-        if (rows < l->rows_min || rows > l->rows_max)
+        if (rows < l->rows_min || rows > l->rows_max || l->when == other)
             continue;
         rc = launch(m, l, rows, b->n_seqs, e);
         t->launches++;

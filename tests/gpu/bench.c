@@ -1,6 +1,6 @@
 /* oclbench: what the OpenCL kernels reach on this device, beside what it can copy.
  *
- *   oclbench [--device NAME] [--cache DIR] [--tune "key=value ..."] [--small]
+ *   oclbench [--device NAME] [--cache DIR] [--tune "key=value ..."] [--only TEXT] [--small]
  *
  * Each line is a plan of several equal ops run as one step; weights and inputs are random (zeros
  * run faster than data). --small: sizes for a CPU. */
@@ -17,6 +17,7 @@
 
 static struct ocl_device device;
 static double copy_gbs;
+static const char *only = ""; /* lines whose name has this in it */
 
 static void must(int rc, const struct err *e)
 {
@@ -158,6 +159,9 @@ static void bench_linear(int32_t outputs, int32_t inputs, int32_t rows, enum dty
 {
     static struct bench b;
     char name[64];
+    snprintf(name, sizeof name, "product %s %d x %d, %d rows", dtype_name(t), outputs, inputs, rows);
+    if (!strstr(name, only))
+        return;
     begin(&b, 1, rows);
     b.ops[0].kind = OP_LINEAR;
     b.ops[0].in[0] = add_act(&b, inputs);
@@ -166,7 +170,6 @@ static void bench_linear(int32_t outputs, int32_t inputs, int32_t rows, enum dty
     b.weights[0] = (struct weight){WEIGHT_MATRIX, t, outputs, inputs};
     b.plan.n_weights = 1;
     double s = run(&b, n), bytes = (double)outputs * inputs * (double)dtype_bytes(t);
-    snprintf(name, sizeof name, "product %s %d x %d, %d rows", dtype_name(t), outputs, inputs, rows);
     printf("%-44s %9.1f us %8.1f GB/s %5.1f %% of copy %8.2f TFLOP/s\n", name, s * 1e6,
            bytes / s / 1e9, bytes / s / 1e7 / copy_gbs,
            2.0 * outputs * inputs * rows / s / 1e12);
@@ -177,6 +180,9 @@ static void bench_delta(int32_t seqs, int32_t tokens, int32_t heads, int32_t K, 
 {
     static struct bench b;
     char name[64];
+    snprintf(name, sizeof name, "K2 %d x %d tokens, %d heads %d x %d", seqs, tokens, heads, K, K);
+    if (!strstr(name, only))
+        return;
     begin(&b, seqs, seqs * tokens);
     struct op *o = &b.ops[0];
     o->kind = OP_DELTA;
@@ -198,7 +204,6 @@ static void bench_delta(int32_t seqs, int32_t tokens, int32_t heads, int32_t K, 
     b.plan.n_sections = 1;
     b.plan.slot_floats = elems;
     double s = run(&b, n), bytes = 2.0 * (double)seqs * (double)elems * 4;
-    snprintf(name, sizeof name, "K2 %d x %d tokens, %d heads %d x %d", seqs, tokens, heads, K, K);
     printf("%-44s %9.1f us %8.1f GB/s %5.1f %% of copy %8.2f us/token\n", name, s * 1e6,
            bytes / s / 1e9, bytes / s / 1e7 / copy_gbs, s * 1e6 / tokens);
     fflush(stdout);
@@ -216,6 +221,8 @@ int main(int argc, char **argv)
             name = argv[++i];
         else if (!strcmp(argv[i], "--cache") && i + 1 < argc)
             cache = argv[++i];
+        else if (!strcmp(argv[i], "--only") && i + 1 < argc)
+            only = argv[++i];
         else if (!strcmp(argv[i], "--tune") && i + 1 < argc)
             tune = argv[++i];
         else

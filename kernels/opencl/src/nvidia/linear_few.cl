@@ -31,36 +31,30 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     int groups = min(slice_len / 32, all - g0);
     global const uint4 *wp = w + ((ulong)panel * (ulong)all + (ulong)g0) * 64u + (ulong)lane;
     float acc[NT][4];
+    uint4 b[NT];
 #pragma unroll
     for (int n = 0; n < NT; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++)
             acc[n][i] = 0.0f;
 #if PACKED
+#define ACTIVATIONS(g, n)                                                                          \
+    (!EMULATED || (g) < groups ? in[(ulong)(g) * rows_p * 4u + (ulong)((n) * 32)] : (uint4)(0, 0, 0, 0))
     global const uint4 *in = packed + (ulong)g0 * rows_p * 4u + (ulong)lane;
 #else
+#define ACTIVATIONS(g, n) (given ? FN(convert)(in, k + (g) * 32, inputs) : (uint4)(0, 0, 0, 0))
     bool given = lane / 4 < rows;
     global const float *in = ROW(x, given ? lane / 4 : 0);
     int k = g0 * 32 + lane % 4 * 8;
 #endif
-#if EMULATED
-    for (int g = 0; g < slice_len / 32; g++) {
-        uint4 none = (uint4)(0, 0, 0, 0);
-        uint4 low = g < groups ? wp[g * 64] : none, high = g < groups ? wp[g * 64 + 32] : none;
-        for (int n = 0; n < NT; n++) {
-            uint4 b = none;
-#if PACKED
-            if (g < groups)
-                b = in[(ulong)g * rows_p * 4u + (ulong)(n * 32)];
-#else
-            if (given)
-                b = FN(convert)(in, k + g * 32, inputs);
-#endif
-            MMA_GROUP(acc[n], low, high, b);
-        }
-    }
-#else
+#define GROUP(g, low, high)                                                                        \
+    do {                                                                                           \
+        _Pragma("unroll") for (int n = 0; n < NT; n++) b[n] = ACTIVATIONS(g, n);                   \
+        _Pragma("unroll") for (int n = 0; n < NT; n++) MMA_FIRST(acc[n], low, high, b[n]);         \
+        _Pragma("unroll") for (int n = 0; n < NT; n++) MMA_SECOND(acc[n], low, high, b[n]);        \
+    } while (0)
     int g = 0;
+#if !EMULATED
     for (; g + UNROLL <= groups; g += UNROLL) {
         uint4 low[UNROLL], high[UNROLL];
 #pragma unroll
@@ -69,35 +63,18 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
             high[u] = load_stream(wp + (g + u) * 64 + 32);
         }
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++) {
-#pragma unroll
-            for (int n = 0; n < NT; n++) {
-#if PACKED
-                uint4 b = in[(ulong)(g + u) * rows_p * 4u + (ulong)(n * 32)];
-#else
-                uint4 b = (uint4)(0, 0, 0, 0);
-                if (given)
-                    b = FN(convert)(in, k + (g + u) * 32, inputs);
-#endif
-                MMA_GROUP(acc[n], low[u], high[u], b);
-            }
-        }
-    }
-    for (; g < groups; g++) {
-        uint4 low = load_stream(wp + g * 64), high = load_stream(wp + g * 64 + 32);
-#pragma unroll
-        for (int n = 0; n < NT; n++) {
-#if PACKED
-            uint4 b = in[(ulong)g * rows_p * 4u + (ulong)(n * 32)];
-#else
-            uint4 b = (uint4)(0, 0, 0, 0);
-            if (given)
-                b = FN(convert)(in, k + g * 32, inputs);
-#endif
-            MMA_GROUP(acc[n], low, high, b);
-        }
+        for (int u = 0; u < UNROLL; u++)
+            GROUP(g + u, low[u], high[u]);
     }
 #endif
+    for (; g < (EMULATED ? slice_len / 32 : groups); g++) { /* emulation meets at barriers */
+        uint4 none = (uint4)(0, 0, 0, 0);
+        uint4 low = g < groups ? load_stream(wp + g * 64) : none;
+        uint4 high = g < groups ? load_stream(wp + g * 64 + 32) : none;
+        GROUP(g, low, high);
+    }
+#undef GROUP
+#undef ACTIVATIONS
 #pragma unroll
     for (int n = 0; n < NT; n++)
 #pragma unroll

@@ -2,6 +2,7 @@
  * STAGES tiles of 32 inputs on their way through local memory. Tiles lie in memory as the lanes
  * read them, so every access is one contiguous 512 bytes a warp. Order of a sum: linear_few.cl. */
 #define TILE 1024 /* uint4 of a stage: 8 KiB of weights, then 8 KiB of activations */
+#define PITCH 132 /* floats of a row on the way out: 4 more than 128 keep lanes in other banks */
 __attribute__((reqd_work_group_size(256, 1, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global const uint4 *w,
                    EPILOGUE_PARAMS, global const uint4 *packed, const ulong rows_p)
@@ -13,8 +14,11 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     int rows = counts[is_logits ? 2 : 1], all = (int)(cols_p / 32), panels = (outputs + 15) / 16;
     int wo = warp / 4, wr = warp % 4; /* this warp's 64 outputs and 32 rows of the tile */
     float acc[4][4][4], total[4][4][4];
+#pragma unroll
     for (int i = 0; i < 4; i++)
+#pragma unroll
         for (int j = 0; j < 4; j++)
+#pragma unroll
             for (int k = 0; k < 4; k++)
                 acc[i][j][k] = total[i][j][k] = 0.0f;
     /* Panels past the end repeat the last one; their outputs are not stored. */
@@ -53,7 +57,12 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
         for (int i = 0; i < 4; i++)
 #pragma unroll
             for (int j = 0; j < 4; j++)
-                MMA_GROUP(acc[i][j], low[i], high[i], right[j]);
+                MMA_FIRST(acc[i][j], low[i], high[i], right[j]);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                MMA_SECOND(acc[i][j], low[i], high[i], right[j]);
         if (--left == 0 || g == all - 1) {
             left = per;
 #pragma unroll
@@ -69,15 +78,26 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
         }
     }
 #undef FETCH
+    /* Out through local memory, 64 rows at a time, so that whole lines are written. */
+    local float *sums = (local float *)tile;
+    for (int half_ = 0; half_ < 2; half_++) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (wr / 2 == half_) {
 #pragma unroll
-    for (int i = 0; i < 4; i++)
+            for (int i = 0; i < 4; i++)
 #pragma unroll
-        for (int j = 0; j < 4; j++)
+                for (int j = 0; j < 4; j++)
 #pragma unroll
-            for (int k = 0; k < 4; k++) {
-                int o = (p0 + wo * 4 + i) * 16 + lane / 4 + k / 2 * 8;
-                int row = row0 + wr * 32 + j * 8 + lane % 4 * 2 + k % 2;
-                if (o < outputs && row < rows)
-                    EPILOGUE(total[i][j][k], o, row);
-            }
+                    for (int k = 0; k < 4; k++)
+                        sums[(wr % 2 * 32 + j * 8 + lane % 4 * 2 + k % 2) * PITCH + wo * 64 +
+                             i * 16 + lane / 4 + k / 2 * 8] = total[i][j][k];
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll 1
+        for (int i = id; i < 64 * 128; i += 256) {
+            int o = p0 * 16 + i % 128, row = row0 + half_ * 64 + i / 128;
+            if (o < outputs && row < rows)
+                EPILOGUE(sums[i / 128 * PITCH + i % 128], o, row);
+        }
+    }
 }
