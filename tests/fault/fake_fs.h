@@ -44,14 +44,14 @@ struct fs {
     struct rng rng;
 };
 
-static int fs_find(const struct fs_name *names, int n, const char *path)
+static inline int fs_find(const struct fs_name *names, int n, const char *path)
 {
     for (int i = 0; i < n; i++)
         if (strcmp(names[i].path, path) == 0)
             return i;
     return -1;
 }
-static void fs_set(struct fs_name *names, int *n, const char *path, int file)
+static inline void fs_set(struct fs_name *names, int *n, const char *path, int file)
 {
     int i = fs_find(names, *n, path);
     if (file < 0) {
@@ -67,7 +67,7 @@ static void fs_set(struct fs_name *names, int *n, const char *path, int file)
     }
     names[i].file = file;
 }
-static void fs_note(struct fs *f, const char *from, const char *to, int file)
+static inline void fs_note(struct fs *f, const char *from, const char *to, int file)
 {
     if (f->n_ops == FS_OPS)
         abort();
@@ -76,7 +76,7 @@ static void fs_note(struct fs *f, const char *from, const char *to, int file)
     snprintf(op->to, sizeof(op->to), "%s", to);
     op->file = file;
 }
-static void fs_apply(struct fs_name *names, int *n, const struct fs_op *op)
+static inline void fs_apply(struct fs_name *names, int *n, const struct fs_op *op)
 {
     if (op->from[0])
         fs_set(names, n, op->from, -1);
@@ -85,7 +85,7 @@ static void fs_apply(struct fs_name *names, int *n, const struct fs_op *op)
 }
 
 /* Before a call that changes something: 0, or how it fails. */
-static int fs_gate(struct fs *f)
+static inline int fs_gate(struct fs *f)
 {
     if (f->crashed)
         return -EIO;
@@ -101,13 +101,13 @@ static int fs_gate(struct fs *f)
     return 0;
 }
 
-static int fs_mkdir(void *ctx, const char *path)
+static inline int fs_mkdir(void *ctx, const char *path)
 {
     (void)ctx;
     (void)path; /* folders are made once and are not what is tested */
     return 0;
 }
-static int fs_create(void *ctx, const char *path)
+static inline int fs_create(void *ctx, const char *path)
 {
     struct fs *f = ctx;
     int rc = fs_gate(f);
@@ -121,7 +121,7 @@ static int fs_create(void *ctx, const char *path)
     fs_note(f, "", path, f->n_files);
     return f->n_files++;
 }
-static int fs_open(void *ctx, const char *path, uint64_t *size)
+static inline int fs_open(void *ctx, const char *path, uint64_t *size)
 {
     struct fs *f = ctx;
     int i = fs_find(f->now, f->n_now, path);
@@ -130,7 +130,7 @@ static int fs_open(void *ctx, const char *path, uint64_t *size)
     *size = f->files[f->now[i].file].n_now;
     return f->now[i].file;
 }
-static void fs_grow(struct fs_file *x, size_t n)
+static inline void fs_grow(struct fs_file *x, size_t n)
 {
     x->now = realloc(x->now, n + 1);
     if (n > x->n_now)
@@ -139,7 +139,7 @@ static void fs_grow(struct fs_file *x, size_t n)
 }
 /* posix_fallocate: the file has its length at once, and zeros. `written` counts from there. */
 static size_t fs_written[FS_FILES];
-static int fs_allocate(void *ctx, int fd, uint64_t size)
+static inline int fs_allocate(void *ctx, int fd, uint64_t size)
 {
     struct fs *f = ctx;
     int rc = fs_gate(f);
@@ -147,7 +147,7 @@ static int fs_allocate(void *ctx, int fd, uint64_t size)
         fs_grow(&f->files[fd], size);
     return rc;
 }
-static ssize_t fs_write(void *ctx, int fd, const void *p, size_t n)
+static inline ssize_t fs_write(void *ctx, int fd, const void *p, size_t n)
 {
     struct fs *f = ctx;
     int rc = fs_gate(f);
@@ -163,7 +163,7 @@ static ssize_t fs_write(void *ctx, int fd, const void *p, size_t n)
     fs_written[fd] += some;
     return rc ? rc : (ssize_t)some;
 }
-static ssize_t fs_pread(void *ctx, int fd, void *p, size_t n, uint64_t offset)
+static inline ssize_t fs_pread(void *ctx, int fd, void *p, size_t n, uint64_t offset)
 {
     struct fs *f = ctx;
     struct fs_file *x = &f->files[fd];
@@ -173,7 +173,7 @@ static ssize_t fs_pread(void *ctx, int fd, void *p, size_t n, uint64_t offset)
     memcpy(p, x->now + offset, n);
     return (ssize_t)n;
 }
-static int fs_fsync(void *ctx, int fd)
+static inline int fs_fsync(void *ctx, int fd)
 {
     struct fs *f = ctx;
     int rc = fs_gate(f);
@@ -185,12 +185,12 @@ static int fs_fsync(void *ctx, int fd)
     x->n_safe = x->n_now;
     return 0;
 }
-static int fs_close(void *ctx, int fd)
+static inline int fs_close(void *ctx, int fd)
 {
     (void)fd;
     return fs_gate(ctx);
 }
-static int fs_rename(void *ctx, const char *from, const char *to)
+static inline int fs_rename(void *ctx, const char *from, const char *to)
 {
     struct fs *f = ctx;
     int rc = fs_gate(f), i = fs_find(f->now, f->n_now, from);
@@ -202,7 +202,7 @@ static int fs_rename(void *ctx, const char *from, const char *to)
     fs_note(f, from, to, file);
     return 0;
 }
-static int fs_unlink(void *ctx, const char *path)
+static inline int fs_unlink(void *ctx, const char *path)
 {
     struct fs *f = ctx;
     int rc = fs_gate(f);
@@ -212,12 +212,12 @@ static int fs_unlink(void *ctx, const char *path)
     fs_note(f, path, "", -1);
     return 0;
 }
-static bool fs_inside(const char *path, const char *dir)
+static inline bool fs_inside(const char *path, const char *dir)
 {
     size_t n = strlen(dir);
     return strncmp(path, dir, n) == 0 && path[n] == '/' && !strchr(path + n + 1, '/');
 }
-static int fs_sync_dir(void *ctx, const char *path)
+static inline int fs_sync_dir(void *ctx, const char *path)
 {
     struct fs *f = ctx;
     int rc = fs_gate(f), kept = 0;
@@ -232,7 +232,7 @@ static int fs_sync_dir(void *ctx, const char *path)
         f->n_ops = kept;
     return rc;
 }
-static int fs_list(void *ctx, const char *path, void (*each)(void *arg, const char *name),
+static inline int fs_list(void *ctx, const char *path, void (*each)(void *arg, const char *name),
                    void *arg)
 {
     struct fs *f = ctx;
@@ -245,14 +245,14 @@ static int fs_list(void *ctx, const char *path, void (*each)(void *arg, const ch
     free(copy);
     return 0;
 }
-static int fs_lock(void *ctx, const char *path)
+static inline int fs_lock(void *ctx, const char *path)
 {
     (void)ctx;
     (void)path;
     return FS_FILES - 1; /* closed like a file, never read */
 }
 
-static void fs_init(struct fs *f, uint64_t seed)
+static inline void fs_init(struct fs *f, uint64_t seed)
 {
     memset(f, 0, sizeof(*f));
     memset(fs_written, 0, sizeof(fs_written));
@@ -264,7 +264,7 @@ static void fs_init(struct fs *f, uint64_t seed)
         .list = fs_list, .lock = fs_lock,
     };
 }
-static void fs_fini(struct fs *f)
+static inline void fs_fini(struct fs *f)
 {
     for (int i = 0; i < f->n_files; i++) {
         free(f->files[i].now);
@@ -273,7 +273,7 @@ static void fs_fini(struct fs *f)
 }
 
 /* What the machine finds when it comes back. */
-static void fs_power_on(struct fs *f)
+static inline void fs_power_on(struct fs *f)
 {
     for (int i = 0; i < f->n_ops; i++)
         if (rng_below(&f->rng, 2))
@@ -283,14 +283,15 @@ static void fs_power_on(struct fs *f)
     f->n_ops = 0;
     for (int i = 0; i < f->n_files; i++) {
         struct fs_file *x = &f->files[i];
-        uint64_t how = rng_below(&f->rng, 3);
-        size_t n = how == 0 ? x->n_safe : how == 1 ? x->n_now
+        /* 0: lost, 1: kept, 2: torn with its length (it was allocated), 3: and without. */
+        uint64_t how = rng_below(&f->rng, 4);
+        size_t n = how == 0 ? x->n_safe : how <= 2 ? x->n_now
                    : MIN(x->n_safe, x->n_now) +
                          rng_below(&f->rng, MAX(x->n_safe, x->n_now) -
                                                 MIN(x->n_safe, x->n_now) + 1);
         unsigned char *p = calloc(n + 1, 1);
         for (size_t b = 0; b < n; b += FS_BLOCK) {
-            bool newer = how == 1 || (how == 2 && rng_below(&f->rng, 2));
+            bool newer = how == 1 || (how >= 2 && rng_below(&f->rng, 4));
             const unsigned char *from = newer ? x->now : x->safe;
             size_t have = newer ? x->n_now : x->n_safe, len = MIN(FS_BLOCK, n - b);
             if (from && b < have)

@@ -26,46 +26,46 @@ struct fake_device {
     bool fail;                     /* every call answers E_DEVICE */
 };
 
-static int fake_slot_zero(struct device *d, int32_t slot, struct err *e)
+static inline int fake_slot_zero(struct device *d, int32_t slot, struct err *e)
 {
     struct fake_device *f = (struct fake_device *)d;
     memset(f->slots[slot], 0, sizeof(f->slots[slot]));
     return f->fail ? err_set(e, E_DEVICE, "fake") : 0;
 }
-static int fake_slot_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
+static inline int fake_slot_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
 {
     struct fake_device *f = (struct fake_device *)d;
     memcpy(f->slots[dst], f->slots[src], sizeof(f->slots[dst]));
     f->copies++;
     return f->fail ? err_set(e, E_DEVICE, "fake") : 0;
 }
-static int fake_slot_read(struct device *d, int32_t slot, void *dst, struct err *e)
+static inline int fake_slot_read(struct device *d, int32_t slot, void *dst, struct err *e)
 {
     struct fake_device *f = (struct fake_device *)d;
     memcpy(dst, f->slots[slot], sizeof(f->slots[slot]));
     f->reads++;
     return f->fail ? err_set(e, E_DEVICE, "fake") : 0;
 }
-static int fake_slot_write(struct device *d, int32_t slot, const void *src, struct err *e)
+static inline int fake_slot_write(struct device *d, int32_t slot, const void *src, struct err *e)
 {
     struct fake_device *f = (struct fake_device *)d;
     memcpy(f->slots[slot], src, sizeof(f->slots[slot]));
     f->writes++;
     return f->fail ? err_set(e, E_DEVICE, "fake") : 0;
 }
-static int fake_page_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
+static inline int fake_page_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
 {
     struct fake_device *f = (struct fake_device *)d;
     memcpy(f->pages[dst], f->pages[src], sizeof(f->pages[dst]));
     return f->fail ? err_set(e, E_DEVICE, "fake") : 0;
 }
-static int fake_page_read(struct device *d, int32_t page, void *dst, struct err *e)
+static inline int fake_page_read(struct device *d, int32_t page, void *dst, struct err *e)
 {
     struct fake_device *f = (struct fake_device *)d;
     memcpy(dst, f->pages[page], sizeof(f->pages[page]));
     return f->fail ? err_set(e, E_DEVICE, "fake") : 0;
 }
-static int fake_page_write(struct device *d, int32_t page, const void *src, struct err *e)
+static inline int fake_page_write(struct device *d, int32_t page, const void *src, struct err *e)
 {
     struct fake_device *f = (struct fake_device *)d;
     memcpy(f->pages[page], src, sizeof(f->pages[page]));
@@ -80,7 +80,7 @@ static const struct backend fake_backend = {
 
 /* ---- the model ---------------------------------------------------------------------------- */
 
-static void fake_advance(float *state, int32_t token, int64_t pos)
+static inline void fake_advance(float *state, int32_t token, int64_t pos)
 {
     for (int i = 0; i < FAKE_HASHED; i++)
         state[i] = state[i] * 0.75f +
@@ -88,12 +88,12 @@ static void fake_advance(float *state, int32_t token, int64_t pos)
     for (int i = FAKE_HASHED; i < FAKE_STATE; i++)
         state[i] = state[i] * 0.5f + state[i % FAKE_HASHED];
 }
-static void fake_row(float *row, int32_t token, int64_t pos)
+static inline void fake_row(float *row, int32_t token, int64_t pos)
 {
     for (int i = 0; i < FAKE_ROW; i++)
         row[i] = (float)(rng_at(9, (uint64_t)pos, (uint64_t)token * 4 + (uint64_t)i) % 4096) + 1;
 }
-static void fake_logits(const float *state, float rows, float *logits)
+static inline void fake_logits(const float *state, float rows, float *logits)
 {
     for (int v = 0; v < FAKE_VOCAB; v++)
         logits[v] = state[v * 4] * (float)(v + 1) + rows * 0.25f + state[v * 4 + 3];
@@ -113,7 +113,7 @@ struct fake {
     unsigned char fingerprint[32];
 };
 
-static void fake_init(struct fake *f, bool paged, int32_t n_slots, int32_t n_pages)
+static inline void fake_init(struct fake *f, bool paged, int32_t n_slots, int32_t n_pages)
 {
     struct err e = {0};
     memset(f, 0, sizeof(*f));
@@ -134,7 +134,7 @@ static void fake_init(struct fake *f, bool paged, int32_t n_slots, int32_t n_pag
         .ram_bytes = 64u << 20, .disk_bytes = 1u << 30, .tenants = 1, .no_writer_thread = true,
     };
 }
-static void fake_open(struct fake *f)
+static inline void fake_open(struct fake *f)
 {
     struct err e = {0};
     if (statecache_open(&f->sc, &f->o, &e)) {
@@ -142,7 +142,7 @@ static void fake_open(struct fake *f)
         abort();
     }
 }
-static void fake_fini(struct fake *f)
+static inline void fake_fini(struct fake *f)
 {
     statecache_close(f->sc);
     slots_fini(&f->slots);
@@ -180,7 +180,7 @@ struct run {
     int wrong;           /* logits that were not those of the path */
 };
 
-static void run_init(struct run *r, struct fake *f, const int32_t *prompt, int32_t n, int32_t gen)
+static inline void run_init(struct run *r, struct fake *f, const int32_t *prompt, int32_t n, int32_t gen)
 {
     memset(r, 0, sizeof(*r));
     r->f = f;
@@ -191,7 +191,7 @@ static void run_init(struct run *r, struct fake *f, const int32_t *prompt, int32
     r->gen = gen;
     r->slot = -1;
 }
-static void run_drop(struct run *r)
+static inline void run_drop(struct run *r)
 {
     if (r->t)
         statecache_end(r->f->sc, r->t);
@@ -204,7 +204,7 @@ static void run_drop(struct run *r)
     }
     r->slot = -1;
 }
-static void run_free(struct run *r)
+static inline void run_free(struct run *r)
 {
     run_drop(r);
     free(r->prompt);
@@ -213,7 +213,7 @@ static void run_free(struct run *r)
 }
 
 /* The logits after path[0, n), from nothing. */
-static void run_reference(const struct run *r, int64_t n, float *logits)
+static inline void run_reference(const struct run *r, int64_t n, float *logits)
 {
     float state[FAKE_STATE] = {0}, rows = 0, row[FAKE_ROW];
     for (int64_t p = 0; p < n; p++) {
@@ -224,7 +224,7 @@ static void run_reference(const struct run *r, int64_t n, float *logits)
     }
     fake_logits(state, rows, logits);
 }
-static void run_logits(const struct run *r, float *logits)
+static inline void run_logits(const struct run *r, float *logits)
 {
     float rows = 0;
     for (int64_t p = 0; r->f->paged && p < r->pos; p++)
@@ -232,7 +232,7 @@ static void run_logits(const struct run *r, float *logits)
             rows += r->f->dev.pages[r->table[p / PAGE_TOKENS]][p % PAGE_TOKENS * FAKE_ROW + i];
     fake_logits(r->f->dev.slots[r->slot], rows, logits);
 }
-static bool run_compute(struct run *r)
+static inline bool run_compute(struct run *r)
 {
     struct fake *f = r->f;
     if (f->paged && r->pos % PAGE_TOKENS == 0) {
@@ -251,7 +251,7 @@ static bool run_compute(struct run *r)
     r->pos++;
     return true;
 }
-static void run_draw(struct run *r, const float *logits)
+static inline void run_draw(struct run *r, const float *logits)
 {
     float want[FAKE_VOCAB];
     run_reference(r, r->n_path, want);
@@ -264,7 +264,7 @@ static void run_draw(struct run *r, const float *logits)
     r->path[r->n_path++] = (int32_t)(bits >> 3) % FAKE_VOCAB;
     r->drawn++;
 }
-static bool run_capture(struct run *r, enum capture_kind kind, bool *kept)
+static inline bool run_capture(struct run *r, enum capture_kind kind, bool *kept)
 {
     float logits[FAKE_VOCAB];
     run_logits(r, logits);
@@ -272,14 +272,14 @@ static bool run_capture(struct run *r, enum capture_kind kind, bool *kept)
     return statecache_capture(r->f->sc, r->t, kind, r->pos, r->slot, r->table,
                               give ? logits : NULL, "sampler", 7, kept, &r->err) == 0;
 }
-static bool run_take_slot(struct run *r)
+static inline bool run_take_slot(struct run *r)
 {
     r->slot = slots_take(&r->f->slots);
     if (r->slot < 0 && statecache_reclaim_slot(r->f->sc))
         r->slot = slots_take(&r->f->slots);
     return r->slot >= 0;
 }
-static void run_finish(struct run *r)
+static inline void run_finish(struct run *r)
 {
     bool kept = false;
     if (!run_capture(r, CAPTURE_END, &kept)) {
@@ -300,7 +300,7 @@ static void run_finish(struct run *r)
     r->phase = statecache_commit(r->f->sc, r->t, answer, strlen(answer), &r->err) ? RUN_FAILED
                                                                                   : RUN_COMMIT;
 }
-static bool run_begin(struct run *r)
+static inline bool run_begin(struct run *r)
 {
     struct statecache_query q = {
         .tenant = r->tenant, .session = r->in_session ? &r->session : NULL,
@@ -335,7 +335,7 @@ static bool run_begin(struct run *r)
 }
 
 /* At most `chunk` tokens. False: nothing could be done now. */
-static bool run_step(struct run *r, int64_t chunk)
+static inline bool run_step(struct run *r, int64_t chunk)
 {
     struct statecache *sc = r->f->sc;
     float logits[FAKE_VOCAB];
@@ -383,7 +383,7 @@ static bool run_step(struct run *r, int64_t chunk)
 }
 
 /* To the end, ticking in between. Returns the prompt tokens computed, or -1. */
-static int64_t run_all(struct run *r, int64_t chunk)
+static inline int64_t run_all(struct run *r, int64_t chunk)
 {
     for (int idle = 0; r->phase < RUN_DONE && idle < 100;) {
         idle = run_step(r, chunk) ? 0 : idle + 1;
@@ -393,7 +393,7 @@ static int64_t run_all(struct run *r, int64_t chunk)
 }
 
 /* One whole plain request. */
-static int64_t fake_serve(struct fake *f, const int32_t *prompt, int32_t n, int32_t gen)
+static inline int64_t fake_serve(struct fake *f, const int32_t *prompt, int32_t n, int32_t gen)
 {
     struct run r;
     run_init(&r, f, prompt, n, gen);
@@ -402,7 +402,7 @@ static int64_t fake_serve(struct fake *f, const int32_t *prompt, int32_t n, int3
     return computed;
 }
 /* One turn of a session: claims it. path_end (may be NULL) gets its position afterwards. */
-static int64_t fake_turn(struct fake *f, const struct session_id *id, const int32_t *prompt,
+static inline int64_t fake_turn(struct fake *f, const struct session_id *id, const int32_t *prompt,
                          int32_t n, int32_t gen)
 {
     struct run r;
@@ -419,7 +419,7 @@ static int64_t fake_turn(struct fake *f, const struct session_id *id, const int3
     run_free(&r);
     return computed;
 }
-static void fake_tokens(int32_t *out, int64_t n, uint64_t seed)
+static inline void fake_tokens(int32_t *out, int64_t n, uint64_t seed)
 {
     for (int64_t i = 0; i < n; i++)
         out[i] = (int32_t)(rng_at(seed, 0, (uint64_t)i) % FAKE_VOCAB);
