@@ -21,7 +21,7 @@ PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -
 
 # Debian packages: to build and run, to test, to check more deeply.
 DEPS_BUILD := gcc g++ make pkg-config libmicrohttpd-dev libjansson-dev libsentencepiece-dev \
-              libsystemd-dev libsodium-dev libinih-dev libpcre2-dev libutf8proc-dev python3
+              libsystemd-dev libsodium-dev libinih-dev libpcre2-dev libutf8proc-dev opencl-c-headers python3
 DEPS_TEST  := $(DEPS_BUILD) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd curl
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-14-dev cppcheck valgrind oclgrind
 
