@@ -1,4 +1,5 @@
 /* Opens a device by name: the table of backends. Any thread, before the engine starts. */
+#include "base/buf.h"
 #include "kernels/backend.h"
 #include "kernels/opencl/opencl.h"
 
@@ -20,10 +21,14 @@ int device_open(struct device **out, const struct device_options *o, struct err 
     for (size_t i = 0; i < ARRAY_LEN(devices); i++)
         if (strlen(devices[i].spec) == n && memcmp(devices[i].spec, o->spec, n) == 0)
             return devices[i].backend->open(out, o, e);
-    char names[128] = "";
+    struct buf names;
+    buf_init(&names, 128);
     for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
-        strncat(names, i ? ", " : "", sizeof names - strlen(names) - 1);
-        strncat(names, devices[i].spec, sizeof names - strlen(names) - 1);
+        buf_str(&names, i ? ", " : "");
+        buf_str(&names, devices[i].spec);
     }
-    return err_set(e, E_NOENT, "device \"%.64s\" does not exist; there are: %s", o->spec, names);
+    err_set(e, E_NOENT, "device \"%.64s\" does not exist; there are: %s", o->spec,
+            names.p ? names.p : "");
+    buf_free(&names);
+    return E_NOENT;
 }

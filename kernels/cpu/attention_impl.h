@@ -2,22 +2,11 @@
  * a time. Blocks are counted from position 0 and every sum inside a block has its fixed place, so
  * a row's bits depend on its position alone. Lanes run along the head's columns. */
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vmath.h"
 
 #define BLOCK PAGE_TOKENS
 #define HEADS_MAX 16 /* query heads of one work item: they share the block's key pointers */
-
-INLINE v16 load_left(const float *p, int left)
-{
-    return left >= LANES ? v16_load(p) : v16_load_n(p, left);
-}
-INLINE void store_left(float *p, int left, v16 x)
-{
-    if (left >= LANES)
-        v16_store(p, x);
-    else
-        v16_store_n(p, left, x);
-}
 
 /* The positions [lo, hi) of a block that the row sees, and their cached operands. */
 struct keys {

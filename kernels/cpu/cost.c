@@ -2,10 +2,11 @@
  * whether an op is too small to share, so a factor of two does no harm. Engine thread. */
 #include "kernels/cpu/cpu.h"
 
-/* One thread's rates, measured on a Zen 4 server core; older cores are within a factor of 2. */
+/* One thread's rates, measured on one server core of 2023; others are within a factor of 3. */
 #define NS_PER_STREAM_BYTE 0.05  /* weights and states from memory: 20 GB/s */
 #define NS_PER_CACHE_BYTE 0.02   /* activations, which the op before left in cache */
 #define NS_PER_FLOP 0.012        /* fused multiply-adds counted as two: 85 GFLOP/s */
+#define NS_PER_STEP 1.0        /* one state element or key column of plain C, once a token */
 #define NS_PER_EW 0.05           /* one element of one instruction; exp and friends are 4 */
 
 static int64_t width_of(const struct op *op)
@@ -23,6 +24,17 @@ static struct cost cost_linear(const struct host_step *s, const struct op *op, i
     double stream = (double)w->bytes * NS_PER_STREAM_BYTE;
     return (struct cost){(int64_t)w->bytes + rows * width_of(op) * 4,
                          MAX(flops * NS_PER_FLOP, stream)};
+}
+
+/* BLOCKS reads its matrix once, EXPERTS at most the chosen parts of it. */
+static struct cost cost_matrices(const struct host_step *s, const struct op *op, int64_t rows)
+{
+    const struct host_weight *w = &s->weights[op->w[0]];
+    int64_t products = rows * op->out.width * w->cols;
+    int64_t bytes = MIN((int64_t)w->bytes, products * (int64_t)dtype_bytes(w->dtype));
+    return (struct cost){bytes + rows * width_of(op) * 4,
+                         MAX((double)products * 2 * NS_PER_FLOP,
+                             (double)bytes * NS_PER_STREAM_BYTE)};
 }
 
 static struct cost cost_ew(const struct op *op, int64_t rows)
@@ -62,6 +74,17 @@ static struct cost cost_attention(const struct host_step *s, const struct op *op
                          keys * per_key * op->p.attention.heads * 2 * NS_PER_FLOP};
 }
 
+/* Any other op with a state: plain C over all of it, every token. */
+static struct cost cost_plain(const struct host_step *s, const struct op *op, int64_t bytes)
+{
+    const struct section *x = &s->plan->sections[op->section];
+    double elems = (double)x->elems, rows = host_rows(s, op), past = 0;
+    for (int32_t q = 0; x->kind == SECTION_PAGED && q < s->batch->n_seqs; q++)
+        past = MAX(past, (double)s->batch->pos[q]);
+    return (struct cost){bytes + (int64_t)elems * 8 * s->batch->n_seqs,
+                         rows * elems * (1 + past) * NS_PER_STEP};
+}
+
 struct cost cost_op(const struct host_step *s, const struct op *op)
 {
     int64_t rows = host_rows(s, op), bytes = rows * width_of(op) * 4;
@@ -71,9 +94,18 @@ struct cost cost_op(const struct host_step *s, const struct op *op)
     case OP_DELTA: return cost_state(s, op, rows, 8);
     case OP_DECAY: return cost_state(s, op, rows, 6);
     case OP_ATTENTION: return cost_attention(s, op);
+    case OP_EXPERTS:
+    case OP_BLOCKS: return cost_matrices(s, op, rows);
+    case OP_SCAN: return cost_state(s, op, rows, 60); /* an exp is about 50 operations */
+    case OP_RNN:
+    case OP_SHIFT:
+    case OP_LOGSUM: break;
     case OP_CONV: return (struct cost){bytes, (double)bytes * op->p.conv.size * NS_PER_CACHE_BYTE};
     case OP_SOFTMAX: return (struct cost){bytes, (double)bytes * 8 * NS_PER_CACHE_BYTE};
     case OP_NORM: return (struct cost){bytes, (double)bytes * 2 * NS_PER_CACHE_BYTE};
-    default: return (struct cost){bytes, (double)bytes * NS_PER_CACHE_BYTE};
+    default:
+        if (op->section >= 0 && op->kind != OP_ATTENTION_KEEP)
+            return cost_plain(s, op, bytes);
     }
+    return (struct cost){bytes, (double)bytes * NS_PER_CACHE_BYTE};
 }

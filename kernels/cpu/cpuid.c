@@ -2,19 +2,34 @@
  * Any thread. */
 #include "kernels/cpu/cpu.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* Register states that the operating system saves on a context switch. */
+static uint64_t saved_states(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+static bool all(uint64_t have, uint64_t want) { return (have & want) == want; }
+
 unsigned cpuid_features(void)
 {
-    unsigned has = NEED_NONE;
-#if defined(__x86_64__)
-    /* The builtins also ask XGETBV whether the operating system saves the wide registers. */
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c"))
-        has |= NEED_AVX2;
-    if ((has & NEED_AVX2) && __builtin_cpu_supports("avx512f") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
-        has |= NEED_AVX512;
-#endif
-    return has;
+    const uint32_t fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29; /* 1.ecx */
+    const uint32_t avx2 = 1u << 5;                                                      /* 7.ebx */
+    const uint32_t f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;           /* 7.ebx */
+    const uint64_t ymm = 0x6, zmm = 0xe6; /* xmm and ymm; and masks, upper halves, upper zmm */
+    uint32_t a, b, c, d, b7, c7;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, fma | osxsave | avx | f16c) ||
+        !__get_cpuid_count(7, 0, &a, &b7, &c7, &d) || !all(b7, avx2) || !all(saved_states(), ymm))
+        return NEED_NONE;
+    if (!all(b7, f | dq | bw | vl) || !all(saved_states(), zmm))
+        return NEED_AVX2;
+    return NEED_AVX2 | NEED_AVX512;
 }
+
+#else
+unsigned cpuid_features(void) { return NEED_NONE; }
+#endif

@@ -2,6 +2,7 @@
  * decides: four accumulators of 16 lanes taken in turn, then a tree. The parallel axis is rows x
  * groups. */
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vmath.h"
 
 struct sums {
@@ -15,20 +16,6 @@ INLINE float sums_total(const struct sums *a)
 {
     return v16_sum(v16_add(v16_add(a->part[0], a->part[1]), v16_add(a->part[2], a->part[3])));
 }
-
-/* 16 elements, or those left; the rest is zero. */
-INLINE v16 load_left(const float *p, int left)
-{
-    return left >= LANES ? v16_load(p) : v16_load_n(p, left);
-}
-INLINE void store_left(float *p, int left, v16 x)
-{
-    if (left >= LANES)
-        v16_store(p, x);
-    else
-        v16_store_n(p, left, x);
-}
-INLINE v16 keep_left(v16 x, int left) { return left >= LANES ? x : v16_keep(x, left); }
 
 /* Calls body(i, c, left) for the vectors of a group, i = the accumulator's turn. Whole rounds
  * of four come first so that the compiler keeps the accumulators in registers. */

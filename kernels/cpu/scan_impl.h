@@ -2,21 +2,10 @@
  * states are turned into lanes once per call and stay in cache over the tokens, so a sum over the
  * states is the chain that ref takes. */
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vmath.h"
 
 #define STATES_MAX 256 /* 2 x 16 KiB of stack; published models have 16 to 128 */
-
-INLINE v16 load_left(const float *p, int left)
-{
-    return left >= LANES ? v16_load(p) : v16_load_n(p, left);
-}
-INLINE void store_left(float *p, int left, v16 x)
-{
-    if (left >= LANES)
-        v16_store(p, x);
-    else
-        v16_store_n(p, left, x);
-}
 
 /* p [n][N] to lanes [N][16], zeros past n; and back. */
 static void to_lanes(float (*d)[LANES], const float *p, int n, int N)

@@ -2,24 +2,13 @@
  * Sequences x blocks of columns are the parallel axis of those with a state; each column is on
  * its own, so the bits are ref's up to the activation. A row may be its own output. */
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vmath.h"
 
 /* Columns of one work item: rows are read in runs of at most 1 KiB, at least four lines. */
 #define COLUMNS_MAX 256
 #define COLUMNS_MIN 64
 #define CONV_MAX 8 /* taps of the vector code; published models have 2 to 4 */
-
-INLINE v16 load_left(const float *p, int left)
-{
-    return left >= LANES ? v16_load(p) : v16_load_n(p, left);
-}
-INLINE void store_left(float *p, int left, v16 x)
-{
-    if (left >= LANES)
-        v16_store(p, x);
-    else
-        v16_store_n(p, left, x);
-}
 
 /* Deals (sequence, block of columns) to the threads. */
 typedef void block_fn(const struct host_step *s, const struct op *op, int q, int64_t c, int n);

@@ -160,10 +160,9 @@ INLINE v16 v16_isub(v16 x, v16 y)
     return (v16){V16_PS(_mm256_sub_epi32(V16_SI(x.a), V16_SI(y.a))),
                  V16_PS(_mm256_sub_epi32(V16_SI(x.b), V16_SI(y.b)))};
 }
-#define v16_shl(x, n) \
-    ((v16){V16_PS(_mm256_slli_epi32(V16_SI((x).a), n)), V16_PS(_mm256_slli_epi32(V16_SI((x).b), n))})
-#define v16_sar(x, n) \
-    ((v16){V16_PS(_mm256_srai_epi32(V16_SI((x).a), n)), V16_PS(_mm256_srai_epi32(V16_SI((x).b), n))})
+#define V16_SHIFT(f, x, n) ((v16){V16_PS(f(V16_SI((x).a), n)), V16_PS(f(V16_SI((x).b), n))})
+#define v16_shl(x, n) V16_SHIFT(_mm256_slli_epi32, x, n)
+#define v16_sar(x, n) V16_SHIFT(_mm256_srai_epi32, x, n)
 INLINE v16 v16_load_pairs(const void *p) { return v16_load(p); }
 INLINE v16 v16_load_half(const void *p)
 {
@@ -186,21 +185,5 @@ INLINE __m256 v16_high(v16 x) { return x.b; }
 /* bf16 is the upper half of a float32: the first of a pair by shift, the second by mask. */
 INLINE v16 v16_pair_even(v16 pair) { return v16_shl(pair, 16); }
 INLINE v16 v16_pair_odd(v16 pair) { return v16_and(pair, v16_bits(0xffff0000u)); }
-
-/* Sum and maximum over the lanes: 8 and 8, 4 and 4, 2 and 2, 1 and 1. Always this order. */
-INLINE float v16_sum(v16 x)
-{
-    __m256 h = _mm256_add_ps(v16_low(x), v16_high(x));
-    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
-    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
-}
-INLINE float v16_largest(v16 x)
-{
-    __m256 h = _mm256_max_ps(v16_low(x), v16_high(x));
-    __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
-    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
-}
 
 #endif

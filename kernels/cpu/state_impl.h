@@ -3,7 +3,7 @@
  * the parallel axis, and how it is cut cannot change a bit. The rows of a block are walked once a
  * token with everything else in registers. */
 #include "kernels/cpu/kernels.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/lanes.h"
 
 #define BLOCK_V (V16_REGS == 32 ? 4 : 1)
 /* A block is worked on in place, or in a dense copy: when V is no multiple of 16, and for long
@@ -61,18 +61,14 @@ struct factor {
 };
 static const float factor_one = 1;
 
+/* Vector i of n columns. */
 INLINE v16 load_columns(const float *p, int i, int n)
 {
-    int left = n - i * LANES;
-    return left >= LANES ? v16_load(p + i * LANES) : v16_load_n(p + i * LANES, left);
+    return load_left(p + i * LANES, n - i * LANES);
 }
 INLINE void store_columns(float *p, int i, int n, v16 x)
 {
-    int left = n - i * LANES;
-    if (left >= LANES)
-        v16_store(p + i * LANES, x);
-    else
-        v16_store_n(p + i * LANES, left, x);
+    store_left(p + i * LANES, n - i * LANES, x);
 }
 
 /* Hands out (sequence, state head, block) in turn to the threads: neighbours in time differ in

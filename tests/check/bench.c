@@ -225,15 +225,16 @@ static void bench_one(const struct cpu_kernel *k, const struct shape *s, struct 
     ops_rig(&b.r, k->op, s, CLASS_uniform, 1);
     rotate_weights(&b);
     for (int i = 0; i < ops_params(k->op); i++)
-        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%d", i ? "x" : "", s->p[i]);
+        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%d", i ? "x" : "",
+                 s->p[i]);
     sample_ns(&b, 1);
     int repeat = (int)(5e6 / sample_ns(&b, 3)) + 1; /* 5 ms a sample */
     for (int i = 0; i < SAMPLES; i++)
         v[i] = sample_ns(&b, repeat);
     double ns = median(v, SAMPLES), bytes = (double)cost_op(&b.r.step, &b.r.op).bytes;
     double flops = flops_of(&b);
-    printf("%-10s %-7s %-28s %10.2f us (best %.2f) %7.1f GB/s %4.0f%%", op_name(k->op), k->variant, shape,
-           ns / 1e3, v[0] / 1e3, bytes / ns, 100 * bytes / ns / gbs);
+    printf("%-10s %-7s %-28s %10.2f us (best %.2f) %7.1f GB/s %4.0f%%", op_name(k->op),
+           k->variant, shape, ns / 1e3, v[0] / 1e3, bytes / ns, 100 * bytes / ns / gbs);
     if (flops > 0)
         printf(" %8.1f GFLOP/s %4.0f%%", flops / ns, 100 * flops / ns / gflops);
     printf("\n");

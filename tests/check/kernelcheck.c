@@ -161,7 +161,7 @@ static bool parse(int argc, char **argv, struct options *o)
         else if (!strcmp(a, "--seed"))
             o->seed = strtoull(value, NULL, 0);
         else if (!strcmp(a, "--threads"))
-            o->threads = atoi(value);
+            o->threads = (int)strtol(value, NULL, 10);
         else
             return false;
         i++;

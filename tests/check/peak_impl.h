@@ -1,5 +1,5 @@
 /* As many chains as the registers hold, which hides any latency; see peak.h. */
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/lanes.h"
 #include "tests/check/peak.h"
 
 #define CHAINS (V16_REGS == 32 ? 12 : 6)
