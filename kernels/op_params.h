@@ -171,6 +171,12 @@ union op_params {
      * out [2*width] = exp(x_t - z_t) then exp(z_{t-1} - z_t). Section: z [width] (not used at
      * position 0, so that zeroed memory is a fresh state). */
 
+    /* WKV (RWKV-4): in 0 k, 1 v [width]; w 0 decay [width] (added to exponents each token, negative),
+     * 1 bonus u [width]. Per column, with p, q the sums of e^(exponent - m) v and e^(exponent - m):
+     * M = max(m, u + k): out = (e^(m-M) p + e^(u+k-M) v) / (e^(m-M) q + e^(u+k-M));
+     * M = max(m + decay, k): p = e^(m+decay-M) p + e^(k-M) v, q = e^(m+decay-M) q + e^(k-M), m = M.
+     * Section: p, q, m, [3][width]; not used at position 0, where out = v. */
+
     /* K4: per channel c, states n < N: h[c,n] = exp(dt[c] A[c,n]) h[c,n] + dt[c] B[n] x[c];
      * out[c] = sum_n C[n] h[c,n] + D[c] x[c]. in: 0 x [width], 1 dt [width], 2 B [N], 3 C [N];
      * w: 0 A [width*N] (negative), 1 D [width] or none. Section: h [width][N]. */

@@ -170,6 +170,7 @@ val b_mesa(struct build *b, val q, val k, val v, val alpha, val beta, int lambda
 struct trapezoid_args { val q, k, v, alpha, now, before; int heads, K, V; };
 val b_trapezoid(struct build *b, const struct trapezoid_args *a);
 val b_rotate(struct build *b, val x, val angles, int heads, int head, int parts); /* in place */
+val b_wkv(struct build *b, val k, val v, int decay, int bonus);
 void b_context_max(struct build *b, int64_t positions); /* the model ends there */
 
 /* ---- the end ---- */

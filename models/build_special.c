@@ -57,6 +57,19 @@ val b_mesa(struct build *b, val q, val k, val v, val alpha, val beta, int lambda
     return out;
 }
 
+val b_wkv(struct build *b, val k, val v, int decay, int bonus)
+{
+    fits(b, v, k.width, "v");
+    val out = build_act(b, ROWS_TOKENS, k.width);
+    struct op *op = build_op(b, OP_WKV, out);
+    op->in[0] = k;
+    op->in[1] = v;
+    op->w[0] = decay;
+    op->w[1] = bonus;
+    op->section = build_section(b, "wkv", SECTION_FIXED, 3 * (int64_t)k.width);
+    return out;
+}
+
 val b_trapezoid(struct build *b, const struct trapezoid_args *a)
 {
     fits(b, a->q, (int64_t)a->heads * a->K, "q");

@@ -186,6 +186,7 @@ static ocl_lower *const table[OP_KINDS] = {
     [OP_RNN] = ocl_rnn_lower,
     [OP_LOGSUM] = ocl_logsum_lower,
     [OP_SCAN] = ocl_scan_lower,
+    [OP_WKV] = ocl_wkv_lower,
     [OP_TOPK] = ocl_topk_lower,
     [OP_EXPERTS] = ocl_experts_lower,
     [OP_BLOCKS] = ocl_blocks_lower,

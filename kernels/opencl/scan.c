@@ -113,6 +113,17 @@ int ocl_logsum_lower(struct ocl_model *m, const struct op *op, struct err *e)
     return finish(&s, m, op->in[0].width, e);
 }
 
+int ocl_wkv_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    struct ocl_spec s;
+    begin(&s, m, op, "wkv.cl", 2);
+    ocl_arg(&s, ARG_WEIGHT, op->w[0]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[1]);
+    arg_seqs(&s);
+    ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
+    return finish(&s, m, op->out.width, e);
+}
+
 int ocl_scan_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     struct ocl_spec s;

@@ -41,6 +41,36 @@ void ref_logsum(const struct host_step *s, const struct op *op, int ith, int nth
     }
 }
 
+void ref_wkv(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct batch *b = s->batch;
+    const float *decay = host_vec(s, op->w[0]), *bonus = host_vec(s, op->w[1]);
+    int32_t width = op->out.width;
+    int64_t from, to;
+    host_share(width, ith, nth, &from, &to);
+    for (int32_t i = 0; i < b->n_seqs; i++) {
+        float *p = host_state(s, op->section, b->slots[i]), *q = p + width, *m = q + width;
+        for (int32_t t = b->cu_seqlens[i]; t < b->cu_seqlens[i + 1]; t++) {
+            bool fresh = b->pos[i] + (t - b->cu_seqlens[i]) == 0;
+            const float *k = host_row(s, op->in[0], t), *v = host_row(s, op->in[1], t);
+            float *out = host_row(s, op->out, t);
+            for (int64_t c = from; c < to; c++) {
+                double before = fresh ? -INFINITY : m[c], now = (double)bonus[c] + k[c];
+                double top = fmax(before, now), old = exp(before - top), own = exp(now - top);
+                double sum = fresh ? 0 : p[c], mass = fresh ? 0 : q[c];
+                out[c] = (float)((old * sum + own * v[c]) / (old * mass + own));
+                before += decay[c];
+                top = fmax(before, k[c]);
+                old = exp(before - top);
+                own = exp(k[c] - top);
+                p[c] = (float)(old * sum + own * v[c]);
+                q[c] = (float)(old * mass + own);
+                m[c] = (float)top;
+            }
+        }
+    }
+}
+
 void ref_scan(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct batch *b = s->batch;

@@ -1,0 +1,73 @@
+/* RWKV-4 (Peng et al., 2023).
+ *
+ *   x_* = y_{t-1} + mu_* (y - y_{t-1})  (y: the normed input);  k, v, r = W x_*
+ *   o = sum_j e^(k_j - decay (age - 1)) v_j + e^(u + k) v over the sum of the weights
+ *   y = W_o (sigmoid(r) (.) o);  ffn: sigmoid(W_r x_r) (.) W_v relu(W_k x_k)^2
+ *
+ * Its own op WKV: the weights are exponentials of sums that grow along the sequence, so a running
+ * maximum has to be carried with both sums; nothing else needs that together with a decay. */
+#include "models/build.h"
+
+struct dims { int D, A, inner, layers; float eps; };
+
+static val mixed(struct build *b, val y, val before, const char *name, int D)
+{
+    return e_maddw(b, before, e_sub(b, y, before), w_vec(b, name, D));
+}
+
+static val time_mix(struct build *b, val y, const struct dims *d)
+{
+    val before = b_shift(b, y);
+    val k = b_linear(b, mixed(b, y, before, "time_mix_key", d->D), "key", d->A);
+    val v = b_linear(b, mixed(b, y, before, "time_mix_value", d->D), "value", d->A);
+    val r = b_linear(b, mixed(b, y, before, "time_mix_receptance", d->D), "receptance", d->A);
+    val o = b_wkv(b, k, v, w_vec_as(b, "time_decay", d->A, TENSOR_NEG_EXP),
+                  w_vec(b, "time_first", d->A));
+    return b_linear(b, e_mul(b, e_fn(b, EW_SIGMOID, r), o), "output", d->D);
+}
+
+static val channel_mix(struct build *b, val y, const struct dims *d)
+{
+    val before = b_shift(b, y);
+    val k = b_linear(b, mixed(b, y, before, "time_mix_key", d->D), "key", d->inner);
+    val r = b_linear(b, mixed(b, y, before, "time_mix_receptance", d->D), "receptance", d->D);
+    val v = b_linear(b, e_fn(b, EW_SQRELU, k), "value", d->D);
+    return e_mul(b, e_fn(b, EW_SIGMOID, r), v);
+}
+
+static val layer(struct build *b, val h, int i, const struct dims *d)
+{
+    b_layer(b, i);
+    b_prefix(b, "rwkv.blocks.%d.", i);
+    if (i == 0)
+        h = b_layer_norm(b, h, "pre_ln", true, d->eps);
+    val y = b_layer_norm(b, h, "ln1", true, d->eps);
+    b_into(b, "attention.");
+    h = e_add(b, h, time_mix(b, y, d));
+    b_prefix(b, "rwkv.blocks.%d.", i);
+    y = b_layer_norm(b, h, "ln2", true, d->eps);
+    b_into(b, "feed_forward.");
+    return e_add(b, h, channel_mix(b, y, d));
+}
+
+static void build(struct build *b)
+{
+    int D = (int)cfg_int(b, "hidden_size", 4096);
+    struct dims d = {.D = D, .A = (int)cfg_int(b, "attention_hidden_size", D),
+                     .inner = (int)cfg_int(b, "intermediate_size", 4 * (int64_t)D),
+                     .layers = (int)cfg_int(b, "num_hidden_layers", 32),
+                     .eps = (float)cfg_num(b, "layer_norm_epsilon", 1e-5)};
+    cfg_irrelevant(b, "context_length rescale_every"); /* halving h guards float16 alone */
+    b_require(b, d.layers > 0 && d.layers <= LIMIT_LAYERS, "num_hidden_layers %d, 1 to %d", d.layers,
+              LIMIT_LAYERS);
+    b_prefix(b, "rwkv.");
+    val h = b_embed(b, "embeddings", (int)cfg_int(b, "vocab_size", 50277), D, 1);
+    for (int i = 0; i < d.layers && !b_failed(b); i++)
+        h = layer(b, h, i, &d);
+    b_prefix(b, "rwkv.");
+    h = b_layer_norm(b, b_gather(b, h), "ln_out", true, d.eps);
+    b_prefix(b, "%s", "");
+    b_logits(b, h, "head", cfg_bool(b, "tie_word_embeddings", false));
+}
+
+const struct arch arch_rwkv4 = {"rwkv", build};
