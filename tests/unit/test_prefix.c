@@ -1,0 +1,129 @@
+/* The prefix tree against a plain list of strings. */
+#include <criterion/criterion.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "statecache/prefix.h"
+
+#define PATHS 200
+#define LONGEST 60
+
+static struct prefix p;
+static struct node *root;
+
+static void open_tree(void)
+{
+    cr_assert_eq(prefix_init(&p), 0);
+    root = prefix_root(&p);
+}
+static void close_tree(void)
+{
+    prefix_free(&p, root);
+    cr_assert_eq(p.n_nodes, 0);
+    cr_assert_eq(p.n_tokens, 0);
+    prefix_fini(&p);
+}
+
+TestSuite(prefix, .init = open_tree, .fini = close_tree);
+
+/* A few letters only, so that paths share and part everywhere. */
+static int64_t random_path(struct rng *r, int32_t *out)
+{
+    int64_t n = 1 + (int64_t)rng_below(r, LONGEST);
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (int32_t)rng_below(r, i % 7 ? 1 : 3);
+    return n;
+}
+
+static int64_t common(const int32_t *a, int64_t n, const int32_t *b, int64_t m)
+{
+    int64_t i = 0;
+    while (i < n && i < m && a[i] == b[i])
+        i++;
+    return i;
+}
+
+Test(prefix, agrees_with_a_list_of_paths_through_inserts_and_removals)
+{
+    static int32_t path[PATHS][LONGEST];
+    static int64_t n[PATHS];
+    static struct node *node[PATHS];
+    for (uint64_t seed = 1; seed <= 30; seed++) {
+        struct rng r = {seed, 0};
+        memset(node, 0, sizeof(node));
+        for (int step = 0; step < 1500; step++) {
+            int i = (int)rng_below(&r, PATHS);
+            if (node[i]) {
+                node[i]->pins--;
+                prefix_prune(&p, node[i]);
+                node[i] = NULL;
+            } else {
+                n[i] = random_path(&r, path[i]);
+                node[i] = prefix_insert(&p, root, path[i], n[i]);
+                node[i]->pins++;
+                cr_assert_eq(node[i]->end, n[i]);
+            }
+            int32_t ask[LONGEST], back[LONGEST];
+            int64_t m = random_path(&r, ask), best = 0;
+            for (int k = 0; k < PATHS; k++)
+                if (node[k])
+                    best = MAX(best, common(ask, m, path[k], n[k]));
+            cr_assert_eq(prefix_match(&p, root, ask, m).depth, best);
+            int k = (int)rng_below(&r, PATHS);
+            if (node[k]) {
+                int64_t from = (int64_t)rng_below(&r, (uint64_t)n[k]);
+                prefix_tokens(node[k], from, n[k], back);
+                cr_assert_arr_eq(back, path[k] + from, (size_t)(n[k] - from) * 4);
+                cr_assert_eq(prefix_at(&p, node[k], from)->end, from);
+            }
+        }
+        cr_assert(prefix_check(&p, root));
+        for (int i = 0; i < PATHS; i++)
+            if (node[i]) {
+                node[i]->pins--;
+                prefix_prune(&p, node[i]);
+            }
+        cr_assert(prefix_check(&p, root));
+        /* What prefix_at split and nobody needed is joined or gone with its leaf. */
+        cr_assert_eq(root->n_children, 0, "seed %llu", (unsigned long long)seed);
+    }
+}
+
+Test(prefix, a_path_of_many_thousand_tokens_needs_no_stack)
+{
+    struct node *n = root;
+    int32_t t[64];
+    for (int i = 0; i < 20000; i++) {
+        for (int k = 0; k < 64; k++)
+            t[k] = i + k;
+        n = prefix_insert(&p, n, t, 64);
+        n->pins = 1;
+    }
+    cr_assert_eq(n->end, 20000 * 64);
+    cr_assert(prefix_check(&p, root));
+}
+
+Test(prefix, without_memory_nothing_is_lost)
+{
+    int32_t a[] = {1, 2, 3, 4}, b[] = {1, 2, 9};
+    struct node *n = prefix_insert(&p, root, a, 4);
+    n->pins++;
+    for (uint64_t k = 1; k <= 4; k++) {
+        mem_fail_at(k);
+        (void)prefix_insert(&p, root, b, 3);
+        mem_fail_at(0);
+        cr_assert(prefix_check(&p, root));
+        cr_assert_eq(prefix_match(&p, root, a, 4).depth, 4);
+    }
+}
+
+Test(prefix, ghosts_are_few)
+{
+    static int32_t t[100000];
+    for (int i = 0; i < 40; i++) {
+        t[0] = i;
+        prefix_evicted(&p, prefix_insert(&p, root, t, 100000));
+    }
+    cr_assert_leq(p.n_tokens, 1 << 20);
+    cr_assert(prefix_check(&p, root));
+}

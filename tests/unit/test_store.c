@@ -1,0 +1,171 @@
+/* The disk tier when calls fail: serving goes on, the reply says that persistence is off, a counter
+ * counts it, and nothing half-written is ever believed. */
+#include <criterion/criterion.h>
+
+#include "../fault/fake_fs.h"
+#include "fake_cache.h"
+
+static struct fs fs;
+static struct fake f;
+static const struct tenant_tag none;
+static int32_t tokens[2000];
+
+static void open_all(void)
+{
+    fs_init(&fs, 1);
+    fake_init(&f, false, 3, 0);
+    f.o.dir = "/s";
+    f.o.io = &fs.io;
+    fake_tokens(tokens, 2000, 3);
+}
+static void close_all(void)
+{
+    fake_fini(&f);
+    fs_fini(&fs);
+}
+
+TestSuite(store, .init = open_all, .fini = close_all);
+
+static struct session_info get(const struct session_id *id)
+{
+    struct session_info s;
+    struct err e = {0};
+    cr_assert_eq(session_get(f.sc, &none, id, &s, &e), 0);
+    return s;
+}
+
+/* A short life; returns the calls it makes. *ended: how persistent the last turn was. */
+static int64_t scenario(struct session_id *id, enum session_persist *ended)
+{
+    struct session_info s;
+    struct err e = {0};
+    int64_t before = fs.calls;
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    *id = s.id;
+    statecache_tick(f.sc);
+    cr_assert_eq(fake_turn(&f, id, tokens, 150, 3), 150);
+    cr_assert_eq(fake_turn(&f, id, tokens + 500, 20, 3), 20);
+    cr_assert_eq(session_rewind(f.sc, &none, id, 100, -1, 0, &s, &e), 0);
+    statecache_tick(f.sc);
+    /* A full disk may have taken the states in between: then from the first token. */
+    int64_t computed = fake_turn(&f, id, tokens + 900, 20, 3);
+    cr_assert(computed >= 20 && computed <= (fs.failures ? 120 : 84), "%lld", (long long)computed);
+    *ended = get(id).persist;
+    return fs.calls - before;
+}
+
+static void fail_everywhere(int error, int count)
+{
+    struct session_id id;
+    enum session_persist ended;
+    fake_open(&f);
+    int64_t calls = scenario(&id, &ended);
+    cr_assert_eq(ended, PERSIST_DURABLE);
+    close_all();
+    for (int64_t k = 1; k <= calls; k++) {
+        open_all();
+        fake_open(&f);
+        fs.fail_at = fs.calls + k;
+        fs.fail_count = count;
+        fs.error = error;
+        scenario(&id, &ended);
+        struct statecache_stats s;
+        statecache_stats(f.sc, &s);
+        cr_assert_neq(ended, PERSIST_PENDING, "call %lld", (long long)k);
+        cr_assert(ended == PERSIST_DURABLE || s.write_errors > 0, "call %lld", (long long)k);
+        struct session_info told = get(&id);
+        statecache_close(f.sc);
+        fs.fail_at = 0;
+        fake_open(&f); /* a restart: what was called durable is there, whole */
+        struct session_info found;
+        struct err e = {0};
+        int rc = session_get(f.sc, &none, &id, &found, &e);
+        if (ended == PERSIST_DURABLE) {
+            cr_assert_eq(rc, 0, "call %lld", (long long)k);
+            cr_assert_eq(found.generation, told.generation);
+            cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10, "call %lld", (long long)k);
+        } else if (!rc) {
+            cr_assert_geq(fake_turn(&f, &id, tokens, 10, 2), 10);
+        }
+        close_all();
+    }
+    open_all();
+    fake_open(&f);
+}
+
+Test(store, one_failing_call_is_tried_again_with_a_new_file) { fail_everywhere(EIO, 1); }
+Test(store, a_dying_disk_costs_persistence_and_nothing_else) { fail_everywhere(EIO, 1000000); }
+Test(store, a_full_disk_costs_persistence_and_nothing_else) { fail_everywhere(ENOSPC, 1000000); }
+Test(store, a_disk_full_for_a_moment) { fail_everywhere(ENOSPC, 1); }
+
+Test(store, space_that_comes_back_is_used)
+{
+    struct session_id id;
+    enum session_persist ended;
+    fake_open(&f);
+    fs.fail_at = fs.calls + 1;
+    fs.fail_count = 1000000;
+    fs.error = ENOSPC;
+    scenario(&id, &ended);
+    cr_assert_eq(ended, PERSIST_OFF);
+    fs.fail_at = 0;
+    cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10);
+    cr_assert_eq(get(&id).persist, PERSIST_DURABLE);
+}
+
+Test(store, a_sick_store_says_so)
+{
+    struct session_id id;
+    enum session_persist ended;
+    struct statecache_stats s;
+    fake_open(&f);
+    fs.fail_at = fs.calls + 30;
+    fs.fail_count = 1000000;
+    fs.error = EIO;
+    scenario(&id, &ended);
+    statecache_stats(f.sc, &s);
+    cr_assert_eq(ended, PERSIST_OFF);
+    cr_assert_not(s.disk_on);
+    cr_assert_gt(s.write_errors, 0);
+}
+
+Test(store, states_of_another_model_wait_and_are_not_offered)
+{
+    struct session_id id;
+    enum session_persist ended;
+    struct session_info s;
+    struct err e = {0};
+    struct statecache_stats st;
+    fake_open(&f);
+    scenario(&id, &ended);
+    statecache_close(f.sc);
+    f.fingerprint[0] ^= 1;
+    fake_open(&f);
+    cr_assert_eq(session_get(f.sc, &none, &id, &s, &e), E_NOENT);
+    cr_assert_eq(fake_serve(&f, tokens, 150, 2), 150);
+    statecache_stats(f.sc, &st);
+    cr_assert_eq(st.misses[MISS_FINGERPRINT], 1);
+    cr_assert_eq(st.files_quarantined, 0);
+    statecache_close(f.sc);
+    f.fingerprint[0] ^= 1;
+    fake_open(&f);
+    cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10);
+}
+
+Test(store, files_sealed_with_another_key_are_quarantined)
+{
+    struct session_id id;
+    enum session_persist ended;
+    struct statecache_stats st;
+    fake_open(&f);
+    scenario(&id, &ended);
+    statecache_close(f.sc);
+    int i = fs_find(fs.now, fs.n_now, "/s/key");
+    cr_assert_geq(i, 0);
+    fs.files[fs.now[i].file].now[5] ^= 1;
+    fake_open(&f);
+    statecache_stats(f.sc, &st);
+    cr_assert_gt(st.files_quarantined, 1);
+    cr_assert_eq(st.sessions, 0);
+    cr_assert_eq(st.entries[TIER_DISK], 0);
+}
