@@ -7,10 +7,13 @@
  *   kk = l2(k (.) k_k);  k := k (.) (1 + (a-1) (.) k_a)
  *   S = diag(w) S - (kk (.) a)(kk^T S) + k v^T;  o = S^T r
  *   y = W_o ((groupnorm(o) + (sum r k r_k) v) (.) g)
- *   ffn: W_v sqrelu(W_k (y + d (.) mu_k)) */
+ *   ffn: W_v sqrelu(W_k (y + d (.) mu_k))
+ *
+ * Two sets of tensor names: the library's, and the RWKV project's own (blocks.0.att.w1 ...), whose
+ * low-rank matrices are stored [in, out]. */
 #include "models/build.h"
 
-struct dims { int D, H, K, Rw, Ra, Rv, Rg, inner; float eps; bool l2_root; val v_first; };
+struct dims { int D, H, K, Rw, Ra, Rv, Rg, inner; float eps; bool l2_root, own_names; val v_first; };
 
 /* The published rule for ranks that the config leaves out: c sqrt(D), a multiple of 32. */
 static int rank(int D, double c)
@@ -26,18 +29,33 @@ static int mixing(struct build *b, int i, int D)
     return b_has(b, "x_x", false) ? w_vec_row(b, "x_x", 6, i, D) : w_vec(b, names[i], D);
 }
 
+/* up(act(down x)) + bias: "<kind>_lora" or "<kind>1", "<kind>2", "<kind>0". */
+static val low_rank(struct build *b, val x, const struct dims *d, char kind, int rank,
+                    enum activation act, bool bias)
+{
+    char name[16], up[3] = {kind, '2'}, down[3] = {kind, '1'}, add[3] = {kind, '0'};
+    snprintf(name, sizeof name, "%c_lora", kind);
+    if (!d->own_names)
+        return b_lora(b, x, name, rank, act, d->D, bias);
+    rank = (int)b_rows(b, up, rank);
+    val y = e_act(b, act, b_linear_part(b, x, down, NULL, rank, 0, rank, true));
+    return b_linear_part(b, y, up, bias ? add : NULL, d->D, 0, d->D, true);
+}
+
 static val time_mix(struct build *b, val y, struct dims *d)
 {
+    bool own = d->own_names;
     val x[6], delta = e_sub(b, b_shift(b, y), y);
     for (int i = 0; i < 6; i++)
         x[i] = e_maddw(b, y, delta, mixing(b, i, d->D));
-    val r = b_linear(b, x[0], "r_proj", d->D), k = b_linear(b, x[2], "k_proj", d->D);
-    val v = b_linear(b, x[3], "v_proj", d->D);
-    val w = b_lora(b, x[1], "w_lora", d->Rw, ACT_TANH, d->D, true);
-    val a = b_lora(b, x[4], "a_lora", d->Ra, ACT_NONE, d->D, true);
-    val g = b_lora(b, x[5], "g_lora", d->Rg, ACT_SIGMOID, d->D, false);
+    val r = b_linear(b, x[0], own ? "receptance" : "r_proj", d->D);
+    val k = b_linear(b, x[2], own ? "key" : "k_proj", d->D);
+    val v = b_linear(b, x[3], own ? "value" : "v_proj", d->D);
+    val w = low_rank(b, x[1], d, 'w', d->Rw, ACT_TANH, true);
+    val a = low_rank(b, x[4], d, 'a', d->Ra, ACT_NONE, true);
+    val g = low_rank(b, x[5], d, 'g', d->Rg, ACT_SIGMOID, false);
     if (view_given(d->v_first)) {
-        val mix = b_lora(b, x[3], "v_lora", d->Rv, ACT_NONE, d->D, true);
+        val mix = low_rank(b, x[3], d, 'v', d->Rv, ACT_NONE, true);
         v = e_add(b, v, e_mul(b, e_sub(b, d->v_first, v), e_fn(b, EW_SIGMOID, mix)));
     } else {
         d->v_first = v;
@@ -54,9 +72,9 @@ static val time_mix(struct build *b, val y, struct dims *d)
         .k_heads = d->H, .d_heads = d->H, .state_heads = d->H, .K = d->K, .V = d->K, .steps = 1,
         .decay = DECAY_KEY, .dplr = true, .scale = 1});
 
-    o = b_norm(b, o, NORM_LAYER, d->K, w_vec(b, "g_norm.weight", d->D),
-               w_vec(b, "g_norm.bias", d->D), (float)d->K * d->eps, 1);
-    return b_linear(b, e_mul(b, e_add(b, o, e_mul(b, v, rk)), g), "o_proj", d->D);
+    o = b_norm(b, o, NORM_LAYER, d->K, w_vec(b, own ? "ln_x.weight" : "g_norm.weight", d->D),
+               w_vec(b, own ? "ln_x.bias" : "g_norm.bias", d->D), (float)d->K * d->eps, 1);
+    return b_linear(b, e_mul(b, e_add(b, o, e_mul(b, v, rk)), g), own ? "output" : "o_proj", d->D);
 }
 
 static val mixer(struct build *b, val y, int layer, void *family)
@@ -72,6 +90,36 @@ static val channel_mix(struct build *b, val y, int layer, void *family)
     val delta = e_sub(b, b_shift(b, y), y);
     val x = e_maddw(b, y, delta, w_vec(b, "x_k", d->D));
     return b_linear(b, e_fn(b, EW_SQRELU, b_linear(b, x, "key", d->inner)), "value", d->D);
+}
+
+/* The frame under the project's own names. */
+static void run_own(struct build *b, struct dims *d)
+{
+    int layers = 0;
+    for (b_prefix(b, "blocks.0."); b_has(b, "ln1.weight", false); b_prefix(b, "blocks.%d.", layers))
+        layers++;
+    int told = (int)cfg_int(b, "num_hidden_layers", layers);
+    b_require(b, told == layers, "num_hidden_layers is %d, the file has %d blocks", told, layers);
+    b_prefix(b, "%s", "");
+    int vocab = (int)cfg_int(b, "vocab_size", b_rows(b, "emb.weight", 65536));
+    val h = b_embed(b, "emb", vocab, d->D, 1);
+    for (int i = 0; i < layers && !b_failed(b); i++) {
+        b_layer(b, i);
+        b_prefix(b, "blocks.%d.", i);
+        if (i == 0)
+            h = b_layer_norm(b, h, "ln0", true, d->eps);
+        val y = b_layer_norm(b, h, "ln1", true, d->eps);
+        b_into(b, "att.");
+        for (int k = 0; i == 0 && k < 3; k++)
+            b_unused(b, (const char *[]){"v0", "v1", "v2"}[k]); /* there, but nothing to mix with */
+        h = e_add(b, h, time_mix(b, y, d));
+        b_prefix(b, "blocks.%d.", i);
+        y = b_layer_norm(b, h, "ln2", true, d->eps);
+        b_into(b, "ffn.");
+        h = e_add(b, h, channel_mix(b, y, i, d));
+    }
+    b_prefix(b, "%s", "");
+    b_logits(b, b_layer_norm(b, b_gather(b, h), "ln_out", true, d->eps), "head", false);
 }
 
 static void check_value_dim(struct build *b, int D)
@@ -103,6 +151,16 @@ static void build(struct build *b)
     d.Ra = (int)cfg_int(b, "a_low_rank_dim", rank(D, 2.5));
     d.Rv = (int)cfg_int(b, "v_low_rank_dim", rank(D, 1.7));
     d.Rg = (int)cfg_int(b, "gate_low_rank_dim", rank(D, 5));
+    b_prefix(b, "%s", "");
+    d.own_names = b_has(b, "emb.weight", false);
+    if (d.own_names) {
+        cfg_irrelevant(b, "norm_bias norm_first hidden_ratio");
+        d.l2_root = false;
+        if (!cfg_has(b, "intermediate_size"))
+            d.inner = (int)b_rows(b, "blocks.0.ffn.key.weight", inner);
+        run_own(b, &d);
+        return;
+    }
     b_skeleton(b, &(struct skeleton){
         .mixer = mixer, .ffn = channel_mix, .family = &d, .eps = 1e-5, .layer_norm = true,
         .ffn_norm = "ffn_norm", .ffn_name = "ffn"});
