@@ -70,10 +70,10 @@ static val mixer(struct build *b, val x, int layer, void *family)
 /* Whether the string of key is `yes`; anything but `yes` and `no` is refused. */
 static bool choice(struct build *b, const char *key, const char *no, const char *yes)
 {
-    const char *s = cfg_str(b, key, no);
-    b_require(b, !strcmp(s, no) || !strcmp(s, yes), "%s \"%s\" is neither %s nor %s", key, s, no,
-              yes);
-    return !strcmp(s, yes);
+    bool is_yes = cfg_is_str(b, key, yes);
+    b_require(b, is_yes || !cfg_has(b, key) || cfg_is_str(b, key, no), "%s is neither %s nor %s", key,
+              no, yes);
+    return is_yes;
 }
 
 static void build(struct build *b)

@@ -119,7 +119,7 @@ Test(build_skeleton, what_a_configuration_contradicts_is_named)
         {"\"model_type\": \"mom\", \"attn\": {\"layers\": [1]}", "hybrid"},
         {"\"model_type\": \"mom\", \"topk\": 9", "9 best of 4"},
         {"\"model_type\": \"mom\", \"mom_backend\": \"gla\"", "mom_backend \"gla\""},
-        {"\"model_type\": \"raven\", \"router_score\": \"tanh\"", "router_score \"tanh\""},
+        {"\"model_type\": \"raven\", \"router_score\": \"tanh\"", "router_score is neither sigmoid nor"},
         {"\"model_type\": \"raven\", \"topk\": 65", "65 best of num_slots 64"},
         {"\"model_type\": \"gsa\", \"num_slots\": 0", "num_slots 0"},
         {"\"model_type\": \"linear_attn\", \"feature_map\": \"cosine\"", "\"cosine\""},
