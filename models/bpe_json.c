@@ -51,7 +51,7 @@ static struct step *split_step(struct load *l, struct steps *s, const char *patt
     struct step *step = steps_add(s, STEP_SPLIT, l->t->path, l->e);
     if (step)
         step->behavior = behavior;
-    return step && step_compile(step, pattern, strlen(pattern), literal, l->t->path, l->e) == 0
+    return step && step_compile(step, pattern, literal, l->t->path, l->e) == 0
                ? step : NULL;
 }
 
@@ -69,7 +69,7 @@ static int replace_step(struct load *l, struct steps *s, const char *pattern, bo
                         const char *text)
 {
     struct step *step = steps_add(s, STEP_REPLACE, l->t->path, l->e);
-    if (step && step_compile(step, pattern, strlen(pattern), literal, l->t->path, l->e) == 0)
+    if (step && step_compile(step, pattern, literal, l->t->path, l->e) == 0)
         step_text(l, step, text);
     return l->e->code;
 }

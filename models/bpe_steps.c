@@ -9,11 +9,13 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "models/bpe_pattern.h"
 
 /* Backtracking steps of one match: published patterns need a few per character, and a run of
  * white space is one match. */
 #define MATCH_LIMIT 50000000
 #define MATCH_HEAP_KIB 65536
+#define PATTERN_BYTES KIB(16) /* the longest published has 600 bytes */
 #define JIT_STACK_MAX MIB(1)
 /* A text may become this much larger in all: NFKD makes 18 characters of one. */
 #define GROWTH 32
@@ -29,23 +31,34 @@ struct step *steps_add(struct steps *s, enum step_kind kind, const char *name, s
     return &s->p[s->n++];
 }
 
-int step_compile(struct step *s, const char *pattern, size_t n, bool literal, const char *name,
+int step_compile(struct step *s, const char *pattern, bool literal, const char *name,
                  struct err *e)
 {
-    int code;
+    int code, rc = 0;
     PCRE2_SIZE at;
-    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP);
-    if (!literal && strstr(pattern, "\\u"))
-        options |= PCRE2_ALT_BSUX; /* \uNNNN, as other engines write it */
-    if (n == 0)
+    struct buf b;
+    buf_init(&b, PATTERN_BYTES);
+    if (pattern[0] == 0)
         return err_set(e, E_FORMAT, "%s: an empty split pattern", name);
-    s->pattern = pcre2_compile((PCRE2_SPTR)pattern, n, options, &code, &at, NULL);
-    if (!s->pattern)
-        return err_set(e, E_UNSUPPORTED, "%s: split pattern: PCRE2 error %d at byte %zu of %zu",
-                       name, code, (size_t)at, n);
+    if (!literal)
+        rc = bpe_pattern_translate(pattern, &b, name, e);
+    else if (buf_str(&b, pattern) < 0)
+        rc = err_set(e, E_NOMEM, "%s: a split text of %zu bytes is too long", name,
+                     strlen(pattern));
+    if (rc < 0)
+        goto out;
+    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE);
+    s->pattern = pcre2_compile((PCRE2_SPTR)b.p, b.len, options, &code, &at, NULL);
+    if (!s->pattern) {
+        rc = err_set(e, E_UNSUPPORTED, "%s: split pattern: PCRE2 error %d at byte %zu of %zu",
+                     name, code, (size_t)at, b.len);
+        goto out;
+    }
     /* Where writable code is forbidden this fails, and matching interprets the pattern. */
     pcre2_jit_compile(s->pattern, PCRE2_JIT_COMPLETE);
-    return 0;
+out:
+    buf_free(&b);
+    return rc;
 }
 
 void steps_free(struct steps *s)

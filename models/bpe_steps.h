@@ -54,8 +54,8 @@ struct pieces {
 /* Adds a zeroed step; NULL past STEPS_MAX (recorded in e). */
 struct step *steps_add(struct steps *s, enum step_kind kind, const char *name, struct err *e);
 /* Compiles the pattern of a split or replace step; literal: not an expression but the text.
- * The pattern is NUL-terminated. */
-int step_compile(struct step *s, const char *pattern, size_t n, bool literal, const char *name,
+ * E_UNSUPPORTED for what PCRE2 would read differently. */
+int step_compile(struct step *s, const char *pattern, bool literal, const char *name,
                  struct err *e) MUST_USE;
 void steps_free(struct steps *s);
 

@@ -130,9 +130,9 @@ Test(tokenizer, demo_prompts_become_the_expected_ids)
 
 Test(tokenizer, golden_texts_become_the_ids_of_the_reference)
 {
-    static const char *names[] = {"gpt2", "gpt2_prefix", "neox", "llama3", "qwen2", "digits",
-                                  "falcon", "llama2", "metaspace", "metaspace_split", "gemma",
-                                  "spm_unigram", "spm_bpe"};
+    static const char *names[] = {
+        "gpt2", "gpt2_prefix", "neox", "llama3", "qwen2", "cl100k", "o200k", "han", "digits",
+        "falcon", "llama2", "metaspace", "metaspace_split", "gemma", "spm_unigram", "spm_bpe"};
     for (size_t d = 0; d < ARRAY_LEN(names); d++) {
         char path[128];
         snprintf(path, sizeof path, GOLDEN "%s", names[d]);

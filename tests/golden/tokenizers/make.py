@@ -2,8 +2,10 @@
 """Makes the tokenizer golden files: small vocabularies trained on the text below with the
 `tokenizers` and `sentencepiece` packages, and what those packages encode. Needs both from PyPI;
 run in this folder. Made with tokenizers 0.23.3 and sentencepiece 0.2.3. Training breaks ties
-differently in every run: each folder is consistent in itself, not from run to run."""
-import io, json, os, random
+differently in every run: each folder is consistent in itself, not from run to run.
+
+usage: make.py [NAME...]     (default: all)"""
+import io, json, os, random, sys
 import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 from tokenizers import pre_tokenizers as pre, processors, trainers
@@ -46,6 +48,17 @@ SPECIALS = [added("<|endoftext|>"), added("<|user|>", rstrip=True), added("<|end
 PLAIN = [AddedToken("<think>", special=False, normalized=False), AddedToken("   ", special=False, normalized=True)]
 GPT4 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
         r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+# Constructs that mean something else, or nothing, to PCRE2.
+CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}%s]*[\p{Ll}\p{Lm}\p{Lo}\p{M}%s]+"
+         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}%s]+"
+         r"[\p{Ll}\p{Lm}\p{Lo}\p{M}%s]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}"
+         r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+PATTERNS = {
+    "cl100k": (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
+               r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"),
+    "o200k": CASED % ("", "", "", ""),
+    "han": r"[\p{Han}]+|" + CASED % (("&&[^\\p{Han}]",) * 4),
+}
 
 
 def bytes_tok(size=480, **k):
@@ -94,6 +107,9 @@ def all_bpe():
     yield "llama3", llama
     yield "qwen2", bytes_tok(norm=normalizers.NFC(), split=pre.Sequence([
         pre.Split(Regex(GPT4 % ""), "isolated"), bl(add_prefix_space=False, use_regex=False)]))
+    for name, pattern in PATTERNS.items():
+        yield name, bytes_tok(split=pre.Sequence([
+            pre.Split(Regex(pattern), "isolated"), bl(add_prefix_space=False, use_regex=False)]))
     yield "digits", bytes_tok(split=pre.Sequence([pre.Digits(True), bl(add_prefix_space=False)]))
     yield "falcon", bytes_tok(split=pre.Sequence([
         pre.Punctuation("contiguous"), bl(add_prefix_space=False), pre.Digits(False),
@@ -139,9 +155,13 @@ def write_spm(name, **options):
     json.dump({"cases": cases}, open(name + "/cases.json", "w"), ensure_ascii=True, separators=(",", ":"))
 
 
+WANTED = sys.argv[1:]
 for NAME, TOK in all_bpe():
-    write_bpe(NAME, TOK)
-write_spm("spm_unigram", model_type="unigram", vocab_size=500, normalization_rule_name="nmt_nfkc")
-write_spm("spm_bpe", model_type="bpe", vocab_size=700, byte_fallback=True, split_digits=True,
-          normalization_rule_name="identity", remove_extra_whitespaces=False,
-          user_defined_symbols=["<|user|>", "<table>"])
+    if not WANTED or NAME in WANTED:
+        write_bpe(NAME, TOK)
+if not WANTED or "spm_unigram" in WANTED:
+    write_spm("spm_unigram", model_type="unigram", vocab_size=500, normalization_rule_name="nmt_nfkc")
+if not WANTED or "spm_bpe" in WANTED:
+    write_spm("spm_bpe", model_type="bpe", vocab_size=700, byte_fallback=True, split_digits=True,
+              normalization_rule_name="identity", remove_extra_whitespaces=False,
+              user_defined_symbols=["<|user|>", "<table>"])
