@@ -94,6 +94,8 @@ static void manage(struct rng *r, int k, struct mine *m)
             break;
         cr_assert_eq(session_delete(f.sc, &key[k], &m->id, &e), 0);
         m->used = false;
+        free(m->path);
+        m->path = NULL;
         break;
     default: cr_assert_eq(session_delete(f.sc, &key[(k + 1) % KEYS], &m->id, &e), E_NOENT);
     }
