@@ -244,11 +244,11 @@ void exchange_free(struct exchange *x)
     struct http *h = x->http;
     if (x->gen && !gen_done(x->gen))
         stats_add(&h->stats.aborted);
+    if (x->conn) /* first: from here on the watcher no longer knows the waker */
+        watch_phase(h->watch, x->conn, CONN_IDLE, NULL);
     gen_end(x->gen);
     waker_detach(x->waker);
     waker_unref(x->waker);
-    if (x->conn)
-        watch_phase(h->watch, x->conn, CONN_IDLE, NULL);
     buf_free(&x->body);
     buf_free(&x->reply);
     sse_fini(&x->sse);

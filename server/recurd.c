@@ -201,24 +201,35 @@ static int start(struct recurd *r, struct err *e)
 
 /* ---- serve ---- */
 
-/* Tells the service manager that the engine lives, when its heartbeat has moved. */
-static void feed_watchdog(struct recurd *r, uint64_t *last)
+struct watchdog {
+    uint64_t every_ms;  /* 0 = nobody asked */
+    uint64_t heartbeat; /* the engine's, when it was last fed */
+    uint64_t fed_ns;
+};
+
+/* Tells the service manager that the engine lives: when its heartbeat has moved, and no oftener
+ * than asked, because a full notification socket blocks. */
+static void feed(struct recurd *r, struct watchdog *w)
 {
     struct sched_stats s;
+    uint64_t now = clock_now_ns();
+    if (!w->every_ms || now < w->fed_ns + w->every_ms * NS_PER_MS / 2)
+        return;
     sched_stats(r->s, &s);
-    if (s.heartbeat_ns != *last)
-        daemon_watchdog();
-    *last = s.heartbeat_ns;
+    if (s.heartbeat_ns == w->heartbeat)
+        return;
+    daemon_watchdog();
+    w->heartbeat = s.heartbeat_ns;
+    w->fed_ns = now;
 }
 
 static int serve(struct recurd *r)
 {
-    uint64_t heartbeat = 0, watchdog = daemon_watchdog_ms();
-    uint64_t tick = watchdog ? MIN(watchdog, TICK_MS) : TICK_MS;
+    struct watchdog w = {.every_ms = daemon_watchdog_ms()};
+    uint64_t tick = w.every_ms ? MIN(w.every_ms / 2, TICK_MS) : TICK_MS;
     for (;;) {
         int sig = daemon_wait(tick);
-        if (watchdog)
-            feed_watchdog(r, &heartbeat);
+        feed(r, &w);
         if (sched_device_lost(r->s)) {
             log_error("the device was lost; exiting so that a restart can bring it back");
             return EXIT_LOST;
@@ -233,7 +244,7 @@ static int serve(struct recurd *r)
 /* Running requests may finish until the limit or a second signal; then they are told. */
 static int drain(struct recurd *r)
 {
-    uint64_t heartbeat = 0, watchdog = daemon_watchdog_ms();
+    struct watchdog w = {.every_ms = daemon_watchdog_ms()};
     uint64_t end = clock_now_ns() + (uint64_t)r->o.drain * NS_PER_S;
     log_info("draining: running requests may finish within %lld s", (long long)r->o.drain);
     daemon_stopping();
@@ -243,8 +254,7 @@ static int drain(struct recurd *r)
         int sig = daemon_wait(DRAIN_TICK_MS);
         if (sig && sig != SIGHUP)
             break;
-        if (watchdog)
-            feed_watchdog(r, &heartbeat);
+        feed(r, &w);
     }
     if (!http_close(r->h)) {
         log_error("a request did not end; exiting without cleaning up");
