@@ -1,16 +1,18 @@
 """What prompts cost when parts of them were seen before, in tokens computed: prompt - cached."""
+import os
 import random
 import threading
 import unittest
 
-from common import DEMO, DEMO7, Server, server
+from common import DEMO, DEMO7, ROOT, Server
 
-MODELS = {"gated_deltanet": DEMO, "rwkv7": DEMO7}
+# A tiny model with attention layers, whose sequences own pages besides a state.
+HYBRID = os.path.join(ROOT, "tests", "golden", "hf", "hf_qwen3_5")
 
 
 def ids(n, seed, first=None):
     r = random.Random(seed)
-    out = [r.randrange(3, 400) for _ in range(n)]
+    out = [r.randrange(3, 250) for _ in range(n)]
     if first is not None:
         out[0] = 3 + first
     return out
@@ -106,6 +108,32 @@ class GatedDeltanet(Costs, unittest.TestCase):
 
 class Rwkv7(Costs, unittest.TestCase):
     model = DEMO7
+
+
+class Hybrid(Costs, unittest.TestCase):
+    model = HYBRID
+
+    def test_preempted_sequences_answer_as_if_alone(self):
+        """Six long sequences, and pages for two: they are swapped out and in."""
+        body = dict(max_tokens=300, temperature=0, ignore_eos=True, logprobs=2)
+        prompts = [ids(500, 40 + i, first=i) for i in range(6)]
+        want = [self.s.complete(p, **body)["choices"] for p in prompts]
+        small = Server(["--model", self.model, "--slots", "6", "--kv-memory", "1",
+                        "--context", "1024"])
+        got = [None] * 6
+
+        def one(i):
+            got[i] = small.complete(prompts[i], **body)["choices"]
+
+        threads = [threading.Thread(target=one, args=(i,)) for i in range(6)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        metrics = small.metrics()
+        self.assertEqual(small.stop(), 0, small.text()[-3000:])
+        self.assertEqual(got, want)
+        self.assertGreater(metrics["recurd_cache_swaps_out_total"], 0)
 
 
 class Chat(unittest.TestCase):

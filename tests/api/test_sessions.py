@@ -1,4 +1,5 @@
 """Sessions: turns that send only what is new, forks, rewinds, restarts, kills, moves."""
+import json
 import random
 import shutil
 import signal
@@ -8,7 +9,7 @@ import time
 import unittest
 
 from common import DEMO, DEMO7, Server, Settings, Stream
-from test_cache import ids
+from test_cache import HYBRID, ids
 
 
 class Sessions(unittest.TestCase):
@@ -98,7 +99,6 @@ class Sessions(unittest.TestCase):
         bad = bytearray(blob)
         bad[len(bad) // 2] ^= 1
         self.assertEqual(self.s.request("PUT", "/v1/sessions", bytes(bad), octets)[0], 400)
-        import json
         return json.loads(body)["id"]
 
     def test_a_fork_leaves_the_first_one_alone(self):
@@ -198,6 +198,11 @@ class Sessions(unittest.TestCase):
 
 class SessionsOfRwkv7(Sessions):
     model = DEMO7
+
+
+class SessionsOfAHybrid(Sessions):
+    model = HYBRID
+    test_chat_turns_send_only_the_new_message = None  # it has no tokenizer
 
 
 if __name__ == "__main__":
