@@ -63,7 +63,7 @@ static void build(struct build *b)
     b_require(b, cfg_bool(b, "mamba_use_mlp", true), "mamba_use_mlp false");
     b_same_act(b, "hidden_act", ACT_SILU);
     cfg_refuse(b, "projectors_bias");
-    cfg_irrelevant(b, "attn_layer_indices");
+    cfg_irrelevant(b, "attn_layer_indices mlp_expansion_factor");
     f.mixer = mixer;
     f.ffn = ffn;
     f.family = &d;

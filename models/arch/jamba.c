@@ -52,7 +52,8 @@ static void build(struct build *b)
     b_check_layer_types(b, f.layers);
     b_same_act(b, "hidden_act", ACT_SILU);
     cfg_refuse(b, "sliding_window");
-    cfg_irrelevant(b, "use_mamba_kernels use_mambapy use_associative_scan mamba_inner_layernorms");
+    cfg_irrelevant(b, "use_mamba_kernels use_mambapy use_associative_scan mamba_inner_layernorms "
+                      "calc_logits_for_entire_prompt");
     f.mixer = mixer;
     f.ffn = ffn;
     f.family = &d;

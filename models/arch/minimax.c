@@ -56,11 +56,18 @@ static val mix(struct build *b, val y, float alpha, val z, float beta)
     return e_add(b, e_affine(b, y, alpha, 0), e_affine(b, z, beta, 0));
 }
 
+/* layer_types, or attn_type_list: 0 lightning, 1 softmax. */
+static bool softmax_layer(struct build *b, int i)
+{
+    int64_t listed = config_int_at(cfg(b), "attn_type_list", i, i % 2 == 0, b_err(b));
+    return b_layer_type(b, i, listed ? LAYER_ATTENTION : LAYER_LINEAR) == LAYER_ATTENTION;
+}
+
 static void run(struct build *b, const struct hybrid *f, const struct dims *d)
 {
     val h = b_hybrid_open(b, f);
     for (int i = 0; i < f->layers && !b_failed(b); i++) {
-        bool full = b_layer_type(b, i, i % 2 ? LAYER_LINEAR : LAYER_ATTENTION) == LAYER_ATTENTION;
+        bool full = softmax_layer(b, i);
         b_hybrid_layer(b, f, i);
         val y = b_hybrid_norm(b, f, h, "input_layernorm");
         b_into(b, "self_attn.");
@@ -98,7 +105,9 @@ static void build(struct build *b)
     d.attn.rope = &d.rope;
     b_check_layer_types(b, f.layers);
     cfg_refuse(b, "sliding_window");
-    cfg_irrelevant(b, "block_size router_jitter_noise");
+    cfg_refuse(b, "shared_intermediate_size");
+    b_require(b, cfg_bool(b, "postnorm", true), "postnorm false");
+    cfg_irrelevant(b, "block_size router_jitter_noise shared_moe_mode attn_type_list");
     if (b_require(b, activation_known(act), "hidden_act \"%s\" is not known", act))
         run(b, &f, &d);
 }

@@ -116,7 +116,8 @@ static void build(struct build *b)
     b_same_act(b, "mlp_hidden_act", ACT_SQRELU);
     cfg_refuse(b, "sliding_window");
     cfg_irrelevant(b, "hidden_dropout mtp_layers_block_type mtp_hybrid_override_pattern "
-                      "num_nextn_predict_layers rope_theta rope_parameters rope_scaling");
+                      "num_nextn_predict_layers rope_theta rope_parameters rope_scaling "
+                      "partial_rotary_factor norm_eps");
     b_unused(b, "mtp.");
     f.mixer = mixer;
     f.family = &d;

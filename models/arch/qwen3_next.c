@@ -129,7 +129,8 @@ static void build_kind(struct build *b, bool grouped, bool moe)
     d.attn.eps = f.eps;
     b_check_layer_types(b, f.layers);
     b_same_act(b, "hidden_act", ACT_SILU);
-    cfg_irrelevant(b, "mlp_only_layers mtp_num_hidden_layers mtp_use_dedicated_embeddings "
+    cfg_refuse(b, "use_sliding_window");
+    cfg_irrelevant(b, "sliding_window max_window_layers mlp_only_layers mtp_num_hidden_layers mtp_use_dedicated_embeddings "
                       "mamba_ssm_dtype");
     f.mixer = mixer;
     f.ffn = ffn;

@@ -148,7 +148,9 @@ static void build(struct build *b)
         if (b_layer_type(b, i, listed ? LAYER_HYBRID : LAYER_LINEAR) == LAYER_HYBRID)
             d.uses[d.n_uses++] = i;
     }
-    cfg_irrelevant(b, "hybrid_layer_ids adapter_rank use_shared_mlp_adapter");
+    cfg_refuse(b, "sliding_window");
+    cfg_irrelevant(b, "hybrid_layer_ids adapter_rank use_shared_mlp_adapter ffn_hidden_size lora_rank "
+                      "state_size conv_dimension expansion_factor gated_linear_unit");
     f.last_norm = "final_layernorm";
     f.tied = true;
     if (b_require(b, d.blocks > 0 && activation_known(act), "num_mem_blocks %d, hidden_act \"%s\"",
