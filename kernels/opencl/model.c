@@ -122,6 +122,8 @@ static int build_file(struct ocl_model *m, int32_t first, cl_program *out, struc
     buf_fmt(&source, "#line 1 \"common.clh\"\n%s\n", ocl_source_find("common.clh"));
     if (!strncmp(file, "nvidia/", 7))
         buf_fmt(&source, "#line 1 \"mma.clh\"\n%s\n", ocl_source_find("mma.clh"));
+    else
+        buf_fmt(&source, "#line 1 \"kept.clh\"\n%s\n", ocl_source_find("kept.clh"));
     for (int32_t i = first; i < m->n_instances; i++) {
         if (strcmp(m->instances[i].file, file))
             continue;

@@ -193,6 +193,16 @@ static ocl_lower *const table[OP_KINDS] = {
     [OP_COLUMNS] = columns_lower,
     [OP_FIRST] = first_lower,
     [OP_SQUARE] = ocl_square_lower,
+    [OP_FENWICK] = ocl_fenwick_lower,
+    [OP_MESA] = ocl_mesa_lower,
+    [OP_TRAPEZOID] = ocl_trapezoid_lower,
+    [OP_ROTATE] = ocl_rotate_lower,
+    [OP_PATH] = ocl_path_lower,
+    [OP_WALL] = ocl_wall_lower,
+    [OP_PARALLAX] = ocl_parallax_lower,
+    [OP_DELTAFORMER] = ocl_deltaformer_lower,
+    [OP_NSA] = ocl_nsa_lower,
+    [OP_MOBA] = ocl_moba_lower,
 };
 
 int ocl_ops_lower(struct ocl_model *m, struct err *e)

@@ -84,10 +84,14 @@ int ocl_decay_lower(struct ocl_model *m, const struct op *op, struct err *e)
     return ocl_spec_emit(&s, m, e);
 }
 
-/* kept, slot_floats, section, page_floats, pages, pages_per_seq. */
-static void arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op *op)
+static bool is_ring(const struct ocl_model *m, const struct op *op)
 {
-    ocl_arg(s, op->p.attention.window ? ARG_SLOTS : ARG_PAGES, 0);
+    return m->plan->sections[op->section].kind == SECTION_FIXED;
+}
+
+void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op *op)
+{
+    ocl_arg(s, is_ring(m, op) ? ARG_SLOTS : ARG_PAGES, 0);
     ocl_arg(s, ARG_LONG, m->plan->slot_floats);
     ocl_arg(s, ARG_LONG, m->plan->sections[op->section].offset);
     ocl_arg(s, ARG_LONG, PAGE_TOKENS * m->plan->page_token_floats);
@@ -124,7 +128,7 @@ int ocl_attention_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_arg_view(&s, m->plan, op->in[1]);
     ocl_arg_view(&s, m->plan, op->in[values ? 2 : 1]);
     ocl_arg_view(&s, m->plan, op->in[3]);
-    arg_kept(&s, m, op);
+    ocl_arg_kept(&s, m, op);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
@@ -144,14 +148,14 @@ int ocl_attention_keep_lower(struct ocl_model *m, const struct op *op, struct er
     ocl_arg(&s, ARG_ARENA, 0);
     for (int i = 1; i < 6; i++)
         ocl_arg_view(&s, m->plan, op->in[i]);
-    arg_kept(&s, m, op);
+    ocl_arg_kept(&s, m, op);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_SEQ);
     for (int i = 2; i < 7; i++)
         ocl_arg(&s, ARG_INT, width_before(op, i));
-    ocl_arg(&s, ARG_INT, op->p.attention.window);
+    ocl_arg(&s, ARG_INT, is_ring(m, op) ? op->p.attention.window : 0);
     ocl_local(&s, 64, 1);
     ocl_groups(&s, 0, BY_ONE, (width + 63) / 64, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 1);

@@ -1,0 +1,164 @@
+/* Lowering of ops that single families need: attention's relatives (one work-item per query head
+ * and row), K7, K8, K9. Correct on any device; not tuned. */
+#include "kernels/opencl/model.h"
+
+#define LANES 64 /* work-items of a group where a group is one head of one sequence */
+
+static int32_t width_before(const struct op *op, int part)
+{
+    int32_t n = 0;
+    for (int i = 1; i < part; i++)
+        n += op->in[i].width;
+    return n;
+}
+
+/* One launch over (heads or key heads) x (rows or sequences). */
+static int relative(struct ocl_model *m, const struct op *op, const char *file, int32_t across,
+                    enum ocl_by by, struct err *e)
+{
+    static const char *const at[] = {"", "", "AT_2", "AT_3", "AT_4", "AT_5"};
+    bool ring = m->plan->sections[op->section].kind == SECTION_FIXED;
+    struct ocl_spec s;
+    ocl_spec_init(&s, file, op);
+    ocl_def(&s, "HEADS", op->p.attention.heads);
+    ocl_def(&s, "KV_HEADS", op->p.attention.kv_heads);
+    ocl_def(&s, "DK", op->p.attention.dk);
+    ocl_def(&s, "DV", op->p.attention.dv);
+    ocl_def(&s, "WINDOW", op->p.attention.window);
+    ocl_def(&s, "BLOCK", op->p.attention.block);
+    ocl_def(&s, "COUNT", op->p.attention.count);
+    ocl_def(&s, "RING", ring);
+    ocl_def(&s, "ROW_WIDTH", width_before(op, 6));
+    for (int i = 2; i < 6; i++)
+        ocl_def(&s, at[i], width_before(op, i));
+    ocl_def(&s, "HAS_4", view_given(op->in[4]));
+    ocl_def(&s, "HAS_5", view_given(op->in[5]));
+    ocl_arg(&s, ARG_ARENA, 0);
+    ocl_arg_view(&s, m->plan, op->out);
+    for (int i = 0; i < 6; i++)
+        ocl_arg_view(&s, m->plan, op->in[i]);
+    ocl_arg_kept(&s, m, op);
+    ocl_arg(&s, ARG_BATCH, BATCH_CU);
+    ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
+    ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
+    ocl_arg(&s, ARG_BATCH, BATCH_ROW_SEQ);
+    ocl_arg_float(&s, op->p.attention.scale);
+    ocl_local(&s, 1, 1);
+    ocl_groups(&s, 0, BY_ONE, across, 1);
+    ocl_groups(&s, 1, by, 1, 1);
+    return ocl_spec_emit(&s, m, e);
+}
+
+int ocl_path_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    return relative(m, op, "path.cl", op->p.attention.heads, BY_ROWS, e);
+}
+int ocl_wall_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    return relative(m, op, "wall.cl", op->p.attention.heads, BY_ROWS, e);
+}
+int ocl_parallax_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    return relative(m, op, "parallax.cl", op->p.attention.heads, BY_ROWS, e);
+}
+int ocl_deltaformer_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    return relative(m, op, "deltaformer.cl", op->p.attention.heads, BY_SEQS, e);
+}
+int ocl_nsa_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    return relative(m, op, "nsa.cl", op->p.attention.kv_heads, BY_ROWS, e);
+}
+int ocl_moba_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    return relative(m, op, "moba.cl", op->p.attention.heads, BY_ROWS, e);
+}
+
+/* arena, out, inputs, section. */
+static void begin(struct ocl_spec *s, struct ocl_model *m, const struct op *op, const char *file,
+                  int first, int inputs)
+{
+    ocl_spec_init(s, file, op);
+    ocl_arg(s, ARG_ARENA, 0);
+    ocl_arg_view(s, m->plan, op->out);
+    for (int i = first; i < inputs; i++)
+        ocl_arg_view(s, m->plan, op->in[i]);
+    ocl_arg_section(s, m->plan, op->section);
+}
+
+/* One work-item per column of `width`, for every sequence. */
+static int by_column(struct ocl_spec *s, struct ocl_model *m, int32_t width, struct err *e)
+{
+    ocl_arg(s, ARG_INT, width);
+    ocl_local(s, LANES, 1);
+    ocl_groups(s, 0, BY_ONE, (width + LANES - 1) / LANES, 1);
+    ocl_groups(s, 1, BY_SEQS, 1, 1);
+    return ocl_spec_emit(s, m, e);
+}
+
+/* One group per head, for every sequence. */
+static int by_head(struct ocl_spec *s, struct ocl_model *m, int32_t heads, struct err *e)
+{
+    ocl_def(s, "LANES", LANES);
+    ocl_local(s, LANES, 1);
+    ocl_groups(s, 0, BY_ONE, heads, 1);
+    ocl_groups(s, 1, BY_SEQS, 1, 1);
+    return ocl_spec_emit(s, m, e);
+}
+
+int ocl_fenwick_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    struct ocl_spec s;
+    begin(&s, m, op, "fenwick.cl", 0, 5);
+    ocl_def(&s, "HEADS", op->p.fenwick.heads);
+    ocl_def(&s, "K", op->p.fenwick.K);
+    ocl_def(&s, "V", op->p.fenwick.V);
+    ocl_def(&s, "LEVELS", op->p.fenwick.levels);
+    ocl_arg(&s, ARG_BATCH, BATCH_CU);
+    ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
+    ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
+    return by_column(&s, m, op->out.width, e);
+}
+
+int ocl_mesa_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    size_t K = (size_t)op->p.mesa.K;
+    struct ocl_spec s;
+    m->scratch_bytes = MAX(m->scratch_bytes, (size_t)m->cap.seqs * (size_t)op->p.mesa.heads * K * K *
+                                                 sizeof(float));
+    begin(&s, m, op, "mesa.cl", 0, 5);
+    ocl_def(&s, "HEADS", op->p.mesa.heads);
+    ocl_def(&s, "K", op->p.mesa.K);
+    ocl_def(&s, "V", op->p.mesa.V);
+    ocl_arg(&s, ARG_WEIGHT, op->w[0]);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_BATCH, BATCH_CU);
+    ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
+    ocl_arg_float(&s, op->p.mesa.bound);
+    return by_head(&s, m, op->p.mesa.heads, e);
+}
+
+int ocl_trapezoid_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    struct ocl_spec s;
+    begin(&s, m, op, "trapezoid.cl", 0, 6);
+    ocl_def(&s, "HEADS", op->p.trapezoid.heads);
+    ocl_def(&s, "K", op->p.trapezoid.K);
+    ocl_def(&s, "V", op->p.trapezoid.V);
+    ocl_arg(&s, ARG_BATCH, BATCH_CU);
+    ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
+    return by_head(&s, m, op->p.trapezoid.heads, e);
+}
+
+int ocl_rotate_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    struct ocl_spec s;
+    begin(&s, m, op, "rotate.cl", 1, 2);
+    ocl_def(&s, "HEADS", op->p.rotate.heads);
+    ocl_def(&s, "HEAD", op->p.rotate.head);
+    ocl_def(&s, "ANGLES", op->p.rotate.angles);
+    ocl_def(&s, "PARTS", op->p.rotate.parts);
+    ocl_arg(&s, ARG_BATCH, BATCH_CU);
+    ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
+    return by_column(&s, m, op->p.rotate.heads * op->p.rotate.angles, e);
+}
