@@ -81,7 +81,8 @@ class Storm(unittest.TestCase):
                after["recurd_requests_rejected_total"] - before["recurd_requests_rejected_total"],
                before["process_resident_memory_bytes"] / 2**20,
                after["process_resident_memory_bytes"] / 2**20))
-        self.assertLess(grown, SLACK_BYTES)
+        if not common.Settings.slow:  # a sanitizer's heap keeps what is freed
+            self.assertLess(grown, SLACK_BYTES)
         self.assertEqual(after["recurd_slots_used"], 0)
         self.assertEqual(after["recurd_requests_total"],
                          after["recurd_requests_finished_total"] +

@@ -105,7 +105,9 @@ class Leaving(unittest.TestCase):
     def test_a_reader_that_stops_is_held_back_and_then_cut(self):
         s = server("--model", DEMO, "--stall-timeout", "1")
         st = Stream(s, "/v1/completions", dict(LONG, logprobs=20))
-        time.sleep(common.Settings.patience(4))  # never reads: buffers fill, then a second passes
+        end = time.time() + common.Settings.patience(30)
+        while time.time() < end and not s.metrics()["recurd_http_timeouts_total"]:
+            time.sleep(0.2)  # never reads: buffers fill, then a second passes
         m = s.wait_idle(20)
         self.assertGreaterEqual(m["recurd_http_timeouts_total"], 1)
         st.close()
