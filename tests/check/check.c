@@ -211,6 +211,21 @@ static void alone_and_split(struct rig *r, host_kernel *fn, const struct memory 
     must_equal(r, whole, v, "in pieces");
 }
 
+/* All vector variants of an op agree, so that a state may move between machines. */
+static void same_as_siblings(struct rig *r, const struct cpu_kernel *k,
+                             const struct memory *before, const struct memory *whole,
+                             struct verdict *v)
+{
+    for (int i = 0; i < select_rows && k->need; i++) {
+        const struct cpu_kernel *o = &select_table[i];
+        if (o == k || o->op != k->op || !o->need || (o->need & ~cpuid_features()))
+            continue;
+        rig_load(r, before);
+        run(r, o->run, -1, 0, 0, 1, false);
+        must_equal(r, whole, v, o->variant);
+    }
+}
+
 static bool weights_unchanged(const struct rig *r, unsigned char *const *copies)
 {
     for (int i = 0; i < r->plan.n_weights; i++)
@@ -240,6 +255,7 @@ void check_case(const struct cpu_kernel *k, const struct shape *s, enum input_cl
     against_ref(&r, k, &ref, v);
     any_threads(&r, k->run, &before, &whole, v);
     alone_and_split(&r, k->run, &before, &whole, v);
+    same_as_siblings(&r, k, &before, &whole, v);
     if (!weights_unchanged(&r, weights))
         fail(v, "a weight was written to");
     memory_free(&before);
