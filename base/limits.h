@@ -9,7 +9,7 @@
 /* --- model files: hostile until checked --- */
 #define LIMIT_CONFIG_BYTES MIB(4)         /* config.json of the largest hub models: < 100 KiB */
 #define LIMIT_ST_HEADER_BYTES MIB(16)     /* 65,536 tensors at ~150 B a row; format: 100 MB */
-#define LIMIT_ST_TENSORS 65536            /* a 64-layer, 256-expert model has ~50,000 */
+#define LIMIT_ST_TENSORS (1 << 18)        /* a 60-layer, 512-expert model has ~95,000 */
 #define LIMIT_ST_DIMS 4                   /* conv weights have 3, kimi_linear's A_log has 4 */
 #define LIMIT_TENSOR_NAME 256             /* longest name seen: ~110 bytes */
 #define LIMIT_ST_SHARDS 512               /* files of one checkpoint */
@@ -18,6 +18,7 @@
 #define LIMIT_TOKEN_BYTES 512             /* one vocabulary piece; GPT-NeoX has one of 512 spaces */
 #define LIMIT_LAYERS 1024                 /* deepest published: < 130 */
 #define LIMIT_WIDTH (1 << 20)             /* any single activation width */
+#define LIMIT_MATRIX_ROWS (1 << 24)       /* 512 experts of 4,096 rows in one matrix: 2 Mi */
 #define LIMIT_JSON_DEPTH 32               /* 2,048 levels overflow a 128 KiB thread stack */
 #define LIMIT_JSON_VALUES 1000000         /* a request of 256 Ki token ids, with room to spare */
 

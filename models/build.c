@@ -142,9 +142,9 @@ int build_weight(struct build *b, enum weight_role role, enum dtype t, int64_t r
     struct plan *p = b->plan;
     if (b_failed(b))
         return -1;
-    if (rows < 1 || cols < 1 || rows > LIMIT_WIDTH || cols > LIMIT_WIDTH) {
-        b_fail(b, E_RANGE, "config.json: a weight of %lld x %lld; 1 to %d each",
-               (long long)rows, (long long)cols, LIMIT_WIDTH);
+    if (rows < 1 || cols < 1 || rows > LIMIT_MATRIX_ROWS || cols > LIMIT_WIDTH) {
+        b_fail(b, E_RANGE, "config.json: a weight of %lld x %lld; 1 to %d and %d",
+               (long long)rows, (long long)cols, LIMIT_MATRIX_ROWS, LIMIT_WIDTH);
         return -1;
     }
     if (p->n_weights == b->cap_weights) {
