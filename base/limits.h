@@ -29,7 +29,7 @@
 #define LIMIT_EW_IN 12
 #define LIMIT_EW_OUT 8
 
-#define SPARSE_BLOCKS_MAX 16384            /* blocks of the past a sparse layer scores: 64 KiB of stack */
+#define SPARSE_BLOCKS_MAX 16384 /* blocks of the past a sparse layer scores: 64 KiB of stack */
 
 /* --- requests --- */
 #define LIMIT_HEADER_BYTES KIB(16)        /* also the libmicrohttpd pool: 10k idle = 170 MB */

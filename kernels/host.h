@@ -36,7 +36,8 @@ typedef void host_kernel(const struct host_step *s, const struct op *op, int ith
 /* Bytes of one panel of 16 rows. */
 static inline size_t panel_bytes(enum dtype t, int64_t cols)
 {
-    return PANEL * (t == DTYPE_BF16 ? (size_t)(cols + cols % 2) * 2 : (size_t)cols * dtype_bytes(t));
+    return PANEL *
+           (t == DTYPE_BF16 ? (size_t)(cols + cols % 2) * 2 : (size_t)cols * dtype_bytes(t));
 }
 
 static inline float *host_row(const struct host_step *s, struct view v, int32_t row)

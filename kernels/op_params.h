@@ -3,7 +3,9 @@
 #ifndef RECURD_OP_PARAMS_H
 #define RECURD_OP_PARAMS_H
 
-enum activation { ACT_NONE, ACT_SILU, ACT_SIGMOID, ACT_RELU, ACT_SQRELU, ACT_TANH, ACT_GELU_TANH, ACT_GELU_ERF };
+enum activation {
+    ACT_NONE, ACT_SILU, ACT_SIGMOID, ACT_RELU, ACT_SQRELU, ACT_TANH, ACT_GELU_TANH, ACT_GELU_ERF
+};
 
 enum norm_kind {
     NORM_RMS,   /* x / sqrt(mean(x^2) + eps) */
@@ -171,8 +173,9 @@ union op_params {
      * out [2*width] = exp(x_t - z_t) then exp(z_{t-1} - z_t). Section: z [width] (not used at
      * position 0, so that zeroed memory is a fresh state). */
 
-    /* WKV (RWKV-4): in 0 k, 1 v [width]; w 0 decay [width] (added to exponents each token, negative),
-     * 1 bonus u [width]. Per column, with p, q the sums of e^(exponent - m) v and e^(exponent - m):
+    /* WKV (RWKV-4): in 0 k, 1 v [width]; w 0 decay [width] (added to exponents each token,
+     * negative), 1 bonus u [width]. Per column, with p, q the sums of e^(exponent - m) v and
+     * e^(exponent - m):
      * M = max(m, u + k): out = (e^(m-M) p + e^(u+k-M) v) / (e^(m-M) q + e^(u+k-M));
      * M = max(m + decay, k): p = e^(m+decay-M) p + e^(k-M) v, q = e^(m+decay-M) q + e^(k-M), m = M.
      * Section: p, q, m, [3][width]; not used at position 0, where out = v. */
@@ -211,9 +214,9 @@ union op_params {
      * stay below 2^(levels-1). Section: S_1 … S_{levels-1}, [levels-1][heads][K][V]. */
     struct { int32_t heads, K, V, levels; } fenwick;
 
-    /* K8: in 0 q, 1 k [heads*K], 2 v [heads*V], 3 alpha, 4 beta [heads]; w[0] lambda [heads*K], + bound > 0.
-     * A = alpha A + beta k k^T;  B = alpha B + beta k v^T;  (A + diag(lambda + bound)) x = q by
-     * Cholesky;
+    /* K8: in 0 q, 1 k [heads*K], 2 v [heads*V], 3 alpha, 4 beta [heads]; w[0] lambda [heads*K],
+     * + bound > 0. A = alpha A + beta k k^T;  B = alpha B + beta k v^T;
+     * (A + diag(lambda + bound)) x = q by Cholesky;
      * out = B^T x. Section: A [heads][K][K], then B [heads][K][V]. */
     struct { int32_t heads, K, V; float bound; } mesa;
 

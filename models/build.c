@@ -370,11 +370,13 @@ static const struct arch *arch_find(const char *model_type)
 
 /* Keys that every published config carries and that change nothing at inference. */
 static const char *const common_keys =
-    "architectures auto_map model_type torch_dtype dtype transformers_version use_cache _name_or_path "
+    "architectures auto_map model_type torch_dtype dtype transformers_version use_cache "
+    "_name_or_path "
     "initializer_range bos_token_id eos_token_id pad_token_id unk_token_id max_position_embeddings "
     "vocab_size hidden_size num_hidden_layers fuse_norm fuse_swiglu fuse_cross_entropy "
     "fuse_linear_cross_entropy use_l2warp attn_mode return_dict output_attentions "
-    "output_hidden_states tie_word_embeddings chunk_size_feed_forward id2label label2id problem_type "
+    "output_hidden_states tie_word_embeddings chunk_size_feed_forward id2label label2id "
+    "problem_type "
     "is_encoder_decoder add_cross_attention attention_dropout hidden_dropout dropout safe_gate "
     "rescale_prenorm_residual init_std initializer_cfg a_init_range conv_init use_gk use_gv";
 
@@ -392,8 +394,9 @@ static void check_leftovers(struct build *b)
     for (size_t i = 0; b->ck && i < checkpoint_count(b->ck); i++) {
         const struct tensor *t = checkpoint_at(b->ck, i);
         if (!t->used)
-            b_fail(b, E_UNSUPPORTED, "tensor %s: in the checkpoint, but model_type %s has no use for it",
-                   t->name, b->m->arch);
+            b_fail(b, E_UNSUPPORTED,
+                   "tensor %s: in the checkpoint, but model_type %s has no use for it", t->name,
+                   b->m->arch);
     }
 }
 
@@ -416,7 +419,8 @@ static int build_whole(struct build *b)
     const struct arch *a = arch_find(type);
     snprintf(m->arch, sizeof m->arch, "%s", type);
     if (!a && !b_failed(b))
-        b_fail(b, E_UNSUPPORTED, "config.json: model_type \"%s\" is not one this build knows", type);
+        b_fail(b, E_UNSUPPORTED, "config.json: model_type \"%s\" is not one this build knows",
+               type);
     m->plan.logits = VIEW_NONE;
     build_common_keys(b);
     if (!b_failed(b))

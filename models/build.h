@@ -199,8 +199,12 @@ struct mamba1_args { int width, inner, N, rank, conv; bool bias, conv_bias, name
 val b_mamba1(struct build *b, val x, const struct mamba1_args *a);
 /* extra: columns of in_proj behind dt. factors: of z, X, B, C, dt, or NULL. norm_groups: parts of
  * the width that are normalised on their own. */
-struct mamba2_args { int width, H, P, N, G, conv, norm_groups, extra; bool bias, conv_bias, norm,
-                     norm_before_gate, D_per_dim; float dt_min, dt_max, eps; const float *factors; };
+struct mamba2_args {
+    int width, H, P, N, G, conv, norm_groups, extra;
+    bool bias, conv_bias, norm, norm_before_gate, D_per_dim;
+    float dt_min, dt_max, eps;
+    const float *factors;
+};
 struct mamba2_parts { val z, X, B, C, dt, alpha, extra; };
 val b_mamba2(struct build *b, val x, const struct mamba2_args *a);
 /* Its two halves, for other states between them. */

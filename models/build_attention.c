@@ -75,8 +75,9 @@ val b_attention_special(struct build *b, const struct special_args *a)
     return out;
 }
 
-/* W_uk or W_uv of every head: rows [first, first + n) of each head's dn + dv, as blocks. Blocks start
- * at multiples of 16 rows; keys are stored turned, so that block h maps dn inputs to rank outputs. */
+/* W_uk or W_uv of every head: rows [first, first + n) of each head's dn + dv, as blocks. Blocks
+ * start at multiples of 16 rows; keys are stored turned, so that block h maps dn inputs to rank
+ * outputs. */
 static int up_blocks(struct build *b, const struct latent_args *a, bool keys)
 {
     int each = a->dn + a->dv, n = keys ? a->rank : a->dv;
@@ -121,10 +122,12 @@ static val latent_query(struct build *b, const struct latent_args *a)
 
 val b_latent_attention(struct build *b, const struct latent_args *a)
 {
-    if (b_failed(b) || !b_require(b, a->H > 0 && a->rank > 0 && a->dn > 0 && a->dr >= 0 && a->dv > 0 &&
-                                         a->rank % 16 == 0 && a->dv % 16 == 0,
+    if (b_failed(b) || !b_require(b,
+                                  a->H > 0 && a->rank > 0 && a->dn > 0 && a->dr >= 0 && a->dv > 0 &&
+                                      a->rank % 16 == 0 && a->dv % 16 == 0,
                                   "latent attention: rank %d and value width %d must be multiples "
-                                  "of 16", a->rank, a->dv))
+                                  "of 16",
+                                  a->rank, a->dv))
         return VIEW_NONE;
     val k = a->dr ? e_cat(b, 2, (val[]){a->latent, a->rope}) : a->latent;
     val o = b_attention(b, &(struct attention_args){
@@ -136,7 +139,8 @@ val b_latent_attention(struct build *b, const struct latent_args *a)
 val b_linear_as(struct build *b, val x, const char *weight, int rows, enum transform t)
 {
     int w = w_matrix(b, weight, rows, x.width);
-    struct binding_part *part = build_part(b, w, build_name(b, weight, ""), rows, 0, rows, 0, false);
+    struct binding_part *part =
+        build_part(b, w, build_name(b, weight, ""), rows, 0, rows, 0, false);
     if (part)
         part->transform = t;
     return b_blocks(b, x, 1, w, -1, rows, true);

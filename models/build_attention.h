@@ -20,8 +20,8 @@ struct special_args { enum op_kind kind; val in[6]; int heads, kv_heads, dk, dv,
 val b_attention_special(struct build *b, const struct special_args *a);
 
 /* Softmax attention over cached latents: `up` [H*(dn+dv), rank] (per head: keys' dn rows, then
- * values' dv) is absorbed into the query and the output. q [H*(dn+dr)] per head nope, rope; theta 0:
- * the rope part is not rotated. latent [rank] and rope [dr] are cached. */
+ * values' dv) is absorbed into the query and the output. q [H*(dn+dr)] per head nope, rope; theta
+ * 0: the rope part is not rotated. latent [rank] and rope [dr] are cached. */
 struct latent_args { val q, latent, rope; double theta; const char *up; int H, rank, dn, dr, dv;
                      float scale; };
 val b_latent_attention(struct build *b, const struct latent_args *a);

@@ -40,9 +40,10 @@ enum dtype build_dtype(struct build *b, const char *name);
 int build_find(struct build *b, enum weight_role role, const char *name, int64_t row0,
                int64_t rows, enum transform t); /* an equal weight already there, or -1 */
 
-/* build_model for one mixer without its frame (model_type "layer_X"): the layer tests. The checkpoint holds the mixer's
- * tensors without prefix and the matrices input.weight [rows, hidden], which token ids choose
- * from, and output.weight [rows, hidden], which the mixer's output is multiplied by. */
+/* build_model for one mixer without its frame (model_type "layer_X"): the layer tests. The
+ * checkpoint holds the mixer's tensors without prefix and the matrices input.weight [rows, hidden],
+ * which token ids choose from, and output.weight [rows, hidden], which the mixer's output is
+ * multiplied by. */
 int build_bare_layer(struct model *m, const struct config *c, struct checkpoint *ck,
                      struct err *e) MUST_USE;
 

@@ -36,10 +36,15 @@ static val route(struct build *b, val x, const struct moe_args *a)
 {
     val s = b_linear(b, x, a->router, a->n);
     s = a->sigmoid ? e_fn(b, EW_SIGMOID, s) : b_softmax(b, s, a->n, 1);
-    return b_topk(b, s, &(struct topk_args){
-        .n = a->n, .k = a->k, .n_groups = MAX(1, a->n_groups), .topk_groups = MAX(1, a->topk_groups),
-        .bias = a->bias ? w_vec(b, a->bias, a->n) : -1, .norm = a->norm, .eps = a->eps,
-        .scale = a->scale != 0 ? a->scale : 1});
+    return b_topk(b, s,
+                  &(struct topk_args){.n = a->n,
+                                      .k = a->k,
+                                      .n_groups = MAX(1, a->n_groups),
+                                      .topk_groups = MAX(1, a->topk_groups),
+                                      .bias = a->bias ? w_vec(b, a->bias, a->n) : -1,
+                                      .norm = a->norm,
+                                      .eps = a->eps,
+                                      .scale = a->scale != 0 ? a->scale : 1});
 }
 
 /* Blocks of 16 rows are what backends tile matrices by. */

@@ -460,8 +460,9 @@ val b_scan(struct build *b, val x, val dt, val B, val C, int A, int D)
 val b_topk(struct build *b, val scores, const struct topk_args *a)
 {
     int groups = a->n > 0 ? scores.width / a->n : 0;
-    if (b_failed(b) || !b_require(b, a->n > 0 && scores.width % a->n == 0 && a->k > 0 && a->k <= a->n,
-                                  "the %d best of %d", a->k, a->n))
+    if (b_failed(b) ||
+        !b_require(b, a->n > 0 && scores.width % a->n == 0 && a->k > 0 && a->k <= a->n,
+                   "the %d best of %d", a->k, a->n))
         return VIEW_NONE;
     val out = build_act(b, build_rows(b, scores), groups * (a->dense ? a->n : 2 * a->k));
     struct op *op = build_op(b, OP_TOPK, out);

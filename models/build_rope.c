@@ -39,7 +39,8 @@ static void stretch_llama3(const struct source *s, struct rope *r)
     double by = number(s, "factor", 8), low = number(s, "low_freq_factor", 1);
     double high = number(s, "high_freq_factor", 4), most = positions(s);
     if (!b_require(s->b, by > 0 && low > 0 && high > low && most > 0,
-                   "rope llama3: factor %g, low_freq_factor %g, high_freq_factor %g", by, low, high))
+                   "rope llama3: factor %g, low_freq_factor %g, high_freq_factor %g", by, low,
+                   high))
         return;
     for (int i = 0; i < r->rot / 2; i++) {
         double turns = most * r->inv[i] / (2 * M_PI);
@@ -67,7 +68,8 @@ static void stretch_yarn(const struct source *s, struct rope *r, double theta)
     double high = yarn_pair(number(s, "beta_slow", 1), r->rot, theta, most);
     bool cut = s->p ? config_bool(s->p, "truncate", true, s->b->err)
                     : config_bool(s->s, "truncate", true, s->b->err);
-    if (!b_require(s->b, by > 0 && theta > 1 && most > 0, "rope yarn: factor %g, theta %g", by, theta))
+    if (!b_require(s->b, by > 0 && theta > 1 && most > 0, "rope yarn: factor %g, theta %g", by,
+                   theta))
         return;
     low = fmax(0, cut ? floor(low) : low);
     high = fmin(r->rot - 1, cut ? ceil(high) : high);

@@ -60,8 +60,9 @@ struct mamba2_parts b_mamba2_in(struct build *b, val x, const struct mamba2_args
     val u = project(b, x, "in_proj", 2 * inner + 2 * GN + a->H + a->extra, a->bias);
     if (a->factors)
         u = e_mulw(b, u, row_factors(b, a, inner, GN));
-    val xbc = b_conv(b, b_slice(u, inner, mixed), w_vec(b, "conv1d.weight", (int64_t)mixed * a->conv),
-                     a->conv_bias ? w_vec(b, "conv1d.bias", mixed) : -1, a->conv, ACT_SILU);
+    val xbc =
+        b_conv(b, b_slice(u, inner, mixed), w_vec(b, "conv1d.weight", (int64_t)mixed * a->conv),
+               a->conv_bias ? w_vec(b, "conv1d.bias", mixed) : -1, a->conv, ACT_SILU);
     val dt = e_addw(b, b_slice(u, inner + mixed, a->H), w_vec(b, "dt_bias", a->H));
     dt = e_fn(b, EW_SOFTPLUS, dt);
     if (a->dt_min > 0)

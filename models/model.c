@@ -216,8 +216,8 @@ static int check_finite(struct loader *l, const struct tensor *t, const float *x
 {
     for (size_t i = 0; i < n; i++)
         if (!isfinite(x[i]))
-            return err_set(l->e, E_FORMAT, "tensor %s: element %lld is not a finite number", t->name,
-                           (long long)first + (long long)i);
+            return err_set(l->e, E_FORMAT, "tensor %s: element %lld is not a finite number",
+                           t->name, (long long)first + (long long)i);
     return 0;
 }
 
@@ -265,8 +265,9 @@ static int put_from_whole(struct loader *l, int w, const struct binding_part *x,
                 x->derive(f, t->elems, x->tensor_row + r, cols, row);
             for (int64_t c = 0; c < cols && !x->derive; c++) {
                 int64_t at = x->tensor_row + r;
-                row[c] = transform(x->transform,
-                                   scale * f[x->transposed ? (x->tensor_col + c) * stride + at : at * cols + c]);
+                row[c] = transform(
+                    x->transform,
+                    scale * f[x->transposed ? (x->tensor_col + c) * stride + at : at * cols + c]);
             }
             l->d->backend->put_weight(l->d, w, x->at_row + r, 1, row, DTYPE_F32, l->e);
         }
@@ -312,7 +313,8 @@ static int put_random(struct loader *l, int w, const struct binding_part *x)
             if (i % 4 == 0)
                 bits = rng_next(&l->rng);
             float u = (float)(bits & 0xffff) * 0x1p-15f - 1;
-            l->f32[i] = transform(x->transform, bind->dummy_mean + u * 1.7320508f * bind->dummy_scale);
+            l->f32[i] =
+                transform(x->transform, bind->dummy_mean + u * 1.7320508f * bind->dummy_scale);
             bits >>= 16;
         }
         if (l->d->backend->put_weight(l->d, w, x->at_row + row, n, l->f32, DTYPE_F32, l->e) < 0)

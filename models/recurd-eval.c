@@ -123,7 +123,7 @@ static int read_text(struct eval *v, struct err *e)
         return err_set(e, E_UNSUPPORTED, "model %s has no tokenizer; use --tokens", v->m->name);
     buf_init(&text, MIB(64));
     if (file_read(v->a.perplexity, &text, e) == 0 &&
-        tokenizer_encode(v->m->tok, text.p ? text.p : "", text.len, TOKENIZE_BOS, &v->ids, e) == 0 &&
+        !tokenizer_encode(v->m->tok, text.p ? text.p : "", text.len, TOKENIZE_BOS, &v->ids, e) &&
         v->ids.len < 2)
         err_set(e, E_RANGE, "%s: %zu tokens, at least 2 needed", v->a.perplexity, v->ids.len);
     buf_free(&text);
@@ -210,10 +210,12 @@ static int npy_open(struct eval *v, struct err *e)
     if (!(v->npy = fopen(v->a.logits, "wb")))
         return err_set(e, E_IO, "%s: cannot be written: %s", v->a.logits,
                        strerror(errno));
-    int n = snprintf(head, sizeof head, "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %d), }",
-                     v->ids.len, v->m->plan.vocab);
+    int n = snprintf(head, sizeof head,
+                     "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %d), }", v->ids.len,
+                     v->m->plan.vocab);
     int pad = 63 - (10 + n) % 64; /* the data starts at a multiple of 64 */
-    unsigned char magic[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)((n + pad + 1) & 255),
+    unsigned char magic[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0,
+                               (unsigned char)((n + pad + 1) & 255),
                                (unsigned char)((n + pad + 1) >> 8)};
     fwrite(magic, 1, sizeof magic, v->npy);
     fprintf(v->npy, "%s%*s\n", head, pad, "");

@@ -11,7 +11,7 @@
 #define SMALL_TOKENS 16     /* shorter paths are computed faster than they are looked up and kept */
 #define WAIT_TOKENS 32      /* less to save is not worth waiting for another sequence */
 #define BRANCH_TOKENS 8     /* nor is a state so close behind another one */
-#define LAST_MARKS 4        /* of a long chat: the last turns are edited, older ones have the grid */
+#define LAST_MARKS 4 /* of a long chat: the last turns are edited, older ones have the grid */
 #define CHILDREN 16         /* of a branch, looked at for a sequence that computes through it */
 #define DEFAULT_TTL_S (30 * 24 * 3600)
 #define DEFAULT_SESSIONS 10000
@@ -321,7 +321,8 @@ static void count(struct statecache *sc, const struct lookup *l, const struct tr
 
 static void plan_at(struct statecache *sc, struct track *t, int64_t pos, enum point kind)
 {
-    struct node *n = pos > t->pos && pos <= t->end->end ? prefix_at(&sc->prefix, t->end, pos) : NULL;
+    struct node *n =
+        pos > t->pos && pos <= t->end->end ? prefix_at(&sc->prefix, t->end, pos) : NULL;
     if (!n || n->snap || n->planner || !n->parent)
         return;
     n->planner = t;

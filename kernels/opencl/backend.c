@@ -63,9 +63,9 @@ static int ocl_open(struct device **out, const struct device_options *opt, struc
         return rc;
     }
     const struct ocl_info *i = &o->device.info;
-    snprintf(o->base.description, sizeof o->base.description, "%.100s, OpenCL driver %.60s, %.1f GiB%s",
-             i->name, i->driver, (double)i->memory_bytes / (double)GIB(1),
-             o->device.tune.mma ? ", tensor cores" : "");
+    snprintf(o->base.description, sizeof o->base.description,
+             "%.100s, OpenCL driver %.60s, %.1f GiB%s", i->name, i->driver,
+             (double)i->memory_bytes / (double)GIB(1), o->device.tune.mma ? ", tensor cores" : "");
     *out = &o->base;
     return 0;
 }
@@ -211,13 +211,15 @@ static void ocl_profile(struct device *d)
     }
     for (int k = 0; k < OP_KINDS; k++)
         if (calls[k])
-            fprintf(stderr, "%-16s %10llu launches %12.3f ms\n", op_name(k), (unsigned long long)calls[k],
-                   (double)ns[k] / 1e6);
+            fprintf(stderr, "%-16s %10llu launches %12.3f ms\n", op_name(k),
+                    (unsigned long long)calls[k], (double)ns[k] / 1e6);
     if (o->steps)
-        fprintf(stderr, "%-16s %10llu steps, %.1f launches a step, host %.1f us a step, waiting %.1f us\n",
-               "opencl", (unsigned long long)o->steps, (double)o->times.launches / (double)o->steps,
-               (double)o->times.enqueue_ns / 1e3 / (double)o->steps,
-               (double)o->times.wait_ns / 1e3 / (double)o->steps);
+        fprintf(stderr,
+                "%-16s %10llu steps, %.1f launches a step, host %.1f us a step, waiting %.1f us\n",
+                "opencl", (unsigned long long)o->steps,
+                (double)o->times.launches / (double)o->steps,
+                (double)o->times.enqueue_ns / 1e3 / (double)o->steps,
+                (double)o->times.wait_ns / 1e3 / (double)o->steps);
     o->times = (struct ocl_times){0};
     o->steps = 0;
 }

@@ -181,8 +181,12 @@ int opencl_list(void (*line)(void *arg, const char *text), void *arg, struct err
     for (int i = 0; i < n; i++) {
         const struct ocl_info *d = &infos[i];
         char s[640];
-        snprintf(s, sizeof s, "opencl:%d  %s  %s, %u units, %.1f GiB (one buffer at most %.1f), %s, driver %s",
-                 i, d->type & CL_DEVICE_TYPE_CPU ? "cpu" : d->type & CL_DEVICE_TYPE_GPU ? "gpu" : "accelerator",
+        snprintf(s, sizeof s,
+                 "opencl:%d  %s  %s, %u units, %.1f GiB (one buffer at most %.1f), %s, driver %s",
+                 i,
+                 d->type & CL_DEVICE_TYPE_CPU   ? "cpu"
+                 : d->type & CL_DEVICE_TYPE_GPU ? "gpu"
+                                                : "accelerator",
                  d->name, d->units, (double)d->memory_bytes / (double)GIB(1),
                  (double)d->alloc_bytes / (double)GIB(1), d->platform_name, d->driver);
         line(arg, s);

@@ -124,8 +124,8 @@ int ocl_mesa_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     size_t K = (size_t)op->p.mesa.K;
     struct ocl_spec s;
-    m->scratch_bytes = MAX(m->scratch_bytes, (size_t)m->cap.seqs * (size_t)op->p.mesa.heads * K * K *
-                                                 sizeof(float));
+    m->scratch_bytes = MAX(m->scratch_bytes,
+                           (size_t)m->cap.seqs * (size_t)op->p.mesa.heads * K * K * sizeof(float));
     begin(&s, m, op, "mesa.cl", 0, 5);
     ocl_def(&s, "HEADS", op->p.mesa.heads);
     ocl_def(&s, "K", op->p.mesa.K);

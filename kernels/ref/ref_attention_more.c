@@ -69,7 +69,8 @@ static void wall_head(const struct host_step *s, const struct op *op, int32_t ro
     struct soft soft = soft_start(out, dv);
     int64_t pos = kv_position(s, row);
     for (int64_t p = 0; p <= pos; p++) {
-        const float *k = kv_part(s, op, q, p, 1) + m * dk, *Pj = kv_part(s, op, q, p, 3) + head * dk;
+        const float *k = kv_part(s, op, q, p, 1) + m * dk,
+                    *Pj = kv_part(s, op, q, p, 3) + head * dk;
         double score = 0;
         for (int32_t i = 0; i < dk; i++)
             score += (double)query[i] * k[i] * exp((double)P[i] - Pj[i]);
@@ -149,6 +150,7 @@ void ref_deltaformer(const struct host_step *s, const struct op *op, int ith, in
     int64_t from, to;
     host_share((int64_t)b->n_seqs * H, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++)
-        for (int32_t q = (int32_t)(i / H), row = b->cu_seqlens[q]; row < b->cu_seqlens[q + 1]; row++)
+        for (int32_t q = (int32_t)(i / H), row = b->cu_seqlens[q]; row < b->cu_seqlens[q + 1];
+             row++)
             deltaformer_row(s, op, row, (int32_t)(i % H));
 }

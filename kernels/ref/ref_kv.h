@@ -13,7 +13,8 @@ static inline const float *kv_part(const struct host_step *s, const struct op *o
                                    int64_t p, int part)
 {
     const struct batch *b = s->batch;
-    int32_t window = s->plan->sections[op->section].kind == SECTION_FIXED ? op->p.attention.window : 0;
+    int32_t window =
+        s->plan->sections[op->section].kind == SECTION_FIXED ? op->p.attention.window : 0;
     if (!view_given(op->in[part]))
         return NULL;
     if (p >= b->pos[q])

@@ -5,10 +5,12 @@
 
 float ref_matrix_at(const struct host_weight *w, int64_t row, int64_t col)
 {
-    const char *panel = (const char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
+    const char *panel =
+        (const char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
     int64_t lane = row % PANEL;
     switch (w->dtype) {
-    case DTYPE_BF16: return ref_bf16(((const uint16_t *)panel)[(col / 2 * PANEL + lane) * 2 + col % 2]);
+    case DTYPE_BF16:
+        return ref_bf16(((const uint16_t *)panel)[(col / 2 * PANEL + lane) * 2 + col % 2]);
     case DTYPE_F16: return ref_half(((const uint16_t *)panel)[col * PANEL + lane]);
     case DTYPE_F32: break;
     }

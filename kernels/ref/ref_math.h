@@ -22,7 +22,8 @@ static inline double ref_act(enum activation a, double z)
     case ACT_RELU: return z > 0 ? z : z < 0 ? 0 : z;
     case ACT_SQRELU: return z > 0 ? z * z : z < 0 ? 0 : z * z;
     case ACT_TANH: return tanh(z);
-    case ACT_GELU_TANH: return 0.5 * z * (1 + tanh(0.7978845608028654 * (z + 0.044715 * z * z * z)));
+    case ACT_GELU_TANH:
+        return 0.5 * z * (1 + tanh(0.7978845608028654 * (z + 0.044715 * z * z * z)));
     case ACT_GELU_ERF: return 0.5 * z * (1 + erf(z * 0.7071067811865476));
     }
     return z;

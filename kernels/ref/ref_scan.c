@@ -87,7 +87,8 @@ void ref_scan(const struct host_step *s, const struct op *op, int ith, int nth)
             for (int64_t c = from; c < to; c++) {
                 float *h = state + c * N, y = D ? D[c] * x[c] : 0;
                 for (int32_t n = 0; n < N; n++) {
-                    h[n] = fmaf((float)exp((double)dt[c] * A[c * N + n]), h[n], dt[c] * B[n] * x[c]);
+                    h[n] =
+                        fmaf((float)exp((double)dt[c] * A[c * N + n]), h[n], dt[c] * B[n] * x[c]);
                     y = fmaf(C[n], h[n], y);
                 }
                 out[c] = y;

@@ -25,10 +25,11 @@ static void build_mamba(struct build *b, bool falcon)
     a.rank = cfg_is_str(b, rank, "auto") ? (D + 15) / 16 : (int)cfg_int(b, rank, (D + 15) / 16);
     b_require(b, activation_parse(cfg_str(b, "hidden_act", "silu")) == ACT_SILU,
               "hidden_act: only silu is defined for Mamba");
-    cfg_irrelevant(b, "expand hidden_dropout_prob residual_in_fp32 dt_init_floor dt_init_scheme dt_max "
-                      "dt_min dt_scale time_step_floor time_step_init_scheme time_step_max "
-                      "time_step_min time_step_scale use_associative_scan use_mambapy "
-                      "use_falcon_mambapy rescale_prenorm_residual");
+    cfg_irrelevant(
+        b, "expand hidden_dropout_prob residual_in_fp32 dt_init_floor dt_init_scheme dt_max "
+           "dt_min dt_scale time_step_floor time_step_init_scheme time_step_max "
+           "time_step_min time_step_scale use_associative_scan use_mambapy "
+           "use_falcon_mambapy rescale_prenorm_residual");
 
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &a, .layers = 48, .eps = eps,
                                      .no_ffn = true, .root = "backbone.", .mixer_norm = "norm",

@@ -5,7 +5,8 @@
  *   k = rot(rms(B) + B_bias), q = rot(rms(C) + C_bias), theta += pi tanh(angles) dt
  *   S = alpha (S + (1-lam) dt k_{t-1} v_{t-1}^T) + lam dt k v^T;  y = S^T q + D v
  *
- * It needs two kernels of its own: TRAPEZOID (two writes a step) and ROTATE (angles that add up). */
+ * It needs two kernels of its own: TRAPEZOID (two writes a step) and ROTATE (angles that add
+ * up). */
 #include "models/build.h"
 
 struct dims { int D, H, P, N, G, A; float floor, eps; bool out_norm, bias; };
@@ -45,7 +46,8 @@ static val mixer(struct build *b, val x, int layer, void *family)
     val before = e_mul(b, alpha, e_mul(b, e_affine(b, lam, -1, 1), dt));
     val turn = e_affine(b, e_fn(b, EW_TANH, p[7]), 3.14159265358979f, 0);
     turn = e_mul(b, per_head(b, turn, d->A, d, 1), dt);
-    val q = key(b, p[3], "C_norm.weight", "C_bias", d), k = key(b, p[2], "B_norm.weight", "B_bias", d);
+    val q = key(b, p[3], "C_norm.weight", "C_bias", d),
+        k = key(b, p[2], "B_norm.weight", "B_bias", d);
     val qk = b_rotate(b, e_cat(b, 2, (val[]){q, k}), turn, H, d->N, 2);
     val y = b_trapezoid(b, &(struct trapezoid_args){
         .q = b_slice(qk, 0, H * d->N), .k = b_slice(qk, H * d->N, H * d->N), .v = v, .alpha = alpha,

@@ -36,8 +36,10 @@ static val mixer(struct build *b, val x, int layer, void *family)
 
 static void build(struct build *b)
 {
-    struct dims d = {.D = (int)cfg_int(b, "hidden_size", 2048), .H = (int)cfg_int(b, "num_heads", 16),
-                     .K = (int)cfg_int(b, "head_dim", 128), .conv = b_conv_size(b, true),
+    struct dims d = {.D = (int)cfg_int(b, "hidden_size", 2048),
+                     .H = (int)cfg_int(b, "num_heads", 16),
+                     .K = (int)cfg_int(b, "head_dim", 128),
+                     .conv = b_conv_size(b, true),
                      .bound = (float)cfg_num(b, "lambda_lower_bound", 0.25),
                      .eps = (float)cfg_num(b, "norm_eps", 1e-6),
                      .gate = cfg_bool(b, "use_output_gate", false)};

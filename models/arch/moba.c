@@ -30,7 +30,8 @@ static val mixer(struct build *b, val x, int layer, void *family)
 
 static void build(struct build *b)
 {
-    struct family f = {.s = b_softmax_dims(b, 32), .block = (int)cfg_int(b, "moba_chunk_size", 4096),
+    struct family f = {.s = b_softmax_dims(b, 32),
+                       .block = (int)cfg_int(b, "moba_chunk_size", 4096),
                        .topk = (int)cfg_int(b, "moba_topk", 12),
                        .gate = cfg_bool(b, "use_output_gate", false)};
     b_require(b, f.block > 0 && f.topk > 0 && f.s.window == 0, "chunks of %d, top %d, window %d",

@@ -17,7 +17,7 @@ static val mixer(struct build *b, val x, int layer, void *family)
     val g = b_linear(b, x, "g_proj", 3 * d->H);
     for (int i = 0; i < 3; i++)
         for (int h = 0; h < d->H && h < 1024; h++)
-            order[i * d->H + h] = (float)(3 * h + i); /* the file has the three gates of a head together */
+            order[i * d->H + h] = (float)(3 * h + i); /* the file has a head's gates together */
     g = e_fn(b, EW_SIGMOID, b_columns(b, g, order, 3 * d->H));
     q = b_rope(b, q, d->d, d->d, d->theta, false);
     k = b_rope(b, k, d->d, d->d, d->theta, false);

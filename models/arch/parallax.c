@@ -16,14 +16,20 @@ static val mixer(struct build *b, val x, int layer, void *family)
     int wide = d->H * d->d, narrow = d->kv * d->d;
     (void)layer;
     val q = b_project(b, x, "q_proj", wide, d->bias), r = b_project(b, x, "r_proj", wide, d->bias);
-    val k = b_project(b, x, "k_proj", narrow, d->bias), v = b_project(b, x, "v_proj", narrow, d->bias);
+    val k = b_project(b, x, "k_proj", narrow, d->bias),
+        v = b_project(b, x, "v_proj", narrow, d->bias);
     q = turned(b, q, "q_norm.weight", d);
     r = turned(b, r, "r_norm.weight", d);
     k = turned(b, k, "k_norm.weight", d);
-    val o = b_attention_special(b, &(struct special_args){
-        .kind = OP_PARALLAX, .in = {e_cat(b, 2, (val[]){q, r}), k, v, VIEW_NONE, VIEW_NONE, VIEW_NONE},
-        .heads = d->H, .kv_heads = d->kv, .dk = d->d, .dv = d->d, .window = d->window,
-        .scale = d->scale});
+    val o = b_attention_special(b, &(struct special_args){.kind = OP_PARALLAX,
+                                                          .in = {e_cat(b, 2, (val[]){q, r}), k, v,
+                                                                 VIEW_NONE, VIEW_NONE, VIEW_NONE},
+                                                          .heads = d->H,
+                                                          .kv_heads = d->kv,
+                                                          .dk = d->d,
+                                                          .dv = d->d,
+                                                          .window = d->window,
+                                                          .scale = d->scale});
     return b_linear(b, o, "o_proj", d->D);
 }
 

@@ -22,7 +22,8 @@ static val mixer(struct build *b, val x, int layer, void *family)
                         : b_linear(b, x, "w_proj", width);
     val beta = e_affine(b, e_fn(b, EW_SIGMOID, b_linear_bias(b, x, "bt_proj", d->kv)), 2, 0);
     if (f->conv)
-        w = b_conv(b, w, w_vec(b, "w_conv1d.weight", (int64_t)width * f->conv), -1, f->conv, ACT_SILU);
+        w = b_conv(b, w, w_vec(b, "w_conv1d.weight", (int64_t)width * f->conv), -1, f->conv,
+                   ACT_SILU);
     w = b_l2(b, w, d->d, 1);
     val G = f->gate ? b_log_forget(b, b_linear_bias(b, x, "g_proj", d->H)) : VIEW_NONE;
     if (d->qk_norm) {

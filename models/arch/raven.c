@@ -71,8 +71,8 @@ static val mixer(struct build *b, val x, int layer, void *family)
 static bool choice(struct build *b, const char *key, const char *no, const char *yes)
 {
     bool is_yes = cfg_is_str(b, key, yes);
-    b_require(b, is_yes || !cfg_has(b, key) || cfg_is_str(b, key, no), "%s is neither %s nor %s", key,
-              no, yes);
+    b_require(b, is_yes || !cfg_has(b, key) || cfg_is_str(b, key, no), "%s is neither %s nor %s",
+              key, no, yes);
     return is_yes;
 }
 

@@ -9,8 +9,13 @@
  *   h += mixer(rms h);  s = attention(rms h);  h += mlp(rms(h + s)) */
 #include "models/build.h"
 
-struct dims { int D, d, E, R, conv, inner, heads, window; float eps, k_eps; bool plus, bias, qk_norm;
-              double theta; const char *act; };
+struct dims {
+    int D, d, E, R, conv, inner, heads, window;
+    float eps, k_eps;
+    bool plus, bias, qk_norm;
+    double theta;
+    const char *act;
+};
 
 static val mixer(struct build *b, val x, const struct dims *d)
 {
@@ -88,11 +93,16 @@ static void build(struct build *b)
 {
     int D = (int)cfg_int(b, "hidden_size", 2048), layers = (int)cfg_int(b, "num_hidden_layers", 24);
     const char *type = cfg_str(b, "block_type", "rodimus_plus");
-    struct dims d = {.D = D, .d = (2 * D + 7) / 8 * 8, .E = (int)cfg_int(b, "expand_ratio", 64),
-                     .R = D / 64 > 16 ? D / 64 : 16, .conv = (int)cfg_int(b, "conv_size", 4),
+    struct dims d = {.D = D,
+                     .d = (2 * D + 7) / 8 * 8,
+                     .E = (int)cfg_int(b, "expand_ratio", 64),
+                     .R = D / 64 > 16 ? D / 64 : 16,
+                     .conv = (int)cfg_int(b, "conv_size", 4),
                      .eps = (float)cfg_num(b, "norm_eps", 1e-5),
-                     .k_eps = (float)cfg_num(b, "k_norm_eps", 1e-12), .plus = !strcmp(type, "rodimus_plus"),
-                     .act = cfg_str(b, "hidden_act", "swish"), .heads = 1};
+                     .k_eps = (float)cfg_num(b, "k_norm_eps", 1e-12),
+                     .plus = !strcmp(type, "rodimus_plus"),
+                     .act = cfg_str(b, "hidden_act", "swish"),
+                     .heads = 1};
     b_require(b, d.plus || !strcmp(type, "rodimus"), "block_type \"%s\" is not known", type);
     if (!cfg_is_str(b, "input_gate_low_rank", "auto"))
         d.R = (int)cfg_int(b, "input_gate_low_rank", d.R);

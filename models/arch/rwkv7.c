@@ -13,7 +13,12 @@
  * low-rank matrices are stored [in, out]. */
 #include "models/build.h"
 
-struct dims { int D, H, K, Rw, Ra, Rv, Rg, inner; float eps; bool l2_root, own_names; val v_first; };
+struct dims {
+    int D, H, K, Rw, Ra, Rv, Rg, inner;
+    float eps;
+    bool l2_root, own_names;
+    val v_first;
+};
 
 /* The published rule for ranks that the config leaves out: c sqrt(D), a multiple of 32. */
 static int rank(int D, double c)

@@ -29,7 +29,8 @@ static void build(struct build *b)
                   .conv = (int)cfg_int(b, "conv_kernel", 4), .bias = cfg_bool(b, "use_bias", false),
                   .conv_bias = true, .inner = (int)(D * cfg_num(b, "expand", 2))},
         .inner = (n + 255) / 256 * 256, .act = cfg_str(b, "hidden_act", "swish")};
-    f.mamba.rank = cfg_is_str(b, rank, "auto") ? (D + 15) / 16 : (int)cfg_int(b, rank, (D + 15) / 16);
+    f.mamba.rank =
+        cfg_is_str(b, rank, "auto") ? (D + 15) / 16 : (int)cfg_int(b, rank, (D + 15) / 16);
     cfg_irrelevant(b, "intermediate_size use_conv_bias residual_in_fp32 time_step_floor "
                       "time_step_init_scheme time_step_max time_step_min time_step_scale "
                       "rescale_prenorm_residual conv_bias");

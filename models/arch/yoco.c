@@ -21,7 +21,8 @@ static val turn(struct build *b, val x, int d, double theta, bool yoco_freq)
 static val retention(struct build *b, val x, const struct self *s, int D, float eps)
 {
     int d = D / s->H;
-    val q = b_linear(b, x, "q_proj", D), k = b_linear(b, x, "k_proj", D), v = b_linear(b, x, "v_proj", D);
+    val q = b_linear(b, x, "q_proj", D), k = b_linear(b, x, "k_proj", D),
+        v = b_linear(b, x, "v_proj", D);
     val g = b_linear(b, x, "g_proj", D), gk = b_linear(b, x, "gk_proj", s->H);
     q = turn(b, q, d, s->theta, s->yoco_freq);
     k = turn(b, k, d, s->theta, s->yoco_freq);
@@ -38,13 +39,21 @@ static val retention(struct build *b, val x, const struct self *s, int D, float 
 static val window(struct build *b, val x, const struct self *s, int D)
 {
     int d = D / s->H;
-    val q = b_project(b, x, "q_proj", D, s->bias), k = b_project(b, x, "k_proj", s->kv * d, s->bias);
+    val q = b_project(b, x, "q_proj", D, s->bias),
+        k = b_project(b, x, "k_proj", s->kv * d, s->bias);
     val v = b_project(b, x, "v_proj", s->kv * d, s->bias);
     q = b_rope(b, q, d, d, s->theta, false);
     k = b_rope(b, k, d, d, s->theta, false);
-    val o = b_attention(b, &(struct attention_args){
-        .q = q, .k = k, .v = v, .bias = VIEW_NONE, .heads = s->H, .kv_heads = s->kv, .dk = d, .dv = d,
-        .window = s->window, .scale = (float)(1 / sqrt(d))});
+    val o = b_attention(b, &(struct attention_args){.q = q,
+                                                    .k = k,
+                                                    .v = v,
+                                                    .bias = VIEW_NONE,
+                                                    .heads = s->H,
+                                                    .kv_heads = s->kv,
+                                                    .dk = d,
+                                                    .dv = d,
+                                                    .window = s->window,
+                                                    .scale = (float)(1 / sqrt(d))});
     return b_linear(b, o, "o_proj", D);
 }
 
@@ -64,11 +73,16 @@ static struct self read_self(struct build *b, int D, float eps)
     s.yoco_freq = !strcmp(config_str(c, "rope_inv_freq", "fla", b_err(b)), "yoco");
     int K = (int)config_int(c, "head_dim", 256, 1, 4096, b_err(b));
     bool conv = config_bool(c, "use_short_conv", true, b_err(b));
-    s.gdn = (struct gdn_args){
-        .D = D, .H = s.H, .Hv = s.kv, .K = K, .V = (int)(K * config_num(c, "expand_v", 2, b_err(b))),
-        .conv = conv ? (int)config_int(c, "conv_size", 4, 1, 64, b_err(b)) : 0,
-        .gate = config_bool(c, "use_gate", true, b_err(b)),
-        .neg = config_bool(c, "allow_neg_eigval", false, b_err(b)), .eps = eps};
+    s.gdn =
+        (struct gdn_args){.D = D,
+                          .H = s.H,
+                          .Hv = s.kv,
+                          .K = K,
+                          .V = (int)(K * config_num(c, "expand_v", 2, b_err(b))),
+                          .conv = conv ? (int)config_int(c, "conv_size", 4, 1, 64, b_err(b)) : 0,
+                          .gate = config_bool(c, "use_gate", true, b_err(b)),
+                          .neg = config_bool(c, "allow_neg_eigval", false, b_err(b)),
+                          .eps = eps};
     return s;
 }
 
@@ -86,8 +100,8 @@ static struct cross read_cross(struct build *b, int D)
     bool bias = config_bool(c, "qkv_bias", false, b_err(b));
     x.d = D / x.H;
     b_require(b, D % x.H == 0 && x.H % x.kv == 0 && x.d <= 1024 && x.d > 3 && !bias,
-              "cross_decoder_attn: %d heads of %d, %d key heads, biases are not supported", x.H, x.d,
-              x.kv);
+              "cross_decoder_attn: %d heads of %d, %d key heads, biases are not supported", x.H,
+              x.d, x.kv);
     return x;
 }
 
@@ -95,7 +109,8 @@ static val self_mixer(struct build *b, val x, const struct self *s, int D, float
 {
     if (!strcmp(s->type, "gated_deltanet"))
         return b_gdn(b, x, &s->gdn);
-    if (!b_require(b, D % s->H == 0 && D / s->H <= 1024 && D / s->H > 3, "%d heads of width %d", s->H, D))
+    if (!b_require(b, D % s->H == 0 && D / s->H <= 1024 && D / s->H > 3, "%d heads of width %d",
+                   s->H, D))
         return VIEW_NONE;
     if (!strcmp(s->type, "gated_retention"))
         return retention(b, x, s, D, eps);
@@ -111,8 +126,8 @@ static val mlp(struct build *b, val h, const char *stack, int i, int inner, floa
                                 cfg_str(b, "hidden_act", "swish")));
 }
 
-static val cross_layer(struct build *b, val h, int i, struct attention_args *kv, const struct cross *c,
-                       int *handle, float eps)
+static val cross_layer(struct build *b, val h, int i, struct attention_args *kv,
+                       const struct cross *c, int *handle, float eps)
 {
     b_prefix(b, "model.cross_layers.%d.", i);
     val x = b_rms(b, h, "attn_norm", eps);
@@ -147,7 +162,11 @@ static void build(struct build *b)
     }
     b_prefix(b, "model.shared_kv_builder.");
     val x = b_rms(b, h, "kv_norm", eps);
-    struct attention_args kv = {.bias = VIEW_NONE, .heads = c.H, .kv_heads = c.kv, .dk = c.d, .dv = c.d,
+    struct attention_args kv = {.bias = VIEW_NONE,
+                                .heads = c.H,
+                                .kv_heads = c.kv,
+                                .dk = c.d,
+                                .dv = c.d,
                                 .scale = (float)(1 / sqrt(c.d))};
     kv.k = b_linear(b, x, "k_proj", c.kv * c.d);
     kv.v = b_linear(b, x, "v_proj", c.kv * c.d);

@@ -159,11 +159,12 @@ static int run(struct speed *s, const struct model_options *mo, const struct dev
     if (measure(s, threads, e) < 0)
         return e->code;
     double bytes = (double)s->m->weight_bytes;
-    printf("| %s | %.1f M | %.0f | %.0f %% | %.0f | %.0f %% | %.0f | %.0f %% | %.0f | %.1f GB/s |\n",
-           s->m->name, (double)s->m->parameters / 1e6, s->decode[0],
-           100 * s->decode[0] * bytes / s->bandwidth, s->decode[1],
-           100 * s->decode[1] / 4 * bytes / s->bandwidth, s->decode[2],
-           100 * s->decode[2] / 16 * bytes / s->bandwidth, s->prompt, s->bandwidth / 1e9);
+    printf(
+        "| %s | %.1f M | %.0f | %.0f %% | %.0f | %.0f %% | %.0f | %.0f %% | %.0f | %.1f GB/s |\n",
+        s->m->name, (double)s->m->parameters / 1e6, s->decode[0],
+        100 * s->decode[0] * bytes / s->bandwidth, s->decode[1],
+        100 * s->decode[1] / 4 * bytes / s->bandwidth, s->decode[2],
+        100 * s->decode[2] / 16 * bytes / s->bandwidth, s->prompt, s->bandwidth / 1e9);
     return 0;
 }
 

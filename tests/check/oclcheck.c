@@ -46,7 +46,8 @@ static void must(int rc, const struct err *e)
 
 static float element(const struct host_weight *w, int64_t row, int64_t col)
 {
-    const char *panel = (const char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
+    const char *panel =
+        (const char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
     int64_t lane = row % PANEL;
     if (w->role == WEIGHT_VECTOR)
         return ((const float *)w->data)[col];
@@ -330,8 +331,8 @@ static void run_case(enum op_kind k, const struct shape *shape, int klass, const
 {
     struct rig r;
     char text[256];
-    int n = snprintf(text, sizeof text, "oclcheck --op %s --class %s --seed %llu --shape ", op_name(k),
-                     class_names[klass], (unsigned long long)o->seed);
+    int n = snprintf(text, sizeof text, "oclcheck --op %s --class %s --seed %llu --shape ",
+                     op_name(k), class_names[klass], (unsigned long long)o->seed);
     for (int i = 0; i < ops_params(k) && n < (int)sizeof text; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", i ? "x" : "", shape->p[i]);
     where = text;

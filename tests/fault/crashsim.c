@@ -3,10 +3,12 @@
  * acknowledged or newer, and goes on with exactly its tokens; and a call that fails costs
  * persistence, never an answer.
  *
- *   crashsim [--seeds N] [--from SEED] [-v]     each seed: one random life, one crash, one restart */
-#include "../unit/fake_cache.h"
+ *   crashsim [--seeds N] [--from SEED] [-v]
+ *
+ * Each seed: one random life, one crash, one restart. */
+#include "tests/unit/fake_cache.h"
 #include "base/log.h"
-#include "fake_fs.h"
+#include "tests/fault/fake_fs.h"
 
 #define SESSIONS 6
 #define STEPS 14

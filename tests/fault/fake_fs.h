@@ -153,7 +153,9 @@ static inline ssize_t fs_write(void *ctx, int fd, const void *p, size_t n)
     int rc = fs_gate(f);
     bool died = f->crashed;
     /* The call during which the power goes may have put down a part. */
-    size_t some = died ? rng_below(&f->rng, n + 1) : n > 1 && rng_below(&f->rng, 8) == 0 ? n / 2 : n;
+    size_t some = died                                  ? rng_below(&f->rng, n + 1)
+                  : n > 1 && rng_below(&f->rng, 8) == 0 ? n / 2
+                                                        : n;
     if (rc && !(died && f->calls == f->crash_at))
         return rc;
     struct fs_file *x = &f->files[fd];

@@ -200,7 +200,8 @@ static int check_prompt(struct golden *g, const char *len, float *out, struct er
     int32_t *pos = read_ints(g, name, &n_pos, e);
     snprintf(name, sizeof name, "logits_%s", len);
     float *want = read_floats(g, name, &n_logits, e);
-    if (ids && want && n <= TOKENS_MAX && run_all(g, ids, (int32_t)n, (struct way){0}, out, e) == 0) {
+    if (ids && want && n <= TOKENS_MAX &&
+        run_all(g, ids, (int32_t)n, (struct way){0}, out, e) == 0) {
         if (pos)
             compare(g, out, pos, n_pos, 0, want);
         check_greedy(g, len, (int32_t)n, out + (n - 1) * g->m->plan.vocab, e);

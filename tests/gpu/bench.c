@@ -159,7 +159,8 @@ static void bench_linear(int32_t outputs, int32_t inputs, int32_t rows, enum dty
 {
     static struct bench b;
     char name[64];
-    snprintf(name, sizeof name, "product %s %d x %d, %d rows", dtype_name(t), outputs, inputs, rows);
+    snprintf(name, sizeof name, "product %s %d x %d, %d rows", dtype_name(t), outputs, inputs,
+             rows);
     if (!strstr(name, only))
         return;
     begin(&b, 1, rows);

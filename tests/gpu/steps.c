@@ -60,10 +60,12 @@ static void time_streams(struct device *d, const struct model *m, int32_t n)
         step(d, n, 1, WARM + i);
     double t = (double)(clock_now_ns() - start) / 1e9 / STEPS;
     opencl_stats(d, &s);
-    printf("%4d streams: %8.3f ms a step, %9.1f tokens/s, %llu launches, host %6.1f us, waiting %8.1f "
-           "us, weights %.0f GB/s\n", n, t * 1e3, n / t, (unsigned long long)(s.launches / s.steps),
-           (double)s.enqueue_ns / 1e3 / STEPS, (double)s.wait_ns / 1e3 / STEPS,
-           (double)m->weight_bytes / t / 1e9);
+    printf(
+        "%4d streams: %8.3f ms a step, %9.1f tokens/s, %llu launches, host %6.1f us, waiting %8.1f "
+        "us, weights %.0f GB/s\n",
+        n, t * 1e3, n / t, (unsigned long long)(s.launches / s.steps),
+        (double)s.enqueue_ns / 1e3 / STEPS, (double)s.wait_ns / 1e3 / STEPS,
+        (double)m->weight_bytes / t / 1e9);
     fflush(stdout);
     if (getenv("RECURD_OCL_PROFILE"))
         d->backend->profile(d);
@@ -87,9 +89,9 @@ int main(int argc, char **argv)
            d->description, (double)m->weight_bytes / 1e9, (double)d->backend->memory(d) / 1e9,
            (double)(clock_now_ns() - start) / 1e9);
     for (int i = 3; i < argc; i++) {
-        int n = atoi(argv[i]);
+        long n = strtol(argv[i], NULL, 10); /* anything but a number is 0, and skipped */
         if (n >= 1 && n <= STREAMS_MAX)
-            time_streams(d, m, n);
+            time_streams(d, m, (int32_t)n);
     }
     start = clock_now_ns();
     must(d->backend->slot_zero(d, 0, &e), &e);

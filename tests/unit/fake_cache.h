@@ -180,7 +180,8 @@ struct run {
     int wrong;           /* logits that were not those of the path */
 };
 
-static inline void run_init(struct run *r, struct fake *f, const int32_t *prompt, int32_t n, int32_t gen)
+static inline void run_init(struct run *r, struct fake *f, const int32_t *prompt, int32_t n,
+                            int32_t gen)
 {
     memset(r, 0, sizeof(*r));
     r->f = f;

@@ -2,13 +2,25 @@
  * Every run of the fake engine compares its logits with a run from nothing. */
 #include <criterion/criterion.h>
 
-#include "fake_cache.h"
+#include "tests/unit/fake_cache.h"
 
 static struct fake f;
 static int32_t a[6000], b[6000];
 
-static void open_plain(void) { fake_init(&f, false, 4, 0); fake_open(&f); fake_tokens(a, 6000, 1); fake_tokens(b, 6000, 2); }
-static void open_paged(void) { fake_init(&f, true, 4, 400); fake_open(&f); fake_tokens(a, 6000, 1); fake_tokens(b, 6000, 2); }
+static void open_plain(void)
+{
+    fake_init(&f, false, 4, 0);
+    fake_open(&f);
+    fake_tokens(a, 6000, 1);
+    fake_tokens(b, 6000, 2);
+}
+static void open_paged(void)
+{
+    fake_init(&f, true, 4, 400);
+    fake_open(&f);
+    fake_tokens(a, 6000, 1);
+    fake_tokens(b, 6000, 2);
+}
 static void close_fake(void) { fake_fini(&f); }
 
 TestSuite(cost, .init = open_plain, .fini = close_fake);

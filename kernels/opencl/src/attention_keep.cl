@@ -1,10 +1,11 @@
-/* Stores the batch's operands 1 to 5, one after the other, where later steps read them. Work-item: one element. */
+/* Stores the batch's operands 1 to 5, one after the other, where later steps read them. Work-item:
+ * one element. */
 kernel void KERNEL(global float *arena, VIEW(a), VIEW(b), VIEW(c), VIEW(d), VIEW(e),
-                   global float *kept, const ulong slot_floats, const ulong section, const ulong page_floats,
-                   global const int *pages, const int pages_per_seq, global const int *cu,
-                   global const int *slot, global const long *pos, global const int *row_seq,
-                   const int a_end, const int b_end, const int c_end, const int d_end,
-                   const int width, const int window)
+                   global float *kept, const ulong slot_floats, const ulong section,
+                   const ulong page_floats, global const int *pages, const int pages_per_seq,
+                   global const int *cu, global const int *slot, global const long *pos,
+                   global const int *row_seq, const int a_end, const int b_end, const int c_end,
+                   const int d_end, const int width, const int window)
 {
     int i = (int)get_global_id(0), row = (int)get_global_id(1), seq = row_seq[row];
     if (i >= width || (window && row < cu[seq + 1] - window))

@@ -14,7 +14,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
         int into = 1;
         while ((at >> (into - 1)) & 1)
             into++; /* levels below merge into this one after the token */
-        global const float *query = ROW(q, t), *key = ROW(k, t), *l = ROW(lambda, t) + head * LEVELS;
+        global const float *query = ROW(q, t), *key = ROW(k, t),
+                           *l = ROW(lambda, t) + head * LEVELS;
         float value = ROW(v, t)[head * V + c], a = ROW(alpha, t)[head], y = 0.0f;
         for (int i = 0; i < K; i++) {
             float now = key[i] * value, merged = now;

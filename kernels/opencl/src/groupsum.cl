@@ -1,4 +1,5 @@
-/* Sums, or largest magnitudes, of groups of columns. Work-item: one group of one row; groups are short (steps, heads). */
+/* Sums, or largest magnitudes, of groups of columns. Work-item: one group of one row; groups are
+ * short (steps, heads). */
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), const int width, const int n,
                    const float scale)
 {

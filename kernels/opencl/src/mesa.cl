@@ -1,7 +1,7 @@
 /* K8: two decayed states and a Cholesky solve per token. A group is one head of one sequence; the
  * factor L lives in scratch memory, one K x K matrix and a vector per group. */
-kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(alpha), VIEW(beta),
-                   global float *slots, const ulong slot_floats, const ulong section,
+kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(alpha),
+                   VIEW(beta), global float *slots, const ulong slot_floats, const ulong section,
                    global const float *lambda, global float *scratch, global const int *cu,
                    global const int *slot, const float bound)
 {

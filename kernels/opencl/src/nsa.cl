@@ -29,7 +29,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
         for (int b = 0; b < nb; b++) {
             MEAN(k, 0, DK, b);
             float score = dot_of(mean, query, DK) * scale;
-            float higher = fmax(top[h], score), keep = exp(top[h] - higher), e = exp(score - higher);
+            float higher = fmax(top[h], score), keep = exp(top[h] - higher),
+                  e = exp(score - higher);
             MEAN(v, AT_2, DV, b);
             for (int i = 0; i < DV; i++)
                 o[i] = fma(e, mean[i], o[i] * keep);

@@ -5,7 +5,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(more), global float *slo
                    const ulong slot_floats, const ulong section, global const int *cu,
                    global const int *slot, const int width)
 {
-    int id = (int)get_global_id(0), seq = (int)get_global_id(1), head = id / ANGLES, i = id % ANGLES;
+    int id = (int)get_global_id(0), seq = (int)get_global_id(1), head = id / ANGLES,
+        i = id % ANGLES;
     if (id >= width)
         return;
     global float *state = slots + (ulong)slot[seq] * slot_floats + section + (ulong)id;

@@ -1,8 +1,8 @@
 /* K9: a token writes together with the one before. A group is one head of one sequence; work-items
  * take columns. */
-kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(alpha), VIEW(now),
-                   VIEW(before), global float *slots, const ulong slot_floats, const ulong section,
-                   global const int *cu, global const int *slot)
+kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(alpha),
+                   VIEW(now), VIEW(before), global float *slots, const ulong slot_floats,
+                   const ulong section, global const int *cu, global const int *slot)
 {
     int id = (int)get_local_id(0), head = (int)get_group_id(0), seq = (int)get_group_id(1);
     global float *base = slots + (ulong)slot[seq] * slot_floats + section;
