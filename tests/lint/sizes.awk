@@ -1,11 +1,12 @@
 # The limits of sizes.sh. A function starts where its brace opens in column 1, as the style has
-# it, or at the end of a line that starts in column 1; it ends at a } in column 1.
+# it, or at the end of a line that starts in column 1; it ends at a } in column 1. A device kernel
+# may be longer: local memory is declared in the kernel itself. A test's header is a rig of code.
 
 function say(line, sentence) { printf "%s:%d: %s\n", file, line, sentence }
 
 function end_of_file() {
     if (file == "") return
-    limit = file ~ /[.]h$/ ? 200 : 800
+    limit = file ~ /[.]h$/ && file !~ /^tests\// ? 250 : 800
     if (lines > limit) say(lines, lines " lines, at most " limit " in one file")
 }
 
@@ -36,8 +37,9 @@ FNR == 1 {
 /^\{/ || /^[A-Za-z_].*\).*\{$/ { opened = FNR }
 
 /^\}/ && opened {
-    if (FNR - opened + 1 > 80)
-        say(opened, "function " name " has " (FNR - opened + 1) " lines, at most 80")
+    most = file ~ /[.]cl$/ ? 200 : 80
+    if (FNR - opened + 1 > most)
+        say(opened, "function " name " has " (FNR - opened + 1) " lines, at most " most)
     opened = 0
 }
 
