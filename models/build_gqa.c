@@ -3,9 +3,9 @@
 
 struct gqa_args b_gqa_read(struct build *b, int heads, int kv)
 {
-    int D = (int)cfg_int(b, "hidden_size", 2048), H = (int)cfg_int(b, "num_attention_heads", heads);
-    struct gqa_args a = {.D = D, .H = H, .kv = (int)cfg_int(b, "num_key_value_heads", kv ? kv : H),
-                         .d = (int)cfg_int(b, "head_dim", H > 0 ? D / H : 0),
+    int D = b_width(b, "hidden_size", 2048), H = b_count(b, "num_attention_heads", heads);
+    struct gqa_args a = {.D = D, .H = H, .kv = b_count(b, "num_key_value_heads", kv ? kv : H),
+                         .d = b_count(b, "head_dim", H > 0 ? D / H : 0),
                          .bias = cfg_bool(b, "attention_bias", false)};
     a.out_bias = a.bias;
     if (!b_require(b, a.H > 0 && a.kv > 0 && a.H % a.kv == 0 && a.d > 0 && a.d <= 2 * ROPE_PAIRS,

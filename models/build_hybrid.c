@@ -56,7 +56,8 @@ void b_check_layer_types(struct build *b, int n)
 {
     int64_t len = config_len(cfg(b), types_key(b));
     if (cfg_has(b, types_key(b)))
-        b_require(b, len == n, "%s has %lld entries for %d layers", types_key(b), (long long)len, n);
+        b_require(b, len == n, "%s has %lld entries for %d layers", types_key(b), (long long)len,
+                  n);
 }
 
 enum layer_type b_layer_type(struct build *b, int layer, enum layer_type other)
@@ -91,8 +92,9 @@ bool b_listed(struct build *b, const char *key, int layer)
 bool b_same_act(struct build *b, const char *key, enum activation act)
 {
     const char *name = cfg_str(b, key, NULL);
-    return !name || b_require(b, activation_known(name) && activation_parse(name) == act,
-                              "%s \"%s\" is not what model_type %s computes", key, name, b->m->arch);
+    return !name ||
+           b_require(b, activation_known(name) && activation_parse(name) == act,
+                     "%s \"%s\" is not what model_type %s computes", key, name, b->m->arch);
 }
 
 /* ---- frame ---- */
@@ -109,8 +111,8 @@ static float factor(float f)
 
 struct hybrid b_hybrid_read(struct build *b, int layers, double eps)
 {
-    struct hybrid f = {.D = (int)cfg_int(b, "hidden_size", 2048),
-                       .layers = (int)cfg_int(b, "num_hidden_layers", layers),
+    struct hybrid f = {.D = b_width(b, "hidden_size", 2048),
+                       .layers = b_count(b, "num_hidden_layers", layers),
                        .eps = (float)cfg_num(b, "rms_norm_eps", eps)};
     b_require(b, f.layers > 0 && f.layers <= LIMIT_LAYERS, "num_hidden_layers %d, 1 to %d",
               f.layers, LIMIT_LAYERS);
@@ -182,19 +184,40 @@ void b_hybrid(struct build *b, const struct hybrid *f)
 
 /* ---- state-space mixers ---- */
 
+int b_count(struct build *b, const char *key, int64_t dflt)
+{
+    int64_t n = config_int(b->config, key, dflt, 0, COUNT_MAX, b->err);
+    return (int)MIN(n, COUNT_MAX);
+}
+
+int b_width(struct build *b, const char *key, int64_t dflt)
+{
+    int64_t n = config_int(b->config, key, dflt, 0, LIMIT_WIDTH, b->err);
+    return (int)MIN(n, LIMIT_WIDTH);
+}
+
+int b_times(struct build *b, int width, const char *key, double dflt)
+{
+    double n = width * cfg_num(b, key, dflt);
+    if (b_require(b, n >= 1 && n <= LIMIT_WIDTH, "%s makes a width of %g, 1 to %d", key, n,
+                  LIMIT_WIDTH))
+        return (int)n;
+    return 1;
+}
+
 int b_auto_int(struct build *b, const char *key, int otherwise)
 {
-    return cfg_is_str(b, key, "auto") ? otherwise : (int)cfg_int(b, key, otherwise);
+    return cfg_is_str(b, key, "auto") ? otherwise : b_width(b, key, otherwise);
 }
 
 struct mamba2_args b_mamba2_read(struct build *b, int D, float eps)
 {
-    int inner = (int)cfg_int(b, "mamba_d_ssm", (int64_t)(D * cfg_num(b, "mamba_expand", 2)));
-    int H = (int)cfg_int(b, "mamba_n_heads", 128);
+    int inner = b_width(b, "mamba_d_ssm", b_times(b, D, "mamba_expand", 2));
+    int H = b_count(b, "mamba_n_heads", 128);
     struct mamba2_args a = {
         .width = D, .H = H, .P = b_auto_int(b, "mamba_d_head", H > 0 ? inner / H : 0),
-        .N = (int)cfg_int(b, "mamba_d_state", 256), .G = (int)cfg_int(b, "mamba_n_groups", 1),
-        .conv = (int)cfg_int(b, "mamba_d_conv", 4), .norm_groups = 1, .norm = true,
+        .N = b_count(b, "mamba_d_state", 256), .G = b_count(b, "mamba_n_groups", 1),
+        .conv = b_count(b, "mamba_d_conv", 4), .norm_groups = 1, .norm = true,
         .bias = cfg_bool(b, "mamba_proj_bias", false), .eps = eps,
         .conv_bias = cfg_bool(b, "mamba_conv_bias", true),
         .dt_min = b_limit(b, "time_step_limit", 0, 0),

@@ -50,14 +50,20 @@ void b_hybrid_close(struct build *b, const struct hybrid *f, val h);
 
 /* The mamba_* keys of a Mamba-2 mixer of width D; norm over the whole width. */
 struct mamba2_args b_mamba2_read(struct build *b, int D, float eps);
-/* "auto" or a number. */
+/* "auto" or a number up to LIMIT_WIDTH. */
 int b_auto_int(struct build *b, const char *key, int otherwise);
+/* Bounded so that the products that sizes are made of fit an int: heads, columns of a head, layers
+ * or experts (up to COUNT_MAX), and widths (up to LIMIT_WIDTH). */
+#define COUNT_MAX 8192
+int b_count(struct build *b, const char *key, int64_t dflt);
+int b_width(struct build *b, const char *key, int64_t dflt);
+int b_times(struct build *b, int width, const char *key, double dflt); /* width x a number */
 
 /* ---- softmax attention ---- */
 
 #define ROPE_PAIRS 512
-/* rope_parameters, or rope_theta, rope_scaling and partial_rotary_factor; theta and partial are what
- * a config that says nothing means. rot 0: nothing turns. */
+/* rope_parameters, or rope_theta, rope_scaling and partial_rotary_factor; theta and partial are
+ * what a config that says nothing means. rot 0: nothing turns. */
 struct rope { int head, rot; bool interleaved; float scale, inv[ROPE_PAIRS]; };
 void b_rope_read(struct build *b, struct rope *r, int head, double theta, double partial);
 val b_rotary(struct build *b, val x, const struct rope *r);

@@ -35,7 +35,7 @@ static val ffn(struct build *b, val x, int layer, void *family)
 static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 32, 1e-5);
-    struct dims d = {.inner = (int)cfg_int(b, "intermediate_size", 14336),
+    struct dims d = {.inner = b_width(b, "intermediate_size", 14336),
                      .mlp_bias = cfg_bool(b, "mlp_bias", false), .attn = b_gqa_read(b, 32, 8),
                      .mamba = b_mamba2_read(b, f.D, f.eps)};
     b_rope_read(b, &d.rope, d.attn.d, 10000, 0.5);

@@ -41,14 +41,16 @@ static val ffn(struct build *b, val x, int layer, void *family)
 static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 32, 1e-5);
-    struct dims d = {
-        .inner = (int)cfg_int(b, "intermediate_size", 14336), .mlp_bias = cfg_bool(b, "mlp_bias", false),
-        .attention_in = (float)cfg_num(b, "attention_in_multiplier", 1),
-        .attention_out = (float)cfg_num(b, "attention_out_multiplier", 1),
-        .ssm_in = (float)cfg_num(b, "ssm_in_multiplier", 1),
-        .ssm_out = (float)cfg_num(b, "ssm_out_multiplier", 1),
-        .gate = b_limit(b, "mlp_multipliers", 0, 1), .down = b_limit(b, "mlp_multipliers", 1, 1),
-        .attn = b_gqa_read(b, 32, 8), .mamba = b_mamba2_read(b, f.D, f.eps)};
+    struct dims d = {.inner = b_width(b, "intermediate_size", 14336),
+                     .mlp_bias = cfg_bool(b, "mlp_bias", false),
+                     .attention_in = (float)cfg_num(b, "attention_in_multiplier", 1),
+                     .attention_out = (float)cfg_num(b, "attention_out_multiplier", 1),
+                     .ssm_in = (float)cfg_num(b, "ssm_in_multiplier", 1),
+                     .ssm_out = (float)cfg_num(b, "ssm_out_multiplier", 1),
+                     .gate = b_limit(b, "mlp_multipliers", 0, 1),
+                     .down = b_limit(b, "mlp_multipliers", 1, 1),
+                     .attn = b_gqa_read(b, 32, 8),
+                     .mamba = b_mamba2_read(b, f.D, f.eps)};
     for (int i = 0; i < 5; i++)
         d.factors[i] = b_limit(b, "ssm_multipliers", i, 1);
     d.mamba.factors = d.factors;

@@ -40,13 +40,20 @@ static val ffn(struct build *b, val x, int layer, void *family)
 static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 32, 1e-6);
-    struct dims d = {.shared = (int)cfg_int(b, "shared_intermediate_size", 1024),
+    struct dims d = {.shared = b_width(b, "shared_intermediate_size", 1024),
                      .attn = b_gqa_read(b, 32, 0), .mamba = b_mamba2_read(b, f.D, f.eps)};
-    d.experts = (struct moe_args){
-        .n = (int)cfg_int(b, "num_local_experts", 8), .k = (int)cfg_int(b, "num_experts_per_tok", 2),
-        .inner = (int)cfg_int(b, "intermediate_size", 512), .norm = true, .router = "router.layer",
-        .experts = "experts", .gate = "gate_proj", .up = "up_proj", .down = "down_proj",
-        .packed_in = "input_linear.weight", .packed_out = "output_linear.weight", .act = ACT_SILU};
+    d.experts = (struct moe_args){.n = b_count(b, "num_local_experts", 8),
+                                  .k = b_count(b, "num_experts_per_tok", 2),
+                                  .inner = b_width(b, "intermediate_size", 512),
+                                  .norm = true,
+                                  .router = "router.layer",
+                                  .experts = "experts",
+                                  .gate = "gate_proj",
+                                  .up = "up_proj",
+                                  .down = "down_proj",
+                                  .packed_in = "input_linear.weight",
+                                  .packed_out = "output_linear.weight",
+                                  .act = ACT_SILU};
     const char *position = cfg_str(b, "position_embedding_type", "nope");
     b_require(b, !strcmp(position, "nope") || !strcmp(position, "rope"),
               "position_embedding_type \"%s\" is neither nope nor rope", position);

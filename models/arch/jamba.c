@@ -34,18 +34,22 @@ static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 32, 1e-6);
     struct dims d = {
-        .inner = (int)cfg_int(b, "intermediate_size", 14336), .attn = b_gqa_read(b, 32, 8),
-        .attn_period = (int)cfg_int(b, "attn_layer_period", 8),
-        .attn_offset = (int)cfg_int(b, "attn_layer_offset", 4),
-        .moe_period = (int)cfg_int(b, "expert_layer_period", 2),
-        .moe_offset = (int)cfg_int(b, "expert_layer_offset", 1)};
-    d.mamba = (struct mamba1_args){
-        .width = f.D, .inner = (int)(f.D * cfg_num(b, "mamba_expand", 2)),
-        .N = (int)cfg_int(b, "mamba_d_state", 16), .rank = b_auto_int(b, "mamba_dt_rank", (f.D + 15) / 16),
-        .conv = (int)cfg_int(b, "mamba_d_conv", 4), .bias = cfg_bool(b, "mamba_proj_bias", false),
-        .conv_bias = cfg_bool(b, "mamba_conv_bias", true), .named_norms = true, .part_eps = f.eps};
+        .inner = b_width(b, "intermediate_size", 14336), .attn = b_gqa_read(b, 32, 8),
+        .attn_period = b_count(b, "attn_layer_period", 8),
+        .attn_offset = b_count(b, "attn_layer_offset", 4),
+        .moe_period = b_count(b, "expert_layer_period", 2),
+        .moe_offset = b_count(b, "expert_layer_offset", 1)};
+    d.mamba = (struct mamba1_args){.width = f.D,
+                                   .inner = b_times(b, f.D, "mamba_expand", 2),
+                                   .N = b_count(b, "mamba_d_state", 16),
+                                   .rank = b_auto_int(b, "mamba_dt_rank", (f.D + 15) / 16),
+                                   .conv = b_count(b, "mamba_d_conv", 4),
+                                   .bias = cfg_bool(b, "mamba_proj_bias", false),
+                                   .conv_bias = cfg_bool(b, "mamba_conv_bias", true),
+                                   .named_norms = true,
+                                   .part_eps = f.eps};
     d.experts = (struct moe_args){
-        .n = (int)cfg_int(b, "num_experts", 16), .k = (int)cfg_int(b, "num_experts_per_tok", 2),
+        .n = b_count(b, "num_experts", 16), .k = b_count(b, "num_experts_per_tok", 2),
         .inner = d.inner, .router = "router", .experts = "experts", .gate = "gate_proj",
         .up = "up_proj", .down = "down_proj", .packed_in = "experts.gate_up_proj",
         .packed_out = "experts.down_proj", .act = ACT_SILU};
@@ -59,7 +63,8 @@ static void build(struct build *b)
     f.family = &d;
     f.ffn_norm = "pre_ff_layernorm";
     f.last_norm = "final_layernorm";
-    if (b_require(b, d.attn_period > 0 && d.moe_period > 0, "attn_layer_period, expert_layer_period 0"))
+    if (b_require(b, d.attn_period > 0 && d.moe_period > 0,
+                  "attn_layer_period, expert_layer_period 0"))
         b_hybrid(b, &f);
 }
 

@@ -2,11 +2,14 @@
  * experts as in DeepSeek-V3.
  *
  *   q, k, v = silu(conv(W x));  q, k := l2 per head;  q *= K^-1/2;  beta = sigmoid(W_b x)
- *   alpha = exp(-exp(A_log_h) softplus(W_f2 W_f1 x + dt_bias)), or exp(L sigmoid(exp(A_log_h) (...)))
- *   S := diag(alpha) S;  S += k (beta (v - S^T k))^T;  y = W_o (rms(S^T q) (.) sigmoid(W_g2 W_g1 x))
+ *   alpha = exp(-exp(A_log_h) softplus(W_f2 W_f1 x + dt_bias)),
+ *     or exp(L sigmoid(exp(A_log_h) (...)))
+ *   S := diag(alpha) S;  S += k (beta (v - S^T k))^T
+ *   y = W_o (rms(S^T q) (.) sigmoid(W_g2 W_g1 x))
  *   experts: scores sigmoid(W x), chosen by score + bias, renormalised, times a factor; + shared
  *
- * Two sets of names for the same tensors are in use, and layers counted from 1 or a list of types. */
+ * Two sets of names for the same tensors are in use, and layers counted from 1 or a list of
+ * types. */
 #include "models/build.h"
 
 struct dims {
@@ -40,7 +43,8 @@ static val convolved(struct build *b, val x, const char *name, int n, int part, 
 static val delta_attention(struct build *b, val x, const struct dims *d)
 {
     int n = d->H * d->K;
-    val q = b_linear(b, x, "q_proj", n), k = b_linear(b, x, "k_proj", n), v = b_linear(b, x, "v_proj", n);
+    val q = b_linear(b, x, "q_proj", n), k = b_linear(b, x, "k_proj", n),
+        v = b_linear(b, x, "v_proj", n);
     val beta = b_linear(b, x, either(b, "b_proj", "beta_proj"), d->H), g;
     val f = b_linear(b, x, either(b, "f_a_proj", "forget_gate_down"), d->K);
     if (d->full_gate) {
@@ -69,14 +73,23 @@ static val latent_attention(struct build *b, val x, const struct dims *d)
     int rows = d->heads * (d->dn + d->dr);
     val q, u = b_linear(b, x, "kv_a_proj_with_mqa", d->rank + d->dr);
     if (d->q_rank > 0)
-        q = b_linear(b, b_rms(b, b_linear(b, x, "q_a_proj", d->q_rank), "q_a_layernorm", LATENT_EPS),
+        q = b_linear(b,
+                     b_rms(b, b_linear(b, x, "q_a_proj", d->q_rank), "q_a_layernorm", LATENT_EPS),
                      "q_b_proj", rows);
     else
         q = b_linear(b, x, "q_proj", rows);
-    val o = b_latent_attention(b, &(struct latent_args){
-        .q = q, .latent = b_rms(b, b_slice(u, 0, d->rank), "kv_a_layernorm", LATENT_EPS),
-        .rope = b_slice(u, d->rank, d->dr), .up = "kv_b_proj.weight", .H = d->heads, .rank = d->rank,
-        .dn = d->dn, .dr = d->dr, .dv = d->dv, .scale = (float)(1 / sqrt(d->dn + d->dr))});
+    val o =
+        b_latent_attention(b, &(struct latent_args){.q = q,
+                                                    .latent = b_rms(b, b_slice(u, 0, d->rank),
+                                                                    "kv_a_layernorm", LATENT_EPS),
+                                                    .rope = b_slice(u, d->rank, d->dr),
+                                                    .up = "kv_b_proj.weight",
+                                                    .H = d->heads,
+                                                    .rank = d->rank,
+                                                    .dn = d->dn,
+                                                    .dr = d->dr,
+                                                    .dv = d->dv,
+                                                    .scale = (float)(1 / sqrt(d->dn + d->dr))});
     return b_linear(b, o, "o_proj", d->D);
 }
 
@@ -122,11 +135,11 @@ static val ffn(struct build *b, val x, int layer, void *family)
 static void read_linear(struct build *b, struct dims *d)
 {
     const struct config *la = config_obj(cfg(b), "linear_attn_config", b_err(b));
-    d->H = (int)cfg_int(b, "linear_num_heads", cfg_int(b, "linear_num_key_heads", 32));
-    d->K = (int)cfg_int(b, "linear_head_dim", cfg_int(b, "linear_key_head_dim", 128));
-    d->conv = (int)cfg_int(b, "linear_conv_kernel_dim", 4);
-    b_require(b, cfg_int(b, "linear_num_value_heads", d->H) == d->H &&
-                     cfg_int(b, "linear_value_head_dim", d->K) == d->K,
+    d->H = b_count(b, "linear_num_heads", b_count(b, "linear_num_key_heads", 32));
+    d->K = b_count(b, "linear_head_dim", b_count(b, "linear_key_head_dim", 128));
+    d->conv = b_count(b, "linear_conv_kernel_dim", 4);
+    b_require(b, b_count(b, "linear_num_value_heads", d->H) == d->H &&
+                     b_count(b, "linear_value_head_dim", d->K) == d->K,
               "linear_num_value_heads, linear_value_head_dim: values have the keys' heads");
     d->bounded = cfg_has(b, "forget_gate_lower_bound");
     d->bound = cfg_num(b, "forget_gate_lower_bound", 0);
@@ -139,18 +152,19 @@ static void read_linear(struct build *b, struct dims *d)
     (void)config_has(la, "kda_layers"); /* those that are not in full_attn_layers */
     (void)config_has(la, "full_attn_layers");
     const char *unread = config_next_unread(la, NULL);
-    b_require(b, !unread, "key \"%s\" is not understood in linear_attn_config", unread ? unread : "");
+    b_require(b, !unread, "key \"%s\" is not understood in linear_attn_config",
+              unread ? unread : "");
 }
 
 static void read_experts(struct build *b, struct dims *d)
 {
-    int inner = (int)cfg_int(b, "moe_intermediate_size", 1024);
+    int inner = b_width(b, "moe_intermediate_size", 1024);
     const char *router = cfg_str(b, "moe_router_activation_func", "sigmoid");
     d->experts = (struct moe_args){
-        .n = (int)cfg_int(b, "num_experts", cfg_int(b, "n_routed_experts", 256)), .inner = inner,
-        .k = (int)cfg_int(b, "num_experts_per_token", cfg_int(b, "num_experts_per_tok", 8)),
-        .n_groups = (int)cfg_int(b, "num_expert_group", cfg_int(b, "n_group", 1)),
-        .topk_groups = (int)cfg_int(b, "topk_group", 1), .sigmoid = !strcmp(router, "sigmoid"),
+        .n = b_count(b, "num_experts", b_count(b, "n_routed_experts", 256)), .inner = inner,
+        .k = b_count(b, "num_experts_per_token", b_count(b, "num_experts_per_tok", 8)),
+        .n_groups = b_count(b, "num_expert_group", b_count(b, "n_group", 1)),
+        .topk_groups = b_count(b, "topk_group", 1), .sigmoid = !strcmp(router, "sigmoid"),
         .norm = cfg_bool(b, "moe_renormalize", cfg_bool(b, "norm_topk_prob", true)),
         .eps = 1e-20f, .scale = (float)cfg_num(b, "routed_scaling_factor", 2.446), .router = "gate",
         .bias = "gate.e_score_correction_bias", .experts = "experts", .gate = "w1", .up = "w3",
@@ -158,9 +172,9 @@ static void read_experts(struct build *b, struct dims *d)
         .act = ACT_SILU};
     b_require(b, d->experts.sigmoid || !strcmp(router, "softmax"),
               "moe_router_activation_func \"%s\" is not sigmoid or softmax", router);
-    d->shared = inner * (int)cfg_int(b, "num_shared_experts", cfg_int(b, "n_shared_experts", 1));
-    d->first_moe = (int)cfg_int(b, "first_k_dense_replace", 1);
-    d->moe_step = (int)cfg_int(b, "moe_layer_freq", 1);
+    d->shared = inner * b_count(b, "num_shared_experts", b_count(b, "n_shared_experts", 1));
+    d->first_moe = b_count(b, "first_k_dense_replace", 1);
+    d->moe_step = b_count(b, "moe_layer_freq", 1);
     if (d->experts.n == 0)
         d->first_moe = INT32_MAX;
     b_require(b, d->moe_step > 0, "moe_layer_freq 0");
@@ -169,14 +183,19 @@ static void read_experts(struct build *b, struct dims *d)
 static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 27, 1e-5);
-    struct dims d = {
-        .D = f.D, .eps = f.eps, .inner = (int)cfg_int(b, "intermediate_size", 9216),
-        .heads = (int)cfg_int(b, "num_attention_heads", 32), .rank = (int)cfg_int(b, "kv_lora_rank", 512),
-        .q_rank = (int)cfg_int(b, "q_lora_rank", 0), .dn = (int)cfg_int(b, "qk_nope_head_dim", 128),
-        .dr = (int)cfg_int(b, "qk_rope_head_dim", 64), .dv = (int)cfg_int(b, "v_head_dim", 128)};
+    struct dims d = {.D = f.D,
+                     .eps = f.eps,
+                     .inner = b_width(b, "intermediate_size", 9216),
+                     .heads = b_count(b, "num_attention_heads", 32),
+                     .rank = b_width(b, "kv_lora_rank", 512),
+                     .q_rank = b_width(b, "q_lora_rank", 0),
+                     .dn = b_count(b, "qk_nope_head_dim", 128),
+                     .dr = b_count(b, "qk_rope_head_dim", 64),
+                     .dv = b_count(b, "v_head_dim", 128)};
     read_linear(b, &d);
     read_experts(b, &d);
-    b_require(b, cfg_bool(b, "mla_use_nope", true), "mla_use_nope false: only layers without positions");
+    b_require(b, cfg_bool(b, "mla_use_nope", true),
+              "mla_use_nope false: only layers without positions");
     b_same_act(b, "hidden_act", ACT_SILU);
     b_check_layer_types(b, f.layers);
     cfg_refuse(b, "attention_bias");

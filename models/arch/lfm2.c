@@ -46,11 +46,12 @@ static val ffn(struct build *b, val x, int layer, void *family)
 /* block_ff_dim * 2/3, times a factor, up to a multiple, unless the config says "as it is". */
 static int ffn_width(struct build *b)
 {
-    int64_t n = cfg_int(b, "block_ff_dim", cfg_int(b, "intermediate_size", 12288));
-    int64_t unit = cfg_int(b, "block_multiple_of", 256);
+    int64_t n = b_width(b, "block_ff_dim", b_width(b, "intermediate_size", 12288));
+    int64_t unit = b_width(b, "block_multiple_of", 256);
     double by = cfg_num(b, "block_ffn_dim_multiplier", 1);
     cfg_irrelevant(b, "intermediate_size");
-    if (!cfg_bool(b, "block_auto_adjust_ff_dim", true) || !b_require(b, unit > 0, "block_multiple_of 0"))
+    if (!cfg_bool(b, "block_auto_adjust_ff_dim", true) ||
+        !b_require(b, unit > 0, "block_multiple_of 0"))
         return (int)n;
     n = (int64_t)(by * (double)(2 * n / 3));
     return (int)((n + unit - 1) / unit * unit);
@@ -58,11 +59,11 @@ static int ffn_width(struct build *b)
 
 static void read_experts(struct build *b, struct dims *d)
 {
-    d->inner = (int)cfg_int(b, "intermediate_size", 7168);
-    d->dense_layers = (int)cfg_int(b, "num_dense_layers", 2);
+    d->inner = b_width(b, "intermediate_size", 7168);
+    d->dense_layers = b_count(b, "num_dense_layers", 2);
     d->experts = (struct moe_args){
-        .n = (int)cfg_int(b, "num_experts", 32), .k = (int)cfg_int(b, "num_experts_per_tok", 4),
-        .inner = (int)cfg_int(b, "moe_intermediate_size", 1792), .sigmoid = true, .eps = 1e-6f,
+        .n = b_count(b, "num_experts", 32), .k = b_count(b, "num_experts_per_tok", 4),
+        .inner = b_width(b, "moe_intermediate_size", 1792), .sigmoid = true, .eps = 1e-6f,
         .norm = cfg_bool(b, "norm_topk_prob", true),
         .scale = (float)cfg_num(b, "routed_scaling_factor", 1), .router = "gate",
         .bias = cfg_bool(b, "use_expert_bias", true) ? "expert_bias" : NULL, .experts = "experts",
@@ -74,7 +75,7 @@ static void build_kind(struct build *b, bool moe)
 {
     struct hybrid f = b_hybrid_read(b, 32, 1e-5);
     f.eps = (float)cfg_num(b, "norm_eps", cfg_num(b, "block_norm_eps", f.eps));
-    struct dims d = {.D = f.D, .conv = (int)cfg_int(b, "conv_L_cache", 3), .dense_layers = f.layers,
+    struct dims d = {.D = f.D, .conv = b_count(b, "conv_L_cache", 3), .dense_layers = f.layers,
                      .conv_bias = cfg_bool(b, "conv_bias", false), .attn = b_gqa_read(b, 32, 8)};
     if (moe)
         read_experts(b, &d);

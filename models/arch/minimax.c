@@ -1,9 +1,10 @@
-/* MiniMax-Text-01 and M1: lightning attention 7:1 softmax attention, experts everywhere; the residual
- * is taken behind the norm.
+/* MiniMax-Text-01 and M1: lightning attention 7:1 softmax attention, experts everywhere; the
+ * residual is taken behind the norm.
  *
  *   y = rms(h);  h = alpha y + beta mixer(y);  y = rms(h);  h = alpha' y + beta' experts(y)
  *   lightning: q, k, v = silu(W x);  S = a_h S + k v^T;  y = W_o (rms(S^T q) (.) sigmoid(W_g x)),
- *     the rms over all heads;  a_h = exp(-2^(-8 (h+1) / H) (1 - i / (L - 1 + 1e-5) + 1e-5)) in layer i of L
+ *     the rms over all heads;  a_h = exp(-2^(-8 (h+1) / H) (1 - i / (L - 1 + 1e-5) + 1e-5)) in
+ *     layer i of L
  *   experts: softmax, the k best renormalised */
 #include "models/build.h"
 
@@ -42,11 +43,12 @@ static val lightning(struct build *b, val x, int layer, const struct dims *d)
         .q = p[0], .k = p[1], .v = p[2], .d = VIEW_NONE, .q_heads = d->H, .k_heads = d->H,
         .v_heads = d->H, .state_heads = d->H, .K = d->K, .V = d->K, .decay = DECAY_CONST,
         .bonus = -1, .constant = decays(b, d, layer), .scale = 1});
-    static const char *const tables[] = {"slope_rate", "query_decay", "key_decay", "diagonal_decay"};
+    static const char *const tables[] = {"slope_rate", "query_decay", "key_decay",
+                                         "diagonal_decay"};
     for (size_t i = 0; i < ARRAY_LEN(tables); i++)
         b_unused(b, tables[i]); /* derived from the sizes */
-    o = b_gated_norm(b, o, gate, NORM_RMS, n, w_vec(b, "norm.weight", n), -1, INNER_EPS, ACT_SIGMOID,
-                     false);
+    o = b_gated_norm(b, o, gate, NORM_RMS, n, w_vec(b, "norm.weight", n), -1, INNER_EPS,
+                     ACT_SIGMOID, false);
     return b_linear(b, o, "out_proj", d->D);
 }
 
@@ -95,11 +97,18 @@ static void build(struct build *b)
         .mlp_beta = (float)cfg_num(b, "mlp_beta_factor", 1)};
     d.H = d.attn.H;
     d.K = d.attn.d;
-    d.experts = (struct moe_args){
-        .n = (int)cfg_int(b, "num_local_experts", 8), .k = (int)cfg_int(b, "num_experts_per_tok", 2),
-        .inner = (int)cfg_int(b, "intermediate_size", 14336), .norm = true, .router = "gate",
-        .experts = "experts", .gate = "w1", .up = "w3", .down = "w2",
-        .packed_in = "experts.gate_up_proj", .packed_out = "experts.down_proj", .act = d.act};
+    d.experts = (struct moe_args){.n = b_count(b, "num_local_experts", 8),
+                                  .k = b_count(b, "num_experts_per_tok", 2),
+                                  .inner = b_width(b, "intermediate_size", 14336),
+                                  .norm = true,
+                                  .router = "gate",
+                                  .experts = "experts",
+                                  .gate = "w1",
+                                  .up = "w3",
+                                  .down = "w2",
+                                  .packed_in = "experts.gate_up_proj",
+                                  .packed_out = "experts.down_proj",
+                                  .act = d.act};
     double turned = (double)cfg_int(b, "rotary_dim", d.K) / d.K; /* older files count columns */
     b_rope_read(b, &d.rope, d.K, 1e6, turned);
     d.attn.rope = &d.rope;

@@ -1,5 +1,6 @@
-/* Nemotron-H and Nemotron 3 (NVIDIA, 2025): layers of one sub-layer each, h += block(rms(h)), the block
- * being Mamba-2 (M), softmax attention without positions (*), relu^2 feed-forward (-) or experts (E).
+/* Nemotron-H and Nemotron 3 (NVIDIA, 2025): layers of one sub-layer each, h += block(rms(h)), the
+ * block being Mamba-2 (M), softmax attention without positions (*), relu^2 feed-forward (-) or
+ * experts (E).
  *
  *   experts: scores sigmoid(W x), chosen by score + bias, renormalised, times a factor, each
  *   W_d relu(W_u x)^2, in a narrower space where the config has moe_latent_size; + a shared one */
@@ -62,37 +63,51 @@ static val mixer(struct build *b, val x, int layer, void *family)
 
 static struct mamba2_args read_mamba(struct build *b, int D, float eps)
 {
-    struct mamba2_args a = {
-        .width = D, .H = (int)cfg_int(b, "mamba_num_heads", 128), .P = (int)cfg_int(b, "mamba_head_dim", 64),
-        .N = (int)cfg_int(b, "ssm_state_size", 128), .G = (int)cfg_int(b, "n_groups", 8),
-        .conv = (int)cfg_int(b, "conv_kernel", 4), .norm = true, .eps = eps,
-        .conv_bias = cfg_bool(b, "use_conv_bias", true),
-        .bias = cfg_bool(b, "use_bias", cfg_bool(b, "mamba_proj_bias", false)),
-        .dt_min = b_limit(b, "time_step_limit", 0, 0),
-        .dt_max = b_limit(b, "time_step_limit", 1, INFINITY)};
+    struct mamba2_args a = {.width = D,
+                            .H = b_count(b, "mamba_num_heads", 128),
+                            .P = b_count(b, "mamba_head_dim", 64),
+                            .N = b_count(b, "ssm_state_size", 128),
+                            .G = b_count(b, "n_groups", 8),
+                            .conv = b_count(b, "conv_kernel", 4),
+                            .norm = true,
+                            .eps = eps,
+                            .conv_bias = cfg_bool(b, "use_conv_bias", true),
+                            .bias = cfg_bool(b, "use_bias", cfg_bool(b, "mamba_proj_bias", false)),
+                            .dt_min = b_limit(b, "time_step_limit", 0, 0),
+                            .dt_max = b_limit(b, "time_step_limit", 1, INFINITY)};
     a.norm_groups = a.G;
-    b_require(b, a.H > 0 && a.P > 0 && a.G > 0 && a.H % a.G == 0, "%d heads of %d in %d groups", a.H,
-              a.P, a.G);
+    b_require(b, a.H > 0 && a.P > 0 && a.G > 0 && a.H % a.G == 0, "%d heads of %d in %d groups",
+              a.H, a.P, a.G);
     b_same_act(b, "mamba_hidden_act", ACT_SILU);
-    cfg_irrelevant(b, "mamba_proj_bias expand chunk_size time_step_min time_step_max time_step_floor "
-                      "time_step_rank use_mamba_kernels mamba_ssm_cache_dtype residual_in_fp32 "
-                      "rescale_prenorm_residual");
+    cfg_irrelevant(b,
+                   "mamba_proj_bias expand chunk_size time_step_min time_step_max time_step_floor "
+                   "time_step_rank use_mamba_kernels mamba_ssm_cache_dtype residual_in_fp32 "
+                   "rescale_prenorm_residual");
     return a;
 }
 
 static void read_experts(struct build *b, struct dims *d)
 {
-    bool some = cfg_int(b, "n_shared_experts", 1) > 0;
-    d->latent = (int)cfg_int(b, "moe_latent_size", 0);
-    d->shared = some ? (int)cfg_int(b, "moe_shared_expert_intermediate_size", 7688) : 0;
-    d->experts = (struct moe_args){
-        .n = (int)cfg_int(b, "n_routed_experts", 8), .k = (int)cfg_int(b, "num_experts_per_tok", 2),
-        .inner = (int)cfg_int(b, "moe_intermediate_size", 7688), .sigmoid = true, .eps = 1e-20f,
-        .n_groups = (int)cfg_int(b, "n_group", 1), .topk_groups = (int)cfg_int(b, "topk_group", 1),
-        .norm = cfg_bool(b, "norm_topk_prob", true), .router = "gate",
-        .scale = (float)cfg_num(b, "routed_scaling_factor", 1), .bias = "gate.e_score_correction_bias",
-        .experts = "experts", .up = "up_proj", .down = "down_proj", .packed_in = "experts.up_proj",
-        .packed_out = "experts.down_proj", .act = ACT_SQRELU};
+    bool some = b_count(b, "n_shared_experts", 1) > 0;
+    d->latent = b_width(b, "moe_latent_size", 0);
+    d->shared = some ? b_width(b, "moe_shared_expert_intermediate_size", 7688) : 0;
+    d->experts = (struct moe_args){.n = b_count(b, "n_routed_experts", 8),
+                                   .k = b_count(b, "num_experts_per_tok", 2),
+                                   .inner = b_width(b, "moe_intermediate_size", 7688),
+                                   .sigmoid = true,
+                                   .eps = 1e-20f,
+                                   .n_groups = b_count(b, "n_group", 1),
+                                   .topk_groups = b_count(b, "topk_group", 1),
+                                   .norm = cfg_bool(b, "norm_topk_prob", true),
+                                   .router = "gate",
+                                   .scale = (float)cfg_num(b, "routed_scaling_factor", 1),
+                                   .bias = "gate.e_score_correction_bias",
+                                   .experts = "experts",
+                                   .up = "up_proj",
+                                   .down = "down_proj",
+                                   .packed_in = "experts.up_proj",
+                                   .packed_out = "experts.down_proj",
+                                   .act = ACT_SQRELU};
     cfg_irrelevant(b, "moe_shared_expert_overlap");
 }
 
@@ -100,18 +115,18 @@ static void build(struct build *b)
 {
     int64_t listed = config_len(cfg(b), "layers_block_type");
     const char *pattern = cfg_str(b, "hybrid_override_pattern", NULL);
-    struct hybrid f = b_hybrid_read(b, pattern ? (int)strlen(pattern) : listed > 0 ? (int)listed : 52,
-                                    1e-5);
+    int layers = pattern ? (int)strlen(pattern) : listed > 0 ? (int)listed : 52;
+    struct hybrid f = b_hybrid_read(b, layers, 1e-5);
     f.eps = (float)cfg_num(b, "layer_norm_epsilon", f.eps);
-    struct dims d = {.pattern = pattern, .inner = (int)cfg_int(b, "intermediate_size", 21504),
+    struct dims d = {.pattern = pattern, .inner = b_width(b, "intermediate_size", 21504),
                      .mlp_bias = cfg_bool(b, "mlp_bias", false), .attn = b_gqa_read(b, 32, 8),
                      .mamba = read_mamba(b, f.D, f.eps)};
-    d.attn.d = (int)cfg_int(b, "attention_head_dim", cfg_int(b, "head_dim", 128));
+    d.attn.d = b_count(b, "attention_head_dim", b_count(b, "head_dim", 128));
     d.attn.scale = (float)(1 / sqrt(MAX(d.attn.d, 1)));
     read_experts(b, &d);
     b_require(b, !pattern || (int)strlen(pattern) == f.layers,
-              "hybrid_override_pattern has %zu characters for %d layers", pattern ? strlen(pattern) : 0,
-              f.layers);
+              "hybrid_override_pattern has %zu characters for %d layers",
+              pattern ? strlen(pattern) : 0, f.layers);
     b_check_layer_types(b, f.layers);
     b_same_act(b, "mlp_hidden_act", ACT_SQRELU);
     cfg_refuse(b, "sliding_window");

@@ -51,11 +51,15 @@ static val attention_layer(struct build *b, const struct hybrid *f, val h, int i
 
 static struct gdn_args read_gdn(struct build *b, int D, int heads)
 {
-    int H = (int)cfg_int(b, "linear_num_key_heads", heads);
-    int K = (int)cfg_int(b, "linear_key_head_dim", H > 0 ? (int64_t)(0.75 * D / H) : 0);
-    struct gdn_args g = {.D = D, .H = H, .Hv = (int)cfg_int(b, "linear_num_value_heads", heads), .K = K,
-                         .V = (int)cfg_int(b, "linear_value_head_dim", 2 * (int64_t)K),
-                         .conv = (int)cfg_int(b, "linear_conv_kernel_dim", 4), .gate = true,
+    int H = b_count(b, "linear_num_key_heads", heads);
+    int K = b_count(b, "linear_key_head_dim", H > 0 ? 3 * (int64_t)D / (4 * H) : 0);
+    struct gdn_args g = {.D = D,
+                         .H = H,
+                         .Hv = b_count(b, "linear_num_value_heads", heads),
+                         .K = K,
+                         .V = b_count(b, "linear_value_head_dim", 2 * (int64_t)K),
+                         .conv = b_count(b, "linear_conv_kernel_dim", 4),
+                         .gate = true,
                          .neg = cfg_bool(b, "linear_allow_neg_eigval", true),
                          .eps = 1e-5f}; /* whatever rms_norm_eps says */
     b_require(b, H > 0 && g.Hv > 0 && g.Hv % H == 0 && K > 0 && g.V > 0,
@@ -72,7 +76,8 @@ static bool has_theta(struct build *b)
 static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 32, 1e-6);
-    struct dims d = {.inner = (int)cfg_int(b, "intermediate_size", 11008), .attn = b_gqa_read(b, 30, 0)};
+    struct dims d = {.inner = b_width(b, "intermediate_size", 11008),
+                     .attn = b_gqa_read(b, 30, 0)};
     d.gdn = read_gdn(b, f.D, d.attn.H);
     if (has_theta(b)) {
         b_rope_read(b, &d.rope, d.attn.d, 500000, 1);

@@ -53,7 +53,8 @@ static val linear_attention(struct build *b, val x, const struct dims *d)
         beta = b_linear(b, x, "in_proj_b", d->Hv);
         a = b_linear(b, x, "in_proj_a", d->Hv);
     }
-    u = b_conv(b, u, w_vec(b, "conv1d.weight", (int64_t)(2 * k + v) * d->conv), -1, d->conv, ACT_SILU);
+    u = b_conv(b, u, w_vec(b, "conv1d.weight", (int64_t)(2 * k + v) * d->conv), -1, d->conv,
+               ACT_SILU);
     beta = e_fn(b, EW_SIGMOID, beta);
     val alpha = b_decay_gate(b, a, "A_log", d->Hv, "dt_bias");
     val o = b_gated_delta(b, &(struct gated_delta){
@@ -81,7 +82,8 @@ static val ffn(struct build *b, val x, int layer, void *family)
 {
     const struct dims *d = family;
     b_into(b, "mlp.");
-    bool sparse = d->moe && (layer + 1) % d->sparse_step == 0 && !b_listed(b, "mlp_only_layers", layer);
+    bool sparse =
+        d->moe && (layer + 1) % d->sparse_step == 0 && !b_listed(b, "mlp_only_layers", layer);
     if (!sparse)
         return b_swiglu(b, x, "gate_proj", "up_proj", "down_proj", d->inner, "silu");
     val y = b_moe(b, x, &d->experts);
@@ -95,11 +97,11 @@ static val ffn(struct build *b, val x, int layer, void *family)
 
 static void read_experts(struct build *b, struct dims *d)
 {
-    d->shared = (int)cfg_int(b, "shared_expert_intermediate_size", 512);
-    d->sparse_step = (int)cfg_int(b, "decoder_sparse_step", 1);
+    d->shared = b_width(b, "shared_expert_intermediate_size", 512);
+    d->sparse_step = b_count(b, "decoder_sparse_step", 1);
     d->experts = (struct moe_args){
-        .n = (int)cfg_int(b, "num_experts", 512), .k = (int)cfg_int(b, "num_experts_per_tok", 10),
-        .inner = (int)cfg_int(b, "moe_intermediate_size", 512),
+        .n = b_count(b, "num_experts", 512), .k = b_count(b, "num_experts_per_tok", 10),
+        .inner = b_width(b, "moe_intermediate_size", 512),
         .norm = cfg_bool(b, "norm_topk_prob", true), .router = "gate", .experts = "experts",
         .gate = "gate_proj", .up = "up_proj", .down = "down_proj",
         .packed_in = "experts.gate_up_proj", .packed_out = "experts.down_proj", .act = ACT_SILU};
@@ -111,13 +113,18 @@ static void build_kind(struct build *b, bool grouped, bool moe)
 {
     b_text_config(b);
     struct hybrid f = b_hybrid_read(b, 48, 1e-6);
-    struct dims d = {
-        .D = f.D, .H = (int)cfg_int(b, "linear_num_key_heads", 16),
-        .Hv = (int)cfg_int(b, "linear_num_value_heads", 32), .eps = f.eps, .grouped = grouped,
-        .K = (int)cfg_int(b, "linear_key_head_dim", 128), .V = (int)cfg_int(b, "linear_value_head_dim", 128),
-        .conv = (int)cfg_int(b, "linear_conv_kernel_dim", 4), .attn = b_gqa_read(b, 16, 2),
-        .every = (int)cfg_int(b, "full_attention_interval", 4), .sparse_step = 1,
-        .inner = (int)cfg_int(b, "intermediate_size", 5632)};
+    struct dims d = {.D = f.D,
+                     .H = b_count(b, "linear_num_key_heads", 16),
+                     .Hv = b_count(b, "linear_num_value_heads", 32),
+                     .eps = f.eps,
+                     .grouped = grouped,
+                     .K = b_count(b, "linear_key_head_dim", 128),
+                     .V = b_count(b, "linear_value_head_dim", 128),
+                     .conv = b_count(b, "linear_conv_kernel_dim", 4),
+                     .attn = b_gqa_read(b, 16, 2),
+                     .every = b_count(b, "full_attention_interval", 4),
+                     .sparse_step = 1,
+                     .inner = b_width(b, "intermediate_size", 5632)};
     if (moe)
         read_experts(b, &d);
     b_rope_read(b, &d.rope, d.attn.d, 10000, 0.25);
@@ -130,7 +137,8 @@ static void build_kind(struct build *b, bool grouped, bool moe)
     b_check_layer_types(b, f.layers);
     b_same_act(b, "hidden_act", ACT_SILU);
     cfg_refuse(b, "use_sliding_window");
-    cfg_irrelevant(b, "sliding_window max_window_layers mlp_only_layers mtp_num_hidden_layers mtp_use_dedicated_embeddings "
+    cfg_irrelevant(b, "sliding_window max_window_layers mlp_only_layers mtp_num_hidden_layers "
+                      "mtp_use_dedicated_embeddings "
                       "mamba_ssm_dtype");
     f.mixer = mixer;
     f.ffn = ffn;

@@ -3,7 +3,8 @@
  *
  *   u = conv(W_x x);  r, i = sigmoid(block-diagonal u);  log a = -8 softplus(Lambda) r
  *   h = a h + sqrt(1 - a^2) (i (.) u), the root being 1 at token 0
- *   y = W_o (h (.) gelu(W_y x));  ffn: W_d (gelu(W_g x) (.) W_u x);  logits := 30 tanh(logits / 30) */
+ *   y = W_o (h (.) gelu(W_y x));  ffn: W_d (gelu(W_g x) (.) W_u x);  logits := 30 tanh(logits /
+ *   30) */
 #include "models/build.h"
 
 struct dims {
@@ -69,7 +70,8 @@ static val ffn(struct build *b, val x, int layer, void *family)
     const struct dims *d = family;
     (void)layer;
     b_into(b, "mlp_block.");
-    val g = b_linear_bias(b, x, "gate_proj", d->inner), u = b_linear_bias(b, x, "up_proj", d->inner);
+    val g = b_linear_bias(b, x, "gate_proj", d->inner),
+        u = b_linear_bias(b, x, "up_proj", d->inner);
     return b_linear_bias(b, e_mul(b, e_act(b, d->act, g), u), "down_proj", d->D);
 }
 
@@ -87,9 +89,12 @@ static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 26, 1e-6);
     const char *act = cfg_str(b, "hidden_activation", "gelu_pytorch_tanh");
-    struct dims d = {.D = f.D, .attn = b_gqa_read(b, 10, 1), .lru = (int)cfg_int(b, "lru_width", f.D),
-                     .conv = (int)cfg_int(b, "conv1d_width", 4), .act = activation_parse(act),
-                     .inner = (int)cfg_int(b, "intermediate_size", 3 * (int64_t)f.D) / 2};
+    struct dims d = {.D = f.D,
+                     .attn = b_gqa_read(b, 10, 1),
+                     .lru = b_width(b, "lru_width", f.D),
+                     .conv = b_count(b, "conv1d_width", 4),
+                     .act = activation_parse(act),
+                     .inner = b_width(b, "intermediate_size", 3 * (int64_t)f.D) / 2};
     d.heads = d.attn.H;
     d.attn.window = (int)cfg_int(b, "attention_window_size", 2048);
     d.attn.out_bias = true;
@@ -97,7 +102,8 @@ static void build(struct build *b)
     d.attn.rope = &d.rope;
     f.norm = TENSOR_ADD_ONE;
     f.tied = true;
-    f.embedding = cfg_bool(b, "embeddings_scale_by_sqrt_dim", true) ? to_bf16(sqrtf((float)f.D)) : 1;
+    f.embedding =
+        cfg_bool(b, "embeddings_scale_by_sqrt_dim", true) ? to_bf16(sqrtf((float)f.D)) : 1;
     f.soft_cap = (float)cfg_num(b, "logits_soft_cap", 30);
     cfg_irrelevant(b, "block_types w_init_variance_scale final_w_init_variance_scale");
     f.mixer = mixer;

@@ -52,14 +52,14 @@ static val layer(struct build *b, val h, int i, const struct dims *d)
 
 static void build(struct build *b)
 {
-    int D = (int)cfg_int(b, "hidden_size", 4096);
-    struct dims d = {.D = D, .A = (int)cfg_int(b, "attention_hidden_size", D),
-                     .inner = (int)cfg_int(b, "intermediate_size", 4 * (int64_t)D),
-                     .layers = (int)cfg_int(b, "num_hidden_layers", 32),
+    int D = b_width(b, "hidden_size", 4096);
+    struct dims d = {.D = D, .A = b_width(b, "attention_hidden_size", D),
+                     .inner = b_width(b, "intermediate_size", 4 * (int64_t)D),
+                     .layers = b_count(b, "num_hidden_layers", 32),
                      .eps = (float)cfg_num(b, "layer_norm_epsilon", 1e-5)};
     cfg_irrelevant(b, "context_length rescale_every"); /* halving h guards float16 alone */
-    b_require(b, d.layers > 0 && d.layers <= LIMIT_LAYERS, "num_hidden_layers %d, 1 to %d", d.layers,
-              LIMIT_LAYERS);
+    b_require(b, d.layers > 0 && d.layers <= LIMIT_LAYERS, "num_hidden_layers %d, 1 to %d",
+              d.layers, LIMIT_LAYERS);
     b_prefix(b, "rwkv.");
     val h = b_embed(b, "embeddings", (int)cfg_int(b, "vocab_size", 50277), D, 1);
     for (int i = 0; i < d.layers && !b_failed(b); i++)

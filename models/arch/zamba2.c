@@ -21,7 +21,8 @@ struct dims {
 };
 
 /* The prefix of the block that use j has, in whichever layer the file keeps `name`. */
-static void block_of(struct build *b, const struct dims *d, int j, const char *part, const char *name)
+static void block_of(struct build *b, const struct dims *d, int j, const char *part,
+                     const char *name)
 {
     b_prefix(b, "model.layers.%d.shared_transformer.%s", d->uses[j], part);
     if (!b_has(b, name, j < d->blocks))
@@ -42,7 +43,7 @@ static val adapted(struct build *b, val x, const struct dims *d, int j, const ch
     snprintf(up, sizeof up, "%s_adapter_list.%d.1", adapter, j);
     snprintf(weight, sizeof weight, "%s.weight", down);
     block_of(b, d, j, part, weight);
-    int rank = (int)b_rows(b, weight, cfg_int(b, "adapter_rank", 128));
+    int rank = (int)b_rows(b, weight, b_width(b, "adapter_rank", 128));
     return e_add(b, y, b_linear(b, b_linear(b, x, down, rank), up, rows));
 }
 
@@ -60,8 +61,8 @@ static val attention(struct build *b, val x, const struct dims *d, int j)
     return b_linear(b, b_gqa_core(b, p[0], p[1], p[2], &d->attn), "o_proj", d->D);
 }
 
-static val block(struct build *b, const struct hybrid *f, val h, val embedding, const struct dims *d,
-                 int j)
+static val block(struct build *b, const struct hybrid *f, val h, val embedding,
+                 const struct dims *d, int j)
 {
     block_of(b, d, j, "", "input_layernorm.weight");
     val x = b_hybrid_norm(b, f, e_cat(b, 2, (val[]){h, embedding}), "input_layernorm");
@@ -96,15 +97,21 @@ static void run(struct build *b, const struct hybrid *f, const struct dims *d)
 
 static void read_mamba(struct build *b, struct dims *d)
 {
-    int inner = (int)(d->D * cfg_num(b, "mamba_expand", 2));
-    d->mamba = (struct mamba2_args){
-        .width = d->D, .H = (int)cfg_int(b, "n_mamba_heads", 8), .N = (int)cfg_int(b, "mamba_d_state", 64),
-        .G = (int)cfg_int(b, "mamba_ngroups", 1), .conv = (int)cfg_int(b, "mamba_d_conv", 4),
-        .norm = true, .bias = d->bias, .conv_bias = true, .eps = 1e-5f, /* not rms_norm_eps */
-        .dt_min = fmaxf((float)cfg_num(b, "time_step_min", 0.001), b_limit(b, "time_step_limit", 0, 0)),
-        .dt_max = b_limit(b, "time_step_limit", 1, INFINITY)};
+    int inner = b_times(b, d->D, "mamba_expand", 2);
+    d->mamba = (struct mamba2_args){.width = d->D,
+                                    .H = b_count(b, "n_mamba_heads", 8),
+                                    .N = b_count(b, "mamba_d_state", 64),
+                                    .G = b_count(b, "mamba_ngroups", 1),
+                                    .conv = b_count(b, "mamba_d_conv", 4),
+                                    .norm = true,
+                                    .bias = d->bias,
+                                    .conv_bias = true,
+                                    .eps = 1e-5f, /* not rms_norm_eps */
+                                    .dt_min = fmaxf((float)cfg_num(b, "time_step_min", 0.001),
+                                                    b_limit(b, "time_step_limit", 0, 0)),
+                                    .dt_max = b_limit(b, "time_step_limit", 1, INFINITY)};
     d->mamba.norm_groups = d->mamba.G;
-    d->mamba.P = (int)cfg_int(b, "mamba_headdim", inner / MAX(d->mamba.H, 1));
+    d->mamba.P = b_count(b, "mamba_headdim", inner / MAX(d->mamba.H, 1));
     b_require(b, d->mamba.H > 0 && d->mamba.P * d->mamba.H == inner && d->mamba.G > 0 &&
                      d->mamba.H % d->mamba.G == 0,
               "%d heads of %d for an inner width of %d in %d groups", d->mamba.H, d->mamba.P, inner,
@@ -115,9 +122,12 @@ static void read_mamba(struct build *b, struct dims *d)
 
 static void read_attention(struct build *b, struct dims *d)
 {
-    int H = (int)cfg_int(b, "num_attention_heads", 32);
-    d->attn = (struct gqa_args){.D = d->D, .H = H, .kv = (int)cfg_int(b, "num_key_value_heads", H),
-                                .d = (int)cfg_int(b, "attention_head_dim", H > 0 ? 2 * d->D / H : 0)};
+    int H = b_count(b, "num_attention_heads", 32);
+    d->attn =
+        (struct gqa_args){.D = d->D,
+                          .H = H,
+                          .kv = b_count(b, "num_key_value_heads", H),
+                          .d = b_count(b, "attention_head_dim", H > 0 ? 2 * d->D / H : 0)};
     if (!b_require(b, H > 0 && d->attn.kv > 0 && H % d->attn.kv == 0 && d->attn.d > 0,
                    "%d heads of %d with %d key heads", H, d->attn.d, d->attn.kv))
         return;
@@ -126,16 +136,17 @@ static void read_attention(struct build *b, struct dims *d)
         b_rope_read(b, &d->rope, d->attn.d, 10000, 1);
         d->attn.rope = &d->rope;
     }
-    cfg_irrelevant(b, "attention_hidden_size kv_channels num_query_groups rope_theta rope_parameters "
-                      "rope_scaling");
+    cfg_irrelevant(b,
+                   "attention_hidden_size kv_channels num_query_groups rope_theta rope_parameters "
+                   "rope_scaling");
     cfg_refuse(b, "use_long_context");
 }
 
 static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 54, 1e-5);
-    struct dims d = {.D = f.D, .inner = (int)cfg_int(b, "intermediate_size", 4 * (int64_t)f.D),
-                     .blocks = (int)cfg_int(b, "num_mem_blocks", 1),
+    struct dims d = {.D = f.D, .inner = b_width(b, "intermediate_size", 4 * (int64_t)f.D),
+                     .blocks = b_count(b, "num_mem_blocks", 1),
                      .bias = cfg_bool(b, "add_bias_linear", false),
                      .adapters = cfg_bool(b, "use_shared_attention_adapter", false)};
     const char *act = cfg_str(b, "hidden_act", "gelu");
@@ -149,8 +160,9 @@ static void build(struct build *b)
             d.uses[d.n_uses++] = i;
     }
     cfg_refuse(b, "sliding_window");
-    cfg_irrelevant(b, "hybrid_layer_ids adapter_rank use_shared_mlp_adapter ffn_hidden_size lora_rank "
-                      "state_size conv_dimension expansion_factor gated_linear_unit");
+    cfg_irrelevant(b,
+                   "hybrid_layer_ids adapter_rank use_shared_mlp_adapter ffn_hidden_size lora_rank "
+                   "state_size conv_dimension expansion_factor gated_linear_unit");
     f.last_norm = "final_layernorm";
     f.tied = true;
     if (b_require(b, d.blocks > 0 && activation_known(act), "num_mem_blocks %d, hidden_act \"%s\"",
