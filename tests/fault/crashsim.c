@@ -6,9 +6,9 @@
  *   crashsim [--seeds N] [--from SEED] [-v]
  *
  * Each seed: one random life, one crash, one restart. */
-#include "tests/unit/fake_cache.h"
 #include "base/log.h"
 #include "tests/fault/fake_fs.h"
+#include "tests/unit/fake_cache.h"
 
 #define SESSIONS 6
 #define STEPS 14

@@ -1,8 +1,8 @@
 /* Exported sessions with any field and any byte changed, and then sealed again with the right key:
  * what only the checks behind the seal can refuse. What is accepted must be usable. */
-#include "../unit/fake_cache.h"
 #include "statecache/codec.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/fake_cache.h"
 
 static struct fake f;
 static struct buf good[2]; /* two exported sessions, one with KV pages */

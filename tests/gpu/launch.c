@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "kernels/opencl/buffer.h"
 #include "kernels/opencl/program.h"
@@ -22,19 +23,21 @@ static void must(int rc, const struct err *e)
 /* mems buffers (sub: parts of one), ints numbers; kernels distinct kernel objects in turn. */
 static void line(int mems, int ints, bool sub, int kernels, int dims)
 {
-    char src[4096], *s = src;
+    struct buf src;
     struct err e = {0};
     cl_program p;
     cl_kernel k[64];
     struct ocl_buffer b[16];
     cl_mem part[16];
-    s += sprintf(s, "kernel void f(");
+    buf_init(&src, KIB(16));
+    buf_fmt(&src, "kernel void f(");
     for (int i = 0; i < mems; i++)
-        s += sprintf(s, "global float *m%d%s", i, i + 1 < mems || ints ? "," : "");
+        buf_fmt(&src, "global float *m%d%s", i, i + 1 < mems || ints ? "," : "");
     for (int i = 0; i < ints; i++)
-        s += sprintf(s, "const int i%d%s", i, i + 1 < ints ? "," : "");
-    sprintf(s, "){ if (get_global_id(0) == 0) m0[0] += 1.0f; }");
-    must(ocl_program_build(&p, &d, "launch", src, &e), &e);
+        buf_fmt(&src, "const int i%d%s", i, i + 1 < ints ? "," : "");
+    buf_fmt(&src, "){ if (get_global_id(0) == 0) m0[0] += 1.0f; }");
+    must(ocl_program_build(&p, &d, "launch", src.p, &e), &e);
+    buf_free(&src);
     for (int i = 0; i < mems; i++) {
         must(ocl_buffer_new(&b[i], &d, 65536, "b", &e), &e);
         cl_buffer_region r = {(size_t)i * 4096, 4096};

@@ -4,9 +4,9 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "../unit/fake_cache.h"
 #include "base/log.h"
 #include "statecache/stats.h"
+#include "tests/unit/fake_cache.h"
 
 #define CLIENTS 3
 #define SESSIONS 12

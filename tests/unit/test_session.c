@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fake_cache.h"
+#include "tests/unit/fake_cache.h"
 
 static struct fake f;
 static int32_t a[6000], b[6000];
@@ -22,7 +22,7 @@ static void remove_tree(const char *path)
 }
 static void open_all(bool paged)
 {
-    strcpy(dir, "/tmp/recurd-test-XXXXXX");
+    memcpy(dir, "/tmp/recurd-test-XXXXXX", sizeof "/tmp/recurd-test-XXXXXX");
     cr_assert(mkdtemp(dir));
     fake_init(&f, paged, 4, 400);
     f.o.dir = dir;

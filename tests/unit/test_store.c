@@ -2,8 +2,8 @@
  * counts it, and nothing half-written is ever believed. */
 #include <criterion/criterion.h>
 
-#include "../fault/fake_fs.h"
-#include "fake_cache.h"
+#include "tests/fault/fake_fs.h"
+#include "tests/unit/fake_cache.h"
 
 static struct fs fs;
 static struct fake f;

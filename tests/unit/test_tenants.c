@@ -1,7 +1,7 @@
 /* Eight keys doing everything at random, against a model that is a list of what each one did. */
 #include <criterion/criterion.h>
 
-#include "fake_cache.h"
+#include "tests/unit/fake_cache.h"
 
 #define KEYS 8
 #define EACH 4    /* sessions of a key at once */
