@@ -128,6 +128,18 @@ static void build_logsum(struct rig *r, const int *p)
     rig_section(r, SECTION_FIXED, p[1]);
 }
 
+static void build_wkv(struct rig *r, const int *p)
+{
+    r->op.in[0] = in_of(r, p[1], ROLE_UNIT);
+    r->op.in[1] = in_of(r, p[1], ROLE_ANY);
+    r->op.w[0] = rig_vector(r, p[1], ROLE_DECAY);
+    for (int i = 0; i < p[1]; i++) /* exponents fall with age */
+        ((float *)r->packed[r->op.w[0]].data)[i] *= -2;
+    r->op.w[1] = rig_vector(r, p[1], ROLE_UNIT);
+    r->op.out = out_of(r, p[1]);
+    rig_section(r, SECTION_FIXED, 3 * (int64_t)p[1]);
+}
+
 static void build_scan(struct rig *r, const int *p)
 {
     int width = p[1], N = p[2];
@@ -412,6 +424,7 @@ const struct op_check op_checks[OP_KINDS] = {
                                 attention_shapes, build_keep),
     [OP_RNN] = CHECK("layout width", rnn_shapes, build_rnn),
     [OP_LOGSUM] = CHECK("layout width", rnn_shapes, build_logsum),
+    [OP_WKV] = CHECK("layout width", rnn_shapes, build_wkv),
     [OP_SCAN] = CHECK("layout width N D", scan_shapes, build_scan),
     [OP_TOPK] = CHECK("layout groups n k n_groups topk_groups norm dense", topk_shapes, build_topk),
     [OP_EXPERTS] = CHECK("layout experts rows cols k per_slot dtype", experts_shapes,

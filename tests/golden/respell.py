@@ -4,7 +4,8 @@
   respell.py GOLDEN [--device NAME ...]
 
 Rewrites stored checkpoints (tensor names, packed experts, turned matrices, keys of config.json) and
-runs the program GOLDEN on the results: the stored logits and the promises about bits must still hold.
+runs the program GOLDEN on the results: the stored logits and the promises about bits must still
+hold.
 """
 import json
 import os
@@ -34,7 +35,8 @@ class Tensor:
 def stacked(tensors, lead=None):
     """One after the other; lead: as a new first dimension."""
     first = tensors[0]
-    shape = [len(tensors)] + first.shape if lead else [sum(t.shape[0] for t in tensors)] + first.shape[1:]
+    rows = [sum(t.shape[0] for t in tensors)] + first.shape[1:]
+    shape = [len(tensors)] + first.shape if lead else rows
     return Tensor(first.dtype, shape, b"".join(t.data for t in tensors))
 
 
@@ -150,7 +152,7 @@ def minimax(config, t):
 
 
 def olmo_hybrid(config, t):
-    attention = [name.split("self_attn")[0] for name in t if name.endswith("self_attn.q_proj.weight")]
+    attention = [n.split("self_attn")[0] for n in t if n.endswith("self_attn.q_proj.weight")]
     t = {(n.replace("feedforward_layer_norm", "post_attention_layernorm")
           if any(n.startswith(a) for a in attention) else n): x for n, x in t.items()}
     return config, renamed(t, [(r"attention_layer_norm", "input_layernorm"),
