@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "kernels/opencl/buffer.h"
 #include "kernels/opencl/program.h"
 
