@@ -116,9 +116,10 @@ int engine_check(const struct engine *en, const struct request *r, struct err *e
     int32_t vocab = en->plan->vocab;
     if (r->n_prompt < 1)
         return err_field(e, E_RANGE, "prompt", "the prompt is empty: at least 1 token is needed");
-    if (r->n_prompt + (int64_t)(r->max_tokens > 0) > en->positions)
-        return err_field(e, E_RANGE, "prompt", "the prompt has %d tokens, and the model takes "
-                         "%lld with the answer", (int)r->n_prompt, (long long)en->positions);
+    int64_t n = r->n_context + r->n_prompt;
+    if (n + (r->max_tokens > 0) > en->positions)
+        return err_field(e, E_RANGE, "prompt", "the prompt has %lld tokens, and the model takes "
+                         "%lld with the answer", (long long)n, (long long)en->positions);
     if (r->logprobs > LIMIT_TOP_LOGPROBS)
         return err_field(e, E_RANGE, "logprobs", "logprobs: %d asked for, at most %d",
                          (int)r->logprobs, LIMIT_TOP_LOGPROBS);

@@ -182,6 +182,7 @@ static int make_choices(struct gen *g, const struct gen_setup *s, int64_t contex
                               &c->r->max_tokens, e);
         if (rc)
             return rc;
+        c->r->n_context = context;
         c->r->wake = gen_wake;
         c->r->wake_arg = c;
         c->r->deadline_ns = deadline;

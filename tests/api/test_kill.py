@@ -27,7 +27,8 @@ def free_port():
 class Kill(unittest.TestCase):
     def run_one(self, model, clients):
         self.dir = tempfile.mkdtemp(prefix="recurd-kill-")
-        self.args = ["--model", model, "--slots", "4", "--state-dir", self.dir,
+        # Room for the longest conversation of the long run.
+        self.args = ["--model", model, "--slots", "4", "--context", "32768", "--state-dir", self.dir,
                      "--listen", "127.0.0.1:%d" % free_port()]
         self.server = Server(self.args)
         self.done = threading.Event()

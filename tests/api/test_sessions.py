@@ -87,7 +87,7 @@ class Sessions(unittest.TestCase):
                     self.s.post("/v1/sessions/%s/rewind" % s, {"position": len(path) - 5})
                     path = path[:-5]
         finally:
-            self.assertEqual(plain.stop(), 0)
+            self.assertEqual(plain.stop(), 0, plain.text()[-3000:])
 
     def moved(self, s):
         status, headers, blob = self.s.request("GET", "/v1/sessions/%s/state" % s)
@@ -202,6 +202,16 @@ class SessionsOfRwkv7(Sessions):
 
 class SessionsOfAHybrid(Sessions):
     model = HYBRID
+
+    def test_the_end_of_the_context_is_told(self):
+        self.assertEqual(self.s.stop(), 0)
+        self.s = self.start("--context", "256")
+        s = self.create()
+        self.turn(s, ids(200, 1))
+        r = self.s.complete(ids(50, 2), 400, session=s)
+        self.assertEqual(r["error"]["code"], "context_length_exceeded")
+        self.assertEqual(self.cost(self.turn(s, ids(20, 3), 4)), 20)
+
     test_chat_turns_send_only_the_new_message = None  # it has no tokenizer
 
 
