@@ -29,7 +29,8 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototyp
         -Wpointer-arith -Wwrite-strings -Wundef $(if $(WERROR),-Werror)
 HARD := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
 HARD += $(if $(SAN),,-D_FORTIFY_SOURCE=2)
-SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
+            $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined)
 # No fast-math anywhere, and no contraction the source does not spell: bits matter.
 CFLAGS   ?= -O2 -g
 CFLAGS_ALL = -std=gnu11 $(CFLAGS) -ffp-contract=off -fno-math-errno -fvisibility=hidden -pthread \
@@ -160,8 +161,8 @@ lint: ## layers, sizes, banned calls, cppcheck
 
 # The same tests under a sanitizer; Criterion exits 0 on a leak in a passing test, so unit/run.sh
 # also looks for the sanitizer's own words.
-asan: ## tests under AddressSanitizer
-	@$(MAKE) --no-print-directory SAN=address all unit golden api
+asan: ## tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory SAN=address,undefined B=build/asan all unit golden api
 ubsan: ## tests under UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory SAN=undefined all unit golden api
 tsan: ## races in the scheduler (plain programs: Criterion itself breaks under TSan)

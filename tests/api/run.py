@@ -28,7 +28,7 @@ def main():
     common.Settings.recurd = os.path.abspath(args.recurd)
     common.Settings.valgrind = args.valgrind
     sanitizer = any("/%s/" % s in common.Settings.recurd
-                    for s in ("address", "undefined", "thread"))
+                    for s in ("asan", "address", "undefined", "thread"))
     common.Settings.slow = args.slow or args.valgrind or sanitizer
     loader = unittest.TestLoader()
     if args.k:
