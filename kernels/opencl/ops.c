@@ -211,7 +211,8 @@ int ocl_ops_lower(struct ocl_model *m, struct err *e)
         const struct op *op = &m->plan->ops[i];
         int32_t first = m->n_launches;
         if (!table[op->kind])
-            return err_set(e, E_UNSUPPORTED, "the OpenCL backend has no kernel for op %s (layer %d)",
+            return err_set(e, E_UNSUPPORTED,
+                           "the OpenCL backend has no kernel for op %s (layer %d)",
                            op_name(op->kind), op->layer);
         int rc = table[op->kind](m, op, e);
         if (rc)
