@@ -71,7 +71,7 @@ trap 'exit 130' INT TERM
 
 files=''
 seconds=${quick:+3}
-seconds=${seconds:-15}
+seconds=${seconds:-10}
 
 # run NAME LABEL OPTION...: one workload; a failing one is said and does not end the set.
 run() {

@@ -101,13 +101,13 @@ static int deliver(const struct args *a, const json_t *o, struct err *e)
 
 static void announce(const json_t *level)
 {
-    fprintf(stderr, "%s %g: %.1f tokens/s, TTFT p50 %.1f ms, ITL p50 %.2f ms\n",
+    fprintf(stderr, "%s %g: %.1f tokens/s, TTFT p50 %.1f ms, TPOT p50 %.2f ms\n",
             report_string(level, "load.loop"),
             !strcmp(report_string(level, "load.loop"), "closed")
                 ? report_number(level, "load.concurrency") : report_number(level, "load.rate"),
             report_number(level, "throughput.output_tokens_per_s"),
             report_number(level, "latency.ttft.p50_ms"),
-            report_number(level, "latency.itl.p50_ms"));
+            report_number(level, "latency.tpot.p50_ms"));
 }
 
 /* Settings that a mode implies. */

@@ -29,6 +29,7 @@ static const char style[] =
     ".good b{color:var(--good)}.bad b{color:var(--bad)}"
     ".wide{overflow-x:auto;margin:10px 0}table{border-collapse:separate;border-spacing:0;"
     "font-size:.87em;font-variant-numeric:tabular-nums}"
+    ".left{text-align:left}"
     "th,td{padding:3px 8px;text-align:right;white-space:nowrap;"
     "border-bottom:1px solid var(--line)}th:first-child,td:first-child{text-align:left;"
     "position:sticky;left:0;background:var(--bg)}th{color:var(--soft);font-weight:normal}"
@@ -41,7 +42,7 @@ static const char style[] =
     ".s" #i "{stroke:var(--c" #i ")}.d" #i "{fill:var(--c" #i ");opacity:.45}.k" #i \
     "{color:var(--c" #i ")}"
     COLOUR(0) COLOUR(1) COLOUR(2) COLOUR(3) COLOUR(4) COLOUR(5)
-    "@media(max-width:480px){th,td{padding:3px 5px}th:first-child,td:first-child{max-width:104px;"
+    "@media(max-width:480px){th,td{padding:3px 5px}th:first-child,td:first-child{max-width:136px;"
     "white-space:normal}}"
     "details{margin:10px 0}summary{cursor:pointer;color:var(--soft)}pre{overflow-x:auto;"
     "background:var(--card);padding:8px;border-radius:8px;font-size:.8em}";
@@ -327,7 +328,7 @@ static void run_section(struct buf *out, const json_t *r, size_t i)
     tile(out, "", report_number(r, "throughput.requests_per_s"), -1, "requests/s");
     tile(out, "", report_number(r, "latency.ttft.p50_ms"), -1, "TTFT p50, ms");
     tile(out, "", report_number(r, "latency.ttft.p99_ms"), -1, "TTFT p99, ms");
-    tile(out, "", report_number(r, "latency.itl.p50_ms"), -1, "ITL p50, ms");
+    tile(out, "", report_number(r, "latency.tpot.p50_ms"), -1, "TPOT p50, ms");
     tile(out, "", report_number(r, "latency.itl.p99_ms"), -1, "ITL p99, ms");
     if (report_number(r, "tokens.prompt") > 0)
         tile(out, "", 100 * report_number(r, "tokens.cached") / report_number(r, "tokens.prompt"),
@@ -357,12 +358,12 @@ static void sweep_section(struct buf *out, const json_t *s, size_t i)
                                                                           : "concurrency";
     static const char *const paths[] = {
         "throughput.requests_per_s", "throughput.output_tokens_per_s", "latency.ttft.p50_ms",
-        "latency.ttft.p99_ms", "latency.itl.p50_ms", "latency.itl.p99_ms", "latency.e2e.p50_ms",
+        "latency.ttft.p99_ms", "latency.tpot.p50_ms", "latency.itl.p99_ms", "latency.e2e.p50_ms",
         "requests.failed"};
     json_t *levels = json_object_get(s, "levels"), *l;
     heading(out, s, i);
     buf_fmt(out, "; sweep over %s</p><div class=wide><table><tr><th>%s</th><th>served/s</th>"
-            "<th>tokens/s</th><th>TTFT p50</th><th>p99</th><th>ITL p50</th><th>p99</th>"
+            "<th>tokens/s</th><th>TTFT p50</th><th>p99</th><th>TPOT p50</th><th>ITL p99</th>"
             "<th>E2E p50</th><th>failed</th></tr>", name, name);
     size_t k;
     json_array_foreach(levels, k, l) {
@@ -383,12 +384,12 @@ static void sweep_section(struct buf *out, const json_t *s, size_t i)
     draw(out, &c);
     c = (struct chart){.title = "Between tokens", .x_label = name, .y_label = "ms",
                        .x_scale = CHART_LOG2, .y_log = true};
-    add_series(&c, "p50", take_fields(levels, x, "latency.itl.p50_ms"), false);
-    add_series(&c, "p99", take_fields(levels, x, "latency.itl.p99_ms"), false);
+    add_series(&c, "TPOT p50", take_fields(levels, x, "latency.tpot.p50_ms"), false);
+    add_series(&c, "ITL p99", take_fields(levels, x, "latency.itl.p99_ms"), false);
     draw(out, &c);
     c = (struct chart){.title = "What a token costs in waiting", .x_label = "output tokens/s",
-                       .y_label = "ITL p50, ms"};
-    add_series(&c, "", take_fields(levels, paths[1], "latency.itl.p50_ms"), false);
+                       .y_label = "TPOT p50, ms"};
+    add_series(&c, "", take_fields(levels, paths[1], "latency.tpot.p50_ms"), false);
     draw(out, &c);
     buf_str(out, "</div>");
     folded_json(out, "configuration", json_object_get(s, "config"));
@@ -415,11 +416,11 @@ static void overview(struct buf *out, const json_t *all)
 {
     static const char *const paths[] = {
         "throughput.output_tokens_per_s", "throughput.requests_per_s", "latency.ttft.p50_ms",
-        "latency.ttft.p99_ms", "latency.itl.p50_ms", "latency.itl.p99_ms", "requests.failed"};
+        "latency.ttft.p99_ms", "latency.tpot.p50_ms", "latency.itl.p99_ms", "requests.failed"};
     size_t i;
     json_t *o;
     buf_str(out, "<div class=wide><table><tr><th>run</th><th>tokens/s</th><th>requests/s</th>"
-            "<th>TTFT p50</th><th>p99</th><th>ITL p50</th><th>p99</th><th>failed</th></tr>");
+            "<th>TTFT p50</th><th>p99</th><th>TPOT p50</th><th>ITL p99</th><th>failed</th></tr>");
     json_array_foreach((json_t *)all, i, o) {
         const char *kind = report_string(o, "kind");
         buf_fmt(out, "<tr><td><a href=\"#r%zu\">", i);
@@ -428,10 +429,10 @@ static void overview(struct buf *out, const json_t *all)
         for (size_t p = 0; p < ARRAY_LEN(paths) && !strcmp(kind, "run"); p++)
             cell(out, report_number(o, paths[p]));
         if (!strcmp(kind, "verify"))
-            buf_fmt(out, "<td colspan=7>%s</td>", report_number(o, "mismatches") == 0 &&
+            buf_fmt(out, "<td class=left colspan=7>%s</td>", report_number(o, "mismatches") == 0 &&
                     report_number(o, "failed") == 0 ? "identical bit for bit" : "NOT IDENTICAL");
         if (!strcmp(kind, "sweep"))
-            buf_fmt(out, "<td colspan=7>sweep of %zu levels</td>",
+            buf_fmt(out, "<td class=left colspan=7>sweep of %zu levels</td>",
                     json_array_size(json_object_get(o, "levels")));
         buf_str(out, "</tr>");
     }
@@ -479,7 +480,7 @@ static void page(struct buf *out, const char *title, const json_t *all)
             run_section(out, o, i);
     }
     buf_str(out, "<h2>How to read this</h2><p class=soft>TTFT: from the send to the first output. "
-            "ITL: every gap between outputs. TPOT: (E2E &minus; TTFT) / (output tokens &minus; 1), "
+            "ITL: every gap between outputs, 0 for outputs that came in one read. TPOT: (E2E &minus; TTFT) / (output tokens &minus; 1), "
             "one value a request. E2E: from the send to the last output. From schedule: the same, "
             "counted from the moment the request was due, so that a stalled server cannot hide by "
             "holding the client back. Percentiles are exact: all samples are kept, failed requests "

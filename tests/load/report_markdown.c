@@ -24,7 +24,7 @@ static void row(FILE *f, const json_t *o, const char *label)
 {
     static const char *const paths[] = {
         "throughput.output_tokens_per_s", "throughput.requests_per_s", "latency.ttft.p50_ms",
-        "latency.ttft.p99_ms", "latency.itl.p50_ms", "latency.itl.p99_ms"};
+        "latency.ttft.p99_ms", "latency.tpot.p50_ms", "latency.itl.p99_ms"};
     fputs("| ", f);
     text(f, label);
     fputs(" |", f);
@@ -74,8 +74,8 @@ int report_markdown(const char *path, const json_t *all, struct err *e)
     if (!f)
         return err_set(e, E_IO, "%s: %s", path, strerror(errno));
     const json_t *first = json_array_get(all, 0);
-    fputs("| run | tokens/s | requests/s | TTFT p50, ms | p99 | ITL p50, ms | p99 | prompt cached, "
-          "% | failed |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n", f);
+    fputs("| run | tokens/s | requests/s | TTFT p50, ms | p99 | TPOT p50, ms | ITL p99 | prompt "
+          "cached, % | failed |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n", f);
     size_t i;
     json_t *o;
     json_array_foreach((json_t *)all, i, o) {

@@ -12,6 +12,7 @@ import math
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -54,7 +55,7 @@ def run(port, *args, model="ttft=5;itl=1", code=0, stdin=None, wait=True):
            "--quiet", *map(str, args)]
     if not wait:
         return subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    p = subprocess.run(cmd, capture_output=True, text=True, timeout=120)
+    p = subprocess.run(cmd, capture_output=True, text=True, timeout=400)
     assert p.returncode == code, "exit code %d, not %d: %s" % (p.returncode, code, p.stderr)
     return json.loads(out.read_text()) if out.exists() else p.stderr
 
@@ -423,17 +424,137 @@ def test_ten_thousand_streams():
             r["self"]["loop_turn_max_ms"]))
 
 
+def test_the_report_renders_and_fits_a_phone():
+    """Screenshots go to the artifacts, to be looked at."""
+    page = ART / "report.html"
+    with Fake() as f:
+        files = []
+        for name, args, model in (
+                ("open", ("--rate", 30, "--duration", 3, "--slo", "ttft=60",
+                          "--label", "<script>alert(1)</script> & \"x\""), "ttft=50;itl=5;spread=1"),
+                ("turns", ("--concurrency", 4, "--requests", 12, "--turns", 3, "--session",
+                           "--output-tokens", 5, "--label", "turns"), "ttft=5;itl=1;every=9;error=2"),
+                ("sweep", ("--sweep", "concurrency:1,2,4", "--duration", 1, "--output-tokens", 5,
+                           "--label", "sweep"), "ttft=20;itl=5"),
+                ("verify", ("--verify", "--requests", 4, "--label", "verify"), "ttft=20;wrong=1")):
+            r = run(f.port, *args, model=model, code=1 if name == "verify" else 0)
+            files.append(ART / (name + ".json"))
+            files[-1].write_text(json.dumps(r))
+    table = ART / "table.md"
+    subprocess.run([BENCH, "report", "--html", page, "--markdown", table, "--title", "a <b>title",
+                    *files], check=True)
+    text = page.read_text()
+    assert "<script>" not in text and "&lt;script&gt;" in text and "a &lt;b&gt;title" in text
+    assert "http://" not in text.replace(json.dumps(f.port)[1:-1], "").split("<details>")[0]
+    assert text.count("<svg") >= 15 and "nan" not in text.split("<details>")[0].lower()
+    assert table.read_text().count("\n|") >= 7
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        print("      no chromium: the page was not looked at")
+        return
+    probe = ART / "probe.html"
+    flags = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    for width, height in ((390, 2400), (1200, 1800)):
+        shot = ART / ("report-%d.png" % width)
+        shot.unlink(missing_ok=True)
+        size = "--window-size=%d,%d" % (width, height)
+        subprocess.run([*flags, size, "--screenshot=%s" % shot, page.as_uri()], check=True,
+                       capture_output=True, timeout=60)
+        assert shot.stat().st_size > 50000
+        # In a frame, because a headless window has a smallest width of its own.
+        frame = "<iframe id=f width=%d height=900 style='border:0'></iframe><script>f.onload=()=>" \
+            "document.title='width '+f.contentDocument.documentElement.scrollWidth;f.srcdoc=%s" \
+            "</script>" % (width, json.dumps(text).replace("</", "<\\/"))
+        probe.write_text("<!doctype html><title></title>" + frame)
+        dom = subprocess.run([*flags, size, "--dump-dom", probe.as_uri()], check=True,
+                             capture_output=True, text=True, timeout=60).stdout
+        said = dom.split("<title>")[1].split("</title>")[0]
+        assert said == "width %d" % width, "the page is wider than its window: " + said
+
+
+class Daemon:
+    """recurd itself on its bundled model, where it was built."""
+
+    def __init__(self, *args):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        self.proc = subprocess.Popen([DAEMON, "--listen", "127.0.0.1:%d" % self.port, "--model",
+                                      HERE.parent.parent / "models" / "demo" / MODEL, *args],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(300):
+            with socket.socket() as s:
+                if not s.connect_ex(("127.0.0.1", self.port)):
+                    return
+            time.sleep(0.1)
+        raise AssertionError("recurd does not listen")
+
+    __enter__ = Fake.__enter__
+
+    def __exit__(self, *_):
+        self.proc.kill()
+        self.proc.wait()
+
+
+MODEL = "rwkv7"  # the faster of the two
+
+
+def test_daemon_is_the_same_alone_and_under_load():
+    with Daemon() as d:
+        r = run(d.port, "--verify", "--requests", 16, "--concurrency", 16, "--input-tokens",
+                "uniform:5:120", "--output-tokens", "uniform:5:30", "--ignore-eos",
+                "--return-token-ids", model=MODEL)
+        assert r["mismatches"] == 0 and r["replies_compared"] == 32 == r["replies_with_ids"]
+        r = run(d.port, "--verify", "--requests", 6, "--concurrency", 6, "--turns", 3, "--session",
+                "--input-tokens", 40, "--output-tokens", 10, "--ignore-eos", model=MODEL)
+        assert r["mismatches"] == 0 and r["replies_compared"] == 36
+
+
+def test_daemon_holds_ten_thousand_streams():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    n = min(11500, hard - 500)  # some end before the last one is sent
+    with Daemon("--queue", str(n + 100), "--connections", str(n + 100)) as d:
+        r = run(d.port, "--rate", "inf", "--requests", n, "--input-tokens", 4, "--output-tokens", 2,
+                "--ignore-eos", model=MODEL)
+        assert r["requests"]["ok"] == n, r["requests"]
+        assert r["self"]["peak_open_requests"] >= min(10000, n * 0.85), r["self"]
+        print("      %d streams open at once" % r["self"]["peak_open_requests"])
+
+
+def test_daemon_killed_amid_a_run_is_counted():
+    with Daemon() as d:
+        p = run(d.port, "--rate", 30, "--duration", 4, "--input-tokens", 20, "--output-tokens", 60,
+                "--ignore-eos", model=MODEL, wait=False)
+        time.sleep(2)
+        d.proc.kill()
+        assert p.wait(60) == 0, p.stderr.read()
+        r = json.loads((ART / "result.json").read_text())
+        errors = r["requests"]["errors"]
+        assert errors["connect"] > 10 and set(errors) <= {"connect", "reset", "closed"}, errors
+
+
+def test_daemon_with_a_full_queue_says_429():
+    with Daemon("--queue", "4", "--slots", "2") as d:
+        r = run(d.port, "--rate", "inf", "--requests", 40, "--input-tokens", 20,
+                "--output-tokens", 30, "--ignore-eos", model=MODEL)
+        assert r["requests"]["errors"].get("http_429", 0) >= 30, r["requests"]
+        assert r["requests"]["ok"] + r["requests"]["errors"]["http_429"] == 40
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--bench", default="build/recurd-bench")
+    p.add_argument("--daemon", default="build/recurd", help="tested too where it exists")
     p.add_argument("--artifacts", default="build/bench-tests")
     p.add_argument("names", nargs="*")
     a = p.parse_args()
-    global BENCH, ART
-    BENCH, ART = os.path.abspath(a.bench), pathlib.Path(a.artifacts).resolve()
+    global BENCH, DAEMON, ART
+    BENCH, DAEMON = os.path.abspath(a.bench), os.path.abspath(a.daemon)
+    ART = pathlib.Path(a.artifacts).resolve()
     ART.mkdir(parents=True, exist_ok=True)
     tests = [(k, v) for k, v in globals().items() if k.startswith("test_")
-             and (not a.names or any(n in k for n in a.names))]
+             and (not a.names or any(n in k for n in a.names))
+             and ("_daemon_" not in k or os.path.exists(DAEMON))]
     failed = 0
     for name, test in tests:
         t = time.monotonic()

@@ -101,7 +101,7 @@ void sweep_text(FILE *f, const json_t *sweep)
     fprintf(f, "%s: %s, model %s\n\n", report_string(sweep, "label"),
             report_string(sweep, "server.url"), report_string(sweep, "server.model"));
     fprintf(f, "  %12s %9s %10s %7s %9s %9s %9s %9s %10s\n", rate ? "requests/s" : "concurrency",
-            "served/s", "tokens/s", "failed", "TTFT p50", "TTFT p99", "ITL p50", "ITL p99",
+            "served/s", "tokens/s", "failed", "TTFT p50", "TTFT p99", "TPOT p50", "ITL p99",
             "E2E p50");
     size_t i;
     json_t *l;
@@ -111,6 +111,6 @@ void sweep_text(FILE *f, const json_t *sweep)
                 report_number(l, "throughput.requests_per_s"),
                 report_number(l, "throughput.output_tokens_per_s"),
                 report_number(l, "requests.failed"), report_number(l, "latency.ttft.p50_ms"),
-                report_number(l, "latency.ttft.p99_ms"), report_number(l, "latency.itl.p50_ms"),
+                report_number(l, "latency.ttft.p99_ms"), report_number(l, "latency.tpot.p50_ms"),
                 report_number(l, "latency.itl.p99_ms"), report_number(l, "latency.e2e.p50_ms"));
 }
