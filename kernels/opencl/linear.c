@@ -109,14 +109,14 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, stru
     struct ocl_slices c = ocl_slices(&m->d->tune, op->in[0].width);
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/linear_few.cl", op);
+    ocl_def(&s, "SLICES", c.n);
     ocl_def(&s, "NT", tiles);
     ocl_def(&s, "PACKED", tiles > 1);
     ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[0]));
-    ocl_def(&s, "SLICES", c.n);
-    common_args(&s, m, op, c.len);
+    ocl_def(&s, "UNROLL", m->d->tune.unroll);
+    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[0].width).len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
-    ocl_arg(&s, ARG_LOCAL, (int64_t)c.n * tiles * 128 * 4);
     ocl_local(&s, 32, (size_t)c.n);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 15) / 16, 1);
     s.rows_min = tiles > 1 ? tiles * 4 + 1 : 1;
@@ -128,11 +128,10 @@ static int mma_many(struct ocl_model *m, const struct op *op, int32_t min, struc
 {
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/linear_many.cl", op);
-    ocl_def(&s, "STAGES", 3); /* of 16 KiB: all the local memory a group may have */
     common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[0].width).len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
-    ocl_local(&s, 256, 1);
+    ocl_local(&s, 512, 1);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, MMA_TILE);
     s.rows_min = min;

@@ -17,6 +17,7 @@ static const struct { const char *key; size_t at; int32_t min, max; } keys[] = {
     {"group", offsetof(struct ocl_tune, group), 1, 1024},
     {"state_cols", offsetof(struct ocl_tune, state_cols), 1, 1024},
     {"state_split", offsetof(struct ocl_tune, state_split), 1, 256},
+    {"unroll", offsetof(struct ocl_tune, unroll), 1, 32},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1},
 };
 

@@ -6,6 +6,7 @@
 #define DECAY_SCALAR 2
 #define DECAY_KEY 3
 #define DECAY_VALUE 4
+__attribute__((reqd_work_group_size(VT, KS, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(d),
                    global float *slots, const ulong slot_floats, const ulong section,
                    global const float *bonus, global const float *factors, global const int *cu,

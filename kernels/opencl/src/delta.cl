@@ -12,6 +12,7 @@
 #define ITEMS (VT * KS)
 #define SHARE ((K + ITEMS - 1) / ITEMS) /* elements of a vector that an item fetches */
 #define OWN_A (HAS_A || (DECAY_FIRST && DECAY == DECAY_KEY)) /* a' differs from k by more than w1 */
+__attribute__((reqd_work_group_size(VT, KS, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(w), VIEW(a),
                    VIEW(b), global float *slots, const ulong slot_floats, const ulong section,
                    global const int *cu, global const int *slot, const float scale)

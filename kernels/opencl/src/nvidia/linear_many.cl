@@ -1,75 +1,79 @@
-/* y = W x in bf16 for many rows: 128 outputs x 128 rows a group of 8 warps, each 64 x 32 of it;
- * STAGES tiles of 32 inputs on their way through local memory. Tiles lie in memory as the lanes
- * read them, so every access is one contiguous 512 bytes a warp. Order of a sum: linear_few.cl. */
-#define TILE 1024 /* uint4 of a stage: 8 KiB of weights, then 8 KiB of activations */
+/* y = W x in bf16 for many rows: 128 outputs x 128 rows a group of 16 warps, 32 x 32 a warp, so
+ * that the running slice and the total both fit the registers of a full group. STAGES tiles of 32
+ * inputs are on their way through local memory; a lane loads its share of the next product while
+ * the last one runs. Tiles lie in memory as the lanes read them: every access is contiguous. */
+#define STAGES 3 /* of 16 KiB: all the local memory a group may have */
+#define STAGE 1024 /* uint4: 8 KiB of weights [8 panels][2 products], 8 KiB of rows [2 products] */
 #define PITCH 132 /* floats of a row on the way out: 4 more than 128 keep lanes in other banks */
-__attribute__((reqd_work_group_size(256, 1, 1)))
+__attribute__((reqd_work_group_size(512, 1, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global const uint4 *w,
                    EPILOGUE_PARAMS, global const uint4 *packed, const ulong rows_p)
 {
-    local uint4 tile[STAGES * TILE] __attribute__((aligned(128)));
-    MMA_LOCAL(8)
-    int id = (int)get_local_id(0), warp = id / 32, lane = id % 32;
+    local uint4 tile[STAGES * STAGE] __attribute__((aligned(128)));
+    MMA_LOCAL(16)
+    int id = (int)get_local_id(0), lane = id % 32;
+    int wo = id / 128, wr = id / 32 % 4; /* this warp's 32 outputs and 32 rows of the tile */
     int p0 = (int)get_group_id(0) * 8, row0 = (int)get_group_id(1) * 128;
     int rows = counts[is_logits ? 2 : 1], all = (int)(cols_p / 32), panels = (outputs + 15) / 16;
-    int wo = warp / 4, wr = warp % 4; /* this warp's 64 outputs and 32 rows of the tile */
-    float acc[4][4][4], total[4][4][4];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-#pragma unroll
+    float acc[2][4][4], total[2][4][4];
+    UNROLLED
+    for (int i = 0; i < 2; i++)
+        UNROLLED
         for (int j = 0; j < 4; j++)
-#pragma unroll
+            UNROLLED
             for (int k = 0; k < 4; k++)
                 acc[i][j][k] = total[i][j][k] = 0.0f;
     /* Panels past the end repeat the last one; their outputs are not stored. */
-    global const uint4 *w0 = w + (ulong)min(p0 + id / 64, panels - 1) * (ulong)all * 64u + id % 64;
-    global const uint4 *w1 =
-        w + (ulong)min(p0 + id / 64 + 4, panels - 1) * (ulong)all * 64u + id % 64;
-    global const uint4 *xp = packed + (ulong)row0 * 4u + (ulong)id;
-#define FETCH(g)                                                                                   \
+    global const uint4 *wp =
+        w + (ulong)min(p0 + id / 64, panels - 1) * (ulong)all * 64u + (ulong)(id % 64);
+    global const uint4 *xp =
+        packed + (ulong)(id / 256) * rows_p * 2u + (ulong)row0 * 2u + (ulong)(id % 256);
+#define FETCH(s, at)                                                                               \
     do {                                                                                           \
-        local uint4 *to_ = tile + (g) % STAGES * TILE + id;                                        \
-        if ((g) < all) {                                                                           \
-            copy_async(to_, w0 + (ulong)(g) * 64u);                                                \
-            copy_async(to_ + 256, w1 + (ulong)(g) * 64u);                                          \
-            copy_async(to_ + 512, xp + (ulong)(g) * rows_p * 4u);                                  \
-            copy_async(to_ + 768, xp + (ulong)(g) * rows_p * 4u + 256u);                           \
+        if ((s) < all) {                                                                           \
+            copy_async(tile + (at) + id, wp + (ulong)(s) * 64u);                                   \
+            copy_async(tile + (at) + 512 + id, xp + (ulong)(s) * rows_p * 4u);                     \
         }                                                                                          \
         COPY_COMMIT();                                                                             \
     } while (0)
-    for (int g = 0; g < STAGES - 1; g++)
-        FETCH(g);
-    int per = slice_len / 32, left = per, first = 1;
-    for (int g = 0; g < all; g++) {
+#define LOAD(a, b, at, product)                                                                    \
+    do {                                                                                           \
+        local const uint4 *a_ = tile + (at) + wo * 128 + (product) * 32 + lane;                    \
+        local const uint2 *b_ =                                                                    \
+            (local const uint2 *)(tile + (at) + 512 + (product) * 256) + wr * 128 + lane;          \
+        UNROLLED for (int i = 0; i < 2; i++) a[i] = a_[i * 64];                                    \
+        UNROLLED for (int i = 0; i < 4; i++) b[i] = b_[i * 32];                                    \
+    } while (0)
+#define PRODUCTS(a, b)                                                                             \
+    do {                                                                                           \
+        UNROLLED for (int i = 0; i < 2; i++)                                                       \
+            UNROLLED for (int j = 0; j < 4; j++) MMA4(acc[i][j], a[i], b[j]);                      \
+    } while (0)
+    for (int s = 0; s < STAGES; s++)
+        FETCH(s, s * STAGE);
+    COPY_WAIT(STAGES - 1);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    uint4 a0[2], a1[2];
+    uint2 b0[4], b1[4];
+    LOAD(a0, b0, 0, 0);
+    int at = 0, left = slice_len / 32, first = 1;
+    for (int s = 0; s < all; s++) {
+        int next = at + STAGE < STAGES * STAGE ? at + STAGE : 0;
+        LOAD(a1, b1, at, 1);
+        PRODUCTS(a0, b0);
         COPY_WAIT(STAGES - 2);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        FETCH(g + STAGES - 1);
-        local const uint4 *a = tile + g % STAGES * TILE + wo * 256 + lane;
-        local const uint4 *b = tile + g % STAGES * TILE + 512 + wr * 128 + lane;
-        uint4 low[4], high[4], right[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            low[i] = a[i * 64];
-            high[i] = a[i * 64 + 32];
-            right[i] = b[i * 32];
-        }
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-                MMA_FIRST(acc[i][j], low[i], high[i], right[j]);
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-                MMA_SECOND(acc[i][j], low[i], high[i], right[j]);
-        if (--left == 0 || g == all - 1) {
-            left = per;
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-#pragma unroll
+        barrier(CLK_LOCAL_MEM_FENCE); /* tile s is in registers everywhere, tile s + 1 is here */
+        FETCH(s + STAGES, at);
+        LOAD(a0, b0, next, 0); /* past the end: an old tile, not used */
+        PRODUCTS(a1, b1);
+        at = next;
+        if (--left == 0 || s == all - 1) {
+            left = slice_len / 32;
+            UNROLLED
+            for (int i = 0; i < 2; i++)
+                UNROLLED
                 for (int j = 0; j < 4; j++)
-#pragma unroll
+                    UNROLLED
                     for (int k = 0; k < 4; k++) {
                         total[i][j][k] = first ? acc[i][j][k] : total[i][j][k] + acc[i][j][k];
                         acc[i][j][k] = 0.0f;
@@ -78,23 +82,26 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
         }
     }
 #undef FETCH
+#undef LOAD
+#undef PRODUCTS
     /* Out through local memory, 64 rows at a time, so that whole lines are written. */
     local float *sums = (local float *)tile;
     for (int half_ = 0; half_ < 2; half_++) {
+        COPY_WAIT(0);
         barrier(CLK_LOCAL_MEM_FENCE);
         if (wr / 2 == half_) {
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-#pragma unroll
+            UNROLLED
+            for (int i = 0; i < 2; i++)
+                UNROLLED
                 for (int j = 0; j < 4; j++)
-#pragma unroll
+                    UNROLLED
                     for (int k = 0; k < 4; k++)
-                        sums[(wr % 2 * 32 + j * 8 + lane % 4 * 2 + k % 2) * PITCH + wo * 64 +
+                        sums[(wr % 2 * 32 + j * 8 + lane % 4 * 2 + k % 2) * PITCH + wo * 32 +
                              i * 16 + lane / 4 + k / 2 * 8] = total[i][j][k];
         }
         barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll 1
-        for (int i = id; i < 64 * 128; i += 256) {
+        for (int i = id; i < 64 * 128; i += 512) {
             int o = p0 * 16 + i % 128, row = row0 + half_ * 64 + i / 128;
             if (o < outputs && row < rows)
                 EPILOGUE(sums[i / 128 * PITCH + i % 128], o, row);
