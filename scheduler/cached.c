@@ -25,15 +25,16 @@ static void copy_context(void *arg, int64_t n, int32_t *out)
 static int begin(void *arg, struct seq *q, struct err *e)
 {
     struct cached *c = arg;
-    const struct request *r = q->r;
+    struct request *r = q->r;
     struct statecache_query query = {
         .tenant = r->tenant, .session = r->in_session ? &r->session : NULL, .ticket = r->ticket,
         .tokens = r->prompt, .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks,
-        .fresh = r->prompt_logprobs, .pin_s = r->pin_s,
+        .fresh = r->prompt_logprobs, .again = r->waited, .pin_s = r->pin_s,
     };
     struct statecache_start start;
     struct track *t;
     int rc = statecache_begin(c->sc, &query, &t, &start, e);
+    r->waited = rc == E_BUSY;
     if (rc)
         return rc;
     if (start.base > 0) {

@@ -59,6 +59,7 @@ struct request {
     uint64_t ticket;
     int32_t *marks;          /* [n_marks] message boundaries, indices into prompt; owned */
     int32_t n_marks;
+    bool waited;             /* engine: for another's prefix or the disk */
     int64_t pin_s;           /* keep the prompt's state at least so long; 0 = no */
     /* Called by the engine without `lock` after new events, text or the end, once per time the
      * reader armed `waiting`. Must not block. */

@@ -129,7 +129,7 @@ static void cache_hits(struct buf *out, const struct statecache_stats *c)
                 miss_reason_name((enum miss_reason)r), (unsigned long long)c->misses[r]);
     counter(out, "cache_replayed_tokens_total", "Known tokens computed again after a hit",
             c->replayed_tokens);
-    counter(out, "cache_waits_total", "Looks at a prefix that another prompt was computing",
+    counter(out, "cache_waits_total", "Prompts that waited for a prefix another one was computing",
             c->waits);
     counter(out, "cache_captures_total", "States kept", c->captures);
     counter(out, "cache_captures_skipped_total", "States not kept for lack of room",

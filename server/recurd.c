@@ -135,6 +135,17 @@ static void fingerprint(const struct recurd *r, unsigned char out[32])
     statecache_fingerprint(r->m->fingerprint, numerics, out);
 }
 
+/* How far apart states are kept: on a host 64 tokens take longer than a copy of any state. An
+ * accelerator computes a thousand tokens while a state of 16 MiB crosses to the host. */
+static int32_t grid(const struct recurd *r, bool host)
+{
+    int32_t spacing = 64;
+    int64_t mib = r->m->plan.slot_floats * (int64_t)sizeof(float) >> 20;
+    while (!host && spacing < 1024 && spacing < mib * 64)
+        spacing *= 2;
+    return spacing;
+}
+
 static int open_sched(struct recurd *r, struct err *e)
 {
     unsigned char print[32];
@@ -148,6 +159,7 @@ static int open_sched(struct recurd *r, struct err *e)
         .disk_bytes = (uint64_t)r->o.state_disk << 20,
         .park_slots = host ? 0 : (int32_t)r->o.slots, /* slots on the host are RAM like any other */
         .tenants = 1,
+        .grid = grid(r, host),
         .session_ttl_s = r->o.session_ttl * 24 * 3600,
     };
     struct sched_options so = {

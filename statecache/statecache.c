@@ -408,7 +408,7 @@ int statecache_begin(struct statecache *sc, const struct statecache_query *q, st
     if (!rc && !q->fresh && (l.total >= SMALL_TOKENS || l.session)) {
         struct node *best = prefix_snapshot_above(whole(&l.match), l.match.depth);
         if (awaited(sc, &l) >= (best ? best->end : 0) + WAIT_TOKENS) {
-            sc->stats.waits++;
+            sc->stats.waits += !q->again;
             rc = E_BUSY;
         } else {
             rc = look_up(sc, q, &l, e); /* a cut may have split the node the match ended in */

@@ -65,6 +65,7 @@ struct statecache_query {
     const int32_t *marks;             /* message boundaries: indices into tokens, ascending */
     int32_t n_marks;
     bool fresh;                       /* compute every token (prompt logprobs): no hit */
+    bool again;                       /* it was told to wait before: counted once */
     int64_t pin_s;                    /* keep the prompt's state at least so long; 0 = no */
 };
 

@@ -32,7 +32,7 @@ struct statecache_stats {
     uint64_t hits, exact_hits; /* requests that found a state; those that needed no forward pass */
     uint64_t misses[MISS_REASONS];
     uint64_t cached_tokens, replayed_tokens; /* not computed; computed again after a hit */
-    uint64_t waits;            /* requests that waited for a prefix another one computed */
+    uint64_t waits;            /* requests that waited for a prefix that another one computed */
     uint64_t captures, captures_skipped, evictions[TIERS], thinned;
     uint64_t swaps_out, swaps_in;
     uint64_t spill_bytes, reload_bytes;

@@ -2,6 +2,7 @@
  * Every run of the fake engine compares its logits with a run from nothing. */
 #include <criterion/criterion.h>
 
+#include "base/mem.h"
 #include "tests/unit/fake_cache.h"
 
 static struct fake f;
@@ -253,6 +254,36 @@ Test(cost, parked_states_stay_in_slots_until_they_are_needed)
     statecache_stats(f.sc, &s);
     cr_assert_leq(s.entries[TIER_DEVICE], 3);
 }
+
+/* Whatever allocation fails: a request may fail, a state may not be kept, nothing else. */
+static void starve(bool paged)
+{
+    for (uint64_t k = 1; k < 400; k++) {
+        fake_fini(&f);
+        fake_init(&f, paged, 4, 200);
+        fake_open(&f);
+        fake_serve(&f, a, 300, 3);
+        struct run r[2];
+        run_init(&r[0], &f, mixed(150, 400), 400, 5);
+        run_init(&r[1], &f, a, 330, 5);
+        mem_fail_at(k);
+        for (int i = 0; i < 60; i++)
+            run_step(&r[i % 2], 50);
+        mem_fail_at(0);
+        for (int i = 0; i < 2; i++) {
+            run_all(&r[i], 50);
+            cr_assert_eq(r[i].wrong, 0, "allocation %llu", (unsigned long long)k);
+            run_free(&r[i]);
+        }
+        cr_assert_geq(fake_serve(&f, a, 350, 3), 0, "allocation %llu", (unsigned long long)k);
+        for (struct tenant *t = f.sc->tenants; t; t = t->next)
+            cr_assert(prefix_check(&f.sc->prefix, t->root));
+        cr_assert_eq(f.slots.n_free, 4);
+    }
+}
+
+Test(cost, any_allocation_may_fail) { starve(false); }
+Test(hybrid, any_allocation_may_fail) { starve(true); }
 
 Test(hybrid, pages_are_shared_and_restored)
 {
