@@ -198,10 +198,11 @@ struct mamba1_args { int width, inner, N, rank, conv; bool bias, conv_bias, name
                      float part_eps; };
 val b_mamba1(struct build *b, val x, const struct mamba1_args *a);
 /* extra: columns of in_proj behind dt. factors: of z, X, B, C, dt, or NULL. norm_groups: parts of
- * the width that are normalised on their own. */
+ * the width that are normalised on their own. bias: of in_proj, and of out_proj unless
+ * split_bias: then out_bias says. */
 struct mamba2_args {
     int width, H, P, N, G, conv, norm_groups, extra;
-    bool bias, conv_bias, norm, norm_before_gate, D_per_dim;
+    bool bias, split_bias, out_bias, conv_bias, norm, norm_before_gate, D_per_dim;
     float dt_min, dt_max, eps;
     const float *factors;
 };

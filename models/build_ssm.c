@@ -87,7 +87,7 @@ val b_mamba2_out(struct build *b, val y, const struct mamba2_parts *p, const str
                          !a->norm_before_gate);
     else
         y = e_mul(b, y, e_fn(b, EW_SILU, p->z));
-    return project(b, y, "out_proj", a->width, a->bias);
+    return project(b, y, "out_proj", a->width, a->split_bias ? a->out_bias : a->bias);
 }
 
 val b_mamba2(struct build *b, val x, const struct mamba2_args *a)

@@ -57,6 +57,8 @@ static void build(struct build *b)
     d.mamba.norm = cfg_bool(b, "mamba_rms_norm", false);
     d.mamba.norm_before_gate = cfg_bool(b, "mamba_norm_before_gate", true);
     d.mamba.norm_groups = d.mamba.G;
+    d.mamba.split_bias = true;
+    d.mamba.out_bias = cfg_bool(b, "projectors_bias", false);
     b_rope_read(b, &d.rope, d.attn.d, 100000, 1);
     d.attn.rope = &d.rope;
     d.attn.scale *= (float)cfg_num(b, "key_multiplier", 1);
@@ -64,7 +66,6 @@ static void build(struct build *b)
     f.logits = (float)cfg_num(b, "lm_head_multiplier", 1);
     b_require(b, cfg_bool(b, "mamba_use_mlp", true), "mamba_use_mlp false");
     b_same_act(b, "hidden_act", ACT_SILU);
-    cfg_refuse(b, "projectors_bias");
     cfg_irrelevant(b, "attn_layer_indices mlp_expansion_factor");
     f.mixer = mixer;
     f.ffn = ffn;

@@ -33,6 +33,14 @@ static val experts(struct build *b, val x, const struct dims *d)
                              d->mlp_bias));
 }
 
+/* Some files say attention_bias and have none: the tensors decide. */
+static val attention(struct build *b, val x, const struct dims *d)
+{
+    struct gqa_args a = d->attn;
+    a.bias = a.out_bias = a.bias && b_has(b, "q_proj.bias", true);
+    return b_gqa(b, x, &a);
+}
+
 static enum layer_type type_of(struct build *b, int layer, const struct dims *d)
 {
     if (!d->pattern)
@@ -52,7 +60,7 @@ static val mixer(struct build *b, val x, int layer, void *family)
     const struct dims *d = family;
     b_into(b, "mixer.");
     switch (type_of(b, layer, d)) {
-    case LAYER_ATTENTION: return b_gqa(b, x, &d->attn);
+    case LAYER_ATTENTION: return attention(b, x, d);
     case LAYER_MLP: return relu2(b, x, "up_proj", "down_proj", d->inner, d->mlp_bias);
     case LAYER_MOE: return experts(b, x, d);
     case LAYER_LINEAR: return b_mamba2(b, x, &d->mamba);
@@ -73,14 +81,14 @@ static struct mamba2_args read_mamba(struct build *b, int D, float eps)
                             .eps = eps,
                             .conv_bias = cfg_bool(b, "use_conv_bias", true),
                             .bias = cfg_bool(b, "use_bias", cfg_bool(b, "mamba_proj_bias", false)),
-                            .dt_min = b_limit(b, "time_step_limit", 0, 0),
-                            .dt_max = b_limit(b, "time_step_limit", 1, INFINITY)};
+                            .dt_min = (float)cfg_num(b, "time_step_min", 0.001),
+                            .dt_max = INFINITY}; /* the reference heeds no time_step_limit */
     a.norm_groups = a.G;
     b_require(b, a.H > 0 && a.P > 0 && a.G > 0 && a.H % a.G == 0, "%d heads of %d in %d groups",
               a.H, a.P, a.G);
     b_same_act(b, "mamba_hidden_act", ACT_SILU);
     cfg_irrelevant(b,
-                   "mamba_proj_bias expand chunk_size time_step_min time_step_max time_step_floor "
+                   "mamba_proj_bias expand chunk_size time_step_limit time_step_max time_step_floor "
                    "time_step_rank use_mamba_kernels mamba_ssm_cache_dtype residual_in_fp32 "
                    "rescale_prenorm_residual");
     return a;

@@ -8,7 +8,7 @@
  * maximum has to be carried with both sums; nothing else needs that together with a decay. */
 #include "models/build.h"
 
-struct dims { int D, A, inner, layers; float eps; };
+struct dims { int D, A, inner, layers, rescale; float eps; };
 
 static val mixed(struct build *b, val y, val before, const char *name, int D)
 {
@@ -35,17 +35,24 @@ static val channel_mix(struct build *b, val y, const struct dims *d)
     return e_mul(b, e_fn(b, EW_SIGMOID, r), v);
 }
 
+/* The reference halves the residual stream every `rescale` layers, which guards float16; norms undo
+ * it, but for their eps. */
+static float eps_at(const struct dims *d, int layer)
+{
+    return d->rescale > 0 ? ldexpf(d->eps, 2 * MIN(layer / d->rescale, 32)) : d->eps;
+}
+
 static val layer(struct build *b, val h, int i, const struct dims *d)
 {
     b_layer(b, i);
     b_prefix(b, "rwkv.blocks.%d.", i);
     if (i == 0)
         h = b_layer_norm(b, h, "pre_ln", true, d->eps);
-    val y = b_layer_norm(b, h, "ln1", true, d->eps);
+    val y = b_layer_norm(b, h, "ln1", true, eps_at(d, i));
     b_into(b, "attention.");
     h = e_add(b, h, time_mix(b, y, d));
     b_prefix(b, "rwkv.blocks.%d.", i);
-    y = b_layer_norm(b, h, "ln2", true, d->eps);
+    y = b_layer_norm(b, h, "ln2", true, eps_at(d, i));
     b_into(b, "feed_forward.");
     return e_add(b, h, channel_mix(b, y, d));
 }
@@ -57,7 +64,8 @@ static void build(struct build *b)
                      .inner = b_width(b, "intermediate_size", 4 * (int64_t)D),
                      .layers = b_count(b, "num_hidden_layers", 32),
                      .eps = (float)cfg_num(b, "layer_norm_epsilon", 1e-5)};
-    cfg_irrelevant(b, "context_length rescale_every"); /* halving h guards float16 alone */
+    d.rescale = b_count(b, "rescale_every", 6);
+    cfg_irrelevant(b, "context_length");
     b_require(b, d.layers > 0 && d.layers <= LIMIT_LAYERS, "num_hidden_layers %d, 1 to %d",
               d.layers, LIMIT_LAYERS);
     b_prefix(b, "rwkv.");
@@ -65,7 +73,7 @@ static void build(struct build *b)
     for (int i = 0; i < d.layers && !b_failed(b); i++)
         h = layer(b, h, i, &d);
     b_prefix(b, "rwkv.");
-    h = b_layer_norm(b, b_gather(b, h), "ln_out", true, d.eps);
+    h = b_layer_norm(b, b_gather(b, h), "ln_out", true, eps_at(&d, d.layers));
     b_prefix(b, "%s", "");
     b_logits(b, h, "head", cfg_bool(b, "tie_word_embeddings", false));
 }

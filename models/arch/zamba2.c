@@ -107,17 +107,16 @@ static void read_mamba(struct build *b, struct dims *d)
                                     .bias = d->bias,
                                     .conv_bias = true,
                                     .eps = 1e-5f, /* not rms_norm_eps */
-                                    .dt_min = fmaxf((float)cfg_num(b, "time_step_min", 0.001),
-                                                    b_limit(b, "time_step_limit", 0, 0)),
-                                    .dt_max = b_limit(b, "time_step_limit", 1, INFINITY)};
+                                    .dt_min = (float)cfg_num(b, "time_step_min", 0.001),
+                                    .dt_max = INFINITY}; /* no heed to time_step_limit */
     d->mamba.norm_groups = d->mamba.G;
     d->mamba.P = b_count(b, "mamba_headdim", inner / MAX(d->mamba.H, 1));
     b_require(b, d->mamba.H > 0 && d->mamba.P * d->mamba.H == inner && d->mamba.G > 0 &&
                      d->mamba.H % d->mamba.G == 0,
               "%d heads of %d for an inner width of %d in %d groups", d->mamba.H, d->mamba.P, inner,
               d->mamba.G);
-    cfg_irrelevant(b, "time_step_max time_step_floor chunk_size use_conv_bias use_mamba_kernels "
-                      "use_mem_eff_path");
+    cfg_irrelevant(b, "time_step_limit time_step_max time_step_floor chunk_size use_conv_bias "
+                      "use_mamba_kernels use_mem_eff_path");
 }
 
 static void read_attention(struct build *b, struct dims *d)
