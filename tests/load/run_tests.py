@@ -4,7 +4,7 @@
   run_tests.py [--bench build/recurd-bench] [--artifacts build/bench-tests] [NAME...]
 
 Each test is a function test_*. Timing tests compare with the moments that the fake server wrote
-down, not with what it was told, so a busy machine does not fail them; they may repeat once.
+down, not with what it was told, so a busy machine does not fail them; they may repeat twice.
 """
 import argparse
 import json
@@ -24,13 +24,22 @@ HERE = pathlib.Path(__file__).resolve().parent
 NAMES = (("p50", .5), ("p90", .9), ("p95", .95), ("p99", .99), ("p99.9", .999))
 
 
+def hurry():
+    """On a busy machine both ends would mostly measure how long they wait for a processor."""
+    try:
+        os.nice(-15)
+    except OSError:
+        pass  # only the privileged may; the timing tests then need a machine with time to spare
+
+
 class Fake:
     """The fake server as a process, with its log."""
 
     def __init__(self, port=0):
         self.path = ART / ("fake-%d.log" % time.monotonic_ns())
         self.proc = subprocess.Popen([sys.executable, HERE / "fake_server.py", "--port", str(port),
-                                      "--log", self.path], stdout=subprocess.PIPE, text=True)
+                                      "--log", self.path], stdout=subprocess.PIPE, text=True,
+                                     preexec_fn=hurry)
         self.port = int(self.proc.stdout.readline())
 
     def __enter__(self):
@@ -54,8 +63,9 @@ def run(port, *args, model="ttft=5;itl=1", code=0, stdin=None, wait=True):
     cmd = [BENCH, "--url", "http://127.0.0.1:%d" % port, "--model", model, "--json", out,
            "--quiet", *map(str, args)]
     if not wait:
-        return subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    p = subprocess.run(cmd, capture_output=True, text=True, timeout=400)
+        return subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                preexec_fn=hurry)
+    p = subprocess.run(cmd, capture_output=True, text=True, timeout=400, preexec_fn=hurry)
     assert p.returncode == code, "exit code %d, not %d: %s" % (p.returncode, code, p.stderr)
     return json.loads(out.read_text()) if out.exists() else p.stderr
 
@@ -73,13 +83,15 @@ def close(got, want, what):
         what, got, want)
 
 
-def twice(test):
-    """A measurement may be disturbed once by other programs; a wrong one fails again."""
+def thrice(test):
+    """A measurement may be disturbed by other programs; a wrong one fails every time."""
     def again():
-        try:
-            test()
-        except AssertionError:
-            test()
+        for _ in range(2):
+            try:
+                return test()
+            except AssertionError:
+                time.sleep(1)
+        return test()
     again.__name__ = test.__name__
     again.__doc__ = test.__doc__
     return again
@@ -106,7 +118,7 @@ def check_latencies(r, rows):
             close(got[p + "_ms"], quantile(values, q), "%s %s" % (name, p))
 
 
-@twice
+@thrice
 def test_percentiles_are_those_of_the_server():
     with Fake() as f:
         r = run(f.port, "--rate", 40, "--requests", 160, "--output-tokens", 12,
@@ -117,7 +129,7 @@ def test_percentiles_are_those_of_the_server():
         assert r["tokens"]["streamed_outputs"] == 160 * 12
 
 
-@twice
+@thrice
 def test_nominal_delays_are_reported():
     with Fake() as f:
         r = run(f.port, "--concurrency", 4, "--requests", 40, "--output-tokens", 10,
@@ -130,7 +142,7 @@ def test_nominal_delays_are_reported():
         check_latencies(r, f.log())
 
 
-@twice
+@thrice
 def test_a_stall_shows_from_the_schedule_and_hides_from_the_send():
     with Fake() as f:
         r = run(f.port, "--rate", 50, "--arrival", "constant", "--duration", 6,
