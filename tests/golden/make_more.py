@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/more: small checkpoints of production families with switches that the other
+sets leave alone, and the logits that transformers computes for them in float32.
+
+  make_more.py OUT [name ...]        needs torch and transformers 5.17
+
+Weights are random and exactly representable in bfloat16, in which they are stored.
+"""
+import os
+import shutil
+import sys
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+VOCAB = 160
+BASE = dict(vocab_size=VOCAB, hidden_size=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+HEADS = dict(num_attention_heads=4, num_key_value_heads=2)
+MAMBA2 = dict(mamba_d_conv=3, mamba_d_head=16, mamba_d_state=16, mamba_n_heads=8,
+              mamba_chunk_size=16)
+LFM2 = dict(conv_L_cache=4, norm_eps=1e-5)
+NEMOTRON = dict(head_dim=24, intermediate_size=80, mamba_head_dim=16, mamba_num_heads=8,
+                ssm_state_size=16, n_groups=4, conv_kernel=3, chunk_size=16,
+                moe_intermediate_size=32, moe_shared_expert_intermediate_size=40,
+                n_routed_experts=8, num_experts_per_tok=3, routed_scaling_factor=1.7,
+                use_mamba_kernels=False)
+QWEN = dict(num_hidden_layers=4, head_dim=24, linear_num_key_heads=2, linear_num_value_heads=6,
+            linear_key_head_dim=16, linear_value_head_dim=24, linear_conv_kernel_dim=3,
+            intermediate_size=80)
+MOE = dict(moe_intermediate_size=32, shared_expert_intermediate_size=48, num_experts=8,
+           num_experts_per_tok=3)
+
+
+def rope(kind, **keys):
+    return dict(rope_parameters=dict(rope_type=kind, rope_theta=10000.0, **keys))
+
+
+def stretched(kind, **keys):
+    return rope(kind, original_max_position_embeddings=32, **keys)
+
+
+CASES = {
+    "bamba_biases": ("bamba", dict(
+        num_hidden_layers=3, attn_layer_indices=[0, 2], num_attention_heads=4,
+        num_key_value_heads=1, intermediate_size=80, attention_bias=True, mlp_bias=True,
+        mamba_proj_bias=True, mamba_conv_bias=False, mamba_n_groups=4,
+        time_step_limit=(0.01, 0.3), tie_word_embeddings=True, **MAMBA2)),
+    "falcon_h1_norm": ("falcon_h1", dict(
+        num_hidden_layers=2, head_dim=32, intermediate_size=96, mamba_d_ssm=128, mamba_n_groups=2,
+        ssm_multipliers=[.5, .7, .9, 1.1, 1.3], mlp_multipliers=[.7, .8], key_multiplier=.6,
+        attention_out_multiplier=.7, ssm_out_multiplier=.8, lm_head_multiplier=.9,
+        mamba_rms_norm=True, mamba_norm_before_gate=False, mamba_proj_bias=True,
+        mamba_conv_bias=False, **rope("linear", factor=4.0), **HEADS, **MAMBA2)),
+    "granite_llama3": ("granitemoehybrid", dict(
+        num_hidden_layers=4, layer_types=["mamba", "attention"] * 2, shared_intermediate_size=48,
+        embedding_multiplier=4., residual_multiplier=.4, attention_multiplier=.3,
+        logits_scaling=2.5, mamba_n_groups=2, num_local_experts=6, num_experts_per_tok=3,
+        intermediate_size=32, attention_bias=True, mamba_proj_bias=True,
+        position_embedding_type="rope", **HEADS, **MAMBA2,
+        **stretched("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0))),
+    "jamba_periods": ("jamba", dict(
+        num_hidden_layers=5, intermediate_size=48, mamba_d_state=8, mamba_d_conv=3,
+        use_mamba_kernels=False, attn_layer_period=3, attn_layer_offset=1, expert_layer_period=2,
+        expert_layer_offset=0, num_experts=6, num_experts_per_tok=3, mamba_proj_bias=True,
+        mamba_conv_bias=False, **HEADS)),
+    "kimi_groups": ("kimi_linear", dict(
+        num_hidden_layers=4, num_attention_heads=3, num_key_value_heads=3, intermediate_size=80,
+        kv_lora_rank=32, q_lora_rank=24, qk_nope_head_dim=24, qk_rope_head_dim=12, v_head_dim=16,
+        moe_intermediate_size=16, num_experts=8, num_experts_per_token=2, num_shared_experts=2,
+        num_expert_group=4, topk_group=2, linear_attn_config=dict(
+            full_attn_layers=[1], kda_layers=[2, 3, 4], num_heads=2, head_dim=32,
+            short_conv_kernel_size=4))),
+    "lfm2_yarn": ("lfm2", dict(
+        num_hidden_layers=3, intermediate_size=100, block_multiple_of=16,
+        block_ffn_dim_multiplier=1.3, full_attn_idxs=[1], tie_word_embeddings=True,
+        **stretched("yarn", factor=4.0), **HEADS, **LFM2)),
+    "lfm2_moe": ("lfm2_moe", dict(
+        num_hidden_layers=4, layer_types=["conv", "full_attention"] * 2, intermediate_size=80,
+        moe_intermediate_size=32, num_experts=6, num_experts_per_tok=3, num_dense_layers=1,
+        use_expert_bias=True, routed_scaling_factor=1.5, **HEADS, **LFM2)),
+    "lfm2_moe_plain": ("lfm2_moe", dict(
+        num_hidden_layers=3, layer_types=["conv", "full_attention", "conv"], intermediate_size=80,
+        moe_intermediate_size=32, num_experts=6, num_experts_per_tok=2, num_dense_layers=0,
+        use_expert_bias=False, norm_topk_prob=False, conv_bias=True, **HEADS, **LFM2)),
+    "nemotron_h_mlp": ("nemotron_h", dict(
+        layers_block_type=["mlp", "linear_attention", "full_attention", "moe", "mlp"],
+        attention_bias=True, mlp_bias=True, use_bias=True, use_conv_bias=False,
+        norm_topk_prob=False, time_step_min=0.05, **HEADS, **NEMOTRON)),
+    "nemotron_h_latent": ("nemotron_h", dict(
+        layers_block_type=["linear_attention", "moe", "full_attention", "moe"],
+        moe_latent_size=32, n_group=4, topk_group=2, **HEADS, **NEMOTRON)),
+    "olmo_hybrid_heads": ("olmo_hybrid", dict(
+        num_hidden_layers=4, intermediate_size=80, linear_num_key_heads=2,
+        linear_num_value_heads=4, linear_key_head_dim=16, linear_value_head_dim=24,
+        linear_conv_kernel_dim=3, linear_allow_neg_eigval=False, attention_bias=True,
+        layer_types=["full_attention", "linear_attention"] * 2, **HEADS)),
+    "qwen3_next_yarn": ("qwen3_next", dict(
+        mlp_only_layers=[1], decoder_sparse_step=2, norm_topk_prob=False,
+        layer_types=["full_attention", "linear_attention", "linear_attention", "full_attention"],
+        **stretched("yarn", factor=8.0, partial_rotary_factor=.5), **HEADS, **QWEN, **MOE)),
+    "qwen3_5_mscale": ("qwen3_5_text", dict(
+        **stretched("yarn", factor=4.0, mscale=.8, mscale_all_dim=.5, partial_rotary_factor=.5,
+                    mrope_interleaved=True, mrope_section=[2, 2, 2]), **HEADS, **QWEN)),
+    "recurrent_gemma": ("recurrent_gemma", dict(
+        num_hidden_layers=4, head_dim=16, intermediate_size=96, lru_width=128,
+        attention_window_size=256, block_types=["recurrent", "attention"], attention_bias=True,
+        conv1d_width=3, logits_soft_cap=5.0, **rope("default", partial_rotary_factor=.5),
+        **HEADS)),
+    "rwkv4_rescale": ("rwkv", dict(
+        num_hidden_layers=5, attention_hidden_size=96, intermediate_size=100, context_length=256,
+        rescale_every=2)),
+    "zamba2_shared": ("zamba2", dict(
+        num_hidden_layers=6, mamba_d_conv=3, mamba_d_state=16, mamba_headdim=16, n_mamba_heads=8,
+        chunk_size=16, num_attention_heads=4, num_key_value_heads=4, intermediate_size=48,
+        adapter_rank=8, layers_block_type=["hybrid", "mamba"] * 3, use_mamba_kernels=False,
+        num_mem_blocks=1, use_shared_attention_adapter=True, use_mem_rope=True, mamba_ngroups=2)),
+}
+
+
+def value(name, shape, r):
+    if name.endswith("A_log"):
+        return torch.log(1 + 15 * torch.sigmoid(r))
+    if "recurrent_param" in name:
+        return r - 2
+    if "time_decay" in name:
+        return r * .5 - 1
+    if "time_mix" in name:
+        return torch.sigmoid(r)
+    if "norm" in name.lower() or name.endswith(".D") or name.split(".")[-2].startswith("ln"):
+        return 1 + .2 * r
+    if len(shape) == 1 or "bias" in name:
+        return .3 * r
+    return r if "embed" in name else 1.2 * r / shape[-1] ** .5
+
+
+def fill(model, seed):
+    g = torch.Generator().manual_seed(seed)
+    buffers = [(n, b) for n, b in model.named_buffers() if "expert_bias" in n or "correction" in n]
+    for name, p in list(model.named_parameters()) + buffers:
+        with torch.no_grad():
+            p.copy_(value(name, p.shape, torch.randn(p.shape, generator=g)).bfloat16().float())
+
+
+def split_convolutions(folder):
+    """The library writes its packed convolution as three equal parts; q, k, v differ in width."""
+    path = os.path.join(folder, "model.safetensors")
+    t = load_file(path)
+    for name in [n for n in t if n.endswith("q_conv1d.weight")]:
+        start = name[:-len("q_conv1d.weight")]
+        names = [start + c + "_conv1d.weight" for c in "qkv"]
+        whole, n = torch.cat([t[x] for x in names]), t[start + "q_proj.weight"].shape[0]
+        for x, part in zip(names, whole.split([n, n, whole.shape[0] - 2 * n])):
+            t[x] = part.clone()
+    save_file(t, path)
+
+
+def make(folder, seed, kind, keys):
+    config = AutoConfig.for_model(kind, **BASE, **keys)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    fill(model, seed)
+    want = {}
+    for n in (1, 9, 70):
+        tokens = torch.randint(3, VOCAB, (1, n), generator=torch.Generator().manual_seed(n))
+        with torch.no_grad():
+            want[f"logits_{n}"] = model(tokens, use_cache=False).logits[0].float().contiguous()
+        want[f"tokens_{n}"], want[f"pos_{n}"] = tokens[0].int(), torch.arange(n).int()
+    if kind == "rwkv":  # it scales its weights for inference: back to those of the file
+        model.train()
+        model.rwkv._rescale_layers()
+    model.bfloat16().save_pretrained(folder)
+    save_file(want, os.path.join(folder, "expected.safetensors"))
+    os.remove(os.path.join(folder, "generation_config.json"))
+    if kind == "olmo_hybrid":
+        split_convolutions(folder)
+
+
+def main():
+    for seed, (name, (kind, keys)) in enumerate(CASES.items()):
+        folder = os.path.join(sys.argv[1], name)
+        if len(sys.argv) == 2 or name in sys.argv[2:]:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.makedirs(folder)
+            make(folder, seed, kind, keys)
+            print(name)
+
+
+if __name__ == "__main__":
+    main()
