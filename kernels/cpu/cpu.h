@@ -23,7 +23,9 @@ struct cpu_kernel {
     const char *variant;
     unsigned need;
     host_kernel *run;
-    float max_abs, max_rel; /* allowed distance from ref: either bound is enough */
+    /* Allowed distance from ref, either is enough: max_abs times the largest element of the output
+     * row (or 1), max_rel times the element. Both 0: the same bits. */
+    float max_abs, max_rel;
     const char *note;
 };
 extern const struct cpu_kernel select_table[];
