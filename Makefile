@@ -3,6 +3,8 @@
 #   make B=build/dir     another output directory     make SAN=address|undefined|thread
 #   make CC=clang CXX=clang++                         make WERROR=1
 
+# Compiling uses every core, unless the caller chose a number of jobs; tests follow one another.
+JOBS     = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 # Short lines while building; V=1 shows the commands.
 Q       := $(if $(V),,@)
 say      = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$(2)')
@@ -53,7 +55,7 @@ LIB     := $B/librecurd.a
 PROGS   := $(patsubst %.c,$B/%,$(notdir $(wildcard $(MAINS))))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all help deps deps-test deps-check demo run test unit kernelcheck golden api lint bench asan \
+.PHONY: all checks help deps deps-test deps-check demo run test unit kernelcheck golden api load lint bench bench-serve opencl asan \
         ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 
@@ -71,14 +73,14 @@ deps-check: ## … and what lint, fuzzing, valgrind and oclgrind need
 
 # These three work from a bare checkout; the inner make starts after the packages are there.
 demo: deps ## starts the daemon on the bundled model and streams a story and a second turn
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) $(JOBS) --no-print-directory all
 	@python3 tests/demo.py $B/recurd
 run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) $(JOBS) --no-print-directory all
 	$B/recurd
 test: deps-test ## everything that answers within minutes
-	@$(MAKE) --no-print-directory all $B/kernelcheck $B/golden $(UNIT)
-	@$(MAKE) --no-print-directory unit kernelcheck golden api
+	@$(MAKE) $(JOBS) --no-print-directory all $B/kernelcheck $B/golden $(UNIT)
+	@$(MAKE) --no-print-directory unit kernelcheck golden fault api load
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
@@ -156,19 +158,38 @@ $B/speed: $B/tests/bench/speed.o $(LIB)
 bench: $B/speed $B/recurd ## speed, memory and start-up of the bundled and of a larger model
 	python3 tests/bench/bench.py $B
 
+bench-serve: all ## the load client's standard workloads, with a report in build/report
+	tests/load/bench_serve.sh --build $B --out $B/report
+load: $B/recurd-bench ## tests of the load client against a server with known delays
+	python3 tests/load/run_tests.py --bench $B/recurd-bench
+
+# The OpenCL backend on whatever device is there; PoCL runs it on a CPU.
+$B/oclcheck: $B/tests/check/oclcheck.o $B/tests/check/ops.o $B/tests/check/rig.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+opencl: $B/golden ## every model family on an OpenCL device (DEVICE=opencl:NAME)
+	$B/golden --device $(or $(DEVICE),opencl:pocl)
+
 lint: ## layers, sizes, banned calls, cppcheck
 	tests/lint/run.sh
 
 # The same tests under a sanitizer; Criterion exits 0 on a leak in a passing test, so unit/run.sh
 # also looks for the sanitizer's own words.
 asan: ## tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory SAN=address,undefined B=build/asan all unit golden api
+	@$(MAKE) $(JOBS) --no-print-directory SAN=address,undefined B=build/asan checks
+	@$(MAKE) -j1 --no-print-directory SAN=address,undefined B=build/asan unit golden api
 ubsan: ## tests under UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory SAN=undefined all unit golden api
+	@$(MAKE) $(JOBS) --no-print-directory SAN=undefined checks
+	@$(MAKE) -j1 --no-print-directory SAN=undefined unit golden api
 tsan: ## races in the scheduler (plain programs: Criterion itself breaks under TSan)
-	@$(MAKE) --no-print-directory SAN=thread race
+	@$(MAKE) $(JOBS) --no-print-directory SAN=thread race
 RACE := $(patsubst %.c,$B/%,$(wildcard tests/race/*.c))
-$B/tests/race/%: $B/tests/race/%.o $(LIB)
+# No kernels and no server: those objects take most of the compiling, and none is called.
+$B/librace.a: $(filter-out $B/kernels/% $B/models/arch/% $B/server/%,$(LIB_OBJ))
+	@rm -f $@
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
+$B/tests/race/%: $B/tests/race/%.o $B/librace.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 race: $(RACE)
