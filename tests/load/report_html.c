@@ -481,7 +481,8 @@ static void page(struct buf *out, const char *title, const json_t *all)
     }
     buf_str(out, "<h2>How to read this</h2><p class=soft>TTFT: from the send to the first output. "
             "ITL: every gap between outputs, 0 for outputs that came in one read. "
-            "TPOT: (E2E &minus; TTFT) / (output tokens &minus; 1), one value a request. E2E: from the send to the last output. From schedule: the same, "
+            "TPOT: (E2E &minus; TTFT) / (output tokens &minus; 1), one value a request. E2E: from "
+            "the send to the last output. From schedule: the same, "
             "counted from the moment the request was due, so that a stalled server cannot hide by "
             "holding the client back. Percentiles are exact: all samples are kept, failed requests "
             "are counted and left out.</p></html>\n");

