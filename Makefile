@@ -55,8 +55,8 @@ LIB     := $B/librecurd.a
 PROGS   := $(patsubst %.c,$B/%,$(notdir $(wildcard $(MAINS))))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all checks help deps deps-test deps-check demo run test unit kernelcheck golden api load lint bench bench-serve opencl asan \
-        ubsan tsan valgrind fuzz fault install clean
+.PHONY: all checks help deps deps-test deps-check demo run test unit kernelcheck golden api load \
+        lint bench bench-serve opencl asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 
 help: ## this list
@@ -79,8 +79,9 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 	@$(MAKE) $(JOBS) --no-print-directory all
 	$B/recurd
 test: deps-test ## everything that answers within minutes
-	@$(MAKE) $(JOBS) --no-print-directory all $B/kernelcheck $B/golden $(UNIT)
-	@$(MAKE) --no-print-directory unit kernelcheck golden fault api load
+	@$(MAKE) $(JOBS) --no-print-directory checks
+	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden fault api load
+checks: all $B/kernelcheck $B/golden $B/layers $B/crashsim $(UNIT)
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
