@@ -165,10 +165,11 @@ load: $B/recurd-bench ## tests of the load client against a server with known de
 	python3 tests/load/run_tests.py --bench $B/recurd-bench
 
 # The OpenCL backend on whatever device is there; PoCL runs it on a CPU.
-$B/oclcheck: $B/tests/check/oclcheck.o $B/tests/check/ops.o $B/tests/check/rig.o $(LIB)
+$B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck ops ew rig) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-opencl: $B/golden ## every model family on an OpenCL device (DEVICE=opencl:NAME)
+opencl: $B/oclcheck $B/golden ## every kernel and model family on an OpenCL device (DEVICE=…)
+	$B/oclcheck --quick --device $(or $(DEVICE),opencl:pocl)
 	$B/golden --device $(or $(DEVICE),opencl:pocl)
 
 lint: ## layers, sizes, banned calls, cppcheck
