@@ -89,8 +89,8 @@ static struct mamba2_args read_mamba(struct build *b, int D, float eps)
     b_same_act(b, "mamba_hidden_act", ACT_SILU);
     cfg_irrelevant(b,
                    "mamba_proj_bias expand chunk_size time_step_limit time_step_max "
-                   "time_step_floor time_step_rank use_mamba_kernels mamba_ssm_cache_dtype residual_in_fp32 "
-                   "rescale_prenorm_residual");
+                   "time_step_floor time_step_rank use_mamba_kernels mamba_ssm_cache_dtype "
+                   "residual_in_fp32 rescale_prenorm_residual");
     return a;
 }
 
