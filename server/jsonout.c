@@ -30,6 +30,8 @@ static void escape(struct buf *out, const char *s, size_t n)
 
 void jsonout_chars(struct buf *out, const char *s, size_t n)
 {
+    if (n == 0)
+        return; /* s may be NULL then */
     if (utf8_valid(s, n)) {
         escape(out, s, n);
         return;
