@@ -77,9 +77,8 @@ static int ocl_load(struct device *d, const struct plan *p, const struct capacit
     int rc;
     if (o->loaded)
         return err_set(e, E_CONFLICT, "%s already holds a plan", o->device.info.name);
-    if ((rc = ocl_selftest(&o->device, p, e)))
-        return rc;
-    if ((rc = ocl_model_init(&o->model, &o->device, p, c, e))) {
+    if ((rc = ocl_model_init(&o->model, &o->device, p, c, e)) ||
+        (rc = ocl_selftest(&o->model, false, e)) || (rc = ocl_selftest(&o->model, true, e))) {
         ocl_model_free(&o->model);
         return rc;
     }

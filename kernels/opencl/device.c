@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/mem.h"
 #include "kernels/opencl/opencl.h"
 
 static int text(cl_device_id id, cl_device_info what, char *out, size_t max, struct err *e)
@@ -169,6 +170,11 @@ int ocl_device_open(struct ocl_device *d, const char *name, const char *cache_di
 
 void ocl_device_close(struct ocl_device *d)
 {
+    for (int i = 0; i < d->n_built; i++) {
+        OCL_FREE(clReleaseProgram, d->built[i].program);
+        mem_free(d->built[i].source);
+    }
+    d->n_built = 0;
     OCL_FREE(clReleaseCommandQueue, d->queue);
     OCL_FREE(clReleaseCommandQueue, d->copies);
     OCL_FREE(clReleaseContext, d->context);

@@ -8,6 +8,9 @@
 /* More than any machine has; further ones are not listed. */
 #define OCL_DEVICES_MAX 64
 
+/* Programs remembered: one for each source file of a plan, and room for new ops. */
+#define OCL_BUILT_MAX 64
+
 struct ocl_info {
     cl_platform_id platform;
     cl_device_id id;
@@ -27,6 +30,9 @@ struct ocl_device {
     cl_context context;
     cl_command_queue queue;  /* the step: kernels, batch in, logits out */
     cl_command_queue copies; /* states in and out */
+    /* Programs built so far: the self-test and the model share them. */
+    struct ocl_built { char *source; cl_program program; } built[OCL_BUILT_MAX];
+    int n_built;
     bool profiling;
     bool lost; /* a call failed after start: nothing on this device is trusted any more */
     int64_t held_bytes;

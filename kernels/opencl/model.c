@@ -192,7 +192,6 @@ static int make_kernels(struct ocl_model *m, struct err *e)
         for (int32_t i = 0; i < m->n_launches && !rc; i++)
             if (first_of(m, m->launches[i].instance) == first)
                 rc = make_kernel(m, &m->launches[i], p, first, e);
-        OCL_FREE(clReleaseProgram, p); /* its kernels keep it */
         if (rc)
             return rc;
     }
@@ -213,10 +212,8 @@ int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan 
 
 void ocl_model_loaded(struct ocl_model *m)
 {
-    for (int i = 0; i < 27; i++) {
+    for (int i = 0; i < 27; i++) /* all combinations */
         OCL_FREE(clReleaseKernel, (&m->pack[0][0][0])[i]);
-        OCL_FREE(clReleaseProgram, (&m->pack_program[0][0][0])[i]);
-    }
     ocl_buffer_free(&m->staging, m->d);
     for (int32_t i = 0; i < m->n_launches; i++) {
         mem_free(m->launches[i].args);

@@ -100,7 +100,6 @@ struct ocl_model {
     /* While weights arrive: */
     struct ocl_buffer staging;
     cl_kernel pack[3][3][3]; /* [source dtype][own dtype][layout], made when first needed */
-    cl_program pack_program[3][3][3];
 };
 
 /* ---- building (model.c) ---- */
@@ -150,7 +149,9 @@ int ocl_weights_put(struct ocl_model *m, int w, int64_t row0, int64_t n_rows, co
                     enum dtype src_dtype, struct err *e) MUST_USE;
 
 /* ---- known answers (selftest.c) ---- */
-/* Runs every distinct kernel of the plan on small random operands against the definition. */
-int ocl_selftest(struct ocl_device *d, const struct plan *p, struct err *e) MUST_USE;
+/* Runs every distinct kernel of a built model on small random operands against the definition;
+ * `products`: the products again, with enough rows for their tiled kernels. E_DEVICE names the op
+ * and both numbers. */
+int ocl_selftest(const struct ocl_model *m, bool products, struct err *e) MUST_USE;
 
 #endif

@@ -84,12 +84,37 @@ out:
     mem_free(bin);
 }
 
+static void forget(struct ocl_device *d)
+{
+    OCL_FREE(clReleaseProgram, d->built[0].program);
+    mem_free(d->built[0].source);
+    memmove(d->built, d->built + 1, sizeof d->built[0] * (size_t)--d->n_built);
+}
+
+static int keep(struct ocl_device *d, cl_program *p, const char *source, struct err *e)
+{
+    char *own = mem_strdup(source);
+    if (!own) {
+        OCL_FREE(clReleaseProgram, *p);
+        return err_set(e, E_NOMEM, "no memory for a program's source");
+    }
+    d->built[d->n_built++] = (struct ocl_built){own, *p};
+    return 0;
+}
+
 int ocl_program_build(cl_program *out, struct ocl_device *d, const char *name, const char *source,
                       struct err *e)
 {
     struct buf key;
     int rc = 0;
     *out = NULL;
+    for (int i = 0; i < d->n_built; i++)
+        if (!strcmp(d->built[i].source, source)) {
+            *out = d->built[i].program;
+            return 0;
+        }
+    if (d->n_built == OCL_BUILT_MAX) /* checks build thousands: forget the oldest */
+        forget(d);
     make_key(&key, d, source);
     if (d->cache_dir[0] && !key.failed && (*out = from_cache(d, &key, name)))
         goto out;
@@ -102,5 +127,5 @@ int ocl_program_build(cl_program *out, struct ocl_device *d, const char *name, c
         to_cache(d, &key, *out, name);
 out:
     buf_free(&key);
-    return rc;
+    return rc ? rc : keep(d, out, source, e);
 }

@@ -1,19 +1,347 @@
-/* Known answers at start: every distinct op of the plan, with small random operands, on the
- * device and in the definition (ref). A driver that miscompiles one kernel is found here, before
- * the first request is answered wrongly. */
+/* Known answers at start: every distinct kernel of the plan with small random operands, on the
+ * device and in the definition (ref). A driver that miscompiles a kernel is found here, before a
+ * request is answered wrongly. The trial plan has one op for each kernel, with the sizes that the
+ * kernel was specialised for, so its programs are the very ones the model runs. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "kernels/host.h"
 #include "kernels/opencl/queue.h"
 
-int ocl_selftest(struct ocl_device *d, const struct plan *p, struct err *e)
+#define OUTPUTS 48    /* rows of a product's matrix: more than a panel, not a multiple of two */
+#define VOCAB 8       /* rows of an embedding */
+#define FEW 3         /* rows of the first step: sequences of 2 and 1 */
+#define MANY 70       /* rows of the second, products only: past every kernel for few rows */
+#define SEQS 2
+#define OP_ACTS 20    /* views of one op: 12 in and 8 out of an elementwise program */
+#define OP_WEIGHTS 12
+#define OP_BYTES MIB(16) /* an op with larger operands (many experts) is not tried */
+/* In units of the largest result: sums in another order; bf16 activations on tensor cores. */
+#define NEAR 2e-4f
+#define NEAR_MMA 2e-2f
+
+struct trial {
+    const struct plan *from;
+    struct plan plan;
+    struct op *ops;
+    struct ew_program *ew;
+    struct host_weight *host;
+    struct batch batch;
+    struct host_step step;
+    int32_t rows, first_act; /* first_act: of the op being added */
+    int32_t *origin;         /* [act] act and column it stands for */
+    int64_t floats;
+    struct rng rng;
+    int32_t tokens[MANY], row_seq[MANY], cu[SEQS + 1], slots[SEQS], logit_rows[SEQS], pages[SEQS];
+    int64_t pos[SEQS];
+};
+
+static host_kernel *const definitions[OP_KINDS] = {
+#define OP(KIND, name, stateful, what) ref_##name,
+#include "kernels/ops.def"
+#undef OP
+};
+
+/* The view as an activation of its own; views of one op that share columns still do. */
+static struct view add_view(struct trial *t, struct view v)
 {
-    (void)d;
-    (void)p;
-    (void)e;
+    if (!view_given(v))
+        return v;
+    struct plan *p = &t->plan;
+    for (int32_t i = t->first_act; i < p->n_acts; i++)
+        if (t->origin[2 * i] == v.act && t->origin[2 * i + 1] == v.col)
+            return (struct view){i, 0, v.width};
+    int32_t i = p->n_acts++, stride = (int32_t)round_up((size_t)v.width, 16);
+    p->acts[i] = (struct act){t->from->acts[v.act].rows, v.width, stride, t->floats, 0, 0};
+    t->origin[2 * i] = v.act;
+    t->origin[2 * i + 1] = v.col;
+    t->floats += (int64_t)t->rows * stride;
+    return (struct view){i, 0, v.width};
+}
+
+static int32_t add_weight(struct trial *t, int32_t w, int64_t rows)
+{
+    if (w < 0)
+        return w;
+    int32_t i = t->plan.n_weights++;
+    struct weight *x = &t->plan.weights[i];
+    struct host_weight *h = &t->host[i];
+    *x = t->from->weights[w];
+    x->rows = MIN(x->rows, rows);
+    if (x->role == WEIGHT_VECTOR)
+        x->dtype = DTYPE_F32;
+    *h = (struct host_weight){x->role, x->dtype, x->rows, x->cols, 0, NULL};
+    size_t panels = (size_t)(x->rows + PANEL - 1) / PANEL;
+    h->bytes = x->role == WEIGHT_VECTOR ? round_up((size_t)x->cols, 16) * 4
+                                        : panel_bytes(x->dtype, x->cols) * panels;
+    return i;
+}
+
+static int32_t add_section(struct trial *t, int32_t s)
+{
+    if (s < 0)
+        return s;
+    struct plan *p = &t->plan;
+    struct section *x = &p->sections[p->n_sections];
+    int64_t *total;
+    *x = t->from->sections[s];
+    if (x->kind == SECTION_FIXED) {
+        total = &p->slot_floats;
+        x->offset = *total;
+        *total += (int64_t)round_up((size_t)x->elems, 16);
+    } else {
+        total = &p->page_token_floats;
+        x->offset = *total * PAGE_TOKENS;
+        *total += x->elems;
+    }
+    return p->n_sections++;
+}
+
+static void add_op(struct trial *t, const struct op *op)
+{
+    struct op *o = &t->ops[t->plan.n_ops];
+    *o = *op;
+    t->first_act = t->plan.n_acts;
+    if (op->kind == OP_LINEAR) { /* fewer outputs: the same kernel */
+        o->out.width = MIN(o->out.width, OUTPUTS);
+        o->in[1].width = MIN(o->in[1].width, OUTPUTS);
+    }
+    o->out = add_view(t, o->out);
+    for (size_t i = 0; i < ARRAY_LEN(o->in); i++)
+        o->in[i] = add_view(t, o->in[i]);
+    int64_t rows = op->kind == OP_LINEAR ? OUTPUTS : op->kind == OP_EMBED ? VOCAB : INT64_MAX;
+    for (size_t i = 0; i < ARRAY_LEN(o->w); i++)
+        o->w[i] = add_weight(t, o->w[i], i ? INT64_MAX : rows);
+    o->section = add_section(t, o->section);
+    if (op->kind == OP_EW) {
+        struct ew_program *e = &t->ew[t->plan.n_ops];
+        *e = *op->p.ew;
+        o->p.ew = e;
+        for (int32_t i = 0; i < e->n_in; i++) {
+            e->in[i].v = add_view(t, e->in[i].v);
+            if (!view_given(e->in[i].v))
+                e->in[i].weight = add_weight(t, e->in[i].weight, 1);
+        }
+        for (int32_t i = 0; i < e->n_out; i++)
+            e->out[i].v = add_view(t, e->out[i].v);
+    }
+    t->plan.n_ops++;
+}
+
+/* Whether the op brings a kernel that no earlier one did; marks its kernels as seen. */
+static bool is_new(const struct ocl_model *m, int32_t op, bool *seen)
+{
+    bool found = false;
+    for (int32_t i = 0; i < m->n_launches; i++)
+        if (m->launches[i].op == op && !seen[m->launches[i].instance])
+            found = seen[m->launches[i].instance] = true;
+    return found;
+}
+
+static bool fits(const struct plan *p, const struct op *op)
+{
+    const struct weight *w = op->w[0] < 0 ? NULL : &p->weights[op->w[0]];
+    size_t rows = !w || op->kind == OP_LINEAR || op->kind == OP_EMBED ? OUTPUTS : (size_t)w->rows;
+    size_t state = op->section < 0 ? 0 : (size_t)p->sections[op->section].elems * 4;
+    return state < OP_BYTES && (!w || rows * (size_t)w->cols * 4 < OP_BYTES);
+}
+
+static void fill_batch(struct trial *t)
+{
+    t->cu[1] = t->rows - 1;
+    t->cu[2] = t->rows;
+    for (int32_t i = 0; i < t->rows; i++) {
+        t->tokens[i] = i % VOCAB;
+        t->row_seq[i] = i == t->rows - 1;
+    }
+    t->slots[0] = t->pages[0] = 1; /* and 0 for the second, which is fresh */
+    t->pos[0] = 3;
+    t->logit_rows[0] = t->cu[1] - 1;
+    t->logit_rows[1] = t->cu[2] - 1;
+    t->batch = (struct batch){.n_seqs = SEQS, .n_tokens = t->rows, .n_logits = SEQS,
+                              .tokens = t->tokens, .cu_seqlens = t->cu, .slots = t->slots,
+                              .pos = t->pos, .logit_rows = t->logit_rows, .pages = t->pages,
+                              .pages_per_seq = t->plan.page_token_floats ? 1 : 0};
+}
+
+static float draw(struct trial *t) { return (float)(rng_unit(&t->rng) * 0.9 + 0.05); }
+
+/* One row of weight i for the device; the same values go into the host's panels. */
+static void fill_row(struct trial *t, int32_t i, int64_t r, bool zero, char *row)
+{
+    struct host_weight *h = &t->host[i];
+    size_t size = dtype_bytes(h->dtype);
+    char *to = h->role == WEIGHT_VECTOR
+                   ? h->data
+                   : (char *)h->data + (size_t)(r / PANEL) * panel_bytes(h->dtype, h->cols);
+    for (int64_t c = 0; c < h->cols; c++) {
+        float f = zero ? 0 : draw(t) - (c % 3 ? 0.5f : 0);
+        uint32_t u;
+        memcpy(&u, &f, 4);
+        uint16_t half = h->dtype == DTYPE_BF16 ? (uint16_t)(u >> 16)
+                                               : (uint16_t)(0x3000 | (u >> 9 & 0x83ff));
+        int64_t at = h->role == WEIGHT_VECTOR ? c
+                     : h->dtype == DTYPE_BF16 ? (c / 2 * PANEL + r % PANEL) * 2 + c % 2
+                                              : c * PANEL + r % PANEL;
+        const void *from = size == 4 ? (const void *)&f : (const void *)&half;
+        memcpy(to + (size_t)at * size, from, size);
+        memcpy(row + (size_t)c * size, from, size);
+    }
+}
+
+/* Whether weight i is a list of column numbers: then all are 0. */
+static bool holds_columns(const struct trial *t, int32_t i)
+{
+    for (int32_t k = 0; k < t->plan.n_ops; k++)
+        if (t->ops[k].kind == OP_COLUMNS && t->ops[k].w[0] == i)
+            return true;
+    return false;
+}
+
+static int fill_weights(struct trial *t, struct ocl_model *m, struct err *e)
+{
+    int rc = 0;
+    for (int32_t i = 0; i < t->plan.n_weights && !rc; i++) {
+        struct host_weight *h = &t->host[i];
+        bool zero = holds_columns(t, i);
+        h->data = mem_aligned(h->bytes);
+        char *row = mem_array((size_t)h->cols, 4);
+        if (!h->data || !row)
+            rc = err_set(e, E_NOMEM, "no memory for the self-test");
+        for (int64_t r = 0; r < h->rows && !rc; r++) {
+            fill_row(t, i, r, zero, row);
+            rc = ocl_weights_put(m, i, r, 1, row, h->dtype, e);
+        }
+        mem_free(row);
+    }
+    return rc;
+}
+
+/* Random activations and states on both sides. */
+static int fill_memory(struct trial *t, struct ocl_model *m, struct err *e)
+{
+    int64_t slots = SEQS * t->plan.slot_floats;
+    int64_t pages = SEQS * PAGE_TOKENS * t->plan.page_token_floats;
+    struct host_step *s = &t->step;
+    *s = (struct host_step){&t->plan, &t->batch, t->host, t->row_seq,
+                            mem_array((size_t)t->floats + 1, 4), mem_array((size_t)slots + 1, 4),
+                            mem_array((size_t)pages + 1, 4)};
+    if (!s->arena || !s->slots || !s->pages)
+        return err_set(e, E_NOMEM, "no memory for the self-test");
+    for (int64_t i = 0; i < t->floats; i++)
+        s->arena[i] = draw(t) * 0.5f;
+    for (int64_t i = 0; i < slots; i++)
+        s->slots[i] = draw(t) * 0.1f;
+    for (int64_t i = 0; i < pages; i++)
+        s->pages[i] = draw(t);
+    const struct { cl_mem mem; const float *from; int64_t n; } copies[] = {
+        {m->arena.mem, s->arena, t->floats}, {m->slots.mem, s->slots, slots},
+        {m->pages.mem, s->pages, pages}};
+    int rc = 0;
+    for (int i = 0; i < 3 && !rc; i++)
+        if (copies[i].n)
+            rc = OCL(e, "the self-test", clEnqueueWriteBuffer, m->d->queue, copies[i].mem, CL_TRUE,
+                     0, (size_t)copies[i].n * 4, copies[i].from, 0, NULL, NULL);
+    return rc;
+}
+
+/* Whether the op's results on the device are those of the definition. */
+static int compare(struct trial *t, const struct ocl_model *m, const struct op *op,
+                   const float *got, struct err *e)
+{
+    bool mma = op->kind == OP_LINEAR && m->weights[op->w[0]].layout == OCL_MMA;
+    struct view v[LIMIT_EW_OUT] = {op->out};
+    int n = op->kind == OP_EW ? op->p.ew->n_out : view_given(op->out);
+    for (int i = 0; op->kind == OP_EW && i < n; i++)
+        v[i] = op->p.ew->out[i].v;
+    definitions[op->kind](&t->step, op, 0, 1);
+    for (int i = 0; i < n; i++) {
+        const struct act *a = &t->plan.acts[v[i].act];
+        int32_t rows = a->rows == ROWS_LOGITS ? SEQS : t->rows;
+        float top = 0;
+        for (int pass = 0; pass < 2; pass++)
+            for (int64_t k = 0; k < (int64_t)rows * v[i].width; k++) {
+                int64_t at = a->offset + k / v[i].width * a->stride + k % v[i].width;
+                float want = t->step.arena[at], limit = (mma ? NEAR_MMA : NEAR) * top + 1e-30f;
+                if (!pass)
+                    top = fmaxf(top, isfinite(want) ? fabsf(want) : 0);
+                else if (isfinite(want) ? !(fabsf(got[at] - want) <= limit) : isfinite(got[at]))
+                    return err_set(e, E_DEVICE,
+                                   "self-test: op %s on %s (driver %s) gives %.9g, must be %.9g",
+                                   op_name(op->kind), m->d->info.name, m->d->info.driver,
+                                   (double)got[at], (double)want);
+            }
+    }
     return 0;
+}
+
+static int trial_run(struct trial *t, struct ocl_device *d, struct err *e)
+{
+    struct ocl_model m = {0};
+    struct ocl_times times = {0};
+    struct capacity c = {t->rows, t->rows, SEQS, SEQS, SEQS, 1};
+    float *got = mem_array((size_t)t->floats + 1, 4);
+    int rc = got ? 0 : err_set(e, E_NOMEM, "no memory for the self-test");
+    fill_batch(t);
+    if (rc || (rc = ocl_model_init(&m, d, &t->plan, &c, e)) || (rc = fill_weights(t, &m, e)) ||
+        (rc = fill_memory(t, &m, e)) || (rc = ocl_queue_run(&m, &t->batch, &times, e)) ||
+        (rc = OCL(e, "the self-test", clEnqueueReadBuffer, d->queue, m.arena.mem, CL_TRUE, 0,
+                  (size_t)t->floats * 4, got, 0, NULL, NULL)))
+        goto out;
+    for (int32_t i = 0; i < t->plan.n_ops && !rc; i++)
+        rc = compare(t, &m, &t->ops[i], got, e);
+out:
+    ocl_model_free(&m);
+    for (int32_t i = 0; i < t->plan.n_weights; i++)
+        mem_aligned_free(t->host[i].data, t->host[i].bytes);
+    mem_free(t->step.arena);
+    mem_free(t->step.slots);
+    mem_free(t->step.pages);
+    mem_free(got);
+    return rc;
+}
+
+int ocl_selftest(const struct ocl_model *m, bool products, struct err *e)
+{
+    struct trial *t = mem_zalloc(sizeof *t);
+    size_t n = (size_t)MIN(m->plan->n_ops, m->n_instances) + 1;
+    bool *seen = mem_array((size_t)m->n_instances + 1, sizeof *seen);
+    int rc = E_NOMEM;
+    if (!t || !seen || !(t->ops = mem_array(n, sizeof *t->ops)) ||
+        !(t->ew = mem_array(n, sizeof *t->ew)) ||
+        !(t->plan.acts = mem_array(n * OP_ACTS, sizeof(struct act))) ||
+        !(t->origin = mem_array(n * OP_ACTS, 2 * sizeof(int32_t))) ||
+        !(t->plan.weights = mem_array(n * OP_WEIGHTS, sizeof(struct weight))) ||
+        !(t->host = mem_array(n * OP_WEIGHTS, sizeof *t->host)) ||
+        !(t->plan.sections = mem_array(n, sizeof(struct section)))) {
+        rc = err_set(e, E_NOMEM, "no memory for the self-test");
+        goto out;
+    }
+    t->from = m->plan;
+    t->plan.ops = t->ops;
+    t->plan.logits = VIEW_NONE;
+    t->rows = products ? MANY : FEW;
+    t->rng.seed = 7;
+    for (int32_t i = 0; i < m->plan->n_ops; i++)
+        if ((!products || m->plan->ops[i].kind == OP_LINEAR) && fits(m->plan, &m->plan->ops[i]) &&
+            is_new(m, i, seen))
+            add_op(t, &m->plan->ops[i]);
+    rc = t->plan.n_ops ? trial_run(t, m->d, e) : 0;
+out:
+    if (t) {
+        mem_free(t->ops);
+        mem_free(t->ew);
+        mem_free(t->plan.acts);
+        mem_free(t->origin);
+        mem_free(t->plan.weights);
+        mem_free(t->host);
+        mem_free(t->plan.sections);
+    }
+    mem_free(t);
+    mem_free(seen);
+    return rc;
 }

@@ -62,7 +62,7 @@ static int packer(struct ocl_model *m, enum dtype from, enum dtype to, enum ocl_
                   cl_kernel *out, struct err *e)
 {
     cl_kernel *k = &m->pack[from][to][layout];
-    cl_program *p = &m->pack_program[from][to][layout];
+    cl_program p;
     struct buf source;
     int rc = 0;
     if (*k) {
@@ -75,8 +75,8 @@ static int packer(struct ocl_model *m, enum dtype from, enum dtype to, enum ocl_
             ocl_source_find("common.clh"), from, to, layout, ocl_source_find("pack.cl"));
     if (source.failed)
         rc = err_set(e, E_NOMEM, "no memory for the source of pack.cl");
-    else if (!(rc = ocl_program_build(p, m->d, "pack.cl", source.p, e)))
-        rc = OCL_NEW(*k, e, "pack.cl", clCreateKernel, *p, "pack");
+    else if (!(rc = ocl_program_build(&p, m->d, "pack.cl", source.p, e)))
+        rc = OCL_NEW(*k, e, "pack.cl", clCreateKernel, p, "pack");
     buf_free(&source);
     *out = *k;
     return rc;

@@ -1,0 +1,132 @@
+/* Every OpenCL call of a short life of the backend (open, load, weights, steps, states, close)
+ * fails once, one after the other. Each life must end with an error that names a call, or come
+ * through unharmed (caches may be lost); after a failed step the device stays lost. A crash, a
+ * hang or a wrong success fails the test; run it under the address sanitizer for leaks.
+ *
+ *   ocl_fault [DEVICE [FIRST [LAST]]]     DEVICE as in "opencl:pocl" */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/opencl/call.h"
+#include "kernels/opencl/opencl.h"
+
+#define WIDTH 32
+#define VOCAB 48
+
+static struct act acts[4];
+static struct weight weights[2] = {{WEIGHT_MATRIX, DTYPE_F32, VOCAB, WIDTH},
+                                   {WEIGHT_VECTOR, DTYPE_F32, 1, WIDTH}};
+static struct section sections[1] = {{"shift", SECTION_FIXED, WIDTH, 0}};
+static struct op ops[4];
+static struct plan plan = {ops, 4, acts, 4, weights, 2, sections, 1, WIDTH, 0, VOCAB, WIDTH,
+                           {3, 0, VOCAB}};
+
+/* embed, shift, gather, logits. */
+static void make_plan(struct capacity *c)
+{
+    *c = (struct capacity){.tokens = 4, .logits = 2, .seqs = 2, .slots = 2};
+    for (int i = 0; i < 4; i++) {
+        acts[i] = (struct act){i < 2 ? ROWS_TOKENS : ROWS_LOGITS, i < 3 ? WIDTH : VOCAB,
+                               i < 3 ? WIDTH : VOCAB, 0, 0, 3};
+        ops[i] = (struct op){.section = -1, .section2 = -1, .out = {i, 0, i < 3 ? WIDTH : VOCAB}};
+        for (size_t k = 0; k < ARRAY_LEN(ops[i].in); k++)
+            ops[i].in[k] = VIEW_NONE;
+        for (size_t k = 0; k < ARRAY_LEN(ops[i].w); k++)
+            ops[i].w[k] = -1;
+        if (i)
+            ops[i].in[0] = (struct view){i - 1, 0, WIDTH};
+    }
+    ops[0].kind = OP_EMBED;
+    ops[0].p.embed.scale = 1;
+    ops[0].w[0] = ops[3].w[0] = 0;
+    ops[1].kind = OP_SHIFT;
+    ops[1].section = 0;
+    ops[2].kind = OP_GATHER;
+    ops[3].kind = OP_LINEAR;
+    ops[2].rows = ops[3].rows = ROWS_LOGITS;
+    (void)!plan_layout(&plan, c); /* placement is by its own tests */
+}
+
+static int step(struct device *d, struct err *e)
+{
+    static const int32_t tokens[3] = {1, 2, 3}, cu[3] = {0, 2, 3}, slots[2] = {0, 1}, rows[2] = {1, 2};
+    static const int64_t pos[2] = {0, 0};
+    struct batch b = {.n_seqs = 2, .n_tokens = 3, .n_logits = 2, .tokens = tokens,
+                      .cu_seqlens = cu, .slots = slots, .pos = pos, .logit_rows = rows};
+    return d->backend->run(d, &b, e);
+}
+
+static int use(struct device *d, struct err *e)
+{
+    static float rows[VOCAB * WIDTH], slot[WIDTH];
+    const struct backend *k = d->backend;
+    struct capacity c;
+    int rc;
+    make_plan(&c);
+    for (int i = 0; i < VOCAB * WIDTH; i++)
+        rows[i] = (float)(i % 13) * 0.1f;
+    if ((rc = k->load(d, &plan, &c, e)) ||
+        (rc = k->put_weight(d, 0, 0, VOCAB, rows, DTYPE_F32, e)) ||
+        (rc = k->put_weight(d, 1, 0, 1, rows, DTYPE_F32, e)) || (rc = k->ready(d, e)))
+        return rc;
+    if ((rc = k->slot_zero(d, 0, e)) || (rc = k->slot_zero(d, 1, e)) || (rc = step(d, e)) ||
+        (rc = k->slot_read(d, 0, slot, e)) || (rc = k->slot_write(d, 1, slot, e)) ||
+        (rc = k->slot_copy(d, 0, 1, e)) || (rc = step(d, e))) {
+        struct err again = {0};
+        if (rc != E_DEVICE || step(d, &again) != E_DEVICE) {
+            printf("FAIL: after \"%s\" the device was not lost\n", e->text);
+            exit(1);
+        }
+        return rc;
+    }
+    float sum = 0;
+    for (int i = 0; i < VOCAB; i++)
+        sum += k->logits(d, 1)[i];
+    if (!(sum > 0)) {
+        printf("FAIL: logits of a life without an error are %g\n", (double)sum);
+        exit(1);
+    }
+    return 0;
+}
+
+static int life(const char *spec, struct err *e)
+{
+    struct device_options o = {.spec = spec, .cache_dir = getenv("RECURD_OCL_CACHE")};
+    struct device *d = NULL;
+    int rc = backend_opencl.open(&d, &o, e);
+    if (!rc)
+        rc = use(d, e);
+    backend_opencl.close(d);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    const char *spec = argc > 1 ? argv[1] : "opencl";
+    struct err e = {0};
+    uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    ocl_call_fail_at(0);
+    if (life(spec, &e)) {
+        printf("FAIL: without a fault: %s\n", e.text);
+        return 1;
+    }
+    uint64_t calls = ocl_call_fail_at(0), failed = 0, lived = 0;
+    uint64_t last = argc > 3 ? strtoull(argv[3], NULL, 10) : calls;
+    for (uint64_t n = first; n <= MIN(last, calls); n++) {
+        e = (struct err){0};
+        ocl_call_fail_at(n);
+        int rc = life(spec, &e);
+        if (rc && !e.text[0]) {
+            printf("FAIL: call %llu failed without a sentence\n", (unsigned long long)n);
+            return 1;
+        }
+        *(rc ? &failed : &lived) += 1;
+        if (getenv("VERBOSE"))
+            printf("%4llu %s\n", (unsigned long long)n, rc ? e.text : "(lived)");
+    }
+    ocl_call_fail_at(0);
+    printf("%llu OpenCL calls, each failed once: %llu errors, %llu lives unharmed\n",
+           (unsigned long long)calls, (unsigned long long)failed, (unsigned long long)lived);
+    return 0;
+}
