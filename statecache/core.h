@@ -17,6 +17,10 @@
 
 struct link { struct link *prev, *next; };
 
+/* States come and go in dozens per request; giving them back to the heap each time would leave it
+ * in pieces. */
+#define SPARE_SLABS 32
+
 struct tenant {
     struct tenant *next;
     struct tenant_tag tag;
@@ -72,6 +76,8 @@ struct statecache {
     struct block **block_of_page; /* [pages->n_total] */
     int32_t *dead_slots, *dead_pages; /* given up by other threads; the engine returns them */
     int32_t n_dead_slots, n_dead_pages;
+    float *spare[SPARE_SLABS]; /* slabs to be used again: all have one size */
+    int32_t n_spare;
     struct session **sessions;    /* SESSION_BUCKETS chains */
     uint64_t n_sessions, n_tickets;
     struct store store;       /* writer thread, but for open and close */

@@ -184,7 +184,11 @@ static void free_slab(struct statecache *sc, struct snapshot *s)
 {
     if (!s->slab)
         return;
-    mem_aligned_free(s->slab, sc->format.slot_bytes);
+    uint64_t spare = ((uint64_t)sc->n_spare + 1) * sc->format.slot_bytes;
+    if (sc->n_spare < SPARE_SLABS && spare <= sc->o.ram_bytes / 16) /* large ones are mapped */
+        sc->spare[sc->n_spare++] = s->slab;
+    else
+        mem_aligned_free(s->slab, sc->format.slot_bytes);
     tiers_release(sc, s->tenant, sc->format.slot_bytes);
     s->slab = NULL;
 }
@@ -193,7 +197,8 @@ static int new_slab(struct statecache *sc, struct snapshot *s)
 {
     if (!tiers_reserve(sc, s->tenant, sc->format.slot_bytes))
         return E_NOMEM;
-    s->slab = mem_aligned(sc->format.slot_bytes);
+    /* A spare one has old contents; every caller fills all of it. */
+    s->slab = sc->n_spare ? sc->spare[--sc->n_spare] : mem_aligned(sc->format.slot_bytes);
     if (s->slab)
         return 0;
     tiers_release(sc, s->tenant, sc->format.slot_bytes);

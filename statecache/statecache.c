@@ -181,6 +181,8 @@ void statecache_close(struct statecache *sc)
         mem_free(t);
     }
     core_bury(sc);
+    while (sc->n_spare > 0)
+        mem_aligned_free(sc->spare[--sc->n_spare], sc->format.slot_bytes);
     prefix_fini(&sc->prefix);
     if (sc->disk)
         store_close(&sc->store);

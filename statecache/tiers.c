@@ -142,17 +142,30 @@ static struct state_job *new_job(struct statecache *sc, struct snapshot *s)
     return j;
 }
 
-/* The tokens and where the state's bytes lie; s is on the host. */
+/* The tokens of the path, copied only when the job's turn has come: a long path has megabytes of
+ * them, and many of its states may be waiting. */
+static int copy_tokens(struct state_job *j)
+{
+    struct snapshot *s = j->s;
+    if (s->dead)
+        return err_set(&j->err, E_CLOSED, "the state was given up meanwhile");
+    if (!j->tokens)
+        j->tokens = mem_array((size_t)s->pos, sizeof(*j->tokens));
+    if (!j->tokens)
+        return err_set(&j->err, E_IO, "no memory for %lld tokens", (long long)s->pos);
+    prefix_tokens(s->node, 0, s->pos, j->tokens);
+    j->piece[0] = (struct piece){j->tokens, (size_t)s->pos * sizeof(*j->tokens)};
+    return 0;
+}
+
+/* Where the state's bytes lie; s is on the host. */
 static bool describe(struct state_job *j)
 {
     struct snapshot *s = j->s;
     const struct format *f = &j->sc->format;
-    j->tokens = mem_array((size_t)s->pos, sizeof(*j->tokens));
     j->pages = mem_array((size_t)s->n_blocks + 1, sizeof(*j->pages));
-    if (!j->tokens || !j->pages)
+    if (!j->pages)
         return false;
-    prefix_tokens(s->node, 0, s->pos, j->tokens);
-    j->piece[0] = (struct piece){j->tokens, (size_t)s->pos * sizeof(*j->tokens)};
     j->piece[1] = (struct piece){s->slab, f->slot_bytes};
     j->piece[2] = (struct piece){s->logits, s->logits ? (size_t)f->vocab * sizeof(float) : 0};
     j->piece[3] = (struct piece){s->sampler, s->sampler ? s->sampler_bytes : 0};
@@ -221,12 +234,10 @@ static void prepare_put(struct job *job)
     struct state_job *j = (struct state_job *)job;
     struct statecache *sc = j->sc;
     uint64_t bytes = CODEC_HEAD;
+    j->rc = copy_tokens(j);
     for (int i = 0; i < PARTS; i++)
         for (size_t k = 0; k < j->part[i].n_pieces; k++)
             bytes += j->part[i].piece[k].n;
-    j->rc = 0;
-    if (j->s->dead)
-        j->rc = err_set(&j->err, E_CLOSED, "the state was given up meanwhile");
     while (!j->rc && sc->stats.bytes[TIER_DISK] + bytes > sc->o.disk_bytes)
         if (!evict_disk(sc, j->tenant))
             j->rc = err_set(&j->err, E_NOMEM,
@@ -355,9 +366,17 @@ static int check_tokens(const struct state_job *j, int fd, struct err *e)
     return rc;
 }
 
+static void prepare_load(struct job *job)
+{
+    struct state_job *j = (struct state_job *)job;
+    j->rc = copy_tokens(j);
+}
+
 static void run_load(struct job *job)
 {
     struct state_job *j = (struct state_job *)job;
+    if (j->rc)
+        return;
     struct store *st = &j->sc->store;
     uint64_t start = clock_now_ns();
     unsigned char name[16];
@@ -415,6 +434,7 @@ bool tiers_load(struct statecache *sc, struct snapshot *s)
     }
     memcpy(j->head.id, s->name, sizeof(j->head.id));
     s->reading = true;
+    j->job.prepare = prepare_load;
     j->job.run = run_load;
     j->job.done = done_load;
     writer_push_read(&sc->writer, &j->job);
