@@ -42,9 +42,9 @@ static void kind_rows(FILE *f, const json_t *o)
     if (json_object_size(kinds) < 2)
         return;
     json_object_foreach(kinds, key, g) {
-        fputs("| &nbsp; ", f);
-        text(f, key);
-        fputs(" turns | | |", f);
+        fprintf(f, "| &nbsp; %s | | |", !strcmp(key, "first") ? "first turns"
+                                         : !strcmp(key, "turn") ? "later turns"
+                                         : !strcmp(key, "fork") ? "forks" : "resumed turns");
         cell(f, report_number(g, "ttft.p50_ms"));
         cell(f, report_number(g, "ttft.p99_ms"));
         fputs(" | |", f);
@@ -102,7 +102,14 @@ int report_markdown(const char *path, const json_t *all, struct err *e)
     fprintf(f, ", %g cores, %g GiB, ", report_number(first, "machine.cores"),
             report_number(first, "machine.memory_gib"));
     text(f, report_string(first, "machine.system"));
-    fprintf(f, "; %s; commit %s.\n", report_string(first, "date"), report_string(first, "commit"));
+    fprintf(f, "; %s; client at commit %s", report_string(first, "date"),
+            report_string(first, "commit"));
+    const char *server = report_string(first, "server.version.commit");
+    if (*server) {
+        fputs(", server at ", f);
+        text(f, server);
+    }
+    fputs(".\n", f);
     bool bad = ferror(f);
     int rc = f == stdout ? fflush(f) : fclose(f);
     return rc || bad ? err_set(e, E_IO, "%s: %s", path, strerror(errno)) : 0;
