@@ -161,8 +161,9 @@ bench: $B/speed $B/recurd ## speed, memory and start-up of the bundled and of a 
 
 bench-serve: all ## the load client's standard workloads, with a report in build/report
 	tests/load/bench_serve.sh --build $B --out $B/report
-load: $B/recurd-bench ## tests of the load client against a server with known delays
-	python3 tests/load/run_tests.py --bench $B/recurd-bench
+load: $B/recurd-bench $B/recurd ## tests of the load client, against known delays and the daemon
+	python3 tests/load/run_tests.py --bench $B/recurd-bench --daemon $B/recurd \
+	  --artifacts $B/bench-tests
 
 # The OpenCL backend on whatever device is there; PoCL runs it on a CPU.
 $B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck ops ew rig) $(LIB)
