@@ -71,8 +71,10 @@ class Leaving(unittest.TestCase):
             body = json.dumps(dict(LONG, stream=False)).encode()
             sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
                          b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-            time.sleep(0.3)
-            self.assertEqual(self.s.metrics()["recurd_requests_running"], 1)
+            end = time.time() + common.Settings.patience(10)
+            while self.s.metrics()["recurd_requests_running"] != 1:
+                self.assertLess(time.time(), end, "the request never ran")
+                time.sleep(0.02)
             if rst:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             sock.close()
