@@ -391,7 +391,9 @@ static int start_track(struct statecache *sc, const struct statecache_query *q,
         snapshot_touch(sc, t->start);
         t->pos = t->start->pos;
     }
-    if (!t->small)
+    /* Nobody waits for one that computes everything: its reader takes an event for every token of
+     * the prompt, and may take its time. */
+    if (!t->small && !t->fresh)
         plan_track(sc, t, l, q);
     if (t->session)
         t->session->running = true;

@@ -184,6 +184,20 @@ Test(cost, a_fresh_request_computes_everything)
     run_free(&r);
 }
 
+Test(cost, nobody_waits_for_one_that_computes_everything)
+{
+    struct run r[2];
+    run_init(&r[0], &f, a, 500, 2);
+    run_init(&r[1], &f, a, 500, 2);
+    r[0].fresh = true;
+    run_step(&r[0], 16);
+    run_step(&r[0], 16); /* and then its reader stalls */
+    cr_assert_eq(run_all(&r[1], 64), 500);
+    cr_assert_eq(run_all(&r[0], 64), 500);
+    run_free(&r[0]);
+    run_free(&r[1]);
+}
+
 Test(cost, preempted_sequences_come_back_where_they_were)
 {
     struct run r;
