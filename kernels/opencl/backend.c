@@ -49,13 +49,18 @@ static void ocl_close(struct device *d)
 
 static int ocl_open(struct device **out, const struct device_options *opt, struct err *e)
 {
-    const char *colon = strchr(opt->spec, ':');
+    char name[128] = ""; /* what comes after "opencl:", up to a comma; tuning words follow it */
+    const char *colon = strchr(opt->spec, ':'), *comma = strchr(opt->spec, ',');
     struct ocl *o = mem_zalloc(sizeof *o);
     *out = NULL;
     if (!o)
         return err_set(e, E_NOMEM, "no memory for a device");
+    if (colon)
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(colon + 1, ","), colon + 1);
     o->base.backend = &backend_opencl;
-    int rc = ocl_device_open(&o->device, colon ? colon + 1 : NULL, opt->cache_dir, e);
+    int rc = ocl_device_open(&o->device, name, opt->cache_dir, e);
+    if (!rc && comma)
+        rc = ocl_tune_parse(&o->device.tune, comma + 1, e);
     if (!rc && opt->kernels)
         rc = ocl_tune_parse(&o->device.tune, opt->kernels, e);
     if (rc) {

@@ -4,6 +4,8 @@
 
 #include "kernels/backend.h"
 
+/* device_options.spec: "opencl[:NAME][,key=value ...]", NAME as ocl_device_open takes it, the
+ * words as in etc/tuning/opencl.tune, e.g. "opencl:nvidia,mma=0" for products in float32. */
 extern const struct backend backend_opencl;
 
 /* One line per OpenCL device on any platform, as --list-devices prints them. E_NOENT when there

@@ -38,6 +38,10 @@ static int weight_init(struct ocl_model *m, int32_t i, struct err *e)
     if (x->layout != OCL_ROWS) {
         x->cols_p = (int64_t)round_up((size_t)w->cols, x->layout == OCL_MMA ? 32 : 2);
         rows = round_up(rows, x->layout == OCL_MMA ? 16 : 32);
+        /* An even number of groups puts the same columns of all panels on the same memory
+         * channels; one more group spreads them. */
+        if (x->layout == OCL_MMA && x->cols_p >= 512 && x->cols_p / 32 % 2 == 0)
+            x->cols_p += 32;
     }
     snprintf(what, sizeof what, "weight %d (%lld x %lld)", i, (long long)w->rows,
              (long long)w->cols);

@@ -6,14 +6,14 @@
 #
 # DEPS=DIR names a folder with include/ and lib/ of jansson, sentencepiece, libsodium, pcre2 and
 # utf8proc (and OpenCL headers); without them whole models are left out. OUT=DIR keeps logs.
-# PARTS chooses among: check bench steps models.
+# PARTS chooses among: check bench steps models oracles.
 set -u
 cd "$(dirname "$0")/../.."
 DEVICE=${1:-gpu}
 B=${B:-build/gpu}
 DEPS=${DEPS:-}
 OUT=${OUT:-$B}
-PARTS=${PARTS:-check bench steps models}
+PARTS=${PARTS:-check bench steps models oracles}
 CC=${CC:-gcc}
 CXX=${CXX:-g++}
 JOBS=$(nproc)
@@ -71,9 +71,9 @@ if [ -z "$DEPS" ]; then
     exit $failed
 fi
 MODELS="$(ls models/*.c models/*.cc models/arch/*.c | grep -v recurd-eval)"
-compile $MODELS models/recurd-eval.c tests/gpu/steps.c || exit 1
+compile $MODELS models/recurd-eval.c tests/gpu/steps.c tests/golden/golden.c || exit 1
 LIBS="-L$DEPS/lib -Wl,-rpath,$PWD/$DEPS/lib -ljansson -lsentencepiece -lsodium -lpcre2-8 -lutf8proc"
-for prog in models/recurd-eval.c tests/gpu/steps.c; do
+for prog in models/recurd-eval.c tests/gpu/steps.c tests/golden/golden.c; do
     $CXX -pthread -o "$B/$(basename $prog .c)" $(objects $KERNELS $MODELS $prog) "$B/sources.o" \
         ${EXTRA:-} $LIBS -ldl -lm || exit 1
 done
@@ -95,6 +95,11 @@ case " $PARTS " in *" models "*)
             cmp "$B/x.npy" "$B/first.npy" && echo "$m $how: same bits" || failed=1
         done
     done ;;
+esac
+case " $PARTS " in *" oracles "*)
+    echo "== reference results of every model family, products in float32"
+    "$B/golden" --device "opencl:$DEVICE,mma=0" ${ORACLES:-tests/golden/public tests/golden/hf} ||
+        failed=1 ;;
 esac
 [ $failed = 0 ] && echo "== all passed" || echo "== FAILED"
 exit $failed

@@ -29,7 +29,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     MMA_LOCAL(SLICES)
     int lane = (int)get_local_id(0), slice = (int)get_local_id(1), panel = (int)get_group_id(0);
     int rows = counts[is_logits ? 2 : 1], all = (int)(cols_p / 32), g0 = slice * (slice_len / 32);
-    int groups = min(slice_len / 32, all - g0);
+    int groups = min(slice_len / 32, (inputs + 31) / 32 - g0);
     global const uint4 *wp = w + ((ulong)panel * (ulong)all + (ulong)g0) * 64u + (ulong)lane;
     uint4 none = (uint4)(0, 0, 0, 0);
     float acc[NT][4];

@@ -14,7 +14,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     int id = (int)get_local_id(0), lane = id % 32;
     int wo = id / 128, wr = id / 32 % 4; /* this warp's 32 outputs and 32 rows of the tile */
     int p0 = (int)get_group_id(0) * 8, row0 = (int)get_group_id(1) * 128;
-    int rows = counts[is_logits ? 2 : 1], all = (int)(cols_p / 32), panels = (outputs + 15) / 16;
+    int rows = counts[is_logits ? 2 : 1], n = (inputs + 31) / 32, panels = (outputs + 15) / 16;
+    ulong panel = cols_p / 32 * 64; /* uint4 from panel to panel */
     float acc[2][4][4], total[2][4][4];
     UNROLLED
     for (int i = 0; i < 2; i++)
@@ -25,12 +26,12 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
                 acc[i][j][k] = total[i][j][k] = 0.0f;
     /* Panels past the end repeat the last one; their outputs are not stored. */
     global const uint4 *wp =
-        w + (ulong)min(p0 + id / 64, panels - 1) * (ulong)all * 64u + (ulong)(id % 64);
+        w + (ulong)min(p0 + id / 64, panels - 1) * panel + (ulong)(id % 64);
     global const uint4 *xp =
         packed + (ulong)(id / 256) * rows_p * 2u + (ulong)row0 * 2u + (ulong)(id % 256);
 #define FETCH(s, at)                                                                               \
     do {                                                                                           \
-        if ((s) < all) {                                                                           \
+        if ((s) < n)  {                                                                           \
             copy_async(tile + (at) + id, wp + (ulong)(s) * 64u);                                   \
             copy_async(tile + (at) + 512 + id, xp + (ulong)(s) * rows_p * 4u);                     \
         }                                                                                          \
@@ -57,7 +58,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     uint2 b0[4], b1[4];
     LOAD(a0, b0, 0, 0);
     int at = 0, left = slice_len / 32, first = 1;
-    for (int s = 0; s < all; s++) {
+    for (int s = 0; s < n; s++) {
         int next = at + STAGE < STAGES * STAGE ? at + STAGE : 0;
         LOAD(a1, b1, at, 1);
         PRODUCTS(a0, b0);
@@ -67,7 +68,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
         LOAD(a0, b0, next, 0); /* past the end: an old tile, not used */
         PRODUCTS(a1, b1);
         at = next;
-        if (--left == 0 || s == all - 1) {
+        if (--left == 0 || s == n - 1) {
             left = slice_len / 32;
             UNROLLED
             for (int i = 0; i < 2; i++)
