@@ -50,7 +50,8 @@ static void make_plan(struct capacity *c)
 
 static int step(struct device *d, struct err *e)
 {
-    static const int32_t tokens[3] = {1, 2, 3}, cu[3] = {0, 2, 3}, slots[2] = {0, 1}, rows[2] = {1, 2};
+    static const int32_t tokens[3] = {1, 2, 3}, cu[3] = {0, 2, 3}, slots[2] = {0, 1},
+                         rows[2] = {1, 2};
     static const int64_t pos[2] = {0, 0};
     struct batch b = {.n_seqs = 2, .n_tokens = 3, .n_logits = 2, .tokens = tokens,
                       .cu_seqlens = cu, .slots = slots, .pos = pos, .logit_rows = rows};
