@@ -78,7 +78,8 @@ static void engine(struct buf *out, struct http *h)
     counter(out, "requests_rejected_total", "Sequences refused: the queue was full", s.rejected);
     counter(out, "requests_timeout_total", "Sequences that ran out of time", s.timeouts);
     counter(out, "prompt_tokens_total", "Prompt tokens that were computed", s.prompt_tokens);
-    counter(out, "cached_tokens_total", "Prompt tokens taken from the state cache instead", s.cached_tokens);
+    counter(out, "cached_tokens_total", "Prompt tokens taken from the state cache instead",
+            s.cached_tokens);
     counter(out, "output_tokens_total", "Tokens generated", s.output_tokens);
     counter(out, "steps_total", "Steps of the engine", s.steps);
     counter(out, "step_tokens_total", "Tokens computed in all steps", s.step_tokens);
