@@ -60,7 +60,7 @@ class Server:
     def _wait_for_port(self):
         end = time.time() + Settings.patience(20)
         while time.time() < end:
-            found = re.search(r"serving \S+ on http://[^ ]*:(\d+)", self.text())
+            found = re.search(r"serving \S+ on http://[^ ]*:(\d+);", self.text())
             if found:
                 return int(found.group(1))
             if "serving " in self.text():
