@@ -207,6 +207,7 @@ static bool is_action(struct options *o, const char *arg)
         {"--help", OPTIONS_HELP},         {"-h", OPTIONS_HELP},
         {"--version", OPTIONS_VERSION},   {"--check-config", OPTIONS_CHECK},
         {"--describe", OPTIONS_DESCRIBE}, {"--default-config", OPTIONS_DEFAULTS},
+        {"--list-devices", OPTIONS_DEVICES},
     };
     for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
         if (strcmp(arg, actions[i].flag) == 0) {
@@ -291,6 +292,7 @@ void options_print_help(FILE *f)
         {"--check-config", "Checks flags and file, prints what is in force, and exits"},
         {"--default-config", "Prints a configuration file with every key, and exits"},
         {"--describe", "Prints facts about the model and the device, and exits"},
+        {"--list-devices", "Prints the OpenCL devices by the names --device takes, and exits"},
         {"--version", "Prints the version, and exits"},
         {"--help", "This list"},
     };

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "kernels/opencl/opencl.h"
 #include "server/daemon.h"
 #include "server/describe.h"
 #include "server/http.h"
@@ -306,6 +307,17 @@ static int run(struct recurd *r)
     return code;
 }
 
+static void print_line(void *f, const char *text) { fprintf(f, "%s\n", text); }
+
+static int list_devices(void)
+{
+    struct err e = {0};
+    if (opencl_list(print_line, stdout, &e) == 0)
+        return EXIT_CLEAN;
+    fprintf(stderr, "recurd: %s\n", e.text);
+    return EXIT_DEVICE;
+}
+
 int main(int argc, char **argv)
 {
     struct recurd r = {0};
@@ -324,6 +336,7 @@ int main(int argc, char **argv)
     case OPTIONS_VERSION: puts("recurd " RECURD_VERSION " (" RECURD_COMMIT ")"); break;
     case OPTIONS_CHECK: options_print(&r.o, stdout); break;
     case OPTIONS_DEFAULTS: options_print_defaults(stdout); break;
+    case OPTIONS_DEVICES: code = list_devices(); break;
     case OPTIONS_SERVE:
     case OPTIONS_DESCRIBE: code = run(&r); break;
     }

@@ -69,7 +69,7 @@ static int ocl_open(struct device **out, const struct device_options *opt, struc
     }
     const struct ocl_info *i = &o->device.info;
     snprintf(o->base.description, sizeof o->base.description,
-             "%.100s, OpenCL driver %.60s, %.1f GiB%s", i->name, i->driver,
+             "%.80s, OpenCL driver %.48s, %.1f GiB%s%.32s%.32s", i->name, i->driver,
              (double)i->memory_bytes / (double)GIB(1), o->device.tune.mma ? ", tensor cores" : "");
     *out = &o->base;
     return 0;
