@@ -70,7 +70,9 @@ static int ocl_open(struct device **out, const struct device_options *opt, struc
     const struct ocl_info *i = &o->device.info;
     snprintf(o->base.description, sizeof o->base.description,
              "%.80s, OpenCL driver %.48s, %.1f GiB%s%.32s%.32s", i->name, i->driver,
-             (double)i->memory_bytes / (double)GIB(1), o->device.tune.mma ? ", tensor cores" : "");
+             (double)i->memory_bytes / (double)GIB(1), o->device.tune.mma ? ", tensor cores" : "",
+             comma ? comma : "", /* tuning may change the last bits of a state: it counts */
+             opt->kernels ? opt->kernels : "");
     *out = &o->base;
     return 0;
 }
