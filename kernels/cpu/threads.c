@@ -174,8 +174,12 @@ static void *worker_main(void *arg)
     struct threads *t = w->pool;
     threads_flush_denormals();
     wait_past(t, 0);
-    while (!atomic_load(&t->quit))
-        take_part(t, atomic_load_explicit(&t->stage, memory_order_acquire), w->ith);
+    for (;;) { /* the stage first: whoever sees the one that threads_close opened also sees quit */
+        unsigned stage = atomic_load(&t->stage);
+        if (atomic_load(&t->quit))
+            break;
+        take_part(t, stage, w->ith);
+    }
     return NULL;
 }
 
