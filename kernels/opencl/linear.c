@@ -67,7 +67,7 @@ static int many(struct ocl_model *m, const struct op *op, int32_t min, struct er
 
 /* ---- tensor cores (bf16 weights in OCL_MMA layout) ---- */
 
-#define MMA_TILE 128 /* rows of x in a tile of nvidia/linear_many.cl */
+#define MMA_TILE 64 /* rows of x in a tile of nvidia/linear_many.cl */
 
 /* Row capacity of packed activations, and room for them in the scratch buffer. */
 static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
@@ -131,7 +131,7 @@ static int mma_many(struct ocl_model *m, const struct op *op, int32_t min, struc
     common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[0].width).len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
-    ocl_local(&s, 512, 1);
+    ocl_local(&s, 256, 1);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, MMA_TILE);
     s.rows_min = min;

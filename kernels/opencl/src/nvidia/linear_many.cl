@@ -1,19 +1,20 @@
-/* y = W x in bf16 for many rows: 128 outputs x 128 rows a group of 16 warps, 32 x 32 a warp, so
- * that the running slice and the total both fit the registers of a full group. STAGES tiles of 32
- * inputs are on their way through local memory; a lane loads its share of the next product while
- * the last one runs. Tiles lie in memory as the lanes read them: every access is contiguous. */
-#define STAGES 3 /* of 16 KiB: all the local memory a group may have */
-#define STAGE 1024 /* uint4: 8 KiB of weights [8 panels][2 products], 8 KiB of rows [2 products] */
+/* y = W x in bf16 for many rows: 128 outputs x 64 rows a group of 8 warps, 32 x 32 a warp, so
+ * that the running slice and the total fit 128 registers and two groups share a multiprocessor.
+ * STAGES tiles of 32 inputs are on their way through local memory; a lane loads its share of the
+ * next product while the last one runs. Tiles lie in memory as the lanes read them: every access
+ * is contiguous over a warp. */
+#define STAGES 4 /* of 12 KiB: all the local memory a group may have */
+#define STAGE 768 /* uint4: 8 KiB of weights [8 panels][2 products], 4 KiB of rows */
 #define PITCH 132 /* floats of a row on the way out: 4 more than 128 keep lanes in other banks */
-__attribute__((reqd_work_group_size(512, 1, 1)))
+__attribute__((reqd_work_group_size(256, 1, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global const uint4 *w,
                    EPILOGUE_PARAMS, global const uint4 *packed, const ulong rows_p)
 {
     local uint4 tile[STAGES * STAGE] __attribute__((aligned(128)));
-    MMA_LOCAL(16)
+    MMA_LOCAL(8)
     int id = (int)get_local_id(0), lane = id % 32;
-    int wo = id / 128, wr = id / 32 % 4; /* this warp's 32 outputs and 32 rows of the tile */
-    int p0 = (int)get_group_id(0) * 8, row0 = (int)get_group_id(1) * 128;
+    int wo = id / 64, wr = id / 32 % 2; /* this warp's 32 outputs and 32 rows */
+    int p0 = (int)get_group_id(0) * 8, row0 = (int)get_group_id(1) * 64;
     int rows = counts[is_logits ? 2 : 1], n = (inputs + 31) / 32, panels = (outputs + 15) / 16;
     ulong panel = cols_p / 32 * 64; /* uint4 from panel to panel */
     float acc[2][4][4], total[2][4][4];
@@ -28,11 +29,14 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     global const uint4 *wp =
         w + (ulong)min(p0 + id / 64, panels - 1) * panel + (ulong)(id % 64);
     global const uint4 *xp =
-        packed + (ulong)(id / 256) * rows_p * 2u + (ulong)row0 * 2u + (ulong)(id % 256);
+        packed + (ulong)(id / 128) * rows_p * 2u + (ulong)row0 * 2u + (ulong)(id % 128);
+    global const uint4 *wq =
+        w + (ulong)min(p0 + 4 + id / 64, panels - 1) * panel + (ulong)(id % 64);
 #define FETCH(s, at)                                                                               \
     do {                                                                                           \
-        if ((s) < n)  {                                                                           \
+        if ((s) < n) {                                                                            \
             copy_async(tile + (at) + id, wp + (ulong)(s) * 64u);                                   \
+            copy_async(tile + (at) + 256 + id, wq + (ulong)(s) * 64u);                             \
             copy_async(tile + (at) + 512 + id, xp + (ulong)(s) * rows_p * 4u);                     \
         }                                                                                          \
         COPY_COMMIT();                                                                             \
@@ -41,7 +45,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     do {                                                                                           \
         local const uint4 *a_ = tile + (at) + wo * 128 + (product) * 32 + lane;                    \
         local const uint2 *b_ =                                                                    \
-            (local const uint2 *)(tile + (at) + 512 + (product) * 256) + wr * 128 + lane;          \
+            (local const uint2 *)(tile + (at) + 512 + (product) * 128) + wr * 128 + lane;          \
         UNROLLED for (int i = 0; i < 2; i++) a[i] = a_[i * 64];                                    \
         UNROLLED for (int i = 0; i < 4; i++) b[i] = b_[i * 32];                                    \
     } while (0)
@@ -85,27 +89,23 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
 #undef FETCH
 #undef LOAD
 #undef PRODUCTS
-    /* Out through local memory, 64 rows at a time, so that whole lines are written. */
+    /* Out through local memory, so that whole lines are written. */
     local float *sums = (local float *)tile;
-    for (int half_ = 0; half_ < 2; half_++) {
-        COPY_WAIT(0);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (wr / 2 == half_) {
+    COPY_WAIT(0);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    UNROLLED
+    for (int i = 0; i < 2; i++)
+        UNROLLED
+        for (int j = 0; j < 4; j++)
             UNROLLED
-            for (int i = 0; i < 2; i++)
-                UNROLLED
-                for (int j = 0; j < 4; j++)
-                    UNROLLED
-                    for (int k = 0; k < 4; k++)
-                        sums[(wr % 2 * 32 + j * 8 + lane % 4 * 2 + k % 2) * PITCH + wo * 32 +
-                             i * 16 + lane / 4 + k / 2 * 8] = total[i][j][k];
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
+            for (int k = 0; k < 4; k++)
+                sums[(wr * 32 + j * 8 + lane % 4 * 2 + k % 2) * PITCH + wo * 32 + i * 16 +
+                     lane / 4 + k / 2 * 8] = total[i][j][k];
+    barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll 1
-        for (int i = id; i < 64 * 128; i += 512) {
-            int o = p0 * 16 + i % 128, row = row0 + half_ * 64 + i / 128;
-            if (o < outputs && row < rows)
-                EPILOGUE(sums[i / 128 * PITCH + i % 128], o, row);
-        }
+    for (int i = id; i < 64 * 128; i += 256) {
+        int o = p0 * 16 + i % 128, row = row0 + i / 128;
+        if (o < outputs && row < rows)
+            EPILOGUE(sums[i / 128 * PITCH + i % 128], o, row);
     }
 }
