@@ -46,10 +46,14 @@ kernels/opencl/embed.sh "$B/sources.c" kernels/opencl/src/*.cl kernels/opencl/sr
 $CC -std=gnu11 $FLAGS -c "$B/sources.c" -o "$B/sources.o"
 KERNELS="$(ls base/*.c kernels/*.c kernels/ref/*.c kernels/cpu/*.c kernels/opencl/*.c)"
 CHECKS="tests/check/rig.c tests/check/ops.c tests/check/ew.c"
-compile $KERNELS $CHECKS tests/check/oclcheck.c tests/gpu/bench.c || exit 1
+compile $KERNELS $CHECKS tests/check/oclcheck.c tests/gpu/bench.c \
+    tests/gpu/launch.c || exit 1
 $CC -pthread -o "$B/oclcheck" $(objects $KERNELS $CHECKS tests/check/oclcheck.c) "$B/sources.o" \
     -ldl -lm || exit 1
-$CC -pthread -o "$B/oclbench" $(objects $KERNELS tests/gpu/bench.c) "$B/sources.o" -ldl -lm || exit 1
+for prog in bench launch; do
+    $CC -pthread -o "$B/ocl$prog" $(objects $KERNELS tests/gpu/$prog.c) "$B/sources.o" -ldl -lm ||
+        exit 1
+done
 echo "== built in $B"
 
 case " $PARTS " in *" check "*)
@@ -63,6 +67,8 @@ case " $PARTS " in *" check "*)
     done ;;
 esac
 case " $PARTS " in *" bench "*)
+    echo "== host time of an enqueue"
+    "$B/ocllaunch" "$DEVICE" || failed=1
     echo "== kernels alone"
     "$B/oclbench" --device "$DEVICE" --cache "$B/cache" ${BENCH:-} || failed=1 ;;
 esac
