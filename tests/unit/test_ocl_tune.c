@@ -1,5 +1,6 @@
 /* The tuning words of the OpenCL backend. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include "kernels/opencl/device.h"
 #include "kernels/opencl/tune.h"
@@ -7,7 +8,7 @@
 static struct ocl_info info(const char *vendor, size_t group_max)
 {
     struct ocl_info d = {.group_max = group_max};
-    strcpy(d.vendor, vendor);
+    snprintf(d.vendor, sizeof d.vendor, "%s", vendor);
     return d;
 }
 
