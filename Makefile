@@ -56,7 +56,7 @@ PROGS   := $(patsubst %.c,$B/%,$(notdir $(wildcard $(MAINS))))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all checks help deps deps-test deps-check demo run test unit kernelcheck golden api load \
-        lint bench bench-serve opencl asan ubsan tsan valgrind fuzz fault install clean
+        lint bench bench-serve opencl oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 
 help: ## this list
@@ -169,9 +169,15 @@ load: $B/recurd-bench $B/recurd ## tests of the load client, against known delay
 $B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck ops ew rig) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-opencl: $B/oclcheck $B/golden ## every kernel and model family on an OpenCL device (DEVICE=…)
+$B/ocl_fault: $B/tests/fault/ocl_fault.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+opencl: $B/oclcheck $B/golden $B/ocl_fault ## kernels, families and failing calls on OpenCL (DEVICE=…)
 	$B/oclcheck --quick --device $(or $(DEVICE),opencl:pocl)
+	$B/ocl_fault $(or $(DEVICE),opencl:pocl)
 	$B/golden --device $(or $(DEVICE),opencl:pocl)
+oclgrind: $B/oclcheck ## every OpenCL kernel in an interpreter that sees races and bounds
+	tests/check/oclgrind.sh $B/oclcheck
 
 lint: ## layers, sizes, banned calls, cppcheck
 	tests/lint/run.sh
