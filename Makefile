@@ -58,6 +58,8 @@ UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 .PHONY: all checks help deps deps-test deps-check demo run test unit kernelcheck golden api load \
         lint bench bench-serve opencl oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
+# Objects of test programs are kept, so that the next run need not compile them again.
+.SECONDARY:
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
