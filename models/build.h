@@ -83,7 +83,7 @@ int w_matrix(struct build *b, const char *like, int64_t rows, int64_t cols); /* 
 void w_rows(struct build *b, int w, const char *name, int64_t total, int64_t row0, int64_t rows,
             int64_t at, bool transposed);
 /* Computed from a whole tensor at load: out [n] of row `row`; whole [elems]. Used by HGRN's lower
- * bounds and BitNet's ternary rounding. */
+ * bounds and BitNet's mean. */
 typedef void derive_fn(const float *whole, int64_t elems, int64_t row, int64_t n, float *out);
 int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int64_t n,
               derive_fn *f);

@@ -78,11 +78,6 @@ const struct config *b_hybrid_spec(struct build *b, int layer)
     return NULL;
 }
 
-static val project(struct build *b, val x, const char *name, int rows, bool bias)
-{
-    return bias ? b_linear_bias(b, x, name, rows) : b_linear(b, x, name, rows);
-}
-
 val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *spec)
 {
     int H = (int)config_int(spec, "num_heads", 0, 1, 4096, b->err);
@@ -97,8 +92,8 @@ val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *
                                   hidden))
         return VIEW_NONE;
     int d = hidden / H;
-    val q = project(b, x, "q_proj", hidden, bias), k = project(b, x, "k_proj", kv * d, bias);
-    val v = project(b, x, "v_proj", kv * d, bias);
+    val q = b_project(b, x, "q_proj", hidden, bias), k = b_project(b, x, "k_proj", kv * d, bias);
+    val v = b_project(b, x, "v_proj", kv * d, bias);
     q = b_rope(b, q, d, d, theta, false);
     k = b_rope(b, k, d, d, theta, false);
     val o = b_attention(b, &(struct attention_args){

@@ -4,11 +4,6 @@
 
 #include "models/build_int.h"
 
-static val project(struct build *b, val x, const char *name, int rows, bool bias)
-{
-    return bias ? b_linear_bias(b, x, name, rows) : b_linear(b, x, name, rows);
-}
-
 /* rms of a part of x_proj's output: with a weight (Jamba), without one (Falcon-Mamba) or none. */
 static val part_norm(struct build *b, val x, const char *name, const struct mamba1_args *a)
 {
@@ -20,7 +15,7 @@ static val part_norm(struct build *b, val x, const char *name, const struct mamb
 val b_mamba1(struct build *b, val x, const struct mamba1_args *a)
 {
     int n = a->inner, R = a->rank, N = a->N;
-    val u = project(b, x, "in_proj", 2 * n, a->bias);
+    val u = b_project(b, x, "in_proj", 2 * n, a->bias);
     val X = b_conv(b, b_slice(u, 0, n), w_vec(b, "conv1d.weight", (int64_t)n * a->conv),
                    a->conv_bias ? w_vec(b, "conv1d.bias", n) : -1, a->conv, ACT_SILU);
     val p = b_linear(b, X, "x_proj", R + 2 * N);
@@ -31,7 +26,7 @@ val b_mamba1(struct build *b, val x, const struct mamba1_args *a)
     val y = b_scan(b, X, dt, B, C, w_vec_as(b, "A_log", (int64_t)n * N, TENSOR_NEG_EXP),
                    w_vec(b, "D", n));
     y = e_mul(b, y, e_fn(b, EW_SILU, b_slice(u, n, n)));
-    return project(b, y, "out_proj", a->width, a->bias);
+    return b_project(b, y, "out_proj", a->width, a->bias);
 }
 
 /* z, X, B, C and dt, each times its own factor (Falcon-H1), as one weight over the projection. */
@@ -57,7 +52,7 @@ static int row_factors(struct build *b, const struct mamba2_args *a, int inner, 
 struct mamba2_parts b_mamba2_in(struct build *b, val x, const struct mamba2_args *a)
 {
     int inner = a->H * a->P, GN = a->G * a->N, mixed = inner + 2 * GN;
-    val u = project(b, x, "in_proj", 2 * inner + 2 * GN + a->H + a->extra, a->bias);
+    val u = b_project(b, x, "in_proj", 2 * inner + 2 * GN + a->H + a->extra, a->bias);
     if (a->factors)
         u = e_mulw(b, u, row_factors(b, a, inner, GN));
     val xbc =
@@ -87,7 +82,7 @@ val b_mamba2_out(struct build *b, val y, const struct mamba2_parts *p, const str
                          !a->norm_before_gate);
     else
         y = e_mul(b, y, e_fn(b, EW_SILU, p->z));
-    return project(b, y, "out_proj", a->width, a->split_bias ? a->out_bias : a->bias);
+    return b_project(b, y, "out_proj", a->width, a->split_bias ? a->out_bias : a->bias);
 }
 
 val b_mamba2(struct build *b, val x, const struct mamba2_args *a)

@@ -3,32 +3,20 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
+
 enum { AT_VERSION = 0, AT_FINISH = 4, AT_PROMPT = 8, AT_CACHED = 16, AT_OUTPUT = 24, AT_IDS = 28,
        HEAD = 32, VERSION = 1 };
-
-static void put(unsigned char *p, uint64_t v, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        p[i] = (unsigned char)(v >> 8 * i);
-}
-
-static uint64_t get(const unsigned char *p, int bytes)
-{
-    uint64_t v = 0;
-    for (int i = bytes; i-- > 0;)
-        v = v << 8 | p[i];
-    return v;
-}
 
 int answer_pack(struct buf *out, const struct answer *a)
 {
     unsigned char head[HEAD];
-    put(head + AT_VERSION, VERSION, 4);
-    put(head + AT_FINISH, (uint64_t)a->finish, 4);
-    put(head + AT_PROMPT, (uint64_t)a->n_prompt, 8);
-    put(head + AT_CACHED, (uint64_t)a->n_cached, 8);
-    put(head + AT_OUTPUT, (uint64_t)a->n_output, 4);
-    put(head + AT_IDS, (uint64_t)a->n_ids, 4);
+    bytes_put(head + AT_VERSION, VERSION, 4);
+    bytes_put(head + AT_FINISH, (uint64_t)a->finish, 4);
+    bytes_put(head + AT_PROMPT, (uint64_t)a->n_prompt, 8);
+    bytes_put(head + AT_CACHED, (uint64_t)a->n_cached, 8);
+    bytes_put(head + AT_OUTPUT, (uint64_t)a->n_output, 4);
+    bytes_put(head + AT_IDS, (uint64_t)a->n_ids, 4);
     buf_add(out, head, sizeof head);
     buf_add(out, a->ids, (size_t)a->n_ids * 4);
     buf_add(out, a->text, a->n_text);
@@ -38,14 +26,14 @@ int answer_pack(struct buf *out, const struct answer *a)
 int answer_unpack(const void *p, size_t n, struct answer *a, struct err *e)
 {
     const unsigned char *b = p;
-    uint64_t n_ids = n >= HEAD ? get(b + AT_IDS, 4) : 0;
-    if (n < HEAD || get(b + AT_VERSION, 4) != VERSION || n_ids > (n - HEAD) / 4)
+    uint64_t n_ids = n >= HEAD ? bytes_get(b + AT_IDS, 4) : 0;
+    if (n < HEAD || bytes_get(b + AT_VERSION, 4) != VERSION || n_ids > (n - HEAD) / 4)
         return err_set(e, E_FORMAT, "the kept answer has %zu bytes and no known form", n);
     *a = (struct answer){
-        .finish = get(b + AT_FINISH, 4) == FINISH_STOP ? FINISH_STOP : FINISH_LENGTH,
-        .n_prompt = (int64_t)get(b + AT_PROMPT, 8),
-        .n_cached = (int64_t)get(b + AT_CACHED, 8),
-        .n_output = (int32_t)get(b + AT_OUTPUT, 4),
+        .finish = bytes_get(b + AT_FINISH, 4) == FINISH_STOP ? FINISH_STOP : FINISH_LENGTH,
+        .n_prompt = (int64_t)bytes_get(b + AT_PROMPT, 8),
+        .n_cached = (int64_t)bytes_get(b + AT_CACHED, 8),
+        .n_output = (int32_t)bytes_get(b + AT_OUTPUT, 4),
         .ids = b + HEAD,
         .n_ids = (int32_t)n_ids,
         .text = (const char *)b + HEAD + n_ids * 4,
@@ -56,5 +44,5 @@ int answer_unpack(const void *p, size_t n, struct answer *a, struct err *e)
 
 int32_t answer_id(const struct answer *a, int32_t i)
 {
-    return (int32_t)get(a->ids + (size_t)i * 4, 4);
+    return (int32_t)bytes_get(a->ids + (size_t)i * 4, 4);
 }

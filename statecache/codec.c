@@ -5,6 +5,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "kernels/plan.h"
 #include "statecache/planner.h"
 #include "statecache/session.h"
@@ -30,20 +31,6 @@ const char *codec_part_name(enum codec_part i)
     return names[i];
 }
 
-static void put(unsigned char *p, uint64_t v, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        p[i] = (unsigned char)(v >> 8 * i);
-}
-
-static uint64_t get(const unsigned char *p, int bytes)
-{
-    uint64_t v = 0;
-    for (int i = bytes; i-- > 0;)
-        v = v << 8 | p[i];
-    return v;
-}
-
 void codec_layout(struct format *f, const struct plan *plan)
 {
     crypto_generichash_state s;
@@ -52,9 +39,9 @@ void codec_layout(struct format *f, const struct plan *plan)
         const struct section *x = &plan->sections[i];
         unsigned char row[sizeof(x->name) + 20] = {0};
         memcpy(row, x->name, strnlen(x->name, sizeof(x->name)));
-        put(row + sizeof(x->name), (uint64_t)x->kind, 4);
-        put(row + sizeof(x->name) + 4, (uint64_t)x->elems, 8);
-        put(row + sizeof(x->name) + 12, (uint64_t)x->offset, 8);
+        bytes_put(row + sizeof(x->name), (uint64_t)x->kind, 4);
+        bytes_put(row + sizeof(x->name) + 4, (uint64_t)x->elems, 8);
+        bytes_put(row + sizeof(x->name) + 12, (uint64_t)x->offset, 8);
         crypto_generichash_update(&s, row, sizeof(row));
     }
     crypto_generichash_final(&s, f->schema, sizeof(f->schema));
@@ -101,25 +88,25 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
         unsigned char *row = out + AT_TABLE + i * ROW;
         const char *name = codec_part_name(i);
         memcpy(row, name, strlen(name));
-        put(row + 16, h->offset[i], 8);
-        put(row + 24, h->bytes[i], 8);
+        bytes_put(row + 16, h->offset[i], 8);
+        bytes_put(row + 24, h->bytes[i], 8);
         memcpy(row + 32, h->digest[i], CODEC_DIGEST);
     }
     h->file_bytes = at;
     memcpy(out + AT_MAGIC, magic, sizeof(magic));
-    put(out + AT_VERSION, CODEC_VERSION, 2);
-    put(out + AT_KIND, (uint64_t)h->kind, 2);
-    put(out + AT_HEAD_BYTES, CODEC_HEAD, 4);
+    bytes_put(out + AT_VERSION, CODEC_VERSION, 2);
+    bytes_put(out + AT_KIND, (uint64_t)h->kind, 2);
+    bytes_put(out + AT_HEAD_BYTES, CODEC_HEAD, 4);
     memcpy(out + AT_FINGERPRINT, f->fingerprint, 32);
     memcpy(out + AT_SCHEMA, f->schema, 32);
     memcpy(out + AT_TENANT, h->tenant, 16);
     memcpy(out + AT_ID, h->id, 16);
-    put(out + AT_POSITION, (uint64_t)h->position, 8);
-    put(out + AT_GENERATION, h->generation, 8);
-    put(out + AT_CREATED, h->created_s, 8);
-    put(out + AT_PARTS, PARTS, 4);
-    put(out + AT_POINT, h->point, 4);
-    put(out + AT_FILE_BYTES, h->file_bytes, 8);
+    bytes_put(out + AT_POSITION, (uint64_t)h->position, 8);
+    bytes_put(out + AT_GENERATION, h->generation, 8);
+    bytes_put(out + AT_CREATED, h->created_s, 8);
+    bytes_put(out + AT_PARTS, PARTS, 4);
+    bytes_put(out + AT_POINT, h->point, 4);
+    bytes_put(out + AT_FILE_BYTES, h->file_bytes, 8);
     codec_sign(f, out);
 }
 
@@ -158,8 +145,8 @@ static int check_table(const struct format *f, const unsigned char *in, uint64_t
         memcpy(name, want, strlen(want));
         uint64_t lo, hi;
         part_range(f, h, i, &lo, &hi);
-        h->offset[i] = get(row + 16, 8);
-        h->bytes[i] = get(row + 24, 8);
+        h->offset[i] = bytes_get(row + 16, 8);
+        h->bytes[i] = bytes_get(row + 24, 8);
         memcpy(h->digest[i], row + 32, CODEC_DIGEST);
         if (memcmp(row, name, sizeof(name)) != 0 || h->offset[i] != at)
             return err_set(e, E_FORMAT, "row %d of the part table is not %s at %llu", i, want,
@@ -171,10 +158,10 @@ static int check_table(const struct format *f, const unsigned char *in, uint64_t
                            (unsigned long long)hi);
         at += h->bytes[i];
     }
-    if (at != file_bytes || get(in + AT_FILE_BYTES, 8) != file_bytes)
+    if (at != file_bytes || bytes_get(in + AT_FILE_BYTES, 8) != file_bytes)
         return err_set(e, E_FORMAT, "%llu bytes are there, the head says %llu",
                        (unsigned long long)file_bytes,
-                       (unsigned long long)get(in + AT_FILE_BYTES, 8));
+                       (unsigned long long)bytes_get(in + AT_FILE_BYTES, 8));
     return 0;
 }
 
@@ -184,27 +171,29 @@ int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint6
     memset(h, 0, sizeof(*h));
     if (memcmp(in + AT_MAGIC, magic, sizeof(magic)) != 0)
         return err_set(e, E_FORMAT, "this is not a state file: wrong magic");
-    if (get(in + AT_VERSION, 2) > CODEC_VERSION)
+    if (bytes_get(in + AT_VERSION, 2) > CODEC_VERSION)
         return err_set(e, E_UNSUPPORTED, "format version %u, this build reads up to %d",
-                       (unsigned)get(in + AT_VERSION, 2), CODEC_VERSION);
-    if (get(in + AT_VERSION, 2) != CODEC_VERSION || get(in + AT_HEAD_BYTES, 4) != CODEC_HEAD)
+                       (unsigned)bytes_get(in + AT_VERSION, 2), CODEC_VERSION);
+    if (bytes_get(in + AT_VERSION, 2) != CODEC_VERSION ||
+        bytes_get(in + AT_HEAD_BYTES, 4) != CODEC_HEAD)
         return err_set(e, E_FORMAT, "format version %u with a head of %u bytes does not exist",
-                       (unsigned)get(in + AT_VERSION, 2), (unsigned)get(in + AT_HEAD_BYTES, 4));
+                       (unsigned)bytes_get(in + AT_VERSION, 2),
+                       (unsigned)bytes_get(in + AT_HEAD_BYTES, 4));
     if (crypto_auth_hmacsha256_verify(in + AT_HMAC, in, AT_HMAC, f->key) != 0)
         return err_set(e, E_DENIED, "the seal does not match: altered, or of another install key");
     memcpy(h->tenant, in + AT_TENANT, 16);
     memcpy(h->id, in + AT_ID, 16);
-    h->created_s = get(in + AT_CREATED, 8);
-    h->generation = get(in + AT_GENERATION, 8);
+    h->created_s = bytes_get(in + AT_CREATED, 8);
+    h->generation = bytes_get(in + AT_GENERATION, 8);
     if (memcmp(in + AT_FINGERPRINT, f->fingerprint, 32) != 0 ||
         memcmp(in + AT_SCHEMA, f->schema, 32) != 0)
         return err_set(e, E_CONFLICT, "it belongs to another model, tokenizer or numerics");
-    uint64_t kind = get(in + AT_KIND, 2), position = get(in + AT_POSITION, 8);
-    uint32_t point = (uint32_t)get(in + AT_POINT, 4);
-    if (kind < CODEC_STATE || kind > CODEC_EXPORT || get(in + AT_PARTS, 4) != PARTS ||
-        point > POINT_SWAP || get(in + AT_RESERVED, 8))
+    uint64_t kind = bytes_get(in + AT_KIND, 2), position = bytes_get(in + AT_POSITION, 8);
+    uint32_t point = (uint32_t)bytes_get(in + AT_POINT, 4);
+    if (kind < CODEC_STATE || kind > CODEC_EXPORT || bytes_get(in + AT_PARTS, 4) != PARTS ||
+        point > POINT_SWAP || bytes_get(in + AT_RESERVED, 8))
         return err_set(e, E_FORMAT, "kind %llu with %llu parts is not known",
-                       (unsigned long long)kind, (unsigned long long)get(in + AT_PARTS, 4));
+                       (unsigned long long)kind, (unsigned long long)bytes_get(in + AT_PARTS, 4));
     if (position > (uint64_t)CODEC_POSITION_MAX)
         return err_set(e, E_RANGE, "position %llu, at most %lld is possible",
                        (unsigned long long)position, (long long)CODEC_POSITION_MAX);

@@ -137,6 +137,8 @@ ocl_lower ocl_ew_lower, ocl_linear_lower, ocl_delta_lower, ocl_decay_lower, ocl_
     ocl_nsa_lower, ocl_moba_lower, ocl_fenwick_lower, ocl_mesa_lower, ocl_trapezoid_lower,
     ocl_rotate_lower;
 /* kept, slot_floats, section, page_floats, pages, pages_per_seq of an op that caches rows. */
+/* Columns of a cached row before operand `part`; 6: of the whole row. */
+int32_t ocl_width_before(const struct op *op, int part);
 void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op *op);
 
 /* The slices in which a product sums its inputs: a function of their number alone. */

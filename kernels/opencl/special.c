@@ -4,14 +4,6 @@
 
 #define LANES 64 /* work-items of a group where a group is one head of one sequence */
 
-static int32_t width_before(const struct op *op, int part)
-{
-    int32_t n = 0;
-    for (int i = 1; i < part; i++)
-        n += op->in[i].width;
-    return n;
-}
-
 /* One launch over (heads or key heads) x (rows or sequences). */
 static int relative(struct ocl_model *m, const struct op *op, const char *file, int32_t across,
                     enum ocl_by by, struct err *e)
@@ -28,9 +20,9 @@ static int relative(struct ocl_model *m, const struct op *op, const char *file, 
     ocl_def(&s, "BLOCK", op->p.attention.block);
     ocl_def(&s, "COUNT", op->p.attention.count);
     ocl_def(&s, "RING", ring);
-    ocl_def(&s, "ROW_WIDTH", width_before(op, 6));
+    ocl_def(&s, "ROW_WIDTH", ocl_width_before(op, 6));
     for (int i = 2; i < 6; i++)
-        ocl_def(&s, at[i], width_before(op, i));
+        ocl_def(&s, at[i], ocl_width_before(op, i));
     ocl_def(&s, "HAS_4", view_given(op->in[4]));
     ocl_def(&s, "HAS_5", view_given(op->in[5]));
     ocl_arg(&s, ARG_ARENA, 0);

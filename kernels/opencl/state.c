@@ -99,7 +99,7 @@ void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op
     ocl_arg(s, ARG_INT, m->cap.pages_per_seq);
 }
 
-static int32_t width_before(const struct op *op, int part)
+int32_t ocl_width_before(const struct op *op, int part)
 {
     int32_t n = 0;
     for (int i = 1; i < part; i++)
@@ -118,9 +118,9 @@ int ocl_attention_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_def(&s, "DK", op->p.attention.dk);
     ocl_def(&s, "DV", op->p.attention.dv);
     ocl_def(&s, "WINDOW", op->p.attention.window);
-    ocl_def(&s, "ROW_WIDTH", width_before(op, 6));
-    ocl_def(&s, "V_AT", values ? width_before(op, 2) : 0);
-    ocl_def(&s, "F_AT", width_before(op, 3));
+    ocl_def(&s, "ROW_WIDTH", ocl_width_before(op, 6));
+    ocl_def(&s, "V_AT", values ? ocl_width_before(op, 2) : 0);
+    ocl_def(&s, "F_AT", ocl_width_before(op, 3));
     ocl_def(&s, "HAS_F", view_given(op->in[3]));
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
@@ -142,7 +142,7 @@ int ocl_attention_lower(struct ocl_model *m, const struct op *op, struct err *e)
 
 int ocl_attention_keep_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
-    int32_t width = width_before(op, 6);
+    int32_t width = ocl_width_before(op, 6);
     struct ocl_spec s;
     ocl_spec_init(&s, "attention_keep.cl", op);
     ocl_arg(&s, ARG_ARENA, 0);
@@ -154,7 +154,7 @@ int ocl_attention_keep_lower(struct ocl_model *m, const struct op *op, struct er
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_SEQ);
     for (int i = 2; i < 7; i++)
-        ocl_arg(&s, ARG_INT, width_before(op, i));
+        ocl_arg(&s, ARG_INT, ocl_width_before(op, i));
     ocl_arg(&s, ARG_INT, is_ring(m, op) ? op->p.attention.window : 0);
     ocl_local(&s, 64, 1);
     ocl_groups(&s, 0, BY_ONE, (width + 63) / 64, 1);

@@ -171,7 +171,7 @@ call 'unfinished' '/* TODO: later */'
 call 'unfinished' 'int a; // FIXME'
 call 'unfinished' '/* XXX */'
 call 'path of one machine' 'const char *p = "/home/me/model";'
-call 'path of one machine' '/* see /work/x */'
+call 'path of one machine' '/* see /root/x */'
 call 'tracker' '/* see issue #12 */'
 
 fine() { printf '%s\n' "$2" | sample base/x.c && accept banned "$1"; }
