@@ -144,7 +144,8 @@ union op_params {
      * window. Rows of this batch are read from the operands, older ones from the section;
      * ATTENTION_KEEP (the same operands and section, after every reader) then stores the
      * batch's rows: reading comes before a ring overwrites. Keys are visited in blocks of
-     * PAGE_TOKENS positions counted from 0, ascending, with a running maximum. */
+     * PAGE_TOKENS positions counted from 0, ascending, with a running maximum. A key whose score
+     * is -inf has no weight; if all are, the mean of nothing is NaN. */
     struct { int32_t heads, kv_heads, v_heads, dk, dv, window; float scale;
              int32_t block, count; } attention; /* block, count: the sparse ones below */
 
@@ -187,8 +188,9 @@ union op_params {
 
     /* Chooses the k best of in[0] [groups][n] by score + w[0] (w[0] [groups*n] or none), ties to
      * the lower index. n_groups > 1: only members of the topk_groups best of n_groups equal
-     * ranges, a range's score being the sum of its two best. The weight of a chosen one is its
-     * score (without w[0]); with norm divided by (their sum + eps); then times scale.
+     * ranges, a range's score being the sum of its two best. A NaN is never chosen; entry 0 stands
+     * in for what is missing. The weight of a chosen one is its score (without w[0]); with norm
+     * divided by (their sum + eps); then times scale.
      * dense: out [groups][n], 0 where not chosen. Otherwise out [groups][2*k]: the indices in
      * order of choice, as floats, then their weights. */
     struct { int32_t n, k, n_groups, topk_groups; bool norm, dense; float eps, scale; } topk;

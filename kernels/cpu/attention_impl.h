@@ -102,7 +102,7 @@ static void attend(const struct host_step *s, const struct op *op, struct item *
     int heads = a->h1 - a->h0;
     int64_t dv = op->p.attention.dv, first = a->h0 * dv, n = heads * dv;
     for (int i = 0; i < a->rows * heads; i++) {
-        a->max[i] = -INFINITY;
+        a->max[i] = -FLT_MAX; /* not -inf: a score of -inf then has no weight wherever it comes */
         a->total[i] = 0;
     }
     for (int r = 0; r < a->rows; r++)

@@ -4,6 +4,7 @@
 #ifndef RECURD_SIMD_H
 #define RECURD_SIMD_H
 
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>

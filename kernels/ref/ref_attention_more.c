@@ -95,7 +95,7 @@ static void parallax_head(const struct host_step *s, const struct op *op, int32_
     const float *r = query + op->p.attention.heads * dk;
     float *out = host_row(s, op->out, row) + head * dv;
     int64_t pos = kv_position(s, row), first = W && pos >= W ? pos - W + 1 : 0;
-    double max = -INFINITY, sum = 0, mean = 0;
+    double max = -FLT_MAX, sum = 0, mean = 0; /* not -inf: see soft_add */
     for (int64_t p = first; p <= pos; p++) { /* m needs every weight before the values follow */
         const float *k = kv_part(s, op, q, p, 1) + m * dk;
         double score = op->p.attention.scale * kv_dot(query, k, dk), higher = fmax(max, score);

@@ -2,6 +2,7 @@
 #ifndef RECURD_REF_KV_H
 #define RECURD_REF_KV_H
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -44,9 +45,11 @@ static inline double kv_dot(const float *a, const float *b, int32_t n)
     return sum;
 }
 
-/* Softmax-weighted sum of vectors that arrive one by one. */
+/* Softmax-weighted sum of vectors that arrive one by one. The maximum never falls below the lowest
+ * float once there is a score: then one of -inf has the weight 0 wherever it comes, and only when
+ * all are -inf is the result 0 / 0. */
 struct soft {
-    double max, sum;
+    double max, sum; /* max -inf: no vector yet */
 };
 static inline struct soft soft_start(float *out, int32_t n)
 {
@@ -55,7 +58,8 @@ static inline struct soft soft_start(float *out, int32_t n)
 }
 static inline void soft_add(struct soft *s, double score, const float *v, float *out, int32_t n)
 {
-    double higher = fmax(s->max, score), keep = exp(s->max - higher), e = exp(score - higher);
+    double higher = fmax(fmax(s->max, score), -FLT_MAX);
+    double keep = exp(s->max - higher), e = exp(score - higher);
     for (int32_t i = 0; i < n; i++)
         out[i] = (float)(out[i] * keep + e * v[i]);
     s->sum = s->sum * keep + e;
@@ -63,7 +67,7 @@ static inline void soft_add(struct soft *s, double score, const float *v, float 
 }
 static inline void soft_end(const struct soft *s, float *out, int32_t n)
 {
-    for (int32_t i = 0; i < n && s->sum > 0; i++)
+    for (int32_t i = 0; i < n && s->max > -INFINITY; i++)
         out[i] = (float)(out[i] / s->sum);
 }
 

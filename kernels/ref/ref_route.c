@@ -33,7 +33,8 @@ static bool range_open(const struct op *op, const float *x, const float *bias, i
     return better < op->p.topk.topk_groups;
 }
 
-/* The best entry that comes after `last` in the order (score descending, index ascending). */
+/* The best entry that comes after `last` in the order (score descending, index ascending), or the
+ * first of all when last < 0; -1 when there is none. A NaN has no place in the order. */
 static int32_t next_best(const struct op *op, const float *x, const float *bias, int32_t last)
 {
     int32_t best = -1, size = op->p.topk.n / MAX(op->p.topk.n_groups, 1);
@@ -41,14 +42,15 @@ static int32_t next_best(const struct op *op, const float *x, const float *bias,
         double v = biased(x, bias, i);
         bool after = last < 0 || v < biased(x, bias, last) ||
                      (v == biased(x, bias, last) && i > last);
-        if (after && range_open(op, x, bias, i / size) && (best < 0 || v > biased(x, bias, best)))
+        if (after && v == v && range_open(op, x, bias, i / size) &&
+            (best < 0 || v > biased(x, bias, best)))
             best = i;
     }
     return best;
 }
 
-/* One row: chosen entries in order, then the weights. NaN scores are never chosen; entry 0 then
- * stands in, so that an index is always one of n. */
+/* One row: chosen entries in order, then the weights. NaN scores are never chosen; entry 0 stands
+ * in for what is missing, so that an index is always one of n. */
 static void choose(const struct op *op, const float *x, const float *bias, float *out)
 {
     int32_t k = op->p.topk.k, last = -1;
@@ -58,7 +60,8 @@ static void choose(const struct op *op, const float *x, const float *bias, float
     for (int pass = 0; pass < 2; pass++, last = -1) { /* first the sum, then the weights */
         double by = op->p.topk.scale / (op->p.topk.norm ? sum + op->p.topk.eps : 1);
         for (int32_t j = 0; j < k; j++) {
-            last = next_best(op, x, bias, last);
+            if (j == 0 || last >= 0)
+                last = next_best(op, x, bias, last);
             int32_t at = MAX(last, 0);
             if (pass == 0) {
                 sum += x[at];

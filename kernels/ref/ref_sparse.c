@@ -31,14 +31,14 @@ static void add_rows(const struct host_step *s, const struct op *op, int32_t q, 
     }
 }
 
-/* Marks the `count` best of n scores by setting them to +infinity; ties to the lower index. */
+/* Marks the `count` best of n scores by setting them to +infinity; ties to the lower index, a NaN
+ * is never one of them. */
 static void mark_best(float *score, int32_t n, int32_t count)
 {
     for (int32_t c = 0; c < count; c++) {
         int32_t best = -1;
         for (int32_t i = 0; i < n; i++)
-            if (score[i] != INFINITY && score[i] != -INFINITY &&
-                (best < 0 || score[i] > score[best]))
+            if (isfinite(score[i]) && (best < 0 || score[i] > score[best]))
                 best = i;
         if (best < 0)
             return;

@@ -68,9 +68,6 @@ static void all_cases(const struct cpu_kernel *k, const struct options *o, struc
     for (int c = 0; c < CLASS_COUNT; c++) {
         if (o->klass && fnmatch(o->klass, class_names[c], 0))
             continue;
-        /* ref is NaN from a first score of -inf on; blocks of keys give it no weight */
-        if (c == CLASS_inf && k->op == OP_ATTENTION)
-            continue;
         if (o->shape)
             one_case(k, &given, c, o, p);
         for (int i = 0; !o->shape && i < ops_shapes(k->op); i++)

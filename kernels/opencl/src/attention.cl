@@ -1,6 +1,7 @@
 /* K6: causal softmax attention of one query row and head. Keys in blocks of BLOCK positions
  * counted from 0; inside a block one key per work-item for the scores, then each work-item sums
- * its own output columns in key order. So a sum's order depends on the position alone. */
+ * its own output columns in key order. So a sum's order depends on the position alone. The maximum
+ * starts at the lowest float: a score of -inf then has no weight wherever it comes. */
 #define BLOCK 64
 #define COLUMNS ((DV + BLOCK - 1) / BLOCK)
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(f),
@@ -16,7 +17,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
     long from = WINDOW && at >= WINDOW ? at - WINDOW + 1 : 0;
     for (int i = id; i < DK; i += BLOCK)
         query[i] = ROW(q, row)[head * DK + i];
-    float top = -INFINITY, sum = 0.0f, o[COLUMNS];
+    float top = -FLT_MAX, sum = 0.0f, o[COLUMNS];
     for (int i = 0; i < COLUMNS; i++)
         o[i] = 0.0f;
     for (long block = from / BLOCK; block <= at / BLOCK; block++) {

@@ -8,7 +8,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(u), VI
     for (int row = cu[sequence]; row < cu[sequence + 1]; row++) {
         KEPT_LOCALS(row);
         global const float *in = ROW(q, row), *v = in + HEADS * DK + head * DV;
-        float beta = in[HEADS * (DK + DV) + head], query[DK], o[DV], top = -INFINITY, sum = 0.0f;
+        float beta = in[HEADS * (DK + DV) + head], query[DK], o[DV], top = -FLT_MAX, sum = 0.0f;
         global float *write = ROW(out, row) + head * DV;
         for (int i = 0; i < DK; i++)
             query[i] = in[head * DK + i];

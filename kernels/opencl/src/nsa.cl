@@ -20,7 +20,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
     int nb = (int)((at + 1) / BLOCK), cur = (int)(at / BLOCK), n = max(nb, cur + 1), chosen[COUNT];
     float mean[DK > DV ? DK : DV], best[COUNT], top[PER], sum[PER], o[DV];
     for (int h = 0; h < PER; h++) {
-        top[h] = -INFINITY;
+        top[h] = -FLT_MAX;
         sum[h] = 0.0f;
         global float *write = ROW(out, row) + (m * PER + h) * DV;
         global const float *query = ROW(q, row) + (m * PER + h) * DK;
@@ -63,7 +63,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
         }
     }
     for (int h = 0; h < PER; h++) {
-        float query[DK], t = -INFINITY, s = 0.0f;
+        float query[DK], t = -FLT_MAX, s = 0.0f;
         global float *write = ROW(out, row) + (HEADS + m * PER + h) * DV;
         for (int i = 0; i < DK; i++)
             query[i] = ROW(q, row)[(m * PER + h) * DK + i];
@@ -81,7 +81,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
             write[i] = o[i] / s;
             o[i] = 0.0f;
         }
-        t = -INFINITY;
+        t = -FLT_MAX;
         s = 0.0f;
         for (long p = at >= WINDOW ? at - WINDOW + 1 : 0; WINDOW && p <= at; p++)
             soft_add(&t, &s, o, dot_of(query, PART(k, 0, p) + m * DK, DK) * scale,

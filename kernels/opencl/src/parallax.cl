@@ -5,7 +5,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
     int head = (int)get_global_id(0), row = (int)get_global_id(1), m = head / (HEADS / KV_HEADS);
     KEPT_LOCALS(row);
     global const float *query = ROW(q, row) + head * DK, *r = query + HEADS * DK;
-    float o[DV], os[DV], top = -INFINITY, sum = 0.0f, mean = 0.0f;
+    float o[DV], os[DV], top = -FLT_MAX, sum = 0.0f, mean = 0.0f;
     for (int i = 0; i < DV; i++)
         o[i] = os[i] = 0.0f;
     for (long p = WINDOW && at >= WINDOW ? at - WINDOW + 1 : 0; p <= at; p++) {

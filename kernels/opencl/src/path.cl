@@ -4,7 +4,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
 {
     int head = (int)get_global_id(0), row = (int)get_global_id(1), m = head / (HEADS / KV_HEADS);
     KEPT_LOCALS(row);
-    float x[DK], o[DV], top = -INFINITY, sum = 0.0f;
+    float x[DK], o[DV], top = -FLT_MAX, sum = 0.0f;
     for (int i = 0; i < DK; i++)
         x[i] = ROW(q, row)[head * DK + i];
     for (int i = 0; i < DV; i++)

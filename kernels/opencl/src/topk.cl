@@ -44,8 +44,10 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), global const float *
     for (int k = 0; k < TOPK; k++) {
         int at = -1;
         for (int i = id; i < COUNT; i += WG) {
-            bool after = last < 0 || FN(above)(high[last], low[last], high[i], low[i]) ||
-                         (high[i] == high[last] && low[i] == low[last] && i > last);
+            bool after = k == 0;
+            if (last >= 0) /* k > 0 without a last one: there are no more numbers */
+                after = FN(above)(high[last], low[last], high[i], low[i]) ||
+                        (high[i] == high[last] && low[i] == low[last] && i > last);
             if (after && high[i] == high[i] &&
                 (at < 0 || FN(above)(high[i], low[i], high[at], low[at])))
                 at = i;

@@ -5,7 +5,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
     int head = (int)get_global_id(0), row = (int)get_global_id(1), m = head / (HEADS / KV_HEADS);
     KEPT_LOCALS(row);
     global const float *query = ROW(q, row) + head * DK, *now = ROW(decay, row) + head * DK;
-    float o[DV], top = -INFINITY, sum = 0.0f;
+    float o[DV], top = -FLT_MAX, sum = 0.0f;
     for (int i = 0; i < DV; i++)
         o[i] = 0.0f;
     for (long p = 0; p <= at; p++) {
