@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/quota.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,8 +110,11 @@ static int backend_open(struct device **out, const struct device_options *o, str
     }
     const char *isa = c->kernels[OP_LINEAR]->variant;
     int n = threads_count(c->threads);
-    snprintf(c->d.description, sizeof c->d.description, "cpu, %d thread%s, %s kernels", n,
-             n == 1 ? "" : "s", isa);
+    char why[128] = ""; /* fewer threads than a reader of the machine's data sheet expects */
+    if (!ref && o->threads == 0)
+        quota_cpus(why, sizeof why);
+    snprintf(c->d.description, sizeof c->d.description, "cpu, %d thread%s%s, %s kernels", n,
+             n == 1 ? "" : "s", why, isa);
     *out = &c->d;
     return 0;
 }

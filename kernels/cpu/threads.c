@@ -5,15 +5,15 @@
  * the system has taken off its CPU delays the others only if it is inside a part. Whoever
  * completes the last part of a job opens the next. Waiting spins first, because the next job is
  * microseconds away, and then sleeps on a futex: an idle server costs nothing. */
-#define _GNU_SOURCE 1 /* sched_getaffinity */
+#define _GNU_SOURCE 1 /* syscall */
 #include "kernels/cpu/cpu.h"
 
 #include "base/mem.h"
+#include "kernels/cpu/quota.h"
 
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -26,7 +26,7 @@
 /* Looks at the stage this many times (about a microsecond) before taking another's part: its
  * owner may be about to, and its flag lives in the owner's cache. */
 #define PATIENCE 32
-#define THREADS_MAX 1024 /* what sched_getaffinity's fixed mask can name */
+#define THREADS_MAX 1024 /* more than any machine of today has CPUs */
 
 /* A stage is one job that all threads share. Part p of stage n is taken by moving claimed[p]
  * from n - 1 to n, which only one thread can do, and none that still believes in an old stage. */
@@ -201,22 +201,13 @@ void threads_run(struct threads *t, const struct threads_work *w)
 
 int threads_count(const struct threads *t) { return t->n; }
 
-static int cpus_allowed(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        return MAX(CPU_COUNT(&set), 1);
-    long n = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than the mask can name */
-    return (int)MAX(MIN(n, THREADS_MAX), 1);
-}
-
 int threads_open(struct threads **out, int n, struct err *e)
 {
     *out = NULL;
     if (n < 0 || n > THREADS_MAX)
         return err_set(e, E_RANGE, "threads: %d, expected 0 to %d", n, THREADS_MAX);
     if (n == 0)
-        n = cpus_allowed();
+        n = MIN(quota_cpus(NULL, 0), THREADS_MAX);
     struct threads *t = mem_aligned(sizeof *t);
     if (!t)
         return err_set(e, E_NOMEM, "no memory for a pool of %d threads", n);
