@@ -67,7 +67,7 @@ static int many(struct ocl_model *m, const struct op *op, int32_t min, struct er
 
 /* ---- tensor cores (bf16 weights in OCL_MMA layout) ---- */
 
-#define MMA_TILE 64 /* rows of x in a tile of nvidia/linear_many.cl */
+#define MMA_TILE 128 /* most rows of x in a tile of nvidia/linear_many.cl */
 
 /* Row capacity of packed activations, and room for them in the scratch buffer. */
 static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
@@ -124,17 +124,20 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, stru
     return ocl_spec_emit(&s, m, e);
 }
 
-static int mma_many(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps, int32_t min,
+                    int32_t max, struct err *e)
 {
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/linear_many.cl", op);
+    ocl_def(&s, "WARPS_R", warps);
     common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[0].width).len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
     ocl_local(&s, 256, 1);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
-    ocl_groups(&s, 1, BY_ROWS, 1, MMA_TILE);
+    ocl_groups(&s, 1, BY_ROWS, 1, 32 * warps);
     s.rows_min = min;
+    s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
 }
 
@@ -146,7 +149,10 @@ static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
     for (int32_t tiles = 2; tiles <= 8; tiles *= 2)
         if ((rc = mma_few(m, op, tiles, e)))
             return rc;
-    return mma_many(m, op, 65, e);
+    int32_t wide = MAX(m->d->tune.wide_rows, 65);
+    if ((rc = mma_many(m, op, 2, 65, wide - 1, e)))
+        return rc;
+    return mma_many(m, op, 4, wide, INT32_MAX, e);
 }
 
 int ocl_linear_lower(struct ocl_model *m, const struct op *op, struct err *e)

@@ -18,6 +18,7 @@ static const struct { const char *key; size_t at; int32_t min, max; } keys[] = {
     {"state_cols", offsetof(struct ocl_tune, state_cols), 1, 1024},
     {"state_split", offsetof(struct ocl_tune, state_split), 1, 256},
     {"unroll", offsetof(struct ocl_tune, unroll), 1, 32},
+    {"wide_rows", offsetof(struct ocl_tune, wide_rows), 65, 1 << 20},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1},
 };
 

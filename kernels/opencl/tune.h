@@ -16,6 +16,7 @@ struct ocl_tune {
     int32_t state_cols;  /* columns of a state head one group holds */
     int32_t state_split; /* most state rows one work-item holds */
     int32_t unroll;      /* groups of 32 inputs in flight in a tensor-core matrix-vector product */
+    int32_t wide_rows;   /* from here on the larger tiles of tensor-core products */
     int32_t mma;         /* 1: tensor cores for bf16 weights (inline PTX) */
 };
 
