@@ -23,6 +23,7 @@ class Settings:
     recurd = os.path.join(ROOT, "build", "recurd")
     valgrind = False
     slow = False  # valgrind or a sanitizer: fewer rounds, longer waits
+    device = None  # of servers that do not ask for one: the same tests on any device
 
     @classmethod
     def rounds(cls, n):
@@ -46,6 +47,8 @@ class Server:
         flags = list(args)
         if "--listen" not in flags:
             flags += ["--listen", "127.0.0.1:0"]
+        if Settings.device and "--device" not in flags:
+            flags += ["--device", Settings.device]
         self.args = flags
         full = dict(os.environ, **(env or {}))
         full.pop("NOTIFY_SOCKET", None) if not env else None

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Black-box tests of the daemon through a real socket.
 
-usage: run.py [--recurd PATH] [--valgrind] [--slow] [-k PATTERN] [-v]
+usage: run.py [--recurd PATH] [--valgrind] [--slow] [--device SPEC] [-k PATTERN] [-v]
 
   --valgrind  every server runs under valgrind; its findings fail the run
   --slow      fewer rounds and longer waits, for builds with a sanitizer
+  --device    of the servers, e.g. opencl:nvidia
   -k PATTERN  only tests whose name contains PATTERN (may be given several times)
 """
 import argparse
@@ -22,11 +23,13 @@ def main():
     parser.add_argument("--recurd", default=common.Settings.recurd)
     parser.add_argument("--valgrind", action="store_true")
     parser.add_argument("--slow", action="store_true")
+    parser.add_argument("--device")
     parser.add_argument("-k", action="append", default=None)
     parser.add_argument("-v", action="store_true")
     args = parser.parse_args()
     common.Settings.recurd = os.path.abspath(args.recurd)
     common.Settings.valgrind = args.valgrind
+    common.Settings.device = args.device
     sanitizer = any("/%s/" % s in common.Settings.recurd
                     for s in ("asan", "address", "undefined", "thread"))
     common.Settings.slow = args.slow or args.valgrind or sanitizer
