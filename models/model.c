@@ -34,14 +34,19 @@ static void add_eos(struct model *m, int64_t id)
         m->eos[m->n_eos++] = (int32_t)id;
 }
 
-/* eos_token_id may be one id, a list, or absent. */
-static void read_eos(struct model *m, const struct config *c)
+/* The ends and the beginning of a text as c (may be NULL) says: eos_token_id is one id or a list.
+ * All ends count, and the first beginning. */
+static void read_ids(struct model *m, const struct config *c)
 {
+    if (!c)
+        return;
     int64_t n = config_len(c, "eos_token_id");
     for (int64_t i = 0; i < n; i++)
         add_eos(m, config_int_at(c, "eos_token_id", i, -1, NULL));
     if (n < 0)
         add_eos(m, config_int(c, "eos_token_id", -1, -1, INT32_MAX, NULL));
+    if (m->bos < 0)
+        m->bos = (int32_t)config_int(c, "bos_token_id", -1, 0, m->plan.vocab - 1, NULL);
 }
 
 static int read_generation(struct model *m, const char *dir, const struct config *config,
@@ -51,11 +56,13 @@ static int read_generation(struct model *m, const char *dir, const struct config
     struct config *g = NULL;
     m->defaults = (struct generation_defaults){NAN, NAN, NAN, NAN, -1, -1};
     m->bos = -1;
+    read_ids(m, config);
+    read_ids(m, config_obj(config, "text_config", NULL)); /* as multimodal files have it */
     snprintf(path, sizeof path, "%s/generation_config.json", dir);
     if (file_exists(path)) {
         if (config_read(&g, path, e) < 0)
             return e->code;
-        read_eos(m, g);
+        read_ids(m, g);
         m->defaults.temperature = (float)config_num(g, "temperature", NAN, e);
         m->defaults.top_p = (float)config_num(g, "top_p", NAN, e);
         m->defaults.min_p = (float)config_num(g, "min_p", NAN, e);
@@ -66,8 +73,6 @@ static int read_generation(struct model *m, const char *dir, const struct config
             m->defaults.temperature = 0;
         config_free(g);
     }
-    read_eos(m, config);
-    m->bos = (int32_t)config_int(config, "bos_token_id", -1, -1, INT32_MAX, NULL);
     return e->code;
 }
 
