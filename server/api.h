@@ -5,7 +5,7 @@
 
 struct exchange;
 
-#define ROUTE(name, method, path, handler) void handler(struct exchange *x);
+#define ROUTE(name, method, path, access, handler) void handler(struct exchange *x);
 #include "server/route.def"
 #undef ROUTE
 

@@ -171,6 +171,58 @@ static void cache(struct buf *out, struct http *h)
     gauge(out, "cache_tokens", "Token ids the prefix index holds", (int64_t)c.tokens);
 }
 
+/* One counter of every key. */
+static void key_counter(struct buf *out, struct keys *k, const char *name, const char *type,
+                        size_t member, const char *help)
+{
+    head(out, name, type, help);
+    for (struct key *key = keys_next(k, NULL); key; key = keys_next(k, key))
+        buf_fmt(out, "recurd_%s{key=\"%s\"} %llu\n", name, key->name,
+                (unsigned long long)load((uint64_t *)((char *)key + member)));
+}
+
+static void key_states(struct buf *out, struct keys *k, struct statecache *sc)
+{
+    struct tenant_usage u;
+    head(out, "key_sessions", "gauge", "Sessions of the key now");
+    for (struct key *key = keys_next(k, NULL); key; key = keys_next(k, key)) {
+        statecache_usage(sc, &key->tenant, &u);
+        buf_fmt(out, "recurd_key_sessions{key=\"%s\"} %lld\n", key->name,
+                (long long)u.sessions);
+    }
+    head(out, "key_state_bytes", "gauge", "Bytes of states of the key in each tier now");
+    for (struct key *key = keys_next(k, NULL); key; key = keys_next(k, key)) {
+        statecache_usage(sc, &key->tenant, &u);
+        for (int t = 0; t < TIERS; t++)
+            buf_fmt(out, "recurd_key_state_bytes{key=\"%s\",tier=\"%s\"} %llu\n", key->name,
+                    tier_name((enum tier)t), (unsigned long long)u.bytes[t]);
+    }
+}
+
+/* A name has no character that a label would have to escape. */
+static void keys(struct buf *out, struct http *h)
+{
+    static const struct { const char *name, *type; size_t member; const char *help; } rows[] = {
+        {"key_requests", "gauge", offsetof(struct key, requests), "Sequences of the key now"},
+        {"key_requests_total", "counter", offsetof(struct key, admitted), "… and in all"},
+        {"key_requests_refused_total", "counter", offsetof(struct key, refused),
+         "Sequences refused: the key had its share"},
+        {"key_prompt_tokens_total", "counter", offsetof(struct key, prompt_tokens),
+         "Prompt tokens of answered requests, cached ones and a session's included"},
+        {"key_cached_tokens_total", "counter", offsetof(struct key, cached_tokens),
+         "… of these, taken from the state cache"},
+        {"key_output_tokens_total", "counter", offsetof(struct key, output_tokens),
+         "Tokens generated for the key"},
+    };
+    if (!h->keys)
+        return;
+    gauge(out, "keys", "API keys in force", keys_count(h->keys));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        key_counter(out, h->keys, rows[i].name, rows[i].type, rows[i].member, rows[i].help);
+    if (sched_cache(h->sched))
+        key_states(out, h->keys, sched_cache(h->sched));
+}
+
 static void http(struct buf *out, struct http *h)
 {
     struct watch_counts w;
@@ -234,6 +286,7 @@ void api_metrics(struct exchange *x)
     build_info(out, x->http);
     engine(out, x->http);
     cache(out, x->http);
+    keys(out, x->http);
     http(out, x->http);
     process(out, x->http);
     exchange_answer(x, 200, "text/plain; version=0.0.4; charset=utf-8");

@@ -27,6 +27,8 @@ static enum apierr of_session(const struct err *e)
         return APIERR_NO_SESSION;
     if (strcmp(e->param, "session") == 0 && e->code == E_BUSY)
         return APIERR_SESSION_BUSY;
+    if (strcmp(e->param, "sessions") == 0 && e->code == E_BUSY)
+        return APIERR_SESSIONS;
     return strncmp(e->param, "expected_", 9) == 0 && e->code == E_CONFLICT ? APIERR_PRECONDITION
                                                                            : APIERR_NONE;
 }

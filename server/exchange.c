@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "server/auth.h"
 #include "server/helper.h"
 #include "server/reply.h"
 #include "server/strict.h"
@@ -70,14 +71,17 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
         header(r, "Content-Type", x->type);
     if (x->allow)
         header(r, "Allow", x->allow);
-    if (x->status == 429 || (x->status == 503 && x->retry))
+    if (x->status == 401)
+        header(r, "WWW-Authenticate", "Bearer realm=\"recurd\"");
+    if ((x->status == 429 || x->status == 503) && x->retry)
         header(r, "Retry-After", RETRY_AFTER);
     if (x->retry_known)
         header(r, "x-should-retry", x->retry ? "true" : "false");
     if (x->close || http_is_draining(x->http))
         header(r, "Connection", "close");
     stats_response(&x->http->stats, x->route, x->status);
-    log_debug("%s: %s %d", x->id, route_name(x->route), x->status);
+    log_debug("%s: %s %d, key %s", x->id, route_name(x->route), x->status,
+              x->key ? x->key->name : "none");
     x->phase = EXCHANGE_REPLY;
     enum MHD_Result ok = MHD_queue_response(x->mhd, (unsigned)x->status, r);
     MHD_destroy_response(r);
@@ -204,7 +208,7 @@ void exchange_generate(struct exchange *x, enum params_kind kind, const struct a
     }
     struct gen_setup setup = {
         .api = api, .m = h->m, .sched = h->sched, .stats = &h->stats, .waker = x->waker,
-        .cache = sched_cache(h->sched), .tenant = x->tenant,
+        .cache = sched_cache(h->sched), .key = x->key, .tenant = x->tenant,
         .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
     };
     if (gen_start(&x->gen, &p, &setup, &why, &e))
@@ -334,6 +338,8 @@ static void check_route(struct exchange *x, const char *url, const char *method)
     } else if (strcmp(method, "OPTIONS") == 0) {
         x->allow = allowed(r);
         exchange_answer(x, 204, NULL);
+    } else if (!auth_check(x, r)) {
+        return; /* answered, before anything else is told */
     } else if (!route_allows(r, method)) {
         x->allow = allowed(r);
         snprintf(text, sizeof text, "%s takes %s", r->path, r->method);

@@ -32,6 +32,7 @@ struct exchange {
     size_t uri_bytes;
     enum route_id route;
     const char *method;        /* a literal */
+    struct key *key;           /* who asks; NULL on an open route, and without keys */
     struct tenant_tag tenant;  /* whose states it may see: all zero without keys */
     const char *rest;          /* of the path; lives as long as the request */
     char id[REQUEST_ID_BYTES + 1];

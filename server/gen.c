@@ -102,6 +102,33 @@ static void observe(struct choice *c)
                       (r->t_end_ns - r->t_first_ns) / (uint64_t)(r->n_output - 1));
 }
 
+static void add(uint64_t *counter, int64_t n)
+{
+    __atomic_add_fetch(counter, (uint64_t)n, __ATOMIC_RELAXED);
+}
+
+/* Nothing more is read: the key gets its share back, and what was used is put down to it. Before
+ * the client sees the end, so that its next request finds the share free. */
+static void settle(struct gen *g)
+{
+    if (!g->taken)
+        return;
+    for (int32_t i = 0; i < g->n_choices; i++) {
+        struct request *r = g->choices[i].r;
+        if (!r)
+            continue;
+        pthread_mutex_lock(&r->lock);
+        if (r->t_first_ns) {
+            add(&g->key->prompt_tokens, r->n_context + r->n_prompt);
+            add(&g->key->cached_tokens, r->n_cached);
+            add(&g->key->output_tokens, r->n_output);
+        }
+        pthread_mutex_unlock(&r->lock);
+    }
+    key_give(g->key, g->taken);
+    g->taken = 0;
+}
+
 bool gen_read(struct gen *g)
 {
     bool any = false;
@@ -130,6 +157,8 @@ bool gen_read(struct gen *g)
         if (c->finish == FINISH_ERROR && !g->error.code)
             err_set(&g->error, E_IO, "the generation failed");
     }
+    if (gen_done(g))
+        settle(g);
     return any;
 }
 
@@ -163,6 +192,7 @@ void gen_end(struct gen *g)
         if (armed)
             unref(g);
     }
+    settle(g);
     if (g->ticket)
         session_release(g->cache, &g->tenant, &g->session, g->ticket);
     __atomic_sub_fetch(&g->stats->generations, 1, __ATOMIC_RELAXED);

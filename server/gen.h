@@ -9,6 +9,7 @@
 
 #include "scheduler/sched.h"
 #include "server/apierr.h"
+#include "server/keys.h"
 #include "server/params.h"
 #include "server/stats.h"
 #include "server/waker.h"
@@ -63,6 +64,8 @@ struct gen {
     struct gen_prompt *prompts;
     struct choice *choices;
     struct err error; /* of the first choice that failed */
+    struct key *key;      /* NULL = without keys */
+    int32_t taken;        /* of its sequences, until gen_done */
     struct statecache *cache;
     struct tenant_tag tenant;
     struct session_id session; /* with params.session */
@@ -76,6 +79,7 @@ struct gen_setup {
     struct stats *stats;
     struct waker *waker;
     struct statecache *cache; /* NULL = none */
+    struct key *key;          /* NULL = without keys */
     struct tenant_tag tenant;
     uint64_t timeout_ns;
     int64_t max_tokens; /* of a chat request that names none */

@@ -247,6 +247,16 @@ static int claim(struct gen *g, int64_t *context, bool *done, struct err *e)
     return rc;
 }
 
+/* The key's share of sequences, before anything is computed for it. */
+static int admit(struct gen *g, struct err *e)
+{
+    int32_t n = g->params.n * (g->params.kind == PARAMS_CHAT ? 1 : g->params.n_prompts);
+    int rc = g->key ? key_take(g->key, n, e) : 0;
+    if (!rc && g->key)
+        g->taken = n;
+    return rc;
+}
+
 static void make_id(struct gen *g)
 {
     unsigned char bits[12];
@@ -273,14 +283,17 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
     }
     *g = (struct gen){.refs = 1, .api = s->api, .params = *p, .m = s->m, .sched = s->sched,
                       .stats = s->stats, .waker = s->waker, .cache = s->cache,
-                      .tenant = s->tenant};
+                      .key = s->key, .tenant = s->tenant};
     waker_ref(g->waker);
     __atomic_add_fetch(&g->stats->generations, 1, __ATOMIC_RELAXED);
     if (!g->m->tok)
         g->params.return_ids = true; /* the only answer such a model has */
     make_id(g);
     int32_t submitted = 0;
-    int rc = make_prompts(g, e);
+    int rc = admit(g, e);
+    bool full = rc == E_BUSY;
+    if (!rc)
+        rc = make_prompts(g, e);
     bool tokenized = !rc;
     int64_t context = 0;
     bool done = false;
@@ -294,7 +307,9 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
     }
     if (rc) {
         /* With the prompt in ids, the only range left to violate is the context. */
-        *why = tokenized && rc == E_RANGE ? APIERR_CONTEXT : apierr_of(e);
+        *why = tokenized && rc == E_RANGE ? APIERR_CONTEXT
+               : full                     ? APIERR_KEY_LIMIT
+                                          : apierr_of(e);
         for (int32_t i = submitted; i < g->n_choices; i++) {
             request_unref(g->choices[i].r); /* the scheduler never saw it */
             g->choices[i].r = NULL;

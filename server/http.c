@@ -143,7 +143,7 @@ static int start(struct http *h, int fd, struct err *e)
 }
 
 int http_open(struct http **out, int fd, const struct options *o, struct model *m,
-              struct device *d, struct sched *s, struct err *e)
+              struct device *d, struct sched *s, struct keys *k, struct err *e)
 {
     *out = NULL;
     struct http *h = mem_zalloc(sizeof *h);
@@ -151,8 +151,8 @@ int http_open(struct http **out, int fd, const struct options *o, struct model *
         close(fd);
         return err_set(e, E_NOMEM, "no memory for the HTTP server");
     }
-    *h = (struct http){.o = o, .m = m, .device = d, .sched = s, .listen_fd = fd,
-                       .started_unix_s = clock_unix_s()};
+    *h = (struct http){.o = o, .m = m, .device = d, .sched = s, .keys = k,
+                       .listen_fd = fd, .started_unix_s = clock_unix_s()};
     struct watch_options w = {
         .header_ns = (uint64_t)o->header_timeout * NS_PER_S,
         .idle_ns = (uint64_t)o->idle_timeout * NS_PER_S,

@@ -4,6 +4,7 @@
 #define RECURD_HTTP_H
 
 #include "scheduler/sched.h"
+#include "server/keys.h"
 #include "server/options.h"
 #include "server/stats.h"
 #include "server/watch.h"
@@ -17,6 +18,7 @@ struct http {
     struct model *m;
     struct device *device;
     struct sched *sched;
+    struct keys *keys; /* NULL = nobody is asked for one */
     struct watch *watch;
     struct helper *helper;
     struct MHD_Daemon *mhd;
@@ -26,10 +28,10 @@ struct http {
     int draining; /* atomic */
 };
 
-/* Serves on the listening socket fd, and owns it from now on, also when it fails. o, m, d and s
- * outlive the server. */
+/* Serves on the listening socket fd, and owns it from now on, also when it fails. o, m, d, s
+ * and k (which may be NULL) outlive the server. */
 int http_open(struct http **out, int fd, const struct options *o, struct model *m,
-              struct device *d, struct sched *s, struct err *e) MUST_USE;
+              struct device *d, struct sched *s, struct keys *k, struct err *e) MUST_USE;
 
 /* Stops accepting connections; new requests on old ones get 503. */
 void http_drain(struct http *h);

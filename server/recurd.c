@@ -42,6 +42,7 @@ struct recurd {
     struct device *d;
     struct capacity cap;
     struct sched *s;
+    struct keys *keys; /* NULL = nobody is asked for one */
     struct http *h;
 };
 
@@ -159,7 +160,7 @@ static int open_sched(struct recurd *r, struct err *e)
         .ram_bytes = MIB(r->o.state_memory),
         .disk_bytes = (uint64_t)r->o.state_disk << 20,
         .park_slots = host ? 0 : (int32_t)r->o.slots, /* slots on the host are RAM like any other */
-        .tenants = 1,
+        .tenants = 1, /* until keys_bind says how many */
         .grid = grid(r, host),
         .session_ttl_s = r->o.session_ttl * 24 * 3600,
     };
@@ -180,6 +181,8 @@ static int start(struct recurd *r, struct err *e)
     uint64_t t0 = clock_now_ns();
     if (r->o.action == OPTIONS_SERVE && open_socket(r, e))
         return EXIT_LISTEN;
+    if (r->o.action == OPTIONS_SERVE && keys_open(&r->keys, &r->o, e))
+        return EXIT_USAGE;
     daemon_status("loading the model");
     if (open_model(r, e))
         return EXIT_MODEL;
@@ -192,7 +195,7 @@ static int start(struct recurd *r, struct err *e)
     }
     if (model_load(r->m, r->d, &r->cap, e))
         return e->code == E_DEVICE || e->code == E_NOMEM ? EXIT_DEVICE : EXIT_MODEL;
-    if (open_sched(r, e))
+    if (open_sched(r, e) || (r->keys && keys_bind(r->keys, sched_cache(r->s), e)))
         return EXIT_DEVICE;
     malloc_trim(0); /* what loading needed and serving does not */
     if (listen_start(r->fd, r->o.listen, e))
@@ -200,10 +203,12 @@ static int start(struct recurd *r, struct err *e)
     char url[160], status[400];
     listen_describe(r->fd, url, sizeof url);
     if (!listen_is_local(r->fd))
-        log_warn("%s can be reached from other machines, and there is no password", url);
+        log_warn("%s can be reached from other machines%s", url,
+                 r->keys ? "; keys and texts are not encrypted on the way"
+                         : ", and no API key is asked for");
     int fd = r->fd;
     r->fd = -1; /* the HTTP server's from here on */
-    if (http_open(&r->h, fd, &r->o, r->m, r->d, r->s, e))
+    if (http_open(&r->h, fd, &r->o, r->m, r->d, r->s, r->keys, e))
         return EXIT_LISTEN;
     snprintf(status, sizeof status, "serving %s on %s", r->m->name, url);
     log_info("%s; %s; ready after %.2f s", status, r->d->description,
@@ -236,6 +241,16 @@ static void feed(struct recurd *r, struct watchdog *w)
     w->fed_ns = now;
 }
 
+/* The only thing that changes without a restart. */
+static void reload(struct recurd *r)
+{
+    struct err e = {0};
+    if (!r->keys)
+        log_info("SIGHUP: there are no API keys to reload; restart to change other settings");
+    else if (keys_reload(r->keys, &e))
+        log_error("SIGHUP: the API keys stay as they were: %s", e.text);
+}
+
 static int serve(struct recurd *r)
 {
     struct watchdog w = {.every_ms = daemon_watchdog_ms()};
@@ -248,7 +263,7 @@ static int serve(struct recurd *r)
             return EXIT_LOST;
         }
         if (sig == SIGHUP)
-            log_info("SIGHUP: nothing is reloaded; restart to change settings");
+            reload(r);
         else if (sig)
             return EXIT_CLEAN;
     }
@@ -304,6 +319,7 @@ static int run(struct recurd *r)
     if (r->d)
         r->d->backend->close(r->d);
     model_close(r->m); /* after the device, which reads its plan */
+    keys_close(r->keys);
     return code;
 }
 
@@ -316,6 +332,19 @@ static int list_devices(void)
         return EXIT_CLEAN;
     fprintf(stderr, "recurd: %s\n", e.text);
     return EXIT_DEVICE;
+}
+
+static int check(const struct options *o)
+{
+    struct err e = {0};
+    struct keys *keys;
+    if (keys_open(&keys, o, &e)) {
+        fprintf(stderr, "recurd: %s\n", e.text);
+        return EXIT_USAGE;
+    }
+    keys_close(keys);
+    options_print(o, stdout);
+    return EXIT_CLEAN;
 }
 
 int main(int argc, char **argv)
@@ -334,7 +363,7 @@ int main(int argc, char **argv)
     switch (r.o.action) {
     case OPTIONS_HELP: options_print_help(stdout); break;
     case OPTIONS_VERSION: puts("recurd " RECURD_VERSION " (" RECURD_COMMIT ")"); break;
-    case OPTIONS_CHECK: options_print(&r.o, stdout); break;
+    case OPTIONS_CHECK: code = check(&r.o); break;
     case OPTIONS_DEFAULTS: options_print_defaults(stdout); break;
     case OPTIONS_DEVICES: code = list_devices(); break;
     case OPTIONS_SERVE:

@@ -6,7 +6,7 @@
 #include "server/api.h"
 
 static const struct route routes[] = {
-#define ROUTE(name, method, path, handler) {#name, method, path, handler},
+#define ROUTE(name, method, path, access, handler) {#name, method, path, ACCESS_##access, handler},
 #include "server/route.def"
 #undef ROUTE
 };

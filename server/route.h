@@ -7,15 +7,18 @@
 struct exchange;
 
 enum route_id {
-#define ROUTE(name, method, path, handler) ROUTE_##name,
+#define ROUTE(name, method, path, access, handler) ROUTE_##name,
 #include "server/route.def"
 #undef ROUTE
     ROUTE_UNKNOWN,
     ROUTES,
 };
 
+enum access { ACCESS_OPEN, ACCESS_KEY, ACCESS_METRICS };
+
 struct route {
     const char *name, *method, *path;
+    enum access access;
     /* Answers the exchange, or starts a generation in it. */
     void (*handler)(struct exchange *x);
 };

@@ -28,6 +28,7 @@ struct tenant {
     uint64_t bytes[TIERS];
     int64_t sessions;
     uint64_t foreign; /* its states on disk that belong to another model */
+    struct tenant_limits limits;
 };
 
 struct session {

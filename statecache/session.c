@@ -61,9 +61,10 @@ struct session *session_new(struct statecache *sc, struct tenant *t, struct node
                             struct err *e)
 {
     struct session *x = NULL;
-    if (t->sessions >= sc->o.sessions_per_tenant) {
-        err_set(e, E_BUSY, "%lld sessions exist, at most %d are allowed for one key",
-                (long long)t->sessions, sc->o.sessions_per_tenant);
+    int64_t max = MIN(t->limits.sessions, sc->o.sessions_per_tenant);
+    if (t->sessions >= max) {
+        err_field(e, E_BUSY, "sessions", "%lld sessions exist, at most %lld are allowed for one "
+                  "key", (long long)t->sessions, (long long)max);
         return NULL;
     }
     x = mem_zalloc(sizeof(*x));

@@ -33,6 +33,7 @@ struct tenant *core_tenant(struct statecache *sc, const unsigned char tag[16])
         return NULL;
     }
     memcpy(t->tag.b, tag, sizeof(t->tag.b));
+    t->limits = (struct tenant_limits){INT64_MAX, UINT64_MAX, UINT64_MAX};
     t->next = sc->tenants;
     sc->tenants = t;
     return t;
@@ -201,6 +202,24 @@ void statecache_tenant(struct statecache *sc, const char *key_id, struct tenant_
     unsigned char mac[crypto_auth_hmacsha256_BYTES];
     crypto_auth_hmacsha256(mac, (const unsigned char *)key_id, strlen(key_id), sc->format.key);
     memcpy(tag->b, mac, sizeof(tag->b));
+}
+
+int statecache_limit(struct statecache *sc, const struct tenant_tag *tag,
+                     const struct tenant_limits *l, struct err *e)
+{
+    pthread_mutex_lock(&sc->lock);
+    struct tenant *t = core_tenant(sc, tag->b);
+    if (t)
+        t->limits = *l;
+    pthread_mutex_unlock(&sc->lock);
+    return t ? 0 : err_set(e, E_NOMEM, "no memory for a key's states");
+}
+
+void statecache_expect(struct statecache *sc, int32_t tenants)
+{
+    pthread_mutex_lock(&sc->lock);
+    sc->o.tenants = tenants;
+    pthread_mutex_unlock(&sc->lock);
 }
 
 uint64_t statecache_changes(struct statecache *sc)

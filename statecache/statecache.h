@@ -53,6 +53,21 @@ void statecache_close(struct statecache *sc);
 /* tag = HMAC(install key, key id): the same key is the same tenant after a restart. Any thread. */
 void statecache_tenant(struct statecache *sc, const char *key_id, struct tenant_tag *tag);
 
+/* What one tenant may hold, besides the budgets of all. Any thread. A limit that is lowered takes
+ * effect with the next state or session; E_NOMEM: the tenant is new and there is no memory. */
+struct tenant_limits {
+    int64_t sessions;
+    uint64_t ram_bytes, disk_bytes; /* UINT64_MAX = no limit of its own */
+};
+int statecache_limit(struct statecache *sc, const struct tenant_tag *tag,
+                     const struct tenant_limits *l, struct err *e) MUST_USE;
+/* From now on so many tenants share the budgets: see struct statecache_options. Any thread. */
+void statecache_expect(struct statecache *sc, int32_t tenants);
+/* What a tenant holds now, by enum tier. Any thread. */
+struct tenant_usage { int64_t sessions; uint64_t bytes[3]; };
+void statecache_usage(struct statecache *sc, const struct tenant_tag *tag,
+                      struct tenant_usage *out);
+
 /* ---- a sequence ----------------------------------------------------------------------- */
 
 /* The path of a request: a session's tokens up to its position (none without one), then these. */

@@ -1,6 +1,8 @@
 /* Counters: names, histograms, and one consistent copy. Any thread. */
 #include "statecache/stats.h"
 
+#include <string.h>
+
 #include "statecache/core.h"
 
 const char *miss_reason_name(enum miss_reason r)
@@ -27,6 +29,18 @@ void latency_add(struct latency *l, uint64_t ns)
     l->bucket[i]++;
     l->count++;
     l->sum_ns += ns;
+}
+
+void statecache_usage(struct statecache *sc, const struct tenant_tag *tag,
+                      struct tenant_usage *out)
+{
+    _Static_assert(ARRAY_LEN(out->bytes) == TIERS, "one for each tier");
+    pthread_mutex_lock(&sc->lock);
+    const struct tenant *t = core_tenant(sc, tag->b);
+    *out = (struct tenant_usage){.sessions = t ? t->sessions : 0};
+    if (t)
+        memcpy(out->bytes, t->bytes, sizeof(out->bytes));
+    pthread_mutex_unlock(&sc->lock);
 }
 
 void statecache_stats(struct statecache *sc, struct statecache_stats *out)

@@ -34,9 +34,9 @@ static double saved_tokens(const struct snapshot *s)
     return (double)(s->pos - (above ? above->end : 0));
 }
 
-/* The state to give up in tier t for tenant `by`, or NULL. */
+/* The state to give up in tier t for tenant `by`, or NULL. own: one of its own. */
 static struct snapshot *victim(struct statecache *sc, enum tier t, const struct tenant *by,
-                               bool reluctantly)
+                               bool own, bool reluctantly)
 {
     struct evict_entry entry[CANDIDATES];
     struct snapshot *of[CANDIDATES];
@@ -44,7 +44,10 @@ static struct snapshot *victim(struct statecache *sc, enum tier t, const struct 
     uint64_t floor = evict_floor(budget, sc->o.tenants);
     int n = 0, looked = 0;
     for (struct snapshot *s = snapshot_oldest(sc, t); s && n < CANDIDATES && looked < LOOK_AT;
-         s = snapshot_newer(sc, s, t), looked++) {
+         s = snapshot_newer(sc, s, t)) {
+        if (own && s->tenant != by)
+            continue;
+        looked++;
         if (!evictable(s, t, reluctantly))
             continue;
         of[n] = s;
@@ -60,11 +63,11 @@ static struct snapshot *victim(struct statecache *sc, enum tier t, const struct 
     return i < 0 ? NULL : of[i];
 }
 
-static bool evict_ram(struct statecache *sc, const struct tenant *by)
+static bool evict_ram(struct statecache *sc, const struct tenant *by, bool own)
 {
-    struct snapshot *s = victim(sc, TIER_RAM, by, false);
+    struct snapshot *s = victim(sc, TIER_RAM, by, own, false);
     if (!s)
-        s = victim(sc, TIER_RAM, by, true);
+        s = victim(sc, TIER_RAM, by, own, true);
     if (!s)
         return false;
     sc->stats.evictions[TIER_RAM]++;
@@ -75,9 +78,9 @@ static bool evict_ram(struct statecache *sc, const struct tenant *by)
     return true;
 }
 
-static bool evict_disk(struct statecache *sc, const struct tenant *by)
+static bool evict_disk(struct statecache *sc, const struct tenant *by, bool own)
 {
-    struct snapshot *s = victim(sc, TIER_DISK, by, false);
+    struct snapshot *s = victim(sc, TIER_DISK, by, own, false);
     if (!s)
         return false;
     sc->stats.evictions[TIER_DISK]++;
@@ -90,8 +93,11 @@ static bool evict_disk(struct statecache *sc, const struct tenant *by)
 
 bool tiers_reserve(struct statecache *sc, struct tenant *t, uint64_t bytes)
 {
+    while (t->bytes[TIER_RAM] + bytes > t->limits.ram_bytes)
+        if (!evict_ram(sc, t, true))
+            return false;
     while (sc->stats.bytes[TIER_RAM] + bytes > sc->o.ram_bytes)
-        if (!evict_ram(sc, t))
+        if (!evict_ram(sc, t, false))
             return false;
     sc->stats.bytes[TIER_RAM] += bytes;
     t->bytes[TIER_RAM] += bytes;
@@ -238,8 +244,15 @@ static void prepare_put(struct job *job)
     for (int i = 0; i < PARTS; i++)
         for (size_t k = 0; k < j->part[i].n_pieces; k++)
             bytes += j->part[i].piece[k].n;
+    while (!j->rc && j->tenant->bytes[TIER_DISK] + bytes > j->tenant->limits.disk_bytes)
+        if (!evict_disk(sc, j->tenant, true)) {
+            j->retried = true; /* what others give up would not help */
+            j->rc = err_set(&j->err, E_NOMEM,
+                            "the key's disk budget of %llu bytes is full of sessions",
+                            (unsigned long long)j->tenant->limits.disk_bytes);
+        }
     while (!j->rc && sc->stats.bytes[TIER_DISK] + bytes > sc->o.disk_bytes)
-        if (!evict_disk(sc, j->tenant))
+        if (!evict_disk(sc, j->tenant, false))
             j->rc = err_set(&j->err, E_NOMEM,
                             "the disk budget of %llu bytes is full of sessions",
                             (unsigned long long)sc->o.disk_bytes);
@@ -264,7 +277,7 @@ static void done_put(struct job *job)
     struct state_job *j = (struct state_job *)job;
     struct statecache *sc = j->sc;
     struct snapshot *s = j->s;
-    if (j->rc == E_NOMEM && !j->retried && evict_disk(sc, j->tenant)) {
+    if (j->rc == E_NOMEM && !j->retried && evict_disk(sc, j->tenant, false)) {
         /* The disk was full: one of this tenant's older states made room; try once more. */
         j->retried = true;
         err_clear(&j->err);
@@ -705,6 +718,6 @@ void tiers_scan_end(struct statecache *sc)
     sc->scanned = NULL;
     sc->n_scanned = sc->cap_scanned = 0;
     while (sc->stats.bytes[TIER_DISK] > sc->o.disk_bytes)
-        if (!evict_disk(sc, NULL))
+        if (!evict_disk(sc, NULL, false))
             break;
 }
