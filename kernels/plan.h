@@ -36,7 +36,7 @@ struct act {
 
 enum weight_role {
     WEIGHT_MATRIX, /* rows = outputs, cols = inputs; in a backend's own packing */
-    WEIGHT_VECTOR, /* rows == 1, always float32 */
+    WEIGHT_VECTOR, /* float32, row after row (one, but for the filters of convolutions) */
 };
 
 struct weight {

@@ -270,6 +270,19 @@ int w_vec_as(struct build *b, const char *name, int64_t n, enum transform t)
     return w;
 }
 
+int w_filter(struct build *b, const char *name, int channels, int size)
+{
+    const char *full = build_name(b, name, "");
+    int w = build_find(b, WEIGHT_VECTOR, full, 0, channels, TENSOR_AS_IS);
+    if (w >= 0 && b->plan->weights[w].cols == size)
+        return w;
+    w = build_weight(b, WEIGHT_VECTOR, DTYPE_F32, channels, size);
+    build_part(b, w, full, channels, 0, channels, 0, false);
+    if (w >= 0)
+        b->m->bindings[w].dummy_scale = 0.1f;
+    return w;
+}
+
 int w_vec_row(struct build *b, const char *name, int64_t rows, int64_t row, int64_t n)
 {
     int w = build_weight(b, WEIGHT_VECTOR, DTYPE_F32, 1, n);
@@ -429,8 +442,8 @@ static int build_whole(struct build *b)
         b_fail(b, E_UNSUPPORTED, "model_type %s: the architecture produced no logits", type);
     if (!b_failed(b))
         check_leftovers(b);
-    int (*const passes[])(struct build *) = {pass_residual, pass_pack, pass_fuse, pass_lives,
-                                             pass_sections};
+    int (*const passes[])(struct build *) = {pass_residual, pass_pack, pass_join, pass_fuse,
+                                             pass_lives, pass_sections};
     for (size_t i = 0; i < ARRAY_LEN(passes) && !b_failed(b); i++)
         if (passes[i](b) < 0)
             b_fail(b, E_NOMEM, "no memory for the plan of %s", type);

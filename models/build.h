@@ -76,6 +76,8 @@ int64_t b_rows(struct build *b, const char *name, int64_t dflt);
 /* The tensor's n elements (any shape with n elements). Returns a weight index. */
 int w_vec(struct build *b, const char *name, int64_t n);
 int w_vec_as(struct build *b, const char *name, int64_t n, enum transform t);
+/* Filters of a short convolution, [channels][size]. */
+int w_filter(struct build *b, const char *name, int channels, int size);
 /* Row `row` of a tensor seen as [rows][n]. */
 int w_vec_row(struct build *b, const char *name, int64_t rows, int64_t row, int64_t n);
 /* A matrix put together from tensors: w_matrix, then w_rows for every piece. */
@@ -109,7 +111,7 @@ val b_norm(struct build *b, val x, enum norm_kind k, int group, int weight, int 
            float scale);
 val b_rms(struct build *b, val x, const char *name, float eps);        /* whole row, + ".weight" */
 val b_layer_norm(struct build *b, val x, const char *name, bool bias, float eps);
-val b_l2(struct build *b, val x, int group, float scale);               /* eps 1e-6 in the root */
+val b_l2(struct build *b, val x, int group);                            /* eps 1e-6 in the root */
 /* norm(x) (.) act(gate), or norm(x (.) act(gate)) when gate_first. */
 val b_gated_norm(struct build *b, val x, val gate, enum norm_kind k, int group, int weight,
                  int bias, float eps, enum activation act, bool gate_first);
@@ -122,16 +124,20 @@ val b_rope(struct build *b, val x, int head, int rot, double theta, bool interle
 val b_rope_with(struct build *b, val x, int head, int rot, const float *inv, bool interleaved,
                 float scale);
 
+/* States: a member that is left out means the usual thing. Heads: as many as state_heads; factors
+ * scale and steps: 1; weights bonus and constant: none (0 is the embedding); values a, b: absent. */
 struct decay_args { val q, k, v, d; int q_heads, k_heads, v_heads, d_heads, state_heads, K, V;
                     enum decay_mode decay; int bonus, constant; float scale; };
 val b_decay(struct build *b, const struct decay_args *a);
 struct delta_args { val q, k, v, w, a, b; int k_heads, d_heads, state_heads, K, V, steps;
                     enum decay_mode decay; bool dplr, decay_first; float scale; };
 val b_delta(struct build *b, const struct delta_args *a);
-/* v VIEW_NONE: values are the first dv columns of keys; v_heads 0 = kv_heads; bias: FoX's F.
+/* ATTENTION [kind 0] or one of its relatives; stores the rows too. more: operands 3 to 5 of the
+ * kind (op_params.h); v left out: values are the first dv columns of keys; v_heads 0 = kv_heads.
  * To share one cache among layers: the first caller passes share (gets the handle), later ones
  * pass it as shared with the same k, v; b_attention_keep(shared) once after the last. */
-struct attention_args { val q, k, v, bias; int heads, kv_heads, v_heads, dk, dv, window;
+struct attention_args { enum op_kind kind; val q, k, v, more[3];
+                        int heads, kv_heads, v_heads, dk, dv, window, block, count;
                         float scale; int shared, *share; };
 val b_attention(struct build *b, const struct attention_args *a);
 void b_attention_keep(struct build *b, const struct attention_args *a);
@@ -211,6 +217,16 @@ val b_mamba2(struct build *b, val x, const struct mamba2_args *a);
 /* Its two halves, for other states between them. */
 struct mamba2_parts b_mamba2_in(struct build *b, val x, const struct mamba2_args *a);
 val b_mamba2_out(struct build *b, val y, const struct mamba2_parts *p, const struct mamba2_args *a);
+/* What a config calls the sizes of a mixer of width D, and what is meant where it says nothing;
+ * H or P 0: what the width leaves. NULL: no such key (expand: nothing to agree with; bias: none;
+ * conv_bias: always; limit: time_step_min, no upper limit). The norm, over the whole width with
+ * eps 1e-5, is the caller's to change. */
+struct mamba2_keys {
+    const char *heads, *head, *state, *groups, *conv, *expand, *inner, *bias, *conv_bias, *limit;
+    int H, P, N, G;
+};
+struct mamba2_args b_mamba2_read(struct build *b, int D, const struct mamba2_keys *k);
+extern const struct mamba2_keys mamba2_plain, mamba2_hybrid; /* state_size …, mamba_d_state … */
 float b_limit(struct build *b, const char *key, int i, float dflt); /* element of a number list */
 
 enum activation activation_parse(const char *name); /* ACT_NONE also for unknown: see ok */

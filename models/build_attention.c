@@ -31,48 +31,37 @@ val b_project(struct build *b, val x, const char *name, int rows, bool bias)
     return bias ? b_linear_bias(b, x, name, rows) : b_linear(b, x, name, rows);
 }
 
-val b_qk_norm(struct build *b, val x, const char *name, int d, bool per_channel)
-{
-    return b_norm(b, x, NORM_RMS, d, w_vec(b, name, per_channel ? x.width : d), -1, 1e-5f, 1);
-}
-
 val b_log_forget(struct build *b, val z)
 {
     val f = e_fn(b, EW_LOGSIGMOID, z);
     return b_rnn(b, e_affine(b, f, 0, 1), f); /* a recurrence with the factor 1 */
 }
 
-val b_attention_special(struct build *b, const struct special_args *a)
+struct attention_args b_softmax_open(struct build *b, val x, const struct softmax_dims *d)
 {
-    int outputs = a->kind == OP_DELTAFORMER ? 2 : a->kind == OP_NSA ? 3 : 1;
-    bool ring = a->kind == OP_PARALLAX && a->window > 0;
-    int64_t row = 0;
-    if (b_failed(b))
-        return VIEW_NONE;
-    val out = build_act(b, ROWS_TOKENS, outputs * a->heads * a->dv), in[6];
-    for (int i = 0; i < 6; i++)
-        in[i] = a->in[i];
-    if (a->kind == OP_DELTAFORMER) /* u is written and cached by the op itself */
-        in[2] = b_slice(out, a->heads * a->dv, a->heads * a->dv);
-    for (int i = 1; i < 6; i++)
-        row += view_given(in[i]) ? in[i].width : 0;
-    int section = build_section(b, ring ? "window" : "kv", ring ? SECTION_FIXED : SECTION_PAGED,
-                                ring ? row * a->window : row);
-    for (int keep = 0; keep < 2; keep++) {
-        struct op *op = build_op_to(b, keep ? OP_ATTENTION_KEEP : a->kind, keep ? VIEW_NONE : out);
-        for (int i = 0; i < 6; i++)
-            op->in[i] = in[i];
-        op->section = section;
-        op->p.attention.heads = a->heads;
-        op->p.attention.kv_heads = op->p.attention.v_heads = a->kv_heads;
-        op->p.attention.dk = a->dk;
-        op->p.attention.dv = a->dv;
-        op->p.attention.window = a->window;
-        op->p.attention.block = a->block;
-        op->p.attention.count = a->count;
-        op->p.attention.scale = a->scale;
-    }
-    return out;
+    int kv = d->kv * d->d, v = d->v_heads ? d->v_heads * d->d : kv;
+    val q = b_project(b, x, "q_proj", d->H * d->d, d->bias);
+    val k = b_project(b, x, "k_proj", kv, d->bias);
+    struct attention_args a = {.v = b_project(b, x, "v_proj", v, d->bias),
+                               .heads = d->H, .kv_heads = d->kv, .v_heads = d->v_heads, .dk = d->d,
+                               .dv = d->d, .window = d->window, .scale = d->scale};
+    a.q = b_softmax_turned(b, q, "q_norm.weight", d);
+    a.k = b_softmax_turned(b, k, "k_norm.weight", d);
+    return a;
+}
+
+val b_softmax_turned(struct build *b, val x, const char *norm, const struct softmax_dims *d)
+{
+    if (d->qk_norm)
+        x = b_norm(b, x, NORM_RMS, d->d, w_vec(b, norm, d->wide_norm ? x.width : d->d), -1, 1e-5f,
+                   1);
+    return d->theta > 0 ? b_rope(b, x, d->d, d->d, d->theta, false) : x;
+}
+
+val b_softmax_attention(struct build *b, val x, const struct softmax_dims *d)
+{
+    struct attention_args a = b_softmax_open(b, x, d);
+    return b_linear(b, b_attention(b, &a), "o_proj", d->D);
 }
 
 /* W_uk or W_uv of every head: rows [first, first + n) of each head's dn + dv, as blocks. Blocks
@@ -131,8 +120,8 @@ val b_latent_attention(struct build *b, const struct latent_args *a)
         return VIEW_NONE;
     val k = a->dr ? e_cat(b, 2, (val[]){a->latent, a->rope}) : a->latent;
     val o = b_attention(b, &(struct attention_args){
-        .q = latent_query(b, a), .k = k, .v = VIEW_NONE, .bias = VIEW_NONE, .heads = a->H,
-        .kv_heads = 1, .dk = a->rank + a->dr, .dv = a->rank, .scale = a->scale});
+        .q = latent_query(b, a), .k = k, .heads = a->H, .kv_heads = 1, .dk = a->rank + a->dr,
+        .dv = a->rank, .scale = a->scale});
     return b_blocks(b, o, a->H, up_blocks(b, a, false), -1, a->dv, false);
 }
 
@@ -155,23 +144,47 @@ val b_absmax(struct build *b, val x, int group)
     return out;
 }
 
+struct gdn_args b_gdn_read(struct build *b, int heads, int head_dim, double expand_v)
+{
+    int H = (int)cfg_int(b, "num_heads", heads), K = (int)cfg_int(b, "head_dim", head_dim);
+    return (struct gdn_args){.D = (int)cfg_int(b, "hidden_size", 2048), .H = H, .K = K,
+                             .Hv = (int)cfg_int(b, "num_v_heads", H),
+                             .V = (int)(K * cfg_num(b, "expand_v", expand_v)),
+                             .conv = b_conv_size(b, true),
+                             .neg = cfg_bool(b, "allow_neg_eigval", false),
+                             .eps = (float)cfg_num(b, "norm_eps", 1e-6)};
+}
+
+struct qkv b_gdn_qkv(struct build *b, val x, const struct gdn_args *d, int steps)
+{
+    struct qkv p = {.q = b_conv_proj(b, x, "q", d->H * d->K, d->conv, ACT_SILU)};
+    p.k = b_conv_proj(b, x, "k", steps * d->H * d->K, d->conv, ACT_SILU);
+    p.v = b_conv_proj(b, x, "v", steps * d->Hv * d->V, d->conv, ACT_SILU);
+    return p;
+}
+
+val b_write_gate(struct build *b, val z, bool neg)
+{
+    return e_affine(b, e_fn(b, EW_SIGMOID, z), neg ? 2 : 1, 0);
+}
+
+val b_gdn_out(struct build *b, val o, val gate, enum activation act, const struct gdn_args *d)
+{
+    return b_linear(b, b_head_norm(b, o, d->V, "o_norm.weight", gate, act, d->eps), "o_proj", d->D);
+}
+
 val b_gdn(struct build *b, val x, const struct gdn_args *d)
 {
-    val q = b_conv_proj(b, x, "q", d->H * d->K, d->conv, ACT_SILU);
-    val k = b_conv_proj(b, x, "k", d->H * d->K, d->conv, ACT_SILU);
-    val v = b_conv_proj(b, x, "v", d->Hv * d->V, d->conv, ACT_SILU);
-    q = b_l2(b, q, d->K, (float)(1 / sqrt(d->K)));
-    k = b_l2(b, k, d->K, 1);
-
+    struct qkv p = b_gdn_qkv(b, x, d, 1);
+    p.q = b_l2(b, p.q, d->K);
+    p.k = b_l2(b, p.k, d->K);
     val a = b_linear(b, x, "a_proj", d->Hv), beta = b_linear(b, x, "b_proj", d->Hv);
-    beta = e_affine(b, e_fn(b, EW_SIGMOID, beta), d->neg ? 2 : 1, 0);
+    beta = b_write_gate(b, beta, d->neg);
     val alpha = b_decay_gate(b, a, "A_log", d->Hv, "dt_bias");
 
     val o = b_gated_delta(b, &(struct gated_delta){
-        .q = q, .k = k, .v = v, .alpha = alpha, .beta = beta, .H = d->H, .Hv = d->Hv, .K = d->K,
-        .V = d->V});
-
+        .q = p.q, .k = p.k, .v = p.v, .alpha = alpha, .beta = beta, .H = d->H, .Hv = d->Hv,
+        .K = d->K, .V = d->V});
     val gate = d->gate ? b_linear(b, x, "g_proj", d->Hv * d->V) : VIEW_NONE;
-    o = b_head_norm(b, o, d->V, "o_norm.weight", gate, ACT_SILU, d->eps);
-    return b_linear(b, o, "o_proj", d->D);
+    return b_gdn_out(b, o, gate, ACT_SILU, d);
 }

@@ -47,7 +47,7 @@ val b_gqa_core(struct build *b, val q, val k, val v, const struct gqa_args *a)
     q = b_rotary(b, normed(b, q, a->q_norm, a), a->rope);
     k = b_rotary(b, normed(b, k, a->k_norm, a), a->rope);
     return b_attention(b, &(struct attention_args){
-        .q = q, .k = k, .v = v, .bias = VIEW_NONE, .heads = a->H, .kv_heads = a->kv, .dk = a->d,
+        .q = q, .k = k, .v = v, .heads = a->H, .kv_heads = a->kv, .dk = a->d,
         .dv = a->d, .window = a->window, .scale = a->scale});
 }
 

@@ -182,7 +182,7 @@ void b_hybrid(struct build *b, const struct hybrid *f)
     b_hybrid_close(b, f, h);
 }
 
-/* ---- state-space mixers ---- */
+/* ---- sizes ---- */
 
 int b_count(struct build *b, const char *key, int64_t dflt)
 {
@@ -208,22 +208,4 @@ int b_times(struct build *b, int width, const char *key, double dflt)
 int b_auto_int(struct build *b, const char *key, int otherwise)
 {
     return cfg_is_str(b, key, "auto") ? otherwise : b_width(b, key, otherwise);
-}
-
-struct mamba2_args b_mamba2_read(struct build *b, int D, float eps)
-{
-    int inner = b_width(b, "mamba_d_ssm", b_times(b, D, "mamba_expand", 2));
-    int H = b_count(b, "mamba_n_heads", 128);
-    struct mamba2_args a = {
-        .width = D, .H = H, .P = b_auto_int(b, "mamba_d_head", H > 0 ? inner / H : 0),
-        .N = b_count(b, "mamba_d_state", 256), .G = b_count(b, "mamba_n_groups", 1),
-        .conv = b_count(b, "mamba_d_conv", 4), .norm_groups = 1, .norm = true,
-        .bias = cfg_bool(b, "mamba_proj_bias", false), .eps = eps,
-        .conv_bias = cfg_bool(b, "mamba_conv_bias", true),
-        .dt_min = b_limit(b, "time_step_limit", 0, 0),
-        .dt_max = b_limit(b, "time_step_limit", 1, INFINITY)};
-    cfg_irrelevant(b, "mamba_chunk_size time_step_min time_step_max time_step_floor");
-    b_require(b, a.H > 0 && a.P > 0 && a.H * a.P == inner && a.G > 0 && a.H % a.G == 0,
-              "%d heads of %d for an inner width of %d in %d groups", a.H, a.P, inner, a.G);
-    return a;
 }

@@ -48,8 +48,6 @@ void b_hybrid_layer(struct build *b, const struct hybrid *f, int i); /* prefix o
 val b_hybrid_norm(struct build *b, const struct hybrid *f, val x, const char *name);
 void b_hybrid_close(struct build *b, const struct hybrid *f, val h);
 
-/* The mamba_* keys of a Mamba-2 mixer of width D; norm over the whole width. */
-struct mamba2_args b_mamba2_read(struct build *b, int D, float eps);
 /* "auto" or a number up to LIMIT_WIDTH. */
 int b_auto_int(struct build *b, const char *key, int otherwise);
 /* Bounded so that the products that sizes are made of fit an int: heads, columns of a head, layers
@@ -91,6 +89,10 @@ val b_linear_heads(struct build *b, val x, const char *name, int heads, int each
                    int d);
 
 /* ---- feed-forward ---- */
+
+/* down down_proj(act(gate gate_proj(x)) (.) up_proj(x)); factors 0 mean 1, act NONE silu. */
+struct mlp { int inner; bool bias; enum activation act; float gate, down; };
+val b_mlp(struct build *b, val x, const struct mlp *m);
 
 /* down(act(gate) (.) up), both halves in one tensor "<in>.weight" [2 inner, D]. */
 val b_packed_glu(struct build *b, val x, const char *in, const char *out, int inner,

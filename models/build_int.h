@@ -57,9 +57,22 @@ enum rows build_rows(struct build *b, val v);
 /* ---- passes.c: the finished plan, in this order ---- */
 int pass_residual(struct build *b);   /* x + linear(y) -> one op */
 int pass_pack(struct build *b);       /* linears of one input -> one matrix */
+int pass_join(struct build *b);       /* neighbouring convolutions, norms -> one op (join.c) */
 int pass_fuse(struct build *b);       /* chains of elementwise ops -> programs */
 int pass_lives(struct build *b);      /* first and last use of every activation */
 int pass_sections(struct build *b);   /* offsets of state sections */
+
+/* What passes are made of. Indices are of ops; dead ops are dropped at a pass's end. */
+int pass_first_writer(struct plan *p, int32_t act);
+/* Whether an op in (from, to) writes act. */
+bool pass_written_between(struct plan *p, int32_t act, int from, int to);
+int pass_weight_users(const struct plan *p, int w);
+/* The rows of weight `from` move into w, from row `at` on. */
+void pass_append_rows(struct build *b, int w, int from, int64_t at);
+/* Op j's results become columns from `at` on of op i's activation; op j is dead. */
+void pass_absorb(struct plan *p, int i, int j, int32_t at);
+void pass_drop_dead_ops(struct plan *p);
+int pass_drop_dead_weights(struct build *b);
 
 /* Calls f for every view an op reads (writes false) or writes (true). */
 typedef void view_fn(struct view *v, bool writes, void *arg);

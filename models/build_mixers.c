@@ -47,7 +47,7 @@ val b_conv_proj(struct build *b, val x, const char *name, int width, int size,
     val y = b_linear(b, x, proj, width);
     if (size == 0)
         return e_act(b, act, y);
-    return b_conv(b, y, w_vec(b, conv, (int64_t)width * size), -1, size, act);
+    return b_conv(b, y, w_filter(b, conv, width, size), -1, size, act);
 }
 
 val b_conv_where(struct build *b, val x, val mask, int weight, int size, enum activation act)
@@ -178,18 +178,17 @@ val b_gated_delta(struct build *b, const struct gated_delta *a)
 {
     bool channels = a->alpha.width != a->Hv;
     return b_delta(b, &(struct delta_args){
-        .q = a->q, .k = a->k, .v = a->v, .w = a->alpha,
-        .a = a->predict.width > 0 ? a->predict : VIEW_NONE, .b = a->beta, .k_heads = a->H,
-        .d_heads = a->Hv, .state_heads = a->Hv, .K = a->K, .V = a->V, .steps = 1,
-        .decay = channels ? DECAY_KEY : DECAY_SCALAR, .decay_first = true, .scale = 1});
+        .q = a->q, .k = a->k, .v = a->v, .w = a->alpha, .a = a->predict, .b = a->beta,
+        .k_heads = a->H, .state_heads = a->Hv, .K = a->K, .V = a->V,
+        .decay = channels ? DECAY_KEY : DECAY_SCALAR, .decay_first = true,
+        .scale = (float)(1 / sqrt(a->K))});
 }
 
 val b_slots(struct build *b, const struct slots_args *a)
 {
     struct decay_args keys = {
-        .q = a->q, .k = a->k, .v = a->s, .d = a->f, .q_heads = a->H, .k_heads = a->Hkv,
-        .v_heads = a->Hkv, .d_heads = a->Hkv, .state_heads = a->Hkv, .K = a->K, .V = a->M,
-        .decay = DECAY_VALUE, .bonus = -1, .constant = -1, .scale = a->scale};
+        .q = a->q, .k = a->k, .v = a->s, .d = a->f, .q_heads = a->H, .state_heads = a->Hkv,
+        .K = a->K, .V = a->M, .decay = DECAY_VALUE, .scale = a->scale};
     struct decay_args values = keys;
     values.q = b_softmax(b, b_decay(b, &keys), a->M, 1);
     values.k = a->s;

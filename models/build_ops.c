@@ -210,9 +210,9 @@ val b_layer_norm(struct build *b, val x, const char *name, bool bias, float eps)
     return b_norm(b, x, NORM_LAYER, x.width, w, o, eps, 1);
 }
 
-val b_l2(struct build *b, val x, int group, float scale)
+val b_l2(struct build *b, val x, int group)
 {
-    return b_norm(b, x, NORM_L2, group, -1, -1, 1e-6f, scale);
+    return b_norm(b, x, NORM_L2, group, -1, -1, 1e-6f, 1);
 }
 
 val b_groupsum(struct build *b, val x, int group, float scale)
@@ -294,48 +294,51 @@ val b_rope_with(struct build *b, val x, int head, int rot, const float *inv, boo
 
 /* ---- states ---- */
 
+static val absent_if_empty(val v) { return v.width > 0 ? v : VIEW_NONE; }
+static int or_heads(int given, int usual) { return given > 0 ? given : usual; }
+static float or_one(float given) { return given != 0 ? given : 1; }
+
 val b_decay(struct build *b, const struct decay_args *a)
 {
-    int H = a->state_heads;
-    int outputs = MAX(H, a->q_heads);
+    int H = a->state_heads, q = or_heads(a->q_heads, H), k = or_heads(a->k_heads, H);
+    int v = or_heads(a->v_heads, H), outputs = MAX(H, q);
+    bool factors = a->decay != DECAY_NONE && a->decay != DECAY_CONST;
     if (b_failed(b) ||
-        !b_require(b, H > 0 && a->q_heads > 0 && outputs % MIN(H, a->q_heads) == 0 &&
-                          H % a->k_heads == 0 && H % a->v_heads == 0,
-                   "%d query, %d key, %d value and %d state heads", a->q_heads, a->k_heads,
-                   a->v_heads, H))
+        !b_require(b, H > 0 && outputs % MIN(H, q) == 0 && H % k == 0 && H % v == 0,
+                   "%d query, %d key, %d value and %d state heads", q, k, v, H))
         return VIEW_NONE;
-    wide(b, a->q, (int64_t)a->q_heads * a->K, "q");
-    wide(b, a->k, (int64_t)a->k_heads * a->K, "k");
-    wide(b, a->v, (int64_t)a->v_heads * a->V, "v");
+    wide(b, a->q, (int64_t)q * a->K, "q");
+    wide(b, a->k, (int64_t)k * a->K, "k");
+    wide(b, a->v, (int64_t)v * a->V, "v");
     val out = build_act(b, ROWS_TOKENS, outputs * a->V);
     struct op *op = build_op(b, OP_DECAY, out);
     op->in[0] = a->q;
     op->in[1] = a->k;
     op->in[2] = a->v;
-    op->in[3] = a->d_heads ? a->d : VIEW_NONE;
-    op->w[0] = a->bonus;
-    op->w[1] = a->constant;
-    op->p.decay.q_heads = a->q_heads;
-    op->p.decay.k_heads = a->k_heads;
-    op->p.decay.v_heads = a->v_heads;
-    op->p.decay.d_heads = a->d_heads;
+    op->in[3] = factors ? a->d : VIEW_NONE;
+    op->w[0] = a->bonus > 0 ? a->bonus : -1;
+    op->w[1] = a->constant > 0 ? a->constant : -1;
+    op->p.decay.q_heads = q;
+    op->p.decay.k_heads = k;
+    op->p.decay.v_heads = v;
+    op->p.decay.d_heads = factors ? or_heads(a->d_heads, H) : 0;
     op->p.decay.state_heads = H;
     op->p.decay.K = a->K;
     op->p.decay.V = a->V;
     op->p.decay.decay = a->decay;
-    op->p.decay.scale = a->scale;
+    op->p.decay.scale = or_one(a->scale);
     op->section = build_section(b, "S", SECTION_FIXED, (int64_t)H * a->K * a->V);
     return out;
 }
 
 val b_delta(struct build *b, const struct delta_args *a)
 {
-    int H = a->state_heads, n = a->steps;
-    if (b_failed(b) || !b_require(b, H > 0 && a->k_heads > 0 && H % a->k_heads == 0 && n > 0,
-                                  "%d value heads, %d key heads, %d steps", H, a->k_heads, n))
+    int H = a->state_heads, n = MAX(a->steps, 1), k = or_heads(a->k_heads, H);
+    if (b_failed(b) ||
+        !b_require(b, H > 0 && H % k == 0, "%d value heads, %d key heads", H, k))
         return VIEW_NONE;
-    wide(b, a->q, (int64_t)a->k_heads * a->K, "q");
-    wide(b, a->k, (int64_t)n * a->k_heads * a->K, "k");
+    wide(b, a->q, (int64_t)k * a->K, "q");
+    wide(b, a->k, (int64_t)n * k * a->K, "k");
     wide(b, a->v, (int64_t)n * H * a->V, "v");
     val out = build_act(b, ROWS_TOKENS, H * a->V);
     struct op *op = build_op(b, OP_DELTA, out);
@@ -343,10 +346,10 @@ val b_delta(struct build *b, const struct delta_args *a)
     op->in[1] = a->k;
     op->in[2] = a->v;
     op->in[3] = a->decay == DECAY_NONE ? VIEW_NONE : a->w;
-    op->in[4] = a->a;
-    op->in[5] = a->b;
-    op->p.delta.k_heads = a->k_heads;
-    op->p.delta.d_heads = a->d_heads;
+    op->in[4] = absent_if_empty(a->a);
+    op->in[5] = absent_if_empty(a->b);
+    op->p.delta.k_heads = k;
+    op->p.delta.d_heads = or_heads(a->d_heads, H);
     op->p.delta.state_heads = H;
     op->p.delta.K = a->K;
     op->p.delta.V = a->V;
@@ -354,68 +357,77 @@ val b_delta(struct build *b, const struct delta_args *a)
     op->p.delta.decay = a->decay;
     op->p.delta.dplr = a->dplr;
     op->p.delta.decay_first = a->decay_first;
-    op->p.delta.scale = a->scale;
+    op->p.delta.scale = or_one(a->scale);
     op->section = build_section(b, "S", SECTION_FIXED, (int64_t)H * a->K * a->V);
     return out;
 }
 
-/* The section of attention rows: operands 1..5 of a token. */
-static int kv_section(struct build *b, const struct attention_args *a, int64_t row)
+/* One op of attention: the computation, or the storing of its rows when out is absent. */
+static void attention_op(struct build *b, enum op_kind kind, const struct attention_args *a,
+                         val out, int section)
 {
-    return build_section(b, a->window ? "window" : "kv", a->window ? SECTION_FIXED : SECTION_PAGED,
-                         a->window ? row * a->window : row);
-}
-
-static val attention_op(struct build *b, enum op_kind kind, const struct attention_args *a,
-                        const val *in, int section)
-{
-    val out = kind == OP_ATTENTION_KEEP ? VIEW_NONE
-                                        : build_act(b, ROWS_TOKENS, a->heads * a->dv);
     struct op *op = build_op_to(b, kind, out);
-    for (int i = 0; i < 6; i++)
-        op->in[i] = in[i];
+    op->in[0] = a->q;
+    op->in[1] = a->k;
+    op->in[2] = absent_if_empty(a->v);
+    for (int i = 0; i < 3; i++)
+        op->in[3 + i] = absent_if_empty(a->more[i]);
     op->section = section;
     op->p.attention.heads = a->heads;
     op->p.attention.kv_heads = a->kv_heads;
-    op->p.attention.v_heads = a->v_heads ? a->v_heads : a->kv_heads;
+    op->p.attention.v_heads = or_heads(a->v_heads, a->kv_heads);
     op->p.attention.dk = a->dk;
     op->p.attention.dv = a->dv;
     op->p.attention.window = a->window;
+    op->p.attention.block = a->block;
+    op->p.attention.count = a->count;
     op->p.attention.scale = a->scale;
-    return out;
 }
 
-val b_attention(struct build *b, const struct attention_args *a)
+/* The section of the rows: operands 1 to 5 of a token, of the past or of a window. NSA has a
+ * window among others and keeps all. */
+static int kv_section(struct build *b, const struct attention_args *a)
 {
-    int v_heads = a->v_heads ? a->v_heads : a->kv_heads;
-    if (b_failed(b) || !b_require(b, a->kv_heads > 0 && a->heads % a->kv_heads == 0 &&
-                                      a->heads % v_heads == 0 && a->window >= 0,
+    bool ring = a->window > 0 && a->kind != OP_NSA;
+    int64_t row = a->k.width + MAX(a->v.width, 0);
+    for (int i = 0; i < 3; i++)
+        row += MAX(a->more[i].width, 0);
+    return build_section(b, ring ? "window" : "kv", ring ? SECTION_FIXED : SECTION_PAGED,
+                         ring ? row * a->window : row);
+}
+
+val b_attention(struct build *b, const struct attention_args *given)
+{
+    struct attention_args a = *given;
+    if (!a.kind)
+        a.kind = OP_ATTENTION;
+    int v_heads = or_heads(a.v_heads, a.kv_heads);
+    int outputs = a.kind == OP_DELTAFORMER ? 2 : a.kind == OP_NSA ? 3 : 1;
+    if (b_failed(b) || !b_require(b, a.kv_heads > 0 && a.heads % a.kv_heads == 0 &&
+                                      a.heads % v_heads == 0 && a.window >= 0,
                                   "%d attention heads, %d key and %d value heads, window %d",
-                                  a->heads, a->kv_heads, v_heads, a->window))
+                                  a.heads, a.kv_heads, v_heads, a.window))
         return VIEW_NONE;
-    wide(b, a->q, (int64_t)a->heads * a->dk, "q");
-    wide(b, a->k, (int64_t)a->kv_heads * a->dk, "k");
-    if (view_given(a->v))
-        wide(b, a->v, (int64_t)v_heads * a->dv, "v");
-    val in[6] = {a->q, a->k, a->v, a->bias, VIEW_NONE, VIEW_NONE};
-    if (a->shared)
-        return attention_op(b, OP_ATTENTION, a, in, a->shared - 1);
-    int64_t row = 0;
-    for (int i = 1; i < 6; i++)
-        row += view_given(in[i]) ? in[i].width : 0;
-    int section = kv_section(b, a, row);
-    val out = attention_op(b, OP_ATTENTION, a, in, section);
-    if (a->share) /* the caller stores the rows after the last reader */
-        *a->share = section + 1;
-    else
-        attention_op(b, OP_ATTENTION_KEEP, a, in, section);
+    if (a.kind == OP_ATTENTION)
+        wide(b, a.q, (int64_t)a.heads * a.dk, "q");
+    wide(b, a.k, (int64_t)a.kv_heads * a.dk, "k");
+    if (a.v.width > 0)
+        wide(b, a.v, (int64_t)v_heads * a.dv, "v");
+    val out = build_act(b, ROWS_TOKENS, outputs * a.heads * a.dv);
+    if (a.kind == OP_DELTAFORMER) /* u is written and cached by the op itself */
+        a.v = b_slice(out, a.heads * a.dv, a.heads * a.dv);
+    int section = a.shared ? a.shared - 1 : kv_section(b, &a);
+    attention_op(b, a.kind, &a, out, section);
+    if (a.share) /* the caller stores the rows after the last reader */
+        *a.share = section + 1;
+    else if (!a.shared)
+        attention_op(b, OP_ATTENTION_KEEP, &a, VIEW_NONE, section);
     return out;
 }
 
 void b_attention_keep(struct build *b, const struct attention_args *a)
 {
-    val in[6] = {a->q, a->k, a->v, a->bias, VIEW_NONE, VIEW_NONE};
-    attention_op(b, OP_ATTENTION_KEEP, a, in, a->shared - 1);
+    attention_op(b, OP_ATTENTION_KEEP, a, VIEW_NONE, a->shared - 1);
 }
 
 /* ---- within a channel, choosing, reordering ---- */

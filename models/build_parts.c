@@ -48,6 +48,15 @@ val b_swiglu(struct build *b, val x, const char *gate, const char *up, const cha
     return b_linear(b, e_mul(b, g, u), down, width);
 }
 
+val b_mlp(struct build *b, val x, const struct mlp *m)
+{
+    val gate = b_project(b, x, "gate_proj", m->inner, m->bias);
+    val up = b_project(b, x, "up_proj", m->inner, m->bias);
+    gate = e_act(b, m->act ? m->act : ACT_SILU, e_affine(b, gate, m->gate != 0 ? m->gate : 1, 0));
+    val y = b_project(b, e_mul(b, gate, up), "down_proj", x.width, m->bias);
+    return e_affine(b, y, m->down != 0 ? m->down : 1, 0);
+}
+
 val b_lora(struct build *b, val x, const char *name, int rank, enum activation act, int width,
            bool bias)
 {
@@ -91,13 +100,7 @@ val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *
     if (b_failed(b) || !b_require(b, H > 0 && hidden % H == 0, "attn.num_heads %d of width %d", H,
                                   hidden))
         return VIEW_NONE;
-    int d = hidden / H;
-    val q = b_project(b, x, "q_proj", hidden, bias), k = b_project(b, x, "k_proj", kv * d, bias);
-    val v = b_project(b, x, "v_proj", kv * d, bias);
-    q = b_rope(b, q, d, d, theta, false);
-    k = b_rope(b, k, d, d, theta, false);
-    val o = b_attention(b, &(struct attention_args){
-        .q = q, .k = k, .v = v, .bias = VIEW_NONE, .heads = H, .kv_heads = kv, .dk = d, .dv = d,
-        .window = window, .scale = (float)(1 / sqrt(d))});
-    return b_linear(b, o, "o_proj", hidden);
+    return b_softmax_attention(b, x, &(struct softmax_dims){
+        .D = hidden, .H = H, .kv = kv, .d = hidden / H, .bias = bias, .window = window,
+        .theta = theta, .scale = (float)(1 / sqrt(hidden / H))});
 }

@@ -67,8 +67,8 @@ val b_linear_weight(struct build *b, val x, int weight, int bias);
 
 /* ---- the middle ---- */
 
-/* K2 of the gated families: S := alpha S; S += k (beta (v - S^T p))^T; o = S^T q. alpha has one
- * value per value head or per channel of it. p is k unless `predict` is given (width > 0). */
+/* K2 of the gated families: S := alpha S; S += k (beta (v - S^T p))^T; o = K^-1/2 S^T q. alpha has
+ * one value per value head or per channel of it. p is k unless `predict` is given (width > 0). */
 struct gated_delta { val q, k, v, alpha, beta, predict; int H, Hv, K, V; };
 val b_gated_delta(struct build *b, const struct gated_delta *a);
 /* o = sum_j (q k_j)^2 v_j / (sum_j (q k_j)^2 + eps), heads of d and V columns. */

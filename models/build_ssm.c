@@ -16,7 +16,7 @@ val b_mamba1(struct build *b, val x, const struct mamba1_args *a)
 {
     int n = a->inner, R = a->rank, N = a->N;
     val u = b_project(b, x, "in_proj", 2 * n, a->bias);
-    val X = b_conv(b, b_slice(u, 0, n), w_vec(b, "conv1d.weight", (int64_t)n * a->conv),
+    val X = b_conv(b, b_slice(u, 0, n), w_filter(b, "conv1d.weight", n, a->conv),
                    a->conv_bias ? w_vec(b, "conv1d.bias", n) : -1, a->conv, ACT_SILU);
     val p = b_linear(b, X, "x_proj", R + 2 * N);
     val t = part_norm(b, b_slice(p, 0, R), "dt_layernorm", a);
@@ -56,7 +56,7 @@ struct mamba2_parts b_mamba2_in(struct build *b, val x, const struct mamba2_args
     if (a->factors)
         u = e_mulw(b, u, row_factors(b, a, inner, GN));
     val xbc =
-        b_conv(b, b_slice(u, inner, mixed), w_vec(b, "conv1d.weight", (int64_t)mixed * a->conv),
+        b_conv(b, b_slice(u, inner, mixed), w_filter(b, "conv1d.weight", mixed, a->conv),
                a->conv_bias ? w_vec(b, "conv1d.bias", mixed) : -1, a->conv, ACT_SILU);
     val dt = e_addw(b, b_slice(u, inner + mixed, a->H), w_vec(b, "dt_bias", a->H));
     dt = e_fn(b, EW_SOFTPLUS, dt);
@@ -90,9 +90,48 @@ val b_mamba2(struct build *b, val x, const struct mamba2_args *a)
     struct mamba2_parts p = b_mamba2_in(b, x, a);
     val y = b_decay(b, &(struct decay_args){
         .q = p.C, .k = p.B, .v = e_mul(b, p.X, p.dt), .d = p.alpha, .q_heads = a->G,
-        .k_heads = a->G, .v_heads = a->H, .d_heads = a->H, .state_heads = a->H, .K = a->N,
-        .V = a->P, .decay = DECAY_SCALAR, .bonus = -1, .constant = -1, .scale = 1});
+        .k_heads = a->G, .state_heads = a->H, .K = a->N, .V = a->P, .decay = DECAY_SCALAR});
     return b_mamba2_out(b, y, &p, a);
+}
+
+const struct mamba2_keys mamba2_plain = {
+    .heads = "num_heads", .head = "head_dim", .P = 64, .state = "state_size", .N = 128,
+    .groups = "n_groups", .G = 1, .conv = "conv_kernel", .expand = "expand", .bias = "use_bias",
+    .conv_bias = "use_conv_bias", .limit = "dt_limit"};
+const struct mamba2_keys mamba2_hybrid = {
+    .heads = "mamba_n_heads", .H = 128, .head = "mamba_d_head", .state = "mamba_d_state", .N = 256,
+    .groups = "mamba_n_groups", .G = 1, .conv = "mamba_d_conv", .expand = "mamba_expand",
+    .inner = "mamba_d_ssm", .bias = "mamba_proj_bias", .conv_bias = "mamba_conv_bias",
+    .limit = "time_step_limit"};
+
+struct mamba2_args b_mamba2_read(struct build *b, int D, const struct mamba2_keys *k)
+{
+    int inner = k->expand ? b_times(b, D, k->expand, 2) : 0;
+    if (k->inner)
+        inner = b_width(b, k->inner, inner);
+    struct mamba2_args a = {.width = D, .N = b_count(b, k->state, k->N),
+                            .G = b_count(b, k->groups, k->G), .conv = b_count(b, k->conv, 4),
+                            .bias = k->bias && cfg_bool(b, k->bias, false),
+                            .conv_bias = !k->conv_bias || cfg_bool(b, k->conv_bias, true),
+                            .norm = true, .norm_groups = 1, .eps = 1e-5f,
+                            .dt_min = k->limit ? b_limit(b, k->limit, 0, 0) : 0,
+                            .dt_max = k->limit ? b_limit(b, k->limit, 1, INFINITY) : INFINITY};
+    if (k->P > 0) /* the size of a head decides the number of heads, or the other way round */
+        a.P = b_count(b, k->head, k->P);
+    a.H = b_count(b, k->heads, k->H > 0 ? k->H : a.P > 0 ? inner / a.P : 0);
+    if (k->P == 0)
+        a.P = b_auto_int(b, k->head, a.H > 0 ? inner / a.H : 0);
+    if (!k->limit) /* the reference heeds no upper limit */
+        a.dt_min = (float)cfg_num(b, "time_step_min", 0.001);
+    cfg_irrelevant(b, "A_init_range chunk_size conv_init dt_init_floor dt_max dt_min expand "
+                      "mamba_chunk_size mamba_ssm_cache_dtype residual_in_fp32 "
+                      "rescale_prenorm_residual time_step_floor time_step_limit time_step_max "
+                      "time_step_min time_step_rank use_mamba_kernels use_mem_eff_path");
+    if (!b_require(b, a.H > 0 && a.P > 0 && a.P <= LIMIT_WIDTH / a.H && a.G > 0 && a.H % a.G == 0 &&
+                          (!k->expand || a.H * a.P == inner),
+                   "%d heads of %d for an inner width of %d in %d groups", a.H, a.P, inner, a.G))
+        a.H = a.P = a.G = 1;
+    return a;
 }
 
 float b_limit(struct build *b, const char *key, int i, float dflt)

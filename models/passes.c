@@ -46,7 +46,7 @@ static int count_readers(struct plan *p, int32_t act)
     return n;
 }
 
-static int first_writer(struct plan *p, int32_t act)
+int pass_first_writer(struct plan *p, int32_t act)
 {
     for (int32_t i = 0; i < p->n_ops; i++)
         if (op_touches(&p->ops[i], act).writes)
@@ -54,8 +54,7 @@ static int first_writer(struct plan *p, int32_t act)
     return -1;
 }
 
-/* Whether any op in (from, to) writes act. */
-static bool written_between(struct plan *p, int32_t act, int from, int to)
+bool pass_written_between(struct plan *p, int32_t act, int from, int to)
 {
     for (int i = from + 1; i < to; i++)
         if (op_touches(&p->ops[i], act).writes)
@@ -65,7 +64,7 @@ static bool written_between(struct plan *p, int32_t act, int from, int to)
 
 #define OP_DEAD OP_KINDS
 
-static void drop_dead_ops(struct plan *p)
+void pass_drop_dead_ops(struct plan *p)
 {
     int32_t n = 0;
     for (int32_t i = 0; i < p->n_ops; i++)
@@ -84,7 +83,7 @@ static bool same_view(struct view a, struct view b)
 /* Index of the plain linear whose whole output is v and that only op j reads, or -1. */
 static int sole_linear(struct plan *p, struct view v, int j)
 {
-    int i = first_writer(p, v.act);
+    int i = pass_first_writer(p, v.act);
     if (i < 0 || i > j || p->ops[i].kind != OP_LINEAR || view_given(p->ops[i].in[1]) ||
         !same_view(p->ops[i].out, v) || count_readers(p, v.act) != 1)
         return -1;
@@ -102,8 +101,8 @@ int pass_residual(struct build *b)
             continue;
         for (int side = 1; side >= 0; side--) {
             struct view y = e->in[side].v, x = e->in[!side].v;
-            int i = sole_linear(p, y, j), from = first_writer(p, x.act);
-            if (i < 0 || from > i || written_between(p, x.act, i, j))
+            int i = sole_linear(p, y, j), from = pass_first_writer(p, x.act);
+            if (i < 0 || from > i || pass_written_between(p, x.act, i, j))
                 continue;
             p->ops[i].in[1] = x;
             p->ops[i].out = p->ops[j].out;
@@ -112,7 +111,7 @@ int pass_residual(struct build *b)
             break;
         }
     }
-    drop_dead_ops(p);
+    pass_drop_dead_ops(p);
     return 0;
 }
 
@@ -130,7 +129,7 @@ static void move_view(struct view *v, bool writes, void *arg)
     v->col += m->col;
 }
 
-static int weight_users(const struct plan *p, int w)
+int pass_weight_users(const struct plan *p, int w)
 {
     int n = 0;
     for (int32_t i = 0; i < p->n_ops; i++)
@@ -143,17 +142,13 @@ static bool packable(const struct plan *p, const struct op *op)
 {
     return op->kind == OP_LINEAR && op->w[1] < 0 && !view_given(op->in[1]) &&
            op->p.linear.act == ACT_NONE && op->out.col == 0 && op->out.act != p->logits.act &&
-           weight_users(p, op->w[0]) == 1;
+           pass_weight_users(p, op->w[0]) == 1;
 }
 
-/* Appends op j's rows below op i's: same input, one matrix, one output activation. */
-static void pack_into(struct build *b, int i, int j)
+void pass_append_rows(struct build *b, int w, int from, int64_t at)
 {
-    struct plan *p = b->plan;
-    struct op *a = &p->ops[i], *c = &p->ops[j];
-    struct weight *wa = &p->weights[a->w[0]], *wc = &p->weights[c->w[0]];
-    int32_t at = (int32_t)round_up((size_t)wa->rows, 16);
-    struct binding *ba = &b->m->bindings[a->w[0]], *bc = &b->m->bindings[c->w[0]];
+    struct weight *wa = &b->plan->weights[w], *wc = &b->plan->weights[from];
+    struct binding *ba = &b->m->bindings[w], *bc = &b->m->bindings[from];
     struct binding_part *last = bc->parts;
     for (struct binding_part *x = bc->parts; x; x = x->next) {
         x->at_row += at;
@@ -163,19 +158,34 @@ static void pack_into(struct build *b, int i, int j)
     ba->parts = bc->parts;
     bc->parts = NULL;
     wa->rows = at + wc->rows;
-    wc->rows = 0; /* dropped by drop_dead_weights */
-    p->acts[a->out.act].width = (int32_t)wa->rows;
-    p->acts[a->out.act].stride = (int32_t)round_up((size_t)wa->rows, 16);
-    a->out.width = (int32_t)wa->rows;
+    wc->rows = 0; /* dropped by pass_drop_dead_weights */
+}
+
+void pass_absorb(struct plan *p, int i, int j, int32_t at)
+{
+    struct op *a = &p->ops[i], *c = &p->ops[j];
+    struct act *out = &p->acts[a->out.act];
     struct move m = {c->out.act, a->out.act, at};
+    a->out.width = out->width = at + c->out.width;
+    out->stride = (int32_t)round_up((size_t)out->width, 16);
     c->kind = OP_DEAD;
     c->in[0] = c->out = VIEW_NONE;
     for (int32_t k = 0; k < p->n_ops; k++)
         op_views(&p->ops[k], move_view, &m);
 }
 
+/* Appends linear j's rows below linear i's: same input, one matrix, one output activation. */
+static void pack_into(struct build *b, int i, int j)
+{
+    struct plan *p = b->plan;
+    int w = p->ops[i].w[0];
+    int32_t at = (int32_t)round_up((size_t)p->weights[w].rows, 16);
+    pass_append_rows(b, w, p->ops[j].w[0], at);
+    pass_absorb(p, i, j, at);
+}
+
 /* Renumbers weights without those of zero rows. */
-static int drop_dead_weights(struct build *b)
+int pass_drop_dead_weights(struct build *b)
 {
     struct plan *p = b->plan;
     int32_t n = 0, *to = mem_array((size_t)p->n_weights + 1, sizeof *to);
@@ -214,12 +224,12 @@ int pass_pack(struct build *b)
             struct op *a = &p->ops[i], *c = &p->ops[j];
             if (packable(p, c) && a->rows == c->rows && same_view(a->in[0], c->in[0]) &&
                 p->weights[a->w[0]].dtype == p->weights[c->w[0]].dtype &&
-                !written_between(p, a->in[0].act, i, j))
+                !pass_written_between(p, a->in[0].act, i, j))
                 pack_into(b, i, j);
         }
     }
-    drop_dead_ops(p);
-    return drop_dead_weights(b);
+    pass_drop_dead_ops(p);
+    return pass_drop_dead_weights(b);
 }
 
 /* ---- lives and state ---- */
@@ -250,9 +260,33 @@ int pass_lives(struct build *b)
     return 0;
 }
 
+/* Renumbers state sections without those of no elements. */
+static int drop_dead_sections(struct plan *p)
+{
+    int32_t n = 0, *to = mem_array((size_t)p->n_sections + 1, sizeof *to);
+    if (!to)
+        return E_NOMEM;
+    for (int32_t i = 0; i < p->n_sections; i++) {
+        to[i] = p->sections[i].elems > 0 ? n : -1;
+        if (to[i] >= 0)
+            p->sections[n++] = p->sections[i];
+    }
+    p->n_sections = n;
+    for (int32_t i = 0; i < p->n_ops; i++) {
+        struct op *op = &p->ops[i];
+        op->section = op->section < 0 ? -1 : to[op->section];
+        op->section2 = op->section2 < 0 ? -1 : to[op->section2];
+    }
+    mem_free(to);
+    return 0;
+}
+
 int pass_sections(struct build *b)
 {
     struct plan *p = b->plan;
+    int rc = drop_dead_sections(p);
+    if (rc)
+        return rc;
     for (int32_t i = 0; i < p->n_sections; i++) {
         struct section *s = &p->sections[i];
         if (s->kind == SECTION_FIXED) {

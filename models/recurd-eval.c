@@ -235,7 +235,10 @@ static double log_prob(const float *logits, int32_t n, int32_t id)
 static int take_logits(struct eval *v, int32_t n, size_t first, struct err *e)
 {
     for (int32_t i = 0; i < n; i++) {
-        const float *row = v->d->backend->logits(v->d, i);
+        const float *row;
+        int rc = v->d->backend->logits(v->d, i, &row, e);
+        if (rc)
+            return rc;
         size_t at = first + (size_t)i;
         if (v->npy && fwrite(row, sizeof *row, (size_t)v->m->plan.vocab, v->npy) !=
                           (size_t)v->m->plan.vocab)
@@ -264,13 +267,14 @@ static int prefill(struct eval *v, struct err *e)
     return 0;
 }
 
-static int32_t argmax(const float *x, int32_t n)
+/* The largest logit's token. */
+static int choose(struct eval *v, int32_t row, int32_t *id, struct err *e)
 {
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        if (x[i] > x[best])
-            best = i;
-    return best;
+    struct sample_row ask = {.logits = row, .n_top = -1, .draw = true, .greedy = true};
+    struct sample_result told;
+    int rc = v->d->backend->sample(v->d, &ask, 1, &told, e);
+    *id = told.id;
+    return rc ? rc : sample_check(told.status, v->m->plan.vocab, e);
 }
 
 static int generate(struct eval *v, struct err *e)
@@ -280,7 +284,9 @@ static int generate(struct eval *v, struct err *e)
     int32_t row = all ? (int32_t)(n ? n : piece) - 1 : 0; /* the prompt's last row of logits */
     printf("[");
     for (int i = 0; i < v->a.generate; i++) {
-        int32_t id = argmax(v->d->backend->logits(v->d, row), v->m->plan.vocab);
+        int32_t id;
+        if (choose(v, row, &id, e) < 0)
+            return e->code;
         printf("%s%d", i ? ", " : "", id);
         row = 0;
         if (i + 1 < v->a.generate && (move_state(v, e) < 0 || step(v, &id, 1, 1, e) < 0))

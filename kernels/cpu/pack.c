@@ -56,8 +56,9 @@ bool pack_bytes(const struct weight *w, size_t *bytes)
     if (w->rows <= 0 || w->cols <= 0 || w->cols > INT64_MAX / 256)
         return false;
     if (w->role == WEIGHT_VECTOR) {
-        *bytes = round_up((size_t)w->cols, PANEL) * sizeof(float);
-        return w->rows == 1;
+        if (mul_overflows((size_t)w->rows, (size_t)w->cols, &n))
+            return false;
+        return !mul_overflows(round_up(n, PANEL), sizeof(float), bytes);
     }
     n = ((size_t)w->rows + PANEL - 1) / PANEL;
     return !mul_overflows(n, panel_bytes(w->dtype, w->cols), bytes);
@@ -113,8 +114,8 @@ static void pack_row(struct host_weight *w, int64_t row, const void *src, enum d
 void pack_rows(struct host_weight *w, int64_t row0, int64_t n, const void *src, enum dtype type)
 {
     if (w->role == WEIGHT_VECTOR) {
-        for (int64_t c = 0; n > 0 && c < w->cols; c++)
-            ((float *)w->data)[c] = load_one(src, type, c);
+        for (int64_t i = 0; i < n * w->cols; i++)
+            ((float *)w->data)[row0 * w->cols + i] = load_one(src, type, i);
         return;
     }
     for (int64_t r = 0; r < n;) {

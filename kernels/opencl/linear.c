@@ -90,6 +90,7 @@ static int mma_pack(struct ocl_model *m, const struct op *op, int32_t min, struc
     int64_t eighths = m->weights[op->w[0]].cols_p / 8;
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/pack_rows.cl", op);
+    ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[0]));
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->in[0]);
     ocl_arg(&s, ARG_SCRATCH, 0);

@@ -3,8 +3,7 @@
 #include "models/build.h"
 
 struct dims {
-    int inner;
-    bool mlp_bias;
+    struct mlp mlp;
     struct gqa_args attn;
     struct rope rope;
     struct mamba2_args mamba;
@@ -27,21 +26,20 @@ static val ffn(struct build *b, val x, int layer, void *family)
     const struct dims *d = family;
     (void)layer;
     b_into(b, "feed_forward.");
-    val gate = b_project(b, x, "gate_proj", d->inner, d->mlp_bias);
-    val up = b_project(b, x, "up_proj", d->inner, d->mlp_bias);
-    return b_project(b, e_mul(b, e_fn(b, EW_SILU, gate), up), "down_proj", x.width, d->mlp_bias);
+    return b_mlp(b, x, &d->mlp);
 }
 
 static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 32, 1e-5);
-    struct dims d = {.inner = b_width(b, "intermediate_size", 14336),
-                     .mlp_bias = cfg_bool(b, "mlp_bias", false), .attn = b_gqa_read(b, 32, 8),
-                     .mamba = b_mamba2_read(b, f.D, f.eps)};
+    struct dims d = {.mlp = {.inner = b_width(b, "intermediate_size", 14336),
+                             .bias = cfg_bool(b, "mlp_bias", false)}, .attn = b_gqa_read(b, 32, 8),
+                     .mamba = b_mamba2_read(b, f.D, &mamba2_hybrid)};
     b_rope_read(b, &d.rope, d.attn.d, 10000, 0.5);
     b_require(b, cfg_int(b, "attn_rotary_emb", d.rope.rot) == d.rope.rot,
               "attn_rotary_emb is not %d, the part of a head that turns", d.rope.rot);
     d.attn.rope = &d.rope;
+    d.mamba.eps = f.eps;
     b_check_layer_types(b, f.layers);
     b_same_act(b, "hidden_act", ACT_SILU);
     cfg_irrelevant(b, "attn_layer_indices");

@@ -40,8 +40,8 @@ static val mixer(struct build *b, val x, int layer, void *family)
     q = b_rope(b, q, d->d, d->d, d->theta, false);
     k = b_rope(b, k, d->d, d->d, d->theta, false);
     val o = b_attention(b, &(struct attention_args){
-        .q = q, .k = k, .v = v, .bias = VIEW_NONE, .heads = d->H, .kv_heads = d->kv, .dk = d->d,
-        .dv = d->d, .window = d->window, .scale = d->scale});
+        .q = q, .k = k, .v = v, .heads = d->H, .kv_heads = d->kv, .dk = d->d, .dv = d->d,
+        .window = d->window, .scale = d->scale});
     return bit_linear(b, o, "o_proj", d->D);
 }
 

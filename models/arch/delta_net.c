@@ -7,7 +7,7 @@
 
 struct dims { int D, H, K, V, conv; bool beta, gate, neg, sum; float eps; const char *act; };
 
-static val key(struct build *b, val x, const char *name, float scale, const struct dims *d)
+static val key(struct build *b, val x, const char *name, const struct dims *d)
 {
     bool silu = !strcmp(d->act, "silu");
     val y = b_conv_proj(b, x, name, d->H * d->K, d->conv, silu ? ACT_SILU : ACT_NONE);
@@ -15,14 +15,14 @@ static val key(struct build *b, val x, const char *name, float scale, const stru
         y = b_elu1(b, y);
     else if (!strcmp(d->act, "relu"))
         y = e_fn(b, EW_RELU, y);
-    return d->sum ? b_norm(b, y, NORM_SUM, d->K, -1, -1, 0, scale) : b_l2(b, y, d->K, scale);
+    return d->sum ? b_norm(b, y, NORM_SUM, d->K, -1, -1, 0, 1) : b_l2(b, y, d->K);
 }
 
 static val mixer(struct build *b, val x, int layer, void *family)
 {
     const struct dims *d = family;
     (void)layer;
-    val q = key(b, x, "q", (float)(1 / sqrt(d->K)), d), k = key(b, x, "k", 1, d);
+    val q = key(b, x, "q", d), k = key(b, x, "k", d);
     val v = b_conv_proj(b, x, "v", d->H * d->V, d->conv, ACT_SILU), beta = VIEW_NONE;
     if (d->beta)
         beta = e_fn(b, EW_SIGMOID, b_linear(b, x, "b_proj", d->H));
@@ -31,8 +31,8 @@ static val mixer(struct build *b, val x, int layer, void *family)
     if (d->neg)
         beta = e_affine(b, beta, 2, 0);
     val o = b_delta(b, &(struct delta_args){
-        .q = q, .k = k, .v = v, .w = VIEW_NONE, .a = VIEW_NONE, .b = beta, .k_heads = d->H,
-        .state_heads = d->H, .K = d->K, .V = d->V, .steps = 1, .decay = DECAY_NONE, .scale = 1});
+        .q = q, .k = k, .v = v, .b = beta, .state_heads = d->H, .K = d->K, .V = d->V,
+        .decay = DECAY_NONE, .scale = (float)(1 / sqrt(d->K))});
     val gate = d->gate ? b_linear(b, x, "g_proj", d->H * d->V) : VIEW_NONE;
     o = b_head_norm(b, o, d->V, "o_norm.weight", gate, ACT_SILU, d->eps);
     return b_linear(b, o, "o_proj", d->D);

@@ -7,9 +7,8 @@
 #include "models/build.h"
 
 struct dims {
-    int inner;
-    bool mlp_bias;
-    float attention_in, attention_out, ssm_in, ssm_out, gate, down, factors[5];
+    struct mlp mlp;
+    float attention_in, attention_out, ssm_in, ssm_out, factors[5];
     struct gqa_args attn;
     struct rope rope;
     struct mamba2_args mamba;
@@ -32,27 +31,25 @@ static val ffn(struct build *b, val x, int layer, void *family)
     const struct dims *d = family;
     (void)layer;
     b_into(b, "feed_forward.");
-    val gate = b_project(b, x, "gate_proj", d->inner, d->mlp_bias);
-    val up = b_project(b, x, "up_proj", d->inner, d->mlp_bias);
-    val y = e_mul(b, e_fn(b, EW_SILU, e_affine(b, gate, d->gate, 0)), up);
-    return e_affine(b, b_project(b, y, "down_proj", x.width, d->mlp_bias), d->down, 0);
+    return b_mlp(b, x, &d->mlp);
 }
 
 static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 32, 1e-5);
-    struct dims d = {.inner = b_width(b, "intermediate_size", 14336),
-                     .mlp_bias = cfg_bool(b, "mlp_bias", false),
+    struct dims d = {.mlp = {.inner = b_width(b, "intermediate_size", 14336),
+                             .bias = cfg_bool(b, "mlp_bias", false),
+                             .gate = b_limit(b, "mlp_multipliers", 0, 1),
+                             .down = b_limit(b, "mlp_multipliers", 1, 1)},
                      .attention_in = (float)cfg_num(b, "attention_in_multiplier", 1),
                      .attention_out = (float)cfg_num(b, "attention_out_multiplier", 1),
                      .ssm_in = (float)cfg_num(b, "ssm_in_multiplier", 1),
                      .ssm_out = (float)cfg_num(b, "ssm_out_multiplier", 1),
-                     .gate = b_limit(b, "mlp_multipliers", 0, 1),
-                     .down = b_limit(b, "mlp_multipliers", 1, 1),
                      .attn = b_gqa_read(b, 32, 8),
-                     .mamba = b_mamba2_read(b, f.D, f.eps)};
+                     .mamba = b_mamba2_read(b, f.D, &mamba2_hybrid)};
     for (int i = 0; i < 5; i++)
         d.factors[i] = b_limit(b, "ssm_multipliers", i, 1);
+    d.mamba.eps = f.eps;
     d.mamba.factors = d.factors;
     d.mamba.norm = cfg_bool(b, "mamba_rms_norm", false);
     d.mamba.norm_before_gate = cfg_bool(b, "mamba_norm_before_gate", true);

@@ -9,17 +9,9 @@ static val mixer(struct build *b, val x, int layer, void *family)
     const struct family *f = family;
     const struct softmax_dims *d = &f->s;
     (void)layer;
-    val q = b_project(b, x, "q_proj", d->H * d->d, d->bias);
-    val k = b_project(b, x, "k_proj", d->kv * d->d, d->bias);
-    val v = b_project(b, x, "v_proj", d->kv * d->d, d->bias);
-    val F = b_log_forget(b, b_linear_bias(b, x, "f_proj", d->H));
-    if (d->qk_norm) {
-        q = b_qk_norm(b, q, "q_norm.weight", d->d, true);
-        k = b_qk_norm(b, k, "k_norm.weight", d->d, true);
-    }
-    val o = b_attention(b, &(struct attention_args){
-        .q = q, .k = k, .v = v, .bias = F, .heads = d->H, .kv_heads = d->kv, .dk = d->d, .dv = d->d,
-        .scale = d->scale});
+    struct attention_args a = b_softmax_open(b, x, d);
+    a.more[0] = b_log_forget(b, b_linear_bias(b, x, "f_proj", d->H));
+    val o = b_attention(b, &a);
     if (f->gate)
         o = e_mul(b, o, e_fn(b, EW_SIGMOID, b_linear(b, x, "g_proj", d->H * d->d)));
     return b_linear(b, o, "o_proj", d->D);
@@ -28,6 +20,8 @@ static val mixer(struct build *b, val x, int layer, void *family)
 static void build(struct build *b)
 {
     struct family f = {b_softmax_dims(b, 32), cfg_bool(b, "use_output_gate", false)};
+    f.s.theta = f.s.window = 0;
+    f.s.wide_norm = true;
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &f});
 }
 

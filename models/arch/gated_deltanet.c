@@ -16,13 +16,8 @@ static val mixer(struct build *b, val x, int layer, void *family)
 
 static void build(struct build *b)
 {
-    int D = (int)cfg_int(b, "hidden_size", 2048), H = (int)cfg_int(b, "num_heads", 6);
-    int K = (int)cfg_int(b, "head_dim", 256);
-    struct gdn_args d = {
-        .D = D, .H = H, .Hv = (int)cfg_int(b, "num_v_heads", H), .K = K,
-        .V = (int)(K * cfg_num(b, "expand_v", 2)), .conv = b_conv_size(b, true),
-        .gate = cfg_bool(b, "use_gate", true), .neg = cfg_bool(b, "allow_neg_eigval", false),
-        .eps = (float)cfg_num(b, "norm_eps", 1e-6)};
+    struct gdn_args d = b_gdn_read(b, 6, 256, 2);
+    d.gate = cfg_bool(b, "use_gate", true);
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &d, .layers = 21});
 }
 

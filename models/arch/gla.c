@@ -28,9 +28,9 @@ struct dims {
 static val state(struct build *b, val q, val k, val v, val z, const struct dims *d)
 {
     struct decay_args a = {
-        .q = q, .k = k, .v = v, .d = VIEW_NONE, .q_heads = d->H, .k_heads = d->Hkv,
-        .v_heads = d->Hkv, .state_heads = d->H, .K = d->K, .V = d->V, .decay = DECAY_CONST,
-        .bonus = -1, .constant = -1, .scale = (float)(1 / sqrt(d->K))};
+        .q = q, .k = k, .v = v, .q_heads = d->H, .k_heads = d->Hkv, .v_heads = d->Hkv,
+        .state_heads = d->H, .K = d->K, .V = d->V, .decay = DECAY_CONST,
+        .scale = (float)(1 / sqrt(d->K))};
     if (d->kind == RETNET) {
         float constant[HEADS_MAX] = {0};
         for (int h = 0; h < d->H; h++)
@@ -43,8 +43,7 @@ static val state(struct build *b, val q, val k, val v, val z, const struct dims 
         g = e_max(b, g, (float)d->clamp);
     a.d = e_fn(b, EW_EXP, g);
     a.decay = d->kind == GLA ? DECAY_KEY : DECAY_SCALAR;
-    a.d_heads = d->kind == GLA ? d->Hkv : g.width;
-    a.state_heads = a.d_heads;
+    a.state_heads = d->kind == GLA ? d->Hkv : g.width;
     return b_decay(b, &a);
 }
 

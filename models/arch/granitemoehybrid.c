@@ -41,7 +41,7 @@ static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 32, 1e-6);
     struct dims d = {.shared = b_width(b, "shared_intermediate_size", 1024),
-                     .attn = b_gqa_read(b, 32, 0), .mamba = b_mamba2_read(b, f.D, f.eps)};
+                     .attn = b_gqa_read(b, 32, 0), .mamba = b_mamba2_read(b, f.D, &mamba2_hybrid)};
     d.experts = (struct moe_args){.n = b_count(b, "num_local_experts", 8),
                                   .k = b_count(b, "num_experts_per_tok", 2),
                                   .inner = b_width(b, "intermediate_size", 512),
@@ -54,6 +54,7 @@ static void build(struct build *b)
                                   .packed_in = "input_linear.weight",
                                   .packed_out = "output_linear.weight",
                                   .act = ACT_SILU};
+    d.mamba.eps = f.eps;
     const char *position = cfg_str(b, "position_embedding_type", "nope");
     b_require(b, !strcmp(position, "nope") || !strcmp(position, "rope"),
               "position_embedding_type \"%s\" is neither nope nor rope", position);

@@ -68,10 +68,8 @@ static val mixer_two(struct build *b, val x, int layer, void *family)
     val f = b_conv_proj(b, x, "f", d->D, d->conv, ACT_NONE);
     val v = b_conv_proj(b, x, "i", d->D, d->conv, ACT_NONE), a = forget(b, f, layer, d);
     val o = b_decay(b, &(struct decay_args){
-        .q = e_fn(b, EW_SILU, q), .k = e_affine(b, a, -1, 1), .v = v, .d = a, .q_heads = d->H,
-        .k_heads = d->H, .v_heads = d->H, .d_heads = d->H, .state_heads = d->H, .K = d->E,
-        .V = d->E, .decay = DECAY_KEY, .bonus = -1, .constant = -1,
-        .scale = (float)(1 / sqrt(d->E))});
+        .q = e_fn(b, EW_SILU, q), .k = e_affine(b, a, -1, 1), .v = v, .d = a, .state_heads = d->H,
+        .K = d->E, .V = d->E, .decay = DECAY_KEY, .scale = (float)(1 / sqrt(d->E))});
     o = b_head_norm(b, o, d->D, "g_norm.weight", VIEW_NONE, ACT_NONE, 1e-5f);
     return b_linear(b, o, "o_proj", d->D);
 }

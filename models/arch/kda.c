@@ -12,51 +12,43 @@
  * head. */
 #include "models/build.h"
 
-struct dims { int D, H, Hv, K, V, conv; bool gdn2, neg, bounded; double bound; float eps; };
+struct family { struct gdn_args s; bool gdn2, bounded; double bound; };
 
 static val mixer(struct build *b, val x, int layer, void *family)
 {
-    const struct dims *d = family;
+    const struct family *f = family;
+    const struct gdn_args *d = &f->s;
+    int decays = f->gdn2 ? d->H : d->Hv;
     (void)layer;
-    val q = b_conv_proj(b, x, "q", d->H * d->K, d->conv, ACT_SILU);
-    val k = b_conv_proj(b, x, "k", d->H * d->K, d->conv, ACT_SILU);
-    val v = b_conv_proj(b, x, "v", d->Hv * d->V, d->conv, ACT_SILU);
-    val erase = b_linear(b, x, "b_proj", d->gdn2 ? d->H * d->K : d->Hv);
-    val write = d->gdn2 ? b_linear(b, x, "w_proj", d->Hv * d->V) : VIEW_NONE;
-    val z = b_low_rank(b, x, "f_proj", d->V, (d->gdn2 ? d->H : d->Hv) * d->K, false);
+    struct qkv y = b_gdn_qkv(b, x, d, 1);
+    val erase = b_linear(b, x, "b_proj", f->gdn2 ? d->H * d->K : d->Hv);
+    val write = f->gdn2 ? b_linear(b, x, "w_proj", d->Hv * d->V) : VIEW_NONE;
+    val z = b_low_rank(b, x, "f_proj", d->V, decays * d->K, false);
     val gate = b_low_rank(b, x, "g_proj", d->V, d->Hv * d->V, b_has(b, "g_proj.1.bias", true));
-    erase = e_affine(b, e_fn(b, EW_SIGMOID, erase), d->neg ? 2 : 1, 0);
-    int decays = d->gdn2 ? d->H : d->Hv;
-    val o, alpha = d->bounded ? b_bounded_gate(b, z, "A_log", decays, "dt_bias", d->bound)
-                              : b_decay_gate(b, z, "A_log", decays, "dt_bias");
-    q = b_l2(b, q, d->K, (float)(1 / sqrt(d->K)));
-    k = b_l2(b, k, d->K, 1);
-    if (d->gdn2)
-        o = b_delta(b, &(struct delta_args){
-            .q = q, .k = k, .v = e_mul(b, v, e_fn(b, EW_SIGMOID, write)), .w = alpha,
-            .a = e_mul(b, k, erase), .b = VIEW_NONE, .k_heads = d->H, .d_heads = d->H,
-            .state_heads = d->Hv, .K = d->K, .V = d->V, .steps = 1, .decay = DECAY_KEY,
-            .decay_first = true, .scale = 1});
-    else
-        o = b_gated_delta(b, &(struct gated_delta){
-            .q = q, .k = k, .v = v, .alpha = alpha, .beta = erase, .H = d->H, .Hv = d->Hv,
-            .K = d->K, .V = d->V});
-    o = b_head_norm(b, o, d->V, "o_norm.weight", gate, ACT_SIGMOID, d->eps);
-    return b_linear(b, o, "o_proj", d->D);
+    erase = b_write_gate(b, erase, d->neg);
+    val alpha = f->bounded ? b_bounded_gate(b, z, "A_log", decays, "dt_bias", f->bound)
+                           : b_decay_gate(b, z, "A_log", decays, "dt_bias");
+    val k = b_l2(b, y.k, d->K);
+    struct delta_args a = {.q = b_l2(b, y.q, d->K), .k = k, .v = y.v, .w = alpha, .b = erase, .k_heads = d->H,
+                           .d_heads = decays, .state_heads = d->Hv, .K = d->K, .V = d->V,
+                           .decay = DECAY_KEY, .decay_first = true,
+                           .scale = (float)(1 / sqrt(d->K))};
+    if (f->gdn2) {
+        a.v = e_mul(b, y.v, e_fn(b, EW_SIGMOID, write));
+        a.a = e_mul(b, k, erase);
+        a.b = VIEW_NONE;
+    }
+    return b_gdn_out(b, b_delta(b, &a), gate, ACT_SIGMOID, d);
 }
 
 static void build_kind(struct build *b, bool gdn2)
 {
-    int H = (int)cfg_int(b, "num_heads", 16), K = (int)cfg_int(b, "head_dim", 128);
-    struct dims d = {
-        .D = (int)cfg_int(b, "hidden_size", 2048), .H = H, .Hv = (int)cfg_int(b, "num_v_heads", H),
-        .K = K, .V = (int)(K * cfg_num(b, "expand_v", 1)), .conv = b_conv_size(b, true),
-        .gdn2 = gdn2, .neg = cfg_bool(b, "allow_neg_eigval", false),
-        .bounded = !gdn2 && cfg_has(b, "lower_bound"), .eps = (float)cfg_num(b, "norm_eps", 1e-6)};
+    struct family f = {.s = b_gdn_read(b, 16, 128, 1), .gdn2 = gdn2,
+                       .bounded = !gdn2 && cfg_has(b, "lower_bound")};
     if (!gdn2)
-        d.bound = cfg_num(b, "lower_bound", 0);
-    if (b_require(b, d.bound <= 0, "lower_bound %g must be negative", d.bound))
-        b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &d});
+        f.bound = cfg_num(b, "lower_bound", 0);
+    if (b_require(b, f.bound <= 0, "lower_bound %g must be negative", f.bound))
+        b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &f});
 }
 
 static void build_kda(struct build *b) { build_kind(b, false); }

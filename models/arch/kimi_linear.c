@@ -36,7 +36,7 @@ static val convolved(struct build *b, val x, const char *name, int n, int part, 
     snprintf(weight, sizeof weight, "%s_conv1d.weight", name);
     int w = b_has(b, "conv1d.weight", false)
                 ? w_vec_row(b, "conv1d.weight", parts, part, (int64_t)n * d->conv)
-                : w_vec(b, weight, (int64_t)n * d->conv);
+                : w_filter(b, weight, n, d->conv);
     return b_conv(b, x, w, -1, d->conv, ACT_SILU);
 }
 
@@ -56,8 +56,8 @@ static val delta_attention(struct build *b, val x, const struct dims *d)
     f = b_linear(b, f, either(b, "f_b_proj", "forget_gate_up"), n);
     val alpha = d->bounded ? b_bounded_gate(b, f, "A_log", d->H, "dt_bias", d->bound)
                            : b_decay_gate(b, f, "A_log", d->H, "dt_bias");
-    q = b_l2(b, convolved(b, q, "q", n, 0, 3, d), d->K, (float)(1 / sqrt(d->K)));
-    k = b_l2(b, convolved(b, k, "k", n, 1, 3, d), d->K, 1);
+    q = b_l2(b, convolved(b, q, "q", n, 0, 3, d), d->K);
+    k = b_l2(b, convolved(b, k, "k", n, 1, 3, d), d->K);
     val o = b_gated_delta(b, &(struct gated_delta){
         .q = q, .k = k, .v = convolved(b, v, "v", n, 2, 3, d), .alpha = alpha,
         .beta = e_fn(b, EW_SIGMOID, beta), .H = d->H, .Hv = d->H, .K = d->K, .V = d->K});

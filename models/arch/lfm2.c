@@ -17,7 +17,7 @@ static val short_conv(struct build *b, val x, const struct dims *d)
 {
     val u = b_project(b, x, "in_proj", 3 * d->D, d->conv_bias);
     val in = e_mul(b, b_slice(u, 0, d->D), b_slice(u, 2 * d->D, d->D));
-    val y = b_conv(b, in, w_vec(b, "conv.weight", (int64_t)d->D * d->conv),
+    val y = b_conv(b, in, w_filter(b, "conv.weight", d->D, d->conv),
                    d->conv_bias ? w_vec(b, "conv.bias", d->D) : -1, d->conv, ACT_NONE);
     return b_project(b, e_mul(b, b_slice(u, d->D, d->D), y), "out_proj", d->D, d->conv_bias);
 }

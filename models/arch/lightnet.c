@@ -19,8 +19,7 @@ static val mixer(struct build *b, val x, int layer, void *family)
     val g = b_low_rank(b, x, "g_proj", d->rank, d->D, false), z = b_logsum(b, k);
     val o = b_decay(b, &(struct decay_args){
         .q = e_fn(b, EW_SILU, q), .k = b_slice(z, 0, d->D), .v = v, .d = b_slice(z, d->D, d->D),
-        .q_heads = d->H, .k_heads = d->H, .v_heads = d->H, .d_heads = d->H, .state_heads = d->H,
-        .K = d->E, .V = d->E, .decay = DECAY_KEY, .bonus = -1, .constant = -1,
+        .state_heads = d->H, .K = d->E, .V = d->E, .decay = DECAY_KEY,
         .scale = (float)(1 / sqrt(d->E))});
     o = b_head_norm(b, o, d->D, "g_norm.weight", g, ACT_SILU, 1e-6f);
     return b_linear(b, o, "o_proj", d->D);

@@ -107,9 +107,8 @@ static val feature(struct build *b, val x, char side, const struct dims *d)
 static val attend(struct build *b, val q, val k, val v, const struct dims *d)
 {
     struct decay_args a = {
-        .q = q, .k = k, .v = v, .d = VIEW_NONE, .q_heads = d->H, .k_heads = d->Hkv,
-        .v_heads = d->Hkv, .state_heads = d->Hkv, .K = d->F, .V = d->V, .decay = DECAY_NONE,
-        .bonus = -1, .constant = -1, .scale = d->kind == LINEAR ? (float)(1 / sqrt(d->F)) : 1};
+        .q = q, .k = k, .v = v, .q_heads = d->H, .state_heads = d->Hkv, .K = d->F, .V = d->V,
+        .decay = DECAY_NONE, .scale = d->kind == LINEAR ? (float)(1 / sqrt(d->F)) : 1};
     val o = b_decay(b, &a);
     if (!d->norm_o)
         return o;

@@ -32,31 +32,15 @@ static val mlp(struct build *b, val x, int layer, void *family)
 
 static void build(struct build *b)
 {
-    int D = (int)cfg_int(b, "hidden_size", 2048), P = (int)cfg_int(b, "head_dim", 64);
-    int inner = (int)(D * cfg_num(b, "expand", 2));
-    struct family f = {.mamba = {.width = D,
-                                 .P = P,
-                                 .N = (int)cfg_int(b, "state_size", 128),
-                                 .G = 1,
-                                 .conv = (int)cfg_int(b, "conv_kernel", 4),
-                                 .norm_groups = 1,
-                                 .bias = cfg_bool(b, "use_bias", false),
-                                 .conv_bias = cfg_bool(b, "use_conv_bias", true),
-                                 .norm = cfg_bool(b, "rmsnorm", true),
-                                 .norm_before_gate = cfg_bool(b, "norm_before_gate", false),
-                                 .D_per_dim = cfg_bool(b, "D_has_hdim", false),
-                                 .eps = (float)cfg_num(b, "norm_eps", 1e-5),
-                                 .dt_min = b_limit(b, "dt_limit", 0, 0),
-                                 .dt_max = b_limit(b, "dt_limit", 1, INFINITY)},
-                       .inner = (D * 8 / 3 + 255) / 256 * 256};
-    f.mamba.H = (int)cfg_int(b, "num_heads", P > 0 ? inner / P : 0);
+    int D = (int)cfg_int(b, "hidden_size", 2048);
+    struct family f = {b_mamba2_read(b, D, &mamba2_plain), (D * 8 / 3 + 255) / 256 * 256};
+    f.mamba.norm = cfg_bool(b, "rmsnorm", true);
+    f.mamba.norm_before_gate = cfg_bool(b, "norm_before_gate", false);
+    f.mamba.D_per_dim = cfg_bool(b, "D_has_hdim", false);
+    f.mamba.eps = (float)cfg_num(b, "norm_eps", 1e-5);
     f.mamba.extra = f.mamba.H * LEVELS;
-    if (!b_require(b, P > 0 && f.mamba.H * P == inner && cfg_int(b, "n_groups", 1) == 1,
-                   "%d heads of %d for an inner width of %d; n_groups must be 1", f.mamba.H, P,
-                   inner))
-        return;
-    cfg_irrelevant(b, "A_init_range chunk_size conv_init dt_init_floor dt_max dt_min hidden_act "
-                      "residual_in_fp32 rescale_prenorm_residual");
+    b_require(b, f.mamba.G == 1, "n_groups %d, only 1 is defined", f.mamba.G);
+    cfg_irrelevant(b, "hidden_act");
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .ffn = mlp, .family = &f, .layers = 48,
                                      .eps = 1e-5, .root = "backbone.", .mixer_norm = "mixer_norm",
                                      .mixer_name = "mixer", .last_norm = "norm_f"});

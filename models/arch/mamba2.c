@@ -16,31 +16,20 @@ static val mixer(struct build *b, val x, int layer, void *family)
 
 static void build(struct build *b)
 {
-    int D = (int)cfg_int(b, "hidden_size", 2048), P = (int)cfg_int(b, "head_dim", 64);
     bool other = cfg_has(b, "layer_norm_epsilon");
-    const char *limit = other ? "time_step_limit" : "dt_limit";
-    int inner = (int)(D * cfg_num(b, "expand", 2));
-    float eps = (float)cfg_num(b, other ? "layer_norm_epsilon" : "norm_eps", 1e-5);
-    struct mamba2_args a = {
-        .width = D, .P = P, .N = (int)cfg_int(b, "state_size", 128),
-        .G = (int)cfg_int(b, "n_groups", other ? 8 : 1), .conv = (int)cfg_int(b, "conv_kernel", 4),
-        .bias = cfg_bool(b, "use_bias", false), .conv_bias = cfg_bool(b, "use_conv_bias", true),
-        .norm = other ? cfg_bool(b, "rms_norm", true) : cfg_bool(b, "rmsnorm", true),
-        .norm_before_gate = cfg_bool(b, "norm_before_gate", false),
-        .D_per_dim = cfg_bool(b, "D_has_hdim", false), .eps = eps,
-        .dt_min = b_limit(b, limit, 0, 0), .dt_max = b_limit(b, limit, 1, INFINITY)};
-    a.H = (int)cfg_int(b, "num_heads", P > 0 ? inner / P : 0);
+    struct mamba2_keys keys = mamba2_plain;
+    if (other) {
+        keys.limit = "time_step_limit";
+        keys.G = 8;
+    }
+    struct mamba2_args a = b_mamba2_read(b, (int)cfg_int(b, "hidden_size", 2048), &keys);
+    a.norm = cfg_bool(b, other ? "rms_norm" : "rmsnorm", true);
+    a.norm_before_gate = cfg_bool(b, "norm_before_gate", false);
     a.norm_groups = other ? 1 : a.G;
-    if (!b_require(b, P > 0 && a.H * P == inner && a.G > 0 && a.H % a.G == 0,
-                   "%d heads of %d for an inner width of %d in %d groups", a.H, P, inner, a.G))
-        return;
-    b_require(b, activation_parse(cfg_str(b, "hidden_act", "silu")) == ACT_SILU,
-              "hidden_act: only silu is defined for Mamba-2");
-    cfg_irrelevant(b, "A_init_range chunk_size conv_init dt_init_floor dt_max dt_min "
-                      "residual_in_fp32 time_step_floor time_step_max time_step_min "
-                      "time_step_rank rescale_prenorm_residual");
-
-    b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &a, .layers = 48, .eps = eps,
+    a.D_per_dim = cfg_bool(b, "D_has_hdim", false);
+    a.eps = (float)cfg_num(b, other ? "layer_norm_epsilon" : "norm_eps", 1e-5);
+    b_same_act(b, "hidden_act", ACT_SILU);
+    b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &a, .layers = 48, .eps = a.eps,
                                      .no_ffn = true, .root = "backbone.", .mixer_norm = "norm",
                                      .mixer_name = "mixer", .last_norm = "norm_f"});
 }

@@ -22,8 +22,8 @@ static val mixer(struct build *b, val x, int layer, void *family)
     const struct dims *d = family;
     int width = d->H * d->K;
     (void)layer;
-    val q = b_l2(b, b_conv_proj(b, x, "q", width, d->conv, ACT_SILU), d->K, 1);
-    val k = b_l2(b, b_conv_proj(b, x, "k", width, d->conv, ACT_SILU), d->K, 1);
+    val q = b_l2(b, b_conv_proj(b, x, "q", width, d->conv, ACT_SILU), d->K);
+    val k = b_l2(b, b_conv_proj(b, x, "k", width, d->conv, ACT_SILU), d->K);
     val v = b_linear(b, x, "v_proj", width);
     val alpha = e_fn(b, EW_SIGMOID, b_linear_bias(b, x, "a_proj", d->H));
     val beta = e_fn(b, EW_SIGMOID, b_linear_bias(b, x, "b_proj", d->H));

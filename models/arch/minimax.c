@@ -40,9 +40,8 @@ static val lightning(struct build *b, val x, int layer, const struct dims *d)
     for (int i = 0; i < 3; i++)
         p[i] = e_act(b, d->act, p[i]);
     val o = b_decay(b, &(struct decay_args){
-        .q = p[0], .k = p[1], .v = p[2], .d = VIEW_NONE, .q_heads = d->H, .k_heads = d->H,
-        .v_heads = d->H, .state_heads = d->H, .K = d->K, .V = d->K, .decay = DECAY_CONST,
-        .bonus = -1, .constant = decays(b, d, layer), .scale = 1});
+        .q = p[0], .k = p[1], .v = p[2], .state_heads = d->H, .K = d->K, .V = d->K,
+        .decay = DECAY_CONST, .constant = decays(b, d, layer)});
     static const char *const tables[] = {"slope_rate", "query_decay", "key_decay",
                                          "diagonal_decay"};
     for (size_t i = 0; i < ARRAY_LEN(tables); i++)

@@ -8,22 +8,14 @@ static val mixer(struct build *b, val x, int layer, void *family)
 {
     const struct family *f = family;
     const struct softmax_dims *d = &f->s;
-    int wide = d->H * d->d;
     (void)layer;
-    val q = b_project(b, x, "q_proj", wide, d->bias);
-    val k = b_project(b, x, "k_proj", d->kv * d->d, d->bias);
-    val v = b_project(b, x, "v_proj", d->kv * d->d, d->bias);
-    if (d->qk_norm) {
-        q = b_qk_norm(b, q, "q_norm.weight", d->d, false);
-        k = b_qk_norm(b, k, "k_norm.weight", d->d, false);
-    }
-    q = b_rope(b, q, d->d, d->d, d->theta, false);
-    k = b_rope(b, k, d->d, d->d, d->theta, false);
-    val o = b_attention_special(b, &(struct special_args){
-        .kind = OP_MOBA, .in = {q, k, v, VIEW_NONE, VIEW_NONE, VIEW_NONE}, .heads = d->H,
-        .kv_heads = d->kv, .dk = d->d, .dv = d->d, .block = f->block, .count = f->topk,
-        .scale = d->scale});
-    val gate = f->gate ? b_low_rank(b, x, "g_proj", d->d, wide, false) : VIEW_NONE;
+    struct attention_args a = b_softmax_open(b, x, d);
+    a.kind = OP_MOBA;
+    a.block = f->block;
+    a.count = f->topk;
+    val o = b_attention(b, &a), gate = VIEW_NONE;
+    if (f->gate)
+        gate = b_low_rank(b, x, "g_proj", d->d, d->H * d->d, false);
     o = b_head_norm(b, o, d->d, "o_norm.weight", gate, ACT_SIGMOID, 1e-6f);
     return b_linear(b, o, "o_proj", d->D);
 }

@@ -15,7 +15,7 @@ static val conv(struct build *b, val x, val mask, const char *name, const struct
 {
     if (d->conv == 0)
         return e_fn(b, EW_SILU, x);
-    int w = w_vec(b, name, (int64_t)x.width * d->conv);
+    int w = w_filter(b, name, x.width, d->conv);
     return view_given(mask) ? b_conv_where(b, x, mask, w, d->conv, ACT_SILU)
                             : b_conv(b, x, w, -1, d->conv, ACT_SILU);
 }
@@ -44,8 +44,8 @@ static val memory(struct build *b, val x, val q, val mask, int e, const struct d
         a = e_mul(b, a, mask);
         beta = e_mul(b, beta, mask);
     }
-    q = b_l2(b, conv(b, q, mask, "q_conv1d.weight", d), d->K, (float)(1 / sqrt(d->K)));
-    k = b_l2(b, conv(b, k, mask, "k_conv1d.weight", d), d->K, 1);
+    q = b_l2(b, conv(b, q, mask, "q_conv1d.weight", d), d->K);
+    k = b_l2(b, conv(b, k, mask, "k_conv1d.weight", d), d->K);
     v = conv(b, v, mask, "v_conv1d.weight", d);
     return b_gated_delta(b, &(struct gated_delta){
         .q = q, .k = k, .v = v, .alpha = e_fn(b, EW_EXP, a), .beta = beta, .H = d->H, .Hv = d->H,

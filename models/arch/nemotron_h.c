@@ -69,28 +69,18 @@ static val mixer(struct build *b, val x, int layer, void *family)
     return x;
 }
 
+static const struct mamba2_keys mamba_keys = {
+    .heads = "mamba_num_heads", .H = 128, .head = "mamba_head_dim", .P = 64,
+    .state = "ssm_state_size", .N = 128, .groups = "n_groups", .G = 8, .conv = "conv_kernel",
+    .bias = "use_bias", .conv_bias = "use_conv_bias"};
+
 static struct mamba2_args read_mamba(struct build *b, int D, float eps)
 {
-    struct mamba2_args a = {.width = D,
-                            .H = b_count(b, "mamba_num_heads", 128),
-                            .P = b_count(b, "mamba_head_dim", 64),
-                            .N = b_count(b, "ssm_state_size", 128),
-                            .G = b_count(b, "n_groups", 8),
-                            .conv = b_count(b, "conv_kernel", 4),
-                            .norm = true,
-                            .eps = eps,
-                            .conv_bias = cfg_bool(b, "use_conv_bias", true),
-                            .bias = cfg_bool(b, "use_bias", cfg_bool(b, "mamba_proj_bias", false)),
-                            .dt_min = (float)cfg_num(b, "time_step_min", 0.001),
-                            .dt_max = INFINITY}; /* the reference heeds no time_step_limit */
+    struct mamba2_args a = b_mamba2_read(b, D, &mamba_keys);
+    a.bias = cfg_bool(b, "use_bias", cfg_bool(b, "mamba_proj_bias", false));
     a.norm_groups = a.G;
-    b_require(b, a.H > 0 && a.P > 0 && a.G > 0 && a.H % a.G == 0, "%d heads of %d in %d groups",
-              a.H, a.P, a.G);
+    a.eps = eps;
     b_same_act(b, "mamba_hidden_act", ACT_SILU);
-    cfg_irrelevant(b,
-                   "mamba_proj_bias expand chunk_size time_step_limit time_step_max "
-                   "time_step_floor time_step_rank use_mamba_kernels mamba_ssm_cache_dtype "
-                   "residual_in_fp32 rescale_prenorm_residual");
     return a;
 }
 

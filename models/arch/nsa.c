@@ -11,21 +11,15 @@ static val mixer(struct build *b, val x, int layer, void *family)
     int wide = d->H * d->d;
     float order[3 * 1024];
     (void)layer;
-    val q = b_project(b, x, "q_proj", wide, d->bias);
-    val k = b_project(b, x, "k_proj", d->kv * d->d, d->bias);
-    val v = b_project(b, x, "v_proj", d->kv * d->d, d->bias);
-    val g = b_linear(b, x, "g_proj", 3 * d->H);
+    struct attention_args a = b_softmax_open(b, x, d);
+    a.kind = OP_NSA;
+    a.block = f->block;
+    a.count = f->count;
     for (int i = 0; i < 3; i++)
         for (int h = 0; h < d->H && h < 1024; h++)
             order[i * d->H + h] = (float)(3 * h + i); /* the file has a head's gates together */
-    g = e_fn(b, EW_SIGMOID, b_columns(b, g, order, 3 * d->H));
-    q = b_rope(b, q, d->d, d->d, d->theta, false);
-    k = b_rope(b, k, d->d, d->d, d->theta, false);
-    val o = b_attention_special(b, &(struct special_args){
-        .kind = OP_NSA, .in = {q, k, v, VIEW_NONE, VIEW_NONE, VIEW_NONE}, .heads = d->H,
-        .kv_heads = d->kv, .dk = d->d, .dv = d->d, .window = d->window, .block = f->block,
-        .count = f->count, .scale = d->scale});
-    o = e_mul(b, o, g);
+    val g = b_columns(b, b_linear(b, x, "g_proj", 3 * d->H), order, 3 * d->H);
+    val o = e_mul(b, b_attention(b, &a), e_fn(b, EW_SIGMOID, g));
     val sum = e_add(b, e_add(b, b_slice(o, 0, wide), b_slice(o, wide, wide)),
                     b_slice(o, 2 * wide, wide));
     return b_linear(b, sum, "o_proj", d->D);
@@ -37,6 +31,7 @@ static void build(struct build *b)
                        (int)cfg_int(b, "block_counts", 16)};
     if (!cfg_has(b, "window_size"))
         f.s.window = 512;
+    f.s.qk_norm = false; /* not read by the reference */
     b_require(b, f.block > 0 && f.count > 0 && f.s.H <= 1024, "blocks of %d, %d of them, %d heads",
               f.block, f.count, f.s.H);
     b_context_max(b, (int64_t)SPARSE_BLOCKS_MAX * f.block);

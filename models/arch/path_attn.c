@@ -16,30 +16,27 @@ static val mixer(struct build *b, val x, int layer, void *family)
     const struct softmax_dims *d = &f->s;
     int width = d->kv * d->d;
     (void)layer;
-    val q = b_linear(b, x, "q_proj", d->H * d->d), k = b_linear(b, x, "k_proj", width);
-    val v = b_linear(b, x, "v_proj", width);
+    struct attention_args a = b_softmax_open(b, x, d);
     val w = f->low_rank ? b_low_rank(b, x, "w_proj", 32, width, false)
                         : b_linear(b, x, "w_proj", width);
-    val beta = e_affine(b, e_fn(b, EW_SIGMOID, b_linear_bias(b, x, "bt_proj", d->kv)), 2, 0);
     if (f->conv)
-        w = b_conv(b, w, w_vec(b, "w_conv1d.weight", (int64_t)width * f->conv), -1, f->conv,
+        w = b_conv(b, w, w_filter(b, "w_conv1d.weight", width, f->conv), -1, f->conv,
                    ACT_SILU);
-    w = b_l2(b, w, d->d, 1);
-    val G = f->gate ? b_log_forget(b, b_linear_bias(b, x, "g_proj", d->H)) : VIEW_NONE;
-    if (d->qk_norm) {
-        q = b_qk_norm(b, q, "q_norm.weight", d->d, true);
-        k = b_qk_norm(b, k, "k_norm.weight", d->d, true);
-    }
-    val o = b_attention_special(b, &(struct special_args){
-        .kind = OP_PATH, .in = {q, k, v, w, beta, G}, .heads = d->H, .kv_heads = d->kv, .dk = d->d,
-        .dv = d->d, .scale = d->scale});
-    return b_linear(b, o, "o_proj", d->D);
+    a.kind = OP_PATH;
+    a.more[0] = b_l2(b, w, d->d);
+    a.more[1] = e_affine(b, e_fn(b, EW_SIGMOID, b_linear_bias(b, x, "bt_proj", d->kv)), 2, 0);
+    if (f->gate)
+        a.more[2] = b_log_forget(b, b_linear_bias(b, x, "g_proj", d->H));
+    return b_linear(b, b_attention(b, &a), "o_proj", d->D);
 }
 
 static void build(struct build *b)
 {
     struct family f = {.s = b_softmax_dims(b, 32), .gate = cfg_bool(b, "use_forget_gate", false),
                        .low_rank = cfg_bool(b, "use_low_rank_w", true)};
+    f.s.theta = f.s.window = 0;
+    f.s.bias = false;
+    f.s.wide_norm = true;
     f.conv = cfg_bool(b, "use_w_shortconv", true) ? (int)cfg_int(b, "conv_size", 3) : 0;
     b_require(b, f.s.d <= 512, "heads of %d, at most 512", f.s.d);
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &f});

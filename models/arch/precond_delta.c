@@ -9,13 +9,7 @@
  * The trace T is per key head (Gated DeltaNet) or per value head (KDA). */
 #include "models/build.h"
 
-struct dims {
-    int D, H, Hv, K, V, conv;
-    bool kda, gate, neg;
-    double squash_x, squash_eps, bound;
-    bool bounded;
-    float eps;
-};
+struct dims { struct gdn_args s; bool kda, bounded; double squash_x, squash_eps, bound; };
 
 /* k' from k [heads * K], and the inputs of the trace's decay and write, one per head. */
 static val precondition(struct build *b, val k, val forget, val write, int heads,
@@ -32,58 +26,50 @@ static val precondition(struct build *b, val k, val forget, val write, int heads
 
 static val decay(struct build *b, val x, val a, const struct dims *d)
 {
+    int Hv = d->s.Hv;
     if (!d->kda)
-        return b_decay_gate(b, a, "A_log", d->Hv, "dt_bias");
-    val z = b_low_rank(b, x, "f_proj", d->V, d->Hv * d->K, false);
-    return d->bounded ? b_bounded_gate(b, z, "A_log", d->Hv, "dt_bias", d->bound)
-                      : b_decay_gate(b, z, "A_log", d->Hv, "dt_bias");
+        return b_decay_gate(b, a, "A_log", Hv, "dt_bias");
+    val z = b_low_rank(b, x, "f_proj", d->s.V, Hv * d->s.K, false);
+    return d->bounded ? b_bounded_gate(b, z, "A_log", Hv, "dt_bias", d->bound)
+                      : b_decay_gate(b, z, "A_log", Hv, "dt_bias");
 }
 
 static val mixer(struct build *b, val x, int layer, void *family)
 {
-    const struct dims *d = family;
-    int traces = d->kda ? d->Hv : d->H;
+    const struct dims *f = family;
+    const struct gdn_args *d = &f->s;
+    int H = d->H, traces = f->kda ? d->Hv : H;
     (void)layer;
-    val q = b_conv_proj(b, x, "q", d->H * d->K, d->conv, ACT_SILU);
-    val k = b_conv_proj(b, x, "k", d->H * d->K, d->conv, ACT_SILU);
-    val v = b_conv_proj(b, x, "v", d->Hv * d->V, d->conv, ACT_SILU);
-    val a = d->kda ? VIEW_NONE : b_linear(b, x, "a_proj", d->Hv);
-    val beta = b_linear(b, x, "b_proj", d->kda ? d->H : d->Hv);
-    val forget = b_linear(b, x, d->kda ? "a_proj" : "a_atk_proj", traces);
+    struct qkv y = b_gdn_qkv(b, x, d, 1);
+    val a = f->kda ? VIEW_NONE : b_linear(b, x, "a_proj", d->Hv);
+    val beta = b_linear(b, x, "b_proj", f->kda ? H : d->Hv);
+    val forget = b_linear(b, x, f->kda ? "a_proj" : "a_atk_proj", traces);
     val write = b_linear(b, x, "b_atk_proj", traces), gate = VIEW_NONE;
-    if (d->kda)
+    if (f->kda)
         gate = b_low_rank(b, x, "g_proj", d->V, d->Hv * d->V, b_has(b, "g_proj.1.bias", true));
     else if (d->gate)
         gate = b_linear(b, x, "g_proj", d->Hv * d->V);
-    beta = e_affine(b, e_fn(b, EW_SIGMOID, beta), d->neg ? 2 : 1, 0);
-    val alpha = decay(b, x, a, d);
-    q = b_l2(b, q, d->K, (float)(1 / sqrt(d->K)));
-    k = b_l2(b, k, d->K, 1);
-    int H = d->H;
-    if (d->kda) { /* the trace is per value head, and so is then everything else */
-        q = b_repeat_heads(b, q, d->H, d->Hv);
-        k = b_repeat_heads(b, k, d->H, d->Hv);
-        beta = b_repeat_heads(b, beta, d->H, d->Hv);
+    beta = b_write_gate(b, beta, d->neg);
+    val alpha = decay(b, x, a, f);
+    val q = b_l2(b, y.q, d->K), k = b_l2(b, y.k, d->K);
+    if (f->kda) { /* the trace is per value head, and so is then everything else */
+        q = b_repeat_heads(b, q, H, d->Hv);
+        k = b_repeat_heads(b, k, H, d->Hv);
+        beta = b_repeat_heads(b, beta, H, d->Hv);
         H = d->Hv;
     }
     val o = b_gated_delta(b, &(struct gated_delta){
-        .q = q, .k = precondition(b, k, forget, write, traces, d), .predict = k, .v = v,
+        .q = q, .k = precondition(b, k, forget, write, traces, f), .predict = k, .v = y.v,
         .alpha = alpha, .beta = beta, .H = H, .Hv = d->Hv, .K = d->K, .V = d->V});
-    o = b_head_norm(b, o, d->V, "o_norm.weight", gate, d->kda ? ACT_SIGMOID : ACT_SILU, d->eps);
-    return b_linear(b, o, "o_proj", d->D);
+    return b_gdn_out(b, o, gate, f->kda ? ACT_SIGMOID : ACT_SILU, d);
 }
 
 static void build_kind(struct build *b, bool kda)
 {
-    int H = (int)cfg_int(b, "num_heads", kda ? 16 : 6);
-    int K = (int)cfg_int(b, "head_dim", kda ? 128 : 256);
-    struct dims d = {
-        .D = (int)cfg_int(b, "hidden_size", 2048), .H = H, .Hv = (int)cfg_int(b, "num_v_heads", H),
-        .K = K, .V = (int)(K * cfg_num(b, "expand_v", kda ? 1 : 2)), .conv = b_conv_size(b, true),
-        .kda = kda, .gate = kda || cfg_bool(b, "use_gate", true),
-        .neg = cfg_bool(b, "allow_neg_eigval", false),
-        .squash_x = cfg_num(b, "squash_x", 1.5), .squash_eps = cfg_num(b, "squash_eps", 1e-6),
-        .eps = (float)cfg_num(b, "norm_eps", 1e-6)};
+    struct dims d = {.s = kda ? b_gdn_read(b, 16, 128, 1) : b_gdn_read(b, 6, 256, 2), .kda = kda,
+                     .squash_x = cfg_num(b, "squash_x", 1.5),
+                     .squash_eps = cfg_num(b, "squash_eps", 1e-6)};
+    d.s.gate = kda || cfg_bool(b, "use_gate", true);
     cfg_irrelevant(b, "a_log_init_lower log_atk_scale_init");
     d.bounded = kda && cfg_has(b, "lower_bound");
     d.bound = d.bounded ? cfg_num(b, "lower_bound", 0) : 0;

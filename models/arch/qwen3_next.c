@@ -53,13 +53,13 @@ static val linear_attention(struct build *b, val x, const struct dims *d)
         beta = b_linear(b, x, "in_proj_b", d->Hv);
         a = b_linear(b, x, "in_proj_a", d->Hv);
     }
-    u = b_conv(b, u, w_vec(b, "conv1d.weight", (int64_t)(2 * k + v) * d->conv), -1, d->conv,
+    u = b_conv(b, u, w_filter(b, "conv1d.weight", 2 * k + v, d->conv), -1, d->conv,
                ACT_SILU);
     beta = e_fn(b, EW_SIGMOID, beta);
     val alpha = b_decay_gate(b, a, "A_log", d->Hv, "dt_bias");
     val o = b_gated_delta(b, &(struct gated_delta){
-        .q = b_l2(b, b_slice(u, 0, k), d->K, (float)(1 / sqrt(d->K))),
-        .k = b_l2(b, b_slice(u, k, k), d->K, 1), .v = b_slice(u, 2 * k, v), .alpha = alpha,
+        .q = b_l2(b, b_slice(u, 0, k), d->K),
+        .k = b_l2(b, b_slice(u, k, k), d->K), .v = b_slice(u, 2 * k, v), .alpha = alpha,
         .beta = beta, .H = d->H, .Hv = d->Hv, .K = d->K, .V = d->V});
     o = b_gated_norm(b, o, z, NORM_RMS, d->V, w_vec(b, "norm.weight", d->V), -1, d->eps, ACT_SILU,
                      false);

@@ -8,8 +8,8 @@
 #include "models/build.h"
 
 struct dims {
-    int D, heads, lru, conv, inner;
-    enum activation act;
+    int D, heads, lru, conv;
+    struct mlp mlp;
     struct gqa_args attn;
     struct rope rope;
 };
@@ -41,7 +41,7 @@ static val gate(struct build *b, val x, const char *name, const struct dims *d)
 static val recurrent(struct build *b, val x, const struct dims *d)
 {
     val y = b_linear_bias(b, x, "linear_y", d->lru), u = b_linear_bias(b, x, "linear_x", d->lru);
-    u = b_conv(b, u, w_vec(b, "conv_1d.weight", (int64_t)d->lru * d->conv),
+    u = b_conv(b, u, w_filter(b, "conv_1d.weight", d->lru, d->conv),
                w_vec(b, "conv_1d.bias", d->lru), d->conv, ACT_NONE);
     val i = gate(b, u, "input", d), r = gate(b, u, "recurrent", d), first = b_first(b);
     int lambda = w_derived(b, "rg_lru.recurrent_param", d->lru, 0, d->lru, log_decay);
@@ -50,7 +50,7 @@ static val recurrent(struct build *b, val x, const struct dims *d)
     root = e_fn(b, EW_SQRT, e_max(b, e_affine(b, root, -1, 1), 0));
     root = e_add(b, e_mul(b, root, e_affine(b, first, -1, 1)), first);
     val h = b_rnn(b, e_fn(b, EW_EXP, log_a), e_mul(b, root, e_mul(b, i, u)));
-    return b_linear_bias(b, e_mul(b, h, e_act(b, d->act, y)), "linear_out", d->D);
+    return b_linear_bias(b, e_mul(b, h, e_act(b, d->mlp.act, y)), "linear_out", d->D);
 }
 
 static val mixer(struct build *b, val x, int layer, void *family)
@@ -70,9 +70,7 @@ static val ffn(struct build *b, val x, int layer, void *family)
     const struct dims *d = family;
     (void)layer;
     b_into(b, "mlp_block.");
-    val g = b_linear_bias(b, x, "gate_proj", d->inner),
-        u = b_linear_bias(b, x, "up_proj", d->inner);
-    return b_linear_bias(b, e_mul(b, e_act(b, d->act, g), u), "down_proj", d->D);
+    return b_mlp(b, x, &d->mlp);
 }
 
 /* The reference keeps the square root of the width in bfloat16. */
@@ -93,8 +91,8 @@ static void build(struct build *b)
                      .attn = b_gqa_read(b, 10, 1),
                      .lru = b_width(b, "lru_width", f.D),
                      .conv = b_count(b, "conv1d_width", 4),
-                     .act = activation_parse(act),
-                     .inner = b_width(b, "intermediate_size", 3 * (int64_t)f.D) / 2};
+                     .mlp = {.inner = b_width(b, "intermediate_size", 3 * (int64_t)f.D) / 2,
+                             .bias = true, .act = activation_parse(act)}};
     d.heads = d.attn.H;
     d.attn.window = (int)cfg_int(b, "attention_window_size", 2048);
     d.attn.out_bias = true;

@@ -20,7 +20,7 @@ struct dims {
 static val mixer(struct build *b, val x, const struct dims *d)
 {
     val z = b_linear(b, x, "gate_proj", d->d), u = b_linear(b, x, "up_proj", d->d);
-    val c = b_conv(b, u, w_vec(b, "short_conv.weight", (int64_t)d->d * d->conv),
+    val c = b_conv(b, u, w_filter(b, "short_conv.weight", d->d, d->conv),
                    w_vec(b, "short_conv.bias", d->d), d->conv, ACT_SILU);
     val gate = b_low_rank(b, u, "i_gate_proj", d->R, d->d, true);
     val q = b_linear(b, c, "q_proj", d->E), k = b_linear(b, c, "k_proj", d->E);
@@ -33,8 +33,7 @@ static val mixer(struct build *b, val x, const struct dims *d)
     val a = e_fn(b, EW_EXP, e_fn(b, EW_NEG, e_mul(b, s, tau)));
     k = e_mul(b, k, e_fn(b, EW_EXP, e_mul(b, tau, e_fn(b, EW_LOG, s))));
     val o = b_decay(b, &(struct decay_args){
-        .q = q, .k = k, .v = v, .d = a, .q_heads = 1, .k_heads = 1, .v_heads = 1, .d_heads = 1,
-        .state_heads = 1, .K = d->E, .V = d->d, .decay = DECAY_KEY, .bonus = -1, .constant = -1,
+        .q = q, .k = k, .v = v, .d = a, .state_heads = 1, .K = d->E, .V = d->d, .decay = DECAY_KEY,
         .scale = (float)(1 / sqrt(d->E))});
     val y = e_add(b, o, e_mulw(b, c, w_vec(b, "residual_weight", d->d)));
     y = b_gated_norm(b, y, z, NORM_RMS, d->d, w_vec(b, "activation_norm.weight", d->d), -1, d->eps,
@@ -42,26 +41,14 @@ static val mixer(struct build *b, val x, const struct dims *d)
     return b_linear(b, y, "down_proj", d->D);
 }
 
-static val project(struct build *b, val x, const char *name, int rows, bool bias)
-{
-    return bias ? b_linear_bias(b, x, name, rows) : b_linear(b, x, name, rows);
-}
-
+/* One key head, and values of every head. */
 static val attention(struct build *b, val x, const struct dims *d)
 {
-    int H = d->heads, n = d->D / H;
-    val q = project(b, x, "q_proj", d->D, d->bias), k = project(b, x, "k_proj", n, d->bias);
-    val v = project(b, x, "v_proj", d->D, d->bias);
-    if (d->qk_norm) {
-        q = b_norm(b, q, NORM_RMS, n, w_vec(b, "q_norm.weight", n), -1, 1e-5f, 1);
-        k = b_norm(b, k, NORM_RMS, n, w_vec(b, "k_norm.weight", n), -1, 1e-5f, 1);
-    }
-    q = b_rope(b, q, n, n, d->theta, false);
-    k = b_rope(b, k, n, n, d->theta, false);
-    val o = b_attention(b, &(struct attention_args){
-        .q = q, .k = k, .v = v, .bias = VIEW_NONE, .heads = H, .kv_heads = 1, .v_heads = H, .dk = n,
-        .dv = n, .window = d->window, .scale = (float)(1 / sqrt(n))});
-    return b_linear(b, o, "o_proj", d->D);
+    int n = d->D / d->heads;
+    return b_softmax_attention(b, x, &(struct softmax_dims){
+        .D = d->D, .H = d->heads, .kv = 1, .v_heads = d->heads, .d = n, .bias = d->bias,
+        .qk_norm = d->qk_norm, .theta = d->theta, .window = d->window,
+        .scale = (float)(1 / sqrt(n))});
 }
 
 static val plus(struct build *b, val h, int i, const struct dims *d)

@@ -44,9 +44,8 @@ static val mixer(struct build *b, val y, int layer, void *family)
     val g = b_linear(b, in[4], "g_proj.linear", d->H * d->V);
     val a = e_fn(b, EW_EXP, e_fn(b, EW_NEG, e_fn(b, EW_EXP, w)));
     val o = b_decay(b, &(struct decay_args){
-        .q = r, .k = k, .v = v, .d = a, .q_heads = d->H, .k_heads = d->H, .v_heads = d->H,
-        .d_heads = d->H, .state_heads = d->H, .K = d->K, .V = d->V, .decay = DECAY_KEY,
-        .bonus = w_vec(b, "bonus", d->H * d->K), .constant = -1, .scale = 1});
+        .q = r, .k = k, .v = v, .d = a, .state_heads = d->H, .K = d->K, .V = d->V,
+        .decay = DECAY_KEY, .bonus = w_vec(b, "bonus", d->H * d->K)});
     o = b_gated_norm(b, o, g, NORM_LAYER, d->V, w_vec(b, "g_norm.weight", d->H * d->V),
                      w_vec(b, "g_norm.bias", d->H * d->V), d->eps, ACT_SILU, false);
     return b_linear(b, o, "o_proj", d->D);

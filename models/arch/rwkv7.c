@@ -70,12 +70,11 @@ static val time_mix(struct build *b, val y, struct dims *d)
     val kk = e_mulw(b, k, w_vec(b, "k_k", d->D));
     k = e_mul(b, k, e_affine(b, e_mulw(b, e_affine(b, a, 1, -1), w_vec(b, "k_a", d->D)), 1, 1));
     val rk = b_groupsum(b, e_mulw(b, e_mul(b, r, k), w_vec(b, "r_k", d->D)), d->K, 1);
-    kk = d->l2_root ? b_l2(b, kk, d->K, 1) : b_norm(b, kk, NORM_L2MAX, d->K, -1, -1, 1e-12f, 1);
+    kk = d->l2_root ? b_l2(b, kk, d->K) : b_norm(b, kk, NORM_L2MAX, d->K, -1, -1, 1e-12f, 1);
 
     val o = b_delta(b, &(struct delta_args){
         .q = r, .k = k, .v = v, .w = w, .a = e_fn(b, EW_NEG, kk), .b = e_mul(b, kk, a),
-        .k_heads = d->H, .d_heads = d->H, .state_heads = d->H, .K = d->K, .V = d->K, .steps = 1,
-        .decay = DECAY_KEY, .dplr = true, .scale = 1});
+        .state_heads = d->H, .K = d->K, .V = d->K, .decay = DECAY_KEY, .dplr = true});
 
     o = b_norm(b, o, NORM_LAYER, d->K, w_vec(b, own ? "ln_x.weight" : "g_norm.weight", d->D),
                w_vec(b, own ? "ln_x.bias" : "g_norm.bias", d->D), (float)d->K * d->eps, 1);

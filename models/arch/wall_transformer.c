@@ -13,18 +13,12 @@ static val mixer(struct build *b, val x, int layer, void *family)
     const struct family *f = family;
     const struct softmax_dims *d = &f->s;
     (void)layer;
-    val q = b_project(b, x, "q_proj", d->H * d->d, d->bias);
-    val k = b_project(b, x, "k_proj", d->kv * d->d, d->bias);
-    val v = b_project(b, x, "v_proj", d->kv * d->d, d->bias);
-    val P = b_log_forget(b, b_linear_bias(b, x, "g_proj", d->H * d->d));
-    val c = f->scalar ? b_log_forget(b, b_linear_bias(b, x, "gs_proj", d->H)) : VIEW_NONE;
-    if (d->qk_norm) {
-        q = b_qk_norm(b, q, "q_norm.weight", d->d, true);
-        k = b_qk_norm(b, k, "k_norm.weight", d->d, true);
-    }
-    val o = b_attention_special(b, &(struct special_args){
-        .kind = OP_WALL, .in = {q, k, v, P, c, VIEW_NONE}, .heads = d->H, .kv_heads = d->kv,
-        .dk = d->d, .dv = d->d, .scale = d->scale});
+    struct attention_args a = b_softmax_open(b, x, d);
+    a.kind = OP_WALL;
+    a.more[0] = b_log_forget(b, b_linear_bias(b, x, "g_proj", d->H * d->d));
+    if (f->scalar)
+        a.more[1] = b_log_forget(b, b_linear_bias(b, x, "gs_proj", d->H));
+    val o = b_attention(b, &a);
     if (f->gate)
         o = e_mul(b, o, e_fn(b, EW_SIGMOID, b_linear(b, x, "o_gate_proj", d->H * d->d)));
     return b_linear(b, o, "o_proj", d->D);
@@ -34,6 +28,8 @@ static void build(struct build *b)
 {
     struct family f = {b_softmax_dims(b, 32), cfg_bool(b, "use_output_gate", false),
                        cfg_bool(b, "use_scalar_gate", false)};
+    f.s.theta = 0;
+    f.s.wide_norm = true;
     b_require(b, f.s.window == 0, "window_size %d: Wall attention has none", f.s.window);
     cfg_irrelevant(b, "gate_init_bias");
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &f});

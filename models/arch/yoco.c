@@ -29,9 +29,8 @@ static val retention(struct build *b, val x, const struct self *s, int D, float 
     val a = e_fn(b, EW_LOGSIGMOID, gk);
     a = e_fn(b, EW_EXP, e_affine(b, a, (float)(1 / s->normalizer), 0));
     val o = b_decay(b, &(struct decay_args){
-        .q = q, .k = k, .v = v, .d = a, .q_heads = s->H, .k_heads = s->H, .v_heads = s->H,
-        .d_heads = s->H, .state_heads = s->H, .K = d, .V = d, .decay = DECAY_SCALAR, .bonus = -1,
-        .constant = -1, .scale = (float)(1 / sqrt(d))});
+        .q = q, .k = k, .v = v, .d = a, .state_heads = s->H, .K = d, .V = d, .decay = DECAY_SCALAR,
+        .scale = (float)(1 / sqrt(d))});
     o = b_gated_norm(b, o, g, NORM_RMS, d, -1, -1, eps, ACT_SILU, false);
     return b_linear(b, o, "o_proj", D);
 }
@@ -39,22 +38,9 @@ static val retention(struct build *b, val x, const struct self *s, int D, float 
 static val window(struct build *b, val x, const struct self *s, int D)
 {
     int d = D / s->H;
-    val q = b_project(b, x, "q_proj", D, s->bias),
-        k = b_project(b, x, "k_proj", s->kv * d, s->bias);
-    val v = b_project(b, x, "v_proj", s->kv * d, s->bias);
-    q = b_rope(b, q, d, d, s->theta, false);
-    k = b_rope(b, k, d, d, s->theta, false);
-    val o = b_attention(b, &(struct attention_args){.q = q,
-                                                    .k = k,
-                                                    .v = v,
-                                                    .bias = VIEW_NONE,
-                                                    .heads = s->H,
-                                                    .kv_heads = s->kv,
-                                                    .dk = d,
-                                                    .dv = d,
-                                                    .window = s->window,
-                                                    .scale = (float)(1 / sqrt(d))});
-    return b_linear(b, o, "o_proj", D);
+    return b_softmax_attention(b, x, &(struct softmax_dims){
+        .D = D, .H = s->H, .kv = s->kv, .d = d, .bias = s->bias, .theta = s->theta,
+        .window = s->window, .scale = (float)(1 / sqrt(d))});
 }
 
 static struct self read_self(struct build *b, int D, float eps)
@@ -134,7 +120,7 @@ static val cross_layer(struct build *b, val h, int i, struct attention_args *kv,
     b_prefix(b, "model.cross_layers.%d.attn.", i);
     val q = b_linear(b, x, "q_proj", c->H * c->d);
     if (c->qk_norm)
-        q = b_qk_norm(b, q, "q_norm.weight", c->d, false);
+        q = b_norm(b, q, NORM_RMS, c->d, w_vec(b, "q_norm.weight", c->d), -1, 1e-5f, 1);
     kv->q = turn(b, q, c->d, c->theta, c->yoco_freq);
     kv->shared = *handle;
     kv->share = *handle ? NULL : handle;
@@ -162,11 +148,7 @@ static void build(struct build *b)
     }
     b_prefix(b, "model.shared_kv_builder.");
     val x = b_rms(b, h, "kv_norm", eps);
-    struct attention_args kv = {.bias = VIEW_NONE,
-                                .heads = c.H,
-                                .kv_heads = c.kv,
-                                .dk = c.d,
-                                .dv = c.d,
+    struct attention_args kv = {.heads = c.H, .kv_heads = c.kv, .dk = c.d, .dv = c.d,
                                 .scale = (float)(1 / sqrt(c.d))};
     kv.k = b_linear(b, x, "k_proj", c.kv * c.d);
     kv.v = b_linear(b, x, "v_proj", c.kv * c.d);

@@ -95,29 +95,10 @@ static void run(struct build *b, const struct hybrid *f, const struct dims *d)
     b_hybrid_close(b, f, h);
 }
 
-static void read_mamba(struct build *b, struct dims *d)
-{
-    int inner = b_times(b, d->D, "mamba_expand", 2);
-    d->mamba = (struct mamba2_args){.width = d->D,
-                                    .H = b_count(b, "n_mamba_heads", 8),
-                                    .N = b_count(b, "mamba_d_state", 64),
-                                    .G = b_count(b, "mamba_ngroups", 1),
-                                    .conv = b_count(b, "mamba_d_conv", 4),
-                                    .norm = true,
-                                    .bias = d->bias,
-                                    .conv_bias = true,
-                                    .eps = 1e-5f, /* not rms_norm_eps */
-                                    .dt_min = (float)cfg_num(b, "time_step_min", 0.001),
-                                    .dt_max = INFINITY}; /* no heed to time_step_limit */
-    d->mamba.norm_groups = d->mamba.G;
-    d->mamba.P = b_count(b, "mamba_headdim", inner / MAX(d->mamba.H, 1));
-    b_require(b, d->mamba.H > 0 && d->mamba.P * d->mamba.H == inner && d->mamba.G > 0 &&
-                     d->mamba.H % d->mamba.G == 0,
-              "%d heads of %d for an inner width of %d in %d groups", d->mamba.H, d->mamba.P, inner,
-              d->mamba.G);
-    cfg_irrelevant(b, "time_step_limit time_step_max time_step_floor chunk_size use_conv_bias "
-                      "use_mamba_kernels use_mem_eff_path");
-}
+static const struct mamba2_keys mamba_keys = {
+    .heads = "n_mamba_heads", .H = 8, .head = "mamba_headdim", .state = "mamba_d_state", .N = 64,
+    .groups = "mamba_ngroups", .G = 1, .conv = "mamba_d_conv", .expand = "mamba_expand",
+    .bias = "add_bias_linear"};
 
 static void read_attention(struct build *b, struct dims *d)
 {
@@ -150,7 +131,8 @@ static void build(struct build *b)
                      .adapters = cfg_bool(b, "use_shared_attention_adapter", false)};
     const char *act = cfg_str(b, "hidden_act", "gelu");
     d.act = activation_parse(act);
-    read_mamba(b, &d);
+    d.mamba = b_mamba2_read(b, d.D, &mamba_keys); /* its eps is 1e-5, not rms_norm_eps */
+    d.mamba.norm_groups = d.mamba.G;
     read_attention(b, &d);
     b_check_layer_types(b, f.layers);
     for (int i = 0; i < f.layers && d.n_uses < USES_MAX; i++) {
@@ -161,7 +143,7 @@ static void build(struct build *b)
     cfg_refuse(b, "sliding_window");
     cfg_irrelevant(b,
                    "hybrid_layer_ids adapter_rank use_shared_mlp_adapter ffn_hidden_size lora_rank "
-                   "state_size conv_dimension expansion_factor gated_linear_unit");
+                   "state_size conv_dimension use_conv_bias expansion_factor gated_linear_unit");
     f.last_norm = "final_layernorm";
     f.tied = true;
     if (b_require(b, d.blocks > 0 && activation_known(act), "num_mem_blocks %d, hidden_act \"%s\"",

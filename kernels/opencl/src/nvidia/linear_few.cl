@@ -5,22 +5,6 @@
 #undef UNROLL
 #define UNROLL 1
 #endif
-inline uint4 FN(convert)(global const float *in, int k, int inputs)
-{
-    float v[8];
-#if X_ALIGNED
-    if (k + 8 <= inputs) {
-        float4 a = *(global const float4 *)(in + k), b = *(global const float4 *)(in + k + 4);
-        return (uint4)(pair_bf16(a.x, a.y), pair_bf16(a.z, a.w), pair_bf16(b.x, b.y),
-                       pair_bf16(b.z, b.w));
-    }
-#endif
-    for (int i = 0; i < 8; i++)
-        v[i] = k + i < inputs ? in[k + i] : 0.0f;
-    return (uint4)(pair_bf16(v[0], v[1]), pair_bf16(v[2], v[3]), pair_bf16(v[4], v[5]),
-                   pair_bf16(v[6], v[7]));
-}
-
 __attribute__((reqd_work_group_size(32, SLICES, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global const uint4 *w,
                    EPILOGUE_PARAMS, global const uint2 *packed, const ulong rows_p)
@@ -74,7 +58,7 @@ UNROLLED
         uint4 b[UNROLL];
 UNROLLED
         for (int u = 0; u < UNROLL; u++)
-            b[u] = given && g + u < groups ? FN(convert)(in, k + (g + u) * 32, inputs) : none;
+            b[u] = given && g + u < groups ? eight_bf16(in, k + (g + u) * 32, inputs, X_ALIGNED) : none;
 UNROLLED
         for (int u = 0; u < UNROLL; u++) {
             if (!EMULATED && g + u >= groups)
