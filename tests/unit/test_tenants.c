@@ -244,3 +244,44 @@ Test(tenants, a_flood_leaves_the_others_their_floor)
     run_free(&r);
     fake_fini(&f);
 }
+
+/* Requests of one tenant after the other; returns what its states take in RAM and on disk. */
+static struct tenant_usage fill(const struct tenant_tag *t, uint64_t seed, int n)
+{
+    struct tenant_usage u;
+    struct run r;
+    for (int i = 0; i < n; i++) {
+        fake_tokens(prompt, 300, seed + (uint64_t)i);
+        run_init(&r, &f, prompt, 300, 2);
+        r.tenant = *t;
+        run_all(&r, 100);
+        run_free(&r);
+        statecache_tick(f.sc);
+    }
+    statecache_usage(f.sc, t, &u);
+    return u;
+}
+
+Test(tenants, a_limit_of_one_takes_only_its_own_states)
+{
+    struct err e = {0};
+    struct tenant_tag a = {{1}}, b = {{2}};
+    fake_init(&f, false, 4, 0);
+    f.o.tenants = 2;
+    fake_open(&f);
+    uint64_t state = FAKE_STATE * 4 + FAKE_VOCAB * 4;
+    struct tenant_limits few = {INT64_MAX, 20 * state, UINT64_MAX};
+    struct tenant_limits none = {INT64_MAX, 0, UINT64_MAX};
+    cr_assert_eq(statecache_limit(f.sc, &a, &few, &e), 0);
+    struct tenant_usage free_one = fill(&b, 1000, 40);
+    struct tenant_usage limited = fill(&a, 2000, 40);
+    cr_assert_gt(free_one.bytes[TIER_RAM], few.ram_bytes, "the test must reach the limit");
+    cr_assert_leq(limited.bytes[TIER_RAM], few.ram_bytes);
+    cr_assert_gt(limited.bytes[TIER_RAM], few.ram_bytes / 2);
+    struct tenant_usage after;
+    statecache_usage(f.sc, &b, &after);
+    cr_assert_eq(after.bytes[TIER_RAM], free_one.bytes[TIER_RAM], "the other one's are untouched");
+    cr_assert_eq(statecache_limit(f.sc, &a, &none, &e), 0);
+    cr_assert_eq(fill(&a, 3000, 3).bytes[TIER_RAM], 0, "lowered: with the next state");
+    fake_fini(&f);
+}
