@@ -74,7 +74,7 @@ static const struct { const char *text; int code, line; } mistakes[] = {
     {"a " S1 "\nb " S2 "\nc " S1 "\n", E_CONFLICT, 3},
     {"a " S1 "," S1 "\n", E_CONFLICT, 1},
     {"a " S1 " requests\n", E_FORMAT, 1},
-    {"a " S1 " requests=\n", E_FORMAT, 1},
+    {"a " S1 " requests=\n", E_RANGE, 1},
     {"a " S1 " requests=x\n", E_RANGE, 1},
     {"a " S1 " requests=-1\n", E_RANGE, 1},
     {"a " S1 " requests=1.5\n", E_RANGE, 1},
@@ -142,11 +142,12 @@ Test(keyfile, a_line_and_a_file_have_a_length)
 Test(keyfile, so_many_keys_and_no_more)
 {
     for (int n = KEYFILE_KEYS; n <= KEYFILE_KEYS + 1; n++) {
-        char *text = malloc((size_t)n * 40), *p = text;
+        size_t room = (size_t)n * 40, len = 0;
+        char *text = malloc(room);
         struct keyfile f;
         struct err e = {0};
         for (int i = 0; i < n; i++)
-            p += sprintf(p, "name%d some-long-secret-%d\n", i, i);
+            len += (size_t)snprintf(text + len, room - len, "name%d some-long-secret-%d\n", i, i);
         cr_assert_eq(parse(&f, text, &e), n > KEYFILE_KEYS ? E_RANGE : 0);
         keyfile_free(&f);
         free(text);
