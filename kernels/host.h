@@ -83,4 +83,20 @@ static inline void host_share(int64_t n, int ith, int nth, int64_t *from, int64_
 #include "kernels/ops.def"
 #undef OP
 
+/* ---- packing (pack.c) ------------------------------------------------------------------ */
+
+/* Bytes of a packed weight. false = overflow. */
+bool pack_bytes(const struct weight *w, size_t *bytes);
+/* Writes rows [row0, row0 + n) from a row-major source of any dtype into the panels. */
+void pack_rows(struct host_weight *w, int64_t row0, int64_t n, const void *src, enum dtype type);
+
+float pack_f16_to_f32(uint16_t h);
+uint16_t pack_f32_to_f16(float f);   /* nearest even; overflow is infinity */
+uint16_t pack_f32_to_bf16(float f);  /* nearest even; a NaN stays one */
+static inline float pack_bf16_to_f32(uint16_t h)
+{
+    union { uint32_t u; float f; } x = {(uint32_t)h << 16};
+    return x.f;
+}
+
 #endif

@@ -1,5 +1,5 @@
-/* Inside of the cpu backend: feature bits, the table of kernel variants, the thread pool, weight
- * packing and the cost of an op. Only kernels/cpu and kernelcheck include it. */
+/* Inside of the cpu backend: feature bits, the table of kernel variants, the thread pool and
+ * the cost of an op. Only kernels/cpu and kernelcheck include it. */
 #ifndef RECURD_CPU_H
 #define RECURD_CPU_H
 
@@ -61,22 +61,6 @@ void threads_run(struct threads *t, const struct threads_work *w);
  * state full of denormals makes the recurrences 20 times slower otherwise. */
 unsigned threads_flush_denormals(void);
 void threads_restore_denormals(unsigned saved);
-
-/* ---- pack.c ---------------------------------------------------------------------------- */
-
-/* Bytes of a packed weight. false = overflow. */
-bool pack_bytes(const struct weight *w, size_t *bytes);
-/* Writes rows [row0, row0 + n) from a row-major source of any dtype into the panels. */
-void pack_rows(struct host_weight *w, int64_t row0, int64_t n, const void *src, enum dtype type);
-
-float pack_f16_to_f32(uint16_t h);
-uint16_t pack_f32_to_f16(float f);   /* nearest even; overflow is infinity */
-uint16_t pack_f32_to_bf16(float f);  /* nearest even; a NaN stays one */
-static inline float pack_bf16_to_f32(uint16_t h)
-{
-    union { uint32_t u; float f; } x = {(uint32_t)h << 16};
-    return x.f;
-}
 
 /* ---- cost.c ---------------------------------------------------------------------------- */
 

@@ -75,9 +75,7 @@ static int32_t add_weight(struct trial *t, int32_t w, int64_t rows)
     if (x->role == WEIGHT_VECTOR)
         x->dtype = DTYPE_F32;
     *h = (struct host_weight){x->role, x->dtype, x->rows, x->cols, 0, NULL};
-    size_t panels = (size_t)(x->rows + PANEL - 1) / PANEL;
-    h->bytes = x->role == WEIGHT_VECTOR ? round_up((size_t)x->cols, 16) * 4
-                                        : panel_bytes(x->dtype, x->cols) * panels;
+    ASSERT(pack_bytes(x, &h->bytes)); /* no larger than the model's own */
     return i;
 }
 
@@ -170,27 +168,22 @@ static void fill_batch(struct trial *t)
 
 static float draw(struct trial *t) { return (float)(rng_unit(&t->rng) * 0.9 + 0.05); }
 
-/* One row of weight i for the device; the same values go into the host's panels. */
+/* One row of weight i for the device; the same values go into the host's copy. */
 static void fill_row(struct trial *t, int32_t i, int64_t r, bool zero, char *row)
 {
     struct host_weight *h = &t->host[i];
-    size_t size = dtype_bytes(h->dtype);
-    char *to = h->role == WEIGHT_VECTOR
-                   ? h->data
-                   : (char *)h->data + (size_t)(r / PANEL) * panel_bytes(h->dtype, h->cols);
     for (int64_t c = 0; c < h->cols; c++) {
         float f = zero ? 0 : draw(t) - (c % 3 ? 0.5f : 0);
         uint32_t u;
         memcpy(&u, &f, 4);
         uint16_t half = h->dtype == DTYPE_BF16 ? (uint16_t)(u >> 16)
                                                : (uint16_t)(0x3000 | (u >> 9 & 0x83ff));
-        int64_t at = h->role == WEIGHT_VECTOR ? c
-                     : h->dtype == DTYPE_BF16 ? (c / 2 * PANEL + r % PANEL) * 2 + c % 2
-                                              : c * PANEL + r % PANEL;
-        const void *from = size == 4 ? (const void *)&f : (const void *)&half;
-        memcpy(to + (size_t)at * size, from, size);
-        memcpy(row + (size_t)c * size, from, size);
+        if (h->dtype == DTYPE_F32)
+            ((float *)row)[c] = f;
+        else
+            ((uint16_t *)row)[c] = half;
     }
+    pack_rows(h, r, 1, row, h->dtype);
 }
 
 /* Whether weight i is a list of column numbers: then all are 0. */

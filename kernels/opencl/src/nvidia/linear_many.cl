@@ -12,6 +12,7 @@
 #define STAGE (512 + 4 * ROWS_TILE) /* uint4: weights [8 panels][2 products], rows [2 products] */
 #define STAGES (3072 / STAGE)       /* in 48 KiB: all the local memory a group may have */
 #define PITCH 132 /* floats of a row on the way out: 4 more than 128 keep lanes in other banks */
+#define BATCH 8
 #define EACH(i, n) UNROLLED for (int i = 0; i < n; i++)
 __attribute__((reqd_work_group_size(256, 1, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global const uint4 *w,
@@ -85,8 +86,10 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
 #undef FETCH
 #undef LOAD
 #undef PRODUCTS
-    /* Out through local memory, 64 rows at a time, so that whole lines are written. */
+    /* Out through local memory, 64 rows at a time, so that whole lines are written. A work-item has
+     * one output; BATCH rows of it are on their way at once, or each would wait for the last. */
     local float *sums = (local float *)tile;
+    int o = p0 * 16 + id % 128, out_rows = o < outputs ? rows : 0;
     COPY_WAIT(0);
     for (int part = 0; part < ROWS_TILE / 64; part++) {
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -96,10 +99,18 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
                      i * 16 + lane / 4 + k / 2 * 8] = total[i][j][k];
         barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll 1
-        for (int i = id; i < 64 * 128; i += 256) {
-            int o = p0 * 16 + i % 128, row = row0 + part * 64 + i / 128;
-            if (o < outputs && row < rows)
-                EPILOGUE(sums[i / 128 * PITCH + i % 128], o, row);
+        for (int first = id / 128; first < 64; first += 2 * BATCH) {
+            int row = row0 + part * 64 + first;
+            float y[BATCH], r[BATCH];
+            EACH(u, BATCH) y[u] = sums[(first + 2 * u) * PITCH + id % 128];
+            if (has_bias)
+                EACH(u, BATCH) y[u] += bias[min(o, outputs - 1)];
+            if (has_res)
+                EACH(u, BATCH) r[u] = row + 2 * u < out_rows ? ROW(res, row + 2 * u)[o] : 0.0f;
+            EACH(u, BATCH) y[u] = activate(act, y[u]);
+            if (has_res)
+                EACH(u, BATCH) y[u] += r[u];
+            EACH(u, BATCH) if (row + 2 * u < out_rows) ROW(out, row + 2 * u)[o] = y[u];
         }
     }
 }

@@ -1,6 +1,6 @@
 /* Weights from row-major files into the panels of host.h, with their dtype converted.
  * Runs while loading, on one thread; afterwards packed weights are read-only. */
-#include "kernels/cpu/cpu.h"
+#include "kernels/host.h"
 
 #include <string.h>
 
