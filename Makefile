@@ -168,7 +168,7 @@ load: $B/recurd-bench $B/recurd ## tests of the load client, against known delay
 	  --artifacts $B/bench-tests
 
 # The OpenCL backend on whatever device is there; PoCL runs it on a CPU.
-$B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclgrind ops ew rig) $(LIB)
+$B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclgrind ops families ew rig) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/ocl_fault: $B/tests/fault/ocl_fault.o $(LIB)

@@ -31,10 +31,12 @@ static void add_rows(const struct host_step *s, const struct op *op, int32_t q, 
     }
 }
 
-/* Marks the `count` best of n scores by setting them to +infinity; ties to the lower index, a NaN
- * is never one of them. */
+/* Marks the `count` best of n scores by setting them to +infinity; ties to the lower index. What is
+ * no finite number is never one of them. */
 static void mark_best(float *score, int32_t n, int32_t count)
 {
+    for (int32_t i = 0; i < n; i++)
+        score[i] = isfinite(score[i]) ? score[i] : -INFINITY;
     for (int32_t c = 0; c < count; c++) {
         int32_t best = -1;
         for (int32_t i = 0; i < n; i++)

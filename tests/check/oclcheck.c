@@ -51,7 +51,7 @@ static float element(const struct host_weight *w, int64_t row, int64_t col)
         (const char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
     int64_t lane = row % PANEL;
     if (w->role == WEIGHT_VECTOR)
-        return ((const float *)w->data)[col];
+        return ((const float *)w->data)[row * w->cols + col];
     if (w->dtype == DTYPE_BF16)
         return pack_bf16_to_f32(((const uint16_t *)panel)[(col / 2 * PANEL + lane) * 2 + col % 2]);
     if (w->dtype == DTYPE_F16)
@@ -242,14 +242,20 @@ static void run_part(struct ocl_model *m, struct rig *r, int q, int from, int to
     }
 }
 
-/* Every sequence alone, in steps of `chunk` rows, must give the batch's bits. K6 needs the rows
- * kept between steps, which another op does, so it is only run whole. */
+/* Attention and its relatives, whose cached rows another op stores. */
+static bool reads_kept(enum op_kind k)
+{
+    return k == OP_ATTENTION || (k >= OP_PATH && k <= OP_MOBA);
+}
+
+/* Every sequence alone, in steps of `chunk` rows, must give the batch's bits. An op whose rows would
+ * have to be stored between steps is only run whole. */
 static void check_split(struct ocl_model *m, struct rig *r, const struct memory *start,
                         const struct memory *whole, int chunk)
 {
     struct memory part = rig_save(r), all = rig_save(r);
     int64_t n = (int64_t)arena_floats(m, r);
-    if (r->op.kind == OP_ATTENTION)
+    if (reads_kept(r->op.kind))
         chunk = 1 << 20;
     memcpy(all.arena, start->arena, (size_t)n * 4);
     put_memory(m, r, start);

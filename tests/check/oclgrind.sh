@@ -40,7 +40,7 @@ echo $lib >"$dir/oclgrind.icd"
 # op and shape (tests/check/ops.c names the parameters), a tuning word
 while read -r line; do
     case " $* " in "  " | *" ${line%% *} "*) echo "$line" ;; esac
-done <<'LIST' | xargs -P "$(nproc)" -L 1 "$0" --one "$check" "$dir"
+done <<'LIST' | xargs -r -P "$(nproc)" -L 1 "$0" --one "$check" "$dir"
 embed 1x15x1
 gather 2x17
 linear 0x17x3x2x1x1x2
@@ -72,4 +72,15 @@ experts 1x3x16x9x2x0x2
 blocks 1x3x16x9x0x1x2
 columns 1x9x12
 first 2
+wkv 2x17
+fenwick 2x2x7x5
+mesa 2x2x7x5
+trapezoid 2x2x7x5
+rotate 2x3x8x3x2
+path 2x2x1x5x7x3
+wall 2x2x1x5x7x3
+parallax 2x2x1x5x7x3
+deltaformer 2x2x1x5x7x0
+nsa 2x4x2x5x7x6x4x2
+moba 2x2x1x5x7x4x2
 LIST

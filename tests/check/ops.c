@@ -1,6 +1,8 @@
 /* Shapes: 1, one less and one more than a tile, primes, and real models' sizes. */
 #include "tests/check/ops.h"
 
+#include "tests/check/families.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -434,6 +436,16 @@ const struct op_check op_checks[OP_KINDS] = {
     [OP_COLUMNS] = CHECK("layout in out", columns_shapes, build_columns),
     [OP_FIRST] = CHECK("layout", first_shapes, build_first),
     [OP_SQUARE] = CHECK("layout heads kv_heads d V", square_shapes, build_square),
+    [OP_FENWICK] = CHECK("layout heads K V", state_shapes, build_fenwick),
+    [OP_MESA] = CHECK("layout heads K V", state_shapes, build_mesa),
+    [OP_TRAPEZOID] = CHECK("layout heads K V", state_shapes, build_trapezoid),
+    [OP_ROTATE] = CHECK("layout heads head angles parts", rotate_shapes, build_rotate),
+    [OP_PATH] = CHECK("layout heads kv_heads dk dv gates", kept_shapes, build_path),
+    [OP_WALL] = CHECK("layout heads kv_heads dk dv bias", kept_shapes, build_wall),
+    [OP_PARALLAX] = CHECK("layout heads kv_heads dk dv window", kept_shapes, build_parallax),
+    [OP_DELTAFORMER] = CHECK("layout heads kv_heads dk dv unused", kept_shapes, build_deltaformer),
+    [OP_NSA] = CHECK("layout heads kv_heads dk dv window block count", nsa_shapes, build_nsa),
+    [OP_MOBA] = CHECK("layout heads kv_heads dk dv block count", moba_shapes, build_moba),
 };
 
 void ops_rig(struct rig *r, enum op_kind k, const struct shape *s, enum input_class c,

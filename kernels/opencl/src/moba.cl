@@ -20,6 +20,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
         float score = 0.0f;
         for (int i = 0; i < DK; i++)
             score = fma(query[i], total[i], score);
+        if (!isfinite(score))
+            continue; /* never one of the best */
         int to = found < EARLIER ? found++ : EARLIER;
         for (; to > 0 && best[to - 1] < score; to--)
             if (to < EARLIER) {

@@ -51,6 +51,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
                 score += exp(dot_of(mean, ROW(q, row) + (m * PER + h) * DK, DK) * scale - top[h]) /
                          sum[h] / PER;
         }
+        if (!isfinite(score))
+            continue; /* never one of the best */
         int to = found < COUNT ? found++ : COUNT;
         for (; to > 0 && best[to - 1] < score; to--)
             if (to < COUNT) {

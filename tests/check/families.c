@@ -1,0 +1,160 @@
+/* See families.h. Inputs keep to ranges in which sums of floats and of doubles stay close: angles
+ * below a turn, decays below 1, matrices that can be solved. */
+#include "tests/check/families.h"
+
+#define LEVELS 10 /* of fenwick: positions below 512, and no rig has longer sequences */
+
+static struct view in_of(struct rig *r, int width, enum role role)
+{
+    return rig_act(r, width, ROWS_TOKENS, role);
+}
+
+/* q, k and v of one head size, and what comes out. */
+static void heads_of(struct rig *r, int heads, int K, int V)
+{
+    r->op.in[0] = in_of(r, heads * K, ROLE_UNIT);
+    r->op.in[1] = in_of(r, heads * K, ROLE_UNIT);
+    r->op.in[2] = in_of(r, heads * V, ROLE_ANY);
+    r->op.out = in_of(r, heads * V, ROLE_OUT);
+}
+
+void build_fenwick(struct rig *r, const int *p)
+{
+    int heads = p[1], K = p[2], V = p[3];
+    heads_of(r, heads, K, V);
+    r->op.in[0].width = r->op.in[1].width = K; /* shared by the heads */
+    r->op.p.fenwick.heads = heads;
+    r->op.p.fenwick.K = K;
+    r->op.p.fenwick.V = V;
+    r->op.p.fenwick.levels = LEVELS;
+    r->op.in[3] = in_of(r, heads, ROLE_DECAY);
+    r->op.in[4] = in_of(r, heads * LEVELS, ROLE_UNIT);
+    rig_section(r, SECTION_FIXED, (int64_t)(LEVELS - 1) * heads * K * V);
+}
+
+void build_mesa(struct rig *r, const int *p)
+{
+    int heads = p[1], K = p[2], V = p[3];
+    heads_of(r, heads, K, V);
+    r->op.p.mesa.heads = heads;
+    r->op.p.mesa.K = K;
+    r->op.p.mesa.V = V;
+    r->op.p.mesa.bound = (float)K; /* more than a row of the random state sums up to */
+    r->op.in[3] = in_of(r, heads, ROLE_DECAY);
+    r->op.in[4] = in_of(r, heads, ROLE_DECAY);
+    r->op.w[0] = rig_vector(r, heads * K, ROLE_DECAY);
+    rig_section(r, SECTION_FIXED, (int64_t)heads * K * (K + V));
+}
+
+void build_trapezoid(struct rig *r, const int *p)
+{
+    int heads = p[1], K = p[2], V = p[3];
+    heads_of(r, heads, K, V);
+    r->op.p.trapezoid.heads = heads;
+    r->op.p.trapezoid.K = K;
+    r->op.p.trapezoid.V = V;
+    for (int i = 3; i < 6; i++)
+        r->op.in[i] = in_of(r, heads, ROLE_DECAY);
+    rig_section(r, SECTION_FIXED, (int64_t)heads * (K * V + K + V));
+}
+
+void build_rotate(struct rig *r, const int *p)
+{
+    r->op.p.rotate.heads = p[1];
+    r->op.p.rotate.head = p[2];
+    r->op.p.rotate.angles = p[3];
+    r->op.p.rotate.parts = p[4];
+    r->op.in[0] = r->op.out = in_of(r, p[4] * p[1] * p[2], ROLE_ANY);
+    r->op.in[1] = in_of(r, p[1] * p[3], ROLE_DECAY);
+    rig_section(r, SECTION_FIXED, (int64_t)p[1] * p[3]);
+}
+
+/* What attention's relatives share: q, k and v, and `outs` results of all heads. */
+static void relative(struct rig *r, const int *p, int outs)
+{
+    int heads = p[1], kv = p[2], dk = p[3], dv = p[4];
+    r->op.p.attention.heads = heads;
+    r->op.p.attention.kv_heads = r->op.p.attention.v_heads = kv;
+    r->op.p.attention.dk = dk;
+    r->op.p.attention.dv = dv;
+    r->op.p.attention.scale = 0.25f;
+    r->op.in[0] = in_of(r, heads * dk, ROLE_ANY);
+    r->op.in[1] = in_of(r, kv * dk, ROLE_ANY);
+    r->op.in[2] = in_of(r, kv * dv, ROLE_ANY);
+    r->op.out = in_of(r, outs * heads * dv, ROLE_OUT);
+}
+
+/* The section of cached rows: pages, or a ring of `ring` rows. */
+static void keep_rows(struct rig *r, int ring)
+{
+    int64_t row = 0;
+    for (int i = 1; i < 6; i++)
+        row += r->op.in[i].width;
+    rig_section(r, ring ? SECTION_FIXED : SECTION_PAGED, ring ? row * ring : row);
+}
+
+void build_path(struct rig *r, const int *p)
+{
+    relative(r, p, 1);
+    r->op.in[3] = in_of(r, p[2] * p[3], ROLE_UNIT);
+    r->op.in[4] = in_of(r, p[2], ROLE_DECAY);
+    if (p[5])
+        r->op.in[5] = in_of(r, p[1], ROLE_DECAY);
+    keep_rows(r, 0);
+}
+
+void build_wall(struct rig *r, const int *p)
+{
+    relative(r, p, 1);
+    r->op.in[3] = in_of(r, p[1] * p[3], ROLE_DECAY);
+    if (p[5])
+        r->op.in[4] = in_of(r, p[1], ROLE_DECAY);
+    keep_rows(r, 0);
+}
+
+void build_parallax(struct rig *r, const int *p)
+{
+    relative(r, p, 1);
+    r->op.in[0] = in_of(r, 2 * p[1] * p[3], ROLE_UNIT); /* q, then r */
+    r->op.in[1] = in_of(r, p[2] * p[3], ROLE_UNIT);     /* <r, k> is taken from itself */
+    r->op.p.attention.window = p[5];
+    keep_rows(r, p[5]);
+}
+
+void build_deltaformer(struct rig *r, const int *p)
+{
+    int heads = p[1], dk = p[3], dv = p[4];
+    relative(r, p, 2);
+    r->op.in[0] = in_of(r, heads * (dk + dv + 1), ROLE_UNIT); /* q, v, beta */
+    r->op.in[2] = (struct view){r->op.out.act, r->op.out.col + heads * dv, heads * dv};
+    keep_rows(r, 0);
+}
+
+void build_nsa(struct rig *r, const int *p)
+{
+    relative(r, p, 3);
+    r->op.p.attention.window = p[5];
+    r->op.p.attention.block = p[6];
+    r->op.p.attention.count = p[7];
+    keep_rows(r, 0);
+}
+
+void build_moba(struct rig *r, const int *p)
+{
+    relative(r, p, 1);
+    r->op.p.attention.block = p[5];
+    r->op.p.attention.count = p[6];
+    keep_rows(r, 0);
+}
+
+const struct shape state_shapes[3] = {{{0, 1, 2, 1}}, {{2, 2, 7, 5}}, {{5, 3, 16, 33}}};
+const struct shape rotate_shapes[3] = {{{0, 1, 2, 1, 1}}, {{2, 3, 8, 3, 2}}, {{5, 4, 32, 16, 1}}};
+const struct shape kept_shapes[4] = {
+    {{0, 1, 1, 1, 1, 0}}, {{2, 2, 1, 5, 7, 3}}, {{1, 2, 2, 16, 16, 0}}, {{5, 4, 2, 16, 24, 20}},
+};
+const struct shape nsa_shapes[3] = {
+    {{0, 1, 1, 1, 1, 1, 1, 1}}, {{2, 4, 2, 5, 7, 6, 4, 2}}, {{5, 4, 1, 16, 24, 0, 16, 3}},
+};
+const struct shape moba_shapes[3] = {
+    {{0, 1, 1, 1, 1, 1, 1}}, {{2, 2, 1, 5, 7, 4, 2}}, {{5, 4, 2, 16, 24, 16, 3}},
+};

@@ -1,0 +1,24 @@
+/* Rigs of the ops that single families need: K7 to K9 and attention's relatives. */
+#ifndef RECURD_CHECK_FAMILIES_H
+#define RECURD_CHECK_FAMILIES_H
+
+#include "tests/check/ops.h"
+
+extern const struct shape state_shapes[3];  /* layout heads K V: fenwick, mesa, trapezoid */
+extern const struct shape rotate_shapes[3]; /* layout heads head angles parts */
+extern const struct shape kept_shapes[4];   /* layout heads kv_heads dk dv extra */
+extern const struct shape nsa_shapes[3];    /* layout heads kv_heads dk dv window block count */
+extern const struct shape moba_shapes[3];   /* layout heads kv_heads dk dv block count */
+
+void build_fenwick(struct rig *r, const int *p);
+void build_mesa(struct rig *r, const int *p);
+void build_trapezoid(struct rig *r, const int *p);
+void build_rotate(struct rig *r, const int *p);
+void build_path(struct rig *r, const int *p);     /* extra: with gates */
+void build_wall(struct rig *r, const int *p);     /* extra: with a bias a head */
+void build_parallax(struct rig *r, const int *p); /* extra: the window */
+void build_deltaformer(struct rig *r, const int *p);
+void build_nsa(struct rig *r, const int *p);
+void build_moba(struct rig *r, const int *p);
+
+#endif
