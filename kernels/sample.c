@@ -1,0 +1,360 @@
+/* Sampling on the host: the definition. See the header.
+ *
+ * Truncation (top_k, top_p) needs the order of the likeliest tokens only. They are spread over
+ * buckets of distance from the largest logit, and just the bucket in which the cut falls is
+ * sorted. How deep to look is guessed from the largest logits of the blocks: k blocks whose
+ * largest reaches a depth hold k tokens that do. If it was not deep enough, four times as deep is
+ * next.
+ *
+ * Invariant: what is kept is a prefix of the order (logit descending, id ascending), and sums are
+ * exact, so how it was found leaves no trace. */
+#include "kernels/sample.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/softmax.h"
+
+/* 32 buckets a nat: a bucket spans 3 % in probability, a few dozen tokens of a real vocabulary. */
+#define BUCKETS_PER_NAT 32
+#define BUCKETS ((int32_t)SOFTMAX_FAR * BUCKETS_PER_NAT + 1)
+/* Without another guess: tokens within 12 nats (6e-6) of the largest, and for top_p alone as many
+ * as this: more than most vocabularies need for 0.95. */
+#define NEAR_NATS 12.0f
+#define NEAR_TOKENS 256
+
+struct bucket {
+    uint64_t sum;
+    int32_t n;
+};
+
+int sample_init(struct sampler *s, int32_t vocab, struct err *e)
+{
+    ASSERT(vocab > 0 && vocab <= LIMIT_VOCAB);
+    size_t n = (size_t)vocab, padded = round_up(n, SOFTMAX_BLOCK), blocks = padded / SOFTMAX_BLOCK;
+    *s = (struct sampler){.vocab = vocab};
+    s->edited = mem_array(n, sizeof *s->edited);
+    s->weights = mem_array(padded, sizeof *s->weights);
+    s->tops = mem_array(blocks, sizeof *s->tops);
+    s->sums = mem_array(blocks, sizeof *s->sums);
+    s->found = mem_array(n, sizeof *s->found);
+    s->sorted = mem_array(n, sizeof *s->sorted);
+    s->buckets = mem_array((size_t)BUCKETS, sizeof *s->buckets);
+    if (s->edited && s->weights && s->tops && s->sums && s->found && s->sorted && s->buckets)
+        return 0;
+    sample_fini(s);
+    return err_set(e, E_NOMEM, "no memory to sample from %d tokens", (int)vocab);
+}
+
+void sample_fini(struct sampler *s)
+{
+    mem_free(s->edited);
+    mem_free(s->weights);
+    mem_free(s->tops);
+    mem_free(s->sums);
+    mem_free(s->found);
+    mem_free(s->sorted);
+    mem_free(s->buckets);
+    *s = (struct sampler){0};
+}
+
+int sample_check(enum sample_status s, int32_t vocab, struct err *e)
+{
+    switch (s) {
+    case SAMPLE_OK:
+        return 0;
+    case SAMPLE_NAN:
+        return err_set(e, E_RANGE, "the model computed a logit that is not a number, among %d",
+                       (int)vocab);
+    case SAMPLE_INFINITE:
+        return err_set(e, E_RANGE, "a logit is infinite, among %d", (int)vocab);
+    case SAMPLE_NOTHING:
+        return err_set(e, E_RANGE, "no token is allowed, among %d", (int)vocab);
+    }
+    return err_set(e, E_DEVICE, "the device reports a row of logits as %d", (int)s);
+}
+
+double sample_logprob(const struct sample_result *r, float logit)
+{
+    /* The largest contributes 2^SOFTMAX_BITS, so the logarithm is at least 0. */
+    return (double)logit - (double)r->max - log((double)r->total * 0x1p-43);
+}
+
+static enum sample_status status_of(struct softmax_top t)
+{
+    if (t.nan)
+        return SAMPLE_NAN;
+    return t.max == INFINITY ? SAMPLE_INFINITE : t.max == -INFINITY ? SAMPLE_NOTHING : SAMPLE_OK;
+}
+
+/* ---- steps 1 to 3 --------------------------------------------------------------------- */
+
+static const float *edit(struct sampler *s, const float *logits, const struct sample_row *r)
+{
+    float *x = s->edited;
+    memcpy(x, logits, (size_t)s->vocab * sizeof *x);
+    for (int32_t i = 0; i < r->n_bias; i++)
+        x[r->bias[i].id] = softmax_tame(x[r->bias[i].id]) + r->bias[i].x;
+    for (int32_t i = 0; i < r->n_seen; i++) {
+        float *v = &x[r->seen[i].id], old = softmax_tame(*v);
+        /* Tamed in between: the product of a tiny factor may be denormal. */
+        *v = softmax_tame(old * (old > 0 ? r->unrepeat : r->repeat)) - r->seen[i].x;
+    }
+    for (int32_t i = 0; i < r->n_banned; i++)
+        x[r->banned[i]] = -INFINITY;
+    return x;
+}
+
+/* ---- steps 7 and 8 -------------------------------------------------------------------- */
+
+/* The candidates of one row and how the cut is described. */
+struct cut {
+    const float *x, *w;
+    float max, scale;
+    int32_t n;    /* candidates in found */
+    int32_t last; /* the last token kept; -1 = all */
+};
+
+/* Whether a comes before b in the order of preference. */
+static bool before(const float *x, int32_t a, int32_t b)
+{
+    float xa = softmax_tame(x[a]), xb = softmax_tame(x[b]);
+    return xa > xb || (xa == xb && a < b);
+}
+
+static void sift_down(const float *x, int32_t *v, int32_t i, int32_t n)
+{
+    for (int32_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && before(x, v[child], v[child + 1]))
+            child++;
+        if (!before(x, v[i], v[child]))
+            return;
+        int32_t t = v[i];
+        v[i] = v[child];
+        v[child] = t;
+    }
+}
+
+/* Heapsort: in place, no recursion, and no worst case for a row to provoke. */
+static void sort(const float *x, int32_t *v, int32_t n)
+{
+    for (int32_t i = n / 2; i-- > 0;)
+        sift_down(x, v, i, n);
+    for (int32_t end = n; end-- > 1;) {
+        int32_t t = v[0];
+        v[0] = v[end];
+        v[end] = t;
+        sift_down(x, v, 0, end);
+    }
+}
+
+static int32_t bucket_of(const struct cut *c, float x)
+{
+    float d = (c->max - softmax_tame(x)) * c->scale;
+    return d < SOFTMAX_FAR ? (int32_t)(d * BUCKETS_PER_NAT) : BUCKETS - 1;
+}
+
+/* A depth at which at least `need` tokens are likely, from the blocks' largest. */
+static float guess_depth(struct sampler *s, const struct cut *c, int32_t need)
+{
+    int32_t blocks = (s->vocab + SOFTMAX_BLOCK - 1) / SOFTMAX_BLOCK, b = 0, sum = 0;
+    if (need > blocks / 2) /* their tails overlap: no better than the fixed guess */
+        return NEAR_NATS;
+    memset(s->buckets, 0, (size_t)BUCKETS * sizeof *s->buckets);
+    for (int32_t i = 0; i < blocks; i++)
+        s->buckets[bucket_of(c, s->tops[i])].n++;
+    while ((sum += s->buckets[b].n) < need)
+        b++;
+    return (float)(b + 1) / BUCKETS_PER_NAT;
+}
+
+/* Candidates: ids with a weight and a logit >= least, counted and summed per bucket. (Not a
+ * least weight: weights of almost equal logits may be rounded into the other order.) */
+static uint64_t spread(struct sampler *s, struct cut *c, float least)
+{
+    int32_t n = 0, *found = s->found;
+    for (int32_t at = 0; at < s->vocab; at += SOFTMAX_BLOCK) {
+        if (s->tops[at / SOFTMAX_BLOCK] < least)
+            continue;
+        for (int32_t i = at; i < MIN(at + SOFTMAX_BLOCK, s->vocab); i++) {
+            found[n] = i;
+            n += (softmax_tame(c->x[i]) >= least) & (c->w[i] > 0);
+        }
+    }
+    c->n = n;
+    memset(s->buckets, 0, (size_t)BUCKETS * sizeof *s->buckets);
+    uint64_t sum = 0;
+    for (int32_t i = 0; i < n; i++) {
+        struct bucket *b = &s->buckets[bucket_of(c, c->x[found[i]])];
+        uint64_t w = softmax_fixed(c->w[found[i]]);
+        b->sum += w;
+        b->n++;
+        sum += w;
+    }
+    return sum;
+}
+
+/* The candidates of bucket b in order of preference, in s->sorted. */
+static int32_t sort_bucket(struct sampler *s, const struct cut *c, int32_t b)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < c->n; i++)
+        if (bucket_of(c, c->x[s->found[i]]) == b)
+            s->sorted[n++] = s->found[i];
+    sort(c->x, s->sorted, n);
+    return n;
+}
+
+/* Keeps the k <= c->n first candidates; what is cut off leaves its bucket. Returns the sum of
+ * what is left. */
+static uint64_t cut_top_k(struct sampler *s, struct cut *c, int32_t k)
+{
+    uint64_t sum = 0;
+    int32_t b = 0, taken = 0;
+    while (taken + s->buckets[b].n < k) {
+        taken += s->buckets[b].n;
+        sum += s->buckets[b++].sum;
+    }
+    (void)sort_bucket(s, c, b); /* it holds at least the k - taken that are looked at */
+    struct bucket left = {0};
+    for (; taken + left.n < k; left.n++)
+        left.sum += softmax_fixed(c->w[s->sorted[left.n]]);
+    c->last = s->sorted[left.n - 1];
+    s->buckets[b++] = left;
+    memset(s->buckets + b, 0, (size_t)(BUCKETS - b) * sizeof *s->buckets);
+    return sum + left.sum;
+}
+
+/* Keeps the first candidates whose weights reach the goal, which all of them together do. */
+static void cut_top_p(struct sampler *s, struct cut *c, uint64_t goal)
+{
+    uint64_t sum = 0;
+    int32_t b = 0;
+    while (s->buckets[b].n == 0 || sum + s->buckets[b].sum < goal)
+        sum += s->buckets[b++].sum;
+    (void)sort_bucket(s, c, b); /* of which top_k may have cut the end: the goal comes before */
+    for (int32_t i = 0; i == 0 || sum < goal; i++) {
+        sum += softmax_fixed(c->w[s->sorted[i]]);
+        c->last = s->sorted[i];
+    }
+}
+
+/* part * whole / 2^64, rounded down. */
+static uint64_t share(uint64_t part, uint64_t whole)
+{
+    uint64_t p0 = part & UINT32_MAX, p1 = part >> 32, w0 = whole & UINT32_MAX, w1 = whole >> 32;
+    uint64_t middle = (p0 * w0 >> 32) + (p1 * w0 & UINT32_MAX) + (p0 * w1 & UINT32_MAX);
+    return p1 * w1 + (p1 * w0 >> 32) + (p0 * w1 >> 32) + (middle >> 32);
+}
+
+/* The candidates that top_k and top_p leave, in s->sorted, by id. Returns their number.
+ * total: the sum of all weights. */
+static int32_t truncate_row(struct sampler *s, struct cut *c, const struct sample_row *r,
+                            uint64_t total)
+{
+    bool by_k = r->top_k > 0 && r->top_k < s->vocab;
+    uint64_t sum = 0, goal = share(r->top_p, total);
+    float nats = guess_depth(s, c, by_k ? r->top_k : NEAR_TOKENS);
+    for (;; nats *= 4) {
+        bool all = nats > SOFTMAX_FAR;
+        sum = spread(s, c, all ? -INFINITY : c->max - nats / c->scale);
+        if (all || (c->n > 0 && (by_k ? c->n >= r->top_k : sum >= goal)))
+            break;
+    }
+    if (by_k && r->top_k <= c->n) /* also when equal: the far ones are no candidates, but there */
+        total = cut_top_k(s, c, r->top_k);
+    if (r->top_p != SAMPLE_ALL)
+        cut_top_p(s, c, share(r->top_p, total));
+    int32_t n = 0;
+    for (int32_t i = 0; i < c->n; i++) {
+        int32_t id = s->found[i];
+        s->sorted[n] = id;
+        n += c->last < 0 || id == c->last || before(c->x, id, c->last);
+    }
+    return n;
+}
+
+/* ---- step 9 --------------------------------------------------------------------------- */
+
+static int32_t draw_listed(const struct sampler *s, int32_t n, uint64_t uniform)
+{
+    uint64_t total = 0, sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        total += softmax_fixed(s->weights[s->sorted[i]]);
+    uint64_t goal = share(uniform, total);
+    int32_t i = 0;
+    while ((sum += softmax_fixed(s->weights[s->sorted[i]])) <= goal)
+        i++;
+    return s->sorted[i];
+}
+
+static int32_t draw_any(const struct sampler *s, uint64_t total, uint64_t uniform)
+{
+    uint64_t goal = share(uniform, total), sum = 0;
+    int32_t block = 0;
+    while (sum + s->sums[block] <= goal)
+        sum += s->sums[block++];
+    int32_t i = block * SOFTMAX_BLOCK;
+    while ((sum += softmax_fixed(s->weights[i])) <= goal)
+        i++;
+    return i;
+}
+
+static int32_t draw(struct sampler *s, const float *x, float max, const struct sample_row *r)
+{
+    struct cut c = {.x = x, .w = s->weights, .max = max, .scale = r->scale, .last = -1};
+    float least = MIN(MAX(r->min_p, 0x1p-43f), 1.0f);
+    uint64_t total = softmax_weights(x, s->vocab, max, r->scale, least, s->weights, s->sums);
+    if ((r->top_k > 0 && r->top_k < s->vocab) || r->top_p != SAMPLE_ALL)
+        return draw_listed(s, truncate_row(s, &c, r, total), r->uniform);
+    return draw_any(s, total, r->uniform);
+}
+
+/* ---- logprobs ------------------------------------------------------------------------- */
+
+/* The n_top likeliest; blocks whose largest does not reach the list are passed over. */
+static void list_top(const struct sampler *s, const float *x, int32_t n_top,
+                     struct sample_result *out)
+{
+    int32_t n = 0;
+    struct sample_top *top = out->top;
+    for (int32_t id = 0; n_top > 0 && id < s->vocab; id++) {
+        if (n == n_top && id % SOFTMAX_BLOCK == 0 &&
+            s->tops[id / SOFTMAX_BLOCK] <= softmax_tame(top[n - 1].logit)) {
+            id += SOFTMAX_BLOCK - 1;
+            continue;
+        }
+        float v = softmax_tame(x[id]);
+        if (n == n_top && v <= softmax_tame(top[n - 1].logit))
+            continue; /* a later id never goes before an equal one */
+        int32_t at = n < n_top ? n++ : n - 1;
+        for (; at > 0 && softmax_tame(top[at - 1].logit) < v; at--)
+            top[at] = top[at - 1];
+        top[at] = (struct sample_top){id, x[id]};
+    }
+    out->n_top = n;
+}
+
+void sample_choose(struct sampler *s, const float *logits, const struct sample_row *r,
+                   struct sample_result *out)
+{
+    *out = (struct sample_result){.id = r->id};
+    const float *x = logits;
+    struct softmax_top top = softmax_max(x, s->vocab, s->tops);
+    if (r->n_top >= 0 && (out->raw = status_of(top)) == SAMPLE_OK) {
+        out->max = top.max;
+        out->total = softmax_sum(x, s->vocab, top.max);
+        list_top(s, x, MIN(MIN(r->n_top, LIMIT_TOP_LOGPROBS), s->vocab), out);
+    }
+    if (r->draw) {
+        if (sample_edits(r)) {
+            x = edit(s, logits, r);
+            top = softmax_max(x, s->vocab, s->tops);
+        }
+        if ((out->status = status_of(top)) != SAMPLE_OK)
+            return;
+        out->id = r->greedy ? softmax_find(x, s->vocab, top.max, s->tops) : draw(s, x, top.max, r);
+    }
+    out->logit = logits[out->id];
+}

@@ -1,0 +1,100 @@
+/* From a row of logits to a token. Pure: the same row and the same orders give the same token, on
+ * every device, whoever else is in the step.
+ *
+ * A backend's `sample` does this for rows of its last run; sample_choose is the definition, which
+ * all of them equal bit for bit. In this order:
+ *   1. bias is added;
+ *   2. penalties, to every token seen: a positive logit is multiplied by `unrepeat`, any other by
+ *      `repeat`, then the edit's own number is subtracted;
+ *   3. banned tokens are removed (-infinity);
+ *   4. greedy: the largest logit, ties by lower id. Done;
+ *   5. the token i weighs exp(-(max - x[i]) * scale); what weighs less than 2^-43 is removed;
+ *   6. so is what weighs less than min_p (the largest weighs 1);
+ *   7. top_k: the first k by (logit descending, id ascending) stay;
+ *   8. top_p: the fewest of the first whose sum reaches top_p / 2^64 times the sum of what is left
+ *      stay, at least one;
+ *   9. of what is left, by id: the first token at which the running sum exceeds
+ *      uniform / 2^64 times the sum. There always is one.
+ * Weights and sums are those of softmax.h. A logit of magnitude below 2^-100 counts as 0. */
+#ifndef RECURD_KERNELS_SAMPLE_H
+#define RECURD_KERNELS_SAMPLE_H
+
+#include "base/err.h"
+#include "base/limits.h"
+
+#define SAMPLE_ALL UINT64_MAX /* top_p: nothing is removed */
+
+/* A number for one token; no token twice in a list. */
+struct sample_edit {
+    int32_t id;
+    float x;
+};
+
+/* What to do with one row. */
+struct sample_row {
+    int32_t logits;   /* the row of the last run; sample_choose is given it instead */
+    int32_t n_top;    /* logprobs with so many of the likeliest; -1 = none */
+    bool draw;        /* false: no draw, `id` is only looked up */
+    int32_t id;
+    bool greedy;
+    float scale;      /* 1 / temperature: 0 or at least 2^-100, finite */
+    float min_p;      /* 0 … 1 */
+    int32_t top_k;    /* 0 = off */
+    uint64_t top_p, uniform;
+    float repeat, unrepeat; /* the repetition penalty, and 1 / it */
+    int32_t n_bias, n_seen, n_banned;
+    const struct sample_edit *bias, *seen;
+    const int32_t *banned;
+};
+
+enum sample_status {
+    SAMPLE_OK,
+    SAMPLE_NAN,      /* a logit is not a number */
+    SAMPLE_INFINITE, /* … is infinite */
+    SAMPLE_NOTHING,  /* all are removed */
+};
+
+struct sample_top {
+    int32_t id;
+    float logit;
+};
+struct sample_result {
+    enum sample_status status; /* of the row that was drawn from, after 1 to 3 */
+    int32_t id;
+    /* With n_top >= 0, of the row as the model computed it: */
+    enum sample_status raw;
+    float max, logit;          /* the largest; that of id */
+    uint64_t total;            /* the sum of exp(-(max - x[i])), in units of 2^-43 */
+    int32_t n_top;
+    struct sample_top top[LIMIT_TOP_LOGPROBS]; /* by (logit descending, id ascending) */
+};
+
+/* E_RANGE with a sentence, or 0. */
+int sample_check(enum sample_status s, int32_t vocab, struct err *e) MUST_USE;
+/* log of the probability of a token with this logit. */
+double sample_logprob(const struct sample_result *r, float logit);
+/* Whether steps 1 to 3 change anything. */
+static inline bool sample_edits(const struct sample_row *r)
+{
+    return r->n_bias > 0 || r->n_seen > 0 || r->n_banned > 0;
+}
+
+/* Scratch of one thread: nothing is allocated while sampling. */
+struct sampler {
+    int32_t vocab;
+    float *edited;    /* [vocab] the row after steps 1 to 3 */
+    float *weights;   /* [blocks of softmax.h] 0 = removed */
+    float *tops;      /* [blocks] the largest logit, */
+    uint64_t *sums;   /* … and the sum of the weights of each block */
+    int32_t *found;   /* [vocab] candidates, in order of id */
+    int32_t *sorted;  /* [vocab] one bucket of candidates, to be put in order */
+    struct bucket *buckets;
+};
+
+int sample_init(struct sampler *s, int32_t vocab, struct err *e) MUST_USE;
+void sample_fini(struct sampler *s);
+/* logits: [vocab]. */
+void sample_choose(struct sampler *s, const float *logits, const struct sample_row *r,
+                   struct sample_result *out);
+
+#endif
