@@ -58,6 +58,19 @@ static struct cost cost_state(const struct host_step *s, const struct op *op, in
                              (double)(elems * rows) * flops_per_element * NS_PER_FLOP};
 }
 
+/* Only levels that exist at a position are touched: as many as it has bits set, and one more. */
+static struct cost cost_fenwick(const struct host_step *s, const struct op *op, int64_t rows)
+{
+    const struct batch *b = s->batch;
+    int64_t size = (int64_t)op->p.fenwick.heads * op->p.fenwick.K * op->p.fenwick.V, touched = 0;
+    for (int32_t q = 0; q < b->n_seqs; q++) {
+        int levels = 1 + __builtin_popcountll((unsigned long long)b->pos[q]);
+        touched += levels * (b->cu_seqlens[q + 1] - b->cu_seqlens[q]);
+    }
+    return (struct cost){size * touched * 8 + rows * width_of(op) * 4,
+                         (double)(size * touched) * 6 * NS_PER_FLOP};
+}
+
 static struct cost cost_attention(const struct host_step *s, const struct op *op)
 {
     const struct batch *b = s->batch;
@@ -96,6 +109,9 @@ struct cost cost_op(const struct host_step *s, const struct op *op)
     case OP_ATTENTION: return cost_attention(s, op);
     case OP_EXPERTS:
     case OP_BLOCKS: return cost_matrices(s, op, rows);
+    case OP_TRAPEZOID: return cost_state(s, op, rows, 8);
+    case OP_FENWICK: return cost_fenwick(s, op, rows);
+    case OP_WKV: return (struct cost){bytes, (double)rows * op->out.width * 200 * NS_PER_FLOP};
     case OP_SCAN: return cost_state(s, op, rows, 60); /* an exp is about 50 operations */
     case OP_RNN:
     case OP_SHIFT:

@@ -1,4 +1,4 @@
-/* SCAN and LOGSUM: recurrences inside a channel. Sixteen channels are sixteen lanes; a channel's
+/* SCAN, LOGSUM and WKV: recurrences inside a channel. Sixteen channels are sixteen lanes; a channel's
  * states are turned into lanes once per call and stay in cache over the tokens, so a sum over the
  * states is the chain that ref takes. */
 #include "kernels/cpu/kernels.h"
@@ -68,6 +68,43 @@ static void logsum_channels(const struct host_step *s, const struct op *op, int 
     store_left(state, left, z);
 }
 
+INLINE v16 below(v16 x, v16 top) { return v16_exp(v16_sub(x, top)); }
+/* The larger exponent; a k that is no number spoils the sums, not the maximum. */
+INLINE v16 top_of(v16 m, v16 k) { return v16_select(v16_nan(k), m, v16_max(m, k)); }
+
+/* Sums p of e^(k - m) v and q of e^(k - m), m their largest exponent. */
+static void wkv_channels(const struct host_step *s, const struct op *op, int i, int64_t c,
+                         int left)
+{
+    int64_t width = op->out.width;
+    float *state = host_state(s, op->section, s->batch->slots[i]) + c;
+    v16 decay = load_left(host_vec(s, op->w[0]) + c, left);
+    v16 bonus = load_left(host_vec(s, op->w[1]) + c, left);
+    v16 p = v16_zero(), q = v16_zero(), m = v16_set1(-INFINITY);
+    if (s->batch->pos[i] > 0) {
+        p = load_left(state, left);
+        q = load_left(state + width, left);
+        m = load_left(state + 2 * width, left);
+    }
+    for (int32_t t = s->batch->cu_seqlens[i]; t < s->batch->cu_seqlens[i + 1]; t++) {
+        v16 k = load_left(host_row(s, op->in[0], t) + c, left);
+        v16 v = load_left(host_row(s, op->in[1], t) + c, left), now = v16_add(bonus, k);
+        v16 top = top_of(m, now), old = below(m, top), own = below(now, top);
+        v16 num = v16_fma(old, p, v16_mul(own, v)), den = v16_fma(old, q, own);
+        store_left(host_row(s, op->out, t) + c, left, v16_div(num, den));
+        m = v16_add(m, decay);
+        top = top_of(m, k);
+        old = below(m, top);
+        own = below(k, top);
+        p = v16_fma(old, p, v16_mul(own, v));
+        q = v16_fma(old, q, own);
+        m = top;
+    }
+    store_left(state, left, p);
+    store_left(state + width, left, q);
+    store_left(state + 2 * width, left, m);
+}
+
 /* Deals (sequence, 16 channels) to the threads. */
 typedef void channels_fn(const struct host_step *s, const struct op *op, int q, int64_t c,
                          int left);
@@ -92,4 +129,9 @@ void FN(scan)(const struct host_step *s, const struct op *op, int ith, int nth)
 void FN(logsum)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     each_channels(s, op, op->in[0].width, ith, nth, logsum_channels);
+}
+
+void FN(wkv)(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    each_channels(s, op, op->out.width, ith, nth, wkv_channels);
 }
