@@ -4,6 +4,7 @@ Python's standard library only. Servers are started on a free port when first as
 for all tests that want the same flags, and stopped by stop_all(), which reports every exit code
 that is not 0 (a sanitizer's or valgrind's finding is one).
 """
+import fcntl
 import http.client
 import json
 import os
@@ -43,7 +44,9 @@ def command(args):
 
 class Server:
     def __init__(self, args, env=None, pass_fds=()):
+        # Appended to: reading moves the offset that the server's writes share.
         self.log = tempfile.TemporaryFile(mode="w+b")
+        fcntl.fcntl(self.log, fcntl.F_SETFL, os.O_RDWR | os.O_APPEND)
         flags = list(args)
         if "--listen" not in flags:
             flags += ["--listen", "127.0.0.1:0"]
