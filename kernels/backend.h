@@ -2,12 +2,13 @@
  *
  * One struct of functions per kind of device (cpu, opencl, ref). Everything is called by the
  * engine thread only, apart from open/close/load/put_weight, which run before it starts. No
- * host pointer into device memory leaves a backend, except the logits of the last step. */
+ * host pointer into device memory leaves a backend. */
 #ifndef RECURD_BACKEND_H
 #define RECURD_BACKEND_H
 
 #include "base/err.h"
 #include "kernels/plan.h"
+#include "kernels/sample.h"
 
 struct device_options {
     const char *spec;      /* "cpu", "ref", "opencl[:name]" */
@@ -39,11 +40,17 @@ struct backend {
     /* Once, after the last put_weight. */
     int (*ready)(struct device *d, struct err *e);
 
-    /* Executes the plan over the batch: states advance, logits become readable. Blocking.
-     * E_DEVICE: the device is lost and every later call fails. */
+    /* Executes the plan over the batch: states advance, logits can be asked for. May return before
+     * the device is done: the batch may be changed, and whatever is called next comes after it.
+     * E_DEVICE, here and below: the device is lost and every later call fails. */
     int (*run)(struct device *d, const struct batch *b, struct err *e);
-    /* Row i < n_logits of the last run, [vocab] floats on the host; valid until the next run. */
-    const float *(*logits)(struct device *d, int32_t i);
+    /* out[i] = what sample_choose says of rows[i] and its row of logits; n <= capacity.logits, and
+     * each row of logits at most once. One small transfer on a device of its own memory. */
+    int (*sample)(struct device *d, const struct sample_row *rows, int32_t n,
+                  struct sample_result *out, struct err *e);
+    /* *out = row i < n_logits of the last run, [vocab] floats on the host; valid until the next
+     * call of run or logits. Fetched when asked for. */
+    int (*logits)(struct device *d, int32_t i, const float **out, struct err *e);
 
     /* States as values. A slot is plan.slot_floats floats in section order; a page is
      * PAGE_TOKENS * plan.page_token_floats. */

@@ -287,10 +287,13 @@ static void settle(struct cached *c)
         /* Rows were given in this order, to those that had something left and pages for it. */
         bool ran = x->left && row < rows && c->en->pos_of[row] == x->pos &&
                    c->en->slot_of[row] == x->slot;
-        const float *logits = ran ? c->en->device->backend->logits(c->en->device, row++) : NULL;
-        int failed = x->left && !ran ? err_set(&why, rc ? rc : E_BUSY, "%s",
-                                               rc ? e.text : "no KV page for the end of a turn")
-                                     : keep(c, x, logits, &why);
+        const float *logits = NULL;
+        int failed = !ran ? 0 : c->en->device->backend->logits(c->en->device, row++, &logits, &why);
+        if (x->left && !ran)
+            failed = err_set(&why, rc ? rc : E_BUSY, "%s",
+                             rc ? e.text : "no KV page for the end of a turn");
+        if (!failed)
+            failed = keep(c, x, logits, &why);
         if (!failed)
             failed = commit(c, x, &why);
         x->settled = true;

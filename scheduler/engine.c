@@ -39,16 +39,20 @@ static int allocate(struct engine *en, struct err *e)
     en->want = mem_array(slots, sizeof *en->want);
     en->rows = mem_array(slots, sizeof *en->rows);
     en->logit_at = mem_array(slots, sizeof *en->logit_at);
+    en->told_at = mem_array(slots, sizeof *en->told_at);
     en->tokens = mem_array((size_t)en->o.step_tokens, sizeof *en->tokens);
     en->cu_seqlens = mem_array(slots + 1, sizeof *en->cu_seqlens);
     en->slot_of = mem_array(slots, sizeof *en->slot_of);
     en->pos_of = mem_array(slots, sizeof *en->pos_of);
     en->logit_rows = mem_array((size_t)en->o.logit_rows, sizeof *en->logit_rows);
+    en->asked = mem_array((size_t)en->o.logit_rows, sizeof *en->asked);
+    en->told = mem_array((size_t)en->o.logit_rows, sizeof *en->told);
+    en->banned = mem_array(slots, BANNED_MAX * sizeof *en->banned);
     en->page_table = mem_array(slots, width * sizeof *en->page_table);
     en->tables = mem_array(slots, width * sizeof *en->tables);
     if (!en->seqs || !en->active || !en->picked || !en->want || !en->rows || !en->logit_at ||
         !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of || !en->logit_rows ||
-        !en->page_table || !en->tables)
+        !en->told_at || !en->asked || !en->told || !en->banned || !en->page_table || !en->tables)
         return err_set(e, E_NOMEM, "no memory to schedule %d slots", (int)en->o.slots);
     for (size_t i = 0; i < slots; i++) {
         en->seqs[i] = (struct seq){.slot = -1, .pages = en->tables + i * width};
@@ -95,7 +99,7 @@ void engine_close(struct engine *en)
     sample_fini(&en->sampler);
     void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->logit_at,
                       en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
-                      en->page_table, en->tables};
+                      en->told_at, en->asked, en->told, en->banned, en->page_table, en->tables};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]);
     *en = (struct engine){0};
@@ -108,6 +112,24 @@ static int check_ids(const int32_t *ids, int32_t n, int32_t vocab, const char *f
         if (ids[i] < 0 || ids[i] >= vocab)
             return err_field(e, E_RANGE, field, "%s: token id %d, and the model has %d tokens",
                              field, (int)ids[i], (int)vocab);
+    return 0;
+}
+
+/* A device adds all of a row's biases at once: none may meet another. */
+static int check_bias(const struct sampling *p, int32_t vocab, struct err *e)
+{
+    if (p->n_bias < 0 || p->n_bias > LIMIT_LOGIT_BIAS)
+        return err_field(e, E_RANGE, "logit_bias", "logit_bias: %d entries, at most %d",
+                         (int)p->n_bias, LIMIT_LOGIT_BIAS);
+    for (int32_t i = 0; i < p->n_bias; i++) {
+        int rc = check_ids(&p->bias[i].id, 1, vocab, "logit_bias", e);
+        if (rc)
+            return rc;
+        for (int32_t j = 0; j < i; j++)
+            if (p->bias[j].id == p->bias[i].id)
+                return err_field(e, E_RANGE, "logit_bias", "logit_bias: token id %d is named twice",
+                                 (int)p->bias[i].id);
+    }
     return 0;
 }
 
@@ -127,12 +149,9 @@ int engine_check(const struct engine *en, const struct request *r, struct err *e
         r->n_stop_ids > LIMIT_STOP_IDS)
         return err_field(e, E_RANGE, "stop", "stop: %d strings and %d ids, at most %d and %d",
                          (int)r->n_stops, (int)r->n_stop_ids, LIMIT_STOPS, LIMIT_STOP_IDS);
-    for (int32_t i = 0; i < r->sampling.n_bias; i++) {
-        int rc = check_ids(&r->sampling.bias[i].id, 1, vocab, "logit_bias", e);
-        if (rc)
-            return rc;
-    }
-    int rc = check_ids(r->prompt, r->n_prompt, vocab, "prompt", e);
+    int rc = check_bias(&r->sampling, vocab, e);
+    if (!rc)
+        rc = check_ids(r->prompt, r->n_prompt, vocab, "prompt", e);
     return rc ? rc : check_ids(r->stop_ids, r->n_stop_ids, vocab, "stop_token_ids", e);
 }
 
@@ -224,8 +243,7 @@ static void fail(struct engine *en, struct seq *q, const struct err *error)
     engine_finish(en, q, &(struct delivery){.finish = FINISH_ERROR, .error = error});
 }
 
-/* The device is gone: everything in flight ends, and nothing is admitted any more. */
-static void lose_device(struct engine *en, const struct err *error)
+void engine_lose(struct engine *en, const struct err *error)
 {
     log_error("the device is lost: %s", error->text);
     en->lost = true;
@@ -340,7 +358,7 @@ static bool start(struct engine *en, struct seq *q)
     }
     if (rc) {
         if (rc == E_DEVICE)
-            lose_device(en, &e);
+            engine_lose(en, &e);
         else
             fail(en, q, &e);
         return true;
@@ -452,12 +470,32 @@ static void fill_batch(struct engine *en)
     ASSERT(b->n_tokens <= en->o.step_tokens && b->n_logits <= en->o.logit_rows);
 }
 
+/* The states have moved on by their rows: what is asked of the logits. */
+static int32_t ask(struct engine *en)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < en->n_picked; i++) {
+        struct seq *q = en->picked[i];
+        int64_t from = q->pos;
+        q->pos += en->rows[i];
+        en->told_at[i] = n;
+        n += engine_ask(en, q, from, &en->want[i], en->logit_at[i],
+                        en->banned + (size_t)i * BANNED_MAX, en->asked + n);
+    }
+    ASSERT(n <= en->batch.n_logits);
+    return n;
+}
+
 /* False: the step failed, and those in it are gone. */
 static bool run(struct engine *en)
 {
     struct err e = {0};
     uint64_t start_ns = clock_now_ns();
-    int rc = en->device->backend->run(en->device, &en->batch, &e);
+    const struct backend *k = en->device->backend;
+    int rc = k->run(en->device, &en->batch, &e);
+    int32_t n = rc ? 0 : ask(en);
+    if (n > 0)
+        rc = k->sample(en->device, en->asked, n, en->told, &e);
     en->stats.step_ns += clock_now_ns() - start_ns;
     en->stats.steps++;
     if (rc == 0) {
@@ -465,7 +503,7 @@ static bool run(struct engine *en)
         return true;
     }
     if (rc == E_DEVICE) {
-        lose_device(en, &e);
+        engine_lose(en, &e);
         return false;
     }
     /* Their states are in an unknown condition; those of the others are not touched. */
@@ -490,13 +528,13 @@ bool engine_step(struct engine *en)
     fill_batch(en);
     if (!run(en))
         return true;
-    for (int32_t i = 0; i < en->n_picked; i++) {
+    for (int32_t i = 0; i < en->n_picked && !en->lost; i++) {
         struct seq *q = en->picked[i];
-        int64_t from = q->pos;
-        q->pos += en->rows[i];
+        int64_t from = q->pos - en->rows[i];
         if (from < q->n_prompt)
             en->stats.prompt_tokens += (uint64_t)(MIN(q->pos, q->n_prompt) - from);
-        engine_tokens(en, q, from, &en->want[i], en->logit_at[i]);
+        engine_tokens(en, q, from, &en->want[i], en->logit_at[i],
+                      en->told + en->told_at[i]);
     }
     return true;
 }

@@ -7,8 +7,9 @@
 #define RECURD_ENGINE_H
 
 #include "models/model.h"
+#include "kernels/sample.h"
+#include "scheduler/choice.h"
 #include "scheduler/deliver.h"
-#include "scheduler/sample.h"
 #include "scheduler/sched.h"
 #include "scheduler/seq.h"
 #include "statecache/pages.h"
@@ -48,6 +49,9 @@ struct engine_cache {
     bool (*reclaim_pages)(void *arg, int32_t n); /* frees pages it holds, n if it can */
 };
 
+/* Ids that one request may have banned. */
+#define BANNED_MAX (MODEL_EOS_MAX + LIMIT_STOP_IDS)
+
 struct engine {
     const struct plan *plan;
     struct device *device;
@@ -59,7 +63,7 @@ struct engine {
 
     struct slots slots;
     struct pages pages;
-    struct sampler sampler;
+    struct sampler sampler;  /* for logits that a cache had ready; the others are the device's */
     struct seq *seqs;        /* [o.slots] places */
     struct seq **active;     /* [n_active] by admission, oldest first */
     int32_t n_active;
@@ -68,8 +72,13 @@ struct engine {
     struct seq **picked;
     struct batch_want *want;
     int32_t *rows, *logit_at; /* rows of a pick; its first row of logits in the step */
+    int32_t *told_at;         /* where what was told to it begins */
     int32_t n_picked;
     struct batch batch;
+    /* What the step asks of its logits, in the order of picked, and what it was told. */
+    struct sample_row *asked;
+    struct sample_result *told;
+    int32_t *banned;         /* [o.slots][BANNED_MAX] */
     int32_t *tokens, *cu_seqlens, *slot_of, *logit_rows, *page_table;
     int64_t *pos_of;
     int32_t *tables;         /* page tables of the places */
@@ -100,11 +109,19 @@ void engine_refuse(struct engine *en, struct request *r, enum finish finish,
                    const struct err *error);
 /* Ends q: gives back slot and pages, frees the place, and gives the reader its last delivery. */
 void engine_finish(struct engine *en, struct seq *q, const struct delivery *last);
-/* From the rows of logits that a step gave q to events and text (engine_tokens.c). from: q's
- * position before the step. False: q is finished. */
+/* The device is gone: everything in flight ends, and nothing is admitted any more. */
+void engine_lose(struct engine *en, const struct err *error);
+
+/* What q asks of the rows of logits that a step gave it (engine_tokens.c), in the order in which
+ * engine_tokens reads it. from: q's position before the step; room for its rows of logits in out
+ * and for BANNED_MAX ids in banned. Returns their number. */
+int32_t engine_ask(const struct engine *en, const struct seq *q, int64_t from,
+                   const struct batch_want *w, int32_t logit_at, int32_t *banned,
+                   struct sample_row *out);
+/* From what the device told to events and text. False: q is finished. */
 bool engine_tokens(struct engine *en, struct seq *q, int64_t from, const struct batch_want *w,
-                   int32_t logit_at);
-/* Draws from a row; the token after history[n_history - 1]. False: q is finished. */
+                   int32_t logit_at, const struct sample_result *told);
+/* Draws the token after history[n_history - 1] from a row on the host. False: q is finished. */
 bool engine_draw(struct engine *en, struct seq *q, const float *logits);
 
 #endif

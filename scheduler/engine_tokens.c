@@ -15,52 +15,6 @@ static bool fail(struct engine *en, struct seq *q, const struct err *e)
     return false;
 }
 
-/* The prompt's own tokens, as far as the state has seen: token i with the row of token i - 1. */
-static bool echo(struct engine *en, struct seq *q, int64_t from, const struct batch_want *w,
-                 int32_t logit_at)
-{
-    struct err e = {0};
-    while (q->n_echoed < q->n_prompt && q->n_echoed <= q->pos) {
-        int64_t i = q->n_echoed;
-        struct token_event ev = {.id = q->history[i], .prompt = true};
-        if (i > 0 && q->r->logprobs >= 0) {
-            int32_t row = logit_at + batch_logits(w, (int32_t)(i - 1 - from));
-            const float *logits = en->device->backend->logits(en->device, row);
-            if (sample_logprobs(&en->sampler, logits, q->r->logprobs, &ev, &e)) {
-                err_wrap(&e, "prompt token %lld", (long long)i);
-                return fail(en, q, &e);
-            }
-        }
-        q->n_echoed++;
-        int rc = deliver(q->r, &(struct delivery){.ev = &ev});
-        ASSERT(rc == 0); /* no text in it */
-    }
-    return true;
-}
-
-bool engine_tokens(struct engine *en, struct seq *q, int64_t from, const struct batch_want *w,
-                   int32_t logit_at)
-{
-    int32_t n = (int32_t)(q->pos - from);
-    const float *last = NULL;
-    if (batch_logits(w, n) > batch_logits(w, n - 1))
-        last = en->device->backend->logits(en->device, logit_at + batch_logits(w, n) - 1);
-    if (!echo(en, q, from, w, logit_at))
-        return false;
-    if (en->cache->reached && (q->pos == q->n_prompt || q->pos == q->cut)) {
-        struct err e = {0};
-        if (en->cache->reached(en->cache->arg, q, last, &e))
-            return fail(en, q, &e);
-    }
-    if (seq_left(q) > 0)
-        return true;
-    if (q->max_output == 0) {
-        engine_finish(en, q, &(struct delivery){.finish = FINISH_LENGTH});
-        return false;
-    }
-    return engine_draw(en, q, last);
-}
-
 /* Ids that may not be drawn now. */
 static int32_t banned(const struct engine *en, const struct seq *q, int32_t *ids)
 {
@@ -72,6 +26,75 @@ static int32_t banned(const struct engine *en, const struct seq *q, int32_t *ids
     for (int32_t i = 0; i < q->r->n_stop_ids; i++)
         ids[n++] = q->r->stop_ids[i];
     return n;
+}
+
+/* The draw of q's next token; ids: room for BANNED_MAX. */
+static struct sample_row next_token(const struct engine *en, const struct seq *q, int32_t *ids)
+{
+    struct sample_row r = choice_draw(&q->r->sampling, &q->seen, q->n_history);
+    r.n_top = q->r->logprobs;
+    r.banned = ids;
+    r.n_banned = banned(en, q, ids);
+    return r;
+}
+
+int32_t engine_ask(const struct engine *en, const struct seq *q, int64_t from,
+                   const struct batch_want *w, int32_t logit_at, int32_t *ids,
+                   struct sample_row *out)
+{
+    int32_t n = 0;
+    for (int64_t i = MAX(q->n_echoed, 1); q->r->logprobs >= 0; i++) {
+        if (i >= q->n_prompt || i > q->pos)
+            break;
+        out[n] = choice_lookup(q->history[i]);
+        out[n].n_top = q->r->logprobs;
+        out[n++].logits = logit_at + batch_logits(w, (int32_t)(i - 1 - from));
+    }
+    if (seq_left(q) == 0 && q->max_output > 0) {
+        out[n] = next_token(en, q, ids);
+        out[n++].logits = logit_at + batch_logits(w, (int32_t)(q->pos - from)) - 1;
+    }
+    return n;
+}
+
+/* The prompt's own tokens, as far as the state has seen: token i with the row of token i - 1.
+ * Moves *told past what it used. */
+static bool echo(struct engine *en, struct seq *q, const struct sample_result **told)
+{
+    struct err e = {0};
+    while (q->n_echoed < q->n_prompt && q->n_echoed <= q->pos) {
+        int64_t i = q->n_echoed;
+        struct token_event ev = {.id = q->history[i], .prompt = true};
+        if (i > 0 && q->r->logprobs >= 0 &&
+            choice_logprobs((*told)++, en->plan->vocab, &ev, &e)) {
+            err_wrap(&e, "prompt token %lld", (long long)i);
+            return fail(en, q, &e);
+        }
+        q->n_echoed++;
+        int rc = deliver(q->r, &(struct delivery){.ev = &ev});
+        ASSERT(rc == 0); /* no text in it */
+    }
+    return true;
+}
+
+/* Tells the cache of a position it wants, with the logits there, if the step has them. */
+static bool reach(struct engine *en, struct seq *q, int64_t from, const struct batch_want *w,
+                  int32_t logit_at)
+{
+    struct err e = {0};
+    int32_t n = batch_logits(w, (int32_t)(q->pos - from)), rc = 0;
+    const float *last = NULL;
+    if (!en->cache->reached || (q->pos != q->n_prompt && q->pos != q->cut))
+        return true;
+    if (n > batch_logits(w, (int32_t)(q->pos - from) - 1))
+        rc = en->device->backend->logits(en->device, logit_at + n - 1, &last, &e);
+    if (rc == E_DEVICE) {
+        engine_lose(en, &e);
+        return false;
+    }
+    if (rc || en->cache->reached(en->cache->arg, q, last, &e))
+        return fail(en, q, &e);
+    return true;
 }
 
 static bool ends(const struct engine *en, const struct request *r, int32_t id)
@@ -126,18 +149,18 @@ static bool give(struct engine *en, struct seq *q, const struct token_event *ev,
     return true;
 }
 
-bool engine_draw(struct engine *en, struct seq *q, const float *logits)
+/* From a draw to its event and text. */
+static bool drawn(struct engine *en, struct seq *q, const struct sample_result *told)
 {
     struct err e = {0};
-    int32_t not_now[MODEL_EOS_MAX + LIMIT_STOP_IDS];
-    struct sample_in in = {.logits = logits, .params = &q->r->sampling, .seen = &q->seen,
-                           .banned = not_now, .n_banned = banned(en, q, not_now),
-                           .pos = q->n_history};
-    struct token_event ev = {0};
-    if (sample_token(&en->sampler, &in, &ev.id, &e) ||
-        (q->r->logprobs >= 0 &&
-         sample_logprobs(&en->sampler, logits, q->r->logprobs, &ev, &e)) ||
-        seq_push(q, ev.id, &e)) {
+    struct token_event ev = {.id = told->id};
+    int32_t vocab = en->plan->vocab;
+    int rc = sample_check(told->status, vocab, &e);
+    if (!rc && (ev.id < 0 || ev.id >= vocab))
+        rc = err_set(&e, E_DEVICE, "the device drew token %d of %d", (int)ev.id, (int)vocab);
+    if (!rc && q->r->logprobs >= 0)
+        rc = choice_logprobs(told, vocab, &ev, &e);
+    if (rc || seq_push(q, ev.id, &e)) {
         err_wrap(&e, "output token %d", (int)q->n_output + 1);
         return fail(en, q, &e);
     }
@@ -149,4 +172,27 @@ bool engine_draw(struct engine *en, struct seq *q, const float *logits)
     if (feed_text(en, q, ev.id, &finish, &ready, &e))
         return fail(en, q, &e);
     return give(en, q, &ev, finish, ready);
+}
+
+bool engine_tokens(struct engine *en, struct seq *q, int64_t from, const struct batch_want *w,
+                   int32_t logit_at, const struct sample_result *told)
+{
+    if (!echo(en, q, &told) || !reach(en, q, from, w, logit_at))
+        return false;
+    if (seq_left(q) > 0)
+        return true;
+    if (q->max_output == 0) {
+        engine_finish(en, q, &(struct delivery){.finish = FINISH_LENGTH});
+        return false;
+    }
+    return drawn(en, q, told);
+}
+
+bool engine_draw(struct engine *en, struct seq *q, const float *logits)
+{
+    int32_t ids[BANNED_MAX];
+    struct sample_row row = next_token(en, q, ids);
+    struct sample_result told;
+    sample_choose(&en->sampler, logits, &row, &told);
+    return drawn(en, q, &told);
 }

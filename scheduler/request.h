@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/ring.h"
+#include "kernels/sample.h"
 #include "statecache/session.h"
 
 struct sampling {
@@ -22,7 +23,7 @@ struct sampling {
     float presence_penalty, frequency_penalty; /* 0 = off; over the output */
     uint64_t seed;
     int32_t n_bias;
-    struct { int32_t id; float bias; } *bias; /* owned by the request */
+    struct sample_edit *bias; /* distinct ids; owned by the request */
 };
 
 enum finish { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED, FINISH_ERROR };

@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "kernels/plan.h"
-#include "scheduler/sample.h"
+#include "scheduler/choice.h"
 
 /* Output tokens the history has room for at once; more doubles it. */
 #define FIRST_OUTPUT 256
@@ -31,8 +31,9 @@ int seq_begin(struct seq *q, struct request *r, int32_t vocab, int64_t positions
     q->max_output = (int32_t)MIN(room, (int64_t)MAX(r->max_tokens, 0));
     q->n_echoed = r->prompt_logprobs ? 0 : q->n_prompt;
     int rc = stop_init(&q->stop, (const char (*)[LIMIT_STOP_BYTES + 1])r->stops, r->n_stops, e);
-    if (rc == 0 && sample_penalises(&r->sampling))
-        rc = tally_init(&q->seen, vocab, e);
+    if (rc == 0 && choice_penalises(&r->sampling))
+        rc = tally_init(&q->seen, vocab, r->sampling.presence_penalty,
+                        r->sampling.frequency_penalty, e);
     q->cap_history = q->n_prompt + MIN(q->max_output, FIRST_OUTPUT);
     if (rc == 0) {
         q->history = mem_array((size_t)q->cap_history, sizeof *q->history);

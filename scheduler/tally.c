@@ -1,17 +1,18 @@
 /* Tokens seen and written by one sequence. Engine thread.
  *
- * Invariant: an id is in ids[0..n) exactly if its mark is not 0. Both arrays are as long as the
+ * Invariant: edits[place[id] - 1].id == id for every id seen. The arrays are as long as the
  * vocabulary; the system gives the pages only as they are touched. */
 #include "scheduler/tally.h"
 
 #include "base/mem.h"
 
-int tally_init(struct tally *t, int32_t vocab, struct err *e)
+int tally_init(struct tally *t, int32_t vocab, float presence, float frequency, struct err *e)
 {
-    *t = (struct tally){.vocab = vocab};
-    t->marks = mem_array((size_t)vocab, sizeof *t->marks);
-    t->ids = mem_array((size_t)vocab, sizeof *t->ids);
-    if (t->marks && t->ids)
+    *t = (struct tally){.vocab = vocab, .presence = presence, .frequency = frequency};
+    t->edits = mem_array((size_t)vocab, sizeof *t->edits);
+    t->times = mem_array((size_t)vocab, sizeof *t->times);
+    t->place = mem_array((size_t)vocab, sizeof *t->place);
+    if (t->edits && t->times && t->place)
         return 0;
     tally_fini(t);
     return err_set(e, E_NOMEM, "no memory to count %d tokens for the penalties", (int)vocab);
@@ -19,30 +20,34 @@ int tally_init(struct tally *t, int32_t vocab, struct err *e)
 
 void tally_fini(struct tally *t)
 {
-    mem_free(t->marks);
-    mem_free(t->ids);
+    mem_free(t->edits);
+    mem_free(t->times);
+    mem_free(t->place);
     *t = (struct tally){0};
 }
 
-static uint32_t *mark(struct tally *t, int32_t id)
+static int32_t see(struct tally *t, int32_t id)
 {
     ASSERT(id >= 0 && id < t->vocab);
-    if (t->marks[id] == 0)
-        t->ids[t->n++] = id;
-    return &t->marks[id];
+    if (t->place[id] == 0) {
+        t->edits[t->n] = (struct sample_edit){.id = id};
+        t->place[id] = ++t->n;
+    }
+    return t->place[id] - 1;
 }
 
 void tally_prompt(struct tally *t, const int32_t *ids, int64_t n)
 {
-    for (int64_t i = 0; t->marks && i < n; i++)
-        *mark(t, ids[i]) |= TALLY_PROMPT;
+    for (int64_t i = 0; t->place && i < n; i++)
+        (void)see(t, ids[i]);
 }
 
 void tally_output(struct tally *t, int32_t id)
 {
-    if (!t->marks)
+    if (!t->place)
         return;
-    uint32_t *m = mark(t, id);
-    if ((*m & TALLY_COUNT) < TALLY_COUNT)
-        ++*m;
+    int32_t i = see(t, id);
+    if (t->times[i] < UINT32_MAX)
+        t->times[i]++;
+    t->edits[i].x = (float)t->times[i] * t->frequency + t->presence;
 }

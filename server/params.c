@@ -116,7 +116,7 @@ static int read_bias(struct params *p, const json_t *o, int32_t vocab, struct er
             return err_field(e, E_RANGE, "logit_bias", "logit_bias: the value of %ld is not a "
                              "number in -100 … 100", id);
         s->bias[s->n_bias].id = (int32_t)id;
-        s->bias[s->n_bias++].bias = (float)d;
+        s->bias[s->n_bias++].x = (float)d;
     }
     return 0;
 }

@@ -32,6 +32,8 @@ struct cpu_device {
     struct host_weight *weights;
     int32_t *row_seq;
     bool *shared; /* [n_ops] this step: by all threads, or by one */
+    struct sampler *samplers; /* [n_samplers] one for each thread that may sample at once */
+    int n_samplers;
     int64_t arena_floats, slots_floats, pages_floats;
     size_t bytes;
     struct counter counters[OP_KINDS];
@@ -75,6 +77,11 @@ static void unload(struct cpu_device *c)
     mem_aligned_free(c->step.pages, (size_t)c->pages_floats * sizeof(float));
     mem_free(c->row_seq);
     mem_free(c->shared);
+    for (int i = 0; i < c->n_samplers; i++)
+        sample_fini(&c->samplers[i]);
+    mem_free(c->samplers);
+    c->samplers = NULL;
+    c->n_samplers = 0;
     c->weights = NULL;
     c->row_seq = NULL;
     c->shared = NULL;
@@ -182,6 +189,20 @@ static float *floats(int64_t n, bool *ok)
     return p;
 }
 
+/* As many as there are threads or rows to sample from, whichever is less. */
+static int make_samplers(struct cpu_device *c, struct err *e)
+{
+    const struct plan *p = c->step.plan;
+    int n = MIN(threads_count(c->threads), c->capacity.logits), rc = 0;
+    if (!view_given(p->logits) || n < 1)
+        return 0;
+    if (!(c->samplers = mem_array((size_t)n, sizeof *c->samplers)))
+        return err_set(e, E_NOMEM, "no memory for %d samplers", n);
+    while (!rc && c->n_samplers < n)
+        rc = sample_init(&c->samplers[c->n_samplers++], p->vocab, e);
+    return rc;
+}
+
 static int backend_load(struct device *d, const struct plan *p, const struct capacity *cap,
                         struct err *e)
 {
@@ -210,6 +231,10 @@ static int backend_load(struct device *d, const struct plan *p, const struct cap
         unload(c);
         return err_set(e, E_NOMEM, "the model needs %zu bytes, and the system refused them with "
                        "%llu bytes available", total, (unsigned long long)memory_available());
+    }
+    if ((rc = make_samplers(c, e))) {
+        unload(c);
+        return rc;
     }
     c->step.weights = c->weights;
     c->step.row_seq = c->row_seq;
@@ -296,10 +321,48 @@ static int backend_run(struct device *d, const struct batch *b, struct err *e)
     return 0;
 }
 
-static const float *backend_logits(struct device *d, int32_t i)
+static int backend_logits(struct device *d, int32_t i, const float **out, struct err *e)
 {
     const struct host_step *s = &cpu(d)->step;
-    return host_row(s, s->plan->logits, i);
+    (void)e;
+    *out = host_row(s, s->plan->logits, i);
+    return 0;
+}
+
+struct sampling_work {
+    struct cpu_device *c;
+    const struct sample_row *rows;
+    struct sample_result *out;
+    int32_t n;
+};
+
+/* Each part that has a row has a sampler of its own. */
+static void sample_part(void *ctx, int job, int part, int parts)
+{
+    struct sampling_work *w = ctx;
+    const struct host_step *s = &w->c->step;
+    (void)job;
+    for (int32_t i = part; i < w->n; i += parts)
+        sample_choose(&w->c->samplers[part], host_row(s, s->plan->logits, w->rows[i].logits),
+                      &w->rows[i], &w->out[i]);
+}
+
+static void nothing_done(void *ctx, int job)
+{
+    (void)ctx;
+    (void)job;
+}
+
+static int backend_sample(struct device *d, const struct sample_row *rows, int32_t n,
+                          struct sample_result *out, struct err *e)
+{
+    struct cpu_device *c = cpu(d);
+    struct sampling_work w = {c, rows, out, n};
+    bool shared = n > 1; /* a row takes far longer than handing it round */
+    (void)e;
+    ASSERT(n <= c->capacity.logits);
+    threads_run(c->threads, &(struct threads_work){1, &shared, sample_part, nothing_done, &w});
+    return 0;
 }
 
 /* ---- states ---------------------------------------------------------------------------- */
@@ -400,6 +463,7 @@ const struct backend backend_cpu = {
     .put_weight = backend_put_weight,
     .ready = backend_ready,
     .run = backend_run,
+    .sample = backend_sample,
     .logits = backend_logits,
     .slot_zero = backend_slot_zero,
     .slot_copy = backend_slot_copy,

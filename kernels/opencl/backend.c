@@ -15,6 +15,7 @@ struct ocl {
     struct ocl_device device;
     struct ocl_model model;
     bool loaded;
+    struct sampler sampler;
     struct ocl_times times; /* since the last question */
     uint64_t steps;
 };
@@ -42,6 +43,7 @@ static void ocl_close(struct device *d)
 {
     if (!d)
         return;
+    sample_fini(&self(d)->sampler);
     ocl_model_free(&self(d)->model);
     ocl_device_close(&self(d)->device);
     mem_free(d);
@@ -117,11 +119,26 @@ static int ocl_run(struct device *d, const struct batch *b, struct err *e)
     return lost(o, ocl_queue_run(&o->model, b, &o->times, e), e);
 }
 
-static const float *ocl_logits(struct device *d, int32_t i)
+static const float *logits_row(const struct ocl_model *m, int32_t i)
 {
-    const struct ocl_model *m = &self(d)->model;
     const struct view *v = &m->plan->logits;
     return (const float *)m->logits_host.host + (int64_t)i * m->plan->acts[v->act].stride + v->col;
+}
+
+static int ocl_logits(struct device *d, int32_t i, const float **out, struct err *e)
+{
+    *out = logits_row(&self(d)->model, i);
+    return alive(self(d), e);
+}
+
+static int ocl_sample(struct device *d, const struct sample_row *rows, int32_t n,
+                      struct sample_result *out, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = o->sampler.vocab ? 0 : sample_init(&o->sampler, o->model.plan->vocab, e);
+    for (int32_t i = 0; i < n && !rc; i++)
+        sample_choose(&o->sampler, logits_row(&o->model, rows[i].logits), &rows[i], &out[i]);
+    return rc ? rc : alive(o, e);
 }
 
 static size_t slot_bytes(const struct ocl *o) { return (size_t)o->model.plan->slot_floats * 4; }
@@ -247,6 +264,7 @@ const struct backend backend_opencl = {
     .put_weight = ocl_put_weight,
     .ready = ocl_ready,
     .run = ocl_run,
+    .sample = ocl_sample,
     .logits = ocl_logits,
     .slot_zero = ocl_slot_zero,
     .slot_copy = ocl_slot_copy,

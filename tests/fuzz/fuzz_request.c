@@ -25,7 +25,7 @@ static void check_sampling(const struct sampling *s)
     HOLDS(fabsf(s->presence_penalty) <= 2 && fabsf(s->frequency_penalty) <= 2);
     HOLDS(s->n_bias >= 0 && s->n_bias <= LIMIT_LOGIT_BIAS);
     for (int32_t i = 0; i < s->n_bias; i++)
-        HOLDS(s->bias[i].id >= 0 && s->bias[i].id < VOCAB && fabsf(s->bias[i].bias) <= 100);
+        HOLDS(s->bias[i].id >= 0 && s->bias[i].id < VOCAB && fabsf(s->bias[i].x) <= 100);
 }
 
 static void check_generation(const struct params *p)

@@ -202,9 +202,12 @@ static int run(struct layer *l, int first, int n, int chunk, float *out, struct 
                           .logit_rows = rows};
         if (l->d->backend->run(l->d, &b, e) < 0)
             return e->code;
-        for (int i = 0; i < m; i++)
-            memcpy(out + (size_t)(at + i) * (size_t)l->D, l->d->backend->logits(l->d, i),
-                   (size_t)l->D * sizeof *out);
+        for (int i = 0; i < m; i++) {
+            const float *row;
+            if (l->d->backend->logits(l->d, i, &row, e) < 0)
+                return e->code;
+            memcpy(out + (size_t)(at + i) * (size_t)l->D, row, (size_t)l->D * sizeof *out);
+        }
     }
     return 0;
 }

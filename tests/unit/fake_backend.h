@@ -26,6 +26,8 @@ struct fake {
     int32_t nan_token;    /* its row is NaN; -1 = none */
     int fail_at;          /* the step that fails, counted down; 0 = none */
     int fail_code;
+    int sample_fails, logits_fail; /* codes: every such call fails with it */
+    struct sampler sampler;
 };
 
 static inline uint64_t fake_mix(uint64_t x)
@@ -100,10 +102,26 @@ static inline int fake_run(struct device *d, const struct batch *b, struct err *
     return 0;
 }
 
-static inline const float *fake_logits(struct device *d, int32_t i)
+static inline int fake_logits(struct device *d, int32_t i, const float **out, struct err *e)
 {
     struct fake *f = (struct fake *)d;
-    return f->logits + (int64_t)i * f->plan.vocab;
+    if (f->logits_fail)
+        return err_set(e, f->logits_fail, "the fake device fails to give its logits");
+    *out = f->logits + (int64_t)i * f->plan.vocab;
+    return 0;
+}
+
+static inline int fake_sample(struct device *d, const struct sample_row *rows, int32_t n,
+                              struct sample_result *out, struct err *e)
+{
+    struct fake *f = (struct fake *)d;
+    if (f->sample_fails)
+        return err_set(e, f->sample_fails, "the fake device fails to sample");
+    for (int32_t i = 0; i < n; i++)
+        sample_choose(&f->sampler, f->logits + (int64_t)rows[i].logits * f->plan.vocab, &rows[i],
+                      &out[i]);
+    f->broken |= n < 1 || n > f->c.logits;
+    return 0;
 }
 
 static inline int fake_slot_zero(struct device *d, int32_t slot, struct err *e)
@@ -114,7 +132,8 @@ static inline int fake_slot_zero(struct device *d, int32_t slot, struct err *e)
 }
 
 static const struct backend fake_backend = {.name = "fake", .run = fake_run,
-                                            .logits = fake_logits, .slot_zero = fake_slot_zero};
+                                            .sample = fake_sample, .logits = fake_logits,
+                                            .slot_zero = fake_slot_zero};
 
 static inline void fake_open(struct fake *f, int32_t vocab, struct capacity c)
 {
@@ -124,6 +143,8 @@ static inline void fake_open(struct fake *f, int32_t vocab, struct capacity c)
     f->slots = malloc((size_t)c.slots * sizeof *f->slots);
     memset(f->slots, 0xA5, (size_t)c.slots * sizeof *f->slots); /* a slot starts as garbage */
     f->pages = calloc((size_t)MAX(c.pages, 1) * PAGE_TOKENS, sizeof *f->pages);
+    if (sample_init(&f->sampler, vocab, NULL))
+        abort();
     f->logits = calloc((size_t)c.logits * (size_t)vocab, sizeof *f->logits);
 }
 
@@ -132,6 +153,7 @@ static inline void fake_close(struct fake *f)
     free(f->slots);
     free(f->pages);
     free(f->logits);
+    sample_fini(&f->sampler);
 }
 
 #endif

@@ -128,15 +128,16 @@ static inline int32_t rig_next(const struct request *r, const int32_t *text, int
     static struct sampler s;
     static float row[RIG_VOCAB];
     uint64_t hash = 0;
-    int32_t id;
+    struct sample_result told;
     if (!s.vocab)
         cr_assert_eq(sample_init(&s, RIG_VOCAB, NULL), 0);
     for (int64_t i = 0; i < n; i++)
         hash = fake_next(hash, text[i]);
     fake_row(hash, RIG_VOCAB, row);
-    struct sample_in in = {.logits = row, .params = &r->sampling, .seen = seen, .pos = n};
-    cr_assert_eq(sample_token(&s, &in, &id, NULL), 0);
-    return id;
+    struct sample_row ask = choice_draw(&r->sampling, seen, n);
+    sample_choose(&s, row, &ask, &told);
+    cr_assert_eq(told.status, SAMPLE_OK);
+    return told.id;
 }
 
 /* Asserts that the reply's output is what the request gets alone (eos ignored, no stops). */
@@ -144,7 +145,8 @@ static inline void rig_check(const struct request *r, const struct rig_reply *go
 {
     static int32_t text[RIG_TOKENS];
     struct tally seen;
-    cr_assert_eq(tally_init(&seen, RIG_VOCAB, NULL), 0);
+    cr_assert_eq(tally_init(&seen, RIG_VOCAB, r->sampling.presence_penalty,
+                            r->sampling.frequency_penalty, NULL), 0);
     tally_prompt(&seen, r->prompt, r->n_prompt);
     memcpy(text, r->prompt, (size_t)r->n_prompt * sizeof *text);
     cr_assert_eq(got->n - got->n_prompt, r->n_output);

@@ -86,7 +86,9 @@ static const float *step(struct device *d, int slot, int64_t pos, const int32_t 
     int32_t cu[] = {0, n}, rows[] = {n - 1}, slots[] = {slot}, pages[] = {0};
     struct batch b = {1, n, 1, tokens, cu, slots, &pos, rows, pages, 1};
     cr_assert_eq(d->backend->run(d, &b, &e), 0);
-    return d->backend->logits(d, 0);
+    const float *row = NULL;
+    cr_assert_eq(d->backend->logits(d, 0, &row, &e), 0);
+    return row;
 }
 
 /* What the plan computes when `before` is the token before the last; -1 = none. */
@@ -120,6 +122,37 @@ Test(backend, a_step_computes_what_the_plan_says_and_keeps_the_state)
             d->backend->close(d);
         }
     }
+}
+
+Test(backend, rows_are_sampled_as_the_definition_says_under_any_number_of_threads)
+{
+    struct tiny m;
+    struct err e = {0};
+    struct sampler s;
+    cr_assert_eq(sample_init(&s, VOCAB, &e), 0);
+    for (int threads = 1; threads < 9; threads++) {
+        struct device *d = tiny_open(&m, "cpu", threads);
+        const int32_t tokens[] = {7, 20, 3, 9}, cu[] = {0, 4}, rows[] = {0, 1, 2, 3}, slot = 0;
+        const int32_t page = 0;
+        const int64_t pos = 0;
+        struct batch b = {1, 4, 4, tokens, cu, &slot, &pos, rows, &page, 1};
+        struct sample_row ask[4];
+        struct sample_result told[4], want;
+        cr_assert_eq(d->backend->run(d, &b, &e), 0);
+        for (int32_t i = 0; i < 4; i++)
+            ask[i] = (struct sample_row){.logits = 3 - i, .n_top = 3, .draw = true, .scale = 1e-2f,
+                                         .top_p = SAMPLE_ALL, .uniform = UINT64_C(9) << (50 + i)};
+        cr_assert_eq(d->backend->sample(d, ask, 4, told, &e), 0);
+        for (int32_t i = 0; i < 4; i++) {
+            const float *row;
+            cr_assert_eq(d->backend->logits(d, 3 - i, &row, &e), 0);
+            sample_choose(&s, row, &ask[i], &want);
+            cr_assert(told[i].id == want.id && told[i].total == want.total &&
+                      told[i].top[2].id == want.top[2].id && told[i].logit == row[want.id]);
+        }
+        d->backend->close(d);
+    }
+    sample_fini(&s);
 }
 
 Test(backend, states_are_values)

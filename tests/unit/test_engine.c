@@ -186,7 +186,7 @@ Test(engine, a_row_of_nan_ends_its_own_request_only)
         r[i]->sampling.n_bias = 1; /* only the prompt brings the poisoned token */
         r[i]->sampling.bias = mem_zalloc(sizeof *r[i]->sampling.bias);
         r[i]->sampling.bias[0].id = 96;
-        r[i]->sampling.bias[0].bias = -100;
+        r[i]->sampling.bias[0].x = -100;
         rig_submit(r[i]);
     }
     rig_run(r, reply, N);
@@ -446,4 +446,17 @@ Test(engine, chunks_end_at_cuts_and_a_restored_state_continues_exactly)
     run_one(3, 90);
     cr_assert_eq(kept.busy, 0);
     release(4);
+}
+
+Test(engine, a_device_lost_while_its_logits_are_fetched_ends_everything)
+{
+    rig_open_cached(RIG_DEFAULT, &cache);
+    for (int i = 0; i < 3; i++)
+        r[i] = rig_submit(rig_request(77 + (uint64_t)i, 10, 30));
+    fake.logits_fail = E_DEVICE; /* the first end of a prompt asks for them */
+    sched_turn(sched);
+    for (int i = 0; i < 3; i++)
+        cr_assert(r[i]->finish == FINISH_ERROR && r[i]->error.code == E_DEVICE);
+    cr_assert(sched_device_lost(sched) && kept.n_reached == 0);
+    release(3);
 }

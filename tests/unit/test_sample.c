@@ -1,10 +1,12 @@
-/* Sampling against a slow reference in double precision that sorts everything. */
+/* Sampling against slow references that sort everything: in double precision, which says that the
+ * arithmetic means what it should, and in the arithmetic itself, which says that no trick shows. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/rng.h"
-#include "scheduler/sample.h"
+#include "kernels/softmax.h"
+#include "scheduler/choice.h"
 
 #define VOCAB 1000 /* no multiple of a block */
 
@@ -15,7 +17,7 @@ static float row[VOCAB];
 static void setup(void)
 {
     cr_assert_eq(sample_init(&s, VOCAB, NULL), 0);
-    cr_assert_eq(tally_init(&seen, VOCAB, NULL), 0);
+    cr_assert_eq(tally_init(&seen, VOCAB, 0, 0, NULL), 0);
 }
 
 static void teardown(void)
@@ -36,11 +38,11 @@ static const struct sampling plain = {.temperature = 1, .top_p = 1, .repetition_
 
 static int32_t token(const struct sampling *p, int64_t pos)
 {
-    int32_t id = -1;
-    struct err e = {0};
-    struct sample_in in = {.logits = row, .params = p, .seen = &seen, .pos = pos};
-    cr_assert_eq(sample_token(&s, &in, &id, &e), 0, "%s", e.text);
-    return id;
+    struct sample_row ask = choice_draw(p, &seen, pos);
+    struct sample_result told;
+    sample_choose(&s, row, &ask, &told);
+    cr_assert_eq(told.status, SAMPLE_OK);
+    return told.id;
 }
 
 /* ---- the reference -------------------------------------------------------------------- */
@@ -63,9 +65,9 @@ static void reference(const struct sampling *p, double *prob)
     for (int i = 0; i < VOCAB; i++) {
         double v = row[i];
         for (int32_t b = 0; b < p->n_bias; b++)
-            v += p->bias[b].id == i ? p->bias[b].bias : 0;
-        uint32_t mark = seen.marks[i], count = mark & TALLY_COUNT;
-        if (mark)
+            v += p->bias[b].id == i ? p->bias[b].x : 0;
+        uint32_t count = seen.place[i] ? seen.times[seen.place[i] - 1] : 0;
+        if (seen.place[i])
             v = v > 0 ? v / p->repetition_penalty : v * p->repetition_penalty;
         v -= count * (double)p->frequency_penalty + (count > 0) * (double)p->presence_penalty;
         x[i] = v;
@@ -124,7 +126,7 @@ Test(sample, agrees_with_sorting_everything_for_any_parameters)
         p.n_bias = (int32_t)rng_below(&r, 6);
         for (int32_t i = 0; i < p.n_bias; i++) {
             p.bias[i].id = (int32_t)rng_below(&r, 50) * 5 + i;
-            p.bias[i].bias = 6 * rng_normal(&r);
+            p.bias[i].x = 6 * rng_normal(&r);
         }
         p.temperature = temperatures[rng_below(&r, 4)];
         p.top_p = ps[rng_below(&r, 4)];
@@ -134,6 +136,70 @@ Test(sample, agrees_with_sorting_everything_for_any_parameters)
         check(&p, round);
     }
     free(biased.bias);
+}
+
+/* The same arithmetic without any trick: all weights, all sorted, all added one by one. */
+static int32_t exact(const struct sample_row *a)
+{
+    static double x[VOCAB];
+    static float edited[VOCAB], w[VOCAB + SOFTMAX_BLOCK];
+    static uint64_t sums[VOCAB / SOFTMAX_BLOCK + 1];
+    static int32_t order[VOCAB];
+    static bool kept[VOCAB];
+    for (int32_t i = 0; i < VOCAB; i++) {
+        x[i] = edited[i] = softmax_tame(row[i]);
+        order[i] = i;
+        kept[i] = false;
+    }
+    by_value = x;
+    qsort(order, VOCAB, sizeof *order, compare);
+    softmax_weights(edited, VOCAB, (float)x[order[0]], a->scale, fmaxf(a->min_p, 0x1p-43f), w,
+                    sums);
+    __extension__ unsigned __int128 total = 0, sum = 0;
+    int32_t n = 0, k = a->top_k ? a->top_k : VOCAB;
+    for (int32_t i = 0; i < VOCAB && n < k; i++)
+        if (w[order[i]] > 0) {
+            total += softmax_fixed(w[order[i]]);
+            order[n++] = order[i];
+        }
+    uint64_t goal = a->top_p == SAMPLE_ALL ? UINT64_MAX : (uint64_t)(a->top_p * total >> 64);
+    for (int32_t i = 0; i < n && (i == 0 || sum < goal); i++) {
+        sum += softmax_fixed(w[order[i]]);
+        kept[order[i]] = true;
+    }
+    goal = (uint64_t)(a->uniform * sum >> 64);
+    int32_t id = 0;
+    for (sum = 0;; id++)
+        if (kept[id] && (sum += softmax_fixed(w[id])) > goal)
+            return id;
+}
+
+Test(sample, equals_the_slow_way_exactly_with_ties_and_at_every_depth)
+{
+    static const uint64_t ps[] = {SAMPLE_ALL, 0, UINT64_C(1) << 60, UINT64_C(1) << 63,
+                                  UINT64_MAX - 1};
+    static const int32_t ks[] = {0, 1, 2, 17, 100, 600, VOCAB - 1};
+    static const float scales[] = {0, 1e-3f, 0.5f, 1, 10}, steps[] = {0x1p-20f, 0.25f, 3, 30};
+    struct rng r = {.seed = 21};
+    for (int round = 0; round < 4000; round++) {
+        float step = steps[rng_below(&r, 4)]; /* the wider, the more ties */
+        for (int i = 0; i < VOCAB; i++)
+            row[i] = rintf(4 * rng_normal(&r) / step) * step;
+        if (rng_below(&r, 4) == 0)
+            row[rng_below(&r, VOCAB)] += 25;
+        for (int i = 0; i < VOCAB; i++)
+            if (rng_below(&r, 50) == 0)
+                row[i] = rng_below(&r, 2) ? -INFINITY : 1e-32f;
+        struct sample_row a = {.n_top = -1, .draw = true, .scale = scales[rng_below(&r, 5)],
+                               .top_k = ks[rng_below(&r, ARRAY_LEN(ks))],
+                               .top_p = ps[rng_below(&r, ARRAY_LEN(ps))],
+                               .min_p = rng_below(&r, 3) ? 0 : (float)rng_unit(&r),
+                               .uniform = rng_next(&r), .repeat = 1, .unrepeat = 1};
+        struct sample_result told;
+        sample_choose(&s, row, &a, &told);
+        cr_assert_eq(told.status, SAMPLE_OK);
+        cr_assert_eq(told.id, exact(&a), "round %d: %d, not %d", round, told.id, exact(&a));
+    }
 }
 
 /* The first look goes 12 nats deep: the cut may fall right there, before or behind it. */
@@ -165,6 +231,10 @@ Test(sample, penalties_follow_their_definitions)
         p.presence_penalty = 4 * (float)rng_unit(&r) - 2;
         p.frequency_penalty = 4 * (float)rng_unit(&r) - 2;
         p.top_k = 20;
+        seen.presence = p.presence_penalty; /* as if the request had said so from the start */
+        seen.frequency = p.frequency_penalty;
+        for (int32_t i = 0; i < 30; i++)
+            tally_output(&seen, i);
         check(&p, round);
     }
 }
@@ -177,6 +247,7 @@ Test(sample, greedy_takes_the_largest_and_of_equals_the_lowest_id)
         row[i] = -1;
     row[700] = row[300] = row[999] = 2.5f;
     cr_assert_eq(token(&p, 0), 300);
+    seen.frequency = 0.5f;
     tally_output(&seen, 300);
     p.frequency_penalty = 0.5f; /* greedy sees the penalties, too */
     cr_assert_eq(token(&p, 0), 700);
@@ -249,15 +320,17 @@ Test(sample, bias_forces_and_forbids_and_banned_ids_never_come)
     p.n_bias = 1;
     p.bias = calloc(1, sizeof *p.bias);
     p.bias[0].id = 123;
-    p.bias[0].bias = 100;
+    p.bias[0].x = 100;
     for (int64_t pos = 0; pos < 50; pos++)
         cr_assert_eq(token(&p, pos), 123);
-    int32_t banned = 123, id;
-    struct sample_in in = {.logits = row, .params = &p, .seen = &seen, .banned = &banned,
-                           .n_banned = 1};
-    for (; in.pos < 200; in.pos++) {
-        cr_assert_eq(sample_token(&s, &in, &id, NULL), 0);
-        cr_assert_neq(id, 123);
+    int32_t banned = 123;
+    for (int64_t pos = 0; pos < 200; pos++) {
+        struct sample_row ask = choice_draw(&p, &seen, pos);
+        struct sample_result told;
+        ask.banned = &banned;
+        ask.n_banned = 1;
+        sample_choose(&s, row, &ask, &told);
+        cr_assert(told.status == SAMPLE_OK && told.id != 123);
     }
     free(p.bias);
 }
@@ -267,18 +340,40 @@ Test(sample, a_row_that_is_not_finite_is_an_error)
     struct rng r = {.seed = 16};
     struct sampling p = plain, greedy = plain;
     greedy.temperature = 0;
-    random_row(&r, 1);
-    row[VOCAB - 1] = NAN;
-    int32_t id;
-    struct token_event ev = {.id = 1};
+    static const struct { float damage; enum sample_status status; } cases[] = {
+        {NAN, SAMPLE_NAN}, {INFINITY, SAMPLE_INFINITE}, {-INFINITY, SAMPLE_OK}};
     const struct sampling *both[] = {&p, &greedy};
-    for (int i = 0; i < 2; i++) {
-        struct err e = {0};
-        struct sample_in in = {.logits = row, .params = both[i], .seen = &seen};
-        cr_assert_eq(sample_token(&s, &in, &id, &e), E_RANGE);
-        cr_assert_neq(e.text[0], 0);
+    for (int i = 0; i < 2; i++)
+        for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+            random_row(&r, 1);
+            row[VOCAB - 1] = cases[c].damage;
+            struct sample_row ask = choice_draw(both[i], &seen, 0);
+            struct sample_result told;
+            struct err e = {0};
+            ask.n_top = 5;
+            sample_choose(&s, row, &ask, &told);
+            cr_assert(told.status == cases[c].status && told.raw == cases[c].status);
+            cr_assert_eq(sample_check(told.status, VOCAB, &e), told.status ? E_RANGE : 0);
+            cr_assert_eq(e.text[0] != 0, told.status != 0);
+        }
+}
+
+Test(sample, a_row_without_an_allowed_token_is_an_error)
+{
+    static int32_t all[VOCAB];
+    struct sample_result told;
+    memset(row, 0, sizeof row);
+    for (int32_t i = 0; i < VOCAB; i++)
+        all[i] = i;
+    struct sample_row ask = choice_draw(&plain, &seen, 0);
+    ask.banned = all;
+    ask.n_top = 1;
+    for (ask.n_banned = VOCAB; ask.n_banned >= VOCAB - 1; ask.n_banned--) {
+        sample_choose(&s, row, &ask, &told);
+        cr_assert_eq(told.raw, SAMPLE_OK); /* logprobs are of the row before */
+        cr_assert_eq(told.status, ask.n_banned == VOCAB ? SAMPLE_NOTHING : SAMPLE_OK);
     }
-    cr_assert_eq(sample_logprobs(&s, row, 5, &ev, NULL), E_RANGE);
+    cr_assert_eq(told.id, VOCAB - 1);
 }
 
 Test(sample, extreme_parameters_still_draw_a_token)
@@ -313,7 +408,11 @@ Test(sample, logprobs_are_the_log_softmax_of_the_raw_row)
             sum += exp((double)row[i] - 30);
         struct token_event ev = {.id = (int32_t)rng_below(&r, VOCAB)};
         int32_t n = (int32_t)rng_below(&r, LIMIT_TOP_LOGPROBS + 1);
-        cr_assert_eq(sample_logprobs(&s, row, n, &ev, NULL), 0);
+        struct sample_row ask = choice_lookup(ev.id);
+        struct sample_result told;
+        ask.n_top = n;
+        sample_choose(&s, row, &ask, &told);
+        cr_assert_eq(choice_logprobs(&told, VOCAB, &ev, NULL), 0);
         cr_assert(ev.has_logprob && ev.n_top == n);
         cr_assert_float_eq(ev.logprob, row[ev.id] - 30 - log(sum), 1e-5);
         for (int32_t i = 0; i < n; i++) {

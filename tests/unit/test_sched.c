@@ -179,6 +179,19 @@ Test(sched, a_lost_device_ends_everything_in_flight)
     release(6);
 }
 
+Test(sched, a_device_that_is_lost_while_sampling_ends_everything_too)
+{
+    rig_open(two);
+    fill();
+    fake.sample_fails = E_DEVICE;
+    for (int i = 0; i < 4; i++)
+        sched_turn(sched);
+    for (int i = 0; i < 5; i++)
+        cr_assert(r[i]->finish == FINISH_ERROR && r[i]->error.code == E_DEVICE);
+    cr_assert(sched_device_lost(sched) && sched_idle(sched));
+    release(5);
+}
+
 Test(sched, a_failed_step_ends_its_requests_and_serving_goes_on)
 {
     rig_open(two);
@@ -235,6 +248,14 @@ Test(sched, impossible_requests_are_refused_by_field)
         cr_assert_eq(r[0]->refs, 1);
         release(1);
     }
+    r[0] = rig_request(1, 3, 5);
+    r[0]->sampling.n_bias = 3;
+    r[0]->sampling.bias = mem_array(3, sizeof *r[0]->sampling.bias);
+    r[0]->sampling.bias[0].id = r[0]->sampling.bias[2].id = 4;
+    struct err e = {0};
+    cr_assert_eq(sched_submit(sched, r[0], &e), E_RANGE);
+    cr_assert_not_null(strstr(e.text, "token id 4 is named twice"), "%s", e.text);
+    release(1);
     cr_assert_eq(stats().requests, 0);
 }
 
