@@ -11,6 +11,7 @@ static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loaded; /* under load_lock */
 
 static _Atomic uint64_t calls, fail_at;
+static void (*watch)(const char *call, const char *what); /* set while one thread runs */
 
 int ocl_call_init(struct err *e)
 {
@@ -104,8 +105,12 @@ uint64_t ocl_call_fail_at(uint64_t n)
     return atomic_exchange(&calls, 0);
 }
 
-bool ocl_call_fault(void)
+void ocl_call_watch(void (*seen)(const char *call, const char *what)) { watch = seen; }
+
+bool ocl_call_fault(const char *call, const char *what)
 {
+    if (watch)
+        watch(call, what);
     uint64_t n = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed) + 1;
     return n == atomic_load_explicit(&fail_at, memory_order_relaxed);
 }

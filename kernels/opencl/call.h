@@ -40,18 +40,21 @@ int ocl_call_check(cl_int rc, const char *call, const char *what, struct err *e)
 /* Fault point. Tests: the n-th call from now fails with CL_OUT_OF_RESOURCES; 0 = never. Returns
  * how many calls were counted since the last time. */
 uint64_t ocl_call_fail_at(uint64_t n);
+/* Tests: told of every counted call; NULL = nobody. */
+void ocl_call_watch(void (*seen)(const char *call, const char *what));
 /* Counts one call; true = it must fail. */
-bool ocl_call_fault(void);
+bool ocl_call_fault(const char *call, const char *what);
 
 /* `what`: what the call is for, a short phrase for the sentence. */
 #define OCL(e, what, f, ...)                                                                      \
-    ocl_call_check(ocl_call_fault() ? CL_OUT_OF_RESOURCES : ocl_api.f(__VA_ARGS__), #f, what, e)
+    ocl_call_check(ocl_call_fault(#f, what) ? CL_OUT_OF_RESOURCES : ocl_api.f(__VA_ARGS__), #f,   \
+                   what, e)
 
 /* For calls that return an object and take a status pointer last. Evaluates to a code. */
 #define OCL_NEW(object, e, what, f, ...)                                                          \
     __extension__({                                                                               \
         cl_int ocl_rc_ = CL_OUT_OF_RESOURCES;                                                     \
-        (object) = ocl_call_fault() ? NULL : ocl_api.f(__VA_ARGS__, &ocl_rc_);                    \
+        (object) = ocl_call_fault(#f, what) ? NULL : ocl_api.f(__VA_ARGS__, &ocl_rc_);            \
         ocl_call_check(ocl_rc_, #f, what, e);                                                     \
     })
 

@@ -58,7 +58,7 @@ static int platform_devices(cl_platform_id p, struct ocl_info *infos, int n, str
     if ((rc = OCL(e, "a platform's name", clGetPlatformInfo, p, CL_PLATFORM_NAME, sizeof name - 1,
                   name, NULL)))
         return rc;
-    if (ocl_call_fault())
+    if (ocl_call_fault("clGetDeviceIDs", name))
         return ocl_call_check(CL_OUT_OF_RESOURCES, "clGetDeviceIDs", name, e);
     cl_int got = ocl_api.clGetDeviceIDs(p, CL_DEVICE_TYPE_ALL, OCL_DEVICES_MAX, ids, &found);
     if (got == CL_DEVICE_NOT_FOUND)
@@ -82,7 +82,7 @@ int ocl_device_find(struct ocl_info *infos, struct err *e)
     int rc, n = 0;
     if ((rc = ocl_call_init(e)))
         return rc;
-    if (ocl_call_fault())
+    if (ocl_call_fault("clGetPlatformIDs", "the platforms"))
         return ocl_call_check(CL_OUT_OF_RESOURCES, "clGetPlatformIDs", "the platforms", e);
     cl_int got = ocl_api.clGetPlatformIDs(OCL_DEVICES_MAX, platforms, &found);
     if (got && got != -1001) /* the loader's code for "none installed" */

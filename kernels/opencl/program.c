@@ -39,8 +39,9 @@ static int build_failed(struct ocl_device *d, cl_program p, const char *name, st
 
 static int build(struct ocl_device *d, cl_program p, const char *name, struct err *e)
 {
-    cl_int rc = ocl_call_fault() ? CL_OUT_OF_RESOURCES
-                                 : ocl_api.clBuildProgram(p, 1, &d->info.id, OPTIONS, NULL, NULL);
+    cl_int rc = ocl_call_fault("clBuildProgram", name)
+                    ? CL_OUT_OF_RESOURCES
+                    : ocl_api.clBuildProgram(p, 1, &d->info.id, OPTIONS, NULL, NULL);
     if (rc == CL_BUILD_PROGRAM_FAILURE)
         return build_failed(d, p, name, e);
     return ocl_call_check(rc, "clBuildProgram", name, e);

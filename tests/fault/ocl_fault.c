@@ -3,16 +3,21 @@
  * through unharmed (caches may be lost); after a failed step the device stays lost. A crash, a
  * hang or a wrong success fails the test; run it under the address sanitizer for leaks.
  *
- *   ocl_fault [DEVICE [FIRST [LAST]]]     DEVICE as in "opencl:pocl" */
+ *   ocl_fault [--quick] [DEVICE [FIRST [LAST]]]     DEVICE as in "opencl:pocl"
+ *
+ * --quick: of all calls that do the same for the same thing, only the first and the last. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kernels/opencl/call.h"
 #include "kernels/opencl/opencl.h"
 
 #define WIDTH 32
 #define VOCAB 48
+#define SITES_MAX 512      /* different calls; a life has some 90 */
+#define LIFE_SECONDS 120   /* a life takes one on a busy machine: longer is a hang */
 
 static struct act acts[4];
 static struct weight weights[2] = {{WEIGHT_MATRIX, DTYPE_F32, VOCAB, WIDTH},
@@ -105,32 +110,77 @@ static int life(const char *spec, struct err *e)
     return rc;
 }
 
+/* Where a life calls, in the order of first calls. */
+static struct site { char name[160]; uint64_t first, last; } sites[SITES_MAX];
+static int n_sites;
+static uint64_t seen;
+
+static void note(const char *call, const char *what)
+{
+    char name[sizeof sites->name];
+    int i = 0;
+    snprintf(name, sizeof name, "%s for %s", call, what);
+    seen++;
+    while (i < n_sites && strcmp(sites[i].name, name))
+        i++;
+    if (i == SITES_MAX) {
+        printf("FAIL: more than %d different calls\n", SITES_MAX);
+        exit(1);
+    }
+    if (i == n_sites) {
+        snprintf(sites[n_sites].name, sizeof name, "%s", name);
+        sites[n_sites++].first = seen;
+    }
+    sites[i].last = seen;
+}
+
+static bool wanted(uint64_t n, bool quick)
+{
+    for (int i = 0; i < n_sites && quick; i++)
+        if (sites[i].first == n || sites[i].last == n)
+            return true;
+    return !quick;
+}
+
+/* The n-th call fails: an error, or a life without harm. */
+static bool survive(const char *spec, uint64_t n)
+{
+    struct err e = {0};
+    ocl_call_fail_at(n);
+    alarm(LIFE_SECONDS);
+    int rc = life(spec, &e);
+    alarm(0);
+    ocl_call_fail_at(0);
+    if (rc && !e.text[0]) {
+        printf("FAIL: call %llu failed without a sentence\n", (unsigned long long)n);
+        exit(1);
+    }
+    if (getenv("VERBOSE"))
+        printf("%4llu %s\n", (unsigned long long)n, rc ? e.text : "(lived)");
+    return !rc;
+}
+
 int main(int argc, char **argv)
 {
+    bool quick = argc > 1 && !strcmp(argv[1], "--quick");
+    argc -= quick;
+    argv += quick;
     const char *spec = argc > 1 ? argv[1] : "opencl";
     struct err e = {0};
-    uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1, failed = 0, lived = 0;
     ocl_call_fail_at(0);
+    ocl_call_watch(note);
     if (life(spec, &e)) {
         printf("FAIL: without a fault: %s\n", e.text);
         return 1;
     }
-    uint64_t calls = ocl_call_fail_at(0), failed = 0, lived = 0;
-    uint64_t last = argc > 3 ? strtoull(argv[3], NULL, 10) : calls;
-    for (uint64_t n = first; n <= MIN(last, calls); n++) {
-        e = (struct err){0};
-        ocl_call_fail_at(n);
-        int rc = life(spec, &e);
-        if (rc && !e.text[0]) {
-            printf("FAIL: call %llu failed without a sentence\n", (unsigned long long)n);
-            return 1;
-        }
-        *(rc ? &failed : &lived) += 1;
-        if (getenv("VERBOSE"))
-            printf("%4llu %s\n", (unsigned long long)n, rc ? e.text : "(lived)");
-    }
-    ocl_call_fail_at(0);
-    printf("%llu OpenCL calls, each failed once: %llu errors, %llu lives unharmed\n",
-           (unsigned long long)calls, (unsigned long long)failed, (unsigned long long)lived);
+    ocl_call_watch(NULL);
+    uint64_t calls = ocl_call_fail_at(0), last = argc > 3 ? strtoull(argv[3], NULL, 10) : calls;
+    for (uint64_t n = first; n <= MIN(last, calls); n++)
+        if (wanted(n, quick))
+            *(survive(spec, n) ? &lived : &failed) += 1;
+    printf("%llu OpenCL calls of %d kinds, %llu of them failed once: %llu errors, %llu lives "
+           "unharmed\n", (unsigned long long)calls, n_sites, (unsigned long long)(failed + lived),
+           (unsigned long long)failed, (unsigned long long)lived);
     return 0;
 }
