@@ -237,7 +237,7 @@ struct exchange *exchange_new(struct http *h, struct MHD_Connection *c, const ch
         mem_free(x);
         return NULL;
     }
-    __atomic_add_fetch(&h->stats.exchanges, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&h->stats.exchanges, 1, __ATOMIC_SEQ_CST);
     if (x->conn)
         watch_phase(h->watch, x->conn, CONN_NEW, NULL); /* the other headers have a deadline */
     return x;
@@ -386,6 +386,9 @@ enum MHD_Result exchange_head(struct exchange *x, const char *url, const char *m
         x->close = true;
     } else if (!x->conn || counts.open > h->o->connections) {
         exchange_error(x, APIERR_OVERLOADED, NULL, "too many connections");
+        x->close = true;
+    } else if (http_is_closing(h)) {
+        exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
         x->close = true;
     } else {
         watch_phase(h->watch, x->conn, CONN_BODY, NULL);

@@ -184,6 +184,11 @@ bool http_is_draining(const struct http *h)
     return __atomic_load_n(&h->draining, __ATOMIC_RELAXED);
 }
 
+bool http_is_closing(const struct http *h)
+{
+    return __atomic_load_n(&h->closing, __ATOMIC_SEQ_CST);
+}
+
 void http_drain(struct http *h)
 {
     __atomic_store_n(&h->draining, 1, __ATOMIC_RELAXED);
@@ -198,15 +203,17 @@ void http_abort(struct http *h) { watch_signal_all(h->watch, WAKER_ABORT); }
 
 bool http_idle(struct http *h)
 {
-    return __atomic_load_n(&h->stats.exchanges, __ATOMIC_ACQUIRE) == 0;
+    return __atomic_load_n(&h->stats.exchanges, __ATOMIC_SEQ_CST) == 0;
 }
 
 bool http_close(struct http *h)
 {
     if (!h)
         return true;
-    /* The library aborts the process when a suspended connection is left. So: tell everyone, and
-     * let the last frames out; then cut those who do not read them. */
+    /* The library aborts the process when a suspended connection is left. So: from now on no new
+     * one (an exchange is counted before it looks); tell everyone, and let the last frames out;
+     * then cut those who do not read them. */
+    __atomic_store_n(&h->closing, 1, __ATOMIC_SEQ_CST);
     for (int ms = 0; !http_idle(h) && ms < GOODBYE_MS + CUT_MS; ms += 10) {
         http_abort(h);
         if (ms >= GOODBYE_MS)

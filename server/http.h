@@ -25,7 +25,7 @@ struct http {
     struct stats stats;
     uint64_t started_unix_s;
     int listen_fd;
-    int draining; /* atomic */
+    int draining, closing; /* atomic */
 };
 
 /* Serves on the listening socket fd, and owns it from now on, also when it fails. o, m, d, s
@@ -43,5 +43,7 @@ bool http_idle(struct http *h);
 bool http_close(struct http *h);
 
 bool http_is_draining(const struct http *h);
+/* Nothing may begin to wait any more: http_close has begun. */
+bool http_is_closing(const struct http *h);
 
 #endif
