@@ -84,7 +84,7 @@ int ocl_ew_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_spec_init(&s, "ew.cl", op);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg(&s, ARG_INT, p->width);
-    buf_str(&s.defines, "#define EW_PARAMS");
+    buf_str(&s.defines, "#define EW_PARAMS ");
     for (int i = 0; i < p->n_in; i++) {
         bool view = view_given(p->in[i].v);
         buf_fmt(&s.defines, view ? ", VIEW(i%d)" : ", global const float *i%d", i);
