@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 
@@ -75,4 +76,12 @@ void mem_aligned_free(void *p, size_t n)
 {
     (void)n; /* the size is in the interface for an allocator that maps pages itself */
     free(p);
+}
+
+void mem_idle(void *p, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = round_up((uintptr_t)p, page), to = ((uintptr_t)p + n) / page * page;
+    if (to > from)
+        (void)madvise((void *)from, to - from, MADV_DONTNEED); /* a wish */
 }

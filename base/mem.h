@@ -14,6 +14,9 @@ void mem_free(void *p);
 /* Aligned to 64 bytes (cache line, zmm); large blocks ask for huge pages. Zeroed. */
 void *mem_aligned(size_t n) MUST_USE;
 void mem_aligned_free(void *p, size_t n);
+/* Nobody needs what is in the block any more: its pages go back to the system until they are
+ * written again. */
+void mem_idle(void *p, size_t n);
 
 /* Fault injection for tests: the n-th allocation from now fails (1 = the next); 0 = never. */
 void mem_fail_at(uint64_t n);

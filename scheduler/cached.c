@@ -16,10 +16,10 @@ struct source {
     struct track *track;
 };
 
-static void copy_context(void *arg, int64_t n, int32_t *out)
+static void copy_context(void *arg, int64_t from, int64_t to, int32_t *out)
 {
     struct source *s = arg;
-    statecache_tokens(s->sc, s->track, 0, n, out);
+    statecache_tokens(s->sc, s->track, from, to, out);
 }
 
 static int begin(void *arg, struct seq *q, struct err *e)
@@ -29,7 +29,8 @@ static int begin(void *arg, struct seq *q, struct err *e)
     struct statecache_query query = {
         .tenant = r->tenant, .session = r->in_session ? &r->session : NULL, .ticket = r->ticket,
         .tokens = r->prompt, .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks,
-        .fresh = r->prompt_logprobs, .again = r->waited, .pin_s = r->pin_s,
+        .fresh = r->prompt_logprobs, .whole = q->seen.place != NULL, .again = r->waited,
+        .pin_s = r->pin_s,
     };
     struct statecache_start start;
     struct track *t;
@@ -37,16 +38,13 @@ static int begin(void *arg, struct seq *q, struct err *e)
     r->waited = rc == E_BUSY;
     if (rc)
         return rc;
-    if (start.base > 0) {
-        struct source from = {c->sc, t};
-        rc = seq_prepend(q, start.base, copy_context, &from, c->en->positions, e);
-    }
+    struct source from = {c->sc, t};
+    rc = seq_continue(q, start.base, start.position, copy_context, &from, c->en->positions, e);
     if (rc) {
         statecache_end(c->sc, t);
         return rc;
     }
     q->track = t;
-    q->pos = start.position;
     q->ready = start.logits;
     return 0;
 }
@@ -72,7 +70,7 @@ static int told(struct cached *c, struct seq *q, struct err *e)
     int64_t known = MAX(statecache_known(c->sc, q->track), q->n_prompt);
     if (q->pos <= known)
         return 0;
-    return statecache_append(c->sc, q->track, q->history + known, (int32_t)(q->pos - known), e);
+    return statecache_append(c->sc, q->track, seq_tokens(q, known), (int32_t)(q->pos - known), e);
 }
 
 static int capture(struct cached *c, struct seq *q, enum capture_kind kind, const float *logits,
@@ -138,7 +136,7 @@ static struct ending *take_over(struct cached *c, struct seq *q)
         pages_ref(&c->en->pages, q->pages[x->n_pages]);
     }
     for (; x->n_output < q->n_output; x->n_output++)
-        x->output[x->n_output] = q->history[q->n_prompt + x->n_output];
+        x->output[x->n_output] = seq_tokens(q, q->n_prompt)[x->n_output];
     x->slot = q->slot;
     x->pos = q->pos;
     x->n_prompt = q->n_prompt;

@@ -258,7 +258,7 @@ static void preempt(struct engine *en, struct seq *q)
     bool saved = en->cache->swap && en->cache->swap(en->cache->arg, q);
     int32_t slot = q->slot;
     drop_pages(en, q);
-    seq_lose_slot(q, saved ? q->pos : 0);
+    seq_lose_slot(q, saved);
     slots_put(&en->slots, slot);
     log_debug("a sequence of %lld tokens is preempted for its pages", (long long)q->n_history);
 }
@@ -455,7 +455,7 @@ static void fill_batch(struct engine *en)
     for (int32_t i = 0; i < en->n_picked; i++) {
         struct seq *q = en->picked[i];
         int32_t n = en->rows[i];
-        memcpy(en->tokens + b->n_tokens, q->history + q->pos, (size_t)n * sizeof *en->tokens);
+        memcpy(en->tokens + b->n_tokens, seq_tokens(q, q->pos), (size_t)n * sizeof *en->tokens);
         en->logit_at[i] = b->n_logits;
         for (int32_t row = 0; row < n; row++)
             if (batch_logits(&en->want[i], row + 1) > batch_logits(&en->want[i], row))

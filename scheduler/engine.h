@@ -22,11 +22,12 @@ struct piece_source {
 };
 
 /* What the engine asks of a state cache. Every member may be NULL. Positions count the tokens of
- * q->history; the state in q->slot is always that of history[0, pos). */
+ * the text; the state in q->slot is always that of tokens [0, pos). */
 struct engine_cache {
     void *arg;
-    /* Before q has a slot, once: may extend the history, set q->pos to a state that restore will
-     * bring, and q->ready if nothing is left to compute. E_BUSY: not yet, ask again next step. */
+    /* Before q has a slot, once: may put a session before the prompt, choose a state that restore
+     * will bring (both with seq_continue), and set q->ready if nothing is left to compute. E_BUSY:
+     * not yet, ask again next step. */
     int (*begin)(void *arg, struct seq *q, struct err *e);
     /* Puts the state of q->pos > 0 into q->slot, and its pages into q->pages and n_pages. E_BUSY:
      * not yet. */

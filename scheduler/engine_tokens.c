@@ -46,7 +46,7 @@ int32_t engine_ask(const struct engine *en, const struct seq *q, int64_t from,
     for (int64_t i = MAX(q->n_echoed, 1); q->r->logprobs >= 0; i++) {
         if (i >= q->n_prompt || i > q->pos)
             break;
-        out[n] = choice_lookup(q->history[i]);
+        out[n] = choice_lookup(*seq_tokens(q, i));
         out[n].n_top = q->r->logprobs;
         out[n++].logits = logit_at + batch_logits(w, (int32_t)(i - 1 - from));
     }
@@ -64,7 +64,7 @@ static bool echo(struct engine *en, struct seq *q, const struct sample_result **
     struct err e = {0};
     while (q->n_echoed < q->n_prompt && q->n_echoed <= q->pos) {
         int64_t i = q->n_echoed;
-        struct token_event ev = {.id = q->history[i], .prompt = true};
+        struct token_event ev = {.id = *seq_tokens(q, i), .prompt = true};
         if (i > 0 && q->r->logprobs >= 0 &&
             choice_logprobs((*told)++, en->plan->vocab, &ev, &e)) {
             err_wrap(&e, "prompt token %lld", (long long)i);

@@ -10,12 +10,15 @@
 
 /* Output tokens the history has room for at once; more doubles it. */
 #define FIRST_OUTPUT 256
+#define COUNTED 1024 /* tokens of a session that are looked at together, for the penalties */
 
 void seq_check(const struct seq *q)
 {
     ASSERT(q->r && q->phase != SEQ_DONE);
     ASSERT((q->phase == SEQ_WAIT) == (q->slot < 0));
-    ASSERT(q->pos >= 0 && q->pos <= q->n_history && q->n_history <= q->cap_history);
+    ASSERT(q->first >= 0 && q->first <= q->start && q->start <= q->n_history);
+    ASSERT(q->first <= q->pos && q->pos <= q->n_history);
+    ASSERT(q->n_history - q->first <= q->cap_history);
     ASSERT(q->n_history == q->n_prompt + q->n_output && q->n_output <= q->max_output);
     ASSERT(q->n_echoed >= 0 && q->n_echoed <= q->n_prompt);
     ASSERT(q->phase != SEQ_DECODE || (seq_left(q) == 1 && q->n_output > 0));
@@ -62,43 +65,61 @@ void seq_end(struct seq *q)
     *q = (struct seq){.slot = -1, .pages = q->pages};
 }
 
-int seq_prepend(struct seq *q, int64_t n, void (*copy)(void *arg, int64_t n, int32_t *out),
-                void *arg, int64_t positions, struct err *e)
+/* What the session said before counts as the prompt does. */
+static void count_before(struct seq *q, int64_t n,
+                         void (*copy)(void *arg, int64_t from, int64_t to, int32_t *out),
+                         void *arg)
 {
-    ASSERT(q->pos == 0 && q->n_output == 0);
+    int32_t some[COUNTED];
+    for (int64_t at = 0; q->seen.place && at < n; at += COUNTED) {
+        int64_t to = MIN(n, at + COUNTED);
+        copy(arg, at, to, some);
+        tally_prompt(&q->seen, some, to - at);
+    }
+}
+
+int seq_continue(struct seq *q, int64_t n, int64_t start,
+                 void (*copy)(void *arg, int64_t from, int64_t to, int32_t *out), void *arg,
+                 int64_t positions, struct err *e)
+{
+    ASSERT(q->pos == 0 && q->n_output == 0 && start <= n + q->n_prompt);
     int64_t n_prompt = n + q->n_prompt, room = positions - n_prompt;
     if (room < (q->max_output > 0))
         return err_field(e, E_RANGE, "session", "session and prompt have %lld tokens, and the "
                          "model takes %lld with the answer", (long long)n_prompt,
                          (long long)positions);
-    int64_t cap = n_prompt + MIN(MIN(room, (int64_t)q->max_output), FIRST_OUTPUT);
+    int64_t first = MIN(start, n), context = n - first;
+    int64_t cap = n_prompt - first + MIN(MIN(room, (int64_t)q->max_output), FIRST_OUTPUT);
     int32_t *history = mem_array((size_t)cap, sizeof *history);
     if (!history)
         return err_set(e, E_NOMEM, "no memory for a history of %lld tokens", (long long)cap);
-    copy(arg, n, history);
-    memcpy(history + n, q->history, (size_t)q->n_prompt * sizeof *history);
+    if (context > 0)
+        copy(arg, first, n, history);
+    memcpy(history + context, q->history, (size_t)q->n_prompt * sizeof *history);
     mem_free(q->history);
     q->history = history;
     q->cap_history = cap;
+    q->first = first;
+    q->pos = q->start = start;
     q->n_echoed += n; /* what a session said before is never echoed */
     q->n_history = q->n_prompt = n_prompt;
     q->max_output = (int32_t)MIN(room, (int64_t)q->max_output);
-    tally_prompt(&q->seen, history, n);
+    count_before(q, n, copy, arg);
     seq_check(q);
     return 0;
 }
 
 int seq_push(struct seq *q, int32_t id, struct err *e)
 {
-    if (q->n_history == q->cap_history) {
-        int64_t cap = MIN(2 * q->cap_history, q->n_prompt + q->max_output);
+    if (q->n_history - q->first == q->cap_history) {
+        int64_t cap = MIN(2 * q->cap_history, q->n_prompt - q->first + q->max_output);
         int32_t *p = mem_realloc(q->history, (size_t)cap * sizeof *p);
         if (!p)
             return err_set(e, E_NOMEM, "no memory for a history of %lld tokens", (long long)cap);
         q->history = p;
         q->cap_history = cap;
     }
-    q->history[q->n_history++] = id;
+    q->history[q->n_history++ - q->first] = id;
     q->n_output++;
     q->ready = NULL;
     tally_output(&q->seen, id);
@@ -117,12 +138,14 @@ void seq_settle(struct seq *q, size_t room)
     seq_check(q);
 }
 
-void seq_lose_slot(struct seq *q, int64_t pos)
+void seq_lose_slot(struct seq *q, bool kept)
 {
-    ASSERT(pos <= q->pos && q->n_pages == 0);
+    ASSERT(q->n_pages == 0);
     q->slot = -1;
-    q->pos = pos;
-    q->ready = NULL;
+    if (!kept)
+        q->pos = q->start;
+    if (seq_left(q) > 0) /* else start was the end of the text, and its logits are still there */
+        q->ready = NULL;
     q->phase = SEQ_WAIT;
     seq_check(q);
 }

@@ -4,11 +4,13 @@
  *     ^ ^-------- | ^-- HELD --^ |
  *     +-----------+--------------+   preempted: its pages were needed by an older sequence
  *
- * What the state in the slot has seen is history[0, pos). What is left of the history are the
+ * What the state in the slot has seen are tokens [0, pos) of the text. What is left of it are the
  * rows to run; when none is left, a token is drawn from the last row's logits and appended. So
  * prefill, decode, a cache hit and a replay after preemption are one thing with different pos.
+ * Only the tokens that may have to run are here, not those that a state has seen already: a turn of
+ * a long session costs what the turn has.
  *
- * Invariants (seq_check): WAIT exactly without a slot; 0 <= pos <= n_history; DECODE means one
+ * Invariants (seq_check): WAIT exactly without a slot; first <= pos <= n_history; DECODE means one
  * row left and a token drawn; pages cover the positions computed. Owner and thread: the engine. */
 #ifndef RECURD_SEQ_H
 #define RECURD_SEQ_H
@@ -33,8 +35,9 @@ struct seq {
     int32_t *pages;     /* table, [pages_per_seq] in the engine's block; -1 from n_pages on */
     int32_t n_pages;
     int64_t pos;        /* tokens that the state has seen */
-    int32_t *history;   /* prompt, then output */
-    int64_t n_history, cap_history;
+    int64_t start;      /* where a preempted one begins again: 0, or a state that the cache holds */
+    int32_t *history;   /* prompt, then output: tokens [first, n_history), see seq_tokens */
+    int64_t first, n_history, cap_history;
     int64_t n_prompt;   /* history before the first token drawn */
     int64_t n_echoed;   /* prompt tokens whose events are out; n_prompt when none are wanted */
     int32_t n_output, max_output; /* drawn so far; at most */
@@ -53,10 +56,18 @@ int seq_begin(struct seq *q, struct request *r, int32_t vocab, int64_t positions
 /* Frees everything but slot and pages, which are given back before. */
 void seq_end(struct seq *q);
 
-/* n tokens of a session come before the prompt; nothing has run yet. positions: as before.
- * E_RANGE, E_NOMEM. */
-int seq_prepend(struct seq *q, int64_t n, void (*copy)(void *arg, int64_t n, int32_t *out),
-                void *arg, int64_t positions, struct err *e) MUST_USE;
+/* n tokens of a session come before the prompt, and a state that has seen `start` tokens will be
+ * restored; nothing has run yet. copy is asked for the session's tokens [from, to): those from
+ * start on, and all of them, in pieces, if there are penalties. positions: as before. E_RANGE,
+ * E_NOMEM. */
+int seq_continue(struct seq *q, int64_t n, int64_t start,
+                 void (*copy)(void *arg, int64_t from, int64_t to, int32_t *out), void *arg,
+                 int64_t positions, struct err *e) MUST_USE;
+/* The tokens from pos >= first on. */
+static inline const int32_t *seq_tokens(const struct seq *q, int64_t pos)
+{
+    return q->history + (pos - q->first);
+}
 
 /* Appends a drawn token. Amortised: the history doubles. E_NOMEM. */
 int seq_push(struct seq *q, int32_t id, struct err *e) MUST_USE;
@@ -65,8 +76,8 @@ int seq_push(struct seq *q, int32_t id, struct err *e) MUST_USE;
 static inline int64_t seq_left(const struct seq *q) { return q->n_history - q->pos; }
 /* The phase of a sequence with a slot. room: events its reader can take now; 0 = held. */
 void seq_settle(struct seq *q, size_t room);
-/* Its state is gone, or goes: back to WAIT, to be computed again or restored at pos. */
-void seq_lose_slot(struct seq *q, int64_t pos);
+/* Its state is gone, or goes: back to WAIT. kept: to be restored at pos; else from start on. */
+void seq_lose_slot(struct seq *q, bool kept);
 
 /* What it asks of the next step. cut > pos: where a chunk must end. False: nothing now. */
 bool seq_want(const struct seq *q, int64_t cut, size_t room, struct batch_want *w);

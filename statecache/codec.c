@@ -16,7 +16,7 @@ enum { /* offsets in the head */
     AT_MAGIC = 0, AT_VERSION = 8, AT_KIND = 10, AT_HEAD_BYTES = 12, AT_FINGERPRINT = 16,
     AT_SCHEMA = 48, AT_TENANT = 80, AT_ID = 96, AT_POSITION = 112, AT_GENERATION = 120,
     AT_CREATED = 128, AT_PARTS = 136, AT_POINT = 140, AT_FILE_BYTES = 144, AT_RESERVED = 152,
-    AT_TABLE = 160, ROW = 64, AT_HMAC = AT_TABLE + PARTS * ROW
+    AT_PATH = 160, AT_TABLE = 176, ROW = 64, AT_HMAC = AT_TABLE + PARTS * ROW
 };
 _Static_assert(AT_HMAC + crypto_auth_hmacsha256_BYTES == CODEC_HEAD, "the head's layout");
 _Static_assert(sizeof(float) == 4 && sizeof(int32_t) == 4, "parts are stored as they lie");
@@ -31,10 +31,13 @@ const char *codec_part_name(enum codec_part i)
     return names[i];
 }
 
-void codec_layout(struct format *f, const struct plan *plan)
+void codec_layout(struct format *f, const struct plan *plan, int64_t stretch)
 {
     crypto_generichash_state s;
+    unsigned char length[8];
     crypto_generichash_init(&s, NULL, 0, sizeof(f->schema));
+    bytes_put(length, (uint64_t)stretch, sizeof(length));
+    crypto_generichash_update(&s, length, sizeof(length));
     for (int32_t i = 0; i < plan->n_sections; i++) {
         const struct section *x = &plan->sections[i];
         unsigned char row[sizeof(x->name) + 20] = {0};
@@ -49,16 +52,19 @@ void codec_layout(struct format *f, const struct plan *plan)
     f->page_bytes = (uint64_t)plan->page_token_floats * PAGE_TOKENS * sizeof(float);
     f->page_tokens = PAGE_TOKENS;
     f->vocab = plan->vocab;
+    f->stretch = stretch;
 }
 
-void codec_name(const struct format *f, const unsigned char tenant[16], const int32_t *tokens,
-                int64_t n, unsigned char name[16])
+void codec_name(const struct format *f, const unsigned char tenant[16],
+                const unsigned char path[16], const int32_t *tokens, int64_t n,
+                unsigned char name[16])
 {
     crypto_generichash_state s;
     crypto_generichash_init(&s, f->key, sizeof(f->key), 16);
     crypto_generichash_update(&s, tenant, 16);
     crypto_generichash_update(&s, f->fingerprint, sizeof(f->fingerprint));
     crypto_generichash_update(&s, f->schema, sizeof(f->schema));
+    crypto_generichash_update(&s, path, 16);
     if (n > 0)
         crypto_generichash_update(&s, (const unsigned char *)tokens, (size_t)n * sizeof(*tokens));
     crypto_generichash_final(&s, name, 16);
@@ -101,6 +107,7 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
     memcpy(out + AT_SCHEMA, f->schema, 32);
     memcpy(out + AT_TENANT, h->tenant, 16);
     memcpy(out + AT_ID, h->id, 16);
+    memcpy(out + AT_PATH, h->path, 16);
     bytes_put(out + AT_POSITION, (uint64_t)h->position, 8);
     bytes_put(out + AT_GENERATION, h->generation, 8);
     bytes_put(out + AT_CREATED, h->created_s, 8);
@@ -110,15 +117,29 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
     codec_sign(f, out);
 }
 
+/* How many token ids a file of this kind has at its position. */
+static uint64_t tokens_of(const struct format *f, const struct head *h)
+{
+    uint64_t pos = (uint64_t)h->position;
+    switch (h->kind) {
+    case CODEC_STATE: return pos % (uint64_t)f->stretch;
+    case CODEC_PATH: return (uint64_t)f->stretch;
+    case CODEC_EXPORT: return pos;
+    case CODEC_SESSION: break;
+    }
+    return 0;
+}
+
 /* How many bytes part i of this head may have. */
 static void part_range(const struct format *f, const struct head *h, int i, uint64_t *lo,
                        uint64_t *hi)
 {
-    bool state = h->kind != CODEC_SESSION, session = h->kind != CODEC_STATE;
+    bool state = h->kind == CODEC_STATE || h->kind == CODEC_EXPORT;
+    bool session = h->kind == CODEC_SESSION || h->kind == CODEC_EXPORT;
     uint64_t pos = (uint64_t)h->position;
     *lo = *hi = 0;
     switch ((enum codec_part)i) {
-    case PART_TOKENS: *lo = *hi = state ? pos * 4 : 0; break;
+    case PART_TOKENS: *lo = *hi = 4 * tokens_of(f, h); break;
     case PART_STATE: *lo = *hi = state ? f->slot_bytes : 0; break;
     case PART_PAGES:
         if (state && f->page_bytes)
@@ -190,7 +211,7 @@ int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint6
         return err_set(e, E_CONFLICT, "it belongs to another model, tokenizer or numerics");
     uint64_t kind = bytes_get(in + AT_KIND, 2), position = bytes_get(in + AT_POSITION, 8);
     uint32_t point = (uint32_t)bytes_get(in + AT_POINT, 4);
-    if (kind < CODEC_STATE || kind > CODEC_EXPORT || bytes_get(in + AT_PARTS, 4) != PARTS ||
+    if (kind < CODEC_STATE || kind > CODEC_PATH || bytes_get(in + AT_PARTS, 4) != PARTS ||
         point > POINT_SWAP || bytes_get(in + AT_RESERVED, 8))
         return err_set(e, E_FORMAT, "kind %llu with %llu parts is not known",
                        (unsigned long long)kind, (unsigned long long)bytes_get(in + AT_PARTS, 4));
@@ -201,6 +222,16 @@ int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint6
     h->position = (int64_t)position;
     h->point = point;
     h->file_bytes = file_bytes;
+    memcpy(h->path, in + AT_PATH, 16);
+    int64_t whole = h->position / f->stretch; /* stretches of the path */
+    bool follows = (kind == CODEC_STATE && whole > 0) || (kind == CODEC_PATH && whole > 1);
+    if (kind == CODEC_PATH && (whole == 0 || h->position % f->stretch))
+        return err_set(e, E_FORMAT, "a stretch of %lld tokens cannot end at %lld",
+                       (long long)f->stretch, (long long)h->position);
+    if (follows != !sodium_is_zero(h->path, sizeof(h->path)))
+        return err_set(e, E_FORMAT, "kind %llu at position %lld %s a path before its tokens",
+                       (unsigned long long)kind, (long long)h->position,
+                       follows ? "lacks" : "has");
     return check_table(f, in, file_bytes, h, e);
 }
 

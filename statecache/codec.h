@@ -10,15 +10,18 @@
 
 #define CODEC_KEY 32
 #define CODEC_DIGEST 32
-#define CODEC_HEAD 704 /* 160 fixed + 8 rows of 64 + 32 of HMAC */
-#define CODEC_VERSION 1
+#define CODEC_HEAD 720 /* 176 fixed + 8 rows of 64 + 32 of HMAC */
+#define CODEC_VERSION 2
 #define CODEC_SAMPLER_MAX (64u << 10)
 #define CODEC_POSITION_MAX (INT64_C(1) << 30) /* 4 GiB of token ids */
 
-enum codec_kind { CODEC_STATE = 1, CODEC_SESSION = 2, CODEC_EXPORT = 3 };
+enum codec_kind {
+    CODEC_STATE = 1, CODEC_SESSION = 2, CODEC_EXPORT = 3,
+    CODEC_PATH = 4 /* one stretch of a path: token ids, and the name of the stretch before */
+};
 
 enum codec_part {
-    PART_TOKENS,  /* int32 ids of the whole path */
+    PART_TOKENS,  /* int32 ids: a stretch; a state's beyond its last whole stretch; all exported */
     PART_STATE,   /* float32, one slot */
     PART_PAGES,   /* float32, all KV pages of the path, the last one zero beyond the position */
     PART_LOGITS,  /* float32 [vocab] or absent */
@@ -35,11 +38,13 @@ struct format {
     unsigned char fingerprint[32], schema[32];
     uint64_t slot_bytes, page_bytes; /* page_bytes 0: no PAGED section */
     int32_t page_tokens, vocab;
+    int64_t stretch; /* ids of a whole stretch */
 };
 
 struct head {
     enum codec_kind kind;
-    unsigned char tenant[16], id[16]; /* id: a state's name or a session's id */
+    unsigned char tenant[16], id[16]; /* id: the name of a state or stretch, a session's id */
+    unsigned char path[16];           /* name of the stretch that ends before tokens; or zero */
     int64_t position;
     uint64_t generation, created_s;
     uint32_t point; /* enum point of a state */
@@ -59,11 +64,13 @@ struct part {
 
 struct plan;
 /* Fills schema, sizes and vocab from the plan. */
-void codec_layout(struct format *f, const struct plan *plan);
+void codec_layout(struct format *f, const struct plan *plan, int64_t stretch);
 
-/* The name under which the state of these tokens is stored: one value per tenant and path. */
-void codec_name(const struct format *f, const unsigned char tenant[16], const int32_t *tokens,
-                int64_t n, unsigned char name[16]);
+/* The name under which the stretch or the state is stored that has these tokens after `path`, the
+ * name of the stretch before them or zero: one value per tenant and path. */
+void codec_name(const struct format *f, const unsigned char tenant[16],
+                const unsigned char path[16], const int32_t *tokens, int64_t n,
+                unsigned char name[16]);
 
 /* Completes h (sizes, offsets, digests) and writes the sealed head. */
 void codec_seal(const struct format *f, struct head *h, const struct part part[PARTS],

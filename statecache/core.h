@@ -15,10 +15,11 @@
 #include "statecache/store.h"
 #include "statecache/writer.h"
 
+struct found;
 struct link { struct link *prev, *next; };
 
 /* States come and go in dozens per request; giving them back to the heap each time would leave it
- * in pieces. */
+ * in pieces. Their pages go back to the system. */
 #define SPARE_SLABS 32
 
 struct tenant {
@@ -87,6 +88,9 @@ struct statecache {
     bool disk;                /* there is a disk tier */
     struct snapshot **scanned; /* by name, while opening */
     size_t n_scanned, cap_scanned;
+    struct found *found;      /* files of paths, while opening */
+    size_t n_found, cap_found;
+    bool foreign_states, unread; /* some wait for their model; some could not be read: opening */
     uint64_t changes, expire_at_s;
     int64_t grid;
     int wanted;               /* snapshots with `wanted` */
@@ -104,8 +108,11 @@ static inline bool core_disk_on(const struct statecache *sc)
 /* statecache.c */
 void core_changed(struct statecache *sc); /* for everybody who waits for something */
 struct tenant *core_tenant(struct statecache *sc, const unsigned char tag[16]); /* NULL: memory */
+void core_charge(struct statecache *sc, struct tenant *t, enum tier tier, int64_t bytes);
 /* ENGINE. Returns to the pools what other threads gave up. */
 void core_bury(struct statecache *sc);
+void core_enter(struct statecache *sc); /* ENGINE. Takes the lock, and gives it back; */
+void core_leave(struct statecache *sc); /* both of them bury */
 
 /* session.c */
 struct session *session_of(struct statecache *sc, const struct tenant_tag *tenant,

@@ -23,21 +23,21 @@ static size_t bucket_of(const struct prefix *p, const struct node *parent, int32
 static struct node *find_child(const struct prefix *p, const struct node *parent, int32_t token)
 {
     for (struct node *c = p->buckets[bucket_of(p, parent, token)]; c; c = c->chain)
-        if (c->parent == parent && c->tokens[0] == token)
+        if (c->parent == parent && c->first == token)
             return c;
     return NULL;
 }
 
 static void chain_add(struct prefix *p, struct node *n)
 {
-    struct node **b = &p->buckets[bucket_of(p, n->parent, n->tokens[0])];
+    struct node **b = &p->buckets[bucket_of(p, n->parent, n->first)];
     n->chain = *b;
     *b = n;
 }
 
 static void chain_remove(struct prefix *p, struct node *n)
 {
-    struct node **at = &p->buckets[bucket_of(p, n->parent, n->tokens[0])];
+    struct node **at = &p->buckets[bucket_of(p, n->parent, n->first)];
     while (*at != n)
         at = &(*at)->chain;
     *at = n->chain;
@@ -90,9 +90,9 @@ static void unlink_child(struct prefix *p, struct node *n)
     n->prev = n->next = NULL;
 }
 
-int prefix_init(struct prefix *p)
+int prefix_init(struct prefix *p, int64_t stretch)
 {
-    *p = (struct prefix){.n_buckets = FIRST_BUCKETS};
+    *p = (struct prefix){.n_buckets = FIRST_BUCKETS, .stretch = stretch};
     p->ghosts.ghost_prev = p->ghosts.ghost_next = &p->ghosts;
     p->buckets = mem_array(FIRST_BUCKETS, sizeof(*p->buckets));
     return p->buckets ? 0 : E_NOMEM;
@@ -115,8 +115,12 @@ struct node *prefix_root(struct prefix *p)
 static void free_node(struct prefix *p, struct node *n)
 {
     prefix_unghost(p, n);
+    if (n->stretch && p->gone)
+        p->gone(p->arg, n);
     p->n_nodes--;
-    p->n_tokens -= (uint64_t)n->n;
+    if (n->tokens)
+        p->n_tokens -= (uint64_t)n->n;
+    mem_free(n->stretch);
     mem_free(n->tokens);
     mem_free(n);
 }
@@ -140,18 +144,22 @@ void prefix_free(struct prefix *p, struct node *root)
 struct match prefix_match(const struct prefix *p, struct node *from, const int32_t *tokens,
                           int64_t n)
 {
-    struct match m = {from, from->n, from->end};
+    struct match m = {from, from->n, from->end, NULL};
     int64_t done = 0;
     while (done < n) {
         struct node *c = find_child(p, m.node, tokens[done]);
         if (!c)
             break;
+        if (!c->tokens) {
+            m.cold = c;
+            break;
+        }
         int64_t most = MIN((int64_t)c->n, n - done);
         int32_t same = 1;
         while (same < most && c->tokens[same] == tokens[done + same])
             same++;
         done += same;
-        m = (struct match){c, same, from->end + done};
+        m = (struct match){c, same, from->end + done, NULL};
         if (same < c->n)
             break;
     }
@@ -161,6 +169,7 @@ struct match prefix_match(const struct prefix *p, struct node *from, const int32
 /* The run of n is cut after `keep` tokens; returns the new upper node. */
 static struct node *split(struct prefix *p, struct node *n, int32_t keep)
 {
+    ASSERT(n->tokens);
     struct node *upper = mem_zalloc(sizeof(*upper));
     int32_t *head = mem_array((size_t)keep, sizeof(*head));
     if (!upper || !head) {
@@ -172,15 +181,15 @@ static struct node *split(struct prefix *p, struct node *n, int32_t keep)
     unlink_child(p, n);
     memcpy(head, n->tokens, (size_t)keep * sizeof(*head));
     upper->tokens = head;
+    upper->first = head[0];
     upper->n = keep;
     upper->end = n->end - n->n + keep;
     memmove(n->tokens, n->tokens + keep, (size_t)(n->n - keep) * sizeof(*n->tokens));
     n->n -= keep;
+    n->first = n->tokens[0];
     int32_t *smaller = mem_realloc(n->tokens, (size_t)n->n * sizeof(*n->tokens));
     if (smaller)
         n->tokens = smaller;
-    if (n->ghost)
-        p->ghost_tokens -= (uint64_t)keep;
     p->n_nodes++;
     link_child(p, parent, upper);
     link_child(p, upper, n);
@@ -200,6 +209,7 @@ static struct node *add_leaf(struct prefix *p, struct node *parent, const int32_
     }
     memcpy(run, tokens, (size_t)n * sizeof(*run));
     leaf->tokens = run;
+    leaf->first = run[0];
     leaf->n = (int32_t)n;
     leaf->end = parent->end + n;
     p->n_nodes++;
@@ -212,6 +222,7 @@ static struct node *add_leaf(struct prefix *p, struct node *parent, const int32_
 struct node *prefix_insert(struct prefix *p, struct node *from, const int32_t *tokens, int64_t n)
 {
     struct match m = prefix_match(p, from, tokens, n);
+    ASSERT(!m.cold);
     struct node *at = m.node;
     int64_t done = m.depth - from->end;
     if (m.inside < at->n) {
@@ -219,7 +230,23 @@ struct node *prefix_insert(struct prefix *p, struct node *from, const int32_t *t
         if (!at)
             return NULL;
     }
-    return done < n ? add_leaf(p, at, tokens + done, n - done) : at;
+    struct node *old = at;
+    while (done < n) {
+        int64_t run = MIN(n - done, p->stretch - at->end % p->stretch);
+        struct node *leaf = add_leaf(p, at, tokens + done, run);
+        if (!leaf)
+            break;
+        at = leaf;
+        done += run;
+    }
+    if (done == n)
+        return at;
+    for (struct node *up; at != old; at = up) { /* what was added goes again */
+        up = at->parent;
+        unlink_child(p, at);
+        free_node(p, at);
+    }
+    return NULL;
 }
 
 struct node *prefix_at(struct prefix *p, struct node *leaf, int64_t pos)
@@ -233,6 +260,44 @@ struct node *prefix_at(struct prefix *p, struct node *leaf, int64_t pos)
     return split(p, n, (int32_t)(pos - (n->end - n->n)));
 }
 
+struct node *prefix_stretch(const struct prefix *p, struct node *n)
+{
+    while (n->end % p->stretch)
+        n = n->parent;
+    return n;
+}
+
+struct node *prefix_cold(struct node *leaf, int64_t from, int64_t to)
+{
+    for (struct node *n = leaf; n->end > from; n = n->parent)
+        if (!n->tokens && n->end - n->n < to)
+            return n;
+    return NULL;
+}
+
+void prefix_cool(struct prefix *p, struct node *n)
+{
+    ASSERT(n->n == p->stretch && n->stretch && n->stretch->on_disk && n->tokens);
+    p->n_tokens -= (uint64_t)n->n;
+    mem_free(n->tokens);
+    n->tokens = NULL;
+}
+
+void prefix_warm(struct prefix *p, struct node *n, int32_t *tokens)
+{
+    ASSERT(!n->tokens && tokens[0] == n->first);
+    p->n_tokens += (uint64_t)n->n;
+    n->tokens = tokens;
+}
+
+void prefix_lose(struct prefix *p, struct node *n)
+{
+    struct node *parent = n->parent;
+    unlink_child(p, n);
+    n->first = PREFIX_LOST;
+    link_child(p, parent, n);
+}
+
 void prefix_tokens(const struct node *leaf, int64_t from, int64_t to, int32_t *out)
 {
     ASSERT(from >= 0 && from <= to && to <= leaf->end);
@@ -241,6 +306,7 @@ void prefix_tokens(const struct node *leaf, int64_t from, int64_t to, int32_t *o
         if (start >= to)
             continue;
         int64_t lo = MAX(start, from);
+        ASSERT(n->tokens);
         memcpy(out + (lo - from), n->tokens + (lo - start), (size_t)(to - lo) * sizeof(*out));
         to = lo;
     }
@@ -262,20 +328,16 @@ static bool needed(const struct node *n)
 static bool join(struct prefix *p, struct node *n)
 {
     struct node *c = n->child, *parent = n->parent;
-    int32_t sum;
-    if (add_overflows(n->n, c->n, &sum))
-        return false;
+    int32_t sum = n->n + c->n; /* no more than a stretch */
     int32_t *run = mem_realloc(n->tokens, (size_t)sum * sizeof(*run));
     if (!run)
         return false;
     unlink_child(p, c);
-    n->tokens = run; /* its first token is needed to find it in its bucket */
     unlink_child(p, n);
     memcpy(run + n->n, c->tokens, (size_t)c->n * sizeof(*run));
     mem_free(c->tokens);
     c->tokens = run;
-    if (c->ghost)
-        p->ghost_tokens += (uint64_t)n->n;
+    c->first = run[0];
     c->n = sum;
     link_child(p, parent, c);
     p->n_nodes--;
@@ -291,7 +353,7 @@ void prefix_prune(struct prefix *p, struct node *n)
         free_node(p, n);
         n = up;
     }
-    if (n && !needed(n) && n->n_children == 1)
+    if (n && !needed(n) && n->n_children == 1 && n->end % p->stretch)
         (void)join(p, n); /* without memory the run stays in two pieces: harmless */
 }
 
@@ -302,7 +364,17 @@ void prefix_unghost(struct prefix *p, struct node *n)
     n->ghost = false;
     n->ghost_prev->ghost_next = n->ghost_next;
     n->ghost_next->ghost_prev = n->ghost_prev;
-    p->ghost_tokens -= (uint64_t)n->n;
+    p->ghost_tokens -= (uint64_t)n->end;
+}
+
+bool prefix_forget_ghost(struct prefix *p)
+{
+    struct node *oldest = p->ghosts.ghost_next;
+    if (oldest == &p->ghosts)
+        return false;
+    prefix_unghost(p, oldest);
+    prefix_prune(p, oldest);
+    return true;
 }
 
 void prefix_evicted(struct prefix *p, struct node *n)
@@ -313,22 +385,24 @@ void prefix_evicted(struct prefix *p, struct node *n)
         n->ghost_prev = p->ghosts.ghost_prev;
         n->ghost_prev->ghost_next = n;
         p->ghosts.ghost_prev = n;
-        p->ghost_tokens += (uint64_t)n->n;
+        p->ghost_tokens += (uint64_t)n->end;
     }
-    while (p->ghost_tokens > GHOST_TOKENS && p->ghosts.ghost_next != &p->ghosts) {
-        struct node *oldest = p->ghosts.ghost_next;
-        prefix_unghost(p, oldest);
-        prefix_prune(p, oldest);
-    }
+    while (p->ghost_tokens > GHOST_TOKENS && prefix_forget_ghost(p))
+        ;
 }
 
 static bool check_node(const struct prefix *p, const struct node *n)
 {
     int32_t children = 0;
     for (const struct node *c = n->child; c; c = c->next, children++) {
-        if (c->parent != n || c->n < 1 || c->end != n->end + c->n)
+        if (c->parent != n || c->n < 1 || c->end != n->end + c->n ||
+            c->n > p->stretch - n->end % p->stretch)
             return false;
-        if ((c->next && c->next->prev != c) || find_child(p, n, c->tokens[0]) != c)
+        if (c->next && c->next->prev != c)
+            return false;
+        if (c->tokens ? c->tokens[0] != c->first : c->n != p->stretch || !c->stretch)
+            return false;
+        if (c->first != PREFIX_LOST && find_child(p, n, c->first) != c)
             return false;
     }
     return children == n->n_children;

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/stretch.h"
 #include "statecache/tiers.h"
 
 enum { /* offsets in the fixed fields */
@@ -263,8 +264,13 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
                            &position, &state_position, e);
     struct snapshot *s = state_position ? tiers_scanned(sc, j->fields + AT_STATE) : NULL;
     if (!rc && state_position && (!s || s->pos != state_position || s->tenant != t))
-        rc = err_set(e, E_FORMAT, "the state it names is missing or damaged: the session is lost");
+        rc = sc->unread
+                 ? err_set(e, E_IO, "the state it names is missing, but not all could be read")
+                 : err_set(e, E_FORMAT,
+                           "the state it names is missing or damaged: the session is lost");
     struct node *node = t->root;
+    if (!rc && s)
+        rc = stretch_open_at(sc, s->node, position, e);
     if (!rc && s && !(node = prefix_at(&sc->prefix, s->node, position)))
         rc = err_set(e, E_NOMEM, "no memory for a session");
     if (!rc)

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "statecache/stretch.h"
 #include "statecache/tiers.h"
 
 #define FIRST_TURNS 16
@@ -314,24 +315,35 @@ int session_delete(struct statecache *sc, const struct tenant_tag *tenant,
     return x ? 0 : unknown(e);
 }
 
+/* Where a fork begins, with its ids in memory. E_BUSY: they are being read. */
+static int fork_point(struct statecache *sc, const struct session *x, int64_t *position,
+                      struct err *e)
+{
+    if (!x)
+        return unknown(e);
+    if (*position < 0)
+        *position = x->node->end;
+    if (*position > x->node->end)
+        return err_field(e, E_RANGE, "position",
+                         "position %lld is beyond the session's %lld tokens", (long long)*position,
+                         (long long)x->node->end);
+    return stretch_ask_at(sc, x->node, *position, e);
+}
+
 int session_fork(struct statecache *sc, const struct tenant_tag *tenant,
                  const struct session_id *id, int64_t position, struct session_info *out,
                  struct err *e)
 {
-    int rc = 0;
+    struct timespec until = stretch_deadline();
+    struct session *x, *y = NULL;
+    int rc;
     pthread_mutex_lock(&sc->lock);
-    struct session *x = session_of(sc, tenant, id), *y = NULL;
-    if (!x) {
-        rc = unknown(e);
+    do {
+        x = session_of(sc, tenant, id);
+        rc = fork_point(sc, x, &position, e);
+    } while (rc == E_BUSY && stretch_wait(sc, &until, e));
+    if (rc)
         goto out;
-    }
-    if (position < 0)
-        position = x->node->end;
-    if (position > x->node->end) {
-        rc = err_field(e, E_RANGE, "position", "position %lld is beyond the session's %lld tokens",
-                       (long long)position, (long long)x->node->end);
-        goto out;
-    }
     struct node *node = prefix_at(&sc->prefix, x->node, position);
     if (!node) {
         rc = err_set(e, E_NOMEM, "no memory for a fork");
@@ -363,7 +375,7 @@ out:
 }
 
 /* Where a rewind leads: checked against what the session has. */
-static int rewind_target(const struct session *x, int64_t turn, int64_t *position, struct err *e)
+static int target(const struct session *x, int64_t turn, int64_t *position, struct err *e)
 {
     if (turn >= 0) {
         if (turn > x->n_turns || (turn > 0 && turn <= x->lo_turn))
@@ -377,23 +389,42 @@ static int rewind_target(const struct session *x, int64_t turn, int64_t *positio
     return 0;
 }
 
+/* The same with its ids in memory. E_BUSY and *wait: they are being read. */
+static int rewind_point(struct statecache *sc, const struct session *x, int64_t turn,
+                        uint64_t expected_generation, int64_t *position, bool *wait,
+                        struct err *e)
+{
+    *wait = false;
+    if (!x)
+        return unknown(e);
+    if (x->busy)
+        return err_field(e, E_BUSY, "session", "the session is busy with a turn");
+    if (expected_generation && expected_generation != x->generation)
+        return err_field(e, E_CONFLICT, "expected_generation",
+                         "the session is at generation %llu, not %llu",
+                         (unsigned long long)x->generation,
+                         (unsigned long long)expected_generation);
+    int rc = target(x, turn, position, e);
+    if (!rc) {
+        rc = stretch_ask_at(sc, x->node, *position, e);
+        *wait = rc == E_BUSY;
+    }
+    return rc;
+}
+
 int session_rewind(struct statecache *sc, const struct tenant_tag *tenant,
                    const struct session_id *id, int64_t position, int64_t turn,
                    uint64_t expected_generation, struct session_info *out, struct err *e)
 {
-    int rc = 0;
+    struct timespec until = stretch_deadline();
+    struct session *x;
+    bool wait;
+    int rc;
     pthread_mutex_lock(&sc->lock);
-    struct session *x = session_of(sc, tenant, id);
-    if (!x)
-        rc = unknown(e);
-    else if (x->busy)
-        rc = err_field(e, E_BUSY, "session", "the session is busy with a turn");
-    else if (expected_generation && expected_generation != x->generation)
-        rc = err_field(e, E_CONFLICT, "expected_generation",
-                       "the session is at generation %llu, not %llu",
-                       (unsigned long long)x->generation, (unsigned long long)expected_generation);
-    else
-        rc = rewind_target(x, turn, &position, e);
+    do {
+        x = session_of(sc, tenant, id);
+        rc = rewind_point(sc, x, turn, expected_generation, &position, &wait, e);
+    } while (wait && stretch_wait(sc, &until, e));
     if (rc)
         goto out;
     struct node *node = prefix_at(&sc->prefix, x->node, position);
@@ -476,17 +507,19 @@ int session_tokens(struct statecache *sc, const struct tenant_tag *tenant,
                    const struct session_id *id, int64_t from, int32_t *out, int64_t *count,
                    struct err *e)
 {
-    int rc = 0;
+    struct timespec until = stretch_deadline();
+    int64_t n = 0;
+    int rc;
     pthread_mutex_lock(&sc->lock);
-    struct session *x = session_of(sc, tenant, id);
-    if (!x) {
-        rc = unknown(e);
-    } else {
-        int64_t end = x->node->end;
-        *count = from < 0 || from >= end ? 0 : MIN(*count, end - from);
-        if (*count > 0)
-            prefix_tokens(x->node, from, from + *count, out);
-    }
+    do {
+        struct session *x = session_of(sc, tenant, id);
+        int64_t end = x ? x->node->end : 0;
+        n = from < 0 || from >= end ? 0 : MIN(*count, end - from);
+        rc = x ? stretch_ask(sc, x->node, from, from + n, e) : unknown(e);
+        if (!rc && n > 0)
+            prefix_tokens(x->node, from, from + n, out);
+    } while (rc == E_BUSY && stretch_wait(sc, &until, e));
+    *count = n;
     pthread_mutex_unlock(&sc->lock);
     return rc;
 }

@@ -10,12 +10,6 @@
 #include "base/mem.h"
 #include "statecache/tiers.h"
 
-static void charge(struct statecache *sc, struct tenant *t, enum tier tier, int64_t bytes)
-{
-    sc->stats.bytes[tier] += (uint64_t)bytes;
-    t->bytes[tier] += (uint64_t)bytes;
-}
-
 /* ---- the lists of the tiers --------------------------------------------------------------- */
 
 static struct snapshot *of_link(struct link *l, enum tier t)
@@ -185,10 +179,12 @@ static void free_slab(struct statecache *sc, struct snapshot *s)
     if (!s->slab)
         return;
     uint64_t spare = ((uint64_t)sc->n_spare + 1) * sc->format.slot_bytes;
-    if (sc->n_spare < SPARE_SLABS && spare <= sc->o.ram_bytes / 16) /* large ones are mapped */
+    if (sc->n_spare < SPARE_SLABS && spare <= sc->o.ram_bytes / 16) { /* large ones are mapped */
+        mem_idle(s->slab, sc->format.slot_bytes);
         sc->spare[sc->n_spare++] = s->slab;
-    else
+    } else {
         mem_aligned_free(s->slab, sc->format.slot_bytes);
+    }
     tiers_release(sc, s->tenant, sc->format.slot_bytes);
     s->slab = NULL;
 }
@@ -197,7 +193,7 @@ static int new_slab(struct statecache *sc, struct snapshot *s)
 {
     if (!tiers_reserve(sc, s->tenant, sc->format.slot_bytes))
         return E_NOMEM;
-    /* A spare one has old contents; every caller fills all of it. */
+    /* A spare one may have old contents; every caller fills all of it. */
     s->slab = sc->n_spare ? sc->spare[--sc->n_spare] : mem_aligned(sc->format.slot_bytes);
     if (s->slab)
         return 0;
@@ -255,7 +251,7 @@ int snapshot_fill(struct statecache *sc, struct snapshot *s, int32_t slot, const
     }
     if (keep_slot) {
         s->slot = slot;
-        charge(sc, s->tenant, TIER_DEVICE, (int64_t)sc->format.slot_bytes);
+        core_charge(sc, s->tenant, TIER_DEVICE, (int64_t)sc->format.slot_bytes);
     }
     join_tier(sc, s, keep_slot ? TIER_DEVICE : TIER_RAM);
     return 0;
@@ -423,7 +419,7 @@ void snapshot_drop_slot(struct statecache *sc, struct snapshot *s)
         return;
     sc->dead_slots[sc->n_dead_slots++] = s->slot;
     s->slot = -1;
-    charge(sc, s->tenant, TIER_DEVICE, -(int64_t)sc->format.slot_bytes);
+    core_charge(sc, s->tenant, TIER_DEVICE, -(int64_t)sc->format.slot_bytes);
     part_tier(sc, s, TIER_DEVICE);
     if (!s->slab)
         strip(sc, s);
@@ -445,7 +441,7 @@ void snapshot_on_disk(struct statecache *sc, struct snapshot *s, const unsigned 
     s->file_bytes = bytes;
     s->on_disk = true;
     s->durable = durable;
-    charge(sc, s->tenant, TIER_DISK, (int64_t)bytes);
+    core_charge(sc, s->tenant, TIER_DISK, (int64_t)bytes);
     join_tier(sc, s, TIER_DISK);
 }
 
@@ -454,7 +450,7 @@ void snapshot_off_disk(struct statecache *sc, struct snapshot *s)
     if (!s->on_disk)
         return;
     s->on_disk = s->durable = false;
-    charge(sc, s->tenant, TIER_DISK, -(int64_t)s->file_bytes);
+    core_charge(sc, s->tenant, TIER_DISK, -(int64_t)s->file_bytes);
     part_tier(sc, s, TIER_DISK);
 }
 
@@ -475,11 +471,11 @@ void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
     if (s->dead)
         return;
     struct node *node = s->node;
+    if (s->on_disk)
+        tiers_forget_file(sc, s);
     s->dead = true;
     s->node = NULL;
     node->snap = NULL;
-    if (s->on_disk)
-        tiers_forget_file(sc, s);
     if (s->wanted)
         sc->wanted--;
     s->wanted = false;

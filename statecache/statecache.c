@@ -6,13 +6,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "statecache/stretch.h"
 #include "statecache/tiers.h"
 
-#define SMALL_TOKENS 16     /* shorter paths are computed faster than they are looked up and kept */
-#define WAIT_TOKENS 32      /* less to save is not worth waiting for another sequence */
-#define BRANCH_TOKENS 8     /* nor is a state so close behind another one */
-#define LAST_MARKS 4 /* of a long chat: the last turns are edited, older ones have the grid */
-#define CHILDREN 16         /* of a branch, looked at for a sequence that computes through it */
 #define DEFAULT_TTL_S (30 * 24 * 3600)
 #define DEFAULT_SESSIONS 10000
 #define EXPIRE_EVERY_S 30
@@ -39,6 +35,12 @@ struct tenant *core_tenant(struct statecache *sc, const unsigned char tag[16])
     return t;
 }
 
+void core_charge(struct statecache *sc, struct tenant *t, enum tier tier, int64_t bytes)
+{
+    sc->stats.bytes[tier] += (uint64_t)bytes;
+    t->bytes[tier] += (uint64_t)bytes;
+}
+
 void core_bury(struct statecache *sc)
 {
     while (sc->n_dead_slots > 0)
@@ -55,13 +57,13 @@ void core_changed(struct statecache *sc)
         sc->o.wake(sc->o.wake_arg);
 }
 
-static void enter(struct statecache *sc)
+void core_enter(struct statecache *sc)
 {
     pthread_mutex_lock(&sc->lock);
     core_bury(sc);
 }
 
-static void leave(struct statecache *sc)
+void core_leave(struct statecache *sc)
 {
     core_bury(sc);
     pthread_mutex_unlock(&sc->lock);
@@ -90,10 +92,13 @@ static int open_disk(struct statecache *sc, struct err *e)
     if (rc)
         return rc;
     sc->disk = true;
-    rc = tiers_scan(sc, e);
+    rc = stretch_scan(sc, e);
+    if (!rc)
+        rc = tiers_scan(sc, e);
     if (!rc)
         rc = record_scan(sc, e);
     tiers_scan_end(sc);
+    stretch_scan_end(sc);
     sc->health = sc->store.health;
     return rc;
 }
@@ -108,7 +113,7 @@ static void defaults(struct statecache *sc)
         o->sessions_per_tenant = DEFAULT_SESSIONS;
     if (!o->session_ttl_s)
         o->session_ttl_s = DEFAULT_TTL_S;
-    codec_layout(&sc->format, o->plan);
+    codec_layout(&sc->format, o->plan, o->stretch > 0 ? o->stretch : PREFIX_STRETCH);
     memcpy(sc->format.fingerprint, o->fingerprint, sizeof(sc->format.fingerprint));
     sc->stats.bytes_max[TIER_DEVICE] = (uint64_t)o->park_slots * sc->format.slot_bytes;
     sc->stats.bytes_max[TIER_RAM] = o->ram_bytes;
@@ -135,14 +140,17 @@ int statecache_open(struct statecache **out, const struct statecache_options *o,
     sc->dead_slots = mem_array((size_t)o->slots->n_total, sizeof(int32_t));
     sc->sessions = mem_array(SESSION_BUCKETS, sizeof(struct session *));
     int rc = sc->block_of_page && sc->dead_pages && sc->dead_slots && sc->sessions
-                 ? prefix_init(&sc->prefix)
+                 ? prefix_init(&sc->prefix, sc->format.stretch)
                  : E_NOMEM;
     if (rc)
         err_set(e, rc, "no memory for the state cache");
     if (!rc)
-        rc = open_disk(sc, e);
-    if (!rc)
         rc = writer_open(&sc->writer, &sc->lock, !o->no_writer_thread, e);
+    if (!rc) {
+        pthread_mutex_lock(&sc->lock); /* the writer starts on what opening leaves to do */
+        rc = open_disk(sc, e);
+        pthread_mutex_unlock(&sc->lock);
+    }
     if (rc) {
         statecache_close(sc);
         return rc;
@@ -171,6 +179,7 @@ void statecache_close(struct statecache *sc)
         return;
     ASSERT(sc->tracks == 0);
     writer_close(&sc->writer);
+    sc->prefix.gone = NULL; /* the files stay */
     if (sc->sessions)
         session_free_all(sc);
     if (sc->prefix.buckets)
@@ -230,237 +239,6 @@ uint64_t statecache_changes(struct statecache *sc)
     return n;
 }
 
-/* ---- begin: what is there for a path ------------------------------------------------------ */
-
-/* A path being looked up. */
-struct lookup {
-    struct tenant *tenant;
-    struct session *session;
-    struct node *base;
-    struct match match;
-    int64_t total;
-    bool goes_on; /* the tree goes on differently after match.depth */
-    struct snapshot *hit;
-};
-
-/* The deepest node wholly on the matched path. */
-static struct node *whole(const struct match *m)
-{
-    return m->inside < m->node->n ? m->node->parent : m->node;
-}
-
-/* The sequence that is computing the tree beyond the point where this path leaves it. */
-static struct node *computed_beyond(const struct lookup *l)
-{
-    struct node *n = l->match.node;
-    if (l->match.inside < n->n) {
-        while (n && !n->planner)
-            n = n->n_children == 1 ? n->child : NULL;
-        return n;
-    }
-    int looked = 0;
-    for (struct node *c = n->child; c && looked < CHILDREN; c = c->next, looked++) {
-        struct node *d = c;
-        while (d && !d->planner)
-            d = d->n_children == 1 ? d->child : NULL;
-        if (d)
-            return d;
-    }
-    return NULL;
-}
-
-/* The deepest position of this path that another sequence is going to capture; 0 = none. */
-static int64_t awaited(struct statecache *sc, const struct lookup *l)
-{
-    int64_t depth = l->match.depth;
-    if (depth < l->total && l->goes_on) {
-        struct node *beyond = computed_beyond(l);
-        if (beyond && beyond->planner->pos < depth) {
-            struct track *by = beyond->planner;
-            struct node *cut = prefix_at(&sc->prefix, beyond, depth);
-            if (cut && !cut->snap && !cut->planner && cut->parent) {
-                cut->planner = by;
-                cut->planned_kind = POINT_BRANCH;
-            }
-            if (cut && cut->planner)
-                return depth;
-        }
-    }
-    struct node *n = whole(&l->match);
-    while (n && !(n->planner && (n->end < l->total || n->planned_kind == POINT_END)))
-        n = n->parent;
-    return n ? n->end : 0;
-}
-
-/* Finds the state to start from. E_BUSY: it is on its way. */
-static int find_hit(struct statecache *sc, struct lookup *l)
-{
-    struct node *n = prefix_snapshot_above(whole(&l->match), l->match.depth);
-    for (; n; n = prefix_snapshot_above(n->parent, n->end)) {
-        struct snapshot *s = n->snap;
-        if (n->end == l->total && !s->has_logits)
-            continue; /* a state alone does not say what comes next */
-        if (snapshot_ready(s))
-            break;
-        n->pins++; /* making room must not prune the node we stand on */
-        bool coming = s->reading || tiers_load(sc, s);
-        n->pins--;
-        if (coming)
-            return E_BUSY;
-    }
-    l->hit = n ? n->snap : NULL;
-    return 0;
-}
-
-static enum miss_reason miss_reason(const struct lookup *l)
-{
-    if (l->match.depth == l->base->end)
-        return l->tenant->foreign ? MISS_FINGERPRINT : MISS_NO_CHECKPOINT;
-    for (const struct node *n = whole(&l->match); n; n = n->parent)
-        if (n->ghost)
-            return MISS_EVICTED;
-    return l->goes_on ? MISS_TOKENS_DIVERGED : MISS_NO_CHECKPOINT;
-}
-
-static void count(struct statecache *sc, const struct lookup *l, const struct track *t)
-{
-    if (t->fresh)
-        return;
-    if (t->small) {
-        sc->stats.misses[MISS_TOO_SHORT]++;
-    } else if (!l->hit) {
-        sc->stats.misses[miss_reason(l)]++;
-    } else {
-        sc->stats.hits++;
-        sc->stats.exact_hits += l->hit->pos == l->total;
-        sc->stats.cached_tokens += (uint64_t)l->hit->pos;
-        sc->stats.replayed_tokens += (uint64_t)(l->match.depth - l->hit->pos);
-    }
-}
-
-/* ---- begin: the plan of a sequence -------------------------------------------------------- */
-
-static void plan_at(struct statecache *sc, struct track *t, int64_t pos, enum point kind)
-{
-    struct node *n =
-        pos > t->pos && pos <= t->end->end ? prefix_at(&sc->prefix, t->end, pos) : NULL;
-    if (!n || n->snap || n->planner || !n->parent)
-        return;
-    n->planner = t;
-    n->planned_kind = (uint8_t)kind;
-}
-
-static void plan_track(struct statecache *sc, struct track *t, const struct lookup *l,
-                       const struct statecache_query *q)
-{
-    /* The most lasting kinds first: a position keeps the kind it gets first. */
-    for (int32_t i = 0; i < q->n_marks; i++)
-        if (q->marks[i] > 0 && q->marks[i] < q->n && (i == 0 || i >= q->n_marks - LAST_MARKS))
-            plan_at(sc, t, l->base->end + q->marks[i],
-                    i == 0 && !l->session ? POINT_SYSTEM : POINT_MARK);
-    if (l->goes_on && l->match.depth - t->pos >= BRANCH_TOKENS)
-        plan_at(sc, t, l->match.depth, POINT_BRANCH);
-    plan_at(sc, t, l->total, POINT_END);
-    for (int64_t p = t->pos; (p = planner_next(p, l->total, sc->grid)) < l->total;)
-        plan_at(sc, t, p, POINT_GRID);
-}
-
-static int look_up(struct statecache *sc, const struct statecache_query *q, struct lookup *l,
-                   struct err *e)
-{
-    l->tenant = core_tenant(sc, q->tenant.b);
-    if (!l->tenant)
-        return err_set(e, E_NOMEM, "no memory for a key's states");
-    l->base = l->tenant->root;
-    if (q->session) {
-        l->session = session_of(sc, &q->tenant, q->session);
-        if (!l->session || !l->session->busy || l->session->running ||
-            l->session->ticket != q->ticket)
-            return err_field(e, E_NOENT, "session", "there is no such session");
-        l->base = l->session->node;
-    }
-    l->total = l->base->end + q->n;
-    if (l->total == 0)
-        return err_field(e, E_RANGE, "prompt", "a session without tokens needs a prompt");
-    l->match = prefix_match(&sc->prefix, l->base, q->tokens, q->n);
-    const struct match *m = &l->match;
-    l->goes_on = m->depth < l->total && (m->inside < m->node->n || m->node->n_children > 0);
-    return 0;
-}
-
-static int start_track(struct statecache *sc, const struct statecache_query *q,
-                       const struct lookup *l, struct track **out, struct err *e)
-{
-    struct track *t = mem_zalloc(sizeof(*t));
-    struct node *end = t ? prefix_insert(&sc->prefix, l->base, q->tokens, q->n) : NULL;
-    if (!end) {
-        mem_free(t);
-        return err_set(e, E_NOMEM, "no memory for the index of a prompt of %d tokens", q->n);
-    }
-    *t = (struct track){.sc = sc, .tenant = l->tenant, .session = l->session, .end = end,
-                        .start = l->hit, .prompt_end = l->total, .turn_end = -1,
-                        .pin_s = q->pin_s, .fresh = q->fresh,
-                        .small = l->total < SMALL_TOKENS && !l->session};
-    end->pins++;
-    if (t->start) {
-        /* The one promise that must not break: the state is of this very path. */
-        ASSERT(prefix_at(&sc->prefix, end, t->start->pos) == t->start->node);
-        t->start->pins++;
-        t->start->uses++;
-        snapshot_touch(sc, t->start);
-        t->pos = t->start->pos;
-    }
-    /* Nobody waits for one that computes everything: its reader takes an event for every token of
-     * the prompt, and may take its time. */
-    if (!t->small && !t->fresh)
-        plan_track(sc, t, l, q);
-    if (t->session)
-        t->session->running = true;
-    sc->tracks++;
-    *out = t;
-    return 0;
-}
-
-int statecache_begin(struct statecache *sc, const struct statecache_query *q, struct track **out,
-                     struct statecache_start *start, struct err *e)
-{
-    struct lookup l = {0};
-    *out = NULL;
-    enter(sc);
-    int rc = look_up(sc, q, &l, e);
-    if (!rc && !q->fresh && (l.total >= SMALL_TOKENS || l.session)) {
-        struct node *best = prefix_snapshot_above(whole(&l.match), l.match.depth);
-        if (awaited(sc, &l) >= (best ? best->end : 0) + WAIT_TOKENS) {
-            sc->stats.waits += !q->again;
-            rc = E_BUSY;
-        } else {
-            rc = look_up(sc, q, &l, e); /* a cut may have split the node the match ended in */
-            if (!rc)
-                rc = find_hit(sc, &l);
-        }
-        if (rc == E_BUSY)
-            err_set(e, rc, "a state of this prompt is being computed or read");
-    }
-    if (!rc)
-        rc = look_up(sc, q, &l, e); /* waiting for room and cuts may have changed the tree */
-    if (!rc)
-        rc = start_track(sc, q, &l, out, e);
-    if (!rc) {
-        count(sc, &l, *out);
-        const struct snapshot *s = l.hit;
-        *start = (struct statecache_start){
-            .position = s ? s->pos : 0,
-            .base = l.base->end,
-            .end = l.total,
-            .logits = s && s->pos == l.total ? s->logits : NULL,
-            .sampler = s ? s->sampler : NULL,
-            .sampler_bytes = s && s->sampler ? s->sampler_bytes : 0,
-        };
-    }
-    leave(sc);
-    return rc;
-}
-
 /* ---- while it runs ------------------------------------------------------------------------ */
 
 static void end_swap(struct statecache *sc, struct track *t)
@@ -486,7 +264,7 @@ int statecache_restore(struct statecache *sc, struct track *t, int32_t slot, int
 {
     struct snapshot *s = t->swap ? t->swap : t->start;
     int rc;
-    enter(sc);
+    core_enter(sc);
     if (!s) {
         rc = sc->o.device->backend->slot_zero(sc->o.device, slot, e);
         goto out;
@@ -502,7 +280,7 @@ int statecache_restore(struct statecache *sc, struct track *t, int32_t slot, int
         end_swap(sc, t);
     }
 out:
-    leave(sc);
+    core_leave(sc);
     return rc;
 }
 
@@ -537,7 +315,7 @@ int64_t statecache_cut(struct statecache *sc, struct track *t, int64_t pos)
 {
     if (t->small)
         return pos < t->prompt_end ? t->prompt_end : INT64_MAX;
-    enter(sc);
+    core_enter(sc);
     t->pos = pos;
     int64_t cut = pos < t->prompt_end ? t->prompt_end : pos - pos % sc->grid + sc->grid;
     if (pos < t->prompt_end) {
@@ -546,7 +324,7 @@ int64_t statecache_cut(struct statecache *sc, struct track *t, int64_t pos)
             if (n->planner == t)
                 cut = MIN(cut, n->end);
     }
-    leave(sc);
+    core_leave(sc);
     return cut;
 }
 
@@ -576,11 +354,29 @@ int statecache_append(struct statecache *sc, struct track *t, const int32_t *tok
     return 0;
 }
 
-/* The node at pos of the track's path, which may reach into the tail. NULL = no memory. */
+/* Waits for what is cold and in the way of node_at: rare, because what a sequence computes has just
+ * been put there, unless it says again what was said here long ago. */
+static bool clear_way(struct statecache *sc, struct track *t, int64_t pos)
+{
+    struct timespec until = stretch_deadline();
+    struct err ignored = {0}; /* the turn or the state is not kept, and that is said */
+    int rc;
+    do {
+        rc = pos <= t->end->end
+                 ? stretch_ask_at(sc, t->end, pos, &ignored)
+                 : stretch_ask_below(sc, t->end, t->tail, pos - t->end->end, &ignored);
+    } while (rc == E_BUSY && stretch_wait(sc, &until, NULL));
+    return rc == 0;
+}
+
+/* The node at pos of the track's path, which may reach into the tail. NULL = no memory, or part of
+ * the path cannot be read back. */
 static struct node *node_at(struct statecache *sc, struct track *t, int64_t pos)
 {
     int64_t known = t->end->end;
     ASSERT(pos >= 0 && pos <= known + t->n_tail);
+    if (!clear_way(sc, t, pos))
+        return NULL;
     if (pos <= known)
         return prefix_at(&sc->prefix, t->end, pos);
     int32_t n = (int32_t)(pos - known);
@@ -640,7 +436,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
         *kept = false;
     if (t->small && kind != CAPTURE_SWAP)
         return 0;
-    enter(sc);
+    core_enter(sc);
     t->pos = pos;
     struct node *n = node_at(sc, t, pos);
     if (!n || !n->parent) /* no memory, or nothing computed */
@@ -677,7 +473,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
     n->pins--;
     prefix_prune(&sc->prefix, n);
 out:
-    leave(sc);
+    core_leave(sc);
     return rc;
 }
 
@@ -687,7 +483,7 @@ int statecache_commit(struct statecache *sc, struct track *t, const void *answer
                       struct err *e)
 {
     int rc;
-    enter(sc);
+    core_enter(sc);
     struct node *node = t->session && t->turn_end >= 0 ? node_at(sc, t, t->turn_end) : NULL;
     if (!t->session)
         rc = err_set(e, E_CONFLICT, "this sequence belongs to no session");
@@ -697,7 +493,7 @@ int statecache_commit(struct statecache *sc, struct track *t, const void *answer
         rc = session_commit(sc, t->session, node, answer, n, e);
     if (!rc)
         t->commit_generation = t->session->generation;
-    leave(sc);
+    core_leave(sc);
     return rc;
 }
 
@@ -722,7 +518,7 @@ void statecache_end(struct statecache *sc, struct track *t)
 {
     if (!t)
         return;
-    enter(sc);
+    core_enter(sc);
     unplan(sc, t, INT64_MAX);
     if (t->start)
         snapshot_unpin(sc, t->start);
@@ -738,28 +534,28 @@ void statecache_end(struct statecache *sc, struct track *t)
     sc->changes++;
     mem_free(t->tail);
     mem_free(t);
-    leave(sc);
+    core_leave(sc);
 }
 
 bool statecache_reclaim_slot(struct statecache *sc)
 {
-    enter(sc);
+    core_enter(sc);
     bool freed = tiers_free_slot(sc);
-    leave(sc);
+    core_leave(sc);
     return freed;
 }
 
 bool statecache_reclaim_pages(struct statecache *sc, int32_t n)
 {
-    enter(sc);
+    core_enter(sc);
     bool freed = sc->o.pages && tiers_free_pages(sc, n);
-    leave(sc);
+    core_leave(sc);
     return freed;
 }
 
 void statecache_tick(struct statecache *sc)
 {
-    enter(sc);
+    core_enter(sc);
     if (!sc->writer.started)
         writer_work(&sc->writer);
     tiers_tick(sc);
@@ -768,5 +564,5 @@ void statecache_tick(struct statecache *sc)
         sc->expire_at_s = now + EXPIRE_EVERY_S;
         session_expire(sc);
     }
-    leave(sc);
+    core_leave(sc);
 }

@@ -34,6 +34,7 @@ struct statecache_options {
     int32_t park_slots;               /* device slots that parked states may hold; 0 = none */
     int32_t tenants;                  /* expected keys: each one's floor is half its fair share */
     int32_t grid;                     /* spacing of the finest grid; 0 = 64 */
+    int32_t stretch;                  /* ids in one file of a path; 0 = 4096 */
     int32_t sessions_per_tenant;      /* 0 = 10000 */
     int64_t session_ttl_s;            /* unused sessions expire; 0 = 30 days */
     bool no_writer_thread;            /* tests: statecache_tick does the writer's work */
@@ -80,6 +81,7 @@ struct statecache_query {
     const int32_t *marks;             /* message boundaries: indices into tokens, ascending */
     int32_t n_marks;
     bool fresh;                       /* compute every token (prompt logprobs): no hit */
+    bool whole;                       /* statecache_tokens will be asked for all of the path */
     bool again;                       /* it was told to wait before: counted once */
     int64_t pin_s;                    /* keep the prompt's state at least so long; 0 = no */
 };
@@ -106,7 +108,8 @@ uint64_t statecache_changes(struct statecache *sc);
 int statecache_restore(struct statecache *sc, struct track *t, int32_t slot, int32_t *table,
                        struct err *e) MUST_USE;
 
-/* Copies the path's tokens [from, to) to out; to <= end plus what was appended. */
+/* Right after begin: copies the path's tokens [from, to) to out; from >= start's position unless
+ * the query was for the whole path, to <= end plus what was appended. */
 void statecache_tokens(struct statecache *sc, const struct track *t, int64_t from, int64_t to,
                        int32_t *out);
 

@@ -11,7 +11,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-static const char *const folder[] = {"states", "sessions"};
+static const char *const folder[STORE_KINDS] = {"states", "sessions", "paths"};
+static const enum codec_kind kind_in[STORE_KINDS] = {CODEC_STATE, CODEC_SESSION, CODEC_PATH};
 
 /* Longest: dir + "/quarantine/" + 32 digits + "." + 20 digits: under the 128 bytes left for it. */
 struct path { char p[STORE_PATH]; };
@@ -157,9 +158,10 @@ int store_open(struct store *s, const char *dir, const char *key_file, const str
                        strlen(dir), sizeof(s->dir) - 1);
     memcpy(s->dir, dir, strlen(dir) + 1);
     int rc = make_dir(s, dir, e);
-    static const char *const inside[] = {"states", "sessions", "quarantine"};
-    for (size_t i = 0; i < ARRAY_LEN(inside) && !rc; i++)
-        rc = make_dir(s, path_in(s, inside[i]).p, e);
+    for (size_t i = 0; i < STORE_KINDS && !rc; i++)
+        rc = make_dir(s, path_in(s, folder[i]).p, e);
+    if (!rc)
+        rc = make_dir(s, path_in(s, "quarantine").p, e);
     if (rc)
         return rc;
     struct path lock = path_in(s, "lock");
@@ -182,11 +184,11 @@ int store_open(struct store *s, const char *dir, const char *key_file, const str
         else if (rc)
             return err_set(e, rc, "%s", missing.text);
     }
-    for (size_t i = 0; i < 2 && !rc; i++) {
-        struct sweep w = {s, inside[i]};
-        rc = io->list(io->ctx, path_in(s, inside[i]).p, remove_temporary, &w);
+    for (size_t i = 0; i < STORE_KINDS && !rc; i++) {
+        struct sweep w = {s, folder[i]};
+        rc = io->list(io->ctx, path_in(s, folder[i]).p, remove_temporary, &w);
         if (rc)
-            return failed(e, rc, "cannot list", inside[i]);
+            return failed(e, rc, "cannot list", folder[i]);
     }
     if (!rc)
         (void)io->list(io->ctx, path_in(s, "quarantine").p, count_quarantined, s);
@@ -334,8 +336,7 @@ int store_get(struct store *s, enum store_kind kind, const unsigned char name[16
         code = failed(e, rc, "cannot read", x.p);
     else
         code = codec_open(s->format, head, size, h, e);
-    enum codec_kind want = kind == STORE_STATES ? CODEC_STATE : CODEC_SESSION;
-    if (!code && (h->kind != want || memcmp(h->id, name, 16) != 0))
+    if (!code && (h->kind != kind_in[kind] || memcmp(h->id, name, 16) != 0))
         code = err_set(e, E_FORMAT, "the file was renamed: it is kind %d of another name",
                        (int)h->kind);
     if (code) {

@@ -2,7 +2,7 @@
  *
  *   key                the install key, 32 bytes, made once
  *   states/<name>      32 hex digits
- *   sessions/<id>      likewise; <name>.tmp while being written
+ *   sessions/<id>, paths/<name>  likewise; <name>.tmp while being written
  *   quarantine/        what was damaged or not ours; at most STORE_QUARANTINE files
  *
  * Used by the thread that opens the cache, then by the writer thread alone. */
@@ -16,7 +16,7 @@
 #define STORE_QUARANTINE 64   /* files kept for a human to look at */
 #define STORE_PATH 4096       /* the longest path the kernel takes */
 
-enum store_kind { STORE_STATES, STORE_SESSIONS };
+enum store_kind { STORE_STATES, STORE_SESSIONS, STORE_PATHS, STORE_KINDS };
 
 /* What the cache copies under its lock after every job. */
 struct store_health {

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "statecache/evict.h"
+#include "statecache/stretch.h"
 
 #define CANDIDATES 32   /* oldest entries the policy chooses from: the rest is younger than those */
 #define LOOK_AT 512     /* list entries looked at to find them; bounds one eviction */
@@ -78,17 +79,30 @@ static bool evict_ram(struct statecache *sc, const struct tenant *by, bool own)
     return true;
 }
 
-static bool evict_disk(struct statecache *sc, const struct tenant *by, bool own)
+bool tiers_evict_disk(struct statecache *sc, const struct tenant *by, bool own)
 {
     struct snapshot *s = victim(sc, TIER_DISK, by, own, false);
-    if (!s)
-        return false;
+    if (!s) /* what explains misses keeps files of paths */
+        return prefix_forget_ghost(&sc->prefix);
     sc->stats.evictions[TIER_DISK]++;
     if (s->slab || s->slot >= 0)
         tiers_forget_file(sc, s);
     else
         snapshot_destroy(sc, s, true);
     return true;
+}
+
+int tiers_make_room(struct statecache *sc, struct tenant *t, uint64_t bytes, struct err *e)
+{
+    while (t->bytes[TIER_DISK] + bytes > t->limits.disk_bytes)
+        if (!tiers_evict_disk(sc, t, true))
+            return err_set(e, E_RANGE, "the key's disk budget of %llu bytes is full of sessions",
+                           (unsigned long long)t->limits.disk_bytes);
+    while (sc->stats.bytes[TIER_DISK] + bytes > sc->o.disk_bytes)
+        if (!tiers_evict_disk(sc, t, false))
+            return err_set(e, E_RANGE, "the disk budget of %llu bytes is full of sessions",
+                           (unsigned long long)sc->o.disk_bytes);
+    return 0;
 }
 
 bool tiers_reserve(struct statecache *sc, struct tenant *t, uint64_t bytes)
@@ -123,7 +137,8 @@ struct state_job {
     struct part part[PARTS];
     struct piece piece[4], *pages; /* tokens, slab, logits, sampler; [n_blocks + 1] */
     struct head head;
-    bool durable, retried;
+    int64_t n_tokens;     /* those beyond the last whole stretch */
+    bool durable, retried, again;
     uint64_t ns;
     int rc;
     struct err err;
@@ -148,19 +163,19 @@ static struct state_job *new_job(struct statecache *sc, struct snapshot *s)
     return j;
 }
 
-/* The tokens of the path, copied only when the job's turn has come: a long path has megabytes of
- * them, and many of its states may be waiting. */
+/* The state's own tokens. */
 static int copy_tokens(struct state_job *j)
 {
     struct snapshot *s = j->s;
     if (s->dead)
         return err_set(&j->err, E_CLOSED, "the state was given up meanwhile");
+    j->n_tokens = s->pos % j->sc->format.stretch;
     if (!j->tokens)
-        j->tokens = mem_array((size_t)s->pos, sizeof(*j->tokens));
+        j->tokens = mem_array((size_t)j->n_tokens, sizeof(*j->tokens));
     if (!j->tokens)
-        return err_set(&j->err, E_IO, "no memory for %lld tokens", (long long)s->pos);
-    prefix_tokens(s->node, 0, s->pos, j->tokens);
-    j->piece[0] = (struct piece){j->tokens, (size_t)s->pos * sizeof(*j->tokens)};
+        return err_set(&j->err, E_IO, "no memory for %lld tokens", (long long)j->n_tokens);
+    prefix_tokens(s->node, s->pos - j->n_tokens, s->pos, j->tokens);
+    j->piece[0] = (struct piece){j->tokens, (size_t)j->n_tokens * sizeof(*j->tokens)};
     return 0;
 }
 
@@ -229,7 +244,8 @@ void tiers_forget_file(struct statecache *sc, struct snapshot *s)
 {
     if (!s->on_disk)
         return;
-    push_remove(sc, s->name);
+    if (!stretch_lost(s->node)) /* else a new path with the same ids may use it */
+        push_remove(sc, s->name);
     snapshot_off_disk(sc, s);
 }
 
@@ -241,21 +257,14 @@ static void prepare_put(struct job *job)
     struct statecache *sc = j->sc;
     uint64_t bytes = CODEC_HEAD;
     j->rc = copy_tokens(j);
+    if (!j->rc)
+        j->rc = stretch_path(sc, j->s->node, j->head.path, &j->err);
+    j->again = j->rc == E_BUSY; /* its path was put back behind us: after it, then */
     for (int i = 0; i < PARTS; i++)
         for (size_t k = 0; k < j->part[i].n_pieces; k++)
             bytes += j->part[i].piece[k].n;
-    while (!j->rc && j->tenant->bytes[TIER_DISK] + bytes > j->tenant->limits.disk_bytes)
-        if (!evict_disk(sc, j->tenant, true)) {
-            j->retried = true; /* what others give up would not help */
-            j->rc = err_set(&j->err, E_NOMEM,
-                            "the key's disk budget of %llu bytes is full of sessions",
-                            (unsigned long long)j->tenant->limits.disk_bytes);
-        }
-    while (!j->rc && sc->stats.bytes[TIER_DISK] + bytes > sc->o.disk_bytes)
-        if (!evict_disk(sc, j->tenant, false))
-            j->rc = err_set(&j->err, E_NOMEM,
-                            "the disk budget of %llu bytes is full of sessions",
-                            (unsigned long long)sc->o.disk_bytes);
+    if (!j->rc)
+        j->rc = tiers_make_room(sc, j->tenant, bytes, &j->err);
 }
 
 static void run_put(struct job *job)
@@ -265,7 +274,7 @@ static void run_put(struct job *job)
     if (j->rc)
         return;
     uint64_t start = clock_now_ns();
-    codec_name(&j->sc->format, j->head.tenant, j->tokens, j->head.position, j->head.id);
+    codec_name(&j->sc->format, j->head.tenant, j->head.path, j->tokens, j->n_tokens, j->head.id);
     j->head.created_s = clock_unix_s();
     codec_seal(&j->sc->format, &j->head, j->part, head);
     j->rc = store_put(&j->sc->store, STORE_STATES, j->head.id, head, j->part, j->durable, &j->err);
@@ -277,9 +286,10 @@ static void done_put(struct job *job)
     struct state_job *j = (struct state_job *)job;
     struct statecache *sc = j->sc;
     struct snapshot *s = j->s;
-    if (j->rc == E_NOMEM && !j->retried && evict_disk(sc, j->tenant, false)) {
-        /* The disk was full: one of this tenant's older states made room; try once more. */
-        j->retried = true;
+    /* The disk was full, and one of this tenant's older states made room: once more. */
+    bool room = j->rc == E_NOMEM && !j->retried && tiers_evict_disk(sc, j->tenant, false);
+    if (j->again || room) {
+        j->retried = j->retried || room;
         err_clear(&j->err);
         sc->health = sc->store.health;
         writer_push(&sc->writer, job);
@@ -348,7 +358,7 @@ bool tiers_spill(struct statecache *sc, struct snapshot *s, bool durable)
         s->pins++; /* making room for the copy must not take this one */
         int rc = snapshot_on_host(s) ? 0 : snapshot_to_host(sc, s, &ignored);
         s->pins--;
-        if (rc || !describe(j)) {
+        if (rc || !describe(j) || !stretch_save(sc, s->tenant, s->node)) {
             free_job(j);
             return false;
         }
@@ -366,8 +376,8 @@ bool tiers_spill(struct statecache *sc, struct snapshot *s, bool durable)
 
 static int check_tokens(const struct state_job *j, int fd, struct err *e)
 {
-    size_t bytes = (size_t)j->head.position * sizeof(int32_t);
-    int32_t *seen = mem_array((size_t)j->head.position, sizeof(*seen));
+    size_t bytes = (size_t)j->n_tokens * sizeof(int32_t);
+    int32_t *seen = mem_array((size_t)j->n_tokens, sizeof(*seen));
     if (!seen)
         return err_set(e, E_NOMEM, "no memory for %zu bytes of tokens", bytes);
     struct piece piece = {seen, bytes};
@@ -383,6 +393,8 @@ static void prepare_load(struct job *job)
 {
     struct state_job *j = (struct state_job *)job;
     j->rc = copy_tokens(j);
+    if (!j->rc)
+        stretch_name(j->sc, j->s->node, j->head.path);
 }
 
 static void run_load(struct job *job)
@@ -398,8 +410,9 @@ static void run_load(struct job *job)
     memcpy(name, want.id, sizeof(name));
     j->rc = store_get(st, STORE_STATES, name, &fd, &j->head, &j->err);
     if (!j->rc && (memcmp(j->head.tenant, want.tenant, sizeof(want.tenant)) != 0 ||
+                   memcmp(j->head.path, want.path, sizeof(want.path)) != 0 ||
                    j->head.position != want.position))
-        j->rc = err_set(&j->err, E_FORMAT, "the file is of another tenant or position");
+        j->rc = err_set(&j->err, E_FORMAT, "the file is of another tenant, path or position");
     if (!j->rc)
         j->rc = check_tokens(j, fd, &j->err);
     static const enum codec_part parts[] = {PART_STATE, PART_PAGES, PART_LOGITS, PART_SAMPLER};
@@ -497,6 +510,7 @@ void tiers_settle(struct statecache *sc, struct node *end)
         n->pins++; /* spilling may evict, and that prunes */
         struct snapshot *s = n->snap;
         bool shared = n->n_children > 1 || (s && s->kind != POINT_GRID && s->kind != POINT_END);
+        stretch_cool(sc, n);
         if (s && s->slab && s->on_disk && !shared && s->pins == 0)
             snapshot_drop_ram(sc, s);
         else if (s && s->slab && tiers_spill(sc, s, false) && !shared)
@@ -622,9 +636,17 @@ static int enter(struct statecache *sc, const unsigned char name[16], const stru
                  int32_t *tokens, struct err *e)
 {
     unsigned char want[16];
-    codec_name(&sc->format, h->tenant, tokens, h->position, want);
+    int64_t n = h->position % sc->format.stretch;
+    codec_name(&sc->format, h->tenant, h->path, tokens, n, want);
     if (memcmp(want, name, sizeof(want)) != 0)
         return err_set(e, E_FORMAT, "its name is not that of its tokens");
+    struct tenant *t = core_tenant(sc, h->tenant);
+    struct node *path = t ? stretch_scanned(sc, t, h) : NULL;
+    if (t && !path)
+        return err_set(e, sc->unread ? E_IO : E_FORMAT, "the path before it is missing");
+    int rc = path ? stretch_open_below(sc, path, tokens, n, e) : 0;
+    if (rc)
+        return rc;
     if (sc->n_scanned == sc->cap_scanned) {
         size_t cap = sc->cap_scanned ? sc->cap_scanned * 2 : 64;
         struct snapshot **more = mem_realloc(sc->scanned, cap * sizeof(*more));
@@ -633,8 +655,9 @@ static int enter(struct statecache *sc, const unsigned char name[16], const stru
         sc->scanned = more;
         sc->cap_scanned = cap;
     }
-    struct tenant *t = core_tenant(sc, h->tenant);
-    struct node *node = t ? prefix_insert(&sc->prefix, t->root, tokens, h->position) : NULL;
+    struct node *node = path ? prefix_insert(&sc->prefix, path, tokens, n) : NULL;
+    if (node && node->snap)
+        return err_set(e, E_FORMAT, "there is another file for this state");
     struct snapshot *s = node ? snapshot_new(sc, t, node, (enum point)h->point) : NULL;
     if (!s)
         return err_set(e, E_NOMEM, "no memory for the index of states");
@@ -651,8 +674,9 @@ static void foreign(struct statecache *sc, const unsigned char name[16], const s
     struct err ignored = {0}; /* it is tried again at the next start */
     if (t)
         t->foreign++;
-    if (h->created_s + (uint64_t)sc->o.session_ttl_s < clock_unix_s())
-        (void)!store_remove(&sc->store, STORE_STATES, name, false, &ignored);
+    if (h->created_s + (uint64_t)sc->o.session_ttl_s >= clock_unix_s() ||
+        store_remove(&sc->store, STORE_STATES, name, false, &ignored))
+        sc->foreign_states = true;
 }
 
 static void scan_one(void *arg, const unsigned char name[16])
@@ -664,8 +688,8 @@ static void scan_one(void *arg, const unsigned char name[16])
     int32_t *tokens = NULL;
     int rc = store_get(&sc->store, STORE_STATES, name, &fd, &h, &e);
     if (!rc) { /* the head is sealed and the file as long as it says: the size is real */
-        tokens = mem_array((size_t)h.position, sizeof(*tokens));
-        struct piece piece = {tokens, (size_t)h.position * sizeof(*tokens)};
+        tokens = mem_array(1, h.bytes[PART_TOKENS]);
+        struct piece piece = {tokens, h.bytes[PART_TOKENS]};
         struct part part = {&piece, 1};
         rc = tokens ? store_part(&sc->store, fd, &h, PART_TOKENS, &part, &e)
                     : err_set(&e, E_NOMEM, "no memory for its tokens");
@@ -680,6 +704,7 @@ static void scan_one(void *arg, const unsigned char name[16])
         store_quarantine(&sc->store, STORE_STATES, name, e.text);
     else if (rc)
         log_warn("a state file is left alone: %s", e.text);
+    sc->unread |= rc == E_IO || rc == E_NOMEM || rc == E_UNSUPPORTED;
 }
 
 static int by_name(const void *a, const void *b)
@@ -718,6 +743,6 @@ void tiers_scan_end(struct statecache *sc)
     sc->scanned = NULL;
     sc->n_scanned = sc->cap_scanned = 0;
     while (sc->stats.bytes[TIER_DISK] > sc->o.disk_bytes)
-        if (!evict_disk(sc, NULL, false))
+        if (!tiers_evict_disk(sc, NULL, false))
             break;
 }

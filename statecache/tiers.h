@@ -7,6 +7,11 @@
 /* Counts so many bytes of RAM for t, evicting others to make room. False: there is none. */
 bool tiers_reserve(struct statecache *sc, struct tenant *t, uint64_t bytes);
 void tiers_release(struct statecache *sc, struct tenant *t, uint64_t bytes);
+/* Gives up one state on disk for t (NULL: for nobody), own: one of its own. False: none may go. */
+bool tiers_evict_disk(struct statecache *sc, const struct tenant *t, bool own);
+/* So that t may write so many bytes. E_RANGE: the budget is full of what sessions need. */
+int tiers_make_room(struct statecache *sc, struct tenant *t, uint64_t bytes,
+                    struct err *e) MUST_USE;
 
 /* Queues s for the disk. False: no disk tier, no memory. Needs ENGINE unless s is on the host.
  * durable: done only when the medium has it. */

@@ -2,10 +2,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "statecache/stretch.h"
 #include "statecache/tiers.h"
-
-#define EXPORT_WAIT_S 10 /* for a state to come from the device or the disk: 1,000 times what it
-                            takes when nothing else is going on */
 
 #define EXPORT_TOKENS (UINT64_C(1) << 22) /* 16 MiB of ids: four times a million tokens */
 
@@ -87,9 +85,7 @@ static void ask_for(struct statecache *sc, struct snapshot *s)
 static struct session *await_host(struct statecache *sc, const struct tenant_tag *tenant,
                                   const struct session_id *id, struct err *e)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += EXPORT_WAIT_S;
+    struct timespec until = stretch_deadline();
     for (int late = 0;;) {
         struct session *x = session_of(sc, tenant, id);
         if (!x) {
@@ -97,16 +93,20 @@ static struct session *await_host(struct statecache *sc, const struct tenant_tag
             return NULL;
         }
         struct snapshot *s = x->tip;
-        if (x->node->end == 0 || (s && !s->dead && snapshot_on_host(s)))
+        bool host = s && !s->dead && snapshot_on_host(s);
+        int rc = x->node->end == 0 ? 0 : host ? stretch_ask(sc, s->node, 0, s->pos, e) : E_BUSY;
+        if (!rc)
             return x;
-        if (!s || s->dead || late) {
-            err_set(e, E_BUSY, "the session's state is not in memory now; continue it, then "
-                               "export it");
+        if (late || rc != E_BUSY)
+            return NULL;
+        if (!s || s->dead) {
+            err_set(e, rc, "the session's state is not in memory now; continue it, then export "
+                           "it");
             return NULL;
         }
-        ask_for(sc, s);
-        if (!snapshot_on_host(s))
-            late = pthread_cond_timedwait(&sc->changed, &sc->lock, &until);
+        if (!host)
+            ask_for(sc, s);
+        late = !stretch_wait(sc, &until, e);
     }
 }
 
@@ -235,6 +235,12 @@ static int settle_in(struct statecache *sc, struct session *x, const void *blob,
     x->ttl_s = MIN(x->ttl_s, (uint64_t)sc->o.session_ttl_s);
     if (position == 0)
         return 0;
+    struct timespec until = stretch_deadline();
+    do
+        rc = stretch_ask_below(sc, x->tenant->root, tokens, h->position, e);
+    while (rc == E_BUSY && stretch_wait(sc, &until, e));
+    if (rc)
+        return rc;
     struct node *node = prefix_insert(&sc->prefix, x->tenant->root, tokens, h->position);
     if (!node)
         return err_set(e, E_NOMEM, "no memory for %lld tokens", (long long)h->position);

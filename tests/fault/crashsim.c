@@ -145,6 +145,7 @@ static const char *one(uint64_t seed)
     fake_init(&f, paged, 3, 200);
     f.o.dir = "/s";
     f.o.io = &fs.io;
+    f.o.stretch = 16 << 2 * rng_below(&r, 4); /* many files of paths, some, or hardly any */
     if (rng_below(&r, 3) == 0) /* little room: states come and go between the tiers */
         f.o.ram_bytes = 12 * (FAKE_STATE * 4 + FAKE_VOCAB * 4 + 8) + 30 * 64 * FAKE_ROW * 4;
     if (rng_below(&r, 4) == 0)

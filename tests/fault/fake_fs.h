@@ -39,6 +39,7 @@ struct fs {
     int64_t fail_at;   /* the call that fails, with `error`; 0 = none */
     int fail_count;    /* so many calls fail from there on */
     int error;
+    const char *unreadable; /* no file whose path has this in it can be opened; NULL = all can */
     bool crashed;
     uint64_t failures; /* calls that were made to fail */
     struct rng rng;
@@ -127,6 +128,8 @@ static inline int fs_open(void *ctx, const char *path, uint64_t *size)
     int i = fs_find(f->now, f->n_now, path);
     if (i < 0)
         return -ENOENT;
+    if (f->unreadable && strstr(path, f->unreadable))
+        return -EIO;
     *size = f->files[f->now[i].file].n_now;
     return f->now[i].file;
 }

@@ -132,6 +132,7 @@ static inline void fake_init(struct fake *f, bool paged, int32_t n_slots, int32_
         .plan = &f->plan, .device = &f->dev.d, .slots = &f->slots,
         .pages = paged ? &f->pages : NULL, .fingerprint = f->fingerprint,
         .ram_bytes = 64u << 20, .disk_bytes = 1u << 30, .tenants = 1, .no_writer_thread = true,
+        .stretch = 32,
     };
 }
 static inline void fake_open(struct fake *f)
@@ -306,7 +307,8 @@ static inline bool run_begin(struct run *r)
     struct statecache_query q = {
         .tenant = r->tenant, .session = r->in_session ? &r->session : NULL,
         .ticket = r->ticket, .tokens = r->prompt,
-        .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks, .fresh = r->fresh};
+        .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks, .fresh = r->fresh,
+        .whole = true};
     err_clear(&r->err);
     if (r->slot < 0 && !run_take_slot(r))
         return false;

@@ -373,7 +373,7 @@ static int cache_begin(void *arg, struct seq *q, struct err *e)
     if (kept.n == 0 || kept.n > q->n_history || (exact && !kept.has_logits) ||
         memcmp(kept.tokens, q->history, (size_t)kept.n * sizeof *kept.tokens))
         return 0;
-    q->pos = kept.n;
+    q->pos = q->start = kept.n;
     q->ready = exact ? kept.logits : NULL;
     return 0;
 }

@@ -48,6 +48,23 @@ Test(mem, null_always_means_failure)
     mem_aligned_free(NULL, 0);
 }
 
+Test(mem, an_idle_block_can_be_written_again_and_its_neighbours_are_as_they_were)
+{
+    static const size_t sizes[] = {1, 4096, 5000, 300 * 1024};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        size_t n = sizes[i];
+        unsigned char *p[3];
+        for (int k = 0; k < 3; k++)
+            memset(p[k] = mem_aligned(n), k + 1, n);
+        mem_idle(p[1], n);
+        memset(p[1], 9, n);
+        for (int k = 0; k < 3; k++) {
+            cr_assert(p[k][0] == (k == 1 ? 9 : k + 1) && p[k][n - 1] == p[k][0]);
+            mem_aligned_free(p[k], n);
+        }
+    }
+}
+
 Test(mem, aligned_blocks_are_aligned_and_whole)
 {
     static const size_t sizes[] = {1, 63, 64, 65, 4097, MIB(4) - 1, MIB(4), MIB(4) + 1, MIB(7)};

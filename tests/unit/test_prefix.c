@@ -7,15 +7,17 @@
 
 #define PATHS 200
 #define LONGEST 60
+#define SHORT 8 /* a stretch that these paths have several of */
 
 static struct prefix p;
 static struct node *root;
 
-static void open_tree(void)
+static void open_with(int64_t stretch)
 {
-    cr_assert_eq(prefix_init(&p), 0);
+    cr_assert_eq(prefix_init(&p, stretch), 0);
     root = prefix_root(&p);
 }
+static void open_tree(void) { open_with(PREFIX_STRETCH); }
 static void close_tree(void)
 {
     prefix_free(&p, root);
@@ -43,7 +45,52 @@ static int64_t common(const int32_t *a, int64_t n, const int32_t *b, int64_t m)
     return i;
 }
 
-Test(prefix, agrees_with_a_list_of_paths_through_inserts_and_removals)
+/* The "files" of cold nodes. */
+static struct file { const struct node *node; int32_t tokens[SHORT]; } files[1000];
+static int n_files;
+
+static void file_gone(void *arg, const struct node *n)
+{
+    (void)arg;
+    for (int i = 0; i < n_files; i++)
+        if (files[i].node == n)
+            files[i--] = files[--n_files];
+}
+
+/* The stretch that n is in or ends, if it is whole and in memory, goes to its file. */
+static void cool(struct node *n)
+{
+    n = prefix_stretch(&p, n);
+    if (p.stretch != SHORT || n->n != SHORT || !n->tokens)
+        return;
+    if (!n->stretch)
+        n->stretch = mem_zalloc(sizeof(*n->stretch));
+    n->stretch->on_disk = true;
+    file_gone(NULL, n);
+    cr_assert_lt(n_files, 1000);
+    files[n_files].node = n;
+    prefix_tokens(n, n->end - SHORT, n->end, files[n_files++].tokens);
+    prefix_cool(&p, n);
+}
+
+static void warm(struct node *n)
+{
+    int i = 0;
+    while (files[i].node != n)
+        cr_assert_lt(++i, n_files, "a cold node without a file");
+    int32_t *back = mem_array(SHORT, sizeof(*back));
+    memcpy(back, files[i].tokens, sizeof(files[i].tokens));
+    prefix_warm(&p, n, back);
+}
+
+static void warm_below(const int32_t *tokens, int64_t n)
+{
+    struct node *cold;
+    while ((cold = prefix_match(&p, root, tokens, n).cold))
+        warm(cold);
+}
+
+static void check_against_a_list(void)
 {
     static int32_t path[PATHS][LONGEST];
     static int64_t n[PATHS];
@@ -59,6 +106,7 @@ Test(prefix, agrees_with_a_list_of_paths_through_inserts_and_removals)
                 node[i] = NULL;
             } else {
                 n[i] = random_path(&r, path[i]);
+                warm_below(path[i], n[i]);
                 node[i] = prefix_insert(&p, root, path[i], n[i]);
                 node[i]->pins++;
                 cr_assert_eq(node[i]->end, n[i]);
@@ -68,13 +116,18 @@ Test(prefix, agrees_with_a_list_of_paths_through_inserts_and_removals)
             for (int k = 0; k < PATHS; k++)
                 if (node[k])
                     best = MAX(best, common(ask, m, path[k], n[k]));
+            warm_below(ask, m);
             cr_assert_eq(prefix_match(&p, root, ask, m).depth, best);
             int k = (int)rng_below(&r, PATHS);
             if (node[k]) {
                 int64_t from = (int64_t)rng_below(&r, (uint64_t)n[k]);
+                struct node *cold;
+                while ((cold = prefix_cold(node[k], from, n[k])))
+                    warm(cold);
                 prefix_tokens(node[k], from, n[k], back);
                 cr_assert_arr_eq(back, path[k] + from, (size_t)(n[k] - from) * 4);
                 cr_assert_eq(prefix_at(&p, node[k], from)->end, from);
+                cool(node[k]);
             }
         }
         cr_assert(prefix_check(&p, root));
@@ -87,6 +140,49 @@ Test(prefix, agrees_with_a_list_of_paths_through_inserts_and_removals)
         /* What prefix_at split and nobody needed is joined or gone with its leaf. */
         cr_assert_eq(root->n_children, 0, "seed %llu", (unsigned long long)seed);
     }
+}
+
+Test(prefix, agrees_with_a_list_of_paths_through_inserts_and_removals) { check_against_a_list(); }
+
+Test(prefix, ids_that_leave_memory_and_come_back_make_no_difference)
+{
+    close_tree();
+    open_with(SHORT);
+    p.gone = file_gone;
+    check_against_a_list();
+    cr_assert_eq(n_files, 0);
+}
+
+Test(prefix, a_whole_stretch_costs_a_node_and_no_ids)
+{
+    static int32_t t[100 * SHORT];
+    close_tree();
+    open_with(SHORT);
+    struct node *leaf = prefix_insert(&p, root, t, ARRAY_LEN(t));
+    leaf->pins++;
+    for (struct node *n = leaf; n->parent; n = n->parent)
+        cool(n);
+    cr_assert(p.n_tokens == 0 && p.n_nodes == 101);
+    cr_assert(prefix_check(&p, root));
+    cr_assert_eq(prefix_cold(leaf, 20, 21)->end, 24);
+    cr_assert_null(prefix_cold(leaf, 0, 0));
+}
+
+Test(prefix, what_was_lost_is_in_nobodys_way)
+{
+    int32_t t[2 * SHORT] = {1, 2, 3};
+    close_tree();
+    open_with(SHORT);
+    struct node *leaf = prefix_insert(&p, root, t, ARRAY_LEN(t));
+    leaf->pins++;
+    cool(leaf->parent);
+    prefix_lose(&p, leaf->parent);
+    cr_assert(prefix_check(&p, root));
+    cr_assert_eq(prefix_match(&p, root, t, ARRAY_LEN(t)).depth, 0);
+    struct node *again = prefix_insert(&p, root, t, ARRAY_LEN(t));
+    cr_assert_neq(again, leaf);
+    cr_assert(prefix_check(&p, root));
+    cr_assert_eq(prefix_match(&p, root, t, ARRAY_LEN(t)).depth, (int64_t)ARRAY_LEN(t));
 }
 
 Test(prefix, a_path_of_many_thousand_tokens_needs_no_stack)

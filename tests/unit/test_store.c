@@ -169,3 +169,89 @@ Test(store, files_sealed_with_another_key_are_quarantined)
     cr_assert_eq(st.sessions, 0);
     cr_assert_eq(st.entries[TIER_DISK], 0);
 }
+
+/* Begins the session's next turn as the engine does, that wants no more tokens than it computes. */
+static int begin_turn(const struct session_id *id, struct statecache_start *start, struct err *e)
+{
+    struct session_info info;
+    struct track *t = NULL;
+    bool repeated;
+    cr_assert_eq(session_claim(f.sc, &none, id, NULL, -1, &repeated, NULL, &info, e), 0);
+    struct statecache_query q = {.session = id, .ticket = info.ticket, .tokens = tokens, .n = 5};
+    int rc = E_BUSY;
+    for (int tries = 0; rc == E_BUSY && tries < 9; tries++) {
+        err_clear(e);
+        rc = statecache_begin(f.sc, &q, &t, start, e);
+        statecache_tick(f.sc);
+    }
+    if (rc)
+        session_release(f.sc, &none, id, info.ticket);
+    statecache_end(f.sc, t);
+    return rc;
+}
+
+Test(store, a_path_that_cannot_be_read_is_gone_and_the_session_goes_on)
+{
+    struct session_info s, back;
+    struct statecache_start start;
+    struct err e = {0};
+    fake_open(&f);
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    cr_assert_eq(fake_turn(&f, &s.id, tokens, 1000, 3), 1000);
+    statecache_close(f.sc);
+    fake_open(&f); /* now all of the path is on disk only */
+    fs.unreadable = "/paths/";
+    /* Between two states: the tokens would be needed to cut the path there. */
+    cr_assert_eq(session_rewind(f.sc, &none, &s.id, 77, -1, 0, &back, &e), E_IO);
+    cr_assert_not_null(strstr(e.text, "64 to 96"), "%s", e.text);
+    cr_assert_eq(begin_turn(&s.id, &start, &e), 0, "%s", e.text);
+    cr_assert_eq(start.position, 1003);
+    cr_assert_eq(fake_serve(&f, tokens, 500, 3), 500); /* the same text anew */
+    cr_assert_eq(fake_serve(&f, tokens, 500, 3), 0);
+    cr_assert_eq(session_delete(f.sc, &none, &s.id, &e), 0);
+    cr_assert_eq(fake_serve(&f, tokens, 600, 3), 600 - 500);
+    for (struct tenant *t = f.sc->tenants; t; t = t->next)
+        cr_assert(prefix_check(&f.sc->prefix, t->root));
+}
+
+Test(store, a_disk_that_cannot_be_read_for_a_while_loses_nothing)
+{
+    struct session_info s;
+    struct err e = {0};
+    fake_open(&f);
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    cr_assert_eq(fake_turn(&f, &s.id, tokens, 1000, 3), 1000);
+    statecache_close(f.sc);
+    fs.unreadable = "/paths/";
+    fake_open(&f);
+    cr_assert_eq(session_get(f.sc, &none, &s.id, &s, &e), E_NOENT);
+    statecache_close(f.sc);
+    fs.unreadable = NULL;
+    fake_open(&f);
+    cr_assert_eq(get(&s.id).position, 1003);
+    cr_assert_eq(fake_turn(&f, &s.id, tokens, 10, 3), 10);
+}
+
+Test(store, files_of_paths_go_with_the_last_state_beyond_them)
+{
+    struct session_info s, fork;
+    struct err e = {0};
+    fake_open(&f);
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    cr_assert_eq(fake_turn(&f, &s.id, tokens, 500, 3), 500);
+    cr_assert_eq(session_fork(f.sc, &none, &s.id, 500, &fork, &e), 0);
+    cr_assert_eq(fake_turn(&f, &fork.id, tokens, 100, 3), 100);
+    int paths = 0, left = 0;
+    for (int i = 0; i < fs.n_now; i++)
+        paths += strstr(fs.now[i].path, "/paths/") != NULL;
+    cr_assert_eq(paths, 603 / 32); /* what the two share is there once */
+    cr_assert_eq(session_delete(f.sc, &none, &s.id, &e), 0);
+    cr_assert_eq(session_delete(f.sc, &none, &fork.id, &e), 0);
+    statecache_tick(f.sc);
+    for (int i = 0; i < fs.n_now; i++)
+        left += strstr(fs.now[i].path, "/paths/") || strstr(fs.now[i].path, "/states/");
+    struct statecache_stats st;
+    statecache_stats(f.sc, &st);
+    cr_assert(left == 0 && st.bytes[TIER_DISK] == 0, "%d files, %llu bytes", left,
+              (unsigned long long)st.bytes[TIER_DISK]);
+}
