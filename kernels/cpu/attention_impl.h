@@ -3,6 +3,7 @@
  * row's bits depend on its position alone. A work item is some rows of a sequence and some query
  * heads of one key head. */
 #include "kernels/cpu/scores_impl.h"
+#include "kernels/cpu/values_impl.h"
 
 /* scale <q, k> + F - F_i for keys [lo, hi), -inf for the others. */
 static void finish_scores(const struct op *op, const struct keys *x, const float *f, int head,
@@ -16,64 +17,15 @@ static void finish_scores(const struct op *op, const struct keys *x, const float
     for (int j = 0; j < BLOCK; j += LANES)
         v16_store(scores + j, v16_mul(v16_load(scores + j), v16_set1(scale)));
     for (int i = lo; f && i < hi; i++)
-        scores[i] += f[head] - x->f[i][head];
-}
-
-/* out = out * keep + sum of p_i v_i over keys [lo, hi), four vectors of columns at a time. */
-static void add_values(const struct op *op, const struct keys *x, const float *p, v16 keep,
-                       int head, int lo, int hi, float *out)
-{
-    int dv = op->p.attention.dv, hv = head / (op->p.attention.heads / op->p.attention.v_heads);
-    for (int c = 0; c < dv; c += 4 * LANES) {
-        int n = dv - c;
-        int64_t at = (int64_t)hv * dv + c;
-        v16 a[4];
-        if (n >= 4 * LANES) {
-            UNROLL for (int j = 0; j < 4; j++)
-                a[j] = v16_mul(v16_load(out + c + j * LANES), keep);
-            for (int i = lo; i < hi; i++) {
-                v16 w = v16_set1(p[i]);
-                UNROLL for (int j = 0; j < 4; j++)
-                    a[j] = v16_fma(w, v16_load(x->v[i] + at + j * LANES), a[j]);
-            }
-            UNROLL for (int j = 0; j < 4; j++)
-                v16_store(out + c + j * LANES, a[j]);
-            continue;
-        }
-        for (int d = 0; d < n; d += LANES) {
-            a[0] = v16_mul(load_left(out + c + d, n - d), keep);
-            for (int i = lo; i < hi; i++)
-                a[0] = v16_fma(v16_set1(p[i]), load_left(x->v[i] + at + d, n - d), a[0]);
-            store_left(out + c + d, n - d, a[0]);
-        }
-    }
+        scores[i] += f[head] - x->more[0][i][head];
 }
 
 /* Moves the maximum, the sum and the output of one pair on by a block's scores. */
 static void add_block(const struct op *op, const struct keys *x, float *p, int head, int lo,
                       int hi, float *max, float *total, float *out)
 {
-    v16 m = v16_set1(*max), sum = v16_zero();
-    for (int i = 0; i < BLOCK; i += LANES)
-        m = v16_max(m, v16_load(p + i));
-    float higher = v16_largest(m), t[LANES];
-    v16 h = v16_set1(higher), keep = v16_exp(v16_sub(v16_set1(*max), h));
-    for (int i = 0; i < BLOCK; i += LANES) {
-        v16 e = v16_exp(v16_sub(v16_load(p + i), h));
-        v16_store(p + i, e);
-        sum = v16_add(sum, e);
-    }
-    v16_store(t, keep);
-    *total = fmaf(*total, t[0], v16_sum(sum));
-    *max = higher;
-    add_values(op, x, p, keep, head, lo, hi, out);
-}
-
-/* First position that a row at `pos` sees. */
-static int64_t first_seen(const struct op *op, int64_t pos)
-{
-    int64_t W = op->p.attention.window;
-    return W && pos >= W ? pos - W + 1 : 0;
+    int hv = head / (op->p.attention.heads / op->p.attention.v_heads);
+    add_values(op, x, p, soften(p, max, total), hv, lo, hi, out);
 }
 
 static void item_block(const struct host_step *s, const struct op *op, struct item *a,
@@ -102,7 +54,7 @@ static void attend(const struct host_step *s, const struct op *op, struct item *
     int heads = a->h1 - a->h0;
     int64_t dv = op->p.attention.dv, first = a->h0 * dv, n = heads * dv;
     for (int i = 0; i < a->rows * heads; i++) {
-        a->max[i] = -FLT_MAX; /* not -inf: a score of -inf then has no weight wherever it comes */
+        a->max[i] = -FLT_MAX;
         a->total[i] = 0;
     }
     for (int r = 0; r < a->rows; r++)
@@ -110,10 +62,8 @@ static void attend(const struct host_step *s, const struct op *op, struct item *
     for (int64_t b = first_seen(op, a->pos) / BLOCK * BLOCK; b < a->pos + a->rows; b += BLOCK)
         item_block(s, op, a, b);
     for (int i = 0; i < a->rows * heads; i++) {
-        v16 t = v16_set1(a->total[i]);
         float *out = host_row(s, op->out, a->row + i / heads) + first + i % heads * dv;
-        for (int c = 0; c < dv; c += LANES)
-            store_left(out + c, (int)dv - c, v16_div(load_left(out + c, (int)dv - c), t));
+        divide(out, (int)dv, a->total[i]);
     }
 }
 

@@ -6,7 +6,7 @@
 #define NS_PER_STREAM_BYTE 0.05  /* weights and states from memory: 20 GB/s */
 #define NS_PER_CACHE_BYTE 0.02   /* activations, which the op before left in cache */
 #define NS_PER_FLOP 0.012        /* fused multiply-adds counted as two: 85 GFLOP/s */
-#define NS_PER_STEP 1.0        /* one state element or key column of plain C, once a token */
+#define NS_PER_STEP 1.0          /* one state element of plain C, once a token */
 #define NS_PER_EW 0.05           /* one element of one instruction; exp and friends are 4 */
 
 static int64_t width_of(const struct op *op)
@@ -74,28 +74,27 @@ static struct cost cost_fenwick(const struct host_step *s, const struct op *op, 
 static struct cost cost_attention(const struct host_step *s, const struct op *op)
 {
     const struct batch *b = s->batch;
+    bool ring = s->plan->sections[op->section].kind == SECTION_FIXED;
     double keys = 0, seen = 0;
     for (int32_t q = 0; q < b->n_seqs; q++) {
         double n = b->cu_seqlens[q + 1] - b->cu_seqlens[q], past = (double)b->pos[q];
-        if (op->p.attention.window)
+        if (ring)
             past = MIN(past, op->p.attention.window);
         keys += n * (past + n / 2);
         seen += past + n;
     }
     double per_key = op->p.attention.dk + op->p.attention.dv;
+    double work = op->kind == OP_ATTENTION ? 1 : 4; /* relatives take a sum over lanes a key */
     return (struct cost){(int64_t)(seen * per_key * 4 * op->p.attention.kv_heads),
-                         keys * per_key * op->p.attention.heads * 2 * NS_PER_FLOP};
+                         keys * per_key * op->p.attention.heads * 2 * NS_PER_FLOP * work};
 }
 
-/* Any other op with a state: plain C over all of it, every token. */
+/* Any other op with a state: all of it, every token. */
 static struct cost cost_plain(const struct host_step *s, const struct op *op, int64_t bytes)
 {
-    const struct section *x = &s->plan->sections[op->section];
-    double elems = (double)x->elems, rows = host_rows(s, op), past = 0;
-    for (int32_t q = 0; x->kind == SECTION_PAGED && q < s->batch->n_seqs; q++)
-        past = MAX(past, (double)s->batch->pos[q]);
+    double elems = (double)s->plan->sections[op->section].elems;
     return (struct cost){bytes + (int64_t)elems * 8 * s->batch->n_seqs,
-                         rows * elems * (1 + past) * NS_PER_STEP};
+                         host_rows(s, op) * elems * NS_PER_STEP};
 }
 
 struct cost cost_op(const struct host_step *s, const struct op *op)
@@ -106,7 +105,13 @@ struct cost cost_op(const struct host_step *s, const struct op *op)
     case OP_EW: return cost_ew(op, rows);
     case OP_DELTA: return cost_state(s, op, rows, 8);
     case OP_DECAY: return cost_state(s, op, rows, 6);
-    case OP_ATTENTION: return cost_attention(s, op);
+    case OP_ATTENTION:
+    case OP_PATH:
+    case OP_WALL:
+    case OP_PARALLAX:
+    case OP_DELTAFORMER:
+    case OP_NSA:
+    case OP_MOBA: return cost_attention(s, op);
     case OP_EXPERTS:
     case OP_BLOCKS: return cost_matrices(s, op, rows);
     case OP_TRAPEZOID: return cost_state(s, op, rows, 8);

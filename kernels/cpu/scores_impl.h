@@ -1,22 +1,12 @@
-/* The first half of ATTENTION: which keys a block has, and their products with the queries. The
- * keys are turned once, so that a lane is a key and a score one chain over the head's columns, and
- * then meet every row and head of the work item. */
-#include "kernels/cpu/kernels.h"
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/vmath.h"
+/* The first half of ATTENTION: products of the keys of a block with the queries. The keys are
+ * turned once, so that a lane is a key and a score one chain over the head's columns, and then meet
+ * every row and head of the work item. */
+#include "kernels/cpu/keys_impl.h"
 
-#define BLOCK PAGE_TOKENS
 #define VECS (BLOCK / LANES)
 #define PAIRS 64   /* (row, head) of an item at most: 16 KiB of scores */
 #define ROWS_MAX 16
-#define HEADS_MAX 16
 #define COLUMNS 64 /* columns of the keys turned at a time: 16 KiB */
-
-/* The positions [lo, hi) of a block that the item sees, and their cached operands. */
-struct keys {
-    int lo, hi;
-    const float *k[BLOCK], *v[BLOCK], *f[BLOCK]; /* whole rows, all heads; f = forget sums */
-};
 
 /* Rows [row, row + rows) of sequence q, the first at position pos; query heads [h0, h1). */
 struct item {
@@ -27,45 +17,6 @@ struct item {
     _Alignas(64) float scores[PAIRS][BLOCK];
     _Alignas(64) float turned[COLUMNS][BLOCK];
 };
-
-/* Where operand `part` of the cached row at position p of sequence q is. */
-static const float *cached(const struct host_step *s, const struct op *op, int32_t q, int64_t p,
-                           const float *row, int part)
-{
-    int64_t first = s->batch->pos[q];
-    if (p >= first)
-        return host_row(s, op->in[part], s->batch->cu_seqlens[q] + (int32_t)(p - first));
-    for (int i = 1; i < part; i++)
-        row += op->in[i].width;
-    return row;
-}
-
-static const float *section_row(const struct host_step *s, const struct op *op, int32_t q,
-                                int64_t p)
-{
-    int64_t W = op->p.attention.window, width = 0;
-    if (p >= s->batch->pos[q])
-        return NULL;
-    if (!W)
-        return host_page_row(s, op->section, q, p);
-    for (int i = 1; i < 6; i++)
-        width += op->in[i].width;
-    return host_state(s, op->section, s->batch->slots[q]) + p % W * width;
-}
-
-static void find_keys(const struct host_step *s, const struct op *op, int32_t q, int64_t block,
-                      int64_t from, int64_t to, struct keys *x)
-{
-    int vpart = view_given(op->in[2]) ? 2 : 1;
-    x->lo = (int)(MAX(from, block) - block);
-    x->hi = (int)(MIN(to, block + BLOCK) - block);
-    for (int i = x->lo; i < x->hi; i++) {
-        const float *row = section_row(s, op, q, block + i);
-        x->k[i] = cached(s, op, q, block + i, row, 1);
-        x->v[i] = cached(s, op, q, block + i, row, vpart);
-        x->f[i] = view_given(op->in[3]) ? cached(s, op, q, block + i, row, 3) : NULL;
-    }
-}
 
 /* Columns [c0, c0 + n) of the keys of one head, a key to a lane; zero where there is no key. */
 static void turn(struct item *a, const struct keys *x, int64_t head_col, int n)

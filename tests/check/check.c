@@ -29,15 +29,17 @@ static void fail(struct verdict *v, const char *fmt, ...)
     va_end(ap);
 }
 
-/* One run and, for attention, the storing of its rows that the next piece reads. */
+/* One run and, for attention and its relatives, the storing of its rows that the next piece
+ * reads. */
 static void run(struct rig *r, host_kernel *fn, int q, int from, int to, int nth, bool backwards)
 {
+    enum op_kind kind = r->op.kind;
     rig_run(r, fn, q, from, to, nth, backwards);
-    if (r->op.kind != OP_ATTENTION)
+    if (kind != OP_ATTENTION && (kind < OP_PATH || kind > OP_MOBA))
         return;
     r->op.kind = OP_ATTENTION_KEEP;
     rig_run(r, ref_attention_keep, q, from, to, 1, false);
-    r->op.kind = OP_ATTENTION;
+    r->op.kind = kind;
 }
 
 static bool same(float a, float b)
@@ -104,7 +106,8 @@ static void near(const struct cpu_kernel *k, bool exact, const float *got, const
         v->max_abs = fmax(v->max_abs, d);
         v->max_ulp = fmax(v->max_ulp, ulps(got[i], want[i]));
         bool ok = !exact && isfinite(got[i]) == isfinite(want[i]) &&
-                  (d <= (double)k->max_abs * largest || d <= (double)k->max_rel * fabs(want[i]));
+                  (!isfinite(want[i]) || d <= (double)k->max_abs * largest ||
+                   d <= (double)k->max_rel * fabs(want[i]));
         if (!ok) {
             fail(v, "%s: element %lld is %.9g, ref has %.9g (%.0f ulp)", where, (long long)i,
                  (double)got[i], (double)want[i], ulps(got[i], want[i]));
@@ -171,6 +174,10 @@ static void against_ref(struct rig *r, const struct cpu_kernel *k, const struct 
             near(k, exact, got, want, r->sections[0].elems, v, "state");
             memcpy(got, want, (size_t)r->sections[0].elems * 4);
         }
+    }
+    if (k->op == OP_DELTAFORMER) { /* results are what it caches */
+        near(k, exact, r->page_mem, ref->pages, r->page_n, v, "pages");
+        memcpy(r->page_mem, ref->pages, (size_t)r->page_n * 4);
     }
     must_equal(r, ref, v, "outside of the output");
 }
