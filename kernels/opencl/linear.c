@@ -125,18 +125,20 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, stru
     return ocl_spec_emit(&s, m, e);
 }
 
-static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps, int32_t min,
-                    int32_t max, struct err *e)
+/* warps_o, warps_r: of a group, along the outputs and along the rows. */
+static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps_o, int32_t warps_r,
+                    int32_t min, int32_t max, struct err *e)
 {
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/linear_many.cl", op);
-    ocl_def(&s, "WARPS_R", warps);
+    ocl_def(&s, "WARPS_O", warps_o);
+    ocl_def(&s, "WARPS_R", warps_r);
     common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[0].width).len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
-    ocl_local(&s, 256, 1);
+    ocl_local(&s, 32 * (size_t)(warps_o * warps_r), 1);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
-    ocl_groups(&s, 1, BY_ROWS, 1, 32 * warps);
+    ocl_groups(&s, 1, BY_ROWS, 1, 32 * warps_r);
     s.rows_min = min;
     s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
@@ -151,9 +153,9 @@ static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
         if ((rc = mma_few(m, op, tiles, e)))
             return rc;
     int32_t wide = MAX(m->d->tune.wide_rows, 65);
-    if ((rc = mma_many(m, op, 2, 65, wide - 1, e)))
+    if ((rc = mma_many(m, op, 4, 2, 65, wide - 1, e)))
         return rc;
-    return mma_many(m, op, 4, wide, INT32_MAX, e);
+    return mma_many(m, op, 2, 4, wide, INT32_MAX, e);
 }
 
 int ocl_linear_lower(struct ocl_model *m, const struct op *op, struct err *e)

@@ -1,25 +1,26 @@
-/* y = W x in bf16 for many rows: 128 outputs x 32 * WARPS_R rows a group of 8 warps, WARPS_R of
- * them side by side along the rows. A warp holds 16 * PANELS outputs x 32 rows twice, as the
- * running slice and as the total of the slices before:
- *   WARPS_R 2: 32 x 32, 128 registers, so that two groups share a multiprocessor;
- *   WARPS_R 4: 64 x 32, one group, a third less local memory read for a product.
- * STAGES tiles of 32 inputs are on their way through local memory; a lane loads its share of the
- * next product while the last one runs. Tiles lie in memory as the lanes read them: every access
- * is contiguous over a warp. */
-#define WARPS_O (8 / WARPS_R)
+/* y = W x in bf16 for many rows: 128 outputs x 32 * WARPS_R rows a group of WARPS_O x WARPS_R
+ * warps. A warp holds 16 * PANELS outputs x 32 rows twice, as the running slice and as the total
+ * of the slices before. 4 x 2 warps (32 x 32 each) make more groups of few rows; 2 x 4 (64 x 32
+ * each, all 255 registers of a lane) read a third less local memory for a product. STAGES tiles of
+ * 32 inputs are on their way through local memory; a lane loads its share of the next product
+ * while the last one runs. Tiles lie in memory as the lanes read them: every access is contiguous
+ * over a warp. */
 #define PANELS (8 / WARPS_O)
+#define LANES (32 * WARPS_O * WARPS_R)
 #define ROWS_TILE (32 * WARPS_R)
+#define W_COPIES (512 / LANES)           /* of 16 bytes by every lane for a tile of weights */
+#define X_COPIES (4 * ROWS_TILE / LANES) /* and for the rows */
 #define STAGE (512 + 4 * ROWS_TILE) /* uint4: weights [8 panels][2 products], rows [2 products] */
 #define STAGES (3072 / STAGE)       /* in 48 KiB: all the local memory a group may have */
 #define PITCH 132 /* floats of a row on the way out: 4 more than 128 keep lanes in other banks */
 #define BATCH 8
 #define EACH(i, n) UNROLLED for (int i = 0; i < n; i++)
-__attribute__((reqd_work_group_size(256, 1, 1)))
+__attribute__((reqd_work_group_size(LANES, 1, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global const uint4 *w,
                    EPILOGUE_PARAMS, global const uint4 *packed, const ulong rows_p)
 {
     local uint4 tile[STAGES * STAGE] __attribute__((aligned(128)));
-    MMA_LOCAL(8)
+    MMA_LOCAL(WARPS_O * WARPS_R)
     int id = (int)get_local_id(0), lane = id % 32;
     int wo = id / 32 / WARPS_R, wr = id / 32 % WARPS_R; /* this warp's outputs and rows */
     int p0 = (int)get_group_id(0) * 8, row0 = (int)get_group_id(1) * ROWS_TILE;
@@ -27,22 +28,22 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     ulong panel = cols_p / 32 * 64; /* uint4 from panel to panel */
     float acc[PANELS][4][4], total[PANELS][4][4];
     EACH(i, PANELS) EACH(j, 4) EACH(k, 4) acc[i][j][k] = total[i][j][k] = 0.0f;
-    /* Panels past the end repeat the last one; their outputs are not stored. */
-    global const uint4 *wp =
-        w + (ulong)min(p0 + id / 64, panels - 1) * panel + (ulong)(id % 64);
-    global const uint4 *wq =
-        w + (ulong)min(p0 + 4 + id / 64, panels - 1) * panel + (ulong)(id % 64);
-    /* A product's rows are 2 * ROWS_TILE uint4: half a copy by all lanes, or a whole one. */
-    global const uint4 *xp = packed + (ulong)(id / (2 * ROWS_TILE)) * rows_p * 2u +
-                             (ulong)row0 * 2u + (ulong)(id % (2 * ROWS_TILE));
+    /* Where this lane's next copies come from. Panels past the end repeat the last one; their
+     * outputs are not stored. */
+    uint wp[W_COPIES], xp[X_COPIES];
+    EACH(c, W_COPIES)
+        wp[c] = (uint)((ulong)min(p0 + (c * LANES + id) / 64, panels - 1) * panel) + id % 64;
+    EACH(c, X_COPIES)
+        xp[c] = (uint)((c * LANES + id) / (2 * ROWS_TILE) * rows_p * 2u) + (uint)row0 * 2u +
+                (c * LANES + id) % (2 * ROWS_TILE);
+    uint x_step = (uint)rows_p * 4u;
 #define FETCH(s, at)                                                                               \
     do {                                                                                           \
         if ((s) < n) {                                                                             \
-            copy_async(tile + (at) + id, wp + (ulong)(s) * 64u);                                   \
-            copy_async(tile + (at) + 256 + id, wq + (ulong)(s) * 64u);                             \
-            copy_async(tile + (at) + 512 + id, xp + (ulong)(s) * rows_p * 4u);                     \
-            if (ROWS_TILE > 64)                                                                    \
-                copy_async(tile + (at) + 768 + id, xp + ((ulong)(s) * 4u + 2u) * rows_p);          \
+            EACH(c, W_COPIES) copy_async(tile + (at) + c * LANES + id, w + wp[c]);                 \
+            EACH(c, X_COPIES) copy_async(tile + (at) + 512 + c * LANES + id, packed + xp[c]);      \
+            EACH(c, W_COPIES) wp[c] += 64u;                                                        \
+            EACH(c, X_COPIES) xp[c] += x_step;                                                     \
         }                                                                                          \
         COPY_COMMIT();                                                                             \
     } while (0)
@@ -99,18 +100,18 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
                      i * 16 + lane / 4 + k / 2 * 8] = total[i][j][k];
         barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll 1
-        for (int first = id / 128; first < 64; first += 2 * BATCH) {
+        for (int first = id / 128; first < 64; first += LANES / 128 * BATCH) {
             int row = row0 + part * 64 + first;
             float y[BATCH], r[BATCH];
-            EACH(u, BATCH) y[u] = sums[(first + 2 * u) * PITCH + id % 128];
+            EACH(u, BATCH) y[u] = sums[(first + LANES / 128 * u) * PITCH + id % 128];
             if (has_bias)
                 EACH(u, BATCH) y[u] += bias[min(o, outputs - 1)];
             if (has_res)
-                EACH(u, BATCH) r[u] = row + 2 * u < out_rows ? ROW(res, row + 2 * u)[o] : 0.0f;
+                EACH(u, BATCH) r[u] = row + LANES / 128 * u < out_rows ? ROW(res, row + LANES / 128 * u)[o] : 0.0f;
             EACH(u, BATCH) y[u] = activate(act, y[u]);
             if (has_res)
                 EACH(u, BATCH) y[u] += r[u];
-            EACH(u, BATCH) if (row + 2 * u < out_rows) ROW(out, row + 2 * u)[o] = y[u];
+            EACH(u, BATCH) if (row + LANES / 128 * u < out_rows) ROW(out, row + LANES / 128 * u)[o] = y[u];
         }
     }
 }
