@@ -58,7 +58,8 @@ UNROLLED
         uint4 b[UNROLL];
 UNROLLED
         for (int u = 0; u < UNROLL; u++)
-            b[u] = given && g + u < groups ? eight_bf16(in, k + (g + u) * 32, inputs, X_ALIGNED) : none;
+            b[u] = given && g + u < groups ? eight_bf16(in, k + (g + u) * 32, inputs, X_ALIGNED)
+                                           : none;
 UNROLLED
         for (int u = 0; u < UNROLL; u++) {
             if (!EMULATED && g + u >= groups)

@@ -99,19 +99,24 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
                 sums[(wr % 2 * 32 + j * 8 + lane % 4 * 2 + k % 2) * PITCH + wo * PANELS * 16 +
                      i * 16 + lane / 4 + k / 2 * 8] = total[i][j][k];
         barrier(CLK_LOCAL_MEM_FENCE);
+#define AT(u) (first + LANES / 128 * (u))
+#define OUT_ROW(u) (row0 + part * 64 + AT(u))
 #pragma unroll 1
-        for (int first = id / 128; first < 64; first += LANES / 128 * BATCH) {
-            int row = row0 + part * 64 + first;
+        for (int first = id / 128; first < 64; first = AT(BATCH)) {
             float y[BATCH], r[BATCH];
-            EACH(u, BATCH) y[u] = sums[(first + LANES / 128 * u) * PITCH + id % 128];
+            EACH(u, BATCH) y[u] = sums[AT(u) * PITCH + id % 128];
             if (has_bias)
                 EACH(u, BATCH) y[u] += bias[min(o, outputs - 1)];
             if (has_res)
-                EACH(u, BATCH) r[u] = row + LANES / 128 * u < out_rows ? ROW(res, row + LANES / 128 * u)[o] : 0.0f;
+                EACH(u, BATCH) r[u] = OUT_ROW(u) < out_rows ? ROW(res, OUT_ROW(u))[o] : 0.0f;
             EACH(u, BATCH) y[u] = activate(act, y[u]);
             if (has_res)
                 EACH(u, BATCH) y[u] += r[u];
-            EACH(u, BATCH) if (row + LANES / 128 * u < out_rows) ROW(out, row + LANES / 128 * u)[o] = y[u];
+            EACH(u, BATCH)
+                if (OUT_ROW(u) < out_rows)
+                    ROW(out, OUT_ROW(u))[o] = y[u];
         }
+#undef AT
+#undef OUT_ROW
     }
 }
