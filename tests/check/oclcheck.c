@@ -395,7 +395,7 @@ int main(int argc, char **argv)
         if (!v)
             return usage();
         i++;
-        if (!strcmp(a, "--device")) o.device = v;
+        if (!strcmp(a, "--device")) o.device = strncmp(v, "opencl:", 7) ? v : v + 7;
         else if (!strcmp(a, "--op")) o.op = v;
         else if (!strcmp(a, "--shape")) o.shape = v;
         else if (!strcmp(a, "--class")) o.klass = class_of(v);
