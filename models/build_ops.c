@@ -469,12 +469,15 @@ val b_scan(struct build *b, val x, val dt, val B, val C, int A, int D)
     return out;
 }
 
+#define TOPK_MAX 1024 /* a kernel keeps as many indices on its stack */
+
 val b_topk(struct build *b, val scores, const struct topk_args *a)
 {
     int groups = a->n > 0 ? scores.width / a->n : 0;
     if (b_failed(b) ||
-        !b_require(b, a->n > 0 && scores.width % a->n == 0 && a->k > 0 && a->k <= a->n,
-                   "the %d best of %d", a->k, a->n))
+        !b_require(b, a->n > 0 && scores.width % a->n == 0 && a->k > 0 && a->k <= a->n &&
+                          a->k <= TOPK_MAX && a->n_groups <= TOPK_MAX,
+                   "the %d best of %d in %d groups, at most %d", a->k, a->n, a->n_groups, TOPK_MAX))
         return VIEW_NONE;
     val out = build_act(b, build_rows(b, scores), groups * (a->dense ? a->n : 2 * a->k));
     struct op *op = build_op(b, OP_TOPK, out);

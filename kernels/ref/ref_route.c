@@ -19,58 +19,65 @@ static double range_score(const float *x, const float *bias, int32_t g, int32_t 
     return size > 1 ? best + next : best;
 }
 
-/* Whether range g is among the topk_groups best, ties to the lower one. */
-static bool range_open(const struct op *op, const float *x, const float *bias, int32_t g)
+#define CHOSEN_MAX 1024 /* and of ranges; the builder refuses more */
+
+/* Which ranges are among the topk_groups best, ties to the lower one. */
+static void open_ranges(const struct op *op, const float *x, const float *bias, bool *open)
 {
-    int32_t G = op->p.topk.n_groups, size = op->p.topk.n / MAX(G, 1), better = 0;
-    if (G <= 1)
-        return true;
-    double own = range_score(x, bias, g, size);
-    for (int32_t i = 0; i < G; i++) {
-        double other = range_score(x, bias, i, size);
-        better += other > own || (other == own && i < g);
+    int32_t G = MAX(op->p.topk.n_groups, 1), size = op->p.topk.n / G;
+    double score[CHOSEN_MAX];
+    ASSERT(G <= CHOSEN_MAX);
+    for (int32_t g = 0; G > 1 && g < G; g++)
+        score[g] = range_score(x, bias, g, size);
+    for (int32_t g = 0; g < G; g++) {
+        int32_t better = 0;
+        for (int32_t i = 0; G > 1 && i < G; i++)
+            better += score[i] > score[g] || (score[i] == score[g] && i < g);
+        open[g] = G == 1 || better < op->p.topk.topk_groups;
     }
-    return better < op->p.topk.topk_groups;
 }
 
-/* The best entry that comes after `last` in the order (score descending, index ascending), or the
- * first of all when last < 0; -1 when there is none. A NaN has no place in the order. */
-static int32_t next_best(const struct op *op, const float *x, const float *bias, int32_t last)
+/* The best entries of the open ranges, best first, ties to the lower index; a NaN has no place in
+ * that order. Returns how many there are, at most k. */
+static int32_t find_best(const struct op *op, const float *x, const float *bias, int32_t *best)
 {
-    int32_t best = -1, size = op->p.topk.n / MAX(op->p.topk.n_groups, 1);
+    int32_t k = op->p.topk.k, size = op->p.topk.n / MAX(op->p.topk.n_groups, 1), n = 0;
+    bool open[CHOSEN_MAX];
+    open_ranges(op, x, bias, open);
     for (int32_t i = 0; i < op->p.topk.n; i++) {
         double v = biased(x, bias, i);
-        bool after = last < 0 || v < biased(x, bias, last) ||
-                     (v == biased(x, bias, last) && i > last);
-        if (after && v == v && range_open(op, x, bias, i / size) &&
-            (best < 0 || v > biased(x, bias, best)))
-            best = i;
+        if (!open[i / size] || isnan(v) ||
+            (n == k && !(v > biased(x, bias, best[k - 1]))))
+            continue;
+        int32_t at = n < k ? n++ : k - 1;
+        for (; at > 0 && v > biased(x, bias, best[at - 1]); at--)
+            best[at] = best[at - 1];
+        best[at] = i;
     }
-    return best;
+    return n;
 }
 
-/* One row: chosen entries in order, then the weights. NaN scores are never chosen; entry 0 stands
- * in for what is missing, so that an index is always one of n. */
+/* One row: chosen entries in order, then their weights. Entry 0 stands in for what is missing, so
+ * that an index is always one of n. */
 static void choose(const struct op *op, const float *x, const float *bias, float *out)
 {
-    int32_t k = op->p.topk.k, last = -1;
+    int32_t k = op->p.topk.k, best[CHOSEN_MAX];
     double sum = 0;
+    ASSERT(k <= CHOSEN_MAX);
+    for (int32_t j = find_best(op, x, bias, best); j < k; j++)
+        best[j] = 0;
+    for (int32_t j = 0; j < k; j++)
+        sum += x[best[j]];
+    double by = op->p.topk.scale / (op->p.topk.norm ? sum + op->p.topk.eps : 1);
     if (op->p.topk.dense)
         memset(out, 0, (size_t)op->p.topk.n * sizeof *out);
-    for (int pass = 0; pass < 2; pass++, last = -1) { /* first the sum, then the weights */
-        double by = op->p.topk.scale / (op->p.topk.norm ? sum + op->p.topk.eps : 1);
-        for (int32_t j = 0; j < k; j++) {
-            if (j == 0 || last >= 0)
-                last = next_best(op, x, bias, last);
-            int32_t at = MAX(last, 0);
-            if (pass == 0) {
-                sum += x[at];
-            } else if (op->p.topk.dense) {
-                out[at] = (float)(x[at] * by);
-            } else {
-                out[j] = (float)at;
-                out[k + j] = (float)(x[at] * by);
-            }
+    for (int32_t j = 0; j < k; j++) {
+        float weight = (float)(x[best[j]] * by);
+        if (op->p.topk.dense) {
+            out[best[j]] = weight;
+        } else {
+            out[j] = (float)best[j];
+            out[k + j] = weight;
         }
     }
 }

@@ -40,16 +40,15 @@ void ref_trapezoid(const struct host_step *s, const struct op *op, int ith, int 
     }
 }
 
-static void rotate_head(const struct op *op, float *x, const float *theta, int32_t h)
+/* Pair i of every part's head h, by one angle. */
+static void rotate_pair(const struct op *op, float *x, double theta, int32_t h, int32_t i)
 {
-    int32_t A = op->p.rotate.angles;
+    double cs = cos(theta), sn = sin(theta);
     for (int32_t part = 0; part < op->p.rotate.parts; part++) {
-        float *y = x + ((int64_t)part * op->p.rotate.heads + h) * op->p.rotate.head;
-        for (int32_t i = 0; i < A; i++) {
-            double cs = cos(theta[i]), sn = sin(theta[i]), e = y[2 * i], o = y[2 * i + 1];
-            y[2 * i] = (float)(e * cs - o * sn);
-            y[2 * i + 1] = (float)(e * sn + o * cs);
-        }
+        float *y = x + ((int64_t)part * op->p.rotate.heads + h) * op->p.rotate.head + 2 * i;
+        double e = y[0], o = y[1];
+        y[0] = (float)(e * cs - o * sn);
+        y[1] = (float)(e * sn + o * cs);
     }
 }
 
@@ -67,8 +66,8 @@ void ref_rotate(const struct host_step *s, const struct op *op, int ith, int nth
             for (int32_t i = 0; i < A; i++) {
                 double x = fmod((double)theta[i] + more[i], 6.283185307179586);
                 theta[i] = (float)(x < 0 ? x + 6.283185307179586 : x);
+                rotate_pair(op, host_row(s, op->out, t), theta[i], h, i);
             }
-            rotate_head(op, host_row(s, op->out, t), theta, h);
         }
     }
 }
