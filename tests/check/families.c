@@ -126,6 +126,7 @@ void build_deltaformer(struct rig *r, const int *p)
     int heads = p[1], dk = p[3], dv = p[4];
     relative(r, p, 2);
     r->op.in[0] = in_of(r, heads * (dk + dv + 1), ROLE_UNIT); /* q, v, beta */
+    r->roles[r->op.in[1].act] = ROLE_UNIT; /* errors of u add up */
     r->op.in[2] = (struct view){r->op.out.act, r->op.out.col + heads * dv, heads * dv};
     keep_rows(r, 0);
 }
@@ -147,14 +148,19 @@ void build_moba(struct rig *r, const int *p)
     keep_rows(r, 0);
 }
 
-const struct shape state_shapes[3] = {{{0, 1, 2, 1}}, {{2, 2, 7, 5}}, {{5, 3, 16, 33}}};
+const struct shape state_shapes[4] = {
+    {{0, 1, 2, 1}}, {{2, 2, 7, 5}}, {{5, 3, 16, 33}}, {{3, 2, 40, 100}},
+};
 const struct shape rotate_shapes[3] = {{{0, 1, 2, 1, 1}}, {{2, 3, 8, 3, 2}}, {{5, 4, 32, 16, 1}}};
-const struct shape kept_shapes[4] = {
+const struct shape kept_shapes[5] = {
     {{0, 1, 1, 1, 1, 0}}, {{2, 2, 1, 5, 7, 3}}, {{1, 2, 2, 16, 16, 0}}, {{5, 4, 2, 16, 24, 20}},
+    {{3, 18, 2, 48, 70, 0}},
 };
-const struct shape nsa_shapes[3] = {
+const struct shape nsa_shapes[4] = {
     {{0, 1, 1, 1, 1, 1, 1, 1}}, {{2, 4, 2, 5, 7, 6, 4, 2}}, {{5, 4, 1, 16, 24, 0, 16, 3}},
+    {{3, 20, 1, 40, 64, 70, 2, 9}},
 };
-const struct shape moba_shapes[3] = {
+const struct shape moba_shapes[4] = {
     {{0, 1, 1, 1, 1, 1, 1}}, {{2, 2, 1, 5, 7, 4, 2}}, {{5, 4, 2, 16, 24, 16, 3}},
+    {{3, 12, 2, 40, 64, 4, 5}},
 };

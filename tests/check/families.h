@@ -4,11 +4,11 @@
 
 #include "tests/check/ops.h"
 
-extern const struct shape state_shapes[3];  /* layout heads K V: fenwick, mesa, trapezoid */
+extern const struct shape state_shapes[4];  /* layout heads K V: fenwick, mesa, trapezoid */
 extern const struct shape rotate_shapes[3]; /* layout heads head angles parts */
-extern const struct shape kept_shapes[4];   /* layout heads kv_heads dk dv extra */
-extern const struct shape nsa_shapes[3];    /* layout heads kv_heads dk dv window block count */
-extern const struct shape moba_shapes[3];   /* layout heads kv_heads dk dv block count */
+extern const struct shape kept_shapes[5];   /* layout heads kv_heads dk dv extra */
+extern const struct shape nsa_shapes[4];    /* layout heads kv_heads dk dv window block count */
+extern const struct shape moba_shapes[4];   /* layout heads kv_heads dk dv block count */
 
 void build_fenwick(struct rig *r, const int *p);
 void build_mesa(struct rig *r, const int *p);
