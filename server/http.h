@@ -24,7 +24,7 @@ struct http {
     struct MHD_Daemon *mhd;
     struct stats stats;
     uint64_t started_unix_s;
-    int listen_fd;
+    int listen_fd, nowhere; /* nowhere: what listen_fd becomes; -1 = it has */
     int draining, closing; /* atomic */
 };
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,6 +15,8 @@
 
 /* The kernel caps it at net.core.somaxconn (4096). */
 #define BACKLOG 4096
+/* Descriptors below this are looked through for epoll sets: those of the start are some dozens. */
+#define EARLY_FDS 1024
 
 static int open_socket(int family, const char *spec, struct err *e)
 {
@@ -138,4 +141,31 @@ bool listen_is_local(int fd)
     if (a.ss_family == AF_INET6)
         return IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)&a)->sin6_addr);
     return true;
+}
+
+int listen_nowhere(struct err *e)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = open_socket(AF_UNIX, "nowhere", e);
+    if (fd < 0)
+        return fd;
+    /* Without a path the kernel draws a name that nobody knows. */
+    if (bind(fd, (struct sockaddr *)&a, sizeof a.sun_family) < 0 || listen(fd, 1) < 0) {
+        int rc = err_set(e, E_IO, "listen nowhere: %s", strerror(errno));
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+void listen_stop(int fd, int nowhere)
+{
+    /* A socket that others hold stays in the epoll sets it is in: there it must fall silent. */
+    struct epoll_event nothing = {0};
+    for (int set = 0; set < EARLY_FDS; set++)
+        if (set != fd)
+            (void)epoll_ctl(set, EPOLL_CTL_MOD, fd, &nothing); /* most are no epoll sets */
+    while (dup2(nowhere, fd) < 0 && errno == EINTR)
+        ;
+    close(nowhere);
 }

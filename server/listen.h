@@ -15,4 +15,11 @@ void listen_describe(int fd, char *out, size_t size);
 /* Whether only this machine can reach it. */
 bool listen_is_local(int fd);
 
+/* A listening socket that nobody can reach, for listen_stop. A descriptor, or a code < 0. */
+int listen_nowhere(struct err *e) MUST_USE;
+/* Nobody is accepted from fd any more, while others go on polling and accepting: from now on it is
+ * `nowhere`, which is closed. A socket that others hold too (an inherited one) goes on listening
+ * for them. */
+void listen_stop(int fd, int nowhere);
+
 #endif

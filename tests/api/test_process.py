@@ -1,4 +1,5 @@
 """The process: flags, failures at start, the service manager's part, signals, draining."""
+import http.client
 import json
 import os
 import shutil
@@ -6,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -295,6 +297,69 @@ class Service(unittest.TestCase):
             p.send_signal(signal.SIGTERM)
             self.assertEqual(p.wait(common.Settings.patience(20)), 0)
         listener.close()
+
+    def test_whoever_comes_to_an_inherited_socket_while_draining_is_served_by_the_next_process(self):
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(16)
+        script = 'exec 3<&%d; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"' % listener.fileno()
+        args = ["bash", "-c", script, "sh"] + command(["--model", DEMO, "--drain", "2"])
+        get = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+        def connect():
+            c = socket.create_connection(listener.getsockname(), timeout=common.Settings.patience(20))
+            c.sendall(get)
+            return c
+
+        with tempfile.TemporaryFile() as log:
+            first = subprocess.Popen(args, stdout=log, stderr=log, pass_fds=[listener.fileno()])
+            self.assertIn(b"200 OK", connect().recv(4096))
+            body = json.dumps(LONG).encode()
+            busy = socket.create_connection(listener.getsockname())  # keeps it draining
+            busy.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                         b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            self.assertIn(b"200 OK", busy.recv(4096))
+            first.send_signal(signal.SIGTERM)
+            time.sleep(common.Settings.patience(0.5))
+            late = connect()
+            late.settimeout(0.3)
+            with self.assertRaises(socket.timeout):
+                late.recv(1)
+            self.assertEqual(first.wait(common.Settings.patience(20)), 0)
+            second = subprocess.Popen(args, stdout=log, stderr=log, pass_fds=[listener.fileno()])
+            late.settimeout(common.Settings.patience(20))
+            self.assertIn(b"200 OK", late.recv(4096))
+            second.send_signal(signal.SIGTERM)
+            self.assertEqual(second.wait(common.Settings.patience(20)), 0)
+            busy.close()
+            late.close()
+        listener.close()
+
+    def test_a_stop_while_clients_ask_is_clean(self):
+        """Requests that come while the server closes neither wait in it nor stop it badly."""
+        for i in range(common.Settings.rounds(20)):
+            s = Server(["--model", DEMO, "--state-memory", "0", "--drain", "0"])
+            done = []
+
+            def ask():
+                c = s.connection()
+                try:
+                    while not done:
+                        c.request("GET", "/v1/sessions")
+                        c.getresponse().read()
+                except (OSError, http.client.HTTPException):
+                    pass  # it is gone
+                c.close()
+
+            threads = [threading.Thread(target=ask) for _ in range(4)]
+            for t in threads:
+                t.start()
+            time.sleep(0.01 * (i % 4))
+            code = s.stop()
+            done.append(True)
+            for t in threads:
+                t.join()
+            self.assertEqual(code, 0, s.text())
 
     def test_a_unix_socket_is_served_and_a_stale_one_replaced(self):
         path = os.path.join(self.m.dir, "http")
