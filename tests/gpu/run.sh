@@ -45,7 +45,7 @@ kernels/opencl/embed.sh "$B/sources.c" kernels/opencl/src/*.cl kernels/opencl/sr
     kernels/opencl/src/nvidia/*.cl etc/tuning/*.tune
 $CC -std=gnu11 $FLAGS -c "$B/sources.c" -o "$B/sources.o"
 KERNELS="$(ls base/*.c kernels/*.c kernels/ref/*.c kernels/cpu/*.c kernels/opencl/*.c)"
-CHECKS="tests/check/rig.c tests/check/ops.c tests/check/ew.c"
+CHECKS="$(ls tests/check/*.c | grep -vE '/(check|kernelcheck|bench|peak_[a-z0-9]*|oclcheck)\.c$')"
 compile $KERNELS $CHECKS tests/check/oclcheck.c tests/gpu/bench.c \
     tests/gpu/launch.c || exit 1
 $CC -pthread -o "$B/oclcheck" $(objects $KERNELS $CHECKS tests/check/oclcheck.c) "$B/sources.o" \
