@@ -16,6 +16,7 @@
 #include "statecache/writer.h"
 
 struct found;
+struct record_job;
 struct link { struct link *prev, *next; };
 
 /* States come and go in dozens per request; giving them back to the heap each time would leave it
@@ -39,6 +40,7 @@ struct session {
     struct node *node;        /* where it is; pinned */
     struct snapshot *tip;     /* held: its tokens cover node; NULL at position 0 or without state */
     struct snapshot *saved;   /* held: what the durable record names */
+    struct record_job *doubtful; /* their states held: records that may be there instead */
     uint64_t generation, saved_generation, failed_generation;
     uint64_t created_s, used_s, ttl_s;
     int64_t n_turns, lo_turn; /* all turns; turns [lo_turn, n_turns) are in turns[] */
@@ -139,6 +141,8 @@ void session_free_all(struct statecache *sc);
 /* Queues the session's record; when it is durable, saved_generation says so. */
 void record_save(struct statecache *sc, struct session *x);
 void record_remove(struct statecache *sc, const struct session *x);
+/* It is known which record is on the medium, or does not matter any more. */
+void record_settled(struct statecache *sc, struct session *x);
 int record_scan(struct statecache *sc, struct err *e) MUST_USE;
 /* The fixed fields and the turns as they are stored. out [SESSION_RECORD]. */
 void record_encode(const struct session *x, unsigned char *out, int64_t *turns, size_t *n_turns);

@@ -2,7 +2,8 @@
  * some hundred bytes.
  *
  * Order is what makes them safe: the state is durable before the record that names it is written,
- * and what the durable record names is held until a newer record is durable. */
+ * and what the durable record names is held until a newer record is durable; so is what a record
+ * names whose writing failed so late that it may be on the medium nevertheless. */
 #include <string.h>
 
 #include "base/log.h"
@@ -84,6 +85,7 @@ int record_decode(struct session *x, const unsigned char *in, const int64_t *tur
 
 struct record_job {
     struct job job;
+    struct record_job *older; /* of a session's doubtful ones */
     struct statecache *sc;
     struct session_id id;
     struct snapshot *tip; /* held */
@@ -94,7 +96,7 @@ struct record_job {
     void *answer;
     struct piece piece[3];
     struct part part[PARTS];
-    bool again;
+    bool again, renamed;
     int rc;
     struct err err;
 };
@@ -133,7 +135,18 @@ static void run_save(struct job *job)
     if (j->rc || j->again)
         return;
     codec_seal(&j->sc->format, &j->head, j->part, head);
-    j->rc = store_put(&j->sc->store, STORE_SESSIONS, j->id.b, head, j->part, true, &j->err);
+    j->rc = store_put(&j->sc->store, STORE_SESSIONS, j->id.b, head, j->part, true,
+                      &j->renamed, &j->err);
+}
+
+void record_settled(struct statecache *sc, struct session *x)
+{
+    while (x->doubtful) {
+        struct record_job *j = x->doubtful;
+        x->doubtful = j->older;
+        snapshot_unhold(sc, j->tip);
+        free_job(j);
+    }
 }
 
 static void done_save(struct job *job)
@@ -145,6 +158,7 @@ static void done_save(struct job *job)
         return;
     }
     struct session *x = alive(sc, j);
+    sc->health = sc->store.health;
     if (j->rc) {
         log_warn("a session is kept in memory only: %s", j->err.text);
         if (x)
@@ -154,11 +168,20 @@ static void done_save(struct job *job)
         x->saved_generation = j->generation;
         x->saved = j->tip;
         j->tip = before; /* its hold is given up below */
+        record_settled(sc, x);
+    }
+    core_changed(sc);
+    if (j->rc && j->renamed && j->tip && x) {
+        mem_free(j->turns); /* only the state is kept for it */
+        mem_free(j->answer);
+        j->turns = NULL;
+        j->answer = NULL;
+        j->older = x->doubtful;
+        x->doubtful = j;
+        return;
     }
     if (j->tip)
         snapshot_unhold(sc, j->tip);
-    sc->health = sc->store.health;
-    core_changed(sc);
     free_job(j);
 }
 

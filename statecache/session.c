@@ -105,6 +105,7 @@ static void leave(struct statecache *sc, struct session *x)
 void session_discard(struct statecache *sc, struct session *x)
 {
     session_move(sc, x, NULL, NULL);
+    record_settled(sc, x);
     if (x->saved)
         snapshot_unhold(sc, x->saved);
     x->tenant->sessions--;
@@ -276,6 +277,7 @@ static void forget_path(struct statecache *sc, struct session *x)
 {
     struct snapshot *gone[128]; /* a path keeps about a hundred; what is left ages out */
     size_t n = 0;
+    record_settled(sc, x); /* whichever record is there, it goes */
     x->node->pins--;
     int children = 0;
     for (struct node *at = x->node; at->parent && n < ARRAY_LEN(gone); at = at->parent) {

@@ -206,7 +206,7 @@ void store_close(struct store *s)
 
 static int put_once(struct store *s, enum store_kind kind, const unsigned char name[16],
                     const unsigned char head[CODEC_HEAD], const struct part part[PARTS],
-                    bool durable, struct err *e)
+                    bool durable, bool *renamed, struct err *e)
 {
     const struct fsio *io = s->io;
     struct path tmp = path_of(s, kind, name, ".tmp"), to = path_of(s, kind, name, "");
@@ -241,6 +241,7 @@ static int put_once(struct store *s, enum store_kind kind, const unsigned char n
     }
     if (!rc) {
         what = "cannot rename";
+        *renamed = true;
         rc = io->rename(io->ctx, tmp.p, to.p);
     }
     if (rc) {
@@ -254,19 +255,22 @@ static int put_once(struct store *s, enum store_kind kind, const unsigned char n
 
 int store_put(struct store *s, enum store_kind kind, const unsigned char name[16],
               const unsigned char head[CODEC_HEAD], const struct part part[PARTS], bool durable,
-              struct err *e)
+              bool *renamed, struct err *e)
 {
+    bool dont_care;
+    renamed = renamed ? renamed : &dont_care;
+    *renamed = false;
     if (s->health.sick)
         return err_set(e, E_IO, "the state directory failed earlier; nothing is written until a "
                                 "restart");
     struct err first = {0};
-    int rc = put_once(s, kind, name, head, part, durable, &first);
+    int rc = put_once(s, kind, name, head, part, durable, renamed, &first);
     if (rc && rc != E_NOMEM) {
         /* After a failed fsync the kernel may have dropped the pages: only a new file counts. */
         s->health.write_errors++;
         log_warn("state directory: %s; trying a new file", first.text);
         err_clear(&first);
-        rc = put_once(s, kind, name, head, part, durable, &first);
+        rc = put_once(s, kind, name, head, part, durable, renamed, &first);
     }
     if (!rc) {
         s->health.files_written++;

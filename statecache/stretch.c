@@ -151,7 +151,7 @@ static void run_put(struct job *job)
     j->piece = (struct piece){j->tokens, (size_t)f->stretch * sizeof(*j->tokens)};
     j->part[PART_TOKENS] = (struct part){&j->piece, 1};
     codec_seal(f, &j->head, j->part, head);
-    j->rc = store_put(&j->sc->store, STORE_PATHS, j->head.id, head, j->part, true, &j->err);
+    j->rc = store_put(&j->sc->store, STORE_PATHS, j->head.id, head, j->part, true, NULL, &j->err);
 }
 
 static void done_put(struct job *job)

@@ -277,7 +277,8 @@ static void run_put(struct job *job)
     codec_name(&j->sc->format, j->head.tenant, j->head.path, j->tokens, j->n_tokens, j->head.id);
     j->head.created_s = clock_unix_s();
     codec_seal(&j->sc->format, &j->head, j->part, head);
-    j->rc = store_put(&j->sc->store, STORE_STATES, j->head.id, head, j->part, j->durable, &j->err);
+    j->rc = store_put(&j->sc->store, STORE_STATES, j->head.id, head, j->part, j->durable, NULL,
+                      &j->err);
     j->ns = clock_now_ns() - start;
 }
 

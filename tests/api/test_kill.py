@@ -82,7 +82,7 @@ class Kill(unittest.TestCase):
             self.turns += 1
 
     def check(self, model, sessions, paths):
-        plain = Server(["--model", model, "--state-memory", "0"])
+        plain = Server(["--model", model, "--state-memory", "0", "--context", "32768"])
         for session, path in zip(sessions, paths):
             at = self.server.get("/v1/sessions/" + session)[1]
             self.assertEqual(at["position"], len(path))

@@ -42,8 +42,10 @@ static void learn(struct known *k)
         int64_t n = s.position;
         k->path[s.generation] = malloc(((size_t)n + 1) * sizeof(int32_t));
         k->n[s.generation] = n;
-        if (session_tokens(f.sc, &none, &k->id, 0, k->path[s.generation], &n, &e) ||
-            n != s.position)
+        int rc = session_tokens(f.sc, &none, &k->id, 0, k->path[s.generation], &n, &e);
+        if (rc == E_IO && fs.unreadable)
+            k->n[s.generation] = -1; /* and nobody else knows them */
+        else if (rc || n != s.position)
             problem = "a session does not know its own tokens";
     }
     if (s.persist == PERSIST_PENDING && !fs.crashed)
@@ -57,7 +59,9 @@ static void turn(struct known *k, struct rng *r)
     int32_t tokens[200];
     int32_t n = 1 + (int32_t)rng_below(r, 150);
     fake_tokens(tokens, n, rng_next(r));
-    if (fake_turn(&f, &k->id, tokens, n, (int32_t)rng_below(r, 4)) < 0)
+    int rc;
+    if (fake_try_turn(&f, &k->id, tokens, n, (int32_t)rng_below(r, 4), &rc) < 0 &&
+        !(rc == E_IO && fs.unreadable))
         problem = "a turn failed or saw another context";
 }
 
@@ -113,8 +117,11 @@ static void check(struct known *k)
         return;
     }
     int64_t n = ARRAY_LEN(path);
-    if (session_tokens(f.sc, &none, &k->id, 0, path, &n, &e) || n != k->n[s.generation] ||
-        memcmp(path, k->path[s.generation], (size_t)n * sizeof(*path)) != 0)
+    if (session_tokens(f.sc, &none, &k->id, 0, path, &n, &e))
+        problem = "the tokens of a session that came back cannot be read";
+    else if (k->n[s.generation] >= 0 &&
+             (n != k->n[s.generation] ||
+              memcmp(path, k->path[s.generation], (size_t)n * sizeof(*path)) != 0))
         problem = "a session came back with other tokens";
     struct rng r = {s.generation + 77, 0};
     /* Turns compare their logits with a run from nothing. Back a little, and the states that were
@@ -159,8 +166,12 @@ static const char *one(uint64_t seed)
         fs.fail_count = rng_below(&r, 2) ? 1 : 1 + (int)rng_below(&r, 60);
         fs.error = rng_below(&r, 2) ? EIO : ENOSPC;
     }
-    for (int i = 0; i < STEPS && !fs.crashed && !problem; i++)
+    int blind = rng_below(&r, 4) ? STEPS : (int)rng_below(&r, STEPS);
+    for (int i = 0; i < STEPS && !fs.crashed && !problem; i++) {
+        fs.unreadable = i < blind ? NULL : "/paths/"; /* the medium has a bad day */
         live(&r);
+    }
+    fs.unreadable = NULL;
     if (crash)
         fs.crashed = true;
     else

@@ -41,6 +41,7 @@ struct fs {
     int error;
     const char *unreadable; /* no file whose path has this in it can be opened; NULL = all can */
     bool crashed;
+    bool whole_writes; /* no write is cut in two */
     uint64_t failures; /* calls that were made to fail */
     struct rng rng;
 };
@@ -157,7 +158,7 @@ static inline ssize_t fs_write(void *ctx, int fd, const void *p, size_t n)
     bool died = f->crashed;
     /* The call during which the power goes may have put down a part. */
     size_t some = died                                  ? rng_below(&f->rng, n + 1)
-                  : n > 1 && rng_below(&f->rng, 8) == 0 ? n / 2
+                  : n > 1 && !f->whole_writes && rng_below(&f->rng, 8) == 0 ? n / 2
                                                         : n;
     if (rc && !(died && f->calls == f->crash_at))
         return rc;

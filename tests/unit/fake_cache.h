@@ -404,9 +404,9 @@ static inline int64_t fake_serve(struct fake *f, const int32_t *prompt, int32_t 
     run_free(&r);
     return computed;
 }
-/* One turn of a session: claims it. path_end (may be NULL) gets its position afterwards. */
-static inline int64_t fake_turn(struct fake *f, const struct session_id *id, const int32_t *prompt,
-                         int32_t n, int32_t gen)
+/* One turn of a session: claims it. -1: it failed with *rc, or (0) saw what it should not see. */
+static inline int64_t fake_try_turn(struct fake *f, const struct session_id *id,
+                                    const int32_t *prompt, int32_t n, int32_t gen, int *rc)
 {
     struct run r;
     struct session_info info;
@@ -418,9 +418,17 @@ static inline int64_t fake_turn(struct fake *f, const struct session_id *id, con
     if (!session_claim(f->sc, &r.tenant, id, NULL, -1, &repeated, NULL, &info, &r.err)) {
         r.ticket = info.ticket;
         computed = run_all(&r, 100);
+        session_release(f->sc, &r.tenant, id, r.ticket); /* if it never began */
     }
+    *rc = r.wrong ? 0 : r.err.code;
     run_free(&r);
     return computed;
+}
+static inline int64_t fake_turn(struct fake *f, const struct session_id *id, const int32_t *prompt,
+                                int32_t n, int32_t gen)
+{
+    int rc;
+    return fake_try_turn(f, id, prompt, n, gen, &rc);
 }
 static inline void fake_tokens(int32_t *out, int64_t n, uint64_t seed)
 {
