@@ -404,6 +404,16 @@ class Start(unittest.TestCase):
             self.assertEqual(code, 0)
             self.assertNotIn(secret("alice"), out + err + described + more)
 
+    def test_the_example_file_is_one(self):
+        with open(os.path.join(ROOT, "etc", "api-keys.example")) as f:
+            text = re.sub("^#(alice|bob|scrape) ", r"\1 ", f.read(), flags=re.M)
+        with tempfile.NamedTemporaryFile("w") as f:
+            f.write(text)
+            f.flush()
+            code, _, err = self.run_one("--api-keys", f.name, "--check-config")
+        self.assertEqual(code, 0, err)
+        self.assertIn("3 API keys", err)
+
     def test_one_key_from_the_environment(self):
         s = Server(["--model", DEMO], env={"RECURD_API_KEY": secret("me")})
         me = {"Authorization": "Bearer " + secret("me")}
