@@ -8,7 +8,7 @@
 struct softmax_dims { int D, H, kv, v_heads, d, window; bool bias, qk_norm, wide_norm; double theta;
                       float scale; };
 struct softmax_dims b_softmax_dims(struct build *b, int heads);
-/* q_proj, k_proj and v_proj of x (+ biases), q and k through b_softmax_turned: attention to come. */
+/* q_proj, k_proj and v_proj of x (+ biases), q and k turned: all that attention needs. */
 struct attention_args b_softmax_open(struct build *b, val x, const struct softmax_dims *d);
 /* rms per head (eps 1e-5) if qk_norm, rotation if theta. */
 val b_softmax_turned(struct build *b, val x, const char *norm, const struct softmax_dims *d);

@@ -1,6 +1,6 @@
-/* SCAN, LOGSUM and WKV: recurrences inside a channel. Sixteen channels are sixteen lanes; a channel's
- * states are turned into lanes once per call and stay in cache over the tokens, so a sum over the
- * states is the chain that ref takes. */
+/* SCAN, LOGSUM and WKV: recurrences inside a channel. Sixteen channels are sixteen lanes; a
+ * channel's states are turned into lanes once per call and stay in cache over the tokens, so a sum
+ * over the states is the chain that ref takes. */
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vmath.h"

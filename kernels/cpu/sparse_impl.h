@@ -7,14 +7,6 @@
 #define DIM_MAX 1024 /* the builder refuses wider heads */
 #define CHOOSERS 4   /* query heads of MOBA that share the sums of blocks; 256 KiB of scores */
 
-static float dot(const float *a, const float *b, int n)
-{
-    v16 sum = v16_zero();
-    for (int c = 0; c < n; c += LANES)
-        sum = v16_fma(load_left(a + c, n - c), load_left(b + c, n - c), sum);
-    return v16_sum(sum);
-}
-
 /* One query head on its way over keys. */
 struct head {
     const float *query;

@@ -3,7 +3,8 @@
  * wherever it comes. */
 #include "kernels/cpu/keys_impl.h"
 
-/* out = out * keep + sum of p_i v_i over keys [lo, hi), value head hv, four vectors of columns at a time. */
+/* out = out * keep + sum of p_i v_i over keys [lo, hi) and value head hv, four vectors of columns
+ * at a time. */
 static void add_values(const struct op *op, const struct keys *x, const float *p, v16 keep,
                        int hv, int lo, int hi, float *out)
 {
@@ -64,4 +65,13 @@ INLINE int64_t first_seen(const struct op *op, int64_t pos)
 {
     int64_t W = op->p.attention.window;
     return W && pos >= W ? pos - W + 1 : 0;
+}
+
+/* <a, b>: one sum over the lanes. */
+INLINE float dot(const float *a, const float *b, int n)
+{
+    v16 sum = v16_zero();
+    for (int c = 0; c < n; c += LANES)
+        sum = v16_fma(load_left(a + c, n - c), load_left(b + c, n - c), sum);
+    return v16_sum(sum);
 }

@@ -29,9 +29,9 @@ static val mixer(struct build *b, val x, int layer, void *family)
     val alpha = f->bounded ? b_bounded_gate(b, z, "A_log", decays, "dt_bias", f->bound)
                            : b_decay_gate(b, z, "A_log", decays, "dt_bias");
     val k = b_l2(b, y.k, d->K);
-    struct delta_args a = {.q = b_l2(b, y.q, d->K), .k = k, .v = y.v, .w = alpha, .b = erase, .k_heads = d->H,
-                           .d_heads = decays, .state_heads = d->Hv, .K = d->K, .V = d->V,
-                           .decay = DECAY_KEY, .decay_first = true,
+    struct delta_args a = {.q = b_l2(b, y.q, d->K), .k = k, .v = y.v, .w = alpha, .b = erase,
+                           .k_heads = d->H, .d_heads = decays, .state_heads = d->Hv, .K = d->K,
+                           .V = d->V, .decay = DECAY_KEY, .decay_first = true,
                            .scale = (float)(1 / sqrt(d->K))};
     if (f->gdn2) {
         a.v = e_mul(b, y.v, e_fn(b, EW_SIGMOID, write));

@@ -53,7 +53,7 @@ static void put(const char *path, const char *text)
 }
 static void tree(void)
 {
-    strcpy(root, "/tmp/recurd-quota-XXXXXX");
+    snprintf(root, sizeof root, "/tmp/recurd-quota-XXXXXX");
     cr_assert_not_null(mkdtemp(root));
     mkdir(in_root("v1"), 0700);
     mkdir(in_root("v2"), 0700);
