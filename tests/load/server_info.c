@@ -29,6 +29,9 @@ int server_info_get(struct server_info *s, struct pool *p, struct err *e)
     s->models = fetch_json(p, "/v1/models", &status, e);
     if (status < 0)
         return status;
+    if (status == 401)
+        return err_set(e, E_DENIED, "the server wants %s API key: --api-key or $OPENAI_API_KEY",
+                       p->a->api_key ? "another" : "an");
     struct err ignored = {0};
     s->version = fetch_json(p, "/version", &status, &ignored);
     const char *id = p->a->model;
