@@ -4,6 +4,16 @@
 
 #define LANES 64 /* work-items of a group where a group is one head of one sequence */
 
+/* Work-items of a group along the heads: a divisor, so that the kernels need no bounds; at most as
+ * many as run in lockstep on a GPU. A group of one would leave the others of its 32 idle. */
+static int32_t lanes_of(int32_t across)
+{
+    int32_t n = MIN(across, 32);
+    while (across % n)
+        n--;
+    return n;
+}
+
 /* One launch over (heads or key heads) x (rows or sequences). */
 static int relative(struct ocl_model *m, const struct op *op, const char *file, int32_t across,
                     enum ocl_by by, struct err *e)
@@ -35,8 +45,8 @@ static int relative(struct ocl_model *m, const struct op *op, const char *file, 
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_SEQ);
     ocl_arg_float(&s, op->p.attention.scale);
-    ocl_local(&s, 1, 1);
-    ocl_groups(&s, 0, BY_ONE, across, 1);
+    ocl_local(&s, (size_t)lanes_of(across), 1);
+    ocl_groups(&s, 0, BY_ONE, across / lanes_of(across), 1);
     ocl_groups(&s, 1, by, 1, 1);
     return ocl_spec_emit(&s, m, e);
 }
