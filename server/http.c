@@ -202,7 +202,7 @@ void http_drain(struct http *h)
         return;
     /* Not MHD_quiesce_daemon: a worker that is awake while 0.9.75 runs it takes the socket out of
      * its epoll set too, the library's second attempt fails, and it aborts the process (measured:
-     * one stop in a hundred under load). The library closes what is left of the descriptor. */
+     * one stop in two hundred under load). The library closes what is left of the descriptor. */
     listen_stop(h->listen_fd, h->nowhere);
     h->nowhere = -1;
 }
