@@ -1,8 +1,8 @@
 /* How a sequence begins: what is there for its path, whom it waits for, and where states will be
  * taken while it is computed. Engine thread. */
 #include "base/mem.h"
+#include "statecache/statefile.h"
 #include "statecache/stretch.h"
-#include "statecache/tiers.h"
 
 #define SMALL_TOKENS 16     /* shorter paths are computed faster than they are looked up and kept */
 #define WAIT_TOKENS 32      /* less to save is not worth waiting for another sequence */
@@ -83,7 +83,7 @@ static int find_hit(struct statecache *sc, struct lookup *l)
         if (snapshot_ready(s))
             break;
         n->pins++; /* making room must not prune the node we stand on */
-        bool coming = s->reading || tiers_load(sc, s);
+        bool coming = s->reading || statefile_load(sc, s);
         n->pins--;
         if (coming)
             return E_BUSY;

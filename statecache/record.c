@@ -8,8 +8,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/statefile.h"
 #include "statecache/stretch.h"
-#include "statecache/tiers.h"
 
 enum { /* offsets in the fixed fields */
     AT_STATE = 0, AT_STATE_POSITION = 16, AT_POSITION = 24, AT_TURNS = 32, AT_CREATED = 40,
@@ -285,7 +285,7 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
         return t ? E_NOMEM : err_set(e, E_NOMEM, "no memory for a session");
     int rc = record_decode(x, j->fields, j->turns, j->head.bytes[PART_TURNS] / sizeof(*j->turns),
                            &position, &state_position, e);
-    struct snapshot *s = state_position ? tiers_scanned(sc, j->fields + AT_STATE) : NULL;
+    struct snapshot *s = state_position ? statefile_scanned(sc, j->fields + AT_STATE) : NULL;
     if (!rc && state_position && (!s || s->pos != state_position || s->tenant != t))
         rc = sc->unread
                  ? err_set(e, E_IO, "the state it names is missing, but not all could be read")

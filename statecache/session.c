@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "statecache/statefile.h"
 #include "statecache/stretch.h"
 #include "statecache/tiers.h"
 
@@ -572,7 +573,7 @@ int session_commit(struct statecache *sc, struct session *x, struct node *node,
         tiers_settle(sc, node);
         /* If it does not get there, the record job finds it missing. The copy in RAM is only for
          * writing when the state is parked in a slot. */
-        if (tiers_spill(sc, x->tip, true) && x->tip->slot >= 0)
+        if (statefile_save(sc, x->tip, true) && x->tip->slot >= 0)
             x->tip->release = x->tip->writing;
     }
     record_save(sc, x);

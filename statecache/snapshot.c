@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "statecache/statefile.h"
 #include "statecache/tiers.h"
 
 /* ---- the lists of the tiers --------------------------------------------------------------- */
@@ -472,7 +473,7 @@ void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
         return;
     struct node *node = s->node;
     if (s->on_disk)
-        tiers_forget_file(sc, s);
+        statefile_remove(sc, s);
     s->dead = true;
     s->node = NULL;
     node->snap = NULL;

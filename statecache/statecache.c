@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "statecache/statefile.h"
 #include "statecache/stretch.h"
 #include "statecache/tiers.h"
 
@@ -94,10 +95,10 @@ static int open_disk(struct statecache *sc, struct err *e)
     sc->disk = true;
     rc = stretch_scan(sc, e);
     if (!rc)
-        rc = tiers_scan(sc, e);
+        rc = statefile_scan(sc, e);
     if (!rc)
         rc = record_scan(sc, e);
-    tiers_scan_end(sc);
+    statefile_scan_end(sc);
     stretch_scan_end(sc);
     sc->health = sc->store.health;
     return rc;

@@ -257,7 +257,7 @@ int store_put(struct store *s, enum store_kind kind, const unsigned char name[16
               const unsigned char head[CODEC_HEAD], const struct part part[PARTS], bool durable,
               bool *renamed, struct err *e)
 {
-    bool dont_care;
+    bool dont_care = false;
     renamed = renamed ? renamed : &dont_care;
     *renamed = false;
     if (s->health.sick)

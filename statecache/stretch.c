@@ -135,8 +135,11 @@ static void prepare_put(struct job *job)
         j->rc = err_set(&j->err, E_IO, "no memory for %lld tokens", (long long)sc->format.stretch);
     if (!j->rc)
         j->rc = tiers_make_room(sc, n->stretch->tenant, (uint64_t)file_bytes(sc), &j->err);
-    if (!j->rc)
-        prefix_tokens(n, n->end - sc->format.stretch, n->end, j->tokens);
+    if (j->rc)
+        return;
+    prefix_tokens(n, n->end - sc->format.stretch, n->end, j->tokens);
+    j->piece = (struct piece){j->tokens, (size_t)sc->format.stretch * sizeof(*j->tokens)};
+    j->part[PART_TOKENS] = (struct part){&j->piece, 1};
 }
 
 static void run_put(struct job *job)
@@ -148,8 +151,6 @@ static void run_put(struct job *job)
         return;
     codec_name(f, j->head.tenant, j->head.path, j->tokens, f->stretch, j->head.id);
     j->head.created_s = clock_unix_s();
-    j->piece = (struct piece){j->tokens, (size_t)f->stretch * sizeof(*j->tokens)};
-    j->part[PART_TOKENS] = (struct part){&j->piece, 1};
     codec_seal(f, &j->head, j->part, head);
     j->rc = store_put(&j->sc->store, STORE_PATHS, j->head.id, head, j->part, true, NULL, &j->err);
 }
@@ -439,7 +440,7 @@ static int by_position(const void *a, const void *b)
 struct node *stretch_scanned(struct statecache *sc, const struct tenant *t, const struct head *h)
 {
     int64_t begin = h->position - (int64_t)(h->bytes[PART_TOKENS] / sizeof(int32_t));
-    struct found key;
+    struct found key = {0};
     if (begin == 0)
         return t->root;
     memcpy(key.head.id, h->path, sizeof(key.head.id));

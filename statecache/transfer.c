@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "statecache/statefile.h"
 #include "statecache/stretch.h"
 #include "statecache/tiers.h"
 
@@ -68,7 +69,7 @@ static int gather(struct statecache *sc, const struct session *x, struct bundle 
 static void ask_for(struct statecache *sc, struct snapshot *s)
 {
     if (!s->slab && s->slot < 0) {
-        (void)tiers_load(sc, s); /* no room: whoever waits asks again */
+        (void)statefile_load(sc, s); /* no room: whoever waits asks again */
     } else if (!s->wanted) {
         s->wanted = true;
         sc->wanted++;
@@ -255,7 +256,7 @@ static int settle_in(struct statecache *sc, struct session *x, const void *blob,
     node->pins--;
     prefix_prune(&sc->prefix, node);
     if (s && (s->on_disk || snapshot_on_host(s))) /* else only the engine could read it */
-        (void)tiers_spill(sc, s, true);           /* if not, the record job finds it missing */
+        (void)statefile_save(sc, s, true);           /* if not, the record job finds it missing */
     return rc;
 }
 

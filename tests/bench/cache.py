@@ -2,7 +2,7 @@
 """What the state cache costs in memory and time.
 
 usage: cache.py RECURD long [--model DIR] [--tokens N] [--dummy]
-         one session to N tokens (1,000,000): resident memory on the way
+         one session to N tokens (1,000,000): resident memory, disk and time of a turn on the way
        cache.py RECURD park [--model DIR] [--sessions N] [--memory MIB] [--wakes N]
          N sessions (10,000) parked, woken at random: bytes of a session, time to answer by tier
 """
@@ -26,6 +26,11 @@ def ids(r, n):
     return [r.randrange(3, 250) for _ in range(n)]
 
 
+def on_disk(folder):
+    return sum(os.path.getsize(os.path.join(at, name))
+               for at, _, names in os.walk(folder) for name in names)
+
+
 def start(args, folder, *more):
     flags = ["--model", args.model, "--state-dir", folder, "--session-ttl", "1"] + list(more)
     if args.dummy:
@@ -40,19 +45,20 @@ def long(args, folder):
     marks = [n for n in (1000, 10000, 100000, 1000000, 10000000) if n <= args.tokens]
     base = None
     t0 = time.time()
-    print("tokens      resident MiB   against 1k   ms a turn of %d" % TURN)
-    done, last = 0, 0
+    print("tokens      resident MiB   against 1k   disk MiB   ms a turn of %d (median of 9)" % TURN)
+    done, last = 0, []
     while done < args.tokens:
         t = time.time()
         reply = s.complete(ids(r, TURN - 1), session=session, max_tokens=1, ignore_eos=True)
-        last = time.time() - t
+        last = last[-8:] + [time.time() - t]
         done = reply["session"]["position"]
         if marks and done >= marks[0]:
             marks.pop(0)
             m = s.metrics()["process_resident_memory_bytes"]
             base = base or m
-            print("%-11d %-14.1f %+.1f %%       %.0f" % (done, m / 2**20, 100 * (m / base - 1),
-                                                         last * 1e3), flush=True)
+            print("%-11d %-14.1f %+.1f %%       %-10.1f %.0f" % (
+                done, m / 2**20, 100 * (m / base - 1), on_disk(folder) / 2**20,
+                sorted(last)[len(last) // 2] * 1e3), flush=True)
     print("%.0f s in all" % (time.time() - t0))
     return s
 
