@@ -170,10 +170,9 @@ static int look_up(struct statecache *sc, const struct statecache_query *q, stru
     l->total = l->base->end + q->n;
     if (l->total == 0)
         return err_field(e, E_RANGE, "prompt", "a session without tokens needs a prompt");
-    int rc = stretch_ask_below(sc, l->base, q->tokens, q->n, e);
-    if (rc)
-        return rc;
     l->match = prefix_match(&sc->prefix, l->base, q->tokens, q->n);
+    if (l->match.cold)
+        return stretch_ask_below(sc, l->base, q->tokens, q->n, e);
     const struct match *m = &l->match;
     l->goes_on = m->depth < l->total && (m->inside < m->node->n || m->node->n_children > 0);
     return 0;
