@@ -172,7 +172,7 @@ OCL_DEVICE   = $(or $(DEVICE),opencl:pocl)
 # One family for each kind of layer: most of a model's time is PoCL compiling its kernels.
 OCL_FAMILIES := $(addprefix public/,gated_deltanet rwkv7 mamba2 mamba mla log_linear_mamba2 nsa) \
                 hf/hf_qwen3_5_moe more/kimi_groups
-$B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclgrind ops families ew rig) $(LIB)
+$B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclsample oclgrind ops families ew rig) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/ocl_fault: $B/tests/fault/ocl_fault.o $(LIB)

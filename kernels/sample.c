@@ -75,6 +75,18 @@ int sample_check(enum sample_status s, int32_t vocab, struct err *e)
     return err_set(e, E_DEVICE, "the device reports a row of logits as %d", (int)s);
 }
 
+bool sample_same(const struct sample_result *a, const struct sample_result *b)
+{
+    bool same = a->status == b->status && a->id == b->id && a->raw == b->raw &&
+                a->total == b->total && a->n_top == b->n_top &&
+                memcmp(&a->max, &b->max, sizeof a->max) == 0 &&
+                memcmp(&a->logit, &b->logit, sizeof a->logit) == 0;
+    for (int32_t i = 0; same && i < a->n_top; i++)
+        same = a->top[i].id == b->top[i].id &&
+               memcmp(&a->top[i].logit, &b->top[i].logit, sizeof(float)) == 0;
+    return same;
+}
+
 double sample_logprob(const struct sample_result *r, float logit)
 {
     /* The largest contributes 2^SOFTMAX_BITS, so the logarithm is at least 0. */

@@ -71,6 +71,8 @@ struct sample_result {
 
 /* E_RANGE with a sentence, or 0. */
 int sample_check(enum sample_status s, int32_t vocab, struct err *e) MUST_USE;
+/* Whether two results say the same, to the bit. */
+bool sample_same(const struct sample_result *a, const struct sample_result *b);
 /* log of the probability of a token with this logit. */
 double sample_logprob(const struct sample_result *r, float logit);
 /* Whether steps 1 to 3 change anything. */

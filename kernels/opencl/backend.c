@@ -15,7 +15,6 @@ struct ocl {
     struct ocl_device device;
     struct ocl_model model;
     bool loaded;
-    struct sampler sampler;
     struct ocl_times times; /* since the last question */
     uint64_t steps;
 };
@@ -43,7 +42,6 @@ static void ocl_close(struct device *d)
 {
     if (!d)
         return;
-    sample_fini(&self(d)->sampler);
     ocl_model_free(&self(d)->model);
     ocl_device_close(&self(d)->device);
     mem_free(d);
@@ -87,7 +85,8 @@ static int ocl_load(struct device *d, const struct plan *p, const struct capacit
     if (o->loaded)
         return err_set(e, E_CONFLICT, "%s already holds a plan", o->device.info.name);
     if ((rc = ocl_model_init(&o->model, &o->device, p, c, e)) ||
-        (rc = ocl_selftest(&o->model, false, e)) || (rc = ocl_selftest(&o->model, true, e))) {
+        (rc = ocl_selftest(&o->model, false, e)) || (rc = ocl_selftest(&o->model, true, e)) ||
+        (rc = ocl_sample_selftest(&o->device, e))) {
         ocl_model_free(&o->model);
         return rc;
     }
@@ -119,26 +118,20 @@ static int ocl_run(struct device *d, const struct batch *b, struct err *e)
     return lost(o, ocl_queue_run(&o->model, b, &o->times, e), e);
 }
 
-static const float *logits_row(const struct ocl_model *m, int32_t i)
-{
-    const struct view *v = &m->plan->logits;
-    return (const float *)m->logits_host.host + (int64_t)i * m->plan->acts[v->act].stride + v->col;
-}
-
-static int ocl_logits(struct device *d, int32_t i, const float **out, struct err *e)
-{
-    *out = logits_row(&self(d)->model, i);
-    return alive(self(d), e);
-}
-
 static int ocl_sample(struct device *d, const struct sample_row *rows, int32_t n,
                       struct sample_result *out, struct err *e)
 {
     struct ocl *o = self(d);
-    int rc = o->sampler.vocab ? 0 : sample_init(&o->sampler, o->model.plan->vocab, e);
-    for (int32_t i = 0; i < n && !rc; i++)
-        sample_choose(&o->sampler, logits_row(&o->model, rows[i].logits), &rows[i], &out[i]);
-    return rc ? rc : alive(o, e);
+    int rc = alive(o, e);
+    return rc ? rc : lost(o, ocl_queue_sample(&o->model, rows, n, out, &o->times, e), e);
+}
+
+static int ocl_logits(struct device *d, int32_t i, const float **out, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = alive(o, e);
+    *out = (const float *)o->model.logits_host.host + o->model.plan->logits.col;
+    return rc ? rc : lost(o, ocl_queue_logits(&o->model, i, e), e);
 }
 
 static size_t slot_bytes(const struct ocl *o) { return (size_t)o->model.plan->slot_floats * 4; }

@@ -64,11 +64,10 @@ static int make_buffers(struct ocl_model *m, struct err *e)
     size_t slot = (size_t)p->slot_floats * 4;
     size_t page = (size_t)p->page_token_floats * PAGE_TOKENS * 4;
     size_t row = view_given(p->logits) ? (size_t)p->acts[p->logits.act].stride * 4 : 0;
-    size_t slots, pages, logits;
+    size_t slots, pages;
     int rc;
     if (mul_overflows(slot, (size_t)c->slots, &slots) ||
-        mul_overflows(page, (size_t)c->pages, &pages) ||
-        mul_overflows(row, (size_t)c->logits, &logits))
+        mul_overflows(page, (size_t)c->pages, &pages))
         return err_set(e, E_RANGE, "%d slots of %zu bytes and %d pages of %zu: the sum overflows",
                        c->slots, slot, c->pages, page);
     place_parts(m);
@@ -77,7 +76,7 @@ static int make_buffers(struct ocl_model *m, struct err *e)
         (rc = ocl_buffer_new(&m->pages, m->d, pages, "key and value pages", e)) ||
         (rc = ocl_buffer_new(&m->batch, m->d, m->batch_bytes, "the batch", e)) ||
         (rc = ocl_pinned_new(&m->batch_host, m->d, m->batch_bytes, "the batch", e)) ||
-        (rc = ocl_pinned_new(&m->logits_host, m->d, logits, "logits", e)) ||
+        (rc = ocl_pinned_new(&m->logits_host, m->d, row, "logits", e)) ||
         (rc = ocl_pinned_new(&m->state_host, m->d, MAX(slot, page), "states", e)))
         return rc;
     return make_parts(m, e);
@@ -198,6 +197,14 @@ static int make_kernels(struct ocl_model *m, struct err *e)
     return 0;
 }
 
+static int make_sampler(struct ocl_model *m, struct err *e)
+{
+    const struct plan *p = m->plan;
+    const struct act *a = &p->acts[p->logits.act];
+    return ocl_sample_init(&m->sampler, m->d, m->arena.mem, a->offset + p->logits.col, a->stride,
+                           p->vocab, m->cap.logits, e);
+}
+
 int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan *p,
                    const struct capacity *c, struct err *e)
 {
@@ -205,9 +212,10 @@ int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan 
     int rc;
     if ((rc = ocl_weights_init(m, e)) || (rc = make_buffers(m, e)) ||
         (rc = ocl_ops_lower(m, e)) ||
-        (rc = ocl_buffer_new(&m->scratch, d, m->scratch_bytes, "packed activations", e)))
+        (rc = ocl_buffer_new(&m->scratch, d, m->scratch_bytes, "packed activations", e)) ||
+        (rc = make_kernels(m, e)))
         return rc;
-    return make_kernels(m, e);
+    return view_given(p->logits) && c->logits > 0 ? make_sampler(m, e) : 0;
 }
 
 void ocl_model_loaded(struct ocl_model *m)
@@ -226,6 +234,9 @@ void ocl_model_free(struct ocl_model *m)
     if (!m->d)
         return;
     ocl_model_loaded(m);
+    if (m->pending)
+        (void)ocl_api.clFinish(m->d->queue); /* it reads the memory that goes away */
+    ocl_sample_free(&m->sampler);
     for (int32_t i = 0; i < m->n_launches; i++)
         OCL_FREE(clReleaseKernel, m->launches[i].kernel);
     for (int32_t i = 0; i < m->n_instances; i++)

@@ -5,7 +5,7 @@
 #define RECURD_OCL_MODEL_H
 
 #include "base/buf.h"
-#include "kernels/opencl/buffer.h"
+#include "kernels/opencl/sample.h"
 #include "kernels/plan.h"
 
 #define OCL_ARGS 64 /* an elementwise program: 2 for each of 20 views, and some */
@@ -91,7 +91,10 @@ struct ocl_model {
     struct ocl_buffer arena, slots, pages, scratch, batch;
     cl_mem part[BATCH_PARTS];
     size_t part_at[BATCH_PARTS], batch_bytes;
-    struct ocl_pinned batch_host, logits_host, state_host;
+    struct ocl_pinned batch_host, state_host;
+    struct ocl_pinned logits_host; /* one row */
+    struct ocl_sampler sampler;    /* when the plan has logits */
+    bool pending;                  /* a step was enqueued, and nothing has waited for it yet */
     struct ocl_weight *weights;
     struct ocl_instance *instances;
     struct ocl_launch *launches;

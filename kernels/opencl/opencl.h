@@ -16,7 +16,7 @@ int opencl_list(void (*line)(void *arg, const char *text), void *arg, struct err
 struct opencl_stats {
     uint64_t steps, launches;
     uint64_t enqueue_ns; /* preparing the batch and enqueueing */
-    uint64_t wait_ns;    /* until the logits were on the host */
+    uint64_t wait_ns;    /* for the device, until what was drawn was on the host */
 };
 void opencl_stats(struct device *d, struct opencl_stats *out);
 

@@ -1,6 +1,6 @@
 /* Enqueueing. A step writes one small buffer and enqueues kernels whose arguments are set; it
- * allocates nothing. Steps block until their logits are on the host, so the second queue never
- * overtakes one. */
+ * allocates nothing. The host goes on at once; whatever reads or writes what a step does, or the
+ * memory that its batch travels from, waits for it first. */
 #include "kernels/opencl/queue.h"
 
 #include <string.h>
@@ -87,30 +87,54 @@ static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times 
         rc = launch(m, l, rows, b->n_seqs, e);
         t->launches++;
     }
-    if (rc || !b->n_logits || !view_given(m->plan->logits))
-        return rc;
-    const struct act *a = &m->plan->acts[m->plan->logits.act];
-    return OCL(e, "logits", clEnqueueReadBuffer, m->d->queue, m->arena.mem, CL_FALSE,
-               (size_t)a->offset * 4, (size_t)b->n_logits * (size_t)a->stride * 4,
-               m->logits_host.host, 0, NULL, NULL);
+    return rc ? rc : OCL(e, "a step", clFlush, m->d->queue);
+}
+
+int ocl_queue_settle(struct ocl_model *m, struct ocl_times *t, struct err *e)
+{
+    uint64_t start = clock_now_ns();
+    if (!m->pending)
+        return 0;
+    m->pending = false;
+    int rc = OCL(e, "a step", clFinish, m->d->queue);
+    if (t)
+        t->wait_ns += clock_now_ns() - start;
+    return rc;
 }
 
 int ocl_queue_run(struct ocl_model *m, const struct batch *b, struct ocl_times *t, struct err *e)
 {
     int rc;
-    uint64_t start = clock_now_ns();
-    if ((rc = check_batch(m, b, e)))
+    if ((rc = check_batch(m, b, e)) || (rc = ocl_queue_settle(m, t, e)))
         return rc;
     if (b->n_tokens <= 0)
         return 0;
+    uint64_t start = clock_now_ns();
     fill_batch(m, b);
-    if ((rc = enqueue(m, b, t, e)))
-        return rc;
-    uint64_t queued = clock_now_ns();
-    rc = OCL(e, "a step", clFinish, m->d->queue);
-    t->enqueue_ns += queued - start;
-    t->wait_ns += clock_now_ns() - queued;
+    m->pending = true;
+    rc = enqueue(m, b, t, e);
+    t->enqueue_ns += clock_now_ns() - start;
     return rc;
+}
+
+int ocl_queue_sample(struct ocl_model *m, const struct sample_row *rows, int32_t n,
+                     struct sample_result *out, struct ocl_times *t, struct err *e)
+{
+    uint64_t start = clock_now_ns();
+    int rc = ocl_sample_run(&m->sampler, rows, n, out, &t->launches, e);
+    m->pending = false;
+    t->wait_ns += clock_now_ns() - start;
+    return rc;
+}
+
+int ocl_queue_logits(struct ocl_model *m, int32_t i, struct err *e)
+{
+    const struct act *a = &m->plan->acts[m->plan->logits.act];
+    size_t row = (size_t)a->stride * 4;
+    ASSERT(i >= 0 && i < m->cap.logits);
+    m->pending = false; /* the queue is in order: this read comes after the step */
+    return OCL(e, "logits", clEnqueueReadBuffer, m->d->queue, m->arena.mem, CL_TRUE,
+               (size_t)a->offset * 4 + (size_t)i * row, row, m->logits_host.host, 0, NULL, NULL);
 }
 
 int ocl_queue_read(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, void *dst,
@@ -118,7 +142,9 @@ int ocl_queue_read(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, vo
 {
     if (!bytes)
         return 0;
-    int rc = OCL(e, "a state", clEnqueueReadBuffer, m->d->copies, from, CL_TRUE, at, bytes,
+    int rc = ocl_queue_settle(m, NULL, e);
+    if (!rc)
+        rc = OCL(e, "a state", clEnqueueReadBuffer, m->d->copies, from, CL_TRUE, at, bytes,
                  m->state_host.host, 0, NULL, NULL);
     if (!rc)
         memcpy(dst, m->state_host.host, bytes);
@@ -130,6 +156,9 @@ int ocl_queue_write(struct ocl_model *m, cl_mem to, size_t at, size_t bytes, con
 {
     if (!bytes)
         return 0;
+    int rc = ocl_queue_settle(m, NULL, e);
+    if (rc)
+        return rc;
     memcpy(m->state_host.host, src, bytes);
     return OCL(e, "a state", clEnqueueWriteBuffer, m->d->copies, to, CL_TRUE, at, bytes,
                m->state_host.host, 0, NULL, NULL);
@@ -140,7 +169,9 @@ int ocl_queue_copy(struct ocl_model *m, cl_mem mem, size_t to, size_t from, size
 {
     if (!bytes || to == from)
         return 0;
-    int rc = OCL(e, "a state", clEnqueueCopyBuffer, m->d->copies, mem, mem, from, to, bytes, 0,
+    int rc = ocl_queue_settle(m, NULL, e);
+    if (!rc)
+        rc = OCL(e, "a state", clEnqueueCopyBuffer, m->d->copies, mem, mem, from, to, bytes, 0,
                  NULL, NULL);
     return rc ? rc : OCL(e, "a state", clFinish, m->d->copies);
 }
@@ -150,7 +181,9 @@ int ocl_queue_zero(struct ocl_model *m, cl_mem mem, size_t at, size_t bytes, str
     cl_uint zero = 0;
     if (!bytes)
         return 0;
-    int rc = OCL(e, "a state", clEnqueueFillBuffer, m->d->copies, mem, &zero, sizeof zero, at,
+    int rc = ocl_queue_settle(m, NULL, e);
+    if (!rc)
+        rc = OCL(e, "a state", clEnqueueFillBuffer, m->d->copies, mem, &zero, sizeof zero, at,
                  bytes, 0, NULL, NULL);
     return rc ? rc : OCL(e, "a state", clFinish, m->d->copies);
 }

@@ -1,4 +1,4 @@
-/* One step on the device's queue: the batch goes in, launches follow, logits come out. */
+/* One step on the device's queue: the batch goes in, launches follow, what was drawn comes out. */
 #ifndef RECURD_OCL_QUEUE_H
 #define RECURD_OCL_QUEUE_H
 
@@ -8,11 +8,18 @@ struct ocl_times {
     uint64_t launches, enqueue_ns, wait_ns;
 };
 
-/* Blocking. Adds to *t. */
+/* Enqueues a step, after waiting for the one before. Adds to *t, as the two below. */
 int ocl_queue_run(struct ocl_model *m, const struct batch *b, struct ocl_times *t,
                   struct err *e) MUST_USE;
 
-/* Blocking copies of `bytes` between device memory and the host, on the second queue. */
+/* Waits for the step that was enqueued last, if nothing has yet. t: NULL allowed. */
+int ocl_queue_settle(struct ocl_model *m, struct ocl_times *t, struct err *e) MUST_USE;
+/* Blocking, for the step that was enqueued last: draws, and row i of its logits in logits_host. */
+int ocl_queue_sample(struct ocl_model *m, const struct sample_row *rows, int32_t n,
+                     struct sample_result *out, struct ocl_times *t, struct err *e) MUST_USE;
+int ocl_queue_logits(struct ocl_model *m, int32_t i, struct err *e) MUST_USE;
+
+/* Blocking copies of `bytes` between device memory and the host, on the second queue, after the last step. */
 int ocl_queue_read(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, void *dst,
                    struct err *e) MUST_USE;
 int ocl_queue_write(struct ocl_model *m, cl_mem to, size_t at, size_t bytes, const void *src,

@@ -19,6 +19,7 @@ static const struct { const char *key; size_t at; int32_t min, max; } keys[] = {
     {"state_split", offsetof(struct ocl_tune, state_split), 1, 256},
     {"unroll", offsetof(struct ocl_tune, unroll), 1, 32},
     {"wide_rows", offsetof(struct ocl_tune, wide_rows), 65, 1 << 20},
+    {"sample", offsetof(struct ocl_tune, sample), 1, 1024},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1},
 };
 
@@ -80,5 +81,6 @@ void ocl_tune_choose(struct ocl_tune *t, const struct ocl_info *d)
     while (t->slices > 1 && t->slices * 32 > most) /* 32 outputs of a panel times the slices */
         t->slices /= 2;
     t->group = MIN(t->group, most);
+    t->sample = MIN(t->sample, most);
     t->state_cols = MIN(t->state_cols, most);
 }

@@ -17,6 +17,7 @@ struct ocl_tune {
     int32_t state_split; /* most state rows one work-item holds */
     int32_t unroll;      /* groups of 32 inputs in flight in a tensor-core matrix-vector product */
     int32_t wide_rows;   /* from here on the larger tiles of tensor-core products */
+    int32_t sample;      /* work-items that sample from one row; with PoCL 1 (src/sample.cl) */
     int32_t mma;         /* 1: tensor cores for bf16 weights (inline PTX) */
 };
 

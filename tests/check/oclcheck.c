@@ -2,7 +2,9 @@
  * to the bit, on one device.
  *
  *   oclcheck [--device NAME] [--op NAME] [--shape AxBxC] [--class NAME] [--seed N] [--quick]
- *            [--cache DIR] [--tune "key=value ..."]
+ *            [--cache DIR] [--tune "key=value ..."] [--bench]
+ *
+ * --op sample checks the sampler instead (--shape: one length of its rows), --bench times it.
  *
  * For every case: the result is near the definition's, nothing else is written (guards, other
  * slots), twice gives the same bits, a sequence alone gives the bits it has in the batch, and any
@@ -16,12 +18,13 @@
 #include "kernels/opencl/queue.h"
 #include "tests/check/ops.h"
 #include "tests/check/oclgrind.h"
+#include "tests/check/oclsample.h"
 
 struct options {
     const char *device, *op, *shape, *cache, *tune;
     int klass;
     uint64_t seed;
-    bool quick;
+    bool quick, bench;
 };
 
 static struct ocl_device device;
@@ -373,7 +376,8 @@ static void run_op(enum op_kind k, const struct options *o)
 static int usage(void)
 {
     fprintf(stderr, "usage: oclcheck [--device NAME] [--op NAME] [--shape AxBxC] "
-                    "[--class NAME] [--seed N] [--quick] [--cache DIR] [--tune WORDS]\n");
+                    "[--class NAME] [--seed N] [--quick] [--cache DIR] [--tune WORDS] "
+                    "[--bench]\n");
     return 2;
 }
 
@@ -392,6 +396,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(a, "--quick")) { o.quick = true; continue; }
+        if (!strcmp(a, "--bench")) { o.bench = true; continue; }
         if (!v)
             return usage();
         i++;
@@ -413,6 +418,11 @@ int main(int argc, char **argv)
     for (int k = 0; k < OP_KINDS; k++)
         if (ops_shapes((enum op_kind)k) && (!o.op || !strcmp(o.op, op_name((enum op_kind)k))))
             run_op((enum op_kind)k, &o);
+    if (!o.op || !strcmp(o.op, "sample"))
+        failures += oclsample_check(&device, o.seed, o.quick,
+                                    o.shape ? (int32_t)strtol(o.shape, NULL, 10) : 0);
+    if (o.bench)
+        oclsample_bench(&device);
     printf("%d checks, %d failures\n", checks, failures);
     ocl_device_close(&device);
     return failures != 0;

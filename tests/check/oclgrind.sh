@@ -71,6 +71,8 @@ topk 1x1x8x2x1x1x1x0
 experts 1x3x16x9x2x0x2
 blocks 1x3x16x9x0x1x2
 columns 1x9x12
+sample 31 sample=8
+sample 257 sample=16
 first 2
 wkv 2x17
 fenwick 2x2x7x5

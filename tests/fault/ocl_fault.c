@@ -76,9 +76,15 @@ static int use(struct device *d, struct err *e)
         (rc = k->put_weight(d, 0, 0, VOCAB, rows, DTYPE_F32, e)) ||
         (rc = k->put_weight(d, 1, 0, 1, rows, DTYPE_F32, e)) || (rc = k->ready(d, e)))
         return rc;
+    const struct sample_row ask[2] = {{.logits = 1, .n_top = 2, .draw = true, .greedy = true},
+                                      {.n_top = -1, .draw = true, .scale = 1, .top_k = 2,
+                                       .top_p = SAMPLE_ALL}};
+    struct sample_result told[2];
+    const float *row = NULL;
     if ((rc = k->slot_zero(d, 0, e)) || (rc = k->slot_zero(d, 1, e)) || (rc = step(d, e)) ||
         (rc = k->slot_read(d, 0, slot, e)) || (rc = k->slot_write(d, 1, slot, e)) ||
-        (rc = k->slot_copy(d, 0, 1, e)) || (rc = step(d, e))) {
+        (rc = k->slot_copy(d, 0, 1, e)) || (rc = step(d, e)) ||
+        (rc = k->sample(d, ask, 2, told, e)) || (rc = k->logits(d, 1, &row, e))) {
         struct err again = {0};
         if (rc != E_DEVICE || step(d, &again) != E_DEVICE) {
             printf("FAIL: after \"%s\" the device was not lost\n", e->text);
@@ -86,13 +92,10 @@ static int use(struct device *d, struct err *e)
         }
         return rc;
     }
-    const float *row;
-    if ((rc = k->logits(d, 1, &row, e)))
-        return rc;
     float sum = 0;
     for (int i = 0; i < VOCAB; i++)
         sum += row[i];
-    if (!(sum > 0)) {
+    if (!(sum > 0) || row[told[0].id] != told[0].max) {
         printf("FAIL: logits of a life without an error are %g\n", (double)sum);
         exit(1);
     }
