@@ -116,7 +116,8 @@ struct cost cost_op(const struct host_step *s, const struct op *op)
     case OP_BLOCKS: return cost_matrices(s, op, rows);
     case OP_TRAPEZOID: return cost_state(s, op, rows, 8);
     case OP_FENWICK: return cost_fenwick(s, op, rows);
-    case OP_WKV: return (struct cost){bytes, (double)rows * op->out.width * 200 * NS_PER_FLOP};
+    case OP_WKV: /* four exps a channel */
+        return (struct cost){bytes, (double)rows * op->out.width * 200 * NS_PER_FLOP};
     case OP_SCAN: return cost_state(s, op, rows, 60); /* an exp is about 50 operations */
     case OP_RNN:
     case OP_SHIFT:
