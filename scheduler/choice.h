@@ -7,7 +7,8 @@
  *   is divided by it, any other multiplied), then frequency_penalty * times written and
  *   presence_penalty once, both over the output only (OpenAI), subtracted; banned ids (min_tokens)
  *   are removed; a temperature under 1e-5 takes the largest logit, ties by lower id; any other
- *   divides; then min_p, top_k, top_p, and one draw, by the position in the text and the seed alone.
+ *   divides; then min_p, top_k, top_p, and one draw, by the position in the text and the seed
+ *   alone.
  * Logprobs are the log-softmax of the row as the model computed it, before all this. */
 #ifndef RECURD_CHOICE_H
 #define RECURD_CHOICE_H

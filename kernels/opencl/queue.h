@@ -19,7 +19,8 @@ int ocl_queue_sample(struct ocl_model *m, const struct sample_row *rows, int32_t
                      struct sample_result *out, struct ocl_times *t, struct err *e) MUST_USE;
 int ocl_queue_logits(struct ocl_model *m, int32_t i, struct err *e) MUST_USE;
 
-/* Blocking copies of `bytes` between device memory and the host, on the second queue, after the last step. */
+/* Blocking copies of `bytes` between device memory and the host, on the second queue, after the
+ * last step. */
 int ocl_queue_read(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, void *dst,
                    struct err *e) MUST_USE;
 int ocl_queue_write(struct ocl_model *m, cl_mem to, size_t at, size_t bytes, const void *src,

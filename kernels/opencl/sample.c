@@ -74,7 +74,8 @@ int ocl_sample_init(struct ocl_sampler *s, struct ocl_device *d, cl_mem logits, 
     s->scratch_rows = MIN(rows, EDITED_ROWS);
     /* One row with every token in every list always fits. */
     s->edits_max = MAX((2 * EDIT_WORDS + 1) * n, (size_t)EDITS_MIN);
-    size_t asked = most * sizeof(struct row) + s->edits_max * 4, told = most * sizeof(struct result);
+    size_t asked = most * sizeof(struct row) + s->edits_max * 4;
+    size_t told = most * sizeof(struct result);
     int rc;
     if ((rc = ocl_buffer_new(&s->asked, d, asked, "sampling", e)) ||
         (rc = ocl_buffer_new(&s->scratch, d, (size_t)s->scratch_rows * round_up(n, 4) * 4,

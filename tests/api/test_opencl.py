@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import unittest
 
-from common import DEMO, DEMO7, Server, Settings, expected, in_threads
+from common import DEMO, DEMO7, Server, Settings, expected, in_threads, server
 from test_cache import HYBRID, ids
 
 DEVICE = "opencl:pocl"
@@ -65,6 +65,34 @@ class OpenCL(unittest.TestCase):
             want = [(p["token_ids"], p["greedy_ids"]) for p in prompts]
             self.assertEqual([one(p) for p in prompts[:2]], want[:2])
             self.assertEqual(in_threads([lambda p=p: one(p) for p in prompts]), want)
+
+    def test_sampled_tokens_are_a_function_of_the_request(self):
+        """Drawn on the device: alone, again, in a batch, after a cache hit (drawn on the host)."""
+        s = self.start(DEMO7)
+        common_fields = dict(n=24, temperature=1.0, logprobs=5)
+        asked = [dict(common_fields, seed=7, top_p=0.9, top_k=40),
+                 dict(common_fields, seed=8, top_p=0.9, top_k=40, presence_penalty=0.5,
+                      frequency_penalty=0.3, repetition_penalty=1.2,
+                      logit_bias={"300": 4, "17": -100}),
+                 dict(common_fields, seed=9, min_p=0.05), dict(common_fields, seed=10, echo=True),
+                 dict(common_fields, seed=11, top_p=0.7, min_tokens=5, stop_token_ids=[5, 6])]
+        prompt = "Once upon a time there was"
+
+        def one(fields):
+            return self.ask(s, prompt, **fields)[1]
+
+        alone = [one(f) for f in asked]
+        self.assertEqual(len({str(a) for a in alone}), len(asked))
+        self.assertEqual([one(f) for f in asked], alone)
+        self.assertEqual(in_threads([lambda f=f: one(f) for f in asked + asked[::-1]]),
+                         alone + alone[::-1])
+        cpu = server("--model", DEMO7, "--device", "cpu")
+        for (got,), (want,) in zip(alone, [self.ask(cpu, prompt, **f)[1] for f in asked]):
+            # Logits differ in their last bits, so a draw may differ, seldom, and then all after it.
+            same = next((i for i, (a, b) in enumerate(zip(got[0], want[0])) if a != b), 24)
+            self.assertGreaterEqual(same, 8)
+            for a, b in list(zip(got[1]["token_logprobs"], want[1]["token_logprobs"]))[1:same]:
+                self.assertAlmostEqual(a, b, delta=1e-3)
 
     def test_streams_and_cancelled_ones_leave_nothing_behind(self):
         s = self.start(DEMO7)

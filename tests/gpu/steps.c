@@ -26,7 +26,7 @@ static void must(int rc, const struct err *e)
     exit(1);
 }
 
-/* Runs one step of n sequences with `per` tokens each at position pos. */
+/* Runs one step of n sequences, and draws from each, with `per` tokens each at position pos. */
 static void step(struct device *d, int32_t n, int32_t per, int64_t pos)
 {
     static int32_t tokens[STREAMS_MAX * 2 + PROMPT], cu[STREAMS_MAX + 1], slots[STREAMS_MAX];
@@ -44,6 +44,11 @@ static void step(struct device *d, int32_t n, int32_t per, int64_t pos)
     struct batch b = {.n_seqs = n, .n_tokens = n * per, .n_logits = n, .tokens = tokens,
                       .cu_seqlens = cu, .slots = slots, .pos = at, .logit_rows = rows};
     must(d->backend->run(d, &b, &e), &e);
+    static struct sample_row ask[STREAMS_MAX];
+    static struct sample_result told[STREAMS_MAX];
+    for (int32_t q = 0; q < n; q++)
+        ask[q] = (struct sample_row){.logits = q, .n_top = -1, .draw = true, .greedy = true};
+    must(d->backend->sample(d, ask, n, told, &e), &e);
 }
 
 static void time_streams(struct device *d, const struct model *m, int32_t n)
