@@ -128,8 +128,8 @@ static int check_rows(struct ocl_device *d, int32_t vocab, int64_t at, int32_t s
                 continue;
             if (failures++ < 10)
                 printf("FAIL sample: vocab %d round %d row %d kind %d: status %d %d, token %d of "
-                       "%d, expected %d %d, %d; top_k %d top_p %llx min_p %g scale %g n_top %d greedy %d "
-                       "edits %d %d %d\n",
+                       "%d, expected %d %d, %d; top_k %d top_p %llx min_p %g scale %g n_top %d "
+                       "greedy %d edits %d %d %d\n",
                        vocab, round, i, kinds[rows[i].logits], told[i].status, told[i].raw,
                        told[i].id, rows[i].draw, want.status, want.raw, want.id, rows[i].top_k,
                        (unsigned long long)rows[i].top_p, (double)rows[i].min_p,
