@@ -290,7 +290,10 @@ class Isolation(unittest.TestCase):
 class Reload(unittest.TestCase):
     def setUp(self):
         self.k = Keyed(line("alice") + line("bob"), states=True)
-        self.addCleanup(lambda: self.k.server.proc.poll() is None and self.k.close())
+
+    def tearDown(self):
+        code, log = self.k.close()
+        self.assertEqual(code, 0, log[-4000:])
 
     def hup(self, lines, mode=0o600):
         seen = len(self.k.server.text())

@@ -230,9 +230,10 @@ class Tenant:
 
 class Tenants(unittest.TestCase):
     def life(self, ops, model, *args):
-        # So little memory that states of all keys go to the disk and come back.
+        # So little memory that states of all keys go to the disk and come back, and enough for
+        # each turn's own: with 12 MiB one in some thousand is answered "persist": "off".
         k = Keyed("".join(line("key%d" % i) for i in range(KEYS)), "--model", model,
-                  "--state-memory", "12", *args, states=True)
+                  "--state-memory", "32", *args, states=True)
         board, faults, t = Board(), [], time.time()
         tenants = [Tenant(k, i, board) for i in range(KEYS)]
 
