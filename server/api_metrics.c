@@ -67,6 +67,14 @@ static void build_info(struct buf *out, const struct http *h)
     buf_str(out, "} 1\n");
 }
 
+static int64_t parked_slots(struct http *h)
+{
+    struct statecache_stats c = {0};
+    if (sched_cache(h->sched))
+        statecache_stats(sched_cache(h->sched), &c);
+    return (int64_t)c.entries[TIER_DEVICE];
+}
+
 static void engine(struct buf *out, struct http *h)
 {
     struct sched_stats s;
@@ -86,7 +94,10 @@ static void engine(struct buf *out, struct http *h)
     seconds(out, "step_seconds_total", "Time the device spent on all steps", s.step_ns);
     gauge(out, "requests_running", "Sequences that have a slot now", s.running);
     gauge(out, "requests_waiting", "Sequences that wait for one now", s.waiting);
-    gauge(out, "slots_used", "State slots in use", s.slots_used);
+    int64_t parked = parked_slots(h);
+    gauge(out, "slots_used", "State slots of sequences", MAX(s.slots_used - parked, 0));
+    gauge(out, "slots_parked", "State slots of states kept for later, free when a sequence wants one",
+          parked);
     gauge(out, "slots", "State slots there are", s.slots_total);
     gauge(out, "state_bytes", "Bytes of state one sequence keeps in its slot",
           h->m->plan.slot_floats * (int64_t)sizeof(float));

@@ -45,7 +45,7 @@ static void *need(void *p)
 
 void rig_init(struct rig *r, int layout, enum input_class c, uint64_t seed, int vocab)
 {
-    *r = (struct rig){.klass = c, .rng = {.seed = seed}};
+    *r = (struct rig){.klass = c, .rng = {.seed = seed}, .plan = {.logits = VIEW_NONE}};
     struct batch *b = &r->batch;
     for (int q = 0; layouts[layout][q]; q++) {
         r->cu[q + 1] = r->cu[q] + layouts[layout][q];

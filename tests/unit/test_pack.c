@@ -112,6 +112,19 @@ Test(pack, sizes_that_overflow_are_refused)
     cr_assert_not(pack_bytes(&w, &n));
     w = (struct weight){WEIGHT_MATRIX, DTYPE_F32, 4, 0};
     cr_assert_not(pack_bytes(&w, &n));
-    w = (struct weight){WEIGHT_VECTOR, DTYPE_F32, 2, 4};
+    w = (struct weight){WEIGHT_VECTOR, DTYPE_F32, INT64_MAX / 8, 64};
     cr_assert_not(pack_bytes(&w, &n));
+}
+
+Test(pack, filters_lie_row_after_row)
+{
+    struct weight w = {WEIGHT_VECTOR, DTYPE_F32, 5, 3};
+    size_t n;
+    cr_assert(pack_bytes(&w, &n));
+    cr_assert_geq(n, 15 * sizeof(float));
+    float data[32] = {0}, rows[] = {1, 2, 3, 4, 5, 6};
+    struct host_weight h = {WEIGHT_VECTOR, DTYPE_F32, 5, 3, sizeof data, data};
+    pack_rows(&h, 2, 2, rows, DTYPE_F32);
+    for (int i = 0; i < 15; i++)
+        cr_assert_eq(data[i], i >= 6 && i < 12 ? (float)(i - 5) : 0);
 }
