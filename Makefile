@@ -204,8 +204,9 @@ ubsan: ## tests under UndefinedBehaviorSanitizer
 tsan: ## races in the scheduler (plain programs: Criterion itself breaks under TSan)
 	@$(MAKE) $(JOBS) --no-print-directory SAN=thread race
 RACE := $(patsubst %.c,$B/%,$(wildcard tests/race/*.c))
-# No kernels and no server: those objects take most of the compiling, and none is called.
-$B/librace.a: $(filter-out $B/kernels/% $B/models/arch/% $B/server/%,$(LIB_OBJ))
+# No backends and no server: those objects take most of the compiling, and none is called.
+$B/librace.a: $(filter-out $B/kernels/cpu/% $B/kernels/ref/% $B/kernels/opencl/% \
+                $B/models/arch/% $B/server/%,$(LIB_OBJ))
 	@rm -f $@
 	$(call say,AR,$@)
 	$(Q)$(AR) rcs $@ $^
@@ -227,6 +228,7 @@ install: all ## into DESTDIR/PREFIX, with the demo models and the systemd unit
 	  install -d $$d && install -m 644 $$m/* $$d || exit 1; done
 	install -m 644 systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
+	install -m 600 etc/api-keys.example $(DESTDIR)/etc/recurd/
 
 clean: ## removes build/
 	rm -rf build

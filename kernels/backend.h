@@ -14,7 +14,7 @@ struct device_options {
     const char *spec;      /* "cpu", "ref", "opencl[:name]" */
     const char *kernels;   /* mask of variants, e.g. "avx2,ref"; NULL = best */
     const char *cache_dir; /* compiled kernels; NULL = none */
-    int threads;           /* cpu: 0 = one per core */
+    int threads;           /* cpu: 0 = one for each CPU it may use */
 };
 
 /* First member of every backend's own device struct. */

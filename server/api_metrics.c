@@ -96,8 +96,7 @@ static void engine(struct buf *out, struct http *h)
     gauge(out, "requests_waiting", "Sequences that wait for one now", s.waiting);
     int64_t parked = parked_slots(h);
     gauge(out, "slots_used", "State slots of sequences", MAX(s.slots_used - parked, 0));
-    gauge(out, "slots_parked", "State slots of states kept for later, free when a sequence wants one",
-          parked);
+    gauge(out, "slots_parked", "State slots of states kept for later, free when needed", parked);
     gauge(out, "slots", "State slots there are", s.slots_total);
     gauge(out, "state_bytes", "Bytes of state one sequence keeps in its slot",
           h->m->plan.slot_floats * (int64_t)sizeof(float));
