@@ -9,6 +9,9 @@
 #include "scheduler/answer.h"
 #include "scheduler/deliver.h"
 
+/* What a planned end may take to write states: service managers wait 90 s, draining takes 30. */
+#define SAVE_SECONDS 10
+
 /* ---- begin and go on ---------------------------------------------------------------------- */
 
 struct source {
@@ -392,6 +395,7 @@ void cached_close(struct cached *c)
     if (!c)
         return;
     tell(c, true);
+    statecache_save(c->sc, SAVE_SECONDS);
     statecache_close(c->sc); /* writes what is queued */
     mem_free(c);
 }

@@ -55,6 +55,18 @@ struct snapshot *snapshot_newer(const struct statecache *sc, const struct snapsh
     return l == &sc->lru[t] ? NULL : of_link(l, t);
 }
 
+struct snapshot *snapshot_newest(const struct statecache *sc, enum tier t)
+{
+    struct link *l = sc->lru[t].prev;
+    return l == &sc->lru[t] ? NULL : of_link(l, t);
+}
+
+struct snapshot *snapshot_older(const struct statecache *sc, const struct snapshot *s, enum tier t)
+{
+    struct link *l = s->lru[t].prev;
+    return l == &sc->lru[t] ? NULL : of_link(l, t);
+}
+
 void snapshot_touch(struct statecache *sc, struct snapshot *s)
 {
     s->used_ns = clock_now_ns();

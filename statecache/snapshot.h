@@ -83,9 +83,12 @@ void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted);
 void snapshot_unpin(struct statecache *sc, struct snapshot *s);
 void snapshot_unhold(struct statecache *sc, struct snapshot *s);
 
-/* The next older snapshot of a tier; NULL for s: the oldest. */
+/* By last use, NULL at the end. */
 struct snapshot *snapshot_oldest(const struct statecache *sc, enum tier t);
 struct snapshot *snapshot_newer(const struct statecache *sc, const struct snapshot *s,
+                                enum tier t);
+struct snapshot *snapshot_newest(const struct statecache *sc, enum tier t);
+struct snapshot *snapshot_older(const struct statecache *sc, const struct snapshot *s,
                                 enum tier t);
 
 #endif

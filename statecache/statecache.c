@@ -5,6 +5,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "statecache/statefile.h"
 #include "statecache/stretch.h"
@@ -172,6 +173,17 @@ static void free_tree(struct statecache *sc, struct tenant *t)
             snapshot_destroy(sc, s, false);
         }
     }
+}
+
+void statecache_save(struct statecache *sc, int seconds)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += seconds;
+    core_enter(sc);
+    if (!tiers_save(sc, &until))
+        log_info("states that were not written within %d s are given up", seconds);
+    core_leave(sc);
 }
 
 void statecache_close(struct statecache *sc)

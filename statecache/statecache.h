@@ -48,6 +48,9 @@ void statecache_fingerprint(const unsigned char model[32], const char *numerics,
 
 int statecache_open(struct statecache **out, const struct statecache_options *o,
                     struct err *e) MUST_USE;
+/* ENGINE, before a planned end: states that only memory has go to the disk tier, last used first,
+ * as many as get there in `seconds`. Tracks must have ended. */
+void statecache_save(struct statecache *sc, int seconds);
 /* Writes what is queued, stops the writer. Tracks must have ended. NULL allowed. */
 void statecache_close(struct statecache *sc);
 

@@ -283,3 +283,41 @@ void tiers_tick(struct statecache *sc)
             (void)statefile_save(sc, s, false); /* if it does not work now, the next tick tries */
     }
 }
+
+/* ---- before the end ----------------------------------------------------------------------- */
+
+/* Waits until another file job may be queued. False: not in time. */
+static bool await_writer(struct statecache *sc, const struct timespec *until)
+{
+    while (sc->writer.queued >= SPILL_QUEUE) {
+        if (!sc->writer.started)
+            writer_work(&sc->writer);
+        else if (pthread_cond_timedwait(&sc->changed, &sc->lock, until) != 0)
+            return false;
+    }
+    return true;
+}
+
+bool tiers_save(struct statecache *sc, const struct timespec *until)
+{
+    static const enum tier order[] = {TIER_DEVICE, TIER_RAM};
+    bool in_time = true;
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        struct snapshot *s = snapshot_newest(sc, order[i]), *next;
+        for (; s && in_time && core_disk_on(sc); s = next) {
+            next = snapshot_older(sc, s, order[i]);
+            if (next)
+                next->pins++; /* making room, or a file that fails, must not free what comes next */
+            if (s->pins == 0 && !s->on_disk && !s->writing)
+                (void)statefile_save(sc, s, false); /* the others may still find room */
+            in_time = await_writer(sc, until);
+            if (!next)
+                continue;
+            bool dead = next->dead;
+            snapshot_unpin(sc, next);
+            if (dead)
+                next = NULL; /* its neighbours are not known any more */
+        }
+    }
+    return in_time;
+}

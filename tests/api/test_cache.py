@@ -1,6 +1,7 @@
 """What prompts cost when parts of them were seen before, in tokens computed: prompt - cached."""
 import os
 import random
+import tempfile
 import threading
 import unittest
 
@@ -86,6 +87,15 @@ class Costs:
                 u = self.ask(new, 8, session=s)["usage"]
                 cost = u["prompt_tokens"] - u["prompt_tokens_details"]["cached_tokens"]
                 self.assertEqual(cost, len(new))
+
+    def test_a_planned_restart_keeps_plain_prompts(self):
+        a = ids(700, 13)
+        with tempfile.TemporaryDirectory() as folder:
+            for cost in (700, 0):
+                self.assertEqual(self.s.stop(), 0, self.s.text())
+                self.s = Server(["--model", self.model, "--slots", "4", "--state-dir", folder])
+                self.assertEqual(self.cost(a, 8), cost)
+            self.assertEqual(self.s.stop(), 0, self.s.text())
 
     def test_answers_are_the_same_as_without_a_cache(self):
         """Bit by bit: logprobs are printed with all their digits."""

@@ -255,3 +255,17 @@ Test(store, files_of_paths_go_with_the_last_state_beyond_them)
     cr_assert(left == 0 && st.bytes[TIER_DISK] == 0, "%d files, %llu bytes", left,
               (unsigned long long)st.bytes[TIER_DISK]);
 }
+
+Test(store, a_planned_end_keeps_what_only_memory_has)
+{
+    f.o.park_slots = 1; /* the prompt's own state is in RAM, the one after the last token parked */
+    fake_open(&f);
+    cr_assert_eq(fake_serve(&f, tokens, 500, 3), 500);
+    statecache_close(f.sc);
+    fake_open(&f);
+    cr_assert_eq(fake_serve(&f, tokens, 500, 3), 500); /* as after a crash */
+    statecache_save(f.sc, 10);
+    statecache_close(f.sc);
+    fake_open(&f);
+    cr_assert_eq(fake_serve(&f, tokens, 500, 3), 0);
+}
