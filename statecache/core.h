@@ -22,6 +22,8 @@ struct link { struct link *prev, *next; };
 /* States come and go in dozens per request; giving them back to the heap each time would leave it
  * in pieces. Their pages go back to the system. */
 #define SPARE_SLABS 32
+/* … but for the ones used next: a page that comes anew costs as much as copying into it. */
+#define WARM_SLABS 2
 
 struct tenant {
     struct tenant *next;

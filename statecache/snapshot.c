@@ -193,8 +193,9 @@ static void free_slab(struct statecache *sc, struct snapshot *s)
         return;
     uint64_t spare = ((uint64_t)sc->n_spare + 1) * sc->format.slot_bytes;
     if (sc->n_spare < SPARE_SLABS && spare <= sc->o.ram_bytes / 16) { /* large ones are mapped */
-        mem_idle(s->slab, sc->format.slot_bytes);
         sc->spare[sc->n_spare++] = s->slab;
+        if (sc->n_spare > WARM_SLABS)
+            mem_idle(sc->spare[sc->n_spare - 1 - WARM_SLABS], sc->format.slot_bytes);
     } else {
         mem_aligned_free(s->slab, sc->format.slot_bytes);
     }
