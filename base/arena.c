@@ -98,12 +98,11 @@ void *arena_array(struct arena *a, size_t count, size_t size)
 
 char *arena_strdup(struct arena *a, const char *s)
 {
-    return arena_strndup(a, s, strlen(s));
+    return arena_copy(a, s, strlen(s));
 }
 
-char *arena_strndup(struct arena *a, const char *s, size_t n)
+char *arena_copy(struct arena *a, const void *p, size_t n)
 {
-    n = strnlen(s, n);
     char *copy = n == SIZE_MAX ? NULL : arena_alloc(a, n + 1);
-    return copy ? memcpy(copy, s, n) : NULL;
+    return copy ? memcpy(copy, p, n) : NULL;
 }

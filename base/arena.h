@@ -20,6 +20,7 @@ void *arena_alloc(struct arena *a, size_t n) MUST_USE;
 /* count * size with the product checked. */
 void *arena_array(struct arena *a, size_t count, size_t size) MUST_USE;
 char *arena_strdup(struct arena *a, const char *s) MUST_USE;
-char *arena_strndup(struct arena *a, const char *s, size_t n) MUST_USE;
+/* n bytes, whatever they are, and a NUL behind them. */
+char *arena_copy(struct arena *a, const void *p, size_t n) MUST_USE;
 
 #endif

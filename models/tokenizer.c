@@ -85,7 +85,7 @@ int tokenizer_set(struct tokenizer *t, int64_t id, const char *text, size_t n, u
     int rc = grow_tokens(t, (int32_t)id + 1, e);
     if (rc < 0)
         return rc;
-    char *copy = arena_strndup(&t->arena, text, n);
+    char *copy = arena_copy(&t->arena, text, n);
     if (!copy)
         return err_set(e, E_NOMEM, "%s: out of memory for token %lld", t->path, (long long)id);
     t->tokens[id] = (struct token){copy, (uint32_t)n, flags | TOKEN_KNOWN};

@@ -41,7 +41,7 @@ static int text_prompt(struct params *p, const json_t *v, const char *key, struc
         return err_field(e, E_FORMAT, key, "%s: %s among strings", key, jsonin_kind(v));
     memset(out, 0, sizeof *out);
     out->n_text = json_string_length(v);
-    out->text = arena_strndup(&p->arena, json_string_value(v), out->n_text);
+    out->text = arena_copy(&p->arena, json_string_value(v), out->n_text);
     return out->text ? 0 : no_memory(e);
 }
 
@@ -130,7 +130,7 @@ static int read_message(struct params *p, const json_t *v, size_t i, struct chat
                          "string or an array of text parts is expected", i,
                          jsonin_kind(content));
     m->n = json_string_length(content);
-    m->content = arena_strndup(&p->arena, json_string_value(content), m->n);
+    m->content = arena_copy(&p->arena, json_string_value(content), m->n);
     return m->content ? 0 : no_memory(e);
 }
 

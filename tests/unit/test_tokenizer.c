@@ -439,7 +439,8 @@ Test(tokenizer, the_rwkv_word_list_takes_the_longest_word)
     struct buf b;
     buf_init(&b, MIB(1));
     vocab_lines(&b, "257 'ab' 2\n258 \"it's\" 4\n259 'a\\'\\\\\\n' 4\n260 '日' 3\n"
-                    "261 '\\u65e5\\u672c' 6\n262 b'\\xe6\\x9c' 2\n263 'abcd' 4\n264 '\\xe9' 2\n");
+                    "261 '\\u65e5\\u672c' 6\n262 b'\\xe6\\x9c' 2\n263 'abcd' 4\n264 '\\xe9' 2\n"
+                    "265 'x\\x00y' 3\n");
     struct tokenizer *t = open_dir(dir);
     static const struct { const char *text; int32_t ids[6]; } cases[] = {
         {"abc", {257, 'c' + 1}}, {"abcd", {263}}, {"it's", {258}}, {"a'\\\n", {259}},
@@ -451,6 +452,9 @@ Test(tokenizer, the_rwkv_word_list_takes_the_longest_word)
         cr_assert_eq(cases[i].ids[ids.len], 0, "%s", cases[i].text);
         ids_free(&ids);
     }
+    size_t len;
+    const char *nul = tokenizer_piece(t, 265, &len);
+    cr_assert(len == 3 && memcmp(nul, "x\0y", 3) == 0, "a NUL is a byte like any other");
     cr_assert_eq(tokenizer_eos(t), 0);
     cr_assert(tokenizer_is_special(t, 0));
     tokenizer_close(t);
