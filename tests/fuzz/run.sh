@@ -2,6 +2,7 @@
 # Builds every fuzz target with libFuzzer, ASan and UBSan, and runs each for a while.
 # usage: tests/fuzz/run.sh SECONDS [TARGET...]      TARGET: checkpoint, config, … (default: all)
 # Exit 1 on any crash; the input that caused it stays in build/fuzz. Needs clang.
+# FUZZ_SEED=N: the same inputs in the same order every time, so that CI does not depend on luck.
 set -u
 seconds=${1:?usage: tests/fuzz/run.sh SECONDS [TARGET...]}
 shift
@@ -35,7 +36,7 @@ for name in "${targets[@]}"; do
         "$out/tests/fuzz/fuzz_$name.o" $out/libfuzz.a $libs -ldl -lm || exit 1
     mkdir -p "$out/corpus/$name"
     echo "fuzz: $name for $seconds s"
-    if "$out/fuzz_$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -max_len=16384 \
+    if "$out/fuzz_$name" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout=20 -rss_limit_mb=4096 -max_len=16384 \
         -artifact_prefix="$out/$name-" -print_final_stats=1 "$out/corpus/$name" \
         "tests/fuzz/corpus/$name" >"$out/$name.log" 2>&1; then
         grep -E 'stat::number_of_executed_units' "$out/$name.log"
