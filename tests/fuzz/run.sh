@@ -36,8 +36,8 @@ for name in "${targets[@]}"; do
         "$out/tests/fuzz/fuzz_$name.o" $out/libfuzz.a $libs -ldl -lm || exit 1
     mkdir -p "$out/corpus/$name"
     echo "fuzz: $name for $seconds s"
-    if "$out/fuzz_$name" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout=20 -rss_limit_mb=4096 -max_len=16384 \
-        -artifact_prefix="$out/$name-" -print_final_stats=1 "$out/corpus/$name" \
+    if "$out/fuzz_$name" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout=20 \
+        -rss_limit_mb=4096 -max_len=16384 -artifact_prefix="$out/$name-" -print_final_stats=1 "$out/corpus/$name" \
         "tests/fuzz/corpus/$name" >"$out/$name.log" 2>&1; then
         grep -E 'stat::number_of_executed_units' "$out/$name.log"
     else
