@@ -66,11 +66,10 @@ class Server:
     def _wait_for_port(self):
         end = time.time() + Settings.patience(20)
         while time.time() < end:
-            found = re.search(r"serving \S+ on http://[^ ]*:(\d+);", self.text())
-            if found:
-                return int(found.group(1))
-            if "serving " in self.text():
-                return 0  # a Unix socket
+            line = re.search(r"serving \S+ on (.*)\n", self.text())  # the whole line
+            if line:
+                found = re.match(r"http://[^ ]*:(\d+);", line.group(1))
+                return int(found.group(1)) if found else 0  # a Unix socket
             if self.proc.poll() is not None:
                 break
             time.sleep(0.02)
