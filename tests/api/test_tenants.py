@@ -59,6 +59,7 @@ class Tenant:
         self.name, self.rng, self.board = "key%d" % i, random.Random(i), board
         self.client = keyed.client(self.name)
         self.sessions = {}  # id -> (path, ends of turns)
+        self.deleted = []
         self.blobs = []     # exported: (bytes, path, ends)
         self.seen = Trie()
         self.done = {}
@@ -92,6 +93,7 @@ class Tenant:
         s = self.mine()
         self.check(self.client.json("DELETE", "/v1/sessions/" + s)["deleted"])
         del self.sessions[s]
+        self.deleted.append(s)
 
     def append(self):
         s, new = self.mine(), self.prompt()
@@ -166,6 +168,11 @@ class Tenant:
     def show(self):
         s = self.mine()
         self.same(self.client.get("/v1/sessions/" + s), *self.sessions[s])
+
+    def delete_again(self):
+        """A deletion is not promised to outlive a kill in that moment."""
+        for s in self.deleted:
+            self.client.request("DELETE", "/v1/sessions/" + s)
 
     def list(self):
         found, after = {}, ""
@@ -253,6 +260,7 @@ class Tenants(unittest.TestCase):
             self.assertEqual(faults, [], k.server.text()[-2000:])
             self.assertEqual(k.restart(end), -9 if end == signal.SIGKILL else 0)
             for x in tenants:
+                x.delete_again()
                 x.list()
         log = k.close()
         self.assertEqual(log[0], 0, log[1][-3000:])
