@@ -171,7 +171,7 @@ class Tenant:
 
     def delete_again(self):
         """A deletion is not promised to outlive a kill in that moment."""
-        for s in self.deleted:
+        for s in set(self.deleted) - set(self.sessions):
             self.client.request("DELETE", "/v1/sessions/" + s)
 
     def list(self):
