@@ -1,6 +1,6 @@
 /* What the builder's own files share. build.c: errors, config, weights; build_ops.c: ops;
- * build_ew.c: elementwise; build_parts.c: pieces of many architectures; passes.c: generic passes
- * over the finished list. */
+ * build_ew.c: elementwise; build_parts.c: pieces of many architectures; passes.c, join.c,
+ * fuse.c: generic passes over the finished list. */
 #ifndef RECURD_BUILD_INT_H
 #define RECURD_BUILD_INT_H
 

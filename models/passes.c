@@ -1,5 +1,6 @@
 /* Generic passes over a recorded plan: residual adds into linears, linears of one input into one
- * matrix, lives of activations, offsets of state. Fusion of elementwise ops: fuse.c. */
+ * matrix, lives of activations, offsets of state. Fusion of elementwise ops: fuse.c; ops of
+ * neighbouring columns: join.c. */
 #include <string.h>
 
 #include "models/build_int.h"
