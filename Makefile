@@ -14,7 +14,7 @@ WERROR  ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION := 0.1.0
-COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+COMMIT  := $(shell git describe --always --abbrev=7 --exclude='*' --dirty=+ 2>/dev/null || echo unknown)
 
 PKGS := libmicrohttpd jansson sentencepiece libsystemd libsodium inih libpcre2-8 libutf8proc
 # Asked once, on first use: `make demo` installs the packages before it compiles.
@@ -36,23 +36,27 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
 # No fast-math anywhere, and no contraction the source does not spell: bits matter.
 CFLAGS   ?= -O2 -g
 CFLAGS_ALL = -std=gnu11 $(CFLAGS) -ffp-contract=off -fno-math-errno -fvisibility=hidden -pthread \
-             $(WARN) $(HARD) $(SANFLAGS) -I. $(PKG_CFLAGS) -MMD -MP \
-             -DRECURD_VERSION='"$(VERSION)"' -DRECURD_COMMIT='"$(COMMIT)"'
+             $(WARN) $(HARD) $(SANFLAGS) -I. $(PKG_CFLAGS) -MMD -MP
 CXXFLAGS_ALL = -std=c++17 -O2 -g -Wall -Wextra $(HARD) $(SANFLAGS) -I. $(PKG_CFLAGS) -MMD -MP
 LDFLAGS_ALL = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -pthread $(SANFLAGS)
 
-# Instruction sets are per file: the rest of the program runs on any x86-64 (or other) CPU.
-AVX2_FLAGS   := -mavx2 -mfma -mf16c
-AVX512_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+# Instruction sets are per object: the rest of the program runs on any x86-64 (or other) CPU. Each
+# kernels/cpu/impl/*.c is compiled once for every set named here; another set is one more line.
+ISAS         := avx2 avx512
+avx2_FLAGS   := -mavx2 -mfma -mf16c
+avx512_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+ISA_OBJ       = $(foreach isa,$(ISAS),$(patsubst %.c,$B/%.$(isa).o,$(wildcard $(1)/impl/*.c)))
 
-MAINS := server/recurd.c models/recurd-eval.c tests/load/recurd-bench.c
-LIB_SRC := $(filter-out $(MAINS),$(wildcard base/*.c kernels/*.c kernels/ref/*.c kernels/cpu/*.c \
-             kernels/opencl/*.c models/*.c models/arch/*.c statecache/*.c scheduler/*.c server/*.c))
-LIB_CXX := $(wildcard models/*.cc)
+# Every layer's folders; a program is a file or a folder in programs/.
+LAYERS  := base kernels models statecache scheduler server
+LIB_SRC := $(sort $(shell find $(LAYERS) -name '*.c' -not -path '*/impl/*'))
+LIB_CXX := $(sort $(shell find $(LAYERS) -name '*.cc'))
 CL_SRC  := $(wildcard kernels/opencl/src/*.cl kernels/opencl/src/*.clh kernels/opencl/src/nvidia/*.cl)
-LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(LIB_CXX:%.cc=$B/%.o) $(if $(CL_SRC),$B/kernels/opencl/sources.o)
+LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(LIB_CXX:%.cc=$B/%.o) $(call ISA_OBJ,kernels/cpu) \
+           $(if $(CL_SRC),$B/kernels/opencl/sources.o)
 LIB     := $B/librecurd.a
-PROGS   := $(patsubst %.c,$B/%,$(notdir $(wildcard $(MAINS))))
+PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
+             $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all checks help deps deps-test deps-check demo run test unit kernelcheck golden api load \
@@ -85,13 +89,33 @@ test: deps-test ## everything that answers within minutes
 	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden fault opencl-quick api load
 checks: all $B/kernelcheck $B/golden $B/layers $B/crashsim $B/oclcheck $B/ocl_fault $(UNIT)
 
-$B/%.o: %.c
+# What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
+# flag rebuilds everything, and a new commit one file.
+.PHONY: FORCE
+stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || \
+        printf '%s\n' '$(subst ','\'',$(1))' >$@
+$B/flags: FORCE
+	$(call stamp,$(CC) $(CFLAGS_ALL) $(CXX) $(CXXFLAGS_ALL) $(LDFLAGS_ALL) \
+	  $(foreach isa,$(ISAS),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
+$B/commit: FORCE
+	$(call stamp,$(COMMIT))
+$B/base/version.o: $B/commit
+$B/base/version.o: CFLAGS_ALL += -DRECURD_VERSION='"$(VERSION)"' -DRECURD_COMMIT='"$(COMMIT)"'
+
+$B/%.o: %.c $B/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) $(if $(findstring _avx2,$<),$(AVX2_FLAGS)) \
-	  $(if $(findstring _avx512,$<),$(AVX512_FLAGS)) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
 
-$B/%.o: %.cc
+define isa_rule
+$B/%.$(1).o: %.c $B/flags
+	@mkdir -p $$(@D)
+	$$(call say,CC,$$< ($(1)))
+	$$(Q)$$(CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -c $$< -o $$@
+endef
+$(foreach isa,$(ISAS),$(eval $(call isa_rule,$(isa))))
+
+$B/%.o: %.cc $B/flags
 	@mkdir -p $(@D)
 	$(call say,CXX,$<)
 	$(Q)$(CXX) $(CXXFLAGS_ALL) -c $< -o $@
@@ -110,13 +134,10 @@ $(LIB): $(LIB_OBJ)
 	$(call say,AR,$@)
 	$(Q)$(AR) rcs $@ $^
 
-$B/recurd: $B/server/recurd.o $(LIB)
+$B/%: $B/programs/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/recurd-eval: $B/models/recurd-eval.o $(LIB)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/recurd-bench: $(patsubst %.c,$B/%.o,$(wildcard tests/load/*.c)) $(LIB)
+$B/recurd-bench: $(patsubst %.c,$B/%.o,$(wildcard programs/recurd-bench/*.c)) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 
@@ -125,7 +146,8 @@ $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcriterion
 
 # Every kernel against its definition, and the promises about bits; --bench times them.
-$B/kernelcheck: $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) $(LIB)
+$B/kernelcheck: $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) \
+                $(call ISA_OBJ,tests/check) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 kernelcheck: $B/kernelcheck ## checks every kernel against its definition

@@ -9,9 +9,9 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "models/build.h"
-#include "models/chat.h"
-#include "models/tokenizer.h"
+#include "models/build/build.h"
+#include "models/text/chat.h"
+#include "models/text/tokenizer.h"
 
 /* Plans of the largest published models take a few MiB. */
 #define ARENA_BYTES MIB(256)

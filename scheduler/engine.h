@@ -12,8 +12,8 @@
 #include "scheduler/deliver.h"
 #include "scheduler/sched.h"
 #include "scheduler/seq.h"
-#include "statecache/pages.h"
-#include "statecache/slots.h"
+#include "statecache/value/pages.h"
+#include "statecache/value/slots.h"
 
 /* Where the bytes of a token come from; piece NULL = the model has no text. */
 struct piece_source {

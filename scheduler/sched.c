@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "models/tokenizer.h"
+#include "models/text/tokenizer.h"
 #include "scheduler/cached.h"
 #include "scheduler/sched_int.h"
 

@@ -9,9 +9,9 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "statecache/statefile.h"
-#include "statecache/stretch.h"
-#include "statecache/tiers.h"
+#include "statecache/store/statefile.h"
+#include "statecache/store/pathfile.h"
+#include "statecache/value/tiers.h"
 
 #define FIRST_TURNS 16
 

@@ -7,9 +7,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "statecache/statefile.h"
-#include "statecache/stretch.h"
-#include "statecache/tiers.h"
+#include "statecache/store/statefile.h"
+#include "statecache/store/pathfile.h"
+#include "statecache/value/tiers.h"
 
 #define DEFAULT_TTL_S (30 * 24 * 3600)
 #define DEFAULT_SESSIONS 10000

@@ -8,8 +8,8 @@
 #define RECURD_STATECACHE_H
 
 #include "kernels/backend.h"
-#include "statecache/pages.h"
-#include "statecache/slots.h"
+#include "statecache/value/pages.h"
+#include "statecache/value/slots.h"
 
 struct fsio;
 struct statecache;

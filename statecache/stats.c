@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "statecache/core.h"
+#include "statecache/statecache_int.h"
 
 const char *miss_reason_name(enum miss_reason r)
 {

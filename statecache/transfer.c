@@ -2,9 +2,9 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "statecache/statefile.h"
-#include "statecache/stretch.h"
-#include "statecache/tiers.h"
+#include "statecache/store/statefile.h"
+#include "statecache/store/pathfile.h"
+#include "statecache/value/tiers.h"
 
 #define EXPORT_TOKENS (UINT64_C(1) << 22) /* 16 MiB of ids: four times a million tokens */
 

@@ -1,5 +1,6 @@
 /* Building programs. Options are fixed: denormals are zero everywhere (a decayed state would
  * otherwise slow a CPU down 24 times), and nothing that changes arithmetic beyond that. */
+#include "base/version.h"
 #include "kernels/opencl/program.h"
 
 #include <string.h>
@@ -15,7 +16,7 @@
 static void make_key(struct buf *key, const struct ocl_device *d, const char *source)
 {
     buf_init(key, MIB(64));
-    buf_fmt(key, "recurd %s\n%s\n%s\n%s\n%s\n", RECURD_VERSION, OPTIONS, d->info.platform_name,
+    buf_fmt(key, "recurd %s\n%s\n%s\n%s\n%s\n", version_number(), OPTIONS, d->info.platform_name,
             d->info.name, d->info.driver);
     buf_str(key, source);
 }

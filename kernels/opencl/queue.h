@@ -2,7 +2,7 @@
 #ifndef RECURD_OCL_QUEUE_H
 #define RECURD_OCL_QUEUE_H
 
-#include "kernels/opencl/model.h"
+#include "kernels/opencl/launches.h"
 
 struct ocl_times {
     uint64_t launches, enqueue_ns, wait_ns;

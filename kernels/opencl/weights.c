@@ -4,7 +4,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
-#include "kernels/opencl/model.h"
+#include "kernels/opencl/launches.h"
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/source.h"
 

@@ -4,7 +4,7 @@
  *   y = (W~ n) mean|W| / a
  *
  * W~ n is a sum of small integers: exact in float32. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 /* mean|W| of a whole tensor, kept from dividing by nothing as the reference does. */
 static void mean_abs(const float *whole, int64_t elems, int64_t row, int64_t n, float *out)

@@ -4,7 +4,7 @@
  *   q, k, v = silu(conv(W x));  p = sigmoid(decay_h) k;  q := q - D_h p
  *   q, k, p := l2 per head;  q *= K^-1/2;  beta, alpha as in Gated DeltaNet
  *   d = beta (v - S^T p);  S = alpha S + k d^T;  o = S^T q;  y = W_o (rms(o) (.) sigmoid(W_g x)) */
-#include "models/build.h"
+#include "models/build/build.h"
 
 static val mixer(struct build *b, val x, int layer, void *family)
 {

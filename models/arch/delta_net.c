@@ -3,7 +3,7 @@
  *   q, k = f(conv(W x)) with f silu, relu, elu + 1 or none;  v = silu(conv(W x))
  *   q, k := l2 per head, or divided by their sum;  q *= K^-1/2;  beta = sigmoid(W_b x) [x 2] or 1
  *   S += k (beta (v - S^T k))^T;  o = S^T q;  y = W_o (rms(o) (.) silu(W_g x)) */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims { int D, H, K, V, conv; bool beta, gate, neg, sum; float eps; const char *act; };
 

@@ -4,7 +4,7 @@
  *   o_t = sum_{j<=t} softmax(<q_t,k_j>/sqrt(d)) u_j
  *
  * u_t needs every earlier u, so the kernel (DELTAFORMER) walks the tokens in order. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 static val mixer(struct build *b, val x, int layer, void *family)
 {

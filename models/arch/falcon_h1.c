@@ -4,7 +4,7 @@
  *   h += a_out attention(a_in y) + s_out mamba(s_in y), y = rms(h);  keys times key_multiplier
  *   z, X, B, C, dt of Mamba-2's projection each times its own of ssm_multipliers
  *   h += m_1 W_d (silu(m_0 W_g x) (.) W_u x), x = rms(h) */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     struct mlp mlp;

@@ -1,6 +1,6 @@
 /* Forgetting transformer (Lin et al. 2025): score = <q,k>/sqrt(d) + F_t - F_j with
  * F = cumsum logsigmoid(f(x)), no positions. window_size changes nothing in the reference. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct family { struct softmax_dims s; bool gate; };
 

@@ -6,7 +6,7 @@
  *   y = W_o (rms(o) (.) silu(W_g x))
  *
  * Value head h uses query and key head h / (Hv/H). Layers listed in `attn` are softmax layers. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 static val mixer(struct build *b, val x, int layer, void *family)
 {

@@ -4,7 +4,7 @@
  *   beta_j = sigmoid(W_b x) [x 2];  alpha = exp(-exp(A_log) softplus(W_a x + dt_bias)) or 1
  *   S := alpha S;  for j = 1..n: S += k_j (beta_j (v_j - S^T k_j))^T;  o = S^T q
  *   y = W_o (rms(o) (.) silu(W_g x)) */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct family { struct gdn_args s; int n; bool forget; };
 

@@ -9,7 +9,7 @@
  *
  * With fewer key heads than query heads, the query heads of one key head read the same state,
  * unless the decay is theirs. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 enum kind { GLA, SIMPLE, RETNET };
 struct dims {

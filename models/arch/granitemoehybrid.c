@@ -4,7 +4,7 @@
  *   h = e embed;  h += r mixer(rms(h));  h += r (shared(rms(h)) + sum_e p_e E_e(rms(h)))
  *   p: softmax over the chosen experts alone, which is softmax over all, renormalised
  *   scores of attention times attention_multiplier instead of d^-1/2;  logits / logits_scaling */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int shared;

@@ -8,7 +8,7 @@
  *           y = W_o rms(o), over all heads at once, eps 1e-5 whatever the config says
  *
  * Layer 0 has no lower bound. Convolutions, where used, have no activation. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims { int D, inner, H, E, conv, layers; bool two, bounds; float eps; };
 

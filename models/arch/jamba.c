@@ -1,6 +1,6 @@
 /* Jamba (AI21, 2024): Mamba-1 7:1 softmax attention without positions; experts in every second
  * layer, their softmax weights not renormalised. Mamba's dt, B and C are normed with weights. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int inner, attn_period, attn_offset, moe_period, moe_offset;

@@ -10,7 +10,7 @@
  *
  * Value head h uses query and key head h / (Hv/H). KDA decays per value head, GDN-2 per key
  * head. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct family { struct gdn_args s; bool gdn2, bounded; double bound; };
 

@@ -10,7 +10,7 @@
  *
  * Two sets of names for the same tensors are in use, and layers counted from 1 or a list of
  * types. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int D, H, K, conv, inner, shared, first_moe, moe_step;

@@ -3,7 +3,7 @@
  *   B, C, X = W_in x;  y = W_out (C (.) conv(B (.) X));  the state is the convolution's tail
  *   attention: rms per head of q and k, then rotation
  *   experts: scores sigmoid(W x), chosen by score + bias, renormalised */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int D, conv, inner, dense_layers;

@@ -5,7 +5,7 @@
  *   y = W_o (rms(o) (.) silu(W_g2 W_g1 x)), over all heads at once, eps 1e-6 always
  *
  * Convolutions, where used, have no activation. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims { int D, H, E, rank, conv; };
 

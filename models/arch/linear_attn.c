@@ -8,7 +8,7 @@
  *
  * phi per head of K columns: elementwise_product (L1 x) (.) (L2 x); hedgehog softmax(2Lx, -2Lx);
  * t2r relu(Lx); dpfp c (.) roll(c, j), c = (relu x, -relu x), j = 1..4; elu + 1; relu; identity. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 enum kind { LINEAR, BASED, REBASED };
 struct dims {

@@ -5,7 +5,7 @@
  *
  * It needs its own kernel (FENWICK) because parts merge at positions that follow the bits of t.
  * Everything else is Mamba-2, with an MLP in each block. Positions end at 2^14. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 #define LEVELS 15
 

@@ -3,7 +3,7 @@
  *
  *   X, z = W_in x;  X = silu(conv X);  t, B, C = W_x X;  dt = softplus(W_dt t + b)
  *   h = exp(dt A) h + dt B x;  y = C h + D x;  out = W_out (y (.) silu(z)) */
-#include "models/build.h"
+#include "models/build/build.h"
 
 static val mixer(struct build *b, val x, int layer, void *family)
 {

@@ -6,7 +6,7 @@
  *
  * Two libraries share this model_type. Their configs differ in spelling, and their norms: one
  * takes every group on its own, the other (layer_norm_epsilon) the whole width. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 static val mixer(struct build *b, val x, int layer, void *family)
 {

@@ -7,7 +7,7 @@
  *
  * It needs two kernels of its own: TRAPEZOID (two writes a step) and ROTATE (angles that add
  * up). */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims { int D, H, P, N, G, A; float floor, eps; bool out_norm, bias; };
 

@@ -3,7 +3,7 @@
  *   A = alpha A + beta k k^T;  B = alpha B + beta k v^T;  (A + diag(Lam)) x = q;  o = B^T x
  *
  * It needs its own kernel (MESA) for the solve, which no other family has. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims { int D, H, K, conv; float bound, eps; bool gate; };
 

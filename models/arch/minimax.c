@@ -6,7 +6,7 @@
  *     the rms over all heads;  a_h = exp(-2^(-8 (h+1) / H) (1 - i / (L - 1 + 1e-5) + 1e-5)) in
  *     layer i of L
  *   experts: softmax, the k best renormalised */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int D, H, K, layers;

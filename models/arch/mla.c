@@ -4,7 +4,7 @@
  *   k_h = [W_uk,h c | k_rope], v_h = W_uv,h c  =>  <q_h,k_h> = <W_uk,h^T q_nope, c>
  *     + <q_rope,k_rope>
  *   o_h = W_uv,h (sum p c) */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims { int D, H, rq, rkv, dn, dr, dv; double theta; };
 

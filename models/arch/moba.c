@@ -1,6 +1,6 @@
 /* MoBA (Lu et al. 2025): attention over the current block and the best earlier ones, chosen per
  * query head by the sum of a block's keys (kernel MOBA). */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct family { struct softmax_dims s; int block, topk; float eps; bool gate; };
 

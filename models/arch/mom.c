@@ -7,7 +7,7 @@
  *   o = sum_e p_e o_e (+ o_shared, every token);  y = W_o (rms(o) (.) silu(W_g x))
  *
  * A memory that is not chosen keeps its state: its decay is 1 and it is written with 0. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims { int D, H, K, V, M, topk, conv; bool shared, single, gate; float eps; };
 

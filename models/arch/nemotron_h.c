@@ -4,7 +4,7 @@
  *
  *   experts: scores sigmoid(W x), chosen by score + bias, renormalised, times a factor, each
  *   W_d relu(W_u x)^2, in a narrower space where the config has moe_latent_size; + a shared one */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int inner, shared, latent;

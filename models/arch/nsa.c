@@ -1,6 +1,6 @@
 /* Native sparse attention (Yuan et al. 2025): block means, chosen blocks and a window, each gated
  * per head. The choice follows the first softmax, so all three share one kernel (NSA). */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct family { struct softmax_dims s; int block, count; };
 

@@ -3,7 +3,7 @@
  *   Gated DeltaNet layer: h += gdn(rms(h));  h += mlp(rms(h))
  *   attention layer:      h += rms(attention(h));  h += rms(mlp(h))
  *   attention: rms over all of q and of k; positions turn only if the config has a rope_theta */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int inner;

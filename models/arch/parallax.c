@@ -1,7 +1,7 @@
 /* Parallax attention: a second, signed score shifts the weights of the first.
  *
  *   p = softmax(<q,k>/sqrt(d)), s = <r,k>, m = sum p s;  o = sum p (1 + m - s) v */
-#include "models/build.h"
+#include "models/build/build.h"
 
 static val mixer(struct build *b, val x, int layer, void *family)
 {

@@ -6,7 +6,7 @@
  *
  * Its own kernel (PATH) carries the query down the cached rows, so that they never change and a
  * fork can share them. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct family { struct softmax_dims s; bool gate, low_rank; int conv; };
 

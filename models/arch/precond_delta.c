@@ -7,7 +7,7 @@
  *   S := alpha S;  S += k' (beta (v - S^T k))^T;  o = S^T q
  *
  * The trace T is per key head (Gated DeltaNet) or per value head (KDA). */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims { struct gdn_args s; bool kda, bounded; double squash_x, squash_eps, bound; };
 

@@ -9,7 +9,7 @@
  *
  * Qwen3-Next stores one matrix with rows [q K, k K, v rV, z rV] per key head, r = Hv / H; Qwen3.5
  * stores q|k|v, z, b and a apart. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int D, H, Hv, K, V, conv, every, inner, shared, sparse_step;

@@ -7,7 +7,7 @@
  *       a sigmoid's divided by (their sum + 1e-9);  0 for the others
  *   f = exp(F w);  s = 1 - f;  o = slots(q, k, v, s, f)
  *   y = W_o rms(silu(o)) over all heads, or W_o (rms(silu(o)) (.) silu(W_g x)) per head */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int D, H, Hkv, K, V, M, topk;

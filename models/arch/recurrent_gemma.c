@@ -5,7 +5,7 @@
  *   h = a h + sqrt(1 - a^2) (i (.) u), the root being 1 at token 0
  *   y = W_o (h (.) gelu(W_y x));  ffn: W_d (gelu(W_g x) (.) W_u x);  logits := 30 tanh(logits /
  *   30) */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int D, heads, lru, conv;

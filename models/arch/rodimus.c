@@ -7,7 +7,7 @@
  *
  * Rodimus+ adds windowed attention with one key head, whose result only feeds the MLP:
  *   h += mixer(rms h);  s = attention(rms h);  h += mlp(rms(h + s)) */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int D, d, E, R, conv, inner, heads, window;

@@ -6,7 +6,7 @@
  *
  * Its own op WKV: the weights are exponentials of sums that grow along the sequence, so a running
  * maximum has to be carried with both sums; nothing else needs that together with a decay. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims { int D, A, inner, layers, rescale; float eps; };
 

@@ -6,7 +6,7 @@
  *   o = (S + diag(u) k v^T)^T r;  S = diag(a) S + k v^T
  *   y = W_o (groupnorm(o) (.) silu(g))
  *   ffn: sigmoid(W_r (y + delta (.) mu_r)) (.) W_v sqrelu(W_k (y + delta (.) mu_k)) */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims { int D, H, K, V, r, R, inner; float eps; };
 

@@ -11,7 +11,7 @@
  *
  * Two sets of tensor names: the library's, and the RWKV project's own (blocks.0.att.w1 ...), whose
  * low-rank matrices are stored [in, out]. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int D, H, K, Rw, Ra, Rv, Rg, inner;

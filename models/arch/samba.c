@@ -1,6 +1,6 @@
 /* Samba (Ren et al. 2024): Mamba-1 blocks and sliding-window attention, each followed by an MLP.
  * The config's intermediate_size is the Mamba width; the MLP's follows the usual rule. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct family { struct mamba1_args mamba; int inner; const char *act; };
 

@@ -7,7 +7,7 @@
  *   ABC (Peng et al., 2022)    q, k rotated, q *= K^-1/2;  c = clamp(W_s x);
  *                              z_t = logaddexp(z_{t-1}, c);  s = exp(c - z_t);
  *                              f = exp(z_{t-1} - z_t);  y = W_o (rms(o) (.) silu(W_g x)) */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct dims {
     int D, H, Hkv, K, V, M, conv;

@@ -1,5 +1,5 @@
 /* Plain softmax transformer: rotated queries and keys, SwiGLU. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 static val mixer(struct build *b, val x, int layer, void *family)
 {

@@ -4,7 +4,7 @@
  *   P = cumsum logsigmoid(g x), c = cumsum logsigmoid(gs x)
  *
  * The decay inside the product is why it has its own kernel (WALL). */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct family { struct softmax_dims s; bool gate, scalar; };
 

@@ -3,7 +3,7 @@
  *
  *   h = sqrt(D) e;  self layers: Gated DeltaNet, gated retention or windowed attention
  *   k, v = W rms(h), k rotated;  cross layers: attention over that cache */
-#include "models/build.h"
+#include "models/build/build.h"
 
 struct cross { int H, kv, d; double theta; bool yoco_freq, qk_norm; };
 struct self { const char *type; struct gdn_args gdn; int H, kv, d, window; double theta, normalizer;

@@ -7,7 +7,7 @@
  *     the projections of q, k, v and of gate and up
  *
  * The tensors of a block stand under the first layer that uses it. */
-#include "models/build.h"
+#include "models/build/build.h"
 
 #define USES_MAX 256 /* hybrid layers; published: 13 */
 

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "statecache/fsio.h"
+#include "statecache/store/fsio.h"
 
 #define FS_FILES 4096
 #define FS_OPS 8192

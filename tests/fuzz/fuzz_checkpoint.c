@@ -1,6 +1,6 @@
 /* A safetensors header: what is accepted lies inside the file and tiles it. The first four bytes
  * are the number of data bytes. */
-#include "models/checkpoint.h"
+#include "models/files/checkpoint.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -1,5 +1,5 @@
 /* config.json: every kind of read on every key, and on what is nested in it. */
-#include "models/config.h"
+#include "models/files/config.h"
 #include "tests/fuzz/fuzz.h"
 
 #define DEPTH 4 /* of the walk; deeper objects are like these */

@@ -1,5 +1,5 @@
 /* The key file: any bytes end in keys inside their limits, or in one sentence that says a line. */
-#include "server/keyfile.h"
+#include "server/process/keyfile.h"
 #include "tests/fuzz/fuzz.h"
 
 static void check(const struct keyfile *f)

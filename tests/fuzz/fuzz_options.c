@@ -1,5 +1,5 @@
 /* recurd.conf: any bytes end in settings inside their limits, or in one sentence. */
-#include "server/options.h"
+#include "server/process/options.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

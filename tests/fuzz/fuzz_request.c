@@ -3,8 +3,8 @@
 #include <math.h>
 
 #include "base/utf8.h"
-#include "server/jsonin.h"
-#include "server/params.h"
+#include "server/api/jsonin.h"
+#include "server/api/params.h"
 #include "tests/fuzz/fuzz.h"
 
 #define VOCAB 4096

@@ -2,7 +2,7 @@
  * sealed again with the right key: what only the checks behind the seal can refuse. What is
  * accepted must be usable. */
 #include "base/log.h"
-#include "statecache/codec.h"
+#include "statecache/store/codec.h"
 #include "tests/fault/fake_fs.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/fake_cache.h"

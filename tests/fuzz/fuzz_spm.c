@@ -1,8 +1,8 @@
 /* The part of SentencePiece files that our own code reads: the model's wire format (first byte
  * even) and the normaliser table (odd). What the check of the table accepts is walked with every
  * byte, without looking at bounds beyond the sanitizer's. */
-#include "models/spm_charsmap.h"
-#include "models/spm_proto.h"
+#include "models/text/spm_charsmap.h"
+#include "models/text/spm_proto.h"
 #include "tests/fuzz/fuzz.h"
 
 static uint32_t unit_at(const uint8_t *units, size_t i)

@@ -19,8 +19,8 @@ if [ ${#targets[@]} -eq 0 ]; then
 fi
 # What parses bytes from outside: the kernels and the scheduler are not needed, nor built.
 list() { printf '%s\n' "$@" | sed "s|^|$out/|; s|\.cc*$|.o|"; }
-mapfile -t objects < <(list base/*.c statecache/*.c models/*.c models/*.cc server/*.c |
-                       grep -vE '/(models/recurd-eval|server/recurd)\.o$')
+mapfile -t sources < <(find base statecache models server -name '*.c' -o -name '*.cc')
+mapfile -t objects < <(list "${sources[@]}")
 mapfile -t mains < <(printf "$out/tests/fuzz/fuzz_%s.o\n" "${targets[@]}")
 make -s -j2 B=$out SAN=fuzzer-no-link,address,undefined CC=clang CXX=clang++ \
      CFLAGS="-O1 -g -fno-sanitize-recover=all" "${objects[@]}" "${mains[@]}" || exit 1

@@ -17,7 +17,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "models/checkpoint.h"
+#include "models/files/checkpoint.h"
 #include "models/model.h"
 
 #define TOKENS_MAX 400 /* the longest stored prompt is 333 */

@@ -16,8 +16,8 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "models/build_int.h"
-#include "models/checkpoint.h"
+#include "models/build/build_int.h"
+#include "models/files/checkpoint.h"
 
 static const int lens[] = {1, 7, 64, 200};
 #define ROWS 272 /* all of them together; also at least as wide as the layers */

@@ -22,7 +22,7 @@ INC="-I."
 [ -n "$DEPS" ] && INC="$INC -I$DEPS/include"
 [ -d /usr/local/cuda/include/CL ] && INC="$INC -I/usr/local/cuda/include"
 FLAGS="-O2 -ffp-contract=off -fno-math-errno -pthread -D_GNU_SOURCE $INC"
-FLAGS="$FLAGS -DRECURD_VERSION=\"0.1.0\" -DRECURD_COMMIT=\"gpu\""
+FLAGS="$FLAGS -DRECURD_VERSION=\"gpu\" -DRECURD_COMMIT=\"gpu\""
 failed=0
 
 compile() { # sources -> objects, in parallel
@@ -30,22 +30,28 @@ compile() { # sources -> objects, in parallel
         xargs -P "$JOBS" -I{} sh -c '
         o="$B/{}.o"; mkdir -p "$(dirname "$o")"
         case {} in
-        *_avx2.c) extra="-mavx2 -mfma -mf16c" ;;
-        *_avx512.c) extra="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c" ;;
-        *) extra= ;;
-        esac
-        case {} in
+        */impl/*.c)
+            "$CC" -std=gnu11 $FLAGS -mavx2 -mfma -mf16c -c {} -o "$B/{}.avx2.o" &&
+            "$CC" -std=gnu11 $FLAGS -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c \
+                -c {} -o "$B/{}.avx512.o" ;;
         *.cc) "$CXX" -std=c++17 $FLAGS -c {} -o "$o" ;;
-        *) "$CC" -std=gnu11 $FLAGS $extra -c {} -o "$o" ;;
+        *) "$CC" -std=gnu11 $FLAGS -c {} -o "$o" ;;
         esac'
 }
-objects() { for f in "$@"; do echo "$B/$f.o"; done; }
+objects() {
+    for f in "$@"; do
+        case $f in
+        */impl/*) echo "$B/$f.avx2.o $B/$f.avx512.o" ;;
+        *) echo "$B/$f.o" ;;
+        esac
+    done
+}
 
 kernels/opencl/embed.sh "$B/sources.c" kernels/opencl/src/*.cl kernels/opencl/src/*.clh \
     kernels/opencl/src/nvidia/*.cl etc/tuning/*.tune
 $CC -std=gnu11 $FLAGS -c "$B/sources.c" -o "$B/sources.o"
-KERNELS="$(ls base/*.c kernels/*.c kernels/ref/*.c kernels/cpu/*.c kernels/opencl/*.c)"
-CHECKS="$(ls tests/check/*.c | grep -vE '/(check|kernelcheck|bench|peak_[a-z0-9]*|oclcheck)\.c$')"
+KERNELS="$(find base kernels -name '*.c')"
+CHECKS="$(ls tests/check/*.c | grep -vE '/(check|kernelcheck|bench|oclcheck)\.c$')"
 compile $KERNELS $CHECKS tests/check/oclcheck.c tests/gpu/bench.c \
     tests/gpu/launch.c || exit 1
 $CC -pthread -o "$B/oclcheck" $(objects $KERNELS $CHECKS tests/check/oclcheck.c) "$B/sources.o" \
@@ -76,10 +82,10 @@ if [ -z "$DEPS" ]; then
     echo "== whole models left out: DEPS is not set"
     exit $failed
 fi
-MODELS="$(ls models/*.c models/*.cc models/arch/*.c | grep -v recurd-eval)"
-compile $MODELS models/recurd-eval.c tests/gpu/steps.c tests/golden/golden.c || exit 1
+MODELS="$(find models -name '*.c' -o -name '*.cc')"
+compile $MODELS programs/recurd-eval.c tests/gpu/steps.c tests/golden/golden.c || exit 1
 LIBS="-L$DEPS/lib -Wl,-rpath,$PWD/$DEPS/lib -ljansson -lsentencepiece -lsodium -lpcre2-8 -lutf8proc"
-for prog in models/recurd-eval.c tests/gpu/steps.c tests/golden/golden.c; do
+for prog in programs/recurd-eval.c tests/gpu/steps.c tests/golden/golden.c; do
     $CXX -pthread -o "$B/$(basename $prog .c)" $(objects $KERNELS $MODELS $prog) "$B/sources.o" \
         ${EXTRA:-} $LIBS -ldl -lm || exit 1
 done

@@ -7,19 +7,19 @@ function rule(header, where, sentence) {
 }
 
 BEGIN {
-    n = split("base kernels models statecache scheduler server", names, " ")
+    n = split("base kernels models statecache scheduler server programs", names, " ")
     for (i = 1; i <= n; i++) layer[names[i]] = i
 
     rule("^CL/", "^kernels/opencl/", "OpenCL headers belong in kernels/opencl only")
     rule("^microhttpd[.]h$", "^server/", "libmicrohttpd belongs in server only")
-    rule("^jansson[.]h$", "^server/|^tests/load/|" \
-         "^models/(config|checkpoint|json[a-z]*|tok[a-z_]*|bpe[a-z_]*|spm|recurd-eval)[.]",
-         "jansson belongs in server, in the readers of a model's JSON and in tests/load only")
-    rule("^sentencepiece", "^models/spm_shim[.]cc$",
-         "sentencepiece belongs in models/spm_shim.cc only")
-    rule("^systemd/", "^server/", "systemd headers belong in server only")
+    rule("^jansson[.]h$", "^(server|programs)/|" \
+         "^models/(files/(config|checkpoint|json[a-z]*)|text/(tok[a-z_]*|bpe[a-z_]*|spm))[.]",
+         "jansson belongs in server, in programs and in the readers of a model's JSON only")
+    rule("^sentencepiece", "^models/text/spm_shim[.]cc$",
+         "sentencepiece belongs in models/text/spm_shim.cc only")
+    rule("^systemd/", "^(server|programs)/", "systemd headers belong in server only")
     rule("^ini[.]h$", "^server/", "inih belongs in server only")
-    rule("^sodium", "^(models|statecache|server|tests)/",
+    rule("^sodium", "^(models|statecache|server|programs|tests)/",
          "libsodium belongs in models, statecache and server only")
     rule("^(pcre2|utf8proc)[.]h$", "^models/", "text libraries belong in the tokenizers only")
     rule("^criterion/", "^tests/unit/", "Criterion belongs in tests/unit only")
@@ -56,8 +56,8 @@ function project(    dir) {
         ;
     else if (dir == "tests")
         say("the program may not depend on its tests")
-    else if (in_arch && header != "models/build.h")
-        say("an architecture may include only models/build.h and ISO C")
+    else if (in_arch && header != "models/build/build.h")
+        say("an architecture may include only models/build/build.h and ISO C")
     else if (header ~ /^models\/arch\//)
         say("architectures are reached through models/archs.def")
     else if (own == "statecache" && dir == "models")
@@ -68,7 +68,7 @@ function project(    dir) {
 
 function library(    i) {
     if (in_arch && header !~ std) {
-        say("an architecture may include only models/build.h and ISO C")
+        say("an architecture may include only models/build/build.h and ISO C")
         return
     }
     for (i = 1; i <= rules; i++)

@@ -47,12 +47,12 @@ include() { printf '/* s */\n\n#include %s\n' "$2" | sample "$1"; }
 # ---- layers ----
 up() { include "$1" "\"$2\"" && refuse layers "$1:3" "never point up"; }
 up base/x.c kernels/plan.h
-up base/x.h server/http.h
+up base/x.h server/http/http.h
 up kernels/x.c models/model.h
 up kernels/cpu/x.c scheduler/sched.h
-up models/x.c statecache/slots.h
+up models/x.c statecache/value/slots.h
 up statecache/x.c scheduler/sched.h
-up scheduler/x.h server/http.h
+up scheduler/x.h server/http/http.h
 
 down() { include "$1" "\"$2\"" && accept layers "$1 -> $2"; }
 down base/x.c base/err.h
@@ -60,20 +60,20 @@ down kernels/x.c base/err.h
 down kernels/cpu/x.c kernels/plan.h
 down kernels/x.c kernels/ops.def
 down models/x.c kernels/plan.h
-down models/x.cc models/spm_shim.h
+down models/x.cc models/text/spm_shim.h
 down statecache/x.c kernels/backend.h
 down scheduler/x.c models/model.h
-down scheduler/x.c statecache/slots.h
+down scheduler/x.c statecache/value/slots.h
 down server/x.c scheduler/sched.h
 down server/x.c base/err.h
-down tests/unit/x.c server/http.h
+down tests/unit/x.c server/http/http.h
 down tests/unit/x.c tests/unit/help.h
 
 include statecache/x.c '"models/model.h"' && refuse layers statecache/x.c:3 "never sees models"
-include models/arch/x.c '"models/model.h"' && refuse layers models/arch/x.c:3 "only models/build.h"
-include models/arch/x.c '"base/err.h"' && refuse layers models/arch/x.c:3 "only models/build.h"
+include models/arch/x.c '"models/model.h"' && refuse layers models/arch/x.c:3 "only models/build/build.h"
+include models/arch/x.c '"base/err.h"' && refuse layers models/arch/x.c:3 "only models/build/build.h"
 include models/arch/x.c '<unistd.h>' && refuse layers models/arch/x.c:3 "and ISO C"
-include models/arch/x.c '"models/build.h"' && accept layers "the build vocabulary"
+include models/arch/x.c '"models/build/build.h"' && accept layers "the build vocabulary"
 include models/arch/x.c '<math.h>' && accept layers "arithmetic in an architecture"
 include models/x.c '"models/arch/rwkv7.h"' && refuse layers models/x.c:3 "archs.def"
 include base/x.c '"err.h"' && refuse layers base/x.c:3 "start at the root"
@@ -90,7 +90,7 @@ only tests/unit/x.c CL/cl.h
 only scheduler/x.c microhttpd.h
 only models/model.c jansson.h
 only scheduler/x.c jansson.h
-only models/tokenizer.c sentencepiece_processor.h
+only models/text/tokenizer.c sentencepiece_processor.h
 only base/log.c systemd/sd-journal.h
 only base/x.c sodium.h
 only models/x.c ini.h
@@ -99,25 +99,25 @@ only tests/load/x.c criterion/criterion.h
 
 may() { include "$1" "<$2>" && accept layers "$1 -> $2"; }
 may kernels/opencl/x.c CL/cl.h
-may server/http.c microhttpd.h
+may server/http/http.c microhttpd.h
 may server/api.c jansson.h
-may models/config.c jansson.h
-may models/checkpoint.c jansson.h
-may models/tokenizer.c jansson.h
-may tests/load/bench.c jansson.h
-may models/spm_shim.cc sentencepiece_processor.h
-may models/spm_shim.cc string
-may server/daemon.c systemd/sd-daemon.h
+may models/files/config.c jansson.h
+may models/files/checkpoint.c jansson.h
+may models/text/tokenizer.c jansson.h
+may programs/recurd-bench/bench.c jansson.h
+may models/text/spm_shim.cc sentencepiece_processor.h
+may models/text/spm_shim.cc string
+may server/process/daemon.c systemd/sd-daemon.h
 may kernels/cpu/x.c immintrin.h
 may tests/unit/test_x.c criterion/criterion.h
 may base/x.c sys/random.h
 
 include base/x.c '<curl/curl.h>' && refuse layers base/x.c:3 "no row"
 include server/x.c '<curl/curl.h>' && refuse layers server/x.c:3 "no row"
-sample base/x.c <<<'  #  include "server/http.h" /* indented */' && refuse layers base/x.c:1 "up"
-sample base/x.c <<<'/* #include "server/http.h" */' && accept layers "a comment"
-printf '/*\n#include "server/http.h"\n*/\n' | sample base/x.c && accept layers "a long comment"
-printf '/* a */ /*\n*/ #include "server/http.h"\n' | sample base/x.c &&
+sample base/x.c <<<'  #  include "server/http/http.h" /* indented */' && refuse layers base/x.c:1 "up"
+sample base/x.c <<<'/* #include "server/http/http.h" */' && accept layers "a comment"
+printf '/*\n#include "server/http/http.h"\n*/\n' | sample base/x.c && accept layers "a long comment"
+printf '/* a */ /*\n*/ #include "server/http/http.h"\n' | sample base/x.c &&
     refuse layers base/x.c:2 "up"
 
 # ---- sizes ----

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "statecache/core.h"
-#include "statecache/snapshot.h"
+#include "statecache/statecache_int.h"
+#include "statecache/value/snapshot.h"
 
 #define FAKE_VOCAB 50
 #define FAKE_HASHED 16  /* floats of a slot that see the token; the others follow them */

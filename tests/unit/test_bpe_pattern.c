@@ -4,7 +4,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
-#include "models/bpe_pattern.h"
+#include "models/text/bpe_pattern.h"
 
 Test(bpe_pattern, what_means_the_same_stays_and_the_rest_is_rewritten)
 {

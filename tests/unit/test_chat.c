@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "models/chat.h"
+#include "models/text/chat.h"
 
 #define DEMO "models/demo/gated-deltanet"
 #define GOLDEN "tests/golden/tokenizers/"

@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "models/checkpoint.h"
+#include "models/files/checkpoint.h"
 
 static char dir[] = "/tmp/recurd-checkpoint-XXXXXX";
 

@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/mem.h"
-#include "models/config.h"
+#include "models/files/config.h"
 
 static struct config *parse(const char *text)
 {

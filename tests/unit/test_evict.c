@@ -1,7 +1,7 @@
 /* The eviction policy orders candidates as its documentation says. */
 #include <criterion/criterion.h>
 
-#include "statecache/evict.h"
+#include "statecache/index/evict.h"
 
 static struct evict_entry entry(double saved, uint64_t bytes, double age)
 {

@@ -1,5 +1,5 @@
 /* JSON in: what is refused, by whom, and that the field is named. */
-#include "server/jsonin.h"
+#include "server/api/jsonin.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

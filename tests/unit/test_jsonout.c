@@ -1,5 +1,5 @@
 /* JSON out: escapes, malformed text, numbers that read back as the same bits. */
-#include "server/jsonout.h"
+#include "server/api/jsonout.h"
 
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* The key file: what a line may say, one sentence for every mistake, and nothing quoted. */
-#include "server/keyfile.h"
+#include "server/process/keyfile.h"
 
 #include <criterion/criterion.h>
 #include <sodium.h>

@@ -1,5 +1,5 @@
 /* The keys in force: who is found, what a reload keeps, how a share is counted. */
-#include "server/keys.h"
+#include "server/process/keys.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "server/options.h"
+#include "server/process/options.h"
 #include "tests/unit/fake_cache.h"
 
 static char path[] = "/tmp/recurd-keys-XXXXXX";

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "tests/load/http.c"
+#include "programs/recurd-bench/http.c"
 
 static struct buf body;
 

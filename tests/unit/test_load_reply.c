@@ -3,8 +3,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "tests/load/reply.c"
-#include "tests/load/dataset.c"
+#include "programs/recurd-bench/reply.c"
+#include "programs/recurd-bench/dataset.c"
 
 /* Inside of the one choice of an event. */
 #define CHOICE(inside) "{\"choices\":[{" inside "}]}"

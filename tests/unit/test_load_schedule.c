@@ -4,9 +4,9 @@
 #include <math.h>
 
 #include "base/clock.h"
-#include "tests/load/dist.c"
-#include "tests/load/schedule.c"
-#include "tests/load/timer.c"
+#include "programs/recurd-bench/dist.c"
+#include "programs/recurd-bench/schedule.c"
+#include "programs/recurd-bench/timer.c"
 
 static const struct ramp flat;
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "tests/load/sse.c"
+#include "programs/recurd-bench/sse.c"
 
 static struct buf got;
 

@@ -4,8 +4,8 @@
 #include <math.h>
 
 #include "base/rng.h"
-#include "tests/load/stats.c"
-#include "tests/load/record.c"
+#include "programs/recurd-bench/stats.c"
+#include "programs/recurd-bench/record.c"
 
 void capture_free(struct capture *c)
 {

@@ -1,5 +1,5 @@
 /* Settings: order of the three places, limits, and one sentence for every mistake. */
-#include "server/options.h"
+#include "server/process/options.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

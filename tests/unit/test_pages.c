@@ -1,5 +1,5 @@
 /* KV pages against a plain count of references. */
-#include "statecache/pages.h"
+#include "statecache/value/pages.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>

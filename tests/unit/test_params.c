@@ -1,6 +1,6 @@
 /* Request fields: defaults from the model's files, the forms of a prompt, limits. The API tests
  * hold the long tables; here is what they cannot see. */
-#include "server/params.h"
+#include "server/api/params.h"
 
 #include <criterion/criterion.h>
 #include <math.h>

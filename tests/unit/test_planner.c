@@ -1,7 +1,7 @@
 /* The planner's promises: few snapshots, small gaps, and the two ways to ask agree. */
 #include <criterion/criterion.h>
 
-#include "statecache/planner.h"
+#include "statecache/index/planner.h"
 
 Test(planner, next_names_exactly_the_positions_on_the_grid)
 {

@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "statecache/prefix.h"
+#include "statecache/index/prefix.h"
 
 #define PATHS 200
 #define LONGEST 60

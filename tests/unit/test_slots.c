@@ -1,5 +1,5 @@
 /* State slots: every slot has one owner, and a fault in our book-keeping stops the process. */
-#include "statecache/slots.h"
+#include "statecache/value/slots.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>

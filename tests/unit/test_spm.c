@@ -6,8 +6,8 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/mem.h"
-#include "models/spm_charsmap.h"
-#include "models/spm_proto.h"
+#include "models/text/spm_charsmap.h"
+#include "models/text/spm_proto.h"
 
 /* ---- normaliser tables ---- */
 

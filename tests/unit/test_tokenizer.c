@@ -9,8 +9,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "models/config.h"
-#include "models/tokenizer.h"
+#include "models/files/config.h"
+#include "models/text/tokenizer.h"
 
 #define DEMO "models/demo/gated-deltanet"
 #define GOLDEN "tests/golden/tokenizers/"

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "models/unicode.h"
+#include "models/text/unicode.h"
 
 static void same(enum unicode_form form, const char *text, const char *want)
 {

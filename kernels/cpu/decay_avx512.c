@@ -1,2 +1,0 @@
-/* DECAY for AVX-512: see decay_impl.h. */
-#include "kernels/cpu/decay_impl.h"

@@ -1,0 +1,77 @@
+/* The first half of ATTENTION: products of the keys of a block with the queries. The keys are
+ * turned once, so that a lane is a key and a score one chain over the head's columns, and then meet
+ * every row and head of the work item. */
+#include "kernels/cpu/impl/keys.h"
+
+#define VECS (BLOCK / LANES)
+#define PAIRS 64   /* (row, head) of an item at most: 16 KiB of scores */
+#define ROWS_MAX 16
+#define COLUMNS 64 /* columns of the keys turned at a time: 16 KiB */
+
+/* Rows [row, row + rows) of sequence q, the first at position pos; query heads [h0, h1). */
+struct item {
+    int32_t q, row;
+    int rows, h0, h1;
+    int64_t pos;
+    float max[PAIRS], total[PAIRS];
+    _Alignas(64) float scores[PAIRS][BLOCK];
+    _Alignas(64) float turned[COLUMNS][BLOCK];
+};
+
+/* Columns [c0, c0 + n) of the keys of one head, a key to a lane; zero where there is no key. */
+static void turn(struct item *a, const struct keys *x, int64_t head_col, int n)
+{
+    static const float none[COLUMNS];
+    for (int i = 0; i < BLOCK; i += 4) {
+        const float *k[4];
+        for (int j = 0; j < 4; j++)
+            k[j] = i + j >= x->lo && i + j < x->hi ? x->k[i + j] + head_col : none;
+        int c = 0;
+        for (; c + 4 <= n; c += 4) {
+            __m128 r0 = _mm_loadu_ps(k[0] + c), r1 = _mm_loadu_ps(k[1] + c);
+            __m128 r2 = _mm_loadu_ps(k[2] + c), r3 = _mm_loadu_ps(k[3] + c);
+            _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
+            _mm_store_ps(a->turned[c] + i, r0);
+            _mm_store_ps(a->turned[c + 1] + i, r1);
+            _mm_store_ps(a->turned[c + 2] + i, r2);
+            _mm_store_ps(a->turned[c + 3] + i, r3);
+        }
+        for (; c < n; c++)
+            for (int j = 0; j < 4; j++)
+                a->turned[c][i + j] = k[j][c];
+    }
+}
+
+/* Carries the chains of one pair on over the turned columns. */
+static void add_scores(float *scores, float (*const turned)[BLOCK], const float *query, int n)
+{
+    v16 y[VECS];
+    UNROLL for (int j = 0; j < VECS; j++)
+        y[j] = v16_load(scores + j * LANES);
+    for (int c = 0; c < n; c++) {
+        v16 q = v16_set1(query[c]);
+        UNROLL for (int j = 0; j < VECS; j++)
+            y[j] = v16_fma(q, v16_load(turned[c] + j * LANES), y[j]);
+    }
+    UNROLL for (int j = 0; j < VECS; j++)
+        v16_store(scores + j * LANES, y[j]);
+}
+
+/* scores = <query, key> of all pairs of the item. */
+static void score_block(const struct host_step *s, const struct op *op, struct item *a,
+                        const struct keys *x)
+{
+    int dk = op->p.attention.dk, heads = a->h1 - a->h0;
+    int64_t hk = a->h0 / (op->p.attention.heads / op->p.attention.kv_heads);
+    memset(a->scores, 0, (size_t)(a->rows * heads) * sizeof a->scores[0]);
+    for (int c = 0; c < dk; c += COLUMNS) {
+        int n = MIN(dk - c, COLUMNS);
+        turn(a, x, hk * dk + c, n);
+        for (int r = 0; r < a->rows; r++) {
+            const float *query = host_row(s, op->in[0], a->row + r);
+            for (int h = 0; h < heads; h++)
+                add_scores(a->scores[r * heads + h], a->turned,
+                           query + (int64_t)(a->h0 + h) * dk + c, n);
+        }
+    }
+}

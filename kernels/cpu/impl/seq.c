@@ -1,0 +1,193 @@
+/* CONV, SHIFT, RNN, ROPE, EMBED: ops that are about moving data, with lanes along the columns.
+ * Sequences x blocks of columns are the parallel axis of those with a state; each column is on
+ * its own, so the bits are ref's up to the activation. A row may be its own output. */
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/impl/lanes.h"
+#include "kernels/cpu/impl/vmath.h"
+
+/* Columns of one work item: rows are read in runs of at most 1 KiB, at least four lines. */
+#define COLUMNS_MAX 256
+#define COLUMNS_MIN 64
+#define CONV_MAX 8 /* taps of the vector code; published models have 2 to 4 */
+
+/* Deals (sequence, block of columns) to the threads. */
+typedef void block_fn(const struct host_step *s, const struct op *op, int q, int64_t c, int n);
+static void each_block(const struct host_step *s, const struct op *op, int64_t width, int ith,
+                       int nth, block_fn *f)
+{
+    int64_t item = 0, block = COLUMNS_MAX;
+    while (block > COLUMNS_MIN && s->batch->n_seqs * width / block < 2 * nth)
+        block /= 2;
+    for (int q = 0; q < s->batch->n_seqs; q++)
+        for (int64_t c = 0; c < width; c += block)
+            if (item++ % nth == ith)
+                f(s, op, q, c, (int)MIN(block, width - c));
+}
+
+/* The last `size` inputs of the block's columns, as a ring of rows: `at` is the oldest. */
+struct ring {
+    float row[CONV_MAX][COLUMNS_MAX], taps[CONV_MAX][COLUMNS_MAX];
+    int at;
+};
+
+/* One token: its input takes the oldest place, and every place meets its tap. */
+INLINE void conv_row(struct ring *r, const float *in, const float *bias, float *out, int n,
+                     int size, enum activation act)
+{
+    const float *x[CONV_MAX];
+    for (int i = 0; i < size; i++)
+        x[i] = r->row[(r->at + 1 + i) % size];
+    for (int c = 0; c < n; c += LANES) {
+        v16 now = load_left(in + c, n - c), y = bias ? load_left(bias + c, n - c) : v16_zero();
+        v16_store(r->row[r->at] + c, now);
+        UNROLL for (int i = 0; i + 1 < size; i++)
+            y = v16_fma(v16_load(r->taps[i] + c), v16_load(x[i] + c), y);
+        y = v16_fma(v16_load(r->taps[size - 1] + c), now, y);
+        store_left(out + c, n - c, v16_act(act, y));
+    }
+    r->at = (r->at + 1) % size;
+}
+
+INLINE void conv_block(const struct host_step *s, const struct op *op, int q, int64_t c, int n,
+                       int size)
+{
+    const float *w = host_vec(s, op->w[0]) + c * size, *bias = host_vec(s, op->w[1]);
+    int64_t width = op->out.width;
+    float *tail = size > 1 ? host_state(s, op->section, s->batch->slots[q]) + c : NULL;
+    struct ring r;
+    r.at = size - 1; /* the free place; the tail fills the others, oldest first */
+    for (int i = 0; i < size; i++) {
+        for (int d = 0; d < n; d += LANES) {
+            int left = MIN(n - d, LANES);
+            v16_store(r.taps[i] + d, v16_gather_n(w + (int64_t)d * size + i, size, left));
+            if (i < size - 1)
+                v16_store(r.row[i] + d, load_left(tail + i * width + d, left));
+        }
+    }
+    for (int32_t t = s->batch->cu_seqlens[q]; t < s->batch->cu_seqlens[q + 1]; t++) {
+        float *out = host_row(s, op->out, t) + c;
+        if (view_given(op->in[1]) && host_row(s, op->in[1], t)[0] == 0)
+            memset(out, 0, (size_t)n * sizeof *out);
+        else
+            conv_row(&r, host_row(s, op->in[0], t) + c, bias ? bias + c : NULL, out, n, size,
+                     op->p.conv.act);
+    }
+    for (int i = 0; i < size - 1; i++)
+        memcpy(tail + i * width, r.row[(r.at + 1 + i) % size], (size_t)n * sizeof *tail);
+}
+
+static void conv_any(const struct host_step *s, const struct op *op, int q, int64_t c, int n)
+{
+    switch (op->p.conv.size) {
+    case 3: conv_block(s, op, q, c, n, 3); break;
+    case 4: conv_block(s, op, q, c, n, 4); break;
+    default: conv_block(s, op, q, c, n, op->p.conv.size); break;
+    }
+}
+
+void FN(conv)(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    if (op->p.conv.size > CONV_MAX)
+        ref_conv(s, op, ith, nth);
+    else
+        each_block(s, op, op->out.width, ith, nth, conv_any);
+}
+
+static void shift_block(const struct host_step *s, const struct op *op, int q, int64_t c0, int n)
+{
+    float *last = host_state(s, op->section, s->batch->slots[q]) + c0;
+    for (int32_t t = s->batch->cu_seqlens[q]; t < s->batch->cu_seqlens[q + 1]; t++) {
+        const float *in = host_row(s, op->in[0], t) + c0;
+        float *out = host_row(s, op->out, t) + c0;
+        for (int c = 0; c < n; c += LANES) {
+            v16 now = load_left(in + c, n - c);
+            store_left(out + c, n - c, load_left(last + c, n - c));
+            store_left(last + c, n - c, now);
+        }
+    }
+}
+
+void FN(shift)(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    each_block(s, op, op->out.width, ith, nth, shift_block);
+}
+
+static void rnn_block(const struct host_step *s, const struct op *op, int q, int64_t c0, int n)
+{
+    float *state = host_state(s, op->section, s->batch->slots[q]) + c0;
+    for (int32_t t = s->batch->cu_seqlens[q]; t < s->batch->cu_seqlens[q + 1]; t++) {
+        const float *f = host_row(s, op->in[0], t) + c0, *i = host_row(s, op->in[1], t) + c0;
+        float *out = host_row(s, op->out, t) + c0;
+        for (int c = 0; c < n; c += LANES) {
+            int left = n - c;
+            v16 h = v16_fma(load_left(f + c, left), load_left(state + c, left),
+                            load_left(i + c, left));
+            store_left(state + c, left, h);
+            store_left(out + c, left, h);
+        }
+    }
+}
+
+void FN(rnn)(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    each_block(s, op, op->out.width, ith, nth, rnn_block);
+}
+
+/* Angles a row at a time, then all heads by them. ROPE_HALF angles at once: one head of 256. */
+#define ROPE_HALF 128
+void FN(rope)(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const float *inv = host_vec(s, op->w[0]);
+    int32_t head = op->p.rope.head, half = op->p.rope.rot / 2;
+    bool pairs = op->p.rope.interleaved;
+    int64_t from, to;
+    host_share(s->batch->n_tokens, ith, nth, &from, &to);
+    for (int64_t t = from; t < to; t++) {
+        int32_t q = s->row_seq[t];
+        double pos = (double)(s->batch->pos[q] + (t - s->batch->cu_seqlens[q]));
+        float *x = host_row(s, op->out, (int32_t)t);
+        for (int32_t i0 = 0; i0 < half; i0 += ROPE_HALF) {
+            double cs[ROPE_HALF], sn[ROPE_HALF];
+            int32_t n = MIN(half - i0, ROPE_HALF);
+            for (int32_t i = 0; i < n; i++) {
+                cs[i] = cos(pos * inv[i0 + i]) * op->p.rope.scale;
+                sn[i] = sin(pos * inv[i0 + i]) * op->p.rope.scale;
+            }
+            for (int32_t h = 0; h < op->out.width; h += head) {
+                for (int32_t i = 0; i < n; i++) {
+                    float *a = x + h + (pairs ? 2 * (i0 + i) : i0 + i);
+                    float *b = a + (pairs ? 1 : half);
+                    double xa = *a, xb = *b;
+                    *a = (float)(xa * cs[i] - xb * sn[i]);
+                    *b = (float)(xb * cs[i] + xa * sn[i]);
+                }
+            }
+        }
+    }
+}
+
+/* One row of a packed matrix: every 16th element (pair, for bf16) of its panel. */
+void FN(embed)(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct host_weight *w = &s->weights[op->w[0]];
+    int64_t from, to, width = op->out.width;
+    host_share(host_rows(s, op), ith, nth, &from, &to);
+    for (int64_t t = from; t < to; t++) {
+        int64_t row = s->batch->tokens[t], lane = row % PANEL;
+        const char *panel = (const char *)w->data +
+                            (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
+        float *out = host_row(s, op->out, (int32_t)t), scale = op->p.embed.scale;
+        for (int64_t c = 0; c < width; c++) {
+            if (w->dtype == DTYPE_BF16) {
+                uint16_t h = ((const uint16_t *)panel)[(c / 2 * PANEL + lane) * 2 + c % 2];
+                uint32_t bits = (uint32_t)h << 16;
+                memcpy(out + c, &bits, sizeof bits);
+            } else if (w->dtype == DTYPE_F16) {
+                out[c] = _cvtsh_ss(((const uint16_t *)panel)[c * PANEL + lane]);
+            } else {
+                out[c] = ((const float *)panel)[c * PANEL + lane];
+            }
+            out[c] *= scale;
+        }
+    }
+}

@@ -1,0 +1,187 @@
+/* A tile of a matrix product: P panels x T inputs with all sums in registers, each sum one fused
+ * multiply-add chain over k = 0, 1, …, so that its bits depend on neither the tile, nor the number
+ * of inputs, nor the threads, nor the instruction set.
+ *
+ * A lane is an output; P x T chains hide the latency of one another. One input (T = 1) is bound by
+ * memory: the weights stream through once, prefetched AHEAD bytes in front. With more inputs the
+ * panels of a group stay in the second-level cache while the tiles pass over them. */
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/impl/vmath.h"
+
+/* 4 panels x 6 tokens = 24 zmm sums + 4 weights + broadcast + mask fill 32 registers; with 16 ymm
+ * it is 1 x 6. */
+#define TILE_T 6
+#define TILE_P 4
+#define MANY_P (V16_REGS == 32 ? TILE_P : 1) /* panels of a tile of many tokens */
+/* Bytes of one panel ahead that are fetched: +10 to +20 points of bandwidth (measured). */
+#define AHEAD 4096
+
+struct tile {
+    const char *w;  /* first panel of the tile */
+    size_t panel;   /* bytes from panel to panel */
+    int64_t cols;
+    bool fetch;     /* the first pass over these panels: prefetch */
+    const char *then;  /* what is read after this tile: fetched towards its end */
+    size_t then_panel;
+    const float *x[TILE_T];
+};
+
+/* One line of each panel: `per` inputs (2 for bf16, otherwise 1). ahead: the line to prefetch for
+ * the first panel, or NULL. */
+INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel,
+                      const float *const x[TILE_T], int64_t k, const char *ahead,
+                      size_t ahead_panel, int P, int T, enum dtype type, int per)
+{
+    v16 m[TILE_P];
+    UNROLL for (int p = 0; p < P; p++) {
+        const char *line = w + (size_t)p * panel;
+        if (type == DTYPE_F32)
+            m[p] = v16_load((const float *)line);
+        else if (type == DTYPE_F16)
+            m[p] = v16_load_half(line);
+        else
+            m[p] = v16_pair_even(v16_load_pairs(line));
+        if (ahead)
+            _mm_prefetch(ahead + (size_t)p * ahead_panel, _MM_HINT_T0);
+    }
+    UNROLL for (int j = 0; j < T; j++) {
+        v16 b = v16_set1(x[j][k]);
+        UNROLL for (int p = 0; p < P; p++)
+            acc[p][j] = v16_fma(m[p], b, acc[p][j]);
+    }
+    if (per == 1)
+        return;
+    UNROLL for (int p = 0; p < P; p++)
+        m[p] = v16_pair_odd(v16_load_pairs(w + (size_t)p * panel));
+    UNROLL for (int j = 0; j < T; j++) {
+        v16 b = v16_set1(x[j][k + 1]);
+        UNROLL for (int p = 0; p < P; p++)
+            acc[p][j] = v16_fma(m[p], b, acc[p][j]);
+    }
+}
+
+/* The sums of P panels and T tokens, to sums[T][P][16]. */
+INLINE void tile_sums(const struct tile *t, float *sums, int P, int T, enum dtype type)
+{
+    const int per = type == DTYPE_BF16 ? 2 : 1;
+    const size_t line = type == DTYPE_F16 ? 32 : 64;
+    const int64_t lines = t->cols / per, tail = MIN(lines, (int64_t)(AHEAD / line));
+    const char *w = t->w;
+    const size_t panel = t->panel;
+    const float *x[TILE_T];
+    v16 acc[TILE_P][TILE_T];
+    int64_t k = 0;
+    UNROLL for (int j = 0; j < T; j++) {
+        x[j] = t->x[j];
+        UNROLL for (int p = 0; p < P; p++)
+            acc[p][j] = v16_zero();
+    }
+    if (t->fetch) {
+        for (int64_t i = 0; i < lines - tail; i++, w += line, k += per)
+            tile_step(acc, w, panel, x, k, w + AHEAD, panel, P, T, type, per);
+        const char *then = t->then;
+        const size_t then_panel = t->then_panel;
+        for (int64_t i = 0; i < tail; i++, w += line, k += per, then += line)
+            tile_step(acc, w, panel, x, k, then, then_panel, P, T, type, per);
+    } else {
+        for (int64_t i = 0; i < lines; i++, w += line, k += per)
+            tile_step(acc, w, panel, x, k, NULL, 0, P, T, type, per);
+    }
+    if (t->cols % per)
+        tile_step(acc, w, panel, x, k, NULL, 0, P, T, type, 1);
+    UNROLL for (int p = 0; p < P; p++)
+        UNROLL for (int j = 0; j < T; j++)
+            v16_store(sums + (j * P + p) * PANEL, acc[p][j]);
+}
+
+/* One function per tile shape and dtype. */
+typedef void tile_fn(const struct tile *t, float *sums);
+#define TILE(P, T, type) \
+    static void tile_##P##x##T##_##type(const struct tile *t, float *sums) \
+    { \
+        tile_sums(t, sums, P, T, DTYPE_##type); \
+    }
+#define TILES_OF(P, type) \
+    TILE(P, 1, type) TILE(P, 2, type) TILE(P, 3, type) TILE(P, 4, type) TILE(P, 5, type) \
+    TILE(P, 6, type)
+#define TILES(type) TILES_OF(1, type) TILES_OF(2, type) TILES_OF(4, type)
+TILES(F32)
+TILES(F16)
+TILES(BF16)
+#define ROW(P, type) \
+    {tile_##P##x1_##type, tile_##P##x2_##type, tile_##P##x3_##type, tile_##P##x4_##type, \
+     tile_##P##x5_##type, tile_##P##x6_##type}
+/* By dtype, log2 of the panels, tokens - 1. */
+static tile_fn *const tile_table[3][3][TILE_T] = {
+    [DTYPE_F32] = {ROW(1, F32), ROW(2, F32), ROW(4, F32)},
+    [DTYPE_F16] = {ROW(1, F16), ROW(2, F16), ROW(4, F16)},
+    [DTYPE_BF16] = {ROW(1, BF16), ROW(2, BF16), ROW(4, BF16)},
+};
+
+/* A matrix, or some rows of one, applied to n inputs. */
+struct job {
+    const struct host_weight *w;
+    int64_t panel0, rows; /* first panel and rows of the part of the matrix */
+    const float *bias;    /* [rows] or NULL */
+    enum activation act;
+    int64_t n;
+    const char *then;     /* weights that this thread reads after the job, or NULL */
+    size_t then_panel;
+};
+/* Where input i of the job is, where its result goes, and what is added to it (or NULL). */
+struct ends {
+    const float *x, *add;
+    float *out;
+};
+
+/* Bias, activation and residual, then the store, of P panels from panel p of one input. */
+static void finish(const struct job *job, const float *sums, int64_t p, int P,
+                   const struct ends *e)
+{
+    for (int64_t r = p * PANEL; P-- > 0 && r < job->rows; r += PANEL, sums += PANEL) {
+        int n = (int)MIN(job->rows - r, PANEL);
+        v16 y = v16_load(sums);
+        if (job->bias)
+            y = v16_add(y, v16_load_n(job->bias + r, n));
+        y = v16_act(job->act, y);
+        if (e->add)
+            y = v16_add(y, v16_load_n(e->add + r, n));
+        v16_store_n(e->out + r, n, y);
+    }
+}
+
+/* All inputs over P panels from p, in tiles of nearly equal size; p1 ends the thread's share. */
+static void group(const struct job *job, const struct ends *ends, int64_t p, int64_t p1,
+                  int log2_p)
+{
+    int P = 1 << log2_p;
+    int64_t tiles = (job->n + TILE_T - 1) / TILE_T;
+    float sums[TILE_T * TILE_P * PANEL];
+    struct tile t = {.panel = panel_bytes(job->w->dtype, job->w->cols), .cols = job->w->cols,
+                     .fetch = true};
+    t.w = (const char *)job->w->data + (size_t)(job->panel0 + p) * t.panel;
+    bool last = p + P >= p1 && job->then;
+    t.then = last ? job->then : t.w + (size_t)P * t.panel;
+    t.then_panel = last ? job->then_panel : t.panel;
+    for (int64_t i = 0; i < tiles; i++) {
+        int64_t from = job->n * i / tiles, to = job->n * (i + 1) / tiles;
+        for (int64_t j = from; j < to; j++)
+            t.x[j - from] = ends[j].x;
+        tile_table[job->w->dtype][log2_p][to - from - 1](&t, sums);
+        for (int64_t j = from; j < to; j++)
+            finish(job, sums + (j - from) * P * PANEL, p, P, &ends[j]);
+        t.fetch = false;
+    }
+}
+
+/* Panels [p0, p1) of the job. */
+static void panels(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1)
+{
+    int most = job->n * TILE_P <= V16_REGS - 4 ? TILE_P : MAX(MANY_P, job->n == 2 ? 2 : 1);
+    for (int64_t p = p0; job->n > 0 && p < p1;) {
+        int64_t left = MIN(p1 - p, most);
+        int log2_p = left >= 4 ? 2 : left >= 2 ? 1 : 0;
+        group(job, ends, p, p1, log2_p);
+        p += 1 << log2_p;
+    }
+}

@@ -1,2 +1,0 @@
-/* MESA for AVX-512: see mesa_impl.h. */
-#include "kernels/cpu/mesa_impl.h"

@@ -1,0 +1,260 @@
+/* Making a plan ready: buffers, one program per source file with every specialisation the plan
+ * needs, one kernel per launch with its arguments set for good. */
+#include "kernels/opencl/launches.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "kernels/opencl/program.h"
+#include "kernels/opencl/source.h"
+
+static size_t arena_bytes(const struct plan *p, const struct capacity *c)
+{
+    int64_t end = 0;
+    for (int32_t i = 0; i < p->n_acts; i++) {
+        const struct act *a = &p->acts[i];
+        int64_t rows = a->rows == ROWS_LOGITS ? c->logits : c->tokens;
+        if (a->last >= 0)
+            end = MAX(end, a->offset + rows * a->stride);
+    }
+    return (size_t)end * sizeof(float);
+}
+
+/* Places the batch's parts; each begins where a sub-buffer may. */
+static void place_parts(struct ocl_model *m)
+{
+    const struct capacity *c = &m->cap;
+    size_t seqs = (size_t)MAX(c->seqs, 1), tokens = (size_t)MAX(c->tokens, 1), at = 0;
+    size_t bytes[BATCH_PARTS] = {
+        [BATCH_COUNTS] = 3 * 4,
+        [BATCH_TOKENS] = tokens * 4,
+        [BATCH_CU] = (seqs + 1) * 4,
+        [BATCH_SLOTS] = seqs * 4,
+        [BATCH_LOGIT_ROWS] = (size_t)MAX(c->logits, 1) * 4,
+        [BATCH_PAGES] = MAX(seqs * (size_t)MAX(c->pages_per_seq, 0) * 4, (size_t)4),
+        [BATCH_ROW_SEQ] = tokens * 4,
+        [BATCH_ROW_POS] = tokens * 8,
+    };
+    for (int i = 0; i < BATCH_PARTS; i++) {
+        m->part_at[i] = at;
+        at += round_up(bytes[i], m->d->info.align_bytes);
+    }
+    m->batch_bytes = at;
+}
+
+static int make_parts(struct ocl_model *m, struct err *e)
+{
+    int rc = 0;
+    for (int i = 0; i < BATCH_PARTS && !rc; i++) {
+        size_t end = i + 1 < BATCH_PARTS ? m->part_at[i + 1] : m->batch_bytes;
+        cl_buffer_region r = {m->part_at[i], end - m->part_at[i]};
+        rc = OCL_NEW(m->part[i], e, "the batch", clCreateSubBuffer, m->batch.mem,
+                     CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &r);
+    }
+    return rc;
+}
+
+static int make_buffers(struct ocl_model *m, struct err *e)
+{
+    const struct plan *p = m->plan;
+    const struct capacity *c = &m->cap;
+    size_t slot = (size_t)p->slot_floats * 4;
+    size_t page = (size_t)p->page_token_floats * PAGE_TOKENS * 4;
+    size_t row = view_given(p->logits) ? (size_t)p->acts[p->logits.act].stride * 4 : 0;
+    size_t slots, pages;
+    int rc;
+    if (mul_overflows(slot, (size_t)c->slots, &slots) ||
+        mul_overflows(page, (size_t)c->pages, &pages))
+        return err_set(e, E_RANGE, "%d slots of %zu bytes and %d pages of %zu: the sum overflows",
+                       c->slots, slot, c->pages, page);
+    place_parts(m);
+    if ((rc = ocl_buffer_new(&m->arena, m->d, arena_bytes(p, c), "activations", e)) ||
+        (rc = ocl_buffer_new(&m->slots, m->d, slots, "state slots", e)) ||
+        (rc = ocl_buffer_new(&m->pages, m->d, pages, "key and value pages", e)) ||
+        (rc = ocl_buffer_new(&m->batch, m->d, m->batch_bytes, "the batch", e)) ||
+        (rc = ocl_pinned_new(&m->batch_host, m->d, m->batch_bytes, "the batch", e)) ||
+        (rc = ocl_pinned_new(&m->logits_host, m->d, row, "logits", e)) ||
+        (rc = ocl_pinned_new(&m->state_host, m->d, MAX(slot, page), "states", e)))
+        return rc;
+    return make_parts(m, e);
+}
+
+/* "nvidia/gemv.cl", 3 -> "nvidia_gemv_3". */
+static void kernel_name(char *out, size_t max, const char *file, int32_t i)
+{
+    size_t n = strcspn(file, "."), at = 0;
+    for (size_t j = 0; j < n && at + 16 < max; j++)
+        out[at++] = isalnum((unsigned char)file[j]) ? file[j] : '_';
+    snprintf(out + at, max - at, "_%d", i);
+}
+
+/* One specialisation: its defines, the source, and the defines taken back. */
+static void add_instance(struct buf *b, const struct ocl_instance *x, const char *name)
+{
+    buf_fmt(b, "#define KERNEL %s\n#define FN(f) f##_%s\n%s#line 1 \"%s\"\n%s\n", name, name,
+            x->defines, x->file, ocl_source_find(x->file));
+    buf_str(b, "#undef KERNEL\n#undef FN\n");
+    for (const char *s = x->defines; (s = strstr(s, "#define ")); s += 8)
+        buf_fmt(b, "#undef %.*s\n", (int)strcspn(s + 8, " "), s + 8);
+}
+
+/* Index of the first instance of the same file. */
+static int32_t first_of(const struct ocl_model *m, int32_t i)
+{
+    int32_t j = 0;
+    while (strcmp(m->instances[j].file, m->instances[i].file))
+        j++;
+    return j;
+}
+
+/* Builds the program of the file of instance `first`. */
+static int build_file(struct ocl_model *m, int32_t first, cl_program *out, struct err *e)
+{
+    const char *file = m->instances[first].file;
+    char name[64];
+    struct buf source;
+    int rc;
+    buf_init(&source, MIB(16));
+    buf_fmt(&source, "#line 1 \"common.clh\"\n%s\n", ocl_source_find("common.clh"));
+    if (!strncmp(file, "nvidia/", 7))
+        buf_fmt(&source, "#line 1 \"mma.clh\"\n%s\n", ocl_source_find("mma.clh"));
+    else
+        buf_fmt(&source, "#line 1 \"kept.clh\"\n%s\n", ocl_source_find("kept.clh"));
+    for (int32_t i = first; i < m->n_instances; i++) {
+        if (strcmp(m->instances[i].file, file))
+            continue;
+        kernel_name(name, sizeof name, file, i - first);
+        add_instance(&source, &m->instances[i], name);
+    }
+    rc = source.failed ? err_set(e, E_NOMEM, "no memory for the source of %s", file)
+                       : ocl_program_build(out, m->d, file, source.p, e);
+    buf_free(&source);
+    return rc;
+}
+
+static int set_arg(const struct ocl_model *m, cl_kernel k, cl_uint n, const struct ocl_arg *a,
+                   const char *file, struct err *e)
+{
+    const cl_mem *mem = NULL;
+    cl_int i = (cl_int)a->i;
+    cl_ulong l = (cl_ulong)a->i;
+    switch (a->kind) {
+    case ARG_ARENA: mem = &m->arena.mem; break;
+    case ARG_SLOTS: mem = &m->slots.mem; break;
+    case ARG_PAGES: mem = &m->pages.mem; break;
+    case ARG_SCRATCH: mem = &m->scratch.mem; break;
+    case ARG_WEIGHT: mem = a->i < 0 ? &m->batch.mem : &m->weights[a->i].buffer.mem; break;
+    case ARG_BATCH: mem = &m->part[a->i]; break;
+    case ARG_INT: return OCL(e, file, clSetKernelArg, k, n, sizeof i, &i);
+    case ARG_LONG: return OCL(e, file, clSetKernelArg, k, n, sizeof l, &l);
+    case ARG_FLOAT: return OCL(e, file, clSetKernelArg, k, n, sizeof a->f, &a->f);
+    case ARG_LOCAL: return OCL(e, file, clSetKernelArg, k, n, (size_t)a->i, NULL);
+    }
+    return OCL(e, file, clSetKernelArg, k, n, sizeof *mem, mem);
+}
+
+static int make_kernel(struct ocl_model *m, struct ocl_launch *l, cl_program p, int32_t first,
+                       struct err *e)
+{
+    const char *file = m->instances[l->instance].file;
+    char name[64];
+    int rc;
+    size_t most = 0, asked = l->local[0] * l->local[1] * l->local[2], fixed[3] = {0};
+    kernel_name(name, sizeof name, file, l->instance - first);
+    if ((rc = OCL_NEW(l->kernel, e, file, clCreateKernel, p, name)))
+        return rc;
+    for (int32_t i = 0; i < l->n_args; i++)
+        if ((rc = set_arg(m, l->kernel, (cl_uint)i, &l->args[i], file, e)))
+            return err_wrap(e, "argument %d", i);
+    if ((rc = OCL(e, file, clGetKernelWorkGroupInfo, l->kernel, m->d->info.id,
+                  CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL)) ||
+        (rc = OCL(e, file, clGetKernelWorkGroupInfo, l->kernel, m->d->info.id,
+                  CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof fixed, fixed, NULL)))
+        return rc;
+    /* A size the source requires was checked by the compiler; NVIDIA answers 256 all the same. */
+    if (asked > most && fixed[0] * fixed[1] * fixed[2] != asked)
+        return err_set(e, E_UNSUPPORTED, "%s: a group of %zu work-items, %s runs at most %zu", name,
+                       asked, m->d->info.name, most);
+    return 0;
+}
+
+static int make_kernels(struct ocl_model *m, struct err *e)
+{
+    for (int32_t first = 0; first < m->n_instances; first++) {
+        cl_program p;
+        if (first_of(m, first) != first)
+            continue;
+        int rc = build_file(m, first, &p, e);
+        for (int32_t i = 0; i < m->n_launches && !rc; i++)
+            if (first_of(m, m->launches[i].instance) == first)
+                rc = make_kernel(m, &m->launches[i], p, first, e);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int make_sampler(struct ocl_model *m, struct err *e)
+{
+    const struct plan *p = m->plan;
+    const struct act *a = &p->acts[p->logits.act];
+    return ocl_sample_init(&m->sampler, m->d, m->arena.mem, a->offset + p->logits.col, a->stride,
+                           p->vocab, m->cap.logits, e);
+}
+
+int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan *p,
+                   const struct capacity *c, struct err *e)
+{
+    *m = (struct ocl_model){.d = d, .plan = p, .cap = *c};
+    int rc;
+    if ((rc = ocl_weights_init(m, e)) || (rc = make_buffers(m, e)) ||
+        (rc = ocl_ops_lower(m, e)) ||
+        (rc = ocl_buffer_new(&m->scratch, d, m->scratch_bytes, "packed activations", e)) ||
+        (rc = make_kernels(m, e)))
+        return rc;
+    return view_given(p->logits) && c->logits > 0 ? make_sampler(m, e) : 0;
+}
+
+void ocl_model_loaded(struct ocl_model *m)
+{
+    for (int i = 0; i < 27; i++) /* all combinations */
+        OCL_FREE(clReleaseKernel, (&m->pack[0][0][0])[i]);
+    ocl_buffer_free(&m->staging, m->d);
+    for (int32_t i = 0; i < m->n_launches; i++) {
+        mem_free(m->launches[i].args);
+        m->launches[i].args = NULL;
+    }
+}
+
+void ocl_model_free(struct ocl_model *m)
+{
+    if (!m->d)
+        return;
+    ocl_model_loaded(m);
+    if (m->pending)
+        (void)ocl_api.clFinish(m->d->queue); /* it reads the memory that goes away */
+    ocl_sample_free(&m->sampler);
+    for (int32_t i = 0; i < m->n_launches; i++)
+        OCL_FREE(clReleaseKernel, m->launches[i].kernel);
+    for (int32_t i = 0; i < m->n_instances; i++)
+        mem_free(m->instances[i].defines);
+    for (int i = 0; i < BATCH_PARTS; i++)
+        OCL_FREE(clReleaseMemObject, m->part[i]);
+    for (int32_t i = 0; m->weights && i < m->plan->n_weights; i++)
+        ocl_buffer_free(&m->weights[i].buffer, m->d);
+    ocl_pinned_free(&m->batch_host, m->d);
+    ocl_pinned_free(&m->logits_host, m->d);
+    ocl_pinned_free(&m->state_host, m->d);
+    ocl_buffer_free(&m->batch, m->d);
+    ocl_buffer_free(&m->scratch, m->d);
+    ocl_buffer_free(&m->pages, m->d);
+    ocl_buffer_free(&m->slots, m->d);
+    ocl_buffer_free(&m->arena, m->d);
+    mem_free(m->weights);
+    mem_free(m->instances);
+    mem_free(m->launches);
+    *m = (struct ocl_model){0};
+}

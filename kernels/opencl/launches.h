@@ -1,0 +1,162 @@
+/* A plan made ready on a device: buffers, built kernels, and the flat list of launches that a
+ * step enqueues. ops.c turns each op into launches; everything about a launch that does not
+ * change is set once, here. */
+#ifndef RECURD_OCL_MODEL_H
+#define RECURD_OCL_MODEL_H
+
+#include "base/buf.h"
+#include "kernels/opencl/sample.h"
+#include "kernels/plan.h"
+
+#define OCL_ARGS 64 /* an elementwise program: 2 for each of 20 views, and some */
+
+/* How a weight lies on the device; the numbers are LAYOUT_* in src/common.clh. */
+enum ocl_layout { OCL_PANEL32, OCL_MMA, OCL_ROWS };
+
+struct ocl_weight {
+    struct ocl_buffer buffer;
+    enum ocl_layout layout;
+    int64_t cols_p; /* inputs rounded up as the layout wants */
+};
+
+/* Parts of the batch descriptor, each a sub-buffer of one buffer written once a step. */
+enum ocl_batch_part {
+    BATCH_COUNTS, /* int: sequences, tokens, logits */
+    BATCH_TOKENS, BATCH_CU, BATCH_SLOTS, BATCH_LOGIT_ROWS, BATCH_PAGES,
+    BATCH_ROW_SEQ, /* sequence of each row */
+    BATCH_ROW_POS, /* position of each row, long */
+    BATCH_PARTS
+};
+
+enum ocl_arg_kind {
+    ARG_ARENA, ARG_SLOTS, ARG_PAGES, ARG_SCRATCH,
+    ARG_WEIGHT,             /* i: index; -1 = any valid buffer, which the kernel will not read */
+    ARG_BATCH,              /* i: enum ocl_batch_part */
+    ARG_INT, ARG_LONG, ARG_FLOAT,
+    ARG_LOCAL,              /* i: bytes of local memory */
+};
+struct ocl_arg {
+    enum ocl_arg_kind kind;
+    int64_t i;
+    float f;
+};
+
+/* How many groups a launch has along a dimension: n, times what the batch brings / per. */
+enum ocl_by { BY_ONE, BY_ROWS, BY_SEQS };
+struct ocl_extent {
+    enum ocl_by by;
+    int32_t n, per; /* groups = n * ceil(count / per); count = 1 for BY_ONE */
+};
+
+/* Which steps a launch belongs to: all, those with one row a sequence, or the others. */
+enum ocl_when { WHEN_ANY, WHEN_SINGLE, WHEN_SEVERAL };
+
+/* A launch being described. */
+struct ocl_spec {
+    const char *file;   /* source, below src/ */
+    struct buf defines; /* "#define NAME value" lines that specialise it */
+    struct ocl_arg args[OCL_ARGS];
+    int32_t n_args;
+    size_t local[3];
+    struct ocl_extent extent[3];
+    enum rows rows;              /* what BY_ROWS counts */
+    int32_t rows_min, rows_max;  /* enqueued only for this many rows */
+    enum ocl_when when;
+};
+
+/* One specialised source; launches share it. */
+struct ocl_instance {
+    const char *file;
+    char *defines;
+};
+
+struct ocl_launch {
+    cl_kernel kernel;
+    int32_t instance, op; /* op: for profiles */
+    enum rows rows;
+    enum ocl_when when;
+    int32_t rows_min, rows_max;
+    size_t local[3];
+    struct ocl_extent extent[3];
+    struct ocl_arg *args; /* until the kernel has them */
+    int32_t n_args;
+    uint64_t ns, calls;   /* profiling */
+};
+
+/* Owner: the backend. Thread: one at a time. */
+struct ocl_model {
+    struct ocl_device *d;
+    const struct plan *plan;
+    struct capacity cap;
+    struct ocl_buffer arena, slots, pages, scratch, batch;
+    cl_mem part[BATCH_PARTS];
+    size_t part_at[BATCH_PARTS], batch_bytes;
+    struct ocl_pinned batch_host, state_host;
+    struct ocl_pinned logits_host; /* one row */
+    struct ocl_sampler sampler;    /* when the plan has logits */
+    bool pending;                  /* a step was enqueued, and nothing has waited for it yet */
+    struct ocl_weight *weights;
+    struct ocl_instance *instances;
+    struct ocl_launch *launches;
+    int32_t n_instances, n_launches, max_instances, max_launches;
+    size_t scratch_bytes; /* grown while lowering */
+    /* While weights arrive: */
+    struct ocl_buffer staging;
+    cl_kernel pack[3][3][3]; /* [source dtype][own dtype][layout], made when first needed */
+};
+
+/* ---- building (launches.c) ---- */
+/* Everything but the weights' values. On failure m can be freed. */
+int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan *p,
+                   const struct capacity *c, struct err *e) MUST_USE;
+void ocl_model_free(struct ocl_model *m);
+/* Releases what only loading needs. */
+void ocl_model_loaded(struct ocl_model *m);
+
+/* ---- describing launches (spec.c) ---- */
+void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op);
+void ocl_spec_free(struct ocl_spec *s);
+void ocl_def(struct ocl_spec *s, const char *name, int64_t value);
+void ocl_arg(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t i);
+void ocl_arg_float(struct ocl_spec *s, float f);
+/* VIEW(name): offset and stride; an absent view passes zeros. */
+void ocl_arg_view(struct ocl_spec *s, const struct plan *p, struct view v);
+/* slots, slot_floats, offset of a FIXED section. */
+void ocl_arg_section(struct ocl_spec *s, const struct plan *p, int32_t section);
+/* Work-items of a group, and groups along dimension dim. */
+void ocl_local(struct ocl_spec *s, size_t x, size_t y);
+void ocl_groups(struct ocl_spec *s, int dim, enum ocl_by by, int32_t n, int32_t per);
+/* Appends the launch; shares the source of an equal one. */
+int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e) MUST_USE;
+
+/* ---- ops -> launches (ops.c and friends) ---- */
+int ocl_ops_lower(struct ocl_model *m, struct err *e) MUST_USE;
+/* One function per op kind, as kernels/opencl/lower/ops.c lists them. */
+typedef int ocl_lower(struct ocl_model *m, const struct op *op, struct err *e);
+ocl_lower ocl_ew_lower, ocl_linear_lower, ocl_delta_lower, ocl_decay_lower, ocl_attention_lower,
+    ocl_attention_keep_lower, ocl_conv_lower, ocl_shift_lower, ocl_rnn_lower, ocl_logsum_lower,
+    ocl_wkv_lower, ocl_scan_lower, ocl_topk_lower, ocl_experts_lower, ocl_blocks_lower,
+    ocl_square_lower, ocl_path_lower, ocl_wall_lower, ocl_parallax_lower, ocl_deltaformer_lower,
+    ocl_nsa_lower, ocl_moba_lower, ocl_fenwick_lower, ocl_mesa_lower, ocl_trapezoid_lower,
+    ocl_rotate_lower;
+/* kept, slot_floats, section, page_floats, pages, pages_per_seq of an op that caches rows. */
+/* Columns of a cached row before operand `part`; 6: of the whole row. */
+int32_t ocl_width_before(const struct op *op, int part);
+void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op *op);
+
+/* The slices in which a product sums its inputs: a function of their number alone. */
+struct ocl_slices { int32_t n, len; };
+struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs);
+
+/* ---- weights (weights.c) ---- */
+int ocl_weights_init(struct ocl_model *m, struct err *e) MUST_USE;
+int ocl_weights_put(struct ocl_model *m, int w, int64_t row0, int64_t n_rows, const void *src,
+                    enum dtype src_dtype, struct err *e) MUST_USE;
+
+/* ---- known answers (selftest.c) ---- */
+/* Runs every distinct kernel of a built model on small random operands against the definition;
+ * `products`: the products again, with enough rows for their tiled kernels. E_DEVICE names the op
+ * and both numbers. */
+int ocl_selftest(const struct ocl_model *m, bool products, struct err *e) MUST_USE;
+
+#endif

@@ -1,0 +1,169 @@
+/* Matrix products: which kernels serve which number of rows, and the slices that fix the order
+ * of every sum. All kernels of one weight share slices and layout, so a row's result does not
+ * depend on how many rows are beside it. */
+#include "kernels/opencl/launches.h"
+
+/* Slices are a multiple of 32 inputs: the tiled kernels' depth divides them. */
+struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs)
+{
+    int32_t n = MAX(1, MIN(t->slices, inputs / t->slice_min));
+    int32_t len = (int32_t)round_up((size_t)((inputs + n - 1) / n), 32);
+    return (struct ocl_slices){(inputs + len - 1) / len, len};
+}
+
+/* The parameters all kernels share, in their order. */
+static void common_args(struct ocl_spec *s, const struct ocl_model *m, const struct op *op,
+                        int32_t slice_len)
+{
+    const struct plan *p = m->plan;
+    ocl_arg(s, ARG_ARENA, 0);
+    ocl_arg_view(s, p, op->out);
+    ocl_arg_view(s, p, op->in[0]);
+    ocl_arg_view(s, p, op->in[1]);
+    ocl_arg(s, ARG_WEIGHT, op->w[0]);
+    ocl_arg(s, ARG_WEIGHT, op->w[1]);
+    ocl_arg(s, ARG_BATCH, BATCH_COUNTS);
+    ocl_arg(s, ARG_INT, op->out.width);
+    ocl_arg(s, ARG_INT, op->in[0].width);
+    ocl_arg(s, ARG_LONG, m->weights[op->w[0]].cols_p);
+    ocl_arg(s, ARG_INT, slice_len);
+    ocl_arg(s, ARG_INT, op->w[1] >= 0);
+    ocl_arg(s, ARG_INT, view_given(op->in[1]));
+    ocl_arg(s, ARG_INT, op->p.linear.act);
+    ocl_arg(s, ARG_INT, op->rows == ROWS_LOGITS);
+}
+
+static int few(struct ocl_model *m, const struct op *op, int32_t tile, int32_t min, int32_t max,
+               struct err *e)
+{
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[0].width);
+    struct ocl_spec s;
+    ocl_spec_init(&s, "linear_few.cl", op);
+    ocl_def(&s, "DTYPE", m->plan->weights[op->w[0]].dtype);
+    ocl_def(&s, "TN", tile);
+    common_args(&s, m, op, c.len);
+    ocl_arg(&s, ARG_LOCAL, (int64_t)c.n * tile * 32 * 4);
+    ocl_local(&s, 32, (size_t)c.n);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 31) / 32, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, tile);
+    s.rows_min = min;
+    s.rows_max = max;
+    return ocl_spec_emit(&s, m, e);
+}
+
+static int many(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[0].width);
+    struct ocl_spec s;
+    ocl_spec_init(&s, "linear_many.cl", op);
+    ocl_def(&s, "DTYPE", m->plan->weights[op->w[0]].dtype);
+    common_args(&s, m, op, c.len);
+    ocl_local(&s, 16, 16);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 63) / 64, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 64);
+    s.rows_min = min;
+    return ocl_spec_emit(&s, m, e);
+}
+
+/* ---- tensor cores (bf16 weights in OCL_MMA layout) ---- */
+
+#define MMA_TILE 128 /* most rows of x in a tile of nvidia/linear_many.cl */
+
+/* Row capacity of packed activations, and room for them in the scratch buffer. */
+static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
+{
+    int32_t rows = op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
+    size_t rows_p = round_up((size_t)MAX(rows, 1), MMA_TILE);
+    m->scratch_bytes = MAX(m->scratch_bytes, rows_p * (size_t)m->weights[op->w[0]].cols_p * 2);
+    return (int64_t)rows_p;
+}
+
+/* Whether 16-byte loads of x are aligned. */
+static bool aligned(const struct plan *p, struct view v)
+{
+    const struct act *a = &p->acts[v.act];
+    return (a->offset + v.col) % 4 == 0 && a->stride % 4 == 0;
+}
+
+static int mma_pack(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    int64_t eighths = m->weights[op->w[0]].cols_p / 8;
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/pack_rows.cl", op);
+    ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[0]));
+    ocl_arg(&s, ARG_ARENA, 0);
+    ocl_arg_view(&s, m->plan, op->in[0]);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_INT, op->in[0].width);
+    ocl_arg(&s, ARG_INT, eighths);
+    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_local(&s, 64, 1);
+    ocl_groups(&s, 0, BY_ONE, (int32_t)((eighths + 63) / 64), 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    s.rows_min = min;
+    return ocl_spec_emit(&s, m, e);
+}
+
+/* tiles: of 8 rows. The first kernel takes x as it is, the others packed. */
+static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, struct err *e)
+{
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[0].width);
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/linear_few.cl", op);
+    ocl_def(&s, "SLICES", c.n);
+    ocl_def(&s, "NT", tiles);
+    ocl_def(&s, "PACKED", tiles > 1);
+    ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[0]));
+    ocl_def(&s, "UNROLL", m->d->tune.unroll);
+    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[0].width).len);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_local(&s, 32, (size_t)c.n);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 15) / 16, 1);
+    s.rows_min = tiles > 1 ? tiles * 4 + 1 : 1;
+    s.rows_max = tiles * 8;
+    return ocl_spec_emit(&s, m, e);
+}
+
+/* warps_o, warps_r: of a group, along the outputs and along the rows. */
+static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps_o, int32_t warps_r,
+                    int32_t min, int32_t max, struct err *e)
+{
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/linear_many.cl", op);
+    ocl_def(&s, "WARPS_O", warps_o);
+    ocl_def(&s, "WARPS_R", warps_r);
+    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[0].width).len);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_local(&s, 32 * (size_t)(warps_o * warps_r), 1);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 32 * warps_r);
+    s.rows_min = min;
+    s.rows_max = max;
+    return ocl_spec_emit(&s, m, e);
+}
+
+static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    int rc;
+    if ((rc = mma_few(m, op, 1, e)) || (rc = mma_pack(m, op, 9, e)))
+        return rc;
+    for (int32_t tiles = 2; tiles <= 8; tiles *= 2)
+        if ((rc = mma_few(m, op, tiles, e)))
+            return rc;
+    int32_t wide = MAX(m->d->tune.wide_rows, 65);
+    if ((rc = mma_many(m, op, 4, 2, 65, wide - 1, e)))
+        return rc;
+    return mma_many(m, op, 2, 4, wide, INT32_MAX, e);
+}
+
+int ocl_linear_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    int32_t some = m->d->tune.few_rows, rc;
+    if (m->weights[op->w[0]].layout == OCL_MMA)
+        return mma_lower(m, op, e);
+    if ((rc = few(m, op, 1, 1, 1, e)) || (rc = few(m, op, 4, 2, some, e)))
+        return rc;
+    return many(m, op, MAX(some, 1) + 1, e);
+}

@@ -1,0 +1,117 @@
+/* Describing a launch: small setters, so that lowering an op reads as a list. */
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "kernels/opencl/launches.h"
+
+void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op)
+{
+    *s = (struct ocl_spec){.file = file, .rows = op ? op->rows : ROWS_TOKENS, .rows_min = 1,
+                           .rows_max = INT32_MAX};
+    for (int i = 0; i < 3; i++) {
+        s->local[i] = 1;
+        s->extent[i] = (struct ocl_extent){BY_ONE, 1, 1};
+    }
+    buf_init(&s->defines, KIB(64)); /* the longest elementwise program is below 8 KiB */
+}
+
+void ocl_spec_free(struct ocl_spec *s) { buf_free(&s->defines); }
+
+void ocl_def(struct ocl_spec *s, const char *name, int64_t value)
+{
+    buf_fmt(&s->defines, "#define %s %lld\n", name, (long long)value);
+}
+
+void ocl_arg(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t i)
+{
+    ASSERT(s->n_args < OCL_ARGS);
+    s->args[s->n_args++] = (struct ocl_arg){.kind = kind, .i = i};
+}
+
+void ocl_arg_float(struct ocl_spec *s, float f)
+{
+    ocl_arg(s, ARG_FLOAT, 0);
+    s->args[s->n_args - 1].f = f;
+}
+
+void ocl_arg_view(struct ocl_spec *s, const struct plan *p, struct view v)
+{
+    ocl_arg(s, ARG_LONG, view_given(v) ? p->acts[v.act].offset + v.col : 0);
+    ocl_arg(s, ARG_INT, view_given(v) ? p->acts[v.act].stride : 0);
+}
+
+void ocl_arg_section(struct ocl_spec *s, const struct plan *p, int32_t section)
+{
+    ocl_arg(s, ARG_SLOTS, 0);
+    ocl_arg(s, ARG_LONG, p->slot_floats);
+    ocl_arg(s, ARG_LONG, section < 0 ? 0 : p->sections[section].offset);
+}
+
+void ocl_local(struct ocl_spec *s, size_t x, size_t y)
+{
+    s->local[0] = x;
+    s->local[1] = y;
+}
+
+void ocl_groups(struct ocl_spec *s, int dim, enum ocl_by by, int32_t n, int32_t per)
+{
+    s->extent[dim] = (struct ocl_extent){by, n, per};
+}
+
+/* The instance with this source and these defines, made when new; its index or a code. */
+static int find_instance(struct ocl_model *m, const struct ocl_spec *s, struct err *e)
+{
+    const char *defines = s->defines.p ? s->defines.p : "";
+    for (int32_t i = 0; i < m->n_instances; i++)
+        if (!strcmp(m->instances[i].file, s->file) && !strcmp(m->instances[i].defines, defines))
+            return i;
+    if (m->n_instances == m->max_instances) {
+        int32_t n = m->max_instances ? 2 * m->max_instances : 64;
+        void *p = mem_realloc(m->instances, (size_t)n * sizeof *m->instances);
+        if (!p)
+            return err_set(e, E_NOMEM, "no memory for %d kernels", n);
+        m->instances = p;
+        m->max_instances = n;
+    }
+    char *own = mem_strdup(defines);
+    if (!own)
+        return err_set(e, E_NOMEM, "no memory for a kernel of %s", s->file);
+    m->instances[m->n_instances] = (struct ocl_instance){s->file, own};
+    return m->n_instances++;
+}
+
+int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
+{
+    int rc = E_NOMEM;
+    struct ocl_arg *args = mem_array((size_t)s->n_args, sizeof *args);
+    if (!args || s->defines.failed) {
+        rc = err_set(e, E_NOMEM, "no memory for a launch of %s", s->file);
+        goto out;
+    }
+    if (m->n_launches == m->max_launches) {
+        int32_t n = m->max_launches ? 2 * m->max_launches : 256;
+        void *p = mem_realloc(m->launches, (size_t)n * sizeof *m->launches);
+        if (!p) {
+            rc = err_set(e, E_NOMEM, "no memory for %d launches", n);
+            goto out;
+        }
+        m->launches = p;
+        m->max_launches = n;
+    }
+    int instance = find_instance(m, s, e);
+    if ((rc = MIN(instance, 0)))
+        goto out;
+    memcpy(args, s->args, (size_t)s->n_args * sizeof *args);
+    struct ocl_launch *l = &m->launches[m->n_launches++];
+    *l = (struct ocl_launch){.instance = instance, .rows = s->rows, .when = s->when,
+                             .rows_min = s->rows_min, .rows_max = s->rows_max, .args = args,
+                             .n_args = s->n_args};
+    memcpy(l->local, s->local, sizeof l->local);
+    memcpy(l->extent, s->extent, sizeof l->extent);
+    args = NULL;
+out:
+    mem_free(args);
+    ocl_spec_free(s);
+    return rc;
+}

@@ -1,0 +1,80 @@
+/* Ops of one kind over neighbouring columns become one op over all of them: the convolutions and
+ * norms of q, k and v, say, whose inputs one wide matrix wrote side by side. Channels and groups
+ * do not know each other, so every result keeps its bits. */
+#include "models/build/build_int.h"
+
+/* Ops this far apart belong to different layers. */
+#define JOIN_REACH 64
+
+/* The op writes the whole of an activation that nobody wrote before. */
+static bool owns_output(struct plan *p, int i)
+{
+    const struct op *op = &p->ops[i];
+    return view_given(op->out) && op->out.col == 0 &&
+           op->out.width == p->acts[op->out.act].width && op->out.act != p->logits.act &&
+           pass_first_writer(p, op->out.act) == i;
+}
+
+/* Without weights and gate. */
+static bool plain_norm(const struct op *op)
+{
+    return op->w[0] < 0 && op->w[1] < 0 && !view_given(op->in[1]);
+}
+
+static bool norms_join(const struct op *a, const struct op *c)
+{
+    return plain_norm(a) && plain_norm(c) && a->p.norm.kind == c->p.norm.kind &&
+           a->p.norm.group == c->p.norm.group && a->p.norm.eps == c->p.norm.eps &&
+           a->p.norm.scale == c->p.norm.scale;
+}
+
+/* A filter of this op's channels that no other op uses. */
+static bool own_filter(const struct plan *p, const struct op *op)
+{
+    const struct weight *w = &p->weights[op->w[0]];
+    return w->role == WEIGHT_VECTOR && w->rows == op->out.width && w->cols == op->p.conv.size &&
+           pass_weight_users(p, op->w[0]) == 1;
+}
+
+static bool convs_join(const struct plan *p, const struct op *a, const struct op *c)
+{
+    return a->w[1] < 0 && c->w[1] < 0 && !view_given(a->in[1]) && !view_given(c->in[1]) &&
+           a->p.conv.size == c->p.conv.size && a->p.conv.act == c->p.conv.act &&
+           own_filter(p, a) && own_filter(p, c);
+}
+
+static bool joins(struct plan *p, int i, int j)
+{
+    const struct op *a = &p->ops[i], *c = &p->ops[j];
+    if (a->kind != c->kind || a->rows != c->rows || a->in[0].act != c->in[0].act ||
+        a->in[0].col + a->in[0].width != c->in[0].col || !owns_output(p, i) || !owns_output(p, j) ||
+        pass_written_between(p, a->in[0].act, i, j))
+        return false;
+    return a->kind == OP_NORM ? norms_join(a, c) : a->kind == OP_CONV && convs_join(p, a, c);
+}
+
+static void join(struct build *b, int i, int j)
+{
+    struct plan *p = b->plan;
+    struct op *a = &p->ops[i], *c = &p->ops[j];
+    int32_t at = a->out.width;
+    if (a->kind == OP_CONV)
+        pass_append_rows(b, a->w[0], c->w[0], at);
+    if (a->section >= 0) {
+        p->sections[a->section].elems += p->sections[c->section].elems;
+        p->sections[c->section].elems = 0; /* dropped by pass_sections */
+    }
+    a->in[0].width += c->in[0].width;
+    pass_absorb(p, i, j, at);
+}
+
+int pass_join(struct build *b)
+{
+    struct plan *p = b->plan;
+    for (int i = 0; i < p->n_ops; i++)
+        for (int j = i + 1; j < MIN(p->n_ops, i + JOIN_REACH); j++)
+            if (joins(p, i, j))
+                join(b, i, j);
+    pass_drop_dead_ops(p);
+    return pass_drop_dead_weights(b);
+}

@@ -1,0 +1,302 @@
+/* Generic passes over a recorded plan: residual adds into linears, linears of one input into one
+ * matrix, lives of activations, offsets of state. Fusion of elementwise ops: fuse.c; ops of
+ * neighbouring columns: join.c. */
+#include <string.h>
+
+#include "models/build/build_int.h"
+
+void op_views(struct op *op, view_fn *f, void *arg)
+{
+    for (size_t i = 0; i < ARRAY_LEN(op->in); i++)
+        if (view_given(op->in[i]))
+            f(&op->in[i], false, arg);
+    if (op->kind == OP_EW) {
+        for (int i = 0; i < op->p.ew->n_in; i++)
+            if (view_given(op->p.ew->in[i].v))
+                f(&op->p.ew->in[i].v, false, arg);
+        for (int i = 0; i < op->p.ew->n_out; i++)
+            f(&op->p.ew->out[i].v, true, arg);
+    } else if (view_given(op->out)) {
+        f(&op->out, true, arg);
+    }
+}
+
+struct touch { int32_t act; bool reads, writes; };
+
+static void note_touch(struct view *v, bool writes, void *arg)
+{
+    struct touch *t = arg;
+    if (v->act != t->act)
+        return;
+    t->reads |= !writes;
+    t->writes |= writes;
+}
+
+static struct touch op_touches(struct op *op, int32_t act)
+{
+    struct touch t = {act, false, false};
+    op_views(op, note_touch, &t);
+    return t;
+}
+
+static int count_readers(struct plan *p, int32_t act)
+{
+    int n = act == p->logits.act;
+    for (int32_t i = 0; i < p->n_ops; i++)
+        n += op_touches(&p->ops[i], act).reads;
+    return n;
+}
+
+int pass_first_writer(struct plan *p, int32_t act)
+{
+    for (int32_t i = 0; i < p->n_ops; i++)
+        if (op_touches(&p->ops[i], act).writes)
+            return i;
+    return -1;
+}
+
+bool pass_written_between(struct plan *p, int32_t act, int from, int to)
+{
+    for (int i = from + 1; i < to; i++)
+        if (op_touches(&p->ops[i], act).writes)
+            return true;
+    return false;
+}
+
+#define OP_DEAD OP_KINDS
+
+void pass_drop_dead_ops(struct plan *p)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < p->n_ops; i++)
+        if (p->ops[i].kind != OP_DEAD)
+            p->ops[n++] = p->ops[i];
+    p->n_ops = n;
+}
+
+static bool same_view(struct view a, struct view b)
+{
+    return a.act == b.act && a.col == b.col && a.width == b.width;
+}
+
+/* ---- x + linear(y): the linear adds x as it stores ---- */
+
+/* Index of the plain linear whose whole output is v and that only op j reads, or -1. */
+static int sole_linear(struct plan *p, struct view v, int j)
+{
+    int i = pass_first_writer(p, v.act);
+    if (i < 0 || i > j || p->ops[i].kind != OP_LINEAR || view_given(p->ops[i].in[1]) ||
+        !same_view(p->ops[i].out, v) || count_readers(p, v.act) != 1)
+        return -1;
+    return i;
+}
+
+int pass_residual(struct build *b)
+{
+    struct plan *p = b->plan;
+    for (int j = 0; j < p->n_ops; j++) {
+        const struct ew_program *e = p->ops[j].kind == OP_EW ? p->ops[j].p.ew : NULL;
+        if (!e || e->n_code != 1 || e->code[0].op != EW_ADD || !view_given(e->in[0].v) ||
+            !view_given(e->in[1].v) || e->in[0].spread != EW_FULL || e->in[1].spread != EW_FULL ||
+            same_view(e->in[0].v, e->in[1].v))
+            continue;
+        for (int side = 1; side >= 0; side--) {
+            struct view y = e->in[side].v, x = e->in[!side].v;
+            int i = sole_linear(p, y, j), from = pass_first_writer(p, x.act);
+            if (i < 0 || from > i || pass_written_between(p, x.act, i, j))
+                continue;
+            p->ops[i].in[1] = x;
+            p->ops[i].out = p->ops[j].out;
+            p->ops[j].kind = OP_DEAD;
+            p->ops[j].in[0] = p->ops[j].out = VIEW_NONE;
+            break;
+        }
+    }
+    pass_drop_dead_ops(p);
+    return 0;
+}
+
+/* ---- linears of the same input: one wide matrix ---- */
+
+struct move { int32_t from, to, col; };
+
+static void move_view(struct view *v, bool writes, void *arg)
+{
+    const struct move *m = arg;
+    (void)writes;
+    if (v->act != m->from)
+        return;
+    v->act = m->to;
+    v->col += m->col;
+}
+
+int pass_weight_users(const struct plan *p, int w)
+{
+    int n = 0;
+    for (int32_t i = 0; i < p->n_ops; i++)
+        for (size_t k = 0; k < ARRAY_LEN(p->ops[i].w); k++)
+            n += p->ops[i].w[k] == w;
+    return n;
+}
+
+static bool packable(const struct plan *p, const struct op *op)
+{
+    return op->kind == OP_LINEAR && op->w[1] < 0 && !view_given(op->in[1]) &&
+           op->p.linear.act == ACT_NONE && op->out.col == 0 && op->out.act != p->logits.act &&
+           pass_weight_users(p, op->w[0]) == 1;
+}
+
+void pass_append_rows(struct build *b, int w, int from, int64_t at)
+{
+    struct weight *wa = &b->plan->weights[w], *wc = &b->plan->weights[from];
+    struct binding *ba = &b->m->bindings[w], *bc = &b->m->bindings[from];
+    struct binding_part *last = bc->parts;
+    for (struct binding_part *x = bc->parts; x; x = x->next) {
+        x->at_row += at;
+        last = x;
+    }
+    last->next = ba->parts;
+    ba->parts = bc->parts;
+    bc->parts = NULL;
+    wa->rows = at + wc->rows;
+    wc->rows = 0; /* dropped by pass_drop_dead_weights */
+}
+
+void pass_absorb(struct plan *p, int i, int j, int32_t at)
+{
+    struct op *a = &p->ops[i], *c = &p->ops[j];
+    struct act *out = &p->acts[a->out.act];
+    struct move m = {c->out.act, a->out.act, at};
+    a->out.width = out->width = at + c->out.width;
+    out->stride = (int32_t)round_up((size_t)out->width, 16);
+    c->kind = OP_DEAD;
+    c->in[0] = c->out = VIEW_NONE;
+    for (int32_t k = 0; k < p->n_ops; k++)
+        op_views(&p->ops[k], move_view, &m);
+}
+
+/* Appends linear j's rows below linear i's: same input, one matrix, one output activation. */
+static void pack_into(struct build *b, int i, int j)
+{
+    struct plan *p = b->plan;
+    int w = p->ops[i].w[0];
+    int32_t at = (int32_t)round_up((size_t)p->weights[w].rows, 16);
+    pass_append_rows(b, w, p->ops[j].w[0], at);
+    pass_absorb(p, i, j, at);
+}
+
+/* Renumbers weights without those of zero rows. */
+int pass_drop_dead_weights(struct build *b)
+{
+    struct plan *p = b->plan;
+    int32_t n = 0, *to = mem_array((size_t)p->n_weights + 1, sizeof *to);
+    if (!to)
+        return E_NOMEM;
+    for (int32_t i = 0; i < p->n_weights; i++) {
+        to[i] = p->weights[i].rows > 0 ? n : -1;
+        if (to[i] < 0)
+            continue;
+        p->weights[n] = p->weights[i];
+        b->m->bindings[n++] = b->m->bindings[i];
+    }
+    p->n_weights = n;
+    for (int32_t i = 0; i < p->n_ops; i++) {
+        struct op *op = &p->ops[i];
+        for (size_t k = 0; k < ARRAY_LEN(op->w); k++)
+            op->w[k] = op->w[k] < 0 ? -1 : to[op->w[k]];
+        for (int k = 0; op->kind == OP_EW && k < op->p.ew->n_in; k++)
+            if (!view_given(op->p.ew->in[k].v))
+                op->p.ew->in[k].weight = to[op->p.ew->in[k].weight];
+    }
+    mem_free(to);
+    return 0;
+}
+
+/* Linears this far apart belong to different layers. */
+#define PACK_REACH 64
+
+int pass_pack(struct build *b)
+{
+    struct plan *p = b->plan;
+    for (int i = 0; i < p->n_ops; i++) {
+        if (!packable(p, &p->ops[i]))
+            continue;
+        for (int j = i + 1; j < MIN(p->n_ops, i + PACK_REACH); j++) {
+            struct op *a = &p->ops[i], *c = &p->ops[j];
+            if (packable(p, c) && a->rows == c->rows && same_view(a->in[0], c->in[0]) &&
+                p->weights[a->w[0]].dtype == p->weights[c->w[0]].dtype &&
+                !pass_written_between(p, a->in[0].act, i, j))
+                pack_into(b, i, j);
+        }
+    }
+    pass_drop_dead_ops(p);
+    return pass_drop_dead_weights(b);
+}
+
+/* ---- lives and state ---- */
+
+struct life { struct plan *p; int32_t at; };
+
+static void note_life(struct view *v, bool writes, void *arg)
+{
+    struct life *l = arg;
+    struct act *a = &l->p->acts[v->act];
+    (void)writes;
+    a->first = MIN(a->first, l->at);
+    a->last = MAX(a->last, l->at);
+}
+
+int pass_lives(struct build *b)
+{
+    struct plan *p = b->plan;
+    for (int32_t i = 0; i < p->n_acts; i++) {
+        p->acts[i].first = INT32_MAX;
+        p->acts[i].last = -1;
+    }
+    for (int32_t i = 0; i < p->n_ops; i++) {
+        struct life l = {p, i};
+        op_views(&p->ops[i], note_life, &l);
+    }
+    p->acts[p->logits.act].last = p->n_ops; /* read after the run */
+    return 0;
+}
+
+/* Renumbers state sections without those of no elements. */
+static int drop_dead_sections(struct plan *p)
+{
+    int32_t n = 0, *to = mem_array((size_t)p->n_sections + 1, sizeof *to);
+    if (!to)
+        return E_NOMEM;
+    for (int32_t i = 0; i < p->n_sections; i++) {
+        to[i] = p->sections[i].elems > 0 ? n : -1;
+        if (to[i] >= 0)
+            p->sections[n++] = p->sections[i];
+    }
+    p->n_sections = n;
+    for (int32_t i = 0; i < p->n_ops; i++) {
+        struct op *op = &p->ops[i];
+        op->section = op->section < 0 ? -1 : to[op->section];
+        op->section2 = op->section2 < 0 ? -1 : to[op->section2];
+    }
+    mem_free(to);
+    return 0;
+}
+
+int pass_sections(struct build *b)
+{
+    struct plan *p = b->plan;
+    int rc = drop_dead_sections(p);
+    if (rc)
+        return rc;
+    for (int32_t i = 0; i < p->n_sections; i++) {
+        struct section *s = &p->sections[i];
+        if (s->kind == SECTION_FIXED) {
+            s->offset = p->slot_floats;
+            p->slot_floats += (int64_t)round_up((size_t)s->elems, 16);
+        } else {
+            s->offset = p->page_token_floats * PAGE_TOKENS;
+            p->page_token_floats += s->elems;
+        }
+    }
+    return 0;
+}

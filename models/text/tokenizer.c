@@ -1,0 +1,489 @@
+/* What all tokenizers share: the vocabulary table, the tokens searched in text, the settings of
+ * tokenizer_config.json. Filled while loading, read-only afterwards, so any thread may encode.
+ *
+ * Invariant: a special token's id leaves tokenizer_encode only where TOKENIZE_SPECIAL was given
+ * (or as bos): formats never produce one from text, the search below alone does. */
+#include "models/text/tokenizer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "models/files/jsontext.h"
+#include "models/text/tokenizer_int.h"
+
+/* Vocabulary texts and added tokens: 262,144 tokens of ~10 bytes, each padded to 16. */
+#define ARENA_BYTES MIB(256)
+#define FIRST_IDS 64
+
+/* ---- ids -------------------------------------------------------------------------------- */
+
+void ids_init(struct ids *v, size_t max)
+{
+    *v = (struct ids){.max = max};
+}
+
+void ids_free(struct ids *v)
+{
+    mem_free(v->p);
+    v->p = NULL;
+    v->len = v->cap = 0;
+}
+
+int ids_add_all(struct ids *v, const int32_t *p, size_t n)
+{
+    if (n > v->max - v->len)
+        return E_RANGE;
+    if (n > v->cap - v->len) {
+        size_t cap = MIN(v->max, MAX(MAX(v->cap * 2, v->len + n), (size_t)FIRST_IDS));
+        int32_t *grown = mem_realloc(v->p, cap * sizeof *grown);
+        if (!grown)
+            return E_NOMEM;
+        v->p = grown;
+        v->cap = cap;
+    }
+    if (n)
+        memcpy(v->p + v->len, p, n * sizeof *p);
+    v->len += n;
+    return 0;
+}
+
+int ids_add(struct ids *v, int32_t id)
+{
+    return ids_add_all(v, &id, 1);
+}
+
+/* ---- the vocabulary table --------------------------------------------------------------- */
+
+static int grow_tokens(struct tokenizer *t, int32_t n, struct err *e)
+{
+    if (n > t->cap) {
+        int32_t cap = MAX(n, MIN(t->cap * 2, LIMIT_VOCAB));
+        struct token *grown = mem_realloc(t->tokens, (size_t)cap * sizeof *grown);
+        if (!grown)
+            return err_set(e, E_NOMEM, "%s: out of memory for %d tokens", t->path, cap);
+        memset(grown + t->cap, 0, (size_t)(cap - t->cap) * sizeof *grown);
+        t->tokens = grown;
+        t->cap = cap;
+    }
+    t->n = MAX(t->n, n);
+    return 0;
+}
+
+int tokenizer_set(struct tokenizer *t, int64_t id, const char *text, size_t n, uint32_t flags,
+                  struct err *e)
+{
+    if (id < 0 || id >= LIMIT_VOCAB)
+        return err_set(e, E_RANGE, "%s: token id %lld is outside 0 to %d", t->path,
+                       (long long)id, LIMIT_VOCAB - 1);
+    if (n > LIMIT_TOKEN_BYTES)
+        return err_set(e, E_RANGE, "%s: token %lld has %zu bytes, at most %d are allowed", t->path,
+                       (long long)id, n, LIMIT_TOKEN_BYTES);
+    int rc = grow_tokens(t, (int32_t)id + 1, e);
+    if (rc < 0)
+        return rc;
+    char *copy = arena_copy(&t->arena, text, n);
+    if (!copy)
+        return err_set(e, E_NOMEM, "%s: out of memory for token %lld", t->path, (long long)id);
+    t->tokens[id] = (struct token){copy, (uint32_t)n, flags | TOKEN_KNOWN};
+    return 0;
+}
+
+static int index_added(struct tokenizer *t, size_t i, struct err *e)
+{
+    const struct added *a = &t->added[i];
+    int rc = 0;
+    for (int with_special = a->special; with_special < 2 && rc == 0; with_special++)
+        rc = trie_add(&t->search[a->normalized][with_special], a->text, a->n, (int32_t)i);
+    return rc == 0 ? 0 : err_set(e, rc, "%s: out of memory for added token %d", t->path, a->id);
+}
+
+int tokenizer_add(struct tokenizer *t, const struct added *a, struct err *e)
+{
+    if (a->n == 0)
+        return err_set(e, E_FORMAT, "%s: added token %d is empty", t->path, a->id);
+    int rc = tokenizer_set(t, a->id, a->text, a->n, a->special ? TOKEN_SPECIAL : 0, e);
+    if (rc < 0)
+        return rc;
+    if (t->n_added == t->cap_added) {
+        size_t cap = MAX(t->cap_added * 2, (size_t)16);
+        struct added *grown = mem_realloc(t->added, cap * sizeof *grown);
+        if (!grown)
+            return err_set(e, E_NOMEM, "%s: out of memory for %zu added tokens", t->path, cap);
+        t->added = grown;
+        t->cap_added = cap;
+    }
+    t->added[t->n_added] = *a;
+    t->added[t->n_added].text = t->tokens[a->id].text;
+    return index_added(t, t->n_added++, e);
+}
+
+/* ---- encoding --------------------------------------------------------------------------- */
+
+static int add_id(struct ids *out, int32_t id, struct err *e)
+{
+    int rc = ids_add(out, id);
+    if (rc == E_RANGE)
+        return err_set(e, rc, "the text has more than the %zu tokens allowed", out->max);
+    return rc == 0 ? 0 : err_set(e, rc, "out of memory for %zu tokens", out->len);
+}
+
+static bool is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* The first added token in text from `at` on, the longest of those that begin there; its extent
+ * includes the white space it swallows. -1 = none. */
+static int32_t find_added(const struct tokenizer *t, const struct trie *search, const char *text,
+                          size_t at, size_t n, size_t *begin, size_t *end)
+{
+    if (!search->cap)
+        return -1;
+    for (size_t i = at; i < n; i++) {
+        size_t len;
+        int32_t found = trie_longest(search, text + i, n - i, &len);
+        if (found < 0)
+            continue;
+        *begin = i;
+        *end = i + len;
+        while (t->added[found].lstrip && *begin > at && is_space(text[*begin - 1]))
+            --*begin;
+        while (t->added[found].rstrip && *end < n && is_space(text[*end]))
+            ++*end;
+        return found;
+    }
+    return -1;
+}
+
+struct pass {
+    const struct tokenizer *t;
+    int flags;
+    struct ids *out;
+    bool start; /* nothing was encoded yet */
+    struct err *e;
+};
+
+static int encode_plain(struct pass *p, const char *text, size_t n);
+static int encode_normalized(struct pass *p, const char *text, size_t n);
+
+/* Text with the added tokens of one kind cut out; what lies between goes to `next`. */
+static int encode_split(struct pass *p, const char *text, size_t n, bool normalized,
+                        int (*next)(struct pass *, const char *, size_t))
+{
+    const struct trie *search = &p->t->search[normalized][(p->flags & TOKENIZE_SPECIAL) != 0];
+    size_t at = 0, begin = 0, end = 0;
+    while (at < n) {
+        int32_t found = find_added(p->t, search, text, at, n, &begin, &end);
+        if (found < 0)
+            begin = end = n;
+        int rc = begin > at ? next(p, text + at, begin - at) : 0;
+        if (rc == 0 && found >= 0)
+            rc = add_id(p->out, p->t->added[found].id, p->e);
+        if (rc < 0)
+            return rc;
+        p->start = false;
+        at = end;
+    }
+    return 0;
+}
+
+static int encode_plain(struct pass *p, const char *text, size_t n)
+{
+    return p->t->format->encode(p->t->impl, text, n, p->start || p->t->every_start, p->out, p->e);
+}
+
+static int encode_normalized(struct pass *p, const char *text, size_t n)
+{
+    const struct tokenizer *t = p->t;
+    if (!t->format->normalize)
+        return encode_split(p, text, n, true, encode_plain);
+    struct buf b;
+    buf_init(&b, n < SIZE_MAX / 32 ? 32 * n + 64 : n); /* NFC and NFKC grow a text up to 18 fold */
+    int rc = t->format->normalize(t->impl, text, n, p->start || t->every_start, &b, p->e);
+    if (rc == 0 && b.len)
+        rc = encode_split(p, b.p, b.len, true, encode_plain);
+    buf_free(&b);
+    return rc;
+}
+
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, int flags,
+                     struct ids *out, struct err *e)
+{
+    struct pass p = {
+        .t = t, .flags = flags, .out = out, .start = !(flags & TOKENIZE_CONTINUE), .e = e};
+    if (!utf8_valid(text, n))
+        return err_set(e, E_FORMAT, "the text of %zu bytes is not valid UTF-8", n);
+    if ((flags & TOKENIZE_BOS) && t->adds_bos && t->bos >= 0) {
+        int rc = add_id(out, t->bos, e);
+        if (rc < 0)
+            return rc;
+    }
+    return encode_split(&p, text, n, false, encode_normalized);
+}
+
+/* ---- loading ---------------------------------------------------------------------------- */
+
+/* A special token is written as its text, or as an object with `content`. */
+static const char *token_text(const struct config *c, const char *key)
+{
+    struct err ignored = {0};
+    const char *s = config_str(c, key, NULL, &ignored);
+    if (s)
+        return s;
+    struct err none = {0};
+    const struct config *o = config_obj(c, key, &none);
+    return o ? config_str(o, "content", NULL, &none) : NULL;
+}
+
+bool tokenizer_named(const struct config *cfg, const char *text)
+{
+    static const char *keys[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const char *named = token_text(cfg, keys[i]);
+        if (named && strcmp(named, text) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int add_from_config(struct tokenizer *t, const struct config *cfg, struct err *e)
+{
+    const struct config *list = config_obj(cfg, "added_tokens_decoder", e);
+    for (const char *k = NULL; list && (k = config_next_key(list, k));) {
+        const struct config *o = config_obj(list, k, e);
+        char *end;
+        long id = strtol(k, &end, 10);
+        if (!o || *end || end == k || id < 0 || id >= LIMIT_VOCAB)
+            return err_set(e, E_FORMAT, "%s: added_tokens_decoder has the entry %.40s", t->path, k);
+        const char *text = config_str(o, "content", "", e);
+        struct added a = {.text = text, .n = strlen(text), .id = (int32_t)id};
+        a.special = config_bool(o, "special", false, e) || tokenizer_named(cfg, text);
+        a.lstrip = config_bool(o, "lstrip", false, e);
+        a.rstrip = config_bool(o, "rstrip", false, e);
+        a.normalized = config_bool(o, "normalized", !a.special, e);
+        bool known = id < t->n && (t->tokens[id].flags & TOKEN_KNOWN);
+        bool same = known && t->tokens[id].n == a.n &&
+                    memcmp(t->tokens[id].text, a.text, a.n) == 0;
+        /* A plain piece that the format already finds by itself needs no search. */
+        if (same && (!a.special || t->format->keeps_words) &&
+            !(t->tokens[id].flags & TOKEN_SPECIAL))
+            continue;
+        if (tokenizer_add(t, &a, e) < 0)
+            return e->code;
+    }
+    return e->code;
+}
+
+/* Id of a token by its text, or -1: an added token, else any of that name. */
+static int32_t id_of(const struct tokenizer *t, const char *text)
+{
+    int32_t id = text ? tokenizer_find(t, text) : -1;
+    for (int32_t i = 0; text && id < 0 && i < t->n; i++)
+        if ((t->tokens[i].flags & TOKEN_KNOWN) && t->tokens[i].n == strlen(text) &&
+            memcmp(t->tokens[i].text, text, t->tokens[i].n) == 0)
+            id = i;
+    return id;
+}
+
+static void name_token(const struct tokenizer *t, const struct config *cfg, const char *key,
+                       int32_t *id)
+{
+    if (config_has(cfg, key))
+        *id = id_of(t, token_text(cfg, key));
+}
+
+static int set_template(struct tokenizer *t, const char *dir, const struct config *cfg,
+                        struct err *e)
+{
+    char path[4096];
+    struct buf text;
+    struct err none = {0};
+    const char *found = config_str(cfg, "chat_template", NULL, &none);
+    /* A list of named templates: the one called default. */
+    for (int i = 0; !found && config_len(cfg, "chat_template") > i; i++) {
+        const struct config *o = config_obj_at(cfg, "chat_template", i, e);
+        if (o && strcmp(config_str(o, "name", "", e), "default") == 0)
+            found = config_str(o, "template", NULL, e);
+    }
+    buf_init(&text, LIMIT_CONFIG_BYTES);
+    bool fits = (size_t)snprintf(path, sizeof path, "%s/chat_template.jinja", dir) < sizeof path;
+    if (!found && fits && file_exists(path)) {
+        if (file_read(path, &text, e) < 0)
+            return e->code;
+        found = text.p;
+    }
+    if (found && !(t->chat_template = mem_strdup(found)))
+        err_set(e, E_NOMEM, "%s: out of memory for the chat template", t->path);
+    buf_free(&text);
+    return e->code;
+}
+
+static int apply_config(struct tokenizer *t, const char *dir, const struct config *cfg,
+                        struct err *e)
+{
+    int rc = add_from_config(t, cfg, e);
+    if (rc < 0)
+        return rc;
+    name_token(t, cfg, "bos_token", &t->bos);
+    name_token(t, cfg, "eos_token", &t->eos);
+    t->adds_bos = config_bool(cfg, "add_bos_token", t->adds_bos, e);
+    return e->code < 0 ? e->code : set_template(t, dir, cfg, e);
+}
+
+static int check_vocab(const struct tokenizer *t, int32_t vocab, struct err *e)
+{
+    int32_t last = t->n - 1;
+    while (last >= 0 && !(t->tokens[last].flags & TOKEN_KNOWN))
+        last--;
+    if (last < 0)
+        return err_set(e, E_FORMAT, "%s: the vocabulary is empty", t->path);
+    if (last >= vocab)
+        return err_set(e, E_CONFLICT, "%s: the tokenizer has id %d, the model %d rows", t->path,
+                       last, vocab);
+    return 0;
+}
+
+/* The first of the known vocabulary files in dir. */
+enum kind { KIND_NONE, KIND_SPM, KIND_BPE, KIND_RWKV };
+static enum kind find_vocabulary(const char *dir, char *path, size_t size)
+{
+    static const struct {
+        const char *name;
+        enum kind kind;
+    } files[] = {{"tokenizer.model", KIND_SPM},
+                 {"tokenizer.json", KIND_BPE},
+                 {"rwkv_vocab_v20230424.txt", KIND_RWKV}};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        if ((size_t)snprintf(path, size, "%s/%s", dir, files[i].name) < size && file_exists(path))
+            return files[i].kind;
+    return KIND_NONE;
+}
+
+static int open_kind(struct tokenizer *t, enum kind kind, const char *path,
+                     const struct config *cfg, struct err *e)
+{
+    switch (kind) {
+    case KIND_SPM: return spm_open(t, path, cfg, e);
+    case KIND_BPE: return bpe_open(t, path, cfg, e);
+    default: return rwkv_vocab_open(t, path, e);
+    }
+}
+
+static int read_config(struct config **cfg, const char *dir, struct err *e)
+{
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s/tokenizer_config.json", dir) >= sizeof path)
+        return err_set(e, E_RANGE, "%s: the path is longer than %zu bytes", jsontext_tail(dir),
+                       sizeof path);
+    return file_exists(path) ? config_read(cfg, path, e) : config_parse(cfg, "{}", 2, path, e);
+}
+
+int tokenizer_open(struct tokenizer **out, const char *dir, int32_t vocab, struct err *e)
+{
+    char path[4096];
+    struct err mine = {0};
+    struct config *cfg = NULL;
+    enum kind kind = find_vocabulary(dir, path, sizeof path);
+    *out = NULL;
+    if (kind == KIND_NONE)
+        return 0;
+    e = e ? e : &mine;
+    struct tokenizer *t = mem_zalloc(sizeof *t);
+    if (!t)
+        return err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
+    arena_init(&t->arena, ARENA_BYTES);
+    t->bos = t->eos = -1;
+    t->path = mem_strdup(jsontext_tail(path));
+    int rc = t->path ? read_config(&cfg, dir, e)
+                     : err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
+    if (rc == 0)
+        rc = open_kind(t, kind, path, cfg, e);
+    if (rc == 0)
+        rc = apply_config(t, dir, cfg, e);
+    if (rc == 0)
+        rc = check_vocab(t, vocab, e);
+    if (rc == 0 && t->format->seal)
+        t->format->seal(t->impl, t);
+    config_free(cfg);
+    if (rc < 0)
+        tokenizer_close(t);
+    else
+        *out = t;
+    return rc;
+}
+
+void tokenizer_close(struct tokenizer *t)
+{
+    if (!t)
+        return;
+    if (t->format && t->impl)
+        t->format->close(t->impl);
+    for (int i = 0; i < 4; i++)
+        trie_free(&t->search[i / 2][i % 2]);
+    arena_free(&t->arena);
+    mem_free(t->tokens);
+    mem_free(t->added);
+    mem_free(t->chat_template);
+    mem_free(t->path);
+    mem_free(t);
+}
+
+/* ---- reading ---------------------------------------------------------------------------- */
+
+const char *tokenizer_piece_shown(const struct tokenizer *t, int32_t id, size_t *len)
+{
+    *len = 0;
+    if (id < 0 || id >= t->n || !t->tokens[id].text)
+        return "";
+    *len = t->tokens[id].n;
+    return t->tokens[id].text;
+}
+
+const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *len)
+{
+    *len = 0;
+    return tokenizer_is_special(t, id) ? "" : tokenizer_piece_shown(t, id, len);
+}
+
+int32_t tokenizer_bos(const struct tokenizer *t)
+{
+    return t->bos;
+}
+
+int32_t tokenizer_eos(const struct tokenizer *t)
+{
+    return t->eos;
+}
+
+bool tokenizer_adds_bos(const struct tokenizer *t)
+{
+    return t->adds_bos && t->bos >= 0;
+}
+
+int32_t tokenizer_find(const struct tokenizer *t, const char *special)
+{
+    size_t n = strlen(special);
+    int32_t found = trie_get(&t->search[0][1], special, n);
+    if (found < 0)
+        found = trie_get(&t->search[1][1], special, n);
+    return found < 0 ? -1 : t->added[found].id;
+}
+
+int32_t tokenizer_size(const struct tokenizer *t)
+{
+    return t->n;
+}
+
+bool tokenizer_is_special(const struct tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->n && (t->tokens[id].flags & TOKEN_SPECIAL);
+}
+
+const char *tokenizer_chat_template(const struct tokenizer *t)
+{
+    return t->chat_template;
+}

@@ -1,0 +1,110 @@
+/* A generation: one HTTP request that became one or several scheduler requests ("choices"), and
+ * what has been read from them so far.
+ *
+ * Owner: refcounted; the exchange, and each choice whose wake-up is armed (the engine may call it
+ * after the exchange has ended). Thread: the connection's HTTP worker; the wake-up runs on the
+ * engine's. */
+#ifndef RECURD_GEN_H
+#define RECURD_GEN_H
+
+#include "scheduler/sched.h"
+#include "server/api/apierr.h"
+#include "server/process/keys.h"
+#include "server/api/params.h"
+#include "server/process/stats.h"
+#include "server/http/waker.h"
+
+struct gen;
+
+/* Fragments of a choice's logprobs, in the order of an API's object. */
+#define GEN_PARTS 4
+
+struct choice {
+    struct gen *gen;
+    struct request *r;      /* NULL until made */
+    int32_t index, prompt;  /* index in the reply; prompt it continues */
+    struct buf text;        /* read and not yet sent */
+    struct buf part[GEN_PARTS];
+    struct ids ids;         /* of the output, read and not yet sent */
+    int64_t chars;          /* characters of the text so far: text_offset */
+    int32_t n_output;
+    int64_t n_prompt, n_cached; /* with a session's tokens; known at the end */
+    enum finish finish;     /* NONE until everything has been read */
+    bool opened, closed;    /* streaming: first and last chunk sent */
+};
+
+struct gen_prompt {
+    struct ids ids, marks; /* marks: where its messages end */
+    const char *text; /* as sent, in params' arena; NULL when ids were sent */
+    size_t n_text;
+};
+
+/* How an API writes a generation. */
+struct api {
+    const char *id_prefix, *object, *chunk_object;
+    void (*event)(struct choice *c, const struct token_event *ev);
+    void (*open)(struct buf *out, struct choice *c);   /* fills choices[] of the first chunk */
+    void (*delta)(struct buf *out, struct choice *c);  /* … of a chunk with news */
+    void (*close)(struct buf *out, struct choice *c);  /* … of the last */
+    void (*whole)(struct buf *out, struct choice *c);  /* one element of a whole reply */
+    bool open_at_once;                                 /* a first chunk before any token */
+};
+
+struct gen {
+    int refs; /* atomic */
+    const struct api *api;
+    struct params params;
+    const struct model *m;
+    struct sched *sched;
+    struct stats *stats;
+    struct waker *waker;
+    char id[48];
+    uint64_t created;
+    int32_t n_prompts, n_choices;
+    struct gen_prompt *prompts;
+    struct choice *choices;
+    struct err error; /* of the first choice that failed */
+    struct key *key;      /* NULL = without keys */
+    int32_t taken;        /* of its sequences, until gen_done */
+    struct statecache *cache;
+    struct tenant_tag tenant;
+    struct session_id session; /* with params.session */
+    uint64_t ticket;
+};
+
+struct gen_setup {
+    const struct api *api;
+    const struct model *m;
+    struct sched *sched;
+    struct stats *stats;
+    struct waker *waker;
+    struct statecache *cache; /* NULL = none */
+    struct key *key;          /* NULL = without keys */
+    struct tenant_tag tenant;
+    uint64_t timeout_ns;
+    int64_t max_tokens; /* of a chat request that names none */
+};
+
+/* Takes p over (also when it fails), makes the prompts' ids, submits every choice. *why = what
+ * the failure is to a client. */
+int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enum apierr *why,
+              struct err *e) MUST_USE;
+
+/* Reads what there is. True: something was. What had nothing is armed, and will wake. */
+bool gen_read(struct gen *g);
+/* Every choice has been read to its end; or one failed. */
+bool gen_done(const struct gen *g);
+bool gen_failed(const struct gen *g);
+
+/* Cancels what still runs, disarms, drops the exchange's reference. g may be NULL. */
+void gen_end(struct gen *g);
+
+/* The wake function of every choice's request. Engine thread. */
+void gen_wake(void *choice);
+
+/* A prompt's ids, in the way both APIs and /tokenize make them. marks (may be NULL): where the
+ * messages of a chat end. */
+int gen_tokenize(const struct model *m, const struct params *p, int32_t prompt,
+                 struct ids *out, struct ids *marks, struct err *e) MUST_USE;
+
+#endif

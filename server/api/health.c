@@ -1,0 +1,87 @@
+/* GET /health, /livez, /readyz, /version, /limits. */
+#include "base/clock.h"
+#include "base/version.h"
+#include "server/api/api.h"
+#include "server/http/exchange.h"
+#include "server/api/jsonout.h"
+
+/* A step of the largest model takes well under a second; a loop turn that takes this long hangs. */
+#define STUCK_NS (30 * NS_PER_S)
+
+static void status(struct exchange *x, const char *word)
+{
+    buf_str(&x->reply, "{\"status\":");
+    jsonout_str(&x->reply, word);
+    buf_ch(&x->reply, '}');
+    exchange_answer(x, 200, "application/json");
+}
+
+static bool is_stuck(const struct http *h)
+{
+    struct sched_stats s;
+    sched_stats(h->sched, &s);
+    return (s.running || s.waiting) && clock_now_ns() > s.heartbeat_ns + STUCK_NS;
+}
+
+/* Whether a request sent now would be served. */
+static void ready(struct exchange *x)
+{
+    if (sched_device_lost(x->http->sched))
+        exchange_error(x, APIERR_DEVICE, NULL, "the device was lost");
+    else if (http_is_draining(x->http))
+        exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
+    else
+        status(x, "ok");
+}
+
+void api_health(struct exchange *x) { ready(x); }
+void api_readyz(struct exchange *x) { ready(x); }
+
+/* Whether a restart would help: also while draining the process is alive. */
+void api_livez(struct exchange *x)
+{
+    if (sched_device_lost(x->http->sched))
+        exchange_error(x, APIERR_DEVICE, NULL, "the device was lost");
+    else if (is_stuck(x->http))
+        exchange_error(x, APIERR_DEVICE, NULL, "the engine has not moved for 30 s");
+    else
+        status(x, "ok");
+}
+
+void api_version(struct exchange *x)
+{
+    buf_fmt(&x->reply, "{\"version\":\"%s\",\"commit\":\"%s\"}", version_number(),
+            version_commit());
+    exchange_answer(x, 200, "application/json");
+}
+
+void api_limits(struct exchange *x)
+{
+    const struct options *o = x->http->o;
+    const struct { const char *name; int64_t value; } limits[] = {
+        {"slots", o->slots},
+        {"queue", o->queue},
+        {"step_tokens", o->step_tokens},
+        {"context", x->http->m->context_max},
+        {"connections", o->connections},
+        {"body_bytes", o->body_limit},
+        {"header_bytes", (int64_t)LIMIT_HEADER_BYTES},
+        {"json_depth", LIMIT_JSON_DEPTH},
+        {"json_values", LIMIT_JSON_VALUES},
+        {"prompt_tokens", LIMIT_PROMPT_TOKENS},
+        {"prompts", LIMIT_PROMPTS},
+        {"choices", LIMIT_CHOICES},
+        {"messages", LIMIT_MESSAGES},
+        {"stop_strings", LIMIT_STOPS},
+        {"stop_string_bytes", LIMIT_STOP_BYTES},
+        {"stop_token_ids", LIMIT_STOP_IDS},
+        {"logit_bias", LIMIT_LOGIT_BIAS},
+        {"top_logprobs", LIMIT_TOP_LOGPROBS},
+        {"request_timeout_s", o->request_timeout},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++)
+        buf_fmt(&x->reply, "%s\"%s\":%lld", i ? "," : "{", limits[i].name,
+                (long long)limits[i].value);
+    buf_ch(&x->reply, '}');
+    exchange_answer(x, 200, "application/json");
+}

@@ -1,0 +1,162 @@
+/* JSON in. Thread: any, after jsonin_init. */
+#include "server/api/jsonin.h"
+
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+
+static void *alloc(size_t n) { return mem_zalloc(n); }
+
+void jsonin_init(void)
+{
+    json_set_alloc_funcs(alloc, mem_free);
+    json_object_seed(0);
+}
+
+int jsonin_scan(const char *text, size_t n, struct err *e)
+{
+    size_t depth = 0, values = 0;
+    bool string = false, scalar = false;
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        if (string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                string = false;
+            continue;
+        }
+        bool separator = c == ',' || c == ':' || c == ' ' || c == '\n' || c == '\r' ||
+                         c == '\t' || c == ']' || c == '}';
+        if (separator) {
+            scalar = false;
+            if ((c == ']' || c == '}') && depth > 0)
+                depth--;
+            continue;
+        }
+        if (c == '[' || c == '{') {
+            if (++depth > LIMIT_JSON_DEPTH)
+                return err_set(e, E_RANGE, "the JSON is nested deeper than %d levels (byte %zu)",
+                               LIMIT_JSON_DEPTH, i);
+            scalar = false;
+        }
+        string = c == '"';
+        if (!scalar && ++values > LIMIT_JSON_VALUES)
+            return err_set(e, E_RANGE, "the JSON has more than %d values", LIMIT_JSON_VALUES);
+        scalar = !string && c != '[' && c != '{';
+    }
+    return 0;
+}
+
+int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e)
+{
+    *out = NULL;
+    if (n == 0)
+        return err_set(e, E_FORMAT, "the body is empty; a JSON object is expected");
+    int rc = jsonin_scan(text, n, e);
+    if (rc)
+        return rc;
+    json_error_t je;
+    json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES, &je);
+    if (!v) {
+        /* The library's own sentence may quote the input; code and place say enough. */
+        enum json_error_code code = json_error_code(&je);
+        return err_set(e, E_FORMAT, "the body is not valid JSON: %s at byte %d",
+                       code == json_error_duplicate_key ? "a key appears twice"
+                       : code == json_error_invalid_utf8 ? "malformed UTF-8"
+                       : code == json_error_numeric_overflow ? "a number is too large"
+                       : code == json_error_null_character ? "a zero character"
+                       : code == json_error_premature_end_of_input ? "it ends too early"
+                       : code == json_error_end_of_input_expected ? "something follows the end"
+                                                                  : "a syntax error",
+                       je.position);
+    }
+    if (!json_is_object(v)) {
+        json_decref(v);
+        return err_set(e, E_FORMAT, "the body is not a JSON object");
+    }
+    *out = v;
+    return 0;
+}
+
+const json_t *jsonin_get(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+const char *jsonin_kind(const json_t *v)
+{
+    static const char *const names[] = {
+        [JSON_OBJECT] = "an object",  [JSON_ARRAY] = "an array", [JSON_STRING] = "a string",
+        [JSON_INTEGER] = "an integer", [JSON_REAL] = "a number",  [JSON_TRUE] = "true",
+        [JSON_FALSE] = "false",       [JSON_NULL] = "null",
+    };
+    return v ? names[json_typeof(v)] : "nothing";
+}
+
+static bool wrong_type(const char *key, const char *want, const json_t *v, struct err *e)
+{
+    err_field(e, E_FORMAT, key, "%s: %s was sent, %s is expected", key, jsonin_kind(v), want);
+    return false;
+}
+
+bool jsonin_int(const json_t *o, const char *key, int64_t min, int64_t max, int64_t *out,
+                struct err *e)
+{
+    const json_t *v = jsonin_get(o, key);
+    if (!v)
+        return false;
+    if (!json_is_integer(v))
+        return wrong_type(key, "an integer", v, e);
+    json_int_t i = json_integer_value(v);
+    if (i < min || i > max) {
+        err_field(e, E_RANGE, key, "%s: %lld is outside %lld … %lld", key, (long long)i,
+                  (long long)min, (long long)max);
+        return false;
+    }
+    *out = i;
+    return true;
+}
+
+bool jsonin_float(const json_t *o, const char *key, double min, double max, float *out,
+                  struct err *e)
+{
+    const json_t *v = jsonin_get(o, key);
+    if (!v)
+        return false;
+    if (!json_is_number(v))
+        return wrong_type(key, "a number", v, e);
+    double d = json_number_value(v);
+    if (!(d >= min && d <= max)) {
+        err_field(e, E_RANGE, key, "%s: %.9g is outside %.9g … %.9g", key, d, min, max);
+        return false;
+    }
+    *out = (float)d;
+    return true;
+}
+
+bool jsonin_bool(const json_t *o, const char *key, bool *out, struct err *e)
+{
+    const json_t *v = jsonin_get(o, key);
+    if (!v)
+        return false;
+    if (!json_is_boolean(v))
+        return wrong_type(key, "true or false", v, e);
+    *out = json_is_true(v);
+    return true;
+}
+
+bool jsonin_str(const json_t *o, const char *key, const char **out, size_t *n, struct err *e)
+{
+    const json_t *v = jsonin_get(o, key);
+    if (!v)
+        return false;
+    if (!json_is_string(v))
+        return wrong_type(key, "a string", v, e);
+    *out = json_string_value(v);
+    if (n)
+        *n = json_string_length(v);
+    return true;
+}

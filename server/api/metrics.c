@@ -1,0 +1,304 @@
+/* GET /metrics: Prometheus text format 0.0.4. Times in seconds, sizes in bytes, as is usual. */
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/version.h"
+#include "server/api/api.h"
+#include "server/http/exchange.h"
+#include "server/api/jsonout.h"
+#include "statecache/stats.h"
+
+static uint64_t load(const uint64_t *counter)
+{
+    return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+static void head(struct buf *out, const char *name, const char *type, const char *help)
+{
+    buf_fmt(out, "# HELP recurd_%s %s\n# TYPE recurd_%s %s\n", name, help, name, type);
+}
+
+static void counter(struct buf *out, const char *name, const char *help, uint64_t v)
+{
+    head(out, name, "counter", help);
+    buf_fmt(out, "recurd_%s %llu\n", name, (unsigned long long)v);
+}
+
+static void gauge(struct buf *out, const char *name, const char *help, int64_t v)
+{
+    head(out, name, "gauge", help);
+    buf_fmt(out, "recurd_%s %lld\n", name, (long long)v);
+}
+
+static void seconds(struct buf *out, const char *name, const char *help, uint64_t ns)
+{
+    head(out, name, "counter", help);
+    buf_fmt(out, "recurd_%s %.6f\n", name, (double)ns / (double)NS_PER_S);
+}
+
+static void histogram(struct buf *out, const char *name, const char *help,
+                      const struct histogram *h)
+{
+    uint64_t sum = 0;
+    head(out, name, "histogram", help);
+    for (size_t i = 0; i < STATS_BUCKETS; i++) {
+        sum += load(&h->buckets[i]);
+        buf_fmt(out, "recurd_%s_bucket{le=\"%g\"} %llu\n", name, stats_bounds[i],
+                (unsigned long long)sum);
+    }
+    sum += load(&h->buckets[STATS_BUCKETS]);
+    buf_fmt(out, "recurd_%s_bucket{le=\"+Inf\"} %llu\nrecurd_%s_sum %.6f\nrecurd_%s_count %llu\n",
+            name, (unsigned long long)sum, name,
+            (double)load(&h->sum_us) / 1e6, name,
+            (unsigned long long)sum);
+}
+
+static void build_info(struct buf *out, const struct http *h)
+{
+    head(out, "build_info", "gauge", "What runs here; always 1");
+    buf_fmt(out, "recurd_build_info{version=\"%s\",commit=\"%s\",model=", version_number(),
+            version_commit());
+    jsonout_str(out, h->m->name);
+    buf_str(out, ",architecture=");
+    jsonout_str(out, h->m->arch);
+    buf_str(out, ",device=");
+    jsonout_str(out, h->device->description);
+    buf_str(out, "} 1\n");
+}
+
+static int64_t parked_slots(struct http *h)
+{
+    struct statecache_stats c = {0};
+    if (sched_cache(h->sched))
+        statecache_stats(sched_cache(h->sched), &c);
+    return (int64_t)c.entries[TIER_DEVICE];
+}
+
+static void engine(struct buf *out, struct http *h)
+{
+    struct sched_stats s;
+    sched_stats(h->sched, &s);
+    counter(out, "requests_total", "Sequences accepted by the scheduler", s.requests);
+    counter(out, "requests_finished_total", "Sequences that came to their end", s.finished);
+    counter(out, "requests_cancelled_total", "Sequences whose client left", s.cancelled);
+    counter(out, "requests_failed_total", "Sequences that ended in an error", s.failed);
+    counter(out, "requests_rejected_total", "Sequences refused: the queue was full", s.rejected);
+    counter(out, "requests_timeout_total", "Sequences that ran out of time", s.timeouts);
+    counter(out, "prompt_tokens_total", "Prompt tokens that were computed", s.prompt_tokens);
+    counter(out, "cached_tokens_total", "Prompt tokens taken from the state cache instead",
+            s.cached_tokens);
+    counter(out, "output_tokens_total", "Tokens generated", s.output_tokens);
+    counter(out, "steps_total", "Steps of the engine", s.steps);
+    counter(out, "step_tokens_total", "Tokens computed in all steps", s.step_tokens);
+    seconds(out, "step_seconds_total", "Time the device spent on all steps", s.step_ns);
+    gauge(out, "requests_running", "Sequences that have a slot now", s.running);
+    gauge(out, "requests_waiting", "Sequences that wait for one now", s.waiting);
+    int64_t parked = parked_slots(h);
+    gauge(out, "slots_used", "State slots of sequences", MAX(s.slots_used - parked, 0));
+    gauge(out, "slots_parked", "State slots of states kept for later, free when needed", parked);
+    gauge(out, "slots", "State slots there are", s.slots_total);
+    gauge(out, "state_bytes", "Bytes of state one sequence keeps in its slot",
+          h->m->plan.slot_floats * (int64_t)sizeof(float));
+    gauge(out, "weight_bytes", "Bytes of weights on the device", h->m->weight_bytes);
+    if (h->device->backend->memory)
+        gauge(out, "device_bytes", "Bytes held on the device",
+              h->device->backend->memory(h->device));
+}
+
+/* One value for each tier. */
+static void tiers(struct buf *out, const char *name, const char *type, const char *help,
+                  const uint64_t v[TIERS])
+{
+    head(out, name, type, help);
+    for (int t = 0; t < TIERS; t++)
+        buf_fmt(out, "recurd_%s{tier=\"%s\"} %llu\n", name, tier_name((enum tier)t),
+                (unsigned long long)v[t]);
+}
+
+static void latency(struct buf *out, const char *name, const char *help, const struct latency *l)
+{
+    uint64_t sum = 0;
+    double edge = 1e-4;
+    head(out, name, "histogram", help);
+    for (int i = 0; i < LATENCY_BUCKETS - 1; i++, edge *= 4) {
+        sum += l->bucket[i];
+        buf_fmt(out, "recurd_%s_bucket{le=\"%g\"} %llu\n", name, edge, (unsigned long long)sum);
+    }
+    buf_fmt(out, "recurd_%s_bucket{le=\"+Inf\"} %llu\nrecurd_%s_sum %.6f\nrecurd_%s_count %llu\n",
+            name, (unsigned long long)l->count, name, (double)l->sum_ns / (double)NS_PER_S, name,
+            (unsigned long long)l->count);
+}
+
+static void cache_hits(struct buf *out, const struct statecache_stats *c)
+{
+    counter(out, "cache_hits_total", "Prompts that started from a kept state", c->hits);
+    counter(out, "cache_exact_hits_total", "… of these, without computing a token", c->exact_hits);
+    head(out, "cache_misses_total", "counter", "Prompts computed from their first token, and why");
+    for (int r = 0; r < MISS_REASONS; r++)
+        buf_fmt(out, "recurd_cache_misses_total{reason=\"%s\"} %llu\n",
+                miss_reason_name((enum miss_reason)r), (unsigned long long)c->misses[r]);
+    counter(out, "cache_replayed_tokens_total", "Known tokens computed again after a hit",
+            c->replayed_tokens);
+    counter(out, "cache_waits_total", "Prompts that waited for a prefix another one was computing",
+            c->waits);
+    counter(out, "cache_captures_total", "States kept", c->captures);
+    counter(out, "cache_captures_skipped_total", "States not kept for lack of room",
+            c->captures_skipped);
+    counter(out, "cache_thinned_total", "States given up because newer ones are near", c->thinned);
+    counter(out, "cache_swaps_out_total", "Sequences preempted with their state", c->swaps_out);
+    counter(out, "cache_swaps_in_total", "… and brought back", c->swaps_in);
+}
+
+static void cache(struct buf *out, struct http *h)
+{
+    struct statecache_stats c;
+    struct statecache *sc = sched_cache(h->sched);
+    if (!sc)
+        return;
+    statecache_stats(sc, &c);
+    tiers(out, "cache_entries", "gauge", "States in each tier now", c.entries);
+    tiers(out, "cache_bytes", "gauge", "Bytes of states in each tier now", c.bytes);
+    tiers(out, "cache_bytes_max", "gauge", "Budget of each tier", c.bytes_max);
+    tiers(out, "cache_evictions_total", "counter", "States a budget pushed out", c.evictions);
+    cache_hits(out, &c);
+    counter(out, "cache_spill_bytes_total", "Bytes of states written to disk", c.spill_bytes);
+    counter(out, "cache_reload_bytes_total", "Bytes of states read back", c.reload_bytes);
+    latency(out, "cache_spill_seconds", "Writing one state", &c.spill);
+    latency(out, "cache_reload_seconds", "Reading one state back", &c.reload);
+    latency(out, "cache_fsync_seconds", "One fsync", &c.fsync);
+    counter(out, "cache_files_written_total", "State and session files written", c.files_written);
+    counter(out, "cache_files_quarantined_total", "Files that did not check", c.files_quarantined);
+    counter(out, "cache_write_errors_total", "File writes that failed", c.write_errors);
+    counter(out, "cache_read_errors_total", "File reads that failed", c.read_errors);
+    counter(out, "cache_commits_total", "Turns of sessions", c.commits);
+    counter(out, "cache_commits_durable_total", "… of these, on disk when answered",
+            c.commits_durable);
+    counter(out, "cache_commits_memory_total", "… of these, in memory only", c.commits_memory);
+    gauge(out, "cache_disk_on", "Whether states get to the disk", c.disk_on);
+    gauge(out, "sessions", "Sessions there are", (int64_t)c.sessions);
+    gauge(out, "cache_nodes", "Nodes of the prefix index", (int64_t)c.nodes);
+    gauge(out, "cache_tokens", "Token ids the prefix index holds", (int64_t)c.tokens);
+}
+
+/* One counter of every key. */
+static void key_counter(struct buf *out, struct keys *k, const char *name, const char *type,
+                        size_t member, const char *help)
+{
+    head(out, name, type, help);
+    for (struct key *key = keys_next(k, NULL); key; key = keys_next(k, key))
+        buf_fmt(out, "recurd_%s{key=\"%s\"} %llu\n", name, key->name,
+                (unsigned long long)load((uint64_t *)((char *)key + member)));
+}
+
+static void key_states(struct buf *out, struct keys *k, struct statecache *sc)
+{
+    struct tenant_usage u;
+    head(out, "key_sessions", "gauge", "Sessions of the key now");
+    for (struct key *key = keys_next(k, NULL); key; key = keys_next(k, key)) {
+        statecache_usage(sc, &key->tenant, &u);
+        buf_fmt(out, "recurd_key_sessions{key=\"%s\"} %lld\n", key->name,
+                (long long)u.sessions);
+    }
+    head(out, "key_state_bytes", "gauge", "Bytes of states of the key in each tier now");
+    for (struct key *key = keys_next(k, NULL); key; key = keys_next(k, key)) {
+        statecache_usage(sc, &key->tenant, &u);
+        for (int t = 0; t < TIERS; t++)
+            buf_fmt(out, "recurd_key_state_bytes{key=\"%s\",tier=\"%s\"} %llu\n", key->name,
+                    tier_name((enum tier)t), (unsigned long long)u.bytes[t]);
+    }
+}
+
+/* A name has no character that a label would have to escape. */
+static void keys(struct buf *out, struct http *h)
+{
+    static const struct { const char *name, *type; size_t member; const char *help; } rows[] = {
+        {"key_requests", "gauge", offsetof(struct key, requests), "Sequences of the key now"},
+        {"key_requests_total", "counter", offsetof(struct key, admitted), "… and in all"},
+        {"key_requests_refused_total", "counter", offsetof(struct key, refused),
+         "Sequences refused: the key had its share"},
+        {"key_prompt_tokens_total", "counter", offsetof(struct key, prompt_tokens),
+         "Prompt tokens of answered requests, cached ones and a session's included"},
+        {"key_cached_tokens_total", "counter", offsetof(struct key, cached_tokens),
+         "… of these, taken from the state cache"},
+        {"key_output_tokens_total", "counter", offsetof(struct key, output_tokens),
+         "Tokens generated for the key"},
+    };
+    if (!h->keys)
+        return;
+    gauge(out, "keys", "API keys in force", keys_count(h->keys));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        key_counter(out, h->keys, rows[i].name, rows[i].type, rows[i].member, rows[i].help);
+    if (sched_cache(h->sched))
+        key_states(out, h->keys, sched_cache(h->sched));
+}
+
+static void http(struct buf *out, struct http *h)
+{
+    struct watch_counts w;
+    struct stats *s = &h->stats;
+    watch_counts(h->watch, &w);
+    head(out, "http_responses_total", "counter", "Replies by route and status");
+    for (int r = 0; r < ROUTES; r++) {
+        for (int c = 0; c < STATS_STATUSES; c++) {
+            uint64_t n = load(&s->responses[r][c]);
+            if (n)
+                buf_fmt(out, "recurd_http_responses_total{route=\"%s\",status=\"%d\"} %llu\n",
+                        route_name((enum route_id)r), stats_status_code((enum stats_status)c),
+                        (unsigned long long)n);
+        }
+    }
+    counter(out, "http_connections_total", "Connections accepted", w.accepted);
+    counter(out, "http_disconnects_total", "Clients that left before their reply", w.disconnects);
+    counter(out, "http_timeouts_total", "Connections cut by a deadline", w.timeouts);
+    counter(out, "http_streams_total", "Replies streamed", load(&s->streams));
+    counter(out, "http_heartbeats_total", "Comment lines sent on silent streams",
+            load(&s->heartbeats));
+    counter(out, "http_aborted_total", "Replies that ended before their end", load(&s->aborted));
+    gauge(out, "http_connections", "Connections open now", w.open);
+    gauge(out, "http_exchanges", "Requests under way now, this one included",
+          __atomic_load_n(&s->exchanges, __ATOMIC_RELAXED));
+    gauge(out, "http_suspended", "Connections that wait for the engine now",
+          __atomic_load_n(&s->suspended, __ATOMIC_RELAXED));
+    gauge(out, "http_generations", "Requests that own sequences now",
+          __atomic_load_n(&s->generations, __ATOMIC_RELAXED));
+    histogram(out, "time_to_first_token_seconds", "From the request to its first token",
+              &s->first_token);
+    histogram(out, "request_seconds", "From the request to its last token", &s->request);
+    histogram(out, "time_per_output_token_seconds", "After the first token, mean of a request",
+              &s->per_token);
+}
+
+/* The names Prometheus clients everywhere use for a process. */
+static void process(struct buf *out, const struct http *h)
+{
+    unsigned long size = 0, resident = 0;
+    struct timespec cpu;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f) {
+        if (fscanf(f, "%lu %lu", &size, &resident) != 2)
+            resident = 0;
+        fclose(f);
+    }
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    buf_fmt(out,
+            "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %llu\n"
+            "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total %.3f\n"
+            "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %llu\n",
+            (unsigned long long)resident * (unsigned long long)sysconf(_SC_PAGESIZE),
+            (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9,
+            (unsigned long long)h->started_unix_s);
+}
+
+void api_metrics(struct exchange *x)
+{
+    struct buf *out = &x->reply;
+    build_info(out, x->http);
+    engine(out, x->http);
+    cache(out, x->http);
+    keys(out, x->http);
+    http(out, x->http);
+    process(out, x->http);
+    exchange_answer(x, 200, "text/plain; version=0.0.4; charset=utf-8");
+}

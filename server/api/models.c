@@ -1,0 +1,39 @@
+/* GET /v1/models and /v1/models/{id}: the one model there is. */
+#include <string.h>
+
+#include "server/api/api.h"
+#include "server/http/exchange.h"
+#include "server/api/jsonout.h"
+
+static void object(struct buf *out, const struct http *h)
+{
+    buf_str(out, "{\"id\":");
+    jsonout_str(out, h->m->name);
+    buf_fmt(out, ",\"object\":\"model\",\"created\":%llu,\"owned_by\":\"recurd\",\"architecture\":",
+            (unsigned long long)h->started_unix_s);
+    jsonout_str(out, h->m->arch);
+    buf_fmt(out, ",\"parameters\":%lld,\"max_model_len\":", (long long)h->m->parameters);
+    if (h->m->context_max > 0)
+        jsonout_int(out, h->m->context_max);
+    else
+        buf_str(out, "null"); /* the state does not grow: there is no limit to name */
+    buf_ch(out, '}');
+}
+
+void api_models(struct exchange *x)
+{
+    buf_str(&x->reply, "{\"object\":\"list\",\"data\":[");
+    object(&x->reply, x->http);
+    buf_str(&x->reply, "]}");
+    exchange_answer(x, 200, "application/json");
+}
+
+void api_model(struct exchange *x)
+{
+    if (strcmp(x->rest, x->http->m->name) != 0) {
+        exchange_error(x, APIERR_NO_MODEL, "model", "there is no model of this name");
+        return;
+    }
+    object(&x->reply, x->http);
+    exchange_answer(x, 200, "application/json");
+}

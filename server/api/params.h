@@ -1,0 +1,52 @@
+/* A generation request as sent: JSON -> checked values. Knows the model's vocabulary, not its
+ * tokenizer: text stays text. Everything lives in one arena. Thread: any. */
+#ifndef RECURD_PARAMS_H
+#define RECURD_PARAMS_H
+
+#include "base/arena.h"
+#include "models/text/chat.h"
+#include "models/model.h"
+#include "scheduler/request.h"
+
+enum params_kind { PARAMS_COMPLETION, PARAMS_CHAT, PARAMS_TOKENIZE, PARAMS_DETOKENIZE };
+
+/* One prompt: text, or (text NULL) ids that are in the vocabulary. */
+struct prompt_in {
+    const char *text;
+    size_t n_text;
+    int32_t *ids;
+    int32_t n_ids;
+};
+
+struct params {
+    struct arena arena;
+    enum params_kind kind;
+    const char *model;              /* NULL = not named */
+    int32_t n_prompts;              /* completions, tokenize, detokenize */
+    struct prompt_in *prompts;
+    int32_t n_messages;             /* chat, tokenize */
+    struct chat_message *messages;
+    int32_t n;                      /* choices of each prompt */
+    bool echo, stream, include_usage, return_ids, add_special, add_reply, return_strs;
+    int32_t logprobs;               /* -1 = none */
+    int64_t max_tokens;             /* -1 = not named */
+    int64_t min_tokens;
+    bool ignore_eos;
+    int64_t priority;
+    const char *session, *turn_id;  /* NULL = none; in the arena */
+    int64_t expected_position;      /* -1 = none */
+    int64_t pin_s;                  /* prompt_cache_key, prompt_cache_retention */
+    bool has_seed;
+    struct sampling sampling;       /* bias in the arena; the seed as sent */
+    int32_t n_stops, n_stop_ids;
+    char stops[LIMIT_STOPS][LIMIT_STOP_BYTES + 1];
+    int32_t stop_ids[LIMIT_STOP_IDS];
+};
+
+/* Only m->name, m->defaults and m->plan.vocab are read. E_NOENT: another model is named. After a
+ * failure too, params_fini must be called. */
+int params_parse(struct params *p, enum params_kind kind, const struct model *m,
+                 const char *body, size_t n, struct err *e) MUST_USE;
+void params_fini(struct params *p);
+
+#endif

@@ -1,0 +1,15 @@
+/* What params.c and params_input.c share. */
+#ifndef RECURD_PARAMS_INT_H
+#define RECURD_PARAMS_INT_H
+
+#include "server/api/jsonin.h"
+#include "server/api/params.h"
+
+/* prompt, messages or tokens into p. */
+int params_input(struct params *p, const json_t *o, int32_t vocab, struct err *e) MUST_USE;
+
+/* An array of token ids, each in the vocabulary, into the arena. key must be a literal. */
+int params_ids(struct params *p, const json_t *v, const char *key, int32_t vocab,
+               struct prompt_in *out, struct err *e) MUST_USE;
+
+#endif

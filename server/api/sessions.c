@@ -1,0 +1,235 @@
+/* /v1/sessions: create, list, import; and one session: show, delete, fork, rewind, export. On the
+ * helper's thread: a change is answered when it is on the disk, or known not to get there. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/api/api.h"
+#include "server/http/exchange.h"
+#include "server/api/jsonin.h"
+#include "server/api/jsonout.h"
+
+#define DURABLE_MS 10000 /* a disk that takes longer is as good as none: the reply says pending */
+#define LIST_MAX 100     /* sessions of one page, as OpenAI's lists */
+#define LIST_DEFAULT 20
+
+static const char as_json[] = "application/json";
+
+static void object(struct buf *out, const struct session_info *s)
+{
+    char hex[33];
+    session_id_hex(&s->id, hex);
+    buf_fmt(out, "{\"id\":\"%s\",\"object\":\"session\",\"position\":%lld,\"turns\":%lld,"
+            "\"generation\":%llu,\"created\":%llu,\"used\":%llu,\"expires\":%llu,\"busy\":%s,"
+            "\"persist\":\"%s\"}", hex, (long long)s->position, (long long)s->turns,
+            (unsigned long long)s->generation, (unsigned long long)s->created_s,
+            (unsigned long long)s->used_s, (unsigned long long)s->expires_s,
+            s->busy ? "true" : "false", session_persist_name(s->persist));
+}
+
+/* The session as it is once the change is durable. */
+static void answer(struct exchange *x, struct statecache *sc, struct session_info *s)
+{
+    if (s->persist == PERSIST_PENDING)
+        s->persist = session_durable(sc, &x->tenant, &s->id, DURABLE_MS);
+    object(&x->reply, s);
+    exchange_answer(x, 200, as_json);
+}
+
+/* The JSON of a body; an empty one is an empty object. NULL: answered. */
+static json_t *body(struct exchange *x)
+{
+    struct err e = {0};
+    json_t *o = NULL;
+    if (!x->body.len)
+        return json_object();
+    if (jsonin_parse(&o, x->body.p, x->body.len, &e)) {
+        exchange_fail_params(x, &e);
+        return NULL;
+    }
+    return o;
+}
+
+static void create(struct exchange *x, struct statecache *sc)
+{
+    struct err e = {0};
+    struct session_info s;
+    int64_t ttl = 0;
+    json_t *o = body(x);
+    if (!o)
+        return;
+    jsonin_int(o, "ttl", 1, INT64_C(3650) * 24 * 3600, &ttl, &e);
+    json_decref(o);
+    if (e.code || session_create(sc, &x->tenant, ttl, &s, &e))
+        exchange_fail(x, &e);
+    else
+        answer(x, sc, &s);
+}
+
+static const char *argument(struct exchange *x, const char *name)
+{
+    return MHD_lookup_connection_value(x->mhd, MHD_GET_ARGUMENT_KIND, name);
+}
+
+static void list(struct exchange *x, struct statecache *sc)
+{
+    struct session_info s[LIST_MAX];
+    struct session_id after;
+    const char *limit = argument(x, "limit"), *from = argument(x, "after");
+    long max = limit ? strtol(limit, NULL, 10) : LIST_DEFAULT;
+    bool more = false;
+    if (max < 1 || max > LIST_MAX) {
+        exchange_error(x, APIERR_BAD_VALUE, "limit", "limit: 1 to 100 sessions a page");
+        return;
+    }
+    if (from && !session_id_parse(from, &after)) {
+        exchange_error(x, APIERR_BAD_VALUE, "after", "after: the id of a session");
+        return;
+    }
+    int n = session_list(sc, &x->tenant, from ? &after : NULL, s, (int)max, &more);
+    buf_str(&x->reply, "{\"object\":\"list\",\"data\":[");
+    for (int i = 0; i < n; i++) {
+        if (i)
+            buf_ch(&x->reply, ',');
+        object(&x->reply, &s[i]);
+    }
+    buf_fmt(&x->reply, "],\"has_more\":%s}", more ? "true" : "false");
+    exchange_answer(x, 200, as_json);
+}
+
+static void import(struct exchange *x, struct statecache *sc)
+{
+    struct err e = {0};
+    struct session_info s;
+    if (session_import(sc, &x->tenant, x->body.p, x->body.len, &s, &e))
+        exchange_fail(x, &e);
+    else
+        answer(x, sc, &s);
+}
+
+static struct statecache *cache(struct exchange *x)
+{
+    struct statecache *sc = sched_cache(x->http->sched);
+    if (!sc)
+        exchange_error(x, APIERR_UNSUPPORTED, NULL, "this server keeps no states");
+    return sc;
+}
+
+void api_sessions(struct exchange *x)
+{
+    struct statecache *sc = cache(x);
+    if (!sc)
+        return;
+    if (strcmp(x->method, "POST") == 0)
+        create(x, sc);
+    else if (strcmp(x->method, "PUT") == 0)
+        import(x, sc);
+    else
+        list(x, sc);
+}
+
+/* ---- one session -------------------------------------------------------------------------- */
+
+static void show(struct exchange *x, struct statecache *sc, const struct session_id *id)
+{
+    struct err e = {0};
+    struct session_info s;
+    if (session_get(sc, &x->tenant, id, &s, &e)) {
+        exchange_fail(x, &e);
+        return;
+    }
+    object(&x->reply, &s);
+    exchange_answer(x, 200, as_json);
+}
+
+static void delete(struct exchange *x, struct statecache *sc, const struct session_id *id)
+{
+    struct err e = {0};
+    char hex[33];
+    if (session_delete(sc, &x->tenant, id, &e)) {
+        exchange_fail(x, &e);
+        return;
+    }
+    session_id_hex(id, hex);
+    buf_fmt(&x->reply, "{\"id\":\"%s\",\"object\":\"session\",\"deleted\":true}", hex);
+    exchange_answer(x, 200, as_json);
+}
+
+static void fork_off(struct exchange *x, struct statecache *sc, const struct session_id *id)
+{
+    struct err e = {0};
+    struct session_info s;
+    int64_t position = -1;
+    json_t *o = body(x);
+    if (!o)
+        return;
+    jsonin_int(o, "position", 0, INT64_MAX, &position, &e);
+    json_decref(o);
+    if (e.code || session_fork(sc, &x->tenant, id, position, &s, &e))
+        exchange_fail(x, &e);
+    else
+        answer(x, sc, &s);
+}
+
+static void rewind_to(struct exchange *x, struct statecache *sc, const struct session_id *id)
+{
+    struct err e = {0};
+    struct session_info s;
+    int64_t position = -1, turn = -1, generation = 0;
+    json_t *o = body(x);
+    if (!o)
+        return;
+    jsonin_int(o, "position", 0, INT64_MAX, &position, &e);
+    jsonin_int(o, "turn", 0, INT64_MAX, &turn, &e);
+    jsonin_int(o, "expected_generation", 1, INT64_MAX, &generation, &e);
+    json_decref(o);
+    if ((position < 0) == (turn < 0))
+        err_field(&e, E_RANGE, "position", "give one of position and turn");
+    if (e.code || session_rewind(sc, &x->tenant, id, position, turn, (uint64_t)generation, &s, &e))
+        exchange_fail(x, &e);
+    else
+        answer(x, sc, &s);
+}
+
+static void export(struct exchange *x, struct statecache *sc, const struct session_id *id)
+{
+    struct err e = {0};
+    if (session_export(sc, &x->tenant, id, &x->reply, &e))
+        exchange_fail(x, &e);
+    else
+        exchange_answer(x, 200, "application/octet-stream");
+}
+
+void api_session(struct exchange *x)
+{
+    static const struct {
+        const char *name, *method;
+        void (*handler)(struct exchange *x, struct statecache *sc, const struct session_id *id);
+    } actions[] = {
+        {"", "GET", show}, {"", "DELETE", delete}, {"/fork", "POST", fork_off},
+        {"/rewind", "POST", rewind_to}, {"/state", "GET", export},
+    };
+    struct session_id id;
+    char hex[33] = {0};
+    struct statecache *sc = cache(x);
+    if (!sc)
+        return;
+    size_t n = strcspn(x->rest, "/");
+    if (n == 32)
+        memcpy(hex, x->rest, n);
+    const char *method = strcmp(x->method, "HEAD") == 0 ? "GET" : x->method;
+    bool named = false;
+    for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
+        if (strcmp(x->rest + n, actions[i].name) != 0)
+            continue;
+        named = true;
+        if (strcmp(actions[i].method, method) != 0)
+            continue;
+        if (session_id_parse(hex, &id))
+            actions[i].handler(x, sc, &id);
+        else
+            exchange_error(x, APIERR_NO_SESSION, "session", "there is no such session");
+        return;
+    }
+    exchange_error(x, named ? APIERR_METHOD : APIERR_NO_ROUTE, NULL,
+                   named ? "this path takes another method" : "there is nothing at this path");
+}

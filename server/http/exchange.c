@@ -1,0 +1,461 @@
+/* The life of an exchange: headers, body, handler, reply.
+ *
+ * Invariant: every path ends in exactly one MHD_queue_response, or in MHD_NO, which closes the
+ * connection. Once in EXCHANGE_REPLY nothing but the stream's reader touches it. */
+#include "server/http/exchange.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "server/http/auth.h"
+#include "server/http/helper.h"
+#include "server/api/reply.h"
+#include "server/http/strict.h"
+
+/* A refused request's body up to this size is read and thrown away, so that the connection and
+ * the reply survive; a larger one is not worth its transfer. */
+#define DISCARD_BYTES KIB(64)
+/* Parsing and tokenising this much takes about a millisecond; more goes to the helper. */
+#define INLINE_BYTES KIB(16)
+/* Largest reply: text and logprobs of all choices. */
+#define REPLY_BYTES MIB(256)
+/* Seconds after which a refused client may try again: a slot frees within a few. */
+#define RETRY_AFTER "2"
+
+static const char json_type[] = "application/json";
+
+/* ---- answers ---- */
+
+void exchange_answer(struct exchange *x, int status, const char *type)
+{
+    x->status = status;
+    x->type = type;
+}
+
+void exchange_error(struct exchange *x, enum apierr a, const char *param, const char *message)
+{
+    buf_clear(&x->reply);
+    apierr_body(&x->reply, a, param, message);
+    x->retry = apierr_retry(a);
+    x->retry_known = apierr_status(a) >= 408;
+    exchange_answer(x, apierr_status(a), json_type);
+}
+
+void exchange_fail(struct exchange *x, const struct err *e)
+{
+    exchange_error(x, apierr_of(e), e->param, e->text);
+}
+
+void exchange_fail_params(struct exchange *x, const struct err *e)
+{
+    bool json = !e->param && (e->code == E_FORMAT || e->code == E_RANGE);
+    exchange_error(x, json ? APIERR_BAD_JSON : apierr_of(e), e->param, e->text);
+}
+
+static void header(struct MHD_Response *r, const char *name, const char *value)
+{
+    /* Fails only without memory; a reply without a header beats none. */
+    (void)MHD_add_response_header(r, name, value);
+}
+
+static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
+{
+    header(r, "x-request-id", x->id);
+    if (x->type)
+        header(r, "Content-Type", x->type);
+    if (x->allow)
+        header(r, "Allow", x->allow);
+    if (x->status == 401)
+        header(r, "WWW-Authenticate", "Bearer realm=\"recurd\"");
+    if ((x->status == 429 || x->status == 503) && x->retry)
+        header(r, "Retry-After", RETRY_AFTER);
+    if (x->retry_known)
+        header(r, "x-should-retry", x->retry ? "true" : "false");
+    if (x->close || http_is_draining(x->http))
+        header(r, "Connection", "close");
+    stats_response(&x->http->stats, x->route, x->status);
+    log_debug("%s: %s %d, key %s", x->id, route_name(x->route), x->status,
+              x->key ? x->key->name : "none");
+    x->phase = EXCHANGE_REPLY;
+    enum MHD_Result ok = MHD_queue_response(x->mhd, (unsigned)x->status, r);
+    MHD_destroy_response(r);
+    return ok;
+}
+
+static enum MHD_Result respond(struct exchange *x)
+{
+    if (x->reply.failed && x->status < 400) {
+        buf_free(&x->reply);
+        exchange_error(x, APIERR_OVERLOADED, NULL, "no memory for the reply");
+    }
+    size_t n = x->reply.len;
+    char *p = x->reply.p;
+    struct MHD_Response *r =
+        p ? MHD_create_response_from_buffer_with_free_callback(n, p, mem_free)
+          : MHD_create_response_from_buffer(0, (void *)(uintptr_t)"", MHD_RESPMEM_PERSISTENT);
+    if (!r)
+        return MHD_NO;
+    buf_init(&x->reply, REPLY_BYTES); /* its bytes belong to the response now */
+    if (x->conn)
+        watch_phase(x->http->watch, x->conn, CONN_REPLY, NULL);
+    return queue(x, r);
+}
+
+/* ---- streaming ---- */
+
+static ssize_t on_read(void *arg, uint64_t pos, char *to, size_t max)
+{
+    (void)pos;
+    struct exchange *x = arg;
+    struct sse *s = &x->sse;
+    for (;;) {
+        size_t n = MIN(s->out.len - s->sent, max);
+        if (n) {
+            memcpy(to, s->out.p + s->sent, n);
+            s->sent += n;
+            watch_progress(x->conn, true);
+            return (ssize_t)n;
+        }
+        buf_clear(&s->out);
+        s->sent = 0;
+        if (s->ended)
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        unsigned flags = waker_take(x->waker);
+        if (flags & WAKER_GONE)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        if (flags & WAKER_ABORT) {
+            struct err e = {0};
+            err_set(&e, E_CLOSED, "the server is shutting down");
+            sse_error(s, &e);
+        } else if (!sse_frames(s, x->gen)) {
+            if (flags & WAKER_PING) {
+                sse_ping(s);
+                stats_add(&x->http->stats.heartbeats);
+            } else {
+                watch_progress(x->conn, false);
+                if (waker_wait(x->waker))
+                    return 0;
+            }
+        }
+        if (s->out.failed)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+}
+
+static enum MHD_Result start_stream(struct exchange *x)
+{
+    struct MHD_Response *r =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, KIB(4), on_read, x, NULL);
+    if (!r)
+        return MHD_NO;
+    header(r, "Cache-Control", "no-cache");
+    header(r, "X-Accel-Buffering", "no"); /* nginx in front would hold events back */
+    exchange_answer(x, 200, "text/event-stream; charset=utf-8");
+    stats_add(&x->http->stats.streams);
+    watch_phase(x->http->watch, x->conn, CONN_STREAM, x->waker);
+    return queue(x, r);
+}
+
+/* ---- a whole reply ---- */
+
+static enum MHD_Result wait_whole(struct exchange *x)
+{
+    for (;;) {
+        unsigned flags = waker_take(x->waker);
+        if (flags & WAKER_GONE)
+            return MHD_NO;
+        if (flags & WAKER_ABORT) {
+            exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
+            return respond(x);
+        }
+        bool any = gen_read(x->gen);
+        if (gen_done(x->gen))
+            break;
+        if (!any && waker_wait(x->waker))
+            return MHD_YES;
+    }
+    struct err *e = &x->gen->error;
+    if (gen_failed(x->gen)) {
+        exchange_error(x, apierr_of_run(e), e->param, e->text);
+    } else {
+        reply_whole(&x->reply, x->gen);
+        exchange_answer(x, 200, json_type);
+    }
+    return respond(x);
+}
+
+void exchange_generate(struct exchange *x, enum params_kind kind, const struct api *api)
+{
+    struct http *h = x->http;
+    struct err e = {0};
+    struct params p;
+    enum apierr why;
+    if (params_parse(&p, kind, h->m, x->body.p, x->body.len, &e)) {
+        exchange_fail_params(x, &e);
+        params_fini(&p);
+        return;
+    }
+    if (p.stream && x->http10) {
+        exchange_error(x, APIERR_UNSUPPORTED, "stream", "stream: HTTP/1.0 cannot stream");
+        params_fini(&p);
+        return;
+    }
+    struct gen_setup setup = {
+        .api = api, .m = h->m, .sched = h->sched, .stats = &h->stats, .waker = x->waker,
+        .cache = sched_cache(h->sched), .key = x->key, .tenant = x->tenant,
+        .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
+    };
+    if (gen_start(&x->gen, &p, &setup, &why, &e))
+        exchange_error(x, why, e.param, e.text);
+}
+
+/* ---- from headers to handler ---- */
+
+struct exchange *exchange_new(struct http *h, struct MHD_Connection *c, const char *uri)
+{
+    struct exchange *x = mem_zalloc(sizeof *x);
+    if (!x)
+        return NULL;
+    x->http = h;
+    x->mhd = c;
+    x->uri_bytes = uri ? strlen(uri) : 0;
+    x->route = ROUTE_UNKNOWN;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    x->conn = info ? info->socket_context : NULL;
+    x->waker = waker_new(c, &h->stats.suspended);
+    buf_init(&x->body, (size_t)h->o->body_limit);
+    buf_init(&x->reply, REPLY_BYTES);
+    sse_init(&x->sse);
+    if (!x->waker) {
+        mem_free(x);
+        return NULL;
+    }
+    __atomic_add_fetch(&h->stats.exchanges, 1, __ATOMIC_SEQ_CST);
+    if (x->conn)
+        watch_phase(h->watch, x->conn, CONN_NEW, NULL); /* the other headers have a deadline */
+    return x;
+}
+
+void exchange_free(struct exchange *x)
+{
+    struct http *h = x->http;
+    if (x->gen && !gen_done(x->gen))
+        stats_add(&h->stats.aborted);
+    if (x->conn) /* first: from here on the watcher no longer knows the waker */
+        watch_phase(h->watch, x->conn, CONN_IDLE, NULL);
+    gen_end(x->gen);
+    waker_detach(x->waker);
+    waker_unref(x->waker);
+    buf_free(&x->body);
+    buf_free(&x->reply);
+    sse_fini(&x->sse);
+    mem_free(x);
+    /* Last: http_close frees everything once this is 0. */
+    __atomic_sub_fetch(&h->stats.exchanges, 1, __ATOMIC_RELEASE);
+}
+
+static const char *request_header(struct exchange *x, const char *name)
+{
+    return MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, name);
+}
+
+/* The client's own id when it is harmless in a header and a log line, otherwise a new one. */
+static void set_id(struct exchange *x)
+{
+    const char *given = request_header(x, "X-Request-Id");
+    size_t n = given ? strlen(given) : 0;
+    if (n > 0 && n <= REQUEST_ID_BYTES &&
+        strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == n) {
+        memcpy(x->id, given, n + 1);
+        return;
+    }
+    uint64_t bits[2];
+    rng_system(bits, sizeof bits);
+    snprintf(x->id, sizeof x->id, "req-%016llx%08llx", (unsigned long long)bits[0],
+             (unsigned long long)bits[1] >> 32);
+}
+
+static bool is_json(const char *type)
+{
+    size_t n = type ? strcspn(type, "; \t") : 0;
+    return n == sizeof json_type - 1 && strncasecmp(type, json_type, n) == 0;
+}
+
+/* "GET, HEAD, OPTIONS": what a route takes, as the Allow header says it. */
+static const char *allowed(const struct route *r)
+{
+    static const struct { const char *methods, *allow; } rows[] = {
+        {"GET", "GET, HEAD, OPTIONS"},
+        {"POST", "POST, OPTIONS"},
+        {"GET POST PUT", "GET, HEAD, POST, PUT, OPTIONS"},
+        {"GET POST DELETE", "GET, HEAD, POST, DELETE, OPTIONS"},
+    };
+    size_t i = 0;
+    while (strcmp(rows[i].methods, r->method) != 0)
+        i++;
+    return rows[i].allow;
+}
+
+/* Whether the type of the body is what the method's handler reads. */
+static bool is_right_type(struct exchange *x)
+{
+    const char *type = request_header(x, "Content-Type");
+    if (request_header(x, "Content-Encoding"))
+        return false;
+    if (strcmp(x->method, "PUT") == 0)
+        return type && strncasecmp(type, "application/octet-stream", 24) == 0;
+    return strcmp(x->method, "POST") != 0 || is_json(type);
+}
+
+static const char *method_literal(const char *method)
+{
+    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (strcmp(known[i], method) == 0)
+            return known[i];
+    return "other";
+}
+
+static void check_route(struct exchange *x, const char *url, const char *method)
+{
+    struct http *h = x->http;
+    x->method = method_literal(method);
+    if (strcmp(x->method, "PUT") == 0 && sched_cache(h->sched)) /* an exported state */
+        x->body.max = (size_t)session_blob_max(sched_cache(h->sched));
+    const char *length = request_header(x, "Content-Length");
+    char text[160];
+    x->route = route_find(url, &x->rest);
+    const struct route *r = route_at(x->route);
+    if (!r) {
+        exchange_error(x, APIERR_NO_ROUTE, NULL, "there is nothing at this path");
+    } else if (strcmp(method, "OPTIONS") == 0) {
+        x->allow = allowed(r);
+        exchange_answer(x, 204, NULL);
+    } else if (!auth_check(x, r)) {
+        return; /* answered, before anything else is told */
+    } else if (!route_allows(r, method)) {
+        x->allow = allowed(r);
+        snprintf(text, sizeof text, "%s takes %s", r->path, r->method);
+        exchange_error(x, APIERR_METHOD, NULL, text);
+    } else if (length && (strlen(length) > 12 ||
+                          strtoull(length, NULL, 10) > (unsigned long long)x->body.max)) {
+        snprintf(text, sizeof text, "the body has %s bytes, and at most %zu are read", length,
+                 x->body.max);
+        exchange_error(x, APIERR_TOO_LARGE, NULL, text);
+        x->close = true;
+    } else if ((strcmp(x->method, "POST") == 0 || strcmp(x->method, "PUT") == 0) &&
+               http_is_draining(h)) {
+        exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
+    } else if (!is_right_type(x)) {
+        exchange_error(x, APIERR_MEDIA, NULL, strcmp(x->method, "PUT") == 0
+                           ? "the body must be an exported session: Content-Type: "
+                             "application/octet-stream, not encoded"
+                           : "the body must be JSON: Content-Type: application/json, not encoded");
+    }
+}
+
+/* Whether a refused request is answered before its body: the client waits for our word, or the
+ * body is long. */
+static bool answer_now(struct exchange *x)
+{
+    const char *length = request_header(x, "Content-Length");
+    return x->close || request_header(x, "Expect") || request_header(x, "Transfer-Encoding") ||
+           (length && strtoull(length, NULL, 10) > DISCARD_BYTES);
+}
+
+enum MHD_Result exchange_head(struct exchange *x, const char *url, const char *method,
+                              const char *version)
+{
+    struct http *h = x->http;
+    struct err e = {0};
+    struct watch_counts counts;
+    x->phase = EXCHANGE_BODY;
+    x->http10 = strcmp(version, "HTTP/1.1") != 0;
+    watch_counts(h->watch, &counts);
+    struct strict_request line = {method, url, version, x->uri_bytes};
+    set_id(x);
+    if (strict_check(x->mhd, &line, &e)) {
+        exchange_error(x, APIERR_BAD_REQUEST, NULL, e.text);
+        x->close = true;
+    } else if (!x->conn || counts.open > h->o->connections) {
+        exchange_error(x, APIERR_OVERLOADED, NULL, "too many connections");
+        x->close = true;
+    } else if (http_is_closing(h)) {
+        exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
+        x->close = true;
+    } else {
+        watch_phase(h->watch, x->conn, CONN_BODY, NULL);
+        check_route(x, url, method);
+    }
+    return x->status && answer_now(x) ? respond(x) : MHD_YES;
+}
+
+enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
+{
+    size_t len = *n;
+    *n = 0;
+    if (!x->status && buf_add(&x->body, data, len)) {
+        /* Only a chunked body gets here: the others said their length. */
+        exchange_error(x, APIERR_TOO_LARGE, NULL, "the body is larger than this server reads");
+        x->close = true;
+        buf_free(&x->body);
+    }
+    if (x->status) {
+        x->discarded += len;
+        if (x->discarded > DISCARD_BYTES)
+            return MHD_NO; /* the library sends no reply inside a body */
+    }
+    return MHD_YES;
+}
+
+/* What a handler left: an answer, a stream or a reply to wait for. */
+static enum MHD_Result after_handler(struct exchange *x)
+{
+    buf_free(&x->body);
+    if (x->status)
+        return respond(x);
+    ASSERT(x->gen);
+    if (x->gen->params.stream)
+        return start_stream(x);
+    x->phase = EXCHANGE_WAIT;
+    watch_phase(x->http->watch, x->conn, CONN_WAIT, x->waker);
+    return wait_whole(x);
+}
+
+enum MHD_Result exchange_go_on(struct exchange *x)
+{
+    switch (x->phase) {
+    case EXCHANGE_BODY:
+        if (x->status)
+            return respond(x);
+        watch_phase(x->http->watch, x->conn, CONN_BUSY, NULL);
+        /* Sessions wait for the disk now and then. */
+        if (x->body.len > INLINE_BYTES || x->route == ROUTE_sessions ||
+            x->route == ROUTE_session) {
+            x->phase = EXCHANGE_HELPED;
+            __atomic_store_n(&x->helping, 1, __ATOMIC_RELAXED);
+            helper_put(x->http->helper, x);
+            return exchange_go_on(x);
+        }
+        route_at(x->route)->handler(x);
+        return after_handler(x);
+    case EXCHANGE_HELPED:
+        while (__atomic_load_n(&x->helping, __ATOMIC_ACQUIRE))
+            if (waker_wait(x->waker))
+                return MHD_YES;
+        return after_handler(x);
+    case EXCHANGE_WAIT:
+        return wait_whole(x);
+    case EXCHANGE_HEAD:
+    case EXCHANGE_REPLY:
+        break;
+    }
+    return MHD_YES;
+}

@@ -1,0 +1,74 @@
+/* One HTTP request and its reply.
+ *
+ * Owner: the library's connection, from the request line to the completed callback. Thread: the
+ * connection's HTTP worker; while `helping`, the helper's. */
+#ifndef RECURD_EXCHANGE_H
+#define RECURD_EXCHANGE_H
+
+#include <microhttpd.h>
+
+#include "server/api/apierr.h"
+#include "server/api/gen.h"
+#include "server/http/http.h"
+#include "server/http/sse.h"
+#include "server/http/watch.h"
+
+#define REQUEST_ID_BYTES 64
+
+enum exchange_phase {
+    EXCHANGE_HEAD,   /* the request line is known */
+    EXCHANGE_BODY,   /* headers are checked, the body comes in */
+    EXCHANGE_HELPED, /* the helper runs the handler; the connection is suspended */
+    EXCHANGE_WAIT,   /* a whole reply is being generated */
+    EXCHANGE_REPLY,  /* the response is with the library */
+};
+
+struct exchange {
+    struct http *http;
+    struct MHD_Connection *mhd;
+    struct conn *conn;         /* NULL above the hard connection limit */
+    struct waker *waker;
+    enum exchange_phase phase;
+    size_t uri_bytes;
+    enum route_id route;
+    const char *method;        /* a literal */
+    struct key *key;           /* who asks; NULL on an open route, and without keys */
+    struct tenant_tag tenant;  /* whose states it may see: all zero without keys */
+    const char *rest;          /* of the path; lives as long as the request */
+    char id[REQUEST_ID_BYTES + 1];
+    bool http10;
+    struct buf body;
+    size_t discarded;          /* bytes of a body nobody wants */
+    int helping;               /* atomic: the helper owns the exchange */
+    struct exchange *next;     /* helper's queue */
+
+    int status;                /* 0 = no answer yet */
+    struct buf reply;
+    const char *type;          /* Content-Type */
+    const char *allow;         /* Allow, with 405 and OPTIONS */
+    bool close, retry, retry_known;
+    struct gen *gen;
+    struct sse sse;
+};
+
+struct exchange *exchange_new(struct http *h, struct MHD_Connection *c, const char *uri);
+void exchange_free(struct exchange *x);
+
+/* The headers are there: checks them and the route. Library's callback contract. */
+enum MHD_Result exchange_head(struct exchange *x, const char *url, const char *method,
+                              const char *version);
+enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n);
+/* The body is complete, or a suspended exchange was resumed. */
+enum MHD_Result exchange_go_on(struct exchange *x);
+
+/* ---- for handlers ---- */
+
+/* Answers with what is in x->reply. */
+void exchange_answer(struct exchange *x, int status, const char *type);
+void exchange_error(struct exchange *x, enum apierr a, const char *param, const char *message);
+void exchange_fail(struct exchange *x, const struct err *e);
+/* Failure of params_parse: without a field it is the JSON itself. */
+void exchange_fail_params(struct exchange *x, const struct err *e);
+void exchange_generate(struct exchange *x, enum params_kind kind, const struct api *api);
+
+#endif

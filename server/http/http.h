@@ -1,0 +1,49 @@
+/* The HTTP server: libmicrohttpd with a pool of workers, the connection watcher, the helper.
+ * Thread: main opens, drains and closes. */
+#ifndef RECURD_HTTP_H
+#define RECURD_HTTP_H
+
+#include "scheduler/sched.h"
+#include "server/process/keys.h"
+#include "server/process/options.h"
+#include "server/process/stats.h"
+#include "server/http/watch.h"
+
+struct MHD_Daemon;
+struct helper;
+
+/* Owner: main. Thread: read-only after http_open, apart from atomics. */
+struct http {
+    const struct options *o;
+    struct model *m;
+    struct device *device;
+    struct sched *sched;
+    struct keys *keys; /* NULL = nobody is asked for one */
+    struct watch *watch;
+    struct helper *helper;
+    struct MHD_Daemon *mhd;
+    struct stats stats;
+    uint64_t started_unix_s;
+    int listen_fd, nowhere; /* nowhere: what listen_fd becomes; -1 = it has */
+    int draining, closing; /* atomic */
+};
+
+/* Serves on the listening socket fd, and owns it from now on, also when it fails. o, m, d, s
+ * and k (which may be NULL) outlive the server. */
+int http_open(struct http **out, int fd, const struct options *o, struct model *m,
+              struct device *d, struct sched *s, struct keys *k, struct err *e) MUST_USE;
+
+/* Stops accepting connections; new requests on old ones get 503. */
+void http_drain(struct http *h);
+/* Every running exchange is told that the server goes down, and ends. */
+void http_abort(struct http *h);
+/* No exchange is under way. */
+bool http_idle(struct http *h);
+/* After http_drain, with no exchange left (false: there was one, and nothing was freed). */
+bool http_close(struct http *h);
+
+bool http_is_draining(const struct http *h);
+/* Nothing may begin to wait any more: http_close has begun. */
+bool http_is_closing(const struct http *h);
+
+#endif

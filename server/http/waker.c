@@ -1,0 +1,107 @@
+/* The suspend/resume protocol. Invariant: `suspended` is true exactly between our suspend and
+ * our resume, and changes only under `lock`. */
+#include "server/http/waker.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+
+#include "base/mem.h"
+
+struct waker {
+    pthread_mutex_t lock;
+    int refs;
+    struct MHD_Connection *mhd; /* NULL once detached */
+    int *n_suspended;           /* atomic */
+    bool suspended, signalled;
+    unsigned flags;
+};
+
+struct waker *waker_new(struct MHD_Connection *c, int *suspended)
+{
+    struct waker *w = mem_zalloc(sizeof *w);
+    if (!w)
+        return NULL;
+    if (pthread_mutex_init(&w->lock, NULL)) {
+        mem_free(w);
+        return NULL;
+    }
+    w->refs = 1;
+    w->mhd = c;
+    w->n_suspended = suspended;
+    return w;
+}
+
+void waker_ref(struct waker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->refs++;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void waker_unref(struct waker *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    bool last = --w->refs == 0;
+    pthread_mutex_unlock(&w->lock);
+    if (!last)
+        return;
+    pthread_mutex_destroy(&w->lock);
+    mem_free(w);
+}
+
+void waker_signal(struct waker *w, unsigned flags)
+{
+    pthread_mutex_lock(&w->lock);
+    w->flags |= flags;
+    w->signalled = true;
+    if (w->suspended) {
+        w->suspended = false;
+        if (w->n_suspended)
+            __atomic_sub_fetch(w->n_suspended, 1, __ATOMIC_RELAXED);
+        MHD_resume_connection(w->mhd);
+    }
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool waker_wait(struct waker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool suspend = !w->signalled;
+    w->signalled = false;
+    if (suspend) {
+        ASSERT(!w->suspended && w->mhd);
+        w->suspended = true;
+        if (w->n_suspended)
+            __atomic_add_fetch(w->n_suspended, 1, __ATOMIC_RELAXED);
+        MHD_suspend_connection(w->mhd);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return suspend;
+}
+
+unsigned waker_take(struct waker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    unsigned flags = w->flags;
+    w->flags &= ~(unsigned)WAKER_PING;
+    pthread_mutex_unlock(&w->lock);
+    return flags;
+}
+
+void waker_detach(struct waker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    ASSERT(!w->suspended);
+    w->mhd = NULL;
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool waker_is_suspended(struct waker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool yes = w->suspended;
+    pthread_mutex_unlock(&w->lock);
+    return yes;
+}

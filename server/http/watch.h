@@ -1,0 +1,59 @@
+/* The watcher: one thread that sees what libmicrohttpd does not. A suspended connection neither
+ * times out nor notices that its peer left (measured with 0.9.75), and its timeout counts
+ * silence, so that one byte a second keeps a connection for ever. Here every phase of a
+ * connection has a deadline, and a waiting one is watched for its peer.
+ *
+ * Thread: watch_* from any thread; the deadlines run on the watcher's own. */
+#ifndef RECURD_WATCH_H
+#define RECURD_WATCH_H
+
+#include "base/err.h"
+#include "server/http/waker.h"
+
+struct watch;
+struct conn; /* one connection; Owner: the watch, between watch_add and watch_remove */
+
+enum conn_phase {
+    CONN_NEW,    /* headers of the first request: header_ns */
+    CONN_IDLE,   /* kept alive, between requests: idle_ns */
+    CONN_BODY,   /* reading a body: body_ns */
+    CONN_BUSY,   /* we compute; no deadline, not watched */
+    CONN_WAIT,   /* suspended until a whole reply is there: half close or close ends it */
+    CONN_STREAM, /* streaming: a close ends it, silence gets a heartbeat, a stall a cut */
+    CONN_REPLY,  /* sending a whole reply: body_ns */
+};
+
+struct watch_options {
+    uint64_t header_ns, idle_ns, body_ns, stall_ns, heartbeat_ns;
+};
+
+struct watch_counts {
+    int32_t open;                             /* now */
+    uint64_t accepted, disconnects, timeouts; /* since the start */
+};
+
+int watch_open(struct watch **out, int32_t max, const struct watch_options *o,
+               struct err *e) MUST_USE;
+/* Joins the thread. Every connection must have been removed. */
+void watch_close(struct watch *w);
+
+/* NULL when `max` connections are open already. */
+struct conn *watch_add(struct watch *w, int fd);
+/* Before the descriptor is closed. c may be NULL. */
+void watch_remove(struct watch *w, struct conn *c);
+
+/* Enters a phase. waker (WAIT and STREAM only) is borrowed until the next phase. */
+void watch_phase(struct watch *w, struct conn *c, enum conn_phase phase, struct waker *waker);
+/* STREAM: the library asked for bytes; wrote: and got some. */
+void watch_progress(struct conn *c, bool wrote);
+
+/* Drain: closes the connections without a request. */
+void watch_close_idle(struct watch *w);
+/* Signals every waiting connection. */
+void watch_signal_all(struct watch *w, unsigned flags);
+/* Shuts every connection down. */
+void watch_close_all(struct watch *w);
+
+void watch_counts(struct watch *w, struct watch_counts *out);
+
+#endif

@@ -1,0 +1,42 @@
+/* Facts about a model and a device, one "name: value" a line. Thread: main. */
+#include "server/process/describe.h"
+
+#include "models/text/chat.h"
+#include "models/text/tokenizer.h"
+
+static double mib(int64_t bytes) { return (double)bytes / (1024.0 * 1024.0); }
+
+static void state(const struct plan *p, const struct capacity *c, FILE *f)
+{
+    int64_t fixed = p->slot_floats * (int64_t)sizeof(float);
+    int64_t growing = p->page_token_floats * (int64_t)sizeof(float);
+    fprintf(f, "session bytes, fixed: %lld (%.2f MiB)\n", (long long)fixed, mib(fixed));
+    fprintf(f, "session bytes, per token: %lld%s\n", (long long)growing,
+            growing ? "" : " (it does not grow)");
+    fprintf(f, "state memory: %.1f MiB for %d slots, %.1f MiB of pages\n",
+            mib(fixed * c->slots), c->slots, mib(growing * PAGE_TOKENS * c->pages));
+}
+
+void describe(const struct model *m, const struct device *d, const struct capacity *c, FILE *f)
+{
+    const struct plan *p = &m->plan;
+    int64_t kinds[OP_KINDS] = {0};
+    for (int32_t i = 0; i < p->n_ops; i++)
+        kinds[p->ops[i].kind]++;
+    fprintf(f, "model: %s\narchitecture: %s\nparameters: %lld (%.1f M)\n", m->name, m->arch,
+            (long long)m->parameters, (double)m->parameters / 1e6);
+    fprintf(f, "weights: %.1f MiB on the device\n", mib(m->weight_bytes));
+    fprintf(f, "hidden size: %d\nvocabulary: %d\n", p->hidden, p->vocab);
+    if (m->context_max > 0)
+        fprintf(f, "context: %lld\n", (long long)m->context_max);
+    else
+        fputs("context: no limit\n", f);
+    fprintf(f, "tokenizer: %s\n", m->tok ? "yes" : "none; requests carry token ids");
+    fprintf(f, "chat format: %s\n", m->chat ? chat_name(m->chat) : "none");
+    state(p, c, f);
+    fprintf(f, "plan: %d ops,", p->n_ops);
+    for (int k = 0; k < OP_KINDS; k++)
+        if (kinds[k])
+            fprintf(f, " %s %lld", op_name((enum op_kind)k), (long long)kinds[k]);
+    fprintf(f, "\ndevice: %s\nkernels: %s\n", d->backend->name, d->description);
+}

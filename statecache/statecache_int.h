@@ -1,0 +1,154 @@
+/* What the files of the cache share: the cache itself, tenants, sessions, tracks.
+ *
+ * Owner: struct statecache. Thread: its lock guards every field here. The device, the slots and
+ * the pages are touched by functions marked ENGINE only; the writer thread sees the bytes of
+ * pinned snapshots, which do not change, and nothing else without the lock. */
+#ifndef RECURD_STATECACHE_CORE_H
+#define RECURD_STATECACHE_CORE_H
+
+#include <pthread.h>
+
+#include "base/clock.h"
+#include "statecache/index/planner.h"
+#include "statecache/index/prefix.h"
+#include "statecache/session.h"
+#include "statecache/store/store.h"
+#include "statecache/store/writer.h"
+
+struct found;
+struct record_job;
+struct link { struct link *prev, *next; };
+
+/* States come and go in dozens per request; giving them back to the heap each time would leave it
+ * in pieces. Their pages go back to the system. */
+#define SPARE_SLABS 32
+/* … but for the ones used next: a page that comes anew costs as much as copying into it. */
+#define WARM_SLABS 2
+
+struct tenant {
+    struct tenant *next;
+    struct tenant_tag tag;
+    struct node *root;
+    uint64_t bytes[TIERS];
+    int64_t sessions;
+    uint64_t foreign; /* its states on disk that belong to another model */
+    struct tenant_limits limits;
+};
+
+struct session {
+    struct session *chain;    /* next in its bucket */
+    struct session_id id;
+    struct tenant *tenant;
+    struct node *node;        /* where it is; pinned */
+    struct snapshot *tip;     /* held: its tokens cover node; NULL at position 0 or without state */
+    struct snapshot *saved;   /* held: what the durable record names */
+    struct record_job *doubtful; /* their states held: records that may be there instead */
+    uint64_t generation, saved_generation, failed_generation;
+    uint64_t created_s, used_s, ttl_s;
+    int64_t n_turns, lo_turn; /* all turns; turns [lo_turn, n_turns) are in turns[] */
+    int64_t *turns;           /* position after turn i at i % LIMIT_SESSION_TURNS */
+    int64_t cap_turns;
+    struct buf answer;        /* of the last turn */
+    char turn_id[SESSION_TURN_ID + 1];       /* of the last turn */
+    char claimed_turn[SESSION_TURN_ID + 1];  /* of the running one */
+    uint64_t ticket;          /* of the claim */
+    bool busy, running, dead; /* claimed; and begun; deleted while busy */
+};
+
+struct track {
+    struct statecache *sc;
+    struct tenant *tenant;
+    struct session *session;  /* NULL = none */
+    struct node *end;         /* the path known so far; pinned */
+    struct snapshot *start;   /* pinned, or NULL: position 0 */
+    struct snapshot *swap;    /* pinned, after CAPTURE_SWAP */
+    int64_t prompt_end, pos;  /* pos: computed, as last told */
+    int64_t turn_end;         /* position of CAPTURE_END, or -1 */
+    int64_t pin_s;
+    bool small, fresh;        /* too short to be worth keeping; was to compute everything */
+    int32_t *tail;            /* appended, not in the tree yet */
+    int32_t n_tail, cap_tail;
+    uint64_t commit_generation; /* 0 = none */
+};
+
+struct statecache {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;   /* commits finished, states arrived in RAM */
+    struct statecache_options o;
+    struct format format;
+    struct prefix prefix;
+    struct tenant *tenants;
+    struct link lru[TIERS];   /* oldest first, snapshots only */
+    struct block **block_of_page; /* [pages->n_total] */
+    int32_t *dead_slots, *dead_pages; /* given up by other threads; the engine returns them */
+    int32_t n_dead_slots, n_dead_pages;
+    float *spare[SPARE_SLABS]; /* slabs to be used again: all have one size */
+    int32_t n_spare;
+    struct session **sessions;    /* SESSION_BUCKETS chains */
+    uint64_t n_sessions, n_tickets;
+    struct store store;       /* writer thread, but for open and close */
+    struct store_health health; /* copied after every job */
+    struct writer writer;
+    bool disk;                /* there is a disk tier */
+    struct snapshot **scanned; /* by name, while opening */
+    size_t n_scanned, cap_scanned;
+    struct found *found;      /* files of paths, while opening */
+    size_t n_found, cap_found;
+    bool foreign_states, unread; /* some wait for their model; some could not be read: opening */
+    uint64_t changes, expire_at_s;
+    int64_t grid;
+    int wanted;               /* snapshots with `wanted` */
+    int tracks;
+    struct statecache_stats stats;
+};
+
+#define SESSION_BUCKETS 4096 /* 10,000 sessions: chains of two or three */
+
+static inline bool core_disk_on(const struct statecache *sc)
+{
+    return sc->disk && !sc->health.sick;
+}
+
+/* statecache.c */
+void core_changed(struct statecache *sc); /* for everybody who waits for something */
+struct tenant *core_tenant(struct statecache *sc, const unsigned char tag[16]); /* NULL: memory */
+void core_charge(struct statecache *sc, struct tenant *t, enum tier tier, int64_t bytes);
+/* ENGINE. Returns to the pools what other threads gave up. */
+void core_bury(struct statecache *sc);
+void core_enter(struct statecache *sc); /* ENGINE. Takes the lock, and gives it back; */
+void core_leave(struct statecache *sc); /* both of them bury */
+
+/* session.c */
+struct session *session_of(struct statecache *sc, const struct tenant_tag *tenant,
+                           const struct session_id *id); /* NULL = not that tenant's */
+struct session *session_new(struct statecache *sc, struct tenant *t, struct node *node,
+                            struct err *e); /* in no table yet, busy with nothing */
+void session_enter(struct statecache *sc, struct session *x);
+void session_discard(struct statecache *sc, struct session *x); /* in no table (any more) */
+void session_describe(const struct statecache *sc, const struct session *x,
+                      struct session_info *out);
+/* Moves it to node; tip (may be NULL) covers its tokens. */
+void session_move(struct statecache *sc, struct session *x, struct node *node,
+                  struct snapshot *tip);
+int session_push_turn(struct session *x, int64_t position) MUST_USE; /* E_NOMEM */
+enum session_persist session_persistence(const struct statecache *sc, const struct session *x);
+/* ENGINE. The running turn ended at node. */
+int session_commit(struct statecache *sc, struct session *x, struct node *node,
+                   const void *answer, size_t n, struct err *e) MUST_USE;
+void session_unclaim(struct statecache *sc, struct session *x);
+void session_expire(struct statecache *sc);
+void session_free_all(struct statecache *sc);
+
+/* record.c */
+/* Queues the session's record; when it is durable, saved_generation says so. */
+void record_save(struct statecache *sc, struct session *x);
+void record_remove(struct statecache *sc, const struct session *x);
+/* It is known which record is on the medium, or does not matter any more. */
+void record_settled(struct statecache *sc, struct session *x);
+int record_scan(struct statecache *sc, struct err *e) MUST_USE;
+/* The fixed fields and the turns as they are stored. out [SESSION_RECORD]. */
+void record_encode(const struct session *x, unsigned char *out, int64_t *turns, size_t *n_turns);
+int record_decode(struct session *x, const unsigned char *in, const int64_t *turns, size_t n_turns,
+                  int64_t *position, int64_t *state_position, struct err *e) MUST_USE;
+
+#endif

@@ -1,0 +1,342 @@
+/* Session records on disk: a small file that names a state file, so that a fork or a rewind writes
+ * some hundred bytes.
+ *
+ * Order is what makes them safe: the state is durable before the record that names it is written,
+ * and what the durable record names is held until a newer record is durable; so is what a record
+ * names whose writing failed so late that it may be on the medium nevertheless. */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "statecache/store/statefile.h"
+#include "statecache/store/pathfile.h"
+
+enum { /* offsets in the fixed fields */
+    AT_STATE = 0, AT_STATE_POSITION = 16, AT_POSITION = 24, AT_TURNS = 32, AT_CREATED = 40,
+    AT_USED = 48, AT_TTL = 56, AT_TURN_ID = 64, AT_LO_TURN = 128, AT_RESERVED = 136
+};
+_Static_assert(AT_TURN_ID + SESSION_TURN_ID == AT_LO_TURN && AT_RESERVED < SESSION_RECORD,
+               "the record's layout");
+
+static void put64(unsigned char *p, uint64_t v)
+{
+    for (int i = 0; i < 8; i++)
+        p[i] = (unsigned char)(v >> 8 * i);
+}
+
+static uint64_t get64(const unsigned char *p)
+{
+    uint64_t v = 0;
+    for (int i = 8; i-- > 0;)
+        v = v << 8 | p[i];
+    return v;
+}
+
+void record_encode(const struct session *x, unsigned char *out, int64_t *turns, size_t *n_turns)
+{
+    memset(out, 0, SESSION_RECORD);
+    if (x->tip) {
+        memcpy(out + AT_STATE, x->tip->name, 16);
+        put64(out + AT_STATE_POSITION, (uint64_t)x->tip->pos);
+    }
+    put64(out + AT_POSITION, (uint64_t)x->node->end);
+    put64(out + AT_TURNS, (uint64_t)x->n_turns);
+    put64(out + AT_CREATED, x->created_s);
+    put64(out + AT_USED, x->used_s);
+    put64(out + AT_TTL, x->ttl_s);
+    memcpy(out + AT_TURN_ID, x->turn_id, strlen(x->turn_id));
+    put64(out + AT_LO_TURN, (uint64_t)x->lo_turn);
+    *n_turns = (size_t)(x->n_turns - x->lo_turn);
+    for (size_t i = 0; i < *n_turns; i++)
+        turns[i] = x->turns[(x->lo_turn + (int64_t)i) % LIMIT_SESSION_TURNS];
+}
+
+int record_decode(struct session *x, const unsigned char *in, const int64_t *turns, size_t n_turns,
+                  int64_t *position, int64_t *state_position, struct err *e)
+{
+    uint64_t all = get64(in + AT_TURNS), lo = get64(in + AT_LO_TURN);
+    uint64_t pos = get64(in + AT_POSITION), state = get64(in + AT_STATE_POSITION);
+    if (all > INT64_MAX / 2 || lo > all || all - lo != n_turns || n_turns > LIMIT_SESSION_TURNS)
+        return err_set(e, E_FORMAT, "%zu turns are stored, the record counts %llu to %llu", n_turns,
+                       (unsigned long long)lo, (unsigned long long)all);
+    if (state > (uint64_t)CODEC_POSITION_MAX || pos > state)
+        return err_set(e, E_FORMAT, "position %llu of a state of %llu tokens",
+                       (unsigned long long)pos, (unsigned long long)state);
+    int64_t before = 0;
+    x->n_turns = x->lo_turn = (int64_t)lo;
+    for (size_t i = 0; i < n_turns; i++) {
+        if (turns[i] < before || turns[i] > (int64_t)pos)
+            return err_set(e, E_FORMAT, "turn %zu ends at %lld of %llu tokens", i,
+                           (long long)turns[i], (unsigned long long)pos);
+        before = turns[i];
+        if (session_push_turn(x, turns[i]))
+            return err_set(e, E_NOMEM, "no memory for %zu turns", n_turns);
+    }
+    x->created_s = get64(in + AT_CREATED);
+    x->used_s = get64(in + AT_USED);
+    x->ttl_s = get64(in + AT_TTL);
+    memcpy(x->turn_id, in + AT_TURN_ID, SESSION_TURN_ID);
+    *position = (int64_t)pos;
+    *state_position = (int64_t)state;
+    return 0;
+}
+
+/* ---- saving ------------------------------------------------------------------------------- */
+
+struct record_job {
+    struct job job;
+    struct record_job *older; /* of a session's doubtful ones */
+    struct statecache *sc;
+    struct session_id id;
+    struct snapshot *tip; /* held */
+    uint64_t generation;
+    struct head head;
+    unsigned char fields[SESSION_RECORD];
+    int64_t *turns;
+    void *answer;
+    struct piece piece[3];
+    struct part part[PARTS];
+    bool again, renamed;
+    int rc;
+    struct err err;
+};
+
+static void free_job(struct record_job *j)
+{
+    mem_free(j->turns);
+    mem_free(j->answer);
+    mem_free(j);
+}
+
+/* By id alone: the job is the server's own. */
+static struct session *alive(struct statecache *sc, const struct record_job *j)
+{
+    struct tenant_tag tag;
+    memcpy(tag.b, j->head.tenant, sizeof(tag.b));
+    return session_of(sc, &tag, &j->id);
+}
+
+static void prepare_save(struct job *job)
+{
+    struct record_job *j = (struct record_job *)job;
+    j->again = j->tip && j->tip->writing; /* it was put back behind us: after it, then */
+    j->rc = 0;
+    if (!j->tip || j->again)
+        return;
+    if (!j->tip->on_disk || !j->tip->durable)
+        j->rc = err_set(&j->err, E_IO, "the state it names is not on disk");
+    memcpy(j->fields + AT_STATE, j->tip->name, 16);
+}
+
+static void run_save(struct job *job)
+{
+    struct record_job *j = (struct record_job *)job;
+    unsigned char head[CODEC_HEAD];
+    if (j->rc || j->again)
+        return;
+    codec_seal(&j->sc->format, &j->head, j->part, head);
+    j->rc = store_put(&j->sc->store, STORE_SESSIONS, j->id.b, head, j->part, true,
+                      &j->renamed, &j->err);
+}
+
+void record_settled(struct statecache *sc, struct session *x)
+{
+    while (x->doubtful) {
+        struct record_job *j = x->doubtful;
+        x->doubtful = j->older;
+        snapshot_unhold(sc, j->tip);
+        free_job(j);
+    }
+}
+
+static void done_save(struct job *job)
+{
+    struct record_job *j = (struct record_job *)job;
+    struct statecache *sc = j->sc;
+    if (j->again) {
+        writer_push(&sc->writer, job);
+        return;
+    }
+    struct session *x = alive(sc, j);
+    sc->health = sc->store.health;
+    if (j->rc) {
+        log_warn("a session is kept in memory only: %s", j->err.text);
+        if (x)
+            x->failed_generation = MAX(x->failed_generation, j->generation);
+    } else if (x && j->generation > x->saved_generation) {
+        struct snapshot *before = x->saved;
+        x->saved_generation = j->generation;
+        x->saved = j->tip;
+        j->tip = before; /* its hold is given up below */
+        record_settled(sc, x);
+    }
+    core_changed(sc);
+    if (j->rc && j->renamed && j->tip && x) {
+        mem_free(j->turns); /* only the state is kept for it */
+        mem_free(j->answer);
+        j->turns = NULL;
+        j->answer = NULL;
+        j->older = x->doubtful;
+        x->doubtful = j;
+        return;
+    }
+    if (j->tip)
+        snapshot_unhold(sc, j->tip);
+    free_job(j);
+}
+
+void record_save(struct statecache *sc, struct session *x)
+{
+    bool lost = x->node->end > 0 && !x->tip;
+    struct record_job *j = core_disk_on(sc) && !lost ? mem_zalloc(sizeof(*j)) : NULL;
+    if (j) {
+        j->turns = mem_array((size_t)(x->n_turns - x->lo_turn), sizeof(*j->turns));
+        j->answer = mem_zalloc(x->answer.len);
+    }
+    if (!j || !j->turns || !j->answer) {
+        if (j)
+            free_job(j);
+        x->failed_generation = x->generation;
+        return;
+    }
+    size_t n;
+    j->sc = sc;
+    j->id = x->id;
+    j->generation = x->generation;
+    record_encode(x, j->fields, j->turns, &n);
+    if (x->answer.len)
+        memcpy(j->answer, x->answer.p, x->answer.len);
+    j->head = (struct head){.kind = CODEC_SESSION, .position = x->node->end,
+                            .generation = x->generation, .created_s = x->created_s};
+    memcpy(j->head.tenant, x->tenant->tag.b, sizeof(j->head.tenant));
+    memcpy(j->head.id, x->id.b, sizeof(j->head.id));
+    j->piece[0] = (struct piece){j->fields, SESSION_RECORD};
+    j->piece[1] = (struct piece){j->turns, n * sizeof(*j->turns)};
+    j->piece[2] = (struct piece){j->answer, x->answer.len};
+    j->part[PART_SESSION] = (struct part){&j->piece[0], 1};
+    j->part[PART_TURNS] = (struct part){&j->piece[1], 1};
+    j->part[PART_ANSWER] = (struct part){&j->piece[2], 1};
+    j->tip = x->tip;
+    if (j->tip)
+        j->tip->holds++;
+    j->job.prepare = prepare_save;
+    j->job.run = run_save;
+    j->job.done = done_save;
+    writer_push(&sc->writer, &j->job);
+}
+
+/* ---- removing ----------------------------------------------------------------------------- */
+
+static void run_remove(struct job *job)
+{
+    struct record_job *j = (struct record_job *)job;
+    j->rc = store_remove(&j->sc->store, STORE_SESSIONS, j->id.b, true, &j->err);
+}
+
+static void done_remove(struct job *job)
+{
+    struct record_job *j = (struct record_job *)job;
+    if (j->rc)
+        log_warn("a deleted session may come back: %s", j->err.text);
+    j->sc->health = j->sc->store.health;
+    free_job(j);
+}
+
+void record_remove(struct statecache *sc, const struct session *x)
+{
+    struct record_job *j = sc->disk ? mem_zalloc(sizeof(*j)) : NULL;
+    if (!j)
+        return;
+    j->sc = sc;
+    j->id = x->id;
+    j->job.run = run_remove;
+    j->job.done = done_remove;
+    writer_push(&sc->writer, &j->job);
+}
+
+/* ---- at start ----------------------------------------------------------------------------- */
+
+/* Reads the parts of an open record into a job's buffers. */
+static int read_parts(struct statecache *sc, int fd, struct record_job *j, struct err *e)
+{
+    const struct head *h = &j->head; /* sizes are bounded and sealed */
+    j->turns = mem_array(1, h->bytes[PART_TURNS]);
+    j->answer = mem_array(1, h->bytes[PART_ANSWER]);
+    if (!j->turns || !j->answer)
+        return err_set(e, E_NOMEM, "no memory for a session record");
+    j->piece[0] = (struct piece){j->fields, SESSION_RECORD};
+    j->piece[1] = (struct piece){j->turns, h->bytes[PART_TURNS]};
+    j->piece[2] = (struct piece){j->answer, h->bytes[PART_ANSWER]};
+    static const enum codec_part parts[] = {PART_SESSION, PART_TURNS, PART_ANSWER};
+    int rc = 0;
+    for (size_t i = 0; i < ARRAY_LEN(parts) && !rc; i++) {
+        struct part p = {&j->piece[i], 1};
+        rc = store_part(&sc->store, fd, h, parts[i], &p, e);
+    }
+    return rc;
+}
+
+static int enter(struct statecache *sc, struct record_job *j, struct err *e)
+{
+    int64_t position = 0, state_position = 0;
+    struct tenant *t = core_tenant(sc, j->head.tenant);
+    struct session *x = t ? session_new(sc, t, t->root, e) : NULL;
+    if (!x)
+        return t ? E_NOMEM : err_set(e, E_NOMEM, "no memory for a session");
+    int rc = record_decode(x, j->fields, j->turns, j->head.bytes[PART_TURNS] / sizeof(*j->turns),
+                           &position, &state_position, e);
+    struct snapshot *s = state_position ? statefile_scanned(sc, j->fields + AT_STATE) : NULL;
+    if (!rc && state_position && (!s || s->pos != state_position || s->tenant != t))
+        rc = sc->unread
+                 ? err_set(e, E_IO, "the state it names is missing, but not all could be read")
+                 : err_set(e, E_FORMAT,
+                           "the state it names is missing or damaged: the session is lost");
+    struct node *node = t->root;
+    if (!rc && s)
+        rc = stretch_open_at(sc, s->node, position, e);
+    if (!rc && s && !(node = prefix_at(&sc->prefix, s->node, position)))
+        rc = err_set(e, E_NOMEM, "no memory for a session");
+    if (!rc)
+        rc = buf_add(&x->answer, j->answer, j->head.bytes[PART_ANSWER]);
+    if (rc) {
+        session_discard(sc, x);
+        return rc;
+    }
+    memcpy(x->id.b, j->id.b, sizeof(x->id.b));
+    x->generation = x->saved_generation = j->head.generation;
+    session_move(sc, x, node, s);
+    if (s) {
+        s->holds++;
+        x->saved = s;
+        s->durable = true; /* the record was written after it was */
+    }
+    session_enter(sc, x);
+    return 0;
+}
+
+static void scan_one(void *arg, const unsigned char name[16])
+{
+    struct statecache *sc = arg;
+    struct err e = {0};
+    int fd = -1;
+    struct record_job *j = mem_zalloc(sizeof(*j));
+    int rc = j ? store_get(&sc->store, STORE_SESSIONS, name, &fd, &j->head, &e) : E_NOMEM;
+    if (!rc)
+        rc = read_parts(sc, fd, j, &e);
+    if (!rc) {
+        memcpy(j->id.b, name, sizeof(j->id.b));
+        rc = enter(sc, j, &e);
+    }
+    store_done(&sc->store, fd);
+    if (rc == E_FORMAT || rc == E_DENIED || rc == E_RANGE)
+        store_quarantine(&sc->store, STORE_SESSIONS, name, e.text);
+    else if (rc && rc != E_CONFLICT) /* another model's sessions wait for it, without a word */
+        log_warn("a session record is left alone: %s", e.text);
+    if (j)
+        free_job(j);
+}
+
+int record_scan(struct statecache *sc, struct err *e)
+{
+    return store_list(&sc->store, STORE_SESSIONS, scan_one, sc, e);
+}

@@ -1,0 +1,22 @@
+/* States as files: the jobs between RAM and disk, and the index at start. Under the lock, but for
+ * what the writer thread does. */
+#ifndef RECURD_STATEFILE_H
+#define RECURD_STATEFILE_H
+
+#include "statecache/value/snapshot.h"
+
+/* Queues s for the disk, and before it what is missing of its path. False: no disk tier, no
+ * memory. Needs ENGINE unless s is on the host. durable: done only when the medium has it. */
+bool statefile_save(struct statecache *sc, struct snapshot *s, bool durable);
+/* Queues s to be read back; s->reading tells until when. False: no room. */
+bool statefile_load(struct statecache *sc, struct snapshot *s);
+/* Removes the file of s, later. */
+void statefile_remove(struct statecache *sc, struct snapshot *s);
+
+/* At start, after the paths: the index from the heads of the files. The writer waits. */
+int statefile_scan(struct statecache *sc, struct err *e) MUST_USE;
+/* The scanned snapshot with this name, or NULL; valid between scan and scan_end. */
+struct snapshot *statefile_scanned(struct statecache *sc, const unsigned char name[16]);
+void statefile_scan_end(struct statecache *sc);
+
+#endif

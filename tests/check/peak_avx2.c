@@ -1,2 +1,0 @@
-/* See peak_impl.h. */
-#include "tests/check/peak_impl.h"
