@@ -9,18 +9,13 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "kernels/backend.h"
+#include "models/generation.h"
 
 struct tokenizer;
 struct chat_format;
 struct checkpoint;
 
 #define MODEL_EOS_MAX 8
-
-/* generation_config.json: what a request gets when it names no value. NAN / -1 = not given. */
-struct generation_defaults {
-    float temperature, top_p, min_p, repetition_penalty;
-    int32_t top_k, max_new_tokens;
-};
 
 struct model {
     char name[128];         /* last component of the directory: the API's model id */

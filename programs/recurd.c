@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "kernels/opencl/opencl.h"
+#include "scheduler/sched.h"
 #include "server/process/daemon.h"
-#include "server/process/describe.h"
 #include "server/http/http.h"
 #include "server/api/jsonin.h"
 #include "server/http/listen.h"
@@ -33,16 +33,11 @@ enum exit_code {
 /* How long the loops below sleep: shorter than any watchdog, long enough to cost nothing. */
 #define TICK_MS 1000
 #define DRAIN_TICK_MS 20
-/* What a pure attention model gets when neither file nor flag says how long a sequence may be. */
-#define DEFAULT_CONTEXT 8192
 
 struct recurd {
     struct options o;
     int fd;
-    struct model *m;
-    struct device *d;
-    struct capacity cap;
-    struct sched *s;
+    struct served *s;
     struct keys *keys; /* NULL = nobody is asked for one */
     struct http *h;
 };
@@ -87,95 +82,32 @@ static int open_socket(struct recurd *r, struct err *e)
     return r->fd < 0 ? r->fd : 0;
 }
 
-static int open_model(struct recurd *r, struct err *e)
+/* The settings that the model, its device and its states are made by. */
+static struct served_options served_options(const struct options *o)
 {
-    char demo[4096];
-    struct model_options mo = {.dir = r->o.model, .chat_format = r->o.chat_format,
-                               .dummy = strcmp(r->o.load_format, "dummy") == 0};
-    if (!mo.dir) {
-        if (!find_demo(demo, sizeof demo))
-            return err_set(e, E_NOENT, "no --model was given and the bundled one is not at "
-                                       "models/demo/gated-deltanet");
-        mo.dir = demo;
-    }
-    return model_open(&r->m, &mo, e);
-}
-
-static void set_capacity(struct recurd *r)
-{
-    const struct options *o = &r->o;
-    struct plan *p = &r->m->plan;
-    r->cap = (struct capacity){.tokens = (int32_t)o->step_tokens,
-                               .logits = (int32_t)MAX(o->logit_rows, o->slots),
-                               .seqs = (int32_t)o->slots, .slots = (int32_t)o->slots};
-    if (p->page_token_floats == 0)
-        return;
-    int64_t context = o->context ? o->context : r->m->context_max;
-    if (context <= 0)
-        context = DEFAULT_CONTEXT;
-    int64_t page_bytes = p->page_token_floats * PAGE_TOKENS * (int64_t)sizeof(float);
-    int64_t per_seq = (context + PAGE_TOKENS - 1) / PAGE_TOKENS;
-    int64_t budget = MAX((int64_t)MIB(o->kv_memory) / page_bytes, 1);
-    r->cap.pages = (int32_t)MIN(MIN(per_seq * o->slots, budget), INT32_MAX / PAGE_TOKENS);
-    r->cap.pages_per_seq = (int32_t)MIN(per_seq, r->cap.pages);
-}
-
-static int open_device(struct recurd *r, struct err *e)
-{
-    struct device_options d = {.spec = r->o.device, .kernels = r->o.kernels,
-                               .cache_dir = r->o.cache_dir, .threads = (int)r->o.threads};
-    return device_open(&r->d, &d, e);
-}
-
-/* Numbers that other arithmetic made are not continued: the device and the kernels are part of
- * what a state belongs to, besides the model. */
-static void fingerprint(const struct recurd *r, unsigned char out[32])
-{
-    char numerics[512];
-    bool cpu = strcmp(r->d->backend->name, "cpu") == 0;
-    snprintf(numerics, sizeof numerics, "1 %s %s %s", r->d->backend->name,
-             cpu ? "" : r->d->description, r->o.kernels ? r->o.kernels : "");
-    statecache_fingerprint(r->m->fingerprint, numerics, out);
-}
-
-/* How far apart states are kept: on a host 64 tokens take longer than a copy of any state. An
- * accelerator computes a thousand tokens while a state of 16 MiB crosses to the host. */
-static int32_t grid(const struct recurd *r, bool host)
-{
-    int32_t spacing = 64;
-    int64_t mib = r->m->plan.slot_floats * (int64_t)sizeof(float) >> 20;
-    while (!host && spacing < 1024 && spacing < mib * 64)
-        spacing *= 2;
-    return spacing;
-}
-
-static int open_sched(struct recurd *r, struct err *e)
-{
-    unsigned char print[32];
-    fingerprint(r, print);
-    bool host = strcmp(r->d->backend->name, "cpu") == 0 || strcmp(r->d->backend->name, "ref") == 0;
-    struct statecache_options cache = {
-        .fingerprint = print,
-        .dir = r->o.state_dir,
-        .key_file = r->o.state_key,
-        .ram_bytes = MIB(r->o.state_memory),
-        .disk_bytes = (uint64_t)r->o.state_disk << 20,
-        .park_slots = host ? 0 : (int32_t)r->o.slots, /* slots on the host are RAM like any other */
-        .tenants = 1, /* until keys_bind says how many */
-        .grid = grid(r, host),
-        .session_ttl_s = r->o.session_ttl * 24 * 3600,
+    return (struct served_options){
+        .dir = o->model,
+        .dummy = strcmp(o->load_format, "dummy") == 0,
+        .chat_format = o->chat_format,
+        .device = o->device,
+        .kernels = o->kernels,
+        .cache_dir = o->cache_dir,
+        .threads = (int)o->threads,
+        .slots = (int32_t)o->slots,
+        .queue = (int32_t)o->queue,
+        .step_tokens = (int32_t)o->step_tokens,
+        .logit_rows = (int32_t)o->logit_rows,
+        .context = o->context,
+        .kv_bytes = MIB(o->kv_memory),
+        .state_dir = o->state_dir,
+        .state_key = o->state_key,
+        .state_ram_bytes = MIB(o->state_memory),
+        .state_disk_bytes = (uint64_t)o->state_disk << 20,
+        .session_ttl_s = o->session_ttl * 24 * 3600,
     };
-    struct sched_options so = {
-        .slots = (int32_t)r->o.slots,
-        .queue = (int32_t)r->o.queue,
-        .step_tokens = (int32_t)r->o.step_tokens,
-        .logit_rows = r->cap.logits,
-        .cache = r->o.state_memory ? &cache : NULL,
-        .pages = r->cap.pages,
-        .pages_per_seq = r->cap.pages_per_seq,
-    };
-    return sched_open(&r->s, r->m, r->d, &so, e);
 }
+
+static int exit_of(enum served_fault f) { return f == SERVED_MODEL ? EXIT_MODEL : EXIT_DEVICE; }
 
 static int start(struct recurd *r, struct err *e)
 {
@@ -185,18 +117,24 @@ static int start(struct recurd *r, struct err *e)
     if (r->o.action == OPTIONS_SERVE && keys_open(&r->keys, &r->o, e))
         return EXIT_USAGE;
     daemon_status("loading the model");
-    if (open_model(r, e))
+    struct served_options so = served_options(&r->o);
+    char demo[4096];
+    if (!so.dir && !find_demo(demo, sizeof demo)) {
+        err_set(e, E_NOENT,
+                "no --model was given and the bundled one is not at models/demo/gated-deltanet");
         return EXIT_MODEL;
-    set_capacity(r);
-    if (open_device(r, e))
-        return EXIT_DEVICE;
+    }
+    so.dir = so.dir ? so.dir : demo;
+    enum served_fault fault = served_open(&r->s, &so, e);
+    if (fault)
+        return exit_of(fault);
     if (r->o.action == OPTIONS_DESCRIBE) {
-        describe(r->m, r->d, &r->cap, stdout);
+        served_describe(r->s, stdout);
         return EXIT_CLEAN;
     }
-    if (model_load(r->m, r->d, &r->cap, e))
-        return e->code == E_DEVICE || e->code == E_NOMEM ? EXIT_DEVICE : EXIT_MODEL;
-    if (open_sched(r, e) || (r->keys && keys_bind(r->keys, sched_cache(r->s), e)))
+    if ((fault = served_load(r->s, &so, e)))
+        return exit_of(fault);
+    if (r->keys && keys_bind(r->keys, r->s->cache, e))
         return EXIT_DEVICE;
     malloc_trim(0); /* what loading needed and serving does not */
     if (listen_start(r->fd, r->o.listen, e))
@@ -209,10 +147,10 @@ static int start(struct recurd *r, struct err *e)
                          : ", and no API key is asked for");
     int fd = r->fd;
     r->fd = -1; /* the HTTP server's from here on */
-    if (http_open(&r->h, fd, &r->o, r->m, r->d, r->s, r->keys, e))
+    if (http_open(&r->h, fd, &r->o, r->s, r->keys, e))
         return EXIT_LISTEN;
-    snprintf(status, sizeof status, "serving %s on %s", r->m->name, url);
-    log_info("%s; %s; ready after %.2f s", status, r->d->description,
+    snprintf(status, sizeof status, "serving %s on %s", r->s->name, url);
+    log_info("%s; %s; ready after %.2f s", status, r->s->device_name,
              (double)(clock_now_ns() - t0) / (double)NS_PER_S);
     daemon_ready(status);
     return EXIT_CLEAN;
@@ -234,7 +172,7 @@ static void feed(struct recurd *r, struct watchdog *w)
     uint64_t now = clock_now_ns();
     if (!w->every_ms || now < w->fed_ns + w->every_ms * NS_PER_MS / 2)
         return;
-    sched_stats(r->s, &s);
+    sched_stats(r->s->sched, &s);
     if (s.heartbeat_ns == w->heartbeat)
         return;
     daemon_watchdog();
@@ -259,7 +197,7 @@ static int serve(struct recurd *r)
     for (;;) {
         int sig = daemon_wait(tick);
         feed(r, &w);
-        if (sched_device_lost(r->s)) {
+        if (sched_device_lost(r->s->sched)) {
             log_error("the device was lost; exiting so that a restart can bring it back");
             return EXIT_LOST;
         }
@@ -277,9 +215,9 @@ static int drain(struct recurd *r)
     uint64_t end = clock_now_ns() + (uint64_t)r->o.drain * NS_PER_S;
     log_info("draining: running requests may finish within %lld s", (long long)r->o.drain);
     daemon_stopping();
-    sched_drain(r->s);
+    sched_drain(r->s->sched);
     http_drain(r->h);
-    while (!http_idle(r->h) && clock_now_ns() < end && !sched_device_lost(r->s)) {
+    while (!http_idle(r->h) && clock_now_ns() < end && !sched_device_lost(r->s->sched)) {
         int sig = daemon_wait(DRAIN_TICK_MS);
         if (sig && sig != SIGHUP)
             break;
@@ -316,10 +254,7 @@ static int run(struct recurd *r)
     }
     if (r->fd >= 0)
         close(r->fd);
-    sched_close(r->s);
-    if (r->d)
-        r->d->backend->close(r->d);
-    model_close(r->m); /* after the device, which reads its plan */
+    served_close(r->s);
     keys_close(r->keys);
     return code;
 }

@@ -200,7 +200,7 @@ static int read_lines(struct dataset *d, const char *path, bool json, struct err
         if (rc)
             err_set(e, rc, "%s line %zu: %s", path, number,
                     rc == E_NOMEM ? "no memory, or longer than 16 MiB"
-                                  : json ? "not a prompt; programs/recurd-bench/README.md has the formats"
+                                  : json ? "not a prompt; recurd-bench's README lists the formats"
                                          : "not UTF-8");
     }
     free(line);

@@ -5,7 +5,7 @@
 #include "server/api/reply.h"
 
 /* "token":…,"logprob":…,"bytes":[…] */
-static void token(struct buf *out, const struct model *m, int32_t id, float logprob)
+static void token(struct buf *out, const struct served *m, int32_t id, float logprob)
 {
     size_t n;
     const char *p = tokenizer_piece_shown(m->tok, id, &n);
@@ -21,7 +21,7 @@ static void token(struct buf *out, const struct model *m, int32_t id, float logp
 
 static void event(struct choice *c, const struct token_event *ev)
 {
-    const struct model *m = c->gen->m;
+    const struct served *m = c->gen->served;
     struct buf *out = &c->part[0];
     if (c->gen->params.logprobs < 0)
         return;

@@ -17,7 +17,7 @@ static void separate(struct buf *b)
 
 /* {"token": logprob, …}: the token drawn and the likeliest. One text may be several tokens; an
  * object has each key once, and the likeliest of them wins. */
-static void top(struct buf *out, const struct model *m, const struct token_event *ev)
+static void top(struct buf *out, const struct served *m, const struct token_event *ev)
 {
     struct buf keys;
     buf_init(&keys, KIB(64)); /* 21 keys of at most 256 bytes, escaped */
@@ -47,7 +47,7 @@ static void top(struct buf *out, const struct model *m, const struct token_event
 
 static void event(struct choice *c, const struct token_event *ev)
 {
-    const struct model *m = c->gen->m;
+    const struct served *m = c->gen->served;
     if (c->gen->params.logprobs < 0)
         return;
     for (int k = 0; k < GEN_PARTS; k++)
@@ -89,7 +89,7 @@ static void logprobs(struct buf *out, struct choice *c)
 static void prompt_text(struct buf *out, const struct choice *c)
 {
     const struct gen_prompt *p = &c->gen->prompts[c->prompt];
-    const struct tokenizer *tok = c->gen->m->tok;
+    const struct tokenizer *tok = c->gen->served->tok;
     if (p->text) {
         jsonout_chars(out, p->text, p->n_text);
         return;

@@ -85,7 +85,7 @@ static size_t take(struct choice *c, struct token_event *ev, bool *got, bool *mo
     }
     pthread_mutex_unlock(&r->lock);
     if (was_full)
-        sched_kick(c->gen->sched);
+        sched_kick(c->gen->served->sched);
     return n;
 }
 
@@ -188,13 +188,13 @@ void gen_end(struct gen *g)
         c->r->waiting = false; /* from here on it never wakes; unless that is under way */
         pthread_mutex_unlock(&c->r->lock);
         if (!over)
-            sched_cancel(g->sched, c->r);
+            sched_cancel(g->served->sched, c->r);
         if (armed)
             unref(g);
     }
     settle(g);
     if (g->ticket)
-        session_release(g->cache, &g->tenant, &g->session, g->ticket);
+        session_release(g->served->cache, &g->tenant, &g->session, g->ticket);
     __atomic_sub_fetch(&g->stats->generations, 1, __ATOMIC_RELAXED);
     unref(g);
 }

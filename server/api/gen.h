@@ -54,8 +54,7 @@ struct gen {
     int refs; /* atomic */
     const struct api *api;
     struct params params;
-    const struct model *m;
-    struct sched *sched;
+    const struct served *served;
     struct stats *stats;
     struct waker *waker;
     char id[48];
@@ -66,7 +65,6 @@ struct gen {
     struct err error; /* of the first choice that failed */
     struct key *key;      /* NULL = without keys */
     int32_t taken;        /* of its sequences, until gen_done */
-    struct statecache *cache;
     struct tenant_tag tenant;
     struct session_id session; /* with params.session */
     uint64_t ticket;
@@ -74,11 +72,9 @@ struct gen {
 
 struct gen_setup {
     const struct api *api;
-    const struct model *m;
-    struct sched *sched;
+    const struct served *served;
     struct stats *stats;
     struct waker *waker;
-    struct statecache *cache; /* NULL = none */
     struct key *key;          /* NULL = without keys */
     struct tenant_tag tenant;
     uint64_t timeout_ns;
@@ -104,7 +100,7 @@ void gen_wake(void *choice);
 
 /* A prompt's ids, in the way both APIs and /tokenize make them. marks (may be NULL): where the
  * messages of a chat end. */
-int gen_tokenize(const struct model *m, const struct params *p, int32_t prompt,
+int gen_tokenize(const struct served *m, const struct params *p, int32_t prompt,
                  struct ids *out, struct ids *marks, struct err *e) MUST_USE;
 
 #endif

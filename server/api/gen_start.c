@@ -14,7 +14,7 @@
 
 static int no_memory(struct err *e) { return err_set(e, E_NOMEM, "no memory for the request"); }
 
-static int tokenize_messages(const struct model *m, const struct params *p, struct ids *out,
+static int tokenize_messages(const struct served *m, const struct params *p, struct ids *out,
                              struct ids *marks, struct err *e)
 {
     if (!m->tok || !m->chat)
@@ -25,7 +25,7 @@ static int tokenize_messages(const struct model *m, const struct params *p, stru
                        marks, e);
 }
 
-int gen_tokenize(const struct model *m, const struct params *p, int32_t prompt,
+int gen_tokenize(const struct served *m, const struct params *p, int32_t prompt,
                  struct ids *out, struct ids *marks, struct err *e)
 {
     if (p->n_messages)
@@ -56,10 +56,11 @@ int gen_tokenize(const struct model *m, const struct params *p, int32_t prompt,
 static int output_limit(const struct gen_setup *s, const struct params *p, size_t n_prompt,
                         int32_t *out, struct err *e)
 {
-    int64_t context = s->m->context_max;
+    int64_t context = s->served->context_max;
     int64_t n = p->max_tokens;
     if (n < 0)
-        n = s->m->defaults.max_new_tokens > 0 ? s->m->defaults.max_new_tokens : s->max_tokens;
+        n = s->served->defaults.max_new_tokens > 0 ? s->served->defaults.max_new_tokens
+                                                   : s->max_tokens;
     if (context > 0) {
         int64_t room = context - (int64_t)n_prompt;
         if (room < (n > 0) || (p->max_tokens > room))
@@ -74,7 +75,7 @@ static int output_limit(const struct gen_setup *s, const struct params *p, size_
 }
 
 /* The text that ends a turn: a token where it is one, otherwise a stop string. */
-static void add_chat_stop(struct request *r, const struct model *m)
+static void add_chat_stop(struct request *r, const struct served *m)
 {
     const char *stop = chat_stop(m->chat);
     if (!stop || strlen(stop) > LIMIT_STOP_BYTES)
@@ -127,7 +128,7 @@ static int fill(struct request *r, const struct gen *g, const struct choice *c, 
         memcpy(r->marks, marks->p, marks->len * sizeof *r->marks);
     r->n_marks = (int32_t)marks->len;
     if (p->kind == PARAMS_CHAT && !p->ignore_eos)
-        add_chat_stop(r, g->m);
+        add_chat_stop(r, g->served);
     return 0;
 }
 
@@ -147,7 +148,7 @@ static int make_prompts(struct gen *g, struct err *e)
             in->text = p->prompts[i].text;
             in->n_text = p->prompts[i].n_text;
         }
-        int rc = gen_tokenize(g->m, p, i, &in->ids, &in->marks, e);
+        int rc = gen_tokenize(g->served, p, i, &in->ids, &in->marks, e);
         if (rc)
             return rc;
     }
@@ -214,7 +215,7 @@ static int repeat(struct gen *g, const struct buf *kept, struct err *e)
 /* Inside a conversation its beginning is not said again. */
 static void drop_bos(const struct gen *g, struct gen_prompt *in)
 {
-    if (in->ids.len < 2 || in->ids.p[0] != g->m->bos ||
+    if (in->ids.len < 2 || in->ids.p[0] != g->served->bos ||
         (g->params.kind == PARAMS_COMPLETION && !in->text))
         return;
     memmove(in->ids.p, in->ids.p + 1, --in->ids.len * sizeof *in->ids.p);
@@ -228,13 +229,13 @@ static int claim(struct gen *g, int64_t *context, bool *done, struct err *e)
     const struct params *p = &g->params;
     struct session_info s;
     struct buf kept;
-    if (!g->cache)
+    if (!g->served->cache)
         return err_field(e, E_UNSUPPORTED, "session", "session: this server keeps no states");
     if (!session_id_parse(p->session, &g->session))
         return err_field(e, E_NOENT, "session", "there is no such session");
     buf_init(&kept, LIMIT_ANSWER_BYTES);
-    int rc = session_claim(g->cache, &g->tenant, &g->session, p->turn_id, p->expected_position,
-                           done, &kept, &s, e);
+    int rc = session_claim(g->served->cache, &g->tenant, &g->session, p->turn_id,
+                           p->expected_position, done, &kept, &s, e);
     if (!rc && *done) {
         rc = repeat(g, &kept, e);
     } else if (!rc) {
@@ -281,12 +282,11 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
         *why = APIERR_OVERLOADED;
         return no_memory(e);
     }
-    *g = (struct gen){.refs = 1, .api = s->api, .params = *p, .m = s->m, .sched = s->sched,
-                      .stats = s->stats, .waker = s->waker, .cache = s->cache,
-                      .key = s->key, .tenant = s->tenant};
+    *g = (struct gen){.refs = 1, .api = s->api, .params = *p, .served = s->served,
+                      .stats = s->stats, .waker = s->waker, .key = s->key, .tenant = s->tenant};
     waker_ref(g->waker);
     __atomic_add_fetch(&g->stats->generations, 1, __ATOMIC_RELAXED);
-    if (!g->m->tok)
+    if (!g->served->tok)
         g->params.return_ids = true; /* the only answer such a model has */
     make_id(g);
     int32_t submitted = 0;
@@ -302,7 +302,7 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
     if (!rc && !done)
         rc = make_choices(g, s, context, e);
     while (!rc && !done && submitted < g->n_choices) {
-        rc = sched_submit(s->sched, g->choices[submitted].r, e);
+        rc = sched_submit(s->served->sched, g->choices[submitted].r, e);
         submitted += !rc;
     }
     if (rc) {

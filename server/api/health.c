@@ -19,14 +19,14 @@ static void status(struct exchange *x, const char *word)
 static bool is_stuck(const struct http *h)
 {
     struct sched_stats s;
-    sched_stats(h->sched, &s);
+    sched_stats(h->served->sched, &s);
     return (s.running || s.waiting) && clock_now_ns() > s.heartbeat_ns + STUCK_NS;
 }
 
 /* Whether a request sent now would be served. */
 static void ready(struct exchange *x)
 {
-    if (sched_device_lost(x->http->sched))
+    if (sched_device_lost(x->http->served->sched))
         exchange_error(x, APIERR_DEVICE, NULL, "the device was lost");
     else if (http_is_draining(x->http))
         exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
@@ -40,7 +40,7 @@ void api_readyz(struct exchange *x) { ready(x); }
 /* Whether a restart would help: also while draining the process is alive. */
 void api_livez(struct exchange *x)
 {
-    if (sched_device_lost(x->http->sched))
+    if (sched_device_lost(x->http->served->sched))
         exchange_error(x, APIERR_DEVICE, NULL, "the device was lost");
     else if (is_stuck(x->http))
         exchange_error(x, APIERR_DEVICE, NULL, "the engine has not moved for 30 s");
@@ -62,7 +62,7 @@ void api_limits(struct exchange *x)
         {"slots", o->slots},
         {"queue", o->queue},
         {"step_tokens", o->step_tokens},
-        {"context", x->http->m->context_max},
+        {"context", x->http->served->context_max},
         {"connections", o->connections},
         {"body_bytes", o->body_limit},
         {"header_bytes", (int64_t)LIMIT_HEADER_BYTES},

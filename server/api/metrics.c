@@ -60,26 +60,26 @@ static void build_info(struct buf *out, const struct http *h)
     head(out, "build_info", "gauge", "What runs here; always 1");
     buf_fmt(out, "recurd_build_info{version=\"%s\",commit=\"%s\",model=", version_number(),
             version_commit());
-    jsonout_str(out, h->m->name);
+    jsonout_str(out, h->served->name);
     buf_str(out, ",architecture=");
-    jsonout_str(out, h->m->arch);
+    jsonout_str(out, h->served->arch);
     buf_str(out, ",device=");
-    jsonout_str(out, h->device->description);
+    jsonout_str(out, h->served->device_name);
     buf_str(out, "} 1\n");
 }
 
 static int64_t parked_slots(struct http *h)
 {
     struct statecache_stats c = {0};
-    if (sched_cache(h->sched))
-        statecache_stats(sched_cache(h->sched), &c);
+    if (h->served->cache)
+        statecache_stats(h->served->cache, &c);
     return (int64_t)c.entries[TIER_DEVICE];
 }
 
 static void engine(struct buf *out, struct http *h)
 {
     struct sched_stats s;
-    sched_stats(h->sched, &s);
+    sched_stats(h->served->sched, &s);
     counter(out, "requests_total", "Sequences accepted by the scheduler", s.requests);
     counter(out, "requests_finished_total", "Sequences that came to their end", s.finished);
     counter(out, "requests_cancelled_total", "Sequences whose client left", s.cancelled);
@@ -100,11 +100,11 @@ static void engine(struct buf *out, struct http *h)
     gauge(out, "slots_parked", "State slots of states kept for later, free when needed", parked);
     gauge(out, "slots", "State slots there are", s.slots_total);
     gauge(out, "state_bytes", "Bytes of state one sequence keeps in its slot",
-          h->m->plan.slot_floats * (int64_t)sizeof(float));
-    gauge(out, "weight_bytes", "Bytes of weights on the device", h->m->weight_bytes);
-    if (h->device->backend->memory)
+          h->served->state_bytes);
+    gauge(out, "weight_bytes", "Bytes of weights on the device", h->served->weight_bytes);
+    if (served_device_bytes(h->served) >= 0)
         gauge(out, "device_bytes", "Bytes held on the device",
-              h->device->backend->memory(h->device));
+              served_device_bytes(h->served));
 }
 
 /* One value for each tier. */
@@ -154,7 +154,7 @@ static void cache_hits(struct buf *out, const struct statecache_stats *c)
 static void cache(struct buf *out, struct http *h)
 {
     struct statecache_stats c;
-    struct statecache *sc = sched_cache(h->sched);
+    struct statecache *sc = h->served->cache;
     if (!sc)
         return;
     statecache_stats(sc, &c);
@@ -230,8 +230,8 @@ static void keys(struct buf *out, struct http *h)
     gauge(out, "keys", "API keys in force", keys_count(h->keys));
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         key_counter(out, h->keys, rows[i].name, rows[i].type, rows[i].member, rows[i].help);
-    if (sched_cache(h->sched))
-        key_states(out, h->keys, sched_cache(h->sched));
+    if (h->served->cache)
+        key_states(out, h->keys, h->served->cache);
 }
 
 static void http(struct buf *out, struct http *h)

@@ -8,13 +8,13 @@
 static void object(struct buf *out, const struct http *h)
 {
     buf_str(out, "{\"id\":");
-    jsonout_str(out, h->m->name);
+    jsonout_str(out, h->served->name);
     buf_fmt(out, ",\"object\":\"model\",\"created\":%llu,\"owned_by\":\"recurd\",\"architecture\":",
             (unsigned long long)h->started_unix_s);
-    jsonout_str(out, h->m->arch);
-    buf_fmt(out, ",\"parameters\":%lld,\"max_model_len\":", (long long)h->m->parameters);
-    if (h->m->context_max > 0)
-        jsonout_int(out, h->m->context_max);
+    jsonout_str(out, h->served->arch);
+    buf_fmt(out, ",\"parameters\":%lld,\"max_model_len\":", (long long)h->served->parameters);
+    if (h->served->context_max > 0)
+        jsonout_int(out, h->served->context_max);
     else
         buf_str(out, "null"); /* the state does not grow: there is no limit to name */
     buf_ch(out, '}');
@@ -30,7 +30,7 @@ void api_models(struct exchange *x)
 
 void api_model(struct exchange *x)
 {
-    if (strcmp(x->rest, x->http->m->name) != 0) {
+    if (strcmp(x->rest, x->http->served->name) != 0) {
         exchange_error(x, APIERR_NO_MODEL, "model", "there is no model of this name");
         return;
     }

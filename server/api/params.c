@@ -264,7 +264,7 @@ static void read_session(struct params *p, const json_t *o, struct err *e)
     }
 }
 
-static int check_model(struct params *p, const struct model *m, const json_t *o, struct err *e)
+static int check_model(struct params *p, const struct served *m, const json_t *o, struct err *e)
 {
     size_t n = 0;
     if (jsonin_str(o, "model", &p->model, &n, e) && strcmp(p->model, m->name) != 0)
@@ -274,9 +274,9 @@ static int check_model(struct params *p, const struct model *m, const json_t *o,
     return e->code;
 }
 
-static int read_all(struct params *p, const struct model *m, const json_t *o, struct err *e)
+static int read_all(struct params *p, const struct served *m, const json_t *o, struct err *e)
 {
-    int32_t vocab = m->plan.vocab;
+    int32_t vocab = m->vocab;
     int rc = check_model(p, m, o, e);
     if (!rc)
         rc = params_input(p, o, vocab, e);
@@ -299,7 +299,7 @@ static int read_all(struct params *p, const struct model *m, const json_t *o, st
     return e->code;
 }
 
-int params_parse(struct params *p, enum params_kind kind, const struct model *m,
+int params_parse(struct params *p, enum params_kind kind, const struct served *m,
                  const char *body, size_t n, struct err *e)
 {
     memset(p, 0, sizeof *p);

@@ -5,7 +5,7 @@
 
 #include "base/arena.h"
 #include "models/text/chat.h"
-#include "models/model.h"
+#include "scheduler/served.h"
 #include "scheduler/request.h"
 
 enum params_kind { PARAMS_COMPLETION, PARAMS_CHAT, PARAMS_TOKENIZE, PARAMS_DETOKENIZE };
@@ -43,9 +43,9 @@ struct params {
     int32_t stop_ids[LIMIT_STOP_IDS];
 };
 
-/* Only m->name, m->defaults and m->plan.vocab are read. E_NOENT: another model is named. After a
+/* Only name, defaults and vocab of m are read. E_NOENT: another model is named. After a
  * failure too, params_fini must be called. */
-int params_parse(struct params *p, enum params_kind kind, const struct model *m,
+int params_parse(struct params *p, enum params_kind kind, const struct served *m,
                  const char *body, size_t n, struct err *e) MUST_USE;
 void params_fini(struct params *p);
 

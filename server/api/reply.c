@@ -5,7 +5,7 @@
 #include "base/utf8.h"
 #include "server/api/jsonout.h"
 
-void reply_token(struct buf *out, const struct model *m, int32_t id)
+void reply_token(struct buf *out, const struct served *m, int32_t id)
 {
     size_t n = 0;
     const char *p = m->tok ? tokenizer_piece_shown(m->tok, id, &n) : NULL;
@@ -27,17 +27,17 @@ void reply_head(struct buf *out, const struct gen *g, const char *object)
     jsonout_str(out, g->id);
     buf_fmt(out, ",\"object\":\"%s\",\"created\":%llu,\"model\":", object,
             (unsigned long long)g->created);
-    jsonout_str(out, g->m->name);
+    jsonout_str(out, g->served->name);
     buf_fmt(out, ",\"system_fingerprint\":\"recurd-%s-%02x%02x%02x%02x\"", version_number(),
-            g->m->fingerprint[0], g->m->fingerprint[1], g->m->fingerprint[2],
-            g->m->fingerprint[3]);
+            g->served->fingerprint[0], g->served->fingerprint[1], g->served->fingerprint[2],
+            g->served->fingerprint[3]);
 }
 
 static void session(struct buf *out, const struct gen *g)
 {
     struct session_info s;
     char hex[33];
-    if (session_get(g->cache, &g->tenant, &g->session, &s, NULL))
+    if (session_get(g->served->cache, &g->tenant, &g->session, &s, NULL))
         return; /* deleted meanwhile */
     session_id_hex(&g->session, hex);
     buf_fmt(out, ",\"session\":{\"id\":\"%s\",\"position\":%lld,\"turns\":%lld,"

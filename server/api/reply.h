@@ -6,7 +6,7 @@
 
 /* A token as text, for logprobs: its bytes when they are whole characters, otherwise
  * "bytes:\xe2\x80"; "token_id:7" without a tokenizer. With the quotes of JSON. */
-void reply_token(struct buf *out, const struct model *m, int32_t id);
+void reply_token(struct buf *out, const struct served *m, int32_t id);
 
 /* {"id":…,"object":…,"created":…,"model":…,"system_fingerprint":… without the closing brace. */
 void reply_head(struct buf *out, const struct gen *g, const char *object);

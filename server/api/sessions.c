@@ -108,7 +108,7 @@ static void import(struct exchange *x, struct statecache *sc)
 
 static struct statecache *cache(struct exchange *x)
 {
-    struct statecache *sc = sched_cache(x->http->sched);
+    struct statecache *sc = x->http->served->cache;
     if (!sc)
         exchange_error(x, APIERR_UNSUPPORTED, NULL, "this server keeps no states");
     return sc;

@@ -6,7 +6,7 @@
 
 static void tokenized(struct exchange *x, const struct params *p, const struct ids *ids)
 {
-    const struct model *m = x->http->m;
+    const struct served *m = x->http->served;
     struct buf *out = &x->reply;
     buf_fmt(out, "{\"count\":%zu,\"max_model_len\":", ids->len);
     if (m->context_max > 0)
@@ -34,9 +34,9 @@ void api_tokenize(struct exchange *x)
     struct ids ids;
     struct err e = {0};
     ids_init(&ids, LIMIT_PROMPT_TOKENS);
-    if (params_parse(&p, PARAMS_TOKENIZE, x->http->m, x->body.p, x->body.len, &e))
+    if (params_parse(&p, PARAMS_TOKENIZE, x->http->served, x->body.p, x->body.len, &e))
         exchange_fail_params(x, &e);
-    else if (gen_tokenize(x->http->m, &p, 0, &ids, NULL, &e))
+    else if (gen_tokenize(x->http->served, &p, 0, &ids, NULL, &e))
         exchange_fail(x, &e);
     else
         tokenized(x, &p, &ids);
@@ -46,7 +46,7 @@ void api_tokenize(struct exchange *x)
 
 static void detokenized(struct exchange *x, const struct params *p)
 {
-    const struct tokenizer *tok = x->http->m->tok;
+    const struct tokenizer *tok = x->http->served->tok;
     struct buf text;
     buf_init(&text, MIB(64)); /* 256 Ki tokens of 256 bytes */
     for (int32_t i = 0; i < p->prompts[0].n_ids; i++) {
@@ -66,9 +66,9 @@ void api_detokenize(struct exchange *x)
 {
     struct params p;
     struct err e = {0};
-    if (params_parse(&p, PARAMS_DETOKENIZE, x->http->m, x->body.p, x->body.len, &e))
+    if (params_parse(&p, PARAMS_DETOKENIZE, x->http->served, x->body.p, x->body.len, &e))
         exchange_fail_params(x, &e);
-    else if (!x->http->m->tok)
+    else if (!x->http->served->tok)
         exchange_error(x, APIERR_UNSUPPORTED, "tokens", "tokens: the model has no tokenizer");
     else
         detokenized(x, &p);

@@ -196,7 +196,7 @@ void exchange_generate(struct exchange *x, enum params_kind kind, const struct a
     struct err e = {0};
     struct params p;
     enum apierr why;
-    if (params_parse(&p, kind, h->m, x->body.p, x->body.len, &e)) {
+    if (params_parse(&p, kind, h->served, x->body.p, x->body.len, &e)) {
         exchange_fail_params(x, &e);
         params_fini(&p);
         return;
@@ -207,8 +207,8 @@ void exchange_generate(struct exchange *x, enum params_kind kind, const struct a
         return;
     }
     struct gen_setup setup = {
-        .api = api, .m = h->m, .sched = h->sched, .stats = &h->stats, .waker = x->waker,
-        .cache = sched_cache(h->sched), .key = x->key, .tenant = x->tenant,
+        .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,
+        .key = x->key, .tenant = x->tenant,
         .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
     };
     if (gen_start(&x->gen, &p, &setup, &why, &e))
@@ -327,8 +327,8 @@ static void check_route(struct exchange *x, const char *url, const char *method)
 {
     struct http *h = x->http;
     x->method = method_literal(method);
-    if (strcmp(x->method, "PUT") == 0 && sched_cache(h->sched)) /* an exported state */
-        x->body.max = (size_t)session_blob_max(sched_cache(h->sched));
+    if (strcmp(x->method, "PUT") == 0 && h->served->cache) /* an exported state */
+        x->body.max = (size_t)session_blob_max(h->served->cache);
     const char *length = request_header(x, "Content-Length");
     char text[160];
     x->route = route_find(url, &x->rest);

@@ -143,8 +143,8 @@ static int start(struct http *h, int fd, struct err *e)
     return 0;
 }
 
-int http_open(struct http **out, int fd, const struct options *o, struct model *m,
-              struct device *d, struct sched *s, struct keys *k, struct err *e)
+int http_open(struct http **out, int fd, const struct options *o,
+              const struct served *served, struct keys *k, struct err *e)
 {
     *out = NULL;
     struct http *h = mem_zalloc(sizeof *h);
@@ -152,7 +152,7 @@ int http_open(struct http **out, int fd, const struct options *o, struct model *
         close(fd);
         return err_set(e, E_NOMEM, "no memory for the HTTP server");
     }
-    *h = (struct http){.o = o, .m = m, .device = d, .sched = s, .keys = k,
+    *h = (struct http){.o = o, .served = served, .keys = k,
                        .listen_fd = fd, .nowhere = listen_nowhere(e),
                        .started_unix_s = clock_unix_s()};
     struct watch_options w = {

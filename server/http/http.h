@@ -3,7 +3,7 @@
 #ifndef RECURD_HTTP_H
 #define RECURD_HTTP_H
 
-#include "scheduler/sched.h"
+#include "scheduler/served.h"
 #include "server/process/keys.h"
 #include "server/process/options.h"
 #include "server/process/stats.h"
@@ -15,9 +15,7 @@ struct helper;
 /* Owner: main. Thread: read-only after http_open, apart from atomics. */
 struct http {
     const struct options *o;
-    struct model *m;
-    struct device *device;
-    struct sched *sched;
+    const struct served *served;
     struct keys *keys; /* NULL = nobody is asked for one */
     struct watch *watch;
     struct helper *helper;
@@ -28,10 +26,10 @@ struct http {
     int draining, closing; /* atomic */
 };
 
-/* Serves on the listening socket fd, and owns it from now on, also when it fails. o, m, d, s
- * and k (which may be NULL) outlive the server. */
-int http_open(struct http **out, int fd, const struct options *o, struct model *m,
-              struct device *d, struct sched *s, struct keys *k, struct err *e) MUST_USE;
+/* Serves on the listening socket fd, and owns it from now on, also when it fails. o,
+ * served and k (which may be NULL) outlive the server. */
+int http_open(struct http **out, int fd, const struct options *o,
+              const struct served *served, struct keys *k, struct err *e) MUST_USE;
 
 /* Stops accepting connections; new requests on old ones get 503. */
 void http_drain(struct http *h);

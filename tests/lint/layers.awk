@@ -62,6 +62,8 @@ function project(    dir) {
         say("architectures are reached through models/archs.def")
     else if (own == "statecache" && dir == "models")
         say("the state cache gets layouts as data, it never sees models")
+    else if (own == "server" && header ~ /^(kernels|models)\// && header !~ /^models\/text\//)
+        say("the server sees what is served (scheduler/served.h), not models or kernels")
     else if (own in layer && layer[dir] > layer[own])
         say(own " lies below " dir ", and includes never point up")
 }

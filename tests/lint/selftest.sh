@@ -66,11 +66,15 @@ down scheduler/x.c models/model.h
 down scheduler/x.c statecache/value/slots.h
 down server/x.c scheduler/sched.h
 down server/x.c base/err.h
+down server/x.c models/text/tokenizer.h
+down programs/x.c server/http/http.h
+up server/x.c programs/x.h
 down tests/unit/x.c server/http/http.h
 down tests/unit/x.c tests/unit/help.h
 
 include statecache/x.c '"models/model.h"' && refuse layers statecache/x.c:3 "never sees models"
 include models/arch/x.c '"models/model.h"' && refuse layers models/arch/x.c:3 "only models/build/build.h"
+include server/x.c '"models/model.h"' && refuse layers server/x.c:3 "the server sees what is served"
 include models/arch/x.c '"base/err.h"' && refuse layers models/arch/x.c:3 "only models/build/build.h"
 include models/arch/x.c '<unistd.h>' && refuse layers models/arch/x.c:3 "and ISO C"
 include models/arch/x.c '"models/build/build.h"' && accept layers "the build vocabulary"

@@ -6,15 +6,15 @@
 #include <math.h>
 #include <string.h>
 
-static struct model model_of(float temperature, int32_t top_k)
+static struct served model_of(float temperature, int32_t top_k)
 {
-    return (struct model){.name = "m", .plan = {.vocab = 100},
+    return (struct served){.name = "m", .vocab = 100,
                           .defaults = {temperature, NAN, NAN, NAN, top_k, -1}};
 }
 
 static int parse(struct params *p, enum params_kind kind, const char *body, struct err *e)
 {
-    static struct model m;
+    static struct served m;
     m = model_of(0.6F, 40);
     return params_parse(p, kind, &m, body, strlen(body), e);
 }

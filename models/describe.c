@@ -1,5 +1,5 @@
 /* Facts about a model and a device, one "name: value" a line. Thread: main. */
-#include "server/process/describe.h"
+#include "models/describe.h"
 
 #include "models/text/chat.h"
 #include "models/text/tokenizer.h"

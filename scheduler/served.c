@@ -1,0 +1,151 @@
+/* Opening order: model, device, weights, scheduler; and what follows from their facts. */
+#include "scheduler/served.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "models/describe.h"
+#include "models/model.h"
+#include "scheduler/sched.h"
+
+/* What a pure attention model gets when neither file nor flag says how long a sequence may be. */
+#define DEFAULT_CONTEXT 8192
+
+static void set_capacity(struct served *s, const struct served_options *o)
+{
+    const struct plan *p = &s->model->plan;
+    s->cap = (struct capacity){.tokens = o->step_tokens, .logits = MAX(o->logit_rows, o->slots),
+                               .seqs = o->slots, .slots = o->slots};
+    if (p->page_token_floats == 0)
+        return;
+    int64_t context = o->context ? o->context : s->model->context_max;
+    if (context <= 0)
+        context = DEFAULT_CONTEXT;
+    int64_t page_bytes = p->page_token_floats * PAGE_TOKENS * (int64_t)sizeof(float);
+    int64_t per_seq = (context + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    int64_t budget = MAX((int64_t)o->kv_bytes / page_bytes, 1);
+    s->cap.pages = (int32_t)MIN(MIN(per_seq * o->slots, budget), INT32_MAX / PAGE_TOKENS);
+    s->cap.pages_per_seq = (int32_t)MIN(per_seq, s->cap.pages);
+}
+
+/* What the server may know of the model. */
+static void set_facts(struct served *s)
+{
+    const struct model *m = s->model;
+    memcpy(s->name, m->name, sizeof s->name);
+    memcpy(s->arch, m->arch, sizeof s->arch);
+    memcpy(s->fingerprint, m->fingerprint, sizeof s->fingerprint);
+    s->tok = m->tok;
+    s->chat = m->chat;
+    s->defaults = m->defaults;
+    s->vocab = m->plan.vocab;
+    s->bos = m->bos;
+    s->context_max = m->context_max;
+    s->parameters = m->parameters;
+    s->weight_bytes = m->weight_bytes;
+    s->state_bytes = m->plan.slot_floats * (int64_t)sizeof(float);
+}
+
+enum served_fault served_open(struct served **out, const struct served_options *o, struct err *e)
+{
+    struct model_options mo = {.dir = o->dir, .chat_format = o->chat_format, .dummy = o->dummy};
+    struct device_options d = {.spec = o->device, .kernels = o->kernels,
+                               .cache_dir = o->cache_dir, .threads = o->threads};
+    struct served *s = *out = mem_zalloc(sizeof *s);
+    if (!s) {
+        err_set(e, E_NOMEM, "no memory for the model's facts");
+        return SERVED_DEVICE;
+    }
+    if (model_open(&s->model, &mo, e))
+        return SERVED_MODEL;
+    set_capacity(s, o);
+    set_facts(s);
+    if (device_open(&s->device, &d, e))
+        return SERVED_DEVICE;
+    s->device_name = s->device->description;
+    return SERVED_OK;
+}
+
+/* Slots of these devices are memory of the host like any other. */
+static bool on_host(const struct served *s) { return strcmp(s->device->backend->name, "cpu") == 0; }
+
+/* Numbers that other arithmetic made are not continued: the device and the kernels are part of
+ * what a state belongs to, besides the model. */
+static void state_fingerprint(const struct served *s, const char *kernels, unsigned char out[32])
+{
+    char numerics[512];
+    snprintf(numerics, sizeof numerics, "1 %s %s %s", s->device->backend->name,
+             on_host(s) ? "" : s->device->description, kernels ? kernels : "");
+    statecache_fingerprint(s->model->fingerprint, numerics, out);
+}
+
+/* How far apart states are kept: on a host 64 tokens take longer than a copy of any state. An
+ * accelerator computes a thousand tokens while a state of 16 MiB crosses to the host. */
+static int32_t grid(const struct served *s)
+{
+    int32_t spacing = 64;
+    int64_t mib = s->state_bytes >> 20;
+    while (!on_host(s) && spacing < 1024 && spacing < mib * 64)
+        spacing *= 2;
+    return spacing;
+}
+
+static int open_sched(struct served *s, const struct served_options *o, struct err *e)
+{
+    unsigned char print[32];
+    state_fingerprint(s, o->kernels, print);
+    struct statecache_options cache = {
+        .fingerprint = print,
+        .dir = o->state_dir,
+        .key_file = o->state_key,
+        .ram_bytes = o->state_ram_bytes,
+        .disk_bytes = o->state_disk_bytes,
+        .park_slots = on_host(s) ? 0 : o->slots,
+        .tenants = 1, /* until keys_bind says how many */
+        .grid = grid(s),
+        .session_ttl_s = o->session_ttl_s,
+    };
+    struct sched_options so = {
+        .slots = o->slots,
+        .queue = o->queue,
+        .step_tokens = o->step_tokens,
+        .logit_rows = s->cap.logits,
+        .cache = o->state_ram_bytes ? &cache : NULL,
+        .pages = s->cap.pages,
+        .pages_per_seq = s->cap.pages_per_seq,
+    };
+    int rc = sched_open(&s->sched, s->model, s->device, &so, e);
+    if (!rc)
+        s->cache = sched_cache(s->sched);
+    return rc;
+}
+
+enum served_fault served_load(struct served *s, const struct served_options *o, struct err *e)
+{
+    if (model_load(s->model, s->device, &s->cap, e))
+        return e->code == E_DEVICE || e->code == E_NOMEM ? SERVED_DEVICE : SERVED_MODEL;
+    set_facts(s); /* the weights are in the fingerprint now */
+    return open_sched(s, o, e) ? SERVED_DEVICE : SERVED_OK;
+}
+
+void served_describe(const struct served *s, FILE *f)
+{
+    describe(s->model, s->device, &s->cap, f);
+}
+
+int64_t served_device_bytes(const struct served *s)
+{
+    const struct backend *b = s->device->backend;
+    return b->memory ? b->memory(s->device) : -1;
+}
+
+void served_close(struct served *s)
+{
+    if (!s)
+        return;
+    sched_close(s->sched);
+    if (s->device)
+        s->device->backend->close(s->device);
+    model_close(s->model); /* after the device, which reads its plan */
+    mem_free(s);
+}

@@ -1,0 +1,77 @@
+/* What is served: a model on a device with its scheduler and its state cache, under one name.
+ *
+ * The noun between the server and everything below it. The server reads the facts and talks to
+ * `sched` and `cache`; the model and the device stay closed to it. Owner: main, which opens,
+ * loads and closes. Thread: read-only after served_load, so every thread may read it. */
+#ifndef RECURD_SERVED_H
+#define RECURD_SERVED_H
+
+#include <stdio.h>
+
+#include "base/err.h"
+#include "kernels/plan.h"
+#include "models/generation.h"
+
+struct chat_format;
+struct device;
+struct model;
+struct sched;
+struct statecache;
+struct tokenizer;
+
+struct served {
+    /* Facts of the model, from served_open on. */
+    char name[128];               /* the API's model id */
+    char arch[64];                /* model_type */
+    const struct tokenizer *tok;  /* NULL: requests carry token ids */
+    const struct chat_format *chat; /* NULL: no chat endpoint */
+    struct generation_defaults defaults;
+    int32_t vocab;
+    int32_t bos;                  /* -1 = none */
+    int64_t context_max;          /* positions a sequence may have; 0 = no limit but the pages */
+    int64_t parameters;           /* elements of all weights; a tied matrix counts once */
+    int64_t weight_bytes;         /* on the device; from served_load on exact */
+    int64_t state_bytes;          /* of one session's fixed state */
+    const char *device_name;      /* "cpu, 2 threads, avx512 kernels" */
+    struct capacity cap;
+    /* From served_load on. */
+    unsigned char fingerprint[32]; /* of config, tokenizer and weights */
+    struct sched *sched;
+    struct statecache *cache;      /* NULL = none */
+    /* Closed to the server. */
+    struct model *model;
+    struct device *device;
+};
+
+struct served_options {
+    const char *dir;         /* of the model */
+    bool dummy;              /* random weights from config.json alone */
+    const char *chat_format; /* NULL = detect */
+    const char *device, *kernels, *cache_dir; /* as in struct device_options */
+    int threads;
+    int32_t slots, queue, step_tokens, logit_rows;
+    int64_t context;         /* positions a sequence may have; 0 = what the model says */
+    uint64_t kv_bytes;       /* of pages, at most */
+    const char *state_dir, *state_key; /* as in struct statecache_options */
+    uint64_t state_ram_bytes;  /* 0 = no state cache */
+    uint64_t state_disk_bytes;
+    int64_t session_ttl_s;
+};
+
+enum served_fault { SERVED_OK, SERVED_MODEL, SERVED_DEVICE };
+
+/* Reads headers, builds the plan, opens the device; loads nothing. What failed says whose fault
+ * it was; *out may be set then, too, and must be closed. */
+enum served_fault served_open(struct served **out, const struct served_options *o,
+                              struct err *e) MUST_USE;
+/* Streams the weights and starts the engine. o as given to served_open. */
+enum served_fault served_load(struct served *s, const struct served_options *o,
+                              struct err *e) MUST_USE;
+/* Facts, one "name: value" a line; before or after served_load. */
+void served_describe(const struct served *s, FILE *f);
+/* Bytes the device holds now; -1 = it does not say. */
+int64_t served_device_bytes(const struct served *s);
+/* Ends the engine, closes device and model. s may be NULL. */
+void served_close(struct served *s);
+
+#endif
