@@ -212,8 +212,8 @@ opencl-quick: $B/oclcheck $B/ocl_fault $B/golden ## … in two minutes: fewer in
 oclgrind: $B/oclcheck ## every portable OpenCL kernel where races, bounds and unwritten values show
 	tests/check/oclgrind.sh $B/oclcheck
 
-lint: ## layers, sizes, banned calls, cppcheck
-	tests/lint/run.sh
+lint: $(LIB) ## layers, link cycles, sizes, banned calls, cppcheck
+	tests/lint/run.sh . $B
 
 # The same tests under a sanitizer; Criterion exits 0 on a leak in a passing test, so unit/run.sh
 # also looks for the sanitizer's own words.

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #define FIRST_BYTES ((size_t)64) /* one cache line; smaller would only reallocate sooner */
 
@@ -110,4 +111,22 @@ void buf_drop_front(struct buf *b, size_t n)
         return;
     memmove(b->p, b->p + n, b->len - n + 1);
     b->len -= n;
+}
+
+int buf_sanitize(struct buf *b, const char *s, size_t n)
+{
+    int rc = 0;
+    while (n && !rc) {
+        size_t good = utf8_valid_prefix(s, n);
+        rc = buf_add(b, s, good);
+        s += good;
+        n -= good;
+        if (n && !rc) {
+            size_t bad = utf8_bad(s, n);
+            rc = buf_str(b, "\xEF\xBF\xBD"); /* U+FFFD */
+            s += bad;
+            n -= bad;
+        }
+    }
+    return rc;
 }

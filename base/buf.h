@@ -25,4 +25,8 @@ int buf_ch(struct buf *b, char c);
 int buf_fmt(struct buf *b, const char *fmt, ...) PRINTF(2, 3);
 void buf_drop_front(struct buf *b, size_t n); /* removes the first n <= len bytes */
 
+/* Appends s with every malformed sequence of UTF-8 replaced by U+FFFD (one per maximal subpart, as
+ * Unicode 15 section 3.9 recommends). */
+int buf_sanitize(struct buf *b, const char *s, size_t n);
+
 #endif

@@ -4,8 +4,6 @@
  * disagree about where a character ends. */
 #include "base/utf8.h"
 
-#include "base/buf.h"
-
 enum verdict {
     WHOLE, /* a well-formed character */
     CUT,   /* the beginning of one; the text ends */
@@ -63,9 +61,9 @@ static struct part scan(const unsigned char *s, size_t n)
     return (struct part){WHOLE, want};
 }
 
-/* Length of the well-formed text at the start of s. */
-static size_t valid_prefix(const unsigned char *s, size_t n)
+size_t utf8_valid_prefix(const char *text, size_t n)
 {
+    const unsigned char *s = (const unsigned char *)text;
     size_t i = 0;
     while (i < n) {
         if (s[i] < 0x80) {
@@ -82,7 +80,12 @@ static size_t valid_prefix(const unsigned char *s, size_t n)
 
 bool utf8_valid(const char *s, size_t n)
 {
-    return valid_prefix((const unsigned char *)s, n) == n;
+    return utf8_valid_prefix(s, n) == n;
+}
+
+size_t utf8_bad(const char *s, size_t n)
+{
+    return scan((const unsigned char *)s, n).len;
 }
 
 size_t utf8_complete(const char *s, size_t n)
@@ -96,23 +99,4 @@ size_t utf8_complete(const char *s, size_t n)
         return scan(u + n - back, back).verdict == CUT ? n - back : n;
     }
     return n;
-}
-
-int utf8_sanitize(struct buf *out, const char *s, size_t n)
-{
-    const unsigned char *u = (const unsigned char *)s;
-    int rc = 0;
-    while (n && !rc) {
-        size_t good = valid_prefix(u, n);
-        rc = buf_add(out, u, good);
-        u += good;
-        n -= good;
-        if (n && !rc) {
-            size_t len = scan(u, n).len;
-            rc = buf_str(out, "\xEF\xBF\xBD"); /* U+FFFD */
-            u += len;
-            n -= len;
-        }
-    }
-    return rc;
 }

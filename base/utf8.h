@@ -12,9 +12,10 @@ bool utf8_valid(const char *s, size_t n);
  * character. Malformed bytes count as complete (they are replaced, not waited for). */
 size_t utf8_complete(const char *s, size_t n);
 
-struct buf;
-/* Appends s to out with every malformed sequence replaced by U+FFFD (one per maximal subpart,
- * as Unicode 15 section 3.9 recommends). */
-int utf8_sanitize(struct buf *out, const char *s, size_t n);
+/* Length of the well-formed text at the start of s. */
+size_t utf8_valid_prefix(const char *s, size_t n);
+/* Length of the malformed part that s starts with (n > 0 and utf8_valid_prefix is 0): a maximal
+ * subpart, as Unicode 15 section 3.9 counts them. */
+size_t utf8_bad(const char *s, size_t n);
 
 #endif

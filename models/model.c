@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "models/arch.h"
 #include "models/build/build.h"
 #include "models/text/chat.h"
 #include "models/text/tokenizer.h"
@@ -153,7 +154,7 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
         err_set(e, E_UNSUPPORTED, "libsodium cannot be initialised");
     else if (config_read(&config, path, e) == 0 &&
              (o->dummy || checkpoint_open(&m->files, o->dir, e) == 0) &&
-             build_model(m, config, m->files, e) == 0 &&
+             build_model(m, arch_find, config, m->files, e) == 0 &&
              read_generation(m, o->dir, config, e) == 0 && open_tokenizer(m, o, e) == 0)
         fingerprint(m, o);
     if (e->code == 0 && o->dummy)

@@ -17,6 +17,7 @@
 #include "scheduler/sched.h"
 #include "server/process/daemon.h"
 #include "server/http/http.h"
+#include "server/api/api.h"
 #include "server/api/jsonin.h"
 #include "server/http/listen.h"
 
@@ -147,7 +148,7 @@ static int start(struct recurd *r, struct err *e)
                          : ", and no API key is asked for");
     int fd = r->fd;
     r->fd = -1; /* the HTTP server's from here on */
-    if (http_open(&r->h, fd, &r->o, r->s, r->keys, e))
+    if (http_open(&r->h, fd, &r->o, &api_routes, r->s, r->keys, e))
         return EXIT_LISTEN;
     snprintf(status, sizeof status, "serving %s on %s", r->s->name, url);
     log_info("%s; %s; ready after %.2f s", status, r->s->device_name,

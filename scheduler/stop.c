@@ -32,7 +32,7 @@ void stop_fini(struct stop *s)
 /* Appends the whole characters of raw to held. Cannot fail: held has room for the worst case. */
 static void decode(struct stop *s, size_t n)
 {
-    int rc = utf8_sanitize(&s->held, s->raw, n);
+    int rc = buf_sanitize(&s->held, s->raw, n);
     ASSERT(rc == 0);
     memmove(s->raw, s->raw + n, s->n_raw - n);
     s->n_raw -= n;

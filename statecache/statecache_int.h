@@ -12,6 +12,7 @@
 #include "statecache/index/planner.h"
 #include "statecache/index/prefix.h"
 #include "statecache/session.h"
+#include "statecache/stats.h"
 #include "statecache/store/store.h"
 #include "statecache/store/writer.h"
 

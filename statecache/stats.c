@@ -18,19 +18,6 @@ const char *tier_name(enum tier t)
     return names[t];
 }
 
-void latency_add(struct latency *l, uint64_t ns)
-{
-    uint64_t edge = NS_PER_MS / 10;
-    int i = 0;
-    while (i < LATENCY_BUCKETS - 1 && ns > edge) {
-        edge *= 4;
-        i++;
-    }
-    l->bucket[i]++;
-    l->count++;
-    l->sum_ns += ns;
-}
-
 void statecache_usage(struct statecache *sc, const struct tenant_tag *tag,
                       struct tenant_usage *out)
 {

@@ -2,7 +2,7 @@
 #ifndef RECURD_STATECACHE_STATS_H
 #define RECURD_STATECACHE_STATS_H
 
-#include "base/base.h"
+#include "base/latency.h"
 
 struct statecache;
 
@@ -19,13 +19,6 @@ const char *miss_reason_name(enum miss_reason r);
 
 enum tier { TIER_DEVICE, TIER_RAM, TIER_DISK, TIERS };
 const char *tier_name(enum tier t);
-
-/* Buckets of a latency histogram: bucket i counts what took <= 0.1 ms * 4^i; the last, all more. */
-#define LATENCY_BUCKETS 9
-struct latency {
-    uint64_t count, sum_ns, bucket[LATENCY_BUCKETS];
-};
-void latency_add(struct latency *l, uint64_t ns);
 
 struct statecache_stats {
     uint64_t entries[TIERS], bytes[TIERS], bytes_max[TIERS]; /* now */

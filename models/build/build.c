@@ -367,20 +367,6 @@ int w_values(struct build *b, const float *values, int64_t n)
 
 /* ---- the whole ---- */
 
-static const struct arch *const archs[] = {
-#define ARCH(name) &arch_##name,
-#include "models/archs.def"
-#undef ARCH
-};
-
-static const struct arch *arch_find(const char *model_type)
-{
-    for (size_t i = 0; i < ARRAY_LEN(archs); i++)
-        if (!strcmp(archs[i]->model_type, model_type))
-            return archs[i];
-    return NULL;
-}
-
 /* Keys that every published config carries and that change nothing at inference. */
 static const char *const common_keys =
     "architectures auto_map model_type torch_dtype dtype transformers_version use_cache "
@@ -429,7 +415,7 @@ static int build_whole(struct build *b)
     const char *type = cfg_str(b, "model_type", "");
     if (b->bare && !strncmp(type, "layer_", 6))
         type += 6;
-    const struct arch *a = arch_find(type);
+    const struct arch *a = b->find(type);
     snprintf(m->arch, sizeof m->arch, "%s", type);
     if (!a && !b_failed(b))
         b_fail(b, E_UNSUPPORTED, "config.json: model_type \"%s\" is not one this build knows",
@@ -452,15 +438,18 @@ static int build_whole(struct build *b)
     return b->err->code;
 }
 
-int build_model(struct model *m, const struct config *c, struct checkpoint *ck, struct err *e)
+int build_model(struct model *m, arch_find_fn *arch_of, const struct config *c,
+                struct checkpoint *ck, struct err *e)
 {
-    struct build b = {.m = m, .plan = &m->plan, .config = c, .ck = ck, .err = e, .embedding = -1};
+    struct build b = {.m = m, .plan = &m->plan, .config = c, .ck = ck, .err = e, .embedding = -1,
+                      .find = arch_of};
     return build_whole(&b);
 }
 
-int build_bare_layer(struct model *m, const struct config *c, struct checkpoint *ck, struct err *e)
+int build_bare_layer(struct model *m, arch_find_fn *arch_of, const struct config *c,
+                     struct checkpoint *ck, struct err *e)
 {
     struct build b = {.m = m, .plan = &m->plan, .config = c, .ck = ck, .err = e, .embedding = -1,
-                      .bare = true};
+                      .find = arch_of, .bare = true};
     return build_whole(&b);
 }

@@ -214,10 +214,12 @@ struct arch {
 #define ARCH(name) extern const struct arch arch_##name;
 #include "models/archs.def"
 #undef ARCH
+/* NULL: no such model_type. arch_find (models/arch.h) is the one of the product. */
+typedef const struct arch *arch_find_fn(const char *model_type);
 
 struct model;
 /* Builds m->plan and m->bindings from the config and the checkpoint (NULL: dummy). */
-int build_model(struct model *m, const struct config *c, struct checkpoint *ck,
-                struct err *e) MUST_USE;
+int build_model(struct model *m, arch_find_fn *find, const struct config *c,
+                struct checkpoint *ck, struct err *e) MUST_USE;
 
 #endif

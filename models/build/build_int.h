@@ -17,6 +17,7 @@ struct build {
     struct err *err;
     char prefix[LIMIT_TENSOR_NAME];
     int layer, layer_sections;
+    arch_find_fn *find;
     bool bare; /* a mixer alone between the matrices `input` and `output`: the layer tests */
     int cap_ops, cap_acts, cap_weights, cap_sections;
     int embedding; /* weight index of b_embed, for tied logits */
@@ -44,8 +45,8 @@ int build_find(struct build *b, enum weight_role role, const char *name, int64_t
  * checkpoint holds the mixer's tensors without prefix and the matrices input.weight [rows, hidden],
  * which token ids choose from, and output.weight [rows, hidden], which the mixer's output is
  * multiplied by. */
-int build_bare_layer(struct model *m, const struct config *c, struct checkpoint *ck,
-                     struct err *e) MUST_USE;
+int build_bare_layer(struct model *m, arch_find_fn *find, const struct config *c,
+                     struct checkpoint *ck, struct err *e) MUST_USE;
 
 /* ---- ops.c ---- */
 val build_act(struct build *b, enum rows rows, int width);

@@ -1,4 +1,4 @@
-/* Shared by tokenizer.c and the formats behind it (spm.c, bpe.c, rwkv_vocab.c): not for others. */
+/* Shared by tokenizer.c, vocab.c and the formats behind it (spm.c, bpe.c, rwkv_vocab.c): not for others. */
 #ifndef RECURD_TOKENIZER_INT_H
 #define RECURD_TOKENIZER_INT_H
 
@@ -69,6 +69,9 @@ int tokenizer_set(struct tokenizer *t, int64_t id, const char *text, size_t n, u
 /* Registers a token to be searched; its text is copied, its id set (tokenizer_set). */
 int tokenizer_add(struct tokenizer *t, const struct added *a, struct err *e) MUST_USE;
 
+/* The text of a special token, which is written as such, or as an object with `content`. NULL:
+ * there is none. */
+const char *tokenizer_token_text(const struct config *c, const char *key);
 /* Whether tokenizer_config.json names this text as bos, eos, unk or pad: special, then. */
 bool tokenizer_named(const struct config *cfg, const char *text);
 

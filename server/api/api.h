@@ -1,12 +1,16 @@
-/* The handlers of route.def. Each runs once the body is there, answers through exchange_* or
+/* The handlers of routes.def. Each runs once the body is there, answers through exchange_* or
  * starts a generation. Thread: HTTP worker, or the helper for large bodies. */
 #ifndef RECURD_API_H
 #define RECURD_API_H
 
 struct exchange;
+struct routes;
 
-#define ROUTE(name, method, path, access, handler) void handler(struct exchange *x);
-#include "server/http/route.def"
+/* What http_open serves. */
+extern const struct routes api_routes;
+
+#define ROUTE(name, method, path, access, helped, handler) void handler(struct exchange *x);
+#include "server/api/routes.def"
 #undef ROUTE
 
 #endif

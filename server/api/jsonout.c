@@ -38,7 +38,7 @@ void jsonout_chars(struct buf *out, const char *s, size_t n)
     }
     struct buf clean;
     buf_init(&clean, 3 * n); /* a malformed byte becomes at most the three of U+FFFD */
-    if (utf8_sanitize(&clean, s, n))
+    if (buf_sanitize(&clean, s, n))
         out->failed = true;
     else
         escape(out, clean.p, clean.len);

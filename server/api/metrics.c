@@ -240,12 +240,12 @@ static void http(struct buf *out, struct http *h)
     struct stats *s = &h->stats;
     watch_counts(h->watch, &w);
     head(out, "http_responses_total", "counter", "Replies by route and status");
-    for (int r = 0; r < ROUTES; r++) {
+    for (int r = 0; r <= ROUTE_UNKNOWN; r++) {
         for (int c = 0; c < STATS_STATUSES; c++) {
             uint64_t n = load(&s->responses[r][c]);
             if (n)
                 buf_fmt(out, "recurd_http_responses_total{route=\"%s\",status=\"%d\"} %llu\n",
-                        route_name((enum route_id)r), stats_status_code((enum stats_status)c),
+                        route_name(h->routes, r), stats_status_code((enum stats_status)c),
                         (unsigned long long)n);
         }
     }

@@ -2,10 +2,11 @@
  * after the same work. Thread: HTTP worker. */
 #include "server/http/auth.h"
 
+#include <microhttpd.h>
 #include <string.h>
 #include <strings.h>
 
-#include "server/http/exchange.h"
+#include "server/process/keys.h"
 
 struct bearer {
     const char *secret; /* NULL = the header is not of the form */
@@ -35,29 +36,24 @@ static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char 
     return MHD_YES;
 }
 
-bool auth_check(struct exchange *x, const struct route *r)
+enum auth auth_check(struct MHD_Connection *c, struct keys *keys, bool metrics, struct key **key,
+                     const char **why)
 {
-    struct keys *keys = x->http->keys;
     struct bearer b = {0};
-    if (!keys || r->access == ACCESS_OPEN)
-        return true;
-    MHD_get_connection_values_n(x->mhd, MHD_HEADER_KIND, on_header, &b);
+    MHD_get_connection_values_n(c, MHD_HEADER_KIND, on_header, &b);
     /* Two headers: a proxy may have looked at the other one. */
     if (b.headers != 1 || !b.secret || !b.n) {
-        exchange_error(x, APIERR_NO_KEY, NULL,
-                       "an API key is needed: send one header Authorization: Bearer KEY");
-        return false;
+        *why = "an API key is needed: send one header Authorization: Bearer KEY";
+        return AUTH_NO_KEY;
     }
-    struct key *key = keys_find(keys, b.secret, b.n);
-    if (!key) {
-        exchange_error(x, APIERR_NO_KEY, NULL, "this API key is not known");
-        return false;
+    *key = keys_find(keys, b.secret, b.n);
+    if (!*key) {
+        *why = "this API key is not known";
+        return AUTH_NO_KEY;
     }
-    x->key = key;
-    x->tenant = key->tenant;
-    if (r->access == ACCESS_METRICS && !__atomic_load_n(&key->metrics, __ATOMIC_RELAXED)) {
-        exchange_error(x, APIERR_DENIED, NULL, "this API key may not read the metrics");
-        return false;
+    if (metrics && !__atomic_load_n(&(*key)->metrics, __ATOMIC_RELAXED)) {
+        *why = "this API key may not read the metrics";
+        return AUTH_DENIED;
     }
-    return true;
+    return AUTH_YES;
 }

@@ -4,11 +4,19 @@
 
 #include "base/base.h"
 
-struct exchange;
-struct route;
+struct MHD_Connection;
+struct key;
+struct keys;
 
-/* Sets the exchange's key and tenant. False: it may not, and was answered 401 or 403. Where there
- * are no keys, and on open routes, everybody may. */
-bool auth_check(struct exchange *x, const struct route *r);
+enum auth {
+    AUTH_YES,
+    AUTH_NO_KEY, /* none came, or nobody knows it */
+    AUTH_DENIED, /* it may not do this */
+};
+
+/* Finds the key that the headers bring. metrics: one that may read them is needed. AUTH_YES: *key
+ * is its row. Otherwise *why is a sentence for the client, a literal. */
+enum auth auth_check(struct MHD_Connection *c, struct keys *keys, bool metrics, struct key **key,
+                     const char **why);
 
 #endif

@@ -80,7 +80,7 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
     if (x->close || http_is_draining(x->http))
         header(r, "Connection", "close");
     stats_response(&x->http->stats, x->route, x->status);
-    log_debug("%s: %s %d, key %s", x->id, route_name(x->route), x->status,
+    log_debug("%s: %s %d, key %s", x->id, route_name(x->http->routes, x->route), x->status,
               x->key ? x->key->name : "none");
     x->phase = EXCHANGE_REPLY;
     enum MHD_Result ok = MHD_queue_response(x->mhd, (unsigned)x->status, r);
@@ -323,6 +323,24 @@ static const char *method_literal(const char *method)
     return "other";
 }
 
+/* False: it may not, and was answered 401 or 403. */
+static bool may_ask(struct exchange *x, const struct route *r)
+{
+    struct keys *keys = x->http->keys;
+    if (!keys || r->access == ACCESS_OPEN)
+        return true;
+    struct key *key = NULL;
+    const char *why = NULL;
+    enum auth a = auth_check(x->mhd, keys, r->access == ACCESS_METRICS, &key, &why);
+    if (a != AUTH_YES) {
+        exchange_error(x, a == AUTH_DENIED ? APIERR_DENIED : APIERR_NO_KEY, NULL, why);
+        return false;
+    }
+    x->key = key;
+    x->tenant = key->tenant;
+    return true;
+}
+
 static void check_route(struct exchange *x, const char *url, const char *method)
 {
     struct http *h = x->http;
@@ -331,14 +349,14 @@ static void check_route(struct exchange *x, const char *url, const char *method)
         x->body.max = (size_t)session_blob_max(h->served->cache);
     const char *length = request_header(x, "Content-Length");
     char text[160];
-    x->route = route_find(url, &x->rest);
-    const struct route *r = route_at(x->route);
+    x->route = route_find(h->routes, url, &x->rest);
+    const struct route *r = route_at(h->routes, x->route);
     if (!r) {
         exchange_error(x, APIERR_NO_ROUTE, NULL, "there is nothing at this path");
     } else if (strcmp(method, "OPTIONS") == 0) {
         x->allow = allowed(r);
         exchange_answer(x, 204, NULL);
-    } else if (!auth_check(x, r)) {
+    } else if (!may_ask(x, r)) {
         return; /* answered, before anything else is told */
     } else if (!route_allows(r, method)) {
         x->allow = allowed(r);
@@ -437,14 +455,13 @@ enum MHD_Result exchange_go_on(struct exchange *x)
             return respond(x);
         watch_phase(x->http->watch, x->conn, CONN_BUSY, NULL);
         /* Sessions wait for the disk now and then. */
-        if (x->body.len > INLINE_BYTES || x->route == ROUTE_sessions ||
-            x->route == ROUTE_session) {
+        if (x->body.len > INLINE_BYTES || route_at(x->http->routes, x->route)->helped) {
             x->phase = EXCHANGE_HELPED;
             __atomic_store_n(&x->helping, 1, __ATOMIC_RELAXED);
             helper_put(x->http->helper, x);
             return exchange_go_on(x);
         }
-        route_at(x->route)->handler(x);
+        route_at(x->http->routes, x->route)->handler(x);
         return after_handler(x);
     case EXCHANGE_HELPED:
         while (__atomic_load_n(&x->helping, __ATOMIC_ACQUIRE))

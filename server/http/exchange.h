@@ -30,7 +30,7 @@ struct exchange {
     struct waker *waker;
     enum exchange_phase phase;
     size_t uri_bytes;
-    enum route_id route;
+    int route;                 /* row of http->routes, or ROUTE_UNKNOWN */
     const char *method;        /* a literal */
     struct key *key;           /* who asks; NULL on an open route, and without keys */
     struct tenant_tag tenant;  /* whose states it may see: all zero without keys */

@@ -113,7 +113,7 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **conn,
 static void help(struct exchange *x)
 {
     struct waker *w = x->waker;
-    route_at(x->route)->handler(x);
+    route_at(x->http->routes, x->route)->handler(x);
     waker_ref(w); /* x may be gone once the worker sees helping == 0 */
     __atomic_store_n(&x->helping, 0, __ATOMIC_RELEASE);
     waker_signal(w, 0);
@@ -144,7 +144,8 @@ static int start(struct http *h, int fd, struct err *e)
 }
 
 int http_open(struct http **out, int fd, const struct options *o,
-              const struct served *served, struct keys *k, struct err *e)
+              const struct routes *routes, const struct served *served, struct keys *k,
+              struct err *e)
 {
     *out = NULL;
     struct http *h = mem_zalloc(sizeof *h);
@@ -152,7 +153,7 @@ int http_open(struct http **out, int fd, const struct options *o,
         close(fd);
         return err_set(e, E_NOMEM, "no memory for the HTTP server");
     }
-    *h = (struct http){.o = o, .served = served, .keys = k,
+    *h = (struct http){.o = o, .routes = routes, .served = served, .keys = k,
                        .listen_fd = fd, .nowhere = listen_nowhere(e),
                        .started_unix_s = clock_unix_s()};
     struct watch_options w = {
@@ -183,16 +184,6 @@ int http_open(struct http **out, int fd, const struct options *o,
     }
     *out = h;
     return 0;
-}
-
-bool http_is_draining(const struct http *h)
-{
-    return __atomic_load_n(&h->draining, __ATOMIC_RELAXED);
-}
-
-bool http_is_closing(const struct http *h)
-{
-    return __atomic_load_n(&h->closing, __ATOMIC_SEQ_CST);
 }
 
 void http_drain(struct http *h)

@@ -15,6 +15,7 @@ struct helper;
 /* Owner: main. Thread: read-only after http_open, apart from atomics. */
 struct http {
     const struct options *o;
+    const struct routes *routes;
     const struct served *served;
     struct keys *keys; /* NULL = nobody is asked for one */
     struct watch *watch;
@@ -27,9 +28,10 @@ struct http {
 };
 
 /* Serves on the listening socket fd, and owns it from now on, also when it fails. o,
- * served and k (which may be NULL) outlive the server. */
+ * routes, served and k (which may be NULL) outlive the server. */
 int http_open(struct http **out, int fd, const struct options *o,
-              const struct served *served, struct keys *k, struct err *e) MUST_USE;
+              const struct routes *routes, const struct served *served, struct keys *k,
+              struct err *e) MUST_USE;
 
 /* Stops accepting connections; new requests on old ones get 503. */
 void http_drain(struct http *h);
@@ -40,8 +42,14 @@ bool http_idle(struct http *h);
 /* After http_drain, with no exchange left (false: there was one, and nothing was freed). */
 bool http_close(struct http *h);
 
-bool http_is_draining(const struct http *h);
+static inline bool http_is_draining(const struct http *h)
+{
+    return __atomic_load_n(&h->draining, __ATOMIC_RELAXED);
+}
 /* Nothing may begin to wait any more: http_close has begun. */
-bool http_is_closing(const struct http *h);
+static inline bool http_is_closing(const struct http *h)
+{
+    return __atomic_load_n(&h->closing, __ATOMIC_SEQ_CST);
+}
 
 #endif

@@ -1,44 +1,36 @@
-/* The route table. Thread: any. */
+/* Looking a path up. Thread: any. */
 #include "server/http/route.h"
 
 #include <string.h>
 
-#include "server/api/api.h"
-
-static const struct route routes[] = {
-#define ROUTE(name, method, path, access, handler) {#name, method, path, ACCESS_##access, handler},
-#include "server/http/route.def"
-#undef ROUTE
-};
-
-enum route_id route_find(const char *path, const char **rest)
+int route_find(const struct routes *t, const char *path, const char **rest)
 {
     *rest = "";
-    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
-        const char *p = routes[i].path;
+    for (int i = 0; i < t->n; i++) {
+        const char *p = t->at[i].path;
         size_t n = strlen(p);
         if (strcmp(p, path) == 0 && p[n - 1] != '/' && p[n - 1] != '*')
-            return (enum route_id)i;
+            return i;
         if (p[n - 1] == '*' && strncmp(p, path, n - 1) == 0 && path[n - 1]) {
             *rest = path + n - 1;
-            return (enum route_id)i;
+            return i;
         }
         if (p[n - 1] == '/' && strncmp(p, path, n) == 0 && path[n] && !strchr(path + n, '/')) {
             *rest = path + n;
-            return (enum route_id)i;
+            return i;
         }
     }
     return ROUTE_UNKNOWN;
 }
 
-const struct route *route_at(enum route_id id)
+const struct route *route_at(const struct routes *t, int id)
 {
-    return id < ROUTE_UNKNOWN ? &routes[id] : NULL;
+    return id < t->n ? &t->at[id] : NULL;
 }
 
-const char *route_name(enum route_id id)
+const char *route_name(const struct routes *t, int id)
 {
-    return id < ROUTE_UNKNOWN ? routes[id].name : "unknown";
+    return id < t->n ? t->at[id].name : "unknown";
 }
 
 bool route_allows(const struct route *r, const char *method)

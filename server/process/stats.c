@@ -15,7 +15,7 @@ static const int codes[] = {
 
 int stats_status_code(enum stats_status s) { return s < STATS_OTHER ? codes[s] : 0; }
 
-void stats_response(struct stats *s, enum route_id route, int status)
+void stats_response(struct stats *s, int route, int status)
 {
     size_t i = 0;
     while (i < ARRAY_LEN(codes) && codes[i] != status)

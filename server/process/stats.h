@@ -21,13 +21,13 @@ enum stats_status {
 };
 
 struct stats {
-    uint64_t responses[ROUTES][STATS_STATUSES];
+    uint64_t responses[ROUTES_MAX + 1][STATS_STATUSES];
     uint64_t streams, heartbeats, aborted; /* aborted: replies that ended before their end */
     int exchanges, suspended, generations; /* now */
     struct histogram first_token, request, per_token;
 };
 
-void stats_response(struct stats *s, enum route_id route, int status);
+void stats_response(struct stats *s, int route, int status);
 void stats_observe(struct histogram *h, uint64_t ns);
 static inline void stats_add(uint64_t *counter)
 {

@@ -9,9 +9,9 @@
 #ifndef RECURD_STORE_H
 #define RECURD_STORE_H
 
+#include "base/latency.h"
 #include "statecache/store/codec.h"
 #include "statecache/store/fsio.h"
-#include "statecache/stats.h"
 
 #define STORE_QUARANTINE 64   /* files kept for a human to look at */
 #define STORE_PATH 4096       /* the longest path the kernel takes */

@@ -17,7 +17,7 @@ from test_cache import ids
 
 UNKNOWN = "0123456789abcdef0123456789abcdef"
 ROUTES = re.findall(r'^ROUTE\((\w+), "([A-Z ]+)", "([^"]+)", (\w+),',
-                    open(os.path.join(ROOT, "server", "http", "route.def")).read(), re.M)
+                    open(os.path.join(ROOT, "server", "api", "routes.def")).read(), re.M)
 
 
 def wait_for(what, seconds=10):

@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "models/arch.h"
 #include "models/build/build_int.h"
 #include "models/files/checkpoint.h"
 
@@ -179,7 +180,8 @@ static int open_layer(struct layer *l, struct err *e)
     arena_init(&l->m->arena, MIB(64));
     if (checkpoint_open_file(&l->want, path, e) == 0 && read_layer_config(l, &c, e) == 0 &&
         write_checkpoint(l, e) == 0 && checkpoint_open(&l->m->files, l->temp, e) == 0 &&
-        build_bare_layer(l->m, c, l->m->files, e) == 0 && device_open(&l->d, &dopt, e) == 0)
+        build_bare_layer(l->m, arch_find, c, l->m->files, e) == 0 &&
+        device_open(&l->d, &dopt, e) == 0)
         (void)!model_load(l->m, l->d, &cap, e); /* e tells */
     config_free(c);
     return e->code;

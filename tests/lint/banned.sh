@@ -24,8 +24,7 @@ if command -v "$cc" >/dev/null; then
     while read -r file; do
         isa=
         case $file in
-        *_avx2*) isa="-mavx2 -mfma -mf16c" ;;
-        *_avx512*) isa="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c" ;;
+        */impl/*) isa="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c" ;;
         esac
         # shellcheck disable=SC2086 # lists of options
         "$cc" -std=gnu11 -fsyntax-only -Wvla -I. $includes $isa "$file" 2>&1 |

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every lint of the project, and cppcheck where it is installed. Exit 1 if one has findings.
-# usage: tests/lint/run.sh [ROOT]
+# usage: tests/lint/run.sh [ROOT [BUILD]]      BUILD: where the objects are whose links are checked
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "${1:-$here/../..}" && pwd) || exit 2
 rc=0
@@ -8,6 +8,7 @@ for lint in layers sizes banned; do
     bash "$here/$lint.sh" "$root" || rc=1
 done
 bash "$here/selftest.sh" || rc=1
+[ -z "${2:-}" ] || (cd "$root" && python3 "$here/cycles.py" "$2") || rc=1
 
 cd "$root" || exit 2
 if command -v cppcheck >/dev/null; then

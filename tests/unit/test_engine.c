@@ -139,7 +139,7 @@ static void expect_text(const struct rig_reply *got, struct buf *out)
         cr_assert_eq(buf_add(&raw, p, n), 0);
     }
     buf_clear(out);
-    cr_assert_eq(utf8_sanitize(out, raw.p, raw.len), 0);
+    cr_assert_eq(buf_sanitize(out, raw.p, raw.len), 0);
     buf_free(&raw);
 }
 

@@ -175,7 +175,7 @@ Test(stop, no_split_into_tokens_changes_the_text)
         for (uint64_t k = rng_below(&r, 24); k-- > 0;)
             cr_assert_eq(buf_str(&raw, alphabet[rng_below(&r, ARRAY_LEN(alphabet))]), 0);
         buf_clear(&clean);
-        cr_assert_eq(utf8_sanitize(&clean, raw.p, raw.len), 0);
+        cr_assert_eq(buf_sanitize(&clean, raw.p, raw.len), 0);
         size_t at = first_stop(stops, n, clean.p, clean.len);
         bool stopped = run(stops, n, raw.p, raw.len, rng_next(&r), true, &out);
         cr_assert_eq(stopped, at != SIZE_MAX, "round %d", round);

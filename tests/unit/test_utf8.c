@@ -143,7 +143,7 @@ Test(utf8, replaces_one_mark_per_maximal_subpart)
     for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
         struct buf b;
         buf_init(&b, 1000);
-        cr_assert_eq(utf8_sanitize(&b, classes[i].in, classes[i].n), 0);
+        cr_assert_eq(buf_sanitize(&b, classes[i].in, classes[i].n), 0);
         cr_assert_str_eq(b.p ? b.p : "", classes[i].out, "%s", classes[i].name);
         cr_assert(utf8_valid(b.p, b.len), "%s", classes[i].name);
         bool same = b.len == classes[i].n && (!b.len || !memcmp(b.p, classes[i].in, b.len));
@@ -174,7 +174,7 @@ Test(utf8, a_stream_cut_anywhere_gives_the_same_text)
         buf_init(&whole, 1000);
         buf_init(&stream, 1000);
         buf_init(&held, 1000);
-        cr_assert_eq(utf8_sanitize(&whole, (char *)s, n), 0);
+        cr_assert_eq(buf_sanitize(&whole, (char *)s, n), 0);
         for (size_t at = 0; at < n;) {
             size_t step = 1 + rng_below(&rng, 5);
             step = MIN(step, n - at);
@@ -182,10 +182,10 @@ Test(utf8, a_stream_cut_anywhere_gives_the_same_text)
             at += step;
             size_t done = utf8_complete(held.p, held.len);
             cr_assert_leq(held.len - done, 3);
-            cr_assert_eq(utf8_sanitize(&stream, held.p, done), 0);
+            cr_assert_eq(buf_sanitize(&stream, held.p, done), 0);
             buf_drop_front(&held, done);
         }
-        cr_assert_eq(utf8_sanitize(&stream, held.p, held.len), 0);
+        cr_assert_eq(buf_sanitize(&stream, held.p, held.len), 0);
         cr_assert_eq(stream.len, whole.len);
         cr_assert_arr_eq(stream.p, whole.p, whole.len);
         buf_free(&whole);
@@ -223,10 +223,10 @@ Test(utf8, sanitize_reports_a_full_buffer)
 {
     struct buf b;
     buf_init(&b, 4);
-    cr_assert_eq(utf8_sanitize(&b, "ab\x80", 3), E_NOMEM, "a mark of 3 bytes does not fit");
+    cr_assert_eq(buf_sanitize(&b, "ab\x80", 3), E_NOMEM, "a mark of 3 bytes does not fit");
     cr_assert_str_eq(b.p, "ab");
     buf_free(&b);
     mem_fail_at(1);
-    cr_assert_eq(utf8_sanitize(&b, "ab", 2), E_NOMEM);
+    cr_assert_eq(buf_sanitize(&b, "ab", 2), E_NOMEM);
     buf_free(&b);
 }
