@@ -66,7 +66,7 @@ UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 .SECONDARY:
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z_.-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*##/\t/' | expand -t 14
 
 all: $(PROGS) ## builds the programs into build/
 
@@ -251,6 +251,9 @@ install: all ## into DESTDIR/PREFIX, with the demo models and the systemd unit
 	install -m 644 systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
 	install -m 600 etc/api-keys.example $(DESTDIR)/etc/recurd/
+
+compile_commands.json: FORCE ## the compiler's command of every file, for editors
+	$(Q)$(MAKE) -Bnk --no-print-directory V=1 checks 2>/dev/null | python3 tests/compile_commands.py >$@
 
 clean: ## removes build/
 	rm -rf build

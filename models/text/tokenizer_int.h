@@ -1,4 +1,4 @@
-/* Shared by tokenizer.c, vocab.c and the formats behind it (spm.c, bpe.c, rwkv_vocab.c): not for others. */
+/* Shared by tokenizer.c, vocab.c and the formats behind them (spm.c, bpe.c, rwkv_vocab.c) only. */
 #ifndef RECURD_TOKENIZER_INT_H
 #define RECURD_TOKENIZER_INT_H
 
