@@ -87,7 +87,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden fault opencl-quick api load
-checks: all $B/kernelcheck $B/golden $B/layers $B/crashsim $B/oclcheck $B/ocl_fault $(UNIT)
+checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/crashsim $B/oclcheck $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
 # flag rebuilds everything, and a new commit one file.
@@ -134,6 +134,14 @@ $(LIB): $(LIB_OBJ)
 	$(call say,AR,$@)
 	$(Q)$(AR) rcs $@ $^
 
+# The daemon as it would be after the next change of bits, for the tests of what it then refuses.
+$B/tests/numerics_next.o: kernels/numerics.c $B/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -DNUMERICS_REVISION=1000 -c $< -o $@
+$B/tests/recurd-next: $B/programs/recurd.o $B/tests/numerics_next.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+
 $B/%: $B/programs/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
@@ -152,6 +160,7 @@ $B/kernelcheck: $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard t
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 kernelcheck: $B/kernelcheck ## checks every kernel against its definition
 	$B/kernelcheck
+	tests/check/sums_test.sh $B/kernelcheck
 
 # Every stored reference result, and the same bits however a prompt is cut.
 $B/golden: $B/tests/golden/golden.o $(LIB)
@@ -174,7 +183,7 @@ fault: $B/crashsim ## simulated crashes of the disk under the state cache
 unit: $(UNIT) ## unit tests (Criterion)
 	@tests/unit/run.sh $(UNIT)
 
-api: $B/recurd $B/recurd-eval ## black-box tests of the daemon through a real socket
+api: $B/recurd $B/recurd-eval $B/tests/recurd-next ## black-box tests of the daemon through a real socket
 	python3 tests/api/run.py --recurd $B/recurd
 
 $B/speed: $B/tests/bench/speed.o $(LIB)

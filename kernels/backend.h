@@ -24,7 +24,8 @@ struct device {
 };
 
 struct backend {
-    const char *name;
+    const char *name;  /* for humans; nothing is decided by it */
+    bool host_memory;  /* slots and pages are host memory like any other */
     int (*open)(struct device **out, const struct device_options *o, struct err *e);
     void (*close)(struct device *d); /* NULL allowed; frees everything */
 
@@ -62,6 +63,9 @@ struct backend {
     int (*page_read)(struct device *d, int32_t page, void *dst, struct err *e);
     int (*page_write)(struct device *d, int32_t page, const void *src, struct err *e);
 
+    /* After load: which arithmetic computes the plan, as printable text of less than NUMERICS_TEXT
+     * bytes. Two devices with the same text give the same bits; see kernels/numerics.h. */
+    const char *(*numerics)(const struct device *d);
     /* (optional) Bytes held on the device, for metrics and --describe. */
     int64_t (*memory)(const struct device *d);
     /* (optional) Prints one line per op kind: calls, time, bytes. Reset by each call. */

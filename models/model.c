@@ -115,8 +115,8 @@ static void fingerprint(struct model *m, const struct model_options *o)
     crypto_hash_sha256_state h;
     crypto_hash_sha256_init(&h);
     digest_file(&h, o->dir, "config.json");
-    digest_file(&h, o->dir, "tokenizer.model");
-    digest_file(&h, o->dir, "tokenizer.json");
+    for (size_t i = 0; tokenizer_file(i); i++)
+        digest_file(&h, o->dir, tokenizer_file(i));
     for (size_t i = 0; m->files && i < checkpoint_count(m->files); i++) {
         const struct tensor *t = checkpoint_at(m->files, i);
         crypto_hash_sha256_update(&h, (const unsigned char *)t->name, strlen(t->name));

@@ -151,6 +151,7 @@ static int start(struct recurd *r, struct err *e)
     if (http_open(&r->h, fd, &r->o, &api_routes, r->s, r->keys, e))
         return EXIT_LISTEN;
     snprintf(status, sizeof status, "serving %s on %s", r->s->name, url);
+    log_debug("arithmetic: %s", r->s->numerics);
     log_info("%s; %s; ready after %.2f s", status, r->s->device_name,
              (double)(clock_now_ns() - t0) / (double)NS_PER_S);
     daemon_ready(status);

@@ -81,8 +81,8 @@ static int capture(struct cached *c, struct seq *q, enum capture_kind kind, cons
 {
     int rc = told(c, q, e);
     return rc ? rc
-              : statecache_capture(c->sc, q->track, kind, q->pos, q->slot, q->pages, logits, NULL,
-                                   0, kept, e);
+              : statecache_capture(c->sc, q->track, kind, q->pos, q->slot, q->pages, logits,
+                                   kept, e);
 }
 
 static int reached(void *arg, struct seq *q, const float *logits, struct err *e)
@@ -247,7 +247,7 @@ static int keep(struct cached *c, struct ending *x, const float *logits, struct 
     }
     if (!rc)
         rc = statecache_capture(c->sc, x->track, CAPTURE_END, x->pos, x->slot, x->pages, logits,
-                                NULL, 0, &kept, e);
+                                &kept, e);
     if (kept)
         x->slot = -1; /* the cache's now */
     return rc;

@@ -66,41 +66,28 @@ enum served_fault served_open(struct served **out, const struct served_options *
     return SERVED_OK;
 }
 
-/* Slots of these devices are memory of the host like any other. */
-static bool on_host(const struct served *s) { return strcmp(s->device->backend->name, "cpu") == 0; }
-
-/* Numbers that other arithmetic made are not continued: the device and the kernels are part of
- * what a state belongs to, besides the model. */
-static void state_fingerprint(const struct served *s, const char *kernels, unsigned char out[32])
-{
-    char numerics[512];
-    snprintf(numerics, sizeof numerics, "1 %s %s %s", s->device->backend->name,
-             on_host(s) ? "" : s->device->description, kernels ? kernels : "");
-    statecache_fingerprint(s->model->fingerprint, numerics, out);
-}
-
 /* How far apart states are kept: on a host 64 tokens take longer than a copy of any state. An
  * accelerator computes a thousand tokens while a state of 16 MiB crosses to the host. */
 static int32_t grid(const struct served *s)
 {
     int32_t spacing = 64;
     int64_t mib = s->state_bytes >> 20;
-    while (!on_host(s) && spacing < 1024 && spacing < mib * 64)
+    while (!s->device->backend->host_memory && spacing < 1024 && spacing < mib * 64)
         spacing *= 2;
     return spacing;
 }
 
 static int open_sched(struct served *s, const struct served_options *o, struct err *e)
 {
-    unsigned char print[32];
-    state_fingerprint(s, o->kernels, print);
+    const struct backend *backend = s->device->backend;
     struct statecache_options cache = {
-        .fingerprint = print,
+        .fingerprint = s->model->fingerprint,
+        .numerics = s->numerics,
         .dir = o->state_dir,
         .key_file = o->state_key,
         .ram_bytes = o->state_ram_bytes,
         .disk_bytes = o->state_disk_bytes,
-        .park_slots = on_host(s) ? 0 : o->slots,
+        .park_slots = backend->host_memory ? 0 : o->slots,
         .tenants = 1, /* until keys_bind says how many */
         .grid = grid(s),
         .session_ttl_s = o->session_ttl_s,
@@ -125,6 +112,7 @@ enum served_fault served_load(struct served *s, const struct served_options *o, 
     if (model_load(s->model, s->device, &s->cap, e))
         return e->code == E_DEVICE || e->code == E_NOMEM ? SERVED_DEVICE : SERVED_MODEL;
     set_facts(s); /* the weights are in the fingerprint now */
+    s->numerics = s->device->backend->numerics(s->device);
     return open_sched(s, o, e) ? SERVED_DEVICE : SERVED_OK;
 }
 

@@ -36,6 +36,7 @@ struct served {
     struct capacity cap;
     /* From served_load on. */
     unsigned char fingerprint[32]; /* of config, tokenizer and weights */
+    const char *numerics;          /* which arithmetic computes: backend.numerics() */
     struct sched *sched;
     struct statecache *cache;      /* NULL = none */
     /* Closed to the server. */

@@ -103,7 +103,9 @@ static int find_tokens(struct statecache *sc, const struct statecache_query *q,
 static enum miss_reason miss_reason(const struct lookup *l)
 {
     if (l->match.depth == l->base->end)
-        return l->tenant->foreign ? MISS_FINGERPRINT : MISS_NO_CHECKPOINT;
+        return l->tenant->other_numerics ? MISS_NUMERICS
+               : l->tenant->foreign      ? MISS_FINGERPRINT
+                                         : MISS_NO_CHECKPOINT;
     for (const struct node *n = whole(&l->match); n; n = n->parent)
         if (n->ghost)
             return MISS_EVICTED;
@@ -245,8 +247,6 @@ int statecache_begin(struct statecache *sc, const struct statecache_query *q, st
             .base = l.base->end,
             .end = l.total,
             .logits = s && s->pos == l.total ? s->logits : NULL,
-            .sampler = s ? s->sampler : NULL,
-            .sampler_bytes = s && s->sampler ? s->sampler_bytes : 0,
         };
     }
     core_leave(sc);

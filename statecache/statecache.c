@@ -17,16 +17,6 @@
 
 /* ---- opening and closing ------------------------------------------------------------------ */
 
-void statecache_fingerprint(const unsigned char model[32], const char *numerics,
-                            unsigned char out[32])
-{
-    crypto_generichash_state s;
-    crypto_generichash_init(&s, NULL, 0, 32);
-    crypto_generichash_update(&s, model, 32);
-    crypto_generichash_update(&s, (const unsigned char *)numerics, strlen(numerics));
-    crypto_generichash_final(&s, out, 32);
-}
-
 static int open_disk(struct statecache *sc, struct err *e)
 {
     if (!sc->o.dir) {
@@ -61,6 +51,7 @@ static void defaults(struct statecache *sc)
         o->session_ttl_s = DEFAULT_TTL_S;
     codec_layout(&sc->format, o->plan, o->stretch > 0 ? o->stretch : PREFIX_STRETCH);
     memcpy(sc->format.fingerprint, o->fingerprint, sizeof(sc->format.fingerprint));
+    codec_numerics(o->numerics, sc->format.numerics);
     sc->stats.bytes_max[TIER_DEVICE] = (uint64_t)o->park_slots * sc->format.slot_bytes;
     sc->stats.bytes_max[TIER_RAM] = o->ram_bytes;
     sc->stats.bytes_max[TIER_DISK] = o->dir ? o->disk_bytes : 0;
@@ -385,8 +376,8 @@ static enum point point_of(const struct track *t, enum capture_kind kind, const 
 }
 
 int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind kind, int64_t pos,
-                       int32_t slot, const int32_t *table, const float *logits,
-                       const void *sampler, size_t sampler_bytes, bool *kept, struct err *e)
+                       int32_t slot, const int32_t *table, const float *logits, bool *kept,
+                       struct err *e)
 {
     int rc = 0;
     if (kept)
@@ -411,7 +402,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
             *kept = true;
         s->pins++;
         if (snapshot_ready(s)) /* without them it is no exact hit, but still a hit */
-            (void)!snapshot_set_logits(sc, s, logits, sampler, sampler_bytes);
+            (void)!snapshot_set_logits(sc, s, logits);
         if (pos == t->prompt_end && t->pin_s > 0)
             s->pinned_until_ns = clock_now_ns() + (uint64_t)t->pin_s * NS_PER_S;
         s->pins--;

@@ -24,7 +24,8 @@ struct statecache_options {
     struct device *device;            /* outlive the cache */
     struct slots *slots;              /* the engine's pools: parked states live in free slots */
     struct pages *pages;              /* NULL when the plan has no PAGED section */
-    const unsigned char *fingerprint; /* [32] model, tokenizer, numerics; copied */
+    const unsigned char *fingerprint; /* [32] model and tokenizer; copied */
+    const char *numerics;             /* which arithmetic runs: backend.numerics(); copied */
     const char *dir;                  /* state directory; NULL = no disk tier */
     const char *key_file;             /* install key, 32 bytes; NULL = dir/key, created once */
     const struct fsio *io;            /* NULL = the real file system */
@@ -41,10 +42,6 @@ struct statecache_options {
     void (*wake)(void *arg);          /* from any thread: something to do for the engine */
     void *wake_arg;
 };
-
-/* What a state belongs to: the model and everything that decides its bits. */
-void statecache_fingerprint(const unsigned char model[32], const char *numerics,
-                            unsigned char out[32]);
 
 int statecache_open(struct statecache **out, const struct statecache_options *o,
                     struct err *e) MUST_USE;
@@ -93,9 +90,8 @@ struct statecache_start {
     int64_t position;     /* the state covers tokens [0, position); 0 = a zeroed state */
     int64_t base;         /* tokens of the path that came from the session */
     int64_t end;          /* tokens of the whole path */
-    const float *logits;  /* [vocab] after the last token when position == end: no forward pass */
-    const void *sampler;  /* what capture was given at that position, or NULL; both are */
-    size_t sampler_bytes; /* valid until statecache_end */
+    const float *logits;  /* [vocab] after the last token when position == end: no forward pass; */
+                          /* valid until statecache_end */
 };
 
 /* Finds the deepest usable state and registers the path as being computed. E_BUSY: wait, another
@@ -130,12 +126,11 @@ enum capture_kind {
     CAPTURE_SWAP, /* preempted: restore brings it back, it is not evicted before end */
 };
 /* Freezes the sequence's state at pos (computed tokens so far). table: its pages. logits [vocab]
- * of token pos - 1 or NULL, sampler state or none; all copied. With CAPTURE_END `slot` may be
+ * of token pos - 1 or NULL, copied. With CAPTURE_END `slot` may be
  * kept as the device tier: then *kept is true and the slot is no longer the caller's. Never fails
  * for lack of budget (the state is then not kept); E_DEVICE from the device only. */
 int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind kind, int64_t pos,
-                       int32_t slot, const int32_t *table, const float *logits,
-                       const void *sampler, size_t sampler_bytes, bool *kept,
+                       int32_t slot, const int32_t *table, const float *logits, bool *kept,
                        struct err *e) MUST_USE;
 
 /* A session's turn ended at its last captured position: publishes it and, with a disk tier, makes

@@ -32,7 +32,8 @@ struct tenant {
     struct node *root;
     uint64_t bytes[TIERS];
     int64_t sessions;
-    uint64_t foreign; /* its states on disk that belong to another model */
+    uint64_t foreign;        /* its states on disk that belong to another model, … */
+    uint64_t other_numerics; /* … and those that other arithmetic made */
     struct tenant_limits limits;
 };
 
@@ -95,6 +96,8 @@ struct statecache {
     size_t n_scanned, cap_scanned;
     struct found *found;      /* files of paths, while opening */
     size_t n_found, cap_found;
+    uint64_t n_other_numerics; /* files that other arithmetic made, one of them by … */
+    char other_numerics[CODEC_NUMERICS]; /* opening */
     bool foreign_states, unread; /* some wait for their model; some could not be read: opening */
     uint64_t changes, expire_at_s;
     int64_t grid;

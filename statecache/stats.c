@@ -7,8 +7,9 @@
 
 const char *miss_reason_name(enum miss_reason r)
 {
-    static const char *const names[MISS_REASONS] = {"no_checkpoint", "evicted", "fingerprint",
-                                                    "tokens_diverged", "too_short"};
+    static const char *const names[MISS_REASONS] = {
+        "no_checkpoint", "evicted", "fingerprint", "numerics", "tokens_diverged", "too_short",
+    };
     return names[r];
 }
 

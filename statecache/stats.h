@@ -10,7 +10,8 @@ struct statecache;
 enum miss_reason {
     MISS_NO_CHECKPOINT,   /* nothing of this prompt was seen, or no state was kept on its path */
     MISS_EVICTED,         /* there was one, the budget pushed it out */
-    MISS_FINGERPRINT,     /* there was one, of another model, tokenizer or numerics */
+    MISS_FINGERPRINT,     /* there was one, of another model or tokenizer */
+    MISS_NUMERICS,        /* there was one, made by other arithmetic: device, kernels, revision */
     MISS_TOKENS_DIVERGED, /* a path shares the first tokens and parts before its first state */
     MISS_TOO_SHORT,       /* prompts under 16 tokens are cheaper to compute than to keep */
     MISS_REASONS

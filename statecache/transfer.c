@@ -56,7 +56,6 @@ static int gather(struct statecache *sc, const struct session *x, struct bundle 
     add(b, PART_TOKENS, 2, b->tokens, (size_t)pos * sizeof(*b->tokens));
     add(b, PART_STATE, 3, s->slab, f->slot_bytes);
     add(b, PART_LOGITS, 4, s->logits, s->logits ? (size_t)f->vocab * sizeof(float) : 0);
-    add(b, PART_SAMPLER, 5, s->sampler, s->sampler ? s->sampler_bytes : 0);
     for (int32_t i = 0; i < s->n_blocks; i++)
         b->pages[n_pages++] = (struct piece){s->blocks[i]->host, f->page_bytes};
     if (s->tail)
@@ -154,7 +153,7 @@ uint64_t session_blob_max(struct statecache *sc)
     const struct format *f = &sc->format; /* read-only after opening */
     uint64_t pages = sc->o.pages ? (uint64_t)sc->o.pages->n_total * f->page_bytes : 0;
     return CODEC_HEAD + EXPORT_TOKENS * sizeof(int32_t) + f->slot_bytes + pages +
-           (uint64_t)f->vocab * sizeof(float) + CODEC_SAMPLER_MAX + SESSION_RECORD +
+           (uint64_t)f->vocab * sizeof(float) + SESSION_RECORD +
            LIMIT_SESSION_TURNS * sizeof(int64_t);
 }
 
@@ -195,7 +194,6 @@ static struct snapshot *bring_in(struct statecache *sc, struct tenant *t, struct
     if (!s)
         return NULL;
     s->has_logits = h->bytes[PART_LOGITS] > 0;
-    s->sampler_bytes = h->bytes[PART_SAMPLER];
     s->pins++;
     int rc = snapshot_allocate(sc, s);
     s->pins--;
@@ -211,8 +209,6 @@ static struct snapshot *bring_in(struct statecache *sc, struct tenant *t, struct
         memcpy(s->tail, pages, sc->format.page_bytes);
     if (s->logits)
         memcpy(s->logits, part_at(blob, h, PART_LOGITS), h->bytes[PART_LOGITS]);
-    if (s->sampler)
-        memcpy(s->sampler, part_at(blob, h, PART_SAMPLER), h->bytes[PART_SAMPLER]);
     snapshot_arrived(sc, s);
     return s;
 }

@@ -7,6 +7,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/quota.h"
+#include "kernels/numerics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ struct cpu_device {
     bool *shared; /* [n_ops] this step: by all threads, or by one */
     struct sampler *samplers; /* [n_samplers] one for each thread that may sample at once */
     int n_samplers;
+    char numerics[NUMERICS_TEXT];
     int64_t arena_floats, slots_floats, pages_floats;
     size_t bytes;
     struct counter counters[OP_KINDS];
@@ -239,6 +241,7 @@ static int backend_load(struct device *d, const struct plan *p, const struct cap
     c->step.weights = c->weights;
     c->step.row_seq = c->row_seq;
     c->bytes = total;
+    numerics_cpu(c->kernels, p, c->numerics, sizeof c->numerics);
     start_counting(c);
     return 0;
 }
@@ -433,6 +436,11 @@ static int backend_page_write(struct device *d, int32_t i, const void *src, stru
 
 /* ---- for humans ------------------------------------------------------------------------ */
 
+static const char *backend_numerics(const struct device *d)
+{
+    return ((const struct cpu_device *)d)->numerics;
+}
+
 static int64_t backend_memory(const struct device *d)
 {
     return (int64_t)((const struct cpu_device *)d)->bytes;
@@ -457,6 +465,7 @@ static void backend_profile(struct device *d)
 
 const struct backend backend_cpu = {
     .name = "cpu",
+    .host_memory = true,
     .open = backend_open,
     .close = backend_close,
     .load = backend_load,
@@ -472,6 +481,7 @@ const struct backend backend_cpu = {
     .page_copy = backend_page_copy,
     .page_read = backend_page_read,
     .page_write = backend_page_write,
+    .numerics = backend_numerics,
     .memory = backend_memory,
     .profile = backend_profile,
 };

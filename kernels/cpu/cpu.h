@@ -37,6 +37,17 @@ extern const int select_rows;
 int select_kernels(const struct cpu_kernel *chosen[OP_KINDS], const char *mask,
                    struct err *e) MUST_USE;
 
+/* ---- numerics.c ------------------------------------------------------------------------ */
+
+/* What the bits of a plan's results depend on: "cpu-ref/REVISION" or "cpu-simd/REVISION", and
+ * " libm-DIGEST" if an op calls functions of the C library whose last bits are its own. */
+void numerics_cpu(const struct cpu_kernel *const chosen[OP_KINDS], const struct plan *p, char *out,
+                  size_t size);
+/* Does this op, run by its plain (vector: any vector) kernel, call such functions? */
+bool numerics_calls_libm(const struct op *op, bool vector);
+/* A digest of what those functions return. */
+uint32_t numerics_libm(void);
+
 /* ---- threads.c ------------------------------------------------------------------------- */
 
 /* Jobs in order. Owner: the caller of threads_run, for as long as that lasts. */

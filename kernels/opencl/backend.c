@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/limits.h"
+#include "kernels/numerics.h"
 #include "kernels/opencl/opencl.h"
 #include "kernels/opencl/queue.h"
 
@@ -15,6 +16,7 @@ struct ocl {
     struct ocl_device device;
     struct ocl_model model;
     bool loaded;
+    char numerics[NUMERICS_TEXT];
     struct ocl_times times; /* since the last question */
     uint64_t steps;
 };
@@ -71,8 +73,12 @@ static int ocl_open(struct device **out, const struct device_options *opt, struc
     snprintf(o->base.description, sizeof o->base.description,
              "%.80s, OpenCL driver %.48s, %.1f GiB%s%.32s%.32s", i->name, i->driver,
              (double)i->memory_bytes / (double)GIB(1), o->device.tune.mma ? ", tensor cores" : "",
-             comma ? comma : "", /* tuning may change the last bits of a state: it counts */
-             opt->kernels ? opt->kernels : "");
+             comma ? comma : "", opt->kernels ? opt->kernels : "");
+    char tune[128];
+    ocl_tune_numerics(&o->device.tune, tune, sizeof tune);
+    /* The driver compiles the kernels: with another one, or for another device, other code runs. */
+    snprintf(o->numerics, sizeof o->numerics, "opencl/%d%s driver=%.48s device=%.90s",
+             numerics_revision(), tune, i->driver, i->name);
     *out = &o->base;
     return 0;
 }
@@ -209,6 +215,11 @@ static int ocl_page_write(struct device *d, int32_t page, const void *src, struc
                      e);
 }
 
+static const char *ocl_numerics(const struct device *d)
+{
+    return ((const struct ocl *)d)->numerics;
+}
+
 static int64_t ocl_memory(const struct device *d)
 {
     return ((const struct ocl *)d)->device.held_bytes;
@@ -266,6 +277,7 @@ const struct backend backend_opencl = {
     .page_copy = ocl_page_copy,
     .page_read = ocl_page_read,
     .page_write = ocl_page_write,
+    .numerics = ocl_numerics,
     .memory = ocl_memory,
     .profile = ocl_profile,
 };

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -10,17 +11,22 @@
 #include "kernels/opencl/device.h"
 #include "kernels/opencl/source.h"
 
-static const struct { const char *key; size_t at; int32_t min, max; } keys[] = {
-    {"slices", offsetof(struct ocl_tune, slices), 1, 32},
-    {"slice_min", offsetof(struct ocl_tune, slice_min), 32, 4096},
-    {"few_rows", offsetof(struct ocl_tune, few_rows), 1, 4096},
-    {"group", offsetof(struct ocl_tune, group), 1, 1024},
-    {"state_cols", offsetof(struct ocl_tune, state_cols), 1, 1024},
-    {"state_split", offsetof(struct ocl_tune, state_split), 1, 256},
-    {"unroll", offsetof(struct ocl_tune, unroll), 1, 32},
-    {"wide_rows", offsetof(struct ocl_tune, wide_rows), 65, 1 << 20},
-    {"sample", offsetof(struct ocl_tune, sample), 1, 1024},
-    {"mma", offsetof(struct ocl_tune, mma), 0, 1},
+static const struct {
+    const char *key;
+    size_t at;
+    int32_t min, max;
+    bool moves_bits;
+} keys[] = {
+    {"slices", offsetof(struct ocl_tune, slices), 1, 32, true},
+    {"slice_min", offsetof(struct ocl_tune, slice_min), 32, 4096, true},
+    {"few_rows", offsetof(struct ocl_tune, few_rows), 1, 4096, false},
+    {"group", offsetof(struct ocl_tune, group), 1, 1024, true},
+    {"state_cols", offsetof(struct ocl_tune, state_cols), 1, 1024, true},
+    {"state_split", offsetof(struct ocl_tune, state_split), 1, 256, true},
+    {"unroll", offsetof(struct ocl_tune, unroll), 1, 32, false},
+    {"wide_rows", offsetof(struct ocl_tune, wide_rows), 65, 1 << 20, false},
+    {"sample", offsetof(struct ocl_tune, sample), 1, 1024, false},
+    {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
 };
 
 int ocl_tune_parse(struct ocl_tune *t, const char *words, struct err *e)
@@ -41,6 +47,16 @@ int ocl_tune_parse(struct ocl_tune *t, const char *words, struct err *e)
         s += len + strspn(s + len, " \t");
     }
     return 0;
+}
+
+void ocl_tune_numerics(const struct ocl_tune *t, char *out, size_t size)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (keys[i].moves_bits && at < size)
+            at += (size_t)snprintf(out + at, size - at, " %s=%d", keys[i].key,
+                                   *(const int32_t *)((const char *)t + keys[i].at));
 }
 
 static bool contains(const char *text, const char *part)

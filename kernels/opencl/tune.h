@@ -6,8 +6,8 @@
 
 struct ocl_info;
 
-/* Every number is a choice of speed only, except `slices` and `state_split`, which fix the order
- * of sums: states and logits made under other values differ in the last bits. */
+/* Every number is a choice of speed only, except those that fix the order of sums (`moves_bits` in
+ * tune.c): states and logits made under other values of these differ in the last bits. */
 struct ocl_tune {
     int32_t slices;      /* a product sums its inputs in this many slices, then these in order */
     int32_t slice_min;   /* no slice is shorter than this many inputs */
@@ -27,5 +27,8 @@ void ocl_tune_choose(struct ocl_tune *t, const struct ocl_info *d);
 
 /* Applies "key=value ..." to t: E_FORMAT names the word that is wrong. */
 int ocl_tune_parse(struct ocl_tune *t, const char *words, struct err *e) MUST_USE;
+
+/* " key=number" of every number that moves bits: a part of the backend's numerics. */
+void ocl_tune_numerics(const struct ocl_tune *t, char *out, size_t size);
 
 #endif

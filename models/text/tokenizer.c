@@ -221,16 +221,19 @@ static int check_vocab(const struct tokenizer *t, int32_t vocab, struct err *e)
     return 0;
 }
 
-/* The first of the known vocabulary files in dir. */
 enum kind { KIND_NONE, KIND_SPM, KIND_BPE, KIND_RWKV };
+static const struct {
+    const char *name;
+    enum kind kind;
+} files[] = {{"tokenizer.model", KIND_SPM},
+             {"tokenizer.json", KIND_BPE},
+             {"rwkv_vocab_v20230424.txt", KIND_RWKV}};
+
+const char *tokenizer_file(size_t i) { return i < ARRAY_LEN(files) ? files[i].name : NULL; }
+
+/* The first of the known vocabulary files in dir. */
 static enum kind find_vocabulary(const char *dir, char *path, size_t size)
 {
-    static const struct {
-        const char *name;
-        enum kind kind;
-    } files[] = {{"tokenizer.model", KIND_SPM},
-                 {"tokenizer.json", KIND_BPE},
-                 {"rwkv_vocab_v20230424.txt", KIND_RWKV}};
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
         if ((size_t)snprintf(path, size, "%s/%s", dir, files[i].name) < size && file_exists(path))
             return files[i].kind;

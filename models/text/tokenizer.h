@@ -25,6 +25,9 @@ struct tokenizer;
 int tokenizer_open(struct tokenizer **out, const char *dir, int32_t vocab,
                    struct err *e) MUST_USE;
 void tokenizer_close(struct tokenizer *t);
+/* The names of the vocabulary files there can be in dir, in the order they are looked for; NULL
+ * past the last. */
+const char *tokenizer_file(size_t i);
 
 enum tokenize_flags {
     TOKENIZE_BOS = 1,     /* put bos first, if the model's configuration adds one */

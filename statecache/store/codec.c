@@ -3,6 +3,7 @@
 #include "statecache/store/codec.h"
 
 #include <sodium.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -10,13 +11,18 @@
 #include "statecache/index/planner.h"
 #include "statecache/session.h"
 
+/* Its heads have the same length, seal, tenant, id and times: a file of it is known as ours, is
+ * never loaded, and goes when it is as old as a session may be. */
+#define CODEC_VERSION_OLD 2
+
 static const char magic[8] = {'R', 'E', 'C', 'U', 'R', 'D', 'S', 'T'};
 
 enum { /* offsets in the head */
     AT_MAGIC = 0, AT_VERSION = 8, AT_KIND = 10, AT_HEAD_BYTES = 12, AT_FINGERPRINT = 16,
     AT_SCHEMA = 48, AT_TENANT = 80, AT_ID = 96, AT_POSITION = 112, AT_GENERATION = 120,
     AT_CREATED = 128, AT_PARTS = 136, AT_POINT = 140, AT_FILE_BYTES = 144, AT_RESERVED = 152,
-    AT_PATH = 160, AT_TABLE = 176, ROW = 64, AT_HMAC = AT_TABLE + PARTS * ROW
+    AT_PATH = 160, AT_NUMERICS = 176, AT_TABLE = AT_NUMERICS + CODEC_NUMERICS, ROW = 64,
+    AT_HMAC = AT_TABLE + PARTS * ROW
 };
 _Static_assert(AT_HMAC + crypto_auth_hmacsha256_BYTES == CODEC_HEAD, "the head's layout");
 _Static_assert(sizeof(float) == 4 && sizeof(int32_t) == 4, "parts are stored as they lie");
@@ -26,9 +32,24 @@ _Static_assert(sizeof(float) == 4 && sizeof(int32_t) == 4, "parts are stored as 
 
 const char *codec_part_name(enum codec_part i)
 {
-    static const char *const names[PARTS] = {"tokens",  "state",   "pages", "logits",
-                                             "sampler", "session", "turns", "answer"};
+    static const char *const names[PARTS] = {"tokens",  "state", "pages", "logits",
+                                             "session", "turns", "answer"};
     return names[i];
+}
+
+void codec_numerics(const char *text, char out[CODEC_NUMERICS])
+{
+    unsigned char digest[16];
+    char hex[17]; /* half of it is enough beside the text */
+    memset(out, 0, CODEC_NUMERICS);
+    size_t n = strlen(text);
+    if (n < CODEC_NUMERICS) {
+        memcpy(out, text, n);
+        return;
+    }
+    crypto_generichash(digest, sizeof(digest), (const unsigned char *)text, n, NULL, 0);
+    sodium_bin2hex(hex, sizeof(hex), digest, sizeof(digest) / 2);
+    snprintf(out, CODEC_NUMERICS, "%.*s #%s", CODEC_NUMERICS - 19, text, hex);
 }
 
 void codec_layout(struct format *f, const struct plan *plan, int64_t stretch)
@@ -64,6 +85,7 @@ void codec_name(const struct format *f, const unsigned char tenant[16],
     crypto_generichash_update(&s, tenant, 16);
     crypto_generichash_update(&s, f->fingerprint, sizeof(f->fingerprint));
     crypto_generichash_update(&s, f->schema, sizeof(f->schema));
+    crypto_generichash_update(&s, (const unsigned char *)f->numerics, sizeof(f->numerics));
     crypto_generichash_update(&s, path, 16);
     if (n > 0)
         crypto_generichash_update(&s, (const unsigned char *)tokens, (size_t)n * sizeof(*tokens));
@@ -105,6 +127,7 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
     bytes_put(out + AT_HEAD_BYTES, CODEC_HEAD, 4);
     memcpy(out + AT_FINGERPRINT, f->fingerprint, 32);
     memcpy(out + AT_SCHEMA, f->schema, 32);
+    memcpy(out + AT_NUMERICS, f->numerics, CODEC_NUMERICS);
     memcpy(out + AT_TENANT, h->tenant, 16);
     memcpy(out + AT_ID, h->id, 16);
     memcpy(out + AT_PATH, h->path, 16);
@@ -147,7 +170,6 @@ static void part_range(const struct format *f, const struct head *h, int i, uint
                         f->page_bytes;
         break;
     case PART_LOGITS: *hi = state ? (uint64_t)f->vocab * 4 : 0; break;
-    case PART_SAMPLER: *hi = state ? CODEC_SAMPLER_MAX : 0; break;
     case PART_SESSION: *lo = *hi = session ? SESSION_RECORD : 0; break;
     case PART_TURNS: *hi = session ? LIMIT_SESSION_TURNS * 8 : 0; break;
     case PART_ANSWER: *hi = session ? LIMIT_ANSWER_BYTES : 0; break;
@@ -186,6 +208,30 @@ static int check_table(const struct format *f, const unsigned char *in, uint64_t
     return 0;
 }
 
+/* Of a head whose seal is right: is it of this model, this arithmetic and this version? */
+static int check_origin(const struct format *f, const unsigned char *in, struct head *h,
+                        struct err *e)
+{
+    unsigned version = (unsigned)bytes_get(in + AT_VERSION, 2);
+    memcpy(h->tenant, in + AT_TENANT, 16);
+    memcpy(h->id, in + AT_ID, 16);
+    h->created_s = bytes_get(in + AT_CREATED, 8);
+    h->generation = bytes_get(in + AT_GENERATION, 8);
+    if (version != CODEC_VERSION)
+        return err_set(e, E_CONFLICT, "it is of format version %u, this build writes %d", version,
+                       CODEC_VERSION);
+    memcpy(h->numerics, in + AT_NUMERICS, CODEC_NUMERICS);
+    h->numerics[CODEC_NUMERICS - 1] = '\0';
+    if (memcmp(in + AT_FINGERPRINT, f->fingerprint, 32) != 0 ||
+        memcmp(in + AT_SCHEMA, f->schema, 32) != 0)
+        return err_set(e, E_CONFLICT, "it belongs to another model or tokenizer");
+    h->same_model = true;
+    if (memcmp(in + AT_NUMERICS, f->numerics, CODEC_NUMERICS) != 0)
+        return err_set(e, E_CONFLICT, "it was made by the arithmetic \"%s\", and this is \"%s\"",
+                       h->numerics, f->numerics);
+    return 0;
+}
+
 int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
                struct head *h, struct err *e)
 {
@@ -195,20 +241,16 @@ int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint6
     if (bytes_get(in + AT_VERSION, 2) > CODEC_VERSION)
         return err_set(e, E_UNSUPPORTED, "format version %u, this build reads up to %d",
                        (unsigned)bytes_get(in + AT_VERSION, 2), CODEC_VERSION);
-    if (bytes_get(in + AT_VERSION, 2) != CODEC_VERSION ||
+    if (bytes_get(in + AT_VERSION, 2) < CODEC_VERSION_OLD ||
         bytes_get(in + AT_HEAD_BYTES, 4) != CODEC_HEAD)
         return err_set(e, E_FORMAT, "format version %u with a head of %u bytes does not exist",
                        (unsigned)bytes_get(in + AT_VERSION, 2),
                        (unsigned)bytes_get(in + AT_HEAD_BYTES, 4));
     if (crypto_auth_hmacsha256_verify(in + AT_HMAC, in, AT_HMAC, f->key) != 0)
         return err_set(e, E_DENIED, "the seal does not match: altered, or of another install key");
-    memcpy(h->tenant, in + AT_TENANT, 16);
-    memcpy(h->id, in + AT_ID, 16);
-    h->created_s = bytes_get(in + AT_CREATED, 8);
-    h->generation = bytes_get(in + AT_GENERATION, 8);
-    if (memcmp(in + AT_FINGERPRINT, f->fingerprint, 32) != 0 ||
-        memcmp(in + AT_SCHEMA, f->schema, 32) != 0)
-        return err_set(e, E_CONFLICT, "it belongs to another model, tokenizer or numerics");
+    int rc = check_origin(f, in, h, e);
+    if (rc)
+        return rc;
     uint64_t kind = bytes_get(in + AT_KIND, 2), position = bytes_get(in + AT_POSITION, 8);
     uint32_t point = (uint32_t)bytes_get(in + AT_POINT, 4);
     if (kind < CODEC_STATE || kind > CODEC_PATH || bytes_get(in + AT_PARTS, 4) != PARTS ||

@@ -10,9 +10,9 @@
 
 #define CODEC_KEY 32
 #define CODEC_DIGEST 32
-#define CODEC_HEAD 720 /* 176 fixed + 8 rows of 64 + 32 of HMAC */
-#define CODEC_VERSION 2
-#define CODEC_SAMPLER_MAX (64u << 10)
+#define CODEC_HEAD 720 /* 240 fixed + 7 rows of 64 + 32 of HMAC */
+#define CODEC_VERSION 3
+#define CODEC_NUMERICS 64 /* bytes of the arithmetic's name in a head, zeros behind it */
 #define CODEC_POSITION_MAX (INT64_C(1) << 30) /* 4 GiB of token ids */
 
 enum codec_kind {
@@ -25,7 +25,6 @@ enum codec_part {
     PART_STATE,   /* float32, one slot */
     PART_PAGES,   /* float32, all KV pages of the path, the last one zero beyond the position */
     PART_LOGITS,  /* float32 [vocab] or absent */
-    PART_SAMPLER, /* the scheduler's own bytes or absent */
     PART_SESSION, /* struct fields of a session (session.c) */
     PART_TURNS,   /* int64 position after each turn */
     PART_ANSWER,  /* what a repeated request is given */
@@ -35,7 +34,8 @@ enum codec_part {
 /* What files must agree with. Owner: the cache; read-only. */
 struct format {
     unsigned char key[CODEC_KEY];
-    unsigned char fingerprint[32], schema[32];
+    unsigned char fingerprint[32], schema[32]; /* of the model; of the layout of its state */
+    char numerics[CODEC_NUMERICS];             /* codec_numerics */
     uint64_t slot_bytes, page_bytes; /* page_bytes 0: no PAGED section */
     int32_t page_tokens, vocab;
     int64_t stretch; /* ids of a whole stretch */
@@ -46,6 +46,8 @@ struct head {
     unsigned char tenant[16], id[16]; /* id: the name of a state or stretch, a session's id */
     unsigned char path[16];           /* name of the stretch that ends before tokens; or zero */
     int64_t position;
+    char numerics[CODEC_NUMERICS];
+    bool same_model;                  /* with E_CONFLICT: only the arithmetic is another */
     uint64_t generation, created_s;
     uint32_t point; /* enum point of a state */
     uint64_t bytes[PARTS], offset[PARTS], file_bytes;
@@ -61,6 +63,10 @@ struct part {
     const struct piece *piece;
     size_t n_pieces;
 };
+
+/* The arithmetic's name as heads have it: the text itself, or if it is too long its beginning and
+ * a digest of all of it. */
+void codec_numerics(const char *text, char out[CODEC_NUMERICS]);
 
 struct plan;
 /* Fills schema, sizes and vocab from the plan. */
@@ -79,8 +85,9 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
 void codec_sign(const struct format *f, unsigned char head[CODEC_HEAD]);
 
 /* Checks everything a head says, for a file of file_bytes: E_FORMAT (damaged or torn), E_DENIED
- * (not sealed with our key), E_UNSUPPORTED (newer version), E_CONFLICT (another model;
- * tenant and created_s are filled in). */
+ * (not sealed with our key), E_UNSUPPORTED (newer version), E_CONFLICT (another model or other
+ * arithmetic, or what an older version wrote; tenant, id, created_s, numerics and same_model are
+ * filled in). */
 int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
                struct head *h, struct err *e) MUST_USE;
 /* Whether p is part i of h; its contents too: ids in range, floats finite. */

@@ -20,7 +20,7 @@ struct state_job {
     struct tenant *tenant;
     int32_t *tokens;
     struct part part[PARTS];
-    struct piece piece[4], *pages; /* tokens, slab, logits, sampler; [n_blocks + 1] */
+    struct piece piece[3], *pages; /* tokens, slab, logits; [n_blocks + 1] */
     struct head head;
     int64_t n_tokens;     /* those beyond the last whole stretch */
     bool durable, retried, again;
@@ -74,7 +74,6 @@ static bool describe(struct state_job *j)
         return false;
     j->piece[1] = (struct piece){s->slab, f->slot_bytes};
     j->piece[2] = (struct piece){s->logits, s->logits ? (size_t)f->vocab * sizeof(float) : 0};
-    j->piece[3] = (struct piece){s->sampler, s->sampler ? s->sampler_bytes : 0};
     size_t n = 0;
     for (int32_t i = 0; i < s->n_blocks; i++)
         j->pages[n++] = (struct piece){s->blocks[i]->host, f->page_bytes};
@@ -84,7 +83,6 @@ static bool describe(struct state_job *j)
     j->part[PART_STATE] = (struct part){&j->piece[1], 1};
     j->part[PART_PAGES] = (struct part){j->pages, n};
     j->part[PART_LOGITS] = (struct part){&j->piece[2], s->logits ? 1 : 0};
-    j->part[PART_SAMPLER] = (struct part){&j->piece[3], s->sampler ? 1 : 0};
     j->head = (struct head){.kind = CODEC_STATE, .position = s->pos, .point = (uint32_t)s->kind};
     memcpy(j->head.tenant, s->tenant->tag.b, sizeof(j->head.tenant));
     return true;
@@ -301,7 +299,7 @@ static void run_load(struct job *job)
         j->rc = err_set(&j->err, E_FORMAT, "the file is of another tenant, path or position");
     if (!j->rc)
         j->rc = check_tokens(j, fd, &j->err);
-    static const enum codec_part parts[] = {PART_STATE, PART_PAGES, PART_LOGITS, PART_SAMPLER};
+    static const enum codec_part parts[] = {PART_STATE, PART_PAGES, PART_LOGITS};
     for (size_t i = 0; i < ARRAY_LEN(parts) && !j->rc; i++)
         j->rc = store_part(st, fd, &j->head, parts[i], &j->part[parts[i]], &j->err);
     store_done(st, fd);
@@ -385,7 +383,6 @@ static int enter(struct statecache *sc, const unsigned char name[16], const stru
     if (!s)
         return err_set(e, E_NOMEM, "no memory for the index of states");
     s->has_logits = h->bytes[PART_LOGITS] > 0;
-    s->sampler_bytes = h->bytes[PART_SAMPLER];
     snapshot_on_disk(sc, s, name, h->file_bytes, false);
     sc->scanned[sc->n_scanned++] = s;
     return 0;
@@ -395,8 +392,14 @@ static void foreign(struct statecache *sc, const unsigned char name[16], const s
 {
     struct tenant *t = core_tenant(sc, h->tenant);
     struct err ignored = {0}; /* it is tried again at the next start */
-    if (t)
+    if (t && h->same_model)
+        t->other_numerics++;
+    else if (t)
         t->foreign++;
+    if (h->same_model) {
+        sc->n_other_numerics++;
+        memcpy(sc->other_numerics, h->numerics, sizeof(sc->other_numerics));
+    }
     if (h->created_s + (uint64_t)sc->o.session_ttl_s >= clock_unix_s() ||
         store_remove(&sc->store, STORE_STATES, name, false, &ignored))
         sc->foreign_states = true;
@@ -441,6 +444,10 @@ int statefile_scan(struct statecache *sc, struct err *e)
     int rc = store_list(&sc->store, STORE_STATES, scan_one, sc, e);
     if (sc->n_scanned)
         qsort(sc->scanned, sc->n_scanned, sizeof(*sc->scanned), by_name);
+    if (sc->n_other_numerics)
+        log_warn("%llu states of this model are not used: they were made by the arithmetic \"%s\", "
+                 "and this server has \"%s\"", (unsigned long long)sc->n_other_numerics,
+                 sc->other_numerics, sc->format.numerics);
     return rc;
 }
 

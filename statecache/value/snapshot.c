@@ -170,11 +170,6 @@ static void strip(struct statecache *sc, struct snapshot *s)
         tiers_release(sc, s->tenant, vocab_bytes);
         s->logits = NULL;
     }
-    if (s->sampler) {
-        mem_free(s->sampler);
-        tiers_release(sc, s->tenant, s->sampler_bytes);
-        s->sampler = NULL;
-    }
     if (s->tail) {
         mem_aligned_free(s->tail, sc->format.page_bytes);
         tiers_release(sc, s->tenant, sc->format.page_bytes);
@@ -271,8 +266,7 @@ int snapshot_fill(struct statecache *sc, struct snapshot *s, int32_t slot, const
     return 0;
 }
 
-int snapshot_set_logits(struct statecache *sc, struct snapshot *s, const float *logits,
-                        const void *sampler, size_t n)
+int snapshot_set_logits(struct statecache *sc, struct snapshot *s, const float *logits)
 {
     size_t bytes = (size_t)sc->format.vocab * sizeof(float);
     if (s->on_disk || s->writing)
@@ -287,17 +281,6 @@ int snapshot_set_logits(struct statecache *sc, struct snapshot *s, const float *
         }
         memcpy(s->logits, logits, bytes);
         s->has_logits = true;
-    }
-    if (sampler && n > 0 && n <= CODEC_SAMPLER_MAX && !s->sampler) {
-        if (!tiers_reserve(sc, s->tenant, n))
-            return E_NOMEM;
-        s->sampler = mem_array(1, n);
-        if (!s->sampler) {
-            tiers_release(sc, s->tenant, n);
-            return E_NOMEM;
-        }
-        memcpy(s->sampler, sampler, n);
-        s->sampler_bytes = n;
     }
     return 0;
 }
@@ -392,13 +375,6 @@ int snapshot_allocate(struct statecache *sc, struct snapshot *s)
         rc = tiers_reserve(sc, s->tenant, vocab_bytes) ? 0 : E_NOMEM;
         if (!rc && !(s->logits = mem_array(1, vocab_bytes))) {
             tiers_release(sc, s->tenant, vocab_bytes);
-            rc = E_NOMEM;
-        }
-    }
-    if (!rc && s->sampler_bytes) {
-        rc = tiers_reserve(sc, s->tenant, s->sampler_bytes) ? 0 : E_NOMEM;
-        if (!rc && !(s->sampler = mem_array(1, s->sampler_bytes))) {
-            tiers_release(sc, s->tenant, s->sampler_bytes);
             rc = E_NOMEM;
         }
     }

@@ -27,8 +27,6 @@ struct snapshot {
     float *slab;              /* slot_bytes, or NULL */
     bool on_disk, durable;    /* durable: survives the machine, not just the process */
     float *logits;            /* [vocab]; with slab or slot */
-    void *sampler;
-    size_t sampler_bytes;
     struct block **blocks;    /* [n_blocks] full pages; NULL when only on disk */
     int32_t n_blocks;
     float *tail;              /* the partly filled last page, zero beyond pos, or NULL */
@@ -53,15 +51,15 @@ struct snapshot *snapshot_new(struct statecache *sc, struct tenant *t, struct no
  * E_NOMEM: no room. E_DEVICE. On error it is as empty as before. */
 int snapshot_fill(struct statecache *sc, struct snapshot *s, int32_t slot, const int32_t *table,
                   bool keep_slot, struct err *e) MUST_USE;
-int snapshot_set_logits(struct statecache *sc, struct snapshot *s, const float *logits,
-                        const void *sampler, size_t n) MUST_USE; /* E_NOMEM */
+int snapshot_set_logits(struct statecache *sc, struct snapshot *s,
+                        const float *logits) MUST_USE; /* E_NOMEM */
 /* ENGINE. Everything also in RAM. */
 int snapshot_to_host(struct statecache *sc, struct snapshot *s, struct err *e) MUST_USE;
 /* ENGINE. See statecache_restore. */
 int snapshot_restore(struct statecache *sc, struct snapshot *s, int32_t slot, int32_t *table,
                      struct err *e) MUST_USE;
 /* Room for one that is read from a file or a blob; the caller fills slab, blocks' hosts, tail,
- * logits and sampler, and then calls snapshot_arrived. E_NOMEM. */
+ * and logits, and then calls snapshot_arrived. E_NOMEM. */
 int snapshot_allocate(struct statecache *sc, struct snapshot *s) MUST_USE;
 void snapshot_arrived(struct statecache *sc, struct snapshot *s);
 

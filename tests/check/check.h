@@ -7,6 +7,8 @@
 struct verdict {
     char text[256]; /* empty: all well */
     double max_abs, max_ulp; /* largest distance from ref */
+    uint64_t bits;           /* digest of all memory after the run; any NaN is one value */
+    bool libm;               /* the kernel called the C library, whose bits are its own */
 };
 
 /* Distance from ref, guard zones, weights and inputs unchanged; threads, split, batch. */

@@ -3,6 +3,7 @@
  * Each kernel runs in a forked child, so that a crash is a failed case like any other. */
 #include "base/clock.h"
 #include "tests/check/check.h"
+#include "tests/check/sums.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -13,9 +14,9 @@
 #include <unistd.h>
 
 struct options {
-    const char *op, *variant, *shape, *klass;
+    const char *op, *variant, *shape, *klass, *sums;
     uint64_t seed;
-    bool list, bench, verbose;
+    bool list, bench, verbose, write_sums;
     int threads;
 };
 
@@ -24,6 +25,7 @@ struct progress {
     char where[256];
     int cases, failures;
     double max_abs, max_ulp;
+    struct chain chain[2]; /* of the cases without and with the C library */
 };
 
 static void shape_text(char *out, size_t n, enum op_kind k, const struct shape *s)
@@ -45,6 +47,7 @@ static void one_case(const struct cpu_kernel *k, const struct shape *s, enum inp
              k->variant, shape, class_names[c], (unsigned long long)o->seed);
     check_case(k, s, c, o->seed, &v);
     p->cases++;
+    chain_add(&p->chain[v.libm], v.bits);
     p->max_abs = v.max_abs > p->max_abs ? v.max_abs : p->max_abs;
     p->max_ulp = v.max_ulp > p->max_ulp && c == CLASS_uniform ? v.max_ulp : p->max_ulp;
     if (v.text[0]) {
@@ -65,14 +68,11 @@ static void all_cases(const struct cpu_kernel *k, const struct options *o, struc
                 oc->params);
         exit(2);
     }
-    for (int c = 0; c < CLASS_COUNT; c++) {
-        if (o->klass && fnmatch(o->klass, class_names[c], 0))
-            continue;
-        if (o->shape)
-            one_case(k, &given, c, o, p);
-        for (int i = 0; !o->shape && i < ops_shapes(k->op); i++)
-            one_case(k, &oc->shapes[i], c, o, p);
-    }
+    /* Shapes first: one that is added at the end of the list leaves the sums before it. */
+    for (int i = 0; i < (o->shape ? 1 : ops_shapes(k->op)); i++)
+        for (int c = 0; c < CLASS_COUNT; c++)
+            if (!o->klass || !fnmatch(o->klass, class_names[c], 0))
+                one_case(k, o->shape ? &given : &oc->shapes[i], c, o, p);
 }
 
 /* Runs one row's cases in a child; returns its failures. */
@@ -101,6 +101,8 @@ static int row_in_child(const struct cpu_kernel *k, const struct options *o, str
     printf("%s %-14s %-8s %5d cases  %6.0f ulp  %.2e abs  %5.2f s\n", p->failures ? "FAIL" : "ok  ",
            op_name(k->op), k->variant, p->cases, p->max_ulp, p->max_abs,
            (double)(clock_now_ns() - start) / 1e9);
+    for (int libm = 0; libm < 2; libm++)
+        p->failures += !sums_note(k, libm, &p->chain[libm]);
     return p->failures;
 }
 
@@ -126,7 +128,8 @@ static int usage(const char *why)
     fprintf(stderr,
             "kernelcheck: %s\n"
             "usage: kernelcheck [--op GLOB] [--variant GLOB] [--shape AxBxC] [--class GLOB]\n"
-            "                   [--seed N] [--list] [--bench] [--threads N] [--verbose]\n", why);
+            "                   [--seed N] [--list] [--bench] [--threads N] [--verbose]\n"
+            "                   [--sums FILE] [--write-sums]\n", why);
     return 2;
 }
 
@@ -141,6 +144,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->bench = true;
         else if (!strcmp(a, "--verbose"))
             o->verbose = true;
+        else if (!strcmp(a, "--write-sums"))
+            o->write_sums = true;
         else
             flag = false;
         if (flag)
@@ -157,6 +162,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->klass = value;
         else if (!strcmp(a, "--seed"))
             o->seed = strtoull(value, NULL, 0);
+        else if (!strcmp(a, "--sums"))
+            o->sums = value;
         else if (!strcmp(a, "--threads"))
             o->threads = (int)strtol(value, NULL, 10);
         else
@@ -168,7 +175,7 @@ static bool parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.op = "*", .variant = "*", .seed = 1};
+    struct options o = {.op = "*", .variant = "*", .seed = 1, .sums = "kernels/numerics.sum"};
     if (!parse(argc, argv, &o))
         return usage("unknown argument, or one without its value");
     if (o.list) {
@@ -195,6 +202,12 @@ int main(int argc, char **argv)
         failures += row_in_child(k, &o, p);
         rows++;
     }
+    bool whole = !o.shape && !o.klass && o.seed == 1; /* what the sums are made of */
+    bool all = whole && !strcmp(o.op, "*") && !strcmp(o.variant, "*");
+    if (whole && !o.write_sums)
+        failures += sums_check(o.sums, all && !skipped);
+    else if (whole && !failures)
+        failures += !sums_write(o.sums, all && !skipped);
     printf("%d kernels checked, %d not for this CPU, %d failures\n", rows, skipped, failures);
     if (rows == 0)
         return usage("no kernel has that name");

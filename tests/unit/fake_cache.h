@@ -131,6 +131,7 @@ static inline void fake_init(struct fake *f, bool paged, int32_t n_slots, int32_
     f->o = (struct statecache_options){
         .plan = &f->plan, .device = &f->dev.d, .slots = &f->slots,
         .pages = paged ? &f->pages : NULL, .fingerprint = f->fingerprint,
+        .numerics = "fake/1",
         .ram_bytes = 64u << 20, .disk_bytes = 1u << 30, .tenants = 1, .no_writer_thread = true,
         .stretch = 32,
     };
@@ -272,7 +273,7 @@ static inline bool run_capture(struct run *r, enum capture_kind kind, bool *kept
     run_logits(r, logits);
     bool give = kind == CAPTURE_END || r->pos == r->start.end;
     return statecache_capture(r->f->sc, r->t, kind, r->pos, r->slot, r->table,
-                              give ? logits : NULL, "sampler", 7, kept, &r->err) == 0;
+                              give ? logits : NULL, kept, &r->err) == 0;
 }
 static inline bool run_take_slot(struct run *r)
 {

@@ -207,7 +207,7 @@ Test(cost, preempted_sequences_come_back_where_they_were)
         if (i % 7 == 3 && r.phase == RUN_PREFILL && r.pos < r.n_path) {
             bool kept = false;
             cr_assert_eq(statecache_capture(f.sc, r.t, CAPTURE_SWAP, r.pos, r.slot, r.table, NULL,
-                                            NULL, 0, &kept, &r.err), 0);
+                                            &kept, &r.err), 0);
             cr_assert(kept);
             int32_t other = slots_take(&f.slots); /* it comes back to another slot */
             memset(f.dev.slots[r.slot], 1, sizeof(f.dev.slots[r.slot]));

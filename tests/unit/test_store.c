@@ -152,6 +152,61 @@ Test(store, states_of_another_model_wait_and_are_not_offered)
     cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10);
 }
 
+Test(store, states_of_other_arithmetic_wait_and_are_not_offered)
+{
+    struct session_id id;
+    enum session_persist ended;
+    struct session_info s;
+    struct err e = {0};
+    struct statecache_stats st;
+    fake_open(&f);
+    scenario(&id, &ended);
+    statecache_close(f.sc);
+    f.o.numerics = "fake/2";
+    fake_open(&f);
+    cr_assert_eq(session_get(f.sc, &none, &id, &s, &e), E_NOENT);
+    cr_assert_eq(fake_serve(&f, tokens, 150, 2), 150);
+    statecache_stats(f.sc, &st);
+    cr_assert_eq(st.misses[MISS_NUMERICS], 1);
+    cr_assert_eq(st.misses[MISS_FINGERPRINT], 0);
+    cr_assert_eq(st.files_quarantined, 0);
+    statecache_close(f.sc);
+    f.o.numerics = "fake/1"; /* what the other one wrote of the same tokens has other names */
+    fake_open(&f);
+    cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10);
+}
+
+/* A head as version 2 wrote it: known by its seal, never loaded, removed when it is old. */
+Test(store, files_of_an_older_version_are_left_alone_until_they_are_old)
+{
+    struct session_id id;
+    enum session_persist ended;
+    struct statecache_stats st;
+    fake_open(&f);
+    scenario(&id, &ended);
+    struct format format = f.sc->format;
+    statecache_close(f.sc);
+    int changed = 0, left = 0;
+    for (int i = 0; i < fs.n_now; i++) {
+        struct fs_file *x = &fs.files[fs.now[i].file];
+        bool state = strncmp(fs.now[i].path, "/s/states/", 10) == 0;
+        if (x->n_now < CODEC_HEAD)
+            continue; /* the key, the lock */
+        x->now[8] = 2;
+        if (state && changed++ == 0)
+            memset(x->now + 128, 0, 8); /* written long ago */
+        codec_sign(&format, x->now);
+    }
+    cr_assert_gt(changed, 1);
+    fake_open(&f);
+    statecache_stats(f.sc, &st);
+    cr_assert_eq(st.files_quarantined, 0);
+    cr_assert_eq(st.entries[TIER_DISK], 0);
+    for (int i = 0; i < fs.n_now; i++)
+        left += strncmp(fs.now[i].path, "/s/states/", 10) == 0;
+    cr_assert_eq(left, changed - 1);
+}
+
 Test(store, files_sealed_with_another_key_are_quarantined)
 {
     struct session_id id;

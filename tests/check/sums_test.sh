@@ -1,0 +1,30 @@
+#!/bin/sh
+# kernels/numerics.sum guards the revision: what kernelcheck says when a digest, a line or the
+# revision is another. Usage: sums_test.sh KERNELCHECK
+set -u
+check=$1
+sums=$(mktemp) || exit 1
+trap 'rm -f "$sums"' EXIT
+fail() {
+    echo "sums_test: $1" >&2
+    exit 1
+}
+run() { "$check" --op rnn --sums "$sums" "$@" >/dev/null 2>&1; }
+edit() { sed "$1" kernels/numerics.sum >"$sums"; }
+
+edit ''
+run || fail "the sums as they are do not pass"
+edit 's/^\(rnn  *simd.*\)[0-9a-f]$/\1x/;s/x$/0/'
+cmp -s "$sums" kernels/numerics.sum && edit 's/^\(rnn  *simd.*\)[0-9a-f]$/\11/'
+run && fail "moved bits pass"
+run --write-sums && fail "moved bits are written without a new revision"
+edit 's/^revision .*/revision 1/'
+run && fail "sums of another revision pass"
+run --write-sums && fail "one op alone is written for a new revision"
+edit '/^rnn/d'
+run && fail "an op without sums passes"
+run --write-sums || fail "a new op is not written without a new revision"
+cmp -s "$sums" kernels/numerics.sum || fail "written again, the sums are others"
+edit 's/^rnn  *simd.*/rnn simd - 900 0123456789abcdef/'
+run && fail "lost cases pass"
+echo "sums_test: moved bits, lost lines and other revisions are refused"
