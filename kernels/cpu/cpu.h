@@ -18,10 +18,13 @@ unsigned cpuid_features(void);
 
 /* ---- select.c: kernels.def as a table -------------------------------------------------- */
 
+#define FMT(ID) (1u << DTYPE_##ID)
+#define ANY (~0u)
 struct cpu_kernel {
     enum op_kind op;
     const char *variant;
     unsigned need;
+    uint32_t formats; /* of the op's matrix: bits 1 << dtype */
     host_kernel *run;
     /* Allowed distance from ref, either is enough: max_abs times the largest element of the output
      * row (or 1), max_rel times the element. Both 0: the same bits. */
@@ -31,11 +34,14 @@ struct cpu_kernel {
 extern const struct cpu_kernel select_table[];
 extern const int select_rows;
 
-/* chosen[op] = the last row of each op whose needs are met and whose variant the mask names
- * ("avx2,ref"; NULL = all). ref is always allowed: it is what is left when nothing else is.
+/* chosen[op][format] = the last row of each op that serves the format, whose needs are met and
+ * whose variant the mask names ("avx2,ref"; NULL = all). ref is always allowed: it is what is left
+ * when nothing else is.
  * E_NOENT when the mask names a variant that does not exist. */
-int select_kernels(const struct cpu_kernel *chosen[OP_KINDS], const char *mask,
+int select_kernels(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const char *mask,
                    struct err *e) MUST_USE;
+/* The format of the op's matrix; F32 for an op without. */
+enum dtype select_format(const struct plan *p, const struct op *op);
 
 /* ---- threads.c ------------------------------------------------------------------------- */
 
