@@ -1,6 +1,6 @@
 /* formatcheck decode|panel|encode FORMAT N: the tables' side of test_formats.py. Blocks come in
- * on the standard input (encode: float32), N of them; values (encode: blocks) go out. panel: the values
- * take the way through a panel of 16 rows. */
+ * on the standard input (encode: float32), N of them; values (encode: blocks) go out. panel: the
+ * values take the way through a panel of 16 rows. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
