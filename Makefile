@@ -59,7 +59,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all checks help deps deps-test deps-check demo run test unit kernelcheck golden api load \
+.PHONY: all checks help deps deps-test deps-check demo run test test-formats unit kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
@@ -161,6 +161,13 @@ $B/kernelcheck: $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard t
 kernelcheck: $B/kernelcheck ## checks every kernel against its definition
 	$B/kernelcheck
 	tests/check/sums_test.sh $B/kernelcheck
+
+# Every format of weights against an independent decoder (from PyPI, or skipped).
+$B/formatcheck: $B/tests/formats/formatcheck.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+test-formats: $B/formatcheck ## weight formats against the gguf package (FORMAT_BLOCKS=10000: quick)
+	python3 tests/formats/test_formats.py $B/formatcheck $(or $(FORMAT_BLOCKS),1000000)
 
 # Every stored reference result, and the same bits however a prompt is cut.
 $B/golden: $B/tests/golden/golden.o $(LIB)

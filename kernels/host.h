@@ -13,6 +13,11 @@
  *   BF16: [panel][ceil(cols/2)][16 rows][2]   one 64-byte line = two inputs of 16 outputs
  *   F16:  [panel][cols][16 rows]
  *   F32:  [panel][cols][16 rows]
+ *   blocks (formats.def): [panel] the values of all blocks, then the scales of all blocks:
+ *     values [block][line][16 rows] uint32: 32 / bits values a line, the first in the low bits.
+ *       Where bits does not divide 32, the last values of a group (16 values of 6 bits; 32 of 3
+ *       and 5) are cut into twos of bits, which fill the upper ends of the group's lines.
+ *     scales [block]: d [16], m [16] as far as the head has them, then each byte of sub-scales [16]
  * A VECTOR is plain float32, zero-padded to 16. Base addresses are 64-byte aligned. */
 #define PANEL 16
 struct host_weight {
@@ -32,13 +37,6 @@ struct host_step {
 };
 
 typedef void host_kernel(const struct host_step *s, const struct op *op, int ith, int nth);
-
-/* Bytes of one panel of 16 rows. */
-static inline size_t panel_bytes(enum dtype t, int64_t cols)
-{
-    return PANEL *
-           (t == DTYPE_BF16 ? (size_t)(cols + cols % 2) * 2 : (size_t)cols * dtype_bytes(t));
-}
 
 static inline float *host_row(const struct host_step *s, struct view v, int32_t row)
 {
@@ -87,16 +85,15 @@ static inline void host_share(int64_t n, int ith, int nth, int64_t *from, int64_
 
 /* Bytes of a packed weight. false = overflow. */
 bool pack_bytes(const struct weight *w, size_t *bytes);
-/* Writes rows [row0, row0 + n) from a row-major source of any dtype into the panels. */
+/* Bytes of one panel of 16 rows, and where in it the scales begin. */
+size_t panel_bytes(enum dtype t, int64_t cols);
+size_t panel_scales_at(enum dtype t, int64_t cols);
+/* Writes rows [row0, row0 + n) from a row-major source of any format into the panels: its blocks as
+ * they are when the weight has the same format, otherwise decoded and encoded again. */
 void pack_rows(struct host_weight *w, int64_t row0, int64_t n, const void *src, enum dtype type);
-
-float pack_f16_to_f32(uint16_t h);
-uint16_t pack_f32_to_f16(float f);   /* nearest even; overflow is infinity */
-uint16_t pack_f32_to_bf16(float f);  /* nearest even; a NaN stays one */
-static inline float pack_bf16_to_f32(uint16_t h)
-{
-    union { uint32_t u; float f; } x = {(uint32_t)h << 16};
-    return x.f;
-}
+/* One element of a packed matrix, as float32: the definition, for ref and for single rows. */
+float panel_at(const struct host_weight *w, int64_t row, int64_t col);
+/* Columns [col, col + n) of a row of blocks, from the start of a block. */
+void panel_row(const struct host_weight *w, int64_t row, int64_t col, int64_t n, float *out);
 
 #endif

@@ -1,54 +1,177 @@
-/* Weights from row-major files into the panels of host.h, with their dtype converted.
+/* Weights from row-major files into the panels of host.h, and single values back out of them.
  * Runs while loading, on one thread; afterwards packed weights are read-only. */
 #include "kernels/host.h"
 
 #include <string.h>
 
-static uint32_t bits_of(float f)
+/* ---- panels of blocks ------------------------------------------------------------------- */
+
+static int64_t blocks_of(enum dtype t, int64_t cols)
 {
-    union { float f; uint32_t u; } x = {f};
-    return x.u;
-}
-static float float_of(uint32_t u)
-{
-    union { uint32_t u; float f; } x = {u};
-    return x.f;
+    return (cols + formats[t].block - 1) / formats[t].block;
 }
 
-float pack_f16_to_f32(uint16_t h)
+size_t panel_scales_at(enum dtype t, int64_t cols)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = h >> 10 & 31, frac = h & 1023;
-    if (exp == 31)
-        return float_of(sign | 0x7f800000 | frac << 13);
-    if (exp == 0) {
-        float f = (float)frac * 0x1p-24f; /* zero and denormals, exact in float32 */
-        return sign ? -f : f;
+    return (size_t)(blocks_of(t, cols) * formats[t].block * formats[t].bits / 8 * PANEL);
+}
+
+size_t panel_bytes(enum dtype t, int64_t cols)
+{
+    if (format_plain(t))
+        return PANEL * (t == DTYPE_BF16 ? (size_t)(cols + cols % 2) * 2 : format_bytes(t, cols));
+    size_t record = (size_t)(format_head_bytes(t) + format_sub_bytes(t)) * PANEL;
+    return round_up(panel_scales_at(t, cols) + (size_t)blocks_of(t, cols) * record, 64);
+}
+
+/* Where value i of a block is: bits [shift, shift + bits) of line `line`, or, for the last values
+ * of a group whose bits do not divide 32, in the two bits that its lines have left. */
+struct place { int line, shift, spare, lines; };
+
+static struct place place_of(int bits, int i)
+{
+    int group = bits % 3 == 0 && bits != 6 ? 32 : bits == 5 ? 32 : bits == 6 ? 16 : 32 / bits;
+    int lines = group * bits / 32, per = 32 / bits, v = i % group;
+    struct place p = {i / group * lines, 0, -1, lines};
+    if (v < per * lines) {
+        p.line += v / per;
+        p.shift = v % per * bits;
+    } else {
+        p.spare = (v - per * lines) * bits; /* bit of the string of all left-over bits */
     }
-    return float_of(sign | (exp + 112) << 23 | frac << 13);
+    return p;
 }
 
-uint16_t pack_f32_to_f16(float f)
+static void put_value(uint32_t *lane, int bits, int i, uint32_t q)
 {
-    uint32_t u = bits_of(f), sign = u >> 16 & 0x8000, mag = u & 0x7fffffff;
-    if (mag > 0x7f800000)
-        return (uint16_t)(sign | 0x7e00);
-    if (mag >= 0x477ff000) /* 65520 and above round to infinity */
-        return (uint16_t)(sign | 0x7c00);
-    if (mag < 0x38800000) { /* below 2^-14: adding 0.5 leaves the denormal's bits, rounded */
-        uint32_t r = bits_of(float_of(mag) + 0.5f) - bits_of(0.5f);
-        return (uint16_t)(sign | r);
+    struct place p = place_of(bits, i);
+    if (p.spare < 0) {
+        lane[p.line * PANEL] |= q << p.shift;
+        return;
     }
-    uint32_t r = mag + 0xfff + (mag >> 13 & 1);
-    return (uint16_t)(sign | (r - (112u << 23)) >> 13);
+    for (int b = 0; b < bits; b++)
+        lane[(p.line + (p.spare + b) / 2) * PANEL] |= (q >> b & 1) << (30 + (p.spare + b) % 2);
 }
 
-uint16_t pack_f32_to_bf16(float f)
+static uint32_t get_value(const uint32_t *lane, int bits, int i)
 {
-    uint32_t u = bits_of(f);
-    if ((u & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(u >> 16 | 0x40);
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+    struct place p = place_of(bits, i);
+    uint32_t q = 0;
+    if (p.spare < 0)
+        return lane[p.line * PANEL] >> p.shift & ((1u << bits) - 1);
+    for (int b = 0; b < bits; b++)
+        q |= (lane[(p.line + (p.spare + b) / 2) * PANEL] >> (30 + (p.spare + b) % 2) & 1) << b;
+    return q;
 }
+
+/* Copies the lane's bytes of a record of scales in (put) or out: every number in 16 lanes. */
+static void move_scales(enum dtype t, uint8_t *record, int lane, struct format_parts *p, bool put)
+{
+    int head = format_head_bytes(t), each = formats[t].head == HEAD_F16_MIN ? 2 : head;
+    for (int i = 0; i < head; i += each) {
+        uint8_t *at = record + i * PANEL + lane * each;
+        memcpy(put ? at : p->head + i, put ? p->head + i : at, (size_t)each);
+    }
+    for (int i = 0; i < format_sub_bytes(t); i++) {
+        uint8_t *at = record + (head + i) * PANEL + lane;
+        memcpy(put ? at : p->sub + i, put ? p->sub + i : at, 1);
+    }
+}
+
+static uint8_t *record_of(enum dtype t, char *panel, int64_t cols, int64_t block)
+{
+    int record = (format_head_bytes(t) + format_sub_bytes(t)) * PANEL;
+    return (uint8_t *)panel + panel_scales_at(t, cols) + block * record;
+}
+
+static uint32_t *lines_of(enum dtype t, char *panel, int lane, int64_t block)
+{
+    return (uint32_t *)panel + block * (formats[t].block * formats[t].bits / 32) * PANEL + lane;
+}
+
+static void put_block(enum dtype t, char *panel, int64_t cols, int lane, int64_t block,
+                      const uint8_t *src)
+{
+    struct format_parts p;
+    uint32_t *lines = lines_of(t, panel, lane, block);
+    format_split(t, src, &p);
+    for (int i = 0; i < formats[t].block * formats[t].bits / 32; i++)
+        lines[i * PANEL] = 0;
+    for (int i = 0; i < formats[t].block; i++)
+        put_value(lines, formats[t].bits, i, p.q[i]);
+    move_scales(t, record_of(t, panel, cols, block), lane, &p, true);
+}
+
+void panel_row(const struct host_weight *w, int64_t row, int64_t col, int64_t n, float *out)
+{
+    enum dtype t = w->dtype;
+    const struct weight_format *f = &formats[t];
+    char *panel = (char *)w->data + (size_t)(row / PANEL) * panel_bytes(t, w->cols);
+    int lane = (int)(row % PANEL);
+    struct format_parts p;
+    for (int64_t at = col; at < col + n; at += f->block, out += f->block) {
+        int count = (int)MIN(col + n - at, f->block);
+        const uint32_t *lines = lines_of(t, panel, lane, at / f->block);
+        for (int i = 0; i < count; i++)
+            p.q[i] = (uint8_t)get_value(lines, f->bits, i);
+        move_scales(t, record_of(t, panel, w->cols, at / f->block), lane, &p, false);
+        format_values(t, &p, count, out);
+    }
+}
+
+static float block_at(const struct host_weight *w, char *panel, int lane, int64_t col)
+{
+    enum dtype t = w->dtype;
+    struct format_parts p;
+    int64_t block = col / formats[t].block;
+    int i = (int)(col % formats[t].block);
+    p.q[i] = (uint8_t)get_value(lines_of(t, panel, lane, block), formats[t].bits, i);
+    move_scales(t, record_of(t, panel, w->cols, block), lane, &p, false);
+    return format_value(t, &p, i);
+}
+
+/* ---- panels of elements ----------------------------------------------------------------- */
+
+/* Index of (row in panel, column) within a panel, in elements. */
+static size_t panel_index(enum dtype t, int64_t lane, int64_t col)
+{
+    if (t == DTYPE_BF16)
+        return (size_t)(col / 2 * 2 * PANEL + lane * 2 + col % 2);
+    return (size_t)(col * PANEL + lane);
+}
+
+static void store_one(void *panel, enum dtype t, size_t at, float f)
+{
+    if (t == DTYPE_F32)
+        ((float *)panel)[at] = f;
+    else
+        ((uint16_t *)panel)[at] = t == DTYPE_BF16 ? bf16_of_f32(f) : f16_of_f32(f);
+}
+
+/* The common case, at memory speed: bf16 stays bf16, rows in whole panels. */
+static void pack_bf16_panel(uint16_t *panel, const uint16_t *src, int64_t cols)
+{
+    for (int64_t c = 0; c + 1 < cols; c += 2)
+        for (int r = 0; r < PANEL; r++)
+            memcpy(panel + c * PANEL + 2 * r, src + r * cols + c, 4);
+    if (cols % 2)
+        for (int r = 0; r < PANEL; r++)
+            panel[(cols - 1) * PANEL + 2 * r] = src[r * cols + cols - 1];
+}
+
+float panel_at(const struct host_weight *w, int64_t row, int64_t col)
+{
+    char *panel = (char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
+    size_t at = panel_index(w->dtype, row % PANEL, col);
+    switch (w->dtype) {
+    case DTYPE_F32: return ((const float *)panel)[at];
+    case DTYPE_F16: return f32_of_f16(((const uint16_t *)panel)[at]);
+    case DTYPE_BF16: return f32_of_bf16(((const uint16_t *)panel)[at]);
+    default: return block_at(w, panel, (int)(row % PANEL), col);
+    }
+}
+
+/* ---- packing ---------------------------------------------------------------------------- */
 
 bool pack_bytes(const struct weight *w, size_t *bytes)
 {
@@ -64,69 +187,51 @@ bool pack_bytes(const struct weight *w, size_t *bytes)
     return !mul_overflows(n, panel_bytes(w->dtype, w->cols), bytes);
 }
 
-static float load_one(const void *src, enum dtype type, int64_t i)
+/* Columns [col, col + n) of a row, from a source of any format: as values to a vector or a panel of
+ * elements, as blocks to a panel of blocks; blocks of the weight's own format as they are. */
+static void pack_piece(struct host_weight *w, int64_t row, int64_t col, int n, const void *src,
+                       enum dtype type)
 {
-    switch (type) {
-    case DTYPE_F32: return ((const float *)src)[i];
-    case DTYPE_F16: return pack_f16_to_f32(((const uint16_t *)src)[i]);
-    case DTYPE_BF16: return pack_bf16_to_f32(((const uint16_t *)src)[i]);
+    float f[FORMAT_BLOCK_MAX];
+    uint8_t own[FORMAT_BLOCK_MAX * 4];
+    const uint8_t *b = src;
+    enum dtype t = w->dtype;
+    char *panel = (char *)w->data + (size_t)(row / PANEL) * panel_bytes(t, w->cols);
+    if (format_plain(t) || w->role == WEIGHT_VECTOR || type != t)
+        format_decode(type, src, n, f);
+    if (w->role == WEIGHT_VECTOR) {
+        memcpy((float *)w->data + row * w->cols + col, f, (size_t)n * sizeof *f);
+        return;
     }
-    return 0;
-}
-
-/* Index of (row in panel, column) within a panel, in elements. */
-static size_t panel_index(enum dtype t, int64_t lane, int64_t col)
-{
-    if (t == DTYPE_BF16)
-        return (size_t)(col / 2 * 2 * PANEL + lane * 2 + col % 2);
-    return (size_t)(col * PANEL + lane);
-}
-
-static void store_one(void *panel, enum dtype t, size_t at, float f)
-{
-    switch (t) {
-    case DTYPE_F32: ((float *)panel)[at] = f; break;
-    case DTYPE_F16: ((uint16_t *)panel)[at] = pack_f32_to_f16(f); break;
-    case DTYPE_BF16: ((uint16_t *)panel)[at] = pack_f32_to_bf16(f); break;
+    if (format_plain(t)) {
+        for (int i = 0; i < n; i++)
+            store_one(panel, t, panel_index(t, row % PANEL, col + i), f[i]);
+        return;
     }
-}
-
-/* The common case, at memory speed: bf16 stays bf16, rows in whole panels. */
-static void pack_bf16_panel(uint16_t *panel, const uint16_t *src, int64_t cols)
-{
-    for (int64_t c = 0; c + 1 < cols; c += 2)
-        for (int r = 0; r < PANEL; r++)
-            memcpy(panel + c * PANEL + 2 * r, src + r * cols + c, 4);
-    if (cols % 2)
-        for (int r = 0; r < PANEL; r++)
-            panel[(cols - 1) * PANEL + 2 * r] = src[r * cols + cols - 1];
-}
-
-static void pack_row(struct host_weight *w, int64_t row, const void *src, enum dtype type,
-                     int64_t at)
-{
-    char *panel = (char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
-    for (int64_t c = 0; c < w->cols; c++)
-        store_one(panel, w->dtype, panel_index(w->dtype, row % PANEL, c),
-                  load_one(src, type, at + c));
+    if (type != t) {
+        format_encode(t, f, n, own);
+        b = own;
+    }
+    for (int i = 0; i < n; i += formats[t].block, b += formats[t].bytes)
+        put_block(t, panel, w->cols, (int)(row % PANEL), (col + i) / formats[t].block, b);
 }
 
 void pack_rows(struct host_weight *w, int64_t row0, int64_t n, const void *src, enum dtype type)
 {
-    if (w->role == WEIGHT_VECTOR) {
-        for (int64_t i = 0; i < n * w->cols; i++)
-            ((float *)w->data)[row0 * w->cols + i] = load_one(src, type, i);
-        return;
-    }
+    size_t row_bytes = format_bytes(type, w->cols);
     for (int64_t r = 0; r < n;) {
         int64_t row = row0 + r;
-        if (type == DTYPE_BF16 && w->dtype == DTYPE_BF16 && row % PANEL == 0 && n - r >= PANEL) {
+        const char *from = (const char *)src + (size_t)r * row_bytes;
+        if (w->role == WEIGHT_MATRIX && type == DTYPE_BF16 && w->dtype == DTYPE_BF16 &&
+            row % PANEL == 0 && n - r >= PANEL) {
             pack_bf16_panel((uint16_t *)w->data + row * (w->cols + w->cols % 2),
-                            (const uint16_t *)src + r * w->cols, w->cols);
+                            (const uint16_t *)(const void *)from, w->cols);
             r += PANEL;
-        } else {
-            pack_row(w, row, src, type, r * w->cols);
-            r++;
+            continue;
         }
+        for (int64_t c = 0; c < w->cols; c += FORMAT_BLOCK_MAX)
+            pack_piece(w, row, c, (int)MIN(w->cols - c, FORMAT_BLOCK_MAX),
+                       from + format_bytes(type, c), type);
+        r++;
     }
 }

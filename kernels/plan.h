@@ -10,12 +10,9 @@
 
 #include "base/base.h"
 #include "base/limits.h"
+#include "kernels/formats.h"
 
 /* ---- values --------------------------------------------------------------------------- */
-
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
-size_t dtype_bytes(enum dtype t);
-const char *dtype_name(enum dtype t);
 
 /* Columns [col, col + width) of activation `act`; act < 0 = absent. */
 struct view {

@@ -235,8 +235,10 @@ static int read_rows(struct loader *l, const struct tensor *t, const struct bind
     size_t count = (size_t)(n * cols);
     if (checkpoint_read(l->m->files, t, first, n * cols, l->raw, l->e) < 0)
         return l->e->code;
-    crypto_hash_sha256_update(&l->hash, l->raw, count * dtype_bytes(t->dtype));
-    dtype_to_f32(l->f32, l->raw, t->dtype, count);
+    crypto_hash_sha256_update(&l->hash, l->raw, (size_t)n * format_bytes(t->dtype, cols));
+    for (int64_t r = 0; r < n; r++)
+        format_decode(t->dtype, (char *)l->raw + (size_t)r * format_bytes(t->dtype, cols), cols,
+                      l->f32 + r * cols);
     return check_finite(l, t, l->f32, first, count);
 }
 
@@ -257,13 +259,13 @@ static int put_from_whole(struct loader *l, int w, const struct binding_part *x,
     const struct weight *wt = &l->m->plan.weights[w];
     int64_t cols = wt->cols, stride = x->stride ? x->stride : t->elems / cols;
     size_t n = (size_t)t->elems;
-    void *raw = mem_array(n, dtype_bytes(t->dtype));
+    void *raw = mem_array(format_bytes(t->dtype, t->elems), 1);
     float *f = mem_array(n, sizeof *f), *row = mem_array((size_t)cols, sizeof *row);
     if (!raw || !f || !row)
         err_set(l->e, E_NOMEM, "tensor %s: no memory for all %zu elements", t->name, n);
     else if (checkpoint_read(l->m->files, t, 0, t->elems, raw, l->e) == 0) {
-        crypto_hash_sha256_update(&l->hash, raw, n * dtype_bytes(t->dtype));
-        dtype_to_f32(f, raw, t->dtype, n);
+        crypto_hash_sha256_update(&l->hash, raw, format_bytes(t->dtype, t->elems));
+        format_decode(t->dtype, raw, t->elems, f);
         (void)!check_finite(l, t, f, 0, n); /* e tells */
         float scale = whole_scale(x, f, n);
         for (int64_t r = 0; r < x->rows && l->e->code == 0; r++) {

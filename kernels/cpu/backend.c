@@ -27,7 +27,7 @@ struct counter {
 struct cpu_device {
     struct device d;
     struct threads *threads;
-    const struct cpu_kernel *kernels[OP_KINDS];
+    const struct cpu_kernel *kernels[OP_KINDS][DTYPES];
     struct capacity capacity;
     struct host_step step;
     struct host_weight *weights;
@@ -117,7 +117,7 @@ static int backend_open(struct device **out, const struct device_options *o, str
         backend_close(&c->d);
         return rc;
     }
-    const char *isa = c->kernels[OP_LINEAR]->variant;
+    const char *isa = c->kernels[OP_LINEAR][DTYPE_F32]->variant;
     int n = threads_count(c->threads);
     char why[128] = ""; /* fewer threads than a reader of the machine's data sheet expects */
     if (!ref && o->threads == 0)
@@ -283,7 +283,7 @@ static void run_part(void *ctx, int i, int part, int parts)
     struct cpu_device *c = ctx;
     const struct op *op = &c->step.plan->ops[i];
     if (host_rows(&c->step, op) > 0)
-        c->kernels[op->kind]->run(&c->step, op, part, parts);
+        c->kernels[op->kind][select_format(c->step.plan, op)]->run(&c->step, op, part, parts);
 }
 
 /* By whichever thread finishes an op, one op after the other. */
@@ -456,8 +456,8 @@ static void backend_profile(struct device *d)
         const struct counter *n = &c->counters[i];
         double ns = (double)n->ticks * ns_per_tick;
         if (n->calls)
-            log_info("%-14s %-8s %10llu %10.3f %8.2f", op_name(i), c->kernels[i]->variant,
-                     (unsigned long long)n->calls, ns / 1e6,
+            log_info("%-14s %-8s %10llu %10.3f %8.2f", op_name(i),
+                     c->kernels[i][DTYPE_F32]->variant, (unsigned long long)n->calls, ns / 1e6,
                      ns > 0 ? (double)n->bytes / ns : 0.0);
     }
     start_counting(c);

@@ -31,7 +31,8 @@ static struct cost cost_matrices(const struct host_step *s, const struct op *op,
 {
     const struct host_weight *w = &s->weights[op->w[0]];
     int64_t products = rows * op->out.width * w->cols;
-    int64_t bytes = MIN((int64_t)w->bytes, products * (int64_t)dtype_bytes(w->dtype));
+    double share = (double)products / ((double)w->rows * (double)w->cols);
+    int64_t bytes = (int64_t)((double)w->bytes * MIN(share, 1));
     return (struct cost){bytes + rows * width_of(op) * 4,
                          MAX((double)products * 2 * NS_PER_FLOP,
                              (double)bytes * NS_PER_STREAM_BYTE)};

@@ -18,10 +18,13 @@ unsigned cpuid_features(void);
 
 /* ---- select.c: kernels.def as a table -------------------------------------------------- */
 
+#define FMT(ID) (1u << DTYPE_##ID)
+#define ANY (~0u)
 struct cpu_kernel {
     enum op_kind op;
     const char *variant;
     unsigned need;
+    uint32_t formats; /* of the op's matrix: bits 1 << dtype */
     host_kernel *run;
     /* Allowed distance from ref, either is enough: max_abs times the largest element of the output
      * row (or 1), max_rel times the element. Both 0: the same bits. */
@@ -31,18 +34,21 @@ struct cpu_kernel {
 extern const struct cpu_kernel select_table[];
 extern const int select_rows;
 
-/* chosen[op] = the last row of each op whose needs are met and whose variant the mask names
- * ("avx2,ref"; NULL = all). ref is always allowed: it is what is left when nothing else is.
+/* chosen[op][format] = the last row of each op that serves the format, whose needs are met and
+ * whose variant the mask names ("avx2,ref"; NULL = all). ref is always allowed: it is what is left
+ * when nothing else is.
  * E_NOENT when the mask names a variant that does not exist. */
-int select_kernels(const struct cpu_kernel *chosen[OP_KINDS], const char *mask,
+int select_kernels(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const char *mask,
                    struct err *e) MUST_USE;
+/* The format of the op's matrix; F32 for an op without. */
+enum dtype select_format(const struct plan *p, const struct op *op);
 
 /* ---- numerics.c ------------------------------------------------------------------------ */
 
 /* What the bits of a plan's results depend on: "cpu-ref/REVISION" or "cpu-simd/REVISION", and
  * " libm-DIGEST" if an op calls functions of the C library whose last bits are its own. */
-void numerics_cpu(const struct cpu_kernel *const chosen[OP_KINDS], const struct plan *p, char *out,
-                  size_t size);
+void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struct plan *p,
+                  char *out, size_t size);
 /* Does this op, run by its plain (vector: any vector) kernel, call such functions? */
 bool numerics_calls_libm(const struct op *op, bool vector);
 /* A digest of what those functions return. */

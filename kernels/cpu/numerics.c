@@ -82,30 +82,33 @@ bool numerics_calls_libm(const struct op *op, bool vector)
 
 /* ---- the name ----------------------------------------------------------------------------- */
 
-/* Bit k: op k has a vector kernel in the table. */
-static uint64_t vector_ops(void)
+/* The table has a vector kernel for this op and format. */
+static bool has_vector(enum op_kind op, enum dtype t)
 {
-    uint64_t ops = 0;
     for (int i = 0; i < select_rows; i++)
-        if (select_table[i].need)
-            ops |= UINT64_C(1) << select_table[i].op;
-    return ops;
+        if (select_table[i].op == op && select_table[i].need && select_table[i].formats >> t & 1)
+            return true;
+    return false;
 }
 
-void numerics_cpu(const struct cpu_kernel *const chosen[OP_KINDS], const struct plan *p, char *out,
-                  size_t size)
+void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struct plan *p,
+                  char *out, size_t size)
 {
     _Static_assert(OP_KINDS <= 64, "a bit for each op");
-    uint64_t vector = 0;
+    uint64_t lacks = 0; /* ops whose vector kernels this instruction set lacks */
     char which[32] = "", libm[32] = "";
-    bool calls = false;
-    for (int k = 0; k < OP_KINDS; k++)
-        vector |= (uint64_t)(chosen[k]->need != 0) << k;
-    if (vector && vector != vector_ops()) /* an instruction set that lacks some of the kernels */
-        snprintf(which, sizeof which, "-%" PRIx64, vector);
-    for (int i = 0; i < p->n_ops && !calls; i++)
-        calls = numerics_calls_libm(&p->ops[i], chosen[p->ops[i].kind]->need != 0);
+    bool any = false, calls = false;
+    for (int i = 0; i < p->n_ops; i++) {
+        const struct op *op = &p->ops[i];
+        enum dtype t = select_format(p, op);
+        bool vector = chosen[op->kind][t]->need != 0;
+        any |= vector;
+        lacks |= (uint64_t)(!vector && has_vector(op->kind, t)) << op->kind;
+        calls |= numerics_calls_libm(op, vector);
+    }
+    if (any && lacks)
+        snprintf(which, sizeof which, "-%" PRIx64, lacks);
     if (calls)
         snprintf(libm, sizeof libm, " libm-%08" PRIx32, numerics_libm());
-    snprintf(out, size, "cpu-%s%s/%d%s", vector ? "simd" : "ref", which, numerics_revision(), libm);
+    snprintf(out, size, "cpu-%s%s/%d%s", any ? "simd" : "ref", which, numerics_revision(), libm);
 }

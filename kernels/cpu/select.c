@@ -1,16 +1,16 @@
-/* Which kernel runs each op: ref first, then every row of kernels.def that the CPU and the mask
- * allow overwrites it. Read-only after start. */
+/* Which kernel runs each op on each format of its matrix: ref first, then every row of
+ * kernels.def that the CPU and the mask allow overwrites it. Read-only after start. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/kernels.h"
 
 #include <string.h>
 
 const struct cpu_kernel select_table[] = {
-#define OP(KIND, name, stateful, what) {OP_##KIND, "ref", NEED_NONE, ref_##name, 0, 0, what},
+#define OP(KIND, name, stateful, what) {OP_##KIND, "ref", NEED_NONE, ANY, ref_##name, 0, 0, what},
 #include "kernels/ops.def"
 #undef OP
-#define K(OP, variant, need, function, max_abs, max_rel, note) \
-    {OP_##OP, #variant, need, function, max_abs, max_rel, note},
+#define K(OP, variant, need, formats, function, max_abs, max_rel, note) \
+    {OP_##OP, #variant, need, formats, function, max_abs, max_rel, note},
 #include "kernels/cpu/kernels.def"
 #undef K
 };
@@ -38,7 +38,8 @@ static bool variant_exists(const char *name, size_t n)
     return false;
 }
 
-int select_kernels(const struct cpu_kernel *chosen[OP_KINDS], const char *mask, struct err *e)
+int select_kernels(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const char *mask,
+                   struct err *e)
 {
     for (const char *p = mask ? mask : ""; *p;) {
         size_t len = strcspn(p, ",");
@@ -52,7 +53,15 @@ int select_kernels(const struct cpu_kernel *chosen[OP_KINDS], const char *mask, 
         const struct cpu_kernel *k = &select_table[i];
         bool ref = strcmp(k->variant, "ref") == 0;
         if (ref || ((k->need & ~has) == 0 && mask_has(mask, k->variant)))
-            chosen[k->op] = k;
+            for (int t = 0; t < DTYPES; t++)
+                if (k->formats >> t & 1)
+                    chosen[k->op][t] = k;
     }
     return 0;
+}
+
+enum dtype select_format(const struct plan *p, const struct op *op)
+{
+    int32_t w = op->w[0];
+    return w >= 0 && p->weights[w].role == WEIGHT_MATRIX ? p->weights[w].dtype : DTYPE_F32;
 }

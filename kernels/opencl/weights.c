@@ -46,7 +46,7 @@ static int weight_init(struct ocl_model *m, int32_t i, struct err *e)
     snprintf(what, sizeof what, "weight %d (%lld x %lld)", i, (long long)w->rows,
              (long long)w->cols);
     if (mul_overflows(rows, (size_t)x->cols_p, &bytes) ||
-        mul_overflows(bytes, dtype_bytes(w->role == WEIGHT_VECTOR ? DTYPE_F32 : w->dtype), &bytes))
+        mul_overflows(bytes, format_bytes(x->layout == OCL_ROWS ? DTYPE_F32 : w->dtype, 1), &bytes))
         return err_set(e, E_RANGE, "%s: its size overflows", what);
     return ocl_buffer_new(&x->buffer, m->d, bytes, what, e);
 }
@@ -109,7 +109,7 @@ int ocl_weights_put(struct ocl_model *m, int w, int64_t row0, int64_t n_rows, co
                     enum dtype src_dtype, struct err *e)
 {
     const struct weight *x = &m->plan->weights[w];
-    size_t row_bytes = (size_t)x->cols * dtype_bytes(src_dtype);
+    size_t row_bytes = format_bytes(src_dtype, x->cols);
     enum dtype own = x->role == WEIGHT_VECTOR ? DTYPE_F32 : x->dtype;
     const char *from = src;
     cl_kernel k;

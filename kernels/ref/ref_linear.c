@@ -3,25 +3,16 @@
 
 #include "kernels/ref/ref_math.h"
 
-float ref_matrix_at(const struct host_weight *w, int64_t row, int64_t col)
-{
-    const char *panel =
-        (const char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
-    int64_t lane = row % PANEL;
-    switch (w->dtype) {
-    case DTYPE_BF16:
-        return ref_bf16(((const uint16_t *)panel)[(col / 2 * PANEL + lane) * 2 + col % 2]);
-    case DTYPE_F16: return ref_half(((const uint16_t *)panel)[col * PANEL + lane]);
-    case DTYPE_F32: break;
-    }
-    return ((const float *)panel)[col * PANEL + lane];
-}
-
 float ref_matrix_row(const struct host_weight *w, int64_t row, const float *x, int32_t n)
 {
-    float acc = 0;
-    for (int32_t k = 0; k < n; k++)
-        acc = fmaf(ref_matrix_at(w, row, k), x[k], acc);
+    float acc = 0, part[FORMAT_BLOCK_MAX];
+    for (int32_t k0 = 0; k0 < n; k0 += FORMAT_BLOCK_MAX) {
+        int32_t m = MIN(n - k0, FORMAT_BLOCK_MAX);
+        if (!format_plain(w->dtype))
+            panel_row(w, row, k0, m, part);
+        for (int32_t k = 0; k < m; k++)
+            acc = fmaf(format_plain(w->dtype) ? panel_at(w, row, k0 + k) : part[k], x[k0 + k], acc);
+    }
     return acc;
 }
 
@@ -33,7 +24,7 @@ void ref_embed(const struct host_step *s, const struct op *op, int ith, int nth)
     for (int64_t t = from; t < to; t++) {
         float *out = host_row(s, op->out, (int32_t)t);
         for (int32_t c = 0; c < op->out.width; c++)
-            out[c] = ref_matrix_at(w, s->batch->tokens[t], c) * op->p.embed.scale;
+            out[c] = panel_at(w, s->batch->tokens[t], c) * op->p.embed.scale;
     }
 }
 

@@ -1,10 +1,8 @@
-/* One element of a packed matrix. */
+/* One output of a packed matrix. */
 #ifndef RECURD_REF_LINEAR_H
 #define RECURD_REF_LINEAR_H
 
 #include "kernels/host.h"
-
-float ref_matrix_at(const struct host_weight *w, int64_t row, int64_t col);
 
 /* Row `row` of w times x: the chain fma(w[k], x[k], acc) over k = 0 … n-1 from 0. */
 float ref_matrix_row(const struct host_weight *w, int64_t row, const float *x, int32_t n);

@@ -29,24 +29,4 @@ static inline double ref_act(enum activation a, double z)
     return z;
 }
 
-static inline float ref_half(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = (h >> 10) & 31, man = h & 1023, bits;
-    if (exp == 0) {
-        float f = (float)man * 0x1p-24f;
-        return sign ? -f : f;
-    }
-    bits = sign | (exp == 31 ? 0x7f800000u : (exp + 112) << 23) | man << 13;
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-static inline float ref_bf16(uint16_t h)
-{
-    uint32_t bits = (uint32_t)h << 16;
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
 #endif

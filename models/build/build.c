@@ -403,7 +403,7 @@ static void count_weights(struct model *m)
 {
     for (int32_t i = 0; i < m->plan.n_weights; i++) {
         const struct weight *w = &m->plan.weights[i];
-        m->weight_bytes += w->rows * w->cols * (int64_t)dtype_bytes(w->dtype);
+        m->weight_bytes += w->rows * (int64_t)format_bytes(w->dtype, w->cols);
         for (const struct binding_part *x = m->bindings[i].parts; x; x = x->next)
             m->parameters += x->name[0] ? x->rows * w->cols : 0;
     }

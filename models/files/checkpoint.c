@@ -551,36 +551,3 @@ int checkpoint_read_int(struct checkpoint *c, const struct tensor *t, int64_t fi
     }
     return 0;
 }
-
-/* ---- conversion ------------------------------------------------------------------------- */
-
-/* In integers, so that flush-to-zero modes cannot touch a subnormal. */
-static uint32_t f32_bits_of_f16(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16;
-    uint32_t exponent = h >> 10 & 0x1f, fraction = h & 0x3ff;
-    if (exponent == 0x1f)
-        return sign | 0x7f800000 | fraction << 13;
-    if (exponent)
-        return sign | (exponent + 112) << 23 | fraction << 13; /* 127 - 15 = 112 */
-    if (!fraction)
-        return sign;
-    /* Subnormal: fraction * 2^-24; shift its leading one to the implicit place. */
-    int shift = __builtin_clz(fraction) - 21;
-    return sign | (uint32_t)(113 - shift) << 23 | (fraction << shift & 0x3ff) << 13;
-}
-
-void dtype_to_f32(float *dst, const void *src, enum dtype src_dtype, size_t n)
-{
-    const unsigned char *p = src;
-    if (src_dtype == DTYPE_F32) {
-        memcpy(dst, src, n * sizeof *dst);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        uint16_t h;
-        memcpy(&h, p + i * sizeof h, sizeof h);
-        uint32_t bits = src_dtype == DTYPE_BF16 ? (uint32_t)h << 16 : f32_bits_of_f16(h);
-        memcpy(dst + i, &bits, sizeof bits);
-    }
-}

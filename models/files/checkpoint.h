@@ -47,7 +47,4 @@ int checkpoint_read_int(struct checkpoint *c, const struct tensor *t, int64_t fi
 int checkpoint_parse_header(struct checkpoint **out, const char *json, size_t n,
                             uint64_t data_bytes, const char *path, struct err *e) MUST_USE;
 
-/* n elements to float32 (src_dtype F32, F16 or BF16; exact). */
-void dtype_to_f32(float *dst, const void *src, enum dtype src_dtype, size_t n);
-
 #endif

@@ -50,16 +50,9 @@ static void must(int rc, const struct err *e)
 
 static float element(const struct host_weight *w, int64_t row, int64_t col)
 {
-    const char *panel =
-        (const char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
-    int64_t lane = row % PANEL;
     if (w->role == WEIGHT_VECTOR)
         return ((const float *)w->data)[row * w->cols + col];
-    if (w->dtype == DTYPE_BF16)
-        return pack_bf16_to_f32(((const uint16_t *)panel)[(col / 2 * PANEL + lane) * 2 + col % 2]);
-    if (w->dtype == DTYPE_F16)
-        return pack_f16_to_f32(((const uint16_t *)panel)[col * PANEL + lane]);
-    return ((const float *)panel)[col * PANEL + lane];
+    return panel_at(w, row, col);
 }
 
 static void put_weights(struct ocl_model *m, const struct rig *r)
@@ -288,7 +281,7 @@ static void round_inputs(struct rig *r)
     for (int t = 0; t < host_rows(&r->step, &r->op); t++)
         for (int c = 0; c < r->op.in[0].width; c++) {
             float *x = &host_row(&r->step, r->op.in[0], t)[c];
-            *x = pack_bf16_to_f32(pack_f32_to_bf16(*x));
+            *x = f32_of_bf16(bf16_of_f32(*x));
         }
 }
 

@@ -315,6 +315,11 @@ static void build_keep(struct rig *r, const int *p)
 
 static const struct shape embed_shapes[] = {
     {{0, 1, 0}}, {{1, 15, 1}}, {{2, 17, 2}}, {{1, 64, 2}}, {{4, 1023, 2}}, {{3, 96, 0}},
+#define EMBED_OF(ID) {{2, 512, DTYPE_##ID}},
+    EMBED_OF(Q8_0) EMBED_OF(Q4_0) EMBED_OF(Q4_1) EMBED_OF(Q5_0) EMBED_OF(Q5_1) EMBED_OF(Q2_K)
+    EMBED_OF(Q3_K) EMBED_OF(Q4_K) EMBED_OF(Q5_K) EMBED_OF(Q6_K) EMBED_OF(IQ4_NL) EMBED_OF(IQ4_XS)
+    EMBED_OF(MXFP4) EMBED_OF(FP8)
+#undef EMBED_OF
 };
 static const struct shape gather_shapes[] = {{{0, 1}}, {{2, 17}}, {{5, 768}}};
 static const struct shape linear_shapes[] = {
@@ -326,6 +331,16 @@ static const struct shape linear_shapes[] = {
     {{2, 80, 31, 2, 1, 7, 1}},  {{3, 96, 256, 2, 0, 0, 0}},  {{3, 33, 101, 1, 1, 0, 2}},
     {{4, 257, 191, 2, 0, 1, 0}}, {{4, 64, 64, 0, 0, 0, 0}},  {{5, 30, 77, 2, 1, 0, 1}},
     {{6, 128, 131, 2, 0, 0, 0}}, {{6, 16, 260, 0, 0, 0, 0}},
+#define BLOCKS_OF(ID) \
+    {{0, 150, 512, DTYPE_##ID, 1, 1, 1}}, {{0, 16, 256, DTYPE_##ID, 0, 0, 0}}, \
+    {{2, 70, 768, DTYPE_##ID, 0, 2, 0}}, {{5, 33, 256, DTYPE_##ID, 1, 0, 2}},
+    BLOCKS_OF(Q8_0) BLOCKS_OF(Q4_0) BLOCKS_OF(Q4_1) BLOCKS_OF(Q5_0) BLOCKS_OF(Q5_1) BLOCKS_OF(Q2_K)
+    BLOCKS_OF(Q3_K) BLOCKS_OF(Q4_K) BLOCKS_OF(Q5_K) BLOCKS_OF(Q6_K) BLOCKS_OF(IQ4_NL)
+    BLOCKS_OF(IQ4_XS) BLOCKS_OF(MXFP4) BLOCKS_OF(FP8)
+#undef BLOCKS_OF
+    {{0, 40, 32, DTYPE_Q8_0, 0, 0, 0}}, {{1, 20, 96, DTYPE_Q4_0, 0, 0, 0}},
+    {{0, 40, 160, DTYPE_FP8, 0, 0, 0}}, {{0, 17, 5, DTYPE_FP8, 0, 0, 0}},
+    {{1, 48, 301, DTYPE_FP8, 0, 0, 0}},
 };
 static const struct shape norm_shapes[] = {
     /* layout kind groups group w bias gate act in_place */
@@ -395,11 +410,14 @@ static const struct shape experts_shapes[] = {
     /* layout experts rows cols k per_slot dtype */
     {{0, 1, 5, 3, 1, 0, 2}},   {{1, 4, 16, 33, 2, 0, 2}}, {{4, 8, 80, 64, 3, 1, 2}},
     {{3, 16, 32, 47, 4, 0, 1}}, {{5, 5, 48, 31, 2, 1, 0}},
+    {{4, 8, 80, 64, 3, 1, DTYPE_Q8_0}}, {{3, 6, 32, 256, 2, 0, DTYPE_Q4_K}},
+    {{1, 4, 48, 256, 2, 0, DTYPE_Q6_K}}, {{2, 4, 16, 96, 2, 0, DTYPE_MXFP4}},
 };
 static const struct shape blocks_shapes[] = {
     /* layout blocks rows cols shared bias dtype */
     {{0, 1, 5, 3, 1, 1, 2}},   {{1, 4, 16, 33, 0, 1, 2}},  {{4, 8, 80, 64, 0, 0, 2}},
     {{3, 3, 32, 47, 0, 1, 1}}, {{5, 5, 13, 31, 1, 1, 0}},  {{2, 6, 48, 48, 1, 0, 2}},
+    {{3, 4, 32, 64, 0, 0, DTYPE_Q8_0}}, {{1, 2, 48, 256, 1, 1, DTYPE_Q5_K}},
 };
 static const struct shape columns_shapes[] = {{{0, 1, 1}}, {{1, 17, 40}}, {{2, 64, 64}}};
 static const struct shape first_shapes[] = {{{0}}, {{2}}, {{5}}};

@@ -145,6 +145,40 @@ struct view rig_act(struct rig *r, int width, enum rows rows, enum role role)
     return (struct view){i, RIG_GUARD, width};
 }
 
+/* Where the numbers of a head are in a block of a file, -1: not there. */
+static const struct { int d, m; } heads[DTYPES] = {
+    [DTYPE_Q4_1] = {0, 2},  [DTYPE_Q5_1] = {0, 2},    [DTYPE_Q2_K] = {80, 82},
+    [DTYPE_Q3_K] = {108},   [DTYPE_Q4_K] = {0, 2},    [DTYPE_Q5_K] = {0, 2},
+    [DTYPE_Q6_K] = {208},   [DTYPE_FP8] = {128},
+};
+
+static void put_half(uint8_t *at, float f)
+{
+    uint16_t h = f16_of_f32(f);
+    memcpy(at, &h, sizeof h);
+}
+
+/* A row of random blocks: all bits of values and sub-scales, scales of ordinary size. */
+static void draw_blocks(struct rig *r, enum dtype t, int cols, uint8_t *row)
+{
+    const struct weight_format *f = &formats[t];
+    for (size_t i = 0; i < format_bytes(t, cols); i++)
+        row[i] = (uint8_t)rng_below(&r->rng, 256);
+    for (int i = 0; i < cols && t == DTYPE_FP8; i++) /* no NaN */
+        row[i / 128 * f->bytes + i % 128] &= 0xfe;
+    for (int64_t b = 0; b < (cols + f->block - 1) / f->block; b++, row += f->bytes) {
+        float d = (float)(rng_unit(&r->rng) - 0.5) * 0.02f;
+        if (f->head == HEAD_E8M0)
+            row[0] = (uint8_t)(118 + rng_below(&r->rng, 8));
+        else if (f->head == HEAD_F32)
+            memcpy(row + heads[t].d, &d, sizeof d);
+        else
+            put_half(row + heads[t].d, f->sub == SUB_NONE ? d : d / 16);
+        if (f->head == HEAD_F16_MIN)
+            put_half(row + heads[t].m, (float)rng_unit(&r->rng) * 0.02f);
+    }
+}
+
 int rig_matrix(struct rig *r, int rows, int cols, enum dtype t)
 {
     int i = r->plan.n_weights++;
@@ -154,11 +188,13 @@ int rig_matrix(struct rig *r, int rows, int cols, enum dtype t)
     *w = (struct host_weight){WEIGHT_MATRIX, t, rows, cols, 0, NULL};
     ASSERT(pack_bytes(&r->weights[i], &w->bytes));
     w->data = need(mem_aligned(w->bytes));
-    float *row = need(mem_array((size_t)cols, 4));
+    float *row = need(mem_array((size_t)cols + FORMAT_BLOCK_MAX, 4));
     for (int k = 0; k < rows; k++) {
-        for (int c = 0; c < cols; c++)
+        for (int c = 0; c < cols && format_plain(t); c++)
             row[c] = draw(r, ROLE_UNIT, c + k, cols);
-        pack_rows(w, k, 1, row, DTYPE_F32);
+        if (!format_plain(t))
+            draw_blocks(r, t, cols, (uint8_t *)row);
+        pack_rows(w, k, 1, row, format_plain(t) ? DTYPE_F32 : t);
     }
     mem_free(row);
     return i;

@@ -59,7 +59,7 @@ static float *read_all(struct checkpoint *c, const char *name, int64_t n, struct
 static void describe(struct buf *header, const struct tensor *t, int64_t *at, bool last)
 {
     static const char *const dtypes[] = {"F32", "F16", "BF16"};
-    int64_t end = *at + t->elems * (int64_t)dtype_bytes(t->dtype);
+    int64_t end = *at + (int64_t)format_bytes(t->dtype, t->elems);
     buf_fmt(header, "\"%s\": {\"dtype\": \"%s\", \"shape\": [", t->name, dtypes[t->dtype]);
     for (int i = 0; i < t->n_dims; i++)
         buf_fmt(header, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
@@ -86,7 +86,7 @@ static int put_layer(FILE *f, struct checkpoint *from, struct err *e)
 {
     for (size_t i = 0; i < checkpoint_count(from) && e->code == 0; i++) {
         const struct tensor *t = checkpoint_at(from, i);
-        size_t bytes = (size_t)t->elems * dtype_bytes(t->dtype);
+        size_t bytes = format_bytes(t->dtype, t->elems);
         void *raw = mem_zalloc(bytes + 1);
         if (!raw)
             err_set(e, E_NOMEM, "no memory for %s", t->name);

@@ -170,7 +170,7 @@ static void bench_linear(int32_t outputs, int32_t inputs, int32_t rows, enum dty
     b.ops[0].w[0] = 0;
     b.weights[0] = (struct weight){WEIGHT_MATRIX, t, outputs, inputs};
     b.plan.n_weights = 1;
-    double s = run(&b, n), bytes = (double)outputs * inputs * (double)dtype_bytes(t);
+    double s = run(&b, n), bytes = (double)outputs * inputs * (double)format_bytes(t, 1);
     printf("%-44s %9.1f us %8.1f GB/s %5.1f %% of copy %8.2f TFLOP/s\n", name, s * 1e6,
            bytes / s / 1e9, bytes / s / 1e7 / copy_gbs,
            2.0 * outputs * inputs * rows / s / 1e12);

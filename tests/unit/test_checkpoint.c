@@ -345,7 +345,7 @@ Test(checkpoint, half_floats_convert_exactly)
         uint16_t bits = (uint16_t)h;
         float x, want;
         int e = h >> 10 & 0x1f, f = h & 0x3ff;
-        dtype_to_f32(&x, &bits, DTYPE_F16, 1);
+        format_decode(DTYPE_F16, &bits, 1, &x);
         want = e == 31 ? (f ? NAN : INFINITY)
                : e     ? ldexpf(1024.0f + (float)f, e - 25)
                        : ldexpf((float)f, -24);
@@ -353,7 +353,7 @@ Test(checkpoint, half_floats_convert_exactly)
             cr_assert(isnan(x), "%04x", h);
         else
             cr_assert(x == (h & 0x8000 ? -want : want) && !signbit(x) == !(h & 0x8000), "%04x", h);
-        dtype_to_f32(&x, &bits, DTYPE_BF16, 1);
+        format_decode(DTYPE_BF16, &bits, 1, &x);
         uint32_t wide;
         memcpy(&wide, &x, 4);
         cr_assert_eq(wide, h << 16);

@@ -23,8 +23,8 @@ static float element(const struct host_weight *w, int64_t r, int64_t c)
     if (w->dtype == DTYPE_F32)
         return ((const float *)panel)[c * 16 + r % 16];
     if (w->dtype == DTYPE_F16)
-        return pack_f16_to_f32(((const uint16_t *)panel)[c * 16 + r % 16]);
-    return pack_bf16_to_f32(((const uint16_t *)panel)[(c / 2 * 16 + r % 16) * 2 + c % 2]);
+        return f32_of_f16(((const uint16_t *)panel)[c * 16 + r % 16]);
+    return f32_of_bf16(((const uint16_t *)panel)[(c / 2 * 16 + r % 16) * 2 + c % 2]);
 }
 
 /* Small whole numbers are exact in every dtype. */
@@ -35,7 +35,7 @@ static void put(void *p, enum dtype t, int64_t i, float f)
     if (t == DTYPE_F32)
         ((float *)p)[i] = f;
     else
-        ((uint16_t *)p)[i] = t == DTYPE_F16 ? pack_f32_to_f16(f) : pack_f32_to_bf16(f);
+        ((uint16_t *)p)[i] = t == DTYPE_F16 ? f16_of_f32(f) : bf16_of_f32(f);
 }
 
 Test(pack, any_range_of_rows_from_any_dtype_lands_in_its_place)
@@ -49,7 +49,7 @@ Test(pack, any_range_of_rows_from_any_dtype_lands_in_its_place)
             struct host_weight w = matrix(rows, cols, to);
             for (int64_t k = 0; k < rows * cols; k++)
                 put(src, from, k, value(k / cols, k % cols));
-            size_t row_bytes = (size_t)cols * dtype_bytes(from);
+            size_t row_bytes = format_bytes(from, cols);
             pack_rows(&w, 0, cut, src, from);
             pack_rows(&w, cut, rows - cut, (char *)src + (size_t)cut * row_bytes, from);
             for (int64_t r = 0; r < rows; r++)
@@ -79,30 +79,30 @@ Test(pack, padding_stays_zero)
 Test(pack, half_precision_round_trips_every_pattern)
 {
     for (uint32_t h = 0; h < 65536; h++) {
-        float f = pack_f16_to_f32((uint16_t)h);
+        float f = f32_of_f16((uint16_t)h);
         if (isnan(f))
-            cr_assert(isnan(pack_f16_to_f32(pack_f32_to_f16(f))));
+            cr_assert(isnan(f32_of_f16(f16_of_f32(f))));
         else
-            cr_assert_eq(pack_f32_to_f16(f), h, "%04x", h);
-        f = pack_bf16_to_f32((uint16_t)h);
+            cr_assert_eq(f16_of_f32(f), h, "%04x", h);
+        f = f32_of_bf16((uint16_t)h);
         if (isnan(f))
-            cr_assert(isnan(pack_bf16_to_f32(pack_f32_to_bf16(f))));
+            cr_assert(isnan(f32_of_bf16(bf16_of_f32(f))));
         else
-            cr_assert_eq(pack_f32_to_bf16(f), h, "%04x", h);
+            cr_assert_eq(bf16_of_f32(f), h, "%04x", h);
     }
 }
 
 Test(pack, rounding_is_to_nearest_even)
 {
-    cr_assert_eq(pack_f32_to_f16(1 + 0x1p-11f), 0x3c00);         /* tie, down to even */
-    cr_assert_eq(pack_f32_to_f16(1 + 3 * 0x1p-11f), 0x3c02);     /* tie, up to even */
-    cr_assert_eq(pack_f32_to_f16(65519.0f), 0x7bff);
-    cr_assert_eq(pack_f32_to_f16(65520.0f), 0x7c00);             /* overflows */
-    cr_assert_eq(pack_f32_to_f16(-1e-10f), 0x8000);
-    cr_assert_eq(pack_f32_to_f16(0x1.8p-25f), 0x0001);           /* into the denormals */
-    cr_assert_eq(pack_f32_to_bf16(1 + 0x1p-8f), 0x3f80);
-    cr_assert_eq(pack_f32_to_bf16(1 + 3 * 0x1p-8f), 0x3f82);
-    cr_assert_eq(pack_f32_to_bf16(3.4e38f), 0x7f80);             /* rounds up to infinity */
+    cr_assert_eq(f16_of_f32(1 + 0x1p-11f), 0x3c00);         /* tie, down to even */
+    cr_assert_eq(f16_of_f32(1 + 3 * 0x1p-11f), 0x3c02);     /* tie, up to even */
+    cr_assert_eq(f16_of_f32(65519.0f), 0x7bff);
+    cr_assert_eq(f16_of_f32(65520.0f), 0x7c00);             /* overflows */
+    cr_assert_eq(f16_of_f32(-1e-10f), 0x8000);
+    cr_assert_eq(f16_of_f32(0x1.8p-25f), 0x0001);           /* into the denormals */
+    cr_assert_eq(bf16_of_f32(1 + 0x1p-8f), 0x3f80);
+    cr_assert_eq(bf16_of_f32(1 + 3 * 0x1p-8f), 0x3f82);
+    cr_assert_eq(bf16_of_f32(3.4e38f), 0x7f80);             /* rounds up to infinity */
 }
 
 Test(pack, sizes_that_overflow_are_refused)

@@ -1,9 +1,5 @@
 /* LINEAR, BLOCKS, EXPERTS: which inputs meet which panels, and who does it. */
-#include "kernels/cpu/impl/tile.h"
-
-/* Inputs handled at once: their ends are on the stack, and this many passes over a group of
- * panels in the second-level cache have long paid for fetching it. */
-#define INPUTS 96
+#include "kernels/cpu/impl/job.h"
 
 /* The ends of rows (tokens) [t0, t0 + n) of an op whose columns c.. go in and d.. come out. */
 static void row_ends(const struct host_step *s, const struct op *op, int64_t t0, int64_t n,

@@ -166,7 +166,8 @@ void FN(rope)(const struct host_step *s, const struct op *op, int ith, int nth)
     }
 }
 
-/* One row of a packed matrix: every 16th element (pair, for bf16) of its panel. */
+/* One row of a packed matrix: every 16th element (pair, for bf16) of its panel; of blocks, as the
+ * definition says. */
 void FN(embed)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct host_weight *w = &s->weights[op->w[0]];
@@ -177,6 +178,8 @@ void FN(embed)(const struct host_step *s, const struct op *op, int ith, int nth)
         const char *panel = (const char *)w->data +
                             (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
         float *out = host_row(s, op->out, (int32_t)t), scale = op->p.embed.scale;
+        if (!format_plain(w->dtype))
+            panel_row(w, row, 0, width, out);
         for (int64_t c = 0; c < width; c++) {
             if (w->dtype == DTYPE_BF16) {
                 uint16_t h = ((const uint16_t *)panel)[(c / 2 * PANEL + lane) * 2 + c % 2];
@@ -184,7 +187,7 @@ void FN(embed)(const struct host_step *s, const struct op *op, int ith, int nth)
                 memcpy(out + c, &bits, sizeof bits);
             } else if (w->dtype == DTYPE_F16) {
                 out[c] = _cvtsh_ss(((const uint16_t *)panel)[c * PANEL + lane]);
-            } else {
+            } else if (w->dtype == DTYPE_F32) {
                 out[c] = ((const float *)panel)[c * PANEL + lane];
             }
             out[c] *= scale;

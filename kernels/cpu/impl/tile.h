@@ -21,6 +21,7 @@ struct tile {
     size_t panel;   /* bytes from panel to panel */
     int64_t cols;
     bool fetch;     /* the first pass over these panels: prefetch */
+    bool resume;    /* the chains go on from what sums holds */
     const char *then;  /* what is read after this tile: fetched towards its end */
     size_t then_panel;
     const float *x[TILE_T];
@@ -74,7 +75,7 @@ INLINE void tile_sums(const struct tile *t, float *sums, int P, int T, enum dtyp
     UNROLL for (int j = 0; j < T; j++) {
         x[j] = t->x[j];
         UNROLL for (int p = 0; p < P; p++)
-            acc[p][j] = v16_zero();
+            acc[p][j] = t->resume ? v16_load(sums + (j * P + p) * PANEL) : v16_zero();
     }
     if (t->fetch) {
         for (int64_t i = 0; i < lines - tail; i++, w += line, k += per)
@@ -117,71 +118,3 @@ static tile_fn *const tile_table[3][3][TILE_T] = {
     [DTYPE_F16] = {ROW(1, F16), ROW(2, F16), ROW(4, F16)},
     [DTYPE_BF16] = {ROW(1, BF16), ROW(2, BF16), ROW(4, BF16)},
 };
-
-/* A matrix, or some rows of one, applied to n inputs. */
-struct job {
-    const struct host_weight *w;
-    int64_t panel0, rows; /* first panel and rows of the part of the matrix */
-    const float *bias;    /* [rows] or NULL */
-    enum activation act;
-    int64_t n;
-    const char *then;     /* weights that this thread reads after the job, or NULL */
-    size_t then_panel;
-};
-/* Where input i of the job is, where its result goes, and what is added to it (or NULL). */
-struct ends {
-    const float *x, *add;
-    float *out;
-};
-
-/* Bias, activation and residual, then the store, of P panels from panel p of one input. */
-static void finish(const struct job *job, const float *sums, int64_t p, int P,
-                   const struct ends *e)
-{
-    for (int64_t r = p * PANEL; P-- > 0 && r < job->rows; r += PANEL, sums += PANEL) {
-        int n = (int)MIN(job->rows - r, PANEL);
-        v16 y = v16_load(sums);
-        if (job->bias)
-            y = v16_add(y, v16_load_n(job->bias + r, n));
-        y = v16_act(job->act, y);
-        if (e->add)
-            y = v16_add(y, v16_load_n(e->add + r, n));
-        v16_store_n(e->out + r, n, y);
-    }
-}
-
-/* All inputs over P panels from p, in tiles of nearly equal size; p1 ends the thread's share. */
-static void group(const struct job *job, const struct ends *ends, int64_t p, int64_t p1,
-                  int log2_p)
-{
-    int P = 1 << log2_p;
-    int64_t tiles = (job->n + TILE_T - 1) / TILE_T;
-    float sums[TILE_T * TILE_P * PANEL];
-    struct tile t = {.panel = panel_bytes(job->w->dtype, job->w->cols), .cols = job->w->cols,
-                     .fetch = true};
-    t.w = (const char *)job->w->data + (size_t)(job->panel0 + p) * t.panel;
-    bool last = p + P >= p1 && job->then;
-    t.then = last ? job->then : t.w + (size_t)P * t.panel;
-    t.then_panel = last ? job->then_panel : t.panel;
-    for (int64_t i = 0; i < tiles; i++) {
-        int64_t from = job->n * i / tiles, to = job->n * (i + 1) / tiles;
-        for (int64_t j = from; j < to; j++)
-            t.x[j - from] = ends[j].x;
-        tile_table[job->w->dtype][log2_p][to - from - 1](&t, sums);
-        for (int64_t j = from; j < to; j++)
-            finish(job, sums + (j - from) * P * PANEL, p, P, &ends[j]);
-        t.fetch = false;
-    }
-}
-
-/* Panels [p0, p1) of the job. */
-static void panels(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1)
-{
-    int most = job->n * TILE_P <= V16_REGS - 4 ? TILE_P : MAX(MANY_P, job->n == 2 ? 2 : 1);
-    for (int64_t p = p0; job->n > 0 && p < p1;) {
-        int64_t left = MIN(p1 - p, most);
-        int log2_p = left >= 4 ? 2 : left >= 2 ? 1 : 0;
-        group(job, ends, p, p1, log2_p);
-        p += 1 << log2_p;
-    }
-}

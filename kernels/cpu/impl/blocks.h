@@ -1,0 +1,130 @@
+/* Panels of blocks multiplied or decoded, 32 inputs at a time: weights are decoded in registers
+ * (quant.h) before the multiply-add chain of tile.h takes them, so that a product has the bits of
+ * its decoded twin. */
+#include "kernels/cpu/impl/quant.h"
+
+/* Where a step's 32 inputs of P panels are, and what happens to them: added to acc times x, or
+ * stored to out[32][16] (P = 1). */
+struct quant_step {
+    const char *lines, *record;
+    size_t panel;
+    int run;           /* of the block: the first of the step */
+    const float *x;
+    float *out;
+    const char *ahead; /* lines to prefetch */
+    size_t ahead_panel;
+};
+
+INLINE void quant_take(struct quant f, const struct quant_step *s, v16 acc[], const v16 v[],
+                       v16 scale[][2], v16 add[][2], int k, int P, bool store)
+{
+    int r = f.run < SPAN ? k / f.run : 0;
+    v16 x = store ? v16_zero() : v16_set1(s->x[k]);
+    UNROLL for (int p = 0; p < P; p++) {
+        bool plain = f.head != HEAD_F16_MIN && quant_fold(f) == 0;
+        v16 w = plain ? v16_mul(scale[p][r], v[p]) : v16_fma(scale[p][r], v[p], add[p][r]);
+        if (store)
+            v16_store(s->out + k * PANEL, w);
+        else
+            acc[p] = v16_fma(w, x, acc[p]);
+    }
+}
+
+INLINE void quant_span(struct quant f, const struct quant_step *s, struct quant_table t,
+                       v16 acc[], int P, bool store)
+{
+    const int group = f.bits == 6 ? 16 : f.bits == 5 || f.bits == 3 ? 32 : 32 / f.bits;
+    const int lines = group * f.bits / 32, per = 32 / f.bits;
+    const int runs = f.run < SPAN ? SPAN / f.run : 1;
+    v16 scale[TILE_P][2], add[TILE_P][2], v[TILE_P], line[TILE_P];
+    UNROLL for (int p = 0; p < P; p++)
+        UNROLL for (int r = 0; r < runs; r++)
+            quant_scales(f, s->record + (size_t)p * s->panel, s->run + r, &scale[p][r],
+                         &add[p][r]);
+    UNROLL for (int g = 0; g < SPAN / group; g++) {
+        UNROLL for (int l = 0; l < lines; l++) {
+            const size_t at = (size_t)(g * lines + l) * 64;
+            UNROLL for (int p = 0; p < P; p++) {
+                line[p] = v16_load(
+                    (const float *)(const void *)(s->lines + (size_t)p * s->panel + at));
+                _mm_prefetch(s->ahead + (size_t)p * s->ahead_panel + at, _MM_HINT_T0);
+            }
+            UNROLL for (int i = 0; i < per; i++) {
+                UNROLL for (int p = 0; p < P; p++)
+                    v[p] = quant_value(f, line[p], i * f.bits, t);
+                quant_take(f, s, acc, v, scale, add, g * group + l * per + i, P, store);
+            }
+        }
+        UNROLL for (int i = 0; i < group - lines * per; i++) {
+            UNROLL for (int p = 0; p < P; p++)
+                v[p] = quant_value(f, left_over(f, s->lines + (size_t)p * s->panel +
+                                                       (size_t)(g * lines) * 64, i), 0, t);
+            quant_take(f, s, acc, v, scale, add, g * group + lines * per + i, P,
+                       store);
+        }
+    }
+}
+
+/* The sums of P panels and one input; all of its columns are whole spans. */
+INLINE void quant_sums(const struct tile *t, float *sums, int P, struct quant f)
+{
+    const struct quant_table table = quant_tables(f);
+    const size_t plane = (size_t)(t->cols * f.bits / 8 * PANEL), step = (size_t)f.bits * 64;
+    const size_t block = step * (size_t)(f.block / SPAN);
+    struct quant_step s = {.lines = t->w, .panel = t->panel, .x = t->x[0]};
+    s.record = t->w + (plane + block - 1) / block * block;
+    v16 acc[TILE_P];
+    UNROLL for (int p = 0; p < P; p++)
+        acc[p] = v16_zero();
+    for (size_t at = 0; at < plane; at += step) {
+        bool inside = at + AHEAD < plane;
+        s.ahead = inside ? t->w + at + AHEAD : t->then + (at + AHEAD - plane);
+        s.ahead_panel = inside ? t->panel : t->then_panel;
+        UNROLL for (int p = 0; p < P; p++)
+            _mm_prefetch(s.record + (size_t)p * t->panel + 1024, _MM_HINT_T0);
+        quant_span(f, &s, table, acc, P, false);
+        s.lines += step;
+        s.x += SPAN;
+        s.run += MAX(SPAN / f.run, 1);
+        if ((at + step) % block == 0) {
+            s.run = 0;
+            s.record += quant_record(f);
+        } else if (f.run > SPAN) {
+            s.run = 0;
+        }
+    }
+    UNROLL for (int p = 0; p < P; p++)
+        v16_store(sums + p * PANEL, acc[p]);
+}
+
+/* Columns [k, k + 32) of one panel to out[32][16]. */
+typedef void quant_decode_fn(const char *panel, size_t scales_at, int64_t k, float *out);
+INLINE void quant_decode(const char *panel, size_t scales_at, int64_t k, float *out,
+                         struct quant f)
+{
+    struct quant_step s = {.lines = panel + k * f.bits / 8 * PANEL, .out = out};
+    s.record = panel + scales_at + k / f.block * quant_record(f);
+    s.run = (int)(k % f.block) / f.run;
+    s.ahead = s.lines + AHEAD;
+    quant_span(f, &s, quant_tables(f), NULL, 1, true);
+}
+
+#define QUANT(P, ID) \
+    static void quant_##P##_##ID(const struct tile *t, float *sums) \
+    { \
+        quant_sums(t, sums, P, quant_##ID); \
+    }
+#define QUANTS(ID) \
+    QUANT(1, ID) QUANT(2, ID) QUANT(4, ID) \
+    static void quant_decode_##ID(const char *panel, size_t scales_at, int64_t k, float *out) \
+    { \
+        quant_decode(panel, scales_at, k, out, quant_##ID); \
+    }
+#define QUANT_FORMATS(X) \
+    X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) \
+    X(IQ4_XS) X(MXFP4) X(FP8)
+QUANT_FORMATS(QUANTS)
+#define QUANT_ROW(ID) [DTYPE_##ID] = {quant_1_##ID, quant_2_##ID, quant_4_##ID},
+static tile_fn *const quant_table[DTYPES][3] = {QUANT_FORMATS(QUANT_ROW)};
+#define QUANT_DECODE(ID) [DTYPE_##ID] = quant_decode_##ID,
+static quant_decode_fn *const quant_decoders[DTYPES] = {QUANT_FORMATS(QUANT_DECODE)};
