@@ -38,17 +38,18 @@ static void mesa_token(const struct host_step *s, const struct op *op, int32_t h
                        float *A, float *B, double *work)
 {
     int32_t K = op->p.mesa.K, V = op->p.mesa.V;
-    const float *q = host_row(s, op->in[0], t) + (int64_t)h * K;
-    const float *k = host_row(s, op->in[1], t) + (int64_t)h * K;
-    const float *v = host_row(s, op->in[2], t) + (int64_t)h * V;
-    float alpha = host_row(s, op->in[3], t)[h], beta = host_row(s, op->in[4], t)[h];
+    const float *q = host_row(s, op->in[MESA_q], t) + (int64_t)h * K;
+    const float *k = host_row(s, op->in[MESA_k], t) + (int64_t)h * K;
+    const float *v = host_row(s, op->in[MESA_v], t) + (int64_t)h * V;
+    float alpha = host_row(s, op->in[MESA_alpha], t)[h];
+    float beta = host_row(s, op->in[MESA_beta], t)[h];
     float *out = host_row(s, op->out, t) + (int64_t)h * V;
     double *x = work + (int64_t)K * K;
     update(A, k, k, alpha, beta, K, K);
     update(B, k, v, alpha, beta, K, V);
     for (int32_t i = 0; i < K; i++)
         x[i] = q[i];
-    solve(A, host_vec(s, op->w[0]) + (int64_t)h * K, op->p.mesa.bound, work, x, K);
+    solve(A, host_vec(s, op->w[MESA_lambda]) + (int64_t)h * K, op->p.mesa.bound, work, x, K);
     for (int32_t c = 0; c < V; c++) {
         double sum = 0;
         for (int32_t i = 0; i < K; i++)

@@ -82,12 +82,12 @@ static void nsa_group(const struct host_step *s, const struct op *op, int32_t ro
     float score[BLOCKS_MAX];
     memset(score, 0, (size_t)n * sizeof *score);
     for (int32_t h = m * per; h < (m + 1) * per; h++)
-        nsa_means(s, op, q, m, nb, host_row(s, op->in[0], row) + h * dk,
+        nsa_means(s, op, q, m, nb, host_row(s, op->in[NSA_q], row) + h * dk,
                   host_row(s, op->out, row) + h * dv, score);
     score[0] = score[cur] = score[MAX(cur - 1, 0)] = 1;
     mark_best(score, n, op->p.attention.count);
     for (int32_t h = m * per; h < (m + 1) * per; h++) {
-        const float *query = host_row(s, op->in[0], row) + h * dk;
+        const float *query = host_row(s, op->in[NSA_q], row) + h * dk;
         float *chosen = host_row(s, op->out, row) + (H + h) * dv, *near = chosen + H * dv;
         struct soft soft = soft_start(chosen, dv);
         for (int32_t b = 0; b < n; b++)
@@ -120,7 +120,7 @@ static void moba_head(const struct host_step *s, const struct op *op, int32_t ro
     int32_t C = op->p.attention.block;
     int64_t pos = kv_position(s, row);
     int32_t cur = (int32_t)(pos / C);
-    const float *query = host_row(s, op->in[0], row) + head * dk;
+    const float *query = host_row(s, op->in[MOBA_q], row) + head * dk;
     float *out = host_row(s, op->out, row) + head * dv, score[BLOCKS_MAX], sum[1024];
     for (int32_t b = 0; b < cur; b++) {
         block_sum(s, op, q, (int64_t)b * C, C, 1, m * dk, dk, 1, sum);

@@ -18,7 +18,7 @@ static bool owns_output(struct plan *p, int i)
 /* Without weights and gate. */
 static bool plain_norm(const struct op *op)
 {
-    return op->w[0] < 0 && op->w[1] < 0 && !view_given(op->in[1]);
+    return op->w[NORM_weight] < 0 && op->w[NORM_bias] < 0 && !view_given(op->in[NORM_gate]);
 }
 
 static bool norms_join(const struct op *a, const struct op *c)
@@ -31,14 +31,15 @@ static bool norms_join(const struct op *a, const struct op *c)
 /* A filter of this op's channels that no other op uses. */
 static bool own_filter(const struct plan *p, const struct op *op)
 {
-    const struct weight *w = &p->weights[op->w[0]];
+    const struct weight *w = &p->weights[op->w[CONV_filter]];
     return w->role == WEIGHT_VECTOR && w->rows == op->out.width && w->cols == op->p.conv.size &&
-           pass_weight_users(p, op->w[0]) == 1;
+           pass_weight_users(p, op->w[CONV_filter]) == 1;
 }
 
 static bool convs_join(const struct plan *p, const struct op *a, const struct op *c)
 {
-    return a->w[1] < 0 && c->w[1] < 0 && !view_given(a->in[1]) && !view_given(c->in[1]) &&
+    return a->w[CONV_bias] < 0 && c->w[CONV_bias] < 0 && !view_given(a->in[CONV_mask]) &&
+           !view_given(c->in[CONV_mask]) &&
            a->p.conv.size == c->p.conv.size && a->p.conv.act == c->p.conv.act &&
            own_filter(p, a) && own_filter(p, c);
 }

@@ -48,7 +48,7 @@ val b_mesa(struct build *b, val q, val k, val v, val alpha, val beta, int lambda
     val in[] = {q, k, v, alpha, beta};
     for (int i = 0; i < 5; i++)
         op->in[i] = in[i];
-    op->w[0] = lambda;
+    op->w[MESA_lambda] = lambda;
     op->p.mesa.bound = bound;
     op->p.mesa.heads = heads;
     op->p.mesa.K = K;
@@ -62,10 +62,10 @@ val b_wkv(struct build *b, val k, val v, int decay, int bonus)
     fits(b, v, k.width, "v");
     val out = build_act(b, ROWS_TOKENS, k.width);
     struct op *op = build_op(b, OP_WKV, out);
-    op->in[0] = k;
-    op->in[1] = v;
-    op->w[0] = decay;
-    op->w[1] = bonus;
+    op->in[WKV_k] = k;
+    op->in[WKV_v] = v;
+    op->w[WKV_decay] = decay;
+    op->w[WKV_bonus] = bonus;
     op->section = build_section(b, "wkv", SECTION_FIXED, 3 * (int64_t)k.width);
     return out;
 }
@@ -94,8 +94,8 @@ val b_rotate(struct build *b, val x, val angles, int heads, int head, int parts)
     fits(b, x, (int64_t)parts * heads * head, "the rotated vectors");
     b_require(b, 2 * A <= head, "%d angles for a head of %d", A, head);
     struct op *op = build_op(b, OP_ROTATE, x);
-    op->in[0] = x;
-    op->in[1] = angles;
+    op->in[ROTATE_x] = x;
+    op->in[ROTATE_angles] = angles;
     op->p.rotate.heads = heads;
     op->p.rotate.head = head;
     op->p.rotate.angles = A;
