@@ -118,11 +118,8 @@ static int build_file(struct ocl_model *m, int32_t first, cl_program *out, struc
     struct buf source;
     int rc;
     buf_init(&source, MIB(16));
-    buf_fmt(&source, "#line 1 \"common.clh\"\n%s\n", ocl_source_find("common.clh"));
-    if (!strncmp(file, "nvidia/", 7))
-        buf_fmt(&source, "#line 1 \"mma.clh\"\n%s\n", ocl_source_find("mma.clh"));
-    else
-        buf_fmt(&source, "#line 1 \"kept.clh\"\n%s\n", ocl_source_find("kept.clh"));
+    ocl_source_begin(&source);
+    ocl_source_add(&source, strncmp(file, "nvidia/", 7) ? "kept.clh" : "mma.clh");
     for (int32_t i = first; i < m->n_instances; i++) {
         if (strcmp(m->instances[i].file, file))
             continue;

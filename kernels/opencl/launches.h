@@ -10,8 +10,11 @@
 
 #define OCL_ARGS 64 /* an elementwise program: 2 for each of 20 views, and some */
 
-/* How a weight lies on the device; the numbers are LAYOUT_* in src/common.clh. */
-enum ocl_layout { OCL_PANEL32, OCL_MMA, OCL_ROWS };
+/* How a weight lies on the device: LAYOUT_* of src/common.clh. */
+enum ocl_layout {
+#define LAYOUT(name) OCL_##name,
+#include "kernels/enums.def"
+};
 
 struct ocl_weight {
     struct ocl_buffer buffer;
