@@ -137,7 +137,7 @@ union op_params {
      * Cached row of a token: in[1], in[2], in[3], in[4], in[5] one after the other, as far as
      * given. PAGED section, or with a window a FIXED ring of `window` rows, row = position %
      * window. Rows of this batch are read from the operands, older ones from the section;
-     * ATTENTION_KEEP (the same operands and section, after every reader) then stores the
+     * ATTENTION_KEEP (operands 1 to 5 and section of every reader, after them all) then stores the
      * batch's rows: reading comes before a ring overwrites. Keys are visited in blocks of
      * PAGE_TOKENS positions counted from 0, ascending, with a running maximum. A key whose score
      * is -inf has no weight; if all are, the mean of nothing is NaN. */

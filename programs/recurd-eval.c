@@ -139,6 +139,9 @@ static int allocate(struct eval *v, struct err *e)
     int64_t longest = (int64_t)v->ids.len + v->a.generate;
     int32_t per = v->m->plan.page_token_floats ? (int32_t)(longest / PAGE_TOKENS + 1) : 0;
     bool all = v->a.logits || v->a.perplexity;
+    if (v->m->context_max > 0 && longest > v->m->context_max)
+        return err_set(e, E_RANGE, "%lld positions, the model ends after %lld", (long long)longest,
+                       (long long)v->m->context_max);
     v->cap = (struct capacity){.tokens = piece * n, .logits = all ? piece : 1, .seqs = n,
                                .slots = n + 1, .pages = per * n, .pages_per_seq = per};
     v->tokens = mem_array((size_t)v->cap.tokens, sizeof(int32_t));

@@ -28,8 +28,6 @@ static void carry(double *q, const float *w, double beta, int32_t n)
         q[i] -= beta * dot * w[i];
 }
 
-#define PATH_DIM_MAX 512
-
 static void path_head(const struct host_step *s, const struct op *op, int32_t row, int32_t head)
 {
     int32_t q = s->row_seq[row], dk = op->p.attention.dk, dv = op->p.attention.dv;
@@ -37,8 +35,8 @@ static void path_head(const struct host_step *s, const struct op *op, int32_t ro
     const float *query = host_row(s, op->in[PATH_q], row) + head * dk;
     const float *G = view_given(op->in[PATH_forget]) ? host_row(s, op->in[PATH_forget], row) : NULL;
     float *out = host_row(s, op->out, row) + head * dv;
-    double x[PATH_DIM_MAX];
-    ASSERT(dk <= PATH_DIM_MAX); /* the builder refuses wider heads */
+    double x[LIMIT_PATH_DK];
+    ASSERT(dk <= LIMIT_PATH_DK);
     for (int32_t i = 0; i < dk; i++)
         x[i] = query[i];
     struct soft soft = soft_start(out, dv);

@@ -59,15 +59,14 @@ static void mesa_token(const struct host_step *s, const struct op *op, int32_t h
 }
 
 /* Largest head whose work fits a thread's stack: 256 x 256 doubles are 512 KiB. */
-#define MESA_K_MAX 256
 
 void ref_mesa(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct batch *b = s->batch;
     int32_t H = op->p.mesa.heads, K = op->p.mesa.K, V = op->p.mesa.V;
-    double work[MESA_K_MAX * (MESA_K_MAX + 1)];
+    double work[LIMIT_MESA_K * (LIMIT_MESA_K + 1)];
     int64_t from, to;
-    ASSERT(K <= MESA_K_MAX); /* the builder refuses wider heads */
+    ASSERT(K <= LIMIT_MESA_K);
     host_share((int64_t)b->n_seqs * H, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++) {
         int32_t q = (int32_t)(i / H), h = (int32_t)(i % H);

@@ -19,14 +19,12 @@ static double range_score(const float *x, const float *bias, int32_t g, int32_t 
     return size > 1 ? best + next : best;
 }
 
-#define CHOSEN_MAX 1024 /* and of ranges; the builder refuses more */
-
 /* Which ranges are among the topk_groups best, ties to the lower one. */
 static void open_ranges(const struct op *op, const float *x, const float *bias, bool *open)
 {
     int32_t G = MAX(op->p.topk.n_groups, 1), size = op->p.topk.n / G;
-    double score[CHOSEN_MAX];
-    ASSERT(G <= CHOSEN_MAX);
+    double score[LIMIT_TOPK];
+    ASSERT(G <= LIMIT_TOPK);
     for (int32_t g = 0; G > 1 && g < G; g++)
         score[g] = range_score(x, bias, g, size);
     for (int32_t g = 0; g < G; g++) {
@@ -42,7 +40,7 @@ static void open_ranges(const struct op *op, const float *x, const float *bias, 
 static int32_t find_best(const struct op *op, const float *x, const float *bias, int32_t *best)
 {
     int32_t k = op->p.topk.k, size = op->p.topk.n / MAX(op->p.topk.n_groups, 1), n = 0;
-    bool open[CHOSEN_MAX];
+    bool open[LIMIT_TOPK];
     open_ranges(op, x, bias, open);
     for (int32_t i = 0; i < op->p.topk.n; i++) {
         double v = biased(x, bias, i);
@@ -61,9 +59,9 @@ static int32_t find_best(const struct op *op, const float *x, const float *bias,
  * that an index is always one of n. */
 static void choose(const struct op *op, const float *x, const float *bias, float *out)
 {
-    int32_t k = op->p.topk.k, best[CHOSEN_MAX];
+    int32_t k = op->p.topk.k, best[LIMIT_TOPK];
     double sum = 0;
-    ASSERT(k <= CHOSEN_MAX);
+    ASSERT(k <= LIMIT_TOPK);
     for (int32_t j = find_best(op, x, bias, best); j < k; j++)
         best[j] = 0;
     for (int32_t j = 0; j < k; j++)

@@ -8,8 +8,8 @@
 static void block_sum(const struct host_step *s, const struct op *op, int32_t q, int64_t p,
                       int32_t n, int part, int32_t col, int32_t d, double by, float *out)
 {
-    double sum[1024];
-    ASSERT(d <= 1024); /* the builder refuses wider heads */
+    double sum[LIMIT_SPARSE_D];
+    ASSERT(d <= LIMIT_SPARSE_D);
     memset(sum, 0, sizeof sum);
     for (int64_t j = p; j < p + n; j++) {
         const float *x = kv_part(s, op, q, j, part) + col;
@@ -56,7 +56,7 @@ static void nsa_means(const struct host_step *s, const struct op *op, int32_t q,
 {
     int32_t dk = op->p.attention.dk, dv = op->p.attention.dv, B = op->p.attention.block;
     int32_t per = op->p.attention.heads / op->p.attention.kv_heads;
-    float mean[1024];
+    float mean[LIMIT_SPARSE_D];
     struct soft soft = soft_start(out, dv);
     for (int32_t b = 0; b < nb; b++) {
         block_sum(s, op, q, (int64_t)b * B, B, 1, m * dk, dk, 1.0 / B, mean);
@@ -121,7 +121,7 @@ static void moba_head(const struct host_step *s, const struct op *op, int32_t ro
     int64_t pos = kv_position(s, row);
     int32_t cur = (int32_t)(pos / C);
     const float *query = host_row(s, op->in[MOBA_q], row) + head * dk;
-    float *out = host_row(s, op->out, row) + head * dv, score[BLOCKS_MAX], sum[1024];
+    float *out = host_row(s, op->out, row) + head * dv, score[BLOCKS_MAX], sum[LIMIT_SPARSE_D];
     for (int32_t b = 0; b < cur; b++) {
         block_sum(s, op, q, (int64_t)b * C, C, 1, m * dk, dk, 1, sum);
         score[b] = (float)kv_dot(query, sum, dk);

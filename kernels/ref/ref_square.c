@@ -22,8 +22,6 @@ static void square_column(const struct op *op, float *S, int32_t c, const float 
         }
 }
 
-#define PER_MAX 64 /* query heads on one key head; the builder refuses more */
-
 static void square_token(const struct host_step *s, const struct op *op, int32_t h, int32_t t,
                          float *S)
 {
@@ -33,7 +31,7 @@ static void square_token(const struct host_step *s, const struct op *op, int32_t
     const float *k = host_row(s, op->in[SQUARE_k], t) + (int64_t)h * d;
     const float *v = host_row(s, op->in[SQUARE_v], t) + (int64_t)h * V;
     float *out = host_row(s, op->out, t) + (int64_t)h * per * V;
-    double weight[PER_MAX], sums[PER_MAX];
+    double weight[LIMIT_SQUARE_PER], sums[LIMIT_SQUARE_PER];
     square_column(op, S, V, k, 1, q, per, weight);
     for (int32_t c = 0; c < V; c++) {
         square_column(op, S, c, k, v[c], q, per, sums);

@@ -63,6 +63,9 @@ int pass_fuse(struct build *b);       /* chains of elementwise ops -> programs *
 int pass_lives(struct build *b);      /* first and last use of every activation */
 int pass_sections(struct build *b);   /* offsets of state sections */
 
+/* ---- check.c: the finished plan and where its weights come from ---- */
+int build_check(struct build *b);
+
 /* What passes are made of. Indices are of ops; dead ops are dropped at a pass's end. */
 int pass_first_writer(struct plan *p, int32_t act);
 /* Whether an op in (from, to) writes act. */

@@ -202,7 +202,7 @@ val b_slots(struct build *b, const struct slots_args *a)
 
 val b_square(struct build *b, const struct square_args *a)
 {
-    if (b_failed(b) || !b_require(b, a->Hkv > 0 && a->H % a->Hkv == 0 && a->H / a->Hkv <= 64 &&
+    if (b_failed(b) || !b_require(b, a->Hkv > 0 && a->H % a->Hkv == 0 && a->H / a->Hkv <= LIMIT_SQUARE_PER &&
                                   a->q.width == a->H * a->d && a->k.width == a->Hkv * a->d &&
                                   a->v.width == a->Hkv * a->V, "%d heads on %d of %d columns", a->H,
                                   a->Hkv, a->d))

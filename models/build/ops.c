@@ -242,7 +242,8 @@ val b_softmax(struct build *b, val x, int group, float scale)
 
 val b_conv(struct build *b, val x, int weight, int bias, int size, enum activation act)
 {
-    if (b_failed(b) || !b_require(b, size >= 1 && size <= 64, "convolution of size %d", size))
+    if (b_failed(b) || !b_require(b, size >= 1 && size <= LIMIT_CONV_SIZE, "convolution of size %d, 1 to %d",
+                                   size, LIMIT_CONV_SIZE))
         return VIEW_NONE;
     val out = build_act(b, ROWS_TOKENS, x.width);
     struct op *op = build_op(b, OP_CONV, out);
@@ -367,7 +368,7 @@ static void attention_op(struct build *b, enum op_kind kind, const struct attent
                          val out, int section)
 {
     struct op *op = build_op_to(b, kind, out);
-    op->in[0] = a->q;
+    op->in[0] = kind == OP_ATTENTION_KEEP ? VIEW_NONE : a->q;
     op->in[1] = a->k;
     op->in[2] = absent_if_empty(a->v);
     for (int i = 0; i < 3; i++)
@@ -469,15 +470,13 @@ val b_scan(struct build *b, val x, val dt, val B, val C, int A, int D)
     return out;
 }
 
-#define TOPK_MAX 1024 /* a kernel keeps as many indices on its stack */
-
 val b_topk(struct build *b, val scores, const struct topk_args *a)
 {
     int groups = a->n > 0 ? scores.width / a->n : 0;
     if (b_failed(b) ||
         !b_require(b, a->n > 0 && scores.width % a->n == 0 && a->k > 0 && a->k <= a->n &&
-                          a->k <= TOPK_MAX && a->n_groups <= TOPK_MAX,
-                   "the %d best of %d in %d groups, at most %d", a->k, a->n, a->n_groups, TOPK_MAX))
+                          a->k <= LIMIT_TOPK && a->n_groups <= LIMIT_TOPK,
+                   "the %d best of %d in %d groups, at most %d", a->k, a->n, a->n_groups, LIMIT_TOPK))
         return VIEW_NONE;
     val out = build_act(b, build_rows(b, scores), groups * (a->dense ? a->n : 2 * a->k));
     struct op *op = build_op(b, OP_TOPK, out);

@@ -1,8 +1,6 @@
 /* Ops that one family each needs. */
 #include "models/build/build_int.h"
 
-#define MESA_K_MAX 256 /* the solve keeps a K x K matrix per thread */
-
 static void fits(struct build *b, val x, int64_t n, const char *what)
 {
     if (!b_failed(b))
@@ -40,7 +38,7 @@ val b_mesa(struct build *b, val q, val k, val v, val alpha, val beta, int lambda
            int heads, int K)
 {
     int V = heads > 0 ? v.width / heads : 0;
-    b_require(b, K <= MESA_K_MAX, "head_dim %d, at most %d", K, MESA_K_MAX);
+    b_require(b, K <= LIMIT_MESA_K, "head_dim %d, at most %d", K, LIMIT_MESA_K);
     fits(b, q, (int64_t)heads * K, "q");
     fits(b, k, (int64_t)heads * K, "k");
     val out = build_act(b, ROWS_TOKENS, heads * V);
