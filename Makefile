@@ -169,7 +169,8 @@ $B/golden: $B/tests/golden/golden.o $(LIB)
 $B/layers: $B/tests/golden/layers.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-golden: $B/golden $B/layers ## checks every model family against its reference
+golden: $B/golden $B/layers $B/recurd-eval ## checks every model family against its reference
+	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
 	$B/layers
 

@@ -2,7 +2,6 @@
  * arena. What each op wants of its operands: validate_ops.c. */
 #include "kernels/validate_int.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,20 +21,6 @@ struct validation {
     int32_t n_pool, at;      /* at: index of the op looked at */
     struct use *uses;        /* [section] */
 };
-
-bool walk_require(struct walk *w, bool ok, const char *fmt, ...)
-{
-    char text[200];
-    va_list ap;
-    if (ok || w->e->code)
-        return ok;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    err_set(w->e, E_RANGE, "layer %d: %s: %s", w->op->layer,
-            (unsigned)w->op->kind < OP_KINDS ? op_name(w->op->kind) : "no op", text);
-    return false;
-}
 
 /* ---- tables ---- */
 

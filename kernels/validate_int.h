@@ -1,4 +1,4 @@
-/* Between validate.c (the plan as a whole) and validate_ops.c (each op's operands). */
+/* What validate_ops.c (each op's operands) gives to validate.c (the plan as a whole). */
 #ifndef RECURD_VALIDATE_INT_H
 #define RECURD_VALIDATE_INT_H
 

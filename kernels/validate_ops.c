@@ -3,7 +3,24 @@
  * where a parameter is about to divide. */
 #include "kernels/validate_int.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 /* ---- words ---- */
+
+bool walk_require(struct walk *w, bool ok, const char *fmt, ...)
+{
+    char text[200];
+    va_list ap;
+    if (ok || w->e->code)
+        return ok;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    err_set(w->e, E_RANGE, "layer %d: %s: %s", w->op->layer,
+            (unsigned)w->op->kind < OP_KINDS ? op_name(w->op->kind) : "no op", text);
+    return false;
+}
 
 static const struct op_face *face(const struct walk *w) { return &op_faces[w->op->kind]; }
 
