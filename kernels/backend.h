@@ -1,8 +1,8 @@
 /* What a device does for the layers above: hold weights and states, execute a plan.
  *
- * One struct of functions per kind of device (cpu, which is ref too, and opencl). Everything is called by the
- * engine thread only, apart from open/close/load/put_weight, which run before it starts. No
- * host pointer into device memory leaves a backend. */
+ * One struct of functions per kind of device (cpu, which is ref too, and opencl). Everything is
+ * called by the engine thread only, apart from open/close/load/put_weight, which run before it
+ * starts. No host pointer into device memory leaves a backend. */
 #ifndef RECURD_BACKEND_H
 #define RECURD_BACKEND_H
 

@@ -100,8 +100,10 @@ static void params_text(const struct op *op, struct buf *out)
                 act_names[op->p.norm.gate_act], op->p.norm.gate_first ? " first" : "");
         break;
     case OP_SOFTMAX: buf_fmt(out, "; of %d", op->p.softmax.group); break;
-    case OP_ROPE: buf_fmt(out, "; %d of %d%s", op->p.rope.rot, op->p.rope.head,
-                          op->p.rope.interleaved ? ", interleaved" : ""); break;
+    case OP_ROPE:
+        buf_fmt(out, "; %d of %d%s", op->p.rope.rot, op->p.rope.head,
+                op->p.rope.interleaved ? ", interleaved" : "");
+        break;
     case OP_CONV: buf_fmt(out, "; size %d, %s", op->p.conv.size, act_names[op->p.conv.act]); break;
     case OP_DECAY:
         buf_fmt(out, "; %d heads of %dx%d, %s, scale %g", op->p.decay.state_heads, op->p.decay.K,
@@ -113,11 +115,14 @@ static void params_text(const struct op *op, struct buf *out)
                 op->p.delta.decay_first ? " first" : "", op->p.delta.dplr ? ", dplr" : "",
                 op->p.delta.steps, (double)op->p.delta.scale);
         break;
-    case OP_TOPK: buf_fmt(out, "; %d of %d%s%s", op->p.topk.k, op->p.topk.n,
-                          op->p.topk.norm ? ", norm" : "", op->p.topk.dense ? ", dense" : ""); break;
+    case OP_TOPK:
+        buf_fmt(out, "; %d of %d%s%s", op->p.topk.k, op->p.topk.n,
+                op->p.topk.norm ? ", norm" : "", op->p.topk.dense ? ", dense" : "");
+        break;
     case OP_EXPERTS: buf_fmt(out, "; %d of %d rows", op->p.experts.k, op->p.experts.rows); break;
-    case OP_BLOCKS: buf_fmt(out, "; %d%s", op->p.blocks.blocks,
-                            op->p.blocks.shared ? ", shared" : ""); break;
+    case OP_BLOCKS:
+        buf_fmt(out, "; %d%s", op->p.blocks.blocks, op->p.blocks.shared ? ", shared" : "");
+        break;
     default:
         if (op->section >= 0 && op_faces[op->kind].sections >= OP_SECTIONS_PAGED)
             buf_fmt(out, "; %d heads on %d, %dx%d, window %d, scale %g", op->p.attention.heads,
@@ -174,8 +179,8 @@ void model_plan_text(const struct model *m, struct buf *out)
     int64_t acts = 0;
     for (int32_t i = 0; i < p->n_acts; i++)
         acts += p->acts[i].last >= 0;
-    buf_fmt(out, "%s: %d ops, %lld activations, %d weights, %d sections; %lld floats a slot, %lld a "
-            "token; logits ", m->arch, p->n_ops, (long long)acts, p->n_weights, p->n_sections,
+    buf_fmt(out, "%s: %d ops, %lld activations, %d weights, %d sections; %lld floats a slot, %lld "
+            "a token; logits ", m->arch, p->n_ops, (long long)acts, p->n_weights, p->n_sections,
             (long long)p->slot_floats, (long long)p->page_token_floats);
     view_text(p, p->logits, out);
     buf_ch(out, '\n');

@@ -6,8 +6,8 @@
 #include "base/buf.h"
 #include "models/model.h"
 
-/* Appends the text. Of a model that is not loaded yet: afterwards nobody knows which tensors a weight
- * comes from. Out of memory: out->failed. */
+/* Appends the text. Of a model that is not loaded yet: afterwards nobody knows which tensors a
+ * weight comes from. Out of memory: out->failed. */
 void model_plan_text(const struct model *m, struct buf *out);
 
 #endif

@@ -2,10 +2,11 @@
  *
  *   random [--device NAME] DIR…
  *
- * Each DIR holds a config.json, which may be nonsense. A line a model: "refused SENTENCE"; "equal", if
- * the same tokens give the same bits in pieces of 1, 13 and 64, in one piece, on a second run and
- * among other sequences, and the device's logits are as near to ref's as float sums allow; or
- * "failed WHAT". Whatever is asked, this program must not crash: run.py runs it under sanitizers. */
+ * Each DIR holds a config.json, which may be nonsense. A line a model: "refused SENTENCE"; "equal",
+ * if the same tokens give the same bits in pieces of 1, 13 and 64, in one piece, on a second run
+ * and among other sequences, and the device's logits are as near to ref's as float sums allow; or
+ * "failed WHAT". Whatever is asked, this program must not crash: run.py runs it under sanitizers.
+ */
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
@@ -21,8 +22,8 @@
 /* Allowed distance from ref, in units of a row's largest logit. Errors of a random model grow from
  * layer to layer; a wrong column or head is off by 1. */
 #define NEAR 2e-2
-/* A model may be unstable in itself (a delta rule whose keys are not normed, say). Then ref with its
- * state shaken by SHAKE tells how far a rounding error goes; so many times that is allowed. */
+/* A model may be unstable in itself (a delta rule whose keys are not normed, say). Then ref with
+ * its state shaken by SHAKE tells how far a rounding error goes; so many times that is allowed. */
 #define SHAKE 1e-6f
 #define SHAKEN_MORE 100
 
@@ -55,8 +56,8 @@ static void trial_close(struct trial *t)
     model_close(t->m);
 }
 
-/* Tokens [at, at + n) of the first `seqs` sequences in one step: ours is the last, the others' tokens
- * are ours turned. Logits of ours to out. */
+/* Tokens [at, at + n) of the first `seqs` sequences in one step: ours is the last, the others'
+ * tokens are ours turned. Logits of ours to out. */
 static int step(struct trial *t, int seqs, int at, int n, float *out, struct err *e)
 {
     int32_t tokens[TOKENS * SEQS], cu[SEQS + 1] = {0}, slots[SEQS], rows[TOKENS];

@@ -71,6 +71,8 @@ def number(rng, key, value, heads):
         return rng.choice([1, 3, 16, 33, 64, TEXT, 200])
     if key == "hidden_size":
         return heads * rng.choice([8, 12, 16, 32, 40]) if rng.random() < 0.9 else rng.choice([33, 70])
+    if key in ("clamp_min", "lower_bound"):  # of logarithms of decays
+        return -rng.choice([0.5, 1, 4])
     if key == "vocab_size":
         return rng.choice([1, 2, 17, 31, 97, 129, 255, 301])
     if key == "intermediate_size" or key.endswith("_intermediate_size"):
