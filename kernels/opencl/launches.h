@@ -118,7 +118,6 @@ void ocl_model_loaded(struct ocl_model *m);
 
 /* ---- describing launches (spec.c) ---- */
 void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op);
-void ocl_spec_free(struct ocl_spec *s);
 void ocl_def(struct ocl_spec *s, const char *name, int64_t value);
 void ocl_arg(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t i);
 void ocl_arg_float(struct ocl_spec *s, float f);

@@ -51,7 +51,6 @@ int build_bare_layer(struct model *m, arch_find_fn *find, const struct config *c
 /* ---- ops.c ---- */
 val build_act(struct build *b, enum rows rows, int width);
 struct op *build_op(struct build *b, enum op_kind k, val out);
-struct op *build_op_to(struct build *b, enum op_kind k, val out); /* out may be absent */
 int build_section(struct build *b, const char *what, enum section_kind kind, int64_t elems);
 enum rows build_rows(struct build *b, val v);
 

@@ -3,9 +3,6 @@
  * do not know each other, so every result keeps its bits. */
 #include "models/build/build_int.h"
 
-/* Ops this far apart belong to different layers. */
-#define JOIN_REACH 64
-
 /* The op writes the whole of an activation that nobody wrote before. */
 static bool owns_output(struct plan *p, int i)
 {
@@ -48,7 +45,8 @@ static bool joins(struct plan *p, int i, int j)
 {
     const struct op *a = &p->ops[i], *c = &p->ops[j];
     if (a->kind != c->kind || a->rows != c->rows || a->in[0].act != c->in[0].act ||
-        a->in[0].col + a->in[0].width != c->in[0].col || !owns_output(p, i) || !owns_output(p, j) ||
+        a->in[0].col + a->in[0].width != c->in[0].col ||
+        a->out.width + c->out.width > LIMIT_WIDTH || !owns_output(p, i) || !owns_output(p, j) ||
         pass_written_between(p, a->in[0].act, i, j))
         return false;
     return a->kind == OP_NORM ? norms_join(a, c) : a->kind == OP_CONV && convs_join(p, a, c);
@@ -73,7 +71,7 @@ int pass_join(struct build *b)
 {
     struct plan *p = b->plan;
     for (int i = 0; i < p->n_ops; i++)
-        for (int j = i + 1; j < MIN(p->n_ops, i + JOIN_REACH); j++)
+        for (int j = i + 1; j < p->n_ops && p->ops[j].layer == p->ops[i].layer; j++)
             if (joins(p, i, j))
                 join(b, i, j);
     pass_drop_dead_ops(p);

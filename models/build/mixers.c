@@ -224,7 +224,8 @@ val b_square(struct build *b, const struct square_args *a)
 
 /* ---- outputs ---- */
 
-int b_norm_weight(struct build *b, const char *name, int n)
+/* Weight of an output norm, none if config elementwise_affine is false. */
+static int norm_weight(struct build *b, const char *name, int n)
 {
     return cfg_bool(b, "elementwise_affine", true) ? w_vec(b, name, n) : -1;
 }
@@ -232,5 +233,5 @@ int b_norm_weight(struct build *b, const char *name, int n)
 val b_head_norm(struct build *b, val o, int V, const char *weight, val gate, enum activation act,
                 float eps)
 {
-    return b_gated_norm(b, o, gate, NORM_RMS, V, b_norm_weight(b, weight, V), -1, eps, act, false);
+    return b_gated_norm(b, o, gate, NORM_RMS, V, norm_weight(b, weight, V), -1, eps, act, false);
 }

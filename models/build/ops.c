@@ -45,12 +45,8 @@ enum rows build_rows(struct build *b, val v)
 /* Written to after a failure and never read, so that callers need no checks. */
 static struct op failed;
 
-struct op *build_op(struct build *b, enum op_kind k, val out)
-{
-    return view_given(out) ? build_op_to(b, k, out) : &failed;
-}
-
-struct op *build_op_to(struct build *b, enum op_kind k, val out)
+/* out may be absent. */
+static struct op *record(struct build *b, enum op_kind k, val out)
 {
     struct plan *p = b->plan;
     if (b_failed(b) ||
@@ -64,6 +60,11 @@ struct op *build_op_to(struct build *b, enum op_kind k, val out)
     for (size_t i = 0; i < ARRAY_LEN(op->w); i++)
         op->w[i] = -1;
     return op;
+}
+
+struct op *build_op(struct build *b, enum op_kind k, val out)
+{
+    return view_given(out) ? record(b, k, out) : &failed;
 }
 
 int build_section(struct build *b, const char *what, enum section_kind kind, int64_t elems)
@@ -367,7 +368,7 @@ val b_delta(struct build *b, const struct delta_args *a)
 static void attention_op(struct build *b, enum op_kind kind, const struct attention_args *a,
                          val out, int section)
 {
-    struct op *op = build_op_to(b, kind, out);
+    struct op *op = record(b, kind, out);
     op->in[0] = kind == OP_ATTENTION_KEEP ? VIEW_NONE : a->q;
     op->in[1] = a->k;
     op->in[2] = absent_if_empty(a->v);

@@ -213,8 +213,16 @@ int pass_drop_dead_weights(struct build *b)
     return 0;
 }
 
-/* Linears this far apart belong to different layers. */
-#define PACK_REACH 64
+/* Op j takes the same input, and both results fit one activation. */
+static bool packs_with(struct plan *p, int i, int j)
+{
+    const struct op *a = &p->ops[i], *c = &p->ops[j];
+    return c->kind == OP_LINEAR && a->rows == c->rows &&
+           same_view(a->in[LINEAR_x], c->in[LINEAR_x]) && packable(p, c) &&
+           p->weights[a->w[LINEAR_matrix]].dtype == p->weights[c->w[LINEAR_matrix]].dtype &&
+           a->out.width + c->out.width <= LIMIT_WIDTH - 16 &&
+           !pass_written_between(p, a->in[LINEAR_x].act, i, j);
+}
 
 int pass_pack(struct build *b)
 {
@@ -222,14 +230,9 @@ int pass_pack(struct build *b)
     for (int i = 0; i < p->n_ops; i++) {
         if (!packable(p, &p->ops[i]))
             continue;
-        for (int j = i + 1; j < MIN(p->n_ops, i + PACK_REACH); j++) {
-            struct op *a = &p->ops[i], *c = &p->ops[j];
-            if (packable(p, c) && a->rows == c->rows &&
-                same_view(a->in[LINEAR_x], c->in[LINEAR_x]) &&
-                p->weights[a->w[LINEAR_matrix]].dtype == p->weights[c->w[LINEAR_matrix]].dtype &&
-                !pass_written_between(p, a->in[LINEAR_x].act, i, j))
+        for (int j = i + 1; j < p->n_ops && p->ops[j].layer == p->ops[i].layer; j++)
+            if (packs_with(p, i, j))
                 pack_into(b, i, j);
-        }
     }
     pass_drop_dead_ops(p);
     return pass_drop_dead_weights(b);
