@@ -362,7 +362,8 @@ int model_load(struct model *m, struct device *d, const struct capacity *c, stru
         err_set(e, E_NOMEM, "no memory for %zu bytes of staging", 2 * bytes);
     else if (plan_layout(&m->plan, c) < 0)
         err_set(e, E_NOMEM, "no memory to lay out %d activations", m->plan.n_acts);
-    else if (d->backend->load(d, &m->plan, c, e) == 0 && put_weights(&l) == 0)
+    else if (plan_validate(&m->plan, d->backend->limits(d), c, e) == 0 &&
+             d->backend->load(d, &m->plan, c, e) == 0 && put_weights(&l) == 0)
         crypto_hash_sha256_final(&l.hash, m->fingerprint);
     mem_free(l.raw);
     mem_free(l.f32);

@@ -158,6 +158,7 @@ static void build(struct build *b)
         h = cross_layer(b, h, i, &kv, &c, &handle, eps);
         h = mlp(b, h, "cross_layers", i, inner, eps);
     }
+    kv.shared = handle;
     if (handle)
         b_attention_keep(b, &kv);
     b_prefix(b, "model.");

@@ -433,7 +433,7 @@ static int build_whole(struct build *b)
     for (size_t i = 0; i < ARRAY_LEN(passes) && !b_failed(b); i++)
         if (passes[i](b) < 0)
             b_fail(b, E_NOMEM, "no memory for the plan of %s", type);
-    if (!b_failed(b))
+    if (!b_failed(b) && build_check(b) == 0)
         count_weights(m);
     return b->err->code;
 }

@@ -51,7 +51,6 @@ int build_bare_layer(struct model *m, arch_find_fn *find, const struct config *c
 /* ---- ops.c ---- */
 val build_act(struct build *b, enum rows rows, int width);
 struct op *build_op(struct build *b, enum op_kind k, val out);
-struct op *build_op_to(struct build *b, enum op_kind k, val out); /* out may be absent */
 int build_section(struct build *b, const char *what, enum section_kind kind, int64_t elems);
 enum rows build_rows(struct build *b, val v);
 
@@ -62,6 +61,9 @@ int pass_join(struct build *b);       /* neighbouring convolutions, norms -> one
 int pass_fuse(struct build *b);       /* chains of elementwise ops -> programs */
 int pass_lives(struct build *b);      /* first and last use of every activation */
 int pass_sections(struct build *b);   /* offsets of state sections */
+
+/* ---- check.c: the finished plan and where its weights come from ---- */
+int build_check(struct build *b);
 
 /* What passes are made of. Indices are of ops; dead ops are dropped at a pass's end. */
 int pass_first_writer(struct plan *p, int32_t act);

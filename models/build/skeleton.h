@@ -81,8 +81,6 @@ val b_slots(struct build *b, const struct slots_args *a);
 
 /* ---- outputs ---- */
 
-/* Weight of an output norm, none if config elementwise_affine is false. */
-int b_norm_weight(struct build *b, const char *name, int n);
 /* rms per head of V with the vector `weight`, times act(gate) unless gate is VIEW_NONE. */
 val b_head_norm(struct build *b, val o, int V, const char *weight, val gate, enum activation act,
                 float eps);
