@@ -1,5 +1,5 @@
 /* The two matrix-state recurrences, one token at a time as the papers write them.
- * architectures.md section 2, K1 and K2. */
+ * models/ARCHITECTURES.md, K1 and K2. */
 #include "kernels/host.h"
 #include "kernels/ref/ref_math.h"
 

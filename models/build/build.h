@@ -187,14 +187,14 @@ void b_logits(struct build *b, val x, const char *name, bool tied);
 
 /* ---- shared pieces of many architectures ---- */
 val b_swiglu(struct build *b, val x, const char *gate, const char *up, const char *down,
-             int inner, const char *act);                /* section 1.2 */
+             int inner, const char *act);
 int64_t b_mlp_width(struct build *b, int hidden);        /* intermediate_size or the rule */
 int64_t b_mlp_width_ratio(struct build *b, int hidden, double hidden_ratio); /* default ratio */
 /* up(act(down(x))): name.lora.0.weight [rank, in], name.lora.2.weight [width, rank] (+ .bias).
  * The rank is the tensor's; dummy models take the given one. */
 val b_lora(struct build *b, val x, const char *name, int rank, enum activation act, int width,
            bool bias);
-/* Softmax attention of section 1.4 under the current prefix; spec: the object in `attn`. */
+/* Softmax attention of hybrids under the current prefix; spec: the object in `attn`. */
 val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *spec);
 /* The object of config `attn` that lists this layer, or NULL. */
 const struct config *b_hybrid_spec(struct build *b, int layer);

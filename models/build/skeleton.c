@@ -1,4 +1,4 @@
-/* The common frame of most families: section 1.1 and 1.5 of the architecture notes. Thread:
+/* The common frame of most families, with or without attention over the residuals of earlier layers. Thread:
  * loading. */
 #include "models/build/build_int.h"
 

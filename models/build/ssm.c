@@ -1,5 +1,5 @@
 /* The state-space mixers of Mamba-1 and Mamba-2 under the current prefix, for the families built
- * on them and for hybrids. architectures.md 4.3 and 4.11. */
+ * on them and for hybrids. */
 #include <stdio.h>
 
 #include "models/build/build_int.h"
