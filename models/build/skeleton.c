@@ -1,5 +1,5 @@
-/* The common frame of most families, with or without attention over the residuals of earlier layers. Thread:
- * loading. */
+/* The common frame of most families, with or without attention over the residuals of earlier
+ * layers. Thread: loading. */
 #include "models/build/build_int.h"
 
 /* What b_skeleton has read: the family's wishes with every default in place. */
