@@ -35,11 +35,13 @@ static val channel_mix(struct build *b, val y, const struct dims *d)
     return e_mul(b, e_fn(b, EW_SIGMOID, r), v);
 }
 
+#define LAST_EPS 1e-5f /* of the norm before the logits, whatever layer_norm_epsilon says */
+
 /* The reference halves the residual stream every `rescale` layers, which guards float16; norms undo
  * it, but for their eps. */
-static float eps_at(const struct dims *d, int layer)
+static float eps_at(float eps, const struct dims *d, int layer)
 {
-    return d->rescale > 0 ? ldexpf(d->eps, 2 * MIN(layer / d->rescale, 32)) : d->eps;
+    return d->rescale > 0 ? ldexpf(eps, 2 * MIN(layer / d->rescale, 32)) : eps;
 }
 
 static val layer(struct build *b, val h, int i, const struct dims *d)
@@ -48,11 +50,11 @@ static val layer(struct build *b, val h, int i, const struct dims *d)
     b_prefix(b, "rwkv.blocks.%d.", i);
     if (i == 0)
         h = b_layer_norm(b, h, "pre_ln", true, d->eps);
-    val y = b_layer_norm(b, h, "ln1", true, eps_at(d, i));
+    val y = b_layer_norm(b, h, "ln1", true, eps_at(d->eps, d, i));
     b_into(b, "attention.");
     h = e_add(b, h, time_mix(b, y, d));
     b_prefix(b, "rwkv.blocks.%d.", i);
-    y = b_layer_norm(b, h, "ln2", true, eps_at(d, i));
+    y = b_layer_norm(b, h, "ln2", true, eps_at(d->eps, d, i));
     b_into(b, "feed_forward.");
     return e_add(b, h, channel_mix(b, y, d));
 }
@@ -73,7 +75,7 @@ static void build(struct build *b)
     for (int i = 0; i < d.layers && !b_failed(b); i++)
         h = layer(b, h, i, &d);
     b_prefix(b, "rwkv.");
-    h = b_layer_norm(b, b_gather(b, h), "ln_out", true, eps_at(&d, d.layers));
+    h = b_layer_norm(b, b_gather(b, h), "ln_out", true, eps_at(LAST_EPS, &d, d.layers));
     b_prefix(b, "%s", "");
     b_logits(b, h, "head", cfg_bool(b, "tie_word_embeddings", false));
 }

@@ -34,10 +34,11 @@ val b_linear_as(struct build *b, val x, const char *weight, int rows, enum trans
 val b_absmax(struct build *b, val x, int group); /* largest |x| of each group */
 
 /* The mixer of Gated DeltaNet under the current prefix. */
-struct gdn_args { int D, H, Hv, K, V, conv; bool gate, neg; float eps; };
+struct gdn_args { int D, H, Hv, K, V, conv; bool gate, sigmoid, neg; float eps; };
 val b_gdn(struct build *b, val x, const struct gdn_args *a);
 /* hidden_size, num_heads, num_v_heads, head_dim, expand_v, conv_size, allow_neg_eigval, norm_eps;
- * the numbers are for configs that say nothing. gate is the caller's. */
+ * the numbers are for configs that say nothing. gate and sigmoid, the gate's activation instead of
+ * silu, are the caller's. */
 struct gdn_args b_gdn_read(struct build *b, int heads, int head_dim, double expand_v);
 /* q, k (steps a token), v of the delta rule's families: silu(conv(W x)), norms still to come. */
 struct qkv { val q, k, v; };

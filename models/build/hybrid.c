@@ -16,10 +16,7 @@ void b_text_config(struct build *b)
                       "vision_start_token_id vision_end_token_id image_token_index "
                       "video_token_index audio_token_id language_model_only");
     bool tied = cfg_bool(b, "tie_word_embeddings", false);
-    const char *unread = config_next_unread(b->config, NULL);
-    if (unread)
-        b_fail(b, E_UNSUPPORTED, "config.json: key \"%s\" is not understood beside text_config",
-               unread);
+    b_leave_outer(b);
     b->config = text;
     b->tied = tied;
     build_common_keys(b);
@@ -37,11 +34,6 @@ const char *b_text_root(struct build *b)
         }
     }
     b_prefix(b, "%s", "");
-    static const char *const others[] = {"mtp.", "model.mtp.", "model.visual.", "visual.",
-                                         "vision_tower.", "model.vision_tower.",
-                                         "multi_modal_projector.", "model.multi_modal_projector."};
-    for (size_t i = 0; i < ARRAY_LEN(others); i++)
-        b_unused(b, others[i]);
     return root;
 }
 

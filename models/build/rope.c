@@ -83,11 +83,37 @@ static void stretch_yarn(const struct source *s, struct rope *r, double theta)
     r->scale = (float)number(s, "attention_factor", scale);
 }
 
-static void check_unread(struct build *b, const struct config *c, const char *name)
+/* Below the trained length, `dynamic` stretches nothing; beyond it, every further token would turn
+ * what is stored already. */
+static void stretch_dynamic(const struct source *s)
 {
-    const char *key = c ? config_next_unread(c, NULL) : NULL;
-    if (key)
-        b_fail(b, E_UNSUPPORTED, "config.json: key \"%s\" is not understood in %s", key, name);
+    double most = positions(s);
+    (void)number(s, "factor", 1);
+    if (b_require(s->b, most >= 1 && most <= INT32_MAX, "rope dynamic: %g trained positions", most))
+        b_context_max(s->b, (int64_t)most);
+}
+
+/* Every pair has its own factor. The table for longer texts would likewise turn what is stored. */
+static void stretch_longrope(const struct source *s, struct rope *r)
+{
+    const struct config *c = s->p && config_has(s->p, "short_factor") ? s->p : s->s;
+    double whole = config_num(cfg(s->b), "max_position_embeddings", 4096, s->b->err);
+    double most = positions(s), by = number(s, "factor", whole / most);
+    int64_t n = c ? config_len(c, "short_factor") : -1;
+    (void)has(s, "long_factor");
+    if (!b_require(s->b, n == r->rot / 2, "rope longrope: short_factor has %lld numbers for %d "
+                   "pairs of columns", (long long)n, r->rot / 2) ||
+        !b_require(s->b, most > 1 && most <= INT32_MAX && by > 0, "rope longrope: %g trained "
+                   "positions, factor %g", most, by))
+        return;
+    for (int i = 0; i < r->rot / 2; i++) {
+        double each = config_num_at(c, "short_factor", i, 1, s->b->err);
+        b_require(s->b, each > 0, "rope longrope: short_factor[%d] is %g", i, each);
+        r->inv[i] = (float)(r->inv[i] / fmax(each, 1e-9));
+    }
+    double scale = by <= 1 ? 1 : sqrt(1 + log(by) / log(most));
+    r->scale = (float)number(s, "attention_factor", scale);
+    b_context_max(s->b, (int64_t)most);
 }
 
 static void stretch(const struct source *s, struct rope *r, double theta)
@@ -103,8 +129,13 @@ static void stretch(const struct source *s, struct rope *r, double theta)
         stretch_llama3(s, r);
     else if (!strcmp(type, "yarn"))
         stretch_yarn(s, r, theta);
+    else if (!strcmp(type, "dynamic"))
+        stretch_dynamic(s);
+    else if (!strcmp(type, "longrope") || !strcmp(type, "su"))
+        stretch_longrope(s, r);
     else if (strcmp(type, "default") && strcmp(type, "mrope"))
-        b_fail(s->b, E_UNSUPPORTED, "config.json: rope_type \"%s\" is not supported", type);
+        b_fail(s->b, E_UNSUPPORTED, "config.json: rope_type \"%s\" is not supported, only default, "
+               "mrope, linear, llama3, yarn, dynamic and longrope", type);
 }
 
 void b_rope_read(struct build *b, struct rope *r, int head, double theta, double partial)
@@ -127,8 +158,8 @@ void b_rope_read(struct build *b, struct rope *r, int head, double theta, double
     (void)has(&s, "mrope_section");
     (void)has(&s, "mrope_interleaved");
     (void)has(&s, "original_max_position_embeddings");
-    check_unread(b, s.p, "rope_parameters");
-    check_unread(b, s.s, "rope_scaling");
+    b_leave_unread(b, s.p, "rope_parameters.");
+    b_leave_unread(b, s.s, "rope_scaling.");
 }
 
 val b_rotary(struct build *b, val x, const struct rope *r)
