@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
 """Makes tests/golden/more: small checkpoints of production families with switches that the other
-sets leave alone, and the logits that transformers computes for them in float32.
+sets leave alone, and the logits that transformers computes for them in float64.
 
-  make_more.py OUT [name ...]        needs torch and transformers 5.17
-
-Weights are random and exactly representable in bfloat16, in which they are stored.
+  from_transformers.py OUT [name ...]      makes OUT/name (all that are listed below)
+  from_transformers.py --again DIR ...     computes what DIR's own weights give, tells how far that
+                                           is from what is stored, and stores it if that is too far
 """
 import os
 import shutil
 import sys
 
+sys.modules["fla"] = None  # transformers would take its kernels, which need a GPU
+
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import oracle
+
 VOCAB = 160
+EAGER = dict(attn_implementation="eager", experts_implementation="eager")
+PACKAGES = ("torch", "transformers", "safetensors")
 BASE = dict(vocab_size=VOCAB, hidden_size=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 HEADS = dict(num_attention_heads=4, num_key_value_heads=2)
 MAMBA2 = dict(mamba_d_conv=3, mamba_d_head=16, mamba_d_state=16, mamba_n_heads=8,
@@ -118,28 +124,8 @@ CASES = {
 }
 
 
-def value(name, shape, r):
-    if name.endswith("A_log"):
-        return torch.log(1 + 15 * torch.sigmoid(r))
-    if "recurrent_param" in name:
-        return r - 2
-    if "time_decay" in name:
-        return r * .5 - 1
-    if "time_mix" in name:
-        return torch.sigmoid(r)
-    if "norm" in name.lower() or name.endswith(".D") or name.split(".")[-2].startswith("ln"):
-        return 1 + .2 * r
-    if len(shape) == 1 or "bias" in name:
-        return .3 * r
-    return r if "embed" in name else 1.2 * r / shape[-1] ** .5
-
-
-def fill(model, seed):
-    g = torch.Generator().manual_seed(seed)
-    buffers = [(n, b) for n, b in model.named_buffers() if "expert_bias" in n or "correction" in n]
-    for name, p in list(model.named_parameters()) + buffers:
-        with torch.no_grad():
-            p.copy_(value(name, p.shape, torch.randn(p.shape, generator=g)).bfloat16().float())
+# Scales of matrices, where 1.2 makes float32 noise grow to 1e-2 of a logit.
+CALM = {"zamba2_shared": .8, "qwen3_5_mscale": .5}
 
 
 def split_convolutions(folder):
@@ -155,33 +141,57 @@ def split_convolutions(folder):
     save_file(t, path)
 
 
-def make(folder, seed, kind, keys):
+def run(model):
+    return oracle.in_float64(model, lambda ids: model(ids, use_cache=False).logits[0])
+
+
+def make(folder, name, seed, kind, keys):
     config = AutoConfig.for_model(kind, **BASE, **keys)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
-    fill(model, seed)
-    want = {}
-    for n in (1, 9, 70):
-        tokens = torch.randint(3, VOCAB, (1, n), generator=torch.Generator().manual_seed(n))
-        with torch.no_grad():
-            want[f"logits_{n}"] = model(tokens, use_cache=False).logits[0].float().contiguous()
-        want[f"tokens_{n}"], want[f"pos_{n}"] = tokens[0].int(), torch.arange(n).int()
+    model = AutoModelForCausalLM.from_config(config, **EAGER).float().eval()
+    oracle.fill(model, seed, CALM.get(name, 1.2))
+    want = oracle.expected(run(model), VOCAB)
+    model.float()
     if kind == "rwkv":  # it scales its weights for inference: back to those of the file
         model.train()
         model.rwkv._rescale_layers()
     model.bfloat16().save_pretrained(folder)
-    save_file(want, os.path.join(folder, "expected.safetensors"))
+    oracle.store(folder, want, oracle.versions(*PACKAGES))
     os.remove(os.path.join(folder, "generation_config.json"))
     if kind == "olmo_hybrid":
         split_convolutions(folder)
 
 
+def exact_tables(model):
+    """Tables derived from the sizes, which the file holds rounded to bfloat16."""
+    for m in model.modules():
+        if hasattr(m, "get_slope_rate"):
+            m.slope_rate.copy_(m.get_slope_rate())
+            for buffer, x in zip((m.query_decay, m.key_decay, m.diagonal_decay),
+                                 m.decay_factors(m.slope_rate)):
+                buffer.copy_(x)
+
+
+def again(folder):
+    """A set whose weights stay: the reference may have changed its mind."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **EAGER).eval()
+    exact_tables(model)
+    want, worst = oracle.again(folder, run(model))
+    print(f"{folder}: {worst:.1e} from what is stored")
+    if worst > 1e-3:
+        oracle.store(folder, want, oracle.versions(*PACKAGES))
+
+
 def main():
+    if sys.argv[1] == "--again":
+        for folder in sys.argv[2:]:
+            again(folder)
+        return
     for seed, (name, (kind, keys)) in enumerate(CASES.items()):
         folder = os.path.join(sys.argv[1], name)
         if len(sys.argv) == 2 or name in sys.argv[2:]:
             shutil.rmtree(folder, ignore_errors=True)
             os.makedirs(folder)
-            make(folder, seed, kind, keys)
+            make(folder, name, seed, kind, keys)
             print(name)
 
 
