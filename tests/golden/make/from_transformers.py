@@ -121,11 +121,42 @@ CASES = {
         chunk_size=16, num_attention_heads=4, num_key_value_heads=4, intermediate_size=48,
         adapter_rank=8, layers_block_type=["hybrid", "mamba"] * 3, use_mamba_kernels=False,
         num_mem_blocks=1, use_shared_attention_adapter=True, use_mem_rope=True, mamba_ngroups=2)),
+    # widths that are no multiple of 16, and the other ways to stretch rope
+    "kimi_odd": ("kimi_linear", dict(
+        num_hidden_layers=3, hidden_size=40, num_attention_heads=3, num_key_value_heads=3,
+        intermediate_size=56, kv_lora_rank=24, qk_nope_head_dim=20, qk_rope_head_dim=12,
+        v_head_dim=10, moe_intermediate_size=24, num_experts=6, num_experts_per_token=2,
+        num_shared_experts=1, linear_attn_config=dict(
+            full_attn_layers=[1], kda_layers=[2, 3], num_heads=2, head_dim=20,
+            short_conv_kernel_size=4))),
+    "qwen3_next_bias": ("qwen3_next", dict(
+        attention_bias=True, hidden_size=72, layer_types=["full_attention", "linear_attention"] * 2,
+        **HEADS, **QWEN, **{**MOE, "moe_intermediate_size": 20})),
+    "recurrent_gemma_odd": ("recurrent_gemma", dict(
+        num_hidden_layers=3, head_dim=16, intermediate_size=96, lru_width=96,
+        attention_window_size=48, num_attention_heads=4, num_key_value_heads=1)),
+    "zamba2_untied": ("zamba2", dict(
+        num_hidden_layers=6, mamba_d_state=16, mamba_headdim=16, n_mamba_heads=8, chunk_size=16,
+        num_attention_heads=4, num_key_value_heads=4, intermediate_size=48, adapter_rank=8,
+        layers_block_type=["hybrid", "mamba"] * 3, use_mamba_kernels=False, num_mem_blocks=2,
+        use_shared_attention_adapter=True, tie_word_embeddings=False)),
+    "granite_dynamic": ("granitemoehybrid", dict(
+        num_hidden_layers=2, layer_types=["attention", "mamba"], shared_intermediate_size=48,
+        num_local_experts=0, max_position_embeddings=128, position_embedding_type="rope",
+        attention_multiplier=.25, **HEADS, **MAMBA2, **rope("dynamic", factor=4.0))),
+    "lfm2_longrope": ("lfm2", dict(
+        num_hidden_layers=3, intermediate_size=96, full_attn_idxs=[1], **HEADS, **LFM2,
+        **rope("longrope", factor=8.0, original_max_position_embeddings=128,
+               short_factor=[1 + .25 * i for i in range(8)], long_factor=[8.0] * 8))),
+    "mamba2_gate_first": ("mamba2", dict(
+        num_hidden_layers=2, head_dim=16, num_heads=8, state_size=16, n_groups=4, conv_kernel=4,
+        chunk_size=16, norm_before_gate=True)),
+    "rwkv4_eps": ("rwkv", dict(num_hidden_layers=3, layer_norm_epsilon=1e-3, rescale_every=0)),
 }
 
 
 # Scales of matrices, where 1.2 makes float32 noise grow to 1e-2 of a logit.
-CALM = {"zamba2_shared": .8, "qwen3_5_mscale": .5}
+CALM = {"zamba2_shared": .8, "qwen3_5_mscale": .5, "zamba2_untied": .8, "qwen3_next_bias": .5}
 
 
 def split_convolutions(folder):
@@ -146,7 +177,7 @@ def run(model):
 
 
 def make(folder, name, seed, kind, keys):
-    config = AutoConfig.for_model(kind, **BASE, **keys)
+    config = AutoConfig.for_model(kind, **{**BASE, **keys})
     model = AutoModelForCausalLM.from_config(config, **EAGER).float().eval()
     oracle.fill(model, seed, CALM.get(name, 1.2))
     want = oracle.expected(run(model), VOCAB)
