@@ -59,7 +59,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all checks help deps deps-test deps-check demo run test test-formats unit kernelcheck golden api load \
+.PHONY: all checks help configs deps deps-test deps-check demo run test test-formats unit kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
@@ -86,7 +86,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 	$B/recurd
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
-	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden fault opencl-quick api load
+	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden configs fault opencl-quick api load
 checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/crashsim $B/oclcheck $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
@@ -179,6 +179,9 @@ $B/layers: $B/tests/golden/layers.o $(LIB)
 golden: $B/golden $B/layers ## checks every model family against its reference
 	$B/golden
 	$B/layers
+
+configs: $B/recurd ## describes, or refuses as listed, what is published
+	python3 tests/configs/run.py $B/recurd
 
 # The cache's promises under crashes and failing calls; FAULT_SEEDS=10000 for the long run.
 $B/crashsim: $B/tests/fault/crashsim.o $(LIB)

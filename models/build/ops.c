@@ -571,7 +571,8 @@ void b_logits(struct build *b, val x, const char *name, bool tied)
 {
     char full[LIMIT_TENSOR_NAME];
     snprintf(full, sizeof full, "%s.weight", name);
-    bool own = !tied || b_has(b, full, false);
+    bool said = cfg_has(b, "tie_word_embeddings"), own = b_has(b, full, !tied);
+    own |= said && !tied; /* older files say nothing and leave the second name out */
     if (own) {
         b->plan->logits = b_linear_part(b, x, full, NULL, b->plan->vocab, 0, b->plan->vocab, false);
         return;
