@@ -95,7 +95,9 @@ static val latent_query(struct build *b, const struct latent_args *a)
         for (int i = 0; i < a->dr; i++)
             at[h * a->dr + i] = (float)(h * each + a->dn + i);
     val rope = b_columns(b, a->q, at, H * a->dr);
-    if (a->theta > 0)
+    if (a->turn)
+        rope = b_rotary(b, rope, a->turn);
+    else if (a->theta > 0)
         rope = b_rope(b, rope, a->dr, a->dr, a->theta, false);
     val all = e_cat(b, 2, (val[]){up(b, nope, a, true), rope});
     for (int h = 0; h < H; h++)

@@ -21,10 +21,11 @@ val b_project(struct build *b, val x, const char *name, int rows, bool bias);
 val b_log_forget(struct build *b, val z);
 
 /* Softmax attention over cached latents: `up` [H*(dn+dv), rank] (per head: keys' dn rows, then
- * values' dv) is absorbed into the query and the output. q [H*(dn+dr)] per head nope, rope; theta
- * 0: the rope part is not rotated. latent [rank] and rope [dr] are cached. */
-struct latent_args { val q, latent, rope; double theta; const char *up; int H, rank, dn, dr, dv;
-                     float scale; };
+ * values' dv) is absorbed into the query and the output. q [H*(dn+dr)] per head nope, rope; the
+ * rope part turns as `turn` says, else by theta unless that is 0. latent [rank] and rope [dr], turned
+ * already, are cached. */
+struct latent_args { val q, latent, rope; double theta; const struct rope *turn; const char *up;
+                     int H, rank, dn, dr, dv; float scale; };
 val b_latent_attention(struct build *b, const struct latent_args *a);
 
 /* first then second, cut to size. */

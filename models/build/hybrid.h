@@ -64,6 +64,10 @@ int b_times(struct build *b, int width, const char *key, double dflt); /* width 
  * what a config that says nothing means. rot 0: nothing turns. */
 struct rope { int head, rot; bool interleaved; float scale, inv[ROPE_PAIRS]; };
 void b_rope_read(struct build *b, struct rope *r, int head, double theta, double partial);
+/* The same from rope_parameters.<layers>, for families that turn kinds of layers differently; kind:
+ * the rope_type of a config that says nothing. */
+void b_rope_read_of(struct build *b, struct rope *r, const char *layers, int head, double theta,
+                    double partial, const char *kind);
 val b_rotary(struct build *b, val x, const struct rope *r);
 
 /* q_norm, k_norm: names of rms weights or NULL; whole_norm: over all heads at once. gate: q_proj

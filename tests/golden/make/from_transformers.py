@@ -148,6 +148,24 @@ CASES = {
         num_hidden_layers=3, intermediate_size=96, full_attn_idxs=[1], **HEADS, **LFM2,
         **rope("longrope", factor=8.0, original_max_position_embeddings=128,
                short_factor=[1 + .25 * i for i in range(8)], long_factor=[8.0] * 8))),
+    "lfm3": ("lfm3", dict(
+        num_hidden_layers=6, intermediate_size=96, head_dim=24, sliding_window=20, conv_bias=True,
+        attention_bias=True, conv_L_cache=5, **HEADS)),
+    "lfm3_plain": ("lfm3", dict(
+        num_hidden_layers=3, intermediate_size=96, head_dim=16, use_sandwich_norm=False,
+        use_attention_gate=False, layer_types=["full_attention", "conv", "sliding_attention"],
+        tie_word_embeddings=False, **HEADS)),
+    "bailing_hybrid": ("bailing_hybrid", dict(
+        num_hidden_layers=4, layer_group_size=3, intermediate_size=80, moe_intermediate_size=24,
+        num_attention_heads=3, num_key_value_heads=3, head_dim=20, num_local_experts=8,
+        num_experts_per_tok=2, n_group=4, topk_group=2, first_k_dense_replace=1, kv_lora_rank=24,
+        qk_nope_head_dim=20, qk_rope_head_dim=12, v_head_dim=16)),
+    "bailing_unbounded": ("bailing_hybrid", dict(
+        num_hidden_layers=2, layer_group_size=2, intermediate_size=80, moe_intermediate_size=32,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=16, num_local_experts=4,
+        num_experts_per_tok=2, n_group=1, topk_group=1, first_k_dense_replace=0, kv_lora_rank=32,
+        q_lora_rank=24, qk_nope_head_dim=16, qk_rope_head_dim=16, v_head_dim=16,
+        attention_bias=True, kda_safe_gate=False)),
     "mamba2_gate_first": ("mamba2", dict(
         num_hidden_layers=2, head_dim=16, num_heads=8, state_size=16, n_groups=4, conv_kernel=4,
         chunk_size=16, norm_before_gate=True)),
