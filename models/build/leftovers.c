@@ -141,8 +141,9 @@ static bool beyond_layers(const char *name, double layers)
 static void check_tensors(struct build *b)
 {
     double heads = 0, layers = 0;
-    bool drafts = config_peek(b->config, "num_nextn_predict_layers", &heads) && heads > 0 &&
-                  config_peek(b->config, "num_hidden_layers", &layers);
+    bool drafts = (config_peek(b->config, "num_nextn_predict_layers", &heads) ||
+                   config_peek(b->config, "num_mtp_layers", &heads)) &&
+                  heads > 0 && config_peek(b->config, "num_hidden_layers", &layers);
     for (size_t i = 0; b->ck && i < checkpoint_count(b->ck); i++) {
         const struct tensor *t = checkpoint_at(b->ck, i);
         if (t->used)

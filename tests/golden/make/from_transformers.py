@@ -166,6 +166,14 @@ CASES = {
         num_experts_per_tok=2, n_group=1, topk_group=1, first_k_dense_replace=0, kv_lora_rank=32,
         q_lora_rank=24, qk_nope_head_dim=16, qk_rope_head_dim=16, v_head_dim=16,
         attention_bias=True, kda_safe_gate=False)),
+    "zamba": ("zamba", dict(
+        num_hidden_layers=6, attn_layer_period=2, attn_layer_offset=1, num_attention_heads=4,
+        num_key_value_heads=4, intermediate_size=80, mamba_d_state=8, n_mamba_heads=2,
+        mamba_dt_rank=12)),
+    "zamba_heads": ("zamba", dict(
+        num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, intermediate_size=80,
+        mamba_d_state=16, n_mamba_heads=4, mamba_proj_bias=True, mamba_conv_bias=False,
+        layers_block_type=["hybrid", "mamba", "hybrid"])),
     "mamba2_gate_first": ("mamba2", dict(
         num_hidden_layers=2, head_dim=16, num_heads=8, state_size=16, n_groups=4, conv_kernel=4,
         chunk_size=16, norm_before_gate=True)),
@@ -174,7 +182,7 @@ CASES = {
 
 
 # Scales of matrices, where 1.2 makes float32 noise grow to 1e-2 of a logit.
-CALM = {"zamba2_shared": .8, "qwen3_5_mscale": .5, "zamba2_untied": .8, "qwen3_next_bias": .5}
+CALM = {"zamba2_shared": .8, "qwen3_5_mscale": .5, "zamba2_untied": .8, "zamba": .8, "zamba_heads": .8, "qwen3_next_bias": .5}
 
 
 def split_convolutions(folder):
