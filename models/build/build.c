@@ -116,7 +116,7 @@ bool b_has(struct build *b, const char *name, bool dflt)
     return b->ck ? find(b, build_name(b, name, "")) != NULL : dflt;
 }
 
-int64_t b_rows(struct build *b, const char *name, int64_t dflt)
+static int64_t extent(struct build *b, const char *name, bool last, int64_t dflt)
 {
     const char *full = build_name(b, name, "");
     const struct tensor *t = find(b, full);
@@ -126,7 +126,17 @@ int64_t b_rows(struct build *b, const char *name, int64_t dflt)
         b_fail(b, E_NOENT, "tensor %s: missing from the checkpoint", full);
         return dflt;
     }
-    return t->shape[0];
+    return t->shape[last ? t->n_dims - 1 : 0];
+}
+
+int64_t b_rows(struct build *b, const char *name, int64_t dflt)
+{
+    return extent(b, name, false, dflt);
+}
+
+int64_t b_cols(struct build *b, const char *name, int64_t dflt)
+{
+    return extent(b, name, true, dflt);
 }
 
 /* ---- weights ---- */
@@ -331,6 +341,21 @@ int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int
     struct binding_part *x = build_part(b, w, build_name(b, name, ""), elems / n, row, 1, 0, false);
     if (x)
         x->derive = f;
+    return w;
+}
+
+int w_derived_vec(struct build *b, const char *name, int64_t elems, int64_t n, derive_fn *f)
+{
+    const char *full = build_name(b, name, "");
+    int w = build_weight(b, WEIGHT_VECTOR, DTYPE_F32, 1, n);
+    struct binding_part *x = add_part(b, w, 1, 0);
+    if (!x)
+        return w;
+    snprintf(x->name, sizeof x->name, "%s", full);
+    x->derive = f;
+    b->m->bindings[w].dummy_scale = 0.1f;
+    if (b->ck)
+        check_shape(b, find(b, full), full, 1, elems, true);
     return w;
 }
 

@@ -75,6 +75,7 @@ void b_layer(struct build *b, int layer); /* for section names and profiles */
 bool b_has(struct build *b, const char *name, bool dflt);
 /* Rows of a tensor (first dimension) whatever they are: "shapes decide"; dummy: dflt. */
 int64_t b_rows(struct build *b, const char *name, int64_t dflt);
+int64_t b_cols(struct build *b, const char *name, int64_t dflt); /* its last dimension */
 
 /* ---- weights as vectors (float32) ---- */
 /* The tensor's n elements (any shape with n elements). Returns a weight index. */
@@ -93,6 +94,8 @@ void w_rows(struct build *b, int w, const char *name, int64_t total, int64_t row
 typedef void derive_fn(const float *whole, int64_t elems, int64_t row, int64_t n, float *out);
 int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int64_t n,
               derive_fn *f);
+/* The same for a vector of n numbers that a tensor of `elems`, fewer or more, gives. */
+int w_derived_vec(struct build *b, const char *name, int64_t elems, int64_t n, derive_fn *f);
 /* Rows [row0, row0 + rows) of a matrix of `cols` columns, computed from the tensor
  * [tensor_rows][tensor_cols]. */
 struct derived { int64_t tensor_rows, tensor_cols, row0, rows, cols; derive_fn *f; };
