@@ -179,6 +179,7 @@ $B/layers: $B/tests/golden/layers.o $(LIB)
 golden: $B/golden $B/layers ## checks every model family against its reference
 	$B/golden
 	$B/layers
+	python3 tests/golden/respell.py $B/golden
 
 configs: $B/recurd ## describes, or refuses as listed, what is published
 	python3 tests/configs/run.py $B/recurd
