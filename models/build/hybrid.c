@@ -144,6 +144,14 @@ static val residual(struct build *b, const struct hybrid *f, val h, val y)
     return e_add(b, h, e_affine(b, y, factor(f->residual), 0));
 }
 
+void b_logits_cap(struct build *b, float cap)
+{
+    if (cap <= 0 || b_failed(b))
+        return;
+    val y = e_affine(b, b->plan->logits, 1 / cap, 0);
+    b->plan->logits = e_affine(b, e_fn(b, EW_TANH, y), cap, 0);
+}
+
 void b_hybrid_close(struct build *b, const struct hybrid *f, val h)
 {
     b_prefix(b, "%s", or_else(f->root, "model."));
@@ -152,10 +160,7 @@ void b_hybrid_close(struct build *b, const struct hybrid *f, val h)
     const char *head = b_has(b, "language_model.lm_head.weight", false) ? "language_model.lm_head"
                                                                         : "lm_head";
     b_logits(b, h, head, cfg_bool(b, "tie_word_embeddings", f->tied) || b->tied);
-    if (f->soft_cap > 0 && !b_failed(b)) {
-        val y = e_affine(b, b->plan->logits, 1 / f->soft_cap, 0);
-        b->plan->logits = e_affine(b, e_fn(b, EW_TANH, y), f->soft_cap, 0);
-    }
+    b_logits_cap(b, f->soft_cap);
 }
 
 void b_hybrid(struct build *b, const struct hybrid *f)

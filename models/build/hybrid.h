@@ -48,6 +48,9 @@ void b_hybrid_layer(struct build *b, const struct hybrid *f, int i); /* prefix o
 val b_hybrid_norm(struct build *b, const struct hybrid *f, val x, const char *name);
 void b_hybrid_close(struct build *b, const struct hybrid *f, val h);
 
+/* logits := cap tanh(logits / cap), if cap > 0. */
+void b_logits_cap(struct build *b, float cap);
+
 /* "auto" or a number up to LIMIT_WIDTH. */
 int b_auto_int(struct build *b, const char *key, int otherwise);
 /* Bounded so that the products that sizes are made of fit an int: heads, columns of a head, layers
