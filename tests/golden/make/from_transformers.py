@@ -182,6 +182,11 @@ CASES = {
         num_hidden_layers=2, num_heads=4, chunk_size=16, weight_mode="fused", use_bias=True,
         qk_dim_factor=1.0, v_dim_factor=1.5, gate_soft_cap=8.0, output_logit_soft_cap=12.0,
         autocast_kernel_dtype="float32")),
+    "lara_mini": ("lara_mini", dict(
+        num_hidden_layers=5, head_dim=24, sliding_window=20, linear_num_key_heads=2,
+        linear_num_value_heads=6, linear_key_head_dim=16, linear_value_head_dim=20,
+        linear_conv_kernel_dim=3, moe_intermediate_size=24, shared_expert_intermediate_size=40,
+        num_experts=6, num_experts_per_tok=2, attention_bias=True, **HEADS)),
     "mamba2_gate_first": ("mamba2", dict(
         num_hidden_layers=2, head_dim=16, num_heads=8, state_size=16, n_groups=4, conv_kernel=4,
         chunk_size=16, norm_before_gate=True)),
