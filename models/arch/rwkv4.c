@@ -4,7 +4,8 @@
  *   o = sum_j e^(k_j - decay (age - 1)) v_j + e^(u + k) v over the sum of the weights
  *   y = W_o (sigmoid(r) (.) o);  ffn: sigmoid(W_r x_r) (.) W_v relu(W_k x_k)^2
  *
- * Two sets of tensor names: the library's, and the RWKV project's own (blocks.0.att.time_mix_k ...).
+ * Two sets of tensor names: the library's, and the RWKV project's own
+ * (blocks.0.att.time_mix_k ...).
  *
  * Its own op WKV: the weights are exponentials of sums that grow along the sequence, so a running
  * maximum has to be carried with both sums; nothing else needs that together with a decay. */
