@@ -61,8 +61,8 @@ static void refuse(const char *type, struct err *e)
             }
     }
     err_set(e, E_UNSUPPORTED,
-            "config.json: model_type \"%.64s\" is not one this build knows; the nearest are %s, %s, "
-            "%s", type, best[0]->model_type, best[1]->model_type, best[2]->model_type);
+            "config.json: model_type \"%.64s\" is not one this build knows; the nearest are %s, "
+            "%s, %s", type, best[0]->model_type, best[1]->model_type, best[2]->model_type);
 }
 
 const struct arch *arch_find(const char *model_type, struct err *e)

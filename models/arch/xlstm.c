@@ -118,9 +118,10 @@ static void build(struct build *b)
     b_require(b, d.gate_cap > 0 && d.gate_cap <= 30, "gate_soft_cap %g, up to 30", d.gate_cap);
     cfg_refuse(b, "add_qk_norm");
     cfg_irrelevant(b, "chunkwise_kernel sequence_kernel step_kernel mode eps cell_norm_eps "
-                      "head_dim autocast_kernel_dtype inference_state_dtype max_inference_chunksize "
-                      "return_last_states norm_reduction_force_float32 igate_bias_init_range "
-                      "mlstm_round_up_to_multiple_of force_bos_token_insert");
+                      "head_dim autocast_kernel_dtype inference_state_dtype return_last_states "
+                      "max_inference_chunksize norm_reduction_force_float32 "
+                      "igate_bias_init_range mlstm_round_up_to_multiple_of "
+                      "force_bos_token_insert");
     if (!b_require(b, d.H > 0 && d.qk % d.H == 0 && d.v % d.H == 0 && unit > 0,
                    "%d heads for keys of %d and values of %d", d.H, d.qk, d.v))
         return;
