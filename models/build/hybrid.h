@@ -118,6 +118,8 @@ struct moe_args {
     enum activation act;
 };
 val b_moe(struct build *b, val x, const struct moe_args *a);
+/* For a router of another kind: chosen holds k indices, then their weights. */
+val b_moe_chosen(struct build *b, val x, val chosen, const struct moe_args *a);
 /* For a router that reads something else than the experts do. */
 val b_moe_routed(struct build *b, val x, val router_input, const struct moe_args *a);
 

@@ -58,12 +58,12 @@ static bool sizes_fit(struct build *b, const struct moe_args *a)
            b_require(b, a->inner > 0, "experts of width %d", a->inner);
 }
 
-val b_moe_routed(struct build *b, val x, val router_input, const struct moe_args *a)
+val b_moe_chosen(struct build *b, val x, val chosen, const struct moe_args *a)
 {
     int I = a->inner, D = x.width, parts = a->gate ? 2 : 1, wide = b_padded(I), apart = b_padded(D);
     if (!sizes_fit(b, a))
         return VIEW_NONE;
-    val chosen = route(b, router_input, a), gate = VIEW_NONE;
+    val gate = VIEW_NONE;
     if (a->gate)
         gate = b_experts(b, x, chosen, a->k, stacked(b, a, &(struct stack){
             a->packed_in, a->gate, I, D, 2 * I, 0}), wide, false);
@@ -78,6 +78,11 @@ val b_moe_routed(struct build *b, val x, val router_input, const struct moe_args
     for (int j = 1; j < a->k; j++)
         sum = e_add(b, sum, b_slice(each, j * apart, D));
     return sum;
+}
+
+val b_moe_routed(struct build *b, val x, val router_input, const struct moe_args *a)
+{
+    return sizes_fit(b, a) ? b_moe_chosen(b, x, route(b, router_input, a), a) : VIEW_NONE;
 }
 
 val b_moe(struct build *b, val x, const struct moe_args *a)

@@ -4,8 +4,9 @@
   run.py RECURD [--write]
 
 published/NAME.json holds the facts of that checkpoint's config.json (sizes and switches, no
-weights); table.txt has a row for each: the number of parameters, which is that of the published
-checkpoint, or "refused" and words of the reason. --write prints the table as this build sees it.
+weights); table.txt has a row for each: the number of parameters this build finds a place for, which
+tells at a glance whether it is that model, or "refused" and words of the reason. --write prints the
+table as this build sees it.
 """
 import concurrent.futures
 import os

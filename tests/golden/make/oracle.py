@@ -61,7 +61,8 @@ def value(name, shape, r, scale):
 def fill(model, seed, scale=1.2):
     """scale: of the matrices; where rounding is amplified from layer to layer, less."""
     g = torch.Generator().manual_seed(seed)
-    buffers = [(n, b) for n, b in model.named_buffers() if "expert_bias" in n or "correction" in n]
+    buffers = [(n, b) for n, b in model.named_buffers()
+               if "expert_bias" in n or "correction" in n or "balancing" in n]
     for name, p in list(model.named_parameters()) + buffers:
         with torch.no_grad():
             x = value(name, p.shape, torch.randn(p.shape, generator=g), scale)
