@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/rwkv: small checkpoints under the RWKV project's own tensor names, versions 4 to
-6, and the logits of the project's own package.
+"""Makes tests/golden/rwkv: small checkpoints under the RWKV project's own tensor names, versions 4
+to 6, and the logits of the project's own package.
 
   from_rwkv.py OUT [name ...]
 """
