@@ -59,7 +59,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all checks random random-quick help deps deps-test deps-check demo run test test-formats unit \
+.PHONY: all checks configs random random-quick help deps deps-test deps-check demo run test test-formats unit \
         kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
@@ -87,7 +87,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 	$B/recurd
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
-	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden random-quick fault opencl-quick api load
+	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden configs random-quick fault opencl-quick api load
 checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
 
@@ -182,6 +182,10 @@ golden: $B/golden $B/layers $B/recurd-eval ## checks every model family against 
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
 	$B/layers
+	python3 tests/golden/respell.py $B/golden
+
+configs: $B/recurd ## describes, or refuses as listed, what is published
+	python3 tests/configs/run.py $B/recurd
 
 # Random configurations of every family: refused in a sentence, or right on every way to a state.
 $B/random: $B/tests/random/random.o $(LIB)

@@ -17,6 +17,7 @@
 #define LIMIT_VOCAB (1 << 20)             /* largest published: 262,144 */
 #define LIMIT_TOKEN_BYTES 512             /* one vocabulary piece; GPT-NeoX has one of 512 spaces */
 #define LIMIT_LAYERS 1024                 /* deepest published: < 130 */
+#define LIMIT_HIDDEN (1 << 16)            /* widest published: 18,432 */
 #define LIMIT_WIDTH (1 << 20)             /* any single activation width */
 #define LIMIT_MATRIX_ROWS (1 << 24)       /* 512 experts of 4,096 rows in one matrix: 2 Mi */
 #define LIMIT_JSON_DEPTH 32               /* 2,048 levels overflow a 128 KiB thread stack */

@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "models/arch.h"
 #include "models/build/build.h"
 #include "models/text/chat.h"
+#include "models/files/jsontext.h"
 #include "models/text/tokenizer.h"
 
 /* Plans of the largest published models take a few MiB. */
@@ -157,6 +159,12 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
              build_model(m, arch_find, config, m->files, e) == 0 &&
              read_generation(m, o->dir, config, e) == 0 && open_tokenizer(m, o, e) == 0)
         fingerprint(m, o);
+    if (e->code && !strstr(e->text, m->name))
+        err_wrap(e, "model %s", jsontext_tail(o->dir));
+    if (e->code == 0 && m->n_left_aside)
+        log_warn("model %s: %d keys and tensors change nothing here and are left aside: %s%s",
+                 m->name, m->n_left_aside, m->left_aside,
+                 strlen(m->left_aside) + 60 > sizeof m->left_aside ? ", …" : "");
     if (e->code == 0 && o->dummy)
         m->dummy_seed = o->dummy_seed ? o->dummy_seed : 1;
     config_free(config);

@@ -522,6 +522,26 @@ val b_blocks(struct build *b, val x, int blocks, int weight, int bias, int rows,
     return out;
 }
 
+int b_padded(int rows) { return (int)round_up((size_t)rows, BLOCK_ROWS); }
+
+val b_cut(struct build *b, val x, int n, int width)
+{
+    int each = b_padded(width);
+    float *index = each == width || b_failed(b) ? NULL : mem_array((size_t)n * (size_t)width,
+                                                                   sizeof *index);
+    if (each == width || b_failed(b))
+        return x;
+    if (!index) {
+        b_fail(b, E_NOMEM, "no memory for %d parts of %d columns", n, width);
+        return VIEW_NONE;
+    }
+    for (int i = 0; i < n * width; i++)
+        index[i] = (float)(i / width * each + i % width);
+    val y = b_columns(b, x, index, n * width);
+    mem_free(index);
+    return y;
+}
+
 val b_columns(struct build *b, val x, const float *index, int n)
 {
     val out = build_act(b, build_rows(b, x), n);
@@ -551,7 +571,8 @@ void b_logits(struct build *b, val x, const char *name, bool tied)
 {
     char full[LIMIT_TENSOR_NAME];
     snprintf(full, sizeof full, "%s.weight", name);
-    bool own = !tied || b_has(b, full, false);
+    bool said = cfg_has(b, "tie_word_embeddings"), own = b_has(b, full, !tied);
+    own |= said && !tied; /* older files say nothing and leave the second name out */
     if (own) {
         b->plan->logits = b_linear_part(b, x, full, NULL, b->plan->vocab, 0, b->plan->vocab, false);
         return;
