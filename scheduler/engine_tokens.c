@@ -84,17 +84,17 @@ static bool reach(struct engine *en, struct seq *q, int64_t from, const struct b
     struct err e = {0};
     int32_t n = batch_logits(w, (int32_t)(q->pos - from)), rc = 0;
     const float *last = NULL;
-    if (!en->cache->reached || (q->pos != q->n_prompt && q->pos != q->cut))
+    if (q->pos != q->cut)
         return true;
     if (n > batch_logits(w, (int32_t)(q->pos - from) - 1))
         rc = en->device->backend->logits(en->device, logit_at + n - 1, &last, &e);
+    if (!rc)
+        rc = en->cache.reached(en->cache.arg, q, last, &e);
     if (rc == E_DEVICE) {
         engine_lose(en, &e);
         return false;
     }
-    if (rc || en->cache->reached(en->cache->arg, q, last, &e))
-        return fail(en, q, &e);
-    return true;
+    return rc ? fail(en, q, &e) : true;
 }
 
 static bool ends(const struct engine *en, const struct request *r, int32_t id)

@@ -120,6 +120,11 @@ int64_t statecache_known(struct statecache *sc, const struct track *t);
 int statecache_append(struct statecache *sc, struct track *t, const int32_t *tokens, int32_t n,
                       struct err *e) MUST_USE;
 
+/* Could a state at pos (computed or appended by now) be kept and committed now? E_BUSY: ids in its
+ * way are being read, wake is called when they are there; a capture meanwhile keeps nothing. E_IO:
+ * they cannot be. The engine never waits for the disk. */
+int statecache_clear(struct statecache *sc, struct track *t, int64_t pos, struct err *e) MUST_USE;
+
 enum capture_kind {
     CAPTURE_CUT,  /* at a position that statecache_cut named */
     CAPTURE_END,  /* end of a turn: also parks, see below */
