@@ -145,9 +145,12 @@ $B/tests/recurd-next: $B/programs/recurd.o $B/tests/numerics_next.o $(LIB)
 $B/%: $B/programs/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/recurd-bench: $(patsubst %.c,$B/%.o,$(wildcard programs/recurd-bench/*.c)) $(LIB)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+define program_rule
+$B/$(1): $(patsubst %.c,$B/%.o,$(wildcard programs/$(1)/*.c)) $(LIB)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(PKG_LIBS)
+endef
+$(foreach p,$(patsubst programs/%/,%,$(wildcard programs/*/)),$(eval $(call program_rule,$(p))))
 
 $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(call say,LD,$@)

@@ -24,6 +24,20 @@ static void copy_context(void *arg, int64_t from, int64_t to, int32_t *out)
     statecache_tokens(s->sc, s->track, from, to, out);
 }
 
+static void trace_start(struct trace_record *x, struct source *from,
+                        const struct statecache_start *start)
+{
+    if (!x)
+        return;
+    x->n_context = start->base;
+    x->cached = start->position;
+    x->matched = start->matched;
+    x->why = start->why;
+    x->context = mem_array((size_t)start->base, sizeof *x->context);
+    if (x->context)
+        copy_context(from, 0, start->base, x->context);
+}
+
 static int begin(void *arg, struct seq *q, struct err *e)
 {
     struct cached *c = arg;
@@ -31,7 +45,7 @@ static int begin(void *arg, struct seq *q, struct err *e)
     struct statecache_query query = {
         .tenant = r->tenant, .session = r->in_session ? &r->session : NULL, .ticket = r->ticket,
         .tokens = r->prompt, .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks,
-        .fresh = r->prompt_logprobs, .whole = q->seen.place != NULL, .again = r->waited,
+        .fresh = r->prompt_logprobs, .whole = q->seen.place != NULL || q->trace, .again = r->waited,
         .pin_s = r->pin_s,
     };
     struct statecache_start start;
@@ -48,6 +62,7 @@ static int begin(void *arg, struct seq *q, struct err *e)
     }
     q->track = t;
     q->ready = start.logits;
+    trace_start(q->trace, &from, &start);
     return 0;
 }
 

@@ -195,6 +195,8 @@ void engine_admit(struct engine *en, struct request *r)
         return;
     }
     request_unref(r);
+    if (en->o.trace.done)
+        q->trace = trace_begin(r);
     en->active[en->n_active++] = q;
 }
 
@@ -207,8 +209,26 @@ static void drop_pages(struct engine *en, struct seq *q)
     }
 }
 
+/* Before the reader hears of the end: what it then looks for in the trace is on its way. */
+static void end_trace(struct engine *en, struct seq *q, const struct delivery *last)
+{
+    struct trace_record *x = q->trace;
+    q->trace = NULL;
+    if (!x)
+        return;
+    pthread_mutex_lock(&q->r->lock);
+    x->submit_ns = q->r->t_submit_ns;
+    x->first_ns = q->r->t_first_ns;
+    pthread_mutex_unlock(&q->r->lock);
+    x->end_ns = clock_now_ns();
+    x->finish = last->finish;
+    x->code = last->error ? last->error->code : 0;
+    en->o.trace.done(en->o.trace.arg, x);
+}
+
 void engine_finish(struct engine *en, struct seq *q, const struct delivery *last)
 {
+    end_trace(en, q, last);
     bool kept = q->begun && en->cache.end(en->cache.arg, q, last->finish);
     drop_pages(en, q);
     if (q->slot >= 0 && !kept)
@@ -528,6 +548,10 @@ bool engine_step(struct engine *en)
     for (int32_t i = 0; i < en->n_picked && !en->lost; i++) {
         struct seq *q = en->picked[i];
         int64_t from = q->pos - en->rows[i];
+        if (q->trace) {
+            q->trace->slot = q->slot;
+            q->trace->steps++;
+        }
         if (from < q->n_prompt)
             en->stats.prompt_tokens += (uint64_t)(MIN(q->pos, q->n_prompt) - from);
         engine_tokens(en, q, from, &en->want[i], en->logit_at[i],

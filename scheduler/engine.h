@@ -21,8 +21,8 @@ struct piece_source {
     const void *arg;
 };
 
-/* What the engine asks of a state cache; a member left NULL does nothing (no_cache.c). Positions count the tokens of
- * the text; the state in q->slot is always that of tokens [0, pos). */
+/* What the engine asks of a state cache; a member left NULL does nothing (no_cache.c). Positions
+ * count the tokens of the text; the state in q->slot is always that of tokens [0, pos). */
 struct engine_cache {
     void *arg;
     /* Before q has a slot, once: may put a session before the prompt, choose a state that restore

@@ -71,6 +71,7 @@ static bool echo(struct engine *en, struct seq *q, const struct sample_result **
             return fail(en, q, &e);
         }
         q->n_echoed++;
+        trace_scored(q->trace, &ev);
         int rc = deliver(q->r, &(struct delivery){.ev = &ev});
         ASSERT(rc == 0); /* no text in it */
     }
@@ -88,6 +89,7 @@ static bool reach(struct engine *en, struct seq *q, int64_t from, const struct b
         return true;
     if (n > batch_logits(w, (int32_t)(q->pos - from) - 1))
         rc = en->device->backend->logits(en->device, logit_at + n - 1, &last, &e);
+    trace_cut(q->trace, q->pos);
     if (!rc)
         rc = en->cache.reached(en->cache.arg, q, last, &e);
     if (rc == E_DEVICE) {
@@ -165,6 +167,7 @@ static bool drawn(struct engine *en, struct seq *q, const struct sample_result *
         return fail(en, q, &e);
     }
     en->stats.output_tokens++;
+    trace_drawn(q->trace, ev.id, &ev);
     if (ends(en, q->r, ev.id))
         return give(en, q, NULL, FINISH_STOP, stop_flush(&q->stop));
     enum finish finish = FINISH_NONE;

@@ -1,4 +1,4 @@
-/* The end of a session's turn: its last state, made durable before the reader hears. Engine thread. */
+/* The end of a session's turn: its last state, durable before the reader hears. Engine thread. */
 #ifndef RECURD_TURN_END_H
 #define RECURD_TURN_END_H
 
