@@ -186,7 +186,7 @@ fault: $B/crashsim ## simulated crashes of the disk under the state cache
 unit: $(UNIT) ## unit tests (Criterion)
 	@tests/unit/run.sh $(UNIT)
 
-api: $B/recurd $B/recurd-eval $B/tests/recurd-next ## black-box tests of the daemon through a real socket
+api: $B/recurd $B/recurd-eval $B/recurd-state $B/tests/recurd-next ## black-box tests of the daemon through a real socket
 	python3 tests/api/run.py --recurd $B/recurd
 
 $B/speed: $B/tests/bench/speed.o $(LIB)

@@ -91,10 +91,10 @@ struct statecache_start {
     int64_t base;         /* tokens of the path that came from the session */
     int64_t end;          /* tokens of the whole path */
     int64_t matched;      /* tokens of it that the index knew */
-    const char *why;      /* nothing deeper was found: "whole" (it is all), "fresh", "new_tokens", */
-                          /* or as miss_reason_name */
-    const float *logits;  /* [vocab] after the last token when position == end: no forward pass. */
-                          /* Valid until statecache_end */
+    const char *why;      /* nothing deeper was found: "whole" (it is all), "fresh", */
+                          /* "new_tokens", or as miss_reason_name */
+    const float *logits;  /* [vocab] after the last token when position == end: no forward */
+                          /* pass; valid until statecache_end */
 };
 
 /* Finds the deepest usable state and registers the path as being computed. E_BUSY: wait, another

@@ -89,8 +89,9 @@ static int parse_args(struct args *a, int argc, char **argv)
         default: return -1;
         }
     }
-    return a->model && (a->tokens || a->perplexity || a->replay) && a->generate >= 0 && a->chunk >= 0 &&
-                   a->batch >= 1 && a->batch <= 256 && optind == argc ? 0 : -1;
+    bool input = a->tokens || a->perplexity || a->replay;
+    return a->model && input && a->generate >= 0 && a->chunk >= 0 && a->batch >= 1 &&
+                   a->batch <= 256 && optind == argc ? 0 : -1;
 }
 
 /* ---- input ---- */
