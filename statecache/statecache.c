@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/store/dirstore.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/tiers.h"
@@ -33,7 +34,7 @@ static int open_disk(struct statecache *sc, struct err *e)
         randombytes_buf(sc->format.key, sizeof(sc->format.key)); /* no file outlives it */
         return 0;
     }
-    int rc = store_open(&sc->store, sc->o.dir, sc->o.key_file, sc->o.io ? sc->o.io : &fsio_real,
+    int rc = dirstore_open(&sc->store, sc->o.dir, sc->o.key_file, sc->o.io ? sc->o.io : &fsio_real,
                         &sc->format, e);
     if (rc)
         return rc;
@@ -149,8 +150,7 @@ void statecache_close(struct statecache *sc)
     while (sc->n_spare > 0)
         mem_aligned_free(sc->spare[--sc->n_spare], sc->format.slot_bytes);
     prefix_fini(&sc->prefix);
-    if (sc->disk)
-        store_close(&sc->store);
+    store_close(&sc->store);
     sodium_memzero(&sc->format, sizeof(sc->format));
     pthread_cond_destroy(&sc->changed);
     pthread_mutex_destroy(&sc->lock);

@@ -1,5 +1,5 @@
-/* The end of a session's turn over a real state cache: what the engine is told when the device fails
- * there. */
+/* The end of a session's turn over a real state cache: what the engine is told when the device
+ * fails there. */
 #include "scheduler/cache_hooks.h"
 #include "statecache/session.h"
 #include "tests/unit/sched_rig.h"
