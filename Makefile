@@ -147,9 +147,12 @@ $B/tests/recurd-next: $B/programs/recurd.o $B/tests/numerics_next.o $(LIB)
 $B/%: $B/programs/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/recurd-bench: $(patsubst %.c,$B/%.o,$(wildcard programs/recurd-bench/*.c)) $(LIB)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+define program_rule
+$B/$(1): $(patsubst %.c,$B/%.o,$(wildcard programs/$(1)/*.c)) $(LIB)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(PKG_LIBS)
+endef
+$(foreach p,$(patsubst programs/%/,%,$(wildcard programs/*/)),$(eval $(call program_rule,$(p))))
 
 $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(call say,LD,$@)
@@ -209,7 +212,7 @@ fault: $B/crashsim ## simulated crashes of the disk under the state cache
 unit: $(UNIT) ## unit tests (Criterion)
 	@tests/unit/run.sh $(UNIT)
 
-api: $B/recurd $B/recurd-eval $B/tests/recurd-next ## black-box tests of the daemon through a real socket
+api: $B/recurd $B/recurd-eval $B/recurd-state $B/tests/recurd-next ## black-box tests of the daemon through a real socket
 	python3 tests/api/run.py --recurd $B/recurd
 
 $B/speed: $B/tests/bench/speed.o $(LIB)

@@ -105,6 +105,8 @@ static struct served_options served_options(const struct options *o)
         .state_ram_bytes = MIB(o->state_memory),
         .state_disk_bytes = (uint64_t)o->state_disk << 20,
         .session_ttl_s = o->session_ttl * 24 * 3600,
+        .trace = o->trace,
+        .trace_digests = strcmp(o->trace_ids, "digest") == 0,
     };
 }
 

@@ -21,8 +21,8 @@ struct piece_source {
     const void *arg;
 };
 
-/* What the engine asks of a state cache. Every member may be NULL. Positions count the tokens of
- * the text; the state in q->slot is always that of tokens [0, pos). */
+/* What the engine asks of a state cache; a member left NULL does nothing (no_cache.c). Positions
+ * count the tokens of the text; the state in q->slot is always that of tokens [0, pos). */
 struct engine_cache {
     void *arg;
     /* Before q has a slot, once: may put a session before the prompt, choose a state that restore
@@ -34,8 +34,8 @@ struct engine_cache {
     int (*restore)(void *arg, struct seq *q, struct err *e);
     /* A position > q->pos at which the next chunk must end; INT64_MAX = anywhere. */
     int64_t (*cut)(void *arg, struct seq *q);
-    /* A position named by cut, or the end of the prompt, was just computed; logits of its last
-     * token, or NULL when the step computed none. */
+    /* The position named by cut was just computed; logits of its last token, or NULL when the
+     * step computed none. E_DEVICE loses the device. */
     int (*reached)(void *arg, struct seq *q, const float *logits, struct err *e);
     /* q is preempted; true: restore can bring back the state at q->pos. */
     bool (*swap)(void *arg, struct seq *q);
@@ -57,7 +57,7 @@ struct engine {
     const struct plan *plan;
     struct device *device;
     struct piece_source pieces;
-    const struct engine_cache *cache; /* never NULL; all members may be */
+    struct engine_cache cache;        /* every hook is there */
     struct sched_options o;
     int64_t positions;       /* the most tokens one sequence may hold */
     int32_t eos[MODEL_EOS_MAX], n_eos;
@@ -91,6 +91,8 @@ struct engine {
 int engine_open(struct engine *en, const struct model *m, struct device *d,
                 const struct piece_source *pieces, const struct engine_cache *cache,
                 const struct sched_options *o, struct err *e) MUST_USE;
+/* Before the first step: the hooks of c (NULL = no cache). c is copied. */
+void engine_use_cache(struct engine *en, const struct engine_cache *c);
 void engine_close(struct engine *en); /* nothing is active any more */
 
 /* E_RANGE, naming the field: this request can never run. Any thread. */

@@ -71,6 +71,7 @@ static bool echo(struct engine *en, struct seq *q, const struct sample_result **
             return fail(en, q, &e);
         }
         q->n_echoed++;
+        trace_scored(q->trace, &ev);
         int rc = deliver(q->r, &(struct delivery){.ev = &ev});
         ASSERT(rc == 0); /* no text in it */
     }
@@ -84,17 +85,18 @@ static bool reach(struct engine *en, struct seq *q, int64_t from, const struct b
     struct err e = {0};
     int32_t n = batch_logits(w, (int32_t)(q->pos - from)), rc = 0;
     const float *last = NULL;
-    if (!en->cache->reached || (q->pos != q->n_prompt && q->pos != q->cut))
+    if (q->pos != q->cut)
         return true;
     if (n > batch_logits(w, (int32_t)(q->pos - from) - 1))
         rc = en->device->backend->logits(en->device, logit_at + n - 1, &last, &e);
+    trace_cut(q->trace, q->pos);
+    if (!rc)
+        rc = en->cache.reached(en->cache.arg, q, last, &e);
     if (rc == E_DEVICE) {
         engine_lose(en, &e);
         return false;
     }
-    if (rc || en->cache->reached(en->cache->arg, q, last, &e))
-        return fail(en, q, &e);
-    return true;
+    return rc ? fail(en, q, &e) : true;
 }
 
 static bool ends(const struct engine *en, const struct request *r, int32_t id)
@@ -165,6 +167,7 @@ static bool drawn(struct engine *en, struct seq *q, const struct sample_result *
         return fail(en, q, &e);
     }
     en->stats.output_tokens++;
+    trace_drawn(q->trace, ev.id, &ev);
     if (ends(en, q->r, ev.id))
         return give(en, q, NULL, FINISH_STOP, stop_flush(&q->stop));
     enum finish finish = FINISH_NONE;

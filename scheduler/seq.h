@@ -19,6 +19,7 @@
 #include "scheduler/request.h"
 #include "scheduler/stop.h"
 #include "scheduler/tally.h"
+#include "scheduler/trace.h"
 
 enum seq_phase {
     SEQ_DONE,    /* the place is free */
@@ -47,6 +48,7 @@ struct seq {
     const float *ready; /* logits after history[n_history - 1], from a cache: no row needed */
     bool begun;         /* the cache was asked */
     void *track;        /* the cache's own */
+    struct trace_record *trace; /* owned; NULL = not traced */
 };
 
 /* Makes an empty place (its page table set) a sequence in WAIT; takes over the reference, also on

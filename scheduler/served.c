@@ -7,6 +7,7 @@
 #include "models/describe.h"
 #include "models/model.h"
 #include "scheduler/sched.h"
+#include "scheduler/tracefile.h"
 
 /* What a pure attention model gets when neither file nor flag says how long a sequence may be. */
 #define DEFAULT_CONTEXT 8192
@@ -101,7 +102,15 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .pages = s->cap.pages,
         .pages_per_seq = s->cap.pages_per_seq,
     };
-    int rc = sched_open(&s->sched, s->model, s->device, &so, e);
+    struct tracefile_options trace = {.path = o->trace, .digests = o->trace_digests,
+                                      .model = s->name, .fingerprint = s->fingerprint,
+                                      .numerics = s->numerics};
+    int rc = o->trace ? tracefile_open(&s->trace, &trace, e) : 0;
+    if (rc)
+        return rc;
+    if (s->trace)
+        so.trace = tracefile_sink(s->trace);
+    rc = sched_open(&s->sched, s->model, s->device, &so, e);
     if (!rc)
         s->cache = sched_cache(s->sched);
     return rc;
@@ -132,6 +141,7 @@ void served_close(struct served *s)
     if (!s)
         return;
     sched_close(s->sched);
+    tracefile_close(s->trace);
     if (s->device)
         s->device->backend->close(s->device);
     model_close(s->model); /* after the device, which reads its plan */

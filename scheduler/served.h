@@ -40,6 +40,7 @@ struct served {
     struct sched *sched;
     struct statecache *cache;      /* NULL = none */
     /* Closed to the server. */
+    struct tracefile *trace;
     struct model *model;
     struct device *device;
 };
@@ -57,6 +58,8 @@ struct served_options {
     uint64_t state_ram_bytes;  /* 0 = no state cache */
     uint64_t state_disk_bytes;
     int64_t session_ttl_s;
+    const char *trace;       /* file, NULL = none; see tracefile.h */
+    bool trace_digests;
 };
 
 enum served_fault { SERVED_OK, SERVED_MODEL, SERVED_DEVICE };

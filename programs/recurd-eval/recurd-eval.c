@@ -17,13 +17,14 @@
 #include "models/model.h"
 #include "models/plan_text.h"
 #include "models/text/tokenizer.h"
+#include "programs/recurd-eval/replay.h"
 
 /* Rows of one step when nothing else is asked: logits of 1024 x 65,536 are 256 MiB. */
 #define PIECE_MAX 1024
 #define EVAL_TOKENS_MAX (1 << 22)
 
 struct args {
-    const char *model, *tokens, *logits, *perplexity, *device, *kernels;
+    const char *model, *tokens, *logits, *perplexity, *device, *kernels, *replay;
     int generate, chunk, batch, threads;
     bool dummy, move, profile, time, plan;
 };
@@ -46,9 +47,11 @@ struct eval {
 };
 
 static const char usage[] =
-    "usage: recurd-eval --model DIR (--tokens FILE.json | --perplexity FILE.txt) [options]\n"
+    "usage: recurd-eval --model DIR (--tokens FILE.json | --perplexity FILE.txt |\n"
+    "                                --replay TRACE) [options]\n"
     "       recurd-eval --plan DIR [--load-format dummy]\n"
     "  --plan             print the model's plan, one op a line\n"
+    "  --replay TRACE     compute the answers that recurd --trace wrote down again, and compare\n"
     "  --logits OUT.npy   float32 logits [T, vocab] of the given tokens\n"
     "  --generate N       print N greedy ids after them as a JSON array\n"
     "  --chunk N          prefill in pieces of N tokens\n"
@@ -66,7 +69,7 @@ static int parse_args(struct args *a, int argc, char **argv)
         {"chunk", 1, 0, 'c'}, {"perplexity", 1, 0, 'p'}, {"device", 1, 0, 'd'},
         {"threads", 1, 0, 'n'}, {"kernels", 1, 0, 'k'}, {"load-format", 1, 0, 'f'},
         {"batch", 1, 0, 'b'}, {"move", 0, 0, 'M'}, {"profile", 0, 0, 'P'}, {"time", 0, 0, 'T'},
-        {"plan", 1, 0, 'L'}, {"help", 0, 0, 'h'}, {0, 0, 0, 0}};
+        {"plan", 1, 0, 'L'}, {"replay", 1, 0, 'r'}, {"help", 0, 0, 'h'}, {0, 0, 0, 0}};
     *a = (struct args){.device = "cpu", .batch = 1};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
@@ -81,6 +84,7 @@ static int parse_args(struct args *a, int argc, char **argv)
         case 'k': a->kernels = optarg; break;
         case 'b': a->batch = (int)strtol(optarg, NULL, 10); break;
         case 'f': a->dummy = !strcmp(optarg, "dummy"); break;
+        case 'r': a->replay = optarg; break;
         case 'M': a->move = true; break;
         case 'L': a->model = optarg; a->plan = true; break;
         case 'P': a->profile = true; break;
@@ -89,8 +93,9 @@ static int parse_args(struct args *a, int argc, char **argv)
         default: return -1;
         }
     }
-    return a->model && (a->tokens || a->perplexity || a->plan) && a->generate >= 0 &&
-                   a->chunk >= 0 && a->batch >= 1 && a->batch <= 256 && optind == argc ? 0 : -1;
+    bool input = a->tokens || a->perplexity || a->replay || a->plan;
+    return a->model && input && a->generate >= 0 && a->chunk >= 0 && a->batch >= 1 &&
+                   a->batch <= 256 && optind == argc ? 0 : -1;
 }
 
 /* ---- input ---- */
@@ -361,6 +366,19 @@ static int run(struct eval *v, struct err *e)
     return evaluate(v, e);
 }
 
+static int replay_all(const struct args *a)
+{
+    struct err e = {0};
+    struct replay_options o = {.trace = a->replay, .model = a->model, .dummy = a->dummy,
+                               .device = {.spec = a->device, .kernels = a->kernels,
+                                          .threads = a->threads}, .chunk = a->chunk};
+    int differ;
+    int rc = replay(&o, &differ, &e);
+    if (rc)
+        fprintf(stderr, "recurd-eval: %s\n", e.text);
+    return rc ? 2 : differ > 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct eval v;
@@ -369,6 +387,8 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
+    if (v.a.replay)
+        return replay_all(&v.a);
     ids_init(&v.ids, EVAL_TOKENS_MAX);
     if (run(&v, &e) < 0)
         fprintf(stderr, "recurd-eval: %s\n", e.text);
