@@ -233,7 +233,7 @@ FILTER(do_sum)
 static struct args behind(const struct args *a, size_t n)
 {
     struct args rest = *a;
-    rest.v += n;
+    rest.v = n ? rest.v + n : rest.v; /* there may be none */
     rest.n -= n;
     return rest;
 }

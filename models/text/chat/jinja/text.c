@@ -157,8 +157,8 @@ const struct text *text_built(struct builder *b)
     struct text *t = b->r->failed ? NULL : run_take(b->r, sizeof *t);
     if (!t)
         return NULL;
-    *t = (struct text){.p = b->p, .n = (uint32_t)b->n, .safe = b->safe};
-    t->chars = (uint32_t)count_chars(b->p, b->n);
+    *t = (struct text){.p = b->n ? b->p : "", .n = (uint32_t)b->n, .safe = b->safe};
+    t->chars = (uint32_t)count_chars(t->p, b->n);
     if (b->n_marks == 1) {
         t->origin = b->marks[0].origin;
     } else if (b->n_marks > 1) {
