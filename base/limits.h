@@ -55,6 +55,19 @@
 #define LIMIT_TOP_LOGPROBS 20             /* OpenAI chat */
 #define LIMIT_EVENTS 256                  /* tokens waiting for a slow reader before it stalls */
 
+/* --- chat templates: programs of a model's author, or of a client --- */
+#define LIMIT_TEMPLATE_BYTES MIB(1)       /* largest published: 35 KiB */
+#define LIMIT_TEMPLATE_NODES (1 << 17)    /* of its syntax tree; the largest has ~3,000 */
+#define LIMIT_TEMPLATE_NESTING 64         /* of blocks and expressions in the source */
+#define LIMIT_TEMPLATE_DEPTH 200          /* of evaluation, macros included: 150 KiB of stack */
+#define LIMIT_TEMPLATE_STEPS 300000       /* nodes evaluated, 128 bytes copied: below 50 ms */
+#define LIMIT_TEMPLATE_STEPS_VALUE 1000   /* … and for each value of the input … */
+#define LIMIT_TEMPLATE_STEPS_MAX 16000000 /* … up to this */
+#define LIMIT_TEMPLATE_MEMORY MIB(32)     /* of one rendering … */
+#define LIMIT_TEMPLATE_MEMORY_X 24        /* … and this many times what the client sent */
+#define LIMIT_TEMPLATE_OUTPUT MIB(8)      /* twice the largest body */
+#define LIMIT_TEMPLATE_RANGE 100000       /* elements of a range, as the reference's sandbox */
+
 /* --- serving defaults; each is also a key of recurd.conf --- */
 #define DEFAULT_SLOTS 64                  /* sequences running at once */
 #define DEFAULT_QUEUE 256                 /* waiting requests before 429 */

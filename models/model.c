@@ -12,8 +12,8 @@
 #include "base/rng.h"
 #include "models/arch.h"
 #include "models/build/build.h"
-#include "models/text/chat.h"
 #include "models/files/jsontext.h"
+#include "models/text/chat/chat.h"
 #include "models/text/tokenizer.h"
 
 /* Plans of the largest published models take a few MiB. */
@@ -87,12 +87,12 @@ static int open_tokenizer(struct model *m, const struct model_options *o, struct
         if (tokenizer_bos(m->tok) >= 0)
             m->bos = tokenizer_bos(m->tok);
         add_eos(m, tokenizer_eos(m->tok));
-        m->chat = chat_detect(tokenizer_chat_template(m->tok));
     }
-    if (o->chat_format && !(m->chat = chat_find(o->chat_format)))
-        return err_set(e, E_NOENT, "chat format \"%s\" is not one of the built-in ones",
-                       o->chat_format);
-    if (m->chat && m->tok && chat_stop(m->chat))
+    const struct chat_options co = {.dir = o->dir, .format = o->chat_format,
+                                    .template_file = o->chat_template};
+    if (m->tok && chat_open(&m->chat, &co, m->tok, e) < 0)
+        return e->code;
+    if (m->chat && chat_stop(m->chat))
         add_eos(m, tokenizer_find(m->tok, chat_stop(m->chat)));
     return 0;
 }
@@ -189,6 +189,7 @@ void model_close(struct model *m)
     if (!m)
         return;
     drop_files(m);
+    chat_close(m->chat);
     tokenizer_close(m->tok);
     mem_free(m->plan.ops);
     mem_free(m->plan.acts);

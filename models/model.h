@@ -12,7 +12,7 @@
 #include "models/generation.h"
 
 struct tokenizer;
-struct chat_format;
+struct chat;
 struct checkpoint;
 
 #define MODEL_EOS_MAX 8
@@ -27,7 +27,7 @@ struct model {
     int32_t bos, eos[MODEL_EOS_MAX], n_eos; /* bos -1 = none */
     struct generation_defaults defaults;
     struct tokenizer *tok;  /* NULL: requests carry token ids */
-    const struct chat_format *chat; /* NULL: no chat endpoint */
+    struct chat *chat;      /* NULL: no chat endpoint */
     unsigned char fingerprint[32]; /* SHA-256 of config, tokenizer and, once loaded, weights */
     struct checkpoint *files;      /* open until model_load has read them; then NULL */
     struct binding *bindings;      /* weight -> tensors of the files (build.h); freed with them */
@@ -41,7 +41,8 @@ struct model_options {
     const char *dir;
     bool dummy;             /* --load-format dummy: seeded random weights, config.json alone */
     uint64_t dummy_seed;
-    const char *chat_format; /* name that overrides detection; NULL = detect */
+    const char *chat_format;   /* a built-in format instead of the model's template; or NULL */
+    const char *chat_template; /* a file instead of the model's template; or NULL */
 };
 
 /* E_NOENT, E_FORMAT, E_RANGE or E_UNSUPPORTED, naming file, tensor or key and both numbers. */

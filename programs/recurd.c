@@ -90,6 +90,8 @@ static struct served_options served_options(const struct options *o)
         .dir = o->model,
         .dummy = strcmp(o->load_format, "dummy") == 0,
         .chat_format = o->chat_format,
+        .chat_template = o->chat_template,
+        .request_templates = o->allow_request_templates == 1,
         .device = o->device,
         .kernels = o->kernels,
         .cache_dir = o->cache_dir,

@@ -49,7 +49,8 @@ static void set_facts(struct served *s)
 
 enum served_fault served_open(struct served **out, const struct served_options *o, struct err *e)
 {
-    struct model_options mo = {.dir = o->dir, .chat_format = o->chat_format, .dummy = o->dummy};
+    struct model_options mo = {.dir = o->dir, .chat_format = o->chat_format,
+                               .chat_template = o->chat_template, .dummy = o->dummy};
     struct device_options d = {.spec = o->device, .kernels = o->kernels,
                                .cache_dir = o->cache_dir, .threads = o->threads};
     struct served *s = *out = mem_zalloc(sizeof *s);
@@ -61,6 +62,7 @@ enum served_fault served_open(struct served **out, const struct served_options *
         return SERVED_MODEL;
     set_capacity(s, o);
     set_facts(s);
+    s->request_templates = o->request_templates;
     if (device_open(&s->device, &d, e))
         return SERVED_DEVICE;
     s->device_name = s->device->description;

@@ -21,8 +21,7 @@ static int tokenize_messages(const struct served *m, const struct params *p, str
         return err_field(e, E_UNSUPPORTED, "messages",
                          "messages: the model \"%s\" has no %s; use /v1/completions", m->name,
                          m->tok ? "chat format" : "tokenizer");
-    return chat_render(m->chat, m->tok, p->messages, (size_t)p->n_messages, p->add_reply, out,
-                       marks, e);
+    return chat_encode(m->chat, &p->chat, out, marks, e);
 }
 
 int gen_tokenize(const struct served *m, const struct params *p, int32_t prompt,
@@ -152,6 +151,7 @@ static int make_prompts(struct gen *g, struct err *e)
         if (rc)
             return rc;
     }
+    params_drop_chat(p);
     return 0;
 }
 

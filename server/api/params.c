@@ -280,7 +280,7 @@ static int read_all(struct params *p, const struct served *m, const json_t *o, s
     int rc = check_model(p, m, o, e);
     if (!rc)
         rc = params_input(p, o, vocab, e);
-    if (rc || p->kind == PARAMS_TOKENIZE || p->kind == PARAMS_DETOKENIZE)
+    if (rc || (p->kind != PARAMS_COMPLETION && p->kind != PARAMS_CHAT))
         return rc;
     rc = refuse_unsupported(o, e);
     if (!rc)
@@ -308,8 +308,10 @@ int params_parse(struct params *p, enum params_kind kind, const struct served *m
     p->n = 1;
     p->logprobs = -1;
     p->expected_position = -1;
-    p->add_special = p->add_reply = true;
+    p->add_special = true;
     json_t *o;
+    p->chat.bytes = n;
+    p->request_templates = m->request_templates;
     int rc = jsonin_parse(&o, body, n, e);
     if (rc)
         return rc;
@@ -318,4 +320,15 @@ int params_parse(struct params *p, enum params_kind kind, const struct served *m
     return rc;
 }
 
-void params_fini(struct params *p) { arena_free(&p->arena); }
+void params_drop_chat(struct params *p)
+{
+    json_decref(p->chat_tree);
+    p->chat_tree = NULL;
+    p->chat = (struct chat_request){0};
+}
+
+void params_fini(struct params *p)
+{
+    params_drop_chat(p);
+    arena_free(&p->arena);
+}

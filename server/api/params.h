@@ -4,11 +4,12 @@
 #define RECURD_PARAMS_H
 
 #include "base/arena.h"
-#include "models/text/chat.h"
+#include "models/text/chat/chat.h"
 #include "scheduler/served.h"
 #include "scheduler/request.h"
 
-enum params_kind { PARAMS_COMPLETION, PARAMS_CHAT, PARAMS_TOKENIZE, PARAMS_DETOKENIZE };
+enum params_kind { PARAMS_COMPLETION, PARAMS_CHAT, PARAMS_TOKENIZE, PARAMS_DETOKENIZE,
+                   PARAMS_APPLY };
 
 /* One prompt: text, or (text NULL) ids that are in the vocabulary. */
 struct prompt_in {
@@ -25,9 +26,11 @@ struct params {
     int32_t n_prompts;              /* completions, tokenize, detokenize */
     struct prompt_in *prompts;
     int32_t n_messages;             /* chat, tokenize */
-    struct chat_message *messages;
+    struct chat_request chat;       /* with messages; borrows from chat_tree */
+    struct json_t *chat_tree;       /* owned; NULL = none, or dropped */
     int32_t n;                      /* choices of each prompt */
-    bool echo, stream, include_usage, return_ids, add_special, add_reply, return_strs;
+    bool request_templates;         /* as the server is set */
+    bool echo, stream, include_usage, return_ids, add_special, return_strs;
     int32_t logprobs;               /* -1 = none */
     int64_t max_tokens;             /* -1 = not named */
     int64_t min_tokens;
@@ -48,5 +51,7 @@ struct params {
 int params_parse(struct params *p, enum params_kind kind, const struct served *m,
                  const char *body, size_t n, struct err *e) MUST_USE;
 void params_fini(struct params *p);
+/* The conversation is in tokens now: its JSON, 20-30 times its text, goes early. */
+void params_drop_chat(struct params *p);
 
 #endif

@@ -12,9 +12,9 @@ BEGIN {
 
     rule("^CL/", "^kernels/opencl/", "OpenCL headers belong in kernels/opencl only")
     rule("^microhttpd[.]h$", "^server/", "libmicrohttpd belongs in server only")
-    rule("^jansson[.]h$", "^(server|programs)/|" \
+    rule("^jansson[.]h$", "^(server|programs|tests)/|^models/text/chat/|" \
          "^models/(files/(config|checkpoint|json[a-z]*)|text/(tok[a-z_]*|bpe[a-z_]*|spm))[.]",
-         "jansson belongs in server, in programs and in the readers of a model's JSON only")
+         "jansson belongs in server, in programs, in the readers of a model's JSON and in chat only")
     rule("^sentencepiece", "^models/text/spm_shim[.]cc$",
          "sentencepiece belongs in models/text/spm_shim.cc only")
     rule("^systemd/", "^(server|programs)/", "systemd headers belong in server only")

@@ -3,7 +3,7 @@
  * around it, as the reference encodes a rendered prompt. Contents are never searched for special
  * tokens, so nobody can forge a turn. A message ends a run of text: the tokens of a conversation's
  * beginning do not depend on what follows. Thread: any. */
-#include "models/text/chat.h"
+#include "models/text/chat/formats.h"
 
 #include <string.h>
 
@@ -20,6 +20,7 @@ struct chat_format {
     const char *reply;             /* opens the assistant's turn */
     const char *stop;              /* ends it; NULL = eos */
     bool trim;                     /* white space around contents is dropped */
+    bool one_line_end;             /* blank lines end a turn: contents have none */
 };
 
 #define CHATML(role) {"{<|im_start|>}" role "\n", "{<|im_end|>}\n"}
@@ -83,13 +84,13 @@ static const struct chat_format formats[] = {
     {.name = "rwkv", .markers = {"User: ", "Assistant:"},
      .system = {"System: ", "\n\n"}, .user = {"User: ", "\n\n"},
      .assistant = {"Assistant: ", "\n\n"}, .reply = "Assistant:", .stop = "\n\nUser",
-     .trim = true},
+     .trim = true, .one_line_end = true},
     {.name = "plain", .markers = {NULL}, /* by name only: contents one after the other */
      .system = {"", "\n"}, .user = {"", "\n"}, .assistant = {"", "\n"}, .tool = {"", "\n"},
      .reply = ""},
 };
 
-const struct chat_format *chat_find(const char *name)
+const struct chat_format *chat_format_find(const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(formats); i++)
         if (strcmp(formats[i].name, name) == 0)
@@ -110,7 +111,7 @@ static char *same_spelling(const char *text)
     return out;
 }
 
-const struct chat_format *chat_detect(const char *template_text)
+const struct chat_format *chat_format_detect(const char *template_text)
 {
     const struct chat_format *found = NULL;
     char *text = template_text ? same_spelling(template_text) : NULL;
@@ -123,20 +124,23 @@ const struct chat_format *chat_detect(const char *template_text)
     return found;
 }
 
-const char *chat_name(const struct chat_format *f)
+const char *chat_format_name(const struct chat_format *f)
 {
     return f->name;
 }
 
-const char *chat_stop(const struct chat_format *f)
+const char *chat_format_stop(const struct chat_format *f)
 {
     return f->stop;
 }
 
 /* ---- rendering -------------------------------------------------------------------------- */
 
+#define PLAIN_MARKERS 16
 struct render {
     const struct tokenizer *t;
+    const char *plain[PLAIN_MARKERS]; /* names of markers that are text in this vocabulary */
+    size_t n_plain[PLAIN_MARKERS], plains;
     struct buf run;  /* text since the last special token */
     bool continues;  /* something was encoded before the run */
     struct ids *out;
@@ -200,6 +204,15 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+/* Length of the marker in plain text that begins here, or 0. */
+static size_t marker_at(const struct render *r, const char *p, size_t n)
+{
+    for (size_t i = 0; i < r->plains; i++)
+        if (r->n_plain[i] <= n && memcmp(p, r->plain[i], r->n_plain[i]) == 0)
+            return r->n_plain[i];
+    return 0;
+}
+
 static void put_content(struct render *r, const struct chat_format *f, const struct chat_message *m)
 {
     const char *p = m->content;
@@ -208,7 +221,44 @@ static void put_content(struct render *r, const struct chat_format *f, const str
         n--;
     for (; f->trim && n && is_space(*p); n--)
         p++;
-    buf_add(&r->run, p, n);
+    for (size_t i = 0; i < n; i++) {
+        bool carriage = f->one_line_end && p[i] == '\r' && i + 1 < n && p[i + 1] == '\n';
+        bool again = f->one_line_end && p[i] == '\n' && r->run.len && i > 0 &&
+                     r->run.p[r->run.len - 1] == '\n';
+        if (carriage || again)
+            continue;
+        buf_ch(&r->run, p[i]);
+        if (marker_at(r, p + i, n - i))
+            buf_ch(&r->run, ' ');
+    }
+}
+
+/* The names in braces that the vocabulary does not have as tokens. */
+static void find_plain(struct render *r, const char *s)
+{
+    for (const char *open = s; open && (open = strchr(open, '{')); open++) {
+        const char *close = strchr(open, '}');
+        size_t n = close ? (size_t)(close - open) - 1 : 0;
+        char name[64];
+        if (n == 0 || n >= sizeof name || r->plains == PLAIN_MARKERS)
+            continue;
+        memcpy(name, open + 1, n);
+        name[n] = 0;
+        if (strcmp(name, "eos") == 0 || strcmp(name, "bos") == 0 ||
+            tokenizer_find(r->t, name) >= 0)
+            continue;
+        r->plain[r->plains] = open + 1;
+        r->n_plain[r->plains++] = n;
+    }
+}
+
+static void find_all_plain(struct render *r, const struct chat_format *f)
+{
+    const char *const texts[] = {
+        f->system[0], f->system[1], f->user[0], f->user[1], f->assistant[0], f->assistant[1],
+        f->tool[0], f->tool[1], f->reply};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        find_plain(r, texts[i]);
 }
 
 enum role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL, ROLES };
@@ -237,7 +287,7 @@ static const char *const *around(const struct chat_format *f, enum role role)
 
 /* folded: the system message that this user message carries in front, or NULL. */
 static int put_message(struct render *r, const struct chat_format *f, const struct chat_message *m,
-                       const struct chat_message *folded)
+                       const struct chat_message *folded, bool open)
 {
     const char *const *parts = around(f, role_of(m->role));
     int rc = put_marker(r, parts[0]);
@@ -247,7 +297,7 @@ static int put_message(struct render *r, const struct chat_format *f, const stru
         buf_str(&r->run, f->fold[1]);
     }
     put_content(r, f, m);
-    if (rc == 0)
+    if (rc == 0 && !open)
         rc = put_marker(r, parts[1]);
     return rc == 0 ? flush(r) : rc;
 }
@@ -275,20 +325,9 @@ static int check(const struct chat_format *f, const struct chat_message *m, size
     return 0;
 }
 
-/* bos goes first if the model's template says so; without a template, if the tokenizer adds it. */
-static bool wants_bos(const struct tokenizer *t)
-{
-    const char *text = tokenizer_chat_template(t);
-    size_t n;
-    if (tokenizer_bos(t) < 0 || !text)
-        return tokenizer_adds_bos(t);
-    const char *bos = tokenizer_piece_shown(t, tokenizer_bos(t), &n);
-    return strstr(text, "bos_token") || (n > 0 && strstr(text, bos));
-}
-
-int chat_render(const struct chat_format *f, const struct tokenizer *t,
-                const struct chat_message *m, size_t n, bool add_reply, struct ids *out,
-                struct ids *boundaries, struct err *e)
+int chat_format_render(const struct chat_format *f, const struct tokenizer *t,
+                       const struct chat_message *m, size_t n, enum chat_format_end end, bool bos,
+                       struct ids *out, struct ids *boundaries, struct err *e)
 {
     struct render r = {.t = t, .out = out, .e = e};
     bool folds = n && role_of(m[0].role) == ROLE_SYSTEM && !f->system[0];
@@ -296,17 +335,19 @@ int chat_render(const struct chat_format *f, const struct tokenizer *t,
     if (rc < 0)
         return rc;
     buf_init(&r.run, SIZE_MAX / 2); /* bounded by the request's own limits */
-    if (wants_bos(t) && !(f->user[0] && strncmp(f->user[0], "{bos}", 5) == 0))
+    find_all_plain(&r, f);
+    if (bos && !(f->user[0] && strncmp(f->user[0], "{bos}", 5) == 0))
         rc = put_token(&r, tokenizer_bos(t));
     if (rc == 0 && f->no_system && !(n && role_of(m[0].role) == ROLE_SYSTEM))
         rc = put_marker(&r, f->no_system);
     for (size_t i = 0; i < n && rc == 0; i++) {
         if (!(folds && i == 0))
-            rc = put_message(&r, f, &m[i], folds && i == 1 ? &m[0] : NULL);
+            rc = put_message(&r, f, &m[i], folds && i == 1 ? &m[0] : NULL,
+                             end == CHAT_CONTINUES && i + 1 == n);
         if (rc == 0 && boundaries && ids_add(boundaries, (int32_t)out->len) < 0)
             rc = err_set(e, E_NOMEM, "out of memory for %zu message boundaries", n);
     }
-    if (rc == 0 && add_reply)
+    if (rc == 0 && end == CHAT_REPLIES)
         rc = put_marker(&r, f->reply);
     if (rc == 0)
         rc = flush(&r);
