@@ -45,6 +45,20 @@
 #define LIMIT_TOP_LOGPROBS 20             /* OpenAI chat */
 #define LIMIT_EVENTS 256                  /* tokens waiting for a slow reader before it stalls */
 
+/* --- constrained decoding: definitions are a stranger's --- */
+#define LIMIT_GRAMMAR_BYTES KIB(256)      /* of a definition; schemas of large APIs: < 100 KiB */
+#define LIMIT_GRAMMAR_RULES (1 << 15)
+#define LIMIT_GRAMMAR_STATES (1 << 17)    /* with the edges: 6 MiB, built in some 10 ms */
+#define LIMIT_GRAMMAR_EDGES (1 << 18)
+#define LIMIT_GRAMMAR_REPEAT (1 << 20)    /* a{n}: doubling rules, so memory does not care */
+#define LIMIT_GRAMMAR_ITEMS 4096          /* places of a grammar that one text may stand at */
+#define LIMIT_GRAMMAR_POOL MIB(8)         /* what is remembered of its positions, then forgotten */
+#define LIMIT_GRAMMAR_MASKS 128           /* masks kept: 2.4 MB at a vocabulary of 150,000 */
+#define LIMIT_GRAMMAR_STEPS (1 << 21)     /* item moves for one mask: some 40 ms */
+#define LIMIT_GRAMMAR_CACHE MIB(96)       /* all compiled grammars of a server */
+#define LIMIT_REGEX_DEPTH 64              /* groups in groups, in regexes and GBNF */
+#define LIMIT_TRIGGER_BYTES 64            /* text after which a grammar starts */
+
 /* --- serving defaults; each is also a key of recurd.conf --- */
 #define DEFAULT_SLOTS 64                  /* sequences running at once */
 #define DEFAULT_QUEUE 256                 /* waiting requests before 429 */
