@@ -41,6 +41,8 @@ struct automaton {
     uint8_t *flags;    /* [n_states] enum state_flags */
     struct edge *edges;
     struct err err;
+    const char *trigger; /* [n_trigger] bytes to be told apart from all others; NULL = none */
+    size_t n_trigger;
     /* After automaton_finish: */
     int32_t root;
     int32_t *first;    /* [n_states + 1] edges of state s are [first[s], first[s + 1]) */

@@ -252,6 +252,10 @@ static int find_ranks(struct automaton *a, struct err *e)
 static void find_classes(struct automaton *a)
 {
     bool begins[257] = {[0] = true};
+    for (size_t i = 0; i < a->n_trigger; i++) {
+        int byte = (unsigned char)a->trigger[i];
+        begins[byte] = begins[byte + 1] = true;
+    }
     for (int32_t i = 0; i < a->n_edges; i++)
         if (a->edges[i].rule == EDGE_BYTES)
             begins[a->edges[i].lo] = begins[a->edges[i].hi + 1] = true;

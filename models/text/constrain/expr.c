@@ -29,14 +29,32 @@ const struct expr *expr_never(struct automaton *a)
     return &never;
 }
 
-const struct expr *expr_text(struct automaton *a, const char *text, size_t n)
+static const struct expr *text_of(struct automaton *a, const char *text, size_t n, int32_t chars)
 {
     char *copy = take(a, n + 1, 1);
     if (!copy || n > INT32_MAX)
         return &never;
     if (n)
         memcpy(copy, text, n);
-    return make(a, &(struct expr){.kind = EXPR_TEXT, .text = copy, .n = (int32_t)n});
+    return make(a, &(struct expr){.kind = EXPR_TEXT, .text = copy, .n = (int32_t)n, .min = chars});
+}
+
+static int32_t chars_of(const char *p, size_t n)
+{
+    int32_t chars = 0;
+    for (size_t i = 0; i < n; i++)
+        chars += ((unsigned char)p[i] & 0xC0) != 0x80;
+    return chars;
+}
+
+const struct expr *expr_text(struct automaton *a, const char *text, size_t n)
+{
+    return text_of(a, text, n, chars_of(text, n));
+}
+
+const struct expr *expr_escape(struct automaton *a, const char *text)
+{
+    return text_of(a, text, strlen(text), 1);
 }
 
 const struct expr *expr_str(struct automaton *a, const char *text)
@@ -224,14 +242,6 @@ const struct expr *expr_texts(struct automaton *a, const char *const *texts, con
 
 /* ---- how long -------------------------------------------------------------------------- */
 
-static int64_t chars_of(const char *p, int32_t n)
-{
-    int64_t chars = 0;
-    for (int32_t i = 0; i < n; i++)
-        chars += ((unsigned char)p[i] & 0xC0) != 0x80;
-    return chars;
-}
-
 void expr_length(const struct expr *x, int64_t *min, int64_t *max)
 {
     int64_t lo = 0, hi = 0;
@@ -240,7 +250,7 @@ void expr_length(const struct expr *x, int64_t *min, int64_t *max)
     case EXPR_NEVER:
         break;
     case EXPR_TEXT:
-        *min = *max = chars_of(x->text, x->n);
+        *min = *max = x->min;
         break;
     case EXPR_CLASS:
         *min = *max = 1;
@@ -265,4 +275,64 @@ void expr_length(const struct expr *x, int64_t *min, int64_t *max)
     }
     *min = MIN(*min, EXPR_LENGTH_ANY);
     *max = MIN(*max, EXPR_LENGTH_ANY);
+}
+
+/* A sequence of which one part varies: that one takes up the difference. */
+static const struct expr *seq_within(struct automaton *a, const struct expr *x, int64_t least,
+                                     int64_t most)
+{
+    struct expr_list parts = {0};
+    int32_t varies = -1;
+    for (int32_t i = 0; i < x->n; i++) {
+        int64_t lo, hi;
+        expr_length(x->kids[i], &lo, &hi);
+        if (lo != hi && varies >= 0)
+            return NULL;
+        if (lo != hi)
+            varies = i;
+        else {
+            least -= lo;
+            most -= lo;
+        }
+    }
+    for (int32_t i = 0; i < x->n; i++) {
+        const struct expr *one = x->kids[i];
+        if (i == varies && !(one = expr_within(a, one, least, most)))
+            return NULL;
+        expr_list_add(a, &parts, one);
+    }
+    return expr_seq(a, parts.p, parts.n);
+}
+
+const struct expr *expr_within(struct automaton *a, const struct expr *x, int64_t least,
+                               int64_t most)
+{
+    int64_t lo, hi, min, max;
+    struct expr_list alts = {0};
+    expr_length(x, &lo, &hi);
+    if (least <= lo && (hi <= most || most >= EXPR_LENGTH_ANY))
+        return x;
+    if (hi < least || lo > most)
+        return expr_never(a);
+    switch (x->kind) {
+    case EXPR_SEQ:
+        return seq_within(a, x, least, most);
+    case EXPR_ALT:
+        for (int32_t i = 0; i < x->n; i++) {
+            const struct expr *one = expr_within(a, x->kids[i], least, most);
+            if (!one)
+                return NULL;
+            expr_list_add(a, &alts, one);
+        }
+        return expr_alt(a, alts.p, alts.n);
+    case EXPR_REPEAT:
+        expr_length(x->kids[0], &lo, &hi);
+        if (lo != hi || lo == 0)
+            return NULL;
+        min = MAX((int64_t)x->min, (MAX(least, 0) + lo - 1) / lo);
+        max = most >= EXPR_LENGTH_ANY ? x->max : MIN((int64_t)x->max, most / lo);
+        return min > max ? expr_never(a) : expr_repeat(a, x->kids[0], (int32_t)min, (int32_t)max);
+    default:
+        return NULL;
+    }
 }

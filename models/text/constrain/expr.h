@@ -21,13 +21,16 @@ struct expr {
     const char *text;
     const struct char_range *ranges;
     const struct expr **kids;
-    int32_t min, max;        /* of EXPR_REPEAT; max may be REPEAT_FOREVER */
+    int32_t min, max;        /* of EXPR_REPEAT; max may be REPEAT_FOREVER; min of EXPR_TEXT: how
+                                many characters it stands for */
     int32_t rule;
 };
 
 const struct expr *expr_never(struct automaton *a);
 const struct expr *expr_text(struct automaton *a, const char *text, size_t n);
 const struct expr *expr_str(struct automaton *a, const char *text);
+/* Text that is the escape of one character, and counts as one. */
+const struct expr *expr_escape(struct automaton *a, const char *text);
 const struct expr *expr_rule(struct automaton *a, int32_t rule);
 const struct expr *expr_repeat(struct automaton *a, const struct expr *x, int32_t min, int32_t max);
 /* n expressions after each other, or any of them; the array is copied. */
@@ -68,8 +71,13 @@ void expr_emit(struct automaton *a, const struct expr *x, int32_t from, int32_t 
 /* Defines a rule: its whole text. */
 void expr_define(struct automaton *a, int32_t rule, const struct expr *x);
 
-/* The fewest and the most characters that x may have; a rule may have any number. */
+/* The fewest and the most characters that x may have, at most EXPR_LENGTH_ANY; a rule may have
+ * any number. */
 void expr_length(const struct expr *x, int64_t *min, int64_t *max);
 #define EXPR_LENGTH_ANY INT32_MAX
+/* x, of least … most characters; NULL: two of its parts or more vary in length, and that cannot
+ * be expressed. */
+const struct expr *expr_within(struct automaton *a, const struct expr *x, int64_t least,
+                               int64_t most);
 
 #endif

@@ -77,7 +77,7 @@ const struct expr *regex_json_class(struct automaton *a, const struct char_set *
                 out[1] = letters[is_short - short_form];
                 out[2] = '\0';
             }
-            expr_list_add(a, &alts, expr_str(a, out));
+            expr_list_add(a, &alts, expr_escape(a, out));
         }
     return expr_alt(a, alts.p, alts.n);
 }

@@ -10,7 +10,7 @@
 #define RECURD_TOKEN_TRIE_H
 
 #include "base/err.h"
-#include "models/tokenizer.h"
+#include "models/text/tokenizer.h"
 
 #define SLICE_NONE 255 /* this token, or one behind this node, is in no slice */
 #define SLICE_COUNT 5
