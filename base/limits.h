@@ -19,7 +19,7 @@
 #define LIMIT_LAYERS 1024                 /* deepest published: < 130 */
 #define LIMIT_WIDTH (1 << 20)             /* any single activation width */
 #define LIMIT_MATRIX_ROWS (1 << 24)       /* 512 experts of 4,096 rows in one matrix: 2 Mi */
-#define LIMIT_JSON_DEPTH 32               /* 2,048 levels overflow a 128 KiB thread stack */
+#define LIMIT_JSON_DEPTH 64               /* 2,048 levels overflow a 128 KiB thread stack */
 #define LIMIT_JSON_VALUES 1000000         /* a request of 256 Ki token ids, with room to spare */
 
 /* --- plan --- */

@@ -4,6 +4,7 @@
 #define RECURD_PARAMS_H
 
 #include "base/arena.h"
+#include "models/text/constrain/grammar.h"
 #include "models/text/chat.h"
 #include "scheduler/served.h"
 #include "scheduler/request.h"
@@ -16,6 +17,15 @@ struct prompt_in {
     size_t n_text;
     int32_t *ids;
     int32_t n_ids;
+};
+
+/* A definition that the answer's text must follow. */
+struct constrain_in {
+    const char *field; /* the request's, a literal; NULL = none */
+    enum grammar_kind kind;
+    const char *text;  /* in the arena */
+    size_t n;
+    bool compact;
 };
 
 struct params {
@@ -41,6 +51,7 @@ struct params {
     int32_t n_stops, n_stop_ids;
     char stops[LIMIT_STOPS][LIMIT_STOP_BYTES + 1];
     int32_t stop_ids[LIMIT_STOP_IDS];
+    struct constrain_in constrain;
 };
 
 /* Only name, defaults and vocab of m are read. E_NOENT: another model is named. After a

@@ -12,4 +12,7 @@ int params_input(struct params *p, const json_t *o, int32_t vocab, struct err *e
 int params_ids(struct params *p, const json_t *v, const char *key, int32_t vocab,
                struct prompt_in *out, struct err *e) MUST_USE;
 
+/* What constrains the answer's text, into p->constrain. */
+int params_constrain(struct params *p, const json_t *o, struct err *e) MUST_USE;
+
 #endif

@@ -68,7 +68,7 @@ static void mask(struct match *m, const struct token_trie *t, uint32_t *words, b
         printf("\n");
 }
 
-static struct match *compile(const struct token_trie *t, int kind, const char *text, size_t n)
+static struct match *compile(struct token_trie *t, int kind, const char *text, size_t n)
 {
     struct grammar *g;
     struct err e = {0};
@@ -129,6 +129,6 @@ int main(int argc, char **argv)
     }
     match_free(m);
     match_free(start);
-    token_trie_free(t);
+    token_trie_unref(t);
     return 0;
 }

@@ -29,12 +29,11 @@ struct grammar {
     int refs;
     struct automaton a;
     struct positions p;
-    const struct token_trie *trie;
+    struct token_trie *trie;
     struct match *texts;
     struct mask masks[LIMIT_GRAMMAR_MASKS];
     int32_t n_masks, oldest;
     int32_t path[LIMIT_TOKEN_BYTES + 1]; /* of a walk: the position at each depth */
-    size_t used; /* bytes, as last told */
 };
 
 /* ---- life ------------------------------------------------------------------------------- */
@@ -45,6 +44,7 @@ static void destroy(struct grammar *g)
         mem_free(g->masks[i].words);
     positions_free(&g->p);
     automaton_free(&g->a);
+    token_trie_unref(g->trie);
     pthread_mutex_destroy(&g->lock);
     mem_free(g);
 }
@@ -52,7 +52,7 @@ static void destroy(struct grammar *g)
 static int find_mask(struct grammar *g, int32_t at, const struct mask **out, struct err *e);
 
 int grammar_new(struct grammar **out, const struct grammar_source *s,
-                const struct token_trie *trie, struct err *e)
+                struct token_trie *trie, struct err *e)
 {
     const struct mask *first;
     int32_t root;
@@ -63,6 +63,7 @@ int grammar_new(struct grammar **out, const struct grammar_source *s,
     pthread_mutex_init(&g->lock, NULL);
     g->refs = 1;
     g->trie = trie;
+    token_trie_ref(trie);
     automaton_init(&g->a);
     int rc = define(&g->a, s, &root, e);
     if (!rc)

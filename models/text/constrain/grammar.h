@@ -32,10 +32,10 @@ struct grammar_source {
 struct grammar; /* refcounted */
 struct match;   /* a text in work; a value: its owner's alone */
 
-/* trie outlives the grammar. E_FORMAT, E_RANGE, E_UNSUPPORTED … with a sentence that names the
+/* Takes a reference to the trie. E_FORMAT, E_RANGE, E_UNSUPPORTED … with a sentence that names the
  * keyword, rule or byte at fault. */
 int grammar_new(struct grammar **out, const struct grammar_source *s,
-                const struct token_trie *trie, struct err *e) MUST_USE;
+                struct token_trie *trie, struct err *e) MUST_USE;
 void grammar_ref(struct grammar *g);
 void grammar_unref(struct grammar *g); /* NULL allowed */
 size_t grammar_bytes(struct grammar *g);

@@ -112,6 +112,7 @@ int token_trie_new(struct token_trie **out, int32_t vocab,
     int rc = 0;
     int32_t n = 0;
     if (t) {
+        t->refs = 1;
         t->vocab = vocab;
         t->words = ((size_t)vocab + 31) / 32;
         t->bytes = mem_array((size_t)vocab, sizeof *t->bytes);
@@ -132,16 +133,18 @@ int token_trie_new(struct token_trie **out, int32_t vocab,
         rc = build(t, v, n, e);
     mem_free(v);
     if (rc) {
-        token_trie_free(t);
+        token_trie_unref(t);
         t = NULL;
     }
     *out = t;
     return rc;
 }
 
-void token_trie_free(struct token_trie *t)
+void token_trie_ref(struct token_trie *t) { __atomic_add_fetch(&t->refs, 1, __ATOMIC_RELAXED); }
+
+void token_trie_unref(struct token_trie *t)
 {
-    if (!t)
+    if (!t || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     mem_free(t->nodes);
     mem_free(t->same);

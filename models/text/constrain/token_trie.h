@@ -25,6 +25,7 @@ struct trie_node {
 };
 
 struct token_trie {
+    int refs; /* atomic: who opened it, and every grammar */
     int32_t vocab;
     size_t words;            /* of a mask: 32 tokens each, token i is bit i % 32 of word i / 32 */
     uint32_t n_nodes;
@@ -35,11 +36,12 @@ struct token_trie {
     uint32_t *lengths;
 };
 
-/* piece: the bytes token id adds to a text, 0 for special ones; they must outlive the trie. */
+/* One reference. piece: the bytes token id adds to a text, 0 for special ones; they must outlive the trie. */
 int token_trie_new(struct token_trie **out, int32_t vocab,
                    const char *(*piece)(const void *arg, int32_t id, size_t *n), const void *arg,
                    struct err *e) MUST_USE;
-void token_trie_free(struct token_trie *t);
+void token_trie_ref(struct token_trie *t);
+void token_trie_unref(struct token_trie *t); /* NULL allowed */
 /* Of a tokenizer; vocab: rows of the model's embedding. */
 int token_trie_of(struct token_trie **out, const struct tokenizer *tok, int32_t vocab,
                   struct err *e) MUST_USE;
