@@ -54,7 +54,7 @@
 #define LIMIT_GRAMMAR_ITEMS 4096          /* places of a grammar that one text may stand at */
 #define LIMIT_GRAMMAR_POOL MIB(8)         /* what is remembered of its positions, then forgotten */
 #define LIMIT_GRAMMAR_MASKS 128           /* masks kept: 2.4 MB at a vocabulary of 150,000 */
-#define LIMIT_GRAMMAR_STEPS (1 << 21)     /* item moves for one mask: some 40 ms */
+#define LIMIT_GRAMMAR_STEPS (1 << 20)     /* item moves for one mask: some 20 ms */
 #define LIMIT_GRAMMAR_CACHE MIB(96)       /* all compiled grammars of a server */
 #define LIMIT_REGEX_DEPTH 64              /* groups in groups, in regexes and GBNF */
 #define LIMIT_TRIGGER_BYTES 64            /* text after which a grammar starts */

@@ -9,7 +9,7 @@
 #include "models/text/constrain/schema_int.h"
 
 #define MERGES 100000 /* keywords looked at for one schema: some 10 ms */
-#define INDENT 40    /* columns of white space after a line break */
+#define INDENT 20    /* columns of white space after a line break */
 #define EXPONENT_DIGITS 2
 #define NUMBER_DIGITS 16
 

@@ -164,6 +164,7 @@ static int32_t other_names(struct schema *x, const json_t *properties)
 
 struct object {
     const json_t *properties; /* name -> schema: all that may be written by name */
+    json_t *required;         /* names of those that must be there -> true */
     const json_t *rest;       /* the schema of others; NULL = there are none */
     int32_t rest_name;        /* the rule of their names */
     int64_t least, most;
@@ -171,19 +172,9 @@ struct object {
     int32_t last_required;    /* 1 + the index of the last that must be there */
 };
 
-static bool is_required(const json_t *s, const char *name)
-{
-    const json_t *required = json_object_get(s, "required");
-    for (size_t i = 0; i < json_array_size(required); i++) {
-        const char *r = json_string_value(json_array_get(required, i));
-        if (r && strcmp(r, name) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* The properties and, of the required names, those that are not among them. */
-static const json_t *all_properties(struct schema *x, const json_t *s, const json_t *rest)
+static const json_t *all_properties(struct schema *x, const json_t *s, const json_t *rest,
+                                    json_t *names)
 {
     const json_t *own = json_object_get(s, "properties"), *required = json_object_get(s, "required");
     json_t *all = schema_keep(x, own ? json_copy((json_t *)(uintptr_t)own) : json_object());
@@ -191,6 +182,7 @@ static const json_t *all_properties(struct schema *x, const json_t *s, const jso
         const char *name = json_string_value(json_array_get(required, i));
         if (!name)
             return schema_fault(x, E_FORMAT, "required: an array of strings is expected");
+        json_object_set(names, name, json_true());
         if (!json_object_get(all, name))
             json_object_set(all, name, rest ? (json_t *)(uintptr_t)rest : json_true());
     }
@@ -244,15 +236,14 @@ static bool read_object(struct schema *x, const json_t *s, struct object *o)
     *o = (struct object){0};
     o->least = schema_count(x, s, "minProperties", 0);
     o->most = schema_count(x, s, "maxProperties", INT32_MAX);
-    o->properties = all_properties(x, s, more);
+    o->required = schema_keep(x, json_object());
+    o->properties = o->required ? all_properties(x, s, more, o->required) : NULL;
     if (!o->properties || x->a->err.code)
         return false;
     o->n = (int32_t)json_object_size(o->properties);
     json_object_foreach((json_t *)(uintptr_t)o->properties, name, v) {
         i++;
-        if (!schema_spend(x, 1 + json_array_size(json_object_get(s, "required")) / 16))
-            return false;
-        if (is_required(s, name)) {
+        if (json_object_get(o->required, name)) {
             o->last_required = i;
             n_required++;
         }
@@ -347,7 +338,7 @@ void schema_emit_object(struct schema *x, const json_t *s, int32_t from, int32_t
             return;
         emit_column(x, &o, &at, i++, comma, end);
         emit_pair(x, &o, &at, &then, pair_rule(x, schema_quoted(x, name, strlen(name)), v));
-        for (int32_t k = 0; k <= o.counts && !is_required(s, name); k++)
+        for (int32_t k = 0; k <= o.counts && !json_object_get(o.required, name); k++)
             automaton_empty(a, at.next[k], then.next[k]);
         at = then;
     }

@@ -256,6 +256,25 @@ static bool string_fits(struct schema *x, const json_t *s, const json_t *v)
     return !json_is_string(v) || (chars >= least && chars <= most);
 }
 
+/* Texts as JSON writes them; they are freed. */
+static void emit_strings(struct schema *x, char **texts, size_t n, int32_t from, int32_t to)
+{
+    size_t *lengths = mem_array(MAX(n, 1), sizeof *lengths);
+    bool all = texts && lengths;
+    for (size_t i = 0; i < n && all; i++) {
+        all = texts[i] != NULL;
+        lengths[i] = all ? strlen(texts[i]) : 0;
+    }
+    if (!all)
+        schema_fault(x, E_NOMEM, "no memory for a schema");
+    else if (n)
+        expr_emit(x->a, expr_texts(x->a, (const char *const *)texts, lengths, (int32_t)n), from,
+                  to);
+    for (size_t i = 0; i < n; i++)
+        mem_free(texts[i]);
+    mem_free(lengths);
+}
+
 void schema_emit_enum(struct schema *x, const json_t *s, int32_t from, int32_t to)
 {
     static const char *const beside[] = {
@@ -270,9 +289,16 @@ void schema_emit_enum(struct schema *x, const json_t *s, int32_t from, int32_t t
                          beside[i]);
             return;
         }
-    for (size_t i = 0; i < json_array_size(values) && !x->a->err.code; i++) {
+    size_t n = json_array_size(values), n_strings = 0;
+    char **strings = mem_array(MAX(n, 1), sizeof *strings);
+    for (size_t i = 0; i < n && strings && !x->a->err.code; i++) {
         const json_t *v = json_array_get(values, i);
-        if (set & schema_kind_of(v) && number_fits(s, v) && string_fits(x, s, v))
+        bool fits = set & schema_kind_of(v) && number_fits(s, v) && string_fits(x, s, v);
+        if (fits && json_is_string(v)) /* those share what they begin with */
+            strings[n_strings++] = json_dumps(v, JSON_ENCODE_ANY);
+        else if (fits)
             emit_value(x, v, from, to);
     }
+    emit_strings(x, strings, n_strings, from, to);
+    mem_free(strings);
 }
