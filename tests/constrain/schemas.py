@@ -8,11 +8,13 @@ FORMATS = ["date", "date-time", "time", "uuid", "email", "ipv4", "hostname"]
 
 
 class Maker:
-    """portable: only what other engines read in the same way."""
+    """portable: only what other engines read in the same way. bounded: texts come to an end, also
+    those of a model that never learned what an end is."""
 
-    def __init__(self, seed, portable=False):
+    def __init__(self, seed, portable=False, bounded=False):
         self.r = random.Random(seed)
         self.portable = portable
+        self.bounded = bounded
         self.defs = {}
 
     def names(self, n):
@@ -21,6 +23,8 @@ class Maker:
     def string(self):
         r, s = self.r, {"type": "string"}
         kind = r.randrange(4 if self.portable else 5)
+        if kind == 0 and self.bounded:
+            s["maxLength"] = r.randrange(0, 30)
         if kind == 1:
             s["minLength"] = r.randrange(4)
             s["maxLength"] = s["minLength"] + r.randrange(1, 12)
@@ -56,7 +60,7 @@ class Maker:
             s["prefixItems"] = [self.value(depth - 1) for _ in range(r.randrange(1, 3))]
             s["items"] = r.choice([False, s["items"]])
             s["minItems"] = len(s["prefixItems"])
-        if r.random() < 0.6:
+        if r.random() < (1 if self.bounded else 0.6):
             s["minItems"] = max(s.get("minItems", 0), r.randrange(3))
             s["maxItems"] = s["minItems"] + r.randrange(1, 4)
         if s["items"] is False:
@@ -69,6 +73,8 @@ class Maker:
              "required": [n for n in names if r.random() < 0.6], "additionalProperties": False}
         if not names or (not self.portable and r.random() < 0.2):
             s["additionalProperties"] = self.value(min(depth - 1, 1))
+            if self.bounded:
+                s["maxProperties"] = len(s["required"]) + 2
             if not names:
                 del s["properties"]
         if not self.portable and names and r.random() < 0.2:
@@ -117,5 +123,5 @@ class Maker:
         return s
 
 
-def make(seed, portable=False):
-    return Maker(seed, portable).schema()
+def make(seed, portable=False, bounded=False):
+    return Maker(seed, portable, bounded).schema()

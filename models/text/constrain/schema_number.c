@@ -183,6 +183,9 @@ const struct expr *number_between(struct automaton *a, const struct decimal *low
     if (below) {
         const struct decimal *most = low->there ? low : &none;
         const struct decimal *least = high->there && high->negative ? high : &zero;
+        static const struct decimal one = {.there = true, .n_whole = 1, .whole = "1"};
+        if (integer && least == &zero)
+            least = &one; /* no -0 */
         bool open = high->there && !high->negative && high->open && high->n_part == 0 &&
                     high->n_whole == 1 && high->whole[0] == '0';
         struct decimal above_zero = zero; /* -0 is 0: not below an open bound of 0 */
