@@ -4,12 +4,13 @@ vocabulary that is published today.
 
 usage: compare.py --masks PROGRAM --work DIR [--schemas 200] [--steps 40]
 
-Both engines get the same vocabulary (Mistral's, from the package mistral-common: 131,072 tokens,
-filled up to 150,000), the same definition and the same text, a random walk over what both allow.
+Both engines get the same vocabulary (150,000 tokens of Mistral's, from the package
+mistral-common), the same definition and the same text, a random walk over what both allow.
 After every token all 150,000 bits are compared. JSON is compact here, so that the engines' tastes
 in white space play no part; what else they read in two ways is told apart by token and counted:
   surrogates  \\ud800 … \\udfff alone: the other engine writes half a character, this one does not
   digits      numbers of more than 16 digits: this one does not write them
+  zeros       -0, and zeros at the end of a number that equals its bound
   escapes     \\/, U+007F and (in names) \\uXXXX: JSON allows them, the other engine does not
               write them
 Masks that agree but for these count as equal.
@@ -34,7 +35,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import schemas  # noqa: E402
 
 VOCAB = 150000
-TASTES = ("surrogates", "digits", "escapes")
+TASTES = ("surrogates", "digits", "zeros", "escapes")
 KINDS = {"gbnf": 0, "regex": 1, "schema": 2, "object": 3, "choice": 4}
 COMPACT = 16
 REGEXES = ["[a-z]+@[a-z]+\\.(com|org)", "([0-9]{1,3}\\.){3}[0-9]{1,3}", "[^\"]{0,20}x", "(ab|a)*c",
@@ -173,6 +174,8 @@ def reason(before, token):
         return "surrogates"
     if re.search(rb"[0-9]{17}", whole[-len(token) - 20:]):
         return "digits"
+    if re.search(rb"(-0|\.[0-9]*0)([^0-9]|$)", whole[-len(token) - 20:]):
+        return "zeros"
     if b"\x7f" in token or re.search(rb"\\(/|u)", whole[-len(token) - 6:]):
         return "escapes"
     return "other"
@@ -229,7 +232,7 @@ def compare(ours, theirs, tokens, cases, steps):
                 print("DIFFERS: %s\n  %s" % (text[:300], odd))
                 bad += 1
                 break
-    row = "%-8s" + 8 * " %10s"
+    row = "%-8s" + 9 * " %10s"
     print(row % (("kind", "compared", "skipped", "masks", "equal") + TASTES + ("other",)))
     for kind, t in total.items():
         print(row % ((kind, t["compared"], t["skipped"], t["masks"], t["equal"]) +

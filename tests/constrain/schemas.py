@@ -3,7 +3,7 @@ import random
 
 WORDS = ["a", "id", "name", "kind", "value", "note", "x-y", "ünï", "a b", 'q"q', "items", "n"]
 PATTERNS = ["^[a-z]{1,8}$", "^[A-Z][a-z]+( [A-Z][a-z]+){0,2}$", "^\\d{3}-\\d{4}$", "^(foo|bar|bäz)+$",
-            "^[^\\s]{2,6}$", "^#[0-9a-f]{6}$", "^\\w+\\.(txt|md)$", "^a.c$"]
+            "^[^\\s]{2,6}$", "^#[0-9a-f]{6}$", "^\\w+\\.(txt|md)$", "^a[^bc]c$"]
 FORMATS = ["date", "date-time", "time", "uuid", "email", "ipv4", "hostname"]
 
 
