@@ -102,7 +102,8 @@ void engine_close(struct engine *en)
     sample_fini(&en->sampler);
     void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->logit_at,
                       en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
-                      en->told_at, en->asked, en->told, en->banned, en->masks, en->page_table, en->tables};
+                      en->told_at, en->asked, en->told, en->banned, en->masks, en->page_table,
+                      en->tables};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]);
     *en = (struct engine){0};

@@ -103,7 +103,9 @@ int main(int argc, char **argv)
     while (fgets(line, sizeof line, stdin)) {
         int kind = 0;
         size_t n = 0;
-        (void)(line[0] == 'G' ? sscanf(line + 1, "%d %zu", &kind, &n) : sscanf(line + 1, "%zu", &n));
+        char *end = line + 1;
+        kind = line[0] == 'G' ? (int)strtol(end, &end, 10) : 0;
+        n = strtoul(end, NULL, 10);
         char *text = calloc(n + 1, 1);
         if (fread(text, 1, n, stdin) != n)
             return 2;

@@ -1,4 +1,4 @@
-/* GBNF as constraints of a text: taken or refused with a sentence, and then followed. */
+/* GBNF as constraints: taken or refused with a sentence, and then followed. */
 #include "tests/fuzz/fuzz_grammar.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

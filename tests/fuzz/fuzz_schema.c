@@ -1,4 +1,4 @@
-/* JSON Schemas as constraints of a text: taken or refused with a sentence, and then followed. */
+/* JSON Schemas as constraints: taken or refused with a sentence, and then followed. */
 #include "tests/fuzz/fuzz_grammar.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

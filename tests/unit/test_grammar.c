@@ -125,7 +125,8 @@ Test(grammar, gbnf)
         {"root ::= \"a\" root \"b\" | \"\"", {"", "ab", "aabb"}, {"aab", "ba"}},
         {"root ::= expr\nexpr ::= term (\"+\" term)*\nterm ::= [0-9]+ | \"(\" expr \")\" # c\n",
          {"1", "(1+2)+3"}, {"(1", "+1", "1+"}},
-        {"root ::= x{2,4} \"\\x41\\u00e9\"\nx ::= [a-c] |\n  \"dd\"\n", {"aaAé", "ddaddAé"}, {"aAé"}},
+        {"root ::= x{2,4} \"\\x41\\u00e9\"\nx ::= [a-c] |\n  \"dd\"\n", {"aaAé", "ddaddAé"},
+         {"aAé"}},
         {"root ::= (\"x\" | y)? .\ny-1 ::= \"q\"\ny ::= y-1{2}", {"xé", "qqz", "q"}, {"qqzz", ""}},
     };
     check(GRAMMAR_GBNF, rows, ARRAY_LEN(rows));
@@ -136,7 +137,8 @@ Test(grammar, choices_and_any_object)
     static const struct sample choice[] = {
         {"[\"yes\",\"no\",\"yessir\",\"\"]", {"yes", "no", "yessir", ""}, {"ye", "nos"}}};
     static const struct sample object[] = {
-        {"", {"{}", "{\"a\": 1}", "{\"a\":[1,2,{\"b\":null}],\n  \"c\":\"x\\n\\u00e9\\ud83d\\ude00\"}"},
+        {"", {"{}", "{\"a\": 1}", "{\"a\":[1,2,{\"b\":null}],"
+         "\n  \"c\":\"x\\n\\u00e9\\ud83d\\ude00\"}"},
          {"[]", "{\"a\":}", "{\"a\":\"\\ud83d\"}", "{\"a\":01}"}}};
     check(GRAMMAR_CHOICE, choice, 1);
     check(GRAMMAR_OBJECT, object, 1);
@@ -145,16 +147,20 @@ Test(grammar, choices_and_any_object)
 Test(grammar, schemas)
 {
     static const struct sample rows[] = {
-        {"{\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"string\"}},\"required\":[\"b\"]}",
+        {"{\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"string\"}},"
+         "\"required\":[\"b\"]}",
          {"{\"a\":1,\"b\":\"x\"}", "{\"b\": \"y\"}"},
          {"{\"a\":1}", "{}", "{\"b\":\"x\",\"a\":1}", "{\"b\":\"x\",\"c\":1}"}},
-        {"{\"properties\":{\"a\":{\"type\":\"integer\"}},\"additionalProperties\":{\"type\":\"string\"}}",
-         {"{}", "{\"a\":1,\"bb\":\"x\"}", "{\"ab\":\"x\",\"\":\"y\"}"}, {"{\"a\":\"x\"}", "{\"b\":1}"}},
+        {"{\"properties\":{\"a\":{\"type\":\"integer\"}},"
+         "\"additionalProperties\":{\"type\":\"string\"}}",
+         {"{}", "{\"a\":1,\"bb\":\"x\"}", "{\"ab\":\"x\",\"\":\"y\"}"}, {"{\"a\":\"x\"}",
+         "{\"b\":1}"}},
         {"{\"type\":\"integer\",\"minimum\":-12,\"exclusiveMaximum\":117}",
          {"-12", "-1", "0", "116"}, {"-13", "117", "05", "1.0"}},
         {"{\"type\":\"number\",\"exclusiveMinimum\":0.25,\"maximum\":10.5}",
          {"0.26", "0.2501", "10.50", "9"}, {"0.25", "0.2500", "10.51", "11"}},
-        {"{\"type\":\"number\",\"minimum\":-2.5}", {"-2.5", "-0.1", "100.5"}, {"-2.51", "-3", "-20"}},
+        {"{\"type\":\"number\",\"minimum\":-2.5}", {"-2.5", "-0.1", "100.5"}, {"-2.51", "-3",
+         "-20"}},
         {"{\"type\":\"integer\",\"multipleOf\":7}", {"0", "-21", "700"}, {"1", "8", "07"}},
         {"{\"type\":\"string\",\"pattern\":\"^[a-z]+$\",\"minLength\":2,\"maxLength\":4}",
          {"\"ab\"", "\"abcd\""}, {"\"a\"", "\"abcde\"", "\"A\""}},
@@ -162,17 +168,20 @@ Test(grammar, schemas)
          {"\"ab\"", "\"é\\n€\"", "\"\\ud83d\\ude00x\""}, {"\"a\"", "\"abcd\""}},
         {"{\"enum\":[\"a\",1,null,{\"x\":[1,2]},1.5]}", {"\"a\"", "1", "{\"x\": [1,2]}", "1.5"},
          {"2", "\"b\"", "1.50"}},
-        {"{\"oneOf\":[{\"properties\":{\"k\":{\"const\":1},\"v\":{}}},{\"properties\":{\"k\":{\"const\":2}}}]}",
+        {"{\"oneOf\":[{\"properties\":{\"k\":{\"const\":1},\"v\":{}}},"
+         "{\"properties\":{\"k\":{\"const\":2}}}]}",
          {"{\"k\":1,\"v\":[]}", "{\"k\":2}"}, {"{}", "{\"v\":1}"}},
         {"{\"allOf\":[{\"properties\":{\"a\":{\"type\":\"number\"}},\"required\":[\"a\"]},"
          "{\"properties\":{\"a\":{\"maximum\":3},\"b\":{\"type\":\"null\"}}}]}",
          {"{\"a\":3}", "{\"a\":1.5,\"b\":null}"}, {"{\"a\":4}", "{\"b\":null}"}},
         {"{\"$defs\":{\"n\":{\"properties\":{\"v\":{\"type\":\"integer\"},\"next\":{\"anyOf\":"
-         "[{\"$ref\":\"#/$defs/n\"},{\"type\":\"null\"}]}},\"required\":[\"v\",\"next\"]}},\"$ref\":\"#/$defs/n\"}",
+         "[{\"$ref\":\"#/$defs/n\"},{\"type\":\"null\"}]}},\"required\":[\"v\",\"next\"]}},"
+         "\"$ref\":\"#/$defs/n\"}",
          {"{\"v\":1,\"next\":{\"v\":2,\"next\":null}}"}, {"{\"v\":1}"}},
         {"{\"minProperties\":1,\"maxProperties\":2,\"properties\":{\"a\":{},\"b\":{},\"c\":{}}}",
          {"{\"a\":1}", "{\"b\":[],\"c\":2}"}, {"{}", "{\"a\":1,\"b\":2,\"c\":3}"}},
-        {"{\"prefixItems\":[{\"type\":\"integer\"},{\"const\":\"x\"}],\"items\":{\"type\":\"null\"},\"minItems\":1}",
+        {"{\"prefixItems\":[{\"type\":\"integer\"},{\"const\":\"x\"}],"
+         "\"items\":{\"type\":\"null\"},\"minItems\":1}",
          {"[1]", "[1,\"x\"]", "[1, \"x\",null, null]"}, {"[]", "[1,null]"}},
         {"{\"type\":\"string\",\"format\":\"date-time\"}", {"\"2024-02-29T10:00:00Z\""},
          {"\"2023-02-29T10:00:00Z\"", "\"x\""}},
@@ -191,7 +200,8 @@ Test(grammar, what_cannot_be_enforced_is_refused_by_name)
         {GRAMMAR_SCHEMA, "{\"$ref\":\"#/x\"}", "#/x", E_NOENT},
         {GRAMMAR_SCHEMA, "{\"oneOf\":[{\"type\":\"string\"},{\"minLength\":3}]}", "oneOf:",
          E_UNSUPPORTED},
-        {GRAMMAR_SCHEMA, "{\"type\":\"integer\",\"minimum\":2,\"maximum\":1}", "never end", E_FORMAT},
+        {GRAMMAR_SCHEMA, "{\"type\":\"integer\",\"minimum\":2,\"maximum\":1}", "never end",
+         E_FORMAT},
         {GRAMMAR_SCHEMA, "{\"pattern\":\"(?=x)\"}", "pattern: ", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"pattern\":\"x\",\"minLength\":3}", "minLength:", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "[", "the schema", E_FORMAT},
@@ -246,7 +256,8 @@ static void check_masks(enum grammar_kind kind, const char *text, const char *tr
 Test(grammar, a_mask_is_exact)
 {
     static const char *const schemas[] = {
-        "{\"properties\":{\"a\":{\"type\":\"string\"},\"b\":{\"items\":{\"type\":\"number\"}}},\"required\":[\"a\"]}",
+        "{\"properties\":{\"a\":{\"type\":\"string\"},\"b\":{\"items\":{\"type\":\"number\"}}}"
+         ",\"required\":[\"a\"]}",
         "{\"type\":\"string\",\"maxLength\":9}", "{\"items\":{\"enum\":[\"a\",\"ab\",\"abé\"]}}",
         "{\"additionalProperties\":{\"type\":\"integer\",\"minimum\":-3,\"maximum\":11}}", "true"};
     for (size_t i = 0; i < ARRAY_LEN(schemas); i++)
@@ -321,7 +332,8 @@ Test(grammar, what_is_forgotten_is_found_again)
 
 Test(grammar, no_memory_is_an_error_and_no_leak)
 {
-    struct grammar_source s = {GRAMMAR_SCHEMA, "{\"properties\":{\"a\":{\"enum\":[\"x\",\"y\"]}}}", 0,
+    struct grammar_source s = {GRAMMAR_SCHEMA, "{\"properties\":{\"a\":{\"enum\":[\"x\",\"y\"]"
+         "}}}", 0,
                                "t", false};
     s.n = strlen(s.text);
     (void)trie();

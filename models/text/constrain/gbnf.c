@@ -175,8 +175,8 @@ static const struct expr *literal(struct parser *p)
 static const struct expr *char_class(struct parser *p)
 {
     struct char_set s = {0};
-    bool not = peek(p, 0) == '^';
-    p->at += not;
+    bool negated = peek(p, 0) == '^';
+    p->at += negated;
     while (peek(p, 0) != ']' && !p->a->err.code) {
         if (peek(p, 0) < 0)
             return fail(p, E_FORMAT, "a [ without its ]");
@@ -191,7 +191,7 @@ static const struct expr *char_class(struct parser *p)
     }
     p->at++;
     char_set_normalize(&s);
-    if (not)
+    if (negated)
         char_set_not(p->a, &s);
     return expr_class(p->a, s.p, s.n);
 }

@@ -3,7 +3,7 @@
  *   root  ::= "yes" | "no" [0-9]{1,3} ws   # the text is what root matches
  *   ws    ::= [ \t\n]*
  *
- * Literals and classes know \n \t \r \\ \" \[ \] \^ \- \xHH \uHHHH \UHHHHHHHH; `.` is any character.
+ * Literals and classes know \n \t \r \\ \" \[ \] \^ \- \xHH \uHHHH \UHHHHHHHH; `.` is any one.
  * A rule may go on over lines: it ends where the next `name ::=` begins. Refused by name: rules
  * that are missing, twice there, or begin with themselves, and tokens (<…>). */
 #ifndef RECURD_GBNF_H

@@ -124,18 +124,18 @@ static bool named_set(struct parser *p, int letter, struct char_set *s)
         {'s', {{'\t', '\r'}, {' ', ' '}}, 2},
     };
     for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
-        bool not = letter == sets[i].letter - 'a' + 'A';
+        bool negated = letter == sets[i].letter - 'a' + 'A';
         int32_t at = 0;
-        if (letter != sets[i].letter && !not)
+        if (letter != sets[i].letter && !negated)
             continue;
         for (int k = 0; k < sets[i].n; k++) {
-            if (not)
+            if (negated)
                 char_set_add(p->a, s, at, sets[i].r[k].lo - 1);
             else
                 char_set_add(p->a, s, sets[i].r[k].lo, sets[i].r[k].hi);
             at = sets[i].r[k].hi + 1;
         }
-        if (not)
+        if (negated)
             char_set_add(p->a, s, at, 0x7F);
         return true;
     }
@@ -234,15 +234,15 @@ static int32_t class_atom(struct parser *p, struct char_set *s)
 static const struct expr *char_class(struct parser *p)
 {
     struct char_set s = {0};
-    bool not = peek(p, 0) == '^';
-    p->at += not;
+    bool negated = peek(p, 0) == '^';
+    p->at += negated;
     for (bool first = true; !p->a->err.code; first = false) {
         int c = peek(p, 0);
         if (c < 0)
             return fail(p, E_FORMAT, "a [ without its ]");
         if (c == ']' && !first)
             break;
-        if (c == ']' && first && !not && peek(p, 1) < 0)
+        if (c == ']' && first && !negated && peek(p, 1) < 0)
             return fail(p, E_FORMAT, "an empty class");
         if (c == '[' && peek(p, 1) == ':')
             return fail(p, E_UNSUPPORTED, "a POSIX class, which is not supported,");
@@ -259,7 +259,7 @@ static const struct expr *char_class(struct parser *p)
     }
     p->at++;
     char_set_normalize(&s);
-    if (not)
+    if (negated)
         char_set_not(p->a, &s);
     return class_of(p, &s);
 }

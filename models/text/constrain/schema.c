@@ -224,7 +224,8 @@ int32_t schema_any_number(struct schema *x)
 {
     struct automaton *a = x->a;
     static const struct char_range digit[] = {{'0', '9'}}, first[] = {{'1', '9'}};
-    static const struct char_range e[] = {{'E', 'E'}, {'e', 'e'}}, sign[] = {{'+', '+'}, {'-', '-'}};
+    static const struct char_range e[] = {{'E', 'E'}, {'e', 'e'}};
+    static const struct char_range sign[] = {{'+', '+'}, {'-', '-'}};
     if (x->number)
         return x->number;
     const struct expr *d = expr_class(a, digit, 1);
@@ -368,7 +369,8 @@ int32_t schema_parse(struct automaton *a, const char *text, size_t n, bool compa
 {
     struct schema x;
     int32_t rule = 0;
-    bool word = (n == 4 && memcmp(text, "true", 4) == 0) || (n == 5 && memcmp(text, "false", 5) == 0);
+    bool word = (n == 4 && memcmp(text, "true", 4) == 0) ||
+                (n == 5 && memcmp(text, "false", 5) == 0);
     if (prepare(&x, a, compact)) {
         if (word)
             x.root = n == 4 ? json_true() : json_false();

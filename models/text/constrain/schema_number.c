@@ -22,7 +22,7 @@ bool decimal_of(struct automaton *a, double v, bool open, struct decimal *out)
             break;
     }
     const char *e = strchr(text, 'e');
-    int exponent = e ? atoi(e + 1) : 0, n = 0;
+    int exponent = e ? (int)strtol(e + 1, NULL, 10) : 0, n = 0;
     char digits[32];
     for (const char *p = text; e && p < e && n < 24; p++)
         if (*p >= '0' && *p <= '9')

@@ -27,7 +27,7 @@ static void read_list(struct schema *x, const json_t *s, struct list *l)
     l->most = schema_count(x, s, "maxItems", REPEAT_FOREVER);
     l->n_prefix = (int64_t)json_array_size(l->prefix);
     if (items && !json_is_object(items) && !json_is_boolean(items))
-        schema_fault(x, E_UNSUPPORTED, "items: one schema is expected; use prefixItems for several");
+        schema_fault(x, E_UNSUPPORTED, "items: one schema is expected, several are prefixItems");
     if (!items && (l->n_prefix == 0 || l->least > l->n_prefix))
         l->rest = json_true();
     if (items && json_is_false(items))
@@ -176,7 +176,8 @@ struct object {
 static const json_t *all_properties(struct schema *x, const json_t *s, const json_t *rest,
                                     json_t *names)
 {
-    const json_t *own = json_object_get(s, "properties"), *required = json_object_get(s, "required");
+    const json_t *own = json_object_get(s, "properties");
+    const json_t *required = json_object_get(s, "required");
     json_t *all = schema_keep(x, own ? json_copy((json_t *)(uintptr_t)own) : json_object());
     for (size_t i = 0; i < json_array_size(required) && all && schema_spend(x, 1); i++) {
         const char *name = json_string_value(json_array_get(required, i));

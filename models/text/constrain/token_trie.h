@@ -36,7 +36,8 @@ struct token_trie {
     uint32_t *lengths;
 };
 
-/* One reference. piece: the bytes token id adds to a text, 0 for special ones; they must outlive the trie. */
+/* One reference. piece: the bytes that token id adds to a text, none for special ones; they must
+ * outlive the trie. */
 int token_trie_new(struct token_trie **out, int32_t vocab,
                    const char *(*piece)(const void *arg, int32_t id, size_t *n), const void *arg,
                    struct err *e) MUST_USE;
