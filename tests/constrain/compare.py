@@ -13,7 +13,8 @@ in white space play no part; what else they read in two ways is told apart by to
   zeros       -0, and zeros at the end of a number that equals its bound
   escapes     \\/, U+007F and (in names) \\uXXXX: JSON allows them, the other engine does not
               write them
-Masks that agree but for these count as equal.
+Bounds with more than one decimal are not compared: between 0.25 and 0.75 the other engine writes
+no 0.7. Masks that agree but for these count as equal.
 Prints a table; exit 1 if a mask differs in any other token. Packages that cannot be fetched:
 "skipped: …", exit 0.
 """

@@ -3,7 +3,8 @@ import random
 
 WORDS = ["a", "id", "name", "kind", "value", "note", "x-y", "ünï", "a b", 'q"q', "items", "n"]
 PATTERNS = ["^[a-z]{1,8}$", "^[A-Z][a-z]+( [A-Z][a-z]+){0,2}$", "^\\d{3}-\\d{4}$", "^(foo|bar|bäz)+$",
-            "^[^\\s]{2,6}$", "^#[0-9a-f]{6}$", "^\\w+\\.(txt|md)$", "^a[^bc]c$"]
+            "^[^ ]{2,6}$", "^#[0-9a-f]{6}$", "^\\w+\\.(txt|md)$", "^a[^bc]c$"]
+DIALECTS = ["^[^\\s]{2,6}$", "^\\S+ \\D\\W[^\\w]$"]  # read as every dialect reads them
 FORMATS = ["date", "date-time", "time", "uuid", "email", "ipv4", "hostname"]
 
 
@@ -29,7 +30,7 @@ class Maker:
             s["minLength"] = r.randrange(4)
             s["maxLength"] = s["minLength"] + r.randrange(1, 12)
         elif kind == 2:
-            s["pattern"] = r.choice(PATTERNS)
+            s["pattern"] = r.choice(PATTERNS + ([] if self.portable else DIALECTS))
         elif kind == 3:
             s = {"enum": self.names(r.randrange(1, 4))}
         elif kind == 4:
@@ -47,8 +48,9 @@ class Maker:
 
     def number(self):
         r = self.r
-        lo = r.choice([-2.5, 0, 0.25, 1, 10])
-        s = {"type": "number", "minimum": lo, "maximum": lo + r.choice([0.5, 1, 7.75, 1000])}
+        parts = [0.5, 1, 7.5, 1000] if self.portable else [0.25, 0.5, 1, 7.75, 1000]
+        lo = r.choice([-2.5, 0, 0.5, 1, 10])
+        s = {"type": "number", "minimum": lo, "maximum": lo + r.choice(parts)}
         if r.random() < 0.3:
             s["exclusiveMaximum"] = s.pop("maximum")
         return s

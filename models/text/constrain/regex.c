@@ -115,33 +115,6 @@ static const struct expr *dot(struct parser *p)
 
 /* ---- escapes --------------------------------------------------------------------------- */
 
-/* Adds the set of \d \w \s \D \W \S; false: it is none of them. */
-static bool named_set(struct parser *p, int letter, struct char_set *s)
-{
-    static const struct { int letter; struct char_range r[4]; int n; } sets[] = {
-        {'d', {{'0', '9'}}, 1},
-        {'w', {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}, 4},
-        {'s', {{'\t', '\r'}, {' ', ' '}}, 2},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
-        bool negated = letter == sets[i].letter - 'a' + 'A';
-        int32_t at = 0;
-        if (letter != sets[i].letter && !negated)
-            continue;
-        for (int k = 0; k < sets[i].n; k++) {
-            if (negated)
-                char_set_add(p->a, s, at, sets[i].r[k].lo - 1);
-            else
-                char_set_add(p->a, s, sets[i].r[k].lo, sets[i].r[k].hi);
-            at = sets[i].r[k].hi + 1;
-        }
-        if (negated)
-            char_set_add(p->a, s, at, 0x7F);
-        return true;
-    }
-    return false;
-}
-
 static int32_t hex(struct parser *p, int min, int max)
 {
     int32_t c = 0;
@@ -221,12 +194,12 @@ static int32_t escaped(struct parser *p, bool in_class)
 /* ---- classes --------------------------------------------------------------------------- */
 
 /* One end of a range; a named set is added whole, and -1 returned. */
-static int32_t class_atom(struct parser *p, struct char_set *s)
+static int32_t class_atom(struct parser *p, struct char_set *s, bool negated)
 {
     if (peek(p, 0) != '\\')
         return next_char(p);
     p->at++;
-    if (peek(p, 0) >= 0 && named_set(p, peek(p, 0), s))
+    if (peek(p, 0) >= 0 && regex_named_set(p->a, peek(p, 0), negated, s))
         return p->at++, -1;
     return escaped(p, true);
 }
@@ -246,11 +219,11 @@ static const struct expr *char_class(struct parser *p)
             return fail(p, E_FORMAT, "an empty class");
         if (c == '[' && peek(p, 1) == ':')
             return fail(p, E_UNSUPPORTED, "a POSIX class, which is not supported,");
-        int32_t lo = class_atom(p, &s), hi = lo;
+        int32_t lo = class_atom(p, &s, negated), hi = lo;
         bool range = peek(p, 0) == '-' && peek(p, 1) >= 0 && peek(p, 1) != ']';
         if (range && lo >= 0) {
             p->at++;
-            hi = class_atom(p, &s);
+            hi = class_atom(p, &s, negated);
             if (hi < lo)
                 return fail(p, E_FORMAT, "a range that ends before it begins");
         }
@@ -315,7 +288,7 @@ static const struct expr *atom(struct parser *p)
     case '\\':
         p->at++;
         struct char_set s = {0};
-        if (peek(p, 0) >= 0 && named_set(p, peek(p, 0), &s))
+        if (peek(p, 0) >= 0 && regex_named_set(p->a, peek(p, 0), false, &s))
             return p->at++, class_of(p, &s);
         return one_char(p, escaped(p, false));
     default:

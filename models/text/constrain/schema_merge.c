@@ -36,14 +36,6 @@ static const struct keyword *find(const char *name)
     return NULL; /* an annotation, or nobody's */
 }
 
-bool schema_spend(struct schema *x, size_t n)
-{
-    x->work -= (int32_t)MIN(n, (size_t)INT32_MAX / 2);
-    if (x->work < 0)
-        schema_fault(x, E_RANGE, "the schema is too large, or merged too often (allOf)");
-    return !x->a->err.code;
-}
-
 static bool spend(struct schema *x) { return schema_spend(x, 1); }
 
 /* ---- references ------------------------------------------------------------------------- */
