@@ -60,7 +60,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all checks configs random random-quick help deps deps-test deps-check demo run test \
-        test-formats test-templates unit kernelcheck golden api load \
+        test-formats test-templates test-constrain unit kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
@@ -208,6 +208,13 @@ $B/crashsim: $B/tests/fault/crashsim.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 fault: $B/crashsim ## simulated crashes of the disk under the state cache
 	$B/crashsim --seeds $(or $(FAULT_SEEDS),1000)
+
+# Masks of grammars against an independent engine from PyPI, and what they cost.
+$B/constrain-masks: $B/tests/constrain/masks.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+test-constrain: $B/constrain-masks ## grammars against an independent engine (from PyPI), and costs
+	python3 tests/constrain/compare.py --masks $B/constrain-masks --work $B/constrain
 
 unit: $(UNIT) ## unit tests (Criterion)
 	@tests/unit/run.sh $(UNIT)

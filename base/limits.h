@@ -20,7 +20,7 @@
 #define LIMIT_HIDDEN (1 << 16)            /* widest published: 18,432 */
 #define LIMIT_WIDTH (1 << 20)             /* any single activation width */
 #define LIMIT_MATRIX_ROWS (1 << 24)       /* 512 experts of 4,096 rows in one matrix: 2 Mi */
-#define LIMIT_JSON_DEPTH 32               /* 2,048 levels overflow a 128 KiB thread stack */
+#define LIMIT_JSON_DEPTH 64               /* 2,048 levels overflow a 128 KiB thread stack */
 #define LIMIT_JSON_VALUES 1000000         /* a request of 256 Ki token ids, with room to spare */
 
 /* --- plan --- */
@@ -67,6 +67,20 @@
 #define LIMIT_TEMPLATE_MEMORY_X 24        /* … and this many times what the client sent */
 #define LIMIT_TEMPLATE_OUTPUT MIB(8)      /* twice the largest body */
 #define LIMIT_TEMPLATE_RANGE 100000       /* elements of a range, as the reference's sandbox */
+
+/* --- constrained decoding: definitions are a stranger's --- */
+#define LIMIT_GRAMMAR_BYTES KIB(256)      /* of a definition; schemas of large APIs: < 100 KiB */
+#define LIMIT_GRAMMAR_RULES (1 << 15)
+#define LIMIT_GRAMMAR_STATES (1 << 17)    /* with the edges: 6 MiB, built in some 10 ms */
+#define LIMIT_GRAMMAR_EDGES (1 << 18)
+#define LIMIT_GRAMMAR_REPEAT (1 << 20)    /* a{n}: doubling rules, so memory does not care */
+#define LIMIT_GRAMMAR_ITEMS 4096          /* places of a grammar that one text may stand at */
+#define LIMIT_GRAMMAR_POOL MIB(8)         /* what is remembered of its positions, then forgotten */
+#define LIMIT_GRAMMAR_MASKS 128           /* masks kept: 2.4 MB at a vocabulary of 150,000 */
+#define LIMIT_GRAMMAR_STEPS (1 << 20)     /* item moves for one mask: some 20 ms */
+#define LIMIT_GRAMMAR_CACHE MIB(96)       /* all compiled grammars of a server */
+#define LIMIT_REGEX_DEPTH 64              /* groups in groups, in regexes and GBNF */
+#define LIMIT_TRIGGER_BYTES 64            /* text after which a grammar starts */
 
 /* --- serving defaults; each is also a key of recurd.conf --- */
 #define DEFAULT_SLOTS 64                  /* sequences running at once */

@@ -47,11 +47,14 @@ static int allocate(struct engine *en, struct err *e)
     en->asked = mem_array((size_t)en->o.logit_rows, sizeof *en->asked);
     en->told = mem_array((size_t)en->o.logit_rows, sizeof *en->told);
     en->banned = mem_array(slots, BANNED_MAX * sizeof *en->banned);
+    en->n_mask = sample_words(en->plan->vocab);
+    en->masks = mem_array(slots, en->n_mask * sizeof *en->masks);
     en->page_table = mem_array(slots, width * sizeof *en->page_table);
     en->tables = mem_array(slots, width * sizeof *en->tables);
     if (!en->seqs || !en->active || !en->picked || !en->want || !en->rows || !en->logit_at ||
         !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of || !en->logit_rows ||
-        !en->told_at || !en->asked || !en->told || !en->banned || !en->page_table || !en->tables)
+        !en->told_at || !en->asked || !en->told || !en->banned || !en->masks ||
+        !en->page_table || !en->tables)
         return err_set(e, E_NOMEM, "no memory to schedule %d slots", (int)en->o.slots);
     for (size_t i = 0; i < slots; i++) {
         en->seqs[i] = (struct seq){.slot = -1, .pages = en->tables + i * width};
@@ -99,7 +102,8 @@ void engine_close(struct engine *en)
     sample_fini(&en->sampler);
     void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->logit_at,
                       en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
-                      en->told_at, en->asked, en->told, en->banned, en->page_table, en->tables};
+                      en->told_at, en->asked, en->told, en->banned, en->masks, en->page_table,
+                      en->tables};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]);
     *en = (struct engine){0};
@@ -488,7 +492,8 @@ static void fill_batch(struct engine *en)
     ASSERT(b->n_tokens <= en->o.step_tokens && b->n_logits <= en->o.logit_rows);
 }
 
-/* The states have moved on by their rows: what is asked of the logits. */
+/* The states have moved on by their rows: what is asked of the logits. The device is still at
+ * work, if it is one of its own: what constraints allow is found meanwhile. */
 static int32_t ask(struct engine *en)
 {
     int32_t n = 0;
@@ -497,8 +502,10 @@ static int32_t ask(struct engine *en)
         int64_t from = q->pos;
         q->pos += en->rows[i];
         en->told_at[i] = n;
+        uint32_t *mask = en->masks + (size_t)i * en->n_mask;
+        engine_prepare(en, q, mask);
         n += engine_ask(en, q, from, &en->want[i], en->logit_at[i],
-                        en->banned + (size_t)i * BANNED_MAX, en->asked + n);
+                        en->banned + (size_t)i * BANNED_MAX, mask, en->asked + n);
     }
     ASSERT(n <= en->batch.n_logits);
     return n;

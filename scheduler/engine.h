@@ -80,6 +80,8 @@ struct engine {
     struct sample_row *asked;
     struct sample_result *told;
     int32_t *banned;         /* [o.slots][BANNED_MAX] */
+    uint32_t *masks;         /* [o.slots][n_mask] of the picked with a constraint */
+    size_t n_mask;           /* words of a mask */
     int32_t *tokens, *cu_seqlens, *slot_of, *logit_rows, *page_table;
     int64_t *pos_of;
     int32_t *tables;         /* page tables of the places */
@@ -115,12 +117,15 @@ void engine_finish(struct engine *en, struct seq *q, const struct delivery *last
 /* The device is gone: everything in flight ends, and nothing is admitted any more. */
 void engine_lose(struct engine *en, const struct err *error);
 
+/* What q's constraint, if it has one, allows of its next token, into mask [n_mask]; while the
+ * device computes. A fault (q->fault) or an end (q->ended) means that nothing is drawn. */
+void engine_prepare(const struct engine *en, struct seq *q, uint32_t *mask);
 /* What q asks of the rows of logits that a step gave it (engine_tokens.c), in the order in which
  * engine_tokens reads it. from: q's position before the step; room for its rows of logits in out
- * and for BANNED_MAX ids in banned. Returns their number. */
+ * and for BANNED_MAX ids in banned. mask: of engine_prepare. Returns their number. */
 int32_t engine_ask(const struct engine *en, const struct seq *q, int64_t from,
                    const struct batch_want *w, int32_t logit_at, int32_t *banned,
-                   struct sample_row *out);
+                   const uint32_t *mask, struct sample_row *out);
 /* From what the device told to events and text. False: q is finished. */
 bool engine_tokens(struct engine *en, struct seq *q, int64_t from, const struct batch_want *w,
                    int32_t logit_at, const struct sample_result *told);

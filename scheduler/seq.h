@@ -45,6 +45,8 @@ struct seq {
     struct tally seen;
     struct stop stop;
     int64_t cut;        /* where this step's chunk had to end, for the cache */
+    bool ended;         /* by its constraint: nothing may follow, nor any token that ends it */
+    struct err fault;   /* of its constraint: it ends when the step is done */
     const float *ready; /* logits after history[n_history - 1], from a cache: no row needed */
     bool begun;         /* the cache was asked */
     void *track;        /* the cache's own */

@@ -15,7 +15,7 @@
 /* max_tokens above this is a mistake: weeks of decoding. */
 #define MAX_TOKENS (1 << 24)
 
-enum harmless { EMPTY, TEXT, AUTO, ONE, ON, TEXT_ONLY, NEVER };
+enum harmless { EMPTY, AUTO, ONE, ON, TEXT_ONLY, NEVER };
 
 static bool is_harmless(const json_t *v, enum harmless h)
 {
@@ -25,9 +25,6 @@ static bool is_harmless(const json_t *v, enum harmless h)
     case EMPTY:
         return json_is_false(v) || (s && !*s) || (json_is_array(v) && !json_array_size(v)) ||
                (json_is_object(v) && !json_object_size(v));
-    case TEXT:
-        type = json_string_value(json_object_get(v, "type"));
-        return type && strcmp(type, "text") == 0;
     case AUTO: return s && (strcmp(s, "auto") == 0 || strcmp(s, "none") == 0);
     case ONE: return json_is_number(v) && json_number_value(v) == 1.0;
     case ON: return json_is_true(v);
@@ -285,6 +282,8 @@ static int read_all(struct params *p, const struct served *m, const json_t *o, s
     rc = refuse_unsupported(o, e);
     if (!rc)
         rc = read_bias(p, o, vocab, e);
+    if (!rc)
+        rc = params_constrain(p, o, e);
     if (!rc)
         rc = read_stops(p, o, vocab, e);
     if (rc)

@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "models/text/chat/chat.h"
+#include "models/text/constrain/grammar.h"
 #include "scheduler/served.h"
 #include "scheduler/request.h"
 
@@ -17,6 +18,15 @@ struct prompt_in {
     size_t n_text;
     int32_t *ids;
     int32_t n_ids;
+};
+
+/* A definition that the answer's text must follow. */
+struct constrain_in {
+    const char *field; /* the request's, a literal; NULL = none */
+    enum grammar_kind kind;
+    const char *text;  /* in the arena */
+    size_t n;
+    bool compact;
 };
 
 struct params {
@@ -44,6 +54,7 @@ struct params {
     int32_t n_stops, n_stop_ids;
     char stops[LIMIT_STOPS][LIMIT_STOP_BYTES + 1];
     int32_t stop_ids[LIMIT_STOP_IDS];
+    struct constrain_in constrain;
 };
 
 /* Only name, defaults and vocab of m are read. E_NOENT: another model is named. After a

@@ -17,4 +17,7 @@ int params_no_chat(const json_t *o, struct err *e) MUST_USE;
 int params_ids(struct params *p, const json_t *v, const char *key, int32_t vocab,
                struct prompt_in *out, struct err *e) MUST_USE;
 
+/* What constrains the answer's text, into p->constrain. */
+int params_constrain(struct params *p, const json_t *o, struct err *e) MUST_USE;
+
 #endif

@@ -13,7 +13,8 @@ BEGIN {
     rule("^CL/", "^kernels/opencl/", "OpenCL headers belong in kernels/opencl only")
     rule("^microhttpd[.]h$", "^server/", "libmicrohttpd belongs in server only")
     rule("^jansson[.]h$", "^(server|programs|tests)/|^models/text/chat/|" \
-         "^models/(files/(config|checkpoint|json[a-z]*)|text/(tok[a-z_]*|bpe[a-z_]*|spm))[.]",
+         "^models/(files/(config|checkpoint|json[a-z]*)|" \
+         "text/(tok[a-z_]*|bpe[a-z_]*|spm|constrain/(define|schema[a-z_]*)))[.]",
          "jansson belongs in server, in programs, in the readers of a model's JSON and in chat only")
     rule("^sentencepiece", "^models/text/spm_shim[.]cc$",
          "sentencepiece belongs in models/text/spm_shim.cc only")
