@@ -203,8 +203,8 @@ CASES = {
 UNSTARTED = {"xlstm_fused"}
 
 # Scales of matrices, where 1.2 makes float32 noise grow to 1e-2 of a logit.
-CALM = {"zamba2_shared": .8, "qwen3_5_mscale": .5, "zamba2_untied": .8, "zaya": .8, "lara_mini": .6, "zamba": .8,
-        "zamba_heads": .8, "qwen3_next_bias": .5}
+CALM = {"zamba2_shared": .8, "qwen3_5_mscale": .5, "zamba2_untied": .8, "qwen3_next_bias": .5,
+        "zaya": .8, "lara_mini": .6, "zamba": .8, "zamba_heads": .8}
 
 
 def split_convolutions(folder):
