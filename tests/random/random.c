@@ -172,7 +172,7 @@ static int run_shaken(struct trial *t, float *out, struct err *e)
     return rc;
 }
 
-/* The first row that is further from ref than float sums allow, or TOKENS; worst: of those before. */
+/* The first row further from ref than float sums allow, or TOKENS; worst: of those before. */
 static int first_far(const float *got, const float *ref, int vocab, double *worst)
 {
     *worst = 0;
