@@ -46,7 +46,8 @@ struct eval {
 };
 
 static const char usage[] =
-    "usage: recurd-eval --model DIR (--tokens FILE.json | --perplexity FILE.txt) [options]\n"
+    "usage: recurd-eval --model DIR|FILE.gguf (--tokens FILE.json | --perplexity FILE.txt)\n"
+    "                   [options]\n"
     "       recurd-eval --plan DIR [--load-format dummy]\n"
     "  --plan             print the model's plan, one op a line\n"
     "  --logits OUT.npy   float32 logits [T, vocab] of the given tokens\n"
