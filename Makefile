@@ -60,7 +60,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all checks configs random random-quick help deps deps-test deps-check demo run test \
-        test-formats test-templates test-constrain unit kernelcheck golden api load \
+        test-formats test-gguf test-templates test-constrain unit kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
@@ -88,7 +88,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden configs random-quick fault opencl-quick api load
-checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/crashsim $B/random $B/oclcheck \
+checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
@@ -181,14 +181,22 @@ $B/golden: $B/tests/golden/golden.o $(LIB)
 $B/layers: $B/tests/golden/layers.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-golden: $B/golden $B/layers $B/recurd-eval ## checks every model family against its reference
+$B/twins: $B/tests/golden/twins.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+golden: $B/golden $B/layers $B/twins $B/recurd-eval ## checks every model family against its reference
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
+	$B/twins
 
 configs: $B/recurd ## describes, or refuses as listed, what is published
 	python3 tests/configs/run.py $B/recurd
+
+# GGUF files of the gguf package of PyPI, and ours read by it; skipped where it cannot be had.
+test-gguf: all ## files written by another GGUF writer, and ours read by it (needs PyPI)
+	python3 tests/formats/test_gguf.py $B
 
 # Random configurations of every family: refused in a sentence, or right on every way to a state.
 $B/random: $B/tests/random/random.o $(LIB)

@@ -13,6 +13,8 @@
 #define LIMIT_ST_DIMS 4                   /* conv weights have 3, kimi_linear's A_log has 4 */
 #define LIMIT_TENSOR_NAME 256             /* longest name seen: ~110 bytes */
 #define LIMIT_ST_SHARDS 512               /* files of one checkpoint */
+#define LIMIT_GGUF_HEADER_BYTES MIB(256)  /* a 262,144-token vocabulary with merges: ~20 MB */
+#define LIMIT_GGUF_VALUES 65536           /* files in use have 20 to 60 */
 #define LIMIT_TOKENIZER_BYTES MIB(64)     /* tokenizer.json of a 256k vocabulary: ~35 MB */
 #define LIMIT_VOCAB (1 << 20)             /* largest published: 262,144 */
 #define LIMIT_TOKEN_BYTES 512             /* one vocabulary piece; GPT-NeoX has one of 512 spaces */

@@ -10,15 +10,15 @@
 #include "base/err.h"
 #include "kernels/backend.h"
 #include "models/generation.h"
+#include "models/source.h"
 
 struct tokenizer;
 struct chat;
-struct checkpoint;
 
 #define MODEL_EOS_MAX 8
 
 struct model {
-    char name[128];         /* last component of the directory: the API's model id */
+    char name[128];         /* last component of the path: the API's model id */
     char arch[64];          /* model_type */
     struct plan plan;
     int64_t parameters;     /* elements of all weights; a tied matrix counts once */
@@ -29,6 +29,7 @@ struct model {
     struct tokenizer *tok;  /* NULL: requests carry token ids */
     struct chat *chat;      /* NULL: no chat endpoint */
     unsigned char fingerprint[32]; /* SHA-256 of config, tokenizer and, once loaded, weights */
+    struct model_source source;          /* open as long as files are */
     struct checkpoint *files;      /* open until model_load has read them; then NULL */
     struct binding *bindings;      /* weight -> tensors of the files (build.h); freed with them */
     uint64_t dummy_seed;           /* of random weights; 0 = real ones */
@@ -38,8 +39,8 @@ struct model {
 };
 
 struct model_options {
-    const char *dir;
-    bool dummy;             /* --load-format dummy: seeded random weights, config.json alone */
+    const char *dir;        /* a directory with safetensors, or a GGUF file */
+    bool dummy;             /* --load-format dummy: seeded random weights, the config alone */
     uint64_t dummy_seed;
     const char *chat_format;   /* a built-in format instead of the model's template; or NULL */
     const char *chat_template; /* a file instead of the model's template; or NULL */

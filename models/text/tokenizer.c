@@ -227,16 +227,6 @@ static enum kind find_vocabulary(const char *dir, char *path, size_t size)
     return KIND_NONE;
 }
 
-static int open_kind(struct tokenizer *t, enum kind kind, const char *path,
-                     const struct config *cfg, struct err *e)
-{
-    switch (kind) {
-    case KIND_SPM: return spm_open(t, path, cfg, e);
-    case KIND_BPE: return bpe_open(t, path, cfg, e);
-    default: return rwkv_vocab_open(t, path, e);
-    }
-}
-
 static int read_config(struct config **cfg, const char *dir, struct err *e)
 {
     char path[4096];
@@ -246,37 +236,60 @@ static int read_config(struct config **cfg, const char *dir, struct err *e)
     return file_exists(path) ? config_read(cfg, path, e) : config_parse(cfg, "{}", 2, path, e);
 }
 
+int tokenizer_assemble(struct tokenizer **out, const struct tokenizer_parts *p, struct err *e)
+{
+    struct tokenizer *t = mem_zalloc(sizeof *t);
+    *out = NULL;
+    if (!t)
+        return err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(p->path));
+    arena_init(&t->arena, ARENA_BYTES);
+    t->bos = t->eos = -1;
+    t->path = mem_strdup(jsontext_tail(p->path));
+    int rc = t->path ? p->fill(t, p->cfg, p->arg, e)
+                     : err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(p->path));
+    if (rc == 0)
+        rc = apply_config(t, p->cfg, e);
+    if (rc == 0)
+        rc = check_vocab(t, p->vocab, e);
+    if (rc == 0 && t->format->seal)
+        t->format->seal(t->impl, t);
+    if (rc < 0)
+        tokenizer_close(t);
+    else
+        *out = t;
+    return rc;
+}
+
+/* A vocabulary file of a directory. */
+struct vocabulary { enum kind kind; const char *path; };
+
+static int fill_from_file(struct tokenizer *t, const struct config *cfg, const void *arg,
+                          struct err *e)
+{
+    const struct vocabulary *v = arg;
+    switch (v->kind) {
+    case KIND_SPM: return spm_open(t, v->path, cfg, e);
+    case KIND_BPE: return bpe_open(t, v->path, cfg, e);
+    default: return rwkv_vocab_open(t, v->path, e);
+    }
+}
+
 int tokenizer_open(struct tokenizer **out, const char *dir, int32_t vocab, struct err *e)
 {
     char path[4096];
     struct err mine = {0};
     struct config *cfg = NULL;
-    enum kind kind = find_vocabulary(dir, path, sizeof path);
+    struct vocabulary v = {find_vocabulary(dir, path, sizeof path), path};
     *out = NULL;
-    if (kind == KIND_NONE)
+    if (v.kind == KIND_NONE)
         return 0;
     e = e ? e : &mine;
-    struct tokenizer *t = mem_zalloc(sizeof *t);
-    if (!t)
-        return err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
-    arena_init(&t->arena, ARENA_BYTES);
-    t->bos = t->eos = -1;
-    t->path = mem_strdup(jsontext_tail(path));
-    int rc = t->path ? read_config(&cfg, dir, e)
-                     : err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
+    int rc = read_config(&cfg, dir, e);
     if (rc == 0)
-        rc = open_kind(t, kind, path, cfg, e);
-    if (rc == 0)
-        rc = apply_config(t, cfg, e);
-    if (rc == 0)
-        rc = check_vocab(t, vocab, e);
-    if (rc == 0 && t->format->seal)
-        t->format->seal(t->impl, t);
+        rc = tokenizer_assemble(out, &(struct tokenizer_parts){
+            .path = path, .cfg = cfg, .fill = fill_from_file, .arg = &v,
+            .vocab = vocab}, e);
     config_free(cfg);
-    if (rc < 0)
-        tokenizer_close(t);
-    else
-        *out = t;
     return rc;
 }
 

@@ -90,4 +90,25 @@ int bpe_open(struct tokenizer *t, const char *path, const struct config *cfg,
              struct err *e) MUST_USE;
 int rwkv_vocab_open(struct tokenizer *t, const char *path, struct err *e) MUST_USE;
 
+/* The same from what lies in memory, whoever wrote it: the object of a tokenizer.json, a
+ * serialised SentencePiece model (changed), the lines of a word list. */
+struct json_t;
+int bpe_build(struct tokenizer *t, struct json_t *root, const struct config *cfg,
+              struct err *e) MUST_USE;
+int spm_build(struct tokenizer *t, struct buf *model, const struct config *cfg,
+              struct err *e) MUST_USE;
+int rwkv_vocab_build(struct tokenizer *t, const char *text, size_t n, struct err *e) MUST_USE;
+
+/* A tokenizer whose vocabulary fill() reads. cfg: what tokenizer_config.json says. path: of the
+ * file, for messages. */
+struct tokenizer_parts {
+    const char *path;
+    const struct config *cfg;
+    int (*fill)(struct tokenizer *t, const struct config *cfg, const void *arg, struct err *e);
+    const void *arg;
+    int32_t vocab; /* rows of the model's embedding */
+};
+int tokenizer_assemble(struct tokenizer **out, const struct tokenizer_parts *p,
+                       struct err *e) MUST_USE;
+
 #endif

@@ -47,8 +47,8 @@ struct eval {
 };
 
 static const char usage[] =
-    "usage: recurd-eval --model DIR (--tokens FILE.json | --perplexity FILE.txt |\n"
-    "                                --replay TRACE) [options]\n"
+    "usage: recurd-eval --model DIR|FILE.gguf (--tokens FILE.json | --perplexity FILE.txt |\n"
+    "                                           --replay TRACE) [options]\n"
     "       recurd-eval --plan DIR [--load-format dummy]\n"
     "  --plan             print the model's plan, one op a line\n"
     "  --replay TRACE     compute the answers that recurd --trace wrote down again, and compare\n"

@@ -277,7 +277,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 void options_print_help(FILE *f)
 {
     fputs("recurd: serves recurrent and linear-attention language models over HTTP\n\n"
-          "usage: recurd [--model DIR] [flags]\n\n",
+          "usage: recurd [--model DIR|FILE.gguf] [flags]\n\n",
           f);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char name[64], left[96];

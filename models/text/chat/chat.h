@@ -15,6 +15,7 @@
 
 struct json_t; /* jansson's: the trees are only read */
 struct chat;
+struct config;
 
 /* Where a byte of a rendering comes from. */
 enum chat_origin {
@@ -37,7 +38,8 @@ struct chat_request {
 };
 
 struct chat_options {
-    const char *dir;           /* of the model */
+    const char *dir;           /* of the model, or its GGUF file */
+    const struct config *config; /* what tokenizer_config.json would say, for a file; or NULL */
     const char *format;        /* a row of the built-in table instead of any template; or NULL */
     const char *template_file; /* instead of the model's templates; or NULL */
 };

@@ -130,6 +130,10 @@ static int find_templates(struct chat *c, const struct chat_options *o, struct e
             from = files[i];
             rc = add_json(c, o->dir, from, e);
         }
+        if (o->config && rc == 0 && c->n_sources == 0) {
+            from = o->dir;
+            rc = add_config(c, o->config, from, e);
+        }
     }
     if (c->n_sources)
         snprintf(c->name, sizeof c->name, "template %s", jsontext_tail(from));
@@ -158,7 +162,7 @@ static char *copy_piece(const struct tokenizer *t, int32_t id)
     return s;
 }
 
-static void find_tokens(struct chat *c, const char *dir)
+static void find_tokens(struct chat *c, const struct chat_options *o)
 {
     static const char *const names[CHAT_TOKENS] = {"bos_token", "eos_token", "unk_token",
                                                    "sep_token", "pad_token", "cls_token",
@@ -168,11 +172,11 @@ static void find_tokens(struct chat *c, const char *dir)
     char path[4096];
     for (size_t i = 0; i < 2; i++) {
         struct err none = {0};
-        if (path_of(path, sizeof path, dir, files[i]) && config_read(&cfg[i], path, &none) < 0)
+        if (path_of(path, sizeof path, o->dir, files[i]) && config_read(&cfg[i], path, &none) < 0)
             cfg[i] = NULL;
     }
     for (size_t i = 0; i < CHAT_TOKENS; i++) {
-        const char *text = token_text(cfg[0], names[i]);
+        const char *text = token_text(o->config ? o->config : cfg[0], names[i]);
         text = text ? text : token_text(cfg[1], names[i]);
         c->tokens[i].name = names[i];
         c->tokens[i].text = text ? mem_strdup(text)
@@ -185,7 +189,7 @@ static void find_tokens(struct chat *c, const char *dir)
 
 int chat_read_sources(struct chat *c, const struct chat_options *o, struct err *e)
 {
-    find_tokens(c, o->dir);
+    find_tokens(c, o);
     return find_templates(c, o, e);
 }
 
