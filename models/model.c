@@ -125,7 +125,23 @@ static void fingerprint(struct model *m, const struct model_options *o)
     }
     if (!m->files)
         crypto_hash_sha256_update(&h, (const unsigned char *)&o->dummy_seed, sizeof o->dummy_seed);
+    if (o->quantize != QUANTIZE_NONE) {
+        unsigned char how = (unsigned char)o->quantize;
+        crypto_hash_sha256_update(&h, &how, 1);
+    }
     crypto_hash_sha256_final(&h, m->fingerprint);
+}
+
+static const char *const quantize_names[] = {"none", "q8", "q4"};
+
+bool quantize_parse(const char *name, enum quantize *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(quantize_names); i++)
+        if (strcmp(name, quantize_names[i]) == 0) {
+            *out = (enum quantize)i;
+            return true;
+        }
+    return false;
 }
 
 static void set_name(struct model *m, const char *dir)
@@ -149,6 +165,7 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
         return err_set(e, E_NOMEM, "no memory for a model");
     arena_init(&m->arena, ARENA_BYTES);
     set_name(m, o->dir);
+    m->quantize = o->quantize;
     snprintf(path, sizeof path, "%s/config.json", o->dir);
     if (sodium_init() < 0)
         err_set(e, E_UNSUPPORTED, "libsodium cannot be initialised");

@@ -17,6 +17,12 @@ struct checkpoint;
 
 #define MODEL_EOS_MAX 8
 
+/* What becomes of matrices in full precision while they are loaded: blocks of 8 bits (Q8_0), or of 4
+ * (Q4_K; Q6_K for embeddings and logits; Q8_0 for low-rank pairs). Small matrices and vectors stay. */
+enum quantize { QUANTIZE_NONE, QUANTIZE_Q8, QUANTIZE_Q4 };
+/* "none", "q8" or "q4"; false: another name. */
+bool quantize_parse(const char *name, enum quantize *out);
+
 struct model {
     char name[128];         /* last component of the directory: the API's model id */
     char arch[64];          /* model_type */
@@ -31,6 +37,7 @@ struct model {
     unsigned char fingerprint[32]; /* SHA-256 of config, tokenizer and, once loaded, weights */
     struct checkpoint *files;      /* open until model_load has read them; then NULL */
     struct binding *bindings;      /* weight -> tensors of the files (build.h); freed with them */
+    enum quantize quantize;
     uint64_t dummy_seed;           /* of random weights; 0 = real ones */
     struct arena arena;            /* names, programs and tables of the plan */
 };
@@ -39,6 +46,7 @@ struct model_options {
     const char *dir;
     bool dummy;             /* --load-format dummy: seeded random weights, config.json alone */
     uint64_t dummy_seed;
+    enum quantize quantize;
     const char *chat_format; /* name that overrides detection; NULL = detect */
 };
 

@@ -25,6 +25,7 @@ struct args {
     const char *model, *tokens, *logits, *perplexity, *device, *kernels;
     int generate, chunk, batch, threads;
     bool dummy, move, profile, time;
+    enum quantize quantize;
 };
 
 struct eval {
@@ -53,6 +54,7 @@ static const char usage[] =
     "  --move             carry the state to another slot between pieces\n"
     "  --device NAME      cpu, ref, opencl[:NAME]     --threads N     --kernels MASK\n"
     "  --load-format F    auto, or dummy: random weights from config.json alone\n"
+    "  --quantize HOW     none, q8 or q4: smaller weights of a model in full precision\n"
     "  --profile          time per kind of op, on standard error\n"
     "  --time             prompt and generation speed, on standard error\n";
 
@@ -62,6 +64,7 @@ static int parse_args(struct args *a, int argc, char **argv)
         {"model", 1, 0, 'm'}, {"tokens", 1, 0, 't'}, {"logits", 1, 0, 'l'}, {"generate", 1, 0, 'g'},
         {"chunk", 1, 0, 'c'}, {"perplexity", 1, 0, 'p'}, {"device", 1, 0, 'd'},
         {"threads", 1, 0, 'n'}, {"kernels", 1, 0, 'k'}, {"load-format", 1, 0, 'f'},
+        {"quantize", 1, 0, 'q'},
         {"batch", 1, 0, 'b'}, {"move", 0, 0, 'M'}, {"profile", 0, 0, 'P'}, {"time", 0, 0, 'T'},
         {"help", 0, 0, 'h'}, {0, 0, 0, 0}};
     *a = (struct args){.device = "cpu", .batch = 1};
@@ -78,6 +81,10 @@ static int parse_args(struct args *a, int argc, char **argv)
         case 'k': a->kernels = optarg; break;
         case 'b': a->batch = (int)strtol(optarg, NULL, 10); break;
         case 'f': a->dummy = !strcmp(optarg, "dummy"); break;
+        case 'q':
+            if (!quantize_parse(optarg, &a->quantize))
+                return -1;
+            break;
         case 'M': a->move = true; break;
         case 'P': a->profile = true; break;
         case 'T': a->time = true; break;
@@ -324,7 +331,8 @@ static int evaluate(struct eval *v, struct err *e)
 
 static int run(struct eval *v, struct err *e)
 {
-    struct model_options mo = {.dir = v->a.model, .dummy = v->a.dummy, .dummy_seed = 1};
+    struct model_options mo = {.dir = v->a.model, .dummy = v->a.dummy, .dummy_seed = 1,
+                               .quantize = v->a.quantize};
     struct device_options dopt = {.spec = v->a.device, .kernels = v->a.kernels,
                                   .threads = v->a.threads};
     if (model_open(&v->m, &mo, e) < 0 ||

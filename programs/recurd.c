@@ -89,6 +89,7 @@ static struct served_options served_options(const struct options *o)
     return (struct served_options){
         .dir = o->model,
         .dummy = strcmp(o->load_format, "dummy") == 0,
+        .quantize = o->quantize,
         .chat_format = o->chat_format,
         .device = o->device,
         .kernels = o->kernels,
