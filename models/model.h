@@ -17,8 +17,9 @@ struct checkpoint;
 
 #define MODEL_EOS_MAX 8
 
-/* What becomes of matrices in full precision while they are loaded: blocks of 8 bits (Q8_0), or of 4
- * (Q4_K; Q6_K for embeddings and logits; Q8_0 for low-rank pairs). Small matrices and vectors stay. */
+/* What becomes of matrices in full precision while they are loaded: blocks of 8 bits (Q8_0), or
+ * of 4 (Q4_K; Q6_K for embeddings and logits; Q8_0 for low-rank pairs). Small matrices and vectors
+ * stay. */
 enum quantize { QUANTIZE_NONE, QUANTIZE_Q8, QUANTIZE_Q4 };
 /* "none", "q8" or "q4"; false: another name. */
 bool quantize_parse(const char *name, enum quantize *out);

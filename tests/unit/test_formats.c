@@ -1,5 +1,5 @@
-/* Weight formats: decoded values of fixed blocks against an independent decoder's (a checksum of all,
- * and three of them), panels, rows of the table, encoders. */
+/* Weight formats: decoded values of fixed blocks against an independent decoder's (a checksum of
+ * all, and three of them), panels, rows of the table, encoders. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
