@@ -59,7 +59,8 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all checks help deps deps-test deps-check demo run test test-formats unit kernelcheck golden api load \
+.PHONY: all checks configs random random-quick help deps deps-test deps-check demo run test test-formats unit \
+        kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
@@ -86,8 +87,9 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 	$B/recurd
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
-	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden fault opencl-quick api load
-checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/crashsim $B/oclcheck $B/ocl_fault $(UNIT)
+	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden configs random-quick fault opencl-quick api load
+checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/crashsim $B/random $B/oclcheck \
+        $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
 # flag rebuilds everything, and a new commit one file.
@@ -176,9 +178,26 @@ $B/golden: $B/tests/golden/golden.o $(LIB)
 $B/layers: $B/tests/golden/layers.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-golden: $B/golden $B/layers ## checks every model family against its reference
+golden: $B/golden $B/layers $B/recurd-eval ## checks every model family against its reference
+	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
 	$B/layers
+	python3 tests/golden/respell.py $B/golden
+
+configs: $B/recurd ## describes, or refuses as listed, what is published
+	python3 tests/configs/run.py $B/recurd
+
+# Random configurations of every family: refused in a sentence, or right on every way to a state.
+$B/random: $B/tests/random/random.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+RANDOM_RUN = tests/random/run.py $B/random --device $(or $(DEVICE),cpu) --seed $(or $(SEED),1)
+random-quick: $B/random
+	$(RANDOM_RUN) --cases $(or $(CASES),160)
+random: ## random configurations under the sanitizers (CASES=1000 SEED=1 DEVICE=cpu)
+	@$(MAKE) $(JOBS) --no-print-directory SAN=address,undefined B=build/asan build/asan/random
+	@$(MAKE) -j1 --no-print-directory SAN=address,undefined B=build/asan \
+	  CASES=$(or $(CASES),1000) random-quick
 
 # The cache's promises under crashes and failing calls; FAULT_SEEDS=10000 for the long run.
 $B/crashsim: $B/tests/fault/crashsim.o $(LIB)

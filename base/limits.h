@@ -17,6 +17,7 @@
 #define LIMIT_VOCAB (1 << 20)             /* largest published: 262,144 */
 #define LIMIT_TOKEN_BYTES 512             /* one vocabulary piece; GPT-NeoX has one of 512 spaces */
 #define LIMIT_LAYERS 1024                 /* deepest published: < 130 */
+#define LIMIT_HIDDEN (1 << 16)            /* widest published: 18,432 */
 #define LIMIT_WIDTH (1 << 20)             /* any single activation width */
 #define LIMIT_MATRIX_ROWS (1 << 24)       /* 512 experts of 4,096 rows in one matrix: 2 Mi */
 #define LIMIT_JSON_DEPTH 32               /* 2,048 levels overflow a 128 KiB thread stack */
@@ -30,6 +31,15 @@
 #define LIMIT_EW_OUT 8
 
 #define SPARSE_BLOCKS_MAX 16384 /* blocks of the past a sparse layer scores: 64 KiB of stack */
+
+/* --- what kernels have room for (kernels/validate.h) --- */
+#define LIMIT_CONV_SIZE 64                /* taps; published: at most 4 */
+#define LIMIT_MESA_K 256                  /* K x K doubles of stack: 550 KB */
+#define LIMIT_PATH_DK 512                 /* a query as older keys see it, of 16 heads: 32 KiB */
+#define LIMIT_PARALLAX_DV 1024            /* a second sum of values, of 16 heads: 64 KiB */
+#define LIMIT_SPARSE_D 1024               /* means of a block's keys and values */
+#define LIMIT_TOPK 1024                   /* indices on a kernel's stack */
+#define LIMIT_SQUARE_PER 64               /* query heads of a key head */
 
 /* --- requests --- */
 #define LIMIT_HEADER_BYTES KIB(16)        /* also the libmicrohttpd pool: 10k idle = 170 MB */

@@ -1,14 +1,15 @@
 /* What a device does for the layers above: hold weights and states, execute a plan.
  *
- * One struct of functions per kind of device (cpu, opencl, ref). Everything is called by the
- * engine thread only, apart from open/close/load/put_weight, which run before it starts. No
- * host pointer into device memory leaves a backend. */
+ * One struct of functions per kind of device (cpu, which is ref too, and opencl). Everything is
+ * called by the engine thread only, apart from open/close/load/put_weight, which run before it
+ * starts. No host pointer into device memory leaves a backend. */
 #ifndef RECURD_BACKEND_H
 #define RECURD_BACKEND_H
 
 #include "base/err.h"
 #include "kernels/plan.h"
 #include "kernels/sample.h"
+#include "kernels/validate.h"
 
 struct device_options {
     const char *spec;      /* "cpu", "ref", "opencl[:name]" */
@@ -66,6 +67,8 @@ struct backend {
     /* After load: which arithmetic computes the plan, as printable text of less than NUMERICS_TEXT
      * bytes. Two devices with the same text give the same bits; see kernels/numerics.h. */
     const char *(*numerics)(const struct device *d);
+    /* What parameters of ops its kernels have room for; a constant of the open device. */
+    const struct op_limits *(*limits)(const struct device *d);
     /* (optional) Bytes held on the device, for metrics and --describe. */
     int64_t (*memory)(const struct device *d);
     /* (optional) Prints one line per op kind: calls, time, bytes. Reset by each call. */

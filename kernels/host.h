@@ -77,9 +77,8 @@ static inline void host_share(int64_t n, int ith, int nth, int64_t *from, int64_
     *to = n * (ith + 1) / nth;
 }
 
-#define OP(KIND, name, stateful, what) host_kernel ref_##name;
+#define OP(KIND, name, rows, sections, cost, factor, what) host_kernel ref_##name;
 #include "kernels/ops.def"
-#undef OP
 
 /* ---- packing (pack.c) ------------------------------------------------------------------ */
 

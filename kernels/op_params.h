@@ -4,15 +4,13 @@
 #define RECURD_OP_PARAMS_H
 
 enum activation {
-    ACT_NONE, ACT_SILU, ACT_SIGMOID, ACT_RELU, ACT_SQRELU, ACT_TANH, ACT_GELU_TANH, ACT_GELU_ERF
+#define ACT(name) ACT_##name,
+#include "kernels/enums.def"
 };
 
 enum norm_kind {
-    NORM_RMS,   /* x / sqrt(mean(x^2) + eps) */
-    NORM_LAYER, /* (x - mean) / sqrt(var + eps), biased variance */
-    NORM_L2,    /* x / sqrt(sum(x^2) + eps) */
-    NORM_L2MAX, /* x / max(sqrt(sum(x^2)), eps) */
-    NORM_SUM,   /* x / (sum(x) + eps) */
+#define NORM(name) NORM_##name,
+#include "kernels/enums.def"
 };
 
 /* One instruction of an elementwise program: op(reg[a], reg[b], reg[c], imm). */
@@ -53,11 +51,8 @@ struct ew_program {
 };
 
 enum decay_mode {
-    DECAY_NONE,
-    DECAY_CONST,  /* one factor per state head, weight vector w[1] */
-    DECAY_SCALAR, /* one factor per state head and token */
-    DECAY_KEY,    /* K factors per state head and token: diag(a) S */
-    DECAY_VALUE,  /* V factors per state head and token: S diag(c) */
+#define DECAY(name) DECAY_##name,
+#include "kernels/enums.def"
 };
 
 union op_params {
@@ -142,7 +137,7 @@ union op_params {
      * Cached row of a token: in[1], in[2], in[3], in[4], in[5] one after the other, as far as
      * given. PAGED section, or with a window a FIXED ring of `window` rows, row = position %
      * window. Rows of this batch are read from the operands, older ones from the section;
-     * ATTENTION_KEEP (the same operands and section, after every reader) then stores the
+     * ATTENTION_KEEP (operands 1 to 5 and section of every reader, after them all) then stores the
      * batch's rows: reading comes before a ring overwrites. Keys are visited in blocks of
      * PAGE_TOKENS positions counted from 0, ascending, with a running maximum. A key whose score
      * is -inf has no weight; if all are, the mean of nothing is NaN. */

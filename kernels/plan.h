@@ -62,12 +62,43 @@ struct section {
 
 /* ---- ops ------------------------------------------------------------------------------ */
 
+#define OP_INPUTS 6
+#define OP_WEIGHTS 2
+
 enum op_kind {
-#define OP(KIND, name, stateful, what) OP_##KIND,
+#define OP(KIND, name, rows, sections, cost, factor, what) OP_##KIND,
 #include "kernels/ops.def"
-#undef OP
     OP_KINDS
 };
+/* The operands' places: op.in[DELTA_q], op.w[NORM_weight]. */
+enum op_operand {
+#define IN(KIND, n, operand, use) KIND##_##operand = n,
+#define WEIGHT(KIND, n, operand, role, use) KIND##_##operand = n,
+#include "kernels/ops.def"
+};
+
+/* ops.def says what each value means. */
+enum op_rows { OP_ROWS_ANY, OP_ROWS_TOKENS, OP_ROWS_LOGITS };
+enum op_sections {
+    OP_SECTIONS_NONE, OP_SECTIONS_FIXED, OP_SECTIONS_PAGED, OP_SECTIONS_RING, OP_SECTIONS_MAYBE
+};
+enum operand_use {
+    OPERAND_GIVEN, OPERAND_OPTIONAL, OPERAND_INPLACE, OPERAND_OPTIONAL_INPLACE, OPERAND_SAME,
+    OPERAND_OWN
+};
+struct operand {
+    const char *name; /* NULL: the op has no such operand */
+    enum operand_use use;
+    enum weight_role role; /* of weights */
+};
+/* An op's row of ops.def. */
+struct op_face {
+    const char *name, *what;
+    enum op_rows rows;
+    enum op_sections sections;
+    struct operand in[OP_INPUTS], w[OP_WEIGHTS];
+};
+extern const struct op_face op_faces[OP_KINDS];
 const char *op_name(enum op_kind k);
 
 #include "kernels/op_params.h"
@@ -75,11 +106,10 @@ const char *op_name(enum op_kind k);
 struct op {
     enum op_kind kind;
     enum rows rows;
-    struct view in[6], out;
-    int32_t w[4];       /* weights, -1 = none */
-    int32_t section;    /* state section, -1 = none */
-    int32_t section2;
-    int32_t layer;      /* for names and profiles only */
+    struct view in[OP_INPUTS], out;
+    int32_t w[OP_WEIGHTS]; /* weights, -1 = none */
+    int32_t section;       /* state section, -1 = none */
+    int32_t layer;         /* for names and profiles only */
     union op_params p;
 };
 

@@ -54,6 +54,8 @@ void describe(const struct model *m, const struct device *d, const struct capaci
         fprintf(f, "context: %lld\n", (long long)m->context_max);
     else
         fputs("context: no limit\n", f);
+    if (m->n_left_aside)
+        fprintf(f, "left aside: %d keys and tensors (%s)\n", m->n_left_aside, m->left_aside);
     fprintf(f, "tokenizer: %s\n", m->tok ? "yes" : "none; requests carry token ids");
     fprintf(f, "chat format: %s\n", m->chat ? chat_name(m->chat) : "none");
     state(p, c, f);

@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "models/arch.h"
 #include "models/build/build.h"
 #include "models/text/chat.h"
+#include "models/files/jsontext.h"
 #include "models/text/tokenizer.h"
 
 /* Plans of the largest published models take a few MiB. */
@@ -174,6 +176,12 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
              build_model(m, arch_find, config, m->files, e) == 0 &&
              read_generation(m, o->dir, config, e) == 0 && open_tokenizer(m, o, e) == 0)
         fingerprint(m, o);
+    if (e->code && !strstr(e->text, m->name))
+        err_wrap(e, "model %s", jsontext_tail(o->dir));
+    if (e->code == 0 && m->n_left_aside)
+        log_warn("model %s: %d keys and tensors change nothing here and are left aside: %s%s",
+                 m->name, m->n_left_aside, m->left_aside,
+                 strlen(m->left_aside) + 60 > sizeof m->left_aside ? ", …" : "");
     if (e->code == 0 && o->dummy)
         m->dummy_seed = o->dummy_seed ? o->dummy_seed : 1;
     config_free(config);
@@ -379,7 +387,8 @@ int model_load(struct model *m, struct device *d, const struct capacity *c, stru
         err_set(e, E_NOMEM, "no memory for %zu bytes of staging", 2 * bytes);
     else if (plan_layout(&m->plan, c) < 0)
         err_set(e, E_NOMEM, "no memory to lay out %d activations", m->plan.n_acts);
-    else if (d->backend->load(d, &m->plan, c, e) == 0 && put_weights(&l) == 0)
+    else if (plan_validate(&m->plan, d->backend->limits(d), c, e) == 0 &&
+             d->backend->load(d, &m->plan, c, e) == 0 && put_weights(&l) == 0)
         crypto_hash_sha256_final(&l.hash, m->fingerprint);
     mem_free(l.raw);
     mem_free(l.f32);

@@ -40,6 +40,8 @@ struct model {
     struct binding *bindings;      /* weight -> tensors of the files (build.h); freed with them */
     enum quantize quantize;
     uint64_t dummy_seed;           /* of random weights; 0 = real ones */
+    char left_aside[200];          /* keys and tensors that change nothing here: "a, b" … */
+    int32_t n_left_aside;          /* … and how many they are in all */
     struct arena arena;            /* names, programs and tables of the plan */
 };
 

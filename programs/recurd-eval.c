@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "models/model.h"
+#include "models/plan_text.h"
 #include "models/text/tokenizer.h"
 
 /* Rows of one step when nothing else is asked: logits of 1024 x 65,536 are 256 MiB. */
@@ -24,7 +25,7 @@
 struct args {
     const char *model, *tokens, *logits, *perplexity, *device, *kernels;
     int generate, chunk, batch, threads;
-    bool dummy, move, profile, time;
+    bool dummy, move, profile, time, plan;
     enum quantize quantize;
 };
 
@@ -47,6 +48,8 @@ struct eval {
 
 static const char usage[] =
     "usage: recurd-eval --model DIR (--tokens FILE.json | --perplexity FILE.txt) [options]\n"
+    "       recurd-eval --plan DIR [--load-format dummy]\n"
+    "  --plan             print the model's plan, one op a line\n"
     "  --logits OUT.npy   float32 logits [T, vocab] of the given tokens\n"
     "  --generate N       print N greedy ids after them as a JSON array\n"
     "  --chunk N          prefill in pieces of N tokens\n"
@@ -66,7 +69,7 @@ static int parse_args(struct args *a, int argc, char **argv)
         {"threads", 1, 0, 'n'}, {"kernels", 1, 0, 'k'}, {"load-format", 1, 0, 'f'},
         {"quantize", 1, 0, 'q'},
         {"batch", 1, 0, 'b'}, {"move", 0, 0, 'M'}, {"profile", 0, 0, 'P'}, {"time", 0, 0, 'T'},
-        {"help", 0, 0, 'h'}, {0, 0, 0, 0}};
+        {"plan", 1, 0, 'L'}, {"help", 0, 0, 'h'}, {0, 0, 0, 0}};
     *a = (struct args){.device = "cpu", .batch = 1};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
@@ -86,14 +89,15 @@ static int parse_args(struct args *a, int argc, char **argv)
                 return -1;
             break;
         case 'M': a->move = true; break;
+        case 'L': a->model = optarg; a->plan = true; break;
         case 'P': a->profile = true; break;
         case 'T': a->time = true; break;
         case 'h': fputs(usage, stdout); exit(0);
         default: return -1;
         }
     }
-    return a->model && (a->tokens || a->perplexity) && a->generate >= 0 && a->chunk >= 0 &&
-                   a->batch >= 1 && a->batch <= 256 && optind == argc ? 0 : -1;
+    return a->model && (a->tokens || a->perplexity || a->plan) && a->generate >= 0 &&
+                   a->chunk >= 0 && a->batch >= 1 && a->batch <= 256 && optind == argc ? 0 : -1;
 }
 
 /* ---- input ---- */
@@ -146,6 +150,9 @@ static int allocate(struct eval *v, struct err *e)
     int64_t longest = (int64_t)v->ids.len + v->a.generate;
     int32_t per = v->m->plan.page_token_floats ? (int32_t)(longest / PAGE_TOKENS + 1) : 0;
     bool all = v->a.logits || v->a.perplexity;
+    if (v->m->context_max > 0 && longest > v->m->context_max)
+        return err_set(e, E_RANGE, "%lld positions, the model ends after %lld", (long long)longest,
+                       (long long)v->m->context_max);
     v->cap = (struct capacity){.tokens = piece * n, .logits = all ? piece : 1, .seqs = n,
                                .slots = n + 1, .pages = per * n, .pages_per_seq = per};
     v->tokens = mem_array((size_t)v->cap.tokens, sizeof(int32_t));
@@ -329,14 +336,30 @@ static int evaluate(struct eval *v, struct err *e)
     return 0;
 }
 
+static int print_plan(struct eval *v, struct err *e)
+{
+    struct buf text;
+    buf_init(&text, MIB(64));
+    model_plan_text(v->m, &text);
+    if (text.failed)
+        err_set(e, E_NOMEM, "the plan of %s takes more than %zu bytes", v->m->name, MIB(64));
+    else
+        fwrite(text.p, 1, text.len, stdout);
+    buf_free(&text);
+    return e->code;
+}
+
 static int run(struct eval *v, struct err *e)
 {
     struct model_options mo = {.dir = v->a.model, .dummy = v->a.dummy, .dummy_seed = 1,
                                .quantize = v->a.quantize};
     struct device_options dopt = {.spec = v->a.device, .kernels = v->a.kernels,
                                   .threads = v->a.threads};
-    if (model_open(&v->m, &mo, e) < 0 ||
-        (v->a.perplexity ? read_text(v, e) : read_tokens(v, e)) < 0 || allocate(v, e) < 0 ||
+    if (model_open(&v->m, &mo, e) < 0)
+        return e->code;
+    if (v->a.plan)
+        return print_plan(v, e);
+    if ((v->a.perplexity ? read_text(v, e) : read_tokens(v, e)) < 0 || allocate(v, e) < 0 ||
         device_open(&v->d, &dopt, e) < 0 || model_load(v->m, v->d, &v->cap, e) < 0)
         return e->code;
     v->slot = v->a.batch - 1;

@@ -434,6 +434,25 @@ static int backend_page_write(struct device *d, int32_t i, const void *src, stru
     return copy(page(d, i), src, page_bytes(d));
 }
 
+/* ---- limits ---------------------------------------------------------------------------- */
+
+/* ref finds any row of a matrix; the tiles find whole panels. */
+#define LIMITS(rows) \
+    {.conv_size = LIMIT_CONV_SIZE, .mesa_K = LIMIT_MESA_K, .path_dk = LIMIT_PATH_DK, \
+     .parallax_dv = LIMIT_PARALLAX_DV, .sparse_d = LIMIT_SPARSE_D, .topk = LIMIT_TOPK, \
+     .square_per = LIMIT_SQUARE_PER, .matrix_rows = rows}
+
+static const struct op_limits *backend_limits(const struct device *d)
+{
+    static const struct op_limits ref = LIMITS(1), panels = LIMITS(PANEL);
+    const struct cpu_device *c = (const struct cpu_device *)d;
+    bool tiled = false; /* by either op, in any format */
+    for (int t = 0; t < DTYPES; t++)
+        tiled |= c->kernels[OP_BLOCKS][t]->run != ref_blocks ||
+                 c->kernels[OP_EXPERTS][t]->run != ref_experts;
+    return tiled ? &panels : &ref;
+}
+
 /* ---- for humans ------------------------------------------------------------------------ */
 
 static const char *backend_numerics(const struct device *d)
@@ -482,6 +501,7 @@ const struct backend backend_cpu = {
     .page_read = backend_page_read,
     .page_write = backend_page_write,
     .numerics = backend_numerics,
+    .limits = backend_limits,
     .memory = backend_memory,
     .profile = backend_profile,
 };

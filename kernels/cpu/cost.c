@@ -1,5 +1,6 @@
 /* What an op moves and roughly costs. The bytes are for the profile; the time only decides
- * whether an op is too small to share, so a factor of two does no harm. Engine thread. */
+ * whether an op is too small to share, so a factor of two does no harm. Which rule serves an op is
+ * a column of ops.def. Engine thread. */
 #include "kernels/cpu/cpu.h"
 
 /* One thread's rates, measured on one server core of 2023; others are within a factor of 3. */
@@ -17,50 +18,96 @@ static int64_t width_of(const struct op *op)
     return w;
 }
 
-static struct cost cost_linear(const struct host_step *s, const struct op *op, int64_t rows)
+/* What ops.def names in its column `cost`; factor is the number beside it. */
+typedef struct cost cost_fn(const struct host_step *s, const struct op *op, int64_t rows,
+                            double factor);
+static cost_fn cost_moved, cost_taps, cost_columns, cost_matrix, cost_matrices, cost_program,
+    cost_state, cost_levels, cost_keys, cost_plain;
+
+struct cost cost_op(const struct host_step *s, const struct op *op)
 {
-    const struct host_weight *w = &s->weights[op->w[0]];
+    static const struct { cost_fn *of; double factor; } table[OP_KINDS] = {
+#define OP(KIND, name, rows, sections, cost, factor, what) [OP_##KIND] = {cost_##cost, factor},
+#include "kernels/ops.def"
+    };
+    return table[op->kind].of(s, op, host_rows(s, op), table[op->kind].factor);
+}
+
+/* Views alone, each element touched `factor` times. */
+static struct cost cost_moved(const struct host_step *s, const struct op *op, int64_t rows,
+                              double factor)
+{
+    int64_t bytes = rows * width_of(op) * 4;
+    (void)s;
+    return (struct cost){bytes, (double)bytes * factor * NS_PER_CACHE_BYTE};
+}
+
+static struct cost cost_taps(const struct host_step *s, const struct op *op, int64_t rows,
+                             double factor)
+{
+    return cost_moved(s, op, rows, factor * op->p.conv.size);
+}
+
+/* So many operations for every column of the result. */
+static struct cost cost_columns(const struct host_step *s, const struct op *op, int64_t rows,
+                                double factor)
+{
+    (void)s;
+    return (struct cost){rows * width_of(op) * 4,
+                         (double)rows * op->out.width * factor * NS_PER_FLOP};
+}
+
+static struct cost cost_matrix(const struct host_step *s, const struct op *op, int64_t rows,
+                               double factor)
+{
+    const struct host_weight *w = &s->weights[op->w[LINEAR_matrix]];
     double flops = 2.0 * (double)w->rows * (double)w->cols * (double)rows;
     double stream = (double)w->bytes * NS_PER_STREAM_BYTE;
     return (struct cost){(int64_t)w->bytes + rows * width_of(op) * 4,
-                         MAX(flops * NS_PER_FLOP, stream)};
+                         factor * MAX(flops * NS_PER_FLOP, stream)};
 }
 
 /* BLOCKS reads its matrix once, EXPERTS at most the chosen parts of it. */
-static struct cost cost_matrices(const struct host_step *s, const struct op *op, int64_t rows)
+static struct cost cost_matrices(const struct host_step *s, const struct op *op, int64_t rows,
+                                 double factor)
 {
-    const struct host_weight *w = &s->weights[op->w[0]];
+    _Static_assert((int)EXPERTS_matrix == (int)BLOCKS_matrix, "both");
+    const struct host_weight *w = &s->weights[op->w[BLOCKS_matrix]];
     int64_t products = rows * op->out.width * w->cols;
     double share = (double)products / ((double)w->rows * (double)w->cols);
     int64_t bytes = (int64_t)((double)w->bytes * MIN(share, 1));
     return (struct cost){bytes + rows * width_of(op) * 4,
-                         MAX((double)products * 2 * NS_PER_FLOP,
-                             (double)bytes * NS_PER_STREAM_BYTE)};
+                         factor * MAX((double)products * 2 * NS_PER_FLOP,
+                                      (double)bytes * NS_PER_STREAM_BYTE)};
 }
 
-static struct cost cost_ew(const struct op *op, int64_t rows)
+static struct cost cost_program(const struct host_step *s, const struct op *op, int64_t rows,
+                                double factor)
 {
     const struct ew_program *e = op->p.ew;
     double work = 0;
+    (void)s;
     for (int i = 0; i < e->n_code; i++)
         work += e->code[i].op >= EW_EXP || e->code[i].op == EW_POW ? 4 : 1;
     int64_t n = rows * e->width;
-    return (struct cost){n * (e->n_in + e->n_out) * 4, (double)n * (work + 1) * NS_PER_EW};
+    return (struct cost){n * (e->n_in + e->n_out) * 4, factor * (double)n * (work + 1) * NS_PER_EW};
 }
 
-/* A recurrence: its states are read and written once, and worked on for every token. */
+/* A recurrence: its states are read and written once, and worked on for every token: `factor`
+ * operations an element. */
 static struct cost cost_state(const struct host_step *s, const struct op *op, int64_t rows,
-                              double flops_per_element)
+                              double factor)
 {
     int64_t elems = s->plan->sections[op->section].elems;
     int64_t bytes = elems * 8 * s->batch->n_seqs;
     return (struct cost){bytes + rows * width_of(op) * 4,
                          (double)bytes * NS_PER_STREAM_BYTE / 2 +
-                             (double)(elems * rows) * flops_per_element * NS_PER_FLOP};
+                             (double)(elems * rows) * factor * NS_PER_FLOP};
 }
 
 /* Only levels that exist at a position are touched: as many as it has bits set, and one more. */
-static struct cost cost_fenwick(const struct host_step *s, const struct op *op, int64_t rows)
+static struct cost cost_levels(const struct host_step *s, const struct op *op, int64_t rows,
+                               double factor)
 {
     const struct batch *b = s->batch;
     int64_t size = (int64_t)op->p.fenwick.heads * op->p.fenwick.K * op->p.fenwick.V, touched = 0;
@@ -69,14 +116,17 @@ static struct cost cost_fenwick(const struct host_step *s, const struct op *op, 
         touched += levels * (b->cu_seqlens[q + 1] - b->cu_seqlens[q]);
     }
     return (struct cost){size * touched * 8 + rows * width_of(op) * 4,
-                         (double)(size * touched) * 6 * NS_PER_FLOP};
+                         (double)(size * touched) * factor * NS_PER_FLOP};
 }
 
-static struct cost cost_attention(const struct host_step *s, const struct op *op)
+/* factor: 1, or more for relatives, which take a sum over lanes a key. */
+static struct cost cost_keys(const struct host_step *s, const struct op *op, int64_t rows,
+                             double factor)
 {
     const struct batch *b = s->batch;
     bool ring = s->plan->sections[op->section].kind == SECTION_FIXED;
     double keys = 0, seen = 0;
+    (void)rows;
     for (int32_t q = 0; q < b->n_seqs; q++) {
         double n = b->cu_seqlens[q + 1] - b->cu_seqlens[q], past = (double)b->pos[q];
         if (ring)
@@ -85,50 +135,15 @@ static struct cost cost_attention(const struct host_step *s, const struct op *op
         seen += past + n;
     }
     double per_key = op->p.attention.dk + op->p.attention.dv;
-    double work = op->kind == OP_ATTENTION ? 1 : 4; /* relatives take a sum over lanes a key */
     return (struct cost){(int64_t)(seen * per_key * 4 * op->p.attention.kv_heads),
-                         keys * per_key * op->p.attention.heads * 2 * NS_PER_FLOP * work};
+                         keys * per_key * op->p.attention.heads * 2 * NS_PER_FLOP * factor};
 }
 
-/* Any other op with a state: all of it, every token. */
-static struct cost cost_plain(const struct host_step *s, const struct op *op, int64_t bytes)
+/* All of the state, every token, in plain C. */
+static struct cost cost_plain(const struct host_step *s, const struct op *op, int64_t rows,
+                              double factor)
 {
     double elems = (double)s->plan->sections[op->section].elems;
-    return (struct cost){bytes + (int64_t)elems * 8 * s->batch->n_seqs,
-                         host_rows(s, op) * elems * NS_PER_STEP};
-}
-
-struct cost cost_op(const struct host_step *s, const struct op *op)
-{
-    int64_t rows = host_rows(s, op), bytes = rows * width_of(op) * 4;
-    switch (op->kind) {
-    case OP_LINEAR: return cost_linear(s, op, rows);
-    case OP_EW: return cost_ew(op, rows);
-    case OP_DELTA: return cost_state(s, op, rows, 8);
-    case OP_DECAY: return cost_state(s, op, rows, 6);
-    case OP_ATTENTION:
-    case OP_PATH:
-    case OP_WALL:
-    case OP_PARALLAX:
-    case OP_DELTAFORMER:
-    case OP_NSA:
-    case OP_MOBA: return cost_attention(s, op);
-    case OP_EXPERTS:
-    case OP_BLOCKS: return cost_matrices(s, op, rows);
-    case OP_TRAPEZOID: return cost_state(s, op, rows, 8);
-    case OP_FENWICK: return cost_fenwick(s, op, rows);
-    case OP_WKV: /* four exps a channel */
-        return (struct cost){bytes, (double)rows * op->out.width * 200 * NS_PER_FLOP};
-    case OP_SCAN: return cost_state(s, op, rows, 60); /* an exp is about 50 operations */
-    case OP_RNN:
-    case OP_SHIFT:
-    case OP_LOGSUM: break;
-    case OP_CONV: return (struct cost){bytes, (double)bytes * op->p.conv.size * NS_PER_CACHE_BYTE};
-    case OP_SOFTMAX: return (struct cost){bytes, (double)bytes * 8 * NS_PER_CACHE_BYTE};
-    case OP_NORM: return (struct cost){bytes, (double)bytes * 2 * NS_PER_CACHE_BYTE};
-    default:
-        if (op->section >= 0 && op->kind != OP_ATTENTION_KEEP)
-            return cost_plain(s, op, bytes);
-    }
-    return (struct cost){bytes, (double)bytes * NS_PER_CACHE_BYTE};
+    return (struct cost){rows * width_of(op) * 4 + (int64_t)elems * 8 * s->batch->n_seqs,
+                         factor * (double)rows * elems * NS_PER_STEP};
 }

@@ -6,9 +6,9 @@
 #include <string.h>
 
 const struct cpu_kernel select_table[] = {
-#define OP(KIND, name, stateful, what) {OP_##KIND, "ref", NEED_NONE, ANY, ref_##name, 0, 0, what},
+#define OP(KIND, name, rows, sections, cost, factor, what) \
+    {OP_##KIND, "ref", NEED_NONE, ANY, ref_##name, 0, 0, what},
 #include "kernels/ops.def"
-#undef OP
 #define K(OP, variant, need, formats, function, max_abs, max_rel, note) \
     {OP_##OP, #variant, need, formats, function, max_abs, max_rel, note},
 #include "kernels/cpu/kernels.def"

@@ -220,6 +220,18 @@ static const char *ocl_numerics(const struct device *d)
     return ((const struct ocl *)d)->numerics;
 }
 
+/* Known answers at start come from the definition, which has to have room for them too. Matrices
+ * are found row by row. */
+static const struct op_limits *ocl_limits(const struct device *d)
+{
+    static const struct op_limits limits = {
+        .conv_size = LIMIT_CONV_SIZE, .mesa_K = LIMIT_MESA_K, .path_dk = LIMIT_PATH_DK,
+        .parallax_dv = LIMIT_PARALLAX_DV, .sparse_d = LIMIT_SPARSE_D, .topk = LIMIT_TOPK,
+        .square_per = LIMIT_SQUARE_PER, .matrix_rows = 1};
+    (void)d;
+    return &limits;
+}
+
 static int64_t ocl_memory(const struct device *d)
 {
     return ((const struct ocl *)d)->device.held_bytes;
@@ -278,6 +290,7 @@ const struct backend backend_opencl = {
     .page_read = ocl_page_read,
     .page_write = ocl_page_write,
     .numerics = ocl_numerics,
+    .limits = ocl_limits,
     .memory = ocl_memory,
     .profile = ocl_profile,
 };

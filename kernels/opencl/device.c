@@ -75,7 +75,9 @@ static int platform_devices(cl_platform_id p, struct ocl_info *infos, int n, str
     return n;
 }
 
-int ocl_device_find(struct ocl_info *infos, struct err *e)
+/* Fills infos (at most OCL_DEVICES_MAX), every platform's devices in the platforms' order. Returns
+ * their number or a code; none is E_NOENT. */
+static int find_all(struct ocl_info *infos, struct err *e)
 {
     cl_platform_id platforms[OCL_DEVICES_MAX];
     cl_uint found = 0;
@@ -128,7 +130,7 @@ static bool better(const struct ocl_info *a, const struct ocl_info *b)
 static int choose(struct ocl_info *out, const char *name, struct err *e)
 {
     struct ocl_info infos[OCL_DEVICES_MAX];
-    int n = ocl_device_find(infos, e), best = -1;
+    int n = find_all(infos, e), best = -1;
     if (n < 0)
         return n;
     for (int i = 0; i < n; i++)
@@ -183,7 +185,7 @@ void ocl_device_close(struct ocl_device *d)
 int opencl_list(void (*line)(void *arg, const char *text), void *arg, struct err *e)
 {
     struct ocl_info infos[OCL_DEVICES_MAX];
-    int n = ocl_device_find(infos, e);
+    int n = find_all(infos, e);
     for (int i = 0; i < n; i++) {
         const struct ocl_info *d = &infos[i];
         char s[640];

@@ -38,9 +38,6 @@ struct ocl_device {
     int64_t held_bytes;
 };
 
-/* Fills infos (at most OCL_DEVICES_MAX), every platform's devices in the platforms' order.
- * Returns their number or a code; none is E_NOENT. */
-int ocl_device_find(struct ocl_info *infos, struct err *e) MUST_USE;
 
 /* `name`: NULL or "" = the best (an accelerator before a CPU, then the largest memory); "gpu",
  * "cpu" or "accelerator"; a number of the list; or a part of the device's, vendor's or

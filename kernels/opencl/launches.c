@@ -123,11 +123,8 @@ static int build_file(struct ocl_model *m, int32_t first, cl_program *out, struc
     struct buf source;
     int rc;
     buf_init(&source, MIB(16));
-    buf_fmt(&source, "#line 1 \"common.clh\"\n%s\n", ocl_source_find("common.clh"));
-    if (!strncmp(file, "nvidia/", 7))
-        buf_fmt(&source, "#line 1 \"mma.clh\"\n%s\n", ocl_source_find("mma.clh"));
-    else
-        buf_fmt(&source, "#line 1 \"kept.clh\"\n%s\n", ocl_source_find("kept.clh"));
+    ocl_source_begin(&source);
+    ocl_source_add(&source, strncmp(file, "nvidia/", 7) ? "kept.clh" : "mma.clh");
     for (int32_t i = first; i < m->n_instances; i++) {
         if (strcmp(m->instances[i].file, file))
             continue;
@@ -167,6 +164,7 @@ static int make_kernel(struct ocl_model *m, struct ocl_launch *l, cl_program p, 
     const char *file = m->instances[l->instance].file;
     char name[64];
     int rc;
+    cl_ulong local = 0;
     size_t most = 0, asked = l->local[0] * l->local[1] * l->local[2], fixed[3] = {0};
     kernel_name(name, sizeof name, file, l->instance - first);
     if ((rc = OCL_NEW(l->kernel, e, file, clCreateKernel, p, name)))
@@ -177,8 +175,15 @@ static int make_kernel(struct ocl_model *m, struct ocl_launch *l, cl_program p, 
     if ((rc = OCL(e, file, clGetKernelWorkGroupInfo, l->kernel, m->d->info.id,
                   CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL)) ||
         (rc = OCL(e, file, clGetKernelWorkGroupInfo, l->kernel, m->d->info.id,
-                  CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof fixed, fixed, NULL)))
+                  CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof fixed, fixed, NULL)) ||
+        (rc = OCL(e, file, clGetKernelWorkGroupInfo, l->kernel, m->d->info.id,
+                  CL_KERNEL_LOCAL_MEM_SIZE, sizeof local, &local, NULL)))
         return rc;
+    const struct op *op = &m->plan->ops[l->op];
+    if (local > m->d->info.local_bytes)
+        return err_set(e, E_UNSUPPORTED, "layer %d: %s: %llu bytes of local memory, %s has %llu",
+                       op->layer, op_name(op->kind), (unsigned long long)local, m->d->info.name,
+                       (unsigned long long)m->d->info.local_bytes);
     /* A size the source requires was checked by the compiler; NVIDIA answers 256 all the same. */
     if (asked > most && fixed[0] * fixed[1] * fixed[2] != asked)
         return err_set(e, E_UNSUPPORTED, "%s: a group of %zu work-items, %s runs at most %zu", name,

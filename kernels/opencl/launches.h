@@ -10,8 +10,11 @@
 
 #define OCL_ARGS 64 /* an elementwise program: 2 for each of 20 views, and some */
 
-/* How a weight lies on the device; the numbers are LAYOUT_* in src/common.clh. */
-enum ocl_layout { OCL_PANEL32, OCL_MMA, OCL_ROWS, OCL_BLOCKS };
+/* How a weight lies on the device: LAYOUT_* of src/common.clh. */
+enum ocl_layout {
+#define LAYOUT(name) OCL_##name,
+#include "kernels/enums.def"
+};
 
 struct ocl_weight {
     struct ocl_buffer buffer;
@@ -118,7 +121,6 @@ void ocl_model_loaded(struct ocl_model *m);
 
 /* ---- describing launches (spec.c) ---- */
 void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op);
-void ocl_spec_free(struct ocl_spec *s);
 void ocl_def(struct ocl_spec *s, const char *name, int64_t value);
 /* DTYPE, and Q_* of a format with blocks (src/blocks.clh). */
 void ocl_def_format(struct ocl_spec *s, enum dtype t);
@@ -136,17 +138,13 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e) MUST_U
 
 /* ---- ops -> launches (ops.c and friends) ---- */
 int ocl_ops_lower(struct ocl_model *m, struct err *e) MUST_USE;
-/* One function per op kind, as kernels/opencl/lower/ops.c lists them. */
+/* One function for every row of ops.def. */
 typedef int ocl_lower(struct ocl_model *m, const struct op *op, struct err *e);
-ocl_lower ocl_ew_lower, ocl_linear_lower, ocl_delta_lower, ocl_decay_lower, ocl_attention_lower,
-    ocl_attention_keep_lower, ocl_conv_lower, ocl_shift_lower, ocl_rnn_lower, ocl_logsum_lower,
-    ocl_wkv_lower, ocl_scan_lower, ocl_topk_lower, ocl_experts_lower, ocl_blocks_lower,
-    ocl_square_lower, ocl_path_lower, ocl_wall_lower, ocl_parallax_lower, ocl_deltaformer_lower,
-    ocl_nsa_lower, ocl_moba_lower, ocl_fenwick_lower, ocl_mesa_lower, ocl_trapezoid_lower,
-    ocl_rotate_lower;
-/* kept, slot_floats, section, page_floats, pages, pages_per_seq of an op that caches rows. */
+#define OP(KIND, name, rows, sections, cost, factor, what) ocl_lower ocl_##name##_lower;
+#include "kernels/ops.def"
 /* Columns of a cached row before operand `part`; 6: of the whole row. */
 int32_t ocl_width_before(const struct op *op, int part);
+/* kept, slot_floats, section, page_floats, pages, pages_per_seq of an op that caches rows. */
 void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op *op);
 
 /* The slices in which a product sums its inputs: a function of their number alone. */

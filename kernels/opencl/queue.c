@@ -90,7 +90,8 @@ static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times 
     return rc ? rc : OCL(e, "a step", clFlush, m->d->queue);
 }
 
-int ocl_queue_settle(struct ocl_model *m, struct ocl_times *t, struct err *e)
+/* Waits for the step that was enqueued last, if nothing has yet. t: NULL allowed. */
+static int settle(struct ocl_model *m, struct ocl_times *t, struct err *e)
 {
     uint64_t start = clock_now_ns();
     if (!m->pending)
@@ -105,7 +106,7 @@ int ocl_queue_settle(struct ocl_model *m, struct ocl_times *t, struct err *e)
 int ocl_queue_run(struct ocl_model *m, const struct batch *b, struct ocl_times *t, struct err *e)
 {
     int rc;
-    if ((rc = check_batch(m, b, e)) || (rc = ocl_queue_settle(m, t, e)))
+    if ((rc = check_batch(m, b, e)) || (rc = settle(m, t, e)))
         return rc;
     if (b->n_tokens <= 0)
         return 0;
@@ -153,7 +154,7 @@ static int read_piece(struct ocl_model *m, cl_mem from, size_t at, size_t bytes,
 int ocl_queue_read(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, void *dst,
                    struct err *e)
 {
-    int rc = bytes ? ocl_queue_settle(m, NULL, e) : 0;
+    int rc = bytes ? settle(m, NULL, e) : 0;
     if (!rc)
         rc = read_piece(m, from, at, bytes, 0, e);
     for (size_t done = 0; done < bytes && !rc; done += PIECE) {
@@ -170,7 +171,7 @@ int ocl_queue_read(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, vo
 int ocl_queue_write(struct ocl_model *m, cl_mem to, size_t at, size_t bytes, const void *src,
                     struct err *e)
 {
-    int rc = bytes ? ocl_queue_settle(m, NULL, e) : 0;
+    int rc = bytes ? settle(m, NULL, e) : 0;
     for (size_t done = 0; done < bytes && !rc; done += PIECE) {
         size_t n = MIN(PIECE, bytes - done);
         char *host = (char *)m->state_host.host + done;
@@ -187,7 +188,7 @@ int ocl_queue_copy(struct ocl_model *m, cl_mem mem, size_t to, size_t from, size
 {
     if (!bytes || to == from)
         return 0;
-    int rc = ocl_queue_settle(m, NULL, e);
+    int rc = settle(m, NULL, e);
     if (!rc)
         rc = OCL(e, "a state", clEnqueueCopyBuffer, m->d->copies, mem, mem, from, to, bytes, 0,
                  NULL, NULL);
@@ -199,7 +200,7 @@ int ocl_queue_zero(struct ocl_model *m, cl_mem mem, size_t at, size_t bytes, str
     cl_uint zero = 0;
     if (!bytes)
         return 0;
-    int rc = ocl_queue_settle(m, NULL, e);
+    int rc = settle(m, NULL, e);
     if (!rc)
         rc = OCL(e, "a state", clEnqueueFillBuffer, m->d->copies, mem, &zero, sizeof zero, at,
                  bytes, 0, NULL, NULL);

@@ -12,8 +12,6 @@ struct ocl_times {
 int ocl_queue_run(struct ocl_model *m, const struct batch *b, struct ocl_times *t,
                   struct err *e) MUST_USE;
 
-/* Waits for the step that was enqueued last, if nothing has yet. t: NULL allowed. */
-int ocl_queue_settle(struct ocl_model *m, struct ocl_times *t, struct err *e) MUST_USE;
 /* Blocking, for the step that was enqueued last: draws, and row i of its logits in logits_host. */
 int ocl_queue_sample(struct ocl_model *m, const struct sample_row *rows, int32_t n,
                      struct sample_result *out, struct ocl_times *t, struct err *e) MUST_USE;

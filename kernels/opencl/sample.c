@@ -44,8 +44,8 @@ static int make_kernel(struct ocl_sampler *s, cl_mem logits, int64_t at, int32_t
     buf_fmt(&b, "#define KERNEL sample\n#define FN(f) f##_sample\n#define WG %zu\n", s->group);
     buf_fmt(&b, "#define LIST %zu\n#define POOL %zu\n#define TOP_MAX %d\n#define WIDE %d\n", list,
             pool, LIMIT_TOP_LOGPROBS, at % 4 == 0 && stride % 4 == 0);
-    buf_fmt(&b, "#line 1 \"common.clh\"\n%s\n#line 1 \"%s\"\n%s\n",
-            ocl_source_find("common.clh"), file, ocl_source_find(file));
+    ocl_source_begin(&b);
+    ocl_source_add(&b, file);
     int rc = b.failed ? err_set(e, E_NOMEM, "no memory for the source of %s", file)
                       : ocl_program_build(&p, s->d, file, b.p, e);
     buf_free(&b);

@@ -17,8 +17,8 @@
 #define FEW 3         /* rows of the first step: sequences of 2 and 1 */
 #define MANY 70       /* rows of the second, products only: past every kernel for few rows */
 #define SEQS 2
-#define OP_ACTS 20    /* views of one op: 12 in and 8 out of an elementwise program */
-#define OP_WEIGHTS 12
+#define TRIAL_ACTS 20    /* views of one op: 12 in and 8 out of an elementwise program */
+#define TRIAL_WEIGHTS 12
 #define OP_BYTES MIB(16) /* an op with larger operands (many experts) is not tried */
 /* In units of the largest result: sums in another order; bf16 activations on tensor cores. */
 #define NEAR 2e-4f
@@ -41,9 +41,8 @@ struct trial {
 };
 
 static host_kernel *const definitions[OP_KINDS] = {
-#define OP(KIND, name, stateful, what) ref_##name,
+#define OP(KIND, name, rows, sections, cost, factor, what) ref_##name,
 #include "kernels/ops.def"
-#undef OP
 };
 
 /* The view as an activation of its own; views of one op that share columns still do. */
@@ -309,10 +308,10 @@ int ocl_selftest(const struct ocl_model *m, bool products, struct err *e)
     int rc = E_NOMEM;
     if (!t || !seen || !(t->ops = mem_array(n, sizeof *t->ops)) ||
         !(t->ew = mem_array(n, sizeof *t->ew)) ||
-        !(t->plan.acts = mem_array(n * OP_ACTS, sizeof(struct act))) ||
-        !(t->origin = mem_array(n * OP_ACTS, 2 * sizeof(int32_t))) ||
-        !(t->plan.weights = mem_array(n * OP_WEIGHTS, sizeof(struct weight))) ||
-        !(t->host = mem_array(n * OP_WEIGHTS, sizeof *t->host)) ||
+        !(t->plan.acts = mem_array(n * TRIAL_ACTS, sizeof(struct act))) ||
+        !(t->origin = mem_array(n * TRIAL_ACTS, 2 * sizeof(int32_t))) ||
+        !(t->plan.weights = mem_array(n * TRIAL_WEIGHTS, sizeof(struct weight))) ||
+        !(t->host = mem_array(n * TRIAL_WEIGHTS, sizeof *t->host)) ||
         !(t->plan.sections = mem_array(n, sizeof(struct section)))) {
         rc = err_set(e, E_NOMEM, "no memory for the self-test");
         goto out;

@@ -2,6 +2,8 @@
 #ifndef RECURD_OCL_SOURCE_H
 #define RECURD_OCL_SOURCE_H
 
+#include "base/buf.h"
+
 struct ocl_source {
     const char *name; /* path below src/, e.g. "norm.cl" */
     const char *text; /* NUL-terminated */
@@ -10,5 +12,9 @@ extern const struct ocl_source ocl_sources[]; /* ends with a NULL name */
 
 /* NULL when there is none of this name. */
 const char *ocl_source_find(const char *name);
+/* Appends what every kernel starts with: the constants shared with C, then common.clh. */
+void ocl_source_begin(struct buf *b);
+/* Appends a text there is, with the line numbers of its file. */
+void ocl_source_add(struct buf *b, const char *name);
 
 #endif

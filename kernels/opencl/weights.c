@@ -83,9 +83,10 @@ static int packer(struct ocl_model *m, enum dtype from, enum dtype to, enum ocl_
         return 0;
     }
     buf_init(&source, MIB(1));
-    buf_fmt(&source,
-            "%s\n#define KERNEL pack\n#define SRC %d\n#define DST %d\n#define LAYOUT %d\n%s",
-            ocl_source_find("common.clh"), from, to, layout, ocl_source_find("pack.cl"));
+    ocl_source_begin(&source);
+    buf_fmt(&source, "#define KERNEL pack\n#define SRC %d\n#define DST %d\n#define LAYOUT %d\n",
+            from, to, layout);
+    ocl_source_add(&source, "pack.cl");
     if (source.failed)
         rc = err_set(e, E_NOMEM, "no memory for the source of pack.cl");
     else if (!(rc = ocl_program_build(&p, m->d, "pack.cl", source.p, e)))

@@ -7,16 +7,19 @@ static void attend(const struct host_step *s, const struct op *op, int32_t row, 
     int32_t q = s->row_seq[row], dk = op->p.attention.dk, dv = op->p.attention.dv;
     int32_t hk = head / (op->p.attention.heads / op->p.attention.kv_heads);
     int32_t hv = head / (op->p.attention.heads / op->p.attention.v_heads);
-    int32_t W = op->p.attention.window, vpart = view_given(op->in[2]) ? 2 : 1;
+    int32_t W = op->p.attention.window;
+    int vpart = view_given(op->in[ATTENTION_v]) ? ATTENTION_v : ATTENTION_k;
     int64_t pos = kv_position(s, row);
-    const float *query = host_row(s, op->in[0], row) + head * dk;
-    const float *F = view_given(op->in[3]) ? host_row(s, op->in[3], row) : NULL;
+    const float *query = host_row(s, op->in[ATTENTION_q], row) + head * dk;
+    struct view forget = op->in[ATTENTION_forget];
+    const float *F = view_given(forget) ? host_row(s, forget, row) : NULL;
     float *out = host_row(s, op->out, row) + head * dv;
     struct soft soft = soft_start(out, dv);
     for (int64_t p = W && pos >= W ? pos - W + 1 : 0; p <= pos; p++) {
-        double score = op->p.attention.scale * kv_dot(query, kv_part(s, op, q, p, 1) + hk * dk, dk);
+        const float *k = kv_part(s, op, q, p, ATTENTION_k) + hk * dk;
+        double score = op->p.attention.scale * kv_dot(query, k, dk);
         if (F)
-            score += (double)F[head] - kv_part(s, op, q, p, 3)[head];
+            score += (double)F[head] - kv_part(s, op, q, p, ATTENTION_forget)[head];
         soft_add(&soft, score, kv_part(s, op, q, p, vpart) + hv * dv, out, dv);
     }
     soft_end(&soft, out, dv);

@@ -28,27 +28,26 @@ static void carry(double *q, const float *w, double beta, int32_t n)
         q[i] -= beta * dot * w[i];
 }
 
-#define PATH_DIM_MAX 512
-
 static void path_head(const struct host_step *s, const struct op *op, int32_t row, int32_t head)
 {
     int32_t q = s->row_seq[row], dk = op->p.attention.dk, dv = op->p.attention.dv;
     int32_t m = key_head(op, head);
-    const float *query = host_row(s, op->in[0], row) + head * dk;
-    const float *G = view_given(op->in[5]) ? host_row(s, op->in[5], row) : NULL;
+    const float *query = host_row(s, op->in[PATH_q], row) + head * dk;
+    const float *G = view_given(op->in[PATH_forget]) ? host_row(s, op->in[PATH_forget], row) : NULL;
     float *out = host_row(s, op->out, row) + head * dv;
-    double x[PATH_DIM_MAX];
-    ASSERT(dk <= PATH_DIM_MAX); /* the builder refuses wider heads */
+    double x[LIMIT_PATH_DK];
+    ASSERT(dk <= LIMIT_PATH_DK);
     for (int32_t i = 0; i < dk; i++)
         x[i] = query[i];
     struct soft soft = soft_start(out, dv);
     for (int64_t p = kv_position(s, row); p >= 0; p--) {
-        const float *k = kv_part(s, op, q, p, 1) + m * dk;
-        double score = G ? (double)G[head] - kv_part(s, op, q, p, 5)[head] : 0;
+        const float *k = kv_part(s, op, q, p, PATH_k) + m * dk;
+        double score = G ? (double)G[head] - kv_part(s, op, q, p, PATH_forget)[head] : 0;
         for (int32_t i = 0; i < dk; i++)
             score += x[i] * k[i];
-        soft_add(&soft, score * op->p.attention.scale, kv_part(s, op, q, p, 2) + m * dv, out, dv);
-        carry(x, kv_part(s, op, q, p, 3) + m * dk, kv_part(s, op, q, p, 4)[m], dk);
+        score *= op->p.attention.scale;
+        soft_add(&soft, score, kv_part(s, op, q, p, PATH_v) + m * dv, out, dv);
+        carry(x, kv_part(s, op, q, p, PATH_w) + m * dk, kv_part(s, op, q, p, PATH_beta)[m], dk);
     }
     soft_end(&soft, out, dv);
 }
@@ -62,22 +61,22 @@ static void wall_head(const struct host_step *s, const struct op *op, int32_t ro
 {
     int32_t q = s->row_seq[row], dk = op->p.attention.dk, dv = op->p.attention.dv;
     int32_t m = key_head(op, head);
-    const float *query = host_row(s, op->in[0], row) + head * dk;
-    const float *P = host_row(s, op->in[3], row) + head * dk;
-    const float *c = view_given(op->in[4]) ? host_row(s, op->in[4], row) : NULL;
+    const float *query = host_row(s, op->in[WALL_q], row) + head * dk;
+    const float *P = host_row(s, op->in[WALL_decay], row) + head * dk;
+    const float *c = view_given(op->in[WALL_bias]) ? host_row(s, op->in[WALL_bias], row) : NULL;
     float *out = host_row(s, op->out, row) + head * dv;
     struct soft soft = soft_start(out, dv);
     int64_t pos = kv_position(s, row);
     for (int64_t p = 0; p <= pos; p++) {
-        const float *k = kv_part(s, op, q, p, 1) + m * dk,
-                    *Pj = kv_part(s, op, q, p, 3) + head * dk;
+        const float *k = kv_part(s, op, q, p, WALL_k) + m * dk,
+                    *Pj = kv_part(s, op, q, p, WALL_decay) + head * dk;
         double score = 0;
         for (int32_t i = 0; i < dk; i++)
             score += (double)query[i] * k[i] * exp((double)P[i] - Pj[i]);
         score *= op->p.attention.scale;
         if (c)
-            score += (double)c[head] - kv_part(s, op, q, p, 4)[head];
-        soft_add(&soft, score, kv_part(s, op, q, p, 2) + m * dv, out, dv);
+            score += (double)c[head] - kv_part(s, op, q, p, WALL_bias)[head];
+        soft_add(&soft, score, kv_part(s, op, q, p, WALL_v) + m * dv, out, dv);
     }
     soft_end(&soft, out, dv);
 }
@@ -91,13 +90,13 @@ static void parallax_head(const struct host_step *s, const struct op *op, int32_
 {
     int32_t q = s->row_seq[row], dk = op->p.attention.dk, dv = op->p.attention.dv;
     int32_t m = key_head(op, head), W = op->p.attention.window;
-    const float *query = host_row(s, op->in[0], row) + head * dk;
+    const float *query = host_row(s, op->in[PARALLAX_q], row) + head * dk;
     const float *r = query + op->p.attention.heads * dk;
     float *out = host_row(s, op->out, row) + head * dv;
     int64_t pos = kv_position(s, row), first = W && pos >= W ? pos - W + 1 : 0;
     double max = -FLT_MAX, sum = 0, mean = 0; /* not -inf: see soft_add */
     for (int64_t p = first; p <= pos; p++) { /* m needs every weight before the values follow */
-        const float *k = kv_part(s, op, q, p, 1) + m * dk;
+        const float *k = kv_part(s, op, q, p, PARALLAX_k) + m * dk;
         double score = op->p.attention.scale * kv_dot(query, k, dk), higher = fmax(max, score);
         double keep = exp(max - higher), e = exp(score - higher);
         sum = sum * keep + e;
@@ -107,7 +106,8 @@ static void parallax_head(const struct host_step *s, const struct op *op, int32_
     mean /= sum;
     memset(out, 0, (size_t)dv * sizeof *out);
     for (int64_t p = first; p <= pos; p++) {
-        const float *k = kv_part(s, op, q, p, 1) + m * dk, *v = kv_part(s, op, q, p, 2) + m * dv;
+        const float *k = kv_part(s, op, q, p, PARALLAX_k) + m * dk;
+        const float *v = kv_part(s, op, q, p, PARALLAX_v) + m * dv;
         double w = exp(op->p.attention.scale * kv_dot(query, k, dk) - max) / sum;
         w *= 1 + mean - kv_dot(r, k, dk);
         for (int32_t i = 0; i < dv; i++)
@@ -126,19 +126,20 @@ static void deltaformer_row(const struct host_step *s, const struct op *op, int3
 {
     int32_t q = s->row_seq[row], dk = op->p.attention.dk, dv = op->p.attention.dv;
     int32_t H = op->p.attention.heads, m = key_head(op, head);
-    const float *in = host_row(s, op->in[0], row), *query = in + head * dk;
+    const float *in = host_row(s, op->in[DELTAFORMER_q], row), *query = in + head * dk;
     const float *v = in + H * dk + head * dv;
     float beta = in[H * (dk + dv) + head];
     float *o = host_row(s, op->out, row) + head * dv, *u = o + H * dv;
     int64_t pos = kv_position(s, row);
     struct soft soft = soft_start(o, dv);
     for (int64_t p = 0; p < pos; p++) {
-        double score = kv_dot(query, kv_part(s, op, q, p, 1) + m * dk, dk);
-        soft_add(&soft, score * op->p.attention.scale, kv_part(s, op, q, p, 2) + head * dv, o, dv);
+        double score = kv_dot(query, kv_part(s, op, q, p, DELTAFORMER_k) + m * dk, dk);
+        soft_add(&soft, score * op->p.attention.scale,
+                 kv_part(s, op, q, p, DELTAFORMER_u) + head * dv, o, dv);
     }
     for (int32_t i = 0; i < dv; i++)
         u[i] = pos ? (float)(v[i] - beta * (o[i] / soft.sum)) : v[i];
-    double score = kv_dot(query, kv_part(s, op, q, pos, 1) + m * dk, dk);
+    double score = kv_dot(query, kv_part(s, op, q, pos, DELTAFORMER_k) + m * dk, dk);
     soft_add(&soft, score * op->p.attention.scale, u, o, dv);
     soft_end(&soft, o, dv);
 }

@@ -43,9 +43,10 @@ void ref_fenwick(const struct host_step *s, const struct op *op, int ith, int nt
         float *levels = host_state(s, op->section, b->slots[q]) + h * size;
         for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++)
             fenwick_token(op, levels, H * size, b->pos[q] + (t - b->cu_seqlens[q]),
-                          host_row(s, op->in[0], t), host_row(s, op->in[1], t),
-                          host_row(s, op->in[2], t) + (int64_t)h * V, host_row(s, op->in[3], t)[h],
-                          host_row(s, op->in[4], t) + (int64_t)h * L,
+                          host_row(s, op->in[FENWICK_q], t), host_row(s, op->in[FENWICK_k], t),
+                          host_row(s, op->in[FENWICK_v], t) + (int64_t)h * V,
+                          host_row(s, op->in[FENWICK_alpha], t)[h],
+                          host_row(s, op->in[FENWICK_lambda], t) + (int64_t)h * L,
                           host_row(s, op->out, t) + (int64_t)h * V);
     }
 }

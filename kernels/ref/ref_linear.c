@@ -18,7 +18,7 @@ float ref_matrix_row(const struct host_weight *w, int64_t row, const float *x, i
 
 void ref_embed(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    const struct host_weight *w = &s->weights[op->w[0]];
+    const struct host_weight *w = &s->weights[op->w[EMBED_table]];
     int64_t from, to;
     host_share(host_rows(s, op), ith, nth, &from, &to);
     for (int64_t t = from; t < to; t++) {
@@ -33,26 +33,27 @@ void ref_gather(const struct host_step *s, const struct op *op, int ith, int nth
     int64_t from, to;
     host_share(s->batch->n_logits, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++)
-        memcpy(host_row(s, op->out, (int32_t)i), host_row(s, op->in[0], s->batch->logit_rows[i]),
+        memcpy(host_row(s, op->out, (int32_t)i),
+               host_row(s, op->in[GATHER_x], s->batch->logit_rows[i]),
                (size_t)op->out.width * sizeof(float));
 }
 
 void ref_linear(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    const struct host_weight *w = &s->weights[op->w[0]];
-    const float *bias = host_vec(s, op->w[1]);
+    const struct host_weight *w = &s->weights[op->w[LINEAR_matrix]];
+    const float *bias = host_vec(s, op->w[LINEAR_bias]);
     int64_t from, to;
     host_share(op->out.width, ith, nth, &from, &to);
     for (int32_t t = 0; t < host_rows(s, op); t++) {
-        const float *x = host_row(s, op->in[0], t);
+        const float *x = host_row(s, op->in[LINEAR_x], t);
         float *out = host_row(s, op->out, t);
         for (int64_t r = from; r < to; r++) {
-            float acc = ref_matrix_row(w, r, x, op->in[0].width);
+            float acc = ref_matrix_row(w, r, x, op->in[LINEAR_x].width);
             if (bias)
                 acc += bias[r];
             acc = (float)ref_act(op->p.linear.act, acc);
-            if (view_given(op->in[1]))
-                acc += host_row(s, op->in[1], t)[r];
+            if (view_given(op->in[LINEAR_residual]))
+                acc += host_row(s, op->in[LINEAR_residual], t)[r];
             out[r] = acc;
         }
     }

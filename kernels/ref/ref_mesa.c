@@ -38,17 +38,18 @@ static void mesa_token(const struct host_step *s, const struct op *op, int32_t h
                        float *A, float *B, double *work)
 {
     int32_t K = op->p.mesa.K, V = op->p.mesa.V;
-    const float *q = host_row(s, op->in[0], t) + (int64_t)h * K;
-    const float *k = host_row(s, op->in[1], t) + (int64_t)h * K;
-    const float *v = host_row(s, op->in[2], t) + (int64_t)h * V;
-    float alpha = host_row(s, op->in[3], t)[h], beta = host_row(s, op->in[4], t)[h];
+    const float *q = host_row(s, op->in[MESA_q], t) + (int64_t)h * K;
+    const float *k = host_row(s, op->in[MESA_k], t) + (int64_t)h * K;
+    const float *v = host_row(s, op->in[MESA_v], t) + (int64_t)h * V;
+    float alpha = host_row(s, op->in[MESA_alpha], t)[h];
+    float beta = host_row(s, op->in[MESA_beta], t)[h];
     float *out = host_row(s, op->out, t) + (int64_t)h * V;
     double *x = work + (int64_t)K * K;
     update(A, k, k, alpha, beta, K, K);
     update(B, k, v, alpha, beta, K, V);
     for (int32_t i = 0; i < K; i++)
         x[i] = q[i];
-    solve(A, host_vec(s, op->w[0]) + (int64_t)h * K, op->p.mesa.bound, work, x, K);
+    solve(A, host_vec(s, op->w[MESA_lambda]) + (int64_t)h * K, op->p.mesa.bound, work, x, K);
     for (int32_t c = 0; c < V; c++) {
         double sum = 0;
         for (int32_t i = 0; i < K; i++)
@@ -58,15 +59,14 @@ static void mesa_token(const struct host_step *s, const struct op *op, int32_t h
 }
 
 /* Largest head whose work fits a thread's stack: 256 x 256 doubles are 512 KiB. */
-#define MESA_K_MAX 256
 
 void ref_mesa(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct batch *b = s->batch;
     int32_t H = op->p.mesa.heads, K = op->p.mesa.K, V = op->p.mesa.V;
-    double work[MESA_K_MAX * (MESA_K_MAX + 1)];
+    double work[LIMIT_MESA_K * (LIMIT_MESA_K + 1)];
     int64_t from, to;
-    ASSERT(K <= MESA_K_MAX); /* the builder refuses wider heads */
+    ASSERT(K <= LIMIT_MESA_K);
     host_share((int64_t)b->n_seqs * H, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++) {
         int32_t q = (int32_t)(i / H), h = (int32_t)(i % H);

@@ -46,16 +46,18 @@ static void norm_group(const struct op *op, const float *x, const float *gate, c
 void ref_norm(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     int32_t n = op->p.norm.group;
-    const float *w = host_vec(s, op->w[0]), *b = host_vec(s, op->w[1]);
-    int32_t w_step = w && s->weights[op->w[0]].cols == n ? 0 : 1; /* 0: one vector for all groups */
-    int32_t b_step = b && s->weights[op->w[1]].cols == n ? 0 : 1;
+    const float *w = host_vec(s, op->w[NORM_weight]), *b = host_vec(s, op->w[NORM_bias]);
+    /* 0: one vector for all groups */
+    int32_t w_step = w && s->weights[op->w[NORM_weight]].cols == n ? 0 : 1;
+    int32_t b_step = b && s->weights[op->w[NORM_bias]].cols == n ? 0 : 1;
     int64_t from, to;
     host_share(host_rows(s, op), ith, nth, &from, &to);
     for (int64_t t = from; t < to; t++) {
-        const float *x = host_row(s, op->in[0], (int32_t)t);
-        const float *g = view_given(op->in[1]) ? host_row(s, op->in[1], (int32_t)t) : NULL;
+        const float *x = host_row(s, op->in[NORM_x], (int32_t)t);
+        struct view gate = op->in[NORM_gate];
+        const float *g = view_given(gate) ? host_row(s, gate, (int32_t)t) : NULL;
         float *out = host_row(s, op->out, (int32_t)t);
-        for (int32_t c = 0; c < op->in[0].width; c += n)
+        for (int32_t c = 0; c < op->in[NORM_x].width; c += n)
             norm_group(op, x + c, g ? g + c : NULL, w ? w + w_step * c : NULL,
                        b ? b + b_step * c : NULL, out + c);
     }
@@ -67,7 +69,7 @@ void ref_groupsum(const struct host_step *s, const struct op *op, int ith, int n
     int64_t from, to;
     host_share(host_rows(s, op), ith, nth, &from, &to);
     for (int64_t t = from; t < to; t++) {
-        const float *x = host_row(s, op->in[0], (int32_t)t);
+        const float *x = host_row(s, op->in[GROUPSUM_x], (int32_t)t);
         float *out = host_row(s, op->out, (int32_t)t);
         for (int32_t g = 0; g < op->out.width; g++) {
             double sum = 0;
@@ -95,9 +97,9 @@ void ref_softmax(const struct host_step *s, const struct op *op, int ith, int nt
     int64_t from, to;
     host_share(host_rows(s, op), ith, nth, &from, &to);
     for (int64_t t = from; t < to; t++) {
-        const float *x = host_row(s, op->in[0], (int32_t)t);
+        const float *x = host_row(s, op->in[SOFTMAX_x], (int32_t)t);
         float *out = host_row(s, op->out, (int32_t)t);
-        for (int32_t c = 0; c < op->in[0].width; c += n)
+        for (int32_t c = 0; c < op->in[SOFTMAX_x].width; c += n)
             softmax_group(x + c, out + c, n, op->p.softmax.scale);
     }
 }

@@ -19,14 +19,12 @@ static double range_score(const float *x, const float *bias, int32_t g, int32_t 
     return size > 1 ? best + next : best;
 }
 
-#define CHOSEN_MAX 1024 /* and of ranges; the builder refuses more */
-
 /* Which ranges are among the topk_groups best, ties to the lower one. */
 static void open_ranges(const struct op *op, const float *x, const float *bias, bool *open)
 {
     int32_t G = MAX(op->p.topk.n_groups, 1), size = op->p.topk.n / G;
-    double score[CHOSEN_MAX];
-    ASSERT(G <= CHOSEN_MAX);
+    double score[LIMIT_TOPK];
+    ASSERT(G <= LIMIT_TOPK);
     for (int32_t g = 0; G > 1 && g < G; g++)
         score[g] = range_score(x, bias, g, size);
     for (int32_t g = 0; g < G; g++) {
@@ -42,7 +40,7 @@ static void open_ranges(const struct op *op, const float *x, const float *bias, 
 static int32_t find_best(const struct op *op, const float *x, const float *bias, int32_t *best)
 {
     int32_t k = op->p.topk.k, size = op->p.topk.n / MAX(op->p.topk.n_groups, 1), n = 0;
-    bool open[CHOSEN_MAX];
+    bool open[LIMIT_TOPK];
     open_ranges(op, x, bias, open);
     for (int32_t i = 0; i < op->p.topk.n; i++) {
         double v = biased(x, bias, i);
@@ -61,9 +59,9 @@ static int32_t find_best(const struct op *op, const float *x, const float *bias,
  * that an index is always one of n. */
 static void choose(const struct op *op, const float *x, const float *bias, float *out)
 {
-    int32_t k = op->p.topk.k, best[CHOSEN_MAX];
+    int32_t k = op->p.topk.k, best[LIMIT_TOPK];
     double sum = 0;
-    ASSERT(k <= CHOSEN_MAX);
+    ASSERT(k <= LIMIT_TOPK);
     for (int32_t j = find_best(op, x, bias, best); j < k; j++)
         best[j] = 0;
     for (int32_t j = 0; j < k; j++)
@@ -84,26 +82,27 @@ static void choose(const struct op *op, const float *x, const float *bias, float
 
 void ref_topk(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    const float *bias = host_vec(s, op->w[0]);
+    const float *bias = host_vec(s, op->w[TOPK_bias]);
     int32_t n = op->p.topk.n, step = op->p.topk.dense ? n : 2 * op->p.topk.k;
     int64_t from, to;
     host_share(host_rows(s, op), ith, nth, &from, &to);
     for (int64_t t = from; t < to; t++)
-        for (int32_t g = 0; g < op->in[0].width / n; g++)
-            choose(op, host_row(s, op->in[0], (int32_t)t) + g * n, bias ? bias + g * n : NULL,
-                   host_row(s, op->out, (int32_t)t) + g * step);
+        for (int32_t g = 0; g < op->in[TOPK_scores].width / n; g++)
+            choose(op, host_row(s, op->in[TOPK_scores], (int32_t)t) + g * n,
+                   bias ? bias + g * n : NULL, host_row(s, op->out, (int32_t)t) + g * step);
 }
 
 void ref_experts(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    const struct host_weight *w = &s->weights[op->w[0]];
+    const struct host_weight *w = &s->weights[op->w[EXPERTS_matrix]];
     int32_t rows = op->p.experts.rows, cols = (int32_t)w->cols;
     int64_t from, to;
     host_share((int64_t)host_rows(s, op) * op->p.experts.k, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++) {
         int32_t t = (int32_t)(i / op->p.experts.k), j = (int32_t)(i % op->p.experts.k);
-        int64_t expert = (int64_t)host_row(s, op->in[1], t)[j];
-        const float *x = host_row(s, op->in[0], t) + (op->p.experts.per_slot ? j * cols : 0);
+        int64_t expert = (int64_t)host_row(s, op->in[EXPERTS_chosen], t)[j];
+        const float *x =
+            host_row(s, op->in[EXPERTS_x], t) + (op->p.experts.per_slot ? j * cols : 0);
         for (int32_t r = 0; r < rows; r++)
             host_row(s, op->out, t)[j * rows + r] = ref_matrix_row(w, expert * rows + r, x, cols);
     }
@@ -111,16 +110,16 @@ void ref_experts(const struct host_step *s, const struct op *op, int ith, int nt
 
 void ref_blocks(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    const struct host_weight *w = &s->weights[op->w[0]];
-    const float *bias = host_vec(s, op->w[1]);
-    int32_t n = op->p.blocks.blocks, rows = op->out.width / n, cols = op->in[0].width / n;
+    const struct host_weight *w = &s->weights[op->w[BLOCKS_matrix]];
+    const float *bias = host_vec(s, op->w[BLOCKS_bias]);
+    int32_t n = op->p.blocks.blocks, rows = op->out.width / n, cols = op->in[BLOCKS_x].width / n;
     int64_t from, to;
     host_share((int64_t)host_rows(s, op) * n, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++) {
         int32_t t = (int32_t)(i / n), h = (int32_t)(i % n);
         for (int32_t r = 0; r < rows; r++) {
             int64_t at = op->p.blocks.shared ? r : (int64_t)h * rows + r;
-            float y = ref_matrix_row(w, at, host_row(s, op->in[0], t) + h * cols, cols);
+            float y = ref_matrix_row(w, at, host_row(s, op->in[BLOCKS_x], t) + h * cols, cols);
             host_row(s, op->out, t)[h * rows + r] = bias ? y + bias[at] : y;
         }
     }
@@ -128,11 +127,11 @@ void ref_blocks(const struct host_step *s, const struct op *op, int ith, int nth
 
 void ref_columns(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    const float *index = host_vec(s, op->w[0]);
+    const float *index = host_vec(s, op->w[COLUMNS_index]);
     int64_t from, to;
     host_share(host_rows(s, op), ith, nth, &from, &to);
     for (int64_t t = from; t < to; t++) {
-        const float *x = host_row(s, op->in[0], (int32_t)t);
+        const float *x = host_row(s, op->in[COLUMNS_x], (int32_t)t);
         float *out = host_row(s, op->out, (int32_t)t);
         for (int32_t c = 0; c < op->out.width; c++)
             out[c] = x[(int32_t)index[c]];

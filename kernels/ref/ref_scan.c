@@ -10,7 +10,8 @@ void ref_rnn(const struct host_step *s, const struct op *op, int ith, int nth)
     for (int32_t q = 0; q < b->n_seqs; q++) {
         float *h = host_state(s, op->section, b->slots[q]);
         for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
-            const float *f = host_row(s, op->in[0], t), *i = host_row(s, op->in[1], t);
+            const float *f = host_row(s, op->in[RNN_factor], t);
+            const float *i = host_row(s, op->in[RNN_input], t);
             float *out = host_row(s, op->out, t);
             for (int64_t c = from; c < to; c++)
                 out[c] = h[c] = fmaf(f[c], h[c], i[c]);
@@ -21,14 +22,14 @@ void ref_rnn(const struct host_step *s, const struct op *op, int ith, int nth)
 void ref_logsum(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct batch *b = s->batch;
-    int32_t width = op->in[0].width;
+    int32_t width = op->in[LOGSUM_x].width;
     int64_t from, to;
     host_share(width, ith, nth, &from, &to);
     for (int32_t q = 0; q < b->n_seqs; q++) {
         float *z = host_state(s, op->section, b->slots[q]);
         for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
             bool fresh = b->pos[q] + (t - b->cu_seqlens[q]) == 0;
-            const float *x = host_row(s, op->in[0], t);
+            const float *x = host_row(s, op->in[LOGSUM_x], t);
             float *out = host_row(s, op->out, t);
             for (int64_t c = from; c < to; c++) {
                 double before = fresh ? -INFINITY : z[c], m = fmax(before, x[c]);
@@ -44,7 +45,7 @@ void ref_logsum(const struct host_step *s, const struct op *op, int ith, int nth
 void ref_wkv(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct batch *b = s->batch;
-    const float *decay = host_vec(s, op->w[0]), *bonus = host_vec(s, op->w[1]);
+    const float *decay = host_vec(s, op->w[WKV_decay]), *bonus = host_vec(s, op->w[WKV_bonus]);
     int32_t width = op->out.width;
     int64_t from, to;
     host_share(width, ith, nth, &from, &to);
@@ -52,7 +53,7 @@ void ref_wkv(const struct host_step *s, const struct op *op, int ith, int nth)
         float *p = host_state(s, op->section, b->slots[i]), *q = p + width, *m = q + width;
         for (int32_t t = b->cu_seqlens[i]; t < b->cu_seqlens[i + 1]; t++) {
             bool fresh = b->pos[i] + (t - b->cu_seqlens[i]) == 0;
-            const float *k = host_row(s, op->in[0], t), *v = host_row(s, op->in[1], t);
+            const float *k = host_row(s, op->in[WKV_k], t), *v = host_row(s, op->in[WKV_v], t);
             float *out = host_row(s, op->out, t);
             for (int64_t c = from; c < to; c++) {
                 double before = fresh ? -INFINITY : m[c], now = (double)bonus[c] + k[c];
@@ -74,15 +75,15 @@ void ref_wkv(const struct host_step *s, const struct op *op, int ith, int nth)
 void ref_scan(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct batch *b = s->batch;
-    const float *A = host_vec(s, op->w[0]), *D = host_vec(s, op->w[1]);
+    const float *A = host_vec(s, op->w[SCAN_A]), *D = host_vec(s, op->w[SCAN_D]);
     int32_t N = op->p.scan.N;
     int64_t from, to;
     host_share(op->out.width, ith, nth, &from, &to);
     for (int32_t q = 0; q < b->n_seqs; q++) {
         float *state = host_state(s, op->section, b->slots[q]);
         for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
-            const float *x = host_row(s, op->in[0], t), *dt = host_row(s, op->in[1], t);
-            const float *B = host_row(s, op->in[2], t), *C = host_row(s, op->in[3], t);
+            const float *x = host_row(s, op->in[SCAN_x], t), *dt = host_row(s, op->in[SCAN_dt], t);
+            const float *B = host_row(s, op->in[SCAN_B], t), *C = host_row(s, op->in[SCAN_C], t);
             float *out = host_row(s, op->out, t);
             for (int64_t c = from; c < to; c++) {
                 float *h = state + c * N, y = D ? D[c] * x[c] : 0;

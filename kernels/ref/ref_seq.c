@@ -10,7 +10,7 @@ static int64_t position(const struct host_step *s, int32_t row)
 
 void ref_rope(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    const float *inv = host_vec(s, op->w[0]);
+    const float *inv = host_vec(s, op->w[ROPE_frequencies]);
     int32_t head = op->p.rope.head, half = op->p.rope.rot / 2;
     int64_t from, to;
     host_share(s->batch->n_tokens, ith, nth, &from, &to);
@@ -36,12 +36,13 @@ static void conv_channel(const struct host_step *s, const struct op *op, int32_t
                          float *tail)
 {
     const struct batch *b = s->batch;
-    const float *w = host_vec(s, op->w[0]) + c * op->p.conv.size, *bias = host_vec(s, op->w[1]);
+    const float *w = host_vec(s, op->w[CONV_filter]) + c * op->p.conv.size;
+    const float *bias = host_vec(s, op->w[CONV_bias]);
     int32_t keep = op->p.conv.size - 1;
     int64_t width = op->out.width;
     for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
-        float x = host_row(s, op->in[0], t)[c], acc = bias ? bias[c] : 0;
-        if (view_given(op->in[1]) && host_row(s, op->in[1], t)[0] == 0) {
+        float x = host_row(s, op->in[CONV_x], t)[c], acc = bias ? bias[c] : 0;
+        if (view_given(op->in[CONV_mask]) && host_row(s, op->in[CONV_mask], t)[0] == 0) {
             host_row(s, op->out, t)[c] = 0;
             continue;
         }
@@ -75,7 +76,7 @@ void ref_shift(const struct host_step *s, const struct op *op, int ith, int nth)
     for (int32_t q = 0; q < b->n_seqs; q++) {
         float *last = host_state(s, op->section, b->slots[q]);
         for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
-            const float *x = host_row(s, op->in[0], t);
+            const float *x = host_row(s, op->in[SHIFT_x], t);
             float *out = host_row(s, op->out, t);
             for (int64_t c = from; c < to; c++) {
                 float now = x[c];

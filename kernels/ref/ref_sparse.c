@@ -8,8 +8,8 @@
 static void block_sum(const struct host_step *s, const struct op *op, int32_t q, int64_t p,
                       int32_t n, int part, int32_t col, int32_t d, double by, float *out)
 {
-    double sum[1024];
-    ASSERT(d <= 1024); /* the builder refuses wider heads */
+    double sum[LIMIT_SPARSE_D];
+    ASSERT(d <= LIMIT_SPARSE_D);
     memset(sum, 0, sizeof sum);
     for (int64_t j = p; j < p + n; j++) {
         const float *x = kv_part(s, op, q, j, part) + col;
@@ -56,7 +56,7 @@ static void nsa_means(const struct host_step *s, const struct op *op, int32_t q,
 {
     int32_t dk = op->p.attention.dk, dv = op->p.attention.dv, B = op->p.attention.block;
     int32_t per = op->p.attention.heads / op->p.attention.kv_heads;
-    float mean[1024];
+    float mean[LIMIT_SPARSE_D];
     struct soft soft = soft_start(out, dv);
     for (int32_t b = 0; b < nb; b++) {
         block_sum(s, op, q, (int64_t)b * B, B, 1, m * dk, dk, 1.0 / B, mean);
@@ -82,12 +82,12 @@ static void nsa_group(const struct host_step *s, const struct op *op, int32_t ro
     float score[BLOCKS_MAX];
     memset(score, 0, (size_t)n * sizeof *score);
     for (int32_t h = m * per; h < (m + 1) * per; h++)
-        nsa_means(s, op, q, m, nb, host_row(s, op->in[0], row) + h * dk,
+        nsa_means(s, op, q, m, nb, host_row(s, op->in[NSA_q], row) + h * dk,
                   host_row(s, op->out, row) + h * dv, score);
     score[0] = score[cur] = score[MAX(cur - 1, 0)] = 1;
     mark_best(score, n, op->p.attention.count);
     for (int32_t h = m * per; h < (m + 1) * per; h++) {
-        const float *query = host_row(s, op->in[0], row) + h * dk;
+        const float *query = host_row(s, op->in[NSA_q], row) + h * dk;
         float *chosen = host_row(s, op->out, row) + (H + h) * dv, *near = chosen + H * dv;
         struct soft soft = soft_start(chosen, dv);
         for (int32_t b = 0; b < n; b++)
@@ -120,8 +120,8 @@ static void moba_head(const struct host_step *s, const struct op *op, int32_t ro
     int32_t C = op->p.attention.block;
     int64_t pos = kv_position(s, row);
     int32_t cur = (int32_t)(pos / C);
-    const float *query = host_row(s, op->in[0], row) + head * dk;
-    float *out = host_row(s, op->out, row) + head * dv, score[BLOCKS_MAX], sum[1024];
+    const float *query = host_row(s, op->in[MOBA_q], row) + head * dk;
+    float *out = host_row(s, op->out, row) + head * dv, score[BLOCKS_MAX], sum[LIMIT_SPARSE_D];
     for (int32_t b = 0; b < cur; b++) {
         block_sum(s, op, q, (int64_t)b * C, C, 1, m * dk, dk, 1, sum);
         score[b] = (float)kv_dot(query, sum, dk);

@@ -22,18 +22,16 @@ static void square_column(const struct op *op, float *S, int32_t c, const float 
         }
 }
 
-#define PER_MAX 64 /* query heads on one key head; the builder refuses more */
-
 static void square_token(const struct host_step *s, const struct op *op, int32_t h, int32_t t,
                          float *S)
 {
     int32_t d = op->p.square.d, V = op->p.square.V;
     int32_t per = op->p.square.heads / op->p.square.kv_heads;
-    const float *q = host_row(s, op->in[0], t) + (int64_t)h * per * d;
-    const float *k = host_row(s, op->in[1], t) + (int64_t)h * d;
-    const float *v = host_row(s, op->in[2], t) + (int64_t)h * V;
+    const float *q = host_row(s, op->in[SQUARE_q], t) + (int64_t)h * per * d;
+    const float *k = host_row(s, op->in[SQUARE_k], t) + (int64_t)h * d;
+    const float *v = host_row(s, op->in[SQUARE_v], t) + (int64_t)h * V;
     float *out = host_row(s, op->out, t) + (int64_t)h * per * V;
-    double weight[PER_MAX], sums[PER_MAX];
+    double weight[LIMIT_SQUARE_PER], sums[LIMIT_SQUARE_PER];
     square_column(op, S, V, k, 1, q, per, weight);
     for (int32_t c = 0; c < V; c++) {
         square_column(op, S, c, k, v[c], q, per, sums);

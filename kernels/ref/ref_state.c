@@ -1,5 +1,5 @@
 /* The two matrix-state recurrences, one token at a time as the papers write them.
- * architectures.md section 2, K1 and K2. */
+ * models/ARCHITECTURES.md, K1 and K2. */
 #include "kernels/host.h"
 #include "kernels/ref/ref_math.h"
 
@@ -60,20 +60,21 @@ static void decay_token(const struct host_step *s, const struct op *op, int32_t 
                         float *S)
 {
     int32_t K = op->p.decay.K, V = op->p.decay.V, H = op->p.decay.state_heads;
-    const float *k = host_row(s, op->in[1], t) + map_head(h, H, op->p.decay.k_heads) * K;
-    const float *v = host_row(s, op->in[2], t) + map_head(h, H, op->p.decay.v_heads) * V;
-    const float *bonus = host_vec(s, op->w[0]);
-    struct factors f = decay_factors(op->p.decay.decay, row_or_null(s, op->in[3], t),
-                                     host_vec(s, op->w[1]), h, H, op->p.decay.d_heads, K, V);
+    const float *k = host_row(s, op->in[DECAY_k], t) + map_head(h, H, op->p.decay.k_heads) * K;
+    const float *v = host_row(s, op->in[DECAY_v], t) + map_head(h, H, op->p.decay.v_heads) * V;
+    const float *bonus = host_vec(s, op->w[DECAY_bonus]);
+    struct factors f = decay_factors(op->p.decay.decay, row_or_null(s, op->in[DECAY_decay], t),
+                                     host_vec(s, op->w[DECAY_constant]), h, H,
+                                     op->p.decay.d_heads, K, V);
     if (bonus)
-        decay_read(op, S, h, host_row(s, op->in[0], t), bonus, k, v, host_row(s, op->out, t));
+        decay_read(op, S, h, host_row(s, op->in[DECAY_q], t), bonus, k, v, host_row(s, op->out, t));
     for (int32_t i = 0; i < K; i++)
         for (int32_t c = 0; c < V; c++) {
             float d = f.key ? f.key[i] : f.value ? f.value[c] : f.scalar;
             S[(int64_t)i * V + c] = fmaf(k[i], v[c], S[(int64_t)i * V + c] * d);
         }
     if (!bonus)
-        decay_read(op, S, h, host_row(s, op->in[0], t), NULL, k, v, host_row(s, op->out, t));
+        decay_read(op, S, h, host_row(s, op->in[DECAY_q], t), NULL, k, v, host_row(s, op->out, t));
 }
 
 void ref_decay(const struct host_step *s, const struct op *op, int ith, int nth)
@@ -116,20 +117,20 @@ static void delta_token(const struct host_step *s, const struct op *op, int32_t 
 {
     int32_t K = op->p.delta.K, V = op->p.delta.V, H = op->p.delta.state_heads;
     int32_t Hk = op->p.delta.k_heads, hk = map_head(h, H, Hk);
-    struct factors f = decay_factors(op->p.delta.decay, row_or_null(s, op->in[3], t), NULL, h, H,
-                                     op->p.delta.d_heads, K, V);
-    const float *beta = op->p.delta.dplr ? NULL : row_or_null(s, op->in[5], t);
+    struct factors f = decay_factors(op->p.delta.decay, row_or_null(s, op->in[DELTA_w], t), NULL,
+                                     h, H, op->p.delta.d_heads, K, V);
+    const float *beta = op->p.delta.dplr ? NULL : row_or_null(s, op->in[DELTA_b], t);
     for (int32_t n = 0; n < op->p.delta.steps; n++) {
         int64_t key = ((int64_t)n * Hk + hk) * K;
-        const float *k = host_row(s, op->in[1], t) + key;
-        const float *v = host_row(s, op->in[2], t) + ((int64_t)n * H + h) * V;
-        const float *a = view_given(op->in[4]) ? host_row(s, op->in[4], t) + key : k;
-        const float *b = op->p.delta.dplr ? host_row(s, op->in[5], t) + key : NULL;
+        const float *k = host_row(s, op->in[DELTA_k], t) + key;
+        const float *v = host_row(s, op->in[DELTA_v], t) + ((int64_t)n * H + h) * V;
+        const float *a = view_given(op->in[DELTA_a]) ? host_row(s, op->in[DELTA_a], t) + key : k;
+        const float *b = op->p.delta.dplr ? host_row(s, op->in[DELTA_b], t) + key : NULL;
         for (int32_t c = 0; c < V; c++)
             delta_column(op, S, c, f, k, v, a, b, beta ? beta[n * H + h] : 1);
         f = (struct factors){NULL, NULL, 1};
     }
-    const float *q = host_row(s, op->in[0], t) + (int64_t)hk * K;
+    const float *q = host_row(s, op->in[DELTA_q], t) + (int64_t)hk * K;
     float *out = host_row(s, op->out, t) + (int64_t)h * V;
     for (int32_t c = 0; c < V; c++) {
         float acc = 0;

@@ -6,11 +6,12 @@ static void trapezoid_token(const struct host_step *s, const struct op *op, int3
                             float *S, float *k_before, float *v_before)
 {
     int32_t K = op->p.trapezoid.K, V = op->p.trapezoid.V;
-    const float *q = host_row(s, op->in[0], t) + (int64_t)h * K;
-    const float *k = host_row(s, op->in[1], t) + (int64_t)h * K;
-    const float *v = host_row(s, op->in[2], t) + (int64_t)h * V;
-    float alpha = host_row(s, op->in[3], t)[h], now = host_row(s, op->in[4], t)[h];
-    float before = host_row(s, op->in[5], t)[h];
+    const float *q = host_row(s, op->in[TRAPEZOID_q], t) + (int64_t)h * K;
+    const float *k = host_row(s, op->in[TRAPEZOID_k], t) + (int64_t)h * K;
+    const float *v = host_row(s, op->in[TRAPEZOID_v], t) + (int64_t)h * V;
+    float alpha = host_row(s, op->in[TRAPEZOID_alpha], t)[h];
+    float now = host_row(s, op->in[TRAPEZOID_now], t)[h];
+    float before = host_row(s, op->in[TRAPEZOID_before], t)[h];
     float *out = host_row(s, op->out, t) + (int64_t)h * V;
     memset(out, 0, (size_t)V * sizeof *out);
     for (int32_t i = 0; i < K; i++)
@@ -62,7 +63,7 @@ void ref_rotate(const struct host_step *s, const struct op *op, int ith, int nth
         int32_t q = (int32_t)(j / H), h = (int32_t)(j % H);
         float *theta = host_state(s, op->section, b->slots[q]) + (int64_t)h * A;
         for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++) {
-            const float *more = host_row(s, op->in[1], t) + (int64_t)h * A;
+            const float *more = host_row(s, op->in[ROTATE_angles], t) + (int64_t)h * A;
             for (int32_t i = 0; i < A; i++) {
                 double x = fmod((double)theta[i] + more[i], 6.283185307179586);
                 theta[i] = (float)(x < 0 ? x + 6.283185307179586 : x);

@@ -1,5 +1,4 @@
-/* Bamba (IBM, 2024): Mamba-2 with a few softmax layers of half-turned heads, SwiGLU after each. The
- * norm inside Mamba-2 is over the whole width. */
+/* Bamba (IBM, 2024): Mamba-2 with a few softmax layers of half-turned heads, SwiGLU after each. */
 #include "models/build/build.h"
 
 struct dims {

@@ -53,7 +53,6 @@ static void build(struct build *b)
     d.mamba.factors = d.factors;
     d.mamba.norm = cfg_bool(b, "mamba_rms_norm", false);
     d.mamba.norm_before_gate = cfg_bool(b, "mamba_norm_before_gate", true);
-    d.mamba.norm_groups = d.mamba.G;
     d.mamba.split_bias = true;
     d.mamba.out_bias = cfg_bool(b, "projectors_bias", false);
     b_rope_read(b, &d.rope, d.attn.d, 100000, 1);

@@ -43,9 +43,9 @@ static val forget(struct build *b, val f, int layer, const struct dims *d)
     if (layer == 0 || !d->bounds)
         return f;
     b_prefix(b, "model.");
-    int64_t all = (int64_t)d->layers * d->D;
-    int low = w_derived(b, "lower_bounds", all, layer, d->D, lower_bound);
-    int room = w_derived(b, "lower_bounds", all, layer, d->D, room_above);
+    int64_t all = (int64_t)d->layers * d->inner;
+    int low = w_derived(b, "lower_bounds", all, layer, d->inner, lower_bound);
+    int room = w_derived(b, "lower_bounds", all, layer, d->inner, room_above);
     b_prefix(b, "model.layers.%d.attn.", layer);
     return e_addw(b, e_mulw(b, f, room), low);
 }
@@ -88,10 +88,7 @@ static void build_kind(struct build *b, bool two)
         if (!b_require(b, d.E > 0 && D % d.E == 0, "heads of %d in a width of %d", d.E, D))
             return;
     } else {
-        d.inner = (int)(D * cfg_num(b, "expand_ratio", 1));
-        if (d.inner != D && d.bounds && !b_require(b, d.layers == 1, "expand_ratio %d with lower "
-                                                   "bounds of width %d", d.inner / MAX(D, 1), D))
-            return;
+        d.inner = b_times(b, D, "expand_ratio", 1);
     }
     if (d.bounds) { /* the first row, and in a model of one layer the whole, bounds nothing */
         b_prefix(b, "model.");

@@ -151,9 +151,7 @@ static void read_linear(struct build *b, struct dims *d)
     d->conv = (int)config_int(la, "short_conv_kernel_size", d->conv, 1, 64, b_err(b));
     (void)config_has(la, "kda_layers"); /* those that are not in full_attn_layers */
     (void)config_has(la, "full_attn_layers");
-    const char *unread = config_next_unread(la, NULL);
-    b_require(b, !unread, "key \"%s\" is not understood in linear_attn_config",
-              unread ? unread : "");
+    b_leave_unread(b, la, "linear_attn_config.");
 }
 
 static void read_experts(struct build *b, struct dims *d)
@@ -203,7 +201,6 @@ static void build(struct build *b)
                       "rope_scaling rope_parameters rope_interleave mlp_layer_types aux_loss_alpha "
                       "num_nextn_predict_layers num_mtp_layers use_grouped_topk ep_size seq_aux "
                       "topk_method scoring_func");
-    b_unused(b, "mtp.");
     f.mixer = mixer;
     f.ffn = ffn;
     f.family = &d;

@@ -7,7 +7,7 @@
  *   ReBased: o = sum (q k)^2 v / (sum (q k)^2 + eps K), q and k after a layer norm per head
  *
  * phi per head of K columns: elementwise_product (L1 x) (.) (L2 x); hedgehog softmax(2Lx, -2Lx);
- * t2r relu(Lx); dpfp c (.) roll(c, j), c = (relu x, -relu x), j = 1..4; elu + 1; relu; identity. */
+ * t2r relu(Lx); dpfp c (.) roll(c, j), c = (relu x, relu -x), j = 1..4; elu + 1; relu; identity. */
 #include "models/build/build.h"
 
 enum kind { LINEAR, BASED, REBASED };
@@ -26,17 +26,22 @@ static val dpfp(struct build *b, val x, int K)
 {
     enum { MAX_K = 1024 };
     int left[2 * DPFP_NU * MAX_K], right[2 * DPFP_NU * MAX_K];
-    float sign[2 * DPFP_NU * MAX_K];
+    float scale[2 * DPFP_NU * MAX_K];
     if (!b_require(b, K <= MAX_K, "dpfp of %d columns, %d at most", K, MAX_K))
         return x;
-    for (int f = 0; f < 2 * DPFP_NU * K; f++) {
-        int c = f % (2 * K), r = (c - f / (2 * K) - 1 + 2 * K) % (2 * K);
-        left[f] = c % K;
-        right[f] = r % K;
-        sign[f] = (c < K) == (r < K) ? 1 : -1;
+    for (int f = 0; f < 2 * K; f++) {
+        left[f] = f % K;
+        right[f] = K;
+        scale[f] = f < K ? 1 : -1;
     }
-    return b_products(b, e_fn(b, EW_RELU, x),
-                      &(struct products){K, 2 * DPFP_NU * K, left, right, sign});
+    x = e_fn(b, EW_RELU, b_products(b, x, &(struct products){K, 2 * K, left, right, scale}));
+    for (int f = 0; f < 2 * DPFP_NU * K; f++) {
+        left[f] = f % (2 * K);
+        right[f] = (left[f] - f / (2 * K) - 1 + 2 * K) % (2 * K);
+        scale[f] = 1;
+    }
+    return b_products(b, x,
+                      &(struct products){2 * K, 2 * DPFP_NU * K, left, right, scale});
 }
 
 static val hedgehog(struct build *b, val x, const char *layer, int K)

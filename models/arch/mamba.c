@@ -11,6 +11,14 @@ static val mixer(struct build *b, val x, int layer, void *family)
     return b_mamba1(b, x, family);
 }
 
+/* The first converted checkpoints say some sizes twice. */
+static void same(struct build *b, const char *key, int64_t n)
+{
+    int64_t said = cfg_int(b, key, n);
+    b_require(b, said == n, "%s is %lld, %lld by the newer keys", key, (long long)said,
+              (long long)n);
+}
+
 static void build_mamba(struct build *b, bool falcon)
 {
     int D = (int)cfg_int(b, "hidden_size", falcon ? 4096 : 2048);
@@ -25,6 +33,11 @@ static void build_mamba(struct build *b, bool falcon)
     a.rank = cfg_is_str(b, rank, "auto") ? (D + 15) / 16 : (int)cfg_int(b, rank, (D + 15) / 16);
     b_require(b, activation_parse(cfg_str(b, "hidden_act", "silu")) == ACT_SILU,
               "hidden_act: only silu is defined for Mamba");
+    same(b, "d_model", D);
+    same(b, "d_inner", a.inner);
+    same(b, "n_layer", cfg_int(b, "num_hidden_layers", 48));
+    b_require(b, cfg_bool(b, "rms_norm", true), "rms_norm false: only the root mean square is "
+              "supported");
     cfg_irrelevant(
         b, "expand hidden_dropout_prob residual_in_fp32 dt_init_floor dt_init_scheme dt_max "
            "dt_min dt_scale time_step_floor time_step_init_scheme time_step_max "

@@ -4,8 +4,9 @@
  *   S = exp(-exp(A_log) dt) S + B (dt X)^T;  y = S^T C + D X
  *   out = W_out (rms(y (.) silu(z)) w)     head h uses group h / (H/G)
  *
- * Two libraries share this model_type. Their configs differ in spelling, and their norms: one
- * takes every group on its own, the other (layer_norm_epsilon) the whole width. */
+ * The norm takes every group on its own. Two libraries share this model_type; their configs differ
+ * in spelling, and the one with layer_norm_epsilon always gates first, whatever its
+ * norm_before_gate says. */
 #include "models/build/build.h"
 
 static val mixer(struct build *b, val x, int layer, void *family)
@@ -24,8 +25,11 @@ static void build(struct build *b)
     }
     struct mamba2_args a = b_mamba2_read(b, (int)cfg_int(b, "hidden_size", 2048), &keys);
     a.norm = cfg_bool(b, other ? "rms_norm" : "rmsnorm", true);
-    a.norm_before_gate = cfg_bool(b, "norm_before_gate", false);
-    a.norm_groups = other ? 1 : a.G;
+    bool before = cfg_bool(b, "norm_before_gate", false);
+    a.norm_before_gate = before && !other;
+    int inner = b_width(b, "intermediate_size", a.H * a.P);
+    b_require(b, inner == a.H * a.P, "intermediate_size %d is not the inner width %d", inner,
+              a.H * a.P);
     a.D_per_dim = cfg_bool(b, "D_has_hdim", false);
     a.eps = (float)cfg_num(b, other ? "layer_norm_epsilon" : "norm_eps", 1e-5);
     b_same_act(b, "hidden_act", ACT_SILU);

@@ -108,8 +108,11 @@ static void build(struct build *b)
                                   .packed_in = "experts.gate_up_proj",
                                   .packed_out = "experts.down_proj",
                                   .act = d.act};
-    double turned = (double)cfg_int(b, "rotary_dim", d.K) / d.K; /* older files count columns */
-    b_rope_read(b, &d.rope, d.K, 1e6, turned);
+    /* The published implementations heed rotary_dim alone: whole heads turn without it. */
+    int64_t turned = cfg_int(b, "rotary_dim", d.K);
+    b_rope_read(b, &d.rope, d.K, 1e6, (double)turned / d.K);
+    b_require(b, d.rope.rot == turned, "partial_rotary_factor turns %d columns of a head, "
+              "rotary_dim says %lld", d.rope.rot, (long long)turned);
     d.attn.rope = &d.rope;
     b_check_layer_types(b, f.layers);
     cfg_refuse(b, "sliding_window");

@@ -78,7 +78,6 @@ static struct mamba2_args read_mamba(struct build *b, int D, float eps)
 {
     struct mamba2_args a = b_mamba2_read(b, D, &mamba_keys);
     a.bias = cfg_bool(b, "use_bias", cfg_bool(b, "mamba_proj_bias", false));
-    a.norm_groups = a.G;
     a.eps = eps;
     b_same_act(b, "mamba_hidden_act", ACT_SILU);
     return a;
@@ -131,7 +130,6 @@ static void build(struct build *b)
     cfg_irrelevant(b, "hidden_dropout mtp_layers_block_type mtp_hybrid_override_pattern "
                       "num_nextn_predict_layers rope_theta rope_parameters rope_scaling "
                       "partial_rotary_factor norm_eps");
-    b_unused(b, "mtp.");
     f.mixer = mixer;
     f.family = &d;
     f.root = b_has(b, "model.embeddings.weight", false) ? "model." : "backbone.";

@@ -2,6 +2,8 @@
  * per head. The choice follows the first softmax, so all three share one kernel (NSA). */
 #include "models/build/build.h"
 
+#define ALWAYS_CHOSEN 3
+
 struct family { struct softmax_dims s; int block, count; };
 
 static val mixer(struct build *b, val x, int layer, void *family)
@@ -32,8 +34,9 @@ static void build(struct build *b)
     if (!cfg_has(b, "window_size"))
         f.s.window = 512;
     f.s.qk_norm = false; /* not read by the reference */
-    b_require(b, f.block > 0 && f.count > 0 && f.s.H <= 1024, "blocks of %d, %d of them, %d heads",
-              f.block, f.count, f.s.H);
+    b_require(b, f.block > 0 && f.s.H <= 1024, "block_size %d, %d heads", f.block, f.s.H);
+    b_require(b, f.count >= ALWAYS_CHOSEN, "block_counts %d, at least %d: the first block, the "
+              "current one and the one before it are always chosen", f.count, ALWAYS_CHOSEN);
     b_context_max(b, (int64_t)SPARSE_BLOCKS_MAX * f.block);
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .family = &f});
 }

@@ -30,12 +30,13 @@ static val gate(struct build *b, val x, const char *name, const struct dims *d)
     int n = d->lru / d->heads;
     snprintf(weight, sizeof weight, "rg_lru.%s_gate_weight", name);
     snprintf(bias, sizeof bias, "rg_lru.%s_gate_bias", name);
-    int w = w_matrix(b, weight, d->lru, n);
+    int each = b_padded(n), w = w_matrix(b, weight, (int64_t)d->heads * each, n);
     for (int h = 0; h < d->heads; h++)
         w_block(b, w, weight, &(struct block_part){
             .tensor_rows = d->lru, .tensor_cols = n, .row0 = (int64_t)h * n, .rows = n,
-            .at = (int64_t)h * n, .transposed = true});
-    return e_fn(b, EW_SIGMOID, b_blocks(b, x, d->heads, w, w_vec(b, bias, d->lru), n, false));
+            .at = (int64_t)h * each, .transposed = true});
+    val y = b_cut(b, b_blocks(b, x, d->heads, w, -1, each, false), d->heads, n);
+    return e_fn(b, EW_SIGMOID, e_addw(b, y, w_vec(b, bias, d->lru)));
 }
 
 static val recurrent(struct build *b, val x, const struct dims *d)
@@ -56,8 +57,9 @@ static val recurrent(struct build *b, val x, const struct dims *d)
 static val mixer(struct build *b, val x, int layer, void *family)
 {
     const struct dims *d = family;
-    int64_t n = config_len(cfg(b), "block_types");
-    const char *type = n > 0 ? config_str_at(cfg(b), "block_types", layer % n, b_err(b)) : NULL;
+    const char *key = cfg_has(b, "block_types") ? "block_types" : "_block_types";
+    int64_t n = config_len(cfg(b), key);
+    const char *type = n > 0 ? config_str_at(cfg(b), key, layer % n, b_err(b)) : NULL;
     bool full = type ? !strcmp(type, "attention") : layer % 3 == 2;
     b_require(b, !type || full || !strcmp(type, "recurrent"), "block_types: \"%s\" is not known",
               type ? type : "");
@@ -103,7 +105,7 @@ static void build(struct build *b)
     f.embedding =
         cfg_bool(b, "embeddings_scale_by_sqrt_dim", true) ? to_bf16(sqrtf((float)f.D)) : 1;
     f.soft_cap = (float)cfg_num(b, "logits_soft_cap", 30);
-    cfg_irrelevant(b, "block_types w_init_variance_scale final_w_init_variance_scale");
+    cfg_irrelevant(b, "block_types _block_types w_init_variance_scale final_w_init_variance_scale");
     f.mixer = mixer;
     f.ffn = ffn;
     f.family = &d;
@@ -111,8 +113,8 @@ static void build(struct build *b)
     f.ffn_norm = "channel_pre_norm";
     f.last_norm = "final_norm";
     if (b_require(b, activation_known(act), "hidden_activation \"%s\" is not known", act) &&
-        b_require(b, d.lru > 0 && d.lru % d.heads == 0 && d.lru / d.heads % 16 == 0,
-                  "lru_width %d in %d blocks: blocks must be multiples of 16", d.lru, d.heads))
+        b_require(b, d.lru > 0 && d.lru % d.heads == 0, "lru_width %d in %d blocks", d.lru,
+                  d.heads))
         b_hybrid(b, &f);
 }
 

@@ -6,7 +6,9 @@
  *   y = W_down rms((o + w (.) c) (.) silu(z))
  *
  * Rodimus+ adds windowed attention with one key head, whose result only feeds the MLP:
- *   h += mixer(rms h);  s = attention(rms h);  h += mlp(rms(h + s)) */
+ *   h += mixer(rms h);  s = attention(rms h);  h += mlp(rms(h + s))
+ *
+ * Layers that `attn` lists are plain in both: h += attention(rms h);  h += mlp(rms h). */
 #include "models/build/build.h"
 
 struct dims {
@@ -51,6 +53,20 @@ static val attention(struct build *b, val x, const struct dims *d)
         .scale = (float)(1 / sqrt(n))});
 }
 
+static val mlp(struct build *b, val x, const struct dims *d)
+{
+    return b_swiglu(b, x, "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", d->inner, d->act);
+}
+
+static val plain(struct build *b, val h, int i, const struct config *spec, const struct dims *d)
+{
+    val x = b_rms(b, h, "attn_norm", d->eps);
+    b_into(b, "attn.");
+    h = e_add(b, h, b_hybrid_attention(b, x, d->D, spec));
+    b_prefix(b, "model.layers.%d.", i);
+    return e_add(b, h, mlp(b, b_rms(b, h, "mlp_norm", d->eps), d));
+}
+
 static val plus(struct build *b, val h, int i, const struct dims *d)
 {
     b_prefix(b, "model.layers.%d.", i);
@@ -59,8 +75,20 @@ static val plus(struct build *b, val h, int i, const struct dims *d)
     val s = attention(b, x, d);
     b_prefix(b, "model.layers.%d.", i);
     x = b_rms(b, e_add(b, h, s), "mlp_norm", d->eps);
-    return e_add(b, h, b_swiglu(b, x, "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", d->inner,
-                                d->act));
+    return e_add(b, h, mlp(b, x, d));
+}
+
+static val layer(struct build *b, val h, int i, const struct dims *d)
+{
+    const struct config *spec = b_hybrid_spec(b, i);
+    b_layer(b, i);
+    b_prefix(b, "model.layers.%d.", i);
+    if (spec)
+        return plain(b, h, i, spec, d);
+    val x = b_rms(b, h, "mixer_norm", d->eps);
+    b_into(b, "mixer.");
+    h = e_add(b, h, mixer(b, x, d));
+    return d->plus ? plus(b, h, i, d) : h;
 }
 
 static void read_attention(struct build *b, struct dims *d)
@@ -73,6 +101,7 @@ static void read_attention(struct build *b, struct dims *d)
     d->bias = config_bool(c, "qkv_bias", false, b_err(b));
     d->qk_norm = config_bool(c, "qk_norm", false, b_err(b));
     d->theta = config_num(c, "rope_theta", 10000, b_err(b));
+    b_leave_unread(b, c, "ska_attn.");
     b_require(b, d->D % d->heads == 0, "ska_attn.num_heads %d of width %d", d->heads, d->D);
 }
 
@@ -96,22 +125,15 @@ static void build(struct build *b)
     int inner = (int)(cfg_num(b, "hidden_ratio", 4.0 / 3) * D);
     d.inner = (int)cfg_int(b, "intermediate_size", (inner + 7) / 8 * 8);
     cfg_refuse(b, "attnres_block_size");
-    cfg_irrelevant(b, "residual_in_fp32 block_residual_in_fp32 use_short_conv ska_attn attn "
+    cfg_irrelevant(b, "residual_in_fp32 block_residual_in_fp32 use_short_conv ska_attn "
                       "rescale_prenorm_residual");
     if (d.plus)
         read_attention(b, &d);
 
     b_prefix(b, "model.");
     val h = b_embed(b, "embeddings", (int)cfg_int(b, "vocab_size", 126464), D, 1);
-    for (int i = 0; i < layers; i++) {
-        b_layer(b, i);
-        b_prefix(b, "model.layers.%d.", i);
-        val x = b_rms(b, h, "mixer_norm", d.eps);
-        b_prefix(b, "model.layers.%d.mixer.", i);
-        h = e_add(b, h, mixer(b, x, &d));
-        if (d.plus)
-            h = plus(b, h, i, &d);
-    }
+    for (int i = 0; i < layers && !b_failed(b); i++)
+        h = layer(b, h, i, &d);
     b_prefix(b, "model.");
     h = b_rms(b, b_gather(b, h), "norm", d.eps);
     b_prefix(b, "%s", "");

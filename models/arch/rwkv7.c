@@ -96,34 +96,12 @@ static val channel_mix(struct build *b, val y, int layer, void *family)
     return b_linear(b, e_fn(b, EW_SQRELU, b_linear(b, x, "key", d->inner)), "value", d->D);
 }
 
-/* The frame under the project's own names. */
-static void run_own(struct build *b, struct dims *d)
+/* Under the project's own names. */
+static val own_mixer(struct build *b, val y, int layer, void *family)
 {
-    int layers = 0;
-    for (b_prefix(b, "blocks.0."); b_has(b, "ln1.weight", false); b_prefix(b, "blocks.%d.", layers))
-        layers++;
-    int told = (int)cfg_int(b, "num_hidden_layers", layers);
-    b_require(b, told == layers, "num_hidden_layers is %d, the file has %d blocks", told, layers);
-    b_prefix(b, "%s", "");
-    int vocab = (int)cfg_int(b, "vocab_size", b_rows(b, "emb.weight", 65536));
-    val h = b_embed(b, "emb", vocab, d->D, 1);
-    for (int i = 0; i < layers && !b_failed(b); i++) {
-        b_layer(b, i);
-        b_prefix(b, "blocks.%d.", i);
-        if (i == 0)
-            h = b_layer_norm(b, h, "ln0", true, d->eps);
-        val y = b_layer_norm(b, h, "ln1", true, d->eps);
-        b_into(b, "att.");
-        for (int k = 0; i == 0 && k < 3; k++)
-            b_unused(b, (const char *[]){"v0", "v1", "v2"}[k]); /* there, but nothing to mix with */
-        h = e_add(b, h, time_mix(b, y, d));
-        b_prefix(b, "blocks.%d.", i);
-        y = b_layer_norm(b, h, "ln2", true, d->eps);
-        b_into(b, "ffn.");
-        h = e_add(b, h, channel_mix(b, y, i, d));
-    }
-    b_prefix(b, "%s", "");
-    b_logits(b, b_layer_norm(b, b_gather(b, h), "ln_out", true, d->eps), "head", false);
+    for (int k = 0; layer == 0 && k < 3; k++)
+        b_unused(b, (const char *[]){"v0", "v1", "v2"}[k]); /* there, but nothing to mix with */
+    return time_mix(b, y, family);
 }
 
 static void check_value_dim(struct build *b, int D)
@@ -162,7 +140,7 @@ static void build(struct build *b)
         d.l2_root = false;
         if (!cfg_has(b, "intermediate_size"))
             d.inner = (int)b_rows(b, "blocks.0.ffn.key.weight", inner);
-        run_own(b, &d);
+        b_rwkv_own(b, &(struct rwkv_own){own_mixer, channel_mix, &d, D, d.eps});
         return;
     }
     b_skeleton(b, &(struct skeleton){

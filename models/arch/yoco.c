@@ -139,7 +139,7 @@ static void build(struct build *b)
     cfg_irrelevant(b, "attn elementwise_affine prefill_last_token_only");
     b_prefix(b, "model.");
     val h = b_embed(b, "embeddings", (int)cfg_int(b, "vocab_size", 32000), D, (float)sqrt(D));
-    for (int i = 0; i < first; i++) {
+    for (int i = 0; i < first && !b_failed(b); i++) {
         b_layer(b, i);
         b_prefix(b, "model.self_layers.%d.", i);
         val x = b_rms(b, h, "attn_norm", eps);
@@ -153,11 +153,12 @@ static void build(struct build *b)
     kv.k = b_linear(b, x, "k_proj", c.kv * c.d);
     kv.v = b_linear(b, x, "v_proj", c.kv * c.d);
     kv.k = turn(b, kv.k, c.d, c.theta, c.yoco_freq);
-    for (int i = 0; i < layers - first; i++) {
+    for (int i = 0; i < layers - first && !b_failed(b); i++) {
         b_layer(b, first + i);
         h = cross_layer(b, h, i, &kv, &c, &handle, eps);
         h = mlp(b, h, "cross_layers", i, inner, eps);
     }
+    kv.shared = handle;
     if (handle)
         b_attention_keep(b, &kv);
     b_prefix(b, "model.");

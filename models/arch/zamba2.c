@@ -6,14 +6,15 @@
  *     W_d (gelu(gate) (.) up) — without residuals; the j-th use adds its own low-rank adapters to
  *     the projections of q, k, v and of gate and up
  *
- * The tensors of a block stand under the first layer that uses it. */
+ * The tensors of a block stand under the first layer that uses it; in files with embeddings of
+ * their own for the logits, every such layer has its block, with the adapters of all uses. */
 #include "models/build/build.h"
 
 #define USES_MAX 256 /* hybrid layers; published: 13 */
 
 struct dims {
     int D, inner, blocks, n_uses, uses[USES_MAX];
-    bool bias, adapters, turn;
+    bool bias, adapters, turn, apart;
     enum activation act;
     struct gqa_args attn;
     struct rope rope;
@@ -64,7 +65,12 @@ static val attention(struct build *b, val x, const struct dims *d, int j)
 static val block(struct build *b, const struct hybrid *f, val h, val embedding,
                  const struct dims *d, int j)
 {
+    static const char *const lists[] = {"self_attn.linear_q_adapter", "self_attn.linear_k_adapter",
+                                        "self_attn.linear_v_adapter",
+                                        "feed_forward.gate_up_proj_adapter"};
     block_of(b, d, j, "", "input_layernorm.weight");
+    for (size_t i = 0; d->apart && i < ARRAY_LEN(lists); i++)
+        b_unused(b, lists[i]); /* those of the other uses */
     val x = b_hybrid_norm(b, f, e_cat(b, 2, (val[]){h, embedding}), "input_layernorm");
     x = attention(b, x, d, j);
     block_of(b, d, j, "", "pre_ff_layernorm.weight");
@@ -128,11 +134,11 @@ static void build(struct build *b)
     struct dims d = {.D = f.D, .inner = b_width(b, "intermediate_size", 4 * (int64_t)f.D),
                      .blocks = b_count(b, "num_mem_blocks", 1),
                      .bias = cfg_bool(b, "add_bias_linear", false),
-                     .adapters = cfg_bool(b, "use_shared_attention_adapter", false)};
+                     .adapters = cfg_bool(b, "use_shared_attention_adapter", false),
+                     .apart = !cfg_bool(b, "tie_word_embeddings", true)};
     const char *act = cfg_str(b, "hidden_act", "gelu");
     d.act = activation_parse(act);
     d.mamba = b_mamba2_read(b, d.D, &mamba_keys); /* its eps is 1e-5, not rms_norm_eps */
-    d.mamba.norm_groups = d.mamba.G;
     read_attention(b, &d);
     b_check_layer_types(b, f.layers);
     for (int i = 0; i < f.layers && d.n_uses < USES_MAX; i++) {

@@ -64,19 +64,18 @@ val b_softmax_attention(struct build *b, val x, const struct softmax_dims *d)
     return b_linear(b, b_attention(b, &a), "o_proj", d->D);
 }
 
-/* W_uk or W_uv of every head: rows [first, first + n) of each head's dn + dv, as blocks. Blocks
- * start at multiples of 16 rows; keys are stored turned, so that block h maps dn inputs to rank
- * outputs. */
-static int up_blocks(struct build *b, const struct latent_args *a, bool keys)
+/* W_uk or W_uv of every head on its part of x: rows [first, first + n) of each head's dn + dv, as
+ * blocks. Keys are stored turned, so that block h maps dn inputs to rank outputs. */
+static val up(struct build *b, val x, const struct latent_args *a, bool keys)
 {
-    int each = a->dn + a->dv, n = keys ? a->rank : a->dv;
-    int w = w_matrix(b, a->up, (int64_t)a->H * n, keys ? a->dn : a->rank);
+    int each = a->dn + a->dv, n = keys ? a->rank : a->dv, rows = b_padded(n);
+    int w = w_matrix(b, a->up, (int64_t)a->H * rows, keys ? a->dn : a->rank);
     for (int h = 0; h < a->H; h++)
         w_block(b, w, a->up, &(struct block_part){
             .tensor_rows = (int64_t)a->H * each, .tensor_cols = a->rank,
             .row0 = (int64_t)h * each + (keys ? 0 : a->dn), .rows = keys ? a->dn : a->dv,
-            .at = (int64_t)h * n, .transposed = keys});
-    return w;
+            .at = (int64_t)h * rows, .transposed = keys});
+    return b_cut(b, b_blocks(b, x, a->H, w, -1, rows, false), a->H, n);
 }
 
 /* Query columns per head [nope dn | rope dr] -> [latent rank | rope dr]. */
@@ -96,10 +95,11 @@ static val latent_query(struct build *b, const struct latent_args *a)
         for (int i = 0; i < a->dr; i++)
             at[h * a->dr + i] = (float)(h * each + a->dn + i);
     val rope = b_columns(b, a->q, at, H * a->dr);
-    if (a->theta > 0)
+    if (a->turn)
+        rope = b_rotary(b, rope, a->turn);
+    else if (a->theta > 0)
         rope = b_rope(b, rope, a->dr, a->dr, a->theta, false);
-    val all = e_cat(b, 2, (val[]){b_blocks(b, nope, H, up_blocks(b, a, true), -1, a->rank, false),
-                                  rope});
+    val all = e_cat(b, 2, (val[]){up(b, nope, a, true), rope});
     for (int h = 0; h < H; h++)
         for (int i = 0; i < wide; i++)
             at[h * wide + i] = (float)(i < a->rank ? h * a->rank + i
@@ -112,17 +112,15 @@ static val latent_query(struct build *b, const struct latent_args *a)
 val b_latent_attention(struct build *b, const struct latent_args *a)
 {
     if (b_failed(b) || !b_require(b,
-                                  a->H > 0 && a->rank > 0 && a->dn > 0 && a->dr >= 0 && a->dv > 0 &&
-                                      a->rank % 16 == 0 && a->dv % 16 == 0,
-                                  "latent attention: rank %d and value width %d must be multiples "
-                                  "of 16",
-                                  a->rank, a->dv))
+                                  a->H > 0 && a->rank > 0 && a->dn > 0 && a->dr >= 0 && a->dv > 0,
+                                  "latent attention: %d heads, rank %d, key width %d, value width "
+                                  "%d", a->H, a->rank, a->dn, a->dv))
         return VIEW_NONE;
     val k = a->dr ? e_cat(b, 2, (val[]){a->latent, a->rope}) : a->latent;
     val o = b_attention(b, &(struct attention_args){
         .q = latent_query(b, a), .k = k, .heads = a->H, .kv_heads = 1, .dk = a->rank + a->dr,
         .dv = a->rank, .scale = a->scale});
-    return b_blocks(b, o, a->H, up_blocks(b, a, false), -1, a->dv, false);
+    return up(b, o, a, false);
 }
 
 val b_linear_as(struct build *b, val x, const char *weight, int rows, enum transform t)
@@ -186,5 +184,5 @@ val b_gdn(struct build *b, val x, const struct gdn_args *d)
         .q = p.q, .k = p.k, .v = p.v, .alpha = alpha, .beta = beta, .H = d->H, .Hv = d->Hv,
         .K = d->K, .V = d->V});
     val gate = d->gate ? b_linear(b, x, "g_proj", d->Hv * d->V) : VIEW_NONE;
-    return b_gdn_out(b, o, gate, ACT_SILU, d);
+    return b_gdn_out(b, o, gate, d->sigmoid ? ACT_SIGMOID : ACT_SILU, d);
 }

@@ -21,10 +21,11 @@ val b_project(struct build *b, val x, const char *name, int rows, bool bias);
 val b_log_forget(struct build *b, val z);
 
 /* Softmax attention over cached latents: `up` [H*(dn+dv), rank] (per head: keys' dn rows, then
- * values' dv) is absorbed into the query and the output. q [H*(dn+dr)] per head nope, rope; theta
- * 0: the rope part is not rotated. latent [rank] and rope [dr] are cached. */
-struct latent_args { val q, latent, rope; double theta; const char *up; int H, rank, dn, dr, dv;
-                     float scale; };
+ * values' dv) is absorbed into the query and the output. q [H*(dn+dr)] per head nope, rope; the
+ * rope part turns as `turn` says, else by theta unless that is 0. latent [rank] and rope [dr], turned
+ * already, are cached. */
+struct latent_args { val q, latent, rope; double theta; const struct rope *turn; const char *up;
+                     int H, rank, dn, dr, dv; float scale; };
 val b_latent_attention(struct build *b, const struct latent_args *a);
 
 /* first then second, cut to size. */
@@ -34,10 +35,11 @@ val b_linear_as(struct build *b, val x, const char *weight, int rows, enum trans
 val b_absmax(struct build *b, val x, int group); /* largest |x| of each group */
 
 /* The mixer of Gated DeltaNet under the current prefix. */
-struct gdn_args { int D, H, Hv, K, V, conv; bool gate, neg; float eps; };
+struct gdn_args { int D, H, Hv, K, V, conv; bool gate, sigmoid, neg; float eps; };
 val b_gdn(struct build *b, val x, const struct gdn_args *a);
 /* hidden_size, num_heads, num_v_heads, head_dim, expand_v, conv_size, allow_neg_eigval, norm_eps;
- * the numbers are for configs that say nothing. gate is the caller's. */
+ * the numbers are for configs that say nothing. gate and sigmoid, the gate's activation instead of
+ * silu, are the caller's. */
 struct gdn_args b_gdn_read(struct build *b, int heads, int head_dim, double expand_v);
 /* q, k (steps a token), v of the delta rule's families: silu(conv(W x)), norms still to come. */
 struct qkv { val q, k, v; };

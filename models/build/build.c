@@ -25,8 +25,8 @@ void cfg_refuse(struct build *b, const char *key)
     if (config_has(b->config, key) &&
         (config_num(b->config, key, 1, &quiet) != 0 || quiet.code) &&
         (quiet.code = 0, config_bool(b->config, key, true, &quiet) || quiet.code))
-        b_fail(b, E_UNSUPPORTED, "config.json: %s is not supported for model_type %s", key,
-               b->m->arch);
+        b_fail(b, E_UNSUPPORTED, "config.json: %s is not supported for model_type %s, only null, "
+               "false or 0", key, b->m->arch);
 }
 
 bool b_require(struct build *b, bool ok, const char *fmt, ...)
@@ -116,7 +116,7 @@ bool b_has(struct build *b, const char *name, bool dflt)
     return b->ck ? find(b, build_name(b, name, "")) != NULL : dflt;
 }
 
-int64_t b_rows(struct build *b, const char *name, int64_t dflt)
+static int64_t extent(struct build *b, const char *name, bool last, int64_t dflt)
 {
     const char *full = build_name(b, name, "");
     const struct tensor *t = find(b, full);
@@ -126,7 +126,17 @@ int64_t b_rows(struct build *b, const char *name, int64_t dflt)
         b_fail(b, E_NOENT, "tensor %s: missing from the checkpoint", full);
         return dflt;
     }
-    return t->shape[0];
+    return t->shape[last ? t->n_dims - 1 : 0];
+}
+
+int64_t b_rows(struct build *b, const char *name, int64_t dflt)
+{
+    return extent(b, name, false, dflt);
+}
+
+int64_t b_cols(struct build *b, const char *name, int64_t dflt)
+{
+    return extent(b, name, true, dflt);
 }
 
 /* ---- weights ---- */
@@ -334,6 +344,21 @@ int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int
     return w;
 }
 
+int w_derived_vec(struct build *b, const char *name, int64_t elems, int64_t n, derive_fn *f)
+{
+    const char *full = build_name(b, name, "");
+    int w = build_weight(b, WEIGHT_VECTOR, DTYPE_F32, 1, n);
+    struct binding_part *x = add_part(b, w, 1, 0);
+    if (!x)
+        return w;
+    snprintf(x->name, sizeof x->name, "%s", full);
+    x->derive = f;
+    b->m->bindings[w].dummy_scale = 0.1f;
+    if (b->ck)
+        check_shape(b, find(b, full), full, 1, elems, true);
+    return w;
+}
+
 int w_derived_matrix(struct build *b, const char *name, const struct derived *d)
 {
     const char *full = build_name(b, name, "");
@@ -363,93 +388,4 @@ int w_values(struct build *b, const float *values, int64_t n)
     memcpy(copy, values, (size_t)n * sizeof *copy);
     x->values = copy;
     return w;
-}
-
-/* ---- the whole ---- */
-
-/* Keys that every published config carries and that change nothing at inference. */
-static const char *const common_keys =
-    "architectures auto_map model_type torch_dtype dtype transformers_version use_cache "
-    "_name_or_path "
-    "initializer_range bos_token_id eos_token_id pad_token_id unk_token_id max_position_embeddings "
-    "vocab_size hidden_size num_hidden_layers fuse_norm fuse_swiglu fuse_cross_entropy "
-    "fuse_linear_cross_entropy use_l2warp attn_mode return_dict output_attentions "
-    "output_hidden_states tie_word_embeddings chunk_size_feed_forward id2label label2id "
-    "problem_type "
-    "is_encoder_decoder add_cross_attention attention_dropout hidden_dropout dropout safe_gate "
-    "rescale_prenorm_residual init_std initializer_cfg a_init_range conv_init use_gk use_gv";
-
-void build_common_keys(struct build *b)
-{
-    cfg_irrelevant(b, common_keys);
-}
-
-static void check_leftovers(struct build *b)
-{
-    const char *key = config_next_unread(b->config, NULL);
-    if (key)
-        b_fail(b, E_UNSUPPORTED, "config.json: key \"%s\" is not understood for model_type %s", key,
-               b->m->arch);
-    for (size_t i = 0; b->ck && i < checkpoint_count(b->ck); i++) {
-        const struct tensor *t = checkpoint_at(b->ck, i);
-        if (!t->used)
-            b_fail(b, E_UNSUPPORTED,
-                   "tensor %s: in the checkpoint, but model_type %s has no use for it", t->name,
-                   b->m->arch);
-    }
-}
-
-static void count_weights(struct model *m)
-{
-    for (int32_t i = 0; i < m->plan.n_weights; i++) {
-        const struct weight *w = &m->plan.weights[i];
-        m->weight_bytes += w->rows * (int64_t)format_bytes(w->dtype, w->cols);
-        for (const struct binding_part *x = m->bindings[i].parts; x; x = x->next)
-            m->parameters += x->name[0] ? x->rows * w->cols : 0;
-    }
-}
-
-static int build_whole(struct build *b)
-{
-    struct model *m = b->m;
-    const char *type = cfg_str(b, "model_type", "");
-    if (b->bare && !strncmp(type, "layer_", 6))
-        type += 6;
-    const struct arch *a = b->find(type);
-    snprintf(m->arch, sizeof m->arch, "%s", type);
-    if (!a && !b_failed(b))
-        b_fail(b, E_UNSUPPORTED, "config.json: model_type \"%s\" is not one this build knows",
-               type);
-    m->plan.logits = VIEW_NONE;
-    build_common_keys(b);
-    if (!b_failed(b))
-        a->build(b);
-    if (!b_failed(b) && !view_given(m->plan.logits))
-        b_fail(b, E_UNSUPPORTED, "model_type %s: the architecture produced no logits", type);
-    if (!b_failed(b))
-        check_leftovers(b);
-    int (*const passes[])(struct build *) = {pass_formats, pass_residual, pass_pack, pass_join,
-                                             pass_fuse, pass_lives, pass_sections};
-    for (size_t i = 0; i < ARRAY_LEN(passes) && !b_failed(b); i++)
-        if (passes[i](b) < 0)
-            b_fail(b, E_NOMEM, "no memory for the plan of %s", type);
-    if (!b_failed(b))
-        count_weights(m);
-    return b->err->code;
-}
-
-int build_model(struct model *m, arch_find_fn *arch_of, const struct config *c,
-                struct checkpoint *ck, struct err *e)
-{
-    struct build b = {.m = m, .plan = &m->plan, .config = c, .ck = ck, .err = e, .embedding = -1,
-                      .find = arch_of};
-    return build_whole(&b);
-}
-
-int build_bare_layer(struct model *m, arch_find_fn *arch_of, const struct config *c,
-                     struct checkpoint *ck, struct err *e)
-{
-    struct build b = {.m = m, .plan = &m->plan, .config = c, .ck = ck, .err = e, .embedding = -1,
-                      .find = arch_of, .bare = true};
-    return build_whole(&b);
 }

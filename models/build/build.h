@@ -61,6 +61,10 @@ bool b_failed(const struct build *b);
 struct err *b_err(struct build *b); /* for reads of nested config objects */
 /* Refuses a model whose config gives this key a value other than null, false or 0. */
 void cfg_refuse(struct build *b, const char *key);
+/* Keys of the (nested) object c that nobody asked for: those that say nothing (null, false, 0) or
+ * change nothing at inference are left aside with a warning, others refuse the model. where: the
+ * object's path for messages, "rope_parameters." */
+void b_leave_unread(struct build *b, const struct config *c, const char *where);
 /* Returns ok; when false, the formatted sentence says what the config contradicts. */
 bool b_require(struct build *b, bool ok, const char *fmt, ...) PRINTF(3, 4);
 
@@ -71,6 +75,7 @@ void b_layer(struct build *b, int layer); /* for section names and profiles */
 bool b_has(struct build *b, const char *name, bool dflt);
 /* Rows of a tensor (first dimension) whatever they are: "shapes decide"; dummy: dflt. */
 int64_t b_rows(struct build *b, const char *name, int64_t dflt);
+int64_t b_cols(struct build *b, const char *name, int64_t dflt); /* its last dimension */
 
 /* ---- weights as vectors (float32) ---- */
 /* The tensor's n elements (any shape with n elements). Returns a weight index. */
@@ -89,6 +94,8 @@ void w_rows(struct build *b, int w, const char *name, int64_t total, int64_t row
 typedef void derive_fn(const float *whole, int64_t elems, int64_t row, int64_t n, float *out);
 int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int64_t n,
               derive_fn *f);
+/* The same for a vector of n numbers that a tensor of `elems`, fewer or more, gives. */
+int w_derived_vec(struct build *b, const char *name, int64_t elems, int64_t n, derive_fn *f);
 /* Rows [row0, row0 + rows) of a matrix of `cols` columns, computed from the tensor
  * [tensor_rows][tensor_cols]. */
 struct derived { int64_t tensor_rows, tensor_cols, row0, rows, cols; derive_fn *f; };
@@ -148,6 +155,11 @@ struct topk_args { int n, k, n_groups, topk_groups, bias; bool norm, dense; floa
 val b_topk(struct build *b, val scores, const struct topk_args *a);
 val b_experts(struct build *b, val x, val route, int k, int weight, int rows, bool per_slot);
 val b_blocks(struct build *b, val x, int blocks, int weight, int bias, int rows, bool shared);
+/* Matrices of blocks and experts start at multiples of so many rows: what backends tile by. */
+#define BLOCK_ROWS 16
+int b_padded(int rows); /* rounded up to that */
+/* Of each of n parts of b_padded(width) columns the first `width`. */
+val b_cut(struct build *b, val x, int n, int width);
 val b_columns(struct build *b, val x, const float *index, int n); /* out[c] = x[index[c]] */
 val b_first(struct build *b);                            /* width 1: 1 at position 0, else 0 */
 
@@ -187,14 +199,14 @@ void b_logits(struct build *b, val x, const char *name, bool tied);
 
 /* ---- shared pieces of many architectures ---- */
 val b_swiglu(struct build *b, val x, const char *gate, const char *up, const char *down,
-             int inner, const char *act);                /* section 1.2 */
+             int inner, const char *act);
 int64_t b_mlp_width(struct build *b, int hidden);        /* intermediate_size or the rule */
 int64_t b_mlp_width_ratio(struct build *b, int hidden, double hidden_ratio); /* default ratio */
 /* up(act(down(x))): name.lora.0.weight [rank, in], name.lora.2.weight [width, rank] (+ .bias).
  * The rank is the tensor's; dummy models take the given one. */
 val b_lora(struct build *b, val x, const char *name, int rank, enum activation act, int width,
            bool bias);
-/* Softmax attention of section 1.4 under the current prefix; spec: the object in `attn`. */
+/* Softmax attention of hybrids under the current prefix; spec: the object in `attn`. */
 val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *spec);
 /* The object of config `attn` that lists this layer, or NULL. */
 const struct config *b_hybrid_spec(struct build *b, int layer);
@@ -214,8 +226,8 @@ struct arch {
 #define ARCH(name) extern const struct arch arch_##name;
 #include "models/archs.def"
 #undef ARCH
-/* NULL: no such model_type. arch_find (models/arch.h) is the one of the product. */
-typedef const struct arch *arch_find_fn(const char *model_type);
+/* NULL, with an error: no such model_type. arch_find (models/arch.h) is the one of the product. */
+typedef const struct arch *arch_find_fn(const char *model_type, struct err *e);
 
 struct model;
 /* Builds m->plan and m->bindings from the config and the checkpoint (NULL: dummy). */

@@ -1,4 +1,5 @@
-/* What the builder's own files share. build.c: errors, config, weights; ops.c: ops;
+/* What the builder's own files share. build.c: errors, config, weights; whole.c: from a
+ * config to a plan; leftovers.c: what a family does not read; ops.c: ops;
  * ew.c: elementwise; parts.c: pieces of many architectures; passes.c, join.c,
  * fuse.c: generic passes over the finished list. */
 #ifndef RECURD_BUILD_INT_H
@@ -32,8 +33,6 @@ int build_weight(struct build *b, enum weight_role role, enum dtype t, int64_t r
  * row at. Checks the tensor's shape. */
 struct binding_part *build_part(struct build *b, int w, const char *name, int64_t total,
                                 int64_t row0, int64_t rows, int64_t at, bool transposed);
-/* Marks the keys that mean nothing to inference in any config as understood. */
-void build_common_keys(struct build *b);
 /* prefix + name, in the arena of the model. */
 const char *build_name(struct build *b, const char *name, const char *suffix);
 /* Storage dtype of a tensor, BF16 for dummy models; DTYPE_F32 if it is missing. */
@@ -48,10 +47,17 @@ int build_find(struct build *b, enum weight_role role, const char *name, int64_t
 int build_bare_layer(struct model *m, arch_find_fn *find, const struct config *c,
                      struct checkpoint *ck, struct err *e) MUST_USE;
 
+/* ---- leftovers.c ---- */
+/* Refuses sizes no model has; marks the keys of every published config as understood. */
+void build_common_keys(struct build *b);
+/* Keys and tensors that the family has not read: left aside or refused, as b_leave_unread. */
+void build_leftovers(struct build *b);
+/* Unread keys beside a text_config: left aside, but for what looks like arithmetic. */
+void b_leave_outer(struct build *b);
+
 /* ---- ops.c ---- */
 val build_act(struct build *b, enum rows rows, int width);
 struct op *build_op(struct build *b, enum op_kind k, val out);
-struct op *build_op_to(struct build *b, enum op_kind k, val out); /* out may be absent */
 int build_section(struct build *b, const char *what, enum section_kind kind, int64_t elems);
 enum rows build_rows(struct build *b, val v);
 
@@ -63,6 +69,9 @@ int pass_join(struct build *b);       /* neighbouring convolutions, norms -> one
 int pass_fuse(struct build *b);       /* chains of elementwise ops -> programs */
 int pass_lives(struct build *b);      /* first and last use of every activation */
 int pass_sections(struct build *b);   /* offsets of state sections */
+
+/* ---- check.c: the finished plan and where its weights come from ---- */
+int build_check(struct build *b);
 
 /* What passes are made of. Indices are of ops; dead ops are dropped at a pass's end. */
 int pass_first_writer(struct plan *p, int32_t act);

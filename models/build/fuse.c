@@ -175,8 +175,10 @@ int pass_fuse(struct build *b)
     for (int i = 0; i < p->n_ops; i++) {
         if (p->ops[i].kind == OP_KINDS)
             continue;
-        if (p->ops[i].kind == OP_EW)
+        if (p->ops[i].kind == OP_EW) {
             renumber(p->ops[i].p.ew, to_reg);
+            p->ops[i].out = VIEW_NONE; /* the program has its own */
+        }
         p->ops[n++] = p->ops[i];
     }
     p->n_ops = n;

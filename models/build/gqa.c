@@ -51,13 +51,30 @@ val b_gqa_core(struct build *b, val q, val k, val v, const struct gqa_args *a)
         .dv = a->d, .window = a->window, .scale = a->scale});
 }
 
+/* Queries and their gates, per head next to each other in q_proj; columns [first, first + d). */
+static val gated_part(struct build *b, val x, const struct gqa_args *a, int first)
+{
+    if (!a->bias || b_failed(b))
+        return b_linear_heads(b, x, "q_proj", a->H, 2 * a->d, first, a->d);
+    float *at = mem_array((size_t)a->H * (size_t)a->d, sizeof *at);
+    if (!at) {
+        b_fail(b, E_NOMEM, "no memory for %d heads", a->H);
+        return VIEW_NONE;
+    }
+    for (int i = 0; i < a->H * a->d; i++)
+        at[i] = (float)(i / a->d * 2 * a->d + first + i % a->d);
+    val both = b_linear_bias(b, x, "q_proj", 2 * a->H * a->d);
+    val y = b_columns(b, both, at, a->H * a->d);
+    mem_free(at);
+    return y;
+}
+
 val b_gqa(struct build *b, val x, const struct gqa_args *a)
 {
     val q, gate = VIEW_NONE;
     if (a->gate) {
-        b_require(b, !a->bias, "attention_bias: gated attention has no biases");
-        q = b_linear_heads(b, x, "q_proj", a->H, 2 * a->d, 0, a->d);
-        gate = b_linear_heads(b, x, "q_proj", a->H, 2 * a->d, a->d, a->d);
+        q = gated_part(b, x, a, 0);
+        gate = gated_part(b, x, a, a->d);
     } else {
         q = b_project(b, x, "q_proj", a->H * a->d, a->bias);
     }

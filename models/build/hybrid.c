@@ -16,10 +16,7 @@ void b_text_config(struct build *b)
                       "vision_start_token_id vision_end_token_id image_token_index "
                       "video_token_index audio_token_id language_model_only");
     bool tied = cfg_bool(b, "tie_word_embeddings", false);
-    const char *unread = config_next_unread(b->config, NULL);
-    if (unread)
-        b_fail(b, E_UNSUPPORTED, "config.json: key \"%s\" is not understood beside text_config",
-               unread);
+    b_leave_outer(b);
     b->config = text;
     b->tied = tied;
     build_common_keys(b);
@@ -37,11 +34,6 @@ const char *b_text_root(struct build *b)
         }
     }
     b_prefix(b, "%s", "");
-    static const char *const others[] = {"mtp.", "model.mtp.", "model.visual.", "visual.",
-                                         "vision_tower.", "model.vision_tower.",
-                                         "multi_modal_projector.", "model.multi_modal_projector."};
-    for (size_t i = 0; i < ARRAY_LEN(others); i++)
-        b_unused(b, others[i]);
     return root;
 }
 
@@ -152,6 +144,14 @@ static val residual(struct build *b, const struct hybrid *f, val h, val y)
     return e_add(b, h, e_affine(b, y, factor(f->residual), 0));
 }
 
+void b_logits_cap(struct build *b, float cap)
+{
+    if (cap <= 0 || b_failed(b))
+        return;
+    val y = e_affine(b, b->plan->logits, 1 / cap, 0);
+    b->plan->logits = e_affine(b, e_fn(b, EW_TANH, y), cap, 0);
+}
+
 void b_hybrid_close(struct build *b, const struct hybrid *f, val h)
 {
     b_prefix(b, "%s", or_else(f->root, "model."));
@@ -160,10 +160,7 @@ void b_hybrid_close(struct build *b, const struct hybrid *f, val h)
     const char *head = b_has(b, "language_model.lm_head.weight", false) ? "language_model.lm_head"
                                                                         : "lm_head";
     b_logits(b, h, head, cfg_bool(b, "tie_word_embeddings", f->tied) || b->tied);
-    if (f->soft_cap > 0 && !b_failed(b)) {
-        val y = e_affine(b, b->plan->logits, 1 / f->soft_cap, 0);
-        b->plan->logits = e_affine(b, e_fn(b, EW_TANH, y), f->soft_cap, 0);
-    }
+    b_logits_cap(b, f->soft_cap);
 }
 
 void b_hybrid(struct build *b, const struct hybrid *f)

@@ -48,6 +48,9 @@ void b_hybrid_layer(struct build *b, const struct hybrid *f, int i); /* prefix o
 val b_hybrid_norm(struct build *b, const struct hybrid *f, val x, const char *name);
 void b_hybrid_close(struct build *b, const struct hybrid *f, val h);
 
+/* logits := cap tanh(logits / cap), if cap > 0. */
+void b_logits_cap(struct build *b, float cap);
+
 /* "auto" or a number up to LIMIT_WIDTH. */
 int b_auto_int(struct build *b, const char *key, int otherwise);
 /* Bounded so that the products that sizes are made of fit an int: heads, columns of a head, layers
@@ -64,6 +67,10 @@ int b_times(struct build *b, int width, const char *key, double dflt); /* width 
  * what a config that says nothing means. rot 0: nothing turns. */
 struct rope { int head, rot; bool interleaved; float scale, inv[ROPE_PAIRS]; };
 void b_rope_read(struct build *b, struct rope *r, int head, double theta, double partial);
+/* The same from rope_parameters.<layers>, for families that turn kinds of layers differently; kind:
+ * the rope_type of a config that says nothing. */
+void b_rope_read_of(struct build *b, struct rope *r, const char *layers, int head, double theta,
+                    double partial, const char *kind);
 val b_rotary(struct build *b, val x, const struct rope *r);
 
 /* q_norm, k_norm: names of rms weights or NULL; whole_norm: over all heads at once. gate: q_proj
@@ -111,6 +118,8 @@ struct moe_args {
     enum activation act;
 };
 val b_moe(struct build *b, val x, const struct moe_args *a);
+/* For a router of another kind: chosen holds k indices, then their weights. */
+val b_moe_chosen(struct build *b, val x, val chosen, const struct moe_args *a);
 /* For a router that reads something else than the experts do. */
 val b_moe_routed(struct build *b, val x, val router_input, const struct moe_args *a);
 

@@ -3,9 +3,6 @@
  * do not know each other, so every result keeps its bits. */
 #include "models/build/build_int.h"
 
-/* Ops this far apart belong to different layers. */
-#define JOIN_REACH 64
-
 /* The op writes the whole of an activation that nobody wrote before. */
 static bool owns_output(struct plan *p, int i)
 {
@@ -18,7 +15,7 @@ static bool owns_output(struct plan *p, int i)
 /* Without weights and gate. */
 static bool plain_norm(const struct op *op)
 {
-    return op->w[0] < 0 && op->w[1] < 0 && !view_given(op->in[1]);
+    return op->w[NORM_weight] < 0 && op->w[NORM_bias] < 0 && !view_given(op->in[NORM_gate]);
 }
 
 static bool norms_join(const struct op *a, const struct op *c)
@@ -31,14 +28,15 @@ static bool norms_join(const struct op *a, const struct op *c)
 /* A filter of this op's channels that no other op uses. */
 static bool own_filter(const struct plan *p, const struct op *op)
 {
-    const struct weight *w = &p->weights[op->w[0]];
+    const struct weight *w = &p->weights[op->w[CONV_filter]];
     return w->role == WEIGHT_VECTOR && w->rows == op->out.width && w->cols == op->p.conv.size &&
-           pass_weight_users(p, op->w[0]) == 1;
+           pass_weight_users(p, op->w[CONV_filter]) == 1;
 }
 
 static bool convs_join(const struct plan *p, const struct op *a, const struct op *c)
 {
-    return a->w[1] < 0 && c->w[1] < 0 && !view_given(a->in[1]) && !view_given(c->in[1]) &&
+    return a->w[CONV_bias] < 0 && c->w[CONV_bias] < 0 && !view_given(a->in[CONV_mask]) &&
+           !view_given(c->in[CONV_mask]) &&
            a->p.conv.size == c->p.conv.size && a->p.conv.act == c->p.conv.act &&
            own_filter(p, a) && own_filter(p, c);
 }
@@ -47,7 +45,8 @@ static bool joins(struct plan *p, int i, int j)
 {
     const struct op *a = &p->ops[i], *c = &p->ops[j];
     if (a->kind != c->kind || a->rows != c->rows || a->in[0].act != c->in[0].act ||
-        a->in[0].col + a->in[0].width != c->in[0].col || !owns_output(p, i) || !owns_output(p, j) ||
+        a->in[0].col + a->in[0].width != c->in[0].col ||
+        a->out.width + c->out.width > LIMIT_WIDTH || !owns_output(p, i) || !owns_output(p, j) ||
         pass_written_between(p, a->in[0].act, i, j))
         return false;
     return a->kind == OP_NORM ? norms_join(a, c) : a->kind == OP_CONV && convs_join(p, a, c);
@@ -72,7 +71,7 @@ int pass_join(struct build *b)
 {
     struct plan *p = b->plan;
     for (int i = 0; i < p->n_ops; i++)
-        for (int j = i + 1; j < MIN(p->n_ops, i + JOIN_REACH); j++)
+        for (int j = i + 1; j < p->n_ops && p->ops[j].layer == p->ops[i].layer; j++)
             if (joins(p, i, j))
                 join(b, i, j);
     pass_drop_dead_ops(p);

@@ -55,7 +55,7 @@ val b_conv_where(struct build *b, val x, val mask, int weight, int size, enum ac
     int before = b->plan->n_ops;
     val out = b_conv(b, x, weight, -1, size, act);
     if (b->plan->n_ops > before)
-        b->plan->ops[before].in[1] = mask;
+        b->plan->ops[before].in[CONV_mask] = mask;
     return out;
 }
 
@@ -166,9 +166,9 @@ val b_linear_weight(struct build *b, val x, int weight, int bias)
     int rows = weight >= 0 ? (int)b->plan->weights[weight].rows : 0;
     val out = build_act(b, build_rows(b, x), rows);
     struct op *op = build_op(b, OP_LINEAR, out);
-    op->in[0] = x;
-    op->w[0] = weight;
-    op->w[1] = bias;
+    op->in[LINEAR_x] = x;
+    op->w[LINEAR_matrix] = weight;
+    op->w[LINEAR_bias] = bias;
     return out;
 }
 
@@ -202,16 +202,16 @@ val b_slots(struct build *b, const struct slots_args *a)
 
 val b_square(struct build *b, const struct square_args *a)
 {
-    if (b_failed(b) || !b_require(b, a->Hkv > 0 && a->H % a->Hkv == 0 && a->H / a->Hkv <= 64 &&
+    if (b_failed(b) || !b_require(b, a->Hkv > 0 && a->H % a->Hkv == 0 && a->H / a->Hkv <= LIMIT_SQUARE_PER &&
                                   a->q.width == a->H * a->d && a->k.width == a->Hkv * a->d &&
                                   a->v.width == a->Hkv * a->V, "%d heads on %d of %d columns", a->H,
                                   a->Hkv, a->d))
         return VIEW_NONE;
     val out = build_act(b, ROWS_TOKENS, a->H * a->V);
     struct op *op = build_op(b, OP_SQUARE, out);
-    op->in[0] = a->q;
-    op->in[1] = a->k;
-    op->in[2] = a->v;
+    op->in[SQUARE_q] = a->q;
+    op->in[SQUARE_k] = a->k;
+    op->in[SQUARE_v] = a->v;
     op->p.square.heads = a->H;
     op->p.square.kv_heads = a->Hkv;
     op->p.square.d = a->d;
@@ -224,7 +224,8 @@ val b_square(struct build *b, const struct square_args *a)
 
 /* ---- outputs ---- */
 
-int b_norm_weight(struct build *b, const char *name, int n)
+/* Weight of an output norm, none if config elementwise_affine is false. */
+static int norm_weight(struct build *b, const char *name, int n)
 {
     return cfg_bool(b, "elementwise_affine", true) ? w_vec(b, name, n) : -1;
 }
@@ -232,5 +233,5 @@ int b_norm_weight(struct build *b, const char *name, int n)
 val b_head_norm(struct build *b, val o, int V, const char *weight, val gate, enum activation act,
                 float eps)
 {
-    return b_gated_norm(b, o, gate, NORM_RMS, V, b_norm_weight(b, weight, V), -1, eps, act, false);
+    return b_gated_norm(b, o, gate, NORM_RMS, V, norm_weight(b, weight, V), -1, eps, act, false);
 }

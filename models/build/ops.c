@@ -45,12 +45,8 @@ enum rows build_rows(struct build *b, val v)
 /* Written to after a failure and never read, so that callers need no checks. */
 static struct op failed;
 
-struct op *build_op(struct build *b, enum op_kind k, val out)
-{
-    return view_given(out) ? build_op_to(b, k, out) : &failed;
-}
-
-struct op *build_op_to(struct build *b, enum op_kind k, val out)
+/* out may be absent. */
+static struct op *record(struct build *b, enum op_kind k, val out)
 {
     struct plan *p = b->plan;
     if (b_failed(b) ||
@@ -58,12 +54,17 @@ struct op *build_op_to(struct build *b, enum op_kind k, val out)
         return &failed;
     struct op *op = &p->ops[p->n_ops++];
     *op = (struct op){.kind = k, .rows = build_rows(b, out), .out = out, .section = -1,
-                      .section2 = -1, .layer = b->layer};
+                      .layer = b->layer};
     for (size_t i = 0; i < ARRAY_LEN(op->in); i++)
         op->in[i] = VIEW_NONE;
     for (size_t i = 0; i < ARRAY_LEN(op->w); i++)
         op->w[i] = -1;
     return op;
+}
+
+struct op *build_op(struct build *b, enum op_kind k, val out)
+{
+    return view_given(out) ? record(b, k, out) : &failed;
 }
 
 int build_section(struct build *b, const char *what, enum section_kind kind, int64_t elems)
@@ -102,7 +103,7 @@ val b_embed(struct build *b, const char *name, int vocab, int width, float scale
         b->m->bindings[b->embedding].dummy_scale = 1;
     snprintf(b->embedding_name, sizeof b->embedding_name, "%s", full);
     struct op *op = build_op(b, OP_EMBED, out);
-    op->w[0] = b->embedding;
+    op->w[EMBED_table] = b->embedding;
     op->p.embed.scale = scale;
     b->plan->vocab = vocab;
     b->plan->hidden = width;
@@ -137,9 +138,9 @@ val b_linear_part(struct build *b, val x, const char *weight, const char *bias, 
             b_fail(b, E_UNSUPPORTED, "tensor %s: a bias in parts", bias_name);
     }
     struct op *op = build_op(b, OP_LINEAR, out);
-    op->in[0] = x;
-    op->w[0] = w;
-    op->w[1] = wb;
+    op->in[LINEAR_x] = x;
+    op->w[LINEAR_matrix] = w;
+    op->w[LINEAR_bias] = wb;
     return out;
 }
 
@@ -169,10 +170,10 @@ val b_gated_norm(struct build *b, val x, val gate, enum norm_kind k, int group, 
     b_require(b, group > 0 && x.width % group == 0, "layer %d: %d columns in groups of %d",
               b->layer, x.width, group);
     struct op *op = build_op(b, OP_NORM, out);
-    op->in[0] = x;
-    op->in[1] = gate;
-    op->w[0] = weight;
-    op->w[1] = bias;
+    op->in[NORM_x] = x;
+    op->in[NORM_gate] = gate;
+    op->w[NORM_weight] = weight;
+    op->w[NORM_bias] = bias;
     op->p.norm.kind = k;
     op->p.norm.group = group;
     op->p.norm.eps = eps;
@@ -222,7 +223,7 @@ val b_groupsum(struct build *b, val x, int group, float scale)
         return VIEW_NONE;
     val out = build_act(b, build_rows(b, x), x.width / group);
     struct op *op = build_op(b, OP_GROUPSUM, out);
-    op->in[0] = x;
+    op->in[GROUPSUM_x] = x;
     op->p.groupsum.group = group;
     op->p.groupsum.scale = scale;
     return out;
@@ -232,7 +233,7 @@ val b_softmax(struct build *b, val x, int group, float scale)
 {
     val out = build_act(b, build_rows(b, x), x.width);
     struct op *op = build_op(b, OP_SOFTMAX, out);
-    op->in[0] = x;
+    op->in[SOFTMAX_x] = x;
     op->p.softmax.group = group;
     op->p.softmax.scale = scale;
     return out;
@@ -242,13 +243,14 @@ val b_softmax(struct build *b, val x, int group, float scale)
 
 val b_conv(struct build *b, val x, int weight, int bias, int size, enum activation act)
 {
-    if (b_failed(b) || !b_require(b, size >= 1 && size <= 64, "convolution of size %d", size))
+    if (b_failed(b) || !b_require(b, size >= 1 && size <= LIMIT_CONV_SIZE, "convolution of size %d, 1 to %d",
+                                   size, LIMIT_CONV_SIZE))
         return VIEW_NONE;
     val out = build_act(b, ROWS_TOKENS, x.width);
     struct op *op = build_op(b, OP_CONV, out);
-    op->in[0] = x;
-    op->w[0] = weight;
-    op->w[1] = bias;
+    op->in[CONV_x] = x;
+    op->w[CONV_filter] = weight;
+    op->w[CONV_bias] = bias;
     op->p.conv.size = size;
     op->p.conv.act = act;
     if (size > 1)
@@ -260,7 +262,7 @@ val b_shift(struct build *b, val x)
 {
     val out = build_act(b, ROWS_TOKENS, x.width);
     struct op *op = build_op(b, OP_SHIFT, out);
-    op->in[0] = x;
+    op->in[SHIFT_x] = x;
     op->section = build_section(b, "shift", SECTION_FIXED, x.width);
     return out;
 }
@@ -283,8 +285,8 @@ val b_rope_with(struct build *b, val x, int head, int rot, const float *inv, boo
                                   "rotary dimension %d of a head of %d", rot, head))
         return x;
     struct op *op = build_op(b, OP_ROPE, x);
-    op->in[0] = x;
-    op->w[0] = w_values(b, inv, rot / 2);
+    op->in[ROPE_x] = x;
+    op->w[ROPE_frequencies] = w_values(b, inv, rot / 2);
     op->p.rope.head = head;
     op->p.rope.rot = rot;
     op->p.rope.interleaved = interleaved;
@@ -312,12 +314,12 @@ val b_decay(struct build *b, const struct decay_args *a)
     wide(b, a->v, (int64_t)v * a->V, "v");
     val out = build_act(b, ROWS_TOKENS, outputs * a->V);
     struct op *op = build_op(b, OP_DECAY, out);
-    op->in[0] = a->q;
-    op->in[1] = a->k;
-    op->in[2] = a->v;
-    op->in[3] = factors ? a->d : VIEW_NONE;
-    op->w[0] = a->bonus > 0 ? a->bonus : -1;
-    op->w[1] = a->constant > 0 ? a->constant : -1;
+    op->in[DECAY_q] = a->q;
+    op->in[DECAY_k] = a->k;
+    op->in[DECAY_v] = a->v;
+    op->in[DECAY_decay] = factors ? a->d : VIEW_NONE;
+    op->w[DECAY_bonus] = a->bonus > 0 ? a->bonus : -1;
+    op->w[DECAY_constant] = a->constant > 0 ? a->constant : -1;
     op->p.decay.q_heads = q;
     op->p.decay.k_heads = k;
     op->p.decay.v_heads = v;
@@ -342,12 +344,12 @@ val b_delta(struct build *b, const struct delta_args *a)
     wide(b, a->v, (int64_t)n * H * a->V, "v");
     val out = build_act(b, ROWS_TOKENS, H * a->V);
     struct op *op = build_op(b, OP_DELTA, out);
-    op->in[0] = a->q;
-    op->in[1] = a->k;
-    op->in[2] = a->v;
-    op->in[3] = a->decay == DECAY_NONE ? VIEW_NONE : a->w;
-    op->in[4] = absent_if_empty(a->a);
-    op->in[5] = absent_if_empty(a->b);
+    op->in[DELTA_q] = a->q;
+    op->in[DELTA_k] = a->k;
+    op->in[DELTA_v] = a->v;
+    op->in[DELTA_w] = a->decay == DECAY_NONE ? VIEW_NONE : a->w;
+    op->in[DELTA_a] = absent_if_empty(a->a);
+    op->in[DELTA_b] = absent_if_empty(a->b);
     op->p.delta.k_heads = k;
     op->p.delta.d_heads = or_heads(a->d_heads, H);
     op->p.delta.state_heads = H;
@@ -366,8 +368,8 @@ val b_delta(struct build *b, const struct delta_args *a)
 static void attention_op(struct build *b, enum op_kind kind, const struct attention_args *a,
                          val out, int section)
 {
-    struct op *op = build_op_to(b, kind, out);
-    op->in[0] = a->q;
+    struct op *op = record(b, kind, out);
+    op->in[0] = kind == OP_ATTENTION_KEEP ? VIEW_NONE : a->q;
     op->in[1] = a->k;
     op->in[2] = absent_if_empty(a->v);
     for (int i = 0; i < 3; i++)
@@ -437,8 +439,8 @@ val b_rnn(struct build *b, val f, val i)
     val out = build_act(b, ROWS_TOKENS, f.width);
     wide(b, i, f.width, "an elementwise recurrence's input");
     struct op *op = build_op(b, OP_RNN, out);
-    op->in[0] = f;
-    op->in[1] = i;
+    op->in[RNN_factor] = f;
+    op->in[RNN_input] = i;
     op->section = build_section(b, "h", SECTION_FIXED, f.width);
     return out;
 }
@@ -447,7 +449,7 @@ val b_logsum(struct build *b, val x)
 {
     val out = build_act(b, ROWS_TOKENS, 2 * x.width);
     struct op *op = build_op(b, OP_LOGSUM, out);
-    op->in[0] = x;
+    op->in[LOGSUM_x] = x;
     op->section = build_section(b, "z", SECTION_FIXED, x.width);
     return out;
 }
@@ -458,31 +460,29 @@ val b_scan(struct build *b, val x, val dt, val B, val C, int A, int D)
     wide(b, dt, x.width, "dt");
     wide(b, C, B.width, "C");
     struct op *op = build_op(b, OP_SCAN, out);
-    op->in[0] = x;
-    op->in[1] = dt;
-    op->in[2] = B;
-    op->in[3] = C;
-    op->w[0] = A;
-    op->w[1] = D;
+    op->in[SCAN_x] = x;
+    op->in[SCAN_dt] = dt;
+    op->in[SCAN_B] = B;
+    op->in[SCAN_C] = C;
+    op->w[SCAN_A] = A;
+    op->w[SCAN_D] = D;
     op->p.scan.N = B.width;
     op->section = build_section(b, "h", SECTION_FIXED, (int64_t)x.width * B.width);
     return out;
 }
-
-#define TOPK_MAX 1024 /* a kernel keeps as many indices on its stack */
 
 val b_topk(struct build *b, val scores, const struct topk_args *a)
 {
     int groups = a->n > 0 ? scores.width / a->n : 0;
     if (b_failed(b) ||
         !b_require(b, a->n > 0 && scores.width % a->n == 0 && a->k > 0 && a->k <= a->n &&
-                          a->k <= TOPK_MAX && a->n_groups <= TOPK_MAX,
-                   "the %d best of %d in %d groups, at most %d", a->k, a->n, a->n_groups, TOPK_MAX))
+                          a->k <= LIMIT_TOPK && a->n_groups <= LIMIT_TOPK,
+                   "the %d best of %d in %d groups, at most %d", a->k, a->n, a->n_groups, LIMIT_TOPK))
         return VIEW_NONE;
     val out = build_act(b, build_rows(b, scores), groups * (a->dense ? a->n : 2 * a->k));
     struct op *op = build_op(b, OP_TOPK, out);
-    op->in[0] = scores;
-    op->w[0] = a->bias;
+    op->in[TOPK_scores] = scores;
+    op->w[TOPK_bias] = a->bias;
     op->p.topk.n = a->n;
     op->p.topk.k = a->k;
     op->p.topk.n_groups = a->n_groups;
@@ -498,9 +498,9 @@ val b_experts(struct build *b, val x, val route, int k, int weight, int rows, bo
 {
     val out = build_act(b, build_rows(b, x), k * rows);
     struct op *op = build_op(b, OP_EXPERTS, out);
-    op->in[0] = x;
-    op->in[1] = route;
-    op->w[0] = weight;
+    op->in[EXPERTS_x] = x;
+    op->in[EXPERTS_chosen] = route;
+    op->w[EXPERTS_matrix] = weight;
     op->p.experts.k = k;
     op->p.experts.rows = rows;
     op->p.experts.per_slot = per_slot;
@@ -514,20 +514,40 @@ val b_blocks(struct build *b, val x, int blocks, int weight, int bias, int rows,
                                    blocks))
         return VIEW_NONE;
     struct op *op = build_op(b, OP_BLOCKS, out);
-    op->in[0] = x;
-    op->w[0] = weight;
-    op->w[1] = bias;
+    op->in[BLOCKS_x] = x;
+    op->w[BLOCKS_matrix] = weight;
+    op->w[BLOCKS_bias] = bias;
     op->p.blocks.blocks = blocks;
     op->p.blocks.shared = shared;
     return out;
+}
+
+int b_padded(int rows) { return (int)round_up((size_t)rows, BLOCK_ROWS); }
+
+val b_cut(struct build *b, val x, int n, int width)
+{
+    int each = b_padded(width);
+    float *index = each == width || b_failed(b) ? NULL : mem_array((size_t)n * (size_t)width,
+                                                                   sizeof *index);
+    if (each == width || b_failed(b))
+        return x;
+    if (!index) {
+        b_fail(b, E_NOMEM, "no memory for %d parts of %d columns", n, width);
+        return VIEW_NONE;
+    }
+    for (int i = 0; i < n * width; i++)
+        index[i] = (float)(i / width * each + i % width);
+    val y = b_columns(b, x, index, n * width);
+    mem_free(index);
+    return y;
 }
 
 val b_columns(struct build *b, val x, const float *index, int n)
 {
     val out = build_act(b, build_rows(b, x), n);
     struct op *op = build_op(b, OP_COLUMNS, out);
-    op->in[0] = x;
-    op->w[0] = w_values(b, index, n);
+    op->in[COLUMNS_x] = x;
+    op->w[COLUMNS_index] = w_values(b, index, n);
     return out;
 }
 
@@ -543,7 +563,7 @@ val b_first(struct build *b)
 val b_gather(struct build *b, val x)
 {
     val out = build_act(b, ROWS_LOGITS, x.width);
-    build_op(b, OP_GATHER, out)->in[0] = x;
+    build_op(b, OP_GATHER, out)->in[GATHER_x] = x;
     return out;
 }
 
@@ -551,15 +571,16 @@ void b_logits(struct build *b, val x, const char *name, bool tied)
 {
     char full[LIMIT_TENSOR_NAME];
     snprintf(full, sizeof full, "%s.weight", name);
-    bool own = !tied || b_has(b, full, false);
+    bool said = cfg_has(b, "tie_word_embeddings"), own = b_has(b, full, !tied);
+    own |= said && !tied; /* older files say nothing and leave the second name out */
     if (own) {
         b->plan->logits = b_linear_part(b, x, full, NULL, b->plan->vocab, 0, b->plan->vocab, false);
         return;
     }
     val out = build_act(b, ROWS_LOGITS, b->plan->vocab);
     struct op *op = build_op(b, OP_LINEAR, out);
-    op->in[0] = x;
-    op->w[0] = b->embedding;
+    op->in[LINEAR_x] = x;
+    op->w[LINEAR_matrix] = b->embedding;
     if (!b_failed(b) && x.width != b->plan->weights[b->embedding].cols)
         b_fail(b, E_RANGE, "tied embedding %s: %lld columns, %d expected", b->embedding_name,
                (long long)b->plan->weights[b->embedding].cols, x.width);

@@ -72,9 +72,8 @@ val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *
     bool bias = config_bool(spec, "qkv_bias", false, b->err);
     int window = (int)config_int(spec, "window_size", 0, 0, INT32_MAX, b->err);
     double theta = config_num(spec, "rope_theta", 10000, b->err);
-    const char *unknown = config_next_unread(spec, NULL);
-    if (unknown)
-        b_fail(b, E_UNSUPPORTED, "config.json: key \"%s\" is not understood in attn", unknown);
+    (void)config_has(spec, "qk_norm"); /* written, but not read by the reference */
+    b_leave_unread(b, spec, "attn.");
     if (b_failed(b) || !b_require(b, H > 0 && hidden % H == 0, "attn.num_heads %d of width %d", H,
                                   hidden))
         return VIEW_NONE;

@@ -85,8 +85,8 @@ static bool same_view(struct view a, struct view b)
 static int sole_linear(struct plan *p, struct view v, int j)
 {
     int i = pass_first_writer(p, v.act);
-    if (i < 0 || i > j || p->ops[i].kind != OP_LINEAR || view_given(p->ops[i].in[1]) ||
-        !same_view(p->ops[i].out, v) || count_readers(p, v.act) != 1)
+    if (i < 0 || i > j || p->ops[i].kind != OP_LINEAR ||
+        view_given(p->ops[i].in[LINEAR_residual]) || !same_view(p->ops[i].out, v) || count_readers(p, v.act) != 1)
         return -1;
     return i;
 }
@@ -105,7 +105,7 @@ int pass_residual(struct build *b)
             int i = sole_linear(p, y, j), from = pass_first_writer(p, x.act);
             if (i < 0 || from > i || pass_written_between(p, x.act, i, j))
                 continue;
-            p->ops[i].in[1] = x;
+            p->ops[i].in[LINEAR_residual] = x;
             p->ops[i].out = p->ops[j].out;
             p->ops[j].kind = OP_DEAD;
             p->ops[j].in[0] = p->ops[j].out = VIEW_NONE;
@@ -141,9 +141,10 @@ int pass_weight_users(const struct plan *p, int w)
 
 static bool packable(const struct plan *p, const struct op *op)
 {
-    return op->kind == OP_LINEAR && op->w[1] < 0 && !view_given(op->in[1]) &&
+    return op->kind == OP_LINEAR && op->w[LINEAR_bias] < 0 &&
+           !view_given(op->in[LINEAR_residual]) &&
            op->p.linear.act == ACT_NONE && op->out.col == 0 && op->out.act != p->logits.act &&
-           pass_weight_users(p, op->w[0]) == 1;
+           pass_weight_users(p, op->w[LINEAR_matrix]) == 1;
 }
 
 void pass_append_rows(struct build *b, int w, int from, int64_t at)
@@ -179,9 +180,9 @@ void pass_absorb(struct plan *p, int i, int j, int32_t at)
 static void pack_into(struct build *b, int i, int j)
 {
     struct plan *p = b->plan;
-    int w = p->ops[i].w[0];
+    int w = p->ops[i].w[LINEAR_matrix];
     int32_t at = (int32_t)round_up((size_t)p->weights[w].rows, 16);
-    pass_append_rows(b, w, p->ops[j].w[0], at);
+    pass_append_rows(b, w, p->ops[j].w[LINEAR_matrix], at);
     pass_absorb(p, i, j, at);
 }
 
@@ -212,8 +213,16 @@ int pass_drop_dead_weights(struct build *b)
     return 0;
 }
 
-/* Linears this far apart belong to different layers. */
-#define PACK_REACH 64
+/* Op j takes the same input, and both results fit one activation. */
+static bool packs_with(struct plan *p, int i, int j)
+{
+    const struct op *a = &p->ops[i], *c = &p->ops[j];
+    return c->kind == OP_LINEAR && a->rows == c->rows &&
+           same_view(a->in[LINEAR_x], c->in[LINEAR_x]) && packable(p, c) &&
+           p->weights[a->w[LINEAR_matrix]].dtype == p->weights[c->w[LINEAR_matrix]].dtype &&
+           a->out.width + c->out.width <= LIMIT_WIDTH - 16 &&
+           !pass_written_between(p, a->in[LINEAR_x].act, i, j);
+}
 
 int pass_pack(struct build *b)
 {
@@ -221,13 +230,9 @@ int pass_pack(struct build *b)
     for (int i = 0; i < p->n_ops; i++) {
         if (!packable(p, &p->ops[i]))
             continue;
-        for (int j = i + 1; j < MIN(p->n_ops, i + PACK_REACH); j++) {
-            struct op *a = &p->ops[i], *c = &p->ops[j];
-            if (packable(p, c) && a->rows == c->rows && same_view(a->in[0], c->in[0]) &&
-                p->weights[a->w[0]].dtype == p->weights[c->w[0]].dtype &&
-                !pass_written_between(p, a->in[0].act, i, j))
+        for (int j = i + 1; j < p->n_ops && p->ops[j].layer == p->ops[i].layer; j++)
+            if (packs_with(p, i, j))
                 pack_into(b, i, j);
-        }
     }
     pass_drop_dead_ops(p);
     return pass_drop_dead_weights(b);
@@ -276,7 +281,6 @@ static int drop_dead_sections(struct plan *p)
     for (int32_t i = 0; i < p->n_ops; i++) {
         struct op *op = &p->ops[i];
         op->section = op->section < 0 ? -1 : to[op->section];
-        op->section2 = op->section2 < 0 ? -1 : to[op->section2];
     }
     mem_free(to);
     return 0;

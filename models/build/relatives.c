@@ -1,8 +1,6 @@
 /* Ops that one family each needs. */
 #include "models/build/build_int.h"
 
-#define MESA_K_MAX 256 /* the solve keeps a K x K matrix per thread */
-
 static void fits(struct build *b, val x, int64_t n, const char *what)
 {
     if (!b_failed(b))
@@ -40,7 +38,7 @@ val b_mesa(struct build *b, val q, val k, val v, val alpha, val beta, int lambda
            int heads, int K)
 {
     int V = heads > 0 ? v.width / heads : 0;
-    b_require(b, K <= MESA_K_MAX, "head_dim %d, at most %d", K, MESA_K_MAX);
+    b_require(b, K <= LIMIT_MESA_K, "head_dim %d, at most %d", K, LIMIT_MESA_K);
     fits(b, q, (int64_t)heads * K, "q");
     fits(b, k, (int64_t)heads * K, "k");
     val out = build_act(b, ROWS_TOKENS, heads * V);
@@ -48,7 +46,7 @@ val b_mesa(struct build *b, val q, val k, val v, val alpha, val beta, int lambda
     val in[] = {q, k, v, alpha, beta};
     for (int i = 0; i < 5; i++)
         op->in[i] = in[i];
-    op->w[0] = lambda;
+    op->w[MESA_lambda] = lambda;
     op->p.mesa.bound = bound;
     op->p.mesa.heads = heads;
     op->p.mesa.K = K;
@@ -62,10 +60,10 @@ val b_wkv(struct build *b, val k, val v, int decay, int bonus)
     fits(b, v, k.width, "v");
     val out = build_act(b, ROWS_TOKENS, k.width);
     struct op *op = build_op(b, OP_WKV, out);
-    op->in[0] = k;
-    op->in[1] = v;
-    op->w[0] = decay;
-    op->w[1] = bonus;
+    op->in[WKV_k] = k;
+    op->in[WKV_v] = v;
+    op->w[WKV_decay] = decay;
+    op->w[WKV_bonus] = bonus;
     op->section = build_section(b, "wkv", SECTION_FIXED, 3 * (int64_t)k.width);
     return out;
 }
@@ -94,8 +92,8 @@ val b_rotate(struct build *b, val x, val angles, int heads, int head, int parts)
     fits(b, x, (int64_t)parts * heads * head, "the rotated vectors");
     b_require(b, 2 * A <= head, "%d angles for a head of %d", A, head);
     struct op *op = build_op(b, OP_ROTATE, x);
-    op->in[0] = x;
-    op->in[1] = angles;
+    op->in[ROTATE_x] = x;
+    op->in[ROTATE_angles] = angles;
     op->p.rotate.heads = heads;
     op->p.rotate.head = head;
     op->p.rotate.angles = A;

@@ -1,5 +1,5 @@
-/* The common frame of most families: section 1.1 and 1.5 of the architecture notes. Thread:
- * loading. */
+/* The common frame of most families, with or without attention over the residuals of earlier
+ * layers. Thread: loading. */
 #include "models/build/build_int.h"
 
 /* What b_skeleton has read: the family's wishes with every default in place. */
@@ -71,7 +71,7 @@ static val feed(struct build *b, const struct frame *f, int i, val x)
 
 static val plain_layers(struct build *b, const struct frame *f, val h)
 {
-    for (int i = 0; i < f->layers; i++) {
+    for (int i = 0; i < f->layers && !b_failed(b); i++) {
         b_layer(b, i);
         b_prefix(b, "%slayers.%d.", f->root, i);
         if (i == 0 && f->s->layer_norm && cfg_bool(b, "norm_first", true))
@@ -171,6 +171,15 @@ static void bare_layer(struct build *b, const struct skeleton *s, int D)
     b_logits(b, b_gather(b, y), "output", false);
 }
 
+/* Whether `attn` lists every layer: then nobody asks for the key that only mixers read. */
+static bool mixerless(struct build *b, int layers)
+{
+    for (int i = 0; i < layers; i++)
+        if (!b_hybrid_spec(b, i))
+            return false;
+    return true;
+}
+
 void b_skeleton(struct build *b, const struct skeleton *s)
 {
     if (b_failed(b))
@@ -180,6 +189,8 @@ void b_skeleton(struct build *b, const struct skeleton *s)
         return;
     }
     struct frame f = read_frame(b, s);
+    if (mixerless(b, f.layers))
+        cfg_irrelevant(b, "elementwise_affine");
     b_prefix(b, "%s", f.root);
     val h = b_embed(b, "embeddings", (int)cfg_int(b, "vocab_size", 32000), f.D, 1);
     h = cfg_int(b, "attnres_block_size", 0) ? residual_layers(b, &f, h) : plain_layers(b, &f, h);

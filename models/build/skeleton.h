@@ -25,6 +25,15 @@ struct skeleton {
 /* From the embedding to the logits. */
 void b_skeleton(struct build *b, const struct skeleton *s);
 
+/* RWKV models under the project's own names (emb, blocks.0.att.key …, ln_out, head), which say
+ * themselves how many blocks there are; width and inner width are the file's, too. time_mix and
+ * channel_mix are called with the prefixes "blocks.<i>.att." and "blocks.<i>.ffn.". */
+struct rwkv_own { block_fn *time_mix, *channel_mix; void *family; int D; float eps; };
+bool b_rwkv_is_own(struct build *b);
+int b_rwkv_width(struct build *b, int dflt);
+int b_rwkv_inner(struct build *b);
+void b_rwkv_own(struct build *b, const struct rwkv_own *r);
+
 /* Tensors whose name starts with prefix + name are in published files but compute nothing. */
 void b_unused(struct build *b, const char *name);
 
@@ -81,8 +90,6 @@ val b_slots(struct build *b, const struct slots_args *a);
 
 /* ---- outputs ---- */
 
-/* Weight of an output norm, none if config elementwise_affine is false. */
-int b_norm_weight(struct build *b, const char *name, int n);
 /* rms per head of V with the vector `weight`, times act(gate) unless gate is VIEW_NONE. */
 val b_head_norm(struct build *b, val o, int V, const char *weight, val gate, enum activation act,
                 float eps);

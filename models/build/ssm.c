@@ -1,5 +1,5 @@
 /* The state-space mixers of Mamba-1 and Mamba-2 under the current prefix, for the families built
- * on them and for hybrids. architectures.md 4.3 and 4.11. */
+ * on them and for hybrids. */
 #include <stdio.h>
 
 #include "models/build/build_int.h"
@@ -77,7 +77,7 @@ val b_mamba2_out(struct build *b, val y, const struct mamba2_parts *p, const str
     int D = w_vec(b, "D", a->D_per_dim ? inner : a->H);
     y = e_add(b, y, a->D_per_dim ? e_mulw(b, p->X, D) : e_mul_group_w(b, p->X, D));
     if (a->norm)
-        y = b_gated_norm(b, y, p->z, NORM_RMS, inner / a->norm_groups,
+        y = b_gated_norm(b, y, p->z, NORM_RMS, inner / a->G,
                          w_vec(b, "norm.weight", inner), -1, a->eps, ACT_SILU,
                          !a->norm_before_gate);
     else
@@ -113,7 +113,7 @@ struct mamba2_args b_mamba2_read(struct build *b, int D, const struct mamba2_key
                             .G = b_count(b, k->groups, k->G), .conv = b_count(b, k->conv, 4),
                             .bias = k->bias && cfg_bool(b, k->bias, false),
                             .conv_bias = !k->conv_bias || cfg_bool(b, k->conv_bias, true),
-                            .norm = true, .norm_groups = 1, .eps = 1e-5f,
+                            .norm = true, .eps = 1e-5f,
                             .dt_min = k->limit ? b_limit(b, k->limit, 0, 0) : 0,
                             .dt_max = k->limit ? b_limit(b, k->limit, 1, INFINITY) : INFINITY};
     if (k->P > 0) /* the size of a head decides the number of heads, or the other way round */

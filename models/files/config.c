@@ -105,10 +105,15 @@ void config_free(struct config *c)
     mem_free(c);
 }
 
-static struct member *find(const struct config *c, const char *key)
+static struct member *look(const struct config *c, const char *key)
 {
     struct member wanted = {.key = key};
-    struct member *m = bsearch(&wanted, c->members, c->n, sizeof *m, by_key);
+    return bsearch(&wanted, c->members, c->n, sizeof wanted, by_key);
+}
+
+static struct member *find(const struct config *c, const char *key)
+{
+    struct member *m = look(c, key);
     if (m)
         m->read = true;
     return m;
@@ -351,4 +356,24 @@ const char *config_next_unread(const struct config *c, const char *key)
         if (!c->members[i].read && !json_is_null(c->members[i].value))
             return c->members[i].key;
     return NULL;
+}
+
+bool config_is_nothing(const struct config *c, const char *key)
+{
+    const struct member *m = look(c, key);
+    const json_t *v = m ? m->value : NULL;
+    double x;
+    if (json_is_string(v))
+        return json_string_length(v) == 0;
+    if (jsontext_number(v, &x))
+        return x == 0;
+    return !v || json_is_null(v) || json_is_false(v) ||
+           (json_is_array(v) && json_array_size(v) == 0) ||
+           (json_is_object(v) && json_object_size(v) == 0);
+}
+
+bool config_peek(const struct config *c, const char *key, double *x)
+{
+    const struct member *m = look(c, key);
+    return m && jsontext_number(m->value, x);
 }

@@ -44,5 +44,9 @@ const char *config_str_at(const struct config *c, const char *key, int64_t i, st
 const char *config_next_key(const struct config *c, const char *key);
 /* Keys that no config_* call has asked for so far: what the reader would silently ignore. */
 const char *config_next_unread(const struct config *c, const char *key);
+/* Both without asking for the key: whether its value says nothing (absent, null, false, 0, an
+ * empty string, list or object), and its number, if it is one. */
+bool config_is_nothing(const struct config *c, const char *key);
+bool config_peek(const struct config *c, const char *key, double *x);
 
 #endif

@@ -82,7 +82,7 @@ void build_ew(struct rig *r, const int *p)
 }
 
 #define EACH(f) {{1, f, 131}}
-const struct shape ew_shapes[] = {
+const struct shape ew_shapes[EW_OPS + 6] = {
     EACH(EW_ADD), EACH(EW_SUB), EACH(EW_MUL), EACH(EW_DIV), EACH(EW_MAX), EACH(EW_MIN),
     EACH(EW_POW), EACH(EW_ADDI), EACH(EW_MULI), EACH(EW_MAXI), EACH(EW_MINI), EACH(EW_RSUBI),
     EACH(EW_MADD), EACH(EW_NEG), EACH(EW_ABS), EACH(EW_EXP), EACH(EW_LOG), EACH(EW_SQRT),
@@ -92,4 +92,3 @@ const struct shape ew_shapes[] = {
     {{0, EW_OPS, 1}}, {{1, EW_OPS, 17}}, {{2, EW_OPS, 129}}, {{4, EW_OPS + 1, 768}},
     {{5, EW_OPS + 1, 1000}}, {{1, EW_OPS + 2, 300}},
 };
-const int ew_n_shapes = ARRAY_LEN(ew_shapes);

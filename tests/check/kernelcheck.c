@@ -61,7 +61,7 @@ static void one_case(const struct cpu_kernel *k, const struct shape *s, enum inp
 
 static void all_cases(const struct cpu_kernel *k, const struct options *o, struct progress *p)
 {
-    const struct op_check *oc = &op_checks[k->op];
+    const struct op_check *oc = op_checks[k->op];
     struct shape given;
     if (o->shape && !ops_parse(k->op, o->shape, &given)) {
         fprintf(stderr, "kernelcheck: --shape for %s is %s, joined by 'x'\n", op_name(k->op),
@@ -193,7 +193,7 @@ int main(int argc, char **argv)
     int failures = 0, rows = 0, skipped = 0;
     for (int i = 0; i < select_rows; i++) {
         const struct cpu_kernel *k = &select_table[i];
-        if (!wanted(k, &o) || !op_checks[k->op].build)
+        if (!wanted(k, &o))
             continue;
         if (k->need & ~cpuid_features()) {
             skipped++;

@@ -298,9 +298,8 @@ static void round_inputs(struct rig *r)
 }
 
 static host_kernel *const definitions[OP_KINDS] = {
-#define OP(KIND, name, stateful, what) ref_##name,
+#define OP(KIND, name, rows, sections, cost, factor, what) ref_##name,
 #include "kernels/ops.def"
-#undef OP
 };
 
 static void check_case(struct rig *r, const struct options *o)
@@ -359,12 +358,12 @@ static void run_case(enum op_kind k, const struct shape *shape, int klass, const
 /* Every class at the small shapes; the others only uniform: a kernel does not see the class. */
 static void run_op(enum op_kind k, const struct options *o)
 {
-    const struct shape *shapes = k == OP_EW ? ew_shapes : op_checks[k].shapes;
+    const struct shape *shapes = op_checks[k]->shapes;
     struct shape one;
     int n = ops_shapes(k), before = failures;
     if (o->shape) {
         if (!ops_parse(k, o->shape, &one)) {
-            fprintf(stderr, "oclcheck: --shape of %s is %s\n", op_name(k), op_checks[k].params);
+            fprintf(stderr, "oclcheck: --shape of %s is %s\n", op_name(k), op_checks[k]->params);
             exit(2);
         }
         shapes = &one;

@@ -422,48 +422,51 @@ static const struct shape blocks_shapes[] = {
 static const struct shape columns_shapes[] = {{{0, 1, 1}}, {{1, 17, 40}}, {{2, 64, 64}}};
 static const struct shape first_shapes[] = {{{0}}, {{2}}, {{5}}};
 
-#define CHECK(params, shapes, build) {params, shapes, ARRAY_LEN(shapes), build}
-const struct op_check op_checks[OP_KINDS] = {
-    [OP_EMBED] = CHECK("layout width dtype", embed_shapes, build_embed),
-    [OP_GATHER] = CHECK("layout width", gather_shapes, build_gather),
-    [OP_LINEAR] = CHECK("layout rows cols dtype bias act residual", linear_shapes, build_linear),
-    [OP_NORM] = CHECK("layout kind groups group weight bias gate act in_place", norm_shapes,
-                      build_norm),
-    [OP_EW] = {"layout program width", ew_shapes, 0, build_ew},
-    [OP_GROUPSUM] = CHECK("layout groups group", group_shapes, build_groupsum),
-    [OP_SOFTMAX] = CHECK("layout groups group", group_shapes, build_softmax),
-    [OP_ROPE] = CHECK("layout heads head rot interleaved", rope_shapes, build_rope),
-    [OP_CONV] = CHECK("layout width size act bias mask in_place", conv_shapes, build_conv),
-    [OP_SHIFT] = CHECK("layout width in_place", shift_shapes, build_shift),
-    [OP_DECAY] = CHECK("layout q_heads k_heads v_heads d_heads state_heads K V mode bonus",
-                       decay_shapes, build_decay),
-    [OP_DELTA] = CHECK("layout k_heads d_heads state_heads K V steps mode dplr decay_first extras",
-                       delta_shapes, build_delta),
-    [OP_ATTENTION] = CHECK("layout heads kv_heads dk dv window forget key_is_value",
-                           attention_shapes, build_attention_extras),
-    [OP_ATTENTION_KEEP] = CHECK("layout heads kv_heads dk dv window forget key_is_value",
-                                attention_shapes, build_keep),
-    [OP_RNN] = CHECK("layout width", rnn_shapes, build_rnn),
-    [OP_LOGSUM] = CHECK("layout width", rnn_shapes, build_logsum),
-    [OP_WKV] = CHECK("layout width", rnn_shapes, build_wkv),
-    [OP_SCAN] = CHECK("layout width N D", scan_shapes, build_scan),
-    [OP_TOPK] = CHECK("layout groups n k n_groups topk_groups norm dense", topk_shapes, build_topk),
-    [OP_EXPERTS] = CHECK("layout experts rows cols k per_slot dtype", experts_shapes,
-                         build_experts),
-    [OP_BLOCKS] = CHECK("layout blocks rows cols shared bias dtype", blocks_shapes, build_blocks),
-    [OP_COLUMNS] = CHECK("layout in out", columns_shapes, build_columns),
-    [OP_FIRST] = CHECK("layout", first_shapes, build_first),
-    [OP_SQUARE] = CHECK("layout heads kv_heads d V", square_shapes, build_square),
-    [OP_FENWICK] = CHECK("layout heads K V", state_shapes, build_fenwick),
-    [OP_MESA] = CHECK("layout heads K V", state_shapes, build_mesa),
-    [OP_TRAPEZOID] = CHECK("layout heads K V", state_shapes, build_trapezoid),
-    [OP_ROTATE] = CHECK("layout heads head angles parts", rotate_shapes, build_rotate),
-    [OP_PATH] = CHECK("layout heads kv_heads dk dv gates", kept_shapes, build_path),
-    [OP_WALL] = CHECK("layout heads kv_heads dk dv bias", kept_shapes, build_wall),
-    [OP_PARALLAX] = CHECK("layout heads kv_heads dk dv window", kept_shapes, build_parallax),
-    [OP_DELTAFORMER] = CHECK("layout heads kv_heads dk dv unused", kept_shapes, build_deltaformer),
-    [OP_NSA] = CHECK("layout heads kv_heads dk dv window block count", nsa_shapes, build_nsa),
-    [OP_MOBA] = CHECK("layout heads kv_heads dk dv block count", moba_shapes, build_moba),
+/* check_NAME for every row of ops.def; one that is missing does not compile. */
+#define CHECK(name, params, shapes, build) \
+    static const struct op_check check_##name = {params, shapes, ARRAY_LEN(shapes), build};
+CHECK(embed, "layout width dtype", embed_shapes, build_embed)
+CHECK(gather, "layout width", gather_shapes, build_gather)
+CHECK(linear, "layout rows cols dtype bias act residual", linear_shapes, build_linear)
+CHECK(norm, "layout kind groups group weight bias gate act in_place", norm_shapes, build_norm)
+CHECK(ew, "layout program width", ew_shapes, build_ew)
+CHECK(groupsum, "layout groups group", group_shapes, build_groupsum)
+CHECK(softmax, "layout groups group", group_shapes, build_softmax)
+CHECK(rope, "layout heads head rot interleaved", rope_shapes, build_rope)
+CHECK(conv, "layout width size act bias mask in_place", conv_shapes, build_conv)
+CHECK(shift, "layout width in_place", shift_shapes, build_shift)
+CHECK(decay, "layout q_heads k_heads v_heads d_heads state_heads K V mode bonus",
+      decay_shapes, build_decay)
+CHECK(delta, "layout k_heads d_heads state_heads K V steps mode dplr decay_first extras",
+      delta_shapes, build_delta)
+CHECK(attention, "layout heads kv_heads dk dv window forget key_is_value",
+      attention_shapes, build_attention_extras)
+CHECK(attention_keep, "layout heads kv_heads dk dv window forget key_is_value",
+      attention_shapes, build_keep)
+CHECK(rnn, "layout width", rnn_shapes, build_rnn)
+CHECK(logsum, "layout width", rnn_shapes, build_logsum)
+CHECK(wkv, "layout width", rnn_shapes, build_wkv)
+CHECK(scan, "layout width N D", scan_shapes, build_scan)
+CHECK(topk, "layout groups n k n_groups topk_groups norm dense", topk_shapes, build_topk)
+CHECK(experts, "layout experts rows cols k per_slot dtype", experts_shapes, build_experts)
+CHECK(blocks, "layout blocks rows cols shared bias dtype", blocks_shapes, build_blocks)
+CHECK(columns, "layout in out", columns_shapes, build_columns)
+CHECK(first, "layout", first_shapes, build_first)
+CHECK(square, "layout heads kv_heads d V", square_shapes, build_square)
+CHECK(fenwick, "layout heads K V", state_shapes, build_fenwick)
+CHECK(mesa, "layout heads K V", state_shapes, build_mesa)
+CHECK(trapezoid, "layout heads K V", state_shapes, build_trapezoid)
+CHECK(rotate, "layout heads head angles parts", rotate_shapes, build_rotate)
+CHECK(path, "layout heads kv_heads dk dv gates", kept_shapes, build_path)
+CHECK(wall, "layout heads kv_heads dk dv bias", kept_shapes, build_wall)
+CHECK(parallax, "layout heads kv_heads dk dv window", kept_shapes, build_parallax)
+CHECK(deltaformer, "layout heads kv_heads dk dv unused", kept_shapes, build_deltaformer)
+CHECK(nsa, "layout heads kv_heads dk dv window block count", nsa_shapes, build_nsa)
+CHECK(moba, "layout heads kv_heads dk dv block count", moba_shapes, build_moba)
+
+const struct op_check *const op_checks[OP_KINDS] = {
+#define OP(KIND, name, rows, sections, cost, factor, what) [OP_##KIND] = &check_##name,
+#include "kernels/ops.def"
 };
 
 void ops_rig(struct rig *r, enum op_kind k, const struct shape *s, enum input_class c,
@@ -471,16 +474,16 @@ void ops_rig(struct rig *r, enum op_kind k, const struct shape *s, enum input_cl
 {
     rig_init(r, s->p[0], c, seed, VOCAB);
     r->op.kind = k;
-    op_checks[k].build(r, s->p);
+    op_checks[k]->build(r, s->p);
     rig_ready(r);
 }
 
-int ops_shapes(enum op_kind k) { return k == OP_EW ? ew_n_shapes : op_checks[k].n_shapes; }
+int ops_shapes(enum op_kind k) { return op_checks[k]->n_shapes; }
 
 int ops_params(enum op_kind k)
 {
     int n = 1;
-    for (const char *p = op_checks[k].params; *p; p++)
+    for (const char *p = op_checks[k]->params; *p; p++)
         n += *p == ' ';
     return n;
 }

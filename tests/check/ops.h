@@ -16,12 +16,11 @@ struct op_check {
     int n_shapes;
     void (*build)(struct rig *r, const int *p);
 };
-extern const struct op_check op_checks[OP_KINDS];
+extern const struct op_check *const op_checks[OP_KINDS];
 
 /* ew.c */
 void build_ew(struct rig *r, const int *p);
-extern const struct shape ew_shapes[];
-extern const int ew_n_shapes;
+extern const struct shape ew_shapes[EW_OPS + 6];
 
 /* A rig of this op, shape, class and seed, ready to run. */
 void ops_rig(struct rig *r, enum op_kind k, const struct shape *s, enum input_class c,

@@ -82,7 +82,7 @@ void rig_init(struct rig *r, int layout, enum input_class c, uint64_t seed, int 
     r->plan.sections = r->sections;
     r->plan.ops = &r->op;
     r->plan.n_ops = 1;
-    r->op.section = r->op.section2 = -1;
+    r->op.section = -1;
     r->op.out = VIEW_NONE;
     for (size_t i = 0; i < ARRAY_LEN(r->op.in); i++)
         r->op.in[i] = VIEW_NONE;

@@ -34,7 +34,7 @@ static void make_plan(struct capacity *c)
     for (int i = 0; i < 4; i++) {
         acts[i] = (struct act){i < 2 ? ROWS_TOKENS : ROWS_LOGITS, i < 3 ? WIDTH : VOCAB,
                                i < 3 ? WIDTH : VOCAB, 0, 0, 3};
-        ops[i] = (struct op){.section = -1, .section2 = -1, .out = {i, 0, i < 3 ? WIDTH : VOCAB}};
+        ops[i] = (struct op){.section = -1, .out = {i, 0, i < 3 ? WIDTH : VOCAB}};
         for (size_t k = 0; k < ARRAY_LEN(ops[i].in); k++)
             ops[i].in[k] = VIEW_NONE;
         for (size_t k = 0; k < ARRAY_LEN(ops[i].w); k++)

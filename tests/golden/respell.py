@@ -171,18 +171,61 @@ def rwkv7(config, t):
     return config, {n: x.turned() if turn.search(n) else x for n, x in t.items()}
 
 
+def rwkv5(config, t):
+    """As the project's converted checkpoints have it."""
+    config.update(hidden_size=64, num_hidden_layers=3, intermediate_size=100, vocab_size=160,
+                  attention_hidden_size=64, head_size_divisor=8, rescale_every=6)
+    return config, renamed(t, [
+        (r"^(emb|ln_out|blocks)\.", r"rwkv.\1."), (r"\.emb\.", ".embeddings."),
+        (r"\.ln0\.", ".pre_ln."), (r"\.att\.", ".attention."), (r"\.ffn\.", ".feed_forward."),
+        (r"time_mix_k$", "time_mix_key"), (r"time_mix_v$", "time_mix_value"),
+        (r"time_mix_r$", "time_mix_receptance"), (r"time_mix_g$", "time_mix_gate")])
+
+
+def bailing_hybrid(config, t):
+    """As the library names things, and with a head that drafts."""
+    config["num_nextn_predict_layers"] = 1
+    t = renamed(t, [
+        (r"word_embeddings", "embed_tokens"), (r"\.attention\.", ".self_attn."),
+        (r"\.(f_proj|dt_bias|A_log)", r".forget_gate.\1"), (r"\.dense\.", ".o_proj."),
+        (r"expert_bias", "e_score_correction_bias")])
+    t["model.layers.4.eh_proj.weight"] = Tensor("BF16", [2, 2], b"\0" * 8)
+    return config, t
+
+
+BAGGAGE = {"unsloth_version": "2026.1", "unsloth_fixed": True, "transformers.js_config": {"a": 1},
+           "_commit_hash": "0123", "_attn_implementation_autoset": True, "model_name": "m",
+           "tokenizer_class": "T", "do_sample": True, "temperature": 0.6, "top_k": 20,
+           "max_length": 20, "tie_encoder_decoder": False, "is_decoder": False,
+           "gradient_checkpointing": True, "use_something_new": False, "something_else": None}
+
+
+def baggage(config, t):
+    """What exporters and tools leave behind, and what other programs store."""
+    for name in ("model.layers.0.self_attn.rotary_emb.inv_freq", "mtp.layers.0.fc.weight"):
+        t[name] = Tensor("F32", [2, 2], b"\0" * 16)
+    return {**config, **BAGGAGE}, t
+
+
 CASES = {"hf/hf_qwen3_5_moe": qwen3_5_moe, "hf/hf_kimi_linear": kimi_linear,
          "hf/hf_nemotron_h": nemotron_h, "hf/hf_granite_hybrid": granite_hybrid,
          "hf/hf_lfm2_adjust": lfm2_adjust, "hf/hf_jamba": jamba, "hf/hf_minimax": minimax,
-         "hf/hf_olmo_hybrid": olmo_hybrid, "public/rwkv7": rwkv7}
+         "hf/hf_olmo_hybrid": olmo_hybrid, "public/rwkv7": rwkv7,
+         "rwkv/own_v5_2": rwkv5, "more/bailing_hybrid": bailing_hybrid}
+BURDENED = ["hf/hf_bamba", "hf/hf_falcon_h1", "hf/hf_falcon_mamba", "hf/hf_granite_dense",
+            "hf/hf_granite_hybrid", "hf/hf_jamba", "hf/hf_kimi_linear", "hf/hf_lfm2",
+            "hf/hf_mamba2", "hf/hf_minimax", "hf/hf_nemotron_h", "hf/hf_olmo_hybrid",
+            "hf/hf_qwen3_5", "hf/hf_qwen3_next", "hf/hf_recurrent_gemma", "hf/hf_rwkv4",
+            "hf/hf_zamba2", "public/gla", "public/gated_deltanet", "public/rwkv7", "public/mla"]
 
 
 def main():
     with tempfile.TemporaryDirectory() as root:
         dirs = []
-        for case, respell in CASES.items():
-            source, target = os.path.join(HERE, case), os.path.join(root, os.path.basename(case))
-            os.mkdir(target)
+        for i, (case, respell) in enumerate([*CASES.items(), *((c, baggage) for c in BURDENED)]):
+            source = os.path.join(HERE, case)
+            target = os.path.join(root, str(i), os.path.basename(case))
+            os.makedirs(target)
             with open(os.path.join(source, "config.json"), encoding="utf-8") as f:
                 config = json.load(f)
             config, tensors = respell(config, load(os.path.join(source, "model.safetensors")))

@@ -60,7 +60,7 @@ static void begin(struct bench *b, int32_t seqs, int32_t tokens)
     b->plan = (struct plan){.ops = b->ops, .acts = b->acts, .weights = b->weights,
                             .sections = b->sections, .logits = VIEW_NONE};
     struct op *o = &b->ops[0];
-    *o = (struct op){.section = -1, .section2 = -1, .out = VIEW_NONE};
+    *o = (struct op){.section = -1, .out = VIEW_NONE};
     for (size_t i = 0; i < ARRAY_LEN(o->in); i++)
         o->in[i] = VIEW_NONE;
     for (size_t i = 0; i < ARRAY_LEN(o->w); i++)

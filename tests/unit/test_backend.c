@@ -35,7 +35,7 @@ static void tiny_init(struct tiny *m)
     m->section = (struct section){"shift", SECTION_FIXED, WIDTH, 0};
     for (int i = 0; i < 4; i++) {
         struct op *op = &m->ops[i];
-        *op = (struct op){.section = -1, .section2 = -1, .w = {-1, -1, -1, -1}};
+        *op = (struct op){.section = -1, .w = {-1, -1}};
         for (size_t k = 0; k < ARRAY_LEN(op->in); k++)
             op->in[k] = VIEW_NONE;
         op->out = whole(m, i);

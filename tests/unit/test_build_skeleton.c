@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "models/model.h"
 
@@ -106,7 +107,7 @@ Test(build_skeleton, what_a_configuration_contradicts_is_named)
         {"\"model_type\": \"gla\", \"attnres_block_size\": 3", "attnres_block_size 3"},
         {"\"model_type\": \"rwkv6\", \"attnres_block_size\": 2", "attnres_block_size 2"},
         {"\"model_type\": \"gla\", \"attn\": {\"layers\": [1], \"num_heads\": 4, \"bits\": 1}",
-         "\"bits\""},
+         "key \"attn.bits\""},
         {"\"model_type\": \"gla\", \"attn\": {\"layers\": [1], \"num_heads\": 5}", "num_heads 5"},
         {"\"model_type\": \"comba\", \"num_v_heads\": 12", "num_v_heads 12"},
         {"\"model_type\": \"kda\", \"lower_bound\": 2", "lower_bound 2"},
@@ -129,6 +130,20 @@ Test(build_skeleton, what_a_configuration_contradicts_is_named)
         {"\"model_type\": \"gated_deltaproduct\", \"num_householder\": 0", "num_householder 0"},
         {"\"model_type\": \"precond_kda\", \"squash_x\": -1", "squash_x -1"},
         {"\"model_type\": \"glue\"", "\"glue\""},
+        {"\"model_type\": \"rwkv8\"", "the nearest are rwkv7, rwkv6, rwkv"},
+        {"\"model_type\": \"gla\", \"norm_eps\": -1e-6", "norm_eps is -1e-06, from 0 to 1"},
+        {"\"model_type\": \"mamba2\", \"layer_norm_epsilon\": -1", "layer_norm_epsilon is -1"},
+        {"\"model_type\": \"nsa\", \"num_heads\": 1, \"block_counts\": 2",
+         "block_counts 2, at least 3"},
+        {"\"model_type\": \"gated_deltanet\", \"output_gate_activation\": \"relu\"",
+         "output_gate_activation \"relu\" is not swish, silu or sigmoid"},
+        {"\"model_type\": \"mamba\", \"rms_norm\": false", "rms_norm false"},
+        {"\"model_type\": \"mamba\", \"d_inner\": 100", "d_inner is 100, 128 by the newer keys"},
+        {"\"model_type\": \"lfm2\", \"num_attention_heads\": 4, \"num_key_value_heads\": 4, "
+         "\"rope_scaling\": {\"type\": \"ntk\"}",
+         "rope_type \"ntk\" is not supported, only default"},
+        {"\"model_type\": \"minimax\", \"num_attention_heads\": 4, \"num_key_value_heads\": 4, "
+         "\"partial_rotary_factor\": 0.5", "rotary_dim says 16"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char json[1024];
@@ -153,4 +168,74 @@ Test(build_skeleton, layers_that_attn_lists_keep_rows_of_keys_instead_of_a_state
     cr_expect_eq(m->plan.page_token_floats, 2 * 2 * 16);
     cr_expect_eq(state_floats(m), 5 * 2 * 64);
     model_close(m);
+}
+
+/* What a reader cannot use must not cost time: no size of a config is computed with before it is
+ * compared. */
+Test(build_skeleton, sizes_beyond_any_model_are_refused_at_once)
+{
+    static const struct { const char *key; const char *words; } cases[] = {
+        {"\"num_hidden_layers\": 100000", "num_hidden_layers is 100000, at most 1024"},
+        {"\"n_layer\": 100000", "n_layer is 100000, at most 1024"},
+        {"\"hidden_size\": 100000", "hidden_size is 100000, at most 65536"},
+        {"\"text_config\": {\"num_hidden_layers\": 100000}", "num_hidden_layers is 100000"},
+    };
+    static const char *const types[] = {
+#define ARCH(name) #name,
+#include "models/archs.def"
+#undef ARCH
+    };
+    for (size_t t = 0; t < ARRAY_LEN(types); t++)
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+            char json[512];
+            struct err e = {0};
+            const char *type = !strcmp(types[t], "rwkv4") ? "rwkv" : types[t];
+            if (strstr(cases[i].key, "text_config"))
+                type = "qwen3_5";
+            snprintf(json, sizeof json, "{\"model_type\": \"%s\", %s}", type, cases[i].key);
+            uint64_t start = clock_now_ns();
+            struct model *m = open_config(json, &e);
+            cr_expect_lt(clock_now_ns() - start, NS_PER_S / 10, "%s: slow", json);
+            cr_expect_null(m, "%s: accepted", json);
+            cr_expect_not_null(strstr(e.text, cases[i].words), "%s: \"%s\"", json, e.text);
+            cr_expect_not_null(strstr(e.text, "recurd-test-"), "no directory in \"%s\"", e.text);
+            model_close(m);
+        }
+}
+
+Test(build_skeleton, what_changes_nothing_is_left_aside_and_named)
+{
+    struct err e = {0};
+    struct model *m = open_config("{" COMMON "\"model_type\": \"gla\", \"num_heads\": 2, "
+                                  "\"unsloth_fixed\": true, \"_commit_hash\": \"01\", "
+                                  "\"new_switch\": false, \"new_factor\": 0, \"top_k\": 5, "
+                                  "\"embd_dropout\": 0.1, \"unheard\": null}", &e);
+    cr_assert_not_null(m, "%s", e.text);
+    cr_expect_eq(m->n_left_aside, 6);
+    cr_expect_str_eq(m->left_aside,
+                     "_commit_hash, embd_dropout, new_factor, new_switch, top_k, unsloth_fixed");
+    model_close(m);
+}
+
+Test(build_skeleton, arithmetic_is_refused_wherever_it_stands)
+{
+    static const struct { const char *config, *words; } cases[] = {
+        {"\"model_type\": \"gla\", \"num_heads\": 2, \"quantization_config\": {\"bits\": 4}",
+         "key \"quantization_config\""},
+        {"\"model_type\": \"gla\", \"num_heads\": 2, \"rope_scaling\": {\"factor\": 2}",
+         "key \"rope_scaling\""},
+        {"\"model_type\": \"qwen3_5\", \"text_config\": {}, \"quantization_config\": {\"b\": 4}",
+         "\"quantization_config\" is not understood beside text_config"},
+        {"\"model_type\": \"lfm2\", \"num_attention_heads\": 4, \"num_key_value_heads\": 4, "
+         "\"rope_parameters\": {\"rope_theta\": 1e4, \"twist\": 2}", "\"rope_parameters.twist\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char json[1024];
+        struct err e = {0};
+        snprintf(json, sizeof json, "{" COMMON "%s}", cases[i].config);
+        struct model *m = open_config(json, &e);
+        cr_expect_null(m, "%s: accepted", cases[i].config);
+        cr_expect_not_null(strstr(e.text, cases[i].words), "%s: \"%s\"", cases[i].config, e.text);
+        model_close(m);
+    }
 }

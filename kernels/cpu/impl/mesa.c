@@ -4,7 +4,7 @@
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/impl/lanes.h"
 
-#define K_MAX 256 /* the builder refuses wider heads; 550 KB of stack */
+#define K_MAX LIMIT_MESA_K
 #define D8 8      /* lanes of doubles */
 
 /* Eight doubles: one zmm or two ymm. */

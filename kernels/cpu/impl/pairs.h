@@ -2,8 +2,6 @@
  * upwards or downwards; each says how its scores come about. */
 #include "kernels/cpu/impl/values.h"
 
-#define PATH_DIM_MAX 512 /* the builder refuses wider heads */
-#define VALUE_DIM_MAX 1024
 
 /* Query heads [h0, h1) of one row; p and s are their scores in this block of keys. */
 struct pairs {
@@ -12,8 +10,8 @@ struct pairs {
     int h0, h1;
     float max[HEADS_MAX], total[HEADS_MAX], mean[HEADS_MAX];
     _Alignas(64) float p[HEADS_MAX][BLOCK], s[HEADS_MAX][BLOCK];
-    _Alignas(64) float query[HEADS_MAX][PATH_DIM_MAX];   /* PATH: as older keys see it */
-    _Alignas(64) float second[HEADS_MAX][VALUE_DIM_MAX]; /* PARALLAX: values by p s */
+    _Alignas(64) float query[HEADS_MAX][LIMIT_PATH_DK];   /* PATH: as older keys see it */
+    _Alignas(64) float second[HEADS_MAX][LIMIT_PARALLAX_DV]; /* PARALLAX: values by p s */
 };
 
 static int key_head(const struct op *op, int h)

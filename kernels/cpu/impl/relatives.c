@@ -138,13 +138,13 @@ void FN(wall)(const struct host_step *s, const struct op *op, int ith, int nth)
 
 void FN(path)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    ASSERT(op->p.attention.dk <= PATH_DIM_MAX);
+    ASSERT(op->p.attention.dk <= LIMIT_PATH_DK);
     each_row(s, op, ith, nth, path_row);
 }
 
 void FN(parallax)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
-    ASSERT(op->p.attention.dv <= VALUE_DIM_MAX); /* heads are never wider */
+    ASSERT(op->p.attention.dv <= LIMIT_PARALLAX_DV);
     each_row(s, op, ith, nth, parallax_row);
 }
 

@@ -4,7 +4,7 @@
  * (NSA), or some of its query heads (MOBA). */
 #include "kernels/cpu/impl/values.h"
 
-#define DIM_MAX 1024 /* the builder refuses wider heads */
+#define DIM_MAX LIMIT_SPARSE_D
 #define CHOOSERS 4   /* query heads of MOBA that share the sums of blocks; 256 KiB of scores */
 
 /* One query head on its way over keys. */

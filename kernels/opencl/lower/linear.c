@@ -18,17 +18,17 @@ static void common_args(struct ocl_spec *s, const struct ocl_model *m, const str
     const struct plan *p = m->plan;
     ocl_arg(s, ARG_ARENA, 0);
     ocl_arg_view(s, p, op->out);
-    ocl_arg_view(s, p, op->in[0]);
-    ocl_arg_view(s, p, op->in[1]);
-    ocl_arg(s, ARG_WEIGHT, op->w[0]);
-    ocl_arg(s, ARG_WEIGHT, op->w[1]);
+    ocl_arg_view(s, p, op->in[LINEAR_x]);
+    ocl_arg_view(s, p, op->in[LINEAR_residual]);
+    ocl_arg(s, ARG_WEIGHT, op->w[LINEAR_matrix]);
+    ocl_arg(s, ARG_WEIGHT, op->w[LINEAR_bias]);
     ocl_arg(s, ARG_BATCH, BATCH_COUNTS);
     ocl_arg(s, ARG_INT, op->out.width);
-    ocl_arg(s, ARG_INT, op->in[0].width);
-    ocl_arg(s, ARG_LONG, m->weights[op->w[0]].cols_p);
+    ocl_arg(s, ARG_INT, op->in[LINEAR_x].width);
+    ocl_arg(s, ARG_LONG, m->weights[op->w[LINEAR_matrix]].cols_p);
     ocl_arg(s, ARG_INT, slice_len);
-    ocl_arg(s, ARG_INT, op->w[1] >= 0);
-    ocl_arg(s, ARG_INT, view_given(op->in[1]));
+    ocl_arg(s, ARG_INT, op->w[LINEAR_bias] >= 0);
+    ocl_arg(s, ARG_INT, view_given(op->in[LINEAR_residual]));
     ocl_arg(s, ARG_INT, op->p.linear.act);
     ocl_arg(s, ARG_INT, op->rows == ROWS_LOGITS);
 }
@@ -36,10 +36,10 @@ static void common_args(struct ocl_spec *s, const struct ocl_model *m, const str
 static int few(struct ocl_model *m, const struct op *op, int32_t tile, int32_t min, int32_t max,
                struct err *e)
 {
-    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[0].width);
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
     struct ocl_spec s;
     ocl_spec_init(&s, "linear_few.cl", op);
-    ocl_def_format(&s, m->plan->weights[op->w[0]].dtype);
+    ocl_def_format(&s, m->plan->weights[op->w[LINEAR_matrix]].dtype);
     ocl_def(&s, "TN", tile);
     common_args(&s, m, op, c.len);
     ocl_arg(&s, ARG_LOCAL, (int64_t)c.n * tile * 32 * 4);
@@ -53,10 +53,10 @@ static int few(struct ocl_model *m, const struct op *op, int32_t tile, int32_t m
 
 static int many(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
 {
-    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[0].width);
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
     struct ocl_spec s;
     ocl_spec_init(&s, "linear_many.cl", op);
-    ocl_def_format(&s, m->plan->weights[op->w[0]].dtype);
+    ocl_def_format(&s, m->plan->weights[op->w[LINEAR_matrix]].dtype);
     common_args(&s, m, op, c.len);
     ocl_local(&s, 16, 16);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 63) / 64, 1);
@@ -74,7 +74,8 @@ static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
 {
     int32_t rows = op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
     size_t rows_p = round_up((size_t)MAX(rows, 1), MMA_TILE);
-    m->scratch_bytes = MAX(m->scratch_bytes, rows_p * (size_t)m->weights[op->w[0]].cols_p * 2);
+    size_t cols_p = (size_t)m->weights[op->w[LINEAR_matrix]].cols_p;
+    m->scratch_bytes = MAX(m->scratch_bytes, rows_p * cols_p * 2);
     return (int64_t)rows_p;
 }
 
@@ -87,14 +88,14 @@ static bool aligned(const struct plan *p, struct view v)
 
 static int mma_pack(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
 {
-    int64_t eighths = m->weights[op->w[0]].cols_p / 8;
+    int64_t eighths = m->weights[op->w[LINEAR_matrix]].cols_p / 8;
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/pack_rows.cl", op);
-    ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[0]));
+    ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[LINEAR_x]));
     ocl_arg(&s, ARG_ARENA, 0);
-    ocl_arg_view(&s, m->plan, op->in[0]);
+    ocl_arg_view(&s, m->plan, op->in[LINEAR_x]);
     ocl_arg(&s, ARG_SCRATCH, 0);
-    ocl_arg(&s, ARG_INT, op->in[0].width);
+    ocl_arg(&s, ARG_INT, op->in[LINEAR_x].width);
     ocl_arg(&s, ARG_INT, eighths);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
     ocl_local(&s, 64, 1);
@@ -107,15 +108,15 @@ static int mma_pack(struct ocl_model *m, const struct op *op, int32_t min, struc
 /* tiles: of 8 rows. The first kernel takes x as it is, the others packed. */
 static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, struct err *e)
 {
-    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[0].width);
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/linear_few.cl", op);
     ocl_def(&s, "SLICES", c.n);
     ocl_def(&s, "NT", tiles);
     ocl_def(&s, "PACKED", tiles > 1);
-    ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[0]));
+    ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[LINEAR_x]));
     ocl_def(&s, "UNROLL", m->d->tune.unroll);
-    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[0].width).len);
+    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
     ocl_local(&s, 32, (size_t)c.n);
@@ -133,7 +134,7 @@ static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps_o, i
     ocl_spec_init(&s, "nvidia/linear_many.cl", op);
     ocl_def(&s, "WARPS_O", warps_o);
     ocl_def(&s, "WARPS_R", warps_r);
-    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[0].width).len);
+    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
     ocl_local(&s, 32 * (size_t)(warps_o * warps_r), 1);
@@ -161,7 +162,7 @@ static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
 int ocl_linear_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     int32_t some = m->d->tune.few_rows, rc;
-    if (m->weights[op->w[0]].layout == OCL_MMA)
+    if (m->weights[op->w[LINEAR_matrix]].layout == OCL_MMA)
         return mma_lower(m, op, e);
     if ((rc = few(m, op, 1, 1, 1, e)) || (rc = few(m, op, 4, 2, some, e)))
         return rc;

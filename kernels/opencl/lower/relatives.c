@@ -147,7 +147,7 @@ int ocl_mesa_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_def(&s, "HEADS", op->p.mesa.heads);
     ocl_def(&s, "K", op->p.mesa.K);
     ocl_def(&s, "V", op->p.mesa.V);
-    ocl_arg(&s, ARG_WEIGHT, op->w[0]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[MESA_lambda]);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);

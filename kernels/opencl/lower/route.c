@@ -13,18 +13,18 @@ int ocl_topk_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_def(&s, "OPEN", op->p.topk.topk_groups);
     ocl_def(&s, "NORMED", op->p.topk.norm);
     ocl_def(&s, "DENSE", op->p.topk.dense);
-    ocl_def(&s, "HAS_BIAS", op->w[0] >= 0);
+    ocl_def(&s, "HAS_BIAS", op->w[TOPK_bias] >= 0);
     ocl_def(&s, "WG", items);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
-    ocl_arg_view(&s, m->plan, op->in[0]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[0]);
+    ocl_arg_view(&s, m->plan, op->in[TOPK_scores]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[TOPK_bias]);
     ocl_arg_float(&s, op->p.topk.eps);
     ocl_arg_float(&s, op->p.topk.scale);
     ocl_arg(&s, ARG_LOCAL, (int64_t)n * 4);
     ocl_arg(&s, ARG_LOCAL, (int64_t)n * 4);
     ocl_local(&s, (size_t)items, 1);
-    ocl_groups(&s, 0, BY_ONE, op->in[0].width / n, 1);
+    ocl_groups(&s, 0, BY_ONE, op->in[TOPK_scores].width / n, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 1);
     return ocl_spec_emit(&s, m, e);
 }

@@ -39,10 +39,10 @@ static int conv_serial(struct ocl_model *m, const struct op *op, enum ocl_when w
     begin(&s, m, op, "conv.cl", 2);
     ocl_def(&s, "SIZE", op->p.conv.size);
     ocl_def(&s, "ACT", op->p.conv.act);
-    ocl_def(&s, "HAS_BIAS", op->w[1] >= 0);
-    ocl_def(&s, "HAS_MASK", view_given(op->in[1]));
-    ocl_arg(&s, ARG_WEIGHT, op->w[0]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[1]);
+    ocl_def(&s, "HAS_BIAS", op->w[CONV_bias] >= 0);
+    ocl_def(&s, "HAS_MASK", view_given(op->in[CONV_mask]));
+    ocl_arg(&s, ARG_WEIGHT, op->w[CONV_filter]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[CONV_bias]);
     arg_seqs(&s);
     s.when = when;
     return finish(&s, m, op->out.width, e);
@@ -55,9 +55,9 @@ static int conv_parallel(struct ocl_model *m, const struct op *op, struct err *e
     begin(&s, m, op, "conv_rows.cl", 1);
     ocl_def(&s, "SIZE", op->p.conv.size);
     ocl_def(&s, "ACT", op->p.conv.act);
-    ocl_def(&s, "HAS_BIAS", op->w[1] >= 0);
-    ocl_arg(&s, ARG_WEIGHT, op->w[0]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[1]);
+    ocl_def(&s, "HAS_BIAS", op->w[CONV_bias] >= 0);
+    ocl_arg(&s, ARG_WEIGHT, op->w[CONV_filter]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[CONV_bias]);
     arg_seqs(&s);
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_SEQ);
     ocl_arg(&s, ARG_INT, op->out.width);
@@ -71,7 +71,7 @@ static int conv_parallel(struct ocl_model *m, const struct op *op, struct err *e
     ocl_spec_init(&s, "conv_tail.cl", op);
     ocl_def(&s, "SIZE", op->p.conv.size);
     ocl_arg(&s, ARG_ARENA, 0);
-    ocl_arg_view(&s, m->plan, op->in[0]);
+    ocl_arg_view(&s, m->plan, op->in[CONV_x]);
     ocl_arg_section(&s, m->plan, op->section);
     arg_seqs(&s);
     s.when = WHEN_SEVERAL;
@@ -81,7 +81,8 @@ static int conv_parallel(struct ocl_model *m, const struct op *op, struct err *e
 int ocl_conv_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     int rc;
-    if (view_given(op->in[1]) || op->out.act == op->in[0].act) /* in place: rows must go in order */
+    if (view_given(op->in[CONV_mask]) || /* or in place: rows must go in order */
+        op->out.act == op->in[CONV_x].act)
         return conv_serial(m, op, WHEN_ANY, e);
     if ((rc = conv_serial(m, op, WHEN_SINGLE, e)))
         return rc;
@@ -110,15 +111,15 @@ int ocl_logsum_lower(struct ocl_model *m, const struct op *op, struct err *e)
     begin(&s, m, op, "logsum.cl", 1);
     arg_seqs(&s);
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
-    return finish(&s, m, op->in[0].width, e);
+    return finish(&s, m, op->in[LOGSUM_x].width, e);
 }
 
 int ocl_wkv_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     struct ocl_spec s;
     begin(&s, m, op, "wkv.cl", 2);
-    ocl_arg(&s, ARG_WEIGHT, op->w[0]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[1]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[WKV_decay]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[WKV_bonus]);
     arg_seqs(&s);
     ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
     return finish(&s, m, op->out.width, e);
@@ -129,9 +130,9 @@ int ocl_scan_lower(struct ocl_model *m, const struct op *op, struct err *e)
     struct ocl_spec s;
     begin(&s, m, op, "scan.cl", 4);
     ocl_def(&s, "N", op->p.scan.N);
-    ocl_def(&s, "HAS_D", op->w[1] >= 0);
-    ocl_arg(&s, ARG_WEIGHT, op->w[0]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[1]);
+    ocl_def(&s, "HAS_D", op->w[SCAN_D] >= 0);
+    ocl_arg(&s, ARG_WEIGHT, op->w[SCAN_A]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[SCAN_D]);
     arg_seqs(&s);
     return finish(&s, m, op->out.width, e);
 }

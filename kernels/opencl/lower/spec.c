@@ -16,8 +16,6 @@ void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op)
     buf_init(&s->defines, KIB(64)); /* the longest elementwise program is below 8 KiB */
 }
 
-void ocl_spec_free(struct ocl_spec *s) { buf_free(&s->defines); }
-
 void ocl_def(struct ocl_spec *s, const char *name, int64_t value)
 {
     buf_fmt(&s->defines, "#define %s %lld\n", name, (long long)value);
@@ -127,6 +125,6 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
     args = NULL;
 out:
     mem_free(args);
-    ocl_spec_free(s);
+    buf_free(&s->defines);
     return rc;
 }

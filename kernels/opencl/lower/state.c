@@ -45,8 +45,8 @@ int ocl_delta_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_def(&s, "STEPS", op->p.delta.steps);
     ocl_def(&s, "DPLR", op->p.delta.dplr);
     ocl_def(&s, "DECAY_FIRST", op->p.delta.decay_first);
-    ocl_def(&s, "HAS_A", view_given(op->in[4]));
-    ocl_def(&s, "HAS_B", view_given(op->in[5]));
+    ocl_def(&s, "HAS_A", view_given(op->in[DELTA_a]));
+    ocl_def(&s, "HAS_B", view_given(op->in[DELTA_b]));
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
     for (int i = 0; i < 6; i++)
@@ -70,14 +70,14 @@ int ocl_decay_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_def(&s, "VALUE_HEADS", op->p.decay.v_heads);
     ocl_def(&s, "DECAY_HEADS", op->p.decay.d_heads);
     ocl_def(&s, "DECAY", op->p.decay.decay);
-    ocl_def(&s, "HAS_BONUS", op->w[0] >= 0);
+    ocl_def(&s, "HAS_BONUS", op->w[DECAY_bonus] >= 0);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
     for (int i = 0; i < 4; i++)
         ocl_arg_view(&s, m->plan, op->in[i]);
     ocl_arg_section(&s, m->plan, op->section);
-    ocl_arg(&s, ARG_WEIGHT, op->w[0]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[1]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[DECAY_bonus]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[DECAY_constant]);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
     ocl_arg_float(&s, op->p.decay.scale);
@@ -109,7 +109,7 @@ int32_t ocl_width_before(const struct op *op, int part)
 
 int ocl_attention_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
-    bool values = view_given(op->in[2]); /* otherwise they are the keys' first columns */
+    bool values = view_given(op->in[ATTENTION_v]); /* otherwise they are the keys' first columns */
     struct ocl_spec s;
     ocl_spec_init(&s, "attention.cl", op);
     ocl_def(&s, "HEADS", op->p.attention.heads);
@@ -121,13 +121,13 @@ int ocl_attention_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_def(&s, "ROW_WIDTH", ocl_width_before(op, 6));
     ocl_def(&s, "V_AT", values ? ocl_width_before(op, 2) : 0);
     ocl_def(&s, "F_AT", ocl_width_before(op, 3));
-    ocl_def(&s, "HAS_F", view_given(op->in[3]));
+    ocl_def(&s, "HAS_F", view_given(op->in[ATTENTION_forget]));
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
-    ocl_arg_view(&s, m->plan, op->in[0]);
-    ocl_arg_view(&s, m->plan, op->in[1]);
+    ocl_arg_view(&s, m->plan, op->in[ATTENTION_q]);
+    ocl_arg_view(&s, m->plan, op->in[ATTENTION_k]);
     ocl_arg_view(&s, m->plan, op->in[values ? 2 : 1]);
-    ocl_arg_view(&s, m->plan, op->in[3]);
+    ocl_arg_view(&s, m->plan, op->in[ATTENTION_forget]);
     ocl_arg_kept(&s, m, op);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);

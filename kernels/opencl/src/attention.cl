@@ -2,7 +2,7 @@
  * counted from 0; inside a block one key per work-item for the scores, then each work-item sums
  * its own output columns in key order. So a sum's order depends on the position alone. The maximum
  * starts at the lowest float: a score of -inf then has no weight wherever it comes. */
-#define BLOCK 64
+#define BLOCK PAGE_TOKENS
 #define COLUMNS ((DV + BLOCK - 1) / BLOCK)
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(f),
                    global const float *kept, const ulong slot_floats, const ulong section,

@@ -20,7 +20,7 @@ kernel void KERNEL(global float *arena, VIEW(a), VIEW(b), VIEW(c), VIEW(d), VIEW
         ulong ring = (ulong)slot[seq] * slot_floats + section;
         kept[ring + (ulong)(at % window) * (ulong)width + i] = x;
     } else {
-        ulong page = (ulong)pages[(ulong)seq * (ulong)pages_per_seq + (ulong)(at / 64)];
-        kept[page * page_floats + section + (ulong)(at % 64) * (ulong)width + i] = x;
+        ulong page = (ulong)pages[(ulong)seq * (ulong)pages_per_seq + (ulong)(at / PAGE_TOKENS)];
+        kept[page * page_floats + section + (ulong)(at % PAGE_TOKENS) * (ulong)width + i] = x;
     }
 }

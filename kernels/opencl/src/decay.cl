@@ -1,11 +1,6 @@
 /* K1, decayed rank-1 state, token by token. Shape of the work and order of sums as delta.cl. PER
  * query heads read one state head, or fewer query heads serve several. */
 #define QUERY(h, j) (QUERY_HEADS > HEADS ? (h) * PER + (j) : (h) * QUERY_HEADS / HEADS)
-#define DECAY_NONE 0
-#define DECAY_CONST 1
-#define DECAY_SCALAR 2
-#define DECAY_KEY 3
-#define DECAY_VALUE 4
 __attribute__((reqd_work_group_size(VT, KS, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(d),
                    global float *slots, const ulong slot_floats, const ulong section,

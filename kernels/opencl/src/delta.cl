@@ -4,11 +4,6 @@
  *
  * The vectors of a micro-step lie in local memory; those of the next one are fetched while this
  * one is computed. */
-#define DECAY_NONE 0
-#define DECAY_CONST 1
-#define DECAY_SCALAR 2
-#define DECAY_KEY 3
-#define DECAY_VALUE 4
 #define ITEMS (VT * KS)
 #define SHARE ((K + ITEMS - 1) / ITEMS) /* elements of a vector that an item fetches */
 #define OWN_A (HAS_A || (DECAY_FIRST && DECAY == DECAY_KEY)) /* a' differs from k by more than w1 */

@@ -1,10 +1,5 @@
 /* Norms per group of columns. Group of work-items: one group of one row. Items read what they
  * write before the last barrier or only their own elements, so out may be x or the gate. */
-#define NORM_RMS 0
-#define NORM_LAYER 1
-#define NORM_L2 2
-#define NORM_L2MAX 3
-#define NORM_SUM 4
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global const float *w,
                    global const float *b, const int n, const int w_step, const int b_step,
                    const float eps, const float scale, local float *part)

@@ -1,20 +1,28 @@
 #!/usr/bin/env python3
 """Makes tests/golden/more: small checkpoints of production families with switches that the other
-sets leave alone, and the logits that transformers computes for them in float32.
+sets leave alone, and the logits that transformers computes for them in float64.
 
-  make_more.py OUT [name ...]        needs torch and transformers 5.17
-
-Weights are random and exactly representable in bfloat16, in which they are stored.
+  from_transformers.py OUT [name ...]      makes OUT/name (all that are listed below)
+  from_transformers.py --again DIR ...     computes what DIR's own weights give, tells how far that
+                                           is from what is stored, and stores it if that is too far
 """
+import contextlib
 import os
 import shutil
 import sys
 
+sys.modules["fla"] = None  # transformers would take its kernels, which need a GPU
+
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.initialization import no_init_weights
+
+import oracle
 
 VOCAB = 160
+EAGER = dict(attn_implementation="eager", experts_implementation="eager")
+PACKAGES = ("torch", "transformers", "safetensors")
 BASE = dict(vocab_size=VOCAB, hidden_size=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 HEADS = dict(num_attention_heads=4, num_key_value_heads=2)
 MAMBA2 = dict(mamba_d_conv=3, mamba_d_head=16, mamba_d_state=16, mamba_n_heads=8,
@@ -115,31 +123,88 @@ CASES = {
         chunk_size=16, num_attention_heads=4, num_key_value_heads=4, intermediate_size=48,
         adapter_rank=8, layers_block_type=["hybrid", "mamba"] * 3, use_mamba_kernels=False,
         num_mem_blocks=1, use_shared_attention_adapter=True, use_mem_rope=True, mamba_ngroups=2)),
+    # widths that are no multiple of 16, and the other ways to stretch rope
+    "kimi_odd": ("kimi_linear", dict(
+        num_hidden_layers=3, hidden_size=40, num_attention_heads=3, num_key_value_heads=3,
+        intermediate_size=56, kv_lora_rank=24, qk_nope_head_dim=20, qk_rope_head_dim=12,
+        v_head_dim=10, moe_intermediate_size=24, num_experts=6, num_experts_per_token=2,
+        num_shared_experts=1, linear_attn_config=dict(
+            full_attn_layers=[1], kda_layers=[2, 3], num_heads=2, head_dim=20,
+            short_conv_kernel_size=4))),
+    "qwen3_next_bias": ("qwen3_next", dict(
+        attention_bias=True, hidden_size=72, layer_types=["full_attention", "linear_attention"] * 2,
+        **HEADS, **QWEN, **{**MOE, "moe_intermediate_size": 20})),
+    "recurrent_gemma_odd": ("recurrent_gemma", dict(
+        num_hidden_layers=3, head_dim=16, intermediate_size=96, lru_width=96,
+        attention_window_size=48, num_attention_heads=4, num_key_value_heads=1)),
+    "zamba2_untied": ("zamba2", dict(
+        num_hidden_layers=6, mamba_d_state=16, mamba_headdim=16, n_mamba_heads=8, chunk_size=16,
+        num_attention_heads=4, num_key_value_heads=4, intermediate_size=48, adapter_rank=8,
+        layers_block_type=["hybrid", "mamba"] * 3, use_mamba_kernels=False, num_mem_blocks=2,
+        use_shared_attention_adapter=True, tie_word_embeddings=False)),
+    "granite_dynamic": ("granitemoehybrid", dict(
+        num_hidden_layers=2, layer_types=["attention", "mamba"], shared_intermediate_size=48,
+        num_local_experts=0, max_position_embeddings=128, position_embedding_type="rope",
+        attention_multiplier=.25, **HEADS, **MAMBA2, **rope("dynamic", factor=4.0))),
+    "lfm2_longrope": ("lfm2", dict(
+        num_hidden_layers=3, intermediate_size=96, full_attn_idxs=[1], **HEADS, **LFM2,
+        **rope("longrope", factor=8.0, original_max_position_embeddings=128,
+               short_factor=[1 + .25 * i for i in range(8)], long_factor=[8.0] * 8))),
+    "lfm3": ("lfm3", dict(
+        num_hidden_layers=6, intermediate_size=96, head_dim=24, sliding_window=20, conv_bias=True,
+        attention_bias=True, conv_L_cache=5, **HEADS)),
+    "lfm3_plain": ("lfm3", dict(
+        num_hidden_layers=3, intermediate_size=96, head_dim=16, use_sandwich_norm=False,
+        use_attention_gate=False, layer_types=["full_attention", "conv", "sliding_attention"],
+        tie_word_embeddings=False, **HEADS)),
+    "bailing_hybrid": ("bailing_hybrid", dict(
+        num_hidden_layers=4, layer_group_size=3, intermediate_size=80, moe_intermediate_size=24,
+        num_attention_heads=3, num_key_value_heads=3, head_dim=20, num_local_experts=8,
+        num_experts_per_tok=2, n_group=4, topk_group=2, first_k_dense_replace=1, kv_lora_rank=24,
+        qk_nope_head_dim=20, qk_rope_head_dim=12, v_head_dim=16)),
+    "bailing_unbounded": ("bailing_hybrid", dict(
+        num_hidden_layers=2, layer_group_size=2, intermediate_size=80, moe_intermediate_size=32,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=16, num_local_experts=4,
+        num_experts_per_tok=2, n_group=1, topk_group=1, first_k_dense_replace=0, kv_lora_rank=32,
+        q_lora_rank=24, qk_nope_head_dim=16, qk_rope_head_dim=16, v_head_dim=16,
+        attention_bias=True, kda_safe_gate=False)),
+    "zamba": ("zamba", dict(
+        num_hidden_layers=6, attn_layer_period=2, attn_layer_offset=1, num_attention_heads=4,
+        num_key_value_heads=4, intermediate_size=80, mamba_d_state=8, n_mamba_heads=2,
+        mamba_dt_rank=12)),
+    "zamba_heads": ("zamba", dict(
+        num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, intermediate_size=80,
+        mamba_d_state=16, n_mamba_heads=4, mamba_proj_bias=True, mamba_conv_bias=False,
+        layers_block_type=["hybrid", "mamba", "hybrid"])),
+    "xlstm": ("xlstm", dict(
+        num_hidden_layers=3, num_heads=2, chunk_size=16, ffn_round_up_to_multiple_of=16,
+        mode="inference", autocast_kernel_dtype="float32")),
+    "xlstm_fused": ("xlstm", dict(
+        num_hidden_layers=2, num_heads=4, chunk_size=16, weight_mode="fused", use_bias=True,
+        qk_dim_factor=1.0, v_dim_factor=1.5, gate_soft_cap=8.0, output_logit_soft_cap=12.0,
+        autocast_kernel_dtype="float32")),
+    "lara_mini": ("lara_mini", dict(
+        num_hidden_layers=5, head_dim=24, sliding_window=20, linear_num_key_heads=2,
+        linear_num_value_heads=6, linear_key_head_dim=16, linear_value_head_dim=20,
+        linear_conv_kernel_dim=3, moe_intermediate_size=24, shared_expert_intermediate_size=40,
+        num_experts=6, num_experts_per_tok=2, attention_bias=True, **HEADS)),
+    "zaya": ("zaya", dict(
+        num_hidden_layers=3, head_dim=16, num_attention_heads=4, num_key_value_heads=2,
+        moe_intermediate_size=24, num_experts=3, router_hidden_size=20, cca_time0=3,
+        sliding_window=12, layer_types=["hybrid", "hybrid_sliding", "hybrid"])),
+    "mamba2_gate_first": ("mamba2", dict(
+        num_hidden_layers=2, head_dim=16, num_heads=8, state_size=16, n_groups=4, conv_kernel=4,
+        chunk_size=16, norm_before_gate=True)),
+    "rwkv4_eps": ("rwkv", dict(num_hidden_layers=3, layer_norm_epsilon=1e-3, rescale_every=0)),
 }
 
 
-def value(name, shape, r):
-    if name.endswith("A_log"):
-        return torch.log(1 + 15 * torch.sigmoid(r))
-    if "recurrent_param" in name:
-        return r - 2
-    if "time_decay" in name:
-        return r * .5 - 1
-    if "time_mix" in name:
-        return torch.sigmoid(r)
-    if "norm" in name.lower() or name.endswith(".D") or name.split(".")[-2].startswith("ln"):
-        return 1 + .2 * r
-    if len(shape) == 1 or "bias" in name:
-        return .3 * r
-    return r if "embed" in name else 1.2 * r / shape[-1] ** .5
+# What the library cannot initialise; all weights are filled anyway.
+UNSTARTED = {"xlstm_fused"}
 
-
-def fill(model, seed):
-    g = torch.Generator().manual_seed(seed)
-    buffers = [(n, b) for n, b in model.named_buffers() if "expert_bias" in n or "correction" in n]
-    for name, p in list(model.named_parameters()) + buffers:
-        with torch.no_grad():
-            p.copy_(value(name, p.shape, torch.randn(p.shape, generator=g)).bfloat16().float())
+# Scales of matrices, where 1.2 makes float32 noise grow to 1e-2 of a logit.
+CALM = {"zamba2_shared": .8, "qwen3_5_mscale": .5, "zamba2_untied": .8, "zaya": .8, "zamba": .8,
+        "zamba_heads": .8, "qwen3_next_bias": .5}
 
 
 def split_convolutions(folder):
@@ -155,33 +220,58 @@ def split_convolutions(folder):
     save_file(t, path)
 
 
-def make(folder, seed, kind, keys):
-    config = AutoConfig.for_model(kind, **BASE, **keys)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
-    fill(model, seed)
-    want = {}
-    for n in (1, 9, 70):
-        tokens = torch.randint(3, VOCAB, (1, n), generator=torch.Generator().manual_seed(n))
-        with torch.no_grad():
-            want[f"logits_{n}"] = model(tokens, use_cache=False).logits[0].float().contiguous()
-        want[f"tokens_{n}"], want[f"pos_{n}"] = tokens[0].int(), torch.arange(n).int()
+def run(model):
+    return oracle.in_float64(model, lambda ids: model(ids, use_cache=False).logits[0])
+
+
+def make(folder, name, seed, kind, keys):
+    config = AutoConfig.for_model(kind, **{**BASE, **keys})
+    with no_init_weights() if name in UNSTARTED else contextlib.nullcontext():
+        model = AutoModelForCausalLM.from_config(config, **EAGER).float().eval()
+    oracle.fill(model, seed, CALM.get(name, 1.2))
+    want = oracle.expected(run(model), VOCAB)
+    model.float()
     if kind == "rwkv":  # it scales its weights for inference: back to those of the file
         model.train()
         model.rwkv._rescale_layers()
     model.bfloat16().save_pretrained(folder)
-    save_file(want, os.path.join(folder, "expected.safetensors"))
+    oracle.store(folder, want, oracle.versions(*PACKAGES))
     os.remove(os.path.join(folder, "generation_config.json"))
     if kind == "olmo_hybrid":
         split_convolutions(folder)
 
 
+def exact_tables(model):
+    """Tables derived from the sizes, which the file holds rounded to bfloat16."""
+    for m in model.modules():
+        if hasattr(m, "get_slope_rate"):
+            m.slope_rate.copy_(m.get_slope_rate())
+            for buffer, x in zip((m.query_decay, m.key_decay, m.diagonal_decay),
+                                 m.decay_factors(m.slope_rate)):
+                buffer.copy_(x)
+
+
+def again(folder):
+    """A set whose weights stay: the reference may have changed its mind."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **EAGER).eval()
+    exact_tables(model)
+    want, worst = oracle.again(folder, run(model))
+    print(f"{folder}: {worst:.1e} from what is stored")
+    if worst > 1e-3:
+        oracle.store(folder, want, oracle.versions(*PACKAGES))
+
+
 def main():
+    if sys.argv[1] == "--again":
+        for folder in sys.argv[2:]:
+            again(folder)
+        return
     for seed, (name, (kind, keys)) in enumerate(CASES.items()):
         folder = os.path.join(sys.argv[1], name)
         if len(sys.argv) == 2 or name in sys.argv[2:]:
             shutil.rmtree(folder, ignore_errors=True)
             os.makedirs(folder)
-            make(folder, seed, kind, keys)
+            make(folder, name, seed, kind, keys)
             print(name)
 
 

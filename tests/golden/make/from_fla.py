@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/fla: small checkpoints of flash-linear-attention's families with switches that
+the older sets leave alone. Its Triton kernels run on the CPU, interpreted.
+
+  from_fla.py OUT [name ...]
+"""
+import os
+import shutil
+import sys
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import torch
+import triton.runtime.autotuner
+
+# Nothing is timed: the first way to launch a kernel is as right as any.
+triton.runtime.autotuner.Autotuner._bench = lambda self, *args, **keys: [0.0, 0.0, 0.0]
+
+import fla.models  # registers the families
+from transformers import AutoConfig, AutoModelForCausalLM
+
+import oracle
+
+
+def attend(q, k, v, causal=True, window_size=(-1, -1), **_):
+    """flash_attn_func by its definition: [B, T, heads, d], a window of window_size[0] + 1 keys."""
+    T, each = q.shape[1], q.shape[2] // k.shape[2]
+    k, v = k.repeat_interleave(each, 2), v.repeat_interleave(q.shape[2] // v.shape[2], 2)
+    s = torch.einsum("bthd,bshd->bhts", q, k) * q.shape[3] ** -.5
+    age = torch.arange(T)[:, None] - torch.arange(T)[None, :]
+    seen = (age >= 0) & ((age <= window_size[0]) if window_size[0] >= 0 else (age >= 0))
+    return torch.einsum("bhts,bshd->bthd", s.masked_fill(~seen, float("-inf")).softmax(-1), v)
+
+
+for module in [m for n, m in sys.modules.items() if n.startswith("fla.layers.")]:
+    if hasattr(module, "flash_attn_func"):
+        module.flash_attn_func = attend
+    if hasattr(module, "autocast_to_fp16"):  # what flash attention needs, not what is computed
+        module.autocast_to_fp16 = lambda x: x
+
+PACKAGES = ("torch", "triton", "flash-linear-attention", "transformers", "safetensors")
+VOCAB = 160
+BASE = dict(vocab_size=VOCAB, hidden_size=64, num_hidden_layers=2, intermediate_size=96,
+            bos_token_id=1, eos_token_id=2, fuse_cross_entropy=False, fuse_norm=False,
+            fuse_swiglu=False)
+GDN = dict(head_dim=16, num_heads=2, num_v_heads=4, expand_v=1.5)
+ATTN = dict(num_heads=4, num_kv_heads=2)
+
+CASES = {
+    "linear_attn_dpfp": ("linear_attn", dict(
+        num_heads=2, feature_map="dpfp", attn_mode="fused_recurrent")),
+    "gated_deltanet_sigmoid": ("gated_deltanet", dict(output_gate_activation="sigmoid", **GDN)),
+    "gated_deltanet_all_attn": ("gated_deltanet", dict(attn=dict(layers=[0, 1], **ATTN), **GDN)),
+    "rodimus_attn": ("rodimus", dict(
+        num_hidden_layers=3, block_type="rodimus", expand_ratio=16, attn_mode="fused_recurrent",
+        attn=dict(layers=[1], **ATTN),
+        residual_in_fp32=False)),
+    "rodimus_plus_attn": ("rodimus", dict(
+        num_hidden_layers=3, expand_ratio=16, attn_mode="fused_recurrent",
+        attn=dict(layers=[1], window_size=16, **ATTN),
+        ska_attn=dict(num_heads=4, window_size=32), residual_in_fp32=False)),
+    "hgrn_wide": ("hgrn", dict(num_hidden_layers=3, expand_ratio=2)),
+}
+
+
+
+
+def make(folder, seed, kind, keys):
+    config = AutoConfig.for_model(kind, **{**BASE, **keys})
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    oracle.fill(model, seed)
+
+    def logits_of(ids):
+        with torch.no_grad():
+            return model(ids, use_cache=False).logits[0]
+
+    want = oracle.expected(logits_of, VOCAB, (1, 9, 50))  # recurrent kernels up to 64
+    model.bfloat16().save_pretrained(folder)
+    oracle.store(folder, want, oracle.versions(*PACKAGES))
+    os.remove(os.path.join(folder, "generation_config.json"))
+
+
+def main():
+    for seed, (name, (kind, keys)) in enumerate(CASES.items(), 100):
+        folder = os.path.join(sys.argv[1], name)
+        if len(sys.argv) == 2 or name in sys.argv[2:]:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.makedirs(folder)
+            make(folder, seed, kind, keys)
+            print(name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
