@@ -113,7 +113,23 @@ static void fingerprint(struct model *m, const struct model_options *o)
     }
     if (!m->files)
         crypto_hash_sha256_update(&h, (const unsigned char *)&o->dummy_seed, sizeof o->dummy_seed);
+    if (o->quantize != QUANTIZE_NONE) {
+        unsigned char how = (unsigned char)o->quantize;
+        crypto_hash_sha256_update(&h, &how, 1);
+    }
     crypto_hash_sha256_final(&h, m->fingerprint);
+}
+
+static const char *const quantize_names[] = {"none", "q8", "q4"};
+
+bool quantize_parse(const char *name, enum quantize *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(quantize_names); i++)
+        if (strcmp(name, quantize_names[i]) == 0) {
+            *out = (enum quantize)i;
+            return true;
+        }
+    return false;
 }
 
 int model_open(struct model **out, const struct model_options *o, struct err *e)
@@ -123,6 +139,7 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
     if (!m)
         return err_set(e, E_NOMEM, "no memory for a model");
     arena_init(&m->arena, ARENA_BYTES);
+    m->quantize = o->quantize;
     if (sodium_init() < 0)
         err_set(e, E_UNSUPPORTED, "libsodium cannot be initialised");
     else if (source_open(&m->source, o->dir, e) == 0 &&

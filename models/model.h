@@ -17,6 +17,13 @@ struct chat;
 
 #define MODEL_EOS_MAX 8
 
+/* What becomes of matrices in full precision while they are loaded: blocks of 8 bits (Q8_0), or
+ * of 4 (Q4_K; Q6_K for embeddings and logits; Q8_0 for low-rank pairs). Small matrices and vectors
+ * stay. */
+enum quantize { QUANTIZE_NONE, QUANTIZE_Q8, QUANTIZE_Q4 };
+/* "none", "q8" or "q4"; false: another name. */
+bool quantize_parse(const char *name, enum quantize *out);
+
 struct model {
     char name[128];         /* last component of the path: the API's model id */
     char arch[64];          /* model_type */
@@ -32,6 +39,7 @@ struct model {
     struct model_source source;          /* open as long as files are */
     struct checkpoint *files;      /* open until model_load has read them; then NULL */
     struct binding *bindings;      /* weight -> tensors of the files (build.h); freed with them */
+    enum quantize quantize;
     uint64_t dummy_seed;           /* of random weights; 0 = real ones */
     char left_aside[200];          /* keys and tensors that change nothing here: "a, b" … */
     int32_t n_left_aside;          /* … and how many they are in all */
@@ -42,6 +50,7 @@ struct model_options {
     const char *dir;        /* a directory with safetensors, or a GGUF file */
     bool dummy;             /* --load-format dummy: seeded random weights, the config alone */
     uint64_t dummy_seed;
+    enum quantize quantize;
     const char *chat_format;   /* a built-in format instead of the model's template; or NULL */
     const char *chat_template; /* a file instead of the model's template; or NULL */
 };

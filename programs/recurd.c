@@ -89,6 +89,7 @@ static struct served_options served_options(const struct options *o)
     return (struct served_options){
         .dir = o->model,
         .dummy = strcmp(o->load_format, "dummy") == 0,
+        .quantize = o->quantize,
         .chat_format = o->chat_format,
         .chat_template = o->chat_template,
         .request_templates = o->allow_request_templates == 1,

@@ -54,6 +54,10 @@ enum served_fault served_open(struct served **out, const struct served_options *
     struct device_options d = {.spec = o->device, .kernels = o->kernels,
                                .cache_dir = o->cache_dir, .threads = o->threads};
     struct served *s = *out = mem_zalloc(sizeof *s);
+    if (o->quantize && !quantize_parse(o->quantize, &mo.quantize)) {
+        err_set(e, E_RANGE, "quantize: \"%.60s\" is none of none, q8 and q4", o->quantize);
+        return SERVED_MODEL;
+    }
     if (!s) {
         err_set(e, E_NOMEM, "no memory for the model's facts");
         return SERVED_DEVICE;

@@ -49,6 +49,7 @@ struct served {
 struct served_options {
     const char *dir;         /* of the model */
     bool dummy;              /* random weights from config.json alone */
+    const char *quantize;    /* "none", "q8" or "q4"; NULL = none */
     const char *chat_format, *chat_template; /* as in struct model_options */
     bool request_templates;
     const char *device, *kernels, *cache_dir; /* as in struct device_options */

@@ -27,6 +27,7 @@ struct args {
     const char *model, *tokens, *logits, *perplexity, *device, *kernels, *replay;
     int generate, chunk, batch, threads;
     bool dummy, move, profile, time, plan;
+    enum quantize quantize;
 };
 
 struct eval {
@@ -59,6 +60,7 @@ static const char usage[] =
     "  --move             carry the state to another slot between pieces\n"
     "  --device NAME      cpu, ref, opencl[:NAME]     --threads N     --kernels MASK\n"
     "  --load-format F    auto, or dummy: random weights from config.json alone\n"
+    "  --quantize HOW     none, q8 or q4: smaller weights of a model in full precision\n"
     "  --profile          time per kind of op, on standard error\n"
     "  --time             prompt and generation speed, on standard error\n";
 
@@ -68,6 +70,7 @@ static int parse_args(struct args *a, int argc, char **argv)
         {"model", 1, 0, 'm'}, {"tokens", 1, 0, 't'}, {"logits", 1, 0, 'l'}, {"generate", 1, 0, 'g'},
         {"chunk", 1, 0, 'c'}, {"perplexity", 1, 0, 'p'}, {"device", 1, 0, 'd'},
         {"threads", 1, 0, 'n'}, {"kernels", 1, 0, 'k'}, {"load-format", 1, 0, 'f'},
+        {"quantize", 1, 0, 'q'},
         {"batch", 1, 0, 'b'}, {"move", 0, 0, 'M'}, {"profile", 0, 0, 'P'}, {"time", 0, 0, 'T'},
         {"plan", 1, 0, 'L'}, {"replay", 1, 0, 'r'}, {"help", 0, 0, 'h'}, {0, 0, 0, 0}};
     *a = (struct args){.device = "cpu", .batch = 1};
@@ -85,6 +88,10 @@ static int parse_args(struct args *a, int argc, char **argv)
         case 'b': a->batch = (int)strtol(optarg, NULL, 10); break;
         case 'f': a->dummy = !strcmp(optarg, "dummy"); break;
         case 'r': a->replay = optarg; break;
+        case 'q':
+            if (!quantize_parse(optarg, &a->quantize))
+                return -1;
+            break;
         case 'M': a->move = true; break;
         case 'L': a->model = optarg; a->plan = true; break;
         case 'P': a->profile = true; break;
@@ -349,7 +356,8 @@ static int print_plan(struct eval *v, struct err *e)
 
 static int run(struct eval *v, struct err *e)
 {
-    struct model_options mo = {.dir = v->a.model, .dummy = v->a.dummy, .dummy_seed = 1};
+    struct model_options mo = {.dir = v->a.model, .dummy = v->a.dummy, .dummy_seed = 1,
+                               .quantize = v->a.quantize};
     struct device_options dopt = {.spec = v->a.device, .kernels = v->a.kernels,
                                   .threads = v->a.threads};
     if (model_open(&v->m, &mo, e) < 0)

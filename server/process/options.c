@@ -269,6 +269,9 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
     if (!rc && strcmp(o->load_format, "auto") != 0 && strcmp(o->load_format, "dummy") != 0)
         rc = err_set(e, E_RANGE, "load-format: \"%.60s\" is neither auto nor dummy",
                      o->load_format);
+    if (!rc && strcmp(o->quantize, "none") && strcmp(o->quantize, "q8") &&
+        strcmp(o->quantize, "q4"))
+        rc = err_set(e, E_RANGE, "quantize: \"%.60s\" is none of none, q8 and q4", o->quantize);
     return rc;
 }
 
