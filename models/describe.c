@@ -1,7 +1,7 @@
 /* Facts about a model and a device, one "name: value" a line. Thread: main. */
 #include "models/describe.h"
 
-#include "models/text/chat.h"
+#include "models/text/chat/chat.h"
 #include "models/text/tokenizer.h"
 
 static double mib(int64_t bytes) { return (double)bytes / (1024.0 * 1024.0); }

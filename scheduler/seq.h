@@ -19,6 +19,7 @@
 #include "scheduler/request.h"
 #include "scheduler/stop.h"
 #include "scheduler/tally.h"
+#include "scheduler/trace.h"
 
 enum seq_phase {
     SEQ_DONE,    /* the place is free */
@@ -44,9 +45,12 @@ struct seq {
     struct tally seen;
     struct stop stop;
     int64_t cut;        /* where this step's chunk had to end, for the cache */
+    bool ended;         /* by its constraint: nothing may follow, nor any token that ends it */
+    struct err fault;   /* of its constraint: it ends when the step is done */
     const float *ready; /* logits after history[n_history - 1], from a cache: no row needed */
     bool begun;         /* the cache was asked */
     void *track;        /* the cache's own */
+    struct trace_record *trace; /* owned; NULL = not traced */
 };
 
 /* Makes an empty place (its page table set) a sequence in WAIT; takes over the reference, also on

@@ -208,7 +208,7 @@ void exchange_generate(struct exchange *x, enum params_kind kind, const struct a
     }
     struct gen_setup setup = {
         .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,
-        .key = x->key, .tenant = x->tenant,
+        .constrainer = h->constrainer, .key = x->key, .tenant = x->tenant,
         .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
     };
     if (gen_start(&x->gen, &p, &setup, &why, &e))
