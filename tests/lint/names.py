@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Names of files in texts: every page (*.md) and every head comment names only files that exist.
+"""Names of files in texts: pages (*.md) and comments name only files that exist.
 
 usage: names.py [ROOT]
 
 Looked at: words in backticks of pages, with a '/' or the ending of a source file, and words with
-such an ending in the comment a file begins with. A name is right if some file or folder of the tree
+such an ending in comments (of scripts: the one at the head). A name is right if some file or folder of the tree
 has a path that is it or ends in it ("../" counts from the page's folder; '*', '<name>' and '{a,b}'
 stand for names); an ending may be left out, and x.h/.c are two files. names.txt has what looks like a
 file of the tree and is none. A folder of more than ten files must have a README.md. Exit 1 on findings.
@@ -20,7 +20,7 @@ SOURCE = r"\.(?:c|h|cc|cl|clh|def|awk|py|sh|md|sum|tune)"
 CODE = (".c", ".h", ".cc", ".cl", ".clh", ".def", ".awk", ".py", ".sh", ".sum")
 # In pages a '/' or the ending makes a file of a word; in comments, where nothing is quoted, the ending.
 PAGE = re.compile(r"(?:[\w.{},*<>-]+/)+[\w.{},*<>-]*|[\w.{},*<>-]+" + SOURCE)
-HEAD = re.compile(r"(?<![\w./<>~$*-])((?:[\w.-]+/)*[\w*-]*\w[\w-]*" + SOURCE + r")(?![\w./]*[\w/])")
+NAME = re.compile(r"(?<![\w./<>~$*-])((?:[\w.-]+/)*[\w*-]*\w[\w-]*" + SOURCE + r")(?![\w./]*[\w/])")
 FILES_MAX = 10
 
 
@@ -81,21 +81,16 @@ def page_words(text):
             yield number, target
 
 
-def head_words(text):
-    """Of the comment that a file begins with."""
-    lines = text.split("\n")
-    at = 1 if lines[0].startswith("#!") else 0
-    if len(lines) > at and lines[at].startswith(("/*", '"""')):
-        end = "*/" if lines[at].startswith("/*") else '"""'
-        last = next((i for i in range(at, len(lines)) if end in lines[i][3 if i == at else 0:]), at)
+def comment_words(text, ending):
+    """Of every comment of C; elsewhere of the one that a file begins with."""
+    if ending in (".py", ".sh", ".awk", ".sum"):
+        head = r'\A(?:#!.*\n)?(?:"""(?s:.*?)"""|(?:#.*\n)+)'
+        comments = re.finditer(head, text)
     else:
-        last = at - 1
-        while last + 1 < len(lines) and lines[last + 1].startswith("#") and \
-                not re.match(r"#(?:if|include|define|pragma|error)", lines[last + 1]):
-            last += 1
-    for number in range(at, last + 1):
-        for m in HEAD.finditer(lines[number]):
-            yield number + 1, m[1]
+        comments = re.finditer(r"/\*(?s:.*?)\*/|//.*", text)
+    for comment in comments:
+        for m in NAME.finditer(comment[0]):
+            yield text.count("\n", 0, comment.start() + m.start()) + 1, m[1]
 
 
 def exceptions():
@@ -115,7 +110,8 @@ def check(root):
             continue
         with open(os.path.join(root, path), encoding="utf-8", errors="replace") as f:
             text = f.read()
-        for line, word in page_words(text) if page else head_words(text):
+        words = page_words(text) if page else comment_words(text, os.path.splitext(path)[1])
+        for line, word in words:
             if not names.has(word, os.path.dirname(path)) and not skip.fullmatch(word):
                 yield f"{path}:{line}: no file or folder is called {word}: write the name it has now " \
                       "(if it is none of ours: tests/lint/names.txt, with the reason)"

@@ -206,7 +206,8 @@ printf '#!/bin/sh\n# Runs gone.py.\n' | sample x.sh && refuse names x.sh:2 "call
 echo '`d/x.md`, `x`, `d/`, `<name>.md`, `d/*.md`, `../d/x.md`, `/v1/x`, `a`, gone.c' | sample d/x.md &&
     accept names "names that are there"
 printf '```\n`gone.c`\n```\n    `gone.c`\n' | sample x.md && accept names "a transcript"
-printf '/* A file. */\nint x; /* gone.c */\n' | sample base/x.c && accept names "a comment inside"
+printf '/* A file. */\nint x; // as gone.c\n' | sample base/x.c && refuse names base/x.c:2 "called gone.c"
+printf '/* A file. */\nconst char *x = "gone.c";\n' | sample base/x.c && accept names "a text in code"
 : | sample d/x1 && touch "$tmp"/tree/d/x{2..11} && refuse names d "11 files and no README.md"
 touch "$tmp/tree/d/README.md" && accept names "a folder with a page"
 
