@@ -272,7 +272,7 @@ $B/jinja_render: $B/tests/templates/jinja_render.o $(LIB)
 test-templates: $B/jinja_render ## published chat templates against their reference (needs pip)
 	python3 tests/templates/run.py $B/jinja_render --cache $B/templates
 
-lint: $(LIB) ## layers, link cycles, sizes, banned calls, cppcheck
+lint: $(LIB) ## layers, link cycles, sizes, banned calls, names of files, cppcheck
 	tests/lint/run.sh . $B
 
 # The same tests under a sanitizer; Criterion exits 0 on a leak in a passing test, so unit/run.sh

@@ -82,7 +82,7 @@ static int make_buffers(struct ocl_model *m, struct err *e)
     return make_parts(m, e);
 }
 
-/* "nvidia/gemv.cl", 3 -> "nvidia_gemv_3". */
+/* "nvidia/linear_few.cl", 3 -> "nvidia_linear_few_3". */
 static void kernel_name(char *out, size_t max, const char *file, int32_t i)
 {
     size_t n = strcspn(file, "."), at = 0;
