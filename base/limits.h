@@ -84,6 +84,10 @@
 #define LIMIT_REGEX_DEPTH 64              /* groups in groups, in regexes and GBNF */
 #define LIMIT_TRIGGER_BYTES 64            /* text after which a grammar starts */
 
+/* --- tool calls in what a model writes --- */
+#define LIMIT_CALL_BYTES KIB(256)         /* held back until a call is complete */
+#define LIMIT_SHOWN_IDS 8                 /* special tokens that mark calls and reasoning */
+
 /* --- serving defaults; each is also a key of recurd.conf --- */
 #define DEFAULT_SLOTS 64                  /* sequences running at once */
 #define DEFAULT_QUEUE 256                 /* waiting requests before 429 */

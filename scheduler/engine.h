@@ -19,6 +19,8 @@
 struct piece_source {
     const char *(*piece)(const void *arg, int32_t id, size_t *len);
     const void *arg;
+    /* The same with the text of special tokens; NULL = they have none. */
+    const char *(*shown)(const void *arg, int32_t id, size_t *len);
 };
 
 /* What the engine asks of a state cache; a member left NULL does nothing (no_cache.c). Positions

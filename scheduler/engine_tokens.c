@@ -145,7 +145,10 @@ static int feed_text(struct engine *en, struct seq *q, int32_t id, enum finish *
     if (!en->pieces.piece)
         return 0;
     size_t n = 0;
-    const char *bytes = en->pieces.piece(en->pieces.arg, id, &n);
+    bool shown = false;
+    for (int32_t i = 0; i < q->r->n_shown && en->pieces.shown; i++)
+        shown = shown || q->r->shown[i] == id;
+    const char *bytes = (shown ? en->pieces.shown : en->pieces.piece)(en->pieces.arg, id, &n);
     if (n > LIMIT_TOKEN_BYTES)
         return err_set(e, E_FORMAT, "token %d has %zu bytes, and %d are allowed", (int)id, n,
                        LIMIT_TOKEN_BYTES);

@@ -54,6 +54,8 @@ struct request {
     int32_t n_stops, n_stop_ids;
     char stops[LIMIT_STOPS][LIMIT_STOP_BYTES + 1];
     int32_t stop_ids[LIMIT_STOP_IDS];
+    int32_t n_shown;         /* special tokens that are text here: they mark calls, reasoning */
+    int32_t shown[LIMIT_SHOWN_IDS];
     uint64_t deadline_ns;    /* clock_now_ns(); 0 = none */
     int32_t priority;        /* lower runs first */
     struct tenant_tag tenant; /* whose states it may use and leaves behind */

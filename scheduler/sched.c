@@ -171,6 +171,11 @@ static const char *model_piece(const void *arg, int32_t id, size_t *len)
     return tokenizer_piece(arg, id, len);
 }
 
+static const char *model_piece_shown(const void *arg, int32_t id, size_t *len)
+{
+    return tokenizer_piece_shown(arg, id, len);
+}
+
 static void kick(void *s) { sched_kick(s); }
 
 struct statecache *sched_cache(struct sched *s)
@@ -181,7 +186,7 @@ struct statecache *sched_cache(struct sched *s)
 int sched_open(struct sched **out, struct model *m, struct device *d,
                const struct sched_options *o, struct err *e)
 {
-    struct piece_source pieces = {m->tok ? model_piece : NULL, m->tok};
+    struct piece_source pieces = {m->tok ? model_piece : NULL, m->tok, model_piece_shown};
     int rc = sched_init(out, m, d, &pieces, NULL, o, e);
     if (!rc && o->cache) {
         struct statecache_options c = *o->cache;

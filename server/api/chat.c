@@ -66,6 +66,29 @@ static void content(struct buf *out, struct choice *c)
     buf_clear(&c->text);
 }
 
+/* "reasoning_content":…,"tool_calls":[…], where there are any, each with a comma behind it. */
+static void split(struct buf *out, struct choice *c)
+{
+    if (c->reasoning.len) {
+        buf_str(out, "\"reasoning_content\":");
+        jsonout_strn(out, c->reasoning.p, c->reasoning.len);
+        buf_ch(out, ',');
+    }
+    if (c->calls.len) {
+        buf_str(out, "\"tool_calls\":[");
+        buf_add(out, c->calls.p, c->calls.len);
+        buf_str(out, "],");
+    }
+    buf_clear(&c->reasoning);
+    buf_clear(&c->calls);
+}
+
+/* A turn that ends with calls waits for their results. */
+static const char *finish(const struct choice *c)
+{
+    return c->n_calls && c->finish == FINISH_STOP ? "\"tool_calls\"" : reply_finish(c->finish);
+}
+
 static void first(struct buf *out, struct choice *c)
 {
     buf_fmt(out,
@@ -77,7 +100,12 @@ static void first(struct buf *out, struct choice *c)
 static void delta(struct buf *out, struct choice *c)
 {
     buf_fmt(out, "{\"index\":%d,\"delta\":{", c->index);
-    content(out, c);
+    if (c->text.len || !(c->reasoning.len || c->calls.len)) {
+        content(out, c);
+        buf_ch(out, ',');
+    }
+    split(out, c);
+    out->len--; /* the last comma */
     buf_ch(out, '}');
     logprobs(out, c);
     token_ids(out, c);
@@ -87,17 +115,21 @@ static void delta(struct buf *out, struct choice *c)
 static void last(struct buf *out, struct choice *c)
 {
     buf_fmt(out, "{\"index\":%d,\"delta\":{},\"logprobs\":null,\"finish_reason\":%s}", c->index,
-            reply_finish(c->finish));
+            finish(c));
 }
 
 static void whole(struct buf *out, struct choice *c)
 {
     buf_fmt(out, "{\"index\":%d,\"message\":{\"role\":\"assistant\",", c->index);
-    content(out, c);
+    split(out, c);
+    if (c->n_calls && !c->text.len)
+        buf_str(out, "\"content\":null");
+    else
+        content(out, c);
     buf_str(out, ",\"refusal\":null}");
     logprobs(out, c);
     token_ids(out, c);
-    buf_fmt(out, ",\"finish_reason\":%s}", reply_finish(c->finish));
+    buf_fmt(out, ",\"finish_reason\":%s}", finish(c));
 }
 
 static const struct api chat = {

@@ -18,6 +18,10 @@ static void unref(struct gen *g)
         struct choice *c = &g->choices[i];
         request_unref(c->r);
         buf_free(&c->text);
+        buf_free(&c->raw);
+        buf_free(&c->reasoning);
+        buf_free(&c->calls);
+        toolcall_free(c->reader);
         for (int k = 0; k < GEN_PARTS; k++)
             buf_free(&c->part[k]);
         ids_free(&c->ids);
@@ -30,6 +34,7 @@ static void unref(struct gen *g)
     mem_free(g->prompts);
     params_fini(&g->params);
     grammar_unref(g->grammar);
+    toolset_free(g->tools);
     waker_unref(g->waker);
     mem_free(g);
 }
@@ -69,7 +74,7 @@ static size_t take(struct choice *c, struct token_event *ev, bool *got, bool *mo
     *more = r->events.len > 0;
     *got = n || r->text.len;
     if (r->text.len) {
-        buf_add(&c->text, r->text.p, r->text.len);
+        buf_add(c->reader ? &c->raw : &c->text, r->text.p, r->text.len);
         buf_clear(&r->text);
     }
     if (r->finish != FINISH_NONE && !*more) {
@@ -148,7 +153,9 @@ bool gen_read(struct gen *g)
             if (c->finish != FINISH_NONE)
                 observe(c);
         }
-        bool failed = c->text.failed;
+        if (any && c->reader && gen_split(c, &g->error))
+            return true;
+        bool failed = c->text.failed || c->raw.failed || c->reasoning.failed || c->calls.failed;
         for (int k = 0; k < GEN_PARTS; k++)
             failed |= c->part[k].failed;
         if (failed && !g->error.code)

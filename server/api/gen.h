@@ -7,6 +7,7 @@
 #ifndef RECURD_GEN_H
 #define RECURD_GEN_H
 
+#include "models/text/toolcall/toolcall.h"
 #include "scheduler/sched.h"
 #include "server/api/apierr.h"
 #include "server/api/constrain.h"
@@ -25,6 +26,10 @@ struct choice {
     struct request *r;      /* NULL until made */
     int32_t index, prompt;  /* index in the reply; prompt it continues */
     struct buf text;        /* read and not yet sent */
+    struct toolcall *reader; /* NULL: all of the text is the answer's */
+    struct buf raw;         /* what it reads next */
+    struct buf reasoning, calls; /* read and not yet sent; calls: elements of a JSON array */
+    int32_t n_calls;        /* so far */
     struct buf part[GEN_PARTS];
     struct ids ids;         /* of the output, read and not yet sent */
     int64_t chars;          /* characters of the text so far: text_offset */
@@ -65,6 +70,9 @@ struct gen {
     struct choice *choices;
     struct err error; /* of the first choice that failed */
     struct grammar *grammar; /* that all answers follow; NULL = none */
+    struct toolset *tools;   /* whose calls are looked for; NULL = none */
+    const struct toolcall_dialect *dialect; /* likewise */
+    bool reasoning, thinking; /* it is told apart; the prompt has opened it */
     struct key *key;      /* NULL = without keys */
     int32_t taken;        /* of its sequences, until gen_done */
     struct tenant_tag tenant;
@@ -100,6 +108,16 @@ void gen_end(struct gen *g);
 
 /* The wake function of every choice's request. Engine thread. */
 void gen_wake(void *choice);
+
+/* ---- gen_tools.c ---- */
+
+/* With the prompt's ids and the conversation: which calls and reasoning are looked for, and what
+ * the answer must follow for tool_choice. */
+int gen_tools(struct gen *g, struct constrainer *c, struct err *e) MUST_USE;
+/* A choice's reader, and the special tokens that it must see. */
+int gen_reader(struct gen *g, struct choice *c, struct err *e) MUST_USE;
+/* What has come through the reader into text, reasoning and calls. */
+int gen_split(struct choice *c, struct err *e) MUST_USE;
 
 /* A prompt's ids, in the way both APIs and /tokenize make them. marks (may be NULL): where the
  * messages of a chat end. */

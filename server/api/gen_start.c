@@ -143,7 +143,7 @@ static int make_grammar(struct gen *g, struct constrainer *c, struct err *e)
     return in->field ? constrainer_get(c, &s, in->field, &g->grammar, e) : 0;
 }
 
-static int make_prompts(struct gen *g, struct err *e)
+static int make_prompts(struct gen *g, struct constrainer *c, struct err *e)
 {
     struct params *p = &g->params;
     int32_t n = p->kind == PARAMS_CHAT ? 1 : p->n_prompts;
@@ -163,8 +163,20 @@ static int make_prompts(struct gen *g, struct err *e)
         if (rc)
             return rc;
     }
+    int rc = p->kind == PARAMS_CHAT ? gen_tools(g, c, e) : 0;
     params_drop_chat(p);
-    return 0;
+    return rc;
+}
+
+static void init_buffers(struct choice *c)
+{
+    buf_init(&c->text, REPLY_BYTES);
+    buf_init(&c->raw, REPLY_BYTES);
+    buf_init(&c->reasoning, REPLY_BYTES);
+    buf_init(&c->calls, REPLY_BYTES);
+    for (int k = 0; k < GEN_PARTS; k++)
+        buf_init(&c->part[k], REPLY_BYTES);
+    ids_init(&c->ids, REPLY_BYTES / sizeof(int32_t));
 }
 
 static int make_choices(struct gen *g, const struct gen_setup *s, int64_t context, struct err *e)
@@ -181,15 +193,14 @@ static int make_choices(struct gen *g, const struct gen_setup *s, int64_t contex
     for (int32_t i = 0; i < n; i++) {
         struct choice *c = &g->choices[i];
         *c = (struct choice){.gen = g, .index = i, .prompt = i / p->n};
-        buf_init(&c->text, REPLY_BYTES);
-        for (int k = 0; k < GEN_PARTS; k++)
-            buf_init(&c->part[k], REPLY_BYTES);
-        ids_init(&c->ids, REPLY_BYTES / sizeof(int32_t));
+        init_buffers(c);
         g->n_choices++;
         c->r = request_new();
         if (!c->r)
             return no_memory(e);
         int rc = fill(c->r, g, c, seed, e);
+        if (!rc)
+            rc = gen_reader(g, c, e);
         if (!rc)
             rc = output_limit(s, p, g->prompts[c->prompt].ids.len + (size_t)context,
                               &c->r->max_tokens, e);
@@ -214,14 +225,13 @@ static int repeat(struct gen *g, const struct buf *kept, struct err *e)
     struct choice *c = &g->choices[g->n_choices++];
     *c = (struct choice){.gen = g, .finish = a.finish, .n_output = a.n_output,
                          .n_prompt = a.n_prompt, .n_cached = a.n_cached};
-    buf_init(&c->text, REPLY_BYTES);
-    for (int k = 0; k < GEN_PARTS; k++)
-        buf_init(&c->part[k], REPLY_BYTES);
-    ids_init(&c->ids, REPLY_BYTES / sizeof(int32_t));
-    bool failed = buf_add(&c->text, a.text, a.n_text) != 0;
+    init_buffers(c);
+    if (gen_reader(g, c, e))
+        return e->code;
+    bool failed = buf_add(c->reader ? &c->raw : &c->text, a.text, a.n_text) != 0;
     for (int32_t i = 0; i < a.n_ids && !failed && g->params.return_ids; i++)
         failed = ids_add(&c->ids, answer_id(&a, i)) != 0;
-    return failed ? no_memory(e) : 0;
+    return failed ? no_memory(e) : c->reader ? gen_split(c, e) : 0;
 }
 
 /* Inside a conversation its beginning is not said again. */
@@ -307,7 +317,7 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
     if (!rc)
         rc = make_grammar(g, s->constrainer, e);
     if (!rc)
-        rc = make_prompts(g, e);
+        rc = make_prompts(g, s->constrainer, e);
     bool tokenized = !rc;
     int64_t context = 0;
     bool done = false;

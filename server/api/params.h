@@ -29,6 +29,8 @@ struct constrain_in {
     bool compact;
 };
 
+enum tool_choice { TOOL_AUTO, TOOL_NONE, TOOL_REQUIRED, TOOL_NAMED };
+
 struct params {
     struct arena arena;
     enum params_kind kind;
@@ -55,6 +57,10 @@ struct params {
     char stops[LIMIT_STOPS][LIMIT_STOP_BYTES + 1];
     int32_t stop_ids[LIMIT_STOP_IDS];
     struct constrain_in constrain;
+    enum tool_choice tool_choice;
+    const char *tool_name;          /* of TOOL_NAMED; in the arena */
+    bool single_call;               /* parallel_tool_calls: false */
+    bool reasoning;                 /* apart from the text, where the model writes it */
 };
 
 /* Only name, defaults and vocab of m are read. E_NOENT: another model is named. After a

@@ -39,7 +39,7 @@ static void frame(struct sse *s, struct choice *c, void (*write)(struct buf *, s
 
 static bool has_news(const struct choice *c)
 {
-    return c->text.len || c->part[0].len || c->ids.len;
+    return c->text.len || c->reasoning.len || c->calls.len || c->part[0].len || c->ids.len;
 }
 
 static bool choice_frames(struct sse *s, struct choice *c)

@@ -62,6 +62,18 @@ static int32_t define_choice(struct automaton *a, const struct grammar_source *s
     return rule;
 }
 
+/* The rule between two texts. */
+static int32_t define_between(struct automaton *a, int32_t root, const struct grammar_source *s)
+{
+    int32_t rule = automaton_rule(a, "the text and what is around it");
+    int32_t from = automaton_state(a), to = automaton_state(a);
+    const char *before = s->before ? s->before : "", *after = s->after ? s->after : "";
+    automaton_text(a, automaton_start(a, rule), from, before, strlen(before));
+    automaton_call(a, from, to, root);
+    automaton_text(a, to, automaton_end(a, rule), after, strlen(after));
+    return rule;
+}
+
 /* The rule behind a trigger. */
 static int32_t define_lead(struct automaton *a, int32_t root)
 {
@@ -88,6 +100,8 @@ int define(struct automaton *a, const struct grammar_source *s, int32_t *root, s
     case GRAMMAR_OBJECT: *root = schema_any_object(a, s->compact); break;
     case GRAMMAR_CHOICE: *root = define_choice(a, s); break;
     }
+    if (s->before || s->after)
+        *root = define_between(a, *root, s);
     if (s->trigger) {
         *root = define_lead(a, *root);
         a->trigger = arena_copy(&a->arena, s->trigger, n_trigger);

@@ -1,0 +1,64 @@
+/* What the files of models/text/toolcall share: not for others. */
+#ifndef RECURD_TOOLCALL_INT_H
+#define RECURD_TOOLCALL_INT_H
+
+#include <jansson.h>
+
+#include "models/text/toolcall/toolcall.h"
+
+enum form_result {
+    FORM_CALLS, /* appended, each an object {"name", "arguments": text, "id"?} */
+    FORM_MORE,  /* the closing marker stood inside of a value: a later one may fit */
+    FORM_BAD,   /* no call */
+};
+
+struct form_tags; /* how a form with tags spells them */
+
+/* The text between the markers. Names are checked against s. */
+typedef enum form_result form_reader(const char *p, size_t n, const struct form_tags *tags,
+                                     const struct toolset *s, json_t *out);
+
+struct form_tags {
+    const char *call, *call_name_end, *call_end; /* <function= … > … </function> */
+    const char *key, *key_end, *value_end;       /* <parameter= … > … </parameter> */
+};
+
+struct toolcall_dialect {
+    const char *name;
+    const char *sign[2];      /* in the template, both; NULL = no more */
+    const char *open, *close; /* open "": the whole text; close NULL: the text's end */
+    const char *inner[3];     /* further markers */
+    const char *starts;       /* the body's first bytes behind white space: one of these */
+    form_reader *read;
+    struct form_tags tags;
+    bool single_json;         /* one object {"name", "arguments"} between open and close */
+};
+
+form_reader form_json, form_named_json, form_tagged, form_python, form_kimi;
+
+/* One call; false: nobody offered it, or no memory. arguments: JSON text. */
+bool form_add(json_t *out, const struct toolset *s, const char *name, size_t n_name,
+              const char *arguments, size_t n, const char *id, size_t n_id);
+/* Whether that argument of that function is a string whatever it looks like. */
+bool toolset_is_text(const struct toolset *s, const char *name, size_t n_name, const char *key,
+                     size_t n_key);
+
+static inline bool form_is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+/* Where white space that begins at i ends. */
+static inline size_t form_space(const char *p, size_t n, size_t i)
+{
+    while (i < n && form_is_space(p[i]))
+        i++;
+    return i;
+}
+/* p[i…] begins with text. */
+bool form_at(const char *p, size_t n, size_t i, const char *text);
+/* Where text is found at or behind i; n = nowhere. */
+size_t form_find(const char *p, size_t n, size_t i, const char *text);
+/* The end of the JSON value at i, judged by brackets and quotes alone; FORM_MORE: it ends within
+ * a string. */
+enum form_result form_value(const char *p, size_t n, size_t i, size_t *end);
+/* Whether the text is one JSON value of limited depth; object: an object. */
+bool form_is_json(const char *p, size_t n, bool object);
+
+#endif

@@ -1,0 +1,155 @@
+/* Tool calls and reasoning of an answer: which dialect, what must be written, and what has been
+ * read of it. Thread: HTTP worker or the helper. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "server/api/gen.h"
+#include "server/api/jsonout.h"
+
+static const char think_open[] = "<think>", think_close[] = "</think>";
+
+static int no_memory(struct err *e) { return err_set(e, E_NOMEM, "no memory for the request"); }
+
+/* Whether the prompt has opened the reasoning. */
+static void look_back(struct gen *g)
+{
+    const struct ids *ids = &g->prompts[0].ids;
+    char end[64];
+    size_t len = 0;
+    /* The last tokens' text, from its end. */
+    for (size_t i = ids->len; i > 0 && len < sizeof end; i--) {
+        size_t n;
+        const char *p = tokenizer_piece_shown(g->served->tok, ids->p[i - 1], &n);
+        while (n > 0 && len < sizeof end) {
+            char c = p[--n];
+            if (len || !strchr(" \n", c))
+                end[len++] = c;
+        }
+    }
+    size_t want = strlen(think_open);
+    g->thinking = len >= want;
+    for (size_t i = 0; i < want && g->thinking; i++)
+        g->thinking = end[i] == think_open[want - 1 - i];
+}
+
+/* The call that tool_choice demands, as a grammar. */
+static int demand(struct gen *g, struct constrainer *c, struct err *e)
+{
+    const struct params *p = &g->params;
+    const char *open, *close, *field = "tool_choice";
+    char before[LIMIT_TRIGGER_BYTES], after[LIMIT_TRIGGER_BYTES];
+    if (!g->dialect || !toolcall_brackets(g->dialect, &open, &close))
+        return err_field(e, E_UNSUPPORTED, field, "%s: a call can be demanded only where the "
+                         "model writes it as one JSON object between tags; \"%s\" %s%s", field,
+                         g->served->name, g->dialect ? "writes " : "has no known form of calls",
+                         g->dialect ? toolcall_name(g->dialect) : "");
+    char *schema = toolcall_schema(p->chat.tools, p->tool_name);
+    if (!schema)
+        return no_memory(e);
+    struct grammar_source s = {.kind = GRAMMAR_SCHEMA, .text = schema, .n = strlen(schema)};
+    /* What is thought comes first; where its end is no text, nothing more is thought. */
+    bool special = g->thinking && tokenizer_find(g->served->tok, think_close) >= 0 &&
+                   tokenizer_is_special(g->served->tok,
+                                        tokenizer_find(g->served->tok, think_close));
+    if (g->thinking && !special)
+        s.trigger = think_close;
+    snprintf(before, sizeof before, "%s%s%s", special ? "</think>\n\n" : "", open,
+             *open ? "\n" : "");
+    snprintf(after, sizeof after, "%s%s", *close ? "\n" : "", close);
+    s.before = before;
+    s.after = after;
+    int rc = constrainer_get(c, &s, field, &g->grammar, e);
+    mem_free(schema);
+    return rc;
+}
+
+int gen_tools(struct gen *g, struct constrainer *c, struct err *e)
+{
+    const struct params *p = &g->params;
+    const struct chat *chat = g->served->chat;
+    if (!chat)
+        return 0;
+    const char *text = p->chat.template_text ? p->chat.template_text
+                                             : chat_template_text(chat, p->chat.tools != NULL);
+    bool thinks = text && strstr(text, think_close);
+    if (thinks)
+        look_back(g);
+    g->reasoning = thinks && p->reasoning;
+    if (!p->chat.tools)
+        return 0;
+    g->dialect = toolcall_detect(text);
+    if (p->tool_choice >= TOOL_REQUIRED && demand(g, c, e))
+        return e->code;
+    g->tools = g->dialect ? toolset_new(p->chat.tools) : NULL;
+    return g->dialect && !g->tools ? no_memory(e) : 0;
+}
+
+/* ---- reading ---- */
+
+static void event(void *arg, const struct toolcall_event *ev)
+{
+    struct choice *c = arg;
+    struct buf *out = &c->calls;
+    switch (ev->kind) {
+    case TOOLCALL_TEXT: buf_add(&c->text, ev->p, ev->n); break;
+    case TOOLCALL_REASONING: buf_add(&c->reasoning, ev->p, ev->n); break;
+    case TOOLCALL_BEGIN:
+        buf_str(out, out->len ? ",{" : "{");
+        if (c->gen->params.stream)
+            buf_fmt(out, "\"index\":%d,", c->n_calls);
+        buf_str(out, "\"id\":");
+        if (*ev->id)
+            jsonout_str(out, ev->id);
+        else /* the reply's own bits, so that no two calls share one */
+            buf_fmt(out, "\"call_%s_%d_%d\"", c->gen->id + strlen(c->gen->api->id_prefix), c->index,
+                    c->n_calls);
+        buf_str(out, ",\"type\":\"function\",\"function\":{\"name\":");
+        jsonout_strn(out, ev->p, ev->n);
+        buf_str(out, ",\"arguments\":\"");
+        c->n_calls++;
+        break;
+    case TOOLCALL_ARGUMENTS: jsonout_chars(out, ev->p, ev->n); break;
+    case TOOLCALL_END: buf_str(out, "\"}}"); break;
+    }
+}
+
+static void show(struct request *r, const struct tokenizer *t, const char *marker)
+{
+    int32_t id = tokenizer_find(t, marker);
+    for (int32_t i = 0; i < r->n_stop_ids; i++)
+        if (r->stop_ids[i] == id)
+            return; /* it ends the answer */
+    if (id >= 0 && r->n_shown < LIMIT_SHOWN_IDS)
+        r->shown[r->n_shown++] = id;
+}
+
+int gen_reader(struct gen *g, struct choice *c, struct err *e)
+{
+    if (!g->served->tok || (!g->tools && !g->reasoning))
+        return 0;
+    struct toolcall_options o = {
+        .dialect = g->dialect, .tools = g->tools, .reasoning = g->reasoning,
+        .thinking = g->thinking, .single = g->params.single_call, .emit = event, .arg = c,
+    };
+    c->reader = toolcall_new(&o);
+    if (!c->reader)
+        return no_memory(e);
+    for (int i = 0; c->r && g->dialect && toolcall_marker(g->dialect, i); i++)
+        show(c->r, g->served->tok, toolcall_marker(g->dialect, i));
+    if (c->r && g->reasoning) {
+        show(c->r, g->served->tok, think_open);
+        show(c->r, g->served->tok, think_close);
+    }
+    return 0;
+}
+
+int gen_split(struct choice *c, struct err *e)
+{
+    int rc = toolcall_feed(c->reader, c->raw.p, c->raw.len, e);
+    bool failed = c->raw.failed;
+    buf_clear(&c->raw);
+    c->raw.failed = failed;
+    if (!rc && c->finish != FINISH_NONE)
+        rc = toolcall_finish(c->reader, e);
+    return rc;
+}
