@@ -124,7 +124,8 @@ static struct kept *find(struct constrainer *c, const struct grammar_source *s)
     for (int i = 0; i < KEPT; i++) {
         struct kept *k = &c->kept[i];
         if (k->used && k->kind == s->kind && k->compact == s->compact && k->n == s->n &&
-            (s->n == 0 || memcmp(k->text, s->text, s->n) == 0) && same_text(k->trigger, s->trigger) &&
+            (s->n == 0 || memcmp(k->text, s->text, s->n) == 0) &&
+            same_text(k->trigger, s->trigger) &&
             same_text(k->before, s->before) && same_text(k->after, s->after))
             return k;
     }

@@ -280,12 +280,12 @@ static int read_all(struct params *p, const struct served *m, const json_t *o, s
     if (rc || (p->kind != PARAMS_COMPLETION && p->kind != PARAMS_CHAT))
         return rc;
     rc = refuse_unsupported(o, e);
-    if (!rc && p->kind == PARAMS_CHAT)
-        rc = params_tools(p, o, e);
     if (!rc)
         rc = read_bias(p, o, vocab, e);
     if (!rc)
         rc = params_constrain(p, o, e);
+    if (!rc && p->kind == PARAMS_CHAT)
+        rc = params_tools(p, o, e);
     if (!rc)
         rc = read_stops(p, o, vocab, e);
     if (rc)

@@ -10,7 +10,7 @@ int params_input(struct params *p, const json_t *o, int32_t vocab, struct err *e
 
 /* messages and what goes with them: tools, documents, variables of the template. */
 int params_chat(struct params *p, const json_t *o, struct err *e) MUST_USE;
-/* How tools may be called and whether reasoning is told apart; after params_chat. */
+/* How tools may be called and whether reasoning is told apart; after params_constrain. */
 int params_tools(struct params *p, const json_t *o, struct err *e) MUST_USE;
 /* Without messages these mean nothing: E_UNSUPPORTED, the field named. */
 int params_no_chat(const json_t *o, struct err *e) MUST_USE;

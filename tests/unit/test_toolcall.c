@@ -88,7 +88,8 @@ static const struct { const char *dialect, *text, *want; } golden[] = {
      "<parameter=days>\n3\n</parameter>\n</function>\n</tool_call>",
      "|C:get_weather::{\"city\":\"12\",\"days\":3}"},
     {"function-tags", "<tool_call>\n<function=get_weather>\n<parameter=city>\na</tool_call>\n\nb\n"
-     "</parameter>\n</function>\n</tool_call>", "|C:get_weather::{\"city\":\"a</tool_call>\\n\\nb\"}"},
+     "</parameter>\n</function>\n</tool_call>",
+     "|C:get_weather::{\"city\":\"a</tool_call>\\n\\nb\"}"},
     {"minimax", "<minimax:tool_call>\n<invoke name=\"get_weather\">\n<parameter name=\"city\">Rome"
      "</parameter>\n</invoke>\n<invoke name=\"now\">\n</invoke>\n</minimax:tool_call>",
      "|C:get_weather::{\"city\":\"Rome\"}|C:now::{}"},

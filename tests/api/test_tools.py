@@ -1,0 +1,203 @@
+"""Tool calls and reasoning in replies. The demo model calls nothing by itself: a grammar forces the
+text, a template of ours says in which dialect."""
+import json
+import re
+import shutil
+import unittest
+
+from common import Stream, server
+from test_templates import model
+
+try:
+    import openai
+except ImportError:
+    openai = None
+    print("skipped: the official client, which is not installed (pip install openai)")
+
+TEMPLATE = """{{ bos_token }}{% if tools %}<|system|>
+Answer with <tool_call>{"name": ..., "arguments": ...}</tool_call>:
+{%- for t in tools %} {{ t | tojson }}{% endfor %}<|end|>
+{% endif %}{% for m in messages %}<|{{ 'user' if m.role == 'tool' else m.role }}|>
+{{ m.content or '' }}{% for c in m.tool_calls or [] %}<tool_call>{"name": "{{ c.function.name }}", \
+"arguments": {{ c.function.arguments | tojson }}}</tool_call>
+{%- endfor %}<|end|>
+{% endfor %}{% if add_generation_prompt %}<|assistant|>
+{% if think %}<think>
+{% endif %}{% endif %}{# </think> #}"""
+TAGS = TEMPLATE.replace('{"name": ..., "arguments": ...}', "<function=f>")
+HI = [{"role": "user", "content": "Hi."}]
+CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 8}},
+        "required": ["city"], "additionalProperties": False}
+DAYS = {"type": "object", "properties": {"days": {"enum": [1, 2, 3]}}, "required": ["days"],
+        "additionalProperties": False}
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": CITY}},
+         {"type": "function", "function": {"name": "wait", "parameters": DAYS}}]
+CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
+WAIT = '<tool_call>\n{"name": "wait", "arguments": {"days": 2}}\n</tool_call>'
+
+
+def forced(text):
+    return {"grammar": "root ::= " + json.dumps(text), "max_tokens": 400, "temperature": 0}
+
+
+class Tools(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.dirs = [model(TEMPLATE), model(TAGS)]
+
+    @classmethod
+    def tearDownClass(cls):
+        for d in cls.dirs:
+            shutil.rmtree(d, ignore_errors=True)
+
+    def setUp(self):
+        self.s = server("--model", self.dirs[0])
+
+    def both(self, **body):
+        """The message and finish reason, streamed and not: equal but for ids."""
+        whole = self.s.chat(HI, **body)
+        st = Stream(self.s, "/v1/chat/completions", dict(
+            body, messages=HI, stream=True, stream_options={"include_usage": True}))
+        got, calls, finish, usage = {}, [], None, None
+        for ev in st.events():
+            usage = ev.get("usage") or usage
+            for c in ev["choices"]:
+                finish = c["finish_reason"] or finish
+                for key in ("content", "reasoning_content"):
+                    if c["delta"].get(key):
+                        got[key] = got.get(key, "") + c["delta"][key]
+                for d in c["delta"].get("tool_calls", []):
+                    if d["index"] == len(calls):
+                        calls.append({"id": d["id"], "type": d["type"], "function": {
+                            "name": d["function"]["name"], "arguments": ""}})
+                    calls[d["index"]]["function"]["arguments"] += d["function"]["arguments"]
+        choice = whole["choices"][0]
+        m = choice["message"]
+        self.assertEqual(m["content"] or "", got.get("content", ""))
+        self.assertEqual(m.get("reasoning_content", ""), got.get("reasoning_content", ""))
+        self.assertEqual([c["function"] for c in m.get("tool_calls", [])],
+                         [c["function"] for c in calls])
+        self.assertEqual(choice["finish_reason"], finish)
+        self.assertEqual(whole["usage"]["completion_tokens"], usage["completion_tokens"])
+        ids = [c["id"] for c in m.get("tool_calls", []) + calls]
+        self.assertEqual(len(ids), len(set(ids)))
+        return m, finish, usage
+
+    def functions(self, message):
+        return [(c["function"]["name"], json.loads(c["function"]["arguments"]))
+                for c in message.get("tool_calls", [])]
+
+    def test_a_call_alone_and_two_with_text(self):
+        m, finish, _ = self.both(tools=TOOLS, **forced(CALL))
+        self.assertEqual((m["content"], finish), (None, "tool_calls"))
+        self.assertEqual(self.functions(m), [("weather", {"city": "Rome"})])
+        m, finish, usage = self.both(tools=TOOLS, **forced("Sure. " + CALL + "\n" + WAIT))
+        self.assertEqual((m["content"], finish), ("Sure. ", "tool_calls"))
+        self.assertEqual(self.functions(m), [("weather", {"city": "Rome"}), ("wait", {"days": 2})])
+        one, _, same = self.both(tools=TOOLS, parallel_tool_calls=False,
+                                 **forced("Sure. " + CALL + "\n" + WAIT))
+        self.assertEqual(self.functions(one), [("weather", {"city": "Rome"})])
+        self.assertGreater(usage["completion_tokens"], 20)
+        self.assertEqual(same["completion_tokens"], usage["completion_tokens"])
+
+    def test_what_is_no_call_stays_text(self):
+        for text in (CALL.replace("weather", "other"), CALL[:-14], CALL.replace("}}", "}")):
+            m, finish, _ = self.both(tools=TOOLS, **forced(text))
+            self.assertEqual((m["content"], finish), (text, "stop"))
+            self.assertNotIn("tool_calls", m)
+        for body in ({}, {"tools": TOOLS, "tool_choice": "none"}, {"tools": []}):
+            m, finish, _ = self.both(**body, **forced(CALL))
+            self.assertEqual((m["content"], finish), (CALL, "stop"))
+
+    def test_tool_choice_none_renders_no_tools(self):
+        counts = [self.s.chat(HI, max_tokens=1, **body)["usage"]["prompt_tokens"]
+                  for body in ({}, {"tools": TOOLS, "tool_choice": "none"}, {"tools": TOOLS})]
+        self.assertEqual(counts[0], counts[1])
+        self.assertGreater(counts[2], counts[0] + 50)
+
+    def test_a_demanded_call_is_made(self):
+        for seed in range(4):
+            for choice in ("required", {"type": "function", "function": {"name": "wait"}}):
+                m, finish, _ = self.both(tools=TOOLS, tool_choice=choice, max_tokens=300, seed=seed,
+                                         temperature=1)
+                (name, args), = self.functions(m)
+                self.assertEqual((m["content"], finish), (None, "tool_calls"))
+                if choice != "required":
+                    self.assertEqual(name, "wait")
+                self.assertEqual(list(args), ["days" if name == "wait" else "city"])
+                if name == "wait":
+                    self.assertIn(args["days"], (1, 2, 3))
+
+    def test_demands_that_cannot_be_met_are_refused(self):
+        named = {"type": "function", "function": {"name": "other"}}
+        for body in ({"tools": TOOLS, "tool_choice": named}, {"tool_choice": "required"},
+                     {"tools": TOOLS, "tool_choice": "any"}, {"tools": TOOLS, "tool_choice": 1},
+                     {"tools": TOOLS, "tool_choice": "required", "regex": "a"}):
+            r = self.s.post("/v1/chat/completions", dict(body, messages=HI), expect=400)
+            self.assertEqual(r["error"]["param"], "tool_choice")
+        other = server("--model", self.dirs[1])
+        r = other.post("/v1/chat/completions", {"messages": HI, "tools": TOOLS,
+                                                "tool_choice": "required"}, expect=400)
+        self.assertIn("function-tags", r["error"]["message"])
+        r = self.s.post("/v1/chat/completions", {"messages": HI, "reasoning_format": "x"},
+                        expect=400)
+        self.assertEqual(r["error"]["param"], "reasoning_format")
+
+    def test_tags_dialect(self):
+        text = ("<tool_call>\n<function=weather>\n<parameter=city>\n12\n</parameter>\n</function>\n"
+                "</tool_call>")
+        self.s = server("--model", self.dirs[1])
+        m, finish, _ = self.both(tools=TOOLS, **forced(text))
+        self.assertEqual(self.functions(m), [("weather", {"city": "12"})])
+        self.assertEqual(finish, "tool_calls")
+
+    def test_reasoning_is_told_apart(self):
+        m, finish, _ = self.both(**forced("<think>one two</think>\n\nThree."))
+        self.assertEqual((m["reasoning_content"], m["content"], finish),
+                         ("one two", "Three.", "stop"))
+        m, _, _ = self.both(chat_template_kwargs={"think": True}, **forced("one</think>Two."))
+        self.assertEqual((m["reasoning_content"], m["content"]), ("one", "Two."))
+        m, _, _ = self.both(reasoning_format="none", **forced("<think>one</think>Two."))
+        self.assertEqual(m["content"], "<think>one</think>Two.")
+        m, finish, _ = self.both(tools=TOOLS, **forced("<think>one</think>\n" + CALL))
+        self.assertEqual((m["reasoning_content"], m["content"], finish),
+                         ("one", None, "tool_calls"))
+
+    def test_sessions_keep_what_the_model_wrote(self):
+        ask = dict(tools=TOOLS, turn_id="t1", return_token_ids=True, **forced(CALL))
+        replies = []
+        sid = self.s.post("/v1/sessions", {})["id"]
+        for _ in range(2):  # the second is the first's answer again
+            r = self.s.chat(HI, session=sid, **ask)
+            c = r["choices"][0]
+            self.assertEqual(self.functions(c["message"]), [("weather", {"city": "Rome"})])
+            self.assertEqual(c["finish_reason"], "tool_calls")
+            replies.append((c["token_ids"], r["usage"]))
+        n = len(replies[0][0])  # what is kept has the token that ended the turn, too
+        self.assertEqual(replies[0][0], replies[1][0][:n])
+        self.assertEqual(replies[0][1], replies[1][1])
+        text = self.s.post("/detokenize", {"tokens": replies[0][0]})["prompt"]
+        self.assertIn(CALL, re.sub("</?s>", "", text))
+
+    @unittest.skipUnless(openai, "skipped: the official client is not installed")
+    def test_the_official_client(self):
+        client = openai.OpenAI(base_url="http://127.0.0.1:%d/v1" % self.s.port, api_key="x")
+        name = self.s.get("/v1/models")[1]["data"][0]["id"]
+        ask = dict(model=name, messages=HI, tools=TOOLS, max_tokens=400,
+                   extra_body={"grammar": forced("Ok." + CALL + WAIT)["grammar"]})
+        m = client.chat.completions.create(**ask).choices[0].message
+        self.assertEqual([c.function.name for c in m.tool_calls], ["weather", "wait"])
+        with client.chat.completions.stream(**ask) as stream:
+            for _ in stream:
+                pass
+            done = stream.get_final_completion().choices[0]
+        self.assertEqual(done.finish_reason, "tool_calls")
+        self.assertEqual([c.function.arguments for c in done.message.tool_calls],
+                         [c.function.arguments for c in m.tool_calls])
+        talk = HI + [m.model_dump(exclude_none=True)] + [
+            {"role": "tool", "tool_call_id": c.id, "content": "sunny"} for c in m.tool_calls]
+        r = client.chat.completions.create(model=name, messages=talk, tools=TOOLS, max_tokens=5)
+        self.assertIn(r.choices[0].finish_reason, ("length", "stop"))
+        with client.chat.completions.stream(model=name, messages=talk, tools=TOOLS, max_tokens=5,
+                                            tool_choice="none") as stream:
+            self.assertIsNotNone(stream.get_final_completion().usage is None)
