@@ -1,6 +1,7 @@
 """Tool calls and reasoning in replies. The demo model calls nothing by itself: a grammar forces the
 text, a template of ours says in which dialect."""
 import json
+import os
 import re
 import shutil
 import unittest
@@ -43,7 +44,15 @@ def forced(text):
 class Tools(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.dirs = [model(TEMPLATE), model(TAGS)]
+        cls.dirs = [model(TEMPLATE), model(TAGS), model(TEMPLATE.replace(
+            "<tool_call>", "<TOOLCALL>"))]
+        for name in ("tokenizer.model", "tokenizer_config.json"):  # of the same length
+            path = os.path.join(cls.dirs[2], name)
+            with open(path, "rb") as f_in:
+                data = f_in.read()
+            os.remove(path)
+            with open(path, "wb") as f_out:
+                f_out.write(data.replace(b"<|system|>", b"<TOOLCALL>"))
 
     @classmethod
     def tearDownClass(cls):
@@ -143,6 +152,17 @@ class Tools(unittest.TestCase):
                         expect=400)
         self.assertEqual(r["error"]["param"], "reasoning_format")
 
+    def test_markers_that_are_special_tokens_reach_the_reader(self):
+        self.s = server("--model", self.dirs[2])
+        marker, = self.s.post("/tokenize", {"prompt": "<TOOLCALL>"})[
+            "tokens"][-1:]
+        ask = {"logit_bias": {str(marker): 100}, "max_tokens": 3, "temperature": 0}
+        hidden, _, _ = self.both(**ask)
+        shown, finish, usage = self.both(tools=TOOLS, **ask)
+        self.assertEqual(hidden["content"], "")
+        self.assertEqual((shown["content"], finish), ("<TOOLCALL>" * 3, "length"))
+        self.assertEqual(usage["completion_tokens"], 3)
+
     def test_tags_dialect(self):
         text = ("<tool_call>\n<function=weather>\n<parameter=city>\n12\n</parameter>\n</function>\n"
                 "</tool_call>")
@@ -198,6 +218,10 @@ class Tools(unittest.TestCase):
             {"role": "tool", "tool_call_id": c.id, "content": "sunny"} for c in m.tool_calls]
         r = client.chat.completions.create(model=name, messages=talk, tools=TOOLS, max_tokens=5)
         self.assertIn(r.choices[0].finish_reason, ("length", "stop"))
-        with client.chat.completions.stream(model=name, messages=talk, tools=TOOLS, max_tokens=5,
-                                            tool_choice="none") as stream:
-            self.assertIsNotNone(stream.get_final_completion().usage is None)
+        chunks = list(client.chat.completions.create(model=name, messages=talk, tools=TOOLS,
+                                                     max_tokens=5, stream=True))
+        self.assertIn(chunks[-1].choices[0].finish_reason, ("length", "stop"))
+        demanded = client.chat.completions.create(
+            model=name, messages=talk, tools=TOOLS, max_tokens=300,
+            tool_choice={"type": "function", "function": {"name": "wait"}}).choices[0].message
+        self.assertIn(json.loads(demanded.tool_calls[0].function.arguments)["days"], (1, 2, 3))

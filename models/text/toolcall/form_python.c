@@ -138,7 +138,7 @@ static bool call(struct cursor *c, const struct toolset *s, json_t *out, struct 
         if (!value(c, args, 0))
             return false;
     }
-    return buf_ch(args, '}') == 0 && !args->failed && form_is_json(args->p, args->len, true) &&
+    return buf_ch(args, '}') == 0 && !args->failed &&
            form_add(out, s, name, n_name, args->p, args->len, NULL, 0);
 }
 

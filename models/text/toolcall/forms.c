@@ -106,7 +106,7 @@ static bool json_call(const char *p, size_t n, const struct toolset *s, json_t *
             text = json_string_value(args);
             end = json_string_length(args);
         }
-        ok = end && form_is_json(text, end, true) &&
+        ok = end &&
              form_add(out, s, json_string_value(name), json_string_length(name), text, end,
                       json_string_value(id), json_string_length(id));
     }
@@ -149,7 +149,6 @@ enum form_result form_named_json(const char *p, size_t n, const struct form_tags
         size_t name = form_space(p, n, i), mark = form_find(p, n, name, "[ARGS]");
         size_t args = form_space(p, n, mark + strlen("[ARGS]"));
         if (mark == n || args >= n || form_value(p, n, args, &i) != FORM_CALLS ||
-            !form_is_json(p + args, i - args, true) ||
             !form_add(out, s, p + name, mark - name, p + args, i - args, NULL, 0))
             return FORM_BAD;
         i = form_space(p, n, i);
@@ -185,8 +184,7 @@ enum form_result form_kimi(const char *p, size_t n, const struct form_tags *tags
         const char *colon = name < id_end ? memrchr(p + name, ':', id_end - name) : NULL;
         size_t name_end = colon ? (size_t)(colon - p) : id_end;
         size_t close = form_space(p, n, i);
-        if (name >= name_end || !form_is_json(p + args, i - args, true) ||
-            !form_at(p, n, close, end) ||
+        if (name >= name_end || !form_at(p, n, close, end) ||
             !form_add(out, s, p + name, name_end - name, p + args, i - args, p + id, id_end - id))
             return FORM_BAD;
         i = form_space(p, n, close + strlen(end));

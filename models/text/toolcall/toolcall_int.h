@@ -36,7 +36,7 @@ struct toolcall_dialect {
 
 form_reader form_json, form_named_json, form_tagged, form_python, form_kimi;
 
-/* One call; false: nobody offered it, or no memory. arguments: JSON text. */
+/* One call; false: nobody offered it, its arguments are no JSON object, or no memory. */
 bool form_add(json_t *out, const struct toolset *s, const char *name, size_t n_name,
               const char *arguments, size_t n, const char *id, size_t n_id);
 /* Whether that argument of that function is a string whatever it looks like. */

@@ -63,7 +63,7 @@ bool toolset_is_text(const struct toolset *s, const char *name, size_t n_name, c
 bool form_add(json_t *out, const struct toolset *s, const char *name, size_t n_name,
               const char *arguments, size_t n, const char *id, size_t n_id)
 {
-    if (!json_object_getn(s->functions, name, n_name))
+    if (!json_object_getn(s->functions, name, n_name) || !form_is_json(arguments, n, true))
         return false;
     json_t *call = json_object();
     bool ok = json_object_set_new(call, "name", json_stringn(name, n_name)) == 0 &&
