@@ -137,6 +137,12 @@ class Tools(unittest.TestCase):
                 if name == "wait":
                     self.assertIn(args["days"], (1, 2, 3))
 
+    def test_a_demand_waits_for_the_end_of_the_reasoning(self):
+        m, finish, _ = self.both(tools=TOOLS, tool_choice="required", max_tokens=20, temperature=0,
+                                 chat_template_kwargs={"think": True})
+        self.assertEqual((m["content"], finish), ("", "length"))
+        self.assertGreater(len(m["reasoning_content"]), 20)
+
     def test_demands_that_cannot_be_met_are_refused(self):
         named = {"type": "function", "function": {"name": "other"}}
         for body in ({"tools": TOOLS, "tool_choice": named}, {"tool_choice": "required"},

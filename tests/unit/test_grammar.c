@@ -39,7 +39,8 @@ static struct match *open_match(enum grammar_kind kind, const char *text, const 
 {
     struct grammar *g;
     struct err e = {0};
-    struct grammar_source s = {kind, text, strlen(text), trigger, compact};
+    struct grammar_source s = {.kind = kind, .text = text, .n = strlen(text),
+                               .trigger = trigger, .compact = compact};
     cr_assert_eq(grammar_new(&g, &s, trie(), &e), 0, "%s: %s", text, e.text);
     struct match *m = match_new(g);
     grammar_unref(g); /* the match keeps it */
@@ -220,7 +221,8 @@ Test(grammar, what_cannot_be_enforced_is_refused_by_name)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct grammar *g;
         struct err e = {0};
-        struct grammar_source s = {rows[i].kind, rows[i].text, strlen(rows[i].text), NULL, false};
+        struct grammar_source s = {.kind = rows[i].kind, .text = rows[i].text,
+                                   .n = strlen(rows[i].text)};
         cr_assert_eq(grammar_new(&g, &s, trie(), &e), rows[i].code, "%s: %s", rows[i].text, e.text);
         cr_assert(!g && strstr(e.text, rows[i].word), "%s: %s", rows[i].text, e.text);
     }
@@ -332,11 +334,33 @@ Test(grammar, what_is_forgotten_is_found_again)
     automaton_free(&a);
 }
 
+Test(grammar, texts_around_it)
+{
+    struct grammar_source s = {.kind = GRAMMAR_CHOICE, .text = "[\"x\",\"y\"]", .n = 9,
+                               .before = "<a>", .after = "</a>"};
+    struct grammar *g;
+    struct err e = {0};
+    struct match_state state;
+    static uint32_t words[1 << 12];
+    cr_assert_eq(grammar_new(&g, &s, trie(), &e), 0, "%s", e.text);
+    struct match *m = match_new(g);
+    cr_assert(m && match_accept_bytes(m, "x", 1, &e) == E_CONFLICT);
+    err_clear(&e);
+    cr_assert_eq(match_accept_bytes(m, "<a>y</a", 7, &e), 0, "%s", e.text);
+    cr_assert(trie()->words <= ARRAY_LEN(words));
+    cr_assert_eq(match_mask(m, words, &state, &e), 0);
+    cr_assert(!state.whole && state.more);
+    cr_assert_eq(match_accept_bytes(m, ">", 1, &e), 0, "%s", e.text);
+    cr_assert_eq(match_mask(m, words, &state, &e), 0);
+    cr_assert(state.whole && !state.more);
+    match_free(m);
+    grammar_unref(g);
+}
+
 Test(grammar, no_memory_is_an_error_and_no_leak)
 {
-    struct grammar_source s = {GRAMMAR_SCHEMA, "{\"properties\":{\"a\":{\"enum\":[\"x\",\"y\"]"
-         "}}}", 0,
-                               "t", false};
+    struct grammar_source s = {.kind = GRAMMAR_SCHEMA, .trigger = "t", .text =
+                               "{\"properties\":{\"a\":{\"enum\":[\"x\",\"y\"]}}}"};
     s.n = strlen(s.text);
     (void)trie();
     for (uint64_t nth = 1; nth < 400; nth++) {

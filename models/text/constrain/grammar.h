@@ -26,8 +26,8 @@ struct grammar_source {
     const char *text;
     size_t n;
     const char *trigger; /* NULL = the grammar starts at once; <= LIMIT_TRIGGER_BYTES */
-    const char *before, *after; /* texts around it, NULL = none; not longer than a trigger */
     bool compact;        /* JSON without white space between its tokens */
+    const char *before, *after; /* literal texts around it; NULL = none */
 };
 
 struct grammar; /* refcounted */
