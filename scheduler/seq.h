@@ -22,7 +22,7 @@
 
 enum seq_phase {
     SEQ_DONE,    /* the place is free */
-    SEQ_WAIT,    /* for a slot, for pages, or for a prefix that another sequence computes */
+    SEQ_WAIT,    /* for a slot, for pages, for a prefix that another one computes, or parked */
     SEQ_PREFILL, /* more than one row is left, or nothing was drawn yet */
     SEQ_DECODE,  /* the token drawn last is the only row left */
     SEQ_HELD,    /* its reader has no room for more: not scheduled */
@@ -46,6 +46,12 @@ struct seq {
     int64_t cut;        /* where this step's chunk had to end, for the cache */
     const float *ready; /* logits after history[n_history - 1], from a cache: no row needed */
     bool begun;         /* the cache was asked */
+    bool parked;        /* WAIT, and not to get a slot before it is resumed */
+    bool stalled;       /* parked because its reader had no room */
+    bool stuck;         /* the reader had too little room at looked_ns */
+    int64_t ran, owed;  /* rows since it has the slot; rows that were lost with the last one */
+    int64_t told;       /* tokens that were out at moved_ns */
+    uint64_t looked_ns, moved_ns, held_ns; /* last look; last news; time its reader was full */
     void *track;        /* the cache's own */
 };
 
