@@ -96,6 +96,8 @@ static struct served_options served_options(const struct options *o)
         .threads = (int)o->threads,
         .slots = (int32_t)o->slots,
         .queue = (int32_t)o->queue,
+        .queue_share = (int32_t)(o->queue_share ? o->queue_share : (o->queue + 1) / 2),
+        .stall_ns = (uint64_t)o->stall_timeout * NS_PER_S,
         .step_tokens = (int32_t)o->step_tokens,
         .logit_rows = (int32_t)o->logit_rows,
         .context = o->context,
@@ -117,6 +119,11 @@ static int start(struct recurd *r, struct err *e)
         return EXIT_LISTEN;
     if (r->o.action == OPTIONS_SERVE && keys_open(&r->keys, &r->o, e))
         return EXIT_USAGE;
+    if (r->o.action == OPTIONS_SERVE && !r->keys && !r->o.open_to_all && !listen_is_local(r->fd)) {
+        err_set(e, E_DENIED, "listen %s: other machines can reach it, and no API key is asked for; "
+                "give api-keys, or open-to-all 1 if that is meant", r->o.listen);
+        return EXIT_USAGE;
+    }
     daemon_status("loading the model");
     struct served_options so = served_options(&r->o);
     char demo[4096];

@@ -161,6 +161,9 @@ int engine_check(const struct engine *en, const struct request *r, struct err *e
     return rc ? rc : check_ids(r->stop_ids, r->n_stop_ids, vocab, "stop_token_ids", e);
 }
 
+/* Requests over which the time of one is averaged. */
+#define SERVICE_MEAN 32
+
 /* ---- places --------------------------------------------------------------------------- */
 
 static void count_end(struct engine *en, enum finish finish, const struct err *error)
@@ -197,6 +200,8 @@ void engine_finish(struct engine *en, struct seq *q, const struct delivery *last
 {
     bool kept = q->begun && en->cache->end && en->cache->end(en->cache->arg, q, last->finish);
     fair_leave(en->fair, q->r->flow, q->parked ? FAIR_PARKED : FAIR_RUNNING);
+    uint64_t took = clock_now_ns() - q->admitted_ns, *mean = &en->stats.service_ns;
+    *mean += took / SERVICE_MEAN - *mean / SERVICE_MEAN;
     drop_pages(en, q);
     if (q->slot >= 0 && !kept)
         slots_put(&en->slots, q->slot);

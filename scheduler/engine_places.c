@@ -37,7 +37,7 @@ void engine_admit(struct engine *en, struct request *r)
         return;
     }
     request_unref(r);
-    q->looked_ns = q->moved_ns = clock_now_ns();
+    q->admitted_ns = q->looked_ns = q->moved_ns = clock_now_ns();
     q->told = q->n_echoed;
     fair_move(en->fair, r->flow, FAIR_WAITING, FAIR_RUNNING);
     fair_charge(en->fair, r->flow, r->n_prompt);
@@ -147,7 +147,7 @@ bool engine_reader(struct engine *en, struct seq *q, size_t room, uint64_t now)
     bool stuck = q->phase == SEQ_HELD ? room == 0 : q->stalled && room < q->r->events.cap / 2;
     uint64_t since = now - q->looked_ns, stall = en->o.stall_ns;
     q->looked_ns = now;
-    if (q->stuck && stuck)
+    if (q->stuck)
         q->held_ns += since;
     q->stuck = stuck;
     if (q->told != q->n_output + q->n_echoed)

@@ -38,10 +38,10 @@ int queue_push(struct queue *q, struct request *r, uint64_t now_ns, struct err *
     if (r->in_session)
         memcpy(session.b, r->session.b, sizeof session.b);
     r->flow = fair_enter(q->fair, &r->client, &session, r->weight);
-    if (fair_count(q->fair, r->flow, FAIR_WAITING) > q->share) {
+    int32_t share = r->queue_share > 0 ? r->queue_share : q->share;
+    if (fair_count(q->fair, r->flow, FAIR_WAITING) > share) {
         fair_leave(q->fair, r->flow, FAIR_WAITING);
-        return err_set(e, E_BUSY, "%d requests of this client are waiting already",
-                       (int)q->share);
+        return err_set(e, E_BUSY, "%d requests of this client are waiting already", (int)share);
     }
     int64_t priority = MAX(MIN(r->priority, QUEUE_PRIORITY_MAX), -QUEUE_PRIORITY_MAX);
     q->entries[q->n++] = (struct queue_entry){

@@ -56,6 +56,7 @@ struct request {
     uint64_t deadline_ns;    /* clock_now_ns(); 0 = none */
     uint64_t silence_ns;     /* past it a stream may go on while it is never silent for so long */
     struct fair_id client;   /* whose turn it takes: a key, or without keys an address */
+    int32_t queue_share;     /* the client's places in the queue; 0 = as everybody */
     int32_t weight;          /* of the client, 1 = as everybody; 0 = 1 */
     int32_t priority;        /* lower runs first, among the client's own */
     int32_t lead;            /* the same among all clients: of one that may have it, or 0 */

@@ -31,6 +31,7 @@ struct sched_stats {
     uint64_t steps, step_tokens, step_ns; /* tokens computed and device time of all steps */
     uint64_t parked;       /* times that a sequence gave its slot to another */
     int32_t running, waiting, slots_used, slots_total; /* now */
+    uint64_t service_ns;   /* from a place to the end, of the last requests in the mean */
     uint64_t heartbeat_ns; /* when the engine last finished a loop turn: feeds the watchdog */
 };
 

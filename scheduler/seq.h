@@ -51,7 +51,7 @@ struct seq {
     bool stuck;         /* the reader had too little room at looked_ns */
     int64_t ran, owed;  /* rows since it has the slot; rows that were lost with the last one */
     int64_t told;       /* tokens that were out at moved_ns */
-    uint64_t looked_ns, moved_ns, held_ns; /* last look; last news; time its reader was full */
+    uint64_t admitted_ns, looked_ns, moved_ns, held_ns; /* last look; last news; time its reader was full */
     void *track;        /* the cache's own */
 };
 

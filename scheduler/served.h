@@ -50,7 +50,8 @@ struct served_options {
     const char *chat_format; /* NULL = detect */
     const char *device, *kernels, *cache_dir; /* as in struct device_options */
     int threads;
-    int32_t slots, queue, step_tokens, logit_rows;
+    int32_t slots, queue, queue_share, step_tokens, logit_rows;
+    uint64_t stall_ns;       /* as in struct sched_options */
     int64_t context;         /* positions a sequence may have; 0 = what the model says */
     uint64_t kv_bytes;       /* of pages, at most */
     const char *state_dir, *state_key; /* as in struct statecache_options */

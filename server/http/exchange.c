@@ -13,8 +13,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "scheduler/sched.h"
 #include "server/http/auth.h"
+#include "server/http/client.h"
 #include "server/http/helper.h"
+#include "server/http/origin.h"
 #include "server/api/reply.h"
 #include "server/http/strict.h"
 
@@ -25,8 +28,9 @@
 #define INLINE_BYTES KIB(16)
 /* Largest reply: text and logprobs of all choices. */
 #define REPLY_BYTES MIB(256)
-/* Seconds after which a refused client may try again: a slot frees within a few. */
-#define RETRY_AFTER "2"
+/* Seconds after which a refused client may try again: at most, and where nothing is known. */
+#define RETRY_MAX_S 120
+#define RETRY_S 2
 
 static const char json_type[] = "application/json";
 
@@ -64,17 +68,75 @@ static void header(struct MHD_Response *r, const char *name, const char *value)
     (void)MHD_add_response_header(r, name, value);
 }
 
+/* When a place in the queue is likely to be free: as long as the last requests took, for all that
+ * wait before. */
+static int32_t retry_after(struct exchange *x)
+{
+    struct sched_stats s;
+    if (x->retry_s > 0)
+        return x->retry_s;
+    sched_stats(x->http->served->sched, &s);
+    uint64_t waves = (uint64_t)s.waiting / (uint64_t)MAX(s.slots_total, 1) + 1;
+    uint64_t seconds = (s.service_ns * waves + NS_PER_S - 1) / NS_PER_S;
+    return s.service_ns ? (int32_t)MAX(MIN(seconds, RETRY_MAX_S), 1) : RETRY_S;
+}
+
+/* x-ratelimit-…, in the words of the OpenAI API. */
+static void rate_headers(struct exchange *x, struct MHD_Response *r)
+{
+    static const char *const what[KEY_RATES] = {"requests", "tokens"};
+    struct rate_view v;
+    char name[48], value[32];
+    for (int i = 0; i < KEY_RATES; i++) {
+        if (!key_rate(x->key, (enum key_rate)i, &v))
+            continue;
+        snprintf(name, sizeof name, "x-ratelimit-limit-%s", what[i]);
+        snprintf(value, sizeof value, "%lld", (long long)v.limit);
+        header(r, name, value);
+        snprintf(name, sizeof name, "x-ratelimit-remaining-%s", what[i]);
+        snprintf(value, sizeof value, "%lld", (long long)v.remaining);
+        header(r, name, value);
+        snprintf(name, sizeof name, "x-ratelimit-reset-%s", what[i]);
+        snprintf(value, sizeof value, "%.3fs", (double)v.reset_ns / (double)NS_PER_S);
+        header(r, name, value);
+    }
+}
+
+/* Another page's scripts may read the reply. */
+static void cors_headers(struct exchange *x, struct MHD_Response *r)
+{
+    header(r, "Vary", "Origin");
+    header(r, "Access-Control-Allow-Origin", x->origin);
+    header(r, "Access-Control-Expose-Headers",
+           "x-request-id, retry-after, x-should-retry, x-ratelimit-limit-requests, "
+           "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
+           "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens");
+    if (strcmp(x->method, "OPTIONS") != 0)
+        return;
+    header(r, "Access-Control-Allow-Methods", x->allow ? x->allow : "GET, POST");
+    header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-request-id");
+    header(r, "Access-Control-Max-Age", "600");
+}
+
 static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
 {
+    char seconds[16];
     header(r, "x-request-id", x->id);
+    header(r, "X-Content-Type-Options", "nosniff");
+    if (x->origin)
+        cors_headers(x, r);
+    if (x->rated && x->key)
+        rate_headers(x, r);
     if (x->type)
         header(r, "Content-Type", x->type);
     if (x->allow)
         header(r, "Allow", x->allow);
     if (x->status == 401)
         header(r, "WWW-Authenticate", "Bearer realm=\"recurd\"");
-    if ((x->status == 429 || x->status == 503) && x->retry)
-        header(r, "Retry-After", RETRY_AFTER);
+    if ((x->status == 429 || x->status == 503) && x->retry) {
+        snprintf(seconds, sizeof seconds, "%d", (int)retry_after(x));
+        header(r, "Retry-After", seconds);
+    }
     if (x->retry_known)
         header(r, "x-should-retry", x->retry ? "true" : "false");
     if (x->close || http_is_draining(x->http))
@@ -201,14 +263,10 @@ void exchange_generate(struct exchange *x, enum params_kind kind, const struct a
         params_fini(&p);
         return;
     }
-    if (p.stream && x->http10) {
-        exchange_error(x, APIERR_UNSUPPORTED, "stream", "stream: HTTP/1.0 cannot stream");
-        params_fini(&p);
-        return;
-    }
+    x->rated = true;
     struct gen_setup setup = {
         .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,
-        .key = x->key, .tenant = x->tenant,
+        .key = x->key, .tenant = x->tenant, .client = client_of(x), .retry_s = &x->retry_s,
         .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
     };
     if (gen_start(&x->gen, &p, &setup, &why, &e))
@@ -307,7 +365,8 @@ static const char *allowed(const struct route *r)
 static bool is_right_type(struct exchange *x)
 {
     const char *type = request_header(x, "Content-Type");
-    if (request_header(x, "Content-Encoding"))
+    const char *encoding = request_header(x, "Content-Encoding");
+    if (encoding && strcasecmp(encoding, "identity") != 0)
         return false;
     if (strcmp(x->method, "PUT") == 0)
         return type && strncasecmp(type, "application/octet-stream", 24) == 0;
@@ -341,10 +400,30 @@ static bool may_ask(struct exchange *x, const struct route *r)
     return true;
 }
 
+/* Whether the request is for this server and from a page that may ask. False: answered. */
+static bool check_origin(struct exchange *x)
+{
+    const struct http *h = x->http;
+    const char *host = request_header(x, "Host"), *origin = request_header(x, "Origin");
+    host = host ? host : "";
+    if (origin && origin_is_listed(origin, h->o->origins))
+        x->origin = origin;
+    if (h->guarded && *host && !host_is_loopback(host) && !host_is_listed(host, h->o->hosts)) {
+        exchange_error(x, APIERR_HOST, NULL, "this server does not answer to that Host; its names "
+                       "besides those of loopback are set by hosts");
+        return false;
+    }
+    if (h->guarded && origin && !x->origin && !origin_is_own(origin, host)) {
+        exchange_error(x, APIERR_ORIGIN, NULL, "pages of this Origin may not use this server; those "
+                       "that may are set by origins");
+        return false;
+    }
+    return true;
+}
+
 static void check_route(struct exchange *x, const char *url, const char *method)
 {
     struct http *h = x->http;
-    x->method = method_literal(method);
     if (strcmp(x->method, "PUT") == 0 && h->served->cache) /* an exported state */
         x->body.max = (size_t)session_blob_max(h->served->cache);
     const char *length = request_header(x, "Content-Length");
@@ -410,7 +489,9 @@ enum MHD_Result exchange_head(struct exchange *x, const char *url, const char *m
         x->close = true;
     } else {
         watch_phase(h->watch, x->conn, CONN_BODY, NULL);
-        check_route(x, url, method);
+        x->method = method_literal(method);
+        if (check_origin(x))
+            check_route(x, url, method);
     }
     return x->status && answer_now(x) ? respond(x) : MHD_YES;
 }

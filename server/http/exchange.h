@@ -47,6 +47,9 @@ struct exchange {
     const char *type;          /* Content-Type */
     const char *allow;         /* Allow, with 405 and OPTIONS */
     bool close, retry, retry_known;
+    bool rated;                /* a generation: the reply says what the key has left */
+    int32_t retry_s;           /* when to try again; 0 = when a place is likely to be free */
+    const char *origin;        /* of a page that may read the reply; the request's header */
     struct gen *gen;
     struct sse sse;
 };

@@ -156,6 +156,7 @@ int http_open(struct http **out, int fd, const struct options *o,
     *h = (struct http){.o = o, .routes = routes, .served = served, .keys = k,
                        .listen_fd = fd, .nowhere = listen_nowhere(e),
                        .started_unix_s = clock_unix_s()};
+    h->guarded = !k && listen_is_loopback(fd);
     struct watch_options w = {
         .header_ns = (uint64_t)o->header_timeout * NS_PER_S,
         .idle_ns = (uint64_t)o->idle_timeout * NS_PER_S,

@@ -23,6 +23,7 @@ struct http {
     struct MHD_Daemon *mhd;
     struct stats stats;
     uint64_t started_unix_s;
+    bool guarded;           /* on loopback without keys: Host and Origin are looked at */
     int listen_fd, nowhere; /* nowhere: what listen_fd becomes; -1 = it has */
     int draining, closing; /* atomic */
 };

@@ -80,8 +80,9 @@ static void check_stream(struct watch *w, struct conn *c, uint64_t now)
             __atomic_store_n(&c->wrote_ns, now, __ATOMIC_RELAXED);
             waker_signal(c->waker, WAKER_PING);
         }
-    } else if (now > asked + w->o.stall_ns) {
-        /* Not suspended and not asking: the socket has been full for all this time. */
+    } else if (now > asked + 2 * w->o.stall_ns) {
+        /* Not suspended and not asking: the socket has been full for all this time. The stream has
+         * been ended with an error after the first half of it, which would still be read. */
         __atomic_store_n(&c->asked_ns, now, __ATOMIC_RELAXED);
         cut(w, c);
     }

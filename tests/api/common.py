@@ -50,6 +50,8 @@ class Server:
         flags = list(args)
         if "--listen" not in flags:
             flags += ["--listen", "127.0.0.1:0"]
+        if "--hosts" not in flags:
+            flags += ["--hosts", "x"]  # what raw requests here say
         if Settings.device and "--device" not in flags:
             flags += ["--device", Settings.device]
         self.args = flags

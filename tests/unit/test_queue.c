@@ -69,6 +69,8 @@ Test(queue, a_client_has_its_share_of_the_places_and_others_the_rest)
     cr_assert_not_null(strstr(e.text, "2"), "%s", e.text);
     cr_assert(push(&other, 1));
     cr_assert_eq(q.n, 3);
+    while (queue_take(&q))
+        ;
 }
 
 Test(queue, clients_take_turns_and_priority_is_among_ones_own)
@@ -84,6 +86,7 @@ Test(queue, clients_take_turns_and_priority_is_among_ones_own)
     fair_charge(fair, first->flow, 1);
     cr_assert_eq(queue_take(&q), &other);
     cr_assert_eq(queue_take(&q), &flood[1]);
+    cr_assert_eq(queue_take(&q), &flood[2]);
 }
 
 Test(queue, a_lead_goes_before_others_within_its_bound)
@@ -93,6 +96,8 @@ Test(queue, a_lead_goes_before_others_within_its_bound)
     cr_assert_eq(queue_first(&q, false), &leads);
     fair_charge(fair, leads.flow, FAIR_PRIORITY_MAX * FAIR_PRIORITY_TOKENS + 1);
     cr_assert_eq(queue_first(&q, false), &other);
+    while (queue_take(&q))
+        ;
 }
 
 Test(queue, the_lower_priority_value_goes_first)
