@@ -189,14 +189,55 @@ class Http(unittest.TestCase):
         self.assertEqual(statuses(reply), [200, 200, 200])
         self.assertLess(reply.index(b"text_completion"), reply.index(b'"status"'))
 
-    def test_http_10_gets_a_whole_reply_but_no_stream(self):
+    def test_http_10_gets_whole_replies_and_streams_that_end_by_closing(self):
         line = b"POST /v1/completions HTTP/1.0\r\n" + J
         reply = self.s.raw(line + b"Content-Length: 29\r\n\r\n" + BODY)
         self.assertEqual(statuses(reply), [200])
-        body = b'{"prompt":"a","stream":true}'
-        reply = self.s.raw(line + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        self.assertEqual(statuses(reply), [400])
-        self.assertIn(b'"param":"stream"', reply)
+        body = b'{"prompt":"a","stream":true,"max_tokens":3,"ignore_eos":true}'
+        for more in (b"", b"Connection: keep-alive\r\n"):
+            reply = self.s.raw(line + more + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            self.assertEqual(statuses(reply), [200])
+            head, frames = reply.split(b"\r\n\r\n", 1)
+            self.assertNotIn(b"chunked", head.lower())
+            self.assertTrue(frames.startswith(b"data: {"), frames[:80])
+            self.assertTrue(frames.endswith(b"data: [DONE]\n\n"), frames[-80:])
+
+    def test_a_host_must_be_ours_and_an_origin_allowed(self):
+        s = server("--model", DEMO, "--hosts", "box.example", "--origins", "https://chat.example")
+        def ask(host, origin=None, method="GET", path="/v1/models"):
+            h = {"Host": host}
+            if origin:
+                h["Origin"] = origin
+            return s.request(method, path, headers=h)
+        for host in ("localhost", "127.0.0.1:%d" % s.port, "[::1]", "box.example:1", "a.localhost"):
+            self.assertEqual(ask(host)[0], 200, host)
+        for host in ("evil.example", "127.0.0.1.evil.example"):
+            status, headers, body = ask(host)
+            self.assertEqual((status, json.loads(body)["error"]["code"]),
+                             (421, "misdirected_request"))
+            self.assertIn("x-request-id", headers)
+        for host in ("a/b", "a@b", "a, b", "a b", "a:99999999"):
+            self.assertEqual(ask(host)[0], 400, host)
+        own = "http://localhost:%d" % s.port
+        self.assertEqual(ask(own[7:], own)[0], 200)
+        for origin in ("http://evil.example", "null", "http://localhost:3000"):
+            status, headers, body = ask("localhost", origin)
+            self.assertEqual((status, json.loads(body)["error"]["code"]), (403, "origin_not_allowed"))
+            self.assertNotIn("access-control-allow-origin", headers)
+        status, headers, _ = ask("localhost", "https://chat.example")
+        self.assertEqual((status, headers["access-control-allow-origin"], headers["vary"]),
+                         (200, "https://chat.example", "Origin"))
+        status, headers, _ = ask("localhost", "https://chat.example", "OPTIONS",
+                                 "/v1/chat/completions")
+        self.assertEqual(status, 204)
+        self.assertIn("POST", headers["access-control-allow-methods"])
+        self.assertIn("content-type", headers["access-control-allow-headers"])
+
+    def test_a_body_encoded_as_itself_is_not_encoded(self):
+        for encoding, status in ((b"identity", 200), (b"Identity", 200), (b"gzip", 415)):
+            reply = self.s.raw(post(b"Content-Length: 29\r\nContent-Encoding: " + encoding + b"\r\n"),
+                               timeout=2)
+            self.assertEqual(statuses(reply), [status], encoding)
 
     def test_expect_100_is_answered_before_the_body_in_both_ways(self):
         s = self.s.connect()
@@ -282,10 +323,12 @@ class Deadlines(unittest.TestCase):
         self.assertLess(time.time() - t, common.Settings.patience(5))
         st = common.Stream(s, "/v1/completions", {"prompt": "a", "max_tokens": 1000000,
                                                   "ignore_eos": True, "stream": True})
-        events = list(st.events())
-        self.assertEqual(events[-1]["error"]["code"], "timeout")
-        self.assertFalse(st.done)
+        for event in st.events():  # a stream that moves may take longer
+            self.assertNotIn("error", event)
+            if time.time() > t + 4:
+                break
         st.close()
+        s.wait_idle()
 
     def test_too_many_connections_are_told(self):
         s = server("--model", DEMO, "--connections", "4")
