@@ -107,6 +107,7 @@ static struct served_options served_options(const struct options *o)
         .state_ram_bytes = MIB(o->state_memory),
         .state_disk_bytes = (uint64_t)o->state_disk << 20,
         .session_ttl_s = o->session_ttl * 24 * 3600,
+        .sessions = o->sessions,
     };
 }
 
@@ -161,6 +162,7 @@ static int start(struct recurd *r, struct err *e)
     log_debug("arithmetic: %s", r->s->numerics);
     log_info("%s; %s; ready after %.2f s", status, r->s->device_name,
              (double)(clock_now_ns() - t0) / (double)NS_PER_S);
+    clock_skip_gaps(true);
     daemon_ready(status);
     return EXIT_CLEAN;
 }
@@ -177,6 +179,7 @@ struct watchdog {
  * than asked, because a full notification socket blocks. */
 static void feed(struct recurd *r, struct watchdog *w)
 {
+    /* Also what clock_skip_gaps asks for: a look at the clock every second. */
     struct sched_stats s;
     uint64_t now = clock_now_ns();
     if (!w->every_ms || now < w->fed_ns + w->every_ms * NS_PER_MS / 2)

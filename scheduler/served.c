@@ -91,6 +91,7 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .tenants = 1, /* until keys_bind says how many */
         .grid = grid(s),
         .session_ttl_s = o->session_ttl_s,
+        .sessions_per_tenant = o->sessions,
     };
     struct sched_options so = {
         .slots = o->slots,

@@ -57,7 +57,7 @@ struct served_options {
     const char *state_dir, *state_key; /* as in struct statecache_options */
     uint64_t state_ram_bytes;  /* 0 = no state cache */
     uint64_t state_disk_bytes;
-    int64_t session_ttl_s;
+    int64_t session_ttl_s, sessions; /* of one key */
 };
 
 enum served_fault { SERVED_OK, SERVED_MODEL, SERVED_DEVICE };

@@ -13,7 +13,8 @@
 
 enum { /* offsets in the fixed fields */
     AT_STATE = 0, AT_STATE_POSITION = 16, AT_POSITION = 24, AT_TURNS = 32, AT_CREATED = 40,
-    AT_USED = 48, AT_TTL = 56, AT_TURN_ID = 64, AT_LO_TURN = 128, AT_RESERVED = 136
+    AT_USED = 48, AT_TTL = 56, AT_TURN_ID = 64, AT_LO_TURN = 128,
+    AT_LIVED = 136, AT_RESERVED = 144
 };
 _Static_assert(AT_TURN_ID + SESSION_TURN_ID == AT_LO_TURN && AT_RESERVED < SESSION_RECORD,
                "the record's layout");
@@ -43,6 +44,7 @@ void record_encode(const struct session *x, unsigned char *out, int64_t *turns, 
     put64(out + AT_TURNS, (uint64_t)x->n_turns);
     put64(out + AT_CREATED, x->created_s);
     put64(out + AT_USED, x->used_s);
+    put64(out + AT_LIVED, x->lived_s);
     put64(out + AT_TTL, x->ttl_s);
     memcpy(out + AT_TURN_ID, x->turn_id, strlen(x->turn_id));
     put64(out + AT_LO_TURN, (uint64_t)x->lo_turn);
@@ -74,6 +76,7 @@ int record_decode(struct session *x, const unsigned char *in, const int64_t *tur
     }
     x->created_s = get64(in + AT_CREATED);
     x->used_s = get64(in + AT_USED);
+    x->lived_s = get64(in + AT_LIVED);
     x->ttl_s = get64(in + AT_TTL);
     memcpy(x->turn_id, in + AT_TURN_ID, SESSION_TURN_ID);
     *position = (int64_t)pos;
@@ -304,6 +307,9 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
     }
     memcpy(x->id.b, j->id.b, sizeof(x->id.b));
     x->generation = x->saved_generation = j->head.generation;
+    lived_seen(&sc->lived, x->lived_s);
+    if (x->lived_s == 0) /* from before there were stamps: its age begins here */
+        x->lived_s = lived_now(&sc->lived);
     session_move(sc, x, node, s);
     if (s) {
         s->holds++;
