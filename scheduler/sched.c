@@ -325,6 +325,7 @@ void sched_stats(struct sched *s, struct sched_stats *out)
     out->requests = s->n_requests;
     out->rejected = s->n_rejected;
     out->waiting = s->queue.n;
+    out->running = MAX(out->running, s->in_engine); /* also those of a step that does not end */
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -115,7 +115,7 @@ struct statecache {
 
 static inline bool core_disk_on(const struct statecache *sc)
 {
-    return sc->disk && !sc->health.sick;
+    return sc->disk && store_may_write(&sc->health);
 }
 
 /* statecache.c */

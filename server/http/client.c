@@ -2,12 +2,11 @@
 #define _GNU_SOURCE /* struct ucred */
 #include "server/http/client.h"
 
+#include <microhttpd.h>
 #include <netinet/in.h>
 #include <sodium.h>
 #include <string.h>
 #include <sys/socket.h>
-
-#include "server/http/exchange.h"
 
 static struct fair_id hashed(const char *kind, const void *p, size_t n)
 {
@@ -32,12 +31,12 @@ static struct fair_id user_of(struct MHD_Connection *c)
     return hashed("user", &who.uid, sizeof who.uid);
 }
 
-struct fair_id client_of(const struct exchange *x)
+struct fair_id client_of(struct MHD_Connection *c, const char *key_name)
 {
-    if (x->key)
-        return hashed("key", x->key->name, strlen(x->key->name));
+    if (key_name)
+        return hashed("key", key_name, strlen(key_name));
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(x->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *a = info ? info->client_addr : NULL;
     if (a && a->sa_family == AF_INET)
         return hashed("4", &((const struct sockaddr_in *)(const void *)a)->sin_addr, 4);
@@ -47,5 +46,5 @@ struct fair_id client_of(const struct exchange *x)
             return hashed("4", six->s6_addr + 12, 4);
         return hashed("6", six->s6_addr, 8);
     }
-    return user_of(x->mhd);
+    return user_of(c);
 }

@@ -24,6 +24,12 @@
 /* A refused request's body up to this size is read and thrown away, so that the connection and
  * the reply survive; a larger one is not worth its transfer. */
 #define DISCARD_BYTES KIB(64)
+/* Of one that is too large so much: most clients read no reply before they have sent everything. */
+#define TOO_LARGE_BYTES MIB(64)
+/* Bodies up to this size find room in the last quarter of the budget, which others leave free. */
+#define SMALL_BYTES KIB(64)
+/* A body whose JSON takes megabytes while it is parsed. */
+#define TRIM_BYTES KIB(128)
 /* Parsing and tokenising this much takes about a millisecond; more goes to the helper. */
 #define INLINE_BYTES KIB(16)
 /* Largest reply: text and logprobs of all choices. */
@@ -266,11 +272,49 @@ void exchange_generate(struct exchange *x, enum params_kind kind, const struct a
     x->rated = true;
     struct gen_setup setup = {
         .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,
-        .key = x->key, .tenant = x->tenant, .client = client_of(x), .retry_s = &x->retry_s,
+        .key = x->key, .tenant = x->tenant,
+        .client = client_of(x->mhd, x->key ? x->key->name : NULL), .retry_s = &x->retry_s,
         .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
     };
     if (gen_start(&x->gen, &p, &setup, &why, &e))
         exchange_error(x, why, e.param, e.text);
+}
+
+/* ---- memory of bodies ---- */
+
+/* Whether n more bytes of this body may be held. */
+static bool budget_take(struct exchange *x, size_t n)
+{
+    struct http *h = x->http;
+    int64_t max = h->o->body_memory << 20, want = (int64_t)n;
+    if (x->budgeted + want > (int64_t)SMALL_BYTES)
+        max -= max / 4;
+    if (__atomic_add_fetch(&h->body_bytes, want, __ATOMIC_RELAXED) > max) {
+        __atomic_sub_fetch(&h->body_bytes, want, __ATOMIC_RELAXED);
+        return false;
+    }
+    x->budgeted += want;
+    return true;
+}
+
+/* Whether a body of n bytes, none of which are here yet, would find room now. */
+static bool budget_has(struct exchange *x, size_t n)
+{
+    bool has = budget_take(x, n);
+    if (has) {
+        __atomic_sub_fetch(&x->http->body_bytes, (int64_t)n, __ATOMIC_RELAXED);
+        x->budgeted -= (int64_t)n;
+    }
+    return has;
+}
+
+static void free_body(struct exchange *x)
+{
+    if (x->body.len >= TRIM_BYTES)
+        __atomic_store_n(&x->http->trim, 1, __ATOMIC_RELAXED);
+    buf_free(&x->body);
+    __atomic_sub_fetch(&x->http->body_bytes, x->budgeted, __ATOMIC_RELAXED);
+    x->budgeted = 0;
 }
 
 /* ---- from headers to handler ---- */
@@ -289,6 +333,7 @@ struct exchange *exchange_new(struct http *h, struct MHD_Connection *c, const ch
     x->conn = info ? info->socket_context : NULL;
     x->waker = waker_new(c, &h->stats.suspended);
     buf_init(&x->body, (size_t)h->o->body_limit);
+    x->discard_max = DISCARD_BYTES;
     buf_init(&x->reply, REPLY_BYTES);
     sse_init(&x->sse);
     if (!x->waker) {
@@ -311,7 +356,7 @@ void exchange_free(struct exchange *x)
     gen_end(x->gen);
     waker_detach(x->waker);
     waker_unref(x->waker);
-    buf_free(&x->body);
+    free_body(x);
     buf_free(&x->reply);
     sse_fini(&x->sse);
     mem_free(x);
@@ -447,6 +492,11 @@ static void check_route(struct exchange *x, const char *url, const char *method)
                  x->body.max);
         exchange_error(x, APIERR_TOO_LARGE, NULL, text);
         x->close = true;
+        x->discard_max = TOO_LARGE_BYTES;
+    } else if (length && !budget_has(x, strtoull(length, NULL, 10))) {
+        exchange_error(x, APIERR_OVERLOADED, NULL, "the bodies of other requests take all of the "
+                       "memory there is for them");
+        x->close = true;
     } else if ((strcmp(x->method, "POST") == 0 || strcmp(x->method, "PUT") == 0) &&
                http_is_draining(h)) {
         exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
@@ -463,6 +513,9 @@ static void check_route(struct exchange *x, const char *url, const char *method)
 static bool answer_now(struct exchange *x)
 {
     const char *length = request_header(x, "Content-Length");
+    if (x->discard_max > DISCARD_BYTES && !request_header(x, "Expect") && length &&
+        strlen(length) <= 12 && strtoull(length, NULL, 10) <= TOO_LARGE_BYTES)
+        return false;
     return x->close || request_header(x, "Expect") || request_header(x, "Transfer-Encoding") ||
            (length && strtoull(length, NULL, 10) > DISCARD_BYTES);
 }
@@ -500,15 +553,21 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
 {
     size_t len = *n;
     *n = 0;
-    if (!x->status && buf_add(&x->body, data, len)) {
+    if (!x->status && !budget_take(x, len)) {
+        exchange_error(x, APIERR_OVERLOADED, NULL, "the bodies of other requests take all of the "
+                       "memory there is for them");
+        x->close = true;
+        free_body(x);
+    } else if (!x->status && buf_add(&x->body, data, len)) {
         /* Only a chunked body gets here: the others said their length. */
         exchange_error(x, APIERR_TOO_LARGE, NULL, "the body is larger than this server reads");
         x->close = true;
-        buf_free(&x->body);
+        x->discard_max = TOO_LARGE_BYTES;
+        free_body(x);
     }
     if (x->status) {
         x->discarded += len;
-        if (x->discarded > DISCARD_BYTES)
+        if (x->discarded > x->discard_max)
             return MHD_NO; /* the library sends no reply inside a body */
     }
     return MHD_YES;
@@ -517,7 +576,7 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
 /* What a handler left: an answer, a stream or a reply to wait for. */
 static enum MHD_Result after_handler(struct exchange *x)
 {
-    buf_free(&x->body);
+    free_body(x);
     if (x->status)
         return respond(x);
     ASSERT(x->gen);

@@ -38,7 +38,9 @@ struct exchange {
     char id[REQUEST_ID_BYTES + 1];
     bool http10;
     struct buf body;
-    size_t discarded;          /* bytes of a body nobody wants */
+    size_t discarded;          /* bytes of a body nobody wants, */
+    size_t discard_max;        /* … read so that the reply can be */
+    int64_t budgeted;          /* of http.body_bytes */
     int helping;               /* atomic: the helper owns the exchange */
     struct exchange *next;     /* helper's queue */
 

@@ -9,6 +9,7 @@
 #ifndef RECURD_STORE_H
 #define RECURD_STORE_H
 
+#include "base/clock.h"
 #include "base/latency.h"
 #include "statecache/store/codec.h"
 #include "statecache/store/fsio.h"
@@ -22,8 +23,16 @@ enum store_kind { STORE_STATES, STORE_SESSIONS, STORE_PATHS, STORE_KINDS };
 struct store_health {
     struct latency fsync;
     uint64_t files_written, files_quarantined, write_errors, read_errors;
-    bool sick; /* the medium failed twice: nothing is written until a restart */
+    bool sick; /* the medium failed twice: nothing is written until a try succeeds */
+    uint64_t retry_ns; /* when the next one is due, of clock_now_ns */
 };
+
+#define STORE_RETRY_NS (60 * NS_PER_S)
+
+static inline bool store_may_write(const struct store_health *h)
+{
+    return !h->sick || clock_now_ns() >= h->retry_ns;
+}
 
 struct store {
     const struct fsio *io;
@@ -41,7 +50,7 @@ int store_open(struct store *s, const char *dir, const char *key_file, const str
 void store_close(struct store *s);
 
 /* Atomically: the file has the old contents or all of the new ones. durable: and is on the medium
- * when this returns 0. E_NOMEM: no space. E_IO: tried twice, the store is now sick. Which contents
+ * when this returns 0. E_NOMEM: no space, or another shortage. E_IO: tried twice, it is sick. Which contents
  * it has after an error nobody knows if *renamed (may be NULL). */
 int store_put(struct store *s, enum store_kind kind, const unsigned char name[16],
               const unsigned char head[CODEC_HEAD], const struct part part[PARTS], bool durable,

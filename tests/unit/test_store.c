@@ -129,6 +129,52 @@ Test(store, a_sick_store_says_so)
     cr_assert_gt(s.write_errors, 0);
 }
 
+Test(store, a_shortage_is_no_dead_disk)
+{
+    static const int shortages[] = {EMFILE, ENFILE, ENOMEM, EINTR, ENOSPC};
+    for (size_t i = 0; i < ARRAY_LEN(shortages); i++) {
+        struct session_id id;
+        enum session_persist ended;
+        struct statecache_stats s;
+        fake_open(&f);
+        fs.fail_at = fs.calls + 30;
+        fs.fail_count = 1000000;
+        fs.error = shortages[i];
+        scenario(&id, &ended);
+        statecache_stats(f.sc, &s);
+        cr_assert(ended == PERSIST_OFF && s.disk_on, "error %d", shortages[i]);
+        fs.fail_at = 0;
+        cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10);
+        cr_assert_eq(get(&id).persist, PERSIST_DURABLE, "error %d", shortages[i]);
+        close_all();
+        open_all();
+    }
+}
+
+Test(store, a_sick_store_is_tried_again_and_heals)
+{
+    struct session_id id;
+    enum session_persist ended;
+    struct statecache_stats s;
+    uint64_t now = 1000 * NS_PER_S;
+    clock_fake_set(now);
+    fake_open(&f);
+    fs.fail_at = fs.calls + 30;
+    fs.fail_count = 1000000;
+    fs.error = EIO;
+    scenario(&id, &ended);
+    clock_fake_set(now += STORE_RETRY_NS - NS_PER_S);
+    fs.fail_at = 0; /* the disk is back */
+    fake_turn(&f, &id, tokens, 10, 2);
+    cr_assert_eq(get(&id).persist, PERSIST_OFF); /* not every turn pays for the attempt */
+    clock_fake_set(now += 2 * NS_PER_S);
+    fake_turn(&f, &id, tokens, 10, 2);
+    cr_assert_eq(get(&id).persist, PERSIST_DURABLE);
+    statecache_stats(f.sc, &s);
+    cr_assert(s.disk_on);
+    clock_fake_set(0);
+}
+
 Test(store, states_of_another_model_wait_and_are_not_offered)
 {
     struct session_id id;
