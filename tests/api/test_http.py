@@ -42,7 +42,7 @@ MALFORMED = [
     ("a length with a tail", post(b"Content-Length: 29 \r\n"), (400,)),
     ("a length of 2^63", post(b"Content-Length: 9223372036854775808\r\n"), (413,)),
     ("a length of 2^64", post(b"Content-Length: 18446744073709551616\r\n"), (400, 413)),
-    ("a body too long", post(b"Content-Length: 4194305\r\n"), (413,)),
+    ("a body too long", post(b"Content-Length: 99999999999\r\n"), (413,)),
     ("gzip, chunked", post(b"Transfer-Encoding: gzip, chunked\r\n", CHUNKED), (400,)),
     ("chunked twice", post(b"Transfer-Encoding: chunked, chunked\r\n", CHUNKED), (400,)),
     ("two encodings", post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", CHUNKED), (400,)),
@@ -232,6 +232,53 @@ class Http(unittest.TestCase):
         self.assertEqual(status, 204)
         self.assertIn("POST", headers["access-control-allow-methods"])
         self.assertIn("content-type", headers["access-control-allow-headers"])
+
+    def test_413_can_be_read_by_a_client_that_sends_everything_first(self):
+        for headers in ({}, {"Transfer-Encoding": "chunked"}):
+            c = self.s.connection()
+            body = b'{"prompt":"' + b"a" * (5 << 20) + b'"}'
+            c.request("POST", "/v1/completions", body=iter([body]) if headers else body,
+                      headers=dict(headers, **{"Content-Type": "application/json"}),
+                      encode_chunked=bool(headers))
+            r = c.getresponse()
+            self.assertEqual((r.status, json.loads(r.read())["error"]["code"]),
+                             (413, "request_too_large"))
+            c.close()
+
+    def test_the_longest_idle_connection_makes_room_for_a_newcomer(self):
+        s = server("--model", DEMO, "--connections", "3")
+        idle = []
+        for _ in range(3):
+            c = s.connection()
+            c.request("GET", "/livez")
+            c.getresponse().read()
+            idle.append(c)
+            time.sleep(0.1)
+        for _ in range(2):
+            self.assertEqual(s.get("/health")[0], 200)
+        idle[2].request("GET", "/livez")  # the younger ones are still there
+        self.assertEqual(idle[2].getresponse().status, 200)
+        for c in idle:
+            c.close()
+
+    def test_bodies_have_one_budget_and_small_ones_find_room(self):
+        s = server("--model", DEMO, "--body-memory", "8")
+        body = b'{"prompt":"' + b"a" * (2 << 20)  # never ends
+        held = []
+        for _ in range(3):
+            c = s.connect()
+            c.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n" + J +
+                      b"Content-Length: 3000000\r\n\r\n" + body)
+            held.append(c)
+        time.sleep(1)
+        got = s.raw(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n" + J +
+                    b"Content-Length: 3000000\r\n\r\n", timeout=3)
+        self.assertEqual(statuses(got), [503])
+        self.assertEqual(s.complete("a", max_tokens=1)["usage"]["completion_tokens"], 1)
+        for c in held:
+            c.close()
+        s.wait_idle()
+        self.assertEqual(s.request("POST", "/tokenize", {"prompt": "a " * 100000})[0], 200)
 
     def test_a_body_encoded_as_itself_is_not_encoded(self):
         for encoding, status in ((b"identity", 200), (b"Identity", 200), (b"gzip", 415)):
