@@ -9,7 +9,7 @@ static _Atomic uint64_t fake_ns; /* 0 = the real clock */
 
 static _Atomic bool skipping;
 static _Atomic uint64_t last_ns;    /* the latest reading of all threads */
-static _Atomic uint64_t skipped_ns; /* in gaps so far; changes only under gap_lock, before last_ns */
+static _Atomic uint64_t skipped_ns; /* in gaps; changes under gap_lock only, before last_ns */
 static pthread_mutex_t gap_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Two threads may wake up at once: the second must not read a time before the first has taken the

@@ -386,8 +386,12 @@ static bool look(struct engine *en, struct seq *q, uint64_t now)
         fail(en, q, &e);
         return false;
     }
-    if (!engine_reader(en, q, room, now))
+    if (!seq_reader(q, room, now, en->o.stall_ns)) {
+        struct err e = {0};
+        seq_too_slow(q, &e);
+        fail(en, q, &e);
         return false;
+    }
     if (q->parked)
         return true;
     if (q->phase == SEQ_WAIT && start(en, q))

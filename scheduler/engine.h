@@ -114,8 +114,6 @@ bool engine_make_place(struct engine *en);
 /* The next of the parked that can go on, as fair_compare has them; NULL = none. */
 struct seq *engine_parked(const struct engine *en, bool by_slots);
 void engine_resume(struct engine *en, struct seq *q); /* engine_has_slot */
-/* Before q takes part in a step. room: of its reader. False: that one was too slow, q is gone. */
-bool engine_reader(struct engine *en, struct seq *q, size_t room, uint64_t now);
 /* Takes slot and pages away from q. Its state is kept by the cache or computed again. */
 void engine_preempt(struct engine *en, struct seq *q);
 /* One step. False: nothing could run; sleep until a wake or engine_deadline. */

@@ -1,4 +1,4 @@
-/* Who has a place and who has a slot: admission, the readers' side of it, and turns. Engine thread.
+/* Who has a place and who has a slot: admission, parking and turns. Engine thread.
  *
  * There are more places than slots: a sequence may be parked, its state swapped out by the cache
  * (or, without one, computed again later). Invariant: sequences that are not parked are never more
@@ -103,7 +103,8 @@ static struct seq *loser(const struct engine *en, int32_t flow)
             continue;
         if (q->phase == SEQ_HELD && (!held || q->held_ns > held->held_ns))
             held = q;
-        if (q->ran >= LEAST_ROWS + 2 * q->owed && seq_left(q) > 0 && (!over || q->ran > over->ran) &&
+        if (q->ran >= LEAST_ROWS + 2 * q->owed && seq_left(q) > 0 &&
+            (!over || q->ran > over->ran) &&
             fair_yields(en->fair, q->r->flow, flow))
             over = q;
     }
@@ -118,15 +119,6 @@ bool engine_make_slot(struct engine *en, int32_t flow)
     return engine_has_slot(en);
 }
 
-static void cut(struct engine *en, struct seq *q)
-{
-    struct err e = {0};
-    err_set(&e, E_TIMEOUT, "the reader was too slow: it let %lld ms pass without room for another "
-            "token, of %d that were there", (long long)(q->held_ns / NS_PER_MS),
-            (int)q->n_output);
-    engine_finish(en, q, &(struct delivery){.finish = FINISH_ERROR, .error = &e});
-}
-
 bool engine_make_place(struct engine *en)
 {
     struct seq *longest = NULL;
@@ -135,28 +127,10 @@ bool engine_make_place(struct engine *en)
         if (q->parked && q->stalled && (!longest || q->held_ns > longest->held_ns))
             longest = q;
     }
-    if (en->n_active == en->n_places && longest)
-        cut(en, longest);
+    if (en->n_active == en->n_places && longest) {
+        struct err e = {0};
+        seq_too_slow(longest, &e);
+        engine_finish(en, longest, &(struct delivery){.finish = FINISH_ERROR, .error = &e});
+    }
     return en->n_active < en->n_places;
-}
-
-/* ---- readers ---------------------------------------------------------------------------- */
-
-bool engine_reader(struct engine *en, struct seq *q, size_t room, uint64_t now)
-{
-    bool stuck = q->phase == SEQ_HELD ? room == 0 : q->stalled && room < q->r->events.cap / 2;
-    uint64_t since = now - q->looked_ns, stall = en->o.stall_ns;
-    q->looked_ns = now;
-    if (q->stuck)
-        q->held_ns += since;
-    q->stuck = stuck;
-    if (q->told != q->n_output + q->n_echoed)
-        q->moved_ns = now;
-    q->told = q->n_output + q->n_echoed;
-    /* As much again for every ring that was read: a rate over the whole request. */
-    uint64_t rings = (uint64_t)MAX(q->n_output - (int32_t)q->r->events.cap, 0) / q->r->events.cap;
-    if (!stall || q->held_ns <= stall * (1 + rings))
-        return true;
-    cut(en, q);
-    return false;
 }

@@ -51,7 +51,9 @@ struct seq {
     bool stuck;         /* the reader had too little room at looked_ns */
     int64_t ran, owed;  /* rows since it has the slot; rows that were lost with the last one */
     int64_t told;       /* tokens that were out at moved_ns */
-    uint64_t admitted_ns, looked_ns, moved_ns, held_ns; /* last look; last news; time its reader was full */
+    uint64_t admitted_ns;
+    uint64_t looked_ns, moved_ns; /* the last look at its reader; the last news for it */
+    uint64_t held_ns;             /* time its reader was full */
     void *track;        /* the cache's own */
 };
 
@@ -87,6 +89,12 @@ void seq_lose_slot(struct seq *q, bool kept);
 
 /* What it asks of the next step. cut > pos: where a chunk must end. False: nothing now. */
 bool seq_want(const struct seq *q, int64_t cut, size_t room, struct batch_want *w);
+
+/* A look at the reader, before q takes part in a step. room: events it can take now. False: over
+ * the request it was full for longer than stall_ns, and as long again for every ring of events that
+ * it took; 0 = no limit. */
+bool seq_reader(struct seq *q, size_t room, uint64_t now, uint64_t stall_ns) MUST_USE;
+void seq_too_slow(const struct seq *q, struct err *e); /* says so */
 
 void seq_check(const struct seq *q);
 

@@ -7,8 +7,8 @@
 
 struct MHD_Connection;
 
-/* key_name NULL: without keys. The key's name; else the IPv4 address, the /64 of an IPv6 one (that many belong to everybody who
- * has one), or on a Unix socket the user. */
+/* The key's name, if not NULL; else the IPv4 address, the /64 of an IPv6 one (that many belong to
+ * everybody who has one), or on a Unix socket the user. */
 struct fair_id client_of(struct MHD_Connection *c, const char *key_name);
 
 #endif

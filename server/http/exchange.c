@@ -459,8 +459,8 @@ static bool check_origin(struct exchange *x)
         return false;
     }
     if (h->guarded && origin && !x->origin && !origin_is_own(origin, host)) {
-        exchange_error(x, APIERR_ORIGIN, NULL, "pages of this Origin may not use this server; those "
-                       "that may are set by origins");
+        exchange_error(x, APIERR_ORIGIN, NULL, "pages of this Origin may not use this server; "
+                       "those that may are set by origins");
         return false;
     }
     return true;

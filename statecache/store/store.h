@@ -50,8 +50,8 @@ int store_open(struct store *s, const char *dir, const char *key_file, const str
 void store_close(struct store *s);
 
 /* Atomically: the file has the old contents or all of the new ones. durable: and is on the medium
- * when this returns 0. E_NOMEM: no space, or another shortage. E_IO: tried twice, it is sick. Which contents
- * it has after an error nobody knows if *renamed (may be NULL). */
+ * when this returns 0. E_NOMEM: no space, or another shortage. E_IO: tried twice, it is sick. Which
+ * contents it has after an error nobody knows if *renamed (may be NULL). */
 int store_put(struct store *s, enum store_kind kind, const unsigned char name[16],
               const unsigned char head[CODEC_HEAD], const struct part part[PARTS], bool durable,
               bool *renamed, struct err *e) MUST_USE;

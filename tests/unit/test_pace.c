@@ -1,4 +1,4 @@
-/* How many rows a step may carry: delays are bounded, and nothing is lost where it costs nothing. */
+/* How many rows a step may carry: delays are bounded, and nothing is lost where rows are free. */
 #include <criterion/criterion.h>
 
 #include "scheduler/batch.h"
