@@ -182,15 +182,20 @@ bool seq_reader(struct seq *q, size_t room, uint64_t now, uint64_t stall_ns)
     bool stuck = q->phase == SEQ_HELD ? room == 0 : q->stalled && room < ring / 2;
     uint64_t since = now - q->looked_ns;
     q->looked_ns = now;
-    if (q->stuck)
+    if (q->stuck) {
         q->held_ns += since;
+        q->silent_ns += since;
+    }
+    if (!stuck || room > q->room)
+        q->silent_ns = 0;
     q->stuck = stuck;
+    q->room = room;
     if (q->told != q->n_output + q->n_echoed)
         q->moved_ns = now;
     q->told = q->n_output + q->n_echoed;
     /* As much again for every ring that was read: a rate over the whole request. */
     uint64_t rings = (uint64_t)MAX(q->n_output - (int64_t)ring, 0) / ring;
-    return !stall_ns || q->held_ns <= stall_ns * (1 + rings);
+    return !stall_ns || (q->silent_ns <= stall_ns && q->held_ns <= stall_ns * (1 + rings));
 }
 
 void seq_too_slow(const struct seq *q, struct err *e)

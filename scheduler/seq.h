@@ -53,7 +53,8 @@ struct seq {
     int64_t told;       /* tokens that were out at moved_ns */
     uint64_t admitted_ns;
     uint64_t looked_ns, moved_ns; /* the last look at its reader; the last news for it */
-    uint64_t held_ns;             /* time its reader was full */
+    uint64_t held_ns, silent_ns;  /* time its reader was full; of that since it took anything */
+    size_t room;                  /* it had then */
     void *track;        /* the cache's own */
 };
 
@@ -90,9 +91,9 @@ void seq_lose_slot(struct seq *q, bool kept);
 /* What it asks of the next step. cut > pos: where a chunk must end. False: nothing now. */
 bool seq_want(const struct seq *q, int64_t cut, size_t room, struct batch_want *w);
 
-/* A look at the reader, before q takes part in a step. room: events it can take now. False: over
- * the request it was full for longer than stall_ns, and as long again for every ring of events that
- * it took; 0 = no limit. */
+/* A look at the reader, before q takes part in a step. room: events it can take now. False: it
+ * took nothing for stall_ns, or over the request it was full for longer than that, and as long again
+ * for every ring of events that it took; 0 = no limit. */
 bool seq_reader(struct seq *q, size_t room, uint64_t now, uint64_t stall_ns) MUST_USE;
 void seq_too_slow(const struct seq *q, struct err *e); /* says so */
 
