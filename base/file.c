@@ -109,6 +109,6 @@ int file_check_mode(const char *path, unsigned forbidden, struct err *e)
     if (stat(path, &st) || !(st.st_mode & forbidden))
         return 0;
     return err_set(e, E_DENIED, "%s: others than its owner may %s it (mode %04o, at most %04o)",
-                   path, st.st_mode & forbidden & 0022 ? "write" : "read", (unsigned)st.st_mode & 07777,
-                   (unsigned)st.st_mode & 07777 & ~forbidden);
+                   path, st.st_mode & forbidden & 0022 ? "write" : "read",
+                   (unsigned)st.st_mode & 07777, (unsigned)st.st_mode & 07777 & ~forbidden);
 }
