@@ -59,9 +59,8 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all checks hostile configs random random-quick help deps deps-test deps-check demo run \
-        test test-formats unit \
-        kernelcheck golden api load \
+.PHONY: all checks hostile configs random random-quick help deps deps-test deps-check demo run test \
+        test-formats test-gguf test-templates test-constrain unit kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
@@ -89,7 +88,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@$(MAKE) -j1 --no-print-directory unit kernelcheck golden configs random-quick fault opencl-quick api load
-checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/crashsim $B/random $B/oclcheck \
+checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
@@ -148,9 +147,12 @@ $B/tests/recurd-next: $B/programs/recurd.o $B/tests/numerics_next.o $(LIB)
 $B/%: $B/programs/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/recurd-bench: $(patsubst %.c,$B/%.o,$(wildcard programs/recurd-bench/*.c)) $(LIB)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+define program_rule
+$B/$(1): $(patsubst %.c,$B/%.o,$(wildcard programs/$(1)/*.c)) $(LIB)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(PKG_LIBS)
+endef
+$(foreach p,$(patsubst programs/%/,%,$(wildcard programs/*/)),$(eval $(call program_rule,$(p))))
 
 $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(call say,LD,$@)
@@ -179,14 +181,22 @@ $B/golden: $B/tests/golden/golden.o $(LIB)
 $B/layers: $B/tests/golden/layers.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-golden: $B/golden $B/layers $B/recurd-eval ## checks every model family against its reference
+$B/twins: $B/tests/golden/twins.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+golden: $B/golden $B/layers $B/twins $B/recurd-eval ## checks every model family against its reference
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
+	$B/twins
 
 configs: $B/recurd ## describes, or refuses as listed, what is published
 	python3 tests/configs/run.py $B/recurd
+
+# GGUF files of the gguf package of PyPI, and ours read by it; skipped where it cannot be had.
+test-gguf: all ## files written by another GGUF writer, and ours read by it (needs PyPI)
+	python3 tests/formats/test_gguf.py $B
 
 # Random configurations of every family: refused in a sentence, or right on every way to a state.
 $B/random: $B/tests/random/random.o $(LIB)
@@ -207,10 +217,17 @@ $B/crashsim: $B/tests/fault/crashsim.o $(LIB)
 fault: $B/crashsim ## simulated crashes of the disk under the state cache
 	$B/crashsim --seeds $(or $(FAULT_SEEDS),1000)
 
+# Masks of grammars against an independent engine from PyPI, and what they cost.
+$B/constrain-masks: $B/tests/constrain/masks.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+test-constrain: $B/constrain-masks ## grammars against an independent engine (from PyPI), and costs
+	python3 tests/constrain/compare.py --masks $B/constrain-masks --work $B/constrain
+
 unit: $(UNIT) ## unit tests (Criterion)
 	@tests/unit/run.sh $(UNIT)
 
-api: $B/recurd $B/recurd-eval $B/tests/recurd-next ## black-box tests of the daemon through a real socket
+api: $B/recurd $B/recurd-eval $B/recurd-state $B/tests/recurd-next ## black-box tests of the daemon through a real socket
 	python3 tests/api/run.py --recurd $B/recurd
 
 hostile: $B/recurd ## attacks on the daemon, each with its figure and bound
@@ -250,6 +267,13 @@ opencl-quick: $B/oclcheck $B/ocl_fault $B/golden ## … in two minutes: fewer in
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
 oclgrind: $B/oclcheck ## every portable OpenCL kernel where races, bounds and unwritten values show
 	tests/check/oclgrind.sh $B/oclcheck
+
+# Published chat templates, fetched from PyPI, against jinja2 with the settings of transformers.
+$B/jinja_render: $B/tests/templates/jinja_render.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+test-templates: $B/jinja_render ## published chat templates against their reference (needs pip)
+	python3 tests/templates/run.py $B/jinja_render --cache $B/templates
 
 lint: $(LIB) ## layers, link cycles, sizes, banned calls, cppcheck
 	tests/lint/run.sh . $B

@@ -13,6 +13,8 @@
 #define LIMIT_ST_DIMS 4                   /* conv weights have 3, kimi_linear's A_log has 4 */
 #define LIMIT_TENSOR_NAME 256             /* longest name seen: ~110 bytes */
 #define LIMIT_ST_SHARDS 512               /* files of one checkpoint */
+#define LIMIT_GGUF_HEADER_BYTES MIB(256)  /* a 262,144-token vocabulary with merges: ~20 MB */
+#define LIMIT_GGUF_VALUES 65536           /* files in use have 20 to 60 */
 #define LIMIT_TOKENIZER_BYTES MIB(64)     /* tokenizer.json of a 256k vocabulary: ~35 MB */
 #define LIMIT_VOCAB (1 << 20)             /* largest published: 262,144 */
 #define LIMIT_TOKEN_BYTES 512             /* one vocabulary piece; GPT-NeoX has one of 512 spaces */
@@ -20,7 +22,7 @@
 #define LIMIT_HIDDEN (1 << 16)            /* widest published: 18,432 */
 #define LIMIT_WIDTH (1 << 20)             /* any single activation width */
 #define LIMIT_MATRIX_ROWS (1 << 24)       /* 512 experts of 4,096 rows in one matrix: 2 Mi */
-#define LIMIT_JSON_DEPTH 32               /* 2,048 levels overflow a 128 KiB thread stack */
+#define LIMIT_JSON_DEPTH 64               /* 2,048 levels overflow a 128 KiB thread stack */
 #define LIMIT_JSON_VALUES 1000000         /* a request of 256 Ki token ids, with room to spare */
 
 /* --- plan --- */
@@ -54,6 +56,33 @@
 #define LIMIT_LOGIT_BIAS 1024             /* entries */
 #define LIMIT_TOP_LOGPROBS 20             /* OpenAI chat */
 #define LIMIT_EVENTS 256                  /* tokens waiting for a slow reader before it stalls */
+
+/* --- chat templates: programs of a model's author, or of a client --- */
+#define LIMIT_TEMPLATE_BYTES MIB(1)       /* largest published: 35 KiB */
+#define LIMIT_TEMPLATE_NODES (1 << 17)    /* of its syntax tree; the largest has ~3,000 */
+#define LIMIT_TEMPLATE_NESTING 64         /* of blocks and expressions in the source */
+#define LIMIT_TEMPLATE_DEPTH 200          /* of evaluation, macros included: 150 KiB of stack */
+#define LIMIT_TEMPLATE_STEPS 300000       /* nodes evaluated, 128 bytes copied: below 50 ms */
+#define LIMIT_TEMPLATE_STEPS_VALUE 1000   /* … and for each value of the input … */
+#define LIMIT_TEMPLATE_STEPS_MAX 16000000 /* … up to this */
+#define LIMIT_TEMPLATE_MEMORY MIB(32)     /* of one rendering … */
+#define LIMIT_TEMPLATE_MEMORY_X 24        /* … and this many times what the client sent */
+#define LIMIT_TEMPLATE_OUTPUT MIB(8)      /* twice the largest body */
+#define LIMIT_TEMPLATE_RANGE 100000       /* elements of a range, as the reference's sandbox */
+
+/* --- constrained decoding: definitions are a stranger's --- */
+#define LIMIT_GRAMMAR_BYTES KIB(256)      /* of a definition; schemas of large APIs: < 100 KiB */
+#define LIMIT_GRAMMAR_RULES (1 << 15)
+#define LIMIT_GRAMMAR_STATES (1 << 17)    /* with the edges: 6 MiB, built in some 10 ms */
+#define LIMIT_GRAMMAR_EDGES (1 << 18)
+#define LIMIT_GRAMMAR_REPEAT (1 << 20)    /* a{n}: doubling rules, so memory does not care */
+#define LIMIT_GRAMMAR_ITEMS 4096          /* places of a grammar that one text may stand at */
+#define LIMIT_GRAMMAR_POOL MIB(8)         /* what is remembered of its positions, then forgotten */
+#define LIMIT_GRAMMAR_MASKS 128           /* masks kept: 2.4 MB at a vocabulary of 150,000 */
+#define LIMIT_GRAMMAR_STEPS (1 << 20)     /* item moves for one mask: some 20 ms */
+#define LIMIT_GRAMMAR_CACHE MIB(96)       /* all compiled grammars of a server */
+#define LIMIT_REGEX_DEPTH 64              /* groups in groups, in regexes and GBNF */
+#define LIMIT_TRIGGER_BYTES 64            /* text after which a grammar starts */
 
 /* --- serving defaults; each is also a key of recurd.conf --- */
 #define DEFAULT_SLOTS 64                  /* sequences running at once */

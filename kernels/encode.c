@@ -117,13 +117,14 @@ static void affine_scale(const float *x, int n, float *s_out, float *m_out)
             w += weight, wx += weight * x[i], wq += weight * q;
             wqq += weight * q * q, wxq += weight * x[i] * q;
         }
-        float det = w * wqq - wq * wq;
-        if (!(det > 0))
-            continue;
-        float s = (w * wxq - wx * wq) / det, m = -(wqq * wx - wq * wxq) / det;
-        if (m < 0) { /* minima are subtracted only */
+        float det = w * wqq - wq * wq, s = 0, m = -1;
+        if (det > 0) {
+            s = (w * wxq - wx * wq) / det;
+            m = -(wqq * wx - wq * wxq) / det;
+        }
+        if (m < 0) { /* minima are subtracted only; a constant block has none either */
             m = 0;
-            s = wxq / wqq;
+            s = wqq > 0 ? wxq / wqq : 0;
         }
         for (int i = 0; i < n && s > 0; i++) {
             float q = (float)clamp_round((x[i] + m) / s, 0, 15), e = s * q - m - x[i];

@@ -115,6 +115,9 @@ static const float *edit(struct sampler *s, const float *logits, const struct sa
     }
     for (int32_t i = 0; i < r->n_banned; i++)
         x[r->banned[i]] = -INFINITY;
+    for (int32_t i = 0; r->allowed && i < s->vocab; i++)
+        if (!(r->allowed[i / 32] >> (i % 32) & 1))
+            x[i] = -INFINITY;
     return x;
 }
 

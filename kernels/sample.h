@@ -6,7 +6,7 @@
  *   1. bias is added;
  *   2. penalties, to every token seen: a positive logit is multiplied by `unrepeat`, any other by
  *      `repeat`, then the edit's own number is subtracted;
- *   3. banned tokens are removed (-infinity);
+ *   3. banned tokens are removed (-infinity), and those that a mask does not allow;
  *   4. greedy: the largest logit, ties by lower id. Done;
  *   5. the token i weighs exp(-(max - x[i]) * scale); what weighs less than 2^-43 is removed;
  *   6. so is what weighs less than min_p (the largest weighs 1);
@@ -45,6 +45,7 @@ struct sample_row {
     int32_t n_bias, n_seen, n_banned;
     const struct sample_edit *bias, *seen;
     const int32_t *banned;
+    const uint32_t *allowed; /* [sample_words] bit i % 32 of word i / 32: token i; NULL = all */
 };
 
 enum sample_status {
@@ -78,8 +79,10 @@ double sample_logprob(const struct sample_result *r, float logit);
 /* Whether steps 1 to 3 change anything. */
 static inline bool sample_edits(const struct sample_row *r)
 {
-    return r->n_bias > 0 || r->n_seen > 0 || r->n_banned > 0;
+    return r->n_bias > 0 || r->n_seen > 0 || r->n_banned > 0 || r->allowed;
 }
+/* Words of a mask over the vocabulary. */
+static inline size_t sample_words(int32_t vocab) { return ((size_t)vocab + 31) / 32; }
 
 /* Scratch of one thread: nothing is allocated while sampling. */
 struct sampler {

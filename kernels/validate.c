@@ -39,6 +39,11 @@ static void check_acts(const struct plan *p, struct err *e)
             w->rows > LIMIT_MATRIX_ROWS || w->cols > LIMIT_WIDTH)
             err_set(e, E_RANGE, "weight %d: %lld x %lld; 1 to %d and %d", i, (long long)w->rows,
                     (long long)w->cols, LIMIT_MATRIX_ROWS, LIMIT_WIDTH);
+        else if ((unsigned)w->dtype >= DTYPES || !format_fits(w->dtype, w->cols) ||
+                 (w->role == WEIGHT_VECTOR && w->dtype != DTYPE_F32))
+            err_set(e, E_RANGE, "weight %d: a %s of %lld columns in format %d", i,
+                    w->role == WEIGHT_VECTOR ? "vector" : "matrix", (long long)w->cols,
+                    (int)w->dtype);
     }
 }
 

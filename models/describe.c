@@ -1,7 +1,7 @@
 /* Facts about a model and a device, one "name: value" a line. Thread: main. */
 #include "models/describe.h"
 
-#include "models/text/chat.h"
+#include "models/text/chat/chat.h"
 #include "models/text/tokenizer.h"
 
 static double mib(int64_t bytes) { return (double)bytes / (1024.0 * 1024.0); }
@@ -17,6 +17,28 @@ static void state(const struct plan *p, const struct capacity *c, FILE *f)
             mib(fixed * c->slots), c->slots, mib(growing * PAGE_TOKENS * c->pages));
 }
 
+/* Matrices by format, and their bytes. */
+static void weight_formats(const struct plan *p, FILE *f)
+{
+    int64_t n[DTYPES] = {0}, bytes[DTYPES] = {0};
+    for (int32_t i = 0; i < p->n_weights; i++) {
+        const struct weight *w = &p->weights[i];
+        if (w->role == WEIGHT_MATRIX) {
+            n[w->dtype]++;
+            bytes[w->dtype] += w->rows * (int64_t)format_bytes(w->dtype, w->cols);
+        }
+    }
+    fputs("matrices:", f);
+    const char *between = "";
+    for (int t = 0; t < DTYPES; t++)
+        if (n[t]) {
+            fprintf(f, "%s %lld %s (%.1f MiB)", between, (long long)n[t],
+                    dtype_name((enum dtype)t), mib(bytes[t]));
+            between = ",";
+        }
+    fputs("\n", f);
+}
+
 void describe(const struct model *m, const struct device *d, const struct capacity *c, FILE *f)
 {
     const struct plan *p = &m->plan;
@@ -26,6 +48,7 @@ void describe(const struct model *m, const struct device *d, const struct capaci
     fprintf(f, "model: %s\narchitecture: %s\nparameters: %lld (%.1f M)\n", m->name, m->arch,
             (long long)m->parameters, (double)m->parameters / 1e6);
     fprintf(f, "weights: %.1f MiB on the device\n", mib(m->weight_bytes));
+    weight_formats(p, f);
     fprintf(f, "hidden size: %d\nvocabulary: %d\n", p->hidden, p->vocab);
     if (m->context_max > 0)
         fprintf(f, "context: %lld\n", (long long)m->context_max);

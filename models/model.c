@@ -1,4 +1,4 @@
-/* A model from its directory: config -> plan -> weights on a device. */
+/* A model from its source: config -> plan -> weights on a device. */
 #include "models/model.h"
 
 #include <math.h>
@@ -6,14 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "models/arch.h"
 #include "models/build/build.h"
-#include "models/text/chat.h"
 #include "models/files/jsontext.h"
+#include "models/text/chat/chat.h"
 #include "models/text/tokenizer.h"
 
 /* Plans of the largest published models take a few MiB. */
@@ -52,62 +51,49 @@ static void read_ids(struct model *m, const struct config *c)
         m->bos = (int32_t)config_int(c, "bos_token_id", -1, 0, m->plan.vocab - 1, NULL);
 }
 
-static int read_generation(struct model *m, const char *dir, const struct config *config,
-                           struct err *e)
+static int read_generation(struct model *m, struct model_source *s, struct err *e)
 {
-    char path[4096];
     struct config *g = NULL;
     m->defaults = (struct generation_defaults){NAN, NAN, NAN, NAN, -1, -1};
     m->bos = -1;
-    read_ids(m, config);
-    read_ids(m, config_obj(config, "text_config", NULL)); /* as multimodal files have it */
-    snprintf(path, sizeof path, "%s/generation_config.json", dir);
-    if (file_exists(path)) {
-        if (config_read(&g, path, e) < 0)
-            return e->code;
-        read_ids(m, g);
-        m->defaults.temperature = (float)config_num(g, "temperature", NAN, e);
-        m->defaults.top_p = (float)config_num(g, "top_p", NAN, e);
-        m->defaults.min_p = (float)config_num(g, "min_p", NAN, e);
-        m->defaults.repetition_penalty = (float)config_num(g, "repetition_penalty", NAN, e);
-        m->defaults.top_k = (int32_t)config_int(g, "top_k", -1, -1, INT32_MAX, e);
-        m->defaults.max_new_tokens = (int32_t)config_int(g, "max_new_tokens", -1, -1, INT32_MAX, e);
-        if (!config_bool(g, "do_sample", true, e))
-            m->defaults.temperature = 0;
-        config_free(g);
-    }
+    read_ids(m, s->config);
+    read_ids(m, config_obj(s->config, "text_config", NULL)); /* as multimodal files have it */
+    if (source_generation(s, &g, e) < 0 || !g)
+        return e->code;
+    read_ids(m, g);
+    m->defaults.temperature = (float)config_num(g, "temperature", NAN, e);
+    m->defaults.top_p = (float)config_num(g, "top_p", NAN, e);
+    m->defaults.min_p = (float)config_num(g, "min_p", NAN, e);
+    m->defaults.repetition_penalty = (float)config_num(g, "repetition_penalty", NAN, e);
+    m->defaults.top_k = (int32_t)config_int(g, "top_k", -1, -1, INT32_MAX, e);
+    m->defaults.max_new_tokens = (int32_t)config_int(g, "max_new_tokens", -1, -1, INT32_MAX, e);
+    if (!config_bool(g, "do_sample", true, e))
+        m->defaults.temperature = 0;
+    config_free(g);
     return e->code;
 }
 
 static int open_tokenizer(struct model *m, const struct model_options *o, struct err *e)
 {
-    if (tokenizer_open(&m->tok, o->dir, m->plan.vocab, e) < 0)
+    if (source_tokenizer(&m->source, &m->tok, m->plan.vocab, e) < 0)
         return e->code;
     if (m->tok) {
         if (tokenizer_bos(m->tok) >= 0)
             m->bos = tokenizer_bos(m->tok);
         add_eos(m, tokenizer_eos(m->tok));
-        m->chat = chat_detect(tokenizer_chat_template(m->tok));
     }
-    if (o->chat_format && !(m->chat = chat_find(o->chat_format)))
-        return err_set(e, E_NOENT, "chat format \"%s\" is not one of the built-in ones",
-                       o->chat_format);
-    if (m->chat && m->tok && chat_stop(m->chat))
+    struct config *cfg = NULL;
+    if (m->tok && source_tokenizer_config(&m->source, &cfg, e) < 0)
+        return e->code;
+    const struct chat_options co = {.dir = o->dir, .config = cfg, .format = o->chat_format,
+                                    .template_file = o->chat_template};
+    int rc = m->tok ? chat_open(&m->chat, &co, m->tok, e) : 0;
+    config_free(cfg);
+    if (rc < 0)
+        return rc;
+    if (m->chat && chat_stop(m->chat))
         add_eos(m, tokenizer_find(m->tok, chat_stop(m->chat)));
     return 0;
-}
-
-static void digest_file(crypto_hash_sha256_state *h, const char *dir, const char *name)
-{
-    char path[4096];
-    struct buf b;
-    buf_init(&b, LIMIT_TOKENIZER_BYTES);
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (file_exists(path) && file_read(path, &b, NULL) == 0) {
-        crypto_hash_sha256_update(h, (const unsigned char *)name, strlen(name));
-        crypto_hash_sha256_update(h, (const unsigned char *)b.p, b.len);
-    }
-    buf_free(&b);
 }
 
 /* What a stored state must agree with: config, tensor table, tokenizer. The weights' own bytes
@@ -115,10 +101,10 @@ static void digest_file(crypto_hash_sha256_state *h, const char *dir, const char
 static void fingerprint(struct model *m, const struct model_options *o)
 {
     crypto_hash_sha256_state h;
+    unsigned char source[32];
     crypto_hash_sha256_init(&h);
-    digest_file(&h, o->dir, "config.json");
-    for (size_t i = 0; tokenizer_file(i); i++)
-        digest_file(&h, o->dir, tokenizer_file(i));
+    source_digest(&m->source, source);
+    crypto_hash_sha256_update(&h, source, sizeof source);
     for (size_t i = 0; m->files && i < checkpoint_count(m->files); i++) {
         const struct tensor *t = checkpoint_at(m->files, i);
         crypto_hash_sha256_update(&h, (const unsigned char *)t->name, strlen(t->name));
@@ -127,38 +113,42 @@ static void fingerprint(struct model *m, const struct model_options *o)
     }
     if (!m->files)
         crypto_hash_sha256_update(&h, (const unsigned char *)&o->dummy_seed, sizeof o->dummy_seed);
+    if (o->quantize != QUANTIZE_NONE) {
+        unsigned char how = (unsigned char)o->quantize;
+        crypto_hash_sha256_update(&h, &how, 1);
+    }
     crypto_hash_sha256_final(&h, m->fingerprint);
 }
 
-static void set_name(struct model *m, const char *dir)
+static const char *const quantize_names[] = {"none", "q8", "q4"};
+
+bool quantize_parse(const char *name, enum quantize *out)
 {
-    size_t n = strlen(dir);
-    while (n > 1 && dir[n - 1] == '/')
-        n--;
-    size_t from = n;
-    while (from > 0 && dir[from - 1] != '/')
-        from--;
-    snprintf(m->name, sizeof m->name, "%.*s", (int)(n - from), dir + from);
+    for (size_t i = 0; i < ARRAY_LEN(quantize_names); i++)
+        if (strcmp(name, quantize_names[i]) == 0) {
+            *out = (enum quantize)i;
+            return true;
+        }
+    return false;
 }
 
 int model_open(struct model **out, const struct model_options *o, struct err *e)
 {
-    char path[4096];
-    struct config *config = NULL;
     struct model *m = mem_zalloc(sizeof *m);
     *out = NULL;
     if (!m)
         return err_set(e, E_NOMEM, "no memory for a model");
     arena_init(&m->arena, ARENA_BYTES);
-    set_name(m, o->dir);
-    snprintf(path, sizeof path, "%s/config.json", o->dir);
+    m->quantize = o->quantize;
     if (sodium_init() < 0)
         err_set(e, E_UNSUPPORTED, "libsodium cannot be initialised");
-    else if (config_read(&config, path, e) == 0 &&
-             (o->dummy || checkpoint_open(&m->files, o->dir, e) == 0) &&
-             build_model(m, arch_find, config, m->files, e) == 0 &&
-             read_generation(m, o->dir, config, e) == 0 && open_tokenizer(m, o, e) == 0)
+    else if (source_open(&m->source, o->dir, e) == 0 &&
+             (o->dummy || source_checkpoint(&m->source, &m->files, e) == 0) &&
+             build_model(m, arch_find, m->source.config, m->files, e) == 0 &&
+             read_generation(m, &m->source, e) == 0 && open_tokenizer(m, o, e) == 0) {
+        source_name(&m->source, m->name, sizeof m->name);
         fingerprint(m, o);
+    }
     if (e->code && !strstr(e->text, m->name))
         err_wrap(e, "model %s", jsontext_tail(o->dir));
     if (e->code == 0 && m->n_left_aside)
@@ -167,11 +157,12 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
                  strlen(m->left_aside) + 60 > sizeof m->left_aside ? ", …" : "");
     if (e->code == 0 && o->dummy)
         m->dummy_seed = o->dummy_seed ? o->dummy_seed : 1;
-    config_free(config);
     if (e->code) {
         model_close(m);
         return e->code;
     }
+    if (o->dummy)
+        source_close(&m->source);
     *out = m;
     return 0;
 }
@@ -179,6 +170,7 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
 static void drop_files(struct model *m)
 {
     checkpoint_close(m->files);
+    source_close(&m->source);
     mem_free(m->bindings);
     m->files = NULL;
     m->bindings = NULL;
@@ -189,6 +181,7 @@ void model_close(struct model *m)
     if (!m)
         return;
     drop_files(m);
+    chat_close(m->chat);
     tokenizer_close(m->tok);
     mem_free(m->plan.ops);
     mem_free(m->plan.acts);
@@ -235,6 +228,17 @@ static int check_finite(struct loader *l, const struct tensor *t, const float *x
     return 0;
 }
 
+/* What is left to do to t's elements: a GGUF file holds some as they are used. */
+static int remaining(const struct loader *l, const struct tensor *t, enum transform wanted,
+                     enum transform *left)
+{
+    *left = t->applied == wanted ? TENSOR_AS_IS : wanted;
+    if (t->applied == TENSOR_AS_IS || t->applied == wanted)
+        return 0;
+    return err_set(l->e, E_UNSUPPORTED, "tensor %s is stored as the result of transform %d, but "
+                   "transform %d of it is needed", t->name, (int)t->applied, (int)wanted);
+}
+
 /* Rows [row, row + n) of the part, taken from tensor t, to l->raw (t's dtype) and l->f32. */
 static int read_rows(struct loader *l, const struct tensor *t, const struct binding_part *x,
                      int64_t cols, int64_t row, int64_t n)
@@ -251,18 +255,18 @@ static int read_rows(struct loader *l, const struct tensor *t, const struct bind
 }
 
 /* 1 / mean|W|, for ternary weights; 1 otherwise. */
-static float whole_scale(const struct binding_part *x, const float *f, size_t n)
+static float whole_scale(enum transform what, const float *f, size_t n)
 {
     double sum = 0;
-    for (size_t i = 0; i < n && x->transform == TENSOR_TERNARY; i++)
+    for (size_t i = 0; i < n && what == TENSOR_TERNARY; i++)
         sum += fabsf(f[i]);
-    return x->transform == TENSOR_TERNARY ? (float)(1 / fmax(sum / (double)n, 1e-5)) : 1;
+    return what == TENSOR_TERNARY ? (float)(1 / fmax(sum / (double)n, 1e-5)) : 1;
 }
 
 /* Rows that need the whole tensor: stored [cols][total rows] and turned, rounded by its mean, or
  * derived from it. */
 static int put_from_whole(struct loader *l, int w, const struct binding_part *x,
-                          const struct tensor *t)
+                          const struct tensor *t, enum transform what)
 {
     const struct weight *wt = &l->m->plan.weights[w];
     int64_t cols = wt->cols, stride = x->stride ? x->stride : t->elems / cols;
@@ -275,14 +279,14 @@ static int put_from_whole(struct loader *l, int w, const struct binding_part *x,
         crypto_hash_sha256_update(&l->hash, raw, format_bytes(t->dtype, t->elems));
         format_decode(t->dtype, raw, t->elems, f);
         (void)!check_finite(l, t, f, 0, n); /* e tells */
-        float scale = whole_scale(x, f, n);
+        float scale = whole_scale(what, f, n);
         for (int64_t r = 0; r < x->rows && l->e->code == 0; r++) {
             if (x->derive)
                 x->derive(f, t->elems, x->tensor_row + r, cols, row);
             for (int64_t c = 0; c < cols && !x->derive; c++) {
                 int64_t at = x->tensor_row + r;
                 row[c] = transform(
-                    x->transform,
+                    what,
                     scale * f[x->transposed ? (x->tensor_col + c) * stride + at : at * cols + c]);
             }
             l->d->backend->put_weight(l->d, w, x->at_row + r, 1, row, DTYPE_F32, l->e);
@@ -299,15 +303,18 @@ static int put_tensor(struct loader *l, int w, const struct binding_part *x)
     const struct weight *wt = &l->m->plan.weights[w];
     const struct tensor *t = checkpoint_find(l->m->files, x->name);
     int64_t cols = wt->cols, step = MAX(1, (int64_t)(PIECE_BYTES / 4) / cols);
-    if (x->transposed || x->derive || x->transform == TENSOR_TERNARY)
-        return put_from_whole(l, w, x, t);
+    enum transform what;
+    if (remaining(l, t, x->derive ? TENSOR_AS_IS : x->transform, &what) < 0)
+        return l->e->code;
+    if (x->transposed || x->derive || what == TENSOR_TERNARY)
+        return put_from_whole(l, w, x, t, what);
     for (int64_t row = 0; row < x->rows; row += step) {
         int64_t n = MIN(step, x->rows - row);
         if (read_rows(l, t, x, cols, row, n) < 0)
             return l->e->code;
-        bool as_is = x->transform == TENSOR_AS_IS;
+        bool as_is = what == TENSOR_AS_IS;
         for (int64_t i = 0; !as_is && i < n * cols; i++)
-            l->f32[i] = transform(x->transform, l->f32[i]);
+            l->f32[i] = transform(what, l->f32[i]);
         if (l->d->backend->put_weight(l->d, w, x->at_row + row, n, as_is ? l->raw : l->f32,
                                       as_is ? t->dtype : DTYPE_F32, l->e) < 0)
             return l->e->code;

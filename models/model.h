@@ -10,15 +10,22 @@
 #include "base/err.h"
 #include "kernels/backend.h"
 #include "models/generation.h"
+#include "models/source.h"
 
 struct tokenizer;
-struct chat_format;
-struct checkpoint;
+struct chat;
 
 #define MODEL_EOS_MAX 8
 
+/* What becomes of matrices in full precision while they are loaded: blocks of 8 bits (Q8_0), or
+ * of 4 (Q4_K; Q6_K for embeddings and logits; Q8_0 for low-rank pairs). Small matrices and vectors
+ * stay. */
+enum quantize { QUANTIZE_NONE, QUANTIZE_Q8, QUANTIZE_Q4 };
+/* "none", "q8" or "q4"; false: another name. */
+bool quantize_parse(const char *name, enum quantize *out);
+
 struct model {
-    char name[128];         /* last component of the directory: the API's model id */
+    char name[128];         /* last component of the path: the API's model id */
     char arch[64];          /* model_type */
     struct plan plan;
     int64_t parameters;     /* elements of all weights; a tied matrix counts once */
@@ -27,10 +34,12 @@ struct model {
     int32_t bos, eos[MODEL_EOS_MAX], n_eos; /* bos -1 = none */
     struct generation_defaults defaults;
     struct tokenizer *tok;  /* NULL: requests carry token ids */
-    const struct chat_format *chat; /* NULL: no chat endpoint */
+    struct chat *chat;      /* NULL: no chat endpoint */
     unsigned char fingerprint[32]; /* SHA-256 of config, tokenizer and, once loaded, weights */
+    struct model_source source;          /* open as long as files are */
     struct checkpoint *files;      /* open until model_load has read them; then NULL */
     struct binding *bindings;      /* weight -> tensors of the files (build.h); freed with them */
+    enum quantize quantize;
     uint64_t dummy_seed;           /* of random weights; 0 = real ones */
     char left_aside[200];          /* keys and tensors that change nothing here: "a, b" … */
     int32_t n_left_aside;          /* … and how many they are in all */
@@ -38,10 +47,12 @@ struct model {
 };
 
 struct model_options {
-    const char *dir;
-    bool dummy;             /* --load-format dummy: seeded random weights, config.json alone */
+    const char *dir;        /* a directory with safetensors, or a GGUF file */
+    bool dummy;             /* --load-format dummy: seeded random weights, the config alone */
     uint64_t dummy_seed;
-    const char *chat_format; /* name that overrides detection; NULL = detect */
+    enum quantize quantize;
+    const char *chat_format;   /* a built-in format instead of the model's template; or NULL */
+    const char *chat_template; /* a file instead of the model's template; or NULL */
 };
 
 /* E_NOENT, E_FORMAT, E_RANGE or E_UNSUPPORTED, naming file, tensor or key and both numbers. */

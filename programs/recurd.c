@@ -93,7 +93,10 @@ static struct served_options served_options(const struct options *o)
     return (struct served_options){
         .dir = o->model,
         .dummy = strcmp(o->load_format, "dummy") == 0,
+        .quantize = o->quantize,
         .chat_format = o->chat_format,
+        .chat_template = o->chat_template,
+        .request_templates = o->allow_request_templates == 1,
         .device = o->device,
         .kernels = o->kernels,
         .cache_dir = o->cache_dir,
@@ -112,6 +115,8 @@ static struct served_options served_options(const struct options *o)
         .state_disk_bytes = (uint64_t)o->state_disk << 20,
         .session_ttl_s = o->session_ttl * 24 * 3600,
         .sessions = o->sessions,
+        .trace = o->trace,
+        .trace_digests = strcmp(o->trace_ids, "digest") == 0,
     };
 }
 

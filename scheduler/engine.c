@@ -12,7 +12,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-static const struct engine_cache no_cache;
 
 /* ---- start and end -------------------------------------------------------------------- */
 
@@ -52,11 +51,14 @@ static int allocate(struct engine *en, struct err *e)
     en->asked = mem_array((size_t)en->o.logit_rows, sizeof *en->asked);
     en->told = mem_array((size_t)en->o.logit_rows, sizeof *en->told);
     en->banned = mem_array(slots, BANNED_MAX * sizeof *en->banned);
+    en->n_mask = sample_words(en->plan->vocab);
+    en->masks = mem_array(slots, en->n_mask * sizeof *en->masks);
     en->page_table = mem_array(slots, width * sizeof *en->page_table);
     en->tables = mem_array(places, width * sizeof *en->tables);
     if (!en->seqs || !en->active || !en->picked || !en->want || !en->rows || !en->logit_at ||
         !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of || !en->logit_rows ||
-        !en->told_at || !en->asked || !en->told || !en->banned || !en->page_table || !en->tables)
+        !en->told_at || !en->asked || !en->told || !en->banned || !en->masks ||
+        !en->page_table || !en->tables)
         return err_set(e, E_NOMEM, "no memory to schedule %d slots", (int)en->o.slots);
     for (size_t i = 0; i < places; i++) {
         en->seqs[i] = (struct seq){.slot = -1, .pages = en->tables + i * width};
@@ -75,7 +77,8 @@ int engine_open(struct engine *en, const struct model *m, struct device *d,
                 const struct sched_options *o, struct err *e)
 {
     *en = (struct engine){.plan = &m->plan, .device = d, .pieces = *pieces, .o = *o,
-                          .cache = cache ? cache : &no_cache, .positions = INT64_MAX / 2};
+                          .positions = INT64_MAX / 2};
+    engine_use_cache(en, cache);
     int rc = check_options(en->plan, o, e);
     if (rc)
         return rc;
@@ -105,7 +108,8 @@ void engine_close(struct engine *en)
     fair_close(en->fair);
     void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->logit_at,
                       en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
-                      en->told_at, en->asked, en->told, en->banned, en->page_table, en->tables};
+                      en->told_at, en->asked, en->told, en->banned, en->masks, en->page_table,
+                      en->tables};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]);
     *en = (struct engine){0};
@@ -196,9 +200,27 @@ static void drop_pages(struct engine *en, struct seq *q)
     }
 }
 
+/* Before the reader hears of the end: what it then looks for in the trace is on its way. */
+static void end_trace(struct engine *en, struct seq *q, const struct delivery *last)
+{
+    struct trace_record *x = q->trace;
+    q->trace = NULL;
+    if (!x)
+        return;
+    pthread_mutex_lock(&q->r->lock);
+    x->submit_ns = q->r->t_submit_ns;
+    x->first_ns = q->r->t_first_ns;
+    pthread_mutex_unlock(&q->r->lock);
+    x->end_ns = clock_now_ns();
+    x->finish = last->finish;
+    x->code = last->error ? last->error->code : 0;
+    en->o.trace.done(en->o.trace.arg, x);
+}
+
 void engine_finish(struct engine *en, struct seq *q, const struct delivery *last)
 {
-    bool kept = q->begun && en->cache->end && en->cache->end(en->cache->arg, q, last->finish);
+    end_trace(en, q, last);
+    bool kept = q->begun && en->cache.end(en->cache.arg, q, last->finish);
     fair_leave(en->fair, q->r->flow, q->parked ? FAIR_PARKED : FAIR_RUNNING);
     uint64_t took = clock_now_ns() - q->admitted_ns, *mean = &en->stats.service_ns;
     *mean += took / SERVICE_MEAN - *mean / SERVICE_MEAN;
@@ -212,7 +234,7 @@ void engine_finish(struct engine *en, struct seq *q, const struct delivery *last
     memmove(&en->active[i], &en->active[i + 1],
             (size_t)(--en->n_active - i) * sizeof(struct seq *));
     struct err no_text = {0};
-    if (q->begun && en->cache->defer && en->cache->defer(en->cache->arg, q, last)) {
+    if (q->begun && en->cache.defer(en->cache.arg, q, last)) {
         count_end(en, last->finish, last->error);
     } else if (deliver(q->r, last)) {
         err_set(&no_text, E_NOMEM, "no memory for %zu bytes of text", last->n_text);
@@ -246,7 +268,7 @@ void engine_lose(struct engine *en, const struct err *error)
 
 void engine_preempt(struct engine *en, struct seq *q)
 {
-    bool saved = en->cache->swap && en->cache->swap(en->cache->arg, q);
+    bool saved = en->cache.swap(en->cache.arg, q);
     int32_t slot = q->slot;
     drop_pages(en, q);
     seq_lose_slot(q, saved);
@@ -280,7 +302,7 @@ static bool free_pages(struct engine *en, const struct seq *q, int32_t n)
 {
     while (en->pages.n_free < n) {
         int32_t missing = n - en->pages.n_free;
-        if (en->cache->reclaim_pages && en->cache->reclaim_pages(en->cache->arg, missing))
+        if (en->cache.reclaim_pages(en->cache.arg, missing))
             continue;
         struct seq *other = victim(en, q);
         if (!other)
@@ -305,7 +327,7 @@ static bool take_pages(struct engine *en, struct seq *q)
 static int32_t take_slot(struct engine *en)
 {
     int32_t slot = slots_take(&en->slots);
-    if (slot < 0 && en->cache->reclaim_slot && en->cache->reclaim_slot(en->cache->arg))
+    if (slot < 0 && en->cache.reclaim_slot(en->cache.arg))
         slot = slots_take(&en->slots);
     return slot;
 }
@@ -315,7 +337,7 @@ static int32_t take_slot(struct engine *en)
 static int load_state(struct engine *en, struct seq *q, struct err *e)
 {
     if (q->pos > 0)
-        return en->cache->restore(en->cache->arg, q, e);
+        return en->cache.restore(en->cache.arg, q, e);
     return en->device->backend->slot_zero(en->device, q->slot, e);
 }
 
@@ -323,16 +345,14 @@ static int load_state(struct engine *en, struct seq *q, struct err *e)
 static bool start(struct engine *en, struct seq *q)
 {
     struct err e = {0};
-    if (!q->begun && en->cache->begin) {
-        int rc = en->cache->begin(en->cache->arg, q, &e);
+    if (!q->begun) {
+        int rc = en->cache.begin(en->cache.arg, q, &e);
         if (rc == E_BUSY)
             return false;
         if (rc) {
             fail(en, q, &e);
             return true;
         }
-    }
-    if (!q->begun) {
         q->begun = true;
         en->stats.cached_tokens += (uint64_t)q->pos;
         fair_charge(en->fair, q->r->flow, seq_left(q) - q->r->n_prompt); /* what it really costs */
@@ -402,7 +422,7 @@ static bool look(struct engine *en, struct seq *q, uint64_t now)
     if (q->phase == SEQ_HELD)
         return true;
     int32_t i = en->n_picked;
-    q->cut = en->cache->cut ? en->cache->cut(en->cache->arg, q) : INT64_MAX;
+    q->cut = en->cache.cut(en->cache.arg, q);
     if (seq_want(q, q->cut, room, &en->want[i]))
         en->picked[en->n_picked++] = q;
     return true;
@@ -501,7 +521,8 @@ static void fill_batch(struct engine *en)
     ASSERT(b->n_tokens <= en->o.step_tokens && b->n_logits <= en->o.logit_rows);
 }
 
-/* The states have moved on by their rows: what is asked of the logits. */
+/* The states have moved on by their rows: what is asked of the logits. The device is still at
+ * work, if it is one of its own: what constraints allow is found meanwhile. */
 static int32_t ask(struct engine *en)
 {
     int32_t n = 0;
@@ -510,8 +531,10 @@ static int32_t ask(struct engine *en)
         int64_t from = q->pos;
         q->pos += en->rows[i];
         en->told_at[i] = n;
+        uint32_t *mask = en->masks + (size_t)i * en->n_mask;
+        engine_prepare(en, q, mask);
         n += engine_ask(en, q, from, &en->want[i], en->logit_at[i],
-                        en->banned + (size_t)i * BANNED_MAX, en->asked + n);
+                        en->banned + (size_t)i * BANNED_MAX, mask, en->asked + n);
     }
     ASSERT(n <= en->batch.n_logits);
     return n;
@@ -549,8 +572,7 @@ bool engine_step(struct engine *en)
 {
     if (en->lost)
         return false;
-    if (en->cache->tick)
-        en->cache->tick(en->cache->arg);
+    en->cache.tick(en->cache.arg);
     gather(en);
     bool drawn = !en->lost && draw_ready(en);
     if (en->lost || en->n_picked == 0)
@@ -567,6 +589,10 @@ bool engine_step(struct engine *en)
         q->ran += en->rows[i];
         if (from >= q->n_prompt)
             fair_charge(en->fair, q->r->flow, en->rows[i]);
+        if (q->trace) {
+            q->trace->slot = q->slot;
+            q->trace->steps++;
+        }
         if (from < q->n_prompt)
             en->stats.prompt_tokens += (uint64_t)(MIN(q->pos, q->n_prompt) - from);
         engine_tokens(en, q, from, &en->want[i], en->logit_at[i],

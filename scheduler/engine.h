@@ -23,8 +23,8 @@ struct piece_source {
     const void *arg;
 };
 
-/* What the engine asks of a state cache. Every member may be NULL. Positions count the tokens of
- * the text; the state in q->slot is always that of tokens [0, pos). */
+/* What the engine asks of a state cache; a member left NULL does nothing (no_cache.c). Positions
+ * count the tokens of the text; the state in q->slot is always that of tokens [0, pos). */
 struct engine_cache {
     void *arg;
     /* Before q has a slot, once: may put a session before the prompt, choose a state that restore
@@ -36,8 +36,8 @@ struct engine_cache {
     int (*restore)(void *arg, struct seq *q, struct err *e);
     /* A position > q->pos at which the next chunk must end; INT64_MAX = anywhere. */
     int64_t (*cut)(void *arg, struct seq *q);
-    /* A position named by cut, or the end of the prompt, was just computed; logits of its last
-     * token, or NULL when the step computed none. */
+    /* The position named by cut was just computed; logits of its last token, or NULL when the
+     * step computed none. E_DEVICE loses the device. */
     int (*reached)(void *arg, struct seq *q, const float *logits, struct err *e);
     /* q is preempted; true: restore can bring back the state at q->pos. */
     bool (*swap)(void *arg, struct seq *q);
@@ -59,7 +59,7 @@ struct engine {
     const struct plan *plan;
     struct device *device;
     struct piece_source pieces;
-    const struct engine_cache *cache; /* never NULL; all members may be */
+    struct engine_cache cache;        /* every hook is there */
     struct sched_options o;
     int64_t positions;       /* the most tokens one sequence may hold */
     int32_t eos[MODEL_EOS_MAX], n_eos;
@@ -85,6 +85,8 @@ struct engine {
     struct sample_row *asked;
     struct sample_result *told;
     int32_t *banned;         /* [o.slots][BANNED_MAX] */
+    uint32_t *masks;         /* [o.slots][n_mask] of the picked with a constraint */
+    size_t n_mask;           /* words of a mask */
     int32_t *tokens, *cu_seqlens, *slot_of, *logit_rows, *page_table;
     int64_t *pos_of;
     int32_t *tables;         /* page tables of the places */
@@ -96,6 +98,8 @@ struct engine {
 int engine_open(struct engine *en, const struct model *m, struct device *d,
                 const struct piece_source *pieces, const struct engine_cache *cache,
                 const struct sched_options *o, struct err *e) MUST_USE;
+/* Before the first step: the hooks of c (NULL = no cache). c is copied. */
+void engine_use_cache(struct engine *en, const struct engine_cache *c);
 void engine_close(struct engine *en); /* nothing is active any more */
 
 /* E_RANGE, naming the field: this request can never run. Any thread. */
@@ -129,12 +133,15 @@ void engine_finish(struct engine *en, struct seq *q, const struct delivery *last
 /* The device is gone: everything in flight ends, and nothing is admitted any more. */
 void engine_lose(struct engine *en, const struct err *error);
 
+/* What q's constraint, if it has one, allows of its next token, into mask [n_mask]; while the
+ * device computes. A fault (q->fault) or an end (q->ended) means that nothing is drawn. */
+void engine_prepare(const struct engine *en, struct seq *q, uint32_t *mask);
 /* What q asks of the rows of logits that a step gave it (engine_tokens.c), in the order in which
  * engine_tokens reads it. from: q's position before the step; room for its rows of logits in out
- * and for BANNED_MAX ids in banned. Returns their number. */
+ * and for BANNED_MAX ids in banned. mask: of engine_prepare. Returns their number. */
 int32_t engine_ask(const struct engine *en, const struct seq *q, int64_t from,
                    const struct batch_want *w, int32_t logit_at, int32_t *banned,
-                   struct sample_row *out);
+                   const uint32_t *mask, struct sample_row *out);
 /* From what the device told to events and text. False: q is finished. */
 bool engine_tokens(struct engine *en, struct seq *q, int64_t from, const struct batch_want *w,
                    int32_t logit_at, const struct sample_result *told);

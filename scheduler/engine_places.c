@@ -39,6 +39,8 @@ void engine_admit(struct engine *en, struct request *r)
     request_unref(r);
     q->admitted_ns = q->looked_ns = q->moved_ns = clock_now_ns();
     q->told = q->n_echoed;
+    if (en->o.trace.done)
+        q->trace = trace_begin(r);
     fair_move(en->fair, r->flow, FAIR_WAITING, FAIR_RUNNING);
     fair_charge(en->fair, r->flow, r->n_prompt);
     en->active[en->n_active++] = q;

@@ -5,6 +5,8 @@
  *    but are neither text nor an event; a token that completes a stop string is an event.
  *  - before min_tokens, eos and stop ids cannot be drawn and stop strings do not count; text from
  *    before is never part of a stop string. With ignore_eos, eos is a token like any other.
+ *  - a text with a constraint may end where the constraint says that it is whole, and nowhere else;
+ *    where nothing may follow it ends by eos or a stop id, and at once if it has none.
  *  - a row that is not finite ends its own request and no other. */
 #include "scheduler/deliver.h"
 #include "scheduler/engine.h"
@@ -28,19 +30,44 @@ static int32_t banned(const struct engine *en, const struct seq *q, int32_t *ids
     return n;
 }
 
+static void set_bit(uint32_t *mask, int32_t id, bool on)
+{
+    if (on)
+        mask[id / 32] |= 1u << (id % 32);
+    else
+        mask[id / 32] &= ~(1u << (id % 32));
+}
+
+void engine_prepare(const struct engine *en, struct seq *q, uint32_t *mask)
+{
+    const struct request *r = q->r;
+    struct constrain_state now;
+    if (!r->constraint || seq_left(q) > 0 || q->max_output == 0 ||
+        r->constraint->ops->mask(r->constraint, mask, &now, &q->fault))
+        return;
+    int32_t n_ends = r->n_stop_ids + (r->ignore_eos ? 0 : en->n_eos);
+    for (int32_t i = 0; i < en->n_eos && !r->ignore_eos; i++)
+        set_bit(mask, en->eos[i], now.whole);
+    for (int32_t i = 0; i < r->n_stop_ids; i++)
+        set_bit(mask, r->stop_ids[i], now.whole);
+    q->ended = now.whole && !now.more && (n_ends == 0 || q->n_output < r->min_tokens);
+}
+
 /* The draw of q's next token; ids: room for BANNED_MAX. */
-static struct sample_row next_token(const struct engine *en, const struct seq *q, int32_t *ids)
+static struct sample_row next_token(const struct engine *en, const struct seq *q, int32_t *ids,
+                                    const uint32_t *mask)
 {
     struct sample_row r = choice_draw(&q->r->sampling, &q->seen, q->n_history);
     r.n_top = q->r->logprobs;
     r.banned = ids;
     r.n_banned = banned(en, q, ids);
+    r.allowed = q->r->constraint ? mask : NULL;
     return r;
 }
 
 int32_t engine_ask(const struct engine *en, const struct seq *q, int64_t from,
                    const struct batch_want *w, int32_t logit_at, int32_t *ids,
-                   struct sample_row *out)
+                   const uint32_t *mask, struct sample_row *out)
 {
     int32_t n = 0;
     for (int64_t i = MAX(q->n_echoed, 1); q->r->logprobs >= 0; i++) {
@@ -50,8 +77,8 @@ int32_t engine_ask(const struct engine *en, const struct seq *q, int64_t from,
         out[n].n_top = q->r->logprobs;
         out[n++].logits = logit_at + batch_logits(w, (int32_t)(i - 1 - from));
     }
-    if (seq_left(q) == 0 && q->max_output > 0) {
-        out[n] = next_token(en, q, ids);
+    if (seq_left(q) == 0 && q->max_output > 0 && !q->ended && !q->fault.code) {
+        out[n] = next_token(en, q, ids, mask);
         out[n++].logits = logit_at + batch_logits(w, (int32_t)(q->pos - from)) - 1;
     }
     return n;
@@ -71,6 +98,7 @@ static bool echo(struct engine *en, struct seq *q, const struct sample_result **
             return fail(en, q, &e);
         }
         q->n_echoed++;
+        trace_scored(q->trace, &ev);
         int rc = deliver(q->r, &(struct delivery){.ev = &ev});
         ASSERT(rc == 0); /* no text in it */
     }
@@ -84,17 +112,18 @@ static bool reach(struct engine *en, struct seq *q, int64_t from, const struct b
     struct err e = {0};
     int32_t n = batch_logits(w, (int32_t)(q->pos - from)), rc = 0;
     const float *last = NULL;
-    if (!en->cache->reached || (q->pos != q->n_prompt && q->pos != q->cut))
+    if (q->pos != q->cut)
         return true;
     if (n > batch_logits(w, (int32_t)(q->pos - from) - 1))
         rc = en->device->backend->logits(en->device, logit_at + n - 1, &last, &e);
+    trace_cut(q->trace, q->pos);
+    if (!rc)
+        rc = en->cache.reached(en->cache.arg, q, last, &e);
     if (rc == E_DEVICE) {
         engine_lose(en, &e);
         return false;
     }
-    if (rc || en->cache->reached(en->cache->arg, q, last, &e))
-        return fail(en, q, &e);
-    return true;
+    return rc ? fail(en, q, &e) : true;
 }
 
 static bool ends(const struct engine *en, const struct request *r, int32_t id)
@@ -165,6 +194,10 @@ static bool drawn(struct engine *en, struct seq *q, const struct sample_result *
         return fail(en, q, &e);
     }
     en->stats.output_tokens++;
+    trace_drawn(q->trace, ev.id, &ev);
+    struct constraint *c = q->r->constraint;
+    if (c && !ends(en, q->r, ev.id) && c->ops->accept(c, ev.id, &e))
+        return fail(en, q, &e);
     if (ends(en, q->r, ev.id))
         return give(en, q, NULL, FINISH_STOP, stop_flush(&q->stop));
     enum finish finish = FINISH_NONE;
@@ -172,6 +205,15 @@ static bool drawn(struct engine *en, struct seq *q, const struct sample_result *
     if (feed_text(en, q, ev.id, &finish, &ready, &e))
         return fail(en, q, &e);
     return give(en, q, &ev, finish, ready);
+}
+
+/* A constraint that failed, or ended the text, and nothing was drawn. False: neither. */
+static bool undrawn(struct engine *en, struct seq *q)
+{
+    struct err e = q->fault;
+    if (e.code)
+        return fail(en, q, &e), true;
+    return q->ended && (give(en, q, NULL, FINISH_STOP, stop_flush(&q->stop)), true);
 }
 
 bool engine_tokens(struct engine *en, struct seq *q, int64_t from, const struct batch_want *w,
@@ -185,13 +227,16 @@ bool engine_tokens(struct engine *en, struct seq *q, int64_t from, const struct 
         engine_finish(en, q, &(struct delivery){.finish = FINISH_LENGTH});
         return false;
     }
-    return drawn(en, q, told);
+    return !undrawn(en, q) && drawn(en, q, told);
 }
 
 bool engine_draw(struct engine *en, struct seq *q, const float *logits)
 {
     int32_t ids[BANNED_MAX];
-    struct sample_row row = next_token(en, q, ids);
+    engine_prepare(en, q, en->masks);
+    if (undrawn(en, q))
+        return false;
+    struct sample_row row = next_token(en, q, ids, en->masks);
     struct sample_result told;
     sample_choose(&en->sampler, logits, &row, &told);
     return drawn(en, q, &told);

@@ -58,6 +58,8 @@ void request_unref(struct request *r)
     ring_free(&r->events);
     buf_free(&r->text);
     buf_free(&r->said);
+    if (r->constraint)
+        r->constraint->ops->free(r->constraint);
     mem_free(r->prompt);
     mem_free(r->marks);
     mem_free(r->sampling.bias);

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/ring.h"
 #include "kernels/sample.h"
+#include "scheduler/constrain.h"
 #include "scheduler/fair.h"
 #include "statecache/session.h"
 
@@ -50,6 +51,7 @@ struct request {
     int32_t logprobs;        /* top entries per token; -1 = no logprobs at all */
     bool prompt_logprobs;    /* echo: events for the prompt as well */
     struct sampling sampling;
+    struct constraint *constraint; /* of the text; NULL = none; owned */
     int32_t n_stops, n_stop_ids;
     char stops[LIMIT_STOPS][LIMIT_STOP_BYTES + 1];
     int32_t stop_ids[LIMIT_STOP_IDS];

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "models/text/tokenizer.h"
-#include "scheduler/cached.h"
+#include "scheduler/cache_hooks.h"
 #include "scheduler/sched_int.h"
 
 /* An idle engine still shows that it lives this often: a tenth of the usual watchdog time. */

@@ -5,6 +5,7 @@
 
 #include "models/model.h"
 #include "scheduler/request.h"
+#include "scheduler/trace.h"
 #include "statecache/statecache.h"
 
 struct sched;
@@ -20,6 +21,7 @@ struct sched_options {
     /* Budgets, directory and fingerprint of the state cache; NULL = none. What belongs to the
      * engine (plan, device, slots, pages, wake) is filled in. */
     const struct statecache_options *cache;
+    struct trace_sink trace; /* of every request that had a place; done NULL = none */
     int32_t pages;        /* KV pages on the device, and the most of one sequence: as in the */
     int32_t pages_per_seq; /* capacity the model was loaded with; 0 without PAGED sections */
 };

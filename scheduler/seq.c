@@ -62,6 +62,7 @@ void seq_end(struct seq *q)
     stop_fini(&q->stop);
     tally_fini(&q->seen);
     mem_free(q->history);
+    trace_free(q->trace);
     request_unref(q->r);
     *q = (struct seq){.slot = -1, .pages = q->pages};
 }

@@ -19,6 +19,7 @@
 #include "scheduler/request.h"
 #include "scheduler/stop.h"
 #include "scheduler/tally.h"
+#include "scheduler/trace.h"
 
 enum seq_phase {
     SEQ_DONE,    /* the place is free */
@@ -44,6 +45,8 @@ struct seq {
     struct tally seen;
     struct stop stop;
     int64_t cut;        /* where this step's chunk had to end, for the cache */
+    bool ended;         /* by its constraint: nothing may follow, nor any token that ends it */
+    struct err fault;   /* of its constraint: it ends when the step is done */
     const float *ready; /* logits after history[n_history - 1], from a cache: no row needed */
     bool begun;         /* the cache was asked */
     bool parked;        /* WAIT, and not to get a slot before it is resumed */
@@ -56,6 +59,7 @@ struct seq {
     uint64_t held_ns, silent_ns;  /* time its reader was full; of that since it took anything */
     size_t room;                  /* it had then */
     void *track;        /* the cache's own */
+    struct trace_record *trace; /* owned; NULL = not traced */
 };
 
 /* Makes an empty place (its page table set) a sequence in WAIT; takes over the reference, also on

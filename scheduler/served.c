@@ -7,6 +7,7 @@
 #include "models/describe.h"
 #include "models/model.h"
 #include "scheduler/sched.h"
+#include "scheduler/tracefile.h"
 
 /* What a pure attention model gets when neither file nor flag says how long a sequence may be. */
 #define DEFAULT_CONTEXT 8192
@@ -48,10 +49,15 @@ static void set_facts(struct served *s)
 
 enum served_fault served_open(struct served **out, const struct served_options *o, struct err *e)
 {
-    struct model_options mo = {.dir = o->dir, .chat_format = o->chat_format, .dummy = o->dummy};
+    struct model_options mo = {.dir = o->dir, .chat_format = o->chat_format,
+                               .chat_template = o->chat_template, .dummy = o->dummy};
     struct device_options d = {.spec = o->device, .kernels = o->kernels,
                                .cache_dir = o->cache_dir, .threads = o->threads};
     struct served *s = *out = mem_zalloc(sizeof *s);
+    if (o->quantize && !quantize_parse(o->quantize, &mo.quantize)) {
+        err_set(e, E_RANGE, "quantize: \"%.60s\" is none of none, q8 and q4", o->quantize);
+        return SERVED_MODEL;
+    }
     if (!s) {
         err_set(e, E_NOMEM, "no memory for the model's facts");
         return SERVED_DEVICE;
@@ -60,6 +66,7 @@ enum served_fault served_open(struct served **out, const struct served_options *
         return SERVED_MODEL;
     set_capacity(s, o);
     set_facts(s);
+    s->request_templates = o->request_templates;
     if (device_open(&s->device, &d, e))
         return SERVED_DEVICE;
     s->device_name = s->device->description;
@@ -105,7 +112,15 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .pages = s->cap.pages,
         .pages_per_seq = s->cap.pages_per_seq,
     };
-    int rc = sched_open(&s->sched, s->model, s->device, &so, e);
+    struct tracefile_options trace = {.path = o->trace, .digests = o->trace_digests,
+                                      .model = s->name, .fingerprint = s->fingerprint,
+                                      .numerics = s->numerics};
+    int rc = o->trace ? tracefile_open(&s->trace, &trace, e) : 0;
+    if (rc)
+        return rc;
+    if (s->trace)
+        so.trace = tracefile_sink(s->trace);
+    rc = sched_open(&s->sched, s->model, s->device, &so, e);
     if (!rc)
         s->cache = sched_cache(s->sched);
     return rc;
@@ -136,6 +151,7 @@ void served_close(struct served *s)
     if (!s)
         return;
     sched_close(s->sched);
+    tracefile_close(s->trace);
     if (s->device)
         s->device->backend->close(s->device);
     model_close(s->model); /* after the device, which reads its plan */

@@ -12,7 +12,7 @@
 #include "kernels/plan.h"
 #include "models/generation.h"
 
-struct chat_format;
+struct chat;
 struct device;
 struct model;
 struct sched;
@@ -24,7 +24,8 @@ struct served {
     char name[128];               /* the API's model id */
     char arch[64];                /* model_type */
     const struct tokenizer *tok;  /* NULL: requests carry token ids */
-    const struct chat_format *chat; /* NULL: no chat endpoint */
+    const struct chat *chat;      /* NULL: no chat endpoint */
+    bool request_templates;       /* requests may bring a chat template */
     struct generation_defaults defaults;
     int32_t vocab;
     int32_t bos;                  /* -1 = none */
@@ -40,6 +41,7 @@ struct served {
     struct sched *sched;
     struct statecache *cache;      /* NULL = none */
     /* Closed to the server. */
+    struct tracefile *trace;
     struct model *model;
     struct device *device;
 };
@@ -47,7 +49,9 @@ struct served {
 struct served_options {
     const char *dir;         /* of the model */
     bool dummy;              /* random weights from config.json alone */
-    const char *chat_format; /* NULL = detect */
+    const char *quantize;    /* "none", "q8" or "q4"; NULL = none */
+    const char *chat_format, *chat_template; /* as in struct model_options */
+    bool request_templates;
     const char *device, *kernels, *cache_dir; /* as in struct device_options */
     int threads;
     int32_t slots, queue, queue_share, step_tokens, logit_rows;
@@ -58,6 +62,8 @@ struct served_options {
     uint64_t state_ram_bytes;  /* 0 = no state cache */
     uint64_t state_disk_bytes;
     int64_t session_ttl_s, sessions; /* of one key */
+    const char *trace;       /* file, NULL = none; see tracefile.h */
+    bool trace_digests;
 };
 
 enum served_fault { SERVED_OK, SERVED_MODEL, SERVED_DEVICE };

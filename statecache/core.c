@@ -4,6 +4,16 @@
 #include "base/mem.h"
 #include "statecache/statecache_int.h"
 
+struct timespec core_deadline(int ms)
+{
+    struct timespec until;
+    clock_gettime(CORE_CLOCK, &until); /* cannot fail with this clock id */
+    int64_t ns = until.tv_nsec + (int64_t)(ms % 1000) * (int64_t)NS_PER_MS;
+    until.tv_sec += ms / 1000 + ns / (int64_t)NS_PER_S;
+    until.tv_nsec = ns % (int64_t)NS_PER_S;
+    return until;
+}
+
 struct tenant *core_tenant(struct statecache *sc, const unsigned char tag[16])
 {
     for (struct tenant *t = sc->tenants; t; t = t->next)

@@ -112,6 +112,22 @@ static enum miss_reason miss_reason(const struct lookup *l)
     return l->goes_on ? MISS_TOKENS_DIVERGED : MISS_NO_CHECKPOINT;
 }
 
+/* Why there is nothing deeper than the hit. */
+static const char *why(const struct lookup *l, const struct track *t)
+{
+    if (t->fresh)
+        return "fresh";
+    if (t->small)
+        return miss_reason_name(MISS_TOO_SHORT);
+    if (!l->hit)
+        return miss_reason_name(miss_reason(l));
+    if (l->hit->pos == l->total)
+        return "whole";
+    if (l->hit->pos < l->match.depth)
+        return miss_reason_name(MISS_NO_CHECKPOINT);
+    return l->goes_on ? miss_reason_name(MISS_TOKENS_DIVERGED) : "new_tokens";
+}
+
 static void count(struct statecache *sc, const struct lookup *l, const struct track *t)
 {
     if (t->fresh)
@@ -246,6 +262,8 @@ int statecache_begin(struct statecache *sc, const struct statecache_query *q, st
             .position = s ? s->pos : 0,
             .base = l.base->end,
             .end = l.total,
+            .matched = l.match.depth,
+            .why = why(&l, *out),
             .logits = s && s->pos == l.total ? s->logits : NULL,
         };
     }

@@ -533,11 +533,7 @@ int session_tokens(struct statecache *sc, const struct tenant_tag *tenant,
 enum session_persist session_durable(struct statecache *sc, const struct tenant_tag *tenant,
                                      const struct session_id *id, int timeout_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    int64_t ns = until.tv_nsec + (int64_t)(timeout_ms % 1000) * (int64_t)NS_PER_MS;
-    until.tv_sec += timeout_ms / 1000 + ns / (int64_t)NS_PER_S;
-    until.tv_nsec = ns % (int64_t)NS_PER_S;
+    struct timespec until = core_deadline(timeout_ms);
     enum session_persist p = PERSIST_OFF;
     pthread_mutex_lock(&sc->lock);
     for (int late = 0;;) {

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/store/dirstore.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/tiers.h"
@@ -14,6 +15,16 @@
 #define DEFAULT_TTL_S (30 * 24 * 3600)
 #define DEFAULT_SESSIONS 10000
 #define EXPIRE_EVERY_S 30
+
+static void init_locks(struct statecache *sc)
+{
+    pthread_condattr_t attr;
+    pthread_mutex_init(&sc->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CORE_CLOCK); /* a clock every Linux has */
+    pthread_cond_init(&sc->changed, &attr);
+    pthread_condattr_destroy(&attr);
+}
 
 /* ---- opening and closing ------------------------------------------------------------------ */
 
@@ -25,7 +36,7 @@ static int open_disk(struct statecache *sc, struct err *e)
         randombytes_buf(sc->format.key, sizeof(sc->format.key)); /* no file outlives it */
         return 0;
     }
-    int rc = store_open(&sc->store, sc->o.dir, sc->o.key_file, io, &sc->format, e);
+    int rc = dirstore_open(&sc->store, sc->o.dir, sc->o.key_file, io, &sc->format, e);
     if (rc)
         return rc;
     sc->disk = sc->opening = true;
@@ -70,8 +81,7 @@ int statecache_open(struct statecache **out, const struct statecache_options *o,
     if (!sc)
         return err_set(e, E_NOMEM, "no memory for the state cache");
     sc->o = *o;
-    pthread_mutex_init(&sc->lock, NULL);
-    pthread_cond_init(&sc->changed, NULL);
+    init_locks(sc);
     defaults(sc);
     int32_t n_pages = o->pages ? o->pages->n_total : 0;
     sc->block_of_page = mem_array((size_t)n_pages, sizeof(struct block *));
@@ -114,9 +124,7 @@ static void free_tree(struct statecache *sc, struct tenant *t)
 
 void statecache_save(struct statecache *sc, int seconds)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += seconds;
+    struct timespec until = core_deadline(seconds * 1000);
     core_enter(sc);
     if (!tiers_save(sc, &until))
         log_info("states that were not written within %d s are given up", seconds);
@@ -145,10 +153,8 @@ void statecache_close(struct statecache *sc)
         mem_aligned_free(sc->spare[--sc->n_spare], sc->format.slot_bytes);
     prefix_fini(&sc->prefix);
     if (sc->disk)
-    {
-        lived_close(&sc->lived, sc->store.io, sc->o.dir);
-        store_close(&sc->store);
-    }
+        lived_close(&sc->lived, sc->o.io ? sc->o.io : &fsio_real, sc->o.dir);
+    store_close(&sc->store);
     sodium_memzero(&sc->format, sizeof(sc->format));
     pthread_cond_destroy(&sc->changed);
     pthread_mutex_destroy(&sc->lock);
@@ -307,28 +313,32 @@ int statecache_append(struct statecache *sc, struct track *t, const int32_t *tok
     return 0;
 }
 
-/* Waits for what is cold and in the way of node_at: rare, because what a sequence computes has just
- * been put there, unless it says again what was said here long ago. */
-static bool clear_way(struct statecache *sc, struct track *t, int64_t pos)
+/* Is anything cold in the way of node_at? Rare, because what a sequence computes has just been put
+ * there, unless it says again what was said here long ago. */
+static int clear_way(struct statecache *sc, struct track *t, int64_t pos, struct err *e)
 {
-    struct timespec until = stretch_deadline();
-    struct err ignored = {0}; /* the turn or the state is not kept, and that is said */
-    int rc;
-    do {
-        rc = pos <= t->end->end
-                 ? stretch_ask_at(sc, t->end, pos, &ignored)
-                 : stretch_ask_below(sc, t->end, t->tail, pos - t->end->end, &ignored);
-    } while (rc == E_BUSY && stretch_wait(sc, &until, NULL));
-    return rc == 0;
+    return pos <= t->end->end ? stretch_ask_at(sc, t->end, pos, e)
+                              : stretch_ask_below(sc, t->end, t->tail, pos - t->end->end, e);
+}
+
+int statecache_clear(struct statecache *sc, struct track *t, int64_t pos, struct err *e)
+{
+    core_enter(sc);
+    int rc = clear_way(sc, t, pos, e);
+    core_leave(sc);
+    if (rc == E_BUSY)
+        err_set(e, rc, "what is needed of the path was not read in time");
+    return rc;
 }
 
 /* The node at pos of the track's path, which may reach into the tail. NULL = no memory, or part of
- * the path cannot be read back. */
+ * the path is not there: it is being read, or cannot be. */
 static struct node *node_at(struct statecache *sc, struct track *t, int64_t pos)
 {
     int64_t known = t->end->end;
     ASSERT(pos >= 0 && pos <= known + t->n_tail);
-    if (!clear_way(sc, t, pos))
+    struct err ignored = {0}; /* the turn or the state is not kept, and that is said */
+    if (clear_way(sc, t, pos, &ignored))
         return NULL;
     if (pos <= known)
         return prefix_at(&sc->prefix, t->end, pos);
@@ -392,8 +402,10 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
     core_enter(sc);
     t->pos = pos;
     struct node *n = node_at(sc, t, pos);
-    if (!n || !n->parent) /* no memory, or nothing computed */
+    if (!n || !n->parent) { /* no memory, nothing computed, or ids are being read: without it */
+        sc->stats.captures_skipped += !n;
         goto out;
+    }
     struct snapshot *s = n->snap;
     n->pins++; /* survives whatever making room prunes */
     bool park = kind == CAPTURE_END && kept &&

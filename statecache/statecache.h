@@ -90,8 +90,11 @@ struct statecache_start {
     int64_t position;     /* the state covers tokens [0, position); 0 = a zeroed state */
     int64_t base;         /* tokens of the path that came from the session */
     int64_t end;          /* tokens of the whole path */
-    const float *logits;  /* [vocab] after the last token when position == end: no forward pass; */
-                          /* valid until statecache_end */
+    int64_t matched;      /* tokens of it that the index knew */
+    const char *why;      /* nothing deeper was found: "whole" (it is all), "fresh", */
+                          /* "new_tokens", or as miss_reason_name */
+    const float *logits;  /* [vocab] after the last token when position == end: no forward */
+                          /* pass; valid until statecache_end */
 };
 
 /* Finds the deepest usable state and registers the path as being computed. E_BUSY: wait, another
@@ -119,6 +122,11 @@ int64_t statecache_cut(struct statecache *sc, struct track *t, int64_t pos);
 int64_t statecache_known(struct statecache *sc, const struct track *t);
 int statecache_append(struct statecache *sc, struct track *t, const int32_t *tokens, int32_t n,
                       struct err *e) MUST_USE;
+
+/* Could a state at pos (computed or appended by now) be kept and committed now? E_BUSY: ids in its
+ * way are being read, wake is called when they are there; a capture meanwhile keeps nothing. E_IO:
+ * they cannot be. The engine never waits for the disk. */
+int statecache_clear(struct statecache *sc, struct track *t, int64_t pos, struct err *e) MUST_USE;
 
 enum capture_kind {
     CAPTURE_CUT,  /* at a position that statecache_cut named */

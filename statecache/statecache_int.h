@@ -118,7 +118,9 @@ static inline bool core_disk_on(const struct statecache *sc)
     return sc->disk && store_may_write(&sc->health);
 }
 
-/* statecache.c */
+/* core.c */
+#define CORE_CLOCK CLOCK_MONOTONIC /* steps of the wall clock neither end a wait nor prolong it */
+struct timespec core_deadline(int ms); /* from now on, for waits on sc->changed */
 void core_changed(struct statecache *sc); /* for everybody who waits for something */
 struct tenant *core_tenant(struct statecache *sc, const unsigned char tag[16]); /* NULL: memory */
 void core_charge(struct statecache *sc, struct tenant *t, enum tier tier, int64_t bytes);

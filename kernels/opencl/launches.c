@@ -94,9 +94,14 @@ static void kernel_name(char *out, size_t max, const char *file, int32_t i)
 /* One specialisation: its defines, the source, and the defines taken back. */
 static void add_instance(struct buf *b, const struct ocl_instance *x, const char *name)
 {
-    buf_fmt(b, "#define KERNEL %s\n#define FN(f) f##_%s\n%s#line 1 \"%s\"\n%s\n", name, name,
-            x->defines, x->file, ocl_source_find(x->file));
+    bool blocks = strstr(x->defines, "#define Q_BITS ") != NULL;
+    buf_fmt(b, "#define KERNEL %s\n#define FN(f) f##_%s\n%s%s\n#line 1 \"%s\"\n%s\n", name, name,
+            x->defines, blocks ? ocl_source_find("blocks.clh") : "", x->file,
+            ocl_source_find(x->file));
     buf_str(b, "#undef KERNEL\n#undef FN\n");
+    if (blocks)
+        buf_str(b, "#undef Q_GROUP\n#undef Q_LINES\n#undef Q_PER\n#undef Q_STEP\n"
+                   "#undef Q_HEAD_BYTES\n#undef Q_SUB_BYTES\n#undef Q_RECORD\n");
     for (const char *s = x->defines; (s = strstr(s, "#define ")); s += 8)
         buf_fmt(b, "#undef %.*s\n", (int)strcspn(s + 8, " "), s + 8);
 }
@@ -228,6 +233,8 @@ void ocl_model_loaded(struct ocl_model *m)
     for (int i = 0; i < 27; i++) /* all combinations */
         OCL_FREE(clReleaseKernel, (&m->pack[0][0][0])[i]);
     ocl_buffer_free(&m->staging, m->d);
+    mem_aligned_free(m->panels.data, m->panels.bytes);
+    m->panels.data = NULL;
     for (int32_t i = 0; i < m->n_launches; i++) {
         mem_free(m->launches[i].args);
         m->launches[i].args = NULL;

@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 #include "kernels/opencl/sample.h"
-#include "kernels/plan.h"
+#include "kernels/host.h"
 
 #define OCL_ARGS 64 /* an elementwise program: 2 for each of 20 views, and some */
 
@@ -20,6 +20,7 @@ struct ocl_weight {
     struct ocl_buffer buffer;
     enum ocl_layout layout;
     int64_t cols_p; /* inputs rounded up as the layout wants */
+    bool begun;     /* OCL_BLOCKS: some rows are there */
 };
 
 /* Parts of the batch descriptor, each a sub-buffer of one buffer written once a step. */
@@ -105,6 +106,8 @@ struct ocl_model {
     size_t scratch_bytes; /* grown while lowering */
     /* While weights arrive: */
     struct ocl_buffer staging;
+    struct host_weight panels; /* OCL_BLOCKS: the host's copy of one weight … */
+    int panels_of;             /* … this one, when data is set */
     cl_kernel pack[3][3][3]; /* [source dtype][own dtype][layout], made when first needed */
 };
 
@@ -119,6 +122,8 @@ void ocl_model_loaded(struct ocl_model *m);
 /* ---- describing launches (spec.c) ---- */
 void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op);
 void ocl_def(struct ocl_spec *s, const char *name, int64_t value);
+/* DTYPE, and Q_* of a format with blocks (src/blocks.clh). */
+void ocl_def_format(struct ocl_spec *s, enum dtype t);
 void ocl_arg(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t i);
 void ocl_arg_float(struct ocl_spec *s, float f);
 /* VIEW(name): offset and stride; an absent view passes zeros. */

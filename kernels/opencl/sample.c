@@ -23,7 +23,7 @@ struct row {
     cl_int top_k;
     cl_uint top_p[2], uniform[2];
     cl_float repeat, unrepeat;
-    cl_int n_bias, n_seen, n_banned, edits_at, edited;
+    cl_int n_bias, n_seen, n_banned, masked, edits_at, edited;
 };
 struct result {
     cl_int status, id, raw;
@@ -73,7 +73,8 @@ int ocl_sample_init(struct ocl_sampler *s, struct ocl_device *d, cl_mem logits, 
         s->group *= 2;
     s->scratch_rows = MIN(rows, EDITED_ROWS);
     /* One row with every token in every list always fits. */
-    s->edits_max = MAX((2 * EDIT_WORDS + 1) * n, (size_t)EDITS_MIN);
+    s->edits_max = MAX((2 * EDIT_WORDS + 1) * n, (size_t)EDITS_MIN) +
+                   (size_t)s->scratch_rows * sample_words(vocab);
     size_t asked = most * sizeof(struct row) + s->edits_max * 4;
     size_t told = most * sizeof(struct result);
     int rc;
@@ -100,10 +101,10 @@ void ocl_sample_free(struct ocl_sampler *s)
     *s = (struct ocl_sampler){0};
 }
 
-static size_t edit_words(const struct sample_row *r)
+static size_t edit_words(const struct ocl_sampler *s, const struct sample_row *r)
 {
-    return r->draw ? ((size_t)r->n_bias + (size_t)r->n_seen) * EDIT_WORDS + (size_t)r->n_banned
-                   : 0;
+    size_t lists = ((size_t)r->n_bias + (size_t)r->n_seen) * EDIT_WORDS + (size_t)r->n_banned;
+    return r->draw ? lists + (r->allowed ? sample_words(s->vocab) : 0) : 0;
 }
 
 /* As many of the rows as one launch takes. */
@@ -112,8 +113,8 @@ static int32_t portion(const struct ocl_sampler *s, const struct sample_row *row
     size_t words = 0;
     int32_t edited = 0, i = 0;
     for (; i < n; i++) {
-        edited += edit_words(&rows[i]) > 0;
-        words += edit_words(&rows[i]);
+        edited += edit_words(s, &rows[i]) > 0;
+        words += edit_words(s, &rows[i]);
         if (edited > s->scratch_rows || words > s->edits_max)
             break;
     }
@@ -128,7 +129,7 @@ static struct row pack_row(const struct sample_row *r)
         .top_p = {(cl_uint)r->top_p, (cl_uint)(r->top_p >> 32)},
         .uniform = {(cl_uint)r->uniform, (cl_uint)(r->uniform >> 32)}, .repeat = r->repeat,
         .unrepeat = r->unrepeat, .n_bias = r->n_bias, .n_seen = r->n_seen,
-        .n_banned = r->n_banned, .edited = -1};
+        .n_banned = r->n_banned, .masked = r->allowed != NULL, .edited = -1};
 }
 
 /* Rows and then edits into the staging memory. Returns their bytes. */
@@ -141,14 +142,15 @@ static size_t pack(struct ocl_sampler *s, const struct sample_row *rows, int32_t
         const struct sample_row *r = &rows[i];
         to[i] = pack_row(r);
         to[i].n_top = MIN(MIN(r->n_top, LIMIT_TOP_LOGPROBS), s->vocab);
-        if (!edit_words(r))
+        if (!edit_words(s, r))
             continue;
         to[i].edited = edited++;
         to[i].edits_at = (cl_int)(at / 4);
         const struct { const void *p; size_t n; } lists[] = {
             {r->bias, (size_t)r->n_bias * sizeof *r->bias},
             {r->seen, (size_t)r->n_seen * sizeof *r->seen},
-            {r->banned, (size_t)r->n_banned * sizeof *r->banned}};
+            {r->banned, (size_t)r->n_banned * sizeof *r->banned},
+            {r->allowed, r->allowed ? sample_words(s->vocab) * sizeof *r->allowed : 0}};
         for (size_t k = 0; k < ARRAY_LEN(lists); k++) {
             if (lists[k].n)
                 memcpy((char *)s->asked_host.host + at, lists[k].p, lists[k].n);
@@ -202,7 +204,7 @@ int ocl_sample_run(struct ocl_sampler *s, const struct sample_row *rows, int32_t
     for (int32_t m; n > 0 && !rc; rows += m, out += m, n -= m) {
         if ((m = portion(s, rows, n)) == 0)
             return err_set(e, E_RANGE, "%zu words of edits for one row, at most %zu",
-                           edit_words(rows), s->edits_max);
+                           edit_words(s, rows), s->edits_max);
         size_t bytes = pack(s, rows, m), global = (size_t)m * s->group;
         if ((rc = OCL(e, what, clEnqueueWriteBuffer, s->d->queue, s->asked.mem, CL_FALSE, 0, bytes,
                       s->asked_host.host, 0, NULL, NULL)) ||
@@ -236,7 +238,7 @@ static void make_rows(float *x, struct rng *r)
 }
 
 static struct sample_row make_row(int32_t i, struct rng *r, const struct sample_edit *edits,
-                                  const int32_t *banned)
+                                  const int32_t *banned, const uint32_t *mask)
 {
     static const int32_t ks[] = {0, 1, 40, 2000};
     bool some = i & 1;
@@ -246,7 +248,8 @@ static struct sample_row make_row(int32_t i, struct rng *r, const struct sample_
         .min_p = i % 4 == 3 ? 0.01f : 0, .top_k = ks[i % ARRAY_LEN(ks)],
         .top_p = i / 4 % 2 ? UINT64_C(15) << 60 : SAMPLE_ALL, .uniform = rng_next(r),
         .repeat = 1.25f, .unrepeat = 1 / 1.25f, .bias = edits, .n_bias = some ? 20 : 0,
-        .seen = edits + 10, .n_seen = some ? 30 : 0, .banned = banned, .n_banned = some ? 3 : 0};
+        .seen = edits + 10, .n_seen = some ? 30 : 0, .banned = banned, .n_banned = some ? 3 : 0,
+        .allowed = i % 3 == 1 ? mask : NULL};
 }
 
 static int compare(const struct ocl_sampler *s, const struct sample_row *rows, int32_t n,
@@ -276,6 +279,7 @@ int ocl_sample_selftest(struct ocl_device *d, struct err *e)
     struct sample_row rows[N];
     struct sample_result told[N];
     struct rng r = {.seed = 11};
+    uint32_t mask[(TEST_VOCAB + 31) / 32];
     uint64_t launches = 0;
     size_t bytes = TEST_ROWS * TEST_STRIDE * sizeof(float);
     float *x = mem_array(1, bytes);
@@ -285,8 +289,10 @@ int ocl_sample_selftest(struct ocl_device *d, struct err *e)
     make_rows(x, &r);
     for (int32_t i = 0; i < 40; i++)
         edits[i] = (struct sample_edit){i * 71, 3 * rng_normal(&r)};
+    for (size_t i = 0; i < ARRAY_LEN(mask); i++)
+        mask[i] = (uint32_t)rng_next(&r);
     for (int32_t i = 0; i < N; i++)
-        rows[i] = make_row(i, &r, edits, banned);
+        rows[i] = make_row(i, &r, edits, banned, mask);
     if (!(rc = ocl_buffer_new(&logits, d, bytes, "the self-test", e)) &&
         !(rc = OCL(e, "the self-test", clEnqueueWriteBuffer, d->queue, logits.mem, CL_TRUE, 0,
                    bytes, x, 0, NULL, NULL)) &&

@@ -171,7 +171,10 @@ static float draw(struct trial *t) { return (float)(rng_unit(&t->rng) * 0.9 + 0.
 static void fill_row(struct trial *t, int32_t i, int64_t r, bool zero, char *row)
 {
     struct host_weight *h = &t->host[i];
-    for (int64_t c = 0; c < h->cols; c++) {
+    size_t blocks = format_plain(h->dtype) ? 0 : format_bytes(h->dtype, h->cols);
+    for (size_t b = 0; b < blocks; b++) /* every number of a head stays below 0.12 */
+        row[b] = (char)(rng_below(&t->rng, 256) & 0x2f);
+    for (int64_t c = 0; c < h->cols && !blocks; c++) {
         float f = zero ? 0 : draw(t) - (c % 3 ? 0.5f : 0);
         uint32_t u;
         memcpy(&u, &f, 4);
@@ -201,7 +204,7 @@ static int fill_weights(struct trial *t, struct ocl_model *m, struct err *e)
         struct host_weight *h = &t->host[i];
         bool zero = holds_columns(t, i);
         h->data = mem_aligned(h->bytes);
-        char *row = mem_array((size_t)h->cols, 4);
+        char *row = mem_array((size_t)h->cols + FORMAT_BLOCK_MAX, 4);
         if (!h->data || !row)
             rc = err_set(e, E_NOMEM, "no memory for the self-test");
         for (int64_t r = 0; r < h->rows && !rc; r++) {

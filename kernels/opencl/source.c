@@ -25,6 +25,10 @@ static const struct { const char *name; int value; } shared[] = {
 #define LAYOUT(name) {"LAYOUT_" #name, OCL_##name},
 #include "kernels/enums.def"
     {"PAGE_TOKENS", PAGE_TOKENS},
+#define SHARED(name) {#name, name}
+    SHARED(HEAD_F16), SHARED(HEAD_F16_MIN), SHARED(HEAD_E8M0), SHARED(HEAD_F32),
+    SHARED(SUB_NONE), SHARED(SUB_SIGNED), SHARED(SUB_PAIR), SHARED(SUB_NIBBLES),
+    SHARED(MAP_IQ4), SHARED(MAP_FP4), SHARED(MAP_E4M3),
 };
 
 void ocl_source_begin(struct buf *b)

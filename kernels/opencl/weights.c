@@ -16,6 +16,8 @@ static enum ocl_layout layout_of(const struct ocl_model *m, int32_t i)
     const struct weight *w = &m->plan->weights[i];
     if (w->role == WEIGHT_VECTOR)
         return OCL_ROWS;
+    if (!format_plain(w->dtype))
+        return OCL_BLOCKS;
     if (!m->d->tune.mma || w->dtype != DTYPE_BF16)
         return OCL_PANEL32;
     for (int32_t k = 0; k < m->plan->n_ops; k++) {
@@ -35,7 +37,10 @@ static int weight_init(struct ocl_model *m, int32_t i, struct err *e)
     x->layout = layout_of(m, i);
     x->cols_p = w->cols;
     rows = (size_t)w->rows;
-    if (x->layout != OCL_ROWS) {
+    if (x->layout == OCL_BLOCKS) {
+        x->cols_p = (int64_t)round_up((size_t)w->cols, (size_t)formats[w->dtype].block);
+        rows = round_up(rows, 32) / PANEL; /* a group makes 32 outputs */
+    } else if (x->layout != OCL_ROWS) {
         x->cols_p = (int64_t)round_up((size_t)w->cols, x->layout == OCL_MMA ? 32 : 2);
         rows = round_up(rows, x->layout == OCL_MMA ? 16 : 32);
         /* An even number of groups puts the same columns of all panels on the same memory
@@ -45,8 +50,12 @@ static int weight_init(struct ocl_model *m, int32_t i, struct err *e)
     }
     snprintf(what, sizeof what, "weight %d (%lld x %lld)", i, (long long)w->rows,
              (long long)w->cols);
-    if (mul_overflows(rows, (size_t)x->cols_p, &bytes) ||
-        mul_overflows(bytes, format_bytes(x->layout == OCL_ROWS ? DTYPE_F32 : w->dtype, 1), &bytes))
+    bool overflow = x->layout == OCL_BLOCKS
+        ? mul_overflows(rows, panel_bytes(w->dtype, w->cols), &bytes)
+        : mul_overflows(rows, (size_t)x->cols_p, &bytes) ||
+          mul_overflows(bytes, format_bytes(x->layout == OCL_ROWS ? DTYPE_F32 : w->dtype, 1),
+                        &bytes);
+    if (overflow)
         return err_set(e, E_RANGE, "%s: its size overflows", what);
     return ocl_buffer_new(&x->buffer, m->d, bytes, what, e);
 }
@@ -87,7 +96,7 @@ static int packer(struct ocl_model *m, enum dtype from, enum dtype to, enum ocl_
     return rc;
 }
 
-static int pack_rows(struct ocl_model *m, cl_kernel k, int w, int64_t row0, int64_t n_rows,
+static int run_packer(struct ocl_model *m, cl_kernel k, int w, int64_t row0, int64_t n_rows,
                      struct err *e)
 {
     struct ocl_weight *x = &m->weights[w];
@@ -106,6 +115,55 @@ static int pack_rows(struct ocl_model *m, cl_kernel k, int w, int64_t row0, int6
                local, 0, NULL, NULL);
 }
 
+/* Blocks for a weight of single elements: as float32, a row at a time. */
+static int put_decoded(struct ocl_model *m, int w, int64_t row0, int64_t n_rows, const char *src,
+                       enum dtype type, struct err *e)
+{
+    int64_t cols = m->plan->weights[w].cols;
+    float *row = mem_array((size_t)cols, sizeof *row);
+    int rc = row ? 0 : err_set(e, E_NOMEM, "no memory for a row of %lld", (long long)cols);
+    for (int64_t r = 0; r < n_rows && !rc; r++) {
+        format_decode(type, src + (size_t)r * format_bytes(type, cols), cols, row);
+        rc = ocl_weights_put(m, w, row0 + r, 1, row, DTYPE_F32, e);
+    }
+    mem_free(row);
+    return rc;
+}
+
+/* The host's copy of the panels of weight w: kept while rows of the same weight come in. */
+static int host_panels(struct ocl_model *m, int w, struct err *e)
+{
+    const struct weight *x = &m->plan->weights[w];
+    struct host_weight *h = &m->panels;
+    if (h->data && m->panels_of == w)
+        return 0;
+    mem_aligned_free(h->data, h->bytes);
+    *h = (struct host_weight){x->role, x->dtype, x->rows, x->cols, 0, NULL};
+    m->panels_of = w;
+    if (!pack_bytes(x, &h->bytes) || !(h->data = mem_aligned(h->bytes)))
+        return err_set(e, E_NOMEM, "no memory for the panels of weight %d", w);
+    if (!m->weights[w].begun)
+        return 0;
+    return OCL(e, "weights", clEnqueueReadBuffer, m->d->queue, m->weights[w].buffer.mem, CL_TRUE,
+               0, h->bytes, h->data, 0, NULL, NULL);
+}
+
+/* Blocks are laid out on the host, and the panels that changed are written. */
+static int put_blocks(struct ocl_model *m, int w, int64_t row0, int64_t n_rows, const void *src,
+                      enum dtype src_dtype, struct err *e)
+{
+    struct host_weight *h = &m->panels;
+    int rc = host_panels(m, w, e);
+    if (rc || n_rows == 0)
+        return rc;
+    pack_rows(h, row0, n_rows, src, src_dtype);
+    m->weights[w].begun = true;
+    size_t each = panel_bytes(h->dtype, h->cols), first = (size_t)(row0 / PANEL) * each;
+    size_t end = (size_t)((row0 + n_rows + PANEL - 1) / PANEL) * each;
+    return OCL(e, "weights", clEnqueueWriteBuffer, m->d->queue, m->weights[w].buffer.mem, CL_TRUE,
+               first, end - first, (char *)h->data + first, 0, NULL, NULL);
+}
+
 int ocl_weights_put(struct ocl_model *m, int w, int64_t row0, int64_t n_rows, const void *src,
                     enum dtype src_dtype, struct err *e)
 {
@@ -118,6 +176,10 @@ int ocl_weights_put(struct ocl_model *m, int w, int64_t row0, int64_t n_rows, co
     if (row0 < 0 || n_rows < 0 || row0 > x->rows - n_rows)
         return err_set(e, E_RANGE, "weight %d: rows %lld to %lld of %lld", w, (long long)row0,
                        (long long)(row0 + n_rows), (long long)x->rows);
+    if (m->weights[w].layout == OCL_BLOCKS)
+        return put_blocks(m, w, row0, n_rows, src, src_dtype, e);
+    if (!format_plain(src_dtype))
+        return put_decoded(m, w, row0, n_rows, src, src_dtype, e);
     if (!m->staging.mem || row_bytes > m->staging.bytes)
         return err_set(e, E_RANGE, "weight %d: a row of %zu bytes, at most %zu can be taken now",
                        w, row_bytes, m->staging.bytes);
@@ -128,7 +190,7 @@ int ocl_weights_put(struct ocl_model *m, int w, int64_t row0, int64_t n_rows, co
         int64_t n = MIN(n_rows, most);
         if ((rc = OCL(e, "weights", clEnqueueWriteBuffer, m->d->queue, m->staging.mem, CL_TRUE, 0,
                       (size_t)n * row_bytes, from, 0, NULL, NULL)) ||
-            (rc = pack_rows(m, k, w, row0, n, e)))
+            (rc = run_packer(m, k, w, row0, n, e)))
             return rc;
         from += (size_t)n * row_bytes;
         row0 += n;

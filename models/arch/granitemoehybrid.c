@@ -29,8 +29,11 @@ static val ffn(struct build *b, val x, int layer, void *family)
 {
     const struct dims *d = family;
     (void)layer;
-    val y = b_packed_glu(b, x, "shared_mlp.input_linear", "shared_mlp.output_linear", d->shared,
-                         ACT_SILU);
+    bool apart = b_has(b, "shared_mlp.gate_proj.weight", false); /* as GGUF has it */
+    val y = apart ? b_swiglu(b, x, "shared_mlp.gate_proj", "shared_mlp.up_proj",
+                             "shared_mlp.output_linear", d->shared, "silu")
+                  : b_packed_glu(b, x, "shared_mlp.input_linear", "shared_mlp.output_linear",
+                                 d->shared, ACT_SILU);
     if (d->experts.n == 0)
         return y;
     b_into(b, "block_sparse_moe.");

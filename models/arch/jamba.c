@@ -24,8 +24,9 @@ static val mixer(struct build *b, val x, int layer, void *family)
 static val ffn(struct build *b, val x, int layer, void *family)
 {
     const struct dims *d = family;
+    bool sparse = d->experts.n > 1 && layer % d->moe_period == d->moe_offset;
     b_into(b, "feed_forward.");
-    if (d->experts.n > 1 && layer % d->moe_period == d->moe_offset)
+    if (b_has(b, "router.weight", sparse))
         return b_moe(b, x, &d->experts);
     return b_swiglu(b, x, "gate_proj", "up_proj", "down_proj", d->inner, "silu");
 }

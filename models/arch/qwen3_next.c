@@ -7,8 +7,9 @@
  *   attention: rms per head of q and k, part of a head turns, out (.) sigmoid(gate)
  *   ffn: SwiGLU, or the k best experts by softmax, renormalised, + sigmoid(w x) shared(x)
  *
- * Qwen3-Next stores one matrix with rows [q K, k K, v rV, z rV] per key head, r = Hv / H; Qwen3.5
- * stores q|k|v, z, b and a apart. */
+ * Qwen3-Next stores one matrix with rows [q K, k K, v rV, z rV] per key head, r = Hv / H, and one
+ * of [b r, a r]; Qwen3.5 stores q|k|v, z, b and a apart; GGUF has the latter for the former's first
+ * matrix. */
 #include "models/build/build.h"
 
 struct dims {
@@ -27,10 +28,10 @@ static val part(struct build *b, val x, const char *name, const struct dims *d, 
     return b_linear_heads(b, x, name, d->H, each, first, rows);
 }
 
-static val qkv(struct build *b, val x, const struct dims *d, int each)
+static val qkv(struct build *b, val x, const struct dims *d, int each, bool grouped)
 {
     int k = d->H * d->K, n = 2 * k + d->Hv * d->V;
-    if (!d->grouped)
+    if (!grouped)
         return b_linear(b, x, "in_proj_qkv", n);
     const char *name = "in_proj_qkvz.weight";
     int w = w_matrix(b, name, n, x.width);
@@ -43,13 +44,16 @@ static val qkv(struct build *b, val x, const struct dims *d, int each)
 static val linear_attention(struct build *b, val x, const struct dims *d)
 {
     int r = d->Hv / d->H, k = d->H * d->K, v = d->Hv * d->V, each = 2 * d->K + 2 * r * d->V;
-    val u = qkv(b, x, d, each), z, beta, a;
-    if (d->grouped) {
+    bool grouped = d->grouped && b_has(b, "in_proj_qkvz.weight", true);
+    val u = qkv(b, x, d, each, grouped), z, beta, a;
+    if (grouped)
         z = part(b, x, "in_proj_qkvz", d, each, 2 * d->K + r * d->V, r * d->V);
+    else
+        z = b_linear(b, x, "in_proj_z", v);
+    if (d->grouped) {
         beta = part(b, x, "in_proj_ba", d, 2 * r, 0, r);
         a = part(b, x, "in_proj_ba", d, 2 * r, r, r);
     } else {
-        z = b_linear(b, x, "in_proj_z", v);
         beta = b_linear(b, x, "in_proj_b", d->Hv);
         a = b_linear(b, x, "in_proj_a", d->Hv);
     }

@@ -17,14 +17,6 @@
 typedef struct view val; /* the one typedef: formulas read better */
 
 /* Where the rows of a weight come from. A packed matrix has several parts. */
-enum transform {
-    TENSOR_AS_IS,
-    TENSOR_ADD_ONE,  /* zero-centred norms: 1 + w */
-    TENSOR_EXP,      /* exp(w) */
-    TENSOR_NEG_EXP,  /* -exp(w) */
-    TENSOR_SIGMOID,
-    TENSOR_TERNARY,  /* round(w / mean|W|) clamped to -1, 0, 1; the mean over the whole tensor */
-};
 struct binding_part {
     char name[LIMIT_TENSOR_NAME]; /* empty: `fill` everywhere, or `values` */
     int64_t tensor_row, rows;     /* rows taken from the tensor (seen as [rows][cols]) */
@@ -199,14 +191,14 @@ void b_logits(struct build *b, val x, const char *name, bool tied);
 
 /* ---- shared pieces of many architectures ---- */
 val b_swiglu(struct build *b, val x, const char *gate, const char *up, const char *down,
-             int inner, const char *act);
+             int inner, const char *act);                /* section 1.2 */
 int64_t b_mlp_width(struct build *b, int hidden);        /* intermediate_size or the rule */
 int64_t b_mlp_width_ratio(struct build *b, int hidden, double hidden_ratio); /* default ratio */
 /* up(act(down(x))): name.lora.0.weight [rank, in], name.lora.2.weight [width, rank] (+ .bias).
  * The rank is the tensor's; dummy models take the given one. */
 val b_lora(struct build *b, val x, const char *name, int rank, enum activation act, int width,
            bool bias);
-/* Softmax attention of hybrids under the current prefix; spec: the object in `attn`. */
+/* Softmax attention of section 1.4 under the current prefix; spec: the object in `attn`. */
 val b_hybrid_attention(struct build *b, val x, int hidden, const struct config *spec);
 /* The object of config `attn` that lists this layer, or NULL. */
 const struct config *b_hybrid_spec(struct build *b, int layer);

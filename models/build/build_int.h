@@ -62,6 +62,7 @@ int build_section(struct build *b, const char *what, enum section_kind kind, int
 enum rows build_rows(struct build *b, val v);
 
 /* ---- passes.c: the finished plan, in this order ---- */
+int pass_formats(struct build *b);    /* formats of matrices; --quantize (formats.c) */
 int pass_residual(struct build *b);   /* x + linear(y) -> one op */
 int pass_pack(struct build *b);       /* linears of one input -> one matrix */
 int pass_join(struct build *b);       /* neighbouring convolutions, norms -> one op (join.c) */

@@ -144,11 +144,31 @@ val b_linear_part(struct build *b, val x, const char *weight, const char *bias, 
     return out;
 }
 
+/* x with its columns in the order of a file that stores them turned (struct tensor). */
+static val as_stored(struct build *b, val x, const char *weight)
+{
+    const struct tensor *t = b->ck ? checkpoint_find(b->ck, build_name(b, weight, "")) : NULL;
+    int heads = t ? t->turned_a * t->turned_b : 0, n = heads ? x.width / heads : 0;
+    if (b_failed(b) || heads == 0 || !b_require(b, x.width == n * heads, "%d heads in %d columns",
+                                                heads, x.width))
+        return x;
+    float *at = arena_array(&b->m->arena, (size_t)x.width, sizeof *at);
+    if (!at) {
+        b_fail(b, E_NOMEM, "no memory for %d columns", x.width);
+        return x;
+    }
+    for (int i = 0; i < x.width; i++) {
+        int head = i / n;
+        at[i] = (float)((head % t->turned_a * t->turned_b + head / t->turned_a) * n + i % n);
+    }
+    return b_columns(b, x, at, x.width);
+}
+
 val b_linear(struct build *b, val x, const char *name, int rows)
 {
     char weight[LIMIT_TENSOR_NAME];
     snprintf(weight, sizeof weight, "%s.weight", name);
-    return b_linear_part(b, x, weight, NULL, rows, 0, rows, false);
+    return b_linear_part(b, as_stored(b, x, weight), weight, NULL, rows, 0, rows, false);
 }
 
 val b_linear_bias(struct build *b, val x, const char *name, int rows)

@@ -31,7 +31,7 @@ static int build_whole(struct build *b)
         b_fail(b, E_UNSUPPORTED, "model_type %s: the architecture produced no logits", type);
     if (!b_failed(b))
         build_leftovers(b);
-    int (*const passes[])(struct build *) = {pass_residual, pass_pack, pass_join, pass_fuse,
+    int (*const passes[])(struct build *) = {pass_formats, pass_residual, pass_pack, pass_join, pass_fuse,
                                              pass_lives, pass_sections};
     for (size_t i = 0; i < ARRAY_LEN(passes) && !b_failed(b); i++)
         if (passes[i](b) < 0)

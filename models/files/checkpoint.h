@@ -1,14 +1,25 @@
-/* The tensors of a checkpoint: one or several .safetensors files, every extent checked against
- * the file before anything is read.
+/* The tensors of a checkpoint, under the names and in the shapes that the families know:
+ * .safetensors files as they are (safetensors.c), a GGUF file through its family's map
+ * (gguf_view.h). Every extent is checked against its file before anything is read.
  *
- * Format: u64 LE header length, JSON {name: {dtype, shape, data_offsets}}, data. Rejected by
- * name: overlaps, holes, trailing bytes, unknown dtypes, products that overflow, duplicate
- * names, shards that miss or repeat a tensor. Thread: one at a time. */
+ * Format of .safetensors: u64 LE header length, JSON {name: {dtype, shape, data_offsets}}, data.
+ * Rejected by name: overlaps, holes, trailing bytes, unknown dtypes, products that overflow,
+ * duplicate names, shards that miss or repeat a tensor. Thread: one at a time. */
 #ifndef RECURD_CHECKPOINT_H
 #define RECURD_CHECKPOINT_H
 
 #include "base/err.h"
 #include "kernels/plan.h"
+
+/* What is done to an element on its way into a weight; a file may hold it done already. */
+enum transform {
+    TENSOR_AS_IS,
+    TENSOR_ADD_ONE,  /* zero-centred norms: 1 + w */
+    TENSOR_EXP,      /* exp(w) */
+    TENSOR_NEG_EXP,  /* -exp(w) */
+    TENSOR_SIGMOID,
+    TENSOR_TERNARY,  /* round(w / mean|W|) clamped to -1, 0, 1; the mean over the whole tensor */
+};
 
 struct tensor {
     char name[LIMIT_TENSOR_NAME];
@@ -17,7 +28,11 @@ struct tensor {
     int64_t shape[LIMIT_ST_DIMS];
     int64_t elems;
     uint64_t offset; /* of the first byte in its file */
-    int32_t file;
+    int32_t file;    /* of the checkpoint's */
+    enum transform applied; /* the file's elements have been through this */
+    /* 0, or: its columns are [turned_a][turned_b][n] in the family's order, but stored
+     * [turned_b][turned_a][n], and no read changes that; the input must be put so instead. */
+    int32_t turned_a, turned_b;
     bool used;       /* a binding refers to it */
 };
 

@@ -456,19 +456,16 @@ static const struct tokenizer_format with_normalizer = {
 static const struct tokenizer_format without_normalizer = {
     .encode = encode, .seal = seal, .close = close_bpe};
 
-int bpe_open(struct tokenizer *t, const char *path, const struct config *cfg, struct err *e)
+int bpe_build(struct tokenizer *t, json_t *root, const struct config *cfg, struct err *e)
 {
-    struct load l = {.t = t, .b = mem_zalloc(sizeof *l.b), .cfg = cfg, .e = e};
+    struct load l = {.t = t, .b = mem_zalloc(sizeof *l.b), .cfg = cfg, .root = root, .e = e};
     if (!l.b)
         return err_set(e, E_NOMEM, "%s: out of memory", t->path);
     t->impl = l.b;
     t->format = &without_normalizer;
     l.b->unk = -1;
     memset(l.b->byte_ids, 0xff, sizeof l.b->byte_ids); /* -1 */
-    int rc = jsontext_read(&l.root, path, LIMIT_TOKENIZER_BYTES, VALUES_MAX, e);
-    if (rc < 0)
-        return rc;
-    rc = each(&l, json_object_get(l.root, "normalizer"), "normalizers", normalizer);
+    int rc = each(&l, json_object_get(l.root, "normalizer"), "normalizers", normalizer);
     if (rc == 0)
         rc = each(&l, json_object_get(l.root, "pre_tokenizer"), "pretokenizers", pre_tokenizer);
     if (rc == 0)
@@ -479,8 +476,18 @@ int bpe_open(struct tokenizer *t, const char *path, const struct config *cfg, st
         rc = read_added(&l);
     if (rc == 0)
         rc = each(&l, json_object_get(l.root, "post_processor"), "processors", post_processor);
-    json_decref(l.root);
     if (rc == 0 && l.b->normalizer.n)
         t->format = &with_normalizer;
+    return rc;
+}
+
+int bpe_open(struct tokenizer *t, const char *path, const struct config *cfg, struct err *e)
+{
+    json_t *root;
+    int rc = jsontext_read(&root, path, LIMIT_TOKENIZER_BYTES, VALUES_MAX, e);
+    if (rc < 0)
+        return rc;
+    rc = bpe_build(t, root, cfg, e);
+    json_decref(root);
     return rc;
 }

@@ -173,26 +173,23 @@ static int check_bytes(const struct tokenizer *t, const struct trie *words, stru
     return 0;
 }
 
-int rwkv_vocab_open(struct tokenizer *t, const char *path, struct err *e)
+int rwkv_vocab_build(struct tokenizer *t, const char *text, size_t n, struct err *e)
 {
-    struct buf file;
-    buf_init(&file, LIMIT_TOKENIZER_BYTES);
-    int rc = file_read(path, &file, e);
     struct trie *words = mem_zalloc(sizeof *words);
-    if (rc == 0 && !words)
-        rc = err_set(e, E_NOMEM, "%s: out of memory", t->path);
+    int rc = 0;
+    if (!words)
+        return err_set(e, E_NOMEM, "%s: out of memory", t->path);
     t->impl = words;
     t->format = &format;
     struct line l = {.name = t->path, .e = e};
-    for (size_t at = 0; rc == 0 && at < file.len; at = (size_t)(l.end - file.p) + 1) {
-        const char *newline = memchr(file.p + at, '\n', file.len - at);
-        l.p = file.p + at;
-        l.end = newline ? newline : file.p + file.len;
+    for (size_t at = 0; rc == 0 && at < n; at = (size_t)(l.end - text) + 1) {
+        const char *newline = memchr(text + at, '\n', n - at);
+        l.p = text + at;
+        l.end = newline ? newline : text + n;
         l.number++;
         if (l.p < l.end)
             rc = read_line(t, words, &l);
     }
-    buf_free(&file);
     if (rc == 0)
         rc = check_bytes(t, words, e);
     if (rc < 0)
@@ -202,4 +199,15 @@ int rwkv_vocab_open(struct tokenizer *t, const char *path, struct err *e)
         return err_set(e, E_FORMAT, "%s: id 0 must be free for the end of a text", t->path);
     struct added end = {.text = END_TEXT, .n = strlen(END_TEXT), .id = 0, .special = true};
     return tokenizer_add(t, &end, e);
+}
+
+int rwkv_vocab_open(struct tokenizer *t, const char *path, struct err *e)
+{
+    struct buf file;
+    buf_init(&file, LIMIT_TOKENIZER_BYTES);
+    int rc = file_read(path, &file, e);
+    if (rc == 0)
+        rc = rwkv_vocab_build(t, file.p ? file.p : "", file.len, e);
+    buf_free(&file);
+    return rc;
 }

@@ -314,25 +314,31 @@ static int open_library(struct tokenizer *t, struct buf *model, const struct spm
     return 0;
 }
 
-int spm_open(struct tokenizer *t, const char *path, const struct config *cfg, struct err *e)
+int spm_build(struct tokenizer *t, struct buf *model, const struct config *cfg, struct err *e)
 {
-    struct buf model;
     struct spm_proto p = {0};
     /* What the reference does where the configuration is silent: every piece of text between
      * special tokens is treated as a text of its own ("legacy"), and bos comes first. */
     t->every_start = config_bool(cfg, "legacy", true, e);
+    int rc = spm_proto_read(&p, (const unsigned char *)model->p, model->len, t->path, e);
+    if (rc == 0)
+        rc = read_vocabulary(t, &p, model->p, cfg, e);
+    if (rc == 0)
+        rc = probe(model->p, model->len, t->path, e);
+    if (rc == 0)
+        rc = open_library(t, model, &p, e);
+    spm_proto_free(&p);
+    t->adds_bos = t->bos >= 0;
+    return rc < 0 ? rc : e->code;
+}
+
+int spm_open(struct tokenizer *t, const char *path, const struct config *cfg, struct err *e)
+{
+    struct buf model;
     buf_init(&model, LIMIT_TOKENIZER_BYTES);
     int rc = file_read(path, &model, e);
     if (rc == 0)
-        rc = spm_proto_read(&p, (const unsigned char *)model.p, model.len, t->path, e);
-    if (rc == 0)
-        rc = read_vocabulary(t, &p, model.p, cfg, e);
-    if (rc == 0)
-        rc = probe(model.p, model.len, t->path, e);
-    if (rc == 0)
-        rc = open_library(t, &model, &p, e);
-    spm_proto_free(&p);
+        rc = spm_build(t, &model, cfg, e);
     buf_free(&model);
-    t->adds_bos = t->bos >= 0;
-    return rc < 0 ? rc : e->code;
+    return rc;
 }

@@ -17,8 +17,9 @@
 
 /* Field numbers of sentencepiece_model.proto. */
 enum { MODEL_PIECE = 1, MODEL_TRAINER = 2, MODEL_NORMALIZER = 3, MODEL_DENORMALIZER = 5 };
-enum { PIECE_TEXT = 1, PIECE_TYPE = 3 };
-enum { TRAINER_SUFFIX = 24, TRAINER_UNK = 40, TRAINER_BOS = 41, TRAINER_EOS = 42 };
+enum { PIECE_TEXT = 1, PIECE_SCORE = 2, PIECE_TYPE = 3 };
+enum { TRAINER_ALGORITHM = 3,
+       TRAINER_SUFFIX = 24, TRAINER_UNK = 40, TRAINER_BOS = 41, TRAINER_EOS = 42 };
 enum { NORMALIZER_MAP = 2, NORMALIZER_DUMMY_PREFIX = 3, NORMALIZER_EXTRA = 4,
        NORMALIZER_ESCAPE = 5 };
 
@@ -107,6 +108,8 @@ static int read_piece(struct spm_proto *p, struct cursor c, struct err *e)
         if (f.number == PIECE_TEXT && f.wire == WIRE_BYTES) {
             piece.text = (const char *)c.base + f.at;
             piece.n = f.n;
+        } else if (f.number == PIECE_SCORE && f.wire == WIRE_32) {
+            memcpy(&piece.score, c.base + f.at, sizeof piece.score);
         } else if (f.number == PIECE_TYPE && f.wire == WIRE_VARINT) {
             if (f.n != 1 || f.value < SPM_NORMAL || f.value > SPM_BYTE)
                 return err_set(e, E_FORMAT, "%s: piece %zu has type %" PRIu64 ", known are 1 to 6",
@@ -142,7 +145,9 @@ static int read_trainer(struct spm_proto *p, struct cursor c, struct err *e)
             return rc;
         if (f.wire != WIRE_VARINT)
             continue;
-        if (f.number == TRAINER_BOS)
+        if (f.number == TRAINER_ALGORITHM)
+            p->algorithm = (int64_t)f.value;
+        else if (f.number == TRAINER_BOS)
             p->bos = (int64_t)f.value;
         else if (f.number == TRAINER_EOS)
             p->eos = (int64_t)f.value;
@@ -225,7 +230,8 @@ int spm_proto_read(struct spm_proto *p, const unsigned char *bytes, size_t n, co
 {
     struct cursor c = {bytes, 0, n, name};
     bool table = false;
-    *p = (struct spm_proto){.bos = 1, .eos = 2, .dummy_prefix = true, .escape_whitespace = true,
+    *p = (struct spm_proto){.bos = 1, .eos = 2, .algorithm = SPM_UNIGRAM,
+                            .dummy_prefix = true, .escape_whitespace = true,
                             .space_leads = true, .newline_alone = true};
     while (c.at < c.end) {
         struct field f;

@@ -9,9 +9,12 @@ enum spm_type { /* as the format numbers them */
     SPM_NORMAL = 1, SPM_UNKNOWN, SPM_CONTROL, SPM_USER_DEFINED, SPM_UNUSED, SPM_BYTE,
 };
 
+enum { SPM_UNIGRAM = 1, SPM_BPE = 2 };
+
 struct spm_piece {
     const char *text; /* not terminated; into the file's bytes */
     size_t n;
+    float score;
     enum spm_type type;
     size_t type_at; /* offset of the one byte that holds the type; 0 = the default, NORMAL */
 };
@@ -20,6 +23,7 @@ struct spm_proto {
     struct spm_piece *pieces;
     size_t n, cap;
     int64_t bos, eos, unk;  /* -1 = none */
+    int64_t algorithm;      /* SPM_UNIGRAM, SPM_BPE; others are for words */
     bool dummy_prefix;      /* a space goes before the text */
     bool escape_whitespace; /* spaces are written U+2581 inside pieces */
     bool keeps_text;        /* the normaliser changes nothing else: no table, no white space lost */

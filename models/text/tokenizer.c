@@ -33,6 +33,15 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+void tokenizer_widen(const struct tokenizer *t, int32_t found, const char *text, size_t at,
+                     size_t n, size_t *begin, size_t *end)
+{
+    while (t->added[found].lstrip && *begin > at && is_space(text[*begin - 1]))
+        --*begin;
+    while (t->added[found].rstrip && *end < n && is_space(text[*end]))
+        ++*end;
+}
+
 /* The first added token in text from `at` on, the longest of those that begin there; its extent
  * includes the white space it swallows. -1 = none. */
 static int32_t find_added(const struct tokenizer *t, const struct trie *search, const char *text,
@@ -47,10 +56,7 @@ static int32_t find_added(const struct tokenizer *t, const struct trie *search, 
             continue;
         *begin = i;
         *end = i + len;
-        while (t->added[found].lstrip && *begin > at && is_space(text[*begin - 1]))
-            --*begin;
-        while (t->added[found].rstrip && *end < n && is_space(text[*end]))
-            ++*end;
+        tokenizer_widen(t, found, text, at, n, begin, end);
         return found;
     }
     return -1;
@@ -122,6 +128,14 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, int 
     return encode_split(&p, text, n, false, encode_normalized);
 }
 
+int tokenizer_encode_between(const struct tokenizer *t, const char *text, size_t n, int flags,
+                             struct ids *out, struct err *e)
+{
+    struct pass p = {
+        .t = t, .flags = flags, .out = out, .start = !(flags & TOKENIZE_CONTINUE), .e = e};
+    return encode_normalized(&p, text, n);
+}
+
 /* ---- loading ---------------------------------------------------------------------------- */
 
 static int add_from_config(struct tokenizer *t, const struct config *cfg, struct err *e)
@@ -170,34 +184,7 @@ static void name_token(const struct tokenizer *t, const struct config *cfg, cons
         *id = id_of(t, tokenizer_token_text(cfg, key));
 }
 
-static int set_template(struct tokenizer *t, const char *dir, const struct config *cfg,
-                        struct err *e)
-{
-    char path[4096];
-    struct buf text;
-    struct err none = {0};
-    const char *found = config_str(cfg, "chat_template", NULL, &none);
-    /* A list of named templates: the one called default. */
-    for (int i = 0; !found && config_len(cfg, "chat_template") > i; i++) {
-        const struct config *o = config_obj_at(cfg, "chat_template", i, e);
-        if (o && strcmp(config_str(o, "name", "", e), "default") == 0)
-            found = config_str(o, "template", NULL, e);
-    }
-    buf_init(&text, LIMIT_CONFIG_BYTES);
-    bool fits = (size_t)snprintf(path, sizeof path, "%s/chat_template.jinja", dir) < sizeof path;
-    if (!found && fits && file_exists(path)) {
-        if (file_read(path, &text, e) < 0)
-            return e->code;
-        found = text.p;
-    }
-    if (found && !(t->chat_template = mem_strdup(found)))
-        err_set(e, E_NOMEM, "%s: out of memory for the chat template", t->path);
-    buf_free(&text);
-    return e->code;
-}
-
-static int apply_config(struct tokenizer *t, const char *dir, const struct config *cfg,
-                        struct err *e)
+static int apply_config(struct tokenizer *t, const struct config *cfg, struct err *e)
 {
     int rc = add_from_config(t, cfg, e);
     if (rc < 0)
@@ -205,7 +192,7 @@ static int apply_config(struct tokenizer *t, const char *dir, const struct confi
     name_token(t, cfg, "bos_token", &t->bos);
     name_token(t, cfg, "eos_token", &t->eos);
     t->adds_bos = config_bool(cfg, "add_bos_token", t->adds_bos, e);
-    return e->code < 0 ? e->code : set_template(t, dir, cfg, e);
+    return e->code;
 }
 
 static int check_vocab(const struct tokenizer *t, int32_t vocab, struct err *e)
@@ -240,16 +227,6 @@ static enum kind find_vocabulary(const char *dir, char *path, size_t size)
     return KIND_NONE;
 }
 
-static int open_kind(struct tokenizer *t, enum kind kind, const char *path,
-                     const struct config *cfg, struct err *e)
-{
-    switch (kind) {
-    case KIND_SPM: return spm_open(t, path, cfg, e);
-    case KIND_BPE: return bpe_open(t, path, cfg, e);
-    default: return rwkv_vocab_open(t, path, e);
-    }
-}
-
 static int read_config(struct config **cfg, const char *dir, struct err *e)
 {
     char path[4096];
@@ -259,37 +236,60 @@ static int read_config(struct config **cfg, const char *dir, struct err *e)
     return file_exists(path) ? config_read(cfg, path, e) : config_parse(cfg, "{}", 2, path, e);
 }
 
+int tokenizer_assemble(struct tokenizer **out, const struct tokenizer_parts *p, struct err *e)
+{
+    struct tokenizer *t = mem_zalloc(sizeof *t);
+    *out = NULL;
+    if (!t)
+        return err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(p->path));
+    arena_init(&t->arena, ARENA_BYTES);
+    t->bos = t->eos = -1;
+    t->path = mem_strdup(jsontext_tail(p->path));
+    int rc = t->path ? p->fill(t, p->cfg, p->arg, e)
+                     : err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(p->path));
+    if (rc == 0)
+        rc = apply_config(t, p->cfg, e);
+    if (rc == 0)
+        rc = check_vocab(t, p->vocab, e);
+    if (rc == 0 && t->format->seal)
+        t->format->seal(t->impl, t);
+    if (rc < 0)
+        tokenizer_close(t);
+    else
+        *out = t;
+    return rc;
+}
+
+/* A vocabulary file of a directory. */
+struct vocabulary { enum kind kind; const char *path; };
+
+static int fill_from_file(struct tokenizer *t, const struct config *cfg, const void *arg,
+                          struct err *e)
+{
+    const struct vocabulary *v = arg;
+    switch (v->kind) {
+    case KIND_SPM: return spm_open(t, v->path, cfg, e);
+    case KIND_BPE: return bpe_open(t, v->path, cfg, e);
+    default: return rwkv_vocab_open(t, v->path, e);
+    }
+}
+
 int tokenizer_open(struct tokenizer **out, const char *dir, int32_t vocab, struct err *e)
 {
     char path[4096];
     struct err mine = {0};
     struct config *cfg = NULL;
-    enum kind kind = find_vocabulary(dir, path, sizeof path);
+    struct vocabulary v = {find_vocabulary(dir, path, sizeof path), path};
     *out = NULL;
-    if (kind == KIND_NONE)
+    if (v.kind == KIND_NONE)
         return 0;
     e = e ? e : &mine;
-    struct tokenizer *t = mem_zalloc(sizeof *t);
-    if (!t)
-        return err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
-    arena_init(&t->arena, ARENA_BYTES);
-    t->bos = t->eos = -1;
-    t->path = mem_strdup(jsontext_tail(path));
-    int rc = t->path ? read_config(&cfg, dir, e)
-                     : err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
+    int rc = read_config(&cfg, dir, e);
     if (rc == 0)
-        rc = open_kind(t, kind, path, cfg, e);
-    if (rc == 0)
-        rc = apply_config(t, dir, cfg, e);
-    if (rc == 0)
-        rc = check_vocab(t, vocab, e);
-    if (rc == 0 && t->format->seal)
-        t->format->seal(t->impl, t);
+        rc = tokenizer_assemble(out, &(struct tokenizer_parts){
+            .path = path, .cfg = cfg, .fill = fill_from_file, .arg = &v,
+            .vocab = vocab}, e);
     config_free(cfg);
-    if (rc < 0)
-        tokenizer_close(t);
-    else
-        *out = t;
     return rc;
 }
 
@@ -304,7 +304,6 @@ void tokenizer_close(struct tokenizer *t)
     arena_free(&t->arena);
     mem_free(t->tokens);
     mem_free(t->added);
-    mem_free(t->chat_template);
     mem_free(t->path);
     mem_free(t);
 }
@@ -349,9 +348,4 @@ int32_t tokenizer_size(const struct tokenizer *t)
 bool tokenizer_is_special(const struct tokenizer *t, int32_t id)
 {
     return id >= 0 && id < t->n && (t->tokens[id].flags & TOKEN_SPECIAL);
-}
-
-const char *tokenizer_chat_template(const struct tokenizer *t)
-{
-    return t->chat_template;
 }

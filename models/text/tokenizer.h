@@ -39,6 +39,18 @@ enum tokenize_flags {
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, int flags,
                      struct ids *out, struct err *e) MUST_USE;
 
+/* A text of mixed origin. Special tokens are found only where all their bytes are `trusted`; apart
+ * from that the text is encoded as one, as if TOKENIZE_SPECIAL were given. spans cover it: each
+ * reaches to its end. starts (may be NULL) gets for each id the byte where it begins: exact for
+ * control tokens and for byte-level vocabularies, else within the text between two tokens. */
+struct token_span {
+    uint32_t end;
+    bool trusted;
+};
+int tokenizer_encode_marked(const struct tokenizer *t, const char *text, size_t n,
+                            const struct token_span *spans, size_t n_spans, struct ids *out,
+                            struct ids *starts, struct err *e) MUST_USE;
+
 /* The bytes that token id adds to a text in progress; not NUL-terminated, not always whole
  * UTF-8 characters. Special and unknown ids: *len = 0. Borrowed, lives as long as t. */
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *len);
@@ -51,8 +63,5 @@ bool tokenizer_adds_bos(const struct tokenizer *t);
 int32_t tokenizer_find(const struct tokenizer *t, const char *special); /* id, or -1 */
 int32_t tokenizer_size(const struct tokenizer *t);
 bool tokenizer_is_special(const struct tokenizer *t, int32_t id);
-
-/* The chat template text of tokenizer_config.json, or NULL. Only ever compared, never run. */
-const char *tokenizer_chat_template(const struct tokenizer *t);
 
 #endif

@@ -57,7 +57,6 @@ struct tokenizer {
     struct trie search[2][2]; /* [normalized][special too]: text -> index into added */
     int32_t bos, eos;
     bool adds_bos, every_start; /* every_start: each piece between added tokens starts a text */
-    char *chat_template;
     char *path;            /* of the vocabulary file, for messages */
 };
 
@@ -75,11 +74,41 @@ const char *tokenizer_token_text(const struct config *c, const char *key);
 /* Whether tokenizer_config.json names this text as bos, eos, unk or pad: special, then. */
 bool tokenizer_named(const struct config *cfg, const char *text);
 
+/* ---- for marked.c ---- */
+
+/* Extends a match of t->added[found] over the white space it swallows, within [at, n). */
+void tokenizer_widen(const struct tokenizer *t, int32_t found, const char *text, size_t at,
+                     size_t n, size_t *begin, size_t *end);
+/* Ids of text that has no unnormalised added tokens left in it. */
+int tokenizer_encode_between(const struct tokenizer *t, const char *text, size_t n, int flags,
+                             struct ids *out, struct err *e) MUST_USE;
+
 /* Each fills t from its file. cfg: tokenizer_config.json, or NULL. */
 int spm_open(struct tokenizer *t, const char *path, const struct config *cfg,
              struct err *e) MUST_USE;
 int bpe_open(struct tokenizer *t, const char *path, const struct config *cfg,
              struct err *e) MUST_USE;
 int rwkv_vocab_open(struct tokenizer *t, const char *path, struct err *e) MUST_USE;
+
+/* The same from what lies in memory, whoever wrote it: the object of a tokenizer.json, a
+ * serialised SentencePiece model (changed), the lines of a word list. */
+struct json_t;
+int bpe_build(struct tokenizer *t, struct json_t *root, const struct config *cfg,
+              struct err *e) MUST_USE;
+int spm_build(struct tokenizer *t, struct buf *model, const struct config *cfg,
+              struct err *e) MUST_USE;
+int rwkv_vocab_build(struct tokenizer *t, const char *text, size_t n, struct err *e) MUST_USE;
+
+/* A tokenizer whose vocabulary fill() reads. cfg: what tokenizer_config.json says. path: of the
+ * file, for messages. */
+struct tokenizer_parts {
+    const char *path;
+    const struct config *cfg;
+    int (*fill)(struct tokenizer *t, const struct config *cfg, const void *arg, struct err *e);
+    const void *arg;
+    int32_t vocab; /* rows of the model's embedding */
+};
+int tokenizer_assemble(struct tokenizer **out, const struct tokenizer_parts *p,
+                       struct err *e) MUST_USE;
 
 #endif

@@ -29,6 +29,7 @@ static void unref(struct gen *g)
     mem_free(g->choices);
     mem_free(g->prompts);
     params_fini(&g->params);
+    grammar_unref(g->grammar);
     waker_unref(g->waker);
     mem_free(g);
 }

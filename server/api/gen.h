@@ -9,6 +9,7 @@
 
 #include "scheduler/sched.h"
 #include "server/api/apierr.h"
+#include "server/api/constrain.h"
 #include "server/process/keys.h"
 #include "server/api/params.h"
 #include "server/process/stats.h"
@@ -63,6 +64,7 @@ struct gen {
     struct gen_prompt *prompts;
     struct choice *choices;
     struct err error; /* of the first choice that failed */
+    struct grammar *grammar; /* that all answers follow; NULL = none */
     struct key *key;      /* NULL = without keys */
     int32_t taken;        /* of its sequences, until gen_done */
     struct tenant_tag tenant;
@@ -75,6 +77,7 @@ struct gen_setup {
     const struct served *served;
     struct stats *stats;
     struct waker *waker;
+    struct constrainer *constrainer;
     struct key *key;          /* NULL = without keys */
     struct tenant_tag tenant;
     struct fair_id client;    /* whose turn it takes */

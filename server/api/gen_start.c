@@ -21,8 +21,7 @@ static int tokenize_messages(const struct served *m, const struct params *p, str
         return err_field(e, E_UNSUPPORTED, "messages",
                          "messages: the model \"%s\" has no %s; use /v1/completions", m->name,
                          m->tok ? "chat format" : "tokenizer");
-    return chat_render(m->chat, m->tok, p->messages, (size_t)p->n_messages, p->add_reply, out,
-                       marks, e);
+    return chat_encode(m->chat, &p->chat, out, marks, e);
 }
 
 int gen_tokenize(const struct served *m, const struct params *p, int32_t prompt,
@@ -144,9 +143,21 @@ static int fill(struct request *r, const struct gen *g, const struct choice *c,
     if (marks->len)
         memcpy(r->marks, marks->p, marks->len * sizeof *r->marks);
     r->n_marks = (int32_t)marks->len;
+    r->constraint = g->grammar ? constraint_new(g->grammar) : NULL;
+    if (g->grammar && !r->constraint)
+        return no_memory(e);
     if (p->kind == PARAMS_CHAT && !p->ignore_eos)
         add_chat_stop(r, g->served);
     return 0;
+}
+
+/* What the answers must follow. Before the prompt is looked at: it may be refused. */
+static int make_grammar(struct gen *g, struct constrainer *c, struct err *e)
+{
+    const struct constrain_in *in = &g->params.constrain;
+    struct grammar_source s = {.kind = in->kind, .text = in->text, .n = in->n,
+                               .compact = in->compact};
+    return in->field ? constrainer_get(c, &s, in->field, &g->grammar, e) : 0;
 }
 
 static int make_prompts(struct gen *g, struct err *e)
@@ -169,6 +180,7 @@ static int make_prompts(struct gen *g, struct err *e)
         if (rc)
             return rc;
     }
+    params_drop_chat(p);
     return 0;
 }
 
@@ -310,6 +322,8 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
     int32_t submitted = 0;
     int rc = admit(g, s->retry_s, e);
     bool full = rc == E_BUSY;
+    if (!rc)
+        rc = make_grammar(g, s->constrainer, e);
     if (!rc)
         rc = make_prompts(g, e);
     bool tokenized = !rc;

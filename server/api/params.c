@@ -15,7 +15,7 @@
 /* max_tokens above this is a mistake: weeks of decoding. */
 #define MAX_TOKENS (1 << 24)
 
-enum harmless { EMPTY, TEXT, AUTO, ONE, ON, TEXT_ONLY, NEVER };
+enum harmless { EMPTY, AUTO, ONE, ON, TEXT_ONLY, NEVER };
 
 static bool is_harmless(const json_t *v, enum harmless h)
 {
@@ -25,9 +25,6 @@ static bool is_harmless(const json_t *v, enum harmless h)
     case EMPTY:
         return json_is_false(v) || (s && !*s) || (json_is_array(v) && !json_array_size(v)) ||
                (json_is_object(v) && !json_object_size(v));
-    case TEXT:
-        type = json_string_value(json_object_get(v, "type"));
-        return type && strcmp(type, "text") == 0;
     case AUTO: return s && (strcmp(s, "auto") == 0 || strcmp(s, "none") == 0);
     case ONE: return json_is_number(v) && json_number_value(v) == 1.0;
     case ON: return json_is_true(v);
@@ -280,11 +277,13 @@ static int read_all(struct params *p, const struct served *m, const json_t *o, s
     int rc = check_model(p, m, o, e);
     if (!rc)
         rc = params_input(p, o, vocab, e);
-    if (rc || p->kind == PARAMS_TOKENIZE || p->kind == PARAMS_DETOKENIZE)
+    if (rc || (p->kind != PARAMS_COMPLETION && p->kind != PARAMS_CHAT))
         return rc;
     rc = refuse_unsupported(o, e);
     if (!rc)
         rc = read_bias(p, o, vocab, e);
+    if (!rc)
+        rc = params_constrain(p, o, e);
     if (!rc)
         rc = read_stops(p, o, vocab, e);
     if (rc)
@@ -308,8 +307,10 @@ int params_parse(struct params *p, enum params_kind kind, const struct served *m
     p->n = 1;
     p->logprobs = -1;
     p->expected_position = -1;
-    p->add_special = p->add_reply = true;
+    p->add_special = true;
     json_t *o;
+    p->chat.bytes = n;
+    p->request_templates = m->request_templates;
     int rc = jsonin_parse(&o, body, n, e);
     if (rc)
         return rc;
@@ -318,4 +319,15 @@ int params_parse(struct params *p, enum params_kind kind, const struct served *m
     return rc;
 }
 
-void params_fini(struct params *p) { arena_free(&p->arena); }
+void params_drop_chat(struct params *p)
+{
+    json_decref(p->chat_tree);
+    p->chat_tree = NULL;
+    p->chat = (struct chat_request){0};
+}
+
+void params_fini(struct params *p)
+{
+    params_drop_chat(p);
+    arena_free(&p->arena);
+}

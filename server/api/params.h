@@ -4,11 +4,13 @@
 #define RECURD_PARAMS_H
 
 #include "base/arena.h"
-#include "models/text/chat.h"
+#include "models/text/chat/chat.h"
+#include "models/text/constrain/grammar.h"
 #include "scheduler/served.h"
 #include "scheduler/request.h"
 
-enum params_kind { PARAMS_COMPLETION, PARAMS_CHAT, PARAMS_TOKENIZE, PARAMS_DETOKENIZE };
+enum params_kind { PARAMS_COMPLETION, PARAMS_CHAT, PARAMS_TOKENIZE, PARAMS_DETOKENIZE,
+                   PARAMS_APPLY };
 
 /* One prompt: text, or (text NULL) ids that are in the vocabulary. */
 struct prompt_in {
@@ -18,6 +20,15 @@ struct prompt_in {
     int32_t n_ids;
 };
 
+/* A definition that the answer's text must follow. */
+struct constrain_in {
+    const char *field; /* the request's, a literal; NULL = none */
+    enum grammar_kind kind;
+    const char *text;  /* in the arena */
+    size_t n;
+    bool compact;
+};
+
 struct params {
     struct arena arena;
     enum params_kind kind;
@@ -25,9 +36,11 @@ struct params {
     int32_t n_prompts;              /* completions, tokenize, detokenize */
     struct prompt_in *prompts;
     int32_t n_messages;             /* chat, tokenize */
-    struct chat_message *messages;
+    struct chat_request chat;       /* with messages; borrows from chat_tree */
+    struct json_t *chat_tree;       /* owned; NULL = none, or dropped */
     int32_t n;                      /* choices of each prompt */
-    bool echo, stream, include_usage, return_ids, add_special, add_reply, return_strs;
+    bool request_templates;         /* as the server is set */
+    bool echo, stream, include_usage, return_ids, add_special, return_strs;
     int32_t logprobs;               /* -1 = none */
     int64_t max_tokens;             /* -1 = not named */
     int64_t min_tokens;
@@ -41,6 +54,7 @@ struct params {
     int32_t n_stops, n_stop_ids;
     char stops[LIMIT_STOPS][LIMIT_STOP_BYTES + 1];
     int32_t stop_ids[LIMIT_STOP_IDS];
+    struct constrain_in constrain;
 };
 
 /* Only name, defaults and vocab of m are read. E_NOENT: another model is named. After a
@@ -48,5 +62,7 @@ struct params {
 int params_parse(struct params *p, enum params_kind kind, const struct served *m,
                  const char *body, size_t n, struct err *e) MUST_USE;
 void params_fini(struct params *p);
+/* The conversation is in tokens now: its JSON, 20-30 times its text, goes early. */
+void params_drop_chat(struct params *p);
 
 #endif

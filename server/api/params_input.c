@@ -1,4 +1,4 @@
-/* The input of a request: prompts as text or ids, chat messages. Thread: any. */
+/* The input of a request: prompts as text or ids (messages: params_chat.c). Thread: any. */
 #include <string.h>
 
 #include "server/api/params_int.h"
@@ -73,93 +73,11 @@ static int read_prompts(struct params *p, const json_t *v, int32_t vocab, struct
     return rc;
 }
 
-/* The text of {"type":"text","text":…}, or NULL with the fault in e. */
-static const char *part_text(const json_t *part, size_t *n, struct err *e)
-{
-    const char *type = json_string_value(json_object_get(part, "type"));
-    const json_t *text = json_object_get(part, "text");
-    if (!type || strcmp(type, "text") != 0)
-        err_field(e, E_UNSUPPORTED, "messages",
-                  "messages: only content parts of type \"text\" are supported");
-    else if (!json_is_string(text))
-        err_field(e, E_FORMAT, "messages", "messages: a text part has no \"text\" string");
-    *n = json_string_length(text);
-    return e->code ? NULL : json_string_value(text);
-}
-
-static int join_parts(struct params *p, const json_t *parts, struct chat_message *m,
-                      struct err *e)
-{
-    size_t n, total = 0, count = json_array_size(parts);
-    for (size_t i = 0; i < count; i++, total += n)
-        if (!part_text(json_array_get(parts, i), &n, e))
-            return e->code;
-    char *to = arena_alloc(&p->arena, total + 1);
-    if (!to)
-        return no_memory(e);
-    m->content = to;
-    m->n = total;
-    for (size_t i = 0; i < count; i++, to += n) {
-        const char *text = part_text(json_array_get(parts, i), &n, e);
-        memcpy(to, text, n);
-    }
-    return 0;
-}
-
-static int read_message(struct params *p, const json_t *v, size_t i, struct chat_message *m,
-                        struct err *e)
-{
-    if (!json_is_object(v))
-        return err_field(e, E_FORMAT, "messages", "messages: element %zu is %s, an object is "
-                         "expected", i, jsonin_kind(v));
-    const json_t *role = json_object_get(v, "role"), *content = jsonin_get(v, "content");
-    if (!json_is_string(role))
-        return err_field(e, E_FORMAT, "messages", "messages: element %zu has no \"role\" string",
-                         i);
-    const json_t *calls = jsonin_get(v, "tool_calls");
-    if (calls && (!json_is_array(calls) || json_array_size(calls)))
-        return err_field(e, E_UNSUPPORTED, "messages", "messages: element %zu has tool_calls; "
-                         "tools are not supported", i);
-    m->role = arena_strdup(&p->arena, json_string_value(role));
-    if (!m->role)
-        return no_memory(e);
-    if (json_is_array(content))
-        return join_parts(p, content, m, e);
-    if (!json_is_string(content))
-        return err_field(e, E_FORMAT, "messages", "messages: the content of element %zu is %s, a "
-                         "string or an array of text parts is expected", i,
-                         jsonin_kind(content));
-    m->n = json_string_length(content);
-    m->content = arena_copy(&p->arena, json_string_value(content), m->n);
-    return m->content ? 0 : no_memory(e);
-}
-
-static int read_messages(struct params *p, const json_t *v, struct err *e)
-{
-    if (!json_is_array(v))
-        return err_field(e, E_FORMAT, "messages", "messages: %s was sent, an array is expected",
-                         jsonin_kind(v));
-    size_t n = json_array_size(v);
-    if (n == 0 || n > LIMIT_MESSAGES)
-        return err_field(e, E_RANGE, "messages", "messages: %zu messages, 1 … %d are allowed", n,
-                         LIMIT_MESSAGES);
-    p->messages = arena_array(&p->arena, n, sizeof *p->messages);
-    if (!p->messages)
-        return no_memory(e);
-    int rc = 0;
-    for (size_t i = 0; i < n && !rc; i++) {
-        rc = read_message(p, json_array_get(v, i), i, &p->messages[i], e);
-        p->n_messages += !rc;
-    }
-    return rc;
-}
-
 int params_input(struct params *p, const json_t *o, int32_t vocab, struct err *e)
 {
     const json_t *prompt = jsonin_get(o, "prompt"), *messages = jsonin_get(o, "messages");
     const json_t *tokens = jsonin_get(o, "tokens");
     jsonin_bool(o, "add_special_tokens", &p->add_special, e);
-    jsonin_bool(o, "add_generation_prompt", &p->add_reply, e);
     jsonin_bool(o, "return_token_strs", &p->return_strs, e);
     if (e->code)
         return e->code;
@@ -173,18 +91,21 @@ int params_input(struct params *p, const json_t *o, int32_t vocab, struct err *e
         p->n_prompts = 1;
         return params_ids(p, tokens, "tokens", vocab, p->prompts, e);
     case PARAMS_CHAT:
+    case PARAMS_APPLY:
         if (!messages)
             return err_field(e, E_FORMAT, "messages", "messages: missing");
-        return read_messages(p, messages, e);
+        return params_chat(p, o, e);
     case PARAMS_TOKENIZE:
         if (messages)
-            return read_messages(p, messages, e);
+            return params_chat(p, o, e);
         if (!json_is_string(prompt))
             return err_field(e, E_FORMAT, "prompt", "prompt: a string is expected, or messages");
         break;
     case PARAMS_COMPLETION:
         if (!prompt)
             return err_field(e, E_FORMAT, "prompt", "prompt: missing");
+        if (params_no_chat(o, e))
+            return e->code;
         break;
     }
     return read_prompts(p, prompt, vocab, e);

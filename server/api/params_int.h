@@ -1,4 +1,4 @@
-/* What params.c and params_input.c share. */
+/* What params.c, params_input.c and params_chat.c share. */
 #ifndef RECURD_PARAMS_INT_H
 #define RECURD_PARAMS_INT_H
 
@@ -8,8 +8,16 @@
 /* prompt, messages or tokens into p. */
 int params_input(struct params *p, const json_t *o, int32_t vocab, struct err *e) MUST_USE;
 
+/* messages and what goes with them: tools, documents, variables of the template. */
+int params_chat(struct params *p, const json_t *o, struct err *e) MUST_USE;
+/* Without messages these mean nothing: E_UNSUPPORTED, the field named. */
+int params_no_chat(const json_t *o, struct err *e) MUST_USE;
+
 /* An array of token ids, each in the vocabulary, into the arena. key must be a literal. */
 int params_ids(struct params *p, const json_t *v, const char *key, int32_t vocab,
                struct prompt_in *out, struct err *e) MUST_USE;
+
+/* What constrains the answer's text, into p->constrain. */
+int params_constrain(struct params *p, const json_t *o, struct err *e) MUST_USE;
 
 #endif

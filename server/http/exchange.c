@@ -272,7 +272,7 @@ void exchange_generate(struct exchange *x, enum params_kind kind, const struct a
     x->rated = true;
     struct gen_setup setup = {
         .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,
-        .key = x->key, .tenant = x->tenant,
+        .constrainer = h->constrainer, .key = x->key, .tenant = x->tenant,
         .client = client_of(x->mhd, x->key ? x->key->name : NULL), .retry_s = &x->retry_s,
         .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
     };

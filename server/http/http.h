@@ -11,6 +11,7 @@
 
 struct MHD_Daemon;
 struct helper;
+struct constrainer;
 
 /* Owner: main. Thread: read-only after http_open, apart from atomics. */
 struct http {
@@ -20,6 +21,7 @@ struct http {
     struct keys *keys; /* NULL = nobody is asked for one */
     struct watch *watch;
     struct helper *helper;
+    struct constrainer *constrainer;
     struct MHD_Daemon *mhd;
     struct stats stats;
     uint64_t started_unix_s;

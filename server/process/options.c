@@ -264,9 +264,14 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
         rc = read_file(o, o->config, e);
     for (int i = 1; i < argc && !rc; i++)
         rc = flag(o, argc, argv, &i, false, e);
+    if (!rc && strcmp(o->trace_ids, "ids") != 0 && strcmp(o->trace_ids, "digest") != 0)
+        rc = err_set(e, E_RANGE, "trace-ids: \"%.60s\" is neither ids nor digest", o->trace_ids);
     if (!rc && strcmp(o->load_format, "auto") != 0 && strcmp(o->load_format, "dummy") != 0)
         rc = err_set(e, E_RANGE, "load-format: \"%.60s\" is neither auto nor dummy",
                      o->load_format);
+    if (!rc && strcmp(o->quantize, "none") && strcmp(o->quantize, "q8") &&
+        strcmp(o->quantize, "q4"))
+        rc = err_set(e, E_RANGE, "quantize: \"%.60s\" is none of none, q8 and q4", o->quantize);
     return rc;
 }
 
@@ -275,7 +280,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 void options_print_help(FILE *f)
 {
     fputs("recurd: serves recurrent and linear-attention language models over HTTP\n\n"
-          "usage: recurd [--model DIR] [flags]\n\n",
+          "usage: recurd [--model DIR|FILE.gguf] [flags]\n\n",
           f);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char name[64], left[96];

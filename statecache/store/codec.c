@@ -161,6 +161,10 @@ static void part_range(const struct format *f, const struct head *h, int i, uint
     bool session = h->kind == CODEC_SESSION || h->kind == CODEC_EXPORT;
     uint64_t pos = (uint64_t)h->position;
     *lo = *hi = 0;
+    if (f->slot_bytes == 0) { /* codec_inspect */
+        *hi = UINT64_MAX;
+        return;
+    }
     switch ((enum codec_part)i) {
     case PART_TOKENS: *lo = *hi = 4 * tokens_of(f, h); break;
     case PART_STATE: *lo = *hi = state ? f->slot_bytes : 0; break;
@@ -194,11 +198,14 @@ static int check_table(const struct format *f, const unsigned char *in, uint64_t
         if (memcmp(row, name, sizeof(name)) != 0 || h->offset[i] != at)
             return err_set(e, E_FORMAT, "row %d of the part table is not %s at %llu", i, want,
                            (unsigned long long)at);
-        uint64_t unit = i == PART_LOGITS ? MAX(hi, (uint64_t)1) : i == PART_TURNS ? 8 : 1;
+        uint64_t unit = i == PART_TURNS ? 8 : i == PART_LOGITS && f->slot_bytes ? MAX(hi, 1) : 1;
         if (h->bytes[i] < lo || h->bytes[i] > hi || h->bytes[i] % unit)
             return err_set(e, E_FORMAT, "part %s has %llu bytes, %llu to %llu are possible", want,
                            (unsigned long long)h->bytes[i], (unsigned long long)lo,
                            (unsigned long long)hi);
+        if (h->bytes[i] > file_bytes - at)
+            return err_set(e, E_FORMAT, "part %s ends beyond the file's %llu bytes", want,
+                           (unsigned long long)file_bytes);
         at += h->bytes[i];
     }
     if (at != file_bytes || bytes_get(in + AT_FILE_BYTES, 8) != file_bytes)
@@ -232,25 +239,26 @@ static int check_origin(const struct format *f, const unsigned char *in, struct 
     return 0;
 }
 
-int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
-               struct head *h, struct err *e)
+/* Is it a head of ours at all? */
+static int check_seal(const struct format *f, const unsigned char *in, struct err *e)
 {
-    memset(h, 0, sizeof(*h));
+    unsigned version = (unsigned)bytes_get(in + AT_VERSION, 2);
     if (memcmp(in + AT_MAGIC, magic, sizeof(magic)) != 0)
         return err_set(e, E_FORMAT, "this is not a state file: wrong magic");
-    if (bytes_get(in + AT_VERSION, 2) > CODEC_VERSION)
-        return err_set(e, E_UNSUPPORTED, "format version %u, this build reads up to %d",
-                       (unsigned)bytes_get(in + AT_VERSION, 2), CODEC_VERSION);
-    if (bytes_get(in + AT_VERSION, 2) < CODEC_VERSION_OLD ||
-        bytes_get(in + AT_HEAD_BYTES, 4) != CODEC_HEAD)
+    if (version > CODEC_VERSION)
+        return err_set(e, E_UNSUPPORTED, "format version %u, this build reads up to %d", version,
+                       CODEC_VERSION);
+    if (version < CODEC_VERSION_OLD || bytes_get(in + AT_HEAD_BYTES, 4) != CODEC_HEAD)
         return err_set(e, E_FORMAT, "format version %u with a head of %u bytes does not exist",
-                       (unsigned)bytes_get(in + AT_VERSION, 2),
-                       (unsigned)bytes_get(in + AT_HEAD_BYTES, 4));
+                       version, (unsigned)bytes_get(in + AT_HEAD_BYTES, 4));
     if (crypto_auth_hmacsha256_verify(in + AT_HMAC, in, AT_HMAC, f->key) != 0)
         return err_set(e, E_DENIED, "the seal does not match: altered, or of another install key");
-    int rc = check_origin(f, in, h, e);
-    if (rc)
-        return rc;
+    return 0;
+}
+
+/* What a head says of itself, whatever the model. */
+static int read_fields(const unsigned char *in, uint64_t file_bytes, struct head *h, struct err *e)
+{
     uint64_t kind = bytes_get(in + AT_KIND, 2), position = bytes_get(in + AT_POSITION, 8);
     uint32_t point = (uint32_t)bytes_get(in + AT_POINT, 4);
     if (kind < CODEC_STATE || kind > CODEC_PATH || bytes_get(in + AT_PARTS, 4) != PARTS ||
@@ -265,16 +273,46 @@ int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint6
     h->point = point;
     h->file_bytes = file_bytes;
     memcpy(h->path, in + AT_PATH, 16);
+    return 0;
+}
+
+int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
+               struct head *h, struct err *e)
+{
+    memset(h, 0, sizeof(*h));
+    int rc = check_seal(f, in, e);
+    if (!rc)
+        rc = check_origin(f, in, h, e);
+    if (!rc)
+        rc = read_fields(in, file_bytes, h, e);
+    if (rc)
+        return rc;
     int64_t whole = h->position / f->stretch; /* stretches of the path */
-    bool follows = (kind == CODEC_STATE && whole > 0) || (kind == CODEC_PATH && whole > 1);
-    if (kind == CODEC_PATH && (whole == 0 || h->position % f->stretch))
+    bool follows = (h->kind == CODEC_STATE && whole > 0) || (h->kind == CODEC_PATH && whole > 1);
+    if (h->kind == CODEC_PATH && (whole == 0 || h->position % f->stretch))
         return err_set(e, E_FORMAT, "a stretch of %lld tokens cannot end at %lld",
                        (long long)f->stretch, (long long)h->position);
     if (follows != !sodium_is_zero(h->path, sizeof(h->path)))
-        return err_set(e, E_FORMAT, "kind %llu at position %lld %s a path before its tokens",
-                       (unsigned long long)kind, (long long)h->position,
-                       follows ? "lacks" : "has");
+        return err_set(e, E_FORMAT, "kind %d at position %lld %s a path before its tokens",
+                       (int)h->kind, (long long)h->position, follows ? "lacks" : "has");
     return check_table(f, in, file_bytes, h, e);
+}
+
+int codec_inspect(struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
+                  struct head *h, struct err *e)
+{
+    memset(h, 0, sizeof(*h));
+    int rc = check_seal(f, in, e);
+    if (rc)
+        return rc;
+    memcpy(f->fingerprint, in + AT_FINGERPRINT, sizeof(f->fingerprint));
+    memcpy(f->schema, in + AT_SCHEMA, sizeof(f->schema));
+    memcpy(f->numerics, in + AT_NUMERICS, sizeof(f->numerics));
+    f->slot_bytes = 0; /* unknown: whatever the table says of the parts is possible */
+    rc = check_origin(f, in, h, e);
+    if (!rc)
+        rc = read_fields(in, file_bytes, h, e);
+    return rc ? rc : check_table(f, in, file_bytes, h, e);
 }
 
 static int check_ids(const void *p, size_t n, int32_t vocab, struct err *e)

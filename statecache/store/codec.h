@@ -90,6 +90,10 @@ void codec_sign(const struct format *f, unsigned char head[CODEC_HEAD]);
  * filled in). */
 int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
                struct head *h, struct err *e) MUST_USE;
+/* The same of whatever model and arithmetic the file is: only f->key is given, the model's fields
+ * are filled in from the head. E_CONFLICT: of an older version. */
+int codec_inspect(struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
+                  struct head *h, struct err *e) MUST_USE;
 /* Whether p is part i of h; its contents too: ids in range, floats finite. */
 int codec_check(const struct format *f, const struct head *h, enum codec_part i,
                 const struct part *p, struct err *e) MUST_USE;

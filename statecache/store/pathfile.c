@@ -357,13 +357,7 @@ int stretch_ask_below(struct statecache *sc, struct node *from, const int32_t *t
     return rc;
 }
 
-struct timespec stretch_deadline(void)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += WAIT_S;
-    return until;
-}
+struct timespec stretch_deadline(void) { return core_deadline(WAIT_S * 1000); }
 
 bool stretch_wait(struct statecache *sc, const struct timespec *until, struct err *e)
 {

@@ -8,46 +8,23 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/store/fields.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 
-enum { /* offsets in the fixed fields */
-    AT_STATE = 0, AT_STATE_POSITION = 16, AT_POSITION = 24, AT_TURNS = 32, AT_CREATED = 40,
-    AT_USED = 48, AT_TTL = 56, AT_TURN_ID = 64, AT_LO_TURN = 128,
-    AT_LIVED = 136, AT_RESERVED = 144
-};
-_Static_assert(AT_TURN_ID + SESSION_TURN_ID == AT_LO_TURN && AT_RESERVED < SESSION_RECORD,
-               "the record's layout");
-
-static void put64(unsigned char *p, uint64_t v)
-{
-    for (int i = 0; i < 8; i++)
-        p[i] = (unsigned char)(v >> 8 * i);
-}
-
-static uint64_t get64(const unsigned char *p)
-{
-    uint64_t v = 0;
-    for (int i = 8; i-- > 0;)
-        v = v << 8 | p[i];
-    return v;
-}
-
 void record_encode(const struct session *x, unsigned char *out, int64_t *turns, size_t *n_turns)
 {
-    memset(out, 0, SESSION_RECORD);
+    struct fields f = {
+        .position = (uint64_t)x->node->end, .turns = (uint64_t)x->n_turns,
+        .lo_turn = (uint64_t)x->lo_turn, .created_s = x->created_s, .used_s = x->used_s,
+        .ttl_s = x->ttl_s, .lived_s = x->lived_s,
+    };
     if (x->tip) {
-        memcpy(out + AT_STATE, x->tip->name, 16);
-        put64(out + AT_STATE_POSITION, (uint64_t)x->tip->pos);
+        memcpy(f.state, x->tip->name, sizeof(f.state));
+        f.state_position = (uint64_t)x->tip->pos;
     }
-    put64(out + AT_POSITION, (uint64_t)x->node->end);
-    put64(out + AT_TURNS, (uint64_t)x->n_turns);
-    put64(out + AT_CREATED, x->created_s);
-    put64(out + AT_USED, x->used_s);
-    put64(out + AT_LIVED, x->lived_s);
-    put64(out + AT_TTL, x->ttl_s);
-    memcpy(out + AT_TURN_ID, x->turn_id, strlen(x->turn_id));
-    put64(out + AT_LO_TURN, (uint64_t)x->lo_turn);
+    memcpy(f.turn_id, x->turn_id, strlen(x->turn_id));
+    fields_write(&f, out);
     *n_turns = (size_t)(x->n_turns - x->lo_turn);
     for (size_t i = 0; i < *n_turns; i++)
         turns[i] = x->turns[(x->lo_turn + (int64_t)i) % LIMIT_SESSION_TURNS];
@@ -56,8 +33,9 @@ void record_encode(const struct session *x, unsigned char *out, int64_t *turns, 
 int record_decode(struct session *x, const unsigned char *in, const int64_t *turns, size_t n_turns,
                   int64_t *position, int64_t *state_position, struct err *e)
 {
-    uint64_t all = get64(in + AT_TURNS), lo = get64(in + AT_LO_TURN);
-    uint64_t pos = get64(in + AT_POSITION), state = get64(in + AT_STATE_POSITION);
+    struct fields f;
+    fields_read(&f, in);
+    uint64_t all = f.turns, lo = f.lo_turn, pos = f.position, state = f.state_position;
     if (all > INT64_MAX / 2 || lo > all || all - lo != n_turns || n_turns > LIMIT_SESSION_TURNS)
         return err_set(e, E_FORMAT, "%zu turns are stored, the record counts %llu to %llu", n_turns,
                        (unsigned long long)lo, (unsigned long long)all);
@@ -74,11 +52,11 @@ int record_decode(struct session *x, const unsigned char *in, const int64_t *tur
         if (session_push_turn(x, turns[i]))
             return err_set(e, E_NOMEM, "no memory for %zu turns", n_turns);
     }
-    x->created_s = get64(in + AT_CREATED);
-    x->used_s = get64(in + AT_USED);
-    x->lived_s = get64(in + AT_LIVED);
-    x->ttl_s = get64(in + AT_TTL);
-    memcpy(x->turn_id, in + AT_TURN_ID, SESSION_TURN_ID);
+    x->created_s = f.created_s;
+    x->used_s = f.used_s;
+    x->lived_s = f.lived_s;
+    x->ttl_s = f.ttl_s;
+    memcpy(x->turn_id, f.turn_id, SESSION_TURN_ID);
     *position = (int64_t)pos;
     *state_position = (int64_t)state;
     return 0;
@@ -128,7 +106,7 @@ static void prepare_save(struct job *job)
         return;
     if (!j->tip->on_disk || !j->tip->durable)
         j->rc = err_set(&j->err, E_IO, "the state it names is not on disk");
-    memcpy(j->fields + AT_STATE, j->tip->name, 16);
+    memcpy(j->fields + FIELD_STATE, j->tip->name, 16);
 }
 
 static void run_save(struct job *job)
@@ -288,7 +266,7 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
         return t ? E_NOMEM : err_set(e, E_NOMEM, "no memory for a session");
     int rc = record_decode(x, j->fields, j->turns, j->head.bytes[PART_TURNS] / sizeof(*j->turns),
                            &position, &state_position, e);
-    struct snapshot *s = state_position ? statefile_scanned(sc, j->fields + AT_STATE) : NULL;
+    struct snapshot *s = state_position ? statefile_scanned(sc, j->fields + FIELD_STATE) : NULL;
     if (!rc && state_position && (!s || s->pos != state_position || s->tenant != t))
         rc = sc->unread
                  ? err_set(e, E_IO, "the state it names is missing, but not all could be read")

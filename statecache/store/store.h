@@ -1,9 +1,4 @@
-/* A directory of states and session records: atomic put, verified get, quarantine.
- *
- *   key                the install key, 32 bytes, made once
- *   states/<name>      32 hex digits
- *   sessions/<id>, paths/<name>  likewise; <name>.tmp while being written
- *   quarantine/        what was damaged or not ours; at most STORE_QUARANTINE files
+/* States and records by name: atomic put, verified get, quarantine; wherever they are.
  *
  * Used by the thread that opens the cache, then by the writer thread alone. */
 #ifndef RECURD_STORE_H
@@ -12,10 +7,8 @@
 #include "base/clock.h"
 #include "base/latency.h"
 #include "statecache/store/codec.h"
-#include "statecache/store/fsio.h"
 
-#define STORE_QUARANTINE 64   /* files kept for a human to look at */
-#define STORE_PATH 4096       /* the longest path the kernel takes */
+struct store;
 
 enum store_kind { STORE_STATES, STORE_SESSIONS, STORE_PATHS, STORE_KINDS };
 
@@ -34,20 +27,37 @@ static inline bool store_may_write(const struct store_health *h)
     return !h->sick || clock_now_ns() >= h->retry_ns;
 }
 
-struct store {
-    const struct fsio *io;
-    const struct format *format;
-    char dir[STORE_PATH - 128]; /* leaves room for the longest name below it */
-    int lock_fd;
-    int n_quarantined;
-    struct store_health health; /* of the thread that uses the store */
+/* What stores states, session records and stretches of paths by name; one implementation is a
+ * directory (dirstore.h), another may be on another machine. What each member does: see the
+ * function of its name below. */
+struct store_ops {
+    void (*close)(struct store *s);
+    int (*put)(struct store *s, enum store_kind kind, const unsigned char name[16],
+               const unsigned char head[CODEC_HEAD], const struct part part[PARTS], bool durable,
+               bool *renamed, struct err *e);
+    int (*sync)(struct store *s, enum store_kind kind, const unsigned char name[16],
+                struct err *e);
+    int (*remove)(struct store *s, enum store_kind kind, const unsigned char name[16],
+                  bool durable, struct err *e);
+    int (*get)(struct store *s, enum store_kind kind, const unsigned char name[16], int *handle,
+               struct head *h, struct err *e);
+    int (*part)(struct store *s, int handle, const struct head *h, enum codec_part i,
+                const struct part *p, struct err *e);
+    void (*done)(struct store *s, int handle);
+    void (*quarantine)(struct store *s, enum store_kind kind, const unsigned char name[16],
+                       const char *why);
+    int (*list)(struct store *s, enum store_kind kind,
+                void (*each)(void *arg, const unsigned char name[16]), void *arg, struct err *e);
 };
 
-/* Makes the directories and the key as needed, removes temporary files. f->key is filled in.
- * E_IO, E_DENIED (another process has the directory). */
-int store_open(struct store *s, const char *dir, const char *key_file, const struct fsio *io,
-               struct format *f, struct err *e) MUST_USE;
-void store_close(struct store *s);
+struct store {
+    const struct store_ops *ops; /* NULL = not open */
+    void *impl;                  /* the implementation's own */
+    const struct format *format;
+    struct store_health health;  /* of the thread that uses the store */
+};
+
+void store_close(struct store *s); /* nothing if it is not open */
 
 /* Atomically: the file has the old contents or all of the new ones. durable: and is on the medium
  * when this returns 0. E_NOMEM: no space, or another shortage. E_IO: tried twice, it is sick. Which
@@ -62,13 +72,14 @@ int store_sync(struct store *s, enum store_kind kind, const unsigned char name[1
 int store_remove(struct store *s, enum store_kind kind, const unsigned char name[16],
                  bool durable, struct err *e) MUST_USE;
 
-/* Opens a file and checks its head: *fd, h. As codec_open, and E_NOENT, E_IO. */
-int store_get(struct store *s, enum store_kind kind, const unsigned char name[16], int *fd,
+/* Opens a file and checks its head: h, and *handle, an opaque number until store_done. As
+ * codec_open, and E_NOENT, E_IO. */
+int store_get(struct store *s, enum store_kind kind, const unsigned char name[16], int *handle,
               struct head *h, struct err *e) MUST_USE;
 /* Reads part i of an open file into p and checks it. */
-int store_part(struct store *s, int fd, const struct head *h, enum codec_part i,
+int store_part(struct store *s, int handle, const struct head *h, enum codec_part i,
                const struct part *p, struct err *e) MUST_USE;
-void store_done(struct store *s, int fd);
+void store_done(struct store *s, int handle);
 
 /* Moves a file that did not check out of the way, with one line in the log. */
 void store_quarantine(struct store *s, enum store_kind kind, const unsigned char name[16],

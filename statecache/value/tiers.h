@@ -24,7 +24,7 @@ bool tiers_free_pages(struct statecache *sc, int32_t n);
 /* ENGINE. Once per engine turn: spills before RAM is full, fetches what other threads want. */
 void tiers_tick(struct statecache *sc);
 /* ENGINE. Queues the states that only memory has for the disk, last used first, until then (of
- * CLOCK_REALTIME). False: there was not time for all. */
+ * see core_deadline). False: there was not time for all. */
 bool tiers_save(struct statecache *sc, const struct timespec *until);
 
 #endif

@@ -71,6 +71,28 @@ class Eval(unittest.TestCase):
                     seen.add((f.read(), r.stdout))
             self.assertEqual(len(seen), 1, family)
 
+    def test_smaller_weights_keep_the_promise_about_bits(self):
+        ids = [(7 * i + i * i) % 256 for i in range(70)]
+        logits = {}
+        for how in ("none", "q8", "q4"):
+            seen = set()
+            for way in ([], ["--chunk", "1"], ["--batch", "5"], ["--move", "--chunk", "9"],
+                        ["--threads", "1"], ["--kernels", "avx2,ref"]):
+                r = self.run_eval(DEMO, ids, "--logits", self.path("l.npy"), "--generate", "12",
+                                  "--quantize", how, *way)
+                self.assertEqual(r.returncode, 0, r.stderr)
+                with open(self.path("l.npy"), "rb") as f:
+                    seen.add((f.read(), r.stdout))
+            self.assertEqual(len(seen), 1, how)
+            logits[how] = load_npy(self.path("l.npy"))
+        for how, most in (("q8", 0.5), ("q4", 6)):
+            off = max(abs(a - b) for x, y in zip(logits["none"], logits[how])
+                      for a, b in zip(x, y))
+            self.assertTrue(0 < off < most, f"{how}: logits move by {off}")
+
+    def test_a_wrong_way_to_quantize_is_refused(self):
+        self.assertEqual(self.run_eval(DEMO, [1], "--quantize", "q3").returncode, 2)
+
     def test_perplexity_of_a_text(self):
         with open(self.path("t.txt"), "w") as f:
             f.write("Once upon a time, there was a little dog named Spot.")

@@ -47,7 +47,8 @@ class Flags(unittest.TestCase):
         rows = [(["--slots", "0"], "slots"), (["--slots", "x"], "slots"), (["--slots", "4097"], "slots"),
                 (["--slots", "1e3"], "slots"), (["--slots"], "slots"), (["--what", "1"], "what"),
                 (["extra"], "extra"), (["--config", "/nonexistent"], "/nonexistent"),
-                (["--load-format", "gguf"], "load-format"), (["--log-level", "loud"], "log-level"),
+                (["--load-format", "gguf"], "load-format"), (["--quantize", "q3"], "quantize"),
+                (["--log-level", "loud"], "log-level"),
                 (["--slots", "99999999999999999999"], "slots")]
         for args, word in rows:
             code, out, err = run(*args, "--check-config")

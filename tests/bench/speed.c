@@ -1,6 +1,6 @@
 /* speed: how fast a model runs in this process, beside the memory limit measured in the same run.
  *
- *   speed [--device NAME] [--threads N] [--dummy] MODEL_DIR
+ *   speed [--device NAME] [--threads N] [--dummy] [--quantize q8|q4] MODEL_DIR
  *
  * For 1, 4 and 16 streams: decode tokens per second and the share of the read bandwidth that the
  * weights alone account for (a step reads every weight once); prompt tokens per second. Figures
@@ -171,7 +171,8 @@ static int run(struct speed *s, const struct model_options *mo, const struct dev
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"device", 1, 0, 'd'}, {"threads", 1, 0, 't'},
-                                            {"dummy", 0, 0, 'D'}, {0, 0, 0, 0}};
+                                            {"dummy", 0, 0, 'D'}, {"quantize", 1, 0, 'q'},
+                                            {0, 0, 0, 0}};
     struct speed s = {0};
     struct err e = {0};
     struct model_options mo = {.dummy_seed = 1};
@@ -183,6 +184,8 @@ int main(int argc, char **argv)
             o.threads = (int)strtol(optarg, NULL, 10);
         else if (c == 'D')
             mo.dummy = true;
+        else if (c == 'q' && quantize_parse(optarg, &mo.quantize))
+            continue;
         else
             return 2;
     }

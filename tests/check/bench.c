@@ -135,6 +135,15 @@ static const struct { enum op_kind op; struct shape s; } cases[] = {
     {OP_LINEAR, {{0, 1024, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{0, 4096, 1024, 2, 0, 0, 0}}},
     {OP_LINEAR, {{0, 1024, 4096, 2, 0, 0, 0}}}, {OP_LINEAR, {{0, 65536, 1024, 2, 0, 0, 0}}},
     {OP_LINEAR, {{0, 4096, 1024, 1, 0, 0, 0}}}, {OP_LINEAR, {{0, 4096, 1024, 0, 0, 0, 0}}},
+#define BLOCKS_OF(ID) {OP_LINEAR, {{0, 4096, 1024, DTYPE_##ID, 0, 0, 0}}},
+    BLOCKS_OF(Q8_0) BLOCKS_OF(Q4_0) BLOCKS_OF(Q4_1) BLOCKS_OF(Q5_0) BLOCKS_OF(Q5_1) BLOCKS_OF(Q2_K)
+    BLOCKS_OF(Q3_K) BLOCKS_OF(Q4_K) BLOCKS_OF(Q5_K) BLOCKS_OF(Q6_K) BLOCKS_OF(IQ4_NL)
+    BLOCKS_OF(IQ4_XS) BLOCKS_OF(MXFP4) BLOCKS_OF(FP8)
+#undef BLOCKS_OF
+    {OP_LINEAR, {{10, 4096, 1024, DTYPE_Q8_0, 0, 0, 0}}},
+    {OP_LINEAR, {{10, 4096, 1024, DTYPE_Q4_K, 0, 0, 0}}},
+    {OP_LINEAR, {{7, 4096, 1024, DTYPE_Q4_K, 0, 0, 0}}},
+    {OP_LINEAR, {{12, 4096, 1024, DTYPE_Q4_K, 0, 0, 0}}},
     {OP_LINEAR, {{7, 4096, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{8, 4096, 1024, 2, 0, 0, 0}}},
     {OP_LINEAR, {{9, 4096, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{4, 4096, 1024, 2, 0, 0, 0}}},
     {OP_LINEAR, {{10, 4096, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{11, 4096, 1024, 2, 0, 0, 0}}},
@@ -240,6 +249,9 @@ static void bench_one(const struct cpu_kernel *k, const struct shape *s, struct 
     for (int i = 0; i < ops_params(k->op); i++)
         snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%d", i ? "x" : "",
                  s->p[i]);
+    if (k->op == OP_LINEAR)
+        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), " %s",
+                 dtype_name(select_format(&b.r.plan, &b.r.op)));
     sample_ns(&b, 1);
     int repeat = (int)(5e6 / sample_ns(&b, 3)) + 1; /* 5 ms a sample */
     for (int i = 0; i < SAMPLES; i++)

@@ -55,11 +55,23 @@ static float element(const struct host_weight *w, int64_t row, int64_t col)
     return panel_at(w, row, col);
 }
 
+/* Blocks of a rig have no file's form any more: the panels go over as they are. */
+static void put_panels(struct ocl_model *m, int i, const struct host_weight *w)
+{
+    struct err e = {0};
+    must(OCL(&e, "panels", clEnqueueWriteBuffer, m->d->queue, m->weights[i].buffer.mem, CL_TRUE, 0,
+             w->bytes, w->data, 0, NULL, NULL), &e);
+}
+
 static void put_weights(struct ocl_model *m, const struct rig *r)
 {
     struct err e = {0};
     for (int i = 0; i < r->plan.n_weights; i++) {
         const struct host_weight *w = &r->packed[i];
+        if (!format_plain(w->dtype)) {
+            put_panels(m, i, w);
+            continue;
+        }
         float *rows = mem_array((size_t)(w->rows * w->cols), 4);
         for (int64_t k = 0; k < w->rows; k++)
             for (int64_t c = 0; c < w->cols; c++)

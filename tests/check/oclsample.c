@@ -52,6 +52,7 @@ static int32_t below(struct rng *r, int32_t n) { return (int32_t)rng_below(r, (u
 struct lists {
     struct sample_edit bias[300], seen[300];
     int32_t banned[70];
+    uint32_t mask[(BENCH_VOCAB + 31) / 32];
 };
 
 static void fill_lists(struct lists *l, struct sample_row *a, int32_t vocab, struct rng *r)
@@ -67,9 +68,13 @@ static void fill_lists(struct lists *l, struct sample_row *a, int32_t vocab, str
                                           below(r, 2) ? (float)rng_unit(r) : 0};
     for (int32_t i = 0; i < a->n_banned; i++)
         l->banned[i] = below(r, vocab);
+    bool dense = below(r, 2), masked = below(r, 2);
+    for (size_t i = 0; masked && i < sample_words(vocab); i++)
+        l->mask[i] = (uint32_t)rng_next(r) | (dense ? ~(uint32_t)rng_next(r) : 0);
     a->bias = l->bias;
     a->seen = l->seen;
     a->banned = l->banned;
+    a->allowed = masked ? l->mask : NULL;
 }
 
 static struct sample_row ask(struct lists *l, int32_t vocab, struct rng *r)

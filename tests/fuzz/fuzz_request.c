@@ -51,9 +51,11 @@ static void check(const struct params *p)
     HOLDS(p->n_prompts > 0 || p->n_messages > 0);
     for (int32_t i = 0; i < p->n_prompts; i++)
         check_ids(&p->prompts[i]);
-    for (int32_t i = 0; i < p->n_messages; i++) {
-        const struct chat_message *m = &p->messages[i];
-        HOLDS(m->role && m->content && utf8_valid(m->content, m->n));
+    if (p->n_messages) {
+        struct err e = {0};
+        HOLDS(json_array_size(p->chat.messages) == (size_t)p->n_messages);
+        HOLDS(chat_check(p->chat.messages, p->chat.tools, p->chat.documents, &e) == 0);
+        HOLDS(!p->chat.template_text && !(p->chat.add_reply && p->chat.continue_final));
     }
     if (p->kind == PARAMS_COMPLETION || p->kind == PARAMS_CHAT)
         check_generation(p);
@@ -68,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (n == 0)
         return 0;
     const char *body = (const char *)data + 1;
-    int rc = params_parse(&p, (enum params_kind)(data[0] % 4), &m, body, n - 1, &e);
+    int rc = params_parse(&p, (enum params_kind)(data[0] % 5), &m, body, n - 1, &e);
     HOLDS(rc == e.code && (rc == 0 || e.text[0]) && utf8_valid(e.text, strlen(e.text)));
     if (rc == 0)
         check(&p);

@@ -106,7 +106,7 @@ may kernels/opencl/x.c CL/cl.h
 may server/http/http.c microhttpd.h
 may server/api.c jansson.h
 may models/files/config.c jansson.h
-may models/files/checkpoint.c jansson.h
+may models/files/safetensors.c jansson.h
 may models/text/tokenizer.c jansson.h
 may programs/recurd-bench/bench.c jansson.h
 may models/text/spm_shim.cc sentencepiece_processor.h

@@ -285,6 +285,10 @@ static inline bool run_take_slot(struct run *r)
 static inline void run_finish(struct run *r)
 {
     bool kept = false;
+    /* As the engine: a turn does not end while ids in its way are being read. */
+    while (r->in_session && statecache_clear(r->f->sc, r->t, r->pos, &r->err) == E_BUSY)
+        statecache_tick(r->f->sc);
+    err_clear(&r->err);
     if (!run_capture(r, CAPTURE_END, &kept)) {
         r->phase = RUN_FAILED;
         return;

@@ -390,7 +390,7 @@ static int cache_restore(void *arg, struct seq *q, struct err *e)
 static int64_t cache_cut(void *arg, struct seq *q)
 {
     (void)arg;
-    return q->pos < kept.cut_at ? kept.cut_at : INT64_MAX;
+    return q->pos < kept.cut_at ? kept.cut_at : q->pos < q->n_prompt ? q->n_prompt : INT64_MAX;
 }
 
 static int cache_reached(void *arg, struct seq *q, const float *logits, struct err *e)

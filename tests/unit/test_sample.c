@@ -376,6 +376,33 @@ Test(sample, a_row_without_an_allowed_token_is_an_error)
     cr_assert_eq(told.id, VOCAB - 1);
 }
 
+Test(sample, a_mask_removes_what_a_list_would)
+{
+    static int32_t list[VOCAB];
+    uint32_t mask[(VOCAB + 31) / 32];
+    struct rng r = {.seed = 19};
+    struct sampling greedy = plain;
+    greedy.temperature = 0;
+    for (int round = 0; round < 40; round++) {
+        struct sample_result by_list, by_mask;
+        struct sample_row ask = choice_draw(round % 3 ? &plain : &greedy, &seen, round);
+        random_row(&r, 3);
+        ask.banned = list;
+        ask.n_banned = 0;
+        ask.n_top = 3;
+        for (size_t i = 0; i < ARRAY_LEN(mask); i++)
+            mask[i] = (uint32_t)(round % 2 ? rng_next(&r) : rng_next(&r) & rng_next(&r));
+        for (int32_t i = 0; i < VOCAB; i++)
+            if (!(mask[i / 32] >> (i % 32) & 1))
+                list[ask.n_banned++] = i;
+        sample_choose(&s, row, &ask, &by_list);
+        ask.n_banned = 0;
+        ask.allowed = mask;
+        sample_choose(&s, row, &ask, &by_mask);
+        cr_assert(sample_same(&by_list, &by_mask));
+    }
+}
+
 Test(sample, extreme_parameters_still_draw_a_token)
 {
     struct rng r = {.seed = 17};

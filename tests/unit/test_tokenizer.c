@@ -202,7 +202,6 @@ Test(tokenizer, pieces_are_bytes_spaces_and_nothing_for_specials)
     tokenizer_piece_shown(t, 4096, &n);
     cr_assert_eq(n, 0);
     cr_assert_eq(strncmp(tokenizer_piece(t, 769, &n), " Spot", 5), 0);
-    cr_assert(strstr(tokenizer_chat_template(t), "<|assistant|>"));
     cr_assert_eq(tokenizer_find(t, "<|end|>"), 6);
     cr_assert_eq(tokenizer_find(t, "<|no|>"), -1);
     tokenizer_close(t);
@@ -512,4 +511,62 @@ Test(tokenizer, every_allocation_may_fail)
             ids_free(&ids);
             tokenizer_close(t);
         }
+}
+
+/* Pieces of text and names of tokens, each of a random origin: only the trusted names are tokens,
+ * and where there are no others the ids are those of the whole text. */
+Test(tokenizer, origins_change_nothing_but_what_clients_spell)
+{
+    static const char *dirs[] = {DEMO, GOLDEN "gpt2", GOLDEN "llama3", GOLDEN "qwen2",
+                                 GOLDEN "gemma", GOLDEN "metaspace", GOLDEN "spm_bpe"};
+    static const char *const pieces[] = {" a", "word", "\n", "  ", "caf\xc3\xa9", "12", "'s", ".",
+                                         "\xe2\x96\x81", "<", "|", "end"};
+    struct rng r = {.seed = 11};
+    for (size_t d = 0; d < ARRAY_LEN(dirs); d++) {
+        struct tokenizer *t = open_dir(dirs[d]);
+        const char *name = NULL;
+        size_t n_name = 0;
+        for (int32_t i = 0; i < tokenizer_size(t) && !name; i++)
+            if (tokenizer_is_special(t, i) && tokenizer_piece_shown(t, i, &n_name) && n_name > 2)
+                name = tokenizer_piece_shown(t, i, &n_name);
+        for (int round = 0; round < 300; round++) {
+            char text[1024];
+            struct token_span spans[64];
+            size_t n = 0, k = 0, trusted = 0;
+            bool forged = false;
+            struct ids got, want, starts;
+            struct err e = {0};
+            for (int i = 0; i < 12; i++) {
+                bool token = name && rng_below(&r, 4) == 0, ours = rng_below(&r, 2);
+                const char *s = token ? name : pieces[rng_below(&r, ARRAY_LEN(pieces))];
+                size_t len = token ? n_name : strlen(s);
+                memcpy(text + n, s, len);
+                n += len;
+                spans[k++] = (struct token_span){(uint32_t)n, ours};
+                trusted += token && ours;
+                forged |= token && !ours;
+            }
+            ids_init(&got, 4096);
+            ids_init(&want, 4096);
+            ids_init(&starts, 4096);
+            cr_assert_eq(tokenizer_encode_marked(t, text, n, spans, k, &got, &starts, &e), 0, "%s",
+                         e.text);
+            cr_assert_eq(tokenizer_encode(t, text, n, TOKENIZE_SPECIAL, &want, &e), 0);
+            size_t special = 0;
+            for (size_t i = 0; i < got.len; i++)
+                special += tokenizer_is_special(t, got.p[i]);
+            cr_expect_eq(special, trusted, "%s: %zu special tokens, %zu trusted: %.*s", dirs[d],
+                         special, trusted, (int)n, text);
+            bool same = got.len == want.len &&
+                        memcmp(got.p, want.p, got.len * sizeof *got.p) == 0;
+            cr_expect(same == !forged, "%s: %.*s", dirs[d], (int)n, text);
+            cr_assert_eq(starts.len, got.len);
+            for (size_t i = 1; i < starts.len; i++)
+                cr_assert(starts.p[i] >= starts.p[i - 1] && (size_t)starts.p[i] <= n);
+            ids_free(&got);
+            ids_free(&want);
+            ids_free(&starts);
+        }
+        tokenizer_close(t);
+    }
 }

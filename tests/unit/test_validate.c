@@ -178,6 +178,11 @@ BROKEN(a_weight_of_the_wrong_role, s.weights[1].role = WEIGHT_MATRIX,
 BROKEN(a_weight_of_the_wrong_shape, s.weights[2].cols = D + 1,
        "layer 3: linear: matrix is 32 x 17, 32 x 16 expected")
 BROKEN(a_table_with_too_few_rows, s.plan.vocab = VOCAB + 1, "table has 32 rows for 33 token ids")
+BROKEN(a_vector_that_is_not_float32, s.weights[1].dtype = DTYPE_F16,
+       "weight 1: a vector of 4 columns in format 1")
+BROKEN(a_matrix_of_broken_blocks, s.weights[2].dtype = DTYPE_Q8_0,
+       "weight 2: a matrix of 16 columns in format 3")
+BROKEN(a_format_that_is_none, s.weights[2].dtype = DTYPES, "weight 2: a matrix of 16 columns")
 BROKEN(a_bias_of_the_wrong_length, s.ops[LOGITS].w[LINEAR_bias] = 1,
        "layer 3: linear: bias has 64 elements, 32 expected")
 

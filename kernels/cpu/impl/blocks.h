@@ -114,8 +114,15 @@ INLINE void quant_decode(const char *panel, size_t scales_at, int64_t k, float *
     { \
         quant_sums(t, sums, P, quant_##ID); \
     }
+#if V16_REGS == 32
+#define QUANT_SIZES(ID) QUANT(1, ID) QUANT(2, ID) QUANT(4, ID)
+#define QUANT_ROW(ID) [DTYPE_##ID] = {quant_1_##ID, quant_2_##ID, quant_4_##ID},
+#else
+#define QUANT_SIZES(ID) QUANT(1, ID)
+#define QUANT_ROW(ID) [DTYPE_##ID] = {quant_1_##ID},
+#endif
 #define QUANTS(ID) \
-    QUANT(1, ID) QUANT(2, ID) QUANT(4, ID) \
+    QUANT_SIZES(ID) \
     static void quant_decode_##ID(const char *panel, size_t scales_at, int64_t k, float *out) \
     { \
         quant_decode(panel, scales_at, k, out, quant_##ID); \
@@ -124,7 +131,6 @@ INLINE void quant_decode(const char *panel, size_t scales_at, int64_t k, float *
     X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) \
     X(IQ4_XS) X(MXFP4) X(FP8)
 QUANT_FORMATS(QUANTS)
-#define QUANT_ROW(ID) [DTYPE_##ID] = {quant_1_##ID, quant_2_##ID, quant_4_##ID},
 static tile_fn *const quant_table[DTYPES][3] = {QUANT_FORMATS(QUANT_ROW)};
 #define QUANT_DECODE(ID) [DTYPE_##ID] = quant_decode_##ID,
 static quant_decode_fn *const quant_decoders[DTYPES] = {QUANT_FORMATS(QUANT_DECODE)};

@@ -19,7 +19,8 @@ struct quant {
 #include "kernels/formats.def"
 #undef FORMAT
 
-#define QUANT_P (V16_REGS == 32 ? 4 : 2) /* panels of one input at once */
+/* Panels of one input at once: as many as leave the sums in registers. */
+#define QUANT_P (V16_REGS == 32 ? 4 : 1)
 #define SPAN 32 /* inputs of a step; every block is a multiple */
 
 /* A vector of 16 small numbers from 16 bytes. */

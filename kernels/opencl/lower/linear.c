@@ -39,7 +39,7 @@ static int few(struct ocl_model *m, const struct op *op, int32_t tile, int32_t m
     struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
     struct ocl_spec s;
     ocl_spec_init(&s, "linear_few.cl", op);
-    ocl_def(&s, "DTYPE", m->plan->weights[op->w[LINEAR_matrix]].dtype);
+    ocl_def_format(&s, m->plan->weights[op->w[LINEAR_matrix]].dtype);
     ocl_def(&s, "TN", tile);
     common_args(&s, m, op, c.len);
     ocl_arg(&s, ARG_LOCAL, (int64_t)c.n * tile * 32 * 4);
@@ -56,7 +56,7 @@ static int many(struct ocl_model *m, const struct op *op, int32_t min, struct er
     struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
     struct ocl_spec s;
     ocl_spec_init(&s, "linear_many.cl", op);
-    ocl_def(&s, "DTYPE", m->plan->weights[op->w[LINEAR_matrix]].dtype);
+    ocl_def_format(&s, m->plan->weights[op->w[LINEAR_matrix]].dtype);
     common_args(&s, m, op, c.len);
     ocl_local(&s, 16, 16);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 63) / 64, 1);

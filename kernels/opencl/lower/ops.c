@@ -20,7 +20,7 @@ int ocl_embed_lower(struct ocl_model *m, const struct op *op, struct err *e)
     struct ocl_spec s;
     ocl_spec_init(&s, "embed.cl", op);
     ocl_def(&s, "LAYOUT", w->layout);
-    ocl_def(&s, "DTYPE", m->plan->weights[op->w[EMBED_table]].dtype);
+    ocl_def_format(&s, m->plan->weights[op->w[EMBED_table]].dtype);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
     ocl_arg(&s, ARG_WEIGHT, op->w[EMBED_table]);

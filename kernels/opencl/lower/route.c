@@ -35,7 +35,7 @@ static int small_matrices(struct ocl_spec *s, struct ocl_model *m, const struct 
 {
     const struct weight *w = &m->plan->weights[op->w[0]];
     struct ocl_slices c = ocl_slices(&m->d->tune, (int32_t)w->cols);
-    ocl_def(s, "DTYPE", w->dtype);
+    ocl_def_format(s, w->dtype);
     ocl_def(s, "HAS_BIAS", op->w[1] >= 0);
     ocl_arg(s, ARG_ARENA, 0);
     ocl_arg_view(s, m->plan, op->out);

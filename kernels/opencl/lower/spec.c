@@ -21,6 +21,21 @@ void ocl_def(struct ocl_spec *s, const char *name, int64_t value)
     buf_fmt(&s->defines, "#define %s %lld\n", name, (long long)value);
 }
 
+void ocl_def_format(struct ocl_spec *s, enum dtype t)
+{
+    const struct weight_format *f = &formats[t];
+    ocl_def(s, "DTYPE", t);
+    if (format_plain(t))
+        return;
+    ocl_def(s, "Q_BITS", f->bits);
+    ocl_def(s, "Q_BLOCK", f->block);
+    ocl_def(s, "Q_RUN", f->run);
+    ocl_def(s, "Q_HEAD", f->head);
+    ocl_def(s, "Q_SUB", f->sub);
+    ocl_def(s, "Q_MAP", f->map);
+    ocl_def(s, "Q_CENTER", f->center);
+}
+
 void ocl_arg(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t i)
 {
     ASSERT(s->n_args < OCL_ARGS);

@@ -16,12 +16,22 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(choice), global
     global const float *in = ROW(x, row) + block * inputs;
 #endif
     float acc = 0.0f;
+#ifdef Q_BITS
+    global const uchar *panel = FN(q_panel)(w, at, cols_p);
+    int of16 = (int)(at % 16);
+    for (int k0 = from; k0 < to; k0 += Q_STEP) {
+        float2 scale = FN(q_scale)(panel, of16, k0, cols_p);
+        for (int k = k0; k < min(to, k0 + Q_STEP); k++)
+            acc = fma(FN(q_value)(FN(q_bits)(panel, of16, k), scale), in[k], acc);
+    }
+#else
     for (int k = from; k < to; k++) {
         ulong i = weight_at(LAYOUT_PANEL32, DTYPE, at, (ulong)k, cols_p);
         float a = DTYPE == DTYPE_F32 ? ((global const float *)w)[i]
                                      : from16(((global const ushort *)w)[i], DTYPE);
         acc = fma(a, in[k], acc);
     }
+#endif
     part[slice * 32 + lane] = acc;
     barrier(CLK_LOCAL_MEM_FENCE);
     if (slice || (int)get_group_id(0) * 32 + lane >= outputs)

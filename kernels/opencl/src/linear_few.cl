@@ -18,7 +18,17 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
         in[n] = ROW(x, min(row0 + n, rows - 1));
         acc[n] = 0.0f;
     }
-#if DTYPE == DTYPE_F32
+#if defined(Q_BITS)
+    global const uchar *rows16 = FN(q_panel)(w, (ulong)(panel * 32 + lane), cols_p);
+    for (int k0 = from; k0 < to; k0 += Q_STEP) {
+        float2 scale = FN(q_scale)(rows16, lane % 16, k0, cols_p);
+        for (int k = k0; k < min(to, k0 + Q_STEP); k++) {
+            float a = FN(q_value)(FN(q_bits)(rows16, lane % 16, k), scale);
+            for (int n = 0; n < TN; n++)
+                acc[n] = fma(a, in[n][k], acc[n]);
+        }
+    }
+#elif DTYPE == DTYPE_F32
     global const float *wp = (global const float *)w + base + lane;
 #pragma unroll 4
     for (int k = from; k < to; k++) {

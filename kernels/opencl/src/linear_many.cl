@@ -21,7 +21,9 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
             ulong base = (ulong)panel * 32u * cols_p;
             float v = 0.0f;
             if (k < depth) {
-#if DTYPE == DTYPE_F32
+#if defined(Q_BITS)
+                v = FN(q_weight)(w, (ulong)(panel * 32 + o % 32), k0 + k, cols_p);
+#elif DTYPE == DTYPE_F32
                 v = ((global const float *)w)[base + (ulong)(k0 + k) * 32u + (ulong)(o % 32)];
 #else
                 uint a = ((global const uint *)w)[base / 2 + (ulong)((k0 + k) / 2) * 32u +

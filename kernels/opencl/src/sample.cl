@@ -34,6 +34,7 @@ struct row {
     uint top_p[2], uniform[2];
     float repeat, unrepeat;
     int n_bias, n_seen, n_banned;
+    int masked;   /* a mask of n bits follows the edits */
     int edits_at; /* words from the start of the rows: bias, seen, banned; pairs of id and number */
     int edited;   /* row of scratch */
 };
@@ -480,8 +481,9 @@ inline void FN(edit)(const struct row r, global const uint *words, global const 
 {
     int lane = (int)get_local_id(0);
     global const uint *e = words + r.edits_at;
-    for (int i = lane; i < n; i += WG)
-        to[i] = FN(tame)(from[i]);
+    global const uint *mask = e + 2 * r.n_bias + 2 * r.n_seen + r.n_banned;
+    for (int i = lane; i < n; i += WG) /* no edit brings back what is -infinity */
+        to[i] = r.masked && !(mask[i / 32] >> (i % 32) & 1) ? -INFINITY : FN(tame)(from[i]);
     SYNC(CLK_GLOBAL_MEM_FENCE);
     for (int i = lane; i < r.n_bias; i += WG)
         to[e[2 * i]] = FN(tame)(to[e[2 * i]] + as_float(e[2 * i + 1]));

@@ -1,0 +1,20 @@
+/* A directory with safetensors -> one GGUF file, by the map of its family. */
+#ifndef RECURD_CONVERT_H
+#define RECURD_CONVERT_H
+
+#include "base/err.h"
+#include "kernels/plan.h"
+
+struct convert_options {
+    const char *dir, *out;
+    bool any;          /* matrices keep the type they have … */
+    enum dtype matrix; /* … or are stored in this one */
+    void (*progress)(void *arg, const char *tensor, uint64_t done, uint64_t total);
+    void *arg;         /* bytes of tensors' data; progress may be NULL */
+};
+
+/* The file appears whole or not at all. E_UNSUPPORTED for a model that the format cannot say:
+ * every key of config.json and every tensor is either written or refused by name. */
+int convert_to_gguf(const struct convert_options *o, struct err *e) MUST_USE;
+
+#endif

@@ -1,0 +1,40 @@
+/* A GGUF file as a checkpoint: its tensors under the names, in the order and of the shapes that a
+ * family knows, and its metadata as the config.json the family would have read. */
+#ifndef RECURD_GGUF_VIEW_H
+#define RECURD_GGUF_VIEW_H
+
+#include "models/files/checkpoint.h"
+#include "models/files/config.h"
+#include "models/files/gguf.h"
+#include "models/files/gguf_map.h"
+
+/* g is borrowed and must live longer. E_UNSUPPORTED for a tensor the map does not know. */
+int gguf_checkpoint(struct checkpoint **out, const struct gguf *g, const struct gguf_map *map,
+                    struct err *e) MUST_USE;
+
+int gguf_config(struct config **out, const struct gguf *g, const struct gguf_map *map,
+                struct err *e) MUST_USE;
+
+/* "<architecture>.<name>", or NULL. */
+const struct gguf_value *gguf_arch_get(const struct gguf *g, const struct gguf_map *map,
+                                       const char *name);
+/* Its integer, or the largest of its integers; dflt where there is none. */
+int64_t gguf_arch_int(const struct gguf *g, const struct gguf_map *map, const char *name,
+                      int64_t dflt);
+/* Layers without those of a draft head behind them. */
+int64_t gguf_layers(const struct gguf *g, const struct gguf_map *map);
+
+/* An order of elements other than the file's: behind the first `at`, [outer][a][b][inner] in ours
+ * is [outer][b][a][inner] in the file. inner 0: none. */
+struct gguf_order { int64_t at, outer, a, b, inner; };
+
+/* Sizes that orders depend on. */
+struct gguf_heads {
+    int64_t q, k;   /* of queries and keys */
+    int64_t kh, vh; /* of the delta rule: keys and values */
+    int64_t K;      /* columns of such a key */
+};
+struct gguf_order gguf_order(unsigned form, const struct gguf_heads *h, int64_t elems,
+                             int64_t rows);
+
+#endif

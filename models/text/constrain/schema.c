@@ -1,0 +1,134 @@
+/* JSON Schema, job by job. See schema.h. */
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "models/files/jsontext.h"
+#include "models/text/constrain/schema_int.h"
+
+#define MERGES 100000 /* keywords looked at for one schema: some 10 ms */
+
+/* ---- one job ---------------------------------------------------------------------------- */
+
+/* s without a key, or NULL when nothing that restricts is left. */
+static json_t *without(struct schema *x, const json_t *s, const char *key)
+{
+    json_t *base = schema_keep(x, json_copy((json_t *)(uintptr_t)s));
+    if (base)
+        json_object_del(base, key);
+    return base && json_object_size(base) ? base : NULL;
+}
+
+/* Each branch together with what stands beside anyOf. */
+static void emit_branches(struct schema *x, const json_t *s, int32_t from, int32_t to)
+{
+    const json_t *branches = json_object_get(s, "anyOf");
+    json_t *base = without(x, s, "anyOf");
+    for (size_t i = 0; i < json_array_size(branches) && !x->a->err.code; i++) {
+        const json_t *one = json_array_get(branches, i);
+        if (base)
+            one = schema_keep(x, json_pack("{s:[O,O]}", "allOf", base, one));
+        if (one)
+            automaton_call(x->a, from, to, schema_rule(x, one));
+    }
+}
+
+static void emit(struct schema *x, const json_t *s, int32_t from, int32_t to)
+{
+    struct automaton *a = x->a;
+    if (json_is_false(s))
+        return;
+    if (json_object_get(s, "anyOf")) {
+        emit_branches(x, s, from, to);
+        return;
+    }
+    if (json_object_get(s, "enum")) {
+        schema_emit_enum(x, s, from, to);
+        return;
+    }
+    int set = schema_kinds(x, s);
+    if (set == KIND_ALL && json_object_size(s) == 0) {
+        automaton_call(a, from, to, schema_any_value(x));
+        return;
+    }
+    if (set & KIND_NULL)
+        automaton_text(a, from, to, "null", 4);
+    if (set & KIND_BOOL) {
+        automaton_text(a, from, to, "true", 4);
+        automaton_text(a, from, to, "false", 5);
+    }
+    if (set & (KIND_NUMBER | KIND_INTEGER))
+        schema_emit_number(x, s, !(set & KIND_NUMBER), from, to);
+    if (set & KIND_STRING)
+        schema_emit_string(x, s, from, to);
+    if (set & KIND_ARRAY)
+        schema_emit_array(x, s, from, to);
+    if (set & KIND_OBJECT)
+        schema_emit_object(x, s, from, to);
+}
+
+static void do_jobs(struct schema *x)
+{
+    while (x->done < x->n_jobs && !x->a->err.code) {
+        struct schema_job job = x->jobs[x->done++];
+        const json_t *flat = schema_flat(x, job.s);
+        if (flat && !x->a->err.code)
+            emit(x, flat, automaton_start(x->a, job.rule), automaton_end(x->a, job.rule));
+    }
+}
+
+/* ---- whole ------------------------------------------------------------------------------ */
+
+static void release(struct schema *x)
+{
+    json_decref(x->root);
+    json_decref(x->made);
+    json_decref(x->by_content);
+    mem_free(x->jobs);
+    mem_free(x->slots);
+}
+
+static bool prepare(struct schema *x, struct automaton *a, bool compact)
+{
+    /* Rule 0 is none of ours, so that 0 can say "not made yet". */
+    if (a->n_rules == 0)
+        (void)automaton_rule(a, "nothing");
+    *x = (struct schema){.a = a, .compact = compact, .work = MERGES};
+    x->made = json_array();
+    x->by_content = json_object();
+    if (!x->made || !x->by_content)
+        schema_fault(x, E_NOMEM, "no memory for a schema");
+    return !a->err.code;
+}
+
+int32_t schema_parse(struct automaton *a, const char *text, size_t n, bool compact)
+{
+    struct schema x;
+    int32_t rule = 0;
+    bool word = (n == 4 && memcmp(text, "true", 4) == 0) ||
+                (n == 5 && memcmp(text, "false", 5) == 0);
+    if (prepare(&x, a, compact)) {
+        if (word)
+            x.root = n == 4 ? json_true() : json_false();
+        else if (jsontext_parse(&x.root, text, n, LIMIT_GRAMMAR_BYTES, "the schema", &a->err))
+            x.root = NULL;
+        if (!a->err.code)
+            rule = schema_rule(&x, x.root);
+        do_jobs(&x);
+    }
+    release(&x);
+    return rule;
+}
+
+int32_t schema_any_object(struct automaton *a, bool compact)
+{
+    struct schema x;
+    int32_t rule = 0;
+    if (prepare(&x, a, compact)) {
+        (void)schema_any_value(&x);
+        do_jobs(&x);
+        rule = x.object;
+    }
+    release(&x);
+    return rule;
+}

@@ -1,0 +1,28 @@
+/* JSON Schema (draft 2020-12) -> rules.
+ *
+ * Enforced: type, enum, const, properties, required, additionalProperties, patternProperties (one
+ * pattern, alone), propertyNames, min/maxProperties, items, prefixItems, min/maxItems, anyOf,
+ * oneOf (branches that cannot match the same value), allOf (merged), $ref inside the schema,
+ * $defs, recursion, minLength, maxLength, pattern, format (schema_format.c), minimum, maximum and
+ * their exclusive forms, multipleOf of an integer, unevaluatedProperties. Every other keyword that
+ * would restrict values is refused by name; annotations are ignored.
+ *
+ * What is written is a subset of what the schema allows, chosen so that models do well:
+ *  - properties in the order of the schema, additional ones after them; properties that a schema
+ *    with `properties` does not name only where additionalProperties says so in words;
+ *  - a schema without `type` that has keywords of some types has these types;
+ *  - numbers of at most 16 digits before and behind the point, two in the exponent, and no
+ *    exponent where bounds are given;
+ *  - white space: one space, or a line break and an indentation; none at all when compact.
+ * Thread: any. */
+#ifndef RECURD_SCHEMA_H
+#define RECURD_SCHEMA_H
+
+#include "models/text/constrain/expr.h"
+
+/* The rule of a value that the schema allows; 0 with the fault in a->err. text: JSON. */
+int32_t schema_parse(struct automaton *a, const char *text, size_t n, bool compact);
+/* The rule of any object. */
+int32_t schema_any_object(struct automaton *a, bool compact);
+
+#endif

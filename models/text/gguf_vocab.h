@@ -1,0 +1,27 @@
+/* The tokenizer in the metadata of a GGUF file. */
+#ifndef RECURD_GGUF_VOCAB_H
+#define RECURD_GGUF_VOCAB_H
+
+#include "models/files/config.h"
+#include "models/files/gguf.h"
+#include "models/text/tokenizer.h"
+
+/* As tokenizer_open: *out = NULL (and 0) when the file has none. Byte-pair vocabularies ("gpt2")
+ * with a pre-tokenizer by name, SentencePiece ("llama") and RWKV's words ("rwkv"). */
+int tokenizer_open_gguf(struct tokenizer **out, const struct gguf *g, int32_t vocab,
+                        struct err *e) MUST_USE;
+
+/* What a tokenizer_config.json would say: names of special tokens, the chat template. *out = NULL
+ * (and 0) when the file has no tokenizer. The caller frees it. */
+int gguf_tokenizer_config(struct config **out, const struct gguf *g, struct err *e) MUST_USE;
+
+/* How texts are cut before merging, by the name files give it (gguf_pre.c). */
+struct gguf_pre {
+    const char *names;       /* "a b c" */
+    const char *patterns[3]; /* one cut after the other */
+    bool ignore_merges, adds_bos, nfc;
+};
+const struct gguf_pre *gguf_pre_find(struct gguf_string name); /* NULL = not known */
+const struct gguf_pre *gguf_pre_at(size_t i);                  /* NULL past the last */
+
+#endif

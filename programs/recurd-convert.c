@@ -1,0 +1,88 @@
+/* recurd-convert: a directory with safetensors -> one GGUF file.
+ *
+ *   recurd-convert [--type TYPE] DIR FILE.gguf */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/version.h"
+#include "models/convert.h"
+#include "models/files/gguf_types.h"
+
+static const char usage[] =
+    "usage: recurd-convert [--type TYPE] DIR FILE.gguf\n"
+    "\n"
+    "Writes the model in DIR (config.json, safetensors, tokenizer) as one GGUF file. FILE.gguf\n"
+    "appears when it is whole; until then its bytes are in FILE.gguf.part.\n"
+    "\n"
+    "  --type TYPE   store matrices as TYPE: %s\n"
+    "                (default: as they are; vectors are always F32)\n"
+    "  --help, --version\n";
+
+struct shown { int percent; bool terminal; };
+
+static void progress(void *arg, const char *tensor, uint64_t done, uint64_t total)
+{
+    struct shown *s = arg;
+    int percent = total ? (int)(done * 100 / total) : 100;
+    if (percent == s->percent)
+        return;
+    s->percent = percent;
+    if (s->terminal)
+        fprintf(stderr, "\r%3d %%  %" PRIu64 " of %" PRIu64 " MB  %-40.40s", percent,
+                done / 1000000, total / 1000000, tensor);
+    else if (percent % 10 == 0)
+        fprintf(stderr, "%3d %%  %" PRIu64 " of %" PRIu64 " MB\n", percent, done / 1000000,
+                total / 1000000);
+}
+
+static bool parse_type(const char *name, struct convert_options *o)
+{
+    int dtype = gguf_type_parse(name);
+    o->any = dtype < 0;
+    o->matrix = dtype < 0 ? DTYPE_F32 : (enum dtype)dtype;
+    return dtype >= 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"type", required_argument, NULL, 't'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"version", no_argument, NULL, 'v'},
+                                            {NULL, 0, NULL, 0}};
+    struct shown shown = {-1, isatty(STDERR_FILENO) == 1};
+    struct convert_options o = {.any = true, .progress = progress, .arg = &shown};
+    struct err e = {0};
+    char known[400];
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) >= 0;) {
+        if (c == 'h') {
+            printf(usage, gguf_types_known(known, sizeof known, true));
+            return 0;
+        }
+        if (c == 'v') {
+            printf("recurd-convert %s (%s)\n", version_number(), version_commit());
+            return 0;
+        }
+        if (c != 't' || !parse_type(optarg, &o)) {
+            if (c == 't')
+                fprintf(stderr, "recurd-convert: --type %s is not one of %s\n", optarg,
+                        gguf_types_known(known, sizeof known, true));
+            return 2;
+        }
+    }
+    if (argc - optind != 2) {
+        fprintf(stderr, usage, gguf_types_known(known, sizeof known, true));
+        return 2;
+    }
+    o.dir = argv[optind];
+    o.out = argv[optind + 1];
+    int rc = convert_to_gguf(&o, &e);
+    if (shown.terminal && shown.percent >= 0)
+        fputc('\n', stderr);
+    if (rc < 0)
+        fprintf(stderr, "recurd-convert: %s\n", e.text);
+    return rc < 0;
+}

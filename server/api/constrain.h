@@ -1,0 +1,32 @@
+/* Constrained answers: from a definition to what a scheduler's request carries. Compiled grammars
+ * are kept, the least recently used goes (LIMIT_GRAMMAR_CACHE bytes), so that a client which sends
+ * its schema with every request pays for it once. Thread: any. */
+#ifndef RECURD_CONSTRAIN_H
+#define RECURD_CONSTRAIN_H
+
+#include "models/text/constrain/grammar.h"
+#include "scheduler/constrain.h"
+#include "scheduler/served.h"
+
+struct constrainer;
+
+/* served outlives it. The vocabulary is prepared when it is first needed. */
+int constrainer_open(struct constrainer **out, const struct served *s, struct err *e) MUST_USE;
+void constrainer_close(struct constrainer *c); /* NULL allowed; grammars in use live on */
+
+/* The grammar of a definition, with a reference for the caller (grammar_unref). field: the
+ * request's field that an error names, a literal. With s->trigger the text is free until the
+ * trigger is there: the end of a thinking block, the opening of a tool call. */
+int constrainer_get(struct constrainer *c, const struct grammar_source *s, const char *field,
+                    struct grammar **out, struct err *e) MUST_USE;
+/* The same for a JSON Schema as text. */
+int constrainer_schema(struct constrainer *c, const char *schema, const char *trigger,
+                       const char *field, struct grammar **out, struct err *e) MUST_USE;
+
+/* A text that follows the grammar from its beginning; the request owns it. NULL = no memory. */
+struct constraint *constraint_new(struct grammar *g) MUST_USE;
+
+struct constrainer_stats { uint64_t compiled, reused, bytes; };
+void constrainer_stats(struct constrainer *c, struct constrainer_stats *out);
+
+#endif

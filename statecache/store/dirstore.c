@@ -1,0 +1,464 @@
+/* A directory of states and session records. Every put goes through a temporary file in the same
+ * directory; a reader only ever sees whole files or what a crash of the machine left, and that
+ * fails its seal or its digests. */
+#include "statecache/store/dirstore.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+/* The directory. Owner: its struct store. */
+struct dirstore {
+    const struct fsio *io;
+    char dir[STORE_PATH - 128]; /* leaves room for the longest name below it */
+    int lock_fd;
+    int n_quarantined;
+};
+static const struct store_ops ops;
+
+static struct dirstore *own(const struct store *s) { return s->impl; }
+
+static const char *const folder[STORE_KINDS] = {"states", "sessions", "paths"};
+static const enum codec_kind kind_in[STORE_KINDS] = {CODEC_STATE, CODEC_SESSION, CODEC_PATH};
+
+/* Longest: dir + "/quarantine/" + 32 digits + "." + 20 digits: under the 128 bytes left for it. */
+struct path { char p[STORE_PATH]; };
+
+static void hex(const unsigned char name[16], char out[33])
+{
+    sodium_bin2hex(out, 33, name, 16);
+}
+
+static struct path path_of(const struct store *s, enum store_kind kind,
+                           const unsigned char name[16], const char *suffix)
+{
+    struct path x;
+    char digits[33];
+    hex(name, digits);
+    snprintf(x.p, sizeof(x.p), "%s/%s/%s%s", own(s)->dir, folder[kind], digits, suffix);
+    return x;
+}
+
+static struct path path_in(const struct store *s, const char *name)
+{
+    struct path x;
+    snprintf(x.p, sizeof(x.p), "%s/%s", own(s)->dir, name);
+    return x;
+}
+
+static int failed(struct err *e, int rc, const char *what, const char *path)
+{
+    /* A shortage passes, and says nothing of the medium. */
+    bool shortage = rc == -ENOSPC || rc == -EDQUOT || rc == -EMFILE || rc == -ENFILE ||
+                    rc == -ENOMEM || rc == -EINTR || rc == -EAGAIN;
+    int code = shortage ? E_NOMEM : rc == -ENOENT ? E_NOENT : E_IO;
+    return err_set(e, code, "%s %s: %s", what, path, strerror(-rc));
+}
+
+static int write_all(const struct fsio *io, int fd, const void *p, size_t n)
+{
+    const char *at = p;
+    while (n > 0) {
+        ssize_t rc = io->write(io->ctx, fd, at, n);
+        if (rc <= 0)
+            return rc < 0 ? (int)rc : -EIO;
+        at += rc;
+        n -= (size_t)rc;
+    }
+    return 0;
+}
+
+static int read_all(const struct fsio *io, int fd, void *p, size_t n, uint64_t offset)
+{
+    char *at = p;
+    while (n > 0) {
+        ssize_t rc = io->pread(io->ctx, fd, at, n, offset);
+        if (rc <= 0)
+            return rc < 0 ? (int)rc : -EIO;
+        at += rc;
+        offset += (uint64_t)rc;
+        n -= (size_t)rc;
+    }
+    return 0;
+}
+
+static int timed_fsync(struct store *s, int fd)
+{
+    uint64_t start = clock_now_ns();
+    int rc = own(s)->io->fsync(own(s)->io->ctx, fd);
+    latency_add(&s->health.fsync, clock_now_ns() - start);
+    return rc;
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static int make_dir(struct store *s, const char *path, struct err *e)
+{
+    int rc = own(s)->io->mkdir(own(s)->io->ctx, path);
+    return rc == 0 || rc == -EEXIST ? 0 : failed(e, rc, "cannot make", path);
+}
+
+static int read_key(struct store *s, const char *path, unsigned char key[CODEC_KEY],
+                    struct err *e)
+{
+    uint64_t size = 0;
+    int fd = own(s)->io->open(own(s)->io->ctx, path, &size);
+    if (fd < 0)
+        return failed(e, fd, "cannot open", path);
+    int rc = size == CODEC_KEY ? read_all(own(s)->io, fd, key, CODEC_KEY, 0) : 0;
+    own(s)->io->close(own(s)->io->ctx, fd);
+    if (size != CODEC_KEY)
+        return err_set(e, E_FORMAT, "install key %s: %d bytes expected, %llu found", path,
+                       CODEC_KEY, (unsigned long long)size);
+    return rc ? failed(e, rc, "cannot read", path) : 0;
+}
+
+/* Made once: without it every state on the disk is worthless, so it is durable before use. */
+static int make_key(struct store *s, const char *path, unsigned char key[CODEC_KEY],
+                    struct err *e)
+{
+    struct path tmp = path_in(s, "key.tmp");
+    const struct fsio *io = own(s)->io;
+    randombytes_buf(key, CODEC_KEY);
+    int rc = io->unlink(io->ctx, tmp.p);
+    int fd = io->create(io->ctx, tmp.p);
+    if (fd < 0)
+        return failed(e, fd, "cannot make", tmp.p);
+    rc = write_all(io, fd, key, CODEC_KEY);
+    if (!rc)
+        rc = io->fsync(io->ctx, fd);
+    int closed = io->close(io->ctx, fd);
+    if (!rc)
+        rc = closed;
+    if (!rc)
+        rc = io->rename(io->ctx, tmp.p, path);
+    if (!rc)
+        rc = io->sync_dir(io->ctx, own(s)->dir);
+    return rc ? failed(e, rc, "cannot write", path) : 0;
+}
+
+struct sweep {
+    struct store *s;
+    const char *in;
+};
+
+static void remove_temporary(void *arg, const char *name)
+{
+    struct sweep *w = arg;
+    size_t n = strlen(name);
+    if (n < 5 || n > 64 || strcmp(name + n - 4, ".tmp") != 0)
+        return;
+    struct path x;
+    snprintf(x.p, sizeof(x.p), "%s/%s/%s", own(w->s)->dir, w->in, name);
+    /* If it stays, the next start tries again. */
+    (void)own(w->s)->io->unlink(own(w->s)->io->ctx, x.p);
+}
+
+static void count_quarantined(void *arg, const char *name)
+{
+    (void)name;
+    own(arg)->n_quarantined++;
+}
+
+int dirstore_open(struct store *s, const char *dir, const char *key_file, const struct fsio *io,
+               struct format *f, struct err *e)
+{
+    *s = (struct store){.ops = &ops, .format = f, .impl = mem_zalloc(sizeof(struct dirstore))};
+    if (!s->impl)
+        return err_set(e, E_NOMEM, "no memory for the state directory");
+    *own(s) = (struct dirstore){.io = io, .lock_fd = -1};
+    if (strlen(dir) >= sizeof(own(s)->dir))
+        return err_set(e, E_RANGE, "state directory: its path has %zu bytes, at most %zu fit",
+                       strlen(dir), sizeof(own(s)->dir) - 1);
+    memcpy(own(s)->dir, dir, strlen(dir) + 1);
+    int rc = make_dir(s, dir, e);
+    for (size_t i = 0; i < STORE_KINDS && !rc; i++)
+        rc = make_dir(s, path_in(s, folder[i]).p, e);
+    if (!rc)
+        rc = make_dir(s, path_in(s, "quarantine").p, e);
+    if (rc)
+        return rc;
+    struct path lock = path_in(s, "lock");
+    own(s)->lock_fd = io->lock(io->ctx, lock.p);
+    if (own(s)->lock_fd == -EWOULDBLOCK)
+        return err_set(e, E_DENIED, "state directory %s is in use by another process", dir);
+    if (own(s)->lock_fd < 0)
+        return failed(e, own(s)->lock_fd, "cannot lock", lock.p);
+    rc = io->sync_dir(io->ctx, dir); /* the folders must not vanish from under durable files */
+    if (rc)
+        return failed(e, rc, "cannot sync", dir);
+    struct path key = path_in(s, "key");
+    struct err missing = {0};
+    if (key_file) {
+        rc = read_key(s, key_file, f->key, e);
+    } else {
+        rc = read_key(s, key.p, f->key, &missing);
+        if (rc == E_NOENT)
+            rc = make_key(s, key.p, f->key, e);
+        else if (rc)
+            return err_set(e, rc, "%s", missing.text);
+    }
+    for (size_t i = 0; i < STORE_KINDS && !rc; i++) {
+        struct sweep w = {s, folder[i]};
+        rc = io->list(io->ctx, path_in(s, folder[i]).p, remove_temporary, &w);
+        if (rc)
+            return failed(e, rc, "cannot list", folder[i]);
+    }
+    if (!rc)
+        (void)io->list(io->ctx, path_in(s, "quarantine").p, count_quarantined, s);
+    return rc;
+}
+
+static void dir_close(struct store *s)
+{
+    if (own(s)->lock_fd >= 0)
+        (void)own(s)->io->close(own(s)->io->ctx,
+            own(s)->lock_fd); /* nothing was written through it */
+    mem_free(s->impl);
+    s->impl = NULL;
+}
+
+/* ---- writing ------------------------------------------------------------------------------ */
+
+static int put_once(struct store *s, enum store_kind kind, const unsigned char name[16],
+                    const unsigned char head[CODEC_HEAD], const struct part part[PARTS],
+                    bool durable, bool *renamed, struct err *e)
+{
+    const struct fsio *io = own(s)->io;
+    struct path tmp = path_of(s, kind, name, ".tmp"), to = path_of(s, kind, name, "");
+    uint64_t size = CODEC_HEAD;
+    for (int i = 0; i < PARTS; i++)
+        for (size_t k = 0; k < part[i].n_pieces; k++)
+            size += part[i].piece[k].n;
+    int fd = io->create(io->ctx, tmp.p);
+    if (fd == -EEXIST) { /* left by a failed attempt whose unlink failed */
+        (void)io->unlink(io->ctx, tmp.p);
+        fd = io->create(io->ctx, tmp.p);
+    }
+    if (fd < 0)
+        return failed(e, fd, "cannot make", tmp.p);
+    const char *what = "no space for";
+    int rc = io->allocate(io->ctx, fd, size); /* so that a full disk is known before writing */
+    if (!rc) {
+        what = "cannot write";
+        rc = write_all(io, fd, head, CODEC_HEAD);
+    }
+    for (int i = 0; i < PARTS && !rc; i++)
+        for (size_t k = 0; k < part[i].n_pieces && !rc; k++)
+            rc = write_all(io, fd, part[i].piece[k].p, part[i].piece[k].n);
+    if (!rc && durable) {
+        what = "cannot sync";
+        rc = timed_fsync(s, fd);
+    }
+    int closed = io->close(io->ctx, fd);
+    if (!rc && closed) {
+        what = "cannot close";
+        rc = closed;
+    }
+    if (!rc) {
+        what = "cannot rename";
+        *renamed = true;
+        rc = io->rename(io->ctx, tmp.p, to.p);
+    }
+    if (rc) {
+        (void)io->unlink(io->ctx, tmp.p); /* a leftover is removed at the next start */
+        return failed(e, rc, what, tmp.p);
+    }
+    if (durable)
+        rc = io->sync_dir(io->ctx, path_in(s, folder[kind]).p);
+    return rc ? failed(e, rc, "cannot sync the folder of", to.p) : 0;
+}
+
+static int dir_put(struct store *s, enum store_kind kind, const unsigned char name[16],
+              const unsigned char head[CODEC_HEAD], const struct part part[PARTS], bool durable,
+              bool *renamed, struct err *e)
+{
+    bool dont_care = false;
+    renamed = renamed ? renamed : &dont_care;
+    *renamed = false;
+    if (!store_may_write(&s->health))
+        return err_set(e, E_IO, "the state directory failed a moment ago; it is tried again later");
+    struct err first = {0};
+    int rc = put_once(s, kind, name, head, part, durable, renamed, &first);
+    if (rc && rc != E_NOMEM) {
+        /* After a failed fsync the kernel may have dropped the pages: only a new file counts. */
+        s->health.write_errors++;
+        log_warn("state directory: %s; trying a new file", first.text);
+        err_clear(&first);
+        rc = put_once(s, kind, name, head, part, durable, renamed, &first);
+    }
+    if (!rc) {
+        s->health.files_written++;
+        if (s->health.sick)
+            log_info("state directory: it takes files again; what is kept from now on is safe");
+        s->health.sick = false;
+        return 0;
+    }
+    s->health.write_errors++;
+    if (rc != E_NOMEM) {
+        if (!s->health.sick)
+            log_error("state directory: %s; serving goes on without persistence, one file a "
+                      "minute is tried", first.text);
+        s->health.sick = true;
+        s->health.retry_ns = clock_now_ns() + STORE_RETRY_NS;
+    }
+    return err_set(e, rc, "%s", first.text);
+}
+
+static int dir_sync(struct store *s, enum store_kind kind, const unsigned char name[16],
+                    struct err *e)
+{
+    struct path x = path_of(s, kind, name, "");
+    uint64_t size;
+    if (s->health.sick)
+        return err_set(e, E_IO, "the state directory failed a moment ago");
+    int fd = own(s)->io->open(own(s)->io->ctx, x.p, &size);
+    int rc = fd < 0 ? fd : timed_fsync(s, fd);
+    if (fd >= 0)
+        (void)own(s)->io->close(own(s)->io->ctx, fd); /* read-only */
+    if (!rc)
+        rc = own(s)->io->sync_dir(own(s)->io->ctx, path_in(s, folder[kind]).p);
+    if (!rc)
+        return 0;
+    s->health.write_errors++;
+    return failed(e, rc, "cannot sync", x.p);
+}
+
+static int dir_remove(struct store *s, enum store_kind kind, const unsigned char name[16],
+                 bool durable, struct err *e)
+{
+    struct path x = path_of(s, kind, name, "");
+    int rc = own(s)->io->unlink(own(s)->io->ctx, x.p);
+    if (rc == -ENOENT)
+        rc = 0;
+    if (!rc && durable)
+        rc = own(s)->io->sync_dir(own(s)->io->ctx, path_in(s, folder[kind]).p);
+    if (!rc)
+        return 0;
+    s->health.write_errors++;
+    return failed(e, rc, "cannot remove", x.p);
+}
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+static void dir_done(struct store *s, int fd);
+
+static int dir_get(struct store *s, enum store_kind kind, const unsigned char name[16], int *fd,
+              struct head *h, struct err *e)
+{
+    struct path x = path_of(s, kind, name, "");
+    unsigned char head[CODEC_HEAD];
+    uint64_t size = 0;
+    *fd = own(s)->io->open(own(s)->io->ctx, x.p, &size);
+    if (*fd < 0) {
+        int rc = *fd;
+        *fd = -1;
+        s->health.read_errors++;
+        return failed(e, rc, "cannot open", x.p);
+    }
+    int rc = 0, code = 0;
+    if (size < CODEC_HEAD)
+        code = err_set(e, E_FORMAT, "%llu bytes, a head alone has %d", (unsigned long long)size,
+                       CODEC_HEAD);
+    else if ((rc = read_all(own(s)->io, *fd, head, CODEC_HEAD, 0)))
+        code = failed(e, rc, "cannot read", x.p);
+    else
+        code = codec_open(s->format, head, size, h, e);
+    if (!code && (h->kind != kind_in[kind] || memcmp(h->id, name, 16) != 0))
+        code = err_set(e, E_FORMAT, "the file was renamed: it is kind %d of another name",
+                       (int)h->kind);
+    if (code) {
+        if (rc)
+            s->health.read_errors++;
+        dir_done(s, *fd);
+        *fd = -1;
+    }
+    return code;
+}
+
+static int dir_part(struct store *s, int fd, const struct head *h, enum codec_part i,
+               const struct part *p, struct err *e)
+{
+    uint64_t at = h->offset[i], end = h->offset[i] + h->bytes[i];
+    for (size_t k = 0; k < p->n_pieces; k++) {
+        if (p->piece[k].n > end - at)
+            return err_set(e, E_FORMAT, "part %s ends early", codec_part_name(i));
+        /* The pieces describe our own writable memory; the type is shared with writing. */
+        int rc = read_all(own(s)->io, fd, (void *)(uintptr_t)p->piece[k].p, p->piece[k].n, at);
+        if (rc) {
+            s->health.read_errors++;
+            return failed(e, rc, "cannot read part", codec_part_name(i));
+        }
+        at += p->piece[k].n;
+    }
+    return codec_check(s->format, h, i, p, e);
+}
+
+static void dir_done(struct store *s, int fd)
+{
+    if (fd >= 0)
+        (void)own(s)->io->close(own(s)->io->ctx, fd); /* read-only: nothing can be lost */
+}
+
+static void dir_quarantine(struct store *s, enum store_kind kind, const unsigned char name[16],
+                      const char *why)
+{
+    struct path from = path_of(s, kind, name, ""), to;
+    char digits[33];
+    hex(name, digits);
+    s->health.files_quarantined++;
+    if (own(s)->n_quarantined >= STORE_QUARANTINE) {
+        log_warn("%s/%s is not loaded and removed (quarantine is full): %s", folder[kind], digits,
+                 why);
+        (void)own(s)->io->unlink(own(s)->io->ctx, from.p); /* if it stays, it is refused again */
+        return;
+    }
+    snprintf(to.p, sizeof(to.p), "%s/quarantine/%s.%llx", own(s)->dir, digits,
+             (unsigned long long)clock_unix_s());
+    int rc = own(s)->io->rename(own(s)->io->ctx, from.p, to.p);
+    if (!rc)
+        own(s)->n_quarantined++;
+    log_warn("%s/%s is not loaded and %s quarantine: %s", folder[kind], digits,
+             rc ? "could not be moved to" : "moved to", why);
+}
+
+struct listing {
+    void (*each)(void *arg, const unsigned char name[16]);
+    void *arg;
+};
+
+static void parse_name(void *arg, const char *text)
+{
+    struct listing *l = arg;
+    unsigned char name[16];
+    size_t n = 0;
+    if (strlen(text) == 32 &&
+        sodium_hex2bin(name, sizeof(name), text, 32, NULL, &n, NULL) == 0 && n == 16)
+        l->each(l->arg, name);
+}
+
+static int dir_list(struct store *s, enum store_kind kind,
+               void (*each)(void *arg, const unsigned char name[16]), void *arg, struct err *e)
+{
+    struct listing l = {each, arg};
+    struct path x = path_in(s, folder[kind]);
+    int rc = own(s)->io->list(own(s)->io->ctx, x.p, parse_name, &l);
+    return rc ? failed(e, rc, "cannot list", x.p) : 0;
+}
+
+static const struct store_ops ops = {
+    .close = dir_close,
+    .put = dir_put,
+    .sync = dir_sync,
+    .remove = dir_remove,
+    .get = dir_get,
+    .part = dir_part,
+    .done = dir_done,
+    .quarantine = dir_quarantine,
+    .list = dir_list,
+};

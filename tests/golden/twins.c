@@ -1,0 +1,184 @@
+/* twins: every architecture that GGUF files are read of, against its own safetensors.
+ *
+ *   twins [--only SUBSTRING]
+ *
+ * A checkpoint of tests/golden is written as GGUF by the converter, in the forms of the format's
+ * usual writers: heads and rotations in other orders, experts stacked, decays and norms
+ * transformed. Both are loaded on the CPU and given the same tokens; every bit of the logits must
+ * be the same, as the stored types are. Some configs say what the format cannot, and are changed
+ * first. Exit 1 on a miss, or when a map has no twin. */
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "models/convert.h"
+#include "models/model.h"
+
+#define N 70 /* tokens: more than one page */
+
+static const char *const archs[] = {
+#define GGUF(name) #name,
+#include "models/gguf.def"
+#undef GGUF
+};
+
+/* change: keys of config.json to set, as a JSON object. */
+static const struct { const char *dir, *arch, *change; } twins[] = {
+    {"public/rwkv7", "rwkv7", NULL},
+    {"hf/hf_qwen3_5", "qwen35", NULL},
+    {"hf/hf_qwen3_5_moe", "qwen35moe", NULL},
+    {"hf/hf_qwen3_next", "qwen3next", NULL},
+    {"hf/hf_mamba", "mamba", NULL},
+    {"hf/hf_falcon_mamba", "mamba", NULL},
+    {"public/mamba2", "mamba2", NULL},
+    {"hf/hf_lfm2", "lfm2", NULL},
+    {"more/lfm2_yarn", "lfm2", NULL},
+    {"more/lfm2_moe", "lfm2moe", "{\"routed_scaling_factor\": 1.0}"},
+    {"hf/hf_granite_hybrid", "granitehybrid", NULL},
+    {"hf/hf_granite_dense", "granitehybrid", NULL},
+    {"hf/hf_nemotron_h", "nemotron_h_moe", NULL},
+    {"more/nemotron_h_latent", "nemotron_h_moe", NULL},
+    {"twins/nemotron_h", "nemotron_h", NULL}, /* of hf_nemotron_h, a shared expert as the mlp */
+    {"hf/hf_falcon_h1", "falcon_h1",
+     "{\"attention_in_multiplier\": 1.0, \"attention_out_multiplier\": 1.0,"
+     " \"embedding_multiplier\": 1.0, \"key_multiplier\": 1.0, \"lm_head_multiplier\": 1.0,"
+     " \"ssm_in_multiplier\": 1.0, \"ssm_out_multiplier\": 1.0, \"mlp_multipliers\": [1.0, 1.0],"
+     " \"ssm_multipliers\": [1.0, 1.0, 1.0, 1.0, 1.0], \"mamba_norm_before_gate\": false}"},
+    {"hf/hf_jamba", "jamba", NULL},
+};
+
+static char folder[] = "/tmp/recurd-twins-XXXXXX";
+
+static const char *in_folder(const char *name)
+{
+    static char path[4][128];
+    static int turn;
+    char *p = path[turn++ % 4];
+    snprintf(p, sizeof path[0], "%s/%s", folder, name);
+    return p;
+}
+
+/* The directory itself, or one of links to it with another config. */
+static const char *changed(const char *dir, const char *change, struct err *e)
+{
+    static char real[4096];
+    char path[4200];
+    if (!change)
+        return dir;
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    json_t *config = json_load_file(path, 0, NULL), *with = json_loads(change, 0, NULL);
+    if (!config || !with || json_object_update(config, with) < 0 ||
+        json_dump_file(config, in_folder("config.json"), 0) < 0)
+        err_set(e, E_IO, "%s: its config cannot be changed", dir);
+    json_decref(config);
+    json_decref(with);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    unlink(in_folder("model.safetensors"));
+    if (!realpath(path, real) || symlink(real, in_folder("model.safetensors")) != 0)
+        err_set(e, E_IO, "%s: cannot be linked to", path);
+    return folder;
+}
+
+/* Logits of N tokens; the caller frees them. */
+static float *run(const char *path, int32_t *vocab, struct err *e)
+{
+    struct model *m = NULL;
+    struct device *d = NULL;
+    struct model_options mo = {.dir = path};
+    struct device_options dopt = {.spec = "cpu"};
+    struct capacity cap = {.tokens = N, .logits = N, .seqs = 1, .slots = 1};
+    int32_t tokens[N], rows[N], pages[8], cu[2] = {0, N}, slot = 0;
+    int64_t pos = 0;
+    float *out = NULL;
+    if (model_open(&m, &mo, e) == 0 && device_open(&d, &dopt, e) == 0) {
+        *vocab = m->plan.vocab;
+        cap.pages = cap.pages_per_seq = m->plan.page_token_floats ? N / PAGE_TOKENS + 1 : 0;
+        for (int32_t i = 0; i < N; i++) {
+            tokens[i] = (i * 37 + i * i * 11) % m->plan.vocab;
+            rows[i] = i;
+        }
+        for (int32_t i = 0; i < cap.pages; i++)
+            pages[i] = i;
+        struct batch b = {.n_seqs = 1, .n_tokens = N, .n_logits = N, .tokens = tokens,
+                          .cu_seqlens = cu, .slots = &slot, .pos = &pos, .logit_rows = rows,
+                          .pages = pages, .pages_per_seq = cap.pages_per_seq};
+        const float *row;
+        out = mem_array((size_t)N * (size_t)*vocab, sizeof *out);
+        if (out && model_load(m, d, &cap, e) == 0 && d->backend->slot_zero(d, 0, e) == 0 &&
+            d->backend->run(d, &b, e) == 0)
+            for (int32_t i = 0; i < N && d->backend->logits(d, i, &row, e) == 0; i++)
+                memcpy(out + (size_t)i * (size_t)*vocab, row, (size_t)*vocab * sizeof *out);
+    }
+    if (d)
+        d->backend->close(d);
+    model_close(m);
+    return out;
+}
+
+static bool same(const char *dir, const char *change)
+{
+    struct err e = {0};
+    int32_t vocab = 0, other = -1;
+    const char *from = changed(dir, change, &e), *file = in_folder("twin.gguf");
+    struct convert_options o = {.dir = from, .out = file, .any = true};
+    float *a = NULL, *b = NULL;
+    if (e.code == 0 && convert_to_gguf(&o, &e) == 0 && (a = run(from, &vocab, &e)) &&
+        e.code == 0)
+        b = run(file, &other, &e);
+    bool equal = e.code == 0 && a && b && vocab == other &&
+                 memcmp(a, b, (size_t)N * (size_t)vocab * sizeof *a) == 0;
+    printf("| %-24s | %s%s |\n", strrchr(dir, '/') + 1, equal ? "same bits" : "MISS: ",
+           equal ? "" : e.code ? e.text : "other bits");
+    fflush(stdout);
+    mem_free(a);
+    mem_free(b);
+    return equal;
+}
+
+static bool covered(const char *arch)
+{
+    for (size_t i = 0; i < ARRAY_LEN(twins); i++)
+        if (!strcmp(twins[i].arch, arch))
+            return true;
+    printf("| %-24s | MISS: no twin is tested |\n", arch);
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"only", required_argument, NULL, 'o'},
+                                            {NULL, 0, NULL, 0}};
+    const char *only = "";
+    int missed = 0, done = 0;
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) >= 0;) {
+        if (c != 'o') {
+            fprintf(stderr, "usage: twins [--only SUBSTRING]\n");
+            return 2;
+        }
+        only = optarg;
+    }
+    if (!mkdtemp(folder)) {
+        perror(folder);
+        return 2;
+    }
+    printf("| checkpoint               | as GGUF |\n| --- | --- |\n");
+    for (size_t i = 0; i < ARRAY_LEN(archs); i++)
+        missed += !covered(archs[i]);
+    for (size_t i = 0; i < ARRAY_LEN(twins); i++) {
+        char dir[256];
+        snprintf(dir, sizeof dir, "tests/golden/%s", twins[i].dir);
+        if (!strstr(dir, only))
+            continue;
+        missed += !same(dir, twins[i].change);
+        done++;
+    }
+    for (size_t i = 0; i < 3; i++)
+        unlink(in_folder((const char *[]){"config.json", "model.safetensors", "twin.gguf"}[i]));
+    rmdir(folder);
+    printf("twins: %d compared, %d missed\n", done, missed);
+    return missed || !done;
+}

@@ -1,0 +1,251 @@
+/* Tokenizers through GGUF: what the converter writes encodes as the files it came from, and what
+ * the metadata gets wrong is named. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "models/convert.h"
+#include "models/files/config.h"
+#include "models/files/gguf_write.h"
+#include "models/text/gguf_vocab.h"
+
+#define GOLDEN "tests/golden/tokenizers/"
+#define MODEL "tests/golden/hf/hf_mamba"
+#define ROWS 2000 /* of the embedding, as the config will say */
+
+static char dir[] = "/tmp/recurd-vocab-XXXXXX";
+
+static void make_dir(void)
+{
+    cr_assert_not_null(mkdtemp(dir));
+}
+
+static void remove_dir(void)
+{
+    char command[96];
+    snprintf(command, sizeof command, "rm -r '%s'", dir);
+    cr_assert_eq(system(command), 0);
+}
+
+TestSuite(gguf_vocab, .init = make_dir, .fini = remove_dir);
+
+static const char *in_dir(const char *name)
+{
+    static char path[4][256];
+    static int turn;
+    char *p = path[turn++ % 4];
+    snprintf(p, sizeof path[0], "%s/%s", dir, name);
+    return p;
+}
+
+static void write_file(const char *name, const char *p, size_t n)
+{
+    unlink(in_dir(name)); /* it may be a link to a file of the tests */
+    FILE *f = fopen(in_dir(name), "wb");
+    cr_assert_not_null(f);
+    cr_assert_eq(fwrite(p, 1, n, f), n);
+    fclose(f);
+}
+
+static void copy(const char *from, const char *name)
+{
+    struct buf b;
+    struct err e = {0};
+    buf_init(&b, MIB(16));
+    cr_assert_eq(file_read(from, &b, &e), 0, "%s", e.text);
+    write_file(name, b.p, b.len);
+    buf_free(&b);
+}
+
+/* A directory with the model of MODEL, a vocabulary of ROWS, and this tokenizer's file. */
+static int convert(const char *tokenizer, struct err *e)
+{
+    static const char *const files[] = {"tokenizer.json", "tokenizer.model"};
+    struct buf b;
+    char path[256], *at;
+    buf_init(&b, MIB(1));
+    cr_assert_eq(file_read(MODEL "/config.json", &b, e), 0);
+    cr_assert_not_null(at = strstr(b.p, "\"vocab_size\": 256"));
+    memcpy(at, "\"vocab_size\":2000", strlen("\"vocab_size\":2000"));
+    write_file("config.json", b.p, b.len);
+    buf_free(&b);
+    copy(MODEL "/model.safetensors", "model.safetensors");
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", tokenizer, files[i]);
+        unlink(in_dir(files[i]));
+        if (file_exists(path))
+            copy(path, files[i]);
+    }
+    return convert_to_gguf(&(struct convert_options){.dir = dir, .out = in_dir("m.gguf"),
+                                                     .any = true}, e);
+}
+
+static struct tokenizer *open_gguf(const char *name)
+{
+    struct gguf *g = NULL;
+    struct tokenizer *t = NULL;
+    struct err e = {0};
+    cr_assert_eq(gguf_open(&g, in_dir(name), &e), 0, "%s", e.text);
+    cr_assert_eq(tokenizer_open_gguf(&t, g, ROWS, &e), 0, "%s", e.text);
+    gguf_close(g);
+    cr_assert_not_null(t);
+    return t;
+}
+
+static void same(const struct tokenizer *a, const struct tokenizer *b, const char *text,
+                 int flags, const char *where)
+{
+    struct err e = {0};
+    struct ids x, y;
+    ids_init(&x, 100000);
+    ids_init(&y, 100000);
+    cr_assert_eq(tokenizer_encode(a, text, strlen(text), flags, &x, &e), 0, "%s", e.text);
+    cr_assert_eq(tokenizer_encode(b, text, strlen(text), flags, &y, &e), 0, "%s", e.text);
+    cr_assert_eq(x.len, y.len, "%s: %.60s: %zu and %zu ids", where, text, x.len, y.len);
+    cr_assert_eq(memcmp(x.p, y.p, x.len * sizeof *x.p), 0, "%s: %.60s", where, text);
+    for (size_t i = 0; i < x.len; i++) {
+        size_t n, m;
+        const char *p = tokenizer_piece(a, x.p[i], &n), *q = tokenizer_piece(b, x.p[i], &m);
+        cr_assert(n == m && memcmp(p, q, n) == 0, "%s: token %d", where, x.p[i]);
+    }
+    ids_free(&x);
+    ids_free(&y);
+}
+
+Test(gguf_vocab, texts_become_the_same_ids)
+{
+    static const char *const names[] = {"gpt2", "neox", "llama3", "qwen2", "o200k", "digits",
+                                        "spm_bpe"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char path[256];
+        struct err e = {0};
+        struct tokenizer *own = NULL;
+        struct config *cases = NULL;
+        snprintf(path, sizeof path, GOLDEN "%s", names[i]);
+        cr_assert_eq(convert(path, &e), 0, "%s: %s", names[i], e.text);
+        cr_assert_eq(tokenizer_open(&own, path, ROWS, &e), 0, "%s", e.text);
+        struct tokenizer *read = open_gguf("m.gguf");
+        cr_assert_eq(tokenizer_bos(own), tokenizer_bos(read), "%s", names[i]);
+        cr_assert_eq(tokenizer_adds_bos(own), tokenizer_adds_bos(read), "%s", names[i]);
+        snprintf(path, sizeof path, GOLDEN "%s/cases.json", names[i]);
+        cr_assert_eq(config_read(&cases, path, &e), 0, "%s", e.text);
+        cr_assert_gt(config_len(cases, "cases"), 100);
+        for (int k = 0; k < config_len(cases, "cases"); k++) {
+            const struct config *c = config_obj_at(cases, "cases", k, &e);
+            const char *text = config_str(c, "text", "", &e);
+            same(own, read, text, TOKENIZE_BOS, names[i]);
+            same(own, read, text, TOKENIZE_SPECIAL | TOKENIZE_CONTINUE, names[i]);
+        }
+        config_free(cases);
+        tokenizer_close(own);
+        tokenizer_close(read);
+    }
+}
+
+Test(gguf_vocab, what_has_no_name_is_not_written)
+{
+    static const char *const names[] = {"cl100k", "han", "falcon", "gpt2_prefix", "gemma"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char path[256];
+        struct err e = {0};
+        snprintf(path, sizeof path, GOLDEN "%s", names[i]);
+        cr_assert_eq(convert(path, &e), E_UNSUPPORTED, "%s: %s", names[i], e.text);
+        cr_assert(!file_exists(in_dir("m.gguf")) && !file_exists(in_dir("m.gguf.part")));
+    }
+}
+
+/* A word list as RWKV's, through both its forms. */
+Test(gguf_vocab, rwkv_words)
+{
+    static const char words[] = "257 ' the' 4\n258 '\\n\\n' 2\n259 \"it's\" 4\n260 'q\\\\' 2\n"
+                                "261 'é' 2\n262 b'\\xe6\\x88' 2\n";
+    struct err e = {0};
+    struct tokenizer *own = NULL;
+    struct buf b;
+    buf_init(&b, MIB(1));
+    for (int i = 0; i < 256; i++)
+        buf_fmt(&b, "%d b'\\x%02x' 1\n", i + 1, i);
+    buf_str(&b, words);
+    convert("/nowhere", &e);
+    cr_assert_eq(e.code, 0, "%s", e.text);
+    write_file("rwkv_vocab_v20230424.txt", b.p, b.len);
+    buf_free(&b);
+    cr_assert_eq(convert("/nowhere", &e), 0, "%s", e.text);
+    cr_assert_eq(tokenizer_open(&own, dir, ROWS, &e), 0, "%s", e.text);
+    struct tokenizer *read = open_gguf("m.gguf");
+    static const char *const texts[] = {" the end\n\n", "it's 'quoted' \"twice\"", "q\\q\\\\",
+                                        "éèâ\r\n\t", "我们", "<|endoftext|> the"};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        same(own, read, texts[i], 0, "rwkv");
+        same(own, read, texts[i], TOKENIZE_SPECIAL, "rwkv");
+    }
+    tokenizer_close(own);
+    tokenizer_close(read);
+}
+
+/* ---- damage ----------------------------------------------------------------------------- */
+
+static struct err refuse(const char *model, const char *pre, const char *const *tokens, size_t n,
+                         const char *merge, bool scores)
+{
+    struct err e = {0};
+    struct gguf *g = NULL;
+    struct tokenizer *t = NULL;
+    struct gguf_out *o = gguf_out_open(in_dir("d.gguf"), &e);
+    float zeros[8] = {0};
+    gguf_out_text(o, "tokenizer.ggml.model", model, strlen(model));
+    if (pre)
+        gguf_out_text(o, "tokenizer.ggml.pre", pre, strlen(pre));
+    if (n) {
+        gguf_out_texts(o, "tokenizer.ggml.tokens", n);
+        for (size_t i = 0; i < n; i++)
+            gguf_out_element(o, tokens[i], strlen(tokens[i]));
+    }
+    if (merge) {
+        gguf_out_texts(o, "tokenizer.ggml.merges", 1);
+        gguf_out_element(o, merge, strlen(merge));
+    }
+    if (scores)
+        gguf_out_nums(o, "tokenizer.ggml.scores", zeros, MIN(n, 8u));
+    cr_assert_eq(gguf_out_finish(o), 0, "%s", e.text);
+    gguf_out_close(o);
+    cr_assert_eq(gguf_open(&g, in_dir("d.gguf"), &e), 0, "%s", e.text);
+    cr_assert_lt(tokenizer_open_gguf(&t, g, ROWS, &e), 0);
+    cr_assert_null(t);
+    gguf_close(g);
+    return e;
+}
+
+Test(gguf_vocab, damage_is_named)
+{
+    static const char *const two[] = {"a", "b"}, *const twins[] = {"a", "a"};
+    static const char *const broken[] = {"a\\", "b"}, *const invalid[] = {"\xff\xfe", "b"};
+    static const char *const line[] = {"a\nb", "b"};
+    const struct { const char *model, *pre; const char *const *tokens; size_t n;
+                   const char *merge; bool scores; const char *says; } cases[] = {
+        {"bert", NULL, two, 2, NULL, false, "\"bert\"; gpt2, llama and rwkv"},
+        {"gpt2", NULL, two, 2, "a b", false, "pre is missing"},
+        {"gpt2", "strange", two, 2, "a b", false, "\"strange\": how texts are cut"},
+        {"gpt2", "gpt-2", two, 2, NULL, false, "merges is missing"},
+        {"gpt2", "gpt-2", two, 2, "a b", false, "uses a token that the vocabulary lacks"},
+        {"gpt2", "gpt-2", two, 2, "ab", false, "not a pair"},
+        {"gpt2", "gpt-2", twins, 2, "a b", false, "is there twice"},
+        {"gpt2", "gpt-2", invalid, 2, "a b", false, "is not UTF-8"},
+        {"gpt2", "gpt-2", two, 0, "a b", false, "tokens is no list"},
+        {"llama", NULL, two, 2, NULL, false, "scores has 0 entries for 2"},
+        {"llama", NULL, two, 2, NULL, true, "SentencePiece"},
+        {"rwkv", NULL, two, 2, NULL, false, "id 0"},
+        {"rwkv", NULL, broken, 2, NULL, false, "line 1"},
+        {"rwkv", NULL, line, 2, NULL, false, "line feed"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err e = refuse(cases[i].model, cases[i].pre, cases[i].tokens, cases[i].n,
+                              cases[i].merge, cases[i].scores);
+        cr_assert(strstr(e.text, cases[i].says) || (strcmp(cases[i].model, "rwkv") == 0 &&
+                                                    strstr(e.text, "no word for byte")),
+                  "case %zu: %s", i, e.text);
+    }
+}
