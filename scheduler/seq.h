@@ -96,8 +96,8 @@ void seq_lose_slot(struct seq *q, bool kept);
 bool seq_want(const struct seq *q, int64_t cut, size_t room, struct batch_want *w);
 
 /* A look at the reader, before q takes part in a step. room: events it can take now. False: it
- * took nothing for stall_ns, or over the request it was full for longer than that, and as long again
- * for every ring of events that it took; 0 = no limit. */
+ * took nothing for stall_ns, or over the request it was full for longer than that, and as long
+ * again for every ring of events that it took; 0 = no limit. */
 bool seq_reader(struct seq *q, size_t room, uint64_t now, uint64_t stall_ns) MUST_USE;
 void seq_too_slow(const struct seq *q, struct err *e); /* says so */
 

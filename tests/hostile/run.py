@@ -24,10 +24,13 @@ def main():
         if args.k not in name or (args.short and long):
             continue
         t = time.time()
-        figure, bound, held = run()
+        r = run()
+        broken = [what for what, so in r.facts if not so]
+        held = r.held and not broken
         failed += not held
-        print("%-7s %-22s %s (bound: %s; %.0f s)" % ("held" if held else "BROKEN", name, figure,
-                                                   bound, time.time() - t), flush=True)
+        print("%-7s %-22s %s (bound: %s; %.0f s)%s" % (
+            "held" if held else "BROKEN", name, r.figure, r.bound, time.time() - t,
+            "".join("; not so: " + what for what in broken)), flush=True)
     return 1 if failed else 0
 
 
