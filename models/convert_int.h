@@ -1,4 +1,4 @@
-/* Shared by convert.c (tensors) and convert_values.c (metadata): not for others. */
+/* Shared by convert.c (tensors), convert_values.c (metadata) and convert_names.c only. */
 #ifndef RECURD_CONVERT_INT_H
 #define RECURD_CONVERT_INT_H
 

@@ -12,18 +12,6 @@
 
 #define KEY_MAX 128
 
-bool convert_other_sense(const char *name)
-{
-    static const char *const starts[] = {"mtp.", "model.mtp.", "model.visual.", "visual.",
-                                         "vision_tower.", "model.vision_tower.",
-                                         "multi_modal_projector.",
-                                         "model.multi_modal_projector."};
-    for (size_t i = 0; i < ARRAY_LEN(starts); i++)
-        if (strncmp(name, starts[i], strlen(starts[i])) == 0)
-            return true;
-    return false;
-}
-
 /* ---- the map ---------------------------------------------------------------------------- */
 
 static bool has_experts(const struct convert *c)

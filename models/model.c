@@ -149,7 +149,7 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
         source_name(&m->source, m->name, sizeof m->name);
         fingerprint(m, o);
     }
-    if (e->code && !strstr(e->text, m->name))
+    if (e->code && !strstr(e->text, jsontext_tail(o->dir)))
         err_wrap(e, "model %s", jsontext_tail(o->dir));
     if (e->code == 0 && m->n_left_aside)
         log_warn("model %s: %d keys and tensors change nothing here and are left aside: %s%s",

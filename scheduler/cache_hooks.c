@@ -189,12 +189,6 @@ static bool reclaim_pages(void *arg, int32_t n)
 
 /* ---- open and close ----------------------------------------------------------------------- */
 
-void cached_note(struct cached *c, const struct err *e)
-{
-    if (e->code == E_DEVICE && !c->lost.code)
-        c->lost = *e;
-}
-
 int cached_open(struct cached **out, struct engine *en, const struct statecache_options *o,
                 struct err *e)
 {

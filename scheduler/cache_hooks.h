@@ -18,7 +18,11 @@ struct cached {
 int cached_open(struct cached **out, struct engine *en, const struct statecache_options *o,
                 struct err *e) MUST_USE;
 /* What came of a call that the cache made on the device: if that is lost, the engine will know. */
-void cached_note(struct cached *c, const struct err *e);
+static inline void cached_note(struct cached *c, const struct err *e)
+{
+    if (e->code == E_DEVICE && !c->lost.code)
+        c->lost = *e;
+}
 void cached_close(struct cached *c); /* nothing is active any more; NULL allowed */
 
 #endif

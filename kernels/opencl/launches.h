@@ -1,5 +1,5 @@
 /* A plan made ready on a device: buffers, built kernels, and the flat list of launches that a
- * step enqueues. ops.c turns each op into launches; everything about a launch that does not
+ * step enqueues. lower/ turns each op into launches; everything about a launch that does not
  * change is set once, here. */
 #ifndef RECURD_OCL_MODEL_H
 #define RECURD_OCL_MODEL_H

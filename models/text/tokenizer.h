@@ -1,7 +1,7 @@
 /* Text <-> token ids.
  *
- * A vtable over the formats: SentencePiece (spm.c + spm_shim.cc), later byte-level BPE and the
- * RWKV world trie. Thread: any, after tokenizer_open; encoding keeps no state. */
+ * A vtable over the formats: SentencePiece (spm.c), byte-pair encoding (bpe.c) and the RWKV word
+ * list (rwkv_vocab.c). Thread: any, after tokenizer_open; encoding keeps no state. */
 #ifndef RECURD_TOKENIZER_H
 #define RECURD_TOKENIZER_H
 

@@ -83,12 +83,18 @@ if [ -z "$DEPS" ]; then
     exit $failed
 fi
 MODELS="$(find models -name '*.c' -o -name '*.cc')"
-compile $MODELS programs/recurd-eval.c tests/gpu/steps.c tests/golden/golden.c || exit 1
+EVAL="$(ls programs/recurd-eval/*.c; find scheduler statecache -name '*.c')"
+compile $MODELS $EVAL tests/gpu/steps.c tests/golden/golden.c || exit 1
 LIBS="-L$DEPS/lib -Wl,-rpath,$PWD/$DEPS/lib -ljansson -lsentencepiece -lsodium -lpcre2-8 -lutf8proc"
-for prog in programs/recurd-eval.c tests/gpu/steps.c tests/golden/golden.c; do
-    $CXX -pthread -o "$B/$(basename $prog .c)" $(objects $KERNELS $MODELS $prog) "$B/sources.o" \
-        ${EXTRA:-} $LIBS -ldl -lm || exit 1
-done
+link() { # name, sources
+    name=$1
+    shift
+    $CXX -pthread -o "$B/$name" $(objects $KERNELS $MODELS "$@") "$B/sources.o" ${EXTRA:-} $LIBS \
+        -ldl -lm || exit 1
+}
+link recurd-eval $EVAL
+link steps tests/gpu/steps.c
+link golden tests/golden/golden.c
 case " $PARTS " in *" steps "*)
     echo "== decode steps of a Gated DeltaNet 1.3B shape, random weights"
     "$B/steps" tests/gpu/gdn-1.3b "opencl:$DEVICE" 1 16 64 || failed=1

@@ -7,6 +7,7 @@ rc=0
 for lint in layers sizes banned; do
     bash "$here/$lint.sh" "$root" || rc=1
 done
+python3 "$here/names.py" "$root" || rc=1
 bash "$here/selftest.sh" || rc=1
 [ -z "${2:-}" ] || (cd "$root" && python3 "$here/cycles.py" "$2") || rc=1
 

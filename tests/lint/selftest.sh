@@ -13,6 +13,8 @@ sample() {
     cat >"$tmp/tree/$1"
 }
 
+run() { case $1 in names) python3 "$here/names.py" "$tmp/tree" ;; *) bash "$here/$1.sh" "$tmp/tree" ;; esac; }
+
 complain() {
     echo "tests/lint/selftest.sh: $1"
     printf '%s\n' "${2:-(no output)}" | sed 's/^/    /'
@@ -23,7 +25,7 @@ complain() {
 refuse() {
     local out status
     cases=$((cases + 1))
-    out=$(bash "$here/$1.sh" "$tmp/tree")
+    out=$(run "$1")
     status=$?
     [ $status -eq 1 ] || complain "$1 leaves with $status instead of 1 for $2 ($3)" "$out"
     case $out in
@@ -37,7 +39,7 @@ refuse() {
 accept() {
     local out
     cases=$((cases + 1))
-    out=$(bash "$here/$1.sh" "$tmp/tree") || complain "$1 refuses $2" "$out"
+    out=$(run "$1") || complain "$1 refuses $2" "$out"
     [ -z "$out" ] || complain "$1 talks about $2" "$out"
 }
 
@@ -193,6 +195,21 @@ echo '# no -ffast-math here' | sample Makefile && accept banned "a makefile's co
 echo 'See TODO.' | sample docs/x.md && refuse banned docs/x.md:1 "unfinished"
 echo 'ExecStart=/root/recurd' | sample systemd/x.service && refuse banned systemd/x.service:1 "machine"
 echo 'ProtectHome=yes' | sample systemd/x.service && accept banned "a unit file"
+
+# ---- names ----
+echo 'See `base/gone.c`.' | sample x.md && refuse names x.md:1 "called base/gone.c"
+echo 'Run `tests/gone.sh now`.' | sample x.md && refuse names x.md:1 "called tests/gone.sh"
+echo 'Both are in `x.{md,h}`.' | sample x.md && refuse names x.md:1 "called x.h"
+echo 'Folder [map](../gone/README.md).' | sample d/x.md && refuse names d/x.md:1 "called ../gone"
+printf '/* What gone.c needs. */\n' | sample base/x.h && refuse names base/x.h:1 "called gone.c"
+printf '#!/bin/sh\n# Runs gone.py.\n' | sample x.sh && refuse names x.sh:2 "called gone.py"
+echo '`d/x.md`, `x`, `d/`, `<name>.md`, `d/*.md`, `../d/x.md`, `/v1/x`, `a`, gone.c' | sample d/x.md &&
+    accept names "names that are there"
+printf '```\n`gone.c`\n```\n    `gone.c`\n' | sample x.md && accept names "a transcript"
+printf '/* A file. */\nint x; // as gone.c\n' | sample base/x.c && refuse names base/x.c:2 "called gone.c"
+printf '/* A file. */\nconst char *x = "gone.c";\n' | sample base/x.c && accept names "a text in code"
+: | sample d/x1 && touch "$tmp"/tree/d/x{2..11} && refuse names d "11 files and no README.md"
+touch "$tmp/tree/d/README.md" && accept names "a folder with a page"
 
 [ $wrong -eq 0 ] && [ $# -eq 0 ] && echo "lint selftest: $cases samples judged rightly"
 exit $wrong

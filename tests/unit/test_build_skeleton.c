@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <time.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "models/model.h"
 
@@ -193,9 +193,11 @@ Test(build_skeleton, sizes_beyond_any_model_are_refused_at_once)
             if (strstr(cases[i].key, "text_config"))
                 type = "qwen3_5";
             snprintf(json, sizeof json, "{\"model_type\": \"%s\", %s}", type, cases[i].key);
-            uint64_t start = clock_now_ns();
+            clock_t start = clock();
             struct model *m = open_config(json, &e);
-            cr_expect_lt(clock_now_ns() - start, NS_PER_S / 10, "%s: slow", json);
+            /* Of CPU time, and a hundred times what it takes: a size that is computed with before
+             * it is compared costs twenty seconds. */
+            cr_expect_lt(clock() - start, CLOCKS_PER_SEC, "%s: slow", json);
             cr_expect_null(m, "%s: accepted", json);
             cr_expect_not_null(strstr(e.text, cases[i].words), "%s: \"%s\"", json, e.text);
             cr_expect_not_null(strstr(e.text, "recurd-test-"), "no directory in \"%s\"", e.text);
