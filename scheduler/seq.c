@@ -181,7 +181,8 @@ bool seq_reader(struct seq *q, size_t room, uint64_t now, uint64_t stall_ns)
 {
     size_t ring = q->r->events.cap;
     bool stuck = q->phase == SEQ_HELD ? room == 0 : q->stalled && room < ring / 2;
-    uint64_t since = now - q->looked_ns;
+    /* After a frozen time a clock that leaves it out may be a moment behind what it said before. */
+    uint64_t since = now > q->looked_ns ? now - q->looked_ns : 0;
     q->looked_ns = now;
     if (q->stuck) {
         q->held_ns += since;
