@@ -75,6 +75,8 @@ class Server:
             if self.proc.poll() is not None:
                 break
             time.sleep(0.02)
+        self.proc.kill()  # nobody else knows of it
+        self.proc.wait()
         raise AssertionError("the server did not start: " + self.text())
 
     def stop(self, sig=15, timeout=60):
