@@ -59,7 +59,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all checks configs random random-quick help deps deps-test deps-check demo run test \
+.PHONY: all checks hostile configs random random-quick help deps deps-test deps-check demo run test \
         test-formats test-gguf test-templates test-constrain unit kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
@@ -231,6 +231,9 @@ unit: $(UNIT) ## unit tests (Criterion)
 api: $B/recurd $B/recurd-eval $B/recurd-state $B/tests/recurd-next ## black-box tests of the daemon through a real socket
 	python3 tests/api/run.py --recurd $B/recurd
 
+hostile: $B/recurd ## attacks on the daemon, each with its figure and bound
+	python3 tests/hostile/run.py --recurd $B/recurd
+
 $B/speed: $B/tests/bench/speed.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
@@ -309,7 +312,9 @@ install: all ## into DESTDIR/PREFIX, with the demo models and the systemd unit
 	install -m 755 $(PROGS) $(DESTDIR)$(PREFIX)/bin
 	for m in models/demo/*/; do d=$(DESTDIR)$(PREFIX)/share/recurd/demo/$$(basename $$m); \
 	  install -d $$d && install -m 644 $$m/* $$d || exit 1; done
-	install -m 644 systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 644 systemd/*.service systemd/*.socket $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -d $(DESTDIR)$(PREFIX)/share/recurd/systemd
+	install -m 644 systemd/recurd.service.d/*.conf $(DESTDIR)$(PREFIX)/share/recurd/systemd
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
 	install -m 600 etc/api-keys.example $(DESTDIR)/etc/recurd/
 

@@ -1,20 +1,62 @@
 /* The clocks, and the fake one that makes deadlines testable. Any thread. */
 #include "base/clock.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 
 static _Atomic uint64_t fake_ns; /* 0 = the real clock */
+
+static _Atomic bool skipping;
+static _Atomic uint64_t last_ns;    /* the latest reading of all threads */
+static _Atomic uint64_t skipped_ns; /* in gaps; changes under gap_lock only, before last_ns */
+static pthread_mutex_t gap_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Two threads may wake up at once: the second must not read a time before the first has taken the
+ * gap out of it, so it finds last_ns still old, and waits here. */
+static void skip_gap(uint64_t now)
+{
+    pthread_mutex_lock(&gap_lock);
+    uint64_t last = atomic_load(&last_ns);
+    if (now > last + CLOCK_GAP_NS) {
+        atomic_fetch_add(&skipped_ns, now - last);
+        atomic_store(&last_ns, now);
+    }
+    pthread_mutex_unlock(&gap_lock);
+}
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec t;
+    /* Cannot fail with this clock id and a valid address. */
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
 
 uint64_t clock_now_ns(void)
 {
     uint64_t fake = atomic_load_explicit(&fake_ns, memory_order_relaxed);
     if (fake)
         return fake;
-    struct timespec t;
-    /* Cannot fail with this clock id and a valid address. */
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+    for (;;) {
+        uint64_t skipped = atomic_load(&skipped_ns), now = monotonic_ns();
+        if (!atomic_load_explicit(&skipping, memory_order_acquire))
+            return now - skipped;
+        uint64_t last = atomic_load(&last_ns);
+        if (now > last + CLOCK_GAP_NS)
+            skip_gap(now);
+        else if (now > last)
+            atomic_compare_exchange_strong(&last_ns, &last, now);
+        if (skipped == atomic_load(&skipped_ns)) /* else `now` may be from before the gap */
+            return now - skipped;
+    }
+}
+
+void clock_skip_gaps(bool on)
+{
+    if (on)
+        atomic_store(&last_ns, monotonic_ns());
+    atomic_store_explicit(&skipping, on, memory_order_release);
 }
 
 uint64_t clock_unix_s(void)

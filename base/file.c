@@ -102,3 +102,13 @@ bool file_exists(const char *path)
     struct stat st;
     return stat(path, &st) == 0;
 }
+
+int file_check_mode(const char *path, unsigned forbidden, struct err *e)
+{
+    struct stat st;
+    if (stat(path, &st) || !(st.st_mode & forbidden))
+        return 0;
+    return err_set(e, E_DENIED, "%s: others than its owner may %s it (mode %04o, at most %04o)",
+                   path, st.st_mode & forbidden & 0022 ? "write" : "read",
+                   (unsigned)st.st_mode & 07777, (unsigned)st.st_mode & 07777 & ~forbidden);
+}

@@ -16,6 +16,10 @@ int file_open(const char *path, uint64_t *size, struct err *e) MUST_USE;
 int file_pread(int fd, void *p, size_t n, uint64_t offset, const char *path,
                struct err *e) MUST_USE;
 
+/* E_DENIED when the file or folder has one of these permission bits, e.g. 022: others may write.
+ * A path that is not there is fine. */
+int file_check_mode(const char *path, unsigned forbidden, struct err *e) MUST_USE;
+
 bool file_exists(const char *path);
 
 #endif

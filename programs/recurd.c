@@ -34,10 +34,13 @@ enum exit_code {
 /* How long the loops below sleep: shorter than any watchdog, long enough to cost nothing. */
 #define TICK_MS 1000
 #define DRAIN_TICK_MS 20
+/* A body that is on its way when draining begins may take so long. */
+#define UNSERVED_MS 2000
 
 struct recurd {
     struct options o;
     int fd;
+    bool bound; /* by us: a file of a Unix socket goes with us */
     struct served *s;
     struct keys *keys; /* NULL = nobody is asked for one */
     struct http *h;
@@ -80,6 +83,7 @@ static int open_socket(struct recurd *r, struct err *e)
         return 0;
     }
     r->fd = listen_bind(r->o.listen, e);
+    r->bound = r->fd >= 0;
     return r->fd < 0 ? r->fd : 0;
 }
 
@@ -99,6 +103,8 @@ static struct served_options served_options(const struct options *o)
         .threads = (int)o->threads,
         .slots = (int32_t)o->slots,
         .queue = (int32_t)o->queue,
+        .queue_share = (int32_t)(o->queue_share ? o->queue_share : (o->queue + 1) / 2),
+        .stall_ns = (uint64_t)o->stall_timeout * NS_PER_S,
         .step_tokens = (int32_t)o->step_tokens,
         .logit_rows = (int32_t)o->logit_rows,
         .context = o->context,
@@ -108,6 +114,7 @@ static struct served_options served_options(const struct options *o)
         .state_ram_bytes = MIB(o->state_memory),
         .state_disk_bytes = (uint64_t)o->state_disk << 20,
         .session_ttl_s = o->session_ttl * 24 * 3600,
+        .sessions = o->sessions,
         .trace = o->trace,
         .trace_digests = strcmp(o->trace_ids, "digest") == 0,
     };
@@ -115,12 +122,33 @@ static struct served_options served_options(const struct options *o)
 
 static int exit_of(enum served_fault f) { return f == SERVED_MODEL ? EXIT_MODEL : EXIT_DEVICE; }
 
+/* Whoever can write there can forge states, and who reads the key can make seals. */
+static int check_modes(const struct options *o, struct err *e)
+{
+    char key[4200];
+    int rc = o->state_dir ? file_check_mode(o->state_dir, 0022, e) : 0;
+    if (!rc && o->state_key)
+        rc = file_check_mode(o->state_key, 0077, e);
+    if (!rc && o->state_dir && !o->state_key) {
+        snprintf(key, sizeof key, "%.4100s/key", o->state_dir);
+        rc = file_check_mode(key, 0077, e);
+    }
+    return rc;
+}
+
 static int start(struct recurd *r, struct err *e)
 {
     uint64_t t0 = clock_now_ns();
     if (r->o.action == OPTIONS_SERVE && open_socket(r, e))
         return EXIT_LISTEN;
     if (r->o.action == OPTIONS_SERVE && keys_open(&r->keys, &r->o, e))
+        return EXIT_USAGE;
+    if (r->o.action == OPTIONS_SERVE && !r->keys && !r->o.open_to_all && !listen_is_local(r->fd)) {
+        err_set(e, E_DENIED, "listen %s: other machines can reach it, and no API key is asked for; "
+                "give api-keys, or open-to-all 1 if that is meant", r->o.listen);
+        return EXIT_USAGE;
+    }
+    if (r->o.action == OPTIONS_SERVE && check_modes(&r->o, e))
         return EXIT_USAGE;
     daemon_status("loading the model");
     struct served_options so = served_options(&r->o);
@@ -159,6 +187,7 @@ static int start(struct recurd *r, struct err *e)
     log_debug("arithmetic: %s", r->s->numerics);
     log_info("%s; %s; ready after %.2f s", status, r->s->device_name,
              (double)(clock_now_ns() - t0) / (double)NS_PER_S);
+    clock_skip_gaps(true);
     daemon_ready(status);
     return EXIT_CLEAN;
 }
@@ -175,6 +204,7 @@ struct watchdog {
  * than asked, because a full notification socket blocks. */
 static void feed(struct recurd *r, struct watchdog *w)
 {
+    /* Also what clock_skip_gaps asks for: a look at the clock every second. */
     struct sched_stats s;
     uint64_t now = clock_now_ns();
     if (!w->every_ms || now < w->fed_ns + w->every_ms * NS_PER_MS / 2)
@@ -204,6 +234,7 @@ static int serve(struct recurd *r)
     for (;;) {
         int sig = daemon_wait(tick);
         feed(r, &w);
+        http_tick(r->h);
         if (sched_device_lost(r->s->sched)) {
             log_error("the device was lost; exiting so that a restart can bring it back");
             return EXIT_LOST;
@@ -219,7 +250,7 @@ static int serve(struct recurd *r)
 static int drain(struct recurd *r)
 {
     struct watchdog w = {.every_ms = daemon_watchdog_ms()};
-    uint64_t end = clock_now_ns() + (uint64_t)r->o.drain * NS_PER_S;
+    uint64_t begun = clock_now_ns(), end = begun + (uint64_t)r->o.drain * NS_PER_S;
     log_info("draining: running requests may finish within %lld s", (long long)r->o.drain);
     daemon_stopping();
     sched_drain(r->s->sched);
@@ -229,6 +260,8 @@ static int drain(struct recurd *r)
         if (sig && sig != SIGHUP)
             break;
         feed(r, &w);
+        if (clock_now_ns() > begun + UNSERVED_MS * NS_PER_MS)
+            http_cut_unserved(r->h);
     }
     if (!http_close(r->h)) {
         log_error("a request did not end; exiting without cleaning up");
@@ -261,6 +294,8 @@ static int run(struct recurd *r)
     }
     if (r->fd >= 0)
         close(r->fd);
+    if (r->bound && strncmp(r->o.listen, "unix:", 5) == 0)
+        (void)unlink(r->o.listen + 5); /* it may be gone already */
     served_close(r->s);
     keys_close(r->keys);
     return code;

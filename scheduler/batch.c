@@ -20,6 +20,21 @@ static int32_t fit(const struct batch_want *w, int32_t n, int32_t logits)
     return MAX(n, 0);
 }
 
+/* The prompt with the fewest rows left of those that could take one more, the oldest of equals;
+ * -1 = none. */
+static int32_t least_left(const struct batch_want *w, const int32_t *rows, int32_t n_want,
+                          int32_t tokens, int32_t logits)
+{
+    int32_t best = -1;
+    for (int32_t i = 0; i < n_want; i++) {
+        if (w[i].decode || (best >= 0 && w[i].left >= w[best].left))
+            continue;
+        if (fit(&w[i], rows[i] + tokens, batch_logits(&w[i], rows[i]) + logits) > rows[i])
+            best = i;
+    }
+    return best;
+}
+
 int32_t batch_pick(const struct batch_want *w, int32_t n_want, int32_t tokens, int32_t logits,
                    int32_t *rows)
 {
@@ -42,9 +57,7 @@ int32_t batch_pick(const struct batch_want *w, int32_t n_want, int32_t tokens, i
         tokens -= rows[i];
         logits -= batch_logits(&w[i], rows[i]);
     }
-    for (int32_t i = 0; i < n_want && tokens > 0; i++) {
-        if (w[i].decode)
-            continue;
+    for (int32_t i; tokens > 0 && (i = least_left(w, rows, n_want, tokens, logits)) >= 0;) {
         int32_t used = batch_logits(&w[i], rows[i]);
         int32_t n = fit(&w[i], rows[i] + tokens, used + logits);
         tokens -= n - rows[i];

@@ -2,9 +2,10 @@
  * without a device.
  *
  * Decode first: every sequence that only needs its next token gets its row in every step, so a
- * stream's gap is bounded by one step, and a step by its token budget. What is left goes to the
- * prompts: half of it in equal shares, so that each one moves on in every step however long the
- * others are; the rest to the oldest, so that first tokens come soon. */
+ * stream's gap is bounded by one step, and a step by its token budget (pace.h). What is left goes
+ * to the prompts: half of it in equal shares, so that each one moves on in every step however many
+ * short ones come; the rest to the one with the least left, so that a short one takes at most twice
+ * its steps however long the others are. */
 #ifndef RECURD_BATCH_H
 #define RECURD_BATCH_H
 

@@ -17,6 +17,8 @@
 
 static int check_options(const struct plan *p, const struct sched_options *o, struct err *e)
 {
+    if (o->queue < 1)
+        return err_set(e, E_RANGE, "a queue of %d requests: at least 1 is needed", (int)o->queue);
     if (o->slots < 1 || o->step_tokens < o->slots)
         return err_set(e, E_RANGE, "a step of %d tokens cannot hold a row of each of %d slots",
                        (int)o->step_tokens, (int)o->slots);
@@ -32,8 +34,10 @@ static int check_options(const struct plan *p, const struct sched_options *o, st
 static int allocate(struct engine *en, struct err *e)
 {
     size_t slots = (size_t)en->o.slots, width = (size_t)en->o.pages_per_seq;
-    en->seqs = mem_array(slots, sizeof *en->seqs);
-    en->active = mem_array(slots, sizeof *en->active);
+    size_t places = slots + (size_t)en->o.queue;
+    en->n_places = (int32_t)places;
+    en->seqs = mem_array(places, sizeof *en->seqs);
+    en->active = mem_array(places, sizeof *en->active);
     en->picked = mem_array(slots, sizeof *en->picked);
     en->want = mem_array(slots, sizeof *en->want);
     en->rows = mem_array(slots, sizeof *en->rows);
@@ -50,13 +54,13 @@ static int allocate(struct engine *en, struct err *e)
     en->n_mask = sample_words(en->plan->vocab);
     en->masks = mem_array(slots, en->n_mask * sizeof *en->masks);
     en->page_table = mem_array(slots, width * sizeof *en->page_table);
-    en->tables = mem_array(slots, width * sizeof *en->tables);
+    en->tables = mem_array(places, width * sizeof *en->tables);
     if (!en->seqs || !en->active || !en->picked || !en->want || !en->rows || !en->logit_at ||
         !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of || !en->logit_rows ||
         !en->told_at || !en->asked || !en->told || !en->banned || !en->masks ||
         !en->page_table || !en->tables)
         return err_set(e, E_NOMEM, "no memory to schedule %d slots", (int)en->o.slots);
-    for (size_t i = 0; i < slots; i++) {
+    for (size_t i = 0; i < places; i++) {
         en->seqs[i] = (struct seq){.slot = -1, .pages = en->tables + i * width};
         for (size_t j = 0; j < width; j++)
             en->seqs[i].pages[j] = -1;
@@ -87,7 +91,8 @@ int engine_open(struct engine *en, const struct model *m, struct device *d,
     for (int32_t i = 0; i < m->n_eos; i++)
         if (m->eos[i] >= 0 && m->eos[i] < en->plan->vocab)
             en->eos[en->n_eos++] = m->eos[i];
-    if ((rc = allocate(en, e)) || (rc = slots_init(&en->slots, o->slots, e)) ||
+    if ((rc = allocate(en, e)) || (rc = fair_open(&en->fair, en->n_places + o->queue, e)) ||
+        (rc = slots_init(&en->slots, o->slots, e)) ||
         (rc = pages_init(&en->pages, en->o.pages, e)) ||
         (rc = sample_init(&en->sampler, en->plan->vocab, e)))
         engine_close(en);
@@ -100,6 +105,7 @@ void engine_close(struct engine *en)
     slots_fini(&en->slots);
     pages_fini(&en->pages);
     sample_fini(&en->sampler);
+    fair_close(en->fair);
     void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->logit_at,
                       en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
                       en->told_at, en->asked, en->told, en->banned, en->masks, en->page_table,
@@ -159,12 +165,10 @@ int engine_check(const struct engine *en, const struct request *r, struct err *e
     return rc ? rc : check_ids(r->stop_ids, r->n_stop_ids, vocab, "stop_token_ids", e);
 }
 
-/* ---- places --------------------------------------------------------------------------- */
+/* Requests over which the time of one is averaged. */
+#define SERVICE_MEAN 32
 
-int32_t engine_room(const struct engine *en)
-{
-    return en->lost ? 0 : en->o.slots - en->n_active;
-}
+/* ---- places --------------------------------------------------------------------------- */
 
 static void count_end(struct engine *en, enum finish finish, const struct err *error)
 {
@@ -182,26 +186,9 @@ void engine_refuse(struct engine *en, struct request *r, enum finish finish,
                    const struct err *error)
 {
     count_end(en, finish, error);
+    fair_leave(en->fair, r->flow, FAIR_WAITING);
     deliver_end(r, finish, error);
     request_unref(r);
-}
-
-void engine_admit(struct engine *en, struct request *r)
-{
-    ASSERT(engine_room(en) > 0);
-    struct err e = {0};
-    struct seq *q = en->seqs;
-    while (q->phase != SEQ_DONE)
-        q++;
-    request_ref(r); /* seq_begin drops one if it fails, and the reader must hear of it */
-    if (seq_begin(q, r, en->plan->vocab, en->positions, &e)) {
-        engine_refuse(en, r, FINISH_ERROR, &e);
-        return;
-    }
-    request_unref(r);
-    if (en->o.trace.done)
-        q->trace = trace_begin(r);
-    en->active[en->n_active++] = q;
 }
 
 static void drop_pages(struct engine *en, struct seq *q)
@@ -234,6 +221,9 @@ void engine_finish(struct engine *en, struct seq *q, const struct delivery *last
 {
     end_trace(en, q, last);
     bool kept = q->begun && en->cache.end(en->cache.arg, q, last->finish);
+    fair_leave(en->fair, q->r->flow, q->parked ? FAIR_PARKED : FAIR_RUNNING);
+    uint64_t took = clock_now_ns() - q->admitted_ns, *mean = &en->stats.service_ns;
+    *mean += took / SERVICE_MEAN - *mean / SERVICE_MEAN;
     drop_pages(en, q);
     if (q->slot >= 0 && !kept)
         slots_put(&en->slots, q->slot);
@@ -276,15 +266,15 @@ void engine_lose(struct engine *en, const struct err *error)
 
 /* ---- pages and slots ------------------------------------------------------------------ */
 
-/* Takes slot and pages away from q. Its state is kept by the cache or computed again. */
-static void preempt(struct engine *en, struct seq *q)
+void engine_preempt(struct engine *en, struct seq *q)
 {
     bool saved = en->cache.swap(en->cache.arg, q);
     int32_t slot = q->slot;
     drop_pages(en, q);
     seq_lose_slot(q, saved);
     slots_put(&en->slots, slot);
-    log_debug("a sequence of %lld tokens is preempted for its pages", (long long)q->n_history);
+    log_debug("a sequence of %lld tokens is preempted, its state is %s", (long long)q->n_history,
+              saved ? "kept" : "computed again");
 }
 
 /* Whom q may take pages from: a sequence whose reader stalls, the youngest first; then the
@@ -317,7 +307,7 @@ static bool free_pages(struct engine *en, const struct seq *q, int32_t n)
         struct seq *other = victim(en, q);
         if (!other)
             return false;
-        preempt(en, other);
+        engine_preempt(en, other);
     }
     return true;
 }
@@ -365,6 +355,7 @@ static bool start(struct engine *en, struct seq *q)
         }
         q->begun = true;
         en->stats.cached_tokens += (uint64_t)q->pos;
+        fair_charge(en->fair, q->r->flow, seq_left(q) - q->r->n_prompt); /* what it really costs */
         pthread_mutex_lock(&q->r->lock);
         q->r->n_cached = q->pos;
         q->r->n_context = q->n_prompt - q->r->n_prompt;
@@ -391,6 +382,14 @@ static bool start(struct engine *en, struct seq *q)
 
 /* ---- the step ------------------------------------------------------------------------- */
 
+/* When it has run out of time; 0 = never. A stream may take as long as it moves. */
+static uint64_t late_at(const struct seq *q)
+{
+    const struct request *r = q->r;
+    return r->deadline_ns && r->silence_ns ? MAX(r->deadline_ns, q->moved_ns + r->silence_ns)
+                                           : r->deadline_ns;
+}
+
 /* Cancelled and late requests leave; the others get a slot, a phase, and a place in the pick. */
 static bool look(struct engine *en, struct seq *q, uint64_t now)
 {
@@ -400,12 +399,21 @@ static bool look(struct engine *en, struct seq *q, uint64_t now)
         engine_finish(en, q, &(struct delivery){.finish = FINISH_CANCELLED});
         return false;
     }
-    if (q->r->deadline_ns && now >= q->r->deadline_ns) {
+    uint64_t late = late_at(q);
+    if (late && now >= late) {
         struct err e = {0};
         err_set(&e, E_TIMEOUT, "the request ran out of time after %d tokens", (int)q->n_output);
         fail(en, q, &e);
         return false;
     }
+    if (!seq_reader(q, room, now, en->o.stall_ns)) {
+        struct err e = {0};
+        seq_too_slow(q, &e);
+        fail(en, q, &e);
+        return false;
+    }
+    if (q->parked)
+        return true;
     if (q->phase == SEQ_WAIT && start(en, q))
         return false;
     if (q->phase == SEQ_WAIT)
@@ -450,12 +458,33 @@ static bool draw_ready(struct engine *en)
     return any;
 }
 
+/* Rows of this step. In a trial of the pace the prompts, or all but one of them, sit it out. */
+static int32_t budget(struct engine *en)
+{
+    int32_t decode = 0, n = 0;
+    for (int32_t i = 0; i < en->n_picked; i++)
+        decode += en->want[i].decode;
+    int32_t rows = !en->o.paced ? en->o.step_tokens
+                                : pace_rows(&en->pace, decode, en->n_picked - decode,
+                                            en->o.step_tokens);
+    if (rows >= en->n_picked && rows > 1)
+        return rows;
+    for (int32_t i = 0; i < en->n_picked && n < rows; i++) {
+        if (decode && !en->want[i].decode)
+            continue;
+        en->picked[n] = en->picked[i];
+        en->want[n++] = en->want[i];
+    }
+    en->n_picked = n;
+    return rows;
+}
+
 /* Rows for the picked, oldest first; those whose pages cannot be had, or were taken by an older
  * one, sit this step out. */
 static void pick(struct engine *en)
 {
-    batch_pick(en->want, en->n_picked, en->o.step_tokens, en->o.logit_rows, en->rows);
     int32_t n = 0;
+    batch_pick(en->want, en->n_picked, budget(en), en->o.logit_rows, en->rows);
     for (int32_t i = 0; i < en->n_picked; i++) {
         struct seq *q = en->picked[i];
         if (en->rows[i] == 0 || q->phase == SEQ_WAIT || !take_pages(en, q))
@@ -521,9 +550,11 @@ static bool run(struct engine *en)
     int32_t n = rc ? 0 : ask(en);
     if (n > 0)
         rc = k->sample(en->device, en->asked, n, en->told, &e);
-    en->stats.step_ns += clock_now_ns() - start_ns;
+    uint64_t took_ns = clock_now_ns() - start_ns;
+    en->stats.step_ns += took_ns;
     en->stats.steps++;
     if (rc == 0) {
+        pace_note(&en->pace, en->batch.n_tokens, took_ns);
         en->stats.step_tokens += (uint64_t)en->batch.n_tokens;
         return true;
     }
@@ -555,6 +586,9 @@ bool engine_step(struct engine *en)
     for (int32_t i = 0; i < en->n_picked && !en->lost; i++) {
         struct seq *q = en->picked[i];
         int64_t from = q->pos - en->rows[i];
+        q->ran += en->rows[i];
+        if (from >= q->n_prompt)
+            fair_charge(en->fair, q->r->flow, en->rows[i]);
         if (q->trace) {
             q->trace->slot = q->slot;
             q->trace->steps++;
@@ -571,7 +605,7 @@ uint64_t engine_deadline(const struct engine *en)
 {
     uint64_t first = 0;
     for (int32_t i = 0; i < en->n_active; i++) {
-        uint64_t at = en->active[i]->r->deadline_ns;
+        uint64_t at = late_at(en->active[i]);
         if (at && (first == 0 || at < first))
             first = at;
     }

@@ -10,6 +10,8 @@
 #include "kernels/sample.h"
 #include "scheduler/choice.h"
 #include "scheduler/deliver.h"
+#include "scheduler/fair.h"
+#include "scheduler/pace.h"
 #include "scheduler/sched.h"
 #include "scheduler/seq.h"
 #include "statecache/value/pages.h"
@@ -67,7 +69,10 @@ struct engine {
     struct slots slots;
     struct pages pages;
     struct sampler sampler;  /* for logits that a cache had ready; the others are the device's */
-    struct seq *seqs;        /* [o.slots] places */
+    struct fair *fair;       /* whose turn it is; also the queue's */
+    struct pace pace;
+    int32_t n_places;        /* slots, and as many parked ones as may wait */
+    struct seq *seqs;        /* [n_places] */
     struct seq **active;     /* [n_active] by admission, oldest first */
     int32_t n_active;
 
@@ -102,10 +107,21 @@ void engine_close(struct engine *en); /* nothing is active any more */
 /* E_RANGE, naming the field: this request can never run. Any thread. */
 int engine_check(const struct engine *en, const struct request *r, struct err *e) MUST_USE;
 
-/* Places for further requests. */
+/* engine_places.c. Places, with a slot, for further requests. */
 int32_t engine_room(const struct engine *en);
 /* Takes over a checked request and its reference; if it fails, it finishes with an error. */
 void engine_admit(struct engine *en, struct request *r);
+bool engine_has_slot(const struct engine *en);
+/* Somebody of this flow wants a slot: parks whoever is held by its reader, or has more than its
+ * share, if need be. True: there is one now. */
+bool engine_make_slot(struct engine *en, int32_t flow);
+/* Ends the parked one that waited longest for its reader when no place is left. True: one is. */
+bool engine_make_place(struct engine *en);
+/* The next of the parked that can go on, as fair_compare has them; NULL = none. */
+struct seq *engine_parked(const struct engine *en, bool by_slots);
+void engine_resume(struct engine *en, struct seq *q); /* engine_has_slot */
+/* Takes slot and pages away from q. Its state is kept by the cache or computed again. */
+void engine_preempt(struct engine *en, struct seq *q);
 /* One step. False: nothing could run; sleep until a wake or engine_deadline. */
 bool engine_step(struct engine *en);
 uint64_t engine_deadline(const struct engine *en); /* the earliest, 0 = none */

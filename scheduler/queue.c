@@ -2,19 +2,23 @@
  * without anything to update. */
 #include "scheduler/queue.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "scheduler/request.h"
 
-int queue_init(struct queue *q, int32_t max, struct err *e)
+int queue_init(struct queue *q, int32_t max, int32_t share, struct fair *fair, struct err *e)
 {
-    *q = (struct queue){0};
-    if (max < 1)
-        return err_set(e, E_RANGE, "a queue of %d requests: at least 1 is needed", (int)max);
+    *q = (struct queue){.fair = fair};
+    if (max < 1 || share < 1)
+        return err_set(e, E_RANGE, "a queue of %d requests, %d for each client: at least 1 is "
+                       "needed", (int)max, (int)share);
     q->entries = mem_array((size_t)max, sizeof *q->entries);
     if (!q->entries)
         return err_set(e, E_NOMEM, "no memory for a queue of %d requests", (int)max);
     q->max = max;
+    q->share = MIN(share, max);
     return 0;
 }
 
@@ -25,10 +29,20 @@ void queue_fini(struct queue *q)
     *q = (struct queue){0};
 }
 
-bool queue_push(struct queue *q, struct request *r, uint64_t now_ns)
+int queue_push(struct queue *q, struct request *r, uint64_t now_ns, struct err *e)
 {
+    static const struct fair_id none;
     if (q->n == q->max)
-        return false;
+        return err_set(e, E_BUSY, "%d requests are waiting already", (int)q->max);
+    struct fair_id session = none;
+    if (r->in_session)
+        memcpy(session.b, r->session.b, sizeof session.b);
+    r->flow = fair_enter(q->fair, &r->client, &session, r->weight);
+    int32_t share = r->queue_share > 0 ? r->queue_share : q->share;
+    if (fair_count(q->fair, r->flow, FAIR_WAITING) > share) {
+        fair_leave(q->fair, r->flow, FAIR_WAITING);
+        return err_set(e, E_BUSY, "%d requests of this client are waiting already", (int)share);
+    }
     int64_t priority = MAX(MIN(r->priority, QUEUE_PRIORITY_MAX), -QUEUE_PRIORITY_MAX);
     q->entries[q->n++] = (struct queue_entry){
         .r = r,
@@ -37,11 +51,15 @@ bool queue_push(struct queue *q, struct request *r, uint64_t now_ns)
         .number = q->next_number++,
         .deadline_ns = r->deadline_ns,
     };
-    return true;
+    return 0;
 }
 
-static bool before(const struct queue_entry *a, const struct queue_entry *b)
+static bool before(const struct queue *q, const struct queue_entry *a,
+                   const struct queue_entry *b, bool by_slots)
 {
+    int order = fair_compare(q->fair, a->r->flow, a->r->lead, b->r->flow, b->r->lead, by_slots);
+    if (order)
+        return order < 0;
     return a->key < b->key || (a->key == b->key && a->number < b->number);
 }
 
@@ -52,13 +70,29 @@ static struct request *take_entry(struct queue *q, int32_t i)
     return r;
 }
 
-struct request *queue_take(struct queue *q)
+struct request *queue_first(const struct queue *q, bool by_slots)
 {
     int32_t best = 0;
     for (int32_t i = 1; i < q->n; i++)
-        if (before(&q->entries[i], &q->entries[best]))
+        if (before(q, &q->entries[i], &q->entries[best], by_slots))
             best = i;
-    return q->n ? take_entry(q, best) : NULL;
+    return q->n ? q->entries[best].r : NULL;
+}
+
+void queue_remove(struct queue *q, const struct request *r)
+{
+    int32_t i = 0;
+    while (q->entries[i].r != r)
+        i++;
+    (void)take_entry(q, i);
+}
+
+struct request *queue_take(struct queue *q)
+{
+    struct request *r = queue_first(q, false);
+    if (r)
+        queue_remove(q, r);
+    return r;
 }
 
 void queue_cancel(struct queue *q, const struct request *r)

@@ -1,10 +1,12 @@
-/* Requests that wait for a place: bounded, by priority with ageing. Not synchronised: the
- * scheduler's lock covers it. Each entry holds one reference to its request. */
+/* Requests that wait for a place: bounded, each client within a share, in fair turns (fair.h), and
+ * within a flow by priority with ageing. Not synchronised: the scheduler's lock covers it. Each
+ * entry holds one reference to its request. */
 #ifndef RECURD_QUEUE_H
 #define RECURD_QUEUE_H
 
 #include "base/err.h"
 
+struct fair;
 struct request;
 
 /* One step of priority is worth this much waiting: a request is overtaken by more important ones
@@ -22,17 +24,25 @@ struct queue_entry {
 };
 
 struct queue {
+    struct fair *fair;
     struct queue_entry *entries; /* in no order: some hundred, looked through once a step */
-    int32_t n, max;
+    int32_t n, max, share;
     uint64_t next_number;
 };
 
-int queue_init(struct queue *q, int32_t max, struct err *e) MUST_USE;
+/* max: requests in all; share: of one client, 1 … max. fair outlives the queue. */
+int queue_init(struct queue *q, int32_t max, int32_t share, struct fair *fair,
+               struct err *e) MUST_USE;
 void queue_fini(struct queue *q);
 
-/* Takes over the caller's reference; false = full, nothing was taken. */
-bool queue_push(struct queue *q, struct request *r, uint64_t now_ns) MUST_USE;
-/* Hands the next request and its reference over; NULL = empty. */
+/* Takes over the caller's reference and gives the request its flow. E_BUSY: the queue or the
+ * client's share of it is full, nothing was taken. */
+int queue_push(struct queue *q, struct request *r, uint64_t now_ns, struct err *e) MUST_USE;
+/* The next request, which stays; by_slots as in fair_compare. NULL = empty. */
+struct request *queue_first(const struct queue *q, bool by_slots);
+/* Hands the request and its reference over. It keeps its place in its flow. */
+void queue_remove(struct queue *q, const struct request *r);
+/* Both, in fair turns. */
 struct request *queue_take(struct queue *q);
 /* Notes that r, if it waits here, is to leave. */
 void queue_cancel(struct queue *q, const struct request *r);

@@ -14,6 +14,7 @@
 #include "base/ring.h"
 #include "kernels/sample.h"
 #include "scheduler/constrain.h"
+#include "scheduler/fair.h"
 #include "statecache/session.h"
 
 struct sampling {
@@ -57,7 +58,12 @@ struct request {
     int32_t n_shown;         /* special tokens that are text here: they mark calls, reasoning */
     int32_t shown[LIMIT_SHOWN_IDS];
     uint64_t deadline_ns;    /* clock_now_ns(); 0 = none */
-    int32_t priority;        /* lower runs first */
+    uint64_t silence_ns;     /* past it a stream may go on while it is never silent for so long */
+    struct fair_id client;   /* whose turn it takes: a key, or without keys an address */
+    int32_t queue_share;     /* the client's places in the queue; 0 = as everybody */
+    int32_t weight;          /* of the client, 1 = as everybody; 0 = 1 */
+    int32_t priority;        /* lower runs first, among the client's own */
+    int32_t lead;            /* the same among all clients: of one that may have it, or 0 */
     struct tenant_tag tenant; /* whose states it may use and leaves behind */
     bool in_session;         /* continues `session`, claimed with `ticket`; the prompt is what is */
     struct session_id session; /* new */
@@ -65,6 +71,7 @@ struct request {
     int32_t *marks;          /* [n_marks] message boundaries, indices into prompt; owned */
     int32_t n_marks;
     bool waited;             /* engine: for another's prefix or the disk */
+    int32_t flow;            /* scheduler: of `client`, see fair.h */
     int64_t pin_s;           /* keep the prompt's state at least so long; 0 = no */
     /* Called by the engine without `lock` after new events, text or the end, once per time the
      * reader armed `waiting`. Must not block. */

@@ -42,15 +42,34 @@ static struct request *next_leaver(struct sched *s, enum finish *finish, struct 
     return r;
 }
 
-static struct request *next_to_admit(struct sched *s)
+/* The waiting request or the parked sequence whose turn it is gets a slot; others make room for it
+ * as far as fairness says. False: nobody, or nobody can. */
+static bool next_turn(struct sched *s)
 {
-    if (engine_room(&s->engine) == 0)
-        return NULL;
+    struct engine *en = &s->engine;
+    bool by_slots = !engine_has_slot(en);
+    struct seq *parked = engine_parked(en, by_slots);
     pthread_mutex_lock(&s->lock);
-    struct request *r = s->closing ? NULL : queue_take(&s->queue);
-    s->in_engine += r != NULL;
+    struct request *r = s->closing ? NULL : queue_first(&s->queue, by_slots);
+    if (r && parked && fair_compare(en->fair, parked->r->flow, parked->r->lead, r->flow, r->lead,
+                                    by_slots) <= 0)
+        r = NULL;
     pthread_mutex_unlock(&s->lock);
-    return r;
+    /* Only this thread takes from the queue: r is still there. */
+    if ((!r && !parked) || !engine_make_slot(en, r ? r->flow : parked->r->flow))
+        return false;
+    if (!r) {
+        engine_resume(en, parked);
+        return true;
+    }
+    if (!engine_make_place(en))
+        return false;
+    pthread_mutex_lock(&s->lock);
+    queue_remove(&s->queue, r);
+    s->in_engine++;
+    pthread_mutex_unlock(&s->lock);
+    engine_admit(en, r);
+    return true;
 }
 
 static void publish(struct sched *s)
@@ -73,8 +92,8 @@ bool sched_turn(struct sched *s)
     struct err error;
     while ((r = next_leaver(s, &finish, &error)))
         engine_refuse(&s->engine, r, finish, &error);
-    while ((r = next_to_admit(s)))
-        engine_admit(&s->engine, r);
+    while (!s->engine.lost && next_turn(s))
+        ;
     bool busy = engine_step(&s->engine);
     publish(s);
     return busy;
@@ -151,11 +170,12 @@ int sched_init(struct sched **out, struct model *m, struct device *d,
         mem_free(s);
         return err_set(e, E_NOMEM, "no memory for the scheduler");
     }
-    int rc = queue_init(&s->queue, o->queue, e);
+    int rc = engine_open(&s->engine, m, d, pieces, cache, o, e);
     if (rc == 0)
-        rc = engine_open(&s->engine, m, d, pieces, cache, o, e);
+        rc = queue_init(&s->queue, o->queue, o->queue_share ? o->queue_share : o->queue,
+                        s->engine.fair, e);
     if (rc) {
-        queue_fini(&s->queue);
+        engine_close(&s->engine);
         pthread_mutex_destroy(&s->lock);
         pthread_cond_destroy(&s->poke);
         mem_free(s);
@@ -258,8 +278,8 @@ int sched_submit(struct sched *s, struct request *r, struct err *e)
         rc = err_set(e, E_DEVICE, "the device is lost and the server is about to stop");
     else if (s->draining)
         rc = err_set(e, E_CLOSED, "the server is shutting down");
-    else if (!queue_push(&s->queue, r, now))
-        rc = err_set(e, E_BUSY, "%d requests are waiting already", (int)s->queue.max);
+    else
+        rc = queue_push(&s->queue, r, now, e);
     s->n_requests += rc == 0;
     s->n_rejected += rc != 0;
     if (rc == 0)
@@ -310,6 +330,7 @@ void sched_stats(struct sched *s, struct sched_stats *out)
     out->requests = s->n_requests;
     out->rejected = s->n_rejected;
     out->waiting = s->queue.n;
+    out->running = MAX(out->running, s->in_engine); /* also those of a step that does not end */
     pthread_mutex_unlock(&s->lock);
 }
 

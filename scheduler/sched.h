@@ -13,7 +13,10 @@ struct sched;
 struct sched_options {
     int32_t slots;        /* sequences running at once */
     int32_t queue;        /* waiting requests before E_BUSY */
+    int32_t queue_share;  /* of one client; 0 = all of them */
+    uint64_t stall_ns;    /* a reader that has no room for so long is cut, see request.h; 0 = no */
     int32_t step_tokens;  /* token budget of one step */
+    bool paced;           /* steps are bounded by their time, too (pace.h) */
     int32_t logit_rows;   /* rows of logits a step may need */
     /* Budgets, directory and fingerprint of the state cache; NULL = none. What belongs to the
      * engine (plan, device, slots, pages, wake) is filled in. */
@@ -28,7 +31,9 @@ struct sched_stats {
     uint64_t requests, finished, cancelled, failed, rejected, timeouts;
     uint64_t prompt_tokens, cached_tokens, output_tokens;
     uint64_t steps, step_tokens, step_ns; /* tokens computed and device time of all steps */
+    uint64_t parked;       /* times that a sequence gave its slot to another */
     int32_t running, waiting, slots_used, slots_total; /* now */
+    uint64_t service_ns;   /* from a place to the end, of the last requests in the mean */
     uint64_t heartbeat_ns; /* when the engine last finished a loop turn: feeds the watchdog */
 };
 
@@ -40,8 +45,8 @@ struct statecache *sched_cache(struct sched *s);
 /* Cancels what still runs, joins the engine thread. */
 void sched_close(struct sched *s);
 
-/* Any thread. Takes its own reference. E_BUSY: queue full; E_CLOSED: draining; E_RANGE: the
- * prompt cannot fit. */
+/* Any thread. Takes its own reference. E_BUSY: the queue, or the client's share of it, is full;
+ * E_CLOSED: draining; E_RANGE: the prompt cannot fit. */
 int sched_submit(struct sched *s, struct request *r, struct err *e) MUST_USE;
 /* Any thread. The request finishes with FINISH_CANCELLED within one step. */
 void sched_cancel(struct sched *s, struct request *r);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/plan.h"
 #include "scheduler/choice.h"
@@ -174,4 +175,34 @@ bool seq_want(const struct seq *q, int64_t cut, size_t room, struct batch_want *
         .decode = left == 1 && q->n_output > 0,
     };
     return true;
+}
+
+bool seq_reader(struct seq *q, size_t room, uint64_t now, uint64_t stall_ns)
+{
+    size_t ring = q->r->events.cap;
+    bool stuck = q->phase == SEQ_HELD ? room == 0 : q->stalled && room < ring / 2;
+    /* After a frozen time a clock that leaves it out may be a moment behind what it said before. */
+    uint64_t since = now > q->looked_ns ? now - q->looked_ns : 0;
+    q->looked_ns = now;
+    if (q->stuck) {
+        q->held_ns += since;
+        q->silent_ns += since;
+    }
+    if (!stuck || room > q->room)
+        q->silent_ns = 0;
+    q->stuck = stuck;
+    q->room = room;
+    if (q->told != q->n_output + q->n_echoed)
+        q->moved_ns = now;
+    q->told = q->n_output + q->n_echoed;
+    /* As much again for every ring that was read: a rate over the whole request. */
+    uint64_t rings = (uint64_t)MAX(q->n_output - (int64_t)ring, 0) / ring;
+    return !stall_ns || (q->silent_ns <= stall_ns && q->held_ns <= stall_ns * (1 + rings));
+}
+
+void seq_too_slow(const struct seq *q, struct err *e)
+{
+    err_set(e, E_TIMEOUT, "the reader was too slow: it let %llu ms pass without room for another "
+            "token, of %d that were there", (unsigned long long)(q->held_ns / NS_PER_MS),
+            (int)q->n_output);
 }

@@ -23,7 +23,7 @@
 
 enum seq_phase {
     SEQ_DONE,    /* the place is free */
-    SEQ_WAIT,    /* for a slot, for pages, or for a prefix that another sequence computes */
+    SEQ_WAIT,    /* for a slot, for pages, for a prefix that another one computes, or parked */
     SEQ_PREFILL, /* more than one row is left, or nothing was drawn yet */
     SEQ_DECODE,  /* the token drawn last is the only row left */
     SEQ_HELD,    /* its reader has no room for more: not scheduled */
@@ -49,6 +49,15 @@ struct seq {
     struct err fault;   /* of its constraint: it ends when the step is done */
     const float *ready; /* logits after history[n_history - 1], from a cache: no row needed */
     bool begun;         /* the cache was asked */
+    bool parked;        /* WAIT, and not to get a slot before it is resumed */
+    bool stalled;       /* parked because its reader had no room */
+    bool stuck;         /* the reader had too little room at looked_ns */
+    int64_t ran, owed;  /* rows since it has the slot; rows that were lost with the last one */
+    int64_t told;       /* tokens that were out at moved_ns */
+    uint64_t admitted_ns;
+    uint64_t looked_ns, moved_ns; /* the last look at its reader; the last news for it */
+    uint64_t held_ns, silent_ns;  /* time its reader was full; of that since it took anything */
+    size_t room;                  /* it had then */
     void *track;        /* the cache's own */
     struct trace_record *trace; /* owned; NULL = not traced */
 };
@@ -85,6 +94,12 @@ void seq_lose_slot(struct seq *q, bool kept);
 
 /* What it asks of the next step. cut > pos: where a chunk must end. False: nothing now. */
 bool seq_want(const struct seq *q, int64_t cut, size_t room, struct batch_want *w);
+
+/* A look at the reader, before q takes part in a step. room: events it can take now. False: it
+ * took nothing for stall_ns, or over the request it was full for longer than that, and as long
+ * again for every ring of events that it took; 0 = no limit. */
+bool seq_reader(struct seq *q, size_t room, uint64_t now, uint64_t stall_ns) MUST_USE;
+void seq_too_slow(const struct seq *q, struct err *e); /* says so */
 
 void seq_check(const struct seq *q);
 

@@ -98,10 +98,14 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .tenants = 1, /* until keys_bind says how many */
         .grid = grid(s),
         .session_ttl_s = o->session_ttl_s,
+        .sessions_per_tenant = o->sessions,
     };
     struct sched_options so = {
         .slots = o->slots,
         .queue = o->queue,
+        .queue_share = o->queue_share,
+        .stall_ns = o->stall_ns,
+        .paced = true,
         .step_tokens = o->step_tokens,
         .logit_rows = s->cap.logits,
         .cache = o->state_ram_bytes ? &cache : NULL,

@@ -54,13 +54,14 @@ struct served_options {
     bool request_templates;
     const char *device, *kernels, *cache_dir; /* as in struct device_options */
     int threads;
-    int32_t slots, queue, step_tokens, logit_rows;
+    int32_t slots, queue, queue_share, step_tokens, logit_rows;
+    uint64_t stall_ns;       /* as in struct sched_options */
     int64_t context;         /* positions a sequence may have; 0 = what the model says */
     uint64_t kv_bytes;       /* of pages, at most */
     const char *state_dir, *state_key; /* as in struct statecache_options */
     uint64_t state_ram_bytes;  /* 0 = no state cache */
     uint64_t state_disk_bytes;
-    int64_t session_ttl_s;
+    int64_t session_ttl_s, sessions; /* of one key */
     const char *trace;       /* file, NULL = none; see tracefile.h */
     bool trace_digests;
 };

@@ -63,8 +63,8 @@ struct session *session_new(struct statecache *sc, struct tenant *t, struct node
                             struct err *e)
 {
     struct session *x = NULL;
-    int64_t max = MIN(t->limits.sessions, sc->o.sessions_per_tenant);
-    if (t->sessions >= max) {
+    int64_t max = t->limits.sessions < INT64_MAX ? t->limits.sessions : sc->o.sessions_per_tenant;
+    if (t->sessions >= max && !sc->opening) {
         err_field(e, E_BUSY, "sessions", "%lld sessions exist, at most %lld are allowed for one "
                   "key", (long long)t->sessions, (long long)max);
         return NULL;
@@ -81,6 +81,7 @@ struct session *session_new(struct statecache *sc, struct tenant *t, struct node
     node->pins++;
     x->generation = 1;
     x->created_s = x->used_s = clock_unix_s();
+    x->lived_s = lived_now(&sc->lived);
     x->ttl_s = (uint64_t)sc->o.session_ttl_s;
     t->sessions++;
     sc->n_sessions++;
@@ -165,7 +166,8 @@ void session_describe(const struct statecache *sc, const struct session *x,
         .generation = x->generation,
         .created_s = x->created_s,
         .used_s = x->used_s,
-        .expires_s = x->used_s + x->ttl_s,
+        .expires_s = clock_unix_s() + x->ttl_s -
+                     MIN(x->ttl_s, lived_since(&sc->lived, x->lived_s)),
         .busy = x->busy,
         .ticket = x->busy ? x->ticket : 0,
         .persist = session_persistence(sc, x),
@@ -444,6 +446,7 @@ int session_rewind(struct statecache *sc, const struct tenant_tag *tenant,
     buf_clear(&x->answer);
     x->generation++;
     x->used_s = clock_unix_s();
+    x->lived_s = lived_now(&sc->lived);
     record_save(sc, x);
     session_describe(sc, x, out);
 out:
@@ -564,6 +567,7 @@ int session_commit(struct statecache *sc, struct session *x, struct node *node,
     session_move(sc, x, node, node->snap);
     x->generation++;
     x->used_s = clock_unix_s();
+    x->lived_s = lived_now(&sc->lived);
     sc->stats.commits++;
     if (x->tip) {
         tiers_settle(sc, node);
@@ -578,11 +582,10 @@ int session_commit(struct statecache *sc, struct session *x, struct node *node,
 
 void session_expire(struct statecache *sc)
 {
-    uint64_t now = clock_unix_s();
     for (int i = 0; i < SESSION_BUCKETS; i++) {
         for (struct session *x = sc->sessions[i], *next; x; x = next) {
             next = x->chain;
-            if (!x->busy && x->used_s + x->ttl_s < now)
+            if (!x->busy && lived_since(&sc->lived, x->lived_s) > x->ttl_s)
                 delete(sc, x);
         }
     }

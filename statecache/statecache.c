@@ -30,15 +30,16 @@ static void init_locks(struct statecache *sc)
 
 static int open_disk(struct statecache *sc, struct err *e)
 {
+    const struct fsio *io = sc->o.io ? sc->o.io : &fsio_real;
+    lived_open(&sc->lived, io, sc->o.dir);
     if (!sc->o.dir) {
         randombytes_buf(sc->format.key, sizeof(sc->format.key)); /* no file outlives it */
         return 0;
     }
-    int rc = dirstore_open(&sc->store, sc->o.dir, sc->o.key_file, sc->o.io ? sc->o.io : &fsio_real,
-                        &sc->format, e);
+    int rc = dirstore_open(&sc->store, sc->o.dir, sc->o.key_file, io, &sc->format, e);
     if (rc)
         return rc;
-    sc->disk = true;
+    sc->disk = sc->opening = true;
     rc = stretch_scan(sc, e);
     if (!rc)
         rc = statefile_scan(sc, e);
@@ -46,6 +47,7 @@ static int open_disk(struct statecache *sc, struct err *e)
         rc = record_scan(sc, e);
     statefile_scan_end(sc);
     stretch_scan_end(sc);
+    sc->opening = false;
     sc->health = sc->store.health;
     return rc;
 }
@@ -150,6 +152,8 @@ void statecache_close(struct statecache *sc)
     while (sc->n_spare > 0)
         mem_aligned_free(sc->spare[--sc->n_spare], sc->format.slot_bytes);
     prefix_fini(&sc->prefix);
+    if (sc->disk)
+        lived_close(&sc->lived, sc->o.io ? sc->o.io : &fsio_real, sc->o.dir);
     store_close(&sc->store);
     sodium_memzero(&sc->format, sizeof(sc->format));
     pthread_cond_destroy(&sc->changed);
@@ -520,7 +524,7 @@ void statecache_tick(struct statecache *sc)
     if (!sc->writer.started)
         writer_work(&sc->writer);
     tiers_tick(sc);
-    uint64_t now = clock_unix_s();
+    uint64_t now = lived_now(&sc->lived);
     if (now >= sc->expire_at_s) {
         sc->expire_at_s = now + EXPIRE_EVERY_S;
         session_expire(sc);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "base/clock.h"
+#include "statecache/lived.h"
 #include "statecache/index/planner.h"
 #include "statecache/index/prefix.h"
 #include "statecache/session.h"
@@ -46,7 +47,8 @@ struct session {
     struct snapshot *saved;   /* held: what the durable record names */
     struct record_job *doubtful; /* their states held: records that may be there instead */
     uint64_t generation, saved_generation, failed_generation;
-    uint64_t created_s, used_s, ttl_s;
+    uint64_t created_s, used_s; /* of the wall clock, for people */
+    uint64_t lived_s, ttl_s; /* last use, as lived.h counts: what expiry goes by */
     int64_t n_turns, lo_turn; /* all turns; turns [lo_turn, n_turns) are in turns[] */
     int64_t *turns;           /* position after turn i at i % LIMIT_SESSION_TURNS */
     int64_t cap_turns;
@@ -98,8 +100,11 @@ struct statecache {
     size_t n_found, cap_found;
     uint64_t n_other_numerics; /* files that other arithmetic made, one of them by … */
     char other_numerics[CODEC_NUMERICS]; /* opening */
+    bool opening;             /* what is found is kept, whatever the limits are now */
     bool foreign_states, unread; /* some wait for their model; some could not be read: opening */
-    uint64_t changes, expire_at_s;
+    uint64_t changes;
+    struct lived lived;
+    uint64_t expire_at_s;      /* as lived counts */
     int64_t grid;
     int wanted;               /* snapshots with `wanted` */
     int tracks;
@@ -110,7 +115,7 @@ struct statecache {
 
 static inline bool core_disk_on(const struct statecache *sc)
 {
-    return sc->disk && !sc->health.sick;
+    return sc->disk && store_may_write(&sc->health);
 }
 
 /* core.c */

@@ -229,6 +229,7 @@ static int settle_in(struct statecache *sc, struct session *x, const void *blob,
         return err_set(e, E_FORMAT, "the record names %lld tokens, the blob has %lld",
                        (long long)state_position, (long long)h->position);
     x->created_s = x->used_s = clock_unix_s(); /* here it is new */
+    x->lived_s = lived_now(&sc->lived);
     x->ttl_s = MIN(x->ttl_s, (uint64_t)sc->o.session_ttl_s);
     if (position == 0)
         return 0;

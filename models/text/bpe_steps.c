@@ -13,7 +13,7 @@
 
 /* Backtracking steps of one match: published patterns need a few per character, and a run of
  * white space is one match. */
-#define MATCH_LIMIT 50000000
+#define MATCH_LIMIT 500000 /* below 50 ms of a hostile pattern; a good one takes some dozens */
 #define MATCH_HEAP_KIB 65536
 #define PATTERN_BYTES KIB(16) /* the longest published has 600 bytes */
 #define JIT_STACK_MAX MIB(1)

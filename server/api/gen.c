@@ -128,6 +128,7 @@ static void settle(struct gen *g)
             add(&g->key->prompt_tokens, r->n_context + r->n_prompt);
             add(&g->key->cached_tokens, r->n_cached);
             add(&g->key->output_tokens, r->n_output);
+            key_tokens(g->key, r->n_context + r->n_prompt - r->n_cached + r->n_output);
         }
         pthread_mutex_unlock(&r->lock);
     }

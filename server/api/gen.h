@@ -88,6 +88,8 @@ struct gen_setup {
     struct constrainer *constrainer;
     struct key *key;          /* NULL = without keys */
     struct tenant_tag tenant;
+    struct fair_id client;    /* whose turn it takes */
+    int32_t *retry_s;         /* becomes when to try again, if that is known */
     uint64_t timeout_ns;
     int64_t max_tokens; /* of a chat request that names none */
 };

@@ -86,8 +86,25 @@ static void add_chat_stop(struct request *r, const struct served *m)
         memcpy(r->stops[r->n_stops++], stop, strlen(stop) + 1);
 }
 
-static int fill(struct request *r, const struct gen *g, const struct choice *c, uint64_t seed,
-                struct err *e)
+static int64_t key_limit(const struct key *k, enum key_limit which)
+{
+    return k ? __atomic_load_n(&k->limit[which], __ATOMIC_RELAXED) : -1;
+}
+
+/* Priority is among the client's own requests, unless its key says more. */
+static void take_turn(struct request *r, const struct gen *g, const struct gen_setup *s)
+{
+    r->client = s->client;
+    r->queue_share = (int32_t)MAX(key_limit(g->key, KEY_QUEUE), 0);
+    r->weight = (int32_t)MAX(key_limit(g->key, KEY_WEIGHT), 1);
+    r->priority = (int32_t)g->params.priority;
+    if (g->key && __atomic_load_n(&g->key->priority, __ATOMIC_RELAXED))
+        r->lead = r->priority;
+    r->silence_ns = g->params.stream ? s->timeout_ns : 0;
+}
+
+static int fill(struct request *r, const struct gen *g, const struct choice *c,
+                const struct gen_setup *s, uint64_t seed, struct err *e)
 {
     const struct params *p = &g->params;
     const struct ids *ids = &g->prompts[c->prompt].ids;
@@ -113,7 +130,7 @@ static int fill(struct request *r, const struct gen *g, const struct choice *c, 
     r->n_stop_ids = p->n_stop_ids;
     memcpy(r->stops, p->stops, sizeof r->stops);
     memcpy(r->stop_ids, p->stop_ids, sizeof r->stop_ids);
-    r->priority = (int32_t)p->priority;
+    take_turn(r, g, s);
     r->tenant = g->tenant;
     r->pin_s = p->pin_s;
     r->in_session = p->session != NULL;
@@ -198,7 +215,7 @@ static int make_choices(struct gen *g, const struct gen_setup *s, int64_t contex
         c->r = request_new();
         if (!c->r)
             return no_memory(e);
-        int rc = fill(c->r, g, c, seed, e);
+        int rc = fill(c->r, g, c, s, seed, e);
         if (!rc)
             rc = gen_reader(g, c, e);
         if (!rc)
@@ -271,13 +288,14 @@ static int claim(struct gen *g, int64_t *context, bool *done, struct err *e)
 }
 
 /* The key's share of sequences, before anything is computed for it. */
-static int admit(struct gen *g, struct err *e)
+static int admit(struct gen *g, int32_t *retry_s, struct err *e)
 {
     int32_t n = g->params.n * (g->params.kind == PARAMS_CHAT ? 1 : g->params.n_prompts);
     int rc = g->key ? key_take(g->key, n, e) : 0;
-    if (!rc && g->key)
-        g->taken = n;
-    return rc;
+    if (rc || !g->key)
+        return rc;
+    g->taken = n;
+    return key_request(g->key, retry_s, e);
 }
 
 static void make_id(struct gen *g)
@@ -312,7 +330,7 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
         g->params.return_ids = true; /* the only answer such a model has */
     make_id(g);
     int32_t submitted = 0;
-    int rc = admit(g, e);
+    int rc = admit(g, s->retry_s, e);
     bool full = rc == E_BUSY;
     if (!rc)
         rc = make_grammar(g, s->constrainer, e);

@@ -30,6 +30,8 @@ static void ready(struct exchange *x)
         exchange_error(x, APIERR_DEVICE, NULL, "the device was lost");
     else if (http_is_draining(x->http))
         exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
+    else if (is_stuck(x->http))
+        exchange_error(x, APIERR_DEVICE, NULL, "the engine has not moved for 30 s");
     else
         status(x, "ok");
 }

@@ -13,20 +13,30 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "scheduler/sched.h"
 #include "server/http/auth.h"
+#include "server/http/client.h"
 #include "server/http/helper.h"
+#include "server/http/origin.h"
 #include "server/api/reply.h"
 #include "server/http/strict.h"
 
 /* A refused request's body up to this size is read and thrown away, so that the connection and
  * the reply survive; a larger one is not worth its transfer. */
 #define DISCARD_BYTES KIB(64)
+/* Of one that is too large so much: most clients read no reply before they have sent everything. */
+#define TOO_LARGE_BYTES MIB(64)
+/* Bodies up to this size find room in the last quarter of the budget, which others leave free. */
+#define SMALL_BYTES KIB(64)
+/* A body whose JSON takes megabytes while it is parsed. */
+#define TRIM_BYTES KIB(128)
 /* Parsing and tokenising this much takes about a millisecond; more goes to the helper. */
 #define INLINE_BYTES KIB(16)
 /* Largest reply: text and logprobs of all choices. */
 #define REPLY_BYTES MIB(256)
-/* Seconds after which a refused client may try again: a slot frees within a few. */
-#define RETRY_AFTER "2"
+/* Seconds after which a refused client may try again: at most, and where nothing is known. */
+#define RETRY_MAX_S 120
+#define RETRY_S 2
 
 static const char json_type[] = "application/json";
 
@@ -64,17 +74,75 @@ static void header(struct MHD_Response *r, const char *name, const char *value)
     (void)MHD_add_response_header(r, name, value);
 }
 
+/* When a place in the queue is likely to be free: as long as the last requests took, for all that
+ * wait before. */
+static int32_t retry_after(struct exchange *x)
+{
+    struct sched_stats s;
+    if (x->retry_s > 0)
+        return x->retry_s;
+    sched_stats(x->http->served->sched, &s);
+    uint64_t waves = (uint64_t)s.waiting / (uint64_t)MAX(s.slots_total, 1) + 1;
+    uint64_t seconds = (s.service_ns * waves + NS_PER_S - 1) / NS_PER_S;
+    return s.service_ns ? (int32_t)MAX(MIN(seconds, RETRY_MAX_S), 1) : RETRY_S;
+}
+
+/* x-ratelimit-…, in the words of the OpenAI API. */
+static void rate_headers(struct exchange *x, struct MHD_Response *r)
+{
+    static const char *const what[KEY_RATES] = {"requests", "tokens"};
+    struct rate_view v;
+    char name[48], value[32];
+    for (int i = 0; i < KEY_RATES; i++) {
+        if (!key_rate(x->key, (enum key_rate)i, &v))
+            continue;
+        snprintf(name, sizeof name, "x-ratelimit-limit-%s", what[i]);
+        snprintf(value, sizeof value, "%lld", (long long)v.limit);
+        header(r, name, value);
+        snprintf(name, sizeof name, "x-ratelimit-remaining-%s", what[i]);
+        snprintf(value, sizeof value, "%lld", (long long)v.remaining);
+        header(r, name, value);
+        snprintf(name, sizeof name, "x-ratelimit-reset-%s", what[i]);
+        snprintf(value, sizeof value, "%.3fs", (double)v.reset_ns / (double)NS_PER_S);
+        header(r, name, value);
+    }
+}
+
+/* Another page's scripts may read the reply. */
+static void cors_headers(struct exchange *x, struct MHD_Response *r)
+{
+    header(r, "Vary", "Origin");
+    header(r, "Access-Control-Allow-Origin", x->origin);
+    header(r, "Access-Control-Expose-Headers",
+           "x-request-id, retry-after, x-should-retry, x-ratelimit-limit-requests, "
+           "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
+           "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens");
+    if (strcmp(x->method, "OPTIONS") != 0)
+        return;
+    header(r, "Access-Control-Allow-Methods", x->allow ? x->allow : "GET, POST");
+    header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-request-id");
+    header(r, "Access-Control-Max-Age", "600");
+}
+
 static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
 {
+    char seconds[16];
     header(r, "x-request-id", x->id);
+    header(r, "X-Content-Type-Options", "nosniff");
+    if (x->origin)
+        cors_headers(x, r);
+    if (x->rated && x->key)
+        rate_headers(x, r);
     if (x->type)
         header(r, "Content-Type", x->type);
     if (x->allow)
         header(r, "Allow", x->allow);
     if (x->status == 401)
         header(r, "WWW-Authenticate", "Bearer realm=\"recurd\"");
-    if ((x->status == 429 || x->status == 503) && x->retry)
-        header(r, "Retry-After", RETRY_AFTER);
+    if ((x->status == 429 || x->status == 503) && x->retry) {
+        snprintf(seconds, sizeof seconds, "%d", (int)retry_after(x));
+        header(r, "Retry-After", seconds);
+    }
     if (x->retry_known)
         header(r, "x-should-retry", x->retry ? "true" : "false");
     if (x->close || http_is_draining(x->http))
@@ -201,18 +269,52 @@ void exchange_generate(struct exchange *x, enum params_kind kind, const struct a
         params_fini(&p);
         return;
     }
-    if (p.stream && x->http10) {
-        exchange_error(x, APIERR_UNSUPPORTED, "stream", "stream: HTTP/1.0 cannot stream");
-        params_fini(&p);
-        return;
-    }
+    x->rated = true;
     struct gen_setup setup = {
         .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,
         .constrainer = h->constrainer, .key = x->key, .tenant = x->tenant,
+        .client = client_of(x->mhd, x->key ? x->key->name : NULL), .retry_s = &x->retry_s,
         .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
     };
     if (gen_start(&x->gen, &p, &setup, &why, &e))
         exchange_error(x, why, e.param, e.text);
+}
+
+/* ---- memory of bodies ---- */
+
+/* Whether n more bytes of this body may be held. */
+static bool budget_take(struct exchange *x, size_t n)
+{
+    struct http *h = x->http;
+    int64_t max = h->o->body_memory << 20, want = (int64_t)n;
+    if (x->budgeted + want > (int64_t)SMALL_BYTES)
+        max -= max / 4;
+    if (__atomic_add_fetch(&h->body_bytes, want, __ATOMIC_RELAXED) > max) {
+        __atomic_sub_fetch(&h->body_bytes, want, __ATOMIC_RELAXED);
+        return false;
+    }
+    x->budgeted += want;
+    return true;
+}
+
+/* Whether a body of n bytes, none of which are here yet, would find room now. */
+static bool budget_has(struct exchange *x, size_t n)
+{
+    bool has = budget_take(x, n);
+    if (has) {
+        __atomic_sub_fetch(&x->http->body_bytes, (int64_t)n, __ATOMIC_RELAXED);
+        x->budgeted -= (int64_t)n;
+    }
+    return has;
+}
+
+static void free_body(struct exchange *x)
+{
+    if (x->body.len >= TRIM_BYTES)
+        __atomic_store_n(&x->http->trim, 1, __ATOMIC_RELAXED);
+    buf_free(&x->body);
+    __atomic_sub_fetch(&x->http->body_bytes, x->budgeted, __ATOMIC_RELAXED);
+    x->budgeted = 0;
 }
 
 /* ---- from headers to handler ---- */
@@ -231,6 +333,7 @@ struct exchange *exchange_new(struct http *h, struct MHD_Connection *c, const ch
     x->conn = info ? info->socket_context : NULL;
     x->waker = waker_new(c, &h->stats.suspended);
     buf_init(&x->body, (size_t)h->o->body_limit);
+    x->discard_max = DISCARD_BYTES;
     buf_init(&x->reply, REPLY_BYTES);
     sse_init(&x->sse);
     if (!x->waker) {
@@ -253,7 +356,7 @@ void exchange_free(struct exchange *x)
     gen_end(x->gen);
     waker_detach(x->waker);
     waker_unref(x->waker);
-    buf_free(&x->body);
+    free_body(x);
     buf_free(&x->reply);
     sse_fini(&x->sse);
     mem_free(x);
@@ -307,7 +410,8 @@ static const char *allowed(const struct route *r)
 static bool is_right_type(struct exchange *x)
 {
     const char *type = request_header(x, "Content-Type");
-    if (request_header(x, "Content-Encoding"))
+    const char *encoding = request_header(x, "Content-Encoding");
+    if (encoding && strcasecmp(encoding, "identity") != 0)
         return false;
     if (strcmp(x->method, "PUT") == 0)
         return type && strncasecmp(type, "application/octet-stream", 24) == 0;
@@ -341,10 +445,30 @@ static bool may_ask(struct exchange *x, const struct route *r)
     return true;
 }
 
+/* Whether the request is for this server and from a page that may ask. False: answered. */
+static bool check_origin(struct exchange *x)
+{
+    const struct http *h = x->http;
+    const char *host = request_header(x, "Host"), *origin = request_header(x, "Origin");
+    host = host ? host : "";
+    if (origin && origin_is_listed(origin, h->o->origins))
+        x->origin = origin;
+    if (h->guarded && *host && !host_is_loopback(host) && !host_is_listed(host, h->o->hosts)) {
+        exchange_error(x, APIERR_HOST, NULL, "this server does not answer to that Host; its names "
+                       "besides those of loopback are set by hosts");
+        return false;
+    }
+    if (h->guarded && origin && !x->origin && !origin_is_own(origin, host)) {
+        exchange_error(x, APIERR_ORIGIN, NULL, "pages of this Origin may not use this server; "
+                       "those that may are set by origins");
+        return false;
+    }
+    return true;
+}
+
 static void check_route(struct exchange *x, const char *url, const char *method)
 {
     struct http *h = x->http;
-    x->method = method_literal(method);
     if (strcmp(x->method, "PUT") == 0 && h->served->cache) /* an exported state */
         x->body.max = (size_t)session_blob_max(h->served->cache);
     const char *length = request_header(x, "Content-Length");
@@ -368,6 +492,11 @@ static void check_route(struct exchange *x, const char *url, const char *method)
                  x->body.max);
         exchange_error(x, APIERR_TOO_LARGE, NULL, text);
         x->close = true;
+        x->discard_max = TOO_LARGE_BYTES;
+    } else if (length && !budget_has(x, strtoull(length, NULL, 10))) {
+        exchange_error(x, APIERR_OVERLOADED, NULL, "the bodies of other requests take all of the "
+                       "memory there is for them");
+        x->close = true;
     } else if ((strcmp(x->method, "POST") == 0 || strcmp(x->method, "PUT") == 0) &&
                http_is_draining(h)) {
         exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
@@ -384,6 +513,9 @@ static void check_route(struct exchange *x, const char *url, const char *method)
 static bool answer_now(struct exchange *x)
 {
     const char *length = request_header(x, "Content-Length");
+    if (x->discard_max > DISCARD_BYTES && !request_header(x, "Expect") && length &&
+        strlen(length) <= 12 && strtoull(length, NULL, 10) <= TOO_LARGE_BYTES)
+        return false;
     return x->close || request_header(x, "Expect") || request_header(x, "Transfer-Encoding") ||
            (length && strtoull(length, NULL, 10) > DISCARD_BYTES);
 }
@@ -410,7 +542,9 @@ enum MHD_Result exchange_head(struct exchange *x, const char *url, const char *m
         x->close = true;
     } else {
         watch_phase(h->watch, x->conn, CONN_BODY, NULL);
-        check_route(x, url, method);
+        x->method = method_literal(method);
+        if (check_origin(x))
+            check_route(x, url, method);
     }
     return x->status && answer_now(x) ? respond(x) : MHD_YES;
 }
@@ -419,15 +553,21 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
 {
     size_t len = *n;
     *n = 0;
-    if (!x->status && buf_add(&x->body, data, len)) {
+    if (!x->status && !budget_take(x, len)) {
+        exchange_error(x, APIERR_OVERLOADED, NULL, "the bodies of other requests take all of the "
+                       "memory there is for them");
+        x->close = true;
+        free_body(x);
+    } else if (!x->status && buf_add(&x->body, data, len)) {
         /* Only a chunked body gets here: the others said their length. */
         exchange_error(x, APIERR_TOO_LARGE, NULL, "the body is larger than this server reads");
         x->close = true;
-        buf_free(&x->body);
+        x->discard_max = TOO_LARGE_BYTES;
+        free_body(x);
     }
     if (x->status) {
         x->discarded += len;
-        if (x->discarded > DISCARD_BYTES)
+        if (x->discarded > x->discard_max)
             return MHD_NO; /* the library sends no reply inside a body */
     }
     return MHD_YES;
@@ -436,7 +576,7 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
 /* What a handler left: an answer, a stream or a reply to wait for. */
 static enum MHD_Result after_handler(struct exchange *x)
 {
-    buf_free(&x->body);
+    free_body(x);
     if (x->status)
         return respond(x);
     ASSERT(x->gen);

@@ -38,7 +38,9 @@ struct exchange {
     char id[REQUEST_ID_BYTES + 1];
     bool http10;
     struct buf body;
-    size_t discarded;          /* bytes of a body nobody wants */
+    size_t discarded;          /* bytes of a body nobody wants, */
+    size_t discard_max;        /* … read so that the reply can be */
+    int64_t budgeted;          /* of http.body_bytes */
     int helping;               /* atomic: the helper owns the exchange */
     struct exchange *next;     /* helper's queue */
 
@@ -47,6 +49,9 @@ struct exchange {
     const char *type;          /* Content-Type */
     const char *allow;         /* Allow, with 405 and OPTIONS */
     bool close, retry, retry_known;
+    bool rated;                /* a generation: the reply says what the key has left */
+    int32_t retry_s;           /* when to try again; 0 = when a place is likely to be free */
+    const char *origin;        /* of a page that may read the reply; the request's header */
     struct gen *gen;
     struct sse sse;
 };

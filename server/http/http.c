@@ -6,6 +6,7 @@
 #include "server/http/http.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -157,7 +158,9 @@ int http_open(struct http **out, int fd, const struct options *o,
     *h = (struct http){.o = o, .routes = routes, .served = served, .keys = k,
                        .listen_fd = fd, .nowhere = listen_nowhere(e),
                        .started_unix_s = clock_unix_s()};
+    h->guarded = !k && listen_is_loopback(fd);
     struct watch_options w = {
+        .room = (int32_t)o->connections,
         .header_ns = (uint64_t)o->header_timeout * NS_PER_S,
         .idle_ns = (uint64_t)o->idle_timeout * NS_PER_S,
         .body_ns = (uint64_t)o->body_timeout * NS_PER_S,
@@ -200,6 +203,14 @@ void http_drain(struct http *h)
     listen_stop(h->listen_fd, h->nowhere);
     h->nowhere = -1;
 }
+
+void http_tick(struct http *h)
+{
+    if (__atomic_exchange_n(&h->trim, 0, __ATOMIC_RELAXED))
+        malloc_trim(0);
+}
+
+void http_cut_unserved(struct http *h) { watch_close_unserved(h->watch); }
 
 void http_abort(struct http *h) { watch_signal_all(h->watch, WAKER_ABORT); }
 

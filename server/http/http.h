@@ -25,8 +25,11 @@ struct http {
     struct MHD_Daemon *mhd;
     struct stats stats;
     uint64_t started_unix_s;
+    bool guarded;           /* on loopback without keys: Host and Origin are looked at */
     int listen_fd, nowhere; /* nowhere: what listen_fd becomes; -1 = it has */
     int draining, closing; /* atomic */
+    int64_t body_bytes;    /* atomic: of all bodies in memory */
+    int trim;              /* atomic: a large one went: its memory may go back to the system */
 };
 
 /* Serves on the listening socket fd, and owns it from now on, also when it fails. o,
@@ -48,6 +51,12 @@ static inline bool http_is_draining(const struct http *h)
 {
     return __atomic_load_n(&h->draining, __ATOMIC_RELAXED);
 }
+
+/* Now and then, while serving and draining: gives memory back to the system. */
+void http_tick(struct http *h);
+/* Draining: who is still sending a body, or has sent no request, is not waited for. */
+void http_cut_unserved(struct http *h);
+
 /* Nothing may begin to wait any more: http_close has begun. */
 static inline bool http_is_closing(const struct http *h)
 {

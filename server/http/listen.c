@@ -143,6 +143,14 @@ bool listen_is_local(int fd)
     return true;
 }
 
+bool listen_is_loopback(int fd)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+    return getsockname(fd, (struct sockaddr *)&a, &n) == 0 && a.ss_family != AF_UNIX &&
+           listen_is_local(fd);
+}
+
 int listen_nowhere(struct err *e)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};

@@ -14,6 +14,7 @@ int listen_start(int fd, const char *spec, struct err *e) MUST_USE;
 void listen_describe(int fd, char *out, size_t size);
 /* Whether only this machine can reach it. */
 bool listen_is_local(int fd);
+bool listen_is_loopback(int fd); /* of the network: a browser can reach it, too */
 
 /* A listening socket that nobody can reach, for listen_stop. A descriptor, or a code < 0. */
 int listen_nowhere(struct err *e) MUST_USE;

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "server/http/origin.h"
+
 bool strict_knows_library(void) { return strncmp(MHD_get_version(), "0.9.75", 6) == 0; }
 
 struct walk {
@@ -67,7 +69,9 @@ static const char *bad_layout(struct walk *w, const char *key, size_t key_n, con
 static const char *bad_meaning(struct walk *w, const char *key, const char *value, size_t n)
 {
     if (strcasecmp(key, "Host") == 0)
-        return ++w->hosts > 1 ? "two Host headers" : NULL;
+        return ++w->hosts > 1                 ? "two Host headers"
+               : !host_is_well_formed(value) ? "Host is not a name or address, and a port"
+                                              : NULL;
     if (strcasecmp(key, "Content-Length") == 0) {
         if (++w->lengths > 1)
             return "two Content-Length headers";

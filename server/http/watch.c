@@ -26,6 +26,7 @@ struct conn {
     int32_t slot;
     uint32_t generation;
     bool used, polled, armed; /* polled: in the epoll set; armed: an event may still come */
+    bool evicted;             /* shut down for a newcomer, and counted as gone */
     bool half_closed;         /* the peer has closed, or will send nothing more */
     enum conn_phase phase;
     uint64_t since_ns;     /* start of the phase */
@@ -80,8 +81,9 @@ static void check_stream(struct watch *w, struct conn *c, uint64_t now)
             __atomic_store_n(&c->wrote_ns, now, __ATOMIC_RELAXED);
             waker_signal(c->waker, WAKER_PING);
         }
-    } else if (now > asked + w->o.stall_ns) {
-        /* Not suspended and not asking: the socket has been full for all this time. */
+    } else if (now > asked + 2 * w->o.stall_ns) {
+        /* Not suspended and not asking: the socket has been full for all this time. The stream has
+         * been ended with an error after the first half of it, which would still be read. */
         __atomic_store_n(&c->asked_ns, now, __ATOMIC_RELAXED);
         cut(w, c);
     }
@@ -227,6 +229,24 @@ void watch_close(struct watch *w)
     mem_free(w);
 }
 
+/* The connection that is kept alive without a request for longest makes room. */
+static void evict(struct watch *w)
+{
+    struct conn *oldest = NULL;
+    for (int32_t i = 0; i < w->max; i++) {
+        struct conn *c = w->table[i];
+        if (c && c->used && !c->evicted && c->phase == CONN_IDLE &&
+            (!oldest || c->since_ns < oldest->since_ns))
+            oldest = c;
+    }
+    if (!oldest)
+        return;
+    oldest->evicted = true;
+    w->counts.open--;
+    w->counts.timeouts++;
+    shutdown(oldest->fd, SHUT_RDWR);
+}
+
 struct conn *watch_add(struct watch *w, int fd)
 {
     struct conn *c = NULL;
@@ -244,6 +264,8 @@ struct conn *watch_add(struct watch *w, int fd)
             arm(w, c, EPOLLRDHUP);
             if (w->counts.open++ == 0)
                 kick(w);
+            if (w->o.room && w->counts.open > w->o.room)
+                evict(w);
         }
     }
     pthread_mutex_unlock(&w->lock);
@@ -260,7 +282,7 @@ void watch_remove(struct watch *w, struct conn *c)
     c->used = false;
     c->waker = NULL;
     w->free[w->n_free++] = c->slot;
-    w->counts.open--;
+    w->counts.open -= !c->evicted;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -286,11 +308,11 @@ void watch_progress(struct conn *c, bool wrote)
         __atomic_store_n(&c->wrote_ns, now, __ATOMIC_RELAXED);
 }
 
-void watch_close_idle(struct watch *w)
+void watch_close_unserved(struct watch *w)
 {
     pthread_mutex_lock(&w->lock);
     for (int32_t i = 0; i < w->max; i++)
-        if (w->table[i] && w->table[i]->used && w->table[i]->phase <= CONN_IDLE)
+        if (w->table[i] && w->table[i]->used && w->table[i]->phase <= CONN_BODY)
             shutdown(w->table[i]->fd, SHUT_RDWR);
     pthread_mutex_unlock(&w->lock);
 }

@@ -24,11 +24,12 @@ enum conn_phase {
 };
 
 struct watch_options {
+    int32_t room; /* connections without anybody having to go; 0 = max */
     uint64_t header_ns, idle_ns, body_ns, stall_ns, heartbeat_ns;
 };
 
 struct watch_counts {
-    int32_t open;                             /* now */
+    int32_t open;                             /* now, without those that were made to go */
     uint64_t accepted, disconnects, timeouts; /* since the start */
 };
 
@@ -37,7 +38,8 @@ int watch_open(struct watch **out, int32_t max, const struct watch_options *o,
 /* Joins the thread. Every connection must have been removed. */
 void watch_close(struct watch *w);
 
-/* NULL when `max` connections are open already. */
+/* NULL when `max` connections are open already. Above options.room the connection that has been
+ * idle longest goes. */
 struct conn *watch_add(struct watch *w, int fd);
 /* Before the descriptor is closed. c may be NULL. */
 void watch_remove(struct watch *w, struct conn *c);
@@ -47,8 +49,8 @@ void watch_phase(struct watch *w, struct conn *c, enum conn_phase phase, struct 
 /* STREAM: the library asked for bytes; wrote: and got some. */
 void watch_progress(struct conn *c, bool wrote);
 
-/* Drain: closes the connections without a request. */
-void watch_close_idle(struct watch *w);
+/* Drain: closes the connections without a whole request. */
+void watch_close_unserved(struct watch *w);
 /* Signals every waiting connection. */
 void watch_signal_all(struct watch *w, unsigned flags);
 /* Shuts every connection down. */

@@ -24,7 +24,7 @@ static const char words[] =
 #define KEYLIMIT(name, word, max) word "=N, "
 #include "server/process/keylimit.def"
 #undef KEYLIMIT
-    "metrics";
+    "metrics, priority";
 
 static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 static const char hashed[] = "sha256:";
@@ -120,6 +120,10 @@ static int limit(const struct parse *s, struct keyfile_key *k, struct word w)
 {
     if (w.n == 7 && memcmp(w.p, "metrics", 7) == 0 && !k->metrics) {
         k->metrics = true;
+        return 0;
+    }
+    if (w.n == 8 && memcmp(w.p, "priority", 8) == 0 && !k->priority) {
+        k->priority = true;
         return 0;
     }
     for (int i = 0; i < KEY_LIMITS; i++) {

@@ -29,6 +29,7 @@ struct keyfile_key {
     unsigned char secret[KEY_SECRETS][KEY_DIGEST]; /* SHA-256 of each */
     int64_t limit[KEY_LIMITS];                     /* -1 = none */
     bool metrics;                                  /* may read /metrics */
+    bool priority;                                 /* may go before other keys */
 };
 
 /* Owner: whoever declared it. */

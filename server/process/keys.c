@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -128,6 +129,7 @@ static struct key *key_of(struct keys *k, const struct keyfile_key *in, struct e
         return NULL;
     }
     memcpy(key->name, in->name, sizeof key->name);
+    pthread_mutex_init(&key->rate_lock, NULL);
     if (enter(k, key, e)) {
         mem_free(key);
         return NULL;
@@ -149,6 +151,7 @@ static void enforce(struct keys *k, const struct keyfile *f)
         removed += !in && key->in_force;
         __atomic_store_n(&key->in_force, in != NULL, __ATOMIC_RELAXED);
         __atomic_store_n(&key->metrics, in && in->metrics, __ATOMIC_RELAXED);
+        __atomic_store_n(&key->priority, in && in->priority, __ATOMIC_RELAXED);
         for (int i = 0; in && i < KEY_LIMITS; i++)
             __atomic_store_n(&key->limit[i], in->limit[i], __ATOMIC_RELAXED);
         limit(k, key);
@@ -305,4 +308,59 @@ int key_take(struct key *k, int32_t n, struct err *e)
 void key_give(struct key *k, int32_t n)
 {
     __atomic_sub_fetch(&k->requests, n, __ATOMIC_ACQ_REL);
+}
+
+/* ---- so much a minute ---- */
+
+static const enum key_limit rate_limits[KEY_RATES] = {
+    [KEY_RATE_REQUESTS] = KEY_REQUESTS_MINUTE, [KEY_RATE_TOKENS] = KEY_TOKENS_MINUTE,
+};
+
+/* Under rate_lock. False: no limit. */
+static bool look(struct key *k, enum key_rate which, struct rate_view *out)
+{
+    int64_t limit = __atomic_load_n(&k->limit[rate_limits[which]], __ATOMIC_RELAXED);
+    if (limit > 0)
+        *out = rate_look(&k->rate[which], limit, clock_now_ns());
+    else /* 0: none at all, ever */
+        *out = (struct rate_view){.wait_ns = 3600 * NS_PER_S};
+    return limit >= 0;
+}
+
+bool key_rate(struct key *k, enum key_rate which, struct rate_view *out)
+{
+    pthread_mutex_lock(&k->rate_lock);
+    bool limited = look(k, which, out);
+    pthread_mutex_unlock(&k->rate_lock);
+    return limited;
+}
+
+int key_request(struct key *k, int32_t *retry_s, struct err *e)
+{
+    static const char *const what[KEY_RATES] = {"requests", "tokens"};
+    struct rate_view v;
+    int rc = 0;
+    pthread_mutex_lock(&k->rate_lock);
+    for (int i = 0; i < KEY_RATES && !rc; i++) {
+        if (!look(k, (enum key_rate)i, &v) || v.wait_ns == 0)
+            continue;
+        *retry_s = (int32_t)MIN((v.wait_ns + NS_PER_S - 1) / NS_PER_S, 86400);
+        rc = err_set(e, E_BUSY, "the key has had its %lld %s a minute; the next may come in %d s",
+                     (long long)v.limit, what[i], (int)*retry_s);
+    }
+    if (!rc && look(k, KEY_RATE_REQUESTS, &v))
+        rate_add(&k->rate[KEY_RATE_REQUESTS], 1);
+    pthread_mutex_unlock(&k->rate_lock);
+    if (rc)
+        __atomic_add_fetch(&k->refused, 1, __ATOMIC_RELAXED);
+    return rc;
+}
+
+void key_tokens(struct key *k, int64_t n)
+{
+    struct rate_view v;
+    pthread_mutex_lock(&k->rate_lock);
+    if (look(k, KEY_RATE_TOKENS, &v))
+        rate_add(&k->rate[KEY_RATE_TOKENS], n);
+    pthread_mutex_unlock(&k->rate_lock);
 }

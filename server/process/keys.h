@@ -7,11 +7,16 @@
 #ifndef RECURD_KEYS_H
 #define RECURD_KEYS_H
 
+#include <pthread.h>
+
 #include "server/process/keyfile.h"
+#include "server/process/rate.h"
 #include "statecache/statecache.h"
 
 struct keys;
 struct options;
+
+enum key_rate { KEY_RATE_REQUESTS, KEY_RATE_TOKENS, KEY_RATES };
 
 /* Stays until keys_close, also when a reload removes it: requests and counters hold on to it. */
 struct key {
@@ -20,10 +25,13 @@ struct key {
     struct tenant_tag tenant;
     int64_t limit[KEY_LIMITS]; /* -1 = none; atomic, as all below */
     int metrics;               /* may read /metrics */
+    int priority;              /* its requests' priority counts among other keys', too */
     int in_force;              /* is in the file now */
     int64_t requests;          /* sequences now */
     uint64_t admitted, refused; /* sequences */
     uint64_t prompt_tokens, cached_tokens, output_tokens;
+    pthread_mutex_t rate_lock; /* a leaf; covers rate */
+    struct rate rate[KEY_RATES];
 };
 
 /* The key file of the options, else the credential recurd.api-keys, else $RECURD_API_KEY, which
@@ -48,5 +56,13 @@ struct key *keys_next(struct keys *k, const struct key *after);
 /* Takes n of the key's sequences. E_DENIED: it never may have so many; E_BUSY: not now. */
 int key_take(struct key *k, int32_t n, struct err *e) MUST_USE;
 void key_give(struct key *k, int32_t n);
+
+/* One more request this minute. E_BUSY: it has had all of its requests or tokens; *retry_s
+ * becomes the seconds after which that is no longer so. */
+int key_request(struct key *k, int32_t *retry_s, struct err *e) MUST_USE;
+/* Its requests computed these tokens. */
+void key_tokens(struct key *k, int64_t n);
+/* False: the key has no such limit. */
+bool key_rate(struct key *k, enum key_rate which, struct rate_view *out);
 
 #endif

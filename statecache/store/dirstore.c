@@ -53,7 +53,10 @@ static struct path path_in(const struct store *s, const char *name)
 
 static int failed(struct err *e, int rc, const char *what, const char *path)
 {
-    int code = rc == -ENOSPC || rc == -EDQUOT ? E_NOMEM : rc == -ENOENT ? E_NOENT : E_IO;
+    /* A shortage passes, and says nothing of the medium. */
+    bool shortage = rc == -ENOSPC || rc == -EDQUOT || rc == -EMFILE || rc == -ENFILE ||
+                    rc == -ENOMEM || rc == -EINTR || rc == -EAGAIN;
+    int code = shortage ? E_NOMEM : rc == -ENOENT ? E_NOENT : E_IO;
     return err_set(e, code, "%s %s: %s", what, path, strerror(-rc));
 }
 
@@ -278,9 +281,8 @@ static int dir_put(struct store *s, enum store_kind kind, const unsigned char na
     bool dont_care = false;
     renamed = renamed ? renamed : &dont_care;
     *renamed = false;
-    if (s->health.sick)
-        return err_set(e, E_IO, "the state directory failed earlier; nothing is written until a "
-                                "restart");
+    if (!store_may_write(&s->health))
+        return err_set(e, E_IO, "the state directory failed a moment ago; it is tried again later");
     struct err first = {0};
     int rc = put_once(s, kind, name, head, part, durable, renamed, &first);
     if (rc && rc != E_NOMEM) {
@@ -292,12 +294,18 @@ static int dir_put(struct store *s, enum store_kind kind, const unsigned char na
     }
     if (!rc) {
         s->health.files_written++;
+        if (s->health.sick)
+            log_info("state directory: it takes files again; what is kept from now on is safe");
+        s->health.sick = false;
         return 0;
     }
     s->health.write_errors++;
     if (rc != E_NOMEM) {
+        if (!s->health.sick)
+            log_error("state directory: %s; serving goes on without persistence, one file a "
+                      "minute is tried", first.text);
         s->health.sick = true;
-        log_error("state directory: %s; serving goes on without persistence", first.text);
+        s->health.retry_ns = clock_now_ns() + STORE_RETRY_NS;
     }
     return err_set(e, rc, "%s", first.text);
 }
@@ -308,7 +316,7 @@ static int dir_sync(struct store *s, enum store_kind kind, const unsigned char n
     struct path x = path_of(s, kind, name, "");
     uint64_t size;
     if (s->health.sick)
-        return err_set(e, E_IO, "the state directory failed earlier");
+        return err_set(e, E_IO, "the state directory failed a moment ago");
     int fd = own(s)->io->open(own(s)->io->ctx, x.p, &size);
     int rc = fd < 0 ? fd : timed_fsync(s, fd);
     if (fd >= 0)

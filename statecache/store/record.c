@@ -17,7 +17,7 @@ void record_encode(const struct session *x, unsigned char *out, int64_t *turns, 
     struct fields f = {
         .position = (uint64_t)x->node->end, .turns = (uint64_t)x->n_turns,
         .lo_turn = (uint64_t)x->lo_turn, .created_s = x->created_s, .used_s = x->used_s,
-        .ttl_s = x->ttl_s,
+        .ttl_s = x->ttl_s, .lived_s = x->lived_s,
     };
     if (x->tip) {
         memcpy(f.state, x->tip->name, sizeof(f.state));
@@ -54,6 +54,7 @@ int record_decode(struct session *x, const unsigned char *in, const int64_t *tur
     }
     x->created_s = f.created_s;
     x->used_s = f.used_s;
+    x->lived_s = f.lived_s;
     x->ttl_s = f.ttl_s;
     memcpy(x->turn_id, f.turn_id, SESSION_TURN_ID);
     *position = (int64_t)pos;
@@ -284,6 +285,9 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
     }
     memcpy(x->id.b, j->id.b, sizeof(x->id.b));
     x->generation = x->saved_generation = j->head.generation;
+    lived_seen(&sc->lived, x->lived_s);
+    if (x->lived_s == 0) /* from before there were stamps: its age begins here */
+        x->lived_s = lived_now(&sc->lived);
     session_move(sc, x, node, s);
     if (s) {
         s->holds++;

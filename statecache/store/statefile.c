@@ -139,6 +139,7 @@ static void prepare_put(struct job *job)
     struct state_job *j = (struct state_job *)job;
     struct statecache *sc = j->sc;
     uint64_t bytes = CODEC_HEAD;
+    j->head.generation = lived_now(&sc->lived); /* when it was young, for one of another model */
     j->rc = copy_tokens(j);
     if (!j->rc)
         j->rc = stretch_path(sc, j->s->node, j->head.path, &j->err);
@@ -400,7 +401,7 @@ static void foreign(struct statecache *sc, const unsigned char name[16], const s
         sc->n_other_numerics++;
         memcpy(sc->other_numerics, h->numerics, sizeof(sc->other_numerics));
     }
-    if (h->created_s + (uint64_t)sc->o.session_ttl_s >= clock_unix_s() ||
+    if (lived_since(&sc->lived, h->generation) <= (uint64_t)sc->o.session_ttl_s ||
         store_remove(&sc->store, STORE_STATES, name, false, &ignored))
         sc->foreign_states = true;
 }

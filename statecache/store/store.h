@@ -4,6 +4,7 @@
 #ifndef RECURD_STORE_H
 #define RECURD_STORE_H
 
+#include "base/clock.h"
 #include "base/latency.h"
 #include "statecache/store/codec.h"
 
@@ -15,8 +16,16 @@ enum store_kind { STORE_STATES, STORE_SESSIONS, STORE_PATHS, STORE_KINDS };
 struct store_health {
     struct latency fsync;
     uint64_t files_written, files_quarantined, write_errors, read_errors;
-    bool sick; /* the medium failed twice: nothing is written until a restart */
+    bool sick; /* the medium failed twice: nothing is written until a try succeeds */
+    uint64_t retry_ns; /* when the next one is due, of clock_now_ns */
 };
+
+#define STORE_RETRY_NS (60 * NS_PER_S)
+
+static inline bool store_may_write(const struct store_health *h)
+{
+    return !h->sick || clock_now_ns() >= h->retry_ns;
+}
 
 /* What stores states, session records and stretches of paths by name; one implementation is a
  * directory (dirstore.h), another may be on another machine. What each member does: see the
@@ -51,8 +60,8 @@ struct store {
 void store_close(struct store *s); /* nothing if it is not open */
 
 /* Atomically: the file has the old contents or all of the new ones. durable: and is on the medium
- * when this returns 0. E_NOMEM: no space. E_IO: tried twice, the store is now sick. Which contents
- * it has after an error nobody knows if *renamed (may be NULL). */
+ * when this returns 0. E_NOMEM: no space, or another shortage. E_IO: tried twice, it is sick. Which
+ * contents it has after an error nobody knows if *renamed (may be NULL). */
 int store_put(struct store *s, enum store_kind kind, const unsigned char name[16],
               const unsigned char head[CODEC_HEAD], const struct part part[PARTS], bool durable,
               bool *renamed, struct err *e) MUST_USE;

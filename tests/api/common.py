@@ -50,6 +50,8 @@ class Server:
         flags = list(args)
         if "--listen" not in flags:
             flags += ["--listen", "127.0.0.1:0"]
+        if "--hosts" not in flags:
+            flags += ["--hosts", "x"]  # what raw requests here say
         if Settings.device and "--device" not in flags:
             flags += ["--device", Settings.device]
         self.args = flags
@@ -73,6 +75,8 @@ class Server:
             if self.proc.poll() is not None:
                 break
             time.sleep(0.02)
+        self.proc.kill()  # nobody else knows of it
+        self.proc.wait()
         raise AssertionError("the server did not start: " + self.text())
 
     def stop(self, sig=15, timeout=60):

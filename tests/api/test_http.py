@@ -42,7 +42,7 @@ MALFORMED = [
     ("a length with a tail", post(b"Content-Length: 29 \r\n"), (400,)),
     ("a length of 2^63", post(b"Content-Length: 9223372036854775808\r\n"), (413,)),
     ("a length of 2^64", post(b"Content-Length: 18446744073709551616\r\n"), (400, 413)),
-    ("a body too long", post(b"Content-Length: 4194305\r\n"), (413,)),
+    ("a body too long", post(b"Content-Length: 99999999999\r\n"), (413,)),
     ("gzip, chunked", post(b"Transfer-Encoding: gzip, chunked\r\n", CHUNKED), (400,)),
     ("chunked twice", post(b"Transfer-Encoding: chunked, chunked\r\n", CHUNKED), (400,)),
     ("two encodings", post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", CHUNKED), (400,)),
@@ -189,14 +189,102 @@ class Http(unittest.TestCase):
         self.assertEqual(statuses(reply), [200, 200, 200])
         self.assertLess(reply.index(b"text_completion"), reply.index(b'"status"'))
 
-    def test_http_10_gets_a_whole_reply_but_no_stream(self):
+    def test_http_10_gets_whole_replies_and_streams_that_end_by_closing(self):
         line = b"POST /v1/completions HTTP/1.0\r\n" + J
         reply = self.s.raw(line + b"Content-Length: 29\r\n\r\n" + BODY)
         self.assertEqual(statuses(reply), [200])
-        body = b'{"prompt":"a","stream":true}'
-        reply = self.s.raw(line + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        self.assertEqual(statuses(reply), [400])
-        self.assertIn(b'"param":"stream"', reply)
+        body = b'{"prompt":"a","stream":true,"max_tokens":3,"ignore_eos":true}'
+        for more in (b"", b"Connection: keep-alive\r\n"):
+            reply = self.s.raw(line + more + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            self.assertEqual(statuses(reply), [200])
+            head, frames = reply.split(b"\r\n\r\n", 1)
+            self.assertNotIn(b"chunked", head.lower())
+            self.assertTrue(frames.startswith(b"data: {"), frames[:80])
+            self.assertTrue(frames.endswith(b"data: [DONE]\n\n"), frames[-80:])
+
+    def test_a_host_must_be_ours_and_an_origin_allowed(self):
+        s = server("--model", DEMO, "--hosts", "box.example", "--origins", "https://chat.example")
+        def ask(host, origin=None, method="GET", path="/v1/models"):
+            h = {"Host": host}
+            if origin:
+                h["Origin"] = origin
+            return s.request(method, path, headers=h)
+        for host in ("localhost", "127.0.0.1:%d" % s.port, "[::1]", "box.example:1", "a.localhost"):
+            self.assertEqual(ask(host)[0], 200, host)
+        for host in ("evil.example", "127.0.0.1.evil.example"):
+            status, headers, body = ask(host)
+            self.assertEqual((status, json.loads(body)["error"]["code"]),
+                             (421, "misdirected_request"))
+            self.assertIn("x-request-id", headers)
+        for host in ("a/b", "a@b", "a, b", "a b", "a:99999999"):
+            self.assertEqual(ask(host)[0], 400, host)
+        own = "http://localhost:%d" % s.port
+        self.assertEqual(ask(own[7:], own)[0], 200)
+        for origin in ("http://evil.example", "null", "http://localhost:3000"):
+            status, headers, body = ask("localhost", origin)
+            self.assertEqual((status, json.loads(body)["error"]["code"]), (403, "origin_not_allowed"))
+            self.assertNotIn("access-control-allow-origin", headers)
+        status, headers, _ = ask("localhost", "https://chat.example")
+        self.assertEqual((status, headers["access-control-allow-origin"], headers["vary"]),
+                         (200, "https://chat.example", "Origin"))
+        status, headers, _ = ask("localhost", "https://chat.example", "OPTIONS",
+                                 "/v1/chat/completions")
+        self.assertEqual(status, 204)
+        self.assertIn("POST", headers["access-control-allow-methods"])
+        self.assertIn("content-type", headers["access-control-allow-headers"])
+
+    def test_413_can_be_read_by_a_client_that_sends_everything_first(self):
+        for headers in ({}, {"Transfer-Encoding": "chunked"}):
+            c = self.s.connection()
+            body = b'{"prompt":"' + b"a" * (5 << 20) + b'"}'
+            c.request("POST", "/v1/completions", body=iter([body]) if headers else body,
+                      headers=dict(headers, **{"Content-Type": "application/json"}),
+                      encode_chunked=bool(headers))
+            r = c.getresponse()
+            self.assertEqual((r.status, json.loads(r.read())["error"]["code"]),
+                             (413, "request_too_large"))
+            c.close()
+
+    def test_the_longest_idle_connection_makes_room_for_a_newcomer(self):
+        s = server("--model", DEMO, "--connections", "3")
+        idle = []
+        for _ in range(3):
+            c = s.connection()
+            c.request("GET", "/livez")
+            c.getresponse().read()
+            idle.append(c)
+            time.sleep(0.1)
+        for _ in range(2):
+            self.assertEqual(s.get("/health")[0], 200)
+        idle[2].request("GET", "/livez")  # the younger ones are still there
+        self.assertEqual(idle[2].getresponse().status, 200)
+        for c in idle:
+            c.close()
+
+    def test_bodies_have_one_budget_and_small_ones_find_room(self):
+        s = server("--model", DEMO, "--body-memory", "8")
+        body = b'{"prompt":"' + b"a" * (2 << 20)  # never ends
+        held = []
+        for _ in range(3):
+            c = s.connect()
+            c.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n" + J +
+                      b"Content-Length: 3000000\r\n\r\n" + body)
+            held.append(c)
+        time.sleep(1)
+        got = s.raw(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n" + J +
+                    b"Content-Length: 3000000\r\n\r\n", timeout=3)
+        self.assertEqual(statuses(got), [503])
+        self.assertEqual(s.complete("a", max_tokens=1)["usage"]["completion_tokens"], 1)
+        for c in held:
+            c.close()
+        s.wait_idle()
+        self.assertEqual(s.request("POST", "/tokenize", {"prompt": "a " * 100000})[0], 200)
+
+    def test_a_body_encoded_as_itself_is_not_encoded(self):
+        for encoding, status in ((b"identity", 200), (b"Identity", 200), (b"gzip", 415)):
+            reply = self.s.raw(post(b"Content-Length: 29\r\nContent-Encoding: " + encoding + b"\r\n"),
+                               timeout=2)
+            self.assertEqual(statuses(reply), [status], encoding)
 
     def test_expect_100_is_answered_before_the_body_in_both_ways(self):
         s = self.s.connect()
@@ -282,10 +370,12 @@ class Deadlines(unittest.TestCase):
         self.assertLess(time.time() - t, common.Settings.patience(5))
         st = common.Stream(s, "/v1/completions", {"prompt": "a", "max_tokens": 1000000,
                                                   "ignore_eos": True, "stream": True})
-        events = list(st.events())
-        self.assertEqual(events[-1]["error"]["code"], "timeout")
-        self.assertFalse(st.done)
+        for event in st.events():  # a stream that moves may take longer
+            self.assertNotIn("error", event)
+            if time.time() > t + 4:
+                break
         st.close()
+        s.wait_idle()
 
     def test_too_many_connections_are_told(self):
         s = server("--model", DEMO, "--connections", "4")

@@ -429,7 +429,9 @@ class Start(unittest.TestCase):
         self.assertNotIn(secret("me"), s.text())
 
     def test_an_address_that_others_reach_is_warned_of(self):
-        s = Server(["--model", DEMO, "--listen", "0.0.0.0:0"])
+        with self.assertRaisesRegex(AssertionError, "open-to-all"):
+            Server(["--model", DEMO, "--listen", "0.0.0.0:0"])
+        s = Server(["--model", DEMO, "--listen", "0.0.0.0:0", "--open-to-all", "1"])
         self.assertEqual(s.stop(), 0)
         self.assertIn("no API key is asked for", s.text())
         k = Keyed(line("alice"), "--listen", "0.0.0.0:0")

@@ -292,7 +292,7 @@ class Service(unittest.TestCase):
             p = subprocess.Popen(["bash", "-c", script, "sh"] + command(["--model", DEMO]),
                                  stdout=log, stderr=log, pass_fds=[listener.fileno()])
             c = socket.create_connection(("127.0.0.1", port), timeout=common.Settings.patience(20))
-            c.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            c.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             self.assertIn(b"200 OK", c.recv(4096))  # it waited in the backlog until READY
             c.close()
             p.send_signal(signal.SIGTERM)
@@ -305,7 +305,7 @@ class Service(unittest.TestCase):
         listener.listen(16)
         script = 'exec 3<&%d; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"' % listener.fileno()
         args = ["bash", "-c", script, "sh"] + command(["--model", DEMO, "--drain", "2"])
-        get = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        get = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
         def connect():
             c = socket.create_connection(listener.getsockname(), timeout=common.Settings.patience(20))
@@ -317,7 +317,7 @@ class Service(unittest.TestCase):
             self.assertIn(b"200 OK", connect().recv(4096))
             body = json.dumps(LONG).encode()
             busy = socket.create_connection(listener.getsockname())  # keeps it draining
-            busy.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            busy.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                          b"Content-Length: %d\r\n\r\n" % len(body) + body)
             self.assertIn(b"200 OK", busy.recv(4096))
             first.send_signal(signal.SIGTERM)
@@ -368,7 +368,7 @@ class Service(unittest.TestCase):
             s = self.start("--listen", "unix:" + path)
             c = socket.socket(socket.AF_UNIX)
             c.connect(path)
-            c.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            c.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             self.assertIn(b"200 OK", c.recv(4096))
             c.close()
             self.assertEqual(s.stop(), 0)

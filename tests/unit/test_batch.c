@@ -43,7 +43,7 @@ Test(batch, a_lone_prompt_gets_the_whole_budget)
     cr_assert_eq(pick(&w, 1, 512, 64, &rows), 512);
 }
 
-Test(batch, the_oldest_prompt_gets_half_and_all_others_a_share)
+Test(batch, the_oldest_of_equal_prompts_gets_half_and_all_others_a_share)
 {
     struct batch_want w[4] = {prompt(9000), prompt(9000), prompt(9000), prompt(9000)};
     int32_t rows[4];
@@ -67,7 +67,25 @@ Test(batch, a_short_prompt_behind_long_ones_is_done_within_a_bound)
         }
         steps++;
     }
-    cr_assert_leq(steps, 4); /* 100 rows in shares of 512 / 2 / 8 = 32 */
+    cr_assert_leq(steps, 1); /* half of 512 rows go to the one with the least left */
+}
+
+Test(batch, a_prompt_takes_at_most_twice_its_steps_beside_longer_ones)
+{
+    for (int32_t size = 1; size < 20000; size = size * 3 + 1) {
+        struct batch_want w[9];
+        int32_t rows[9], steps = 0;
+        for (int i = 0; i < 9; i++)
+            w[i] = prompt(i < 8 ? 100000 : size);
+        for (; w[8].left > 0; steps++) {
+            pick(w, 9, 512, 64, rows);
+            for (int i = 0; i < 9; i++) {
+                w[i].left -= rows[i];
+                w[i].most = w[i].left;
+            }
+        }
+        cr_assert_leq(steps, 2 * ((size + 511) / 512), "%d tokens: %d steps", size, steps);
+    }
 }
 
 Test(batch, a_cut_position_ends_the_chunk)

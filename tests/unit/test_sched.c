@@ -350,3 +350,101 @@ Test(sched, the_thread_sleeps_when_idle_and_shows_that_it_lives)
     sched_close(threaded);
     release(1);
 }
+
+/* ---- who moves, and whose turn it is ----------------------------------------------------- */
+
+static void turns(int n)
+{
+    while (n-- > 0)
+        sched_turn(sched);
+}
+
+Test(sched, slots_of_stalled_readers_go_to_whoever_waits_and_come_back)
+{
+    rig_open((struct sched_options){.slots = 2, .queue = 8, .step_tokens = 32, .logit_rows = 2});
+    for (int i = 0; i < 6; i++)
+        r[i] = rig_submit(rig_request((uint64_t)i + 1, 10, LIMIT_EVENTS + 60));
+    turns(4 * LIMIT_EVENTS); /* nobody reads: two at a time fill their readers and make way */
+    for (int i = 0; i < 6; i++)
+        cr_assert_eq(r[i]->n_output, LIMIT_EVENTS, "request %d has %d", i, (int)r[i]->n_output);
+    r[6] = rig_submit(rig_request(7, 5, 1));
+    turns(2);
+    cr_assert_eq(r[6]->finish, FINISH_LENGTH); /* the first token comes at once */
+    cr_assert_gt(stats().parked, 3);
+    rig_run(r, reply, 7);
+    for (int i = 0; i < 7; i++)
+        rig_check(r[i], &reply[i]); /* and nobody can tell */
+    release(7);
+}
+
+Test(sched, a_reader_that_is_too_slow_over_its_request_is_told)
+{
+    rig_open((struct sched_options){.slots = 2, .queue = 8, .step_tokens = 32, .logit_rows = 2,
+                                    .stall_ns = 10 * NS_PER_S});
+    uint64_t now = 1000 * NS_PER_S;
+    clock_fake_set(now);
+    r[0] = rig_submit(rig_request(1, 10, 4000));
+    r[1] = rig_submit(rig_request(2, 10, 4000));
+    turns(LIMIT_EVENTS + 5);
+    for (int s = 0; s < 60 && r[0]->finish == FINISH_NONE; s++) {
+        clock_fake_set(now += NS_PER_S);
+        rig_read(r[0], &reply[0], 1);     /* a byte now and then does not help */
+        for (int k = 0; k < 20; k++) {    /* twenty tokens a second do */
+            rig_read(r[1], &reply[1], 1);
+            sched_turn(sched);
+        }
+    }
+    cr_assert(r[0]->finish == FINISH_ERROR && r[0]->error.code == E_TIMEOUT);
+    cr_assert_not_null(strstr(r[0]->error.text, "too slow"), "%s", r[0]->error.text);
+    cr_assert_eq(r[1]->finish, FINISH_NONE);
+    rig_read(r[0], &reply[0], SIZE_MAX);
+    rig_check(r[0], &reply[0]); /* what there was is still read */
+    sched_cancel(sched, r[1]);
+    sched_turn(sched);
+    clock_fake_set(0);
+    release(2);
+}
+
+Test(sched, one_client_cannot_keep_another_waiting_for_the_end_of_its_requests)
+{
+    rig_open((struct sched_options){.slots = 4, .queue = 32, .step_tokens = 32, .logit_rows = 4,
+                                    .queue_share = 16});
+    for (int i = 0; i < 16; i++)
+        r[i] = rig_submit(rig_request((uint64_t)i + 1, 10, 200));
+    turns(60);
+    r[16] = rig_request(99, 10, 8);
+    r[16]->client.b[0] = 1;
+    rig_submit(r[16]);
+    for (int i = 0; i < 12; i++) {
+        sched_turn(sched);
+        rig_read(r[16], &reply[16], SIZE_MAX);
+    }
+    cr_assert_eq(r[16]->finish, FINISH_LENGTH, "%d tokens", (int)r[16]->n_output);
+    rig_run(r, reply, 17);
+    for (int i = 0; i < 17; i++)
+        rig_check(r[i], &reply[i]);
+    release(17);
+}
+
+Test(sched, a_stream_that_moves_may_take_longer_than_the_timeout)
+{
+    rig_open(two);
+    uint64_t now = 1000 * NS_PER_S;
+    clock_fake_set(now);
+    r[0] = rig_request(1, 10, 100);
+    r[1] = rig_request(2, 10, 100);
+    r[0]->deadline_ns = r[1]->deadline_ns = now + 10 * NS_PER_S;
+    r[0]->silence_ns = 10 * NS_PER_S;
+    rig_submit(r[0]);
+    rig_submit(r[1]);
+    for (int i = 0; i < 50; i++) {
+        clock_fake_set(now += NS_PER_S);
+        sched_turn(sched);
+    }
+    cr_assert(r[1]->finish == FINISH_ERROR && r[1]->error.code == E_TIMEOUT);
+    cr_assert(r[0]->finish == FINISH_NONE && r[0]->n_output >= 49);
+    rig_run(r, reply, 1);
+    rig_check(r[0], &reply[0]);
+    clock_fake_set(0);
+    release(2);
+}

@@ -1,11 +1,13 @@
 /* Sessions: ownership, idempotence, forks and rewinds, and what is on disk afterwards. Directories
  * are real ones under /tmp; "restart" closes the cache and opens it again. */
 #include <criterion/criterion.h>
+#include <time.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/unit/fake_cache.h"
 
 static struct fake f;
@@ -268,15 +270,95 @@ Test(session, the_limit_per_key_holds)
     cr_assert_eq(session_create(f.sc, &other, 0, &s, &e), 0);
 }
 
+/* What time(2) says, to whoever asks in this program. */
+static int64_t wall_shift;
+time_t time(time_t *out)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec += wall_shift;
+    if (out)
+        *out = t.tv_sec;
+    return t.tv_sec;
+}
+
+static void pass(int64_t seconds)
+{
+    static uint64_t now;
+    now = (now ? now : clock_now_ns()) + (uint64_t)seconds * NS_PER_S;
+    clock_fake_set(now);
+    for (int i = 0; i < 2; i++)
+        statecache_tick(f.sc);
+}
+
+static bool there(const struct session_id *id)
+{
+    struct session_info s;
+    struct err e = {0};
+    return session_get(f.sc, &none, id, &s, &e) == 0;
+}
+
+#define DAY (24 * 3600)
+
 Test(session, unused_ones_expire)
 {
-    struct session_info s = create();
+    struct session_info s = create(), t;
     struct err e = {0};
-    cr_assert_eq(session_create(f.sc, &none, 1, &s, &e), 0);
-    sleep(3); /* whole seconds of wall time decide */
-    f.sc->expire_at_s = 0;
-    statecache_tick(f.sc);
-    cr_assert_eq(session_get(f.sc, &none, &s.id, &s, &e), E_NOENT);
+    cr_assert_eq(session_create(f.sc, &none, 3600, &t, &e), 0);
+    pass(3500);
+    cr_assert(there(&t.id));
+    pass(200);
+    cr_assert_not(there(&t.id));
+    cr_assert(there(&s.id));
+    clock_fake_set(0);
+}
+
+Test(session, no_jump_of_the_wall_clock_ends_one)
+{
+    struct session_info s = create(), t;
+    struct err e = {0};
+    cr_assert_eq(session_create(f.sc, &none, 3600, &t, &e), 0);
+    static const int64_t jumps[] = {40 * DAY, -20 * 365 * DAY, 0, 4000 * DAY, -40 * DAY, 0};
+    fake_turn(&f, &s.id, a, 100, 4);
+    for (size_t i = 0; i < ARRAY_LEN(jumps); i++) {
+        wall_shift = jumps[i]; /* while it runs */
+        pass(60);
+        cr_assert(there(&s.id) && there(&t.id), "jump %zu", i);
+        fake_turn(&f, &s.id, b, 3, 1); /* used under that clock */
+        wall_shift = jumps[ARRAY_LEN(jumps) - 1 - i]; /* and between two runs */
+        restart();
+        pass(60);
+        cr_assert(there(&s.id) && there(&t.id), "restart %zu", i);
+    }
+    pass(3600); /* but time that passes does, over the restarts */
+    cr_assert(there(&s.id));
+    cr_assert_not(there(&t.id));
+    clock_fake_set(0);
+    wall_shift = 0;
+}
+
+Test(session, its_age_survives_restarts_and_a_damaged_count_makes_it_young)
+{
+    struct session_info s = create(), t;
+    struct err e = {0};
+    cr_assert_eq(session_create(f.sc, &none, 3600, &t, &e), 0);
+    pass(3000);
+    restart();
+    pass(300);
+    cr_assert(there(&t.id) && there(&s.id)); /* 3,300 of 3,600 s */
+    char path[300];
+    snprintf(path, sizeof(path), "%.200s/lived", dir);
+    statecache_close(f.sc);
+    FILE *file = fopen(path, "w");
+    fputs("nonsense nonsens", file);
+    fclose(file);
+    fake_open(&f);
+    pass(3500); /* too young is harmless */
+    cr_assert(there(&t.id) && there(&s.id));
+    restart();
+    pass(101);
+    cr_assert_not(there(&t.id));
+    clock_fake_set(0);
 }
 
 Test(session, a_parked_session_costs_little_more_than_its_state)

@@ -129,6 +129,52 @@ Test(store, a_sick_store_says_so)
     cr_assert_gt(s.write_errors, 0);
 }
 
+Test(store, a_shortage_is_no_dead_disk)
+{
+    static const int shortages[] = {EMFILE, ENFILE, ENOMEM, EINTR, ENOSPC};
+    for (size_t i = 0; i < ARRAY_LEN(shortages); i++) {
+        struct session_id id;
+        enum session_persist ended;
+        struct statecache_stats s;
+        fake_open(&f);
+        fs.fail_at = fs.calls + 30;
+        fs.fail_count = 1000000;
+        fs.error = shortages[i];
+        scenario(&id, &ended);
+        statecache_stats(f.sc, &s);
+        cr_assert(ended == PERSIST_OFF && s.disk_on, "error %d", shortages[i]);
+        fs.fail_at = 0;
+        cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10);
+        cr_assert_eq(get(&id).persist, PERSIST_DURABLE, "error %d", shortages[i]);
+        close_all();
+        open_all();
+    }
+}
+
+Test(store, a_sick_store_is_tried_again_and_heals)
+{
+    struct session_id id;
+    enum session_persist ended;
+    struct statecache_stats s;
+    uint64_t now = 1000 * NS_PER_S;
+    clock_fake_set(now);
+    fake_open(&f);
+    fs.fail_at = fs.calls + 30;
+    fs.fail_count = 1000000;
+    fs.error = EIO;
+    scenario(&id, &ended);
+    clock_fake_set(now += STORE_RETRY_NS - NS_PER_S);
+    fs.fail_at = 0; /* the disk is back */
+    fake_turn(&f, &id, tokens, 10, 2);
+    cr_assert_eq(get(&id).persist, PERSIST_OFF); /* not every turn pays for the attempt */
+    clock_fake_set(now += 2 * NS_PER_S);
+    fake_turn(&f, &id, tokens, 10, 2);
+    cr_assert_eq(get(&id).persist, PERSIST_DURABLE);
+    statecache_stats(f.sc, &s);
+    cr_assert(s.disk_on);
+    clock_fake_set(0);
+}
+
 Test(store, states_of_another_model_wait_and_are_not_offered)
 {
     struct session_id id;
@@ -185,6 +231,7 @@ Test(store, files_of_an_older_version_are_left_alone_until_they_are_old)
     fake_open(&f);
     scenario(&id, &ended);
     struct format format = f.sc->format;
+    clock_fake_set(clock_now_ns() + (uint64_t)100 * 24 * 3600 * NS_PER_S); /* 100 days of running */
     statecache_close(f.sc);
     int changed = 0, left = 0;
     for (int i = 0; i < fs.n_now; i++) {
@@ -193,8 +240,8 @@ Test(store, files_of_an_older_version_are_left_alone_until_they_are_old)
         if (x->n_now < CODEC_HEAD)
             continue; /* the key, the lock */
         x->now[8] = 2;
-        if (state && changed++ == 0)
-            memset(x->now + 128, 0, 8); /* written long ago */
+        if (state && changed++ > 0)
+            memset(x->now + 120, 0, 8); /* not known when; the first was written in its youth */
         codec_sign(&format, x->now);
     }
     cr_assert_gt(changed, 1);
@@ -205,6 +252,7 @@ Test(store, files_of_an_older_version_are_left_alone_until_they_are_old)
     for (int i = 0; i < fs.n_now; i++)
         left += strncmp(fs.now[i].path, "/s/states/", 10) == 0;
     cr_assert_eq(left, changed - 1);
+    clock_fake_set(0);
 }
 
 Test(store, files_sealed_with_another_key_are_quarantined)

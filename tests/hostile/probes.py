@@ -1,0 +1,348 @@
+"""Attacks on a daemon. A probe returns a Result: its figure and the bound of it, which depend on
+how fast the machine is and are for `make hostile` to print and to judge, and facts, which do not:
+what came before what, and how many. Only these decide in `make test`.
+
+Clients without keys are told apart by their address: an attacker speaks from 127.0.0.2, everybody
+else from 127.0.0.1. `long` probes take what the campaign has time for, others a few seconds.
+"""
+import collections
+import http.client
+import json
+import os
+import resource
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "api"))
+from common import DEMO, Server, Settings, Stream  # noqa: E402
+
+ATTACKER = "127.0.0.2"
+LONG = {"prompt": "Once upon a time", "max_tokens": 100000, "ignore_eos": True, "temperature": 0}
+PROBES = []
+
+# held: the figure is within its bound. facts: [(what must be so, whether it is)].
+Result = collections.namedtuple("Result", "figure bound held facts")
+
+
+def probe(long=False):
+    def add(f):
+        PROBES.append((f.__name__, f, long))
+        return f
+    return add
+
+
+class Attack:
+    """Connections of the attacker that have sent something and read nothing."""
+
+    def __init__(self, server, source=ATTACKER):
+        self.server, self.source, self.socks = server, source, []
+
+    def open(self):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        s.settimeout(30)
+        s.bind((self.source, 0))
+        s.connect(("127.0.0.1", self.server.port))
+        self.socks.append(s)
+        return s
+
+    def post(self, body, path="/v1/completions", headers=b"", version=b"1.1"):
+        data = json.dumps(body).encode()
+        s = self.open()
+        s.sendall(b"POST %s HTTP/%s\r\nHost: x\r\nContent-Type: application/json\r\n%s"
+                  b"Content-Length: %d\r\n\r\n" % (path.encode(), version, headers, len(data)) +
+                  data)
+        return s
+
+    def close(self):
+        for s in self.socks:
+            s.close()
+
+
+def first_token(s, body=None):
+    """Seconds to the first event of a stream of one token."""
+    t = time.time()
+    st = Stream(s, "/v1/completions", dict(LONG, stream=True, max_tokens=1, **(body or {})))
+    next(st.events())
+    took = time.time() - t
+    st.close()
+    return took
+
+
+def typical(f, n=7):
+    return statistics.median(f() for _ in range(n))
+
+
+def rss(s):
+    with open("/proc/%d/status" % s.proc.pid) as f:
+        for line in f:
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+
+
+def settled(s, seconds, tokens=200):
+    """Waits until hardly a token is drawn any more: everybody is stalled."""
+    end, last = time.time() + Settings.patience(seconds), -1e9
+    while time.time() < end:
+        now = s.metrics()["recurd_step_tokens_total"]
+        if now - last < tokens:
+            return
+        last = now
+        time.sleep(0.5)
+
+
+def newcomer_beside(s, others, attack, settle):
+    idle = typical(lambda: first_token(s))
+    attack()
+    settled(s, settle)
+    beside = typical(lambda: first_token(s))
+    # This process and the daemon share the cores with whoever else makes the load.
+    bound = 2 * idle + 0.05 * max(1, os.getloadavg()[0] / os.cpu_count())
+    m = s.metrics()  # whoever got here was served: nobody else has left
+    left = m["recurd_requests_running"] + m["recurd_requests_waiting"]
+    return Result("first token %.0f ms, idle %.0f ms" % (beside * 1e3, idle * 1e3),
+                  "%.0f ms" % (bound * 1e3), beside <= bound,
+                  [("newcomers are served while %d others still are (%d)" % (others, left),
+                    left >= others)])
+
+
+@probe()
+def stalled_readers():
+    """R1: 120 streams that nobody reads, of the newcomer's own address."""
+    s = Server(["--model", DEMO, "--stall-timeout", "3600"])
+    a = Attack(s, "127.0.0.1")
+    try:
+        return newcomer_beside(
+            s, 120, lambda: [(a.post(dict(LONG, stream=True, logprobs=20)), time.sleep(0.01))
+                             for _ in range(120)], 60)
+    finally:
+        a.close()
+        s.stop(9)
+
+
+@probe()
+def trickling_readers():
+    """R2: 64 streams of which a little is read now and then."""
+    s = Server(["--model", DEMO, "--stall-timeout", "3600"])
+    a = Attack(s)
+    stop = threading.Event()
+
+    def trickle():
+        while not stop.wait(0.5):
+            for sock in a.socks:
+                try:
+                    sock.recv(2000)
+                except OSError:
+                    pass
+    thread = threading.Thread(target=trickle)
+    try:
+        def attack():
+            for _ in range(64):
+                a.post(dict(LONG, stream=True, logprobs=20))
+            thread.start()
+        return newcomer_beside(s, 64, attack, 20)
+    finally:
+        stop.set()
+        if thread.ident:
+            thread.join()
+        a.close()
+        s.stop(9)
+
+
+@probe()
+def told_when_cut():
+    """R2: a reader that comes back after its time finds an error at the end of its stream."""
+    s = Server(["--model", DEMO, "--stall-timeout", "8"])
+    a = Attack(s)
+    try:
+        sock = a.post(dict(LONG, stream=True, logprobs=20))
+        end = time.time() + 60
+        while time.time() < end and not s.metrics()["recurd_requests_running"]:
+            time.sleep(0.1)
+        while time.time() < end and s.metrics()["recurd_requests_running"]:
+            time.sleep(0.1)
+        got = b""  # within 8 s from here: then the connection goes, too
+        while len(got) < 4 << 20 and not got.endswith(b"\r\n0\r\n\r\n"):
+            piece = sock.recv(65536)
+            if not piece:
+                break
+            got += piece
+        told = b"too slow" in got[-600:]
+        return Result("...%s" % got[-160:].decode("utf-8", "replace").strip(), "an error event",
+                      told, [("the stream ends with the error", told)])
+    finally:
+        a.close()
+        s.stop(9)
+
+
+def flooded(body, count):
+    s = Server(["--model", DEMO])
+    a = Attack(s)
+    try:
+        for _ in range(count):
+            a.post(body)
+        time.sleep(1)
+        refused, times = 0, []
+        for _ in range(10):
+            t = time.time()
+            status, _, _ = s.request("POST", "/v1/completions", dict(LONG, max_tokens=4))
+            refused += status != 200
+            times.append(time.time() - t)
+        worst = max(times)
+        bound = Settings.patience(3)
+        m = s.metrics()
+        left = m["recurd_requests_running"] + m["recurd_requests_waiting"]
+        return Result("%d of 10 refused, slowest %.2f s" % (refused, worst),
+                      "0 refused, %.0f s" % bound, worst <= bound,
+                      [("nobody else is refused (%d)" % refused, refused == 0),
+                       ("nor waits for the end of the flood (%d left)" % left, left > 0)])
+    finally:
+        a.close()
+        s.stop(9)
+
+
+@probe()
+def flood():
+    """R3: 400 requests of one client."""
+    return flooded(dict(LONG, max_tokens=20000), 400)
+
+
+@probe()
+def flood_with_priority():
+    """R4: 150 requests of one client that call themselves important."""
+    return flooded(dict(LONG, max_tokens=20000, priority=-1000), 150)
+
+
+@probe()
+def many_choices():
+    """R5: three requests of 128 choices."""
+    return flooded(dict(LONG, max_tokens=2000, n=128), 3)
+
+
+@probe(long=True)
+def long_prompts():
+    """A request of 16 tokens beside eight prompts of 100,000."""
+    s = Server(["--model", DEMO, "--state-memory", "64"])
+    a = Attack(s)
+    short = dict(LONG, max_tokens=16)
+
+    def one():
+        t = time.time()
+        s.request("POST", "/v1/completions", short)
+        return time.time() - t
+    try:
+        alone = typical(one, 15)
+        for i in range(8):
+            a.post({"prompt": [(i + 7 * k) % 4000 + 10 for k in range(100000)], "max_tokens": 1})
+        time.sleep(3)
+        beside = typical(one, 15)
+        return Result("%.0f ms, alone %.0f ms: x %.2f" % (beside * 1e3, alone * 1e3, beside / alone),
+                      "x 3", beside <= 3 * alone, [])
+    finally:
+        a.close()
+        s.stop(9)
+
+
+@probe()
+def frozen():
+    """R12: SIGSTOP for longer than every timeout cuts nobody."""
+    s = Server(["--model", DEMO, "--stall-timeout", "5", "--body-timeout", "5"])
+    try:
+        streams = [Stream(s, "/v1/completions", dict(LONG, stream=True, max_tokens=2500))
+                   for _ in range(8)]
+        for st in streams:
+            next(st.events())
+        s.proc.send_signal(signal.SIGSTOP)
+        time.sleep(12)
+        s.proc.send_signal(signal.SIGCONT)
+        done = 0
+
+        def read(st):
+            nonlocal done
+            try:
+                for _ in st.events():
+                    pass
+                done += st.done
+            except (AssertionError, ValueError, OSError):
+                pass
+        threads = [threading.Thread(target=read, args=(st,)) for st in streams]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        return Result("%d of 8 streams whole" % done, "8", done == 8,
+                      [("no stream is cut (%d of 8 whole)" % done, done == 8)])
+    finally:
+        s.stop(9)
+
+
+# Clients of a daemon that is told to stop: how many, and what they do before and after that.
+ENDLESS = [("they read", 4, "read", "read"), ("they are killed before", 4, "read", "close"),
+           ("they are killed after", 4, "read", "close later"),
+           ("they stall", 4, "stall", "stall"), ("they stall and are killed", 4, "stall", "close"),
+           ("more than slots stall", 100, "stall", "stall")]
+DRAIN_S = 2
+
+
+def stopped(count, before, after):
+    """-> (seconds from SIGTERM to the end, exit code or None)"""
+    with tempfile.TemporaryDirectory(prefix="recurd-stop-") as states:
+        s = Server(["--model", DEMO, "--drain", str(DRAIN_S), "--max-tokens", "1000000",
+                    "--state-dir", states])
+        a = Attack(s)
+        reading = threading.Event()
+
+        def read():
+            while not reading.wait(0.01):
+                for sock in a.socks:
+                    try:
+                        sock.recv(65536, socket.MSG_DONTWAIT)
+                    except OSError:
+                        pass
+        thread = threading.Thread(target=read)
+        thread.start()
+        try:
+            for i in range(count):
+                a.post(dict(LONG, stream=True, max_tokens=1000000),
+                       version=b"1.0" if i % 2 else b"1.1")
+            if before == "stall":
+                reading.set()
+                settled(s, 20)
+            else:
+                time.sleep(1)
+            if after == "close":
+                a.close()
+            t = time.time()
+            s.proc.send_signal(signal.SIGTERM)
+            if after == "close later":
+                time.sleep(0.5)
+                a.close()
+            try:
+                code = s.proc.wait(Settings.patience(60))
+            except subprocess.TimeoutExpired:
+                code = None
+            return time.time() - t, code
+        finally:
+            reading.set()
+            thread.join()
+            a.close()
+            s.stop(9)
+
+
+@probe()
+def stop_beside_endless_streams():
+    """A stop ends, whatever the readers of streams of 1,000,000 tokens do."""
+    slowest, facts = 0, []
+    for what, count, before, after in ENDLESS:
+        took, code = stopped(count, before, after)
+        slowest = max(slowest, took)
+        # Another code: it gave up on somebody 5 s after the drain. None: it did not end.
+        facts.append(("%s, and it stops cleanly (%s)" % (what, code), code == 0))
+    bound = DRAIN_S + 5
+    return Result("slowest %.1f s" % slowest, "%d s" % bound, slowest <= bound, facts)
