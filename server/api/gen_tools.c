@@ -14,7 +14,7 @@ static int no_memory(struct err *e) { return err_set(e, E_NOMEM, "no memory for 
 static void look_back(struct gen *g)
 {
     const struct ids *ids = &g->prompts[0].ids;
-    char end[64];
+    char end[64] = {0};
     size_t len = 0;
     /* The last tokens' text, from its end. */
     for (size_t i = ids->len; i > 0 && len < sizeof end; i--) {
