@@ -63,13 +63,19 @@ struct gguf_order gguf_order(unsigned form, const struct gguf_heads *h, int64_t 
     struct gguf_order none = {0}, o = {.outer = 1};
     int64_t cols = rows > 0 ? elems / rows : 0, heads = form & FORM_ROPE_Q ? h->q : h->k;
     if (form & (FORM_ROPE_Q | FORM_ROPE_K)) {
-        if (heads <= 0 || rows % (2 * heads))
+        if (heads <= 0 || heads > rows || rows % (2 * heads))
             return none;
         o = (struct gguf_order){.outer = heads, .a = 2, .b = rows / heads / 2, .inner = cols};
     } else if (form & (FORM_V_ROWS | FORM_V_TAIL | FORM_V_COLS)) {
+        if (h->kh <= 0 || h->vh <= 0 || h->vh % h->kh)
+            return none;
+        /* The file's own numbers: queries and keys must lie within the rows before they are
+         * multiplied. */
+        if (form & FORM_V_TAIL && (h->K <= 0 || h->K > rows / 2 / h->kh))
+            return none;
         int64_t skip = form & FORM_V_TAIL ? 2 * h->kh * h->K * cols : 0;
         int64_t part = form & FORM_V_COLS ? cols : elems - skip;
-        if (h->kh <= 0 || h->vh % h->kh || part <= 0 || part % h->vh)
+        if (part <= 0 || part % h->vh)
             return none;
         o = (struct gguf_order){.at = skip, .outer = form & FORM_V_COLS ? rows : 1, .a = h->kh,
                                 .b = h->vh / h->kh, .inner = part / h->vh};
