@@ -173,6 +173,7 @@ Test(fair, who_was_away_has_saved_up_nothing)
 {
     struct client c[2] = {client(1, 20, 1000), client(2, 0, 1000)};
     simulate(c, 2, 10000);
+    teardown();
     setup();
     c[0].waiting = c[1].waiting = 0;
     c[0].served = 0;
