@@ -18,8 +18,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    while (queue_take(&q))
-        ;
+    q.n = 0; /* what is left lived in the test's frame */
     queue_fini(&q);
     fair_close(fair);
 }
