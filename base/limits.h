@@ -44,7 +44,11 @@
 #define LIMIT_SQUARE_PER 64               /* query heads of a key head */
 
 /* --- requests --- */
-#define LIMIT_HEADER_BYTES KIB(16)        /* also the libmicrohttpd pool: 10k idle = 170 MB */
+#define LIMIT_HEADER_BYTES KIB(16)        /* of a request line and its headers */
+#define LIMIT_HEADERS 128                 /* browsers send 20; each costs the library 64 bytes */
+#define LIMIT_TARGET_BYTES KIB(8)         /* a path and its query */
+#define LIMIT_METHOD_BYTES 32
+#define LIMIT_CHUNK_EXTENSION 256         /* nobody sends one */
 #define LIMIT_BODY_BYTES MIB(4)           /* parsing JSON costs 21-30 x its size in memory */
 #define LIMIT_PROMPT_TOKENS (1 << 18)     /* 256 Ki: what a body of 4 MiB can name */
 #define LIMIT_PROMPTS 128                 /* prompts in one completion request */

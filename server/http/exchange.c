@@ -19,7 +19,6 @@
 #include "server/http/helper.h"
 #include "server/http/origin.h"
 #include "server/api/reply.h"
-#include "server/http/strict.h"
 
 /* A refused request's body up to this size is read and thrown away, so that the connection and
  * the reply survive; a larger one is not worth its transfer. */
@@ -319,14 +318,13 @@ static void free_body(struct exchange *x)
 
 /* ---- from headers to handler ---- */
 
-struct exchange *exchange_new(struct http *h, struct MHD_Connection *c, const char *uri)
+struct exchange *exchange_new(struct http *h, struct MHD_Connection *c)
 {
     struct exchange *x = mem_zalloc(sizeof *x);
     if (!x)
         return NULL;
     x->http = h;
     x->mhd = c;
-    x->uri_bytes = uri ? strlen(uri) : 0;
     x->route = ROUTE_UNKNOWN;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -369,6 +367,14 @@ static const char *request_header(struct exchange *x, const char *name)
     return MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, name);
 }
 
+void exchange_make_id(char id[REQUEST_ID_BYTES + 1])
+{
+    uint64_t bits[2];
+    rng_system(bits, sizeof bits);
+    snprintf(id, REQUEST_ID_BYTES + 1, "req-%016llx%08llx", (unsigned long long)bits[0],
+             (unsigned long long)bits[1] >> 32);
+}
+
 /* The client's own id when it is harmless in a header and a log line, otherwise a new one. */
 static void set_id(struct exchange *x)
 {
@@ -379,10 +385,7 @@ static void set_id(struct exchange *x)
         memcpy(x->id, given, n + 1);
         return;
     }
-    uint64_t bits[2];
-    rng_system(bits, sizeof bits);
-    snprintf(x->id, sizeof x->id, "req-%016llx%08llx", (unsigned long long)bits[0],
-             (unsigned long long)bits[1] >> 32);
+    exchange_make_id(x->id);
 }
 
 static bool is_json(const char *type)
@@ -524,17 +527,12 @@ enum MHD_Result exchange_head(struct exchange *x, const char *url, const char *m
                               const char *version)
 {
     struct http *h = x->http;
-    struct err e = {0};
     struct watch_counts counts;
     x->phase = EXCHANGE_BODY;
     x->http10 = strcmp(version, "HTTP/1.1") != 0;
     watch_counts(h->watch, &counts);
-    struct strict_request line = {method, url, version, x->uri_bytes};
     set_id(x);
-    if (strict_check(x->mhd, &line, &e)) {
-        exchange_error(x, APIERR_BAD_REQUEST, NULL, e.text);
-        x->close = true;
-    } else if (!x->conn || counts.open > h->o->connections) {
+    if (!x->conn || counts.open > h->o->connections) {
         exchange_error(x, APIERR_OVERLOADED, NULL, "too many connections");
         x->close = true;
     } else if (http_is_closing(h)) {

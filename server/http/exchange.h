@@ -29,7 +29,6 @@ struct exchange {
     struct conn *conn;         /* NULL above the hard connection limit */
     struct waker *waker;
     enum exchange_phase phase;
-    size_t uri_bytes;
     int route;                 /* row of http->routes, or ROUTE_UNKNOWN */
     const char *method;        /* a literal */
     struct key *key;           /* who asks; NULL on an open route, and without keys */
@@ -56,7 +55,7 @@ struct exchange {
     struct sse sse;
 };
 
-struct exchange *exchange_new(struct http *h, struct MHD_Connection *c, const char *uri);
+struct exchange *exchange_new(struct http *h, struct MHD_Connection *c);
 void exchange_free(struct exchange *x);
 
 /* The headers are there: checks them and the route. Library's callback contract. */
@@ -65,6 +64,9 @@ enum MHD_Result exchange_head(struct exchange *x, const char *url, const char *m
 enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n);
 /* The body is complete, or a suspended exchange was resumed. */
 enum MHD_Result exchange_go_on(struct exchange *x);
+
+/* A new request id. */
+void exchange_make_id(char id[REQUEST_ID_BYTES + 1]);
 
 /* ---- for handlers ---- */
 

@@ -1,7 +1,8 @@
 /* libmicrohttpd set up and its callbacks.
  *
  * Mode (each measured with 0.9.75): epoll with a pool of at least two threads (one counts as no
- * pool), a 16 KiB pool a connection (also the header limit), 512 KiB of stack (2,048 levels of
+ * pool), a pool of 32 KiB a connection (the longest head, 64 bytes a header, our reply's
+ * head; pages nobody fills are not touched), 512 KiB of stack (2,048 levels of
  * JSON overflow 128), no timeouts of the library's own: they count silence, see watch.h. */
 #include "server/http/http.h"
 
@@ -20,13 +21,15 @@
 #include "base/mem.h"
 #include "server/http/exchange.h"
 #include "server/api/constrain.h"
+#include "server/http/guard.h"
 #include "server/http/helper.h"
 #include "server/http/listen.h"
-#include "server/http/strict.h"
 
 /* Connections above the configured number that still get a 503 instead of silence. */
 #define SPARE_CONNECTIONS 512
 #define STACK_BYTES KIB(512)
+#define POOL_BYTES KIB(32)
+_Static_assert(POOL_BYTES >= LIMIT_HEADER_BYTES + LIMIT_HEADERS * 64 + KIB(6), "a head fits");
 /* Backpressure shows after this much instead of after megabytes. */
 #define SEND_BUFFER_BYTES (64 * 1024)
 /* At the end a client has this long to take its last frame, and a cut this long to be noticed. */
@@ -61,7 +64,8 @@ static size_t on_unescape(void *arg, struct MHD_Connection *c, char *s)
 
 static void *on_uri(void *arg, const char *uri, struct MHD_Connection *c)
 {
-    return exchange_new(arg, c, uri);
+    (void)uri;
+    return exchange_new(arg, c);
 }
 
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *url,
@@ -81,29 +85,54 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
     return exchange_go_on(x);
 }
 
+static int fd_of(struct MHD_Connection *c)
+{
+    return MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+}
+
 static void on_completed(void *arg, struct MHD_Connection *c, void **state,
                          enum MHD_RequestTerminationCode why)
 {
     (void)arg;
-    (void)c;
     (void)why; /* "completed" is no proof of delivery; nothing depends on it */
     if (*state)
         exchange_free(*state);
     *state = NULL;
+    guard_next(fd_of(c));
+}
+
+/* What is malformed is answered in the form of every other failure. */
+static void on_fault(void *arg, const struct framing *f, struct buf *out)
+{
+    struct http *h = arg;
+    char id[REQUEST_ID_BYTES + 1];
+    int status = apierr_status(f->why);
+    struct buf body;
+    exchange_make_id(id);
+    buf_init(&body, KIB(2));
+    apierr_body(&body, f->why, NULL, f->fault);
+    buf_fmt(out, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+            "x-request-id: %s\r\nx-should-retry: false\r\nConnection: close\r\n\r\n", status,
+            MHD_get_reason_phrase_for((unsigned)status), body.len, id);
+    buf_add(out, body.p, body.len);
+    buf_free(&body);
+    stats_response(&h->stats, ROUTE_UNKNOWN, status);
+    log_debug("%s: %d, %s", id, status, f->fault);
 }
 
 static void on_connection(void *arg, struct MHD_Connection *c, void **conn,
                           enum MHD_ConnectionNotificationCode what)
 {
     struct http *h = arg;
+    int fd = fd_of(c), on = 1, bytes = SEND_BUFFER_BYTES;
     if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
         watch_remove(h->watch, *conn);
+        guard_remove(fd);
         *conn = NULL;
         return;
     }
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-    int fd = info->connect_fd, on = 1, bytes = SEND_BUFFER_BYTES;
+    if (!guard_add(fd, on_fault, h))
+        shutdown(fd, SHUT_RDWR); /* nothing is read unguarded */
     unsigned unacked = UNACKED_MS;
     /* Not fatal: a Unix socket knows no TCP options. */
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
@@ -133,7 +162,7 @@ static int start(struct http *h, int fd, struct err *e)
         MHD_OPTION_THREAD_POOL_SIZE, (unsigned)h->o->http_threads,
         MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
         MHD_OPTION_CONNECTION_LIMIT, limit,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADER_BYTES,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,
         MHD_OPTION_CONNECTION_TIMEOUT, 0U,
         MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
         MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL,
@@ -168,10 +197,7 @@ int http_open(struct http **out, int fd, const struct options *o,
         .heartbeat_ns = (uint64_t)o->heartbeat * NS_PER_S,
     };
     MHD_set_panic_func(on_panic, NULL);
-    if (!strict_knows_library())
-        log_warn("libmicrohttpd %s is not 0.9.75: byte-level header checks are left to it",
-                 MHD_get_version());
-    int rc = h->nowhere < 0 ? h->nowhere : 0;
+    int rc = h->nowhere < 0 ? h->nowhere : guard_check(e);
     if (!rc)
         rc = watch_open(&h->watch, (int32_t)o->connections + SPARE_CONNECTIONS, &w, e);
     if (!rc)

@@ -1,0 +1,118 @@
+/* Between the socket and the library. */
+#include "server/http/guard.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/mem.h"
+
+/* Descriptors beyond this are not guarded, and so not served: 32 MiB of address space. */
+#define FDS_MAX (1 << 22)
+/* Of what still comes from a refused client so much is read, so that it can read the reply. */
+#define DRAIN_BYTES KIB(256)
+#define REPLY_BYTES KIB(4)
+
+struct guard {
+    struct framing framing;
+    guard_reply *reply;
+    void *arg;
+    bool refused;
+};
+
+static struct guard **table; /* [room], by descriptor; atomic */
+static size_t room;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void make_table(void)
+{
+    struct rlimit r;
+    size_t n = FDS_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_max < FDS_MAX)
+        n = (size_t)r.rlim_max;
+    table = mem_array(n, sizeof *table); /* pages nobody touches cost nothing */
+    room = table ? n : 0;
+}
+
+static struct guard *guard_of(int fd)
+{
+    return fd >= 0 && (size_t)fd < room ? __atomic_load_n(&table[fd], __ATOMIC_ACQUIRE) : NULL;
+}
+
+int guard_check(struct err *e)
+{
+    if (dlsym(RTLD_DEFAULT, "recv") != (void *)(uintptr_t)recv)
+        return err_set(e, E_CONFLICT, "the HTTP library reads through another recv(): its input "
+                       "would not be checked");
+    return 0;
+}
+
+bool guard_add(int fd, guard_reply *reply, void *arg)
+{
+    pthread_once(&once, make_table);
+    struct guard *g = fd >= 0 && (size_t)fd < room ? mem_zalloc(sizeof *g) : NULL;
+    if (!g)
+        return false;
+    framing_init(&g->framing);
+    g->reply = reply;
+    g->arg = arg;
+    __atomic_store_n(&table[fd], g, __ATOMIC_RELEASE);
+    return true;
+}
+
+void guard_remove(int fd)
+{
+    struct guard *g = guard_of(fd);
+    if (!g)
+        return;
+    __atomic_store_n(&table[fd], NULL, __ATOMIC_RELEASE);
+    mem_free(g);
+}
+
+void guard_next(int fd)
+{
+    struct guard *g = guard_of(fd);
+    /* The library would wait for more bytes; what it finds is the end, in recv() below. */
+    if (g && g->framing.fault && !g->refused)
+        shutdown(fd, SHUT_RD);
+}
+
+/* Says why, and reads what has come already: a reset would take the reply back. */
+static void refuse(struct guard *g, int fd)
+{
+    struct buf out;
+    char dropped[4096];
+    ssize_t n = 1;
+    g->refused = true;
+    buf_init(&out, REPLY_BYTES);
+    g->reply(g->arg, &g->framing, &out);
+    if (!out.failed && out.len)
+        (void)!send(fd, out.p, out.len, MSG_NOSIGNAL | MSG_DONTWAIT); /* who does not read… */
+    buf_free(&out);
+    shutdown(fd, SHUT_WR);
+    for (size_t sum = 0; n > 0 && sum < DRAIN_BYTES; sum += (size_t)MAX(n, 0))
+        n = recvfrom(fd, dropped, sizeof dropped, MSG_DONTWAIT, NULL, NULL);
+}
+
+/* The library's: it binds to the first recv() that is visible to it. See guard.h. */
+__attribute__((visibility("default")))
+ssize_t recv(int fd, void *buf, size_t n, int flags)
+{
+    struct guard *g = guard_of(fd);
+    if (g && g->framing.fault) {
+        if (!g->refused)
+            refuse(g, fd);
+        return 0;
+    }
+    ssize_t got = recvfrom(fd, buf, n, flags, NULL, NULL);
+    if (!g || got <= 0 || flags & MSG_PEEK)
+        return got;
+    size_t good = framing_feed(&g->framing, buf, (size_t)got);
+    if (!g->framing.fault || good)
+        return (ssize_t)good;
+    refuse(g, fd);
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* The guard: every byte of a connection is looked at (framing.h) before libmicrohttpd sees it.
+ * The library has no hook for that, but takes all input through recv(), which is defined here:
+ * for descriptors that were added, what comes before a fault goes on, the fault itself is answered
+ * here, and the library sees the end of the connection. Its own replies to malformed requests (in
+ * HTML, without a request id, some of them 5xx) are never written.
+ *
+ * Thread: guard_* of one descriptor from the worker that owns its connection. */
+#ifndef RECURD_GUARD_H
+#define RECURD_GUARD_H
+
+#include "base/buf.h"
+#include "server/http/framing.h"
+
+/* Writes the whole reply to a fault. */
+typedef void guard_reply(void *arg, const struct framing *f, struct buf *out);
+
+/* E_CONFLICT: the library's recv() is another one, and it would read unguarded. */
+int guard_check(struct err *e) MUST_USE;
+
+/* False: no memory, or a descriptor beyond the limit at start; the connection must be closed. */
+bool guard_add(int fd, guard_reply *reply, void *arg);
+/* Before the descriptor is closed. */
+void guard_remove(int fd);
+/* A request has been answered; when one with a fault stands behind it, its turn has come. */
+void guard_next(int fd);
+
+#endif
