@@ -9,7 +9,7 @@ struct routes;
 /* What http_open serves. */
 extern const struct routes api_routes;
 
-#define ROUTE(name, method, path, access, helped, handler) void handler(struct exchange *x);
+#define ROUTE(name, method, path, access, waits, handler) void handler(struct exchange *x);
 #include "server/api/routes.def"
 #undef ROUTE
 

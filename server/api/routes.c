@@ -4,8 +4,8 @@
 #include "server/http/route.h"
 
 static const struct route rows[] = {
-#define ROUTE(name, method, path, access, helped, handler) \
-    {#name, method, path, ACCESS_##access, helped, handler},
+#define ROUTE(name, method, path, access, waits, handler) \
+    {#name, method, path, ACCESS_##access, waits, handler},
 #include "server/api/routes.def"
 #undef ROUTE
 };

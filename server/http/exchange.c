@@ -592,11 +592,12 @@ enum MHD_Result exchange_go_on(struct exchange *x)
         if (x->status)
             return respond(x);
         watch_phase(x->http->watch, x->conn, CONN_BUSY, NULL);
-        /* Sessions wait for the disk now and then. */
-        if (x->body.len > INLINE_BYTES || route_at(x->http->routes, x->route)->helped) {
+        if (x->body.len > INLINE_BYTES || route_at(x->http->routes, x->route)->waits) {
+            enum helper_lane lane = route_at(x->http->routes, x->route)->waits ? HELPER_WAITS
+                                                                             : HELPER_COMPUTES;
             x->phase = EXCHANGE_HELPED;
             __atomic_store_n(&x->helping, 1, __ATOMIC_RELAXED);
-            helper_put(x->http->helper, x);
+            helper_put(x->http->helper, lane, x);
             return exchange_go_on(x);
         }
         route_at(x->http->routes, x->route)->handler(x);

@@ -1,7 +1,7 @@
 /* One HTTP request and its reply.
  *
  * Owner: the library's connection, from the request line to the completed callback. Thread: the
- * connection's HTTP worker; while `helping`, the helper's. */
+ * connection's HTTP worker; while `helping`, a helper thread's. */
 #ifndef RECURD_EXCHANGE_H
 #define RECURD_EXCHANGE_H
 
@@ -11,6 +11,7 @@
 #include "server/api/gen.h"
 #include "server/http/http.h"
 #include "server/http/sse.h"
+#include "server/http/turns.h"
 #include "server/http/watch.h"
 
 #define REQUEST_ID_BYTES 64
@@ -18,7 +19,7 @@
 enum exchange_phase {
     EXCHANGE_HEAD,   /* the request line is known */
     EXCHANGE_BODY,   /* headers are checked, the body comes in */
-    EXCHANGE_HELPED, /* the helper runs the handler; the connection is suspended */
+    EXCHANGE_HELPED, /* a helper thread runs the handler; the connection is suspended */
     EXCHANGE_WAIT,   /* a whole reply is being generated */
     EXCHANGE_REPLY,  /* the response is with the library */
 };
@@ -41,7 +42,7 @@ struct exchange {
     size_t discard_max;        /* … read so that the reply can be */
     int64_t budgeted;          /* of http.body_bytes */
     int helping;               /* atomic: the helper owns the exchange */
-    struct exchange *next;     /* helper's queue */
+    struct turn turn;          /* in the helper's lane */
 
     int status;                /* 0 = no answer yet */
     struct buf reply;

@@ -11,7 +11,7 @@ enum access { ACCESS_OPEN, ACCESS_KEY, ACCESS_METRICS };
 struct route {
     const char *name, *method, *path;
     enum access access;
-    bool helped; /* runs on the helper's thread whatever the size of its body: it may take long */
+    bool waits; /* for the disk: runs on a helper thread whatever the size of its body */
     /* Answers the exchange, or starts a generation in it. */
     void (*handler)(struct exchange *x);
 };

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import statistics
@@ -223,6 +224,36 @@ def flood_with_priority():
 def many_choices():
     """R5: three requests of 128 choices."""
     return flooded(dict(LONG, max_tokens=2000, n=128), 3)
+
+
+@probe()
+def long_bodies():
+    """R9: 24 bodies of 2 MB to tokenize by one client; another's shorter one and session calls."""
+    s = Server(["--model", DEMO])
+    a = Attack(s)
+    asked = [("/tokenize", {"prompt": "a tale " * 4000}), ("/v1/sessions", {})] * 3
+    try:
+        for _ in range(24):
+            a.post({"prompt": "Once upon a time " * 120000}, "/tokenize")
+
+        def answered():
+            return len(select.select(a.socks, [], [], 0)[0])
+        overtaken, times = [], []
+        for path, body in asked:
+            before, t = answered(), time.time()
+            status, _, reply = s.request("POST", path, body)
+            times.append(time.time() - t)
+            overtaken.append(answered() - before if status == 200 else 1000)
+        left = 24 - answered()
+        return Result("slowest %.2f s, answers to others meanwhile %s" % (max(times), overtaken),
+                      "2 s", max(times) <= 2,
+                      [("a long body waits for the one in work (%s)" % overtaken,
+                        max(overtaken[::2]) <= 3),
+                       ("a session call for none (%s)" % overtaken, max(overtaken[1::2]) <= 1),
+                       ("and the flood is not over (%d left)" % left, left > 0)])
+    finally:
+        a.close()
+        s.stop(9)
 
 
 @probe(long=True)
