@@ -26,7 +26,8 @@ BEGIN {
     rule("^criterion/", "^tests/unit/", "Criterion belongs in tests/unit only")
     rule("(intrin|arm_neon|cpuid)[.]h$", "^(kernels|tests)/",
          "instruction sets belong in kernels only")
-    rule("^dlfcn[.]h$", "^(kernels/opencl|tests)/", "dlfcn.h belongs in kernels/opencl only")
+    rule("^dlfcn[.]h$", "^(kernels/opencl|server/http/guard[.]c|tests)",
+         "dlfcn.h belongs in kernels/opencl and guard.c only")
 
     # What the C library and the kernel bring; anything else needs a row above.
     std = "^(assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|" \

@@ -54,6 +54,6 @@ Test(turns, nobody_saves_up_for_later)
         ;
     turns_put(&q, &x, &a, 1);
     turns_put(&q, &y, &b, 1);
-    cr_assert_eq(turns_take(&q), &x, "the flood's client starts where the clock is, like everybody");
+    cr_assert_eq(turns_take(&q), &x, "the clock is where it is for everybody");
     cr_assert_eq(turns_take(&q), &y);
 }
