@@ -134,6 +134,8 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
         rate_headers(x, r);
     if (x->type)
         header(r, "Content-Type", x->type);
+    for (const struct exchange_header *f = x->headers; f && f->name; f++)
+        header(r, f->name, f->value);
     if (x->allow)
         header(r, "Allow", x->allow);
     if (x->status == 401)

@@ -24,6 +24,10 @@ enum exchange_phase {
     EXCHANGE_REPLY,  /* the response is with the library */
 };
 
+struct exchange_header {
+    const char *name, *value;
+};
+
 struct exchange {
     struct http *http;
     struct MHD_Connection *mhd;
@@ -47,6 +51,7 @@ struct exchange {
     int status;                /* 0 = no answer yet */
     struct buf reply;
     const char *type;          /* Content-Type */
+    const struct exchange_header *headers; /* more of them, up to a NULL name; NULL = none */
     const char *allow;         /* Allow, with 405 and OPTIONS */
     bool close, retry, retry_known;
     bool rated;                /* a generation: the reply says what the key has left */
