@@ -19,7 +19,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/http/exchange.h"
-#include "server/api/constrain.h"
 #include "server/http/helper.h"
 #include "server/http/listen.h"
 #include "server/http/strict.h"
@@ -175,8 +174,6 @@ int http_open(struct http **out, int fd, const struct options *o,
     if (!rc)
         rc = watch_open(&h->watch, (int32_t)o->connections + SPARE_CONNECTIONS, &w, e);
     if (!rc)
-        rc = constrainer_open(&h->constrainer, served, e);
-    if (!rc)
         rc = helper_open(&h->helper, help, e);
     if (!rc)
         rc = start(h, fd, e);
@@ -240,7 +237,6 @@ bool http_close(struct http *h)
         MHD_stop_daemon(h->mhd);
     helper_close(h->helper);
     watch_close(h->watch);
-    constrainer_close(h->constrainer);
     mem_free(h);
     return true;
 }
