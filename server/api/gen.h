@@ -38,6 +38,7 @@ struct choice {
     struct ids ids;         /* of the output, read and not yet sent */
     int64_t chars;          /* characters of the text so far: text_offset */
     int32_t n_output;
+    int32_t stopped_by;     /* the stop string of the request that ended it; -1 = none */
     int64_t n_prompt, n_cached; /* with a session's tokens; known at the end */
     enum finish finish;     /* NONE until everything has been read */
     bool opened, closed;    /* streaming: first and last chunk written */
@@ -89,7 +90,7 @@ struct gen {
     struct waker *waker;
     char id[48];
     uint64_t created;
-    int32_t n_prompts, n_choices;
+    int32_t n_prompts, n_choices, n_messages;
     struct gen_prompt *prompts;
     struct choice *choices;
     struct err error; /* of the first choice that failed */

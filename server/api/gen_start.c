@@ -182,6 +182,7 @@ static int make_prompts(struct gen *g, struct constrainer *c, struct err *e)
             return rc;
     }
     int rc = p->kind == PARAMS_CHAT ? gen_tools(g, c, e) : 0;
+    g->n_messages = p->n_messages;
     params_drop_chat(p);
     return rc;
 }
@@ -210,7 +211,7 @@ static int make_choices(struct gen *g, const struct gen_setup *s, int64_t contex
         return no_memory(e);
     for (int32_t i = 0; i < n; i++) {
         struct choice *c = &g->choices[i];
-        *c = (struct choice){.gen = g, .index = i, .prompt = i / p->n};
+        *c = (struct choice){.gen = g, .index = i, .prompt = i / p->n, .stopped_by = -1};
         init_buffers(c);
         g->n_choices++;
         c->r = request_new();
@@ -241,7 +242,7 @@ static int repeat(struct gen *g, const struct buf *kept, struct err *e)
     if (!g->choices)
         return rc ? rc : no_memory(e);
     struct choice *c = &g->choices[g->n_choices++];
-    *c = (struct choice){.gen = g, .finish = a.finish, .n_output = a.n_output,
+    *c = (struct choice){.gen = g, .finish = a.finish, .n_output = a.n_output, .stopped_by = -1,
                          .n_prompt = a.n_prompt, .n_cached = a.n_cached};
     init_buffers(c);
     if (gen_reader(g, c, e))

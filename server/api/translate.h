@@ -1,0 +1,36 @@
+/* Requests of other APIs, made into our own form: pieces that several of them need. Trees are new;
+ * NULL: e tells what was wrong, with `field` as its param (a literal). Thread: any. */
+#ifndef RECURD_TRANSLATE_H
+#define RECURD_TRANSLATE_H
+
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+int translate_no_memory(struct err *e);
+
+/* Appends the text of v: a string, or a list of blocks of the types text, input_text, output_text.
+ * where: what it is, for the error ("the content of element 3"). */
+int translate_text(struct buf *out, const json_t *v, const char *field, const char *where,
+                   struct err *e) MUST_USE;
+
+/* {"role", "content"}; text of NULL = no content. NULL = no memory. */
+json_t *translate_message(const char *role, const struct buf *text) MUST_USE;
+/* {"id", "type", "function": {"name", "arguments"}}; arguments: text or an object. NULL = no
+ * memory. Borrows. */
+json_t *translate_call(const json_t *id, const json_t *name, const json_t *arguments) MUST_USE;
+
+/* {"type": "function", "function": {"name", "description", "parameters", "strict"}} of a flat
+ * definition, element i of the request's tools, whose schema is called `schema`. */
+json_t *translate_tool(const json_t *tool, size_t i, const char *schema, struct err *e) MUST_USE;
+
+/* {"type": "json_schema", "json_schema": {"schema"}} or {"type": "json_object"}, {"type": "text"}
+ * of the flat form {"type", "schema"}. */
+json_t *translate_format(const json_t *format, const char *field, struct err *e) MUST_USE;
+
+/* Fields of our own API that mean nothing in the reply of another: refused where they ask for
+ * something. */
+int translate_refuse(const json_t *request, struct err *e) MUST_USE;
+
+#endif
