@@ -6,15 +6,11 @@
 #include "server/api/messages.h"
 #include "server/api/translate.h"
 
-#define TEXT_BYTES (SIZE_MAX / 2) /* bounded by the body */
-
 struct talk {
-    json_t *messages;     /* ours, so far */
+    struct gather g;      /* our messages, so far */
     int32_t cached;       /* of them: the last with cache_control, -1 = none */
     bool long_lived;      /* one of the cache points is to last an hour */
     size_t i;             /* element of the client's messages */
-    struct buf text, reasoning; /* of the message being read */
-    json_t *calls;        /* likewise; NULL = none */
     struct err *e;
 };
 
@@ -44,27 +40,7 @@ static int cache_point(struct talk *t, const json_t *holder, int32_t at)
     return 0;
 }
 
-static int32_t next(const struct talk *t) { return (int32_t)json_array_size(t->messages); }
-
-/* What was gathered becomes a message. */
-static int flush(struct talk *t, const char *role)
-{
-    bool assistant = strcmp(role, "assistant") == 0;
-    json_t *m = translate_message(role, assistant && t->calls && !t->text.len ? NULL : &t->text);
-    int rc = t->text.failed || t->reasoning.failed || !m;
-    if (!rc && t->reasoning.len)
-        rc = json_object_set_new(m, "reasoning_content",
-                                 json_stringn(t->reasoning.p, t->reasoning.len));
-    if (!rc && t->calls)
-        rc = json_object_set(m, "tool_calls", t->calls);
-    json_decref(t->calls);
-    t->calls = NULL;
-    buf_clear(&t->text);
-    buf_clear(&t->reasoning);
-    if (rc)
-        json_decref(m);
-    return rc || json_array_append_new(t->messages, m) ? translate_no_memory(t->e) : 0;
-}
+static int32_t next(const struct talk *t) { return (int32_t)json_array_size(t->g.messages); }
 
 static int string_block(struct talk *t, const json_t *block, size_t k, const char *key,
                         struct buf *out)
@@ -86,10 +62,7 @@ static int tool_use(struct talk *t, const json_t *block, size_t k)
         return bad(t, E_FORMAT, k, "has no \"id\" and \"name\" strings");
     if (!json_is_object(input))
         return bad(t, E_FORMAT, k, "has no \"input\" object");
-    if (!t->calls)
-        t->calls = json_array();
-    return json_array_append_new(t->calls, translate_call(id, name, input))
-               ? translate_no_memory(t->e) : 0;
+    return gather_call(&t->g, id, name, input, t->e);
 }
 
 /* A result is a message; what the user said before it is one, too. */
@@ -100,14 +73,14 @@ static int tool_result(struct talk *t, const json_t *block, size_t k)
     char where[80];
     if (!json_is_string(id))
         return bad(t, E_FORMAT, k, "has no \"tool_use_id\" string");
-    if (t->text.len && flush(t, "user"))
+    if (t->g.text.len && gather_flush(&t->g, "user", t->e))
         return t->e->code;
     snprintf(where, sizeof where, "the content of block %zu of element %zu", k, t->i);
-    if (content && translate_text(&t->text, content, "messages", where, t->e))
+    if (content && translate_text(&t->g.text, content, "messages", where, t->e))
         return t->e->code;
-    if (flush(t, "tool"))
+    if (gather_flush(&t->g, "tool", t->e))
         return t->e->code;
-    m = json_array_get(t->messages, json_array_size(t->messages) - 1);
+    m = json_array_get(t->g.messages, json_array_size(t->g.messages) - 1);
     return json_object_set(m, "tool_call_id", id) ? translate_no_memory(t->e) : 0;
 }
 
@@ -121,12 +94,12 @@ static int ignore(struct talk *t, const json_t *block, size_t k)
 
 static int text(struct talk *t, const json_t *block, size_t k)
 {
-    return string_block(t, block, k, "text", &t->text);
+    return string_block(t, block, k, "text", &t->g.text);
 }
 
 static int thinking(struct talk *t, const json_t *block, size_t k)
 {
-    return string_block(t, block, k, "thinking", &t->reasoning);
+    return string_block(t, block, k, "thinking", &t->g.reasoning);
 }
 
 /* Blocks of a message, each in the roles that may have it. */
@@ -171,27 +144,27 @@ static int read_message(struct talk *t, const json_t *m)
                          "\"user\" nor \"assistant\"", t->i);
     bool user = strcmp(role, "user") == 0;
     if (json_is_string(content))
-        buf_add(&t->text, json_string_value(content), json_string_length(content));
+        buf_add(&t->g.text, json_string_value(content), json_string_length(content));
     else if (!json_is_array(content))
         return err_field(t->e, E_FORMAT, "messages", "messages: the content of element %zu is %s, "
                          "a string or an array of blocks is expected", t->i, jsonin_kind(content));
     for (size_t k = 0; k < json_array_size(content); k++)
         if (read_block(t, json_array_get(content, k), k, user))
             return t->e->code;
-    bool left = t->text.len || t->reasoning.len || t->calls || next(t) == before;
-    return left ? flush(t, role) : 0;
+    bool left = gather_any(&t->g) || next(t) == before;
+    return left ? gather_flush(&t->g, role, t->e) : 0;
 }
 
 static int read_system(struct talk *t, const json_t *v)
 {
     if (!v)
         return 0;
-    if (translate_text(&t->text, v, "system", "it", t->e))
+    if (translate_text(&t->g.text, v, "system", "it", t->e))
         return t->e->code;
     for (size_t k = 0; k < json_array_size(v); k++)
         if (cache_point(t, json_array_get(v, k), 0))
             return t->e->code;
-    return t->text.len ? flush(t, "system") : 0;
+    return t->g.text.len ? gather_flush(&t->g, "system", t->e) : 0;
 }
 
 static int read_messages(struct talk *t, const json_t *in)
@@ -214,7 +187,7 @@ static int set(json_t *out, const char *key, json_t *v, struct err *e)
 /* An assistant's message at the end is the beginning of the answer. */
 static int read_prefill(struct talk *t, json_t *out)
 {
-    const json_t *last = json_array_get(t->messages, json_array_size(t->messages) - 1);
+    const json_t *last = json_array_get(t->g.messages, json_array_size(t->g.messages) - 1);
     const char *role = json_string_value(json_object_get(last, "role"));
     if (strcmp(role, "assistant") != 0 || json_object_get(last, "tool_calls"))
         return 0;
@@ -337,7 +310,7 @@ static int fill(struct talk *t, const json_t *in, bool counting, json_t *out)
         rc = read_tools(t, in, out);
     if (!rc)
         rc = read_messages(t, in);
-    if (!rc && json_object_set(out, "messages", t->messages))
+    if (!rc && json_object_set(out, "messages", t->g.messages))
         rc = translate_no_memory(t->e);
     if (!rc)
         rc = read_prefill(t, out);
@@ -361,13 +334,12 @@ json_t *messages_request(const json_t *in, bool counting, json_t **keep, struct 
     /* Fields whose name means something else in our own form, or nothing. */
     static const char *const theirs[] = {"tool_choice", "stop", "thinking", "system", "metadata",
                                          "stop_sequences", "context_management", "cache_control"};
-    struct talk t = {.messages = json_array(), .cached = -1, .e = e};
+    struct talk t = {.cached = -1, .e = e};
     json_t *out = json_copy((json_t *)(uintptr_t)in);
-    buf_init(&t.text, TEXT_BYTES);
-    buf_init(&t.reasoning, TEXT_BYTES);
+    gather_init(&t.g);
     for (size_t i = 0; i < ARRAY_LEN(theirs); i++)
         (void)json_object_del(out, theirs[i]);
-    int rc = out && t.messages ? fill(&t, in, counting, out) : translate_no_memory(e);
+    int rc = out && t.g.messages ? fill(&t, in, counting, out) : translate_no_memory(e);
     *keep = NULL;
     if (!rc && t.cached >= 0) {
         *keep = json_pack("{s:i}", "cached", (int)t.cached);
@@ -377,9 +349,6 @@ json_t *messages_request(const json_t *in, bool counting, json_t **keep, struct 
         json_decref(out);
         out = NULL;
     }
-    json_decref(t.messages);
-    json_decref(t.calls);
-    buf_free(&t.text);
-    buf_free(&t.reasoning);
+    gather_free(&t.g);
     return out;
 }

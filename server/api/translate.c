@@ -44,21 +44,52 @@ int translate_text(struct buf *out, const json_t *v, const char *field, const ch
     return out->failed ? translate_no_memory(e) : 0;
 }
 
-json_t *translate_message(const char *role, const struct buf *text)
+void gather_init(struct gather *g)
 {
-    json_t *m = json_pack("{s:s}", "role", role);
-    if (m && text && json_object_set_new(m, "content",
-                                         json_stringn(text->len ? text->p : "", text->len))) {
-        json_decref(m);
-        return NULL;
-    }
-    return m;
+    *g = (struct gather){.messages = json_array()};
+    buf_init(&g->text, SIZE_MAX / 2); /* bounded by the body */
+    buf_init(&g->reasoning, SIZE_MAX / 2);
 }
 
-json_t *translate_call(const json_t *id, const json_t *name, const json_t *arguments)
+void gather_free(struct gather *g)
 {
-    return json_pack("{s:O*, s:s, s:{s:O, s:O}}", "id", id, "type", "function", "function", "name",
-                     name, "arguments", arguments);
+    json_decref(g->messages);
+    json_decref(g->calls);
+    buf_free(&g->text);
+    buf_free(&g->reasoning);
+}
+
+bool gather_any(const struct gather *g) { return g->text.len || g->reasoning.len || g->calls; }
+
+static json_t *string(const struct buf *b) { return json_stringn(b->len ? b->p : "", b->len); }
+
+int gather_flush(struct gather *g, const char *role, struct err *e)
+{
+    json_t *m = json_pack("{s:s}", "role", role);
+    bool rc = g->text.failed || g->reasoning.failed || !m;
+    if (!rc && (g->text.len || !g->calls))
+        rc = json_object_set_new(m, "content", string(&g->text));
+    if (!rc && g->reasoning.len)
+        rc = json_object_set_new(m, "reasoning_content", string(&g->reasoning));
+    if (!rc && g->calls)
+        rc = json_object_set(m, "tool_calls", g->calls);
+    json_decref(g->calls);
+    g->calls = NULL;
+    buf_clear(&g->text);
+    buf_clear(&g->reasoning);
+    if (rc)
+        json_decref(m);
+    return rc || json_array_append_new(g->messages, m) ? translate_no_memory(e) : 0;
+}
+
+int gather_call(struct gather *g, const json_t *id, const json_t *name, const json_t *arguments,
+                struct err *e)
+{
+    if (!g->calls)
+        g->calls = json_array();
+    json_t *call = json_pack("{s:O*, s:s, s:{s:O, s:O}}", "id", id, "type", "function", "function",
+                             "name", name, "arguments", arguments);
+    return json_array_append_new(g->calls, call) ? translate_no_memory(e) : 0;
 }
 
 json_t *translate_tool(const json_t *tool, size_t i, const char *schema, struct err *e)

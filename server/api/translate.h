@@ -15,11 +15,20 @@ int translate_no_memory(struct err *e);
 int translate_text(struct buf *out, const json_t *v, const char *field, const char *where,
                    struct err *e) MUST_USE;
 
-/* {"role", "content"}; text of NULL = no content. NULL = no memory. */
-json_t *translate_message(const char *role, const struct buf *text) MUST_USE;
-/* {"id", "type", "function": {"name", "arguments"}}; arguments: text or an object. NULL = no
- * memory. Borrows. */
-json_t *translate_call(const json_t *id, const json_t *name, const json_t *arguments) MUST_USE;
+/* An assistant's or another's message, gathered from blocks or items. */
+struct gather {
+    json_t *messages;           /* what became of the earlier ones; NULL = no memory */
+    struct buf text, reasoning;
+    json_t *calls;              /* NULL = none */
+};
+void gather_init(struct gather *g);
+void gather_free(struct gather *g);
+bool gather_any(const struct gather *g);
+/* What was gathered becomes a message; also when it is nothing. */
+int gather_flush(struct gather *g, const char *role, struct err *e) MUST_USE;
+/* One more call; borrows. */
+int gather_call(struct gather *g, const json_t *id, const json_t *name, const json_t *arguments,
+                struct err *e) MUST_USE;
 
 /* {"type": "function", "function": {"name", "description", "parameters", "strict"}} of a flat
  * definition, element i of the request's tools, whose schema is called `schema`. */
