@@ -43,6 +43,7 @@ struct recurd {
     bool bound; /* by us: a file of a Unix socket goes with us */
     struct served *s;
     struct keys *keys; /* NULL = nobody is asked for one */
+    struct routes routes;
     struct http *h;
 };
 
@@ -179,9 +180,11 @@ static int start(struct recurd *r, struct err *e)
         log_warn("%s can be reached from other machines%s", url,
                  r->keys ? "; keys and texts are not encrypted on the way"
                          : ", and no API key is asked for");
+    if (api_open(&r->routes, r->s, e))
+        return EXIT_LISTEN;
     int fd = r->fd;
     r->fd = -1; /* the HTTP server's from here on */
-    if (http_open(&r->h, fd, &r->o, &api_routes, r->s, r->keys, e))
+    if (http_open(&r->h, fd, &r->o, &r->routes, r->s, r->keys, e))
         return EXIT_LISTEN;
     snprintf(status, sizeof status, "serving %s on %s", r->s->name, url);
     log_debug("arithmetic: %s", r->s->numerics);
@@ -296,6 +299,7 @@ static int run(struct recurd *r)
         close(r->fd);
     if (r->bound && strncmp(r->o.listen, "unix:", 5) == 0)
         (void)unlink(r->o.listen + 5); /* it may be gone already */
+    api_close(&r->routes);
     served_close(r->s);
     keys_close(r->keys);
     return code;

@@ -7,10 +7,9 @@
 
 #include <microhttpd.h>
 
-#include "server/api/apierr.h"
-#include "server/api/gen.h"
+#include "server/http/apierr.h"
 #include "server/http/http.h"
-#include "server/http/sse.h"
+#include "server/http/pending.h"
 #include "server/http/turns.h"
 #include "server/http/watch.h"
 
@@ -57,8 +56,11 @@ struct exchange {
     bool rated;                /* a generation: the reply says what the key has left */
     int32_t retry_s;           /* when to try again; 0 = when a place is likely to be free */
     const char *origin;        /* of a page that may read the reply; the request's header */
-    struct gen *gen;
-    struct sse sse;
+    const struct error_form *errors; /* of the API that the path belongs to */
+    struct pending *pending;   /* what a handler started: a stream, or a whole reply to wait for */
+    struct buf out;            /* of a stream: bytes on their way, */
+    size_t sent;               /* … of which so many are gone; */
+    bool ended;                /* … the last are in it */
 };
 
 struct exchange *exchange_new(struct http *h, struct MHD_Connection *c);
@@ -76,12 +78,13 @@ void exchange_make_id(char id[REQUEST_ID_BYTES + 1]);
 
 /* ---- for handlers ---- */
 
+/* A handler either answers, at once or with an error, or sets x->pending. */
+
 /* Answers with what is in x->reply. */
 void exchange_answer(struct exchange *x, int status, const char *type);
 void exchange_error(struct exchange *x, enum apierr a, const char *param, const char *message);
 void exchange_fail(struct exchange *x, const struct err *e);
-/* Failure of params_parse: without a field it is the JSON itself. */
+/* Failure of a body that was read: without a field it is the JSON itself. */
 void exchange_fail_params(struct exchange *x, const struct err *e);
-void exchange_generate(struct exchange *x, enum params_kind kind, const struct api *api);
 
 #endif

@@ -20,7 +20,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/http/exchange.h"
-#include "server/api/constrain.h"
 #include "server/http/guard.h"
 #include "server/http/helper.h"
 #include "server/http/listen.h"
@@ -110,7 +109,8 @@ static void on_fault(void *arg, const struct framing *f, struct buf *out)
     struct buf body;
     exchange_make_id(id);
     buf_init(&body, KIB(2));
-    apierr_body(&body, f->why, NULL, f->fault);
+    /* Where it was going is not known, or not to be believed. */
+    routes_errors(h->routes, "")->write(&body, &(struct failure){f->why, NULL, f->fault, id});
     buf_fmt(out, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
             "x-request-id: %s\r\nx-should-retry: false\r\nConnection: close\r\n\r\n", status,
             MHD_get_reason_phrase_for((unsigned)status), body.len, id);
@@ -201,8 +201,6 @@ int http_open(struct http **out, int fd, const struct options *o,
     if (!rc)
         rc = watch_open(&h->watch, (int32_t)o->connections + SPARE_CONNECTIONS, &w, e);
     if (!rc)
-        rc = constrainer_open(&h->constrainer, served, e);
-    if (!rc)
         rc = helper_open(&h->helper, help, e);
     if (!rc)
         rc = start(h, fd, e);
@@ -266,7 +264,6 @@ bool http_close(struct http *h)
         MHD_stop_daemon(h->mhd);
     helper_close(h->helper);
     watch_close(h->watch);
-    constrainer_close(h->constrainer);
     mem_free(h);
     return true;
 }

@@ -11,7 +11,6 @@
 
 struct MHD_Daemon;
 struct helper;
-struct constrainer;
 
 /* Owner: main. Thread: read-only after http_open, apart from atomics. */
 struct http {
@@ -21,7 +20,6 @@ struct http {
     struct keys *keys; /* NULL = nobody is asked for one */
     struct watch *watch;
     struct helper *helper;
-    struct constrainer *constrainer;
     struct MHD_Daemon *mhd;
     struct stats stats;
     uint64_t started_unix_s;

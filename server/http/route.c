@@ -30,6 +30,16 @@ const struct route *route_at(const struct routes *t, int id)
     return id < t->n ? &t->at[id] : NULL;
 }
 
+const struct error_form *routes_errors(const struct routes *t, const char *path)
+{
+    const char *rest;
+    const struct route *r = route_at(t, route_find(t, path, &rest));
+    int i = 0;
+    while (strncmp(t->under[i].prefix, path, strlen(t->under[i].prefix)) != 0)
+        i++;
+    return r ? r->errors : t->under[i].errors;
+}
+
 const char *route_name(const struct routes *t, int id)
 {
     return id < t->n ? t->at[id].name : "unknown";
