@@ -59,6 +59,16 @@ static int add_specials(struct tokenizer *t, const json_t *list, int64_t n, stru
     return 0;
 }
 
+/* {n,m}+ is possessive to this file's reference, and repeats to that of tokenizer.json, whose
+ * patterns are what is understood. */
+static bool has_possessive_interval(const char *pattern)
+{
+    for (const char *p = strstr(pattern, "}+"); p; p = strstr(p + 1, "}+"))
+        if (p > pattern && ((p[-1] >= '0' && p[-1] <= '9') || p[-1] == ','))
+            return true;
+    return false;
+}
+
 static int build(struct tokenizer *t, const json_t *root, struct err *e)
 {
     const json_t *config = json_object_get(root, "config"), *vocab = json_object_get(root, "vocab");
@@ -70,7 +80,7 @@ static int build(struct tokenizer *t, const json_t *root, struct err *e)
         return e->code;
     if (!json_is_array(vocab) || !pattern[0])
         return err_set(e, E_FORMAT, "%s: there is no vocab or no pattern", t->path);
-    if (strstr(pattern, "}+")) /* possessive to the reference here, repeated to tokenizer.json */
+    if (has_possessive_interval(pattern))
         return err_set(e, E_UNSUPPORTED, "%s: a possessive interval in the pattern is not "
                        "supported", t->path);
     if (bpe_ranks_init(&r, t, specials, &pattern, 1, e) < 0)
