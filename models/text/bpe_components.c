@@ -31,7 +31,7 @@ int bpe_unsupported(const struct bpe_load *l, const char *what, const char *name
 
 /* One component, a list of them, or null. */
 int bpe_each(struct bpe_load *l, const json_t *o, const char *list,
-                int (*one)(struct bpe_load *, const json_t *))
+             int (*one)(struct bpe_load *, const json_t *))
 {
     if (!o || json_is_null(o))
         return 0;
@@ -48,8 +48,8 @@ int bpe_each(struct bpe_load *l, const json_t *o, const char *list,
 
 /* ---- steps ------------------------------------------------------------------------------ */
 
-static struct step *split_step(struct bpe_load *l, struct steps *s, const char *pattern, bool literal,
-                               enum split_behavior behavior)
+static struct step *split_step(struct bpe_load *l, struct steps *s, const char *pattern,
+                               bool literal, enum split_behavior behavior)
 {
     struct step *step = steps_add(s, STEP_SPLIT, l->t->path, l->e);
     if (step)
@@ -77,7 +77,8 @@ static int replace_step(struct bpe_load *l, struct steps *s, const char *pattern
     return l->e->code;
 }
 
-static int prepend_step(struct bpe_load *l, struct steps *s, const char *text, enum prepend_when when)
+static int prepend_step(struct bpe_load *l, struct steps *s, const char *text,
+                        enum prepend_when when)
 {
     struct step *step = steps_add(s, STEP_PREPEND, l->t->path, l->e);
     if (step)

@@ -259,7 +259,8 @@ int bpe_build(struct tokenizer *t, json_t *root, const struct config *cfg, struc
         return e->code;
     int rc = bpe_each(&l, json_object_get(l.root, "normalizer"), "normalizers", bpe_normalizer);
     if (rc == 0)
-        rc = bpe_each(&l, json_object_get(l.root, "pre_tokenizer"), "pretokenizers", bpe_pre_tokenizer);
+        rc = bpe_each(&l, json_object_get(l.root, "pre_tokenizer"), "pretokenizers",
+                      bpe_pre_tokenizer);
     if (rc == 0)
         rc = bpe_each(&l, json_object_get(l.root, "decoder"), "decoders", bpe_decoder);
     if (rc == 0)

@@ -6,7 +6,7 @@
 
 #include "models/text/bpe_load.h"
 
-#define WORD_TEXT (2 * LIMIT_TOKEN_BYTES) /* as the vocabulary writes it: two bytes a byte at most */
+#define WORD_TEXT (2 * LIMIT_TOKEN_BYTES) /* as the vocabulary writes it: a byte may take two */
 /* Bytes looked at while words are cut into two: 160,000 words of 7 bytes take 10 million. */
 #define WORK_MAX 400000000
 

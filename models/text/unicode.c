@@ -1,5 +1,6 @@
-/* Normal forms and kinds of characters by utf8proc's tables. The order of combining marks is ours: utf8proc exchanges
- * neighbours, which takes hours for a megabyte of marks on one letter. Pure functions. */
+/* Normal forms and kinds of characters by utf8proc's tables. The order of combining marks is ours:
+ * utf8proc exchanges neighbours, which takes hours for a megabyte of marks on one letter. Pure
+ * functions. */
 #include "models/text/unicode.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* vocab.json, merges.txt, added_tokens.json and tokenizer_config.json, one behind the other with a NUL
- * between: refused, or they encode text without making special tokens of it. */
+/* vocab.json, merges.txt, added_tokens.json and tokenizer_config.json, one behind the other with a
+ * NUL between: refused, or they encode text without making special tokens of it. */
 #include "base/log.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -7,7 +7,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const char *const files[] = {"vocab.json", "merges.txt", "added_tokens.json",
                                         "tokenizer_config.json"};
-    static const char text[] = "Hello  World's 12 \n\tna\xc3\xafve <|endoftext|> <x>ab \xf0\x9f\x98\x80";
+    static const char text[] =
+        "Hello  World's 12 \n\tna\xc3\xafve <|endoftext|> <x>ab \xf0\x9f\x98\x80";
     struct tokenizer *t = NULL;
     struct err e = {0};
     struct ids ids;

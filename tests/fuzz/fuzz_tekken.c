@@ -1,5 +1,5 @@
-/* tekken.json: refused, or it encodes text without making special tokens of it. Words of single bytes
- * are put into its list, as nothing is accepted without them. */
+/* tekken.json: refused, or it encodes text without making special tokens of it. Words of single
+ * bytes are put into its list, as nothing is accepted without them. */
 #include <sodium.h>
 
 #include "base/buf.h"

@@ -142,7 +142,9 @@ def matched_here(pattern):
 
 def older_tables():
     """{cause: (code points, the kinds it concerns; None: all)}; the first cause counts."""
-    here, there = matched_here(r"\p{Cn}"), matched(r"\p{Cn}")
+    digits = pre_tokenizers.Digits(True) # by yet another table than the expressions
+    numbers = {c for c in points(args.step) if len(digits.pre_tokenize_str("a" + chr(c))) > 1}
+    here, there = matched_here(r"\p{Cn}"), matched(r"\p{Cn}") - numbers
     cut = pre_tokenizers.Punctuation("removed")
     punctuation = {c for c in points(args.step) if not cut.pre_tokenize_str(chr(c))}
     forms = {form: getattr(normalizers, form)() for form in ("NFC", "NFD", "NFKC", "NFKD")}

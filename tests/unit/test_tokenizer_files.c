@@ -1,5 +1,5 @@
-/* Which file of a directory is its tokenizer; the readers of ranks, tekken.json and merges.txt; added
- * tokens and where they stand. */
+/* Which file of a directory is its tokenizer; the readers of ranks, tekken.json and merges.txt;
+ * added tokens and where they stand. */
 #include <criterion/criterion.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -164,7 +164,8 @@ Test(tokenizer_files, a_class_of_ranks_has_reserved_tokens_and_the_configuration
     ranks(&b, LINE, "");
     put("tiktoken.model", b.p);
     put("tokenizer_config.json",
-        "{\"tokenizer_class\":\"TikTokenTokenizer\",\"bos_token\":\"[BOS]\",\"eos_token\":\"[EOS]\","
+        "{\"tokenizer_class\":\"TikTokenTokenizer\",\"bos_token\":\"[BOS]\","
+        "\"eos_token\":\"[EOS]\","
         "\"added_tokens_decoder\":{\"259\":{\"content\":\"[BOS]\",\"special\":true},"
         "\"261\":{\"content\":\"[EOS]\",\"special\":true}}}");
     struct tokenizer *t = open_rows(259 + 256);
@@ -333,8 +334,8 @@ Test(tokenizer_files, added_tokens_stand_where_the_reference_finds_them)
         {"caf\xc3\xa9", "7"},
     };
     put("tokenizer.json",
-        "{\"normalizer\":{\"type\":\"NFC\"}," "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,"
-        "\"ab\":2},\"merges\":[\"a b\"]},\"added_tokens\":["
+        "{\"normalizer\":{\"type\":\"NFC\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,"
+        "\"b\":1,\"ab\":2},\"merges\":[\"a b\"]},\"added_tokens\":["
         "{\"id\":3,\"content\":\"<L>\",\"lstrip\":true,\"normalized\":false},"
         "{\"id\":4,\"content\":\"<R>\",\"rstrip\":true,\"normalized\":false},"
         "{\"id\":6,\"content\":\"ing\",\"single_word\":true,\"normalized\":true},"
