@@ -1,6 +1,6 @@
 """The same ids as the `tokenizers` package of PyPI, over all of Unicode.
 
-    python3 tests/tokenizers/compare.py build/tokenizer-ids --work DIR [--step N] [--texts N]
+    python3 tests/tokenizers/compare.py build/tokenizer-ids --work DIR [--step N] [--texts N] [--kind NAME]
 
 Every code point (with --step every N-th) in five contexts for each way of cutting texts that makers.py
 has, then random texts with trained vocabularies, added tokens of every kind, and tiktoken.model,
@@ -23,6 +23,7 @@ args.add_argument("--work", default="build/tokenizers")
 args.add_argument("--step", type=int, default=1)
 args.add_argument("--texts", type=int, default=20000)
 args.add_argument("--seed", type=int, default=1)
+args.add_argument("--kind", help="a name of makers.KINDS: only this sweep")
 args = args.parse_args()
 VENV = os.environ.get("TOKENIZERS_VENV", os.path.join(args.work, "venv"))
 
@@ -190,7 +191,7 @@ def swept(causes):
 
 def sweep(causes):
     every = swept(causes)
-    for name in makers.KINDS:
+    for name in [args.kind] if args.kind else makers.KINDS:
         tok = makers.joined(name, CONTEXTS)
         folder = makers.save(tok, os.path.join(args.work, name))
         texts = [pre + chr(c) * (1 + (pre == " ")) + post for pre, post in CONTEXTS for c in every]
@@ -269,9 +270,10 @@ def other_files(rng):
 os.makedirs(args.work, exist_ok=True)
 causes = older_tables()
 sweep(causes)
-sweep_added(causes)
-random_part(random.Random(args.seed))
-other_files(random.Random(args.seed + 1))
+if not args.kind:
+    sweep_added(causes)
+    random_part(random.Random(args.seed))
+    other_files(random.Random(args.seed + 1))
 for cause, codes in all_listed.items():
     if codes:
         print(f"{len(codes)} characters {cause}: {ranges(codes)}")
