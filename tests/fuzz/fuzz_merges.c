@@ -1,6 +1,5 @@
 /* vocab.json, merges.txt, added_tokens.json and tokenizer_config.json, one behind the other with a
  * NUL between: refused, or they encode text without making special tokens of it. */
-#include "base/log.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
@@ -13,7 +12,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct err e = {0};
     struct ids ids;
     const char *dir = NULL;
-    log_set_level(LOG_ERROR);
     for (size_t i = 0, at = 0, len; i < ARRAY_LEN(files); i++, at = MIN(n, at + len + 1)) {
         const uint8_t *end = at < n ? memchr(data + at, 0, n - at) : NULL;
         len = end ? (size_t)(end - (data + at)) : n - at;

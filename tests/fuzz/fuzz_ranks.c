@@ -3,7 +3,6 @@
 #include <sodium.h>
 
 #include "base/buf.h"
-#include "base/log.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
@@ -14,7 +13,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct err e = {0};
     struct ids ids;
     struct buf b;
-    log_set_level(LOG_ERROR);
     if (n == 0)
         return 0;
     buf_init(&b, MIB(1));

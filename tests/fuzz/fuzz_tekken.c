@@ -3,7 +3,6 @@
 #include <sodium.h>
 
 #include "base/buf.h"
-#include "base/log.h"
 #include "tests/fuzz/fuzz.h"
 
 /* data, with the words of all bytes behind its first "vocab":[ */
@@ -31,7 +30,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct err e = {0};
     struct ids ids;
     struct buf b;
-    log_set_level(LOG_ERROR);
     buf_init(&b, MIB(1));
     fill(&b, (const char *)data, n);
     int rc = tokenizer_open(&t, fuzz_dir("tekken.json", b.p ? b.p : "", b.len), 100000, &e);
