@@ -60,7 +60,8 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all page checks hostile configs random random-quick help deps deps-test deps-check demo run test \
-        test-formats test-gguf test-templates test-constrain unit kernelcheck golden api load \
+        test-formats test-gguf test-tokenizers tokenizers-quick test-templates test-constrain unit \
+        kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
@@ -199,6 +200,16 @@ golden: $B/golden $B/layers $B/twins $B/recurd-eval ## checks every model family
 
 configs: $B/recurd ## describes, or refuses as listed, what is published
 	python3 tests/configs/run.py $B/recurd
+
+# Ids of texts against the tokenizers package of PyPI; skipped where it cannot be had.
+$B/tokenizer-ids: $B/tests/tokenizers/ids.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+TOKENIZERS_RUN = python3 tests/tokenizers/compare.py $B/tokenizer-ids --work $B/tokenizers
+test-tokenizers: $B/tokenizer-ids ## every code point against the tokenizers package (needs PyPI)
+	$(TOKENIZERS_RUN)
+tokenizers-quick: $B/tokenizer-ids ## … every 61st code point, in two minutes
+	$(TOKENIZERS_RUN) --step 61 --texts 2000
 
 # GGUF files of the gguf package of PyPI, and ours read by it; skipped where it cannot be had.
 test-gguf: all ## files written by another GGUF writer, and ours read by it (needs PyPI)
