@@ -90,7 +90,8 @@ int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int
 int w_derived_vec(struct build *b, const char *name, int64_t elems, int64_t n, derive_fn *f);
 /* Rows [row0, row0 + rows) of a matrix of `cols` columns, computed from the tensor
  * [tensor_rows][tensor_cols]. */
-struct derived { int64_t tensor_rows, tensor_cols, row0, rows, cols; derive_fn *f; };
+struct derived { int64_t tensor_rows, tensor_cols, row0, rows, cols; derive_fn *f;
+                 bool exact; }; /* exact: float32 whatever the tensor is, before --quantize */
 int w_derived_matrix(struct build *b, const char *name, const struct derived *d);
 /* Rows [row0, row0 + rows) of the tensor [tensor_rows][tensor_cols] as they are, or turned (then
  * `rows` are the weight's columns and tensor_cols its rows), at row `at` of weight w. */
