@@ -144,7 +144,8 @@ void b_attention_keep(struct build *b, const struct attention_args *a);
 val b_rnn(struct build *b, val f, val i);                /* h = f (.) h + i */
 val b_logsum(struct build *b, val x);                    /* [exp(x - z) | exp(z_prev - z)] */
 val b_scan(struct build *b, val x, val dt, val B, val C, int A, int D);
-struct topk_args { int n, k, n_groups, topk_groups, bias; bool norm, dense; float eps, scale; };
+struct topk_args { int n, k, n_groups, topk_groups, none, bias; bool norm, dense;
+                   float eps, scale; };
 val b_topk(struct build *b, val scores, const struct topk_args *a);
 val b_experts(struct build *b, val x, val route, int k, int weight, int rows, bool per_slot);
 val b_blocks(struct build *b, val x, int blocks, int weight, int bias, int rows, bool shared);

@@ -326,6 +326,27 @@ Test(validate, every_op_of_every_plan_with_one_thing_wrong_is_refused)
     }
 }
 
+/* A router with one class more than there are experts: that class must say that it is none. */
+Test(validate, a_choice_beyond_the_experts_is_none_of_them)
+{
+    struct model *m = open_config(TYPE("zaya") ", \"num_attention_heads\": 4, \"head_dim\": 16");
+    for (int i = 0; i < m->plan.n_ops; i++) {
+        struct op *op = &m->plan.ops[i];
+        if (op->kind != OP_TOPK)
+            continue;
+        op->p.topk.none = 0;
+        refused(m, i, "classes that are none:", 0);
+        op->p.topk.none = -1;
+        refused(m, i, "classes that are none:", -1);
+        op->p.topk.none = op->p.topk.n;
+        refused(m, i, "classes that are none:", op->p.topk.n);
+        op->p.topk.none = 1;
+    }
+    struct err e = {0};
+    cr_expect_eq(plan_validate(&m->plan, NULL, NULL, &e), 0, "%s", e.text);
+    model_close(m);
+}
+
 /* Two layers of which one reads a shared cache: its rows were stored into section -1. */
 Test(validate, a_single_cross_layer_of_yoco_has_a_section)
 {
