@@ -202,10 +202,9 @@ BROKEN(a_spread_of_nothing, s.add.in[1].spread = EW_GROUP; s.add.in[1].period = 
 
 /* ---- every op of real plans ---- */
 
-#define DIMS "\"hidden_size\": 64, \"num_hidden_layers\": 2, \"vocab_size\": 50, " \
-             "\"intermediate_size\": 96, "
+#define DIMS "\"hidden_size\": 64, \"num_hidden_layers\": 2, \"vocab_size\": 50, "
 
-#define TYPE(name) "\"model_type\": \"" name "\""
+#define TYPE(name) "\"intermediate_size\": 96, \"model_type\": \"" name "\""
 #define HEADS ", \"num_heads\": 2"
 
 static const char *const families[] = {
@@ -329,7 +328,8 @@ Test(validate, every_op_of_every_plan_with_one_thing_wrong_is_refused)
 /* A router with one class more than there are experts: that class must say that it is none. */
 Test(validate, a_choice_beyond_the_experts_is_none_of_them)
 {
-    struct model *m = open_config(TYPE("zaya") ", \"num_attention_heads\": 4, \"head_dim\": 16");
+    struct model *m = open_config("\"model_type\": \"zaya\", \"head_dim\": 16, "
+                                  "\"moe_intermediate_size\": 32");
     for (int i = 0; i < m->plan.n_ops; i++) {
         struct op *op = &m->plan.ops[i];
         if (op->kind != OP_TOPK)
