@@ -39,7 +39,7 @@ static void slots_of_modes(const float *whole, int64_t elems, int64_t row, int64
 static void modes_of_slots(const float *whole, int64_t elems, int64_t row, int64_t P, float *out)
 {
     int64_t M = P + 1, each = b_padded((int)M), m = row % each;
-    double at[SLOTS_MAX];
+    double at[SLOTS_MAX] = {0};
     (void)elems;
     for (int64_t s = 0; s < P && m < M; s++)
         at[s] = mode(s, m, M);
