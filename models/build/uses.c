@@ -1,6 +1,6 @@
-/* Which ops touch an activation and how many use a weight, so that passes need not walk the plan for
- * every op they look at. A list may name ops that have ceased to touch its activation: every answer
- * is checked against the op. */
+/* Which ops touch an activation and how many use a weight, so that passes need not walk the plan
+ * for every op they look at. A list may name ops that have ceased to touch its activation: every
+ * answer is checked against the op. */
 #include "models/build/build_int.h"
 
 void op_views(struct op *op, view_fn *f, void *arg)
