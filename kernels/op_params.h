@@ -186,9 +186,11 @@ union op_params {
      * ranges, a range's score being the sum of its two best. A NaN is never chosen; entry 0 stands
      * in for what is missing. The weight of a chosen one is its score (without w[0]); with norm
      * divided by (their sum + eps); then times scale.
+     * The last `none` of the n say that nothing is chosen: index 0 with weight 0 stands for one of
+     * them.
      * dense: out [groups][n], 0 where not chosen. Otherwise out [groups][2*k]: the indices in
      * order of choice, as floats, then their weights. */
-    struct { int32_t n, k, n_groups, topk_groups; bool norm, dense; float eps, scale; } topk;
+    struct { int32_t n, k, n_groups, topk_groups, none; bool norm, dense; float eps, scale; } topk;
 
     /* Matrices of chosen experts: for slot j < k with expert e = in[1][j] (TOPK's indices):
      * out[j*rows ..] = W_e x_j, x_j = in[0] for all j, or with per_slot its j-th part.

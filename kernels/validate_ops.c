@@ -143,7 +143,8 @@ static void chosen_by_topk(struct walk *w, int64_t n)
     const struct op *t = by < 0 ? NULL : &w->plan->ops[by];
     bool topk = t && t->kind == OP_TOPK && !t->p.topk.dense && t->out.col == v.col &&
                 t->out.width == 2 * t->p.topk.k && t->p.topk.k == w->op->p.experts.k;
-    walk_require(w, topk && t->p.topk.n <= n, "chosen is not %d of at most %lld that a topk chose",
+    walk_require(w, topk && t->p.topk.n - t->p.topk.none <= n,
+                 "chosen is not %d of at most %lld that a topk chose",
                  w->op->p.experts.k, (long long)n);
 }
 
@@ -258,6 +259,8 @@ static void check_topk(struct walk *w)
         return;
     walk_require(w, k <= n && ranges <= n && n % ranges == 0, "%d of %d in %d ranges", k, n,
                  ranges);
+    walk_require(w, op->p.topk.none >= 0 && op->p.topk.none < n, "%d of %d choices are none",
+                 op->p.topk.none, n);
     LIMITED(w, "k", k, topk);
     LIMITED(w, "n_groups", ranges, topk);
     vector(w, TOPK_bias, op->in[TOPK_scores].width);

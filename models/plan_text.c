@@ -118,6 +118,8 @@ static void params_text(const struct op *op, struct buf *out)
     case OP_TOPK:
         buf_fmt(out, "; %d of %d%s%s", op->p.topk.k, op->p.topk.n,
                 op->p.topk.norm ? ", norm" : "", op->p.topk.dense ? ", dense" : "");
+        if (op->p.topk.none)
+            buf_fmt(out, ", the last %d none", op->p.topk.none);
         break;
     case OP_EXPERTS: buf_fmt(out, "; %d of %d rows", op->p.experts.k, op->p.experts.rows); break;
     case OP_BLOCKS:

@@ -70,11 +70,12 @@ static void choose(const struct op *op, const float *x, const float *bias, float
     if (op->p.topk.dense)
         memset(out, 0, (size_t)op->p.topk.n * sizeof *out);
     for (int32_t j = 0; j < k; j++) {
-        float weight = (float)(x[best[j]] * by);
+        bool some = best[j] < op->p.topk.n - op->p.topk.none;
+        float weight = some ? (float)(x[best[j]] * by) : 0;
         if (op->p.topk.dense) {
             out[best[j]] = weight;
         } else {
-            out[j] = (float)best[j];
+            out[j] = (float)(some ? best[j] : 0);
             out[k + j] = weight;
         }
     }

@@ -81,14 +81,19 @@ static void build_kind(struct build *b, enum kind kind, double expand_k, double 
         .kind = kind, .D = D, .H = H, .Hkv = (int)cfg_int(b, "num_kv_heads", H),
         .conv = b_conv_size(b, kind == SIMPLE), .gate = cfg_bool(b, "use_output_gate", true),
         .normalizer = kind == SIMPLE ? cfg_num(b, "gate_logit_normalizer", 16) : 16,
-        .clamp = cfg_num(b, "clamp_min", -INFINITY), .eps = (float)cfg_num(b, "norm_eps", 1e-6),
+        .clamp = kind == GLA ? cfg_num(b, "clamp_min", -INFINITY) : -INFINITY,
+        .eps = (float)cfg_num(b, "norm_eps", 1e-6),
         .feature = cfg_str(b, "feature_map", NULL), .act = cfg_str(b, "hidden_act", "swish")};
-    if (kind == RETNET)
+    if (kind == RETNET) {
         d.conv = 0; /* the published model does not hand the key on to its layers */
+        cfg_irrelevant(b, "clamp_min"); /* its decays are constants */
+    }
     struct head_split s = {.H = H, .Hkv = d.Hkv};
     if (!b_head_split(b, D, expand_k, expand_v, &s) ||
         !b_require(b, H <= HEADS_MAX, "%d heads, at most %d", H, HEADS_MAX) ||
-        !b_require(b, d.normalizer > 0, "gate_logit_normalizer %g", d.normalizer))
+        !b_require(b, d.normalizer > 0, "gate_logit_normalizer %g", d.normalizer) ||
+        !b_require(b, d.clamp <= 0, "clamp_min %g: a decay of more than 1 makes states that only "
+                   "grow; 0 at most is supported", d.clamp))
         return;
     d.K = s.K;
     d.V = s.V;

@@ -362,7 +362,8 @@ int w_derived_vec(struct build *b, const char *name, int64_t elems, int64_t n, d
 int w_derived_matrix(struct build *b, const char *name, const struct derived *d)
 {
     const char *full = build_name(b, name, "");
-    int w = build_weight(b, WEIGHT_MATRIX, build_dtype(b, full), d->rows, d->cols);
+    enum dtype t = d->exact ? DTYPE_F32 : build_dtype(b, full);
+    int w = build_weight(b, WEIGHT_MATRIX, t, d->rows, d->cols);
     struct binding_part *x = add_part(b, w, d->rows, 0);
     if (!x)
         return w;

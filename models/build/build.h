@@ -90,7 +90,8 @@ int w_derived(struct build *b, const char *name, int64_t elems, int64_t row, int
 int w_derived_vec(struct build *b, const char *name, int64_t elems, int64_t n, derive_fn *f);
 /* Rows [row0, row0 + rows) of a matrix of `cols` columns, computed from the tensor
  * [tensor_rows][tensor_cols]. */
-struct derived { int64_t tensor_rows, tensor_cols, row0, rows, cols; derive_fn *f; };
+struct derived { int64_t tensor_rows, tensor_cols, row0, rows, cols; derive_fn *f;
+                 bool exact; }; /* exact: float32 whatever the tensor is, before --quantize */
 int w_derived_matrix(struct build *b, const char *name, const struct derived *d);
 /* Rows [row0, row0 + rows) of the tensor [tensor_rows][tensor_cols] as they are, or turned (then
  * `rows` are the weight's columns and tensor_cols its rows), at row `at` of weight w. */
@@ -143,7 +144,8 @@ void b_attention_keep(struct build *b, const struct attention_args *a);
 val b_rnn(struct build *b, val f, val i);                /* h = f (.) h + i */
 val b_logsum(struct build *b, val x);                    /* [exp(x - z) | exp(z_prev - z)] */
 val b_scan(struct build *b, val x, val dt, val B, val C, int A, int D);
-struct topk_args { int n, k, n_groups, topk_groups, bias; bool norm, dense; float eps, scale; };
+struct topk_args { int n, k, n_groups, topk_groups, none, bias; bool norm, dense;
+                   float eps, scale; };
 val b_topk(struct build *b, val scores, const struct topk_args *a);
 val b_experts(struct build *b, val x, val route, int k, int weight, int rows, bool per_slot);
 val b_blocks(struct build *b, val x, int blocks, int weight, int bias, int rows, bool shared);

@@ -1,7 +1,7 @@
 /* What the builder's own files share. build.c: errors, config, weights; whole.c: from a
  * config to a plan; leftovers.c: what a family does not read; ops.c: ops;
  * ew.c: elementwise; parts.c: pieces of many architectures; passes.c, join.c,
- * fuse.c: generic passes over the finished list. */
+ * fuse.c, uses.c: generic passes over the finished list. */
 #ifndef RECURD_BUILD_INT_H
 #define RECURD_BUILD_INT_H
 
@@ -73,20 +73,39 @@ int pass_sections(struct build *b);   /* offsets of state sections */
 /* ---- check.c: the finished plan and where its weights come from ---- */
 int build_check(struct build *b);
 
-/* What passes are made of. Indices are of ops; dead ops are dropped at a pass's end. */
-int pass_first_writer(struct plan *p, int32_t act);
-/* Whether an op in (from, to) writes act. */
-bool pass_written_between(struct plan *p, int32_t act, int from, int to);
-int pass_weight_users(const struct plan *p, int w);
-/* The rows of weight `from` move into w, from row `at` on. */
-void pass_append_rows(struct build *b, int w, int from, int64_t at);
-/* Op j's results become columns from `at` on of op i's activation; op j is dead. */
-void pass_absorb(struct plan *p, int i, int j, int32_t at);
-void pass_drop_dead_ops(struct plan *p);
-int pass_drop_dead_weights(struct build *b);
-
+/* ---- uses.c: who touches what, for the length of a pass; ops keep their numbers meanwhile ---- */
 /* Calls f for every view an op reads (writes false) or writes (true). */
 typedef void view_fn(struct view *v, bool writes, void *arg);
 void op_views(struct op *op, view_fn *f, void *arg);
+
+struct use_link { int32_t op, next; };
+struct uses {
+    struct plan *plan;
+    int32_t *head, *weights; /* of every activation: its last link; of every weight: its users */
+    struct use_link *links;
+    int32_t n, cap;
+    bool failed; /* a use is not noted: no memory */
+};
+/* E_NOMEM, with nothing to close. */
+int uses_open(struct uses *u, struct plan *p) MUST_USE;
+/* E_NOMEM if anything got lost: the plan is not to be used then. */
+int uses_close(struct uses *u) MUST_USE;
+/* Op touches act from now on. */
+void uses_note(struct uses *u, int32_t act, int32_t op);
+/* Ops that read act, the caller's reading of logits included. */
+int uses_readers(const struct uses *u, int32_t act);
+int uses_first_writer(const struct uses *u, int32_t act); /* -1: none */
+/* Whether an op in (from, to) writes act. */
+bool uses_written_between(const struct uses *u, int32_t act, int from, int to);
+/* All views of `from` become views of `to`, col columns further on. */
+void uses_move(struct uses *u, int32_t from, int32_t to, int32_t col);
+
+/* What passes are made of. Indices are of ops; dead ops are dropped at a pass's end. */
+/* The rows of weight `from` move into w, from row `at` on. */
+void pass_append_rows(struct build *b, int w, int from, int64_t at);
+/* Op j's results become columns from `at` on of op i's activation; op j is dead. */
+void pass_absorb(struct uses *u, int i, int j, int32_t at);
+void pass_drop_dead_ops(struct plan *p);
+int pass_drop_dead_weights(struct build *b);
 
 #endif

@@ -507,6 +507,7 @@ val b_topk(struct build *b, val scores, const struct topk_args *a)
     op->p.topk.k = a->k;
     op->p.topk.n_groups = a->n_groups;
     op->p.topk.topk_groups = a->topk_groups;
+    op->p.topk.none = a->none;
     op->p.topk.norm = a->norm;
     op->p.topk.dense = a->dense;
     op->p.topk.eps = a->eps;

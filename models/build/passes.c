@@ -5,64 +5,6 @@
 
 #include "models/build/build_int.h"
 
-void op_views(struct op *op, view_fn *f, void *arg)
-{
-    for (size_t i = 0; i < ARRAY_LEN(op->in); i++)
-        if (view_given(op->in[i]))
-            f(&op->in[i], false, arg);
-    if (op->kind == OP_EW) {
-        for (int i = 0; i < op->p.ew->n_in; i++)
-            if (view_given(op->p.ew->in[i].v))
-                f(&op->p.ew->in[i].v, false, arg);
-        for (int i = 0; i < op->p.ew->n_out; i++)
-            f(&op->p.ew->out[i].v, true, arg);
-    } else if (view_given(op->out)) {
-        f(&op->out, true, arg);
-    }
-}
-
-struct touch { int32_t act; bool reads, writes; };
-
-static void note_touch(struct view *v, bool writes, void *arg)
-{
-    struct touch *t = arg;
-    if (v->act != t->act)
-        return;
-    t->reads |= !writes;
-    t->writes |= writes;
-}
-
-static struct touch op_touches(struct op *op, int32_t act)
-{
-    struct touch t = {act, false, false};
-    op_views(op, note_touch, &t);
-    return t;
-}
-
-static int count_readers(struct plan *p, int32_t act)
-{
-    int n = act == p->logits.act;
-    for (int32_t i = 0; i < p->n_ops; i++)
-        n += op_touches(&p->ops[i], act).reads;
-    return n;
-}
-
-int pass_first_writer(struct plan *p, int32_t act)
-{
-    for (int32_t i = 0; i < p->n_ops; i++)
-        if (op_touches(&p->ops[i], act).writes)
-            return i;
-    return -1;
-}
-
-bool pass_written_between(struct plan *p, int32_t act, int from, int to)
-{
-    for (int i = from + 1; i < to; i++)
-        if (op_touches(&p->ops[i], act).writes)
-            return true;
-    return false;
-}
-
 #define OP_DEAD OP_KINDS
 
 void pass_drop_dead_ops(struct plan *p)
@@ -82,69 +24,67 @@ static bool same_view(struct view a, struct view b)
 /* ---- x + linear(y): the linear adds x as it stores ---- */
 
 /* Index of the plain linear whose whole output is v and that only op j reads, or -1. */
-static int sole_linear(struct plan *p, struct view v, int j)
+static int sole_linear(const struct uses *u, struct view v, int j)
 {
-    int i = pass_first_writer(p, v.act);
+    const struct plan *p = u->plan;
+    int i = uses_first_writer(u, v.act);
     if (i < 0 || i > j || p->ops[i].kind != OP_LINEAR ||
-        view_given(p->ops[i].in[LINEAR_residual]) || !same_view(p->ops[i].out, v) || count_readers(p, v.act) != 1)
+        view_given(p->ops[i].in[LINEAR_residual]) || !same_view(p->ops[i].out, v) ||
+        uses_readers(u, v.act) != 1)
         return -1;
     return i;
+}
+
+/* The op is x + y, both of its own width. */
+static bool plain_sum(const struct op *op)
+{
+    const struct ew_program *e = op->kind == OP_EW ? op->p.ew : NULL;
+    return e && e->n_code == 1 && e->code[0].op == EW_ADD && view_given(e->in[0].v) &&
+           view_given(e->in[1].v) && e->in[0].spread == EW_FULL && e->in[1].spread == EW_FULL &&
+           !same_view(e->in[0].v, e->in[1].v);
+}
+
+/* Op j is a plain sum; one of its sides may be a linear that takes the other. */
+static void add_in_linear(struct uses *u, int j)
+{
+    struct plan *p = u->plan;
+    const struct ew_program *e = p->ops[j].p.ew;
+    for (int side = 1; side >= 0; side--) {
+        struct view y = e->in[side].v, x = e->in[!side].v;
+        int i = sole_linear(u, y, j), from = uses_first_writer(u, x.act);
+        if (i < 0 || from > i || uses_written_between(u, x.act, i, j))
+            continue;
+        p->ops[i].in[LINEAR_residual] = x;
+        p->ops[i].out = p->ops[j].out;
+        uses_note(u, x.act, i);
+        uses_note(u, p->ops[j].out.act, i);
+        p->ops[j].kind = OP_DEAD;
+        p->ops[j].in[0] = p->ops[j].out = VIEW_NONE;
+        return;
+    }
 }
 
 int pass_residual(struct build *b)
 {
     struct plan *p = b->plan;
-    for (int j = 0; j < p->n_ops; j++) {
-        const struct ew_program *e = p->ops[j].kind == OP_EW ? p->ops[j].p.ew : NULL;
-        if (!e || e->n_code != 1 || e->code[0].op != EW_ADD || !view_given(e->in[0].v) ||
-            !view_given(e->in[1].v) || e->in[0].spread != EW_FULL || e->in[1].spread != EW_FULL ||
-            same_view(e->in[0].v, e->in[1].v))
-            continue;
-        for (int side = 1; side >= 0; side--) {
-            struct view y = e->in[side].v, x = e->in[!side].v;
-            int i = sole_linear(p, y, j), from = pass_first_writer(p, x.act);
-            if (i < 0 || from > i || pass_written_between(p, x.act, i, j))
-                continue;
-            p->ops[i].in[LINEAR_residual] = x;
-            p->ops[i].out = p->ops[j].out;
-            p->ops[j].kind = OP_DEAD;
-            p->ops[j].in[0] = p->ops[j].out = VIEW_NONE;
-            break;
-        }
-    }
+    struct uses u;
+    if (uses_open(&u, p) < 0)
+        return E_NOMEM;
+    for (int j = 0; j < p->n_ops; j++)
+        if (plain_sum(&p->ops[j]))
+            add_in_linear(&u, j);
     pass_drop_dead_ops(p);
-    return 0;
+    return uses_close(&u);
 }
 
 /* ---- linears of the same input: one wide matrix ---- */
 
-struct move { int32_t from, to, col; };
-
-static void move_view(struct view *v, bool writes, void *arg)
-{
-    const struct move *m = arg;
-    (void)writes;
-    if (v->act != m->from)
-        return;
-    v->act = m->to;
-    v->col += m->col;
-}
-
-int pass_weight_users(const struct plan *p, int w)
-{
-    int n = 0;
-    for (int32_t i = 0; i < p->n_ops; i++)
-        for (size_t k = 0; k < ARRAY_LEN(p->ops[i].w); k++)
-            n += p->ops[i].w[k] == w;
-    return n;
-}
-
-static bool packable(const struct plan *p, const struct op *op)
+static bool packable(const struct uses *u, const struct op *op)
 {
     return op->kind == OP_LINEAR && op->w[LINEAR_bias] < 0 &&
            !view_given(op->in[LINEAR_residual]) &&
-           op->p.linear.act == ACT_NONE && op->out.col == 0 && op->out.act != p->logits.act &&
-           pass_weight_users(p, op->w[LINEAR_matrix]) == 1;
+           op->p.linear.act == ACT_NONE && op->out.col == 0 && op->out.act != u->plan->logits.act &&
+           u->weights[op->w[LINEAR_matrix]] == 1;
 }
 
 void pass_append_rows(struct build *b, int w, int from, int64_t at)
@@ -163,27 +103,27 @@ void pass_append_rows(struct build *b, int w, int from, int64_t at)
     wc->rows = 0; /* dropped by pass_drop_dead_weights */
 }
 
-void pass_absorb(struct plan *p, int i, int j, int32_t at)
+void pass_absorb(struct uses *u, int i, int j, int32_t at)
 {
+    struct plan *p = u->plan;
     struct op *a = &p->ops[i], *c = &p->ops[j];
     struct act *out = &p->acts[a->out.act];
-    struct move m = {c->out.act, a->out.act, at};
+    int32_t from = c->out.act;
     a->out.width = out->width = at + c->out.width;
     out->stride = (int32_t)round_up((size_t)out->width, 16);
     c->kind = OP_DEAD;
     c->in[0] = c->out = VIEW_NONE;
-    for (int32_t k = 0; k < p->n_ops; k++)
-        op_views(&p->ops[k], move_view, &m);
+    uses_move(u, from, a->out.act, at);
 }
 
 /* Appends linear j's rows below linear i's: same input, one matrix, one output activation. */
-static void pack_into(struct build *b, int i, int j)
+static void pack_into(struct build *b, struct uses *u, int i, int j)
 {
     struct plan *p = b->plan;
     int w = p->ops[i].w[LINEAR_matrix];
     int32_t at = (int32_t)round_up((size_t)p->weights[w].rows, 16);
     pass_append_rows(b, w, p->ops[j].w[LINEAR_matrix], at);
-    pass_absorb(p, i, j, at);
+    pass_absorb(u, i, j, at);
 }
 
 /* Renumbers weights without those of zero rows. */
@@ -214,28 +154,33 @@ int pass_drop_dead_weights(struct build *b)
 }
 
 /* Op j takes the same input, and both results fit one activation. */
-static bool packs_with(struct plan *p, int i, int j)
+static bool packs_with(const struct uses *u, int i, int j)
 {
+    const struct plan *p = u->plan;
     const struct op *a = &p->ops[i], *c = &p->ops[j];
     return c->kind == OP_LINEAR && a->rows == c->rows &&
-           same_view(a->in[LINEAR_x], c->in[LINEAR_x]) && packable(p, c) &&
+           same_view(a->in[LINEAR_x], c->in[LINEAR_x]) && packable(u, c) &&
            p->weights[a->w[LINEAR_matrix]].dtype == p->weights[c->w[LINEAR_matrix]].dtype &&
            a->out.width + c->out.width <= LIMIT_WIDTH - 16 &&
-           !pass_written_between(p, a->in[LINEAR_x].act, i, j);
+           !uses_written_between(u, a->in[LINEAR_x].act, i, j);
 }
 
 int pass_pack(struct build *b)
 {
     struct plan *p = b->plan;
+    struct uses u;
+    if (uses_open(&u, p) < 0)
+        return E_NOMEM;
     for (int i = 0; i < p->n_ops; i++) {
-        if (!packable(p, &p->ops[i]))
+        if (!packable(&u, &p->ops[i]))
             continue;
         for (int j = i + 1; j < p->n_ops && p->ops[j].layer == p->ops[i].layer; j++)
-            if (packs_with(p, i, j))
-                pack_into(b, i, j);
+            if (packs_with(&u, i, j))
+                pack_into(b, &u, i, j);
     }
     pass_drop_dead_ops(p);
-    return pass_drop_dead_weights(b);
+    int rc = uses_close(&u);
+    return rc ? rc : pass_drop_dead_weights(b);
 }
 
 /* ---- lives and state ---- */

@@ -167,6 +167,7 @@ static void build_topk(struct rig *r, const int *p)
     r->op.p.topk.topk_groups = p[5];
     r->op.p.topk.norm = p[6];
     r->op.p.topk.dense = p[7];
+    r->op.p.topk.none = p[8];
     r->op.p.topk.eps = 1e-20f;
     r->op.p.topk.scale = 2.5f;
     r->op.in[0] = in_of(r, p[1] * p[2], ROLE_DECAY);
@@ -402,9 +403,9 @@ static const struct shape scan_shapes[] = {
     {{0, 1, 1, 0}}, {{1, 17, 16, 1}}, {{2, 96, 8, 1}}, {{5, 40, 33, 0}}, {{3, 64, 16, 1}},
 };
 static const struct shape topk_shapes[] = {
-    /* layout groups n k n_groups topk_groups norm dense */
+    /* layout groups n k n_groups topk_groups norm dense none */
     {{0, 1, 1, 1, 1, 1, 0, 0}}, {{1, 2, 16, 4, 1, 1, 1, 0}}, {{2, 1, 60, 6, 4, 2, 1, 0}},
-    {{4, 3, 17, 5, 1, 1, 0, 1}},
+    {{4, 3, 17, 5, 1, 1, 0, 1}}, {{3, 2, 5, 2, 1, 1, 1, 0, 2}}, {{1, 1, 17, 4, 1, 1, 0, 1, 16}},
 };
 static const struct shape experts_shapes[] = {
     /* layout experts rows cols k per_slot dtype */
@@ -447,7 +448,7 @@ CHECK(rnn, "layout width", rnn_shapes, build_rnn)
 CHECK(logsum, "layout width", rnn_shapes, build_logsum)
 CHECK(wkv, "layout width", rnn_shapes, build_wkv)
 CHECK(scan, "layout width N D", scan_shapes, build_scan)
-CHECK(topk, "layout groups n k n_groups topk_groups norm dense", topk_shapes, build_topk)
+CHECK(topk, "layout groups n k n_groups topk_groups norm dense none", topk_shapes, build_topk)
 CHECK(experts, "layout experts rows cols k per_slot dtype", experts_shapes, build_experts)
 CHECK(blocks, "layout blocks rows cols shared bias dtype", blocks_shapes, build_blocks)
 CHECK(columns, "layout in out", columns_shapes, build_columns)

@@ -7,14 +7,16 @@
 #define N 6
 #define K 4
 
-/* The K best of x [N]: indices, then weights, to out [2 * K]. */
-static void best(const float *x, float *out)
+/* The K best of x [N], of which the last `none` are no choice: indices, then weights, to out
+ * [2 * K]. */
+static void best(const float *x, int none, float *out)
 {
     struct act acts[] = {{.width = N, .stride = N}, {.offset = N, .width = 2 * K, .stride = 2 * K}};
     struct plan plan = {.acts = acts, .n_acts = 2};
     struct batch batch = {.n_tokens = 1};
     struct op op = {.kind = OP_TOPK, .in[0] = {0, 0, N}, .out = {1, 0, 2 * K},
-                    .w = {-1, -1}, .p.topk = {.n = N, .k = K, .n_groups = 1, .scale = 1}};
+                    .w = {-1, -1}, .p.topk = {.n = N, .k = K, .n_groups = 1, .none = none,
+                                                 .scale = 1}};
     float arena[N + 2 * K];
     memcpy(arena, x, N * sizeof *x);
     struct host_step s = {.plan = &plan, .batch = &batch, .arena = arena};
@@ -25,7 +27,7 @@ static void best(const float *x, float *out)
 static void expect(const float *x, const int *indices)
 {
     float out[2 * K];
-    best(x, out);
+    best(x, 0, out);
     for (int i = 0; i < K; i++)
         cr_assert_eq(out[i], indices[i], "place %d: entry %g, expected %d", i, (double)out[i],
                      indices[i]);
@@ -46,4 +48,11 @@ Test(ref_route, entry_0_stands_in_for_what_is_missing)
 Test(ref_route, infinities_have_their_place)
 {
     expect((float[N]){-INFINITY, 1, INFINITY, NAN, -INFINITY, 0}, (int[K]){2, 1, 5, 0});
+}
+
+Test(ref_route, a_choice_of_nothing_is_entry_0_with_weight_0)
+{
+    float out[2 * K];
+    best((float[N]){7, 1, 2, 3, 9, 8}, 2, out);
+    cr_assert_arr_eq(out, ((float[2 * K]){0, 0, 0, 3, 0, 0, 7, 3}), sizeof out);
 }

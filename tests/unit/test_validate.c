@@ -202,10 +202,9 @@ BROKEN(a_spread_of_nothing, s.add.in[1].spread = EW_GROUP; s.add.in[1].period = 
 
 /* ---- every op of real plans ---- */
 
-#define DIMS "\"hidden_size\": 64, \"num_hidden_layers\": 2, \"vocab_size\": 50, " \
-             "\"intermediate_size\": 96, "
+#define DIMS "\"hidden_size\": 64, \"num_hidden_layers\": 2, \"vocab_size\": 50, "
 
-#define TYPE(name) "\"model_type\": \"" name "\""
+#define TYPE(name) "\"intermediate_size\": 96, \"model_type\": \"" name "\""
 #define HEADS ", \"num_heads\": 2"
 
 static const char *const families[] = {
@@ -324,6 +323,28 @@ Test(validate, every_op_of_every_plan_with_one_thing_wrong_is_refused)
         cr_expect_eq(plan_validate(&m->plan, NULL, NULL, &e), 0, "%s: %s", m->arch, e.text);
         model_close(m);
     }
+}
+
+/* A router with one class more than there are experts: that class must say that it is none. */
+Test(validate, a_choice_beyond_the_experts_is_none_of_them)
+{
+    struct model *m = open_config("\"model_type\": \"zaya\", \"head_dim\": 16, "
+                                  "\"moe_intermediate_size\": 32");
+    for (int i = 0; i < m->plan.n_ops; i++) {
+        struct op *op = &m->plan.ops[i];
+        if (op->kind != OP_TOPK)
+            continue;
+        op->p.topk.none = 0;
+        refused(m, i, "classes that are none:", 0);
+        op->p.topk.none = -1;
+        refused(m, i, "classes that are none:", -1);
+        op->p.topk.none = op->p.topk.n;
+        refused(m, i, "classes that are none:", op->p.topk.n);
+        op->p.topk.none = 1;
+    }
+    struct err e = {0};
+    cr_expect_eq(plan_validate(&m->plan, NULL, NULL, &e), 0, "%s", e.text);
+    model_close(m);
 }
 
 /* Two layers of which one reads a shared cache: its rows were stored into section -1. */

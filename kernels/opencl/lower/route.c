@@ -9,6 +9,7 @@ int ocl_topk_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_spec_init(&s, "topk.cl", op);
     ocl_def(&s, "COUNT", n);
     ocl_def(&s, "TOPK", op->p.topk.k);
+    ocl_def(&s, "SOME", n - op->p.topk.none);
     ocl_def(&s, "RANGES", ranges);
     ocl_def(&s, "OPEN", op->p.topk.topk_groups);
     ocl_def(&s, "NORMED", op->p.topk.norm);

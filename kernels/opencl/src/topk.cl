@@ -76,11 +76,13 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), global const float *
         sum += in[chosen[k]];
     float by = scale / (NORMED ? sum + eps : 1.0f);
     for (int k = 0; k < TOPK; k++) {
+        bool some = chosen[k] < SOME;
+        float weight = some ? in[chosen[k]] * by : 0.0f;
         if (DENSE) {
-            to[chosen[k]] = in[chosen[k]] * by;
+            to[chosen[k]] = weight;
         } else {
-            to[k] = (float)chosen[k];
-            to[TOPK + k] = in[chosen[k]] * by;
+            to[k] = some ? (float)chosen[k] : 0.0f;
+            to[TOPK + k] = weight;
         }
     }
 }

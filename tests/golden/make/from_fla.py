@@ -17,6 +17,7 @@ import triton.runtime.autotuner
 triton.runtime.autotuner.Autotuner._bench = lambda self, *args, **keys: [0.0, 0.0, 0.0]
 
 import fla.models  # registers the families
+from fla.ops.cyfa.naive import naive_recurrent_cyfa
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import oracle
@@ -31,6 +32,9 @@ def attend(q, k, v, causal=True, window_size=(-1, -1), **_):
     seen = (age >= 0) & ((age <= window_size[0]) if window_size[0] >= 0 else (age >= 0))
     return torch.einsum("bhts,bshd->bthd", s.masked_fill(~seen, float("-inf")).softmax(-1), v)
 
+
+# One kernel calls the fast sine of a GPU; the library's own loop over tokens says the same.
+fla.layers.cyfa.fused_recurrent_cyfa = naive_recurrent_cyfa
 
 for module in [m for n, m in sys.modules.items() if n.startswith("fla.layers.")]:
     if hasattr(module, "flash_attn_func"):
@@ -60,15 +64,21 @@ CASES = {
         attn=dict(layers=[1], window_size=16, **ATTN),
         ska_attn=dict(num_heads=4, window_size=32), residual_in_fp32=False)),
     "hgrn_wide": ("hgrn", dict(num_hidden_layers=3, expand_ratio=2)),
+    "cyfa": ("cyclic_flow_attention", dict(
+        num_hidden_layers=3, head_dim=16, num_heads=3, expand_v=1.5, num_slots=22)),
+    "cyfa_plain": ("cyclic_flow_attention", dict(
+        head_dim=32, num_heads=2, expand_k=.5, num_slots=16, use_short_conv=False)),
 }
 
 
+# Scales of matrices, where 1.2 makes float32 noise grow to the bound.
+CALM = {"cyfa": .8}
 
 
-def make(folder, seed, kind, keys):
+def make(folder, name, seed, kind, keys):
     config = AutoConfig.for_model(kind, **{**BASE, **keys})
     model = AutoModelForCausalLM.from_config(config).float().eval()
-    oracle.fill(model, seed)
+    oracle.fill(model, seed, CALM.get(name, 1.2))
 
     def logits_of(ids):
         with torch.no_grad():
@@ -86,7 +96,7 @@ def main():
         if len(sys.argv) == 2 or name in sys.argv[2:]:
             shutil.rmtree(folder, ignore_errors=True)
             os.makedirs(folder)
-            make(folder, seed, kind, keys)
+            make(folder, name, seed, kind, keys)
             print(name, flush=True)
 
 
