@@ -190,6 +190,7 @@ golden: $B/golden $B/layers $B/twins $B/recurd-eval ## checks every model family
 	$B/golden
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
+	python3 tests/golden/fp8.py $B/recurd-eval
 	$B/twins
 
 configs: $B/recurd ## describes, or refuses as listed, what is published

@@ -164,6 +164,8 @@ static enum dtype type_of(const struct convert *c, const struct job *j)
     bool small = j->n_dims < 2 || j->form & (FORM_FLOAT | FORM_NEG_EXP | FORM_ADD_ONE |
                                              FORM_COLUMN | FORM_GROUPS | FORM_ROW);
     enum dtype own = j->pieces[0].t->dtype;
+    if (formats[own].gguf < 0)
+        own = DTYPE_F32; /* FP8, which GGUF lacks: its exact values */
     enum dtype wanted = small ? DTYPE_F32 : c->o->any ? own : c->o->matrix;
     const struct weight_format *type = &formats[wanted];
     /* Rows that no block fits stay as they are. */
@@ -244,8 +246,7 @@ static void read_pieces(struct convert *c, const struct job *j, int64_t first, i
         before += p->n;
         if (at >= p->n)
             continue;
-        if (checkpoint_read(c->ck, p->t, p->first + at, take, c->raw, c->e) == 0)
-            format_decode(p->t->dtype, c->raw, take, dst);
+        (void)!checkpoint_floats(c->ck, p->t, p->first + at, take, dst, c->e); /* e tells */
         dst += take;
         first += take;
         n -= take;
@@ -298,13 +299,11 @@ static void write_jobs(struct convert *c)
     for (const struct job *j = c->jobs; j; j = j->next)
         widest = MAX(widest, j->shape[j->n_dims - 1]);
     c->f32 = mem_array((size_t)widest, sizeof *c->f32);
-    c->raw = mem_array((size_t)widest, sizeof *c->f32);
-    if (!c->f32 || !c->raw)
+    if (!c->f32)
         err_set(c->e, E_NOMEM, "no memory for %" PRId64 " elements", widest);
     for (const struct job *j = c->jobs; j && c->e->code == 0; j = j->next)
         write_job(c, j);
     mem_free(c->f32);
-    mem_free(c->raw);
 }
 
 /* ---- the whole -------------------------------------------------------------------------- */
