@@ -35,7 +35,8 @@ static const struct gguf_key keys[] = {
 
 const struct gguf_map gguf_falcon_h1 = {
     .arch = "falcon-h1", .model_type = "falcon_h1", .layers = "model.layers.%d",
-    .names = {names, gguf_names_mamba2, gguf_names_attention}, .keys = {keys, gguf_keys_mamba2, gguf_keys_attention},
+    .names = {names, gguf_names_mamba2, gguf_names_attention},
+    .keys = {keys, gguf_keys_mamba2, gguf_keys_attention},
     .ignored = "hidden_act output_router_logits router_aux_loss_coef num_logits_to_keep "
                "pretraining_tp init_method rope_theta rope_scaling normalization_function "
                "time_step_limit time_step_min time_step_max time_step_floor mamba_chunk_size "
