@@ -191,11 +191,13 @@ $B/layers: $B/tests/golden/layers.o $(LIB)
 $B/twins: $B/tests/golden/twins.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-golden: $B/golden $B/layers $B/twins $B/recurd-eval ## checks every model family against its reference
+golden: $B/golden $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
+	python3 tests/golden/fp8.py $B/recurd-eval
+	python3 tests/golden/pth.py $B
 	$B/twins
 
 configs: $B/recurd ## describes, or refuses as listed, what is published

@@ -52,6 +52,11 @@ static bool add_piece(struct convert *c, struct job *j, struct tensor *t, int64_
 /* Shape of t without dimensions of 1 in its middle: a convolution's [channels, 1, size]. */
 static void take_shape(struct job *j, const struct tensor *t)
 {
+    if (j->form & FORM_WHOLE) {
+        j->n_dims = t->n_dims;
+        memcpy(j->shape, t->shape, sizeof j->shape);
+        return;
+    }
     j->n_dims = 0;
     for (int i = 0; i < t->n_dims; i++)
         if (t->shape[i] != 1 || t->n_dims <= 2)
@@ -101,6 +106,24 @@ static bool add_grouped(struct convert *c, struct job *j, struct tensor *t, bool
     return true;
 }
 
+/* Of [head][dn + dv rows][rank] the rows of keys, to be turned, or those of values. */
+static bool add_up(struct convert *c, struct job *j, struct tensor *t, bool values)
+{
+    const struct gguf_heads *h = &c->heads;
+    int64_t rank = t->shape[t->n_dims - 1], each = h->dn + h->dv, n = values ? h->dv : h->dn;
+    if (t->n_dims != 2 || h->q <= 0 || h->dn <= 0 || h->dv <= 0 || t->shape[0] != h->q * each) {
+        err_set(c->e, E_FORMAT, "tensor %s: %" PRId64 " rows are not those of %" PRId64 " heads of "
+                "%" PRId64 " and %" PRId64, t->name, t->elems / rank, h->q, h->dn, h->dv);
+        return false;
+    }
+    for (int64_t i = 0; i < h->q; i++)
+        if (!add_piece(c, j, t, (i * each + (values ? h->dn : 0)) * rank, n * rank))
+            return false;
+    j->n_dims = 3;
+    memcpy(j->shape, (int64_t[]){h->q, values ? n : rank, values ? rank : n}, 3 * sizeof rank);
+    return true;
+}
+
 /* All experts', or the vectors of a stack, one after the other. */
 static bool add_many(struct convert *c, struct job *j, const struct gguf_name *row,
                      struct tensor *first, int64_t layer)
@@ -135,6 +158,8 @@ static bool add_pieces(struct convert *c, struct job *j, const struct gguf_name 
         return add_halves(c, j, t, row->form & FORM_UP);
     if (row->form & (FORM_QKV | FORM_Z))
         return add_grouped(c, j, t, row->form & FORM_Z);
+    if (row->form & (FORM_K_UP | FORM_V_UP))
+        return add_up(c, j, t, row->form & FORM_V_UP);
     take_shape(j, t);
     return add_piece(c, j, t, 0, t->elems);
 }
@@ -164,6 +189,8 @@ static enum dtype type_of(const struct convert *c, const struct job *j)
     bool small = j->n_dims < 2 || j->form & (FORM_FLOAT | FORM_NEG_EXP | FORM_ADD_ONE |
                                              FORM_COLUMN | FORM_GROUPS | FORM_ROW);
     enum dtype own = j->pieces[0].t->dtype;
+    if (formats[own].gguf < 0)
+        own = DTYPE_F32; /* FP8, which GGUF lacks: its exact values */
     enum dtype wanted = small ? DTYPE_F32 : c->o->any ? own : c->o->matrix;
     const struct weight_format *type = &formats[wanted];
     /* Rows that no block fits stay as they are. */
@@ -244,8 +271,7 @@ static void read_pieces(struct convert *c, const struct job *j, int64_t first, i
         before += p->n;
         if (at >= p->n)
             continue;
-        if (checkpoint_read(c->ck, p->t, p->first + at, take, c->raw, c->e) == 0)
-            format_decode(p->t->dtype, c->raw, take, dst);
+        (void)!checkpoint_floats(c->ck, p->t, p->first + at, take, dst, c->e); /* e tells */
         dst += take;
         first += take;
         n -= take;
@@ -298,13 +324,11 @@ static void write_jobs(struct convert *c)
     for (const struct job *j = c->jobs; j; j = j->next)
         widest = MAX(widest, j->shape[j->n_dims - 1]);
     c->f32 = mem_array((size_t)widest, sizeof *c->f32);
-    c->raw = mem_array((size_t)widest, sizeof *c->f32);
-    if (!c->f32 || !c->raw)
+    if (!c->f32)
         err_set(c->e, E_NOMEM, "no memory for %" PRId64 " elements", widest);
     for (const struct job *j = c->jobs; j && c->e->code == 0; j = j->next)
         write_job(c, j);
     mem_free(c->f32);
-    mem_free(c->raw);
 }
 
 /* ---- the whole -------------------------------------------------------------------------- */

@@ -1,4 +1,5 @@
-/* A directory with safetensors -> one GGUF file, by the map of its family. */
+/* A directory with safetensors -> one GGUF file, by the map of its family; an RWKV .pth file ->
+ * such a directory. */
 #ifndef RECURD_CONVERT_H
 #define RECURD_CONVERT_H
 
@@ -16,5 +17,9 @@ struct convert_options {
 /* The file appears whole or not at all. E_UNSUPPORTED for a model that the format cannot say:
  * every key of config.json and every tensor is either written or refused by name. */
 int convert_to_gguf(const struct convert_options *o, struct err *e) MUST_USE;
+
+/* The .pth file o->dir -> directory o->out; type is not asked. config.json comes last: until then
+ * the directory is no model, and a run after an interrupted one begins anew. */
+int convert_pth(const struct convert_options *o, struct err *e) MUST_USE;
 
 #endif

@@ -20,7 +20,6 @@ struct convert {
     struct job *jobs, **last;
     uint64_t total;              /* bytes of data */
     float *f32;
-    void *raw;
 };
 
 /* Chooses the map, writes all metadata and fills heads, layers and experts. */

@@ -80,7 +80,9 @@ static double value_of(const struct convert *c, const char *gguf)
         if (!k->gguf || strcmp(k->gguf, gguf) || !has(c, k->key))
             continue;
         double x = number(c, k->key);
-        return k->kind == KEY_QUOTIENT || k->kind == KEY_RATIO ? x * value_of(c, k->by) : x;
+        return k->kind == KEY_LESS                                 ? x + value_of(c, k->by)
+               : k->kind == KEY_QUOTIENT || k->kind == KEY_RATIO ? x * value_of(c, k->by)
+                                                                  : x;
     }
     return 0;
 }
@@ -157,6 +159,27 @@ static void write_either(struct convert *c, const struct gguf_key *k)
     gguf_out_bool(c->out, full(c, k->gguf, name), strcmp(is, first) == 0);
 }
 
+static void write_word(struct convert *c, const struct gguf_key *k, const char *name)
+{
+    const char *is = config_str(c->config, k->key, "", c->e);
+    char word[32];
+    int used, i = 0;
+    for (const char *p = k->by; sscanf(p, "%31s%n", word, &used) == 1; p += used, i++)
+        if (strcmp(word, is) == 0) {
+            gguf_out_int(c->out, name, i);
+            return;
+        }
+    err_set(c->e, E_UNSUPPORTED, "config.json: %s is \"%.40s\", GGUF can say %s", k->key, is,
+            k->by);
+}
+
+static void check_same(struct convert *c, const struct gguf_key *k)
+{
+    if (number(c, k->key) != number(c, k->by))
+        err_set(c->e, E_UNSUPPORTED, "config.json: %s is %g and %s %g; GGUF's %s has one number "
+                "for both", k->key, number(c, k->key), k->by, number(c, k->by), c->map->arch);
+}
+
 static void write_key(struct convert *c, const struct gguf_key *k, struct done *d)
 {
     char name[KEY_MAX];
@@ -187,6 +210,9 @@ static void write_key(struct convert *c, const struct gguf_key *k, struct done *
     case KEY_BOOL: gguf_out_bool(c->out, name, config_bool(c->config, k->key, false, c->e)); return;
     case KEY_ROWS: gguf_out_int(c->out, name, tensor_rows(c, k->by)); return;
     case KEY_EITHER: write_either(c, k); return;
+    case KEY_WORD: write_word(c, k, name); return;
+    case KEY_SAME: check_same(c, k); return;
+    case KEY_LESS:
     case KEY_QUOTIENT:
     case KEY_RATIO: gguf_out_int(c->out, name, llround(value_of(c, k->gguf))); return;
     case KEY_MOST: /* a list where layers differ: write_layers */
@@ -204,7 +230,8 @@ static bool again(const struct convert *c, const struct gguf_key *k)
     GGUF_EACH_KEY(c->map, x) {
         if (x == k)
             return false;
-        if (x->gguf && k->gguf && !strcmp(x->gguf, k->gguf) && has(c, x->key))
+        if (x->gguf && k->gguf && k->kind != KEY_SAME && !strcmp(x->gguf, k->gguf) &&
+            has(c, x->key))
             return true;
     }
     return false;
@@ -220,13 +247,15 @@ static void write_layers(struct convert *c)
     int32_t kv[LIMIT_LAYERS], ff[LIMIT_LAYERS];
     bool recurrent[LIMIT_LAYERS], interval = false;
     size_t n = (size_t)c->layers;
-    int32_t heads = (int32_t)value_of(c, "attention.head_count_kv");
+    int32_t heads = (int32_t)fmax(1, value_of(c, "attention.head_count_kv"));
     int32_t width = (int32_t)value_of(c, c->experts > 0 ? "expert_feed_forward_length"
                                                         : "feed_forward_length");
     if (!c->map->types_key)
         return;
     for (size_t i = 0; i < n; i++) {
-        bool attends = convert_has(c, ".attn_k.weight", (int64_t)i);
+        bool attends = convert_has(c, ".attn_kv_a_mqa.weight", (int64_t)i) ||
+                       (convert_has(c, ".attn_k.weight", (int64_t)i) &&
+                        !convert_has(c, ".ssm_a", (int64_t)i));
         bool feeds = convert_has(c, ".ffn_up.weight", (int64_t)i) ||
                      convert_has(c, ".ffn_up_exps.weight", (int64_t)i);
         kv[i] = attends ? heads : 0;
@@ -360,7 +389,10 @@ void convert_values(struct convert *c)
                                    .k = (int64_t)value_of(c, "attention.head_count_kv"),
                                    .kh = (int64_t)value_of(c, "ssm.group_count"),
                                    .vh = (int64_t)value_of(c, "ssm.time_step_rank"),
-                                   .K = (int64_t)value_of(c, "ssm.state_size")};
+                                   .K = (int64_t)value_of(c, "ssm.state_size"),
+                                   .dn = (int64_t)(value_of(c, "attention.key_length_mla") -
+                                                   value_of(c, "rope.dimension_count")),
+                                   .dv = (int64_t)value_of(c, "attention.value_length_mla")};
     if (c->e->code)
         return;
     write_sizes(c);

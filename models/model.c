@@ -271,13 +271,18 @@ static int put_from_whole(struct loader *l, int w, const struct binding_part *x,
     const struct weight *wt = &l->m->plan.weights[w];
     int64_t cols = wt->cols, stride = x->stride ? x->stride : t->elems / cols;
     size_t n = (size_t)t->elems;
-    void *raw = mem_array(format_bytes(t->dtype, t->elems), 1);
+    /* Only rows of the tensor's own end in padding. */
+    int64_t wide = t->dtype == DTYPE_FP8 ? t->shape[t->n_dims - 1] : t->elems;
+    size_t row_bytes = format_bytes(t->dtype, wide);
+    char *raw = mem_array((size_t)(t->elems / wide), row_bytes);
     float *f = mem_array(n, sizeof *f), *row = mem_array((size_t)cols, sizeof *row);
     if (!raw || !f || !row)
         err_set(l->e, E_NOMEM, "tensor %s: no memory for all %zu elements", t->name, n);
     else if (checkpoint_read(l->m->files, t, 0, t->elems, raw, l->e) == 0) {
-        crypto_hash_sha256_update(&l->hash, raw, format_bytes(t->dtype, t->elems));
-        format_decode(t->dtype, raw, t->elems, f);
+        crypto_hash_sha256_update(&l->hash, (unsigned char *)raw,
+                                  (size_t)(t->elems / wide) * row_bytes);
+        for (int64_t r = 0; r < t->elems / wide; r++)
+            format_decode(t->dtype, raw + (size_t)r * row_bytes, wide, f + r * wide);
         (void)!check_finite(l, t, f, 0, n); /* e tells */
         float scale = whole_scale(what, f, n);
         for (int64_t r = 0; r < x->rows && l->e->code == 0; r++) {
@@ -302,7 +307,9 @@ static int put_tensor(struct loader *l, int w, const struct binding_part *x)
 {
     const struct weight *wt = &l->m->plan.weights[w];
     const struct tensor *t = checkpoint_find(l->m->files, x->name);
-    int64_t cols = wt->cols, step = MAX(1, (int64_t)(PIECE_BYTES / 4) / cols);
+    int64_t cols = wt->cols; /* a short row of FP8 takes more bytes than its float32 values */
+    int64_t row_bytes = MAX(4 * cols, (int64_t)format_bytes(t->dtype, cols));
+    int64_t step = MAX(1, (int64_t)PIECE_BYTES / row_bytes);
     enum transform what;
     if (remaining(l, t, x->derive ? TENSOR_AS_IS : x->transform, &what) < 0)
         return l->e->code;

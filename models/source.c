@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "models/files/fp8.h"
 #include "models/files/gguf_view.h"
 #include "models/files/jsontext.h"
 #include "models/gguf.h"
@@ -136,7 +137,8 @@ static int open_directory(struct model_source *s, struct err *e)
                        jsontext_tail(s->path), PATH_BYTES);
     if (!file_exists(path))
         return explain_directory(s->path, "config.json", e);
-    return config_read(&s->config, path, e);
+    int rc = config_read(&s->config, path, e);
+    return rc < 0 ? rc : fp8_check_config(s->config, e);
 }
 
 int source_open(struct model_source *s, const char *path, struct err *e)

@@ -1,6 +1,7 @@
-/* recurd-convert: a directory with safetensors -> one GGUF file.
+/* recurd-convert: a directory with safetensors -> one GGUF file, an RWKV .pth file -> a directory.
  *
- *   recurd-convert [--type TYPE] DIR FILE.gguf */
+ *   recurd-convert [--type TYPE] DIR FILE.gguf
+ *   recurd-convert FILE.pth DIR */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,9 +15,13 @@
 
 static const char usage[] =
     "usage: recurd-convert [--type TYPE] DIR FILE.gguf\n"
+    "       recurd-convert FILE.pth DIR\n"
     "\n"
-    "Writes the model in DIR (config.json, safetensors, tokenizer) as one GGUF file. FILE.gguf\n"
-    "appears when it is whole; until then its bytes are in FILE.gguf.part.\n"
+    "Writes the model in DIR (config.json, safetensors, tokenizer) as one GGUF file; or the RWKV\n"
+    "model in FILE.pth as a new DIR with safetensors and config.json, to which the vocabulary\n"
+    "(rwkv_vocab_v20230424.txt or tokenizer.json) must be added. Nothing in a .pth file is run.\n"
+    "Files appear under their names when they are whole; until then their bytes are in\n"
+    "NAME.part, which an interrupted run leaves and the next begins anew.\n"
     "\n"
     "  --type TYPE   store matrices as TYPE: %s\n"
     "                (default: as they are; vectors are always F32)\n"
@@ -79,7 +84,13 @@ int main(int argc, char **argv)
     }
     o.dir = argv[optind];
     o.out = argv[optind + 1];
-    int rc = convert_to_gguf(&o, &e);
+    size_t n = strlen(o.dir);
+    bool pth = n > 4 && strcmp(o.dir + n - 4, ".pth") == 0;
+    if (pth && !o.any) {
+        fprintf(stderr, "recurd-convert: --type is for GGUF files, of %s DIR is made\n", o.dir);
+        return 2;
+    }
+    int rc = pth ? convert_pth(&o, &e) : convert_to_gguf(&o, &e);
     if (shown.terminal && shown.percent >= 0)
         fputc('\n', stderr);
     if (rc < 0)

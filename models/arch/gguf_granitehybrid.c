@@ -7,14 +7,6 @@ static const struct gguf_name names[] = {
     {"output_norm.weight", "model.norm.weight", 0},
     {".attn_norm.weight", ".input_layernorm.weight", 0},
     {".ffn_norm.weight", ".post_attention_layernorm.weight", 0},
-    {".ssm_in.weight", ".mamba.in_proj.weight", 0},
-    {".ssm_conv1d.weight", ".mamba.conv1d.weight", FORM_FLOAT},
-    {".ssm_conv1d.bias", ".mamba.conv1d.bias", 0},
-    {".ssm_out.weight", ".mamba.out_proj.weight", 0},
-    {".ssm_dt.bias", ".mamba.dt_bias", 0},
-    {".ssm_a", ".mamba.A_log", FORM_NEG_EXP | FORM_COLUMN},
-    {".ssm_d", ".mamba.D", FORM_COLUMN},
-    {".ssm_norm.weight", ".mamba.norm.weight", FORM_GROUPS},
     {".attn_q.weight", ".self_attn.q_proj.weight", FORM_ROPE_Q},
     {".attn_k.weight", ".self_attn.k_proj.weight", FORM_ROPE_K},
     {".attn_v.weight", ".self_attn.v_proj.weight", 0},
@@ -39,14 +31,6 @@ static const struct gguf_name names[] = {
     GGUF_END};
 
 static const struct gguf_key keys[] = {
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", KEY_NUM, true, NULL},
-    {"num_attention_heads", "attention.head_count", KEY_MOST, true, NULL},
-    {"num_key_value_heads", "attention.head_count_kv", KEY_MOST, true, NULL},
-    {"mamba_d_conv", "ssm.conv_kernel", KEY_INT, true, NULL},
-    {"mamba_d_state", "ssm.state_size", KEY_INT, true, NULL},
-    {"mamba_n_groups", "ssm.group_count", KEY_INT, true, NULL},
-    {"mamba_n_heads", "ssm.time_step_rank", KEY_INT, true, NULL},
-    {"mamba_d_head", "ssm.inner_size", KEY_QUOTIENT, true, "ssm.time_step_rank"},
     {"mamba_expand", "ssm.inner_size", KEY_RATIO, true, "embedding_length"},
     {"shared_intermediate_size", "expert_shared_feed_forward_length", KEY_INT, true, NULL},
     {"intermediate_size", "feed_forward_length", KEY_MOST, false, NULL},
@@ -59,14 +43,11 @@ static const struct gguf_key keys[] = {
     {"logits_scaling", "logit_scale", KEY_NUM, false, NULL},
     {"position_embedding_type", "rope.scaling.finetuned", KEY_EITHER, false, "rope nope"},
     {"rope_parameters.rope_theta", "rope.freq_base", KEY_NUM, false, NULL},
-    {"attention_bias", NULL, KEY_CONSTANT, false, "false"},
-    {"mamba_proj_bias", NULL, KEY_CONSTANT, false, "false"},
-    {"mamba_conv_bias", NULL, KEY_CONSTANT, false, "true"},
     GGUF_END};
 
 const struct gguf_map gguf_granitehybrid = {
     .arch = "granitehybrid", .model_type = "granitemoehybrid", .layers = "model.layers.%d",
-    .names = {names}, .keys = {keys},
+    .names = {names, gguf_names_mamba2}, .keys = {keys, gguf_keys_mamba2, gguf_keys_attention},
     .types_key = "layer_types", .types = {"mamba", "attention"},
     .ignored = "hidden_act output_router_logits router_aux_loss_coef num_logits_to_keep "
                "pretraining_tp init_method rope_theta rope_scaling normalization_function "

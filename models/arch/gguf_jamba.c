@@ -19,10 +19,6 @@ static const struct gguf_name names[] = {
     {".ssm_dt_norm.weight", ".mamba.dt_layernorm.weight", 0},
     {".ssm_b_norm.weight", ".mamba.b_layernorm.weight", 0},
     {".ssm_c_norm.weight", ".mamba.c_layernorm.weight", 0},
-    {".attn_q.weight", ".self_attn.q_proj.weight", 0},
-    {".attn_k.weight", ".self_attn.k_proj.weight", 0},
-    {".attn_v.weight", ".self_attn.v_proj.weight", 0},
-    {".attn_output.weight", ".self_attn.o_proj.weight", 0},
     {".ffn_gate.weight", ".feed_forward.gate_proj.weight", 0},
     {".ffn_up.weight", ".feed_forward.up_proj.weight", 0},
     {".ffn_down.weight", ".feed_forward.down_proj.weight", 0},
@@ -36,9 +32,6 @@ static const struct gguf_name names[] = {
     GGUF_END};
 
 static const struct gguf_key keys[] = {
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", KEY_NUM, true, NULL},
-    {"num_attention_heads", "attention.head_count", KEY_MOST, true, NULL},
-    {"num_key_value_heads", "attention.head_count_kv", KEY_MOST, true, NULL},
     {"mamba_d_conv", "ssm.conv_kernel", KEY_INT, true, NULL},
     {"mamba_d_state", "ssm.state_size", KEY_INT, true, NULL},
     {"mamba_expand", "ssm.inner_size", KEY_RATIO, true, "embedding_length"},
@@ -53,7 +46,7 @@ static const struct gguf_key keys[] = {
 
 const struct gguf_map gguf_jamba = {
     .arch = "jamba", .model_type = "jamba", .layers = "model.layers.%d",
-    .names = {names}, .keys = {keys},
+    .names = {names, gguf_names_attention}, .keys = {keys, gguf_keys_attention},
     .types_key = "layer_types", .types = {"mamba", "attention"},
     .ignored = "hidden_act output_router_logits router_aux_loss_coef num_logits_to_keep "
                "pretraining_tp init_method rope_theta rope_scaling normalization_function "

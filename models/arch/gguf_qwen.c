@@ -8,10 +8,6 @@ static const struct gguf_name names[] = {
     {"output_norm.weight", "model.norm.weight", FORM_ADD_ONE},
     {".attn_norm.weight", ".input_layernorm.weight", FORM_ADD_ONE},
     {".post_attention_norm.weight", ".post_attention_layernorm.weight", FORM_ADD_ONE},
-    {".attn_q.weight", ".self_attn.q_proj.weight", 0},
-    {".attn_k.weight", ".self_attn.k_proj.weight", 0},
-    {".attn_v.weight", ".self_attn.v_proj.weight", 0},
-    {".attn_output.weight", ".self_attn.o_proj.weight", 0},
     {".attn_q_norm.weight", ".self_attn.q_norm.weight", FORM_ADD_ONE},
     {".attn_k_norm.weight", ".self_attn.k_norm.weight", FORM_ADD_ONE},
     {".ssm_norm.weight", ".linear_attn.norm.weight", 0},
@@ -63,9 +59,6 @@ static const struct gguf_name sparse[] = {
     GGUF_END};
 
 static const struct gguf_key keys[] = {
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", KEY_NUM, true, NULL},
-    {"num_attention_heads", "attention.head_count", KEY_MOST, true, NULL},
-    {"num_key_value_heads", "attention.head_count_kv", KEY_MOST, true, NULL},
     {"head_dim", "attention.key_length", KEY_INT, true, NULL},
     {"rope_parameters.rope_theta", "rope.freq_base", KEY_NUM, false, NULL},
     {"rope_parameters.partial_rotary_factor",
@@ -100,18 +93,21 @@ static const struct gguf_key keys_dense[] = {
 
 const struct gguf_map gguf_qwen35 = {
     .arch = "qwen35", .model_type = "qwen3_5_text", .layers = "model.layers.%d",
-    .names = {names, tiled, dense}, .keys = {keys, keys_dense},
+    .names = {names, gguf_names_attention, tiled, dense},
+    .keys = {keys, gguf_keys_attention, keys_dense},
     .types_key = "layer_types", .types = {"linear_attention", "full_attention"},
     .ignored = IGNORED};
 
 const struct gguf_map gguf_qwen35moe = {
     .arch = "qwen35moe", .model_type = "qwen3_5_moe_text", .layers = "model.layers.%d",
-    .names = {names, tiled, sparse}, .keys = {keys, keys_sparse},
+    .names = {names, gguf_names_attention, tiled, sparse},
+    .keys = {keys, gguf_keys_attention, keys_sparse},
     .types_key = "layer_types", .types = {"linear_attention", "full_attention"},
     .ignored = IGNORED " intermediate_size"};
 
 const struct gguf_map gguf_qwen3next = {
     .arch = "qwen3next", .model_type = "qwen3_next", .layers = "model.layers.%d",
-    .names = {names, grouped, dense, sparse}, .keys = {keys, keys_sparse, keys_dense},
+    .names = {names, gguf_names_attention, grouped, dense, sparse},
+    .keys = {keys, gguf_keys_attention, keys_sparse, keys_dense},
     .types_key = "layer_types", .types = {"linear_attention", "full_attention"},
     .ignored = IGNORED};

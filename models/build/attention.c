@@ -65,12 +65,19 @@ val b_softmax_attention(struct build *b, val x, const struct softmax_dims *d)
 }
 
 /* W_uk or W_uv of every head on its part of x: rows [first, first + n) of each head's dn + dv, as
- * blocks. Keys are stored turned, so that block h maps dn inputs to rank outputs. */
+ * blocks. Keys are stored turned, so that block h maps dn inputs to rank outputs; a GGUF file has
+ * both as two tensors, the keys' turned already. */
 static val up(struct build *b, val x, const struct latent_args *a, bool keys)
 {
     int each = a->dn + a->dv, n = keys ? a->rank : a->dv, rows = b_padded(n);
-    int w = w_matrix(b, a->up, (int64_t)a->H * rows, keys ? a->dn : a->rank);
-    for (int h = 0; h < a->H; h++)
+    const char *own = keys ? "k_b_proj.weight" : "v_b_proj.weight";
+    bool split = b_has(b, own, false);
+    int w = w_matrix(b, split ? own : a->up, (int64_t)a->H * rows, keys ? a->dn : a->rank);
+    for (int h = 0; h < a->H && split; h++)
+        w_block(b, w, own, &(struct block_part){
+            .tensor_rows = (int64_t)a->H * n, .tensor_cols = keys ? a->dn : a->rank,
+            .row0 = (int64_t)h * n, .rows = n, .at = (int64_t)h * rows});
+    for (int h = 0; h < a->H && !split; h++)
         w_block(b, w, a->up, &(struct block_part){
             .tensor_rows = (int64_t)a->H * each, .tensor_cols = a->rank,
             .row0 = (int64_t)h * each + (keys ? 0 : a->dn), .rows = keys ? a->dn : a->dv,

@@ -209,9 +209,12 @@ static void check_shape(struct build *b, struct tensor *t, const char *name, int
         return;
     }
     t->used = true;
-    if (vector ? t->elems == rows * cols : is_matrix(t, rows, cols))
+    if (t->dtype == DTYPE_FP8 && t->shape[t->n_dims - 1] != cols) /* its rows end in padding */
+        b_fail(b, E_UNSUPPORTED, "tensor %s: FP8 rows of %lld, %lld expected", name,
+               (long long)t->shape[t->n_dims - 1], (long long)cols);
+    else if (vector ? t->elems == rows * cols : is_matrix(t, rows, cols))
         return;
-    if (vector)
+    else if (vector)
         b_fail(b, E_RANGE, "tensor %s: %lld elements expected, shape %s in file", name,
                (long long)(rows * cols), shape_text(t, text));
     else

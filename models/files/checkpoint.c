@@ -74,6 +74,41 @@ int checkpoint_read(struct checkpoint *c, const struct tensor *t, int64_t first,
     return rc < 0 ? rc : c->kind->read(c, t, first, n, dst, e);
 }
 
+/* Elements that must be read and decoded at once: a block, a row of FP8; all n of the plain. */
+static int64_t unit_of(const struct tensor *t, int64_t n)
+{
+    if (format_plain(t->dtype))
+        return n;
+    return t->dtype == DTYPE_FP8 ? t->shape[t->n_dims - 1] : formats[t->dtype].block;
+}
+
+int checkpoint_floats(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
+                      float *dst, struct err *e)
+{
+    int rc = check_range(t, first, n, e);
+    if (rc < 0 || n == 0)
+        return rc;
+    int64_t unit = unit_of(t, n), low = format_plain(t->dtype) ? first : first / unit * unit;
+    int64_t units = (first + n - low + unit - 1) / unit;
+    size_t bytes = format_bytes(t->dtype, unit);
+    char *raw = mem_array((size_t)units, bytes);
+    float *one = mem_array((size_t)unit, sizeof *one);
+    if (!raw || !one)
+        rc = err_set(e, E_NOMEM, "tensor %s: out of memory for %" PRId64 " elements", t->name, n);
+    else
+        rc = checkpoint_read(c, t, low, units * unit, raw, e);
+    for (int64_t i = 0; rc == 0 && i < units; i++) {
+        int64_t skip = i == 0 ? first - low : 0, take = MIN(unit - skip, n);
+        format_decode(t->dtype, raw + (size_t)i * bytes, unit, one);
+        memcpy(dst, one + skip, (size_t)take * sizeof *one);
+        dst += take;
+        n -= take;
+    }
+    mem_free(raw);
+    mem_free(one);
+    return rc;
+}
+
 int checkpoint_read_int(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
                         int32_t *dst, struct err *e)
 {

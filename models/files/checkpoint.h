@@ -48,12 +48,17 @@ size_t checkpoint_count(const struct checkpoint *c);
 const struct tensor *checkpoint_at(const struct checkpoint *c, size_t i);
 struct tensor *checkpoint_find(struct checkpoint *c, const char *name); /* NULL = absent */
 
-/* Elements [first, first + n) of t into dst, in t's own dtype. */
+/* Elements [first, first + n) of t into dst, in t's own dtype: whole blocks, and of DTYPE_FP8 whole
+ * rows (of t's last dimension), each of which ends its last block. */
 int checkpoint_read(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
                     void *dst, struct err *e) MUST_USE;
 
-/* The same for an I32 or I64 tensor of checkpoint_open_file; E_RANGE for a value beyond int32. Its
- * tensor's dtype means nothing. */
+/* Any elements as float32, whatever blocks they lie in; one read and one buffer for all. */
+int checkpoint_floats(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
+                      float *dst, struct err *e) MUST_USE;
+
+/* As checkpoint_read for an I32 or I64 tensor of checkpoint_open_file; E_RANGE for a value beyond
+ * int32. Its tensor's dtype means nothing. */
 int checkpoint_read_int(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
                         int32_t *dst, struct err *e) MUST_USE;
 

@@ -91,6 +91,17 @@ static void set_quotient(struct writer *w, const struct gguf_key *k, double x)
         set_int(w, k->key, (int64_t)x / (int64_t)by);
 }
 
+/* KEY_LESS. */
+static void set_less(struct writer *w, const struct gguf_key *k, int64_t n)
+{
+    int64_t by = 0;
+    if (!gguf_int(gguf_arch_get(w->g, w->map, k->by), 0, &by) || by < 0 || by >= n)
+        err_set(w->e, E_CONFLICT, "%s: %s.%s is %" PRId64 ", not more than %s.%s, which is %"
+                PRId64, gguf_path(w->g), w->map->arch, k->gguf, n, w->map->arch, k->by, by);
+    else
+        set_int(w, k->key, n - by);
+}
+
 static void wrong(struct writer *w, const struct gguf_key *k, const char *expected)
 {
     err_set(w->e, E_FORMAT, "%s: %s.%s is not %s", gguf_path(w->g), w->map->arch, k->gguf,
@@ -102,6 +113,28 @@ static void set_either(struct writer *w, const struct gguf_key *k, bool yes)
     char first[32] = "", second[32] = "";
     sscanf(k->by, "%31s %31s", first, second);
     set(w, k->key, json_string(yes ? first : second));
+}
+
+/* Word n of k->by; "" where it has fewer. */
+static void word_at(const struct gguf_key *k, int64_t n, char out[32])
+{
+    const char *p = k->by;
+    int used;
+    for (out[0] = 0; n >= 0 && sscanf(p, "%31s%n", out, &used) == 1; n--)
+        p += used;
+    if (n >= 0)
+        out[0] = 0;
+}
+
+static void set_word(struct writer *w, const struct gguf_key *k, int64_t n)
+{
+    char word[32];
+    word_at(k, n, word);
+    if (word[0])
+        set(w, k->key, json_string(word));
+    else
+        err_set(w->e, E_UNSUPPORTED, "%s: %s.%s is %" PRId64 "; 0 to the last of %s is known",
+                gguf_path(w->g), w->map->arch, k->gguf, n, k->by);
 }
 
 static void read_key(struct writer *w, const struct gguf_key *k)
@@ -126,7 +159,7 @@ static void read_key(struct writer *w, const struct gguf_key *k)
         set_either(w, k, gguf_bool(v, false));
     } else if (k->kind == KEY_BOOL) {
         set(w, k->key, json_boolean(gguf_bool(v, false)));
-    } else if (k->kind == KEY_MOST) {
+    } else if (k->kind == KEY_MOST || k->kind == KEY_SAME) {
         n = gguf_arch_int(w->g, w->map, k->gguf, -1);
         if (n < 0 || n > INT32_MAX)
             wrong(w, k, "a count, nor a list of them");
@@ -140,6 +173,10 @@ static void read_key(struct writer *w, const struct gguf_key *k)
         wrong(w, k, "a count that fits 31 bits");
     } else if (k->kind == KEY_QUOTIENT || k->kind == KEY_RATIO) {
         set_quotient(w, k, x);
+    } else if (k->kind == KEY_LESS) {
+        set_less(w, k, n);
+    } else if (k->kind == KEY_WORD) {
+        set_word(w, k, n);
     } else {
         set_int(w, k->key, n);
     }

@@ -28,9 +28,13 @@ enum gguf_form {
     FORM_Z = 1 << 16,     /* … its z */
     FORM_PACKED = 1 << 17,/* ours is the same tensor under another name */
     FORM_FIRST = 1 << 21, /* … of layer 0 only: the copy that FORM_TWIN speaks of */
-    FORM_WRITE = FORM_GATE | FORM_UP | FORM_STACK | FORM_QKV | FORM_Z | FORM_PACKED | FORM_FIRST,
+    FORM_K_UP = 1 << 22,  /* written from [head][key, value rows][rank]: [head][rank][keys] of it */
+    FORM_V_UP = 1 << 23,  /* … [head][values][rank] of it */
+    FORM_WRITE = FORM_GATE | FORM_UP | FORM_STACK | FORM_QKV | FORM_Z | FORM_PACKED | FORM_FIRST |
+                 FORM_K_UP | FORM_V_UP,
     FORM_DENSE = 1 << 18, /* written only for models without experts */
     FORM_SPARSE = 1 << 19,/* … with */
+    FORM_WHOLE = 1 << 24, /* written with all dimensions, though some be 1 */
     FORM_TWIN = 1 << 20,  /* of layer 0 a copy of another tensor that means nothing: not read */
 };
 
@@ -46,6 +50,9 @@ enum gguf_key_kind {
     KEY_MOST,     /* an integer, or a list with one for each layer: the largest */
     KEY_QUOTIENT, /* ours = value / value of `by`, an integer */
     KEY_RATIO,    /* the same, any number */
+    KEY_LESS,     /* ours = value - value of `by` */
+    KEY_SAME,     /* an integer, or a list; writing: ours must be what ours of key `by` is */
+    KEY_WORD,     /* an integer; ours is that word of `by`, counted from 0 */
     KEY_ROWS,     /* an integer; written from the rows of tensor `by` */
     KEY_CONSTANT, /* ours is always the JSON text `by`: the format cannot say anything else */
     KEY_MUST,     /* the same, but only when writing: ours need not say it */
@@ -65,8 +72,8 @@ struct gguf_map {
     const char *arch;       /* general.architecture */
     const char *model_type; /* of config.json */
     const char *layers;     /* what ours has for "blk.%d" */
-    const struct gguf_name *names[5]; /* lists, one after the other; each ends in GGUF_END */
-    const struct gguf_key *keys[4];
+    const struct gguf_name *names[6]; /* lists, one after the other; each ends in GGUF_END */
+    const struct gguf_key *keys[5];
     /* The list of layers' kinds: its key, and the words for recurrent, attention, feed-forward and
      * expert layers (the last two only where those are layers of their own). */
     const char *types_key, *types[4];
@@ -74,6 +81,10 @@ struct gguf_map {
 };
 
 #define GGUF_END {0}
+
+/* Rows that several maps share (arch/gguf_rows.c). */
+extern const struct gguf_name gguf_names_attention[], gguf_names_mamba2[];
+extern const struct gguf_key gguf_keys_attention[], gguf_keys_mamba2[];
 
 /* Every row of all lists of a map, in order. */
 #define GGUF_EACH_NAME(map, row) \

@@ -66,6 +66,10 @@ struct gguf_order gguf_order(unsigned form, const struct gguf_heads *h, int64_t 
         if (heads <= 0 || heads > rows || rows % (2 * heads))
             return none;
         o = (struct gguf_order){.outer = heads, .a = 2, .b = rows / heads / 2, .inner = cols};
+    } else if (form & FORM_K_UP) {
+        if (h->q <= 0 || h->dn <= 0 || elems % (h->q * h->dn))
+            return none;
+        o = (struct gguf_order){.outer = h->q, .a = h->dn, .b = elems / h->q / h->dn, .inner = 1};
     } else if (form & (FORM_V_ROWS | FORM_V_TAIL | FORM_V_COLS)) {
         if (h->kh <= 0 || h->vh <= 0 || h->vh % h->kh)
             return none;

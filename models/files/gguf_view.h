@@ -33,6 +33,7 @@ struct gguf_heads {
     int64_t q, k;   /* of queries and keys */
     int64_t kh, vh; /* of the delta rule: keys and values */
     int64_t K;      /* columns of such a key */
+    int64_t dn, dv; /* rows of a key and of a value made from a latent; writing only */
 };
 struct gguf_order gguf_order(unsigned form, const struct gguf_heads *h, int64_t elems,
                              int64_t rows);

@@ -13,13 +13,14 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "models/files/fp8.h"
 #include "models/files/jsontext.h"
 
 #define SINGLE "model.safetensors"
 #define INDEX "model.safetensors.index.json"
 #define INT_CHUNK 1024 /* integers converted at a time; golden lists are shorter */
 
-enum stored { STORED_F32, STORED_F16, STORED_BF16, STORED_I32, STORED_I64 };
+enum stored { STORED_F32, STORED_F16, STORED_BF16, STORED_F8, STORED_I32, STORED_I64 };
 
 static const struct {
     const char *name;
@@ -27,8 +28,8 @@ static const struct {
     int64_t bytes;
 } stored_types[] = {
     [STORED_F32] = {"F32", DTYPE_F32, 4},   [STORED_F16] = {"F16", DTYPE_F16, 2},
-    [STORED_BF16] = {"BF16", DTYPE_BF16, 2}, [STORED_I32] = {"I32", DTYPE_F32, 4},
-    [STORED_I64] = {"I64", DTYPE_F32, 8},
+    [STORED_BF16] = {"BF16", DTYPE_BF16, 2}, [STORED_F8] = {"F8_E4M3", DTYPE_FP8, 1},
+    [STORED_I32] = {"I32", DTYPE_F32, 4},    [STORED_I64] = {"I64", DTYPE_F32, 8},
 };
 
 struct entry {
@@ -64,8 +65,8 @@ static int parse_dtype(struct entry *t, const json_t *v, bool ints, const char *
             t->t.dtype = stored_types[i].dtype;
             return 0;
         }
-    return err_set(e, E_UNSUPPORTED, "%s: tensor %s has dtype %.20s; F32, F16 and BF16 are read",
-                   path, t->t.name, name ? name : "(none)");
+    return err_set(e, E_UNSUPPORTED, "%s: tensor %s has dtype %.20s; F32, F16, BF16 and F8_E4M3 "
+                   "are read", path, t->t.name, name ? name : "(none)");
 }
 
 static int parse_shape(struct entry *t, const json_t *v, const char *path, struct err *e)
@@ -301,13 +302,16 @@ static struct safetensors *new_checkpoint(bool ints)
     return c;
 }
 
-/* Hands c out, or closes it. */
-static int finish(struct checkpoint **out, struct safetensors *c, int rc)
+/* Hands c out, FP8 matrices joined with their scales, or closes it. */
+static int finish(struct checkpoint **out, struct safetensors *c, int rc, struct err *e)
 {
+    struct checkpoint *whole = &c->ck;
+    if (rc == 0)
+        rc = fp8_join(&whole, e);
     if (rc < 0)
-        checkpoint_close(&c->ck);
+        checkpoint_close(whole);
     else
-        *out = &c->ck;
+        *out = whole;
     return rc;
 }
 
@@ -479,7 +483,7 @@ int checkpoint_open_file(struct checkpoint **out, const char *path, struct err *
     int rc = add_file(c, path, e);
     if (rc == 0)
         rc = index_names(c, jsontext_tail(path), e);
-    return finish(out, c, rc);
+    return finish(out, c, rc, e);
 }
 
 int checkpoint_open(struct checkpoint **out, const char *dir, struct err *e)
@@ -502,7 +506,7 @@ int checkpoint_open(struct checkpoint **out, const char *dir, struct err *e)
     } else {
         rc = err_set(e, E_NOENT, "%s: holds neither " SINGLE " nor " INDEX, jsontext_tail(dir));
     }
-    return finish(out, c, rc);
+    return finish(out, c, rc, e);
 }
 
 int checkpoint_parse_header(struct checkpoint **out, const char *json, size_t n,
@@ -514,5 +518,5 @@ int checkpoint_parse_header(struct checkpoint **out, const char *json, size_t n,
     int rc = add_header(c, json, n, data_bytes, -1, path, e);
     if (rc == 0)
         rc = index_names(c, jsontext_tail(path), e);
-    return finish(out, c, rc);
+    return finish(out, c, rc, e);
 }

@@ -50,6 +50,7 @@ static const struct { const char *dir, *arch, *change; } twins[] = {
      " \"ssm_in_multiplier\": 1.0, \"ssm_out_multiplier\": 1.0, \"mlp_multipliers\": [1.0, 1.0],"
      " \"ssm_multipliers\": [1.0, 1.0, 1.0, 1.0, 1.0], \"mamba_norm_before_gate\": false}"},
     {"hf/hf_jamba", "jamba", NULL},
+    {"hf/hf_kimi_linear", "kimi_linear", NULL},
 };
 
 static char folder[] = "/tmp/recurd-twins-XXXXXX";

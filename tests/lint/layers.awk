@@ -13,9 +13,9 @@ BEGIN {
     rule("^CL/", "^kernels/opencl/", "OpenCL headers belong in kernels/opencl only")
     rule("^microhttpd[.]h$", "^server/", "libmicrohttpd belongs in server only")
     rule("^jansson[.]h$", "^(server|programs|tests)/|^models/text/(chat|toolcall)/|" \
-         "^models/(convert_values|files/(config|gguf_config|safetensors|json[a-z]*)|" \
+         "^models/(convert_(values|pth)|files/(config|gguf_config|safetensors[a-z_]*|json[a-z]*)|" \
          "text/(tok[a-z_]*|bpe[a-z_]*|gguf_vocab|spm|constrain/(define|schema[a-z_]*)))[.]",
-         "jansson belongs in server, in programs, in the readers of a model's JSON and in chat only")
+         "jansson belongs in server, programs, readers and writers of model JSON and chat only")
     rule("^sentencepiece", "^models/text/spm_shim[.]cc$",
          "sentencepiece belongs in models/text/spm_shim.cc only")
     rule("^systemd/", "^(server|programs)/", "systemd headers belong in server only")

@@ -162,7 +162,7 @@ Test(checkpoint, every_contradiction_is_refused_with_file_tensor_and_both_number
         {"{" T("a", "F32", "2", 0, 8) "," T("a", "F32", "2", 8, 16) "}", 16, "appears twice"},
         {"{" T("a", "F64", "1", 0, 8) "}", 8, "tensor a has dtype F64"},
         {"{" T("a", "I32", "2", 0, 8) "}", 8, "tensor a has dtype I32"},
-        {"{" T("a", "F8_E4M3", "8", 0, 8) "}", 8, "dtype F8_E4M3"},
+        {"{" T("a", "F8_E5M2", "8", 0, 8) "}", 8, "dtype F8_E5M2"},
         {"{" T("a", "F32", "3", 0, 8) "}", 8, "tensor a has 3 F32 elements, but 8 bytes"},
         {"{" T("a", "F32", "1,1,1,1,1,1,1,1,1", 0, 4) "}", 4,
          "tensor a has 9 dimensions, at most 4"},
@@ -333,6 +333,98 @@ Test(checkpoint, every_allocation_may_fail)
         struct err e = {0};
         mem_fail_at(at);
         int rc = checkpoint_open(&c, dir, &e);
+        mem_fail_at(0);
+        cr_assert(rc == 0 || rc == E_NOMEM, "at %d: %s", (int)at, e.text);
+        checkpoint_close(c);
+    }
+}
+
+/* 130 rows of 200 bytes 0x38 (1), a scale for each 128 x 128 of them, and a vector beside. */
+#define FP8 "{\"x.weight\":{\"dtype\":\"F8_E4M3\",\"shape\":[130,200]," \
+            "\"data_offsets\":[0,26000]}," \
+            "\"x.weight_scale_inv\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[26000,%d]}}"
+
+static int open_fp8(struct checkpoint **c, const char *dtype, const char *shape, const void *scales,
+                    int bytes, struct err *e)
+{
+    static unsigned char file[32768];
+    char header[512];
+    int n = snprintf(header, sizeof header, FP8, dtype, shape, 26000 + bytes);
+    memset(file, 0, 8);
+    file[0] = (unsigned char)n;
+    file[1] = (unsigned char)(n >> 8);
+    memcpy(file + 8, header, (size_t)n);
+    memset(file + 8 + n, 0x38, 26000);
+    memcpy(file + 8 + n + 26000, scales, (size_t)bytes);
+    write_bytes("model.safetensors", file, (size_t)(8 + n + 26000 + bytes));
+    return checkpoint_open(c, dir, e);
+}
+
+Test(checkpoint, fp8_is_joined_with_its_scales)
+{
+    static const struct { const char *dtype, *shape; float scales[4]; int bytes; } forms[] = {
+        {"F32", "[2,2]", {1, 2, 3, 4}, 16}, {"F32", "[1]", {1}, 4}, {"F32", "[]", {1}, 4}};
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        struct checkpoint *c = NULL;
+        struct err e = {0};
+        uint8_t rows[3 * 2 * 132];
+        float f[400];
+        cr_assert_eq(open_fp8(&c, forms[i].dtype, forms[i].shape, forms[i].scales, forms[i].bytes,
+                              &e), 0, "%s", e.text);
+        cr_assert_eq(checkpoint_count(c), 1);
+        const struct tensor *t = checkpoint_find(c, "x.weight");
+        cr_assert_eq(t->dtype, DTYPE_FP8);
+        cr_assert_null(checkpoint_find(c, "x.weight_scale_inv"));
+        cr_assert_eq(checkpoint_read(c, t, 127 * 200, 2 * 200, rows, &e), 0, "%s", e.text);
+        format_decode(DTYPE_FP8, rows, 200, f);
+        format_decode(DTYPE_FP8, rows + 264, 200, f + 200);
+        bool grid = i == 0;
+        cr_assert(f[0] == 1 && f[127] == 1 && f[128] == (grid ? 2 : 1) && f[199] == f[128]);
+        cr_assert(f[200] == (grid ? 3 : 1) && f[399] == (grid ? 4 : 1));
+        /* any elements as floats, across rows and blocks */
+        memset(f, 0, sizeof f);
+        cr_assert_eq(checkpoint_floats(c, t, 127 * 200 + 190, 150, f, &e), 0, "%s", e.text);
+        cr_assert(f[0] == (grid ? 2 : 1) && f[10] == (grid ? 3 : 1) && f[149] == (grid ? 4 : 1));
+        cr_assert_eq(checkpoint_read(c, t, 1, 200, rows, &e), E_RANGE);
+        cr_assert(strstr(e.text, "elements 1 to 201 are no whole rows of 200"), "%s", e.text);
+        checkpoint_close(c);
+    }
+}
+
+Test(checkpoint, fp8_without_a_scale_that_fits_is_refused)
+{
+    static const struct { const char *shape; int n; const char *what; } wrong[] = {
+        {"[2]", 2, "shape [2] does not lie over [130, 200]"}, {"[2,3]", 6, "shape [2, 3]"},
+        {"[1,2,2]", 4, "shape [1, 2, 2]"}, {"[200]", 200, "shape [200]"}};
+    float scales[200] = {0};
+    struct checkpoint *c = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct err e = {0};
+        cr_assert_eq(open_fp8(&c, "F32", wrong[i].shape, scales, 4 * wrong[i].n, &e), E_FORMAT);
+        cr_assert(strstr(e.text, wrong[i].what), "%s", e.text);
+    }
+    struct err e = {0};
+    cr_assert_eq(open_fp8(&c, "I32", "[2,2]", scales, 16, &e), E_UNSUPPORTED);
+    write_st("model.safetensors", "{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[2,2],"
+             "\"data_offsets\":[0,4]}}", 4);
+    e = refuse_dir();
+    cr_assert(strstr(e.text, "there is no a_scale_inv and no a_scale"), "%s", e.text);
+}
+
+Test(checkpoint, every_allocation_of_fp8_may_fail)
+{
+    float one = 1, f[200];
+    struct checkpoint *c = NULL;
+    struct err e = {0};
+    cr_assert_eq(open_fp8(&c, "F32", "[]", &one, 4, &e), 0, "%s", e.text);
+    checkpoint_close(c);
+    for (uint64_t at = 1; at < 30; at++) {
+        c = NULL;
+        e = (struct err){0};
+        mem_fail_at(at);
+        int rc = checkpoint_open(&c, dir, &e);
+        if (rc == 0)
+            rc = checkpoint_floats(c, checkpoint_find(c, "x.weight"), 0, 200, f, &e);
         mem_fail_at(0);
         cr_assert(rc == 0 || rc == E_NOMEM, "at %d: %s", (int)at, e.text);
         checkpoint_close(c);

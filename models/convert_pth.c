@@ -1,0 +1,103 @@
+/* An RWKV .pth file -> a directory with safetensors and a config.json.
+ *
+ * Such files hold tensors under the project's own names and nothing else; which version it is, and
+ * how wide a head, one tensor tells (the families read the rest off the shapes). */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "models/convert.h"
+#include "models/files/jsontext.h"
+#include "models/files/pth.h"
+#include "models/files/safetensors_write.h"
+
+#define PATH_BYTES 4096
+
+/* The first row whose tensor the file has. A head's width: the last size of tensor `heads`, or the
+ * model's width over its first size. */
+static const struct version {
+    const char *tensor, *model_type, *key, *heads;
+    bool last;
+} versions[] = {
+    {"blocks.0.att.r_k", "rwkv7", "head_dim", "blocks.0.att.r_k", true},
+    {"blocks.0.att.time_maa_w1", "rwkv6", "head_size", "blocks.0.att.time_faaaa", true},
+    {"blocks.0.att.ln_x.weight", "rwkv5", "head_size", "blocks.0.att.time_decay", false},
+    {"blocks.0.att.time_first", "rwkv", NULL, NULL, false},
+};
+
+static int64_t layers_of(struct checkpoint *c)
+{
+    char name[64];
+    int64_t n = 0;
+    do
+        snprintf(name, sizeof name, "blocks.%" PRId64 ".ln1.weight", n++);
+    while (n <= LIMIT_LAYERS && checkpoint_find(c, name));
+    return n - 1;
+}
+
+/* The object of config.json; NULL and e: this is no RWKV model. */
+static json_t *describe(struct checkpoint *c, const char *pth, struct err *e)
+{
+    const struct tensor *emb = checkpoint_find(c, "emb.weight");
+    const struct version *v = versions;
+    while (v < versions + ARRAY_LEN(versions) && !checkpoint_find(c, v->tensor))
+        v++;
+    if (v == versions + ARRAY_LEN(versions) || !emb || emb->n_dims != 2) {
+        err_set(e, E_UNSUPPORTED, "%s: has %zu tensors, but none of RWKV 4 to 7; other models must "
+                "be saved as safetensors", jsontext_tail(pth), checkpoint_count(c));
+        return NULL;
+    }
+    json_t *o = json_pack("{s:s, s:I, s:I, s:I}", "model_type", v->model_type, "hidden_size",
+                          (json_int_t)emb->shape[1], "num_hidden_layers", (json_int_t)layers_of(c),
+                          "vocab_size", (json_int_t)emb->shape[0]);
+    const struct tensor *t = v->heads ? checkpoint_find(c, v->heads) : NULL;
+    int64_t heads = t && t->n_dims > 0 ? t->shape[0] : 0, width = 0;
+    if (v->key && heads > 0)
+        width = v->last ? t->shape[t->n_dims - 1] : emb->shape[1] / heads;
+    if (v->key && width < 1)
+        err_set(e, E_FORMAT, "%s: tensor %s does not tell the width of a head",
+                jsontext_tail(pth), v->heads);
+    if (!o || (v->key && json_object_set_new(o, v->key, json_integer(width)) < 0))
+        err_set(e, E_NOMEM, "%s: out of memory for its configuration", jsontext_tail(pth));
+    return o;
+}
+
+static void write_config(const json_t *config, const char *path, struct err *e)
+{
+    char part[PATH_BYTES + 8];
+    snprintf(part, sizeof part, "%s.part", path);
+    if (json_dump_file(config, part, JSON_INDENT(1)) < 0 || rename(part, path) != 0) {
+        err_set(e, E_IO, "%s: cannot be written: %s", jsontext_tail(path), strerror(errno));
+        unlink(part);
+    }
+}
+
+int convert_pth(const struct convert_options *o, struct err *e)
+{
+    struct err mine = {0};
+    struct checkpoint *c = NULL;
+    char config[PATH_BYTES], weights[PATH_BYTES];
+    e = e ? e : &mine;
+    if ((size_t)snprintf(config, sizeof config, "%s/config.json", o->out) >= sizeof config ||
+        (size_t)snprintf(weights, sizeof weights, "%s/model.safetensors", o->out) >= sizeof weights)
+        return err_set(e, E_RANGE, "%s: the path is longer than %d bytes", jsontext_tail(o->out),
+                       PATH_BYTES);
+    if (file_exists(config))
+        return err_set(e, E_CONFLICT, "%s: holds a model already; give a new directory",
+                       jsontext_tail(o->out));
+    if (pth_open(&c, o->dir, e) < 0)
+        return e->code;
+    json_t *text = describe(c, o->dir, e);
+    if (e->code == 0 && mkdir(o->out, 0777) != 0 && errno != EEXIST)
+        err_set(e, E_IO, "%s: cannot be made: %s", jsontext_tail(o->out), strerror(errno));
+    if (e->code == 0 && safetensors_write(weights, c, o->progress, o->arg, e) == 0)
+        write_config(text, config, e);
+    json_decref(text);
+    checkpoint_close(c);
+    return e->code;
+}
