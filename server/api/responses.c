@@ -2,7 +2,7 @@
  *
  * The answer is a list of items in the order the model wrote them: reasoning, message,
  * function_call. Of the open item choice.reasoning has the contents, choice.calls what names a
- * call; choice.part[0] has the finished items, choice.text a stream's frames. Thread: HTTP worker. */
+ * call; choice.part[0] has the finished items, choice.text a stream's frames. Thread: worker. */
 #include "server/api/responses.h"
 
 #include <string.h>
@@ -205,10 +205,10 @@ static void piece(struct choice *c, const struct toolcall_event *ev)
 static void usage(struct buf *out, const struct choice *c)
 {
     buf_fmt(out, ",\"usage\":{\"input_tokens\":%lld,"
-            "\"input_tokens_details\":{\"cached_tokens\":%lld},\"output_tokens\":%d,\"output_tokens_details\":{\"reasoning_tokens\":%d},"
-            "\"total_tokens\":%lld}", (long long)c->n_prompt, (long long)c->n_cached,
-            (int)c->n_output, (int)MIN(c->n_reasoning, c->n_output),
-            (long long)(c->n_prompt + c->n_output));
+            "\"input_tokens_details\":{\"cached_tokens\":%lld},\"output_tokens\":%d,"
+            "\"output_tokens_details\":{\"reasoning_tokens\":%d},\"total_tokens\":%lld}",
+            (long long)c->n_prompt, (long long)c->n_cached, (int)c->n_output,
+            (int)MIN(c->n_reasoning, c->n_output), (long long)(c->n_prompt + c->n_output));
 }
 
 static void object(struct buf *out, const struct gen *g, bool done)
