@@ -63,12 +63,20 @@ static void item(struct buf *out, const struct choice *c, const char *status)
 
 /* ---- frames ---- */
 
-static void begin(struct buf *out, struct gen *g, const char *type, const char *more)
+/* The frames that open a stream. Pieces may be read, and numbered, before those are written. */
+static const char *const opening[] = {"created", "in_progress"};
+
+static void begin_as(struct buf *out, int64_t number, const char *type, const char *more)
 {
     char name[64];
     snprintf(name, sizeof name, "response.%s%s", type, more);
     sse_begin_named(out, name);
-    buf_fmt(out, "{\"type\":\"%s\",\"sequence_number\":%lld", name, (long long)g->n_frames++);
+    buf_fmt(out, "{\"type\":\"%s\",\"sequence_number\":%lld", name, (long long)number);
+}
+
+static void begin(struct buf *out, struct gen *g, const char *type, const char *more)
+{
+    begin_as(out, (int64_t)ARRAY_LEN(opening) + g->n_frames++, type, more);
 }
 
 static void end(struct buf *out)
@@ -287,10 +295,8 @@ static void whole(struct buf *out, struct gen *g)
 
 static void first(struct buf *out, struct gen *g)
 {
-    static const char *const types[] = {"created", "in_progress"};
-    g->n_frames = 0;
-    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
-        begin(out, g, types[i], "");
+    for (size_t i = 0; i < ARRAY_LEN(opening); i++) {
+        begin_as(out, (int64_t)i, opening[i], "");
         buf_str(out, ",\"response\":");
         object(out, g, false);
         end(out);
