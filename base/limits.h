@@ -92,6 +92,10 @@
 #define LIMIT_CALL_BYTES KIB(256)         /* held back until a call is complete */
 #define LIMIT_SHOWN_IDS 8                 /* special tokens that mark calls and reasoning */
 
+/* --- responses that clients may go on with --- */
+#define LIMIT_RESPONSES 4096
+#define LIMIT_RESPONSES_BYTES MIB(64)     /* with their conversations, as text */
+
 /* --- serving defaults; each is also a key of recurd.conf --- */
 #define DEFAULT_SLOTS 64                  /* sequences running at once */
 #define DEFAULT_QUEUE 256                 /* waiting requests before 429 */

@@ -8,11 +8,13 @@
 #include "base/err.h"
 
 struct constrainer;
+struct responses;
 struct served;
 
 /* For the server's life; its members lock by themselves. */
 struct api_state {
     struct constrainer *constrainer;
+    struct responses *responses;
 };
 
 /* The table that http_open serves, with its state. served outlives it. Thread: main; closed behind

@@ -35,6 +35,7 @@ struct choice {
     /* What the API's hooks made of it, read and not yet sent. */
     struct buf text, reasoning, calls, part[GEN_PARTS];
     int32_t n_blocks, block; /* theirs: of what is written in blocks, which kind is open */
+    int32_t n_reasoning;     /* theirs: tokens of what was thought */
     struct ids ids;         /* of the output, read and not yet sent */
     int64_t chars;          /* characters of the text so far: text_offset */
     int32_t n_output;
@@ -83,6 +84,7 @@ struct gen {
     json_t *keep; /* of the request, for the API's reply; owned, NULL = nothing */
     struct api_state *state;
     bool opened;  /* streaming: the API's open was called */
+    int64_t n_frames; /* theirs: of a stream whose frames are numbered */
     const char *request_id; /* the exchange's */
     struct params params;
     const struct served *served;

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "server/api/constrain.h"
 #include "server/api/errors.h"
+#include "server/api/responses.h"
 
 static const struct route rows[] = {
 #define ROUTE(name, method, path, access, waits, errors, handler) \
@@ -31,6 +32,8 @@ int api_open(struct routes *out, const struct served *served, struct err *e)
     if (!s)
         return err_set(e, E_NOMEM, "no memory for the handlers");
     int rc = constrainer_open(&s->constrainer, served, e);
+    if (!rc)
+        rc = responses_open(&s->responses, e);
     if (rc)
         api_close(out);
     return rc;
@@ -39,8 +42,10 @@ int api_open(struct routes *out, const struct served *served, struct err *e)
 void api_close(struct routes *r)
 {
     struct api_state *s = r->handlers;
-    if (s)
+    if (s) {
         constrainer_close(s->constrainer);
+        responses_close(s->responses);
+    }
     mem_free(s);
     *r = (struct routes){0};
 }

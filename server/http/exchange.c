@@ -399,6 +399,7 @@ static const char *allowed(const struct route *r)
         {"GET", "GET, HEAD, OPTIONS"},
         {"POST", "POST, OPTIONS"},
         {"GET POST PUT", "GET, HEAD, POST, PUT, OPTIONS"},
+        {"GET DELETE", "GET, HEAD, DELETE, OPTIONS"},
         {"GET POST DELETE", "GET, HEAD, POST, DELETE, OPTIONS"},
     };
     size_t i = 0;
