@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "statecache/checkpoint.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/tiers.h"
@@ -107,6 +108,8 @@ static void leave(struct statecache *sc, struct session *x)
 void session_discard(struct statecache *sc, struct session *x)
 {
     session_move(sc, x, NULL, NULL);
+    checkpoint_forget(sc, x);
+    journal_covered(sc, x);
     record_settled(sc, x);
     if (x->saved)
         snapshot_unhold(sc, x->saved);
@@ -217,7 +220,7 @@ int session_create(struct statecache *sc, const struct tenant_tag *tenant, int64
     if (ttl_s > 0)
         x->ttl_s = MIN((uint64_t)ttl_s, x->ttl_s);
     session_enter(sc, x);
-    record_save(sc, x);
+    checkpoint_changed(sc, x);
     session_describe(sc, x, out);
 out:
     pthread_mutex_unlock(&sc->lock);
@@ -300,6 +303,7 @@ static void forget_path(struct statecache *sc, struct session *x)
 static void delete(struct statecache *sc, struct session *x)
 {
     leave(sc, x);
+    journal_delete(sc, x);
     record_remove(sc, x);
     if (x->busy) {
         x->dead = true; /* freed when its turn ends */
@@ -372,7 +376,7 @@ int session_fork(struct statecache *sc, const struct tenant_tag *tenant,
     y->ttl_s = x->ttl_s;
     session_move(sc, y, node, position > 0 ? x->tip : NULL);
     session_enter(sc, y);
-    record_save(sc, y);
+    checkpoint_changed(sc, y);
     session_describe(sc, y, out);
 out:
     pthread_mutex_unlock(&sc->lock);
@@ -447,7 +451,7 @@ int session_rewind(struct statecache *sc, const struct tenant_tag *tenant,
     x->generation++;
     x->used_s = clock_unix_s();
     x->lived_s = lived_now(&sc->lived);
-    record_save(sc, x);
+    checkpoint_changed(sc, x);
     session_describe(sc, x, out);
 out:
     pthread_mutex_unlock(&sc->lock);
@@ -569,14 +573,7 @@ int session_commit(struct statecache *sc, struct session *x, struct node *node,
     x->used_s = clock_unix_s();
     x->lived_s = lived_now(&sc->lived);
     sc->stats.commits++;
-    if (x->tip) {
-        tiers_settle(sc, node);
-        /* If it does not get there, the record job finds it missing. The copy in RAM is only for
-         * writing when the state is parked in a slot. */
-        if (statefile_save(sc, x->tip, true) && x->tip->slot >= 0)
-            x->tip->release = x->tip->writing;
-    }
-    record_save(sc, x);
+    checkpoint_changed(sc, x);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/checkpoint.h"
 #include "statecache/store/dirstore.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
@@ -44,7 +45,11 @@ static int open_disk(struct statecache *sc, struct err *e)
     if (!rc)
         rc = statefile_scan(sc, e);
     if (!rc)
+        rc = journal_open(sc, e);
+    if (!rc)
         rc = record_scan(sc, e);
+    if (!rc)
+        rc = journal_replay(sc, e);
     statefile_scan_end(sc);
     stretch_scan_end(sc);
     sc->opening = false;
@@ -62,6 +67,12 @@ static void defaults(struct statecache *sc)
         o->sessions_per_tenant = DEFAULT_SESSIONS;
     if (!o->session_ttl_s)
         o->session_ttl_s = DEFAULT_TTL_S;
+    if (!o->checkpoint_ms)
+        o->checkpoint_ms = CHECKPOINT_MS;
+    if (!o->checkpoint_tokens)
+        o->checkpoint_tokens = CHECKPOINT_TOKENS;
+    sc->due.prev = sc->due.next = &sc->due;
+    sc->behind.prev = sc->behind.next = &sc->behind;
     codec_layout(&sc->format, o->plan, o->stretch > 0 ? o->stretch : PREFIX_STRETCH);
     memcpy(sc->format.fingerprint, o->fingerprint, sizeof(sc->format.fingerprint));
     codec_numerics(o->numerics, sc->format.numerics);
@@ -95,6 +106,8 @@ int statecache_open(struct statecache **out, const struct statecache_options *o,
         err_set(e, rc, "no memory for the state cache");
     if (!rc)
         rc = writer_open(&sc->writer, &sc->lock, !o->no_writer_thread, e);
+    if (!rc)
+        rc = writer_open(&sc->journal.writer, &sc->lock, !o->no_writer_thread, e);
     if (!rc) {
         pthread_mutex_lock(&sc->lock); /* the writer starts on what opening leaves to do */
         rc = open_disk(sc, e);
@@ -126,6 +139,7 @@ void statecache_save(struct statecache *sc, int seconds)
 {
     struct timespec until = core_deadline(seconds * 1000);
     core_enter(sc);
+    checkpoint_all(sc);
     if (!tiers_save(sc, &until))
         log_info("states that were not written within %d s are given up", seconds);
     core_leave(sc);
@@ -137,6 +151,7 @@ void statecache_close(struct statecache *sc)
         return;
     ASSERT(sc->tracks == 0);
     writer_close(&sc->writer);
+    journal_close(sc);
     sc->prefix.gone = NULL; /* the files stay */
     if (sc->sessions)
         session_free_all(sc);
@@ -420,6 +435,8 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
         s->pins++;
         if (snapshot_ready(s)) /* without them it is no exact hit, but still a hit */
             (void)!snapshot_set_logits(sc, s, logits);
+        if (!t->session)
+            checkpoint_behind(sc, s);
         if (pos == t->prompt_end && t->pin_s > 0)
             s->pinned_until_ns = clock_now_ns() + (uint64_t)t->pin_s * NS_PER_S;
         s->pins--;
@@ -489,7 +506,8 @@ void statecache_end(struct statecache *sc, struct track *t)
         snapshot_unpin(sc, t->start);
     if (t->swap)
         end_swap(sc, t);
-    if (t->commit_generation) /* what it started from is no longer needed in RAM */
+    /* What it started from is no longer needed in RAM; its checkpoint could not see to it. */
+    if (t->commit_generation && t->session->checkpointing)
         tiers_settle(sc, t->end);
     t->end->pins--;
     prefix_prune(&sc->prefix, t->end);
@@ -521,8 +539,12 @@ bool statecache_reclaim_pages(struct statecache *sc, int32_t n)
 void statecache_tick(struct statecache *sc)
 {
     core_enter(sc);
-    if (!sc->writer.started)
+    checkpoint_tick(sc);
+    if (!sc->writer.started) { /* a test with one thread is the writers, too */
+        writer_work(&sc->journal.writer);
+        checkpoint_tick(sc);
         writer_work(&sc->writer);
+    }
     tiers_tick(sc);
     uint64_t now = lived_now(&sc->lived);
     if (now >= sc->expire_at_s) {

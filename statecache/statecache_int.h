@@ -14,6 +14,7 @@
 #include "statecache/index/prefix.h"
 #include "statecache/session.h"
 #include "statecache/stats.h"
+#include "statecache/store/journal.h"
 #include "statecache/store/store.h"
 #include "statecache/store/writer.h"
 
@@ -38,15 +39,24 @@ struct tenant {
     struct tenant_limits limits;
 };
 
+/* How much of a session's record file is still so: tokens and turns from its start. */
+struct keep { int64_t tokens, turns; };
+
 struct session {
     struct session *chain;    /* next in its bucket */
     struct session_id id;
     struct tenant *tenant;
     struct node *node;        /* where it is; pinned */
     struct snapshot *tip;     /* held: its tokens cover node; NULL at position 0 or without state */
-    struct snapshot *saved;   /* held: what the durable record names */
+    struct snapshot *saved;   /* held: what the durable record file names */
     struct record_job *doubtful; /* their states held: records that may be there instead */
-    uint64_t generation, saved_generation, failed_generation;
+    uint64_t generation, saved_generation, failed_generation; /* saved: logged, or in a file */
+    uint64_t file_generation, logged_generation; /* 0 = none; of the record file, of the log */
+    uint64_t logged_segment;  /* which needs what was logged; 0 = none does */
+    struct keep keep, keep_next; /* since that file; since the one that is being written */
+    uint64_t file_bytes;
+    struct link due;          /* of its next record file */
+    uint64_t due_ns;
     uint64_t created_s, used_s; /* of the wall clock, for people */
     uint64_t lived_s, ttl_s; /* last use, as lived.h counts: what expiry goes by */
     int64_t n_turns, lo_turn; /* all turns; turns [lo_turn, n_turns) are in turns[] */
@@ -57,6 +67,7 @@ struct session {
     char claimed_turn[SESSION_TURN_ID + 1];  /* of the running one */
     uint64_t ticket;          /* of the claim */
     bool busy, running, dead; /* claimed; and begun; deleted while busy */
+    bool checkpointing;       /* a record file is on its way */
 };
 
 /* Shorter paths are computed faster than they are looked up and kept. */
@@ -96,6 +107,10 @@ struct statecache {
     struct store store;       /* writer thread, but for open and close */
     struct store_health health; /* copied after every job */
     struct writer writer;
+    struct journal journal;   /* the log of turns */
+    struct link due, behind;  /* sessions and states that are to be written, the first due first */
+    uint64_t behind_seen_ns;  /* what writing behind may still take */
+    int64_t behind_bytes, behind_cost_ns;
     bool disk;                /* there is a disk tier */
     struct snapshot **scanned; /* by name, while opening */
     size_t n_scanned, cap_scanned;
@@ -154,13 +169,16 @@ void session_expire(struct statecache *sc);
 void session_free_all(struct statecache *sc);
 
 /* record.c */
-/* Queues the session's record; when it is durable, saved_generation says so. */
-void record_save(struct statecache *sc, struct session *x);
-void record_remove(struct statecache *sc, const struct session *x);
+/* Queues the session's record file; checkpoint_done tells what came of it. False: there is no disk
+ * tier now, or no memory. */
+bool record_save(struct statecache *sc, struct session *x);
+void record_remove(struct statecache *sc, struct session *x);
 /* It is known which record is on the medium, or does not matter any more. */
 void record_settled(struct statecache *sc, struct session *x);
 int record_scan(struct statecache *sc, struct err *e) MUST_USE;
-/* The fixed fields and the turns as they are stored. out [SESSION_RECORD]. */
+/* The fixed fields as they are stored, with the state they name or NULL; out [SESSION_RECORD]. */
+void record_fields(const struct session *x, const struct snapshot *state, unsigned char *out);
+/* The same and the turns. */
 void record_encode(const struct session *x, unsigned char *out, int64_t *turns, size_t *n_turns);
 int record_decode(struct session *x, const unsigned char *in, const int64_t *turns, size_t n_turns,
                   int64_t *position, int64_t *state_position, struct err *e) MUST_USE;

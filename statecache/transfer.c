@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "statecache/checkpoint.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/tiers.h"
@@ -282,7 +283,7 @@ int session_import(struct statecache *sc, const struct tenant_tag *tenant, const
                : err_set(e, E_NOMEM, "no memory for a session");
     if (!rc) {
         session_enter(sc, x);
-        record_save(sc, x);
+        checkpoint_changed(sc, x);
         session_describe(sc, x, out);
     } else if (x) {
         session_discard(sc, x);

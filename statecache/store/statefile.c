@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/checkpoint.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/tiers.h"
 
@@ -181,6 +182,9 @@ static void done_put(struct job *job)
         return;
     }
     s->writing = false;
+    if (s->was_behind)
+        checkpoint_behind_wrote(sc, j->head.file_bytes, j->ns);
+    s->was_behind = false;
     if (!j->rc && s->dead) {
         push_remove(sc, j->head.id);
     } else if (!j->rc) {
