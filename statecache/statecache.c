@@ -506,8 +506,8 @@ void statecache_end(struct statecache *sc, struct track *t)
         snapshot_unpin(sc, t->start);
     if (t->swap)
         end_swap(sc, t);
-    /* What it started from is no longer needed in RAM; its checkpoint could not see to it. */
-    if (t->commit_generation && t->session->checkpointing)
+    /* What it started from is no longer needed in RAM, and no checkpoint is due that sees to it. */
+    if (t->commit_generation && !t->session->due.prev)
         tiers_settle(sc, t->end);
     t->end->pins--;
     prefix_prune(&sc->prefix, t->end);

@@ -8,6 +8,7 @@
 #include "statecache/checkpoint.h"
 #include "statecache/statecache_int.h"
 
+#define RETRY_NS (10 * NS_PER_S) /* after a deletion that could not be logged */
 #define CARRY_AT 2 /* from this part of the limit on, the oldest segment is emptied */
 
 /* ---- batches ------------------------------------------------------------------------------ */
@@ -199,7 +200,7 @@ void journal_removed(struct statecache *sc, const unsigned char id[16], bool gon
 void journal_tick(struct statecache *sc)
 {
     struct journal *j = &sc->journal;
-    if (!j->on || !store_may_write(&j->health))
+    if (!j->on || !store_may_write(&j->health) || clock_now_ns() < j->retry_ns)
         return;
     for (struct relic *r = j->relics; r; r = r->next)
         if (r->failed)
@@ -264,17 +265,19 @@ bool journal_add(struct statecache *sc, struct session *x)
     return true;
 }
 
-/* The log is getting full: what the oldest segment is needed for is written again. */
+/* The log is getting full: what the oldest segment is needed for is written again, beside what is
+ * written anyway, unless a record file is about to make it needless. */
 static void carry(struct statecache *sc)
 {
     struct journal *j = &sc->journal;
     uint64_t oldest = oldest_used(j);
-    if (j->bytes < j->log.limit / CARRY_AT || oldest >= j->segment)
+    if (!j->waiting.n || j->bytes < j->log.limit / CARRY_AT || oldest >= j->segment)
         return;
     for (int i = 0; i < SESSION_BUCKETS; i++)
         for (struct session *x = sc->sessions[i]; x; x = x->chain)
-            if (x->logged_segment == oldest && x->logged_generation == x->generation)
-                (void)journal_add(sc, x); /* if not, its record file is still to come */
+            if (x->logged_segment == oldest && x->logged_generation == x->generation &&
+                !x->checkpointing && !x->due.prev)
+                (void)journal_add(sc, x); /* if not, there is no room for more turns either */
     for (struct relic *r = j->relics; r; r = r->next)
         if (r->segment == oldest)
             (void)journal_keep(sc, r);
@@ -337,6 +340,7 @@ static void not_logged(struct statecache *sc, const struct journal_entry *n)
     if (n->relic) {
         n->relic->waiting = false;
         n->relic->failed = n->relic->kind == CHANGE_DELETED && !n->relic->segment;
+        sc->journal.retry_ns = clock_now_ns() + RETRY_NS;
     } else if (x && x->saved_generation < n->generation) {
         checkpoint_want(sc, x, CHECKPOINT_NOW); /* its record file decides */
     }

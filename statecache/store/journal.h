@@ -61,6 +61,7 @@ struct journal {
     struct statecache *sc;
     bool queued, opening; /* opening: journal_flush does the job */
     bool hold;            /* what was read is still needed */
+    uint64_t retry_ns;    /* deletions that were not logged are then */
     bool said;            /* that changes are not logged */
     uint64_t below, segment, first; /* what may go; where the batch is; the oldest there is */
     int rc;

@@ -83,7 +83,8 @@ static void fail_everywhere(int error, int count)
         if (ended == PERSIST_DURABLE) {
             cr_assert_eq(rc, 0, "call %lld", (long long)k);
             cr_assert_eq(found.generation, told.generation);
-            cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10, "call %lld", (long long)k);
+            /* Its tokens are there; its state may have to be computed again. */
+            cr_assert_geq(fake_turn(&f, &id, tokens, 10, 2), 10, "call %lld", (long long)k);
         } else if (!rc) {
             cr_assert_geq(fake_turn(&f, &id, tokens, 10, 2), 10);
         }
