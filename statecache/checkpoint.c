@@ -136,7 +136,14 @@ void checkpoint_done(struct statecache *sc, struct session *x, bool good)
 
 void checkpoint_all(struct statecache *sc)
 {
-    start_due(sc, UINT64_MAX);
+    int n = 0; /* those that fail are put back */
+    for (const struct link *l = sc->due.next; l != &sc->due; l = l->next)
+        n++;
+    for (; n > 0; n--) {
+        struct session *x = of_link(sc->due.next);
+        unlink_due(&x->due);
+        start(sc, x);
+    }
 }
 
 /* ---- plain prompts ------------------------------------------------------------------------ */
@@ -201,12 +208,13 @@ static void write_behind(struct statecache *sc, uint64_t now)
     }
 }
 
-void checkpoint_tick(struct statecache *sc)
+bool checkpoint_tick(struct statecache *sc)
 {
     if (!sc->disk)
-        return;
+        return false;
     uint64_t now = clock_now_ns();
     start_due(sc, now);
     write_behind(sc, now);
     journal_tick(sc);
+    return sc->writer.queued > 0 || sc->journal.writer.queued > 0;
 }

@@ -26,8 +26,8 @@ void checkpoint_behind_forget(struct statecache *sc, struct snapshot *s);
 /* One was written, in so much time of the writer. */
 void checkpoint_behind_wrote(struct statecache *sc, uint64_t bytes, uint64_t ns);
 
-/* ENGINE. Once per engine turn. */
-void checkpoint_tick(struct statecache *sc);
+/* ENGINE. Once per engine turn. Is anything left for the writers? */
+bool checkpoint_tick(struct statecache *sc);
 /* ENGINE, before a planned end: all record files that are due at any time, now. */
 void checkpoint_all(struct statecache *sc);
 

@@ -15,6 +15,7 @@
 #include "statecache/value/tiers.h"
 
 #define FIRST_TURNS 16
+#define DELETE_MS 10000 /* a disk that takes longer is as good as none */
 
 const char *session_persist_name(enum session_persist p)
 {
@@ -300,27 +301,44 @@ static void forget_path(struct statecache *sc, struct session *x)
         snapshot_destroy(sc, gone[i], false);
 }
 
-static void delete(struct statecache *sc, struct session *x)
+/* False: a crash may bring it back. */
+static bool delete(struct statecache *sc, struct session *x)
 {
+    bool logged = journal_delete(sc, x);
     leave(sc, x);
-    journal_delete(sc, x);
     record_remove(sc, x);
     if (x->busy) {
         x->dead = true; /* freed when its turn ends */
-        return;
+        return logged;
     }
     forget_path(sc, x);
     session_discard(sc, x);
+    return logged;
+}
+
+/* Waits until the log says so, or cannot. */
+static bool deleted_for_good(struct statecache *sc, const struct session_id *id)
+{
+    struct timespec until = core_deadline(DELETE_MS);
+    struct relic *r;
+    while ((r = journal_relic(sc, id)) && !r->segment && !r->failed) {
+        if (!sc->journal.writer.started) /* a test with one thread is the writer, too */
+            writer_work(&sc->journal.writer);
+        else if (pthread_cond_timedwait(&sc->changed, &sc->lock, &until))
+            return false;
+    }
+    return !r || r->segment;
 }
 
 int session_delete(struct statecache *sc, const struct tenant_tag *tenant,
-                   const struct session_id *id, struct err *e)
+                   const struct session_id *id, bool *durable, struct err *e)
 {
     pthread_mutex_lock(&sc->lock);
     struct session *x = session_of(sc, tenant, id);
-    if (x)
-        delete(sc, x);
+    bool safe = x && delete(sc, x) && deleted_for_good(sc, id);
     pthread_mutex_unlock(&sc->lock);
+    if (durable)
+        *durable = safe;
     return x ? 0 : unknown(e);
 }
 
@@ -583,7 +601,7 @@ void session_expire(struct statecache *sc)
         for (struct session *x = sc->sessions[i], *next; x; x = next) {
             next = x->chain;
             if (!x->busy && lived_since(&sc->lived, x->lived_s) > x->ttl_s)
-                delete(sc, x);
+                (void)delete(sc, x); /* if it comes back, it expires again */
         }
     }
 }

@@ -539,11 +539,11 @@ bool statecache_reclaim_pages(struct statecache *sc, int32_t n)
 void statecache_tick(struct statecache *sc)
 {
     core_enter(sc);
-    checkpoint_tick(sc);
-    if (!sc->writer.started) { /* a test with one thread is the writers, too */
+    bool more = checkpoint_tick(sc);
+    while (!sc->writer.started && more) { /* a test with one thread is the writers, too */
         writer_work(&sc->journal.writer);
-        checkpoint_tick(sc);
         writer_work(&sc->writer);
+        more = checkpoint_tick(sc);
     }
     tiers_tick(sc);
     uint64_t now = lived_now(&sc->lived);

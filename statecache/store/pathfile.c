@@ -129,6 +129,8 @@ static void prepare_put(struct job *job)
     struct node *n = j->node;
     j->rc = stretch_path(sc, n->parent, j->head.path, &j->err);
     j->again = j->rc == E_BUSY; /* that one was put back behind us: after it, then */
+    if (!j->rc && stretch_lost(n))
+        j->rc = err_set(&j->err, E_IO, "its tokens were lost");
     if (!j->rc && !j->tokens)
         j->tokens = mem_array((size_t)sc->format.stretch, sizeof(*j->tokens));
     if (!j->rc && !j->tokens)

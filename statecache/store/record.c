@@ -106,9 +106,10 @@ static struct session *alive(struct statecache *sc, const struct record_job *j)
 static void prepare_save(struct job *job)
 {
     struct record_job *j = (struct record_job *)job;
-    j->again = j->tip && j->tip->writing; /* it was put back behind us: after it, then */
-    j->rc = 0;
-    if (!j->tip || j->again)
+    /* Deleted meanwhile: the removal may be before us in the queue, and nothing may undo it. */
+    j->rc = alive(j->sc, j) ? 0 : err_set(&j->err, E_CLOSED, "it was deleted");
+    j->again = !j->rc && j->tip && j->tip->writing; /* it was put back behind us: after it, then */
+    if (j->rc || !j->tip || j->again)
         return;
     if (!j->tip->on_disk || !j->tip->durable)
         j->rc = err_set(&j->err, E_IO, "the state it names is not on disk");
@@ -146,10 +147,9 @@ static void done_save(struct job *job)
     }
     struct session *x = alive(sc, j);
     sc->health = sc->store.health;
-    if (j->rc) {
+    if (j->rc && x) {
         log_warn("the record of a session is not written: %s", j->err.text);
-        if (x)
-            x->failed_generation = MAX(x->failed_generation, j->generation);
+        x->failed_generation = MAX(x->failed_generation, j->generation);
     } else if (x) {
         struct snapshot *before = x->saved;
         x->saved_generation = MAX(x->saved_generation, j->generation);
