@@ -173,6 +173,7 @@ void statecache_close(struct statecache *sc)
     sodium_memzero(&sc->format, sizeof(sc->format));
     pthread_cond_destroy(&sc->changed);
     pthread_mutex_destroy(&sc->lock);
+    mem_free(sc->foreign);
     mem_free(sc->block_of_page);
     mem_free(sc->dead_pages);
     mem_free(sc->dead_slots);

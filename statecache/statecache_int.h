@@ -54,7 +54,7 @@ struct session {
     uint64_t file_generation, logged_generation; /* 0 = none; of the record file, of the log */
     uint64_t logged_segment;  /* which needs what was logged; 0 = none does */
     struct keep keep, keep_next; /* since that file; since the one that is being written */
-    uint64_t file_bytes;
+    uint64_t file_bytes, new_bytes; /* of the record file; of the one that is being written */
     struct link due;          /* of its next record file */
     uint64_t due_ns;
     uint64_t created_s, used_s; /* of the wall clock, for people */
@@ -111,6 +111,10 @@ struct statecache {
     struct link due, behind;  /* sessions and states that are to be written, the first due first */
     uint64_t behind_seen_ns;  /* what writing behind may still take */
     int64_t behind_bytes, behind_cost_ns;
+    uint64_t leaving;         /* bytes of files whose removal is queued */
+    uint64_t stuck;           /* of files that nothing here can remove, or has not been able to */
+    struct foreign *foreign;  /* states that wait for their model or arithmetic */
+    size_t n_foreign, cap_foreign;
     bool disk;                /* there is a disk tier */
     struct snapshot **scanned; /* by name, while opening */
     size_t n_scanned, cap_scanned;
@@ -142,6 +146,9 @@ struct timespec core_deadline(int ms); /* from now on, for waits on sc->changed 
 void core_changed(struct statecache *sc); /* for everybody who waits for something */
 struct tenant *core_tenant(struct statecache *sc, const unsigned char tag[16]); /* NULL: memory */
 void core_charge(struct statecache *sc, struct tenant *t, enum tier tier, int64_t bytes);
+/* A file of the disk tier is going to be removed; and then it was, or could not be. */
+void core_leaves(struct statecache *sc, uint64_t bytes);
+void core_left(struct statecache *sc, uint64_t bytes, bool removed);
 /* ENGINE. Returns to the pools what other threads gave up. */
 void core_bury(struct statecache *sc);
 void core_enter(struct statecache *sc); /* ENGINE. Takes the lock, and gives it back; */

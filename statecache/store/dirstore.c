@@ -125,8 +125,18 @@ static void remove_temporary(void *arg, const char *name)
 
 static void count_quarantined(void *arg, const char *name)
 {
-    (void)name;
-    own(arg)->n_quarantined++;
+    struct store *s = arg;
+    const struct fsio *io = own(s)->io;
+    struct path x;
+    uint64_t size = 0;
+    own(s)->n_quarantined++;
+    if ((size_t)snprintf(x.p, sizeof(x.p), "%s/quarantine/%s", own(s)->dir, name) >= sizeof(x.p))
+        return;
+    int fd = io->open(io->ctx, x.p, &size);
+    if (fd < 0)
+        return; /* whatever it is, it is not ours */
+    s->health.quarantine_bytes += size;
+    (void)io->close(io->ctx, fd); /* read-only */
 }
 
 int dirstore_open(struct store *s, const char *dir, const char *key_file, const struct fsio *io,
@@ -333,6 +343,7 @@ static int dir_get(struct store *s, enum store_kind kind, const unsigned char na
         code = fsio_failed(e, rc, "cannot read", x.p);
     else
         code = codec_open(s->format, head, size, h, e);
+    h->file_bytes = size; /* of those of another model, too */
     if (!code && (h->kind != kind_in[kind] || memcmp(h->id, name, 16) != 0))
         code = err_set(e, E_FORMAT, "the file was renamed: it is kind %d of another name",
                        (int)h->kind);
@@ -374,7 +385,11 @@ static void dir_quarantine(struct store *s, enum store_kind kind, const unsigned
 {
     struct path from = path_of(s, kind, name, ""), to;
     char digits[33];
+    uint64_t size = 0;
     hex(name, digits);
+    int fd = own(s)->io->open(own(s)->io->ctx, from.p, &size);
+    if (fd >= 0)
+        (void)own(s)->io->close(own(s)->io->ctx, fd); /* read-only */
     s->health.files_quarantined++;
     if (own(s)->n_quarantined >= STORE_QUARANTINE) {
         log_warn("%s/%s is not loaded and removed (quarantine is full): %s", folder[kind], digits,
@@ -387,6 +402,7 @@ static void dir_quarantine(struct store *s, enum store_kind kind, const unsigned
     int rc = own(s)->io->rename(own(s)->io->ctx, from.p, to.p);
     if (!rc)
         own(s)->n_quarantined++;
+    s->health.quarantine_bytes += size; /* wherever it is now */
     log_warn("%s/%s is not loaded and %s quarantine: %s", folder[kind], digits,
              rc ? "could not be moved to" : "moved to", why);
 }

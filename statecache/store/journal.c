@@ -353,6 +353,7 @@ static void done(struct job *job)
     j->queued = false;
     j->health = j->log.health;
     j->bytes = j->log.bytes;
+    j->quarantined = j->log.quarantined;
     j->first = j->log.n_segments ? j->log.segment[0].number : j->log.next_segment;
     if (j->rc && !j->said)
         log_warn("%u changes of sessions are not logged, nor others for now: %s", j->flying.n,

@@ -67,7 +67,7 @@ struct journal {
     int rc;
     struct err err;
     struct store_health health; /* copied when it is done, */
-    uint64_t bytes;             /* as this: of the folder */
+    uint64_t bytes, quarantined; /* as this: of the folder; of segments that did not check */
     /* while opening: */
     struct buf frames;
     struct change_found *found;

@@ -12,6 +12,7 @@
 #include "statecache/store/fields.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
+#include "statecache/value/tiers.h"
 
 void record_fields(const struct session *x, const struct snapshot *state, unsigned char *out)
 {
@@ -83,6 +84,7 @@ struct record_job {
     void *answer;
     struct piece piece[3];
     struct part part[PARTS];
+    uint64_t bytes;
     bool again, renamed;
     int rc;
     struct err err;
@@ -109,6 +111,14 @@ static void prepare_save(struct job *job)
     /* Deleted meanwhile: the removal may be before us in the queue, and nothing may undo it. */
     j->rc = alive(j->sc, j) ? 0 : err_set(&j->err, E_CLOSED, "it was deleted");
     j->again = !j->rc && j->tip && j->tip->writing; /* it was put back behind us: after it, then */
+    if (!j->rc && !j->again) {
+        j->bytes = CODEC_HEAD; /* beside the old one, until it takes its name */
+        for (size_t i = 0; i < ARRAY_LEN(j->piece); i++)
+            j->bytes += j->piece[i].n;
+        j->rc = tiers_make_room(j->sc, alive(j->sc, j)->tenant, j->bytes, &j->err);
+        j->again = j->rc == E_BUSY;
+        alive(j->sc, j)->new_bytes = j->rc ? 0 : j->bytes;
+    }
     if (j->rc || !j->tip || j->again)
         return;
     if (!j->tip->on_disk || !j->tip->durable)
@@ -142,11 +152,14 @@ static void done_save(struct job *job)
     struct record_job *j = (struct record_job *)job;
     struct statecache *sc = j->sc;
     if (j->again) {
+        err_clear(&j->err);
         writer_push(&sc->writer, job);
         return;
     }
     struct session *x = alive(sc, j);
     sc->health = sc->store.health;
+    if (x)
+        x->new_bytes = 0;
     if (j->rc && x) {
         log_warn("the record of a session is not written: %s", j->err.text);
         x->failed_generation = MAX(x->failed_generation, j->generation);
@@ -154,6 +167,8 @@ static void done_save(struct job *job)
         struct snapshot *before = x->saved;
         x->saved_generation = MAX(x->saved_generation, j->generation);
         x->file_generation = j->generation;
+        core_charge(sc, x->tenant, TIER_DISK, (int64_t)j->bytes - (int64_t)x->file_bytes);
+        x->file_bytes = j->bytes;
         x->keep = x->keep_next;
         x->saved = j->tip;
         j->tip = before; /* its hold is given up below */
@@ -230,6 +245,7 @@ static void done_remove(struct job *job)
     struct record_job *j = (struct record_job *)job;
     if (j->rc)
         log_warn("a deleted session may come back: %s", j->err.text);
+    core_left(j->sc, j->bytes, !j->rc);
     journal_removed(j->sc, j->id.b, !j->rc);
     core_changed(j->sc);
     j->sc->health = j->sc->store.health;
@@ -239,9 +255,14 @@ static void done_remove(struct job *job)
 void record_remove(struct statecache *sc, struct session *x)
 {
     struct record_job *j = sc->disk ? mem_zalloc(sizeof(*j)) : NULL;
-    if (!j)
+    core_charge(sc, x->tenant, TIER_DISK, -(int64_t)x->file_bytes);
+    core_leaves(sc, x->file_bytes + x->new_bytes);
+    if (!j) {
+        core_left(sc, x->file_bytes + x->new_bytes, false);
         return;
+    }
     j->sc = sc;
+    j->bytes = x->file_bytes + x->new_bytes; /* whichever it is, or both */
     j->id = x->id;
     j->job.run = run_remove;
     j->job.done = done_remove;
@@ -298,6 +319,7 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
     }
     memcpy(x->id.b, j->id.b, sizeof(x->id.b));
     x->generation = x->file_generation = j->head.generation;
+    x->file_bytes = j->head.file_bytes;
     x->keep = (struct keep){position, x->n_turns};
     lived_seen(&sc->lived, x->lived_s);
     if (x->lived_s == 0) /* from before there were stamps: its age begins here */
@@ -313,6 +335,7 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
         session_discard(sc, x);
         return rc;
     }
+    core_charge(sc, t, TIER_DISK, (int64_t)x->file_bytes);
     x->saved_generation = x->file_generation; /* of what was logged, when it is so anew */
     session_enter(sc, x);
     return 0;

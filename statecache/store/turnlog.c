@@ -371,6 +371,7 @@ int turnlog_drop(struct turnlog *l, uint64_t below, struct err *e)
             return fsio_failed(e, rc, "cannot remove", path.p);
         if (x.bad)
             log_warn("log of turns: segment %" PRIx64 " is moved to quarantine", x.number);
+        l->quarantined += x.bad ? x.bytes : 0;
         l->bytes -= x.bytes;
         l->n_segments--;
         memmove(&l->segment[0], &l->segment[1], (size_t)l->n_segments * sizeof(*l->segment));

@@ -31,6 +31,7 @@ struct turnlog {
     struct turnlog_segment segment[TURNLOG_SEGMENTS]; /* oldest first */
     int n_segments;
     uint64_t bytes;              /* of all of them */
+    uint64_t quarantined;        /* of those moved away */
     uint64_t next_segment, next_frame;
     int fd;                      /* of the last one while it is appended to, or -1 */
     uint64_t used;               /* bytes of it */

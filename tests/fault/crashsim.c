@@ -206,6 +206,8 @@ static void run_once(struct rng *r)
         live(r);
     }
     fs.unreadable = NULL;
+    if (fs.most > f.o.disk_bytes + 64) /* beside it, the key and the file of the age */
+        problem = "there are more bytes in the folder than its budget";
     if (crash)
         fs.crashed = true;
     else if (rng_below(r, 2))
