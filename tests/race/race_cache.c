@@ -112,6 +112,7 @@ int main(void)
     fake_init(&f, true, 4, 200);
     f.o.dir = dir;
     f.o.no_writer_thread = false;
+    f.o.checkpoint_ms = 3; /* some turns are only logged for a while */
     f.o.park_slots = 2;
     f.o.ram_bytes = 1 << 20;
     fake_open(&f);
