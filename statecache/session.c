@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "statecache/checkpoint.h"
+#include "statecache/due.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/tiers.h"
@@ -109,7 +109,7 @@ static void leave(struct statecache *sc, struct session *x)
 void session_discard(struct statecache *sc, struct session *x)
 {
     session_move(sc, x, NULL, NULL);
-    checkpoint_forget(sc, x);
+    due_forget(x);
     journal_covered(sc, x);
     record_settled(sc, x);
     if (x->saved)
@@ -158,6 +158,14 @@ enum session_persist session_persistence(const struct statecache *sc, const stru
     if (x->saved_generation >= x->generation)
         return PERSIST_DURABLE;
     return x->failed_generation >= x->generation ? PERSIST_OFF : PERSIST_PENDING;
+}
+
+void session_fail(struct statecache *sc, struct session *x)
+{
+    if (x->saved_generation >= x->generation || x->failed_generation >= x->generation)
+        return;
+    x->failed_generation = x->generation;
+    core_changed(sc);
 }
 
 void session_describe(const struct statecache *sc, const struct session *x,
@@ -221,7 +229,7 @@ int session_create(struct statecache *sc, const struct tenant_tag *tenant, int64
     if (ttl_s > 0)
         x->ttl_s = MIN((uint64_t)ttl_s, x->ttl_s);
     session_enter(sc, x);
-    checkpoint_changed(sc, x);
+    journal_changed(sc, x);
     session_describe(sc, x, out);
 out:
     pthread_mutex_unlock(&sc->lock);
@@ -394,7 +402,7 @@ int session_fork(struct statecache *sc, const struct tenant_tag *tenant,
     y->ttl_s = x->ttl_s;
     session_move(sc, y, node, position > 0 ? x->tip : NULL);
     session_enter(sc, y);
-    checkpoint_changed(sc, y);
+    journal_changed(sc, y);
     session_describe(sc, y, out);
 out:
     pthread_mutex_unlock(&sc->lock);
@@ -469,7 +477,7 @@ int session_rewind(struct statecache *sc, const struct tenant_tag *tenant,
     x->generation++;
     x->used_s = clock_unix_s();
     x->lived_s = lived_now(&sc->lived);
-    checkpoint_changed(sc, x);
+    journal_changed(sc, x);
     session_describe(sc, x, out);
 out:
     pthread_mutex_unlock(&sc->lock);
@@ -591,7 +599,7 @@ int session_commit(struct statecache *sc, struct session *x, struct node *node,
     x->used_s = clock_unix_s();
     x->lived_s = lived_now(&sc->lived);
     sc->stats.commits++;
-    checkpoint_changed(sc, x);
+    journal_changed(sc, x);
     return 0;
 }
 

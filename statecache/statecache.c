@@ -8,9 +8,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "statecache/checkpoint.h"
+#include "statecache/due.h"
 #include "statecache/store/dirstore.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
+#include "statecache/value/behind.h"
 #include "statecache/value/tiers.h"
 
 #define DEFAULT_TTL_S (30 * 24 * 3600)
@@ -437,7 +439,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
         if (snapshot_ready(s)) /* without them it is no exact hit, but still a hit */
             (void)!snapshot_set_logits(sc, s, logits);
         if (!t->session)
-            checkpoint_behind(sc, s);
+            behind_add(sc, s);
         if (pos == t->prompt_end && t->pin_s > 0)
             s->pinned_until_ns = clock_now_ns() + (uint64_t)t->pin_s * NS_PER_S;
         s->pins--;

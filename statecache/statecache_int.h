@@ -168,6 +168,8 @@ void session_move(struct statecache *sc, struct session *x, struct node *node,
                   struct snapshot *tip);
 int session_push_turn(struct session *x, int64_t position) MUST_USE; /* E_NOMEM */
 enum session_persist session_persistence(const struct statecache *sc, const struct session *x);
+/* There is no telling when x will be on disk: those who wait hear that it is not; unless it is. */
+void session_fail(struct statecache *sc, struct session *x);
 /* ENGINE. The running turn ended at node. */
 int session_commit(struct statecache *sc, struct session *x, struct node *node,
                    const void *answer, size_t n, struct err *e) MUST_USE;
@@ -176,7 +178,7 @@ void session_expire(struct statecache *sc);
 void session_free_all(struct statecache *sc);
 
 /* record.c */
-/* Queues the session's record file; checkpoint_done tells what came of it. False: there is no disk
+/* Queues the session's record file; what comes of it is told by its generations. False: there is no disk
  * tier now, or no memory. */
 bool record_save(struct statecache *sc, struct session *x);
 void record_remove(struct statecache *sc, struct session *x);

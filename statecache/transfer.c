@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "statecache/checkpoint.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/tiers.h"
@@ -283,7 +282,7 @@ int session_import(struct statecache *sc, const struct tenant_tag *tenant, const
                : err_set(e, E_NOMEM, "no memory for a session");
     if (!rc) {
         session_enter(sc, x);
-        checkpoint_changed(sc, x);
+        journal_changed(sc, x);
         session_describe(sc, x, out);
     } else if (x) {
         session_discard(sc, x);

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "statecache/checkpoint.h"
+#include "statecache/due.h"
 #include "statecache/statecache_int.h"
 
 #define RETRY_NS (10 * NS_PER_S) /* after a deletion that could not be logged */
@@ -93,7 +93,7 @@ static void forget_dropped(struct journal *j)
 /* Segments that a job could remove now. */
 static bool droppable(const struct journal *j)
 {
-    return j->first < j->segment && oldest_used(j) > j->first && !j->failed;
+    return j->first < j->last && oldest_used(j) > j->first && !j->failed;
 }
 
 void journal_covered(struct statecache *sc, struct session *x)
@@ -265,13 +265,32 @@ bool journal_add(struct statecache *sc, struct session *x)
     return true;
 }
 
+void journal_changed(struct statecache *sc, struct session *x)
+{
+    struct keep now = {x->node->end, x->n_turns};
+    if (!sc->disk) {
+        x->failed_generation = x->generation;
+        return;
+    }
+    x->keep = (struct keep){MIN(x->keep.tokens, now.tokens), MIN(x->keep.turns, now.turns)};
+    x->keep_next =
+        (struct keep){MIN(x->keep_next.tokens, now.tokens), MIN(x->keep_next.turns, now.turns)};
+    bool logged = journal_add(sc, x);
+    bool far = now.tokens - x->keep.tokens > sc->o.checkpoint_tokens;
+    if (!logged && !core_disk_on(sc))
+        session_fail(sc, x);
+    due_want(sc, x, logged && !far ? DUE_SOON : DUE_NOW);
+    if (!logged && sc->o.wake)
+        sc->o.wake(sc->o.wake_arg); /* somebody waits, and only the engine can begin */
+}
+
 /* The log is getting full: what the oldest segment is needed for is written again, beside what is
  * written anyway, unless a record file is about to make it needless. */
 static void carry(struct statecache *sc)
 {
     struct journal *j = &sc->journal;
     uint64_t oldest = oldest_used(j);
-    if (!j->waiting.n || j->bytes < j->log.limit / CARRY_AT || oldest >= j->segment)
+    if (!j->waiting.n || j->bytes < j->log.limit / CARRY_AT || oldest >= j->last)
         return;
     for (int i = 0; i < SESSION_BUCKETS; i++)
         for (struct session *x = sc->sessions[i]; x; x = x->chain)
@@ -304,8 +323,8 @@ static void run(struct job *job)
     j->rc = 0;
     if (j->flying.n)
         j->rc = turnlog_append(&j->log, &j->flying.frame, j->flying.n, &j->segment, &j->err);
-    j->failed = !j->rc && turnlog_drop(&j->log, j->below, &why) != 0;
-    if (j->failed)
+    j->drop_rc = j->rc ? 0 : turnlog_drop(&j->log, j->below, &why);
+    if (j->drop_rc)
         log_warn("log of turns: %s", why.text);
 }
 
@@ -342,7 +361,7 @@ static void not_logged(struct statecache *sc, const struct journal_entry *n)
         n->relic->failed = n->relic->kind == CHANGE_DELETED && !n->relic->segment;
         sc->journal.retry_ns = clock_now_ns() + RETRY_NS;
     } else if (x && x->saved_generation < n->generation) {
-        checkpoint_want(sc, x, CHECKPOINT_NOW); /* its record file decides */
+        due_want(sc, x, DUE_NOW); /* its record file decides */
     }
 }
 
@@ -351,6 +370,8 @@ static void done(struct job *job)
     struct statecache *sc = ((struct journal *)((char *)job - offsetof(struct journal, job)))->sc;
     struct journal *j = &sc->journal;
     j->queued = false;
+    j->failed = j->drop_rc != 0;
+    j->last = j->segment;
     j->health = j->log.health;
     j->bytes = j->log.bytes;
     j->quarantined = j->log.quarantined;

@@ -55,6 +55,8 @@ struct journal {
     int n_use;
     struct relic *relics;
     unsigned char model[CHANGE_MODEL];
+    uint64_t first, last;  /* segments: the oldest there is, that of the last batch */
+    bool failed;           /* reading, or removing segments */
     uint64_t largest;      /* bytes of a record that is still logged */
     /* the one job, which carries what waits: */
     struct job job;
@@ -63,8 +65,8 @@ struct journal {
     bool hold;            /* what was read is still needed */
     uint64_t retry_ns;    /* deletions that were not logged are then */
     bool said;            /* that changes are not logged */
-    uint64_t below, segment, first; /* what may go; where the batch is; the oldest there is */
-    int rc;
+    uint64_t below, segment; /* what may go; where the last batch is */
+    int rc, drop_rc;
     struct err err;
     struct store_health health; /* copied when it is done, */
     uint64_t bytes, quarantined; /* as this: of the folder; of segments that did not check */
@@ -72,7 +74,6 @@ struct journal {
     struct buf frames;
     struct change_found *found;
     size_t n_found, cap_found;
-    bool failed;
 };
 
 /* Opens and reads the log, before the records are scanned. */
@@ -94,7 +95,9 @@ void journal_close(struct statecache *sc); /* after the other writer is closed *
 int journal_flush(struct statecache *sc, struct err *e) MUST_USE;
 void journal_start(struct statecache *sc);
 
-/* x has changed: its change waits to be logged. False: it is not, a record file must do. */
+/* x has changed: logs it, and says when its record file is due. */
+void journal_changed(struct statecache *sc, struct session *x);
+/* Its change waits to be logged. False: it is not, a record file must do. */
 bool journal_add(struct statecache *sc, struct session *x);
 /* A record file of x is durable, or x is being deleted: see what is dead. */
 void journal_covered(struct statecache *sc, struct session *x);

@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "statecache/checkpoint.h"
+#include "statecache/due.h"
 #include "statecache/store/fields.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
@@ -147,6 +147,18 @@ void record_settled(struct statecache *sc, struct session *x)
     }
 }
 
+/* A record file of x is durable (good), or could not be written. */
+static void go_on(struct statecache *sc, struct session *x, bool good)
+{
+    x->checkpointing = false;
+    if (x->file_generation >= x->logged_generation)
+        journal_covered(sc, x);
+    if (x->file_generation >= x->generation)
+        return;
+    bool pending = session_persistence(sc, x) == PERSIST_PENDING;
+    due_want(sc, x, pending ? DUE_NOW : good ? DUE_SOON : DUE_LATER);
+}
+
 static void done_save(struct job *job)
 {
     struct record_job *j = (struct record_job *)job;
@@ -175,7 +187,7 @@ static void done_save(struct job *job)
         record_settled(sc, x);
     }
     if (x)
-        checkpoint_done(sc, x, !j->rc);
+        go_on(sc, x, !j->rc);
     core_changed(sc);
     if (j->rc && j->renamed && j->tip && x) {
         mem_free(j->turns); /* only the state is kept for it */

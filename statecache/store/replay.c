@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "statecache/checkpoint.h"
+#include "statecache/due.h"
 #include "statecache/store/fields.h"
 #include "statecache/store/journal.h"
 #include "statecache/store/pathfile.h"
@@ -345,7 +345,7 @@ int journal_replay(struct statecache *sc, struct err *e)
         if (j->found[i].fate == FATE_OPEN)
             only_logged(sc, &j->found[i]);
     uint64_t old = j->log.next_segment;
-    j->segment = old;
+    j->segment = j->last = old;
     j->on = turnlog_share(sc->o.disk_bytes) > 0 || j->n_found > 0;
     j->largest = MIN(TURNLOG_FRAME_MAX, j->log.limit / 2);
     if (j->on && !rewrite(sc, &why))
@@ -361,7 +361,7 @@ int journal_replay(struct statecache *sc, struct err *e)
     for (int i = 0; i < SESSION_BUCKETS; i++)
         for (struct session *x = sc->sessions[i]; x; x = x->chain)
             if (x->generation > x->file_generation)
-                checkpoint_want(sc, x, CHECKPOINT_SOON);
+                due_want(sc, x, DUE_SOON);
     (void)e;
     return 0;
 }

@@ -7,8 +7,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "statecache/checkpoint.h"
 #include "statecache/store/pathfile.h"
+#include "statecache/value/behind.h"
 #include "statecache/value/tiers.h"
 
 /* ---- jobs --------------------------------------------------------------------------------- */
@@ -207,7 +207,7 @@ static void done_put(struct job *job)
     }
     s->writing = false;
     if (s->was_behind)
-        checkpoint_behind_wrote(sc, j->head.file_bytes, j->ns);
+        behind_wrote(sc, j->head.file_bytes, j->ns);
     s->was_behind = false;
     if (!j->rc && s->dead) {
         push_remove(sc, j->head.id, j->head.file_bytes);

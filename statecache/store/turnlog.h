@@ -13,7 +13,7 @@
 #include "statecache/store/dirstore.h"
 
 #define TURNLOG_HEAD 112      /* of a frame; its records follow */
-#define TURNLOG_BLOCK 512     /* frames begin at multiples: what a disk writes whole or not at all */
+#define TURNLOG_BLOCK 512     /* frames begin at its multiples: a disk writes it whole or not */
 #define TURNLOG_SEGMENTS 64
 #define TURNLOG_FRAME_MAX (UINT64_C(8) << 20)
 #define TURNLOG_FILE_MAX (UINT64_C(64) << 20) /* no segment is larger */

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "statecache/checkpoint.h"
 #include "statecache/store/statefile.h"
+#include "statecache/value/behind.h"
 #include "statecache/value/tiers.h"
 
 /* ---- the lists of the tiers --------------------------------------------------------------- */
@@ -430,7 +430,7 @@ void snapshot_on_disk(struct statecache *sc, struct snapshot *s, const unsigned 
                       uint64_t bytes, bool durable)
 {
     snapshot_off_disk(sc, s);
-    checkpoint_behind_forget(sc, s);
+    behind_forget(s);
     memcpy(s->name, name, sizeof(s->name));
     s->file_bytes = bytes;
     s->on_disk = true;
@@ -467,7 +467,7 @@ void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
     struct node *node = s->node;
     if (s->on_disk)
         statefile_remove(sc, s);
-    checkpoint_behind_forget(sc, s);
+    behind_forget(s);
     s->dead = true;
     s->node = NULL;
     node->snap = NULL;

@@ -6,8 +6,8 @@
  *   crashsim [--seeds N] [--from SEED] [-v]
  *
  * Each seed: one random life of up to three runs, each ended by a crash or a close after failures;
- * states follow their turns at once, later or never. Sometimes the medium changes bits of the log of
- * turns afterwards: then sessions may be older or gone, but never what they never were. */
+ * states follow their turns at once, later or never. Sometimes the medium changes bits of the log
+ * of turns afterwards: then sessions may be older or gone, but never what they never were. */
 #include "base/log.h"
 #include "tests/fault/fake_fs.h"
 #include "tests/unit/fake_cache.h"
@@ -276,8 +276,8 @@ int main(int argc, char **argv)
             return 1;
         }
     }
-    printf("%llu lives of crashes and failures, %llu sessions found in the log, %llu only there: no "
-           "acknowledged session lost, nothing false accepted\n", (unsigned long long)seeds,
+    printf("%llu lives of crashes and failures, %llu sessions found in the log, %llu only there: "
+           "no acknowledged session lost, nothing false accepted\n", (unsigned long long)seeds,
            (unsigned long long)replayed, (unsigned long long)logged);
     return 0;
 }
