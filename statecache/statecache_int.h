@@ -178,8 +178,8 @@ void session_expire(struct statecache *sc);
 void session_free_all(struct statecache *sc);
 
 /* record.c */
-/* Queues the session's record file; what comes of it is told by its generations. False: there is no disk
- * tier now, or no memory. */
+/* Queues the session's record file; what comes of it is told by its generations. False: there is no
+ * disk tier now, or no memory. */
 bool record_save(struct statecache *sc, struct session *x);
 void record_remove(struct statecache *sc, struct session *x);
 /* It is known which record is on the medium, or does not matter any more. */
