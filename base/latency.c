@@ -14,3 +14,11 @@ void latency_add(struct latency *l, uint64_t ns)
     l->count++;
     l->sum_ns += ns;
 }
+
+void latency_join(struct latency *l, const struct latency *other)
+{
+    l->count += other->count;
+    l->sum_ns += other->sum_ns;
+    for (int i = 0; i < LATENCY_BUCKETS; i++)
+        l->bucket[i] += other->bucket[i];
+}

@@ -10,5 +10,6 @@ struct latency {
     uint64_t count, sum_ns, bucket[LATENCY_BUCKETS];
 };
 void latency_add(struct latency *l, uint64_t ns);
+void latency_join(struct latency *l, const struct latency *other); /* adds what it counted */
 
 #endif

@@ -40,6 +40,16 @@ void core_charge(struct statecache *sc, struct tenant *t, enum tier tier, int64_
     t->bytes[tier] += (uint64_t)bytes;
 }
 
+void core_leaves(struct statecache *sc, uint64_t bytes) { sc->leaving += bytes; }
+
+void core_left(struct statecache *sc, uint64_t bytes, bool removed)
+{
+    ASSERT(sc->leaving >= bytes);
+    sc->leaving -= bytes;
+    if (!removed)
+        sc->stuck += bytes;
+}
+
 void core_bury(struct statecache *sc)
 {
     while (sc->n_dead_slots > 0)

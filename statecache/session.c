@@ -9,11 +9,13 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "statecache/due.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/tiers.h"
 
 #define FIRST_TURNS 16
+#define DELETE_MS 10000 /* a disk that takes longer is as good as none */
 
 const char *session_persist_name(enum session_persist p)
 {
@@ -107,6 +109,8 @@ static void leave(struct statecache *sc, struct session *x)
 void session_discard(struct statecache *sc, struct session *x)
 {
     session_move(sc, x, NULL, NULL);
+    due_forget(x);
+    journal_covered(sc, x);
     record_settled(sc, x);
     if (x->saved)
         snapshot_unhold(sc, x->saved);
@@ -154,6 +158,14 @@ enum session_persist session_persistence(const struct statecache *sc, const stru
     if (x->saved_generation >= x->generation)
         return PERSIST_DURABLE;
     return x->failed_generation >= x->generation ? PERSIST_OFF : PERSIST_PENDING;
+}
+
+void session_fail(struct statecache *sc, struct session *x)
+{
+    if (x->saved_generation >= x->generation || x->failed_generation >= x->generation)
+        return;
+    x->failed_generation = x->generation;
+    core_changed(sc);
 }
 
 void session_describe(const struct statecache *sc, const struct session *x,
@@ -217,7 +229,7 @@ int session_create(struct statecache *sc, const struct tenant_tag *tenant, int64
     if (ttl_s > 0)
         x->ttl_s = MIN((uint64_t)ttl_s, x->ttl_s);
     session_enter(sc, x);
-    record_save(sc, x);
+    journal_changed(sc, x);
     session_describe(sc, x, out);
 out:
     pthread_mutex_unlock(&sc->lock);
@@ -297,26 +309,44 @@ static void forget_path(struct statecache *sc, struct session *x)
         snapshot_destroy(sc, gone[i], false);
 }
 
-static void delete(struct statecache *sc, struct session *x)
+/* False: a crash may bring it back. */
+static bool delete(struct statecache *sc, struct session *x)
 {
+    bool logged = journal_delete(sc, x);
     leave(sc, x);
     record_remove(sc, x);
     if (x->busy) {
         x->dead = true; /* freed when its turn ends */
-        return;
+        return logged;
     }
     forget_path(sc, x);
     session_discard(sc, x);
+    return logged;
+}
+
+/* Waits until the log says so, or cannot. */
+static bool deleted_for_good(struct statecache *sc, const struct session_id *id)
+{
+    struct timespec until = core_deadline(DELETE_MS);
+    struct relic *r;
+    while ((r = journal_relic(sc, id)) && !r->segment && !r->failed) {
+        if (!sc->journal.writer.started) /* a test with one thread is the writer, too */
+            writer_work(&sc->journal.writer);
+        else if (pthread_cond_timedwait(&sc->changed, &sc->lock, &until))
+            return false;
+    }
+    return !r || r->segment;
 }
 
 int session_delete(struct statecache *sc, const struct tenant_tag *tenant,
-                   const struct session_id *id, struct err *e)
+                   const struct session_id *id, bool *durable, struct err *e)
 {
     pthread_mutex_lock(&sc->lock);
     struct session *x = session_of(sc, tenant, id);
-    if (x)
-        delete(sc, x);
+    bool safe = x && delete(sc, x) && deleted_for_good(sc, id);
     pthread_mutex_unlock(&sc->lock);
+    if (durable)
+        *durable = safe;
     return x ? 0 : unknown(e);
 }
 
@@ -372,7 +402,7 @@ int session_fork(struct statecache *sc, const struct tenant_tag *tenant,
     y->ttl_s = x->ttl_s;
     session_move(sc, y, node, position > 0 ? x->tip : NULL);
     session_enter(sc, y);
-    record_save(sc, y);
+    journal_changed(sc, y);
     session_describe(sc, y, out);
 out:
     pthread_mutex_unlock(&sc->lock);
@@ -447,7 +477,7 @@ int session_rewind(struct statecache *sc, const struct tenant_tag *tenant,
     x->generation++;
     x->used_s = clock_unix_s();
     x->lived_s = lived_now(&sc->lived);
-    record_save(sc, x);
+    journal_changed(sc, x);
     session_describe(sc, x, out);
 out:
     pthread_mutex_unlock(&sc->lock);
@@ -569,14 +599,7 @@ int session_commit(struct statecache *sc, struct session *x, struct node *node,
     x->used_s = clock_unix_s();
     x->lived_s = lived_now(&sc->lived);
     sc->stats.commits++;
-    if (x->tip) {
-        tiers_settle(sc, node);
-        /* If it does not get there, the record job finds it missing. The copy in RAM is only for
-         * writing when the state is parked in a slot. */
-        if (statefile_save(sc, x->tip, true) && x->tip->slot >= 0)
-            x->tip->release = x->tip->writing;
-    }
-    record_save(sc, x);
+    journal_changed(sc, x);
     return 0;
 }
 
@@ -586,7 +609,7 @@ void session_expire(struct statecache *sc)
         for (struct session *x = sc->sessions[i], *next; x; x = next) {
             next = x->chain;
             if (!x->busy && lived_since(&sc->lived, x->lived_s) > x->ttl_s)
-                delete(sc, x);
+                (void)delete(sc, x); /* if it comes back, it expires again */
         }
     }
 }

@@ -40,8 +40,10 @@ int session_get(struct statecache *sc, const struct tenant_tag *tenant,
  * written, at most max; *more = there are further ones. */
 int session_list(struct statecache *sc, const struct tenant_tag *tenant,
                  const struct session_id *after, struct session_info *out, int max, bool *more);
+/* It is gone when this returns; *durable (may be NULL): no crash brings it back.
+ * Waits for the disk. */
 int session_delete(struct statecache *sc, const struct tenant_tag *tenant,
-                   const struct session_id *id, struct err *e) MUST_USE;
+                   const struct session_id *id, bool *durable, struct err *e) MUST_USE;
 /* A second session at `position` (-1 = where the first one is) of the same path. O(1): nothing is
  * copied. E_RANGE beyond the end. */
 int session_fork(struct statecache *sc, const struct tenant_tag *tenant,

@@ -7,9 +7,12 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/checkpoint.h"
+#include "statecache/due.h"
 #include "statecache/store/dirstore.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
+#include "statecache/value/behind.h"
 #include "statecache/value/tiers.h"
 
 #define DEFAULT_TTL_S (30 * 24 * 3600)
@@ -44,7 +47,11 @@ static int open_disk(struct statecache *sc, struct err *e)
     if (!rc)
         rc = statefile_scan(sc, e);
     if (!rc)
+        rc = journal_open(sc, e);
+    if (!rc)
         rc = record_scan(sc, e);
+    if (!rc)
+        rc = journal_replay(sc, e);
     statefile_scan_end(sc);
     stretch_scan_end(sc);
     sc->opening = false;
@@ -62,6 +69,12 @@ static void defaults(struct statecache *sc)
         o->sessions_per_tenant = DEFAULT_SESSIONS;
     if (!o->session_ttl_s)
         o->session_ttl_s = DEFAULT_TTL_S;
+    if (!o->checkpoint_ms)
+        o->checkpoint_ms = CHECKPOINT_MS;
+    if (!o->checkpoint_tokens)
+        o->checkpoint_tokens = CHECKPOINT_TOKENS;
+    sc->due.prev = sc->due.next = &sc->due;
+    sc->behind.prev = sc->behind.next = &sc->behind;
     codec_layout(&sc->format, o->plan, o->stretch > 0 ? o->stretch : PREFIX_STRETCH);
     memcpy(sc->format.fingerprint, o->fingerprint, sizeof(sc->format.fingerprint));
     codec_numerics(o->numerics, sc->format.numerics);
@@ -95,6 +108,8 @@ int statecache_open(struct statecache **out, const struct statecache_options *o,
         err_set(e, rc, "no memory for the state cache");
     if (!rc)
         rc = writer_open(&sc->writer, &sc->lock, !o->no_writer_thread, e);
+    if (!rc)
+        rc = writer_open(&sc->journal.writer, &sc->lock, !o->no_writer_thread, e);
     if (!rc) {
         pthread_mutex_lock(&sc->lock); /* the writer starts on what opening leaves to do */
         rc = open_disk(sc, e);
@@ -126,6 +141,7 @@ void statecache_save(struct statecache *sc, int seconds)
 {
     struct timespec until = core_deadline(seconds * 1000);
     core_enter(sc);
+    checkpoint_all(sc);
     if (!tiers_save(sc, &until))
         log_info("states that were not written within %d s are given up", seconds);
     core_leave(sc);
@@ -137,6 +153,7 @@ void statecache_close(struct statecache *sc)
         return;
     ASSERT(sc->tracks == 0);
     writer_close(&sc->writer);
+    journal_close(sc);
     sc->prefix.gone = NULL; /* the files stay */
     if (sc->sessions)
         session_free_all(sc);
@@ -158,6 +175,7 @@ void statecache_close(struct statecache *sc)
     sodium_memzero(&sc->format, sizeof(sc->format));
     pthread_cond_destroy(&sc->changed);
     pthread_mutex_destroy(&sc->lock);
+    mem_free(sc->foreign);
     mem_free(sc->block_of_page);
     mem_free(sc->dead_pages);
     mem_free(sc->dead_slots);
@@ -420,6 +438,8 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
         s->pins++;
         if (snapshot_ready(s)) /* without them it is no exact hit, but still a hit */
             (void)!snapshot_set_logits(sc, s, logits);
+        if (!t->session)
+            behind_add(sc, s);
         if (pos == t->prompt_end && t->pin_s > 0)
             s->pinned_until_ns = clock_now_ns() + (uint64_t)t->pin_s * NS_PER_S;
         s->pins--;
@@ -489,7 +509,8 @@ void statecache_end(struct statecache *sc, struct track *t)
         snapshot_unpin(sc, t->start);
     if (t->swap)
         end_swap(sc, t);
-    if (t->commit_generation) /* what it started from is no longer needed in RAM */
+    /* What it started from is no longer needed in RAM, and no checkpoint is due that sees to it. */
+    if (t->commit_generation && !t->session->due.prev)
         tiers_settle(sc, t->end);
     t->end->pins--;
     prefix_prune(&sc->prefix, t->end);
@@ -521,8 +542,12 @@ bool statecache_reclaim_pages(struct statecache *sc, int32_t n)
 void statecache_tick(struct statecache *sc)
 {
     core_enter(sc);
-    if (!sc->writer.started)
+    bool more = checkpoint_tick(sc);
+    while (!sc->writer.started && more) { /* a test with one thread is the writers, too */
+        writer_work(&sc->journal.writer);
         writer_work(&sc->writer);
+        more = checkpoint_tick(sc);
+    }
     tiers_tick(sc);
     uint64_t now = lived_now(&sc->lived);
     if (now >= sc->expire_at_s) {

@@ -38,6 +38,8 @@ struct statecache_options {
     int32_t stretch;                  /* ids in one file of a path; 0 = 4096 */
     int32_t sessions_per_tenant;      /* 0 = 10000 */
     int64_t session_ttl_s;            /* unused sessions expire; 0 = 30 days */
+    int64_t checkpoint_ms;            /* a session's state follows; 0 = 1000, < 0: at once */
+    int64_t checkpoint_tokens;        /* … or when it lacks so many tokens; 0 = 256 */
     bool no_writer_thread;            /* tests: statecache_tick does the writer's work */
     void (*wake)(void *arg);          /* from any thread: something to do for the engine */
     void *wake_arg;

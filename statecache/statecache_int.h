@@ -14,6 +14,7 @@
 #include "statecache/index/prefix.h"
 #include "statecache/session.h"
 #include "statecache/stats.h"
+#include "statecache/store/journal.h"
 #include "statecache/store/store.h"
 #include "statecache/store/writer.h"
 
@@ -38,15 +39,24 @@ struct tenant {
     struct tenant_limits limits;
 };
 
+/* How much of a session's record file is still so: tokens and turns from its start. */
+struct keep { int64_t tokens, turns; };
+
 struct session {
     struct session *chain;    /* next in its bucket */
     struct session_id id;
     struct tenant *tenant;
     struct node *node;        /* where it is; pinned */
     struct snapshot *tip;     /* held: its tokens cover node; NULL at position 0 or without state */
-    struct snapshot *saved;   /* held: what the durable record names */
+    struct snapshot *saved;   /* held: what the durable record file names */
     struct record_job *doubtful; /* their states held: records that may be there instead */
-    uint64_t generation, saved_generation, failed_generation;
+    uint64_t generation, saved_generation, failed_generation; /* saved: logged, or in a file */
+    uint64_t file_generation, logged_generation; /* 0 = none; of the record file, of the log */
+    uint64_t logged_segment;  /* which needs what was logged; 0 = none does */
+    struct keep keep, keep_next; /* since that file; since the one that is being written */
+    uint64_t file_bytes, new_bytes; /* of the record file; of the one that is being written */
+    struct link due;          /* of its next record file */
+    uint64_t due_ns;
     uint64_t created_s, used_s; /* of the wall clock, for people */
     uint64_t lived_s, ttl_s; /* last use, as lived.h counts: what expiry goes by */
     int64_t n_turns, lo_turn; /* all turns; turns [lo_turn, n_turns) are in turns[] */
@@ -57,6 +67,7 @@ struct session {
     char claimed_turn[SESSION_TURN_ID + 1];  /* of the running one */
     uint64_t ticket;          /* of the claim */
     bool busy, running, dead; /* claimed; and begun; deleted while busy */
+    bool checkpointing;       /* a record file is on its way */
 };
 
 /* Shorter paths are computed faster than they are looked up and kept. */
@@ -96,6 +107,14 @@ struct statecache {
     struct store store;       /* writer thread, but for open and close */
     struct store_health health; /* copied after every job */
     struct writer writer;
+    struct journal journal;   /* the log of turns */
+    struct link due, behind;  /* sessions and states that are to be written, the first due first */
+    uint64_t behind_seen_ns;  /* what writing behind may still take */
+    int64_t behind_bytes, behind_cost_ns;
+    uint64_t leaving;         /* bytes of files whose removal is queued */
+    uint64_t stuck;           /* of files that nothing here can remove, or has not been able to */
+    struct foreign *foreign;  /* states that wait for their model or arithmetic */
+    size_t n_foreign, cap_foreign;
     bool disk;                /* there is a disk tier */
     struct snapshot **scanned; /* by name, while opening */
     size_t n_scanned, cap_scanned;
@@ -127,6 +146,9 @@ struct timespec core_deadline(int ms); /* from now on, for waits on sc->changed 
 void core_changed(struct statecache *sc); /* for everybody who waits for something */
 struct tenant *core_tenant(struct statecache *sc, const unsigned char tag[16]); /* NULL: memory */
 void core_charge(struct statecache *sc, struct tenant *t, enum tier tier, int64_t bytes);
+/* A file of the disk tier is going to be removed; and then it was, or could not be. */
+void core_leaves(struct statecache *sc, uint64_t bytes);
+void core_left(struct statecache *sc, uint64_t bytes, bool removed);
 /* ENGINE. Returns to the pools what other threads gave up. */
 void core_bury(struct statecache *sc);
 void core_enter(struct statecache *sc); /* ENGINE. Takes the lock, and gives it back; */
@@ -146,6 +168,8 @@ void session_move(struct statecache *sc, struct session *x, struct node *node,
                   struct snapshot *tip);
 int session_push_turn(struct session *x, int64_t position) MUST_USE; /* E_NOMEM */
 enum session_persist session_persistence(const struct statecache *sc, const struct session *x);
+/* There is no telling when x will be on disk: those who wait hear that it is not; unless it is. */
+void session_fail(struct statecache *sc, struct session *x);
 /* ENGINE. The running turn ended at node. */
 int session_commit(struct statecache *sc, struct session *x, struct node *node,
                    const void *answer, size_t n, struct err *e) MUST_USE;
@@ -154,13 +178,16 @@ void session_expire(struct statecache *sc);
 void session_free_all(struct statecache *sc);
 
 /* record.c */
-/* Queues the session's record; when it is durable, saved_generation says so. */
-void record_save(struct statecache *sc, struct session *x);
-void record_remove(struct statecache *sc, const struct session *x);
+/* Queues the session's record file; what comes of it is told by its generations. False: there is no
+ * disk tier now, or no memory. */
+bool record_save(struct statecache *sc, struct session *x);
+void record_remove(struct statecache *sc, struct session *x);
 /* It is known which record is on the medium, or does not matter any more. */
 void record_settled(struct statecache *sc, struct session *x);
 int record_scan(struct statecache *sc, struct err *e) MUST_USE;
-/* The fixed fields and the turns as they are stored. out [SESSION_RECORD]. */
+/* The fixed fields as they are stored, with the state they name or NULL; out [SESSION_RECORD]. */
+void record_fields(const struct session *x, const struct snapshot *state, unsigned char *out);
+/* The same and the turns. */
 void record_encode(const struct session *x, unsigned char *out, int64_t *turns, size_t *n_turns);
 int record_decode(struct session *x, const unsigned char *in, const int64_t *turns, size_t n_turns,
                   int64_t *position, int64_t *state_position, struct err *e) MUST_USE;

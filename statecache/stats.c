@@ -38,7 +38,9 @@ void statecache_stats(struct statecache *sc, struct statecache_stats *out)
     out->fsync = sc->health.fsync;
     out->files_written = sc->health.files_written;
     out->files_quarantined = sc->health.files_quarantined;
-    out->write_errors = sc->health.write_errors;
+    out->write_errors = sc->health.write_errors + sc->journal.health.write_errors;
+    latency_join(&out->fsync, &sc->journal.health.fsync);
+    out->log_bytes = sc->journal.bytes;
     out->read_errors = sc->health.read_errors;
     out->sessions = sc->n_sessions;
     out->nodes = sc->prefix.n_nodes;

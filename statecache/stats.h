@@ -28,6 +28,7 @@ struct statecache_stats {
     uint64_t cached_tokens, replayed_tokens; /* not computed; computed again after a hit */
     uint64_t waits;            /* requests that waited for a prefix that another one computed */
     uint64_t captures, captures_skipped, evictions[TIERS], thinned;
+    uint64_t log_bytes;        /* now: of the log of turns, beside the disk tier */
     uint64_t swaps_out, swaps_in;
     uint64_t spill_bytes, reload_bytes;
     struct latency spill, reload, fsync;

@@ -282,7 +282,7 @@ int session_import(struct statecache *sc, const struct tenant_tag *tenant, const
                : err_set(e, E_NOMEM, "no memory for a session");
     if (!rc) {
         session_enter(sc, x);
-        record_save(sc, x);
+        journal_changed(sc, x);
         session_describe(sc, x, out);
     } else if (x) {
         session_discard(sc, x);

@@ -146,12 +146,14 @@ static void delete(struct exchange *x, struct statecache *sc, const struct sessi
 {
     struct err e = {0};
     char hex[33];
-    if (session_delete(sc, &x->tenant, id, &e)) {
+    bool durable;
+    if (session_delete(sc, &x->tenant, id, &durable, &e)) {
         exchange_fail(x, &e);
         return;
     }
     session_id_hex(id, hex);
-    buf_fmt(&x->reply, "{\"id\":\"%s\",\"object\":\"session\",\"deleted\":true}", hex);
+    buf_fmt(&x->reply, "{\"id\":\"%s\",\"object\":\"session\",\"deleted\":true,"
+            "\"persist\":\"%s\"}", hex, durable ? "durable" : "off");
     exchange_answer(x, 200, as_json);
 }
 

@@ -51,42 +51,6 @@ static struct path path_in(const struct store *s, const char *name)
     return x;
 }
 
-static int failed(struct err *e, int rc, const char *what, const char *path)
-{
-    /* A shortage passes, and says nothing of the medium. */
-    bool shortage = rc == -ENOSPC || rc == -EDQUOT || rc == -EMFILE || rc == -ENFILE ||
-                    rc == -ENOMEM || rc == -EINTR || rc == -EAGAIN;
-    int code = shortage ? E_NOMEM : rc == -ENOENT ? E_NOENT : E_IO;
-    return err_set(e, code, "%s %s: %s", what, path, strerror(-rc));
-}
-
-static int write_all(const struct fsio *io, int fd, const void *p, size_t n)
-{
-    const char *at = p;
-    while (n > 0) {
-        ssize_t rc = io->write(io->ctx, fd, at, n);
-        if (rc <= 0)
-            return rc < 0 ? (int)rc : -EIO;
-        at += rc;
-        n -= (size_t)rc;
-    }
-    return 0;
-}
-
-static int read_all(const struct fsio *io, int fd, void *p, size_t n, uint64_t offset)
-{
-    char *at = p;
-    while (n > 0) {
-        ssize_t rc = io->pread(io->ctx, fd, at, n, offset);
-        if (rc <= 0)
-            return rc < 0 ? (int)rc : -EIO;
-        at += rc;
-        offset += (uint64_t)rc;
-        n -= (size_t)rc;
-    }
-    return 0;
-}
-
 static int timed_fsync(struct store *s, int fd)
 {
     uint64_t start = clock_now_ns();
@@ -100,7 +64,7 @@ static int timed_fsync(struct store *s, int fd)
 static int make_dir(struct store *s, const char *path, struct err *e)
 {
     int rc = own(s)->io->mkdir(own(s)->io->ctx, path);
-    return rc == 0 || rc == -EEXIST ? 0 : failed(e, rc, "cannot make", path);
+    return rc == 0 || rc == -EEXIST ? 0 : fsio_failed(e, rc, "cannot make", path);
 }
 
 static int read_key(struct store *s, const char *path, unsigned char key[CODEC_KEY],
@@ -109,13 +73,13 @@ static int read_key(struct store *s, const char *path, unsigned char key[CODEC_K
     uint64_t size = 0;
     int fd = own(s)->io->open(own(s)->io->ctx, path, &size);
     if (fd < 0)
-        return failed(e, fd, "cannot open", path);
-    int rc = size == CODEC_KEY ? read_all(own(s)->io, fd, key, CODEC_KEY, 0) : 0;
+        return fsio_failed(e, fd, "cannot open", path);
+    int rc = size == CODEC_KEY ? fsio_read_all(own(s)->io, fd, key, CODEC_KEY, 0) : 0;
     own(s)->io->close(own(s)->io->ctx, fd);
     if (size != CODEC_KEY)
         return err_set(e, E_FORMAT, "install key %s: %d bytes expected, %llu found", path,
                        CODEC_KEY, (unsigned long long)size);
-    return rc ? failed(e, rc, "cannot read", path) : 0;
+    return rc ? fsio_failed(e, rc, "cannot read", path) : 0;
 }
 
 /* Made once: without it every state on the disk is worthless, so it is durable before use. */
@@ -128,8 +92,8 @@ static int make_key(struct store *s, const char *path, unsigned char key[CODEC_K
     int rc = io->unlink(io->ctx, tmp.p);
     int fd = io->create(io->ctx, tmp.p);
     if (fd < 0)
-        return failed(e, fd, "cannot make", tmp.p);
-    rc = write_all(io, fd, key, CODEC_KEY);
+        return fsio_failed(e, fd, "cannot make", tmp.p);
+    rc = fsio_write_all(io, fd, key, CODEC_KEY);
     if (!rc)
         rc = io->fsync(io->ctx, fd);
     int closed = io->close(io->ctx, fd);
@@ -139,7 +103,7 @@ static int make_key(struct store *s, const char *path, unsigned char key[CODEC_K
         rc = io->rename(io->ctx, tmp.p, path);
     if (!rc)
         rc = io->sync_dir(io->ctx, own(s)->dir);
-    return rc ? failed(e, rc, "cannot write", path) : 0;
+    return rc ? fsio_failed(e, rc, "cannot write", path) : 0;
 }
 
 struct sweep {
@@ -161,8 +125,18 @@ static void remove_temporary(void *arg, const char *name)
 
 static void count_quarantined(void *arg, const char *name)
 {
-    (void)name;
-    own(arg)->n_quarantined++;
+    struct store *s = arg;
+    const struct fsio *io = own(s)->io;
+    struct path x;
+    uint64_t size = 0;
+    own(s)->n_quarantined++;
+    if ((size_t)snprintf(x.p, sizeof(x.p), "%s/quarantine/%s", own(s)->dir, name) >= sizeof(x.p))
+        return;
+    int fd = io->open(io->ctx, x.p, &size);
+    if (fd < 0)
+        return; /* whatever it is, it is not ours */
+    s->health.quarantine_bytes += size;
+    (void)io->close(io->ctx, fd); /* read-only */
 }
 
 int dirstore_open(struct store *s, const char *dir, const char *key_file, const struct fsio *io,
@@ -188,10 +162,10 @@ int dirstore_open(struct store *s, const char *dir, const char *key_file, const 
     if (own(s)->lock_fd == -EWOULDBLOCK)
         return err_set(e, E_DENIED, "state directory %s is in use by another process", dir);
     if (own(s)->lock_fd < 0)
-        return failed(e, own(s)->lock_fd, "cannot lock", lock.p);
+        return fsio_failed(e, own(s)->lock_fd, "cannot lock", lock.p);
     rc = io->sync_dir(io->ctx, dir); /* the folders must not vanish from under durable files */
     if (rc)
-        return failed(e, rc, "cannot sync", dir);
+        return fsio_failed(e, rc, "cannot sync", dir);
     struct path key = path_in(s, "key");
     struct err missing = {0};
     if (key_file) {
@@ -207,7 +181,7 @@ int dirstore_open(struct store *s, const char *dir, const char *key_file, const 
         struct sweep w = {s, folder[i]};
         rc = io->list(io->ctx, path_in(s, folder[i]).p, remove_temporary, &w);
         if (rc)
-            return failed(e, rc, "cannot list", folder[i]);
+            return fsio_failed(e, rc, "cannot list", folder[i]);
     }
     if (!rc)
         (void)io->list(io->ctx, path_in(s, "quarantine").p, count_quarantined, s);
@@ -241,16 +215,16 @@ static int put_once(struct store *s, enum store_kind kind, const unsigned char n
         fd = io->create(io->ctx, tmp.p);
     }
     if (fd < 0)
-        return failed(e, fd, "cannot make", tmp.p);
+        return fsio_failed(e, fd, "cannot make", tmp.p);
     const char *what = "no space for";
     int rc = io->allocate(io->ctx, fd, size); /* so that a full disk is known before writing */
     if (!rc) {
         what = "cannot write";
-        rc = write_all(io, fd, head, CODEC_HEAD);
+        rc = fsio_write_all(io, fd, head, CODEC_HEAD);
     }
     for (int i = 0; i < PARTS && !rc; i++)
         for (size_t k = 0; k < part[i].n_pieces && !rc; k++)
-            rc = write_all(io, fd, part[i].piece[k].p, part[i].piece[k].n);
+            rc = fsio_write_all(io, fd, part[i].piece[k].p, part[i].piece[k].n);
     if (!rc && durable) {
         what = "cannot sync";
         rc = timed_fsync(s, fd);
@@ -267,11 +241,11 @@ static int put_once(struct store *s, enum store_kind kind, const unsigned char n
     }
     if (rc) {
         (void)io->unlink(io->ctx, tmp.p); /* a leftover is removed at the next start */
-        return failed(e, rc, what, tmp.p);
+        return fsio_failed(e, rc, what, tmp.p);
     }
     if (durable)
         rc = io->sync_dir(io->ctx, path_in(s, folder[kind]).p);
-    return rc ? failed(e, rc, "cannot sync the folder of", to.p) : 0;
+    return rc ? fsio_failed(e, rc, "cannot sync the folder of", to.p) : 0;
 }
 
 static int dir_put(struct store *s, enum store_kind kind, const unsigned char name[16],
@@ -326,7 +300,7 @@ static int dir_sync(struct store *s, enum store_kind kind, const unsigned char n
     if (!rc)
         return 0;
     s->health.write_errors++;
-    return failed(e, rc, "cannot sync", x.p);
+    return fsio_failed(e, rc, "cannot sync", x.p);
 }
 
 static int dir_remove(struct store *s, enum store_kind kind, const unsigned char name[16],
@@ -341,7 +315,7 @@ static int dir_remove(struct store *s, enum store_kind kind, const unsigned char
     if (!rc)
         return 0;
     s->health.write_errors++;
-    return failed(e, rc, "cannot remove", x.p);
+    return fsio_failed(e, rc, "cannot remove", x.p);
 }
 
 /* ---- reading ------------------------------------------------------------------------------ */
@@ -359,16 +333,17 @@ static int dir_get(struct store *s, enum store_kind kind, const unsigned char na
         int rc = *fd;
         *fd = -1;
         s->health.read_errors++;
-        return failed(e, rc, "cannot open", x.p);
+        return fsio_failed(e, rc, "cannot open", x.p);
     }
     int rc = 0, code = 0;
     if (size < CODEC_HEAD)
         code = err_set(e, E_FORMAT, "%llu bytes, a head alone has %d", (unsigned long long)size,
                        CODEC_HEAD);
-    else if ((rc = read_all(own(s)->io, *fd, head, CODEC_HEAD, 0)))
-        code = failed(e, rc, "cannot read", x.p);
+    else if ((rc = fsio_read_all(own(s)->io, *fd, head, CODEC_HEAD, 0)))
+        code = fsio_failed(e, rc, "cannot read", x.p);
     else
         code = codec_open(s->format, head, size, h, e);
+    h->file_bytes = size; /* of those of another model, too */
     if (!code && (h->kind != kind_in[kind] || memcmp(h->id, name, 16) != 0))
         code = err_set(e, E_FORMAT, "the file was renamed: it is kind %d of another name",
                        (int)h->kind);
@@ -389,10 +364,10 @@ static int dir_part(struct store *s, int fd, const struct head *h, enum codec_pa
         if (p->piece[k].n > end - at)
             return err_set(e, E_FORMAT, "part %s ends early", codec_part_name(i));
         /* The pieces describe our own writable memory; the type is shared with writing. */
-        int rc = read_all(own(s)->io, fd, (void *)(uintptr_t)p->piece[k].p, p->piece[k].n, at);
+        int rc = fsio_read_all(own(s)->io, fd, (void *)(uintptr_t)p->piece[k].p, p->piece[k].n, at);
         if (rc) {
             s->health.read_errors++;
-            return failed(e, rc, "cannot read part", codec_part_name(i));
+            return fsio_failed(e, rc, "cannot read part", codec_part_name(i));
         }
         at += p->piece[k].n;
     }
@@ -410,7 +385,11 @@ static void dir_quarantine(struct store *s, enum store_kind kind, const unsigned
 {
     struct path from = path_of(s, kind, name, ""), to;
     char digits[33];
+    uint64_t size = 0;
     hex(name, digits);
+    int fd = own(s)->io->open(own(s)->io->ctx, from.p, &size);
+    if (fd >= 0)
+        (void)own(s)->io->close(own(s)->io->ctx, fd); /* read-only */
     s->health.files_quarantined++;
     if (own(s)->n_quarantined >= STORE_QUARANTINE) {
         log_warn("%s/%s is not loaded and removed (quarantine is full): %s", folder[kind], digits,
@@ -423,6 +402,7 @@ static void dir_quarantine(struct store *s, enum store_kind kind, const unsigned
     int rc = own(s)->io->rename(own(s)->io->ctx, from.p, to.p);
     if (!rc)
         own(s)->n_quarantined++;
+    s->health.quarantine_bytes += size; /* wherever it is now */
     log_warn("%s/%s is not loaded and %s quarantine: %s", folder[kind], digits,
              rc ? "could not be moved to" : "moved to", why);
 }
@@ -448,7 +428,7 @@ static int dir_list(struct store *s, enum store_kind kind,
     struct listing l = {each, arg};
     struct path x = path_in(s, folder[kind]);
     int rc = own(s)->io->list(own(s)->io->ctx, x.p, parse_name, &l);
-    return rc ? failed(e, rc, "cannot list", x.p) : 0;
+    return rc ? fsio_failed(e, rc, "cannot list", x.p) : 0;
 }
 
 static const struct store_ops ops = {

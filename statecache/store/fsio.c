@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/err.h"
+
 static int result(int rc)
 {
     return rc < 0 ? -errno : rc;
@@ -148,3 +150,38 @@ const struct fsio fsio_real = {
     .list = real_list,
     .lock = real_lock,
 };
+
+int fsio_write_all(const struct fsio *io, int fd, const void *p, size_t n)
+{
+    const char *at = p;
+    while (n > 0) {
+        ssize_t rc = io->write(io->ctx, fd, at, n);
+        if (rc <= 0)
+            return rc < 0 ? (int)rc : -EIO;
+        at += rc;
+        n -= (size_t)rc;
+    }
+    return 0;
+}
+
+int fsio_read_all(const struct fsio *io, int fd, void *p, size_t n, uint64_t offset)
+{
+    char *at = p;
+    while (n > 0) {
+        ssize_t rc = io->pread(io->ctx, fd, at, n, offset);
+        if (rc <= 0)
+            return rc < 0 ? (int)rc : -EIO;
+        at += rc;
+        offset += (uint64_t)rc;
+        n -= (size_t)rc;
+    }
+    return 0;
+}
+
+int fsio_failed(struct err *e, int rc, const char *what, const char *path)
+{
+    bool shortage = rc == -ENOSPC || rc == -EDQUOT || rc == -EMFILE || rc == -ENFILE ||
+                    rc == -ENOMEM || rc == -EINTR || rc == -EAGAIN;
+    int code = shortage ? E_NOMEM : rc == -ENOENT ? E_NOENT : E_IO;
+    return err_set(e, code, "%s %s: %s", what, path, strerror(-rc));
+}

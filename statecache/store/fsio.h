@@ -27,4 +27,12 @@ struct fsio {
 
 extern const struct fsio fsio_real;
 
+struct err;
+/* All n bytes: 0 or -errno. */
+int fsio_write_all(const struct fsio *io, int fd, const void *p, size_t n) MUST_USE;
+int fsio_read_all(const struct fsio *io, int fd, void *p, size_t n, uint64_t offset) MUST_USE;
+/* What a call answered, as our error: E_NOENT; E_NOMEM, a shortage, which passes and says nothing
+ * of the medium; E_IO. */
+int fsio_failed(struct err *e, int rc, const char *what, const char *path);
+
 #endif

@@ -69,6 +69,7 @@ static void done_remove(struct job *job)
     struct stretch_job *j = (struct stretch_job *)job;
     if (j->rc)
         log_warn("state directory: %s", j->err.text);
+    core_left(j->sc, (uint64_t)file_bytes(j->sc), !j->rc);
     job_finished(j);
 }
 
@@ -83,8 +84,11 @@ static void gone(void *arg, const struct node *n)
     /* Beyond what was lost, a new path with the same ids may use it. If it stays, a restart finds
      * it needless. */
     struct stretch_job *j = stretch_lost(n) ? NULL : new_job(sc, NULL);
-    if (!j)
+    core_leaves(sc, (uint64_t)file_bytes(sc));
+    if (!j) {
+        core_left(sc, (uint64_t)file_bytes(sc), false);
         return;
+    }
     memcpy(j->head.id, x->name, sizeof(j->head.id));
     j->job.run = run_remove;
     j->job.done = done_remove;
@@ -129,12 +133,16 @@ static void prepare_put(struct job *job)
     struct node *n = j->node;
     j->rc = stretch_path(sc, n->parent, j->head.path, &j->err);
     j->again = j->rc == E_BUSY; /* that one was put back behind us: after it, then */
+    if (!j->rc && stretch_lost(n))
+        j->rc = err_set(&j->err, E_IO, "its tokens were lost");
     if (!j->rc && !j->tokens)
         j->tokens = mem_array((size_t)sc->format.stretch, sizeof(*j->tokens));
     if (!j->rc && !j->tokens)
         j->rc = err_set(&j->err, E_IO, "no memory for %lld tokens", (long long)sc->format.stretch);
-    if (!j->rc)
+    if (!j->rc) {
         j->rc = tiers_make_room(sc, n->stretch->tenant, (uint64_t)file_bytes(sc), &j->err);
+        j->again = j->rc == E_BUSY;
+    }
     if (j->rc)
         return;
     prefix_tokens(n, n->end - sc->format.stretch, n->end, j->tokens);

@@ -8,23 +8,30 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/due.h"
 #include "statecache/store/fields.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
+#include "statecache/value/tiers.h"
 
-void record_encode(const struct session *x, unsigned char *out, int64_t *turns, size_t *n_turns)
+void record_fields(const struct session *x, const struct snapshot *state, unsigned char *out)
 {
     struct fields f = {
         .position = (uint64_t)x->node->end, .turns = (uint64_t)x->n_turns,
         .lo_turn = (uint64_t)x->lo_turn, .created_s = x->created_s, .used_s = x->used_s,
         .ttl_s = x->ttl_s, .lived_s = x->lived_s,
     };
-    if (x->tip) {
-        memcpy(f.state, x->tip->name, sizeof(f.state));
-        f.state_position = (uint64_t)x->tip->pos;
+    if (state) {
+        memcpy(f.state, state->name, sizeof(f.state));
+        f.state_position = (uint64_t)state->pos;
     }
     memcpy(f.turn_id, x->turn_id, strlen(x->turn_id));
     fields_write(&f, out);
+}
+
+void record_encode(const struct session *x, unsigned char *out, int64_t *turns, size_t *n_turns)
+{
+    record_fields(x, x->tip, out);
     *n_turns = (size_t)(x->n_turns - x->lo_turn);
     for (size_t i = 0; i < *n_turns; i++)
         turns[i] = x->turns[(x->lo_turn + (int64_t)i) % LIMIT_SESSION_TURNS];
@@ -77,6 +84,7 @@ struct record_job {
     void *answer;
     struct piece piece[3];
     struct part part[PARTS];
+    uint64_t bytes;
     bool again, renamed;
     int rc;
     struct err err;
@@ -100,9 +108,18 @@ static struct session *alive(struct statecache *sc, const struct record_job *j)
 static void prepare_save(struct job *job)
 {
     struct record_job *j = (struct record_job *)job;
-    j->again = j->tip && j->tip->writing; /* it was put back behind us: after it, then */
-    j->rc = 0;
-    if (!j->tip || j->again)
+    /* Deleted meanwhile: the removal may be before us in the queue, and nothing may undo it. */
+    j->rc = alive(j->sc, j) ? 0 : err_set(&j->err, E_CLOSED, "it was deleted");
+    j->again = !j->rc && j->tip && j->tip->writing; /* it was put back behind us: after it, then */
+    if (!j->rc && !j->again) {
+        j->bytes = CODEC_HEAD; /* beside the old one, until it takes its name */
+        for (size_t i = 0; i < ARRAY_LEN(j->piece); i++)
+            j->bytes += j->piece[i].n;
+        j->rc = tiers_make_room(j->sc, alive(j->sc, j)->tenant, j->bytes, &j->err);
+        j->again = j->rc == E_BUSY;
+        alive(j->sc, j)->new_bytes = j->rc ? 0 : j->bytes;
+    }
+    if (j->rc || !j->tip || j->again)
         return;
     if (!j->tip->on_disk || !j->tip->durable)
         j->rc = err_set(&j->err, E_IO, "the state it names is not on disk");
@@ -130,27 +147,47 @@ void record_settled(struct statecache *sc, struct session *x)
     }
 }
 
+/* A record file of x is durable (good), or could not be written. */
+static void go_on(struct statecache *sc, struct session *x, bool good)
+{
+    x->checkpointing = false;
+    if (x->file_generation >= x->logged_generation)
+        journal_covered(sc, x);
+    if (x->file_generation >= x->generation)
+        return;
+    bool pending = session_persistence(sc, x) == PERSIST_PENDING;
+    due_want(sc, x, pending ? DUE_NOW : good ? DUE_SOON : DUE_LATER);
+}
+
 static void done_save(struct job *job)
 {
     struct record_job *j = (struct record_job *)job;
     struct statecache *sc = j->sc;
     if (j->again) {
+        err_clear(&j->err);
         writer_push(&sc->writer, job);
         return;
     }
     struct session *x = alive(sc, j);
     sc->health = sc->store.health;
-    if (j->rc) {
-        log_warn("a session is kept in memory only: %s", j->err.text);
-        if (x)
-            x->failed_generation = MAX(x->failed_generation, j->generation);
-    } else if (x && j->generation > x->saved_generation) {
+    if (x)
+        x->new_bytes = 0;
+    if (j->rc && x) {
+        log_warn("the record of a session is not written: %s", j->err.text);
+        x->failed_generation = MAX(x->failed_generation, j->generation);
+    } else if (x) {
         struct snapshot *before = x->saved;
-        x->saved_generation = j->generation;
+        x->saved_generation = MAX(x->saved_generation, j->generation);
+        x->file_generation = j->generation;
+        core_charge(sc, x->tenant, TIER_DISK, (int64_t)j->bytes - (int64_t)x->file_bytes);
+        x->file_bytes = j->bytes;
+        x->keep = x->keep_next;
         x->saved = j->tip;
         j->tip = before; /* its hold is given up below */
         record_settled(sc, x);
     }
+    if (x)
+        go_on(sc, x, !j->rc);
     core_changed(sc);
     if (j->rc && j->renamed && j->tip && x) {
         mem_free(j->turns); /* only the state is kept for it */
@@ -166,7 +203,7 @@ static void done_save(struct job *job)
     free_job(j);
 }
 
-void record_save(struct statecache *sc, struct session *x)
+bool record_save(struct statecache *sc, struct session *x)
 {
     bool lost = x->node->end > 0 && !x->tip;
     struct record_job *j = core_disk_on(sc) && !lost ? mem_zalloc(sizeof(*j)) : NULL;
@@ -177,13 +214,13 @@ void record_save(struct statecache *sc, struct session *x)
     if (!j || !j->turns || !j->answer) {
         if (j)
             free_job(j);
-        x->failed_generation = x->generation;
-        return;
+        return false;
     }
     size_t n;
     j->sc = sc;
     j->id = x->id;
     j->generation = x->generation;
+    x->keep_next = (struct keep){x->node->end, x->n_turns};
     record_encode(x, j->fields, j->turns, &n);
     if (x->answer.len)
         memcpy(j->answer, x->answer.p, x->answer.len);
@@ -204,6 +241,7 @@ void record_save(struct statecache *sc, struct session *x)
     j->job.run = run_save;
     j->job.done = done_save;
     writer_push(&sc->writer, &j->job);
+    return true;
 }
 
 /* ---- removing ----------------------------------------------------------------------------- */
@@ -219,16 +257,24 @@ static void done_remove(struct job *job)
     struct record_job *j = (struct record_job *)job;
     if (j->rc)
         log_warn("a deleted session may come back: %s", j->err.text);
+    core_left(j->sc, j->bytes, !j->rc);
+    journal_removed(j->sc, j->id.b, !j->rc);
+    core_changed(j->sc);
     j->sc->health = j->sc->store.health;
     free_job(j);
 }
 
-void record_remove(struct statecache *sc, const struct session *x)
+void record_remove(struct statecache *sc, struct session *x)
 {
     struct record_job *j = sc->disk ? mem_zalloc(sizeof(*j)) : NULL;
-    if (!j)
+    core_charge(sc, x->tenant, TIER_DISK, -(int64_t)x->file_bytes);
+    core_leaves(sc, x->file_bytes + x->new_bytes);
+    if (!j) {
+        core_left(sc, x->file_bytes + x->new_bytes, false);
         return;
+    }
     j->sc = sc;
+    j->bytes = x->file_bytes + x->new_bytes; /* whichever it is, or both */
     j->id = x->id;
     j->job.run = run_remove;
     j->job.done = done_remove;
@@ -284,7 +330,9 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
         return rc;
     }
     memcpy(x->id.b, j->id.b, sizeof(x->id.b));
-    x->generation = x->saved_generation = j->head.generation;
+    x->generation = x->file_generation = j->head.generation;
+    x->file_bytes = j->head.file_bytes;
+    x->keep = (struct keep){position, x->n_turns};
     lived_seen(&sc->lived, x->lived_s);
     if (x->lived_s == 0) /* from before there were stamps: its age begins here */
         x->lived_s = lived_now(&sc->lived);
@@ -294,6 +342,13 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
         x->saved = s;
         s->durable = true; /* the record was written after it was */
     }
+    rc = journal_apply(sc, x, e);
+    if (rc) {
+        session_discard(sc, x);
+        return rc;
+    }
+    core_charge(sc, t, TIER_DISK, (int64_t)x->file_bytes);
+    x->saved_generation = x->file_generation; /* of what was logged, when it is so anew */
     session_enter(sc, x);
     return 0;
 }
@@ -303,6 +358,10 @@ static void scan_one(void *arg, const unsigned char name[16])
     struct statecache *sc = arg;
     struct err e = {0};
     int fd = -1;
+    if (journal_deleted(sc, name)) {
+        journal_orphan(sc, name, store_remove(&sc->store, STORE_SESSIONS, name, true, &e) != 0);
+        return;
+    }
     struct record_job *j = mem_zalloc(sizeof(*j));
     int rc = j ? store_get(&sc->store, STORE_SESSIONS, name, &fd, &j->head, &e) : E_NOMEM;
     if (!rc)
@@ -312,7 +371,10 @@ static void scan_one(void *arg, const unsigned char name[16])
         rc = enter(sc, j, &e);
     }
     store_done(&sc->store, fd);
-    if (rc == E_FORMAT || rc == E_DENIED || rc == E_RANGE)
+    bool bad = rc == E_FORMAT || rc == E_DENIED || rc == E_RANGE;
+    if (rc)
+        journal_orphan(sc, name, !bad);
+    if (bad)
         store_quarantine(&sc->store, STORE_SESSIONS, name, e.text);
     else if (rc && rc != E_CONFLICT) /* another model's sessions wait for it, without a word */
         log_warn("a session record is left alone: %s", e.text);

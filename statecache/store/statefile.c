@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "statecache/store/pathfile.h"
+#include "statecache/value/behind.h"
 #include "statecache/value/tiers.h"
 
 /* ---- jobs --------------------------------------------------------------------------------- */
@@ -109,15 +110,20 @@ static void done_remove(struct job *job)
     struct state_job *j = (struct state_job *)job;
     if (j->rc)
         log_warn("state directory: %s", j->err.text);
+    core_left(j->sc, j->head.file_bytes, !j->rc);
     job_finished(j);
 }
 
-static void push_remove(struct statecache *sc, const unsigned char name[16])
+static void push_remove(struct statecache *sc, const unsigned char name[16], uint64_t bytes)
 {
     struct state_job *j = new_job(sc, NULL);
-    if (!j)
-        return; /* the file stays until a restart finds it again */
+    core_leaves(sc, bytes);
+    if (!j) {
+        core_left(sc, bytes, false); /* the file stays until a restart finds it again */
+        return;
+    }
     memcpy(j->head.id, name, sizeof(j->head.id));
+    j->head.file_bytes = bytes;
     j->job.run = run_remove;
     j->job.done = done_remove;
     writer_push(&sc->writer, &j->job);
@@ -128,8 +134,25 @@ void statefile_remove(struct statecache *sc, struct snapshot *s)
     if (!s->on_disk)
         return;
     if (!stretch_lost(s->node)) /* else a new path with the same ids may use it */
-        push_remove(sc, s->name);
+        push_remove(sc, s->name, s->file_bytes);
+    else
+        sc->stuck += s->file_bytes;
     snapshot_off_disk(sc, s);
+}
+
+struct foreign {
+    unsigned char name[16];
+    uint64_t bytes;
+};
+
+bool statefile_remove_foreign(struct statecache *sc)
+{
+    if (!sc->n_foreign)
+        return false;
+    const struct foreign *x = &sc->foreign[--sc->n_foreign];
+    sc->stuck -= x->bytes;
+    push_remove(sc, x->name, x->bytes);
+    return true;
 }
 
 /* ---- to disk ------------------------------------------------------------------------------ */
@@ -147,8 +170,10 @@ static void prepare_put(struct job *job)
     for (int i = 0; i < PARTS; i++)
         for (size_t k = 0; k < j->part[i].n_pieces; k++)
             bytes += j->part[i].piece[k].n;
-    if (!j->rc)
+    if (!j->rc) {
         j->rc = tiers_make_room(sc, j->tenant, bytes, &j->err);
+        j->again = j->rc == E_BUSY;
+    }
 }
 
 static void run_put(struct job *job)
@@ -181,8 +206,11 @@ static void done_put(struct job *job)
         return;
     }
     s->writing = false;
+    if (s->was_behind)
+        behind_wrote(sc, j->head.file_bytes, j->ns);
+    s->was_behind = false;
     if (!j->rc && s->dead) {
-        push_remove(sc, j->head.id);
+        push_remove(sc, j->head.id, j->head.file_bytes);
     } else if (!j->rc) {
         snapshot_on_disk(sc, s, j->head.id, j->head.file_bytes, j->durable);
         sc->stats.spill_bytes += j->head.file_bytes;
@@ -401,9 +429,22 @@ static void foreign(struct statecache *sc, const unsigned char name[16], const s
         sc->n_other_numerics++;
         memcpy(sc->other_numerics, h->numerics, sizeof(sc->other_numerics));
     }
-    if (lived_since(&sc->lived, h->generation) <= (uint64_t)sc->o.session_ttl_s ||
-        store_remove(&sc->store, STORE_STATES, name, false, &ignored))
-        sc->foreign_states = true;
+    if (lived_since(&sc->lived, h->generation) > (uint64_t)sc->o.session_ttl_s &&
+        !store_remove(&sc->store, STORE_STATES, name, false, &ignored))
+        return;
+    sc->foreign_states = true;
+    sc->stuck += h->file_bytes;
+    if (sc->n_foreign == sc->cap_foreign) {
+        size_t cap = sc->cap_foreign ? sc->cap_foreign * 2 : 64;
+        struct foreign *more = mem_realloc(sc->foreign, cap * sizeof(*more));
+        if (!more)
+            return; /* then it only goes with its age */
+        sc->foreign = more;
+        sc->cap_foreign = cap;
+    }
+    struct foreign x = {.bytes = h->file_bytes};
+    memcpy(x.name, name, sizeof(x.name));
+    sc->foreign[sc->n_foreign++] = x;
 }
 
 static void scan_one(void *arg, const unsigned char name[16])
@@ -473,7 +514,7 @@ void statefile_scan_end(struct statecache *sc)
     mem_free(sc->scanned);
     sc->scanned = NULL;
     sc->n_scanned = sc->cap_scanned = 0;
-    while (sc->stats.bytes[TIER_DISK] > sc->o.disk_bytes)
-        if (!tiers_evict_disk(sc, NULL, false))
-            break;
+    sc->health = sc->store.health;
+    struct err ignored = {0};
+    (void)!tiers_make_room(sc, NULL, 0, &ignored); /* if not, nothing is added either */
 }

@@ -12,6 +12,8 @@ bool statefile_save(struct statecache *sc, struct snapshot *s, bool durable);
 bool statefile_load(struct statecache *sc, struct snapshot *s);
 /* Removes the file of s, later. */
 void statefile_remove(struct statecache *sc, struct snapshot *s);
+/* Likewise a state that waits for its model or arithmetic. False: there is none. */
+bool statefile_remove_foreign(struct statecache *sc);
 
 /* At start, after the paths: the index from the heads of the files. The writer waits. */
 int statefile_scan(struct statecache *sc, struct err *e) MUST_USE;

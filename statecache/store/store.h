@@ -15,6 +15,7 @@ enum store_kind { STORE_STATES, STORE_SESSIONS, STORE_PATHS, STORE_KINDS };
 /* What the cache copies under its lock after every job. */
 struct store_health {
     struct latency fsync;
+    uint64_t quarantine_bytes; /* now */
     uint64_t files_written, files_quarantined, write_errors, read_errors;
     bool sick; /* the medium failed twice: nothing is written until a try succeeds */
     uint64_t retry_ns; /* when the next one is due, of clock_now_ns */

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "statecache/store/statefile.h"
+#include "statecache/value/behind.h"
 #include "statecache/value/tiers.h"
 
 /* ---- the lists of the tiers --------------------------------------------------------------- */
@@ -429,6 +430,7 @@ void snapshot_on_disk(struct statecache *sc, struct snapshot *s, const unsigned 
                       uint64_t bytes, bool durable)
 {
     snapshot_off_disk(sc, s);
+    behind_forget(s);
     memcpy(s->name, name, sizeof(s->name));
     s->file_bytes = bytes;
     s->on_disk = true;
@@ -465,6 +467,7 @@ void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
     struct node *node = s->node;
     if (s->on_disk)
         statefile_remove(sc, s);
+    behind_forget(s);
     s->dead = true;
     s->node = NULL;
     node->snap = NULL;

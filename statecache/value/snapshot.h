@@ -41,6 +41,9 @@ struct snapshot {
     int holds;                /* sessions and their records: stays at least on disk */
     uint32_t uses;
     uint64_t used_ns, pinned_until_ns;
+    bool was_behind;          /* that job is charged to writing behind */
+    struct link behind;       /* member of the list of those to be written so, or prev == NULL */
+    uint64_t behind_ns;       /* when it was taken */
     struct link lru[TIERS];   /* member of the tier's list, or prev == NULL */
 };
 

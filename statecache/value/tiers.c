@@ -79,7 +79,7 @@ bool tiers_evict_disk(struct statecache *sc, const struct tenant *by, bool own)
 {
     struct snapshot *s = victim(sc, TIER_DISK, by, own, false);
     if (!s) /* what explains misses keeps files of paths */
-        return prefix_forget_ghost(&sc->prefix);
+        return prefix_forget_ghost(&sc->prefix) || (!own && statefile_remove_foreign(sc));
     sc->stats.evictions[TIER_DISK]++;
     if (s->slab || s->slot >= 0)
         statefile_remove(sc, s);
@@ -88,17 +88,25 @@ bool tiers_evict_disk(struct statecache *sc, const struct tenant *by, bool own)
     return true;
 }
 
+/* What the disk tier has, but for what is on its way out. */
+static uint64_t disk_used(const struct statecache *sc)
+{
+    return sc->stats.bytes[TIER_DISK] + sc->stuck + sc->health.quarantine_bytes +
+           sc->journal.quarantined;
+}
+
 int tiers_make_room(struct statecache *sc, struct tenant *t, uint64_t bytes, struct err *e)
 {
-    while (t->bytes[TIER_DISK] + bytes > t->limits.disk_bytes)
+    uint64_t budget = sc->o.disk_bytes - turnlog_share(sc->o.disk_bytes);
+    while (t && t->bytes[TIER_DISK] + bytes > t->limits.disk_bytes)
         if (!tiers_evict_disk(sc, t, true))
             return err_set(e, E_RANGE, "the key's disk budget of %llu bytes is full of sessions",
                            (unsigned long long)t->limits.disk_bytes);
-    while (sc->stats.bytes[TIER_DISK] + bytes > sc->o.disk_bytes)
+    while (disk_used(sc) + bytes > budget)
         if (!tiers_evict_disk(sc, t, false))
             return err_set(e, E_RANGE, "the disk budget of %llu bytes is full of sessions",
                            (unsigned long long)sc->o.disk_bytes);
-    return 0;
+    return disk_used(sc) + sc->leaving + bytes > budget ? E_BUSY : 0;
 }
 
 bool tiers_reserve(struct statecache *sc, struct tenant *t, uint64_t bytes)

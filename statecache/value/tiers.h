@@ -9,7 +9,8 @@ bool tiers_reserve(struct statecache *sc, struct tenant *t, uint64_t bytes);
 void tiers_release(struct statecache *sc, struct tenant *t, uint64_t bytes);
 /* Gives up one state on disk for t (NULL: for nobody), own: one of its own. False: none may go. */
 bool tiers_evict_disk(struct statecache *sc, const struct tenant *t, bool own);
-/* So that t may write so many bytes. E_RANGE: the budget is full of what sessions need. */
+/* So that t (NULL: nobody) may write so many bytes. E_RANGE: the budget is full of what sessions
+ * need. E_BUSY, without a text: when the removals are done that the writer has in its queue. */
 int tiers_make_room(struct statecache *sc, struct tenant *t, uint64_t bytes,
                     struct err *e) MUST_USE;
 

@@ -20,6 +20,11 @@ DEMO = os.path.join(ROOT, "models", "demo", "gated-deltanet")
 DEMO7 = os.path.join(ROOT, "models", "demo", "rwkv7")
 
 
+# A session's turn is logged when it is answered, its state written so much later at most. Killed
+# before, the server computes again what the last state lacks.
+STATES_FOLLOW_S = 2.5
+
+
 class Settings:
     recurd = os.path.join(ROOT, "build", "recurd")
     valgrind = False

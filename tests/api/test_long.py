@@ -4,9 +4,10 @@ import json
 import shutil
 import signal
 import tempfile
+import time
 import unittest
 
-from common import DEMO, DEMO7, Server
+from common import DEMO, DEMO7, STATES_FOLLOW_S, Server
 from test_cache import HYBRID, ids
 
 ASK = dict(max_tokens=4, temperature=0, ignore_eos=True, logprobs=2, return_token_ids=True)
@@ -29,6 +30,7 @@ class Long(unittest.TestCase):
         return Server(["--model", self.model, "--slots", "4", "--context", "16384"] + list(more))
 
     def restart(self):
+        time.sleep(STATES_FOLLOW_S)
         self.s.proc.send_signal(signal.SIGKILL)
         self.s.proc.wait()
         self.s = self.start("--state-dir", self.dir)

@@ -5,9 +5,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
-from common import DEMO, DEMO7, Server, Settings, expected, in_threads, server
+from common import (DEMO, DEMO7, STATES_FOLLOW_S, Server, Settings, expected, in_threads,
+                    server)
 from test_cache import HYBRID, ids
 
 DEVICE = "opencl:pocl"
@@ -147,6 +149,7 @@ class OpenCL(unittest.TestCase):
             path += new + got[0][0]
             self.assertEqual(reply["session"]["position"], len(path))
             if i in (0, 2):
+                time.sleep(STATES_FOLLOW_S)
                 s.proc.send_signal(signal.SIGKILL)
                 s.proc.wait()
                 s = self.start(*args)

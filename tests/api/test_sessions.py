@@ -1,5 +1,6 @@
 """Sessions: turns that send only what is new, forks, rewinds, restarts, kills, moves."""
 import json
+import os
 import random
 import shutil
 import signal
@@ -8,7 +9,7 @@ import threading
 import time
 import unittest
 
-from common import DEMO, DEMO7, Server, Settings, Stream
+from common import DEMO, DEMO7, STATES_FOLLOW_S, Server, Settings, Stream
 from test_cache import HYBRID, ids
 
 
@@ -27,7 +28,9 @@ class Sessions(unittest.TestCase):
     def start(self, *more):
         return Server(["--model", self.model, "--slots", "4", "--state-dir", self.dir] + list(more))
 
-    def kill_and_restart(self):
+    def kill_and_restart(self, settled=False):
+        if settled:
+            time.sleep(STATES_FOLLOW_S)
         self.s.proc.send_signal(signal.SIGKILL)
         self.s.proc.wait()
         self.s = self.start()
@@ -50,7 +53,7 @@ class Sessions(unittest.TestCase):
         r = self.turn(s, ids(1007, 1))
         self.assertEqual(self.cost(r), 1007)
         self.assertEqual((r["session"]["position"], r["session"]["persist"]), (1015, "durable"))
-        self.kill_and_restart()
+        self.kill_and_restart(settled=True)
         self.assertEqual(self.cost(self.turn(s, ids(50, 2))), 50)
         self.kill_and_restart()
         at = self.s.get("/v1/sessions/" + s)[1]
@@ -58,10 +61,48 @@ class Sessions(unittest.TestCase):
         at = self.s.post("/v1/sessions/%s/rewind" % s, {"position": 1015 + 50})
         self.assertEqual((at["position"], at["persist"]), (1065, "durable"))
         self.assertLessEqual(self.cost(self.turn(s, ids(20, 3))), 80)
-        self.kill_and_restart()
+        self.kill_and_restart(settled=True)
         at = self.s.post("/v1/sessions/%s/rewind" % s, {"turn": 1})
         self.assertEqual(at["position"], 1015)
         self.assertLessEqual(self.cost(self.turn(s, ids(20, 4))), 80)
+
+    def test_killed_at_once_a_turn_is_replayed_from_the_log(self):
+        plain = Server(["--model", self.model, "--state-memory", "0"])
+        ask = dict(logprobs=3, return_token_ids=True)
+        try:
+            s, path, lacks = self.create(), [], 0
+            for i in range(5):
+                new = ids(30 + 20 * i, 200 + i)
+                r = self.turn(s, new, **ask)
+                self.assertEqual(r["session"]["persist"], "durable")
+                self.assertLessEqual(self.cost(r), lacks + len(new))
+                want = plain.complete(path + new, max_tokens=8, temperature=0, ignore_eos=True,
+                                      **ask)["choices"][0]
+                self.assertEqual(r["choices"][0]["logprobs"], want["logprobs"])
+                path += new + want["token_ids"]
+                self.kill_and_restart()
+                if i == 0: # its record is due in a second
+                    self.assertNotEqual(os.listdir(os.path.join(self.dir, "log")), [])
+                at = self.s.get("/v1/sessions/" + s)[1]
+                self.assertEqual((at["position"], at["turns"]), (len(path), i + 1))
+                self.assertEqual(at["persist"], "durable")
+                lacks = len(path)
+            gone = self.create()
+            self.turn(gone, ids(20, 300))
+            reply = json.loads(self.s.request("DELETE", "/v1/sessions/" + gone)[2])
+            self.assertEqual((reply["deleted"], reply["persist"]), (True, "durable"))
+            self.kill_and_restart()
+            self.assertEqual(self.s.request("GET", "/v1/sessions/" + gone)[0], 404)
+        finally:
+            self.assertEqual(plain.stop(), 0)
+
+    def test_a_clean_end_leaves_no_log(self):
+        s = self.create()
+        self.turn(s, ids(40, 1))
+        self.assertEqual(self.s.stop(), 0)
+        self.assertEqual(os.listdir(os.path.join(self.dir, "log")), [])
+        self.s = self.start()
+        self.assertEqual(self.cost(self.turn(s, ids(5, 2))), 5)
 
     def test_answers_do_not_depend_on_how_the_state_came_about(self):
         plain = Server(["--model", self.model, "--state-memory", "0"])
@@ -117,7 +158,7 @@ class Sessions(unittest.TestCase):
             b = self.turn(s, ids(100, 8), turn_id="t1", expected_position=0)
             self.assertEqual(b["choices"], a["choices"])
             self.assertEqual(b["usage"], a["usage"])
-            self.kill_and_restart()
+            self.kill_and_restart(settled=True)
         events = list(Stream(self.s, "/v1/completions", dict(
             prompt=ids(100, 8), session=s, turn_id="t1", stream=True, max_tokens=8)).events())
         self.assertEqual("".join(e["choices"][0]["text"] for e in events if e["choices"]),

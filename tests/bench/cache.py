@@ -5,11 +5,19 @@ usage: cache.py RECURD long [--model DIR] [--tokens N] [--dummy]
          one session to N tokens (1,000,000): resident memory, disk and time of a turn on the way
        cache.py RECURD park [--model DIR] [--sessions N] [--memory MIB] [--wakes N]
          N sessions (10,000) parked, woken at random: bytes of a session, time to answer by tier
+       cache.py RECURD turns [--model DIR] [--fsync MS] [--seconds S] [--rounds N] [--against RECURD]
+         turns a second of 1 and 16 clients, in memory and durable, on a disk whose fsync takes so
+         long (10); alternating, with a second server program to compare with
+       cache.py RECURD plain [--model DIR] [--seconds S] [--rounds N]
+         prompts a second with a state folder and without one
 """
 import argparse
+import http.client
+import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -117,22 +125,138 @@ def park(args, folder):
     return s
 
 
+SLOW_FSYNC = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+int fsync(int fd)
+{
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    usleep((useconds_t)(atof(getenv("SLOW_FSYNC_MS")) * 1000));
+    return real(fd);
+}
+"""
+
+
+def slow_fsync(folder, ms):
+    """The environment of a server whose fsync takes so many milliseconds more."""
+    source, library = (os.path.join(folder, "slow_fsync." + x) for x in ("c", "so"))
+    with open(source, "w") as f:
+        f.write(SLOW_FSYNC)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return {"LD_PRELOAD": library, "SLOW_FSYNC_MS": str(ms)}
+
+
+def clients(server, n, seconds, one):
+    """n clients, each with a connection of its own, for so long: requests a second, their times."""
+    until, times = time.time() + seconds, []
+
+    def client(k):
+        c = http.client.HTTPConnection("127.0.0.1", server.port)
+
+        def ask(path, body):
+            c.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            r = c.getresponse()
+            data = r.read()
+            assert r.status == 200, data
+            return json.loads(data)
+
+        state, r = {}, random.Random(k * 1000 + n)
+        while time.time() < until:
+            t = time.time()
+            if one(ask, state, r):
+                times.append(time.time() - t)
+        c.close()
+
+    threads = [threading.Thread(target=client, args=(k,)) for k in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    times.sort()
+    return len(times) / seconds, times[len(times) // 2] * 1e3
+
+
+def one_turn(ask, state, r):
+    """3 tokens and 4 drawn."""
+    first = "session" not in state
+    if first:
+        state["session"] = ask("/v1/sessions", {})["id"]
+    reply = ask("/v1/completions", dict(prompt=ids(r, 3), session=state["session"], max_tokens=4,
+                                        ignore_eos=True))
+    assert reply["session"]["persist"] in state.setdefault("persist", reply["session"]["persist"])
+    return not first
+
+
+def turns(args, folder):
+    env = slow_fsync(folder, args.fsync)
+    programs = [("", args.recurd)] + ([("against ", args.against)] if args.against else [])
+    print("one fsync: %g ms more; turns/s (p50 in ms)" % args.fsync)
+    for i in range(args.rounds):
+        for name, program in programs:
+            common.Settings.recurd = os.path.abspath(program)
+            line = []
+            for where in ("memory", "durable"):
+                flags = ["--model", args.model]
+                if where == "durable":
+                    flags += ["--state-dir", os.path.join(folder, "%s%d" % (name.strip(), i))]
+                s = common.Server(flags, env=env)
+                for n in (1, 16):
+                    line.append("%s, %2d clients %7.1f (%6.2f)" % (
+                        (where, n) + clients(s, n, args.seconds, one_turn)))
+                s.stop()
+            print("round %d %s  %s" % (i, name, "  ".join(line)), flush=True)
+    return None
+
+
+def one_prompt(ask, state, r):
+    """A new one of 100 tokens, and 16 drawn."""
+    ask("/v1/completions", dict(prompt=ids(r, 100), max_tokens=16, ignore_eos=True))
+    return True
+
+
+def plain(args, folder):
+    sums = {"memory": 0, "folder": 0}
+    for i in range(args.rounds):
+        for where in (("memory", "folder"), ("folder", "memory"))[i % 2]:
+            at = os.path.join(folder, str(i))
+            s = common.Server(["--model", args.model] +
+                              (["--state-dir", at] if where == "folder" else []))
+            rate, p50 = clients(s, 8, args.seconds, one_prompt)
+            sums[where] += rate / args.rounds
+            more = ""
+            if where == "folder":
+                time.sleep(2)
+                more = ", %.1f MiB written" % (on_disk(at) / 2**20)
+            print("round %d  %s  %.1f prompts/s, p50 %.2f ms%s" % (i, where, rate, p50, more),
+                  flush=True)
+            s.stop()
+    print("on average %.1f in memory, %.1f with a state folder: %+.1f %%" % (
+        sums["memory"], sums["folder"], 100 * (sums["folder"] / sums["memory"] - 1)))
+    return None
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("recurd")
-    p.add_argument("what", choices=["long", "park"])
+    p.add_argument("what", choices=["long", "park", "turns", "plain"])
     p.add_argument("--model", default=common.DEMO7)
     p.add_argument("--dummy", action="store_true")
     p.add_argument("--tokens", type=int, default=1000000)
     p.add_argument("--sessions", type=int, default=10000)
     p.add_argument("--memory", type=int, default=1024)
     p.add_argument("--wakes", type=int, default=1000)
+    p.add_argument("--fsync", type=float, default=10)
+    p.add_argument("--seconds", type=float, default=8)
+    p.add_argument("--rounds", type=int, default=2)
+    p.add_argument("--against")
     args = p.parse_args()
     common.Settings.recurd = os.path.abspath(args.recurd)
     folder = tempfile.mkdtemp(prefix="recurd-bench-")
     try:
-        s = long(args, folder) if args.what == "long" else park(args, folder)
-        return s.stop()
+        s = {"long": long, "park": park, "turns": turns, "plain": plain}[args.what](args, folder)
+        return s.stop() if s else 0
     finally:
         shutil.rmtree(folder)
 

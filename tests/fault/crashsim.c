@@ -1,11 +1,13 @@
 /* The promise of the disk tier, tried thousands of times: after a crash at any call, whatever the
  * file system did with what was not synced, an acknowledged session is there as it was
- * acknowledged or newer, and goes on with exactly its tokens; and a call that fails costs
- * persistence, never an answer.
+ * acknowledged or newer, and goes on with exactly its tokens; an acknowledged deletion holds; and a
+ * call that fails costs persistence, never an answer.
  *
  *   crashsim [--seeds N] [--from SEED] [-v]
  *
- * Each seed: one random life, one crash, one restart. */
+ * Each seed: one random life of up to three runs, each ended by a crash or a close after failures;
+ * states follow their turns at once, later or never. Sometimes the medium changes bits of the log
+ * of turns afterwards: then sessions may be older or gone, but never what they never were. */
 #include "base/log.h"
 #include "tests/fault/fake_fs.h"
 #include "tests/unit/fake_cache.h"
@@ -18,9 +20,10 @@
 struct known {
     struct session_id id;
     uint64_t acked;              /* generation; 0 = nothing */
-    bool deleted;
+    bool deleted, gone;          /* gone: acknowledged so */
     int32_t *path[GENERATIONS];
     int64_t n[GENERATIONS];
+    uint64_t fresh;              /* generations from here on were not seen in this run */
 };
 
 static struct fs fs;
@@ -29,6 +32,8 @@ static struct known all[SESSIONS];
 static int n_all;
 static const struct tenant_tag none;
 static const char *problem;
+static bool damaged; /* the medium changed what was safe */
+static uint64_t logged, replayed; /* over all lives: sessions found to be only in the log */
 
 static void learn(struct known *k)
 {
@@ -38,6 +43,12 @@ static void learn(struct known *k)
         return;
     if (s.generation >= GENERATIONS)
         abort();
+    /* After a crash a generation that was never acknowledged may be another one now. */
+    if (k->path[s.generation] && s.generation >= k->fresh) {
+        free(k->path[s.generation]);
+        k->path[s.generation] = NULL;
+        k->fresh = s.generation + 1;
+    }
     if (!k->path[s.generation]) {
         int64_t n = s.position;
         k->path[s.generation] = malloc(((size_t)n + 1) * sizeof(int32_t));
@@ -70,6 +81,8 @@ static void live(struct rng *r)
     struct session_info s;
     struct err e = {0};
     struct known *k = n_all ? &all[rng_below(r, (uint64_t)n_all)] : NULL;
+    if (rng_below(r, 8) == 0)
+        statecache_save(f.sc, 1); /* whatever is due */
     switch (k && !k->deleted ? rng_below(r, 12) : 0) {
     case 0:
     case 1:
@@ -88,7 +101,7 @@ static void live(struct rng *r)
     case 4:
         if (rng_below(r, 3) == 0) {
             k->deleted = true;
-            (void)!session_delete(f.sc, &none, &k->id, &e);
+            (void)!session_delete(f.sc, &none, &k->id, &k->gone, &e);
         }
         break;
     default: turn(k, r);
@@ -103,13 +116,24 @@ static void check(struct known *k)
     struct session_info s;
     struct err e = {0};
     int32_t path[8192];
+    int rc = session_get(f.sc, &none, &k->id, &s, &e);
+    if (k->gone && !rc && !damaged)
+        problem = "a session whose deletion was acknowledged is back";
+    k->gone = k->gone && rc;
     if (k->deleted)
         return; /* may be gone or be back: nobody was promised either */
-    if (session_get(f.sc, &none, &k->id, &s, &e)) {
-        if (k->acked)
+    if (rc) {
+        if (k->acked && !damaged)
             problem = "an acknowledged session is lost";
+        k->deleted = true;
         return;
     }
+    const struct session *x = session_of(f.sc, &none, &k->id);
+    replayed += x->logged_segment != 0;
+    logged += x->logged_segment != 0 && x->file_generation == 0;
+    k->fresh = s.generation + 1;
+    if (damaged)
+        k->acked = MIN(k->acked, s.generation);
     if (s.generation < k->acked)
         problem = "a session came back older than it was acknowledged";
     if (s.generation >= GENERATIONS || !k->path[s.generation]) {
@@ -129,8 +153,12 @@ static void check(struct known *k)
     if (n > 0 && rng_below(&r, 2))
         (void)!session_rewind(f.sc, &none, &k->id, (int64_t)rng_below(&r, (uint64_t)n), -1, 0, &s,
                               &e);
+    statecache_tick(f.sc);
+    learn(k);
     turn(k, &r);
+    learn(k);
     turn(k, &r);
+    learn(k);
 }
 
 static void forget(void)
@@ -142,47 +170,84 @@ static void forget(void)
     memset(all, 0, sizeof(all));
 }
 
+/* Some bits of what the medium has of the log. */
+static void damage(struct rng *r)
+{
+    for (int i = 0; i < fs.n_now; i++) {
+        struct fs_file *x = &fs.files[fs.now[i].file];
+        if (!strstr(fs.now[i].path, "/log/") || !x->n_now || rng_below(r, 2))
+            continue;
+        for (uint64_t n = 1 + rng_below(r, 3); n > 0; n--) {
+            /* most of a segment was never written: where it was */
+            size_t at = rng_below(r, rng_below(r, 2) ? MIN(x->n_now, 2048) : x->n_now);
+            x->now[at] ^= (unsigned char)(1 + rng_below(r, 255));
+            x->safe[at] = x->now[at];
+        }
+    }
+    damaged = true;
+}
+
+/* One run, to its crash or its close. */
+static void run_once(struct rng *r)
+{
+    bool crash = rng_below(r, 4) != 0;
+    int64_t start = fs.calls;
+    damaged = false;
+    if (crash) {
+        fs.crash_at = start + 1 + (int64_t)rng_below(r, 500);
+    } else {
+        fs.fail_at = start + 1 + (int64_t)rng_below(r, 300);
+        fs.fail_count = rng_below(r, 2) ? 1 : 1 + (int)rng_below(r, 60);
+        fs.error = rng_below(r, 2) ? EIO : ENOSPC;
+    }
+    int blind = rng_below(r, 4) ? STEPS : (int)rng_below(r, STEPS);
+    for (int i = 0; i < STEPS && !fs.crashed && !problem; i++) {
+        fs.unreadable = i < blind ? NULL : "/paths/"; /* the medium has a bad day */
+        live(r);
+    }
+    fs.unreadable = NULL;
+    if (fs.most > f.o.disk_bytes + 64) /* beside it, the key and the file of the age */
+        problem = "there are more bytes in the folder than its budget";
+    if (crash)
+        fs.crashed = true;
+    else if (rng_below(r, 2))
+        fs.fail_at = 0;
+    statecache_close(f.sc);
+    f.sc = NULL;
+    fs_power_on(&fs);
+    if (rng_below(r, 8) == 0)
+        damage(r);
+}
+
 static const char *one(uint64_t seed)
 {
     struct rng r = {seed, 0};
     bool paged = rng_below(&r, 3) == 0;
-    bool crash = rng_below(&r, 4) != 0;
     problem = NULL;
+    damaged = false;
     fs_init(&fs, seed ^ 0x5eed);
     fake_init(&f, paged, 3, 200);
     f.o.dir = "/s";
     f.o.io = &fs.io;
     f.o.stretch = 16 << 2 * rng_below(&r, 4); /* many files of paths, some, or hardly any */
+    f.o.disk_bytes = 1 << 20;
     if (rng_below(&r, 3) == 0) /* little room: states come and go between the tiers */
         f.o.ram_bytes = 12 * (FAKE_STATE * 4 + FAKE_VOCAB * 4 + 8) + 30 * 64 * FAKE_ROW * 4;
     if (rng_below(&r, 4) == 0)
         f.o.disk_bytes = 40000;
-    fake_open(&f);
-    int64_t start = fs.calls;
-    if (crash) {
-        fs.crash_at = start + 1 + (int64_t)rng_below(&r, 700);
-    } else {
-        fs.fail_at = start + 1 + (int64_t)rng_below(&r, 400);
-        fs.fail_count = rng_below(&r, 2) ? 1 : 1 + (int)rng_below(&r, 60);
-        fs.error = rng_below(&r, 2) ? EIO : ENOSPC;
-    }
-    int blind = rng_below(&r, 4) ? STEPS : (int)rng_below(&r, STEPS);
-    for (int i = 0; i < STEPS && !fs.crashed && !problem; i++) {
-        fs.unreadable = i < blind ? NULL : "/paths/"; /* the medium has a bad day */
-        live(&r);
-    }
-    fs.unreadable = NULL;
-    if (crash)
-        fs.crashed = true;
-    else
-        fs.fail_at = 0;
-    statecache_close(f.sc);
-    f.sc = NULL;
-    fs_power_on(&fs);
-    if (!problem)
+    if (rng_below(&r, 3))
+        f.o.checkpoint_ms = INT64_C(3600000);
+    f.o.checkpoint_tokens = 64 << 4 * rng_below(&r, 3);
+    for (uint64_t runs = 1 + rng_below(&r, 3); runs > 0 && !problem; runs--) {
+        if (!f.sc)
+            fake_open(&f);
+        run_once(&r);
+        if (problem)
+            break;
         fake_open(&f);
-    for (int i = 0; i < n_all && !problem; i++)
-        check(&all[i]);
+        for (int i = 0; i < n_all && !problem; i++)
+            check(&all[i]);
+    }
     fake_fini(&f);
     fs_fini(&fs);
     forget();
@@ -211,7 +276,8 @@ int main(int argc, char **argv)
             return 1;
         }
     }
-    printf("%llu crashes and failures: no acknowledged session lost, nothing false accepted\n",
-           (unsigned long long)seeds);
+    printf("%llu lives of crashes and failures, %llu sessions found in the log, %llu only there: "
+           "no acknowledged session lost, nothing false accepted\n", (unsigned long long)seeds,
+           (unsigned long long)replayed, (unsigned long long)logged);
     return 0;
 }

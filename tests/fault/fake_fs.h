@@ -40,8 +40,10 @@ struct fs {
     int fail_count;    /* so many calls fail from there on */
     int error;
     const char *unreadable; /* no file whose path has this in it can be opened; NULL = all can */
-    bool crashed;
+    bool crashed, was_off;
     bool whole_writes; /* no write is cut in two */
+    uint64_t most;     /* bytes of all files together, at most; until a failure or a crash, which
+                          undoes removals */
     uint64_t failures; /* calls that were made to fail */
     struct rng rng;
 };
@@ -84,6 +86,15 @@ static inline void fs_apply(struct fs_name *names, int *n, const struct fs_op *o
         fs_set(names, n, op->from, -1);
     if (op->to[0])
         fs_set(names, n, op->to, op->file);
+}
+
+static inline void fs_weigh(struct fs *f)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < f->n_now; i++)
+        sum += f->files[f->now[i].file].n_now;
+    if (!f->crashed && !f->failures && !f->was_off)
+        f->most = MAX(f->most, sum);
 }
 
 /* Before a call that changes something: 0, or how it fails. */
@@ -149,6 +160,7 @@ static inline int fs_allocate(void *ctx, int fd, uint64_t size)
     int rc = fs_gate(f);
     if (!rc && size > f->files[fd].n_now)
         fs_grow(&f->files[fd], size);
+    fs_weigh(f);
     return rc;
 }
 static inline ssize_t fs_write(void *ctx, int fd, const void *p, size_t n)
@@ -167,6 +179,7 @@ static inline ssize_t fs_write(void *ctx, int fd, const void *p, size_t n)
         fs_grow(x, fs_written[fd] + some);
     memcpy(x->now + fs_written[fd], p, some);
     fs_written[fd] += some;
+    fs_weigh(f);
     return rc ? rc : (ssize_t)some;
 }
 static inline ssize_t fs_pread(void *ctx, int fd, void *p, size_t n, uint64_t offset)
@@ -312,6 +325,7 @@ static inline void fs_power_on(struct fs *f)
         x->n_safe = n;
     }
     f->crashed = false;
+    f->was_off = true;
     f->crash_at = f->fail_at = 0;
 }
 

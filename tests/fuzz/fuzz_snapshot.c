@@ -53,8 +53,8 @@ static void use(const struct session_info *s)
     HOLDS(s->position >= 0 && s->turns >= 0);
     HOLDS(fake_turn(&f, &s->id, &token, 1, 1) >= -1); /* a changed state answers wrong: -1 */
     HOLDS(!session_fork(f.sc, &none, &s->id, -1, &t, &e));
-    HOLDS(!session_delete(f.sc, &none, &t.id, &e));
-    HOLDS(!session_delete(f.sc, &none, &s->id, &e));
+    HOLDS(!session_delete(f.sc, &none, &t.id, NULL, &e));
+    HOLDS(!session_delete(f.sc, &none, &s->id, NULL, &e));
     statecache_tick(f.sc);
 }
 
@@ -159,7 +159,7 @@ static void check_directory(const uint8_t *data, size_t n)
         if (session_get(g.sc, &none, &sessions[i], &s, &e))
             continue;
         HOLDS(fake_turn(&g, &s.id, &token, 1, 1) >= -1);
-        HOLDS(!session_delete(g.sc, &none, &s.id, &e));
+        HOLDS(!session_delete(g.sc, &none, &s.id, NULL, &e));
         statecache_tick(g.sc);
     }
     for (struct tenant *t = g.sc->tenants; t; t = t->next)

@@ -57,7 +57,7 @@ static void *client(void *arg)
                 keep_id(&r, &s.id);
             break;
         case 1: (void)!session_rewind(f.sc, &none, &id, -1, 0, 0, &s, &e); break;
-        case 2: (void)!session_delete(f.sc, &none, &id, &e); break;
+        case 2: (void)!session_delete(f.sc, &none, &id, NULL, &e); break;
         case 3: session_list(f.sc, &none, NULL, page, 4, &more); break;
         case 4: statecache_stats(f.sc, &st); break;
         case 5: (void)session_durable(f.sc, &none, &id, 20); break;
@@ -112,6 +112,7 @@ int main(void)
     fake_init(&f, true, 4, 200);
     f.o.dir = dir;
     f.o.no_writer_thread = false;
+    f.o.checkpoint_ms = 3; /* some turns are only logged for a while */
     f.o.park_slots = 2;
     f.o.ram_bytes = 1 << 20;
     fake_open(&f);

@@ -212,7 +212,7 @@ Test(session, another_key_sees_nothing)
     cr_assert_eq(session_get(f.sc, &other, &s.id, &info, &foreign), E_NOENT);
     cr_assert_eq(session_get(f.sc, &other, &random, &info, &unknown), E_NOENT);
     cr_assert_str_eq(unknown.text, foreign.text);
-    cr_assert_eq(session_delete(f.sc, &other, &s.id, &foreign), E_NOENT);
+    cr_assert_eq(session_delete(f.sc, &other, &s.id, NULL, &foreign), E_NOENT);
     cr_assert_eq(session_list(f.sc, &other, NULL, &info, 1, &more), 0);
     struct run r;
     run_init(&r, &f, a, 300, 4);
@@ -245,7 +245,7 @@ Test(session, deleted_is_gone_from_disk_too)
     struct session_info s = create();
     struct err e = {0};
     fake_turn(&f, &s.id, a, 900, 4);
-    cr_assert_eq(session_delete(f.sc, &none, &s.id, &e), 0);
+    cr_assert_eq(session_delete(f.sc, &none, &s.id, NULL, &e), 0);
     statecache_tick(f.sc);
     struct statecache_stats st;
     statecache_stats(f.sc, &st);
@@ -401,7 +401,7 @@ Test(session, export_and_import_carry_everything)
     fake_turn(&f, &s.id, a, 700, 8);
     fake_turn(&f, &s.id, b, 70, 8);
     cr_assert_eq(session_export(f.sc, &none, &s.id, &blob, &e), 0, "%s", e.text);
-    cr_assert_eq(session_delete(f.sc, &none, &s.id, &e), 0);
+    cr_assert_eq(session_delete(f.sc, &none, &s.id, NULL, &e), 0);
     statecache_tick(f.sc);
     cr_assert_eq(session_import(f.sc, &none, blob.p, blob.len, &t, &e), 0, "%s", e.text);
     cr_assert_neq(memcmp(t.id.b, s.id.b, 16), 0);

@@ -83,7 +83,8 @@ static void fail_everywhere(int error, int count)
         if (ended == PERSIST_DURABLE) {
             cr_assert_eq(rc, 0, "call %lld", (long long)k);
             cr_assert_eq(found.generation, told.generation);
-            cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10, "call %lld", (long long)k);
+            /* Its tokens are there; its state may have to be computed again. */
+            cr_assert_geq(fake_turn(&f, &id, tokens, 10, 2), 10, "call %lld", (long long)k);
         } else if (!rc) {
             cr_assert_geq(fake_turn(&f, &id, tokens, 10, 2), 10);
         }
@@ -311,7 +312,7 @@ Test(store, a_path_that_cannot_be_read_is_gone_and_the_session_goes_on)
     cr_assert_eq(start.position, 1003);
     cr_assert_eq(fake_serve(&f, tokens, 500, 3), 500); /* the same text anew */
     cr_assert_eq(fake_serve(&f, tokens, 500, 3), 0);
-    cr_assert_eq(session_delete(f.sc, &none, &s.id, &e), 0);
+    cr_assert_eq(session_delete(f.sc, &none, &s.id, NULL, &e), 0);
     cr_assert_eq(fake_serve(&f, tokens, 600, 3), 600 - 500);
     for (struct tenant *t = f.sc->tenants; t; t = t->next)
         cr_assert(prefix_check(&f.sc->prefix, t->root));
@@ -348,8 +349,8 @@ Test(store, files_of_paths_go_with_the_last_state_beyond_them)
     for (int i = 0; i < fs.n_now; i++)
         paths += strstr(fs.now[i].path, "/paths/") != NULL;
     cr_assert_eq(paths, 603 / 32); /* what the two share is there once */
-    cr_assert_eq(session_delete(f.sc, &none, &s.id, &e), 0);
-    cr_assert_eq(session_delete(f.sc, &none, &fork.id, &e), 0);
+    cr_assert_eq(session_delete(f.sc, &none, &s.id, NULL, &e), 0);
+    cr_assert_eq(session_delete(f.sc, &none, &fork.id, NULL, &e), 0);
     statecache_tick(f.sc);
     for (int i = 0; i < fs.n_now; i++)
         left += strstr(fs.now[i].path, "/paths/") || strstr(fs.now[i].path, "/states/");

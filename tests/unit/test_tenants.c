@@ -92,12 +92,12 @@ static void manage(struct rng *r, int k, struct mine *m)
     case 2:
         if (m->busy)
             break;
-        cr_assert_eq(session_delete(f.sc, &key[k], &m->id, &e), 0);
+        cr_assert_eq(session_delete(f.sc, &key[k], &m->id, NULL, &e), 0);
         m->used = false;
         free(m->path);
         m->path = NULL;
         break;
-    default: cr_assert_eq(session_delete(f.sc, &key[(k + 1) % KEYS], &m->id, &e), E_NOENT);
+    default: cr_assert_eq(session_delete(f.sc, &key[(k + 1) % KEYS], &m->id, NULL, &e), E_NOENT);
     }
 }
 

@@ -1,0 +1,72 @@
+/* The list of states to be written behind, and the budget of doing so. */
+#include "statecache/value/behind.h"
+
+#define BEHIND_MS 500    /* a state that is still there then is worth a file */
+#define BEHIND_LATE_S 10 /* one that waited longer makes room for those that come after it */
+/* What it may take, on average and at once: a fiftieth of one processor, and of a disk 8 MiB a
+ * second, which are 690 GB a day. */
+#define BEHIND_SHARE 50
+#define BEHIND_NS (200 * NS_PER_MS)
+#define BEHIND_BYTES_S MIB(8)
+#define BEHIND_BYTES MIB(64)
+#define BEHIND_GUESS_NS (NS_PER_MS / 10) /* of one whose time is not known yet */
+
+void behind_forget(struct snapshot *s)
+{
+    struct link *l = &s->behind;
+    if (!l->prev)
+        return;
+    l->prev->next = l->next;
+    l->next->prev = l->prev;
+    *l = (struct link){0};
+}
+
+void behind_add(struct statecache *sc, struct snapshot *s)
+{
+    if (!core_disk_on(sc) || s->behind.prev || s->on_disk || s->kind == POINT_GRID ||
+        s->kind == POINT_SWAP)
+        return; /* those between the points cost as much and save little */
+    s->behind_ns = clock_now_ns();
+    s->behind = (struct link){sc->behind.prev, &sc->behind};
+    sc->behind.prev->next = &s->behind;
+    sc->behind.prev = &s->behind;
+}
+
+static int64_t refill(int64_t left, uint64_t gain, int64_t most)
+{
+    return gain > (uint64_t)most ? most : MIN(left + (int64_t)gain, most);
+}
+
+void behind_refill(struct statecache *sc, uint64_t now)
+{
+    uint64_t gone = now - sc->behind_seen_ns;
+    sc->behind_seen_ns = now;
+    sc->behind_bytes =
+        refill(sc->behind_bytes, gone / 1000 * BEHIND_BYTES_S / (NS_PER_S / 1000), BEHIND_BYTES);
+    sc->behind_cost_ns = refill(sc->behind_cost_ns, gone / BEHIND_SHARE, BEHIND_NS);
+}
+
+void behind_wrote(struct statecache *sc, uint64_t bytes, uint64_t ns)
+{
+    sc->behind_bytes -= (int64_t)bytes;
+    sc->behind_cost_ns -= (int64_t)ns;
+}
+
+struct snapshot *behind_take(struct statecache *sc, uint64_t now, bool room)
+{
+    struct link *l;
+    while ((l = sc->behind.next) != &sc->behind) {
+        struct snapshot *s =
+            (struct snapshot *)((char *)l - offsetof(struct snapshot, behind));
+        bool late = now > s->behind_ns + BEHIND_LATE_S * NS_PER_S;
+        bool may = room && sc->behind_bytes > 0 && sc->behind_cost_ns > 0;
+        if (now < s->behind_ns + BEHIND_MS * NS_PER_MS || (!may && !late))
+            return NULL;
+        behind_forget(s);
+        if (!may || s->on_disk || s->writing)
+            continue;
+        sc->behind_cost_ns -= BEHIND_GUESS_NS; /* so that not all go at once */
+        return s;
+    }
+    return NULL;
+}
