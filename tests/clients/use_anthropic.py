@@ -10,7 +10,7 @@ TOOL = {"name": "weather", "description": "The weather of a city.", "input_schem
 @feature("messages")
 def messages():
     r = client.messages.create(model=MODEL, messages=HI, max_tokens=12, system="Be kind.",
-                               temperature=0.5, stop_sequences=["zzz"])
+                               stop_sequences=["zzz"], extra_body={"temperature": 0.5})
     assert r.content[0].type == "text" and r.content[0].text and r.role == "assistant"
     assert r.stop_reason in ("end_turn", "max_tokens") and r.usage.output_tokens > 0
 
@@ -41,7 +41,7 @@ def stream_helper():
 @feature("tools any, named")
 def tools():
     for choice in ({"type": "any"}, {"type": "tool", "name": "weather"}):
-        r = client.messages.create(model=MODEL, messages=HI, max_tokens=80, tools=[TOOL],
+        r = client.messages.create(model=MODEL, messages=HI, max_tokens=400, tools=[TOOL],
                                    tool_choice=choice)
         call = [b for b in r.content if b.type == "tool_use"][0]
         assert call.name == "weather" and set(call.input) == {"city"} and call.id
@@ -50,7 +50,7 @@ def tools():
 
 @feature("tools stream")
 def tools_stream():
-    with client.messages.stream(model=MODEL, messages=HI, max_tokens=80, tools=[TOOL],
+    with client.messages.stream(model=MODEL, messages=HI, max_tokens=400, tools=[TOOL],
                                 tool_choice={"type": "any"}) as s:
         final = s.get_final_message()
     assert [b.name for b in final.content if b.type == "tool_use"] == ["weather"]

@@ -22,7 +22,7 @@ def mode(name):
     @feature(name)
     def whole():
         r = client(getattr(instructor.Mode, name)).chat.completions.create(
-            model=MODEL, messages=HI, response_model=Pet, max_retries=0, max_tokens=80)
+            model=MODEL, messages=HI, response_model=Pet, max_retries=0, max_tokens=400)
         assert isinstance(r, Pet)
 
 
@@ -33,14 +33,14 @@ for one in ("TOOLS", "TOOLS_STRICT", "JSON_SCHEMA"):
 @feature("partial stream")
 def partial():
     parts = list(client(instructor.Mode.TOOLS).chat.completions.create_partial(
-        model=MODEL, messages=HI, response_model=Pet, max_retries=0, max_tokens=80))
+        model=MODEL, messages=HI, response_model=Pet, max_retries=0, max_tokens=400))
     assert parts[-1].kind in ("dog", "cat")
 
 
 @feature("async")
 async def asynchronous():
     r = await client(instructor.Mode.JSON_SCHEMA, openai.AsyncOpenAI).chat.completions.create(
-        model=MODEL, messages=HI, response_model=Pet, max_retries=0, max_tokens=80)
+        model=MODEL, messages=HI, response_model=Pet, max_retries=0, max_tokens=400)
     assert isinstance(r, Pet)
 
 

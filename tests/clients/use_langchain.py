@@ -24,7 +24,7 @@ def weather(city: Literal["Rome", "Oslo"]) -> str:
 
 def chat(**fields):
     return ChatOpenAI(model=MODEL, base_url=BASE + "/v1", api_key=KEY, max_retries=0, timeout=120,
-                      **dict({"max_tokens": 80}, **fields))
+                      **dict({"max_tokens": 400}, **fields))
 
 
 @feature("invoke")

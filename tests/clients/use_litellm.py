@@ -45,14 +45,14 @@ async def asynchronous():
 
 @feature("openai tools")
 def tools():
-    r = ask("openai", tools=[TOOL], tool_choice="required", max_tokens=80)
+    r = ask("openai", tools=[TOOL], tool_choice="required", max_tokens=400)
     call = r.choices[0].message.tool_calls[0].function
     assert call.name == "weather" and set(json.loads(call.arguments)) == {"city"}
 
 
 @feature("anthropic tools")
 def anthropic_tools():
-    r = ask("anthropic", tools=[TOOL], tool_choice="required", max_tokens=80)
+    r = ask("anthropic", tools=[TOOL], tool_choice="required", max_tokens=400)
     assert r.choices[0].message.tool_calls[0].function.name == "weather"
 
 

@@ -20,7 +20,7 @@ class Pet(pydantic.BaseModel):
 def llm(**fields):
     return OpenAILike(model=MODEL, api_base=BASE + "/v1", api_key=KEY, max_retries=0, timeout=120,
                       is_chat_model=True, is_function_calling_model=True,
-                      context_window=4096, **dict({"max_tokens": 80}, **fields))
+                      context_window=4096, **dict({"max_tokens": 400}, **fields))
 
 
 @feature("chat, complete")

@@ -79,7 +79,8 @@ async def chat_async():
 @feature("chat .stream()")
 def chat_stream_helper():
     kinds = []
-    with client.chat.completions.stream(model=MODEL, messages=HI, max_tokens=8) as s:
+    with client.chat.completions.stream(model=MODEL, messages=HI, max_tokens=40,
+                                        extra_body={"choice": ["A dog barks."]}) as s:
         for e in s:
             kinds.append(e.type)
         final = s.get_final_completion()
@@ -148,7 +149,7 @@ def tools_auto():
 @feature("tools required, named")
 def tools_required():
     for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
-        r = client.chat.completions.create(model=MODEL, messages=HI, tools=[TOOL], max_tokens=80,
+        r = client.chat.completions.create(model=MODEL, messages=HI, tools=[TOOL], max_tokens=400,
                                            tool_choice=choice)
         assert r.choices[0].finish_reason == "tool_calls", r.choices[0]
         called(r.choices[0].message.tool_calls[0])
@@ -156,7 +157,7 @@ def tools_required():
 
 @feature("tools stream")
 def tools_stream():
-    with client.chat.completions.stream(model=MODEL, messages=HI, tools=[TOOL], max_tokens=80,
+    with client.chat.completions.stream(model=MODEL, messages=HI, tools=[TOOL], max_tokens=400,
                                         tool_choice="required") as s:
         kinds = {e.type for e in s}
         called(s.get_final_completion().choices[0].message.tool_calls[0])
@@ -168,7 +169,7 @@ def tools_strict():
     class Weather(pydantic.BaseModel):
         city: Literal["Rome", "Oslo"]
     tool = openai.pydantic_function_tool(Weather)
-    r = client.chat.completions.parse(model=MODEL, messages=HI, tools=[tool], max_tokens=80,
+    r = client.chat.completions.parse(model=MODEL, messages=HI, tools=[tool], max_tokens=400,
                                       tool_choice="required")
     assert isinstance(r.choices[0].message.tool_calls[0].function.parsed_arguments, Weather)
 
@@ -222,7 +223,7 @@ def responses_parse():
 def responses_tools():
     tool = {"type": "function", "name": "weather", "parameters": CITY, "strict": True}
     r = client.responses.create(model=MODEL, input="Hi.", tools=[tool], tool_choice="required",
-                                max_output_tokens=80)
+                                max_output_tokens=400)
     assert any(o.type == "function_call" and o.name == "weather" for o in r.output)
 
 

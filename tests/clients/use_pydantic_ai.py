@@ -17,7 +17,7 @@ class Pet(pydantic.BaseModel):
 def agent(**fields):
     model = OpenAIChatModel(MODEL, provider=OpenAIProvider(base_url=BASE + "/v1", api_key=KEY))
     return Agent(model, retries=0, system_prompt="Be kind.",
-                 model_settings={"max_tokens": 80, "seed": 5}, **fields)
+                 model_settings={"max_tokens": 400, "seed": 5}, **fields)
 
 
 @feature("text")
