@@ -229,7 +229,8 @@ json_t *ollama_request(const json_t *in, bool generate, int64_t max_tokens,
     const json_t *asked = jsonin_get(in, generate ? "prompt" : "messages");
     jsonin_bool(in, "stream", &stream, e);
     jsonin_bool(in, "raw", &raw, e);
-    *load = json_array_size(asked) + json_string_length(asked) == 0;
+    bool list = generate ? json_is_string(asked) : json_is_array(asked);
+    *load = !asked || (list && json_array_size(asked) + json_string_length(asked) == 0);
     raw = raw && generate;
     *kind = raw ? PARAMS_COMPLETION : PARAMS_CHAT;
     json_t *out = e->code ? NULL : json_pack("{s:b, s:o*, s:O*}", "stream", stream && !*load,
