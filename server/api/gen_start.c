@@ -37,7 +37,7 @@ int gen_tokenize(const struct served *m, const struct params *p, int32_t prompt,
                          "prompt: the model \"%s\" has no tokenizer; send token ids", m->name);
     if (in->text)
         rc = tokenizer_encode(m->tok, in->text, in->n_text,
-                              p->add_special ? TOKENIZE_BOS | TOKENIZE_SPECIAL : 0, out, e);
+                              TOKENIZE_SPECIAL | (p->add_special ? TOKENIZE_BOS : 0), out, e);
     else
         rc = ids_add_all(out, in->ids, (size_t)in->n_ids);
     if (rc == E_NOMEM)

@@ -98,8 +98,15 @@ int params_input(struct params *p, const json_t *o, int32_t vocab, struct err *e
     case PARAMS_TOKENIZE:
         if (messages)
             return params_chat(p, o, e);
-        if (!json_is_string(prompt))
-            return err_field(e, E_FORMAT, "prompt", "prompt: a string is expected, or messages");
+        if (!prompt && jsonin_get(o, "content")) { /* llama-server's form */
+            prompt = jsonin_get(o, "content");
+            p->add_special = false;
+            jsonin_bool(o, "add_special", &p->add_special, e);
+        }
+        if (!e->code && !json_is_string(prompt))
+            err_field(e, E_FORMAT, "prompt", "prompt: a string is expected, or messages");
+        if (e->code)
+            return e->code;
         break;
     case PARAMS_COMPLETION:
         if (!prompt)

@@ -57,6 +57,8 @@ static void detokenized(struct exchange *x, const struct params *p)
     x->reply.failed |= text.failed;
     buf_str(&x->reply, "{\"prompt\":");
     jsonout_strn(&x->reply, text.p, text.len);
+    buf_str(&x->reply, ",\"content\":"); /* as llama-server calls it */
+    jsonout_strn(&x->reply, text.p, text.len);
     buf_ch(&x->reply, '}');
     buf_free(&text);
     exchange_answer(x, 200, "application/json");
