@@ -485,6 +485,7 @@ static void backend_profile(struct device *d)
 const struct backend backend_cpu = {
     .name = "cpu",
     .host_memory = true,
+    .puts_at_once = true, /* rows lie in lanes of their own */
     .open = backend_open,
     .close = backend_close,
     .load = backend_load,
