@@ -2,6 +2,7 @@
  * a plan's ops on the thread pool. "ref" is the same with plain C kernels on one thread.
  *
  * Owner of everything: the device. Thread: the engine's; the pool's workers only inside run(). */
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "kernels/backend.h"
@@ -69,10 +70,26 @@ static void start_counting(struct cpu_device *c)
     c->from_ticks = now_ticks();
 }
 
+/* Large weights get pages of their own, which the threads that pack them clear, too. */
+#define MAPPED_FROM MIB(4)
+
+static void *weight_new(size_t bytes)
+{
+    return bytes >= MAPPED_FROM ? mem_mapped(bytes) : mem_aligned(bytes);
+}
+
+static void weight_free(struct host_weight *w)
+{
+    if (w->bytes >= MAPPED_FROM)
+        mem_mapped_free(w->data, w->bytes);
+    else
+        mem_aligned_free(w->data, w->bytes);
+}
+
 static void unload(struct cpu_device *c)
 {
     for (int i = 0; c->weights && i < c->step.plan->n_weights; i++)
-        mem_aligned_free(c->weights[i].data, c->weights[i].bytes);
+        weight_free(&c->weights[i]);
     mem_free(c->weights);
     mem_aligned_free(c->step.arena, (size_t)c->arena_floats * sizeof(float));
     mem_aligned_free(c->step.slots, (size_t)c->slots_floats * sizeof(float));
@@ -227,7 +244,7 @@ static int backend_load(struct device *d, const struct plan *p, const struct cap
         const struct weight *w = &p->weights[i];
         struct host_weight *h = &c->weights[i];
         *h = (struct host_weight){w->role, w->dtype, w->rows, w->cols, 0, NULL};
-        ok = pack_bytes(w, &h->bytes) && (h->data = mem_aligned(h->bytes));
+        ok = pack_bytes(w, &h->bytes) && (h->data = weight_new(h->bytes));
     }
     if (!ok) {
         unload(c);
