@@ -1,12 +1,15 @@
 /* Relaxed atomics: a reader may see a stage's name a moment before its numbers. */
 #include "base/progress.h"
 
+#include "base/clock.h"
+
 void progress_stage(struct progress *p, const char *what, uint64_t total)
 {
     if (!p)
         return;
     __atomic_store_n(&p->total, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&p->done, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&p->since_ns, clock_now_ns(), __ATOMIC_RELAXED);
     __atomic_store_n(&p->what, what, __ATOMIC_RELEASE);
     __atomic_store_n(&p->total, total, __ATOMIC_RELEASE);
 }
@@ -41,5 +44,9 @@ void progress_view(const struct progress *p, struct progress_view *out)
     done = MIN(done, total);
     *out = (struct progress_view){what ? what : "starting",
                                   total ? (double)done / (double)total : 0, total > 0, done,
-                                  total};
+                                  total, 0};
+    uint64_t since = __atomic_load_n(&p->since_ns, __ATOMIC_RELAXED), now = clock_now_ns();
+    if (done && since && now > since)
+        out->left_s = (uint64_t)((double)(now - since) / (double)NS_PER_S *
+                                 (double)(total - done) / (double)done) + 1;
 }

@@ -10,6 +10,7 @@
 struct progress {
     const char *what;     /* of the stage, a literal: "weights" */
     uint64_t done, total; /* of the stage, in its own units; total 0 = it cannot say */
+    uint64_t since_ns;    /* when the stage began */
     int stopped;
 };
 
@@ -26,6 +27,7 @@ struct progress_view {
     double share;     /* of the stage: 0 … 1; 0 where it cannot say */
     bool known;       /* it can */
     uint64_t done, total;
+    uint64_t left_s;  /* of the stage, if it goes on as it did; 0 = not known */
 };
 void progress_view(const struct progress *p, struct progress_view *out);
 

@@ -50,7 +50,8 @@ static void set_facts(struct served *s)
 enum served_fault served_open(struct served **out, const struct served_options *o, struct err *e)
 {
     struct model_options mo = {.dir = o->dir, .chat_format = o->chat_format,
-                               .chat_template = o->chat_template, .dummy = o->dummy};
+                               .chat_template = o->chat_template, .dummy = o->dummy,
+                               .threads = o->threads, .progress = o->progress};
     struct device_options d = {.spec = o->device, .kernels = o->kernels,
                                .cache_dir = o->cache_dir, .threads = o->threads};
     struct served *s = *out = mem_zalloc(sizeof *s);
@@ -67,6 +68,7 @@ enum served_fault served_open(struct served **out, const struct served_options *
     set_capacity(s, o);
     set_facts(s);
     s->request_templates = o->request_templates;
+    progress_stage(o->progress, "opening the device", 0);
     if (device_open(&s->device, &d, e))
         return SERVED_DEVICE;
     s->device_name = s->device->description;
@@ -130,6 +132,7 @@ enum served_fault served_load(struct served *s, const struct served_options *o, 
 {
     if (model_load(s->model, s->device, &s->cap, e))
         return e->code == E_DEVICE || e->code == E_NOMEM ? SERVED_DEVICE : SERVED_MODEL;
+    progress_stage(o->progress, "opening the state cache", 0);
     set_facts(s); /* the weights are in the fingerprint now */
     s->numerics = s->device->backend->numerics(s->device);
     return open_sched(s, o, e) ? SERVED_DEVICE : SERVED_OK;

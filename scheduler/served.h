@@ -15,6 +15,7 @@
 struct chat;
 struct device;
 struct model;
+struct progress;
 struct sched;
 struct statecache;
 struct tokenizer;
@@ -64,6 +65,7 @@ struct served_options {
     int64_t session_ttl_s, sessions; /* of one key */
     const char *trace;       /* file, NULL = none; see tracefile.h */
     bool trace_digests;
+    struct progress *progress; /* of opening and loading; NULL = nobody asks */
 };
 
 enum served_fault { SERVED_OK, SERVED_MODEL, SERVED_DEVICE };

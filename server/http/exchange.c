@@ -19,6 +19,7 @@
 #include "server/http/helper.h"
 #include "server/http/origin.h"
 #include "server/api/reply.h"
+#include "server/process/loading.h"
 
 /* A refused request's body up to this size is read and thrown away, so that the connection and
  * the reply survive; a larger one is not worth its transfer. */
@@ -54,6 +55,16 @@ void exchange_error(struct exchange *x, enum apierr a, const char *param, const 
     x->retry = apierr_retry(a);
     x->retry_known = apierr_status(a) >= 408;
     exchange_answer(x, apierr_status(a), json_type);
+}
+
+void exchange_loading(struct exchange *x)
+{
+    struct progress_view v;
+    char text[200];
+    loading_text(x->http->loading, text, sizeof text);
+    progress_view(x->http->loading, &v);
+    exchange_error(x, APIERR_LOADING, NULL, text);
+    x->retry_s = (int32_t)MAX(MIN(v.left_s, RETRY_MAX_S), RETRY_S);
 }
 
 void exchange_fail(struct exchange *x, const struct err *e)
@@ -472,7 +483,8 @@ static bool check_origin(struct exchange *x)
 static void check_route(struct exchange *x, const char *url, const char *method)
 {
     struct http *h = x->http;
-    if (strcmp(x->method, "PUT") == 0 && h->served->cache) /* an exported state */
+    bool loading = http_is_loading(h);
+    if (!loading && strcmp(x->method, "PUT") == 0 && h->served->cache) /* an exported state */
         x->body.max = (size_t)session_blob_max(h->served->cache);
     const char *length = request_header(x, "Content-Length");
     char text[160];
@@ -483,6 +495,8 @@ static void check_route(struct exchange *x, const char *url, const char *method)
     } else if (strcmp(method, "OPTIONS") == 0) {
         x->allow = allowed(r);
         exchange_answer(x, 204, NULL);
+    } else if (loading && r->access != ACCESS_OPEN) {
+        exchange_loading(x); /* before keys are looked at: their tenants are made with the cache */
     } else if (!may_ask(x, r)) {
         return; /* answered, before anything else is told */
     } else if (!route_allows(r, method)) {

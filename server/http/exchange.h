@@ -74,6 +74,8 @@ void exchange_make_id(char id[REQUEST_ID_BYTES + 1]);
 /* Answers with what is in x->reply. */
 void exchange_answer(struct exchange *x, int status, const char *type);
 void exchange_error(struct exchange *x, enum apierr a, const char *param, const char *message);
+/* What is served is not there yet: how far it is, and when to try again. */
+void exchange_loading(struct exchange *x);
 void exchange_fail(struct exchange *x, const struct err *e);
 /* Failure of params_parse: without a field it is the JSON itself. */
 void exchange_fail_params(struct exchange *x, const struct err *e);

@@ -174,8 +174,18 @@ static int start(struct http *h, int fd, struct err *e)
     return 0;
 }
 
+int http_serve(struct http *h, const struct served *served, struct err *e)
+{
+    int rc = constrainer_open(&h->constrainer, served, e);
+    if (rc)
+        return rc;
+    h->served = served;
+    __atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
+    return 0;
+}
+
 int http_open(struct http **out, int fd, const struct options *o,
-              const struct routes *routes, const struct served *served, struct keys *k,
+              const struct routes *routes, struct keys *k, const struct progress *loading,
               struct err *e)
 {
     *out = NULL;
@@ -184,7 +194,7 @@ int http_open(struct http **out, int fd, const struct options *o,
         close(fd);
         return err_set(e, E_NOMEM, "no memory for the HTTP server");
     }
-    *h = (struct http){.o = o, .routes = routes, .served = served, .keys = k,
+    *h = (struct http){.o = o, .routes = routes, .loading = loading, .keys = k,
                        .listen_fd = fd, .nowhere = listen_nowhere(e),
                        .started_unix_s = clock_unix_s()};
     h->guarded = !k && listen_is_loopback(fd);
@@ -200,8 +210,6 @@ int http_open(struct http **out, int fd, const struct options *o,
     int rc = h->nowhere < 0 ? h->nowhere : guard_check(e);
     if (!rc)
         rc = watch_open(&h->watch, (int32_t)o->connections + SPARE_CONNECTIONS, &w, e);
-    if (!rc)
-        rc = constrainer_open(&h->constrainer, served, e);
     if (!rc)
         rc = helper_open(&h->helper, help, e);
     if (!rc)
