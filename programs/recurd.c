@@ -340,6 +340,11 @@ static int run(struct recurd *r)
     struct err e = {0};
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES); /* without it memory is only used less well */
     r->fd = -1;
+    if (log_set_format((enum log_format)log_format_parse(r->o.log_format), LOG_JOURNAL_SOCKET,
+                       &e)) {
+        fprintf(stderr, "recurd: log-format: %s\n", e.text);
+        return EXIT_USAGE;
+    }
     daemon_init();
     jsonin_init();
     int code = start(r, &e);
@@ -392,10 +397,11 @@ int main(int argc, char **argv)
     struct recurd r = {0};
     struct err e = {0};
     int code = EXIT_CLEAN;
-    if (options_parse(&r.o, argc, argv, &e) || log_level_parse(r.o.log_level) < 0) {
-        err_set(&e, E_RANGE, "log-level: \"%.60s\" is none of error, warn, info, debug",
-                r.o.log_level);
-        fprintf(stderr, "recurd: %s\n", e.text);
+    if (options_parse(&r.o, argc, argv, &e)) {
+        for (int i = 0; i < MIN(r.o.n_faults, OPTIONS_FAULTS); i++)
+            fprintf(stderr, "recurd: %s\n", r.o.faults[i] ? r.o.faults[i] : e.text);
+        if (r.o.n_faults > OPTIONS_FAULTS)
+            fprintf(stderr, "recurd: … and %d more\n", r.o.n_faults - OPTIONS_FAULTS);
         options_fini(&r.o);
         return EXIT_USAGE;
     }
