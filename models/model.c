@@ -48,11 +48,24 @@ static void read_ids(struct model *m, const struct config *c)
         m->bos = (int32_t)config_int(c, "bos_token_id", -1, 0, m->plan.vocab - 1, NULL);
 }
 
+/* How long a sequence the authors had in mind; not a limit of the arithmetic. */
+static void read_context(struct model *m, const struct config *c)
+{
+    static const char *const keys[] = {"max_position_embeddings", "max_sequence_length",
+                                       "model_max_length", "seq_length", "n_positions"};
+    for (size_t i = 0; c && i < ARRAY_LEN(keys) && m->context_made <= 0; i++)
+        if (config_has(c, keys[i]))
+            m->context_made = config_int(c, keys[i], 0, 0, INT32_MAX, NULL);
+    m->context_made = MAX(m->context_made, 0);
+}
+
 static int read_generation(struct model *m, struct model_source *s, struct err *e)
 {
     struct config *g = NULL;
     m->defaults = (struct generation_defaults){NAN, NAN, NAN, NAN, -1, -1};
     m->bos = -1;
+    read_context(m, s->config);
+    read_context(m, config_obj(s->config, "text_config", NULL));
     read_ids(m, s->config);
     read_ids(m, config_obj(s->config, "text_config", NULL)); /* as multimodal files have it */
     if (source_generation(s, &g, e) < 0 || !g)

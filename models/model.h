@@ -32,6 +32,7 @@ struct model {
     int64_t parameters;     /* elements of all weights; a tied matrix counts once */
     int64_t weight_bytes;   /* their storage on the device */
     int64_t context_max;    /* positions the model accepts; 0 = no limit but the pages */
+    int64_t context_made;   /* positions it was made for, as its files say; 0 = they do not */
     int32_t bos, eos[MODEL_EOS_MAX], n_eos; /* bos -1 = none */
     struct generation_defaults defaults;
     struct tokenizer *tok;  /* NULL: requests carry token ids */

@@ -96,6 +96,7 @@ static struct served_options served_options(const struct options *o)
 {
     return (struct served_options){
         .dir = o->model,
+        .alias = o->alias,
         .dummy = strcmp(o->load_format, "dummy") == 0,
         .quantize = o->quantize,
         .chat_format = o->chat_format,
@@ -112,7 +113,7 @@ static struct served_options served_options(const struct options *o)
         .step_tokens = (int32_t)o->step_tokens,
         .logit_rows = (int32_t)o->logit_rows,
         .context = o->context,
-        .kv_bytes = MIB(o->kv_memory),
+        .kv_bytes = o->kv_memory == OPTIONS_AUTO ? 0 : MIB(o->kv_memory),
         .state_dir = o->state_dir,
         .state_key = o->state_key,
         .state_ram_bytes = MIB(o->state_memory),

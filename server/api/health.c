@@ -82,7 +82,7 @@ void api_limits(struct exchange *x)
 {
     const struct options *o = x->http->o;
     const struct { const char *name; int64_t value; } limits[] = {
-        {"slots", o->slots},
+        {"slots", x->http->served->cap.slots},
         {"queue", o->queue},
         {"step_tokens", o->step_tokens},
         {"context", x->http->served->context_max},
