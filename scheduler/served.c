@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "base/utf8.h"
+#include "kernels/cpu/quota.h"
 #include "models/describe.h"
 #include "models/model.h"
 #include "scheduler/capacity.h"
@@ -91,6 +92,10 @@ enum served_fault served_open(struct served **out, const struct served_options *
         return SERVED_DEVICE;
     s->device_name = s->device->description;
     capacity_choose(s, o);
+    if (o->threads > quota_cpus(NULL, 0))
+        log_warn("threads %d: this process may keep %d CPU%s busy; more threads than that take each "
+                 "other's time", o->threads, quota_cpus(NULL, 0),
+                 quota_cpus(NULL, 0) == 1 ? "" : "s");
     return SERVED_OK;
 }
 

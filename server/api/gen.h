@@ -73,6 +73,7 @@ struct gen {
     struct toolset *tools;   /* whose calls are looked for; NULL = none */
     const struct toolcall_dialect *dialect; /* likewise */
     bool reasoning, thinking; /* it is told apart; the prompt has opened it */
+    struct request_facts *facts; /* the exchange's; filled by gen_end */
     struct key *key;      /* NULL = without keys */
     int32_t taken;        /* of its sequences, until gen_done */
     struct tenant_tag tenant;
@@ -86,6 +87,7 @@ struct gen_setup {
     struct stats *stats;
     struct waker *waker;
     struct constrainer *constrainer;
+    struct request_facts *facts; /* outlives the exchange's reference */
     struct key *key;          /* NULL = without keys */
     struct tenant_tag tenant;
     struct fair_id client;    /* whose turn it takes */
@@ -105,7 +107,7 @@ bool gen_read(struct gen *g);
 bool gen_done(const struct gen *g);
 bool gen_failed(const struct gen *g);
 
-/* Cancels what still runs, disarms, drops the exchange's reference. g may be NULL. */
+/* Cancels what still runs, notes the facts, disarms, drops the exchange's reference. g may be NULL. */
 void gen_end(struct gen *g);
 
 /* The wake function of every choice's request. Engine thread. */

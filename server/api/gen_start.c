@@ -323,7 +323,8 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
         return no_memory(e);
     }
     *g = (struct gen){.refs = 1, .api = s->api, .params = *p, .served = s->served,
-                      .stats = s->stats, .waker = s->waker, .key = s->key, .tenant = s->tenant};
+                      .stats = s->stats, .waker = s->waker, .key = s->key, .tenant = s->tenant,
+                      .facts = s->facts};
     waker_ref(g->waker);
     __atomic_add_fetch(&g->stats->generations, 1, __ATOMIC_RELAXED);
     if (!g->served->tok)

@@ -18,6 +18,7 @@
 #include "server/http/client.h"
 #include "server/http/helper.h"
 #include "server/http/origin.h"
+#include "server/http/reqlog.h"
 #include "server/api/reply.h"
 #include "server/process/loading.h"
 
@@ -282,7 +283,7 @@ void exchange_generate(struct exchange *x, enum params_kind kind, const struct a
     x->rated = true;
     struct gen_setup setup = {
         .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,
-        .constrainer = h->constrainer, .key = x->key, .tenant = x->tenant,
+        .constrainer = h->constrainer, .facts = &x->facts, .key = x->key, .tenant = x->tenant,
         .client = client_of(x->mhd, x->key ? x->key->name : NULL), .retry_s = &x->retry_s,
         .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
     };
@@ -337,6 +338,7 @@ struct exchange *exchange_new(struct http *h, struct MHD_Connection *c)
     x->http = h;
     x->mhd = c;
     x->route = ROUTE_UNKNOWN;
+    x->begun_ns = clock_now_ns();
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     x->conn = info ? info->socket_context : NULL;
@@ -363,6 +365,7 @@ void exchange_free(struct exchange *x)
     if (x->conn) /* first: from here on the watcher no longer knows the waker */
         watch_phase(h->watch, x->conn, CONN_IDLE, NULL);
     gen_end(x->gen);
+    reqlog(x);
     waker_detach(x->waker);
     waker_unref(x->waker);
     free_body(x);

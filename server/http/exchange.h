@@ -52,6 +52,8 @@ struct exchange {
     bool rated;                /* a generation: the reply says what the key has left */
     int32_t retry_s;           /* when to try again; 0 = when a place is likely to be free */
     const char *origin;        /* of a page that may read the reply; the request's header */
+    uint64_t begun_ns;
+    struct request_facts facts; /* of its generation, once that has ended */
     struct gen *gen;
     struct sse sse;
 };
