@@ -221,7 +221,7 @@ static void key_states(struct buf *out, struct keys *k, struct statecache *sc)
 static void keys(struct buf *out, struct http *h)
 {
     static const struct { const char *name, *type; size_t member; const char *help; } rows[] = {
-        {"key_requests", "gauge", offsetof(struct key, requests), "Sequences of the key now"},
+        {"key_requests_running", "gauge", offsetof(struct key, requests), "Sequences of the key now"},
         {"key_requests_total", "counter", offsetof(struct key, admitted), "… and in all"},
         {"key_requests_refused_total", "counter", offsetof(struct key, refused),
          "Sequences refused: the key had its share"},
@@ -256,7 +256,7 @@ static void http(struct buf *out, struct http *h)
                         (unsigned long long)n);
         }
     }
-    counter(out, "http_connections_total", "Connections accepted", w.accepted);
+    counter(out, "http_connections_accepted_total", "Connections accepted", w.accepted);
     counter(out, "http_disconnects_total", "Clients that left before their reply", w.disconnects);
     counter(out, "http_timeouts_total", "Connections cut by a deadline", w.timeouts);
     counter(out, "http_streams_total", "Replies streamed", load(&s->streams));
