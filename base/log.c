@@ -284,7 +284,7 @@ int log_format_parse(const char *name)
     return -1;
 }
 
-int log_set_format(enum log_format f, const char *path, struct err *e)
+int log_set_format(enum log_format f, const char *path)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     if (f != LOG_JOURNAL) {
@@ -292,12 +292,11 @@ int log_set_format(enum log_format f, const char *path, struct err *e)
         return 0;
     }
     if (strlen(path) >= sizeof a.sun_path)
-        return err_set(e, E_RANGE, "the journal's socket %.100s has %zu bytes, at most %zu can be "
-                       "named", path, strlen(path), sizeof a.sun_path - 1);
+        return ENAMETOOLONG;
     memcpy(a.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) < 0) {
-        int rc = err_set(e, E_IO, "the journal's socket %.200s: %s", path, strerror(errno));
+        int rc = errno;
         if (fd >= 0)
             close(fd);
         return rc;

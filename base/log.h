@@ -5,7 +5,6 @@
 #define RECURD_LOG_H
 
 #include "base/base.h"
-#include "base/err.h"
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON, LOG_JOURNAL };
@@ -23,8 +22,9 @@ void log_set_level(enum log_level max); /* default LOG_INFO */
 /* A line at the bottom of a terminal that the next one replaces; NULL = none. Nothing happens where
  * standard error is no terminal. */
 void log_status_line(const char *text);
-/* Before other threads start. journal: its socket, for LOG_JOURNAL; E_IO when nobody is there. */
-int log_set_format(enum log_format f, const char *journal, struct err *e) MUST_USE;
+/* Before other threads start. journal: its socket, for LOG_JOURNAL. 0, or an
+ * errno: nobody is there. */
+int log_set_format(enum log_format f, const char *journal) MUST_USE;
 int log_format_parse(const char *name); /* "text", "json", "journal" -> format, or -1 */
 bool log_wants(enum log_level level);
 void log_fields(enum log_level level, const char *msg, const struct log_field *f, size_t n);

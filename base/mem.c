@@ -85,16 +85,19 @@ void *mem_mapped(size_t n)
         return NULL;
     n = round_up(n ? n : 1, HUGE_BYTES);
     size = n + HUGE_BYTES; /* to cut an aligned piece from */
+    /* cppcheck-suppress invalidFunctionArg ; -1 is what an anonymous mapping has */
     char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
     size_t before = round_up((uintptr_t)p, HUGE_BYTES) - (uintptr_t)p;
+    char *block = p + before;
+    if (size - before > n)
+        (void)munmap(block + n, size - before - n);
     if (before)
         (void)munmap(p, before);
-    if (size - before > n)
-        (void)munmap(p + before + n, size - before - n);
-    (void)madvise(p + before, n, MADV_HUGEPAGE); /* a wish */
-    return p + before;
+    (void)madvise(block, n, MADV_HUGEPAGE); /* a wish */
+    /* cppcheck-suppress deallocret ; what was cut off lies before and behind it */
+    return block;
 }
 
 void mem_mapped_free(void *p, size_t n)

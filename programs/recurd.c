@@ -185,8 +185,9 @@ static int start_http(struct recurd *r, struct err *e)
                          : ", and no API key is asked for");
     int fd = r->fd;
     r->fd = -1; /* the HTTP server's from here on */
-    return http_open(&r->h, fd, &r->o, &api_routes, r->keys, &r->progress, e) ? EXIT_LISTEN
-                                                                              : EXIT_CLEAN;
+    int rc = http_open(&r->h, fd, &r->o, &api_routes, r->keys, &r->progress,
+                       r->loaded ? r->s : NULL, e);
+    return rc ? EXIT_LISTEN : EXIT_CLEAN;
 }
 
 /* Opens and loads, while HTTP says how far it is. A signal ends the process cleanly. */
@@ -251,7 +252,7 @@ static int start(struct recurd *r, struct err *e)
         return code;
     if (!r->bound && (code = start_http(r, e)))
         return code;
-    if (http_serve(r->h, r->s, e))
+    if (r->bound && http_serve(r->h, r->s, e))
         return EXIT_LISTEN;
     r->serving = true;
     snprintf(status, sizeof status, "serving %s on %s", r->s->name, r->url);
@@ -341,9 +342,10 @@ static int run(struct recurd *r)
     struct err e = {0};
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES); /* without it memory is only used less well */
     r->fd = -1;
-    if (log_set_format((enum log_format)log_format_parse(r->o.log_format), LOG_JOURNAL_SOCKET,
-                       &e)) {
-        fprintf(stderr, "recurd: log-format: %s\n", e.text);
+    int rc = log_set_format((enum log_format)log_format_parse(r->o.log_format),
+                            LOG_JOURNAL_SOCKET);
+    if (rc) {
+        fprintf(stderr, "recurd: log-format: %s: %s\n", LOG_JOURNAL_SOCKET, strerror(rc));
         return EXIT_USAGE;
     }
     daemon_init();

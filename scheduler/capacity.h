@@ -9,8 +9,8 @@
 void capacity_choose(struct served *s, const struct served_options *o);
 
 /* A line each at info: weights, states, pages, cache, what is left; what was chosen, and what the
- * next larger choice would take. Warnings where less than was asked for, or than the model could, is
- * there. After loading. */
+ * next larger choice would take. Warnings where less than was asked for, or than the model could,
+ * is there. After loading. */
 void capacity_log(const struct served *s, const struct served_options *o);
 
 #endif

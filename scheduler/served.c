@@ -93,8 +93,8 @@ enum served_fault served_open(struct served **out, const struct served_options *
     s->device_name = s->device->description;
     capacity_choose(s, o);
     if (o->threads > quota_cpus(NULL, 0))
-        log_warn("threads %d: this process may keep %d CPU%s busy; more threads than that take each "
-                 "other's time", o->threads, quota_cpus(NULL, 0),
+        log_warn("threads %d: this process may keep %d CPU%s busy; more threads than that take "
+                 "each other's time", o->threads, quota_cpus(NULL, 0),
                  quota_cpus(NULL, 0) == 1 ? "" : "s");
     return SERVED_OK;
 }

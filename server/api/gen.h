@@ -107,7 +107,8 @@ bool gen_read(struct gen *g);
 bool gen_done(const struct gen *g);
 bool gen_failed(const struct gen *g);
 
-/* Cancels what still runs, notes the facts, disarms, drops the exchange's reference. g may be NULL. */
+/* Cancels what still runs, notes the facts, disarms, drops the exchange's reference. g may be
+ * NULL. */
 void gen_end(struct gen *g);
 
 /* The wake function of every choice's request. Engine thread. */

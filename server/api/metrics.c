@@ -221,7 +221,8 @@ static void key_states(struct buf *out, struct keys *k, struct statecache *sc)
 static void keys(struct buf *out, struct http *h)
 {
     static const struct { const char *name, *type; size_t member; const char *help; } rows[] = {
-        {"key_requests_running", "gauge", offsetof(struct key, requests), "Sequences of the key now"},
+        {"key_requests_running", "gauge", offsetof(struct key, requests),
+         "Sequences of the key now"},
         {"key_requests_total", "counter", offsetof(struct key, admitted), "… and in all"},
         {"key_requests_refused_total", "counter", offsetof(struct key, refused),
          "Sequences refused: the key had its share"},
@@ -291,7 +292,8 @@ static void generations(struct buf *out, const struct stats *s)
                  stats_lengths);
 }
 
-/* OpenMetrics 1.0 out of the text format: a counter's family has no "_total", and there is an end. */
+/* OpenMetrics 1.0 out of the text format: a counter's family has no "_total", and there is
+ * an end. */
 static void to_openmetrics(struct buf *text)
 {
     static const char total[] = "_total";

@@ -186,7 +186,7 @@ int http_serve(struct http *h, const struct served *served, struct err *e)
 
 int http_open(struct http **out, int fd, const struct options *o,
               const struct routes *routes, struct keys *k, const struct progress *loading,
-              struct err *e)
+              const struct served *served, struct err *e)
 {
     *out = NULL;
     struct http *h = mem_zalloc(sizeof *h);
@@ -212,6 +212,8 @@ int http_open(struct http **out, int fd, const struct options *o,
         rc = watch_open(&h->watch, (int32_t)o->connections + SPARE_CONNECTIONS, &w, e);
     if (!rc)
         rc = helper_open(&h->helper, help, e);
+    if (!rc && served)
+        rc = http_serve(h, served, e);
     if (!rc)
         rc = start(h, fd, e);
     if (rc) {

@@ -36,10 +36,10 @@ struct http {
 };
 
 /* Answers on the listening socket fd, and owns it from now on, also when it fails: 503 with what
- * `loading` says, until http_serve. o, routes, k (which may be NULL) and loading outlive it. */
+ * `loading` says, until http_serve; with served (NULL: later) at once the real thing. o, routes, k (which may be NULL) and loading outlive it. */
 int http_open(struct http **out, int fd, const struct options *o,
               const struct routes *routes, struct keys *k, const struct progress *loading,
-              struct err *e) MUST_USE;
+              const struct served *served, struct err *e) MUST_USE;
 /* From now on requests are served; what is served outlives the server. Once. */
 int http_serve(struct http *h, const struct served *served, struct err *e) MUST_USE;
 

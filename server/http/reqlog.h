@@ -5,8 +5,8 @@
 
 struct exchange;
 
-/* Generations, changes and refusals at info; questions that were answered (probes, scrapes, lists) at
- * debug. */
+/* Generations, changes and refusals at info; questions that were answered (probes, scrapes, lists)
+ * at debug. */
 void reqlog(const struct exchange *x);
 
 #endif

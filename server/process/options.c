@@ -17,40 +17,6 @@
 /* libinih cuts longer lines into two without a word; we refuse them instead. */
 #define CONFIG_LINE 198
 
-#define DFLT_STR(x) (x), 0
-#define DFLT_LIST(x) (x), 0
-#define DFLT_INT(x) NULL, (int64_t)(x)
-#define DFLT_AUTO(x) NULL, (int64_t)(x)
-const struct option_row option_rows[] = {
-#define OPT(name, kind, dflt, min, max, metavar, sentence) \
-    {#name, OPTION_##kind, offsetof(struct options, name), DFLT_##kind(dflt), min, max, metavar, \
-     sentence},
-#define GROUP(title) {NULL, OPTION_STR, 0, NULL, 0, 0, 0, NULL, title},
-#include "server/process/options.def"
-#undef OPT
-#undef GROUP
-};
-const size_t n_option_rows = ARRAY_LEN(option_rows);
-
-const char *option_shown(const struct option_row *r, char out[OPTION_NAME])
-{
-    size_t i = 0;
-    for (; r->key[i] && i < OPTION_NAME - 1; i++)
-        out[i] = r->key[i] == '_' ? '-' : r->key[i];
-    out[i] = '\0';
-    return out;
-}
-
-const struct option_row *option_find(const char *key)
-{
-    for (size_t i = 0; i < n_option_rows; i++) {
-        char name[OPTION_NAME];
-        if (option_rows[i].key && strcmp(option_shown(&option_rows[i], name), key) == 0)
-            return &option_rows[i];
-    }
-    return NULL;
-}
-
 void options_defaults(struct options *o)
 {
     memset(o, 0, sizeof *o);
@@ -160,8 +126,8 @@ static int on_key(void *arg, const char *section, const char *key, const char *v
     int line = line_of(f, key);
     const struct option_row *r = option_find(key);
     if (*section) {
-        options_fault(f->o, f->e, E_FORMAT, "%s line %d: key \"%.60s\" in section [%.60s]: the file "
-                      "has no sections", f->name, line, key, section);
+        options_fault(f->o, f->e, E_FORMAT, "%s line %d: key \"%.60s\" in section [%.60s]: the "
+                      "file has no sections", f->name, line, key, section);
         return 1;
     }
     snprintf(where, sizeof where, "%s line %d: %.60s", f->name, line, key);
@@ -297,8 +263,8 @@ static bool take_flag(struct flag *f, struct options *o, int argc, char **argv, 
     return f->value != NULL;
 }
 
-/* Two passes, because the file comes before the flags: for --config alone, then for the rest. Faults
- * of the flags' form are told by the second. */
+/* Two passes, because the file comes before the flags: for --config alone, then for the rest.
+ * Faults of the flags' form are told by the second. */
 static void config_flag(struct options *o, int argc, char **argv, struct err *e)
 {
     for (int i = 1; i < argc; i++) {

@@ -36,8 +36,9 @@ struct options {
     int n_faults;
 };
 
-/* Fills o. E_RANGE, E_FORMAT, E_CONFLICT or E_NOENT with a sentence that names the flag, or file and
- * line; o->faults has those of all faults, this one first. Also after a failure options_fini must be called. */
+/* Fills o. E_RANGE, E_FORMAT, E_CONFLICT or E_NOENT with a sentence that names the flag, or file
+ * and line; o->faults has those of all faults, this one first. Also after a failure options_fini
+ * must be called. */
 int options_parse(struct options *o, int argc, char **argv, struct err *e) MUST_USE;
 void options_fini(struct options *o);
 

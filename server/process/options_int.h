@@ -36,7 +36,7 @@ const char *option_shown(const struct option_row *r, char out[OPTION_NAME]);
 /* The row of a key as written; NULL = none. */
 const struct option_row *option_find(const char *key);
 
-/* ---- options_other.c: names that people know from elsewhere ---- */
+/* ---- options_other.c: faults, names that people know from elsewhere ---- */
 
 /* One more fault: kept for the list of all, the first in e, too. Returns code. */
 int options_fault(struct options *o, struct err *e, int code, const char *fmt, ...) PRINTF(4, 5);

@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -210,8 +211,7 @@ Test(log, fields_follow_the_message_and_forge_nothing)
 Test(log, json_lines_are_json_whatever_they_quote)
 {
     int fd = redirect();
-    struct err e = {0};
-    cr_assert_eq(log_set_format(LOG_JSON, NULL, &e), 0);
+    cr_assert_eq(log_set_format(LOG_JSON, NULL), 0);
     log_warn("a \"name\" \\ with\x01 and \xff");
     log_fields(LOG_INFO, "request", some_fields, 3);
     char text[800];
@@ -225,14 +225,12 @@ Test(log, json_lines_are_json_whatever_they_quote)
 
 Test(log, the_journal_gets_fields_of_their_own)
 {
-    struct err e = {0};
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     snprintf(a.sun_path, sizeof a.sun_path, "/tmp/test_log.%d", (int)getpid());
-    cr_assert_eq(log_set_format(LOG_JOURNAL, a.sun_path, &e), E_IO);
+    cr_assert_eq(log_set_format(LOG_JOURNAL, a.sun_path), ENOENT);
     int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
     cr_assert_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-    memset(&e, 0, sizeof e);
-    cr_assert_eq(log_set_format(LOG_JOURNAL, a.sun_path, &e), 0, "%s", e.text);
+    cr_assert_eq(log_set_format(LOG_JOURNAL, a.sun_path), 0);
     log_fields(LOG_WARN, "request", some_fields, 3);
     char text[800];
     ssize_t n = recv(fd, text, sizeof text - 1, 0);

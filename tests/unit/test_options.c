@@ -114,7 +114,8 @@ Test(options, a_list_grows_in_its_place_and_a_flag_replaces_the_files)
 {
     struct options o;
     struct err e = {0};
-    char *argv[] = {(char[]){"recurd"}, (char[]){"-a"}, (char[]){"x,y"}, (char[]){"--alias=z"}, NULL};
+    char *argv[] = {(char[]){"recurd"}, (char[]){"-a"}, (char[]){"x,y"},
+                    (char[]){"--alias=z"}, NULL};
     cr_assert_eq(options_parse(&o, 4, argv, &e), 0);
     cr_assert_str_eq(o.alias, "x,y,z");
     cr_assert_eq(options_parse_file(&o, "alias = p\nalias = q\n", 20, "f", &e), 0, "%s", e.text);

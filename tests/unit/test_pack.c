@@ -142,6 +142,8 @@ Test(pack, whole_panels_hold_the_bits_of_single_rows)
     }
     for (enum dtype from = DTYPE_F32; format_plain(from); from++) {
         for (enum dtype to = DTYPE_F32; format_plain(to); to++) {
+            if (from == DTYPE_BF16 && to == from)
+                continue; /* copied: a NaN keeps its bits */
             struct host_weight all = matrix(ROWS, COLS, to), one = matrix(ROWS, COLS, to);
             int64_t fit = format_bytes(from, COLS) * ROWS <= sizeof src ? ROWS : ROWS / 2;
             pack_rows(&all, 0, fit, src, from);
@@ -164,7 +166,8 @@ Test(pack, one_number_that_is_not_finite_is_found_wherever_it_is)
             for (int i = 0; i < N; i++)
                 put(t == DTYPE_F32 ? (void *)f : h, t, i,
                     i != at ? 60000 : at % 2 ? INFINITY : NAN);
-            cr_assert_eq(format_finite(t, t == DTYPE_F32 ? (void *)f : h, N), at < 0, "%d %d", t, at);
+            cr_assert_eq(format_finite(t, t == DTYPE_F32 ? (void *)f : h, N), at < 0, "%d %d", t,
+                         at);
         }
     }
 }
