@@ -20,7 +20,7 @@
 void options_defaults(struct options *o)
 {
     memset(o, 0, sizeof *o);
-    for (size_t i = 0; i < n_option_rows; i++) {
+    for (int i = 0; i < n_option_rows; i++) {
         const struct option_row *r = &option_rows[i];
         if (r->key && !option_is_text(r))
             *option_int(o, r) = r->dflt;
@@ -40,7 +40,7 @@ static void options_drop_faults(struct options *o)
 
 void options_fini(struct options *o)
 {
-    for (size_t i = 0; i < n_option_rows; i++)
+    for (int i = 0; i < n_option_rows; i++)
         if (option_rows[i].key && option_is_text(&option_rows[i]))
             mem_free(*option_str(o, &option_rows[i]));
     options_drop_faults(o);
@@ -285,7 +285,7 @@ static void config_flag(struct options *o, int argc, char **argv, struct err *e)
 
 static void all_flags(struct options *o, int argc, char **argv, struct err *e)
 {
-    bool seen[ARRAY_LEN(option_rows)] = {false};
+    bool seen[n_option_rows] = {false};
     for (int i = 1; i < argc; i++) {
         struct flag f;
         if (is_action(o, argv[i]) || !take_flag(&f, o, argc, argv, &i, e) ||

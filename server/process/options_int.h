@@ -14,8 +14,16 @@ struct option_row {
     int64_t dflt, min, max;
     const char *metavar, *sentence;
 };
-extern const struct option_row option_rows[];
-extern const size_t n_option_rows;
+/* So many rows, headings included. */
+enum {
+    n_option_rows = 0
+#define OPT(name, ...) +1
+#define GROUP(title) +1
+#include "server/process/options.def"
+#undef OPT
+#undef GROUP
+};
+extern const struct option_row option_rows[n_option_rows];
 
 static inline bool option_is_text(const struct option_row *r)
 {

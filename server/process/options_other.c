@@ -171,7 +171,7 @@ const char *options_near(const char *name, bool dashes, char *out, size_t size)
 {
     char shown[OPTION_NAME], best[OPTION_NAME] = "";
     int least = (int)MIN(MAX(strlen(name) / 3, 1), 3) + 1;
-    for (size_t i = 0; i < n_option_rows; i++) {
+    for (int i = 0; i < n_option_rows; i++) {
         if (!option_rows[i].key)
             continue;
         int d = nearness(name, option_shown(&option_rows[i], shown));

@@ -62,7 +62,7 @@ void options_print_help(FILE *f)
           "  recurd -m qwen3.5-4b-q4_k_m.gguf --alias qwen -c 32768 --api-key-file keys "
           "--state-dir states\n",
           f);
-    for (size_t i = 0; i < n_option_rows; i++) {
+    for (int i = 0; i < n_option_rows; i++) {
         if (option_rows[i].key)
             help_row(f, &option_rows[i]);
         else
@@ -87,7 +87,7 @@ void options_print_defaults(FILE *f)
     fputs("# recurd.conf: every key, at its default. Flags of the same names win.\n"
           "# Made by: recurd --default-config\n",
           f);
-    for (size_t i = 0; i < n_option_rows; i++) {
+    for (int i = 0; i < n_option_rows; i++) {
         const struct option_row *r = &option_rows[i];
         char name[OPTION_NAME];
         if (!r->key) {
@@ -107,7 +107,7 @@ void options_print_defaults(FILE *f)
 
 void options_print(const struct options *o, FILE *f)
 {
-    for (size_t i = 0; i < n_option_rows; i++) {
+    for (int i = 0; i < n_option_rows; i++) {
         const struct option_row *r = &option_rows[i];
         char name[OPTION_NAME];
         if (!r->key)

@@ -7,7 +7,7 @@
 #define DFLT_LIST(x) (x), 0
 #define DFLT_INT(x) NULL, (int64_t)(x)
 #define DFLT_AUTO(x) NULL, (int64_t)(x)
-const struct option_row option_rows[] = {
+const struct option_row option_rows[n_option_rows] = {
 #define OPT(name, kind, dflt, min, max, metavar, sentence) \
     {#name, OPTION_##kind, offsetof(struct options, name), DFLT_##kind(dflt), min, max, metavar, \
      sentence},
@@ -16,7 +16,6 @@ const struct option_row option_rows[] = {
 #undef OPT
 #undef GROUP
 };
-const size_t n_option_rows = ARRAY_LEN(option_rows);
 
 const char *option_shown(const struct option_row *r, char out[OPTION_NAME])
 {
@@ -29,7 +28,7 @@ const char *option_shown(const struct option_row *r, char out[OPTION_NAME])
 
 const struct option_row *option_find(const char *key)
 {
-    for (size_t i = 0; i < n_option_rows; i++) {
+    for (int i = 0; i < n_option_rows; i++) {
         char name[OPTION_NAME];
         if (option_rows[i].key && strcmp(option_shown(&option_rows[i], name), key) == 0)
             return &option_rows[i];
