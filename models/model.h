@@ -65,8 +65,8 @@ struct model_options {
 int model_open(struct model **out, const struct model_options *o, struct err *e) MUST_USE;
 
 /* Lays the plan out for c, loads it on d and streams the weights in pieces, on several threads:
- * what is loaded, and the fingerprint, do not depend on how many (load.c). E_CLOSED: stopped through
- * the progress. Of several faults in the files the first in the plan's order is told. */
+ * what is loaded, and the fingerprint, do not depend on how many (load.c). E_CLOSED: stopped
+ * through the progress. Of several faults in the files the first in the plan's order is told. */
 int model_load(struct model *m, struct device *d, const struct capacity *c,
                struct err *e) MUST_USE;
 

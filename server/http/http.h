@@ -35,8 +35,9 @@ struct http {
     int trim;              /* atomic: a large one went: its memory may go back to the system */
 };
 
-/* Answers on the listening socket fd, and owns it from now on, also when it fails: 503 with what
- * `loading` says, until http_serve; with served (NULL: later) at once the real thing. o, routes, k (which may be NULL) and loading outlive it. */
+/* Answers on the listening socket fd, and owns it from now on, also when it fails: with what is
+ * served; where that is NULL with 503 and what `loading` says, until http_serve. o, routes, k
+ * (which may be NULL), loading and served outlive it. */
 int http_open(struct http **out, int fd, const struct options *o,
               const struct routes *routes, struct keys *k, const struct progress *loading,
               const struct served *served, struct err *e) MUST_USE;
