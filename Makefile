@@ -53,14 +53,15 @@ LIB_SRC := $(sort $(shell find $(LAYERS) -name '*.c' -not -path '*/impl/*'))
 LIB_CXX := $(sort $(shell find $(LAYERS) -name '*.cc'))
 CL_SRC  := $(wildcard kernels/opencl/src/*.cl kernels/opencl/src/*.clh kernels/opencl/src/nvidia/*.cl)
 LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(LIB_CXX:%.cc=$B/%.o) $(call ISA_OBJ,kernels/cpu) \
-           $(if $(CL_SRC),$B/kernels/opencl/sources.o)
+           $(if $(CL_SRC),$B/kernels/opencl/sources.o) $B/server/page/texts.o
 LIB     := $B/librecurd.a
 PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all checks hostile configs random random-quick help deps deps-test deps-check demo run test \
-        test-formats test-gguf test-templates test-constrain unit kernelcheck golden api load \
+.PHONY: all page checks hostile configs random random-quick help deps deps-test deps-check demo run test \
+        test-formats test-gguf test-tokenizers tokenizers-quick test-templates test-constrain unit \
+        kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
@@ -88,7 +89,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test unit kernelcheck golden configs \
-	  random-quick fault opencl-quick api load
+	  random-quick fault opencl-quick api load page
 checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
 
@@ -123,13 +124,18 @@ $B/%.o: %.cc $B/flags
 	$(call say,CXX,$<)
 	$(Q)$(CXX) $(CXXFLAGS_ALL) -c $< -o $@
 
-# Kernel sources and the tuning table travel inside the program.
+# Kernel sources, the tuning table and the page travel inside the program.
 CL_TEXT := $(CL_SRC) $(wildcard etc/tuning/*.tune)
-$B/kernels/opencl/sources.c: kernels/opencl/embed.sh $(CL_TEXT)
+$B/kernels/opencl/sources.c: base/embed.sh $(CL_TEXT)
 	@mkdir -p $(@D)
 	$(call say,GEN,$@)
-	$(Q)kernels/opencl/embed.sh $@ $(CL_TEXT)
-$B/kernels/opencl/sources.o: $B/kernels/opencl/sources.c
+	$(Q)base/embed.sh $@ kernels/opencl/source.h "ocl_source ocl_sources" $(CL_TEXT)
+PAGE_TEXT := $(wildcard server/page/*.html server/page/*.css server/page/*.js)
+$B/server/page/texts.c: base/embed.sh $(PAGE_TEXT)
+	@mkdir -p $(@D)
+	$(call say,GEN,$@)
+	$(Q)base/embed.sh $@ server/page/page.h "page_text page_texts" $(PAGE_TEXT)
+$B/kernels/opencl/sources.o $B/server/page/texts.o: %.o: %.c $B/flags
 	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
 
 $(LIB): $(LIB_OBJ)
@@ -194,6 +200,16 @@ golden: $B/golden $B/layers $B/twins $B/recurd-eval ## checks every model family
 
 configs: $B/recurd ## describes, or refuses as listed, what is published
 	python3 tests/configs/run.py $B/recurd
+
+# Ids of texts against the tokenizers package of PyPI; skipped where it cannot be had.
+$B/tokenizer-ids: $B/tests/tokenizers/ids.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+TOKENIZERS_RUN = python3 tests/tokenizers/compare.py $B/tokenizer-ids --work $B/tokenizers
+test-tokenizers: $B/tokenizer-ids ## every code point against the tokenizers package (needs PyPI)
+	$(TOKENIZERS_RUN)
+tokenizers-quick: $B/tokenizer-ids ## … every 61st code point, in two minutes
+	$(TOKENIZERS_RUN) --step 61 --texts 2000
 
 # GGUF files of the gguf package of PyPI, and ours read by it; skipped where it cannot be had.
 test-gguf: all ## files written by another GGUF writer, and ours read by it (needs PyPI)
@@ -275,6 +291,9 @@ $B/jinja_render: $B/tests/templates/jinja_render.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 test-templates: $B/jinja_render ## published chat templates against their reference (needs pip)
 	python3 tests/templates/run.py $B/jinja_render --cache $B/templates
+
+page: $B/recurd ## the page at /, driven in Chromium where there is one
+	tests/page/run.py --recurd $B/recurd
 
 lint: $(LIB) ## layers, link cycles, sizes, banned calls, names of files, cppcheck
 	tests/lint/run.sh . $B

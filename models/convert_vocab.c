@@ -63,6 +63,56 @@ static void write_words(struct vocabulary *v)
     mem_free(types);
 }
 
+/* ---- SentencePiece ---------------------------------------------------------------------- */
+
+static void add_pieces(struct vocabulary *v, const struct spm_proto *p)
+{
+    size_t n;
+    for (size_t i = 0; i < p->n; i++) {
+        int32_t type = (int32_t)p->pieces[i].type;
+        if (type == TYPE_NORMAL && tokenizer_is_special(v->t, (int32_t)i))
+            type = TYPE_CONTROL;
+        set_word(v, (int64_t)i, p->pieces[i].text, p->pieces[i].n, type);
+        if (v->c->e->code == 0)
+            v->words[i].score = p->pieces[i].score;
+    }
+    for (int32_t i = (int32_t)p->n; i < tokenizer_size(v->t); i++) { /* the configuration's */
+        const char *text = tokenizer_piece_shown(v->t, i, &n);
+        if (n)
+            set_word(v, i, text, n, tokenizer_is_special(v->t, i) ? TYPE_CONTROL
+                                                                  : TYPE_USER_DEFINED);
+    }
+}
+
+static void write_spm(struct vocabulary *v, const char *path)
+{
+    struct buf file;
+    struct spm_proto p = {0};
+    float *scores = mem_array((size_t)v->n, sizeof *scores);
+    buf_init(&file, LIMIT_TOKENIZER_BYTES);
+    if (!scores)
+        err_set(v->c->e, E_NOMEM, "no memory for %d scores", v->n);
+    else if (file_read(path, &file, v->c->e) == 0 &&
+             spm_proto_read(&p, (const unsigned char *)file.p, file.len, "tokenizer.model",
+                            v->c->e) == 0) {
+        if (p.algorithm != SPM_BPE || !p.keeps_text)
+            err_set(v->c->e, E_UNSUPPORTED, "tokenizer.model: only byte pairs that leave the text "
+                    "as it is can be written");
+        add_pieces(v, &p);
+        for (int32_t i = 0; i < v->n; i++)
+            scores[i] = v->words[i].score;
+        gguf_out_text(v->c->out, "tokenizer.ggml.model", "llama", 5);
+        gguf_out_bool(v->c->out, "tokenizer.ggml.add_space_prefix", p.dummy_prefix);
+        write_words(v);
+        gguf_out_nums(v->c->out, "tokenizer.ggml.scores", scores, (size_t)v->n);
+        if (p.unk >= 0)
+            gguf_out_int(v->c->out, "tokenizer.ggml.unknown_token_id", p.unk);
+    }
+    spm_proto_free(&p);
+    buf_free(&file);
+    mem_free(scores);
+}
+
 /* ---- byte pairs ------------------------------------------------------------------------- */
 
 static const char *str(const json_t *o, const char *key)
@@ -169,9 +219,16 @@ static void write_bpe(struct vocabulary *v, const char *path)
     if (jsontext_read(&root, path, LIMIT_TOKENIZER_BYTES, VALUES_MAX, v->c->e) < 0)
         return;
     json_t *model = json_object_get(root, "model"), *added = json_object_get(root, "added_tokens");
-    if (json_is_true(json_object_get(model, "byte_fallback")))
-        err_set(v->c->e, E_UNSUPPORTED, "tokenizer.json: byte pairs that fall back to bytes are "
-                "written from a tokenizer.model, which is not there");
+    if (json_is_true(json_object_get(model, "byte_fallback"))) {
+        char spm[4096];
+        if (path_of(v, "tokenizer.model", spm, sizeof spm))
+            write_spm(v, spm);
+        else
+            err_set(v->c->e, E_UNSUPPORTED, "tokenizer.json: byte pairs that fall back to bytes "
+                    "are written from a tokenizer.model, which is not there");
+        json_decref(root);
+        return;
+    }
     json_t *vocab = json_object_get(model, "vocab");
     json_object_foreach(vocab, text, id) {
         set_word(v, json_integer_value(id), text, strlen(text), TYPE_NORMAL);
@@ -192,56 +249,6 @@ static void write_bpe(struct vocabulary *v, const char *path)
         write_strips(v, added, "rstrip", "recurd.tokenizer.rstrip");
     }
     json_decref(root);
-}
-
-/* ---- SentencePiece ---------------------------------------------------------------------- */
-
-static void add_pieces(struct vocabulary *v, const struct spm_proto *p)
-{
-    size_t n;
-    for (size_t i = 0; i < p->n; i++) {
-        int32_t type = (int32_t)p->pieces[i].type;
-        if (type == TYPE_NORMAL && tokenizer_is_special(v->t, (int32_t)i))
-            type = TYPE_CONTROL;
-        set_word(v, (int64_t)i, p->pieces[i].text, p->pieces[i].n, type);
-        if (v->c->e->code == 0)
-            v->words[i].score = p->pieces[i].score;
-    }
-    for (int32_t i = (int32_t)p->n; i < tokenizer_size(v->t); i++) { /* the configuration's */
-        const char *text = tokenizer_piece_shown(v->t, i, &n);
-        if (n)
-            set_word(v, i, text, n, tokenizer_is_special(v->t, i) ? TYPE_CONTROL
-                                                                  : TYPE_USER_DEFINED);
-    }
-}
-
-static void write_spm(struct vocabulary *v, const char *path)
-{
-    struct buf file;
-    struct spm_proto p = {0};
-    float *scores = mem_array((size_t)v->n, sizeof *scores);
-    buf_init(&file, LIMIT_TOKENIZER_BYTES);
-    if (!scores)
-        err_set(v->c->e, E_NOMEM, "no memory for %d scores", v->n);
-    else if (file_read(path, &file, v->c->e) == 0 &&
-             spm_proto_read(&p, (const unsigned char *)file.p, file.len, "tokenizer.model",
-                            v->c->e) == 0) {
-        if (p.algorithm != SPM_BPE || !p.keeps_text)
-            err_set(v->c->e, E_UNSUPPORTED, "tokenizer.model: only byte pairs that leave the text "
-                    "as it is can be written");
-        add_pieces(v, &p);
-        for (int32_t i = 0; i < v->n; i++)
-            scores[i] = v->words[i].score;
-        gguf_out_text(v->c->out, "tokenizer.ggml.model", "llama", 5);
-        gguf_out_bool(v->c->out, "tokenizer.ggml.add_space_prefix", p.dummy_prefix);
-        write_words(v);
-        gguf_out_nums(v->c->out, "tokenizer.ggml.scores", scores, (size_t)v->n);
-        if (p.unk >= 0)
-            gguf_out_int(v->c->out, "tokenizer.ggml.unknown_token_id", p.unk);
-    }
-    spm_proto_free(&p);
-    buf_free(&file);
-    mem_free(scores);
 }
 
 /* ---- RWKV ------------------------------------------------------------------------------- */
@@ -266,8 +273,9 @@ static size_t escape(const char *p, size_t n, char *out)
     return k;
 }
 
-static void write_rwkv(struct vocabulary *v)
+static void write_rwkv(struct vocabulary *v, const char *path)
 {
+    (void)path;
     struct buf all;
     size_t n, at = 0;
     char text[4 * LIMIT_TOKEN_BYTES + 1];
@@ -311,9 +319,25 @@ static void write_ids(const struct vocabulary *v)
     chat_close(chat);
 }
 
+static void write_source(struct vocabulary *v)
+{
+    static const struct {
+        const char *file;
+        void (*write)(struct vocabulary *v, const char *path);
+    } sources[] = {{"tokenizer.json", write_bpe}, {"tokenizer.model", write_spm},
+                   {"rwkv_vocab_v20230424.txt", write_rwkv}};
+    const char *source = tokenizer_source(v->t);
+    char path[4096];
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
+        if (strcmp(source, sources[i].file) == 0 && path_of(v, source, path, sizeof path)) {
+            sources[i].write(v, path);
+            return;
+        }
+    err_set(v->c->e, E_UNSUPPORTED, "%s cannot be written as GGUF; a tokenizer.json can", source);
+}
+
 void convert_vocabulary(struct convert *c)
 {
-    char path[4096];
     int64_t rows = config_int(c->config, "vocab_size", 0, 0, LIMIT_VOCAB, c->e);
     struct vocabulary v = {.c = c, .n = (int32_t)rows};
     int64_t bos = config_int(c->config, "bos_token_id", -1, -1, INT32_MAX, NULL);
@@ -330,13 +354,9 @@ void convert_vocabulary(struct convert *c)
         err_set(c->e, E_NOMEM, "no memory for %d tokens", v.n);
     } else {
         memset(v.words, 0, (size_t)v.n * sizeof *v.words);
-        if (path_of(&v, "tokenizer.model", path, sizeof path))
-            write_spm(&v, path);
-        else if (path_of(&v, "tokenizer.json", path, sizeof path))
-            write_bpe(&v, path);
-        else
-            write_rwkv(&v);
-        write_ids(&v);
+        write_source(&v);
+        if (c->e->code == 0)
+            write_ids(&v);
     }
     mem_free(v.words);
     tokenizer_close(v.t);

@@ -44,6 +44,7 @@ struct recurd {
     bool bound; /* by us: a file of a Unix socket goes with us */
     struct served *s;
     struct keys *keys; /* NULL = nobody is asked for one */
+    struct routes routes;
     struct http *h;
     struct progress progress; /* of loading */
     char url[160];
@@ -185,7 +186,7 @@ static int start_http(struct recurd *r, struct err *e)
                          : ", and no API key is asked for");
     int fd = r->fd;
     r->fd = -1; /* the HTTP server's from here on */
-    int rc = http_open(&r->h, fd, &r->o, &api_routes, r->keys, &r->progress,
+    int rc = http_open(&r->h, fd, &r->o, &r->routes, r->keys, &r->progress,
                        r->loaded ? r->s : NULL, e);
     return rc ? EXIT_LISTEN : EXIT_CLEAN;
 }
@@ -245,15 +246,19 @@ static int start(struct recurd *r, struct err *e)
     so.dir = so.dir ? so.dir : demo;
     if (!serve)
         return describe_model(r, &so, e);
+    if (api_open(&r->routes, e))
+        return EXIT_LISTEN;
     /* Behind a socket of the service manager newcomers wait, as it was promised to them. */
     if (r->bound && (code = start_http(r, e)))
         return code;
     if ((code = load(r, &so, e)) || !r->loaded)
         return code;
-    if (!r->bound && (code = start_http(r, e)))
-        return code;
-    if (r->bound && http_serve(r->h, r->s, e))
+    if (api_serve(&r->routes, r->s, e))
         return EXIT_LISTEN;
+    if (r->bound)
+        http_serve(r->h, r->s);
+    else if ((code = start_http(r, e)))
+        return code;
     r->serving = true;
     snprintf(status, sizeof status, "serving %s on %s", r->s->name, r->url);
     log_debug("arithmetic: %s", r->s->numerics);
@@ -366,6 +371,7 @@ static int run(struct recurd *r)
     if (r->fd >= 0)
         close(r->fd);
     forget_socket(r);
+    api_close(&r->routes);
     served_close(r->s);
     keys_close(r->keys);
     return code;

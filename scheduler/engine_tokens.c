@@ -152,8 +152,10 @@ static int feed_text(struct engine *en, struct seq *q, int32_t id, enum finish *
     if (n > LIMIT_TOKEN_BYTES)
         return err_set(e, E_FORMAT, "token %d has %zu bytes, and %d are allowed", (int)id, n,
                        LIMIT_TOKEN_BYTES);
-    if (stop_feed(&q->stop, bytes, n, q->n_output > q->r->min_tokens, ready))
+    if (stop_feed(&q->stop, bytes, n, q->n_output > q->r->min_tokens, ready)) {
         *finish = FINISH_STOP;
+        q->r->stopped_by = q->stop.met; /* nobody looks before the end is delivered */
+    }
     return 0;
 }
 

@@ -24,6 +24,7 @@ struct request *request_new(void)
     buf_init(&r->said, LIMIT_ANSWER_BYTES);
     r->refs = 1;
     r->logprobs = -1;
+    r->stopped_by = -1;
     r->sampling.temperature = 1;
     r->sampling.top_p = 1;
     r->sampling.repetition_penalty = 1;

@@ -87,6 +87,7 @@ struct request {
     enum finish finish;      /* != NONE: no more events or text will come */
     struct err error;        /* with FINISH_ERROR */
     int32_t n_output;        /* tokens generated */
+    int32_t stopped_by;      /* with FINISH_STOP: of stops; -1 = by none */
     int64_t n_context;       /* tokens of the session before the prompt; a guess until it runs */
     int64_t n_cached;        /* of n_context and the prompt: taken from the cache */
     struct buf said;         /* in a session: all of the text, for a repeated request */

@@ -38,14 +38,16 @@ static void decode(struct stop *s, size_t n)
     s->n_raw -= n;
 }
 
-/* The length of the stop string that ends exactly at `end`, the longest one; 0 = none. */
-static size_t match_at(const struct stop *s, size_t end)
+/* The length of the stop string that ends exactly at `end`, the longest one, s->met; 0 = none. */
+static size_t match_at(struct stop *s, size_t end)
 {
     size_t best = 0;
     for (int32_t i = 0; i < s->n; i++) {
         size_t n = s->lengths[i];
-        if (n > best && n <= end && !memcmp(s->held.p + end - n, s->strings[i], n))
+        if (n > best && n <= end && !memcmp(s->held.p + end - n, s->strings[i], n)) {
             best = n;
+            s->met = i;
+        }
     }
     return best;
 }

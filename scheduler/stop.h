@@ -22,6 +22,7 @@ struct stop {
     size_t n_raw;
     char raw[STOP_RAW_BYTES]; /* bytes that are no whole character yet */
     struct buf held;          /* characters not given out yet; at most STOP_HELD_BYTES */
+    int32_t met;              /* the string that ended the text, once one has */
 };
 
 int stop_init(struct stop *s, const char (*strings)[LIMIT_STOP_BYTES + 1], int32_t n,

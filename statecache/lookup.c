@@ -4,7 +4,6 @@
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 
-#define SMALL_TOKENS 16     /* shorter paths are computed faster than they are looked up and kept */
 #define WAIT_TOKENS 32      /* less to save is not worth waiting for another sequence */
 #define BRANCH_TOKENS 8     /* nor is a state so close behind another one */
 #define LAST_MARKS 4        /* of a long chat: the last are edited, older ones have the grid */

@@ -272,8 +272,8 @@ static void unplan(struct statecache *sc, struct track *t, int64_t upto)
 
 int64_t statecache_cut(struct statecache *sc, struct track *t, int64_t pos)
 {
-    if (t->small)
-        return pos < t->prompt_end ? t->prompt_end : INT64_MAX;
+    if (t->small && pos < t->prompt_end)
+        return t->prompt_end;
     core_enter(sc);
     t->pos = pos;
     int64_t cut = pos < t->prompt_end ? t->prompt_end : pos - pos % sc->grid + sc->grid;
@@ -397,7 +397,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
     int rc = 0;
     if (kept)
         *kept = false;
-    if (t->small && kind != CAPTURE_SWAP)
+    if (t->small && kind != CAPTURE_SWAP && pos < SMALL_TOKENS)
         return 0;
     core_enter(sc);
     t->pos = pos;

@@ -59,6 +59,9 @@ struct session {
     bool busy, running, dead; /* claimed; and begun; deleted while busy */
 };
 
+/* Shorter paths are computed faster than they are looked up and kept. */
+#define SMALL_TOKENS 16
+
 struct track {
     struct statecache *sc;
     struct tenant *tenant;
@@ -69,7 +72,7 @@ struct track {
     int64_t prompt_end, pos;  /* pos: computed, as last told */
     int64_t turn_end;         /* position of CAPTURE_END, or -1 */
     int64_t pin_s;
-    bool small, fresh;        /* too short to be worth keeping; was to compute everything */
+    bool small, fresh;        /* its prompt is below SMALL_TOKENS; was to compute everything */
     int32_t *tail;            /* appended, not in the tree yet */
     int32_t n_tail, cap_tail;
     uint64_t commit_generation; /* 0 = none */

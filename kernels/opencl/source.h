@@ -1,4 +1,4 @@
-/* The kernel sources and the tuning table, embedded at build time (embed.sh). Read-only. */
+/* The kernel sources and the tuning table, embedded at build time (base/embed.sh). Read-only. */
 #ifndef RECURD_OCL_SOURCE_H
 #define RECURD_OCL_SOURCE_H
 

@@ -1,245 +1,27 @@
 /* tokenizer.json -> a byte-pair tokenizer. Every component is either understood or refused by
  * name: a tokenizer that almost fits gives wrong text without a word. Thread: the loading one. */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "models/text/bpe.h"
 #include "models/files/jsontext.h"
+#include "models/text/bpe_load.h"
 
 /* A 262,144-piece vocabulary with its 514,906 merges as pairs is 1.8 million values. */
 #define VALUES_MAX 4000000
 
 #define SPACE_MARK "\xe2\x96\x81"
-/* GPT-2's words: contractions, a space and letters, digits, the rest, white space. */
-#define GPT2_PATTERN \
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-
-struct load {
-    struct tokenizer *t;
-    struct bpe *b;
-    const struct config *cfg;
-    json_t *root;
-    bool byte_level;  /* the vocabulary writes bytes as characters (step_char_of_byte) */
-    bool marked;      /* the vocabulary writes spaces as U+2581 */
-    struct err *e;
-};
-
-static const char *str(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
-static bool flag(const json_t *o, const char *key, bool dflt)
-{
-    const json_t *v = json_object_get(o, key);
-    return json_is_boolean(v) ? json_is_true(v) : dflt;
-}
-
-static int unsupported(const struct load *l, const char *what, const char *name)
-{
-    return err_set(l->e, E_UNSUPPORTED, "%s: %s %.60s is not supported", l->t->path, what,
-                   name[0] ? name : "(unnamed)");
-}
-
-/* ---- steps ------------------------------------------------------------------------------ */
-
-static struct step *split_step(struct load *l, struct steps *s, const char *pattern, bool literal,
-                               enum split_behavior behavior)
-{
-    struct step *step = steps_add(s, STEP_SPLIT, l->t->path, l->e);
-    if (step)
-        step->behavior = behavior;
-    return step && step_compile(step, pattern, literal, l->t->path, l->e) == 0
-               ? step : NULL;
-}
-
-static int step_text(struct load *l, struct step *step, const char *text)
-{
-    if (step && strlen(text) >= sizeof step->text)
-        return err_set(l->e, E_UNSUPPORTED, "%s: a replacement of %zu bytes, at most %zu are "
-                       "supported", l->t->path, strlen(text), sizeof step->text - 1);
-    if (step)
-        snprintf(step->text, sizeof step->text, "%s", text);
-    return l->e->code;
-}
-
-static int replace_step(struct load *l, struct steps *s, const char *pattern, bool literal,
-                        const char *text)
-{
-    struct step *step = steps_add(s, STEP_REPLACE, l->t->path, l->e);
-    if (step && step_compile(step, pattern, literal, l->t->path, l->e) == 0)
-        step_text(l, step, text);
-    return l->e->code;
-}
-
-static int prepend_step(struct load *l, struct steps *s, const char *text, enum prepend_when when)
-{
-    struct step *step = steps_add(s, STEP_PREPEND, l->t->path, l->e);
-    if (step)
-        step->when = when;
-    return step_text(l, step, text);
-}
-
-/* {"String": …} or {"Regex": …}. */
-static const char *pattern_of(const json_t *o, bool *literal)
-{
-    const json_t *p = json_object_get(o, "pattern");
-    *literal = json_object_get(p, "String") != NULL;
-    return str(p, *literal ? "String" : "Regex");
-}
-
-static int normalizer(struct load *l, const json_t *o)
-{
-    static const struct { const char *name; enum unicode_form form; } forms[] = {
-        {"NFC", UNICODE_NFC}, {"NFD", UNICODE_NFD}, {"NFKC", UNICODE_NFKC}, {"NFKD", UNICODE_NFKD}};
-    struct steps *s = &l->b->normalizer;
-    const char *type = str(o, "type");
-    bool literal;
-    for (size_t i = 0; i < ARRAY_LEN(forms); i++)
-        if (strcmp(type, forms[i].name) == 0) {
-            struct step *step = steps_add(s, STEP_UNICODE, l->t->path, l->e);
-            if (step)
-                step->form = forms[i].form;
-            return l->e->code;
-        }
-    if (strcmp(type, "Prepend") == 0)
-        return prepend_step(l, s, str(o, "prepend"), PREPEND_ALWAYS);
-    if (strcmp(type, "Replace") == 0) {
-        const char *pattern = pattern_of(o, &literal);
-        return replace_step(l, s, pattern, literal, str(o, "content"));
-    }
-    return unsupported(l, "normalizer", type);
-}
-
-static int split(struct load *l, const json_t *o)
-{
-    static const struct { const char *name; enum split_behavior behavior; } behaviors[] = {
-        {"Removed", SPLIT_REMOVED}, {"Isolated", SPLIT_ISOLATED},
-        {"MergedWithPrevious", SPLIT_WITH_PREVIOUS}, {"MergedWithNext", SPLIT_WITH_NEXT},
-        {"Contiguous", SPLIT_CONTIGUOUS}};
-    bool literal, punctuation = strcmp(str(o, "type"), "Punctuation") == 0;
-    const char *pattern = pattern_of(o, &literal), *name = str(o, "behavior");
-    if (punctuation) {
-        pattern = "[\\p{P}$+<=>^`|~]"; /* Unicode's, and what ASCII counts besides */
-        name = name[0] ? name : "Isolated";
-    }
-    for (size_t i = 0; i < ARRAY_LEN(behaviors); i++)
-        if (strcmp(name, behaviors[i].name) == 0) {
-            struct step *step =
-                split_step(l, &l->b->splitter, pattern, literal, behaviors[i].behavior);
-            if (step)
-                step->invert = flag(o, "invert", false);
-            return l->e->code;
-        }
-    return unsupported(l, "split behavior", name);
-}
-
-static int byte_level(struct load *l, const json_t *o)
-{
-    struct steps *s = &l->b->splitter;
-    l->byte_level = true;
-    if (flag(o, "add_prefix_space", true))
-        prepend_step(l, s, " ", PREPEND_UNLESS_THERE);
-    if (flag(o, "use_regex", true))
-        split_step(l, s, GPT2_PATTERN, false, SPLIT_ISOLATED);
-    steps_add(s, STEP_BYTES, l->t->path, l->e);
-    return l->e->code;
-}
-
-static int metaspace(struct load *l, const json_t *o)
-{
-    struct steps *s = &l->b->splitter;
-    const char *mark = str(o, "replacement"), *scheme = str(o, "prepend_scheme");
-    l->marked = true;
-    if (!scheme[0]) /* as older files say it */
-        scheme = flag(o, "add_prefix_space", true) ? "always" : "never";
-    replace_step(l, s, " ", true, mark);
-    if (strcmp(scheme, "always") == 0)
-        prepend_step(l, s, mark, PREPEND_UNLESS_THERE);
-    else if (strcmp(scheme, "first") == 0)
-        prepend_step(l, s, mark, PREPEND_FIRST);
-    else if (strcmp(scheme, "never") != 0)
-        return unsupported(l, "prepend_scheme", scheme);
-    if (flag(o, "split", true))
-        split_step(l, s, mark, true, SPLIT_WITH_NEXT);
-    return l->e->code;
-}
-
-static int pre_tokenizer(struct load *l, const json_t *o)
-{
-    const char *type = str(o, "type");
-    struct steps *s = &l->b->splitter;
-    if (strcmp(type, "Split") == 0 || strcmp(type, "Punctuation") == 0)
-        return split(l, o);
-    if (strcmp(type, "ByteLevel") == 0)
-        return byte_level(l, o);
-    if (strcmp(type, "Metaspace") == 0)
-        return metaspace(l, o);
-    if (strcmp(type, "Digits") == 0)
-        split_step(l, s, flag(o, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", false,
-                   SPLIT_ISOLATED);
-    else if (strcmp(type, "Whitespace") == 0 &&
-             split_step(l, s, "\\s+", false, SPLIT_REMOVED)) /* then words and the rest */
-        split_step(l, s, "\\w+", false, SPLIT_ISOLATED);
-    else if (strcmp(type, "WhitespaceSplit") == 0)
-        split_step(l, s, "\\s", false, SPLIT_REMOVED);
-    else if (l->e->code == 0)
-        return unsupported(l, "pre_tokenizer", type);
-    return l->e->code;
-}
-
-/* One component, a list of them, or null. */
-static int each(struct load *l, const json_t *o, const char *list,
-                int (*one)(struct load *, const json_t *))
-{
-    if (!o || json_is_null(o))
-        return 0;
-    if (strcmp(str(o, "type"), "Sequence") != 0)
-        return one(l, o);
-    const json_t *parts = json_object_get(o, list);
-    for (size_t i = 0; i < json_array_size(parts); i++) {
-        int rc = each(l, json_array_get(parts, i), list, one); /* JSON depth bounds it */
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
-/* What decoding undoes tells how the vocabulary writes its bytes. */
-static int decoder(struct load *l, const json_t *o)
-{
-    static const char *harmless[] = {"ByteFallback", "Fuse", "Strip"};
-    const char *type = str(o, "type");
-    bool literal;
-    if (strcmp(type, "ByteLevel") == 0)
-        l->byte_level = true;
-    else if (strcmp(type, "Metaspace") == 0)
-        l->marked = true;
-    else if (strcmp(type, "Replace") == 0 && strcmp(pattern_of(o, &literal), SPACE_MARK) == 0 &&
-             strcmp(str(o, "content"), " ") == 0)
-        l->marked = true;
-    else {
-        for (size_t i = 0; i < ARRAY_LEN(harmless); i++)
-            if (strcmp(type, harmless[i]) == 0)
-                return 0;
-        return unsupported(l, "decoder", type);
-    }
-    return 0;
-}
 
 /* Templates may put bos first. What they put behind a text is left out: a token that ends the
  * text before the model answers is of no use to a server. */
-static int post_processor(struct load *l, const json_t *o)
+static int post_processor(struct bpe_load *l, const json_t *o)
 {
-    const char *type = str(o, "type");
+    const char *type = bpe_str(o, "type");
     if (strcmp(type, "ByteLevel") == 0)
         return 0;
     if (strcmp(type, "TemplateProcessing") != 0)
-        return unsupported(l, "post_processor", type);
+        return bpe_unsupported(l, "post_processor", type);
     const json_t *first = json_array_get(json_object_get(o, "single"), 0);
-    const char *id = str(json_object_get(first, "SpecialToken"), "id");
+    const char *id = bpe_str(json_object_get(first, "SpecialToken"), "id");
     if (!id[0])
         return 0;
     l->t->bos = tokenizer_find(l->t, id);
@@ -279,7 +61,7 @@ static int fallback_byte(const char *p, size_t n)
 }
 
 /* What a vocabulary entry stands for in a text. n <= LIMIT_TOKEN_BYTES * 2 and out has room. */
-static size_t decode_entry(const struct load *l, const char *p, size_t n, char *out)
+static size_t decode_entry(const struct bpe_load *l, const char *p, size_t n, char *out)
 {
     size_t at = 0, k = 0, mark = strlen(SPACE_MARK);
     int byte = l->b->byte_fallback ? fallback_byte(p, n) : -1;
@@ -306,7 +88,7 @@ static size_t decode_entry(const struct load *l, const char *p, size_t n, char *
     return k;
 }
 
-static int add_entry(struct load *l, const char *text, const json_t *v)
+static int add_entry(struct bpe_load *l, const char *text, const json_t *v)
 {
     char decoded[2 * LIMIT_TOKEN_BYTES];
     size_t n = strlen(text);
@@ -331,7 +113,7 @@ static int add_entry(struct load *l, const char *text, const json_t *v)
 }
 
 /* "left right", or ["left", "right"]. */
-static int add_merge(struct load *l, const json_t *v, size_t rank)
+static int add_merge(struct bpe_load *l, const json_t *v, size_t rank)
 {
     const char *left = json_string_value(json_is_array(v) ? json_array_get(v, 0) : v);
     const char *right = json_string_value(json_array_get(v, 1));
@@ -356,23 +138,23 @@ static int add_merge(struct load *l, const json_t *v, size_t rank)
     return 0;
 }
 
-static int read_model(struct load *l)
+static int read_model(struct bpe_load *l)
 {
     json_t *model = json_object_get(l->root, "model"), *v;
     json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
-    const char *type = str(model, "type"), *text;
+    const char *type = bpe_str(model, "type"), *text;
     int rc = 0;
     if (strcmp(type, "BPE") != 0 && !(type[0] == 0 && json_is_array(merges)))
-        return unsupported(l, "model", type);
+        return bpe_unsupported(l, "model", type);
     if (!json_is_object(vocab) || !json_is_array(merges))
         return err_set(l->e, E_FORMAT, "%s: the model has no vocab or no merges", l->t->path);
     static const char *affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     for (size_t i = 0; i < ARRAY_LEN(affixes); i++)
-        if (str(model, affixes[i])[0])
-            return unsupported(l, affixes[i], str(model, affixes[i]));
-    l->b->byte_fallback = flag(model, "byte_fallback", false);
-    l->b->fuse_unk = flag(model, "fuse_unk", false);
-    l->b->ignore_merges = flag(model, "ignore_merges", false);
+        if (bpe_str(model, affixes[i])[0])
+            return bpe_unsupported(l, affixes[i], bpe_str(model, affixes[i]));
+    l->b->byte_fallback = bpe_flag(model, "byte_fallback", false);
+    l->b->fuse_unk = bpe_flag(model, "fuse_unk", false);
+    l->b->ignore_merges = bpe_flag(model, "ignore_merges", false);
     json_object_foreach(vocab, text, v)
         if ((rc = add_entry(l, text, v)) < 0)
             return rc;
@@ -382,7 +164,7 @@ static int read_model(struct load *l)
     for (size_t i = 0; i < json_array_size(merges); i++)
         if ((rc = add_merge(l, json_array_get(merges, i), i)) < 0)
             return rc;
-    const char *unk = str(model, "unk_token");
+    const char *unk = bpe_str(model, "unk_token");
     l->b->unk = unk[0] ? trie_get(&l->b->vocab, unk, strlen(unk)) : -1;
     if (unk[0] && l->b->unk < 0)
         return err_set(l->e, E_CONFLICT, "%s: the vocabulary lacks its unknown token %.60s",
@@ -390,24 +172,24 @@ static int read_model(struct load *l)
     return 0;
 }
 
-static int read_added(struct load *l)
+static int read_added(struct bpe_load *l)
 {
     const json_t *list = json_object_get(l->root, "added_tokens");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *o = json_array_get(list, i), *id = json_object_get(o, "id");
-        struct added a = {.text = str(o, "content")};
+        struct added a = {.text = bpe_str(o, "content")};
         a.n = strlen(a.text);
-        a.special = flag(o, "special", false) || tokenizer_named(l->cfg, a.text);
-        a.lstrip = flag(o, "lstrip", false);
-        a.rstrip = flag(o, "rstrip", false);
-        a.normalized = flag(o, "normalized", !a.special);
+        a.special = bpe_flag(o, "special", false) || tokenizer_named(l->cfg, a.text);
+        a.lstrip = bpe_flag(o, "lstrip", false);
+        a.rstrip = bpe_flag(o, "rstrip", false);
+        a.normalized = bpe_flag(o, "normalized", !a.special);
+        a.single_word = bpe_flag(o, "single_word", false);
+        a.extra = true;
         if (!json_is_integer(id) || json_integer_value(id) < 0 ||
             json_integer_value(id) >= LIMIT_VOCAB || a.n == 0)
             return err_set(l->e, E_FORMAT, "%s: added token %zu lacks an id in 0 to %d or a text",
                            l->t->path, i, LIMIT_VOCAB - 1);
         a.id = (int32_t)json_integer_value(id);
-        if (flag(o, "single_word", false))
-            return unsupported(l, "single_word of added token", a.text);
         int32_t other = trie_get(&l->b->vocab, a.text, a.n);
         if (other >= 0 && other != a.id)
             return err_set(l->e, E_CONFLICT, "%s: added token %.60s has id %d, the vocabulary "
@@ -456,26 +238,37 @@ static const struct tokenizer_format with_normalizer = {
 static const struct tokenizer_format without_normalizer = {
     .encode = encode, .seal = seal, .close = close_bpe};
 
+struct bpe *bpe_new(struct tokenizer *t, struct err *e)
+{
+    struct bpe *b = mem_zalloc(sizeof *b);
+    if (!b) {
+        err_set(e, E_NOMEM, "%s: out of memory", t->path);
+        return NULL;
+    }
+    t->impl = b;
+    t->format = &without_normalizer;
+    b->unk = -1;
+    memset(b->byte_ids, 0xff, sizeof b->byte_ids); /* -1 */
+    return b;
+}
+
 int bpe_build(struct tokenizer *t, json_t *root, const struct config *cfg, struct err *e)
 {
-    struct load l = {.t = t, .b = mem_zalloc(sizeof *l.b), .cfg = cfg, .root = root, .e = e};
+    struct bpe_load l = {.t = t, .b = bpe_new(t, e), .cfg = cfg, .root = root, .e = e};
     if (!l.b)
-        return err_set(e, E_NOMEM, "%s: out of memory", t->path);
-    t->impl = l.b;
-    t->format = &without_normalizer;
-    l.b->unk = -1;
-    memset(l.b->byte_ids, 0xff, sizeof l.b->byte_ids); /* -1 */
-    int rc = each(&l, json_object_get(l.root, "normalizer"), "normalizers", normalizer);
+        return e->code;
+    int rc = bpe_each(&l, json_object_get(l.root, "normalizer"), "normalizers", bpe_normalizer);
     if (rc == 0)
-        rc = each(&l, json_object_get(l.root, "pre_tokenizer"), "pretokenizers", pre_tokenizer);
+        rc = bpe_each(&l, json_object_get(l.root, "pre_tokenizer"), "pretokenizers",
+                      bpe_pre_tokenizer);
     if (rc == 0)
-        rc = each(&l, json_object_get(l.root, "decoder"), "decoders", decoder);
+        rc = bpe_each(&l, json_object_get(l.root, "decoder"), "decoders", bpe_decoder);
     if (rc == 0)
         rc = read_model(&l);
     if (rc == 0)
         rc = read_added(&l);
     if (rc == 0)
-        rc = each(&l, json_object_get(l.root, "post_processor"), "processors", post_processor);
+        rc = bpe_each(&l, json_object_get(l.root, "post_processor"), "processors", post_processor);
     if (rc == 0 && l.b->normalizer.n)
         t->format = &with_normalizer;
     return rc;

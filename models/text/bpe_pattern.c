@@ -4,6 +4,9 @@
  *
  *   X{n,m}+   repeats X{n,m} there, is possessive here: becomes (?:X{n,m})+
  *   [a&&[^b]] is intersection there: becomes (?:(?![b])[a])
+ *   \s        is the property White_Space there, has U+180E besides here
+ *   \w, \b    count letters, marks, decimal digits and connectors there
+ *   \p{Han}   is the property Script there, Script_Extensions here: becomes \p{sc:Han}
  *   other nested classes, and \h, \v, \R … also differ: refused
  *   (?m:…)    lets a dot match a newline there: only i is allowed
  *
@@ -43,37 +46,81 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Length of an escape that means the same to both, 0 = refuse. */
-static size_t escape_length(const char *p)
+/* Properties that both know, or know by these two names, besides categories of one or two letters.
+ * Any other name is a script's, or PCRE2 refuses it. */
+static const struct { const char *there, *here; } properties[] = {
+    {"Any", "Any"}, {"Alphabetic", "Alphabetic"}, {"Alpha", "Alphabetic"},
+    {"Uppercase", "Uppercase"}, {"Lowercase", "Lowercase"}, {"Emoji", "Emoji"},
+    {"White_Space", "White_Space"}, {"Extended_Pictographic", "Extended_Pictographic"},
+    {"Letter", "L"}, {"Uppercase_Letter", "Lu"}, {"Lowercase_Letter", "Ll"}, {"Mark", "M"},
+    {"Number", "N"}, {"Decimal_Number", "Nd"}, {"Punctuation", "P"}, {"Symbol", "S"},
+    {"Separator", "Z"},
+};
+
+#define NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_& "
+
+/* \p{…} and \P{…}. */
+static int do_property(struct scan *s)
 {
-    char c = p[1];
-    if (c == 'p' || c == 'P') {
-        const char *end = p[2] == '{' ? strchr(p, '}') : NULL;
-        return end ? (size_t)(end - p) + 1 : 0;
-    }
-    if (c == 'u') {
-        for (int i = 2; i < 6; i++)
-            if (!p[i] || !strchr("0123456789abcdefABCDEF", p[i]))
-                return 0;
-        return 6;
-    }
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c))
-        return strchr("sSdDwWrntfbBAz", c) ? 2 : 0;
-    return c == 0 || (unsigned char)c >= 0x80 ? 0 : 2;
+    const char *end = s->p[2] == '{' ? strchr(s->p, '}') : NULL;
+    if (!end)
+        return refuse(s, "this escape");
+    const char *name = s->p + 3;
+    name += *name == '^';
+    size_t n = (size_t)(end - name);
+    if (n == 0 || strspn(name, NAME_CHARACTERS) != n)
+        return refuse(s, "this escape");
+    const char *as = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(properties) && !as; i++)
+        if (n == strlen(properties[i].there) && memcmp(name, properties[i].there, n) == 0)
+            as = properties[i].here;
+    buf_add(s->out, s->p, (size_t)(name - s->p));
+    if (!as && n > 2)
+        buf_str(s->out, "sc:");
+    buf_add(s->out, as ? as : name, as ? strlen(as) : n);
+    s->p = end + 1;
+    return buf_ch(s->out, '}');
 }
 
-static int do_escape(struct scan *s)
+static int do_code_point(struct scan *s)
 {
-    size_t n = escape_length(s->p);
-    if (n == 0)
+    for (int i = 2; i < 6; i++)
+        if (!s->p[i] || !strchr("0123456789abcdefABCDEF", s->p[i]))
+            return refuse(s, "this escape");
+    buf_str(s->out, "\\x{");
+    buf_add(s->out, s->p + 2, 4);
+    s->p += 6;
+    return buf_ch(s->out, '}');
+}
+
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+
+/* Escapes that mean something else here: what they become, in a class too (NULL: refused there). */
+static const struct { char c; const char *as, *in_class; } escapes[] = {
+    {'s', "\\p{White_Space}", "\\p{White_Space}"},
+    {'S', "\\P{White_Space}", "\\P{White_Space}"},
+    {'w', "[" WORD "]", WORD},
+    {'W', "[^" WORD "]", NULL},
+    {'b', "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))", "\\b"},
+    {'B', "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))", NULL},
+};
+
+static int do_escape(struct scan *s, bool in_class)
+{
+    char c = s->p[1];
+    if (c == 'p' || c == 'P')
+        return do_property(s);
+    if (c == 'u')
+        return do_code_point(s);
+    for (size_t i = 0; i < ARRAY_LEN(escapes); i++)
+        if (c == escapes[i].c && (!in_class || escapes[i].in_class)) {
+            s->p += 2;
+            return buf_str(s->out, in_class ? escapes[i].in_class : escapes[i].as);
+        }
+    bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c);
+    if (c == 0 || (unsigned char)c >= 0x80 || (word && !strchr("dDrntfAz", c)))
         return refuse(s, "this escape");
-    if (s->p[1] == 'u') { /* \uNNNN */
-        buf_str(s->out, "\\x{");
-        buf_add(s->out, s->p + 2, 4);
-        s->p += n;
-        return buf_ch(s->out, '}');
-    }
-    return copy(s, n);
+    return copy(s, 2);
 }
 
 /* Whether the inside of a class is made of properties and plain characters alone. */
@@ -88,7 +135,7 @@ static bool plain_class(const char *p, size_t n)
 /* Behind a class that began at `at`: "&&[^b]]", the outer bracket included. */
 static int do_exclusion(struct scan *s, size_t at)
 {
-    char class[256];
+    char class[512];
     size_t n = s->out->len - at;
     const char *b = s->p + strlen("&&[^");
     size_t k = strncmp(s->p, "&&[^", 4) == 0 ? strcspn(b, "[]&") : 0;
@@ -99,7 +146,11 @@ static int do_exclusion(struct scan *s, size_t at)
     s->out->len = at;
     s->out->p[at] = 0;
     buf_str(s->out, "(?:(?![");
-    buf_add(s->out, b, k);
+    for (s->p = b; s->p < b + k;) {
+        int rc = *s->p == '\\' ? do_property(s) : copy(s, 1);
+        if (rc < 0)
+            return rc;
+    }
     buf_str(s->out, "])");
     buf_add(s->out, class, n);
     s->p = b + k + 2;
@@ -122,7 +173,7 @@ static int do_class(struct scan *s)
             return refuse(s, "a class in a class");
         if (s->p[0] == '&' && s->p[1] == '&')
             return do_exclusion(s, at);
-        rc = *s->p == '\\' ? do_escape(s) : copy(s, 1);
+        rc = *s->p == '\\' ? do_escape(s, true) : copy(s, 1);
         if (rc < 0)
             return rc;
     }
@@ -167,7 +218,7 @@ static int do_interval(struct scan *s, size_t n)
     if (*s->p != '+')
         return 0;
     /* Repeated, not possessive: put the atom and its interval into a group. */
-    char atom[256];
+    char atom[512];
     size_t len = s->out->len - s->atom;
     if (len > sizeof atom)
         return refuse(s, "a repeated interval of this length");
@@ -203,7 +254,7 @@ static int step(struct scan *s)
         return copy(s, 1);
     case '?': case '*': case '+': return copy(s, 1);
     case '[': rc = do_class(s); break;
-    case '\\': rc = do_escape(s); break;
+    case '\\': rc = do_escape(s, false); break;
     default:
         if (s->p[0] == '{' && s->p[1] == ',')
             return refuse(s, "an interval without a lower bound");

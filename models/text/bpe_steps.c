@@ -120,13 +120,10 @@ static int matcher_init(struct matcher *m, void *code, struct err *e)
     *m = (struct matcher){.code = code};
     m->data = pcre2_match_data_create(1, NULL);
     m->context = pcre2_match_context_create(NULL);
-    m->stack = pcre2_jit_stack_create(KIB(32), JIT_STACK_MAX, NULL);
     if (!m->data || !m->context)
         return err_set(e, E_NOMEM, "out of memory for pattern matching");
     pcre2_set_match_limit(m->context, MATCH_LIMIT);
     pcre2_set_heap_limit(m->context, MATCH_HEAP_KIB);
-    if (m->stack)
-        pcre2_jit_stack_assign(m->context, NULL, m->stack);
     return 0;
 }
 
@@ -144,6 +141,13 @@ static int next_match(struct matcher *m, const char *text, size_t at, size_t n, 
 {
     uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
     int rc = pcre2_match(m->code, (PCRE2_SPTR)text, n, at, options, m->data, m->context);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT && !m->stack) {
+        /* The 32 KiB of the thread's own stack are enough for all but hostile patterns. */
+        m->stack = pcre2_jit_stack_create(KIB(64), JIT_STACK_MAX, NULL);
+        if (m->stack)
+            pcre2_jit_stack_assign(m->context, NULL, m->stack);
+        rc = pcre2_match(m->code, (PCRE2_SPTR)text, n, at, options, m->data, m->context);
+    }
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
         rc = pcre2_match(m->code, (PCRE2_SPTR)text, n, at, options | PCRE2_NO_JIT, m->data,
                          m->context);

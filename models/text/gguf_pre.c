@@ -10,6 +10,10 @@
 #define PATHS "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define NOT_HAN "&&[^\\p{Han}]"
+#define UPPER_KIMI "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}" NOT_HAN "]"
+#define LOWER_KIMI "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}" NOT_HAN "]"
+#define ENDING "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 #define CASED(tail) \
     "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" tail \
     "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" tail "|"
@@ -29,12 +33,21 @@ static const struct gguf_pre table[] = {
       "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}, false, false, true},
     {"tekken", {CASED("") "\\p{N}" PATHS}, true, true, false},
     {"gpt-4o llama4 kanana2",
-     {CASED("(?i:'s|'t|'re|'ve|'m|'ll|'d)?") "\\p{N}{1,3}" PATHS}, false, false, false},
+     {CASED(ENDING) "\\p{N}{1,3}" PATHS}, false, false, false},
     {"gpt-2 phi-2 mellum jais trillion granite-docling exaone4", {WORDS}, false, false, false},
     {"olmo mpt modern-bert", {WORDS}, false, false, true}, /* GPT-NeoX's */
     {"starcoder refact command-r smollm codeshell exaone minerva-7b", {"\\p{N}", WORDS}, false,
      false, false},
     {"falcon", {"[\\p{P}\\$\\+<=>\\^~\\|`]+", WORDS, "[0-9][0-9][0-9]"}, false, false, false},
+    {"kimi-k2",
+     {"[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?" UPPER_KIMI "*" LOWER_KIMI "+" ENDING
+      "|[^\\r\\n\\p{L}\\p{N}]?" UPPER_KIMI "+" LOWER_KIMI "*" ENDING "|\\p{N}{1,3}" LINES}, true,
+     false, false},
+    {"deepseek-v3",
+     {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
+      "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
+      "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+      " ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}, false, false, false},
     {"bailingmoe bailingmoe2 llada-moe",
      {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
       "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"}, false, false, false},

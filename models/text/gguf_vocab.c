@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "models/text/tokenizer_int.h"
+#include "models/text/bpe_load.h"
 
 #define LISTED_MAX 1024 /* added tokens of a tokenizer that swallow white space: a handful */
 
@@ -111,19 +111,6 @@ static int add_merges(const struct vocab *v, json_t *merges, struct err *e)
     return 0;
 }
 
-/* What the name of the pre-tokenizer means. */
-static json_t *cuts(const struct gguf_pre *pre)
-{
-    json_t *steps = json_array();
-    for (size_t i = 0; i < ARRAY_LEN(pre->patterns) && pre->patterns[i]; i++)
-        json_array_append_new(steps, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split",
-                                               "pattern", "Regex", pre->patterns[i], "behavior",
-                                               "Isolated", "invert", 0));
-    json_array_append_new(steps, json_pack("{s:s, s:b, s:b}", "type", "ByteLevel",
-                                           "add_prefix_space", 0, "use_regex", 0));
-    return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", steps);
-}
-
 static int fill_bpe(struct tokenizer *t, const struct config *cfg, const void *arg, struct err *e)
 {
     const struct vocab *v = arg;
@@ -135,15 +122,8 @@ static int fill_bpe(struct tokenizer *t, const struct config *cfg, const void *a
         rc = add_token(v, s, w.i - 1, words, added, e);
     if (rc == 0)
         rc = add_merges(v, merges, e);
-    json_t *root = json_pack("{s:{s:s, s:O, s:O, s:b}, s:o, s:o, s:{s:s}, s:O}", "model", "type",
-                             "BPE", "vocab", words, "merges", merges, "ignore_merges",
-                             v->pre->ignore_merges, "normalizer",
-                             v->pre->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(),
-                             "pre_tokenizer", cuts(v->pre), "decoder", "type", "ByteLevel",
-                             "added_tokens", added);
     if (rc == 0)
-        rc = root ? bpe_build(t, root, cfg, e) : no_memory(v, e);
-    json_decref(root);
+        rc = bpe_build_named(t, words, merges, added, v->pre, cfg, e);
     json_decref(words);
     json_decref(merges);
     json_decref(added);

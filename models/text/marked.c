@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "models/text/tokenizer_int.h"
+#include "models/text/added.h"
 
 struct marked {
     const struct tokenizer *t;
@@ -42,14 +42,13 @@ static bool all(const struct marked *m, size_t from, size_t to, bool trusted)
     return true;
 }
 
-/* The longest added token that begins at byte i and may stand there, or -1. */
-static int32_t token_at(const struct marked *m, bool normalized, size_t i, size_t end, size_t *len)
+/* Offsets of a search are those of its text: a part of the whole. */
+struct part { const struct marked *m; size_t from; };
+
+static bool is_ours(const void *arg, const struct added *a, size_t begin, size_t end)
 {
-    const struct trie *every = &m->t->search[normalized][1], *plain = &m->t->search[normalized][0];
-    int32_t found = every->cap ? trie_longest(every, m->text + i, end - i, len) : -1;
-    if (found >= 0 && m->t->added[found].special && !all(m, i, i + *len, true))
-        found = plain->cap ? trie_longest(plain, m->text + i, end - i, len) : -1;
-    return found;
+    const struct part *p = arg;
+    return !a->special || all(p->m, p->from + begin, p->from + end, true);
 }
 
 /* Where the ids from `first` on begin: their pieces laid one after the other. */
@@ -77,10 +76,10 @@ static int between(struct marked *m, size_t from, size_t to, int special)
     return rc < 0 ? rc : add_starts(m, first, from, to);
 }
 
-static int add_token(struct marked *m, int32_t found, size_t from)
+static int add_token(struct marked *m, const struct added *found, size_t from)
 {
     size_t first = m->out->len;
-    int rc = ids_add(m->out, m->t->added[found].id);
+    int rc = ids_add(m->out, found->id);
     m->started = true;
     if (rc == E_RANGE)
         return err_set(m->e, rc, "the text has more than the %zu tokens allowed", m->out->max);
@@ -89,33 +88,26 @@ static int add_token(struct marked *m, int32_t found, size_t from)
 }
 
 /* [from, to) with the added tokens of one kind cut out. Text of one trust needs no second search:
- * what is encoded then looks for them itself, after normalising. */
+ * what is encoded then looks for them itself, after normalising. Of the normalised ones only those
+ * are searched here whose origin matters: special ones. */
 static int split(struct marked *m, size_t from, size_t to, bool normalized)
 {
-    size_t at = from;
+    const struct part part = {m, from};
+    struct added_search s = {.t = m->t, .text = m->text + from, .n = to - from, .may = is_ours,
+                             .arg = &part,
+                             .tokens = normalized ? &m->t->turned : &m->t->search[0]};
     if (normalized && all(m, from, to, true))
         return between(m, from, to, TOKENIZE_SPECIAL);
-    for (size_t i = from; i < to;) {
-        size_t len = 0, begin = i, end;
-        int32_t found = token_at(m, normalized, i, to, &len);
-        /* Plain added tokens are found behind the normaliser, as ever. */
-        if (found < 0 || (normalized && !m->t->added[found].special)) {
-            i++;
-            continue;
-        }
-        end = i + len;
-        tokenizer_widen(m->t, found, m->text, at, to, &begin, &end);
-        int rc = normalized ? between(m, at, begin, 0)
-                 : begin > at ? split(m, at, begin, true) : 0;
-        if (rc == 0)
-            rc = add_token(m, found, i);
-        if (rc < 0)
+    for (const struct added *found;;) {
+        size_t at = s.done, begin = s.n, end;
+        found = added_next(&s, &begin, &end);
+        int rc = begin <= at ? 0 : normalized ? between(m, from + at, from + begin, 0)
+                                              : split(m, from + at, from + begin, true);
+        if (rc == 0 && found)
+            rc = add_token(m, found, from + s.match);
+        if (rc < 0 || !found)
             return rc;
-        i = at = end;
     }
-    if (at >= to)
-        return 0;
-    return normalized ? between(m, at, to, 0) : split(m, at, to, true);
 }
 
 int tokenizer_encode_marked(const struct tokenizer *t, const char *text, size_t n,

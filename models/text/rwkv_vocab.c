@@ -201,9 +201,11 @@ int rwkv_vocab_build(struct tokenizer *t, const char *text, size_t n, struct err
     return tokenizer_add(t, &end, e);
 }
 
-int rwkv_vocab_open(struct tokenizer *t, const char *path, struct err *e)
+int rwkv_vocab_open(struct tokenizer *t, const char *path, const struct config *cfg,
+                    struct err *e)
 {
     struct buf file;
+    (void)cfg;
     buf_init(&file, LIMIT_TOKENIZER_BYTES);
     int rc = file_read(path, &file, e);
     if (rc == 0)

@@ -332,13 +332,16 @@ int spm_build(struct tokenizer *t, struct buf *model, const struct config *cfg, 
     return rc < 0 ? rc : e->code;
 }
 
-int spm_open(struct tokenizer *t, const char *path, const struct config *cfg, struct err *e)
+int model_file_open(struct tokenizer *t, const char *path, const struct config *cfg,
+                    struct err *e)
 {
     struct buf model;
     buf_init(&model, LIMIT_TOKENIZER_BYTES);
     int rc = file_read(path, &model, e);
     if (rc == 0)
-        rc = spm_build(t, &model, cfg, e);
+        rc = model.len && tiktoken_looks_so(model.p, model.len)
+                 ? tiktoken_build(t, model.p, model.len, cfg, e)
+                 : spm_build(t, &model, cfg, e);
     buf_free(&model);
     return rc;
 }

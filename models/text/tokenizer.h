@@ -1,7 +1,8 @@
 /* Text <-> token ids.
  *
- * A vtable over the formats: SentencePiece (spm.c), byte-pair encoding (bpe.c) and the RWKV word
- * list (rwkv_vocab.c). Thread: any, after tokenizer_open; encoding keeps no state. */
+ * A vtable over SentencePiece (spm.c), byte-pair encoding (bpe.c) and the RWKV word list
+ * (rwkv_vocab.c); tokenizer_open.c has the table of the files they are read from. Thread: any,
+ * after tokenizer_open; encoding keeps no state. */
 #ifndef RECURD_TOKENIZER_H
 #define RECURD_TOKENIZER_H
 
@@ -20,14 +21,18 @@ int ids_add_all(struct ids *v, const int32_t *p, size_t n) MUST_USE;
 
 struct tokenizer;
 
-/* Opens the tokenizer in dir, *out = NULL (and 0) when the directory has none. vocab = rows of
- * the model's embedding: a tokenizer that can emit a larger id is refused. */
+/* Opens the best tokenizer in dir that can be read, and logs which; *out = NULL, a warning and 0
+ * when the directory has none. Of several files a bad one is a warning, and the next is read; the
+ * error is the first one's, if all are bad. vocab = rows of the model's embedding: a vocabulary
+ * with a larger id is refused, an added token with one is left out with a warning. */
 int tokenizer_open(struct tokenizer **out, const char *dir, int32_t vocab,
                    struct err *e) MUST_USE;
 void tokenizer_close(struct tokenizer *t);
-/* The names of the vocabulary files there can be in dir, in the order they are looked for; NULL
+/* The names of all files in dir that say which ids a text has, tokenizer_config.json apart; NULL
  * past the last. */
 const char *tokenizer_file(size_t i);
+/* The one of them that t was read from; NULL: none, as of a GGUF file. */
+const char *tokenizer_source(const struct tokenizer *t);
 
 enum tokenize_flags {
     TOKENIZE_BOS = 1,     /* put bos first, if the model's configuration adds one */
@@ -61,7 +66,12 @@ int32_t tokenizer_bos(const struct tokenizer *t);  /* -1 = none */
 int32_t tokenizer_eos(const struct tokenizer *t);
 bool tokenizer_adds_bos(const struct tokenizer *t);
 int32_t tokenizer_find(const struct tokenizer *t, const char *special); /* id, or -1 */
-int32_t tokenizer_size(const struct tokenizer *t);
+int32_t tokenizer_size(const struct tokenizer *t); /* at most the rows of the embedding */
 bool tokenizer_is_special(const struct tokenizer *t, int32_t id);
+
+struct config;
+/* The text of a special token in tokenizer_config.json and its like, written as such or as an
+ * object with `content`. NULL: there is none. Borrowed from c; c may be NULL. */
+const char *tokenizer_token_text(const struct config *c, const char *key);
 
 #endif

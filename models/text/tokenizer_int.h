@@ -1,4 +1,4 @@
-/* Shared by tokenizer.c, vocab.c and the formats behind them (spm.c, bpe.c, rwkv_vocab.c) only. */
+/* Shared by tokenizer.c, vocab.c and the formats behind them (tokenizer_open.c names them) only. */
 #ifndef RECURD_TOKENIZER_INT_H
 #define RECURD_TOKENIZER_INT_H
 
@@ -16,8 +16,8 @@ enum token_flags {
 /* One row of the vocabulary. */
 struct token {
     const char *text; /* the bytes it stands for; a special token's name */
-    uint32_t n;
-    uint32_t flags;
+    uint16_t n, flags;
+    uint32_t added;   /* its place in `added` + 1; 0: it is not searched */
 };
 
 /* A token that is searched in the text before the format sees what lies between. */
@@ -25,9 +25,12 @@ struct added {
     const char *text;
     size_t n;
     int32_t id;
-    bool special;    /* only searched where TOKENIZE_SPECIAL allows */
+    bool special;    /* only where TOKENIZE_SPECIAL allows; elsewhere its text stays text */
     bool lstrip, rstrip; /* swallows the white space before, after */
-    bool normalized; /* searched in the normalised text */
+    bool normalized; /* its normalised text is searched in the normalised text */
+    bool single_word; /* only where no letter, mark or digit touches it */
+    bool extra;      /* left out where the model has no row for it; unset by tokenizer_add where
+                        the vocabulary has the id */
 };
 
 /* What a format does; impl is its own. Any thread may call encode. */
@@ -54,10 +57,13 @@ struct tokenizer {
     int32_t n, cap;
     struct added *added;
     size_t n_added, cap_added;
-    struct trie search[2][2]; /* [normalized][special too]: text -> index into added */
+    struct trie search[2]; /* [normalized]: text as it is searched -> index into added */
+    struct trie turned;    /* special ones that are searched normalised, as they are written */
+    struct trie names;     /* all, as they are written; empty until added_index */
     int32_t bos, eos;
     bool adds_bos, every_start; /* every_start: each piece between added tokens starts a text */
     char *path;            /* of the vocabulary file, for messages */
+    const char *file;      /* its name in the directory; NULL: it came from elsewhere */
 };
 
 /* ---- for the formats, while loading ---- */
@@ -65,30 +71,32 @@ struct tokenizer {
 /* Makes id stand for these n bytes. E_RANGE beyond LIMIT_VOCAB or LIMIT_TOKEN_BYTES. */
 int tokenizer_set(struct tokenizer *t, int64_t id, const char *text, size_t n, uint32_t flags,
                   struct err *e) MUST_USE;
-/* Registers a token to be searched; its text is copied, its id set (tokenizer_set). */
+/* Registers a token to be searched, or replaces what was said of its id; its text is copied, its
+ * id set (tokenizer_set). */
 int tokenizer_add(struct tokenizer *t, const struct added *a, struct err *e) MUST_USE;
 
-/* The text of a special token, which is written as such, or as an object with `content`. NULL:
- * there is none. */
-const char *tokenizer_token_text(const struct config *c, const char *key);
 /* Whether tokenizer_config.json names this text as bos, eos, unk or pad: special, then. */
 bool tokenizer_named(const struct config *cfg, const char *text);
 
 /* ---- for marked.c ---- */
 
-/* Extends a match of t->added[found] over the white space it swallows, within [at, n). */
-void tokenizer_widen(const struct tokenizer *t, int32_t found, const char *text, size_t at,
-                     size_t n, size_t *begin, size_t *end);
 /* Ids of text that has no unnormalised added tokens left in it. */
 int tokenizer_encode_between(const struct tokenizer *t, const char *text, size_t n, int flags,
                              struct ids *out, struct err *e) MUST_USE;
 
-/* Each fills t from its file. cfg: tokenizer_config.json, or NULL. */
-int spm_open(struct tokenizer *t, const char *path, const struct config *cfg,
-             struct err *e) MUST_USE;
+/* Each fills t from its file. cfg: tokenizer_config.json. */
+int model_file_open(struct tokenizer *t, const char *path, const struct config *cfg,
+                    struct err *e) MUST_USE; /* tokenizer.model: SentencePiece, or ranks */
 int bpe_open(struct tokenizer *t, const char *path, const struct config *cfg,
              struct err *e) MUST_USE;
-int rwkv_vocab_open(struct tokenizer *t, const char *path, struct err *e) MUST_USE;
+int tiktoken_open(struct tokenizer *t, const char *path, const struct config *cfg,
+                  struct err *e) MUST_USE;
+int tekken_open(struct tokenizer *t, const char *path, const struct config *cfg,
+                struct err *e) MUST_USE;
+int merges_open(struct tokenizer *t, const char *path, const struct config *cfg,
+                struct err *e) MUST_USE; /* path: of vocab.json */
+int rwkv_vocab_open(struct tokenizer *t, const char *path, const struct config *cfg,
+                    struct err *e) MUST_USE;
 
 /* The same from what lies in memory, whoever wrote it: the object of a tokenizer.json, a
  * serialised SentencePiece model (changed), the lines of a word list. */
@@ -97,12 +105,16 @@ int bpe_build(struct tokenizer *t, struct json_t *root, const struct config *cfg
               struct err *e) MUST_USE;
 int spm_build(struct tokenizer *t, struct buf *model, const struct config *cfg,
               struct err *e) MUST_USE;
+int tiktoken_build(struct tokenizer *t, const char *text, size_t n, const struct config *cfg,
+                   struct err *e) MUST_USE; /* the lines of a tiktoken.model */
+bool tiktoken_looks_so(const char *text, size_t n);
 int rwkv_vocab_build(struct tokenizer *t, const char *text, size_t n, struct err *e) MUST_USE;
 
 /* A tokenizer whose vocabulary fill() reads. cfg: what tokenizer_config.json says. path: of the
  * file, for messages. */
 struct tokenizer_parts {
     const char *path;
+    const char *dir; /* that may have an added_tokens.json; or NULL */
     const struct config *cfg;
     int (*fill)(struct tokenizer *t, const struct config *cfg, const void *arg, struct err *e);
     const void *arg;

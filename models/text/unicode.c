@@ -1,5 +1,6 @@
-/* Normal forms by utf8proc's tables. The order of combining marks is ours: utf8proc exchanges
- * neighbours, which takes hours for a megabyte of marks on one letter. Pure functions. */
+/* Normal forms and kinds of characters by utf8proc's tables. The order of combining marks is ours:
+ * utf8proc exchanges neighbours, which takes hours for a megabyte of marks on one letter. Pure
+ * functions. */
 #include "models/text/unicode.h"
 
 #include <string.h>
@@ -121,4 +122,46 @@ int unicode_normalize(enum unicode_form form, const char *text, size_t n, struct
                                : normalize(&s, text, n, options[form], out);
     mem_free(s.p);
     return rc == 0 ? 0 : err_set(e, rc, "Unicode normalisation of %zu bytes failed", n);
+}
+
+/* ---- kinds of characters ---------------------------------------------------------------- */
+
+bool unicode_is_space(int32_t c)
+{
+    return (c >= 0x09 && c <= 0x0d) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+           c == 0x205f || c == 0x3000;
+}
+
+bool unicode_is_word(int32_t c)
+{
+    switch (utf8proc_category(c)) {
+    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM: case UTF8PROC_CATEGORY_LO: case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME: case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC:
+        return true;
+    default: /* circled letters are alphabetic symbols; the last two join letters */
+        return (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
+               (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189) || c == 0x200c ||
+               c == 0x200d;
+    }
+}
+
+size_t unicode_first(const char *text, size_t n, int32_t *c)
+{
+    utf8proc_int32_t point = -1;
+    utf8proc_ssize_t len =
+        utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n, &point);
+    *c = point;
+    return len > 0 ? (size_t)len : 1;
+}
+
+size_t unicode_last(const char *text, size_t n, int32_t *c)
+{
+    size_t at = n - 1;
+    while (at > 0 && n - at < 4 && ((unsigned char)text[at] & 0xc0) == 0x80)
+        at--;
+    unicode_first(text + at, n - at, c);
+    return n - at;
 }

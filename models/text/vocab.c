@@ -75,54 +75,63 @@ int tokenizer_set(struct tokenizer *t, int64_t id, const char *text, size_t n, u
     char *copy = arena_copy(&t->arena, text, n);
     if (!copy)
         return err_set(e, E_NOMEM, "%s: out of memory for token %lld", t->path, (long long)id);
-    t->tokens[id] = (struct token){copy, (uint32_t)n, flags | TOKEN_KNOWN};
+    t->tokens[id] = (struct token){copy, (uint16_t)n, (uint16_t)(flags | TOKEN_KNOWN), 0};
     return 0;
 }
 
-static int index_added(struct tokenizer *t, size_t i, struct err *e)
+static int grow_added(struct tokenizer *t, struct err *e)
 {
-    const struct added *a = &t->added[i];
-    int rc = 0;
-    for (int with_special = a->special; with_special < 2 && rc == 0; with_special++)
-        rc = trie_add(&t->search[a->normalized][with_special], a->text, a->n, (int32_t)i);
-    return rc == 0 ? 0 : err_set(e, rc, "%s: out of memory for added token %d", t->path, a->id);
+    if (t->n_added < t->cap_added)
+        return 0;
+    size_t cap = MAX(t->cap_added * 2, (size_t)16);
+    struct added *grown = mem_realloc(t->added, cap * sizeof *grown);
+    if (!grown)
+        return err_set(e, E_NOMEM, "%s: out of memory for %zu added tokens", t->path, cap);
+    t->added = grown;
+    t->cap_added = cap;
+    return 0;
 }
 
 int tokenizer_add(struct tokenizer *t, const struct added *a, struct err *e)
 {
     if (a->n == 0)
         return err_set(e, E_FORMAT, "%s: added token %d is empty", t->path, a->id);
+    bool known = a->id >= 0 && a->id < t->n && (t->tokens[a->id].flags & TOKEN_KNOWN);
+    uint32_t at = known ? t->tokens[a->id].added : 0;
+    bool extra = at ? t->added[at - 1].extra : a->extra && !known;
     int rc = tokenizer_set(t, a->id, a->text, a->n, a->special ? TOKEN_SPECIAL : 0, e);
+    if (rc == 0 && !at)
+        rc = grow_added(t, e);
     if (rc < 0)
         return rc;
-    if (t->n_added == t->cap_added) {
-        size_t cap = MAX(t->cap_added * 2, (size_t)16);
-        struct added *grown = mem_realloc(t->added, cap * sizeof *grown);
-        if (!grown)
-            return err_set(e, E_NOMEM, "%s: out of memory for %zu added tokens", t->path, cap);
-        t->added = grown;
-        t->cap_added = cap;
-    }
-    t->added[t->n_added] = *a;
-    t->added[t->n_added].text = t->tokens[a->id].text;
-    return index_added(t, t->n_added++, e);
+    at = at ? at : (uint32_t)++t->n_added;
+    t->tokens[a->id].added = at;
+    t->added[at - 1] = *a;
+    t->added[at - 1].text = t->tokens[a->id].text;
+    t->added[at - 1].extra = extra;
+    return 0;
 }
 
 int32_t tokenizer_find(const struct tokenizer *t, const char *special)
 {
     size_t n = strlen(special);
-    int32_t found = trie_get(&t->search[0][1], special, n);
-    if (found < 0)
-        found = trie_get(&t->search[1][1], special, n);
-    return found < 0 ? -1 : t->added[found].id;
+    if (t->names.cap) {
+        int32_t found = trie_get(&t->names, special, n);
+        return found < 0 ? -1 : t->added[found].id;
+    }
+    for (size_t i = 0; i < t->n_added; i++) /* still loading */
+        if (t->added[i].n == n && memcmp(t->added[i].text, special, n) == 0)
+            return t->added[i].id;
+    return -1;
 }
 
 /* ---- names in tokenizer_config.json ------------------------------------------------------ */
 
-/* A special token is written as its text, or as an object with `content`. */
 const char *tokenizer_token_text(const struct config *c, const char *key)
 {
     struct err ignored = {0};
+    if (!c)
+        return NULL;
     const char *s = config_str(c, key, NULL, &ignored);
     if (s)
         return s;

@@ -1,16 +1,32 @@
-/* The handlers of routes.def. Each runs once the body is there, answers through exchange_* or
- * starts a generation. Thread: HTTP worker, or the helper for large bodies. */
+/* The handlers of routes.def, and what they share. Each runs once the body is there, answers
+ * through exchange_* or starts a generation. Thread: HTTP worker; the helper for large bodies. */
 #ifndef RECURD_API_H
 #define RECURD_API_H
 
-struct exchange;
-struct routes;
+#include "server/http/route.h"
 
-/* What http_open serves. */
-extern const struct routes api_routes;
+#include "base/err.h"
 
-#define ROUTE(name, method, path, access, waits, handler) void handler(struct exchange *x);
+struct constrainer;
+struct served;
+
+/* For the server's life; its members lock by themselves. */
+struct api_state {
+    struct constrainer *constrainer;
+};
+
+/* The table that http_open serves, with its state. served outlives it. Thread: main; closed behind
+ * http_close. */
+int api_open(struct routes *out, struct err *e) MUST_USE;
+/* What its handlers need of what is served, before http_serve; until then only open routes run. */
+int api_serve(struct routes *r, const struct served *served, struct err *e) MUST_USE;
+void api_close(struct routes *r); /* all zero is fine */
+
+#define ROUTE(name, method, path, access, waits, errors, handler) \
+    void handler(struct exchange *x);
+#define UNDER(prefix, errors)
 #include "server/api/routes.def"
+#undef UNDER
 #undef ROUTE
 
 #endif

@@ -1,6 +1,7 @@
 /* POST /apply-template: the prompt that a chat request would become, as text. */
 #include "server/api/api.h"
 #include "server/api/jsonout.h"
+#include "server/api/params.h"
 #include "server/http/exchange.h"
 
 void api_apply_template(struct exchange *x)

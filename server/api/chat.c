@@ -1,8 +1,9 @@
 /* POST /v1/chat/completions. */
 #include "server/api/api.h"
-#include "server/http/exchange.h"
 #include "server/api/jsonout.h"
+#include "server/api/openai.h"
 #include "server/api/reply.h"
+#include "server/api/serve.h"
 
 /* "token":…,"logprob":…,"bytes":[…] */
 static void token(struct buf *out, const struct served *m, int32_t id, float logprob)
@@ -132,11 +133,10 @@ static void whole(struct buf *out, struct choice *c)
     buf_fmt(out, ",\"finish_reason\":%s}", finish(c));
 }
 
-static const struct api chat = {
-    .id_prefix = "chatcmpl-",
+static const struct openai_api chat = {
+    .api = {.id_prefix = "chatcmpl-", .token = event, OPENAI_HOOKS},
     .object = "chat.completion",
     .chunk_object = "chat.completion.chunk",
-    .event = event,
     .open = first,
     .delta = delta,
     .close = last,
@@ -144,4 +144,4 @@ static const struct api chat = {
     .open_at_once = true,
 };
 
-void api_chat(struct exchange *x) { exchange_generate(x, PARAMS_CHAT, &chat); }
+void api_chat(struct exchange *x) { serve(x, PARAMS_CHAT, &chat.api); }

@@ -2,9 +2,10 @@
 #include <string.h>
 
 #include "server/api/api.h"
-#include "server/http/exchange.h"
 #include "server/api/jsonout.h"
+#include "server/api/openai.h"
 #include "server/api/reply.h"
+#include "server/api/serve.h"
 
 /* c->part of the legacy logprobs object. */
 enum { TOKENS, LOGPROBS, TOP, OFFSETS };
@@ -141,15 +142,14 @@ static void whole(struct buf *out, struct choice *c)
     element(out, c, true, reply_finish(c->finish));
 }
 
-static const struct api completions = {
-    .id_prefix = "cmpl-",
+static const struct openai_api completions = {
+    .api = {.id_prefix = "cmpl-", .token = event, OPENAI_HOOKS},
     .object = "text_completion",
     .chunk_object = "text_completion",
-    .event = event,
     .open = first,
     .delta = delta,
     .close = last,
     .whole = whole,
 };
 
-void api_completions(struct exchange *x) { exchange_generate(x, PARAMS_COMPLETION, &completions); }
+void api_completions(struct exchange *x) { serve(x, PARAMS_COMPLETION, &completions.api); }

@@ -35,6 +35,7 @@ static void unref(struct gen *g)
     params_fini(&g->params);
     grammar_unref(g->grammar);
     toolset_free(g->tools);
+    json_decref(g->keep);
     waker_unref(g->waker);
     mem_free(g);
 }
@@ -74,12 +75,13 @@ static size_t take(struct choice *c, struct token_event *ev, bool *got, bool *mo
     *more = r->events.len > 0;
     *got = n || r->text.len;
     if (r->text.len) {
-        buf_add(c->reader ? &c->raw : &c->text, r->text.p, r->text.len);
+        buf_add(&c->raw, r->text.p, r->text.len);
         buf_clear(&r->text);
     }
     if (r->finish != FINISH_NONE && !*more) {
         c->finish = r->finish;
         c->n_output = r->n_output;
+        c->stopped_by = r->stopped_by < c->gen->params.n_stops ? r->stopped_by : -1;
         c->n_cached = r->n_cached;
         c->n_prompt = r->n_context + r->n_prompt;
         if (r->finish == FINISH_ERROR && !c->gen->error.code)
@@ -146,7 +148,8 @@ bool gen_read(struct gen *g)
             struct token_event ev[TAKE];
             size_t n = take(c, ev, &got, &more);
             for (size_t k = 0; k < n; k++) {
-                g->api->event(c, &ev[k]);
+                if (g->api->token)
+                    g->api->token(c, &ev[k]);
                 if (!ev[k].prompt && g->params.return_ids && ids_add(&c->ids, ev[k].id))
                     c->text.failed = true;
             }
@@ -154,7 +157,7 @@ bool gen_read(struct gen *g)
             if (c->finish != FINISH_NONE)
                 observe(c);
         }
-        if (any && c->reader && gen_split(c, &g->error))
+        if (any && gen_split(c, &g->error))
             return true;
         bool failed = c->text.failed || c->raw.failed || c->reasoning.failed || c->calls.failed;
         for (int k = 0; k < GEN_PARTS; k++)

@@ -7,36 +7,41 @@
 #ifndef RECURD_GEN_H
 #define RECURD_GEN_H
 
+#include <jansson.h>
+
 #include "models/text/toolcall/toolcall.h"
 #include "scheduler/sched.h"
-#include "server/api/apierr.h"
 #include "server/api/constrain.h"
 #include "server/process/keys.h"
 #include "server/api/params.h"
 #include "server/process/stats.h"
+#include "server/http/apierr.h"
+#include "server/http/pending.h"
 #include "server/http/waker.h"
 
 struct gen;
+struct api_state;
 
-/* Fragments of a choice's logprobs, in the order of an API's object. */
+/* Fragments of a choice's logprobs, in the order of an API's object; theirs. */
 #define GEN_PARTS 4
 
 struct choice {
     struct gen *gen;
     struct request *r;      /* NULL until made */
     int32_t index, prompt;  /* index in the reply; prompt it continues */
-    struct buf text;        /* read and not yet sent */
     struct toolcall *reader; /* NULL: all of the text is the answer's */
     struct buf raw;         /* what it reads next */
-    struct buf reasoning, calls; /* read and not yet sent; calls: elements of a JSON array */
     int32_t n_calls;        /* so far */
-    struct buf part[GEN_PARTS];
+    /* What the API's hooks made of it, read and not yet sent. */
+    struct buf text, reasoning, calls, part[GEN_PARTS];
+    int32_t n_blocks, block; /* theirs: of what is written in blocks, which kind is open */
     struct ids ids;         /* of the output, read and not yet sent */
     int64_t chars;          /* characters of the text so far: text_offset */
     int32_t n_output;
+    int32_t stopped_by;     /* the stop string of the request that ended it; -1 = none */
     int64_t n_prompt, n_cached; /* with a session's tokens; known at the end */
     enum finish finish;     /* NONE until everything has been read */
-    bool opened, closed;    /* streaming: first and last chunk sent */
+    bool opened, closed;    /* streaming: first and last chunk written */
 };
 
 struct gen_prompt {
@@ -45,27 +50,47 @@ struct gen_prompt {
     size_t n_text;
 };
 
-/* How an API writes a generation. */
+/* A field of ours by the name that a client of this API knows. Both are literals. */
+struct api_name { const char *ours, *theirs; };
+
+/* How an API writes a generation: with a handler, all there is to an API. Thread: the connection's
+ * HTTP worker. */
 struct api {
-    const char *id_prefix, *object, *chunk_object;
-    void (*event)(struct choice *c, const struct token_event *ev);
-    void (*open)(struct buf *out, struct choice *c);   /* fills choices[] of the first chunk */
-    void (*delta)(struct buf *out, struct choice *c);  /* … of a chunk with news */
-    void (*close)(struct buf *out, struct choice *c);  /* … of the last */
-    void (*whole)(struct buf *out, struct choice *c);  /* one element of a whole reply */
-    bool open_at_once;                                 /* a first chunk before any token */
+    const char *id_prefix;
+    const char *stream_type; /* Content-Type of a stream */
+    const struct api_name *names; /* for errors; ends with {NULL, NULL}. NULL = as ours */
+    /* A token was read: for logprobs. NULL = they are not told. */
+    void (*token)(struct choice *c, const struct token_event *ev);
+    /* A piece of the answer, in the order the model wrote it; how the text is cut means nothing.
+     * gen_text keeps text and reasoning apart and drops calls. */
+    void (*piece)(struct choice *c, const struct toolcall_event *ev);
+    /* Everything of a reply that is not streamed. */
+    void (*whole)(struct buf *out, struct gen *g);
+    /* A stream. open: before anything was read; NULL = nothing. news: what a choice has got since;
+     * with c->finish its end. close: every choice has had its end. ping: NULL = none is possible.
+     * fail: instead of everything else. */
+    void (*open)(struct buf *out, struct gen *g);
+    void (*news)(struct buf *out, struct choice *c);
+    void (*close)(struct buf *out, struct gen *g);
+    void (*ping)(struct buf *out);
+    void (*fail)(struct buf *out, const struct failure *f);
 };
 
 struct gen {
+    struct pending pending; /* as the exchange sees it */
     int refs; /* atomic */
     const struct api *api;
+    json_t *keep; /* of the request, for the API's reply; owned, NULL = nothing */
+    struct api_state *state;
+    bool opened;  /* streaming: the API's open was called */
+    const char *request_id; /* the exchange's */
     struct params params;
     const struct served *served;
     struct stats *stats;
     struct waker *waker;
     char id[48];
     uint64_t created;
-    int32_t n_prompts, n_choices;
+    int32_t n_prompts, n_choices, n_messages;
     struct gen_prompt *prompts;
     struct choice *choices;
     struct err error; /* of the first choice that failed */
@@ -86,8 +111,9 @@ struct gen_setup {
     const struct served *served;
     struct stats *stats;
     struct waker *waker;
-    struct constrainer *constrainer;
     struct request_facts *facts; /* outlives the exchange's reference */
+    struct api_state *state;
+    const char *request_id;
     struct key *key;          /* NULL = without keys */
     struct tenant_tag tenant;
     struct fair_id client;    /* whose turn it takes */
@@ -96,10 +122,10 @@ struct gen_setup {
     int64_t max_tokens; /* of a chat request that names none */
 };
 
-/* Takes p over (also when it fails), makes the prompts' ids, submits every choice. *why = what
- * the failure is to a client. */
-int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enum apierr *why,
-              struct err *e) MUST_USE;
+/* Takes p and keep over (also when it fails), makes the prompts' ids, submits every choice. *why =
+ * what the failure is to a client. */
+int gen_start(struct gen **out, struct params *p, json_t *keep, const struct gen_setup *s,
+              enum apierr *why, struct err *e) MUST_USE;
 
 /* Reads what there is. True: something was. What had nothing is armed, and will wake. */
 bool gen_read(struct gen *g);
@@ -121,8 +147,14 @@ void gen_wake(void *choice);
 int gen_tools(struct gen *g, struct constrainer *c, struct err *e) MUST_USE;
 /* A choice's reader, and the special tokens that it must see. */
 int gen_reader(struct gen *g, struct choice *c, struct err *e) MUST_USE;
-/* What has come through the reader into text, reasoning and calls. */
+/* What has come, to the API as pieces. */
 int gen_split(struct choice *c, struct err *e) MUST_USE;
+/* A hook for pieces: into c->text and c->reasoning. */
+void gen_text(struct choice *c, const struct toolcall_event *ev);
+/* The id of the call that ev begins, the choice's nth: the model's own, or one of the reply's bits,
+ * so that no two calls share one. prefix: of those. */
+void gen_call_id(struct buf *out, const struct choice *c, const struct toolcall_event *ev,
+                 const char *prefix);
 
 /* A prompt's ids, in the way both APIs and /tokenize make them. marks (may be NULL): where the
  * messages of a chat end. */

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "scheduler/answer.h"
+#include "server/api/api.h"
 #include "server/api/gen.h"
 
 /* Text and fragments of one choice in a whole reply: 100,000 tokens with 20 logprobs each. */
@@ -181,6 +182,7 @@ static int make_prompts(struct gen *g, struct constrainer *c, struct err *e)
             return rc;
     }
     int rc = p->kind == PARAMS_CHAT ? gen_tools(g, c, e) : 0;
+    g->n_messages = p->n_messages;
     params_drop_chat(p);
     return rc;
 }
@@ -209,7 +211,7 @@ static int make_choices(struct gen *g, const struct gen_setup *s, int64_t contex
         return no_memory(e);
     for (int32_t i = 0; i < n; i++) {
         struct choice *c = &g->choices[i];
-        *c = (struct choice){.gen = g, .index = i, .prompt = i / p->n};
+        *c = (struct choice){.gen = g, .index = i, .prompt = i / p->n, .stopped_by = -1};
         init_buffers(c);
         g->n_choices++;
         c->r = request_new();
@@ -240,15 +242,15 @@ static int repeat(struct gen *g, const struct buf *kept, struct err *e)
     if (!g->choices)
         return rc ? rc : no_memory(e);
     struct choice *c = &g->choices[g->n_choices++];
-    *c = (struct choice){.gen = g, .finish = a.finish, .n_output = a.n_output,
+    *c = (struct choice){.gen = g, .finish = a.finish, .n_output = a.n_output, .stopped_by = -1,
                          .n_prompt = a.n_prompt, .n_cached = a.n_cached};
     init_buffers(c);
     if (gen_reader(g, c, e))
         return e->code;
-    bool failed = buf_add(c->reader ? &c->raw : &c->text, a.text, a.n_text) != 0;
+    bool failed = buf_add(&c->raw, a.text, a.n_text) != 0;
     for (int32_t i = 0; i < a.n_ids && !failed && g->params.return_ids; i++)
         failed = ids_add(&c->ids, answer_id(&a, i)) != 0;
-    return failed ? no_memory(e) : c->reader ? gen_split(c, e) : 0;
+    return failed ? no_memory(e) : gen_split(c, e);
 }
 
 /* Inside a conversation its beginning is not said again. */
@@ -312,18 +314,20 @@ static void make_id(struct gen *g)
     g->created = clock_unix_s();
 }
 
-int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enum apierr *why,
-              struct err *e)
+int gen_start(struct gen **out, struct params *p, json_t *keep, const struct gen_setup *s,
+              enum apierr *why, struct err *e)
 {
     *out = NULL;
     struct gen *g = mem_zalloc(sizeof *g);
     if (!g) {
         params_fini(p);
+        json_decref(keep);
         *why = APIERR_OVERLOADED;
         return no_memory(e);
     }
-    *g = (struct gen){.refs = 1, .api = s->api, .params = *p, .served = s->served,
-                      .stats = s->stats, .waker = s->waker, .key = s->key, .tenant = s->tenant,
+    *g = (struct gen){.refs = 1, .api = s->api, .keep = keep, .state = s->state, .params = *p,
+                      .served = s->served, .stats = s->stats, .waker = s->waker, .key = s->key,
+                      .tenant = s->tenant, .request_id = s->request_id,
                       .facts = s->facts};
     waker_ref(g->waker);
     __atomic_add_fetch(&g->stats->generations, 1, __ATOMIC_RELAXED);
@@ -334,9 +338,9 @@ int gen_start(struct gen **out, struct params *p, const struct gen_setup *s, enu
     int rc = admit(g, s->retry_s, e);
     bool full = rc == E_BUSY;
     if (!rc)
-        rc = make_grammar(g, s->constrainer, e);
+        rc = make_grammar(g, s->state->constrainer, e);
     if (!rc)
-        rc = make_prompts(g, s->constrainer, e);
+        rc = make_prompts(g, s->state->constrainer, e);
     bool tokenized = !rc;
     int64_t context = 0;
     bool done = false;

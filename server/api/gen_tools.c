@@ -86,31 +86,30 @@ int gen_tools(struct gen *g, struct constrainer *c, struct err *e)
 
 /* ---- reading ---- */
 
+void gen_text(struct choice *c, const struct toolcall_event *ev)
+{
+    if (ev->kind == TOOLCALL_TEXT)
+        buf_add(&c->text, ev->p, ev->n);
+    else if (ev->kind == TOOLCALL_REASONING)
+        buf_add(&c->reasoning, ev->p, ev->n);
+}
+
+void gen_call_id(struct buf *out, const struct choice *c, const struct toolcall_event *ev,
+                 const char *prefix)
+{
+    const struct gen *g = c->gen;
+    if (*ev->id)
+        jsonout_str(out, ev->id);
+    else
+        buf_fmt(out, "\"%s%s_%d_%d\"", prefix, g->id + strlen(g->api->id_prefix), c->index,
+                c->n_calls);
+}
+
 static void event(void *arg, const struct toolcall_event *ev)
 {
     struct choice *c = arg;
-    struct buf *out = &c->calls;
-    switch (ev->kind) {
-    case TOOLCALL_TEXT: buf_add(&c->text, ev->p, ev->n); break;
-    case TOOLCALL_REASONING: buf_add(&c->reasoning, ev->p, ev->n); break;
-    case TOOLCALL_BEGIN:
-        buf_str(out, out->len ? ",{" : "{");
-        if (c->gen->params.stream)
-            buf_fmt(out, "\"index\":%d,", c->n_calls);
-        buf_str(out, "\"id\":");
-        if (*ev->id)
-            jsonout_str(out, ev->id);
-        else /* the reply's own bits, so that no two calls share one */
-            buf_fmt(out, "\"call_%s_%d_%d\"", c->gen->id + strlen(c->gen->api->id_prefix), c->index,
-                    c->n_calls);
-        buf_str(out, ",\"type\":\"function\",\"function\":{\"name\":");
-        jsonout_strn(out, ev->p, ev->n);
-        buf_str(out, ",\"arguments\":\"");
-        c->n_calls++;
-        break;
-    case TOOLCALL_ARGUMENTS: jsonout_chars(out, ev->p, ev->n); break;
-    case TOOLCALL_END: buf_str(out, "\"}}"); break;
-    }
+    c->gen->api->piece(c, ev);
+    c->n_calls += ev->kind == TOOLCALL_BEGIN;
 }
 
 static void show(struct request *r, const struct tokenizer *t, const char *marker)
@@ -145,11 +144,14 @@ int gen_reader(struct gen *g, struct choice *c, struct err *e)
 
 int gen_split(struct choice *c, struct err *e)
 {
-    int rc = toolcall_feed(c->reader, c->raw.p, c->raw.len, e);
+    struct toolcall_event all = {TOOLCALL_TEXT, c->raw.p, "", c->raw.len};
+    int rc = c->reader ? toolcall_feed(c->reader, c->raw.p, c->raw.len, e) : 0;
+    if (!c->reader && all.n)
+        c->gen->api->piece(c, &all);
     bool failed = c->raw.failed;
     buf_clear(&c->raw);
     c->raw.failed = failed;
-    if (!rc && c->finish != FINISH_NONE)
+    if (!rc && c->reader && c->finish != FINISH_NONE)
         rc = toolcall_finish(c->reader, e);
     return rc;
 }

@@ -1,6 +1,7 @@
 /* GET /health, /livez, /readyz, /version, /limits. */
 #include "base/clock.h"
 #include "base/version.h"
+#include "scheduler/sched.h"
 #include "server/api/api.h"
 #include "server/http/exchange.h"
 #include "server/api/jsonout.h"

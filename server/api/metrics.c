@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/version.h"
+#include "scheduler/sched.h"
 #include "server/api/api.h"
 #include "server/http/exchange.h"
 #include "server/api/jsonout.h"

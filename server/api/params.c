@@ -300,8 +300,7 @@ static int read_all(struct params *p, const struct served *m, const json_t *o, s
     return e->code;
 }
 
-int params_parse(struct params *p, enum params_kind kind, const struct served *m,
-                 const char *body, size_t n, struct err *e)
+static void init(struct params *p, enum params_kind kind, const struct served *m, size_t n)
 {
     memset(p, 0, sizeof *p);
     arena_init(&p->arena, ARENA_BYTES);
@@ -310,9 +309,22 @@ int params_parse(struct params *p, enum params_kind kind, const struct served *m
     p->logprobs = -1;
     p->expected_position = -1;
     p->add_special = true;
-    json_t *o;
     p->chat.bytes = n;
     p->request_templates = m->request_templates;
+}
+
+int params_read(struct params *p, enum params_kind kind, const struct served *m,
+                const struct json_t *body, size_t n, struct err *e)
+{
+    init(p, kind, m, n);
+    return read_all(p, m, body, e);
+}
+
+int params_parse(struct params *p, enum params_kind kind, const struct served *m,
+                 const char *body, size_t n, struct err *e)
+{
+    json_t *o;
+    init(p, kind, m, n);
     int rc = jsonin_parse(&o, body, n, e);
     if (rc)
         return rc;

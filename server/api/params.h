@@ -67,6 +67,9 @@ struct params {
  * failure too, params_fini must be called. */
 int params_parse(struct params *p, enum params_kind kind, const struct served *m,
                  const char *body, size_t n, struct err *e) MUST_USE;
+/* The same of a body that was parsed before; n: its bytes as sent. */
+int params_read(struct params *p, enum params_kind kind, const struct served *m,
+                const struct json_t *body, size_t n, struct err *e) MUST_USE;
 void params_fini(struct params *p);
 /* The conversation is in tokens now: its JSON, 20-30 times its text, goes early. */
 void params_drop_chat(struct params *p);

@@ -1,4 +1,4 @@
-/* Pieces of replies that both generation APIs write the same way. Thread: HTTP worker. */
+/* Pieces of replies that several APIs write the same way. Thread: HTTP worker. */
 #ifndef RECURD_REPLY_H
 #define RECURD_REPLY_H
 
@@ -8,15 +8,8 @@
  * "bytes:\xe2\x80"; "token_id:7" without a tokenizer. With the quotes of JSON. */
 void reply_token(struct buf *out, const struct served *m, int32_t id);
 
-/* {"id":…,"object":…,"created":…,"model":…,"system_fingerprint":… without the closing brace. */
-void reply_head(struct buf *out, const struct gen *g, const char *object);
-/* "usage":{…} */
-void reply_usage(struct buf *out, const struct gen *g);
 /* "stop", "length" or null, as JSON. */
 const char *reply_finish(enum finish f);
-
-/* Everything of a reply that is not streamed. */
-void reply_whole(struct buf *out, struct gen *g);
 
 /* Characters that n bytes begin: continuation bytes do not count. */
 int64_t reply_chars(const char *s, size_t n);

@@ -1,14 +1,47 @@
-/* The API's table of routes, from routes.def. Thread: any. */
+/* The API's table of routes, from routes.def, and what its handlers share. */
 #include "server/api/api.h"
 
-#include "server/http/route.h"
+#include "base/mem.h"
+#include "server/api/constrain.h"
+#include "server/api/errors.h"
 
 static const struct route rows[] = {
-#define ROUTE(name, method, path, access, waits, handler) \
-    {#name, method, path, ACCESS_##access, waits, handler},
+#define ROUTE(name, method, path, access, waits, errors, handler) \
+    {#name, method, path, ACCESS_##access, waits, &errors_##errors, handler},
+#define UNDER(prefix, errors)
 #include "server/api/routes.def"
+#undef UNDER
 #undef ROUTE
 };
 _Static_assert(ARRAY_LEN(rows) <= ROUTES_MAX, "counters have a row for each route");
 
-const struct routes api_routes = {rows, ARRAY_LEN(rows)};
+static const struct route_under under[] = {
+#define ROUTE(name, method, path, access, waits, errors, handler)
+#define UNDER(prefix, errors) {prefix, &errors_##errors},
+#include "server/api/routes.def"
+#undef UNDER
+#undef ROUTE
+    {"", &errors_OPENAI},
+};
+
+int api_open(struct routes *out, struct err *e)
+{
+    struct api_state *s = mem_zalloc(sizeof *s);
+    *out = (struct routes){.at = rows, .n = ARRAY_LEN(rows), .under = under, .handlers = s};
+    return s ? 0 : err_set(e, E_NOMEM, "no memory for the handlers");
+}
+
+int api_serve(struct routes *r, const struct served *served, struct err *e)
+{
+    struct api_state *s = r->handlers;
+    return constrainer_open(&s->constrainer, served, e);
+}
+
+void api_close(struct routes *r)
+{
+    struct api_state *s = r->handlers;
+    if (s)
+        constrainer_close(s->constrainer);
+    mem_free(s);
+    *r = (struct routes){0};
+}

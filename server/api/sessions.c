@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "statecache/session.h"
 #include "server/api/api.h"
 #include "server/http/exchange.h"
 #include "server/api/jsonin.h"

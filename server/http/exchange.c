@@ -15,11 +15,9 @@
 #include "base/rng.h"
 #include "scheduler/sched.h"
 #include "server/http/auth.h"
-#include "server/http/client.h"
 #include "server/http/helper.h"
 #include "server/http/origin.h"
 #include "server/http/reqlog.h"
-#include "server/api/reply.h"
 #include "server/process/loading.h"
 
 /* A refused request's body up to this size is read and thrown away, so that the connection and
@@ -35,6 +33,9 @@
 #define INLINE_BYTES KIB(16)
 /* Largest reply: text and logprobs of all choices. */
 #define REPLY_BYTES MIB(256)
+/* What came in one wake-up: at most the ring's 256 events at ~2 KB each with 20 logprobs, times
+ * 128 choices; far less in practice. */
+#define STREAM_BYTES MIB(128)
 /* Seconds after which a refused client may try again: at most, and where nothing is known. */
 #define RETRY_MAX_S 120
 #define RETRY_S 2
@@ -51,8 +52,9 @@ void exchange_answer(struct exchange *x, int status, const char *type)
 
 void exchange_error(struct exchange *x, enum apierr a, const char *param, const char *message)
 {
+    struct failure f = {a, param, message, x->id};
     buf_clear(&x->reply);
-    apierr_body(&x->reply, a, param, message);
+    x->errors->write(&x->reply, &f);
     x->retry = apierr_retry(a);
     x->retry_known = apierr_status(a) >= 408;
     exchange_answer(x, apierr_status(a), json_type);
@@ -131,7 +133,9 @@ static void cors_headers(struct exchange *x, struct MHD_Response *r)
     if (strcmp(x->method, "OPTIONS") != 0)
         return;
     header(r, "Access-Control-Allow-Methods", x->allow ? x->allow : "GET, POST");
-    header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-request-id");
+    header(r, "Access-Control-Allow-Headers",
+           "authorization, content-type, x-request-id, x-api-key, api-key, anthropic-version, "
+           "anthropic-beta, anthropic-dangerous-direct-browser-access");
     header(r, "Access-Control-Max-Age", "600");
 }
 
@@ -139,6 +143,8 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
 {
     char seconds[16];
     header(r, "x-request-id", x->id);
+    if (x->errors->id_header)
+        header(r, x->errors->id_header, x->id);
     header(r, "X-Content-Type-Options", "nosniff");
     if (x->origin)
         cors_headers(x, r);
@@ -146,6 +152,8 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
         rate_headers(x, r);
     if (x->type)
         header(r, "Content-Type", x->type);
+    for (const struct exchange_header *f = x->headers; f && f->name; f++)
+        header(r, f->name, f->value);
     if (x->allow)
         header(r, "Allow", x->allow);
     if (x->status == 401)
@@ -188,41 +196,56 @@ static enum MHD_Result respond(struct exchange *x)
 
 /* ---- streaming ---- */
 
+/* Appends what there is to say next. False: nothing, and the waker will be signalled. */
+static bool refill(struct exchange *x)
+{
+    struct pending *s = x->pending;
+    unsigned flags = waker_take(x->waker);
+    if (flags & WAKER_GONE) {
+        x->out.failed = true;
+        return true;
+    }
+    if (flags & WAKER_ABORT) {
+        struct err e = {0};
+        err_set(&e, E_CLOSED, "the server is shutting down");
+        s->ops->fail(s, &x->out, &e);
+        x->ended = true;
+        return true;
+    }
+    bool any = s->ops->read(s);
+    s->ops->write(s, &x->out);
+    x->ended = s->ops->done(s);
+    if (any || x->ended || x->out.len)
+        return true;
+    if (!(flags & WAKER_PING))
+        return false;
+    s->ops->ping(s, &x->out);
+    stats_add(&x->http->stats.heartbeats);
+    return true;
+}
+
 static ssize_t on_read(void *arg, uint64_t pos, char *to, size_t max)
 {
     (void)pos;
     struct exchange *x = arg;
-    struct sse *s = &x->sse;
     for (;;) {
-        size_t n = MIN(s->out.len - s->sent, max);
+        size_t n = MIN(x->out.len - x->sent, max);
         if (n) {
-            memcpy(to, s->out.p + s->sent, n);
-            s->sent += n;
+            memcpy(to, x->out.p + x->sent, n);
+            x->sent += n;
             watch_progress(x->conn, true);
             return (ssize_t)n;
         }
-        buf_clear(&s->out);
-        s->sent = 0;
-        if (s->ended)
+        buf_clear(&x->out);
+        x->sent = 0;
+        if (x->ended)
             return MHD_CONTENT_READER_END_OF_STREAM;
-        unsigned flags = waker_take(x->waker);
-        if (flags & WAKER_GONE)
-            return MHD_CONTENT_READER_END_WITH_ERROR;
-        if (flags & WAKER_ABORT) {
-            struct err e = {0};
-            err_set(&e, E_CLOSED, "the server is shutting down");
-            sse_error(s, &e);
-        } else if (!sse_frames(s, x->gen)) {
-            if (flags & WAKER_PING) {
-                sse_ping(s);
-                stats_add(&x->http->stats.heartbeats);
-            } else {
-                watch_progress(x->conn, false);
-                if (waker_wait(x->waker))
-                    return 0;
-            }
+        if (!refill(x)) {
+            watch_progress(x->conn, false);
+            if (waker_wait(x->waker))
+                return 0;
         }
-        if (s->out.failed)
+        if (x->out.failed)
             return MHD_CONTENT_READER_END_WITH_ERROR;
     }
 }
@@ -235,7 +258,7 @@ static enum MHD_Result start_stream(struct exchange *x)
         return MHD_NO;
     header(r, "Cache-Control", "no-cache");
     header(r, "X-Accel-Buffering", "no"); /* nginx in front would hold events back */
-    exchange_answer(x, 200, "text/event-stream; charset=utf-8");
+    exchange_answer(x, 200, x->pending->stream_type);
     stats_add(&x->http->stats.streams);
     watch_phase(x->http->watch, x->conn, CONN_STREAM, x->waker);
     return queue(x, r);
@@ -245,6 +268,7 @@ static enum MHD_Result start_stream(struct exchange *x)
 
 static enum MHD_Result wait_whole(struct exchange *x)
 {
+    struct pending *s = x->pending;
     for (;;) {
         unsigned flags = waker_take(x->waker);
         if (flags & WAKER_GONE)
@@ -253,42 +277,14 @@ static enum MHD_Result wait_whole(struct exchange *x)
             exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
             return respond(x);
         }
-        bool any = gen_read(x->gen);
-        if (gen_done(x->gen))
+        bool any = s->ops->read(s);
+        if (s->ops->done(s))
             break;
         if (!any && waker_wait(x->waker))
             return MHD_YES;
     }
-    struct err *e = &x->gen->error;
-    if (gen_failed(x->gen)) {
-        exchange_error(x, apierr_of_run(e), e->param, e->text);
-    } else {
-        reply_whole(&x->reply, x->gen);
-        exchange_answer(x, 200, json_type);
-    }
+    s->ops->answer(s, x);
     return respond(x);
-}
-
-void exchange_generate(struct exchange *x, enum params_kind kind, const struct api *api)
-{
-    struct http *h = x->http;
-    struct err e = {0};
-    struct params p;
-    enum apierr why;
-    if (params_parse(&p, kind, h->served, x->body.p, x->body.len, &e)) {
-        exchange_fail_params(x, &e);
-        params_fini(&p);
-        return;
-    }
-    x->rated = true;
-    struct gen_setup setup = {
-        .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,
-        .constrainer = h->constrainer, .facts = &x->facts, .key = x->key, .tenant = x->tenant,
-        .client = client_of(x->mhd, x->key ? x->key->name : NULL), .retry_s = &x->retry_s,
-        .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
-    };
-    if (gen_start(&x->gen, &p, &setup, &why, &e))
-        exchange_error(x, why, e.param, e.text);
 }
 
 /* ---- memory of bodies ---- */
@@ -346,7 +342,8 @@ struct exchange *exchange_new(struct http *h, struct MHD_Connection *c)
     buf_init(&x->body, (size_t)h->o->body_limit);
     x->discard_max = DISCARD_BYTES;
     buf_init(&x->reply, REPLY_BYTES);
-    sse_init(&x->sse);
+    buf_init(&x->out, STREAM_BYTES);
+    x->errors = routes_errors(h->routes, "");
     if (!x->waker) {
         mem_free(x);
         return NULL;
@@ -360,17 +357,18 @@ struct exchange *exchange_new(struct http *h, struct MHD_Connection *c)
 void exchange_free(struct exchange *x)
 {
     struct http *h = x->http;
-    if (x->gen && !gen_done(x->gen))
+    if (x->pending && !x->pending->ops->done(x->pending))
         stats_add(&h->stats.aborted);
     if (x->conn) /* first: from here on the watcher no longer knows the waker */
         watch_phase(h->watch, x->conn, CONN_IDLE, NULL);
-    gen_end(x->gen);
-    reqlog(x);
+    if (x->pending)
+        x->pending->ops->end(x->pending);
+    reqlog(x); /* after the end of its generation, which notes the facts */
     waker_detach(x->waker);
     waker_unref(x->waker);
     free_body(x);
     buf_free(&x->reply);
-    sse_fini(&x->sse);
+    buf_free(&x->out);
     mem_free(x);
     /* Last: http_close frees everything once this is 0. */
     __atomic_sub_fetch(&h->stats.exchanges, 1, __ATOMIC_RELEASE);
@@ -549,6 +547,7 @@ enum MHD_Result exchange_head(struct exchange *x, const char *url, const char *m
     x->http10 = strcmp(version, "HTTP/1.1") != 0;
     watch_counts(h->watch, &counts);
     set_id(x);
+    x->errors = routes_errors(h->routes, url);
     if (!x->conn || counts.open > h->o->connections) {
         exchange_error(x, APIERR_OVERLOADED, NULL, "too many connections");
         x->close = true;
@@ -594,8 +593,8 @@ static enum MHD_Result after_handler(struct exchange *x)
     free_body(x);
     if (x->status)
         return respond(x);
-    ASSERT(x->gen);
-    if (x->gen->params.stream)
+    ASSERT(x->pending);
+    if (x->pending->stream_type)
         return start_stream(x);
     x->phase = EXCHANGE_WAIT;
     watch_phase(x->http->watch, x->conn, CONN_WAIT, x->waker);

@@ -7,10 +7,9 @@
 
 #include <microhttpd.h>
 
-#include "server/api/apierr.h"
-#include "server/api/gen.h"
+#include "server/http/apierr.h"
 #include "server/http/http.h"
-#include "server/http/sse.h"
+#include "server/http/pending.h"
 #include "server/http/turns.h"
 #include "server/http/watch.h"
 
@@ -22,6 +21,10 @@ enum exchange_phase {
     EXCHANGE_HELPED, /* a helper thread runs the handler; the connection is suspended */
     EXCHANGE_WAIT,   /* a whole reply is being generated */
     EXCHANGE_REPLY,  /* the response is with the library */
+};
+
+struct exchange_header {
+    const char *name, *value;
 };
 
 struct exchange {
@@ -47,6 +50,7 @@ struct exchange {
     int status;                /* 0 = no answer yet */
     struct buf reply;
     const char *type;          /* Content-Type */
+    const struct exchange_header *headers; /* more of them, up to a NULL name; NULL = none */
     const char *allow;         /* Allow, with 405 and OPTIONS */
     bool close, retry, retry_known;
     bool rated;                /* a generation: the reply says what the key has left */
@@ -54,8 +58,11 @@ struct exchange {
     const char *origin;        /* of a page that may read the reply; the request's header */
     uint64_t begun_ns;
     struct request_facts facts; /* of its generation, once that has ended */
-    struct gen *gen;
-    struct sse sse;
+    const struct error_form *errors; /* of the API that the path belongs to */
+    struct pending *pending;   /* what a handler started: a stream, or a whole reply to wait for */
+    struct buf out;            /* of a stream: bytes on their way, */
+    size_t sent;               /* … of which so many are gone; */
+    bool ended;                /* … the last are in it */
 };
 
 struct exchange *exchange_new(struct http *h, struct MHD_Connection *c);
@@ -73,14 +80,15 @@ void exchange_make_id(char id[REQUEST_ID_BYTES + 1]);
 
 /* ---- for handlers ---- */
 
+/* A handler either answers, at once or with an error, or sets x->pending. */
+
 /* Answers with what is in x->reply. */
 void exchange_answer(struct exchange *x, int status, const char *type);
 void exchange_error(struct exchange *x, enum apierr a, const char *param, const char *message);
 /* What is served is not there yet: how far it is, and when to try again. */
 void exchange_loading(struct exchange *x);
 void exchange_fail(struct exchange *x, const struct err *e);
-/* Failure of params_parse: without a field it is the JSON itself. */
+/* Failure of a body that was read: without a field it is the JSON itself. */
 void exchange_fail_params(struct exchange *x, const struct err *e);
-void exchange_generate(struct exchange *x, enum params_kind kind, const struct api *api);
 
 #endif

@@ -6,7 +6,7 @@
 #define RECURD_FRAMING_H
 
 #include "base/base.h"
-#include "server/api/apierr.h"
+#include "server/http/apierr.h"
 
 #define FRAMING_NAME_BYTES 24   /* the longest header name that means something here */
 #define FRAMING_VALUE_BYTES 272 /* … and its longest value: a name of the DNS and a port */

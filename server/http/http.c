@@ -20,7 +20,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/http/exchange.h"
-#include "server/api/constrain.h"
 #include "server/http/guard.h"
 #include "server/http/helper.h"
 #include "server/http/listen.h"
@@ -110,7 +109,8 @@ static void on_fault(void *arg, const struct framing *f, struct buf *out)
     struct buf body;
     exchange_make_id(id);
     buf_init(&body, KIB(2));
-    apierr_body(&body, f->why, NULL, f->fault);
+    /* Where it was going is not known, or not to be believed. */
+    routes_errors(h->routes, "")->write(&body, &(struct failure){f->why, NULL, f->fault, id});
     buf_fmt(out, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
             "x-request-id: %s\r\nx-should-retry: false\r\nConnection: close\r\n\r\n", status,
             MHD_get_reason_phrase_for((unsigned)status), body.len, id);
@@ -174,14 +174,10 @@ static int start(struct http *h, int fd, struct err *e)
     return 0;
 }
 
-int http_serve(struct http *h, const struct served *served, struct err *e)
+void http_serve(struct http *h, const struct served *served)
 {
-    int rc = constrainer_open(&h->constrainer, served, e);
-    if (rc)
-        return rc;
     h->served = served;
     __atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
-    return 0;
 }
 
 int http_open(struct http **out, int fd, const struct options *o,
@@ -212,8 +208,8 @@ int http_open(struct http **out, int fd, const struct options *o,
         rc = watch_open(&h->watch, (int32_t)o->connections + SPARE_CONNECTIONS, &w, e);
     if (!rc)
         rc = helper_open(&h->helper, help, e);
-    if (!rc && served)
-        rc = http_serve(h, served, e);
+    if (served)
+        http_serve(h, served);
     if (!rc)
         rc = start(h, fd, e);
     if (rc) {
@@ -276,7 +272,6 @@ bool http_close(struct http *h)
         MHD_stop_daemon(h->mhd);
     helper_close(h->helper);
     watch_close(h->watch);
-    constrainer_close(h->constrainer);
     mem_free(h);
     return true;
 }

@@ -12,7 +12,6 @@
 
 struct MHD_Daemon;
 struct helper;
-struct constrainer;
 
 /* Owner: main. Thread: read-only after http_open, apart from atomics. */
 struct http {
@@ -24,7 +23,6 @@ struct http {
     struct keys *keys; /* NULL = nobody is asked for one */
     struct watch *watch;
     struct helper *helper;
-    struct constrainer *constrainer;
     struct MHD_Daemon *mhd;
     struct stats stats;
     uint64_t started_unix_s;
@@ -42,7 +40,7 @@ int http_open(struct http **out, int fd, const struct options *o,
               const struct routes *routes, struct keys *k, const struct progress *loading,
               const struct served *served, struct err *e) MUST_USE;
 /* From now on requests are served; what is served outlives the server. Once. */
-int http_serve(struct http *h, const struct served *served, struct err *e) MUST_USE;
+void http_serve(struct http *h, const struct served *served);
 
 static inline bool http_is_loading(const struct http *h)
 {

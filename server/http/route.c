@@ -9,8 +9,10 @@ int route_find(const struct routes *t, const char *path, const char **rest)
     for (int i = 0; i < t->n; i++) {
         const char *p = t->at[i].path;
         size_t n = strlen(p);
-        if (strcmp(p, path) == 0 && p[n - 1] != '/' && p[n - 1] != '*')
+        if (strcmp(p, path) == 0 && (n == 1 || (p[n - 1] != '/' && p[n - 1] != '*')))
             return i;
+        if (n == 1)
+            continue; /* the root is a path, not a folder */
         if (p[n - 1] == '*' && strncmp(p, path, n - 1) == 0 && path[n - 1]) {
             *rest = path + n - 1;
             return i;
@@ -26,6 +28,16 @@ int route_find(const struct routes *t, const char *path, const char **rest)
 const struct route *route_at(const struct routes *t, int id)
 {
     return id < t->n ? &t->at[id] : NULL;
+}
+
+const struct error_form *routes_errors(const struct routes *t, const char *path)
+{
+    const char *rest;
+    const struct route *r = route_at(t, route_find(t, path, &rest));
+    int i = 0;
+    while (strncmp(t->under[i].prefix, path, strlen(t->under[i].prefix)) != 0)
+        i++;
+    return r ? r->errors : t->under[i].errors;
 }
 
 const char *route_name(const struct routes *t, int id)

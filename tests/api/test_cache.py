@@ -45,6 +45,14 @@ class Costs:
         self.assertLessEqual(self.cost(a[:1800] + ids(200, 3)), 264)
         self.assertLessEqual(self.cost(a[:1000] + ids(1000, 4)), 1320)
 
+    def test_a_long_answer_to_a_short_prompt_is_kept(self):
+        prompt = ids(6, 40)
+        for n in (9, 100):  # a conversation's first turn, and its second
+            answer = self.ask(prompt, n, return_token_ids=True)["choices"][0]["token_ids"]
+            path = prompt + answer
+            # The token drawn last is in no state yet.
+            self.assertEqual(self.cost(path + ids(20, 41)), 21 if len(path) > 16 else len(path) + 20)
+
     def test_a_shared_system_prompt(self):
         system = ids(1500, 5)
         costs = [self.cost(system + ids(100, 10 + i, first=i)) for i in range(5)]

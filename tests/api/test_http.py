@@ -137,7 +137,7 @@ class Http(unittest.TestCase):
         self.s = server("--model", DEMO)
 
     def test_unknown_paths_and_methods(self):
-        for method, path, status in [("GET", "/", 404), ("GET", "/v1/complet", 404),
+        for method, path, status in [("GET", "/x", 404), ("GET", "/v1/complet", 404),
                                      ("POST", "/v1/completions/", 404), ("GET", "/v1/models/a/b", 404),
                                      ("GET", "/v1/models/", 404), ("GET", "/v1/completions", 405),
                                      ("DELETE", "/v1/completions", 405), ("POST", "/health", 405),

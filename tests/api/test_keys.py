@@ -96,9 +96,15 @@ class Door(unittest.TestCase):
         for bad in ("Authorization: " + a, "Authorization: Basic " + a, "Authorization: Bearer",
                     "Authorization: Bearer ", "Authorization:", "Authorization: Bearer\t" + a,
                     "Authorization: Bearer %s %s" % (a, a), "Authorization: Bearer \"%s\"" % a,
-                    "X-Api-Key: " + a, "Cookie: Authorization=Bearer " + a,
+                    "X-Api-Key: wrong", "X-Api-Key:", "api-key: Bearer " + a, "Cookie: Authorization=Bearer " + a,
                     "Authorization: Bearer,Bearer " + a):
             self.assertEqual(get(bad), 401, bad)
+        for good in (["X-Api-Key: " + a], ["api-key:  " + a], ["x-api-key: " + a, "Authorization: Bearer " + a]):
+            self.assertEqual(get(*good), 200, good)
+        for two in (["x-api-key: " + a, "x-api-key: " + a], ["x-api-key: " + a, "api-key: " + secret("bob")],
+                    ["Authorization: Bearer wrong", "x-api-key: " + a], ["x-api-key: " + a, "Authorization:"],
+                    ["Authorization: Bearer " + a, "Authorization: Bearer " + a]):
+            self.assertEqual(get(*two), 401, two)
         self.assertEqual(get("Authorization: Bearer " + a, "Authorization: Bearer " + secret("bob")), 401)
         self.assertEqual(get("Authorization: Bearer wrong", "Authorization: Bearer " + a), 401)
         status, _, _ = Client(self.k, None).request("GET", "/v1/models?api_key=%s" % a)

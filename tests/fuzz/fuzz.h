@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "base/log.h"
 #include "models/text/tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -22,6 +23,7 @@ static inline const char *fuzz_dir(const char *name, const void *p, size_t n)
     static char dir[64];
     char path[128];
     if (!dir[0]) {
+        log_set_level(LOG_ERROR); /* each choice of a file is logged */
         snprintf(dir, sizeof dir, "/tmp/recurd-fuzz-XXXXXX");
         HOLDS(mkdtemp(dir));
     }

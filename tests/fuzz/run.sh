@@ -21,7 +21,7 @@ fi
 list() { printf '%s\n' "$@" | sed "s|^|$out/|; s|\.cc*$|.o|"; }
 mapfile -t sources < <(find base kernels/formats.c kernels/encode.c statecache models server \
                        -name '*.c' -o -name '*.cc')
-mapfile -t objects < <(list "${sources[@]}")
+mapfile -t objects < <(list "${sources[@]}" server/page/texts.c)
 mapfile -t mains < <(printf "$out/tests/fuzz/fuzz_%s.o\n" "${targets[@]}")
 make -s -j2 B=$out SAN=fuzzer-no-link,address,undefined CC=clang CXX=clang++ \
      CFLAGS="-O1 -g -fno-sanitize-recover=all" "${objects[@]}" "${mains[@]}" || exit 1

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "models/files/checkpoint.h"
 #include "models/model.h"
@@ -431,6 +432,7 @@ int main(int argc, char **argv)
     struct golden g = {.device = "cpu"};
     struct tally t = {0, 0};
     const char *only = "";
+    log_set_level(LOG_ERROR); /* hardly a model here has a tokenizer */
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'd')
             g.device = optarg;

@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "models/arch.h"
 #include "models/build/build_int.h"
@@ -273,6 +274,7 @@ int main(int argc, char **argv)
         "tests/golden/public/layer_rebased", "tests/golden/public/layer_simple_gla"};
     const char *device = "cpu";
     int missed = 0;
+    log_set_level(LOG_ERROR); /* hardly a model here has a tokenizer */
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c != 'd')
             return 2;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "models/convert.h"
 #include "models/model.h"
@@ -154,6 +155,7 @@ int main(int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     const char *only = "";
     int missed = 0, done = 0;
+    log_set_level(LOG_ERROR); /* hardly a model here has a tokenizer */
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) >= 0;) {
         if (c != 'o') {
             fprintf(stderr, "usage: twins [--only SUBSTRING]\n");

@@ -47,8 +47,8 @@ objects() {
     done
 }
 
-kernels/opencl/embed.sh "$B/sources.c" kernels/opencl/src/*.cl kernels/opencl/src/*.clh \
-    kernels/opencl/src/nvidia/*.cl etc/tuning/*.tune
+base/embed.sh "$B/sources.c" kernels/opencl/source.h "ocl_source ocl_sources" \
+    kernels/opencl/src/*.cl kernels/opencl/src/*.clh kernels/opencl/src/nvidia/*.cl etc/tuning/*.tune
 $CC -std=gnu11 $FLAGS -c "$B/sources.c" -o "$B/sources.o"
 KERNELS="$(find base kernels -name '*.c')"
 CHECKS="$(ls tests/check/*.c | grep -vE '/(check|kernelcheck|bench|oclcheck)\.c$')"

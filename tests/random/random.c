@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "models/model.h"
@@ -257,6 +258,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"device", 1, 0, 'd'}, {0, 0, 0, 0}};
     const char *device = "cpu";
     int failures = 0;
+    log_set_level(LOG_ERROR); /* hardly a model here has a tokenizer */
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c != 'd') {
             fprintf(stderr, "usage: random [--device NAME] DIR…\n");

@@ -6,11 +6,21 @@
 #include "base/mem.h"
 #include "models/text/bpe_pattern.h"
 
+#define SPACE "\\p{White_Space}"
+#define OTHER "\\P{White_Space}"
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+
 Test(bpe_pattern, what_means_the_same_stays_and_the_rest_is_rewritten)
 {
     static const struct { const char *from, *to; } cases[] = {
-        {"\\s+(?!\\S)|\\s+", "\\s+(?!\\S)|\\s+"},
-        {"(?i:'s|'t)| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*", "(?i:'s|'t)| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"},
+        {"\\s+(?!\\S)|\\s+", SPACE "+(?!" OTHER ")|" SPACE "+"},
+        {"(?i:'s|'t)| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*",
+         "(?i:'s|'t)| ?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n]*"},
+        {"[\\S]\\w[\\w]\\W", "[" OTHER "][" WORD "][" WORD "][^" WORD "]"},
+        {"a\\b[\\b]", "a(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))[\\b]"},
+        {"\\p{Han}\\P{^Hiragana}[\\p{Katakana}]",
+         "\\p{sc:Han}\\P{^sc:Hiragana}[\\p{sc:Katakana}]"},
+        {"\\p{Letter}\\p{Lu}\\p{^L}\\p{Alpha}", "\\p{L}\\p{Lu}\\p{^L}\\p{Alphabetic}"},
         {"\\p{N}{1,3}", "\\p{N}{1,3}"},
         {"\\p{N}{1,3}?", "\\p{N}{1,3}?"},
         {"\\p{N}{1,3}+", "(?:\\p{N}{1,3})+"},
@@ -21,7 +31,7 @@ Test(bpe_pattern, what_means_the_same_stays_and_the_rest_is_rewritten)
         {"\\p{L}++[\\r\\n]*+a?+", "\\p{L}++[\\r\\n]*+a?+"},
         {"[\\u4e00-\\u9fa5]", "[\\x{4e00}-\\x{9fa5}]"},
         {"[一-龥]+", "[一-龥]+"},
-        {"[\\p{Lu}\\p{M}&&[^\\p{Han}]]*", "(?:(?![\\p{Han}])[\\p{Lu}\\p{M}])*"},
+        {"[\\p{Lu}\\p{M}&&[^\\p{Han}]]*", "(?:(?![\\p{sc:Han}])[\\p{Lu}\\p{M}])*"},
         {"[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+",
          "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+"},
         {"a{b", "a{b"},
@@ -47,6 +57,9 @@ Test(bpe_pattern, what_differs_is_refused_with_its_place)
         {"\\u12g4", "this escape"},
         {"\\pL", "this escape"},
         {"\\1", "this escape"},
+        {"[\\W]", "this escape at byte 1"},
+        {"\\p{}", "this escape"},
+        {"\\p{a:b}", "this escape"},
         {"[a[bc]]", "a class in a class at byte 2"},
         {"[[:alpha:]]", "a class in a class"},
         {"[a&&b]", "an intersection of classes at byte 2"},

@@ -398,9 +398,6 @@ Test(tokenizer, a_broken_tokenizer_json_is_refused_by_name)
         {"{\"decoder\":{\"type\":\"WordPiece\"}," JSON_MODEL "}", "decoder WordPiece"},
         {"{\"post_processor\":{\"type\":\"RobertaProcessing\"}," JSON_MODEL "}",
          "post_processor RobertaProcessing"},
-        {"{\"added_tokens\":[{\"id\":5,\"content\":\"<x>\",\"single_word\":true}]," JSON_MODEL
-         "}",
-         "single_word of added token <x>"},
         {"{\"added_tokens\":[{\"id\":5,\"content\":\"a\"}]," JSON_MODEL "}",
          "added token a has id 5, the vocabulary gives it 0"},
         {"{\"added_tokens\":[{\"content\":\"z\"}]," JSON_MODEL "}", "added token 0 lacks an id"},

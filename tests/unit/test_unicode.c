@@ -60,3 +60,39 @@ Test(unicode, a_buffer_that_is_too_small_is_an_error)
     cr_assert(strstr(e.text, "4 bytes"), "%s", e.text);
     buf_free(&out);
 }
+
+Test(unicode, white_space_is_25_characters)
+{
+    int n = 0;
+    for (int32_t c = 0; c < 0x110000; c++)
+        n += unicode_is_space(c);
+    cr_assert_eq(n, 25);
+    cr_assert(unicode_is_space(0x3000) && unicode_is_space(0x85) && !unicode_is_space(0x180e) &&
+              !unicode_is_space(0x200b));
+}
+
+Test(unicode, words_are_letters_marks_digits_and_what_joins_them)
+{
+    static const int32_t word[] = {'a', '0', '_', 0xe9, 0x301, 0x4e2d, 0x663, 0x2163, 0x200d,
+                                   0x24b6, 0x1f130};
+    static const int32_t other[] = {' ', '-', 0xb2, 0x3002, 0x1f600, 0x180e, 0x2028, 0x10ffff};
+    for (size_t i = 0; i < ARRAY_LEN(word); i++)
+        cr_expect(unicode_is_word(word[i]), "U+%04X", (unsigned)word[i]);
+    for (size_t i = 0; i < ARRAY_LEN(other); i++)
+        cr_expect_not(unicode_is_word(other[i]), "U+%04X", (unsigned)other[i]);
+}
+
+Test(unicode, characters_are_found_from_both_ends)
+{
+    static const char text[] = "a\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80";
+    static const int32_t points[] = {'a', 0xe9, 0x4e2d, 0x1f600};
+    int32_t c;
+    size_t at = 0, n = strlen(text);
+    for (size_t i = 0; i < 4; i++) {
+        at += unicode_first(text + at, n - at, &c);
+        cr_assert_eq(c, points[i]);
+        cr_assert_eq(unicode_last(text, at, &c), i + 1);
+        cr_assert_eq(c, points[i]);
+    }
+    cr_assert_eq(at, n);
+}

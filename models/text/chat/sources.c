@@ -142,16 +142,6 @@ static int find_templates(struct chat *c, const struct chat_options *o, struct e
 
 /* ---- tokens ----------------------------------------------------------------------------- */
 
-/* A token is written as its text, or as an object with `content`. */
-static const char *token_text(const struct config *cfg, const char *key)
-{
-    struct err none = {0};
-    const char *s = cfg ? config_str(cfg, key, NULL, &none) : NULL;
-    struct err ignored = {0};
-    const struct config *o = cfg && !s ? config_obj(cfg, key, &ignored) : NULL;
-    return o ? config_str(o, "content", NULL, &ignored) : s;
-}
-
 static char *copy_piece(const struct tokenizer *t, int32_t id)
 {
     size_t n;
@@ -176,8 +166,8 @@ static void find_tokens(struct chat *c, const struct chat_options *o)
             cfg[i] = NULL;
     }
     for (size_t i = 0; i < CHAT_TOKENS; i++) {
-        const char *text = token_text(o->config ? o->config : cfg[0], names[i]);
-        text = text ? text : token_text(cfg[1], names[i]);
+        const char *text = tokenizer_token_text(o->config ? o->config : cfg[0], names[i]);
+        text = text ? text : tokenizer_token_text(cfg[1], names[i]);
         c->tokens[i].name = names[i];
         c->tokens[i].text = text ? mem_strdup(text)
                             : i == 0 ? copy_piece(c->t, tokenizer_bos(c->t))

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "models/text/toolcall/toolcall_int.h"
 
 #define THINK_OPEN "<think>"
@@ -228,8 +229,10 @@ static bool step(struct toolcall *t, bool end)
 
 int toolcall_feed(struct toolcall *t, const char *p, size_t n, struct err *e)
 {
-    for (size_t i = 0; i < n && !t->code; i += SLICE) {
-        if (buf_add(&t->held, p + i, MIN(n - i, SLICE)))
+    for (size_t i = 0, slice; i < n && !t->code; i += slice) {
+        slice = MIN(n - i, SLICE);
+        slice = utf8_complete(p + i, slice) ? utf8_complete(p + i, slice) : slice;
+        if (buf_add(&t->held, p + i, slice))
             t->code = E_NOMEM;
         while (!t->code && step(t, false))
             ;

@@ -1,9 +1,7 @@
 /* Failures on the wire. Thread: any. */
-#include "server/api/apierr.h"
+#include "server/http/apierr.h"
 
 #include <string.h>
-
-#include "server/api/jsonout.h"
 
 static const struct row {
     int status;
@@ -11,11 +9,13 @@ static const struct row {
     bool retry;
 } rows[] = {
 #define APIERR(name, status, type, code, retry) {status, type, code, retry},
-#include "server/api/apierr.def"
+#include "server/http/apierr.def"
 #undef APIERR
 };
 
 int apierr_status(enum apierr a) { return rows[a].status; }
+const char *apierr_type(enum apierr a) { return rows[a].type; }
+const char *apierr_code(enum apierr a) { return rows[a].code; }
 bool apierr_retry(enum apierr a) { return rows[a].retry; }
 
 /* Sessions: what is gone, taken or not where the client thinks it is. */
@@ -59,20 +59,4 @@ enum apierr apierr_of_run(const struct err *e)
 {
     enum apierr a = apierr_of(e);
     return apierr_status(a) >= 500 || a == APIERR_BUSY ? a : APIERR_INTERNAL;
-}
-
-void apierr_body(struct buf *out, enum apierr a, const char *param, const char *message)
-{
-    buf_str(out, "{\"error\":{\"message\":");
-    jsonout_str(out, message);
-    buf_str(out, ",\"type\":");
-    jsonout_str(out, rows[a].type);
-    buf_str(out, ",\"param\":");
-    if (param)
-        jsonout_str(out, param);
-    else
-        buf_str(out, "null");
-    buf_str(out, ",\"code\":");
-    jsonout_str(out, rows[a].code);
-    buf_str(out, "}}");
 }

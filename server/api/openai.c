@@ -1,0 +1,151 @@
+/* The envelope of OpenAI's completions and chats. Thread: HTTP worker. */
+#include "server/api/openai.h"
+
+#include "base/version.h"
+#include "server/api/errors.h"
+#include "server/api/jsonout.h"
+#include "server/api/reply.h"
+#include "server/api/serve.h"
+
+static const struct openai_api *openai(const struct gen *g)
+{
+    return (const struct openai_api *)(const void *)((const char *)g->api -
+                                                     offsetof(struct openai_api, api));
+}
+
+static void head(struct buf *out, const struct gen *g, const char *object)
+{
+    buf_str(out, "{\"id\":");
+    jsonout_str(out, g->id);
+    buf_fmt(out, ",\"object\":\"%s\",\"created\":%llu,\"model\":", object,
+            (unsigned long long)g->created);
+    jsonout_str(out, g->served->name);
+    buf_fmt(out, ",\"system_fingerprint\":\"recurd-%s-%02x%02x%02x%02x\"", version_number(),
+            g->served->fingerprint[0], g->served->fingerprint[1], g->served->fingerprint[2],
+            g->served->fingerprint[3]);
+}
+
+static void session(struct buf *out, const struct gen *g)
+{
+    struct session_info s;
+    char hex[33];
+    if (session_get(g->served->cache, &g->tenant, &g->session, &s, NULL))
+        return; /* deleted meanwhile */
+    session_id_hex(&g->session, hex);
+    buf_fmt(out, ",\"session\":{\"id\":\"%s\",\"position\":%lld,\"turns\":%lld,"
+            "\"generation\":%llu,\"persist\":\"%s\"}", hex, (long long)s.position,
+            (long long)s.turns, (unsigned long long)s.generation, session_persist_name(s.persist));
+}
+
+void openai_usage(struct buf *out, const struct gen *g)
+{
+    int64_t prompt = 0, output = 0, cached = 0;
+    for (int32_t i = 0; i < g->n_choices; i++) {
+        output += g->choices[i].n_output;
+        if (i % g->params.n == 0) { /* each prompt counts once, whatever n */
+            prompt += g->choices[i].n_prompt;
+            cached += g->choices[i].n_cached;
+        }
+    }
+    buf_fmt(out,
+            "\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld,"
+            "\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
+            (long long)prompt, (long long)output, (long long)(prompt + output),
+            (long long)cached);
+    if (g->params.session)
+        session(out, g);
+}
+
+void openai_whole(struct buf *out, struct gen *g)
+{
+    head(out, g, openai(g)->object);
+    if (g->params.return_ids && g->params.kind == PARAMS_CHAT) {
+        buf_str(out, ",\"prompt_token_ids\":");
+        jsonout_ids(out, g->prompts[0].ids.p, g->prompts[0].ids.len);
+    }
+    buf_str(out, ",\"choices\":[");
+    for (int32_t i = 0; i < g->n_choices; i++) {
+        if (i)
+            buf_ch(out, ',');
+        openai(g)->whole(out, &g->choices[i]);
+    }
+    buf_str(out, "],");
+    openai_usage(out, g);
+    buf_ch(out, '}');
+}
+
+void openai_piece(struct choice *c, const struct toolcall_event *ev)
+{
+    struct buf *out = &c->calls;
+    switch (ev->kind) {
+    case TOOLCALL_TEXT:
+    case TOOLCALL_REASONING: gen_text(c, ev); break;
+    case TOOLCALL_BEGIN:
+        buf_str(out, out->len ? ",{" : "{");
+        if (c->gen->params.stream)
+            buf_fmt(out, "\"index\":%d,", c->n_calls);
+        buf_str(out, "\"id\":");
+        gen_call_id(out, c, ev, "call_");
+        buf_str(out, ",\"type\":\"function\",\"function\":{\"name\":");
+        jsonout_strn(out, ev->p, ev->n);
+        buf_str(out, ",\"arguments\":\"");
+        break;
+    case TOOLCALL_ARGUMENTS: jsonout_chars(out, ev->p, ev->n); break;
+    case TOOLCALL_END: buf_str(out, "\"}}"); break;
+    }
+}
+
+/* ---- a stream ---- */
+
+static void chunk(struct buf *out, struct choice *c, void (*write)(struct buf *, struct choice *))
+{
+    struct gen *g = c->gen;
+    sse_begin(out);
+    head(out, g, openai(g)->chunk_object);
+    buf_str(out, ",\"choices\":[");
+    write(out, c);
+    buf_str(out, g->params.include_usage ? "],\"usage\":null}" : "]}");
+    sse_end(out);
+}
+
+static bool has_news(const struct choice *c)
+{
+    return c->text.len || c->reasoning.len || c->calls.len || c->part[0].len || c->ids.len;
+}
+
+void openai_news(struct buf *out, struct choice *c)
+{
+    const struct openai_api *api = openai(c->gen);
+    bool news = has_news(c), done = c->finish != FINISH_NONE;
+    if (!news && !done && (c->opened || !api->open_at_once))
+        return;
+    if (!c->opened) {
+        c->opened = true;
+        if (api->open)
+            chunk(out, c, api->open);
+    }
+    if (has_news(c)) /* the first chunk of completions has taken it already */
+        chunk(out, c, api->delta);
+    if (done)
+        chunk(out, c, api->close);
+}
+
+void openai_close(struct buf *out, struct gen *g)
+{
+    if (g->params.include_usage) {
+        sse_begin(out);
+        head(out, g, openai(g)->chunk_object);
+        buf_str(out, ",\"choices\":[],");
+        openai_usage(out, g);
+        buf_ch(out, '}');
+        sse_end(out);
+    }
+    buf_str(out, "data: [DONE]\n\n");
+}
+
+void openai_fail(struct buf *out, const struct failure *f)
+{
+    sse_begin(out);
+    errors_OPENAI.write(out, f);
+    sse_end(out);
+}

@@ -1,0 +1,165 @@
+/* Generations as replies that exchanges wait for. */
+#include "server/api/serve.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "server/api/jsonin.h"
+#include "server/http/client.h"
+
+/* ---- a generation as a pending reply ---- */
+
+static struct gen *of(struct pending *s)
+{
+    return (struct gen *)(void *)((char *)s - offsetof(struct gen, pending));
+}
+
+static bool pending_read(struct pending *s) { return gen_read(of(s)); }
+
+static bool pending_done(const struct pending *s)
+{
+    return gen_done((const struct gen *)(const void *)((const char *)s -
+                                                       offsetof(struct gen, pending)));
+}
+
+static void pending_fail(struct pending *s, struct buf *out, const struct err *e)
+{
+    struct failure f = {apierr_of_run(e), e->param, e->text, of(s)->request_id};
+    of(s)->api->fail(out, &f);
+}
+
+static void pending_write(struct pending *s, struct buf *out)
+{
+    struct gen *g = of(s);
+    if (gen_failed(g)) {
+        pending_fail(s, out, &g->error);
+        return;
+    }
+    if (!g->opened && g->api->open)
+        g->api->open(out, g);
+    g->opened = true;
+    for (int32_t i = 0; i < g->n_choices; i++) {
+        struct choice *c = &g->choices[i];
+        if (!c->closed)
+            g->api->news(out, c);
+        c->closed = c->finish != FINISH_NONE;
+    }
+    if (gen_done(g))
+        g->api->close(out, g);
+}
+
+static void pending_ping(struct pending *s, struct buf *out)
+{
+    if (of(s)->api->ping)
+        of(s)->api->ping(out);
+}
+
+static void pending_answer(struct pending *s, struct exchange *x)
+{
+    struct gen *g = of(s);
+    if (gen_failed(g)) {
+        exchange_error(x, apierr_of_run(&g->error), g->error.param, g->error.text);
+        return;
+    }
+    g->api->whole(&x->reply, g);
+    exchange_answer(x, 200, "application/json");
+}
+
+static void pending_end(struct pending *s) { gen_end(of(s)); }
+
+static const struct pending_ops ops = {
+    .read = pending_read,
+    .done = pending_done,
+    .write = pending_write,
+    .ping = pending_ping,
+    .fail = pending_fail,
+    .answer = pending_answer,
+    .end = pending_end,
+};
+
+/* ---- starting one ---- */
+
+json_t *serve_body(struct exchange *x)
+{
+    json_t *o = NULL;
+    struct err e = {0};
+    if (jsonin_parse(&o, x->body.p, x->body.len, &e))
+        exchange_fail_params(x, &e);
+    return o;
+}
+
+void serve_fail(struct exchange *x, const struct api *api, enum apierr why, struct err *e)
+{
+    const char *param = e->param;
+    char text[sizeof e->text];
+    for (const struct api_name *n = api->names; n && n->ours && param; n++) {
+        size_t len = strlen(n->ours);
+        if (strcmp(n->ours, e->param) != 0)
+            continue;
+        param = n->theirs;
+        if (strncmp(e->text, n->ours, len) == 0 && e->text[len] == ':') {
+            memcpy(text, e->text, sizeof text);
+            snprintf(e->text, sizeof e->text, "%s%.*s", param, (int)(sizeof text - 80),
+                     text + len);
+        }
+        break;
+    }
+    exchange_error(x, why, param, e->text);
+}
+
+/* Takes p and keep over. */
+static void start(struct exchange *x, const struct api *api, struct params *p, json_t *keep)
+{
+    struct http *h = x->http;
+    struct err e = {0};
+    struct gen *g;
+    enum apierr why;
+    x->rated = true;
+    struct gen_setup setup = {
+        .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,
+        .state = serve_state(x), .facts = &x->facts, .request_id = x->id, .key = x->key, .tenant = x->tenant,
+        .client = client_of(x->mhd, x->key ? x->key->name : NULL), .retry_s = &x->retry_s,
+        .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
+    };
+    if (gen_start(&g, p, keep, &setup, &why, &e)) {
+        serve_fail(x, api, why, &e);
+        return;
+    }
+    g->pending.ops = &ops;
+    g->pending.stream_type = g->params.stream ? api->stream_type : NULL;
+    x->pending = &g->pending;
+}
+
+void serve(struct exchange *x, enum params_kind kind, const struct api *api)
+{
+    json_t *request = serve_body(x);
+    if (request)
+        serve_request(x, kind, api, request, NULL);
+}
+
+void serve_request(struct exchange *x, enum params_kind kind, const struct api *api,
+                   json_t *request, json_t *keep)
+{
+    struct err e = {0};
+    struct params p;
+    int rc = params_read(&p, kind, x->http->served, request, x->body.len, &e);
+    json_decref(request);
+    if (!rc) {
+        start(x, api, &p, keep);
+        return;
+    }
+    serve_fail(x, api, apierr_of(&e), &e);
+    params_fini(&p);
+    json_decref(keep);
+}
+
+/* ---- frames ---- */
+
+void sse_begin(struct buf *out) { buf_str(out, "data: "); }
+void sse_begin_named(struct buf *out, const char *name)
+{
+    buf_fmt(out, "event: %s\ndata: ", name);
+}
+void sse_end(struct buf *out) { buf_str(out, "\n\n"); }
+void sse_ping(struct buf *out) { buf_str(out, ": ping\n\n"); }
