@@ -200,10 +200,13 @@ class Loading(unittest.TestCase):
         listener.listen(16)
         with open(os.path.join(self.dir, "log2"), "w+") as log:
             script = "export LISTEN_PID=$$ LISTEN_FDS=1; exec 3<&%d; exec \"$@\"" % listener.fileno()
-            p = subprocess.Popen(["sh", "-c", script, "sh"] + command(["--model", self.model(2)] + SLOW),
+            p = subprocess.Popen(["bash", "-c", script, "sh"] + command(["--model", self.model(2)] + SLOW),
                                  stdout=log, stderr=log, pass_fds=[listener.fileno()])
             try:
-                status, _, _ = self.ask(listener.getsockname()[1], "/health")
+                try:
+                    status, _, _ = self.ask(listener.getsockname()[1], "/health")
+                except OSError as e:
+                    self.fail("%s: %s" % (e, open(log.name).read()))
                 self.assertEqual(status, 200)
                 p.send_signal(signal.SIGTERM)
                 self.assertEqual(p.wait(Settings.patience(20)), 0)
