@@ -78,6 +78,34 @@ void mem_aligned_free(void *p, size_t n)
     free(p);
 }
 
+void *mem_mapped(size_t n)
+{
+    size_t size;
+    if (n > SIZE_MAX - 2 * HUGE_BYTES || injected_failure())
+        return NULL;
+    n = round_up(n ? n : 1, HUGE_BYTES);
+    size = n + HUGE_BYTES; /* to cut an aligned piece from */
+    /* cppcheck-suppress invalidFunctionArg ; -1 is what an anonymous mapping has */
+    char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    size_t before = round_up((uintptr_t)p, HUGE_BYTES) - (uintptr_t)p;
+    char *block = p + before;
+    if (size - before > n)
+        (void)munmap(block + n, size - before - n);
+    if (before)
+        (void)munmap(p, before);
+    (void)madvise(block, n, MADV_HUGEPAGE); /* a wish */
+    /* cppcheck-suppress deallocret ; what was cut off lies before and behind it */
+    return block;
+}
+
+void mem_mapped_free(void *p, size_t n)
+{
+    if (p)
+        (void)munmap(p, round_up(n ? n : 1, HUGE_BYTES));
+}
+
 void mem_idle(void *p, size_t n)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

@@ -14,6 +14,10 @@ void mem_free(void *p);
 /* Aligned to 64 bytes (cache line, zmm); large blocks ask for huge pages. Zeroed. */
 void *mem_aligned(size_t n) MUST_USE;
 void mem_aligned_free(void *p, size_t n);
+/* Zeroed pages of its own for a large block, aligned to 2 MiB: memory is taken when a page is first
+ * written, by the thread that writes it. n as given when it is freed. */
+void *mem_mapped(size_t n) MUST_USE;
+void mem_mapped_free(void *p, size_t n);
 /* Nobody needs what is in the block any more: its pages go back to the system until they are
  * written again. */
 void mem_idle(void *p, size_t n);

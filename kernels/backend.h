@@ -27,6 +27,7 @@ struct device {
 struct backend {
     const char *name;  /* for humans; nothing is decided by it */
     bool host_memory;  /* slots and pages are host memory like any other */
+    bool puts_at_once; /* several threads may be in put_weight, each with other rows */
     int (*open)(struct device **out, const struct device_options *o, struct err *e);
     void (*close)(struct device *d); /* NULL allowed; frees everything */
 

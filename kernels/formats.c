@@ -366,6 +366,42 @@ void format_decode(enum dtype t, const void *src, int64_t n, float *dst)
     }
 }
 
+/* In runs of a constant length, without an exit, so that the compiler makes vectors of them. */
+#define RUN 512
+
+static bool finite_halves(const uint8_t *src, int64_t n, uint16_t exponent)
+{
+    for (int64_t at = 0; at < n; at += RUN) {
+        uint16_t h[RUN] = {0}, bad = 0;
+        memcpy(h, src + 2 * at, (size_t)MIN(n - at, RUN) * sizeof *h);
+        for (int i = 0; i < RUN; i++)
+            bad |= (uint16_t)((h[i] & exponent) == exponent);
+        if (bad)
+            return false;
+    }
+    return true;
+}
+
+static bool finite_floats(const uint8_t *src, int64_t n)
+{
+    for (int64_t at = 0; at < n; at += RUN) {
+        uint32_t u[RUN] = {0}, bad = 0;
+        memcpy(u, src + 4 * at, (size_t)MIN(n - at, RUN) * sizeof *u);
+        for (int i = 0; i < RUN; i++)
+            bad |= (u[i] & 0x7f800000) == 0x7f800000;
+        if (bad)
+            return false;
+    }
+    return true;
+}
+
+bool format_finite(enum dtype t, const void *src, int64_t n)
+{
+    ASSERT(format_plain(t));
+    return t == DTYPE_F32 ? finite_floats(src, n)
+                          : finite_halves(src, n, t == DTYPE_BF16 ? 0x7f80 : 0x7c00);
+}
+
 void format_join_fp8(const uint8_t *row, const float *scales, int64_t cols, void *dst)
 {
     uint8_t *b = dst;

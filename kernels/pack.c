@@ -1,5 +1,6 @@
 /* Weights from row-major files into the panels of host.h, and single values back out of them.
- * Runs while loading, on one thread; afterwards packed weights are read-only. */
+ * Runs while loading, on any threads, each with rows of its own: no two rows share an element.
+ * Afterwards packed weights are read-only. */
 #include "kernels/host.h"
 
 #include <string.h>
@@ -148,15 +149,49 @@ static void store_one(void *panel, enum dtype t, size_t at, float f)
         ((uint16_t *)panel)[at] = t == DTYPE_BF16 ? bf16_of_f32(f) : f16_of_f32(f);
 }
 
-/* The common case, at memory speed: bf16 stays bf16, rows in whole panels. */
-static void pack_bf16_panel(uint16_t *panel, const uint16_t *src, int64_t cols)
+/* The common case, at memory speed: bf16 in 16 rows that lie `stride` elements apart. */
+static void pack_bf16_panel(uint16_t *panel, const uint16_t *src, int64_t stride, int64_t cols)
 {
     for (int64_t c = 0; c + 1 < cols; c += 2)
         for (int r = 0; r < PANEL; r++)
-            memcpy(panel + c * PANEL + 2 * r, src + r * cols + c, 4);
+            memcpy(panel + c * PANEL + 2 * r, src + r * stride + c, 4);
     if (cols % 2)
         for (int r = 0; r < PANEL; r++)
-            panel[(cols - 1) * PANEL + 2 * r] = src[r * cols + cols - 1];
+            panel[(cols - 1) * PANEL + 2 * r] = src[r * stride + cols - 1];
+}
+
+/* bf16_of_f32 without a branch, in a run of a constant length: the compiler makes vectors of it. */
+static void bf16_of_run(const float f[FORMAT_BLOCK_MAX], uint16_t out[FORMAT_BLOCK_MAX])
+{
+    uint32_t u[FORMAT_BLOCK_MAX];
+    memcpy(u, f, sizeof u);
+    for (int i = 0; i < FORMAT_BLOCK_MAX; i++) {
+        uint32_t nan = u[i] >> 16 | 0x40, rounded = (u[i] + 0x7fff + (u[i] >> 16 & 1)) >> 16;
+        out[i] = (uint16_t)((u[i] & 0x7fffffff) > 0x7f800000 ? nan : rounded);
+    }
+}
+
+/* 16 rows of any format to a whole panel of bf16 or float32, 256 columns at a time. */
+static void pack_panel(struct host_weight *w, int64_t row, const char *src, enum dtype type)
+{
+    size_t row_bytes = format_bytes(type, w->cols);
+    char *panel = (char *)w->data + (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
+    float f[PANEL][FORMAT_BLOCK_MAX] = {{0}};
+    uint16_t h[PANEL][FORMAT_BLOCK_MAX];
+    for (int64_t c = 0; c < w->cols; c += FORMAT_BLOCK_MAX) {
+        int n = (int)MIN(w->cols - c, FORMAT_BLOCK_MAX);
+        for (int r = 0; r < PANEL; r++) {
+            format_decode(type, src + (size_t)r * row_bytes + format_bytes(type, c), n, f[r]);
+            if (w->dtype == DTYPE_BF16)
+                bf16_of_run(f[r], h[r]);
+        }
+        if (w->dtype == DTYPE_BF16)
+            pack_bf16_panel((uint16_t *)(void *)panel + c * PANEL, h[0], FORMAT_BLOCK_MAX, n);
+        else
+            for (int i = 0; i < n; i++)
+                for (int r = 0; r < PANEL; r++)
+                    ((float *)(void *)panel)[(c + i) * PANEL + r] = f[r][i];
+    }
 }
 
 float panel_at(const struct host_weight *w, int64_t row, int64_t col)
@@ -222,10 +257,13 @@ void pack_rows(struct host_weight *w, int64_t row0, int64_t n, const void *src, 
     for (int64_t r = 0; r < n;) {
         int64_t row = row0 + r;
         const char *from = (const char *)src + (size_t)r * row_bytes;
-        if (w->role == WEIGHT_MATRIX && type == DTYPE_BF16 && w->dtype == DTYPE_BF16 &&
+        if (w->role == WEIGHT_MATRIX && (w->dtype == DTYPE_BF16 || w->dtype == DTYPE_F32) &&
             row % PANEL == 0 && n - r >= PANEL) {
-            pack_bf16_panel((uint16_t *)w->data + row * (w->cols + w->cols % 2),
-                            (const uint16_t *)(const void *)from, w->cols);
+            if (type == DTYPE_BF16 && w->dtype == DTYPE_BF16)
+                pack_bf16_panel((uint16_t *)w->data + row * (w->cols + w->cols % 2),
+                                (const uint16_t *)(const void *)from, w->cols, w->cols);
+            else
+                pack_panel(w, row, from, type);
             r += PANEL;
             continue;
         }

@@ -1,4 +1,4 @@
-/* A model from its source: config -> plan -> weights on a device. */
+/* A model from its source: config -> plan. How its weights get to a device: load.c. */
 #include "models/model.h"
 
 #include <math.h>
@@ -8,7 +8,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/rng.h"
 #include "models/arch.h"
 #include "models/build/build.h"
 #include "models/files/jsontext.h"
@@ -17,8 +16,6 @@
 
 /* Plans of the largest published models take a few MiB. */
 #define ARENA_BYTES MIB(256)
-/* Weights travel to the device in pieces of this size. */
-#define PIECE_BYTES MIB(4)
 
 bool model_is_eos(const struct model *m, int32_t id)
 {
@@ -51,11 +48,24 @@ static void read_ids(struct model *m, const struct config *c)
         m->bos = (int32_t)config_int(c, "bos_token_id", -1, 0, m->plan.vocab - 1, NULL);
 }
 
+/* How long a sequence the authors had in mind; not a limit of the arithmetic. */
+static void read_context(struct model *m, const struct config *c)
+{
+    static const char *const keys[] = {"max_position_embeddings", "max_sequence_length",
+                                       "model_max_length", "seq_length", "n_positions"};
+    for (size_t i = 0; c && i < ARRAY_LEN(keys) && m->context_made <= 0; i++)
+        if (config_has(c, keys[i]))
+            m->context_made = config_int(c, keys[i], 0, 0, INT32_MAX, NULL);
+    m->context_made = MAX(m->context_made, 0);
+}
+
 static int read_generation(struct model *m, struct model_source *s, struct err *e)
 {
     struct config *g = NULL;
     m->defaults = (struct generation_defaults){NAN, NAN, NAN, NAN, -1, -1};
     m->bos = -1;
+    read_context(m, s->config);
+    read_context(m, config_obj(s->config, "text_config", NULL));
     read_ids(m, s->config);
     read_ids(m, config_obj(s->config, "text_config", NULL)); /* as multimodal files have it */
     if (source_generation(s, &g, e) < 0 || !g)
@@ -140,11 +150,15 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
         return err_set(e, E_NOMEM, "no memory for a model");
     arena_init(&m->arena, ARENA_BYTES);
     m->quantize = o->quantize;
+    m->threads = o->threads;
+    m->progress = o->progress;
+    progress_stage(m->progress, "reading configuration and tokenizer", 0);
     if (sodium_init() < 0)
         err_set(e, E_UNSUPPORTED, "libsodium cannot be initialised");
     else if (source_open(&m->source, o->dir, e) == 0 &&
              (o->dummy || source_checkpoint(&m->source, &m->files, e) == 0) &&
              build_model(m, arch_find, m->source.config, m->files, e) == 0 &&
+             progress_check(m->progress, e) == 0 &&
              read_generation(m, &m->source, e) == 0 && open_tokenizer(m, o, e) == 0) {
         source_name(&m->source, m->name, sizeof m->name);
         fingerprint(m, o);
@@ -167,7 +181,7 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
     return 0;
 }
 
-static void drop_files(struct model *m)
+void model_close_files(struct model *m)
 {
     checkpoint_close(m->files);
     source_close(&m->source);
@@ -180,7 +194,7 @@ void model_close(struct model *m)
 {
     if (!m)
         return;
-    drop_files(m);
+    model_close_files(m);
     chat_close(m->chat);
     tokenizer_close(m->tok);
     mem_free(m->plan.ops);
@@ -189,206 +203,4 @@ void model_close(struct model *m)
     mem_free(m->plan.sections);
     arena_free(&m->arena);
     mem_free(m);
-}
-
-/* ---- loading ---- */
-
-/* One load: the staging buffers and where the bytes go. */
-struct loader {
-    struct model *m;
-    struct device *d;
-    void *raw;    /* PIECE_BYTES as read */
-    float *f32;   /* the same, converted */
-    crypto_hash_sha256_state hash;
-    struct rng rng;
-    struct err *e;
-};
-
-static float transform(enum transform t, float x)
-{
-    switch (t) {
-    case TENSOR_AS_IS: return x;
-    case TENSOR_ADD_ONE: return 1 + x;
-    case TENSOR_EXP: return expf(x);
-    case TENSOR_NEG_EXP: return -expf(x);
-    case TENSOR_SIGMOID: return 1 / (1 + expf(-x));
-    case TENSOR_TERNARY: return fmaxf(-1, fminf(1, rintf(x))); /* x is w / mean|W| here */
-    }
-    return x;
-}
-
-/* x: elements [first, first + n) of t. */
-static int check_finite(struct loader *l, const struct tensor *t, const float *x, int64_t first,
-                        size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(x[i]))
-            return err_set(l->e, E_FORMAT, "tensor %s: element %lld is not a finite number",
-                           t->name, (long long)first + (long long)i);
-    return 0;
-}
-
-/* What is left to do to t's elements: a GGUF file holds some as they are used. */
-static int remaining(const struct loader *l, const struct tensor *t, enum transform wanted,
-                     enum transform *left)
-{
-    *left = t->applied == wanted ? TENSOR_AS_IS : wanted;
-    if (t->applied == TENSOR_AS_IS || t->applied == wanted)
-        return 0;
-    return err_set(l->e, E_UNSUPPORTED, "tensor %s is stored as the result of transform %d, but "
-                   "transform %d of it is needed", t->name, (int)t->applied, (int)wanted);
-}
-
-/* Rows [row, row + n) of the part, taken from tensor t, to l->raw (t's dtype) and l->f32. */
-static int read_rows(struct loader *l, const struct tensor *t, const struct binding_part *x,
-                     int64_t cols, int64_t row, int64_t n)
-{
-    int64_t first = (x->tensor_row + row) * cols;
-    size_t count = (size_t)(n * cols);
-    if (checkpoint_read(l->m->files, t, first, n * cols, l->raw, l->e) < 0)
-        return l->e->code;
-    crypto_hash_sha256_update(&l->hash, l->raw, (size_t)n * format_bytes(t->dtype, cols));
-    for (int64_t r = 0; r < n; r++)
-        format_decode(t->dtype, (char *)l->raw + (size_t)r * format_bytes(t->dtype, cols), cols,
-                      l->f32 + r * cols);
-    return check_finite(l, t, l->f32, first, count);
-}
-
-/* 1 / mean|W|, for ternary weights; 1 otherwise. */
-static float whole_scale(enum transform what, const float *f, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n && what == TENSOR_TERNARY; i++)
-        sum += fabsf(f[i]);
-    return what == TENSOR_TERNARY ? (float)(1 / fmax(sum / (double)n, 1e-5)) : 1;
-}
-
-/* Rows that need the whole tensor: stored [cols][total rows] and turned, rounded by its mean, or
- * derived from it. */
-static int put_from_whole(struct loader *l, int w, const struct binding_part *x,
-                          const struct tensor *t, enum transform what)
-{
-    const struct weight *wt = &l->m->plan.weights[w];
-    int64_t cols = wt->cols, stride = x->stride ? x->stride : t->elems / cols;
-    size_t n = (size_t)t->elems;
-    /* Only rows of the tensor's own end in padding. */
-    int64_t wide = t->dtype == DTYPE_FP8 ? t->shape[t->n_dims - 1] : t->elems;
-    size_t row_bytes = format_bytes(t->dtype, wide);
-    char *raw = mem_array((size_t)(t->elems / wide), row_bytes);
-    float *f = mem_array(n, sizeof *f), *row = mem_array((size_t)cols, sizeof *row);
-    if (!raw || !f || !row)
-        err_set(l->e, E_NOMEM, "tensor %s: no memory for all %zu elements", t->name, n);
-    else if (checkpoint_read(l->m->files, t, 0, t->elems, raw, l->e) == 0) {
-        crypto_hash_sha256_update(&l->hash, (unsigned char *)raw,
-                                  (size_t)(t->elems / wide) * row_bytes);
-        for (int64_t r = 0; r < t->elems / wide; r++)
-            format_decode(t->dtype, raw + (size_t)r * row_bytes, wide, f + r * wide);
-        (void)!check_finite(l, t, f, 0, n); /* e tells */
-        float scale = whole_scale(what, f, n);
-        for (int64_t r = 0; r < x->rows && l->e->code == 0; r++) {
-            if (x->derive)
-                x->derive(f, t->elems, x->tensor_row + r, cols, row);
-            for (int64_t c = 0; c < cols && !x->derive; c++) {
-                int64_t at = x->tensor_row + r;
-                row[c] = transform(
-                    what,
-                    scale * f[x->transposed ? (x->tensor_col + c) * stride + at : at * cols + c]);
-            }
-            l->d->backend->put_weight(l->d, w, x->at_row + r, 1, row, DTYPE_F32, l->e);
-        }
-    }
-    mem_free(raw);
-    mem_free(f);
-    mem_free(row);
-    return l->e->code;
-}
-
-static int put_tensor(struct loader *l, int w, const struct binding_part *x)
-{
-    const struct weight *wt = &l->m->plan.weights[w];
-    const struct tensor *t = checkpoint_find(l->m->files, x->name);
-    int64_t cols = wt->cols; /* a short row of FP8 takes more bytes than its float32 values */
-    int64_t row_bytes = MAX(4 * cols, (int64_t)format_bytes(t->dtype, cols));
-    int64_t step = MAX(1, (int64_t)PIECE_BYTES / row_bytes);
-    enum transform what;
-    if (remaining(l, t, x->derive ? TENSOR_AS_IS : x->transform, &what) < 0)
-        return l->e->code;
-    if (x->transposed || x->derive || what == TENSOR_TERNARY)
-        return put_from_whole(l, w, x, t, what);
-    for (int64_t row = 0; row < x->rows; row += step) {
-        int64_t n = MIN(step, x->rows - row);
-        if (read_rows(l, t, x, cols, row, n) < 0)
-            return l->e->code;
-        bool as_is = what == TENSOR_AS_IS;
-        for (int64_t i = 0; !as_is && i < n * cols; i++)
-            l->f32[i] = transform(what, l->f32[i]);
-        if (l->d->backend->put_weight(l->d, w, x->at_row + row, n, as_is ? l->raw : l->f32,
-                                      as_is ? t->dtype : DTYPE_F32, l->e) < 0)
-            return l->e->code;
-    }
-    return 0;
-}
-
-static int put_random(struct loader *l, int w, const struct binding_part *x)
-{
-    const struct weight *wt = &l->m->plan.weights[w];
-    const struct binding *bind = &l->m->bindings[w];
-    int64_t step = MAX(1, (int64_t)(PIECE_BYTES / 4) / wt->cols);
-    uint64_t bits = 0;
-    for (int64_t row = 0; row < x->rows; row += step) {
-        int64_t n = MIN(step, x->rows - row);
-        for (int64_t i = 0; i < n * wt->cols; i++) {
-            /* uniform with the wanted deviation, four draws of 16 bits from each 64: a dummy model
-             * may have billions of weights */
-            if (i % 4 == 0)
-                bits = rng_next(&l->rng);
-            float u = (float)(bits & 0xffff) * 0x1p-15f - 1;
-            l->f32[i] =
-                transform(x->transform, bind->dummy_mean + u * 1.7320508f * bind->dummy_scale);
-            bits >>= 16;
-        }
-        if (l->d->backend->put_weight(l->d, w, x->at_row + row, n, l->f32, DTYPE_F32, l->e) < 0)
-            return l->e->code;
-    }
-    return 0;
-}
-
-static int put_part(struct loader *l, int w, const struct binding_part *x)
-{
-    if (x->values)
-        return l->d->backend->put_weight(l->d, w, x->at_row, x->rows, x->values, DTYPE_F32, l->e);
-    return l->m->files ? put_tensor(l, w, x) : put_random(l, w, x);
-}
-
-static int put_weights(struct loader *l)
-{
-    for (int w = 0; w < l->m->plan.n_weights; w++)
-        for (const struct binding_part *x = l->m->bindings[w].parts; x; x = x->next)
-            if (put_part(l, w, x) < 0)
-                return l->e->code;
-    return l->d->backend->ready(l->d, l->e);
-}
-
-int model_load(struct model *m, struct device *d, const struct capacity *c, struct err *e)
-{
-    int64_t widest = 0;
-    for (int32_t i = 0; i < m->plan.n_weights; i++)
-        widest = MAX(widest, m->plan.weights[i].cols);
-    struct loader l = {.m = m, .d = d, .e = e, .rng = {m->dummy_seed, 0}};
-    size_t bytes = MAX(PIECE_BYTES, (size_t)widest * sizeof(float));
-    crypto_hash_sha256_init(&l.hash);
-    crypto_hash_sha256_update(&l.hash, m->fingerprint, sizeof m->fingerprint);
-    l.raw = mem_zalloc(bytes);
-    l.f32 = mem_zalloc(bytes);
-    if (!l.raw || !l.f32)
-        err_set(e, E_NOMEM, "no memory for %zu bytes of staging", 2 * bytes);
-    else if (plan_layout(&m->plan, c) < 0)
-        err_set(e, E_NOMEM, "no memory to lay out %d activations", m->plan.n_acts);
-    else if (plan_validate(&m->plan, d->backend->limits(d), c, e) == 0 &&
-             d->backend->load(d, &m->plan, c, e) == 0 && put_weights(&l) == 0)
-        crypto_hash_sha256_final(&l.hash, m->fingerprint);
-    mem_free(l.raw);
-    mem_free(l.f32);
-    drop_files(m);
-    return e->code ? err_wrap(e, "model %s", m->name) : 0;
 }

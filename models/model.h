@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/progress.h"
 #include "kernels/backend.h"
 #include "models/generation.h"
 #include "models/source.h"
@@ -31,6 +32,7 @@ struct model {
     int64_t parameters;     /* elements of all weights; a tied matrix counts once */
     int64_t weight_bytes;   /* their storage on the device */
     int64_t context_max;    /* positions the model accepts; 0 = no limit but the pages */
+    int64_t context_made;   /* positions it was made for, as its files say; 0 = they do not */
     int32_t bos, eos[MODEL_EOS_MAX], n_eos; /* bos -1 = none */
     struct generation_defaults defaults;
     struct tokenizer *tok;  /* NULL: requests carry token ids */
@@ -41,6 +43,8 @@ struct model {
     struct binding *bindings;      /* weight -> tensors of the files (build.h); freed with them */
     enum quantize quantize;
     uint64_t dummy_seed;           /* of random weights; 0 = real ones */
+    int threads;                   /* that load, as in the options */
+    struct progress *progress;     /* of opening and loading; NULL = nobody asks */
     char left_aside[200];          /* keys and tensors that change nothing here: "a, b" … */
     int32_t n_left_aside;          /* … and how many they are in all */
     struct arena arena;            /* names, programs and tables of the plan */
@@ -53,16 +57,22 @@ struct model_options {
     enum quantize quantize;
     const char *chat_format;   /* a built-in format instead of the model's template; or NULL */
     const char *chat_template; /* a file instead of the model's template; or NULL */
+    int threads;               /* that load; 0 = one for each CPU this process may use */
+    struct progress *progress; /* outlives the model's loading; NULL = nobody asks */
 };
 
 /* E_NOENT, E_FORMAT, E_RANGE or E_UNSUPPORTED, naming file, tensor or key and both numbers. */
 int model_open(struct model **out, const struct model_options *o, struct err *e) MUST_USE;
 
-/* Lays the plan out for c, loads it on d and streams the weights in pieces. */
+/* Lays the plan out for c, loads it on d and streams the weights in pieces, on several threads:
+ * what is loaded, and the fingerprint, do not depend on how many (load.c). E_CLOSED: stopped
+ * through the progress. Of several faults in the files the first in the plan's order is told. */
 int model_load(struct model *m, struct device *d, const struct capacity *c,
                struct err *e) MUST_USE;
 
 void model_close(struct model *m);
+/* Files and bindings, once nothing more is read. */
+void model_close_files(struct model *m);
 
 /* True if id ends a generation. */
 bool model_is_eos(const struct model *m, int32_t id);

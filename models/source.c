@@ -246,12 +246,36 @@ static size_t without_split(const char *name, size_t n)
     return n - k;
 }
 
+/* ".../models--org--name/snapshots/HASH" -> "org/name": the folder of a hub's cache. */
+static bool hub_name(const char *path, size_t n, char *out, size_t size)
+{
+    static const char mark[] = "models--", between[] = "/snapshots/";
+    const char *at = NULL;
+    for (const char *p = path; (p = strstr(p, mark)); p++)
+        if (p == path || p[-1] == '/')
+            at = p + strlen(mark);
+    const char *end = at ? strchr(at, '/') : NULL;
+    const char *two = at ? strstr(at, "--") : NULL;
+    if (!end || strncmp(end, between, strlen(between)) != 0)
+        return false;
+    const char *hash = end + strlen(between);
+    if (!*hash || hash >= path + n || memchr(hash, '/', (size_t)(path + n - hash)))
+        return false;
+    if (two && two < end)
+        snprintf(out, size, "%.*s/%.*s", (int)(two - at), at, (int)(end - two - 2), two + 2);
+    else
+        snprintf(out, size, "%.*s", (int)(end - at), at);
+    return true;
+}
+
 void source_name(const struct model_source *s, char *out, size_t size)
 {
     const char *path = s->path;
     size_t n = strlen(path), from;
     while (n > 1 && path[n - 1] == '/')
         n--;
+    if (!s->gguf && hub_name(path, n, out, size))
+        return;
     for (from = n; from > 0 && path[from - 1] != '/';)
         from--;
     if (s->gguf && n - from > 5 && ends_in(path, ".gguf"))

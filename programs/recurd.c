@@ -1,6 +1,6 @@
 /* recurd: the start order and the exit codes; nothing else.
  *
- * options -> socket -> model -> device -> weights -> scheduler -> HTTP -> READY, and back. */
+ * options -> socket -> HTTP -> model -> device -> weights -> scheduler -> READY, and back. */
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -16,6 +16,7 @@
 #include "kernels/opencl/opencl.h"
 #include "scheduler/sched.h"
 #include "server/process/daemon.h"
+#include "server/process/loading.h"
 #include "server/http/http.h"
 #include "server/api/api.h"
 #include "server/api/jsonin.h"
@@ -45,6 +46,9 @@ struct recurd {
     struct keys *keys; /* NULL = nobody is asked for one */
     struct routes routes;
     struct http *h;
+    struct progress progress; /* of loading */
+    char url[160];
+    bool loaded, serving;
 };
 
 /* ---- where the bundled model is ---- */
@@ -93,6 +97,7 @@ static struct served_options served_options(const struct options *o)
 {
     return (struct served_options){
         .dir = o->model,
+        .alias = o->alias,
         .dummy = strcmp(o->load_format, "dummy") == 0,
         .quantize = o->quantize,
         .chat_format = o->chat_format,
@@ -109,7 +114,7 @@ static struct served_options served_options(const struct options *o)
         .step_tokens = (int32_t)o->step_tokens,
         .logit_rows = (int32_t)o->logit_rows,
         .context = o->context,
-        .kv_bytes = MIB(o->kv_memory),
+        .kv_bytes = o->kv_memory == OPTIONS_AUTO ? 0 : MIB(o->kv_memory),
         .state_dir = o->state_dir,
         .state_key = o->state_key,
         .state_ram_bytes = MIB(o->state_memory),
@@ -137,56 +142,125 @@ static int check_modes(const struct options *o, struct err *e)
     return rc;
 }
 
-static int start(struct recurd *r, struct err *e)
+/* The only thing that changes without a restart. */
+static void reload(struct recurd *r)
 {
-    uint64_t t0 = clock_now_ns();
-    if (r->o.action == OPTIONS_SERVE && open_socket(r, e))
+    struct err e = {0};
+    if (!r->keys)
+        log_info("SIGHUP: there are no API keys to reload; restart to change other settings");
+    else if (keys_reload(r->keys, &e))
+        log_error("SIGHUP: the API keys stay as they were: %s", e.text);
+}
+
+/* The file of a Unix socket goes with us. */
+static void forget_socket(const struct recurd *r)
+{
+    if (r->bound && strncmp(r->o.listen, "unix:", 5) == 0)
+        (void)unlink(r->o.listen + 5); /* it may be gone already */
+}
+
+/* Where requests come in, and who may send them. */
+static int open_door(struct recurd *r, struct err *e)
+{
+    if (open_socket(r, e))
         return EXIT_LISTEN;
-    if (r->o.action == OPTIONS_SERVE && keys_open(&r->keys, &r->o, e))
+    if (keys_open(&r->keys, &r->o, e))
         return EXIT_USAGE;
-    if (r->o.action == OPTIONS_SERVE && !r->keys && !r->o.open_to_all && !listen_is_local(r->fd)) {
+    if (!r->keys && !r->o.open_to_all && !listen_is_local(r->fd)) {
         err_set(e, E_DENIED, "listen %s: other machines can reach it, and no API key is asked for; "
                 "give api-keys, or open-to-all 1 if that is meant", r->o.listen);
         return EXIT_USAGE;
     }
-    if (r->o.action == OPTIONS_SERVE && check_modes(&r->o, e))
-        return EXIT_USAGE;
-    daemon_status("loading the model");
+    return check_modes(&r->o, e) ? EXIT_USAGE : EXIT_CLEAN;
+}
+
+/* From now on connections are accepted and answered. */
+static int start_http(struct recurd *r, struct err *e)
+{
+    if (listen_start(r->fd, r->o.listen, e))
+        return EXIT_LISTEN;
+    listen_describe(r->fd, r->url, sizeof r->url);
+    if (!listen_is_local(r->fd))
+        log_warn("%s can be reached from other machines%s", r->url,
+                 r->keys ? "; keys and texts are not encrypted on the way"
+                         : ", and no API key is asked for");
+    int fd = r->fd;
+    r->fd = -1; /* the HTTP server's from here on */
+    int rc = http_open(&r->h, fd, &r->o, &r->routes, r->keys, &r->progress,
+                       r->loaded ? r->s : NULL, e);
+    return rc ? EXIT_LISTEN : EXIT_CLEAN;
+}
+
+/* Opens and loads, while HTTP says how far it is. A signal ends the process cleanly. */
+static int load(struct recurd *r, const struct served_options *so, struct err *e)
+{
+    struct loading l = {0};
+    if (r->h)
+        log_info("loading %s; %s/health says how far it is", so->dir, r->url);
+    else
+        log_info("loading %s", so->dir);
+    enum loading_end end = loading_run(&l, so, e);
+    r->s = l.s;
+    switch (end) {
+    case LOADING_STUCK:
+        log_info("stopped while loading");
+        forget_socket(r);
+        _exit(EXIT_CLEAN); /* the loader still uses everything; nothing is kept yet */
+    case LOADING_STOPPED: log_info("stopped while loading"); return EXIT_CLEAN;
+    case LOADING_FAILED: return exit_of(l.fault);
+    case LOADING_DONE: break;
+    }
+    if (r->keys && keys_bind(r->keys, r->s->cache, e))
+        return EXIT_DEVICE;
+    if (l.hangup)
+        reload(r);
+    malloc_trim(0); /* what loading needed and serving does not */
+    r->loaded = true;
+    return EXIT_CLEAN;
+}
+
+static int describe_model(struct recurd *r, const struct served_options *so, struct err *e)
+{
+    enum served_fault fault = served_open(&r->s, so, e);
+    if (fault)
+        return exit_of(fault);
+    served_describe(r->s, stdout);
+    return EXIT_CLEAN;
+}
+
+static int start(struct recurd *r, struct err *e)
+{
+    uint64_t t0 = clock_now_ns();
+    bool serve = r->o.action == OPTIONS_SERVE;
+    int code = serve ? open_door(r, e) : EXIT_CLEAN;
+    if (code)
+        return code;
     struct served_options so = served_options(&r->o);
-    char demo[4096];
+    char demo[4096], status[400];
+    so.progress = &r->progress;
     if (!so.dir && !find_demo(demo, sizeof demo)) {
         err_set(e, E_NOENT,
                 "no --model was given and the bundled one is not at models/demo/gated-deltanet");
         return EXIT_MODEL;
     }
     so.dir = so.dir ? so.dir : demo;
-    enum served_fault fault = served_open(&r->s, &so, e);
-    if (fault)
-        return exit_of(fault);
-    if (r->o.action == OPTIONS_DESCRIBE) {
-        served_describe(r->s, stdout);
-        return EXIT_CLEAN;
-    }
-    if ((fault = served_load(r->s, &so, e)))
-        return exit_of(fault);
-    if (r->keys && keys_bind(r->keys, r->s->cache, e))
-        return EXIT_DEVICE;
-    malloc_trim(0); /* what loading needed and serving does not */
-    if (listen_start(r->fd, r->o.listen, e))
+    if (!serve)
+        return describe_model(r, &so, e);
+    if (api_open(&r->routes, e))
         return EXIT_LISTEN;
-    char url[160], status[400];
-    listen_describe(r->fd, url, sizeof url);
-    if (!listen_is_local(r->fd))
-        log_warn("%s can be reached from other machines%s", url,
-                 r->keys ? "; keys and texts are not encrypted on the way"
-                         : ", and no API key is asked for");
-    if (api_open(&r->routes, r->s, e))
+    /* Behind a socket of the service manager newcomers wait, as it was promised to them. */
+    if (r->bound && (code = start_http(r, e)))
+        return code;
+    if ((code = load(r, &so, e)) || !r->loaded)
+        return code;
+    if (api_serve(&r->routes, r->s, e))
         return EXIT_LISTEN;
-    int fd = r->fd;
-    r->fd = -1; /* the HTTP server's from here on */
-    if (http_open(&r->h, fd, &r->o, &r->routes, r->s, r->keys, e))
-        return EXIT_LISTEN;
-    snprintf(status, sizeof status, "serving %s on %s", r->s->name, url);
+    if (r->bound)
+        http_serve(r->h, r->s);
+    else if ((code = start_http(r, e)))
+        return code;
+    r->serving = true;
+    snprintf(status, sizeof status, "serving %s on %s", r->s->name, r->url);
     log_debug("arithmetic: %s", r->s->numerics);
     log_info("%s; %s; ready after %.2f s", status, r->s->device_name,
              (double)(clock_now_ns() - t0) / (double)NS_PER_S);
@@ -218,16 +292,6 @@ static void feed(struct recurd *r, struct watchdog *w)
     daemon_watchdog();
     w->heartbeat = s.heartbeat_ns;
     w->fed_ns = now;
-}
-
-/* The only thing that changes without a restart. */
-static void reload(struct recurd *r)
-{
-    struct err e = {0};
-    if (!r->keys)
-        log_info("SIGHUP: there are no API keys to reload; restart to change other settings");
-    else if (keys_reload(r->keys, &e))
-        log_error("SIGHUP: the API keys stay as they were: %s", e.text);
 }
 
 static int serve(struct recurd *r)
@@ -283,22 +347,30 @@ static int run(struct recurd *r)
     struct err e = {0};
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES); /* without it memory is only used less well */
     r->fd = -1;
+    int rc = log_set_format((enum log_format)log_format_parse(r->o.log_format),
+                            LOG_JOURNAL_SOCKET);
+    if (rc) {
+        fprintf(stderr, "recurd: log-format: %s: %s\n", LOG_JOURNAL_SOCKET, strerror(rc));
+        return EXIT_USAGE;
+    }
     daemon_init();
     jsonin_init();
     int code = start(r, &e);
     if (e.code)
         fprintf(stderr, "recurd: %s\n", e.text);
-    if (r->h) {
+    if (r->serving) {
         code = serve(r);
         int drained = drain(r);
         if (drained)
             _exit(drained); /* threads still use what is freed below */
         log_info("stopped");
+    } else if (!http_close(r->h)) {
+        forget_socket(r);
+        _exit(code); /* a client is in the middle of a request that nobody will answer */
     }
     if (r->fd >= 0)
         close(r->fd);
-    if (r->bound && strncmp(r->o.listen, "unix:", 5) == 0)
-        (void)unlink(r->o.listen + 5); /* it may be gone already */
+    forget_socket(r);
     api_close(&r->routes);
     served_close(r->s);
     keys_close(r->keys);
@@ -334,10 +406,11 @@ int main(int argc, char **argv)
     struct recurd r = {0};
     struct err e = {0};
     int code = EXIT_CLEAN;
-    if (options_parse(&r.o, argc, argv, &e) || log_level_parse(r.o.log_level) < 0) {
-        err_set(&e, E_RANGE, "log-level: \"%.60s\" is none of error, warn, info, debug",
-                r.o.log_level);
-        fprintf(stderr, "recurd: %s\n", e.text);
+    if (options_parse(&r.o, argc, argv, &e)) {
+        for (int i = 0; i < MIN(r.o.n_faults, OPTIONS_FAULTS); i++)
+            fprintf(stderr, "recurd: %s\n", r.o.faults[i] ? r.o.faults[i] : e.text);
+        if (r.o.n_faults > OPTIONS_FAULTS)
+            fprintf(stderr, "recurd: … and %d more\n", r.o.n_faults - OPTIONS_FAULTS);
         options_fini(&r.o);
         return EXIT_USAGE;
     }

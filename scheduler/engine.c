@@ -512,7 +512,7 @@ static void fill_batch(struct engine *en)
             if (batch_logits(&en->want[i], row + 1) > batch_logits(&en->want[i], row))
                 en->logit_rows[b->n_logits++] = b->n_tokens + row;
         memcpy(en->page_table + (size_t)i * (size_t)en->o.pages_per_seq, q->pages,
-               (size_t)en->o.pages_per_seq * sizeof *q->pages);
+               (size_t)q->n_pages * sizeof *q->pages);
         en->slot_of[i] = q->slot;
         en->pos_of[i] = q->pos;
         b->n_tokens += n;

@@ -38,6 +38,9 @@ void engine_admit(struct engine *en, struct request *r)
     }
     request_unref(r);
     q->admitted_ns = q->looked_ns = q->moved_ns = clock_now_ns();
+    pthread_mutex_lock(&q->r->lock);
+    q->r->t_admit_ns = q->admitted_ns;
+    pthread_mutex_unlock(&q->r->lock);
     q->told = q->n_echoed;
     if (en->o.trace.done)
         q->trace = trace_begin(r);

@@ -92,7 +92,7 @@ struct request {
     int64_t n_cached;        /* of n_context and the prompt: taken from the cache */
     struct buf said;         /* in a session: all of the text, for a repeated request */
     bool durable;            /* in a session: the turn is on disk */
-    uint64_t t_submit_ns, t_first_ns, t_end_ns;
+    uint64_t t_submit_ns, t_admit_ns, t_first_ns, t_end_ns; /* admit: it left the queue */
 };
 
 /* A request with default sampling and one reference; NULL = no memory. */

@@ -3,37 +3,56 @@
 
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "base/progress.h"
+#include "base/utf8.h"
+#include "kernels/cpu/quota.h"
 #include "models/describe.h"
 #include "models/model.h"
+#include "scheduler/capacity.h"
 #include "scheduler/sched.h"
 #include "scheduler/tracefile.h"
 
-/* What a pure attention model gets when neither file nor flag says how long a sequence may be. */
-#define DEFAULT_CONTEXT 8192
-
-static void set_capacity(struct served *s, const struct served_options *o)
+/* Aliases with commas between; without any the model's own name comes later. */
+static int set_names(struct served *s, const char *list, struct err *e)
 {
-    const struct plan *p = &s->model->plan;
-    s->cap = (struct capacity){.tokens = o->step_tokens, .logits = MAX(o->logit_rows, o->slots),
-                               .seqs = o->slots, .slots = o->slots};
-    if (p->page_token_floats == 0)
-        return;
-    int64_t context = o->context ? o->context : s->model->context_max;
-    if (context <= 0)
-        context = DEFAULT_CONTEXT;
-    int64_t page_bytes = p->page_token_floats * PAGE_TOKENS * (int64_t)sizeof(float);
-    int64_t per_seq = (context + PAGE_TOKENS - 1) / PAGE_TOKENS;
-    int64_t budget = MAX((int64_t)o->kv_bytes / page_bytes, 1);
-    s->cap.pages = (int32_t)MIN(MIN(per_seq * o->slots, budget), INT32_MAX / PAGE_TOKENS);
-    s->cap.pages_per_seq = (int32_t)MIN(per_seq, s->cap.pages);
+    size_t n;
+    for (const char *at = list; at && *at; at += n + (at[n] == ',')) {
+        n = strcspn(at, ",");
+        if (s->n_names == SERVED_NAMES)
+            return err_set(e, E_RANGE, "alias: more than %d names", SERVED_NAMES);
+        if (n == 0 || n >= sizeof s->names[0])
+            return err_set(e, E_RANGE, "alias: a name has %zu bytes, 1 … %zu are allowed", n,
+                           sizeof s->names[0] - 1);
+        if (!utf8_valid(at, n))
+            return err_set(e, E_FORMAT, "alias: name %d is not UTF-8", s->n_names + 1);
+        for (size_t i = 0; i < n; i++)
+            if ((unsigned char)at[i] < 0x21 || at[i] == 0x7f)
+                return err_set(e, E_FORMAT, "alias: name %d has a space or a control character",
+                               s->n_names + 1);
+        memcpy(s->names[s->n_names++], at, n);
+    }
+    s->n_names = MAX(s->n_names, 1);
+    return 0;
+}
+
+bool served_is_named(const struct served *s, const char *name)
+{
+    for (int i = 0; i < s->n_names; i++)
+        if (strcmp(s->names[i], name) == 0)
+            return true;
+    return false;
 }
 
 /* What the server may know of the model. */
 static void set_facts(struct served *s)
 {
     const struct model *m = s->model;
-    memcpy(s->name, m->name, sizeof s->name);
+    if (!s->names[0][0])
+        memcpy(s->names[0], m->name, sizeof s->names[0]);
+    s->name = s->names[0];
     memcpy(s->arch, m->arch, sizeof s->arch);
     memcpy(s->fingerprint, m->fingerprint, sizeof s->fingerprint);
     s->tok = m->tok;
@@ -41,7 +60,6 @@ static void set_facts(struct served *s)
     s->defaults = m->defaults;
     s->vocab = m->plan.vocab;
     s->bos = m->bos;
-    s->context_max = m->context_max;
     s->parameters = m->parameters;
     s->weight_bytes = m->weight_bytes;
     s->state_bytes = m->plan.slot_floats * (int64_t)sizeof(float);
@@ -50,7 +68,8 @@ static void set_facts(struct served *s)
 enum served_fault served_open(struct served **out, const struct served_options *o, struct err *e)
 {
     struct model_options mo = {.dir = o->dir, .chat_format = o->chat_format,
-                               .chat_template = o->chat_template, .dummy = o->dummy};
+                               .chat_template = o->chat_template, .dummy = o->dummy,
+                               .threads = o->threads, .progress = o->progress};
     struct device_options d = {.spec = o->device, .kernels = o->kernels,
                                .cache_dir = o->cache_dir, .threads = o->threads};
     struct served *s = *out = mem_zalloc(sizeof *s);
@@ -62,14 +81,21 @@ enum served_fault served_open(struct served **out, const struct served_options *
         err_set(e, E_NOMEM, "no memory for the model's facts");
         return SERVED_DEVICE;
     }
+    if (set_names(s, o->alias, e))
+        return SERVED_MODEL;
     if (model_open(&s->model, &mo, e))
         return SERVED_MODEL;
-    set_capacity(s, o);
     set_facts(s);
     s->request_templates = o->request_templates;
+    progress_stage(o->progress, "opening the device", 0);
     if (device_open(&s->device, &d, e))
         return SERVED_DEVICE;
     s->device_name = s->device->description;
+    capacity_choose(s, o);
+    if (o->threads > quota_cpus(NULL, 0))
+        log_warn("threads %d: this process may keep %d CPU%s busy; more threads than that take "
+                 "each other's time", o->threads, quota_cpus(NULL, 0),
+                 quota_cpus(NULL, 0) == 1 ? "" : "s");
     return SERVED_OK;
 }
 
@@ -94,14 +120,14 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .key_file = o->state_key,
         .ram_bytes = o->state_ram_bytes,
         .disk_bytes = o->state_disk_bytes,
-        .park_slots = backend->host_memory ? 0 : o->slots,
+        .park_slots = backend->host_memory ? 0 : s->cap.slots,
         .tenants = 1, /* until keys_bind says how many */
         .grid = grid(s),
         .session_ttl_s = o->session_ttl_s,
         .sessions_per_tenant = o->sessions,
     };
     struct sched_options so = {
-        .slots = o->slots,
+        .slots = s->cap.slots,
         .queue = o->queue,
         .queue_share = o->queue_share,
         .stall_ns = o->stall_ns,
@@ -128,11 +154,20 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
 
 enum served_fault served_load(struct served *s, const struct served_options *o, struct err *e)
 {
+    uint64_t from = clock_now_ns();
     if (model_load(s->model, s->device, &s->cap, e))
         return e->code == E_DEVICE || e->code == E_NOMEM ? SERVED_DEVICE : SERVED_MODEL;
+    double seconds = (double)MAX(clock_now_ns() - from, 1) / (double)NS_PER_S;
+    double mib = (double)s->weight_bytes / 0x1p20;
+    log_info("%s: %.1f MiB of weights %s in %.2f s, %.0f MiB/s", s->model->name, mib,
+             s->model->dummy_seed ? "made" : "loaded", seconds, mib / seconds);
+    progress_stage(o->progress, "opening the state cache", 0);
     set_facts(s); /* the weights are in the fingerprint now */
     s->numerics = s->device->backend->numerics(s->device);
-    return open_sched(s, o, e) ? SERVED_DEVICE : SERVED_OK;
+    if (open_sched(s, o, e))
+        return SERVED_DEVICE;
+    capacity_log(s, o);
+    return SERVED_OK;
 }
 
 void served_describe(const struct served *s, FILE *f)

@@ -15,13 +15,18 @@
 struct chat;
 struct device;
 struct model;
+struct progress;
 struct sched;
 struct statecache;
 struct tokenizer;
 
+#define SERVED_NAMES 16 /* aliases that clients may use */
+
 struct served {
     /* Facts of the model, from served_open on. */
-    char name[128];               /* the API's model id */
+    const char *name;             /* the API's model id: the first of its names */
+    char names[SERVED_NAMES][128]; /* all that clients may call it */
+    int n_names;
     char arch[64];                /* model_type */
     const struct tokenizer *tok;  /* NULL: requests carry token ids */
     const struct chat *chat;      /* NULL: no chat endpoint */
@@ -29,7 +34,7 @@ struct served {
     struct generation_defaults defaults;
     int32_t vocab;
     int32_t bos;                  /* -1 = none */
-    int64_t context_max;          /* positions a sequence may have; 0 = no limit but the pages */
+    int64_t context_max;          /* positions a sequence may have; 0 = no limit */
     int64_t parameters;           /* elements of all weights; a tied matrix counts once */
     int64_t weight_bytes;         /* on the device; from served_load on exact */
     int64_t state_bytes;          /* of one session's fixed state */
@@ -48,22 +53,25 @@ struct served {
 
 struct served_options {
     const char *dir;         /* of the model */
+    const char *alias;       /* names instead of the folder's, with commas; NULL = none */
     bool dummy;              /* random weights from config.json alone */
     const char *quantize;    /* "none", "q8" or "q4"; NULL = none */
     const char *chat_format, *chat_template; /* as in struct model_options */
     bool request_templates;
     const char *device, *kernels, *cache_dir; /* as in struct device_options */
     int threads;
-    int32_t slots, queue, queue_share, step_tokens, logit_rows;
+    int32_t slots;           /* <= 0: as capacity_choose finds */
+    int32_t queue, queue_share, step_tokens, logit_rows;
     uint64_t stall_ns;       /* as in struct sched_options */
     int64_t context;         /* positions a sequence may have; 0 = what the model says */
-    uint64_t kv_bytes;       /* of pages, at most */
+    uint64_t kv_bytes;       /* of pages, at most; 0: as capacity_choose finds */
     const char *state_dir, *state_key; /* as in struct statecache_options */
     uint64_t state_ram_bytes;  /* 0 = no state cache */
     uint64_t state_disk_bytes;
     int64_t session_ttl_s, sessions; /* of one key */
     const char *trace;       /* file, NULL = none; see tracefile.h */
     bool trace_digests;
+    struct progress *progress; /* of opening and loading; NULL = nobody asks */
 };
 
 enum served_fault { SERVED_OK, SERVED_MODEL, SERVED_DEVICE };
@@ -77,6 +85,7 @@ enum served_fault served_load(struct served *s, const struct served_options *o,
                               struct err *e) MUST_USE;
 /* Facts, one "name: value" a line; before or after served_load. */
 void served_describe(const struct served *s, FILE *f);
+bool served_is_named(const struct served *s, const char *name);
 /* Bytes the device holds now; -1 = it does not say. */
 int64_t served_device_bytes(const struct served *s);
 /* Ends the engine, closes device and model. s may be NULL. */

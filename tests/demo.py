@@ -81,6 +81,9 @@ def main():
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=40)
     print("recurd stopped with exit code %d" % process.returncode)
+    print("\nNext: %s --port 8080, or with a model of yours: %s -m FILE.gguf --port 8080;\n"
+          "then http://127.0.0.1:8080/v1 is the base URL for any OpenAI client. %s --help has the rest."
+          % (sys.argv[1], sys.argv[1], sys.argv[1]))
     sys.exit(process.returncode)
 
 

@@ -2,6 +2,8 @@
  * a plan's ops on the thread pool. "ref" is the same with plain C kernels on one thread.
  *
  * Owner of everything: the device. Thread: the engine's; the pool's workers only inside run(). */
+#include "base/freemem.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "kernels/backend.h"
@@ -69,14 +71,31 @@ static void start_counting(struct cpu_device *c)
     c->from_ticks = now_ticks();
 }
 
+/* Large blocks get pages of their own, which whoever writes them first clears: weights the threads
+ * that pack them, rows of attention the step that needs them. */
+#define MAPPED_FROM MIB(4)
+
+static void *block_new(size_t bytes)
+{
+    return bytes >= MAPPED_FROM ? mem_mapped(bytes) : mem_aligned(bytes);
+}
+
+static void block_free(void *p, size_t bytes)
+{
+    if (bytes >= MAPPED_FROM)
+        mem_mapped_free(p, bytes);
+    else
+        mem_aligned_free(p, bytes);
+}
+
 static void unload(struct cpu_device *c)
 {
     for (int i = 0; c->weights && i < c->step.plan->n_weights; i++)
-        mem_aligned_free(c->weights[i].data, c->weights[i].bytes);
+        block_free(c->weights[i].data, c->weights[i].bytes);
     mem_free(c->weights);
     mem_aligned_free(c->step.arena, (size_t)c->arena_floats * sizeof(float));
     mem_aligned_free(c->step.slots, (size_t)c->slots_floats * sizeof(float));
-    mem_aligned_free(c->step.pages, (size_t)c->pages_floats * sizeof(float));
+    block_free(c->step.pages, (size_t)c->pages_floats * sizeof(float));
     mem_free(c->row_seq);
     mem_free(c->shared);
     for (int i = 0; i < c->n_samplers; i++)
@@ -128,21 +147,6 @@ static int backend_open(struct device **out, const struct device_options *o, str
     return 0;
 }
 
-/* Free memory plus what the kernel can drop at once; UINT64_MAX when it does not say. */
-static uint64_t memory_available(void)
-{
-    char line[256];
-    unsigned long long kib = 0;
-    FILE *f = fopen("/proc/meminfo", "re");
-    if (!f)
-        return UINT64_MAX;
-    bool found = false;
-    while (!found && fgets(line, sizeof line, f))
-        found = sscanf(line, "MemAvailable: %llu kB", &kib) == 1;
-    fclose(f);
-    return found ? (uint64_t)kib * 1024 : UINT64_MAX;
-}
-
 /* n items of so many floats each, and the slack; grows *total by their bytes. */
 static bool add_floats(int64_t n, int64_t floats, int64_t *out, size_t *total)
 {
@@ -175,7 +179,7 @@ static int measure(struct cpu_device *c, const struct plan *p, const struct capa
         !add_floats(cap->pages, PAGE_TOKENS * p->page_token_floats, &c->pages_floats, total))
         return err_set(e, E_NOMEM, "%d slots of %lld floats and %d pages exceed the address space",
                        cap->slots, (long long)p->slot_floats, cap->pages);
-    uint64_t have = memory_available();
+    uint64_t have = freemem();
     if (*total > have)
         return err_set(e, E_NOMEM,
                        "the model needs %zu bytes (weights %zu, %d states, activations), but "
@@ -222,17 +226,18 @@ static int backend_load(struct device *d, const struct plan *p, const struct cap
     bool ok = c->weights && c->row_seq && c->shared;
     c->step.arena = floats(c->arena_floats, &ok);
     c->step.slots = floats(c->slots_floats, &ok);
-    c->step.pages = floats(c->pages_floats, &ok);
+    c->step.pages = block_new((size_t)c->pages_floats * sizeof(float));
+    ok = ok && c->step.pages;
     for (int i = 0; ok && i < p->n_weights; i++) {
         const struct weight *w = &p->weights[i];
         struct host_weight *h = &c->weights[i];
         *h = (struct host_weight){w->role, w->dtype, w->rows, w->cols, 0, NULL};
-        ok = pack_bytes(w, &h->bytes) && (h->data = mem_aligned(h->bytes));
+        ok = pack_bytes(w, &h->bytes) && (h->data = block_new(h->bytes));
     }
     if (!ok) {
         unload(c);
         return err_set(e, E_NOMEM, "the model needs %zu bytes, and the system refused them with "
-                       "%llu bytes available", total, (unsigned long long)memory_available());
+                       "%llu bytes available", total, (unsigned long long)freemem());
     }
     if ((rc = make_samplers(c, e))) {
         unload(c);
@@ -485,6 +490,7 @@ static void backend_profile(struct device *d)
 const struct backend backend_cpu = {
     .name = "cpu",
     .host_memory = true,
+    .puts_at_once = true, /* rows lie in lanes of their own */
     .open = backend_open,
     .close = backend_close,
     .load = backend_load,

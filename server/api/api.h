@@ -19,7 +19,9 @@ struct api_state {
 
 /* The table that http_open serves, with its state. served outlives it. Thread: main; closed behind
  * http_close. */
-int api_open(struct routes *out, const struct served *served, struct err *e) MUST_USE;
+int api_open(struct routes *out, struct err *e) MUST_USE;
+/* What its handlers need of what is served, before http_serve; until then only open routes run. */
+int api_serve(struct routes *r, const struct served *served, struct err *e) MUST_USE;
 void api_close(struct routes *r); /* all zero is fine */
 
 #define ROUTE(name, method, path, access, waits, errors, handler) \

@@ -186,10 +186,53 @@ bool gen_done(const struct gen *g)
     return true;
 }
 
+/* Of a choice whose reader has gone, what there is. */
+static void facts_of(struct request_facts *f, struct choice *c, bool counts_prompt)
+{
+    struct request *r = c->r;
+    if (!r) { /* a kept answer, or never submitted */
+        f->prompt += counts_prompt ? c->n_prompt : 0;
+        f->cached += counts_prompt ? c->n_cached : 0;
+        f->output += c->n_output;
+        return;
+    }
+    pthread_mutex_lock(&r->lock);
+    f->prompt += counts_prompt ? r->n_context + r->n_prompt : 0;
+    f->cached += counts_prompt ? r->n_cached : 0;
+    f->output += r->n_output;
+    if (r->t_admit_ns && !f->queue_ns)
+        f->queue_ns = r->t_admit_ns - r->t_submit_ns;
+    uint64_t first = r->t_first_ns ? r->t_first_ns - r->t_submit_ns : 0;
+    if (first && (!f->first_ns || first < f->first_ns))
+        f->first_ns = first;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void note_facts(struct gen *g)
+{
+    struct request_facts *f = g->facts;
+    bool submitted = g->n_choices > 0, left = !gen_done(g), error = gen_failed(g), length = false;
+    if (!f || f->generated)
+        return;
+    for (int32_t i = 0; i < g->n_choices; i++) {
+        struct choice *c = &g->choices[i];
+        facts_of(f, c, i % g->params.n == 0);
+        submitted &= c->r || c->finish != FINISH_NONE;
+        left |= c->finish == FINISH_CANCELLED;
+        error |= c->finish == FINISH_ERROR;
+        length |= c->finish == FINISH_LENGTH;
+    }
+    f->finish = left ? "cancelled" : error ? "error" : length ? "length" : "stop";
+    f->generated = submitted;
+    if (submitted)
+        stats_generation(g->stats, f);
+}
+
 void gen_end(struct gen *g)
 {
     if (!g)
         return;
+    note_facts(g);
     for (int32_t i = 0; i < g->n_choices; i++) {
         struct choice *c = &g->choices[i];
         if (!c->r)

@@ -100,6 +100,7 @@ struct gen {
     struct toolset *tools;   /* whose calls are looked for; NULL = none */
     const struct toolcall_dialect *dialect; /* likewise */
     bool reasoning, thinking; /* it is told apart; the prompt has opened it */
+    struct request_facts *facts; /* the exchange's; filled by gen_end */
     struct key *key;      /* NULL = without keys */
     int32_t taken;        /* of its sequences, until gen_done */
     struct tenant_tag tenant;
@@ -112,6 +113,7 @@ struct gen_setup {
     const struct served *served;
     struct stats *stats;
     struct waker *waker;
+    struct request_facts *facts; /* outlives the exchange's reference */
     struct api_state *state;
     const char *request_id;
     struct key *key;          /* NULL = without keys */
@@ -133,7 +135,8 @@ bool gen_read(struct gen *g);
 bool gen_done(const struct gen *g);
 bool gen_failed(const struct gen *g);
 
-/* Cancels what still runs, disarms, drops the exchange's reference. g may be NULL. */
+/* Cancels what still runs, notes the facts, disarms, drops the exchange's reference. g may be
+ * NULL. */
 void gen_end(struct gen *g);
 
 /* The wake function of every choice's request. Engine thread. */

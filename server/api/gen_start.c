@@ -327,7 +327,8 @@ int gen_start(struct gen **out, struct params *p, json_t *keep, const struct gen
     }
     *g = (struct gen){.refs = 1, .api = s->api, .keep = keep, .state = s->state, .params = *p,
                       .served = s->served, .stats = s->stats, .waker = s->waker, .key = s->key,
-                      .tenant = s->tenant, .request_id = s->request_id};
+                      .tenant = s->tenant, .request_id = s->request_id,
+                      .facts = s->facts};
     waker_ref(g->waker);
     __atomic_add_fetch(&g->stats->generations, 1, __ATOMIC_RELAXED);
     if (!g->served->tok)

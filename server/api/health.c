@@ -17,6 +17,23 @@ static void status(struct exchange *x, const char *word)
     exchange_answer(x, 200, "application/json");
 }
 
+/* The usual error, and beside it what a probe may like to read. */
+static void loading(struct exchange *x)
+{
+    struct progress_view v;
+    struct buf error;
+    progress_view(x->http->loading, &v);
+    exchange_loading(x);
+    error = x->reply;
+    buf_init(&x->reply, error.max);
+    buf_fmt(&x->reply, "{\"status\":\"loading\",\"progress\":%.2f,\"stage\":", v.share);
+    jsonout_str(&x->reply, v.what);
+    buf_ch(&x->reply, ',');
+    if (error.len)
+        buf_add(&x->reply, error.p + 1, error.len - 1);
+    buf_free(&error);
+}
+
 static bool is_stuck(const struct http *h)
 {
     struct sched_stats s;
@@ -27,7 +44,9 @@ static bool is_stuck(const struct http *h)
 /* Whether a request sent now would be served. */
 static void ready(struct exchange *x)
 {
-    if (sched_device_lost(x->http->served->sched))
+    if (http_is_loading(x->http))
+        loading(x);
+    else if (sched_device_lost(x->http->served->sched))
         exchange_error(x, APIERR_DEVICE, NULL, "the device was lost");
     else if (http_is_draining(x->http))
         exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
@@ -43,7 +62,9 @@ void api_readyz(struct exchange *x) { ready(x); }
 /* Whether a restart would help: also while draining the process is alive. */
 void api_livez(struct exchange *x)
 {
-    if (sched_device_lost(x->http->served->sched))
+    if (http_is_loading(x->http))
+        status(x, "loading");
+    else if (sched_device_lost(x->http->served->sched))
         exchange_error(x, APIERR_DEVICE, NULL, "the device was lost");
     else if (is_stuck(x->http))
         exchange_error(x, APIERR_DEVICE, NULL, "the engine has not moved for 30 s");
@@ -62,7 +83,7 @@ void api_limits(struct exchange *x)
 {
     const struct options *o = x->http->o;
     const struct { const char *name; int64_t value; } limits[] = {
-        {"slots", o->slots},
+        {"slots", x->http->served->cap.slots},
         {"queue", o->queue},
         {"step_tokens", o->step_tokens},
         {"context", x->http->served->context_max},

@@ -1,5 +1,6 @@
 /* GET /metrics: Prometheus text format 0.0.4. Times in seconds, sizes in bytes, as is usual. */
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,14 +40,14 @@ static void seconds(struct buf *out, const char *name, const char *help, uint64_
     buf_fmt(out, "recurd_%s %.6f\n", name, (double)ns / (double)NS_PER_S);
 }
 
-static void histogram(struct buf *out, const char *name, const char *help,
-                      const struct histogram *h)
+static void histogram_of(struct buf *out, const char *name, const char *help,
+                         const struct histogram *h, const double bounds[STATS_BUCKETS])
 {
     uint64_t sum = 0;
     head(out, name, "histogram", help);
     for (size_t i = 0; i < STATS_BUCKETS; i++) {
         sum += load(&h->buckets[i]);
-        buf_fmt(out, "recurd_%s_bucket{le=\"%g\"} %llu\n", name, stats_bounds[i],
+        buf_fmt(out, "recurd_%s_bucket{le=\"%g\"} %llu\n", name, bounds[i],
                 (unsigned long long)sum);
     }
     sum += load(&h->buckets[STATS_BUCKETS]);
@@ -54,6 +55,12 @@ static void histogram(struct buf *out, const char *name, const char *help,
             name, (unsigned long long)sum, name,
             (double)load(&h->sum_us) / 1e6, name,
             (unsigned long long)sum);
+}
+
+static void histogram(struct buf *out, const char *name, const char *help,
+                      const struct histogram *h)
+{
+    histogram_of(out, name, help, h, stats_bounds);
 }
 
 static void build_info(struct buf *out, const struct http *h)
@@ -215,7 +222,8 @@ static void key_states(struct buf *out, struct keys *k, struct statecache *sc)
 static void keys(struct buf *out, struct http *h)
 {
     static const struct { const char *name, *type; size_t member; const char *help; } rows[] = {
-        {"key_requests", "gauge", offsetof(struct key, requests), "Sequences of the key now"},
+        {"key_requests_running", "gauge", offsetof(struct key, requests),
+         "Sequences of the key now"},
         {"key_requests_total", "counter", offsetof(struct key, admitted), "… and in all"},
         {"key_requests_refused_total", "counter", offsetof(struct key, refused),
          "Sequences refused: the key had its share"},
@@ -250,7 +258,7 @@ static void http(struct buf *out, struct http *h)
                         (unsigned long long)n);
         }
     }
-    counter(out, "http_connections_total", "Connections accepted", w.accepted);
+    counter(out, "http_connections_accepted_total", "Connections accepted", w.accepted);
     counter(out, "http_disconnects_total", "Clients that left before their reply", w.disconnects);
     counter(out, "http_timeouts_total", "Connections cut by a deadline", w.timeouts);
     counter(out, "http_streams_total", "Replies streamed", load(&s->streams));
@@ -271,6 +279,42 @@ static void http(struct buf *out, struct http *h)
               &s->per_token);
 }
 
+static void generations(struct buf *out, const struct stats *s)
+{
+    head(out, "generations_total", "counter", "Generations by how they ended");
+    for (int i = 0; i < FINISHES; i++)
+        buf_fmt(out, "recurd_generations_total{finish_reason=\"%s\"} %llu\n", stats_finish_name(i),
+                (unsigned long long)load(&s->finishes[i]));
+    histogram(out, "queue_time_seconds", "From the request to a place among those that run",
+              &s->queue);
+    histogram_of(out, "prompt_length_tokens", "Prompt tokens of a generation, cached ones included",
+                 &s->prompt_length, stats_lengths);
+    histogram_of(out, "output_length_tokens", "Tokens that a generation wrote", &s->output_length,
+                 stats_lengths);
+}
+
+/* OpenMetrics 1.0 out of the text format: a counter's family has no "_total", and there is
+ * an end. */
+static void to_openmetrics(struct buf *text)
+{
+    static const char total[] = "_total";
+    struct buf out;
+    buf_init(&out, text->max);
+    for (const char *at = text->p, *end; at && *at; at = end + (*end == '\n')) {
+        end = at + strcspn(at, "\n");
+        size_t word = 7; /* "# HELP " and "# TYPE " */
+        const char *name_end = *at == '#' ? at + word + strcspn(at + word, " \n") : end;
+        bool cut = *at == '#' && name_end - at > (ptrdiff_t)(word + strlen(total)) &&
+                   strncmp(name_end - strlen(total), total, strlen(total)) == 0;
+        buf_add(&out, at, (size_t)(name_end - at) - (cut ? strlen(total) : 0));
+        buf_add(&out, name_end, (size_t)(end - name_end));
+        buf_ch(&out, '\n');
+    }
+    buf_str(&out, "# EOF\n");
+    buf_free(text);
+    *text = out;
+}
+
 /* The names Prometheus clients everywhere use for a process. */
 static void process(struct buf *out, const struct http *h)
 {
@@ -284,8 +328,11 @@ static void process(struct buf *out, const struct http *h)
     }
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
     buf_fmt(out,
+            "# HELP process_resident_memory_bytes Memory of the process\n"
             "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %llu\n"
+            "# HELP process_cpu_seconds_total Time that it spent on CPUs\n"
             "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total %.3f\n"
+            "# HELP process_start_time_seconds When it was started, since 1970\n"
             "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %llu\n",
             (unsigned long long)resident * (unsigned long long)sysconf(_SC_PAGESIZE),
             (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9,
@@ -300,6 +347,13 @@ void api_metrics(struct exchange *x)
     cache(out, x->http);
     keys(out, x->http);
     http(out, x->http);
+    generations(out, &x->http->stats);
     process(out, x->http);
+    const char *accept = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Accept");
+    if (accept && strstr(accept, "application/openmetrics-text")) {
+        to_openmetrics(out);
+        exchange_answer(x, 200, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+        return;
+    }
     exchange_answer(x, 200, "text/plain; version=0.0.4; charset=utf-8");
 }

@@ -1,14 +1,14 @@
-/* GET /v1/models and /v1/models/{id}: the one model there is. */
+/* GET /v1/models and /v1/models/{id}: the one model there is, under each of its names. */
 #include <string.h>
 
 #include "server/api/api.h"
 #include "server/http/exchange.h"
 #include "server/api/jsonout.h"
 
-static void object(struct buf *out, const struct http *h)
+static void object(struct buf *out, const struct http *h, const char *name)
 {
     buf_str(out, "{\"id\":");
-    jsonout_str(out, h->served->name);
+    jsonout_str(out, name);
     buf_fmt(out, ",\"object\":\"model\",\"created\":%llu,\"owned_by\":\"recurd\",\"architecture\":",
             (unsigned long long)h->started_unix_s);
     jsonout_str(out, h->served->arch);
@@ -23,17 +23,20 @@ static void object(struct buf *out, const struct http *h)
 void api_models(struct exchange *x)
 {
     buf_str(&x->reply, "{\"object\":\"list\",\"data\":[");
-    object(&x->reply, x->http);
+    for (int i = 0; i < x->http->served->n_names; i++) {
+        buf_str(&x->reply, i ? "," : "");
+        object(&x->reply, x->http, x->http->served->names[i]);
+    }
     buf_str(&x->reply, "]}");
     exchange_answer(x, 200, "application/json");
 }
 
 void api_model(struct exchange *x)
 {
-    if (strcmp(x->rest, x->http->served->name) != 0) {
+    if (!served_is_named(x->http->served, x->rest)) {
         exchange_error(x, APIERR_NO_MODEL, "model", "there is no model of this name");
         return;
     }
-    object(&x->reply, x->http);
+    object(&x->reply, x->http, x->rest);
     exchange_answer(x, 200, "application/json");
 }

@@ -264,7 +264,7 @@ static void read_session(struct params *p, const json_t *o, struct err *e)
 static int check_model(struct params *p, const struct served *m, const json_t *o, struct err *e)
 {
     size_t n = 0;
-    if (jsonin_str(o, "model", &p->model, &n, e) && strcmp(p->model, m->name) != 0)
+    if (jsonin_str(o, "model", &p->model, &n, e) && !served_is_named(m, p->model))
         return err_field(e, E_NOENT, "model", "model: \"%.*s\" is not served here; \"%s\" is",
                          (int)utf8_complete(p->model, MIN(n, 100)), p->model, m->name);
     p->model = NULL; /* it belongs to the tree, which goes; from here on it is m->name */

@@ -25,18 +25,18 @@ static const struct route_under under[] = {
     {"", &errors_OPENAI},
 };
 
-int api_open(struct routes *out, const struct served *served, struct err *e)
+int api_open(struct routes *out, struct err *e)
 {
     struct api_state *s = mem_zalloc(sizeof *s);
     *out = (struct routes){.at = rows, .n = ARRAY_LEN(rows), .under = under, .handlers = s};
-    if (!s)
-        return err_set(e, E_NOMEM, "no memory for the handlers");
+    return s ? 0 : err_set(e, E_NOMEM, "no memory for the handlers");
+}
+
+int api_serve(struct routes *r, const struct served *served, struct err *e)
+{
+    struct api_state *s = r->handlers;
     int rc = constrainer_open(&s->constrainer, served, e);
-    if (!rc)
-        rc = responses_open(&s->responses, e);
-    if (rc)
-        api_close(out);
-    return rc;
+    return rc ? rc : responses_open(&s->responses, e);
 }
 
 void api_close(struct routes *r)

@@ -118,7 +118,8 @@ static void start(struct exchange *x, const struct api *api, struct params *p, j
     x->rated = true;
     struct gen_setup setup = {
         .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,
-        .state = serve_state(x), .request_id = x->id, .key = x->key, .tenant = x->tenant,
+        .state = serve_state(x), .facts = &x->facts, .request_id = x->id,
+        .key = x->key, .tenant = x->tenant,
         .client = client_of(x->mhd, x->key ? x->key->name : NULL), .retry_s = &x->retry_s,
         .timeout_ns = (uint64_t)h->o->request_timeout * NS_PER_S, .max_tokens = h->o->max_tokens,
     };

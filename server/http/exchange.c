@@ -17,6 +17,8 @@
 #include "server/http/auth.h"
 #include "server/http/helper.h"
 #include "server/http/origin.h"
+#include "server/http/reqlog.h"
+#include "server/process/loading.h"
 
 /* A refused request's body up to this size is read and thrown away, so that the connection and
  * the reply survive; a larger one is not worth its transfer. */
@@ -56,6 +58,16 @@ void exchange_error(struct exchange *x, enum apierr a, const char *param, const 
     x->retry = apierr_retry(a);
     x->retry_known = apierr_status(a) >= 408;
     exchange_answer(x, apierr_status(a), json_type);
+}
+
+void exchange_loading(struct exchange *x)
+{
+    struct progress_view v;
+    char text[200];
+    loading_text(x->http->loading, text, sizeof text);
+    progress_view(x->http->loading, &v);
+    exchange_error(x, APIERR_LOADING, NULL, text);
+    x->retry_s = (int32_t)MAX(MIN(v.left_s, RETRY_MAX_S), RETRY_S);
 }
 
 void exchange_fail(struct exchange *x, const struct err *e)
@@ -322,6 +334,7 @@ struct exchange *exchange_new(struct http *h, struct MHD_Connection *c)
     x->http = h;
     x->mhd = c;
     x->route = ROUTE_UNKNOWN;
+    x->begun_ns = clock_now_ns();
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     x->conn = info ? info->socket_context : NULL;
@@ -350,6 +363,7 @@ void exchange_free(struct exchange *x)
         watch_phase(h->watch, x->conn, CONN_IDLE, NULL);
     if (x->pending)
         x->pending->ops->end(x->pending);
+    reqlog(x); /* after the end of its generation, which notes the facts */
     waker_detach(x->waker);
     waker_unref(x->waker);
     free_body(x);
@@ -471,7 +485,8 @@ static bool check_origin(struct exchange *x)
 static void check_route(struct exchange *x, const char *url, const char *method)
 {
     struct http *h = x->http;
-    if (strcmp(x->method, "PUT") == 0 && h->served->cache) /* an exported state */
+    bool loading = http_is_loading(h);
+    if (!loading && strcmp(x->method, "PUT") == 0 && h->served->cache) /* an exported state */
         x->body.max = (size_t)session_blob_max(h->served->cache);
     const char *length = request_header(x, "Content-Length");
     char text[160];
@@ -482,6 +497,8 @@ static void check_route(struct exchange *x, const char *url, const char *method)
     } else if (strcmp(method, "OPTIONS") == 0) {
         x->allow = allowed(r);
         exchange_answer(x, 204, NULL);
+    } else if (loading && r->access != ACCESS_OPEN) {
+        exchange_loading(x); /* before keys are looked at: their tenants are made with the cache */
     } else if (!may_ask(x, r)) {
         return; /* answered, before anything else is told */
     } else if (!route_allows(r, method)) {

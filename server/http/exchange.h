@@ -56,6 +56,8 @@ struct exchange {
     bool rated;                /* a generation: the reply says what the key has left */
     int32_t retry_s;           /* when to try again; 0 = when a place is likely to be free */
     const char *origin;        /* of a page that may read the reply; the request's header */
+    uint64_t begun_ns;
+    struct request_facts facts; /* of its generation, once that has ended */
     const struct error_form *errors; /* of the API that the path belongs to */
     struct pending *pending;   /* what a handler started: a stream, or a whole reply to wait for */
     struct buf out;            /* of a stream: bytes on their way, */
@@ -83,6 +85,8 @@ void exchange_make_id(char id[REQUEST_ID_BYTES + 1]);
 /* Answers with what is in x->reply. */
 void exchange_answer(struct exchange *x, int status, const char *type);
 void exchange_error(struct exchange *x, enum apierr a, const char *param, const char *message);
+/* What is served is not there yet: how far it is, and when to try again. */
+void exchange_loading(struct exchange *x);
 void exchange_fail(struct exchange *x, const struct err *e);
 /* Failure of a body that was read: without a field it is the JSON itself. */
 void exchange_fail_params(struct exchange *x, const struct err *e);

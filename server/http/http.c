@@ -174,9 +174,15 @@ static int start(struct http *h, int fd, struct err *e)
     return 0;
 }
 
+void http_serve(struct http *h, const struct served *served)
+{
+    h->served = served;
+    __atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
+}
+
 int http_open(struct http **out, int fd, const struct options *o,
-              const struct routes *routes, const struct served *served, struct keys *k,
-              struct err *e)
+              const struct routes *routes, struct keys *k, const struct progress *loading,
+              const struct served *served, struct err *e)
 {
     *out = NULL;
     struct http *h = mem_zalloc(sizeof *h);
@@ -184,7 +190,7 @@ int http_open(struct http **out, int fd, const struct options *o,
         close(fd);
         return err_set(e, E_NOMEM, "no memory for the HTTP server");
     }
-    *h = (struct http){.o = o, .routes = routes, .served = served, .keys = k,
+    *h = (struct http){.o = o, .routes = routes, .loading = loading, .keys = k,
                        .listen_fd = fd, .nowhere = listen_nowhere(e),
                        .started_unix_s = clock_unix_s()};
     h->guarded = !k && listen_is_loopback(fd);
@@ -202,6 +208,8 @@ int http_open(struct http **out, int fd, const struct options *o,
         rc = watch_open(&h->watch, (int32_t)o->connections + SPARE_CONNECTIONS, &w, e);
     if (!rc)
         rc = helper_open(&h->helper, help, e);
+    if (served)
+        http_serve(h, served);
     if (!rc)
         rc = start(h, fd, e);
     if (rc) {

@@ -3,6 +3,7 @@
 #ifndef RECURD_HTTP_H
 #define RECURD_HTTP_H
 
+#include "base/progress.h"
 #include "scheduler/served.h"
 #include "server/process/keys.h"
 #include "server/process/options.h"
@@ -16,7 +17,9 @@ struct helper;
 struct http {
     const struct options *o;
     const struct routes *routes;
-    const struct served *served;
+    const struct served *served; /* NULL while it is loaded: http_is_loading */
+    const struct progress *loading; /* how far that is */
+    int ready;              /* atomic: served is there */
     struct keys *keys; /* NULL = nobody is asked for one */
     struct watch *watch;
     struct helper *helper;
@@ -30,11 +33,19 @@ struct http {
     int trim;              /* atomic: a large one went: its memory may go back to the system */
 };
 
-/* Serves on the listening socket fd, and owns it from now on, also when it fails. o,
- * routes, served and k (which may be NULL) outlive the server. */
+/* Answers on the listening socket fd, and owns it from now on, also when it fails: with what is
+ * served; where that is NULL with 503 and what `loading` says, until http_serve. o, routes, k
+ * (which may be NULL), loading and served outlive it. */
 int http_open(struct http **out, int fd, const struct options *o,
-              const struct routes *routes, const struct served *served, struct keys *k,
-              struct err *e) MUST_USE;
+              const struct routes *routes, struct keys *k, const struct progress *loading,
+              const struct served *served, struct err *e) MUST_USE;
+/* From now on requests are served; what is served outlives the server. Once. */
+void http_serve(struct http *h, const struct served *served);
+
+static inline bool http_is_loading(const struct http *h)
+{
+    return !__atomic_load_n(&h->ready, __ATOMIC_ACQUIRE);
+}
 
 /* Stops accepting connections; new requests on old ones get 503. */
 void http_drain(struct http *h);

@@ -1,5 +1,5 @@
-/* The listening socket: bound before the model loads, so that a taken port is told at once;
- * listening after, so that nobody is kept waiting. Thread: main. */
+/* The listening socket: bound and listening before the model loads, so that a taken port is told at
+ * once and a probe hears how far loading is. Thread: main. */
 #ifndef RECURD_LISTEN_H
 #define RECURD_LISTEN_H
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
+#include <unistd.h>
 
 static void taken_signals(sigset_t *set)
 {
@@ -13,6 +14,7 @@ static void taken_signals(sigset_t *set)
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGHUP);
+    sigaddset(set, SIGUSR1); /* daemon_wake's */
 }
 
 void daemon_init(void)
@@ -45,6 +47,11 @@ int daemon_inherited_socket(int *fd, struct err *e)
 }
 
 void daemon_ready(const char *status) { sd_notifyf(0, "READY=1\nSTATUS=%s", status); }
+void daemon_loading(const char *status)
+{
+    /* The manager never shortens a limit because of this. */
+    sd_notifyf(0, "STATUS=%s\nEXTEND_TIMEOUT_USEC=120000000", status);
+}
 void daemon_stopping(void) { sd_notify(0, "STOPPING=1\nSTATUS=draining"); }
 void daemon_status(const char *status) { sd_notifyf(0, "STATUS=%s", status); }
 void daemon_watchdog(void) { sd_notify(0, "WATCHDOG=1"); }
@@ -61,5 +68,7 @@ int daemon_wait(uint64_t ms)
     taken_signals(&set);
     struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
     int sig = sigtimedwait(&set, NULL, &t);
-    return sig > 0 ? sig : 0;
+    return sig > 0 && sig != SIGUSR1 ? sig : 0;
 }
+
+void daemon_wake(void) { (void)kill(getpid(), SIGUSR1); }

@@ -15,6 +15,8 @@ int daemon_inherited_socket(int *fd, struct err *e) MUST_USE;
 
 void daemon_ready(const char *status);
 void daemon_stopping(void);
+/* Still starting, and how far; a start that goes on is not cut off. */
+void daemon_loading(const char *status);
 /* One line for `systemctl status`. */
 void daemon_status(const char *status);
 /* Shows the service manager that the process works. Call only when it really does. */
@@ -22,7 +24,9 @@ void daemon_watchdog(void);
 /* How often daemon_watchdog is wanted, in ms: half the limit; 0 = not wanted. */
 uint64_t daemon_watchdog_ms(void);
 
-/* Waits for a signal at most ms; returns its number, or 0 when time is up. */
+/* Waits for a signal at most ms; returns its number, or 0 when time is up or daemon_wake came. */
 int daemon_wait(uint64_t ms);
+/* Any thread. */
+void daemon_wake(void);
 
 #endif

@@ -10,105 +10,83 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "server/process/options_int.h"
 
 /* A configuration file of every key at full length is under 8 KiB. */
 #define CONFIG_BYTES KIB(256)
 /* libinih cuts longer lines into two without a word; we refuse them instead. */
 #define CONFIG_LINE 198
 
-enum kind { STR, INT };
-
-struct row {
-    const char *key;
-    enum kind kind;
-    size_t offset;
-    const char *str;
-    int64_t dflt, min, max;
-    const char *metavar, *sentence;
-};
-
-#define DFLT_STR(x) (x), 0
-#define DFLT_INT(x) NULL, (int64_t)(x)
-static const struct row rows[] = {
-#define OPT(name, kind, dflt, min, max, metavar, sentence) \
-    {#name, kind, offsetof(struct options, name), DFLT_##kind(dflt), min, max, metavar, sentence},
-#include "server/process/options.def"
-#undef OPT
-};
-
-static char **str_at(const struct options *o, const struct row *r)
-{
-    return (char **)((char *)(uintptr_t)o + r->offset);
-}
-
-static int64_t *int_at(const struct options *o, const struct row *r)
-{
-    return (int64_t *)((char *)(uintptr_t)o + r->offset);
-}
-
-/* The key as people write it: '-' for '_'. */
-static const char *shown(const struct row *r, char out[64])
-{
-    size_t i = 0;
-    for (; r->key[i] && i < 63; i++)
-        out[i] = r->key[i] == '_' ? '-' : r->key[i];
-    out[i] = '\0';
-    return out;
-}
-
-static const struct row *find(const char *key)
-{
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        char name[64];
-        if (strcmp(shown(&rows[i], name), key) == 0)
-            return &rows[i];
-    }
-    return NULL;
-}
-
 void options_defaults(struct options *o)
 {
     memset(o, 0, sizeof *o);
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].kind == INT)
-            *int_at(o, &rows[i]) = rows[i].dflt;
-        else if (rows[i].str)
-            *str_at(o, &rows[i]) = mem_strdup(rows[i].str);
+    for (int i = 0; i < n_option_rows; i++) {
+        const struct option_row *r = &option_rows[i];
+        if (r->key && !option_is_text(r))
+            *option_int(o, r) = r->dflt;
+        else if (r->key && r->str)
+            *option_str(o, r) = mem_strdup(r->str);
     }
+}
+
+static void options_drop_faults(struct options *o)
+{
+    for (int i = 0; i < OPTIONS_FAULTS; i++) {
+        mem_free(o->faults[i]);
+        o->faults[i] = NULL;
+    }
+    o->n_faults = 0;
 }
 
 void options_fini(struct options *o)
 {
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        if (rows[i].kind == STR)
-            mem_free(*str_at(o, &rows[i]));
+    for (int i = 0; i < n_option_rows; i++)
+        if (option_rows[i].key && option_is_text(&option_rows[i]))
+            mem_free(*option_str(o, &option_rows[i]));
+    options_drop_faults(o);
     mem_free(o->config);
     memset(o, 0, sizeof *o);
 }
 
-/* where: "--slots" or "recurd.conf line 3: slots". */
-static int set(struct options *o, const struct row *r, const char *value, const char *where,
-               struct err *e)
+static int set_text(struct options *o, const struct option_row *r, const char *value,
+                    const char *where, bool again, struct err *e)
 {
-    if (r->kind == STR) {
-        if (!*value)
-            return err_set(e, E_RANGE, "%s: the value is empty", where);
-        char *copy = mem_strdup(value);
-        if (!copy)
-            return err_set(e, E_NOMEM, "%s: out of memory", where);
-        mem_free(*str_at(o, r));
-        *str_at(o, r) = copy;
+    char **at = option_str(o, r);
+    if (!*value)
+        return options_fault(o, e, E_RANGE, "%s: the value is empty", where);
+    size_t before = again && r->kind == OPTION_LIST && *at ? strlen(*at) + 1 : 0;
+    char *copy = mem_zalloc(before + strlen(value) + 1);
+    if (!copy)
+        return options_fault(o, e, E_NOMEM, "%s: out of memory", where);
+    if (before)
+        snprintf(copy, before + strlen(value) + 1, "%s,%s", *at, value);
+    else
+        memcpy(copy, value, strlen(value));
+    mem_free(*at);
+    *at = copy;
+    return 0;
+}
+
+/* where: "--slots" or "recurd.conf line 3: slots"; again: not the first time in this place. */
+static int set(struct options *o, const struct option_row *r, const char *value,
+               const char *where, bool again, struct err *e)
+{
+    if (option_is_text(r))
+        return set_text(o, r, value, where, again, e);
+    if (r->kind == OPTION_AUTO && strcmp(value, "auto") == 0) {
+        *option_int(o, r) = OPTIONS_AUTO;
         return 0;
     }
     char *end;
     errno = 0;
     long long v = strtoll(value, &end, 10);
     if (errno || end == value || *end || isspace((unsigned char)*value))
-        return err_set(e, E_FORMAT, "%s: \"%.60s\" is not a whole number", where, value);
+        return options_fault(o, e, E_FORMAT, "%s: \"%.60s\" is not a whole number%s", where, value,
+                             r->kind == OPTION_AUTO ? " or auto" : "");
     if (v < r->min || v > r->max)
-        return err_set(e, E_RANGE, "%s: %lld is outside %lld … %lld", where, v,
-                       (long long)r->min, (long long)r->max);
-    *int_at(o, r) = v;
+        return options_fault(o, e, E_RANGE, "%s: %lld is outside %lld … %lld", where, v,
+                             (long long)r->min, (long long)r->max);
+    *option_int(o, r) = v;
     return 0;
 }
 
@@ -117,47 +95,72 @@ static int set(struct options *o, const struct row *r, const char *value, const 
 struct file_read {
     struct options *o;
     const char *name;
-    bool seen[ARRAY_LEN(rows)];
+    const char *at; /* the line after that of the last key */
+    int line;       /* its number, less one */
+    bool *seen;     /* [n_option_rows] */
     struct err *e;
-    int rc;
 };
+
+/* The number of the line that the library read this key from; it does not say itself. Lines that
+ * begin otherwise are comments, headings, or no keys. */
+static int line_of(struct file_read *f, const char *key)
+{
+    size_t n = strlen(key);
+    while (*f->at) {
+        const char *line = f->at, *text = line + strspn(line, " \t\r");
+        size_t len = strcspn(line, "\n");
+        bool further = (*line == ' ' || *line == '\t') && text < line + len && f->line > 0;
+        f->at = line[len] ? line + len + 1 : line + len;
+        f->line++;
+        text = line + MIN((size_t)(text - line), len);
+        if (*text && *text != '#' && *text != ';' && (strncmp(text, key, n) == 0 || further))
+            return f->line;
+    }
+    return f->line;
+}
 
 static int on_key(void *arg, const char *section, const char *key, const char *value)
 {
     struct file_read *f = arg;
-    if (f->rc)
-        return 1;
+    char where[300], near[OPTION_NAME + 24];
+    int line = line_of(f, key);
+    const struct option_row *r = option_find(key);
     if (*section) {
-        f->rc = err_set(f->e, E_FORMAT, "%s: section [%.60s]: the file has no sections", f->name,
-                        section);
+        options_fault(f->o, f->e, E_FORMAT, "%s line %d: key \"%.60s\" in section [%.60s]: the "
+                      "file has no sections", f->name, line, key, section);
         return 1;
     }
-    const struct row *r = find(key);
+    snprintf(where, sizeof where, "%s line %d: %.60s", f->name, line, key);
+    if (!r && options_other(key, true, &r) && !r) {
+        options_other_set(f->o, key, value ? value : "", where, f->e);
+        return 1;
+    }
     if (!r) {
-        f->rc = err_set(f->e, E_NOENT, "%s: unknown key \"%.60s\"", f->name, key);
+        options_fault(f->o, f->e, E_NOENT, "%s line %d: unknown key \"%.60s\"%s", f->name, line,
+                      key, options_near(key, false, near, sizeof near));
         return 1;
     }
     /* Also the way libinih reports an indented line: as a second value of the key before it. */
-    if (f->seen[r - rows]) {
-        f->rc = err_set(f->e, E_CONFLICT, "%s: key \"%s\" has two values", f->name, key);
-        return 1;
-    }
-    f->seen[r - rows] = true;
-    char where[256];
-    snprintf(where, sizeof where, "%s: %s", f->name, key);
-    f->rc = set(f->o, r, value ? value : "", where, f->e);
+    bool again = f->seen[r - option_rows];
+    f->seen[r - option_rows] = true;
+    if (again && r->kind != OPTION_LIST)
+        options_fault(f->o, f->e, E_CONFLICT, "%s line %d: key \"%s\" has two values", f->name,
+                      line, key);
+    else
+        (void)!set(f->o, r, value ? value : "", where, again, f->e); /* e tells */
     return 1;
 }
 
-static int check_lines(const char *text, size_t n, const char *name, struct err *e)
+static int check_lines(struct options *o, const char *text, size_t n, const char *name,
+                       struct err *e)
 {
     size_t line = 1, start = 0;
     for (size_t i = 0; i < n; i++) {
         if (text[i] == '\0')
-            return err_set(e, E_FORMAT, "%s line %zu: contains a zero byte", name, line);
+            return options_fault(o, e, E_FORMAT, "%s line %zu: contains a zero byte", name, line);
         if (i - start > CONFIG_LINE)
-            return err_set(e, E_RANGE, "%s line %zu: longer than %d bytes", name, line,
-                           CONFIG_LINE);
+            return options_fault(o, e, E_RANGE, "%s line %zu: longer than %d bytes", name, line,
+                                 CONFIG_LINE);
         if (text[i] == '\n') {
             line++;
             start = i + 1;
@@ -169,31 +172,34 @@ static int check_lines(const char *text, size_t n, const char *name, struct err 
 int options_parse_file(struct options *o, const char *text, size_t n, const char *name,
                        struct err *e)
 {
-    int rc = check_lines(text, n, name, e);
-    if (rc)
+    int before = o->n_faults, rc = check_lines(o, text, n, name, e);
+    if (rc || n == 0)
         return rc;
-    if (n == 0)
-        return 0;
     char *copy = mem_zalloc(n + 1);
-    if (!copy)
-        return err_set(e, E_NOMEM, "%s: out of memory", name);
-    memcpy(copy, text, n);
-    struct file_read f = {.o = o, .name = name, .e = e};
-    int line = ini_parse_string(copy, on_key, &f);
+    bool *seen = mem_array(n_option_rows, sizeof *seen);
+    if (copy && seen) {
+        memcpy(copy, text, n);
+        struct file_read f = {.o = o, .name = name, .at = copy, .seen = seen, .e = e};
+        int line = ini_parse_string(copy, on_key, &f);
+        if (line)
+            options_fault(o, e, E_FORMAT, "%s line %d: not of the form key = value", name, line);
+    } else {
+        options_fault(o, e, E_NOMEM, "%s: out of memory", name);
+    }
     mem_free(copy);
-    if (f.rc)
-        return f.rc;
-    if (line)
-        return err_set(e, E_FORMAT, "%s line %d: not of the form key = value", name, line);
-    return 0;
+    mem_free(seen);
+    return o->n_faults > before ? e->code : 0;
 }
 
 static int read_file(struct options *o, const char *path, struct err *e)
 {
     struct buf text;
     buf_init(&text, CONFIG_BYTES);
-    int rc = file_read(path, &text, e);
-    if (!rc)
+    struct err why = {0};
+    int rc = file_read(path, &text, &why);
+    if (rc)
+        options_fault(o, e, rc, "%s", why.text);
+    else
         rc = options_parse_file(o, text.p, text.len, path, e);
     buf_free(&text);
     return rc;
@@ -218,119 +224,113 @@ static bool is_action(struct options *o, const char *arg)
     return false;
 }
 
-/* One "--key value" or "--key=value" at argv[*i]; only_config: the first pass, which looks for
- * --config alone, because the file comes before the flags. */
-static int flag(struct options *o, int argc, char **argv, int *i, bool only_config,
-                struct err *e)
+/* A flag taken apart: "--key value", "--key=value", "-k value". */
+struct flag {
+    char name[OPTION_NAME + 2]; /* with its dashes */
+    const char *value;
+    const struct option_row *r; /* NULL: --config, or what options_other_set does */
+};
+
+/* Of argv[*i], which becomes the last that was used. e tells; true: go on with it. */
+static bool take_flag(struct flag *f, struct options *o, int argc, char **argv, int *i,
+                      struct err *e)
 {
-    const char *arg = argv[*i];
-    if (is_action(o, arg))
-        return 0;
-    if (strncmp(arg, "--", 2) != 0)
-        return err_set(e, E_NOENT, "unexpected argument \"%.60s\"; see recurd --help", arg);
-    const char *eq = strchr(arg, '=');
-    char name[64];
+    const char *arg = argv[*i], *eq = strchr(arg, '=');
     size_t n = eq ? (size_t)(eq - arg) : strlen(arg);
-    if (n - 2 >= sizeof name)
-        return err_set(e, E_NOENT, "unknown flag \"%.60s\"; see recurd --help", arg);
-    memcpy(name, arg + 2, n - 2);
-    name[n - 2] = '\0';
-    bool config = strcmp(name, "config") == 0;
-    const struct row *r = find(name);
-    if (!r && !config)
-        return err_set(e, E_NOENT, "unknown flag \"--%s\"; see recurd --help", name);
-    const char *value = eq ? eq + 1 : *i + 1 < argc ? argv[++*i] : NULL;
-    if (!value)
-        return err_set(e, E_FORMAT, "--%s: the value is missing", name);
-    if (config != only_config)
-        return 0;
-    if (config) {
-        mem_free(o->config);
-        o->config = mem_strdup(value);
-        return o->config ? 0 : err_set(e, E_NOMEM, "--config: out of memory");
+    char near[OPTION_NAME + 24];
+    if (arg[0] != '-' || !arg[1] || (arg[1] == '-' && !arg[2])) {
+        options_fault(o, e, E_NOENT, "unexpected argument \"%.60s\"; see recurd --help", arg);
+        return false;
     }
-    char where[80];
-    snprintf(where, sizeof where, "--%s", name);
-    return set(o, r, value, where, e);
+    if (n >= sizeof f->name) {
+        options_fault(o, e, E_NOENT, "unknown flag \"%.60s\"; see recurd --help", arg);
+        return false;
+    }
+    memcpy(f->name, arg, n);
+    f->name[n] = '\0';
+    f->r = strncmp(f->name, "--", 2) == 0 ? option_find(f->name + 2) : NULL;
+    if (!f->r && strcmp(f->name, "--config") != 0 && !options_other(f->name, false, &f->r)) {
+        options_fault(o, e, E_NOENT, "unknown flag \"%s\"%s see recurd --help", f->name,
+                      *options_near(f->name + strspn(f->name, "-"), true, near, sizeof near)
+                          ? near : ";");
+        /* Its value, not a further fault. */
+        *i += !eq && *i + 1 < argc && argv[*i + 1][0] != '-';
+        return false;
+    }
+    f->value = eq ? eq + 1 : *i + 1 < argc ? argv[++*i] : NULL;
+    if (!f->value)
+        options_fault(o, e, E_FORMAT, "%s: the value is missing", f->name);
+    return f->value != NULL;
+}
+
+/* Two passes, because the file comes before the flags: for --config alone, then for the rest.
+ * Faults of the flags' form are told by the second. */
+static void config_flag(struct options *o, int argc, char **argv, struct err *e)
+{
+    for (int i = 1; i < argc; i++) {
+        struct options quiet = {0};
+        struct err ignored = {0};
+        struct flag f;
+        if (is_action(&quiet, argv[i]) || !take_flag(&f, &quiet, argc, argv, &i, &ignored) ||
+            strcmp(f.name, "--config") != 0) {
+            options_drop_faults(&quiet);
+            continue;
+        }
+        mem_free(o->config);
+        o->config = mem_strdup(f.value);
+        if (!o->config)
+            options_fault(o, e, E_NOMEM, "--config: out of memory");
+    }
+}
+
+static void all_flags(struct options *o, int argc, char **argv, struct err *e)
+{
+    bool seen[n_option_rows] = {false};
+    for (int i = 1; i < argc; i++) {
+        struct flag f;
+        if (is_action(o, argv[i]) || !take_flag(&f, o, argc, argv, &i, e) ||
+            strcmp(f.name, "--config") == 0)
+            continue;
+        if (!f.r) {
+            options_other_set(o, f.name, f.value, f.name, e);
+            continue;
+        }
+        (void)!set(o, f.r, f.value, f.name, seen[f.r - option_rows], e); /* e tells */
+        seen[f.r - option_rows] = true;
+    }
+}
+
+/* Settings that are one of a few words. */
+static void check_words(struct options *o, struct err *e)
+{
+    const struct { const char *key, *value, *words[4]; } rows[] = {
+        {"trace-ids", o->trace_ids, {"ids", "digest"}},
+        {"load-format", o->load_format, {"auto", "dummy"}},
+        {"quantize", o->quantize, {"none", "q8", "q4"}},
+        {"log-level", o->log_level, {"error", "warn", "info", "debug"}},
+        {"log-format", o->log_format, {"text", "json", "journal"}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char list[80] = "";
+        bool known = false;
+        for (size_t k = 0; k < ARRAY_LEN(rows[i].words) && rows[i].words[k]; k++) {
+            known |= rows[i].value && strcmp(rows[i].value, rows[i].words[k]) == 0;
+            size_t at = strlen(list);
+            snprintf(list + at, sizeof list - at, "%s%s", k ? ", " : "", rows[i].words[k]);
+        }
+        if (!known)
+            options_fault(o, e, E_RANGE, "%s: \"%.60s\" is none of %s", rows[i].key,
+                          rows[i].value ? rows[i].value : "", list);
+    }
 }
 
 int options_parse(struct options *o, int argc, char **argv, struct err *e)
 {
     options_defaults(o);
-    int rc = 0;
-    for (int i = 1; i < argc && !rc; i++)
-        rc = flag(o, argc, argv, &i, true, e);
-    if (!rc && o->config)
-        rc = read_file(o, o->config, e);
-    for (int i = 1; i < argc && !rc; i++)
-        rc = flag(o, argc, argv, &i, false, e);
-    if (!rc && strcmp(o->trace_ids, "ids") != 0 && strcmp(o->trace_ids, "digest") != 0)
-        rc = err_set(e, E_RANGE, "trace-ids: \"%.60s\" is neither ids nor digest", o->trace_ids);
-    if (!rc && strcmp(o->load_format, "auto") != 0 && strcmp(o->load_format, "dummy") != 0)
-        rc = err_set(e, E_RANGE, "load-format: \"%.60s\" is neither auto nor dummy",
-                     o->load_format);
-    if (!rc && strcmp(o->quantize, "none") && strcmp(o->quantize, "q8") &&
-        strcmp(o->quantize, "q4"))
-        rc = err_set(e, E_RANGE, "quantize: \"%.60s\" is none of none, q8 and q4", o->quantize);
-    return rc;
-}
-
-/* ---- printing ---- */
-
-void options_print_help(FILE *f)
-{
-    fputs("recurd: serves recurrent and linear-attention language models over HTTP\n\n"
-          "usage: recurd [--model DIR|FILE.gguf] [flags]\n\n",
-          f);
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        char name[64], left[96];
-        snprintf(left, sizeof left, "--%s %s", shown(&rows[i], name), rows[i].metavar);
-        fprintf(f, "  %-28s %s", left, rows[i].sentence);
-        if (rows[i].kind == INT)
-            fprintf(f, " [%lld]", (long long)rows[i].dflt);
-        else if (rows[i].str)
-            fprintf(f, " [%s]", rows[i].str);
-        fputc('\n', f);
-    }
-    static const char *const others[][2] = {
-        {"--config FILE", "Reads the same keys from FILE first; flags win"},
-        {"--check-config", "Checks flags and file, prints what is in force, and exits"},
-        {"--default-config", "Prints a configuration file with every key, and exits"},
-        {"--describe", "Prints facts about the model and the device, and exits"},
-        {"--list-devices", "Prints the OpenCL devices by the names --device takes, and exits"},
-        {"--version", "Prints the version, and exits"},
-        {"--help", "This list"},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(others); i++)
-        fprintf(f, "  %-28s %s\n", others[i][0], others[i][1]);
-}
-
-void options_print_defaults(FILE *f)
-{
-    fputs("# recurd.conf: every key, at its default. Flags of the same names win.\n"
-          "# Made by: recurd --default-config\n",
-          f);
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        char name[64];
-        shown(&rows[i], name);
-        fprintf(f, "\n# %s.\n", rows[i].sentence);
-        if (rows[i].kind == INT)
-            fprintf(f, "%s = %lld\n", name, (long long)rows[i].dflt);
-        else if (rows[i].str)
-            fprintf(f, "%s = %s\n", name, rows[i].str);
-        else
-            fprintf(f, "#%s = %s\n", name, rows[i].metavar);
-    }
-}
-
-void options_print(const struct options *o, FILE *f)
-{
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        char name[64];
-        shown(&rows[i], name);
-        if (rows[i].kind == INT)
-            fprintf(f, "%s = %lld\n", name, (long long)*int_at(o, &rows[i]));
-        else if (*str_at(o, &rows[i]))
-            fprintf(f, "%s = %s\n", name, *str_at(o, &rows[i]));
-    }
+    config_flag(o, argc, argv, e);
+    if (o->config)
+        (void)!read_file(o, o->config, e); /* e tells */
+    all_flags(o, argc, argv, e);
+    check_words(o, e);
+    return o->n_faults ? e->code : 0;
 }

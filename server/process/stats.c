@@ -1,11 +1,16 @@
 /* Counters. Relaxed atomics: a scrape may see one counter ahead of another. */
 #include "server/process/stats.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 
 /* 1 ms … 100 s, three a decade: from a cached reply to a long generation. */
 const double stats_bounds[STATS_BUCKETS] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
                                             0.25,  0.5,    1,     2.5,  10,    30,   100};
+
+const double stats_lengths[STATS_BUCKETS] = {1,   4,    16,   32,    64,    128,    256,
+                                             512, 1024, 2048, 8192, 32768, 131072, 1048576};
 
 static const int codes[] = {
 #define STATUS(n) n,
@@ -23,13 +28,38 @@ void stats_response(struct stats *s, int route, int status)
     stats_add(&s->responses[route][i]);
 }
 
-void stats_observe(struct histogram *h, uint64_t ns)
+static void observe(struct histogram *h, const double bounds[STATS_BUCKETS], double value,
+                    uint64_t millionths)
 {
     size_t i = 0;
-    double seconds = (double)ns / (double)NS_PER_S;
-    while (i < STATS_BUCKETS && seconds > stats_bounds[i])
+    while (i < STATS_BUCKETS && value > bounds[i])
         i++;
     stats_add(&h->buckets[i]);
     stats_add(&h->count);
-    __atomic_add_fetch(&h->sum_us, ns / 1000, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&h->sum_us, millionths, __ATOMIC_RELAXED);
+}
+
+void stats_observe(struct histogram *h, uint64_t ns)
+{
+    observe(h, stats_bounds, (double)ns / (double)NS_PER_S, ns / 1000);
+}
+
+void stats_observe_length(struct histogram *h, int64_t tokens)
+{
+    observe(h, stats_lengths, (double)tokens, (uint64_t)MAX(tokens, 0) * 1000000);
+}
+
+static const char *const finishes[FINISHES] = {"stop", "length", "cancelled", "error"};
+
+const char *stats_finish_name(int i) { return finishes[i]; }
+
+void stats_generation(struct stats *s, const struct request_facts *f)
+{
+    for (int i = 0; i < FINISHES; i++)
+        if (strcmp(f->finish, finishes[i]) == 0)
+            stats_add(&s->finishes[i]);
+    if (f->queue_ns)
+        stats_observe(&s->queue, f->queue_ns);
+    stats_observe_length(&s->prompt_length, f->prompt);
+    stats_observe_length(&s->output_length, f->output);
 }

@@ -6,11 +6,21 @@
 
 #define STATS_BUCKETS 14
 
-/* Upper bounds in seconds are stats_bounds; the last bucket has none. */
+/* Upper bounds are stats_bounds (seconds) or stats_lengths (tokens); the last bucket has none. */
 struct histogram {
-    uint64_t buckets[STATS_BUCKETS + 1], count, sum_us;
+    uint64_t buckets[STATS_BUCKETS + 1], count, sum_us; /* the sum in millionths of the unit */
 };
-extern const double stats_bounds[STATS_BUCKETS];
+extern const double stats_bounds[STATS_BUCKETS], stats_lengths[STATS_BUCKETS];
+
+/* What a generation took and gave, all of its choices together; for the log and the histograms. */
+struct request_facts {
+    bool generated;            /* sequences were submitted, or a kept answer was told again */
+    int64_t prompt, cached, output; /* tokens; a prompt counts once, whatever n */
+    uint64_t queue_ns;         /* until the first choice had a place; 0 = it never had */
+    uint64_t first_ns;         /* until the first token of any; 0 = there was none */
+    const char *finish;        /* "stop", "length", "cancelled", "error" */
+};
+#define FINISHES 4
 
 enum stats_status {
 #define STATUS(n) STATS_##n,
@@ -24,7 +34,8 @@ struct stats {
     uint64_t responses[ROUTES_MAX + 1][STATS_STATUSES];
     uint64_t streams, heartbeats, aborted; /* aborted: replies that ended before their end */
     int exchanges, suspended, generations; /* now */
-    struct histogram first_token, request, per_token;
+    struct histogram first_token, request, per_token, queue, prompt_length, output_length;
+    uint64_t finishes[FINISHES]; /* generations by stats_finish_name */
 };
 
 void stats_response(struct stats *s, int route, int status);
@@ -34,6 +45,10 @@ static inline void stats_add(uint64_t *counter)
     __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
 }
 
+void stats_observe_length(struct histogram *h, int64_t tokens);
+/* A generation has ended: its histograms and its way to end. */
+void stats_generation(struct stats *s, const struct request_facts *f);
+const char *stats_finish_name(int i);
 int stats_status_code(enum stats_status s); /* 0 for STATS_OTHER */
 
 #endif

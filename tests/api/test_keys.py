@@ -132,7 +132,7 @@ class Door(unittest.TestCase):
         self.assertNotIn(b"secret", body)
         value = dict(l.rsplit(" ", 1) for l in body.decode().splitlines() if l[:1] != "#")
         self.assertEqual(value["recurd_keys"], "3")
-        self.assertEqual(value['recurd_key_requests{key="alice"}'], "0")
+        self.assertEqual(value['recurd_key_requests_running{key="alice"}'], "0")
         self.assertGreaterEqual(int(value['recurd_key_prompt_tokens_total{key="alice"}']), 80)
         self.assertGreaterEqual(int(value['recurd_key_cached_tokens_total{key="alice"}']), 40)
         self.assertGreaterEqual(int(value['recurd_key_output_tokens_total{key="alice"}']), 6)

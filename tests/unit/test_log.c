@@ -2,13 +2,16 @@
 #include "base/log.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -189,4 +192,61 @@ Test(log, a_broken_invariant_is_logged_before_the_end)
     contents(fd, text, sizeof text);
     cr_assert_not_null(strstr(text, "1 + 1 == 3"));
     cr_assert_not_null(strstr(text, "test_log.c:"));
+}
+
+static const struct log_field some_fields[] = {
+    {"id", "a b\"c\n", 0, 0}, {"n", NULL, 3, 0}, {"ms", NULL, 1.25, 1}};
+
+Test(log, fields_follow_the_message_and_forge_nothing)
+{
+    unsetenv("JOURNAL_STREAM");
+    int fd = redirect();
+    log_fields(LOG_INFO, "request", some_fields, 3);
+    char text[400];
+    size_t n = contents(fd, text, sizeof text);
+    cr_assert_str_eq(text + 8, " info request id=\"a b?c?\" n=3 ms=1.2\n", "%s", text);
+    cr_assert_eq(strchr(text, '\n'), text + n - 1);
+}
+
+Test(log, json_lines_are_json_whatever_they_quote)
+{
+    int fd = redirect();
+    cr_assert_eq(log_set_format(LOG_JSON, NULL), 0);
+    log_warn("a \"name\" \\ with\x01 and \xff");
+    log_fields(LOG_INFO, "request", some_fields, 3);
+    char text[800];
+    contents(fd, text, sizeof text);
+    cr_assert_not_null(strstr(text, "\"level\":\"warn\",\"message\":\"a \\\"name\\\" \\\\ "
+                                    "with\\u0001 and ?\"}\n"), "%s", text);
+    cr_assert_not_null(strstr(text, "\"message\":\"request\",\"id\":\"a b\\\"c\\u000a\",\"n\":3,"
+                                    "\"ms\":1.2}\n"), "%s", text);
+    cr_assert_eq(strncmp(text, "{\"time\":\"20", 10), 0);
+}
+
+Test(log, the_journal_gets_fields_of_their_own)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(a.sun_path, sizeof a.sun_path, "/tmp/test_log.%d", (int)getpid());
+    cr_assert_eq(log_set_format(LOG_JOURNAL, a.sun_path), ENOENT);
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    cr_assert_eq(log_set_format(LOG_JOURNAL, a.sun_path), 0);
+    log_fields(LOG_WARN, "request", some_fields, 3);
+    char text[800];
+    ssize_t n = recv(fd, text, sizeof text - 1, 0);
+    unlink(a.sun_path);
+    cr_assert_gt(n, 0);
+    text[n] = 0;
+    cr_assert_str_eq(text, "PRIORITY=4\nSYSLOG_IDENTIFIER=recurd\n"
+                           "MESSAGE=request id=\"a b?c?\" n=3 ms=1.2\n"
+                           "RECURD_ID=a b\"c?\nRECURD_N=3\nRECURD_MS=1.2\n");
+}
+
+Test(log, a_status_line_is_for_terminals_only)
+{
+    int fd = redirect();
+    log_status_line("loading, 41 %");
+    log_status_line(NULL);
+    char text[100];
+    cr_assert_eq(contents(fd, text, sizeof text), 0);
 }

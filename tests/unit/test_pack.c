@@ -128,3 +128,46 @@ Test(pack, filters_lie_row_after_row)
     for (int i = 0; i < 15; i++)
         cr_assert_eq(data[i], i >= 6 && i < 12 ? (float)(i - 5) : 0);
 }
+
+/* Whole panels take a quick way; single rows do not. */
+Test(pack, whole_panels_hold_the_bits_of_single_rows)
+{
+    enum { ROWS = 33, COLS = 515 };
+    static float src[ROWS * COLS];
+    uint32_t bits = 1;
+    for (int i = 0; i < ROWS * COLS; i++) {
+        bits = bits * 1664525 + 1013904223; /* any pattern: NaN, infinities, ties, denormals */
+        uint32_t u = i % 5 ? bits : (bits & 0xffff0000) | (i % 2 ? 0x8000 : 0x7fff);
+        memcpy(&src[i], &u, sizeof u);
+    }
+    for (enum dtype from = DTYPE_F32; format_plain(from); from++) {
+        for (enum dtype to = DTYPE_F32; format_plain(to); to++) {
+            if (from == DTYPE_BF16 && to == from)
+                continue; /* copied: a NaN keeps its bits */
+            struct host_weight all = matrix(ROWS, COLS, to), one = matrix(ROWS, COLS, to);
+            int64_t fit = format_bytes(from, COLS) * ROWS <= sizeof src ? ROWS : ROWS / 2;
+            pack_rows(&all, 0, fit, src, from);
+            for (int64_t r = 0; r < fit; r++)
+                pack_rows(&one, r, 1, (char *)src + (size_t)r * format_bytes(from, COLS), from);
+            cr_assert_eq(memcmp(all.data, one.data, all.bytes), 0, "%d -> %d", from, to);
+            mem_aligned_free(all.data, all.bytes);
+            mem_aligned_free(one.data, one.bytes);
+        }
+    }
+}
+
+Test(pack, one_number_that_is_not_finite_is_found_wherever_it_is)
+{
+    enum { N = 1100 };
+    static float f[N];
+    static uint16_t h[N];
+    for (int at = -1; at < N; at += at < 520 && at > 500 ? 1 : 67) {
+        for (enum dtype t = DTYPE_F32; format_plain(t); t++) {
+            for (int i = 0; i < N; i++)
+                put(t == DTYPE_F32 ? (void *)f : h, t, i,
+                    i != at ? 60000 : at % 2 ? INFINITY : NAN);
+            cr_assert_eq(format_finite(t, t == DTYPE_F32 ? (void *)f : h, N), at < 0, "%d %d", t,
+                         at);
+        }
+    }
+}

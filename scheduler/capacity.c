@@ -1,0 +1,118 @@
+/* Slots, pages and the context that follows from them.
+ *
+ * On a host everything comes from one memory, so the choice looks at what is free; the memory of
+ * other devices is asked by allocating, and there the fixed defaults hold. */
+#include "scheduler/capacity.h"
+
+#include <stdio.h>
+
+#include "base/freemem.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "kernels/backend.h"
+#include "models/model.h"
+
+/* What an attention model gets when neither file nor flag says how long a sequence may be. */
+#define DEFAULT_CONTEXT 8192
+/* Of free memory that stays: activations, requests, the rest of the machine. */
+#define RESERVE_SHARE 10
+#define RESERVE_LEAST MIB(256)
+/* Pages that auto takes where there is room; more only for one sequence of full length. */
+#define PAGES_BYTES GIB(1)
+
+static int64_t page_bytes(const struct plan *p)
+{
+    return p->page_token_floats * PAGE_TOKENS * (int64_t)sizeof(float);
+}
+
+/* Bytes for states and pages; INT64_MAX = it is not known. */
+static int64_t room_for(const struct served *s, const struct served_options *o)
+{
+    uint64_t free = s->device->backend->host_memory ? freemem() : UINT64_MAX;
+    if (free == UINT64_MAX)
+        return INT64_MAX;
+    uint64_t taken = (uint64_t)s->model->weight_bytes + o->state_ram_bytes +
+                     MAX(free / RESERVE_SHARE, (uint64_t)RESERVE_LEAST);
+    return (int64_t)MIN(free - MIN(free, taken), (uint64_t)INT64_MAX);
+}
+
+static int32_t choose_slots(const struct plan *p, int64_t asked, int64_t room)
+{
+    int64_t each = MAX(p->slot_floats * (int64_t)sizeof(float), 1);
+    if (asked > 0)
+        return (int32_t)asked;
+    if (p->page_token_floats)
+        room /= 2; /* the other half is for pages */
+    return (int32_t)MAX(MIN(DEFAULT_SLOTS, room / each), 1);
+}
+
+/* Positions that a sequence of a model with attention should have. */
+static int64_t wanted_context(const struct model *m, int64_t asked)
+{
+    int64_t made = m->context_max > 0    ? m->context_max
+                   : m->context_made > 0 ? m->context_made
+                                         : DEFAULT_CONTEXT;
+    return asked <= 0 ? made : m->context_max > 0 ? MIN(asked, m->context_max) : asked;
+}
+
+void capacity_choose(struct served *s, const struct served_options *o)
+{
+    const struct plan *p = &s->model->plan;
+    int64_t room = room_for(s, o), each = page_bytes(p);
+    int32_t slots = choose_slots(p, o->slots, room);
+    s->cap = (struct capacity){.tokens = o->step_tokens, .logits = MAX(o->logit_rows, slots),
+                               .seqs = slots, .slots = slots};
+    s->context_max = s->model->context_max;
+    if (each == 0)
+        return;
+    int64_t context = wanted_context(s->model, o->context);
+    int64_t per_seq = (context + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    int64_t left = room == INT64_MAX ? room
+                                     : room - slots * p->slot_floats * (int64_t)sizeof(float);
+    int64_t budget = (int64_t)o->kv_bytes;
+    if (budget == 0)
+        budget = MIN(MAX((int64_t)PAGES_BYTES, per_seq * each), MAX(left, each));
+    int64_t pages = MAX(MIN(per_seq * slots, budget / each), 1);
+    s->cap.pages = (int32_t)MIN(pages, INT32_MAX / PAGE_TOKENS);
+    s->cap.pages_per_seq = (int32_t)MIN(per_seq, s->cap.pages);
+    s->context_max = MIN(context, (int64_t)s->cap.pages_per_seq * PAGE_TOKENS);
+}
+
+/* ---- telling ---- */
+
+static double mib(int64_t bytes) { return (double)bytes / 0x1p20; }
+
+static void log_context(const struct served *s, const struct served_options *o)
+{
+    int64_t wanted = wanted_context(s->model, o->context);
+    int64_t need = (wanted + PAGE_TOKENS - 1) / PAGE_TOKENS * page_bytes(&s->model->plan);
+    if (s->context_max < wanted)
+        log_warn("a sequence may have %lld tokens and not %lld: that would take kv-memory %.0f",
+                 (long long)s->context_max, (long long)wanted, mib(need) + 1);
+    else if (!o->context && !s->model->context_max && !s->model->context_made)
+        log_info("the model does not say for how long a sequence it was made: %d tokens; context "
+                 "changes that", DEFAULT_CONTEXT);
+}
+
+void capacity_log(const struct served *s, const struct served_options *o)
+{
+    const struct plan *p = &s->model->plan;
+    int64_t states = s->state_bytes * s->cap.slots;
+    uint64_t free = freemem();
+    log_info("memory: weights    %9.1f MiB", mib(s->weight_bytes));
+    log_info("memory: states     %9.1f MiB, %d slots of %.2f MiB%s; twice as many would take %.1f "
+             "MiB more", mib(states), s->cap.slots, mib(s->state_bytes),
+             o->slots > 0 ? "" : " (auto)", mib(states));
+    if (page_bytes(p)) {
+        log_info("memory: attention  %9.1f MiB%s, %lld tokens of %lld bytes; %lld at most in one "
+                 "sequence", mib(s->cap.pages * page_bytes(p)), o->kv_bytes ? "" : " (auto)",
+                 (long long)s->cap.pages * PAGE_TOKENS,
+                 (long long)(p->page_token_floats * (int64_t)sizeof(float)),
+                 (long long)s->context_max);
+        log_context(s, o);
+    }
+    log_info("memory: state cache%9.1f MiB at most", mib((int64_t)o->state_ram_bytes));
+    if (free != UINT64_MAX)
+        log_info("memory: left       %9.1f MiB of the machine, or of the control group",
+                 mib((int64_t)MIN(free, (uint64_t)INT64_MAX)));
+}
