@@ -132,7 +132,7 @@ static void cors_headers(struct exchange *x, struct MHD_Response *r)
            "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens");
     if (strcmp(x->method, "OPTIONS") != 0)
         return;
-    header(r, "Access-Control-Allow-Methods", x->allow ? x->allow : "GET, POST");
+    header(r, "Access-Control-Allow-Methods", *x->allow ? x->allow : "GET, POST");
     header(r, "Access-Control-Allow-Headers",
            "authorization, content-type, x-request-id, x-api-key, api-key, anthropic-version, "
            "anthropic-beta, anthropic-dangerous-direct-browser-access");
@@ -154,7 +154,7 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
         header(r, "Content-Type", x->type);
     for (const struct exchange_header *f = x->headers; f && f->name; f++)
         header(r, f->name, f->value);
-    if (x->allow)
+    if (*x->allow)
         header(r, "Allow", x->allow);
     if (x->status == 401)
         header(r, "WWW-Authenticate", "Bearer realm=\"recurd\"");
@@ -407,19 +407,16 @@ static bool is_json(const char *type)
 }
 
 /* "GET, HEAD, OPTIONS": what a route takes, as the Allow header says it. */
-static const char *allowed(const struct route *r)
+static void set_allow(struct exchange *x, const struct route *r)
 {
-    static const struct { const char *methods, *allow; } rows[] = {
-        {"GET", "GET, HEAD, OPTIONS"},
-        {"POST", "POST, OPTIONS"},
-        {"GET POST PUT", "GET, HEAD, POST, PUT, OPTIONS"},
-        {"GET DELETE", "GET, HEAD, DELETE, OPTIONS"},
-        {"GET POST DELETE", "GET, HEAD, POST, DELETE, OPTIONS"},
-    };
-    size_t i = 0;
-    while (strcmp(rows[i].methods, r->method) != 0)
-        i++;
-    return rows[i].allow;
+    size_t n = 0;
+    for (const char *m = r->method; *m; m += strspn(m, " ")) {
+        int len = (int)strcspn(m, " ");
+        n += (size_t)snprintf(x->allow + n, sizeof x->allow - n, "%.*s, %s", len, m,
+                              strncmp(m, "GET", (size_t)len) == 0 ? "HEAD, " : "");
+        m += len;
+    }
+    snprintf(x->allow + n, sizeof x->allow - n, "OPTIONS");
 }
 
 /* Whether the type of the body is what the method's handler reads. */
@@ -495,14 +492,14 @@ static void check_route(struct exchange *x, const char *url, const char *method)
     if (!r) {
         exchange_error(x, APIERR_NO_ROUTE, NULL, "there is nothing at this path");
     } else if (strcmp(method, "OPTIONS") == 0) {
-        x->allow = allowed(r);
+        set_allow(x, r);
         exchange_answer(x, 204, NULL);
     } else if (loading && r->access != ACCESS_OPEN) {
         exchange_loading(x); /* before keys are looked at: their tenants are made with the cache */
     } else if (!may_ask(x, r)) {
         return; /* answered, before anything else is told */
     } else if (!route_allows(r, method)) {
-        x->allow = allowed(r);
+        set_allow(x, r);
         snprintf(text, sizeof text, "%s takes %s", r->path, r->method);
         exchange_error(x, APIERR_METHOD, NULL, text);
     } else if (length && (strlen(length) > 12 ||

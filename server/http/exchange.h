@@ -51,7 +51,7 @@ struct exchange {
     struct buf reply;
     const char *type;          /* Content-Type */
     const struct exchange_header *headers; /* more of them, up to a NULL name; NULL = none */
-    const char *allow;         /* Allow, with 405 and OPTIONS */
+    char allow[48];            /* Allow, with 405 and OPTIONS */
     bool close, retry, retry_known;
     bool rated;                /* a generation: the reply says what the key has left */
     int32_t retry_s;           /* when to try again; 0 = when a place is likely to be free */
