@@ -63,7 +63,7 @@ static void check(const struct params *p)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static struct served m = {.name = "m", .vocab = VOCAB,
+    static struct served m = {.name = "m", .names = {"m"}, .n_names = 1, .vocab = VOCAB,
                              .defaults = {NAN, NAN, NAN, NAN, -1, -1}};
     struct params p;
     struct err e = {0};

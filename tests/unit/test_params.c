@@ -9,7 +9,7 @@
 
 static struct served model_of(float temperature, int32_t top_k)
 {
-    return (struct served){.name = "m", .vocab = 100,
+    return (struct served){.name = "m", .names = {"m"}, .n_names = 1, .vocab = 100,
                           .defaults = {temperature, NAN, NAN, NAN, top_k, -1}};
 }
 
