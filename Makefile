@@ -60,7 +60,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all page checks hostile configs random random-quick help deps deps-test deps-check demo run test \
-        test-formats test-gguf test-tokenizers tokenizers-quick test-templates test-constrain unit \
+        test-formats test-gguf test-tokenizers tokenizers-quick test-templates test-constrain test-clients unit \
         kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
@@ -296,6 +296,10 @@ test-templates: $B/jinja_render ## published chat templates against their refere
 
 page: $B/recurd ## the page at /, driven in Chromium where there is one
 	tests/page/run.py --recurd $B/recurd
+
+# Official clients and those of frameworks, from PyPI; each that cannot be had is skipped.
+test-clients: $B/recurd ## clients that people use, against the daemon (needs pip)
+	tests/clients/run.py --recurd $B/recurd --cache $B/clients
 
 lint: $(LIB) ## layers, link cycles, sizes, banned calls, names of files, cppcheck
 	tests/lint/run.sh . $B

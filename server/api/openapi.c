@@ -47,8 +47,8 @@ static const struct { const struct error_form *form; const char *name, *schema; 
 static void body(struct buf *out, const struct route *r)
 {
     int n = 0;
-    buf_str(out, ",\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":"
-            "{\"type\":\"object\",\"properties\":{");
+    buf_str(out, ",\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{"
+            "\"schema\":{\"type\":\"object\",\"properties\":{");
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++)
         if (strcmp(bodies[i].route, r->name) == 0)
             buf_fmt(out, "%s\"%s\":%s", n++ ? "," : "", bodies[i].field, bodies[i].schema);

@@ -52,6 +52,8 @@ def drive(name, script, bin_folder, server, args, scratch):
         if word in counts and rest.strip().startswith(name):
             seen += 1
             say(word, name, rest.strip()[len(name):].strip())
+        elif word == "#":
+            print(line, flush=True)
     if p.returncode or (not seen and not args.feature):
         last = [x for x in err.strip().splitlines() if x.strip()] or ["it printed nothing"]
         say("FAIL", name, "the client's program: " + last[-1][:300])

@@ -9,16 +9,17 @@ import lm_eval.tasks
 from feature import BASE, MODEL, feature, main
 
 FOLDER = os.path.join(os.environ["HOME"], "tasks")
-ROWS = [{"q": "The dog is a very good", "a": " dog", "b": " xylophone", "label": 0},
-        {"q": "Once upon a", "a": " quark", "b": " time", "label": 1}]
+ROWS = [{"q": "Lily went to the park with her", "a": " mom", "b": " law", "label": 0},
+        {"q": "Once upon a", "a": " law", "b": " time", "label": 1}]
 COMMON = """task: %s
 dataset_path: json
 dataset_kwargs: {data_files: {test: %s}}
 test_split: test
 doc_to_text: "{{q}}"
+target_delimiter: ""
 """
 TASKS = {
-    "likelihood": "output_type: loglikelihood\ndoc_to_target: \"{{a}}\"\n"
+    "likelihood": "output_type: loglikelihood\ndoc_to_target: \"{{[a, b][label]}}\"\n"
                   "metric_list: [{metric: perplexity}, {metric: acc}]\n",
     "choice": "output_type: multiple_choice\ndoc_to_choice: [\"{{a}}\", \"{{b}}\"]\n"
               "doc_to_target: label\nmetric_list: [{metric: acc}]\n",
@@ -37,7 +38,7 @@ for name, text in TASKS.items():
 
 def run(task, model="local-completions", path="/v1/completions", **fields):
     args = {"model": MODEL, "base_url": BASE + path, "num_concurrent": 1, "max_retries": 1,
-            "tokenizer_backend": "remote", "tokenized_requests": False}
+            "tokenizer_backend": "remote"}
     r = lm_eval.simple_evaluate(
         model=model, model_args=args, tasks=["here_" + task], bootstrap_iters=0, log_samples=True,
         task_manager=lm_eval.tasks.TaskManager(include_path=FOLDER, include_defaults=False),
@@ -48,13 +49,13 @@ def run(task, model="local-completions", path="/v1/completions", **fields):
 @feature("log-likelihoods")
 def likelihood():
     r, _ = run("likelihood")
-    assert 1 < r["perplexity,none"] < 1e6, r
+    assert 1 <= r["perplexity,none"] < 100, r
 
 
 @feature("multiple choice")
 def choice():
-    r, _ = run("choice")
-    assert r["acc,none"] == 1, r
+    r, samples = run("choice")
+    assert r["acc,none"] == 1, [(s["arguments"], s["resps"]) for s in samples]
 
 
 @feature("generation")
