@@ -162,7 +162,8 @@ enum session_persist session_persistence(const struct statecache *sc, const stru
 
 void session_fail(struct statecache *sc, struct session *x)
 {
-    if (x->saved_generation >= x->generation || x->failed_generation >= x->generation)
+    if (x->saved_generation >= x->generation || x->failed_generation >= x->generation ||
+        x->waiting_generation >= x->generation)
         return;
     x->failed_generation = x->generation;
     core_changed(sc);

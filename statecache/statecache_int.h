@@ -51,6 +51,7 @@ struct session {
     struct snapshot *saved;   /* held: what the durable record file names */
     struct record_job *doubtful; /* their states held: records that may be there instead */
     uint64_t generation, saved_generation, failed_generation; /* saved: logged, or in a file */
+    uint64_t waiting_generation; /* is on its way into the log, which decides; 0 = none */
     uint64_t file_generation, logged_generation; /* 0 = none; of the record file, of the log */
     uint64_t logged_segment;  /* which needs what was logged; 0 = none does */
     struct keep keep, keep_next; /* since that file; since the one that is being written */

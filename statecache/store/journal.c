@@ -261,6 +261,7 @@ bool journal_add(struct statecache *sc, struct session *x)
         return false;
     b->entry[b->n++] = (struct journal_entry){.tenant = x->tenant->tag, .id = x->id,
                                               .generation = x->generation};
+    x->waiting_generation = x->generation;
     push(j);
     return true;
 }
@@ -328,6 +329,15 @@ static void run(struct job *job)
         log_warn("log of turns: %s", why.text);
 }
 
+/* The session of an entry that waits no longer; NULL: it is gone. */
+static struct session *arrived(struct statecache *sc, const struct journal_entry *n)
+{
+    struct session *x = session_of(sc, &n->tenant, &n->id);
+    if (x && x->waiting_generation == n->generation)
+        x->waiting_generation = 0;
+    return x;
+}
+
 static void logged(struct statecache *sc, const struct journal_entry *n)
 {
     struct journal *j = &sc->journal;
@@ -340,7 +350,7 @@ static void logged(struct statecache *sc, const struct journal_entry *n)
         use_more(j, r->segment);
         return;
     }
-    struct session *x = session_of(sc, &n->tenant, &n->id);
+    struct session *x = arrived(sc, n);
     if (!x)
         return;
     x->saved_generation = MAX(x->saved_generation, n->generation);
@@ -355,7 +365,7 @@ static void logged(struct statecache *sc, const struct journal_entry *n)
 
 static void not_logged(struct statecache *sc, const struct journal_entry *n)
 {
-    struct session *x = n->relic ? NULL : session_of(sc, &n->tenant, &n->id);
+    struct session *x = n->relic ? NULL : arrived(sc, n);
     if (n->relic) {
         n->relic->waiting = false;
         n->relic->failed = n->relic->kind == CHANGE_DELETED && !n->relic->segment;

@@ -174,7 +174,8 @@ static void done_save(struct job *job)
         x->new_bytes = 0;
     if (j->rc && x) {
         log_warn("the record of a session is not written: %s", j->err.text);
-        x->failed_generation = MAX(x->failed_generation, j->generation);
+        if (x->waiting_generation < j->generation)
+            x->failed_generation = MAX(x->failed_generation, j->generation);
     } else if (x) {
         struct snapshot *before = x->saved;
         x->saved_generation = MAX(x->saved_generation, j->generation);
