@@ -409,7 +409,8 @@ static const char usage[] =
     "  check   reads everything, names what is damaged\n"
     "  show    everything about every file, or about the one called NAME\n"
     "Nothing is written, and a daemon may be running on DIR: what it has logged and not yet\n"
-    "written as files (a second or two) is told as bytes of the log. Exit code 1: something is damaged.\n";
+    "written as files (a second or two) is told as bytes of the log. Exit code 1: something is\n"
+    "damaged.\n";
 
 int main(int argc, char **argv)
 {
