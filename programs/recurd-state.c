@@ -37,6 +37,8 @@ struct tool {
     size_t n, cap;
     int files[ROOMS], bad, old;
     uint64_t bytes[ROOMS], tokens;
+    int segments;            /* of the log of turns: what no file of the rooms has yet */
+    uint64_t segment_bytes;
     bool full; /* no memory for all names */
 };
 
@@ -115,6 +117,29 @@ static int list(struct tool *t, struct err *e)
     if (t->n)
         qsort(t->entries, t->n, sizeof *t->entries, by_name);
     return 0;
+}
+
+static void note_segment(void *arg, const char *name)
+{
+    struct tool *t = arg;
+    char path[PATH_BYTES];
+    uint64_t size;
+    if ((size_t)snprintf(path, sizeof path, "%s/log/%s", t->dir, name) >= sizeof path)
+        return;
+    int fd = fsio_real.open(NULL, path, &size);
+    if (fd < 0)
+        return; /* it has gone */
+    fsio_real.close(NULL, fd);
+    t->segments++;
+    t->segment_bytes += size;
+}
+
+/* Of sessions' changes that are not in their record files yet only the bytes are told. */
+static void list_log(struct tool *t)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s/log", t->dir);
+    (void)fsio_real.list(NULL, path, note_segment, t); /* there is none: nothing waits in it */
 }
 
 /* Listed, or made since. */
@@ -371,6 +396,8 @@ static int run(struct tool *t, const char *key, struct err *e)
         return err_set(e, E_NOENT, "there is no file of the name %.40s", t->only);
     for (int i = 0; i < ROOMS; i++)
         printf("%-8s %8d files %15" PRIu64 " bytes\n", rooms[i], t->files[i], t->bytes[i]);
+    list_log(t);
+    printf("%-8s %8d files %15" PRIu64 " bytes\n", "log", t->segments, t->segment_bytes);
     printf("%d damaged, %d of an older version, %" PRIu64 " token ids stored\n", t->bad, t->old,
            t->tokens);
     return 0;
@@ -381,7 +408,8 @@ static const char usage[] =
     "  ls      what the state folder DIR holds, a line a file; heads are checked\n"
     "  check   reads everything, names what is damaged\n"
     "  show    everything about every file, or about the one called NAME\n"
-    "Nothing is written, and a daemon may be running on DIR. Exit code 1: something is damaged.\n";
+    "Nothing is written, and a daemon may be running on DIR: what it has logged and not yet\n"
+    "written as files (a second or two) is told as bytes of the log. Exit code 1: something is damaged.\n";
 
 int main(int argc, char **argv)
 {

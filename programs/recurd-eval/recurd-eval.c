@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -391,6 +392,7 @@ int main(int argc, char **argv)
 {
     static struct eval v;
     struct err e = {0};
+    log_set_level(LOG_WARN);
     if (parse_args(&v.a, argc, argv) < 0) {
         fputs(usage, stderr);
         return 2;

@@ -258,7 +258,7 @@ void api_props(struct exchange *x)
     struct buf *out = &x->reply;
     buf_fmt(out, "{\"default_generation_settings\":{\"n_ctx\":%lld,\"params\":{\"n_predict\":%lld}"
             "},\"total_slots\":%lld,\"model_alias\":", (long long)m->context_max,
-            (long long)x->http->o->max_tokens, (long long)x->http->o->slots);
+            (long long)x->http->o->max_tokens, (long long)m->cap.slots);
     jsonout_str(out, m->name);
     buf_str(out, ",\"model_path\":");
     jsonout_str(out, m->name); /* where it lies is no client's affair */

@@ -1,8 +1,10 @@
 """recurd-state: what a state folder holds, beside a running daemon and after it."""
 import os
+import re
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 from common import DEMO7, Server, Settings
@@ -42,9 +44,15 @@ class StateTool(unittest.TestCase):
 
     def test_beside_a_daemon_and_after_it(self):
         s, sid = self.fill()
-        code, out = self.tool("ls", self.dir)
-        self.assertEqual(code, 0, out)
-        self.assertRegex(out, r"session %s +1\d\d " % sid)
+        end = time.time() + Settings.patience(30)
+        while True:  # a turn is in the log first; its state and its record follow
+            code, out = self.tool("ls", self.dir)
+            self.assertEqual(code, 0, out)
+            self.assertRegex(out, r"log +[1-9]\d* files")
+            if re.search(r"session %s +1\d\d " % sid, out) and "state   " in out:
+                break
+            self.assertLess(time.time(), end, out)
+            time.sleep(0.1)
         self.assertRegex(out, r"state   [0-9a-f]{32} .*  cpu-\w+/\d+\n")
         code, out = self.tool("check", self.dir)
         self.assertEqual(code, 0, out)

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 import traceback
+import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 NAMES = (("p50", .5), ("p90", .9), ("p95", .95), ("p99", .99), ("p99.9", .999))
@@ -516,11 +517,12 @@ class Daemon:
                                       HERE.parent.parent / "models" / "demo" / MODEL, *args],
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(300):
-            with socket.socket() as s:
-                if not s.connect_ex(("127.0.0.1", self.port)):
-                    return
-            time.sleep(0.1)
-        raise AssertionError("recurd does not listen")
+            try:  # it listens while the model is loaded
+                urllib.request.urlopen("http://127.0.0.1:%d/health" % self.port).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError("recurd is not ready")
 
     __enter__ = Fake.__enter__
 
