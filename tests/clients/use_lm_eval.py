@@ -21,7 +21,7 @@ target_delimiter: ""
 TASKS = {
     "likelihood": "output_type: loglikelihood\ndoc_to_target: \"{{[a, b][label]}}\"\n"
                   "metric_list: [{metric: perplexity}, {metric: acc}]\n",
-    "choice": "output_type: multiple_choice\ndoc_to_choice: [\"{{a}}\", \"{{b}}\"]\n"
+    "choice": "output_type: multiple_choice\ndoc_to_choice: \"{{[a, b]}}\"\n"
               "doc_to_target: label\nmetric_list: [{metric: acc}]\n",
     "generation": "output_type: generate_until\ndoc_to_target: \"{{a}}\"\n"
                   "generation_kwargs: {until: [\".\"], max_gen_toks: 12, temperature: 0}\n"
