@@ -37,9 +37,33 @@ static struct touch op_touches(const struct uses *u, int32_t op, int32_t act)
     return t;
 }
 
+/* The first link of an activation; a pass may have made it since uses_open. */
+static int32_t first_of(const struct uses *u, int32_t act)
+{
+    return act < u->n_heads ? u->head[act] : -1;
+}
+
+/* Room for every activation that the plan has by now. */
+static bool grow_heads(struct uses *u)
+{
+    int32_t n = MAX(2 * u->n_heads, u->plan->n_acts);
+    int32_t *h = mem_realloc(u->head, (size_t)n * sizeof *h);
+    if (!h) {
+        u->failed = true;
+        return false;
+    }
+    for (int32_t i = u->n_heads; i < n; i++)
+        h[i] = -1;
+    u->head = h;
+    u->n_heads = n;
+    return true;
+}
+
 void uses_note(struct uses *u, int32_t act, int32_t op)
 {
-    for (int32_t i = u->head[act]; i >= 0; i = u->links[i].next)
+    if (act >= u->n_heads && !grow_heads(u))
+        return;
+    for (int32_t i = first_of(u, act); i >= 0; i = u->links[i].next)
         if (u->links[i].op == op)
             return;
     if (u->n == u->cap) {
@@ -73,6 +97,7 @@ int uses_open(struct uses *u, struct plan *p)
         u->failed = true;
         return uses_close(u);
     }
+    u->n_heads = p->n_acts;
     for (int32_t i = 0; i < p->n_acts; i++)
         u->head[i] = -1;
     memset(u->weights, 0, ((size_t)p->n_weights + 1) * sizeof *u->weights);
@@ -97,7 +122,7 @@ int uses_close(struct uses *u)
 int uses_readers(const struct uses *u, int32_t act)
 {
     int n = act == u->plan->logits.act;
-    for (int32_t i = u->head[act]; i >= 0; i = u->links[i].next)
+    for (int32_t i = first_of(u, act); i >= 0; i = u->links[i].next)
         n += op_touches(u, u->links[i].op, act).reads;
     return n;
 }
@@ -105,7 +130,7 @@ int uses_readers(const struct uses *u, int32_t act)
 int uses_first_writer(const struct uses *u, int32_t act)
 {
     int32_t first = -1;
-    for (int32_t i = u->head[act]; i >= 0; i = u->links[i].next) {
+    for (int32_t i = first_of(u, act); i >= 0; i = u->links[i].next) {
         int32_t op = u->links[i].op;
         if ((first < 0 || op < first) && op_touches(u, op, act).writes)
             first = op;
@@ -115,7 +140,7 @@ int uses_first_writer(const struct uses *u, int32_t act)
 
 bool uses_written_between(const struct uses *u, int32_t act, int from, int to)
 {
-    for (int32_t i = u->head[act]; i >= 0; i = u->links[i].next) {
+    for (int32_t i = first_of(u, act); i >= 0; i = u->links[i].next) {
         int32_t op = u->links[i].op;
         if (op > from && op < to && op_touches(u, op, act).writes)
             return true;
@@ -138,7 +163,7 @@ static void move_view(struct view *v, bool writes, void *arg)
 void uses_move(struct uses *u, int32_t from, int32_t to, int32_t col)
 {
     struct move m = {from, to, col};
-    for (int32_t i = u->head[from]; i >= 0; i = u->links[i].next) {
+    for (int32_t i = first_of(u, from); i >= 0; i = u->links[i].next) {
         op_views(&u->plan->ops[u->links[i].op], move_view, &m);
         uses_note(u, to, u->links[i].op);
     }
