@@ -37,10 +37,10 @@ static struct touch op_touches(const struct uses *u, int32_t op, int32_t act)
     return t;
 }
 
-/* The first link of an activation; a pass may have made it since uses_open. */
+/* The first link of an activation, which a pass may have made since uses_open, or of none (-1). */
 static int32_t first_of(const struct uses *u, int32_t act)
 {
-    return act < u->n_heads ? u->head[act] : -1;
+    return act >= 0 && act < u->n_heads ? u->head[act] : -1;
 }
 
 /* Room for every activation that the plan has by now. */
