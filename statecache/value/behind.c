@@ -3,12 +3,12 @@
 
 #define BEHIND_MS 500    /* a state that is still there then is worth a file */
 #define BEHIND_LATE_S 10 /* one that waited longer makes room for those that come after it */
-/* What it may take, on average and at once: a fiftieth of one processor, and of a disk 8 MiB a
- * second, which are 690 GB a day. */
-#define BEHIND_SHARE 50
-#define BEHIND_NS (200 * NS_PER_MS)
-#define BEHIND_BYTES_S MIB(8)
-#define BEHIND_BYTES MIB(64)
+/* What it may take, on average and at once: a hundredth of one processor, and of a disk 2 MiB a
+ * second, which are 170 GB a day. (With four times that, two busy processors served 12 % less.) */
+#define BEHIND_SHARE 100
+#define BEHIND_NS (25 * NS_PER_MS)
+#define BEHIND_BYTES_S MIB(2)
+#define BEHIND_BYTES MIB(16)
 #define BEHIND_GUESS_NS (NS_PER_MS / 10) /* of one whose time is not known yet */
 
 void behind_forget(struct snapshot *s)
