@@ -85,7 +85,6 @@ struct uses {
     struct use_link *links;
     int32_t n, cap;
     bool failed; /* a use is not noted: no memory */
-    int32_t n_heads; /* entries of head */
 };
 /* E_NOMEM, with nothing to close. */
 int uses_open(struct uses *u, struct plan *p) MUST_USE;

@@ -37,32 +37,14 @@ static struct touch op_touches(const struct uses *u, int32_t op, int32_t act)
     return t;
 }
 
-/* The first link of an activation, which a pass may have made since uses_open, or of none (-1). */
+/* The first link of an activation; of none (-1), -1. Passes make no activations. */
 static int32_t first_of(const struct uses *u, int32_t act)
 {
-    return act >= 0 && act < u->n_heads ? u->head[act] : -1;
-}
-
-/* Room for every activation that the plan has by now. */
-static bool grow_heads(struct uses *u)
-{
-    int32_t n = MAX(2 * u->n_heads, u->plan->n_acts);
-    int32_t *h = mem_realloc(u->head, (size_t)n * sizeof *h);
-    if (!h) {
-        u->failed = true;
-        return false;
-    }
-    for (int32_t i = u->n_heads; i < n; i++)
-        h[i] = -1;
-    u->head = h;
-    u->n_heads = n;
-    return true;
+    return act >= 0 ? u->head[act] : -1;
 }
 
 void uses_note(struct uses *u, int32_t act, int32_t op)
 {
-    if (act >= u->n_heads && !grow_heads(u))
-        return;
     for (int32_t i = first_of(u, act); i >= 0; i = u->links[i].next)
         if (u->links[i].op == op)
             return;
@@ -97,7 +79,6 @@ int uses_open(struct uses *u, struct plan *p)
         u->failed = true;
         return uses_close(u);
     }
-    u->n_heads = p->n_acts;
     for (int32_t i = 0; i < p->n_acts; i++)
         u->head[i] = -1;
     memset(u->weights, 0, ((size_t)p->n_weights + 1) * sizeof *u->weights);
