@@ -67,7 +67,7 @@ attention_keep 2x2x1x8x8x5x0x0
 rnn 2x17
 logsum 2x17
 scan 2x17x4x1
-topk 1x1x8x2x1x1x1x0
+topk 1x1x8x2x1x1x1x0x0
 experts 1x3x16x9x2x0x2
 blocks 1x3x16x9x0x1x2
 columns 1x9x12
