@@ -38,14 +38,6 @@ static int set_names(struct served *s, const char *list, struct err *e)
     return 0;
 }
 
-bool served_is_named(const struct served *s, const char *name)
-{
-    for (int i = 0; i < s->n_names; i++)
-        if (strcmp(s->names[i], name) == 0)
-            return true;
-    return false;
-}
-
 /* What the server may know of the model. */
 static void set_facts(struct served *s)
 {

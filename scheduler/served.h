@@ -7,6 +7,7 @@
 #define RECURD_SERVED_H
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "kernels/plan.h"
@@ -85,7 +86,13 @@ enum served_fault served_load(struct served *s, const struct served_options *o,
                               struct err *e) MUST_USE;
 /* Facts, one "name: value" a line; before or after served_load. */
 void served_describe(const struct served *s, FILE *f);
-bool served_is_named(const struct served *s, const char *name);
+static inline bool served_is_named(const struct served *s, const char *name)
+{
+    for (int i = 0; i < s->n_names; i++)
+        if (strcmp(s->names[i], name) == 0)
+            return true;
+    return false;
+}
 /* Bytes the device holds now; -1 = it does not say. */
 int64_t served_device_bytes(const struct served *s);
 /* Ends the engine, closes device and model. s may be NULL. */
