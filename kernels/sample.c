@@ -14,20 +14,12 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "kernels/softmax.h"
+#include "kernels/sample_int.h"
 
-/* 32 buckets a nat: a bucket spans 3 % in probability, a few dozen tokens of a real vocabulary. */
-#define BUCKETS_PER_NAT 32
-#define BUCKETS ((int32_t)SOFTMAX_FAR * BUCKETS_PER_NAT + 1)
 /* Without another guess: tokens within 12 nats (6e-6) of the largest, and for top_p alone as many
  * as this: more than most vocabularies need for 0.95. */
 #define NEAR_NATS 12.0f
 #define NEAR_TOKENS 256
-
-struct bucket {
-    uint64_t sum;
-    int32_t n;
-};
 
 int sample_init(struct sampler *s, int32_t vocab, struct err *e)
 {
@@ -35,13 +27,15 @@ int sample_init(struct sampler *s, int32_t vocab, struct err *e)
     size_t n = (size_t)vocab, padded = round_up(n, SOFTMAX_BLOCK), blocks = padded / SOFTMAX_BLOCK;
     *s = (struct sampler){.vocab = vocab};
     s->edited = mem_array(n, sizeof *s->edited);
+    s->keys = mem_array(n, sizeof *s->keys);
     s->weights = mem_array(padded, sizeof *s->weights);
     s->tops = mem_array(blocks, sizeof *s->tops);
     s->sums = mem_array(blocks, sizeof *s->sums);
     s->found = mem_array(n, sizeof *s->found);
     s->sorted = mem_array(n, sizeof *s->sorted);
     s->buckets = mem_array((size_t)BUCKETS, sizeof *s->buckets);
-    if (s->edited && s->weights && s->tops && s->sums && s->found && s->sorted && s->buckets)
+    if (s->edited && s->keys && s->weights && s->tops && s->sums && s->found && s->sorted &&
+        s->buckets)
         return 0;
     sample_fini(s);
     return err_set(e, E_NOMEM, "no memory to sample from %d tokens", (int)vocab);
@@ -50,6 +44,7 @@ int sample_init(struct sampler *s, int32_t vocab, struct err *e)
 void sample_fini(struct sampler *s)
 {
     mem_free(s->edited);
+    mem_free(s->keys);
     mem_free(s->weights);
     mem_free(s->tops);
     mem_free(s->sums);
@@ -79,6 +74,7 @@ bool sample_same(const struct sample_result *a, const struct sample_result *b)
 {
     bool same = a->status == b->status && a->id == b->id && a->raw == b->raw &&
                 a->total == b->total && a->n_top == b->n_top &&
+                memcmp(&a->surprise, &b->surprise, sizeof a->surprise) == 0 &&
                 memcmp(&a->max, &b->max, sizeof a->max) == 0 &&
                 memcmp(&a->logit, &b->logit, sizeof a->logit) == 0;
     for (int32_t i = 0; same && i < a->n_top; i++)
@@ -113,6 +109,9 @@ static const float *edit(struct sampler *s, const float *logits, const struct sa
         /* Tamed in between: the product of a tiny factor may be denormal. */
         *v = softmax_tame(old * (old > 0 ? r->unrepeat : r->repeat)) - r->seen[i].x;
     }
+    const struct sample_shape *shape = r->shape;
+    for (int32_t i = 0; shape && i < shape->n_repeats; i++)
+        x[shape->repeats[i].id] = softmax_tame(x[shape->repeats[i].id]) - shape->repeats[i].x;
     for (int32_t i = 0; i < r->n_banned; i++)
         x[r->banned[i]] = -INFINITY;
     for (int32_t i = 0; r->allowed && i < s->vocab; i++)
@@ -123,27 +122,12 @@ static const float *edit(struct sampler *s, const float *logits, const struct sa
 
 /* ---- steps 7 and 8 -------------------------------------------------------------------- */
 
-/* The candidates of one row and how the cut is described. */
-struct cut {
-    const float *x, *w;
-    float max, scale;
-    int32_t n;    /* candidates in found */
-    int32_t last; /* the last token kept; -1 = all */
-};
-
-/* Whether a comes before b in the order of preference. */
-static bool before(const float *x, int32_t a, int32_t b)
-{
-    float xa = softmax_tame(x[a]), xb = softmax_tame(x[b]);
-    return xa > xb || (xa == xb && a < b);
-}
-
 static void sift_down(const float *x, int32_t *v, int32_t i, int32_t n)
 {
     for (int32_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && before(x, v[child], v[child + 1]))
+        if (child + 1 < n && sample_before(x, v[child], v[child + 1]))
             child++;
-        if (!before(x, v[i], v[child]))
+        if (!sample_before(x, v[i], v[child]))
             return;
         int32_t t = v[i];
         v[i] = v[child];
@@ -152,7 +136,7 @@ static void sift_down(const float *x, int32_t *v, int32_t i, int32_t n)
 }
 
 /* Heapsort: in place, no recursion, and no worst case for a row to provoke. */
-static void sort(const float *x, int32_t *v, int32_t n)
+void sample_sort(const float *x, int32_t *v, int32_t n)
 {
     for (int32_t i = n / 2; i-- > 0;)
         sift_down(x, v, i, n);
@@ -217,7 +201,7 @@ static int32_t sort_bucket(struct sampler *s, const struct cut *c, int32_t b)
     for (int32_t i = 0; i < c->n; i++)
         if (bucket_of(c, c->x[s->found[i]]) == b)
             s->sorted[n++] = s->found[i];
-    sort(c->x, s->sorted, n);
+    sample_sort(c->x, s->sorted, n);
     return n;
 }
 
@@ -255,58 +239,48 @@ static void cut_top_p(struct sampler *s, struct cut *c, uint64_t goal)
     }
 }
 
-/* part * whole / 2^64, rounded down. */
-static uint64_t share(uint64_t part, uint64_t whole)
+int32_t sample_cut(struct sampler *s, struct cut *c, int32_t top_k, uint64_t top_p,
+                   uint64_t total)
 {
-    uint64_t p0 = part & UINT32_MAX, p1 = part >> 32, w0 = whole & UINT32_MAX, w1 = whole >> 32;
-    uint64_t middle = (p0 * w0 >> 32) + (p1 * w0 & UINT32_MAX) + (p0 * w1 & UINT32_MAX);
-    return p1 * w1 + (p1 * w0 >> 32) + (p0 * w1 >> 32) + (middle >> 32);
-}
-
-/* The candidates that top_k and top_p leave, in s->sorted, by id. Returns their number.
- * total: the sum of all weights. */
-static int32_t truncate_row(struct sampler *s, struct cut *c, const struct sample_row *r,
-                            uint64_t total)
-{
-    bool by_k = r->top_k > 0 && r->top_k < s->vocab;
-    uint64_t sum = 0, goal = share(r->top_p, total);
-    float nats = guess_depth(s, c, by_k ? r->top_k : NEAR_TOKENS);
+    bool by_k = top_k > 0 && top_k < s->vocab;
+    uint64_t sum = 0, goal = sample_share(top_p, total);
+    float nats = guess_depth(s, c, by_k ? top_k : NEAR_TOKENS);
     for (;; nats *= 4) {
         bool all = nats > SOFTMAX_FAR;
         sum = spread(s, c, all ? -INFINITY : c->max - nats / c->scale);
-        if (all || (c->n > 0 && (by_k ? c->n >= r->top_k : sum >= goal)))
+        if (all || (c->n > 0 && (by_k ? c->n >= top_k : sum >= goal)))
             break;
     }
-    if (by_k && r->top_k <= c->n) /* also when equal: the far ones are no candidates, but there */
-        total = cut_top_k(s, c, r->top_k);
-    if (r->top_p != SAMPLE_ALL)
-        cut_top_p(s, c, share(r->top_p, total));
+    if (by_k && top_k <= c->n) /* also when equal: the far ones are no candidates, but there */
+        total = cut_top_k(s, c, top_k);
+    if (top_p != SAMPLE_ALL)
+        cut_top_p(s, c, sample_share(top_p, total));
     int32_t n = 0;
     for (int32_t i = 0; i < c->n; i++) {
         int32_t id = s->found[i];
         s->sorted[n] = id;
-        n += c->last < 0 || id == c->last || before(c->x, id, c->last);
+        n += c->last < 0 || id == c->last || sample_before(c->x, id, c->last);
     }
     return n;
 }
 
 /* ---- step 9 --------------------------------------------------------------------------- */
 
-static int32_t draw_listed(const struct sampler *s, int32_t n, uint64_t uniform)
+int32_t sample_listed(const struct sampler *s, int32_t n, uint64_t uniform)
 {
     uint64_t total = 0, sum = 0;
     for (int32_t i = 0; i < n; i++)
         total += softmax_fixed(s->weights[s->sorted[i]]);
-    uint64_t goal = share(uniform, total);
+    uint64_t goal = sample_share(uniform, total);
     int32_t i = 0;
     while ((sum += softmax_fixed(s->weights[s->sorted[i]])) <= goal)
         i++;
     return s->sorted[i];
 }
 
-static int32_t draw_any(const struct sampler *s, uint64_t total, uint64_t uniform)
+int32_t sample_any(const struct sampler *s, uint64_t total, uint64_t uniform)
 {
-    uint64_t goal = share(uniform, total), sum = 0;
+    uint64_t goal = sample_share(uniform, total), sum = 0;
     int32_t block = 0;
     while (sum + s->sums[block] <= goal)
         sum += s->sums[block++];
@@ -319,11 +293,11 @@ static int32_t draw_any(const struct sampler *s, uint64_t total, uint64_t unifor
 static int32_t draw(struct sampler *s, const float *x, float max, const struct sample_row *r)
 {
     struct cut c = {.x = x, .w = s->weights, .max = max, .scale = r->scale, .last = -1};
-    float least = MIN(MAX(r->min_p, 0x1p-43f), 1.0f);
+    float least = MIN(MAX(r->min_p, SOFTMAX_LEAST), 1.0f);
     uint64_t total = softmax_weights(x, s->vocab, max, r->scale, least, s->weights, s->sums);
     if ((r->top_k > 0 && r->top_k < s->vocab) || r->top_p != SAMPLE_ALL)
-        return draw_listed(s, truncate_row(s, &c, r, total), r->uniform);
-    return draw_any(s, total, r->uniform);
+        return sample_listed(s, sample_cut(s, &c, r->top_k, r->top_p, total), r->uniform);
+    return sample_any(s, total, r->uniform);
 }
 
 /* ---- logprobs ------------------------------------------------------------------------- */
@@ -369,7 +343,9 @@ void sample_choose(struct sampler *s, const float *logits, const struct sample_r
         }
         if ((out->status = status_of(top)) != SAMPLE_OK)
             return;
-        out->id = r->greedy ? softmax_find(x, s->vocab, top.max, s->tops) : draw(s, x, top.max, r);
+        out->id = r->greedy  ? softmax_find(x, s->vocab, top.max, s->tops)
+                  : r->shape ? sample_shaped(s, x, top.max, r, &out->surprise)
+                             : draw(s, x, top.max, r);
     }
     out->logit = logits[out->id];
 }

@@ -15,6 +15,7 @@
  *      stay, at least one;
  *   9. of what is left, by id: the first token at which the running sum exceeds
  *      uniform / 2^64 times the sum. There always is one.
+ * A row with a `shape` has further steps in between, see struct sample_shape.
  * Weights and sums are those of softmax.h. A logit of magnitude below 2^-100 counts as 0. */
 #ifndef RECURD_KERNELS_SAMPLE_H
 #define RECURD_KERNELS_SAMPLE_H
@@ -29,6 +30,38 @@ struct sample_edit {
     int32_t id;
     float x;
 };
+
+#define SAMPLE_MIROSTAT_TOP 100 /* likeliest tokens that mirostat 1 looks at */
+
+/* What few requests ask for. Meanings are llama.cpp's; their place in the order is ours. p(i) is
+ * a weight's share of the sum of what is left. After step
+ *   2. `repeats` are subtracted (DRY; scheduler/dry.h makes them);
+ *   4. sigma (top_n_sigma): with m and s the mean and the standard deviation of all finite logits,
+ *      what is below max - sigma * s is removed;
+ *   8. typical (typical_p): with h the mean over p of -log p, the fewest tokens whose -log p is
+ *      nearest to h (ties by lower id), and whose sum reaches typical / 2^64 of what is left, stay;
+ *      xtc: of all tokens with p >= xtc / 2^64 only the last (by logit descending, id ascending)
+ *      stays, besides those below;
+ *      dynatemp (warm > 0): steps 5 to 8 were made with a scale of 1; what is left is weighed again
+ *      with the temperature cold + (warm - cold) * (h / log n)^exponent, h the entropy of p over
+ *      the n tokens left. Below SAMPLE_GREEDY it takes the largest.
+ * mirostat, 1 or 2, is instead of all that follows step 5 (Basu et al., ICLR 2021):
+ *   1: with d[i] the distance of the i-th logit from the next, times scale, t[i] = log((i + 2) /
+ *      (i + 1)) and sums over the first SAMPLE_MIROSTAT_TOP, s = sum(t d) / sum(t t), e = s - 1:
+ *      the first (e 2^mu / (1 - vocab^-e))^(1 / s) tokens stay, at least one;
+ *   2: what has -log2 p > mu is removed, all but the first.
+ *   What was drawn has the surprise -log2 p, p among what was left.
+ * A device leaves such rows to the host: they are rare, and the bits are the same. */
+struct sample_shape {
+    int32_t n_repeats;
+    const struct sample_edit *repeats;
+    float sigma;             /* 0 = off */
+    uint64_t typical, xtc;   /* SAMPLE_ALL and 0 = off */
+    float cold, warm, exponent;
+    int32_t mirostat;        /* 0 = off */
+    double mu;
+};
+#define SAMPLE_GREEDY 1e-5f /* temperatures below it: the division would only make infinities */
 
 /* What to do with one row. */
 struct sample_row {
@@ -46,6 +79,7 @@ struct sample_row {
     const struct sample_edit *bias, *seen;
     const int32_t *banned;
     const uint32_t *allowed; /* [sample_words] bit i % 32 of word i / 32: token i; NULL = all */
+    const struct sample_shape *shape; /* NULL = none */
 };
 
 enum sample_status {
@@ -62,6 +96,7 @@ struct sample_top {
 struct sample_result {
     enum sample_status status; /* of the row that was drawn from, after 1 to 3 */
     int32_t id;
+    double surprise; /* with mirostat: of id, in bits; else 0 */
     /* With n_top >= 0, of the row as the model computed it: */
     enum sample_status raw;
     float max, logit;          /* the largest; that of id */
@@ -76,10 +111,10 @@ int sample_check(enum sample_status s, int32_t vocab, struct err *e) MUST_USE;
 bool sample_same(const struct sample_result *a, const struct sample_result *b);
 /* log of the probability of a token with this logit. */
 double sample_logprob(const struct sample_result *r, float logit);
-/* Whether steps 1 to 3 change anything. */
+/* Whether the row may have to be changed before the draw. */
 static inline bool sample_edits(const struct sample_row *r)
 {
-    return r->n_bias > 0 || r->n_seen > 0 || r->n_banned > 0 || r->allowed;
+    return r->n_bias > 0 || r->n_seen > 0 || r->n_banned > 0 || r->allowed || r->shape;
 }
 /* Words of a mask over the vocabulary. */
 static inline size_t sample_words(int32_t vocab) { return ((size_t)vocab + 31) / 32; }
@@ -88,6 +123,7 @@ static inline size_t sample_words(int32_t vocab) { return ((size_t)vocab + 31) /
 struct sampler {
     int32_t vocab;
     float *edited;    /* [vocab] the row after steps 1 to 3 */
+    float *keys;      /* [vocab] of a shape: what a list is sorted by, or its logits */
     float *weights;   /* [blocks of softmax.h] 0 = removed */
     float *tops;      /* [blocks] the largest logit, */
     uint64_t *sums;   /* … and the sum of the weights of each block */

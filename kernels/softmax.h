@@ -18,6 +18,7 @@
 
 /* Weights below 2^-43 are 0; so is everything from here on. */
 #define SOFTMAX_BITS 43
+#define SOFTMAX_LEAST 0x1p-43f
 #define SOFTMAX_FAR 30.0f
 _Static_assert(LIMIT_VOCAB <= 1 << 20, "a row's sum of weights stays below 2^64");
 

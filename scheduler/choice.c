@@ -5,9 +5,9 @@
 
 #include "base/rng.h"
 
-#define GREEDY_BELOW 1e-5f /* as vLLM: the division would only produce infinities */
 /* The counter's upper half: draws of other kinds, should there be any, use other numbers. */
 #define DRAW_TOKEN 1
+#define DRAW_XTC 2
 
 bool choice_penalises(const struct sampling *p)
 {
@@ -20,10 +20,20 @@ static uint64_t fraction(float p)
     return p > 0 ? (uint64_t)((double)p * 0x1p64) : 0;
 }
 
+static bool is_greedy(const struct sampling *p)
+{
+    return !(p->temperature >= SAMPLE_GREEDY); /* also NaN */
+}
+
+static bool is_dynamic(const struct sampling *p)
+{
+    return p->dynatemp_range > 0 && !p->mirostat && !is_greedy(p);
+}
+
 struct sample_row choice_draw(const struct sampling *p, const struct tally *seen, int64_t pos)
 {
-    bool greedy = !(p->temperature >= GREEDY_BELOW); /* also NaN */
-    float scale = greedy ? 1 : 1 / p->temperature;
+    bool greedy = is_greedy(p);
+    float scale = greedy || is_dynamic(p) ? 1 : 1 / p->temperature;
     return (struct sample_row){
         .n_top = -1, .draw = true, .greedy = greedy, .scale = scale < 0x1p-100f ? 0 : scale,
         .min_p = p->min_p > 0 ? fminf(p->min_p, 1) : 0, .top_k = MAX(p->top_k, 0),
@@ -32,6 +42,32 @@ struct sample_row choice_draw(const struct sampling *p, const struct tally *seen
         .repeat = p->repetition_penalty, .unrepeat = 1 / p->repetition_penalty,
         .bias = p->bias, .n_bias = p->n_bias, .seen = seen->edits, .n_seen = seen->n,
     };
+}
+
+static bool xtc_now(const struct sampling *p, int64_t pos)
+{
+    return p->xtc_probability > 0 &&
+           rng_unit_at(p->seed, DRAW_XTC, (uint64_t)pos) < (double)p->xtc_probability;
+}
+
+bool choice_shape(const struct sampling *p, int64_t pos, struct sample_shape *out)
+{
+    *out = (struct sample_shape){.typical = SAMPLE_ALL};
+    if (is_greedy(p))
+        return false;
+    out->sigma = p->top_n_sigma;
+    out->mirostat = p->mirostat;
+    if (p->typical_p > 0 && p->typical_p < 1)
+        out->typical = fraction(p->typical_p);
+    if (xtc_now(p, pos))
+        out->xtc = MAX(p->xtc_threshold < 1 ? fraction(p->xtc_threshold) : SAMPLE_ALL, 1);
+    if (is_dynamic(p)) {
+        out->cold = fmaxf(p->temperature - p->dynatemp_range, 0);
+        out->warm = p->temperature + p->dynatemp_range;
+        out->exponent = p->dynatemp_exponent;
+    }
+    return out->sigma > 0 || out->mirostat || out->typical != SAMPLE_ALL || out->xtc ||
+           out->warm > 0;
 }
 
 struct sample_row choice_lookup(int32_t id)

@@ -9,6 +9,14 @@
  *   are removed; a temperature under 1e-5 takes the largest logit, ties by lower id; any other
  *   divides; then min_p, top_k, top_p, and one draw, by the position in the text and the seed
  *   alone.
+ * The samplers of llama.cpp that vLLM has not, where they are asked for, in this order (struct
+ * sample_shape has the arithmetic):
+ *   repeat_last_n: the penalties count the last so many tokens only; DRY after the penalties;
+ *   top_n_sigma before the temperature; typical_p after top_p; XTC after it, in a step with
+ *   probability xtc_probability, drawn by seed and position too; dynatemp_range: a temperature of
+ *   temperature - range (at least 0) to temperature + range, after all of them, instead of before;
+ *   mirostat instead of min_p to dynatemp. Its mu begins at 2 tau with each request and moves by
+ *   eta * (surprise - tau) with every token, so it is a function of prompt, seed and parameters.
  * Logprobs are the log-softmax of the row as the model computed it, before all this. */
 #ifndef RECURD_CHOICE_H
 #define RECURD_CHOICE_H
@@ -22,6 +30,8 @@ bool choice_penalises(const struct sampling *p);
 /* A draw of the token at position pos, counted from the text's start. What p and seen hold must
  * not change until it is made. */
 struct sample_row choice_draw(const struct sampling *p, const struct tally *seen, int64_t pos);
+/* What goes beyond: false = nothing. DRY's part and mu are the caller's to add. */
+bool choice_shape(const struct sampling *p, int64_t pos, struct sample_shape *out);
 /* The logprob of a token that is there already. */
 struct sample_row choice_lookup(int32_t id);
 

@@ -17,14 +17,6 @@
 #include "statecache/value/pages.h"
 #include "statecache/value/slots.h"
 
-/* Where the bytes of a token come from; piece NULL = the model has no text. */
-struct piece_source {
-    const char *(*piece)(const void *arg, int32_t id, size_t *len);
-    const void *arg;
-    /* The same with the text of special tokens; NULL = they have none. */
-    const char *(*shown)(const void *arg, int32_t id, size_t *len);
-};
-
 /* What the engine asks of a state cache; a member left NULL does nothing (no_cache.c). Positions
  * count the tokens of the text; the state in q->slot is always that of tokens [0, pos). */
 struct engine_cache {

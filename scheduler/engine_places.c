@@ -32,7 +32,7 @@ void engine_admit(struct engine *en, struct request *r)
     while (q->phase != SEQ_DONE)
         q++;
     request_ref(r); /* seq_begin drops one if it fails, and the reader must hear of it */
-    if (seq_begin(q, r, en->plan->vocab, en->positions, &e)) {
+    if (seq_begin(q, r, en->plan->vocab, &en->pieces, en->positions, &e)) {
         engine_refuse(en, r, FINISH_ERROR, &e);
         return;
     }

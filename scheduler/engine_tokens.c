@@ -42,7 +42,10 @@ void engine_prepare(const struct engine *en, struct seq *q, uint32_t *mask)
 {
     const struct request *r = q->r;
     struct constrain_state now;
-    if (!r->constraint || seq_left(q) > 0 || q->max_output == 0 ||
+    if (seq_left(q) > 0 || q->max_output == 0)
+        return;
+    seq_shape(q);
+    if (!r->constraint ||
         r->constraint->ops->mask(r->constraint, mask, &now, &q->fault))
         return;
     int32_t n_ends = r->n_stop_ids + (r->ignore_eos ? 0 : en->n_eos);
@@ -62,6 +65,7 @@ static struct sample_row next_token(const struct engine *en, const struct seq *q
     r.banned = ids;
     r.n_banned = banned(en, q, ids);
     r.allowed = q->r->constraint ? mask : NULL;
+    r.shape = q->shaped ? &q->shape : NULL;
     return r;
 }
 
@@ -198,6 +202,9 @@ static bool drawn(struct engine *en, struct seq *q, const struct sample_result *
         err_wrap(&e, "output token %d", (int)q->n_output + 1);
         return fail(en, q, &e);
     }
+    if (q->shaped && q->shape.mirostat)
+        q->mu -= (double)q->r->sampling.mirostat_eta *
+                 (told->surprise - (double)q->r->sampling.mirostat_tau);
     en->stats.output_tokens++;
     trace_drawn(q->trace, ev.id, &ev);
     struct constraint *c = q->r->constraint;

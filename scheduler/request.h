@@ -17,6 +17,13 @@
 #include "scheduler/fair.h"
 #include "statecache/session.h"
 
+/* Text that no repetition reaches over. */
+struct dry_breaker {
+    uint8_t n;
+    char bytes[LIMIT_DRY_BREAKER_BYTES];
+};
+
+/* choice.h says what is done with them, and in which order. */
 struct sampling {
     float temperature;        /* 0 = greedy */
     float top_p, min_p;       /* 1 and 0 = off */
@@ -26,6 +33,13 @@ struct sampling {
     uint64_t seed;
     int32_t n_bias;
     struct sample_edit *bias; /* distinct ids; owned by the request */
+    /* Of sampling.def. typical_p: 0 = off too; repeat_last_n, dry_penalty_last_n: below 0 (the
+     * first also 0) = all of the text, or as much of it as is looked at. */
+#define SAMPLING(type, name, without, least, most) type name;
+#include "scheduler/sampling.def"
+#undef SAMPLING
+    int32_t n_breakers;
+    struct dry_breaker breakers[LIMIT_DRY_BREAKERS];
 };
 
 enum finish { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED, FINISH_ERROR };
@@ -95,6 +109,10 @@ struct request {
     uint64_t t_submit_ns, t_admit_ns, t_first_ns, t_end_ns; /* admit: it left the queue */
 };
 
+/* What sampling.def says of a request that names nothing. */
+void sampling_without(struct sampling *s);
+/* Whether any of these differs from that: older readers of a trace do not know them. */
+bool sampling_more(const struct sampling *s);
 /* A request with default sampling and one reference; NULL = no memory. */
 struct request *request_new(void);
 void request_ref(struct request *r);

@@ -11,7 +11,7 @@
 
 /* Output tokens the history has room for at once; more doubles it. */
 #define FIRST_OUTPUT 256
-#define COUNTED 1024 /* tokens of a session that are looked at together, for the penalties */
+#define COUNTED 1024 /* tokens of a session that are looked at together */
 
 void seq_check(const struct seq *q)
 {
@@ -26,7 +26,25 @@ void seq_check(const struct seq *q)
     ASSERT(q->n_pages == 0 || (int64_t)q->n_pages * PAGE_TOKENS >= q->pos);
 }
 
-int seq_begin(struct seq *q, struct request *r, int32_t vocab, int64_t positions, struct err *e)
+/* What the penalties and DRY keep in mind. */
+static int look_back(struct seq *q, const struct sampling *p, int32_t vocab,
+                     const struct piece_source *pieces, struct err *e)
+{
+    int rc = dry_init(&q->dry, p, vocab, pieces, e);
+    if (rc || !choice_penalises(p))
+        return rc;
+    rc = tally_init(&q->seen, vocab, p->presence_penalty, p->frequency_penalty, e);
+    return rc || p->repeat_last_n <= 0 ? rc : tally_limit(&q->seen, p->repeat_last_n, e);
+}
+
+static void look_at(struct seq *q, const int32_t *ids, int64_t n)
+{
+    tally_prompt(&q->seen, ids, n);
+    dry_see(&q->dry, ids, n);
+}
+
+int seq_begin(struct seq *q, struct request *r, int32_t vocab, const struct piece_source *pieces,
+              int64_t positions, struct err *e)
 {
     *q = (struct seq){.r = r, .phase = SEQ_WAIT, .slot = -1, .pages = q->pages,
                       .n_prompt = r->n_prompt};
@@ -35,9 +53,9 @@ int seq_begin(struct seq *q, struct request *r, int32_t vocab, int64_t positions
     q->max_output = (int32_t)MIN(room, (int64_t)MAX(r->max_tokens, 0));
     q->n_echoed = r->prompt_logprobs ? 0 : q->n_prompt;
     int rc = stop_init(&q->stop, (const char (*)[LIMIT_STOP_BYTES + 1])r->stops, r->n_stops, e);
-    if (rc == 0 && choice_penalises(&r->sampling))
-        rc = tally_init(&q->seen, vocab, r->sampling.presence_penalty,
-                        r->sampling.frequency_penalty, e);
+    if (rc == 0)
+        rc = look_back(q, &r->sampling, vocab, pieces, e);
+    q->mu = 2 * (double)r->sampling.mirostat_tau;
     q->cap_history = q->n_prompt + MIN(q->max_output, FIRST_OUTPUT);
     if (rc == 0) {
         q->history = mem_array((size_t)q->cap_history, sizeof *q->history);
@@ -51,7 +69,7 @@ int seq_begin(struct seq *q, struct request *r, int32_t vocab, int64_t positions
     }
     memcpy(q->history, r->prompt, (size_t)q->n_prompt * sizeof *q->history);
     q->n_history = q->n_prompt;
-    tally_prompt(&q->seen, q->history, q->n_prompt);
+    look_at(q, q->history, q->n_prompt);
     seq_check(q);
     return 0;
 }
@@ -61,6 +79,7 @@ void seq_end(struct seq *q)
     ASSERT(q->slot < 0 && q->n_pages == 0);
     stop_fini(&q->stop);
     tally_fini(&q->seen);
+    dry_fini(&q->dry);
     mem_free(q->history);
     trace_free(q->trace);
     request_unref(q->r);
@@ -73,11 +92,16 @@ static void count_before(struct seq *q, int64_t n,
                          void *arg)
 {
     int32_t some[COUNTED];
-    for (int64_t at = 0; q->seen.place && at < n; at += COUNTED) {
+    if (n == 0 || !seq_looks_back(q))
+        return;
+    tally_clear(&q->seen);
+    dry_clear(&q->dry);
+    for (int64_t at = 0; at < n; at += COUNTED) {
         int64_t to = MIN(n, at + COUNTED);
         copy(arg, at, to, some);
-        tally_prompt(&q->seen, some, to - at);
+        look_at(q, some, to - at);
     }
+    look_at(q, q->r->prompt, q->r->n_prompt);
 }
 
 int seq_continue(struct seq *q, int64_t n, int64_t start,
@@ -125,8 +149,20 @@ int seq_push(struct seq *q, int32_t id, struct err *e)
     q->n_output++;
     q->ready = NULL;
     tally_output(&q->seen, id);
+    dry_see(&q->dry, &id, 1);
     seq_check(q);
     return 0;
+}
+
+void seq_shape(struct seq *q)
+{
+    q->shaped = choice_shape(&q->r->sampling, q->n_history, &q->shape);
+    q->shape.mu = q->mu;
+    if (!q->dry.p)
+        return;
+    q->shape.n_repeats = dry_repeats(&q->dry);
+    q->shape.repeats = q->dry.edits;
+    q->shaped = q->shaped || q->shape.n_repeats > 0;
 }
 
 void seq_settle(struct seq *q, size_t room)

@@ -16,6 +16,7 @@
 #define RECURD_SEQ_H
 
 #include "scheduler/batch.h"
+#include "scheduler/dry.h"
 #include "scheduler/request.h"
 #include "scheduler/stop.h"
 #include "scheduler/tally.h"
@@ -43,6 +44,10 @@ struct seq {
     int64_t n_echoed;   /* prompt tokens whose events are out; n_prompt when none are wanted */
     int32_t n_output, max_output; /* drawn so far; at most */
     struct tally seen;
+    struct dry dry;
+    struct sample_shape shape; /* of the next draw, if `shaped` */
+    bool shaped;
+    double mu;          /* mirostat's, of the next draw: a function of what this request has drawn */
     struct stop stop;
     int64_t cut;        /* where this step's chunk had to end, for the cache */
     bool ended;         /* by its constraint: nothing may follow, nor any token that ends it */
@@ -64,14 +69,16 @@ struct seq {
 
 /* Makes an empty place (its page table set) a sequence in WAIT; takes over the reference, also on
  * failure. positions: the most tokens it may ever hold. E_NOMEM. */
-int seq_begin(struct seq *q, struct request *r, int32_t vocab, int64_t positions,
-              struct err *e) MUST_USE;
+int seq_begin(struct seq *q, struct request *r, int32_t vocab, const struct piece_source *pieces,
+              int64_t positions, struct err *e) MUST_USE;
+/* Its draws need all of its text, not what has to run alone. */
+static inline bool seq_looks_back(const struct seq *q) { return q->seen.place || q->dry.p; }
 /* Frees everything but slot and pages, which are given back before. */
 void seq_end(struct seq *q);
 
 /* n tokens of a session come before the prompt, and a state that has seen `start` tokens will be
  * restored; nothing has run yet. copy is asked for the session's tokens [from, to): those from
- * start on, and all of them, in pieces, if there are penalties. positions: as before. E_RANGE,
+ * start on, and all of them, in pieces, if it looks back. positions: as before. E_RANGE,
  * E_NOMEM. */
 int seq_continue(struct seq *q, int64_t n, int64_t start,
                  void (*copy)(void *arg, int64_t from, int64_t to, int32_t *out), void *arg,
@@ -82,6 +89,8 @@ static inline const int32_t *seq_tokens(const struct seq *q, int64_t pos)
     return q->history + (pos - q->first);
 }
 
+/* Before a draw: q->shape and q->shaped. */
+void seq_shape(struct seq *q);
 /* Appends a drawn token. Amortised: the history doubles. E_NOMEM. */
 int seq_push(struct seq *q, int32_t id, struct err *e) MUST_USE;
 

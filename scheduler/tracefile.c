@@ -62,6 +62,23 @@ static void add_text(struct buf *b, const char *name, const char *text)
     buf_ch(b, '"');
 }
 
+/* What version 1 did not have: written where it says something. */
+static void add_more(struct buf *b, const struct sampling *p)
+{
+#define SAMPLING(type, name, without, least, most) \
+    buf_fmt(b, ",\"" #name "\":%.9g", (double)p->name);
+#include "scheduler/sampling.def"
+#undef SAMPLING
+    buf_str(b, ",\"dry_breakers\":[");
+    for (int32_t i = 0; i < p->n_breakers; i++) {
+        buf_str(b, i ? ",\"" : "\"");
+        for (int32_t k = 0; k < p->breakers[i].n; k++)
+            buf_fmt(b, "%02x", (unsigned char)p->breakers[i].bytes[k]);
+        buf_ch(b, '"');
+    }
+    buf_ch(b, ']');
+}
+
 static void add_sampling(struct buf *b, const struct request *r)
 {
     const struct sampling *p = &r->sampling;
@@ -72,7 +89,10 @@ static void add_sampling(struct buf *b, const struct request *r)
             (double)p->presence_penalty, (double)p->frequency_penalty, p->seed);
     for (int32_t i = 0; i < p->n_bias; i++)
         buf_fmt(b, "%s[%d,%.9g]", i ? "," : "", (int)p->bias[i].id, (double)p->bias[i].x);
-    buf_fmt(b, "]},\"max_tokens\":%d,\"min_tokens\":%d,\"ignore_eos\":%s,\"logprobs\":%d,"
+    buf_ch(b, ']');
+    if (sampling_more(p))
+        add_more(b, p);
+    buf_fmt(b, "},\"max_tokens\":%d,\"min_tokens\":%d,\"ignore_eos\":%s,\"logprobs\":%d,"
             "\"prompt_logprobs\":%s", (int)r->max_tokens, (int)r->min_tokens,
             r->ignore_eos ? "true" : "false", (int)r->logprobs,
             r->prompt_logprobs ? "true" : "false");
@@ -90,7 +110,7 @@ static void add_record(struct buf *b, const struct tracefile_options *o,
 {
     static const char *const ends[] = {"none", "stop", "length", "cancelled", "error"};
     const struct request *r = x->r;
-    buf_str(b, "{\"trace\":1");
+    buf_fmt(b, "{\"trace\":%d", sampling_more(&r->sampling) ? 2 : 1);
     add_text(b, "model", o->model);
     buf_str(b, ",\"fingerprint\":\"");
     for (int i = 0; i < 32; i++)

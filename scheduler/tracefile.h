@@ -2,7 +2,9 @@
  *
  * Fields: model, fingerprint, numerics; context, prompt and output as ids (or their digests),
  * cached, matched, why, cuts, slot, steps; sampling; finish; logprob_bits, prompt_logprob_bits as
- * 8 hexadecimal digits a token; times in ns. recurd-eval --replay reads them. */
+ * 8 hexadecimal digits a token; times in ns. recurd-eval --replay reads them. Version 2 has the
+ * numbers of sampling.def and dry_breakers (bytes as hexadecimal digits) in sampling besides; a
+ * line that names none of them stays of version 1. */
 #ifndef RECURD_TRACEFILE_H
 #define RECURD_TRACEFILE_H
 

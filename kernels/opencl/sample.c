@@ -68,7 +68,8 @@ int ocl_sample_init(struct ocl_sampler *s, struct ocl_device *d, cl_mem logits, 
 {
     size_t n = (size_t)vocab, most = (size_t)rows;
     ASSERT(vocab > 0 && vocab <= LIMIT_VOCAB && rows > 0);
-    *s = (struct ocl_sampler){.d = d, .vocab = vocab, .rows = rows, .group = 1};
+    *s = (struct ocl_sampler){.d = d, .vocab = vocab, .rows = rows, .group = 1,
+                              .logits = logits, .at = at, .stride = stride};
     while (2 * s->group <= MIN((size_t)d->tune.sample, MIN(d->info.group_max, (size_t)BINS)))
         s->group *= 2;
     s->scratch_rows = MIN(rows, EDITED_ROWS);
@@ -83,8 +84,11 @@ int ocl_sample_init(struct ocl_sampler *s, struct ocl_device *d, cl_mem logits, 
                              "sampling", e)) ||
         (rc = ocl_buffer_new(&s->told, d, told, "sampling", e)) ||
         (rc = ocl_pinned_new(&s->asked_host, d, asked, "sampling", e)) ||
-        (rc = ocl_pinned_new(&s->told_host, d, told, "sampling", e)))
+        (rc = ocl_pinned_new(&s->told_host, d, told, "sampling", e)) ||
+        (rc = sample_init(&s->host, vocab, e)))
         return rc;
+    if (!(s->row = mem_array(n, sizeof *s->row)))
+        return err_set(e, E_NOMEM, "no memory to sample from %d tokens", (int)vocab);
     return make_kernel(s, logits, at, stride, e);
 }
 
@@ -98,6 +102,8 @@ void ocl_sample_free(struct ocl_sampler *s)
     ocl_buffer_free(&s->asked, s->d);
     ocl_buffer_free(&s->scratch, s->d);
     ocl_buffer_free(&s->told, s->d);
+    sample_fini(&s->host);
+    mem_free(s->row);
     *s = (struct ocl_sampler){0};
 }
 
@@ -107,12 +113,12 @@ static size_t edit_words(const struct ocl_sampler *s, const struct sample_row *r
     return r->draw ? lists + (r->allowed ? sample_words(s->vocab) : 0) : 0;
 }
 
-/* As many of the rows as one launch takes. */
+/* As many of the rows as one launch takes: none of them has a shape. */
 static int32_t portion(const struct ocl_sampler *s, const struct sample_row *rows, int32_t n)
 {
     size_t words = 0;
     int32_t edited = 0, i = 0;
-    for (; i < n; i++) {
+    for (; i < n && !rows[i].shape; i++) {
         edited += edit_words(s, &rows[i]) > 0;
         words += edit_words(s, &rows[i]);
         if (edited > s->scratch_rows || words > s->edits_max)
@@ -194,6 +200,17 @@ static int unpack(const struct ocl_sampler *s, const struct sample_row *rows, in
     return 0;
 }
 
+static int draw_here(struct ocl_sampler *s, const struct sample_row *r,
+                     struct sample_result *out, struct err *e)
+{
+    size_t from = ((size_t)s->at + (size_t)r->logits * (size_t)s->stride) * sizeof(float);
+    int rc = OCL(e, "sampling", clEnqueueReadBuffer, s->d->queue, s->logits, CL_TRUE, from,
+                 (size_t)s->vocab * sizeof(float), s->row, 0, NULL, NULL);
+    if (!rc)
+        sample_choose(&s->host, s->row, r, out);
+    return rc;
+}
+
 int ocl_sample_run(struct ocl_sampler *s, const struct sample_row *rows, int32_t n,
                    struct sample_result *out, uint64_t *launches, struct err *e)
 {
@@ -202,6 +219,11 @@ int ocl_sample_run(struct ocl_sampler *s, const struct sample_row *rows, int32_t
     if (n > s->rows)
         return err_set(e, E_RANGE, "%d rows to sample from, laid out for %d", n, s->rows);
     for (int32_t m; n > 0 && !rc; rows += m, out += m, n -= m) {
+        if (rows->shape) {
+            m = 1;
+            rc = draw_here(s, rows, out, e);
+            continue;
+        }
         if ((m = portion(s, rows, n)) == 0)
             return err_set(e, E_RANGE, "%zu words of edits for one row, at most %zu",
                            edit_words(s, rows), s->edits_max);

@@ -17,6 +17,11 @@ struct ocl_sampler {
     struct ocl_buffer scratch; /* edited rows */
     struct ocl_buffer told;
     struct ocl_pinned asked_host, told_host;
+    cl_mem logits;             /* of the model: row i begins at float at + i * stride */
+    int64_t at;
+    int32_t stride;
+    struct sampler host;       /* for rows with a shape: they are drawn here, */
+    float *row;                /* [vocab] … from a copy */
 };
 
 /* For rows of `vocab` logits, `stride` floats apart; the first at a float offset of `logits`. */
@@ -25,7 +30,8 @@ int ocl_sample_init(struct ocl_sampler *s, struct ocl_device *d, cl_mem logits, 
 void ocl_sample_free(struct ocl_sampler *s);
 
 /* Blocking, on the queue of steps: what was enqueued before is done when it returns. As
- * backend.h's sample. *launches grows by what it took: 1, unless the edits do not fit. */
+ * backend.h's sample. *launches grows by what it took: 1, unless the edits do not fit, or rows with
+ * a shape (which are read back) come in between. */
 int ocl_sample_run(struct ocl_sampler *s, const struct sample_row *rows, int32_t n,
                    struct sample_result *out, uint64_t *launches, struct err *e) MUST_USE;
 

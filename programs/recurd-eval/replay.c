@@ -98,6 +98,42 @@ static int get_bias(const json_t *list, int32_t vocab, struct sampling *p, struc
     return 0;
 }
 
+static int get_breakers(const json_t *list, struct sampling *p, struct err *e)
+{
+    size_t n = json_array_size(list);
+    if (n > LIMIT_DRY_BREAKERS)
+        return err_set(e, E_RANGE, "dry_breakers: %zu entries, at most %d", n, LIMIT_DRY_BREAKERS);
+    p->n_breakers = (int32_t)n;
+    for (size_t i = 0; i < n; i++) {
+        const char *hex = json_string_value(json_array_get(list, i));
+        size_t len = hex ? strlen(hex) : 0, digits = hex ? strspn(hex, "0123456789abcdef") : 0;
+        if (len == 0 || len % 2 || digits != len || len / 2 > LIMIT_DRY_BREAKER_BYTES)
+            return err_set(e, E_FORMAT, "dry_breakers: entry %zu is not 1 to %d bytes as digits",
+                           i, LIMIT_DRY_BREAKER_BYTES);
+        p->breakers[i].n = (uint8_t)(len / 2);
+        for (size_t k = 0; k < len / 2; k++) {
+            const char pair[3] = {hex[2 * k], hex[2 * k + 1], '\0'};
+            p->breakers[i].bytes[k] = (char)strtoul(pair, NULL, 16);
+        }
+    }
+    return 0;
+}
+
+/* What version 2 has. */
+static int get_more(const json_t *o, struct sampling *p, struct err *e)
+{
+    float x;
+#define SAMPLING(type, name, without, least, most)                                        \
+    if (get_float(o, #name, &x, e))                                                       \
+        return e->code;                                                                   \
+    if (!((double)x >= (double)(least) && (double)x <= (double)(most)))                   \
+        return err_set(e, E_RANGE, "sampling: " #name " is %.9g", (double)x);             \
+    p->name = (type)x;
+#include "scheduler/sampling.def"
+#undef SAMPLING
+    return get_breakers(json_object_get(o, "dry_breakers"), p, e);
+}
+
 static int get_sampling(const json_t *line, int32_t vocab, struct sampling *p, struct err *e)
 {
     const json_t *o = json_object_get(line, "sampling"), *seed = json_object_get(o, "seed");
@@ -112,6 +148,8 @@ static int get_sampling(const json_t *line, int32_t vocab, struct sampling *p, s
     };
     for (size_t i = 0; i < ARRAY_LEN(numbers) && !rc; i++)
         rc = get_float(o, numbers[i].key, numbers[i].to, e);
+    if (!rc && json_integer_value(json_object_get(line, "trace")) == 2)
+        rc = get_more(o, p, e);
     return rc ? rc : get_bias(json_object_get(o, "bias"), vocab, p, e);
 }
 
@@ -316,7 +354,8 @@ static int each_line(struct player *p, const char *path, int *differ, struct err
         json_t *line = json_loadb(text, (size_t)n, 0, &je);
         bool same = false;
         number++;
-        if (!json_is_object(line) || json_integer_value(json_object_get(line, "trace")) != 1)
+        json_int_t version = json_integer_value(json_object_get(line, "trace"));
+        if (!json_is_object(line) || version < 1 || version > 2)
             rc = err_set(e, E_FORMAT, "%s, line %d: not a line of a trace", path, number);
         else
             rc = one(p, number, line, &same, e);

@@ -53,6 +53,8 @@ struct lists {
     struct sample_edit bias[300], seen[300];
     int32_t banned[70];
     uint32_t mask[(BENCH_VOCAB + 31) / 32];
+    struct sample_shape shape;
+    struct sample_edit repeats[2];
 };
 
 static void fill_lists(struct lists *l, struct sample_row *a, int32_t vocab, struct rng *r)
@@ -77,6 +79,20 @@ static void fill_lists(struct lists *l, struct sample_row *a, int32_t vocab, str
     a->allowed = masked ? l->mask : NULL;
 }
 
+/* Rows that the host draws for the device, between others. */
+static void fill_shape(struct lists *l, struct sample_row *a, int32_t vocab, struct rng *r)
+{
+    l->shape = (struct sample_shape){
+        .n_repeats = MIN(below(r, 3), vocab), .repeats = l->repeats,
+        .sigma = below(r, 2) ? 0 : (float)rng_unit(r) * 3,
+        .typical = below(r, 2) ? SAMPLE_ALL : rng_next(r), .xtc = below(r, 2) ? 0 : rng_next(r) / 8,
+        .warm = below(r, 3) ? 0 : (float)rng_unit(r) * 2, .exponent = 1,
+        .mirostat = below(r, 2) ? 0 : 1 + below(r, 2), .mu = rng_unit(r) * 10};
+    for (int32_t i = 0; i < l->shape.n_repeats; i++)
+        l->repeats[i] = (struct sample_edit){i, (float)rng_unit(r) * 4};
+    a->shape = &l->shape;
+}
+
 static struct sample_row ask(struct lists *l, int32_t vocab, struct rng *r)
 {
     static const int32_t ks[] = {0, 0, 1, 2, 40, 300, 5000};
@@ -94,6 +110,8 @@ static struct sample_row ask(struct lists *l, int32_t vocab, struct rng *r)
         .repeat = penalty, .unrepeat = 1 / penalty};
     if (below(r, 2))
         fill_lists(l, &a, vocab, r);
+    if (below(r, 6) == 0)
+        fill_shape(l, &a, vocab, r);
     return a;
 }
 
