@@ -54,7 +54,8 @@
 #define LIMIT_PROMPTS 128                 /* prompts in one completion request */
 #define LIMIT_CHOICES 128                 /* n, as the OpenAI specification */
 #define LIMIT_MESSAGES 1024
-#define LIMIT_STOPS 64                    /* stop strings of one request (OpenAI: 4) */
+#define LIMIT_CLIENT_STOPS 63             /* stop strings of one request (OpenAI: 4), */
+#define LIMIT_STOPS 64                    /* … and one of the chat format */
 #define LIMIT_STOP_BYTES 128              /* one stop string; bounds the held-back text */
 #define LIMIT_STOP_IDS 64
 #define LIMIT_LOGIT_BIAS 1024             /* entries */
@@ -63,6 +64,9 @@
 #define LIMIT_DRY_TOKENS (1 << 14)        /* looked at for repetitions: some 50 us a token */
 #define LIMIT_DRY_BREAKERS 16             /* llama-server's default has 4 */
 #define LIMIT_DRY_BREAKER_BYTES 40        /* as llama-server */
+#define LIMIT_NOTE_BYTES 256              /* value of a header of ours that names things */
+#define LIMIT_CHAT_RULES 32               /* normalising rules of system messages */
+#define LIMIT_CHAT_RULES_BYTES KIB(256)   /* of their file */
 #define LIMIT_EVENTS 256                  /* tokens waiting for a slow reader before it stalls */
 
 /* --- chat templates: programs of a model's author, or of a client --- */

@@ -103,6 +103,8 @@ static struct served_options served_options(const struct options *o)
         .chat_format = o->chat_format,
         .chat_template = o->chat_template,
         .request_templates = o->allow_request_templates == 1,
+        .strict_fields = o->strict_fields == 1,
+        .prompt_rules = o->prompt_rules,
         .device = o->device,
         .kernels = o->kernels,
         .cache_dir = o->cache_dir,

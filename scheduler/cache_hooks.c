@@ -62,6 +62,8 @@ static int begin(void *arg, struct seq *q, struct err *e)
     }
     q->track = t;
     q->ready = start.logits;
+    q->matched = start.matched;
+    q->why = start.why;
     trace_start(q->trace, &from, &start);
     return 0;
 }

@@ -358,6 +358,8 @@ static bool start(struct engine *en, struct seq *q)
         fair_charge(en->fair, q->r->flow, seq_left(q) - q->r->n_prompt); /* what it really costs */
         pthread_mutex_lock(&q->r->lock);
         q->r->n_cached = q->pos;
+        q->r->n_matched = q->matched;
+        q->r->why = q->why;
         q->r->n_context = q->n_prompt - q->r->n_prompt;
         pthread_mutex_unlock(&q->r->lock);
     }

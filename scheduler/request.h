@@ -104,6 +104,8 @@ struct request {
     int32_t stopped_by;      /* with FINISH_STOP: of stops; -1 = by none */
     int64_t n_context;       /* tokens of the session before the prompt; a guess until it runs */
     int64_t n_cached;        /* of n_context and the prompt: taken from the cache */
+    int64_t n_matched;       /* of them: known to the cache; >= n_cached. The next one differed */
+    const char *why;         /* as statecache_start.why; NULL = there is no cache */
     struct buf said;         /* in a session: all of the text, for a repeated request */
     bool durable;            /* in a session: the turn is on disk */
     uint64_t t_submit_ns, t_admit_ns, t_first_ns, t_end_ns; /* admit: it left the queue */

@@ -64,6 +64,8 @@ struct seq {
     uint64_t held_ns, silent_ns;  /* time its reader was full; of that since it took anything */
     size_t room;                  /* it had then */
     void *track;        /* the cache's own */
+    int64_t matched;    /* tokens that its index knew, and why no deeper state was found */
+    const char *why;
     struct trace_record *trace; /* owned; NULL = not traced */
 };
 

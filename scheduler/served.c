@@ -12,6 +12,7 @@
 #include "models/describe.h"
 #include "models/model.h"
 #include "scheduler/capacity.h"
+#include "models/text/chat/rules.h"
 #include "scheduler/sched.h"
 #include "scheduler/tracefile.h"
 
@@ -79,6 +80,9 @@ enum served_fault served_open(struct served **out, const struct served_options *
         return SERVED_MODEL;
     set_facts(s);
     s->request_templates = o->request_templates;
+    s->strict_fields = o->strict_fields;
+    if (o->prompt_rules && chat_rules_open(&s->rules, o->prompt_rules, e))
+        return SERVED_MODEL;
     progress_stage(o->progress, "opening the device", 0);
     if (device_open(&s->device, &d, e))
         return SERVED_DEVICE;
@@ -181,6 +185,7 @@ void served_close(struct served *s)
     tracefile_close(s->trace);
     if (s->device)
         s->device->backend->close(s->device);
+    chat_rules_close(s->rules);
     model_close(s->model); /* after the device, which reads its plan */
     mem_free(s);
 }

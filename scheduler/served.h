@@ -32,6 +32,8 @@ struct served {
     const struct tokenizer *tok;  /* NULL: requests carry token ids */
     const struct chat *chat;      /* NULL: no chat endpoint */
     bool request_templates;       /* requests may bring a chat template */
+    struct chat_rules *rules;     /* of system messages; NULL = none */
+    bool strict_fields;           /* fields that nobody reads are refused */
     struct generation_defaults defaults;
     int32_t vocab;
     int32_t bos;                  /* -1 = none */
@@ -59,6 +61,8 @@ struct served_options {
     const char *quantize;    /* "none", "q8" or "q4"; NULL = none */
     const char *chat_format, *chat_template; /* as in struct model_options */
     bool request_templates;
+    bool strict_fields;
+    const char *prompt_rules; /* as chat_rules_open takes it; NULL = "none" */
     const char *device, *kernels, *cache_dir; /* as in struct device_options */
     int threads;
     int32_t slots;           /* <= 0: as capacity_choose finds */

@@ -99,15 +99,23 @@ static int find_tokens(struct statecache *sc, const struct statecache_query *q,
     return stretch_ask(sc, l->base, from, l->base->end, e);
 }
 
+/* The path had a state behind `pos` that the budget pushed out. */
+static bool was_evicted(const struct lookup *l, int64_t pos)
+{
+    for (const struct node *n = whole(&l->match); n && n->end > pos; n = n->parent)
+        if (n->ghost)
+            return true;
+    return false;
+}
+
 static enum miss_reason miss_reason(const struct lookup *l)
 {
     if (l->match.depth == l->base->end)
         return l->tenant->other_numerics ? MISS_NUMERICS
                : l->tenant->foreign      ? MISS_FINGERPRINT
                                          : MISS_NO_CHECKPOINT;
-    for (const struct node *n = whole(&l->match); n; n = n->parent)
-        if (n->ghost)
-            return MISS_EVICTED;
+    if (was_evicted(l, -1))
+        return MISS_EVICTED;
     return l->goes_on ? MISS_TOKENS_DIVERGED : MISS_NO_CHECKPOINT;
 }
 
@@ -123,7 +131,7 @@ static const char *why(const struct lookup *l, const struct track *t)
     if (l->hit->pos == l->total)
         return "whole";
     if (l->hit->pos < l->match.depth)
-        return miss_reason_name(MISS_NO_CHECKPOINT);
+        return miss_reason_name(was_evicted(l, l->hit->pos) ? MISS_EVICTED : MISS_NO_CHECKPOINT);
     return l->goes_on ? miss_reason_name(MISS_TOKENS_DIVERGED) : "new_tokens";
 }
 

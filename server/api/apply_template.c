@@ -1,8 +1,7 @@
 /* POST /apply-template: the prompt that a chat request would become, as text. */
 #include "server/api/api.h"
 #include "server/api/jsonout.h"
-#include "server/api/params.h"
-#include "server/http/exchange.h"
+#include "server/api/serve.h"
 
 void api_apply_template(struct exchange *x)
 {
@@ -10,9 +9,10 @@ void api_apply_template(struct exchange *x)
     struct params p;
     struct chat_text text = {0};
     struct err e = {0};
-    if (params_parse(&p, PARAMS_APPLY, s, x->body.p, x->body.len, &e)) {
-        exchange_fail_params(x, &e);
-    } else if (!s->chat) {
+    json_t *in = serve_body(x);
+    if (!in || serve_params(x, PARAMS_APPLY, NULL, in, in, &p))
+        return;
+    if (!s->chat) {
         err_field(&e, E_UNSUPPORTED, "messages", "messages: the model \"%s\" has no %s", s->name,
                   s->tok ? "chat template" : "tokenizer");
         exchange_fail(x, &e);

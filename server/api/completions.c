@@ -61,10 +61,9 @@ static void event(struct choice *c, const struct token_event *ev)
         buf_str(&c->part[LOGPROBS], "null");
         buf_str(&c->part[TOP], "null");
     }
-    jsonout_int(&c->part[OFFSETS], c->chars);
     size_t n = 0;
     const char *p = m->tok ? tokenizer_piece(m->tok, ev->id, &n) : NULL;
-    c->chars += reply_chars(p, n);
+    jsonout_int(&c->part[OFFSETS], chars_next(&c->chars, p, n));
 }
 
 static void logprobs(struct buf *out, struct choice *c)

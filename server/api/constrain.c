@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #define KEPT 64 /* grammars */
@@ -23,7 +24,7 @@ struct constrainer {
     pthread_mutex_t lock;
     struct token_trie *trie; /* NULL until it is needed */
     struct kept kept[KEPT];
-    uint64_t clock, compiled, reused;
+    uint64_t clock, compiled, reused, refused, compile_ns;
 };
 
 /* ---- for the scheduler ------------------------------------------------------------------ */
@@ -209,16 +210,19 @@ int constrainer_get(struct constrainer *c, const struct grammar_source *s, const
     if (k)
         return 0;
     /* Compiled without the lock: a hostile definition holds up nobody else. */
+    uint64_t start = clock_now_ns();
     rc = grammar_new(out, s, c->trie, &why);
+    pthread_mutex_lock(&c->lock);
+    c->compile_ns += clock_now_ns() - start;
+    c->compiled += !rc;
+    c->refused += rc != 0;
+    if (!rc && !find(c, s))
+        keep(c, s, *out);
+    pthread_mutex_unlock(&c->lock);
     if (rc == E_NOMEM)
         return err_set(e, rc, "%s", why.text);
     if (rc) /* whatever it is, it is the field's fault */
         return err_field(e, rc == E_UNSUPPORTED ? rc : E_FORMAT, field, "%s: %s", field, why.text);
-    pthread_mutex_lock(&c->lock);
-    c->compiled++;
-    if (!find(c, s))
-        keep(c, s, *out);
-    pthread_mutex_unlock(&c->lock);
     return 0;
 }
 
@@ -233,6 +237,7 @@ int constrainer_schema(struct constrainer *c, const char *schema, const char *tr
 void constrainer_stats(struct constrainer *c, struct constrainer_stats *out)
 {
     pthread_mutex_lock(&c->lock);
-    *out = (struct constrainer_stats){c->compiled, c->reused, total_bytes(c)};
+    *out = (struct constrainer_stats){c->compiled, c->reused, c->refused, total_bytes(c),
+                                      c->compile_ns};
     pthread_mutex_unlock(&c->lock);
 }

@@ -83,6 +83,8 @@ static size_t take(struct choice *c, struct token_event *ev, bool *got, bool *mo
         c->n_output = r->n_output;
         c->stopped_by = r->stopped_by < c->gen->params.n_stops ? r->stopped_by : -1;
         c->n_cached = r->n_cached;
+        c->n_matched = r->n_matched;
+        c->why = r->why;
         c->n_prompt = r->n_context + r->n_prompt;
         if (r->finish == FINISH_ERROR && !c->gen->error.code)
             c->gen->error = r->error;

@@ -11,6 +11,7 @@
 
 #include "models/text/toolcall/toolcall.h"
 #include "scheduler/sched.h"
+#include "server/api/chars.h"
 #include "server/api/constrain.h"
 #include "server/process/keys.h"
 #include "server/api/params.h"
@@ -37,10 +38,12 @@ struct choice {
     int32_t n_blocks, block; /* theirs: of what is written in blocks, which kind is open */
     int32_t n_reasoning;     /* theirs: tokens of what was thought */
     struct ids ids;         /* of the output, read and not yet sent */
-    int64_t chars;          /* characters of the text so far: text_offset */
+    struct chars chars;     /* of the text so far: text_offset */
     int32_t n_output;
     int32_t stopped_by;     /* the stop string of the request that ended it; -1 = none */
     int64_t n_prompt, n_cached; /* with a session's tokens; known at the end */
+    int64_t n_matched;      /* as in struct request; likewise */
+    const char *why;        /* likewise; NULL = nothing to say */
     enum finish finish;     /* NONE until everything has been read */
     bool opened, closed;    /* streaming: first and last chunk written */
 };

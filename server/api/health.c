@@ -96,7 +96,7 @@ void api_limits(struct exchange *x)
         {"prompts", LIMIT_PROMPTS},
         {"choices", LIMIT_CHOICES},
         {"messages", LIMIT_MESSAGES},
-        {"stop_strings", LIMIT_STOPS},
+        {"stop_strings", LIMIT_CLIENT_STOPS},
         {"stop_string_bytes", LIMIT_STOP_BYTES},
         {"stop_token_ids", LIMIT_STOP_IDS},
         {"logit_bias", LIMIT_LOGIT_BIAS},

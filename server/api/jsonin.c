@@ -80,8 +80,52 @@ int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e)
     return 0;
 }
 
+static _Thread_local struct jsonin_watch *watch;
+
+void jsonin_watch(struct jsonin_watch *w, const json_t *o)
+{
+    w->n_objects = w->n = 0;
+    w->twin = NULL;
+    watch = w;
+    jsonin_watch_also(o, "");
+}
+
+void jsonin_watch_also(const json_t *o, const char *path)
+{
+    if (!watch || watch->n_objects == JSONIN_OBJECTS)
+        return;
+    watch->objects[watch->n_objects].o = o;
+    watch->objects[watch->n_objects++].path = path;
+}
+
+void jsonin_watch_twin(const json_t *o)
+{
+    if (watch)
+        watch->twin = o;
+}
+
+void jsonin_unwatch(void) { watch = NULL; }
+
+static void note(const json_t *o, const char *key)
+{
+    bool of_one = false;
+    if (o == watch->twin)
+        o = watch->objects[0].o;
+    for (int i = 0; i < watch->n_objects; i++)
+        of_one = of_one || watch->objects[i].o == o;
+    for (int i = 0; i < watch->n && of_one; i++)
+        of_one = watch->reads[i].o != o || watch->reads[i].key != key;
+    if (!of_one)
+        return;
+    ASSERT(watch->n < JSONIN_READS); /* a constant of the parser: no request adds to it */
+    watch->reads[watch->n].o = o;
+    watch->reads[watch->n++].key = key;
+}
+
 const json_t *jsonin_get(const json_t *o, const char *key)
 {
+    if (watch)
+        note(o, key);
     const json_t *v = json_object_get(o, key);
     return json_is_null(v) ? NULL : v;
 }

@@ -32,6 +32,26 @@ bool jsonin_str(const json_t *o, const char *key, const char **out, size_t *n, s
 
 /* The value, or NULL when absent or null. */
 const json_t *jsonin_get(const json_t *o, const char *key);
+
+/* Which fields of an object were asked for: what a parser reads is what it knows, so there is no
+ * second list of names. Between jsonin_watch and jsonin_unwatch every call above is noted that is
+ * about `o` or an object of the two functions below. One at a time on a thread; it belongs to the
+ * caller, the keys are literals. */
+#define JSONIN_READS 512 /* names that a parser knows */
+#define JSONIN_OBJECTS 4
+struct jsonin_watch {
+    int n_objects, n;
+    const json_t *twin;
+    struct { const json_t *o; const char *path; } objects[JSONIN_OBJECTS]; /* path "" or "name." */
+    struct { const json_t *o; const char *key; } reads[JSONIN_READS];
+};
+void jsonin_watch(struct jsonin_watch *w, const json_t *o);
+/* Nothing without a watch. also: one inside o, which is there when the watch is looked at. twin:
+ * what is asked of it counts as asked of o, since it was made of it. */
+void jsonin_watch_also(const json_t *o, const char *path);
+void jsonin_watch_twin(const json_t *o);
+void jsonin_unwatch(void);
+
 /* "a string", "an array" … for messages. */
 const char *jsonin_kind(const json_t *v);
 

@@ -158,7 +158,7 @@ void api_llama_completion(struct exchange *x)
         serve_fail(x, &completion, apierr_of(&e), &e);
         json_decref(o);
     } else if (o) {
-        serve_request(x, PARAMS_COMPLETION, &completion, o, NULL);
+        serve_request(x, PARAMS_COMPLETION, &completion, o, o, NULL);
     }
 }
 
@@ -234,7 +234,7 @@ void api_infill(struct exchange *x)
         json_decref(o);
         return;
     }
-    serve_request(x, PARAMS_COMPLETION, &completion, o, NULL);
+    serve_request(x, PARAMS_COMPLETION, &completion, o, o, NULL);
 }
 
 /* ---- what there is ---- */

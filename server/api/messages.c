@@ -228,23 +228,24 @@ static const struct api messages = {
 
 /* ---- handlers ---- */
 
-/* The body in our own form; NULL: answered. */
-static json_t *read_body(struct exchange *x, bool counting, json_t **keep)
+/* The body and what it is in our own form; NULL: answered. */
+static json_t *read_body(struct exchange *x, bool counting, json_t **in, json_t **keep)
 {
     struct err e = {0};
-    json_t *in = serve_body(x);
-    json_t *request = in ? messages_request(in, counting, keep, &e) : NULL;
-    if (in && !request)
+    *in = serve_body(x);
+    json_t *request = *in ? messages_request(*in, counting, keep, &e) : NULL;
+    if (*in && !request) {
         serve_fail(x, &messages, apierr_of(&e), &e);
-    json_decref(in);
+        json_decref(*in);
+    }
     return request;
 }
 
 void api_messages(struct exchange *x)
 {
-    json_t *keep, *request = read_body(x, false, &keep);
+    json_t *in, *keep, *request = read_body(x, false, &in, &keep);
     if (request)
-        serve_request(x, PARAMS_CHAT, &messages, request, keep);
+        serve_request(x, PARAMS_CHAT, &messages, in, request, keep);
 }
 
 void api_count_tokens(struct exchange *x)
@@ -253,19 +254,19 @@ void api_count_tokens(struct exchange *x)
     struct params p;
     struct ids ids;
     struct err e = {0};
-    json_t *keep, *request = read_body(x, true, &keep);
+    json_t *in, *keep, *request = read_body(x, true, &in, &keep);
     if (!request)
         return;
+    json_decref(keep);
+    if (serve_params(x, PARAMS_TOKENIZE, &messages, in, request, &p))
+        return;
     ids_init(&ids, LIMIT_PROMPT_TOKENS);
-    if (params_read(&p, PARAMS_TOKENIZE, m, request, x->body.len, &e) ||
-        gen_tokenize(m, &p, 0, &ids, NULL, &e)) {
+    if (gen_tokenize(m, &p, 0, &ids, NULL, &e)) {
         serve_fail(x, &messages, apierr_of(&e), &e);
     } else {
         buf_fmt(&x->reply, "{\"input_tokens\":%zu}", ids.len);
         exchange_answer(x, 200, "application/json");
     }
-    json_decref(request);
-    json_decref(keep);
     ids_free(&ids);
     params_fini(&p);
 }

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/version.h"
+#include "models/text/chat/rules.h"
 #include "scheduler/sched.h"
 #include "server/api/api.h"
 #include "server/http/exchange.h"
@@ -315,6 +316,31 @@ static void to_openmetrics(struct buf *text)
     *text = out;
 }
 
+static void grammars(struct buf *out, const struct http *h)
+{
+    struct constrainer_stats s;
+    constrainer_stats(h->constrainer, &s);
+    counter(out, "grammars_compiled_total", "Definitions of answers that were compiled", s.compiled);
+    counter(out, "grammars_reused_total", "… and taken from those kept", s.reused);
+    counter(out, "grammars_refused_total", "… and refused", s.refused);
+    seconds(out, "grammar_compile_seconds_total", "Time spent compiling them", s.compile_ns);
+    gauge(out, "grammar_bytes", "Bytes of the grammars kept now", (int64_t)s.bytes);
+}
+
+static void prompt_rules(struct buf *out, const struct chat_rules *r)
+{
+    if (!chat_rules_count(r))
+        return;
+    head(out, "prompt_rules_applied_total", "counter", "Messages that a normalising rule changed");
+    for (int i = 0; i < chat_rules_count(r); i++)
+        buf_fmt(out, "recurd_prompt_rules_applied_total{rule=\"%s\"} %llu\n",
+                chat_rules_name(r, i), (unsigned long long)chat_rules_applied(r, i));
+    head(out, "prompt_rules_failed_total", "counter", "Messages on which it ran into its limits");
+    for (int i = 0; i < chat_rules_count(r); i++)
+        buf_fmt(out, "recurd_prompt_rules_failed_total{rule=\"%s\"} %llu\n",
+                chat_rules_name(r, i), (unsigned long long)chat_rules_failed(r, i));
+}
+
 /* The names Prometheus clients everywhere use for a process. */
 static void process(struct buf *out, const struct http *h)
 {
@@ -348,6 +374,8 @@ void api_metrics(struct exchange *x)
     keys(out, x->http);
     http(out, x->http);
     generations(out, &x->http->stats);
+    grammars(out, x->http);
+    prompt_rules(out, x->http->served->rules);
     process(out, x->http);
     const char *accept = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Accept");
     if (accept && strstr(accept, "application/openmetrics-text")) {

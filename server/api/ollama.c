@@ -163,13 +163,14 @@ static void handle(struct exchange *x, bool generate)
                          : NULL;
     if (in && !request)
         serve_fail(x, api, apierr_of(&e), &e);
-    json_decref(in);
-    if (request && load) {
-        loaded(x, api, request);
-        json_decref(request);
-    } else if (request) {
-        serve_request(x, kind, api, request, NULL);
+    if (request && !load) {
+        serve_request(x, kind, api, in, request, NULL);
+        return;
     }
+    if (request)
+        loaded(x, api, request);
+    json_decref(request);
+    json_decref(in);
 }
 
 void api_ollama_chat(struct exchange *x) { handle(x, false); }

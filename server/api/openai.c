@@ -37,6 +37,20 @@ static void session(struct buf *out, const struct gen *g)
             (long long)s.turns, (unsigned long long)s.generation, session_persist_name(s.persist));
 }
 
+/* Of each prompt: the tokens that came from a state, those that the cache knew (the next one is
+ * the first that differed, if there is one), and why no deeper state was found. */
+static void cache_details(struct buf *out, const struct gen *g)
+{
+    buf_str(out, ",\"cache_details\":[");
+    for (int32_t i = 0; i < g->n_choices; i += g->params.n) {
+        const struct choice *c = &g->choices[i];
+        buf_fmt(out, "%s{\"cached_tokens\":%lld,\"matched_tokens\":%lld,\"reason\":\"%s\"}",
+                i ? "," : "", (long long)c->n_cached, (long long)c->n_matched,
+                c->why ? c->why : "no_cache");
+    }
+    buf_ch(out, ']');
+}
+
 void openai_usage(struct buf *out, const struct gen *g)
 {
     int64_t prompt = 0, output = 0, cached = 0;
@@ -49,9 +63,12 @@ void openai_usage(struct buf *out, const struct gen *g)
     }
     buf_fmt(out,
             "\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld,"
-            "\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
+            "\"prompt_tokens_details\":{\"cached_tokens\":%lld",
             (long long)prompt, (long long)output, (long long)(prompt + output),
             (long long)cached);
+    if (g->params.cache_details)
+        cache_details(out, g);
+    buf_str(out, "}}");
     if (g->params.session)
         session(out, g);
 }

@@ -42,6 +42,9 @@ struct params {
     struct json_t *chat_tree;       /* owned; NULL = none, or dropped */
     int32_t n;                      /* choices of each prompt */
     bool request_templates;         /* as the server is set */
+    struct chat_rules *rules;       /* likewise; NULL = none */
+    uint32_t rules_applied;         /* a bit for each that changed a message */
+    bool cache_details;             /* usage says where the state cache hit, and why not deeper */
     bool echo, stream, include_usage, return_ids, add_special, return_strs;
     int32_t logprobs;               /* -1 = none */
     int64_t max_tokens;             /* -1 = not named */
@@ -63,11 +66,8 @@ struct params {
     bool reasoning;                 /* apart from the text, where the model writes it */
 };
 
-/* Only name, defaults and vocab of m are read. E_NOENT: another model is named. After a
- * failure too, params_fini must be called. */
-int params_parse(struct params *p, enum params_kind kind, const struct served *m,
-                 const char *body, size_t n, struct err *e) MUST_USE;
-/* The same of a body that was parsed before; n: its bytes as sent. */
+/* n: the body's bytes as sent. Of m, names, defaults, vocab and what requests may do are read.
+ * E_NOENT: another model is named. After a failure too, params_fini must be called. */
 int params_read(struct params *p, enum params_kind kind, const struct served *m,
                 const struct json_t *body, size_t n, struct err *e) MUST_USE;
 void params_fini(struct params *p);

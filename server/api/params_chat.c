@@ -2,6 +2,7 @@
  * Thread: any. */
 #include <string.h>
 
+#include "models/text/chat/rules.h"
 #include "server/api/params_int.h"
 
 /* Variables that the request sets by other fields, or that the model's files set. */
@@ -77,6 +78,8 @@ int params_chat(struct params *p, const json_t *o, struct err *e)
         return e->code ? e->code : no_memory(e);
     const json_t *messages = jsonin_get(o, "messages");
     int rc = chat_check(messages, jsonin_get(o, "tools"), jsonin_get(o, "documents"), e);
+    if (!rc)
+        p->rules_applied = chat_rules_apply(p->rules, (json_t *)(uintptr_t)messages);
     if (!rc)
         rc = hold(p, o, "messages", &q->messages, e);
     if (!rc)

@@ -15,6 +15,11 @@ int params_tools(struct params *p, const json_t *o, struct err *e) MUST_USE;
 /* Without messages these mean nothing: E_UNSUPPORTED, the field named. */
 int params_no_chat(const json_t *o, struct err *e) MUST_USE;
 
+/* Temperature to DRY: the model's defaults, then what the request names. The failure is in e. */
+void params_sampling(struct params *p, const json_t *o, const struct served *m, struct err *e);
+/* stop and stop_token_ids. */
+int params_stops(struct params *p, const json_t *o, int32_t vocab, struct err *e) MUST_USE;
+
 /* An array of token ids, each in the vocabulary, into the arena. key must be a literal. */
 int params_ids(struct params *p, const json_t *v, const char *key, int32_t vocab,
                struct prompt_in *out, struct err *e) MUST_USE;

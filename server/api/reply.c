@@ -24,11 +24,3 @@ const char *reply_finish(enum finish f)
 {
     return f == FINISH_STOP ? "\"stop\"" : f == FINISH_LENGTH ? "\"length\"" : "null";
 }
-
-int64_t reply_chars(const char *s, size_t n)
-{
-    int64_t chars = 0;
-    for (size_t i = 0; i < n; i++)
-        chars += ((unsigned char)s[i] & 0xc0) != 0x80;
-    return chars;
-}

@@ -11,7 +11,4 @@ void reply_token(struct buf *out, const struct served *m, int32_t id);
 /* "stop", "length" or null, as JSON. */
 const char *reply_finish(enum finish f);
 
-/* Characters that n bytes begin: continuation bytes do not count. */
-int64_t reply_chars(const char *s, size_t n);
-
 #endif

@@ -394,11 +394,12 @@ void api_responses(struct exchange *x)
     json_t *before = previous(x, in, &why, &e);
     if (!e.code)
         request = responses_request(in, before, &keep, &e);
-    if (request)
-        serve_request(x, PARAMS_CHAT, &responses, request, keep);
-    else
-        serve_fail(x, &responses, why == APIERR_NONE ? apierr_of(&e) : why, &e);
     json_decref(before);
+    if (request) {
+        serve_request(x, PARAMS_CHAT, &responses, in, request, keep);
+        return;
+    }
+    serve_fail(x, &responses, why == APIERR_NONE ? apierr_of(&e) : why, &e);
     json_decref(in);
 }
 

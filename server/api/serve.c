@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "models/text/chat/rules.h"
 #include "server/api/jsonin.h"
+#include "server/api/unknown.h"
 #include "server/http/client.h"
 
 /* ---- a generation as a pending reply ---- */
@@ -55,6 +57,20 @@ static void pending_ping(struct pending *s, struct buf *out)
         of(s)->api->ping(out);
 }
 
+/* "hit=1152; matched=1200; reason=no_checkpoint" for each prompt, as many as fit. */
+static void note_cache(struct exchange *x, const struct gen *g)
+{
+    char out[LIMIT_NOTE_BYTES] = "";
+    size_t n = 0;
+    for (int32_t i = 0; i < g->n_choices && n < sizeof out - 100; i += g->params.n) {
+        const struct choice *c = &g->choices[i];
+        n += (size_t)snprintf(out + n, sizeof out - n, "%shit=%lld; matched=%lld; reason=%s",
+                              i ? ", " : "", (long long)c->n_cached, (long long)c->n_matched,
+                              c->why ? c->why : "no_cache");
+    }
+    exchange_note(x, "x-recurd-cache", out);
+}
+
 static void pending_answer(struct pending *s, struct exchange *x)
 {
     struct gen *g = of(s);
@@ -62,6 +78,7 @@ static void pending_answer(struct pending *s, struct exchange *x)
         exchange_error(x, apierr_of_run(&g->error), g->error.param, g->error.text);
         return;
     }
+    note_cache(x, g);
     g->api->whole(&x->reply, g);
     exchange_answer(x, 200, "application/json");
 }
@@ -78,7 +95,10 @@ static const struct pending_ops ops = {
     .end = pending_end,
 };
 
-/* ---- starting one ---- */
+/* ---- what is asked for ---- */
+
+/* One body at a time on a thread, from serve_body to what takes it over. */
+static _Thread_local struct jsonin_watch reads;
 
 json_t *serve_body(struct exchange *x)
 {
@@ -86,14 +106,53 @@ json_t *serve_body(struct exchange *x)
     struct err e = {0};
     if (jsonin_parse(&o, x->body.p, x->body.len, &e))
         exchange_fail_params(x, &e);
+    else
+        jsonin_watch(&reads, o);
     return o;
+}
+
+static void note_rules(struct exchange *x, const struct params *p)
+{
+    char rules[LIMIT_NOTE_BYTES] = "";
+    size_t n = 0;
+    for (int i = 0; i < chat_rules_count(p->rules); i++)
+        if (p->rules_applied >> i & 1 && n < sizeof rules)
+            n += (size_t)snprintf(rules + n, sizeof rules - n, "%s%s", n ? ", " : "",
+                                  chat_rules_name(p->rules, i));
+    exchange_note(x, "x-recurd-prompt-rules", rules);
+}
+
+int serve_params(struct exchange *x, enum params_kind kind, const struct api *api, json_t *in,
+                 json_t *request, struct params *p)
+{
+    const struct served *m = x->http->served;
+    char unknown[LIMIT_NOTE_BYTES];
+    struct err e = {0};
+    if (request != in)
+        jsonin_watch_twin(request);
+    int rc = params_read(p, kind, m, request, x->body.len, &e);
+    jsonin_unwatch();
+    if (!rc) {
+        rc = unknown_fields(&reads, route_name(x->http->routes, x->route), m->strict_fields,
+                            unknown, &e);
+        exchange_note(x, "x-recurd-unknown-fields", unknown);
+        note_rules(x, p);
+    }
+    if (request != in)
+        json_decref(request);
+    json_decref(in);
+    if (rc) {
+        serve_fail(x, api, apierr_of(&e), &e);
+        params_fini(p);
+    }
+    return rc;
 }
 
 void serve_fail(struct exchange *x, const struct api *api, enum apierr why, struct err *e)
 {
     const char *param = e->param;
     char text[sizeof e->text];
-    for (const struct api_name *n = api->names; n && n->ours && param; n++) {
+    for (const struct api_name *n = api ? api->names : NULL; n && n->ours && param; n++) {
         size_t len = strlen(n->ours);
         if (strcmp(n->ours, e->param) != 0)
             continue;
@@ -107,6 +166,8 @@ void serve_fail(struct exchange *x, const struct api *api, enum apierr why, stru
     }
     exchange_error(x, why, param, e->text);
 }
+
+/* ---- starting it ---- */
 
 /* Takes p and keep over. */
 static void start(struct exchange *x, const struct api *api, struct params *p, json_t *keep)
@@ -134,25 +195,19 @@ static void start(struct exchange *x, const struct api *api, struct params *p, j
 
 void serve(struct exchange *x, enum params_kind kind, const struct api *api)
 {
-    json_t *request = serve_body(x);
-    if (request)
-        serve_request(x, kind, api, request, NULL);
+    json_t *in = serve_body(x);
+    if (in)
+        serve_request(x, kind, api, in, in, NULL);
 }
 
-void serve_request(struct exchange *x, enum params_kind kind, const struct api *api,
+void serve_request(struct exchange *x, enum params_kind kind, const struct api *api, json_t *in,
                    json_t *request, json_t *keep)
 {
-    struct err e = {0};
     struct params p;
-    int rc = params_read(&p, kind, x->http->served, request, x->body.len, &e);
-    json_decref(request);
-    if (!rc) {
+    if (serve_params(x, kind, api, in, request, &p))
+        json_decref(keep);
+    else
         start(x, api, &p, keep);
-        return;
-    }
-    serve_fail(x, api, apierr_of(&e), &e);
-    params_fini(&p);
-    json_decref(keep);
 }
 
 /* ---- frames ---- */

@@ -12,17 +12,24 @@ static inline struct api_state *serve_state(const struct exchange *x)
     return x->http->routes->handlers;
 }
 
-/* The body as a JSON object, for the caller (json_decref). NULL: x is answered. */
+/* The body as a JSON object, for one of the functions below, which takes it over, or json_decref.
+ * NULL: x is answered. From here on it is noted which of its fields somebody asks for. */
 json_t *serve_body(struct exchange *x) MUST_USE;
-/* Tells a failure about a request, its field by the name that clients of `api` know. */
+/* Tells a failure about a request, its field by the name that clients of `api` know (NULL: ours). */
 void serve_fail(struct exchange *x, const struct api *api, enum apierr why, struct err *e);
+
+/* What the body asks for, checked; headers of the reply name fields of it that nobody reads, and
+ * rules that changed its messages. request: the body in the form of the project's own APIs, as if
+ * a client had sent it; an API that has this form gives `in` itself. Takes both over. Not 0: x is
+ * answered, and p needs no params_fini. */
+int serve_params(struct exchange *x, enum params_kind kind, const struct api *api, json_t *in,
+                 json_t *request, struct params *p) MUST_USE;
 
 /* Starts what the body asks for, which is in the form of the project's own APIs. */
 void serve(struct exchange *x, enum params_kind kind, const struct api *api);
-/* An API with a form of its own: `request` is its body, made into that form (params.h checks it as
- * if a client had sent it). keep (NULL = nothing): what the hooks need of it later, in gen.keep.
- * Takes both over. */
-void serve_request(struct exchange *x, enum params_kind kind, const struct api *api,
+/* An API with a form of its own: in, request as for serve_params. keep (NULL = nothing): what the
+ * hooks need of it later, in gen.keep. Takes all over. */
+void serve_request(struct exchange *x, enum params_kind kind, const struct api *api, json_t *in,
                    json_t *request, json_t *keep);
 
 /* ---- frames of streams ---- */

@@ -3,6 +3,7 @@
 #include "server/http/exchange.h"
 #include "server/api/jsonout.h"
 #include "server/api/reply.h"
+#include "server/api/serve.h"
 
 static void tokenized(struct exchange *x, const struct params *p, const struct ids *ids)
 {
@@ -33,10 +34,11 @@ void api_tokenize(struct exchange *x)
     struct params p;
     struct ids ids;
     struct err e = {0};
+    json_t *in = serve_body(x);
+    if (!in || serve_params(x, PARAMS_TOKENIZE, NULL, in, in, &p))
+        return;
     ids_init(&ids, LIMIT_PROMPT_TOKENS);
-    if (params_parse(&p, PARAMS_TOKENIZE, x->http->served, x->body.p, x->body.len, &e))
-        exchange_fail_params(x, &e);
-    else if (gen_tokenize(x->http->served, &p, 0, &ids, NULL, &e))
+    if (gen_tokenize(x->http->served, &p, 0, &ids, NULL, &e))
         exchange_fail(x, &e);
     else
         tokenized(x, &p, &ids);
@@ -67,10 +69,10 @@ static void detokenized(struct exchange *x, const struct params *p)
 void api_detokenize(struct exchange *x)
 {
     struct params p;
-    struct err e = {0};
-    if (params_parse(&p, PARAMS_DETOKENIZE, x->http->served, x->body.p, x->body.len, &e))
-        exchange_fail_params(x, &e);
-    else if (!x->http->served->tok)
+    json_t *in = serve_body(x);
+    if (!in || serve_params(x, PARAMS_DETOKENIZE, NULL, in, in, &p))
+        return;
+    if (!x->http->served->tok)
         exchange_error(x, APIERR_UNSUPPORTED, "tokens", "tokens: the model has no tokenizer");
     else
         detokenized(x, &p);

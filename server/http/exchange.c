@@ -81,6 +81,14 @@ void exchange_fail_params(struct exchange *x, const struct err *e)
     exchange_error(x, json ? APIERR_BAD_JSON : apierr_of(e), e->param, e->text);
 }
 
+void exchange_note(struct exchange *x, const char *name, const char *value)
+{
+    if (*value && x->n_notes < EXCHANGE_NOTES) {
+        x->notes[x->n_notes].name = name;
+        snprintf(x->notes[x->n_notes++].value, LIMIT_NOTE_BYTES, "%s", value);
+    }
+}
+
 static void header(struct MHD_Response *r, const char *name, const char *value)
 {
     /* Fails only without memory; a reply without a header beats none. */
@@ -129,7 +137,8 @@ static void cors_headers(struct exchange *x, struct MHD_Response *r)
     header(r, "Access-Control-Expose-Headers",
            "x-request-id, retry-after, x-should-retry, x-ratelimit-limit-requests, "
            "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
-           "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens");
+           "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-recurd-unknown-fields, "
+           "x-recurd-prompt-rules, x-recurd-cache");
     if (strcmp(x->method, "OPTIONS") != 0)
         return;
     header(r, "Access-Control-Allow-Methods", *x->allow ? x->allow : "GET, POST");
@@ -162,6 +171,8 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
         snprintf(seconds, sizeof seconds, "%d", (int)retry_after(x));
         header(r, "Retry-After", seconds);
     }
+    for (int i = 0; i < x->n_notes; i++)
+        header(r, x->notes[i].name, x->notes[i].value);
     if (x->retry_known)
         header(r, "x-should-retry", x->retry ? "true" : "false");
     if (x->close || http_is_draining(x->http))

@@ -14,6 +14,7 @@
 #include "server/http/watch.h"
 
 #define REQUEST_ID_BYTES 64
+#define EXCHANGE_NOTES 4
 
 enum exchange_phase {
     EXCHANGE_HEAD,   /* the request line is known */
@@ -55,6 +56,8 @@ struct exchange {
     bool close, retry, retry_known;
     bool rated;                /* a generation: the reply says what the key has left */
     int32_t retry_s;           /* when to try again; 0 = when a place is likely to be free */
+    int n_notes;               /* further headers of the reply */
+    struct { const char *name; char value[LIMIT_NOTE_BYTES]; } notes[EXCHANGE_NOTES];
     const char *origin;        /* of a page that may read the reply; the request's header */
     uint64_t begun_ns;
     struct request_facts facts; /* of its generation, once that has ended */
@@ -88,6 +91,8 @@ void exchange_error(struct exchange *x, enum apierr a, const char *param, const 
 /* What is served is not there yet: how far it is, and when to try again. */
 void exchange_loading(struct exchange *x);
 void exchange_fail(struct exchange *x, const struct err *e);
+/* A header of the reply to come. name: a literal; value: harmless characters, "" = no header. */
+void exchange_note(struct exchange *x, const char *name, const char *value);
 /* Failure of a body that was read: without a field it is the JSON itself. */
 void exchange_fail_params(struct exchange *x, const struct err *e);
 

@@ -1,5 +1,6 @@
 /* Request fields: defaults from the model's files, the forms of a prompt, limits. The API tests
  * hold the long tables; here is what they cannot see. */
+#include "server/api/jsonin.h"
 #include "server/api/params.h"
 
 #include <criterion/criterion.h>
@@ -16,8 +17,12 @@ static struct served model_of(float temperature, int32_t top_k)
 static int parse(struct params *p, enum params_kind kind, const char *body, struct err *e)
 {
     static struct served m;
+    json_t *o = NULL;
     m = model_of(0.6F, 40);
-    return params_parse(p, kind, &m, body, strlen(body), e);
+    cr_assert_eq(jsonin_parse(&o, body, strlen(body), e), 0, "%s", e->text);
+    int rc = params_read(p, kind, &m, o, strlen(body), e);
+    json_decref(o);
+    return rc;
 }
 
 Test(params, what_is_not_named_comes_from_the_model_then_from_the_api)

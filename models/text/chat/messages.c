@@ -81,9 +81,6 @@ static int check_message(const json_t *m, size_t i, struct err *e)
     if (!json_is_string(content) && !json_is_array(content) && !nothing)
         return err_field(e, E_FORMAT, "messages", "messages: the content of element %zu is %s, a "
                          "string or an array of text parts is expected", i, kind(content));
-    if (nothing && strcmp(json_string_value(role), "assistant") != 0)
-        return err_field(e, E_FORMAT, "messages", "messages: the content of element %zu is "
-                         "nothing; only the assistant may say nothing", i);
     for (size_t k = 0; k < ARRAY_LEN(strings); k++) {
         const json_t *v = json_object_get(m, strings[k]);
         if (v && !json_is_string(v) && !json_is_null(v))
