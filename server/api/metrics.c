@@ -10,7 +10,9 @@
 #include "scheduler/sched.h"
 #include "server/api/api.h"
 #include "server/http/exchange.h"
+#include "server/api/constrain.h"
 #include "server/api/jsonout.h"
+#include "server/api/serve.h"
 #include "statecache/stats.h"
 
 static uint64_t load(const uint64_t *counter)
@@ -316,10 +318,10 @@ static void to_openmetrics(struct buf *text)
     *text = out;
 }
 
-static void grammars(struct buf *out, const struct http *h)
+static void grammars(struct buf *out, struct constrainer *c)
 {
     struct constrainer_stats s;
-    constrainer_stats(h->constrainer, &s);
+    constrainer_stats(c, &s);
     counter(out, "grammars_compiled_total", "Definitions of answers that were compiled", s.compiled);
     counter(out, "grammars_reused_total", "… and taken from those kept", s.reused);
     counter(out, "grammars_refused_total", "… and refused", s.refused);
@@ -374,7 +376,7 @@ void api_metrics(struct exchange *x)
     keys(out, x->http);
     http(out, x->http);
     generations(out, &x->http->stats);
-    grammars(out, x->http);
+    grammars(out, serve_state(x)->constrainer);
     prompt_rules(out, x->http->served->rules);
     process(out, x->http);
     const char *accept = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Accept");

@@ -1,10 +1,14 @@
-/* Request bodies: whatever is accepted is inside every limit the scheduler relies on. The first
- * byte picks the route, the rest is the body. */
+/* Request bodies of every API: whatever is accepted is inside every limit the scheduler relies on.
+ * The first byte picks the route, the rest is the body. */
 #include <math.h>
 
 #include "base/utf8.h"
 #include "server/api/jsonin.h"
+#include "server/api/messages.h"
+#include "server/api/ollama.h"
 #include "server/api/params.h"
+#include "server/api/responses.h"
+#include "server/api/unknown.h"
 #include "tests/fuzz/fuzz.h"
 
 #define VOCAB 4096
@@ -61,19 +65,56 @@ static void check(const struct params *p)
         check_generation(p);
 }
 
+/* The body as each of the APIs with a form of its own makes it ours; NULL: refused. */
+enum { ANTHROPIC = PARAMS_APPLY + 1, COUNTING, RESPONSES, OLLAMA_CHAT, OLLAMA_GENERATE, FORMS };
+
+static json_t *translated(int form, const json_t *in, enum params_kind *kind, struct err *e)
+{
+    json_t *keep = NULL, *out = NULL;
+    bool load;
+    *kind = form == COUNTING ? PARAMS_TOKENIZE : PARAMS_CHAT;
+    if (form == ANTHROPIC || form == COUNTING)
+        out = messages_request(in, form == COUNTING, &keep, e);
+    else if (form == RESPONSES)
+        out = responses_request(in, NULL, &keep, e);
+    else
+        out = ollama_request(in, form == OLLAMA_GENERATE, 100, kind, &load, e);
+    HOLDS(out || e->code);
+    json_decref(keep);
+    return out;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static struct served m = {.name = "m", .names = {"m"}, .n_names = 1, .vocab = VOCAB,
                              .defaults = {NAN, NAN, NAN, NAN, -1, -1}};
+    static struct jsonin_watch reads;
     struct params p;
     struct err e = {0};
+    json_t *in;
+    char unknown[LIMIT_NOTE_BYTES];
     if (n == 0)
         return 0;
-    const char *body = (const char *)data + 1;
-    int rc = params_parse(&p, (enum params_kind)(data[0] % 5), &m, body, n - 1, &e);
+    int form = data[0] % FORMS, rc = jsonin_parse(&in, (const char *)data + 1, n - 1, &e);
+    if (!rc) {
+        enum params_kind kind = (enum params_kind)form;
+        jsonin_watch(&reads, in);
+        json_t *request = form > PARAMS_APPLY ? translated(form, in, &kind, &e) : json_incref(in);
+        rc = e.code;
+        if (request) {
+            jsonin_watch_twin(request);
+            rc = params_read(&p, kind, &m, request, n - 1, &e);
+            if (rc == 0)
+                check(&p);
+            params_fini(&p);
+        }
+        jsonin_unwatch();
+        if (rc == 0 && request)
+            rc = unknown_fields(&reads, "fuzz", n & 1, unknown, &e);
+        HOLDS(rc || !request || strlen(unknown) < sizeof unknown);
+        json_decref(request);
+        json_decref(in);
+    }
     HOLDS(rc == e.code && (rc == 0 || e.text[0]) && utf8_valid(e.text, strlen(e.text)));
-    if (rc == 0)
-        check(&p);
-    params_fini(&p);
     return 0;
 }
