@@ -58,13 +58,13 @@ static void read_stream(struct params *p, const json_t *o, struct err *e)
     const json_t *v = jsonin_get(o, "stream_options");
     if (!v)
         return;
+    jsonin_watch_also(v, "stream_options.");
     if (!json_is_object(v))
         err_field(e, E_FORMAT, "stream_options", "stream_options: an object is expected");
     else if (!p->stream)
         err_field(e, E_CONFLICT, "stream_options", "stream_options: only with stream = true");
     else
         jsonin_bool(v, "include_usage", &p->include_usage, e);
-    jsonin_watch_also(v, "stream_options.");
 }
 
 static void read_logprobs(struct params *p, const json_t *o, struct err *e)

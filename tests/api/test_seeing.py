@@ -32,20 +32,28 @@ class RequestLine(unittest.TestCase):
                         env={"RECURD_API_KEY": SECRET})
         self.addCleanup(self.s.stop)
         self.auth = {"Authorization": "Bearer " + SECRET}
+        self.lines = 0
+
+    def ask(self, method, path, body=None, headers=None):
+        """The reply, once its line is there: it comes after the reply, by any of two threads."""
+        reply = self.s.request(method, path, body, headers)
+        self.lines += 1
+        lines(self.s, self.lines)
+        return reply
 
     def post(self, body, path="/v1/completions", **headers):
-        return self.s.request("POST", path, body, dict(self.auth, **headers))
+        return self.ask("POST", path, body, dict(self.auth, **headers))
 
     def test_fields_of_requests_of_every_kind(self):
         text = "A secret word: zanzibar"
         r = json.loads(self.post({"prompt": text, "max_tokens": 7, "ignore_eos": True},
                                  **{"X-Request-Id": "mine-1"})[2])
         self.post({"prompt": text, "max_tokens": 2.5})
-        self.s.request("POST", "/v1/completions", {"prompt": text})  # without a key
+        self.ask("POST", "/v1/completions", {"prompt": text})  # without a key
         self.post({"messages": [{"role": "user", "content": text}], "max_tokens": 300,
                    "temperature": 0}, "/v1/chat/completions")
         self.s.request("GET", "/v1/models", headers=self.auth)  # a question: no line at info
-        self.s.request("GET", "/nowhere", headers=self.auth)
+        self.ask("GET", "/nowhere", headers=self.auth)
         done, bad, denied, chat, nowhere = lines(self.s, 5)[:5]
         self.assertEqual(done["id"], "mine-1")
         for key, want in (("key", "default"), ("endpoint", "completions"), ("status", 200),

@@ -1,0 +1,215 @@
+"""Fields of requests: samplers, what nobody knows, normalising rules, where the cache hit."""
+import json
+import os
+import tempfile
+import unittest
+
+from common import DEMO, DEMO7, Server, in_threads, server
+
+PROMPT = "Once upon a time there was a"
+
+
+def write(text):
+    f = tempfile.NamedTemporaryFile("w", suffix=".rules", delete=False)
+    f.write(text)
+    f.close()
+    return f.name
+
+
+class Samplers(unittest.TestCase):
+    FIELDS = [{"typical_p": 0.3}, {"top_n_sigma": 1.0}, {"xtc_probability": 1.0, "xtc_threshold": 0.05},
+              {"dynatemp_range": 0.8, "dynatemp_exponent": 2}, {"mirostat": 1, "mirostat_tau": 2},
+              {"mirostat": 2, "mirostat_tau": 2, "mirostat_eta": 0.3},
+              {"dry_multiplier": 5, "dry_base": 2, "dry_allowed_length": 1},
+              {"repetition_penalty": 1.8, "repeat_last_n": 4}]
+
+    def setUp(self):
+        self.s = server("--model", DEMO7)
+
+    def text(self, **fields):
+        body = dict({"max_tokens": 48, "seed": 5, "temperature": 1.2}, **fields)
+        return self.s.complete(PROMPT, **body)["choices"][0]["text"]
+
+    def test_each_has_an_effect(self):
+        plain = self.text()
+        for fields in self.FIELDS:
+            with self.subTest(fields=fields):
+                self.assertNotEqual(self.text(**fields), plain)
+
+    def test_what_says_nothing_changes_nothing(self):
+        plain = self.text()
+        for fields in ({"typical_p": 1}, {"top_n_sigma": 0}, {"xtc_probability": 0},
+                       {"dynatemp_range": 0}, {"mirostat": 0, "mirostat_tau": 1},
+                       {"dry_multiplier": 0, "dry_base": 3}, {"repeat_last_n": 7}, {"seed": 5}):
+            with self.subTest(fields=fields):
+                self.assertEqual(self.text(**fields), plain)
+
+    def test_the_same_bits_in_a_crowd_and_after_a_hit(self):
+        alone = [self.text(**f) for f in self.FIELDS]
+        self.assertEqual(in_threads([lambda f=f: self.text(**f) for f in self.FIELDS]), alone)
+
+    def test_one_spelling_for_every_api(self):
+        for fields in ({"mirostat": 2, "mirostat_tau": 2}, {"typical_p": 0.3},
+                       {"repeat_last_n": 4, "repeat_penalty": 1.8}):
+            ours = self.text(**fields)
+            llama = self.s.post("/completion", dict(
+                {"prompt": PROMPT, "n_predict": 48, "seed": 5, "temperature": 1.2}, **fields))
+            self.assertEqual(llama["content"], ours, fields)
+            body = {"model": self.s.get("/v1/models")[1]["data"][0]["id"], "prompt": PROMPT,
+                    "raw": True, "stream": False,
+                    "options": dict({"num_predict": 48, "seed": 5, "temperature": 1.2}, **fields)}
+            self.assertEqual(self.s.post("/api/generate", body)["response"], ours, fields)
+
+    def test_ranges(self):
+        for fields, field in (({"typical_p": 1.5}, "typical_p"), ({"mirostat": 3}, "mirostat"),
+                              ({"xtc_probability": -1}, "xtc_probability"),
+                              ({"dry_sequence_breakers": [1]}, "dry_sequence_breakers"),
+                              ({"dry_sequence_breakers": [""]}, "dry_sequence_breakers"),
+                              ({"repeat_last_n": -2}, "repeat_last_n"),
+                              ({"repeat_penalty": 2, "repetition_penalty": 3}, "repeat_penalty")):
+            r = self.s.complete(PROMPT, expect=400, **fields)
+            self.assertEqual(r["error"]["param"], field)
+
+
+class Lengths(unittest.TestCase):
+    def setUp(self):
+        self.s = server("--model", DEMO7)
+
+    def test_minus_one_is_nothing_said(self):
+        a = self.s.complete(PROMPT, max_tokens=8, seed=-1)["choices"][0]["text"]
+        texts = {a} | {self.s.complete(PROMPT, max_tokens=8, seed=-1)["choices"][0]["text"]
+                       for _ in range(8)}
+        self.assertGreater(len(texts), 1)
+        r = self.s.complete(PROMPT, max_tokens=-1, temperature=0)
+        self.assertGreater(r["usage"]["completion_tokens"], 16)
+
+    def test_stops(self):
+        many = ["@%d" % i for i in range(40)]
+        plain = self.s.complete(PROMPT, max_tokens=8, temperature=0)["choices"][0]
+        for stop in (many[:9], many, "", ["", "@"]):
+            r = self.s.complete(PROMPT, max_tokens=8, temperature=0, stop=stop)["choices"][0]
+            self.assertEqual(r["text"], plain["text"])
+        self.s.complete(PROMPT, expect=400, stop=["@%d" % i for i in range(64)])
+
+    def test_a_message_may_say_nothing(self):
+        for message in ({"role": "user"}, {"role": "user", "content": None}):
+            self.s.chat([message], max_tokens=1)
+
+
+class Unknown(unittest.TestCase):
+    HEADER = "x-recurd-unknown-fields"
+
+    def names(self, s, path, body, expect=200):
+        status, headers, data = s.request("POST", path, body)
+        self.assertEqual(status, expect, data)
+        return headers.get(self.HEADER)
+
+    def test_they_are_named(self):
+        s = server("--model", DEMO7)
+        chat = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+        self.assertIsNone(self.names(s, "/v1/chat/completions", chat))
+        self.assertEqual(self.names(s, "/v1/chat/completions", dict(chat, temprature=1)),
+                         "temprature")
+        self.assertIsNone(self.names(s, "/v1/chat/completions", dict(chat, temprature=None)))
+        self.assertEqual(self.names(s, "/v1/chat/completions", dict(
+            chat, stream=True, stream_options={"include_usage": True, "x": 1})), "stream_options.x")
+        self.assertEqual(self.names(s, "/v1/completions",
+                                    {"prompt": "a", "max_tokens": 1, "b\nc: d": 1}), "b?c??d")
+        self.assertEqual(self.names(s, "/tokenize", {"prompt": "a", "zzz": 1}), "zzz")
+        self.assertIn("requests have the field temprature, which nobody reads; the nearest is "
+                      "temperature", s.text())
+
+    def test_of_other_apis_too(self):
+        s = server("--model", DEMO7)
+        model = s.get("/v1/models")[1]["data"][0]["id"]
+        messages = [{"role": "user", "content": "Hi"}]
+        for path, body in (
+                ("/v1/messages", {"model": model, "max_tokens": 1, "messages": messages,
+                                  "system": "Be brief.", "stop_sequences": ["x"],
+                                  "metadata": {"user_id": "u"}}),
+                ("/v1/messages/count_tokens", {"model": model, "messages": messages}),
+                ("/v1/responses", {"model": model, "input": "Hi", "max_output_tokens": 1,
+                                   "instructions": "Be brief.", "store": False}),
+                ("/api/chat", {"model": model, "messages": messages, "stream": False,
+                               "keep_alive": "5m", "options": {"num_predict": 1}}),
+                ("/api/generate", {"model": model, "prompt": "Hi", "stream": False,
+                                   "options": {"num_predict": 1}}),
+                ("/completion", {"prompt": "Hi", "n_predict": 1, "cache_prompt": True})):
+            with self.subTest(path=path):
+                self.assertIsNone(self.names(s, path, body))
+                self.assertEqual(self.names(s, path, dict(body, no_such=1)), "no_such")
+
+    def test_strict(self):
+        s = server("--model", DEMO7, "--strict-fields", "1")
+        s.complete("a", max_tokens=1)
+        r = s.complete("a", max_tokens=1, temprature=1, expect=400)
+        self.assertEqual(r["error"]["param"], "temprature")
+        self.assertIn("the nearest is temperature", r["error"]["message"])
+        r = s.post("/v1/messages", {"model": s.get("/v1/models")[1]["data"][0]["id"],
+                                    "max_tokens": 1, "no_such": 1,
+                                    "messages": [{"role": "user", "content": "Hi"}]}, 400)
+        self.assertIn("no_such", r["error"]["message"])
+
+
+class Rules(unittest.TestCase):
+    def ask(self, s, head, expect=None):
+        body = {"messages": [{"role": "system", "content": head + "You are kind. " * 20},
+                             {"role": "user", "content": "Hi"}], "max_tokens": 1}
+        status, headers, data = s.request("POST", "/v1/chat/completions", body)
+        self.assertEqual(status, 200, data)
+        self.assertEqual(headers.get("x-recurd-prompt-rules"), expect)
+        return json.loads(data)["usage"]
+
+    def test_a_line_that_changes_hides_nothing(self):
+        s = Server(["--model", DEMO])
+        line = "x-anthropic-billing-header: cc_version=2.1; cch=%05x;\n"
+        self.ask(s, line % 1, "claude-code-billing")
+        for i in range(2, 5):
+            usage = self.ask(s, line % i, "claude-code-billing")
+            self.assertEqual(usage["prompt_tokens_details"]["cached_tokens"],
+                             usage["prompt_tokens"])
+        self.assertEqual(s.metrics()['recurd_prompt_rules_applied_total{rule="claude-code-billing"}'],
+                         4)
+        s.stop()
+
+    def test_off_and_own(self):
+        s = Server(["--model", DEMO, "--prompt-rules", "none"])
+        self.ask(s, "x-anthropic-billing-header: a\n", None)
+        s.stop()
+        path = write("# ours\ndefault\ntoday\tToday is [0-9-]+\\.\tToday is a day.\n")
+        s = Server(["--model", DEMO, "--prompt-rules", path])
+        self.ask(s, "Today is 2026-01-01. ", "today")
+        usage = self.ask(s, "Today is 2026-01-02. ", "today")
+        self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], 0)
+        s.stop()
+        os.unlink(path)
+
+
+class Cache(unittest.TestCase):
+    def test_every_reply_says_where_it_hit(self):
+        s = Server(["--model", DEMO])
+        text = "The wolf and the seven little goats lived beside a deep dark wood. " * 12
+
+        def ask(prompt):
+            body = {"prompt": prompt, "max_tokens": 1, "return_cache_details": True}
+            status, headers, data = s.request("POST", "/v1/completions", body)
+            self.assertEqual(status, 200)
+            usage = json.loads(data)["usage"]["prompt_tokens_details"]
+            d = usage["cache_details"][0]
+            self.assertEqual(headers["x-recurd-cache"], "hit=%d; matched=%d; reason=%s" %
+                             (d["cached_tokens"], d["matched_tokens"], d["reason"]))
+            self.assertEqual(usage["cached_tokens"], d["cached_tokens"])
+            return d
+        first = ask(text)
+        self.assertEqual((first["cached_tokens"], first["matched_tokens"]), (0, 0))
+        again = ask(text)
+        self.assertGreater(again["cached_tokens"], 0)
+        changed = ask(text[:300] + "Suddenly" + text[300:])
+        self.assertLessEqual(changed["cached_tokens"], changed["matched_tokens"])
+        self.assertLess(changed["matched_tokens"], again["matched_tokens"])
+        self.assertNotEqual(changed["reason"], "")
+        s.stop()
+
+
+if __name__ == "__main__":
+    unittest.main()
