@@ -430,7 +430,9 @@ static void set_allow(struct exchange *x, const struct route *r)
     snprintf(x->allow + n, sizeof x->allow - n, "OPTIONS");
 }
 
-/* Whether the type of the body is what the method's handler reads. */
+/* Whether the type of the body is what the method's handler reads. Clients that are no browsers may
+ * leave it out (some of Ollama's do); pages, which always send an Origin, may not: the type is what
+ * makes a browser ask before it sends. */
 static bool is_right_type(struct exchange *x)
 {
     const char *type = request_header(x, "Content-Type");
@@ -439,7 +441,8 @@ static bool is_right_type(struct exchange *x)
         return false;
     if (strcmp(x->method, "PUT") == 0)
         return type && strncasecmp(type, "application/octet-stream", 24) == 0;
-    return strcmp(x->method, "POST") != 0 || is_json(type);
+    return strcmp(x->method, "POST") != 0 || is_json(type) ||
+           (!type && !request_header(x, "Origin"));
 }
 
 static const char *method_literal(const char *method)

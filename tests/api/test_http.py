@@ -174,6 +174,10 @@ class Http(unittest.TestCase):
             status, _, body = self.s.request("POST", "/v1/completions", BODY, headers)
             self.assertEqual(status, 415, headers)
             self.assertEqual(json.loads(body)["error"]["code"], "unsupported_media_type")
+        for line, status in ((b"", 200), (b"Origin: http://127.0.0.1\r\n", 415)):
+            head = (b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n" +
+                    line + b"Content-Length: %d\r\n\r\n" % len(BODY))
+            self.assertIn(b" %d " % status, self.s.raw(head + BODY).split(b"\r\n")[0], line)
         for good in ("application/json; charset=utf-8", "Application/JSON", "application/json;x"):
             status, _, _ = self.s.request("POST", "/v1/completions", BODY, {"Content-Type": good})
             self.assertEqual(status, 200, good)
