@@ -134,7 +134,9 @@ struct statecache {
     struct statecache_stats stats;
 };
 
+#ifndef SESSION_BUCKETS      /* fewer where a cache is opened thousands of times a second */
 #define SESSION_BUCKETS 4096 /* 10,000 sessions: chains of two or three */
+#endif
 
 static inline bool core_disk_on(const struct statecache *sc)
 {

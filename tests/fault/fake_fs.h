@@ -14,8 +14,10 @@
 #include "base/rng.h"
 #include "statecache/store/fsio.h"
 
+#ifndef FS_FILES
 #define FS_FILES 4096
 #define FS_OPS 8192
+#endif
 #define FS_BLOCK 512 /* what a disk writes whole or not at all */
 
 struct fs_file {

@@ -12,9 +12,11 @@
 #include "statecache/statecache_int.h"
 #include "statecache/value/snapshot.h"
 
+#ifndef FAKE_STATE
 #define FAKE_VOCAB 50
+#define FAKE_STATE 208  /* floats of a slot: more than one block of a disk; >= 4 * FAKE_VOCAB */
+#endif
 #define FAKE_HASHED 16  /* floats of a slot that see the token; the others follow them */
-#define FAKE_STATE 208  /* floats of a slot: more than one block of a disk */
 #define FAKE_ROW 2      /* floats of a page row */
 #define FAKE_TABLE 256  /* pages of one sequence: 16,384 tokens */
 
