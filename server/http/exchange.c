@@ -200,8 +200,10 @@ static enum MHD_Result respond(struct exchange *x)
     if (!r)
         return MHD_NO;
     buf_init(&x->reply, REPLY_BYTES); /* its bytes belong to the response now */
-    if (x->conn)
+    if (x->conn) {
         watch_phase(x->http->watch, x->conn, CONN_REPLY, NULL);
+        watch_bytes(x->conn, n);
+    }
     return queue(x, r);
 }
 
@@ -244,18 +246,15 @@ static ssize_t on_read(void *arg, uint64_t pos, char *to, size_t max)
         if (n) {
             memcpy(to, x->out.p + x->sent, n);
             x->sent += n;
-            watch_progress(x->conn, true);
+            watch_bytes(x->conn, n);
             return (ssize_t)n;
         }
         buf_clear(&x->out);
         x->sent = 0;
         if (x->ended)
             return MHD_CONTENT_READER_END_OF_STREAM;
-        if (!refill(x)) {
-            watch_progress(x->conn, false);
-            if (waker_wait(x->waker))
-                return 0;
-        }
+        if (!refill(x) && waker_wait(x->waker))
+            return 0;
         if (x->out.failed)
             return MHD_CONTENT_READER_END_WITH_ERROR;
     }
@@ -579,6 +578,8 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
 {
     size_t len = *n;
     *n = 0;
+    if (x->conn)
+        watch_bytes(x->conn, len);
     if (!x->status && !budget_take(x, len)) {
         exchange_error(x, APIERR_OVERLOADED, NULL, "the bodies of other requests take all of the "
                        "memory there is for them");

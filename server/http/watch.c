@@ -6,15 +6,18 @@
 #include "server/http/watch.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "server/http/reader.h"
 
 /* Resolution of the deadlines: they are seconds. Nothing ticks while no connection is open. */
 #define TICK_MS 250
@@ -30,8 +33,9 @@ struct conn {
     bool half_closed;         /* the peer has closed, or will send nothing more */
     enum conn_phase phase;
     uint64_t since_ns;     /* start of the phase */
-    uint64_t asked_ns;     /* STREAM, atomic: the library last asked for bytes */
-    uint64_t wrote_ns;     /* STREAM, atomic: and last got some */
+    uint64_t bytes;        /* atomic: of the phase, see watch_bytes */
+    uint64_t wrote_ns;     /* STREAM, atomic: the library last got some */
+    struct reader reader;  /* STREAM */
     struct waker *waker;
 };
 
@@ -52,12 +56,12 @@ struct watch {
  * arrives together with the last bytes). */
 static uint64_t phase_limit(const struct watch *w, const struct conn *c)
 {
-    uint64_t limit = 0;
+    uint64_t limit = 0, earned = __atomic_load_n(&c->bytes, __ATOMIC_RELAXED) * WATCH_BYTE_NS;
     switch (c->phase) {
     case CONN_NEW: limit = w->o.header_ns; break;
     case CONN_IDLE: limit = w->o.idle_ns; break;
-    case CONN_BODY: limit = w->o.body_ns; break;
-    case CONN_REPLY: return w->o.body_ns;
+    case CONN_BODY: limit = w->o.body_ns + earned; break;
+    case CONN_REPLY: return w->o.body_ns + earned;
     case CONN_BUSY:
     case CONN_WAIT:
     case CONN_STREAM: return 0;
@@ -72,19 +76,28 @@ static void cut(struct watch *w, struct conn *c)
     c->since_ns = clock_now_ns(); /* once; the library closes it when it sees the end */
 }
 
+/* What the peer has taken of a stream: not what the kernel still has for it, which is megabytes. */
+static uint64_t taken(const struct conn *c)
+{
+    uint64_t sent = __atomic_load_n(&c->bytes, __ATOMIC_RELAXED);
+    int queued = 0;
+    if (ioctl(c->fd, SIOCOUTQ, &queued) < 0 || queued < 0)
+        return sent;
+    return sent - MIN(sent, (uint64_t)queued);
+}
+
 static void check_stream(struct watch *w, struct conn *c, uint64_t now)
 {
-    uint64_t asked = __atomic_load_n(&c->asked_ns, __ATOMIC_RELAXED);
     uint64_t wrote = __atomic_load_n(&c->wrote_ns, __ATOMIC_RELAXED);
-    if (waker_is_suspended(c->waker)) {
-        if (now > wrote + w->o.heartbeat_ns) {
-            __atomic_store_n(&c->wrote_ns, now, __ATOMIC_RELAXED);
-            waker_signal(c->waker, WAKER_PING);
-        }
-    } else if (now > asked + 2 * w->o.stall_ns) {
-        /* Not suspended and not asking: the socket has been full for all this time. The stream has
-         * been ended with an error after the first half of it, which would still be read. */
-        __atomic_store_n(&c->asked_ns, now, __ATOMIC_RELAXED);
+    bool waits = waker_is_suspended(c->waker);
+    if (waits && now > wrote + w->o.heartbeat_ns) {
+        __atomic_store_n(&c->wrote_ns, now, __ATOMIC_RELAXED);
+        waker_signal(c->waker, WAKER_PING);
+    }
+    /* Twice: the stream has been ended with an error after the first half of it, which would still
+     * be read. */
+    if (!reader_look(&c->reader, taken(c), waits, now, 2 * w->o.stall_ns)) {
+        c->reader = (struct reader){0};
         cut(w, c);
     }
 }
@@ -292,20 +305,19 @@ void watch_phase(struct watch *w, struct conn *c, enum conn_phase phase, struct 
     uint64_t now = clock_now_ns();
     c->phase = phase;
     c->since_ns = now;
-    __atomic_store_n(&c->asked_ns, now, __ATOMIC_RELAXED);
+    __atomic_store_n(&c->bytes, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&c->wrote_ns, now, __ATOMIC_RELAXED);
+    c->reader = (struct reader){0};
     c->waker = phase == CONN_WAIT || phase == CONN_STREAM ? waker : NULL;
     if (c->waker && !c->armed) /* a close that was seen earlier is seen again at once */
         arm(w, c, phase == CONN_STREAM ? 0 : EPOLLRDHUP);
     pthread_mutex_unlock(&w->lock);
 }
 
-void watch_progress(struct conn *c, bool wrote)
+void watch_bytes(struct conn *c, size_t n)
 {
-    uint64_t now = clock_now_ns();
-    __atomic_store_n(&c->asked_ns, now, __ATOMIC_RELAXED);
-    if (wrote)
-        __atomic_store_n(&c->wrote_ns, now, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&c->bytes, n, __ATOMIC_RELAXED);
+    __atomic_store_n(&c->wrote_ns, clock_now_ns(), __ATOMIC_RELAXED);
 }
 
 void watch_close_unserved(struct watch *w)

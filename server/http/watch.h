@@ -7,7 +7,9 @@
 #ifndef RECURD_WATCH_H
 #define RECURD_WATCH_H
 
+#include "base/clock.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "server/http/waker.h"
 
 struct watch;
@@ -16,12 +18,13 @@ struct conn; /* one connection; Owner: the watch, between watch_add and watch_re
 enum conn_phase {
     CONN_NEW,    /* headers of the first request: header_ns */
     CONN_IDLE,   /* kept alive, between requests: idle_ns */
-    CONN_BODY,   /* reading a body: body_ns */
+    CONN_BODY,   /* reading a body: body_ns, and WATCH_BYTE_NS for each that came */
     CONN_BUSY,   /* we compute; no deadline, not watched */
     CONN_WAIT,   /* suspended until a whole reply is there: half close or close ends it */
-    CONN_STREAM, /* streaming: a close ends it, silence gets a heartbeat, a stall a cut */
-    CONN_REPLY,  /* sending a whole reply: body_ns */
+    CONN_STREAM, /* streaming: a close ends it, silence gets a heartbeat, a slow reader a cut */
+    CONN_REPLY,  /* sending a whole reply: body_ns, and WATCH_BYTE_NS for each byte of it */
 };
+#define WATCH_BYTE_NS (NS_PER_S / KIB(64))
 
 struct watch_options {
     int32_t room; /* connections without anybody having to go; 0 = max */
@@ -46,8 +49,8 @@ void watch_remove(struct watch *w, struct conn *c);
 
 /* Enters a phase. waker (WAIT and STREAM only) is borrowed until the next phase. */
 void watch_phase(struct watch *w, struct conn *c, enum conn_phase phase, struct waker *waker);
-/* STREAM: the library asked for bytes; wrote: and got some. */
-void watch_progress(struct conn *c, bool wrote);
+/* Bytes of the phase: BODY, that came; STREAM, that the library got; REPLY, all there are. */
+void watch_bytes(struct conn *c, size_t n);
 
 /* Drain: closes the connections without a whole request. */
 void watch_close_unserved(struct watch *w);

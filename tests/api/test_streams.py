@@ -114,6 +114,23 @@ class Leaving(unittest.TestCase):
         self.assertGreaterEqual(m["recurd_http_timeouts_total"], 1)
         st.close()
 
+    def test_a_reader_that_takes_too_little_over_its_request_is_cut(self):
+        """It never falls silent: a little is read all the time, and more than once a second."""
+        s = server("--model", DEMO, "--stall-timeout", "1")
+        st = Stream(s, "/v1/completions", dict(LONG, logprobs=20))
+        st.sock.settimeout(30)
+        end, cut = time.time() + common.Settings.patience(60), False
+        while time.time() < end and not cut:
+            try:
+                cut = not st.sock.recv(1000)
+            except OSError:
+                cut = True
+            time.sleep(0.1)
+            cut = cut or s.metrics()["recurd_http_timeouts_total"] >= 1
+        self.assertTrue(cut, "it is still served")
+        self.assertLess(s.metrics()["recurd_requests_running"], 1)
+        st.close()
+
     def test_one_slow_reader_does_not_slow_the_others(self):
         slow = Stream(self.s, "/v1/completions", dict(LONG, logprobs=20))
         time.sleep(1)

@@ -64,7 +64,7 @@ static void use(const struct session_info *s, bool whole)
     int32_t token = 3;
     struct session_info t;
     HOLDS(s->position >= 0 && s->turns >= 0);
-    HOLDS(!whole || fake_turn(&f, &s->id, &token, 1, 1) >= -1); /* a changed state answers wrong: -1 */
+    HOLDS(!whole || fake_turn(&f, &s->id, &token, 1, 1) >= -1); /* -1: changed, it is wrong */
     HOLDS(!session_fork(f.sc, &none, &s->id, -1, &t, &e));
     HOLDS(!session_delete(f.sc, &none, &t.id, NULL, &e));
     HOLDS(!session_delete(f.sc, &none, &s->id, NULL, &e));
