@@ -176,6 +176,19 @@ bool gen_read(struct gen *g)
     return any;
 }
 
+size_t gen_bytes(const struct gen *g)
+{
+    size_t n = 0;
+    for (int32_t i = 0; i < g->n_choices; i++) {
+        const struct choice *c = &g->choices[i];
+        n += c->raw.cap + c->text.cap + c->reasoning.cap + c->calls.cap +
+             c->ids.cap * sizeof *c->ids.p;
+        for (int k = 0; k < GEN_PARTS; k++)
+            n += c->part[k].cap;
+    }
+    return n;
+}
+
 bool gen_failed(const struct gen *g) { return g->error.code != 0; }
 
 bool gen_done(const struct gen *g)

@@ -134,6 +134,8 @@ int gen_start(struct gen **out, struct params *p, json_t *keep, const struct gen
 
 /* Reads what there is. True: something was. What had nothing is armed, and will wake. */
 bool gen_read(struct gen *g);
+/* Bytes of memory that what was read takes. */
+size_t gen_bytes(const struct gen *g);
 /* Every choice has been read to its end; or one failed. */
 bool gen_done(const struct gen *g);
 bool gen_failed(const struct gen *g);

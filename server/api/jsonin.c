@@ -14,9 +14,13 @@ void jsonin_init(void)
     json_object_seed(0);
 }
 
-int jsonin_scan(const char *text, size_t n, struct err *e)
+/* What jansson 2.14 and the heap take for a value, its place in an array or object included; a
+ * text twice its bytes besides, while it is read. Measured by test_jsonin.c. */
+enum { OBJECT_BYTES = 288, ARRAY_BYTES = 176, TEXT_BYTES = 144, SCALAR_BYTES = 72 };
+
+int jsonin_scan(const char *text, size_t n, size_t *bytes, struct err *e)
 {
-    size_t depth = 0, values = 0;
+    size_t depth = 0, values = 0, sum = KIB(1) + 2 * n;
     bool string = false, scalar = false;
     for (size_t i = 0; i < n; i++) {
         char c = text[i];
@@ -44,8 +48,12 @@ int jsonin_scan(const char *text, size_t n, struct err *e)
         string = c == '"';
         if (!scalar && ++values > LIMIT_JSON_VALUES)
             return err_set(e, E_RANGE, "the JSON has more than %d values", LIMIT_JSON_VALUES);
+        sum += scalar ? 0 : string ? TEXT_BYTES : c == '{' ? OBJECT_BYTES
+             : c == '[' ? ARRAY_BYTES : SCALAR_BYTES;
         scalar = !string && c != '[' && c != '{';
     }
+    if (bytes)
+        *bytes = sum;
     return 0;
 }
 
@@ -54,7 +62,7 @@ int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e)
     *out = NULL;
     if (n == 0)
         return err_set(e, E_FORMAT, "the body is empty; a JSON object is expected");
-    int rc = jsonin_scan(text, n, e);
+    int rc = jsonin_scan(text, n, NULL, e);
     if (rc)
         return rc;
     json_error_t je;

@@ -17,8 +17,9 @@ void jsonin_init(void);
  * numbers out of range and trailing bytes are refused. Free with json_decref. */
 int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e) MUST_USE;
 
-/* The scan alone: fuzzed and tested by itself. */
-int jsonin_scan(const char *text, size_t n, struct err *e) MUST_USE;
+/* The scan alone: fuzzed and tested by itself. *bytes (may be NULL): memory that parsing takes, at
+ * most. */
+int jsonin_scan(const char *text, size_t n, size_t *bytes, struct err *e) MUST_USE;
 
 /* Each leaves *out alone when key is absent or null. key must be a literal: it becomes the
  * error's param. True = a value was there and fits. The first failure stays in e. */

@@ -269,6 +269,11 @@ static void http(struct buf *out, struct http *h)
             load(&s->heartbeats));
     counter(out, "http_aborted_total", "Replies that ended before their end", load(&s->aborted));
     gauge(out, "http_connections", "Connections open now", w.open);
+    gauge(out, "http_memory_bytes", "Bytes that bodies, parsed JSON and replies take now",
+          __atomic_load_n(&h->budget.used, __ATOMIC_RELAXED));
+    gauge(out, "http_memory_bytes_max", "Budget of them", h->budget.max);
+    counter(out, "http_memory_refused_total", "Times that something was refused for it",
+            __atomic_load_n(&h->budget.refused, __ATOMIC_RELAXED));
     gauge(out, "http_exchanges", "Requests under way now, this one included",
           __atomic_load_n(&s->exchanges, __ATOMIC_RELAXED));
     gauge(out, "http_suspended", "Connections that wait for the engine now",

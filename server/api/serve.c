@@ -2,6 +2,7 @@
 #include "server/api/serve.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -23,6 +24,12 @@ static bool pending_done(const struct pending *s)
 {
     return gen_done((const struct gen *)(const void *)((const char *)s -
                                                        offsetof(struct gen, pending)));
+}
+
+static size_t pending_bytes(const struct pending *s)
+{
+    return gen_bytes((const struct gen *)(const void *)((const char *)s -
+                                                        offsetof(struct gen, pending)));
 }
 
 static void pending_fail(struct pending *s, struct buf *out, const struct err *e)
@@ -87,6 +94,7 @@ static void pending_end(struct pending *s) { gen_end(of(s)); }
 
 static const struct pending_ops ops = {
     .read = pending_read,
+    .bytes = pending_bytes,
     .done = pending_done,
     .write = pending_write,
     .ping = pending_ping,
@@ -100,13 +108,33 @@ static const struct pending_ops ops = {
 /* One body at a time on a thread, from serve_body to what takes it over. */
 static _Thread_local struct jsonin_watch reads;
 
-json_t *serve_body(struct exchange *x)
+json_t *serve_json(struct exchange *x)
 {
     json_t *o = NULL;
     struct err e = {0};
-    if (jsonin_parse(&o, x->body.p, x->body.len, &e))
+    size_t bytes = 0;
+    int rc = jsonin_scan(x->body.p ? x->body.p : "", x->body.len, &bytes, &e);
+    size_t most = (size_t)(x->http->budget.max - x->http->budget.max / 4);
+    if (!rc && bytes > most) {
+        char text[160];
+        snprintf(text, sizeof text, "the body's JSON takes up to %zu bytes when it is parsed, and "
+                 "at most %zu are there", bytes, most);
+        exchange_error(x, APIERR_TOO_LARGE, NULL, text);
+        return NULL;
+    }
+    if (!rc && !exchange_hold(x, HELD_JSON, bytes)) {
+        exchange_full(x);
+        return NULL;
+    }
+    if (rc || jsonin_parse(&o, x->body.p, x->body.len, &e))
         exchange_fail_params(x, &e);
-    else
+    return o;
+}
+
+json_t *serve_body(struct exchange *x)
+{
+    json_t *o = serve_json(x);
+    if (o)
         jsonin_watch(&reads, o);
     return o;
 }
@@ -190,6 +218,7 @@ static void start(struct exchange *x, const struct api *api, struct params *p, j
     }
     g->pending.ops = &ops;
     g->pending.stream_type = g->params.stream ? api->stream_type : NULL;
+    g->pending.keeps_request = keep != NULL;
     x->pending = &g->pending;
 }
 

@@ -8,6 +8,7 @@
 #include "server/http/exchange.h"
 #include "server/api/jsonin.h"
 #include "server/api/jsonout.h"
+#include "server/api/serve.h"
 
 #define DURABLE_MS 10000 /* a disk that takes longer is as good as none: the reply says pending */
 #define LIST_MAX 100     /* sessions of one page, as OpenAI's lists */
@@ -39,15 +40,7 @@ static void answer(struct exchange *x, struct statecache *sc, struct session_inf
 /* The JSON of a body; an empty one is an empty object. NULL: answered. */
 static json_t *body(struct exchange *x)
 {
-    struct err e = {0};
-    json_t *o = NULL;
-    if (!x->body.len)
-        return json_object();
-    if (jsonin_parse(&o, x->body.p, x->body.len, &e)) {
-        exchange_fail_params(x, &e);
-        return NULL;
-    }
-    return o;
+    return x->body.len ? serve_json(x) : json_object();
 }
 
 static void create(struct exchange *x, struct statecache *sc)

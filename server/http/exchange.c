@@ -25,8 +25,8 @@
 #define DISCARD_BYTES KIB(64)
 /* Of one that is too large so much: most clients read no reply before they have sent everything. */
 #define TOO_LARGE_BYTES MIB(64)
-/* Bodies up to this size find room in the last quarter of the budget, which others leave free. */
-#define SMALL_BYTES KIB(64)
+/* A reply of less is not counted, nor a change by less: most are, and change with every token. */
+#define REPLY_UNIT KIB(16)
 /* A body whose JSON takes megabytes while it is parsed. */
 #define TRIM_BYTES KIB(128)
 /* Parsing and tokenising this much takes about a millisecond; more goes to the helper. */
@@ -186,11 +186,67 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
     return ok;
 }
 
+/* ---- memory ---- */
+
+bool exchange_hold(struct exchange *x, enum exchange_memory what, size_t bytes)
+{
+    size_t others = 0;
+    for (int i = 0; i < HELD_KINDS; i++)
+        others += i == (int)what ? 0 : x->held[i];
+    if (bytes == x->held[what])
+        return true;
+    if (!budget_change(&x->http->budget, others + x->held[what], others + bytes))
+        return false;
+    x->held[what] = bytes;
+    return true;
+}
+
+static void release(struct exchange *x, enum exchange_memory what)
+{
+    bool less = exchange_hold(x, what, 0);
+    ASSERT(less);
+}
+
+void exchange_full(struct exchange *x)
+{
+    exchange_error(x, APIERR_OVERLOADED, NULL, "other requests take all of the memory there is for "
+                   "bodies, JSON and replies");
+}
+
+/* Whether a body of n bytes, none of which are here yet, would find room now. */
+static bool has_room(struct exchange *x, size_t n)
+{
+    bool has = exchange_hold(x, HELD_BODY, n);
+    release(x, HELD_BODY);
+    return has;
+}
+
+static void free_body(struct exchange *x)
+{
+    if (x->body.len >= TRIM_BYTES)
+        __atomic_store_n(&x->http->trim, 1, __ATOMIC_RELAXED);
+    buf_free(&x->body);
+    release(x, HELD_BODY);
+}
+
+/* What has been read of a reply; x->out: of a stream, and not gone yet. */
+static bool hold_reply(struct exchange *x)
+{
+    size_t n = x->reply.cap + x->out.cap + (x->pending ? x->pending->ops->bytes(x->pending) : 0);
+    return exchange_hold(x, HELD_REPLY, n / REPLY_UNIT * REPLY_UNIT);
+}
+
+/* ---- replies ---- */
+
 static enum MHD_Result respond(struct exchange *x)
 {
     if (x->reply.failed && x->status < 400) {
         buf_free(&x->reply);
         exchange_error(x, APIERR_OVERLOADED, NULL, "no memory for the reply");
+    }
+    if (x->status < 400 && !hold_reply(x)) {
+        buf_free(&x->reply);
+        exchange_full(x);
     }
     size_t n = x->reply.len;
     char *p = x->reply.p;
@@ -228,6 +284,13 @@ static bool refill(struct exchange *x)
     bool any = s->ops->read(s);
     s->ops->write(s, &x->out);
     x->ended = s->ops->done(s);
+    if (!hold_reply(x)) {
+        struct err e = {0};
+        buf_clear(&x->out);
+        err_set(&e, E_BUSY, "other requests take all of the memory there is for replies");
+        s->ops->fail(s, &x->out, &e);
+        x->ended = true;
+    }
     if (any || x->ended || x->out.len)
         return true;
     if (!(flags & WAKER_PING))
@@ -288,6 +351,10 @@ static enum MHD_Result wait_whole(struct exchange *x)
             return respond(x);
         }
         bool any = s->ops->read(s);
+        if (!hold_reply(x)) {
+            exchange_full(x);
+            return respond(x);
+        }
         if (s->ops->done(s))
             break;
         if (!any && waker_wait(x->waker))
@@ -295,43 +362,6 @@ static enum MHD_Result wait_whole(struct exchange *x)
     }
     s->ops->answer(s, x);
     return respond(x);
-}
-
-/* ---- memory of bodies ---- */
-
-/* Whether n more bytes of this body may be held. */
-static bool budget_take(struct exchange *x, size_t n)
-{
-    struct http *h = x->http;
-    int64_t max = h->o->body_memory << 20, want = (int64_t)n;
-    if (x->budgeted + want > (int64_t)SMALL_BYTES)
-        max -= max / 4;
-    if (__atomic_add_fetch(&h->body_bytes, want, __ATOMIC_RELAXED) > max) {
-        __atomic_sub_fetch(&h->body_bytes, want, __ATOMIC_RELAXED);
-        return false;
-    }
-    x->budgeted += want;
-    return true;
-}
-
-/* Whether a body of n bytes, none of which are here yet, would find room now. */
-static bool budget_has(struct exchange *x, size_t n)
-{
-    bool has = budget_take(x, n);
-    if (has) {
-        __atomic_sub_fetch(&x->http->body_bytes, (int64_t)n, __ATOMIC_RELAXED);
-        x->budgeted -= (int64_t)n;
-    }
-    return has;
-}
-
-static void free_body(struct exchange *x)
-{
-    if (x->body.len >= TRIM_BYTES)
-        __atomic_store_n(&x->http->trim, 1, __ATOMIC_RELAXED);
-    buf_free(&x->body);
-    __atomic_sub_fetch(&x->http->body_bytes, x->budgeted, __ATOMIC_RELAXED);
-    x->budgeted = 0;
 }
 
 /* ---- from headers to handler ---- */
@@ -379,6 +409,8 @@ void exchange_free(struct exchange *x)
     free_body(x);
     buf_free(&x->reply);
     buf_free(&x->out);
+    for (int i = 0; i < HELD_KINDS; i++)
+        release(x, (enum exchange_memory)i);
     mem_free(x);
     /* Last: http_close frees everything once this is 0. */
     __atomic_sub_fetch(&h->stats.exchanges, 1, __ATOMIC_RELEASE);
@@ -522,9 +554,8 @@ static void check_route(struct exchange *x, const char *url, const char *method)
         exchange_error(x, APIERR_TOO_LARGE, NULL, text);
         x->close = true;
         x->discard_max = TOO_LARGE_BYTES;
-    } else if (length && !budget_has(x, strtoull(length, NULL, 10))) {
-        exchange_error(x, APIERR_OVERLOADED, NULL, "the bodies of other requests take all of the "
-                       "memory there is for them");
+    } else if (length && !has_room(x, strtoull(length, NULL, 10))) {
+        exchange_full(x);
         x->close = true;
     } else if ((strcmp(x->method, "POST") == 0 || strcmp(x->method, "PUT") == 0) &&
                http_is_draining(h)) {
@@ -580,9 +611,8 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
     *n = 0;
     if (x->conn)
         watch_bytes(x->conn, len);
-    if (!x->status && !budget_take(x, len)) {
-        exchange_error(x, APIERR_OVERLOADED, NULL, "the bodies of other requests take all of the "
-                       "memory there is for them");
+    if (!x->status && !exchange_hold(x, HELD_BODY, x->held[HELD_BODY] + len)) {
+        exchange_full(x);
         x->close = true;
         free_body(x);
     } else if (!x->status && buf_add(&x->body, data, len)) {
@@ -604,6 +634,8 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
 static enum MHD_Result after_handler(struct exchange *x)
 {
     free_body(x);
+    if (!x->pending || !x->pending->keeps_request)
+        release(x, HELD_JSON);
     if (x->status)
         return respond(x);
     ASSERT(x->pending);

@@ -24,6 +24,14 @@ enum exchange_phase {
     EXCHANGE_REPLY,  /* the response is with the library */
 };
 
+/* What an exchange holds of the memory that all share. */
+enum exchange_memory {
+    HELD_BODY,
+    HELD_JSON,  /* what is made of it by parsing, at most */
+    HELD_REPLY, /* whole, or so far: what is not with its reader yet */
+    HELD_KINDS,
+};
+
 struct exchange_header {
     const char *name, *value;
 };
@@ -44,7 +52,7 @@ struct exchange {
     struct buf body;
     size_t discarded;          /* bytes of a body nobody wants, */
     size_t discard_max;        /* … read so that the reply can be */
-    int64_t budgeted;          /* of http.body_bytes */
+    size_t held[HELD_KINDS];   /* of http.budget */
     int helping;               /* atomic: the helper owns the exchange */
     struct turn turn;          /* in the helper's lane */
 
@@ -84,6 +92,11 @@ void exchange_make_id(char id[REQUEST_ID_BYTES + 1]);
 /* ---- for handlers ---- */
 
 /* A handler either answers, at once or with an error, or sets x->pending. */
+
+/* x holds so many bytes of this kind from now on. False: others hold too much for that, which is
+ * what to answer (exchange_full), and it holds what it did. */
+bool exchange_hold(struct exchange *x, enum exchange_memory what, size_t bytes) MUST_USE;
+void exchange_full(struct exchange *x);
 
 /* Answers with what is in x->reply. */
 void exchange_answer(struct exchange *x, int status, const char *type);

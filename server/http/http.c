@@ -193,6 +193,7 @@ int http_open(struct http **out, int fd, const struct options *o,
     *h = (struct http){.o = o, .routes = routes, .loading = loading, .keys = k,
                        .listen_fd = fd, .nowhere = listen_nowhere(e),
                        .started_unix_s = clock_unix_s()};
+    h->budget.max = o->body_memory << 20;
     h->guarded = !k && listen_is_loopback(fd);
     struct watch_options w = {
         .room = (int32_t)o->connections,

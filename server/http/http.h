@@ -8,6 +8,7 @@
 #include "server/process/keys.h"
 #include "server/process/options.h"
 #include "server/process/stats.h"
+#include "server/http/budget.h"
 #include "server/http/watch.h"
 
 struct MHD_Daemon;
@@ -29,7 +30,7 @@ struct http {
     bool guarded;           /* on loopback without keys: Host and Origin are looked at */
     int listen_fd, nowhere; /* nowhere: what listen_fd becomes; -1 = it has */
     int draining, closing; /* atomic */
-    int64_t body_bytes;    /* atomic: of all bodies in memory */
+    struct budget budget;  /* of what requests hold */
     int trim;              /* atomic: a large one went: its memory may go back to the system */
 };
 

@@ -15,6 +15,8 @@ struct pending_ops {
     /* Takes in what there is. True: something was. False: the exchange's waker will be signalled
      * when there is more. */
     bool (*read)(struct pending *s);
+    /* Bytes of memory that what was read takes. */
+    size_t (*bytes)(const struct pending *s);
     /* All of it has been read, or it failed. */
     bool (*done)(const struct pending *s);
     /* A stream: appends what was read since, behind the last of it the stream's own end. */
@@ -32,6 +34,7 @@ struct pending_ops {
 struct pending {
     const struct pending_ops *ops;
     const char *stream_type; /* the stream's Content-Type; NULL = a whole reply. A literal */
+    bool keeps_request;      /* parts of its JSON are needed until the end */
 };
 
 #endif

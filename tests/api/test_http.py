@@ -11,7 +11,7 @@ import time
 import unittest
 
 import common
-from common import DEMO, server
+from common import DEMO, Stream, server
 
 H = b"Host: x\r\n"
 J = b"Content-Type: application/json\r\n"
@@ -197,7 +197,6 @@ class Http(unittest.TestCase):
         c.close()
 
     def test_a_connection_is_reused_after_a_stream(self):
-        from common import Stream
         st = Stream(self.s, "/v1/completions", {"prompt": "a", "max_tokens": 2, "stream": True})
         list(st.events())
         st.sock.sendall(get())
@@ -314,6 +313,26 @@ class Http(unittest.TestCase):
             c.close()
         s.wait_idle()
         self.assertEqual(s.request("POST", "/tokenize", {"prompt": "a " * 100000})[0], 200)
+
+    def test_parsed_json_and_replies_draw_on_the_same_budget(self):
+        s = server("--model", DEMO, "--body-memory", "4")
+        whole = dict(prompt="Once upon a time", ignore_eos=True, temperature=0)
+        # 60,000 objects are 180 KB, and 100 times that when parsed: more than there ever is.
+        status, _, reply = s.request("POST", "/tokenize", {"prompt": [{}] * 60000})
+        self.assertEqual((status, json.loads(reply)["error"]["code"]), (413, "request_too_large"))
+        # Replies that take more than the rest allows: told so, and all of it is given back.
+        big = dict(whole, max_tokens=1500, n=8, logprobs=20)
+        status, _, reply = s.request("POST", "/v1/completions", big)
+        self.assertEqual(status, 503, reply)
+        self.assertIn("memory", json.loads(reply)["error"]["message"])
+        self.assertEqual(s.complete("a", max_tokens=1)["usage"]["completion_tokens"], 1)
+        m = s.wait_idle()
+        self.assertGreaterEqual(m["recurd_http_memory_refused_total"], 1)
+        self.assertEqual(m["recurd_http_memory_bytes"], 0)
+        self.assertEqual(m["recurd_http_memory_bytes_max"], 4 << 20)
+        # A stream gives away what was read, and fits.
+        events = list(Stream(s, "/v1/completions", dict(big, stream=True)).events())
+        self.assertEqual(sum(1 for e in events if e["choices"][0]["finish_reason"]), 8)
 
     def test_a_body_encoded_as_itself_is_not_encoded(self):
         for encoding, status in ((b"identity", 200), (b"Identity", 200), (b"gzip", 415)):

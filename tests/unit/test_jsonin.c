@@ -2,6 +2,8 @@
 #include "server/api/jsonin.h"
 
 #include <criterion/criterion.h>
+#include <malloc.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/limits.h"
@@ -9,7 +11,7 @@
 
 static int scan(const char *s)
 {
-    return jsonin_scan(s, strlen(s), NULL);
+    return jsonin_scan(s, strlen(s), NULL, NULL);
 }
 
 Test(jsonin, the_scan_allows_exactly_the_depth_limit)
@@ -35,6 +37,60 @@ Test(jsonin, the_scan_counts_values_and_not_what_is_in_strings)
     s[1 + 2 * (LIMIT_JSON_VALUES - 1)] = '\0';
     cr_assert_eq(scan(s), 0);
     mem_free(s);
+}
+
+/* ---- what parsing takes ---- */
+
+static size_t in_use, most;
+
+static void *counted_malloc(size_t n)
+{
+    void *p = malloc(n);
+    in_use += malloc_usable_size(p) + sizeof(size_t);
+    most = MAX(most, in_use);
+    return p;
+}
+
+static void counted_free(void *p)
+{
+    in_use -= p ? malloc_usable_size(p) + sizeof(size_t) : 0;
+    free(p);
+}
+
+Test(jsonin, what_parsing_takes_is_never_more_than_the_scan_says)
+{
+    /* A document is head, n times one of these, tail; %d is counted. */
+    static const char *const unit[] = {
+        "{}", "[]", "1", "-1234567890123", "0.5", "true", "\"\"", "\"abc\"", "[[[[1]]]]",
+        "\"a text of some eighty bytes, as a message of a chat may have, or its name, or what\"",
+        "{\"a\":1}", "{\"a\":{\"b\":{\"c\":[1,2,3]}}}", "{\"role\":\"user\",\"content\":\"x\"}",
+    };
+    json_set_alloc_funcs(counted_malloc, counted_free);
+    for (size_t u = 0; u < 2 * ARRAY_LEN(unit); u++)
+        for (int n = 1; n <= 40000; n = n * 3 + 1) {
+            bool keys = u >= ARRAY_LEN(unit);
+            const char *what = unit[u % ARRAY_LEN(unit)];
+            size_t size = (size_t)n * (strlen(what) + 16) + 32, len;
+            char *s = malloc(size);
+            len = (size_t)snprintf(s, size, keys ? "{\"a\":{" : "{\"a\":[");
+            for (int i = 0; i < n; i++)
+                len += keys ? (size_t)snprintf(s + len, size - len, "%s\"k%d\":%s", i ? "," : "",
+                                               i, what)
+                            : (size_t)snprintf(s + len, size - len, "%s%s", i ? "," : "", what);
+            len += (size_t)snprintf(s + len, size - len, keys ? "}}" : "]}");
+            size_t said = 0;
+            json_t *v;
+            struct err e = {0};
+            in_use = most = 0;
+            cr_assert_eq(jsonin_scan(s, len, &said, &e), 0);
+            cr_assert_eq(jsonin_parse(&v, s, len, &e), 0, "%s", e.text);
+            cr_assert_leq(most, said, "%d times %s: %zu bytes, %zu said", n, what, most, said);
+            if (n > 1000) /* nor is it far from the truth */
+                cr_assert_leq(said, 8 * most,
+                              "%d times %s: %zu bytes, %zu said", n, what, most, said);
+            json_decref(v);
+            free(s);
+        }
 }
 
 Test(jsonin, refuses_what_two_readers_could_read_in_two_ways)
