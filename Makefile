@@ -340,6 +340,8 @@ install: all ## into DESTDIR/PREFIX, with the demo models and the systemd unit
 	install -m 644 systemd/*.service systemd/*.socket $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -d $(DESTDIR)$(PREFIX)/share/recurd/systemd
 	install -m 644 systemd/recurd.service.d/*.conf $(DESTDIR)$(PREFIX)/share/recurd/systemd
+	install -d $(DESTDIR)$(PREFIX)/share/recurd/proxy
+	install -m 644 etc/proxy/* $(DESTDIR)$(PREFIX)/share/recurd/proxy
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
 	install -m 600 etc/api-keys.example $(DESTDIR)/etc/recurd/
 
