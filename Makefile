@@ -59,7 +59,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all page checks hostile configs random random-quick help deps deps-test deps-check demo run test \
+.PHONY: all page checks hostile torture configs random random-quick help deps deps-test deps-check demo run test \
         test-formats test-gguf test-tokenizers tokenizers-quick test-templates test-constrain test-clients unit \
         kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
@@ -251,6 +251,9 @@ api: $B/recurd $B/recurd-eval $B/recurd-state $B/tests/recurd-next ## black-box 
 
 hostile: $B/recurd ## attacks on the daemon, each with its figure and bound
 	python3 tests/hostile/run.py --recurd $B/recurd
+
+torture: $B/recurd ## one life of the daemon, in which each allocation fails once (an hour; STEP=7: some)
+	python3 tests/fault/torture.py --recurd $B/recurd --step $(or $(STEP),1)
 
 $B/speed: $B/tests/bench/speed.o $(LIB)
 	$(call say,LD,$@)

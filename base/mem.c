@@ -15,6 +15,17 @@
 
 static _Atomic uint64_t fail_in; /* allocations until the one that fails; 0 = never */
 
+static _Thread_local bool lacked;
+
+bool mem_lacked(void) { return lacked; }
+void mem_clear_lacked(void) { lacked = false; }
+
+static void *noted(void *p)
+{
+    lacked |= !p;
+    return p;
+}
+
 static bool injected_failure(void)
 {
     uint64_t n = atomic_load_explicit(&fail_in, memory_order_relaxed);
@@ -32,18 +43,18 @@ void mem_fail_at(uint64_t n)
 
 void *mem_zalloc(size_t n)
 {
-    return injected_failure() ? NULL : calloc(1, n ? n : 1);
+    return noted(injected_failure() ? NULL : calloc(1, n ? n : 1));
 }
 
 void *mem_array(size_t count, size_t size)
 {
     size_t n;
-    return mul_overflows(count, size, &n) ? NULL : mem_zalloc(n);
+    return mul_overflows(count, size, &n) ? noted(NULL) : mem_zalloc(n);
 }
 
 void *mem_realloc(void *p, size_t n)
 {
-    return injected_failure() ? NULL : realloc(p, n ? n : 1);
+    return noted(injected_failure() ? NULL : realloc(p, n ? n : 1));
 }
 
 char *mem_strdup(const char *s)
@@ -62,9 +73,9 @@ void *mem_aligned(size_t n)
 {
     size_t align = n >= HUGE_FROM ? HUGE_BYTES : LINE_BYTES;
     if (n > SIZE_MAX - align || injected_failure())
-        return NULL;
+        return noted(NULL);
     n = round_up(n ? n : 1, align);
-    void *p = aligned_alloc(align, n);
+    void *p = noted(aligned_alloc(align, n));
     if (!p)
         return NULL;
     if (align == HUGE_BYTES)
@@ -82,13 +93,13 @@ void *mem_mapped(size_t n)
 {
     size_t size;
     if (n > SIZE_MAX - 2 * HUGE_BYTES || injected_failure())
-        return NULL;
+        return noted(NULL);
     n = round_up(n ? n : 1, HUGE_BYTES);
     size = n + HUGE_BYTES; /* to cut an aligned piece from */
     /* cppcheck-suppress invalidFunctionArg ; -1 is what an anonymous mapping has */
     char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
-        return NULL;
+        return noted(NULL);
     size_t before = round_up((uintptr_t)p, HUGE_BYTES) - (uintptr_t)p;
     char *block = p + before;
     if (size - before > n)

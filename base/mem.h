@@ -22,6 +22,11 @@ void mem_mapped_free(void *p, size_t n);
  * written again. */
 void mem_idle(void *p, size_t n);
 
+/* Whether an allocation of this thread has failed since mem_lacked was last cleared: for work whose
+ * result cannot be trusted then, because a library on the way does not tell (jansson's copies). */
+bool mem_lacked(void);
+void mem_clear_lacked(void);
+
 /* Fault injection for tests: the n-th allocation from now fails (1 = the next); 0 = never. */
 void mem_fail_at(uint64_t n);
 

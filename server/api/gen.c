@@ -9,6 +9,8 @@
 
 /* Events copied out under one hold of the request's lock: 32 x 176 bytes of stack. */
 #define TAKE 32
+/* What an empty buffer of a stream may keep. */
+#define SPARE_BYTES KIB(16)
 
 static void unref(struct gen *g)
 {
@@ -158,6 +160,8 @@ bool gen_read(struct gen *g)
             any |= got;
             if (c->finish != FINISH_NONE)
                 observe(c);
+            if (n && g->params.stream)
+                break; /* the rest waits as events, which are smaller, for who takes this */
         }
         if (any && gen_split(c, &g->error))
             return true;
@@ -174,6 +178,19 @@ bool gen_read(struct gen *g)
     if (gen_done(g))
         settle(g);
     return any;
+}
+
+void gen_shrink(struct gen *g)
+{
+    for (int32_t i = 0; i < g->n_choices; i++) {
+        struct choice *c = &g->choices[i];
+        struct buf *bufs[] = {&c->raw, &c->text, &c->reasoning, &c->calls};
+        for (size_t k = 0; k < ARRAY_LEN(bufs) + GEN_PARTS; k++) {
+            struct buf *b = k < GEN_PARTS ? &c->part[k] : bufs[k - GEN_PARTS];
+            if (b->len == 0 && b->cap > SPARE_BYTES && !b->failed)
+                buf_free(b);
+        }
+    }
 }
 
 size_t gen_bytes(const struct gen *g)

@@ -132,8 +132,11 @@ struct gen_setup {
 int gen_start(struct gen **out, struct params *p, json_t *keep, const struct gen_setup *s,
               enum apierr *why, struct err *e) MUST_USE;
 
-/* Reads what there is. True: something was. What had nothing is armed, and will wake. */
+/* Reads what there is, a stream some events of it. True: something was. What had nothing is armed,
+ * and will wake. */
 bool gen_read(struct gen *g);
+/* Gives memory back that nothing is in. */
+void gen_shrink(struct gen *g);
 /* Bytes of memory that what was read takes. */
 size_t gen_bytes(const struct gen *g);
 /* Every choice has been read to its end; or one failed. */

@@ -66,7 +66,12 @@ int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e)
     if (rc)
         return rc;
     json_error_t je;
+    bool before = mem_lacked();
     json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES, &je);
+    if (!before && mem_lacked()) { /* which the library takes for a mistake in the text (2.14) */
+        json_decref(v);
+        return err_set(e, E_NOMEM, "no memory to parse the %zu bytes of the body", n);
+    }
     if (!v) {
         /* The library's own sentence may quote the input; code and place say enough. */
         enum json_error_code code = json_error_code(&je);

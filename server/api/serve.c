@@ -56,6 +56,7 @@ static void pending_write(struct pending *s, struct buf *out)
     }
     if (gen_done(g))
         g->api->close(out, g);
+    gen_shrink(g);
 }
 
 static void pending_ping(struct pending *s, struct buf *out)

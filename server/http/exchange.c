@@ -240,9 +240,11 @@ static bool hold_reply(struct exchange *x)
 
 static enum MHD_Result respond(struct exchange *x)
 {
-    if (x->reply.failed && x->status < 400) {
+    if (x->reply.failed) {
         buf_free(&x->reply);
         exchange_error(x, APIERR_OVERLOADED, NULL, "no memory for the reply");
+        if (x->reply.failed)
+            return MHD_NO; /* nothing beats half of it */
     }
     if (x->status < 400 && !hold_reply(x)) {
         buf_free(&x->reply);
@@ -284,10 +286,12 @@ static bool refill(struct exchange *x)
     bool any = s->ops->read(s);
     s->ops->write(s, &x->out);
     x->ended = s->ops->done(s);
-    if (!hold_reply(x)) {
+    if (x->out.failed || !hold_reply(x)) { /* nothing of it has been sent */
         struct err e = {0};
-        buf_clear(&x->out);
-        err_set(&e, E_BUSY, "other requests take all of the memory there is for replies");
+        err_set(&e, x->out.failed ? E_NOMEM : E_BUSY, "%s", x->out.failed
+                    ? "no memory for the reply"
+                    : "other requests take all of the memory there is for replies");
+        buf_free(&x->out);
         s->ops->fail(s, &x->out, &e);
         x->ended = true;
     }
@@ -615,7 +619,11 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
         exchange_full(x);
         x->close = true;
         free_body(x);
-    } else if (!x->status && buf_add(&x->body, data, len)) {
+    } else if (!x->status && buf_add(&x->body, data, len) && x->body.len + len <= x->body.max) {
+        exchange_error(x, APIERR_OVERLOADED, NULL, "no memory for the body");
+        x->close = true;
+        free_body(x);
+    } else if (!x->status && x->body.failed) {
         /* Only a chunked body gets here: the others said their length. */
         exchange_error(x, APIERR_TOO_LARGE, NULL, "the body is larger than this server reads");
         x->close = true;
@@ -628,6 +636,21 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
             return MHD_NO; /* the library sends no reply inside a body */
     }
     return MHD_YES;
+}
+
+void exchange_handle(struct exchange *x)
+{
+    const struct route *r = route_at(x->http->routes, x->route);
+    mem_clear_lacked();
+    r->handler(x);
+    bool on_disk = r->waits && x->status && x->status < 400; /* what is done is done */
+    if (!mem_lacked() || x->status >= 500 || on_disk)
+        return;
+    if (x->pending)
+        x->pending->ops->end(x->pending);
+    x->pending = NULL;
+    buf_free(&x->reply);
+    exchange_error(x, APIERR_OVERLOADED, NULL, "no memory for the request");
 }
 
 /* What a handler left: an answer, a stream or a reply to wait for. */
@@ -661,7 +684,7 @@ enum MHD_Result exchange_go_on(struct exchange *x)
             helper_put(x->http->helper, lane, x);
             return exchange_go_on(x);
         }
-        route_at(x->http->routes, x->route)->handler(x);
+        exchange_handle(x);
         return after_handler(x);
     case EXCHANGE_HELPED:
         while (__atomic_load_n(&x->helping, __ATOMIC_ACQUIRE))

@@ -86,6 +86,10 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n);
 /* The body is complete, or a suspended exchange was resumed. */
 enum MHD_Result exchange_go_on(struct exchange *x);
 
+/* Runs the route's handler. Without memory for a part of its work the whole is refused: what a
+ * library left out, or took for a client's mistake, must not be answered for. */
+void exchange_handle(struct exchange *x);
+
 /* A new request id. */
 void exchange_make_id(char id[REQUEST_ID_BYTES + 1]);
 

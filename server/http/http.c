@@ -144,7 +144,7 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **conn,
 static void help(struct exchange *x)
 {
     struct waker *w = x->waker;
-    route_at(x->http->routes, x->route)->handler(x);
+    exchange_handle(x);
     waker_ref(w); /* x may be gone once the worker sees helping == 0 */
     __atomic_store_n(&x->helping, 0, __ATOMIC_RELEASE);
     waker_signal(w, 0);

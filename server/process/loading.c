@@ -29,9 +29,18 @@ struct loader {
 static void *load_main(void *arg)
 {
     struct loader *l = arg;
+    mem_clear_lacked();
     l->fault = served_open(&l->s, l->o, &l->e);
     if (!l->fault)
         l->fault = served_load(l->s, l->o, &l->e);
+    if (mem_lacked() && (!l->fault || l->e.code != E_NOMEM)) {
+        /* Not a fault of the model, nor a model that may be served: something may be missing. */
+        struct err why = l->e;
+        err_clear(&l->e);
+        err_set(&l->e, E_NOMEM, "too little memory to load the model%s%s", l->fault ? ": " : "",
+                l->fault ? why.text : "");
+        l->fault = SERVED_DEVICE;
+    }
     __atomic_store_n(&l->ended, 1, __ATOMIC_RELEASE);
     daemon_wake();
     return NULL;

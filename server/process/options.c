@@ -326,11 +326,14 @@ static void check_words(struct options *o, struct err *e)
 
 int options_parse(struct options *o, int argc, char **argv, struct err *e)
 {
+    mem_clear_lacked();
     options_defaults(o);
     config_flag(o, argc, argv, e);
     if (o->config)
         (void)!read_file(o, o->config, e); /* e tells */
     all_flags(o, argc, argv, e);
+    if (mem_lacked()) /* then what is missing was not left out */
+        return options_fault(o, e, E_NOMEM, "no memory for the settings");
     check_words(o, e);
     return o->n_faults ? e->code : 0;
 }

@@ -313,6 +313,66 @@ def frozen():
         s.stop(9)
 
 
+SLOW_FSYNC = """
+#include <time.h>
+static int nap(void) { struct timespec t = {0, 10000000}; return nanosleep(&t, 0); }
+int fsync(int fd) { (void)fd; return nap(); }
+int fdatasync(int fd) { (void)fd; return nap(); }
+"""
+
+
+def turns(s, clients, seconds):
+    """-> (turns, seconds of the typical one): sessions' short turns, by so many clients at once."""
+    took = []
+
+    def client():
+        c = s.connection()
+
+        def post(path, body):
+            c.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            return json.loads(c.getresponse().read())
+        turn = dict(LONG, prompt="a b c", max_tokens=4, session=post("/v1/sessions", {})["id"])
+        end = time.time() + seconds
+        while time.time() < end:
+            t = time.time()
+            assert post("/v1/completions", turn)["session"]["position"] > 0
+            took.append(time.time() - t)
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return len(took), statistics.median(took)
+
+
+@probe(long=True)
+def durable_turns():
+    """R26: turns of sessions on a disk whose every fsync takes 10 ms."""
+    with tempfile.TemporaryDirectory(prefix="recurd-turns-") as d:
+        library = os.path.join(d, "slow.so")
+        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library],
+                       input=SLOW_FSYNC.encode(), check=True)
+        model = os.path.join(os.path.dirname(DEMO), "rwkv7")
+        s = Server(["--model", model])
+        memory = turns(s, 1, 3)[1]
+        s.stop(9)
+        s = Server(["--model", model, "--state-dir", os.path.join(d, "states")],
+                   env={"LD_PRELOAD": library})
+        try:
+            alone, durable = turns(s, 1, 3)
+            before = s.metrics()["recurd_cache_fsync_seconds_count"]
+            together, _ = turns(s, 16, 3)
+            syncs = s.metrics()["recurd_cache_fsync_seconds_count"] - before
+        finally:
+            s.stop(9)
+    more = (durable - memory) * 1e3
+    return Result("16 clients x %.1f the turns of one; a turn %.1f ms more than in memory; %.2f "
+                  "fsyncs a turn" % (together / alone, more, syncs / together),
+                  "x 8, 12 ms", together >= 8 * alone and more <= 12,
+                  [("turns share fsyncs (%d turns, %d fsyncs)" % (together, syncs),
+                    syncs < together / 2)])
+
+
 # Clients of a daemon that is told to stop: how many, and what they do before and after that.
 ENDLESS = [("they read", 4, "read", "read"), ("they are killed before", 4, "read", "close"),
            ("they are killed after", 4, "read", "close later"),
