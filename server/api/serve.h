@@ -14,8 +14,8 @@ static inline struct api_state *serve_state(const struct exchange *x)
 
 /* The body as a JSON object, for the caller (json_decref). NULL: x is answered. */
 json_t *serve_json(struct exchange *x) MUST_USE;
-/* The same, for one of the functions below, which takes it over, or json_decref.
- * NULL: x is answered. From here on it is noted which of its fields somebody asks for. */
+/* The same, for one of the functions below, which takes it over, or json_decref. From here on it is
+ * noted which of its fields somebody asks for. */
 json_t *serve_body(struct exchange *x) MUST_USE;
 /* Tells a failure about a request, its field by the name that clients of `api` know (NULL: ours). */
 void serve_fail(struct exchange *x, const struct api *api, enum apierr why, struct err *e);
