@@ -9,7 +9,7 @@ NUMBERS = {
     # field: (smallest, largest, is an integer)
     "temperature": (0, 2, False), "top_p": (0, 1, False), "min_p": (0, 1, False),
     "presence_penalty": (-2, 2, False), "frequency_penalty": (-2, 2, False),
-    "repetition_penalty": (0.01, 100, False), "n": (1, 128, True), "max_tokens": (0, 1 << 24, True),
+    "repetition_penalty": (0.01, 100, False), "n": (1, 128, True), "max_tokens": (-1, 1 << 24, True),
     "logprobs": (0, 20, True), "min_tokens": (0, 16, True), "top_k": (-1, 1 << 20, True),
     "seed": (-BIG, BIG - 1, True), "priority": (-1000, 1000, True),
 }
@@ -29,8 +29,8 @@ COMPLETIONS = [
     ({"prompt": "a", "stream": True, "stream_options": []}, "stream_options"),
     ({"prompt": "a", "stream": True, "stream_options": {"include_usage": 1}}, "include_usage"),
     ({"prompt": "a", "echo": "x"}, "echo"), ({"prompt": "a", "ignore_eos": 0}, "ignore_eos"),
-    ({"prompt": "a", "stop": 5}, "stop"), ({"prompt": "a", "stop": [""]}, "stop"),
-    ({"prompt": "a", "stop": ["x"] * 9}, "stop"), ({"prompt": "a", "stop": ["x" * 129]}, "stop"),
+    ({"prompt": "a", "stop": 5}, "stop"), ({"prompt": "a", "stop": ["", 1]}, "stop"),
+    ({"prompt": "a", "stop": ["x"] * 64}, "stop"), ({"prompt": "a", "stop": ["x" * 129]}, "stop"),
     ({"prompt": "a", "stop": [None]}, "stop"),
     ({"prompt": "a", "stop_token_ids": [4096]}, "stop_token_ids"),
     ({"prompt": "a", "stop_token_ids": "x"}, "stop_token_ids"),
@@ -56,9 +56,9 @@ USER = [{"role": "user", "content": "hi"}]
 CHAT = [
     ({}, "messages"), ({"messages": []}, "messages"), ({"messages": "hi"}, "messages"),
     ({"messages": [5]}, "messages"), ({"messages": [{}]}, "messages"),
-    ({"messages": [{"role": "user"}]}, "messages"),
+    ({"messages": [{"content": "a"}]}, "messages"),
     ({"messages": [{"role": 5, "content": "x"}]}, "messages"),
-    ({"messages": [{"role": "user", "content": None}]}, "messages"),
+    ({"messages": [{"role": "user", "content": 7}]}, "messages"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages"),
     ({"messages": [{"role": "user", "content": ["x"]}]}, "messages"),
