@@ -2,8 +2,12 @@
 """Makes tests/golden/fla: small checkpoints of flash-linear-attention's families with switches that
 the older sets leave alone. Its Triton kernels run on the CPU, interpreted.
 
-  from_fla.py OUT [name ...]
+  from_fla.py OUT [name ...]      makes OUT/name (all that are listed below)
+  from_fla.py --again DIR ...     computes what DIR's own weights give, tells how far that is from
+                                  what is stored; stores nothing
 """
+import inspect
+import json
 import os
 import shutil
 import sys
@@ -18,6 +22,7 @@ triton.runtime.autotuner.Autotuner._bench = lambda self, *args, **keys: [0.0, 0.
 
 import fla.models  # registers the families
 from fla.ops.cyfa.naive import naive_recurrent_cyfa
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import oracle
@@ -90,7 +95,51 @@ def make(folder, name, seed, kind, keys):
     os.remove(os.path.join(folder, "generation_config.json"))
 
 
+def token_by_token(model):
+    """Recurrent kernels at every length: many of the chunked ones cannot be interpreted."""
+    for m in model.modules():
+        if hasattr(m, "mode") and "fused_recurrent" in inspect.getsource(type(m).forward):
+            m.mode = "fused_recurrent"
+    return model.float().eval()
+
+
+def logits_of(folder):
+    """Of a set: its model class, or a mixer alone (keys and tensors of the layer's own)."""
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
+        keys = json.load(f)
+    if "layer" not in keys:
+        model = token_by_token(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+        return lambda ids: model(ids, use_cache=False).logits[0]
+    keys.pop("model_type")
+    layer = token_by_token(getattr(fla.layers, keys.pop("layer"))(**keys))
+    layer.load_state_dict(load_file(os.path.join(folder, "model.safetensors")))
+    return lambda x: layer(x)[0][0]
+
+
+def again(folder):
+    """(largest difference, prompt length) of each stored result, shortest first."""
+    run = logits_of(folder)
+    stored = load_file(os.path.join(folder, "expected.safetensors"))
+    kinds = {"logits": "tokens", "output": "input"}
+    names = [k for k in stored if k.split("_")[0] in kinds and k.split("_")[1].isdigit()]
+    for name in sorted(names, key=lambda k: int(k.split("_")[1])):
+        kind, n = name.split("_")
+        given = stored[f"{kinds[kind]}_{n}"]
+        with torch.no_grad():
+            got = run(given.long()[None] if kind == "logits" else given[None])
+        rows = stored.get(f"pos_{n}", torch.arange(len(got))).long()
+        yield (got[rows].float() - stored[name].float()).abs().max().item(), int(n)
+
+
 def main():
+    if sys.argv[1] == "--again":
+        for folder in sys.argv[2:]:
+            try:
+                for worst, n in again(folder):
+                    print(f"{folder}: {n} tokens: {worst:.1e} from what is stored", flush=True)
+            except Exception as e:  # what cannot be interpreted is said, and the next one tried
+                print(f"{folder}: not computed: {type(e).__name__}: {str(e)[:300]}", flush=True)
+        return
     for seed, (name, (kind, keys)) in enumerate(CASES.items(), 100):
         folder = os.path.join(sys.argv[1], name)
         if len(sys.argv) == 2 or name in sys.argv[2:]:
