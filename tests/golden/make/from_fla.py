@@ -6,46 +6,19 @@ the older sets leave alone. Its Triton kernels run on the CPU, interpreted.
   from_fla.py --again DIR ...     computes what DIR's own weights give, tells how far that is from
                                   what is stored; stores nothing
 """
-import inspect
 import json
 import os
 import shutil
 import sys
 
-os.environ["TRITON_INTERPRET"] = "1"
-
+import fla_on_cpu
 import torch
-import triton.runtime.autotuner
-
-# Nothing is timed: the first way to launch a kernel is as right as any.
-triton.runtime.autotuner.Autotuner._bench = lambda self, *args, **keys: [0.0, 0.0, 0.0]
-
-import fla.models  # registers the families
-from fla.ops.cyfa.naive import naive_recurrent_cyfa
+from fla.layers import simple_gla
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import fla.layers
 import oracle
-
-
-def attend(q, k, v, causal=True, window_size=(-1, -1), **_):
-    """flash_attn_func by its definition: [B, T, heads, d], a window of window_size[0] + 1 keys."""
-    T, each = q.shape[1], q.shape[2] // k.shape[2]
-    k, v = k.repeat_interleave(each, 2), v.repeat_interleave(q.shape[2] // v.shape[2], 2)
-    s = torch.einsum("bthd,bshd->bhts", q, k) * q.shape[3] ** -.5
-    age = torch.arange(T)[:, None] - torch.arange(T)[None, :]
-    seen = (age >= 0) & ((age <= window_size[0]) if window_size[0] >= 0 else (age >= 0))
-    return torch.einsum("bhts,bshd->bthd", s.masked_fill(~seen, float("-inf")).softmax(-1), v)
-
-
-# One kernel calls the fast sine of a GPU; the library's own loop over tokens says the same.
-fla.layers.cyfa.fused_recurrent_cyfa = naive_recurrent_cyfa
-
-for module in [m for n, m in sys.modules.items() if n.startswith("fla.layers.")]:
-    if hasattr(module, "flash_attn_func"):
-        module.flash_attn_func = attend
-    if hasattr(module, "autocast_to_fp16"):  # what flash attention needs, not what is computed
-        module.autocast_to_fp16 = lambda x: x
 
 PACKAGES = ("torch", "triton", "flash-linear-attention", "transformers", "safetensors")
 VOCAB = 160
@@ -95,12 +68,17 @@ def make(folder, name, seed, kind, keys):
     os.remove(os.path.join(folder, "generation_config.json"))
 
 
-def token_by_token(model):
-    """Recurrent kernels at every length: many of the chunked ones cannot be interpreted."""
-    for m in model.modules():
-        if hasattr(m, "mode") and "fused_recurrent" in inspect.getsource(type(m).forward):
-            m.mode = "fused_recurrent"
-    return model.float().eval()
+def in_steps(model):
+    """MoM forgets tokens beyond a share of each memory when it sees many at once, as in training;
+    what it generates with is one token at a time."""
+    def run(ids):
+        past, rows = None, []
+        for t in range(ids.shape[1]):
+            out = model(ids[:, t:t + 1], past_key_values=past, use_cache=True)
+            past = out.past_key_values
+            rows.append(out.logits[0])
+        return torch.cat(rows)
+    return run
 
 
 def logits_of(folder):
@@ -108,10 +86,14 @@ def logits_of(folder):
     with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
         keys = json.load(f)
     if "layer" not in keys:
-        model = token_by_token(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+        model = fla_on_cpu.token_by_token(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+        if keys["model_type"] == "mom":
+            return in_steps(model)
         return lambda ids: model(ids, use_cache=False).logits[0]
     keys.pop("model_type")
-    layer = token_by_token(getattr(fla.layers, keys.pop("layer"))(**keys))
+    name = keys.pop("layer")
+    kind = getattr(fla.layers, name, None) or getattr(simple_gla, name)
+    layer = fla_on_cpu.token_by_token(kind(**keys))
     layer.load_state_dict(load_file(os.path.join(folder, "model.safetensors")))
     return lambda x: layer(x)[0][0]
 
