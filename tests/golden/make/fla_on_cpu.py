@@ -21,7 +21,6 @@ from fla.ops.abc.naive import naive_recurrent_abc
 from fla.ops.attnres import naive_attnres
 from fla.ops.cyfa.naive import naive_recurrent_cyfa
 from fla.ops.deltaformer.naive import naive_deltaformer_attn
-from fla.ops.gla.naive import naive_recurrent_gla
 from fla.ops.log_linear_attn.naive import naive_log_linear_attn
 from fla.ops.mesa_net.naive import naive_mesa_net_exact
 from fla.ops.nsa.naive import naive_nsa
@@ -55,6 +54,12 @@ def scan(x, dt, A, B, C, D, dt_bias, z=None, dt_limit=(0.0, float("inf")), **_):
     return (y if z is None else y * torch.nn.functional.silu(z)), S
 
 
+def additive_gate(x, **_):
+    """fused_additive_gate by its definition: x [B, T, H, K] over the running sum of exp(x)."""
+    z = x.logcumsumexp(1)
+    return (x - z).exp(), torch.cat((z[:, :1], z[:, :-1]), 1) - z, z[:, -1:]
+
+
 def heads_first(f):
     return lambda q, k, v, s, **_: tuple(
         x.transpose(1, 2) if torch.is_tensor(x) else x
@@ -86,7 +91,7 @@ REPLACED = [  # where, which name, by what
     # this kernel calls the fast sine of a GPU
     (layers + "cyfa", "fused_recurrent_cyfa", naive_recurrent_cyfa),
     (layers + "deltaformer", "deltaformer_attn", only_known(naive_deltaformer_attn)),
-    (layers + "lightnet", "fused_recurrent_gla", only_known(naive_recurrent_gla)),
+    ("fla.", "fused_additive_gate", additive_gate),
     (layers + "log_linear_mamba2", "chunk_log_linear_attn",
      lambda **keys: (only_known(naive_log_linear_attn)(**keys), None)),
     (layers + "mesa_net", "chunk_mesa_net", mesa),
@@ -108,7 +113,8 @@ for row in REPLACED:
 
 # Without a GPU these two would refuse, or take a path that mixes up the groups of B and C.
 for kind in (fla.layers.mamba2.Mamba2, fla.layers.log_linear_mamba2.LogLinearMamba2):
-    kind.forward = lambda self, x, **_: (self.cuda_kernels_forward(x)[0], None, None)
+    kind.forward = lambda self, hidden_states, **_: (
+        self.cuda_kernels_forward(hidden_states)[0], None, None)
 # These two define themselves in PyTorch beside their kernels.
 for kind in (fla.layers.based.BasedLinearAttention, fla.layers.rebased.ReBasedLinearAttention):
     kind.forward = lambda self, x, **_: (self.forward_reference(x), None, None)
