@@ -86,7 +86,8 @@ def logits_of(folder):
     with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
         keys = json.load(f)
     if "layer" not in keys:
-        model = fla_on_cpu.token_by_token(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model = fla_on_cpu.token_by_token(model)
         if keys["model_type"] == "mom":
             return in_steps(model)
         return lambda ids: model(ids, use_cache=False).logits[0]
