@@ -83,7 +83,7 @@ def only_known(f):
 
 layers, models = "fla.layers.", "fla.models."
 REPLACED = [  # where, which name, by what
-    (layers, "flash_attn_func", attend),
+    ("fla.", "flash_attn_func", attend),
     (layers, "autocast_to_fp16", lambda x: x),  # what flash attention needs, not what is computed
     (layers, "mamba_chunk_scan_combined", scan),
     (layers + "abc", "chunk_abc", heads_first(naive_recurrent_abc)),
