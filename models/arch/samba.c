@@ -27,7 +27,8 @@ static void build(struct build *b)
     struct family f = {
         .mamba = {.width = D, .N = (int)cfg_int(b, "state_size", 16),
                   .conv = (int)cfg_int(b, "conv_kernel", 4), .bias = cfg_bool(b, "use_bias", false),
-                  .conv_bias = true, .inner = b_width(b, "intermediate_size", b_times(b, D, "expand", 2))},
+                  .conv_bias = true,
+                  .inner = b_width(b, "intermediate_size", b_times(b, D, "expand", 2))},
         .inner = (n + 255) / 256 * 256, .act = cfg_str(b, "hidden_act", "swish")};
     f.mamba.rank =
         cfg_is_str(b, rank, "auto") ? (D + 15) / 16 : (int)cfg_int(b, rank, (D + 15) / 16);

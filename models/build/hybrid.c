@@ -79,7 +79,8 @@ bool b_sparse_layer(struct build *b, int layer, bool usual)
     int64_t n = config_len(cfg(b), key);
     if (!cfg_has(b, key) || b_failed(b))
         return usual;
-    if (!b_require(b, layer < n, "%s has %lld entries, none for layer %d", key, (long long)n, layer))
+    if (!b_require(b, layer < n, "%s has %lld entries, none for layer %d", key, (long long)n,
+                   layer))
         return usual;
     const char *name = config_str_at(cfg(b), key, layer, b->err);
     bool sparse = name && !strcmp(name, "sparse");

@@ -3,12 +3,12 @@
 
   keys.py {transformers|fla} BUILD [-v] DIR ...
 
-Of every DIR (a golden set) each key of the library's own config class is changed, alone. recurd's plan
-as text then changes (read), or the config is refused (refused). Otherwise the library must give the
-same logits with the changed key (ignored), or have no such model (impossible), or recurd must have the
-library's logits from a checkpoint made with it (equal: the shapes of tensors say it, or the text of a
-plan leaves it out). Anything else is a fault: a key that recurd ignores though it changes the result.
--v lists the keys. Without the library the test says so and passes.
+Of every DIR (a golden set) each key of the library's own config class is changed, alone. recurd's
+plan as text then changes (read), or the config is refused (refused). Otherwise the library must
+give the same logits with the changed key (ignored), or have no such model (impossible), or recurd
+must have the library's logits from a checkpoint made with it (equal: the shapes of tensors say it,
+or the text of a plan leaves it out). Anything else is a fault: a key that recurd ignores though it
+changes the result. -v lists the keys. Without the library the test says so and passes.
 """
 import json
 import os
