@@ -60,7 +60,8 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all page checks hostile torture configs random random-quick help deps deps-test deps-check demo run test \
-        test-formats test-gguf test-tokenizers tokenizers-quick test-templates test-constrain test-clients unit \
+        test-formats test-gguf test-keys test-tokenizers tokenizers-quick test-templates test-constrain \
+        test-clients unit \
         kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
@@ -212,6 +213,13 @@ test-tokenizers: $B/tokenizer-ids ## every code point against the tokenizers pac
 	$(TOKENIZERS_RUN)
 tokenizers-quick: $B/tokenizer-ids ## … every 61st code point, in two minutes
 	$(TOKENIZERS_RUN) --step 61 --texts 2000
+
+# Keys that recurd ignores, against the config classes of the libraries that tests/golden/make is made
+# with; skipped where PYTHON does not have them. An hour: flash-linear-attention is interpreted.
+KEYS_RUN = $(or $(PYTHON),python3) tests/golden/make/keys.py
+test-keys: $B/recurd-eval $B/golden ## no key is ignored that changes a result (PYTHON=V/bin/python)
+	$(KEYS_RUN) transformers $B tests/golden/hf/*/ tests/golden/more/*/
+	$(KEYS_RUN) fla $B tests/golden/public/*/ tests/golden/fla/*/
 
 # GGUF files of the gguf package of PyPI, and ours read by it; skipped where it cannot be had.
 test-gguf: all ## files written by another GGUF writer, and ours read by it (needs PyPI)

@@ -96,7 +96,7 @@ static val ffn(struct build *b, val x, int layer, void *family)
 {
     const struct dims *d = family;
     b_into(b, "mlp.");
-    if (layer < d->first_moe)
+    if (!b_sparse_layer(b, layer, layer >= d->first_moe))
         return b_swiglu(b, x, "gate_proj", "up_proj", "down_proj", d->inner, "silu");
     struct moe_args a = d->experts;
     if (b_has(b, "gate.expert_bias", true))
@@ -127,12 +127,6 @@ static void read_experts(struct build *b, struct dims *d)
         .packed_out = "experts.down_proj", .act = ACT_SILU};
     d->shared = inner * count_of(b, "n_shared_experts", "num_shared_experts", 1);
     d->first_moe = b_count(b, "first_k_dense_replace", 2);
-    for (int64_t i = 0; i < config_len(cfg(b), "mlp_layer_types"); i++) {
-        const char *type = config_str_at(cfg(b), "mlp_layer_types", i, b_err(b));
-        b_require(b, type && !strcmp(type, i < d->first_moe ? "dense" : "sparse"),
-                  "mlp_layer_types[%lld] is not what first_k_dense_replace %d says", (long long)i,
-                  d->first_moe);
-    }
 }
 
 static void build(struct build *b)
@@ -140,7 +134,7 @@ static void build(struct build *b)
     struct hybrid f = b_hybrid_read(b, 42, 1e-6);
     struct dims d = {.D = f.D, .eps = f.eps, .H = b_count(b, "num_attention_heads", 32),
                      .K = count_of(b, "linear_head_dim", "head_dim", 128),
-                     .conv = b_count(b, "short_conv_kernel_size", 4),
+                     .conv = count_of(b, "linear_conv_kernel_dim", "short_conv_kernel_size", 4),
                      .inner = b_width(b, "intermediate_size", 6144),
                      .period = b_count(b, "layer_group_size", 6),
                      .rank = b_width(b, "kv_lora_rank", 512),
@@ -158,8 +152,9 @@ static void build(struct build *b)
     b_require(b, d.rope.scale == 1, "rope: a factor on scores is not supported");
     b_same_act(b, "hidden_act", ACT_SILU);
     b_check_layer_types(b, f.layers);
-    cfg_irrelevant(b, "num_key_value_heads head_dim linear_num_heads qk_head_dim "
-                      "linear_conv_kernel_dim model_max_length");
+    int linear = b_count(b, "linear_num_heads", d.H);
+    b_require(b, linear == d.H, "linear_num_heads %d is not num_attention_heads %d", linear, d.H);
+    cfg_irrelevant(b, "num_key_value_heads head_dim qk_head_dim model_max_length");
     b_prefix(b, "%s", "model.");
     f.embed = b_has(b, "word_embeddings.weight", true) ? "word_embeddings" : "embed_tokens";
     f.mixer = mixer;

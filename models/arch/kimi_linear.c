@@ -113,7 +113,7 @@ static val mixer(struct build *b, val x, int layer, void *family)
 static val ffn(struct build *b, val x, int layer, void *family)
 {
     const struct dims *d = family;
-    bool sparse = layer >= d->first_moe && layer % d->moe_step == 0;
+    bool sparse = b_sparse_layer(b, layer, layer >= d->first_moe && layer % d->moe_step == 0);
     bool under_moe = b_has(b, sparse ? "block_sparse_moe.gate.weight"
                                      : "block_sparse_moe.gate_proj.weight", sparse);
     b_into(b, under_moe ? "block_sparse_moe." : "mlp.");
@@ -198,7 +198,7 @@ static void build(struct build *b)
     b_check_layer_types(b, f.layers);
     cfg_refuse(b, "attention_bias");
     cfg_irrelevant(b, "head_dim num_key_value_heads qk_head_dim model_max_length rope_theta "
-                      "rope_scaling rope_parameters rope_interleave mlp_layer_types aux_loss_alpha "
+                      "rope_scaling rope_parameters rope_interleave aux_loss_alpha "
                       "num_nextn_predict_layers num_mtp_layers use_grouped_topk ep_size seq_aux "
                       "topk_method scoring_func");
     f.mixer = mixer;

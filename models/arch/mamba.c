@@ -29,7 +29,7 @@ static void build_mamba(struct build *b, bool falcon)
                             .bias = cfg_bool(b, "use_bias", false),
                             .conv_bias = cfg_bool(b, "use_conv_bias", true),
                             .part_eps = falcon ? (float)cfg_num(b, "mixer_rms_eps", 1e-6) : 0};
-    a.inner = (int)cfg_int(b, "intermediate_size", (int64_t)(D * cfg_num(b, "expand", 2)));
+    a.inner = b_width(b, "intermediate_size", b_times(b, D, "expand", 2));
     a.rank = cfg_is_str(b, rank, "auto") ? (D + 15) / 16 : (int)cfg_int(b, rank, (D + 15) / 16);
     b_require(b, activation_parse(cfg_str(b, "hidden_act", "silu")) == ACT_SILU,
               "hidden_act: only silu is defined for Mamba");

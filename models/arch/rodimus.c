@@ -125,7 +125,8 @@ static void build(struct build *b)
     int inner = (int)(cfg_num(b, "hidden_ratio", 4.0 / 3) * D);
     d.inner = (int)cfg_int(b, "intermediate_size", (inner + 7) / 8 * 8);
     cfg_refuse(b, "attnres_block_size");
-    cfg_irrelevant(b, "residual_in_fp32 block_residual_in_fp32 use_short_conv ska_attn "
+    b_require(b, cfg_bool(b, "use_short_conv", true), "use_short_conv false");
+    cfg_irrelevant(b, "residual_in_fp32 block_residual_in_fp32 ska_attn "
                       "rescale_prenorm_residual");
     if (d.plus)
         read_attention(b, &d);

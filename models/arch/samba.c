@@ -27,11 +27,12 @@ static void build(struct build *b)
     struct family f = {
         .mamba = {.width = D, .N = (int)cfg_int(b, "state_size", 16),
                   .conv = (int)cfg_int(b, "conv_kernel", 4), .bias = cfg_bool(b, "use_bias", false),
-                  .conv_bias = true, .inner = (int)(D * cfg_num(b, "expand", 2))},
+                  .conv_bias = true,
+                  .inner = b_width(b, "intermediate_size", b_times(b, D, "expand", 2))},
         .inner = (n + 255) / 256 * 256, .act = cfg_str(b, "hidden_act", "swish")};
     f.mamba.rank =
         cfg_is_str(b, rank, "auto") ? (D + 15) / 16 : (int)cfg_int(b, rank, (D + 15) / 16);
-    cfg_irrelevant(b, "intermediate_size use_conv_bias residual_in_fp32 time_step_floor "
+    cfg_irrelevant(b, "use_conv_bias residual_in_fp32 time_step_floor "
                       "time_step_init_scheme time_step_max time_step_min time_step_scale "
                       "rescale_prenorm_residual conv_bias");
     b_skeleton(b, &(struct skeleton){.mixer = mixer, .ffn = mlp, .family = &f, .layers = 18,

@@ -73,6 +73,22 @@ enum layer_type b_layer_type(struct build *b, int layer, enum layer_type other)
     return other;
 }
 
+bool b_sparse_layer(struct build *b, int layer, bool usual)
+{
+    const char *key = "mlp_layer_types";
+    int64_t n = config_len(cfg(b), key);
+    if (!cfg_has(b, key) || b_failed(b))
+        return usual;
+    if (!b_require(b, layer < n, "%s has %lld entries, none for layer %d", key, (long long)n,
+                   layer))
+        return usual;
+    const char *name = config_str_at(cfg(b), key, layer, b->err);
+    bool sparse = name && !strcmp(name, "sparse");
+    b_require(b, sparse || (name && !strcmp(name, "dense")),
+              "%s[%d] \"%s\" is not dense or sparse", key, layer, name ? name : "");
+    return sparse;
+}
+
 bool b_listed(struct build *b, const char *key, int layer)
 {
     bool found = false;

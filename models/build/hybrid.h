@@ -18,6 +18,8 @@ enum layer_type { LAYER_LINEAR, LAYER_ATTENTION, LAYER_WINDOW, LAYER_MLP, LAYER_
 enum layer_type b_layer_type(struct build *b, int layer, enum layer_type other);
 /* Its length must be n; absent is fine. */
 void b_check_layer_types(struct build *b, int n);
+/* Whether layer has experts, from mlp_layer_types ("dense", "sparse"); usual without that list. */
+bool b_sparse_layer(struct build *b, int layer, bool usual);
 bool b_listed(struct build *b, const char *key, int layer); /* in a list of layer numbers */
 bool b_same_act(struct build *b, const char *key, enum activation act); /* else refused */
 

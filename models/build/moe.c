@@ -53,6 +53,7 @@ static bool sizes_fit(struct build *b, const struct moe_args *a)
     int groups = MAX(1, a->n_groups), open = MAX(1, a->topk_groups);
     return !b_failed(b) &&
            b_require(b, a->n > 0 && a->k > 0 && a->k <= a->n, "%d of %d experts", a->k, a->n) &&
+           b_require(b, a->n_groups == 0 || a->topk_groups > 0, "topk_group 0 of %d", groups) &&
            b_require(b, a->n % groups == 0 && open <= groups && a->k <= a->n / groups * open,
                      "%d of %d expert groups for %d of %d experts", open, groups, a->k, a->n) &&
            b_require(b, a->inner > 0, "experts of width %d", a->inner);

@@ -144,6 +144,13 @@ Test(build_skeleton, what_a_configuration_contradicts_is_named)
          "rope_type \"ntk\" is not supported, only default"},
         {"\"model_type\": \"minimax\", \"num_attention_heads\": 4, \"num_key_value_heads\": 4, "
          "\"partial_rotary_factor\": 0.5", "rotary_dim says 16"},
+        {"\"model_type\": \"kimi_linear\", \"mlp_layer_types\": [\"sparse\"]",
+         "mlp_layer_types has 1 entries, none for layer 1"},
+        {"\"model_type\": \"kimi_linear\", \"mlp_layer_types\": [\"dense\", \"moe\"]",
+         "mlp_layer_types[1] \"moe\" is not dense or sparse"},
+        {"\"model_type\": \"kimi_linear\", \"topk_group\": 0", "topk_group 0 of 1"},
+        {"\"model_type\": \"bailing_hybrid\", \"num_attention_heads\": 2, "
+         "\"linear_num_heads\": 3", "linear_num_heads 3 is not num_attention_heads 2"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char json[1024];
@@ -156,6 +163,22 @@ Test(build_skeleton, what_a_configuration_contradicts_is_named)
         cr_expect_not_null(strstr(e.text, cases[i].words), "%s: \"%s\"", cases[i].config, e.text);
         model_close(m);
     }
+}
+
+Test(build_skeleton, mlp_layer_types_says_which_layers_have_experts)
+{
+    struct err e = {0};
+    struct model *m = open_config("{" COMMON "\"model_type\": \"kimi_linear\", \"num_experts\": 8, "
+                                  "\"moe_intermediate_size\": 16, \"first_k_dense_replace\": 1, "
+                                  "\"mlp_layer_types\": [\"sparse\", \"dense\"]}", &e);
+    cr_assert_eq(e.code, 0, "%s", e.text);
+    int chosen[2] = {0};
+    for (int32_t i = 0; i < m->plan.n_ops; i++)
+        if (m->plan.ops[i].kind == OP_TOPK)
+            chosen[m->plan.ops[i].layer]++;
+    cr_expect_eq(chosen[0], 1);
+    cr_expect_eq(chosen[1], 0);
+    model_close(m);
 }
 
 Test(build_skeleton, layers_that_attn_lists_keep_rows_of_keys_instead_of_a_state)
