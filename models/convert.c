@@ -149,6 +149,21 @@ static bool add_many(struct convert *c, struct job *j, const struct gguf_name *r
     return true;
 }
 
+/* The last two dimensions exchanged. */
+static bool turn_shape(struct convert *c, struct job *j, const struct tensor *t)
+{
+    int64_t *last = j->shape + j->n_dims - 2;
+    if (j->n_dims < 2) {
+        err_set(c->e, E_FORMAT, "tensor %s has %d dimensions of more than 1, a matrix has 2",
+                t->name, j->n_dims);
+        return false;
+    }
+    int64_t rows = last[0];
+    last[0] = last[1];
+    last[1] = rows;
+    return true;
+}
+
 static bool add_pieces(struct convert *c, struct job *j, const struct gguf_name *row,
                        struct tensor *t, int64_t layer)
 {
@@ -161,7 +176,7 @@ static bool add_pieces(struct convert *c, struct job *j, const struct gguf_name 
     if (row->form & (FORM_K_UP | FORM_V_UP))
         return add_up(c, j, t, row->form & FORM_V_UP);
     take_shape(j, t);
-    return add_piece(c, j, t, 0, t->elems);
+    return (!(row->form & FORM_TURNED) || turn_shape(c, j, t)) && add_piece(c, j, t, 0, t->elems);
 }
 
 /* The shapes that readers of the format expect of small tensors. */
@@ -231,9 +246,11 @@ static void add_job(struct convert *c, const struct gguf_name *row, int64_t laye
     }
     set_shape(c, j, row);
     j->dtype = type_of(c, j);
-    j->order = gguf_order(row->form, &c->heads, j->elems,
-                          j->elems / (j->n_dims >= 2 && !(row->form & FORM_COLUMN)
-                                          ? j->shape[j->n_dims - 1] : 1));
+    j->order = row->form & FORM_TURNED
+                   ? gguf_turned(j->n_dims, j->shape)
+                   : gguf_order(row->form, &c->heads, j->elems,
+                                j->elems / (j->n_dims >= 2 && !(row->form & FORM_COLUMN)
+                                                ? j->shape[j->n_dims - 1] : 1));
     *c->last = j;
     c->last = &j->next;
     gguf_out_tensor(c->out, j->name, j->dtype, j->n_dims, j->shape);

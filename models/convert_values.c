@@ -119,12 +119,12 @@ static bool is_constant(const struct convert *c, const char *key, const char *te
     return same && quiet.code == 0;
 }
 
-/* Rows of the tensor `by`, whose name is ours. */
+/* Rows of the tensor `by`, whose name is ours; of each matrix where it is a stack. */
 static int64_t tensor_rows(const struct convert *c, const char *name)
 {
     const struct tensor *t = checkpoint_find(c->ck, name);
     if (t && t->n_dims > 0)
-        return t->shape[0];
+        return t->shape[MAX(t->n_dims - 2, 0)];
     return 1; /* a file of one layer has no second to look at */
 }
 

@@ -30,6 +30,10 @@ static const char *const archs[] = {
 /* change: keys of config.json to set, as a JSON object. */
 static const struct { const char *dir, *arch, *change; } twins[] = {
     {"public/rwkv7", "rwkv7", NULL},
+    {"rwkv/own_v6", "rwkv6",
+     "{\"hidden_size\": 64, \"num_hidden_layers\": 3, \"vocab_size\": 160}"},
+    {"rwkv/own_v6", "rwkv6", /* as the format's usual writers leave it, halved on the way */
+     "{\"hidden_size\": 64, \"num_hidden_layers\": 3, \"vocab_size\": 160, \"rescaled_every\": 2}"},
     {"hf/hf_qwen3_5", "qwen35", NULL},
     {"hf/hf_qwen3_5_moe", "qwen35moe", NULL},
     {"hf/hf_qwen3_next", "qwen3next", NULL},
