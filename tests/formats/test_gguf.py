@@ -266,7 +266,7 @@ def rwkv6(c):
                              (".att.", ".attention."), (".ffn.", ".feed_forward."),
                              ("rwkv.rwkv", "rwkv")):
             name = name.replace(ours, theirs)
-        return name, x
+        return name if name.endswith(("weight", "bias")) else name + ".weight", x
 
     def keys(w):
         w.add_layer_norm_eps(1e-5)
