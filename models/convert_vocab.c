@@ -33,7 +33,7 @@ struct vocabulary {
 
 static bool path_of(const struct vocabulary *v, const char *name, char *path, size_t size)
 {
-    return (size_t)snprintf(path, size, "%s/%s", v->c->o->dir, name) < size && file_exists(path);
+    return (size_t)snprintf(path, size, "%s/%s", v->c->dir, name) < size && file_exists(path);
 }
 
 static void set_word(struct vocabulary *v, int64_t id, const char *text, size_t n, int32_t type)
@@ -350,7 +350,7 @@ static void write_rwkv(struct vocabulary *v, const char *path)
 static void write_ids(const struct vocabulary *v)
 {
     struct gguf_out *out = v->c->out;
-    const struct chat_options co = {.dir = v->c->o->dir};
+    const struct chat_options co = {.dir = v->c->dir};
     struct chat *chat = NULL;
     if (chat_open(&chat, &co, v->t, v->c->e) < 0)
         return;
@@ -391,7 +391,7 @@ void convert_vocabulary(struct convert *c)
     int64_t rows = config_int(c->config, "vocab_size", 0, 0, LIMIT_VOCAB, c->e);
     struct vocabulary v = {.c = c, .n = (int32_t)rows};
     int64_t bos = config_int(c->config, "bos_token_id", -1, -1, INT32_MAX, NULL);
-    if (tokenizer_open(&v.t, c->o->dir, v.n, c->e) < 0)
+    if (tokenizer_open(&v.t, c->dir, v.n, c->e) < 0)
         return;
     if (!v.t) { /* ids alone */
         gguf_out_text(c->out, "tokenizer.ggml.model", "none", 4);

@@ -45,7 +45,7 @@ static const struct gguf_name names[] = {
     GGUF_END};
 
 static const struct gguf_key keys[] = {
-    {"layer_norm_epsilon", "attention.layer_norm_epsilon", KEY_NUM, false, NULL},
+    {"layer_norm_epsilon", "attention.layer_norm_epsilon", KEY_NUM, true, NULL},
     {"head_size", "wkv.head_size", KEY_INT, true, NULL},
     {"intermediate_size", "feed_forward_length", KEY_ROWS, true, "blocks.0.ffn.key.weight"},
     {"time_mix_extra_dim", "time_mix_extra_dim", KEY_ROWS, true, "blocks.0.att.time_maa_w2"},
