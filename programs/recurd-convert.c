@@ -19,8 +19,8 @@ static const char usage[] =
     "       recurd-convert FILE.pth DIR\n"
     "\n"
     "Writes the model in DIR (config.json, safetensors, tokenizer), or the RWKV model in FILE.pth\n"
-    "with the vocabulary that lies beside it (rwkv_vocab_v20230424.txt or tokenizer.json), as one\n"
-    "GGUF file; or FILE.pth as a new DIR with safetensors and config.json, to which the vocabulary\n"
+    "with the vocabulary that lies beside it (rwkv_vocab_v20230424.txt or tokenizer.json), as\n"
+    "one GGUF file; or FILE.pth as a new DIR with safetensors and config.json, to which the vocabulary\n"
     "must be added. Nothing in a .pth file is run.\n"
     "Files appear under their names when they are whole; until then their bytes are in\n"
     "NAME.part, which an interrupted run leaves and the next begins anew.\n"
@@ -89,7 +89,7 @@ int main(int argc, char **argv)
     size_t n = strlen(o.out);
     bool pth = convert_is_pth(o.dir) && !(n > 5 && strcmp(o.out + n - 5, ".gguf") == 0);
     if (pth && !o.any) {
-        fprintf(stderr, "recurd-convert: --type is for FILE.gguf, but %s is to become a directory\n",
+        fprintf(stderr, "recurd-convert: --type is for FILE.gguf, and %s is to be a directory\n",
                 o.out);
         return 2;
     }

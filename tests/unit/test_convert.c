@@ -1,6 +1,7 @@
 /* Conversion to GGUF that is interrupted: no half file ever has the name, what is left of it is
  * begun anew. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>

@@ -185,8 +185,9 @@ static void same_on_few_letters(const struct tokenizer *a, const struct tokenize
 /* What the directory's files say and what the GGUF file made of them does are the same. */
 static void same_through_gguf(const char *where)
 {
-    static const char *const texts[] = {"hello 123 abcabc\n\n aaaaaaa", "<|endoftext|>ab", "xyz xyzxy",
-                                        "\xe6\x88\x91\xe4\xbb\xac \xc3\xa9", "  <s>[INST] the"};
+    static const char *const texts[] = {
+        "hello 123 abcabc\n\n aaaaaaa", "<|endoftext|>ab", "xyz xyzxy",
+        "\xe6\x88\x91\xe4\xbb\xac \xc3\xa9", "  <s>[INST] the"};
     struct err e = {0};
     struct tokenizer *own = NULL;
     unlink(in_dir("m.gguf"));
@@ -208,8 +209,9 @@ static void same_through_gguf(const char *where)
 /* All bytes, then words: some can be cut in several ways, and xyz merges from nothing. */
 static void ranks(struct buf *b, const char *format)
 {
-    static const char *const words[] = {"aa", "ab", "bc", "abc", "aaa", "aaaa", "he", "ll", "hell", "lo",
-                                        "hello", "llo", " h", " x", "xyz", "aab", "ba", "cab", "b "};
+    static const char *const words[] = {
+        "aa", "ab", "bc", "abc", "aaa", "aaaa", "he", "ll", "hell", "lo", "hello", "llo", " h",
+        " x", "xyz", "aab", "ba", "cab", "b "};
     buf_init(b, MIB(1));
     for (int i = 0; i < 256 + (int)ARRAY_LEN(words); i++) {
         char byte = (char)i, text[32];
@@ -225,7 +227,8 @@ static void write_config(const char *text)
     write_file("tokenizer_config.json", text, strlen(text));
 }
 
-static const char kimi[] = "{\"tokenizer_class\":\"TikTokenTokenizer\",\"bos_token\":\"[BOS]\",\"eos_token\":\"[EOS]\","
+static const char kimi[] =
+    "{\"tokenizer_class\":\"TikTokenTokenizer\",\"bos_token\":\"[BOS]\",\"eos_token\":\"[EOS]\","
     "\"added_tokens_decoder\":{\"275\":{\"content\":\"[BOS]\",\"special\":true},"
     "\"276\":{\"content\":\"[EOS]\",\"special\":true,\"lstrip\":true}}}";
 
