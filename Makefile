@@ -217,7 +217,7 @@ tokenizers-quick: $B/tokenizer-ids ## … every 61st code point, in two minutes
 test-gguf: all ## files written by another GGUF writer, and ours read by it (needs PyPI)
 	python3 tests/formats/test_gguf.py $B
 
-# Against llama.cpp, built from the newest llama-cpp-python; skipped where it cannot be had.
+# Against the newest llama.cpp on PyPI; skipped where it cannot be had.
 peers: all ## tokens, logits, memory and speed beside llama.cpp (needs PyPI; an hour, a quiet machine)
 	python3 tests/peers/peers.py $B
 

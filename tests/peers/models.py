@@ -86,7 +86,8 @@ def lfm2():
             shapes.update({at + f"self_attn.{c}_layernorm.weight": (64,) for c in "qk"})
             shapes[at + "self_attn.out_proj.weight"] = (D, D)
         else:
-            shapes.update({at + "conv.conv.weight": (D, 1, 3), at + "conv.in_proj.weight": (3 * D, D),
+            shapes.update({at + "conv.conv.weight": (D, 1, 3),
+                           at + "conv.in_proj.weight": (3 * D, D),
                            at + "conv.out_proj.weight": (D, D)})
     return config, shapes
 

@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
-"""recurd beside llama.cpp (the newest llama-cpp-python of PyPI, built for this CPU): the same GGUF
-files of random weights in published shapes, written by recurd-convert.
+"""recurd beside llama.cpp, the newest on PyPI: the same GGUF files of random weights in published
+shapes, written by recurd-convert.
 
     peers.py BUILD [--types q8_0,f16] [--models NAME,...] [--prompts N] [--tokens N] [--rounds N]
+                   [--from-source]
+
+llama.cpp comes as cyllama, whose wheel knows no instructions beyond AVX2; --from-source: as
+llama-cpp-python, which is built for this CPU and takes half an hour on two cores. Speeds of the
+former say little on a CPU with AVX-512.
 
 Per file: greedy tokens of N prompts of 64 tokens, the largest difference of logits over one of
 them, load time, resident memory, and in alternating rounds prompt and decode speed. The file is in
@@ -23,28 +28,29 @@ import urllib.request
 import venv
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PACKAGE = "llama-cpp-python"
+WHEEL, SOURCE = "cyllama", "llama-cpp-python"
 CMAKE = "-DLLAVA_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DGGML_NATIVE=ON"
 ALIKE = 0.99
 SPEED_PROMPT = 512
 
 
-def enter(build):
-    """Runs this file again inside the environment that has the package; builds it where it lacks."""
-    folder = os.environ.get("PEERS_VENV", os.path.join(build, "venv-peers"))
+def enter(build, package):
+    """Runs this file again inside the environment that has the package; makes it where it lacks."""
+    folder = os.environ.get("PEERS_VENV", os.path.join(build, "venv-peers-" + package))
     python = os.path.join(folder, "bin", "python")
     if os.path.realpath(sys.prefix) == os.path.realpath(folder):
         return
     try:
         if not os.path.exists(python):
             venv.create(folder, with_pip=True)
-        if subprocess.run([python, "-c", "import llama_cpp, numpy"], capture_output=True).returncode:
-            print(f"building {PACKAGE}: this takes a while", flush=True)
-            subprocess.run([python, "-m", "pip", "install", "-q", "numpy", PACKAGE], check=True,
+        if subprocess.run([python, "-m", "pip", "show", "-q", package],
+                          capture_output=True).returncode:
+            print(f"installing {package}", flush=True)
+            subprocess.run([python, "-m", "pip", "install", "-q", "numpy", package], check=True,
                            capture_output=True, timeout=7200,
                            env={**os.environ, "CMAKE_ARGS": CMAKE})
     except (OSError, subprocess.SubprocessError) as e:
-        print(f"skipped: {PACKAGE} could not be installed ({e})")
+        print(f"skipped: {package} could not be installed ({e})")
         sys.exit(0)
     sys.exit(subprocess.run([python] + sys.argv).returncode)
 
@@ -57,11 +63,13 @@ def arguments():
     a.add_argument("--prompts", type=int, default=20)
     a.add_argument("--tokens", type=int, default=64)
     a.add_argument("--rounds", type=int, default=5)
+    a.add_argument("--from-source", action="store_true")
     return a.parse_args()
 
 
 ARGS = arguments()
-enter(ARGS.build)
+PACKAGE = SOURCE if ARGS.from_source else WHEEL
+enter(ARGS.build, PACKAGE)
 import numpy as np  # noqa: E402
 
 import models  # noqa: E402
@@ -118,13 +126,13 @@ class Peer:
     def __init__(self, path):
         self.p = subprocess.Popen([sys.executable, os.path.join(HERE, "peer.py"), path,
                                    str(os.cpu_count())], stdin=subprocess.PIPE,
-                                  stdout=subprocess.PIPE, text=True)
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.first = self.answer()
 
     def answer(self):
         line = self.p.stdout.readline()
         if not line:
-            sys.exit(f"FAIL: llama.cpp ends with {self.p.wait()}")
+            sys.exit(f"FAIL: llama.cpp ends with {self.p.wait()}: peer.py says why by itself")
         return json.loads(line)
 
     def ask(self, **what):
@@ -202,14 +210,14 @@ def main():
     os.makedirs(work, exist_ok=True)
     print(f"{datetime.date.today()}, {cpu()}, load {os.getloadavg()[0]:.1f}; recurd and {PACKAGE} "
           f"{importlib.metadata.version(PACKAGE)}.\nRandom weights; pairs are recurd, llama.cpp. "
-          f"{ARGS.prompts} prompts of 64 tokens, {ARGS.tokens} greedy tokens each: how many are all "
-          f"the same, and the share of tokens up to the first other one. Speeds: medians of "
-          f"{ARGS.rounds} alternating rounds, {SPEED_PROMPT} tokens of prompt. recurd rounds "
-          f"activations never, llama.cpp to the type of the weights: near ties of random weights "
-          f"part the texts.\n")
+          f"{ARGS.prompts} prompts of 64 tokens, {ARGS.tokens} greedy tokens each: how many are "
+          f"all the same, and the share of tokens up to the first other one. Speeds: medians of "
+          f"{ARGS.rounds} alternating rounds, {SPEED_PROMPT} tokens of prompt. llama.cpp rounds "
+          f"activations to the type of the weights, recurd does not: random weights have near "
+          f"ties, and there the texts part. Pages of a mapped file count as resident.\n")
     print("| model | type | greedy | largest difference of logits, their deviation | load, s | "
-          "resident, MiB | prompt, tokens/s | decode, tokens/s |\n| --- | --- " + "| ---: " * 6 + "|",
-          flush=True)
+          "resident, MiB | prompt, tokens/s | decode, tokens/s |\n| --- | --- " +
+          "| ---: " * 6 + "|", flush=True)
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
         for name in ARGS.models.split(","):
