@@ -108,7 +108,7 @@ static float symmetric_scale(const float *x)
     if (fabsf(peak) < 1e-30f)
         return 0;
     for (int k = -9; k <= 9; k += 4) {
-        f4 inverse, xq = splat(0), qq = splat(0);
+        f4 inverse = splat(0), xq = splat(0), qq = splat(0);
         for (int j = 0; j < 4; j++)
             inverse[j] = -(8 + 0.1f * (float)(k + j)) / peak;
         for (int i = 0; i < 32; i++) {
