@@ -63,7 +63,7 @@ UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
         test-formats test-gguf test-keys test-tokenizers tokenizers-quick test-templates test-constrain \
         test-clients unit \
         kernelcheck golden api load \
-        lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
+        lint bench bench-serve peers opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
 .SECONDARY:
@@ -224,6 +224,10 @@ test-keys: $B/recurd-eval $B/golden ## no key is ignored that changes a result (
 # GGUF files of the gguf package of PyPI, and ours read by it; skipped where it cannot be had.
 test-gguf: all ## files written by another GGUF writer, and ours read by it (needs PyPI)
 	python3 tests/formats/test_gguf.py $B
+
+# Against the newest llama.cpp on PyPI; skipped where it cannot be had.
+peers: all ## tokens, logits, memory and speed beside llama.cpp (needs PyPI; an hour, a quiet machine)
+	python3 tests/peers/peers.py $B
 
 # Random configurations of every family: refused in a sentence, or right on every way to a state.
 $B/random: $B/tests/random/random.o $(LIB)

@@ -5,6 +5,9 @@
 
 #include <math.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 static void put_u16(uint8_t *p, uint16_t h)
 {
@@ -16,7 +19,7 @@ static float largest(const float *x, int n)
 {
     float m = 0;
     for (int i = 0; i < n; i++)
-        m = fmaxf(m, fabsf(x[i]));
+        m = fabsf(x[i]) > m ? fabsf(x[i]) : m;
     return m;
 }
 
@@ -25,59 +28,152 @@ static int clamp_round(float v, int low, int high)
     return v <= (float)low ? low : v >= (float)high ? high : (int)lrintf(v);
 }
 
+/* ---- four lanes ---------------------------------------------------------------------------
+ *
+ * A search is a few sums over a run of values. Four runs, or four candidates of one, are searched
+ * side by side, each lane in the order of the search alone: the bits do not depend on it. */
+
+typedef float f4 __attribute__((vector_size(16)));
+typedef int32_t i4 __attribute__((vector_size(16)));
+
+static inline f4 pick(i4 mask, f4 yes, f4 no)
+{
+    return (f4)((mask & (i4)yes) | (~mask & (i4)no));
+}
+
+static inline f4 splat(float x)
+{
+    return (f4){x, x, x, x};
+}
+
+static inline f4 abs4(f4 x)
+{
+    return (f4)((i4)x & 0x7fffffff);
+}
+
+/* To the nearest whole number of [low, high]: the sum has no room for a fraction. */
+static inline f4 clamp_round4(f4 v, float low, float high)
+{
+    const float shift = 12582912; /* 1.5 * 2^23 */
+#ifdef __SSE2__ /* the same in an instruction each */
+    v = _mm_min_ps(_mm_max_ps(v, splat(low)), splat(high));
+#else
+    v = pick(v <= splat(low), splat(low), v);
+    v = pick(v >= splat(high), splat(high), v);
+#endif
+    return (v + shift) - shift;
+}
+
+/* Lane j of out[i]: element i of run j. */
+static void side_by_side(const float *x, int n, f4 *out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = (f4){x[i], x[n + i], x[2 * n + i], x[3 * n + i]};
+}
+
+/* n values times `by` as whole numbers of [low, high], less low; what overflows is 0. */
+static void round_run(const float *x, int n, float by, float low, float high, uint8_t *q)
+{
+    f4 v;
+    for (int i = 0; i < n; i += 4) {
+        memcpy(&v, x + i, sizeof v);
+        v *= by;
+        v = clamp_round4(pick(v == v, v, splat(0)), low, high) - low;
+        for (int j = 0; j < 4; j++)
+            q[i + j] = (uint8_t)v[j];
+    }
+}
+
+/* ---- formats ------------------------------------------------------------------------------ */
+
 /* As ggml: d = max / 127, q = round half away from zero. */
 static void encode_q8_0(const float *x, uint8_t *b)
 {
-    float d = largest(x, 32) / 127, inverse = d > 0 ? 1 / d : 0;
+    float d = largest(x, 32) / 127, inverse = d > 0 && isfinite(1 / d) ? 1 / d : 0;
     put_u16(b, f16_of_f32(d));
-    for (int i = 0; i < 32; i++)
-        b[2 + i] = (uint8_t)(int8_t)roundf(x[i] * inverse);
+    for (int i = 0; i < 32; i++) {
+        float v = x[i] * inverse, whole = (float)(int)v, rest = v - whole;
+        b[2 + i] = (uint8_t)(int8_t)((int)whole + (rest >= 0.5f) - (rest <= -0.5f));
+    }
 }
 
-/* The best s of x ~ s q, q whole numbers of [-half, half - 1]; candidates shrink or stretch the one
- * that makes the largest value -half. */
-static float symmetric_scale(const float *x, int n, int half)
+/* The best s of x ~ s q, q whole numbers of [-8, 7], for a run of 32; candidates shrink or stretch
+ * the one that makes the largest value -8. */
+static float symmetric_scale(const float *x)
 {
     float peak = 0, best = 0, best_gain = -1;
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < 32; i++)
         if (fabsf(x[i]) > fabsf(peak))
             peak = x[i];
     if (fabsf(peak) < 1e-30f)
         return 0;
-    for (int k = -9; k <= 9; k++) {
-        float inverse = -((float)half + 0.1f * (float)k) / peak, xq = 0, qq = 0;
-        for (int i = 0; i < n; i++) {
-            float q = (float)clamp_round(x[i] * inverse, -half, half - 1), weight = x[i] * x[i];
-            xq += weight * x[i] * q;
-            qq += weight * q * q;
+    for (int k = -9; k <= 9; k += 4) {
+        f4 inverse = splat(0), xq = splat(0), qq = splat(0);
+        for (int j = 0; j < 4; j++)
+            inverse[j] = -(8 + 0.1f * (float)(k + j)) / peak;
+        for (int i = 0; i < 32; i++) {
+            f4 q = clamp_round4(x[i] * inverse, -8, 7);
+            float xx = x[i] * x[i];
+            xq += xx * x[i] * q;
+            qq += xx * q * q;
         }
-        if (qq > 0 && xq * xq > best_gain * qq) { /* the error falls by xq^2 / qq */
-            best_gain = xq * xq / qq;
-            best = xq / qq;
-        }
+        for (int j = 0; j < 4 && k + j <= 9; j++)
+            if (qq[j] > 0 && xq[j] * xq[j] > best_gain * qq[j]) { /* the error falls so much */
+                best_gain = xq[j] * xq[j] / qq[j];
+                best = xq[j] / qq[j];
+            }
     }
     return best;
 }
 
 static void encode_q4_0(const float *x, uint8_t *b)
 {
-    uint16_t h = f16_of_f32(symmetric_scale(x, 32, 8));
+    uint16_t h = f16_of_f32(symmetric_scale(x));
     float d = f32_of_f16(h), inverse = d != 0 ? 1 / d : 0;
+    uint8_t q[32];
     put_u16(b, h);
+    round_run(x, 32, inverse, -8, 7, q);
     for (int i = 0; i < 16; i++)
-        b[2 + i] = (uint8_t)((clamp_round(x[i] * inverse, -8, 7) + 8) |
-                             (clamp_round(x[16 + i] * inverse, -8, 7) + 8) << 4);
+        b[2 + i] = (uint8_t)(q[i] | q[16 + i] << 4);
+}
+
+/* The same of four runs of 16, q of [-half, half - 1]. */
+static void symmetric_scale4(const float *src, int half, float *out)
+{
+    f4 x[16], xx[16], xxx[16], peak = splat(0), best = splat(0), best_gain = splat(-1);
+    side_by_side(src, 16, x);
+    for (int i = 0; i < 16; i++) {
+        peak = pick(abs4(x[i]) > abs4(peak), x[i], peak);
+        xx[i] = x[i] * x[i];
+        xxx[i] = xx[i] * x[i];
+    }
+    i4 none = abs4(peak) < splat(1e-30f);
+    peak = pick(none, splat(1), peak);
+    for (int k = -9; k <= 9; k++) {
+        f4 inverse = -((float)half + 0.1f * (float)k) / peak, xq = splat(0), qq = splat(0);
+        for (int i = 0; i < 16; i++) {
+            f4 q = clamp_round4(x[i] * inverse, (float)-half, (float)(half - 1));
+            xq += xxx[i] * q;
+            qq += xx[i] * q * q;
+        }
+        i4 better = (qq > splat(0)) & (xq * xq > best_gain * qq);
+        f4 safe = pick(better, qq, splat(1));
+        best_gain = pick(better, xq * xq / safe, best_gain);
+        best = pick(better, xq / safe, best);
+    }
+    best = pick(none, splat(0), best);
+    memcpy(out, &best, sizeof best);
 }
 
 static void encode_q6_k(const float *x, uint8_t *b)
 {
     float scale[16], peak = 0;
-    memset(b, 0, 210);
-    for (int j = 0; j < 16; j++) {
-        scale[j] = symmetric_scale(x + 16 * j, 16, 32);
+    uint8_t q[256];
+    for (int j = 0; j < 16; j += 4)
+        symmetric_scale4(x + 16 * j, 32, scale + j);
+    for (int j = 0; j < 16; j++)
         if (fabsf(scale[j]) > fabsf(peak))
             peak = scale[j];
-    }
     uint16_t h = f16_of_f32(-peak / 128);
     float d = f32_of_f16(h), inverse = d != 0 ? 1 / d : 0;
     put_u16(b + 208, h);
@@ -85,65 +181,97 @@ static void encode_q6_k(const float *x, uint8_t *b)
         int s = clamp_round(scale[j] * inverse, -128, 127);
         float step = d * (float)s, per = step != 0 ? 1 / step : 0;
         b[192 + j] = (uint8_t)(int8_t)s;
-        for (int k = 0; k < 16; k++) {
-            int i = 16 * j + k, q = clamp_round(x[i] * per, -32, 31) + 32;
-            b[i / 128 * 64 + i % 64] |= (uint8_t)((q & 15) << i / 64 % 2 * 4);
-            b[128 + i / 128 * 32 + i % 32] |= (uint8_t)(q >> 4 << i / 32 % 4 * 2);
-        }
+        round_run(x + 16 * j, 16, per, -32, 31, q + 16 * j);
+    }
+    for (int half = 0; half < 2; half++) {
+        const uint8_t *of = q + 128 * half;
+        for (int i = 0; i < 64; i++)
+            b[64 * half + i] = (uint8_t)((of[i] & 15) | of[64 + i] << 4);
+        for (int i = 0; i < 32; i++)
+            b[128 + 32 * half + i] =
+                (uint8_t)(of[i] >> 4 | of[32 + i] >> 4 << 2 | of[64 + i] >> 4 << 4 |
+                          of[96 + i] >> 4 << 6);
     }
 }
 
-/* The best s >= 0 and m >= 0 of x ~ s q - m, q of [0, 15]: each candidate of s rounds the values,
- * which then say the best s and m (two normal equations). */
-static void affine_scale(const float *x, int n, float *s_out, float *m_out)
+/* Four runs of 32, their weights and weighted values, and the sums of those. */
+struct runs { f4 x[32], weight[32], weighted[32], low, w, wx; };
+
+/* A candidate: each run rounds its values by `inverse`, which then say the best s and m (two normal
+ * equations). */
+static inline void solve(const struct runs *r, f4 inverse, f4 *s_out, f4 *m_out)
 {
-    float low = 0, high = x[0], mean = 0, best = INFINITY;
-    for (int i = 0; i < n; i++) {
-        low = fminf(low, x[i]);
-        high = fmaxf(high, x[i]);
-        mean += x[i] * x[i] / (float)n;
+    f4 w = r->w, wx = r->wx, wq = splat(0), wqq = wq, wxq = wq;
+    for (int i = 0; i < 32; i++) {
+        f4 q = clamp_round4((r->x[i] - r->low) * inverse, 0, 15);
+        f4 weighted = r->weight[i] * q;
+        wq += weighted;
+        wqq += weighted * q;
+        wxq += r->weighted[i] * q;
     }
-    mean = sqrtf(mean);
-    *s_out = 0;
-    *m_out = -low;
-    if (!(high > low))
-        return;
+    f4 det = w * wqq - wq * wq, safe = pick(det > splat(0), det, splat(1));
+    f4 s = pick(det > splat(0), (w * wxq - wx * wq) / safe, splat(0));
+    f4 m = pick(det > splat(0), -(wqq * wx - wq * wxq) / safe, splat(-1));
+    f4 by = pick(wqq > splat(0), wqq, splat(1));
+    f4 alone = pick(wqq > splat(0), wxq / by, splat(0));
+    i4 flat = m < splat(0); /* minima are subtracted only; a constant block has none either */
+    *s_out = pick(flat, alone, s);
+    *m_out = pick(flat, splat(0), m);
+}
+
+static void prepare(struct runs *r, const float *src, f4 *high)
+{
+    f4 mean = splat(0);
+    side_by_side(src, 32, r->x);
+    r->low = r->w = r->wx = splat(0);
+    *high = r->x[0];
+    for (int i = 0; i < 32; i++) {
+        r->low = pick(r->x[i] < r->low, r->x[i], r->low);
+        *high = pick(r->x[i] > *high, r->x[i], *high);
+        mean += r->x[i] * r->x[i] / splat(32);
+    }
+    for (int j = 0; j < 4; j++)
+        mean[j] = sqrtf(mean[j]);
+    for (int i = 0; i < 32; i++) {
+        r->weight[i] = mean + abs4(r->x[i]);
+        r->weighted[i] = r->weight[i] * r->x[i];
+        r->w += r->weight[i];
+        r->wx += r->weighted[i];
+    }
+}
+
+/* The best s >= 0 and m >= 0 of x ~ s q - m, q of [0, 15], of four runs of 32. */
+static void affine_scale4(const float *src, float *s_out, float *m_out)
+{
+    struct runs r;
+    f4 high, best = splat(INFINITY), best_s = splat(0);
+    prepare(&r, src, &high);
+    i4 wide = high > r.low;
+    f4 best_m = -r.low, range = pick(wide, high - r.low, splat(1));
     for (int k = -10; k <= 10; k++) {
-        float inverse = (15 + 0.1f * (float)k) / (high - low);
-        float w = 0, wx = 0, wq = 0, wqq = 0, wxq = 0, error = 0;
-        for (int i = 0; i < n; i++) {
-            float q = (float)clamp_round((x[i] - low) * inverse, 0, 15);
-            float weight = mean + fabsf(x[i]);
-            w += weight, wx += weight * x[i], wq += weight * q;
-            wqq += weight * q * q, wxq += weight * x[i] * q;
+        f4 s, m, error = splat(0);
+        solve(&r, (15 + 0.1f * (float)k) / range, &s, &m);
+        i4 fine = wide & (s > splat(0));
+        s = pick(fine, s, splat(1));
+        for (int i = 0; i < 32; i++) {
+            f4 e = s * clamp_round4((r.x[i] + m) / s, 0, 15) - m - r.x[i];
+            error += r.weight[i] * e * e;
         }
-        float det = w * wqq - wq * wq, s = 0, m = -1;
-        if (det > 0) {
-            s = (w * wxq - wx * wq) / det;
-            m = -(wqq * wx - wq * wxq) / det;
-        }
-        if (m < 0) { /* minima are subtracted only; a constant block has none either */
-            m = 0;
-            s = wqq > 0 ? wxq / wqq : 0;
-        }
-        for (int i = 0; i < n && s > 0; i++) {
-            float q = (float)clamp_round((x[i] + m) / s, 0, 15), e = s * q - m - x[i];
-            error += (mean + fabsf(x[i])) * e * e;
-        }
-        if (s > 0 && error < best) {
-            best = error;
-            *s_out = s;
-            *m_out = m;
-        }
+        i4 better = fine & (error < best);
+        best = pick(better, error, best);
+        best_s = pick(better, s, best_s);
+        best_m = pick(better, m, best_m);
     }
+    memcpy(s_out, &best_s, sizeof best_s);
+    memcpy(m_out, &best_m, sizeof best_m);
 }
 
 static void encode_q4_k(const float *x, uint8_t *b)
 {
     float s[8], m[8];
     uint8_t q[256];
-    for (int j = 0; j < 8; j++)
-        affine_scale(x + 32 * j, 32, &s[j], &m[j]);
+    affine_scale4(x, s, m);
+    affine_scale4(x + 128, s + 4, m + 4);
     uint16_t hd = f16_of_f32(largest(s, 8) / 63), hm = f16_of_f32(largest(m, 8) / 63);
     float d = f32_of_f16(hd), dmin = f32_of_f16(hm);
     memset(b, 0, 16);
@@ -153,9 +281,14 @@ static void encode_q4_k(const float *x, uint8_t *b)
         int sc = d > 0 ? clamp_round(s[j] / d, 0, 63) : 0;
         int mn = dmin > 0 ? clamp_round(m[j] / dmin, 0, 63) : 0;
         float step = d * (float)sc, add = dmin * (float)mn;
-        for (int k = 0; k < 32; k++)
-            q[32 * j + k] =
-                step > 0 ? (uint8_t)clamp_round((x[32 * j + k] + add) / step, 0, 15) : 0;
+        f4 v = splat(0);
+        for (int k = 0; k < 32; k += 4) {
+            memcpy(&v, x + 32 * j + k, sizeof v);
+            v = step > 0 ? (v + add) / step : splat(0);
+            v = clamp_round4(pick(v == v, v, splat(0)), 0, 15);
+            for (int i = 0; i < 4; i++)
+                q[32 * j + k + i] = (uint8_t)v[i];
+        }
         if (j < 4) {
             b[4 + j] |= (uint8_t)sc;
             b[8 + j] |= (uint8_t)mn;

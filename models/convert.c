@@ -149,6 +149,21 @@ static bool add_many(struct convert *c, struct job *j, const struct gguf_name *r
     return true;
 }
 
+/* The last two dimensions exchanged. */
+static bool turn_shape(struct convert *c, struct job *j, const struct tensor *t)
+{
+    int64_t *last = j->shape + j->n_dims - 2;
+    if (j->n_dims < 2) {
+        err_set(c->e, E_FORMAT, "tensor %s has %d dimensions of more than 1, a matrix has 2",
+                t->name, j->n_dims);
+        return false;
+    }
+    int64_t rows = last[0];
+    last[0] = last[1];
+    last[1] = rows;
+    return true;
+}
+
 static bool add_pieces(struct convert *c, struct job *j, const struct gguf_name *row,
                        struct tensor *t, int64_t layer)
 {
@@ -161,7 +176,7 @@ static bool add_pieces(struct convert *c, struct job *j, const struct gguf_name 
     if (row->form & (FORM_K_UP | FORM_V_UP))
         return add_up(c, j, t, row->form & FORM_V_UP);
     take_shape(j, t);
-    return add_piece(c, j, t, 0, t->elems);
+    return (!(row->form & FORM_TURNED) || turn_shape(c, j, t)) && add_piece(c, j, t, 0, t->elems);
 }
 
 /* The shapes that readers of the format expect of small tensors. */
@@ -212,6 +227,10 @@ static void add_job(struct convert *c, const struct gguf_name *row, int64_t laye
         (row->form & FORM_DENSE && sparse) || (row->form & FORM_SPARSE && !sparse))
         return;
     struct tensor *t = convert_find(c, row, layer, 0);
+    if (t && row->form & FORM_TWIN && layer == 0) {
+        t->used = true; /* it means nothing: FORM_FIRST says what the file has there */
+        return;
+    }
     if (t && t->used && !(row->form & FORM_WRITE))
         return; /* an earlier row has it, under the name of today */
     struct job *j = t ? mem_zalloc(sizeof *j) : NULL;
@@ -231,9 +250,11 @@ static void add_job(struct convert *c, const struct gguf_name *row, int64_t laye
     }
     set_shape(c, j, row);
     j->dtype = type_of(c, j);
-    j->order = gguf_order(row->form, &c->heads, j->elems,
-                          j->elems / (j->n_dims >= 2 && !(row->form & FORM_COLUMN)
-                                          ? j->shape[j->n_dims - 1] : 1));
+    j->order = row->form & FORM_TURNED
+                   ? gguf_turned(j->n_dims, j->shape)
+                   : gguf_order(row->form, &c->heads, j->elems,
+                                j->elems / (j->n_dims >= 2 && !(row->form & FORM_COLUMN)
+                                                ? j->shape[j->n_dims - 1] : 1));
     *c->last = j;
     c->last = &j->next;
     gguf_out_tensor(c->out, j->name, j->dtype, j->n_dims, j->shape);
@@ -342,21 +363,40 @@ static void free_jobs(struct convert *c)
     }
 }
 
+/* A directory, or an RWKV .pth file whose vocabulary lies beside it. */
+static int open_source(struct convert *c, struct model_source *source)
+{
+    const struct convert_options *o = c->o;
+    const char *slash = strrchr(o->dir, '/');
+    if (convert_is_pth(o->dir)) {
+        int n = !slash ? 0 : slash == o->dir ? 1 : (int)(slash - o->dir);
+        if ((size_t)snprintf(c->dir, sizeof c->dir, n ? "%.*s" : "%.*s.", n, o->dir) >=
+            sizeof c->dir)
+            return err_set(c->e, E_RANGE, "%s: the path is longer than %zu bytes", o->dir,
+                           sizeof c->dir - 1);
+        return convert_pth_open(&c->ck, &source->config, o->dir, c->e);
+    }
+    if ((size_t)snprintf(c->dir, sizeof c->dir, "%s", o->dir) >= sizeof c->dir)
+        return err_set(c->e, E_RANGE, "%s: the path is longer than %zu bytes", o->dir,
+                       sizeof c->dir - 1);
+    if (source_open(source, o->dir, c->e) < 0)
+        return c->e->code;
+    if (source->gguf)
+        return err_set(c->e, E_UNSUPPORTED, "%s: is a GGUF file already; a directory with "
+                       "safetensors is expected", o->dir);
+    return source_checkpoint(source, &c->ck, c->e);
+}
+
 int convert_to_gguf(const struct convert_options *o, struct err *e)
 {
     struct err mine = {0};
-    struct model_source source;
+    struct model_source source = {.path = o->dir};
     struct convert c = {.o = o, .e = e ? e : &mine};
     e = c.e;
     c.last = &c.jobs;
-    if (source_open(&source, o->dir, e) < 0)
-        return e->code;
-    if (source.gguf)
-        err_set(e, E_UNSUPPORTED, "%s: is a GGUF file already; a directory with safetensors is "
-                "expected", o->dir);
+    int rc = open_source(&c, &source);
     c.config = source.config;
-    if (e->code == 0 && source_checkpoint(&source, &c.ck, e) == 0 &&
-        (c.out = gguf_out_open(o->out, e))) {
+    if (rc == 0 && (c.out = gguf_out_open(o->out, e))) {
         convert_values(&c);
         if (e->code == 0)
             add_jobs(&c);

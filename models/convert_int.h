@@ -10,6 +10,7 @@ struct job;
 
 struct convert {
     const struct convert_options *o;
+    char dir[4096];              /* of the tokenizer's files */
     struct err *e;               /* sticky */
     const struct config *config; /* of the text model */
     struct checkpoint *ck;
@@ -21,6 +22,11 @@ struct convert {
     uint64_t total;              /* bytes of data */
     float *f32;
 };
+
+/* An RWKV .pth file, and what its tensors tell as a config.json would. The caller closes *ck and
+ * frees *config, which may be there after an error. */
+int convert_pth_open(struct checkpoint **ck, struct config **config, const char *path,
+                     struct err *e) MUST_USE;
 
 /* Chooses the map, writes all metadata and fills heads, layers and experts. */
 void convert_values(struct convert *c);

@@ -6,12 +6,13 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "models/convert.h"
+#include "models/convert_int.h"
 #include "models/files/jsontext.h"
 #include "models/files/pth.h"
 #include "models/files/safetensors_write.h"
@@ -23,11 +24,13 @@
 static const struct version {
     const char *tensor, *model_type, *key, *heads;
     bool last;
+    const char *eps; /* of the norms, where the format says it: 1e-5 in all of them */
 } versions[] = {
-    {"blocks.0.att.r_k", "rwkv7", "head_dim", "blocks.0.att.r_k", true},
-    {"blocks.0.att.time_maa_w1", "rwkv6", "head_size", "blocks.0.att.time_faaaa", true},
-    {"blocks.0.att.ln_x.weight", "rwkv5", "head_size", "blocks.0.att.time_decay", false},
-    {"blocks.0.att.time_first", "rwkv", NULL, NULL, false},
+    {"blocks.0.att.r_k", "rwkv7", "head_dim", "blocks.0.att.r_k", true, "norm_eps"},
+    {"blocks.0.att.time_maa_w1", "rwkv6", "head_size", "blocks.0.att.time_faaaa", true,
+     "layer_norm_epsilon"},
+    {"blocks.0.att.ln_x.weight", "rwkv5", "head_size", "blocks.0.att.time_decay", false, NULL},
+    {"blocks.0.att.time_first", "rwkv", NULL, NULL, false, NULL},
 };
 
 static int64_t layers_of(struct checkpoint *c)
@@ -62,7 +65,8 @@ static json_t *describe(struct checkpoint *c, const char *pth, struct err *e)
     if (v->key && width < 1)
         err_set(e, E_FORMAT, "%s: tensor %s does not tell the width of a head",
                 jsontext_tail(pth), v->heads);
-    if (!o || (v->key && json_object_set_new(o, v->key, json_integer(width)) < 0))
+    if (!o || (v->key && json_object_set_new(o, v->key, json_integer(width)) < 0) ||
+        (v->eps && json_object_set_new(o, v->eps, json_real(1e-5)) < 0))
         err_set(e, E_NOMEM, "%s: out of memory for its configuration", jsontext_tail(pth));
     return o;
 }
@@ -75,6 +79,28 @@ static void write_config(const json_t *config, const char *path, struct err *e)
         err_set(e, E_IO, "%s: cannot be written: %s", jsontext_tail(path), strerror(errno));
         unlink(part);
     }
+}
+
+bool convert_is_pth(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 4 && strcmp(path + n - 4, ".pth") == 0;
+}
+
+int convert_pth_open(struct checkpoint **ck, struct config **config, const char *path,
+                     struct err *e)
+{
+    if (pth_open(ck, path, e) < 0)
+        return e->code;
+    json_t *o = describe(*ck, path, e);
+    char *text = e->code ? NULL : json_dumps(o, JSON_REAL_PRECISION(17));
+    json_decref(o);
+    if (e->code == 0 && !text)
+        err_set(e, E_NOMEM, "%s: out of memory for its configuration", jsontext_tail(path));
+    if (text)
+        (void)!config_parse(config, text, strlen(text), path, e); /* e tells */
+    free(text);
+    return e->code;
 }
 
 int convert_pth(const struct convert_options *o, struct err *e)

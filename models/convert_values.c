@@ -22,7 +22,15 @@ static bool has_experts(const struct convert *c)
     return false;
 }
 
-/* The first map of this model_type; of two, that for experts where the checkpoint has some. */
+/* Whether the checkpoint's names are those of the map, by the first. */
+static bool speaks(struct convert *c, const struct gguf_map *m)
+{
+    c->map = m;
+    return convert_find(c, m->names[0], -1, 0);
+}
+
+/* The first map of this model_type with these names; of two, that for experts where the checkpoint
+ * has some. */
 static void choose_map(struct convert *c)
 {
     char type[64];
@@ -32,10 +40,14 @@ static void choose_map(struct convert *c)
         snprintf(type + strlen(type), sizeof type - strlen(type), "_text");
     if (strcmp(type, "falcon_mamba") == 0)
         snprintf(type, sizeof type, "mamba");
-    const struct gguf_map *m;
+    const struct gguf_map *m, *best = NULL;
+    bool fits = false;
     for (size_t i = 0; (m = gguf_map_at(i)); i++)
-        if (strcmp(m->model_type, type) == 0 && (!c->map || sparse))
-            c->map = m;
+        if (strcmp(m->model_type, type) == 0 && (!best || (speaks(c, m) && (!fits || sparse)))) {
+            fits = speaks(c, m);
+            best = m;
+        }
+    c->map = best;
     if (!c->map)
         err_set(c->e, E_UNSUPPORTED, "config.json: GGUF has no architecture here for model_type "
                 "\"%s\"", type);
@@ -119,12 +131,12 @@ static bool is_constant(const struct convert *c, const char *key, const char *te
     return same && quiet.code == 0;
 }
 
-/* Rows of the tensor `by`, whose name is ours. */
+/* Rows of the tensor `by`, whose name is ours; of each matrix where it is a stack. */
 static int64_t tensor_rows(const struct convert *c, const char *name)
 {
     const struct tensor *t = checkpoint_find(c->ck, name);
     if (t && t->n_dims > 0)
-        return t->shape[0];
+        return t->shape[MAX(t->n_dims - 2, 0)];
     return 1; /* a file of one layer has no second to look at */
 }
 

@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "models/convert_int.h"
 #include "models/files/jsontext.h"
+#include "models/text/bpe_export.h"
 #include "models/text/chat/chat.h"
 #include "models/text/gguf_vocab.h"
 #include "models/text/spm_proto.h"
@@ -31,7 +33,7 @@ struct vocabulary {
 
 static bool path_of(const struct vocabulary *v, const char *name, char *path, size_t size)
 {
-    return (size_t)snprintf(path, size, "%s/%s", v->c->o->dir, name) < size && file_exists(path);
+    return (size_t)snprintf(path, size, "%s/%s", v->c->dir, name) < size && file_exists(path);
 }
 
 static void set_word(struct vocabulary *v, int64_t id, const char *text, size_t n, int32_t type)
@@ -143,16 +145,6 @@ static bool add_pattern(const json_t *step, const char **patterns, size_t *n)
     return true;
 }
 
-static bool same_cuts(const struct gguf_pre *pre, const char *const *patterns, size_t n)
-{
-    for (size_t i = 0; i < ARRAY_LEN(pre->patterns); i++) {
-        const char *want = i < n ? patterns[i] : NULL;
-        if (!pre->patterns[i] != !want || (want && strcmp(pre->patterns[i], want) != 0))
-            return false;
-    }
-    return true;
-}
-
 /* The name GGUF has for this way of cutting; also what goes with the name must agree. */
 static void write_pre(struct vocabulary *v, const json_t *root)
 {
@@ -168,13 +160,12 @@ static void write_pre(struct vocabulary *v, const json_t *root)
             fine = fine && add_pattern(json_array_get(steps, i), patterns, &n);
     else
         fine = add_pattern(o, patterns, &n);
-    for (size_t i = 0; fine && (pre = gguf_pre_at(i)); i++)
-        if (same_cuts(pre, patterns, n) && pre->ignore_merges == ignore &&
-            pre->nfc == (strcmp(form, "NFC") == 0) && (pre->nfc || !form[0])) {
-            gguf_out_text(v->c->out, "tokenizer.ggml.pre", pre->names, strcspn(pre->names, " "));
-            return;
-        }
-    err_set(v->c->e, E_UNSUPPORTED, "tokenizer.json: GGUF has no name for how it cuts texts");
+    bool nfc = strcmp(form, "NFC") == 0;
+    pre = fine && (nfc || !form[0]) ? gguf_pre_like(patterns, n, ignore, nfc) : NULL;
+    if (pre)
+        gguf_out_text(v->c->out, "tokenizer.ggml.pre", pre->names, strcspn(pre->names, " "));
+    else
+        err_set(v->c->e, E_UNSUPPORTED, "tokenizer.json: GGUF has no name for how it cuts texts");
 }
 
 static void write_merges(struct vocabulary *v, const json_t *model)
@@ -251,6 +242,61 @@ static void write_bpe(struct vocabulary *v, const char *path)
     json_decref(root);
 }
 
+/* ---- byte pairs of other files ---------------------------------------------------------- */
+
+static void write_sides(struct vocabulary *v, const struct bpe_export *x)
+{
+    static const char *const keys[] = {"recurd.tokenizer.lstrip", "recurd.tokenizer.rstrip"};
+    int32_t *ids = mem_array((size_t)v->n, sizeof *ids);
+    for (int side = 0; ids && side < 2; side++) {
+        size_t n = 0;
+        for (int32_t i = 0; i < v->n; i++)
+            if (bpe_export_strips(x, i, side))
+                ids[n++] = i;
+        if (n)
+            gguf_out_ints(v->c->out, keys[side], ids, n);
+    }
+    if (!ids)
+        err_set(v->c->e, E_NOMEM, "no memory for %d tokens", v->n);
+    mem_free(ids);
+}
+
+/* Whatever file the tokenizer was read from. False: it is none of byte pairs. */
+static bool write_named(struct vocabulary *v)
+{
+    static const int32_t types[] = {[BPE_WORD] = TYPE_NORMAL, [BPE_SPECIAL] = TYPE_CONTROL,
+                                    [BPE_ADDED] = TYPE_USER_DEFINED};
+    struct gguf_out *out = v->c->out;
+    struct bpe_export *x = NULL;
+    struct arena texts;
+    const char *text;
+    size_t n;
+    if (bpe_export_open(&x, v->t, v->c->e) < 0 || !x)
+        return v->c->e->code != 0;
+    arena_init(&texts, 4 * (size_t)LIMIT_TOKENIZER_BYTES);
+    for (int32_t i = 0; i < v->n && v->c->e->code == 0; i++) {
+        enum bpe_kind kind = bpe_export_token(x, i, &text, &n);
+        char *copy = kind == BPE_NONE ? NULL : arena_copy(&texts, text, n);
+        if (copy)
+            set_word(v, i, copy, n, types[kind]);
+        else if (kind != BPE_NONE)
+            err_set(v->c->e, E_NOMEM, "no memory for %d tokens", v->n);
+    }
+    const char *names = bpe_export_pre(x)->names;
+    gguf_out_text(out, "tokenizer.ggml.model", "gpt2", 4);
+    gguf_out_text(out, "tokenizer.ggml.pre", names, strcspn(names, " "));
+    write_words(v);
+    gguf_out_texts(out, "tokenizer.ggml.merges", bpe_export_merges(x));
+    for (size_t i = 0; i < bpe_export_merges(x); i++) {
+        text = bpe_export_merge(x, i, &n);
+        gguf_out_element(out, text, n);
+    }
+    write_sides(v, x);
+    arena_free(&texts);
+    bpe_export_close(x);
+    return true;
+}
+
 /* ---- RWKV ------------------------------------------------------------------------------- */
 
 /* Bytes as a Python literal has them between its quotes. */
@@ -304,7 +350,7 @@ static void write_rwkv(struct vocabulary *v, const char *path)
 static void write_ids(const struct vocabulary *v)
 {
     struct gguf_out *out = v->c->out;
-    const struct chat_options co = {.dir = v->c->o->dir};
+    const struct chat_options co = {.dir = v->c->dir};
     struct chat *chat = NULL;
     if (chat_open(&chat, &co, v->t, v->c->e) < 0)
         return;
@@ -330,10 +376,14 @@ static void write_source(struct vocabulary *v)
     char path[4096];
     for (size_t i = 0; i < ARRAY_LEN(sources); i++)
         if (strcmp(source, sources[i].file) == 0 && path_of(v, source, path, sizeof path)) {
+            if (i > 0 && write_named(v)) /* a tokenizer.model may hold words by rank */
+                return;
             sources[i].write(v, path);
             return;
         }
-    err_set(v->c->e, E_UNSUPPORTED, "%s cannot be written as GGUF; a tokenizer.json can", source);
+    if (!write_named(v))
+        err_set(v->c->e, E_UNSUPPORTED, "%s cannot be written as GGUF; a tokenizer.json can",
+                source);
 }
 
 void convert_vocabulary(struct convert *c)
@@ -341,7 +391,7 @@ void convert_vocabulary(struct convert *c)
     int64_t rows = config_int(c->config, "vocab_size", 0, 0, LIMIT_VOCAB, c->e);
     struct vocabulary v = {.c = c, .n = (int32_t)rows};
     int64_t bos = config_int(c->config, "bos_token_id", -1, -1, INT32_MAX, NULL);
-    if (tokenizer_open(&v.t, c->o->dir, v.n, c->e) < 0)
+    if (tokenizer_open(&v.t, c->dir, v.n, c->e) < 0)
         return;
     if (!v.t) { /* ids alone */
         gguf_out_text(c->out, "tokenizer.ggml.model", "none", 4);

@@ -1,4 +1,5 @@
-/* The GGUF architectures that are read and written: gguf.def, a row each, as maps. */
+/* The GGUF architectures that are read and written: gguf.def, a row each, as maps. The first of an
+ * architecture reads its files; further ones write them, of checkpoints with other names. */
 #ifndef RECURD_MODELS_GGUF_H
 #define RECURD_MODELS_GGUF_H
 

@@ -103,10 +103,12 @@ static const struct gguf_map *find_map(const struct gguf *g, struct err *e)
     const struct gguf_value *v = gguf_get(g, "general.architecture");
     struct gguf_string name = gguf_text(v);
     size_t at = 0;
-    const struct gguf_map *m;
-    for (size_t i = 0; (m = gguf_map_at(i)); i++) {
+    const struct gguf_map *m, *last = NULL;
+    for (size_t i = 0; (m = gguf_map_at(i)); last = m, i++) {
         if (gguf_text_is(v, m->arch))
             return m;
+        if (last && strcmp(last->arch, m->arch) == 0)
+            continue; /* for writing alone */
         at += (size_t)snprintf(known + MIN(at, sizeof known), sizeof known - MIN(at, sizeof known),
                                "%s%s", i ? ", " : "", m->arch);
     }

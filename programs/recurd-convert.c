@@ -1,6 +1,7 @@
-/* recurd-convert: a directory with safetensors -> one GGUF file, an RWKV .pth file -> a directory.
+/* recurd-convert: a directory with safetensors, or an RWKV .pth file -> one GGUF file; a .pth file
+ * -> a directory.
  *
- *   recurd-convert [--type TYPE] DIR FILE.gguf
+ *   recurd-convert [--type TYPE] DIR|FILE.pth FILE.gguf
  *   recurd-convert FILE.pth DIR */
 #include <getopt.h>
 #include <inttypes.h>
@@ -14,12 +15,13 @@
 #include "models/files/gguf_types.h"
 
 static const char usage[] =
-    "usage: recurd-convert [--type TYPE] DIR FILE.gguf\n"
+    "usage: recurd-convert [--type TYPE] DIR|FILE.pth FILE.gguf\n"
     "       recurd-convert FILE.pth DIR\n"
     "\n"
-    "Writes the model in DIR (config.json, safetensors, tokenizer) as one GGUF file; or the RWKV\n"
-    "model in FILE.pth as a new DIR with safetensors and config.json, to which the vocabulary\n"
-    "(rwkv_vocab_v20230424.txt or tokenizer.json) must be added. Nothing in a .pth file is run.\n"
+    "Writes the model in DIR (config.json, safetensors, tokenizer), or the RWKV model in FILE.pth\n"
+    "with the vocabulary that lies beside it (rwkv_vocab_v20230424.txt or tokenizer.json), as\n"
+    "one GGUF file; or FILE.pth as a new DIR with safetensors and config.json, to which the\n"
+    "vocabulary must be added. Nothing in a .pth file is run.\n"
     "Files appear under their names when they are whole; until then their bytes are in\n"
     "NAME.part, which an interrupted run leaves and the next begins anew.\n"
     "\n"
@@ -84,10 +86,11 @@ int main(int argc, char **argv)
     }
     o.dir = argv[optind];
     o.out = argv[optind + 1];
-    size_t n = strlen(o.dir);
-    bool pth = n > 4 && strcmp(o.dir + n - 4, ".pth") == 0;
+    size_t n = strlen(o.out);
+    bool pth = convert_is_pth(o.dir) && !(n > 5 && strcmp(o.out + n - 5, ".gguf") == 0);
     if (pth && !o.any) {
-        fprintf(stderr, "recurd-convert: --type is for GGUF files, of %s DIR is made\n", o.dir);
+        fprintf(stderr, "recurd-convert: --type is for FILE.gguf, and %s is to be a directory\n",
+                o.out);
         return 2;
     }
     int rc = pth ? convert_pth(&o, &e) : convert_to_gguf(&o, &e);

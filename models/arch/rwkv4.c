@@ -82,7 +82,7 @@ static void build(struct build *b)
         d.inner = b_rwkv_inner(b);
         b_prefix(b, "blocks.0.att.");
         d.A = (int)b_rows(b, "key.weight", D);
-        b_rwkv_own(b, &(struct rwkv_own){time_mix, channel_mix, &d, D, d.eps});
+        b_rwkv_own(b, &(struct rwkv_own){time_mix, channel_mix, &d, D, d.eps, 0});
         return;
     }
     b_require(b, d.layers > 0 && d.layers <= LIMIT_LAYERS, "num_hidden_layers %d, 1 to %d",

@@ -114,7 +114,7 @@ static void build(struct build *b)
         b_require(b, divisor == 8, "head_size_divisor %g, only 8 is supported", divisor)) {
         d.H = d.D / d.K;
         if (d.own)
-            b_rwkv_own(b, &(struct rwkv_own){time_mix, channel_mix, &d, d.D, d.eps});
+            b_rwkv_own(b, &(struct rwkv_own){time_mix, channel_mix, &d, d.D, d.eps, 0});
         else
             run_converted(b, &d);
     }

@@ -71,13 +71,15 @@ static val channel_mix(struct build *b, val y, int layer, void *family)
 /* y + delta (.) (m W_2 + mu): W_2 is stored [5][r][D]. */
 static val own_shifted(struct build *b, val y, val delta, val m, int n, const struct dims *d)
 {
-    static const char *const mu[] = {"time_maa_w", "time_maa_k", "time_maa_v", "time_maa_r",
-                                     "time_maa_g"};
+    static const char *const names[] = {"time_maa_w", "time_maa_k", "time_maa_v", "time_maa_r",
+                                        "time_maa_g"};
+    bool fused = b_has(b, "time_maa_fused", false); /* GGUF has all five in one tensor */
+    int mu = fused ? w_vec_row(b, "time_maa_fused", 5, n, d->D) : w_vec(b, names[n], d->D);
     int w = w_matrix(b, "time_maa_w2", d->D, d->r);
     w_block(b, w, "time_maa_w2", &(struct block_part){
         .tensor_rows = 5 * (int64_t)d->r, .tensor_cols = d->D, .row0 = (int64_t)n * d->r,
         .rows = d->r, .transposed = true});
-    val mix = b_linear_weight(b, b_slice(m, n * d->r, d->r), w, w_vec(b, mu[n], d->D));
+    val mix = b_linear_weight(b, b_slice(m, n * d->r, d->r), w, mu);
     return e_add(b, y, e_mul(b, delta, mix));
 }
 
@@ -125,12 +127,14 @@ static void build_own(struct build *b)
     struct dims d = {.D = D, .K = K, .V = K, .r = 32, .R = 64, .inner = b_rwkv_inner(b),
                      .eps = (float)cfg_num(b, "layer_norm_epsilon", 1e-5)};
     b_prefix(b, "blocks.0.att.");
-    cfg_irrelevant(b, "num_attention_heads attention_hidden_size rescale_every");
+    cfg_irrelevant(b, "num_attention_heads attention_hidden_size rescale_every "
+                      "time_mix_extra_dim time_decay_extra_dim");
     if (!b_require(b, K > 0 && D % K == 0, "heads of %d in a width of %d", K, D))
         return;
     d.H = D / K;
     d.r = (int)b_cols(b, "time_maa_w1", 5 * d.r) / 5; /* stored [D][5 r] */
-    b_rwkv_own(b, &(struct rwkv_own){own_mixer, own_channel_mix, &d, D, d.eps});
+    b_rwkv_own(b, &(struct rwkv_own){own_mixer, own_channel_mix, &d, D, d.eps,
+                                      b_count(b, "rescaled_every", 0)});
 }
 
 static void build(struct build *b)

@@ -140,7 +140,7 @@ static void build(struct build *b)
         d.l2_root = false;
         if (!cfg_has(b, "intermediate_size"))
             d.inner = (int)b_rows(b, "blocks.0.ffn.key.weight", inner);
-        b_rwkv_own(b, &(struct rwkv_own){own_mixer, channel_mix, &d, D, d.eps});
+        b_rwkv_own(b, &(struct rwkv_own){own_mixer, channel_mix, &d, D, d.eps, 0});
         return;
     }
     b_skeleton(b, &(struct skeleton){

@@ -45,6 +45,8 @@ void b_rwkv_own(struct build *b, const struct rwkv_own *r)
         y = b_layer_norm(b, h, "ln2", true, r->eps);
         b_into(b, "ffn.");
         h = e_add(b, h, r->channel_mix(b, y, i, r->family));
+        if (r->halve > 0 && (i + 1) % r->halve == 0)
+            h = e_affine(b, h, 0.5f, 0);
     }
     b_prefix(b, "%s", "");
     b_logits(b, b_layer_norm(b, b_gather(b, h), "ln_out", true, r->eps), "head", false);

@@ -28,7 +28,13 @@ void b_skeleton(struct build *b, const struct skeleton *s);
 /* RWKV models under the project's own names (emb, blocks.0.att.key …, ln_out, head), which say
  * themselves how many blocks there are; width and inner width are the file's, too. time_mix and
  * channel_mix are called with the prefixes "blocks.<i>.att." and "blocks.<i>.ffn.". */
-struct rwkv_own { block_fn *time_mix, *channel_mix; void *family; int D; float eps; };
+struct rwkv_own {
+    block_fn *time_mix, *channel_mix;
+    void *family;
+    int D;
+    float eps;
+    int halve; /* after as many layers each time the stream is halved, as the weights expect; 0: no */
+};
 bool b_rwkv_is_own(struct build *b);
 int b_rwkv_width(struct build *b, int dflt);
 int b_rwkv_inner(struct build *b);

@@ -20,6 +20,7 @@ enum gguf_form {
     FORM_FLOAT = 512,  /* written as F32, as vectors are */
     FORM_COLUMN = 1024,/* written with shape [n][1] */
     FORM_GROUPS = 2048,/* written with shape [ssm groups][n / groups] */
+    FORM_TURNED = 1 << 25, /* a matrix, or a stack of them, of which ours are the transposed */
     /* Rows that only the converter reads; ours is another spelling of the same tensor. */
     FORM_GATE = 4096,  /* written from the first half of ours (of each expert's) */
     FORM_UP = 8192,    /* … the second half */
@@ -53,7 +54,7 @@ enum gguf_key_kind {
     KEY_LESS,     /* ours = value - value of `by` */
     KEY_SAME,     /* an integer, or a list; writing: ours must be what ours of key `by` is */
     KEY_WORD,     /* an integer; ours is that word of `by`, counted from 0 */
-    KEY_ROWS,     /* an integer; written from the rows of tensor `by` */
+    KEY_ROWS,     /* an integer; written from the rows of tensor `by` (of each in a stack) */
     KEY_CONSTANT, /* ours is always the JSON text `by`: the format cannot say anything else */
     KEY_MUST,     /* the same, but only when writing: ours need not say it */
     KEY_EITHER,   /* a flag; ours is the first word of `by` for true, the second for false */

@@ -87,13 +87,39 @@ struct gguf_order gguf_order(unsigned form, const struct gguf_heads *h, int64_t 
     return o.a > 1 && o.b > 1 ? o : none;
 }
 
+struct gguf_order gguf_turned(int n_dims, const int64_t *shape)
+{
+    struct gguf_order o = {.outer = 1, .a = shape[n_dims - 1], .b = shape[n_dims - 2], .inner = 1};
+    for (int i = 0; i < n_dims - 2; i++)
+        o.outer *= shape[i];
+    return o;
+}
+
+/* Exchanges the last two dimensions of x. */
+static int set_turned(struct gguf_ck *v, struct entry *x, struct err *e)
+{
+    if (x->t.n_dims < 2)
+        return err_set(e, E_FORMAT, "%s: tensor %s has %d dimension, a matrix has 2",
+                       gguf_path(v->g), x->from->name, x->t.n_dims);
+    int64_t *last = x->t.shape + x->t.n_dims - 2, rows = last[0];
+    x->order = gguf_turned(x->t.n_dims, x->t.shape);
+    last[0] = last[1];
+    last[1] = rows;
+    return 0;
+}
+
 static int set_order(struct gguf_ck *v, struct entry *x, unsigned form, struct err *e)
 {
     const struct weight_format *type = &formats[x->t.dtype];
     int64_t cols = x->t.n_dims ? x->t.shape[x->t.n_dims - 1] : 1;
     if (x->t.n_dims < 2)
         cols = 1;
-    x->order = gguf_order(form, &v->heads, x->t.elems, x->t.elems / cols);
+    if (form & FORM_TURNED) {
+        if (set_turned(v, x, e) < 0)
+            return e->code;
+    } else {
+        x->order = gguf_order(form, &v->heads, x->t.elems, x->t.elems / cols);
+    }
     if (form & FORM_V_COLS && x->order.inner % type->block) {
         x->t.turned_a = (int32_t)x->order.a; /* blocks reach over heads: the input is turned */
         x->t.turned_b = (int32_t)x->order.b;
@@ -101,7 +127,7 @@ static int set_order(struct gguf_ck *v, struct entry *x, unsigned form, struct e
     }
     if (x->order.inner % type->block || x->order.at % type->block)
         return err_set(e, E_UNSUPPORTED, "%s: tensor %s of type %s has its columns in another "
-                       "order by heads of %" PRId64 ", which blocks of %d do not follow",
+                       "order, by runs of %" PRId64 ", which blocks of %d do not follow",
                        gguf_path(v->g), x->from->name, type->name, x->order.inner, type->block);
     return 0;
 }

@@ -37,5 +37,7 @@ struct gguf_heads {
 };
 struct gguf_order gguf_order(unsigned form, const struct gguf_heads *h, int64_t elems,
                              int64_t rows);
+/* FORM_TURNED: shape, of two dimensions or more, is the file's; ours has the last two exchanged. */
+struct gguf_order gguf_turned(int n_dims, const int64_t *shape);
 
 #endif

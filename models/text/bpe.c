@@ -46,6 +46,12 @@ int bpe_merges_init(struct bpe *b, size_t n)
     return 0;
 }
 
+const struct merge *bpe_merge_get(const struct bpe *b, uint32_t left, uint32_t right)
+{
+    const struct merge *m = b->cap_merges ? slot_of(b, left, right) : NULL;
+    return m && m->id != NONE && m->rank != DROPPED ? m : NULL;
+}
+
 void bpe_merge_add(struct bpe *b, uint32_t left, uint32_t right, uint32_t rank, uint32_t id)
 {
     *slot_of(b, left, right) = (struct merge){left, right, rank, id};

@@ -21,10 +21,15 @@ struct bpe {
     bool byte_fallback, fuse_unk, ignore_merges;
     int32_t byte_ids[256]; /* of <0x00> … <0xFF> with byte_fallback; -1 = absent */
     struct steps normalizer, splitter;
+    const struct gguf_pre *pre; /* how texts are cut, where that has a name; or NULL */
 };
+
+/* The implementation of t; NULL: it is none of byte pairs. */
+const struct bpe *bpe_of(const struct tokenizer *t);
 
 /* Room for n merges; then each in turn. A later merge of the same pair wins. */
 int bpe_merges_init(struct bpe *b, size_t n) MUST_USE;
+const struct merge *bpe_merge_get(const struct bpe *b, uint32_t left, uint32_t right); /* or NULL */
 void bpe_merge_add(struct bpe *b, uint32_t left, uint32_t right, uint32_t rank, uint32_t id);
 
 /* No word may become a special token from now on: merges that end in one are dropped. */

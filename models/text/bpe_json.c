@@ -238,6 +238,11 @@ static const struct tokenizer_format with_normalizer = {
 static const struct tokenizer_format without_normalizer = {
     .encode = encode, .seal = seal, .close = close_bpe};
 
+const struct bpe *bpe_of(const struct tokenizer *t)
+{
+    return t->format == &with_normalizer || t->format == &without_normalizer ? t->impl : NULL;
+}
+
 struct bpe *bpe_new(struct tokenizer *t, struct err *e)
 {
     struct bpe *b = mem_zalloc(sizeof *b);

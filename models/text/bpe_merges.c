@@ -109,6 +109,8 @@ int bpe_build_named(struct tokenizer *t, json_t *words, json_t *merges, json_t *
                              "decoder", "type", "ByteLevel", "added_tokens", added);
     int rc = root ? bpe_build(t, root, cfg, e) : no_memory(t, e);
     json_decref(root);
+    if (rc == 0)
+        ((struct bpe *)t->impl)->pre = pre;
     return rc;
 }
 

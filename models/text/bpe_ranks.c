@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "models/text/bpe_load.h"
+#include "models/text/gguf_vocab.h"
 
 #define WORD_TEXT (2 * LIMIT_TOKEN_BYTES) /* as the vocabulary writes it: a byte may take two */
 /* Bytes looked at while words are cut into two: 160,000 words of 7 bytes take 10 million. */
@@ -17,6 +18,7 @@ int bpe_ranks_init(struct bpe_ranks *r, struct tokenizer *t, int64_t first,
     if (!r->b)
         return e->code;
     r->b->ignore_merges = true; /* a piece that is a word is not cut */
+    r->b->pre = gguf_pre_like(patterns, n, true, false);
     for (size_t i = 0; i < n && patterns[i]; i++) {
         struct step *s = steps_add(&r->b->splitter, STEP_SPLIT, t->path, e);
         if (!s || step_compile(s, patterns[i], false, t->path, e) < 0)

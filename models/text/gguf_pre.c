@@ -53,9 +53,24 @@ static const struct gguf_pre table[] = {
       "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"}, false, false, false},
 };
 
-const struct gguf_pre *gguf_pre_at(size_t i)
+static bool same_cuts(const struct gguf_pre *pre, const char *const *patterns, size_t n)
 {
-    return i < ARRAY_LEN(table) ? &table[i] : NULL;
+    for (size_t i = 0; i < ARRAY_LEN(pre->patterns); i++) {
+        const char *want = i < n ? patterns[i] : NULL;
+        if (!pre->patterns[i] != !want || (want && strcmp(pre->patterns[i], want) != 0))
+            return false;
+    }
+    return true;
+}
+
+const struct gguf_pre *gguf_pre_like(const char *const *patterns, size_t n, bool ignore_merges,
+                                     bool nfc)
+{
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (same_cuts(&table[i], patterns, n) && table[i].ignore_merges == ignore_merges &&
+            table[i].nfc == nfc)
+            return &table[i];
+    return NULL;
 }
 
 const struct gguf_pre *gguf_pre_find(struct gguf_string name)

@@ -22,6 +22,8 @@ struct gguf_pre {
     bool ignore_merges, adds_bos, nfc;
 };
 const struct gguf_pre *gguf_pre_find(struct gguf_string name); /* NULL = not known */
-const struct gguf_pre *gguf_pre_at(size_t i);                  /* NULL past the last */
+/* The first of these cuts, n or fewer where NULL ends them; NULL = there is no name for them. */
+const struct gguf_pre *gguf_pre_like(const char *const *patterns, size_t n, bool ignore_merges,
+                                     bool nfc);
 
 #endif

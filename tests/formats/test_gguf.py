@@ -247,10 +247,42 @@ def lfm2(c):
     return one, keys
 
 
+def rwkv6(c):
+    """Of the project's own names; halved every second layer, which the norms' epsilon notices."""
+    c.update(num_hidden_layers=3, hidden_size=64, vocab_size=160)
+
+    def one(name, x):
+        layer = int(name.split(".")[1]) if name.startswith("blocks") else 0
+        if name.endswith(("maa_w1", "decay_w1", "decay_w2")):
+            x = x.T
+        elif name.endswith("maa_w2"):
+            x = x.swapaxes(1, 2)
+        elif name.endswith(("att.output.weight", "ffn.value.weight")):
+            x = x / np.float32(2 ** (layer // 2))
+        elif x.ndim == 3:
+            x = x.squeeze()
+        for ours, theirs in (("emb.", "rwkv.embeddings."), ("ln_out", "rwkv.ln_out"),
+                             ("blocks.0.ln0", "rwkv.blocks.0.pre_ln"), ("blocks", "rwkv.blocks"),
+                             (".att.", ".attention."), (".ffn.", ".feed_forward."),
+                             ("rwkv.rwkv", "rwkv")):
+            name = name.replace(ours, theirs)
+        return name if name.endswith(("weight", "bias")) else name + ".weight", x
+
+    def keys(w):
+        w.add_layer_norm_eps(1e-5)
+        w.add_rescale_every_n_layers(2)
+        w.add_wkv_head_size(c["head_size"])
+        w.add_time_mix_extra_dim(12)
+        w.add_time_decay_extra_dim(20)
+        w.add_feed_forward_length(100)
+        w.add_head_count(0)
+    return one, keys
+
+
 FAMILIES = [  # directory, architecture, function, bound (0: to the bit)
     ("hf/hf_qwen3_5", "QWEN35", qwen, 0), ("public/mamba2", "MAMBA2", plain_mamba2, 0),
     ("hf/hf_granite_dense", "GRANITE_HYBRID", granite, 0), ("hf/hf_lfm2", "LFM2", lfm2, 0),
-    ("hf/hf_falcon_h1", "FALCON_H1", falcon, 1e-3)]
+    ("hf/hf_falcon_h1", "FALCON_H1", falcon, 1e-3), ("rwkv/own_v6", "RWKV6", rwkv6, 1e-3)]
 
 
 def write(path, arch, c, tensors, one, keys, blocks=None, decoded=False):
@@ -306,7 +338,8 @@ def written_by_the_package(folder):
         with open(source + "/config.json") as f:
             c = json.load(f)
         path = os.path.join(folder, "a.gguf")
-        write(path, gguf.MODEL_ARCH[arch], c, load(source + "/model.safetensors"), *family(c))
+        made = family(c)
+        write(path, gguf.MODEL_ARCH[arch], c, load(source + "/model.safetensors"), *made)
         want, got = logits(source, ids, folder), logits(path, ids, folder)
         worst = float(np.abs(want - got).max())
         say(worst <= bound, f"{name}: written by the package: largest difference {worst:.1e}")

@@ -139,6 +139,19 @@ def models(temporary):
     yield "v7", folder, tensors
 
 
+def as_gguf(version, pth, want, ids):
+    """The format has versions 6 and 7; others are refused by name."""
+    r = convert(pth, pth + ".gguf")
+    if version < "v6":
+        say(r.returncode == 1 and "GGUF has no architecture" in r.stderr and
+            not os.path.exists(pth + ".gguf"), f"RWKV {version} as GGUF: {r.stderr.strip()}")
+        return
+    got = r.stderr.strip() if r.returncode else logits(pth + ".gguf", ids)
+    same = isinstance(got, bytes) and got == want
+    say(same, f"RWKV {version} as GGUF: "
+        f"{'same bits' if same else got if isinstance(got, str) else 'other bits'}")
+
+
 def conversions(temporary, ids, how, saver):
     for version, folder, tensors in models(temporary):
         pth, out = f"{temporary}/{version}{how}.pth", f"{temporary}/{version}{how}"
@@ -154,6 +167,7 @@ def conversions(temporary, ids, how, saver):
         same = isinstance(got, bytes) and got == want
         say(same, f"RWKV {version} saved{how}: {len(tensors)} tensors, "
             f"{'same bits' if same else got if isinstance(got, str) else 'other bits'}")
+        as_gguf(version, pth, want, ids)
     r = convert(pth, out)
     say(r.returncode == 1 and "holds a model already" in r.stderr, f"refused: {r.stderr.strip()}")
 

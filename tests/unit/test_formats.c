@@ -1,6 +1,7 @@
 /* Weight formats: decoded values of fixed blocks against an independent decoder's (a checksum of
  * all, and three of them), panels, rows of the table, encoders. */
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -155,5 +156,35 @@ Test(formats, encoders_take_any_finite_row)
                 cr_assert(fabsf(back[k] - x[k]) <= 0.11f * largest, "%s %d: %g for %g",
                           dtype_name(with[i]), kind, (double)back[k], (double)x[k]);
         }
+    }
+}
+
+/* The bytes of 2,000 rows, whatever order the search goes in: small whole numbers, values of all
+ * sizes, of one sign, sparse ones. Files and --quantize promise the same bytes everywhere. */
+Test(formats, encoders_give_the_same_bytes_as_ever)
+{
+    static const struct { enum dtype t; uint64_t digest; } cases[] = {
+        {DTYPE_Q8_0, UINT64_C(0xb230cfd43c522d06)}, {DTYPE_Q4_0, UINT64_C(0xa2cb248ffb07df50)},
+        {DTYPE_Q4_K, UINT64_C(0xf552529597f54641)}, {DTYPE_Q6_K, UINT64_C(0x5863a6f4ebb3a1f7)}};
+    float x[256];
+    uint8_t b[1024];
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        uint64_t digest = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+        uint32_t seed = 1;
+        for (int row = 0; row < 2000; row++) {
+            for (int k = 0; k < 256; k++) {
+                seed = seed * 1664525 + 1013904223;
+                float v = (float)(int32_t)seed * 0x1p-31f, size = (float)(seed >> 9 & 7);
+                x[k] = row % 5 == 0   ? (float)(int)(8 * v)
+                       : row % 5 == 1 ? v * v * v * ldexpf(1, (int)size - 20)
+                       : row % 5 == 2 ? -v * v - 0.01f
+                       : row % 5 == 3 ? (size < 1 ? v : 0)
+                                      : 0.02f * v;
+            }
+            format_encode(cases[i].t, x, 256, b);
+            for (size_t k = 0; k < format_bytes(cases[i].t, 256); k++)
+                digest = (digest ^ b[k]) * UINT64_C(0x100000001b3);
+        }
+        cr_expect_eq(digest, cases[i].digest, "%s: 0x%016" PRIx64, dtype_name(cases[i].t), digest);
     }
 }

@@ -361,7 +361,8 @@ Test(gguf, near_misses, .init = make_dir, .fini = remove_dir)
     refuse_source(in_dir("model.safetensors"), E_UNSUPPORTED, "give the directory");
     write_model(in_dir("a.gguf"), "llama", 0, 1, "token_embd.weight");
     refuse_source(dir, E_NOENT, "but a.gguf: give that file");
-    refuse_source(in_dir("a.gguf"), E_UNSUPPORTED, "\"llama\" is not supported; rwkv7, qwen35");
+    refuse_source(in_dir("a.gguf"), E_UNSUPPORTED,
+                  "\"llama\" is not supported; rwkv6, rwkv7, qwen35");
     write_model(in_dir("b.gguf"), "clip", 0, 1, "x");
     refuse_source(in_dir("b.gguf"), E_UNSUPPORTED, "the model's own file");
     refuse_source(dir, E_NOENT, "2 files like a.gguf");

@@ -1,6 +1,8 @@
 /* Tokenizers through GGUF: what the converter writes encodes as the files it came from, and what
  * the metadata gets wrong is named. */
 #include <criterion/criterion.h>
+#include <jansson.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +78,8 @@ static int convert(const char *tokenizer, struct err *e)
     copy(MODEL "/model.safetensors", "model.safetensors");
     for (size_t i = 0; i < 2; i++) {
         snprintf(path, sizeof path, "%s/%s", tokenizer, files[i]);
+        if (strcmp(tokenizer, "/nowhere") == 0)
+            continue; /* the test has its own */
         unlink(in_dir(files[i]));
         if (file_exists(path))
             copy(path, files[i]);
@@ -155,6 +159,144 @@ Test(gguf_vocab, what_has_no_name_is_not_written)
         snprintf(path, sizeof path, GOLDEN "%s", names[i]);
         cr_assert_eq(convert(path, &e), E_UNSUPPORTED, "%s: %s", names[i], e.text);
         cr_assert(!file_exists(in_dir("m.gguf")) && !file_exists(in_dir("m.gguf.part")));
+    }
+}
+
+/* ---- files without a tokenizer.json ------------------------------------------------------ */
+
+/* Texts of few letters, in which words overlap in every way. */
+static void same_on_few_letters(const struct tokenizer *a, const struct tokenizer *b,
+                                const char *where)
+{
+    static const char letters[] = "aabbchelo xyz 1'sT\n";
+    char text[64];
+    uint32_t seed = 1;
+    for (int i = 0; i < 3000; i++) {
+        size_t n = 1 + (size_t)i % 40;
+        for (size_t k = 0; k < n; k++) {
+            seed = seed * 1664525 + 1013904223;
+            text[k] = letters[(seed >> 16) % (sizeof letters - 1)];
+        }
+        text[n] = 0;
+        same(a, b, text, 0, where);
+    }
+}
+
+/* What the directory's files say and what the GGUF file made of them does are the same. */
+static void same_through_gguf(const char *where)
+{
+    static const char *const texts[] = {
+        "hello 123 abcabc\n\n aaaaaaa", "<|endoftext|>ab", "xyz xyzxy",
+        "\xe6\x88\x91\xe4\xbb\xac \xc3\xa9", "  <s>[INST] the"};
+    struct err e = {0};
+    struct tokenizer *own = NULL;
+    unlink(in_dir("m.gguf"));
+    cr_assert_eq(convert("/nowhere", &e), 0, "%s: %s", where, e.text);
+    cr_assert_eq(tokenizer_open(&own, dir, ROWS, &e), 0, "%s", e.text);
+    struct tokenizer *read = open_gguf("m.gguf");
+    cr_assert_eq(tokenizer_bos(own), tokenizer_bos(read), "%s", where);
+    cr_assert_eq(tokenizer_eos(own), tokenizer_eos(read), "%s", where);
+    cr_assert_eq(tokenizer_adds_bos(own), tokenizer_adds_bos(read), "%s", where);
+    same_on_few_letters(own, read, where);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        same(own, read, texts[i], TOKENIZE_BOS, where);
+        same(own, read, texts[i], TOKENIZE_SPECIAL, where);
+    }
+    tokenizer_close(own);
+    tokenizer_close(read);
+}
+
+/* All bytes, then words: some can be cut in several ways, and xyz merges from nothing. */
+static void ranks(struct buf *b, const char *format)
+{
+    static const char *const words[] = {
+        "aa", "ab", "bc", "abc", "aaa", "aaaa", "he", "ll", "hell", "lo", "hello", "llo", " h",
+        " x", "xyz", "aab", "ba", "cab", "b "};
+    buf_init(b, MIB(1));
+    for (int i = 0; i < 256 + (int)ARRAY_LEN(words); i++) {
+        char byte = (char)i, text[32];
+        const char *w = i < 256 ? &byte : words[i - 256];
+        sodium_bin2base64(text, sizeof text, (const unsigned char *)w, i < 256 ? 1 : strlen(w),
+                          sodium_base64_VARIANT_ORIGINAL);
+        buf_fmt(b, format, i ? "," : "", text, i);
+    }
+}
+
+static void write_config(const char *text)
+{
+    write_file("tokenizer_config.json", text, strlen(text));
+}
+
+static const char kimi[] =
+    "{\"tokenizer_class\":\"TikTokenTokenizer\",\"bos_token\":\"[BOS]\",\"eos_token\":\"[EOS]\","
+    "\"added_tokens_decoder\":{\"275\":{\"content\":\"[BOS]\",\"special\":true},"
+    "\"276\":{\"content\":\"[EOS]\",\"special\":true,\"lstrip\":true}}}";
+
+Test(gguf_vocab, words_by_rank)
+{
+    static const char *const names[] = {"tiktoken.model", "tokenizer.model"};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(names); i++) {
+        const char *name = names[i / 2];
+        struct buf b;
+        ranks(&b, "%.0s%s %d\n");
+        write_config(i % 2 ? kimi : "{}");
+        write_file(name, b.p, b.len);
+        buf_free(&b);
+        same_through_gguf(name);
+        unlink(in_dir(name));
+    }
+}
+
+Test(gguf_vocab, tekken_words)
+{
+    struct buf b, all;
+    ranks(&b, "%s{\"token_bytes\":\"%s\",\"rank\":%d}");
+    const struct gguf_pre *pre = gguf_pre_find((struct gguf_string){"tekken", 6});
+    buf_init(&all, MIB(1));
+    buf_fmt(&all, "{\"vocab\":[%s],\"config\":{\"pattern\":\"", b.p);
+    for (const char *p = pre->patterns[0]; *p; p++)
+        buf_fmt(&all, *p == '\\' ? "\\\\" : "%c", *p);
+    buf_fmt(&all, "\",\"default_vocab_size\":%d,\"default_num_special_tokens\":20}}", 275 + 20);
+    write_file("tekken.json", all.p, all.len);
+    same_through_gguf("tekken.json");
+    char *at = strstr(all.p, "\\\\p{N}|");
+    cr_assert_not_null(at);
+    at[4] = 'L'; /* another pattern, which has no name */
+    write_file("tekken.json", all.p, all.len);
+    struct err e = {0};
+    cr_assert_eq(convert("/nowhere", &e), E_UNSUPPORTED);
+    cr_assert(strstr(e.text, "tekken.json: GGUF has no name for how it cuts texts"), "%s", e.text);
+    buf_free(&b);
+    buf_free(&all);
+}
+
+Test(gguf_vocab, words_and_merges_in_two_files)
+{
+    static const struct { const char *from, *class; } cases[] = {
+        {"gpt2", "GPT2Tokenizer"}, {"qwen2", "Qwen2Tokenizer"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char path[256], config[128];
+        struct buf merges;
+        snprintf(path, sizeof path, GOLDEN "%s/tokenizer.json", cases[i].from);
+        json_t *root = json_load_file(path, 0, NULL), *model = json_object_get(root, "model");
+        cr_assert_not_null(model);
+        cr_assert_eq(json_dump_file(json_object_get(model, "vocab"), in_dir("vocab.json"), 0), 0);
+        json_t *list = json_object_get(model, "merges");
+        buf_init(&merges, MIB(1));
+        for (size_t k = 0; k < json_array_size(list); k++) {
+            json_t *m = json_array_get(list, k);
+            if (json_is_string(m))
+                buf_fmt(&merges, "%s\n", json_string_value(m));
+            else
+                buf_fmt(&merges, "%s %s\n", json_string_value(json_array_get(m, 0)),
+                        json_string_value(json_array_get(m, 1)));
+        }
+        write_file("merges.txt", merges.p, merges.len);
+        snprintf(config, sizeof config, "{\"tokenizer_class\":\"%s\"}", cases[i].class);
+        write_config(config);
+        same_through_gguf(cases[i].from);
+        buf_free(&merges);
+        json_decref(root);
     }
 }
 
