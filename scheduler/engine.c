@@ -77,7 +77,7 @@ int engine_open(struct engine *en, const struct model *m, struct device *d,
                 const struct sched_options *o, struct err *e)
 {
     *en = (struct engine){.plan = &m->plan, .device = d, .pieces = *pieces, .o = *o,
-                          .positions = INT64_MAX / 2};
+                          .pace = {.target_ns = o->gap_ns}, .positions = INT64_MAX / 2};
     engine_use_cache(en, cache);
     int rc = check_options(en->plan, o, e);
     if (rc)
@@ -460,33 +460,26 @@ static bool draw_ready(struct engine *en)
     return any;
 }
 
-/* Rows of this step. In a trial of the pace the prompts, or all but one of them, sit it out. */
+/* Rows of this step. */
 static int32_t budget(struct engine *en)
 {
-    int32_t decode = 0, n = 0;
+    int32_t decode = 0, prompts = 0;
     for (int32_t i = 0; i < en->n_picked; i++)
         decode += en->want[i].decode;
-    int32_t rows = !en->o.paced ? en->o.step_tokens
-                                : pace_rows(&en->pace, decode, en->n_picked - decode,
-                                            en->o.step_tokens);
-    if (rows >= en->n_picked && rows > 1)
-        return rows;
-    for (int32_t i = 0; i < en->n_picked && n < rows; i++) {
-        if (decode && !en->want[i].decode)
-            continue;
-        en->picked[n] = en->picked[i];
-        en->want[n++] = en->want[i];
-    }
-    en->n_picked = n;
-    return rows;
+    prompts = en->n_picked - decode;
+    if (!en->o.paced)
+        return en->o.step_tokens;
+    if (decode && prompts)
+        en->stats.gap_ns = pace_most(&en->pace, decode);
+    return pace_rows(&en->pace, decode, prompts, en->o.step_tokens);
 }
 
-/* Rows for the picked, oldest first; those whose pages cannot be had, or were taken by an older
- * one, sit this step out. */
+/* Rows for the picked, oldest first; those whose turn it is not, whose pages cannot be had, or were
+ * taken by an older one, sit this step out. */
 static void pick(struct engine *en)
 {
     int32_t n = 0;
-    batch_pick(en->want, en->n_picked, budget(en), en->o.logit_rows, en->rows);
+    batch_pick(en->want, en->n_picked, budget(en), en->o.logit_rows, &en->turn, en->rows);
     for (int32_t i = 0; i < en->n_picked; i++) {
         struct seq *q = en->picked[i];
         if (en->rows[i] == 0 || q->phase == SEQ_WAIT || !take_pages(en, q))

@@ -63,6 +63,7 @@ struct engine {
     struct sampler sampler;  /* for logits that a cache had ready; the others are the device's */
     struct fair *fair;       /* whose turn it is; also the queue's */
     struct pace pace;
+    uint32_t turn;           /* of the prompts (batch.h) */
     int32_t n_places;        /* slots, and as many parked ones as may wait */
     struct seq *seqs;        /* [n_places] */
     struct seq **active;     /* [n_active] by admission, oldest first */
