@@ -86,6 +86,7 @@ struct engine {
     int64_t *pos_of;
     int32_t *tables;         /* page tables of the places */
 
+    struct wakes wakes;      /* of readers, at the end of the step */
     bool lost;               /* E_DEVICE: nothing runs any more */
     struct sched_stats stats; /* the engine's share of the counters */
 };
