@@ -1,7 +1,7 @@
-/* The suspend/resume protocol. Invariant: `suspended` is true exactly from our suspend until somebody
- * has taken it upon himself to resume, and changes only under `lock`. The library is asked after the
- * lock is left: the worker that it wakes takes the lock at once. Until then nothing happens to a
- * suspended connection, so its pointer stays good. */
+/* The suspend/resume protocol. Invariant: `suspended` is true exactly from our suspend until one
+ * caller has taken the resume upon itself, and changes only under `lock`. The library is asked
+ * after the lock is left, because the worker that it wakes takes the lock at once. Until then
+ * nothing happens to a suspended connection, so its pointer stays good. */
 #include "server/http/waker.h"
 
 #include <microhttpd.h>

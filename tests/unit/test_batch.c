@@ -185,7 +185,8 @@ Test(batch, limits_hold_and_everybody_moves_on_for_any_wishes)
     for (int round = 0; round < 20000; round++) {
         struct batch_want w[MANY];
         int32_t rows[MANY], n = (int32_t)rng_below(&r, MANY) + 1;
-        int32_t tokens = 2 * n + (int32_t)rng_below(&r, 200), limit = n + (int32_t)rng_below(&r, 40);
+        int32_t tokens = 2 * n + (int32_t)rng_below(&r, 200);
+        int32_t limit = n + (int32_t)rng_below(&r, 40);
         for (int32_t i = 0; i < n; i++) {
             w[i] = rng_below(&r, 2) ? stream : prompt(1 + (int32_t)rng_below(&r, 150));
             if (!w[i].decode && rng_below(&r, 2))
