@@ -24,9 +24,10 @@ struct batch_want {
 int32_t batch_logits(const struct batch_want *w, int32_t n);
 
 /* rows[i] = rows of w[i] in this step, 0 = none. w: oldest first; tokens: at least the streams,
- * n_want <= logits. Never more than `tokens` rows nor `logits` rows of logits in all. *turn: whose turn
- * it is, kept from step to step, 0 at first. Of n prompts that stay, each gets a row within n / h
- * steps, rounded up, where h is half of what the streams leave, rounded up. Returns the sum. */
+ * n_want <= logits. Never more than `tokens` rows nor `logits` rows of logits in all. *turn: whose
+ * turn it is, kept from step to step, 0 at first. Of n prompts that stay, each gets a row within
+ * n / h steps, rounded up, where h is half of what the streams leave, rounded up. Returns the
+ * sum. */
 int32_t batch_pick(const struct batch_want *w, int32_t n_want, int32_t tokens, int32_t logits,
                    uint32_t *turn, int32_t *rows);
 
