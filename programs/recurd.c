@@ -114,6 +114,8 @@ static struct served_options served_options(const struct options *o)
         .queue_share = (int32_t)(o->queue_share ? o->queue_share : (o->queue + 1) / 2),
         .stall_ns = (uint64_t)o->stall_timeout * NS_PER_S,
         .step_tokens = (int32_t)o->step_tokens,
+        .paced = o->target_gap_ms != 0,
+        .gap_ns = o->target_gap_ms == OPTIONS_AUTO ? 0 : (uint64_t)o->target_gap_ms * NS_PER_MS,
         .logit_rows = (int32_t)o->logit_rows,
         .context = o->context,
         .kv_bytes = o->kv_memory == OPTIONS_AUTO ? 0 : MIB(o->kv_memory),

@@ -1,7 +1,7 @@
 /* The choice of rows of one step. Pure; engine thread.
  *
- * Invariant: a share of at least one row and one row of logits per sequence is never given to
- * another one, so no sequence waits for the length of a neighbour's prompt. */
+ * Invariant: half of the rows and a row of logits per sequence are never given to one because of
+ * its length, so no sequence waits for the length of a neighbour's prompt. */
 #include "scheduler/batch.h"
 
 int32_t batch_logits(const struct batch_want *w, int32_t n)
@@ -35,11 +35,33 @@ static int32_t least_left(const struct batch_want *w, const int32_t *rows, int32
     return best;
 }
 
-int32_t batch_pick(const struct batch_want *w, int32_t n_want, int32_t tokens, int32_t logits,
-                   int32_t *rows)
+/* Equal shares of half the rows, at least one row each: then not all get one, but the next `n` from
+ * the prompt *turn on, and the others in the next steps. */
+static void share_out(const struct batch_want *w, int32_t n_want, int32_t n_prompts,
+                      int32_t *tokens, int32_t *logits, uint32_t *turn, int32_t *rows)
 {
-    ASSERT(n_want <= tokens && n_want <= logits);
+    int32_t half = (*tokens + 1) / 2, n = MIN(n_prompts, half), at = 0;
+    int32_t share = half / n, share_logits = MAX(*logits / 2 / n_prompts, 1);
+    int32_t first = (int32_t)(*turn % (uint32_t)n_prompts);
+    for (int32_t i = 0; i < n_want; i++) {
+        if (w[i].decode)
+            continue;
+        int32_t place = (at++ - first + n_prompts) % n_prompts;
+        if (place >= n)
+            continue;
+        rows[i] = fit(&w[i], share, share_logits);
+        *tokens -= rows[i];
+        *logits -= batch_logits(&w[i], rows[i]);
+    }
+    if (n < n_prompts)
+        *turn = (uint32_t)(first + n) % (uint32_t)n_prompts;
+}
+
+int32_t batch_pick(const struct batch_want *w, int32_t n_want, int32_t tokens, int32_t logits,
+                   uint32_t *turn, int32_t *rows)
+{
     int32_t n_prompts = 0, all = tokens;
+    ASSERT(n_want <= logits);
     for (int32_t i = 0; i < n_want; i++) {
         ASSERT(w[i].left >= 1 && w[i].most >= 1);
         rows[i] = w[i].decode;
@@ -47,16 +69,10 @@ int32_t batch_pick(const struct batch_want *w, int32_t n_want, int32_t tokens, i
         logits -= w[i].decode;
         n_prompts += !w[i].decode;
     }
-    if (n_prompts == 0)
+    ASSERT(tokens >= 0);
+    if (n_prompts == 0 || tokens == 0)
         return all - tokens;
-    int32_t share = MAX(tokens / 2 / n_prompts, 1), share_logits = MAX(logits / 2 / n_prompts, 1);
-    for (int32_t i = 0; i < n_want; i++) {
-        if (w[i].decode)
-            continue;
-        rows[i] = fit(&w[i], share, share_logits);
-        tokens -= rows[i];
-        logits -= batch_logits(&w[i], rows[i]);
-    }
+    share_out(w, n_want, n_prompts, &tokens, &logits, turn, rows);
     for (int32_t i; tokens > 0 && (i = least_left(w, rows, n_want, tokens, logits)) >= 0;) {
         int32_t used = batch_logits(&w[i], rows[i]);
         int32_t n = fit(&w[i], rows[i] + tokens, used + logits);

@@ -3,9 +3,9 @@
  *
  * Decode first: every sequence that only needs its next token gets its row in every step, so a
  * stream's gap is bounded by one step, and a step by its token budget (pace.h). What is left goes
- * to the prompts: half of it in equal shares, so that each one moves on in every step however many
- * short ones come; the rest to the one with the least left, so that a short one takes at most twice
- * its steps however long the others are. */
+ * to the prompts: half of it in equal shares, so that each one moves on however many short ones
+ * come; the rest to the one with the least left, so that a short one takes at most twice its steps
+ * however long the others are. More prompts than that half has rows take turns. */
 #ifndef RECURD_BATCH_H
 #define RECURD_BATCH_H
 
@@ -23,10 +23,12 @@ struct batch_want {
 /* Rows of logits that the first n rows of w need. */
 int32_t batch_logits(const struct batch_want *w, int32_t n);
 
-/* rows[i] = rows of w[i] in this step, 0 = none. w: oldest first, n_want <= tokens and <= logits,
- * so that every sequence gets at least one row. Never more than `tokens` rows nor `logits` rows
- * of logits in all. Returns the sum. */
+/* rows[i] = rows of w[i] in this step, 0 = none. w: oldest first; tokens: at least the streams,
+ * n_want <= logits. Never more than `tokens` rows nor `logits` rows of logits in all. *turn: whose
+ * turn it is, kept from step to step, 0 at first. Of n prompts that stay, each gets a row within
+ * n / h steps, rounded up, where h is half of what the streams leave, rounded up. Returns the
+ * sum. */
 int32_t batch_pick(const struct batch_want *w, int32_t n_want, int32_t tokens, int32_t logits,
-                   int32_t *rows);
+                   uint32_t *turn, int32_t *rows);
 
 #endif

@@ -154,7 +154,7 @@ static bool defer(void *arg, struct seq *q, const struct delivery *last)
     if (!q->r->in_session || (!q->track && (!x || x->r)))
         return false;
     without_end.finish = FINISH_NONE;
-    if (q->track || deliver(q->r, &without_end)) {
+    if (q->track || deliver(q->r, &without_end, NULL)) {
         /* Without memory the turn did not happen: the session is as it was. */
         err_set(&e, E_NOMEM, "no memory to end the turn of a session");
         deliver_end(q->r, FINISH_ERROR, &e);

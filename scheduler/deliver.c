@@ -8,7 +8,14 @@
 #include "base/clock.h"
 #include "scheduler/stop.h"
 
-int deliver(struct request *r, const struct delivery *d)
+void deliver_wake(struct wakes *w)
+{
+    for (int32_t i = 0; i < w->n; i++)
+        w->list[i].call(w->list[i].arg);
+    w->n = 0;
+}
+
+int deliver(struct request *r, const struct delivery *d, struct wakes *later)
 {
     bool wake = false;
     pthread_mutex_lock(&r->lock);
@@ -36,7 +43,11 @@ int deliver(struct request *r, const struct delivery *d)
         wake = true;
     }
     pthread_mutex_unlock(&r->lock);
-    if (wake && r->wake)
+    if (!wake || !r->wake)
+        return rc;
+    if (later && later->n < later->cap)
+        later->list[later->n++] = (struct wake){r->wake, r->wake_arg};
+    else
         r->wake(r->wake_arg);
     return rc;
 }
@@ -54,6 +65,6 @@ size_t deliver_room(struct request *r, bool *cancelled)
 
 void deliver_end(struct request *r, enum finish finish, const struct err *error)
 {
-    int rc = deliver(r, &(struct delivery){.finish = finish, .error = error});
+    int rc = deliver(r, &(struct delivery){.finish = finish, .error = error}, NULL);
     ASSERT(rc == 0); /* without text there is nothing to allocate */
 }

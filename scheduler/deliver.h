@@ -1,7 +1,7 @@
 /* What the engine gives to the reader of a request: events, text, the end. Engine thread.
  *
- * Everything that belongs together goes out under one hold of the request's lock, and the reader
- * is woken after it is released. */
+ * Everything that belongs together goes out under one hold of the request's lock. Its reader is
+ * woken after that; those of one step together, so that who reads for many wakes once. */
 #ifndef RECURD_DELIVER_H
 #define RECURD_DELIVER_H
 
@@ -16,13 +16,23 @@ struct delivery {
     const struct err *error;      /* with FINISH_ERROR */
 };
 
-/* E_NOMEM: the text found no memory (ev is out, the end is not). */
-int deliver(struct request *r, const struct delivery *d) MUST_USE;
+/* Readers to wake; Owner: the engine. An armed wake keeps what it needs until it was called. */
+struct wakes {
+    struct wake { void (*call)(void *arg); void *arg; } *list; /* [cap] */
+    int32_t n, cap;
+};
+
+/* Wakes them. Before anything that takes long, and after a step. */
+void deliver_wake(struct wakes *w);
+
+/* later: the reader is woken with these; NULL = at once. E_NOMEM: the text found no memory (ev is
+ * out, the end is not). */
+int deliver(struct request *r, const struct delivery *d, struct wakes *later) MUST_USE;
 
 /* Events the reader can take now, 0 also when its text is full; *cancelled as it stands. */
 size_t deliver_room(struct request *r, bool *cancelled);
 
-/* The end of a request that never got, or no longer has, anything to say. Cannot fail. */
+/* The end of a request that never got, or no longer has, anything to say: at once. Cannot fail. */
 void deliver_end(struct request *r, enum finish finish, const struct err *error);
 
 #endif

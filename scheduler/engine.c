@@ -55,10 +55,12 @@ static int allocate(struct engine *en, struct err *e)
     en->masks = mem_array(slots, en->n_mask * sizeof *en->masks);
     en->page_table = mem_array(slots, width * sizeof *en->page_table);
     en->tables = mem_array(places, width * sizeof *en->tables);
+    en->wakes = (struct wakes){.list = mem_array(places, sizeof *en->wakes.list),
+                               .cap = (int32_t)places};
     if (!en->seqs || !en->active || !en->picked || !en->want || !en->rows || !en->logit_at ||
         !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of || !en->logit_rows ||
         !en->told_at || !en->asked || !en->told || !en->banned || !en->masks ||
-        !en->page_table || !en->tables)
+        !en->page_table || !en->tables || !en->wakes.list)
         return err_set(e, E_NOMEM, "no memory to schedule %d slots", (int)en->o.slots);
     for (size_t i = 0; i < places; i++) {
         en->seqs[i] = (struct seq){.slot = -1, .pages = en->tables + i * width};
@@ -77,7 +79,7 @@ int engine_open(struct engine *en, const struct model *m, struct device *d,
                 const struct sched_options *o, struct err *e)
 {
     *en = (struct engine){.plan = &m->plan, .device = d, .pieces = *pieces, .o = *o,
-                          .positions = INT64_MAX / 2};
+                          .pace = {.target_ns = o->gap_ns}, .positions = INT64_MAX / 2};
     engine_use_cache(en, cache);
     int rc = check_options(en->plan, o, e);
     if (rc)
@@ -109,7 +111,7 @@ void engine_close(struct engine *en)
     void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->logit_at,
                       en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
                       en->told_at, en->asked, en->told, en->banned, en->masks, en->page_table,
-                      en->tables};
+                      en->tables, en->wakes.list};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]);
     *en = (struct engine){0};
@@ -220,6 +222,7 @@ static void end_trace(struct engine *en, struct seq *q, const struct delivery *l
 void engine_finish(struct engine *en, struct seq *q, const struct delivery *last)
 {
     end_trace(en, q, last);
+    deliver_wake(&en->wakes);
     bool kept = q->begun && en->cache.end(en->cache.arg, q, last->finish);
     fair_leave(en->fair, q->r->flow, q->parked ? FAIR_PARKED : FAIR_RUNNING);
     uint64_t took = clock_now_ns() - q->admitted_ns, *mean = &en->stats.service_ns;
@@ -236,7 +239,7 @@ void engine_finish(struct engine *en, struct seq *q, const struct delivery *last
     struct err no_text = {0};
     if (q->begun && en->cache.defer(en->cache.arg, q, last)) {
         count_end(en, last->finish, last->error);
-    } else if (deliver(q->r, last)) {
+    } else if (deliver(q->r, last, &en->wakes)) {
         err_set(&no_text, E_NOMEM, "no memory for %zu bytes of text", last->n_text);
         deliver_end(q->r, FINISH_ERROR, &no_text);
         count_end(en, FINISH_ERROR, &no_text);
@@ -460,33 +463,26 @@ static bool draw_ready(struct engine *en)
     return any;
 }
 
-/* Rows of this step. In a trial of the pace the prompts, or all but one of them, sit it out. */
+/* Rows of this step. */
 static int32_t budget(struct engine *en)
 {
-    int32_t decode = 0, n = 0;
+    int32_t decode = 0, prompts = 0;
     for (int32_t i = 0; i < en->n_picked; i++)
         decode += en->want[i].decode;
-    int32_t rows = !en->o.paced ? en->o.step_tokens
-                                : pace_rows(&en->pace, decode, en->n_picked - decode,
-                                            en->o.step_tokens);
-    if (rows >= en->n_picked && rows > 1)
-        return rows;
-    for (int32_t i = 0; i < en->n_picked && n < rows; i++) {
-        if (decode && !en->want[i].decode)
-            continue;
-        en->picked[n] = en->picked[i];
-        en->want[n++] = en->want[i];
-    }
-    en->n_picked = n;
-    return rows;
+    prompts = en->n_picked - decode;
+    if (!en->o.paced)
+        return en->o.step_tokens;
+    if (decode && prompts)
+        en->stats.gap_ns = pace_most(&en->pace, decode);
+    return pace_rows(&en->pace, decode, prompts, en->o.step_tokens);
 }
 
-/* Rows for the picked, oldest first; those whose pages cannot be had, or were taken by an older
- * one, sit this step out. */
+/* Rows for the picked, oldest first; those whose turn it is not, whose pages cannot be had, or were
+ * taken by an older one, sit this step out. */
 static void pick(struct engine *en)
 {
     int32_t n = 0;
-    batch_pick(en->want, en->n_picked, budget(en), en->o.logit_rows, en->rows);
+    batch_pick(en->want, en->n_picked, budget(en), en->o.logit_rows, &en->turn, en->rows);
     for (int32_t i = 0; i < en->n_picked; i++) {
         struct seq *q = en->picked[i];
         if (en->rows[i] == 0 || q->phase == SEQ_WAIT || !take_pages(en, q))
@@ -570,7 +566,7 @@ static bool run(struct engine *en)
     return false;
 }
 
-bool engine_step(struct engine *en)
+static bool step(struct engine *en)
 {
     if (en->lost)
         return false;
@@ -601,6 +597,13 @@ bool engine_step(struct engine *en)
                       en->told + en->told_at[i]);
     }
     return true;
+}
+
+bool engine_step(struct engine *en)
+{
+    bool busy = step(en);
+    deliver_wake(&en->wakes);
+    return busy;
 }
 
 uint64_t engine_deadline(const struct engine *en)

@@ -63,6 +63,7 @@ struct engine {
     struct sampler sampler;  /* for logits that a cache had ready; the others are the device's */
     struct fair *fair;       /* whose turn it is; also the queue's */
     struct pace pace;
+    uint32_t turn;           /* of the prompts (batch.h) */
     int32_t n_places;        /* slots, and as many parked ones as may wait */
     struct seq *seqs;        /* [n_places] */
     struct seq **active;     /* [n_active] by admission, oldest first */
@@ -85,6 +86,7 @@ struct engine {
     int64_t *pos_of;
     int32_t *tables;         /* page tables of the places */
 
+    struct wakes wakes;      /* of readers, at the end of the step */
     bool lost;               /* E_DEVICE: nothing runs any more */
     struct sched_stats stats; /* the engine's share of the counters */
 };

@@ -103,7 +103,7 @@ static bool echo(struct engine *en, struct seq *q, const struct sample_result **
         }
         q->n_echoed++;
         trace_scored(q->trace, &ev);
-        int rc = deliver(q->r, &(struct delivery){.ev = &ev});
+        int rc = deliver(q->r, &(struct delivery){.ev = &ev}, &en->wakes);
         ASSERT(rc == 0); /* no text in it */
     }
     return true;
@@ -121,6 +121,7 @@ static bool reach(struct engine *en, struct seq *q, int64_t from, const struct b
     if (n > batch_logits(w, (int32_t)(q->pos - from) - 1))
         rc = en->device->backend->logits(en->device, logit_at + n - 1, &last, &e);
     trace_cut(q->trace, q->pos);
+    deliver_wake(&en->wakes);
     if (!rc)
         rc = en->cache.reached(en->cache.arg, q, last, &e);
     if (rc == E_DEVICE) {
@@ -177,7 +178,7 @@ static bool give(struct engine *en, struct seq *q, const struct token_event *ev,
         engine_finish(en, q, &d);
         return false;
     }
-    int rc = deliver(q->r, &d);
+    int rc = deliver(q->r, &d, &en->wakes);
     if (rc) {
         struct err e = {0};
         err_set(&e, rc, "no memory for %zu bytes of text", ready);

@@ -88,7 +88,8 @@ struct request {
     int32_t flow;            /* scheduler: of `client`, see fair.h */
     int64_t pin_s;           /* keep the prompt's state at least so long; 0 = no */
     /* Called by the engine without `lock` after new events, text or the end, once per time the
-     * reader armed `waiting`. Must not block. */
+     * reader armed `waiting`; when the step is done, so the request may have ended and be gone:
+     * wake_arg must outlive an armed wake. Must not block. */
     void (*wake)(void *arg);
     void *wake_arg;
     /* ------------------------------------------------------------------------------ */

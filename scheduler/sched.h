@@ -17,6 +17,7 @@ struct sched_options {
     uint64_t stall_ns;    /* a reader that has no room for so long is cut, see request.h; 0 = no */
     int32_t step_tokens;  /* token budget of one step */
     bool paced;           /* steps are bounded by their time, too (pace.h) */
+    uint64_t gap_ns;      /* then: the most a step with streams may take; 0 = pace.h finds it */
     int32_t logit_rows;   /* rows of logits a step may need */
     /* Budgets, directory and fingerprint of the state cache; NULL = none. What belongs to the
      * engine (plan, device, slots, pages, wake) is filled in. */
@@ -31,6 +32,7 @@ struct sched_stats {
     uint64_t requests, finished, cancelled, failed, rejected, timeouts;
     uint64_t prompt_tokens, cached_tokens, output_tokens;
     uint64_t steps, step_tokens, step_ns; /* tokens computed and device time of all steps */
+    uint64_t gap_ns;       /* what the last step of streams and prompts was allowed; 0 = none was */
     uint64_t parked;       /* times that a sequence gave its slot to another */
     int32_t running, waiting, slots_used, slots_total; /* now */
     uint64_t service_ns;   /* from a place to the end, of the last requests in the mean */

@@ -68,6 +68,8 @@ struct served_options {
     int32_t slots;           /* <= 0: as capacity_choose finds */
     int32_t queue, queue_share, step_tokens, logit_rows;
     uint64_t stall_ns;       /* as in struct sched_options */
+    bool paced;              /* as there */
+    uint64_t gap_ns;
     int64_t context;         /* positions a sequence may have; 0 = what the model says */
     uint64_t kv_bytes;       /* of pages, at most; 0: as capacity_choose finds */
     const char *state_dir, *state_key; /* as in struct statecache_options */

@@ -127,7 +127,9 @@ static void element(struct buf *out, struct choice *c, bool prompt, const char *
         jsonout_ids(out, c->ids.p, c->ids.len);
         c->ids.len = 0;
     }
-    buf_fmt(out, ",\"finish_reason\":%s}", finish);
+    buf_str(out, ",\"finish_reason\":");
+    buf_str(out, finish);
+    buf_ch(out, '}');
 }
 
 static void first(struct buf *out, struct choice *c) { element(out, c, true, "null"); }

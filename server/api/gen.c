@@ -38,6 +38,7 @@ static void unref(struct gen *g)
     grammar_unref(g->grammar);
     toolset_free(g->tools);
     json_decref(g->keep);
+    buf_free(&g->chunk_head);
     waker_unref(g->waker);
     mem_free(g);
 }

@@ -87,6 +87,7 @@ struct gen {
     json_t *keep; /* of the request, for the API's reply; owned, NULL = nothing */
     struct api_state *state;
     bool opened;  /* streaming: the API's open was called */
+    struct buf chunk_head; /* theirs: what all chunks of a stream begin with */
     int64_t n_frames; /* theirs: of a stream whose frames are numbered */
     const char *request_id; /* the exchange's */
     struct params params;

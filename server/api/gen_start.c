@@ -330,6 +330,7 @@ int gen_start(struct gen **out, struct params *p, json_t *keep, const struct gen
                       .tenant = s->tenant, .request_id = s->request_id,
                       .facts = s->facts};
     waker_ref(g->waker);
+    buf_init(&g->chunk_head, REPLY_BYTES);
     __atomic_add_fetch(&g->stats->generations, 1, __ATOMIC_RELAXED);
     if (!g->served->tok)
         g->params.return_ids = true; /* the only answer such a model has */

@@ -114,12 +114,23 @@ void openai_piece(struct choice *c, const struct toolcall_event *ev)
 
 /* ---- a stream ---- */
 
+/* The beginning of every chunk, which is the same for all of a reply. */
+static void chunk_head(struct buf *out, struct gen *g)
+{
+    struct buf *h = &g->chunk_head;
+    if (!h->len) {
+        sse_begin(h);
+        head(h, g, openai(g)->chunk_object);
+        buf_str(h, ",\"choices\":[");
+    }
+    buf_add(out, h->p, h->len);
+    out->failed |= h->failed;
+}
+
 static void chunk(struct buf *out, struct choice *c, void (*write)(struct buf *, struct choice *))
 {
     struct gen *g = c->gen;
-    sse_begin(out);
-    head(out, g, openai(g)->chunk_object);
-    buf_str(out, ",\"choices\":[");
+    chunk_head(out, g);
     write(out, c);
     buf_str(out, g->params.include_usage ? "],\"usage\":null}" : "]}");
     sse_end(out);
@@ -150,9 +161,8 @@ void openai_news(struct buf *out, struct choice *c)
 void openai_close(struct buf *out, struct gen *g)
 {
     if (g->params.include_usage) {
-        sse_begin(out);
-        head(out, g, openai(g)->chunk_object);
-        buf_str(out, ",\"choices\":[],");
+        chunk_head(out, g);
+        buf_str(out, "],");
         openai_usage(out, g);
         buf_ch(out, '}');
         sse_end(out);

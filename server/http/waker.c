@@ -1,5 +1,7 @@
-/* The suspend/resume protocol. Invariant: `suspended` is true exactly between our suspend and
- * our resume, and changes only under `lock`. */
+/* The suspend/resume protocol. Invariant: `suspended` is true exactly from our suspend until one
+ * caller has taken the resume upon itself, and changes only under `lock`. The library is asked
+ * after the lock is left, because the worker that it wakes takes the lock at once. Until then
+ * nothing happens to a suspended connection, so its pointer stays good. */
 #include "server/http/waker.h"
 
 #include <microhttpd.h>
@@ -56,13 +58,13 @@ void waker_signal(struct waker *w, unsigned flags)
     pthread_mutex_lock(&w->lock);
     w->flags |= flags;
     w->signalled = true;
-    if (w->suspended) {
-        w->suspended = false;
-        if (w->n_suspended)
-            __atomic_sub_fetch(w->n_suspended, 1, __ATOMIC_RELAXED);
-        MHD_resume_connection(w->mhd);
-    }
+    struct MHD_Connection *sleeper = w->suspended ? w->mhd : NULL;
+    if (w->suspended && w->n_suspended)
+        __atomic_sub_fetch(w->n_suspended, 1, __ATOMIC_RELAXED);
+    w->suspended = false;
     pthread_mutex_unlock(&w->lock);
+    if (sleeper)
+        MHD_resume_connection(sleeper); /* w may be gone when this returns */
 }
 
 bool waker_wait(struct waker *w)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "kernels/backend.h"
 
 struct fake_state { uint64_t hash; int64_t n; };
@@ -28,6 +29,7 @@ struct fake {
     int fail_code;
     int sample_fails, logits_fail; /* codes: every such call fails with it */
     struct sampler sampler;
+    uint64_t step_ns, row_ns; /* what a step and each of its rows move the fake clock on */
 };
 
 static inline uint64_t fake_mix(uint64_t x)
@@ -74,6 +76,8 @@ static inline int fake_run(struct device *d, const struct batch *b, struct err *
     f->last_seqs = b->n_seqs;
     f->last_rows = b->n_tokens;
     f->rows_max = MAX(f->rows_max, b->n_tokens);
+    if (f->step_ns)
+        clock_fake_set(clock_now_ns() + f->step_ns + f->row_ns * (uint64_t)b->n_tokens);
     if (f->fail_at && --f->fail_at == 0)
         return err_set(e, f->fail_code, "the fake device fails in step %d", f->steps);
     f->broken |= b->n_seqs < 1 || b->n_seqs > f->c.slots || b->n_tokens > f->c.tokens ||

@@ -9,7 +9,8 @@
 static int32_t pick(const struct batch_want *w, int32_t n, int32_t tokens, int32_t logits,
                     int32_t *rows)
 {
-    int32_t sum = batch_pick(w, n, tokens, logits, rows), again = 0;
+    uint32_t turn = 0;
+    int32_t sum = batch_pick(w, n, tokens, logits, &turn, rows), again = 0;
     for (int32_t i = 0; i < n; i++)
         again += rows[i];
     cr_assert_eq(sum, again);
@@ -129,13 +130,63 @@ Test(batch, the_count_of_logit_rows_is_that_of_its_rows)
     }
 }
 
+Test(batch, prompts_that_are_more_than_the_rows_take_turns)
+{
+    struct rng r = {.seed = 3};
+    for (int round = 0; round < 2000; round++) {
+        struct batch_want w[MANY];
+        int32_t rows[MANY], waited[MANY] = {0}, n = 1 + (int32_t)rng_below(&r, MANY);
+        int32_t n_prompts = 0;
+        for (int32_t i = 0; i < n; i++) {
+            w[i] = rng_below(&r, 3) ? prompt(1 << 20) : stream;
+            n_prompts += !w[i].decode;
+        }
+        int32_t left = 1 + (int32_t)rng_below(&r, 20), tokens = n - n_prompts + left;
+        int32_t half = (left + 1) / 2, bound = (n_prompts + half - 1) / half;
+        uint32_t turn = (uint32_t)rng_next(&r);
+        for (int step = 0; step < 3 * bound; step++) {
+            cr_assert_eq(batch_pick(w, n, tokens, n, &turn, rows), n_prompts ? tokens : n);
+            for (int32_t i = 0; i < n; i++) {
+                waited[i] = rows[i] ? 0 : waited[i] + 1;
+                cr_assert_lt(waited[i], bound, "round %d: %d prompts, %d rows", round,
+                             (int)n_prompts, (int)left);
+                cr_assert(!w[i].decode || rows[i] == 1);
+            }
+        }
+    }
+}
+
+Test(batch, a_short_prompt_is_done_soon_beside_more_long_ones_than_there_are_rows)
+{
+    struct batch_want w[MANY];
+    int32_t rows[MANY], steps = 0;
+    uint32_t turn = 0;
+    for (int i = 0; i < MANY; i++)
+        w[i] = prompt(i < MANY - 1 ? 1000000 : 16);
+    for (; w[MANY - 1].left > 0; steps++) {
+        batch_pick(w, MANY, 8, MANY, &turn, rows);
+        w[MANY - 1].left -= rows[MANY - 1];
+        w[MANY - 1].most = w[MANY - 1].left;
+    }
+    cr_assert_leq(steps, 4); /* half of 8 rows go to the one with the least left */
+}
+
+Test(batch, without_rows_left_prompts_wait)
+{
+    struct batch_want w[2] = {prompt(9), stream};
+    int32_t rows[2];
+    cr_assert_eq(pick(w, 2, 1, 2, rows), 1);
+    cr_assert(rows[0] == 0 && rows[1] == 1);
+}
+
 Test(batch, limits_hold_and_everybody_moves_on_for_any_wishes)
 {
     struct rng r = {.seed = 2};
     for (int round = 0; round < 20000; round++) {
         struct batch_want w[MANY];
         int32_t rows[MANY], n = (int32_t)rng_below(&r, MANY) + 1;
-        int32_t tokens = n + (int32_t)rng_below(&r, 200), limit = n + (int32_t)rng_below(&r, 40);
+        int32_t tokens = 2 * n + (int32_t)rng_below(&r, 200);
+        int32_t limit = n + (int32_t)rng_below(&r, 40);
         for (int32_t i = 0; i < n; i++) {
             w[i] = rng_below(&r, 2) ? stream : prompt(1 + (int32_t)rng_below(&r, 150));
             if (!w[i].decode && rng_below(&r, 2))

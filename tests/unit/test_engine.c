@@ -246,6 +246,44 @@ Test(engine, an_echo_without_logprobs_needs_no_rows_of_logits)
     release(1);
 }
 
+/* ---- steps by time --------------------------------------------------------------------- */
+
+Test(engine, prompts_do_not_make_a_stream_wait_longer_than_the_target)
+{
+    enum { n = 15 };
+    struct sched_options o = RIG_DEFAULT;
+    o.paced = true;
+    rig_open(o);
+    clock_fake_set(NS_PER_S);
+    fake.step_ns = 30 * NS_PER_MS;
+    fake.row_ns = 5 * NS_PER_MS;
+    r[0] = rig_submit(rig_request(1, 5, 200));
+    while (r[0]->n_output < 20)
+        sched_turn(sched);
+    for (int i = 1; i < n; i++)
+        r[i] = rig_submit(rig_request((uint64_t)i + 1, 40 + i, 1));
+    int left = n, slow = 0, steps = 0;
+    for (; left > 1; steps++) {
+        uint64_t before = clock_now_ns();
+        int32_t had = r[0]->n_output;
+        sched_turn(sched);
+        slow += clock_now_ns() - before > 90 * NS_PER_MS; /* alone it takes 35 */
+        cr_assert_eq(r[0]->n_output, had + 1);
+        left = 0;
+        for (int i = 0; i < n; i++) {
+            rig_read(r[i], &reply[i], SIZE_MAX);
+            left += r[i]->finish == FINISH_NONE;
+        }
+    }
+    cr_assert_eq(slow, 0, "%d of %d steps", slow, steps);
+    cr_assert_lt(steps, 14 * 54 / 8); /* and they use what there is: 10 rows fit */
+    rig_run(r, reply, n);
+    for (int i = 0; i < n; i++)
+        rig_check(r[i], &reply[i]);
+    clock_fake_set(0);
+    release(n);
+}
+
 /* ---- slow readers ---------------------------------------------------------------------- */
 
 Test(engine, a_full_reader_is_held_and_goes_on_where_it_was)

@@ -10,17 +10,13 @@ struct machine { uint64_t fixed, row; };
 static uint64_t takes(struct machine m, int32_t rows) { return m.fixed + m.row * (uint64_t)rows; }
 
 /* The rows of one step, as the engine picks them. */
-static int32_t step(const struct pace *p, const struct batch_want *w, int32_t n, int32_t *rows)
+static int32_t step(const struct pace *p, const struct batch_want *w, int32_t n, uint32_t *turn,
+                    int32_t *rows)
 {
     int32_t decode = 0;
     for (int32_t i = 0; i < n; i++)
         decode += w[i].decode;
-    int32_t budget = pace_rows(p, decode, n - decode, 512);
-    if (budget >= n)
-        return batch_pick(w, n, budget, 66, rows);
-    for (int32_t i = 0; i < n; i++)
-        rows[i] = decode ? w[i].decode : i == 0;
-    return budget;
+    return batch_pick(w, n, pace_rows(p, decode, n - decode, 512), 66, turn, rows);
 }
 
 /* A request of `out` tokens arrives when a step of the others has just begun; -> its time. */
@@ -29,11 +25,12 @@ static uint64_t served_in(struct machine m, int n_long, int32_t out, int warm)
     struct pace p = {0};
     struct batch_want w[65];
     int32_t rows[65];
+    uint32_t turn = 0;
     uint64_t ns = 0;
     for (int i = 0; i < n_long; i++)
         w[i] = (struct batch_want){.left = 100000, .most = 100000, .draws = true};
     for (int i = 0; i < warm; i++) { /* the last of these is under way when it comes */
-        int32_t n = n_long ? step(&p, w, n_long, rows) : 0;
+        int32_t n = n_long ? step(&p, w, n_long, &turn, rows) : 0;
         ns = n ? takes(m, n) : 0;
         if (n)
             pace_note(&p, n, ns);
@@ -41,7 +38,7 @@ static uint64_t served_in(struct machine m, int n_long, int32_t out, int warm)
     for (int32_t left = 16, done = 0; done < out;) {
         w[n_long] = left ? (struct batch_want){.left = left, .most = left, .draws = true}
                          : (struct batch_want){.left = 1, .most = 1, .draws = true, .decode = true};
-        int32_t n = step(&p, w, n_long + 1, rows);
+        int32_t n = step(&p, w, n_long + 1, &turn, rows);
         pace_note(&p, n, takes(m, n));
         ns += takes(m, n);
         done += left ? rows[n_long] == left : 1;
@@ -78,16 +75,149 @@ Test(pace, where_rows_cost_nothing_the_whole_budget_is_used)
 Test(pace, an_unknown_machine_is_tried_with_small_steps)
 {
     struct pace p = {0};
+    cr_assert_eq(pace_most(&p, 1), 0);
     cr_assert_eq(pace_rows(&p, 0, 3, 512), 1);
     cr_assert_eq(pace_rows(&p, 5, 3, 512), 5); /* the streams alone */
     pace_note(&p, 1, 8000000);
     cr_assert_eq(pace_rows(&p, 0, 3, 512), 8);
     pace_note(&p, 8, 8000000);
     cr_assert_gt(pace_rows(&p, 0, 3, 512), 48);
-    cr_assert_eq(pace_rows(&p, 3, 70, 64), 64); /* a row each is all there is */
     for (int i = 0; i < PACE_AGE; i++)
         pace_note(&p, 500, 8000000);
     cr_assert_eq(pace_rows(&p, 0, 3, 512), 1); /* it may have changed since */
+}
+
+Test(pace, what_was_seen_once_is_tried_again_soon)
+{
+    struct pace p = {0};
+    uint32_t tried = 0;
+    for (int i = 0; i < 1000; i++) {
+        int32_t rows = pace_rows(&p, 1, 1, 512);
+        tried += rows == 1;
+        pace_note(&p, rows, 10000000 + 1000000 * (uint64_t)rows);
+    }
+    cr_assert(tried >= 5 && tried <= 12, "%u trials", tried); /* 4, 8, ... 256 steps apart */
+}
+
+/* Steps with one stream and one prompt until the rows stay as they are; their number. */
+static int settle(struct pace *p, struct machine m, int32_t budget, int32_t *rows)
+{
+    int steps = 0, same = 0;
+    for (int32_t last = 0; same < 8 && steps < 1000; steps++) {
+        int32_t n = pace_rows(p, 1, 1, budget);
+        cr_assert(n >= 1 && n <= budget);
+        pace_note(p, n, takes(m, n));
+        if (n == 1)
+            continue; /* a trial */
+        same = n == last ? same + 1 : 0;
+        last = *rows = n;
+    }
+    return steps;
+}
+
+Test(pace, steps_with_streams_take_the_target_soon_and_no_longer)
+{
+    static const struct machine machines[] = {
+        {400000, 40000}, {30000000, 5000000}, {8000000, 4000}, {1000000, 3000000},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(machines); i++)
+        for (uint64_t target = 0; target <= 320000000; target += 80000000) {
+            struct pace p = {.target_ns = target};
+            int32_t rows = 0, least = 1 + PACE_LEAST;
+            double most = target ? (double)target : PACE_SHARED * (double)takes(machines[i], 1);
+            int steps = settle(&p, machines[i], 512, &rows);
+            cr_assert_lt(steps, 60, "machine %zu: %d steps", i, steps);
+            cr_assert(rows >= least && rows <= 512);
+            cr_assert(rows == least || (double)takes(machines[i], rows) <= 1.02 * most,
+                      "machine %zu: %d rows take %g ns of %g", i, (int)rows,
+                      (double)takes(machines[i], rows), most);
+            cr_assert(rows == 512 || (double)takes(machines[i], rows + 2) >= 0.9 * most,
+                      "machine %zu: only %d rows", i, (int)rows);
+        }
+}
+
+Test(pace, the_cap_holds_and_prompts_always_move_on)
+{
+    struct pace p = {.target_ns = 1};
+    int32_t rows;
+    settle(&p, (struct machine){1000000, 1000000}, 512, &rows);
+    cr_assert_eq(rows, 1 + PACE_LEAST);
+    cr_assert_eq(pace_rows(&p, 1, 1, 4), 4);
+    cr_assert_eq(pace_rows(&p, 4, 1, 4), 4);
+    cr_assert_eq(pace_rows(&p, 60, 4, 64), 64);
+    p = (struct pace){.target_ns = UINT64_MAX / 2};
+    settle(&p, (struct machine){1000000, 1000000}, 300, &rows);
+    cr_assert_eq(rows, 300);
+}
+
+Test(pace, a_target_binds_prompts_alone_only_where_it_is_longer)
+{
+    struct pace p = {.target_ns = 50};
+    pace_note(&p, 1, 1000);
+    cr_assert_eq(pace_most(&p, 0), PACE_ALONE * 1000);
+    p.target_ns = 50000;
+    cr_assert_eq(pace_most(&p, 0), 50000);
+}
+
+Test(pace, an_hour_in_the_middle_changes_little)
+{
+    const uint64_t hour = UINT64_C(3600) * 1000000000;
+    struct machine m = {30000000, 5000000};
+    for (int when = 0; when < 40; when++) {
+        struct pace p = {0};
+        int32_t rows = 0, again = 0;
+        settle(&p, m, 512, &rows);
+        for (int i = 0; i < when; i++) {
+            int32_t n = pace_rows(&p, 1, 1, 512);
+            pace_note(&p, n, takes(m, n));
+        }
+        pace_note(&p, pace_rows(&p, 1, 1, 512), hour); /* the process was stopped */
+        cr_assert_leq((double)pace_ns(&p, rows), 1.25 * (double)takes(m, rows));
+        cr_assert_leq((double)pace_ns(&p, 1), 1.25 * PACE_SHARED * (double)takes(m, 1));
+        for (int i = 0; i < 2 * PACE_YOUNG; i++) {
+            int32_t n = pace_rows(&p, 1, 1, 512);
+            cr_assert_leq((double)takes(m, n), 1.25 * PACE_SHARED * (double)takes(m, rows));
+            pace_note(&p, n, takes(m, n));
+        }
+        cr_assert_lt(settle(&p, m, 512, &again), 40);
+        cr_assert(again > 3 * rows / 4 && again < 5 * rows / 4, "%d rows, then %d", (int)rows,
+                  (int)again);
+    }
+}
+
+Test(pace, a_first_step_of_an_hour_is_forgotten)
+{
+    struct machine m = {30000000, 5000000};
+    struct pace p = {0};
+    int32_t rows;
+    pace_note(&p, 1, UINT64_C(3600) * 1000000000); /* weights come from a disk */
+    for (int i = 0; i < 16; i++) {
+        int32_t n = pace_rows(&p, 1, 1, 512);
+        pace_note(&p, n, takes(m, n));
+    }
+    settle(&p, m, 512, &rows);
+    cr_assert_leq((double)takes(m, rows), 1.02 * PACE_SHARED * (double)takes(m, 1));
+}
+
+Test(pace, a_machine_that_changes_is_followed)
+{
+    struct machine fast = {3000000, 500000}, slow = {30000000, 5000000};
+    struct pace p = {.target_ns = 100000000};
+    int32_t rows;
+    settle(&p, fast, 512, &rows);
+    cr_assert_gt(rows, 180);
+    for (int i = 0; i < 60; i++) {
+        int32_t n = pace_rows(&p, 1, 1, 512);
+        pace_note(&p, n, takes(slow, n));
+    }
+    settle(&p, slow, 512, &rows);
+    cr_assert_leq(takes(slow, rows), 105000000, "%d rows", (int)rows);
+    for (int i = 0; i < 2 * PACE_AGE; i++) {
+        int32_t n = pace_rows(&p, 1, 1, 512);
+        pace_note(&p, n, takes(fast, n));
+    }
+    settle(&p, fast, 512, &rows);
+    cr_assert_gt(rows, 180);
 }
 
 Test(pace, one_slow_step_is_not_believed_for_long)
