@@ -133,7 +133,9 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **conn,
     }
     if (!guard_add(fd, on_fault, h))
         shutdown(fd, SHUT_RDWR); /* nothing is read unguarded */
-    unsigned unacked = UNACKED_MS;
+    /* A reader whose window is shut is dead to the kernel, too: it must not be before the watcher
+     * has told it, and has waited as long again. */
+    unsigned unacked = (unsigned)MAX(UNACKED_MS, 3 * 1000 * h->o->stall_timeout);
     /* Not fatal: a Unix socket knows no TCP options. */
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -141,8 +141,8 @@ class Proxies(unittest.TestCase):
         self.assertEqual((texts(st.events()), st.done), (self.whole, True))
         st.close()
         # Errors are the daemon's, and can be read; a long body, too.
-        status, headers, reply = p.request("POST", "/v1/completions", dict(PROMPT, max_tokens=-1))
-        self.assertEqual((status, json.loads(reply)["error"]["param"]), (400, "max_tokens"))
+        status, headers, reply = p.request("POST", "/v1/completions", dict(PROMPT, top_p=7))
+        self.assertEqual((status, json.loads(reply)["error"]["param"]), (400, "top_p"))
         self.assertTrue(headers["x-request-id"])
         status, _, reply = p.request("POST", "/tokenize", {"prompt": "a " * 100000})
         self.assertEqual((status, json.loads(reply)["count"] > 10000), (200, True))

@@ -105,8 +105,7 @@ def newcomer_beside(s, others, attack, settle):
     beside = typical(lambda: first_token(s))
     # This process and the daemon share the cores with whoever else makes the load.
     bound = 2 * idle + 0.05 * max(1, os.getloadavg()[0] / os.cpu_count())
-    m = s.metrics()  # whoever got here was served: nobody else has left
-    left = m["recurd_requests_running"] + m["recurd_requests_waiting"]
+    left = s.metrics()["recurd_http_generations"]  # those that are parked, too
     return Result("first token %.0f ms, idle %.0f ms" % (beside * 1e3, idle * 1e3),
                   "%.0f ms" % (bound * 1e3), beside <= bound,
                   [("newcomers are served while %d others still are (%d)" % (others, left),
