@@ -14,7 +14,7 @@ struct kept {
     struct grammar *g;
     enum grammar_kind kind;
     bool compact;
-    char *text, *trigger, *before, *after;
+    char *text, *trigger;
     size_t n;
     uint64_t used;
 };
@@ -99,8 +99,6 @@ static void drop(struct kept *k)
     grammar_unref(k->g);
     mem_free(k->text);
     mem_free(k->trigger);
-    mem_free(k->before);
-    mem_free(k->after);
     *k = (struct kept){0};
 }
 
@@ -126,8 +124,7 @@ static struct kept *find(struct constrainer *c, const struct grammar_source *s)
         struct kept *k = &c->kept[i];
         if (k->used && k->kind == s->kind && k->compact == s->compact && k->n == s->n &&
             (s->n == 0 || memcmp(k->text, s->text, s->n) == 0) &&
-            same_text(k->trigger, s->trigger) &&
-            same_text(k->before, s->before) && same_text(k->after, s->after))
+            same_text(k->trigger, s->trigger))
             return k;
     }
     return NULL;
@@ -164,11 +161,8 @@ static void keep(struct constrainer *c, const struct grammar_source *s, struct g
         drop(k = oldest(c));
     *k = (struct kept){.kind = s->kind, .compact = s->compact, .n = s->n,
                        .text = mem_zalloc(s->n + 1),
-                       .trigger = s->trigger ? mem_strdup(s->trigger) : NULL,
-                       .before = s->before ? mem_strdup(s->before) : NULL,
-                       .after = s->after ? mem_strdup(s->after) : NULL};
-    if (!k->text || (s->trigger && !k->trigger) || (s->before && !k->before) ||
-        (s->after && !k->after)) {
+                       .trigger = s->trigger ? mem_strdup(s->trigger) : NULL};
+    if (!k->text || (s->trigger && !k->trigger)) {
         drop(k);
         return;
     }

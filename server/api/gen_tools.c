@@ -32,34 +32,25 @@ static void look_back(struct gen *g)
         g->thinking = end[i] == think_open[want - 1 - i];
 }
 
-/* The call that tool_choice demands, as a grammar. */
+/* The call that tool_choice demands, as a grammar; what is thought comes first. */
 static int demand(struct gen *g, struct constrainer *c, struct err *e)
 {
     const struct params *p = &g->params;
-    const char *open, *close, *field = "tool_choice";
-    char before[LIMIT_TRIGGER_BYTES], after[LIMIT_TRIGGER_BYTES];
-    if (!g->dialect || !toolcall_brackets(g->dialect, &open, &close))
-        return err_field(e, E_UNSUPPORTED, field, "%s: a call can be demanded only where the "
-                         "model writes it as one JSON object between tags; \"%s\" %s%s", field,
-                         g->served->name, g->dialect ? "writes " : "has no known form of calls",
-                         g->dialect ? toolcall_name(g->dialect) : "");
-    char *schema = toolcall_schema(p->chat.tools, p->tool_name);
-    if (!schema)
-        return no_memory(e);
-    struct grammar_source s = {.kind = GRAMMAR_SCHEMA, .text = schema, .n = strlen(schema)};
-    /* What is thought comes first; where its end is no text, nothing more is thought. */
-    bool special = g->thinking && tokenizer_find(g->served->tok, think_close) >= 0 &&
-                   tokenizer_is_special(g->served->tok,
-                                        tokenizer_find(g->served->tok, think_close));
-    if (g->thinking && !special)
-        s.trigger = think_close;
-    snprintf(before, sizeof before, "%s%s%s", special ? "</think>\n\n" : "", open,
-             *open ? "\n" : "");
-    snprintf(after, sizeof after, "%s%s", *close ? "\n" : "", close);
-    s.before = before;
-    s.after = after;
-    int rc = constrainer_get(c, &s, field, &g->grammar, e);
-    mem_free(schema);
+    const char *field = "tool_choice";
+    char *text = NULL;
+    struct err why = {0};
+    if (!g->dialect)
+        return err_field(e, E_UNSUPPORTED, field, "%s: \"%s\" has no known form of calls", field,
+                         g->served->name);
+    struct toolcall_demand d = {.dialect = g->dialect, .tools = p->chat.tools,
+                                .name = p->tool_name};
+    int rc = toolcall_structure(&text, &d, &why);
+    if (rc)
+        return rc == E_NOMEM ? no_memory(e) : err_field(e, rc, field, "%s: %s", field, why.text);
+    struct grammar_source s = {.kind = GRAMMAR_STRUCTURE, .text = text, .n = strlen(text),
+                               .trigger = g->thinking ? think_close : NULL};
+    rc = constrainer_get(c, &s, field, &g->grammar, e);
+    mem_free(text);
     return rc;
 }
 

@@ -334,29 +334,6 @@ Test(grammar, what_is_forgotten_is_found_again)
     automaton_free(&a);
 }
 
-Test(grammar, texts_around_it)
-{
-    struct grammar_source s = {.kind = GRAMMAR_CHOICE, .text = "[\"x\",\"y\"]", .n = 9,
-                               .before = "<a>", .after = "</a>"};
-    struct grammar *g;
-    struct err e = {0};
-    struct match_state state;
-    static uint32_t words[1 << 12];
-    cr_assert_eq(grammar_new(&g, &s, trie(), &e), 0, "%s", e.text);
-    struct match *m = match_new(g);
-    cr_assert(m && match_accept_bytes(m, "x", 1, &e) == E_CONFLICT);
-    err_clear(&e);
-    cr_assert_eq(match_accept_bytes(m, "<a>y</a", 7, &e), 0, "%s", e.text);
-    cr_assert(trie()->words <= ARRAY_LEN(words));
-    cr_assert_eq(match_mask(m, words, &state, &e), 0);
-    cr_assert(!state.whole && state.more);
-    cr_assert_eq(match_accept_bytes(m, ">", 1, &e), 0, "%s", e.text);
-    cr_assert_eq(match_mask(m, words, &state, &e), 0);
-    cr_assert(state.whole && !state.more);
-    match_free(m);
-    grammar_unref(g);
-}
-
 Test(grammar, no_memory_is_an_error_and_no_leak)
 {
     struct grammar_source s = {.kind = GRAMMAR_SCHEMA, .trigger = "t", .text =

@@ -40,6 +40,7 @@ struct automaton {
     struct rule *rules;
     uint8_t *flags;    /* [n_states] enum state_flags */
     struct edge *edges;
+    bool avoid[256];     /* bytes that no edge added from now on passes on; 0: nor is \u0000 one */
     struct err err;
     const char *trigger; /* [n_trigger] bytes to be told apart from all others; NULL = none */
     size_t n_trigger;

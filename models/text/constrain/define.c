@@ -8,6 +8,7 @@
 #include "models/text/constrain/gbnf.h"
 #include "models/text/constrain/regex.h"
 #include "models/text/constrain/schema.h"
+#include "models/text/constrain/structure.h"
 
 #define LEAD_CHARS 4 /* of white space between a trigger and the grammar */
 
@@ -62,18 +63,6 @@ static int32_t define_choice(struct automaton *a, const struct grammar_source *s
     return rule;
 }
 
-/* The rule between two texts. */
-static int32_t define_between(struct automaton *a, int32_t root, const struct grammar_source *s)
-{
-    int32_t rule = automaton_rule(a, "the text and what is around it");
-    int32_t from = automaton_state(a), to = automaton_state(a);
-    const char *before = s->before ? s->before : "", *after = s->after ? s->after : "";
-    automaton_text(a, automaton_start(a, rule), from, before, strlen(before));
-    automaton_call(a, from, to, root);
-    automaton_text(a, to, automaton_end(a, rule), after, strlen(after));
-    return rule;
-}
-
 /* The rule behind a trigger. */
 static int32_t define_lead(struct automaton *a, int32_t root)
 {
@@ -84,7 +73,19 @@ static int32_t define_lead(struct automaton *a, int32_t root)
     return rule;
 }
 
-int define(struct automaton *a, const struct grammar_source *s, int32_t *root, struct err *e)
+/* The trigger's bytes: the code of the special token that it is, or its text. */
+static void define_trigger(struct automaton *a, const char *trigger, const struct token_trie *trie)
+{
+    int32_t special = token_trie_special(trie, trigger);
+    const char *p = special >= 0 ? token_code(trie, special) : trigger;
+    a->n_trigger = special >= 0 ? TOKEN_CODE : strlen(trigger);
+    a->trigger = arena_copy(&a->arena, p, a->n_trigger);
+    if (!a->trigger)
+        err_set(&a->err, E_NOMEM, "no memory for a grammar");
+}
+
+int define(struct automaton *a, const struct grammar_source *s, const struct token_trie *trie,
+           int32_t *root, struct err *e)
 {
     size_t n_trigger = s->trigger ? strlen(s->trigger) : 0;
     if (s->n > LIMIT_GRAMMAR_BYTES)
@@ -99,15 +100,11 @@ int define(struct automaton *a, const struct grammar_source *s, int32_t *root, s
     case GRAMMAR_SCHEMA: *root = schema_parse(a, s->text, s->n, s->compact); break;
     case GRAMMAR_OBJECT: *root = schema_any_object(a, s->compact); break;
     case GRAMMAR_CHOICE: *root = define_choice(a, s); break;
+    case GRAMMAR_STRUCTURE: *root = structure_parse(a, s->text, s->n, trie); break;
     }
-    if (s->before || s->after)
-        *root = define_between(a, *root, s);
     if (s->trigger) {
         *root = define_lead(a, *root);
-        a->trigger = arena_copy(&a->arena, s->trigger, n_trigger);
-        a->n_trigger = n_trigger;
-        if (!a->trigger)
-            err_set(&a->err, E_NOMEM, "no memory for a grammar");
+        define_trigger(a, s->trigger, trie);
     }
     if (a->err.code && e)
         *e = a->err;

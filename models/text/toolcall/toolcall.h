@@ -24,8 +24,6 @@ const char *toolcall_name(const struct toolcall_dialect *d);
 /* Marker i, NULL behind the last: in some vocabularies a special token, which is no text unless
  * the reader's owner asks for it. */
 const char *toolcall_marker(const struct toolcall_dialect *d, int i);
-/* Where a call is one JSON object {"name", "arguments"} between two texts: true, and the texts. */
-bool toolcall_brackets(const struct toolcall_dialect *d, const char **before, const char **after);
 
 /* The functions a request offers: names, and which arguments are strings. Owner: the caller;
  * read-only, outlives its readers. tools: an array that has been through chat_check, only read.
@@ -34,9 +32,19 @@ struct toolset;
 struct toolset *toolset_new(const struct json_t *tools) MUST_USE;
 void toolset_free(struct toolset *s); /* NULL allowed */
 bool toolset_has(const struct toolset *s, const char *name);
-/* The JSON Schema of one call {"name", "arguments"}: of function `name`, or of any (NULL). Free
- * with mem_free; NULL = no memory. */
-char *toolcall_schema(const struct json_t *tools, const char *name);
+
+/* What one call must be, as a structure (models/text/constrain/structure.h): the arguments follow
+ * the function's schema. */
+struct toolcall_demand {
+    const struct toolcall_dialect *dialect;
+    const struct json_t *tools; /* as for toolset_new */
+    const char *name;           /* of the function; NULL = any */
+    bool opened;                /* the marker that opens calls is there already */
+    bool strict;                /* only functions that say "strict": true have a schema */
+};
+/* *out: free with mem_free. E_UNSUPPORTED: what a function's schema asks for cannot be enforced in
+ * this dialect. */
+int toolcall_structure(char **out, const struct toolcall_demand *d, struct err *e) MUST_USE;
 
 enum toolcall_kind {
     TOOLCALL_TEXT,      /* p[n]: more of the answer */
