@@ -6,7 +6,7 @@ import re
 import shutil
 import unittest
 
-from common import Stream, server
+from common import DEMO, Server, Stream, server
 from test_templates import model
 
 try:
@@ -88,9 +88,16 @@ class Tools(unittest.TestCase):
                          [c["function"] for c in calls])
         self.assertEqual(choice["finish_reason"], finish)
         self.assertEqual(whole["usage"]["completion_tokens"], usage["completion_tokens"])
-        ids = [c["id"] for c in m.get("tool_calls", []) + calls]
-        self.assertEqual(len(ids), len(set(ids)))
+        for one in (m.get("tool_calls", []), calls):
+            ids = [c["id"] for c in one]
+            self.assertEqual(len(ids), len(set(ids)))
         return m, finish, usage
+
+    def text(self, tools, tool_choice, seed):
+        """What the model wrote, as tokens show it."""
+        r = self.s.chat(HI, tools=tools, tool_choice=tool_choice, max_tokens=400, seed=seed,
+                        temperature=1, return_token_ids=True)
+        return self.s.post("/detokenize", {"tokens": r["choices"][0]["token_ids"]})["prompt"]
 
     def functions(self, message):
         return [(c["function"]["name"], json.loads(c["function"]["arguments"]))
@@ -137,6 +144,41 @@ class Tools(unittest.TestCase):
                 if name == "wait":
                     self.assertIn(args["days"], (1, 2, 3))
 
+    def test_a_demanded_call_in_every_dialect(self):
+        """Of each, a template that holds its signs; the arguments are the schema's."""
+        day = {"$ref": "#/$defs/day"}
+        plan = {"type": "object", "$defs": {"day": {"enum": ["Mon", "Tue"]}}, "properties": {
+            "title": {"type": "string", "maxLength": 12}, "day": day, "hours": {
+                "type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 23},
+                "minItems": 1, "maxItems": 2}, "sure": {"type": "boolean"}},
+            "required": ["title", "day", "hours"], "additionalProperties": False}
+        tools = TOOLS + [{"type": "function", "function": {"name": "plan", "parameters": plan}}]
+        for sign, written in (
+                ("<|tool_calls_section_begin|>", "functions."), ("<minimax:tool_call>", "<invoke"),
+                ("<|tool_call_start|>", "("), ("<tool_call><function=", "<parameter="),
+                ("<tool_call>", "{"), ("<tool_calls>", "{"), ("<TOOLCALL>", "["),
+                ("[TOOL_CALLS][ARGS]", "[ARGS]"), ("[TOOL_CALLS]", "[{"),
+                ('"name":"parameters":', '"parameters"')):
+            d = model("{{ bos_token }}{% if tools %}" + sign + "{% endif %}"
+                      "{% for m in messages %}{{ m.content }}{% endfor %}")
+            self.addCleanup(shutil.rmtree, d, True)
+            self.s = Server(["--model", d])
+            self.addCleanup(self.s.stop)
+            for choice in ("required", {"type": "function", "function": {"name": "plan"}}):
+                m, finish, _ = self.both(tools=tools, tool_choice=choice, max_tokens=400,
+                                         seed=1, temperature=1)
+                (name, args), = self.functions(m)
+                self.assertEqual((m["content"], finish), (None, "tool_calls"), sign)
+                self.assertIn(written, self.text(tools=tools, tool_choice=choice, seed=1))
+                if name == "plan":
+                    self.assertLessEqual(len(args["title"]), 12)
+                    self.assertIn(args["day"], ("Mon", "Tue"))
+                    self.assertIn(len(args["hours"]), (1, 2))
+                    self.assertTrue(all(0 <= h < 24 for h in args["hours"]))
+                    self.assertLessEqual(set(args), set(plan["properties"]))
+                    self.assertIsInstance(args.get("sure", True), bool)
+                self.assertIn(name, ("weather", "wait", "plan"))
+
     def test_a_demand_waits_for_the_end_of_the_reasoning(self):
         m, finish, _ = self.both(tools=TOOLS, tool_choice="required", max_tokens=20, temperature=0,
                                  chat_template_kwargs={"think": True})
@@ -150,10 +192,16 @@ class Tools(unittest.TestCase):
                      {"tools": TOOLS, "tool_choice": "required", "regex": "a"}):
             r = self.s.post("/v1/chat/completions", dict(body, messages=HI), expect=400)
             self.assertEqual(r["error"]["param"], "tool_choice")
-        other = server("--model", self.dirs[1])
-        r = other.post("/v1/chat/completions", {"messages": HI, "tools": TOOLS,
+        plain = server("--model", DEMO)  # its template says nothing of tools
+        r = plain.post("/v1/chat/completions", {"messages": HI, "tools": TOOLS,
                                                 "tool_choice": "required"}, expect=400)
-        self.assertIn("function-tags", r["error"]["message"])
+        self.assertIn("no known form of calls", r["error"]["message"])
+        tags = server("--model", self.dirs[1])
+        odd = [{"type": "function", "function": {"name": "f", "parameters": {
+            "type": "object", "minProperties": 2}}}]
+        r = tags.post("/v1/chat/completions", {"messages": HI, "tools": odd,
+                                               "tool_choice": "required"}, expect=400)
+        self.assertIn("minProperties", r["error"]["message"])
         r = self.s.post("/v1/chat/completions", {"messages": HI, "reasoning_format": "x"},
                         expect=400)
         self.assertEqual(r["error"]["param"], "reasoning_format")
@@ -168,6 +216,16 @@ class Tools(unittest.TestCase):
         self.assertEqual(hidden["content"], "")
         self.assertEqual((shown["content"], finish), ("<TOOLCALL>" * 3, "length"))
         self.assertEqual(usage["completion_tokens"], 3)
+
+    def test_a_demanded_call_opens_with_the_special_token(self):
+        """The marker is one token, as the model was taught it, and no text that looks like it."""
+        self.s = server("--model", self.dirs[2])
+        marker, = self.s.post("/tokenize", {"prompt": "<TOOLCALL>"})["tokens"][-1:]
+        r = self.s.chat(HI, tools=TOOLS, tool_choice="required", max_tokens=300, seed=3,
+                        return_token_ids=True)
+        c = r["choices"][0]
+        self.assertEqual(c["finish_reason"], "tool_calls")
+        self.assertEqual(c["token_ids"][0], marker)
 
     def test_tags_dialect(self):
         text = ("<tool_call>\n<function=weather>\n<parameter=city>\n12\n</parameter>\n</function>\n"

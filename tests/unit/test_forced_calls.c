@@ -38,7 +38,7 @@ static const char tools_text[] =
     "\"city\":{\"type\":\"string\",\"minLength\":1},\"days\":{\"type\":\"integer\",\"minimum\":1,"
     "\"maximum\":14},\"unit\":{\"type\":\"string\",\"enum\":[\"C\",\"F\",\"</parameter>\"]},"
     "\"note\":{\"type\":\"string\",\"maxLength\":3},\"code\":{\"type\":\"string\",\"pattern\":"
-    "\"^[A-C<]{2}.?$\"},\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":2},"
+    "\"^[A-C<]{2}[a-z]?$\"},\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":2},"
     "\"maxItems\":2},\"more\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":[\"boolean\","
     "\"null\"]}},\"required\":[\"a\"],\"additionalProperties\":false},\"when\":{\"$ref\":"
     "\"#/$defs/day\"},\"kind\":{\"enum\":[\"x\",2,true,null]}},\"required\":[\"city\",\"days\","
