@@ -220,6 +220,14 @@ int constrainer_get(struct constrainer *c, const struct grammar_source *s, const
     return 0;
 }
 
+int constrainer_spell(struct constrainer *c, const char *text, const char *field, int32_t *ids,
+                      int32_t cap, int32_t *n, struct err *e)
+{
+    int rc = prepare(c, field, e);
+    *n = rc ? 0 : token_trie_spell(c->trie, text, ids, cap);
+    return rc;
+}
+
 int constrainer_schema(struct constrainer *c, const char *schema, const char *trigger,
                        const char *field, struct grammar **out, struct err *e)
 {

@@ -6,7 +6,7 @@
 #include "server/api/gen.h"
 #include "server/api/jsonout.h"
 
-static const char think_open[] = "<think>", think_close[] = "</think>";
+static const char think_open[] = THINK_OPEN, think_close[] = THINK_CLOSE;
 
 static int no_memory(struct err *e) { return err_set(e, E_NOMEM, "no memory for the request"); }
 
@@ -54,6 +54,16 @@ static int demand(struct gen *g, struct constrainer *c, struct err *e)
     return rc;
 }
 
+/* How the reasoning is ended when it has had its tokens. */
+static int budget(struct gen *g, struct constrainer *c, struct err *e)
+{
+    const char *field = g->params.budget_field;
+    int rc = constrainer_spell(c, think_close, field, g->close, FOLLOW_CLOSE, &g->n_close, e);
+    return rc || g->n_close ? rc
+               : err_field(e, E_UNSUPPORTED, field, "%s: the vocabulary of \"%s\" cannot spell %s",
+                           field, g->served->name, think_close);
+}
+
 int gen_tools(struct gen *g, struct constrainer *c, struct err *e)
 {
     const struct params *p = &g->params;
@@ -66,6 +76,8 @@ int gen_tools(struct gen *g, struct constrainer *c, struct err *e)
     if (thinks)
         look_back(g);
     g->reasoning = thinks && p->reasoning;
+    if (thinks && p->budget >= 0 && budget(g, c, e))
+        return e->code;
     if (!p->chat.tools)
         return 0;
     g->dialect = toolcall_detect(text);
@@ -131,6 +143,24 @@ int gen_reader(struct gen *g, struct choice *c, struct err *e)
         show(c->r, g->served->tok, think_close);
     }
     return 0;
+}
+
+int gen_constrain(struct gen *g, struct choice *c, struct err *e)
+{
+    bool single = g->params.single_call && g->tools;
+    bool thinks = g->n_close && (g->thinking || !g->grammar); /* else the grammar is of all */
+    struct follow_setup s = {
+        .served = g->served, .budget = thinks ? g->params.budget : -1, .n_close = g->n_close,
+        .thinking = g->thinking, .dialect = single ? g->dialect : NULL,
+        .tools = single ? g->tools : NULL, .reasoning = g->reasoning, .shown = c->r->shown,
+        .n_shown = c->r->n_shown};
+    memcpy(s.close, g->close, sizeof s.close);
+    s.inner = g->grammar ? constraint_new(g->grammar) : NULL;
+    if (g->grammar && !s.inner)
+        return no_memory(e);
+    c->r->constraint = follow_new(&s);
+    bool wanted = g->grammar || single || s.budget >= 0;
+    return wanted && !c->r->constraint ? no_memory(e) : 0;
 }
 
 int gen_split(struct choice *c, struct err *e)

@@ -113,8 +113,63 @@ class Tools(unittest.TestCase):
         one, _, same = self.both(tools=TOOLS, parallel_tool_calls=False,
                                  **forced("Sure. " + CALL + "\n" + WAIT))
         self.assertEqual(self.functions(one), [("weather", {"city": "Rome"})])
-        self.assertGreater(usage["completion_tokens"], 20)
-        self.assertEqual(same["completion_tokens"], usage["completion_tokens"])
+        alone, _, first = self.both(tools=TOOLS, **forced("Sure. " + CALL))
+        self.assertEqual(self.functions(alone), self.functions(one))
+        self.assertEqual(same["completion_tokens"], first["completion_tokens"])
+        self.assertLess(same["completion_tokens"], usage["completion_tokens"] - 10)
+
+    def test_one_call_ends_the_answer_in_every_dialect(self):
+        """Also where nothing says that the calls are over, and the text would go on."""
+        for sign, text in (
+                ("[TOOL_CALLS][ARGS]", '[TOOL_CALLS]wait[ARGS]{"days": 2}'),
+                ("[TOOL_CALLS]", '[TOOL_CALLS][{"name": "wait", "arguments": {"days": 2}}]'),
+                ('"name":"parameters":', '{"name": "wait", "parameters": {"days": 2}}'),
+                ("<tool_call>", WAIT)):
+            d = model("{{ bos_token }}{% if tools %}" + sign + "{% endif %}")
+            self.addCleanup(shutil.rmtree, d, True)
+            self.s = Server(["--model", d])
+            self.addCleanup(self.s.stop)
+            m, finish, usage = self.both(tools=TOOLS, parallel_tool_calls=False,
+                                         **forced(text + "\nAnd so it went on for ever."))
+            self.assertEqual(self.functions(m), [("wait", {"days": 2})])
+            self.assertEqual(finish, "tool_calls")
+            _, _, alone = self.both(tools=TOOLS, **forced(text))
+            self.assertEqual(usage["completion_tokens"], alone["completion_tokens"])
+
+    def test_a_budget_ends_the_thinking(self):
+        def ask(budget, **more):
+            return self.both(chat_template_kwargs={"think": True}, seed=5, ignore_eos=True,
+                             **dict({"max_tokens": 60}, **more), **budget)
+        free, _, _ = ask({})
+        self.assertGreater(len(free["reasoning_content"]), 60)
+        same, _, _ = ask({"thinking_budget": 1000})
+        self.assertEqual(same, free)
+        self.assertEqual(ask({"reasoning_budget": -1})[0], free)
+        was = ""
+        for n in (0, 1, 7, 20):
+            got, _, usage = ask({("thinking_budget", "reasoning_budget", "thinking_token_budget",
+                                  "thinking_budget_tokens")[n % 4]: n})
+            thought = got.get("reasoning_content") or ""
+            self.assertTrue(free["reasoning_content"].startswith(thought))
+            self.assertTrue(thought.startswith(was))
+            self.assertGreater(len(got["content"]), 20)
+            self.assertEqual(usage["completion_tokens"], 60)
+            self.assertEqual(n == 0, thought == "")
+            was = thought
+        self.assertEqual(ask({"reasoning": {"max_tokens": 20}})[0], got)
+        # What is demanded or constrained comes behind it.
+        m, finish, _ = ask({"thinking_budget": 9}, tools=TOOLS, tool_choice="required",
+                           max_tokens=200)
+        self.assertEqual((len(self.functions(m)), finish), (1, "tool_calls"))
+        self.assertTrue(m["reasoning_content"])
+        form = {"type": "json_schema", "json_schema": {"name": "c", "schema": CITY}}
+        m, finish, _ = ask({"thinking_budget": 9}, response_format=form, max_tokens=200)
+        self.assertEqual((list(json.loads(m["content"])), finish), (["city"], "stop"))
+        self.assertTrue(m["reasoning_content"])
+        for wrong in ({"thinking_budget": -2}, {"thinking_budget": "low"},
+                      {"thinking_budget": 3, "reasoning_budget": 4},
+                      {"thinking_budget": 3, "grammar": 'root ::= "of the whole text"'}):
+            self.s.post("/v1/chat/completions", dict(wrong, messages=HI), expect=400)
 
     def test_what_is_no_call_stays_text(self):
         for text in (CALL.replace("weather", "other"), CALL[:-14], CALL.replace("}}", "}")):

@@ -186,3 +186,41 @@ int32_t token_trie_special(const struct token_trie *t, const char *text)
     int32_t id = t->tok ? tokenizer_find(t->tok, text) : -1;
     return id >= 0 && id < t->vocab && t->lengths[id] == 0 ? id : -1;
 }
+
+/* The longest token that text begins with; -1 = none. */
+static int32_t longest(const struct token_trie *t, const char *text, uint32_t *n)
+{
+    uint32_t at = 0, end = t->n_nodes, depth = 0;
+    int32_t best = -1;
+    while (at < end && text[depth]) {
+        const struct trie_node *x = &t->nodes[at];
+        if (x->byte != (uint8_t)text[depth]) {
+            at = x->next;
+            continue;
+        }
+        depth++;
+        if (x->token >= 0) {
+            best = x->token;
+            *n = depth;
+        }
+        end = x->next;
+        at++;
+    }
+    return best;
+}
+
+int32_t token_trie_spell(const struct token_trie *t, const char *text, int32_t *ids, int32_t cap)
+{
+    int32_t n = 0, id = token_trie_special(t, text);
+    if (id >= 0 && cap > 0) {
+        ids[0] = id;
+        return 1;
+    }
+    for (uint32_t len = 0; *text; text += len) {
+        id = longest(t, text, &len);
+        if (id < 0 || n == cap)
+            return 0;
+        ids[n++] = id;
+    }
+    return n;
+}

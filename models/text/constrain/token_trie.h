@@ -59,6 +59,9 @@ static inline const char *token_code(const struct token_trie *t, int32_t id)
 }
 /* The special token whose text this is; -1 = none: if it is a token at all, it has bytes. */
 int32_t token_trie_special(const struct token_trie *t, const char *text);
+/* The tokens that spell a text: its special token, or each as long as can be. Their number; 0: it
+ * takes more than cap, or cannot be spelled. */
+int32_t token_trie_spell(const struct token_trie *t, const char *text, int32_t *ids, int32_t cap);
 
 /* Whether a code point stands for itself in a JSON string. */
 static inline bool char_is_plain(int32_t c) { return c >= 0x20 && c != '"' && c != '\\'; }

@@ -25,11 +25,12 @@ const char *toolcall_name(const struct toolcall_dialect *d);
  * the reader's owner asks for it. */
 const char *toolcall_marker(const struct toolcall_dialect *d, int i);
 
-/* The functions a request offers: names, and which arguments are strings. Owner: the caller;
- * read-only, outlives its readers. tools: an array that has been through chat_check, only read.
+/* The functions a request offers: names, and which arguments are strings. Refcounted, read-only;
+ * outlives its readers. toolset_free gives a reference back. tools: an array that has been through chat_check, only read.
  * NULL = no memory. */
 struct toolset;
 struct toolset *toolset_new(const struct json_t *tools) MUST_USE;
+void toolset_ref(struct toolset *s);
 void toolset_free(struct toolset *s); /* NULL allowed */
 bool toolset_has(const struct toolset *s, const char *name);
 
@@ -64,7 +65,8 @@ struct toolcall_options {
     const struct toolset *tools;            /* NULL likewise */
     bool reasoning;                         /* <think> … </think> is reasoning, not text */
     bool thinking;                          /* the prompt has opened it already */
-    bool single;                            /* nothing is said behind the first call */
+    bool single;                            /* the text ends behind the first call, or the first
+                                               list of them, of which the first counts */
     void (*emit)(void *arg, const struct toolcall_event *ev);
     void *arg;
 };
@@ -73,6 +75,8 @@ struct toolcall; /* a reader */
 /* NULL = no memory. */
 struct toolcall *toolcall_new(const struct toolcall_options *o) MUST_USE;
 void toolcall_free(struct toolcall *t); /* NULL allowed */
+/* Another one that has read as much, with the same options but for arg. NULL = no memory. */
+struct toolcall *toolcall_clone(const struct toolcall *t, void *arg) MUST_USE;
 /* More bytes, whole UTF-8 characters where events shall be that. E_NOMEM. */
 int toolcall_feed(struct toolcall *t, const char *p, size_t n, struct err *e) MUST_USE;
 /* The text has ended: what was held back is what it is. */

@@ -5,7 +5,10 @@
 #include "models/text/toolcall/toolcall_int.h"
 
 /* Owner: the caller. functions: {name: {argument: true where it is a string}} */
-struct toolset { json_t *functions; };
+struct toolset {
+    int refs; /* atomic */
+    json_t *functions;
+};
 
 bool toolset_text_type(const json_t *schema)
 {
@@ -23,6 +26,8 @@ struct toolset *toolset_new(const json_t *tools)
 {
     struct toolset *s = mem_zalloc(sizeof *s);
     bool failed = !s || !(s->functions = json_object());
+    if (s)
+        s->refs = 1;
     for (size_t i = 0; i < json_array_size(tools) && !failed; i++) {
         const json_t *f = toolset_function(json_array_get(tools, i));
         const char *name = json_string_value(json_object_get(f, "name")), *key;
@@ -41,10 +46,13 @@ struct toolset *toolset_new(const json_t *tools)
     return NULL;
 }
 
+void toolset_ref(struct toolset *s) { __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED); }
+
 void toolset_free(struct toolset *s)
 {
-    if (s)
-        json_decref(s->functions);
+    if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    json_decref(s->functions);
     mem_free(s);
 }
 
