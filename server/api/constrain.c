@@ -14,7 +14,8 @@ struct kept {
     struct grammar *g;
     enum grammar_kind kind;
     bool compact;
-    char *text, *trigger;
+    char *text, *trigger, *then;
+    bool again;
     size_t n;
     uint64_t used;
 };
@@ -99,6 +100,7 @@ static void drop(struct kept *k)
     grammar_unref(k->g);
     mem_free(k->text);
     mem_free(k->trigger);
+    mem_free(k->then);
     *k = (struct kept){0};
 }
 
@@ -124,7 +126,8 @@ static struct kept *find(struct constrainer *c, const struct grammar_source *s)
         struct kept *k = &c->kept[i];
         if (k->used && k->kind == s->kind && k->compact == s->compact && k->n == s->n &&
             (s->n == 0 || memcmp(k->text, s->text, s->n) == 0) &&
-            same_text(k->trigger, s->trigger))
+            same_text(k->trigger, s->trigger) && same_text(k->then, s->then) &&
+            k->again == s->again)
             return k;
     }
     return NULL;
@@ -161,8 +164,9 @@ static void keep(struct constrainer *c, const struct grammar_source *s, struct g
         drop(k = oldest(c));
     *k = (struct kept){.kind = s->kind, .compact = s->compact, .n = s->n,
                        .text = mem_zalloc(s->n + 1),
-                       .trigger = s->trigger ? mem_strdup(s->trigger) : NULL};
-    if (!k->text || (s->trigger && !k->trigger)) {
+                       .trigger = s->trigger ? mem_strdup(s->trigger) : NULL,
+                       .then = s->then ? mem_strdup(s->then) : NULL, .again = s->again};
+    if (!k->text || (s->trigger && !k->trigger) || (s->then && !k->then)) {
         drop(k);
         return;
     }

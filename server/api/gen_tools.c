@@ -32,23 +32,31 @@ static void look_back(struct gen *g)
         g->thinking = end[i] == think_open[want - 1 - i];
 }
 
-/* The call that tool_choice demands, as a grammar; what is thought comes first. */
-static int demand(struct gen *g, struct constrainer *c, struct err *e)
+/* What calls must be, as a grammar: the one that tool_choice demands, or those of strict functions
+ * wherever the model makes them. What is thought comes first. */
+static int follow_tools(struct gen *g, struct constrainer *c, struct err *e)
 {
     const struct params *p = &g->params;
-    const char *field = "tool_choice";
+    bool wish = p->tool_choice < TOOL_REQUIRED, closes = false;
+    const char *field = wish ? "tools" : "tool_choice", *open;
     char *text = NULL;
     struct err why = {0};
     if (!g->dialect)
-        return err_field(e, E_UNSUPPORTED, field, "%s: \"%s\" has no known form of calls", field,
-                         g->served->name);
+        return wish ? 0 : err_field(e, E_UNSUPPORTED, field, "%s: \"%s\" has no known form of "
+                                    "calls", field, g->served->name);
     struct toolcall_demand d = {.dialect = g->dialect, .tools = p->chat.tools,
-                                .name = p->tool_name};
+                                .name = p->tool_name, .wish = wish};
     int rc = toolcall_structure(&text, &d, &why);
     if (rc)
         return rc == E_NOMEM ? no_memory(e) : err_field(e, rc, field, "%s: %s", field, why.text);
     struct grammar_source s = {.kind = GRAMMAR_STRUCTURE, .text = text, .n = strlen(text),
                                .trigger = g->thinking ? think_close : NULL};
+    open = toolcall_open(g->dialect, &closes);
+    if (wish && *open) {
+        s.then = s.trigger ? open : NULL;
+        s.trigger = s.trigger ? s.trigger : open;
+        s.again = closes;
+    }
     rc = constrainer_get(c, &s, field, &g->grammar, e);
     mem_free(text);
     return rc;
@@ -81,7 +89,8 @@ int gen_tools(struct gen *g, struct constrainer *c, struct err *e)
     if (!p->chat.tools)
         return 0;
     g->dialect = toolcall_detect(text);
-    if (p->tool_choice >= TOOL_REQUIRED && demand(g, c, e))
+    bool strict = toolcall_strict(p->chat.tools) && !p->constrain.field;
+    if ((strict || p->tool_choice >= TOOL_REQUIRED) && follow_tools(g, c, e))
         return e->code;
     g->tools = g->dialect ? toolset_new(p->chat.tools) : NULL;
     return g->dialect && !g->tools ? no_memory(e) : 0;

@@ -272,6 +272,35 @@ class Tools(unittest.TestCase):
         self.assertEqual((shown["content"], finish), ("<TOOLCALL>" * 3, "length"))
         self.assertEqual(usage["completion_tokens"], 3)
 
+    def test_calls_of_strict_functions_follow_their_schemas(self):
+        """The marker and the list's end are drawn because they are wanted so much; all else the masks
+        and the model say."""
+        self.s = server("--model", self.dirs[2])
+        marker, = self.s.post("/tokenize", {"prompt": "<TOOLCALL>"})["tokens"][-1:]
+        tools = [{"type": "function", "function": dict(t["function"], strict=True)} for t in TOOLS]
+        end, = self.s.post("/tokenize", {"prompt": "}]"})["tokens"][-1:]
+        ask = {"logit_bias": {str(marker): 100, str(end): 50}, "max_tokens": 400,
+               "temperature": 1, "seed": 2}
+        m, _, _ = self.both(tools=tools, **ask)
+        calls = self.functions(m)
+        self.assertGreater(len(calls), 2)  # free again behind each
+        for name, args in calls:
+            self.assertEqual(list(args), ["days" if name == "wait" else "city"])
+            self.assertTrue(args.get("days", 1) in (1, 2, 3) and len(args.get("city", "")) <= 8)
+        m, finish, _ = self.both(tools=tools, parallel_tool_calls=False, **ask)
+        self.assertEqual((self.functions(m), finish), (calls[:1], "tool_calls"))
+        half = [tools[1], {"type": "function", "function": {"name": "any"}}]
+        m, _, _ = self.both(tools=half, **ask)
+        for name, args in self.functions(m):
+            self.assertTrue(name == "any" or list(args) == ["days"])
+        odd = {"type": "function", "function": {"name": "f", "strict": True, "parameters": {
+            "type": "object", "properties": {"a": {"type": "string", "format": "iri"}}}}}
+        r = self.s.post("/v1/chat/completions", {"messages": HI, "tools": [odd]}, expect=400)
+        self.assertEqual(r["error"]["param"], "tools")
+        self.assertIn("iri", r["error"]["message"])
+        odd["function"]["strict"] = False
+        self.s.chat(HI, tools=[odd], max_tokens=1)
+
     def test_a_demanded_call_opens_with_the_special_token(self):
         """The marker is one token, as the model was taught it, and no text that looks like it."""
         self.s = server("--model", self.dirs[2])

@@ -26,7 +26,7 @@ def main():
     a.add_argument("--recurd", required=True)
     a.add_argument("--work", required=True)
     a.add_argument("--only", choices=["walks", "answers", "masks", "costs"])
-    a.add_argument("--schemas", type=int, default=2000)
+    a.add_argument("--schemas", type=int, default=500)
     a.add_argument("--answers", type=int, default=500)
     a.add_argument("--compare", type=int, default=200)
     a.add_argument("--steps", type=int, default=40)

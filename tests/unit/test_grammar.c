@@ -297,6 +297,32 @@ Test(grammar, it_starts_behind_the_trigger)
     match_free(m);
 }
 
+Test(grammar, one_trigger_behind_another_and_again)
+{
+    struct grammar_source s = {.kind = GRAMMAR_REGEX, .text = "(yes|no)!", .n = 9,
+                               .trigger = "</t>", .then = "<c>", .again = true};
+    static const struct { const char *text; bool taken, free; } rows[] = {
+        {"a <c>maybe</t> so", true, true}, {"</t><c>yes", true, false}, {"</t><c>maybe", false, false},
+        {"</t><c>yes! and </t> then <c>", true, false}, {"</t><c>yes! and <c>so", false, false},
+        {"</t><c>\n no!<c>no!", true, true}, {"</t></t><<c>n", true, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct grammar *g;
+        struct err e = {0};
+        cr_assert_eq(grammar_new(&g, &s, trie(), &e), 0, "%s", e.text);
+        struct match *m = match_new(g);
+        uint32_t words[(TOKENS + 31) / 32];
+        struct match_state state;
+        int rc = match_accept_bytes(m, rows[i].text, strlen(rows[i].text), &e);
+        cr_assert_eq(rc == 0, rows[i].taken, "%s", rows[i].text);
+        cr_assert_eq(match_mask(m, words, &state, NULL), 0);
+        cr_assert(!rows[i].taken || state.free == rows[i].free, "%s", rows[i].text);
+        cr_assert(!state.free || (state.whole && state.more));
+        match_free(m);
+        grammar_unref(g);
+    }
+}
+
 Test(grammar, what_is_forgotten_is_found_again)
 {
     struct automaton a;

@@ -73,27 +73,29 @@ static int32_t define_lead(struct automaton *a, int32_t root)
     return rule;
 }
 
-/* The trigger's bytes: the code of the special token that it is, or its text. */
-static void define_trigger(struct automaton *a, const char *trigger, const struct token_trie *trie)
+/* A trigger's bytes: the code of the special token that it is, or its text. */
+static void define_trigger(struct automaton *a, const char *text, const struct token_trie *trie)
 {
-    int32_t special = token_trie_special(trie, trigger);
-    const char *p = special >= 0 ? token_code(trie, special) : trigger;
-    a->n_trigger = special >= 0 ? TOKEN_CODE : strlen(trigger);
-    a->trigger = arena_copy(&a->arena, p, a->n_trigger);
-    if (!a->trigger)
+    int32_t special = token_trie_special(trie, text);
+    size_t n = strlen(text);
+    if (n == 0 || n > LIMIT_TRIGGER_BYTES) {
+        err_set(&a->err, E_RANGE, "the trigger has %zu bytes, 1 … %d are allowed", n,
+                LIMIT_TRIGGER_BYTES);
+        return;
+    }
+    n = special >= 0 ? TOKEN_CODE : n;
+    const char *p = arena_copy(&a->arena, special >= 0 ? token_code(trie, special) : text, n);
+    if (!p)
         err_set(&a->err, E_NOMEM, "no memory for a grammar");
+    a->triggers[a->n_triggers++] = (struct trigger){p, n};
 }
 
 int define(struct automaton *a, const struct grammar_source *s, const struct token_trie *trie,
            int32_t *root, struct err *e)
 {
-    size_t n_trigger = s->trigger ? strlen(s->trigger) : 0;
     if (s->n > LIMIT_GRAMMAR_BYTES)
         return err_set(e, E_RANGE, "the definition has %zu bytes, at most %zu", s->n,
                        LIMIT_GRAMMAR_BYTES);
-    if (s->trigger && (n_trigger == 0 || n_trigger > LIMIT_TRIGGER_BYTES))
-        return err_set(e, E_RANGE, "the trigger has %zu bytes, 1 … %d are allowed", n_trigger,
-                       LIMIT_TRIGGER_BYTES);
     switch (s->kind) {
     case GRAMMAR_GBNF: *root = gbnf_parse(a, s->text, s->n); break;
     case GRAMMAR_REGEX: *root = define_regex(a, s); break;
@@ -105,6 +107,9 @@ int define(struct automaton *a, const struct grammar_source *s, const struct tok
     if (s->trigger) {
         *root = define_lead(a, *root);
         define_trigger(a, s->trigger, trie);
+        if (s->then)
+            define_trigger(a, s->then, trie);
+        a->again = s->again;
     }
     if (a->err.code && e)
         *e = a->err;

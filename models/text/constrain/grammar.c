@@ -330,11 +330,12 @@ int match_accept(struct match *m, int32_t token, struct err *e)
                        (int)t->vocab);
     if (t->lengths[token])
         return match_accept_bytes(m, t->bytes[token], t->lengths[token], e);
-    const char *code = token_code(t, token), *trigger = m->g->a.trigger;
+    const char *code = token_code(t, token);
     pthread_mutex_lock(&m->g->lock);
-    bool before = m->g->p.all[m->position].trigger >= 0;
+    int at = m->g->p.all[m->position].trigger;
     pthread_mutex_unlock(&m->g->lock);
-    if (before && memcmp(trigger, code, MIN(m->g->a.n_trigger, (size_t)TOKEN_CODE)) != 0)
+    const struct trigger *x = at >= 0 ? &m->g->a.triggers[at / LIMIT_TRIGGER_BYTES] : NULL;
+    if (x && (x->n != TOKEN_CODE || memcmp(x->p, code, TOKEN_CODE) != 0))
         return 0;
     int rc = match_accept_bytes(m, code, TOKEN_CODE, NULL);
     return rc == E_CONFLICT ? err_set(e, rc, "token %d has no text, and the constrained text goes "

@@ -101,13 +101,12 @@ static void emit_repeat(struct structure *x, const json_t *node, const json_t *o
                         int32_t to)
 {
     struct automaton *a = x->a;
-    const char *between = text_of(x, json_object_get(node, "between"), "repeat needs a "
-                                  "\"between\"");
     int32_t rule = rule_of(x, one, "one of many"), some = automaton_state(a);
     int32_t next = automaton_state(a);
-    automaton_empty(a, from, to);
+    if (json_integer_value(json_object_get(node, "least")) == 0)
+        automaton_empty(a, from, to);
     automaton_call(a, from, some, rule);
-    emit_text(x, between ? between : "", some, next);
+    emit(x, json_object_get(node, "between"), some, next);
     automaton_call(a, next, some, rule);
     automaton_empty(a, some, to);
 }

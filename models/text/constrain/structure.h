@@ -11,7 +11,7 @@
  *   {"regex": "…"}         as regex.h
  *   {"items": [NODE, …], "needed": [true, …], "between": "…"}
  *                          in this order; what is not needed may be missing
- *   {"repeat": NODE, "between": "…"}   any number of times
+ *   {"repeat": NODE, "between": NODE, "least": 0 or 1}   any number of times
  *   {"value": PART, "python": bool, "avoid": "…"}
  *                          a JSON value, or a Python literal; without the characters to avoid
  *   {"raw": PART, "ends": ["…"], "trimmed": bool}

@@ -8,7 +8,8 @@
 #define INVOKE_TAGS {"<invoke name=\"", "\">", "</invoke>", "<parameter name=\"", "\">", \
                      "</parameter>"}
 
-#define WRITE_PYTHON {ARGS_PYTHON, "[", "(", ")]"}
+#define WRITE_LIST ARGS_CALL, "[", .finish = "]", .between = ", ", .key = "arguments"
+#define WRITE_PYTHON {ARGS_PYTHON, "[", "", "(", ")", "]", .between = ", "}
 
 static const struct toolcall_dialect rows[] = {
     /* Kimi Linear, K2: sections of calls whose id names the function. */
@@ -16,12 +17,14 @@ static const struct toolcall_dialect rows[] = {
      .open = "<|tool_calls_section_begin|>", .close = "<|tool_calls_section_end|>",
      .inner = {"<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"},
      .starts = "<", .read = form_kimi,
-     .write = {ARGS_JSON, "<|tool_call_begin|>functions.", ":#<|tool_call_argument_begin|>",
-               "<|tool_call_end|>"}},
+     .write = {ARGS_JSON, .lead = "<|tool_call_begin|>functions.",
+               .name_end = ":#<|tool_call_argument_begin|>", .tail = "<|tool_call_end|>",
+               .between = ""}},
     /* MiniMax M2. */
     {.name = "minimax", .sign = {"<minimax:tool_call>"}, .open = "<minimax:tool_call>",
      .close = "</minimax:tool_call>", .starts = "<", .read = form_tagged, .tags = INVOKE_TAGS,
-     .write = {ARGS_TAGS, "\n<invoke name=\"", "\">\n", "</invoke>\n", .pad = ""}},
+     .write = {ARGS_TAGS, "\n", "<invoke name=\"", "\">\n", "</invoke>\n", .between = "",
+               .pad = ""}},
     /* LFM2: a Python list. */
     {.name = "lfm2", .sign = {"<|tool_call_start|>"}, .open = "<|tool_call_start|>",
      .close = "<|tool_call_end|>", .starts = "[", .read = form_python, .write = WRITE_PYTHON},
@@ -32,28 +35,28 @@ static const struct toolcall_dialect rows[] = {
     {.name = "function-tags", .sign = {"<tool_call>", "<function="}, .open = "<tool_call>",
      .close = "</tool_call>", .starts = "<", .read = form_tagged,
      .tags = FUNCTION_TAGS,
-     .write = {ARGS_TAGS, "\n<function=", ">\n", "</function>\n", .pad = "\n"}},
+     .write = {ARGS_TAGS, "\n", "<function=", ">\n", "</function>\n", .pad = "\n"}},
     /* Hermes, Qwen, Granite 4, Falcon-H1. */
     {.name = "hermes", .sign = {"<tool_call>"}, .open = "<tool_call>", .close = "</tool_call>",
      .starts = "{", .read = form_json,
-     .write = {ARGS_CALL, "\n", .tail = "\n", .key = "arguments"}},
+     .write = {ARGS_CALL, "\n", .finish = "\n", .key = "arguments"}},
     /* Jamba: an array; MiniMax M1: an object on each line. */
     {.name = "tool-calls", .sign = {"<tool_calls>"}, .open = "<tool_calls>",
      .close = "</tool_calls>", .starts = "[{", .read = form_json,
-     .write = {ARGS_CALL, "[", .tail = "]", .key = "arguments", .bare = true}},
+     .write = {WRITE_LIST, .bare = true}},
     /* Nemotron-H. */
     {.name = "nemotron", .sign = {"<TOOLCALL>"}, .open = "<TOOLCALL>", .close = "</TOOLCALL>",
      .starts = "[{", .read = form_json,
-     .write = {ARGS_CALL, "[", .tail = "]", .key = "arguments"}},
+     .write = {WRITE_LIST}},
     /* Mistral: an array, later name[ARGS]{…}; up to the end of the text. */
     {.name = "mistral", .sign = {"[TOOL_CALLS]", "[ARGS]"}, .open = "[TOOL_CALLS]",
      .inner = {"[ARGS]"}, .starts = NULL, .read = form_named_json,
-     .write = {ARGS_JSON, "", "[ARGS]", ""}},
+     .write = {ARGS_JSON, .name_end = "[ARGS]", .between = "[TOOL_CALLS]"}},
     {.name = "mistral-json", .sign = {"[TOOL_CALLS]"}, .open = "[TOOL_CALLS]", .starts = "[{",
-     .read = form_json, .write = {ARGS_CALL, "[", .tail = "]", .key = "arguments"}},
+     .read = form_json, .write = {WRITE_LIST}},
     /* Llama 3: the whole text is one object. */
     {.name = "llama", .sign = {"\"parameters\":", "\"name\":"}, .open = "", .starts = "{",
-     .read = form_json, .write = {ARGS_CALL, "", .tail = "", .key = "parameters"}},
+     .read = form_json, .write = {ARGS_CALL, .key = "parameters"}},
 };
 
 const struct toolcall_dialect *toolcall_detect(const char *text)

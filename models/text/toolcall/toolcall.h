@@ -40,9 +40,14 @@ struct toolcall_demand {
     const struct toolcall_dialect *dialect;
     const struct json_t *tools; /* as for toolset_new */
     const char *name;           /* of the function; NULL = any */
-    bool opened;                /* the marker that opens calls is there already */
-    bool strict;                /* only functions that say "strict": true have a schema */
+    bool wish;                  /* not demanded: what follows where the model opens calls by itself,
+                                   behind that marker; of functions that say "strict": true the
+                                   arguments follow the schema, of others they are any */
 };
+/* Whether a function says "strict": true. */
+bool toolcall_strict(const struct json_t *tools);
+/* The marker that opens calls, "" where the whole text is one; *closes: another ends them. */
+const char *toolcall_open(const struct toolcall_dialect *d, bool *closes);
 /* *out: free with mem_free. E_UNSUPPORTED: what a function's schema asks for cannot be enforced in
  * this dialect. */
 int toolcall_structure(char **out, const struct toolcall_demand *d, struct err *e) MUST_USE;

@@ -30,15 +30,16 @@ enum form_args {
     ARGS_PYTHON, /* key=value, … */
 };
 
-/* How one call is written between open and close: lead, name, name_end, arguments, tail; of
- * ARGS_CALL lead, object, tail. Markers in the texts are tokens where the vocabulary has them; #
- * is a number. */
+/* What is written between open and close: begin, calls with `between` between them, finish. A call:
+ * lead, name, name_end, arguments, tail; of ARGS_CALL the object. Markers in the texts are tokens
+ * where the vocabulary has them; # is a number. */
 struct form_write {
     enum form_args args;
-    const char *lead, *name_end, *tail;
-    const char *key;  /* of ARGS_CALL: "arguments" or "parameters" */
-    const char *pad;  /* of ARGS_TAGS: on both sides of a value */
-    bool bare;        /* lead and tail may be missing */
+    const char *begin, *lead, *name_end, *tail, *finish; /* NULL = nothing */
+    const char *between; /* NULL = each call is opened and closed by itself */
+    const char *key;     /* of ARGS_CALL: "arguments" or "parameters" */
+    const char *pad;     /* of ARGS_TAGS: on both sides of a value */
+    bool bare;           /* begin and finish may be missing */
 };
 
 struct toolcall_dialect {

@@ -5,6 +5,7 @@
 #include "models/text/toolcall/toolcall_int.h"
 
 #define SPACE "(?: |\\n[ \\t]{0,20})?" /* between the tokens of JSON, as schemas have it */
+#define PROSE "(?:[^{ \\t\\n\\r](?:.|[\\n\\r])*)?" /* what begins as no object */
 #define NAME "[A-Za-z_][A-Za-z0-9_]{0,63}"
 
 /* The structure in work. Failed allocations are told apart at the end: jansson's functions take
@@ -30,7 +31,7 @@ static json_t *mark_or_regex(const char *key, const char *text, size_t n)
 static void add_text(struct writer *w, json_t *list, const char *text)
 {
     const char *marker;
-    for (size_t i = 0, run = 0, n = strlen(text), k; i <= n; i += k) {
+    for (size_t i = 0, run = 0, n = text ? strlen(text) : 0, k; i <= n; i += k) {
         size_t len = 0;
         for (int m = 0; i < n && (marker = toolcall_marker(w->d, m)); m++)
             len = strncmp(text + i, marker, strlen(marker)) == 0 ? strlen(marker) : len;
@@ -165,7 +166,7 @@ static int add_arguments(struct writer *w, json_t *list, const char *function, s
         json_t *any = argument(w, json_pack("{s:s}", "regex", NAME), json_true(),
                                w->d->write.args == ARGS_TAGS);
         rc = json_is_object(more) ? refuse(w, function, "additionalProperties") : 0;
-        add(w, list, json_pack("{s:o,s:s}", "repeat", any, "between", between));
+        add(w, list, json_pack("{s:o,s:s,s:i}", "repeat", any, "between", between, "least", 0));
     } else {
         add(w, list, json_pack("{s:O,s:O,s:s}", "items", items, "needed", needed, "between",
                                between));
@@ -197,40 +198,59 @@ static void add_object(struct writer *w, json_t *list, const json_t *name, size_
     mem_free(quoted);
 }
 
-/* One function's call without what opens and closes it. */
+/* One function's call. */
 static int add_call(struct writer *w, json_t *any, const json_t *function, bool loose)
 {
     const struct form_write *f = &w->d->write;
     const json_t *name = json_object_get(function, "name");
-    json_t *list = json_array(), *inside = json_array();
+    json_t *list = json_array();
     size_t nth;
     int rc = 0;
     const json_t *s = document(w, function, loose, &nth);
+    add_text(w, list, f->lead);
     if (f->args == ARGS_CALL) {
-        add_object(w, inside, name, nth);
+        add_object(w, list, name, nth);
     } else if (!is_word(json_string_value(name))) {
         rc = refuse(w, json_string_value(name), "its name");
     } else {
-        add(w, inside, json_incref((json_t *)(uintptr_t)name));
-        add_text(w, inside, f->name_end);
+        add(w, list, json_incref((json_t *)(uintptr_t)name));
+        add_text(w, list, f->name_end);
         if (f->args == ARGS_JSON)
-            add(w, inside, json_pack("{s:[i]}", "value", (int)nth));
+            add(w, list, json_pack("{s:[i]}", "value", (int)nth));
         else
-            rc = add_arguments(w, inside, json_string_value(name), nth, s);
+            rc = add_arguments(w, list, json_string_value(name), nth, s);
     }
-    add_text(w, list, f->lead);
-    add(w, list, json_incref(inside));
     add_text(w, list, f->tail);
     add(w, any, list);
-    if (f->bare)
-        add(w, any, json_incref(inside));
-    json_decref(inside);
     return rc;
+}
+
+/* Calls, one or many, with what is around them. */
+static json_t *section(struct writer *w, json_t *any, bool many, bool opened)
+{
+    const struct form_write *f = &w->d->write;
+    json_t *calls = json_pack("{s:O}", "any", any), *list = json_array(), *out = json_array();
+    if (many && f->between) {
+        json_t *between = json_array();
+        add_text(w, between, f->between);
+        calls = json_pack("{s:o,s:o,s:i}", "repeat", calls, "between", between, "least", 1);
+    }
+    add_text(w, list, f->begin);
+    add(w, list, json_incref(calls));
+    add_text(w, list, f->finish);
+    if (!opened)
+        add_text(w, out, w->d->open);
+    if (f->bare)
+        list = json_pack("{s:[o,O]}", "any", list, calls);
+    add(w, out, list);
+    add_text(w, out, w->d->close);
+    json_decref(calls);
+    return out;
 }
 
 int toolcall_structure(char **out, const struct toolcall_demand *d, struct err *e)
 {
-    json_t *any = json_array(), *text = json_array(), *tool;
+    json_t *any = json_array(), *tool;
     struct writer w = {.d = d->dialect, .documents = json_array(), .e = e};
     size_t i;
     int rc = 0;
@@ -238,20 +258,33 @@ int toolcall_structure(char **out, const struct toolcall_demand *d, struct err *
     json_array_foreach((json_t *)(uintptr_t)d->tools, i, tool) {
         const json_t *f = toolset_function(tool);
         const char *name = json_string_value(json_object_get(f, "name"));
-        bool loose = d->strict && !json_is_true(json_object_get(f, "strict"));
+        bool loose = d->wish && !json_is_true(json_object_get(f, "strict"));
         if (!rc && name && (!d->name || strcmp(d->name, name) == 0))
             rc = add_call(&w, any, f, loose);
     }
-    if (!d->opened)
-        add_text(&w, text, w.d->open);
-    add(&w, text, json_pack("{s:O}", "any", any));
-    add_text(&w, text, w.d->close ? w.d->close : "");
-    json_t *whole = json_pack("{s:O,s:O}", "documents", w.documents, "text", text);
+    json_t *text = section(&w, any, d->wish, d->wish);
+    if (d->wish && !d->dialect->open[0]) /* the whole text is a call, or it is none */
+        text = json_pack("{s:[o,{s:s}]}", "any", text, "regex", PROSE);
+    json_t *whole = json_pack("{s:o,s:o}", "documents", w.documents, "text", text);
     if (!rc && whole && !w.failed)
         *out = json_dumps(whole, JSON_COMPACT);
     json_decref(whole);
     json_decref(any);
-    json_decref(text);
-    json_decref(w.documents);
     return rc || *out ? rc : err_set(e, E_NOMEM, "no memory for the form of calls");
+}
+
+bool toolcall_strict(const json_t *tools)
+{
+    size_t i;
+    json_t *tool;
+    json_array_foreach((json_t *)(uintptr_t)tools, i, tool)
+        if (json_is_true(json_object_get(toolset_function(tool), "strict")))
+            return true;
+    return false;
+}
+
+const char *toolcall_open(const struct toolcall_dialect *d, bool *closes)
+{
+    *closes = d->close != NULL;
+    return d->open;
 }
