@@ -136,14 +136,17 @@ def answers(recurd, work, judge, count):
     common.Settings.recurd = recurd
     rows = [(common.DEMO, []), (common.DEMO7, []),
             (random_model(work), ["--load-format", "dummy"])]
-    faults = 0
-    for model, flags in rows:
-        server, tally, lock = common.server("--model", model, *flags), {}, threading.Lock()
-        common.in_threads([lambda k=k: ask(server, range(k, count, CLIENTS), judge, tally, lock)
-                           for k in range(CLIENTS)])
-        print("answers of %s: %d ended, %d did not, %d refused by name; %d invalid" %
-              (os.path.basename(model), tally.get("ended", 0), tally.get("unended", 0),
-               tally.get("refused", 0), tally.get("faults", 0)))
-        faults += tally.get("faults", 0) + (not tally.get("ended"))
-    faults += len(common.stop_all())
-    return faults
+    try:
+        return sum(answers_of(common, model, flags, judge, count) for model, flags in rows)
+    finally:
+        common.stop_all()
+
+
+def answers_of(common, model, flags, judge, count):
+    server, tally, lock = common.server("--model", model, *flags), {}, threading.Lock()
+    common.in_threads([lambda k=k: ask(server, range(k, count, CLIENTS), judge, tally, lock)
+                       for k in range(CLIENTS)])
+    print("answers of %s: %d ended, %d did not, %d refused by name; %d invalid" %
+          (os.path.basename(model), tally.get("ended", 0), tally.get("unended", 0),
+           tally.get("refused", 0), tally.get("faults", 0)), flush=True)
+    return tally.get("faults", 0) + (not tally.get("ended"))
