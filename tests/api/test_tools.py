@@ -273,8 +273,8 @@ class Tools(unittest.TestCase):
         self.assertEqual(usage["completion_tokens"], 3)
 
     def test_calls_of_strict_functions_follow_their_schemas(self):
-        """The marker and the list's end are drawn because they are wanted so much; all else the masks
-        and the model say."""
+        """The marker and the list's end are drawn because they are wanted so much; all else the
+        masks and the model say."""
         self.s = server("--model", self.dirs[2])
         marker, = self.s.post("/tokenize", {"prompt": "<TOOLCALL>"})["tokens"][-1:]
         tools = [{"type": "function", "function": dict(t["function"], strict=True)} for t in TOOLS]

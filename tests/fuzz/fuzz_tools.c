@@ -1,5 +1,5 @@
-/* Functions that are offered, in every dialect: taken or refused with a sentence; what is taken is a
- * grammar whose masks are the truth, and a text that follows it to its end is read as one call. */
+/* Functions that are offered, in every dialect: taken or refused with a sentence; what is taken is
+ * a grammar whose masks are the truth, and a text that follows it to its end is read as a call. */
 #include <jansson.h>
 
 #include "base/limits.h"

@@ -14,7 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 WALK_TOKENS = 6000   # of the vocabulary of the walks
 CLIENTS = 8
 # Refusals that say what is wrong: the schema has no value, or asks for what nobody can enforce.
-REFUSED = ("no text", "never end", "cannot be enforced", "can be enforced", "oneOf")
+REFUSED = ("no text", "never end", "cannot be enforced", "can be enforced", "not supported", "oneOf")
 
 
 def schema_of(seed):
@@ -55,7 +55,8 @@ def one_walk(engine, tokens, r, steps):
         token = tokens[r.choice(some)]
         said = engine.accept(token)
         if said != "ok":
-            raise SystemExit("a token of the mask is refused: %r after %r: %s" % (token, text, said))
+            raise SystemExit("a token of the mask is refused: %r after %r: %s" %
+                             (token, text, said))
         text += token
     return None
 

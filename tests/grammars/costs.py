@@ -45,7 +45,8 @@ def hostile():
     anys = {"$defs": {"d%d" % i: {"anyOf": [{"$ref": "#/$defs/d%d" % (i + 1)}] * 3}
                       for i in range(40)}, "$ref": "#/$defs/d0"}
     anys["$defs"]["d40"] = {"type": "null"}
-    grid = {"type": "object", "maxProperties": 250, "properties": {"p%d" % i: {} for i in range(260)}}
+    grid = {"type": "object", "maxProperties": 250,
+            "properties": {"p%d" % i: {} for i in range(260)}}
     products = {"allOf": [{"anyOf": [{"minimum": i} for i in range(12)]} for _ in range(9)]}
     rows = [("nesting of 200", "schema", deep), ("allOf that doubles", "schema", doubling),
             ("anyOf that triples", "schema", anys), ("260 properties counted", "schema", grid),
@@ -54,7 +55,8 @@ def hostile():
             ("$ref in a circle", "schema", {"$defs": {"a": {"$ref": "#/$defs/a"}},
                                             "$ref": "#/$defs/a"}),
             ("a length of 1,000,000", "schema", {"type": "string", "maxLength": 1000000}),
-            ("pattern of many ends", "schema", {"type": "string", "pattern": "(a|aa|b.*)*c{0,900}$"}),
+            ("pattern of many ends", "schema", {"type": "string",
+                                                "pattern": "(a|aa|b.*)*c{0,900}$"}),
             ("repeats of repeats", "regex", "((((a{0,99}){0,99}){0,99}){0,99}){0,99}x"),
             ("many at once", "regex", "(.*a){60}.{900}b"),
             ("a set of all", "regex", "[^a]{0,5000}[\\u0000-\\uffff]{0,5000}"),

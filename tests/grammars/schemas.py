@@ -7,8 +7,8 @@ PATTERNS = ["^[a-z]{1,8}$", "^[A-Z][a-z]+( [A-Z][a-z]+){0,2}$", "^\\d{3}-\\d{4}$
 DIALECTS = ["^[^\\s]{2,6}$", "^\\S+ \\D\\W[^\\w]$"]  # read as every dialect reads them
 FORMATS = ["date", "date-time", "time", "uuid", "email", "ipv4", "hostname"]
 MORE_FORMATS = FORMATS + ["ipv6", "duration", "json-pointer", "uri"]
-VALUES = [None, True, False, 0, -3, 2.5, 1e20, "", "a", 'q"\\\n', "ünï", [], [1, "a"], {}, {"a": [None]},
-          [[True, {"b": 0.1}]]]
+VALUES = [None, True, False, 0, -3, 2.5, 1e20, "", "a", 'q"\\\n', "ünï", [], [1, "a"], {},
+          {"a": [None]}, [[True, {"b": 0.1}]]]
 
 
 class Maker:
@@ -133,7 +133,8 @@ class Maker:
             {"type": "string", "format": r.choice(MORE_FORMATS)},
             {"type": "string", "pattern": "^[a-c]*$", "minLength": least, "maxLength": least + 4},
             {"type": "string", "pattern": "b[0-9]+$", "maxLength": 12},
-            {"type": "string", "pattern": "^x"}, {"type": "string", "pattern": "(^|-)[a-f]{2}($|-)"},
+            {"type": "string", "pattern": "^x"},
+            {"type": "string", "pattern": "(^|-)[a-f]{2}($|-)"},
             {"pattern": r.choice(PATTERNS), "type": ["string", "null"]},
             {"enum": self.names(4), "minLength": 2}, {"enum": VALUES, "type": ["string", "number"]},
             {"minLength": 1, "maxLength": 3, "type": ["string", "integer"], "minimum": 5,

@@ -19,8 +19,9 @@ static const char *piece(const void *arg, int32_t id, size_t *n)
     static char bytes[256];
     static const char *const more[] = {
         "</parameter>", "</tool_call>", "\n</tool_call>", "</param", "</function>\n", "<tool_call>",
-        "</invoke>", "[TOOL_CALLS]", "[ARGS]", "<|tool_call_end|>", "\", \"", "True", "null", "\\u00",
-        "]}", ")]", "\n</parameter>\n", "\n", "\n\n", "é", "\xF0\x9F", "12", "city", "{\"", "': '", "\\", "\\/"};
+        "</invoke>", "[TOOL_CALLS]", "[ARGS]", "<|tool_call_end|>", "\", \"", "True", "null", "]}",
+        "\\u00", ")]", "\n</parameter>\n", "\n", "\n\n", "é", "\xF0\x9F", "12", "city", "{\"",
+        "': '", "\\", "\\/"};
     (void)arg;
     if (id < 256) {
         bytes[id] = (char)id;
@@ -33,12 +34,14 @@ static const char *piece(const void *arg, int32_t id, size_t *n)
 }
 
 static const char tools_text[] =
-    "[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"strict\":true,\"parameters\":{"
-    "\"$defs\":{\"day\":{\"type\":\"string\",\"format\":\"date\"}},\"type\":\"object\",\"properties\":{"
+    "[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"strict\":true,\"parameters\":"
+    "{\"$defs\":{\"day\":{\"type\":\"string\",\"format\":\"date\"}},\"type\":\"object\","
+    "\"properties\":{"
     "\"city\":{\"type\":\"string\",\"minLength\":1},\"days\":{\"type\":\"integer\",\"minimum\":1,"
     "\"maximum\":14},\"unit\":{\"type\":\"string\",\"enum\":[\"C\",\"F\",\"</parameter>\"]},"
     "\"note\":{\"type\":\"string\",\"maxLength\":3},\"code\":{\"type\":\"string\",\"pattern\":"
-    "\"^[A-C<]{2}[a-z]?$\"},\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":2},"
+    "\"^[A-C<]{2}[a-z]?$\"},\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\","
+    "\"maxLength\":2},"
     "\"maxItems\":2},\"more\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":[\"boolean\","
     "\"null\"]}},\"required\":[\"a\"],\"additionalProperties\":false},\"when\":{\"$ref\":"
     "\"#/$defs/day\"},\"kind\":{\"enum\":[\"x\",2,true,null]}},\"required\":[\"city\",\"days\","
@@ -223,8 +226,8 @@ static void expect(const char *dialect, const char *structure_of, const char *te
 
 Test(forced_calls, each_dialect_is_written_as_its_template_writes_it)
 {
-    static const char one[] = "[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"s\":"
-                              "{\"type\":\"string\"},\"n\":{\"type\":\"integer\"}},\"required\":["
+    static const char one[] = "[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"s\""
+                              ":{\"type\":\"string\"},\"n\":{\"type\":\"integer\"}},\"required\":["
                               "\"s\"]}}}]";
     static const struct { const char *dialect, *yes, *no; } rows[] = {
         {"hermes", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 3}}\n"
@@ -232,9 +235,11 @@ Test(forced_calls, each_dialect_is_written_as_its_template_writes_it)
         {"function-tags", "<tool_call>\n<function=f>\n<parameter=s>\na < b </p>\n\n</parameter>\n"
          "<parameter=n>\n3\n</parameter>\n</function>\n</tool_call>",
          "<tool_call>\n<function=f>\n<parameter=n>"},
-        {"minimax", "<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"s\">x y</parameter>\n"
-         "</invoke>\n</minimax:tool_call>", "<minimax:tool_call>\n<invoke name=\"f\">\n</invoke>"},
-        {"lfm2", "<|tool_call_start|>[f(s=\"a\", n=3)]<|tool_call_end|>", "<|tool_call_start|>[f()"},
+        {"minimax", "<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"s\">x y"
+         "</parameter>\n</invoke>\n</minimax:tool_call>",
+         "<minimax:tool_call>\n<invoke name=\"f\">\n</invoke>"},
+        {"lfm2", "<|tool_call_start|>[f(s=\"a\", n=3)]<|tool_call_end|>",
+         "<|tool_call_start|>[f()"},
         {"kimi", "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0"
          "<|tool_call_argument_begin|>{\"s\": \"a\"}<|tool_call_end|><|tool_calls_section_end|>",
          "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:x"},

@@ -205,6 +205,10 @@ Test(grammar, what_cannot_be_enforced_is_refused_by_name)
          E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"type\":\"integer\",\"minimum\":2,\"maximum\":1}", "never end",
          E_FORMAT},
+        {GRAMMAR_SCHEMA, "{\"required\":[\"a\"],\"unevaluatedProperties\":false}", "never end",
+         E_FORMAT},
+        {GRAMMAR_SCHEMA, "{\"properties\":{\"abc\":{}},\"propertyNames\":{\"maxLength\":2}}",
+         "propertyNames:", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"pattern\":\"(?=x)\"}", "pattern: ", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"pattern\":\"x\",\"minLength\":3}", "minLength:", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "[", "the schema", E_FORMAT},
@@ -302,7 +306,8 @@ Test(grammar, one_trigger_behind_another_and_again)
     struct grammar_source s = {.kind = GRAMMAR_REGEX, .text = "(yes|no)!", .n = 9,
                                .trigger = "</t>", .then = "<c>", .again = true};
     static const struct { const char *text; bool taken, free; } rows[] = {
-        {"a <c>maybe</t> so", true, true}, {"</t><c>yes", true, false}, {"</t><c>maybe", false, false},
+        {"a <c>maybe</t> so", true, true}, {"</t><c>yes", true, false},
+        {"</t><c>maybe", false, false},
         {"</t><c>yes! and </t> then <c>", true, false}, {"</t><c>yes! and <c>so", false, false},
         {"</t><c>\n no!<c>no!", true, true}, {"</t></t><<c>n", true, false},
     };

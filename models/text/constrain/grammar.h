@@ -28,8 +28,8 @@ struct grammar_source {
     size_t n;
     const char *trigger; /* NULL = the grammar starts at once; <= LIMIT_TRIGGER_BYTES */
     const char *then;    /* with a trigger: another that must come behind it; NULL = none */
-    bool again;          /* with a trigger: behind the grammar's text, which must say itself where it
-                            ends, all is free until the last trigger is there again */
+    bool again;          /* with a trigger: behind the grammar's text, which must itself say where
+                            it ends, all is free until the last trigger is there again */
     bool compact;        /* JSON without white space between its tokens */
 };
 

@@ -57,6 +57,7 @@ const struct expr *schema_format(struct schema *x, const char *name, int flags)
             return NULL;
     for (size_t i = 0; i < ARRAY_LEN(formats); i++)
         if (strcmp(formats[i].name, name) == 0)
-            return regex_parse(x->a, formats[i].regex, strlen(formats[i].regex), flags & REGEX_JSON);
+            return regex_parse(x->a, formats[i].regex, strlen(formats[i].regex),
+                               flags & REGEX_JSON);
     return schema_fault(x, E_UNSUPPORTED, "format: \"%.40s\" cannot be enforced", name);
 }

@@ -100,6 +100,9 @@ const struct expr *schema_char(struct schema *x)
     struct automaton *a = x->a;
     static const struct char_range plain[] = {{0x20, '!'}, {'#', '['}, {']', CHAR_MAX_CODE}};
     static const struct char_range hex[] = {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
+    static const struct char_range some[] = {{'1', '9'}, {'A', 'F'}, {'a', 'f'}};
+    static const struct char_range not_0d[] = {{'1', '9'}, {'A', 'C'}, {'E', 'F'}, {'a', 'c'},
+                                               {'e', 'f'}};
     static const struct char_range d[] = {{'D', 'D'}, {'d', 'd'}}, low[] = {{'0', '7'}};
     static const struct char_range first[] = {{'8', '9'}, {'A', 'B'}, {'a', 'b'}};
     static const struct char_range second[] = {{'C', 'F'}, {'c', 'f'}};
@@ -108,10 +111,7 @@ const struct expr *schema_char(struct schema *x)
     int n_letters = (int)ARRAY_LEN(letters) - x->style.python; /* \/ is two characters there */
     const struct expr *h = expr_class(a, hex, 3), *hh = EXPR_SEQ(a, h, h);
     const struct expr *dd = expr_class(a, d, 2), *u = expr_str(a, "\\u");
-    static const struct char_range some[] = {{'1', '9'}, {'A', 'F'}, {'a', 'f'}};
     const struct expr *zero = expr_str(a, "0"), *digit = a->avoid[0] ? expr_class(a, some, 3) : h;
-    static const struct char_range not_0d[] = {{'1', '9'}, {'A', 'C'}, {'E', 'F'}, {'a', 'c'},
-                                               {'e', 'f'}};
     return EXPR_ALT(a, expr_class(a, plain, 3),
                     EXPR_SEQ(a, expr_str(a, "\\"), expr_class(a, letters, n_letters)),
                     EXPR_SEQ(a, u, expr_class(a, not_0d, 5), h, hh),

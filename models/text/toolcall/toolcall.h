@@ -26,8 +26,8 @@ const char *toolcall_name(const struct toolcall_dialect *d);
 const char *toolcall_marker(const struct toolcall_dialect *d, int i);
 
 /* The functions a request offers: names, and which arguments are strings. Refcounted, read-only;
- * outlives its readers. toolset_free gives a reference back. tools: an array that has been through chat_check, only read.
- * NULL = no memory. */
+ * outlives its readers. toolset_free gives a reference back. tools: an array that has been through
+ * chat_check, only read. NULL = no memory. */
 struct toolset;
 struct toolset *toolset_new(const struct json_t *tools) MUST_USE;
 void toolset_ref(struct toolset *s);

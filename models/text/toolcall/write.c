@@ -185,7 +185,8 @@ static void add_space(struct writer *w, json_t *list)
 static void add_object(struct writer *w, json_t *list, const json_t *name, size_t nth)
 {
     char *quoted = json_dumps(name, JSON_ENCODE_ANY);
-    const char *texts[] = {"{", "\"name\":", quoted ? quoted : "", ",", "\"", w->d->write.key, "\":"};
+    const char *texts[] = {"{",  "\"name\":",        quoted ? quoted : "", ",",
+                           "\"", w->d->write.key, "\":"};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         add(w, list, json_string(texts[i]));
         if (i < 2 || i == 3 || i == 6)
