@@ -61,7 +61,7 @@ UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all page checks hostile torture configs random random-quick help deps deps-test deps-check demo run test \
         test-formats test-gguf test-keys test-tokenizers tokenizers-quick test-templates test-constrain \
-        test-clients unit \
+        test-grammars test-clients unit \
         kernelcheck golden api load \
         lint bench bench-serve peers opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
@@ -248,12 +248,12 @@ $B/crashsim: $B/tests/fault/crashsim.o $(LIB)
 fault: $B/crashsim ## simulated crashes of the disk under the state cache
 	$B/crashsim --seeds $(or $(FAULT_SEEDS),1000)
 
-# Masks of grammars against an independent engine from PyPI, and what they cost.
-$B/constrain-masks: $B/tests/constrain/masks.o $(LIB)
+# Grammars against an independent validator and another engine, both from PyPI; what they cost.
+$B/grammar-masks: $B/tests/grammars/masks.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-test-constrain: $B/constrain-masks ## grammars against an independent engine (from PyPI), and costs
-	python3 tests/constrain/compare.py --masks $B/constrain-masks --work $B/constrain
+test-grammars: $B/grammar-masks $B/recurd ## random schemas: answers, masks, costs (needs PyPI)
+	python3 tests/grammars/run.py --masks $B/grammar-masks --recurd $B/recurd --work $B/grammars
 
 unit: $(UNIT) ## unit tests (Criterion)
 	@tests/unit/run.sh $(UNIT)

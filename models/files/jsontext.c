@@ -131,10 +131,11 @@ static int scan(struct scan *c, struct err *e)
     return 0;
 }
 
-static int load(json_t **out, const char *text, size_t n, const char *name, struct err *e)
+static int load(json_t **out, const char *text, size_t n, size_t flags, const char *name,
+                struct err *e)
 {
     json_error_t je;
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &je);
+    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | flags, &je);
     if (!root) {
         /* je.text may quote the file; the code and the place are enough. */
         enum json_error_code code = json_error_code(&je);
@@ -153,8 +154,8 @@ static int load(json_t **out, const char *text, size_t n, const char *name, stru
     return 0;
 }
 
-int jsontext_parse(json_t **out, const char *text, size_t n, size_t max_values, const char *name,
-                   struct err *e)
+static int parse(json_t **out, const char *text, size_t n, size_t max_values, size_t flags,
+                 const char *name, struct err *e)
 {
     struct buf rewritten;
     /* A rewritten word grows to at most 25 bytes from 3. */
@@ -164,29 +165,47 @@ int jsontext_parse(json_t **out, const char *text, size_t n, size_t max_values, 
     if (rc < 0)
         goto out;
     if (c.copied == 0) {
-        rc = load(out, text ? text : "", n, name, e);
+        rc = load(out, text ? text : "", n, flags, name, e);
         goto out;
     }
     buf_add(&rewritten, text + c.copied, n - c.copied);
     if (rewritten.failed)
         rc = err_set(e, E_NOMEM, "%s: out of memory for %zu bytes of JSON", jsontext_tail(name), n);
     else
-        rc = load(out, rewritten.p, rewritten.len, name, e);
+        rc = load(out, rewritten.p, rewritten.len, flags, name, e);
 out:
     buf_free(&rewritten);
+    return rc;
+}
+
+int jsontext_parse(json_t **out, const char *text, size_t n, size_t max_values, const char *name,
+                   struct err *e)
+{
+    return parse(out, text, n, max_values, 0, name, e);
+}
+
+static int read_file(json_t **out, const char *path, size_t max_bytes, size_t max_values,
+                     size_t flags, struct err *e)
+{
+    struct buf text;
+    buf_init(&text, max_bytes);
+    int rc = file_read(path, &text, e);
+    if (rc == 0)
+        rc = parse(out, text.p, text.len, max_values, flags, path, e);
+    buf_free(&text);
     return rc;
 }
 
 int jsontext_read(json_t **out, const char *path, size_t max_bytes, size_t max_values,
                   struct err *e)
 {
-    struct buf text;
-    buf_init(&text, max_bytes);
-    int rc = file_read(path, &text, e);
-    if (rc == 0)
-        rc = jsontext_parse(out, text.p, text.len, max_values, path, e);
-    buf_free(&text);
-    return rc;
+    return read_file(out, path, max_bytes, max_values, 0, e);
+}
+
+int jsontext_read_words(json_t **out, const char *path, size_t max_bytes, size_t max_values,
+                        struct err *e)
+{
+    return read_file(out, path, max_bytes, max_values, JSON_ALLOW_NUL, e);
 }
 
 bool jsontext_number(const json_t *v, double *out)

@@ -18,6 +18,10 @@ int jsontext_parse(json_t **out, const char *text, size_t n, size_t max_values, 
 int jsontext_read(json_t **out, const char *path, size_t max_bytes, size_t max_values,
                   struct err *e) MUST_USE;
 
+/* The same of a vocabulary, whose strings may hold zero bytes: lengths count. */
+int jsontext_read_words(json_t **out, const char *path, size_t max_bytes, size_t max_values,
+                        struct err *e) MUST_USE;
+
 /* The number a value stands for: integer, real, or {"__float__": "Infinity"}; false = none. */
 bool jsontext_number(const json_t *v, double *out);
 

@@ -104,7 +104,7 @@ int tekken_open(struct tokenizer *t, const char *path, const struct config *cfg,
 {
     json_t *root;
     (void)cfg;
-    int rc = jsontext_read(&root, path, LIMIT_TOKENIZER_BYTES, VALUES_MAX, e);
+    int rc = jsontext_read_words(&root, path, LIMIT_TOKENIZER_BYTES, VALUES_MAX, e);
     if (rc < 0)
         return rc;
     rc = build(t, root, e);

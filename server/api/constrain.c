@@ -14,7 +14,8 @@ struct kept {
     struct grammar *g;
     enum grammar_kind kind;
     bool compact;
-    char *text, *trigger, *before, *after;
+    char *text, *trigger, *then;
+    bool again;
     size_t n;
     uint64_t used;
 };
@@ -99,8 +100,7 @@ static void drop(struct kept *k)
     grammar_unref(k->g);
     mem_free(k->text);
     mem_free(k->trigger);
-    mem_free(k->before);
-    mem_free(k->after);
+    mem_free(k->then);
     *k = (struct kept){0};
 }
 
@@ -126,8 +126,8 @@ static struct kept *find(struct constrainer *c, const struct grammar_source *s)
         struct kept *k = &c->kept[i];
         if (k->used && k->kind == s->kind && k->compact == s->compact && k->n == s->n &&
             (s->n == 0 || memcmp(k->text, s->text, s->n) == 0) &&
-            same_text(k->trigger, s->trigger) &&
-            same_text(k->before, s->before) && same_text(k->after, s->after))
+            same_text(k->trigger, s->trigger) && same_text(k->then, s->then) &&
+            k->again == s->again)
             return k;
     }
     return NULL;
@@ -165,10 +165,8 @@ static void keep(struct constrainer *c, const struct grammar_source *s, struct g
     *k = (struct kept){.kind = s->kind, .compact = s->compact, .n = s->n,
                        .text = mem_zalloc(s->n + 1),
                        .trigger = s->trigger ? mem_strdup(s->trigger) : NULL,
-                       .before = s->before ? mem_strdup(s->before) : NULL,
-                       .after = s->after ? mem_strdup(s->after) : NULL};
-    if (!k->text || (s->trigger && !k->trigger) || (s->before && !k->before) ||
-        (s->after && !k->after)) {
+                       .then = s->then ? mem_strdup(s->then) : NULL, .again = s->again};
+    if (!k->text || (s->trigger && !k->trigger) || (s->then && !k->then)) {
         drop(k);
         return;
     }
@@ -224,6 +222,14 @@ int constrainer_get(struct constrainer *c, const struct grammar_source *s, const
     if (rc) /* whatever it is, it is the field's fault */
         return err_field(e, rc == E_UNSUPPORTED ? rc : E_FORMAT, field, "%s: %s", field, why.text);
     return 0;
+}
+
+int constrainer_spell(struct constrainer *c, const char *text, const char *field, int32_t *ids,
+                      int32_t cap, int32_t *n, struct err *e)
+{
+    int rc = prepare(c, field, e);
+    *n = rc ? 0 : token_trie_spell(c->trie, text, ids, cap);
+    return rc;
 }
 
 int constrainer_schema(struct constrainer *c, const char *schema, const char *trigger,

@@ -19,6 +19,9 @@ void constrainer_close(struct constrainer *c); /* NULL allowed; grammars in use 
  * trigger is there: the end of a thinking block, the opening of a tool call. */
 int constrainer_get(struct constrainer *c, const struct grammar_source *s, const char *field,
                     struct grammar **out, struct err *e) MUST_USE;
+/* The tokens that spell a text (token_trie_spell); *n = 0: they cannot. */
+int constrainer_spell(struct constrainer *c, const char *text, const char *field, int32_t *ids,
+                      int32_t cap, int32_t *n, struct err *e) MUST_USE;
 /* The same for a JSON Schema as text. */
 int constrainer_schema(struct constrainer *c, const char *schema, const char *trigger,
                        const char *field, struct grammar **out, struct err *e) MUST_USE;

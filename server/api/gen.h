@@ -13,6 +13,7 @@
 #include "scheduler/sched.h"
 #include "server/api/chars.h"
 #include "server/api/constrain.h"
+#include "server/api/follow.h"
 #include "server/process/keys.h"
 #include "server/api/params.h"
 #include "server/process/stats.h"
@@ -101,6 +102,7 @@ struct gen {
     struct choice *choices;
     struct err error; /* of the first choice that failed */
     struct grammar *grammar; /* that all answers follow; NULL = none */
+    int32_t n_close, close[FOLLOW_CLOSE]; /* the end of the reasoning in tokens, with a budget */
     struct toolset *tools;   /* whose calls are looked for; NULL = none */
     const struct toolcall_dialect *dialect; /* likewise */
     bool reasoning, thinking; /* it is told apart; the prompt has opened it */
@@ -158,6 +160,8 @@ void gen_wake(void *choice);
 int gen_tools(struct gen *g, struct constrainer *c, struct err *e) MUST_USE;
 /* A choice's reader, and the special tokens that it must see. */
 int gen_reader(struct gen *g, struct choice *c, struct err *e) MUST_USE;
+/* What a choice's text must follow, behind gen_reader. */
+int gen_constrain(struct gen *g, struct choice *c, struct err *e) MUST_USE;
 /* What has come, to the API as pieces. */
 int gen_split(struct choice *c, struct err *e) MUST_USE;
 /* A hook for pieces: into c->text and c->reasoning. */

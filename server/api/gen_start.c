@@ -144,20 +144,20 @@ static int fill(struct request *r, const struct gen *g, const struct choice *c,
     if (marks->len)
         memcpy(r->marks, marks->p, marks->len * sizeof *r->marks);
     r->n_marks = (int32_t)marks->len;
-    r->constraint = g->grammar ? constraint_new(g->grammar) : NULL;
-    if (g->grammar && !r->constraint)
-        return no_memory(e);
     if (p->kind == PARAMS_CHAT && !p->ignore_eos)
         add_chat_stop(r, g->served);
     return 0;
 }
 
-/* What the answers must follow. Before the prompt is looked at: it may be refused. */
+/* What the answers must follow; behind what is thought, but for a grammar in GBNF, which is of
+ * the whole text. */
 static int make_grammar(struct gen *g, struct constrainer *c, struct err *e)
 {
     const struct constrain_in *in = &g->params.constrain;
     struct grammar_source s = {.kind = in->kind, .text = in->text, .n = in->n,
                                .compact = in->compact};
+    if (g->thinking && in->kind != GRAMMAR_GBNF)
+        s.trigger = THINK_CLOSE;
     return in->field ? constrainer_get(c, &s, in->field, &g->grammar, e) : 0;
 }
 
@@ -220,6 +220,8 @@ static int make_choices(struct gen *g, const struct gen_setup *s, int64_t contex
         int rc = fill(c->r, g, c, s, seed, e);
         if (!rc)
             rc = gen_reader(g, c, e);
+        if (!rc)
+            rc = gen_constrain(g, c, e);
         if (!rc)
             rc = output_limit(s, p, g->prompts[c->prompt].ids.len + (size_t)context,
                               &c->r->max_tokens, e);
@@ -339,9 +341,9 @@ int gen_start(struct gen **out, struct params *p, json_t *keep, const struct gen
     int rc = admit(g, s->retry_s, e);
     bool full = rc == E_BUSY;
     if (!rc)
-        rc = make_grammar(g, s->state->constrainer, e);
-    if (!rc)
         rc = make_prompts(g, s->state->constrainer, e);
+    if (!rc)
+        rc = make_grammar(g, s->state->constrainer, e);
     bool tokenized = !rc;
     int64_t context = 0;
     bool done = false;

@@ -6,7 +6,7 @@
 #include "server/api/gen.h"
 #include "server/api/jsonout.h"
 
-static const char think_open[] = "<think>", think_close[] = "</think>";
+static const char think_open[] = THINK_OPEN, think_close[] = THINK_CLOSE;
 
 static int no_memory(struct err *e) { return err_set(e, E_NOMEM, "no memory for the request"); }
 
@@ -32,35 +32,44 @@ static void look_back(struct gen *g)
         g->thinking = end[i] == think_open[want - 1 - i];
 }
 
-/* The call that tool_choice demands, as a grammar. */
-static int demand(struct gen *g, struct constrainer *c, struct err *e)
+/* What calls must be, as a grammar: the one that tool_choice demands, or those of strict functions
+ * wherever the model makes them. What is thought comes first. */
+static int follow_tools(struct gen *g, struct constrainer *c, struct err *e)
 {
     const struct params *p = &g->params;
-    const char *open, *close, *field = "tool_choice";
-    char before[LIMIT_TRIGGER_BYTES], after[LIMIT_TRIGGER_BYTES];
-    if (!g->dialect || !toolcall_brackets(g->dialect, &open, &close))
-        return err_field(e, E_UNSUPPORTED, field, "%s: a call can be demanded only where the "
-                         "model writes it as one JSON object between tags; \"%s\" %s%s", field,
-                         g->served->name, g->dialect ? "writes " : "has no known form of calls",
-                         g->dialect ? toolcall_name(g->dialect) : "");
-    char *schema = toolcall_schema(p->chat.tools, p->tool_name);
-    if (!schema)
-        return no_memory(e);
-    struct grammar_source s = {.kind = GRAMMAR_SCHEMA, .text = schema, .n = strlen(schema)};
-    /* What is thought comes first; where its end is no text, nothing more is thought. */
-    bool special = g->thinking && tokenizer_find(g->served->tok, think_close) >= 0 &&
-                   tokenizer_is_special(g->served->tok,
-                                        tokenizer_find(g->served->tok, think_close));
-    if (g->thinking && !special)
-        s.trigger = think_close;
-    snprintf(before, sizeof before, "%s%s%s", special ? "</think>\n\n" : "", open,
-             *open ? "\n" : "");
-    snprintf(after, sizeof after, "%s%s", *close ? "\n" : "", close);
-    s.before = before;
-    s.after = after;
-    int rc = constrainer_get(c, &s, field, &g->grammar, e);
-    mem_free(schema);
+    bool wish = p->tool_choice < TOOL_REQUIRED, closes = false;
+    const char *field = wish ? "tools" : "tool_choice", *open;
+    char *text = NULL;
+    struct err why = {0};
+    if (!g->dialect)
+        return wish ? 0 : err_field(e, E_UNSUPPORTED, field, "%s: \"%s\" has no known form of "
+                                    "calls", field, g->served->name);
+    struct toolcall_demand d = {.dialect = g->dialect, .tools = p->chat.tools,
+                                .name = p->tool_name, .wish = wish};
+    int rc = toolcall_structure(&text, &d, &why);
+    if (rc)
+        return rc == E_NOMEM ? no_memory(e) : err_field(e, rc, field, "%s: %s", field, why.text);
+    struct grammar_source s = {.kind = GRAMMAR_STRUCTURE, .text = text, .n = strlen(text),
+                               .trigger = g->thinking ? think_close : NULL};
+    open = toolcall_open(g->dialect, &closes);
+    if (wish && *open) {
+        s.then = s.trigger ? open : NULL;
+        s.trigger = s.trigger ? s.trigger : open;
+        s.again = closes;
+    }
+    rc = constrainer_get(c, &s, field, &g->grammar, e);
+    mem_free(text);
     return rc;
+}
+
+/* How the reasoning is ended when it has had its tokens. */
+static int budget(struct gen *g, struct constrainer *c, struct err *e)
+{
+    const char *field = g->params.budget_field;
+    int rc = constrainer_spell(c, think_close, field, g->close, FOLLOW_CLOSE, &g->n_close, e);
+    return rc || g->n_close ? rc
+               : err_field(e, E_UNSUPPORTED, field, "%s: the vocabulary of \"%s\" cannot spell %s",
+                           field, g->served->name, think_close);
 }
 
 int gen_tools(struct gen *g, struct constrainer *c, struct err *e)
@@ -75,10 +84,13 @@ int gen_tools(struct gen *g, struct constrainer *c, struct err *e)
     if (thinks)
         look_back(g);
     g->reasoning = thinks && p->reasoning;
+    if (thinks && p->budget >= 0 && budget(g, c, e))
+        return e->code;
     if (!p->chat.tools)
         return 0;
     g->dialect = toolcall_detect(text);
-    if (p->tool_choice >= TOOL_REQUIRED && demand(g, c, e))
+    bool strict = toolcall_strict(p->chat.tools) && !p->constrain.field;
+    if ((strict || p->tool_choice >= TOOL_REQUIRED) && follow_tools(g, c, e))
         return e->code;
     g->tools = g->dialect ? toolset_new(p->chat.tools) : NULL;
     return g->dialect && !g->tools ? no_memory(e) : 0;
@@ -140,6 +152,24 @@ int gen_reader(struct gen *g, struct choice *c, struct err *e)
         show(c->r, g->served->tok, think_close);
     }
     return 0;
+}
+
+int gen_constrain(struct gen *g, struct choice *c, struct err *e)
+{
+    bool single = g->params.single_call && g->tools;
+    bool thinks = g->n_close && (g->thinking || !g->grammar); /* else the grammar is of all */
+    struct follow_setup s = {
+        .served = g->served, .budget = thinks ? g->params.budget : -1, .n_close = g->n_close,
+        .thinking = g->thinking, .dialect = single ? g->dialect : NULL,
+        .tools = single ? g->tools : NULL, .reasoning = g->reasoning, .shown = c->r->shown,
+        .n_shown = c->r->n_shown};
+    memcpy(s.close, g->close, sizeof s.close);
+    s.inner = g->grammar ? constraint_new(g->grammar) : NULL;
+    if (g->grammar && !s.inner)
+        return no_memory(e);
+    c->r->constraint = follow_new(&s);
+    bool wanted = g->grammar || single || s.budget >= 0;
+    return wanted && !c->r->constraint ? no_memory(e) : 0;
 }
 
 int gen_split(struct choice *c, struct err *e)

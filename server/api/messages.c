@@ -210,7 +210,8 @@ static void fail(struct buf *out, const struct failure *f)
 }
 
 static const struct api_name names[] = {
-    {"stop", "stop_sequences"}, {"response_format", "output_config"}, {NULL, NULL},
+    {"stop", "stop_sequences"}, {"response_format", "output_config"},
+    {"thinking_budget", "thinking"}, {NULL, NULL},
 };
 
 static const struct api messages = {

@@ -244,8 +244,7 @@ static int read_choice(const json_t *in, json_t *out, struct err *e)
     return rc ? rc : set(out, "parallel_tool_calls", json_boolean(!single), e);
 }
 
-/* Thinking is off unless it is asked for. A budget is a wish here as it is there: the model's
- * template and training decide how long it thinks. */
+/* Thinking is off unless it is asked for. */
 static int read_thinking(const json_t *in, json_t *out, int64_t max_tokens, struct err *e)
 {
     const json_t *v = jsonin_get(in, "thinking");
@@ -258,6 +257,8 @@ static int read_thinking(const json_t *in, json_t *out, int64_t max_tokens, stru
         budget >= max_tokens)
         err_field(e, E_CONFLICT, "thinking", "thinking: a budget of %lld tokens, but max_tokens is "
                   "%lld", (long long)budget, (long long)max_tokens);
+    if (!e->code && budget && strcmp(type, "enabled") == 0)
+        (void)set(out, "thinking_budget", json_integer(budget), e);
     if (e->code || strcmp(type, "adaptive") == 0)
         return e->code;
     return set(out, "enable_thinking", json_boolean(strcmp(type, "enabled") == 0), e);

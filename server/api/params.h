@@ -63,6 +63,8 @@ struct params {
     enum tool_choice tool_choice;
     const char *tool_name;          /* of TOOL_NAMED; in the arena */
     bool single_call;               /* parallel_tool_calls: false */
+    const char *budget_field;       /* a literal; NULL = none was named */
+    int64_t budget;                 /* of tokens of reasoning; -1 = as many as it likes */
     bool reasoning;                 /* apart from the text, where the model writes it */
 };
 

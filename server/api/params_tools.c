@@ -1,4 +1,4 @@
-/* tool_choice, parallel_tool_calls and reasoning_format of a chat request. Thread: any. */
+/* tool_choice, parallel_tool_calls, reasoning_format and budgets of a chat request. Thread: any. */
 #include <string.h>
 
 #include "server/api/params_int.h"
@@ -45,6 +45,33 @@ static int read_choice(struct params *p, const json_t *v, struct err *e)
                      "required", json_string_value(v));
 }
 
+/* The names that servers have for it; the last wins nothing: two are a conflict. */
+static int read_budget(struct params *p, const json_t *o, struct err *e)
+{
+    static const char *const names[] = {"thinking_budget", "reasoning_budget",
+                                        "thinking_token_budget", "thinking_budget_tokens"};
+    const json_t *nested = jsonin_get(o, "reasoning");
+    int64_t n;
+    p->budget = -1;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (!jsonin_int(o, names[i], -1, INT32_MAX, &n, e))
+            continue;
+        if (p->budget_field)
+            return err_field(e, E_CONFLICT, names[i], "%s: %s says it already", names[i],
+                             p->budget_field);
+        p->budget_field = names[i];
+        p->budget = n;
+    }
+    if (json_is_object(nested) && jsonin_int(nested, "max_tokens", 0, INT32_MAX, &n, e)) {
+        if (p->budget_field)
+            return err_field(e, E_CONFLICT, "reasoning", "reasoning: %s says it already",
+                             p->budget_field);
+        p->budget_field = "reasoning";
+        p->budget = n;
+    }
+    return e->code;
+}
+
 int params_tools(struct params *p, const json_t *o, struct err *e)
 {
     const char *format = NULL;
@@ -58,10 +85,15 @@ int params_tools(struct params *p, const json_t *o, struct err *e)
             err_field(e, E_RANGE, "reasoning_format", "reasoning_format: \"%.40s\" is neither "
                       "none, auto nor deepseek", format);
     }
-    int rc = e->code ? e->code : read_choice(p, jsonin_get(o, "tool_choice"), e);
+    int rc = e->code ? e->code : read_budget(p, o, e);
+    if (!rc)
+        rc = read_choice(p, jsonin_get(o, "tool_choice"), e);
     if (!rc && p->tool_choice >= TOOL_REQUIRED && p->constrain.field)
         rc = err_field(e, E_CONFLICT, "tool_choice", "tool_choice: %s constrains the answer "
                        "already", p->constrain.field);
+    if (!rc && p->budget >= 0 && p->constrain.field && p->constrain.kind == GRAMMAR_GBNF)
+        rc = err_field(e, E_CONFLICT, p->budget_field, "%s: %s constrains the whole text, and the "
+                       "thinking with it", p->budget_field, p->constrain.field);
     if (!rc && p->tool_choice == TOOL_NONE)
         p->chat.tools = NULL; /* the template shows none */
     return rc;

@@ -11,7 +11,7 @@ import unittest
 import common
 from common import DEMO, DEMO7, Stream, in_threads, server
 
-sys.path.insert(0, os.path.join(common.ROOT, "tests", "constrain"))
+sys.path.insert(0, os.path.join(common.ROOT, "tests", "grammars"))
 import schemas  # noqa: E402
 
 try:

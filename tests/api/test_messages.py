@@ -193,8 +193,17 @@ class Messages(unittest.TestCase):
         self.assertGreater(on, off)
         self.assertEqual(self.count(thinking={"type": "disabled"}), off)
         self.assertEqual(self.count(thinking={"type": "adaptive"}), off)
-        m = self.force("one</think>Two.", thinking={"type": "enabled", "budget_tokens": 100})
+        m = self.force("one</think>Two.", thinking={"type": "enabled"})
         self.assertEqual([b["type"] for b in m["content"]], ["thinking", "text"])
+
+    def test_a_budget_of_thinking_is_kept(self):
+        lengths = []
+        for n in (2, 8):
+            m = self.both(thinking={"type": "enabled", "budget_tokens": n}, temperature=0,
+                          ignore_eos=True, max_tokens=60)
+            self.assertEqual([b["type"] for b in m["content"]], ["thinking", "text"])
+            lengths.append(len(m["content"][0]["thinking"]))
+        self.assertLess(2 * lengths[0], lengths[1])
 
     def test_cache_control_is_told_in_the_usage(self):
         system = [{"type": "text", "text": "A rule of %s. " % self.id() * 30,

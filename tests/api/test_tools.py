@@ -6,7 +6,7 @@ import re
 import shutil
 import unittest
 
-from common import Stream, server
+from common import DEMO, Server, Stream, server
 from test_templates import model
 
 try:
@@ -88,9 +88,16 @@ class Tools(unittest.TestCase):
                          [c["function"] for c in calls])
         self.assertEqual(choice["finish_reason"], finish)
         self.assertEqual(whole["usage"]["completion_tokens"], usage["completion_tokens"])
-        ids = [c["id"] for c in m.get("tool_calls", []) + calls]
-        self.assertEqual(len(ids), len(set(ids)))
+        for one in (m.get("tool_calls", []), calls):
+            ids = [c["id"] for c in one]
+            self.assertEqual(len(ids), len(set(ids)))
         return m, finish, usage
+
+    def text(self, tools, tool_choice, seed):
+        """What the model wrote, as tokens show it."""
+        r = self.s.chat(HI, tools=tools, tool_choice=tool_choice, max_tokens=400, seed=seed,
+                        temperature=1, return_token_ids=True)
+        return self.s.post("/detokenize", {"tokens": r["choices"][0]["token_ids"]})["prompt"]
 
     def functions(self, message):
         return [(c["function"]["name"], json.loads(c["function"]["arguments"]))
@@ -106,8 +113,63 @@ class Tools(unittest.TestCase):
         one, _, same = self.both(tools=TOOLS, parallel_tool_calls=False,
                                  **forced("Sure. " + CALL + "\n" + WAIT))
         self.assertEqual(self.functions(one), [("weather", {"city": "Rome"})])
-        self.assertGreater(usage["completion_tokens"], 20)
-        self.assertEqual(same["completion_tokens"], usage["completion_tokens"])
+        alone, _, first = self.both(tools=TOOLS, **forced("Sure. " + CALL))
+        self.assertEqual(self.functions(alone), self.functions(one))
+        self.assertEqual(same["completion_tokens"], first["completion_tokens"])
+        self.assertLess(same["completion_tokens"], usage["completion_tokens"] - 10)
+
+    def test_one_call_ends_the_answer_in_every_dialect(self):
+        """Also where nothing says that the calls are over, and the text would go on."""
+        for sign, text in (
+                ("[TOOL_CALLS][ARGS]", '[TOOL_CALLS]wait[ARGS]{"days": 2}'),
+                ("[TOOL_CALLS]", '[TOOL_CALLS][{"name": "wait", "arguments": {"days": 2}}]'),
+                ('"name":"parameters":', '{"name": "wait", "parameters": {"days": 2}}'),
+                ("<tool_call>", WAIT)):
+            d = model("{{ bos_token }}{% if tools %}" + sign + "{% endif %}")
+            self.addCleanup(shutil.rmtree, d, True)
+            self.s = Server(["--model", d])
+            self.addCleanup(self.s.stop)
+            m, finish, usage = self.both(tools=TOOLS, parallel_tool_calls=False,
+                                         **forced(text + "\nAnd so it went on for ever."))
+            self.assertEqual(self.functions(m), [("wait", {"days": 2})])
+            self.assertEqual(finish, "tool_calls")
+            _, _, alone = self.both(tools=TOOLS, **forced(text))
+            self.assertEqual(usage["completion_tokens"], alone["completion_tokens"])
+
+    def test_a_budget_ends_the_thinking(self):
+        def ask(budget, **more):
+            return self.both(chat_template_kwargs={"think": True}, seed=5, ignore_eos=True,
+                             **dict({"max_tokens": 60}, **more), **budget)
+        free, _, _ = ask({})
+        self.assertGreater(len(free["reasoning_content"]), 60)
+        same, _, _ = ask({"thinking_budget": 1000})
+        self.assertEqual(same, free)
+        self.assertEqual(ask({"reasoning_budget": -1})[0], free)
+        was = ""
+        for n in (0, 1, 7, 20):
+            got, _, usage = ask({("thinking_budget", "reasoning_budget", "thinking_token_budget",
+                                  "thinking_budget_tokens")[n % 4]: n})
+            thought = got.get("reasoning_content") or ""
+            self.assertTrue(free["reasoning_content"].startswith(thought))
+            self.assertTrue(thought.startswith(was))
+            self.assertGreater(len(got["content"]), 20)
+            self.assertEqual(usage["completion_tokens"], 60)
+            self.assertEqual(n == 0, thought == "")
+            was = thought
+        self.assertEqual(ask({"reasoning": {"max_tokens": 20}})[0], got)
+        # What is demanded or constrained comes behind it.
+        m, finish, _ = ask({"thinking_budget": 9}, tools=TOOLS, tool_choice="required",
+                           max_tokens=200)
+        self.assertEqual((len(self.functions(m)), finish), (1, "tool_calls"))
+        self.assertTrue(m["reasoning_content"])
+        form = {"type": "json_schema", "json_schema": {"name": "c", "schema": CITY}}
+        m, finish, _ = ask({"thinking_budget": 9}, response_format=form, max_tokens=200)
+        self.assertEqual((list(json.loads(m["content"])), finish), (["city"], "stop"))
+        self.assertTrue(m["reasoning_content"])
+        for wrong in ({"thinking_budget": -2}, {"thinking_budget": "low"},
+                      {"thinking_budget": 3, "reasoning_budget": 4},
+                      {"thinking_budget": 3, "grammar": 'root ::= "of the whole text"'}):
+            self.s.post("/v1/chat/completions", dict(wrong, messages=HI), expect=400)
 
     def test_what_is_no_call_stays_text(self):
         for text in (CALL.replace("weather", "other"), CALL[:-14], CALL.replace("}}", "}")):
@@ -137,6 +199,41 @@ class Tools(unittest.TestCase):
                 if name == "wait":
                     self.assertIn(args["days"], (1, 2, 3))
 
+    def test_a_demanded_call_in_every_dialect(self):
+        """Of each, a template that holds its signs; the arguments are the schema's."""
+        day = {"$ref": "#/$defs/day"}
+        plan = {"type": "object", "$defs": {"day": {"enum": ["Mon", "Tue"]}}, "properties": {
+            "title": {"type": "string", "maxLength": 12}, "day": day, "hours": {
+                "type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 23},
+                "minItems": 1, "maxItems": 2}, "sure": {"type": "boolean"}},
+            "required": ["title", "day", "hours"], "additionalProperties": False}
+        tools = TOOLS + [{"type": "function", "function": {"name": "plan", "parameters": plan}}]
+        for sign, written in (
+                ("<|tool_calls_section_begin|>", "functions."), ("<minimax:tool_call>", "<invoke"),
+                ("<|tool_call_start|>", "("), ("<tool_call><function=", "<parameter="),
+                ("<tool_call>", "{"), ("<tool_calls>", "{"), ("<TOOLCALL>", "["),
+                ("[TOOL_CALLS][ARGS]", "[ARGS]"), ("[TOOL_CALLS]", "[{"),
+                ('"name":"parameters":', '"parameters"')):
+            d = model("{{ bos_token }}{% if tools %}" + sign + "{% endif %}"
+                      "{% for m in messages %}{{ m.content }}{% endfor %}")
+            self.addCleanup(shutil.rmtree, d, True)
+            self.s = Server(["--model", d])
+            self.addCleanup(self.s.stop)
+            for choice in ("required", {"type": "function", "function": {"name": "plan"}}):
+                m, finish, _ = self.both(tools=tools, tool_choice=choice, max_tokens=400,
+                                         seed=1, temperature=1)
+                (name, args), = self.functions(m)
+                self.assertEqual((m["content"], finish), (None, "tool_calls"), sign)
+                self.assertIn(written, self.text(tools=tools, tool_choice=choice, seed=1))
+                if name == "plan":
+                    self.assertLessEqual(len(args["title"]), 12)
+                    self.assertIn(args["day"], ("Mon", "Tue"))
+                    self.assertIn(len(args["hours"]), (1, 2))
+                    self.assertTrue(all(0 <= h < 24 for h in args["hours"]))
+                    self.assertLessEqual(set(args), set(plan["properties"]))
+                    self.assertIsInstance(args.get("sure", True), bool)
+                self.assertIn(name, ("weather", "wait", "plan"))
+
     def test_a_demand_waits_for_the_end_of_the_reasoning(self):
         m, finish, _ = self.both(tools=TOOLS, tool_choice="required", max_tokens=20, temperature=0,
                                  chat_template_kwargs={"think": True})
@@ -150,10 +247,16 @@ class Tools(unittest.TestCase):
                      {"tools": TOOLS, "tool_choice": "required", "regex": "a"}):
             r = self.s.post("/v1/chat/completions", dict(body, messages=HI), expect=400)
             self.assertEqual(r["error"]["param"], "tool_choice")
-        other = server("--model", self.dirs[1])
-        r = other.post("/v1/chat/completions", {"messages": HI, "tools": TOOLS,
+        plain = server("--model", DEMO)  # its template says nothing of tools
+        r = plain.post("/v1/chat/completions", {"messages": HI, "tools": TOOLS,
                                                 "tool_choice": "required"}, expect=400)
-        self.assertIn("function-tags", r["error"]["message"])
+        self.assertIn("no known form of calls", r["error"]["message"])
+        tags = server("--model", self.dirs[1])
+        odd = [{"type": "function", "function": {"name": "f", "parameters": {
+            "type": "object", "minProperties": 2}}}]
+        r = tags.post("/v1/chat/completions", {"messages": HI, "tools": odd,
+                                               "tool_choice": "required"}, expect=400)
+        self.assertIn("minProperties", r["error"]["message"])
         r = self.s.post("/v1/chat/completions", {"messages": HI, "reasoning_format": "x"},
                         expect=400)
         self.assertEqual(r["error"]["param"], "reasoning_format")
@@ -168,6 +271,45 @@ class Tools(unittest.TestCase):
         self.assertEqual(hidden["content"], "")
         self.assertEqual((shown["content"], finish), ("<TOOLCALL>" * 3, "length"))
         self.assertEqual(usage["completion_tokens"], 3)
+
+    def test_calls_of_strict_functions_follow_their_schemas(self):
+        """The marker and the list's end are drawn because they are wanted so much; all else the
+        masks and the model say."""
+        self.s = server("--model", self.dirs[2])
+        marker, = self.s.post("/tokenize", {"prompt": "<TOOLCALL>"})["tokens"][-1:]
+        tools = [{"type": "function", "function": dict(t["function"], strict=True)} for t in TOOLS]
+        end, = self.s.post("/tokenize", {"prompt": "}]"})["tokens"][-1:]
+        ask = {"logit_bias": {str(marker): 100, str(end): 50}, "max_tokens": 400,
+               "temperature": 1, "seed": 2}
+        m, _, _ = self.both(tools=tools, **ask)
+        calls = self.functions(m)
+        self.assertGreater(len(calls), 2)  # free again behind each
+        for name, args in calls:
+            self.assertEqual(list(args), ["days" if name == "wait" else "city"])
+            self.assertTrue(args.get("days", 1) in (1, 2, 3) and len(args.get("city", "")) <= 8)
+        m, finish, _ = self.both(tools=tools, parallel_tool_calls=False, **ask)
+        self.assertEqual((self.functions(m), finish), (calls[:1], "tool_calls"))
+        half = [tools[1], {"type": "function", "function": {"name": "any"}}]
+        m, _, _ = self.both(tools=half, **ask)
+        for name, args in self.functions(m):
+            self.assertTrue(name == "any" or list(args) == ["days"])
+        odd = {"type": "function", "function": {"name": "f", "strict": True, "parameters": {
+            "type": "object", "properties": {"a": {"type": "string", "format": "iri"}}}}}
+        r = self.s.post("/v1/chat/completions", {"messages": HI, "tools": [odd]}, expect=400)
+        self.assertEqual(r["error"]["param"], "tools")
+        self.assertIn("iri", r["error"]["message"])
+        odd["function"]["strict"] = False
+        self.s.chat(HI, tools=[odd], max_tokens=1)
+
+    def test_a_demanded_call_opens_with_the_special_token(self):
+        """The marker is one token, as the model was taught it, and no text that looks like it."""
+        self.s = server("--model", self.dirs[2])
+        marker, = self.s.post("/tokenize", {"prompt": "<TOOLCALL>"})["tokens"][-1:]
+        r = self.s.chat(HI, tools=TOOLS, tool_choice="required", max_tokens=300, seed=3,
+                        return_token_ids=True)
+        c = r["choices"][0]
+        self.assertEqual(c["finish_reason"], "tool_calls")
+        self.assertEqual(c["token_ids"][0], marker)
 
     def test_tags_dialect(self):
         text = ("<tool_call>\n<function=weather>\n<parameter=city>\n12\n</parameter>\n</function>\n"

@@ -29,7 +29,7 @@ static void emit(void *arg, const struct toolcall_event *ev)
         memcpy(name, ev->p, ev->n);
         HOLDS(toolset_has(r->tools, name));
     } else if (ev->kind == TOOLCALL_ARGUMENTS) {
-        json_t *v = json_loadb(ev->p, ev->n, 0, &e);
+        json_t *v = json_loadb(ev->p, ev->n, JSON_ALLOW_NUL, &e);
         HOLDS(json_is_object(v));
         json_decref(v);
     }

@@ -205,6 +205,10 @@ Test(grammar, what_cannot_be_enforced_is_refused_by_name)
          E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"type\":\"integer\",\"minimum\":2,\"maximum\":1}", "never end",
          E_FORMAT},
+        {GRAMMAR_SCHEMA, "{\"required\":[\"a\"],\"unevaluatedProperties\":false}", "never end",
+         E_FORMAT},
+        {GRAMMAR_SCHEMA, "{\"properties\":{\"abc\":{}},\"propertyNames\":{\"maxLength\":2}}",
+         "propertyNames:", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"pattern\":\"(?=x)\"}", "pattern: ", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"pattern\":\"x\",\"minLength\":3}", "minLength:", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "[", "the schema", E_FORMAT},
@@ -297,6 +301,33 @@ Test(grammar, it_starts_behind_the_trigger)
     match_free(m);
 }
 
+Test(grammar, one_trigger_behind_another_and_again)
+{
+    struct grammar_source s = {.kind = GRAMMAR_REGEX, .text = "(yes|no)!", .n = 9,
+                               .trigger = "</t>", .then = "<c>", .again = true};
+    static const struct { const char *text; bool taken, free; } rows[] = {
+        {"a <c>maybe</t> so", true, true}, {"</t><c>yes", true, false},
+        {"</t><c>maybe", false, false},
+        {"</t><c>yes! and </t> then <c>", true, false}, {"</t><c>yes! and <c>so", false, false},
+        {"</t><c>\n no!<c>no!", true, true}, {"</t></t><<c>n", true, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct grammar *g;
+        struct err e = {0};
+        cr_assert_eq(grammar_new(&g, &s, trie(), &e), 0, "%s", e.text);
+        struct match *m = match_new(g);
+        uint32_t words[(TOKENS + 31) / 32];
+        struct match_state state;
+        int rc = match_accept_bytes(m, rows[i].text, strlen(rows[i].text), &e);
+        cr_assert_eq(rc == 0, rows[i].taken, "%s", rows[i].text);
+        cr_assert_eq(match_mask(m, words, &state, NULL), 0);
+        cr_assert(!rows[i].taken || state.free == rows[i].free, "%s", rows[i].text);
+        cr_assert(!state.free || (state.whole && state.more));
+        match_free(m);
+        grammar_unref(g);
+    }
+}
+
 Test(grammar, what_is_forgotten_is_found_again)
 {
     struct automaton a;
@@ -332,29 +363,6 @@ Test(grammar, what_is_forgotten_is_found_again)
     }
     positions_free(&p);
     automaton_free(&a);
-}
-
-Test(grammar, texts_around_it)
-{
-    struct grammar_source s = {.kind = GRAMMAR_CHOICE, .text = "[\"x\",\"y\"]", .n = 9,
-                               .before = "<a>", .after = "</a>"};
-    struct grammar *g;
-    struct err e = {0};
-    struct match_state state;
-    static uint32_t words[1 << 12];
-    cr_assert_eq(grammar_new(&g, &s, trie(), &e), 0, "%s", e.text);
-    struct match *m = match_new(g);
-    cr_assert(m && match_accept_bytes(m, "x", 1, &e) == E_CONFLICT);
-    err_clear(&e);
-    cr_assert_eq(match_accept_bytes(m, "<a>y</a", 7, &e), 0, "%s", e.text);
-    cr_assert(trie()->words <= ARRAY_LEN(words));
-    cr_assert_eq(match_mask(m, words, &state, &e), 0);
-    cr_assert(!state.whole && state.more);
-    cr_assert_eq(match_accept_bytes(m, ">", 1, &e), 0, "%s", e.text);
-    cr_assert_eq(match_mask(m, words, &state, &e), 0);
-    cr_assert(state.whole && !state.more);
-    match_free(m);
-    grammar_unref(g);
 }
 
 Test(grammar, no_memory_is_an_error_and_no_leak)

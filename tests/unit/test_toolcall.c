@@ -205,15 +205,3 @@ Test(toolcall, dialects_are_told_by_the_template)
     cr_assert_str_eq(toolcall_marker(toolcall_find("kimi"), 4), "<|tool_call_end|>");
     cr_assert_null(toolcall_marker(toolcall_find("kimi"), 5));
 }
-
-Test(toolcall, schemas_of_calls)
-{
-    json_t *tools = json_loads(tools_text, 0, NULL);
-    char *s = toolcall_schema(tools, "now");
-    cr_assert(strstr(s, "\"const\":\"now\"") && !strstr(s, "get_weather"));
-    mem_free(s);
-    s = toolcall_schema(tools, NULL);
-    cr_assert(strstr(s, "anyOf") && strstr(s, "get_weather") && strstr(s, "\"days\""));
-    mem_free(s);
-    json_decref(tools);
-}

@@ -95,8 +95,12 @@ static void add(struct automaton *a, struct edge x)
 
 void automaton_byte_range(struct automaton *a, int32_t from, int32_t to, int lo, int hi)
 {
-    if (lo <= hi)
-        add(a, (struct edge){from, to, EDGE_BYTES, (uint8_t)lo, (uint8_t)hi});
+    for (int end; lo <= hi; lo = end + 1) {
+        for (end = lo; end < hi && a->avoid[end + 1] == a->avoid[lo]; end++)
+            ;
+        if (!a->avoid[lo])
+            add(a, (struct edge){from, to, EDGE_BYTES, (uint8_t)lo, (uint8_t)end});
+    }
 }
 
 void automaton_empty(struct automaton *a, int32_t from, int32_t to)

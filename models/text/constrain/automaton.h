@@ -34,15 +34,20 @@ enum state_flags {
     STATE_READS = 4, /* has an edge of bytes */
 };
 
+#define TRIGGERS 2
+struct trigger { const char *p; size_t n; };
+
 struct automaton {
     struct arena arena;
     int32_t n_rules, cap_rules, n_states, cap_states, n_edges, cap_edges;
     struct rule *rules;
     uint8_t *flags;    /* [n_states] enum state_flags */
     struct edge *edges;
+    bool avoid[256];     /* bytes that no edge added from now on passes on; 0: nor is \u0000 one */
     struct err err;
-    const char *trigger; /* [n_trigger] bytes to be told apart from all others; NULL = none */
-    size_t n_trigger;
+    struct trigger triggers[TRIGGERS]; /* one after another; their bytes are told apart */
+    int n_triggers;
+    bool again;          /* behind the text, that of the last trigger may come again */
     /* After automaton_finish: */
     int32_t root;
     int32_t *first;    /* [n_states + 1] edges of state s are [first[s], first[s + 1]) */

@@ -252,10 +252,11 @@ static int find_ranks(struct automaton *a, struct err *e)
 static void find_classes(struct automaton *a)
 {
     bool begins[257] = {[0] = true};
-    for (size_t i = 0; i < a->n_trigger; i++) {
-        int byte = (unsigned char)a->trigger[i];
-        begins[byte] = begins[byte + 1] = true;
-    }
+    for (int t = 0; t < a->n_triggers; t++)
+        for (size_t i = 0; i < a->triggers[t].n; i++) {
+            int byte = (unsigned char)a->triggers[t].p[i];
+            begins[byte] = begins[byte + 1] = true;
+        }
     for (int32_t i = 0; i < a->n_edges; i++)
         if (a->edges[i].rule == EDGE_BYTES)
             begins[a->edges[i].lo] = begins[a->edges[i].hi + 1] = true;

@@ -8,6 +8,7 @@
 #include "models/text/constrain/gbnf.h"
 #include "models/text/constrain/regex.h"
 #include "models/text/constrain/schema.h"
+#include "models/text/constrain/structure.h"
 
 #define LEAD_CHARS 4 /* of white space between a trigger and the grammar */
 
@@ -62,18 +63,6 @@ static int32_t define_choice(struct automaton *a, const struct grammar_source *s
     return rule;
 }
 
-/* The rule between two texts. */
-static int32_t define_between(struct automaton *a, int32_t root, const struct grammar_source *s)
-{
-    int32_t rule = automaton_rule(a, "the text and what is around it");
-    int32_t from = automaton_state(a), to = automaton_state(a);
-    const char *before = s->before ? s->before : "", *after = s->after ? s->after : "";
-    automaton_text(a, automaton_start(a, rule), from, before, strlen(before));
-    automaton_call(a, from, to, root);
-    automaton_text(a, to, automaton_end(a, rule), after, strlen(after));
-    return rule;
-}
-
 /* The rule behind a trigger. */
 static int32_t define_lead(struct automaton *a, int32_t root)
 {
@@ -84,30 +73,43 @@ static int32_t define_lead(struct automaton *a, int32_t root)
     return rule;
 }
 
-int define(struct automaton *a, const struct grammar_source *s, int32_t *root, struct err *e)
+/* A trigger's bytes: the code of the special token that it is, or its text. */
+static void define_trigger(struct automaton *a, const char *text, const struct token_trie *trie)
 {
-    size_t n_trigger = s->trigger ? strlen(s->trigger) : 0;
+    int32_t special = token_trie_special(trie, text);
+    size_t n = strlen(text);
+    if (n == 0 || n > LIMIT_TRIGGER_BYTES) {
+        err_set(&a->err, E_RANGE, "the trigger has %zu bytes, 1 … %d are allowed", n,
+                LIMIT_TRIGGER_BYTES);
+        return;
+    }
+    n = special >= 0 ? TOKEN_CODE : n;
+    const char *p = arena_copy(&a->arena, special >= 0 ? token_code(trie, special) : text, n);
+    if (!p)
+        err_set(&a->err, E_NOMEM, "no memory for a grammar");
+    a->triggers[a->n_triggers++] = (struct trigger){p, n};
+}
+
+int define(struct automaton *a, const struct grammar_source *s, const struct token_trie *trie,
+           int32_t *root, struct err *e)
+{
     if (s->n > LIMIT_GRAMMAR_BYTES)
         return err_set(e, E_RANGE, "the definition has %zu bytes, at most %zu", s->n,
                        LIMIT_GRAMMAR_BYTES);
-    if (s->trigger && (n_trigger == 0 || n_trigger > LIMIT_TRIGGER_BYTES))
-        return err_set(e, E_RANGE, "the trigger has %zu bytes, 1 … %d are allowed", n_trigger,
-                       LIMIT_TRIGGER_BYTES);
     switch (s->kind) {
     case GRAMMAR_GBNF: *root = gbnf_parse(a, s->text, s->n); break;
     case GRAMMAR_REGEX: *root = define_regex(a, s); break;
     case GRAMMAR_SCHEMA: *root = schema_parse(a, s->text, s->n, s->compact); break;
     case GRAMMAR_OBJECT: *root = schema_any_object(a, s->compact); break;
     case GRAMMAR_CHOICE: *root = define_choice(a, s); break;
+    case GRAMMAR_STRUCTURE: *root = structure_parse(a, s->text, s->n, trie); break;
     }
-    if (s->before || s->after)
-        *root = define_between(a, *root, s);
     if (s->trigger) {
         *root = define_lead(a, *root);
-        a->trigger = arena_copy(&a->arena, s->trigger, n_trigger);
-        a->n_trigger = n_trigger;
-        if (!a->trigger)
-            err_set(&a->err, E_NOMEM, "no memory for a grammar");
+        define_trigger(a, s->trigger, trie);
+        if (s->then)
+            define_trigger(a, s->then, trie);
+        a->again = s->again;
     }
     if (a->err.code && e)
         *e = a->err;

@@ -65,7 +65,7 @@ int grammar_new(struct grammar **out, const struct grammar_source *s,
     g->trie = trie;
     token_trie_ref(trie);
     automaton_init(&g->a);
-    int rc = define(&g->a, s, &root, e);
+    int rc = define(&g->a, s, trie, &root, e);
     if (!rc)
         rc = automaton_finish(&g->a, root, e);
     if (!rc)
@@ -330,11 +330,17 @@ int match_accept(struct match *m, int32_t token, struct err *e)
                        (int)t->vocab);
     if (t->lengths[token])
         return match_accept_bytes(m, t->bytes[token], t->lengths[token], e);
+    const char *code = token_code(t, token);
     pthread_mutex_lock(&m->g->lock);
-    bool before = m->g->p.all[m->position].trigger >= 0;
+    int at = m->g->p.all[m->position].trigger;
     pthread_mutex_unlock(&m->g->lock);
-    return before ? 0 : err_set(e, E_CONFLICT, "token %d has no text, and the constrained text "
-                                "goes on with some", (int)token);
+    const struct trigger *x = at >= 0 ? &m->g->a.triggers[at / LIMIT_TRIGGER_BYTES] : NULL;
+    if (x && (x->n != TOKEN_CODE || memcmp(x->p, code, TOKEN_CODE) != 0))
+        return 0;
+    int rc = match_accept_bytes(m, code, TOKEN_CODE, NULL);
+    return rc == E_CONFLICT ? err_set(e, rc, "token %d has no text, and the constrained text goes "
+                                      "on with some", (int)token)
+           : rc ? err_set(e, rc, "the grammar costs too much to follow") : 0;
 }
 
 void match_start(struct match *m)

@@ -1,6 +1,6 @@
 /* Constrained text: a definition becomes a grammar, a text in work follows it, and says which
  * tokens of the vocabulary may come next: exactly those whose bytes lead to the beginning of some
- * sentence. Special tokens are part of no constrained text.
+ * sentence. Special tokens are part of no constrained text but where a structure names them.
  *
  * With a trigger the text is free until the trigger's bytes are there (a thinking block's end, a
  * tool call's opening); the grammar begins behind it, after at most 4 characters of white space.
@@ -19,6 +19,7 @@ enum grammar_kind {
     GRAMMAR_SCHEMA, /* JSON Schema as JSON text; schema.h */
     GRAMMAR_OBJECT, /* any JSON object; no text */
     GRAMMAR_CHOICE, /* a JSON array of strings: the text is one of them */
+    GRAMMAR_STRUCTURE, /* texts, schemas, tokens put together; structure.h */
 };
 
 struct grammar_source {
@@ -26,8 +27,10 @@ struct grammar_source {
     const char *text;
     size_t n;
     const char *trigger; /* NULL = the grammar starts at once; <= LIMIT_TRIGGER_BYTES */
+    const char *then;    /* with a trigger: another that must come behind it; NULL = none */
+    bool again;          /* with a trigger: behind the grammar's text, which must itself say where
+                            it ends, all is free until the last trigger is there again */
     bool compact;        /* JSON without white space between its tokens */
-    const char *before, *after; /* literal texts around it; NULL = none */
 };
 
 struct grammar; /* refcounted */
@@ -55,7 +58,8 @@ struct match_state {
  * costs too much to follow; E_FORMAT: the vocabulary has no token to go on with. */
 int match_mask(struct match *m, uint32_t *words, struct match_state *out, struct err *e) MUST_USE;
 /* The text goes on with this token. E_CONFLICT: it may not; m is then unchanged. Tokens without
- * bytes are only possible before the trigger, and change nothing. */
+ * bytes are possible where a structure names them, and before the trigger, where they change
+ * nothing unless they are the trigger. */
 int match_accept(struct match *m, int32_t token, struct err *e) MUST_USE;
 /* … with these bytes. */
 int match_accept_bytes(struct match *m, const char *p, size_t n, struct err *e) MUST_USE;

@@ -326,15 +326,23 @@ static int32_t settle(struct positions *p, bool whole)
     if (p->err.code)
         return POSITION_DEAD;
     n = sort_places(p->list, n);
+    if (n == 0 && whole && p->a->again)
+        return intern(p, NULL, 0, true, (p->a->n_triggers - 1) * LIMIT_TRIGGER_BYTES);
     return intern(p, p->list, n, whole, -1);
 }
 
-/* How much of the trigger is there after one more byte. */
-static int match_trigger(const struct positions *p, int k, uint8_t byte)
+/* One more byte before the grammar: how much of which trigger is there. */
+static int32_t step_trigger(struct positions *p, int trigger, uint8_t byte)
 {
-    while (k > 0 && (uint8_t)p->a->trigger[k] != byte)
-        k = p->failure[k - 1];
-    return k + ((uint8_t)p->a->trigger[k] == byte);
+    int nth = trigger / LIMIT_TRIGGER_BYTES, k = trigger % LIMIT_TRIGGER_BYTES;
+    const struct trigger *t = &p->a->triggers[nth];
+    while (k > 0 && (uint8_t)t->p[k] != byte)
+        k = p->failure[nth][k - 1];
+    k += (uint8_t)t->p[k] == byte;
+    if (k == (int)t->n && nth + 1 == p->a->n_triggers)
+        return p->start;
+    return intern(p, NULL, 0, true, k == (int)t->n ? (nth + 1) * LIMIT_TRIGGER_BYTES
+                                                   : nth * LIMIT_TRIGGER_BYTES + k);
 }
 
 int32_t positions_step(struct positions *p, int32_t from, int class)
@@ -343,8 +351,7 @@ int32_t positions_step(struct positions *p, int32_t from, int class)
     struct position at = p->all[from];
     int32_t to = POSITION_DEAD;
     if (at.trigger >= 0) {
-        int k = match_trigger(p, at.trigger, byte);
-        to = k == (int)p->a->n_trigger ? p->start : intern(p, NULL, 0, true, k);
+        to = step_trigger(p, at.trigger, byte);
     } else {
         begin(p);
         for (uint32_t i = 0; i < at.n && !p->err.code; i++) {
@@ -456,16 +463,17 @@ int32_t positions_plain(struct positions *p, int32_t from, int32_t most)
 
 /* ---- beginning, forgetting -------------------------------------------------------------- */
 
-static void find_failure(struct positions *p)
+static void find_failure(struct positions *p, int nth)
 {
-    const char *t = p->a->trigger;
+    const struct trigger *t = &p->a->triggers[nth];
     int k = 0;
-    p->failure[0] = 0;
-    for (size_t i = 1; i < p->a->n_trigger; i++) {
-        while (k > 0 && t[k] != t[i])
-            k = p->failure[k - 1];
-        k += t[k] == t[i];
-        p->failure[i] = (uint8_t)k;
+    ASSERT(t->n > 0 && t->n <= LIMIT_TRIGGER_BYTES);
+    p->failure[nth][0] = 0;
+    for (size_t i = 1; i < t->n; i++) {
+        while (k > 0 && t->p[k] != t->p[i])
+            k = p->failure[nth][k - 1];
+        k += t->p[k] == t->p[i];
+        p->failure[nth][i] = (uint8_t)k;
     }
 }
 
@@ -475,7 +483,7 @@ static int populate(struct positions *p, struct err *e)
     const struct rule *root = &p->a->rules[p->a->root];
     (void)intern_node(p, &(struct place){ACCEPT, ACCEPT}, 1); /* node 0: behind the root */
     (void)intern(p, NULL, 0, false, -1); /* dead: a position without places or end is no other */
-    if (p->a->n_trigger)
+    if (p->a->n_triggers)
         (void)intern(p, NULL, 0, true, 0);
     begin(p);
     if (!p->err.code)
@@ -489,9 +497,9 @@ static int populate(struct positions *p, struct err *e)
 int positions_init(struct positions *p, const struct automaton *a, struct err *e)
 {
     *p = (struct positions){.a = a, .steps = LIMIT_GRAMMAR_STEPS};
-    ASSERT(a->n_trigger <= LIMIT_TRIGGER_BYTES);
-    if (a->n_trigger)
-        find_failure(p);
+    ASSERT(a->n_triggers > 0 || !a->again);
+    for (int i = 0; i < a->n_triggers; i++)
+        find_failure(p, i);
     int rc = populate(p, e);
     if (rc)
         positions_free(p);
@@ -519,7 +527,7 @@ void positions_free(struct positions *p)
     *p = (struct positions){0};
 }
 
-int32_t positions_first(const struct positions *p) { return p->a->n_trigger ? 1 : p->start; }
+int32_t positions_first(const struct positions *p) { return p->a->n_triggers ? 1 : p->start; }
 
 /* Copies the nodes that the places to keep need; map[i]: the new number. */
 static void copy_nodes(struct positions *to, const struct positions *from, int32_t *map,

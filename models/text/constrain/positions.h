@@ -28,7 +28,8 @@ struct position {
     uint32_t first, n; /* in places, sorted: those that read bytes */
     uint32_t hash;
     int32_t mask;      /* its mask in the cache of the grammar, -1 = none */
-    int16_t trigger;   /* bytes of the trigger that are there; -1 = in the grammar */
+    int16_t trigger;   /* bytes of trigger t that are there, + t * LIMIT_TRIGGER_BYTES; -1 = in the
+                          grammar */
     bool whole;        /* the text so far is a sentence */
     uint8_t plain;     /* 1 + how many plain characters may follow whatever they are; 0 = unknown */
 };
@@ -46,7 +47,7 @@ struct positions {
     int32_t *node_slots, *slots; /* hash tables: number + 1 */
     uint32_t n_node_slots, n_slots;
     int32_t start;        /* where the grammar begins, behind the trigger if there is one */
-    uint8_t failure[LIMIT_TRIGGER_BYTES]; /* of the trigger (Knuth, Morris, Pratt) */
+    uint8_t failure[TRIGGERS][LIMIT_TRIGGER_BYTES]; /* of a trigger (Knuth, Morris, Pratt) */
     /* Scratch of one step: */
     struct place *list;
     struct call *calls;   /* a heap by rank */

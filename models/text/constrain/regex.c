@@ -71,7 +71,7 @@ const struct expr *regex_json_class(struct automaton *a, const struct char_set *
         for (int32_t c = all.p[i].lo; c <= MIN(all.p[i].hi, '\\'); c++) {
             const char *is_short = c ? strchr(short_form, c) : NULL;
             char out[8] = {'\\', 'u', '0', '0', (char)('0' + c / 16), "0123456789abcdef"[c % 16]};
-            if (!is_short && c > 0x1F)
+            if ((!is_short && c > 0x1F) || (c == 0 && a->avoid[0]))
                 continue;
             if (is_short) {
                 out[1] = letters[is_short - short_form];

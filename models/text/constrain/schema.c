@@ -51,12 +51,13 @@ static void emit(struct schema *x, const json_t *s, int32_t from, int32_t to)
         automaton_call(a, from, to, schema_any_value(x));
         return;
     }
-    if (set & KIND_NULL)
-        automaton_text(a, from, to, "null", 4);
-    if (set & KIND_BOOL) {
-        automaton_text(a, from, to, "true", 4);
-        automaton_text(a, from, to, "false", 5);
-    }
+    static const struct { int kind, type; } words[] = {
+        {KIND_NULL, JSON_NULL}, {KIND_BOOL, JSON_TRUE}, {KIND_BOOL, JSON_FALSE}};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (set & words[i].kind) {
+            const char *word = schema_word(x, words[i].type);
+            automaton_text(a, from, to, word, strlen(word));
+        }
     if (set & (KIND_NUMBER | KIND_INTEGER))
         schema_emit_number(x, s, !(set & KIND_NUMBER), from, to);
     if (set & KIND_STRING)
@@ -79,7 +80,7 @@ static void do_jobs(struct schema *x)
 
 /* ---- whole ------------------------------------------------------------------------------ */
 
-static void release(struct schema *x)
+void schema_end(struct schema *x)
 {
     json_decref(x->root);
     json_decref(x->made);
@@ -88,12 +89,12 @@ static void release(struct schema *x)
     mem_free(x->slots);
 }
 
-static bool prepare(struct schema *x, struct automaton *a, bool compact)
+bool schema_begin(struct schema *x, struct automaton *a, struct schema_style style)
 {
     /* Rule 0 is none of ours, so that 0 can say "not made yet". */
     if (a->n_rules == 0)
         (void)automaton_rule(a, "nothing");
-    *x = (struct schema){.a = a, .compact = compact, .work = MERGES};
+    *x = (struct schema){.a = a, .style = style, .work = MERGES};
     x->made = json_array();
     x->by_content = json_object();
     if (!x->made || !x->by_content)
@@ -107,7 +108,7 @@ int32_t schema_parse(struct automaton *a, const char *text, size_t n, bool compa
     int32_t rule = 0;
     bool word = (n == 4 && memcmp(text, "true", 4) == 0) ||
                 (n == 5 && memcmp(text, "false", 5) == 0);
-    if (prepare(&x, a, compact)) {
+    if (schema_begin(&x, a, (struct schema_style){.compact = compact})) {
         if (word)
             x.root = n == 4 ? json_true() : json_false();
         else if (jsontext_parse(&x.root, text, n, LIMIT_GRAMMAR_BYTES, "the schema", &a->err))
@@ -116,7 +117,7 @@ int32_t schema_parse(struct automaton *a, const char *text, size_t n, bool compa
             rule = schema_rule(&x, x.root);
         do_jobs(&x);
     }
-    release(&x);
+    schema_end(&x);
     return rule;
 }
 
@@ -124,11 +125,25 @@ int32_t schema_any_object(struct automaton *a, bool compact)
 {
     struct schema x;
     int32_t rule = 0;
-    if (prepare(&x, a, compact)) {
+    if (schema_begin(&x, a, (struct schema_style){.compact = compact})) {
         (void)schema_any_value(&x);
         do_jobs(&x);
         rule = x.object;
     }
-    release(&x);
+    schema_end(&x);
+    return rule;
+}
+
+int32_t schema_part(struct automaton *a, const json_t *root, const json_t *s,
+                    struct schema_style style)
+{
+    struct schema x;
+    int32_t rule = 0;
+    if (schema_begin(&x, a, style)) {
+        x.root = json_incref((json_t *)(uintptr_t)root);
+        rule = schema_rule(&x, s);
+        do_jobs(&x);
+    }
+    schema_end(&x);
     return rule;
 }

@@ -20,8 +20,21 @@
 
 #include "models/text/constrain/expr.h"
 
+/* How values are written. python: as Python's literals (True, None; no \\/ in strings). */
+struct schema_style { bool compact, python; };
+
 /* The rule of a value that the schema allows; 0 with the fault in a->err. text: JSON. */
 int32_t schema_parse(struct automaton *a, const char *text, size_t n, bool compact);
+/* The same of a part `s` of the document `root`, which its references are in; both are only
+ * read. */
+struct json_t;
+int32_t schema_part(struct automaton *a, const struct json_t *root, const struct json_t *s,
+                    struct schema_style style);
+/* The rule of the text of a string that s allows, unquoted and unescaped, ended by any of the texts
+ * in `ends` (an array of strings of ASCII, two bytes or more), which it does not hold. trimmed: nor
+ * does it begin or end with a line break, which its reader takes away. */
+int32_t schema_raw(struct automaton *a, const struct json_t *root, const struct json_t *s,
+                   const struct json_t *ends, bool trimmed);
 /* The rule of any object. */
 int32_t schema_any_object(struct automaton *a, bool compact);
 

@@ -50,13 +50,14 @@ static const struct { const char *name, *regex; } formats[] = {
 static const char *const annotations[] = {"password", "binary", "byte", "int32", "int64", "float",
                                           "double"};
 
-const struct expr *schema_format(struct schema *x, const char *name)
+const struct expr *schema_format(struct schema *x, const char *name, int flags)
 {
     for (size_t i = 0; i < ARRAY_LEN(annotations); i++)
         if (strcmp(annotations[i], name) == 0)
             return NULL;
     for (size_t i = 0; i < ARRAY_LEN(formats); i++)
         if (strcmp(formats[i].name, name) == 0)
-            return regex_parse(x->a, formats[i].regex, strlen(formats[i].regex), REGEX_JSON);
+            return regex_parse(x->a, formats[i].regex, strlen(formats[i].regex),
+                               flags & REGEX_JSON);
     return schema_fault(x, E_UNSUPPORTED, "format: \"%.40s\" cannot be enforced", name);
 }

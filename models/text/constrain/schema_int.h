@@ -17,7 +17,7 @@ struct schema {
     json_t *root;
     json_t *made;        /* array: JSON that merging made, kept until the end */
     json_t *by_content;  /* object: text of what merging made -> rule */
-    bool compact;
+    struct schema_style style;
     struct schema_job *jobs;
     int32_t n_jobs, cap_jobs, done;
     int32_t *slots, n_slots; /* hash of jobs by pointer: index + 1 */
@@ -62,13 +62,22 @@ void schema_emit_space(struct schema *x, int32_t from, int32_t to);
 int32_t schema_any_value(struct schema *x);
 int32_t schema_any_string(struct schema *x);
 int32_t schema_any_number(struct schema *x);
+/* null, true or false as the style writes it. */
+const char *schema_word(const struct schema *x, int type);
 /* A character of a string, escaped or not. */
-const struct expr *schema_char(struct automaton *a);
+const struct expr *schema_char(struct schema *x);
 /* A name or other text as JSON writes it, with its quotes. */
 const struct expr *schema_quoted(struct schema *x, const char *text, size_t n);
 
+/* What pattern and format say of a string's inside; NULL: nothing. flags: of regex.h. */
+const struct expr *schema_shape(struct schema *x, const json_t *s, int flags);
 /* format's expression; NULL: annotations that restrict nothing; a fault: unknown. */
-const struct expr *schema_format(struct schema *x, const char *name);
+const struct expr *schema_format(struct schema *x, const char *name, int flags);
+/* Whether the keywords about strings, or numbers, allow a listed value. */
+bool schema_string_fits(struct schema *x, const json_t *s, const json_t *v);
+/* Before and after the rules of one schema; begin false: a fault. */
+bool schema_begin(struct schema *x, struct automaton *a, struct schema_style style);
+void schema_end(struct schema *x);
 
 /* A bound as it is written in decimal. */
 struct decimal {

@@ -215,12 +215,12 @@ static void read_rest(struct schema *x, const json_t *s, struct object *o)
     } else if (names && more && !json_is_false(more)) {
         names = schema_keep(x, json_pack("{s:[{s:s},O]}", "allOf", "type", "string", names));
     }
-    if (!more || json_is_false(more))
-        return;
-    o->rest = more;
     if (names && json_object_size(o->properties))
         schema_fault(x, E_UNSUPPORTED, "propertyNames: it cannot be enforced beside properties");
-    else if (names)
+    if (!more || json_is_false(more) || x->a->err.code)
+        return;
+    o->rest = more;
+    if (names)
         o->rest_name = schema_rule(x, names);
     else if (json_object_size(o->properties))
         o->rest_name = other_names(x, o->properties);
@@ -234,6 +234,8 @@ static bool read_object(struct schema *x, const json_t *s, struct object *o)
     json_t *v;
     int32_t i = 0, n_required = 0;
     const json_t *more = json_object_get(s, "additionalProperties");
+    if (!more)
+        more = json_object_get(s, "unevaluatedProperties");
     *o = (struct object){0};
     o->least = schema_count(x, s, "minProperties", 0);
     o->most = schema_count(x, s, "maxProperties", INT32_MAX);

@@ -73,7 +73,7 @@ int32_t schema_rule(struct schema *x, const json_t *s)
 void schema_emit_space(struct schema *x, int32_t from, int32_t to)
 {
     struct automaton *a = x->a;
-    if (x->compact) {
+    if (x->style.compact) {
         automaton_empty(a, from, to);
         return;
     }
@@ -87,22 +87,37 @@ void schema_emit_space(struct schema *x, int32_t from, int32_t to)
     automaton_call(a, from, to, x->space);
 }
 
-const struct expr *schema_char(struct automaton *a)
+const char *schema_word(const struct schema *x, int type)
 {
+    static const char *const words[][2] = {[JSON_NULL] = {"null", "None"},
+                                           [JSON_TRUE] = {"true", "True"},
+                                           [JSON_FALSE] = {"false", "False"}};
+    return words[type][x->style.python];
+}
+
+const struct expr *schema_char(struct schema *x)
+{
+    struct automaton *a = x->a;
     static const struct char_range plain[] = {{0x20, '!'}, {'#', '['}, {']', CHAR_MAX_CODE}};
     static const struct char_range hex[] = {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
-    static const struct char_range not_d[] = {{'0', '9'}, {'A', 'C'}, {'E', 'F'}, {'a', 'c'},
-                                              {'e', 'f'}};
+    static const struct char_range some[] = {{'1', '9'}, {'A', 'F'}, {'a', 'f'}};
+    static const struct char_range not_0d[] = {{'1', '9'}, {'A', 'C'}, {'E', 'F'}, {'a', 'c'},
+                                               {'e', 'f'}};
     static const struct char_range d[] = {{'D', 'D'}, {'d', 'd'}}, low[] = {{'0', '7'}};
     static const struct char_range first[] = {{'8', '9'}, {'A', 'B'}, {'a', 'b'}};
     static const struct char_range second[] = {{'C', 'F'}, {'c', 'f'}};
-    static const struct char_range letters[] = {{'"', '"'}, {'\\', '\\'}, {'/', '/'}, {'b', 'b'},
-                                                {'f', 'f'}, {'n', 'n'}, {'r', 'r'}, {'t', 't'}};
+    static const struct char_range letters[] = {{'"', '"'}, {'\\', '\\'}, {'b', 'b'}, {'f', 'f'},
+                                                {'n', 'n'}, {'r', 'r'}, {'t', 't'}, {'/', '/'}};
+    int n_letters = (int)ARRAY_LEN(letters) - x->style.python; /* \/ is two characters there */
     const struct expr *h = expr_class(a, hex, 3), *hh = EXPR_SEQ(a, h, h);
     const struct expr *dd = expr_class(a, d, 2), *u = expr_str(a, "\\u");
+    const struct expr *zero = expr_str(a, "0"), *digit = a->avoid[0] ? expr_class(a, some, 3) : h;
     return EXPR_ALT(a, expr_class(a, plain, 3),
-                    EXPR_SEQ(a, expr_str(a, "\\"), expr_class(a, letters, 8)),
-                    EXPR_SEQ(a, u, expr_class(a, not_d, 5), h, hh),
+                    EXPR_SEQ(a, expr_str(a, "\\"), expr_class(a, letters, n_letters)),
+                    EXPR_SEQ(a, u, expr_class(a, not_0d, 5), h, hh),
+                    EXPR_SEQ(a, u, zero, expr_class(a, some, 3), hh),
+                    EXPR_SEQ(a, u, zero, zero, expr_class(a, some, 3), h),
+                    EXPR_SEQ(a, u, zero, zero, zero, digit),
                     EXPR_SEQ(a, u, dd, expr_class(a, low, 1), hh),
                     EXPR_SEQ(a, u, dd, expr_class(a, first, 3), hh, u, dd,
                              expr_class(a, second, 2), hh)); /* a surrogate pair */
@@ -114,7 +129,7 @@ int32_t schema_any_string(struct schema *x)
     if (!x->string) {
         x->string = automaton_rule(a, "a string");
         expr_define(a, x->string, EXPR_SEQ(a, expr_str(a, "\""),
-                    expr_repeat(a, schema_char(a), 0, REPEAT_FOREVER), expr_str(a, "\"")));
+                    expr_repeat(a, schema_char(x), 0, REPEAT_FOREVER), expr_str(a, "\"")));
     }
     return x->string;
 }
@@ -155,9 +170,9 @@ int32_t schema_any_value(struct schema *x)
         return x->value;
     x->value = automaton_rule(a, "any value");
     int32_t from = automaton_start(a, x->value), to = automaton_end(a, x->value);
-    static const char *const words[] = {"null", "true", "false"};
+    static const int words[] = {JSON_NULL, JSON_TRUE, JSON_FALSE};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        automaton_text(a, from, to, words[i], strlen(words[i]));
+        automaton_text(a, from, to, schema_word(x, words[i]), strlen(schema_word(x, words[i])));
     automaton_call(a, from, to, schema_any_string(x));
     automaton_call(a, from, to, schema_any_number(x));
     automaton_call(a, from, to, any_of(x, &x->array, "{\"items\":true}"));

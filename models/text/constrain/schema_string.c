@@ -36,8 +36,7 @@ const struct expr *schema_quoted(struct schema *x, const char *text, size_t n)
     return expr_seq(a, parts.p, parts.n);
 }
 
-/* What pattern and format say of a string's inside; NULL: nothing. */
-static const struct expr *shape(struct schema *x, const json_t *s)
+const struct expr *schema_shape(struct schema *x, const json_t *s, int flags)
 {
     const json_t *pattern = json_object_get(s, "pattern"), *format = json_object_get(s, "format");
     const struct expr *by_format = NULL;
@@ -45,13 +44,13 @@ static const struct expr *shape(struct schema *x, const json_t *s)
         return schema_fault(x, E_FORMAT, "%s: a string is expected",
                             pattern && !json_is_string(pattern) ? "pattern" : "format");
     if (format)
-        by_format = schema_format(x, json_string_value(format));
+        by_format = schema_format(x, json_string_value(format), flags);
     if (!pattern || x->a->err.code)
         return by_format;
     if (by_format)
         return schema_fault(x, E_UNSUPPORTED, "pattern: it cannot be enforced beside format");
     const struct expr *e = regex_parse(x->a, json_string_value(pattern),
-                                       json_string_length(pattern), REGEX_SEARCH | REGEX_JSON);
+                                       json_string_length(pattern), flags);
     if (x->a->err.code)
         err_wrap(&x->a->err, "pattern");
     return e;
@@ -62,7 +61,7 @@ void schema_emit_string(struct schema *x, const json_t *s, int32_t from, int32_t
     struct automaton *a = x->a;
     int64_t least = schema_count(x, s, "minLength", 0);
     int64_t most = schema_count(x, s, "maxLength", REPEAT_FOREVER);
-    const struct expr *inside = shape(x, s);
+    const struct expr *inside = schema_shape(x, s, REGEX_SEARCH | REGEX_JSON);
     if (least > most || a->err.code)
         return;
     if (least > LIMIT_GRAMMAR_REPEAT || (most > LIMIT_GRAMMAR_REPEAT && most != REPEAT_FOREVER)) {
@@ -84,7 +83,7 @@ void schema_emit_string(struct schema *x, const json_t *s, int32_t from, int32_t
             return;
         }
     } else {
-        inside = expr_repeat(a, schema_char(a), (int32_t)least, (int32_t)most);
+        inside = expr_repeat(a, schema_char(x), (int32_t)least, (int32_t)most);
     }
     expr_emit(a, EXPR_SEQ(a, expr_str(a, "\""), inside, expr_str(a, "\"")), from, to);
 }
@@ -193,7 +192,7 @@ static void emit_value(struct schema *x, const json_t *v, int32_t from, int32_t 
     json_t *one;
     size_t i = 0;
     if (json_is_null(v) || json_is_boolean(v)) {
-        const char *word = json_is_null(v) ? "null" : json_is_true(v) ? "true" : "false";
+        const char *word = schema_word(x, json_typeof(v));
         automaton_text(a, from, to, word, strlen(word));
     } else if (json_is_string(v)) {
         expr_emit(a, schema_quoted(x, json_string_value(v), json_string_length(v)), from, to);
@@ -246,7 +245,7 @@ static bool number_fits(const json_t *s, const json_t *v)
             fmod(d, json_number_value(b)) == 0);
 }
 
-static bool string_fits(struct schema *x, const json_t *s, const json_t *v)
+bool schema_string_fits(struct schema *x, const json_t *s, const json_t *v)
 {
     int64_t chars = 0, least = schema_count(x, s, "minLength", 0);
     int64_t most = schema_count(x, s, "maxLength", INT64_MAX);
@@ -293,7 +292,7 @@ void schema_emit_enum(struct schema *x, const json_t *s, int32_t from, int32_t t
     char **strings = mem_array(MAX(n, 1), sizeof *strings);
     for (size_t i = 0; i < n && strings && !x->a->err.code; i++) {
         const json_t *v = json_array_get(values, i);
-        bool fits = set & schema_kind_of(v) && number_fits(s, v) && string_fits(x, s, v);
+        bool fits = set & schema_kind_of(v) && number_fits(s, v) && schema_string_fits(x, s, v);
         if (fits && json_is_string(v)) /* those share what they begin with */
             strings[n_strings++] = json_dumps(v, JSON_ENCODE_ANY);
         else if (fits)

@@ -117,14 +117,21 @@ int token_trie_new(struct token_trie **out, int32_t vocab,
         t->words = ((size_t)vocab + 31) / 32;
         t->bytes = mem_array((size_t)vocab, sizeof *t->bytes);
         t->lengths = mem_array((size_t)vocab, sizeof *t->lengths);
+        t->codes = mem_array((size_t)vocab, TOKEN_CODE);
     }
-    if (!t || !v || !t->bytes || !t->lengths)
+    if (!t || !v || !t->bytes || !t->lengths || !t->codes)
         rc = err_set(e, E_NOMEM, "no memory for a trie of %d tokens", (int)vocab);
     for (int32_t i = 0; i < vocab && !rc; i++) {
         size_t len = 0;
         const char *p = piece(arg, i, &len);
-        if (!p || len == 0 || len > LIMIT_TOKEN_BYTES)
+        char *code = t->codes + (size_t)i * TOKEN_CODE;
+        code[0] = (char)0xFF;
+        for (int k = 1; k < TOKEN_CODE; k++)
+            code[k] = (char)(i >> (8 * (TOKEN_CODE - 1 - k)));
+        if (!p || len == 0 || len > LIMIT_TOKEN_BYTES) {
+            v[n++] = (struct entry){code, TOKEN_CODE, i};
             continue;
+        }
         t->bytes[i] = p;
         t->lengths[i] = (uint32_t)len;
         v[n++] = (struct entry){p, (uint32_t)len, i};
@@ -150,6 +157,7 @@ void token_trie_unref(struct token_trie *t)
     mem_free(t->same);
     mem_free(t->bytes);
     mem_free(t->lengths);
+    mem_free(t->codes);
     for (int i = 0; i < SLICE_COUNT; i++)
         mem_free(t->slices[i]);
     mem_free(t);
@@ -167,5 +175,52 @@ static const char *piece_of(const void *tok, int32_t id, size_t *n)
 int token_trie_of(struct token_trie **out, const struct tokenizer *tok, int32_t vocab,
                   struct err *e)
 {
-    return token_trie_new(out, vocab, piece_of, tok, e);
+    int rc = token_trie_new(out, vocab, piece_of, tok, e);
+    if (!rc)
+        (*out)->tok = tok;
+    return rc;
+}
+
+int32_t token_trie_special(const struct token_trie *t, const char *text)
+{
+    int32_t id = t->tok ? tokenizer_find(t->tok, text) : -1;
+    return id >= 0 && id < t->vocab && t->lengths[id] == 0 ? id : -1;
+}
+
+/* The longest token that text begins with; -1 = none. */
+static int32_t longest(const struct token_trie *t, const char *text, uint32_t *n)
+{
+    uint32_t at = 0, end = t->n_nodes, depth = 0;
+    int32_t best = -1;
+    while (at < end && text[depth]) {
+        const struct trie_node *x = &t->nodes[at];
+        if (x->byte != (uint8_t)text[depth]) {
+            at = x->next;
+            continue;
+        }
+        depth++;
+        if (x->token >= 0) {
+            best = x->token;
+            *n = depth;
+        }
+        end = x->next;
+        at++;
+    }
+    return best;
+}
+
+int32_t token_trie_spell(const struct token_trie *t, const char *text, int32_t *ids, int32_t cap)
+{
+    int32_t n = 0, id = token_trie_special(t, text);
+    if (id >= 0 && cap > 0) {
+        ids[0] = id;
+        return 1;
+    }
+    for (uint32_t len = 0; *text; text += len) {
+        id = longest(t, text, &len);
+        if (id < 0 || n == cap)
+            return 0;
+        ids[n++] = id;
+    }
+    return n;
 }

@@ -5,6 +5,9 @@
  * them unescaped) and nothing else. Where that many plain characters may follow whatever they
  * are, the slice is allowed as a whole, and the walk visits only what is in none: a tenth.
  *
+ * A token without text (a special one) has a code in its place: four bytes that begin no UTF-8
+ * and so occur in no text. A grammar that wants the token itself spells its code.
+ *
  * Built once for a model; read-only afterwards: any thread. */
 #ifndef RECURD_TOKEN_TRIE_H
 #define RECURD_TOKEN_TRIE_H
@@ -14,6 +17,7 @@
 
 #define SLICE_NONE 255 /* this token, or one behind this node, is in no slice */
 #define SLICE_COUNT 5
+#define TOKEN_CODE 4   /* bytes of a code */
 extern const int32_t token_slice_chars[SLICE_COUNT]; /* ascending */
 
 struct trie_node {
@@ -32,8 +36,10 @@ struct token_trie {
     struct trie_node *nodes; /* depth first, in order of bytes */
     int32_t *same;           /* [vocab] the next token with the same bytes; -1 = no more */
     uint32_t *slices[SLICE_COUNT]; /* masks */
-    const char **bytes;      /* [vocab] borrowed; n = 0: never part of a constrained text */
+    const char **bytes;      /* [vocab] borrowed; n = 0: no text, only a code */
     uint32_t *lengths;
+    const struct tokenizer *tok; /* borrowed; NULL = special tokens have no names */
+    char *codes;             /* [vocab][TOKEN_CODE] */
 };
 
 /* One reference. piece: the bytes that token id adds to a text, none for special ones; they must
@@ -46,6 +52,16 @@ void token_trie_unref(struct token_trie *t); /* NULL allowed */
 /* Of a tokenizer; vocab: rows of the model's embedding. */
 int token_trie_of(struct token_trie **out, const struct tokenizer *tok, int32_t vocab,
                   struct err *e) MUST_USE;
+
+static inline const char *token_code(const struct token_trie *t, int32_t id)
+{
+    return t->codes + (size_t)id * TOKEN_CODE;
+}
+/* The special token whose text this is; -1 = none: if it is a token at all, it has bytes. */
+int32_t token_trie_special(const struct token_trie *t, const char *text);
+/* The tokens that spell a text: its special token, or each as long as can be. Their number; 0: it
+ * takes more than cap, or cannot be spelled. */
+int32_t token_trie_spell(const struct token_trie *t, const char *text, int32_t *ids, int32_t cap);
 
 /* Whether a code point stands for itself in a JSON string. */
 static inline bool char_is_plain(int32_t c) { return c >= 0x20 && c != '"' && c != '\\'; }

@@ -8,41 +8,55 @@
 #define INVOKE_TAGS {"<invoke name=\"", "\">", "</invoke>", "<parameter name=\"", "\">", \
                      "</parameter>"}
 
+#define WRITE_LIST ARGS_CALL, "[", .finish = "]", .between = ", ", .key = "arguments"
+#define WRITE_PYTHON {ARGS_PYTHON, "[", "", "(", ")", "]", .between = ", "}
+
 static const struct toolcall_dialect rows[] = {
     /* Kimi Linear, K2: sections of calls whose id names the function. */
     {.name = "kimi", .sign = {"<|tool_calls_section_begin|>"},
      .open = "<|tool_calls_section_begin|>", .close = "<|tool_calls_section_end|>",
      .inner = {"<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"},
-     .starts = "<", .read = form_kimi},
+     .starts = "<", .read = form_kimi,
+     .write = {ARGS_JSON, .lead = "<|tool_call_begin|>functions.",
+               .name_end = ":#<|tool_call_argument_begin|>", .tail = "<|tool_call_end|>",
+               .between = ""}},
     /* MiniMax M2. */
     {.name = "minimax", .sign = {"<minimax:tool_call>"}, .open = "<minimax:tool_call>",
-     .close = "</minimax:tool_call>", .starts = "<", .read = form_tagged, .tags = INVOKE_TAGS},
+     .close = "</minimax:tool_call>", .starts = "<", .read = form_tagged, .tags = INVOKE_TAGS,
+     .write = {ARGS_TAGS, "\n", "<invoke name=\"", "\">\n", "</invoke>\n", .between = "",
+               .pad = ""}},
     /* LFM2: a Python list. */
     {.name = "lfm2", .sign = {"<|tool_call_start|>"}, .open = "<|tool_call_start|>",
-     .close = "<|tool_call_end|>", .starts = "[", .read = form_python},
+     .close = "<|tool_call_end|>", .starts = "[", .read = form_python, .write = WRITE_PYTHON},
     /* LFM2's first template says it in its tools' markers only. */
     {.name = "lfm2", .sign = {"<|tool_list_start|>"}, .open = "<|tool_call_start|>",
-     .close = "<|tool_call_end|>", .starts = "[", .read = form_python},
+     .close = "<|tool_call_end|>", .starts = "[", .read = form_python, .write = WRITE_PYTHON},
     /* Qwen3-Coder, Qwen3.5, Nemotron 3. */
     {.name = "function-tags", .sign = {"<tool_call>", "<function="}, .open = "<tool_call>",
-     .close = "</tool_call>", .starts = "<", .read = form_tagged, .tags = FUNCTION_TAGS},
+     .close = "</tool_call>", .starts = "<", .read = form_tagged,
+     .tags = FUNCTION_TAGS,
+     .write = {ARGS_TAGS, "\n", "<function=", ">\n", "</function>\n", .pad = "\n"}},
     /* Hermes, Qwen, Granite 4, Falcon-H1. */
     {.name = "hermes", .sign = {"<tool_call>"}, .open = "<tool_call>", .close = "</tool_call>",
-     .starts = "{", .read = form_json, .single_json = true},
+     .starts = "{", .read = form_json,
+     .write = {ARGS_CALL, "\n", .finish = "\n", .key = "arguments"}},
     /* Jamba: an array; MiniMax M1: an object on each line. */
     {.name = "tool-calls", .sign = {"<tool_calls>"}, .open = "<tool_calls>",
-     .close = "</tool_calls>", .starts = "[{", .read = form_json},
+     .close = "</tool_calls>", .starts = "[{", .read = form_json,
+     .write = {WRITE_LIST, .bare = true}},
     /* Nemotron-H. */
     {.name = "nemotron", .sign = {"<TOOLCALL>"}, .open = "<TOOLCALL>", .close = "</TOOLCALL>",
-     .starts = "[{", .read = form_json},
+     .starts = "[{", .read = form_json,
+     .write = {WRITE_LIST}},
     /* Mistral: an array, later name[ARGS]{…}; up to the end of the text. */
     {.name = "mistral", .sign = {"[TOOL_CALLS]", "[ARGS]"}, .open = "[TOOL_CALLS]",
-     .inner = {"[ARGS]"}, .starts = NULL, .read = form_named_json},
+     .inner = {"[ARGS]"}, .starts = NULL, .read = form_named_json,
+     .write = {ARGS_JSON, .name_end = "[ARGS]", .between = "[TOOL_CALLS]"}},
     {.name = "mistral-json", .sign = {"[TOOL_CALLS]"}, .open = "[TOOL_CALLS]", .starts = "[{",
-     .read = form_json},
+     .read = form_json, .write = {WRITE_LIST}},
     /* Llama 3: the whole text is one object. */
     {.name = "llama", .sign = {"\"parameters\":", "\"name\":"}, .open = "", .starts = "{",
-     .read = form_json, .single_json = true},
+     .read = form_json, .write = {ARGS_CALL, .key = "parameters"}},
 };
 
 const struct toolcall_dialect *toolcall_detect(const char *text)
@@ -75,11 +89,4 @@ const char *toolcall_marker(const struct toolcall_dialect *d, int i)
         if (d->inner[k])
             all[n++] = d->inner[k];
     return i >= 0 && i < n ? all[i] : NULL;
-}
-
-bool toolcall_brackets(const struct toolcall_dialect *d, const char **before, const char **after)
-{
-    *before = d->open;
-    *after = d->close ? d->close : "";
-    return d->single_json;
 }

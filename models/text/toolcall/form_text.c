@@ -58,7 +58,7 @@ bool form_is_json(const char *p, size_t n, bool object)
     json_error_t e;
     if (form_value(p, n, from, &end) != FORM_CALLS || form_space(p, n, end) != n)
         return false;
-    json_t *v = json_loadb(p, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &e);
+    json_t *v = json_loadb(p, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
     bool ok = v && (!object || json_is_object(v));
     json_decref(v);
     return ok;

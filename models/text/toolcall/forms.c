@@ -32,7 +32,7 @@ static bool json_call(const char *p, size_t n, const struct toolset *s, json_t *
 {
     static const char *const keys[] = {"arguments", "parameters"};
     json_error_t e;
-    json_t *o = form_is_json(p, n, true) ? json_loadb(p, n, 0, &e) : NULL;
+    json_t *o = form_is_json(p, n, true) ? json_loadb(p, n, JSON_ALLOW_NUL, &e) : NULL;
     json_t *name = json_object_get(o, "name"), *id = json_object_get(o, "id");
     bool ok = false;
     for (size_t i = 0; i < ARRAY_LEN(keys) && json_is_string(name) && !ok; i++) {
@@ -144,7 +144,7 @@ static bool add_value(json_t *args, const char *key, size_t n_key, const char *p
     }
     n -= n && p[n - 1] == '\n';
     if (!text && n && form_is_json(p, n, false))
-        v = json_loadb(p, n, JSON_DECODE_ANY, &e);
+        v = json_loadb(p, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
     if (!v)
         v = json_stringn(p, n);
     return json_object_setn_new(args, key, n_key, v) == 0;

@@ -21,6 +21,11 @@ struct toolcall {
     enum place place;
     struct buf held;
     size_t looked; /* in CALL: no closing marker begins before it */
+    /* In CALL, where nothing closes calls and one is enough: held bytes before `scanned` were seen;
+     * the place is in so many brackets, and in a string. */
+    size_t scanned;
+    int depth;
+    bool quoted;
     int closes;    /* tried */
     int code;
 };
@@ -43,6 +48,21 @@ void toolcall_free(struct toolcall *t)
     if (t)
         buf_free(&t->held);
     mem_free(t);
+}
+
+struct toolcall *toolcall_clone(const struct toolcall *t, void *arg)
+{
+    struct toolcall *c = toolcall_new(&t->o);
+    if (!c)
+        return NULL;
+    struct buf held = c->held;
+    *c = *t;
+    c->o.arg = arg;
+    c->held = held;
+    if (!buf_add(&c->held, t->held.p, t->held.len))
+        return c;
+    toolcall_free(c);
+    return NULL;
 }
 
 static void emit(struct toolcall *t, enum toolcall_kind kind, const char *p, size_t n,
@@ -145,11 +165,17 @@ static bool step_text(struct toolcall *t, bool end)
     return true;
 }
 
+static void new_call(struct toolcall *t)
+{
+    t->looked = t->scanned = 0;
+    t->closes = t->depth = 0;
+    t->quoted = false;
+}
+
 /* It was no call: the marker is text, and what follows is looked at anew. */
 static bool no_call(struct toolcall *t)
 {
-    t->looked = 0;
-    t->closes = 0;
+    new_call(t);
     t->place = TEXT;
     pass(t, TOOLCALL_TEXT, strlen(t->o.dialect->open));
     return true;
@@ -167,8 +193,7 @@ static void give_calls(struct toolcall *t, const json_t *calls, size_t n_bytes)
         emit(t, TOOLCALL_END, NULL, 0, NULL);
     }
     buf_drop_front(&t->held, n_bytes);
-    t->looked = 0;
-    t->closes = 0;
+    new_call(t);
     t->place = t->o.single ? OVER : BETWEEN;
 }
 
@@ -193,6 +218,40 @@ static bool try_body(struct toolcall *t, size_t at, size_t marker)
     return true;
 }
 
+/* Where nothing closes calls: one may be whole when a bracket has found its other. False: not yet.
+ * Brackets and quotes alone are looked at; what is found whole is read as everywhere. */
+static bool found_whole(struct toolcall *t)
+{
+    const struct buf *b = &t->held;
+    size_t open = strlen(t->o.dialect->open);
+    for (t->scanned = MAX(t->scanned, open); t->scanned < b->len; t->scanned++) {
+        char c = b->p[t->scanned];
+        if (t->quoted && c == '\\' && t->scanned + 1 == b->len)
+            return false;
+        if (t->quoted) {
+            t->scanned += c == '\\';
+            t->quoted = c != '"';
+            continue;
+        }
+        t->quoted = c == '"';
+        t->depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+        if (t->depth != 0 || (c != '}' && c != ']') || t->closes >= CLOSES)
+            continue;
+        t->closes++;
+        size_t at = t->scanned + 1;
+        json_t *calls = json_array();
+        bool whole = calls && t->o.dialect->read(b->p + open, at - open, &t->o.dialect->tags,
+                                                 t->o.tools, calls) == FORM_CALLS;
+        t->code = calls ? t->code : E_NOMEM;
+        if (whole)
+            give_calls(t, calls, at);
+        json_decref(calls);
+        if (whole)
+            return true;
+    }
+    return false;
+}
+
 static bool step_call(struct toolcall *t, bool end)
 {
     const struct toolcall_dialect *d = t->o.dialect;
@@ -201,6 +260,8 @@ static bool step_call(struct toolcall *t, bool end)
     size_t w = form_space(b->p, b->len, open);
     if (w < b->len && d->starts && !strchr(d->starts, b->p[w]))
         return no_call(t);
+    if (t->o.single && !d->close && found_whole(t))
+        return true;
     size_t at = d->close ? form_find(b->p, b->len, MAX(t->looked, open), d->close) : b->len;
     if (at < b->len && at - open <= LIMIT_CALL_BYTES - open - close)
         return try_body(t, at, close);

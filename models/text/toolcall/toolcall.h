@@ -24,19 +24,33 @@ const char *toolcall_name(const struct toolcall_dialect *d);
 /* Marker i, NULL behind the last: in some vocabularies a special token, which is no text unless
  * the reader's owner asks for it. */
 const char *toolcall_marker(const struct toolcall_dialect *d, int i);
-/* Where a call is one JSON object {"name", "arguments"} between two texts: true, and the texts. */
-bool toolcall_brackets(const struct toolcall_dialect *d, const char **before, const char **after);
 
-/* The functions a request offers: names, and which arguments are strings. Owner: the caller;
- * read-only, outlives its readers. tools: an array that has been through chat_check, only read.
- * NULL = no memory. */
+/* The functions a request offers: names, and which arguments are strings. Refcounted, read-only;
+ * outlives its readers. toolset_free gives a reference back. tools: an array that has been through
+ * chat_check, only read. NULL = no memory. */
 struct toolset;
 struct toolset *toolset_new(const struct json_t *tools) MUST_USE;
+void toolset_ref(struct toolset *s);
 void toolset_free(struct toolset *s); /* NULL allowed */
 bool toolset_has(const struct toolset *s, const char *name);
-/* The JSON Schema of one call {"name", "arguments"}: of function `name`, or of any (NULL). Free
- * with mem_free; NULL = no memory. */
-char *toolcall_schema(const struct json_t *tools, const char *name);
+
+/* What one call must be, as a structure (models/text/constrain/structure.h): the arguments follow
+ * the function's schema. */
+struct toolcall_demand {
+    const struct toolcall_dialect *dialect;
+    const struct json_t *tools; /* as for toolset_new */
+    const char *name;           /* of the function; NULL = any */
+    bool wish;                  /* not demanded: what follows where the model opens calls by itself,
+                                   behind that marker; of functions that say "strict": true the
+                                   arguments follow the schema, of others they are any */
+};
+/* Whether a function says "strict": true. */
+bool toolcall_strict(const struct json_t *tools);
+/* The marker that opens calls, "" where the whole text is one; *closes: another ends them. */
+const char *toolcall_open(const struct toolcall_dialect *d, bool *closes);
+/* *out: free with mem_free. E_UNSUPPORTED: what a function's schema asks for cannot be enforced in
+ * this dialect. */
+int toolcall_structure(char **out, const struct toolcall_demand *d, struct err *e) MUST_USE;
 
 enum toolcall_kind {
     TOOLCALL_TEXT,      /* p[n]: more of the answer */
@@ -56,7 +70,8 @@ struct toolcall_options {
     const struct toolset *tools;            /* NULL likewise */
     bool reasoning;                         /* <think> … </think> is reasoning, not text */
     bool thinking;                          /* the prompt has opened it already */
-    bool single;                            /* nothing is said behind the first call */
+    bool single;                            /* the text ends behind the first call, or the first
+                                               list of them, of which the first counts */
     void (*emit)(void *arg, const struct toolcall_event *ev);
     void *arg;
 };
@@ -65,6 +80,8 @@ struct toolcall; /* a reader */
 /* NULL = no memory. */
 struct toolcall *toolcall_new(const struct toolcall_options *o) MUST_USE;
 void toolcall_free(struct toolcall *t); /* NULL allowed */
+/* Another one that has read as much, with the same options but for arg. NULL = no memory. */
+struct toolcall *toolcall_clone(const struct toolcall *t, void *arg) MUST_USE;
 /* More bytes, whole UTF-8 characters where events shall be that. E_NOMEM. */
 int toolcall_feed(struct toolcall *t, const char *p, size_t n, struct err *e) MUST_USE;
 /* The text has ended: what was held back is what it is. */

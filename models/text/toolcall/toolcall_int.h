@@ -23,6 +23,25 @@ struct form_tags {
     const char *key, *key_end, *value_end;       /* <parameter= … > … </parameter> */
 };
 
+enum form_args {
+    ARGS_CALL,   /* {"name": …, key: {…}}: the whole call is an object */
+    ARGS_JSON,   /* an object behind the name */
+    ARGS_TAGS,   /* each between the tags */
+    ARGS_PYTHON, /* key=value, … */
+};
+
+/* What is written between open and close: begin, calls with `between` between them, finish. A call:
+ * lead, name, name_end, arguments, tail; of ARGS_CALL the object. Markers in the texts are tokens
+ * where the vocabulary has them; # is a number. */
+struct form_write {
+    enum form_args args;
+    const char *begin, *lead, *name_end, *tail, *finish; /* NULL = nothing */
+    const char *between; /* NULL = each call is opened and closed by itself */
+    const char *key;     /* of ARGS_CALL: "arguments" or "parameters" */
+    const char *pad;     /* of ARGS_TAGS: on both sides of a value */
+    bool bare;           /* begin and finish may be missing */
+};
+
 struct toolcall_dialect {
     const char *name;
     const char *sign[2];      /* in the template, both; NULL = no more */
@@ -31,7 +50,7 @@ struct toolcall_dialect {
     const char *starts;       /* the body's first bytes behind white space: one of these */
     form_reader *read;
     struct form_tags tags;
-    bool single_json;         /* one object {"name", "arguments"} between open and close */
+    struct form_write write;
 };
 
 form_reader form_json, form_named_json, form_tagged, form_python, form_kimi;
@@ -39,6 +58,9 @@ form_reader form_json, form_named_json, form_tagged, form_python, form_kimi;
 /* One call; false: nobody offered it, its arguments are no JSON object, or no memory. */
 bool form_add(json_t *out, const struct toolset *s, const char *name, size_t n_name,
               const char *arguments, size_t n, const char *id, size_t n_id);
+/* Whether a schema is of strings and nothing else. */
+bool toolset_text_type(const json_t *schema);
+json_t *toolset_function(const json_t *tool); /* NULL = it is none */
 /* Whether that argument of that function is a string whatever it looks like. */
 bool toolset_is_text(const struct toolset *s, const char *name, size_t n_name, const char *key,
                      size_t n_key);

@@ -5,15 +5,18 @@
 #include "models/text/toolcall/toolcall_int.h"
 
 /* Owner: the caller. functions: {name: {argument: true where it is a string}} */
-struct toolset { json_t *functions; };
+struct toolset {
+    int refs; /* atomic */
+    json_t *functions;
+};
 
-static bool is_text(const json_t *schema)
+bool toolset_text_type(const json_t *schema)
 {
     const char *type = json_string_value(json_object_get(schema, "type"));
     return type && strcmp(type, "string") == 0;
 }
 
-static json_t *function_of(const json_t *tool)
+json_t *toolset_function(const json_t *tool)
 {
     json_t *f = json_object_get(tool, "function");
     return json_is_object(f) ? f : NULL;
@@ -23,13 +26,15 @@ struct toolset *toolset_new(const json_t *tools)
 {
     struct toolset *s = mem_zalloc(sizeof *s);
     bool failed = !s || !(s->functions = json_object());
+    if (s)
+        s->refs = 1;
     for (size_t i = 0; i < json_array_size(tools) && !failed; i++) {
-        const json_t *f = function_of(json_array_get(tools, i));
+        const json_t *f = toolset_function(json_array_get(tools, i));
         const char *name = json_string_value(json_object_get(f, "name")), *key;
         json_t *all = json_object_get(json_object_get(f, "parameters"), "properties"), *one;
         json_t *made = json_object();
         json_object_foreach(all, key, one)
-            failed = failed || json_object_set_new(made, key, json_boolean(is_text(one)));
+            failed = failed || json_object_set_new(made, key, json_boolean(toolset_text_type(one)));
         if (!name)
             json_decref(made);
         else
@@ -41,10 +46,13 @@ struct toolset *toolset_new(const json_t *tools)
     return NULL;
 }
 
+void toolset_ref(struct toolset *s) { __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED); }
+
 void toolset_free(struct toolset *s)
 {
-    if (s)
-        json_decref(s->functions);
+    if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    json_decref(s->functions);
     mem_free(s);
 }
 
@@ -73,31 +81,4 @@ bool form_add(json_t *out, const struct toolset *s, const char *name, size_t n_n
         return json_array_append_new(out, call) == 0;
     json_decref(call);
     return false;
-}
-
-char *toolcall_schema(const json_t *tools, const char *name)
-{
-    json_t *any = json_array();
-    bool failed = !any;
-    for (size_t i = 0; i < json_array_size(tools) && !failed; i++) {
-        const json_t *f = function_of(json_array_get(tools, i));
-        json_t *own = json_object_get(f, "name"), *args = json_object_get(f, "parameters");
-        if (!own || (name && strcmp(json_string_value(own), name) != 0))
-            continue;
-        json_t *call = json_pack("{s:s,s:{s:{s:O},s:O},s:[s,s],s:b}", "type", "object",
-                                 "properties", "name", "const", own, "arguments",
-                                 json_is_object(args) ? args : json_true(), "required", "name",
-                                 "arguments", "additionalProperties", 0);
-        if (call && !json_is_object(args))
-            json_object_set_new(json_object_get(call, "properties"), "arguments",
-                                json_pack("{s:s}", "type", "object"));
-        failed = json_array_append_new(any, call) != 0;
-    }
-    json_t *whole = failed ? NULL
-                    : json_array_size(any) == 1 ? json_incref(json_array_get(any, 0))
-                                                : json_pack("{s:O}", "anyOf", any);
-    char *text = whole ? json_dumps(whole, JSON_COMPACT) : NULL;
-    json_decref(whole);
-    json_decref(any);
-    return text;
 }

@@ -1,7 +1,7 @@
-/* A grammar engine on a pipe, for tests/constrain/compare.py: it is told a vocabulary, grammars
- * and texts, and answers with masks and times.
+/* A grammar engine on a pipe, for tests/grammars: it is told a vocabulary, grammars and texts, and
+ * answers with masks and times.
  *
- *   masks VOCAB          VOCAB: for each token 4 bytes of length (little endian) and its bytes
+ *   grammar-masks VOCAB  for each token 4 bytes of length (little endian) and its bytes
  *   G KIND N\n<N bytes>  a grammar (kind as enum grammar_kind, + 16 = compact)  -> ok US | error …
  *   A N\n<N bytes>       the text goes on                                       -> ok | error …
  *   R                    the text begins again                                  -> ok
