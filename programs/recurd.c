@@ -23,13 +23,9 @@
 #include "server/http/listen.h"
 
 enum exit_code {
-    EXIT_CLEAN = 0,
-    EXIT_USAGE = 2,  /* flags or configuration file */
-    EXIT_LISTEN = 3, /* the address is taken or not ours */
-    EXIT_MODEL = 4,  /* missing, damaged or unsupported */
-    EXIT_DEVICE = 5, /* no such device, or too little memory on it */
-    EXIT_LOST = 6,   /* the device failed while serving: a restart may help */
-    EXIT_STUCK = 7,  /* a request would not end */
+#define EXIT(name, code, sentence) EXIT_##name = code,
+#include "server/process/exit.def"
+#undef EXIT
 };
 
 /* How long the loops below sleep: shorter than any watchdog, long enough to cost nothing. */
