@@ -59,7 +59,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all pages manual page checks hostile torture configs random random-quick help deps deps-test deps-check demo run test \
+.PHONY: all pages manual deb test-deb page checks hostile torture configs random random-quick help deps deps-test deps-check demo run test \
         test-formats test-gguf test-tokenizers tokenizers-quick test-templates test-constrain test-clients unit \
         kernelcheck golden api load \
         lint bench bench-serve opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
@@ -377,6 +377,14 @@ install: all ## into DESTDIR/PREFIX, with the demo models, manual pages and syst
 	install -m 644 etc/proxy/* $(DESTDIR)$(PREFIX)/share/recurd/proxy
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
 	install -m 600 etc/api-keys.example $(DESTDIR)/etc/recurd/
+
+# Packages of this distribution; VERSION=… makes another one, as the test of upgrades does.
+deb: all ## Debian packages in build/deb (recurd, recurd-bench, recurd-models-demo)
+	@rm -rf $B/deb-root
+	$(Q)$(MAKE) -s --no-print-directory DESTDIR=$(abspath $B/deb-root) PREFIX=/usr install
+	etc/debian/build.sh $B/deb-root $(VERSION) $B/deb
+test-deb: ## … lintian; installed, upgraded, removed and purged in a root by debootstrap (root, network)
+	MAKE="$(MAKE)" tests/packages/run.sh $B
 
 compile_commands.json: FORCE ## the compiler's command of every file, for editors
 	$(Q)$(MAKE) -Bnk --no-print-directory V=1 checks 2>/dev/null | python3 tests/compile_commands.py >$@
