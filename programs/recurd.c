@@ -21,6 +21,7 @@
 #include "server/api/api.h"
 #include "server/api/jsonin.h"
 #include "server/http/listen.h"
+#include "server/terminal/terminal.h"
 
 enum exit_code {
 #define EXIT(name, code, sentence) EXIT_##name = code,
@@ -404,6 +405,12 @@ int main(int argc, char **argv)
     struct recurd r = {0};
     struct err e = {0};
     int code = EXIT_CLEAN;
+    if (argc > 1 && strcmp(argv[1], "run") == 0)
+        return terminal_main(argc - 2, argv + 2);
+    if (argc > 1 && strcmp(argv[1], "serve") == 0) { /* what is done without a word, too */
+        argv++;
+        argc--;
+    }
     if (options_parse(&r.o, argc, argv, &e)) {
         for (int i = 0; i < MIN(r.o.n_faults, OPTIONS_FAULTS); i++)
             fprintf(stderr, "recurd: %s\n", r.o.faults[i] ? r.o.faults[i] : e.text);
