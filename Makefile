@@ -59,8 +59,9 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all page checks hostile torture configs random random-quick help deps deps-test deps-check demo run test \
-        test-formats test-gguf test-keys test-tokenizers tokenizers-quick test-templates test-constrain \
+.PHONY: all pages manual deb test-deb page checks hostile torture configs random random-quick help \
+        deps deps-test deps-check demo run test \
+        test-formats test-gguf test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
         kernelcheck golden api load \
         lint bench bench-serve peers opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
@@ -71,7 +72,7 @@ UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 help: ## this list
 	@grep -hE '^[a-z_.-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*##/\t/' | expand -t 14
 
-all: $(PROGS) ## builds the programs into build/
+all: $(PROGS) pages ## builds the programs and their manual pages into build/
 
 deps: ## installs what building needs (apt-get)
 	@tests/deps.sh $(DEPS_BUILD)
@@ -90,7 +91,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test unit kernelcheck golden configs \
-	  random-quick fault opencl-quick api load page
+	  random-quick fault opencl-quick api load page manual
 checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
 
@@ -161,6 +162,28 @@ $B/$(1): $(patsubst %.c,$B/%.o,$(wildcard programs/$(1)/*.c)) $(LIB)
 	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(PKG_LIBS)
 endef
 $(foreach p,$(patsubst programs/%/,%,$(wildcard programs/*/)),$(eval $(call program_rule,$(p))))
+
+# Manual pages and completion for shells, from the tables that --help is made of.
+PAGES := $(patsubst etc/manual/%.in,$B/man/%,$(wildcard etc/manual/*.in))
+COMPLETIONS := $(foreach p,$(notdir $(PROGS)),$B/completion/bash/$p $B/completion/zsh/_$p)
+pages: $(PAGES) $(COMPLETIONS)
+$B/manual: $(patsubst %.c,$B/%.o,$(wildcard etc/manual/*.c))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
+$(PAGES): $B/man/%: etc/manual/%.in $B/manual
+	@mkdir -p $(@D)
+	$(call say,MAN,$@)
+	$(Q)$B/manual page $< $(VERSION) >$@.part && mv $@.part $@
+$B/completion/bash/%: $B/manual
+	@mkdir -p $(@D)
+	$(Q)$B/manual bash $* >$@.part && mv $@.part $@
+$B/completion/zsh/_%: $B/manual
+	@mkdir -p $(@D)
+	$(Q)$B/manual zsh $* >$@.part && mv $@.part $@
+manual: all ## manual pages and completion against --help, by man, bash and zsh
+	@rm -rf $B/installed
+	$(Q)$(MAKE) -s --no-print-directory DESTDIR=$(abspath $B/installed) PREFIX=/usr install
+	python3 tests/manual/run.py $B $B/installed
 
 $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(call say,LD,$@)
@@ -346,19 +369,35 @@ valgrind: $B/recurd ## API tests under valgrind
 fuzz: ## every fuzz target for FUZZ_SECONDS (needs clang)
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),20)
 
-install: all ## into DESTDIR/PREFIX, with the demo models and the systemd unit
+SHARE = $(PREFIX)/share
+UNITS ?= $(PREFIX)/lib/systemd/system
+install: all ## into DESTDIR/PREFIX, with the demo models, manual pages and systemd units
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/recurd/demo \
-	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)/etc/recurd
+	  $(DESTDIR)$(UNITS) $(DESTDIR)/etc/recurd $(DESTDIR)$(SHARE)/zsh/vendor-completions \
+	  $(foreach n,1 5 8,$(DESTDIR)$(SHARE)/man/man$n) $(DESTDIR)$(SHARE)/bash-completion/completions
 	install -m 755 $(PROGS) $(DESTDIR)$(PREFIX)/bin
 	for m in models/demo/*/; do d=$(DESTDIR)$(PREFIX)/share/recurd/demo/$$(basename $$m); \
 	  install -d $$d && install -m 644 $$m/* $$d || exit 1; done
-	install -m 644 systemd/*.service systemd/*.socket $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for p in $(PAGES); do install -m 644 $$p $(DESTDIR)$(SHARE)/man/man$${p##*.}/ || exit 1; done
+	install -m 644 $(filter $B/completion/bash/%,$(COMPLETIONS)) $(DESTDIR)$(SHARE)/bash-completion/completions
+	install -m 644 $(filter $B/completion/zsh/%,$(COMPLETIONS)) $(DESTDIR)$(SHARE)/zsh/vendor-completions
+	for u in systemd/*.service systemd/*.socket; do \
+	  sed 's|/usr/local/bin|$(PREFIX)/bin|' $$u >$(DESTDIR)$(UNITS)/$$(basename $$u) && \
+	  chmod 644 $(DESTDIR)$(UNITS)/$$(basename $$u) || exit 1; done
 	install -d $(DESTDIR)$(PREFIX)/share/recurd/systemd
 	install -m 644 systemd/recurd.service.d/*.conf $(DESTDIR)$(PREFIX)/share/recurd/systemd
 	install -d $(DESTDIR)$(PREFIX)/share/recurd/proxy
 	install -m 644 etc/proxy/* $(DESTDIR)$(PREFIX)/share/recurd/proxy
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
 	install -m 600 etc/api-keys.example $(DESTDIR)/etc/recurd/
+
+# Packages of this distribution; VERSION=… makes another one, as the test of upgrades does.
+deb: all ## Debian packages in build/deb (recurd, recurd-bench, recurd-models-demo)
+	@rm -rf $B/deb-root
+	$(Q)$(MAKE) -s --no-print-directory DESTDIR=$(abspath $B/deb-root) PREFIX=/usr install
+	etc/debian/build.sh $B/deb-root $(VERSION) $B/deb
+test-deb: ## … lintian; installed, upgraded, removed and purged in a root by debootstrap (root, network)
+	MAKE="$(MAKE)" tests/packages/run.sh $B
 
 compile_commands.json: FORCE ## the compiler's command of every file, for editors
 	$(Q)$(MAKE) -Bnk --no-print-directory V=1 checks 2>/dev/null | python3 tests/compile_commands.py >$@

@@ -10,24 +10,38 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/usage.h"
 #include "base/version.h"
 #include "models/convert.h"
 #include "models/files/gguf_types.h"
 
-static const char usage[] =
-    "usage: recurd-convert [--type TYPE] DIR|FILE.pth FILE.gguf\n"
-    "       recurd-convert FILE.pth DIR\n"
-    "\n"
-    "Writes the model in DIR (config.json, safetensors, tokenizer), or the RWKV model in FILE.pth\n"
-    "with the vocabulary that lies beside it (rwkv_vocab_v20230424.txt or tokenizer.json), as\n"
-    "one GGUF file; or FILE.pth as a new DIR with safetensors and config.json, to which the\n"
-    "vocabulary must be added. Nothing in a .pth file is run.\n"
-    "Files appear under their names when they are whole; until then their bytes are in\n"
-    "NAME.part, which an interrupted run leaves and the next begins anew.\n"
-    "\n"
-    "  --type TYPE   store matrices as TYPE: %s\n"
-    "                (default: as they are; vectors are always F32)\n"
-    "  --help, --version\n";
+static const struct usage_row rows[] = {
+#define SYNOPSIS USAGE_ROW_SYNOPSIS
+#define ABOUT USAGE_ROW_ABOUT
+#define FLAG USAGE_ROW_FLAG
+#include "programs/recurd-convert.def"
+#undef FLAG
+#undef ABOUT
+#undef SYNOPSIS
+};
+
+static const struct option options[] = {
+#define SYNOPSIS(text)
+#define ABOUT(text)
+#define FLAG(name, letter, meta, text) {name, (meta) != NULL, NULL, letter},
+#include "programs/recurd-convert.def"
+#undef FLAG
+#undef ABOUT
+#undef SYNOPSIS
+    {NULL, 0, NULL, 0},
+};
+
+static void usage(FILE *f)
+{
+    char known[400];
+    usage_print(f, "recurd-convert", rows, ARRAY_LEN(rows));
+    fprintf(f, "\nTypes: %s\n", gguf_types_known(known, sizeof known, true));
+}
 
 struct shown { int percent; bool terminal; };
 
@@ -56,17 +70,13 @@ static bool parse_type(const char *name, struct convert_options *o)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"type", required_argument, NULL, 't'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {"version", no_argument, NULL, 'v'},
-                                            {NULL, 0, NULL, 0}};
     struct shown shown = {-1, isatty(STDERR_FILENO) == 1};
     struct convert_options o = {.any = true, .progress = progress, .arg = &shown};
     struct err e = {0};
     char known[400];
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) >= 0;) {
         if (c == 'h') {
-            printf(usage, gguf_types_known(known, sizeof known, true));
+            usage(stdout);
             return 0;
         }
         if (c == 'v') {
@@ -81,7 +91,7 @@ int main(int argc, char **argv)
         }
     }
     if (argc - optind != 2) {
-        fprintf(stderr, usage, gguf_types_known(known, sizeof known, true));
+        usage(stderr);
         return 2;
     }
     o.dir = argv[optind];

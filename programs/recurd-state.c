@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/usage.h"
 #include "statecache/store/codec.h"
 #include "statecache/store/fields.h"
 #include "statecache/store/fsio.h"
@@ -403,19 +404,31 @@ static int run(struct tool *t, const char *key, struct err *e)
     return 0;
 }
 
-static const char usage[] =
-    "usage: recurd-state [--state-key FILE] ls|check|show DIR [NAME]\n"
-    "  ls      what the state folder DIR holds, a line a file; heads are checked\n"
-    "  check   reads everything, names what is damaged\n"
-    "  show    everything about every file, or about the one called NAME\n"
-    "Nothing is written, and a daemon may be running on DIR: what it has logged and not yet\n"
-    "written as files (a second or two) is told as bytes of the log. Exit code 1: something is\n"
-    "damaged.\n";
+static const struct usage_row rows[] = {
+#define SYNOPSIS USAGE_ROW_SYNOPSIS
+#define ABOUT USAGE_ROW_ABOUT
+#define FLAG USAGE_ROW_FLAG
+#include "programs/recurd-state.def"
+#undef FLAG
+#undef ABOUT
+#undef SYNOPSIS
+};
+
+static const struct option options[] = {
+#define SYNOPSIS(text)
+#define ABOUT(text)
+#define FLAG(name, letter, meta, text) {name, (meta) != NULL, NULL, letter},
+#include "programs/recurd-state.def"
+#undef FLAG
+#undef ABOUT
+#undef SYNOPSIS
+    {NULL, 0, NULL, 0},
+};
+
+static void usage(FILE *f) { usage_print(f, "recurd-state", rows, ARRAY_LEN(rows)); }
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"state-key", 1, 0, 'k'}, {"help", 0, 0, 'h'}, {0, 0, 0, 0}};
     struct tool t = {0};
     struct err e = {0};
     const char *key = NULL;
@@ -423,7 +436,7 @@ int main(int argc, char **argv)
         if (c == 'k') {
             key = optarg;
         } else {
-            fputs(usage, c == 'h' ? stdout : stderr);
+            usage(c == 'h' ? stdout : stderr);
             return c == 'h' ? 0 : 2;
         }
     }
@@ -431,7 +444,7 @@ int main(int argc, char **argv)
     t.command = left > 0 ? argv[optind] : "";
     bool known = !strcmp(t.command, "ls") || !strcmp(t.command, "check") || shows(&t);
     if (!known || left < 2 || left > 3 || (left == 3 && !shows(&t)) || sodium_init() < 0) {
-        fputs(usage, stderr);
+        usage(stderr);
         return 2;
     }
     t.dir = argv[optind + 1];

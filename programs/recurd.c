@@ -21,15 +21,12 @@
 #include "server/api/api.h"
 #include "server/api/jsonin.h"
 #include "server/http/listen.h"
+#include "server/terminal/terminal.h"
 
 enum exit_code {
-    EXIT_CLEAN = 0,
-    EXIT_USAGE = 2,  /* flags or configuration file */
-    EXIT_LISTEN = 3, /* the address is taken or not ours */
-    EXIT_MODEL = 4,  /* missing, damaged or unsupported */
-    EXIT_DEVICE = 5, /* no such device, or too little memory on it */
-    EXIT_LOST = 6,   /* the device failed while serving: a restart may help */
-    EXIT_STUCK = 7,  /* a request would not end */
+#define EXIT(name, code, sentence) EXIT_##name = code,
+#include "server/process/exit.def"
+#undef EXIT
 };
 
 /* How long the loops below sleep: shorter than any watchdog, long enough to cost nothing. */
@@ -410,6 +407,12 @@ int main(int argc, char **argv)
     struct recurd r = {0};
     struct err e = {0};
     int code = EXIT_CLEAN;
+    if (argc > 1 && strcmp(argv[1], "run") == 0)
+        return terminal_main(argc - 2, argv + 2);
+    if (argc > 1 && strcmp(argv[1], "serve") == 0) { /* what is done without a word, too */
+        argv++;
+        argc--;
+    }
     if (options_parse(&r.o, argc, argv, &e)) {
         for (int i = 0; i < MIN(r.o.n_faults, OPTIONS_FAULTS); i++)
             fprintf(stderr, "recurd: %s\n", r.o.faults[i] ? r.o.faults[i] : e.text);

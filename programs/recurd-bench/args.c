@@ -1,4 +1,5 @@
 /* The command line: one table, then what its texts mean. Thread: main. */
+#include "base/usage.h"
 #include "base/version.h"
 #include "programs/recurd-bench/args.h"
 
@@ -73,21 +74,9 @@ static void print_help(void)
         }
         char name[32], head[64];
         flag_name(r->field, name);
-        int col = snprintf(head, sizeof head, "  --%s%s%s", name, r->meta ? " " : "",
-                           r->meta ? r->meta : "");
-        printf("%s%*s", head, col < 27 ? 27 - col : 1, "");
-        col = MAX(col + 1, 27);
-        for (const char *w = r->help; *w;) {
-            int n = (int)strcspn(w, " ");
-            if (col + n > 96) {
-                printf("\n%27s", "");
-                col = 27;
-            }
-            printf("%.*s%s", n, w, w[n] ? " " : "");
-            col += n + 1;
-            w += n + (w[n] == ' ');
-        }
-        putchar('\n');
+        snprintf(head, sizeof head, "  --%s%s%s ", name, r->meta ? " " : "",
+                 r->meta ? r->meta : "");
+        usage_line(stdout, head, r->help, 27, 96);
     }
 }
 

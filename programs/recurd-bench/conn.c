@@ -17,10 +17,10 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
-#include "programs/recurd-bench/http.h"
+#include "base/response.h"
+#include "base/sse.h"
 #include "programs/recurd-bench/reply.h"
 #include "programs/recurd-bench/render.h"
-#include "programs/recurd-bench/sse.h"
 
 #define BATCH 256              /* events of one wait */
 #define REQUEST_BYTES MIB(64)
@@ -32,7 +32,7 @@ struct conn {
     bool got_bytes; /* of the current reply */
     enum outcome abort;
     struct exchange *x; /* NULL: idle */
-    struct http http;
+    struct response http;
     struct sse sse;
     struct pool *pool;
     struct conn *prev, *next; /* idle list */
@@ -64,7 +64,7 @@ static void conn_free(struct conn *c)
     idle_remove(p, c);
     close(c->fd);
     p->n_open--;
-    http_free(&c->http);
+    response_free(&c->http);
     sse_free(&c->sse);
     mem_free(c);
 }
@@ -134,7 +134,7 @@ static struct conn *conn_open(struct pool *p, const char **why)
     int one = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* only a matter of speed */
     *c = (struct conn){.fd = fd, .pool = p, .connecting = true, .want_write = true};
-    http_init(&c->http);
+    response_init(&c->http);
     sse_init(&c->sse);
     p->n_open++;
     p->self.opened++;
@@ -172,7 +172,7 @@ static void dispatch(struct pool *p, struct exchange *x)
     c->reused = reused;
     c->got_bytes = false;
     c->abort = OUTCOME_OK;
-    http_reset(&c->http);
+    response_reset(&c->http);
     sse_reset(&c->sse);
     c->x = x;
     x->conn = c;
@@ -327,7 +327,7 @@ static void on_close(struct conn *c, int error, uint64_t now)
         dispatch(p, x);
         return;
     }
-    if (!error && c->http.head_done && http_eof(&c->http)) {
+    if (!error && c->http.head_done && response_eof(&c->http)) {
         complete(c, false, now);
         return;
     }
@@ -365,7 +365,7 @@ static void on_readable(struct conn *c)
     c->got_bytes = true;
     size_t used;
     struct err e = {0};
-    int rc = http_feed(&c->http, p->rx, (size_t)n, &used, on_body, c, &e);
+    int rc = response_feed(&c->http, p->rx, (size_t)n, &used, on_body, c, &e);
     x->status = c->http.status;
     if (rc == 1)
         complete(c, used == (size_t)n, now);

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/usage.h"
 #include "models/model.h"
 #include "models/plan_text.h"
 #include "models/text/tokenizer.h"
@@ -48,32 +49,31 @@ struct eval {
     void *copy;         /* --move: one slot */
 };
 
-static const char usage[] =
-    "usage: recurd-eval --model DIR|FILE.gguf (--tokens FILE.json | --perplexity FILE.txt |\n"
-    "                                           --replay TRACE) [options]\n"
-    "       recurd-eval --plan DIR [--load-format dummy]\n"
-    "  --plan             print the model's plan, one op a line\n"
-    "  --replay TRACE     compute the answers that recurd --trace wrote down again, and compare\n"
-    "  --logits OUT.npy   float32 logits [T, vocab] of the given tokens\n"
-    "  --generate N       print N greedy ids after them as a JSON array\n"
-    "  --chunk N          prefill in pieces of N tokens\n"
-    "  --batch N          N - 1 other sequences run in the same steps\n"
-    "  --move             carry the state to another slot between pieces\n"
-    "  --device NAME      cpu, ref, opencl[:NAME]     --threads N     --kernels MASK\n"
-    "  --load-format F    auto, or dummy: random weights from config.json alone\n"
-    "  --quantize HOW     none, q8 or q4: smaller weights of a model in full precision\n"
-    "  --profile          time per kind of op, on standard error\n"
-    "  --time             prompt and generation speed, on standard error\n";
+static const struct usage_row rows[] = {
+#define SYNOPSIS USAGE_ROW_SYNOPSIS
+#define ABOUT USAGE_ROW_ABOUT
+#define FLAG USAGE_ROW_FLAG
+#include "programs/recurd-eval/args.def"
+#undef FLAG
+#undef ABOUT
+#undef SYNOPSIS
+};
+
+static const struct option options[] = {
+#define SYNOPSIS(text)
+#define ABOUT(text)
+#define FLAG(name, letter, meta, text) {name, (meta) != NULL, NULL, letter},
+#include "programs/recurd-eval/args.def"
+#undef FLAG
+#undef ABOUT
+#undef SYNOPSIS
+    {NULL, 0, NULL, 0},
+};
+
+static void usage(FILE *f) { usage_print(f, "recurd-eval", rows, ARRAY_LEN(rows)); }
 
 static int parse_args(struct args *a, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"model", 1, 0, 'm'}, {"tokens", 1, 0, 't'}, {"logits", 1, 0, 'l'}, {"generate", 1, 0, 'g'},
-        {"chunk", 1, 0, 'c'}, {"perplexity", 1, 0, 'p'}, {"device", 1, 0, 'd'},
-        {"threads", 1, 0, 'n'}, {"kernels", 1, 0, 'k'}, {"load-format", 1, 0, 'f'},
-        {"quantize", 1, 0, 'q'},
-        {"batch", 1, 0, 'b'}, {"move", 0, 0, 'M'}, {"profile", 0, 0, 'P'}, {"time", 0, 0, 'T'},
-        {"plan", 1, 0, 'L'}, {"replay", 1, 0, 'r'}, {"help", 0, 0, 'h'}, {0, 0, 0, 0}};
     *a = (struct args){.device = "cpu", .batch = 1};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
@@ -97,7 +97,7 @@ static int parse_args(struct args *a, int argc, char **argv)
         case 'L': a->model = optarg; a->plan = true; break;
         case 'P': a->profile = true; break;
         case 'T': a->time = true; break;
-        case 'h': fputs(usage, stdout); exit(0);
+        case 'h': usage(stdout); exit(0);
         default: return -1;
         }
     }
@@ -394,7 +394,7 @@ int main(int argc, char **argv)
     struct err e = {0};
     log_set_level(LOG_WARN);
     if (parse_args(&v.a, argc, argv) < 0) {
-        fputs(usage, stderr);
+        usage(stderr);
         return 2;
     }
     if (v.a.replay)

@@ -15,13 +15,13 @@
 #define FIRST_KEYS 16
 
 static const struct { const char *word; int64_t max; } limits[] = {
-#define KEYLIMIT(name, word, max) {word, max},
+#define KEYLIMIT(name, word, max, sentence) {word, max},
 #include "server/process/keylimit.def"
 #undef KEYLIMIT
 };
 
 static const char words[] =
-#define KEYLIMIT(name, word, max) word "=N, "
+#define KEYLIMIT(name, word, max, sentence) word "=N, "
 #include "server/process/keylimit.def"
 #undef KEYLIMIT
     "metrics, priority";

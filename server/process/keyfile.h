@@ -17,7 +17,7 @@
 #define KEY_DIGEST 32
 
 enum key_limit {
-#define KEYLIMIT(name, word, max) KEY_##name,
+#define KEYLIMIT(name, word, max, sentence) KEY_##name,
 #include "server/process/keylimit.def"
 #undef KEYLIMIT
     KEY_LIMITS

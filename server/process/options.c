@@ -210,10 +210,12 @@ static int read_file(struct options *o, const char *path, struct err *e)
 static bool is_action(struct options *o, const char *arg)
 {
     static const struct { const char *flag; enum options_action action; } actions[] = {
-        {"--help", OPTIONS_HELP},         {"-h", OPTIONS_HELP},
-        {"--version", OPTIONS_VERSION},   {"--check-config", OPTIONS_CHECK},
-        {"--describe", OPTIONS_DESCRIBE}, {"--default-config", OPTIONS_DEFAULTS},
-        {"--list-devices", OPTIONS_DEVICES},
+#define SOURCE(flag, metavar, sentence)
+#define ACTION(flag, what, sentence) {flag, OPTIONS_##what},
+#include "server/process/actions.def"
+#undef ACTION
+#undef SOURCE
+        {"-h", OPTIONS_HELP},
     };
     for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
         if (strcmp(arg, actions[i].flag) == 0) {

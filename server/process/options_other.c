@@ -7,24 +7,10 @@
 #include "base/mem.h"
 #include "server/process/options_int.h"
 
-/* key NULL: not a setting by another name, see options_other_set. */
 static const struct other { const char *name, *key, *help; } others[] = {
-    {"-m", "model", NULL},
-    {"-a", "alias", NULL},
-    {"-c", "context", NULL},
-    {"-t", "threads", NULL},
-    {"-np", "slots", NULL},
-    {"--ctx-size", "context", NULL},
-    {"--max-model-len", "context", NULL},
-    {"--parallel", "slots", NULL},
-    {"--max-num-seqs", "slots", NULL},
-    {"--served-model-name", "alias", NULL},
-    {"--api-key-file", "api-keys", NULL},
-    {"--host", NULL, "the address of listen alone"},
-    {"--port", NULL, "the port of listen alone"},
-    {"-ngl", NULL, "0 = device cpu, 99 or all = device opencl; layers are not divided"},
-    {"--n-gpu-layers", NULL, NULL},
-    {"--gpu-layers", NULL, NULL},
+#define OTHER(name, key, help) {name, key, help},
+#include "server/process/others.def"
+#undef OTHER
 };
 
 int options_fault(struct options *o, struct err *e, int code, const char *fmt, ...)

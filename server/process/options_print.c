@@ -1,37 +1,17 @@
 /* Settings as text for people: --help, a file of defaults, what is in force. */
 #include <stdio.h>
 
+#include "base/usage.h"
 #include "server/process/options_int.h"
 
 /* Where a sentence of --help begins, and how wide its lines are. */
 #define COLUMN 31
 #define WIDTH 100
 
-/* Words of text from the cursor's column on, with new lines indented to COLUMN. */
-static void wrap(FILE *f, const char *text, size_t at)
-{
-    while (*text) {
-        size_t n = 0;
-        while (text[n] && text[n] != ' ')
-            n++;
-        if (at > COLUMN && at + 1 + n > WIDTH) {
-            fprintf(f, "\n%*s", COLUMN, "");
-            at = COLUMN;
-        } else if (at > COLUMN) {
-            fputc(' ', f);
-            at++;
-        }
-        fwrite(text, 1, n, f);
-        at += n;
-        text += n + (text[n] == ' ');
-    }
-    fputc('\n', f);
-}
-
 static void help_row(FILE *f, const struct option_row *r)
 {
     char name[OPTION_NAME], left[96], text[400], dflt[64] = "";
-    snprintf(left, sizeof left, "  --%s %s", option_shown(r, name), r->metavar);
+    snprintf(left, sizeof left, "  --%s %s ", option_shown(r, name), r->metavar);
     if (option_is_text(r) && r->str)
         snprintf(dflt, sizeof dflt, " [%s]", r->str);
     else if (!option_is_text(r) && r->dflt == OPTIONS_AUTO)
@@ -39,25 +19,21 @@ static void help_row(FILE *f, const struct option_row *r)
     else if (!option_is_text(r))
         snprintf(dflt, sizeof dflt, " [%lld]", (long long)r->dflt);
     snprintf(text, sizeof text, "%s%s", r->sentence, dflt);
-    int at = fprintf(f, "%-*s ", COLUMN - 1, left);
-    if (at > COLUMN)
-        at = fprintf(f, "\n%*s", COLUMN, "") - 1;
-    wrap(f, text, (size_t)at);
+    usage_line(f, left, text, COLUMN, WIDTH);
 }
 
 void options_print_help(FILE *f)
 {
     static const char *const others[][2] = {
-        {"--config FILE", "Reads the same keys from FILE first; flags win"},
-        {"--check-config", "Checks flags and file, prints what is in force, and exits"},
-        {"--default-config", "Prints a configuration file with every key, and exits"},
-        {"--describe", "Prints facts about the model and the device, and exits"},
-        {"--list-devices", "Prints the OpenCL devices by the names --device takes, and exits"},
-        {"--version", "Prints the version, and exits"},
-        {"--help", "This list"},
+#define SOURCE(flag, metavar, sentence) {flag " " metavar, sentence},
+#define ACTION(flag, what, sentence) {flag, sentence},
+#include "server/process/actions.def"
+#undef ACTION
+#undef SOURCE
     };
     fputs("recurd: serves recurrent and linear-attention language models over HTTP\n\n"
-          "usage: recurd [-m DIR|FILE.gguf] [flags]\n\n"
+          "usage: recurd [serve] [-m DIR|FILE.gguf] [flags]\n"
+          "       recurd run [DIR|FILE.gguf] [flags]        a chat in the terminal\n\n"
           "  recurd -m models/demo/rwkv7 --port 8080\n"
           "  recurd -m qwen3.5-4b-q4_k_m.gguf --alias qwen -c 32768 --api-key-file keys "
           "--state-dir states\n",

@@ -1,5 +1,5 @@
 /* Server-sent events, from bytes that may be cut anywhere. Thread: one. */
-#include "programs/recurd-bench/sse.h"
+#include "base/sse.h"
 
 #include <string.h>
 

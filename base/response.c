@@ -1,5 +1,5 @@
 /* One HTTP/1.1 response, from bytes that may be cut anywhere. Thread: one. */
-#include "programs/recurd-bench/http.h"
+#include "base/response.h"
 
 #include <string.h>
 #include <strings.h>
@@ -13,18 +13,18 @@ enum phase {
 #define LINE_BYTES KIB(16) /* what servers commonly accept for one header line */
 #define HEAD_BYTES KIB(64) /* all header lines together */
 
-void http_init(struct http *h)
+void response_init(struct response *h)
 {
     memset(h, 0, sizeof *h);
     buf_init(&h->line, LINE_BYTES);
 }
 
-void http_free(struct http *h)
+void response_free(struct response *h)
 {
     buf_free(&h->line);
 }
 
-void http_reset(struct http *h)
+void response_reset(struct response *h)
 {
     struct buf line = h->line;
     memset(h, 0, sizeof *h);
@@ -32,7 +32,7 @@ void http_reset(struct http *h)
     buf_clear(&h->line);
 }
 
-static int status_line(struct http *h, const char *s, struct err *e)
+static int status_line(struct response *h, const char *s, struct err *e)
 {
     if (strncmp(s, "HTTP/1.", 7) || (s[7] != '0' && s[7] != '1') || s[8] != ' ')
         return err_set(e, E_FORMAT, "the reply starts with \"%.40s\", not with HTTP/1.x", s);
@@ -64,7 +64,7 @@ static bool lists(const char *v, const char *token)
     return false;
 }
 
-static int header(struct http *h, char *s, struct err *e)
+static int header(struct response *h, char *s, struct err *e)
 {
     char *colon = strchr(s, ':');
     if (!colon || colon == s)
@@ -99,10 +99,10 @@ static int header(struct http *h, char *s, struct err *e)
 }
 
 /* The empty line after the headers: what kind of body follows. Returns 1 when there is none. */
-static int head_end(struct http *h)
+static int head_end(struct response *h)
 {
     if (h->status < 200) { /* interim: the real response follows */
-        http_reset(h);
+        response_reset(h);
         return 0;
     }
     h->head_done = true;
@@ -122,7 +122,7 @@ static int head_end(struct http *h)
     return h->phase == END;
 }
 
-static int chunk_size(struct http *h, const char *s, struct err *e)
+static int chunk_size(struct response *h, const char *s, struct err *e)
 {
     uint64_t n = 0;
     size_t digits = strspn(s, "0123456789abcdefABCDEF");
@@ -137,7 +137,7 @@ static int chunk_size(struct http *h, const char *s, struct err *e)
     return 0;
 }
 
-static int take_line(struct http *h, char *s, struct err *e)
+static int take_line(struct response *h, char *s, struct err *e)
 {
     switch (h->phase) {
     case STATUS: {
@@ -163,7 +163,7 @@ static int take_line(struct http *h, char *s, struct err *e)
 }
 
 /* Moves bytes up to and including the end of a line; 1 when h->line holds a whole one. */
-static int gather_line(struct http *h, const char *p, size_t n, size_t *used, struct err *e)
+static int gather_line(struct response *h, const char *p, size_t n, size_t *used, struct err *e)
 {
     const char *lf = memchr(p, '\n', n);
     size_t take = lf ? (size_t)(lf - p) + 1 : n;
@@ -182,8 +182,8 @@ static int gather_line(struct http *h, const char *p, size_t n, size_t *used, st
     return 1;
 }
 
-int http_feed(struct http *h, const char *p, size_t n, size_t *used, http_body_fn *fn, void *arg,
-              struct err *e)
+int response_feed(struct response *h, const char *p, size_t n, size_t *used,
+                  response_body_fn *fn, void *arg, struct err *e)
 {
     *used = 0;
     while (*used < n) {
@@ -214,7 +214,7 @@ int http_feed(struct http *h, const char *p, size_t n, size_t *used, http_body_f
     return h->phase == END;
 }
 
-bool http_eof(const struct http *h)
+bool response_eof(const struct response *h)
 {
     return h->phase == BODY_TO_CLOSE || h->phase == END;
 }

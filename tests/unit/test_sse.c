@@ -1,11 +1,11 @@
-/* The load client's event parser: the same events however the bytes are cut. The file under test
- * is included, because the client is a program of its own and not in the library. */
+/* A client's event parser: the same events however the bytes are cut. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/err.h"
 #include "base/rng.h"
-#include "programs/recurd-bench/sse.c"
+#include "base/sse.h"
 
 static struct buf got;
 

@@ -2,8 +2,8 @@
  *
  * Lines end in LF, CRLF or CR; several `data` lines of one event are joined with LF; lines that
  * start with a colon are comments. An event without data is not delivered. Thread: one. */
-#ifndef RECURD_LOAD_SSE_H
-#define RECURD_LOAD_SSE_H
+#ifndef RECURD_SSE_H
+#define RECURD_SSE_H
 
 #include "base/buf.h"
 

@@ -1,12 +1,12 @@
-/* The load client's HTTP reader: the same reply however the bytes are cut, and every kind of
- * nonsense refused. The file under test is included: the client is not in the library. */
+/* A client's HTTP reader: the same reply however the bytes are cut, and every kind of
+ * nonsense refused. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
-#include "programs/recurd-bench/http.c"
+#include "base/response.h"
 
 static struct buf body;
 
@@ -16,8 +16,8 @@ static int keep(void *arg, const char *p, size_t n)
     return buf_add(&body, p, n);
 }
 
-/* Feeds text in pieces; what http_feed said last, and how many bytes were left over. */
-static int feed(struct http *h, const char *text, size_t piece, size_t *left)
+/* Feeds text in pieces; what response_feed said last, and how many bytes were left over. */
+static int feed(struct response *h, const char *text, size_t piece, size_t *left)
 {
     size_t n = strlen(text), i = 0;
     int rc = 0;
@@ -26,7 +26,7 @@ static int feed(struct http *h, const char *text, size_t piece, size_t *left)
     while (!rc && i < n) {
         size_t k = MIN(piece, n - i), used;
         char *copy = memcpy(malloc(k), text + i, k); /* so that a read past it is seen */
-        rc = http_feed(h, copy, k, &used, keep, NULL, &e);
+        rc = response_feed(h, copy, k, &used, keep, NULL, &e);
         free(copy);
         i += used;
         cr_assert(rc == 0 ? used == k : used <= k);
@@ -64,18 +64,18 @@ Test(load_http, any_piece_size_gives_the_same_reply)
     buf_init(&body, 1 << 16);
     for (size_t i = 0; i < ARRAY_LEN(good); i++)
         for (size_t piece = 1; piece < 150; piece++) {
-            struct http h;
+            struct response h;
             size_t left;
-            http_init(&h);
+            response_init(&h);
             int rc = feed(&h, good[i].text, piece, &left);
             cr_assert_eq(rc, good[i].complete, "case %zu piece %zu: %d", i, piece, rc);
             cr_assert_eq(h.status, good[i].status);
             cr_assert_str_eq(body.p ? body.p : "", good[i].body, "case %zu piece %zu", i, piece);
             cr_assert_eq(h.keep_alive, good[i].keep_alive);
-            cr_assert(http_eof(&h), "a close is good now");
+            cr_assert(response_eof(&h), "a close is good now");
             if (good[i].complete && piece == 149)
                 cr_assert_eq(left, good[i].left);
-            http_free(&h);
+            response_free(&h);
         }
     buf_free(&body);
 }
@@ -104,11 +104,11 @@ Test(load_http, nonsense_is_refused_with_a_sentence)
     buf_init(&body, 1 << 16);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         for (size_t piece = 1; piece < 100; piece += 7) {
-            struct http h;
+            struct response h;
             size_t left;
-            http_init(&h);
+            response_init(&h);
             cr_assert_eq(feed(&h, bad[i], piece, &left), E_FORMAT, "case %zu: %s", i, bad[i]);
-            http_free(&h);
+            response_free(&h);
         }
     buf_free(&body);
 }
@@ -122,12 +122,12 @@ Test(load_http, a_close_amid_the_reply_is_seen)
     };
     buf_init(&body, 1 << 16);
     for (size_t i = 0; i < ARRAY_LEN(cut); i++) {
-        struct http h;
+        struct response h;
         size_t left;
-        http_init(&h);
+        response_init(&h);
         cr_assert_eq(feed(&h, cut[i], 1000, &left), 0);
-        cr_assert_not(http_eof(&h), "case %zu", i);
-        http_free(&h);
+        cr_assert_not(response_eof(&h), "case %zu", i);
+        response_free(&h);
     }
     buf_free(&body);
 }
@@ -138,18 +138,18 @@ Test(load_http, endless_headers_are_refused)
     char *p = many + snprintf(many, sizeof many, "HTTP/1.1 200 OK\r\n");
     while (p < many + sizeof many - 100)
         p += snprintf(p, 100, "X-Header: something of no use whatever\r\n");
-    struct http h;
+    struct response h;
     size_t used;
     struct err e = {0};
-    http_init(&h);
-    cr_assert_eq(http_feed(&h, many, (size_t)(p - many), &used, keep, NULL, &e), E_FORMAT);
+    response_init(&h);
+    cr_assert_eq(response_feed(&h, many, (size_t)(p - many), &used, keep, NULL, &e), E_FORMAT);
     cr_assert_lt(used, 100000);
-    http_free(&h);
-    http_init(&h);
+    response_free(&h);
+    response_init(&h);
     memset(many + 17, 'x', sizeof many - 17);
     err_clear(&e);
-    cr_assert_eq(http_feed(&h, many, sizeof many, &used, keep, NULL, &e), E_FORMAT);
-    http_free(&h);
+    cr_assert_eq(response_feed(&h, many, sizeof many, &used, keep, NULL, &e), E_FORMAT);
+    response_free(&h);
 }
 
 Test(load_http, random_bytes_never_do_harm)
@@ -161,11 +161,11 @@ Test(load_http, random_bytes_never_do_harm)
         snprintf(text, sizeof text, "%s", good[rng_below(&r, ARRAY_LEN(good))].text);
         for (int k = 0; k < 3; k++)
             text[rng_below(&r, strlen(text))] = (char)(1 + rng_below(&r, 255));
-        struct http h;
+        struct response h;
         size_t left;
-        http_init(&h);
+        response_init(&h);
         (void)feed(&h, text, 1 + rng_below(&r, 40), &left);
-        http_free(&h);
+        response_free(&h);
     }
     buf_free(&body);
 }
