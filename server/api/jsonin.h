@@ -13,8 +13,9 @@
 /* Once, before any thread: the library's hash seed and allocator. */
 void jsonin_init(void);
 
-/* An object, or E_FORMAT (E_RANGE: too deep, too many values). Duplicate keys, bad UTF-8,
- * numbers out of range and trailing bytes are refused, and zero characters where no text is. Free with json_decref. */
+/* An object, or E_FORMAT (E_RANGE: too deep, too many values). Duplicate keys, bad UTF-8, numbers
+ * out of range and trailing bytes are refused, and zero characters where no text is. Free with
+ * json_decref. */
 int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e) MUST_USE;
 
 /* The scan alone: fuzzed and tested by itself. *bytes (may be NULL): memory that parsing takes, at

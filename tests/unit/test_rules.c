@@ -31,7 +31,8 @@ Test(rules, system_messages_change_and_what_others_say_does_not)
     expect(r, "system", "x-anthropic-billing-header: a=1;\nHi", "Hi", 1);
     expect(r, "developer", "Today is 2026-01-01. Hi", "Today is a day. Hi", 2);
     expect(r, "system", "x-anthropic-billing-header: a\nToday is 7.", "Today is a day.", 3);
-    expect(r, "system", "Hi\nx-anthropic-billing-header: a", "Hi\nx-anthropic-billing-header: a", 0);
+    const char *later = "Hi\nx-anthropic-billing-header: a";
+    expect(r, "system", later, later, 0);
     expect(r, "user", "Today is 7.", "Today is 7.", 0);
     expect(r, "system", "Today is a day.", "Today is a day.", 0);
     cr_assert(chat_rules_applied(r, 0) == 2 && chat_rules_applied(r, 1) == 2);
