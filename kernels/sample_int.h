@@ -1,4 +1,4 @@
-/* What sample.c and sample_shape.c share. */
+/* What sample.c, sample_cut.c and sample_shape.c share. */
 #ifndef RECURD_SAMPLE_INT_H
 #define RECURD_SAMPLE_INT_H
 

@@ -47,7 +47,7 @@ struct seq {
     struct dry dry;
     struct sample_shape shape; /* of the next draw, if `shaped` */
     bool shaped;
-    double mu;          /* mirostat's, of the next draw: a function of what this request has drawn */
+    double mu;          /* mirostat's, of the next draw: a function of what this one has drawn */
     struct stop stop;
     int64_t cut;        /* where this step's chunk had to end, for the cache */
     bool ended;         /* by its constraint: nothing may follow, nor any token that ends it */

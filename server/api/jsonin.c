@@ -1,10 +1,12 @@
 /* JSON in. Thread: any, after jsonin_init. */
+#define _GNU_SOURCE /* memmem */
 #include "server/api/jsonin.h"
 
 #include <string.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 static void *alloc(size_t n) { return mem_zalloc(n); }
 
@@ -57,6 +59,34 @@ int jsonin_scan(const char *text, size_t n, size_t *bytes, struct err *e)
     return 0;
 }
 
+/* Members whose strings are text for the model: they alone are read with their length everywhere,
+ * so a zero character is a character there. Elsewhere it would end a string before its end. */
+static bool is_text(const char *key)
+{
+    static const char *const keys[] = {"prompt", "content", "text", "input", "system",
+                                       "instructions"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (strcmp(keys[i], key) == 0)
+            return true;
+    return false;
+}
+
+/* Recursion is bounded by LIMIT_JSON_DEPTH. key: of the member that v is, or is in the array of. */
+static int check_zeros(const json_t *v, const char *key, struct err *e)
+{
+    const char *k;
+    json_t *one;
+    int rc = 0;
+    if (json_is_string(v) && !is_text(key) && strlen(json_string_value(v)) < json_string_length(v))
+        return err_set(e, E_FORMAT, "the body is not valid: a zero character in \"%.*s\", which is "
+                       "no text for the model", (int)utf8_complete(key, strnlen(key, 40)), key);
+    for (size_t i = 0; i < json_array_size(v) && !rc; i++)
+        rc = check_zeros(json_array_get(v, i), key, e);
+    json_object_foreach((json_t *)(uintptr_t)v, k, one)
+        rc = rc ? rc : check_zeros(one, k, e);
+    return rc;
+}
+
 int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e)
 {
     *out = NULL;
@@ -67,7 +97,7 @@ int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e)
         return rc;
     json_error_t je;
     bool before = mem_lacked();
-    json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES, &je);
+    json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!before && mem_lacked()) { /* which the library takes for a mistake in the text (2.14) */
         json_decref(v);
         return err_set(e, E_NOMEM, "no memory to parse the %zu bytes of the body", n);
@@ -79,7 +109,8 @@ int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e)
                        code == json_error_duplicate_key ? "a key appears twice"
                        : code == json_error_invalid_utf8 ? "malformed UTF-8"
                        : code == json_error_numeric_overflow ? "a number is too large"
-                       : code == json_error_null_character ? "a zero character"
+                       : code == json_error_null_character ||
+                         code == json_error_null_byte_in_key ? "a zero character"
                        : code == json_error_premature_end_of_input ? "it ends too early"
                        : code == json_error_end_of_input_expected ? "something follows the end"
                                                                   : "a syntax error",
@@ -88,6 +119,10 @@ int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e)
     if (!json_is_object(v)) {
         json_decref(v);
         return err_set(e, E_FORMAT, "the body is not a JSON object");
+    }
+    if (memmem(text, n, "\\u0000", 6) && check_zeros(v, "", e)) {
+        json_decref(v);
+        return e->code;
     }
     *out = v;
     return 0;

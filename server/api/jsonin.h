@@ -13,8 +13,9 @@
 /* Once, before any thread: the library's hash seed and allocator. */
 void jsonin_init(void);
 
-/* An object, or E_FORMAT (E_RANGE: too deep, too many values). Duplicate keys, bad UTF-8,
- * numbers out of range and trailing bytes are refused. Free with json_decref. */
+/* An object, or E_FORMAT (E_RANGE: too deep, too many values). Duplicate keys, bad UTF-8, numbers
+ * out of range and trailing bytes are refused, and zero characters where no text is. Free with
+ * json_decref. */
 int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e) MUST_USE;
 
 /* The scan alone: fuzzed and tested by itself. *bytes (may be NULL): memory that parsing takes, at
@@ -28,7 +29,7 @@ bool jsonin_int(const json_t *o, const char *key, int64_t min, int64_t max, int6
 bool jsonin_float(const json_t *o, const char *key, double min, double max, float *out,
                   struct err *e);
 bool jsonin_bool(const json_t *o, const char *key, bool *out, struct err *e);
-/* Borrowed from o; valid UTF-8 without zero bytes. */
+/* Borrowed from o; valid UTF-8, without zero bytes but in text (prompt, content …: jsonin.c). */
 bool jsonin_str(const json_t *o, const char *key, const char **out, size_t *n, struct err *e);
 
 /* The value, or NULL when absent or null. */

@@ -330,7 +330,8 @@ static void grammars(struct buf *out, struct constrainer *c)
 {
     struct constrainer_stats s;
     constrainer_stats(c, &s);
-    counter(out, "grammars_compiled_total", "Definitions of answers that were compiled", s.compiled);
+    counter(out, "grammars_compiled_total", "Definitions of answers that were compiled",
+            s.compiled);
     counter(out, "grammars_reused_total", "… and taken from those kept", s.reused);
     counter(out, "grammars_refused_total", "… and refused", s.refused);
     seconds(out, "grammar_compile_seconds_total", "Time spent compiling them", s.compile_ns);

@@ -257,8 +257,9 @@ static int conversation(struct buf *out, const struct gen *g, struct err *e)
     buf_ch(&text, '[');
     buf_add(&text, g->choices[0].part[0].p, g->choices[0].part[0].len);
     buf_ch(&text, ']');
-    json_t *answer = text.failed ? NULL : json_loadb(text.p, text.len, 0, NULL);
-    json_t *talk = json_loadb(json_string_value(before), json_string_length(before), 0, NULL);
+    json_t *answer = text.failed ? NULL : json_loadb(text.p, text.len, JSON_ALLOW_NUL, NULL);
+    json_t *talk = json_loadb(json_string_value(before), json_string_length(before),
+                              JSON_ALLOW_NUL, NULL);
     int rc = answer && talk && all.messages ? responses_items(&all, answer, e)
                                             : translate_no_memory(e);
     char *made = rc || json_array_extend(talk, all.messages) ? NULL
@@ -376,7 +377,7 @@ static json_t *previous(struct exchange *x, const json_t *in, enum apierr *why, 
         err_field(e, E_NOENT, field, "%s: there is no response \"%.64s\"; responses are kept while "
                   "there is room, and until the server is restarted", field, id);
     } else {
-        talk = text.failed ? NULL : json_loadb(text.p, text.len, 0, NULL);
+        talk = text.failed ? NULL : json_loadb(text.p, text.len, JSON_ALLOW_NUL, NULL);
         if (!talk)
             translate_no_memory(e);
     }

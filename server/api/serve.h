@@ -17,7 +17,8 @@ json_t *serve_json(struct exchange *x) MUST_USE;
 /* The same, for one of the functions below, which takes it over, or json_decref. From here on it is
  * noted which of its fields somebody asks for. */
 json_t *serve_body(struct exchange *x) MUST_USE;
-/* Tells a failure about a request, its field by the name that clients of `api` know (NULL: ours). */
+/* Tells a failure about a request, its field by the name that clients of `api` know (NULL: by
+ * ours). */
 void serve_fail(struct exchange *x, const struct api *api, enum apierr why, struct err *e);
 
 /* What the body asks for, checked; headers of the reply name fields of it that nobody reads, and

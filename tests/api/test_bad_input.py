@@ -84,7 +84,7 @@ BROKEN = [
     b"", b" ", b"{", b"}", b"[]", b"null", b"5", b'"x"', b"{}{}", b"{'a':1}", b'{"a":1,}',
     b'{"prompt":"a"} x', b'{"prompt":"a","prompt":"b"}', b'{"a":{"b":1,"b":2}}',
     b'{"prompt":"\xff"}', b'{"prompt":"\xc0\xaf"}', b'{"prompt":"\xed\xa0\x80"}',
-    b'{"prompt":"\\ud800"}', b'{"prompt":"\\u0000"}', b'{"prompt":"a\nb"}', b'{"prompt":"\x00"}',
+    b'{"prompt":"\\ud800"}', b'{"stop":"\\u0000"}', b'{"prompt":"a\nb"}', b'{"prompt":"\x00"}',
     b"\xef\xbb\xbf{}", b'{"temperature":NaN}', b'{"temperature":1e999}', b'{"seed":1%s}' % (b"0" * 30),
     b'{"prompt":' + b"[" * 80 + b"]" * 80 + b"}", b"[" * 100000, b'{"a":' * 5000,
     b'{"prompt":[' + b"1," * 1000001 + b"1]}", b"\x00" * 100, b"--1", b'{"prompt"',

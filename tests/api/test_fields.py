@@ -96,6 +96,41 @@ class Lengths(unittest.TestCase):
             self.s.chat([message], max_tokens=1)
 
 
+class Zero(unittest.TestCase):
+    """U+0000 is a character of a text, and nowhere else."""
+
+    def ids(self, s, text):
+        return s.post("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
+
+    def test_text_has_it(self):
+        for model in (DEMO, DEMO7):
+            s = server("--model", model)
+            ids = self.ids(s, "a\0b")
+            self.assertEqual(s.post("/detokenize", {"tokens": ids})["prompt"], "a\0b")
+            r = s.complete("a\0b", max_tokens=1, echo=True, temperature=0)
+            self.assertTrue(r["choices"][0]["text"].startswith("a\0b"), r)
+            whole = s.chat("a\0b", max_tokens=1)["usage"]["prompt_tokens"]
+            self.assertGreater(whole, s.chat("a", max_tokens=1)["usage"]["prompt_tokens"])
+            shown = s.post("/apply-template", {"messages": [
+                {"role": "user", "content": [{"type": "text", "text": "a\0b"}]}]})
+            self.assertIn("a\0b", shown["prompt"])
+
+    def test_a_kept_response_has_it(self):
+        s = server("--model", DEMO)
+        first = s.post("/v1/responses", {"input": "a\0b", "max_output_tokens": 1})
+        s.post("/v1/responses", {"input": "c", "max_output_tokens": 1,
+                                 "previous_response_id": first["id"]})
+
+    def test_names_have_it_not(self):
+        s = server("--model", DEMO)
+        for fields in ({"stop": "a\0b"}, {"stop": ["\0"]}, {"model": "x\0"}, {"user": "\0"},
+                       {"guided_regex": "a\0"}, {"a\0b": 1}):
+            r = s.complete("a", expect=400, **fields)
+            self.assertIn("zero character", r["error"]["message"])
+        r = s.chat([{"role": "user\0", "content": "a"}], expect=400)
+        self.assertIn("role", r["error"]["message"])
+
+
 class Unknown(unittest.TestCase):
     HEADER = "x-recurd-unknown-fields"
 

@@ -18,7 +18,7 @@ static void check_ids(const struct prompt_in *p)
     HOLDS(p->n_ids >= 0 && p->n_ids <= LIMIT_PROMPT_TOKENS);
     for (int32_t i = 0; i < p->n_ids; i++)
         HOLDS(p->ids[i] >= 0 && p->ids[i] < VOCAB);
-    HOLDS(!p->text || (utf8_valid(p->text, p->n_text) && strlen(p->text) == p->n_text));
+    HOLDS(!p->text || (utf8_valid(p->text, p->n_text) && p->text[p->n_text] == 0));
 }
 
 static void check_sampling(const struct sampling *s)

@@ -87,8 +87,8 @@ static void check_draw(const struct sampling *p, int64_t pos, int32_t id, double
     for (int32_t i = 0; i < id; i++)
         below += prob[i];
     cr_assert_gt(prob[id], 0, "token %d was removed (pos %d)", id, (int)pos);
-    cr_assert(u > below - slack && u < below + prob[id] + slack, "u %.9g, token %d has [%.9g, %.9g)",
-              u, id, below, below + prob[id]);
+    cr_assert(u > below - slack && u < below + prob[id] + slack,
+              "u %.9g, token %d has [%.9g, %.9g)", u, id, below, below + prob[id]);
 }
 
 Test(sample_shape, elementary_functions_are_near_the_library)

@@ -40,12 +40,14 @@ static int add(struct chat_rules *r, const char *name, const char *pattern,
     struct rule *x = &r->at[r->n];
     if (r->n == RULES_MAX)
         return err_set(e, E_RANGE, "more than %d rules", RULES_MAX);
-    if (n == 0 || n > NAME_MAX_BYTES || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != n)
+    if (n == 0 || n > NAME_MAX_BYTES ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != n)
         return err_set(e, E_FORMAT, "a rule's name is 1 to %d of a-z 0-9 - _ .", NAME_MAX_BYTES);
     for (int i = 0; i < r->n; i++)
         if (strcmp(r->at[i].name, name) == 0)
             return err_set(e, E_CONFLICT, "there is a rule %s already", name);
-    x->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &at, NULL);
+    x->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &at,
+                            NULL);
     if (!x->code) {
         PCRE2_UCHAR why[120] = "";
         pcre2_get_error_message(code, why, sizeof why);
@@ -88,12 +90,11 @@ static int read_line(struct chat_rules *r, char *line, struct err *e)
     return add(r, line, pattern, replacement ? replacement : "", e);
 }
 
-static int read_lines(struct chat_rules *r, const char *path, struct buf *text, struct err *e)
+/* text: [n], and a byte behind it; it is changed. */
+static int read_lines(struct chat_rules *r, const char *path, char *text, size_t n, struct err *e)
 {
     int rc = 0, number = 1;
-    if (buf_ch(text, '\0')) /* the last line may have no end */
-        return err_set(e, E_NOMEM, "no memory for the prompt rules");
-    char *at = text->p, *stop = text->p + text->len - 1;
+    char *at = text, *stop = text + n;
     for (; !rc && at < stop; number++) {
         char *end = memchr(at, '\n', (size_t)(stop - at));
         end = end ? end : stop;
@@ -108,34 +109,44 @@ static int read_lines(struct chat_rules *r, const char *path, struct buf *text, 
     return rc;
 }
 
-static int read_file(struct chat_rules *r, const char *path, struct err *e)
+static int no_memory(struct err *e) { return err_set(e, E_NOMEM, "no memory for prompt rules"); }
+
+int chat_rules_parse(struct chat_rules **out, const char *text, size_t n, const char *path,
+                     struct err *e)
 {
-    struct buf text;
-    buf_init(&text, LIMIT_CHAT_RULES_BYTES);
-    int rc = file_read(path, &text, e);
-    if (!rc && text.len && memchr(text.p, '\0', text.len))
-        rc = err_set(e, E_FORMAT, "prompt-rules: %s has a zero character", path);
-    if (!rc)
-        rc = read_lines(r, path, &text, e);
-    buf_free(&text);
+    *out = NULL;
+    if (n > LIMIT_CHAT_RULES_BYTES)
+        return err_set(e, E_RANGE, "prompt-rules: %s has %zu bytes, at most %zu", path, n,
+                       (size_t)LIMIT_CHAT_RULES_BYTES);
+    if (n && memchr(text, '\0', n))
+        return err_set(e, E_FORMAT, "prompt-rules: %s has a zero character", path);
+    struct chat_rules *r = mem_zalloc(sizeof *r);
+    char *copy = mem_zalloc(n + 1); /* the last line may have no end */
+    if (copy && n)
+        memcpy(copy, text, n);
+    int rc = r && copy ? read_lines(r, path, copy, n, e) : no_memory(e);
+    mem_free(copy);
+    if (rc)
+        chat_rules_close(r);
+    else
+        *out = r;
     return rc;
 }
 
 int chat_rules_open(struct chat_rules **out, const char *setting, struct err *e)
 {
+    struct buf text;
     *out = NULL;
     if (strcmp(setting, "none") == 0)
         return 0;
-    struct chat_rules *r = mem_zalloc(sizeof *r);
-    if (!r)
-        return err_set(e, E_NOMEM, "no memory for the prompt rules");
-    int rc = strcmp(setting, "default") == 0 ? add_defaults(r, e) : read_file(r, setting, e);
-    if (rc) {
-        chat_rules_close(r);
-        return rc;
-    }
-    *out = r;
-    return 0;
+    if (strcmp(setting, "default") == 0)
+        return chat_rules_parse(out, setting, strlen(setting), setting, e);
+    buf_init(&text, LIMIT_CHAT_RULES_BYTES);
+    int rc = file_read(setting, &text, e);
+    if (!rc)
+        rc = chat_rules_parse(out, text.p, text.len, setting, e);
+    buf_free(&text);
+    return rc;
 }
 
 void chat_rules_close(struct chat_rules *r)

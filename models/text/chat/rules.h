@@ -22,6 +22,9 @@ struct chat_rules;
  * and everywhere (\A = only at the beginning); in replacements $1 and \n mean what they mean there.
  * *out = NULL with "none". E_IO, E_FORMAT, E_RANGE with file and line. */
 int chat_rules_open(struct chat_rules **out, const char *setting, struct err *e) MUST_USE;
+/* The same of a file's text. path: for messages. */
+int chat_rules_parse(struct chat_rules **out, const char *text, size_t n, const char *path,
+                     struct err *e) MUST_USE;
 void chat_rules_close(struct chat_rules *r); /* NULL is fine */
 
 /* Changes messages (been through chat_check) in place. Returns a bit for each rule that changed
