@@ -99,7 +99,7 @@ static void follow_thinking(struct follow *f, int32_t token)
 /* The token's text as the reader of the answer gets it. */
 static int follow_calls(struct follow *f, int32_t token, struct err *e)
 {
-    size_t n;
+    size_t n = 0;
     bool shown = false;
     for (int32_t i = 0; i < f->o.n_shown; i++)
         shown = shown || f->shown[i] == token;

@@ -83,7 +83,7 @@ class Ollama(unittest.TestCase):
         same = self.s.chat(HI, max_tokens=8, seed=3, temperature=0.7, top_k=20, top_p=0.9,
                            min_p=0.05, repetition_penalty=1.3)
         self.assertEqual(a["message"]["content"], same["choices"][0]["message"]["content"])
-        for options, word in (({"mirostat": 2}, "mirostat"), ({"temprature": 1}, "temprature"),
+        for options, word in (({"mirostat": 3}, "mirostat"), ({"temprature": 1}, "temprature"),
                               ({"tfs_z": 0.5}, "tfs_z"), ({"num_predict": "x"}, "num_predict"),
                               ({"repeat_penalty": -1}, "repeat_penalty"), ("x", "options")):
             self.assertIn(word, self.chat(options=options, expect=400)["error"])
