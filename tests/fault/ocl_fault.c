@@ -63,6 +63,45 @@ static int step(struct device *d, struct err *e)
     return d->backend->run(d, &b, e);
 }
 
+/* Slot `from` to the host beside the steps, and into slot `to`: a step in between changes nothing
+ * of it. The engine makes no call while the thread does, so calls have a fixed order. */
+static int move(struct device *d, int32_t from, int32_t to, struct err *e)
+{
+    static float before[WIDTH], out[WIDTH], after[WIDTH];
+    const struct backend *k = d->backend;
+    const struct state_wake w = {0};
+    struct state_copy *c = NULL;
+    int rc = k->slot_read(d, from, before, e);
+    if (!rc)
+        rc = k->state_out(d, from, out, &w, &c, e);
+    if (!rc && !c)
+        rc = err_set(e, E_NOMEM, "no room for a copy of a state");
+    if (!rc)
+        rc = k->state_poll(d, c, true, e);
+    if (!rc)
+        rc = step(d, e);
+    if (c)
+        k->state_end(d, c);
+    c = NULL;
+    if (!rc)
+        rc = k->state_in(d, out, &w, &c, e);
+    if (!rc)
+        rc = k->state_poll(d, c, true, e);
+    if (!rc)
+        rc = k->slot_zero(d, to, e);
+    if (!rc)
+        rc = k->state_put(d, c, to, e);
+    if (c)
+        k->state_end(d, c);
+    if (!rc)
+        rc = k->slot_read(d, to, after, e);
+    if (!rc && (memcmp(before, out, sizeof out) || memcmp(before, after, sizeof after))) {
+        printf("FAIL: a state came back with other bits\n");
+        exit(1);
+    }
+    return rc;
+}
+
 static int use(struct device *d, struct err *e)
 {
     static float rows[VOCAB * WIDTH], slot[WIDTH];
@@ -83,7 +122,7 @@ static int use(struct device *d, struct err *e)
     const float *row = NULL;
     if ((rc = k->slot_zero(d, 0, e)) || (rc = k->slot_zero(d, 1, e)) || (rc = step(d, e)) ||
         (rc = k->slot_read(d, 0, slot, e)) || (rc = k->slot_write(d, 1, slot, e)) ||
-        (rc = k->slot_copy(d, 0, 1, e)) || (rc = step(d, e)) ||
+        (rc = move(d, 0, 1, e)) || (rc = k->slot_copy(d, 0, 1, e)) || (rc = step(d, e)) ||
         (rc = k->sample(d, ask, 2, told, e)) || (rc = k->logits(d, 1, &row, e))) {
         struct err again = {0};
         if (rc != E_DEVICE || step(d, &again) != E_DEVICE) {
