@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/opencl/buffer.h"
 #include "kernels/opencl/call.h"
 #include "kernels/opencl/opencl.h"
 
@@ -152,6 +153,40 @@ static int life(const char *spec, struct err *e)
     return rc;
 }
 
+/* Memory in pieces far smaller than a device needs them: zeros where they were asked for and nowhere
+ * else, and a sentence with both numbers for what no buffer holds. */
+static int pieces(const char *spec, struct err *e)
+{
+    enum { BYTES = 100000, FROM = 68, TO = BYTES - 132 };
+    static unsigned char bytes[BYTES];
+    struct ocl_device d = {0};
+    struct ocl_buffer b = {0};
+    const char *colon = strchr(spec, ':');
+    int rc = ocl_device_open(&d, colon ? colon + 1 : "", NULL, e);
+    if (rc)
+        return rc;
+    d.fill_bytes = 4096;
+    memset(bytes, 0xff, BYTES);
+    if (!(rc = ocl_buffer_new(&b, &d, BYTES, "pieces", e)) &&
+        !(rc = OCL(e, "pieces", clEnqueueWriteBuffer, d.queue, b.mem, CL_TRUE, 0, BYTES, bytes, 0,
+                   NULL, NULL)) &&
+        !(rc = ocl_fill_zero(&d, d.queue, b.mem, FROM, TO - FROM, "pieces", e)))
+        rc = OCL(e, "pieces", clEnqueueReadBuffer, d.queue, b.mem, CL_TRUE, 0, BYTES, bytes, 0,
+                 NULL, NULL);
+    for (int i = 0; i < BYTES && !rc; i++)
+        if (bytes[i] != (i >= FROM && i < TO ? 0 : 0xff))
+            rc = err_set(e, E_DEVICE, "byte %d of a fill in pieces is %d", i, bytes[i]);
+    ocl_buffer_free(&b, &d);
+    d.info.alloc_bytes = MIB(1);
+    struct err why = {0};
+    if (!rc && (ocl_buffer_new(&b, &d, MIB(2), "9 state slots", &why) != E_NOMEM ||
+                !strstr(why.text, "9 state slots: 2.0 MiB") || !strstr(why.text, "at most 1.0 MiB")))
+        rc = err_set(e, E_DEVICE, "2 MiB in one buffer of 1: \"%s\"", why.text);
+    ocl_buffer_free(&b, &d);
+    ocl_device_close(&d);
+    return rc;
+}
+
 /* Where a life calls, in the order of first calls. */
 static struct site { char name[160]; uint64_t first, last; } sites[SITES_MAX];
 static int n_sites;
@@ -210,6 +245,10 @@ int main(int argc, char **argv)
     const char *spec = argc > 1 ? argv[1] : "opencl";
     struct err e = {0};
     uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1, failed = 0, lived = 0;
+    if (pieces(spec, &e)) {
+        printf("FAIL: %s\n", e.text);
+        return 1;
+    }
     ocl_call_fail_at(0);
     ocl_call_watch(note);
     if (life(spec, &e)) {
