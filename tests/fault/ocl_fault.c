@@ -153,7 +153,7 @@ static int life(const char *spec, struct err *e)
     return rc;
 }
 
-/* Memory in pieces far smaller than a device needs them: zeros where they were asked for and nowhere
+/* Memory in pieces far smaller than a device needs them: zeros where they were asked for, nowhere
  * else, and a sentence with both numbers for what no buffer holds. */
 static int pieces(const char *spec, struct err *e)
 {
@@ -180,7 +180,8 @@ static int pieces(const char *spec, struct err *e)
     d.info.alloc_bytes = MIB(1);
     struct err why = {0};
     if (!rc && (ocl_buffer_new(&b, &d, MIB(2), "9 state slots", &why) != E_NOMEM ||
-                !strstr(why.text, "9 state slots: 2.0 MiB") || !strstr(why.text, "at most 1.0 MiB")))
+                !strstr(why.text, "9 state slots: 2.0 MiB") ||
+                !strstr(why.text, "at most 1.0 MiB")))
         rc = err_set(e, E_DEVICE, "2 MiB in one buffer of 1: \"%s\"", why.text);
     ocl_buffer_free(&b, &d);
     ocl_device_close(&d);
