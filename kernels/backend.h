@@ -24,6 +24,13 @@ struct device {
     char description[256]; /* one line for humans: name, threads, instruction set */
 };
 
+/* One copy of a state on its way between a device and the host; the backend's own. */
+struct state_copy;
+struct state_wake {
+    void (*wake)(void *arg); /* from any thread, when a copy is over; NULL = not wanted */
+    void *arg;
+};
+
 struct backend {
     const char *name;  /* for humans; nothing is decided by it */
     bool host_memory;  /* slots and pages are host memory like any other */
@@ -56,11 +63,34 @@ struct backend {
     int (*logits)(struct device *d, int32_t i, const float **out, struct err *e);
 
     /* States as values. A slot is plan.slot_floats floats in section order; a page is
-     * PAGE_TOKENS * plan.page_token_floats. */
+     * PAGE_TOKENS * plan.page_token_floats. Reads and writes end before they return; zero and copy
+     * may not have, but whatever is called next comes after them. */
     int (*slot_zero)(struct device *d, int32_t slot, struct err *e);
     int (*slot_copy)(struct device *d, int32_t dst, int32_t src, struct err *e);
     int (*slot_read)(struct device *d, int32_t slot, void *dst, struct err *e);
     int (*slot_write)(struct device *d, int32_t slot, const void *src, struct err *e);
+
+    /* (optional, all five: where slots are host memory slot_read and slot_write are as good)
+     * States beside the work: they travel while steps go on, and no call waits for them but where
+     * it says so.
+     *
+     * state_out begins a copy of the slot, as the calls before left it, to dst; the slot may be
+     * used, zeroed or given to another sequence at once. state_in begins to bring src to the
+     * device; when that is over, state_put copies it into a slot (of several, too), in order with
+     * the calls around it. dst and src are slot_floats floats of the caller's: they stay, nobody
+     * writes them, and dst is not read, until state_poll has said anything but E_BUSY. *out = NULL
+     * with 0: the device has no room for one more copy now; slot_read and slot_write always work.
+     *
+     * state_poll: E_BUSY; 0; or E_DEVICE, and dst is worth nothing. wait: until it is over.
+     * state_end gives the copy back, once, after state_poll or not: then it waits first. */
+    int (*state_out)(struct device *d, int32_t slot, void *dst, const struct state_wake *w,
+                     struct state_copy **out, struct err *e);
+    int (*state_in)(struct device *d, const void *src, const struct state_wake *w,
+                    struct state_copy **out, struct err *e);
+    int (*state_poll)(struct device *d, struct state_copy *c, bool wait, struct err *e);
+    int (*state_put)(struct device *d, struct state_copy *c, int32_t slot, struct err *e);
+    void (*state_end)(struct device *d, struct state_copy *c);
+
     int (*page_copy)(struct device *d, int32_t dst, int32_t src, struct err *e);
     int (*page_read)(struct device *d, int32_t page, void *dst, struct err *e);
     int (*page_write)(struct device *d, int32_t page, const void *src, struct err *e);

@@ -101,9 +101,16 @@ static int capture(struct cached *c, struct seq *q, enum capture_kind kind, cons
                                    kept, e);
 }
 
+/* Behind its prompt, one token from where it ends at the latest: what is kept there is enough. */
+static bool ends_here(const struct seq *q)
+{
+    int64_t fed = q->pos - q->n_prompt; /* of the output; the step before this draws one more */
+    return fed > 0 && q->max_output - fed <= 2;
+}
+
 static int reached(void *arg, struct seq *q, const float *logits, struct err *e)
 {
-    return capture(arg, q, CAPTURE_CUT, logits, NULL, e);
+    return ends_here(q) ? 0 : capture(arg, q, CAPTURE_CUT, logits, NULL, e);
 }
 
 static bool swap(void *arg, struct seq *q)

@@ -82,7 +82,7 @@ static int find_hit(struct statecache *sc, struct lookup *l)
         if (snapshot_ready(s))
             break;
         n->pins++; /* making room must not prune the node we stand on */
-        bool coming = s->reading || statefile_load(sc, s);
+        bool coming = s->reading || s->copy || statefile_load(sc, s);
         n->pins--;
         if (coming)
             return E_BUSY;

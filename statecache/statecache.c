@@ -13,6 +13,7 @@
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/behind.h"
+#include "statecache/value/copies.h"
 #include "statecache/value/tiers.h"
 
 #define DEFAULT_TTL_S (30 * 24 * 3600)
@@ -141,6 +142,7 @@ void statecache_save(struct statecache *sc, int seconds)
 {
     struct timespec until = core_deadline(seconds * 1000);
     core_enter(sc);
+    copies_end(sc);
     checkpoint_all(sc);
     if (!tiers_save(sc, &until))
         log_info("states that were not written within %d s are given up", seconds);
@@ -152,6 +154,9 @@ void statecache_close(struct statecache *sc)
     if (!sc)
         return;
     ASSERT(sc->tracks == 0);
+    pthread_mutex_lock(&sc->lock);
+    copies_end(sc);
+    pthread_mutex_unlock(&sc->lock);
     writer_close(&sc->writer);
     journal_close(sc);
     sc->prefix.gone = NULL; /* the files stay */
@@ -246,11 +251,16 @@ int statecache_restore(struct statecache *sc, struct track *t, int32_t slot, int
         rc = sc->o.device->backend->slot_zero(sc->o.device, slot, e);
         goto out;
     }
+    rc = copies_ahead(sc, s, &t->ahead, e);
+    if (rc)
+        goto out;
     /* Making room may take pages of this very path, which other snapshots share: ask again. If it
      * is not enough, the restore says so. */
     while (pages_short(sc, s) > 0 && tiers_free_pages(sc, pages_short(sc, s)))
         ;
-    rc = snapshot_restore(sc, s, slot, table, e);
+    rc = snapshot_restore(sc, s, t->ahead, slot, table, e);
+    if (!rc)
+        copies_ahead_end(sc, &t->ahead);
     if (!rc && t->swap) {
         sc->stats.swaps_in++;
         t->pos = s->pos;
@@ -428,7 +438,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
     n->pins++; /* survives whatever making room prunes */
     bool park = kind == CAPTURE_END && kept &&
                 sc->stats.entries[TIER_DEVICE] < (uint64_t)sc->o.park_slots;
-    if (s && (snapshot_ready(s) || s->on_disk))
+    if (s && (snapshot_ready(s) || s->copy || s->on_disk))
         snapshot_touch(sc, s);
     else if (!s)
         rc = take(sc, t->tenant, n, point_of(t, kind, n), slot, table, park, &s, e);
@@ -436,7 +446,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
         if (s->slot == slot && kept)
             *kept = true;
         s->pins++;
-        if (snapshot_ready(s)) /* without them it is no exact hit, but still a hit */
+        if (snapshot_ready(s) || s->copy) /* without them it is no exact hit, but still a hit */
             (void)!snapshot_set_logits(sc, s, logits);
         if (!t->session)
             behind_add(sc, s);
@@ -444,7 +454,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
             s->pinned_until_ns = clock_now_ns() + (uint64_t)t->pin_s * NS_PER_S;
         s->pins--;
     }
-    if (kind == CAPTURE_SWAP && s && snapshot_ready(s)) {
+    if (kind == CAPTURE_SWAP && s && (snapshot_ready(s) || s->copy)) {
         s->pins++;
         t->swap = s;
         *kept = true;
@@ -505,6 +515,7 @@ void statecache_end(struct statecache *sc, struct track *t)
         return;
     core_enter(sc);
     unplan(sc, t, INT64_MAX);
+    copies_ahead_end(sc, &t->ahead);
     if (t->start)
         snapshot_unpin(sc, t->start);
     if (t->swap)
@@ -542,6 +553,7 @@ bool statecache_reclaim_pages(struct statecache *sc, int32_t n)
 void statecache_tick(struct statecache *sc)
 {
     core_enter(sc);
+    copies_tick(sc);
     bool more = checkpoint_tick(sc);
     while (!sc->writer.started && more) { /* a test with one thread is the writers, too */
         writer_work(&sc->journal.writer);

@@ -108,7 +108,9 @@ uint64_t statecache_changes(struct statecache *sc);
 
 /* Puts the found state (zeros for position 0) into `slot` and its pages into table[0 …
  * ceil(position / PAGE_TOKENS)), each with one reference that the caller then owns; the last one
- * is private if it is partly filled. E_NOMEM: no free page; nothing is kept. */
+ * is private if it is partly filled. E_NOMEM: no free page; nothing is kept. E_BUSY: the state is
+ * on its way to the device, and wake is called when it is there; nothing is kept, neither slot nor
+ * table. */
 int statecache_restore(struct statecache *sc, struct track *t, int32_t slot, int32_t *table,
                        struct err *e) MUST_USE;
 

@@ -81,6 +81,7 @@ struct track {
     struct node *end;         /* the path known so far; pinned */
     struct snapshot *start;   /* pinned, or NULL: position 0 */
     struct snapshot *swap;    /* pinned, after CAPTURE_SWAP */
+    struct state_copy *ahead; /* start or swap, on its way to the device or there */
     int64_t prompt_end, pos;  /* pos: computed, as last told */
     int64_t turn_end;         /* position of CAPTURE_END, or -1 */
     int64_t pin_s;
@@ -101,6 +102,7 @@ struct statecache {
     struct block **block_of_page; /* [pages->n_total] */
     int32_t *dead_slots, *dead_pages; /* given up by other threads; the engine returns them */
     int32_t n_dead_slots, n_dead_pages;
+    struct snapshot *copying; /* whose slabs are being filled from the device */
     float *spare[SPARE_SLABS]; /* slabs to be used again: all have one size */
     int32_t n_spare;
     struct session **sessions;    /* SESSION_BUCKETS chains */

@@ -185,6 +185,65 @@ static int ocl_slot_write(struct device *d, int32_t slot, const void *src, struc
                      e);
 }
 
+/* ---- states beside the steps ---- */
+
+static int ocl_state_out(struct device *d, int32_t slot, void *dst, const struct state_wake *w,
+                         struct state_copy **out, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = alive(o, e);
+    struct state_copy *c = *out = rc ? NULL : ocl_beside_take(&o->model.beside);
+    if (!c)
+        return rc;
+    c->out = dst;
+    c->wake = w->wake;
+    c->wake_arg = w->arg;
+    if ((rc = lost(o, ocl_queue_out(&o->model, slot, c, e), e))) {
+        ocl_beside_give(&o->model.beside, c);
+        *out = NULL;
+        return rc;
+    }
+    ocl_beside_queue(&o->model.beside, c);
+    return 0;
+}
+
+static int ocl_state_in(struct device *d, const void *src, const struct state_wake *w,
+                        struct state_copy **out, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = alive(o, e);
+    struct state_copy *c = *out = rc ? NULL : ocl_beside_take(&o->model.beside);
+    if (!c)
+        return rc;
+    c->in = true;
+    c->from = src;
+    c->wake = w->wake;
+    c->wake_arg = w->arg;
+    ocl_beside_queue(&o->model.beside, c);
+    return 0;
+}
+
+static int ocl_state_poll(struct device *d, struct state_copy *c, bool wait, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = ocl_beside_poll(&o->model.beside, c, wait, e);
+    if (rc == E_BUSY)
+        return rc;
+    return rc ? lost(o, rc, e) : alive(o, e);
+}
+
+static int ocl_state_put(struct device *d, struct state_copy *c, int32_t slot, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = alive(o, e);
+    return rc ? rc : lost(o, ocl_queue_put(&o->model, slot, c, e), e);
+}
+
+static void ocl_state_end(struct device *d, struct state_copy *c)
+{
+    ocl_beside_give(&self(d)->model.beside, c);
+}
+
 static int ocl_page_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
 {
     struct ocl *o = self(d);
@@ -286,6 +345,11 @@ const struct backend backend_opencl = {
     .slot_copy = ocl_slot_copy,
     .slot_read = ocl_slot_read,
     .slot_write = ocl_slot_write,
+    .state_out = ocl_state_out,
+    .state_in = ocl_state_in,
+    .state_poll = ocl_state_poll,
+    .state_put = ocl_state_put,
+    .state_end = ocl_state_end,
     .page_copy = ocl_page_copy,
     .page_read = ocl_page_read,
     .page_write = ocl_page_write,

@@ -12,10 +12,24 @@ static int no_room(const struct ocl_device *d, size_t bytes, const char *what, s
                    (double)d->info.memory_bytes / mib, d->info.name);
 }
 
+int ocl_fill_zero(struct ocl_device *d, cl_command_queue queue, cl_mem mem, size_t at,
+                  size_t bytes, const char *what, struct err *e)
+{
+    cl_uint zero = 0;
+    int rc = 0;
+    for (size_t done = 0, n; done < bytes && !rc; done += n) {
+        n = MIN(bytes - done, d->fill_bytes);
+        rc = OCL(e, what, clEnqueueFillBuffer, queue, mem, &zero, sizeof zero, at + done, n, 0,
+                 NULL, NULL);
+        if (!rc && done + n < bytes) /* one at a time, so that none of them queue up either */
+            rc = OCL(e, what, clFinish, queue);
+    }
+    return rc;
+}
+
 int ocl_buffer_new(struct ocl_buffer *b, struct ocl_device *d, size_t bytes, const char *what,
                    struct err *e)
 {
-    cl_uint zero = 0;
     int rc;
     *b = (struct ocl_buffer){0};
     bytes = bytes ? round_up(bytes, 64) : 64;
@@ -30,8 +44,7 @@ int ocl_buffer_new(struct ocl_buffer *b, struct ocl_device *d, size_t bytes, con
     b->bytes = bytes;
     d->held_bytes += (int64_t)bytes;
     struct err late = {0};
-    if ((rc = OCL(&late, what, clEnqueueFillBuffer, d->queue, b->mem, &zero, sizeof zero, 0,
-                  bytes, 0, NULL, NULL)) ||
+    if ((rc = ocl_fill_zero(d, d->queue, b->mem, 0, bytes, what, &late)) ||
         (rc = OCL(&late, what, clFinish, d->queue))) {
         ocl_buffer_free(b, d);
         return rc == E_NOMEM ? no_room(d, bytes, what, e) : err_set(e, rc, "%s", late.text);

@@ -157,6 +157,7 @@ int ocl_device_open(struct ocl_device *d, const char *name, const char *cache_di
         return err_set(e, E_RANGE, "cache directory: a path of %zu bytes, at most %zu",
                        strlen(cache_dir), sizeof d->cache_dir - 1);
     snprintf(d->cache_dir, sizeof d->cache_dir, "%s", cache_dir ? cache_dir : "");
+    d->fill_bytes = OCL_FILL_PIECE;
     ocl_tune_choose(&d->tune, &d->info);
     d->profiling = getenv("RECURD_OCL_PROFILE") != NULL; /* events cost host time: off normally */
     cl_command_queue_properties how = d->profiling ? CL_QUEUE_PROFILING_ENABLE : 0;

@@ -2,6 +2,7 @@
 #ifndef RECURD_OCL_DEVICE_H
 #define RECURD_OCL_DEVICE_H
 
+#include "base/limits.h"
 #include "kernels/opencl/call.h"
 #include "kernels/opencl/tune.h"
 
@@ -22,6 +23,9 @@ struct ocl_info {
     size_t align_bytes; /* of sub-buffers */
 };
 
+/* NVIDIA's driver does not come back from a fill of 8 GiB, while 6 GiB take 4 ms. */
+#define OCL_FILL_PIECE GIB(1)
+
 /* An open device. Owner: the backend. Thread: one at a time. */
 struct ocl_device {
     struct ocl_info info;
@@ -36,6 +40,7 @@ struct ocl_device {
     bool profiling;
     bool lost; /* a call failed after start: nothing on this device is trusted any more */
     int64_t held_bytes;
+    size_t fill_bytes; /* of one fill: OCL_FILL_PIECE, less in tests */
 };
 
 

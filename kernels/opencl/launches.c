@@ -64,6 +64,7 @@ static int make_buffers(struct ocl_model *m, struct err *e)
     size_t slot = (size_t)p->slot_floats * 4;
     size_t page = (size_t)p->page_token_floats * PAGE_TOKENS * 4;
     size_t row = view_given(p->logits) ? (size_t)p->acts[p->logits.act].stride * 4 : 0;
+    char what[96];
     size_t slots, pages;
     int rc;
     if (mul_overflows(slot, (size_t)c->slots, &slots) ||
@@ -71,9 +72,15 @@ static int make_buffers(struct ocl_model *m, struct err *e)
         return err_set(e, E_RANGE, "%d slots of %zu bytes and %d pages of %zu: the sum overflows",
                        c->slots, slot, c->pages, page);
     place_parts(m);
-    if ((rc = ocl_buffer_new(&m->arena, m->d, arena_bytes(p, c), "activations", e)) ||
-        (rc = ocl_buffer_new(&m->slots, m->d, slots, "state slots", e)) ||
-        (rc = ocl_buffer_new(&m->pages, m->d, pages, "key and value pages", e)) ||
+    if ((rc = ocl_buffer_new(&m->arena, m->d, arena_bytes(p, c), "activations", e)))
+        return rc;
+    snprintf(what, sizeof what, "%d state slots of %.2f MiB", (int)c->slots,
+             (double)slot / (double)MIB(1));
+    if ((rc = ocl_buffer_new(&m->slots, m->d, slots, what, e)))
+        return rc;
+    snprintf(what, sizeof what, "%d key and value pages of %.2f MiB", (int)c->pages,
+             (double)page / (double)MIB(1));
+    if ((rc = ocl_buffer_new(&m->pages, m->d, pages, what, e)) ||
         (rc = ocl_buffer_new(&m->batch, m->d, m->batch_bytes, "the batch", e)) ||
         (rc = ocl_pinned_new(&m->batch_host, m->d, m->batch_bytes, "the batch", e)) ||
         (rc = ocl_pinned_new(&m->logits_host, m->d, row, "logits", e)) ||
@@ -226,7 +233,8 @@ int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan 
     if ((rc = ocl_weights_init(m, e)) || (rc = make_buffers(m, e)) ||
         (rc = ocl_ops_lower(m, e)) ||
         (rc = ocl_buffer_new(&m->scratch, d, m->scratch_bytes, "packed activations", e)) ||
-        (rc = make_kernels(m, e)))
+        (rc = make_kernels(m, e)) ||
+        (rc = ocl_beside_init(&m->beside, d, (size_t)p->slot_floats * 4, c->slots, e)))
         return rc;
     return view_given(p->logits) && c->logits > 0 ? make_sampler(m, e) : 0;
 }
@@ -249,6 +257,7 @@ void ocl_model_free(struct ocl_model *m)
     if (!m->d)
         return;
     ocl_model_loaded(m);
+    ocl_beside_free(&m->beside);
     if (m->pending)
         (void)ocl_api.clFinish(m->d->queue); /* it reads the memory that goes away */
     ocl_sample_free(&m->sampler);

@@ -5,6 +5,7 @@
 #define RECURD_OCL_MODEL_H
 
 #include "base/buf.h"
+#include "kernels/opencl/beside.h"
 #include "kernels/opencl/sample.h"
 #include "kernels/host.h"
 
@@ -98,7 +99,8 @@ struct ocl_model {
     struct ocl_pinned batch_host, state_host;
     struct ocl_pinned logits_host; /* one row */
     struct ocl_sampler sampler;    /* when the plan has logits */
-    bool pending;                  /* a step was enqueued, and nothing has waited for it yet */
+    struct ocl_beside beside;      /* states in and out while steps go on */
+    bool pending;                  /* something was enqueued, and nothing has waited for it yet */
     struct ocl_weight *weights;
     struct ocl_instance *instances;
     struct ocl_launch *launches;

@@ -188,21 +188,31 @@ int ocl_queue_copy(struct ocl_model *m, cl_mem mem, size_t to, size_t from, size
 {
     if (!bytes || to == from)
         return 0;
-    int rc = settle(m, NULL, e);
-    if (!rc)
-        rc = OCL(e, "a state", clEnqueueCopyBuffer, m->d->copies, mem, mem, from, to, bytes, 0,
-                 NULL, NULL);
-    return rc ? rc : OCL(e, "a state", clFinish, m->d->copies);
+    m->pending = true;
+    return OCL(e, "a state", clEnqueueCopyBuffer, m->d->queue, mem, mem, from, to, bytes, 0, NULL,
+               NULL);
 }
 
 int ocl_queue_zero(struct ocl_model *m, cl_mem mem, size_t at, size_t bytes, struct err *e)
 {
-    cl_uint zero = 0;
     if (!bytes)
         return 0;
-    int rc = settle(m, NULL, e);
-    if (!rc)
-        rc = OCL(e, "a state", clEnqueueFillBuffer, m->d->copies, mem, &zero, sizeof zero, at,
-                 bytes, 0, NULL, NULL);
-    return rc ? rc : OCL(e, "a state", clFinish, m->d->copies);
+    m->pending = true;
+    return ocl_fill_zero(m->d, m->d->queue, mem, at, bytes, "a state", e);
+}
+
+static int stage(struct ocl_model *m, int32_t slot, struct state_copy *c, bool out, struct err *e)
+{
+    m->pending = true;
+    return ocl_beside_stage(&m->beside, c, m->slots.mem, (size_t)slot * m->beside.bytes, out, e);
+}
+
+int ocl_queue_out(struct ocl_model *m, int32_t slot, struct state_copy *c, struct err *e)
+{
+    return stage(m, slot, c, true, e);
+}
+
+int ocl_queue_put(struct ocl_model *m, int32_t slot, struct state_copy *c, struct err *e)
+{
+    return stage(m, slot, c, false, e);
 }

@@ -17,15 +17,20 @@ int ocl_queue_sample(struct ocl_model *m, const struct sample_row *rows, int32_t
                      struct sample_result *out, struct ocl_times *t, struct err *e) MUST_USE;
 int ocl_queue_logits(struct ocl_model *m, int32_t i, struct err *e) MUST_USE;
 
-/* Blocking copies of `bytes` between device memory and the host, on the second queue, after the
- * last step. */
+/* Blocking copies of `bytes` between device memory and the host, on the second queue, after all
+ * that was enqueued before. */
 int ocl_queue_read(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, void *dst,
                    struct err *e) MUST_USE;
 int ocl_queue_write(struct ocl_model *m, cl_mem to, size_t at, size_t bytes, const void *src,
                     struct err *e) MUST_USE;
+/* Enqueued only, in order with steps. */
 int ocl_queue_copy(struct ocl_model *m, cl_mem mem, size_t to, size_t from, size_t bytes,
                    struct err *e) MUST_USE;
 int ocl_queue_zero(struct ocl_model *m, cl_mem mem, size_t at, size_t bytes,
                    struct err *e) MUST_USE;
+
+/* States beside the steps: see state_out, state_in and state_put of kernels/backend.h. */
+int ocl_queue_out(struct ocl_model *m, int32_t slot, struct state_copy *c, struct err *e) MUST_USE;
+int ocl_queue_put(struct ocl_model *m, int32_t slot, struct state_copy *c, struct err *e) MUST_USE;
 
 #endif

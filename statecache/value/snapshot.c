@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "statecache/store/statefile.h"
 #include "statecache/value/behind.h"
+#include "statecache/value/copies.h"
 #include "statecache/value/tiers.h"
 
 /* ---- the lists of the tiers --------------------------------------------------------------- */
@@ -253,7 +254,7 @@ int snapshot_fill(struct statecache *sc, struct snapshot *s, int32_t slot, const
     if (!rc && !keep_slot)
         rc = new_slab(sc, s);
     if (!rc && !keep_slot)
-        rc = sc->o.device->backend->slot_read(sc->o.device, slot, s->slab, e);
+        rc = copies_out(sc, s, slot, s->kind == POINT_GRID, e);
     if (rc) {
         free_slab(sc, s);
         strip(sc, s);
@@ -288,12 +289,18 @@ int snapshot_set_logits(struct statecache *sc, struct snapshot *s, const float *
 
 int snapshot_to_host(struct statecache *sc, struct snapshot *s, struct err *e)
 {
+    int rc = snapshot_fetch(sc, s, e);
+    return rc ? rc : copies_await(sc, s, e);
+}
+
+int snapshot_fetch(struct statecache *sc, struct snapshot *s, struct err *e)
+{
     int rc = 0;
     if (!s->slab) {
         ASSERT(s->slot >= 0);
         rc = new_slab(sc, s);
         if (!rc)
-            rc = sc->o.device->backend->slot_read(sc->o.device, s->slot, s->slab, e);
+            rc = copies_out(sc, s, s->slot, false, e);
         if (rc) {
             free_slab(sc, s);
             return rc;
@@ -325,8 +332,8 @@ static int restore_block(struct statecache *sc, struct block *b, int32_t *page, 
     return 0;
 }
 
-int snapshot_restore(struct statecache *sc, struct snapshot *s, int32_t slot, int32_t *table,
-                     struct err *e)
+int snapshot_restore(struct statecache *sc, struct snapshot *s, struct state_copy *ahead,
+                     int32_t slot, int32_t *table, struct err *e)
 {
     const struct backend *be = sc->o.device->backend;
     int32_t given = 0;
@@ -344,6 +351,8 @@ int snapshot_restore(struct statecache *sc, struct snapshot *s, int32_t slot, in
     }
     if (!rc && s->slot >= 0)
         rc = be->slot_copy(sc->o.device, slot, s->slot, e);
+    else if (!rc && ahead)
+        rc = be->state_put(sc->o.device, ahead, slot, e);
     else if (!rc)
         rc = be->slot_write(sc->o.device, slot, s->slab, e);
     if (rc)
@@ -393,12 +402,12 @@ void snapshot_arrived(struct statecache *sc, struct snapshot *s)
 
 bool snapshot_ready(const struct snapshot *s)
 {
-    return (s->slab || s->slot >= 0) && !s->reading;
+    return (s->slot >= 0 || (s->slab && !s->copy)) && !s->reading;
 }
 
 bool snapshot_on_host(const struct snapshot *s)
 {
-    if (!s->slab || s->reading)
+    if (!s->slab || s->copy || s->reading)
         return false;
     for (int32_t i = 0; i < s->n_blocks; i++)
         if (!s->blocks[i]->host)

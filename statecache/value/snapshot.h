@@ -34,6 +34,8 @@ struct snapshot {
     uint64_t file_bytes;
     bool has_logits;          /* also known when only on disk */
     bool writing, reading;    /* a job is on its way */
+    struct state_copy *copy;  /* slab is being filled from the device; pinned until then */
+    struct snapshot *next_copy;
     bool release;             /* give up the RAM copy once it is on disk */
     bool wanted;              /* another thread waits for a host copy */
     bool dead;                /* to be destroyed when the last pin goes */
@@ -56,11 +58,13 @@ int snapshot_fill(struct statecache *sc, struct snapshot *s, int32_t slot, const
                   bool keep_slot, struct err *e) MUST_USE;
 int snapshot_set_logits(struct statecache *sc, struct snapshot *s,
                         const float *logits) MUST_USE; /* E_NOMEM */
-/* ENGINE. Everything also in RAM. */
+/* ENGINE. Everything also in RAM, begun (s->copy) or done: the slot is no longer needed. */
+int snapshot_fetch(struct statecache *sc, struct snapshot *s, struct err *e) MUST_USE;
+/* ENGINE. … and done. */
 int snapshot_to_host(struct statecache *sc, struct snapshot *s, struct err *e) MUST_USE;
-/* ENGINE. See statecache_restore. */
-int snapshot_restore(struct statecache *sc, struct snapshot *s, int32_t slot, int32_t *table,
-                     struct err *e) MUST_USE;
+/* ENGINE. See statecache_restore. ahead: its slab is on the device already; NULL = it is not. */
+int snapshot_restore(struct statecache *sc, struct snapshot *s, struct state_copy *ahead,
+                     int32_t slot, int32_t *table, struct err *e) MUST_USE;
 /* Room for one that is read from a file or a blob; the caller fills slab, blocks' hosts, tail,
  * and logits, and then calls snapshot_arrived. E_NOMEM. */
 int snapshot_allocate(struct statecache *sc, struct snapshot *s) MUST_USE;

@@ -196,7 +196,7 @@ bool tiers_free_slot(struct statecache *sc)
         sc->stats.evictions[TIER_DEVICE]++;
         bool roomy = sc->stats.bytes[TIER_RAM] + sc->format.slot_bytes < sc->o.ram_bytes / 4 * 3;
         s->pins++;
-        int rc = s->slab || (s->on_disk && !roomy) ? 0 : snapshot_to_host(sc, s, &ignored);
+        int rc = s->slab || (s->on_disk && !roomy) ? 0 : snapshot_fetch(sc, s, &ignored);
         s->pins--;
         if (rc && !s->on_disk)
             snapshot_destroy(sc, s, true);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/opencl/buffer.h"
 #include "kernels/opencl/call.h"
 #include "kernels/opencl/opencl.h"
 
@@ -63,6 +64,45 @@ static int step(struct device *d, struct err *e)
     return d->backend->run(d, &b, e);
 }
 
+/* Slot `from` to the host beside the steps, and into slot `to`: a step in between changes nothing
+ * of it. The engine makes no call while the thread does, so calls have a fixed order. */
+static int move(struct device *d, int32_t from, int32_t to, struct err *e)
+{
+    static float before[WIDTH], out[WIDTH], after[WIDTH];
+    const struct backend *k = d->backend;
+    const struct state_wake w = {0};
+    struct state_copy *c = NULL;
+    int rc = k->slot_read(d, from, before, e);
+    if (!rc)
+        rc = k->state_out(d, from, out, &w, &c, e);
+    if (!rc && !c)
+        rc = err_set(e, E_NOMEM, "no room for a copy of a state");
+    if (!rc)
+        rc = k->state_poll(d, c, true, e);
+    if (!rc)
+        rc = step(d, e);
+    if (c)
+        k->state_end(d, c);
+    c = NULL;
+    if (!rc)
+        rc = k->state_in(d, out, &w, &c, e);
+    if (!rc)
+        rc = k->state_poll(d, c, true, e);
+    if (!rc)
+        rc = k->slot_zero(d, to, e);
+    if (!rc)
+        rc = k->state_put(d, c, to, e);
+    if (c)
+        k->state_end(d, c);
+    if (!rc)
+        rc = k->slot_read(d, to, after, e);
+    if (!rc && (memcmp(before, out, sizeof out) || memcmp(before, after, sizeof after))) {
+        printf("FAIL: a state came back with other bits\n");
+        exit(1);
+    }
+    return rc;
+}
+
 static int use(struct device *d, struct err *e)
 {
     static float rows[VOCAB * WIDTH], slot[WIDTH];
@@ -83,7 +123,7 @@ static int use(struct device *d, struct err *e)
     const float *row = NULL;
     if ((rc = k->slot_zero(d, 0, e)) || (rc = k->slot_zero(d, 1, e)) || (rc = step(d, e)) ||
         (rc = k->slot_read(d, 0, slot, e)) || (rc = k->slot_write(d, 1, slot, e)) ||
-        (rc = k->slot_copy(d, 0, 1, e)) || (rc = step(d, e)) ||
+        (rc = move(d, 0, 1, e)) || (rc = k->slot_copy(d, 0, 1, e)) || (rc = step(d, e)) ||
         (rc = k->sample(d, ask, 2, told, e)) || (rc = k->logits(d, 1, &row, e))) {
         struct err again = {0};
         if (rc != E_DEVICE || step(d, &again) != E_DEVICE) {
@@ -110,6 +150,41 @@ static int life(const char *spec, struct err *e)
     if (!rc)
         rc = use(d, e);
     backend_opencl.close(d);
+    return rc;
+}
+
+/* Memory in pieces far smaller than a device needs them: zeros where they were asked for, nowhere
+ * else, and a sentence with both numbers for what no buffer holds. */
+static int pieces(const char *spec, struct err *e)
+{
+    enum { BYTES = 100000, FROM = 68, TO = BYTES - 132 };
+    static unsigned char bytes[BYTES];
+    struct ocl_device d = {0};
+    struct ocl_buffer b = {0};
+    const char *colon = strchr(spec, ':');
+    int rc = ocl_device_open(&d, colon ? colon + 1 : "", NULL, e);
+    if (rc)
+        return rc;
+    d.fill_bytes = 4096;
+    memset(bytes, 0xff, BYTES);
+    if (!(rc = ocl_buffer_new(&b, &d, BYTES, "pieces", e)) &&
+        !(rc = OCL(e, "pieces", clEnqueueWriteBuffer, d.queue, b.mem, CL_TRUE, 0, BYTES, bytes, 0,
+                   NULL, NULL)) &&
+        !(rc = ocl_fill_zero(&d, d.queue, b.mem, FROM, TO - FROM, "pieces", e)))
+        rc = OCL(e, "pieces", clEnqueueReadBuffer, d.queue, b.mem, CL_TRUE, 0, BYTES, bytes, 0,
+                 NULL, NULL);
+    for (int i = 0; i < BYTES && !rc; i++)
+        if (bytes[i] != (i >= FROM && i < TO ? 0 : 0xff))
+            rc = err_set(e, E_DEVICE, "byte %d of a fill in pieces is %d", i, bytes[i]);
+    ocl_buffer_free(&b, &d);
+    d.info.alloc_bytes = MIB(1);
+    struct err why = {0};
+    if (!rc && (ocl_buffer_new(&b, &d, MIB(2), "9 state slots", &why) != E_NOMEM ||
+                !strstr(why.text, "9 state slots: 2.0 MiB") ||
+                !strstr(why.text, "at most 1.0 MiB")))
+        rc = err_set(e, E_DEVICE, "2 MiB in one buffer of 1: \"%s\"", why.text);
+    ocl_buffer_free(&b, &d);
+    ocl_device_close(&d);
     return rc;
 }
 
@@ -171,6 +246,10 @@ int main(int argc, char **argv)
     const char *spec = argc > 1 ? argv[1] : "opencl";
     struct err e = {0};
     uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1, failed = 0, lived = 0;
+    if (pieces(spec, &e)) {
+        printf("FAIL: %s\n", e.text);
+        return 1;
+    }
     ocl_call_fail_at(0);
     ocl_call_watch(note);
     if (life(spec, &e)) {

@@ -319,7 +319,7 @@ static inline bool run_begin(struct run *r)
     err_clear(&r->err);
     if (r->slot < 0 && !run_take_slot(r))
         return false;
-    int rc = statecache_begin(r->f->sc, &q, &r->t, &r->start, &r->err);
+    int rc = r->t ? 0 : statecache_begin(r->f->sc, &q, &r->t, &r->start, &r->err);
     if (rc) {
         slots_put(&r->f->slots, r->slot);
         r->slot = -1;
@@ -328,12 +328,14 @@ static inline bool run_begin(struct run *r)
         return false;
     }
     r->n_path = r->start.end;
+    free(r->path);
     r->path = malloc(((size_t)r->n_path + 1) * sizeof(int32_t));
     statecache_tokens(r->f->sc, r->t, 0, r->n_path, r->path);
     if (memcmp(r->path + r->start.base, r->prompt, (size_t)r->n_prompt * sizeof(int32_t)) != 0)
         r->wrong++;
-    if (statecache_restore(r->f->sc, r->t, r->slot, r->table, &r->err)) {
-        r->phase = RUN_FAILED;
+    rc = statecache_restore(r->f->sc, r->t, r->slot, r->table, &r->err);
+    if (rc) {
+        r->phase = rc == E_BUSY ? RUN_WAIT : RUN_FAILED;
         return false;
     }
     r->pos = r->start.position;

@@ -1,0 +1,68 @@
+/* States that travel beside the steps.
+ *
+ * A staging buffer of a slot's size on the device stands between: the queue of the steps copies
+ * slot and staging (some 12 us for 25 MB), so slots are only ever touched in the order of the
+ * engine's calls. Between staging and host a thread moves pieces on a queue of its own, through
+ * page-locked memory. One object is the whole state of one copy. */
+#ifndef RECURD_OCL_BESIDE_H
+#define RECURD_OCL_BESIDE_H
+
+#include <pthread.h>
+
+#include "kernels/opencl/buffer.h"
+
+#define OCL_BESIDE_MAX 256
+
+/* Owner of taken, buffer, after: the engine's thread. Of the rest: whoever holds it, which is the
+ * engine until it is queued, the thread until `over` (read and set under the lock), the engine
+ * then. */
+struct state_copy {
+    struct ocl_buffer buffer; /* staging */
+    bool taken;
+    cl_event after;           /* what the queue of the steps last did with buffer; NULL = nothing */
+    struct state_copy *next;
+    bool in, over;
+    char *out;                /* the host's memory, not ours … */
+    const char *from;         /* … for state_in */
+    void (*wake)(void *arg);
+    void *wake_arg;
+    int rc;
+    struct err err;
+};
+
+struct ocl_beside {
+    struct ocl_device *d;
+    cl_command_queue queue;
+    size_t bytes, piece;      /* of a slot; of one transfer, of which the pinned memory holds two */
+    struct ocl_pinned pinned;
+    struct state_copy *copies;
+    int32_t n;
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;     /* covers the list, closing, and every copy's `over` */
+    pthread_cond_t changed;
+    struct state_copy *first, **last;
+    bool closing;
+};
+
+/* As many staging buffers as slots, within a sixteenth of the device's memory and what is left;
+ * none at all is fine: then nothing travels beside. On failure b can be freed. */
+int ocl_beside_init(struct ocl_beside *b, struct ocl_device *d, size_t slot_bytes, int32_t slots,
+                    struct err *e) MUST_USE;
+/* Waits for the copy on its way. */
+void ocl_beside_free(struct ocl_beside *b);
+
+/* Engine's thread. A free one, or NULL. */
+struct state_copy *ocl_beside_take(struct ocl_beside *b);
+/* Waits until it is over. */
+void ocl_beside_give(struct ocl_beside *b, struct state_copy *c);
+/* On the queue of the steps: slots[at] to the staging buffer, or the other way round. The next
+ * transfer of c begins after it. */
+int ocl_beside_stage(struct ocl_beside *b, struct state_copy *c, cl_mem slots, size_t at, bool out,
+                     struct err *e) MUST_USE;
+/* Staging to or from host memory, by the thread: c->in, out or from, wake are set. */
+void ocl_beside_queue(struct ocl_beside *b, struct state_copy *c);
+/* E_BUSY, or what came of it; wait: not E_BUSY. */
+int ocl_beside_poll(struct ocl_beside *b, struct state_copy *c, bool wait, struct err *e) MUST_USE;
+
+#endif

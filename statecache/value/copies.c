@@ -1,0 +1,104 @@
+/* See copies.h. Invariant: a snapshot is in sc->copying exactly while s->copy is set, and has one
+ * pin for that. */
+#include "statecache/value/copies.h"
+
+#include "base/log.h"
+
+int copies_out(struct statecache *sc, struct snapshot *s, int32_t slot, bool may_skip,
+               struct err *e)
+{
+    struct device *d = sc->o.device;
+    struct state_wake w = {sc->o.wake, sc->o.wake_arg};
+    int rc = d->backend->state_out ? d->backend->state_out(d, slot, s->slab, &w, &s->copy, e) : 0;
+    if (rc)
+        return rc;
+    if (!s->copy && sc->copying && may_skip)
+        return err_set(e, E_NOMEM, "the device has no room for one more copy of a state");
+    if (!s->copy)
+        return d->backend->slot_read(d, slot, s->slab, e);
+    s->pins++;
+    s->next_copy = sc->copying;
+    sc->copying = s;
+    return 0;
+}
+
+/* It is over. The pin goes last. */
+static void settle(struct statecache *sc, struct snapshot **at)
+{
+    struct snapshot *s = *at;
+    *at = s->next_copy;
+    s->next_copy = NULL;
+    sc->o.device->backend->state_end(sc->o.device, s->copy);
+    s->copy = NULL;
+    core_changed(sc);
+}
+
+int copies_await(struct statecache *sc, struct snapshot *s, struct err *e)
+{
+    if (!s->copy)
+        return 0;
+    int rc = sc->o.device->backend->state_poll(sc->o.device, s->copy, true, e);
+    if (rc)
+        return rc; /* the caller stands on it: not dropped here */
+    struct snapshot **at = &sc->copying;
+    while (*at != s)
+        at = &(*at)->next_copy;
+    settle(sc, at);
+    snapshot_unpin(sc, s);
+    return 0;
+}
+
+static void look(struct statecache *sc, bool wait)
+{
+    for (struct snapshot **at = &sc->copying; *at;) {
+        struct snapshot *s = *at;
+        struct err e = {0};
+        int rc = sc->o.device->backend->state_poll(sc->o.device, s->copy, wait, &e);
+        if (rc == E_BUSY) {
+            at = &s->next_copy;
+            continue;
+        }
+        settle(sc, at);
+        if (rc) {
+            log_warn("a state of %lld tokens is not kept: %s", (long long)s->pos, e.text);
+            snapshot_drop_ram(sc, s); /* the slab was never filled */
+            if (s->slot < 0 && !s->on_disk)
+                snapshot_destroy(sc, s, false);
+        }
+        snapshot_unpin(sc, s);
+    }
+}
+
+void copies_tick(struct statecache *sc)
+{
+    if (sc->copying)
+        look(sc, false);
+}
+
+void copies_end(struct statecache *sc)
+{
+    if (sc->copying)
+        look(sc, true);
+}
+
+int copies_ahead(struct statecache *sc, struct snapshot *s, struct state_copy **ahead,
+                 struct err *e)
+{
+    struct device *d = sc->o.device;
+    struct state_wake w = {sc->o.wake, sc->o.wake_arg};
+    if (s->slot >= 0 || !d->backend->state_in)
+        return 0;
+    if (s->copy)
+        return d->backend->state_poll(d, s->copy, false, e) == E_DEVICE
+                   ? E_DEVICE
+                   : err_set(e, E_BUSY, "the state is on its way to memory");
+    int rc = *ahead ? 0 : d->backend->state_in(d, s->slab, &w, ahead, e);
+    return rc || !*ahead ? rc : d->backend->state_poll(d, *ahead, false, e);
+}
+
+void copies_ahead_end(struct statecache *sc, struct state_copy **ahead)
+{
+    if (*ahead)
+        sc->o.device->backend->state_end(sc->o.device, *ahead);
+    *ahead = NULL;
+}

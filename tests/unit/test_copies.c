@@ -1,0 +1,236 @@
+/* States that travel beside the steps: a device that is slow to move them, as an accelerator is.
+ * What it has not delivered yet is garbage, and it counts who waits. */
+#include <criterion/criterion.h>
+
+#include "tests/unit/fake_cache.h"
+
+#define ROOM 16
+
+struct state_copy {
+    bool taken, in, over;
+    float staging[FAKE_STATE];
+    float *out;
+    const float *from;
+};
+
+static struct fake f;
+static struct state_copy copies[ROOM];
+static struct backend slow;
+static int patience;        /* polls until a copy is over by itself; waiting ends it at once */
+static int room, polls, waits, begun;
+static bool broken;         /* what is on its way never arrives */
+static int32_t a[6000];
+
+static void finish(struct state_copy *c)
+{
+    if (!c->over && c->in)
+        memcpy(c->staging, c->from, sizeof(c->staging));
+    else if (!c->over && !broken)
+        memcpy(c->out, c->staging, sizeof(c->staging));
+    c->over = true;
+}
+
+static struct state_copy *take(void)
+{
+    for (int i = 0; i < room; i++)
+        if (!copies[i].taken) {
+            copies[i] = (struct state_copy){.taken = true};
+            begun++;
+            polls = 0;
+            return &copies[i];
+        }
+    return NULL;
+}
+
+static int state_out(struct device *d, int32_t slot, void *dst, const struct state_wake *w,
+                     struct state_copy **out, struct err *e)
+{
+    (void)w;
+    (void)e;
+    if ((*out = take())) {
+        memcpy((*out)->staging, ((struct fake_device *)d)->slots[slot], sizeof(copies->staging));
+        (*out)->out = dst;
+        memset(dst, 0xa5, sizeof(copies->staging));
+    }
+    return 0;
+}
+
+static int state_in(struct device *d, const void *src, const struct state_wake *w,
+                    struct state_copy **out, struct err *e)
+{
+    (void)d;
+    (void)w;
+    (void)e;
+    if ((*out = take())) {
+        (*out)->in = true;
+        (*out)->from = src;
+    }
+    return 0;
+}
+
+static int state_poll(struct device *d, struct state_copy *c, bool wait, struct err *e)
+{
+    (void)d;
+    waits += wait && !c->over;
+    if (!wait && !c->over && polls++ < patience)
+        return err_set(e, E_BUSY, "on its way");
+    finish(c);
+    return broken ? err_set(e, E_DEVICE, "lost") : 0;
+}
+
+static int state_put(struct device *d, struct state_copy *c, int32_t slot, struct err *e)
+{
+    (void)e;
+    cr_assert(c->taken && c->over && c->in);
+    memcpy(((struct fake_device *)d)->slots[slot], c->staging, sizeof(c->staging));
+    return 0;
+}
+
+static void state_end(struct device *d, struct state_copy *c)
+{
+    (void)d;
+    cr_assert(c->taken);
+    finish(c);
+    c->taken = false;
+}
+
+static void open_slow(void)
+{
+    slow = fake_backend;
+    slow.state_out = state_out;
+    slow.state_in = state_in;
+    slow.state_poll = state_poll;
+    slow.state_put = state_put;
+    slow.state_end = state_end;
+    patience = 3;
+    room = ROOM;
+    polls = waits = begun = 0;
+    broken = false;
+    memset(copies, 0, sizeof(copies));
+    fake_init(&f, false, 4, 0);
+    f.dev.d.backend = &slow;
+    fake_open(&f);
+    fake_tokens(a, 6000, 1);
+}
+
+static void close_slow(void)
+{
+    fake_fini(&f);
+    for (int i = 0; i < ROOM; i++)
+        cr_assert(!copies[i].taken, "copy %d was not given back", i);
+}
+
+TestSuite(copies, .init = open_slow, .fini = close_slow);
+
+Test(copies, steps_go_on_while_states_travel)
+{
+    cr_assert_eq(fake_serve(&f, a, 500, 3), 500);
+    cr_assert_gt(begun, 2);
+    cr_assert_eq(waits, 0);
+}
+
+Test(copies, a_hit_waits_for_a_capture_on_its_way)
+{
+    patience = 40;
+    cr_assert_eq(fake_serve(&f, a, 500, 1), 500);
+    cr_assert_not_null(f.sc->copying);
+    cr_assert_eq(fake_serve(&f, a, 500, 1), 0, "the very prompt was just computed");
+    int32_t p[600];
+    memcpy(p, a, sizeof(p));
+    cr_assert_eq(fake_serve(&f, p, 600, 2), 100);
+    cr_assert_eq(waits, 0);
+}
+
+Test(copies, a_restored_state_has_its_bits_when_slots_change_meanwhile)
+{
+    cr_assert_eq(fake_serve(&f, a, 500, 1), 500);
+    struct run r, other;
+    run_init(&r, &f, a, 700, 4); /* another prompt that goes on from there */
+    run_init(&other, &f, a + 3000, 300, 2);
+    for (int i = 0; (r.phase < RUN_DONE || other.phase < RUN_DONE) && i < 2000; i++) {
+        run_step(&r, 50);
+        run_step(&other, 50);
+        statecache_tick(f.sc);
+    }
+    cr_assert(r.phase == RUN_DONE && other.phase == RUN_DONE && !r.wrong && !other.wrong);
+    cr_assert_eq(r.computed, 200);
+    cr_assert_eq(waits, 0);
+    run_free(&r);
+    run_free(&other);
+}
+
+Test(copies, a_swapped_state_comes_back_though_it_was_on_its_way)
+{
+    struct run r;
+    bool kept = false;
+    patience = 5;
+    run_init(&r, &f, a, 400, 6);
+    while (r.pos < 230)
+        cr_assert(run_step(&r, 10) || r.phase == RUN_WAIT);
+    cr_assert_eq(statecache_capture(f.sc, r.t, CAPTURE_SWAP, r.pos, r.slot, r.table, NULL, &kept,
+                                    &r.err), 0);
+    cr_assert(kept);
+    memset(f.dev.slots[r.slot], 0x5a, sizeof(f.dev.slots[r.slot])); /* another's now */
+    int busy = 0, rc;
+    while ((rc = statecache_restore(f.sc, r.t, r.slot, r.table, &r.err)) == E_BUSY && busy++ < 99)
+        statecache_tick(f.sc);
+    cr_assert_eq(rc, 0);
+    cr_assert_gt(busy, 0);
+    cr_assert_geq(run_all(&r, 50), 0);
+    run_free(&r);
+}
+
+Test(copies, a_sequence_that_leaves_while_its_state_comes_gives_the_copy_back)
+{
+    cr_assert_eq(fake_serve(&f, a, 500, 1), 500);
+    for (int i = 0; i < 200 && f.sc->copying; i++)
+        statecache_tick(f.sc);
+    patience = 1000;
+    struct run r;
+    run_init(&r, &f, a, 700, 4);
+    for (int i = 0; i < 5; i++)
+        run_step(&r, 50);
+    cr_assert_eq(r.phase, RUN_WAIT);
+    cr_assert_not_null(r.t);
+    run_free(&r);
+}
+
+Test(copies, without_room_grid_points_are_skipped_and_ends_are_kept)
+{
+    patience = 100000;
+    room = 3;
+    cr_assert_eq(fake_serve(&f, a, 1500, 1), 1500);
+    cr_assert_eq(begun, room);
+    struct statecache_stats s;
+    statecache_stats(f.sc, &s);
+    cr_assert_gt(s.captures_skipped, 0);
+    cr_assert_gt(f.dev.reads, 0, "the end of the prompt is read at once");
+    cr_assert_eq(waits, 0);
+}
+
+Test(copies, what_a_lost_device_did_not_deliver_is_never_a_hit)
+{
+    cr_assert_eq(fake_serve(&f, a, 500, 1), 500);
+    for (int i = 0; i < 200 && f.sc->copying; i++)
+        statecache_tick(f.sc);
+    struct statecache_stats before, after;
+    statecache_stats(f.sc, &before);
+    patience = 100;
+    cr_assert_eq(fake_serve(&f, a + 2000, 300, 1), 300);
+    cr_assert_not_null(f.sc->copying);
+    broken = true;
+    for (int i = 0; i < 400 && f.sc->copying; i++)
+        statecache_tick(f.sc);
+    cr_assert_null(f.sc->copying);
+    broken = false;
+    cr_assert_gt(fake_serve(&f, a + 2000, 300, 1), 0);
+    statecache_stats(f.sc, &after);
+    cr_assert_eq(before.bytes[TIER_DEVICE], after.bytes[TIER_DEVICE]);
+}
+
+Test(copies, closing_waits_for_what_is_on_its_way)
+{
+    patience = 100000;
+    cr_assert_eq(fake_serve(&f, a, 300, 1), 300);
+    cr_assert_not_null(f.sc->copying); /* close_slow does the rest */
+}
