@@ -18,12 +18,33 @@ int ocl_fill_zero(struct ocl_device *d, cl_command_queue queue, cl_mem mem, size
     cl_uint zero = 0;
     int rc = 0;
     for (size_t done = 0, n; done < bytes && !rc; done += n) {
-        n = MIN(bytes - done, d->fill_bytes);
-        rc = OCL(e, what, clEnqueueFillBuffer, queue, mem, &zero, sizeof zero, at + done, n, 0,
-                 NULL, NULL);
-        if (!rc && done + n < bytes) /* one at a time, so that none of them queue up either */
+        bool far = d->zeros && at + done >= d->fill_end;
+        n = MIN(bytes - done, far ? MIN(d->fill_bytes, OCL_ZEROS_BYTES) : d->fill_bytes);
+        rc = far ? OCL(e, what, clEnqueueCopyBuffer, queue, d->zeros, mem, 0, at + done, n, 0,
+                       NULL, NULL)
+                 : OCL(e, what, clEnqueueFillBuffer, queue, mem, &zero, sizeof zero, at + done, n,
+                       0, NULL, NULL);
+        if (!rc && !far && done + n < bytes) /* one at a time, so that none of them queue up either */
             rc = OCL(e, what, clFinish, queue);
     }
+    return rc;
+}
+
+/* Before a buffer of so many bytes is filled. */
+static int prepare_zeros(struct ocl_device *d, size_t bytes, const char *what, struct err *e)
+{
+    cl_uint zero = 0;
+    if (bytes <= d->fill_end || d->zeros)
+        return 0;
+    int rc = OCL_NEW(d->zeros, e, what, clCreateBuffer, d->context, CL_MEM_READ_WRITE,
+                     OCL_ZEROS_BYTES, NULL);
+    if (!rc) /* the copies from it have a queue of their own */
+        rc = OCL(e, what, clEnqueueFillBuffer, d->queue, d->zeros, &zero, sizeof zero, 0,
+                 OCL_ZEROS_BYTES, 0, NULL, NULL);
+    if (!rc)
+        rc = OCL(e, what, clFinish, d->queue);
+    if (rc)
+        OCL_FREE(clReleaseMemObject, d->zeros);
     return rc;
 }
 
@@ -44,7 +65,8 @@ int ocl_buffer_new(struct ocl_buffer *b, struct ocl_device *d, size_t bytes, con
     b->bytes = bytes;
     d->held_bytes += (int64_t)bytes;
     struct err late = {0};
-    if ((rc = ocl_fill_zero(d, d->queue, b->mem, 0, bytes, what, &late)) ||
+    if ((rc = prepare_zeros(d, bytes, what, &late)) ||
+        (rc = ocl_fill_zero(d, d->queue, b->mem, 0, bytes, what, &late)) ||
         (rc = OCL(&late, what, clFinish, d->queue))) {
         ocl_buffer_free(b, d);
         return rc == E_NOMEM ? no_room(d, bytes, what, e) : err_set(e, rc, "%s", late.text);

@@ -16,7 +16,7 @@ int ocl_buffer_new(struct ocl_buffer *b, struct ocl_device *d, size_t bytes, con
                    struct err *e) MUST_USE;
 void ocl_buffer_free(struct ocl_buffer *b, struct ocl_device *d);
 
-/* Enqueues zeros for [at, at + bytes), in pieces of at most d->fill_bytes. */
+/* Enqueues zeros for [at, at + bytes) of an ocl_buffer, in pieces of at most d->fill_bytes. */
 int ocl_fill_zero(struct ocl_device *d, cl_command_queue queue, cl_mem mem, size_t at,
                   size_t bytes, const char *what, struct err *e) MUST_USE;
 

@@ -158,6 +158,7 @@ int ocl_device_open(struct ocl_device *d, const char *name, const char *cache_di
                        strlen(cache_dir), sizeof d->cache_dir - 1);
     snprintf(d->cache_dir, sizeof d->cache_dir, "%s", cache_dir ? cache_dir : "");
     d->fill_bytes = OCL_FILL_PIECE;
+    d->fill_end = OCL_FILL_END;
     ocl_tune_choose(&d->tune, &d->info);
     d->profiling = getenv("RECURD_OCL_PROFILE") != NULL; /* events cost host time: off normally */
     cl_command_queue_properties how = d->profiling ? CL_QUEUE_PROFILING_ENABLE : 0;
@@ -178,6 +179,7 @@ void ocl_device_close(struct ocl_device *d)
         mem_free(d->built[i].source);
     }
     d->n_built = 0;
+    OCL_FREE(clReleaseMemObject, d->zeros);
     OCL_FREE(clReleaseCommandQueue, d->queue);
     OCL_FREE(clReleaseCommandQueue, d->copies);
     OCL_FREE(clReleaseContext, d->context);

@@ -23,8 +23,11 @@ struct ocl_info {
     size_t align_bytes; /* of sub-buffers */
 };
 
-/* NVIDIA's driver does not come back from a fill of 8 GiB, while 6 GiB take 4 ms. */
+/* NVIDIA's driver does not come back from a fill of 8 GiB, while 6 GiB take 4 ms, and fails at one
+ * that begins far behind the start of a buffer of 30 GiB: behind OCL_FILL_END zeros are copied. */
 #define OCL_FILL_PIECE GIB(1)
+#define OCL_FILL_END GIB(4)
+#define OCL_ZEROS_BYTES MIB(32)
 
 /* An open device. Owner: the backend. Thread: one at a time. */
 struct ocl_device {
@@ -40,7 +43,8 @@ struct ocl_device {
     bool profiling;
     bool lost; /* a call failed after start: nothing on this device is trusted any more */
     int64_t held_bytes;
-    size_t fill_bytes; /* of one fill: OCL_FILL_PIECE, less in tests */
+    size_t fill_bytes, fill_end; /* of one fill: OCL_FILL_PIECE, and OCL_FILL_END; less in tests */
+    cl_mem zeros;                /* OCL_ZEROS_BYTES of them; NULL until a buffer needs them */
 };
 
 

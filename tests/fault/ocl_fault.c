@@ -166,6 +166,7 @@ static int pieces(const char *spec, struct err *e)
     if (rc)
         return rc;
     d.fill_bytes = 4096;
+    d.fill_end = 50000; /* behind it zeros are copied */
     memset(bytes, 0xff, BYTES);
     if (!(rc = ocl_buffer_new(&b, &d, BYTES, "pieces", e)) &&
         !(rc = OCL(e, "pieces", clEnqueueWriteBuffer, d.queue, b.mem, CL_TRUE, 0, BYTES, bytes, 0,

@@ -9,7 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     options_defaults(&o);
     int rc = options_parse_file(&o, (const char *)data, n, "f", &e);
     HOLDS(rc == e.code && (rc == 0 || e.text[0]));
-    HOLDS(o.slots >= 1 && o.slots <= 4096 && o.http_threads >= 2 && o.body_limit >= 1024);
+    HOLDS(o.slots == OPTIONS_AUTO || (o.slots >= 1 && o.slots <= 4096));
+    HOLDS(o.http_threads >= 2 && o.body_limit >= 1024);
     HOLDS(o.listen && o.listen[0] && o.device && o.device[0]);
     options_fini(&o);
     return 0;

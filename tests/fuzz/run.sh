@@ -19,8 +19,8 @@ if [ ${#targets[@]} -eq 0 ]; then
 fi
 # What parses bytes from outside: the kernels and the scheduler are not needed, nor built.
 list() { printf '%s\n' "$@" | sed "s|^|$out/|; s|\.cc*$|.o|"; }
-mapfile -t sources < <(find base kernels/formats.c kernels/encode.c statecache models server \
-                       -name '*.c' -o -name '*.cc')
+mapfile -t sources < <(find base kernels/formats.c kernels/encode.c scheduler/sampling.c \
+                       statecache models server -name '*.c' -o -name '*.cc')
 mapfile -t objects < <(list "${sources[@]}" server/page/texts.c)
 mapfile -t mains < <(printf "$out/tests/fuzz/fuzz_%s.o\n" "${targets[@]}")
 make -s -j2 B=$out SAN=fuzzer-no-link,address,undefined CC=clang CXX=clang++ \
