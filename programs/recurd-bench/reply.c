@@ -156,7 +156,7 @@ static void take_error(json_t *err, struct reply *out)
 int reply_parse(const char *data, size_t n, struct reply *out, struct capture *cap)
 {
     *out = (struct reply){0};
-    json_t *o = json_loadb(data, n, 0, NULL);
+    json_t *o = json_loadb(data, n, JSON_ALLOW_NUL, NULL);
     if (!json_is_object(o)) {
         json_decref(o);
         return E_FORMAT;

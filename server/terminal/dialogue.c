@@ -23,14 +23,14 @@ void dialogue_close(struct dialogue *d)
 
 json_t *dialogue_messages(const struct dialogue *d) { return json_array_get(d->branches, d->now); }
 
-int dialogue_add(struct dialogue *d, const char *role, const char *text, struct err *e)
+int dialogue_add(struct dialogue *d, const char *role, const char *text, size_t n, struct err *e)
 {
-    json_t *content = json_string(text); /* checks it */
+    json_t *content = json_stringn(text, n); /* checks it */
     if (!content)
-        return err_set(e, E_FORMAT, "the text of %zu bytes is not UTF-8", strlen(text));
+        return err_set(e, E_FORMAT, "the text of %zu bytes is not UTF-8", n);
     if (json_array_append_new(dialogue_messages(d),
                               json_pack("{s:s, s:o}", "role", role, "content", content)))
-        return err_set(e, E_NOMEM, "no memory for a message of %zu bytes", strlen(text));
+        return err_set(e, E_NOMEM, "no memory for a message of %zu bytes", n);
     return 0;
 }
 

@@ -18,8 +18,9 @@ int dialogue_open(struct dialogue *d, struct err *e) MUST_USE;
 void dialogue_close(struct dialogue *d);
 
 json_t *dialogue_messages(const struct dialogue *d); /* borrowed: of the current branch */
-/* text: UTF-8; what is not is E_FORMAT. */
-int dialogue_add(struct dialogue *d, const char *role, const char *text, struct err *e) MUST_USE;
+/* text: n bytes of UTF-8; what is not is E_FORMAT. */
+int dialogue_add(struct dialogue *d, const char *role, const char *text, size_t n,
+                 struct err *e) MUST_USE;
 /* Another branch with what was said so far becomes current; its number, from 1, or E_RANGE. */
 int dialogue_fork(struct dialogue *d, struct err *e) MUST_USE;
 int dialogue_switch(struct dialogue *d, long number, struct err *e) MUST_USE;

@@ -38,9 +38,10 @@ static void on_sigint(int sig)
 }
 
 /* A model must not steer the terminal: control characters but line ends and tabs are left out. */
-static void show(const char *s)
+static void show(const json_t *text)
 {
-    for (; *s; s++) {
+    const char *s = json_string_value(text), *end = s ? s + json_string_length(text) : s;
+    for (; s < end; s++) {
         unsigned char c = (unsigned char)s[0], next = (unsigned char)s[1];
         if (c == 0xC2 && next >= 0x80 && next < 0xA0)
             s++; /* those of ISO 8859 */
@@ -58,8 +59,10 @@ static void complain(const char *text)
 
 /* ---- answers ---- */
 
-static void show_part(struct terminal *t, const char *text, bool thought)
+static void show_part(struct terminal *t, const json_t *text, bool thought)
 {
+    if (json_string_length(text) == 0)
+        return;
     if (thought != t->thinking) {
         const char *begin = t->colour ? "\033[2m" : "(thinking) ";
         fputs(thought ? begin : t->colour ? "\033[0m\n" : "\n", stdout);
@@ -79,20 +82,17 @@ static int on_event(void *arg, const char *data, size_t n)
     struct terminal *t = arg;
     if (strcmp(data, "[DONE]") == 0)
         return 0;
-    json_t *root = json_loadb(data, n, 0, NULL);
+    json_t *root = json_loadb(data, n, JSON_ALLOW_NUL, NULL);
     const json_t *choice = json_array_get(json_object_get(root, "choices"), 0);
     const json_t *delta = json_object_get(choice, "delta");
-    const char *text = json_string_value(json_object_get(delta, "content"));
-    const char *thought = json_string_value(json_object_get(delta, "reasoning_content"));
+    const json_t *text = json_object_get(delta, "content");
     int rc = root ? 0 : E_FORMAT;
     if (error_of(root))
         snprintf(t->error, sizeof t->error, "%s", error_of(root));
-    if (thought && *thought)
-        show_part(t, thought, true);
-    if (text && *text) {
-        show_part(t, text, false);
-        rc = buf_str(&t->answer, text);
-    }
+    show_part(t, json_object_get(delta, "reasoning_content"), true);
+    show_part(t, text, false);
+    if (json_is_string(text))
+        rc = buf_add(&t->answer, json_string_value(text), json_string_length(text));
     json_decref(root);
     return rc;
 }
@@ -137,7 +137,7 @@ static int answer(struct terminal *t, struct err *e)
 static int turn(struct terminal *t, const char *text, struct err *e)
 {
     struct err why = {0};
-    if (dialogue_add(&t->d, "user", text, e))
+    if (dialogue_add(&t->d, "user", text, strlen(text), e))
         return e->code;
     int rc = answer(t, &why);
     putchar('\n');
@@ -146,7 +146,7 @@ static int turn(struct terminal *t, const char *text, struct err *e)
     else if (rc)
         err_set(e, rc, "%s", why.text);
     struct err kept = {0};
-    rc = t->answer.len ? dialogue_add(&t->d, "assistant", t->answer.p, &kept)
+    rc = t->answer.len ? dialogue_add(&t->d, "assistant", t->answer.p, t->answer.len, &kept)
                        : dialogue_rewind(&t->d, 1, &kept);
     if (rc && !e->code)
         err_set(e, rc, "%s", kept.text);
@@ -219,7 +219,7 @@ static int history(struct terminal *t, const char *arg, struct err *e)
     json_t *m;
     json_array_foreach(dialogue_messages(&t->d), i, m) {
         printf("%s: ", json_string_value(json_object_get(m, "role")));
-        show(json_string_value(json_object_get(m, "content")));
+        show(json_object_get(m, "content"));
         putchar('\n');
     }
     return 0;

@@ -103,7 +103,7 @@ class Templates(unittest.TestCase):
                 ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
                 ({"chat_template": "x"}, "chat_template")):
             self.assertEqual(self.prompt(400, messages=[HI], **body)["param"], param)
-        for bad in ({"role": "user", "content": 5}, {"role": "user"}, {"content": "x"}, "x",
+        for bad in ({"role": "user", "content": 5}, {"content": "x"}, "x",
                     {"role": "user", "content": [{"type": "image_url", "image_url": {}}]},
                     {"role": "assistant", "tool_calls": [{}]}):
             self.assertEqual(self.prompt(400, messages=[bad])["param"], "messages")
