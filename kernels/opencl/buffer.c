@@ -24,7 +24,7 @@ int ocl_fill_zero(struct ocl_device *d, cl_command_queue queue, cl_mem mem, size
                        NULL, NULL)
                  : OCL(e, what, clEnqueueFillBuffer, queue, mem, &zero, sizeof zero, at + done, n,
                        0, NULL, NULL);
-        if (!rc && !far && done + n < bytes) /* one at a time, so that none of them queue up either */
+        if (!rc && !far && done + n < bytes) /* one at a time: none queues up */
             rc = OCL(e, what, clFinish, queue);
     }
     return rc;
