@@ -54,9 +54,12 @@ void gen_wake(void *arg)
         pthread_mutex_lock(&r->lock);
         bool early = r->finish == FINISH_NONE && r->events.len < r->events.cap / 2 &&
                      r->text.len < r->text.max / 4;
+        bool rearmed = r->waiting; /* by a reader that came for another choice meanwhile */
         if (early)
             r->waiting = true;
         pthread_mutex_unlock(&r->lock);
+        if (early && rearmed)
+            unref(g);
         if (early)
             return;
     }
