@@ -19,7 +19,8 @@ mkdir -p "$OUT"
 
 start() { # program, model, slots, MiB of states
     "$1" --model "$2" --load-format dummy --device "opencl:$DEVICE" --listen "127.0.0.1:$PORT" \
-        --cache-dir "$OUT/kernels" --slots "$3" --state-memory "$4" >"$OUT/server.log" 2>&1 &
+        --cache-dir "$OUT/kernels" --slots "$3" --state-memory "$4" --queue 4096 --queue-share 4096 \
+        --step-tokens $(($3 > 256 ? 2 * $3 : 512)) >"$OUT/server.log" 2>&1 &
     server=$!
     for _ in $(seq 600); do
         kill -0 "$server" 2>/dev/null || break
@@ -70,7 +71,7 @@ PY
     [ -n "$BASE" ] && start "$BASE" $m 256 32768 && loads && stop
 done
 # More than one fill takes; more than there is (it must end at once, and say both numbers).
-start "$B/recurd" tests/gpu/gdn-1.3b 1000 0 && stop || failed=1
-start "$B/recurd" tests/gpu/gdn-1.3b 8000 0 && stop && failed=1
+start "$B/recurd" tests/gpu/gdn-1.3b 1200 0 && stop || failed=1
+start "$B/recurd" tests/gpu/gdn-1.3b 4000 0 && stop && failed=1
 [ $failed = 0 ] && echo "== all passed" || echo "== FAILED"
 exit $failed
