@@ -99,7 +99,7 @@ class Browser:
         """The value of script, once it is true."""
         end = time.time() + self.patience
         while True:
-            value = self.run("(v => v instanceof Node ? true : v)(%s)" % script)
+            value = self.run("(async v => (v = await v) instanceof Node ? true : v)(%s)" % script)
             if value:
                 return value
             if time.time() > end:
@@ -127,9 +127,18 @@ class Browser:
                 (json.dumps(selector), "true" if text is None else
                  "e.textContent.trim() === %s" % json.dumps(text)))
         self.until(find + " !== undefined", "%s %s" % (selector, text or ""))
-        x, y = self.run("(() => { const e = %s; e.scrollIntoView({block: 'nearest'}); const r = "
-                        "e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] "
-                        "})()" % find)
+        # A person waits for a button that moves: it must be under the mouse for two frames.
+        x, y = self.until(
+            "(async () => { const e = %s; if (!e) return null;"
+            " e.scrollIntoView({block: 'nearest'});"
+            " const at = () => { const r = e.getBoundingClientRect();"
+            " return [r.x + r.width / 2, r.y + r.height / 2]; };"
+            " const frame = () => new Promise(requestAnimationFrame);"
+            " const before = at(); await frame(); await frame(); const [x, y] = at();"
+            " const top = document.elementFromPoint(x, y);"
+            " return e.isConnected && x === before[0] && y === before[1] && top &&"
+            " (e.contains(top) || top.contains(e)) ? [x, y] : null; })()" % find,
+            "%s %s stands still" % (selector, text or ""))
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
