@@ -232,14 +232,6 @@ int constrainer_spell(struct constrainer *c, const char *text, const char *field
     return rc;
 }
 
-int constrainer_schema(struct constrainer *c, const char *schema, const char *trigger,
-                       const char *field, struct grammar **out, struct err *e)
-{
-    struct grammar_source s = {.kind = GRAMMAR_SCHEMA, .text = schema, .n = strlen(schema),
-                               .trigger = trigger};
-    return constrainer_get(c, &s, field, out, e);
-}
-
 void constrainer_stats(struct constrainer *c, struct constrainer_stats *out)
 {
     pthread_mutex_lock(&c->lock);

@@ -22,9 +22,6 @@ int constrainer_get(struct constrainer *c, const struct grammar_source *s, const
 /* The tokens that spell a text (token_trie_spell); *n = 0: they cannot. */
 int constrainer_spell(struct constrainer *c, const char *text, const char *field, int32_t *ids,
                       int32_t cap, int32_t *n, struct err *e) MUST_USE;
-/* The same for a JSON Schema as text. */
-int constrainer_schema(struct constrainer *c, const char *schema, const char *trigger,
-                       const char *field, struct grammar **out, struct err *e) MUST_USE;
 
 /* A text that follows the grammar from its beginning; the request owns it. NULL = no memory. */
 struct constraint *constraint_new(struct grammar *g) MUST_USE;
