@@ -146,6 +146,7 @@ static void build(struct build *b)
         if (b_layer_type(b, i, listed ? LAYER_HYBRID : LAYER_LINEAR) == LAYER_HYBRID)
             d.uses[d.n_uses++] = i;
     }
+    b_check_listed(b, "hybrid_layer_ids", d.uses, d.n_uses); /* the order counts adapters */
     cfg_refuse(b, "sliding_window");
     cfg_irrelevant(b,
                    "hybrid_layer_ids adapter_rank use_shared_mlp_adapter ffn_hidden_size lora_rank "

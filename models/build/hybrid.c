@@ -97,6 +97,20 @@ bool b_listed(struct build *b, const char *key, int layer)
     return found;
 }
 
+void b_check_listed(struct build *b, const char *key, const int *layers, int n)
+{
+    int64_t len = config_len(cfg(b), key);
+    if (!cfg_has(b, key) || !b_require(b, len == n, "%s has %lld entries, and %d such layers are "
+                                       "there", key, (long long)len, n))
+        return;
+    for (int i = 0; i < n; i++) {
+        int64_t layer = config_int_at(cfg(b), key, i, -1, b->err);
+        if (!b_require(b, layer == layers[i], "%s[%d] is %lld where %d is such a layer", key, i,
+                       (long long)layer, layers[i]))
+            return;
+    }
+}
+
 bool b_same_act(struct build *b, const char *key, enum activation act)
 {
     const char *name = cfg_str(b, key, NULL);

@@ -21,6 +21,8 @@ void b_check_layer_types(struct build *b, int n);
 /* Whether layer has experts, from mlp_layer_types ("dense", "sparse"); usual without that list. */
 bool b_sparse_layer(struct build *b, int layer, bool usual);
 bool b_listed(struct build *b, const char *key, int layer); /* in a list of layer numbers */
+/* Such a list, if there is one, must name these n layers, in this order. */
+void b_check_listed(struct build *b, const char *key, const int *layers, int n);
 bool b_same_act(struct build *b, const char *key, enum activation act); /* else refused */
 
 /* ---- frame ---- */
