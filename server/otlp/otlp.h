@@ -1,5 +1,6 @@
 /* Sends what requests took to a collector: OTLP over HTTP with JSON, in batches, from a thread of
- * its own. Nobody waits for the collector: what it does not take in time is dropped, and counted. */
+ * its own. Nobody waits for the collector: what it does not take in time is dropped, and
+ * counted. */
 #ifndef RECURD_OTLP_H
 #define RECURD_OTLP_H
 
@@ -14,8 +15,8 @@ struct otlp_counts {
     uint64_t failures;          /* posts that were not accepted */
 };
 
-/* A collector at `endpoint`: http://host:4318, /v1/traces is appended where it has no path. headers:
- * "name=value,…" as in $OTEL_EXPORTER_OTLP_HEADERS, NULL = none; values may be percent-encoded.
+/* A collector at `endpoint`: http://host:4318, /v1/traces is appended where it has no path.
+ * headers: "name=value,…" as in $OTEL_EXPORTER_OTLP_HEADERS, NULL = none; values may be percent-encoded.
  * service: what these spans come from. share: percent of the requests in no sampled trace that are
  * told. Before other threads start (libcurl's rule). Fails for an endpoint that is no http or https
  * URL, and for malformed headers. */

@@ -55,6 +55,7 @@ static json_t *span(const struct span_request *r, const char *id, const char *pa
 /* False: no memory. json_array_append_new takes a NULL for a failure. */
 static bool attributes(const struct span_request *r, json_t *a)
 {
+    static const char cache_read[] = "gen_ai.usage.cache_read.input_tokens";
     bool ok = json_array_append_new(a, text("http.request.method", r->method)) == 0 &&
               json_array_append_new(a, text("http.route", r->endpoint)) == 0 &&
               json_array_append_new(a, text("recurd.request.id", r->id)) == 0;
@@ -70,7 +71,7 @@ static bool attributes(const struct span_request *r, json_t *a)
     return json_array_append_new(a, finish) == 0 &&
            json_array_append_new(a, text("gen_ai.request.model", r->model)) == 0 &&
            json_array_append_new(a, number("gen_ai.usage.input_tokens", r->prompt)) == 0 &&
-           json_array_append_new(a, number("gen_ai.usage.cache_read.input_tokens", r->cached)) == 0 &&
+           json_array_append_new(a, number(cache_read, r->cached)) == 0 &&
            json_array_append_new(a, number("gen_ai.usage.output_tokens", r->output)) == 0;
 }
 
@@ -118,7 +119,8 @@ char *spans_export(const struct span_request *r, size_t n, const char *service,
         json_decref(spans);
         return NULL;
     }
-    json_t *all = json_pack("{s:[{s:{s:[o, o]}, s:[{s:{s:s, s:s}, s:o}]}]}", "resourceSpans", "resource",
+    json_t *all = json_pack("{s:[{s:{s:[o, o]}, s:[{s:{s:s, s:s}, s:o}]}]}", "resourceSpans",
+                             "resource",
                      "attributes", text("service.name", service), text("service.version", version),
                      "scopeSpans", "scope", "name", "recurd", "version", version, "spans", spans);
     char *body = all ? json_dumps(all, JSON_COMPACT) : NULL;
