@@ -387,8 +387,8 @@ install: all ## into DESTDIR/PREFIX, with the demo models, manual pages and syst
 	  chmod 644 $(DESTDIR)$(UNITS)/$$(basename $$u) || exit 1; done
 	install -d $(DESTDIR)$(PREFIX)/share/recurd/systemd
 	install -m 644 systemd/recurd.service.d/*.conf $(DESTDIR)$(PREFIX)/share/recurd/systemd
-	install -d $(DESTDIR)$(PREFIX)/share/recurd/proxy
-	install -m 644 etc/proxy/* $(DESTDIR)$(PREFIX)/share/recurd/proxy
+	for d in proxy monitoring; do install -d $(DESTDIR)$(PREFIX)/share/recurd/$$d && \
+	  install -m 644 etc/$$d/* $(DESTDIR)$(PREFIX)/share/recurd/$$d || exit 1; done
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
 	install -m 600 etc/api-keys.example $(DESTDIR)/etc/recurd/
 
