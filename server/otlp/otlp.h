@@ -18,8 +18,8 @@ struct otlp_counts {
 /* A collector at `endpoint`: http://host:4318, /v1/traces is appended where it has no path.
  * headers: "name=value,…" as in $OTEL_EXPORTER_OTLP_HEADERS, NULL = none; values may be
  * percent-encoded. service: what these spans come from. share: percent of the requests in no
- * sampled trace that are told. Before other threads start (libcurl's rule). Fails for an endpoint that is no http or https
- * URL, and for malformed headers. */
+ * sampled trace that are told. Before other threads start (libcurl's rule). Fails for an endpoint
+ * that is no http or https URL, and for malformed headers. */
 int otlp_open(struct otlp **out, const char *endpoint, const char *headers, const char *service,
               int share, struct err *e) MUST_USE;
 /* Sends what there is, for two seconds at most, and frees it. o may be NULL. */
