@@ -16,14 +16,15 @@ DESTDIR ?=
 VERSION := 0.1.0
 COMMIT  := $(shell git describe --always --abbrev=7 --exclude='*' --dirty=+ 2>/dev/null || echo unknown)
 
-PKGS := libmicrohttpd jansson sentencepiece libsystemd libsodium inih libpcre2-8 libutf8proc
+PKGS := libmicrohttpd jansson sentencepiece libsystemd libsodium inih libpcre2-8 libutf8proc libcurl
 # Asked once, on first use: `make demo` installs the packages before it compiles.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -ldl -lm -lstdc++)$(PKG_LIBS)
 
 # Debian packages: to build and run, to test, to check more deeply.
 DEPS_BUILD := gcc g++ make pkg-config libmicrohttpd-dev libjansson-dev libsentencepiece-dev \
-              libsystemd-dev libsodium-dev libinih-dev libpcre2-dev libutf8proc-dev opencl-c-headers python3
+              libsystemd-dev libsodium-dev libinih-dev libpcre2-dev libutf8proc-dev \
+              libcurl4-openssl-dev opencl-c-headers python3
 DEPS_TEST  := $(DEPS_BUILD) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd curl
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev cppcheck valgrind oclgrind?
 
@@ -386,8 +387,8 @@ install: all ## into DESTDIR/PREFIX, with the demo models, manual pages and syst
 	  chmod 644 $(DESTDIR)$(UNITS)/$$(basename $$u) || exit 1; done
 	install -d $(DESTDIR)$(PREFIX)/share/recurd/systemd
 	install -m 644 systemd/recurd.service.d/*.conf $(DESTDIR)$(PREFIX)/share/recurd/systemd
-	install -d $(DESTDIR)$(PREFIX)/share/recurd/proxy
-	install -m 644 etc/proxy/* $(DESTDIR)$(PREFIX)/share/recurd/proxy
+	for d in proxy monitoring; do install -d $(DESTDIR)$(PREFIX)/share/recurd/$$d && \
+	  install -m 644 etc/$$d/* $(DESTDIR)$(PREFIX)/share/recurd/$$d || exit 1; done
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
 	install -m 600 etc/api-keys.example $(DESTDIR)/etc/recurd/
 

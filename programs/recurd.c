@@ -21,6 +21,7 @@
 #include "server/api/api.h"
 #include "server/api/jsonin.h"
 #include "server/http/listen.h"
+#include "server/otlp/otlp.h"
 #include "server/terminal/terminal.h"
 
 enum exit_code {
@@ -41,6 +42,7 @@ struct recurd {
     bool bound; /* by us: a file of a Unix socket goes with us */
     struct served *s;
     struct keys *keys; /* NULL = nobody is asked for one */
+    struct otlp *otlp; /* NULL = nobody is told what requests took */
     struct routes routes;
     struct http *h;
     struct progress progress; /* of loading */
@@ -167,6 +169,10 @@ static int open_door(struct recurd *r, struct err *e)
         return EXIT_LISTEN;
     if (keys_open(&r->keys, &r->o, e))
         return EXIT_USAGE;
+    if (r->o.otlp_endpoint &&
+        otlp_open(&r->otlp, r->o.otlp_endpoint, getenv("OTEL_EXPORTER_OTLP_HEADERS"),
+                  r->o.otlp_service, (int)r->o.otlp_share, e))
+        return EXIT_USAGE;
     if (!r->keys && !r->o.open_to_all && !listen_is_local(r->fd)) {
         err_set(e, E_DENIED, "listen %s: other machines can reach it, and no API key is asked for; "
                 "give api-keys, or open-to-all 1 if that is meant", r->o.listen);
@@ -187,7 +193,7 @@ static int start_http(struct recurd *r, struct err *e)
                          : ", and no API key is asked for");
     int fd = r->fd;
     r->fd = -1; /* the HTTP server's from here on */
-    int rc = http_open(&r->h, fd, &r->o, &r->routes, r->keys, &r->progress,
+    int rc = http_open(&r->h, fd, &r->o, &r->routes, r->keys, r->otlp, &r->progress,
                        r->loaded ? r->s : NULL, e);
     return rc ? EXIT_LISTEN : EXIT_CLEAN;
 }
@@ -372,6 +378,7 @@ static int run(struct recurd *r)
     if (r->fd >= 0)
         close(r->fd);
     forget_socket(r);
+    otlp_close(r->otlp); /* what the last requests took */
     api_close(&r->routes);
     served_close(r->s);
     keys_close(r->keys);

@@ -111,11 +111,12 @@ static void observe(struct choice *c)
     struct request *r = c->r; /* finished: nobody writes it any more */
     if (!r->t_first_ns || r->finish == FINISH_ERROR)
         return;
-    stats_observe(&s->first_token, r->t_first_ns - r->t_submit_ns);
-    stats_observe(&s->request, r->t_end_ns - r->t_submit_ns);
+    const char *trace = c->gen->facts ? c->gen->facts->trace : NULL;
+    stats_observe(&s->first_token, r->t_first_ns - r->t_submit_ns, trace);
+    stats_observe(&s->request, r->t_end_ns - r->t_submit_ns, trace);
     if (r->n_output > 1)
         stats_observe(&s->per_token,
-                      (r->t_end_ns - r->t_first_ns) / (uint64_t)(r->n_output - 1));
+                      (r->t_end_ns - r->t_first_ns) / (uint64_t)(r->n_output - 1), trace);
 }
 
 static void add(uint64_t *counter, int64_t n)
@@ -238,6 +239,10 @@ static void facts_of(struct request_facts *f, struct choice *c, bool counts_prom
     f->output += r->n_output;
     if (r->t_admit_ns && !f->queue_ns)
         f->queue_ns = r->t_admit_ns - r->t_submit_ns;
+    if (!f->submitted_ns)
+        f->submitted_ns = r->t_submit_ns;
+    if (r->t_end_ns)
+        f->last_ns = MAX(f->last_ns, r->t_end_ns - r->t_submit_ns);
     uint64_t first = r->t_first_ns ? r->t_first_ns - r->t_submit_ns : 0;
     if (first && (!f->first_ns || first < f->first_ns))
         f->first_ns = first;

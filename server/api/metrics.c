@@ -1,4 +1,5 @@
-/* GET /metrics: Prometheus text format 0.0.4. Times in seconds, sizes in bytes, as is usual. */
+/* GET /metrics: what there is to see, as Prometheus reads it. Times in seconds, sizes in bytes, as
+ * is usual. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -12,7 +13,9 @@
 #include "server/http/exchange.h"
 #include "server/api/constrain.h"
 #include "server/api/jsonout.h"
+#include "server/api/metrics_text.h"
 #include "server/api/serve.h"
+#include "server/otlp/otlp.h"
 #include "statecache/stats.h"
 
 static uint64_t load(const uint64_t *counter)
@@ -43,21 +46,33 @@ static void seconds(struct buf *out, const char *name, const char *help, uint64_
     buf_fmt(out, "recurd_%s %.6f\n", name, (double)ns / (double)NS_PER_S);
 }
 
+/* Behind a bucket's number. */
+static void exemplar(struct buf *out, const struct histogram *h, int bucket)
+{
+    struct exemplar x;
+    if (stats_exemplar(h, bucket, &x))
+        buf_fmt(out, "%c # {trace_id=\"%s\"} %.6f %.0f", METRICS_EXEMPLAR, x.trace, x.value,
+                x.unix_s);
+    buf_ch(out, '\n');
+}
+
 static void histogram_of(struct buf *out, const char *name, const char *help,
                          const struct histogram *h, const double bounds[STATS_BUCKETS])
 {
     uint64_t sum = 0;
     head(out, name, "histogram", help);
-    for (size_t i = 0; i < STATS_BUCKETS; i++) {
+    for (int i = 0; i <= STATS_BUCKETS; i++) {
         sum += load(&h->buckets[i]);
-        buf_fmt(out, "recurd_%s_bucket{le=\"%g\"} %llu\n", name, bounds[i],
-                (unsigned long long)sum);
+        buf_fmt(out, "recurd_%s_bucket{le=\"", name);
+        if (i < STATS_BUCKETS)
+            buf_fmt(out, "%g", bounds[i]);
+        else
+            buf_str(out, "+Inf");
+        buf_fmt(out, "\"} %llu", (unsigned long long)sum);
+        exemplar(out, h, i);
     }
-    sum += load(&h->buckets[STATS_BUCKETS]);
-    buf_fmt(out, "recurd_%s_bucket{le=\"+Inf\"} %llu\nrecurd_%s_sum %.6f\nrecurd_%s_count %llu\n",
-            name, (unsigned long long)sum, name,
-            (double)load(&h->sum_us) / 1e6, name,
-            (unsigned long long)sum);
+    buf_fmt(out, "recurd_%s_sum %.6f\nrecurd_%s_count %llu\n", name,
+            (double)load(&h->sum_us) / 1e6, name, (unsigned long long)sum);
 }
 
 static void histogram(struct buf *out, const char *name, const char *help,
@@ -100,6 +115,8 @@ static void engine(struct buf *out, struct http *h)
     counter(out, "prompt_tokens_total", "Prompt tokens that were computed", s.prompt_tokens);
     counter(out, "cached_tokens_total", "Prompt tokens taken from the state cache instead",
             s.cached_tokens);
+    counter(out, "asked_tokens_total", "Prompt tokens, computed and cached ones together",
+            s.prompt_tokens + s.cached_tokens);
     counter(out, "output_tokens_total", "Tokens generated", s.output_tokens);
     counter(out, "steps_total", "Steps of the engine", s.steps);
     counter(out, "step_tokens_total", "Tokens computed in all steps", s.step_tokens);
@@ -112,6 +129,9 @@ static void engine(struct buf *out, struct http *h)
     int64_t parked = parked_slots(h);
     gauge(out, "slots_used", "State slots of sequences", MAX(s.slots_used - parked, 0));
     gauge(out, "slots_parked", "State slots of states kept for later, free when needed", parked);
+    head(out, "slots_used_ratio", "gauge", "Share of the state slots that sequences have");
+    buf_fmt(out, "recurd_slots_used_ratio %.4f\n", (double)MAX(s.slots_used - parked, 0) /
+            (double)MAX(s.slots_total, 1));
     gauge(out, "slots", "State slots there are", s.slots_total);
     gauge(out, "state_bytes", "Bytes of state one sequence keeps in its slot",
           h->served->state_bytes);
@@ -304,28 +324,6 @@ static void generations(struct buf *out, const struct stats *s)
                  stats_lengths);
 }
 
-/* OpenMetrics 1.0 out of the text format: a counter's family has no "_total", and there is
- * an end. */
-static void to_openmetrics(struct buf *text)
-{
-    static const char total[] = "_total";
-    struct buf out;
-    buf_init(&out, text->max);
-    for (const char *at = text->p, *end; at && *at; at = end + (*end == '\n')) {
-        end = at + strcspn(at, "\n");
-        size_t word = 7; /* "# HELP " and "# TYPE " */
-        const char *name_end = *at == '#' ? at + word + strcspn(at + word, " \n") : end;
-        bool cut = *at == '#' && name_end - at > (ptrdiff_t)(word + strlen(total)) &&
-                   strncmp(name_end - strlen(total), total, strlen(total)) == 0;
-        buf_add(&out, at, (size_t)(name_end - at) - (cut ? strlen(total) : 0));
-        buf_add(&out, name_end, (size_t)(end - name_end));
-        buf_ch(&out, '\n');
-    }
-    buf_str(&out, "# EOF\n");
-    buf_free(text);
-    *text = out;
-}
-
 static void grammars(struct buf *out, struct constrainer *c)
 {
     struct constrainer_stats s;
@@ -350,6 +348,17 @@ static void prompt_rules(struct buf *out, const struct chat_rules *r)
     for (int i = 0; i < chat_rules_count(r); i++)
         buf_fmt(out, "recurd_prompt_rules_failed_total{rule=\"%s\"} %llu\n",
                 chat_rules_name(r, i), (unsigned long long)chat_rules_failed(r, i));
+}
+
+static void traces(struct buf *out, struct otlp *o)
+{
+    struct otlp_counts c;
+    if (!o)
+        return;
+    otlp_counts(o, &c);
+    counter(out, "traces_exported_total", "Requests whose spans the collector took", c.exported);
+    counter(out, "traces_dropped_total", "… and did not take in time, or at all", c.dropped);
+    counter(out, "traces_failures_total", "Posts of spans that failed", c.failures);
 }
 
 /* The names Prometheus clients everywhere use for a process. */
@@ -387,12 +396,13 @@ void api_metrics(struct exchange *x)
     generations(out, &x->http->stats);
     grammars(out, serve_state(x)->constrainer);
     prompt_rules(out, x->http->served->rules);
+    traces(out, x->http->otlp);
     process(out, x->http);
+    metrics_other_names(out, x->http->o->metrics_names, x->http->served->name);
     const char *accept = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Accept");
-    if (accept && strstr(accept, "application/openmetrics-text")) {
-        to_openmetrics(out);
-        exchange_answer(x, 200, "application/openmetrics-text; version=1.0.0; charset=utf-8");
-        return;
-    }
-    exchange_answer(x, 200, "text/plain; version=0.0.4; charset=utf-8");
+    bool openmetrics = accept && strstr(accept, "application/openmetrics-text");
+    metrics_respell(out, openmetrics);
+    exchange_answer(x, 200, openmetrics
+                    ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                    : "text/plain; version=0.0.4; charset=utf-8");
 }

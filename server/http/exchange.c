@@ -18,6 +18,7 @@
 #include "server/http/helper.h"
 #include "server/http/origin.h"
 #include "server/http/reqlog.h"
+#include "server/http/reqspan.h"
 #include "server/process/loading.h"
 
 /* A refused request's body up to this size is read and thrown away, so that the connection and
@@ -408,6 +409,7 @@ void exchange_free(struct exchange *x)
     if (x->pending)
         x->pending->ops->end(x->pending);
     reqlog(x); /* after the end of its generation, which notes the facts */
+    reqspan_end(x);
     waker_detach(x->waker);
     waker_unref(x->waker);
     free_body(x);
@@ -605,6 +607,7 @@ enum MHD_Result exchange_head(struct exchange *x, const char *url, const char *m
         x->method = method_literal(method);
         if (check_origin(x))
             check_route(x, url, method);
+        reqspan_begin(x);
     }
     return x->status && answer_now(x) ? respond(x) : MHD_YES;
 }

@@ -12,6 +12,7 @@
 #include "server/http/pending.h"
 #include "server/http/turns.h"
 #include "server/http/watch.h"
+#include "server/otlp/traceparent.h"
 
 #define REQUEST_ID_BYTES 64
 #define EXCHANGE_NOTES 4
@@ -68,6 +69,8 @@ struct exchange {
     struct { const char *name; char value[LIMIT_NOTE_BYTES]; } notes[EXCHANGE_NOTES];
     const char *origin;        /* of a page that may read the reply; the request's header */
     uint64_t begun_ns;
+    bool traced;               /* its spans will be told, */
+    struct trace_context trace; /* … as part of this */
     struct request_facts facts; /* of its generation, once that has ended */
     const struct error_form *errors; /* of the API that the path belongs to */
     struct pending *pending;   /* what a handler started: a stream, or a whole reply to wait for */

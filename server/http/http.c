@@ -183,8 +183,8 @@ void http_serve(struct http *h, const struct served *served)
 }
 
 int http_open(struct http **out, int fd, const struct options *o,
-              const struct routes *routes, struct keys *k, const struct progress *loading,
-              const struct served *served, struct err *e)
+              const struct routes *routes, struct keys *k, struct otlp *otlp,
+              const struct progress *loading, const struct served *served, struct err *e)
 {
     *out = NULL;
     struct http *h = mem_zalloc(sizeof *h);
@@ -193,6 +193,7 @@ int http_open(struct http **out, int fd, const struct options *o,
         return err_set(e, E_NOMEM, "no memory for the HTTP server");
     }
     *h = (struct http){.o = o, .routes = routes, .loading = loading, .keys = k,
+                       .otlp = otlp,
                        .listen_fd = fd, .nowhere = listen_nowhere(e),
                        .started_unix_s = clock_unix_s()};
     h->budget.max = o->body_memory << 20;

@@ -13,6 +13,7 @@
 
 struct MHD_Daemon;
 struct helper;
+struct otlp;
 
 /* Owner: main. Thread: read-only after http_open, apart from atomics. */
 struct http {
@@ -22,6 +23,7 @@ struct http {
     const struct progress *loading; /* how far that is */
     int ready;              /* atomic: served is there */
     struct keys *keys; /* NULL = nobody is asked for one */
+    struct otlp *otlp; /* who is told what requests took; NULL = nobody */
     struct watch *watch;
     struct helper *helper;
     struct MHD_Daemon *mhd;
@@ -35,11 +37,12 @@ struct http {
 };
 
 /* Answers on the listening socket fd, and owns it from now on, also when it fails: with what is
- * served; where that is NULL with 503 and what `loading` says, until http_serve. o, routes, k
- * (which may be NULL), loading and served outlive it. */
+ * served; where that is NULL with 503 and what `loading` says, until http_serve. o, routes, k and
+ * otlp (which may be NULL), loading and served outlive it. */
 int http_open(struct http **out, int fd, const struct options *o,
-              const struct routes *routes, struct keys *k, const struct progress *loading,
-              const struct served *served, struct err *e) MUST_USE;
+              const struct routes *routes, struct keys *k, struct otlp *otlp,
+              const struct progress *loading, const struct served *served,
+              struct err *e) MUST_USE;
 /* From now on requests are served; what is served outlives the server. Once. */
 void http_serve(struct http *h, const struct served *served);
 

@@ -29,6 +29,8 @@ void reqlog(const struct exchange *x)
 #define NUMBER(name, value, digits) \
     fields[n++] = (struct log_field){name, NULL, (double)(value), digits}
     TEXT("id", *x->id ? x->id : "-");
+    if (x->traced)
+        TEXT("trace", x->trace.trace);
     if (x->key)
         TEXT("key", x->key->name);
     TEXT("method", x->method ? x->method : "-");

@@ -311,6 +311,7 @@ static void check_words(struct options *o, struct err *e)
         {"quantize", o->quantize, {"none", "q8", "q4"}},
         {"log-level", o->log_level, {"error", "warn", "info", "debug"}},
         {"log-format", o->log_format, {"text", "json", "journal"}},
+        {"metrics-names", o->metrics_names, {"none", "vllm", "sglang", "llama-server"}},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char list[80] = "";

@@ -1,6 +1,8 @@
 /* Counters. Relaxed atomics: a scrape may see one counter ahead of another. */
 #include "server/process/stats.h"
 
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -28,8 +30,29 @@ void stats_response(struct stats *s, int route, int status)
     stats_add(&s->responses[route][i]);
 }
 
+/* Traced requests are few, and scrapes fewer. */
+static pthread_mutex_t exemplars = PTHREAD_MUTEX_INITIALIZER;
+
+static void note(struct exemplar *x, double value, const char *trace)
+{
+    uint64_t now = clock_unix_s();
+    pthread_mutex_lock(&exemplars);
+    snprintf(x->trace, sizeof x->trace, "%s", trace);
+    x->value = value;
+    x->unix_s = (double)now;
+    pthread_mutex_unlock(&exemplars);
+}
+
+bool stats_exemplar(const struct histogram *h, int i, struct exemplar *out)
+{
+    pthread_mutex_lock(&exemplars);
+    *out = h->exemplars[i];
+    pthread_mutex_unlock(&exemplars);
+    return *out->trace;
+}
+
 static void observe(struct histogram *h, const double bounds[STATS_BUCKETS], double value,
-                    uint64_t millionths)
+                    uint64_t millionths, const char *trace)
 {
     size_t i = 0;
     while (i < STATS_BUCKETS && value > bounds[i])
@@ -37,16 +60,18 @@ static void observe(struct histogram *h, const double bounds[STATS_BUCKETS], dou
     stats_add(&h->buckets[i]);
     stats_add(&h->count);
     __atomic_add_fetch(&h->sum_us, millionths, __ATOMIC_RELAXED);
+    if (trace)
+        note(&h->exemplars[i], value, trace);
 }
 
-void stats_observe(struct histogram *h, uint64_t ns)
+void stats_observe(struct histogram *h, uint64_t ns, const char *trace)
 {
-    observe(h, stats_bounds, (double)ns / (double)NS_PER_S, ns / 1000);
+    observe(h, stats_bounds, (double)ns / (double)NS_PER_S, ns / 1000, trace);
 }
 
-void stats_observe_length(struct histogram *h, int64_t tokens)
+void stats_observe_length(struct histogram *h, int64_t tokens, const char *trace)
 {
-    observe(h, stats_lengths, (double)tokens, (uint64_t)MAX(tokens, 0) * 1000000);
+    observe(h, stats_lengths, (double)tokens, (uint64_t)MAX(tokens, 0) * 1000000, trace);
 }
 
 static const char *const finishes[FINISHES] = {"stop", "length", "cancelled", "error"};
@@ -59,7 +84,7 @@ void stats_generation(struct stats *s, const struct request_facts *f)
         if (strcmp(f->finish, finishes[i]) == 0)
             stats_add(&s->finishes[i]);
     if (f->queue_ns)
-        stats_observe(&s->queue, f->queue_ns);
-    stats_observe_length(&s->prompt_length, f->prompt);
-    stats_observe_length(&s->output_length, f->output);
+        stats_observe(&s->queue, f->queue_ns, f->trace);
+    stats_observe_length(&s->prompt_length, f->prompt, f->trace);
+    stats_observe_length(&s->output_length, f->output, f->trace);
 }

@@ -19,6 +19,7 @@ BEGIN {
     rule("^sentencepiece", "^models/text/spm_shim[.]cc$",
          "sentencepiece belongs in models/text/spm_shim.cc only")
     rule("^systemd/", "^(server|programs)/", "systemd headers belong in server only")
+    rule("^curl/", "^server/otlp/", "libcurl belongs in server/otlp only")
     rule("^ini[.]h$", "^server/", "inih belongs in server only")
     rule("^sodium", "^(models|statecache|server|programs|tests)/",
          "libsodium belongs in models, statecache and server only")
