@@ -39,6 +39,13 @@ class Judge:
         return errors[0].message[:200] if errors else None
 
 
+    def wrong_bytes(self, data, schema):
+        try:
+            return self.wrong(data.decode(), schema)
+        except UnicodeDecodeError as e:
+            return str(e)
+
+
 def one_walk(engine, tokens, r, steps):
     """A text that the masks allow, drawn so that it comes to an end; None: it did not."""
     text = b""

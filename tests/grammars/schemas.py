@@ -53,9 +53,8 @@ class Maker:
 
     def number(self):
         r = self.r
-        parts = [0.5, 1, 7.5, 1000] if self.portable else [0.25, 0.5, 1, 7.75, 1000]
         lo = r.choice([-2.5, 0, 0.5, 1, 10])
-        s = {"type": "number", "minimum": lo, "maximum": lo + r.choice(parts)}
+        s = {"type": "number", "minimum": lo, "maximum": lo + r.choice([0.25, 0.5, 1, 7.75, 1000])}
         if r.random() < 0.3:
             s["exclusiveMaximum"] = s.pop("maximum")
         return s

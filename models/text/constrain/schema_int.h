@@ -85,8 +85,9 @@ struct decimal {
     int n_whole, n_part;
     char whole[24], part[24];   /* digits, '0' … '9' */
 };
-/* E_RANGE (in a->err): more than 17 digits before the point or 20 behind it. */
-bool decimal_of(struct automaton *a, double v, bool open, struct decimal *out);
+/* low: what is above it is inside. E_RANGE (in a->err): more than 17 digits before the point or 20
+ * behind it. */
+bool decimal_of(struct automaton *a, double v, bool low, bool open, struct decimal *out);
 /* Numbers in low … high; integers are compared with integer bounds. */
 const struct expr *number_between(struct automaton *a, const struct decimal *low,
                                   const struct decimal *high, bool integer);

@@ -108,24 +108,42 @@ static void emit_multiples(struct automaton *a, int k, int32_t from, int32_t to)
     automaton_empty(a, rest[0], to);
 }
 
+/* A bound as a double; what a double cannot hold is rounded to the inside. */
+static double inside(const json_t *v, bool low)
+{
+    double d = json_number_value(v);
+    if (!json_is_integer(v) || fabs(d) >= 9.2e18)
+        return d;
+    json_int_t exact = json_integer_value(v), as_read = (json_int_t)d;
+    return low && as_read < exact ? nextafter(d, INFINITY)
+                                  : !low && as_read > exact ? nextafter(d, -INFINITY) : d;
+}
+
+/* The next whole number above, or below, a bound that is left out. */
+static double beside(double v, bool low)
+{
+    double next = low ? floor(v) + 1 : ceil(v) - 1;
+    return next == v ? nextafter(v, low ? INFINITY : -INFINITY) : next;
+}
+
 /* The tighter of a bound and its exclusive form. */
 static void bound(struct schema *x, const json_t *s, bool low, bool integer, struct decimal *out)
 {
     const json_t *closed = json_object_get(s, low ? "minimum" : "maximum");
     const json_t *open = json_object_get(s, low ? "exclusiveMinimum" : "exclusiveMaximum");
-    double c = json_number_value(closed), o = json_number_value(open);
+    double c = inside(closed, low), o = inside(open, low);
     *out = (struct decimal){0};
     if (!closed && !open)
         return;
     bool use_open = open && (!closed || (low ? o >= c : o <= c));
     double v = use_open ? o : c;
     if (integer && low)
-        v = use_open ? floor(v) + 1 : ceil(v);
+        v = use_open ? beside(v, low) : ceil(v);
     else if (integer)
-        v = use_open ? ceil(v) - 1 : floor(v);
+        v = use_open ? beside(v, low) : floor(v);
     if (integer && (low ? v <= -INTEGER_MOST : v >= INTEGER_MOST))
         return; /* so many digits are not written */
-    (void)decimal_of(x->a, v, use_open && !integer, out);
+    (void)decimal_of(x->a, v, low, use_open && !integer, out);
 }
 
 static double value_of(const struct decimal *d)
