@@ -16,24 +16,27 @@
 #define DIGITS 16 /* before the point, and behind it, where nothing else says so */
 #define EXACT 15  /* digits of decimals that are different doubles */
 
-/* v's shortest text that is read as v; at most `most` digits, then rounded to the inside. */
-static void shortest(char *text, size_t cap, double v, int most, bool low)
+/* v's shortest text that is read as v. False: it has more than `most` digits, and what is written
+ * is rounded to the inside. */
+static bool shortest(char *text, size_t cap, double v, int most, bool low)
 {
     for (int digits = EXACT; digits <= most; digits++) {
         snprintf(text, cap, "%.*e", digits - 1, v);
         if (strtod(text, NULL) == v)
-            return;
+            return true;
     }
     double outside = strtod(text, NULL), step = fabs(v) * 1e-14;
-    if (most < 17 && (low ? outside < v : outside > v))
+    if (low ? outside < v : outside > v)
         snprintf(text, cap, "%.*e", most - 1, low ? v + step : v - step);
+    return false;
 }
 
 bool decimal_of(struct automaton *a, double v, bool low, bool open, struct decimal *out)
 {
     char text[64];
     *out = (struct decimal){.there = true, .negative = v < 0, .open = open};
-    shortest(text, sizeof text, fabs(v), open ? EXACT : 17, low != out->negative);
+    if (!shortest(text, sizeof text, fabs(v), open ? EXACT : 17, low != out->negative))
+        out->open = false;
     const char *e = strchr(text, 'e');
     int exponent = e ? (int)strtol(e + 1, NULL, 10) : 0, n = 0;
     char digits[32];
