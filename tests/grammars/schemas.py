@@ -202,6 +202,33 @@ class Maker:
             {"type": "object", "properties": {"kind": {"const": 1}, "t": {"$ref": "#/$defs/tree"}},
              "required": ["kind", "t"], "additionalProperties": False}])
 
+    def wide_condition(self, depth):
+        """What is said by saying what is not, or when."""
+        r = self.r
+        names, value = self.names(3), self.value(min(depth - 1, 1))
+        flags = {n: {"type": ["boolean", "null"]} for n in names}
+        thing = {"type": "object", "properties": dict(flags), "additionalProperties": False}
+        kinds = dict(thing, properties=dict(flags, **{names[0]: {"enum": ["one", "two", 3]}}))
+        is_one = {"properties": {names[0]: {"const": "one"}}, "required": names[:1]}
+        return r.choice([
+            {"type": r.choice(["string", "boolean", "integer"]),
+             "not": {"enum": r.sample(VALUES[:11], 4)}},
+            {"enum": VALUES[:9], "not": {"type": r.choice(["string", "null", "number"])}},
+            {"type": "number", "minimum": -3, "maximum": 9, "not": {"enum": [0, 2.5, 7]}},
+            {"type": "array", "items": value, "maxItems": 4, "not": {"maxItems": r.randrange(3)}},
+            dict(thing, **{"not": {"required": names[:2]}}),
+            dict(thing, dependentRequired={names[0]: names[1:2], names[1]: names[2:]}),
+            dict(thing, dependentSchemas={names[2]: {"properties": {names[0]: {"const": True}}}}),
+            dict(kinds, required=names[:1], **{"if": is_one, "then": {"required": names[1:2]},
+                                               "else": {"properties": {names[1]: False}}}),
+            dict(kinds, **{"if": {"properties": is_one["properties"]},
+                           "then": {"required": names[2:]}}),
+            {"if": {"type": "string"}, "then": {"maxLength": 2}, "else": {"type": "integer"}},
+            dict(thing, oneOf=[{"required": [n]} for n in names]),
+            {"oneOf": [{"type": "integer", "minimum": 0, "maximum": 9},
+                       {"type": "integer", "minimum": 5, "maximum": 30}]},
+            {"type": "string", "oneOf": [{"minLength": 2}, {"maxLength": 4}]}])
+
     def wide_value(self, depth):
         self.defs.setdefault("wide", {"type": ["integer", "null"], "maximum": 12, "minimum": -5})
         self.defs.setdefault("tree", {"anyOf": [{"type": "null"}, {
@@ -209,7 +236,7 @@ class Maker:
         make = [self.wide_string, self.wide_number]
         if depth > 0:
             make += [lambda: self.wide_object(depth), lambda: self.wide_array(depth),
-                     lambda: self.wide_mix(depth)]
+                     lambda: self.wide_mix(depth), lambda: self.wide_condition(depth)]
         return self.r.choice(make)()
 
     def schema(self):

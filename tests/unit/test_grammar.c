@@ -209,12 +209,13 @@ Test(grammar, schemas)
 Test(grammar, what_cannot_be_enforced_is_refused_by_name)
 {
     static const struct { enum grammar_kind kind; const char *text, *word; int code; } rows[] = {
-        {GRAMMAR_SCHEMA, "{\"not\":{}}", "not:", E_UNSUPPORTED},
+        {GRAMMAR_SCHEMA, "{\"not\":{\"format\":\"date\"}}", "not:", E_UNSUPPORTED},
+        {GRAMMAR_SCHEMA, "{\"not\":{}}", "never end", E_FORMAT},
         {GRAMMAR_SCHEMA, "{\"items\":{\"uniqueItems\":true}}", "uniqueItems:", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"format\":\"iri\"}", "format:", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"$ref\":\"#\"}", "$ref:", E_RANGE},
         {GRAMMAR_SCHEMA, "{\"$ref\":\"#/x\"}", "#/x", E_NOENT},
-        {GRAMMAR_SCHEMA, "{\"oneOf\":[{\"type\":\"string\"},{\"minLength\":3}]}", "oneOf:",
+        {GRAMMAR_SCHEMA, "{\"oneOf\":[{\"type\":\"string\"},{\"pattern\":\"a\"}]}", "oneOf:",
          E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"type\":\"integer\",\"minimum\":2,\"maximum\":1}", "never end",
          E_FORMAT},

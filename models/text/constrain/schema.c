@@ -33,6 +33,17 @@ static void emit_branches(struct schema *x, const json_t *s, int32_t from, int32
     }
 }
 
+/* Lists and objects cannot be left out of those that are not listed. */
+static bool keeps_values(struct schema *x, const json_t *s, int set)
+{
+    const json_t *values = json_object_get(json_object_get(s, "not"), "enum"), *v;
+    size_t i;
+    json_array_foreach(values, i, v)
+        if (schema_kind_of(v) & set & (KIND_ARRAY | KIND_OBJECT))
+            return schema_fault(x, E_UNSUPPORTED, "not: a list or an object cannot be left out");
+    return true;
+}
+
 static void emit(struct schema *x, const json_t *s, int32_t from, int32_t to)
 {
     struct automaton *a = x->a;
@@ -53,11 +64,16 @@ static void emit(struct schema *x, const json_t *s, int32_t from, int32_t to)
     }
     static const struct { int kind, type; } words[] = {
         {KIND_NULL, JSON_NULL}, {KIND_BOOL, JSON_TRUE}, {KIND_BOOL, JSON_FALSE}};
-    for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        if (set & words[i].kind) {
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        json_t *v = words[i].type == JSON_NULL ? json_null()
+                                               : json_boolean(words[i].type == JSON_TRUE);
+        if (set & words[i].kind && !schema_left_out(s, v)) {
             const char *word = schema_word(x, words[i].type);
             automaton_text(a, from, to, word, strlen(word));
         }
+    }
+    if (!keeps_values(x, s, set))
+        return;
     if (set & (KIND_NUMBER | KIND_INTEGER))
         schema_emit_number(x, s, !(set & KIND_NUMBER), from, to);
     if (set & KIND_STRING)

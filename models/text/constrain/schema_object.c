@@ -122,7 +122,7 @@ static int32_t name_child(struct schema *x, struct name_node **nodes, int32_t *n
 
 /* Strings of plain characters that are none of the names: along the trie of the names, or off
  * it. (Escapes would spell a name in another way.) */
-static int32_t other_names(struct schema *x, const json_t *properties)
+int32_t schema_other_names(struct schema *x, const json_t *properties)
 {
     struct automaton *a = x->a;
     int32_t rule = automaton_rule(a, "another name"), n = 1, off = automaton_state(a);
@@ -223,7 +223,7 @@ static void read_rest(struct schema *x, const json_t *s, struct object *o)
     if (names)
         o->rest_name = schema_rule(x, names);
     else if (json_object_size(o->properties))
-        o->rest_name = other_names(x, o->properties);
+        o->rest_name = schema_other_names(x, o->properties);
     else
         o->rest_name = schema_any_string(x);
 }

@@ -148,7 +148,7 @@ static void emit_listed(struct schema *x, const json_t *s, const json_t *ends, b
     json_array_foreach(values, i, v) {
         const char *p = json_string_value(v);
         size_t n = json_string_length(v);
-        bool fits = p && schema_string_fits(x, s, v) && strlen(p) == n;
+        bool fits = p && schema_string_fits(x, s, v) && strlen(p) == n && !schema_left_out(s, v);
         fits = fits && !(trimmed && n && (p[0] == '\n' || p[n - 1] == '\n'));
         for (k = 0; k < json_array_size(ends) && fits; k++)
             fits = !strstr(p, json_string_value(json_array_get(ends, k)));
@@ -167,6 +167,10 @@ static void emit_raw(struct schema *x, const json_t *s, const json_t *ends, bool
         schema_fault(x, E_UNSUPPORTED, "anyOf: it cannot be enforced beside this string's type");
     if (!read_ends(x, ends, SIZE_MAX, &e) || x->a->err.code || least > most)
         return;
+    if (!json_object_get(s, "enum") && schema_left_out_strings(x, s)) {
+        schema_fault(x, E_UNSUPPORTED, "not: strings cannot be left out of a text between tags");
+        return;
+    }
     int64_t counted = most == REPEAT_FOREVER ? least : most;
     if (counted > LAYERED / 3) {
         schema_fault(x, E_RANGE, "%s: at most %d can be enforced in a text between tags",

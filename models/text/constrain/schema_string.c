@@ -70,8 +70,15 @@ void schema_emit_string(struct schema *x, const json_t *s, int32_t from, int32_t
                      LIMIT_GRAMMAR_REPEAT);
         return;
     }
-    if (!inside && least == 0 && most == REPEAT_FOREVER) {
-        automaton_call(a, from, to, schema_any_string(x));
+    bool free = !inside && least == 0 && most == REPEAT_FOREVER;
+    const json_t *out = schema_left_out_strings(x, s);
+    if (out && !free) {
+        schema_fault(x, E_UNSUPPORTED, "not: strings cannot be left out beside pattern, format, "
+                     "minLength and maxLength");
+        return;
+    }
+    if (free) {
+        automaton_call(a, from, to, out ? schema_other_names(x, out) : schema_any_string(x));
         return;
     }
     if (inside) {
@@ -160,6 +167,8 @@ void schema_emit_number(struct schema *x, const json_t *s, bool integer, int32_t
     struct decimal low, high;
     const json_t *multiple = json_object_get(s, "multipleOf");
     double k = multiple ? json_number_value(multiple) : 0;
+    if (schema_emit_gaps(x, s, integer, from, to))
+        return;
     if (multiple && (k < 1 || k > MULTIPLE_MAX || k != floor(k))) {
         schema_fault(x, E_UNSUPPORTED, "multipleOf: only whole numbers 1 … %d can be enforced",
                      MULTIPLE_MAX);
@@ -310,7 +319,8 @@ void schema_emit_enum(struct schema *x, const json_t *s, int32_t from, int32_t t
     char **strings = mem_array(MAX(n, 1), sizeof *strings);
     for (size_t i = 0; i < n && strings && !x->a->err.code; i++) {
         const json_t *v = json_array_get(values, i);
-        bool fits = set & schema_kind_of(v) && number_fits(s, v) && schema_string_fits(x, s, v);
+        bool fits = set & schema_kind_of(v) && number_fits(s, v) && schema_string_fits(x, s, v) &&
+                    !schema_left_out(s, v);
         if (fits && json_is_string(v)) /* those share what they begin with */
             strings[n_strings++] = json_dumps(v, JSON_ENCODE_ANY);
         else if (fits)
