@@ -163,3 +163,47 @@ int32_t schema_part(struct automaton *a, const json_t *root, const json_t *s,
     schema_end(&x);
     return rule;
 }
+
+static bool may_be_object(struct schema *x, const json_t *s)
+{
+    return !json_is_false(s) && (schema_kinds(x, s) & KIND_OBJECT);
+}
+
+int schema_ways(json_t **out, const json_t *root, const json_t *s, struct err *e)
+{
+    struct automaton a;
+    struct schema x;
+    automaton_init(&a);
+    *out = json_array();
+    if (schema_begin(&x, &a, (struct schema_style){0})) {
+        json_t *todo = schema_keep(&x, json_pack("[O]", s)); /* grows while it is worked through */
+        x.root = json_incref((json_t *)(uintptr_t)root);
+        for (size_t i = 0; i < json_array_size(todo) && !a.err.code; i++) {
+            const json_t *f = schema_flat(&x, json_array_get(todo, i)), *branch;
+            size_t k;
+            if (!f || !may_be_object(&x, f))
+                continue;
+            json_t *base = without(&x, f, "anyOf");
+            json_array_foreach(json_object_get(f, "anyOf"), k, branch)
+                json_array_append_new(todo, base ? json_pack("{s:[O,O]}", "allOf", base, branch)
+                                                 : json_incref((json_t *)(uintptr_t)branch));
+            if (!json_object_get(f, "anyOf"))
+                json_array_append(*out, (json_t *)(uintptr_t)f);
+            if (json_array_size(todo) > SCHEMA_WAYS)
+                schema_fault(&x, E_RANGE, "anyOf: more than %d ways to write the object",
+                             SCHEMA_WAYS);
+        }
+        if (!a.err.code && json_array_size(*out) == 0)
+            schema_fault(&x, E_FORMAT, "no object matches the schema");
+    }
+    schema_end(&x);
+    if (a.err.code && e)
+        *e = a.err;
+    int rc = a.err.code;
+    automaton_free(&a);
+    if (rc) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return rc;
+}
