@@ -3,6 +3,7 @@ texts that the engine lets through, walked at random, and whole answers of the d
 import json
 import os
 import random
+import re
 import sys
 import threading
 
@@ -115,7 +116,7 @@ def random_model(work):
     return folder
 
 
-def ask(server, seeds, judge, tally, lock):
+def ask(server, seeds, judge, tally, reasons, lock):
     for seed in seeds:
         schema = schema_of(seed)
         status, _, body = server.request("POST", "/v1/completions", {
@@ -125,6 +126,9 @@ def ask(server, seeds, judge, tally, lock):
         reply = json.loads(body)
         kind, wrong = "refused", None
         if status != 200:
+            why = re.sub("\"[^\"]*\"|[0-9]+", "…", reply["error"]["message"].split(": ", 1)[-1])
+            with lock:
+                reasons[why] = reasons.get(why, 0) + 1
             wrong = None if status == 400 and any(w in str(reply) for w in REFUSED) else str(reply)
         elif reply["choices"][0]["finish_reason"] != "stop":
             kind = "unended"
@@ -152,9 +156,13 @@ def answers(recurd, work, judge, count):
 
 def answers_of(common, model, flags, judge, count):
     server, tally, lock = common.server("--model", model, *flags), {}, threading.Lock()
-    common.in_threads([lambda k=k: ask(server, range(k, count, CLIENTS), judge, tally, lock)
+    reasons = {}
+    common.in_threads([lambda k=k: ask(server, range(k, count, CLIENTS), judge, tally, reasons,
+                                       lock)
                        for k in range(CLIENTS)])
     print("answers of %s: %d ended, %d did not, %d refused by name; %d invalid" %
           (os.path.basename(model), tally.get("ended", 0), tally.get("unended", 0),
            tally.get("refused", 0), tally.get("faults", 0)), flush=True)
+    for why, n in sorted(reasons.items(), key=lambda x: -x[1]):
+        print("    %3d refused: %s" % (n, why[:110]))
     return tally.get("faults", 0) + (not tally.get("ended"))

@@ -4,8 +4,9 @@ PyPI) on random schemas, regexes, GBNF grammars and texts.
 Both engines get the same vocabulary, the same definition and the same text, a random walk over
 what both allow. After every token all 150,000 bits are compared, and whether the text may end.
 Every third schema is read with white space, as much of it behind , and : (within brackets the
-other engine then writes none); the others are compact. What differs is judged by a third party (jsonschema; Python's re), which sees whole texts:
-the engine that allows a token goes on with it to an end, and the text is valid or not.
+other engine then writes none); the others are compact. What differs is judged by a third party
+(jsonschema; Python's re), which sees whole texts: the engine that allows a token goes on with it to
+an end, and the text is valid or not.
 
   ours invalid    this engine leads to an invalid text: a fault
   theirs invalid  the other engine does, and this one is right to forbid the token
@@ -13,7 +14,7 @@ the engine that allows a token goes on with it to an end, and the text is valid 
                   by what NARROWER names, each with its reason, and takes the text once it is
                   written without; anything else is a fault. The other one is narrower by whatever
                   it is.
-Of what is narrower, tokens that look alike are judged a few times a definition, and all are counted.
+Of what is narrower, tokens that look alike are judged a few times a definition; all are counted.
 """
 import json
 import random
@@ -156,7 +157,8 @@ def to_an_end(side, tokens, before, token, r, steps=300):
     while True:
         if token is not None:
             if not side.accept(token):
-                raise SystemExit("a token of a mask is refused: %r after %r" % (tokens[token], text))
+                raise SystemExit("a token of a mask is refused: %r after %r" %
+                                 (tokens[token], text))
             text += tokens[token]
         bits, may_end = side.mask()
         steps -= 1
@@ -199,7 +201,7 @@ class Comparison:
         text = to_an_end(side, self.tokens, before, token, r)
         side.back(before)
         if text is None:
-            return who + ": no end found", before + (self.tokens[token] if token is not None else b"")
+            return who + ": no end found", before + (b"" if token is None else self.tokens[token])
         if self.judge(text):
             return who + " invalid", text
         if who == "ours":

@@ -305,8 +305,8 @@ Test(forced_calls, arguments_one_by_one_follow_what_is_said_of_all)
 /* A text between tags that may be of one form or another. */
 Test(forced_calls, a_text_of_several_forms)
 {
-    static const char one[] = "[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"s\":"
-                              "{\"type\":\"string\",\"anyOf\":[{\"const\":\"now\"},{\"pattern\":"
+    static const char one[] = "[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{"
+                              "\"s\":{\"type\":\"string\",\"anyOf\":[{\"const\":\"now\"},{\"pattern\":"
                               "\"^[0-9]{2}$\"},{\"type\":\"integer\"}]}},\"required\":[\"s\"]}}}]";
     static const struct { const char *value; bool taken; } rows[] = {
         {"now", true}, {"12", true}, {"123", false}, {"no", false}, {"", false}};

@@ -1,5 +1,6 @@
 /* Keywords of JSON Schema: which values they let through, and by which names they are refused. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "models/text/constrain/grammar.h"
@@ -75,10 +76,12 @@ Test(schema, what_is_not)
         {"{\"properties\":{\"a\":{},\"b\":{}},\"not\":{\"required\":[\"a\",\"b\"]}}",
          {"{}", "{\"a\":1}", "{\"b\":1}"}, {"{\"a\":1,\"b\":2}"}},
         {"{\"properties\":{\"a\":{\"type\":\"integer\"}},\"required\":[\"a\"],"
-         "\"not\":{\"properties\":{\"a\":{\"not\":{\"minimum\":4}}}}}", {"{\"a\":4}"}, {"{\"a\":3}"}},
+         "\"not\":{\"properties\":{\"a\":{\"not\":{\"minimum\":4}}}}}", {"{\"a\":4}"},
+         {"{\"a\":3}"}},
         {"{\"type\":[\"integer\",\"string\",\"null\"],\"not\":{\"anyOf\":[{\"type\":\"null\"},"
          "{\"type\":\"string\",\"minLength\":2}]}}", {"1", "\"a\""}, {"null", "\"ab\""}},
-        {"{\"allOf\":[{\"type\":\"string\",\"not\":{\"const\":\"a\"}},{\"not\":{\"const\":\"b\"}}]}",
+        {"{\"allOf\":[{\"type\":\"string\",\"not\":{\"const\":\"a\"}},"
+         "{\"not\":{\"const\":\"b\"}}]}",
          {"\"c\"", "\"aa\""}, {"\"a\"", "\"b\""}},
         {"{\"oneOf\":[{\"type\":\"string\"},{\"minLength\":3}]}", {"\"ab\"", "1"},
          {"\"abc\""}},
@@ -94,7 +97,8 @@ Test(schema, what_is_not)
 Test(schema, conditions)
 {
     static const struct sample rows[] = {
-        {"{\"properties\":{\"kind\":{\"enum\":[\"a\",\"b\"]},\"n\":{\"type\":[\"integer\",\"null\"]}},"
+        {"{\"properties\":{\"kind\":{\"enum\":[\"a\",\"b\"]},"
+         "\"n\":{\"type\":[\"integer\",\"null\"]}},"
          "\"required\":[\"kind\",\"n\"],\"if\":{\"properties\":{\"kind\":{\"const\":\"a\"}}},"
          "\"then\":{\"properties\":{\"n\":{\"type\":\"integer\"}}},"
          "\"else\":{\"properties\":{\"n\":{\"type\":\"null\"}}}}",
@@ -104,7 +108,8 @@ Test(schema, conditions)
          "\"if\":{\"properties\":{\"a\":{\"const\":true}},\"required\":[\"a\"]},"
          "\"then\":{\"required\":[\"b\"]}}",
          {"{}", "{\"a\":false}", "{\"a\":true,\"b\":null}", "{\"b\":null}"}, {"{\"a\":true}"}},
-        {"{\"if\":{\"type\":\"string\"},\"then\":{\"maxLength\":1},\"else\":{\"type\":\"integer\"}}",
+        {"{\"if\":{\"type\":\"string\"},\"then\":{\"maxLength\":1},"
+         "\"else\":{\"type\":\"integer\"}}",
          {"\"a\"", "4"}, {"\"ab\"", "null"}},
         {"{\"properties\":{\"a\":{\"type\":\"null\"},\"b\":{\"type\":\"null\"},\"c\":{\"type\":"
          "\"null\"}},\"dependentRequired\":{\"a\":[\"c\"],\"b\":[\"a\"]}}",
@@ -117,6 +122,34 @@ Test(schema, conditions)
          "\"dependencies\":{\"a\":[\"b\"]}}", {"{\"b\":null}"}, {"{\"a\":null}"}},
     };
     check(rows, ARRAY_LEN(rows));
+}
+
+/* n times c behind a text; static. */
+static const char *longer(const char *begin, char c, int n, const char *end)
+{
+    static char text[512];
+    size_t at = (size_t)snprintf(text, sizeof text, "\"%s", begin);
+    memset(text + at, c, (size_t)n);
+    snprintf(text + at + n, sizeof text - at - (size_t)n, "%s\"", end);
+    return text;
+}
+
+Test(schema, names_on_the_net_have_a_length)
+{
+    static const char host[] = "{\"format\":\"hostname\"}", mail[] = "{\"format\":\"email\"}";
+    static const char d63[] = "ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd";
+    char three[200], four[280];
+    snprintf(three, sizeof three, "%s.%s.", d63, d63);
+    snprintf(four, sizeof four, "%s%s.", three, d63);
+    cr_assert(takes(host, longer("a.b.c.d.e-f.example.", 'x', 24, "")));
+    cr_assert(takes(host, longer("", 'x', 63, "")));
+    cr_assert(!takes(host, longer("", 'x', 64, "")));
+    cr_assert(takes(host, longer(three, 'x', 63, "")));
+    cr_assert(!takes(host, longer(four, 'x', 63, ""))); /* 255 */
+    cr_assert(takes(mail, longer("", 'x', 64, "@example.com")));
+    cr_assert(!takes(mail, longer("", 'x', 65, "@example.com")));
+    cr_assert(takes(mail, longer("first.middle.last", 'x', 3, "@mail.example.co.uk")));
+    cr_assert(!takes(mail, longer("a@", 'x', 3, "")));
 }
 
 Test(schema, what_cannot_be_enforced_is_refused_by_name)

@@ -179,15 +179,17 @@ int schema_ways(json_t **out, const json_t *root, const json_t *s, struct err *e
         json_t *todo = schema_keep(&x, json_pack("[O]", s)); /* grows while it is worked through */
         x.root = json_incref((json_t *)(uintptr_t)root);
         for (size_t i = 0; i < json_array_size(todo) && !a.err.code; i++) {
-            const json_t *f = schema_flat(&x, json_array_get(todo, i)), *branch;
-            size_t k;
+            const json_t *f = schema_flat(&x, json_array_get(todo, i));
+            const json_t *any = json_object_get(f, "anyOf");
             if (!f || !may_be_object(&x, f))
                 continue;
             json_t *base = without(&x, f, "anyOf");
-            json_array_foreach(json_object_get(f, "anyOf"), k, branch)
+            for (size_t k = 0; k < json_array_size(any); k++) {
+                json_t *branch = json_array_get(any, k);
                 json_array_append_new(todo, base ? json_pack("{s:[O,O]}", "allOf", base, branch)
-                                                 : json_incref((json_t *)(uintptr_t)branch));
-            if (!json_object_get(f, "anyOf"))
+                                                 : json_incref(branch));
+            }
+            if (!any)
                 json_array_append(*out, (json_t *)(uintptr_t)f);
             if (json_array_size(todo) > SCHEMA_WAYS)
                 schema_fault(&x, E_RANGE, "anyOf: more than %d ways to write the object",

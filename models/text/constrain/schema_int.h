@@ -30,9 +30,9 @@ struct schema {
 int32_t schema_rule(struct schema *x, const json_t *s);
 /* s without $ref, allOf, const and oneOf. Owned by x. NULL after a fault. json false = nothing. */
 const json_t *schema_flat(struct schema *x, const json_t *s);
-const json_t *schema_flat_at(struct schema *x, const json_t *s, int depth);
-/* What not, if and the keywords about dependents ask for: schemas that must all match. */
-const json_t *schema_conditions(struct schema *x, const json_t *s, int depth);
+/* What s's if and its keywords about dependents ask for, and not `nots` (flat; NULL = nothing):
+ * schemas that must all match. */
+const json_t *schema_conditions(struct schema *x, const json_t *s, const json_t *nots);
 /* Whether a list holds the value. */
 bool schema_holds(const json_t *array, const json_t *v);
 /* s, or what its $ref refers to when nothing else in it counts. NULL after a fault. */
@@ -61,8 +61,6 @@ void schema_emit_string(struct schema *x, const json_t *s, int32_t from, int32_t
 void schema_emit_number(struct schema *x, const json_t *s, bool integer, int32_t from, int32_t to);
 void schema_emit_array(struct schema *x, const json_t *s, int32_t from, int32_t to);
 void schema_emit_object(struct schema *x, const json_t *s, int32_t from, int32_t to);
-/* The numbers between those that `not` lists. False: it lists none. */
-bool schema_emit_gaps(struct schema *x, const json_t *s, bool integer, int32_t from, int32_t to);
 void schema_emit_enum(struct schema *x, const json_t *s, int32_t from, int32_t to);
 
 /* Optional white space. Rules of any value, string (its text in quotes), number. */

@@ -102,21 +102,6 @@ static json_t *both(struct schema *x, json_t *a, json_t *b)
     return spend(x) ? json_pack("{s:[O,O]}", "allOf", a, b) : NULL;
 }
 
-static bool same_value(const json_t *a, const json_t *b)
-{
-    if (json_is_number(a) && json_is_number(b))
-        return json_number_value(a) == json_number_value(b);
-    return json_equal(a, b);
-}
-
-bool schema_holds(const json_t *array, const json_t *v)
-{
-    for (size_t i = 0; i < json_array_size(array); i++)
-        if (same_value(json_array_get(array, i), v))
-            return true;
-    return false;
-}
-
 static json_t *merge_values(struct schema *x, const json_t *a, const json_t *b)
 {
     json_t *out = json_array();
@@ -342,6 +327,24 @@ static json_t *branches_of(struct schema *x, const json_t *one_of, int depth)
     return out;
 }
 
+/* {"enum": values}, of which `not` stays as it is. */
+static bool only_values(const json_t *s)
+{
+    return json_object_size(s) == 1 && json_is_array(json_object_get(s, "enum"));
+}
+
+/* What is not, flat and exact; NULL = nothing, or a fault. */
+static const json_t *flat_not(struct schema *x, const json_t *nots, int depth)
+{
+    bool outer = x->exact;
+    if (!nots || only_values(nots))
+        return NULL;
+    x->exact = true;
+    const json_t *f = flat(x, nots, depth);
+    x->exact = outer;
+    return f;
+}
+
 /* The keyword as it is kept; NULL = it is dropped. */
 static json_t *keep_keyword(struct schema *x, const char *key, json_t *v)
 {
@@ -351,7 +354,7 @@ static json_t *keep_keyword(struct schema *x, const char *key, json_t *v)
     if (k->how == REFUSE || (k->how == HARMLESS && !restricts_nothing(key, v)))
         return schema_fault(x, E_UNSUPPORTED, "%s: this keyword cannot be enforced", key);
     if (k->how == NOT) /* listed values alone; else it is a condition */
-        return json_object_size(v) == 1 && json_is_array(json_object_get(v, "enum")) ? v : NULL;
+        return only_values(v) ? v : NULL;
     bool array = k->how == VALUES || k->how == NAMES || k->how == BRANCHES ||
                  strcmp(key, "prefixItems") == 0;
     bool object = strcmp(key, "properties") == 0 || strcmp(key, "patternProperties") == 0;
@@ -414,13 +417,9 @@ static const json_t *flat(struct schema *x, const json_t *s, int depth)
     if (out && all && !json_is_array(all))
         return schema_fault(x, E_FORMAT, "allOf: an array is expected");
     out = out ? merge_all(x, out, all, depth) : NULL;
-    all = out ? schema_conditions(x, s, depth + 1) : NULL;
+    const json_t *nots = out ? flat_not(x, json_object_get(s, "not"), depth + 1) : NULL;
+    all = out && !x->a->err.code ? schema_conditions(x, s, nots) : NULL;
     return all ? merge_all(x, out, all, depth) : NULL;
-}
-
-const json_t *schema_flat_at(struct schema *x, const json_t *s, int depth)
-{
-    return flat(x, s, depth);
 }
 
 /* A reference with nothing but annotations beside it is what it refers to. */

@@ -3,13 +3,11 @@
  *
  * A schema's complement is that of one of its keywords: not {a, b} is {anyOf: [not a, not b]}. Each
  * keyword that has an exact complement is a row; what a property may not be is left to the
- * property's own turn. Listed values stay {"not": {"enum": …}}: who writes values leaves them out. */
-#include <stdlib.h>
+ * property's own turn. Listed values stay {"not": {"enum": …}}: who writes values leaves them
+ * out. */
 #include <string.h>
 
 #include "models/text/constrain/schema_int.h"
-
-#define GAPS_MAX 64 /* numbers that are left out */
 
 /* ---- complements of keywords ------------------------------------------------------------- */
 
@@ -168,25 +166,6 @@ static json_t *complement_of(struct schema *x, const json_t *s)
 
 /* ---- the keywords ------------------------------------------------------------------------ */
 
-/* {"enum": values} where no more is asked: it stays. */
-static bool only_values(const json_t *s)
-{
-    return json_is_object(s) && json_object_size(s) == 1 &&
-           json_is_array(json_object_get(s, "enum"));
-}
-
-static bool add_not(struct schema *x, json_t *v, int depth, json_t *out)
-{
-    if (only_values(v))
-        return true;
-    bool outer = x->exact;
-    x->exact = true;
-    const json_t *f = schema_flat_at(x, v, depth);
-    x->exact = outer;
-    json_t *one = f ? schema_keep(x, complement_of(x, f)) : NULL;
-    return one && !x->a->err.code && json_array_append(out, one) == 0;
-}
-
 static bool add_if(struct schema *x, const json_t *s, json_t *condition, json_t *out)
 {
     json_t *then = json_object_get(s, "then"), *otherwise = json_object_get(s, "else");
@@ -222,14 +201,16 @@ static bool add_dependent(struct schema *x, const char *key, json_t *v, json_t *
     return true;
 }
 
-const json_t *schema_conditions(struct schema *x, const json_t *s, int depth)
+const json_t *schema_conditions(struct schema *x, const json_t *s, const json_t *nots)
 {
     static const char *const dependents[] = {"dependentRequired", "dependentSchemas",
                                              "dependencies"};
     json_t *out = schema_keep(x, json_array()), *v;
     bool ok = out != NULL;
-    if (ok && (v = json_object_get(s, "not")))
-        ok = add_not(x, v, depth, out);
+    if (ok && nots) {
+        v = schema_keep(x, complement_of(x, nots));
+        ok = v && json_array_append(out, v) == 0;
+    }
     if (ok && (v = json_object_get(s, "if")))
         ok = add_if(x, s, v, out);
     for (size_t i = 0; i < ARRAY_LEN(dependents) && ok; i++)
@@ -238,58 +219,4 @@ const json_t *schema_conditions(struct schema *x, const json_t *s, int depth)
     if (!ok && !x->a->err.code)
         schema_fault(x, E_NOMEM, "no memory for a schema");
     return ok ? out : NULL;
-}
-
-/* ---- values that are left out ------------------------------------------------------------ */
-
-bool schema_left_out(const json_t *s, const json_t *v)
-{
-    return schema_holds(json_object_get(json_object_get(s, "not"), "enum"), v);
-}
-
-json_t *schema_left_out_strings(struct schema *x, const json_t *s)
-{
-    json_t *names = schema_keep(x, json_object()), *v;
-    size_t i;
-    json_array_foreach(json_object_get(json_object_get(s, "not"), "enum"), i, v)
-        if (names && json_is_string(v))
-            json_object_set_new(names, json_string_value(v), json_true());
-    return names && json_object_size(names) ? names : NULL;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Numbers between those that are left out. */
-bool schema_emit_gaps(struct schema *x, const json_t *s, bool integer, int32_t from, int32_t to)
-{
-    const json_t *values = json_object_get(json_object_get(s, "not"), "enum");
-    double out[GAPS_MAX], low = 0;
-    size_t n = 0;
-    for (size_t i = 0; i < json_array_size(values); i++) {
-        const json_t *v = json_array_get(values, i);
-        if (json_is_number(v) && n < GAPS_MAX)
-            out[n++] = json_number_value(v);
-        else if (json_is_number(v))
-            return schema_fault(x, E_RANGE, "not: at most %d numbers can be left out", GAPS_MAX);
-    }
-    qsort(out, n, sizeof *out, ascending);
-    for (size_t i = 0; i <= n && n > 0; i++) {
-        const json_t *min = json_object_get(s, "exclusiveMinimum");
-        const json_t *max = json_object_get(s, "exclusiveMaximum");
-        json_t *one = schema_keep(x, json_copy((json_t *)(uintptr_t)s));
-        if (!one)
-            return true;
-        json_object_del(one, "not");
-        if (i > 0 && (!min || json_number_value(min) < low))
-            json_object_set_new(one, "exclusiveMinimum", json_real(low));
-        if (i < n && (!max || json_number_value(max) > out[i]))
-            json_object_set_new(one, "exclusiveMaximum", json_real(out[i]));
-        low = i < n ? out[i] : low;
-        schema_emit_number(x, one, integer, from, to);
-    }
-    return n > 0;
 }

@@ -232,7 +232,8 @@ const struct expr *number_between(struct automaton *a, const struct decimal *low
         struct decimal above_zero = zero; /* -0 is 0: not below an open bound of 0 */
         above_zero.open = open;
         expr_list_add(a, &alts, EXPR_SEQ(a, expr_str(a, "-"),
-                                         magnitude(a, open ? &above_zero : least, largest, integer, most)));
+                                         magnitude(a, open ? &above_zero : least, largest, integer,
+                                                   most)));
     }
     return expr_alt(a, alts.p, alts.n);
 }

@@ -10,6 +10,7 @@
 #include "models/text/constrain/schema_int.h"
 
 #define MULTIPLE_MAX 1000
+#define GAPS_MAX 64 /* numbers that are left out */
 #define INTEGER_DIGITS 16
 #define INTEGER_MOST 9999999999999999.0 /* of so many digits */
 
@@ -161,13 +162,50 @@ static double value_of(const struct decimal *d)
     return strtod(text, NULL);
 }
 
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Numbers between those that `not` lists. False: it lists none. */
+static bool emit_gaps(struct schema *x, const json_t *s, bool integer, int32_t from, int32_t to)
+{
+    const json_t *values = json_object_get(json_object_get(s, "not"), "enum");
+    double out[GAPS_MAX] = {0}, low = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(values); i++) {
+        const json_t *v = json_array_get(values, i);
+        if (json_is_number(v) && n < GAPS_MAX)
+            out[n++] = json_number_value(v);
+        else if (json_is_number(v))
+            return schema_fault(x, E_RANGE, "not: at most %d numbers can be left out", GAPS_MAX);
+    }
+    qsort(out, n, sizeof *out, ascending);
+    for (size_t i = 0; i <= n && n > 0; i++) {
+        const json_t *min = json_object_get(s, "exclusiveMinimum");
+        const json_t *max = json_object_get(s, "exclusiveMaximum");
+        json_t *one = schema_keep(x, json_copy((json_t *)(uintptr_t)s));
+        if (!one)
+            return true;
+        json_object_del(one, "not");
+        if (i > 0 && (!min || json_number_value(min) < low))
+            json_object_set_new(one, "exclusiveMinimum", json_real(low));
+        if (i < n && (!max || json_number_value(max) > out[i]))
+            json_object_set_new(one, "exclusiveMaximum", json_real(out[i]));
+        low = i < n ? out[i] : low;
+        schema_emit_number(x, one, integer, from, to);
+    }
+    return n > 0;
+}
+
 void schema_emit_number(struct schema *x, const json_t *s, bool integer, int32_t from, int32_t to)
 {
     struct automaton *a = x->a;
     struct decimal low, high;
     const json_t *multiple = json_object_get(s, "multipleOf");
     double k = multiple ? json_number_value(multiple) : 0;
-    if (schema_emit_gaps(x, s, integer, from, to))
+    if (emit_gaps(x, s, integer, from, to))
         return;
     if (multiple && (k < 1 || k > MULTIPLE_MAX || k != floor(k))) {
         schema_fault(x, E_UNSUPPORTED, "multipleOf: only whole numbers 1 … %d can be enforced",
