@@ -183,6 +183,8 @@ class Maker:
             {"type": "array", "prefixItems": [other], "minItems": 2, "maxItems": 3},
             {"type": "array", "items": other, "maxItems": 0}, {"items": False},
             {"type": "array", "maxItems": 2}, {"type": "array", "items": {}, "maxItems": 1},
+            {"items": {"enum": r.sample(VALUES, r.randrange(1, 6))}, "uniqueItems": True},
+            {"type": "array", "items": {"type": "boolean"}, "uniqueItems": True, "minItems": 1},
             {"type": ["array", "null"], "items": other, "minItems": 2, "maxItems": 2}])
 
     def wide_mix(self, depth):

@@ -94,6 +94,22 @@ Test(schema, what_is_not)
     check(rows, ARRAY_LEN(rows));
 }
 
+Test(schema, lists_that_hold_each_value_once)
+{
+    static const struct sample rows[] = {
+        {"{\"items\":{\"enum\":[\"a\",1,\"b\",1.0]},\"uniqueItems\":true,\"minItems\":1}",
+         {"[\"a\"]", "[1, \"a\"]", "[\"b\",1,\"a\"]"},
+         {"[]", "[1,1]", "[\"a\",\"b\",\"a\"]", "[1,\"c\"]"}},
+        {"{\"items\":{\"type\":[\"boolean\",\"null\"]},\"uniqueItems\":true,\"maxItems\":2}",
+         {"[]", "[true,null]", "[null, false]"}, {"[true,true]", "[true,false,null]"}},
+        {"{\"items\":{\"type\":\"boolean\"},\"uniqueItems\":true}", {"[true,false]"},
+         {"[null]"}},
+        {"{\"items\":{},\"uniqueItems\":true,\"maxItems\":1}", {"[]", "[3]"}, {"[1,2]"}},
+        {"{\"items\":{\"type\":\"null\"},\"uniqueItems\":false}", {"[null,null]"}, {"[1]"}},
+    };
+    check(rows, ARRAY_LEN(rows));
+}
+
 Test(schema, conditions)
 {
     static const struct sample rows[] = {
@@ -161,6 +177,8 @@ Test(schema, what_cannot_be_enforced_is_refused_by_name)
         {"{\"not\":{\"oneOf\":[{\"minLength\":1},{\"maxLength\":3}]}}", {"oneOf:", "not"}},
         {"{\"if\":{\"format\":\"date\"},\"then\":{\"maxLength\":2}}", {"not:", "format"}},
         {"{\"not\":{\"const\":[]}}", {"not:", "list"}},
+        {"{\"items\":{\"type\":\"string\"},\"uniqueItems\":true}", {"uniqueItems:", "8"}},
+        {"{\"prefixItems\":[{},{}],\"uniqueItems\":true}", {"uniqueItems:", "listed"}},
         {"{\"type\":\"string\",\"minLength\":2,\"not\":{\"const\":\"a\"}}", {"not:", "minLength"}},
         {"{\"oneOf\":[{\"pattern\":\"^a\"},{\"pattern\":\"b$\"}]}", {"oneOf:", "branch 0"}},
     };

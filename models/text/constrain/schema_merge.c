@@ -24,7 +24,7 @@ static const struct keyword { const char *name; enum how how; } keywords[] = {
     {"minItems", LARGEST}, {"minProperties", LARGEST}, {"maximum", SMALLEST},
     {"exclusiveMaximum", SMALLEST}, {"maxLength", SMALLEST}, {"maxItems", SMALLEST},
     {"maxProperties", SMALLEST}, {"multipleOf", EQUAL}, {"pattern", EQUAL}, {"format", EQUAL},
-    {"uniqueItems", HARMLESS}, {"not", NOT}, {"if", DROP}, {"then", DROP}, {"else", DROP},
+    {"uniqueItems", EQUAL}, {"not", NOT}, {"if", DROP}, {"then", DROP}, {"else", DROP},
     {"dependentSchemas", DROP}, {"dependentRequired", DROP}, {"dependencies", DROP},
     {"contains", REFUSE}, {"minContains", DROP}, {"maxContains", DROP},
     {"unevaluatedItems", HARMLESS}, {"additionalItems", REFUSE}, {"$dynamicRef", REFUSE},
@@ -272,8 +272,7 @@ static const json_t *flat(struct schema *x, const json_t *s, int depth);
 
 static bool restricts_nothing(const char *key, const json_t *v)
 {
-    return json_is_false(v) ? strcmp(key, "uniqueItems") == 0
-                            : json_is_true(v) && strcmp(key, "uniqueItems") != 0;
+    return strcmp(key, "uniqueItems") == 0 ? json_is_false(v) : json_is_true(v);
 }
 
 /* out and all the others. */
@@ -353,6 +352,8 @@ static json_t *keep_keyword(struct schema *x, const char *key, json_t *v)
         return NULL;
     if (k->how == REFUSE || (k->how == HARMLESS && !restricts_nothing(key, v)))
         return schema_fault(x, E_UNSUPPORTED, "%s: this keyword cannot be enforced", key);
+    if (strcmp(key, "uniqueItems") == 0 && restricts_nothing(key, v))
+        return NULL;
     if (k->how == NOT) /* listed values alone; else it is a condition */
         return only_values(v) ? v : NULL;
     bool array = k->how == VALUES || k->how == NAMES || k->how == BRANCHES ||

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "models/text/constrain/schema_int.h"
 
+#define UNIQUE_MAX 8   /* values of a list that holds each once */
 #define GRID_MAX 65536 /* properties times counts */
 
 /* ---- arrays ----------------------------------------------------------------------------- */
@@ -63,6 +64,55 @@ static void emit_rest(struct schema *x, const struct list *l, int32_t from, int3
     }
 }
 
+/* What the elements may be, if all of it is listed; each once. NULL: it is not, or a fault. */
+static json_t *listed(struct schema *x, const struct list *l)
+{
+    const json_t *s = l->rest && l->n_prefix == 0 ? schema_flat(x, l->rest) : NULL;
+    json_t *all = json_object_get(s, "enum"), *out = s ? schema_keep(x, json_array()) : NULL;
+    if (out && !all && !json_is_false(s) && !json_object_get(s, "anyOf") &&
+        !(schema_kinds(x, s) & ~(KIND_NULL | KIND_BOOL)))
+        all = schema_keep(x, json_pack("[n,b,b]", 0, 1));
+    for (size_t i = 0; i < json_array_size(all) && out && schema_spend(x, 1); i++)
+        if (!schema_holds(out, json_array_get(all, i)))
+            json_array_append(out, json_array_get(all, i));
+    return json_array_size(out) ? out : NULL;
+}
+
+/* Each of the values once: a state for every set of them. */
+static void emit_unique(struct schema *x, const struct list *l, int32_t from, int32_t to)
+{
+    struct automaton *a = x->a;
+    json_t *values = listed(x, l);
+    int32_t sets[1 << UNIQUE_MAX], rules[UNIQUE_MAX], comma = automaton_rule(a, "a comma");
+    int n = (int)MIN(json_array_size(values), UNIQUE_MAX + 1);
+    if (n == 0 || n > UNIQUE_MAX) {
+        schema_fault(x, E_UNSUPPORTED, "uniqueItems: only lists of at most %d listed values can be "
+                     "enforced", UNIQUE_MAX);
+        return;
+    }
+    int32_t space = automaton_state(a);
+    automaton_text(a, automaton_start(a, comma), space, ",", 1);
+    schema_emit_space(x, space, automaton_end(a, comma));
+    for (int i = 0; i < n; i++) {
+        json_t *one = json_pack("{s:[O,{s:[O]}]}", "allOf", l->rest, "enum",
+                                json_array_get(values, (size_t)i));
+        rules[i] = schema_rule(x, schema_keep(x, one));
+    }
+    for (int set = 0; set < 1 << n; set++)
+        sets[set] = set ? automaton_state(a) : from;
+    for (int set = 0; set < 1 << n && !a->err.code; set++) {
+        int count = __builtin_popcount((unsigned)set);
+        int32_t next = set ? automaton_state(a) : from;
+        if (set)
+            automaton_call(a, sets[set], next, comma);
+        if (set && count >= l->least)
+            automaton_empty(a, sets[set], to);
+        for (int i = 0; i < n && count < l->most; i++)
+            if (!(set >> i & 1))
+                automaton_call(a, next, sets[set | 1 << i], rules[i]);
+    }
+}
+
 void schema_emit_array(struct schema *x, const json_t *s, int32_t from, int32_t to)
 {
     struct automaton *a = x->a;
@@ -78,6 +128,11 @@ void schema_emit_array(struct schema *x, const json_t *s, int32_t from, int32_t 
         automaton_empty(a, open, end);
     int32_t last = automaton_state(a);
     schema_emit_space(x, last, end);
+    bool unique = json_is_true(json_object_get(s, "uniqueItems"));
+    if (unique && l.most > 1 && (l.rest || l.n_prefix > 1)) {
+        emit_unique(x, &l, at, last);
+        return;
+    }
     for (int64_t i = 0; i < l.n_prefix && i < l.most && !a->err.code; i++) {
         int32_t next = automaton_state(a), comma = at;
         if (i > 0) {

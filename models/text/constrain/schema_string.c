@@ -344,7 +344,7 @@ void schema_emit_enum(struct schema *x, const json_t *s, int32_t from, int32_t t
     static const char *const beside[] = {
         "pattern", "format", "properties", "required", "additionalProperties", "items",
         "prefixItems", "patternProperties", "propertyNames", "minItems", "maxItems",
-        "minProperties", "maxProperties", "unevaluatedProperties"};
+        "minProperties", "maxProperties", "unevaluatedProperties", "uniqueItems"};
     const json_t *values = json_object_get(s, "enum");
     int set = json_object_get(s, "type") ? schema_kinds(x, s) : KIND_ALL;
     for (size_t i = 0; i < ARRAY_LEN(beside); i++)

@@ -74,7 +74,7 @@ int schema_kinds(struct schema *x, const json_t *s)
         {"propertyNames", KIND_OBJECT}, {"minProperties", KIND_OBJECT},
         {"maxProperties", KIND_OBJECT}, {"unevaluatedProperties", KIND_OBJECT},
         {"items", KIND_ARRAY}, {"prefixItems", KIND_ARRAY}, {"minItems", KIND_ARRAY},
-        {"maxItems", KIND_ARRAY}, {"minLength", KIND_STRING}, {"maxLength", KIND_STRING},
+        {"maxItems", KIND_ARRAY}, {"uniqueItems", KIND_ARRAY}, {"minLength", KIND_STRING}, {"maxLength", KIND_STRING},
         {"pattern", KIND_STRING}, {"format", KIND_STRING},
         {"minimum", KIND_NUMBER | KIND_INTEGER}, {"maximum", KIND_NUMBER | KIND_INTEGER},
         {"exclusiveMinimum", KIND_NUMBER | KIND_INTEGER},
