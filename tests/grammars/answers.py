@@ -98,14 +98,14 @@ def walks(engine, tokens, judge, count, steps):
     return faults
 
 
-def random_model(work):
+def random_model(work, hidden=64, layers=2, wide=128):
     """A model of random weights with a published vocabulary."""
     vocabulary_file(work)
-    folder = os.path.join(work, "random-weights")
+    folder = os.path.join(work, "random-weights" + ("-%d" % hidden if hidden > 64 else ""))
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
-        json.dump({"model_type": "rwkv7", "vocab_size": 131072, "hidden_size": 64,
-                   "num_hidden_layers": 2, "head_dim": 32, "intermediate_size": 128,
+        json.dump({"model_type": "rwkv7", "vocab_size": 131072, "hidden_size": hidden,
+                   "num_hidden_layers": layers, "head_dim": 32, "intermediate_size": wide,
                    "hidden_act": "sqrelu", "norm_eps": 1e-5, "decay_low_rank_dim": 16,
                    "a_low_rank_dim": 16, "v_low_rank_dim": 16, "gate_low_rank_dim": 16,
                    "norm_first": True, "norm_bias": True, "tie_word_embeddings": False,
@@ -146,6 +146,7 @@ def answers(recurd, work, judge, count):
     sys.path.insert(0, os.path.join(ROOT, "tests", "api"))
     import common
     common.Settings.recurd = recurd
+    common.Settings.patience = staticmethod(lambda seconds: 20 * seconds)  # however busy we are
     rows = [(common.DEMO, []), (common.DEMO7, []),
             (random_model(work), ["--load-format", "dummy"])]
     try:

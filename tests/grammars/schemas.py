@@ -145,6 +145,8 @@ class Maker:
         return r.choice([
             {"type": "integer", "multipleOf": r.choice([1, 2, 3, 7, 10, 25, 400])},
             {"type": "number", "multipleOf": r.choice([1, 5])},
+            {"type": "integer", "multipleOf": r.choice([2, 7, 60]), "minimum": low,
+             "maximum": low + r.choice([90, 1e4])},
             {"type": "number", "exclusiveMinimum": low, "maximum": low + r.choice([0.001, 1, 1e4])},
             {"type": "number", "minimum": low}, {"type": "number", "exclusiveMaximum": low},
             {"type": "integer", "minimum": low}, {"type": "integer", "exclusiveMaximum": low},

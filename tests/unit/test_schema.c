@@ -110,6 +110,43 @@ Test(schema, lists_that_hold_each_value_once)
     check(rows, ARRAY_LEN(rows));
 }
 
+/* By brute force. */
+Test(schema, multiples_between_bounds)
+{
+    static const struct { int k, low, high; } rows[] = {
+        {7, -120, 230}, {5, 0, 100}, {3, 12, 12}, {10, -35, -1}, {25, 99, 1001}, {1, -3, 11},
+        {400, -500, 900}, {12, 0, 9}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char schema[128], text[16];
+        struct match *m;
+        struct err e = {0};
+        snprintf(schema, sizeof schema, "{\"type\":\"integer\",\"multipleOf\":%d,\"minimum\":%d,"
+                 "\"maximum\":%d}", rows[i].k, rows[i].low, rows[i].high);
+        cr_assert_eq(open_schema(&m, schema, &e), 0, "%s: %s", schema, e.text);
+        for (int n = rows[i].low - 30; n <= rows[i].high + 30; n++) {
+            uint32_t words[8];
+            struct match_state s = {0};
+            struct match *c = match_clone(m);
+            snprintf(text, sizeof text, "%d", n);
+            bool taken = match_accept_bytes(c, text, strlen(text), NULL) == 0 &&
+                         match_mask(c, words, &s, &e) == 0 && s.whole;
+            bool right = n % rows[i].k == 0 && n >= rows[i].low && n <= rows[i].high;
+            cr_assert_eq(taken, right, "%s: %d", schema, n);
+            match_free(c);
+        }
+        match_free(m);
+    }
+    static const struct sample open[] = {
+        {"{\"type\":\"integer\",\"multipleOf\":7,\"exclusiveMinimum\":7}",
+         {"14", "7000000000000"}, {"7", "0", "-7", "15", "014"}},
+        {"{\"type\":\"number\",\"multipleOf\":10,\"maximum\":-5}", {"-10", "-70"},
+         {"0", "-5", "-0", "10"}},
+        {"{\"type\":\"integer\",\"multipleOf\":4,\"not\":{\"const\":8}}", {"4", "12", "0"},
+         {"8"}},
+    };
+    check(open, ARRAY_LEN(open));
+}
+
 Test(schema, conditions)
 {
     static const struct sample rows[] = {

@@ -1,11 +1,7 @@
 /* JSON Schema (draft 2020-12) -> rules.
  *
- * Enforced: type, enum, const, properties, required, additionalProperties, patternProperties (one
- * pattern, alone), propertyNames, min/maxProperties, items, prefixItems, min/maxItems, anyOf,
- * oneOf (branches that cannot match the same value), allOf (merged), $ref inside the schema,
- * $defs, recursion, minLength, maxLength, pattern, format (schema_format.c), minimum, maximum and
- * their exclusive forms, multipleOf of an integer, unevaluatedProperties. Every other keyword that
- * would restrict values is refused by name; annotations are ignored.
+ * The table in README.md says what is enforced; every other keyword that would restrict values is
+ * refused by name; annotations are ignored.
  *
  * What is written is a subset of what the schema allows, chosen so that models do well:
  *  - properties in the order of the schema, additional ones after them; properties that a schema

@@ -99,6 +99,9 @@ struct decimal {
 /* low: what is above it is inside. E_RANGE (in a->err): more than 17 digits before the point or 20
  * behind it. */
 bool decimal_of(struct automaton *a, double v, bool low, bool open, struct decimal *out);
+/* Edges for whole numbers in low … high, which are whole, that k divides: 1 … 1000. */
+void multiples_between(struct automaton *a, int k, const struct decimal *low,
+                       const struct decimal *high, int32_t from, int32_t to);
 /* Numbers in low … high; integers are compared with integer bounds. */
 const struct expr *number_between(struct automaton *a, const struct decimal *low,
                                   const struct decimal *high, bool integer);

@@ -98,24 +98,6 @@ void schema_emit_string(struct schema *x, const json_t *s, int32_t from, int32_t
 
 /* ---- numbers ---------------------------------------------------------------------------- */
 
-/* Multiples of k: the remainder is the state. */
-static void emit_multiples(struct automaton *a, int k, int32_t from, int32_t to)
-{
-    int32_t first = automaton_state(a), rest[MULTIPLE_MAX];
-    automaton_empty(a, from, first);
-    automaton_byte_range(a, from, first, '-', '-');
-    automaton_byte_range(a, first, to, '0', '0');
-    for (int r = 0; r < k; r++)
-        rest[r] = automaton_state(a);
-    for (int d = 0; d < 10; d++) {
-        if (d > 0)
-            automaton_byte_range(a, first, rest[d % k], '0' + d, '0' + d);
-        for (int r = 0; r < k; r++)
-            automaton_byte_range(a, rest[r], rest[(r * 10 + d) % k], '0' + d, '0' + d);
-    }
-    automaton_empty(a, rest[0], to);
-}
-
 /* A bound as a double; what a double cannot hold is rounded to the inside. */
 static double inside(const json_t *v, bool low)
 {
@@ -217,12 +199,10 @@ void schema_emit_number(struct schema *x, const json_t *s, bool integer, int32_t
     bound(x, s, false, integer, &high);
     if (a->err.code)
         return;
-    if (k > 1 && (low.there || high.there)) {
-        schema_fault(x, E_UNSUPPORTED, "multipleOf: it cannot be enforced beside bounds");
-    } else if (k > 1) {
-        emit_multiples(a, (int)k, from, to);
-    } else if (low.there && high.there && value_of(&low) > value_of(&high)) {
+    if (low.there && high.there && value_of(&low) > value_of(&high)) {
         return; /* no number */
+    } else if (k > 1) {
+        multiples_between(a, (int)k, &low, &high, from, to);
     } else if (integer || low.there || high.there) {
         expr_emit(a, number_between(a, &low, &high, integer), from, to);
     } else {
