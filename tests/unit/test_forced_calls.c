@@ -306,14 +306,14 @@ Test(forced_calls, arguments_one_by_one_follow_what_is_said_of_all)
 Test(forced_calls, a_text_of_several_forms)
 {
     static const char one[] = "[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{"
-                              "\"s\":{\"type\":\"string\",\"anyOf\":[{\"const\":\"now\"},{\"pattern\":"
-                              "\"^[0-9]{2}$\"},{\"type\":\"integer\"}]}},\"required\":[\"s\"]}}}]";
+                              "\"s\":{\"type\":\"string\",\"anyOf\":[{\"const\":\"now\"},{"
+                              "\"pattern\":\"^[0-9]{2}$\"},{\"type\":\"integer\"}]}},\"required\":[\"s\"]}}}]";
     static const struct { const char *value; bool taken; } rows[] = {
         {"now", true}, {"12", true}, {"123", false}, {"no", false}, {"", false}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char text[256];
-        snprintf(text, sizeof text, "<tool_call>\n<function=f>\n<parameter=s>\n%s\n</parameter>\n"
-                 "</function>\n</tool_call>", rows[i].value);
+        snprintf(text, sizeof text, "<tool_call>\n<function=f>\n<parameter=s>\n%s\n"
+                 "</parameter>\n</function>\n</tool_call>", rows[i].value);
         expect("function-tags", one, text, rows[i].taken);
     }
 }
