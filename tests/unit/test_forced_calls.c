@@ -307,7 +307,8 @@ Test(forced_calls, a_text_of_several_forms)
 {
     static const char one[] = "[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{"
                               "\"s\":{\"type\":\"string\",\"anyOf\":[{\"const\":\"now\"},{"
-                              "\"pattern\":\"^[0-9]{2}$\"},{\"type\":\"integer\"}]}},\"required\":[\"s\"]}}}]";
+                              "\"pattern\":\"^[0-9]{2}$\"},{\"type\":\"integer\"}]}},"
+                              "\"required\":[\"s\"]}}}]";
     static const struct { const char *value; bool taken; } rows[] = {
         {"now", true}, {"12", true}, {"123", false}, {"no", false}, {"", false}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
