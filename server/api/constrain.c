@@ -214,7 +214,7 @@ int constrainer_get(struct constrainer *c, const struct grammar_source *s, const
     c->compile_ns += clock_now_ns() - start;
     c->compiled += !rc;
     c->refused += rc != 0;
-    if (!rc && !find(c, s))
+    if (!rc && !mem_lacked() && !find(c, s))
         keep(c, s, *out);
     pthread_mutex_unlock(&c->lock);
     if (rc == E_NOMEM)

@@ -149,14 +149,14 @@ static int fill(struct request *r, const struct gen *g, const struct choice *c,
     return 0;
 }
 
-/* What the answers must follow; behind what is thought, but for a grammar in GBNF, which is of
- * the whole text. */
+/* What the answers must follow; behind what is thought. A grammar in GBNF is of the whole text, as
+ * llama-server has it, unless the request gives the thinking a budget: then it begins behind it. */
 static int make_grammar(struct gen *g, struct constrainer *c, struct err *e)
 {
     const struct constrain_in *in = &g->params.constrain;
     struct grammar_source s = {.kind = in->kind, .text = in->text, .n = in->n,
                                .compact = in->compact};
-    if (g->thinking && in->kind != GRAMMAR_GBNF)
+    if (g->thinking && (in->kind != GRAMMAR_GBNF || g->n_close))
         s.trigger = THINK_CLOSE;
     return in->field ? constrainer_get(c, &s, in->field, &g->grammar, e) : 0;
 }

@@ -91,9 +91,6 @@ int params_tools(struct params *p, const json_t *o, struct err *e)
     if (!rc && p->tool_choice >= TOOL_REQUIRED && p->constrain.field)
         rc = err_field(e, E_CONFLICT, "tool_choice", "tool_choice: %s constrains the answer "
                        "already", p->constrain.field);
-    if (!rc && p->budget >= 0 && p->constrain.field && p->constrain.kind == GRAMMAR_GBNF)
-        rc = err_field(e, E_CONFLICT, p->budget_field, "%s: %s constrains the whole text, and the "
-                       "thinking with it", p->budget_field, p->constrain.field);
     if (!rc && p->tool_choice == TOOL_NONE)
         p->chat.tools = NULL; /* the template shows none */
     return rc;

@@ -152,11 +152,12 @@ class Constrain(unittest.TestCase):
         def schema(**s):
             return {"response_format": {"type": "json_schema", "json_schema": {"schema": s}}}
         for fields, param, word in (
-                (schema(**{"not": {}}), "response_format", "not"),
+                (schema(**{"not": {"format": "date"}}), "response_format", "not"),
+                (schema(**{"not": {}}), "response_format", "no text matches"),
                 (schema(type="array", uniqueItems=True), "response_format", "uniqueItems"),
                 (schema(type="string", format="iri"), "response_format", "iri"),
                 (schema(type="thing"), "response_format", "thing"),
-                (schema(oneOf=[{"type": "string"}, {"minLength": 2}]), "response_format", "oneOf"),
+                (schema(oneOf=[{"minLength": 2}, {"pattern": "a"}]), "response_format", "oneOf"),
                 (schema(**{"$ref": "#/$defs/x"}), "response_format", "$ref"),
                 (schema(**{"$ref": "https://x.y/z"}), "response_format", "$ref"),
                 ({"response_format": {"type": "json_schema"}}, "response_format", "schema"),

@@ -166,9 +166,16 @@ class Tools(unittest.TestCase):
         m, finish, _ = ask({"thinking_budget": 9}, response_format=form, max_tokens=200)
         self.assertEqual((list(json.loads(m["content"])), finish), (["city"], "stop"))
         self.assertTrue(m["reasoning_content"])
+        # GBNF is of the whole text, but with a budget of what is behind the thinking.
+        for n in (0, 9):
+            m, finish, _ = ask({"thinking_budget": n}, grammar='root ::= [ab]{3} "!"')
+            self.assertRegex(m["content"], "^[ab]{3}!$")
+            self.assertEqual((finish, bool(m.get("reasoning_content"))), ("stop", n > 0))
+        m, finish, _ = ask({}, grammar='root ::= [ab]{3} "!</think>" [cd]')
+        self.assertRegex(m["reasoning_content"], "^[ab]{3}!$")
+        self.assertRegex(m["content"], "^[cd]$")
         for wrong in ({"thinking_budget": -2}, {"thinking_budget": "low"},
-                      {"thinking_budget": 3, "reasoning_budget": 4},
-                      {"thinking_budget": 3, "grammar": 'root ::= "of the whole text"'}):
+                      {"thinking_budget": 3, "reasoning_budget": 4}):
             self.s.post("/v1/chat/completions", dict(wrong, messages=HI), expect=400)
 
     def test_what_is_no_call_stays_text(self):

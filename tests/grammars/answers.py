@@ -3,6 +3,7 @@ texts that the engine lets through, walked at random, and whole answers of the d
 import json
 import os
 import random
+import re
 import sys
 import threading
 
@@ -37,6 +38,13 @@ class Judge:
             return "no JSON: %s" % e
         errors = list(self.kind(schema, format_checker=self.checker).iter_errors(value))
         return errors[0].message[:200] if errors else None
+
+
+    def wrong_bytes(self, data, schema):
+        try:
+            return self.wrong(data.decode(), schema)
+        except UnicodeDecodeError as e:
+            return str(e)
 
 
 def one_walk(engine, tokens, r, steps):
@@ -90,14 +98,14 @@ def walks(engine, tokens, judge, count, steps):
     return faults
 
 
-def random_model(work):
+def random_model(work, hidden=64, layers=2, wide=128):
     """A model of random weights with a published vocabulary."""
     vocabulary_file(work)
-    folder = os.path.join(work, "random-weights")
+    folder = os.path.join(work, "random-weights" + ("-%d" % hidden if hidden > 64 else ""))
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
-        json.dump({"model_type": "rwkv7", "vocab_size": 131072, "hidden_size": 64,
-                   "num_hidden_layers": 2, "head_dim": 32, "intermediate_size": 128,
+        json.dump({"model_type": "rwkv7", "vocab_size": 131072, "hidden_size": hidden,
+                   "num_hidden_layers": layers, "head_dim": 32, "intermediate_size": wide,
                    "hidden_act": "sqrelu", "norm_eps": 1e-5, "decay_low_rank_dim": 16,
                    "a_low_rank_dim": 16, "v_low_rank_dim": 16, "gate_low_rank_dim": 16,
                    "norm_first": True, "norm_bias": True, "tie_word_embeddings": False,
@@ -108,7 +116,7 @@ def random_model(work):
     return folder
 
 
-def ask(server, seeds, judge, tally, lock):
+def ask(server, seeds, judge, tally, reasons, lock):
     for seed in seeds:
         schema = schema_of(seed)
         status, _, body = server.request("POST", "/v1/completions", {
@@ -118,6 +126,9 @@ def ask(server, seeds, judge, tally, lock):
         reply = json.loads(body)
         kind, wrong = "refused", None
         if status != 200:
+            why = re.sub("\"[^\"]*\"|[0-9]+", "…", reply["error"]["message"].split(": ", 1)[-1])
+            with lock:
+                reasons[why] = reasons.get(why, 0) + 1
             wrong = None if status == 400 and any(w in str(reply) for w in REFUSED) else str(reply)
         elif reply["choices"][0]["finish_reason"] != "stop":
             kind = "unended"
@@ -135,6 +146,7 @@ def answers(recurd, work, judge, count):
     sys.path.insert(0, os.path.join(ROOT, "tests", "api"))
     import common
     common.Settings.recurd = recurd
+    common.Settings.patience = staticmethod(lambda seconds: 20 * seconds)  # however busy we are
     rows = [(common.DEMO, []), (common.DEMO7, []),
             (random_model(work), ["--load-format", "dummy"])]
     try:
@@ -145,9 +157,13 @@ def answers(recurd, work, judge, count):
 
 def answers_of(common, model, flags, judge, count):
     server, tally, lock = common.server("--model", model, *flags), {}, threading.Lock()
-    common.in_threads([lambda k=k: ask(server, range(k, count, CLIENTS), judge, tally, lock)
+    reasons = {}
+    common.in_threads([lambda k=k: ask(server, range(k, count, CLIENTS), judge, tally, reasons,
+                                       lock)
                        for k in range(CLIENTS)])
     print("answers of %s: %d ended, %d did not, %d refused by name; %d invalid" %
           (os.path.basename(model), tally.get("ended", 0), tally.get("unended", 0),
            tally.get("refused", 0), tally.get("faults", 0)), flush=True)
+    for why, n in sorted(reasons.items(), key=lambda x: -x[1]):
+        print("    %3d refused: %s" % (n, why[:110]))
     return tally.get("faults", 0) + (not tally.get("ended"))

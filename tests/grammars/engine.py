@@ -59,7 +59,22 @@ def vocabulary(work, count=VOCAB):
 
 
 def ids(bits):
-    return [i for i, c in enumerate(bin(bits)[:1:-1]) if c == "1"] if bits else []
+    digits, some = bin(bits)[:1:-1], []
+    at = digits.find("1")
+    while at >= 0:
+        some.append(at)
+        at = digits.find("1", at + 1)
+    return some
+
+
+def pick(r, bits):
+    """One of the ids, fast where there are many."""
+    n = bits.bit_length()
+    for _ in range(40):
+        i = r.randrange(n)
+        if bits >> i & 1:
+            return i
+    return r.choice(ids(bits))
 
 
 class Ours:

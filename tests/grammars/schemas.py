@@ -53,9 +53,8 @@ class Maker:
 
     def number(self):
         r = self.r
-        parts = [0.5, 1, 7.5, 1000] if self.portable else [0.25, 0.5, 1, 7.75, 1000]
         lo = r.choice([-2.5, 0, 0.5, 1, 10])
-        s = {"type": "number", "minimum": lo, "maximum": lo + r.choice(parts)}
+        s = {"type": "number", "minimum": lo, "maximum": lo + r.choice([0.25, 0.5, 1, 7.75, 1000])}
         if r.random() < 0.3:
             s["exclusiveMaximum"] = s.pop("maximum")
         return s
@@ -146,6 +145,8 @@ class Maker:
         return r.choice([
             {"type": "integer", "multipleOf": r.choice([1, 2, 3, 7, 10, 25, 400])},
             {"type": "number", "multipleOf": r.choice([1, 5])},
+            {"type": "integer", "multipleOf": r.choice([2, 7, 60]), "minimum": low,
+             "maximum": low + r.choice([90, 1e4])},
             {"type": "number", "exclusiveMinimum": low, "maximum": low + r.choice([0.001, 1, 1e4])},
             {"type": "number", "minimum": low}, {"type": "number", "exclusiveMaximum": low},
             {"type": "integer", "minimum": low}, {"type": "integer", "exclusiveMaximum": low},
@@ -184,6 +185,8 @@ class Maker:
             {"type": "array", "prefixItems": [other], "minItems": 2, "maxItems": 3},
             {"type": "array", "items": other, "maxItems": 0}, {"items": False},
             {"type": "array", "maxItems": 2}, {"type": "array", "items": {}, "maxItems": 1},
+            {"items": {"enum": r.sample(VALUES, r.randrange(1, 6))}, "uniqueItems": True},
+            {"type": "array", "items": {"type": "boolean"}, "uniqueItems": True, "minItems": 1},
             {"type": ["array", "null"], "items": other, "minItems": 2, "maxItems": 2}])
 
     def wide_mix(self, depth):
@@ -203,6 +206,33 @@ class Maker:
             {"type": "object", "properties": {"kind": {"const": 1}, "t": {"$ref": "#/$defs/tree"}},
              "required": ["kind", "t"], "additionalProperties": False}])
 
+    def wide_condition(self, depth):
+        """What is said by saying what is not, or when."""
+        r = self.r
+        names, value = self.names(3), self.value(min(depth - 1, 1))
+        flags = {n: {"type": ["boolean", "null"]} for n in names}
+        thing = {"type": "object", "properties": dict(flags), "additionalProperties": False}
+        kinds = dict(thing, properties=dict(flags, **{names[0]: {"enum": ["one", "two", 3]}}))
+        is_one = {"properties": {names[0]: {"const": "one"}}, "required": names[:1]}
+        return r.choice([
+            {"type": r.choice(["string", "boolean", "integer"]),
+             "not": {"enum": r.sample(VALUES[:11], 4)}},
+            {"enum": VALUES[:9], "not": {"type": r.choice(["string", "null", "number"])}},
+            {"type": "number", "minimum": -3, "maximum": 9, "not": {"enum": [0, 2.5, 7]}},
+            {"type": "array", "items": value, "maxItems": 4, "not": {"maxItems": r.randrange(3)}},
+            dict(thing, **{"not": {"required": names[:2]}}),
+            dict(thing, dependentRequired={names[0]: names[1:2], names[1]: names[2:]}),
+            dict(thing, dependentSchemas={names[2]: {"properties": {names[0]: {"const": True}}}}),
+            dict(kinds, required=names[:1], **{"if": is_one, "then": {"required": names[1:2]},
+                                               "else": {"properties": {names[1]: False}}}),
+            dict(kinds, **{"if": {"properties": is_one["properties"]},
+                           "then": {"required": names[2:]}}),
+            {"if": {"type": "string"}, "then": {"maxLength": 2}, "else": {"type": "integer"}},
+            dict(thing, oneOf=[{"required": [n]} for n in names]),
+            {"oneOf": [{"type": "integer", "minimum": 0, "maximum": 9},
+                       {"type": "integer", "minimum": 5, "maximum": 30}]},
+            {"type": "string", "oneOf": [{"minLength": 2}, {"maxLength": 4}]}])
+
     def wide_value(self, depth):
         self.defs.setdefault("wide", {"type": ["integer", "null"], "maximum": 12, "minimum": -5})
         self.defs.setdefault("tree", {"anyOf": [{"type": "null"}, {
@@ -210,7 +240,7 @@ class Maker:
         make = [self.wide_string, self.wide_number]
         if depth > 0:
             make += [lambda: self.wide_object(depth), lambda: self.wide_array(depth),
-                     lambda: self.wide_mix(depth)]
+                     lambda: self.wide_mix(depth), lambda: self.wide_condition(depth)]
         return self.r.choice(make)()
 
     def schema(self):

@@ -254,10 +254,76 @@ Test(forced_calls, each_dialect_is_written_as_its_template_writes_it)
     }
 }
 
+/* Every way that anyOf, if … leave: arguments one by one. $ tells arguments apart. */
+Test(forced_calls, arguments_one_by_one_follow_what_is_said_of_all)
+{
+    static const struct { const char *parameters, *yes[3], *no[3]; } rows[] = {
+        {"{\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"integer\"}},"
+         "\"anyOf\":[{\"required\":[\"a\"]},{\"required\":[\"b\"]}]}",
+         {"a=1", "b=2", "a=1$b=2"}, {"", "c=1"}},
+        {"{\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"integer\"}},"
+         "\"oneOf\":[{\"required\":[\"a\"]},{\"required\":[\"b\"]}]}",
+         {"a=1", "b=2"}, {"", "a=1$b=2"}},
+        {"{\"$defs\":{\"n\":{\"type\":\"integer\",\"maximum\":5}},\"allOf\":[{\"properties\":"
+         "{\"a\":{\"$ref\":\"#/$defs/n\"}},\"required\":[\"a\"]},{\"properties\":{\"a\":"
+         "{\"minimum\":3}}}]}", {"a=3", "a=5"}, {"a=2", "a=6", ""}},
+        {"{\"properties\":{\"a\":{\"enum\":[1,2]},\"b\":{\"type\":\"integer\"}},\"required\":"
+         "[\"a\"],\"if\":{\"properties\":{\"a\":{\"const\":1}}},\"then\":{\"required\":[\"b\"]},"
+         "\"else\":{\"properties\":{\"b\":false}}}", {"a=1$b=7", "a=2"}, {"a=1", "a=2$b=7"}},
+        {"{\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"integer\"}},"
+         "\"dependentRequired\":{\"a\":[\"b\"]}}", {"", "b=1", "a=1$b=1"}, {"a=1"}},
+    };
+    static const struct { const char *dialect, *before, *eq, *between, *after; } forms[] = {
+        {"function-tags", "<tool_call>\n<function=f>\n", ">\n",
+         "\n</parameter>\n", "</function>\n</tool_call>"},
+        {"lfm2", "<|tool_call_start|>[f(", "=", ", ", ")]<|tool_call_end|>"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        for (size_t k = 0; k < ARRAY_LEN(forms) * 6; k++) {
+            size_t nth = k % 3;
+            const char *args = k % 6 < 3 ? rows[i].yes[nth] : rows[i].no[nth];
+            bool tags = k < 6;
+            char tools[1024], text[512];
+            size_t n = 0;
+            if (!args)
+                continue;
+            snprintf(tools, sizeof tools, "[{\"function\":{\"name\":\"f\",\"parameters\":%s}}]",
+                     rows[i].parameters);
+            const char *tag = tags && *args ? "<parameter=" : "";
+            n += (size_t)snprintf(text, sizeof text, "%s%s", forms[k / 6].before, tag);
+            for (const char *p = args; *p; p++)
+                n += (size_t)(*p == '=' ? snprintf(text + n, sizeof text - n, "%s", forms[k / 6].eq)
+                              : *p == '$' ? snprintf(text + n, sizeof text - n, "%s%s",
+                                                     forms[k / 6].between, tag)
+                                          : snprintf(text + n, sizeof text - n, "%c", *p));
+            snprintf(text + n, sizeof text - n, "%s%s", *tag ? forms[k / 6].between : "",
+                     forms[k / 6].after);
+            expect(forms[k / 6].dialect, tools, text, k % 6 < 3);
+        }
+}
+
+/* A text between tags that may be of one form or another. */
+Test(forced_calls, a_text_of_several_forms)
+{
+    static const char one[] = "[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{"
+                              "\"s\":{\"type\":\"string\",\"anyOf\":[{\"const\":\"now\"},{"
+                              "\"pattern\":\"^[0-9]{2}$\"},{\"type\":\"integer\"}]}},"
+                              "\"required\":[\"s\"]}}}]";
+    static const struct { const char *value; bool taken; } rows[] = {
+        {"now", true}, {"12", true}, {"123", false}, {"no", false}, {"", false}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[256];
+        snprintf(text, sizeof text, "<tool_call>\n<function=f>\n<parameter=s>\n%s\n"
+                 "</parameter>\n</function>\n</tool_call>", rows[i].value);
+        expect("function-tags", one, text, rows[i].taken);
+    }
+}
+
 Test(forced_calls, what_a_dialect_cannot_write_is_refused_by_name)
 {
     static const struct { const char *dialect, *parameters, *word; } rows[] = {
-        {"function-tags", "{\"anyOf\":[{\"required\":[\"a\"]},{\"required\":[\"b\"]}]}", "anyOf"},
+        {"function-tags", "{\"minProperties\":2}", "minProperties"},
+        {"function-tags", "{\"patternProperties\":{\"a\":{}}}", "patternProperties"},
         {"lfm2", "{\"properties\":{\"a b\":{}},\"required\":[\"a b\"]}", "a b"},
         {"minimax", "{\"additionalProperties\":{\"type\":\"integer\"}}", "additionalProperties"},
     };

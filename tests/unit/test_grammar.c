@@ -162,6 +162,19 @@ Test(grammar, schemas)
          {"-12", "-1", "0", "116"}, {"-13", "117", "05", "1.0"}},
         {"{\"type\":\"number\",\"exclusiveMinimum\":0.25,\"maximum\":10.5}",
          {"0.26", "0.2501", "10.50", "9"}, {"0.25", "0.2500", "10.51", "11"}},
+        /* What a double would round to a bound that is left out. */
+        {"{\"type\":\"number\",\"exclusiveMinimum\":99.5,\"exclusiveMaximum\":100}",
+         {"99.500000000001", "99.9999999999999"},
+         {"99.5000000000000001", "99.99999999999999999", "99.500000000000001"}},
+        {"{\"type\":\"number\",\"exclusiveMinimum\":-1.5,\"exclusiveMaximum\":0.30000000000000004}",
+         {"-1.49999999999999", "0.3"}, {"-1.4999999999999999999", "0.30000000000000004", "0.4"}},
+        {"{\"type\":\"number\",\"exclusiveMinimum\":0,\"maximum\":1e-9}", {"0.0000000001",
+         "0.000000001"}, {"0", "0.0", "0.000000002"}},
+        {"{\"type\":\"integer\",\"minimum\":9007199254740993,\"exclusiveMaximum\":"
+         "9007199254740999}", {"9007199254740994", "9007199254740996"},
+         {"9007199254740992", "9007199254740999", "9007199254741000"}},
+        {"{\"type\":\"integer\",\"exclusiveMinimum\":9007199254740992}", {"9007199254740994"},
+         {"9007199254740992"}},
         {"{\"type\":\"number\",\"minimum\":-2.5}", {"-2.5", "-0.1", "100.5"}, {"-2.51", "-3",
          "-20"}},
         {"{\"type\":\"integer\",\"multipleOf\":7}", {"0", "-21", "700"}, {"1", "8", "07"}},
@@ -196,12 +209,13 @@ Test(grammar, schemas)
 Test(grammar, what_cannot_be_enforced_is_refused_by_name)
 {
     static const struct { enum grammar_kind kind; const char *text, *word; int code; } rows[] = {
-        {GRAMMAR_SCHEMA, "{\"not\":{}}", "not:", E_UNSUPPORTED},
+        {GRAMMAR_SCHEMA, "{\"not\":{\"format\":\"date\"}}", "not:", E_UNSUPPORTED},
+        {GRAMMAR_SCHEMA, "{\"not\":{}}", "never end", E_FORMAT},
         {GRAMMAR_SCHEMA, "{\"items\":{\"uniqueItems\":true}}", "uniqueItems:", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"format\":\"iri\"}", "format:", E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"$ref\":\"#\"}", "$ref:", E_RANGE},
         {GRAMMAR_SCHEMA, "{\"$ref\":\"#/x\"}", "#/x", E_NOENT},
-        {GRAMMAR_SCHEMA, "{\"oneOf\":[{\"type\":\"string\"},{\"minLength\":3}]}", "oneOf:",
+        {GRAMMAR_SCHEMA, "{\"oneOf\":[{\"type\":\"string\"},{\"pattern\":\"a\"}]}", "oneOf:",
          E_UNSUPPORTED},
         {GRAMMAR_SCHEMA, "{\"type\":\"integer\",\"minimum\":2,\"maximum\":1}", "never end",
          E_FORMAT},

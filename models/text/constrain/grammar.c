@@ -56,6 +56,7 @@ int grammar_new(struct grammar **out, const struct grammar_source *s,
 {
     const struct mask *first;
     int32_t root;
+    bool lacked = mem_lacked();
     *out = NULL;
     struct grammar *g = mem_zalloc(sizeof *g);
     if (!g)
@@ -75,6 +76,8 @@ int grammar_new(struct grammar **out, const struct grammar_source *s,
         rc = find_mask(g, g->p.start, &first, e);
     if (!rc && s->trigger)
         rc = find_mask(g, positions_first(&g->p), &first, e);
+    if (!rc && !lacked && mem_lacked()) /* a copy of JSON may lack what the schema says */
+        rc = err_set(e, E_NOMEM, "no memory for a grammar");
     if (rc) {
         destroy(g);
         return rc;

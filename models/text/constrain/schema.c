@@ -33,6 +33,17 @@ static void emit_branches(struct schema *x, const json_t *s, int32_t from, int32
     }
 }
 
+/* Lists and objects cannot be left out of those that are not listed. */
+static bool keeps_values(struct schema *x, const json_t *s, int set)
+{
+    const json_t *values = json_object_get(json_object_get(s, "not"), "enum"), *v;
+    size_t i;
+    json_array_foreach(values, i, v)
+        if (schema_kind_of(v) & set & (KIND_ARRAY | KIND_OBJECT))
+            return schema_fault(x, E_UNSUPPORTED, "not: a list or an object cannot be left out");
+    return true;
+}
+
 static void emit(struct schema *x, const json_t *s, int32_t from, int32_t to)
 {
     struct automaton *a = x->a;
@@ -53,11 +64,16 @@ static void emit(struct schema *x, const json_t *s, int32_t from, int32_t to)
     }
     static const struct { int kind, type; } words[] = {
         {KIND_NULL, JSON_NULL}, {KIND_BOOL, JSON_TRUE}, {KIND_BOOL, JSON_FALSE}};
-    for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        if (set & words[i].kind) {
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        json_t *v = words[i].type == JSON_NULL ? json_null()
+                                               : json_boolean(words[i].type == JSON_TRUE);
+        if (set & words[i].kind && !schema_left_out(s, v)) {
             const char *word = schema_word(x, words[i].type);
             automaton_text(a, from, to, word, strlen(word));
         }
+    }
+    if (!keeps_values(x, s, set))
+        return;
     if (set & (KIND_NUMBER | KIND_INTEGER))
         schema_emit_number(x, s, !(set & KIND_NUMBER), from, to);
     if (set & KIND_STRING)
@@ -146,4 +162,50 @@ int32_t schema_part(struct automaton *a, const json_t *root, const json_t *s,
     }
     schema_end(&x);
     return rule;
+}
+
+static bool may_be_object(struct schema *x, const json_t *s)
+{
+    return !json_is_false(s) && (schema_kinds(x, s) & KIND_OBJECT);
+}
+
+int schema_ways(json_t **out, const json_t *root, const json_t *s, struct err *e)
+{
+    struct automaton a;
+    struct schema x;
+    automaton_init(&a);
+    *out = json_array();
+    if (schema_begin(&x, &a, (struct schema_style){0})) {
+        json_t *todo = schema_keep(&x, json_pack("[O]", s)); /* grows while it is worked through */
+        x.root = json_incref((json_t *)(uintptr_t)root);
+        for (size_t i = 0; i < json_array_size(todo) && !a.err.code; i++) {
+            const json_t *f = schema_flat(&x, json_array_get(todo, i));
+            const json_t *any = json_object_get(f, "anyOf");
+            if (!f || !may_be_object(&x, f))
+                continue;
+            json_t *base = without(&x, f, "anyOf");
+            for (size_t k = 0; k < json_array_size(any); k++) {
+                json_t *branch = json_array_get(any, k);
+                json_array_append_new(todo, base ? json_pack("{s:[O,O]}", "allOf", base, branch)
+                                                 : json_incref(branch));
+            }
+            if (!any)
+                json_array_append(*out, (json_t *)(uintptr_t)f);
+            if (json_array_size(todo) > SCHEMA_WAYS)
+                schema_fault(&x, E_RANGE, "anyOf: more than %d ways to write the object",
+                             SCHEMA_WAYS);
+        }
+        if (!a.err.code && json_array_size(*out) == 0)
+            schema_fault(&x, E_FORMAT, "no object matches the schema");
+    }
+    schema_end(&x);
+    if (a.err.code && e)
+        *e = a.err;
+    int rc = a.err.code;
+    automaton_free(&a);
+    if (rc) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return rc;
 }

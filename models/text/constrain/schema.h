@@ -1,11 +1,7 @@
 /* JSON Schema (draft 2020-12) -> rules.
  *
- * Enforced: type, enum, const, properties, required, additionalProperties, patternProperties (one
- * pattern, alone), propertyNames, min/maxProperties, items, prefixItems, min/maxItems, anyOf,
- * oneOf (branches that cannot match the same value), allOf (merged), $ref inside the schema,
- * $defs, recursion, minLength, maxLength, pattern, format (schema_format.c), minimum, maximum and
- * their exclusive forms, multipleOf of an integer, unevaluatedProperties. Every other keyword that
- * would restrict values is refused by name; annotations are ignored.
+ * The table in README.md says what is enforced; every other keyword that would restrict values is
+ * refused by name; annotations are ignored.
  *
  * What is written is a subset of what the schema allows, chosen so that models do well:
  *  - properties in the order of the schema, additional ones after them; properties that a schema
@@ -30,6 +26,11 @@ int32_t schema_parse(struct automaton *a, const char *text, size_t n, bool compa
 struct json_t;
 int32_t schema_part(struct automaton *a, const struct json_t *root, const struct json_t *s,
                     struct schema_style style);
+/* The object that schema s of the document root describes, as flat schemas of which one must match:
+ * a new array, for those who write properties one by one. E_UNSUPPORTED … as schema_parse. */
+#define SCHEMA_WAYS 32
+int schema_ways(struct json_t **out, const struct json_t *root, const struct json_t *s,
+                struct err *e) MUST_USE;
 /* The rule of the text of a string that s allows, unquoted and unescaped, ended by any of the texts
  * in `ends` (an array of strings of ASCII, two bytes or more), which it does not hold. trimmed: nor
  * does it begin or end with a line break, which its reader takes away. */

@@ -15,8 +15,14 @@
 #define TIME                                                                                     \
     "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?"                               \
     "(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+/* RFC 1035, 2.3.4: labels of at most 63, 253 in all: few long ones, or more short ones. */
 #define LABEL "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-#define HOSTNAME LABEL "(?:\\." LABEL "){0,8}"
+#define SHORT "[A-Za-z0-9](?:[A-Za-z0-9-]{0,22}[A-Za-z0-9])?"
+#define HOSTNAME "(?:" LABEL "(?:\\." LABEL "){0,2}|" SHORT "(?:\\." SHORT "){3,8})"
+/* RFC 5321, 4.5.3.1.1: 64 before the @. */
+#define ATOM "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+#define LOCAL                                                                                    \
+    "(?:" ATOM "{1,64}|" ATOM "{1,31}\\." ATOM "{1,31}|" ATOM "{1,12}(?:\\." ATOM "{1,12}){2,4})"
 #define BYTE "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 #define H16 "[0-9A-Fa-f]{1,4}"
 #define LS32 "(?:" H16 ":" H16 "|" BYTE "\\." BYTE "\\." BYTE "\\." BYTE ")"
@@ -32,8 +38,7 @@ static const struct { const char *name, *regex; } formats[] = {
      "[0-9]{1,4}S))?|T(?:[0-9]{1,4}H(?:[0-9]{1,4}M(?:[0-9]{1,4}S)?)?|[0-9]{1,4}M(?:[0-9]{1,4}S)?|"
      "[0-9]{1,4}S))"},
     {"uuid", "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"},
-    {"email", "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+){0,8}@"
-              LABEL "(?:\\." LABEL "){1,8}"},
+    {"email", LOCAL "@(?:" LABEL "(?:\\." LABEL "){1,2}|" SHORT "(?:\\." SHORT "){3,8})"},
     {"hostname", HOSTNAME},
     {"ipv4", BYTE "\\." BYTE "\\." BYTE "\\." BYTE},
     {"ipv6",

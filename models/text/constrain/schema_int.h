@@ -22,6 +22,7 @@ struct schema {
     int32_t n_jobs, cap_jobs, done;
     int32_t *slots, n_slots; /* hash of jobs by pointer: index + 1 */
     int32_t work;            /* merges left */
+    bool exact;              /* what is made flat now is of which the complement is taken */
     int32_t space, value, object, array, string, number; /* rules, 0 = not made yet */
 };
 
@@ -29,6 +30,11 @@ struct schema {
 int32_t schema_rule(struct schema *x, const json_t *s);
 /* s without $ref, allOf, const and oneOf. Owned by x. NULL after a fault. json false = nothing. */
 const json_t *schema_flat(struct schema *x, const json_t *s);
+/* What s's if and its keywords about dependents ask for, and not `nots` (flat; NULL = nothing):
+ * schemas that must all match. */
+const json_t *schema_conditions(struct schema *x, const json_t *s, const json_t *nots);
+/* Whether a list holds the value. */
+bool schema_holds(const json_t *array, const json_t *v);
 /* s, or what its $ref refers to when nothing else in it counts. NULL after a fault. */
 const json_t *schema_follow(struct schema *x, const json_t *s);
 /* Work that hostile schemas multiply. False: it is used up, which is a fault, or there was one. */
@@ -73,6 +79,11 @@ const struct expr *schema_quoted(struct schema *x, const char *text, size_t n);
 const struct expr *schema_shape(struct schema *x, const json_t *s, int flags);
 /* format's expression; NULL: annotations that restrict nothing; a fault: unknown. */
 const struct expr *schema_format(struct schema *x, const char *name, int flags);
+/* Whether `not` lists the value; the strings that it lists, as names of an object, NULL: none. */
+bool schema_left_out(const json_t *s, const json_t *v);
+json_t *schema_left_out_strings(struct schema *x, const json_t *s);
+/* The rule of strings of plain characters (in quotes) that are none of an object's names. */
+int32_t schema_other_names(struct schema *x, const json_t *names);
 /* Whether the keywords about strings, or numbers, allow a listed value. */
 bool schema_string_fits(struct schema *x, const json_t *s, const json_t *v);
 /* Before and after the rules of one schema; begin false: a fault. */
@@ -85,8 +96,12 @@ struct decimal {
     int n_whole, n_part;
     char whole[24], part[24];   /* digits, '0' … '9' */
 };
-/* E_RANGE (in a->err): more than 17 digits before the point or 20 behind it. */
-bool decimal_of(struct automaton *a, double v, bool open, struct decimal *out);
+/* low: what is above it is inside. E_RANGE (in a->err): more than 17 digits before the point or 20
+ * behind it. */
+bool decimal_of(struct automaton *a, double v, bool low, bool open, struct decimal *out);
+/* Edges for whole numbers in low … high, which are whole, that k divides: 1 … 1000. */
+void multiples_between(struct automaton *a, int k, const struct decimal *low,
+                       const struct decimal *high, int32_t from, int32_t to);
 /* Numbers in low … high; integers are compared with integer bounds. */
 const struct expr *number_between(struct automaton *a, const struct decimal *low,
                                   const struct decimal *high, bool integer);

@@ -1,4 +1,5 @@
-/* Schemas made flat: no $ref, no allOf, no const, no oneOf; one object whose keywords all count.
+/* Schemas made flat: no $ref, no allOf, no const, no oneOf, no condition (schema_not.c); one object
+ * whose keywords all count.
  * Every merge of a keyword is counted, so that what multiplies comes to an end. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,10 @@
 #define BRANCHES_MAX 256 /* of anyOf times anyOf */
 
 enum how { DROP, REFUSE, HARMLESS, LARGEST, SMALLEST, EQUAL, TYPES, VALUES, NAMES, OBJECT, ARRAY,
-           BRANCHES };
+           BRANCHES, NOT };
 
-/* What is done with a keyword. HARMLESS: refused unless its value restricts nothing. */
+/* What is done with a keyword. HARMLESS: refused unless its value restricts nothing. DROP: others
+ * look at it. */
 static const struct keyword { const char *name; enum how how; } keywords[] = {
     {"type", TYPES}, {"enum", VALUES}, {"anyOf", BRANCHES}, {"required", NAMES},
     {"properties", OBJECT}, {"additionalProperties", OBJECT}, {"patternProperties", OBJECT},
@@ -22,8 +24,8 @@ static const struct keyword { const char *name; enum how how; } keywords[] = {
     {"minItems", LARGEST}, {"minProperties", LARGEST}, {"maximum", SMALLEST},
     {"exclusiveMaximum", SMALLEST}, {"maxLength", SMALLEST}, {"maxItems", SMALLEST},
     {"maxProperties", SMALLEST}, {"multipleOf", EQUAL}, {"pattern", EQUAL}, {"format", EQUAL},
-    {"uniqueItems", HARMLESS}, {"not", REFUSE}, {"if", REFUSE}, {"then", DROP}, {"else", DROP},
-    {"dependentSchemas", REFUSE}, {"dependentRequired", REFUSE}, {"dependencies", REFUSE},
+    {"uniqueItems", EQUAL}, {"not", NOT}, {"if", DROP}, {"then", DROP}, {"else", DROP},
+    {"dependentSchemas", DROP}, {"dependentRequired", DROP}, {"dependencies", DROP},
     {"contains", REFUSE}, {"minContains", DROP}, {"maxContains", DROP},
     {"unevaluatedItems", HARMLESS}, {"additionalItems", REFUSE}, {"$dynamicRef", REFUSE},
     {"$recursiveRef", REFUSE}, {"extends", REFUSE}, {"disallow", REFUSE}};
@@ -100,26 +102,11 @@ static json_t *both(struct schema *x, json_t *a, json_t *b)
     return spend(x) ? json_pack("{s:[O,O]}", "allOf", a, b) : NULL;
 }
 
-static bool same_value(const json_t *a, const json_t *b)
-{
-    if (json_is_number(a) && json_is_number(b))
-        return json_number_value(a) == json_number_value(b);
-    return json_equal(a, b);
-}
-
-static bool holds(const json_t *array, const json_t *v)
-{
-    for (size_t i = 0; i < json_array_size(array); i++)
-        if (same_value(json_array_get(array, i), v))
-            return true;
-    return false;
-}
-
 static json_t *merge_values(struct schema *x, const json_t *a, const json_t *b)
 {
     json_t *out = json_array();
     for (size_t i = 0; i < json_array_size(a); i++)
-        if (schema_spend(x, 1 + json_array_size(b) / 16) && holds(b, json_array_get(a, i)))
+        if (schema_spend(x, 1 + json_array_size(b) / 16) && schema_holds(b, json_array_get(a, i)))
             json_array_append(out, json_array_get(a, i));
     return out;
 }
@@ -145,7 +132,7 @@ static json_t *merge_names(struct schema *x, const json_t *a, const json_t *b)
 {
     json_t *out = json_copy((json_t *)(uintptr_t)a);
     for (size_t i = 0; i < json_array_size(b); i++)
-        if (schema_spend(x, 1 + json_array_size(a) / 16) && !holds(a, json_array_get(b, i)))
+        if (schema_spend(x, 1 + json_array_size(a) / 16) && !schema_holds(a, json_array_get(b, i)))
             json_array_append(out, json_array_get(b, i));
     return out;
 }
@@ -247,6 +234,9 @@ static json_t *merge_one(struct schema *x, const struct keyword *k, json_t *a, j
     case VALUES: return merge_values(x, a, b);
     case NAMES: return merge_names(x, a, b);
     case BRANCHES: return merge_branches(x, a, b);
+    case NOT:
+        return json_pack("{s:o}", "enum", merge_names(x, json_object_get(a, "enum"),
+                                                      json_object_get(b, "enum")));
     default:
         if (schema_spend(x, 100) && json_equal(a, b))
             return json_incref(a);
@@ -282,28 +272,76 @@ static const json_t *flat(struct schema *x, const json_t *s, int depth);
 
 static bool restricts_nothing(const char *key, const json_t *v)
 {
-    return json_is_false(v) ? strcmp(key, "uniqueItems") == 0
-                            : json_is_true(v) && strcmp(key, "uniqueItems") != 0;
+    return strcmp(key, "uniqueItems") == 0 ? json_is_false(v) : json_is_true(v);
+}
+
+/* out and all the others. */
+static const json_t *merge_all(struct schema *x, const json_t *out, const json_t *all, int depth)
+{
+    for (size_t i = 0; i < json_array_size(all) && out; i++) {
+        const json_t *f = flat(x, json_array_get(all, i), depth + 1);
+        out = f && json_object_size(out) ? merge(x, out, f) : f && !json_is_false(out) ? f : out;
+        out = f ? out : NULL;
+    }
+    return out;
+}
+
+/* Branch i, and none of those before or behind it that may match the same value. */
+static const json_t *branch_alone(struct schema *x, const json_t *one_of, const json_t *flats,
+                                  size_t i, int depth)
+{
+    const json_t *out = json_array_get(flats, i);
+    json_t *others = schema_keep(x, json_array());
+    for (size_t k = 0; k < json_array_size(flats) && others && schema_spend(x, 1); k++)
+        if (k != i && !schema_disjoint(x, json_array_get(flats, k), out, x->exact))
+            json_array_append_new(others, json_pack("{s:O}", "not", json_array_get(one_of, k)));
+    if (json_array_size(others) && x->exact)
+        return schema_fault(x, E_UNSUPPORTED, "branch %zu may match the value of another, and "
+                            "this is within not or if", i);
+    out = x->a->err.code ? NULL : merge_all(x, out, others, depth + 1);
+    if (x->a->err.code == E_UNSUPPORTED)
+        err_wrap(&x->a->err, "branch %zu may match the value of another (anyOf would be enforced)",
+                 i);
+    return out;
 }
 
 /* oneOf as anyOf: where two branches could both match, a property whose values tell them apart
- * is required in all of them. */
+ * is required in all of them; else each is without the others. */
 static json_t *branches_of(struct schema *x, const json_t *one_of, int depth)
 {
     size_t n = json_array_size(one_of);
-    json_t *out = schema_keep(x, json_array());
+    json_t *flats = schema_keep(x, json_array()), *out = schema_keep(x, json_array());
     for (size_t i = 0; i < n && out; i++) {
         const json_t *f = flat(x, json_array_get(one_of, i), depth + 1);
         if (!f)
             return NULL;
-        json_array_append(out, (json_t *)(uintptr_t)f);
+        json_array_append(flats, (json_t *)(uintptr_t)f);
     }
-    for (size_t i = 0; i < n && out; i++)
-        for (size_t k = 0; k < i && spend(x); k++)
-            if (!schema_disjoint(x, json_array_get(out, k), json_array_get(out, i), 0))
-                return schema_fault(x, E_UNSUPPORTED, "oneOf: branches %zu and %zu may match the "
-                                    "same value; anyOf would be enforced", k, i);
+    for (size_t i = 0; i < n && out; i++) {
+        const json_t *one = branch_alone(x, one_of, flats, i, depth);
+        if (!one)
+            return err_wrap(&x->a->err, "oneOf"), NULL;
+        json_array_append(out, (json_t *)(uintptr_t)one);
+    }
     return out;
+}
+
+/* {"enum": values}, of which `not` stays as it is. */
+static bool only_values(const json_t *s)
+{
+    return json_object_size(s) == 1 && json_is_array(json_object_get(s, "enum"));
+}
+
+/* What is not, flat and exact; NULL = nothing, or a fault. */
+static const json_t *flat_not(struct schema *x, const json_t *nots, int depth)
+{
+    bool outer = x->exact;
+    if (!nots || only_values(nots))
+        return NULL;
+    x->exact = true;
+    const json_t *f = flat(x, nots, depth);
+    x->exact = outer;
+    return f;
 }
 
 /* The keyword as it is kept; NULL = it is dropped. */
@@ -314,6 +352,10 @@ static json_t *keep_keyword(struct schema *x, const char *key, json_t *v)
         return NULL;
     if (k->how == REFUSE || (k->how == HARMLESS && !restricts_nothing(key, v)))
         return schema_fault(x, E_UNSUPPORTED, "%s: this keyword cannot be enforced", key);
+    if (strcmp(key, "uniqueItems") == 0 && restricts_nothing(key, v))
+        return NULL;
+    if (k->how == NOT) /* listed values alone; else it is a condition */
+        return only_values(v) ? v : NULL;
     bool array = k->how == VALUES || k->how == NAMES || k->how == BRANCHES ||
                  strcmp(key, "prefixItems") == 0;
     bool object = strcmp(key, "properties") == 0 || strcmp(key, "patternProperties") == 0;
@@ -375,12 +417,10 @@ static const json_t *flat(struct schema *x, const json_t *s, int depth)
     }
     if (out && all && !json_is_array(all))
         return schema_fault(x, E_FORMAT, "allOf: an array is expected");
-    for (size_t i = 0; i < json_array_size(all) && out; i++) {
-        const json_t *f = flat(x, json_array_get(all, i), depth + 1);
-        out = f && json_object_size(out) ? merge(x, out, f) : f && !json_is_false(out) ? f : out;
-        out = f ? out : NULL;
-    }
-    return out;
+    out = out ? merge_all(x, out, all, depth) : NULL;
+    const json_t *nots = out ? flat_not(x, json_object_get(s, "not"), depth + 1) : NULL;
+    all = out && !x->a->err.code ? schema_conditions(x, s, nots) : NULL;
+    return all ? merge_all(x, out, all, depth) : NULL;
 }
 
 /* A reference with nothing but annotations beside it is what it refers to. */
@@ -413,7 +453,7 @@ static bool values_outside(struct schema *x, const json_t *values, const json_t 
             return false;
         const json_t *v = json_array_get(values, i);
         bool typed = json_object_get(s, "type") != NULL;
-        if (!(typed && !(set & schema_kind_of(v))) && !(other && !holds(other, v)))
+        if (!(typed && !(set & schema_kind_of(v))) && !(other && !schema_holds(other, v)))
             return false;
     }
     return true;

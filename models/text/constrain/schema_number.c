@@ -2,7 +2,10 @@
  *
  * Digits are compared from the left: as long as a number agrees with a bound it is tight there,
  * and once it differs to the right side it is free. A number of fewer or more digits before the
- * point than a bound has is free from the start. */
+ * point than a bound has is free from the start.
+ *
+ * Readers keep numbers as doubles. Beside a bound that is itself left out, a number has so few
+ * digits that it cannot be rounded to the bound. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,16 +14,29 @@
 #include "models/text/constrain/schema_int.h"
 
 #define DIGITS 16 /* before the point, and behind it, where nothing else says so */
+#define EXACT 15  /* digits of decimals that are different doubles */
 
-bool decimal_of(struct automaton *a, double v, bool open, struct decimal *out)
+/* v's shortest text that is read as v. False: it has more than `most` digits, and what is written
+ * is rounded to the inside. */
+static bool shortest(char *text, size_t cap, double v, int most, bool low)
+{
+    for (int digits = EXACT; digits <= most; digits++) {
+        snprintf(text, cap, "%.*e", digits - 1, v);
+        if (strtod(text, NULL) == v)
+            return true;
+    }
+    double outside = strtod(text, NULL), step = fabs(v) * 1e-14;
+    if (low ? outside < v : outside > v)
+        snprintf(text, cap, "%.*e", most - 1, low ? v + step : v - step);
+    return false;
+}
+
+bool decimal_of(struct automaton *a, double v, bool low, bool open, struct decimal *out)
 {
     char text[64];
     *out = (struct decimal){.there = true, .negative = v < 0, .open = open};
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*e", digits - 1, fabs(v));
-        if (strtod(text, NULL) == fabs(v))
-            break;
-    }
+    if (!shortest(text, sizeof text, fabs(v), open ? EXACT : 17, low != out->negative))
+        out->open = false;
     const char *e = strchr(text, 'e');
     int exponent = e ? (int)strtol(e + 1, NULL, 10) : 0, n = 0;
     char digits[32];
@@ -50,6 +66,7 @@ struct range {
     const struct decimal *low, *high; /* of the magnitude; not there = none */
     bool integer;
     int n;
+    int most; /* digits in all; 0: as many as DIGITS says */
 };
 
 static char digit_at(const struct range *r, const struct decimal *d, int at)
@@ -73,12 +90,19 @@ static const struct expr *digits(struct automaton *a, char lo, char hi, int min,
     return min == 1 && max == 1 ? x : expr_repeat(a, x, min, max);
 }
 
+/* How many digits may follow `at` of them. */
+static int room(const struct range *r, int at)
+{
+    return r->most ? MAX(r->most - at, 0) : DIGITS;
+}
+
 /* Any part behind the point, or none. */
 static const struct expr *any_part(const struct range *r)
 {
-    if (r->integer)
+    int most = room(r, r->n);
+    if (r->integer || most == 0)
         return expr_str(r->a, "");
-    return expr_repeat(r->a, EXPR_SEQ(r->a, expr_str(r->a, "."), digits(r->a, '0', '9', 1, DIGITS)),
+    return expr_repeat(r->a, EXPR_SEQ(r->a, expr_str(r->a, "."), digits(r->a, '0', '9', 1, most)),
                        0, 1);
 }
 
@@ -90,7 +114,7 @@ static const struct expr *free_rest(const struct range *r, int at)
         return EXPR_SEQ(a, digits(a, '0', '9', r->n - at, r->n - at), any_part(r));
     if (at == r->n)
         return any_part(r);
-    return digits(a, '0', '9', 0, DIGITS);
+    return digits(a, '0', '9', 0, room(r, at));
 }
 
 static bool may_end(const struct range *r, int at, bool low, bool high)
@@ -123,19 +147,35 @@ static const struct expr *digit_then(const struct range *r, int at, bool low, bo
     return expr_alt(a, alts.p, alts.n);
 }
 
+/* Digits behind the low bound's own that make it larger: zeros, one that is none, others. */
+static const struct expr *some_above(const struct range *r, int at)
+{
+    struct automaton *a = r->a;
+    struct expr_list alts = {0};
+    int zeros = 0;
+    while (zeros < at && digit_at(r, r->low, zeros) == '0')
+        zeros++;
+    if (!r->most)
+        return EXPR_SEQ(a, digits(a, '0', '0', 0, DIGITS), digits(a, '1', '9', 1, 1),
+                        digits(a, '0', '9', 0, DIGITS));
+    int most = zeros == at ? MAX(room(r, at), 1) : room(r, at - zeros);
+    for (int i = 0; i < most; i++)
+        expr_list_add(a, &alts, EXPR_SEQ(a, digits(a, '0', '0', i, i), digits(a, '1', '9', 1, 1),
+                                         digits(a, '0', '9', 0, most - 1 - i)));
+    return expr_alt(a, alts.p, alts.n);
+}
+
 /* All bounds' digits are used up: what may follow. */
 static const struct expr *tight_end(const struct range *r, int at, bool low, bool high)
 {
     struct automaton *a = r->a;
     const struct expr *dot = expr_str(a, at == r->n ? "." : "");
-    const struct expr *zeros = digits(a, '0', '0', at == r->n, DIGITS), *some;
+    const struct expr *zeros = digits(a, '0', '0', at == r->n, DIGITS);
     struct expr_list alts = {0};
     if (may_end(r, at, low, high))
         expr_list_add(a, &alts, EXPR_ALT(a, expr_str(a, ""), EXPR_SEQ(a, dot, zeros)));
-    some = EXPR_SEQ(a, dot, digits(a, '0', '0', 0, DIGITS), digits(a, '1', '9', 1, 1),
-                    digits(a, '0', '9', 0, DIGITS));
     if (low && !high) /* above the bound by some digit that is not 0 */
-        expr_list_add(a, &alts, some);
+        expr_list_add(a, &alts, EXPR_SEQ(a, dot, some_above(r, at)));
     return expr_alt(a, alts.p, alts.n);
 }
 
@@ -157,13 +197,13 @@ static const struct expr *tight(const struct range *r, int at, bool low, bool hi
 
 /* Magnitudes between two bounds that are not negative. */
 static const struct expr *magnitude(struct automaton *a, const struct decimal *low,
-                                    const struct decimal *high, bool integer)
+                                    const struct decimal *high, bool integer, int most)
 {
     struct expr_list alts = {0};
     int first = low->there ? low->n_whole : 1;
     int last = high->there ? high->n_whole : MAX(DIGITS, first);
     for (int n = first; n <= last; n++) {
-        struct range r = {a, low, high, integer, n};
+        struct range r = {a, low, high, integer, n, most};
         bool at_low = low->there && n == low->n_whole, at_high = high->there && n == high->n_whole;
         expr_list_add(a, &alts, at_low || at_high ? tight(&r, 0, at_low, at_high)
                                                   : digit_then(&r, 0, false, false));
@@ -176,12 +216,13 @@ const struct expr *number_between(struct automaton *a, const struct decimal *low
 {
     static const struct decimal zero = {.there = true, .n_whole = 1, .whole = "0"}, none = {0};
     struct expr_list alts = {0};
+    int most = !integer && (low->open || high->open) ? EXACT : 0;
     bool below = !low->there || low->negative, above = !high->there || !high->negative;
     if (above)
         expr_list_add(a, &alts, magnitude(a, low->there && !low->negative ? low : &zero, high,
-                                          integer));
+                                          integer, most));
     if (below) {
-        const struct decimal *most = low->there ? low : &none;
+        const struct decimal *largest = low->there ? low : &none;
         const struct decimal *least = high->there && high->negative ? high : &zero;
         static const struct decimal one = {.there = true, .n_whole = 1, .whole = "1"};
         if (integer && least == &zero)
@@ -191,7 +232,8 @@ const struct expr *number_between(struct automaton *a, const struct decimal *low
         struct decimal above_zero = zero; /* -0 is 0: not below an open bound of 0 */
         above_zero.open = open;
         expr_list_add(a, &alts, EXPR_SEQ(a, expr_str(a, "-"),
-                                         magnitude(a, open ? &above_zero : least, most, integer)));
+                                         magnitude(a, open ? &above_zero : least, largest, integer,
+                                                   most)));
     }
     return expr_alt(a, alts.p, alts.n);
 }

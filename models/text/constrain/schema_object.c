@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "models/text/constrain/regex.h"
 #include "models/text/constrain/schema_int.h"
 
+#define UNIQUE_MAX 8   /* values of a list that holds each once */
 #define GRID_MAX 65536 /* properties times counts */
 
 /* ---- arrays ----------------------------------------------------------------------------- */
@@ -64,6 +64,55 @@ static void emit_rest(struct schema *x, const struct list *l, int32_t from, int3
     }
 }
 
+/* What the elements may be, if all of it is listed; each once. NULL: it is not, or a fault. */
+static json_t *listed(struct schema *x, const struct list *l)
+{
+    const json_t *s = l->rest && l->n_prefix == 0 ? schema_flat(x, l->rest) : NULL;
+    json_t *all = json_object_get(s, "enum"), *out = s ? schema_keep(x, json_array()) : NULL;
+    if (out && !all && !json_is_false(s) && !json_object_get(s, "anyOf") &&
+        !(schema_kinds(x, s) & ~(KIND_NULL | KIND_BOOL)))
+        all = schema_keep(x, json_pack("[n,b,b]", 0, 1));
+    for (size_t i = 0; i < json_array_size(all) && out && schema_spend(x, 1); i++)
+        if (!schema_holds(out, json_array_get(all, i)))
+            json_array_append(out, json_array_get(all, i));
+    return json_array_size(out) ? out : NULL;
+}
+
+/* Each of the values once: a state for every set of them. */
+static void emit_unique(struct schema *x, const struct list *l, int32_t from, int32_t to)
+{
+    struct automaton *a = x->a;
+    json_t *values = listed(x, l);
+    int32_t sets[1 << UNIQUE_MAX], rules[UNIQUE_MAX], comma = automaton_rule(a, "a comma");
+    int n = (int)MIN(json_array_size(values), UNIQUE_MAX + 1);
+    if (n == 0 || n > UNIQUE_MAX) {
+        schema_fault(x, E_UNSUPPORTED, "uniqueItems: only lists of at most %d listed values can be "
+                     "enforced", UNIQUE_MAX);
+        return;
+    }
+    int32_t space = automaton_state(a);
+    automaton_text(a, automaton_start(a, comma), space, ",", 1);
+    schema_emit_space(x, space, automaton_end(a, comma));
+    for (int i = 0; i < n; i++) {
+        json_t *one = json_pack("{s:[O,{s:[O]}]}", "allOf", l->rest, "enum",
+                                json_array_get(values, (size_t)i));
+        rules[i] = schema_rule(x, schema_keep(x, one));
+    }
+    for (int set = 0; set < 1 << n; set++)
+        sets[set] = set ? automaton_state(a) : from;
+    for (int set = 0; set < 1 << n && !a->err.code; set++) {
+        int count = __builtin_popcount((unsigned)set);
+        int32_t next = set ? automaton_state(a) : from;
+        if (set)
+            automaton_call(a, sets[set], next, comma);
+        if (set && count >= l->least)
+            automaton_empty(a, sets[set], to);
+        for (int i = 0; i < n && count < l->most; i++)
+            if (!(set >> i & 1))
+                automaton_call(a, next, sets[set | 1 << i], rules[i]);
+    }
+}
+
 void schema_emit_array(struct schema *x, const json_t *s, int32_t from, int32_t to)
 {
     struct automaton *a = x->a;
@@ -79,6 +128,11 @@ void schema_emit_array(struct schema *x, const json_t *s, int32_t from, int32_t 
         automaton_empty(a, open, end);
     int32_t last = automaton_state(a);
     schema_emit_space(x, last, end);
+    bool unique = json_is_true(json_object_get(s, "uniqueItems"));
+    if (unique && l.most > 1 && (l.rest || l.n_prefix > 1)) {
+        emit_unique(x, &l, at, last);
+        return;
+    }
     for (int64_t i = 0; i < l.n_prefix && i < l.most && !a->err.code; i++) {
         int32_t next = automaton_state(a), comma = at;
         if (i > 0) {
@@ -94,70 +148,6 @@ void schema_emit_array(struct schema *x, const json_t *s, int32_t from, int32_t 
     }
     if (l.rest && l.most > l.n_prefix)
         emit_rest(x, &l, at, last);
-}
-
-/* ---- names of further properties --------------------------------------------------------- */
-
-struct name_node { int32_t c, child, next, state; bool ends; };
-
-/* The child of v for character c, made if it is not there. 0 = a fault. */
-static int32_t name_child(struct schema *x, struct name_node **nodes, int32_t *n, int32_t v,
-                          int32_t c)
-{
-    for (int32_t k = (*nodes)[v].child; k; k = (*nodes)[k].next)
-        if ((*nodes)[k].c == c)
-            return k;
-    if ((*n & (*n - 1)) == 0) { /* a power of two: full */
-        struct name_node *more = arena_array(&x->a->arena, 2 * (size_t)*n, sizeof *more);
-        if (!more)
-            return schema_fault(x, E_RANGE, "properties: too many names to tell apart"), 0;
-        memcpy(more, *nodes, (size_t)*n * sizeof *more);
-        *nodes = more;
-    }
-    (*nodes)[*n] = (struct name_node){.c = c, .next = (*nodes)[v].child,
-                                      .state = automaton_state(x->a)};
-    (*nodes)[v].child = *n;
-    return (*n)++;
-}
-
-/* Strings of plain characters that are none of the names: along the trie of the names, or off
- * it. (Escapes would spell a name in another way.) */
-static int32_t other_names(struct schema *x, const json_t *properties)
-{
-    struct automaton *a = x->a;
-    int32_t rule = automaton_rule(a, "another name"), n = 1, off = automaton_state(a);
-    struct name_node root = {.state = automaton_state(a)}, *nodes = &root;
-    int32_t end = automaton_end(a, rule), budget = LIMIT_GRAMMAR_STATES;
-    const char *key;
-    json_t *v;
-    automaton_byte_range(a, automaton_start(a, rule), root.state, '"', '"');
-    json_object_foreach((json_t *)(uintptr_t)properties, key, v) {
-        int32_t at = 0;
-        size_t len = strlen(key), used;
-        for (size_t i = 0; i < len && !a->err.code; i += used, budget--)
-            at = name_child(x, &nodes, &n, at, regex_decode(key + i, len - i, &used));
-        nodes[at].ends = true;
-    }
-    for (int32_t i = 0; i < n && !a->err.code; i++) {
-        struct char_set s = {0};
-        for (int32_t k = nodes[i].child; k; k = nodes[k].next) {
-            char_set_add(a, &s, nodes[k].c, nodes[k].c);
-            if (nodes[k].c >= 0x20 && nodes[k].c != '"' && nodes[k].c != '\\')
-                expr_emit(a, expr_class(a, &(struct char_range){nodes[k].c, nodes[k].c}, 1),
-                          nodes[i].state, nodes[k].state);
-        }
-        char_set_add(a, &s, 0, 0x1F);
-        char_set_add(a, &s, '"', '"');
-        char_set_add(a, &s, '\\', '\\');
-        char_set_not(a, &s);
-        expr_emit(a, expr_class(a, s.p, s.n), nodes[i].state, off);
-        if (!nodes[i].ends)
-            automaton_byte_range(a, nodes[i].state, end, '"', '"');
-    }
-    static const struct char_range plain[] = {{0x20, '!'}, {'#', '['}, {']', CHAR_MAX_CODE}};
-    expr_emit(a, expr_class(a, plain, 3), off, off);
-    automaton_byte_range(a, off, end, '"', '"');
-    return rule;
 }
 
 /* ---- objects ---------------------------------------------------------------------------- */
@@ -223,7 +213,7 @@ static void read_rest(struct schema *x, const json_t *s, struct object *o)
     if (names)
         o->rest_name = schema_rule(x, names);
     else if (json_object_size(o->properties))
-        o->rest_name = other_names(x, o->properties);
+        o->rest_name = schema_other_names(x, o->properties);
     else
         o->rest_name = schema_any_string(x);
 }

@@ -11,6 +11,7 @@
 #include "models/text/constrain/schema_int.h"
 
 #define STATES 256     /* of the ends' beginnings together */
+#define ANY_DEPTH 16   /* anyOf in anyOf */
 #define LAYERED 16384  /* states in all; above, two characters of an end are as bad as all */
 
 /* A beginning of an end: what each character leads to. 0: nothing is there. */
@@ -148,7 +149,7 @@ static void emit_listed(struct schema *x, const json_t *s, const json_t *ends, b
     json_array_foreach(values, i, v) {
         const char *p = json_string_value(v);
         size_t n = json_string_length(v);
-        bool fits = p && schema_string_fits(x, s, v) && strlen(p) == n;
+        bool fits = p && schema_string_fits(x, s, v) && strlen(p) == n && !schema_left_out(s, v);
         fits = fits && !(trimmed && n && (p[0] == '\n' || p[n - 1] == '\n'));
         for (k = 0; k < json_array_size(ends) && fits; k++)
             fits = !strstr(p, json_string_value(json_array_get(ends, k)));
@@ -157,16 +158,19 @@ static void emit_listed(struct schema *x, const json_t *s, const json_t *ends, b
     }
 }
 
-static void emit_raw(struct schema *x, const json_t *s, const json_t *ends, bool trimmed,
+/* s is flat, without anyOf. */
+static void emit_one(struct schema *x, const json_t *s, const json_t *ends, bool trimmed,
                      int32_t from, int32_t to)
 {
     struct ends e = {.trimmed = trimmed};
     int64_t least = schema_count(x, s, "minLength", 0);
     int64_t most = schema_count(x, s, "maxLength", REPEAT_FOREVER);
-    if (json_object_get(s, "anyOf"))
-        schema_fault(x, E_UNSUPPORTED, "anyOf: it cannot be enforced beside this string's type");
     if (!read_ends(x, ends, SIZE_MAX, &e) || x->a->err.code || least > most)
         return;
+    if (!json_object_get(s, "enum") && schema_left_out_strings(x, s)) {
+        schema_fault(x, E_UNSUPPORTED, "not: strings cannot be left out of a text between tags");
+        return;
+    }
     int64_t counted = most == REPEAT_FOREVER ? least : most;
     if (counted > LAYERED / 3) {
         schema_fault(x, E_RANGE, "%s: at most %d can be enforced in a text between tags",
@@ -197,6 +201,25 @@ static void emit_raw(struct schema *x, const json_t *s, const json_t *ends, bool
     }
 }
 
+static void emit_raw(struct schema *x, const json_t *schema, const json_t *ends, bool trimmed,
+                     int32_t from, int32_t to, int depth)
+{
+    const json_t *s = schema_flat(x, schema), *any = json_object_get(s, "anyOf"), *branch;
+    json_t *base = any ? schema_keep(x, json_copy((json_t *)(uintptr_t)s)) : NULL;
+    size_t i;
+    if (!s || x->a->err.code || json_is_false(s) || !(schema_kinds(x, s) & KIND_STRING))
+        return;
+    if (depth > ANY_DEPTH)
+        schema_fault(x, E_RANGE, "anyOf: more than %d of them in each other", ANY_DEPTH);
+    else if (!any)
+        emit_one(x, s, ends, trimmed, from, to);
+    json_object_del(base, "anyOf");
+    json_array_foreach(any, i, branch)
+        if (!x->a->err.code)
+            emit_raw(x, schema_keep(x, json_pack("{s:[O,O]}", "allOf", base, branch)), ends,
+                     trimmed, from, to, depth + 1);
+}
+
 int32_t schema_raw(struct automaton *a, const json_t *root, const json_t *s, const json_t *ends,
                    bool trimmed)
 {
@@ -204,9 +227,7 @@ int32_t schema_raw(struct automaton *a, const json_t *root, const json_t *s, con
     int32_t rule = automaton_rule(a, "a text between tags");
     if (schema_begin(&x, a, (struct schema_style){0})) {
         x.root = json_incref((json_t *)(uintptr_t)root);
-        const json_t *flat = schema_flat(&x, s);
-        if (flat && !a->err.code)
-            emit_raw(&x, flat, ends, trimmed, automaton_start(a, rule), automaton_end(a, rule));
+        emit_raw(&x, s, ends, trimmed, automaton_start(a, rule), automaton_end(a, rule), 0);
     }
     schema_end(&x);
     return rule;

@@ -37,9 +37,9 @@ static bool more_jobs(struct schema *x)
 /* What merging made is compared by its text: else recursion through allOf had no end. */
 static const json_t *same_content(struct schema *x, const json_t *s)
 {
-    char *text = json_dumps(s, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    char *text = json_dumps(s, JSON_COMPACT | JSON_ENCODE_ANY);
     const json_t *old = text ? json_object_get(x->by_content, text) : NULL;
-    (void)schema_spend(x, text ? strlen(text) / 64 : 0);
+    (void)schema_spend(x, text ? strlen(text) / 16 : 0);
     if (!text || (!old && json_object_set(x->by_content, text, (json_t *)(uintptr_t)s)))
         schema_fault(x, E_NOMEM, "no memory for a schema");
     mem_free(text);

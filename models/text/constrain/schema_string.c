@@ -10,6 +10,7 @@
 #include "models/text/constrain/schema_int.h"
 
 #define MULTIPLE_MAX 1000
+#define GAPS_MAX 64 /* numbers that are left out */
 #define INTEGER_DIGITS 16
 #define INTEGER_MOST 9999999999999999.0 /* of so many digits */
 
@@ -70,8 +71,15 @@ void schema_emit_string(struct schema *x, const json_t *s, int32_t from, int32_t
                      LIMIT_GRAMMAR_REPEAT);
         return;
     }
-    if (!inside && least == 0 && most == REPEAT_FOREVER) {
-        automaton_call(a, from, to, schema_any_string(x));
+    bool free = !inside && least == 0 && most == REPEAT_FOREVER;
+    const json_t *out = schema_left_out_strings(x, s);
+    if (out && !free) {
+        schema_fault(x, E_UNSUPPORTED, "not: strings cannot be left out beside pattern, format, "
+                     "minLength and maxLength");
+        return;
+    }
+    if (free) {
+        automaton_call(a, from, to, out ? schema_other_names(x, out) : schema_any_string(x));
         return;
     }
     if (inside) {
@@ -90,22 +98,22 @@ void schema_emit_string(struct schema *x, const json_t *s, int32_t from, int32_t
 
 /* ---- numbers ---------------------------------------------------------------------------- */
 
-/* Multiples of k: the remainder is the state. */
-static void emit_multiples(struct automaton *a, int k, int32_t from, int32_t to)
+/* A bound as a double; what a double cannot hold is rounded to the inside. */
+static double inside(const json_t *v, bool low)
 {
-    int32_t first = automaton_state(a), rest[MULTIPLE_MAX];
-    automaton_empty(a, from, first);
-    automaton_byte_range(a, from, first, '-', '-');
-    automaton_byte_range(a, first, to, '0', '0');
-    for (int r = 0; r < k; r++)
-        rest[r] = automaton_state(a);
-    for (int d = 0; d < 10; d++) {
-        if (d > 0)
-            automaton_byte_range(a, first, rest[d % k], '0' + d, '0' + d);
-        for (int r = 0; r < k; r++)
-            automaton_byte_range(a, rest[r], rest[(r * 10 + d) % k], '0' + d, '0' + d);
-    }
-    automaton_empty(a, rest[0], to);
+    double d = json_number_value(v);
+    if (!json_is_integer(v) || fabs(d) >= 9.2e18)
+        return d;
+    json_int_t exact = json_integer_value(v), as_read = (json_int_t)d;
+    return low && as_read < exact ? nextafter(d, INFINITY)
+                                  : !low && as_read > exact ? nextafter(d, -INFINITY) : d;
+}
+
+/* The next whole number above, or below, a bound that is left out. */
+static double beside(double v, bool low)
+{
+    double next = low ? floor(v) + 1 : ceil(v) - 1;
+    return next == v ? nextafter(v, low ? INFINITY : -INFINITY) : next;
 }
 
 /* The tighter of a bound and its exclusive form. */
@@ -113,19 +121,19 @@ static void bound(struct schema *x, const json_t *s, bool low, bool integer, str
 {
     const json_t *closed = json_object_get(s, low ? "minimum" : "maximum");
     const json_t *open = json_object_get(s, low ? "exclusiveMinimum" : "exclusiveMaximum");
-    double c = json_number_value(closed), o = json_number_value(open);
+    double c = inside(closed, low), o = inside(open, low);
     *out = (struct decimal){0};
     if (!closed && !open)
         return;
     bool use_open = open && (!closed || (low ? o >= c : o <= c));
     double v = use_open ? o : c;
     if (integer && low)
-        v = use_open ? floor(v) + 1 : ceil(v);
+        v = use_open ? beside(v, low) : ceil(v);
     else if (integer)
-        v = use_open ? ceil(v) - 1 : floor(v);
+        v = use_open ? beside(v, low) : floor(v);
     if (integer && (low ? v <= -INTEGER_MOST : v >= INTEGER_MOST))
         return; /* so many digits are not written */
-    (void)decimal_of(x->a, v, use_open && !integer, out);
+    (void)decimal_of(x->a, v, low, use_open && !integer, out);
 }
 
 static double value_of(const struct decimal *d)
@@ -136,12 +144,51 @@ static double value_of(const struct decimal *d)
     return strtod(text, NULL);
 }
 
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Numbers between those that `not` lists. False: it lists none. */
+static bool emit_gaps(struct schema *x, const json_t *s, bool integer, int32_t from, int32_t to)
+{
+    const json_t *values = json_object_get(json_object_get(s, "not"), "enum");
+    double out[GAPS_MAX] = {0}, low = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(values); i++) {
+        const json_t *v = json_array_get(values, i);
+        if (json_is_number(v) && n < GAPS_MAX)
+            out[n++] = json_number_value(v);
+        else if (json_is_number(v))
+            return schema_fault(x, E_RANGE, "not: at most %d numbers can be left out", GAPS_MAX);
+    }
+    qsort(out, n, sizeof *out, ascending);
+    for (size_t i = 0; i <= n && n > 0; i++) {
+        const json_t *min = json_object_get(s, "exclusiveMinimum");
+        const json_t *max = json_object_get(s, "exclusiveMaximum");
+        json_t *one = schema_keep(x, json_copy((json_t *)(uintptr_t)s));
+        if (!one)
+            return true;
+        json_object_del(one, "not");
+        if (i > 0 && (!min || json_number_value(min) < low))
+            json_object_set_new(one, "exclusiveMinimum", json_real(low));
+        if (i < n && (!max || json_number_value(max) > out[i]))
+            json_object_set_new(one, "exclusiveMaximum", json_real(out[i]));
+        low = i < n ? out[i] : low;
+        schema_emit_number(x, one, integer, from, to);
+    }
+    return n > 0;
+}
+
 void schema_emit_number(struct schema *x, const json_t *s, bool integer, int32_t from, int32_t to)
 {
     struct automaton *a = x->a;
     struct decimal low, high;
     const json_t *multiple = json_object_get(s, "multipleOf");
     double k = multiple ? json_number_value(multiple) : 0;
+    if (emit_gaps(x, s, integer, from, to))
+        return;
     if (multiple && (k < 1 || k > MULTIPLE_MAX || k != floor(k))) {
         schema_fault(x, E_UNSUPPORTED, "multipleOf: only whole numbers 1 … %d can be enforced",
                      MULTIPLE_MAX);
@@ -152,12 +199,10 @@ void schema_emit_number(struct schema *x, const json_t *s, bool integer, int32_t
     bound(x, s, false, integer, &high);
     if (a->err.code)
         return;
-    if (k > 1 && (low.there || high.there)) {
-        schema_fault(x, E_UNSUPPORTED, "multipleOf: it cannot be enforced beside bounds");
-    } else if (k > 1) {
-        emit_multiples(a, (int)k, from, to);
-    } else if (low.there && high.there && value_of(&low) > value_of(&high)) {
+    if (low.there && high.there && value_of(&low) > value_of(&high)) {
         return; /* no number */
+    } else if (k > 1) {
+        multiples_between(a, (int)k, &low, &high, from, to);
     } else if (integer || low.there || high.there) {
         expr_emit(a, number_between(a, &low, &high, integer), from, to);
     } else {
@@ -279,7 +324,7 @@ void schema_emit_enum(struct schema *x, const json_t *s, int32_t from, int32_t t
     static const char *const beside[] = {
         "pattern", "format", "properties", "required", "additionalProperties", "items",
         "prefixItems", "patternProperties", "propertyNames", "minItems", "maxItems",
-        "minProperties", "maxProperties", "unevaluatedProperties"};
+        "minProperties", "maxProperties", "unevaluatedProperties", "uniqueItems"};
     const json_t *values = json_object_get(s, "enum");
     int set = json_object_get(s, "type") ? schema_kinds(x, s) : KIND_ALL;
     for (size_t i = 0; i < ARRAY_LEN(beside); i++)
@@ -292,7 +337,8 @@ void schema_emit_enum(struct schema *x, const json_t *s, int32_t from, int32_t t
     char **strings = mem_array(MAX(n, 1), sizeof *strings);
     for (size_t i = 0; i < n && strings && !x->a->err.code; i++) {
         const json_t *v = json_array_get(values, i);
-        bool fits = set & schema_kind_of(v) && number_fits(s, v) && schema_string_fits(x, s, v);
+        bool fits = set & schema_kind_of(v) && number_fits(s, v) && schema_string_fits(x, s, v) &&
+                    !schema_left_out(s, v);
         if (fits && json_is_string(v)) /* those share what they begin with */
             strings[n_strings++] = json_dumps(v, JSON_ENCODE_ANY);
         else if (fits)

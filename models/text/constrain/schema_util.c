@@ -74,7 +74,8 @@ int schema_kinds(struct schema *x, const json_t *s)
         {"propertyNames", KIND_OBJECT}, {"minProperties", KIND_OBJECT},
         {"maxProperties", KIND_OBJECT}, {"unevaluatedProperties", KIND_OBJECT},
         {"items", KIND_ARRAY}, {"prefixItems", KIND_ARRAY}, {"minItems", KIND_ARRAY},
-        {"maxItems", KIND_ARRAY}, {"minLength", KIND_STRING}, {"maxLength", KIND_STRING},
+        {"maxItems", KIND_ARRAY}, {"uniqueItems", KIND_ARRAY}, {"minLength", KIND_STRING},
+        {"maxLength", KIND_STRING},
         {"pattern", KIND_STRING}, {"format", KIND_STRING},
         {"minimum", KIND_NUMBER | KIND_INTEGER}, {"maximum", KIND_NUMBER | KIND_INTEGER},
         {"exclusiveMinimum", KIND_NUMBER | KIND_INTEGER},
@@ -107,4 +108,36 @@ int64_t schema_count(struct schema *x, const json_t *s, const char *key, int64_t
         return schema_fault(x, E_FORMAT, "%s: a whole number that is not negative is expected",
                             key), otherwise;
     return (int64_t)d;
+}
+
+/* ---- values ----------------------------------------------------------------------------- */
+
+static bool same_value(const json_t *a, const json_t *b)
+{
+    if (json_is_number(a) && json_is_number(b))
+        return json_number_value(a) == json_number_value(b);
+    return json_equal(a, b);
+}
+
+bool schema_holds(const json_t *array, const json_t *v)
+{
+    for (size_t i = 0; i < json_array_size(array); i++)
+        if (same_value(json_array_get(array, i), v))
+            return true;
+    return false;
+}
+
+bool schema_left_out(const json_t *s, const json_t *v)
+{
+    return schema_holds(json_object_get(json_object_get(s, "not"), "enum"), v);
+}
+
+json_t *schema_left_out_strings(struct schema *x, const json_t *s)
+{
+    json_t *names = schema_keep(x, json_object()), *v;
+    size_t i;
+    json_array_foreach(json_object_get(json_object_get(s, "not"), "enum"), i, v)
+        if (names && json_is_string(v))
+            json_object_set_new(names, json_string_value(v), json_true());
+    return names && json_object_size(names) ? names : NULL;
 }

@@ -123,7 +123,9 @@ static bool find_part(struct structure *x, const json_t *part, const json_t **do
         *document = *schema = json_array_get(x->documents, (size_t)json_integer_value(which));
     else
         *schema = NULL;
-    if (name && *schema) {
+    if (json_is_object(name) && *schema) {
+        *schema = name;
+    } else if (name && *schema) {
         *schema = json_object_get(json_object_get(*document, "properties"),
                                   json_is_string(name) ? json_string_value(name) : "");
         *schema = *schema ? *schema : json_true(); /* a name that is only required */

@@ -16,7 +16,8 @@
  *                          a JSON value, or a Python literal; without the characters to avoid
  *   {"raw": PART, "ends": ["…"], "trimmed": bool}
  *                          the text of a string; schema_raw (schema.h)
- * and a PART is true (any value) or [document] or [document, "name of a property"].
+ * and a PART is true (any value) or [document], [document, "name of a property"] or [document,
+ * {…}], a schema whose references are in the document.
  * Thread: any. */
 #ifndef RECURD_STRUCTURE_H
 #define RECURD_STRUCTURE_H

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "models/text/constrain/schema.h"
 #include "models/text/toolcall/toolcall_int.h"
 
 #define SPACE "(?: |\\n[ \\t]{0,20})?" /* between the tokens of JSON, as schemas have it */
@@ -79,13 +80,11 @@ static const json_t *document(struct writer *w, const json_t *function, bool loo
     return s;
 }
 
-/* Keywords for which arguments one by one are not enough. */
+/* Keywords of a flat schema for which arguments one by one are not enough. */
 static const char *beyond(const json_t *s)
 {
-    static const char *const words[] = {
-        "$ref", "allOf", "anyOf", "oneOf", "not", "if", "enum", "const", "patternProperties",
-        "propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas",
-        "dependencies"};
+    static const char *const words[] = {"enum", "not", "patternProperties", "propertyNames",
+                                        "minProperties", "maxProperties"};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (json_object_get(s, words[i]))
             return words[i];
@@ -130,42 +129,57 @@ static bool is_required(const json_t *s, const char *key)
     return false;
 }
 
-static int add_argument(struct writer *w, const char *function, size_t nth, const json_t *s,
-                        const char *key, json_t *items, json_t *needed)
+/* A function in work, and one way to write its arguments. */
+struct way {
+    const char *function;
+    size_t nth;        /* the document */
+    const json_t *own; /* the function's properties as it names them: so the reader knows them */
+    const json_t *s;   /* flat */
+};
+
+static int add_argument(struct writer *w, const struct way *way, const char *key, json_t *items,
+                        json_t *needed)
 {
-    bool must = is_required(s, key);
-    const json_t *own = json_object_get(json_object_get(s, "properties"), key);
+    bool must = is_required(way->s, key);
+    json_t *own = json_object_get(way->own, key);
+    json_t *one = json_object_get(json_object_get(way->s, "properties"), key), *part;
+    if (json_is_false(one) && !must)
+        return 0;
     if (!writes_key(w->d, key))
-        return must ? refuse(w, function, key) : 0;
-    add(w, items, argument(w, json_string(key), json_pack("[i,s]", (int)nth, key),
-                           toolset_text_type(own)));
+        return must ? refuse(w, way->function, key) : 0;
+    if (own == one || !json_is_object(one)) /* as the document has it */
+        part = json_pack("[i,s]", (int)way->nth, key);
+    else
+        part = json_pack("[i,O]", (int)way->nth, one);
+    add(w, items, argument(w, json_string(key), part, toolset_text_type(own)));
     add(w, needed, json_boolean(must));
     return 0;
 }
 
 /* Arguments one by one, in the order of the schema. */
-static int add_arguments(struct writer *w, json_t *list, const char *function, size_t nth,
-                         const json_t *s)
+static int add_arguments(struct writer *w, json_t *list, const struct way *way)
 {
-    json_t *properties = json_object_get(s, "properties"), *items = json_array();
+    json_t *properties = json_object_get(way->s, "properties"), *items = json_array();
     json_t *needed = json_array(), *v;
-    const json_t *more = json_object_get(s, "additionalProperties");
+    const json_t *more = json_object_get(way->s, "additionalProperties");
     const char *key, *between = w->d->write.args == ARGS_PYTHON ? ", " : "";
     size_t i;
-    int rc = beyond(s) ? refuse(w, function, beyond(s)) : 0;
+    int rc = beyond(way->s) ? refuse(w, way->function, beyond(way->s)) : 0;
+    more = more ? more : json_object_get(way->s, "unevaluatedProperties");
     json_object_foreach(properties, key, v)
-        rc = rc ? rc : add_argument(w, function, nth, s, key, items, needed);
-    json_array_foreach(json_object_get(s, "required"), i, v) {
+        rc = rc ? rc : add_argument(w, way, key, items, needed);
+    json_array_foreach(json_object_get(way->s, "required"), i, v) {
         if (rc || !json_is_string(v) || json_object_get(properties, json_string_value(v)))
             continue;
         rc = more && !json_is_true(more)
-                 ? refuse(w, function, "additionalProperties")
-                 : add_argument(w, function, nth, s, json_string_value(v), items, needed);
+                 ? refuse(w, way->function, "additionalProperties")
+                 : add_argument(w, way, json_string_value(v), items, needed);
     }
     if (!rc && !json_array_size(items) && !json_is_false(more)) { /* any */
         json_t *any = argument(w, json_pack("{s:s}", "regex", NAME), json_true(),
                                w->d->write.args == ARGS_TAGS);
-        rc = json_is_object(more) ? refuse(w, function, "additionalProperties") : 0;
+        rc = json_is_object(more) && json_object_size(more)
+                 ? refuse(w, way->function, "additionalProperties") : 0;
         add(w, list, json_pack("{s:o,s:s,s:i}", "repeat", any, "between", between, "least", 0));
     } else {
         add(w, list, json_pack("{s:O,s:O,s:s}", "items", items, "needed", needed, "between",
@@ -173,6 +187,44 @@ static int add_arguments(struct writer *w, json_t *list, const char *function, s
     }
     json_decref(items);
     json_decref(needed);
+    return rc;
+}
+
+/* A property that must be there and has no value. */
+static bool is_dead(const json_t *s)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(json_object_get(s, "properties"), key, v)
+        if (json_is_false(v) && is_required(s, key))
+            return true;
+    return false;
+}
+
+/* Each way that anyOf, oneOf, if … leave to write the arguments. */
+static int add_ways(struct writer *w, json_t *list, const char *function, size_t nth,
+                    const json_t *s)
+{
+    json_t *ways, *any = json_array(), *one;
+    struct err why = {0};
+    size_t i;
+    int rc = schema_ways(&ways, s, s, &why);
+    if (rc) {
+        json_decref(any);
+        return rc == E_NOMEM ? err_set(w->e, rc, "%s", why.text)
+                             : err_set(w->e, rc, "the function \"%.64s\": %s", function, why.text);
+    }
+    json_array_foreach(ways, i, one) {
+        struct way way = {function, nth, json_object_get(s, "properties"), one};
+        if (is_dead(one))
+            continue;
+        json_t *arguments = json_array();
+        rc = rc ? rc : add_arguments(w, arguments, &way);
+        add(w, any, arguments);
+    }
+    json_decref(ways);
+    rc = rc || json_array_size(any) ? rc : refuse(w, function, "a schema that no object matches");
+    add(w, list, json_pack("{s:o}", "any", any));
     return rc;
 }
 
@@ -219,7 +271,7 @@ static int add_call(struct writer *w, json_t *any, const json_t *function, bool 
         if (f->args == ARGS_JSON)
             add(w, list, json_pack("{s:[i]}", "value", (int)nth));
         else
-            rc = add_arguments(w, list, json_string_value(name), nth, s);
+            rc = add_ways(w, list, json_string_value(name), nth, s);
     }
     add_text(w, list, f->tail);
     add(w, any, list);
@@ -255,6 +307,7 @@ int toolcall_structure(char **out, const struct toolcall_demand *d, struct err *
     struct writer w = {.d = d->dialect, .documents = json_array(), .e = e};
     size_t i;
     int rc = 0;
+    bool lacked = mem_lacked();
     *out = NULL;
     json_array_foreach((json_t *)(uintptr_t)d->tools, i, tool) {
         const json_t *f = toolset_function(tool);
@@ -271,6 +324,11 @@ int toolcall_structure(char **out, const struct toolcall_demand *d, struct err *
         *out = json_dumps(whole, JSON_COMPACT);
     json_decref(whole);
     json_decref(any);
+    if (!lacked && mem_lacked()) { /* a copy may lack what the schema says */
+        mem_free(*out);
+        *out = NULL;
+        return err_set(e, E_NOMEM, "no memory for the form of calls");
+    }
     return rc || *out ? rc : err_set(e, E_NOMEM, "no memory for the form of calls");
 }
 
