@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/usage.h"
+#include "kernels/phases.h"
 #include "models/model.h"
 #include "models/plan_text.h"
 #include "models/text/tokenizer.h"
@@ -28,7 +29,7 @@
 struct args {
     const char *model, *tokens, *logits, *perplexity, *device, *kernels, *replay;
     int generate, chunk, batch, threads;
-    bool dummy, move, profile, time, plan;
+    bool dummy, move, profile, time, plan, phases;
     enum quantize quantize;
 };
 
@@ -95,6 +96,7 @@ static int parse_args(struct args *a, int argc, char **argv)
             break;
         case 'M': a->move = true; break;
         case 'L': a->model = optarg; a->plan = true; break;
+        case 'H': a->phases = true; break;
         case 'P': a->profile = true; break;
         case 'T': a->time = true; break;
         case 'h': usage(stdout); exit(0);
@@ -102,8 +104,8 @@ static int parse_args(struct args *a, int argc, char **argv)
         }
     }
     bool input = a->tokens || a->perplexity || a->replay || a->plan;
-    return a->model && input && a->generate >= 0 && a->chunk >= 0 && a->batch >= 1 &&
-                   a->batch <= 256 && optind == argc ? 0 : -1;
+    return a->model && input && (a->plan || !a->phases) && a->generate >= 0 && a->chunk >= 0 &&
+                   a->batch >= 1 && a->batch <= 256 && optind == argc ? 0 : -1;
 }
 
 /* ---- input ---- */
@@ -342,11 +344,28 @@ static int evaluate(struct eval *v, struct err *e)
     return 0;
 }
 
+/* Of a step with one row a sequence, when no two activations share memory. */
+static int put_phases(const struct model *m, struct buf *out, struct err *e)
+{
+    struct phases x;
+    int rc = phases_find(&x, &m->plan, NULL, e);
+    if (!rc) {
+        phases_text(&x, &m->plan, out);
+        phases_free(&x);
+    }
+    return rc;
+}
+
 static int print_plan(struct eval *v, struct err *e)
 {
     struct buf text;
     buf_init(&text, MIB(64));
-    model_plan_text(v->m, &text);
+    if (!v->a.phases)
+        model_plan_text(v->m, &text);
+    else if (put_phases(v->m, &text, e)) {
+        buf_free(&text);
+        return e->code;
+    }
     if (text.failed)
         err_set(e, E_NOMEM, "the plan of %s takes more than %zu bytes", v->m->name, MIB(64));
     else
