@@ -105,6 +105,14 @@ static size_t take(struct choice *c, struct token_event *ev, bool *got, bool *mo
     return n;
 }
 
+static void score(struct choice *c, const struct token_event *ev)
+{
+    if (ev->prompt || !ev->has_logprob)
+        return;
+    c->logprob += (double)ev->logprob;
+    c->n_scored++;
+}
+
 static void observe(struct choice *c)
 {
     struct stats *s = c->gen->stats;
@@ -156,6 +164,7 @@ bool gen_read(struct gen *g)
             struct token_event ev[TAKE];
             size_t n = take(c, ev, &got, &more);
             for (size_t k = 0; k < n; k++) {
+                score(c, &ev[k]);
                 if (g->api->token)
                     g->api->token(c, &ev[k]);
                 if (!ev[k].prompt && g->params.return_ids && ids_add(&c->ids, ev[k].id))

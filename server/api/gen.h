@@ -41,6 +41,8 @@ struct choice {
     struct ids ids;         /* of the output, read and not yet sent */
     struct chars chars;     /* of the text so far: text_offset */
     int32_t n_output;
+    double logprob;         /* with best_of: of n_scored output tokens, their sum */
+    int32_t n_scored;
     int32_t stopped_by;     /* the stop string of the request that ended it; -1 = none */
     int64_t n_prompt, n_cached; /* with a session's tokens; known at the end */
     int64_t n_matched;      /* as in struct request; likewise */

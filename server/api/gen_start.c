@@ -125,7 +125,7 @@ static int fill(struct request *r, const struct gen *g, const struct choice *c,
     r->sampling.seed = nth ? rng_at(seed, SEED_STREAM, (uint64_t)nth) : seed;
     r->min_tokens = (int32_t)p->min_tokens;
     r->ignore_eos = p->ignore_eos;
-    r->logprobs = p->logprobs;
+    r->logprobs = p->n > p->n_best ? MAX(p->logprobs, 0) : p->logprobs;
     r->prompt_logprobs = p->echo && p->logprobs >= 0;
     r->n_stops = p->n_stops;
     r->n_stop_ids = p->n_stop_ids;
