@@ -34,6 +34,7 @@ struct choice {
     struct toolcall *reader; /* NULL: all of the text is the answer's */
     struct buf raw;         /* what it reads next */
     int32_t n_calls;        /* so far */
+    bool cut;               /* the last of them was not written to its end */
     /* What the API's hooks made of it, read and not yet sent. */
     struct buf text, reasoning, calls, part[GEN_PARTS];
     int32_t n_blocks, block; /* theirs: of what is written in blocks, which kind is open */
@@ -65,6 +66,7 @@ struct api_name { const char *ours, *theirs; };
 struct api {
     const char *id_prefix;
     const char *stream_type; /* Content-Type of a stream */
+    bool early; /* a call's arguments may come before it is complete */
     const struct api_name *names; /* for errors; ends with {NULL, NULL}. NULL = as ours */
     /* A token was read: for logprobs. NULL = they are not told. */
     void (*token)(struct choice *c, const struct token_event *ev);
@@ -107,6 +109,7 @@ struct gen {
     int32_t n_close, close[FOLLOW_CLOSE]; /* the end of the reasoning in tokens, with a budget */
     struct toolset *tools;   /* whose calls are looked for; NULL = none */
     const struct toolcall_dialect *dialect; /* likewise */
+    bool follows;            /* masks let no call be written that is none */
     bool reasoning, thinking; /* it is told apart; the prompt has opened it */
     struct request_facts *facts; /* the exchange's; filled by gen_end */
     struct key *key;      /* NULL = without keys */
@@ -168,6 +171,8 @@ int gen_constrain(struct gen *g, struct choice *c, struct err *e) MUST_USE;
 int gen_split(struct choice *c, struct err *e) MUST_USE;
 /* A hook for pieces: into c->text and c->reasoning. */
 void gen_text(struct choice *c, const struct toolcall_event *ev);
+/* The answer ends with calls that wait for their results. */
+bool gen_calls(const struct choice *c);
 /* The id of the call that ev begins, the choice's nth: the model's own, or one of the reply's bits,
  * so that no two calls share one. prefix: of those. */
 void gen_call_id(struct buf *out, const struct choice *c, const struct toolcall_event *ev,

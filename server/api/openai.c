@@ -114,6 +114,27 @@ void openai_whole(struct buf *out, struct gen *g)
     buf_ch(out, '}');
 }
 
+enum { ELEMENT_NONE, ELEMENT_OPEN, ELEMENT_LATER }; /* choice.block: of the call that is written */
+
+/* Of a stream, the call that an earlier chunk began. */
+static void go_on(struct buf *out, struct choice *c)
+{
+    if (c->block == ELEMENT_LATER)
+        buf_fmt(out, "{\"index\":%d,\"function\":{\"arguments\":\"", c->n_calls - 1);
+    c->block = ELEMENT_OPEN;
+}
+
+void openai_calls(struct buf *out, struct choice *c)
+{
+    buf_add(out, c->calls.p, c->calls.len);
+    if (c->block == ELEMENT_OPEN) {
+        buf_str(out, "\"}}");
+        c->block = ELEMENT_LATER;
+    }
+    out->failed |= c->calls.failed;
+    buf_clear(&c->calls);
+}
+
 void openai_piece(struct choice *c, const struct toolcall_event *ev)
 {
     struct buf *out = &c->calls;
@@ -129,9 +150,18 @@ void openai_piece(struct choice *c, const struct toolcall_event *ev)
         buf_str(out, ",\"type\":\"function\",\"function\":{\"name\":");
         jsonout_strn(out, ev->p, ev->n);
         buf_str(out, ",\"arguments\":\"");
+        c->block = ELEMENT_OPEN;
         break;
-    case TOOLCALL_ARGUMENTS: jsonout_chars(out, ev->p, ev->n); break;
-    case TOOLCALL_END: buf_str(out, "\"}}"); break;
+    case TOOLCALL_ARGUMENTS:
+        go_on(out, c);
+        jsonout_chars(out, ev->p, ev->n);
+        break;
+    case TOOLCALL_END:
+    case TOOLCALL_CUT:
+        if (c->block == ELEMENT_OPEN)
+            buf_str(out, "\"}}");
+        c->block = ELEMENT_NONE;
+        break;
     }
 }
 

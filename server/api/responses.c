@@ -131,13 +131,12 @@ static void done_frame(struct choice *c)
 
 /* ---- pieces ---- */
 
-static void end_item(struct choice *c)
+/* cut: the text ended before it did. */
+static void end_item(struct choice *c, bool cut)
 {
-    const char *status = c->finish == FINISH_LENGTH ? "incomplete" : "completed";
+    const char *status = cut ? "incomplete" : "completed";
     if (c->block == ITEM_NONE)
         return;
-    if (c->block == ITEM_CALL && !c->reasoning.len)
-        buf_str(&c->reasoning, "{}");
     if (c->gen->params.stream) {
         done_frame(c);
         part_frame(c, "content_part.done", true);
@@ -154,7 +153,7 @@ static void end_item(struct choice *c)
 
 static void begin_item(struct choice *c, enum item block, const struct toolcall_event *ev)
 {
-    end_item(c);
+    end_item(c, false);
     c->block = block;
     if (block == ITEM_CALL) {
         buf_str(&c->calls, ",\"call_id\":");
@@ -197,14 +196,14 @@ static void piece(struct choice *c, const struct toolcall_event *ev)
     static const enum item kinds[] = {
         [TOOLCALL_TEXT] = ITEM_MESSAGE, [TOOLCALL_REASONING] = ITEM_REASONING,
         [TOOLCALL_BEGIN] = ITEM_CALL,   [TOOLCALL_ARGUMENTS] = ITEM_CALL,
-        [TOOLCALL_END] = ITEM_NONE,
+        [TOOLCALL_END] = ITEM_NONE,     [TOOLCALL_CUT] = ITEM_NONE,
     };
     enum item kind = kinds[ev->kind];
     if (kind != (enum item)c->block || ev->kind == TOOLCALL_BEGIN) {
         count_reasoning(c);
-        kind == ITEM_NONE ? end_item(c) : begin_item(c, kind, ev);
+        kind == ITEM_NONE ? end_item(c, c->cut) : begin_item(c, kind, ev);
     }
-    if (ev->kind != TOOLCALL_BEGIN && ev->kind != TOOLCALL_END)
+    if (kind != ITEM_NONE && ev->kind != TOOLCALL_BEGIN)
         more(c, ev);
 }
 
@@ -289,7 +288,7 @@ static void store(const struct gen *g, const struct buf *object_text)
 static void whole(struct buf *out, struct gen *g)
 {
     count_reasoning(&g->choices[0]);
-    end_item(&g->choices[0]);
+    end_item(&g->choices[0], g->choices[0].finish == FINISH_LENGTH);
     object(out, g, true);
     store(g, out);
 }
@@ -308,7 +307,7 @@ static void news(struct buf *out, struct choice *c)
 {
     if (c->finish != FINISH_NONE) {
         count_reasoning(c);
-        end_item(c);
+        end_item(c, c->finish == FINISH_LENGTH);
     }
     buf_add(out, c->text.p, c->text.len);
     out->failed |= c->text.failed;
@@ -351,6 +350,7 @@ static const struct api responses = {
     .id_prefix = "resp_",
     .stream_type = "text/event-stream; charset=utf-8",
     .names = names,
+    .early = true,
     .piece = piece,
     .whole = whole,
     .open = first,
