@@ -147,7 +147,7 @@ Test(toolcall, golden_texts_of_every_dialect_whole_and_by_bytes)
     }
 }
 
-/* Behind each: what comes of it when calls leave as they are written, where that is not the same. */
+/* Behind each: what comes of it when calls leave as they are written. */
 static const struct { const char *dialect, *text, *want; } early[] = {
     /* arguments before the name, or as a string; an id behind them */
     {"hermes", "<tool_call>{\"arguments\":{},\"name\":\"now\"}</tool_call>",

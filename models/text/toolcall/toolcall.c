@@ -71,8 +71,8 @@ static bool step_lead(struct toolcall *t, bool end)
     }
     if (w == b->len)
         return false;
-    enum look think = t->place == LEAD && t->o.reasoning ? form_look(b->p, b->len, w, THINK_OPEN, end)
-                                                          : NO;
+    bool opens = t->place == LEAD && t->o.reasoning;
+    enum look think = opens ? form_look(b->p, b->len, w, THINK_OPEN, end) : NO;
     enum look call = look_call(t, w, end);
     if (think == YES) {
         buf_drop_front(b, w + strlen(THINK_OPEN));
@@ -133,7 +133,8 @@ static void give_calls(struct toolcall *t, const json_t *calls, size_t n_bytes)
         const json_t *args = json_object_get(c, "arguments");
         toolcall_emit(t, TOOLCALL_BEGIN, json_string_value(name), json_string_length(name),
              json_string_value(json_object_get(c, "id")));
-        toolcall_emit(t, TOOLCALL_ARGUMENTS, json_string_value(args), json_string_length(args), NULL);
+        toolcall_emit(t, TOOLCALL_ARGUMENTS, json_string_value(args), json_string_length(args),
+                      NULL);
         toolcall_emit(t, TOOLCALL_END, NULL, 0, NULL);
     }
     buf_drop_front(&t->held, n_bytes);
