@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "server/api/responses.h"
 
 /* Events copied out under one hold of the request's lock: 32 x 176 bytes of stack. */
 #define TAKE 32
@@ -38,6 +39,7 @@ static void unref(struct gen *g)
     grammar_unref(g->grammar);
     toolset_free(g->tools);
     json_decref(g->keep);
+    saving_unref(g->saving);
     buf_free(&g->chunk_head);
     waker_unref(g->waker);
     mem_free(g);
@@ -154,6 +156,14 @@ static void settle(struct gen *g)
     g->taken = 0;
 }
 
+static bool all_read(const struct gen *g)
+{
+    for (int32_t i = 0; i < g->n_choices; i++)
+        if (g->choices[i].finish == FINISH_NONE)
+            return false;
+    return true;
+}
+
 bool gen_read(struct gen *g)
 {
     bool any = false;
@@ -187,6 +197,10 @@ bool gen_read(struct gen *g)
             err_set(&g->error, E_CLOSED, "the request was cancelled");
         if (c->finish == FINISH_ERROR && !g->error.code)
             err_set(&g->error, E_IO, "the generation failed");
+    }
+    if (!g->saved && !gen_failed(g) && all_read(g)) {
+        g->saved = !g->api->save || g->api->save(g);
+        any |= g->saved;
     }
     if (gen_done(g))
         settle(g);
@@ -223,12 +237,7 @@ bool gen_failed(const struct gen *g) { return g->error.code != 0; }
 
 bool gen_done(const struct gen *g)
 {
-    if (gen_failed(g))
-        return true;
-    for (int32_t i = 0; i < g->n_choices; i++)
-        if (g->choices[i].finish == FINISH_NONE)
-            return false;
-    return true;
+    return gen_failed(g) || g->saved;
 }
 
 /* Of a choice whose reader has gone, what there is. */

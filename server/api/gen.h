@@ -23,6 +23,7 @@
 
 struct gen;
 struct api_state;
+struct saving;
 
 /* Fragments of a choice's logprobs, in the order of an API's object; theirs. */
 #define GEN_PARTS 4
@@ -75,6 +76,9 @@ struct api {
     void (*piece)(struct choice *c, const struct toolcall_event *ev);
     /* Everything of a reply that is not streamed. */
     void (*whole)(struct buf *out, struct gen *g);
+    /* Everything was read: what must be kept before the reply may end. False: it is not yet, and the
+     * exchange's waker will be signalled. NULL = nothing. */
+    bool (*save)(struct gen *g);
     /* A stream. open: before anything was read; NULL = nothing. news: what a choice has got since;
      * with c->finish its end. close: every choice has had its end. ping: NULL = none is possible.
      * fail: instead of everything else. */
@@ -92,6 +96,8 @@ struct gen {
     json_t *keep; /* of the request, for the API's reply; owned, NULL = nothing */
     struct api_state *state;
     bool opened;  /* streaming: the API's open was called */
+    bool saved;   /* the API's save said so */
+    struct saving *saving; /* theirs; a reference, NULL = none */
     struct buf chunk_head; /* theirs: what all chunks of a stream begin with */
     int64_t n_frames; /* theirs: of a stream whose frames are numbered */
     const char *request_id; /* the exchange's */
