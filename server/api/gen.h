@@ -76,8 +76,8 @@ struct api {
     void (*piece)(struct choice *c, const struct toolcall_event *ev);
     /* Everything of a reply that is not streamed. */
     void (*whole)(struct buf *out, struct gen *g);
-    /* Everything was read: what must be kept before the reply may end. False: it is not yet, and the
-     * exchange's waker will be signalled. NULL = nothing. */
+    /* Everything was read: what must be kept before the reply may end. False: it is not yet, and
+     * the exchange's waker will be signalled. NULL = nothing. */
     bool (*save)(struct gen *g);
     /* A stream. open: before anything was read; NULL = nothing. news: what a choice has got since;
      * with c->finish its end. close: every choice has had its end. ping: NULL = none is possible.

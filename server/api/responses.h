@@ -15,8 +15,8 @@ struct waker;
 /* ---- responses_store.c: answers by id ---- */
 
 /* At most LIMIT_RESPONSES of LIMIT_RESPONSES_BYTES together; when there is no room, the tenant that
- * has most loses what it has not used for longest. In memory, and with a state folder in files, too:
- * then all that is there at the start is read. Owner: the handlers. */
+ * has most loses what it has not used for longest. In memory, and with a state folder in files,
+ * too: then all that is there at the start is read. Owner: the handlers. */
 struct responses;
 
 /* served: its cache's folder and key, if there are any. */

@@ -195,9 +195,9 @@ class Durable(unittest.TestCase):
         second = last["response"]
         s = crash()
         self.assertEqual(s.get("/v1/responses/" + second["id"]), (200, second))
-        third = s.post("/v1/responses", {"input": "Go on.", "max_output_tokens": 1,
+        third = s.post("/v1/responses", {"input": "Go on.", "max_output_tokens": 1, "temperature": 0,
                                          "previous_response_id": second["id"]})
-        whole = s.post("/v1/responses", {"max_output_tokens": 1, "input": [
+        whole = s.post("/v1/responses", {"max_output_tokens": 1, "temperature": 0, "input": [
             {"role": "user", "content": "My dog is Spot."}, *first["output"],
             {"role": "user", "content": "And the cat?"}, *second["output"],
             {"role": "user", "content": "Go on."}]})

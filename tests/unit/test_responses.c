@@ -149,7 +149,7 @@ Test(responses, there_is_a_bound)
     }
     cr_assert(!responses_get(s, &alice, "resp_0", NULL, NULL));
     cr_assert(responses_get(s, &alice, "resp_11", NULL, NULL));
-    cr_assert_str_eq(get(s, &bob, "resp_bob"), "{1}|[1]"); /* a flood of one is not another's loss */
+    cr_assert_str_eq(get(s, &bob, "resp_bob"), "{1}|[1]"); /* another's flood is not his loss */
     responses_close(s);
     cr_assert_eq(files(), 8); /* 7 of 8 MiB, and bob's */
     s = open_with(key, NULL);
