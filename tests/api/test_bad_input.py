@@ -35,7 +35,7 @@ COMPLETIONS = [
     ({"prompt": "a", "stop_token_ids": [4096]}, "stop_token_ids"),
     ({"prompt": "a", "stop_token_ids": "x"}, "stop_token_ids"),
     ({"prompt": "a", "stop_token_ids": [1] * 65}, "stop_token_ids"),
-    ({"prompt": "a", "logit_bias": []}, "logit_bias"),
+    ({"prompt": "a", "logit_bias": [[]]}, "logit_bias"),
     ({"prompt": "a", "logit_bias": {"x": 1}}, "logit_bias"),
     ({"prompt": "a", "logit_bias": {"4096": 1}}, "logit_bias"),
     ({"prompt": "a", "logit_bias": {"-1": 1}}, "logit_bias"),

@@ -181,6 +181,22 @@ class Completions(unittest.TestCase):
                                  return_token_ids=True)["choices"][0]["token_ids"]
         self.assertEqual(forced, [300, 300, 300])
 
+    def test_logit_bias_as_llama_server_has_it(self):
+        ask = dict(max_tokens=3, temperature=0, return_token_ids=True)
+        first, = self.s.complete(DOG, **dict(ask, max_tokens=1))["choices"][0]["token_ids"]
+        self.assertEqual(self.s.complete(DOG, logit_bias=[[300, 100]], **ask)["choices"][0][
+            "token_ids"], [300] * 3)
+        without = self.s.complete(DOG, logit_bias={str(first): -100}, **ask)["choices"][0]
+        for never in ([[first, False]], [[" Spot", False]], {str(first): False}):
+            self.assertEqual(self.s.complete(DOG, logit_bias=never, **ask)["choices"][0], without)
+        twice = self.s.complete(DOG, logit_bias=[[300, 60], [300, 60]], **ask)["choices"][0]
+        self.assertEqual(twice["token_ids"], [300] * 3)
+        self.s.complete(DOG, logit_bias=False, **ask)
+        for wrong in ([3], [[3]], [[3, "x"]], [[-1, 1]], [["a", 101]], [[3, True]], [["", 1]],
+                      [["a " * 2000, 1]], "x", {"a": 1}):
+            r = self.s.post("/v1/completions", {"prompt": DOG, "logit_bias": wrong}, 400)
+            self.assertEqual(r["error"]["param"], "logit_bias", wrong)
+
     def test_penalties_change_a_greedy_text(self):
         plain = self.s.complete(DOG, max_tokens=30, temperature=0)["choices"][0]["text"]
         for field in ("presence_penalty", "frequency_penalty", "repetition_penalty"):
