@@ -191,6 +191,24 @@ static void read_session(struct params *p, const json_t *o, struct err *e)
     }
 }
 
+/* What comes behind the text that shall be written; an empty one is none. */
+static void read_suffix(struct params *p, const json_t *o, struct err *e)
+{
+    const char *s = NULL;
+    if (!jsonin_str(o, "suffix", &s, &p->n_suffix, e) || !p->n_suffix)
+        return;
+    if (p->kind == PARAMS_CHAT)
+        err_field(e, E_UNSUPPORTED, "suffix", "suffix: use /v1/completions");
+    for (int32_t i = 0; i < p->n_prompts; i++)
+        if (!p->prompts[i].text)
+            err_field(e, E_CONFLICT, "suffix", "suffix: only with a prompt that is text");
+    if (p->echo || jsonin_get(o, "session"))
+        err_field(e, E_CONFLICT, "suffix", "suffix: neither with echo nor in a session");
+    p->suffix = arena_copy(&p->arena, s, p->n_suffix);
+    if (!p->suffix)
+        err_set(e, E_NOMEM, "no memory for the request");
+}
+
 static int check_model(struct params *p, const struct served *m, const json_t *o, struct err *e)
 {
     size_t n = 0;
@@ -224,6 +242,7 @@ static int read_all(struct params *p, const struct served *m, const json_t *o, s
     read_lengths(p, o, e);
     read_counts(p, o, e);
     read_session(p, o, e);
+    read_suffix(p, o, e);
     return e->code;
 }
 

@@ -37,6 +37,8 @@ struct params {
     const char *model;              /* NULL = not named */
     int32_t n_prompts;              /* completions, tokenize, detokenize */
     struct prompt_in *prompts;
+    const char *suffix;             /* completions: behind the gap; NULL = none; in the arena */
+    size_t n_suffix;
     int32_t n_messages;             /* chat, tokenize */
     struct chat_request chat;       /* with messages; borrows from chat_tree */
     struct json_t *chat_tree;       /* owned; NULL = none, or dropped */

@@ -133,8 +133,8 @@ static int add_bias(struct sampling *s, long id, const json_t *v, struct err *e)
     return 0;
 }
 
-/* {"id": bias, …}, OpenAI's form; a text is all of its tokens, as with llama-server. texts: how many
- * those may be together; NULL = there are none. */
+/* {"id": bias, …}, OpenAI's form; a text is all of its tokens, as with llama-server. texts: how
+ * many those may be together; NULL = there are none. */
 static int key_bias(struct sampling *s, const char *key, const json_t *v, const struct served *m,
                     size_t *texts, struct err *e)
 {

@@ -48,11 +48,13 @@ class Samplers(unittest.TestCase):
         self.assertEqual(text(samplers=["min_p", "top_k"], **on),
                          text(top_k=20, min_p=0.1, temperature=1, top_p=1))
         self.assertEqual(text(samplers=["top_k"], temperature=0.3, top_k=1), text(temperature=0))
-        self.assertEqual(text(samplers=["top_p", "temperature"], temperature=0), text(temperature=0))
+        self.assertEqual(text(samplers=["top_p", "temperature"], temperature=0),
+                         text(temperature=0))
         self.assertEqual(text(samplers=[], **on), text(**on))
         for wrong, fault in ((["top_p", "temperature"], '"top_p" before "temperature"'),
                              (["top_p", "top_k"], '"top_p" before "top_k"'),
-                             (["top_k", "top_k"], "twice"), (["tfs_z"], "none of"), ([3], "none of"),
+                             (["top_k", "top_k"], "twice"), (["tfs_z"], "none of"),
+                             ([3], "none of"),
                              (3, "array"), ("kq", "none of")):
             r = s.post("/v1/completions", dict(on, prompt="Once", temperature=0.8,
                                                samplers=wrong), 400)
