@@ -64,8 +64,8 @@ static int follow_tools(struct gen *g, struct constrainer *c, struct err *e)
 }
 
 /* Nothing demands that calls follow a grammar. But where a marker opens them, a call that masks
- * keep whole can be told while it is written; what cannot be enforced is then read without. Not with
- * a budget for thinking that the answer itself opens: its end would be forced inside of a call. */
+ * keep whole can be told while it is written; what cannot be enforced is then read without. Not
+ * with a budget for thinking that the answer opens itself: its end would be forced in a call. */
 static bool hinted(const struct gen *g)
 {
     bool closes;

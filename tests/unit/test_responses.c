@@ -20,7 +20,7 @@ static char dir[64];
 
 static void open_dir(void)
 {
-    strcpy(dir, "/tmp/recurd-responses-XXXXXX");
+    snprintf(dir, sizeof dir, "/tmp/recurd-responses-XXXXXX");
     cr_assert(mkdtemp(dir));
 }
 

@@ -1,7 +1,7 @@
 /* Calls that are read while they are written, by the row of their dialect: a name that is known,
- * then arguments as pieces of one JSON object. Every decision depends on the bytes from a place on, not
- * on how many are there already. What leaves is the same JSON that the whole body would give; only
- * an argument that is written twice stands there twice. */
+ * then arguments as pieces of one JSON object. Every decision depends on the bytes from a place on,
+ * not on how many are there already. What leaves is the same JSON that the whole body would give;
+ * only an argument that is written twice stands there twice. */
 #include <string.h>
 
 #include "base/limits.h"
