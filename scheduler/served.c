@@ -146,6 +146,7 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
     rc = sched_open(&s->sched, s->model, s->device, &so, e);
     if (!rc)
         s->cache = sched_cache(s->sched);
+    s->state_dir = s->cache ? o->state_dir : NULL;
     return rc;
 }
 

@@ -48,6 +48,7 @@ struct served {
     const char *numerics;          /* which arithmetic computes: backend.numerics() */
     struct sched *sched;
     struct statecache *cache;      /* NULL = none */
+    const char *state_dir;         /* its folder, as in the options; NULL = none */
     /* Closed to the server. */
     struct tracefile *trace;
     struct model *model;

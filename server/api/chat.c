@@ -77,17 +77,16 @@ static void split(struct buf *out, struct choice *c)
     }
     if (c->calls.len) {
         buf_str(out, "\"tool_calls\":[");
-        buf_add(out, c->calls.p, c->calls.len);
+        openai_calls(out, c);
         buf_str(out, "],");
     }
     buf_clear(&c->reasoning);
-    buf_clear(&c->calls);
 }
 
 /* A turn that ends with calls waits for their results. */
 static const char *finish(const struct choice *c)
 {
-    return c->n_calls && c->finish == FINISH_STOP ? "\"tool_calls\"" : reply_finish(c->finish);
+    return gen_calls(c) && c->finish == FINISH_STOP ? "\"tool_calls\"" : reply_finish(c->finish);
 }
 
 static void first(struct buf *out, struct choice *c)

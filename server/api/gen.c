@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "server/api/responses.h"
 
 /* Events copied out under one hold of the request's lock: 32 x 176 bytes of stack. */
 #define TAKE 32
@@ -38,6 +39,7 @@ static void unref(struct gen *g)
     grammar_unref(g->grammar);
     toolset_free(g->tools);
     json_decref(g->keep);
+    saving_unref(g->saving);
     buf_free(&g->chunk_head);
     waker_unref(g->waker);
     mem_free(g);
@@ -105,6 +107,14 @@ static size_t take(struct choice *c, struct token_event *ev, bool *got, bool *mo
     return n;
 }
 
+static void score(struct choice *c, const struct token_event *ev)
+{
+    if (ev->prompt || !ev->has_logprob)
+        return;
+    c->logprob += (double)ev->logprob;
+    c->n_scored++;
+}
+
 static void observe(struct choice *c)
 {
     struct stats *s = c->gen->stats;
@@ -147,6 +157,14 @@ static void settle(struct gen *g)
     g->taken = 0;
 }
 
+static bool all_read(const struct gen *g)
+{
+    for (int32_t i = 0; i < g->n_choices; i++)
+        if (g->choices[i].finish == FINISH_NONE)
+            return false;
+    return true;
+}
+
 bool gen_read(struct gen *g)
 {
     bool any = false;
@@ -157,6 +175,7 @@ bool gen_read(struct gen *g)
             struct token_event ev[TAKE];
             size_t n = take(c, ev, &got, &more);
             for (size_t k = 0; k < n; k++) {
+                score(c, &ev[k]);
                 if (g->api->token)
                     g->api->token(c, &ev[k]);
                 if (!ev[k].prompt && g->params.return_ids && ids_add(&c->ids, ev[k].id))
@@ -179,6 +198,10 @@ bool gen_read(struct gen *g)
             err_set(&g->error, E_CLOSED, "the request was cancelled");
         if (c->finish == FINISH_ERROR && !g->error.code)
             err_set(&g->error, E_IO, "the generation failed");
+    }
+    if (!g->saved && !gen_failed(g) && all_read(g)) {
+        g->saved = !g->api->save || g->api->save(g);
+        any |= g->saved;
     }
     if (gen_done(g))
         settle(g);
@@ -215,12 +238,7 @@ bool gen_failed(const struct gen *g) { return g->error.code != 0; }
 
 bool gen_done(const struct gen *g)
 {
-    if (gen_failed(g))
-        return true;
-    for (int32_t i = 0; i < g->n_choices; i++)
-        if (g->choices[i].finish == FINISH_NONE)
-            return false;
-    return true;
+    return gen_failed(g) || g->saved;
 }
 
 /* Of a choice whose reader has gone, what there is. */

@@ -23,6 +23,7 @@
 
 struct gen;
 struct api_state;
+struct saving;
 
 /* Fragments of a choice's logprobs, in the order of an API's object; theirs. */
 #define GEN_PARTS 4
@@ -34,6 +35,7 @@ struct choice {
     struct toolcall *reader; /* NULL: all of the text is the answer's */
     struct buf raw;         /* what it reads next */
     int32_t n_calls;        /* so far */
+    bool cut;               /* the last of them was not written to its end */
     /* What the API's hooks made of it, read and not yet sent. */
     struct buf text, reasoning, calls, part[GEN_PARTS];
     int32_t n_blocks, block; /* theirs: of what is written in blocks, which kind is open */
@@ -41,6 +43,8 @@ struct choice {
     struct ids ids;         /* of the output, read and not yet sent */
     struct chars chars;     /* of the text so far: text_offset */
     int32_t n_output;
+    double logprob;         /* with best_of: of n_scored output tokens, their sum */
+    int32_t n_scored;
     int32_t stopped_by;     /* the stop string of the request that ended it; -1 = none */
     int64_t n_prompt, n_cached; /* with a session's tokens; known at the end */
     int64_t n_matched;      /* as in struct request; likewise */
@@ -63,6 +67,7 @@ struct api_name { const char *ours, *theirs; };
 struct api {
     const char *id_prefix;
     const char *stream_type; /* Content-Type of a stream */
+    bool early; /* a call's arguments may come before it is complete */
     const struct api_name *names; /* for errors; ends with {NULL, NULL}. NULL = as ours */
     /* A token was read: for logprobs. NULL = they are not told. */
     void (*token)(struct choice *c, const struct token_event *ev);
@@ -71,6 +76,9 @@ struct api {
     void (*piece)(struct choice *c, const struct toolcall_event *ev);
     /* Everything of a reply that is not streamed. */
     void (*whole)(struct buf *out, struct gen *g);
+    /* Everything was read: what must be kept before the reply may end. False: it is not yet, and
+     * the exchange's waker will be signalled. NULL = nothing. */
+    bool (*save)(struct gen *g);
     /* A stream. open: before anything was read; NULL = nothing. news: what a choice has got since;
      * with c->finish its end. close: every choice has had its end. ping: NULL = none is possible.
      * fail: instead of everything else. */
@@ -88,6 +96,8 @@ struct gen {
     json_t *keep; /* of the request, for the API's reply; owned, NULL = nothing */
     struct api_state *state;
     bool opened;  /* streaming: the API's open was called */
+    bool saved;   /* the API's save said so */
+    struct saving *saving; /* theirs; a reference, NULL = none */
     struct buf chunk_head; /* theirs: what all chunks of a stream begin with */
     int64_t n_frames; /* theirs: of a stream whose frames are numbered */
     const char *request_id; /* the exchange's */
@@ -105,6 +115,7 @@ struct gen {
     int32_t n_close, close[FOLLOW_CLOSE]; /* the end of the reasoning in tokens, with a budget */
     struct toolset *tools;   /* whose calls are looked for; NULL = none */
     const struct toolcall_dialect *dialect; /* likewise */
+    bool follows;            /* masks let no call be written that is none */
     bool reasoning, thinking; /* it is told apart; the prompt has opened it */
     struct request_facts *facts; /* the exchange's; filled by gen_end */
     struct key *key;      /* NULL = without keys */
@@ -166,6 +177,8 @@ int gen_constrain(struct gen *g, struct choice *c, struct err *e) MUST_USE;
 int gen_split(struct choice *c, struct err *e) MUST_USE;
 /* A hook for pieces: into c->text and c->reasoning. */
 void gen_text(struct choice *c, const struct toolcall_event *ev);
+/* The answer ends with calls that wait for their results. */
+bool gen_calls(const struct choice *c);
 /* The id of the call that ev begins, the choice's nth: the model's own, or one of the reply's bits,
  * so that no two calls share one. prefix: of those. */
 void gen_call_id(struct buf *out, const struct choice *c, const struct toolcall_event *ev,

@@ -7,6 +7,7 @@
 #include "scheduler/answer.h"
 #include "server/api/api.h"
 #include "server/api/gen.h"
+#include "server/api/infill.h"
 
 /* Text and fragments of one choice in a whole reply: 100,000 tokens with 20 logprobs each. */
 #define REPLY_BYTES MIB(128)
@@ -35,6 +36,9 @@ int gen_tokenize(const struct served *m, const struct params *p, int32_t prompt,
     if (in->text && !m->tok)
         return err_field(e, E_UNSUPPORTED, "prompt",
                          "prompt: the model \"%s\" has no tokenizer; send token ids", m->name);
+    struct infill gap = {"suffix", in->text, "", p->suffix, in->n_text, 0, p->n_suffix};
+    if (p->suffix)
+        return infill_encode(m->tok, &gap, out, e);
     if (in->text)
         rc = tokenizer_encode(m->tok, in->text, in->n_text,
                               TOKENIZE_SPECIAL | (p->add_special ? TOKENIZE_BOS : 0), out, e);
@@ -125,7 +129,7 @@ static int fill(struct request *r, const struct gen *g, const struct choice *c,
     r->sampling.seed = nth ? rng_at(seed, SEED_STREAM, (uint64_t)nth) : seed;
     r->min_tokens = (int32_t)p->min_tokens;
     r->ignore_eos = p->ignore_eos;
-    r->logprobs = p->logprobs;
+    r->logprobs = p->n > p->n_best ? MAX(p->logprobs, 0) : p->logprobs;
     r->prompt_logprobs = p->echo && p->logprobs >= 0;
     r->n_stops = p->n_stops;
     r->n_stop_ids = p->n_stop_ids;

@@ -59,7 +59,18 @@ static int follow_tools(struct gen *g, struct constrainer *c, struct err *e)
     }
     rc = constrainer_get(c, &s, field, &g->grammar, e);
     mem_free(text);
+    g->follows = rc == 0;
     return rc;
+}
+
+/* Nothing demands that calls follow a grammar. But where a marker opens them, a call that masks
+ * keep whole can be told while it is written; what cannot be enforced is then read without. Not
+ * with a budget for thinking that the answer opens itself: its end would be forced in a call. */
+static bool hinted(const struct gen *g)
+{
+    bool closes;
+    return g->api->early && g->dialect && !g->params.constrain.field &&
+           (g->thinking || !g->n_close) && *toolcall_open(g->dialect, &closes);
 }
 
 /* How the reasoning is ended when it has had its tokens. */
@@ -89,9 +100,16 @@ int gen_tools(struct gen *g, struct constrainer *c, struct err *e)
     if (!p->chat.tools)
         return 0;
     g->dialect = toolcall_detect(text);
-    bool strict = toolcall_strict(p->chat.tools) && !p->constrain.field;
-    if ((strict || p->tool_choice >= TOOL_REQUIRED) && follow_tools(g, c, e))
-        return e->code;
+    bool must = toolcall_strict(p->chat.tools) && !p->constrain.field;
+    must = must || p->tool_choice >= TOOL_REQUIRED;
+    if (must || hinted(g)) {
+        struct err why = {0};
+        int rc = follow_tools(g, c, &why);
+        if (rc && (must || rc == E_NOMEM)) {
+            *e = why;
+            return rc;
+        }
+    }
     g->tools = g->dialect ? toolset_new(p->chat.tools) : NULL;
     return g->dialect && !g->tools ? no_memory(e) : 0;
 }
@@ -105,6 +123,8 @@ void gen_text(struct choice *c, const struct toolcall_event *ev)
     else if (ev->kind == TOOLCALL_REASONING)
         buf_add(&c->reasoning, ev->p, ev->n);
 }
+
+bool gen_calls(const struct choice *c) { return c->n_calls && !c->cut; }
 
 void gen_call_id(struct buf *out, const struct choice *c, const struct toolcall_event *ev,
                  const char *prefix)
@@ -120,6 +140,7 @@ void gen_call_id(struct buf *out, const struct choice *c, const struct toolcall_
 static void event(void *arg, const struct toolcall_event *ev)
 {
     struct choice *c = arg;
+    c->cut = ev->kind == TOOLCALL_CUT;
     c->gen->api->piece(c, ev);
     c->n_calls += ev->kind == TOOLCALL_BEGIN;
 }
@@ -140,7 +161,8 @@ int gen_reader(struct gen *g, struct choice *c, struct err *e)
         return 0;
     struct toolcall_options o = {
         .dialect = g->dialect, .tools = g->tools, .reasoning = g->reasoning,
-        .thinking = g->thinking, .single = g->params.single_call, .emit = event, .arg = c,
+        .thinking = g->thinking, .single = g->params.single_call,
+        .early = g->follows && g->api->early, .emit = event, .arg = c,
     };
     c->reader = toolcall_new(&o);
     if (!c->reader)

@@ -6,6 +6,7 @@
 #include "models/text/chat/chat.h"
 #include "models/text/tokenizer.h"
 #include "server/api/api.h"
+#include "server/api/infill.h"
 #include "server/api/jsonin.h"
 #include "server/api/jsonout.h"
 #include "server/api/openai.h"
@@ -164,54 +165,31 @@ void api_llama_completion(struct exchange *x)
 
 /* ---- infill ---- */
 
-/* Special tokens between which models are taught to fill a gap: prefix, suffix, middle. */
-static const struct { const char *prefix, *suffix, *middle; } gaps[] = {
-    {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},
-    {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},
-    {"<fim-prefix>", "<fim-suffix>", "<fim-middle>"},
-    {"<PRE>", "<SUF>", "<MID>"},
-};
-
-static int add(struct ids *ids, const struct tokenizer *t, const char *special, const json_t *v,
-               const char *field, struct err *e)
+/* A member of the request that may be missing. */
+static const char *text_or_none(const json_t *o, const char *key, size_t *n, struct err *e)
 {
+    const json_t *v = jsonin_get(o, key);
+    *n = json_string_length(v);
     if (v && !json_is_string(v))
-        return err_field(e, E_FORMAT, field, "%s: %s was sent, a string is expected", field,
-                         jsonin_kind(v));
-    int rc = ids_add(ids, tokenizer_find(t, special));
-    if (!rc && v)
-        rc = tokenizer_encode(t, json_string_value(v), json_string_length(v), TOKENIZE_CONTINUE,
-                              ids, e);
-    return rc ? err_field(e, rc, field, "%s: more than %d tokens", field, LIMIT_PROMPT_TOKENS) : 0;
+        err_field(e, E_FORMAT, key, "%s: %s was sent, a string is expected", key, jsonin_kind(v));
+    return json_is_string(v) ? json_string_value(v) : "";
 }
 
 /* input_prefix, input_suffix and prompt (what follows the gap's beginning) -> ids. */
 static int fill_gap(json_t *o, const struct tokenizer *t, struct err *e)
 {
-    size_t i = 0;
+    struct infill in = {.field = "input_suffix"};
     struct ids ids;
     const json_t *extra = jsonin_get(o, "input_extra");
-    while (t && i < ARRAY_LEN(gaps) &&
-           (tokenizer_find(t, gaps[i].prefix) < 0 || tokenizer_find(t, gaps[i].suffix) < 0 ||
-            tokenizer_find(t, gaps[i].middle) < 0))
-        i++;
-    if (!t || i == ARRAY_LEN(gaps))
-        return err_field(e, E_UNSUPPORTED, "input_suffix", "input_suffix: this model has no tokens "
-                         "for the beginning, the end and the middle of a gap");
+    in.before = text_or_none(o, "input_prefix", &in.n_before, e);
+    in.begun = text_or_none(o, "prompt", &in.n_begun, e);
+    in.after = text_or_none(o, "input_suffix", &in.n_after, e);
+    if (e->code)
+        return e->code;
     if (extra && json_array_size(extra) > 0)
         return err_field(e, E_UNSUPPORTED, "input_extra", "input_extra: not supported");
     ids_init(&ids, LIMIT_PROMPT_TOKENS);
-    int rc = tokenizer_adds_bos(t) ? ids_add(&ids, tokenizer_bos(t)) : 0;
-    if (!rc)
-        rc = add(&ids, t, gaps[i].prefix, jsonin_get(o, "input_prefix"), "input_prefix", e);
-    const json_t *prompt = jsonin_get(o, "prompt");
-    if (!rc && json_is_string(prompt))
-        rc = tokenizer_encode(t, json_string_value(prompt), json_string_length(prompt),
-                              TOKENIZE_CONTINUE, &ids, e);
-    if (!rc)
-        rc = add(&ids, t, gaps[i].suffix, jsonin_get(o, "input_suffix"), "input_suffix", e);
-    if (!rc)
-        rc = add(&ids, t, gaps[i].middle, NULL, "input_suffix", e);
+    int rc = infill_encode(t, &in, &ids, e);
     json_t *list = rc ? NULL : json_array();
     for (size_t k = 0; k < ids.len && !rc; k++)
         rc = json_array_append_new(list, json_integer(ids.p[k])) ? translate_no_memory(e) : 0;

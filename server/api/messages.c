@@ -93,12 +93,14 @@ static void piece(struct choice *c, const struct toolcall_event *ev)
     static const enum block blocks[] = {
         [TOOLCALL_TEXT] = BLOCK_TEXT,      [TOOLCALL_REASONING] = BLOCK_THINKING,
         [TOOLCALL_BEGIN] = BLOCK_TOOL,     [TOOLCALL_ARGUMENTS] = BLOCK_TOOL,
-        [TOOLCALL_END] = BLOCK_NONE,
+        [TOOLCALL_END] = BLOCK_NONE,       [TOOLCALL_CUT] = BLOCK_NONE,
     };
     enum block block = blocks[ev->kind];
+    if (ev->kind == TOOLCALL_CUT)
+        buf_clear(&c->calls); /* an input is an object, and half of one is none: {} */
     if (block != (enum block)c->block || ev->kind == TOOLCALL_BEGIN)
         block == BLOCK_NONE ? end_block(c) : begin_block(c, block, ev);
-    if (ev->kind != TOOLCALL_BEGIN && ev->kind != TOOLCALL_END)
+    if (block != BLOCK_NONE && ev->kind != TOOLCALL_BEGIN)
         more(c, ev);
 }
 
@@ -127,10 +129,10 @@ static void usage(struct buf *out, const struct gen *g, bool done)
 /* "stop_reason":…,"stop_sequence":… */
 static void stop_reason(struct buf *out, const struct choice *c)
 {
-    bool sequence = c->finish == FINISH_STOP && c->stopped_by >= 0 && !c->n_calls;
+    bool sequence = c->finish == FINISH_STOP && c->stopped_by >= 0 && !gen_calls(c);
     buf_fmt(out, "\"stop_reason\":\"%s\",\"stop_sequence\":",
             c->finish == FINISH_LENGTH ? "max_tokens"
-            : c->n_calls               ? "tool_use"
+            : gen_calls(c)             ? "tool_use"
             : sequence                 ? "stop_sequence"
                                        : "end_turn");
     if (sequence)
@@ -218,6 +220,7 @@ static const struct api messages = {
     .id_prefix = "msg_",
     .stream_type = "text/event-stream; charset=utf-8",
     .names = names,
+    .early = true,
     .piece = piece,
     .whole = whole,
     .open = message_start,

@@ -27,6 +27,7 @@ static void piece(struct choice *c, const struct toolcall_event *ev)
         break;
     case TOOLCALL_ARGUMENTS: buf_add(out, ev->p, ev->n); break;
     case TOOLCALL_END: buf_str(out, "}}"); break;
+    case TOOLCALL_CUT: break; /* calls come when they are complete: struct api says so */
     }
 }
 

@@ -155,7 +155,9 @@ void api_ollama_show(struct exchange *x)
 
 void api_embeddings(struct exchange *x)
 {
-    exchange_error(x, APIERR_UNSUPPORTED, NULL,
-                   "embeddings are not supported: the models served here are trained to continue "
-                   "text, and their hidden states are not read out");
+    char text[320];
+    snprintf(text, sizeof text, "model: \"%.120s\" is no embedding model: embeddings are not "
+             "supported, since it is trained to continue text and its hidden states are not read "
+             "out", x->http->served->name);
+    exchange_error(x, APIERR_UNSUPPORTED, "model", text);
 }

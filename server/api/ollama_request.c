@@ -231,7 +231,7 @@ json_t *ollama_request(const json_t *in, bool generate, int64_t max_tokens,
     jsonin_bool(in, "raw", &raw, e);
     bool list = generate ? json_is_string(asked) : json_is_array(asked);
     *load = !asked || (list && json_array_size(asked) + json_string_length(asked) == 0);
-    raw = raw && generate;
+    raw = generate && (raw || json_string_length(jsonin_get(in, "suffix")) > 0);
     *kind = raw ? PARAMS_COMPLETION : PARAMS_CHAT;
     json_t *out = e->code ? NULL : json_pack("{s:b, s:o*, s:O*}", "stream", stream && !*load,
                                              "model", ollama_model(jsonin_get(in, "model")),

@@ -73,6 +73,32 @@ void openai_usage(struct buf *out, const struct gen *g)
         session(out, g);
 }
 
+/* Whether a is likelier than b by the mean of its tokens' logprobs; one without tokens is last. */
+static bool likelier(const struct choice *a, const struct choice *b)
+{
+    if (!a->n_scored || !b->n_scored)
+        return a->n_scored > 0 && !b->n_scored;
+    return a->logprob / a->n_scored > b->logprob / b->n_scored;
+}
+
+/* Of a prompt's choices the n_best likeliest, in that order, the first of those that are as likely;
+ * all of them as they are. first: the index of the first in the reply. */
+static void best(struct buf *out, struct gen *g, struct choice *c, int32_t first)
+{
+    bool told[LIMIT_CHOICES] = {0}, all = g->params.n == g->params.n_best;
+    for (int32_t k = 0; k < g->params.n_best; k++) {
+        int32_t next = all ? k : -1;
+        for (int32_t i = 0; i < g->params.n && !all; i++)
+            if (!told[i] && (next < 0 || likelier(&c[i], &c[next])))
+                next = i;
+        told[next] = true;
+        c[next].index = first + k;
+        if (first + k)
+            buf_ch(out, ',');
+        openai(g)->whole(out, &c[next]);
+    }
+}
+
 void openai_whole(struct buf *out, struct gen *g)
 {
     head(out, g, openai(g)->object);
@@ -81,14 +107,32 @@ void openai_whole(struct buf *out, struct gen *g)
         jsonout_ids(out, g->prompts[0].ids.p, g->prompts[0].ids.len);
     }
     buf_str(out, ",\"choices\":[");
-    for (int32_t i = 0; i < g->n_choices; i++) {
-        if (i)
-            buf_ch(out, ',');
-        openai(g)->whole(out, &g->choices[i]);
-    }
+    for (int32_t i = 0; i < g->n_choices; i += g->params.n)
+        best(out, g, &g->choices[i], i / g->params.n * g->params.n_best);
     buf_str(out, "],");
     openai_usage(out, g);
     buf_ch(out, '}');
+}
+
+enum { ELEMENT_NONE, ELEMENT_OPEN, ELEMENT_LATER }; /* choice.block: of the call that is written */
+
+/* Of a stream, the call that an earlier chunk began. */
+static void go_on(struct buf *out, struct choice *c)
+{
+    if (c->block == ELEMENT_LATER)
+        buf_fmt(out, "{\"index\":%d,\"function\":{\"arguments\":\"", c->n_calls - 1);
+    c->block = ELEMENT_OPEN;
+}
+
+void openai_calls(struct buf *out, struct choice *c)
+{
+    buf_add(out, c->calls.p, c->calls.len);
+    if (c->block == ELEMENT_OPEN) {
+        buf_str(out, "\"}}");
+        c->block = ELEMENT_LATER;
+    }
+    out->failed |= c->calls.failed;
+    buf_clear(&c->calls);
 }
 
 void openai_piece(struct choice *c, const struct toolcall_event *ev)
@@ -106,9 +150,18 @@ void openai_piece(struct choice *c, const struct toolcall_event *ev)
         buf_str(out, ",\"type\":\"function\",\"function\":{\"name\":");
         jsonout_strn(out, ev->p, ev->n);
         buf_str(out, ",\"arguments\":\"");
+        c->block = ELEMENT_OPEN;
         break;
-    case TOOLCALL_ARGUMENTS: jsonout_chars(out, ev->p, ev->n); break;
-    case TOOLCALL_END: buf_str(out, "\"}}"); break;
+    case TOOLCALL_ARGUMENTS:
+        go_on(out, c);
+        jsonout_chars(out, ev->p, ev->n);
+        break;
+    case TOOLCALL_END:
+    case TOOLCALL_CUT:
+        if (c->block == ELEMENT_OPEN)
+            buf_str(out, "\"}}");
+        c->block = ELEMENT_NONE;
+        break;
     }
 }
 

@@ -16,7 +16,7 @@ struct openai_api {
 };
 
 #define OPENAI_HOOKS \
-    .stream_type = "text/event-stream; charset=utf-8", .piece = openai_piece, \
+    .stream_type = "text/event-stream; charset=utf-8", .early = true, .piece = openai_piece, \
     .whole = openai_whole, .news = openai_news, .close = openai_close, .ping = sse_ping, \
     .fail = openai_fail
 
@@ -24,6 +24,9 @@ struct openai_api {
 void openai_usage(struct buf *out, const struct gen *g);
 
 void openai_piece(struct choice *c, const struct toolcall_event *ev);
+/* What c->calls has, as elements of tool_calls; a call that goes on is an element of the next, too.
+ * Clears it. */
+void openai_calls(struct buf *out, struct choice *c);
 void openai_whole(struct buf *out, struct gen *g);
 void openai_news(struct buf *out, struct choice *c);
 void openai_close(struct buf *out, struct gen *g);

@@ -120,14 +120,27 @@ static void read_lengths(struct params *p, const json_t *o, struct err *e)
     jsonin_bool(o, "ignore_eos", &p->ignore_eos, e);
 }
 
+/* As OpenAI defined it: of so many choices the n whose tokens have the highest mean logprob. */
+static void read_best_of(struct params *p, const json_t *o, struct err *e)
+{
+    int64_t best_of = p->n_best;
+    if (jsonin_int(o, "best_of", 1, LIMIT_CHOICES, &best_of, e) && best_of < p->n_best)
+        err_field(e, E_CONFLICT, "best_of", "best_of: %lld, but n is %d", (long long)best_of,
+                  p->n_best);
+    else if (best_of > p->n_best && p->kind == PARAMS_CHAT)
+        err_field(e, E_UNSUPPORTED, "best_of", "best_of: use /v1/completions");
+    else if (best_of > p->n_best && p->stream)
+        err_field(e, E_CONFLICT, "best_of", "best_of: %lld choices of which the reply has %d "
+                  "cannot be streamed", (long long)best_of, p->n_best);
+    p->n = (int32_t)best_of;
+}
+
 static void read_counts(struct params *p, const json_t *o, struct err *e)
 {
-    int64_t n = 1, best_of = 1;
+    int64_t n = 1;
     if (jsonin_int(o, "n", 1, LIMIT_CHOICES, &n, e))
-        p->n = (int32_t)n;
-    if (jsonin_int(o, "best_of", 0, LIMIT_CHOICES, &best_of, e) && best_of != p->n)
-        err_field(e, E_UNSUPPORTED, "best_of", "best_of: only the value of n (%d) is supported",
-                  p->n);
+        p->n_best = (int32_t)n;
+    read_best_of(p, o, e);
     jsonin_bool(o, "echo", &p->echo, e);
     if (p->kind == PARAMS_CHAT && p->echo)
         err_field(e, E_UNSUPPORTED, "echo", "echo: use /v1/completions");
@@ -136,8 +149,9 @@ static void read_counts(struct params *p, const json_t *o, struct err *e)
     jsonin_bool(o, "return_cache_details", &p->cache_details, e);
     int64_t total = (int64_t)p->n * MAX(p->n_prompts, 1);
     if (total > LIMIT_CHOICES)
-        err_field(e, E_RANGE, "n", "n: %d choices of %d prompts, at most %d together", p->n,
-                  p->n_prompts, LIMIT_CHOICES);
+        err_field(e, E_RANGE, p->n > p->n_best ? "best_of" : "n", "%s: %d choices of %d prompts, "
+                  "at most %d together", p->n > p->n_best ? "best_of" : "n", p->n, p->n_prompts,
+                  LIMIT_CHOICES);
 }
 
 /* A name of ours in the arena, or NULL. */
@@ -177,6 +191,24 @@ static void read_session(struct params *p, const json_t *o, struct err *e)
     }
 }
 
+/* What comes behind the text that shall be written; an empty one is none. */
+static void read_suffix(struct params *p, const json_t *o, struct err *e)
+{
+    const char *s = NULL;
+    if (!jsonin_str(o, "suffix", &s, &p->n_suffix, e) || !p->n_suffix)
+        return;
+    if (p->kind == PARAMS_CHAT)
+        err_field(e, E_UNSUPPORTED, "suffix", "suffix: use /v1/completions");
+    for (int32_t i = 0; i < p->n_prompts; i++)
+        if (!p->prompts[i].text)
+            err_field(e, E_CONFLICT, "suffix", "suffix: only with a prompt that is text");
+    if (p->echo || jsonin_get(o, "session"))
+        err_field(e, E_CONFLICT, "suffix", "suffix: neither with echo nor in a session");
+    p->suffix = arena_copy(&p->arena, s, p->n_suffix);
+    if (!p->suffix)
+        err_set(e, E_NOMEM, "no memory for the request");
+}
+
 static int check_model(struct params *p, const struct served *m, const json_t *o, struct err *e)
 {
     size_t n = 0;
@@ -210,6 +242,7 @@ static int read_all(struct params *p, const struct served *m, const json_t *o, s
     read_lengths(p, o, e);
     read_counts(p, o, e);
     read_session(p, o, e);
+    read_suffix(p, o, e);
     return e->code;
 }
 
@@ -219,7 +252,7 @@ int params_read(struct params *p, enum params_kind kind, const struct served *m,
     memset(p, 0, sizeof *p);
     arena_init(&p->arena, ARENA_BYTES);
     p->kind = kind;
-    p->n = 1;
+    p->n = p->n_best = 1;
     p->logprobs = -1;
     p->expected_position = -1;
     p->add_special = true;

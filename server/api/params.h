@@ -37,10 +37,13 @@ struct params {
     const char *model;              /* NULL = not named */
     int32_t n_prompts;              /* completions, tokenize, detokenize */
     struct prompt_in *prompts;
+    const char *suffix;             /* completions: behind the gap; NULL = none; in the arena */
+    size_t n_suffix;
     int32_t n_messages;             /* chat, tokenize */
     struct chat_request chat;       /* with messages; borrows from chat_tree */
     struct json_t *chat_tree;       /* owned; NULL = none, or dropped */
-    int32_t n;                      /* choices of each prompt */
+    int32_t n;                      /* choices drawn for each prompt (best_of) */
+    int32_t n_best;                 /* of them, the likeliest that the reply has; <= n */
     bool request_templates;         /* as the server is set */
     struct chat_rules *rules;       /* likewise; NULL = none */
     uint32_t rules_applied;         /* a bit for each that changed a message */

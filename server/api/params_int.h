@@ -17,6 +17,8 @@ int params_no_chat(const json_t *o, struct err *e) MUST_USE;
 
 /* Temperature to DRY: the model's defaults, then what the request names. The failure is in e. */
 void params_sampling(struct params *p, const json_t *o, const struct served *m, struct err *e);
+/* samplers, behind the fields that it names (params_order.c). */
+int params_order(struct sampling *s, const json_t *o, struct err *e) MUST_USE;
 /* stop and stop_token_ids. */
 int params_stops(struct params *p, const json_t *o, int32_t vocab, struct err *e) MUST_USE;
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "models/text/tokenizer.h"
 #include "server/api/params_int.h"
 
 static float or_default(float named, float otherwise)
@@ -111,37 +112,96 @@ static void read_sampling(struct params *p, const json_t *o, int32_t vocab, stru
     read_breakers(s, o, e);
 }
 
-static int read_bias(struct params *p, const json_t *o, int32_t vocab, struct err *e)
+#define BIAS_NEVER (-1e6F) /* false: more than any logit can make up for */
+
+/* One token's bias: a number, or false for "never". A token that is named twice has the sum. */
+static int add_bias(struct sampling *s, long id, const json_t *v, struct err *e)
+{
+    double d = json_is_false(v) ? (double)BIAS_NEVER : json_number_value(v);
+    if (!json_is_false(v) && (!json_is_number(v) || !(d >= -100 && d <= 100)))
+        return err_field(e, E_RANGE, "logit_bias", "logit_bias: the value of %ld is neither a "
+                         "number in -100 … 100 nor false", id);
+    int32_t i = 0;
+    while (i < s->n_bias && s->bias[i].id != id)
+        i++;
+    if (i == LIMIT_LOGIT_BIAS)
+        return err_field(e, E_RANGE, "logit_bias", "logit_bias: more than %d tokens",
+                         LIMIT_LOGIT_BIAS);
+    if (i == s->n_bias)
+        s->bias[s->n_bias++] = (struct sample_edit){.id = (int32_t)id};
+    s->bias[i].x += (float)d;
+    return 0;
+}
+
+/* {"id": bias, …}, OpenAI's form; a text is all of its tokens, as with llama-server. texts: how
+ * many those may be together; NULL = there are none. */
+static int key_bias(struct sampling *s, const char *key, const json_t *v, const struct served *m,
+                    size_t *texts, struct err *e)
+{
+    char *end;
+    long id = strtol(key, &end, 10);
+    bool number = key[0] >= '0' && key[0] <= '9' && !*end;
+    if (number && !texts && id >= 0 && id < m->vocab)
+        return add_bias(s, id, v, e);
+    if (!texts || !m->tok || !*key)
+        return err_field(e, E_RANGE, "logit_bias", "logit_bias: \"%.*s\" is not a token id "
+                         "below %d", (int)utf8_complete(key, strnlen(key, 20)), key, m->vocab);
+    struct ids ids;
+    struct err why = {0};
+    ids_init(&ids, *texts);
+    int rc = tokenizer_encode(m->tok, key, strlen(key), 0, &ids, &why);
+    if (rc)
+        rc = err_field(e, rc, "logit_bias", "logit_bias: texts of more than %d tokens",
+                       LIMIT_LOGIT_BIAS);
+    *texts -= ids.len;
+    for (size_t i = 0; i < ids.len && !rc; i++)
+        rc = add_bias(s, ids.p[i], v, e);
+    ids_free(&ids);
+    return rc;
+}
+
+/* [[id or text, bias], …], llama-server's form. */
+static int list_bias(struct sampling *s, const json_t *list, const struct served *m, struct err *e)
+{
+    size_t texts = LIMIT_LOGIT_BIAS;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *pair = json_array_get(list, i), *key = json_array_get(pair, 0);
+        const json_t *v = json_array_get(pair, 1);
+        int64_t id = json_integer_value(key);
+        bool two = json_array_size(pair) == 2;
+        if (!two || (!json_is_string(key) && !(json_is_integer(key) && id >= 0 && id < m->vocab)))
+            return err_field(e, E_RANGE, "logit_bias", "logit_bias: element %zu is no pair of a "
+                             "token id below %d, or a text, and a number", i, m->vocab);
+        if (json_is_string(key) ? key_bias(s, json_string_value(key), v, m, &texts, e)
+                                : add_bias(s, (long)id, v, e))
+            return e->code;
+    }
+    return 0;
+}
+
+static int read_bias(struct params *p, const json_t *o, const struct served *m, struct err *e)
 {
     const json_t *map = jsonin_get(o, "logit_bias");
-    if (!map)
+    struct sampling *s = &p->sampling;
+    if (!map || json_is_false(map))
         return 0;
-    if (!json_is_object(map))
-        return err_field(e, E_FORMAT, "logit_bias", "logit_bias: %s was sent, an object is "
-                         "expected", jsonin_kind(map));
-    size_t n = json_object_size(map);
+    size_t n = json_is_array(map) ? json_array_size(map) : json_object_size(map);
+    if (!json_is_object(map) && !json_is_array(map))
+        return err_field(e, E_FORMAT, "logit_bias", "logit_bias: %s was sent, an object or an "
+                         "array of pairs is expected", jsonin_kind(map));
     if (n > LIMIT_LOGIT_BIAS)
         return err_field(e, E_RANGE, "logit_bias", "logit_bias: %zu entries, at most %d", n,
                          LIMIT_LOGIT_BIAS);
-    struct sampling *s = &p->sampling;
-    s->bias = arena_array(&p->arena, n, sizeof *s->bias);
+    s->bias = arena_array(&p->arena, n ? LIMIT_LOGIT_BIAS : 0, sizeof *s->bias);
     if (!s->bias)
         return err_set(e, E_NOMEM, "no memory for the request");
+    if (json_is_array(map))
+        return list_bias(s, map, m, e);
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)map, key, v) {
-        char *end;
-        long id = strtol(key, &end, 10);
-        if (key[0] < '0' || key[0] > '9' || *end || id < 0 || id >= vocab)
-            return err_field(e, E_RANGE, "logit_bias", "logit_bias: \"%.*s\" is not a token id "
-                             "below %d", (int)utf8_complete(key, strnlen(key, 20)), key, vocab);
-        double d = json_number_value(v);
-        if (!json_is_number(v) || !(d >= -100 && d <= 100))
-            return err_field(e, E_RANGE, "logit_bias", "logit_bias: the value of %ld is not a "
-                             "number in -100 … 100", id);
-        s->bias[s->n_bias].id = (int32_t)id;
-        s->bias[s->n_bias++].x = (float)d;
-    }
+    json_object_foreach((json_t *)(uintptr_t)map, key, v)
+        if (key_bias(s, key, v, m, NULL, e))
+            return e->code;
     return 0;
 }
 
@@ -186,6 +246,9 @@ int params_stops(struct params *p, const json_t *o, int32_t vocab, struct err *e
 void params_sampling(struct params *p, const json_t *o, const struct served *m, struct err *e)
 {
     sampling_defaults(&p->sampling, &m->defaults);
-    if (!read_bias(p, o, m->vocab, e))
-        read_sampling(p, o, m->vocab, e);
+    if (read_bias(p, o, m, e))
+        return;
+    read_sampling(p, o, m->vocab, e);
+    if (!e->code && params_order(&p->sampling, o, e))
+        return; /* e tells */
 }

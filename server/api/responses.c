@@ -131,13 +131,12 @@ static void done_frame(struct choice *c)
 
 /* ---- pieces ---- */
 
-static void end_item(struct choice *c)
+/* cut: the text ended before it did. */
+static void end_item(struct choice *c, bool cut)
 {
-    const char *status = c->finish == FINISH_LENGTH ? "incomplete" : "completed";
+    const char *status = cut ? "incomplete" : "completed";
     if (c->block == ITEM_NONE)
         return;
-    if (c->block == ITEM_CALL && !c->reasoning.len)
-        buf_str(&c->reasoning, "{}");
     if (c->gen->params.stream) {
         done_frame(c);
         part_frame(c, "content_part.done", true);
@@ -154,7 +153,7 @@ static void end_item(struct choice *c)
 
 static void begin_item(struct choice *c, enum item block, const struct toolcall_event *ev)
 {
-    end_item(c);
+    end_item(c, false);
     c->block = block;
     if (block == ITEM_CALL) {
         buf_str(&c->calls, ",\"call_id\":");
@@ -197,14 +196,14 @@ static void piece(struct choice *c, const struct toolcall_event *ev)
     static const enum item kinds[] = {
         [TOOLCALL_TEXT] = ITEM_MESSAGE, [TOOLCALL_REASONING] = ITEM_REASONING,
         [TOOLCALL_BEGIN] = ITEM_CALL,   [TOOLCALL_ARGUMENTS] = ITEM_CALL,
-        [TOOLCALL_END] = ITEM_NONE,
+        [TOOLCALL_END] = ITEM_NONE,     [TOOLCALL_CUT] = ITEM_NONE,
     };
     enum item kind = kinds[ev->kind];
     if (kind != (enum item)c->block || ev->kind == TOOLCALL_BEGIN) {
         count_reasoning(c);
-        kind == ITEM_NONE ? end_item(c) : begin_item(c, kind, ev);
+        kind == ITEM_NONE ? end_item(c, c->cut) : begin_item(c, kind, ev);
     }
-    if (ev->kind != TOOLCALL_BEGIN && ev->kind != TOOLCALL_END)
+    if (kind != ITEM_NONE && ev->kind != TOOLCALL_BEGIN)
         more(c, ev);
 }
 
@@ -274,25 +273,29 @@ static int conversation(struct buf *out, const struct gen *g, struct err *e)
     return made && !out->failed ? 0 : translate_no_memory(e);
 }
 
-static void store(const struct gen *g, const struct buf *object_text)
+/* Kept, with a state folder on the medium, before the client hears of its end. */
+static bool save(struct gen *g)
 {
-    struct buf messages;
+    struct buf messages, text;
     struct err e = {0};
+    if (g->saving)
+        return saving_done(g->saving);
+    count_reasoning(&g->choices[0]);
+    end_item(&g->choices[0], g->choices[0].finish == FINISH_LENGTH);
     if (!json_object_get(g->keep, "messages"))
-        return;
+        return true;
     buf_init(&messages, LIMIT_RESPONSES_BYTES);
-    if (!object_text->failed && !conversation(&messages, g, &e))
-        responses_put(g->state->responses, &g->tenant, g->id, object_text, &messages);
+    buf_init(&text, LIMIT_RESPONSES_BYTES);
+    object(&text, g, true);
+    if (!text.failed && !conversation(&messages, g, &e))
+        g->saving = responses_put(g->state->responses, &g->tenant, g->id, &text, &messages,
+                                  g->waker);
     buf_free(&messages);
+    buf_free(&text);
+    return !g->saving || saving_done(g->saving);
 }
 
-static void whole(struct buf *out, struct gen *g)
-{
-    count_reasoning(&g->choices[0]);
-    end_item(&g->choices[0]);
-    object(out, g, true);
-    store(g, out);
-}
+static void whole(struct buf *out, struct gen *g) { object(out, g, true); }
 
 static void first(struct buf *out, struct gen *g)
 {
@@ -306,10 +309,6 @@ static void first(struct buf *out, struct gen *g)
 
 static void news(struct buf *out, struct choice *c)
 {
-    if (c->finish != FINISH_NONE) {
-        count_reasoning(c);
-        end_item(c);
-    }
     buf_add(out, c->text.p, c->text.len);
     out->failed |= c->text.failed;
     buf_clear(&c->text);
@@ -317,16 +316,10 @@ static void news(struct buf *out, struct choice *c)
 
 static void last(struct buf *out, struct gen *g)
 {
-    struct buf text;
-    buf_init(&text, out->max);
-    object(&text, g, true);
-    store(g, &text);
     begin(out, g, g->choices[0].finish == FINISH_LENGTH ? "incomplete" : "completed", "");
     buf_str(out, ",\"response\":");
-    buf_add(out, text.p, text.len);
-    out->failed |= text.failed;
+    object(out, g, true);
     end(out);
-    buf_free(&text);
 }
 
 static void fail(struct buf *out, const struct failure *f)
@@ -351,7 +344,9 @@ static const struct api responses = {
     .id_prefix = "resp_",
     .stream_type = "text/event-stream; charset=utf-8",
     .names = names,
+    .early = true,
     .piece = piece,
+    .save = save,
     .whole = whole,
     .open = first,
     .news = news,
@@ -375,7 +370,7 @@ static json_t *previous(struct exchange *x, const json_t *in, enum apierr *why, 
     if (!responses_get(serve_state(x)->responses, &x->tenant, id, NULL, &text)) {
         *why = APIERR_NO_PREVIOUS;
         err_field(e, E_NOENT, field, "%s: there is no response \"%.64s\"; responses are kept while "
-                  "there is room, and until the server is restarted", field, id);
+                  "there is room", field, id);
     } else {
         talk = text.failed ? NULL : json_loadb(text.p, text.len, JSON_ALLOW_NUL, NULL);
         if (!talk)
@@ -407,9 +402,14 @@ void api_responses(struct exchange *x)
 void api_response(struct exchange *x)
 {
     struct responses *s = serve_state(x)->responses;
+    struct err e = {0};
     bool found;
     if (strcmp(x->method, "DELETE") == 0) {
-        found = responses_delete(s, &x->tenant, x->rest);
+        found = responses_delete(s, &x->tenant, x->rest, &e);
+        if (e.code) {
+            exchange_error(x, apierr_of_run(&e), "response_id", e.text);
+            return;
+        }
         buf_str(&x->reply, "{\"id\":");
         jsonout_str(&x->reply, x->rest);
         buf_str(&x->reply, ",\"object\":\"response\",\"deleted\":true}");

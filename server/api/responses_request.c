@@ -41,6 +41,9 @@ static int call(struct gather *g, const json_t *item, size_t i, struct err *e)
 {
     const json_t *id = json_object_get(item, "call_id"), *name = json_object_get(item, "name");
     const json_t *arguments = json_object_get(item, "arguments");
+    const char *status = json_string_value(json_object_get(item, "status"));
+    if (status && strcmp(status, "incomplete") == 0)
+        return 0; /* the answer ended within it: nobody can have called that */
     if (!json_is_string(id) || !json_is_string(name) || !json_is_string(arguments))
         return err_field(e, E_FORMAT, input, "%s: item %zu has no \"call_id\", \"name\" and "
                          "\"arguments\" strings", input, i);

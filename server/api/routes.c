@@ -36,7 +36,7 @@ int api_serve(struct routes *r, const struct served *served, struct err *e)
 {
     struct api_state *s = r->handlers;
     int rc = constrainer_open(&s->constrainer, served, e);
-    return rc ? rc : responses_open(&s->responses, e);
+    return rc ? rc : responses_open(&s->responses, served, e);
 }
 
 void api_close(struct routes *r)

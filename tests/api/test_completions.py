@@ -57,6 +57,45 @@ class Completions(unittest.TestCase):
         other = self.s.complete(DOG, **dict(ask, seed=-8))["choices"][0]["text"]
         self.assertNotEqual(other, first)
 
+    def test_best_of_has_the_likeliest(self):
+        """By the mean of their tokens' logprobs: the choices that n = best_of would have told."""
+        ask = dict(max_tokens=12, temperature=1.3, top_p=1, seed=7)
+        for prompt in (DOG, [DOG, "The"]):
+            many = self.s.complete(prompt, n=6, logprobs=1, **ask)
+            want = []
+            for k in range(0, len(many["choices"]), 6):
+                def mean(c):
+                    told = c["logprobs"]["token_logprobs"]
+                    return sum(told) / len(told) if told else float("-inf")
+                rank = sorted(many["choices"][k:k + 6], key=mean, reverse=True)
+                want += [c["text"] for c in rank[:2]]
+            for more in ({}, {"logprobs": 1}, {"echo": True}):
+                r = self.s.complete(prompt, n=2, best_of=6, **dict(ask, **more))
+                texts = [c["text"] for c in r["choices"]]
+                if "echo" in more:
+                    texts = [t[len(p):] for t, p in zip(texts, [DOG] * 2 + ["The"] * 2)]
+                self.assertEqual(texts, want)
+                self.assertEqual([c["index"] for c in r["choices"]], list(range(len(want))))
+                self.assertEqual([c["logprobs"] is None for c in r["choices"]],
+                                 ["logprobs" not in more] * len(want))
+                # Every one of them was computed, and is counted.
+                self.assertEqual(r["usage"]["completion_tokens"],
+                                 many["usage"]["completion_tokens"])
+                self.assertEqual(r["usage"]["prompt_tokens"], many["usage"]["prompt_tokens"])
+        same = self.s.complete(DOG, n=3, best_of=3, **ask)["choices"]
+        self.assertEqual([c["text"] for c in same],
+                         [c["text"] for c in self.s.complete(DOG, n=3, **ask)["choices"]])
+
+    def test_best_of_is_for_whole_replies_of_completions(self):
+        e = self.s.post("/v1/completions", {"prompt": DOG, "best_of": 2, "stream": True}, 400)
+        self.assertEqual(e["error"]["message"], "best_of: 2 choices of which the reply has 1 "
+                         "cannot be streamed")
+        Stream(self.s, "/v1/completions", {"prompt": DOG, "n": 2, "best_of": 2, "max_tokens": 1,
+                                           "stream": True}).close()
+        e = self.s.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}],
+                                                 "best_of": 2}, 400)
+        self.assertEqual(e["error"]["param"], "best_of")
+
     def test_without_a_seed_replies_differ(self):
         texts = {self.s.complete(DOG, max_tokens=24, temperature=1.5, top_p=1)["choices"][0]["text"]
                  for _ in range(3)}
@@ -141,6 +180,22 @@ class Completions(unittest.TestCase):
         forced = self.s.complete(DOG, max_tokens=3, temperature=0, logit_bias={"300": 100},
                                  return_token_ids=True)["choices"][0]["token_ids"]
         self.assertEqual(forced, [300, 300, 300])
+
+    def test_logit_bias_as_llama_server_has_it(self):
+        ask = dict(max_tokens=3, temperature=0, return_token_ids=True)
+        first, = self.s.complete(DOG, **dict(ask, max_tokens=1))["choices"][0]["token_ids"]
+        self.assertEqual(self.s.complete(DOG, logit_bias=[[300, 100]], **ask)["choices"][0][
+            "token_ids"], [300] * 3)
+        without = self.s.complete(DOG, logit_bias={str(first): -100}, **ask)["choices"][0]
+        for never in ([[first, False]], [[" Spot", False]], {str(first): False}):
+            self.assertEqual(self.s.complete(DOG, logit_bias=never, **ask)["choices"][0], without)
+        twice = self.s.complete(DOG, logit_bias=[[300, 60], [300, 60]], **ask)["choices"][0]
+        self.assertEqual(twice["token_ids"], [300] * 3)
+        self.s.complete(DOG, logit_bias=False, **ask)
+        for wrong in ([3], [[3]], [[3, "x"]], [[-1, 1]], [["a", 101]], [[3, True]], [["", 1]],
+                      [["a " * 2000, 1]], "x", {"a": 1}):
+            r = self.s.post("/v1/completions", {"prompt": DOG, "logit_bias": wrong}, 400)
+            self.assertEqual(r["error"]["param"], "logit_bias", wrong)
 
     def test_penalties_change_a_greedy_text(self):
         plain = self.s.complete(DOG, max_tokens=30, temperature=0)["choices"][0]["text"]

@@ -30,6 +30,37 @@ class Samplers(unittest.TestCase):
         body = dict({"max_tokens": 48, "seed": 5, "temperature": 1.2}, **fields)
         return self.s.complete(PROMPT, **body)["choices"][0]["text"]
 
+    def test_samplers_named_and_in_their_order(self):
+        """What is not named is off; an order that would change the answer is refused."""
+        s = server("--model", DEMO)
+        ask = dict(max_tokens=24, seed=5)
+
+        def text(**more):
+            return s.complete("Once", **dict(ask, **more))["choices"][0]["text"]
+        on = dict(top_k=20, top_p=0.7, min_p=0.1, repetition_penalty=1.4, temperature=1)
+        self.assertNotEqual(text(**on), text(temperature=1, top_p=1))
+        all_of_them = ["penalties", "dry", "top_n_sigma", "top_k", "min_p", "top_p", "typ_p", "xtc",
+                       "temperature"]
+        self.assertEqual(text(samplers=all_of_them, **on), text(**on))
+        self.assertEqual(text(samplers="edskmpyxt", **on), text(**on))
+        self.assertEqual(text(samplers=["penalties"], **on),
+                         text(repetition_penalty=1.4, temperature=1, top_p=1))
+        self.assertEqual(text(samplers=["min_p", "top_k"], **on),
+                         text(top_k=20, min_p=0.1, temperature=1, top_p=1))
+        self.assertEqual(text(samplers=["top_k"], temperature=0.3, top_k=1), text(temperature=0))
+        self.assertEqual(text(samplers=["top_p", "temperature"], temperature=0),
+                         text(temperature=0))
+        self.assertEqual(text(samplers=[], **on), text(**on))
+        for wrong, fault in ((["top_p", "temperature"], '"top_p" before "temperature"'),
+                             (["top_p", "top_k"], '"top_p" before "top_k"'),
+                             (["top_k", "top_k"], "twice"), (["tfs_z"], "none of"),
+                             ([3], "none of"),
+                             (3, "array"), ("kq", "none of")):
+            r = s.post("/v1/completions", dict(on, prompt="Once", temperature=0.8,
+                                               samplers=wrong), 400)
+            self.assertEqual(r["error"]["param"], "samplers")
+            self.assertIn(fault, r["error"]["message"])
+
     def test_each_has_an_effect(self):
         plain = self.text()
         for fields in self.FIELDS:

@@ -148,6 +148,8 @@ class Door(unittest.TestCase):
 
     def test_a_key_has_so_many_sequences_at_once(self):
         self.assertEqual(self.bob.complete("a", 1, 403, n=3)["error"]["code"], "permission_denied")
+        self.assertEqual(self.bob.complete("a", 1, 403, best_of=3)["error"]["code"],
+                         "permission_denied")
         self.assertEqual(self.bob.complete(["a", "b", "c"], 1, 403)["error"]["code"], "permission_denied")
         long = {"prompt": "Once", "max_tokens": 1000000, "ignore_eos": True, "stream": True}
         bearer = "Authorization: Bearer %s\r\n" % secret("bob")

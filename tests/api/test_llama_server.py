@@ -1,8 +1,11 @@
 """llama-server's own API and lm-evaluation-harness's question, over raw HTTP."""
 import json
+import os
+import shutil
 import unittest
 
-from common import DEMO7, server
+from common import DEMO7, Server, server
+from test_templates import model
 
 
 class LlamaServer(unittest.TestCase):
@@ -67,6 +70,50 @@ class LlamaServer(unittest.TestCase):
             self.assertEqual(e["param"], list(body)[0])
         e = self.s.post("/infill", {"input_prefix": "def f(", "input_suffix": "return"}, 400)
         self.assertEqual(e["error"]["param"], "input_suffix")
+
+    def test_a_gap_is_filled_between_its_tokens(self):
+        """By a vocabulary that has them: three of its special tokens, renamed."""
+        d = model("")
+        self.addCleanup(shutil.rmtree, d, True)
+        for name in ("tokenizer.model", "tokenizer_config.json"):
+            path = os.path.join(d, name)
+            with open(path, "rb") as f:
+                data = f.read()
+            for old, new in ((b"<|user|>", b"<PRE>"), (b"<|system|>", b"<SUF>"),
+                             (b"<|end|>", b"<MID>")):
+                if name == "tokenizer.model":  # with the lengths of its two fields
+                    at = data.index(old)
+                    data = (data[:at - 3] + bytes([data[at - 3] + len(new) - len(old)]) + b"\n" +
+                            bytes([len(new)]) + new + data[at + len(old):])
+                else:
+                    data = data.replace(old, new)
+            os.remove(path)
+            with open(path, "wb") as f:
+                f.write(data)
+        s = Server(["--model", d])
+        self.addCleanup(s.stop)
+
+        bos = s.post("/tokenize", {"prompt": ""})["tokens"]
+        r = s.post("/v1/completions", {"prompt": "Once upon", "suffix": " the end.",
+                                       "max_tokens": 1, "return_token_ids": True})
+        got = r["choices"][0]["prompt_token_ids"]
+        pieces = [s.post("/detokenize", {"tokens": [i]})["prompt"] for i in got]
+        self.assertEqual(got[:1], bos)
+        order = [pieces.index(x) for x in ("<PRE>", "<SUF>", "<MID>")]
+        self.assertEqual(order, sorted(order))
+        self.assertEqual((order[0], order[2]), (1, len(got) - 1))
+        self.assertEqual("".join(pieces[2:order[1]]), "Once upon")
+        self.assertEqual("".join(pieces[order[1] + 1:-1]), " the end.")
+        r = s.post("/infill", {"input_prefix": "Once", "prompt": " upon",
+                               "input_suffix": " the end.", "n_predict": 1})
+        self.assertEqual(r["tokens_evaluated"], len(got))
+        r = s.post("/api/generate", {"prompt": "Once upon", "suffix": " the end.", "stream": False,
+                                     "options": {"num_predict": 1}})
+        self.assertEqual(r["prompt_eval_count"], len(got))
+        for wrong in ({"prompt": [1, 2], "suffix": "a"}, {"prompt": "a", "suffix": 3},
+                      {"prompt": "a", "suffix": "b", "echo": True}):
+            e = s.post("/v1/completions", wrong, 400)["error"]
+            self.assertEqual(e["param"], "suffix")
 
     def test_props_and_slots(self):
         _, props = self.s.get("/props")

@@ -67,11 +67,12 @@ class Messages(unittest.TestCase):
                        "input_json_delta": "partial_json"}[d["type"]]
                 if key == "partial_json":
                     args += d[key]
-                    opened["input"] = json.loads(args)
                 else:
                     opened[key] += d[key]
             elif ev["type"] == "content_block_stop":
                 self.assertEqual(ev["index"], len(message["content"]) - 1)
+                if opened["type"] == "tool_use":
+                    opened["input"] = json.loads(args)
                 opened = None
             elif ev["type"] == "message_delta":
                 self.assertIsNone(opened)

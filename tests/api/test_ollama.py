@@ -119,9 +119,11 @@ class Ollama(unittest.TestCase):
 
     def test_embeddings_are_refused(self):
         for path in ("/api/embed", "/api/embeddings"):
-            self.assertIn("embeddings", self.s.post(path, {"input": "a"}, 400)["error"])
-        self.assertIn("embeddings",
-                      self.s.post("/v1/embeddings", {"input": "a"}, 400)["error"]["message"])
+            self.assertIn("no embedding model", self.s.post(path, {"input": "a"}, 400)["error"])
+        e = self.s.post("/v1/embeddings", {"input": ["a", "b"], "encoding_format": "base64",
+                                           "dimensions": 8}, 400)["error"]
+        self.assertEqual(e["param"], "model")
+        self.assertIn("no embedding model", e["message"])
 
     def test_tools_and_thinking(self):
         s = server("--model", model(TEMPLATE))

@@ -2,9 +2,11 @@
 must come to."""
 import json
 import shutil
+import signal
+import tempfile
 import unittest
 
-from common import Stream, server
+from common import DEMO, Server, Stream, server
 from keyed import Keyed, line, secret
 from test_templates import model
 from test_tools import CALL, CITY, DAYS, TEMPLATE, WAIT, forced
@@ -167,6 +169,48 @@ class Responses(unittest.TestCase):
         ]
         for body, param in rows:
             self.assertEqual(self.ask(400, **body)["error"]["param"], param, body)
+
+
+class Durable(unittest.TestCase):
+    """With a state folder: after kill -9 right behind the answer's end."""
+
+    def test_after_a_crash(self):
+        state = tempfile.mkdtemp(prefix="recurd-responses-")
+        self.addCleanup(shutil.rmtree, state, True)
+        args = ["--model", DEMO, "--state-dir", state]
+        s = Server(args)
+
+        def crash():
+            s.proc.send_signal(signal.SIGKILL)
+            s.proc.wait()
+            return Server(args)
+
+        first = s.post("/v1/responses", {"input": "My dog is Spot.", "max_output_tokens": 6})
+        s = crash()
+        self.assertEqual(s.get("/v1/responses/" + first["id"]), (200, first))
+        st = Stream(s, "/v1/responses", {"input": "And the cat?", "max_output_tokens": 6,
+                                         "stream": True, "previous_response_id": first["id"]})
+        for frame in st.frames():
+            last = json.loads(frame.split("\n")[1][len("data: "):])
+        second = last["response"]
+        s = crash()
+        self.assertEqual(s.get("/v1/responses/" + second["id"]), (200, second))
+        third = s.post("/v1/responses", {"input": "Go on.", "max_output_tokens": 1, "temperature": 0,
+                                         "previous_response_id": second["id"]})
+        whole = s.post("/v1/responses", {"max_output_tokens": 1, "temperature": 0, "input": [
+            {"role": "user", "content": "My dog is Spot."}, *first["output"],
+            {"role": "user", "content": "And the cat?"}, *second["output"],
+            {"role": "user", "content": "Go on."}]})
+        self.assertEqual(third["usage"]["input_tokens"], whole["usage"]["input_tokens"])
+        self.assertEqual(third["output"][0]["content"], whole["output"][0]["content"])
+        self.assertEqual(s.request("DELETE", "/v1/responses/" + first["id"])[0], 200)
+        s = crash()
+        self.assertEqual(s.get("/v1/responses/" + first["id"])[0], 404)
+        gone = s.post("/v1/responses", {"input": "a", "previous_response_id": first["id"]}, 400)
+        self.assertEqual(gone["error"]["code"], "previous_response_not_found")
+        self.assertEqual(s.get("/v1/responses/" + second["id"])[0], 200)
+        self.assertEqual(s.get("/v1/responses/" + third["id"])[0], 200)
+        self.assertEqual(s.stop(), 0)
 
 
 class Keys(unittest.TestCase):

@@ -41,18 +41,23 @@ def forced(text):
     return {"grammar": "root ::= " + json.dumps(text), "max_tokens": 400, "temperature": 0}
 
 
+def model_with_marker():
+    """Its vocabulary has <TOOLCALL> as a special token, in the place of one of the same length."""
+    d = model(TEMPLATE.replace("<tool_call>", "<TOOLCALL>"))
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        path = os.path.join(d, name)
+        with open(path, "rb") as f_in:
+            data = f_in.read()
+        os.remove(path)
+        with open(path, "wb") as f_out:
+            f_out.write(data.replace(b"<|system|>", b"<TOOLCALL>"))
+    return d
+
+
 class Tools(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.dirs = [model(TEMPLATE), model(TAGS), model(TEMPLATE.replace(
-            "<tool_call>", "<TOOLCALL>"))]
-        for name in ("tokenizer.model", "tokenizer_config.json"):  # of the same length
-            path = os.path.join(cls.dirs[2], name)
-            with open(path, "rb") as f_in:
-                data = f_in.read()
-            os.remove(path)
-            with open(path, "wb") as f_out:
-                f_out.write(data.replace(b"<|system|>", b"<TOOLCALL>"))
+        cls.dirs = [model(TEMPLATE), model(TAGS), model_with_marker()]
 
     @classmethod
     def tearDownClass(cls):
@@ -79,7 +84,11 @@ class Tools(unittest.TestCase):
                     if d["index"] == len(calls):
                         calls.append({"id": d["id"], "type": d["type"], "function": {
                             "name": d["function"]["name"], "arguments": ""}})
-                    calls[d["index"]]["function"]["arguments"] += d["function"]["arguments"]
+                    else:
+                        self.assertEqual(sorted(d), ["function", "index"])
+                        self.assertEqual((d["index"], list(d["function"])),
+                                         (len(calls) - 1, ["arguments"]))
+                    calls[-1]["function"]["arguments"] += d["function"]["arguments"]
         choice = whole["choices"][0]
         m = choice["message"]
         self.assertEqual(m["content"] or "", got.get("content", ""))
@@ -272,12 +281,12 @@ class Tools(unittest.TestCase):
         self.s = server("--model", self.dirs[2])
         marker, = self.s.post("/tokenize", {"prompt": "<TOOLCALL>"})[
             "tokens"][-1:]
-        ask = {"logit_bias": {str(marker): 100}, "max_tokens": 3, "temperature": 0}
+        ask = {"logit_bias": {str(marker): 100}, "max_tokens": 1, "temperature": 0}
         hidden, _, _ = self.both(**ask)
         shown, finish, usage = self.both(tools=TOOLS, **ask)
         self.assertEqual(hidden["content"], "")
-        self.assertEqual((shown["content"], finish), ("<TOOLCALL>" * 3, "length"))
-        self.assertEqual(usage["completion_tokens"], 3)
+        self.assertEqual((shown["content"], finish), ("<TOOLCALL>", "length"))
+        self.assertEqual(usage["completion_tokens"], 1)
 
     def test_calls_of_strict_functions_follow_their_schemas(self):
         """The marker and the list's end are drawn because they are wanted so much; all else the

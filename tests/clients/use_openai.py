@@ -31,7 +31,7 @@ def completions():
                                   echo=True, temperature=0)
     assert r.choices[0].text.startswith("Once upon a time") and r.usage.completion_tokens == 8
     assert len(r.choices[0].logprobs.tokens) == r.usage.total_tokens
-    r = client.completions.create(model=MODEL, prompt=["One", "Two"], max_tokens=3, n=2, best_of=2)
+    r = client.completions.create(model=MODEL, prompt=["One", "Two"], max_tokens=3, n=2, best_of=3)
     assert [c.index for c in r.choices] == [0, 1, 2, 3]
 
 

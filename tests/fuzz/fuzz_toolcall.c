@@ -1,5 +1,5 @@
 /* Any bytes as what a model wrote, in every dialect: whole and in pieces the events are the same;
- * arguments are JSON objects of functions that were offered. */
+ * arguments are JSON objects of functions that were offered, but for those that leave early. */
 #include <jansson.h>
 
 #include "base/limits.h"
@@ -17,6 +17,7 @@ struct record {
     struct buf out;
     const struct toolset *tools;
     int last;
+    bool early, open; /* in a call */
 };
 
 static void emit(void *arg, const struct toolcall_event *ev)
@@ -28,12 +29,14 @@ static void emit(void *arg, const struct toolcall_event *ev)
         HOLDS(ev->n < sizeof name);
         memcpy(name, ev->p, ev->n);
         HOLDS(toolset_has(r->tools, name));
-    } else if (ev->kind == TOOLCALL_ARGUMENTS) {
+        HOLDS(!r->open);
+    } else if (ev->kind == TOOLCALL_ARGUMENTS && !r->early) {
         json_t *v = json_loadb(ev->p, ev->n, JSON_ALLOW_NUL, &e);
         HOLDS(json_is_object(v));
         json_decref(v);
     }
-    if ((int)ev->kind != r->last || ev->kind > TOOLCALL_REASONING)
+    r->open = ev->kind == TOOLCALL_BEGIN || ev->kind == TOOLCALL_ARGUMENTS;
+    if ((int)ev->kind != r->last || ev->kind == TOOLCALL_BEGIN)
         buf_fmt(&r->out, "|%d:%s:", ev->kind, ev->id);
     buf_add(&r->out, ev->p ? ev->p : "", ev->n);
     r->last = (int)ev->kind;
@@ -46,11 +49,14 @@ static void run(struct toolcall_options *o, struct record *r, const uint8_t *p, 
     o->emit = emit;
     o->arg = r;
     r->last = -1;
+    r->early = o->early;
+    r->open = false;
     struct toolcall *t = toolcall_new(o);
     HOLDS(t);
     for (size_t i = 0; i < n; i += piece)
         HOLDS(toolcall_feed(t, (const char *)p + i, MIN(piece, n - i), &e) == 0);
     HOLDS(toolcall_finish(t, &e) == 0);
+    HOLDS(!r->open);
     toolcall_free(t);
 }
 
@@ -67,7 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     }
     struct toolcall_options o = {
         .dialect = toolcall_find(dialects[(data[0] & 15) % ARRAY_LEN(dialects)]), .tools = tools,
-        .reasoning = data[0] & 16, .thinking = data[0] & 32, .single = data[0] & 64};
+        .reasoning = data[0] & 16, .thinking = data[0] & 32, .single = data[0] & 64,
+        .early = data[0] & 128};
     HOLDS(o.dialect);
     whole.tools = pieces.tools = tools;
     buf_init(&whole.out, MIB(16));

@@ -159,6 +159,27 @@ static void check_arguments(const json_t *tools, const struct read *r, const cha
     json_decref(args);
 }
 
+/* Read while it is written it is the same call; and cut anywhere, what has left is a beginning. */
+static void check_early(const struct toolcall_options *o, const struct buf *text,
+                        const struct read *whole, uint64_t seed)
+{
+    struct toolcall_options own = *o;
+    own.early = true;
+    for (uint64_t k = 0; k < 12; k++) {
+        struct buf some = *text;
+        struct read r;
+        some.len = k < 3 ? text->len : rng_at(seed, k, 4) % text->len;
+        read_text(&r, &own, &some, k);
+        cr_assert(r.calls == 1 ? !r.other : k >= 3, "%d calls in %s", r.calls, text->p);
+        cr_assert(!r.calls || strcmp(r.name.p, whole->name.p) == 0);
+        size_t n = k < 3 ? whole->arguments.len : r.arguments.len;
+        cr_assert(r.arguments.len == n && n <= whole->arguments.len &&
+                  (!n || memcmp(r.arguments.p, whole->arguments.p, n) == 0),
+                  "%s: %s of %s", text->p, r.arguments.p, whole->arguments.p);
+        drop(&r);
+    }
+}
+
 static void check_dialect(const char *name, const char *function)
 {
     json_t *tools = json_loads(tools_text, 0, NULL);
@@ -185,8 +206,9 @@ static void check_dialect(const char *name, const char *function)
                       strcmp(cut.arguments.p, whole.arguments.p) == 0);
             cr_assert(!function || strcmp(function, whole.name.p) == 0);
             check_arguments(tools, &whole, out.p);
-            drop(&whole);
             drop(&cut);
+            check_early(&o, &out, &whole, seed);
+            drop(&whole);
         }
         match_free(m);
         buf_free(&out);

@@ -23,39 +23,56 @@ static bool take(struct cursor *c, char want)
     return true;
 }
 
+size_t form_word(const char *p, size_t n)
+{
+    size_t i = 0;
+    while (i < n && (strchr("_.-", p[i]) || (p[i] >= '0' && p[i] <= '9') ||
+                     ((p[i] | 32) >= 'a' && (p[i] | 32) <= 'z')) && p[i])
+        i++;
+    return i;
+}
+
 /* A name, with dots; its length. */
 static size_t word(struct cursor *c)
 {
-    size_t from = c->i;
-    while (c->i < c->n && (strchr("_.-", c->p[c->i]) || (c->p[c->i] >= '0' && c->p[c->i] <= '9') ||
-                           ((c->p[c->i] | 32) >= 'a' && (c->p[c->i] | 32) <= 'z')) &&
-           c->p[c->i])
-        c->i++;
-    return c->i - from;
+    size_t n = form_word(c->p + c->i, c->n - c->i);
+    c->i += n;
+    return n;
 }
 
-/* 'text' or "text" as JSON. Escapes that JSON lacks stand for themselves, as in Python. */
+/* Escapes that JSON lacks stand for themselves, as in Python. */
+size_t form_python_char(const char *p, size_t n, struct buf *out)
+{
+    char b = p[0];
+    if (b == '\\' && n < 2)
+        return 0;
+    if (b == '\\') {
+        b = p[1];
+        if (strchr("\"\\nrtbfu", b) && b)
+            buf_fmt(out, "\\%c", b);
+        else if (b == '\'')
+            buf_ch(out, b);
+        else
+            buf_fmt(out, (unsigned char)b < 0x20 ? "\\\\\\u%04x" : "\\\\%c", b);
+        return 2;
+    }
+    if (b == '"')
+        buf_str(out, "\\\"");
+    else if ((unsigned char)b < 0x20)
+        buf_fmt(out, "\\u%04x", b);
+    else
+        buf_ch(out, b);
+    return 1;
+}
+
+/* 'text' or "text" as JSON. */
 static bool string(struct cursor *c, struct buf *out)
 {
     char quote = c->p[c->i++];
     buf_ch(out, '"');
-    for (; c->i < c->n && c->p[c->i] != quote; c->i++) {
-        char b = c->p[c->i];
-        if (b == '\\' && c->i + 1 < c->n) {
-            b = c->p[++c->i];
-            if (strchr("\"\\nrtbfu", b) && b)
-                buf_fmt(out, "\\%c", b);
-            else if (b == '\'')
-                buf_ch(out, b);
-            else
-                buf_fmt(out, (unsigned char)b < 0x20 ? "\\\\\\u%04x" : "\\\\%c", b);
-        } else if (b == '"') {
-            buf_str(out, "\\\"");
-        } else if ((unsigned char)b < 0x20) {
-            buf_fmt(out, "\\u%04x", b);
-        } else {
-            buf_ch(out, b);
-        }
+    while (c->i < c->n && c->p[c->i] != quote) {
+        size_t n = form_python_char(c->p + c->i, c->n - c->i, out);
+        c->i = n ? c->i + n : c->n;
     }
     buf_ch(out, '"');
     if (c->i >= c->n)
@@ -116,6 +133,12 @@ static bool value(struct cursor *c, struct buf *out, int depth)
     if (!elements(c, out, b == '{' ? '}' : b == '[' ? ']' : ')', b == '{', depth + 1))
         return false;
     return buf_ch(out, b == '{' ? '}' : ']') == 0;
+}
+
+bool form_python_value(const char *p, size_t n, struct buf *out)
+{
+    struct cursor c = {.p = p, .n = n};
+    return value(&c, out, 0) && form_space(p, n, c.i) == n && !out->failed;
 }
 
 /* name(key=value, …) */

@@ -17,6 +17,22 @@ size_t form_find(const char *p, size_t n, size_t i, const char *text)
     return at ? (size_t)(at - p) : n;
 }
 
+enum look form_look(const char *p, size_t n, size_t at, const char *text, bool end)
+{
+    size_t want = strlen(text), there = MIN(want, n - at);
+    if (there && memcmp(p + at, text, there) != 0)
+        return NO;
+    return there == want ? YES : end ? NO : MAYBE;
+}
+
+size_t form_overlap(const char *p, size_t n, const char *text)
+{
+    for (size_t k = MIN(strlen(text) - 1, n); k > 0; k--)
+        if (memcmp(p + n - k, text, k) == 0)
+            return k;
+    return 0;
+}
+
 enum form_result form_value(const char *p, size_t n, size_t i, size_t *end)
 {
     int depth = 0;

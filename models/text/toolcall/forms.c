@@ -100,12 +100,23 @@ enum form_result form_named_json(const char *p, size_t n, const struct form_tags
     }
 }
 
+bool form_kimi_name(const char *id, size_t n, const char **name, size_t *n_name)
+{
+    static const char prefix[] = "functions.";
+    size_t from = form_at(id, n, 0, prefix) ? strlen(prefix) : 0;
+    const char *colon = from < n ? memrchr(id + from, ':', n - from) : NULL;
+    size_t end = colon ? (size_t)(colon - id) : n;
+    *name = id + from;
+    *n_name = end > from ? end - from : 0;
+    return *n_name > 0;
+}
+
 /* <|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{…}<|tool_call_end|> … */
 enum form_result form_kimi(const char *p, size_t n, const struct form_tags *tags,
                            const struct toolset *s, json_t *out)
 {
     static const char begin[] = "<|tool_call_begin|>", end[] = "<|tool_call_end|>",
-                      argument[] = "<|tool_call_argument_begin|>", prefix[] = "functions.";
+                      argument[] = "<|tool_call_argument_begin|>";
     size_t i = form_space(p, n, 0);
     (void)tags;
     while (i < n) {
@@ -120,21 +131,17 @@ enum form_result form_kimi(const char *p, size_t n, const struct form_tags *tags
             return r;
         while (id_end > id && form_is_space(p[id_end - 1]))
             id_end--;
-        size_t name = id + (form_at(p, n, id, prefix) ? strlen(prefix) : 0);
-        const char *colon = name < id_end ? memrchr(p + name, ':', id_end - name) : NULL;
-        size_t name_end = colon ? (size_t)(colon - p) : id_end;
-        size_t close = form_space(p, n, i);
-        if (name >= name_end || !form_at(p, n, close, end) ||
-            !form_add(out, s, p + name, name_end - name, p + args, i - args, p + id, id_end - id))
+        const char *name;
+        size_t n_name, close = form_space(p, n, i);
+        if (!form_kimi_name(p + id, id_end - id, &name, &n_name) || !form_at(p, n, close, end) ||
+            !form_add(out, s, name, n_name, p + args, i - args, p + id, id_end - id))
             return FORM_BAD;
         i = form_space(p, n, close + strlen(end));
     }
     return json_array_size(out) ? FORM_CALLS : FORM_BAD;
 }
 
-/* A value between tags: text where the function wants text; otherwise JSON, or else text. */
-static bool add_value(json_t *args, const char *key, size_t n_key, const char *p, size_t n,
-                      bool text)
+json_t *form_tag_value(const char *p, size_t n, bool text)
 {
     json_error_t e;
     json_t *v = NULL;
@@ -145,9 +152,7 @@ static bool add_value(json_t *args, const char *key, size_t n_key, const char *p
     n -= n && p[n - 1] == '\n';
     if (!text && n && form_is_json(p, n, false))
         v = json_loadb(p, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
-    if (!v)
-        v = json_stringn(p, n);
-    return json_object_setn_new(args, key, n_key, v) == 0;
+    return v ? v : json_stringn(p, n);
 }
 
 /* The keys of one call from i on; *i: behind its end. */
@@ -169,8 +174,9 @@ static enum form_result read_keys(const char *p, size_t n, size_t *i, const stru
         if (end == n) /* the marker that was found stood in this value */
             return FORM_MORE;
         if (key == key_end || memchr(p + key, '\n', key_end - key) ||
-            !add_value(args, p + key, key_end - key, p + value, end - value,
-                       toolset_is_text(s, name, n_name, p + key, key_end - key)))
+            json_object_setn_new(args, p + key, key_end - key, form_tag_value(
+                p + value, end - value,
+                toolset_is_text(s, name, n_name, p + key, key_end - key))))
             return FORM_BAD;
         *i = end + strlen(t->value_end);
     }

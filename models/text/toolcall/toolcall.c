@@ -14,22 +14,6 @@
 #define CLOSES 64      /* closing markers tried inside of one body */
 #define SLICE KIB(4)   /* fed at once: bounds what is held */
 
-enum place { LEAD, BETWEEN, TEXT, THINK, CALL, OVER };
-
-struct toolcall {
-    struct toolcall_options o;
-    enum place place;
-    struct buf held;
-    size_t looked; /* in CALL: no closing marker begins before it */
-    /* In CALL, where nothing closes calls and one is enough: held bytes before `scanned` were seen;
-     * the place is in so many brackets, and in a string. */
-    size_t scanned;
-    int depth;
-    bool quoted;
-    int closes;    /* tried */
-    int code;
-};
-
 struct toolcall *toolcall_new(const struct toolcall_options *o)
 {
     struct toolcall *t = mem_zalloc(sizeof *t);
@@ -65,47 +49,13 @@ struct toolcall *toolcall_clone(const struct toolcall *t, void *arg)
     return NULL;
 }
 
-static void emit(struct toolcall *t, enum toolcall_kind kind, const char *p, size_t n,
-                 const char *id)
-{
-    struct toolcall_event ev = {kind, p, id ? id : "", n};
-    if (n || kind == TOOLCALL_BEGIN || kind == TOOLCALL_END)
-        t->o.emit(t->o.arg, &ev);
-}
-
-/* The first n held bytes are that. */
-static void pass(struct toolcall *t, enum toolcall_kind kind, size_t n)
-{
-    emit(t, kind, t->held.p, n, NULL);
-    buf_drop_front(&t->held, n);
-}
-
-/* How many bytes at the end of the held ones begin text without completing it. */
-static size_t overlap(const struct buf *b, const char *text)
-{
-    for (size_t n = MIN(strlen(text) - 1, b->len); n > 0; n--)
-        if (memcmp(b->p + b->len - n, text, n) == 0)
-            return n;
-    return 0;
-}
-
-enum look { NO, YES, MAYBE };
-
-static enum look look(const struct buf *b, size_t at, const char *text, bool end)
-{
-    size_t n = strlen(text), there = MIN(n, b->len - at);
-    if (memcmp(b->p + at, text, there) != 0)
-        return NO;
-    return there == n ? YES : end ? NO : MAYBE;
-}
-
 /* The marker that opens a call at `at`; an empty one is the body's first byte. */
 static enum look look_call(const struct toolcall *t, size_t at, bool end)
 {
     const struct toolcall_dialect *d = t->o.dialect;
     if (!d)
         return NO;
-    return look(&t->held, at, d->open[0] ? d->open : d->starts, end);
+    return form_look(t->held.p, t->held.len, at, d->open[0] ? d->open : d->starts, end);
 }
 
 /* At the beginning, or behind reasoning and calls: white space belongs to what comes. */
@@ -121,7 +71,8 @@ static bool step_lead(struct toolcall *t, bool end)
     }
     if (w == b->len)
         return false;
-    enum look think = t->place == LEAD && t->o.reasoning ? look(b, w, THINK_OPEN, end) : NO;
+    bool opens = t->place == LEAD && t->o.reasoning;
+    enum look think = opens ? form_look(b->p, b->len, w, THINK_OPEN, end) : NO;
     enum look call = look_call(t, w, end);
     if (think == YES) {
         buf_drop_front(b, w + strlen(THINK_OPEN));
@@ -143,7 +94,8 @@ static bool pass_until(struct toolcall *t, enum toolcall_kind kind, const char *
     struct buf *b = &t->held;
     size_t at = marker ? form_find(b->p, b->len, 0, marker) : b->len;
     bool found = at < b->len;
-    pass(t, kind, found || end || !marker ? at : b->len - overlap(b, marker));
+    toolcall_pass(t, kind, found || end || !marker ? at
+                                              : b->len - form_overlap(b->p, b->len, marker));
     return found;
 }
 
@@ -165,19 +117,11 @@ static bool step_text(struct toolcall *t, bool end)
     return true;
 }
 
-static void new_call(struct toolcall *t)
-{
-    t->looked = t->scanned = 0;
-    t->closes = t->depth = 0;
-    t->quoted = false;
-}
-
 /* It was no call: the marker is text, and what follows is looked at anew. */
 static bool no_call(struct toolcall *t)
 {
-    new_call(t);
-    t->place = TEXT;
-    pass(t, TOOLCALL_TEXT, strlen(t->o.dialect->open));
+    toolcall_leave(t, TEXT);
+    toolcall_pass(t, TOOLCALL_TEXT, strlen(t->o.dialect->open));
     return true;
 }
 
@@ -187,14 +131,14 @@ static void give_calls(struct toolcall *t, const json_t *calls, size_t n_bytes)
     for (size_t i = 0; i < (t->o.single ? 1 : n); i++) {
         const json_t *c = json_array_get(calls, i), *name = json_object_get(c, "name");
         const json_t *args = json_object_get(c, "arguments");
-        emit(t, TOOLCALL_BEGIN, json_string_value(name), json_string_length(name),
+        toolcall_emit(t, TOOLCALL_BEGIN, json_string_value(name), json_string_length(name),
              json_string_value(json_object_get(c, "id")));
-        emit(t, TOOLCALL_ARGUMENTS, json_string_value(args), json_string_length(args), NULL);
-        emit(t, TOOLCALL_END, NULL, 0, NULL);
+        toolcall_emit(t, TOOLCALL_ARGUMENTS, json_string_value(args), json_string_length(args),
+                      NULL);
+        toolcall_emit(t, TOOLCALL_END, NULL, 0, NULL);
     }
     buf_drop_front(&t->held, n_bytes);
-    new_call(t);
-    t->place = t->o.single ? OVER : BETWEEN;
+    toolcall_leave(t, t->o.single ? OVER : BETWEEN);
 }
 
 /* The body that ends at `at`, `marker` bytes of a marker behind it. */
@@ -258,8 +202,10 @@ static bool step_call(struct toolcall *t, bool end)
     struct buf *b = &t->held;
     size_t open = strlen(d->open), close = d->close ? strlen(d->close) : 0;
     size_t w = form_space(b->p, b->len, open);
-    if (w < b->len && d->starts && !strchr(d->starts, b->p[w]))
+    if (t->early.calls == 0 && w < b->len && d->starts && !strchr(d->starts, b->p[w]))
         return no_call(t);
+    if (t->o.early)
+        return early_step(t, end);
     if (t->o.single && !d->close && found_whole(t))
         return true;
     size_t at = d->close ? form_find(b->p, b->len, MAX(t->looked, open), d->close) : b->len;
@@ -305,5 +251,6 @@ int toolcall_finish(struct toolcall *t, struct err *e)
 {
     while (!t->code && step(t, true))
         ;
+    early_finish(t);
     return t->code ? err_set(e, t->code, "no memory for %zu bytes of a tool call", t->held.len) : 0;
 }

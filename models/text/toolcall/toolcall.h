@@ -4,7 +4,7 @@
  * by its template. The reader is fed bytes as they come and its events do not depend on how they
  * were cut. What only looks like a call (never completed, malformed, of a function nobody offered)
  * stays text. White space between reasoning, calls and what follows them is dropped; nothing else
- * is. A call's events come when it is complete.
+ * is. A call's events come when it is complete; with `early` they come as it is written.
  *
  * Memory: what may still become a call is held back, at most LIMIT_CALL_BYTES and a few bytes.
  * Thread: one at a time for each reader; the rest any. */
@@ -58,6 +58,7 @@ enum toolcall_kind {
     TOOLCALL_BEGIN,     /* p[n]: the function; id: as the model wrote it, or empty */
     TOOLCALL_ARGUMENTS, /* p[n]: more of a JSON object as text */
     TOOLCALL_END,
+    TOOLCALL_CUT,       /* instead of END, with `early`: the call was not written to its end */
 };
 struct toolcall_event {
     enum toolcall_kind kind;
@@ -72,6 +73,11 @@ struct toolcall_options {
     bool thinking;                          /* the prompt has opened it already */
     bool single;                            /* the text ends behind the first call, or the first
                                                list of them, of which the first counts */
+    bool early;                             /* masks let no call be written that is none (as
+                                               toolcall_structure says), so that its arguments may
+                                               leave at once: nothing can turn out to be text. The
+                                               text may end within it, which cuts it; so does
+                                               whatever no mask would have allowed */
     void (*emit)(void *arg, const struct toolcall_event *ev);
     void *arg;
 };

@@ -53,15 +53,85 @@ struct toolcall_dialect {
     struct form_write write;
 };
 
+/* A call that is read while it is written (early.c). All zero: at its body's beginning, or between
+ * two. */
+enum early_at {
+    EARLY_HEAD,   /* before a call's name */
+    EARLY_JSON,   /* in arguments that are an object */
+    EARLY_KEY,    /* before an argument's name */
+    EARLY_TEXT,   /* in an argument that is text, between tags */
+    EARLY_STRING, /* … that is a string of Python */
+    EARLY_VALUE,  /* … that is anything else, and leaves as a whole */
+};
+struct early {
+    enum early_at at;
+    int calls;               /* that have begun in this body */
+    bool begun;              /* one has, and has not ended */
+    bool any;                /* it has an argument */
+    bool lead;               /* EARLY_TEXT: nothing was read of it */
+    const json_t *arguments; /* of the function, as toolset_arguments */
+    size_t seen;             /* EARLY_VALUE: held bytes before it were scanned, */
+    int depth;               /* up to here in so many brackets, */
+    char quote;              /* and in a string that this ends; 0 = in none */
+    bool escaped;            /* behind its backslash */
+};
+
+enum place { LEAD, BETWEEN, TEXT, THINK, CALL, OVER };
+
+struct toolcall {
+    struct toolcall_options o;
+    enum place place;
+    struct buf held;
+    size_t looked; /* in CALL: no closing marker begins before it */
+    /* In CALL, where nothing closes calls and one is enough: held bytes before `scanned` were seen;
+     * the place is in so many brackets, and in a string. */
+    size_t scanned;
+    int depth;
+    bool quoted;
+    int closes;    /* tried */
+    struct early early;
+    int code;
+};
+
+/* ---- reader.c ---- */
+void toolcall_emit(struct toolcall *t, enum toolcall_kind kind, const char *p, size_t n,
+                   const char *id);
+/* The first n held bytes are that. */
+void toolcall_pass(struct toolcall *t, enum toolcall_kind kind, size_t n);
+/* Behind what was a call, or was none, in CALL: what follows is looked at as `next` has it. */
+void toolcall_leave(struct toolcall *t, enum place next);
+/* ---- early.c ---- */
+/* In CALL, with options.early: one decision; false: more bytes are needed for the next. */
+bool early_step(struct toolcall *t, bool end);
+void early_finish(struct toolcall *t); /* the text has ended */
+
+enum look { NO, YES, MAYBE };
+/* Whether text begins at `at` <= n; MAYBE: it may when more is there, which `end` rules out. */
+enum look form_look(const char *p, size_t n, size_t at, const char *text, bool end);
+/* How many bytes at the end of p[n] begin text without completing it. */
+size_t form_overlap(const char *p, size_t n, const char *text);
+
 form_reader form_json, form_named_json, form_tagged, form_python, form_kimi;
 
 /* One call; false: nobody offered it, its arguments are no JSON object, or no memory. */
 bool form_add(json_t *out, const struct toolset *s, const char *name, size_t n_name,
               const char *arguments, size_t n, const char *id, size_t n_id);
+/* Of an id of Kimi's, functions.name:0, the name. False: none. */
+bool form_kimi_name(const char *id, size_t n, const char **name, size_t *n_name);
+/* A value between tags: text, or JSON and otherwise text. NULL: no UTF-8, or no memory. */
+json_t *form_tag_value(const char *p, size_t n, bool text);
+/* Python: the length of a name; a string's next character (an escape is one), as JSON, its length
+ * (0: cut); a value as JSON, false: it is none. */
+size_t form_word(const char *p, size_t n);
+size_t form_python_char(const char *p, size_t n, struct buf *out);
+bool form_python_value(const char *p, size_t n, struct buf *out);
+
 /* Whether a schema is of strings and nothing else. */
 bool toolset_text_type(const json_t *schema);
 json_t *toolset_function(const json_t *tool); /* NULL = it is none */
 /* Whether that argument of that function is a string whatever it looks like. */
+/* {argument: true where it is a string} of that function; NULL: nobody offered it. Borrowed. */
+const json_t *toolset_arguments(const struct toolset *s, const char *name, size_t n_name);
 bool toolset_is_text(const struct toolset *s, const char *name, size_t n_name, const char *key,
                      size_t n_key);
 

@@ -61,11 +61,15 @@ bool toolset_has(const struct toolset *s, const char *name)
     return json_object_get(s->functions, name) != NULL;
 }
 
+const json_t *toolset_arguments(const struct toolset *s, const char *name, size_t n_name)
+{
+    return json_object_getn(s->functions, name, n_name);
+}
+
 bool toolset_is_text(const struct toolset *s, const char *name, size_t n_name, const char *key,
                      size_t n_key)
 {
-    return json_is_true(json_object_getn(json_object_getn(s->functions, name, n_name), key,
-                                         n_key));
+    return json_is_true(json_object_getn(toolset_arguments(s, name, n_name), key, n_key));
 }
 
 bool form_add(json_t *out, const struct toolset *s, const char *name, size_t n_name,
