@@ -255,6 +255,8 @@ static void add_job(struct convert *c, const struct gguf_name *row, int64_t laye
                    : gguf_order(row->form, &c->heads, j->elems,
                                 j->elems / (j->n_dims >= 2 && !(row->form & FORM_COLUMN)
                                                 ? j->shape[j->n_dims - 1] : 1));
+    if (row->form & FORM_FIFTHS)
+        j->order.fifth = j->elems / 5;
     *c->last = j;
     c->last = &j->next;
     gguf_out_tensor(c->out, j->name, j->dtype, j->n_dims, j->shape);
@@ -302,13 +304,15 @@ static void read_pieces(struct convert *c, const struct job *j, int64_t first, i
 /* Which of our elements the file has at i, and how many follow it there. */
 static int64_t source_of(const struct gguf_order *o, int64_t i, int64_t *run)
 {
+    int64_t part = INT64_MAX;
     if (o->inner == 0 || i < o->at) {
         *run = o->inner == 0 ? INT64_MAX : o->at - i;
         return i;
     }
+    i = gguf_exchanged(o, i, &part);
     int64_t q = i - o->at, x = q % o->inner, r = q / o->inner;
     int64_t a = r % o->a, b = r / o->a % o->b, outer = r / o->a / o->b;
-    *run = o->inner - x;
+    *run = MIN(o->inner - x, part);
     return o->at + ((outer * o->a + a) * o->b + b) * o->inner + x;
 }
 

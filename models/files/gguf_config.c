@@ -102,6 +102,17 @@ static void set_less(struct writer *w, const struct gguf_key *k, int64_t n)
         set_int(w, k->key, n - by);
 }
 
+/* KEY_DIVISOR. */
+static void set_divided(struct writer *w, const struct gguf_key *k, int64_t n)
+{
+    int64_t by = 0;
+    if (!gguf_int(gguf_arch_get(w->g, w->map, k->by), 0, &by) || by < 1 || n < 1 || by % n)
+        err_set(w->e, E_CONFLICT, "%s: %s.%s is %" PRId64 ", no multiple of %s.%s, which is %"
+                PRId64, gguf_path(w->g), w->map->arch, k->by, by, w->map->arch, k->gguf, n);
+    else
+        set_int(w, k->key, by / n);
+}
+
 static void wrong(struct writer *w, const struct gguf_key *k, const char *expected)
 {
     err_set(w->e, E_FORMAT, "%s: %s.%s is not %s", gguf_path(w->g), w->map->arch, k->gguf,
@@ -144,6 +155,7 @@ static void read_key(struct writer *w, const struct gguf_key *k)
     int64_t n;
     switch (k->kind) {
     case KEY_ALIAS:
+    case KEY_FIXED:
     case KEY_MUST: return;
     case KEY_CONSTANT: set(w, k->key, constant(k->by)); return;
     case KEY_TENSOR: set(w, k->key, json_boolean(gguf_find(w->g, k->gguf) != NULL)); return;
@@ -175,6 +187,8 @@ static void read_key(struct writer *w, const struct gguf_key *k)
         set_quotient(w, k, x);
     } else if (k->kind == KEY_LESS) {
         set_less(w, k, n);
+    } else if (k->kind == KEY_DIVISOR) {
+        set_divided(w, k, n);
     } else if (k->kind == KEY_WORD) {
         set_word(w, k, n);
     } else {

@@ -21,6 +21,7 @@ enum gguf_form {
     FORM_COLUMN = 1024,/* written with shape [n][1] */
     FORM_GROUPS = 2048,/* written with shape [ssm groups][n / groups] */
     FORM_TURNED = 1 << 25, /* a matrix, or a stack of them, of which ours are the transposed */
+    FORM_FIFTHS = 1 << 26, /* … in five parts, of which the first and the fourth are exchanged */
     /* Rows that only the converter reads; ours is another spelling of the same tensor. */
     FORM_GATE = 4096,  /* written from the first half of ours (of each expert's) */
     FORM_UP = 8192,    /* … the second half */
@@ -52,6 +53,7 @@ enum gguf_key_kind {
     KEY_QUOTIENT, /* ours = value / value of `by`, an integer */
     KEY_RATIO,    /* the same, any number */
     KEY_LESS,     /* ours = value - value of `by` */
+    KEY_DIVISOR,  /* ours = value of `by` / value, an integer */
     KEY_SAME,     /* an integer, or a list; writing: ours must be what ours of key `by` is */
     KEY_WORD,     /* an integer; ours is that word of `by`, counted from 0 */
     KEY_ROWS,     /* an integer; written from the rows of tensor `by` (of each in a stack) */
@@ -59,6 +61,7 @@ enum gguf_key_kind {
     KEY_MUST,     /* the same, but only when writing: ours need not say it */
     KEY_EITHER,   /* a flag; ours is the first word of `by` for true, the second for false */
     KEY_ALIAS,    /* a number, written only; where ours has it, key `by` of ours must be 1 */
+    KEY_FIXED,    /* an integer that ours need not say, written only: `by` */
     KEY_TENSOR,   /* ours is whether the file has tensor `gguf`; nothing to write */
 };
 struct gguf_key {

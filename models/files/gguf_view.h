@@ -25,8 +25,11 @@ int64_t gguf_arch_int(const struct gguf *g, const struct gguf_map *map, const ch
 int64_t gguf_layers(const struct gguf *g, const struct gguf_map *map);
 
 /* An order of elements other than the file's: behind the first `at`, [outer][a][b][inner] in ours
- * is [outer][b][a][inner] in the file. inner 0: none. */
-struct gguf_order { int64_t at, outer, a, b, inner; };
+ * is [outer][b][a][inner] in the file. inner 0: none. fifth > 0: then parts of so many elements of
+ * the file are exchanged, the first and the fourth. */
+struct gguf_order { int64_t at, outer, a, b, inner, fifth; };
+/* The place of the file's element i before or after that exchange; *run ends with its part. */
+int64_t gguf_exchanged(const struct gguf_order *o, int64_t i, int64_t *run);
 
 /* Sizes that orders depend on. */
 struct gguf_heads {
