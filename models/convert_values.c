@@ -203,7 +203,7 @@ static void write_key(struct convert *c, const struct gguf_key *k, struct done *
         !is_constant(c, k->key, k->by))
         err_set(c->e, E_UNSUPPORTED, "config.json: GGUF's %s cannot say %s other than %s",
                 c->map->arch, k->key, k->by);
-    if (fixed || k->kind == KEY_TENSOR)
+    if (fixed || k->kind == KEY_TENSOR || k->kind == KEY_ABSENT)
         return;
     if (k->kind == KEY_FIXED) {
         gguf_out_int(c->out, full(c, k->gguf, name), strtoll(k->by, NULL, 10));
@@ -272,9 +272,11 @@ static void write_layers(struct convert *c)
     if (!c->map->types_key)
         return;
     for (size_t i = 0; i < n; i++) {
-        bool attends = convert_has(c, ".attn_kv_a_mqa.weight", (int64_t)i) ||
-                       (convert_has(c, ".attn_k.weight", (int64_t)i) &&
-                        !convert_has(c, ".ssm_a", (int64_t)i));
+        bool attends = c->map->attends
+                           ? convert_has(c, c->map->attends, (int64_t)i)
+                           : convert_has(c, ".attn_kv_a_mqa.weight", (int64_t)i) ||
+                                 (convert_has(c, ".attn_k.weight", (int64_t)i) &&
+                                  !convert_has(c, ".ssm_a", (int64_t)i));
         bool feeds = convert_has(c, ".ffn_up.weight", (int64_t)i) ||
                      convert_has(c, ".ffn_up_exps.weight", (int64_t)i);
         kv[i] = attends ? heads : 0;

@@ -8,6 +8,9 @@
 
 /* What the format's usual writers do to a tensor of a checkpoint. */
 enum gguf_form {
+    FORM_EXP = 1 << 27,      /* stored as exp(x) */
+    FORM_ADD_5TH = 1 << 28,  /* stored as x + 1/5 */
+    FORM_ADD_11TH = 1 << 29, /* stored as x + 5^-3/2 */
     FORM_NEG_EXP = 1,  /* stored as -exp(x) */
     FORM_ADD_ONE = 2,  /* stored as 1 + x */
     FORM_ROPE_Q = 4,   /* rows of each query head: halves stored as neighbours */
@@ -36,6 +39,7 @@ enum gguf_form {
                  FORM_K_UP | FORM_V_UP,
     FORM_DENSE = 1 << 18, /* written only for models without experts */
     FORM_SPARSE = 1 << 19,/* … with */
+    FORM_ATTENDS = 1 << 30,/* only of layers that attend, as the map's `attends` tells */
     FORM_WHOLE = 1 << 24, /* written with all dimensions, though some be 1 */
     FORM_TWIN = 1 << 20,  /* of layer 0 a copy of another tensor that means nothing: not read */
 };
@@ -62,6 +66,7 @@ enum gguf_key_kind {
     KEY_EITHER,   /* a flag; ours is the first word of `by` for true, the second for false */
     KEY_ALIAS,    /* a number, written only; where ours has it, key `by` of ours must be 1 */
     KEY_FIXED,    /* an integer that ours need not say, written only: `by` */
+    KEY_ABSENT,   /* a file where it is not 0 is refused; nothing to write */
     KEY_TENSOR,   /* ours is whether the file has tensor `gguf`; nothing to write */
 };
 struct gguf_key {
@@ -81,6 +86,8 @@ struct gguf_map {
     /* The list of layers' kinds: its key, and the words for recurrent, attention, feed-forward and
      * expert layers (the last two only where those are layers of their own). */
     const char *types_key, *types[4];
+    const char *attends; /* where the file has no list: layers with this tensor attend, ".name" */
+    const char *derived; /* last parts of names of tensors that need not be written; "a b c" */
     const char *ignored; /* keys of config.json that need not be written; "a b c" */
 };
 

@@ -50,9 +50,20 @@ static const struct gguf_name *row_of(const struct gguf_ck *v, const char *name,
     if (!rest)
         *layer = -1;
     GGUF_EACH_NAME(v->map, row)
-        if (!(row->form & FORM_WRITE) && strcmp(row->gguf, rest ? rest : name) == 0)
+        if (!(row->form & FORM_WRITE) && strcmp(row->gguf, rest ? rest : name) == 0 &&
+            (!(row->form & FORM_ATTENDS) || gguf_attends(v->g, v->map, *layer)))
             return row;
     return NULL;
+}
+
+enum transform gguf_applied(unsigned form)
+{
+    return form & FORM_NEG_EXP    ? TENSOR_NEG_EXP
+           : form & FORM_EXP      ? TENSOR_EXP
+           : form & FORM_ADD_ONE  ? TENSOR_ADD_ONE
+           : form & FORM_ADD_5TH  ? TENSOR_ADD_5TH
+           : form & FORM_ADD_11TH ? TENSOR_ADD_11TH
+                                  : TENSOR_AS_IS;
 }
 
 /* ---- orders ----------------------------------------------------------------------------- */
@@ -199,9 +210,7 @@ static int add_one(struct gguf_ck *v, const struct gguf_tensor *from, const stru
     x->t.dtype = from->dtype;
     x->t.file = from->file;
     x->t.offset = from->offset;
-    x->t.applied = row->form & FORM_NEG_EXP   ? TENSOR_NEG_EXP
-                   : row->form & FORM_ADD_ONE ? TENSOR_ADD_ONE
-                                              : TENSOR_AS_IS;
+    x->t.applied = gguf_applied(row->form);
     int skip = expert >= 0;
     x->t.n_dims = from->n_dims - skip;
     x->t.elems = from->elems / (skip ? from->shape[0] : 1);

@@ -113,7 +113,97 @@ def qrwkv6(w, c, p, layer, y, kept):
     return o @ w[p + "o_proj.weight"].T
 
 
+def plamo2(w, c, ids):
+    eps, D, P = c["rms_norm_eps"], c["hidden_size"], c["hidden_size_per_head"]
+    T = len(ids)
+    h = w["model.embed_tokens.weight"][ids]
+    for i in range(c["num_hidden_layers"]):
+        p = f"model.layers.layers.{i}."
+        norm = lambda x, n, more: rms(x, w[f"{p}{n}_norm.weight"] + more, eps)
+        mixer = plamo2_mamba if plamo2_is_mamba(c, i) else plamo2_attention
+        h = h + norm(mixer(w, c, p + "mixer.", norm(h, "pre_mixer", 1)), "post_mixer", 1 / 5)
+        gate, up = (norm(h, "pre_mlp", 1) @ w[p + "mlp.gate_up_proj.weight"].T).chunk(2, -1)
+        y = (F.silu(gate) * up) @ w[p + "mlp.down_proj.weight"].T
+        h = h + norm(y, "post_mlp", 5 ** -1.5)
+    head = w["model.embed_tokens.weight" if c["tie_word_embeddings"] else "lm_head.weight"]
+    return rms(h, w["model.norm.weight"] + 1, eps) @ head.T
+
+
+def plamo2_is_mamba(c, i):
+    half = c["mamba_step"] // 2
+    if c["num_hidden_layers"] <= half:
+        return i != c["num_hidden_layers"] - 1
+    return i % c["mamba_step"] != half
+
+
+def plamo2_mamba(w, c, p, y):
+    T, H, P, N = len(y), c["mamba_num_heads"], c["hidden_size_per_head"], c["mamba_d_state"]
+    eps = c["rms_norm_eps"]
+    z, x = (y @ w[p + "in_proj.weight"].T).view(T, H, 2 * P).split(P, -1)
+    x = x.reshape(T, H * P)
+    taps = w[p + "conv1d.weight"].view(H * P, -1)
+    n = taps.shape[1]
+    late = torch.cat([torch.zeros(n - 1, H * P, dtype=y.dtype), x])
+    x = F.silu(sum(late[k:k + T] * taps[:, k] for k in range(n)))
+    B, C, dt = (x @ w[p + "bcdt_proj.weight"].T).split(
+        [N, N, max(64, c["hidden_size"] // 16)], -1)
+    B, C, dt = (rms(t, w[f"{p}{n}_norm_weight"], eps)
+                for t, n in ((B, "B"), (C, "C"), (dt, "dt")))
+    dt = F.softplus(dt @ w[p + "dt_proj.weight"].T + w[p + "dt_bias"])
+    a = torch.exp(-torch.exp(w[p + "A_log"]) * dt)
+    x = x.view(T, H, P)
+    S, rows = torch.zeros(H, P, N, dtype=y.dtype), []
+    for t in range(T):
+        S = S * a[t][:, None, None] + torch.einsum("hp,n->hpn", x[t] * dt[t][:, None], B[t])
+        rows.append(S @ C[t] + w[p + "D"][:, None] * x[t])
+    return (torch.stack(rows) * F.silu(z)).reshape(T, H * P) @ w[p + "out_proj.weight"].T
+
+
+def turned(x, theta=1e4):
+    """Halves of each head [T, heads, d] turned by position."""
+    T, _, d = x.shape
+    angle = (torch.arange(T, dtype=x.dtype)[:, None]
+             * theta ** (-torch.arange(0, d, 2, dtype=x.dtype) / d))[:, None]
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], -1)
+
+
+def plamo2_attention(w, c, p, y):
+    T, H, G, P = (len(y), c["num_attention_heads"], c["num_key_value_heads"],
+                  c["hidden_size_per_head"])
+    q, k, v = (y @ w[p + "qkv_proj.weight"].T).view(T, H + 2 * G, P).split([H, G, G], 1)
+    q = turned(rms(q, w[p + "q_weight"], 1e-6))
+    k = turned(rms(k, w[p + "k_weight"], 1e-6)).repeat_interleave(H // G, 1)
+    s = torch.einsum("thd,jhd->htj", q, k) / math.sqrt(P)
+    s = s.masked_fill(torch.ones(T, T, dtype=torch.bool).triu(1), -math.inf).softmax(-1)
+    o = torch.einsum("htj,jhd->thd", s, v.repeat_interleave(H // G, 1))
+    return o.reshape(T, H * P) @ w[p + "o_proj.weight"].T
+
+
 # ---- shapes ----
+
+def plamo2_shapes(c):
+    D, P, inner = c["hidden_size"], c["hidden_size_per_head"], c["intermediate_size"]
+    M, N, R = c["mamba_num_heads"], c["mamba_d_state"], max(64, c["hidden_size"] // 16)
+    H, G = c["num_attention_heads"], c["num_key_value_heads"]
+    out = {"model.embed_tokens.weight": (VOCAB, D), "model.norm.weight": (D,)}
+    if not c["tie_word_embeddings"]:
+        out["lm_head.weight"] = (VOCAB, D)
+    for i in range(c["num_hidden_layers"]):
+        p = f"model.layers.layers.{i}."
+        out |= {f"{p}{n}_norm.weight": (D,) for n in ("pre_mixer", "post_mixer", "pre_mlp",
+                                                      "post_mlp")}
+        out |= {p + "mlp.gate_up_proj.weight": (2 * inner, D), p + "mlp.down_proj.weight": (D, inner)}
+        p += "mixer."
+        out |= {p + n: s for n, s in (
+            {"in_proj.weight": (2 * M * P, D), "conv1d.weight": (M * P, 1, c["mamba_d_conv"]),
+             "bcdt_proj.weight": (2 * N + R, M * P), "dt_proj.weight": (M, R), "dt_bias": (M,),
+             "A_log": (M,), "D": (M,), "B_norm_weight": (N,), "C_norm_weight": (N,),
+             "dt_norm_weight": (R,), "out_proj.weight": (D, M * P)} if plamo2_is_mamba(c, i) else
+            {"qkv_proj.weight": ((H + 2 * G) * P, D), "q_weight": (H, P), "k_weight": (G, P),
+             "o_proj.weight": (D, H * P)}).items()}
+    return out
+
 
 def qwen_shapes(c, mixer):
     D, inner = c["hidden_size"], c["intermediate_size"]
@@ -158,7 +248,9 @@ def qrwkv6_shapes(c, D):
 def value(name, shape, r):
     """Numbers of a trained model's order, from normal ones."""
     last = name.split(".")[-1]
-    if "norm" in name or name.endswith("ln_x.weight"):
+    if "layers.layers" in name and name.endswith("_norm.weight"):
+        return .2 * r  # what is added to them is not stored
+    if "norm" in name or name.endswith(("ln_x.weight", "q_weight", "k_weight")):
         return 1 + .2 * r
     if last.startswith("x_") or (last.startswith("time_maa_") and len(shape) == 3 and
                                  shape[0] == 1):
@@ -196,6 +288,23 @@ CASES = {
 }
 
 
+PLAMO2 = dict(model_type="plamo2", vocab_size=VOCAB, hidden_size=64, intermediate_size=80,
+              num_hidden_layers=4, rms_norm_eps=1e-6, tie_word_embeddings=True,
+              num_attention_heads=4, num_key_value_heads=2, hidden_size_per_head=16,
+              mamba_d_state=24, mamba_d_conv=4, mamba_num_heads=6, mamba_step=2,
+              attention_window_size=2048, max_position_embeddings=2048)
+CASES |= {
+    "plamo2": (plamo2, plamo2_shapes, PLAMO2),
+    "plamo2_few": (plamo2, plamo2_shapes,  # fewer layers than half a step
+                   PLAMO2 | dict(num_hidden_layers=3, mamba_step=6, mamba_d_conv=3,
+                                 rms_norm_eps=1e-4, tie_word_embeddings=False,
+                                 num_key_value_heads=1)),
+}
+
+
+CALM = {"plamo2": .3, "plamo2_few": .3}  # at both ends of a model where rounding grows
+
+
 def logits_of(name, w, config):
     run = CASES[name][0]
     wide = {n: t.double() for n, t in w.items()}
@@ -206,7 +315,9 @@ def make(folder, name, seed):
     _, mixer, config = CASES[name]
     g = torch.Generator().manual_seed(seed)
     shapes = qwen_shapes(config, mixer) if mixer.__code__.co_argcount == 2 else mixer(config)
-    w = {n: value(n, s, torch.randn(s, generator=g)).bfloat16() for n, s in shapes.items()}
+    calm = lambda n: 1 if ".layers." in n else CALM.get(name, 1)
+    w = {n: (calm(n) * value(n, s, torch.randn(s, generator=g))).bfloat16()
+         for n, s in shapes.items()}
     save_file(w, os.path.join(folder, "model.safetensors"))
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
         json.dump(config, f, indent=1)
