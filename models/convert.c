@@ -201,8 +201,8 @@ static void set_shape(const struct convert *c, struct job *j, const struct gguf_
 
 static enum dtype type_of(const struct convert *c, const struct job *j)
 {
-    bool small = j->n_dims < 2 || j->form & (FORM_FLOAT | FORM_NEG_EXP | FORM_ADD_ONE |
-                                             FORM_COLUMN | FORM_GROUPS | FORM_ROW);
+    bool small = j->n_dims < 2 || gguf_applied(j->form) != TENSOR_AS_IS ||
+                 j->form & (FORM_FLOAT | FORM_COLUMN | FORM_GROUPS | FORM_ROW);
     enum dtype own = j->pieces[0].t->dtype;
     if (formats[own].gguf < 0)
         own = DTYPE_F32; /* FP8, which GGUF lacks: its exact values */
@@ -224,7 +224,8 @@ static void add_job(struct convert *c, const struct gguf_name *row, int64_t laye
 {
     bool sparse = c->experts > 0;
     if (c->e->code || (row->form & FORM_FIRST && layer != 0) ||
-        (row->form & FORM_DENSE && sparse) || (row->form & FORM_SPARSE && !sparse))
+        (row->form & FORM_DENSE && sparse) || (row->form & FORM_SPARSE && !sparse) ||
+        (row->form & FORM_ATTENDS && !convert_has(c, c->map->attends, layer)))
         return;
     struct tensor *t = convert_find(c, row, layer, 0);
     if (t && row->form & FORM_TWIN && layer == 0) {
@@ -255,6 +256,8 @@ static void add_job(struct convert *c, const struct gguf_name *row, int64_t laye
                    : gguf_order(row->form, &c->heads, j->elems,
                                 j->elems / (j->n_dims >= 2 && !(row->form & FORM_COLUMN)
                                                 ? j->shape[j->n_dims - 1] : 1));
+    if (row->form & FORM_FIFTHS)
+        j->order.fifth = j->elems / 5;
     *c->last = j;
     c->last = &j->next;
     gguf_out_tensor(c->out, j->name, j->dtype, j->n_dims, j->shape);
@@ -273,7 +276,7 @@ static void add_jobs(struct convert *c)
                 add_job(c, row, layer);
     for (size_t i = 0; i < checkpoint_count(c->ck); i++) {
         const struct tensor *t = checkpoint_at(c->ck, i);
-        if (!t->used && !convert_other_sense(t->name))
+        if (!t->used && !convert_other_sense(t->name) && !convert_derived(c, t->name))
             err_set(c->e, E_UNSUPPORTED, "tensor %s cannot be written: GGUF's %s has no place for "
                     "it", t->name, c->map->arch);
     }
@@ -302,20 +305,23 @@ static void read_pieces(struct convert *c, const struct job *j, int64_t first, i
 /* Which of our elements the file has at i, and how many follow it there. */
 static int64_t source_of(const struct gguf_order *o, int64_t i, int64_t *run)
 {
+    int64_t part = INT64_MAX;
     if (o->inner == 0 || i < o->at) {
         *run = o->inner == 0 ? INT64_MAX : o->at - i;
         return i;
     }
+    i = gguf_exchanged(o, i, &part);
     int64_t q = i - o->at, x = q % o->inner, r = q / o->inner;
     int64_t a = r % o->a, b = r / o->a % o->b, outer = r / o->a / o->b;
-    *run = o->inner - x;
+    *run = MIN(o->inner - x, part);
     return o->at + ((outer * o->a + a) * o->b + b) * o->inner + x;
 }
 
 static void turn(struct convert *c, const struct job *j, int64_t first, int64_t n, float *x)
 {
+    enum transform t = gguf_applied(j->form);
     for (int64_t i = 0; i < n; i++) {
-        x[i] = j->form & FORM_NEG_EXP ? -expf(x[i]) : j->form & FORM_ADD_ONE ? 1 + x[i] : x[i];
+        x[i] = tensor_transform(t, x[i]);
         if (!isfinite(x[i]))
             err_set(c->e, E_FORMAT, "tensor %s: element %" PRId64 " is not a finite number",
                     j->name, first + i);

@@ -40,5 +40,7 @@ struct tensor *convert_find(const struct convert *c, const struct gguf_name *row
 bool convert_has(const struct convert *c, const char *gguf, int64_t layer);
 /* Tensors of encoders and draft heads, which are left out. */
 bool convert_other_sense(const char *name);
+/* Tensors that follow from the sizes, by the map. */
+bool convert_derived(const struct convert *c, const char *name);
 
 #endif

@@ -61,3 +61,14 @@ bool convert_other_sense(const char *name)
             return true;
     return false;
 }
+
+bool convert_derived(const struct convert *c, const char *name)
+{
+    const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
+    char word[32];
+    int used;
+    for (const char *p = c->map->derived; p && sscanf(p, "%31s%n", word, &used) == 1; p += used)
+        if (strcmp(word, last) == 0)
+            return true;
+    return false;
+}

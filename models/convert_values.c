@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "models/convert_int.h"
@@ -94,6 +95,7 @@ static double value_of(const struct convert *c, const char *gguf)
         double x = number(c, k->key);
         return k->kind == KEY_LESS                                 ? x + value_of(c, k->by)
                : k->kind == KEY_QUOTIENT || k->kind == KEY_RATIO ? x * value_of(c, k->by)
+               : k->kind == KEY_DIVISOR && x > 0                 ? value_of(c, k->by) / x
                                                                   : x;
     }
     return 0;
@@ -201,8 +203,12 @@ static void write_key(struct convert *c, const struct gguf_key *k, struct done *
         !is_constant(c, k->key, k->by))
         err_set(c->e, E_UNSUPPORTED, "config.json: GGUF's %s cannot say %s other than %s",
                 c->map->arch, k->key, k->by);
-    if (fixed || k->kind == KEY_TENSOR)
+    if (fixed || k->kind == KEY_TENSOR || k->kind == KEY_ABSENT)
         return;
+    if (k->kind == KEY_FIXED) {
+        gguf_out_int(c->out, full(c, k->gguf, name), strtoll(k->by, NULL, 10));
+        return;
+    }
     if (k->kind != KEY_ROWS && !there) {
         if (k->need)
             err_set(c->e, E_FORMAT, "config.json: %s is missing, GGUF's %s.%s needs it", k->key,
@@ -225,6 +231,7 @@ static void write_key(struct convert *c, const struct gguf_key *k, struct done *
     case KEY_WORD: write_word(c, k, name); return;
     case KEY_SAME: check_same(c, k); return;
     case KEY_LESS:
+    case KEY_DIVISOR:
     case KEY_QUOTIENT:
     case KEY_RATIO: gguf_out_int(c->out, name, llround(value_of(c, k->gguf))); return;
     case KEY_MOST: /* a list where layers differ: write_layers */
@@ -265,9 +272,11 @@ static void write_layers(struct convert *c)
     if (!c->map->types_key)
         return;
     for (size_t i = 0; i < n; i++) {
-        bool attends = convert_has(c, ".attn_kv_a_mqa.weight", (int64_t)i) ||
-                       (convert_has(c, ".attn_k.weight", (int64_t)i) &&
-                        !convert_has(c, ".ssm_a", (int64_t)i));
+        bool attends = c->map->attends
+                           ? convert_has(c, c->map->attends, (int64_t)i)
+                           : convert_has(c, ".attn_kv_a_mqa.weight", (int64_t)i) ||
+                                 (convert_has(c, ".attn_k.weight", (int64_t)i) &&
+                                  !convert_has(c, ".ssm_a", (int64_t)i));
         bool feeds = convert_has(c, ".ffn_up.weight", (int64_t)i) ||
                      convert_has(c, ".ffn_up_exps.weight", (int64_t)i);
         kv[i] = attends ? heads : 0;

@@ -58,23 +58,10 @@ struct worker {
 
 /* ---- values ---- */
 
-static float transform(enum transform t, float x)
-{
-    switch (t) {
-    case TENSOR_AS_IS: return x;
-    case TENSOR_ADD_ONE: return 1 + x;
-    case TENSOR_EXP: return expf(x);
-    case TENSOR_NEG_EXP: return -expf(x);
-    case TENSOR_SIGMOID: return 1 / (1 + expf(-x));
-    case TENSOR_TERNARY: return fmaxf(-1, fminf(1, rintf(x))); /* x is w / mean|W| here */
-    }
-    return x;
-}
-
 static void transform_all(enum transform t, float *x, int64_t n)
 {
     for (int64_t i = 0; t != TENSOR_AS_IS && i < n; i++)
-        x[i] = transform(t, x[i]);
+        x[i] = tensor_transform(t, x[i]);
 }
 
 /* x: elements [first, first + n) of t. */
@@ -158,7 +145,7 @@ static void row_of_whole(const struct binding_part *x, const float *f, int64_t e
         return;
     }
     for (int64_t c = 0; c < cols; c++)
-        row[c] = transform(what, scale * f[x->transposed ? (x->tensor_col + c) * stride + at
+        row[c] = tensor_transform(what, scale * f[x->transposed ? (x->tensor_col + c) * stride + at
                                                          : at * cols + c]);
 }
 

@@ -99,7 +99,7 @@ static bool is_gguf(const char *path)
 
 static const struct gguf_map *find_map(const struct gguf *g, struct err *e)
 {
-    char known[256] = "";
+    char known[512] = "";
     const struct gguf_value *v = gguf_get(g, "general.architecture");
     struct gguf_string name = gguf_text(v);
     size_t at = 0;

@@ -10,13 +10,16 @@
  *   ffn: W_v sqrelu(W_k (y + d (.) mu_k))
  *
  * Two sets of tensor names: the library's, and the RWKV project's own (blocks.0.att.w1 ...), whose
- * low-rank matrices are stored [in, out]. */
+ * low-rank matrices are stored [in, out].
+ *
+ * rwkv_hybrid (ARWKV, Yueyu et al., 2025): this time mixing in Qwen2's layers instead of their
+ * attention, with or without g and the group norm, under the project's own names. */
 #include "models/build/build.h"
 
 struct dims {
     int D, H, K, Rw, Ra, Rv, Rg, inner;
-    float eps;
-    bool l2_root, own_names;
+    float group_eps;
+    bool l2_root, own_names, gateless, normless;
     val v_first;
 };
 
@@ -28,10 +31,13 @@ static int rank(int D, double c)
 }
 
 /* One mixing vector; old files hold all six in one tensor. */
-static int mixing(struct build *b, int i, int D)
+static int mixing(struct build *b, int i, int D, bool gateless)
 {
     static const char *const names[] = {"x_r", "x_w", "x_k", "x_v", "x_a", "x_g"};
-    return b_has(b, "x_x", false) ? w_vec_row(b, "x_x", 6, i, D) : w_vec(b, names[i], D);
+    if (!b_has(b, "x_x", false))
+        return w_vec(b, names[i], D);
+    int n = gateless ? (int)b_rows(b, "x_x", 6) : 6; /* with x_g or without */
+    return w_vec_row(b, "x_x", n, i, D);
 }
 
 /* up(act(down x)) + bias: "<kind>_lora" or "<kind>1", "<kind>2", "<kind>0". */
@@ -51,14 +57,14 @@ static val time_mix(struct build *b, val y, struct dims *d)
 {
     bool own = d->own_names;
     val x[6], delta = e_sub(b, b_shift(b, y), y);
-    for (int i = 0; i < 6; i++)
-        x[i] = e_maddw(b, y, delta, mixing(b, i, d->D));
+    for (int i = 0; i < (d->gateless ? 5 : 6); i++)
+        x[i] = e_maddw(b, y, delta, mixing(b, i, d->D, d->gateless));
     val r = b_linear(b, x[0], own ? "receptance" : "r_proj", d->D);
     val k = b_linear(b, x[2], own ? "key" : "k_proj", d->D);
     val v = b_linear(b, x[3], own ? "value" : "v_proj", d->D);
     val w = low_rank(b, x[1], d, 'w', d->Rw, ACT_TANH, true);
     val a = low_rank(b, x[4], d, 'a', d->Ra, ACT_NONE, true);
-    val g = low_rank(b, x[5], d, 'g', d->Rg, ACT_SIGMOID, false);
+    val g = d->gateless ? VIEW_NONE : low_rank(b, x[5], d, 'g', d->Rg, ACT_SIGMOID, false);
     if (view_given(d->v_first)) {
         val mix = low_rank(b, x[3], d, 'v', d->Rv, ACT_NONE, true);
         v = e_add(b, v, e_mul(b, e_sub(b, d->v_first, v), e_fn(b, EW_SIGMOID, mix)));
@@ -76,9 +82,11 @@ static val time_mix(struct build *b, val y, struct dims *d)
         .q = r, .k = k, .v = v, .w = w, .a = e_fn(b, EW_NEG, kk), .b = e_mul(b, kk, a),
         .state_heads = d->H, .K = d->K, .V = d->K, .decay = DECAY_KEY, .dplr = true});
 
-    o = b_norm(b, o, NORM_LAYER, d->K, w_vec(b, own ? "ln_x.weight" : "g_norm.weight", d->D),
-               w_vec(b, own ? "ln_x.bias" : "g_norm.bias", d->D), (float)d->K * d->eps, 1);
-    return b_linear(b, e_mul(b, e_add(b, o, e_mul(b, v, rk)), g), own ? "output" : "o_proj", d->D);
+    if (!d->normless)
+        o = b_norm(b, o, NORM_LAYER, d->K, w_vec(b, own ? "ln_x.weight" : "g_norm.weight", d->D),
+                   w_vec(b, own ? "ln_x.bias" : "g_norm.bias", d->D), d->group_eps, 1);
+    o = e_add(b, o, e_mul(b, v, rk));
+    return b_linear(b, d->gateless ? o : e_mul(b, o, g), own ? "output" : "o_proj", d->D);
 }
 
 static val mixer(struct build *b, val y, int layer, void *family)
@@ -104,6 +112,53 @@ static val own_mixer(struct build *b, val y, int layer, void *family)
     return time_mix(b, y, family);
 }
 
+/* ---- in Qwen2's layers ---- */
+
+static val qwen_mixer(struct build *b, val y, int layer, void *family)
+{
+    struct dims *d = family;
+    b_into(b, "self_attn.time_mixer.");
+    if (d->gateless && b_has(b, "x_g", false))
+        b_unused(b, "x_g");
+    return own_mixer(b, y, layer, d);
+}
+
+static val qwen_ffn(struct build *b, val y, int layer, void *family)
+{
+    const struct dims *d = family;
+    (void)layer;
+    b_into(b, "mlp.");
+    return b_swiglu(b, y, "gate_proj", "up_proj", "down_proj", d->inner, "silu");
+}
+
+static void build_qwen(struct build *b)
+{
+    struct hybrid f = b_hybrid_read(b, 28, 1e-6);
+    int K = b_count(b, "head_size", 64);
+    double divisor = cfg_num(b, "head_size_divisor", 8);
+    struct dims d = {.D = f.D, .K = K, .inner = b_width(b, "intermediate_size", 18944),
+                     .Rw = 64, .Ra = 64, .Rv = 32, .Rg = 128, .own_names = true,
+                     .group_eps = (float)(1e-5 * divisor * divisor), .v_first = VIEW_NONE,
+                     .gateless = !cfg_bool(b, "wkv_has_gate", true),
+                     .normless = !cfg_bool(b, "wkv_has_group_norm", true)};
+    int64_t version = cfg_int(b, "wkv_version", 7);
+    if (!b_require(b, K > 0 && f.D % K == 0, "heads of %d in a width of %d", K, f.D) ||
+        !b_require(b, version == 7, "wkv_version %lld, only 7 is supported", (long long)version))
+        return;
+    d.H = f.D / K;
+    int heads = b_count(b, "num_wkv_heads", d.H);
+    b_require(b, heads == d.H, "num_wkv_heads is %d, not %d / %d", heads, f.D, K);
+    b_same_act(b, "hidden_act", ACT_SILU);
+    cfg_irrelevant(b, "num_attention_heads num_key_value_heads max_window_layers rope_theta "
+                      "rope_scaling rope_parameters sliding_window use_sliding_window "
+                      "lora_rank_decay lora_rank_iclr lora_rank_value_residual_mix "
+                      "lora_rank_gate");
+    f.mixer = qwen_mixer;
+    f.ffn = qwen_ffn;
+    f.family = &d;
+    b_hybrid(b, &f);
+}
+
 static void check_value_dim(struct build *b, int D)
 {
     for (int64_t i = 0; i < config_len(cfg(b), "value_dim"); i++) {
@@ -125,9 +180,9 @@ static void build(struct build *b)
               "hidden_act is not sqrelu, the only one RWKV-7 has");
     b_require(b, !cfg_has(b, "attn"), "attn: RWKV-7 has no hybrid form");
     check_value_dim(b, D);
-    struct dims d = {.D = D, .H = D / K, .K = K,
+    float eps = (float)cfg_num(b, "norm_eps", 1e-5);
+    struct dims d = {.D = D, .H = D / K, .K = K, .group_eps = (float)K * eps,
                      .inner = (int)cfg_int(b, "intermediate_size", inner),
-                     .eps = (float)cfg_num(b, "norm_eps", 1e-5),
                      .v_first = VIEW_NONE, .l2_root = cfg_bool(b, "fuse_norm", true)};
     d.Rw = (int)cfg_int(b, "decay_low_rank_dim", rank(D, 2.5));
     d.Ra = (int)cfg_int(b, "a_low_rank_dim", rank(D, 2.5));
@@ -140,7 +195,7 @@ static void build(struct build *b)
         d.l2_root = false;
         if (!cfg_has(b, "intermediate_size"))
             d.inner = (int)b_rows(b, "blocks.0.ffn.key.weight", inner);
-        b_rwkv_own(b, &(struct rwkv_own){own_mixer, channel_mix, &d, D, d.eps, 0});
+        b_rwkv_own(b, &(struct rwkv_own){own_mixer, channel_mix, &d, D, eps, 0});
         return;
     }
     b_skeleton(b, &(struct skeleton){
@@ -149,3 +204,4 @@ static void build(struct build *b)
 }
 
 const struct arch arch_rwkv7 = {"rwkv7", build};
+const struct arch arch_rwkv_hybrid = {"rwkv_hybrid", build_qwen};

@@ -277,7 +277,7 @@ int w_vec_as(struct build *b, const char *name, int64_t n, enum transform t)
     if (x)
         x->transform = t;
     if (w >= 0 && t != TENSOR_NEG_EXP && strstr(name, "norm"))
-        b->m->bindings[w].dummy_mean = t == TENSOR_ADD_ONE ? 0 : 1; /* dummy norms scale by ~1 */
+        b->m->bindings[w].dummy_mean = t == TENSOR_AS_IS ? 1 : 0; /* dummy norms scale by ~1 */
     if (w >= 0)
         b->m->bindings[w].dummy_scale = 0.1f; /* small gates and biases keep dummy models tame */
     return w;

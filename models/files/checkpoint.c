@@ -1,5 +1,6 @@
 /* The tensors of a checkpoint by name, whatever files they lie in. Thread: one at a time. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,4 +117,19 @@ int checkpoint_read_int(struct checkpoint *c, const struct tensor *t, int64_t fi
     if (rc == 0 && !c->kind->read_int)
         rc = err_set(e, E_UNSUPPORTED, "tensor %s is not of integers", t->name);
     return rc < 0 ? rc : c->kind->read_int(c, t, first, n, dst, e);
+}
+
+float tensor_transform(enum transform t, float x)
+{
+    switch (t) {
+    case TENSOR_AS_IS: return x;
+    case TENSOR_ADD_ONE: return 1 + x;
+    case TENSOR_ADD_5TH: return x + 0.2f;
+    case TENSOR_ADD_11TH: return x + 0.08944271909999159f;
+    case TENSOR_EXP: return expf(x);
+    case TENSOR_NEG_EXP: return -expf(x);
+    case TENSOR_SIGMOID: return 1 / (1 + expf(-x));
+    case TENSOR_TERNARY: return fmaxf(-1, fminf(1, rintf(x))); /* x is w / mean|W| here */
+    }
+    return x;
 }

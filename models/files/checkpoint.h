@@ -15,11 +15,16 @@
 enum transform {
     TENSOR_AS_IS,
     TENSOR_ADD_ONE,  /* zero-centred norms: 1 + w */
+    TENSOR_ADD_5TH,  /* w + 1/5 */
+    TENSOR_ADD_11TH, /* w + 5^-3/2 */
     TENSOR_EXP,      /* exp(w) */
     TENSOR_NEG_EXP,  /* -exp(w) */
     TENSOR_SIGMOID,
     TENSOR_TERNARY,  /* round(w / mean|W|) clamped to -1, 0, 1; the mean over the whole tensor */
 };
+
+/* Of one element; of TENSOR_TERNARY the last step, from w / mean|W|. */
+float tensor_transform(enum transform t, float x);
 
 struct tensor {
     char name[LIMIT_TENSOR_NAME];

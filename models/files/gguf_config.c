@@ -39,6 +39,13 @@ int64_t gguf_layers(const struct gguf *g, const struct gguf_map *map)
     return draft > 0 && draft < n ? n - draft : n;
 }
 
+bool gguf_attends(const struct gguf *g, const struct gguf_map *map, int64_t layer)
+{
+    char name[KEY_MAX];
+    snprintf(name, sizeof name, "blk.%" PRId64 "%s", layer, map->attends);
+    return gguf_find(g, name);
+}
+
 struct writer {
     const struct gguf *g;
     const struct gguf_map *map;
@@ -102,6 +109,17 @@ static void set_less(struct writer *w, const struct gguf_key *k, int64_t n)
         set_int(w, k->key, n - by);
 }
 
+/* KEY_DIVISOR. */
+static void set_divided(struct writer *w, const struct gguf_key *k, int64_t n)
+{
+    int64_t by = 0;
+    if (!gguf_int(gguf_arch_get(w->g, w->map, k->by), 0, &by) || by < 1 || n < 1 || by % n)
+        err_set(w->e, E_CONFLICT, "%s: %s.%s is %" PRId64 ", no multiple of %s.%s, which is %"
+                PRId64, gguf_path(w->g), w->map->arch, k->by, by, w->map->arch, k->gguf, n);
+    else
+        set_int(w, k->key, by / n);
+}
+
 static void wrong(struct writer *w, const struct gguf_key *k, const char *expected)
 {
     err_set(w->e, E_FORMAT, "%s: %s.%s is not %s", gguf_path(w->g), w->map->arch, k->gguf,
@@ -137,6 +155,18 @@ static void set_word(struct writer *w, const struct gguf_key *k, int64_t n)
                 gguf_path(w->g), w->map->arch, k->gguf, n, k->by);
 }
 
+/* KEY_ABSENT. */
+static void refuse(struct writer *w, const struct gguf_key *k, const struct gguf_value *v)
+{
+    double x;
+    for (uint64_t i = 0; i < v->n; i++)
+        if (!gguf_num(v, i, &x) || x != 0) {
+            err_set(w->e, E_UNSUPPORTED, "%s: %s.%s is not supported", gguf_path(w->g),
+                    w->map->arch, k->gguf);
+            return;
+        }
+}
+
 static void read_key(struct writer *w, const struct gguf_key *k)
 {
     const struct gguf_value *v = k->gguf ? gguf_arch_get(w->g, w->map, k->gguf) : NULL;
@@ -144,6 +174,7 @@ static void read_key(struct writer *w, const struct gguf_key *k)
     int64_t n;
     switch (k->kind) {
     case KEY_ALIAS:
+    case KEY_FIXED:
     case KEY_MUST: return;
     case KEY_CONSTANT: set(w, k->key, constant(k->by)); return;
     case KEY_TENSOR: set(w, k->key, json_boolean(gguf_find(w->g, k->gguf) != NULL)); return;
@@ -155,13 +186,17 @@ static void read_key(struct writer *w, const struct gguf_key *k)
                     k->gguf);
         return;
     }
-    if (k->kind == KEY_EITHER) {
+    if (k->kind == KEY_ABSENT) {
+        refuse(w, k, v);
+    } else if (k->kind == KEY_EITHER) {
         set_either(w, k, gguf_bool(v, false));
     } else if (k->kind == KEY_BOOL) {
         set(w, k->key, json_boolean(gguf_bool(v, false)));
     } else if (k->kind == KEY_MOST || k->kind == KEY_SAME) {
         n = gguf_arch_int(w->g, w->map, k->gguf, -1);
-        if (n < 0 || n > INT32_MAX)
+        if (k->kind == KEY_SAME && !gguf_int(v, 0, &n) && gguf_num(v, 0, &x))
+            set(w, k->key, json_real(x));
+        else if (n < 0 || n > INT32_MAX)
             wrong(w, k, "a count, nor a list of them");
         else if (n > 0)
             set_int(w, k->key, n);
@@ -175,6 +210,8 @@ static void read_key(struct writer *w, const struct gguf_key *k)
         set_quotient(w, k, x);
     } else if (k->kind == KEY_LESS) {
         set_less(w, k, n);
+    } else if (k->kind == KEY_DIVISOR) {
+        set_divided(w, k, n);
     } else if (k->kind == KEY_WORD) {
         set_word(w, k, n);
     } else {
@@ -203,9 +240,10 @@ static void read_layers(struct writer *w, int64_t layers)
     const struct gguf_value *recurrent = gguf_arch_get(w->g, m, "attention.recurrent_layers");
     const struct gguf_value *ff = gguf_arch_get(w->g, m, "feed_forward_length");
     const struct gguf_value *list = recurrent ? recurrent : kv;
-    if (!m->types_key || !list || list->kind != GGUF_ARRAY)
+    bool told = list && list->kind == GGUF_ARRAY;
+    if (!m->types_key || (!told && !m->attends))
         return;
-    if (list->n < (uint64_t)layers) {
+    if (told && list->n < (uint64_t)layers) {
         err_set(w->e, E_FORMAT, "%s: %.*s has %" PRIu64 " entries for %" PRId64 " layers",
                 gguf_path(w->g), (int)MIN(list->key.n, 80), list->key.p, list->n, layers);
         return;
@@ -213,7 +251,9 @@ static void read_layers(struct writer *w, int64_t layers)
     bool experts = gguf_arch_int(w->g, m, "expert_count", 0) > 0;
     json_t *types = json_array();
     for (int64_t i = 0; types && i < layers; i++) {
-        bool attends = recurrent ? at(recurrent, i, 0) == 0 : at(kv, i, 0) > 0;
+        bool attends = !told       ? gguf_attends(w->g, m, i)
+                       : recurrent ? at(recurrent, i, 0) == 0
+                                   : at(kv, i, 0) > 0;
         bool feeds = !attends && m->types[2] && at(ff, i, 0) > 0;
         const char *word = attends ? m->types[1] : feeds ? m->types[2 + experts] : m->types[0];
         if (json_array_append_new(types, json_string(word)) < 0)

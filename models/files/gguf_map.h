@@ -8,6 +8,9 @@
 
 /* What the format's usual writers do to a tensor of a checkpoint. */
 enum gguf_form {
+    FORM_EXP = 1 << 27,      /* stored as exp(x) */
+    FORM_ADD_5TH = 1 << 28,  /* stored as x + 1/5 */
+    FORM_ADD_11TH = 1 << 29, /* stored as x + 5^-3/2 */
     FORM_NEG_EXP = 1,  /* stored as -exp(x) */
     FORM_ADD_ONE = 2,  /* stored as 1 + x */
     FORM_ROPE_Q = 4,   /* rows of each query head: halves stored as neighbours */
@@ -21,6 +24,7 @@ enum gguf_form {
     FORM_COLUMN = 1024,/* written with shape [n][1] */
     FORM_GROUPS = 2048,/* written with shape [ssm groups][n / groups] */
     FORM_TURNED = 1 << 25, /* a matrix, or a stack of them, of which ours are the transposed */
+    FORM_FIFTHS = 1 << 26, /* … in five parts, of which the first and the fourth are exchanged */
     /* Rows that only the converter reads; ours is another spelling of the same tensor. */
     FORM_GATE = 4096,  /* written from the first half of ours (of each expert's) */
     FORM_UP = 8192,    /* … the second half */
@@ -35,6 +39,7 @@ enum gguf_form {
                  FORM_K_UP | FORM_V_UP,
     FORM_DENSE = 1 << 18, /* written only for models without experts */
     FORM_SPARSE = 1 << 19,/* … with */
+    FORM_ATTENDS = 1 << 30,/* only of layers that attend, as the map's `attends` tells */
     FORM_WHOLE = 1 << 24, /* written with all dimensions, though some be 1 */
     FORM_TWIN = 1 << 20,  /* of layer 0 a copy of another tensor that means nothing: not read */
 };
@@ -52,6 +57,7 @@ enum gguf_key_kind {
     KEY_QUOTIENT, /* ours = value / value of `by`, an integer */
     KEY_RATIO,    /* the same, any number */
     KEY_LESS,     /* ours = value - value of `by` */
+    KEY_DIVISOR,  /* ours = value of `by` / value, an integer */
     KEY_SAME,     /* an integer, or a list; writing: ours must be what ours of key `by` is */
     KEY_WORD,     /* an integer; ours is that word of `by`, counted from 0 */
     KEY_ROWS,     /* an integer; written from the rows of tensor `by` (of each in a stack) */
@@ -59,6 +65,8 @@ enum gguf_key_kind {
     KEY_MUST,     /* the same, but only when writing: ours need not say it */
     KEY_EITHER,   /* a flag; ours is the first word of `by` for true, the second for false */
     KEY_ALIAS,    /* a number, written only; where ours has it, key `by` of ours must be 1 */
+    KEY_FIXED,    /* an integer that ours need not say, written only: `by` */
+    KEY_ABSENT,   /* a file where it is not 0 is refused; nothing to write */
     KEY_TENSOR,   /* ours is whether the file has tensor `gguf`; nothing to write */
 };
 struct gguf_key {
@@ -78,6 +86,8 @@ struct gguf_map {
     /* The list of layers' kinds: its key, and the words for recurrent, attention, feed-forward and
      * expert layers (the last two only where those are layers of their own). */
     const char *types_key, *types[4];
+    const char *attends; /* where the file has no list: layers with this tensor attend, ".name" */
+    const char *derived; /* last parts of names of tensors that need not be written; "a b c" */
     const char *ignored; /* keys of config.json that need not be written; "a b c" */
 };
 

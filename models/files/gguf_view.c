@@ -50,9 +50,20 @@ static const struct gguf_name *row_of(const struct gguf_ck *v, const char *name,
     if (!rest)
         *layer = -1;
     GGUF_EACH_NAME(v->map, row)
-        if (!(row->form & FORM_WRITE) && strcmp(row->gguf, rest ? rest : name) == 0)
+        if (!(row->form & FORM_WRITE) && strcmp(row->gguf, rest ? rest : name) == 0 &&
+            (!(row->form & FORM_ATTENDS) || gguf_attends(v->g, v->map, *layer)))
             return row;
     return NULL;
+}
+
+enum transform gguf_applied(unsigned form)
+{
+    return form & FORM_NEG_EXP    ? TENSOR_NEG_EXP
+           : form & FORM_EXP      ? TENSOR_EXP
+           : form & FORM_ADD_ONE  ? TENSOR_ADD_ONE
+           : form & FORM_ADD_5TH  ? TENSOR_ADD_5TH
+           : form & FORM_ADD_11TH ? TENSOR_ADD_11TH
+                                  : TENSOR_AS_IS;
 }
 
 /* ---- orders ----------------------------------------------------------------------------- */
@@ -95,14 +106,28 @@ struct gguf_order gguf_turned(int n_dims, const int64_t *shape)
     return o;
 }
 
-/* Exchanges the last two dimensions of x. */
-static int set_turned(struct gguf_ck *v, struct entry *x, struct err *e)
+int64_t gguf_exchanged(const struct gguf_order *o, int64_t i, int64_t *run)
 {
+    if (o->fifth <= 0)
+        return i;
+    int64_t part = i / o->fifth, rest = i % o->fifth;
+    *run = MIN(*run, o->fifth - rest);
+    return (part == 0 ? 3 : part == 3 ? 0 : part) * o->fifth + rest;
+}
+
+/* Exchanges the last two dimensions of x. */
+static int set_turned(struct gguf_ck *v, struct entry *x, unsigned form, struct err *e)
+{
+    bool fifths = form & FORM_FIFTHS;
+    if (fifths && x->t.elems % 5)
+        return err_set(e, E_FORMAT, "%s: tensor %s has %" PRId64 " elements, which are not five "
+                       "parts", gguf_path(v->g), x->from->name, x->t.elems);
     if (x->t.n_dims < 2)
         return err_set(e, E_FORMAT, "%s: tensor %s has %d dimension, a matrix has 2",
                        gguf_path(v->g), x->from->name, x->t.n_dims);
     int64_t *last = x->t.shape + x->t.n_dims - 2, rows = last[0];
     x->order = gguf_turned(x->t.n_dims, x->t.shape);
+    x->order.fifth = fifths ? x->t.elems / 5 : 0;
     last[0] = last[1];
     last[1] = rows;
     return 0;
@@ -115,7 +140,7 @@ static int set_order(struct gguf_ck *v, struct entry *x, unsigned form, struct e
     if (x->t.n_dims < 2)
         cols = 1;
     if (form & FORM_TURNED) {
-        if (set_turned(v, x, e) < 0)
+        if (set_turned(v, x, form, e) < 0)
             return e->code;
     } else {
         x->order = gguf_order(form, &v->heads, x->t.elems, x->t.elems / cols);
@@ -185,9 +210,7 @@ static int add_one(struct gguf_ck *v, const struct gguf_tensor *from, const stru
     x->t.dtype = from->dtype;
     x->t.file = from->file;
     x->t.offset = from->offset;
-    x->t.applied = row->form & FORM_NEG_EXP   ? TENSOR_NEG_EXP
-                   : row->form & FORM_ADD_ONE ? TENSOR_ADD_ONE
-                                              : TENSOR_AS_IS;
+    x->t.applied = gguf_applied(row->form);
     int skip = expert >= 0;
     x->t.n_dims = from->n_dims - skip;
     x->t.elems = from->elems / (skip ? from->shape[0] : 1);
@@ -237,7 +260,7 @@ static int64_t place(const struct gguf_order *o, int64_t i, int64_t *run)
     int64_t q = i - o->at, c = q % o->inner, r = q / o->inner;
     int64_t b = r % o->b, a = r / o->b % o->a, outer = r / o->b / o->a;
     *run = o->inner - c;
-    return o->at + ((outer * o->b + b) * o->a + a) * o->inner + c;
+    return gguf_exchanged(o, o->at + ((outer * o->b + b) * o->a + a) * o->inner + c, run);
 }
 
 /* Elements [first, first + n) of the stored tensor; both multiples of a block. */
@@ -262,6 +285,10 @@ static int read_gathered(const struct gguf_ck *v, const struct entry *x, int64_t
     int64_t group = o->a * o->b * o->inner, run;
     int64_t low = o->at + (MAX(first, o->at) - o->at) / group * group;
     int64_t high = MIN(x->t.elems, o->at + (first + n - o->at + group - 1) / group * group);
+    if (o->fifth > 0) { /* anywhere */
+        low = 0;
+        high = x->t.elems;
+    }
     char *all = mem_array((size_t)((high - low) / type->block), (size_t)type->bytes);
     if (!all)
         return err_set(e, E_NOMEM, "tensor %s: out of memory for %" PRId64 " elements", x->t.name,

@@ -21,12 +21,20 @@ const struct gguf_value *gguf_arch_get(const struct gguf *g, const struct gguf_m
 /* Its integer, or the largest of its integers; dflt where there is none. */
 int64_t gguf_arch_int(const struct gguf *g, const struct gguf_map *map, const char *name,
                       int64_t dflt);
+/* Whether a layer has the tensor that map->attends, not NULL, names. */
+bool gguf_attends(const struct gguf *g, const struct gguf_map *map, int64_t layer);
 /* Layers without those of a draft head behind them. */
 int64_t gguf_layers(const struct gguf *g, const struct gguf_map *map);
 
+/* What a row's form says was done to the values. */
+enum transform gguf_applied(unsigned form);
+
 /* An order of elements other than the file's: behind the first `at`, [outer][a][b][inner] in ours
- * is [outer][b][a][inner] in the file. inner 0: none. */
-struct gguf_order { int64_t at, outer, a, b, inner; };
+ * is [outer][b][a][inner] in the file. inner 0: none. fifth > 0: then parts of so many elements of
+ * the file are exchanged, the first and the fourth. */
+struct gguf_order { int64_t at, outer, a, b, inner, fifth; };
+/* The place of the file's element i before or after that exchange; *run ends with its part. */
+int64_t gguf_exchanged(const struct gguf_order *o, int64_t i, int64_t *run);
 
 /* Sizes that orders depend on. */
 struct gguf_heads {

@@ -37,6 +37,17 @@ static const struct { const char *dir, *arch, *change; } twins[] = {
     {"rwkv/own_v6", "rwkv6", /* as the format's usual writers leave it, halved on the way */
      "{\"hidden_size\": 64, \"num_hidden_layers\": 3, \"vocab_size\": 160,"
      " \"layer_norm_epsilon\": 1e-5, \"rescaled_every\": 2}"},
+    {"plain/arwkv", "arwkv7", NULL},
+    {"plain/arwkv_7b", "arwkv7", NULL},
+    {"plain/qrwkv6", "rwkv6qwen2", NULL},
+    {"plain/qrwkv6_wide", "rwkv6qwen2", NULL},
+    {"plain/plamo2", "plamo2", NULL},
+    {"plain/plamo2_few", "plamo2", NULL},
+    {"hf/hf_minimax", "minimax",
+     "{\"full_attn_alpha_factor\": 1.25, \"linear_attn_alpha_factor\": 1.25,"
+     " \"mlp_alpha_factor\": 1.25, \"full_attn_beta_factor\": 1.0,"
+     " \"linear_attn_beta_factor\": 1.0, \"mlp_beta_factor\": 1.0}"},
+    {"more/bailing_hybrid", "bailing_hybrid", NULL},
     {"hf/hf_qwen3_5", "qwen35", NULL},
     {"hf/hf_qwen3_5_moe", "qwen35moe", NULL},
     {"hf/hf_qwen3_next", "qwen3next", NULL},
