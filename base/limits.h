@@ -21,7 +21,7 @@
 #define LIMIT_LAYERS 1024                 /* deepest published: < 130 */
 #define LIMIT_HIDDEN (1 << 16)            /* widest published: 18,432 */
 #define LIMIT_WIDTH (1 << 20)             /* any single activation width */
-#define LIMIT_MATRIX_ROWS (1 << 24)       /* 512 experts of 4,096 rows in one matrix: 2 Mi */
+#define LIMIT_MATRIX_ROWS (1 << 29)       /* 16 tables of 20,000,000 hashed n-grams: 320,000,000 */
 #define LIMIT_JSON_DEPTH 64               /* 2,048 levels overflow a 128 KiB thread stack */
 #define LIMIT_JSON_VALUES 1000000         /* a request of 256 Ki token ids, with room to spare */
 
@@ -42,6 +42,8 @@
 #define LIMIT_SPARSE_D 1024               /* means of a block's keys and values */
 #define LIMIT_TOPK 1024                   /* indices on a kernel's stack */
 #define LIMIT_SQUARE_PER 64               /* query heads of a key head */
+#define LIMIT_NGRAM 8                     /* tokens hashed together; published: 3 */
+#define LIMIT_NGRAM_HEADS 64              /* rows of a table a token looks up; published: 16 */
 
 /* --- requests --- */
 #define LIMIT_HEADER_BYTES KIB(16)        /* of a request line and its headers */

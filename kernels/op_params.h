@@ -59,6 +59,10 @@ union op_params {
     /* out[t] = w[0][token[t]] * scale. w[0] MATRIX [vocab, width]. */
     struct { float scale; } embed;
 
+    /* out [heads*cols] = row j of w[0] [rows, cols] for every head j, as ngram.h chooses it; owned
+     * by the plan. Section: the last size-1 tokens [heads][size-1], a copy for every head. */
+    struct ngram *ngram;
+
     /* out (ROWS_LOGITS) = in[0] at batch.logit_rows. */
 
     /* out = act(w[0] in[0] + w[1]) + in[1]. w[0] MATRIX [out.width, in.width]; w[1] bias

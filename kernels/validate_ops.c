@@ -1,6 +1,7 @@
 /* Each op's operands, section and parameters against op_params.h: one function for every row of
  * ops.def. A sentence that was recorded stays; the functions go on, and need no error paths but
  * where a parameter is about to divide. */
+#include "kernels/ngram.h"
 #include "kernels/validate_int.h"
 
 #include <stdarg.h>
@@ -107,6 +108,32 @@ static void check_embed(struct walk *w)
     out_width(w, t->cols);
     walk_require(w, t->rows >= w->plan->vocab, "table has %lld rows for %d token ids",
                  (long long)t->rows, w->plan->vocab);
+}
+
+static void check_ngram(struct walk *w)
+{
+    const struct ngram *g = w->op->p.ngram;
+    const struct weight *t = weight_of(w, NGRAM_table);
+    if (!walk_require(w, g != NULL, "there is no hash") ||
+        !walk_require(w, g->size >= 2 && g->size <= LIMIT_NGRAM && g->heads >= 1 &&
+                             g->heads <= LIMIT_NGRAM_HEADS && g->heads % (g->size - 1) == 0,
+                      "%d heads for up to %d tokens; at most %d and 2 to %d", g->heads, g->size,
+                      LIMIT_NGRAM_HEADS, LIMIT_NGRAM))
+        return;
+    int64_t most = MAX(w->plan->vocab, (int64_t)g->eos + 1);
+    walk_require(w, g->eos >= 0 && g->eos < LIMIT_VOCAB, "eos %d, 0 to %d", g->eos,
+                 LIMIT_VOCAB - 1);
+    for (int32_t s = 0; s < g->size; s++)
+        walk_require(w, g->multiplier[s] > 0 && g->multiplier[s] <= INT64_MAX / MAX(most, 1),
+                     "multiplier %d is %lld: products of %lld ids pass 63 bits", s,
+                     (long long)g->multiplier[s], (long long)most);
+    for (int32_t j = 0; j < g->heads; j++)
+        walk_require(w, g->modulus[j] > 0 && g->first[j] >= 0 &&
+                            (int64_t)g->first[j] + g->modulus[j] <= t->rows,
+                     "head %d: %d rows from row %d of %lld", j, g->modulus[j], g->first[j],
+                     (long long)t->rows);
+    out_width(w, g->heads * t->cols);
+    section_elems(w, (int64_t)g->heads * (g->size - 1));
 }
 
 static void check_gather(struct walk *w) { in_width(w, GATHER_x, w->op->out.width); }

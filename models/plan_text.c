@@ -2,6 +2,7 @@
  * shape and tensors; a section its name, kind and floats. Thread: any. */
 #include "models/plan_text.h"
 
+#include "kernels/ngram.h"
 #include "models/build/build.h"
 
 static const char *const ew_names[EW_OPS] = {
@@ -93,6 +94,10 @@ static void params_text(const struct op *op, struct buf *out)
 {
     switch (op->kind) {
     case OP_EMBED: buf_fmt(out, "; scale %g", (double)op->p.embed.scale); break;
+    case OP_NGRAM:
+        buf_fmt(out, "; %d heads of up to %d tokens, eos %d", op->p.ngram->heads,
+                op->p.ngram->size, op->p.ngram->eos);
+        break;
     case OP_LINEAR: buf_fmt(out, "; %s", act_names[op->p.linear.act]); break;
     case OP_NORM:
         buf_fmt(out, "; %s of %d, eps %g, scale %g, gate %s%s", norm_names[op->p.norm.kind],

@@ -164,6 +164,7 @@ static const struct { enum op_kind op; struct shape s; } cases[] = {
     {OP_CONV, {{0, 3072, 4, 1, 0, 0, 0}}}, {OP_CONV, {{12, 3072, 4, 1, 0, 0, 0}}},
     {OP_SHIFT, {{12, 1024, 0}}}, {OP_GROUPSUM, {{12, 16, 64}}}, {OP_SOFTMAX, {{12, 16, 64}}},
     {OP_ROPE, {{12, 16, 64, 64, 0}}}, {OP_EMBED, {{12, 1024, 2}}},
+    {OP_NGRAM, {{12, 3, 8, 160, 2}}},
     {OP_SCAN, {{0, 1536, 16, 1}}}, {OP_SCAN, {{12, 1536, 16, 1}}},
     {OP_EXPERTS, {{12, 64, 768, 1024, 4, 0, 2}}}, {OP_BLOCKS, {{12, 16, 64, 64, 0, 0, 2}}},
     {OP_WKV, {{0, 1024}}}, {OP_WKV, {{12, 1024}}},

@@ -18,6 +18,27 @@ static void heads_of(struct rig *r, int heads, int K, int V)
     r->op.out = in_of(r, heads * V, ROLE_OUT);
 }
 
+/* Token ids are below 37 (ops.c): one in some 37 parts the n-grams before it. */
+void build_ngram(struct rig *r, const int *p)
+{
+    struct ngram *g = &r->ngram;
+    int64_t rows = 0;
+    g->size = p[1];
+    g->heads = p[2] * (p[1] - 1);
+    g->eos = 5;
+    for (int s = 0; s < g->size; s++)
+        g->multiplier[s] = (int64_t)(rng_below(&r->rng, UINT64_C(1) << 57)) * 2 + 1;
+    for (int j = 0; j < g->heads; j++) {
+        g->modulus[j] = 23 + 2 * j;
+        g->first[j] = (int32_t)rows;
+        rows += g->modulus[j];
+    }
+    r->op.p.ngram = g;
+    r->op.w[0] = rig_matrix(r, (int)rows + 3, p[3], (enum dtype)p[4]);
+    r->op.out = in_of(r, g->heads * p[3], ROLE_OUT);
+    rig_section(r, SECTION_FIXED, (int64_t)g->heads * (g->size - 1));
+}
+
 void build_fenwick(struct rig *r, const int *p)
 {
     int heads = p[1], K = p[2], V = p[3];
@@ -148,6 +169,10 @@ void build_moba(struct rig *r, const int *p)
     keep_rows(r, 0);
 }
 
+const struct shape ngram_shapes[6] = {
+    {{0, 2, 1, 1, 0}}, {{2, 3, 8, 17, 2}}, {{5, 4, 2, 33, 1}}, {{4, 3, 1, 512, DTYPE_Q8_0}},
+    {{3, 8, 2, 5, 0}}, {{1, 3, 2, 96, DTYPE_FP8}},
+};
 const struct shape state_shapes[4] = {
     {{0, 1, 2, 1}}, {{2, 2, 7, 5}}, {{5, 3, 16, 33}}, {{3, 2, 40, 100}},
 };

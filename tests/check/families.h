@@ -1,15 +1,17 @@
-/* Rigs of the ops that single families need: K7 to K9 and attention's relatives. */
+/* Rigs of the ops that single families need: hashed n-grams, K7 to K9 and attention's relatives. */
 #ifndef RECURD_CHECK_FAMILIES_H
 #define RECURD_CHECK_FAMILIES_H
 
 #include "tests/check/ops.h"
 
+extern const struct shape ngram_shapes[6]; /* layout size heads width dtype: heads of each n */
 extern const struct shape state_shapes[4];  /* layout heads K V: fenwick, mesa, trapezoid */
 extern const struct shape rotate_shapes[3]; /* layout heads head angles parts */
 extern const struct shape kept_shapes[5];   /* layout heads kv_heads dk dv extra */
 extern const struct shape nsa_shapes[4];    /* layout heads kv_heads dk dv window block count */
 extern const struct shape moba_shapes[4];   /* layout heads kv_heads dk dv block count */
 
+void build_ngram(struct rig *r, const int *p);
 void build_fenwick(struct rig *r, const int *p);
 void build_mesa(struct rig *r, const int *p);
 void build_trapezoid(struct rig *r, const int *p);

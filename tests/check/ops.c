@@ -427,6 +427,7 @@ static const struct shape first_shapes[] = {{{0}}, {{2}}, {{5}}};
 #define CHECK(name, params, shapes, build) \
     static const struct op_check check_##name = {params, shapes, ARRAY_LEN(shapes), build};
 CHECK(embed, "layout width dtype", embed_shapes, build_embed)
+CHECK(ngram, "layout size heads width dtype", ngram_shapes, build_ngram)
 CHECK(gather, "layout width", gather_shapes, build_gather)
 CHECK(linear, "layout rows cols dtype bias act residual", linear_shapes, build_linear)
 CHECK(norm, "layout kind groups group weight bias gate act in_place", norm_shapes, build_norm)
