@@ -23,6 +23,7 @@ struct binding_part {
     int64_t at_row;               /* where they go in the weight */
     bool transposed;              /* the file stores [cols][rows] … */
     int64_t tensor_col, stride;   /* … from this row on, in rows of stride (0: all of the tensor) */
+    int64_t apart;                /* > 1: the tensor's columns stand so far apart, zeros between */
     enum transform transform;
     void (*derive)(const float *whole, int64_t elems, int64_t row, int64_t n, float *out);
     const float *values;          /* computed at build time (rope tables); owned by the binding */
@@ -75,6 +76,9 @@ int w_vec(struct build *b, const char *name, int64_t n);
 int w_vec_as(struct build *b, const char *name, int64_t n, enum transform t);
 /* Filters of a short convolution, [channels][size]. */
 int w_filter(struct build *b, const char *name, int channels, int size);
+/* Filters whose taps lie `apart` tokens apart (a dilated convolution): of the size that b_conv is
+ * told, (size - 1) * apart + 1, with zeros between. */
+int w_filter_apart(struct build *b, const char *name, int channels, int size, int apart);
 /* Row `row` of a tensor seen as [rows][n]. */
 int w_vec_row(struct build *b, const char *name, int64_t rows, int64_t row, int64_t n);
 /* A matrix put together from tensors: w_matrix, then w_rows for every piece. */
@@ -162,6 +166,7 @@ val e_add(struct build *b, val x, val y);
 val e_sub(struct build *b, val x, val y);
 val e_div(struct build *b, val x, val y);
 val e_cat(struct build *b, int n, const val *x);         /* side by side */
+val e_tile(struct build *b, val x, int n);     /* n times side by side */
 val e_mul(struct build *b, val x, val y);      /* a narrower y spreads over groups of x */
 val e_addw(struct build *b, val x, int w);     /* w: vector weight; shorter = tiled */
 val e_mulw(struct build *b, val x, int w);
@@ -211,6 +216,7 @@ bool activation_known(const char *name);
 #include "models/build/attention.h"
 #include "models/build/hybrid.h"
 #include "models/build/ssm.h"
+#include "models/build/ngram.h"
 
 /* ---- architectures ---- */
 struct arch {

@@ -221,7 +221,7 @@ static int read_joined(struct checkpoint *ck, const struct tensor *t, int64_t fi
 }
 
 static int read_joined_int(struct checkpoint *ck, const struct tensor *t, int64_t first, int64_t n,
-                           int32_t *dst, struct err *e)
+                           int64_t *dst, struct err *e)
 {
     struct joined *j = (struct joined *)ck;
     return checkpoint_read_int(j->files, ((const struct entry *)t)->from, first, n, dst, e);

@@ -38,6 +38,9 @@ QWEN = dict(num_hidden_layers=4, head_dim=24, linear_num_key_heads=2, linear_num
             intermediate_size=80)
 MOE = dict(moe_intermediate_size=32, shared_expert_intermediate_size=48, num_experts=8,
            num_experts_per_tok=3)
+# The end of text, 33, stands twice in the prompt of 70 tokens.
+QWEN4 = dict(eos_token_id=[33, 2], ple_embed_dim=32, ngram_size=3, heads_per_ngram=2,
+             ngram_vocab_size_base=50, make_ngram_vocab_size_divisible_by=8, split_ngram_parts=4)
 
 
 def rope(kind, **keys):
@@ -196,6 +199,10 @@ CASES = {
         num_hidden_layers=2, head_dim=16, num_heads=8, state_size=16, n_groups=4, conv_kernel=4,
         chunk_size=16, norm_before_gate=True)),
     "rwkv4_eps": ("rwkv", dict(num_hidden_layers=3, layer_norm_epsilon=1e-3, rescale_every=0)),
+    "qwen4_exp_linear": ("qwen4_exp_text", dict(
+        layer_types=["linear_attention"] * 2, hc_count=3, hc_lowrank=24, ple_layer_ids=[1, 2],
+        output_gate_type="sigmoid", **QWEN4, **HEADS, **{**QWEN, "num_hidden_layers": 2},
+        **{**MOE, "num_experts": 5})),
 }
 
 
