@@ -248,8 +248,8 @@ static void build(struct build *b)
               "output_gate_type \"%s\" is not silu or sigmoid", gate);
     b_check_layer_types(b, f.layers);
     b_same_act(b, "hidden_act", ACT_SILU);
-    cfg_irrelevant(b, "intermediate_size number_of_conv_states mlp_only_layers attn_output_gate mtp_num_hidden_layers "
-                      "mtp_use_dedicated_embeddings mamba_ssm_dtype");
+    cfg_irrelevant(b, "intermediate_size number_of_conv_states mlp_only_layers attn_output_gate "
+                      "mtp_num_hidden_layers mtp_use_dedicated_embeddings mamba_ssm_dtype");
     f.root = b_text_root(b);
     f.family = &d;
     if (b_require(b, d.H > 0 && d.Hv > 0 && d.Hv % d.H == 0 && d.every > 0,

@@ -123,7 +123,8 @@ def layers(rng, config):
             config[key] = [rng.choice(value) for _ in range(n)]
         elif all(isinstance(x, int) for x in value) and ("layer" in key or "idx" in key or
                                                          "ids" in key):
-            config[key] = sorted(rng.sample(range(n), min(n, len(value))))
+            first = 1 if key == "ple_layer_ids" else 0  # qwen4_exp counts from 1
+            config[key] = sorted(rng.sample(range(first, n + first), min(n, len(value))))
 
 
 def consistent(rng, config):
@@ -143,6 +144,11 @@ def consistent(rng, config):
         if total in config and a in config and b in config:
             config[b] += config[b] % 2
             config[total] = config[a] + config[b]
+    if "ple_embed_dim" in config:  # a row is as many columns of every head
+        config["ngram_size"] = max(2, config["ngram_size"])
+        config["heads_per_ngram"] = max(1, config["heads_per_ngram"])
+        config["ple_embed_dim"] = ((config["ngram_size"] - 1) * config["heads_per_ngram"] *
+                                   rng.choice([1, 4, 5, 16]))
     if "attention_head_dim" in config and "num_attention_heads" in config:  # zamba2
         config["attention_hidden_size"] = 2 * hidden
         config["attention_head_dim"] = 2 * hidden // config["num_attention_heads"]

@@ -161,7 +161,7 @@ Test(checkpoint, every_contradiction_is_refused_with_file_tensor_and_both_number
         {"{" T("a", "F32", "2", 0, 8) "}", 7, "tensor a ends at data byte 8, the file has 7"},
         {"{" T("a", "F32", "2", 0, 8) "," T("a", "F32", "2", 8, 16) "}", 16, "appears twice"},
         {"{" T("a", "F64", "1", 0, 8) "}", 8, "tensor a has dtype F64"},
-        {"{" T("a", "I32", "2", 0, 8) "}", 8, "tensor a has dtype I32"},
+        {"{" T("a", "U8", "8", 0, 8) "}", 8, "tensor a has dtype U8"},
         {"{" T("a", "F8_E5M2", "8", 0, 8) "}", 8, "dtype F8_E5M2"},
         {"{" T("a", "F32", "3", 0, 8) "}", 8, "tensor a has 3 F32 elements, but 8 bytes"},
         {"{" T("a", "F32", "1,1,1,1,1,1,1,1,1", 0, 4) "}", 4,

@@ -1,5 +1,5 @@
-/* CONV, SHIFT, RNN, ROPE, EMBED, NGRAM: ops that are about moving data, with lanes along the columns.
- * Sequences x blocks of columns are the parallel axis of those with a state; each column is on
+/* CONV, SHIFT, RNN, ROPE, EMBED, NGRAM: ops that are about moving data, with lanes along the
+ * columns. Sequences x blocks of columns are the parallel axis of those with a state; each column is on
  * its own, so the bits are ref's up to the activation. A row may be its own output. */
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/impl/lanes.h"
