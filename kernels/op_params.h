@@ -91,10 +91,10 @@ union op_params {
     struct { int32_t group; float scale; } softmax;
 
     /* Rotates the first `rot` of every `head` columns of out in place (in[0] = out) by
-     * angle position * w[0][i], w[0] VECTOR [rot/2] = inverse frequencies.
+     * angle (position - back) * w[0][i], w[0] VECTOR [rot/2] = inverse frequencies.
      * interleaved: pairs (2i, 2i+1); otherwise (i, i + rot/2). `scale` multiplies cos and
      * sin (yarn's attention factor; 1 normally). */
-    struct { int32_t head, rot; bool interleaved; float scale; } rope;
+    struct { int32_t head, rot, back; bool interleaved; float scale; } rope;
 
     /* out_t[c] = act( sum_{i<size} w[0][c*size+i] * in_{t-size+1+i}[c] + w[1][c] ), zeros
      * before token 0. Section: the last size-1 inputs, oldest first, [size-1][width].

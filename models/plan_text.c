@@ -108,6 +108,8 @@ static void params_text(const struct op *op, struct buf *out)
     case OP_ROPE:
         buf_fmt(out, "; %d of %d%s", op->p.rope.rot, op->p.rope.head,
                 op->p.rope.interleaved ? ", interleaved" : "");
+        if (op->p.rope.back)
+            buf_fmt(out, ", %d back", op->p.rope.back);
         break;
     case OP_CONV: buf_fmt(out, "; size %d, %s", op->p.conv.size, act_names[op->p.conv.act]); break;
     case OP_DECAY:

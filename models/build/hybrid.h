@@ -67,8 +67,9 @@ int b_times(struct build *b, int width, const char *key, double dflt); /* width 
 
 #define ROPE_PAIRS 512
 /* rope_parameters, or rope_theta, rope_scaling and partial_rotary_factor; theta and partial are
- * what a config that says nothing means. rot 0: nothing turns. */
-struct rope { int head, rot; bool interleaved; float scale, inv[ROPE_PAIRS]; };
+ * what a config that says nothing means. rot 0: nothing turns. back [0]: a row turns as the one so
+ * many positions before it. */
+struct rope { int head, rot, back; bool interleaved; float scale, inv[ROPE_PAIRS]; };
 void b_rope_read(struct build *b, struct rope *r, int head, double theta, double partial);
 /* The same from rope_parameters.<layers>, for families that turn kinds of layers differently; kind:
  * the rope_type of a config that says nothing. */

@@ -84,6 +84,7 @@ static void build_rope(struct rig *r, const int *p)
     r->op.p.rope.head = p[2];
     r->op.p.rope.rot = p[3];
     r->op.p.rope.interleaved = p[4];
+    r->op.p.rope.back = p[5];
     r->op.p.rope.scale = 1.1f;
     r->op.w[0] = rig_vector(r, p[3] / 2, ROLE_DECAY);
 }
@@ -358,7 +359,7 @@ static const struct shape group_shapes[] = {
 };
 static const struct shape rope_shapes[] = {
     {{0, 1, 2, 2, 0}}, {{1, 3, 64, 64, 0}}, {{2, 4, 48, 32, 1}}, {{6, 2, 64, 16, 0}},
-    {{5, 5, 30, 14, 1}},
+    {{5, 5, 30, 14, 1}}, {{5, 2, 32, 16, 0, 3}},
 };
 static const struct shape conv_shapes[] = {
     /* layout width size act bias mask in_place */
@@ -434,7 +435,7 @@ CHECK(norm, "layout kind groups group weight bias gate act in_place", norm_shape
 CHECK(ew, "layout program width", ew_shapes, build_ew)
 CHECK(groupsum, "layout groups group", group_shapes, build_groupsum)
 CHECK(softmax, "layout groups group", group_shapes, build_softmax)
-CHECK(rope, "layout heads head rot interleaved", rope_shapes, build_rope)
+CHECK(rope, "layout heads head rot interleaved back", rope_shapes, build_rope)
 CHECK(conv, "layout width size act bias mask in_place", conv_shapes, build_conv)
 CHECK(shift, "layout width in_place", shift_shapes, build_shift)
 CHECK(decay, "layout q_heads k_heads v_heads d_heads state_heads K V mode bonus",

@@ -10,7 +10,8 @@
 #include "kernels/validate.h"
 #include "models/model.h"
 
-#define DIMS "{\"model_type\": \"qwen4_exp_text\", \"hidden_size\": 32, \"num_hidden_layers\": 2, " \
+#define DIMS "{\"model_type\": \"qwen4_exp_text\", \"hidden_size\": 32, " \
+             "\"num_hidden_layers\": 2, " \
              "\"layer_types\": [\"linear_attention\", \"linear_attention\"], " \
              "\"num_experts\": 2, \"num_experts_per_tok\": 1, \"moe_intermediate_size\": 16, " \
              "\"linear_num_key_heads\": 1, \"linear_num_value_heads\": 1, \"hc_lowrank\": 4, " \

@@ -1,6 +1,6 @@
 /* CONV, SHIFT, RNN, ROPE, EMBED, NGRAM: ops that are about moving data, with lanes along the
- * columns. Sequences x blocks of columns are the parallel axis of those with a state; each column is on
- * its own, so the bits are ref's up to the activation. A row may be its own output. */
+ * columns. Sequences x blocks of columns are the parallel axis of those with a state; each column
+ * is on its own, so the bits are ref's up to the activation. A row may be its own output. */
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/impl/lanes.h"
 #include "kernels/cpu/impl/vmath.h"
@@ -145,7 +145,7 @@ void FN(rope)(const struct host_step *s, const struct op *op, int ith, int nth)
     host_share(s->batch->n_tokens, ith, nth, &from, &to);
     for (int64_t t = from; t < to; t++) {
         int32_t q = s->row_seq[t];
-        double pos = (double)(s->batch->pos[q] + (t - s->batch->cu_seqlens[q]));
+        double pos = (double)(s->batch->pos[q] + (t - s->batch->cu_seqlens[q]) - op->p.rope.back);
         float *x = host_row(s, op->out, (int32_t)t);
         for (int32_t i0 = 0; i0 < half; i0 += ROPE_HALF) {
             double cs[ROPE_HALF], sn[ROPE_HALF];

@@ -137,6 +137,7 @@ int ocl_rope_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_arg(&s, ARG_INT, pairs);
     ocl_arg(&s, ARG_INT, op->p.rope.head);
     ocl_arg(&s, ARG_INT, half);
+    ocl_arg(&s, ARG_INT, op->p.rope.back);
     ocl_arg_float(&s, op->p.rope.scale);
     over_columns(&s, pairs);
     ocl_groups(&s, 1, BY_ROWS, 1, 1);
