@@ -161,7 +161,17 @@ union op_params {
      *   A block's score is the mean over the query heads of a key head of the first softmax; the
      *   first block, the current one and the one before it score 1.
      * MOBA: one softmax over the current block of `block` rows and the count - 1 earlier blocks
-     *   with the largest <q, sum of keys>; in 1 k, 2 v. */
+     *   with the largest <q, sum of keys>; in 1 k, 2 v.
+     * INDEXER: which blocks a later INDEXED attends to. in 0 q [heads*dk], 1 k [dk], of which the
+     *   rows that end a block of `block` positions are read (what POOL makes), 6 weights [heads],
+     *   absent = 1. A block's score is sum_h weights[h] relu(scale <q_h, k>), over the complete
+     *   blocks b < (t + 1) / block. out [count]: the `count` with the best scores, ties to the
+     *   lower block, in ascending order as floats, then -1 where there are fewer. A score that is
+     *   no finite number is never chosen. Blocks stay below LIMIT_BLOCKS. kv_heads, v_heads, dv 1.
+     * INDEXED: one softmax over the rows of the blocks in in[6] [count], an INDEXER's (of this
+     *   layer or an earlier one), in that order, and over the open block's rows, those from
+     *   (t + 1) / block * block to t; in 1 k, 2 v, absent as in ATTENTION. A number that is none of
+     *   the complete blocks counts nothing; over no row at all the result is 0. */
 
     /* K3: h = in[0] (.) h + in[1]; out = h. Section: h [width]. */
 
@@ -235,6 +245,17 @@ union op_params {
      * when they are taken apart, so every sum has the precision of two floats.
      * Section: [kv_heads][d (d+1)/2][V + 1][2], high and low part. */
     struct { int32_t heads, kv_heads, d, V; float eps; } square;
+
+    /* Blocks of `block` positions counted from 0: on a block's last row out[c] = sum_i p_i x_i[c],
+     * p = softmax over its rows i of gate_i[c] + w[0][i * width + c] (in[1] and w[0] absent: the
+     * mean); 0 on the other rows. Summed as the rows come. Section: the maximum, the sum of
+     * weights and the weighted sum so far, [3][width], without a gate the sum alone, [width]; not
+     * used at a block's first row. */
+    struct { int32_t block; } pool;
+
+    /* Every n x n columns of in[0], a matrix, row-major: A = softmax of each row + eps; then each
+     * column divided by (its sum + eps); then `iters` - 1 times the rows so, then the columns. */
+    struct { int32_t n, iters; float eps; } sinkhorn;
 };
 
 #endif

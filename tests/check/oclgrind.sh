@@ -85,4 +85,8 @@ parallax 2x2x1x5x7x3
 deltaformer 2x2x1x5x7x0
 nsa 2x4x2x5x7x6x4x2
 moba 2x2x1x5x7x4x2
+indexer 2x2x5x4x2x1
+indexed 2x4x2x5x7x4x2x0
+pool 2x7x4x2
+sinkhorn 2x1x4x20
 LIST
