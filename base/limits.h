@@ -35,6 +35,8 @@
 #define SPARSE_BLOCKS_MAX 16384 /* blocks of the past a sparse layer scores: 64 KiB of stack */
 
 /* --- what kernels have room for (kernels/validate.h) --- */
+#define LIMIT_BLOCKS (1 << 24)            /* numbers of blocks are exact as floats */
+#define LIMIT_SINKHORN 16                 /* rows of a mixing matrix on a kernel's stack */
 #define LIMIT_CONV_SIZE 64                /* taps; published: at most 4 */
 #define LIMIT_MESA_K 256                  /* K x K doubles of stack: 550 KB */
 #define LIMIT_PATH_DK 512                 /* a query as older keys see it, of 16 heads: 32 KiB */

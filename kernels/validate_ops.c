@@ -294,6 +294,16 @@ static void check_topk(struct walk *w)
     out_width(w, (int64_t)(op->in[TOPK_scores].width / n) * (op->p.topk.dense ? n : 2 * k));
 }
 
+static void check_sinkhorn(struct walk *w)
+{
+    int32_t n = w->op->p.sinkhorn.n;
+    in_width(w, SINKHORN_x, w->op->out.width);
+    at_least(w, "iters", w->op->p.sinkhorn.iters, 1);
+    if (walk_require(w, n >= 1 && n <= LIMIT_SINKHORN, "matrices of %d rows, 1 to %d", n,
+                     LIMIT_SINKHORN))
+        grouped(w, w->op->out.width, n * n);
+}
+
 static void check_columns(struct walk *w) { vector(w, COLUMNS_index, w->op->out.width); }
 static void check_first(struct walk *w) { out_width(w, 1); }
 
@@ -363,6 +373,18 @@ static void check_scan(struct walk *w)
     vector(w, SCAN_A, width * N);
     vector(w, SCAN_D, width);
     section_elems(w, width * N);
+}
+
+static void check_pool(struct walk *w)
+{
+    int64_t width = w->op->out.width, block = w->op->p.pool.block;
+    bool gated = view_given(w->op->in[POOL_gate]);
+    at_least(w, "block", block, 1);
+    in_width(w, POOL_x, width);
+    in_width(w, POOL_gate, width);
+    vector(w, POOL_bias, block * width);
+    walk_require(w, gated || w->op->w[POOL_bias] < 0, "bias is given, and there is no gate");
+    section_elems(w, gated ? 3 * width : width);
 }
 
 /* ---- matrix states ---- */
@@ -532,7 +554,7 @@ static bool cached_rows(struct walk *w)
         !divides(w, "query on value heads", op->p.attention.heads, op->p.attention.v_heads) ||
         !at_least(w, "window", window, 0))
         return false;
-    for (int i = 1; i < OP_INPUTS; i++)
+    for (int i = 1; i < OP_CACHED_END; i++)
         row += op->in[i].width;
     bool ring = w->plan->sections[op->section].kind == SECTION_FIXED;
     if (face(w)->sections == OP_SECTIONS_RING)
@@ -638,6 +660,63 @@ static void check_sparse(struct walk *w, int64_t outs)
 
 static void check_nsa(struct walk *w) { check_sparse(w, 3); }
 static void check_moba(struct walk *w) { check_sparse(w, 1); }
+
+static bool blocks_of(struct walk *w)
+{
+    const struct op *op = w->op;
+    if (!cached_rows(w))
+        return false;
+    walk_require(w, op->p.attention.window == 0, "a window of %d, none expected",
+                 op->p.attention.window);
+    LIMITED(w, "dk", op->p.attention.dk, sparse_d);
+    LIMITED(w, "dv", op->p.attention.dv, sparse_d);
+    LIMITED(w, "count", op->p.attention.count, topk);
+    return at_least(w, "block", op->p.attention.block, 1) &&
+           at_least(w, "count", op->p.attention.count, 1);
+}
+
+static void check_indexer(struct walk *w)
+{
+    const struct op *op = w->op;
+    int64_t H = op->p.attention.heads, dk = op->p.attention.dk;
+    if (!blocks_of(w))
+        return;
+    walk_require(w, op->p.attention.kv_heads == 1, "%d key heads, 1 expected",
+                 op->p.attention.kv_heads);
+    in_width(w, INDEXER_q, H * dk);
+    in_width(w, INDEXER_k, dk);
+    in_width(w, INDEXER_weights, H);
+    out_width(w, op->p.attention.count);
+}
+
+/* The numbers of blocks are what an INDEXER wrote, of blocks of the same size. */
+static void chosen_by_indexer(struct walk *w)
+{
+    struct view v = w->op->in[INDEXED_chosen];
+    int32_t by = w->writer[v.act], block = w->op->p.attention.block;
+    const struct op *x = by < 0 ? NULL : &w->plan->ops[by];
+    walk_require(w, x && x->kind == OP_INDEXER && x->out.col == v.col &&
+                        x->out.width == v.width && x->p.attention.block == block,
+                 "chosen is not what an indexer of blocks of %d wrote", block);
+}
+
+static void check_indexed(struct walk *w)
+{
+    const struct op *op = w->op;
+    int64_t H = op->p.attention.heads, dk = op->p.attention.dk, dv = op->p.attention.dv;
+    int64_t keys = op->p.attention.kv_heads * dk, values = op->p.attention.v_heads * dv;
+    if (!blocks_of(w))
+        return;
+    in_width(w, INDEXED_q, H * dk);
+    in_width(w, INDEXED_k, keys);
+    in_width(w, INDEXED_v, values);
+    walk_require(w, view_given(op->in[INDEXED_v]) || values <= keys,
+                 "values are the first %lld of %lld columns of the keys", (long long)values,
+                 (long long)keys);
+    in_width(w, INDEXED_chosen, op->p.attention.count);
+    out_width(w, H * dv);
+    chosen_by_indexer(w);
+}
 
 void validate_op(struct walk *w)
 {

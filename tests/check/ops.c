@@ -466,6 +466,11 @@ CHECK(parallax, "layout heads kv_heads dk dv window", kept_shapes, build_paralla
 CHECK(deltaformer, "layout heads kv_heads dk dv unused", kept_shapes, build_deltaformer)
 CHECK(nsa, "layout heads kv_heads dk dv window block count", nsa_shapes, build_nsa)
 CHECK(moba, "layout heads kv_heads dk dv block count", moba_shapes, build_moba)
+CHECK(indexer, "layout heads dk block count weights", indexer_shapes, build_indexer)
+CHECK(indexed, "layout heads kv_heads dk dv block count key_is_value", indexed_shapes,
+      build_indexed)
+CHECK(pool, "layout width block gate", pool_shapes, build_pool)
+CHECK(sinkhorn, "layout matrices n iters", sinkhorn_shapes, build_sinkhorn)
 
 const struct op_check *const op_checks[OP_KINDS] = {
 #define OP(KIND, name, rows, sections, cost, factor, what) [OP_##KIND] = &check_##name,
