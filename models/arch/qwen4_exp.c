@@ -4,12 +4,19 @@
  *   streams: n = rms of each of the hc streams h_s, all of them a row;  x = mean_s sg(U silu(D n /
  *     hc))_s (.) n_s is a sub-layer's input, and the last norm;  h_s += 2 sg(W n / hc)_s y
  *   linear attention: Gated DeltaNet as in qwen3_next.c, gate silu or sigmoid
+ *   attention: gated, rms per head of q and k, part of a head turns; over the tokens of the
+ *     indexer_budget / r best complete blocks of r = indexer_compress_ratio tokens and of the open
+ *     one. A block's score is sum_h relu(<q_h, k>) / sqrt(d), k the rms of its tokens' mean key,
+ *     turned as its first token
  *   ffn: the k best experts by softmax, renormalised, + sigmoid(w x) shared(x)
  *   n-grams (ple), before a layer: e = rows of a table chosen by hashes of the last tokens;
  *     k_s = rms(W_k e)_s, v = W_v e, q_s = rms(h)_s;  g = <k_s, q_s> / sqrt(D);
  *     u_s = sg(sign(g) sqrt(max(|g|, 1e-6))) v;  h += u + silu(conv(rms(u))), a convolution whose
  *     taps are ngram_size tokens apart */
 #include "models/build/build.h"
+
+/* heads 0: the config has no indexer. */
+struct indexer { int heads, dim, block, count; struct rope rope, block_rope; };
 
 struct dims {
     int D, hc, low, H, Hv, K, V, conv, shared, every;
@@ -19,6 +26,7 @@ struct dims {
     struct ngram_args ngram;
     struct gqa_args attn;
     struct rope rope;
+    struct indexer indexer;
     struct moe_args experts;
 };
 
@@ -75,12 +83,35 @@ static val linear_attention(struct build *b, val x, const struct dims *d)
     return b_linear(b, o, "out_proj", d->D);
 }
 
-static val attention(struct build *b, val x, const struct dims *d)
+/* The numbers of the blocks that a row attends to. A block's mean lies in its last row, and turns
+ * as its first. */
+static val chosen(struct build *b, val x, const struct dims *d)
 {
-    (void)d;
-    b_fail(b, E_UNSUPPORTED, "config.json: layer_types has layers that choose blocks by an "
-           "indexer, which is not supported");
-    return x;
+    const struct indexer *i = &d->indexer;
+    b_into(b, "indexer.");
+    val qk = b_linear(b, x, "index_qk_proj", (i->heads + 1) * i->dim);
+    val q = b_slice(qk, 0, i->heads * i->dim), k = b_slice(qk, i->heads * i->dim, i->dim);
+    int wq = w_vec_as(b, "q_layernorm.weight", i->dim, TENSOR_ADD_ONE);
+    int wk = w_vec_as(b, "k_layernorm.weight", i->dim, TENSOR_ADD_ONE);
+    q = b_norm(b, q, NORM_RMS, i->dim, wq, -1, d->eps, 1);
+    k = b_norm(b, b_pool(b, k, VIEW_NONE, -1, i->block), NORM_RMS, i->dim, wk, -1, d->eps, 1);
+    return b_attention(b, &(struct attention_args){
+        .kind = OP_INDEXER, .q = b_rotary(b, q, &i->rope), .k = b_rotary(b, k, &i->block_rope),
+        .heads = i->heads, .kv_heads = 1, .dk = i->dim, .dv = 1, .block = i->block,
+        .count = i->count, .scale = (float)(1 / sqrt(i->dim))});
+}
+
+static val attention(struct build *b, val x, const struct hybrid *f, int layer,
+                     const struct dims *d)
+{
+    struct gqa_args a = d->attn;
+    if (!b_require(b, d->indexer.heads > 0, "layer %d chooses blocks, and there is no "
+                   "indexer_n_heads", layer))
+        return VIEW_NONE;
+    a.chosen = chosen(b, x, d);
+    a.block = d->indexer.block;
+    into(b, f, layer, "self_attn.");
+    return b_gqa(b, x, &a);
 }
 
 static bool is_linear(struct build *b, int layer, const struct dims *d)
@@ -99,11 +130,11 @@ static bool is_linear(struct build *b, int layer, const struct dims *d)
     return true;
 }
 
-static val mixer(struct build *b, val x, int layer, const struct dims *d)
+static val mixer(struct build *b, val x, const struct hybrid *f, int layer, const struct dims *d)
 {
     bool linear = is_linear(b, layer, d);
     b_into(b, linear ? "linear_attn." : "self_attn.");
-    return linear ? linear_attention(b, x, d) : attention(b, x, d);
+    return linear ? linear_attention(b, x, d) : attention(b, x, f, layer, d);
 }
 
 static val ffn(struct build *b, val x, const struct dims *d)
@@ -153,7 +184,7 @@ static val sub_layer(struct build *b, const struct hybrid *f, val h, int layer, 
     val n = stream_norm(b, h, "hc_norm.weight", d);
     val x = collapsed(b, n, d), w = injected(b, n, d);
     into(b, f, layer, "");
-    val y = mix ? mixer(b, x, layer, d) : ffn(b, x, d);
+    val y = mix ? mixer(b, x, f, layer, d) : ffn(b, x, d);
     return e_add(b, h, e_mul(b, e_tile(b, y, d->hc), w));
 }
 
@@ -220,6 +251,28 @@ static void read_ngrams(struct build *b, struct dims *d, int layers)
               LIMIT_CONV_SIZE);
 }
 
+static void read_indexer(struct build *b, struct dims *d)
+{
+    struct indexer *i = &d->indexer;
+    int budget = b_width(b, "indexer_budget", 0), kv = b_count(b, "indexer_kv_heads", 1);
+    *i = (struct indexer){.heads = b_count(b, "indexer_n_heads", 0),
+                          .dim = b_count(b, "indexer_head_dim", 0),
+                          .block = b_count(b, "indexer_compress_ratio", 0), .rope = d->rope};
+    if (i->heads == 0 && i->dim == 0 && i->block == 0 && budget == 0)
+        return;
+    b_require(b, kv == 1, "indexer_kv_heads %d, 1 expected", kv);
+    if (!b_require(b, i->heads > 0 && i->block > 0 && budget > 0 && budget % i->block == 0,
+                   "an indexer of %d heads that chooses %d tokens in blocks of %d", i->heads,
+                   budget, i->block) ||
+        !b_require(b, i->dim > 0 && d->rope.rot <= i->dim,
+                   "%d columns turn in an indexer's head of %d", d->rope.rot, i->dim))
+        return;
+    i->count = budget / i->block;
+    i->rope.head = i->dim;
+    i->block_rope = i->rope;
+    i->block_rope.back = i->block - 1;
+}
+
 static void build(struct build *b)
 {
     b_text_config(b);
@@ -236,6 +289,7 @@ static void build(struct build *b)
     read_experts(b, &d);
     read_ngrams(b, &d, f.layers);
     b_rope_read(b, &d.rope, d.attn.d, 10000, 1);
+    read_indexer(b, &d);
     d.attn.gate = true;
     d.attn.q_norm = "q_norm";
     d.attn.k_norm = "k_norm";

@@ -78,8 +78,11 @@ void b_rope_read_of(struct build *b, struct rope *r, const char *layers, int hea
 val b_rotary(struct build *b, val x, const struct rope *r);
 
 /* q_norm, k_norm: names of rms weights or NULL; whole_norm: over all heads at once. gate: q_proj
- * holds [query, gate] per head, out (.) sigmoid(gate). */
+ * holds [query, gate] per head, out (.) sigmoid(gate). chosen [all rows]: what an INDEXER of blocks
+ * of `block` rows gave. */
 struct gqa_args {
+    val chosen;
+    int block;
     int D, H, kv, d, window;
     bool bias, out_bias, gate, whole_norm;
     const char *q_norm, *k_norm, *out;

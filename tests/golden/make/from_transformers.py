@@ -203,6 +203,12 @@ CASES = {
         layer_types=["linear_attention"] * 2, hc_count=3, hc_lowrank=24, ple_layer_ids=[1, 2],
         output_gate_type="sigmoid", **QWEN4, **HEADS, **{**QWEN, "num_hidden_layers": 2},
         **{**MOE, "num_experts": 5})),
+    "qwen4_exp": ("qwen4_exp_text", dict(
+        layer_types=["linear_attention", "indexed_attention", "full_attention"], hc_count=2,
+        hc_lowrank=20, ple_layer_ids=[1], indexer_n_heads=8, indexer_kv_heads=1,
+        indexer_head_dim=20, indexer_budget=16, indexer_compress_ratio=4,
+        **rope("default", partial_rotary_factor=.5), **QWEN4, **HEADS,
+        **{**QWEN, "num_hidden_layers": 3}, **{**MOE, "num_experts": 5})),
 }
 
 
