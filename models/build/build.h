@@ -136,7 +136,8 @@ val b_delta(struct build *b, const struct delta_args *a);
  * kind (op_params.h); v left out: values are the first dv columns of keys; v_heads 0 = kv_heads.
  * To share one cache among layers: the first caller passes share (gets the handle), later ones
  * pass it as shared with the same k, v; b_attention_keep(shared) once after the last. */
-struct attention_args { enum op_kind kind; val q, k, v, more[3];
+/* asked: operand 6, of the row that asks: INDEXER's weights, INDEXED's chosen blocks. */
+struct attention_args { enum op_kind kind; val q, k, v, more[3], asked;
                         int heads, kv_heads, v_heads, dk, dv, window, block, count;
                         float scale; int shared, *share; };
 val b_attention(struct build *b, const struct attention_args *a);
@@ -155,6 +156,9 @@ int b_padded(int rows); /* rounded up to that */
 /* Of each of n parts of b_padded(width) columns the first `width`. */
 val b_cut(struct build *b, val x, int n, int width);
 val b_columns(struct build *b, val x, const float *index, int n); /* out[c] = x[index[c]] */
+/* Means of blocks weighted by softmax(gate + bias), at their last rows; gate left out: plain. */
+val b_pool(struct build *b, val x, val gate, int bias, int block);
+val b_sinkhorn(struct build *b, val x, int n, int iters, float eps); /* of n x n columns */
 val b_first(struct build *b);                            /* width 1: 1 at position 0, else 0 */
 
 /* ---- elementwise; fused into as few passes as possible ---- */
@@ -211,6 +215,7 @@ bool activation_known(const char *name);
 #include "models/build/attention.h"
 #include "models/build/hybrid.h"
 #include "models/build/ssm.h"
+#include "models/build/hyper.h"
 
 /* ---- architectures ---- */
 struct arch {
