@@ -10,7 +10,7 @@
 #define LIMIT_CONFIG_BYTES MIB(4)         /* config.json of the largest hub models: < 100 KiB */
 #define LIMIT_ST_HEADER_BYTES MIB(16)     /* 65,536 tensors at ~150 B a row; format: 100 MB */
 #define LIMIT_ST_TENSORS (1 << 18)        /* a 60-layer, 512-expert model has ~95,000 */
-#define LIMIT_ST_DIMS 4                   /* conv weights have 3, kimi_linear's A_log has 4 */
+#define LIMIT_ST_DIMS 5                   /* conv weights have 3, kimi_linear's A_log has 4 */
 #define LIMIT_TENSOR_NAME 256             /* longest name seen: ~110 bytes */
 #define LIMIT_ST_SHARDS 512               /* files of one checkpoint */
 #define LIMIT_GGUF_HEADER_BYTES MIB(256)  /* a 262,144-token vocabulary with merges: ~20 MB */

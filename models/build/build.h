@@ -221,6 +221,7 @@ bool activation_known(const char *name);
 #include "models/build/hybrid.h"
 #include "models/build/ssm.h"
 #include "models/build/ngram.h"
+#include "models/build/hyper.h"
 
 /* ---- architectures ---- */
 struct arch {

@@ -114,13 +114,14 @@ val b_packed_glu(struct build *b, val x, const char *in, const char *out, int in
 
 /* sum_e p_e E_e(x) over the k experts with the best score of n; E(x) = down(act(gate x) (.) up x)
  * or, without gate, down(act(up x)). Scores: softmax or sigmoid of the router's logits; `bias`
- * is added for the choice alone; n_groups, topk_groups, norm, eps, scale as in op TOPK.
+ * is added for the choice alone; n_groups, topk_groups, norm, eps, scale as in op TOPK. limit > 0:
+ * gate x is at most that, up x within it.
  * Names: "<experts>.<e>.<gate>.weight", or all experts in one tensor: packed_in [n, 2 inner, D]
  * (gate, then up) and packed_out [n, D, inner], taken when the file has them. */
 struct moe_args {
     int n, k, inner, n_groups, topk_groups;
     bool sigmoid, norm;
-    float eps, scale;
+    float eps, scale, limit;
     const char *router, *bias, *experts, *gate, *up, *down, *packed_in, *packed_out;
     enum activation act;
 };
