@@ -49,7 +49,8 @@ val b_hybrid_open(struct build *b, const struct hybrid *f);
 void b_hybrid_layer(struct build *b, const struct hybrid *f, int i); /* prefix of layer i */
 val b_hybrid_norm(struct build *b, const struct hybrid *f, val x, const char *name);
 void b_hybrid_close(struct build *b, const struct hybrid *f, val h);
-void b_hybrid_logits(struct build *b, const struct hybrid *f, val h); /* of rows of logits, normed */
+/* h: rows of logits, normed. */
+void b_hybrid_logits(struct build *b, const struct hybrid *f, val h);
 
 /* logits := cap tanh(logits / cap), if cap > 0. */
 void b_logits_cap(struct build *b, float cap);

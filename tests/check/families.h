@@ -4,7 +4,7 @@
 
 #include "tests/check/ops.h"
 
-extern const struct shape ngram_shapes[6]; /* layout size heads width dtype: heads of each n */
+extern const struct shape ngram_shapes[6];  /* layout size heads width dtype; heads of each n */
 extern const struct shape state_shapes[4];  /* layout heads K V: fenwick, mesa, trapezoid */
 extern const struct shape rotate_shapes[3]; /* layout heads head angles parts */
 extern const struct shape kept_shapes[5];   /* layout heads kv_heads dk dv extra */

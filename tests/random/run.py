@@ -144,6 +144,10 @@ def consistent(rng, config):
         if total in config and a in config and b in config:
             config[b] += config[b] % 2
             config[total] = config[a] + config[b]
+    if config.get("indexer_budget"):
+        config["indexer_kv_heads"] = 1
+        config["indexer_compress_ratio"] = max(1, config["indexer_compress_ratio"])
+        config["indexer_budget"] = config["indexer_compress_ratio"] * rng.choice([1, 2, 3, 7, 40])
     if "ple_embed_dim" in config:  # a row is as many columns of every head
         config["ngram_size"] = max(2, config["ngram_size"])
         config["heads_per_ngram"] = max(1, config["heads_per_ngram"])
