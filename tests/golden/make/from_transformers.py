@@ -217,7 +217,8 @@ CASES = {
                                                      "indexed_attention"],
         index_topk=3, index_kpool=3, linear_lower_bound=None, swiglu_limit=.4, n_shared_experts=2,
         mlp_layer_types=["sparse", "dense", "dense"], n_routed_experts=5, num_experts_per_tok=2,
-        norm_topk_prob=False, routed_scaling_factor=1.5, rms_norm_eps=1e-4, **GLM5)),
+        norm_topk_prob=False, routed_scaling_factor=1.5, rms_norm_eps=1e-4, attention_bias=True,
+        **GLM5)),
 }
 
 # Families of which the library has the model for text and images only.
