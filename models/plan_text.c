@@ -132,7 +132,14 @@ static void params_text(const struct op *op, struct buf *out)
     case OP_BLOCKS:
         buf_fmt(out, "; %d%s", op->p.blocks.blocks, op->p.blocks.shared ? ", shared" : "");
         break;
+    case OP_POOL: buf_fmt(out, "; blocks of %d", op->p.pool.block); break;
+    case OP_SINKHORN:
+        buf_fmt(out, "; %d rows, %d steps, eps %g", op->p.sinkhorn.n, op->p.sinkhorn.iters,
+                (double)op->p.sinkhorn.eps);
+        break;
     default:
+        if (op->kind == OP_INDEXER || op->kind == OP_INDEXED)
+            buf_fmt(out, "; %d blocks of %d", op->p.attention.count, op->p.attention.block);
         if (op->section >= 0 && op_faces[op->kind].sections >= OP_SECTIONS_PAGED)
             buf_fmt(out, "; %d heads on %d, %dx%d, window %d, scale %g", op->p.attention.heads,
                     op->p.attention.kv_heads, op->p.attention.dk, op->p.attention.dv,

@@ -19,6 +19,7 @@ struct dims {
     int heads, rank, q_rank, dn, dv;  /* latent attention */
     int index_heads, index_dim, pool, count;
     float limit, eps;
+    bool bias;
     struct hyper_args streams;
     struct kda_args linear;
     struct moe_args experts;
@@ -70,8 +71,10 @@ static val choose(struct build *b, val x, val latent, const struct dims *d)
 
 static val latent_attention(struct build *b, val x, int layer, struct dims *d, const char *prefix)
 {
-    val u = b_rms(b, b_linear(b, x, "q_a_proj", d->q_rank), "q_a_layernorm", d->eps);
-    val c = b_rms(b, b_linear(b, x, "kv_a_proj_with_mqa", d->rank), "kv_a_layernorm", d->eps);
+    val u = b_project(b, x, "q_a_proj", d->q_rank, d->bias);
+    val c = b_project(b, x, "kv_a_proj_with_mqa", d->rank, d->bias);
+    u = b_rms(b, u, "q_a_layernorm", d->eps);
+    c = b_rms(b, c, "kv_a_layernorm", d->eps);
     val q = b_linear(b, u, "q_b_proj", d->heads * d->dn);
     if (!shares_choice(b, layer)) {
         d->chosen = choose(b, x, u, d);
@@ -83,7 +86,7 @@ static val latent_attention(struct build *b, val x, int layer, struct dims *d, c
     val o = b_latent_attention(b, &(struct latent_args){
         .q = q, .latent = c, .up = "kv_b_proj.weight", .H = d->heads, .rank = d->rank, .dn = d->dn,
         .dv = d->dv, .scale = (float)(1 / sqrt(d->dn)), .chosen = d->chosen, .block = d->pool});
-    return b_linear(b, o, "o_proj", d->D);
+    return b_project(b, o, "o_proj", d->D, d->bias);
 }
 
 /* ---- feed-forward ---- */
@@ -232,6 +235,7 @@ static void build(struct build *b)
                      .dn = b_count(b, "qk_nope_head_dim", 256),
                      .dv = b_count(b, "v_head_dim", 256),
                      .limit = (float)cfg_num(b, "swiglu_limit", 10), .chosen = VIEW_NONE,
+                     .bias = cfg_bool(b, "attention_bias", false),
                      .streams = {.D = f.D, .n = b_count(b, "hc_mult", 4), .eps = f.eps,
                                  .iters = b_count(b, "hc_sinkhorn_iters", 20),
                                  .floor = (float)cfg_num(b, "hc_eps", 1e-6)}};
@@ -244,7 +248,6 @@ static void build(struct build *b)
               "qk_rope_head_dim %d, mla_use_nope: only attention without positions",
               b_count(b, "qk_rope_head_dim", 0));
     b_require(b, d.limit > 0, "swiglu_limit %g", (double)d.limit);
-    cfg_refuse(b, "attention_bias");
     cfg_irrelevant(b, "head_dim num_key_value_heads qk_head_dim mhc index_share_for_mtp_iteration "
                       "indexer_rope_interleave moe_router_dtype rope_parameters topk_method "
                       "scoring_func use_grouped_topk");
@@ -253,3 +256,4 @@ static void build(struct build *b)
 }
 
 const struct arch arch_glm5_next = {"glm5_next", build};
+const struct arch arch_glm5_next_text = {"glm5_next_text", build};

@@ -1,18 +1,6 @@
 /* Hyper-connections: hyper.h. Thread: loading. */
 #include "models/build/build_int.h"
 
-/* The three factors of one sub-layer, each as often as it is used: n, n and n * n times. */
-static void spread_factors(const float *whole, int64_t elems, int64_t row, int64_t n, float *out)
-{
-    int64_t streams = 1;
-    (void)elems;
-    (void)row;
-    while (streams * (streams + 2) < n)
-        streams++;
-    for (int64_t i = 0; i < n; i++)
-        out[i] = whole[i < streams ? 0 : i < 2 * streams ? 1 : 2];
-}
-
 /* "hc_<layer>_<what>" as published files have it, or "<layer>_hc.<what>". */
 static const char *name_of(struct build *b, const char *layer, const char *what, char out[64])
 {
@@ -23,6 +11,15 @@ static const char *name_of(struct build *b, const char *layer, const char *what,
 }
 
 static val stream(val h, int s, const struct hyper_args *a) { return b_slice(h, s * a->D, a->D); }
+
+/* u's n, n and n * n columns times a factor each. */
+static val scaled(struct build *b, val u, const char *name, int n)
+{
+    val part[3] = {b_slice(u, 0, n), b_slice(u, n, n), b_slice(u, 2 * n, n * n)};
+    for (int i = 0; i < 3; i++)
+        part[i] = e_mulw(b, part[i], w_vec_row(b, name, 3, i, 1));
+    return b_failed(b) ? VIEW_NONE : e_cat(b, 3, part);
+}
 
 val b_hyper_open(struct build *b, val x, const struct hyper_args *a)
 {
@@ -44,8 +41,8 @@ struct hyper b_hyper_collapse(struct build *b, val h, const char *layer,
     struct hyper m = {*a, VIEW_NONE, VIEW_NONE, VIEW_NONE};
     val u = b_norm(b, h, NORM_RMS, h.width, -1, -1, a->eps, 1);
     u = b_linear_part(b, u, name_of(b, layer, "fn", name), NULL, all, 0, all, false);
-    u = e_mulw(b, u, w_derived_vec(b, name_of(b, layer, "scale", name), 3, all, spread_factors));
-    u = e_addw(b, u, w_vec(b, name_of(b, layer, "base", name), all));
+    u = e_addw(b, scaled(b, u, name_of(b, layer, "scale", name), n),
+               w_vec(b, name_of(b, layer, "base", name), all));
     val pre = e_affine(b, e_fn(b, EW_SIGMOID, b_slice(u, 0, n)), 1, a->floor);
     m.post = e_affine(b, e_fn(b, EW_SIGMOID, b_slice(u, n, n)), 2, 0);
     m.comb = b_sinkhorn(b, b_slice(u, 2 * n, n * n), n, a->iters, a->floor);

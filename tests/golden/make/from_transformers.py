@@ -220,7 +220,8 @@ CASES = {
                                                      "indexed_attention"],
         index_topk=3, index_kpool=3, linear_lower_bound=None, swiglu_limit=.4, n_shared_experts=2,
         mlp_layer_types=["sparse", "dense", "dense"], n_routed_experts=5, num_experts_per_tok=2,
-        norm_topk_prob=False, routed_scaling_factor=1.5, rms_norm_eps=1e-4, **GLM5)),
+        norm_topk_prob=False, routed_scaling_factor=1.5, rms_norm_eps=1e-4, attention_bias=True,
+        **GLM5)),
     "qwen4_exp_linear": ("qwen4_exp_text", dict(
         layer_types=["linear_attention"] * 2, hc_count=3, hc_lowrank=24, ple_layer_ids=[1, 2],
         output_gate_type="sigmoid", **QWEN4, **HEADS, **{**QWEN, "num_hidden_layers": 2},
