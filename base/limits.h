@@ -10,7 +10,7 @@
 #define LIMIT_CONFIG_BYTES MIB(4)         /* config.json of the largest hub models: < 100 KiB */
 #define LIMIT_ST_HEADER_BYTES MIB(16)     /* 65,536 tensors at ~150 B a row; format: 100 MB */
 #define LIMIT_ST_TENSORS (1 << 18)        /* a 60-layer, 512-expert model has ~95,000 */
-#define LIMIT_ST_DIMS 4                   /* conv weights have 3, kimi_linear's A_log has 4 */
+#define LIMIT_ST_DIMS 5                   /* conv weights have 3, kimi_linear's A_log has 4 */
 #define LIMIT_TENSOR_NAME 256             /* longest name seen: ~110 bytes */
 #define LIMIT_ST_SHARDS 512               /* files of one checkpoint */
 #define LIMIT_GGUF_HEADER_BYTES MIB(256)  /* a 262,144-token vocabulary with merges: ~20 MB */
@@ -21,7 +21,7 @@
 #define LIMIT_LAYERS 1024                 /* deepest published: < 130 */
 #define LIMIT_HIDDEN (1 << 16)            /* widest published: 18,432 */
 #define LIMIT_WIDTH (1 << 20)             /* any single activation width */
-#define LIMIT_MATRIX_ROWS (1 << 24)       /* 512 experts of 4,096 rows in one matrix: 2 Mi */
+#define LIMIT_MATRIX_ROWS (1 << 29)       /* 16 tables of 20,000,000 hashed n-grams: 320,000,000 */
 #define LIMIT_JSON_DEPTH 64               /* 2,048 levels overflow a 128 KiB thread stack */
 #define LIMIT_JSON_VALUES 1000000         /* a request of 256 Ki token ids, with room to spare */
 
@@ -35,6 +35,8 @@
 #define SPARSE_BLOCKS_MAX 16384 /* blocks of the past a sparse layer scores: 64 KiB of stack */
 
 /* --- what kernels have room for (kernels/validate.h) --- */
+#define LIMIT_BLOCKS (1 << 24)            /* numbers of blocks are exact as floats */
+#define LIMIT_SINKHORN 16                 /* rows of a mixing matrix on a kernel's stack */
 #define LIMIT_CONV_SIZE 64                /* taps; published: at most 4 */
 #define LIMIT_MESA_K 256                  /* K x K doubles of stack: 550 KB */
 #define LIMIT_PATH_DK 512                 /* a query as older keys see it, of 16 heads: 32 KiB */
@@ -42,6 +44,8 @@
 #define LIMIT_SPARSE_D 1024               /* means of a block's keys and values */
 #define LIMIT_TOPK 1024                   /* indices on a kernel's stack */
 #define LIMIT_SQUARE_PER 64               /* query heads of a key head */
+#define LIMIT_NGRAM 8                     /* tokens hashed together; published: 3 */
+#define LIMIT_NGRAM_HEADS 64              /* rows of a table a token looks up; published: 16 */
 
 /* --- requests --- */
 #define LIMIT_HEADER_BYTES KIB(16)        /* of a request line and its headers */

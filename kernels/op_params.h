@@ -3,6 +3,8 @@
 #ifndef RECURD_OP_PARAMS_H
 #define RECURD_OP_PARAMS_H
 
+#include "kernels/ew_program.h"
+
 enum activation {
 #define ACT(name) ACT_##name,
 #include "kernels/enums.def"
@@ -13,43 +15,6 @@ enum norm_kind {
 #include "kernels/enums.def"
 };
 
-/* One instruction of an elementwise program: op(reg[a], reg[b], reg[c], imm). */
-enum ew_op {
-    EW_ADD, EW_SUB, EW_MUL, EW_DIV, EW_MAX, EW_MIN, EW_POW, /* a, b; POW: a > 0 */
-    EW_ADDI, EW_MULI, EW_MAXI, EW_MINI, EW_RSUBI,           /* a, imm; RSUBI: imm - a */
-    EW_MADD,     /* a * b + c in one rounding (fma); c = reg[c] */
-    EW_NEG, EW_ABS, EW_EXP, EW_LOG, EW_SQRT, EW_RSQRT, EW_SIN, EW_COS,
-    EW_SIGMOID, EW_TANH, EW_SOFTPLUS /* a for a > 20 */, EW_LOGSIGMOID, EW_SILU, EW_RELU,
-    EW_SQRELU, EW_GELU_TANH, EW_GELU_ERF, EW_ROUND /* to nearest even */,
-    EW_OPS
-};
-struct ew_ins {
-    uint8_t op, a, b, c;
-    float imm;
-};
-/* How an operand narrower than the program's width spreads over it; c = column. */
-enum ew_spread {
-    EW_FULL,  /* element c */
-    EW_GROUP, /* element c / period: one value per group, e.g. per head */
-    EW_TILE,  /* element c % period: one vector shared by all groups */
-};
-struct ew_in {
-    struct view v; /* an activation, or … */
-    int32_t weight; /* … a WEIGHT_VECTOR when v is absent */
-    enum ew_spread spread;
-    int32_t period;
-};
-/* Inputs are in registers 0..n_in-1 at the start; instruction i writes register n_in + i, none
- * is written twice. An output may be the very view an EW_FULL input reads: element c is loaded
- * before it is stored. */
-struct ew_program {
-    int32_t width;
-    int32_t n_in, n_code, n_out;
-    struct ew_in in[LIMIT_EW_IN];
-    struct ew_ins code[LIMIT_EW_CODE];
-    struct { struct view v; int32_t reg; } out[LIMIT_EW_OUT];
-};
-
 enum decay_mode {
 #define DECAY(name) DECAY_##name,
 #include "kernels/enums.def"
@@ -58,6 +23,10 @@ enum decay_mode {
 union op_params {
     /* out[t] = w[0][token[t]] * scale. w[0] MATRIX [vocab, width]. */
     struct { float scale; } embed;
+
+    /* out [heads*cols] = row j of w[0] [rows, cols] for every head j, as ngram.h chooses it; owned
+     * by the plan. Section: the last size-1 tokens [heads][size-1], a copy for every head. */
+    struct ngram *ngram;
 
     /* out (ROWS_LOGITS) = in[0] at batch.logit_rows. */
 
@@ -87,10 +56,10 @@ union op_params {
     struct { int32_t group; float scale; } softmax;
 
     /* Rotates the first `rot` of every `head` columns of out in place (in[0] = out) by
-     * angle position * w[0][i], w[0] VECTOR [rot/2] = inverse frequencies.
+     * angle (position - back) * w[0][i], w[0] VECTOR [rot/2] = inverse frequencies.
      * interleaved: pairs (2i, 2i+1); otherwise (i, i + rot/2). `scale` multiplies cos and
      * sin (yarn's attention factor; 1 normally). */
-    struct { int32_t head, rot; bool interleaved; float scale; } rope;
+    struct { int32_t head, rot, back; bool interleaved; float scale; } rope;
 
     /* out_t[c] = act( sum_{i<size} w[0][c*size+i] * in_{t-size+1+i}[c] + w[1][c] ), zeros
      * before token 0. Section: the last size-1 inputs, oldest first, [size-1][width].
@@ -161,7 +130,17 @@ union op_params {
      *   A block's score is the mean over the query heads of a key head of the first softmax; the
      *   first block, the current one and the one before it score 1.
      * MOBA: one softmax over the current block of `block` rows and the count - 1 earlier blocks
-     *   with the largest <q, sum of keys>; in 1 k, 2 v. */
+     *   with the largest <q, sum of keys>; in 1 k, 2 v.
+     * INDEXER: which blocks a later INDEXED attends to. in 0 q [heads*dk], 1 k [dk], of which the
+     *   rows that end a block of `block` positions are read (what POOL makes), 6 weights [heads],
+     *   absent = 1. A block's score is sum_h weights[h] relu(scale <q_h, k>), over the complete
+     *   blocks b < (t + 1) / block. out [count]: the `count` with the best scores, ties to the
+     *   lower block, in ascending order as floats, then -1 where there are fewer. A score that is
+     *   no finite number is never chosen. Blocks stay below LIMIT_BLOCKS. kv_heads, v_heads, dv 1.
+     * INDEXED: one softmax over the rows of the blocks in in[6] [count], an INDEXER's (of this
+     *   layer or an earlier one), in that order, and over the open block's rows, those from
+     *   (t + 1) / block * block to t; in 1 k, 2 v, absent as in ATTENTION. A number that is none of
+     *   the complete blocks counts nothing; over no row at all the result is 0. */
 
     /* K3: h = in[0] (.) h + in[1]; out = h. Section: h [width]. */
 
@@ -235,6 +214,17 @@ union op_params {
      * when they are taken apart, so every sum has the precision of two floats.
      * Section: [kv_heads][d (d+1)/2][V + 1][2], high and low part. */
     struct { int32_t heads, kv_heads, d, V; float eps; } square;
+
+    /* Blocks of `block` positions counted from 0: on a block's last row out[c] = sum_i p_i x_i[c],
+     * p = softmax over its rows i of gate_i[c] + w[0][i * width + c] (in[1] and w[0] absent: the
+     * mean); 0 on the other rows. Summed as the rows come. Section: the maximum, the sum of
+     * weights and the weighted sum so far, [3][width], without a gate the sum alone, [width]; not
+     * used at a block's first row. */
+    struct { int32_t block; } pool;
+
+    /* Every n x n columns of in[0], a matrix, row-major: A = softmax of each row + eps; then each
+     * column divided by (its sum + eps); then `iters` - 1 times the rows so, then the columns. */
+    struct { int32_t n, iters; float eps; } sinkhorn;
 };
 
 #endif

@@ -62,7 +62,10 @@ struct section {
 
 /* ---- ops ------------------------------------------------------------------------------ */
 
-#define OP_INPUTS 6
+#define OP_INPUTS 7
+/* Operands 1 to 5 of attention and its relatives are what is cached of a token; 0 and 6 belong to
+ * the row that asks. */
+#define OP_CACHED_END 6
 #define OP_WEIGHTS 2
 
 enum op_kind {

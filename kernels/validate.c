@@ -280,7 +280,7 @@ static bool section_fits(struct validation *v)
 static bool same_rows(const struct op *a, const struct op *b)
 {
     bool equal = a->p.attention.window == b->p.attention.window;
-    for (int i = 1; i < OP_INPUTS; i++)
+    for (int i = 1; i < OP_CACHED_END; i++)
         equal = equal && a->in[i].width == b->in[i].width &&
                 (a->in[i].width == 0 || same(a->in[i], b->in[i]));
     return equal;

@@ -1,6 +1,7 @@
 /* Each op's operands, section and parameters against op_params.h: one function for every row of
  * ops.def. A sentence that was recorded stays; the functions go on, and need no error paths but
  * where a parameter is about to divide. */
+#include "kernels/ngram.h"
 #include "kernels/validate_int.h"
 
 #include <stdarg.h>
@@ -107,6 +108,32 @@ static void check_embed(struct walk *w)
     out_width(w, t->cols);
     walk_require(w, t->rows >= w->plan->vocab, "table has %lld rows for %d token ids",
                  (long long)t->rows, w->plan->vocab);
+}
+
+static void check_ngram(struct walk *w)
+{
+    const struct ngram *g = w->op->p.ngram;
+    const struct weight *t = weight_of(w, NGRAM_table);
+    if (!walk_require(w, g != NULL, "there is no hash") ||
+        !walk_require(w, g->size >= 2 && g->size <= LIMIT_NGRAM && g->heads >= 1 &&
+                             g->heads <= LIMIT_NGRAM_HEADS && g->heads % (g->size - 1) == 0,
+                      "%d heads for up to %d tokens; at most %d and 2 to %d", g->heads, g->size,
+                      LIMIT_NGRAM_HEADS, LIMIT_NGRAM))
+        return;
+    int64_t most = MAX(w->plan->vocab, (int64_t)g->eos + 1);
+    walk_require(w, g->eos >= 0 && g->eos < LIMIT_VOCAB, "eos %d, 0 to %d", g->eos,
+                 LIMIT_VOCAB - 1);
+    for (int32_t s = 0; s < g->size; s++)
+        walk_require(w, g->multiplier[s] > 0 && g->multiplier[s] <= INT64_MAX / MAX(most, 1),
+                     "multiplier %d is %lld: products of %lld ids pass 63 bits", s,
+                     (long long)g->multiplier[s], (long long)most);
+    for (int32_t j = 0; j < g->heads; j++)
+        walk_require(w, g->modulus[j] > 0 && g->first[j] >= 0 &&
+                            (int64_t)g->first[j] + g->modulus[j] <= t->rows,
+                     "head %d: %d rows from row %d of %lld", j, g->modulus[j], g->first[j],
+                     (long long)t->rows);
+    out_width(w, g->heads * t->cols);
+    section_elems(w, (int64_t)g->heads * (g->size - 1));
 }
 
 static void check_gather(struct walk *w) { in_width(w, GATHER_x, w->op->out.width); }
@@ -267,6 +294,16 @@ static void check_topk(struct walk *w)
     out_width(w, (int64_t)(op->in[TOPK_scores].width / n) * (op->p.topk.dense ? n : 2 * k));
 }
 
+static void check_sinkhorn(struct walk *w)
+{
+    int32_t n = w->op->p.sinkhorn.n;
+    in_width(w, SINKHORN_x, w->op->out.width);
+    at_least(w, "iters", w->op->p.sinkhorn.iters, 1);
+    if (walk_require(w, n >= 1 && n <= LIMIT_SINKHORN, "matrices of %d rows, 1 to %d", n,
+                     LIMIT_SINKHORN))
+        grouped(w, w->op->out.width, n * n);
+}
+
 static void check_columns(struct walk *w) { vector(w, COLUMNS_index, w->op->out.width); }
 static void check_first(struct walk *w) { out_width(w, 1); }
 
@@ -336,6 +373,18 @@ static void check_scan(struct walk *w)
     vector(w, SCAN_A, width * N);
     vector(w, SCAN_D, width);
     section_elems(w, width * N);
+}
+
+static void check_pool(struct walk *w)
+{
+    int64_t width = w->op->out.width, block = w->op->p.pool.block;
+    bool gated = view_given(w->op->in[POOL_gate]);
+    at_least(w, "block", block, 1);
+    in_width(w, POOL_x, width);
+    in_width(w, POOL_gate, width);
+    vector(w, POOL_bias, block * width);
+    walk_require(w, gated || w->op->w[POOL_bias] < 0, "bias is given, and there is no gate");
+    section_elems(w, gated ? 3 * width : width);
 }
 
 /* ---- matrix states ---- */
@@ -505,7 +554,7 @@ static bool cached_rows(struct walk *w)
         !divides(w, "query on value heads", op->p.attention.heads, op->p.attention.v_heads) ||
         !at_least(w, "window", window, 0))
         return false;
-    for (int i = 1; i < OP_INPUTS; i++)
+    for (int i = 1; i < OP_CACHED_END; i++)
         row += op->in[i].width;
     bool ring = w->plan->sections[op->section].kind == SECTION_FIXED;
     if (face(w)->sections == OP_SECTIONS_RING)
@@ -611,6 +660,63 @@ static void check_sparse(struct walk *w, int64_t outs)
 
 static void check_nsa(struct walk *w) { check_sparse(w, 3); }
 static void check_moba(struct walk *w) { check_sparse(w, 1); }
+
+static bool blocks_of(struct walk *w)
+{
+    const struct op *op = w->op;
+    if (!cached_rows(w))
+        return false;
+    walk_require(w, op->p.attention.window == 0, "a window of %d, none expected",
+                 op->p.attention.window);
+    LIMITED(w, "dk", op->p.attention.dk, sparse_d);
+    LIMITED(w, "dv", op->p.attention.dv, sparse_d);
+    LIMITED(w, "count", op->p.attention.count, topk);
+    return at_least(w, "block", op->p.attention.block, 1) &&
+           at_least(w, "count", op->p.attention.count, 1);
+}
+
+static void check_indexer(struct walk *w)
+{
+    const struct op *op = w->op;
+    int64_t H = op->p.attention.heads, dk = op->p.attention.dk;
+    if (!blocks_of(w))
+        return;
+    walk_require(w, op->p.attention.kv_heads == 1, "%d key heads, 1 expected",
+                 op->p.attention.kv_heads);
+    in_width(w, INDEXER_q, H * dk);
+    in_width(w, INDEXER_k, dk);
+    in_width(w, INDEXER_weights, H);
+    out_width(w, op->p.attention.count);
+}
+
+/* The numbers of blocks are what an INDEXER wrote, of blocks of the same size. */
+static void chosen_by_indexer(struct walk *w)
+{
+    struct view v = w->op->in[INDEXED_chosen];
+    int32_t by = w->writer[v.act], block = w->op->p.attention.block;
+    const struct op *x = by < 0 ? NULL : &w->plan->ops[by];
+    walk_require(w, x && x->kind == OP_INDEXER && x->out.col == v.col &&
+                        x->out.width == v.width && x->p.attention.block == block,
+                 "chosen is not what an indexer of blocks of %d wrote", block);
+}
+
+static void check_indexed(struct walk *w)
+{
+    const struct op *op = w->op;
+    int64_t H = op->p.attention.heads, dk = op->p.attention.dk, dv = op->p.attention.dv;
+    int64_t keys = op->p.attention.kv_heads * dk, values = op->p.attention.v_heads * dv;
+    if (!blocks_of(w))
+        return;
+    in_width(w, INDEXED_q, H * dk);
+    in_width(w, INDEXED_k, keys);
+    in_width(w, INDEXED_v, values);
+    walk_require(w, view_given(op->in[INDEXED_v]) || values <= keys,
+                 "values are the first %lld of %lld columns of the keys", (long long)values,
+                 (long long)keys);
+    in_width(w, INDEXED_chosen, op->p.attention.count);
+    out_width(w, H * dv);
+    chosen_by_indexer(w);
+}
 
 void validate_op(struct walk *w)
 {

@@ -139,7 +139,7 @@ static bool add_many(struct convert *c, struct job *j, const struct gguf_name *r
     }
     if (row->form & FORM_STACK) {
         j->n_dims = 4;
-        memcpy(j->shape, (int64_t[]){n, 1, 1, first->elems}, sizeof j->shape);
+        memcpy(j->shape, (int64_t[]){n, 1, 1, first->elems}, 4 * sizeof *j->shape);
         return true;
     }
     take_shape(j, first);

@@ -144,6 +144,12 @@ static void row_of_whole(const struct binding_part *x, const float *f, int64_t e
         x->derive(f, elems, at, cols, row);
         return;
     }
+    if (x->apart > 1) {
+        int64_t own = (cols - 1) / x->apart + 1; /* columns of the tensor */
+        for (int64_t c = 0; c < cols; c++)
+            row[c] = c % x->apart ? 0 : transform(what, f[at * own + c / x->apart]);
+        return;
+    }
     for (int64_t c = 0; c < cols; c++)
         row[c] = tensor_transform(what, scale * f[x->transposed ? (x->tensor_col + c) * stride + at
                                                          : at * cols + c]);
@@ -286,7 +292,7 @@ static bool needs_whole(const struct model *m, const struct binding_part *x)
     if (!m->files || x->values)
         return false;
     const struct tensor *t = checkpoint_find(m->files, x->name);
-    return x->transposed || x->derive ||
+    return x->transposed || x->derive || x->apart > 1 ||
            (x->transform == TENSOR_TERNARY && t && t->applied != TENSOR_TERNARY);
 }
 

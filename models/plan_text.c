@@ -2,6 +2,7 @@
  * shape and tensors; a section its name, kind and floats. Thread: any. */
 #include "models/plan_text.h"
 
+#include "kernels/ngram.h"
 #include "models/build/build.h"
 
 static const char *const ew_names[EW_OPS] = {
@@ -93,6 +94,10 @@ static void params_text(const struct op *op, struct buf *out)
 {
     switch (op->kind) {
     case OP_EMBED: buf_fmt(out, "; scale %g", (double)op->p.embed.scale); break;
+    case OP_NGRAM:
+        buf_fmt(out, "; %d heads of up to %d tokens, eos %d", op->p.ngram->heads,
+                op->p.ngram->size, op->p.ngram->eos);
+        break;
     case OP_LINEAR: buf_fmt(out, "; %s", act_names[op->p.linear.act]); break;
     case OP_NORM:
         buf_fmt(out, "; %s of %d, eps %g, scale %g, gate %s%s", norm_names[op->p.norm.kind],
@@ -103,6 +108,8 @@ static void params_text(const struct op *op, struct buf *out)
     case OP_ROPE:
         buf_fmt(out, "; %d of %d%s", op->p.rope.rot, op->p.rope.head,
                 op->p.rope.interleaved ? ", interleaved" : "");
+        if (op->p.rope.back)
+            buf_fmt(out, ", %d back", op->p.rope.back);
         break;
     case OP_CONV: buf_fmt(out, "; size %d, %s", op->p.conv.size, act_names[op->p.conv.act]); break;
     case OP_DECAY:
@@ -125,7 +132,14 @@ static void params_text(const struct op *op, struct buf *out)
     case OP_BLOCKS:
         buf_fmt(out, "; %d%s", op->p.blocks.blocks, op->p.blocks.shared ? ", shared" : "");
         break;
+    case OP_POOL: buf_fmt(out, "; blocks of %d", op->p.pool.block); break;
+    case OP_SINKHORN:
+        buf_fmt(out, "; %d rows, %d steps, eps %g", op->p.sinkhorn.n, op->p.sinkhorn.iters,
+                (double)op->p.sinkhorn.eps);
+        break;
     default:
+        if (op->kind == OP_INDEXER || op->kind == OP_INDEXED)
+            buf_fmt(out, "; %d blocks of %d", op->p.attention.count, op->p.attention.block);
         if (op->section >= 0 && op_faces[op->kind].sections >= OP_SECTIONS_PAGED)
             buf_fmt(out, "; %d heads on %d, %dx%d, window %d, scale %g", op->p.attention.heads,
                     op->p.attention.kv_heads, op->p.attention.dk, op->p.attention.dv,

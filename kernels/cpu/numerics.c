@@ -75,7 +75,8 @@ bool numerics_calls_libm(const struct op *op, bool vector)
     case OP_CONV: return act_calls(op->p.conv.act, vector);
     case OP_NORM: return view_given(op->in[1]) && act_calls(op->p.norm.gate_act, vector);
     case OP_SOFTMAX: case OP_LOGSUM: case OP_SCAN: case OP_WKV: case OP_ATTENTION: case OP_PATH:
-    case OP_WALL: case OP_PARALLAX: case OP_DELTAFORMER: case OP_NSA: case OP_MOBA: return !vector;
+    case OP_WALL: case OP_PARALLAX: case OP_DELTAFORMER: case OP_NSA: case OP_MOBA:
+    case OP_INDEXED: case OP_POOL: case OP_SINKHORN: return !vector;
     default: return false;
     }
 }

@@ -103,3 +103,54 @@ void ref_softmax(const struct host_step *s, const struct op *op, int ith, int nt
             softmax_group(x + c, out + c, n, op->p.softmax.scale);
     }
 }
+
+/* ---- mixing matrices ---- */
+
+/* n numbers, `apart` from one to the next, divided by (their sum + eps). */
+static void share_out(double *a, int32_t n, int32_t apart, double eps)
+{
+    double sum = eps;
+    for (int32_t i = 0; i < n; i++)
+        sum += a[i * apart];
+    for (int32_t i = 0; i < n; i++)
+        a[i * apart] /= sum;
+}
+
+static void softmax_of(double *a, const float *x, int32_t n, double eps)
+{
+    double max = -INFINITY, sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        max = fmax(max, x[i]);
+    for (int32_t i = 0; i < n; i++)
+        sum += a[i] = exp(x[i] - max);
+    for (int32_t i = 0; i < n; i++)
+        a[i] = a[i] / sum + eps;
+}
+
+static void sinkhorn(const struct op *op, const float *x, float *out)
+{
+    int32_t n = op->p.sinkhorn.n;
+    double a[LIMIT_SINKHORN * LIMIT_SINKHORN], eps = op->p.sinkhorn.eps;
+    ASSERT(n <= LIMIT_SINKHORN);
+    for (int32_t i = 0; i < n; i++)
+        softmax_of(a + i * n, x + i * n, n, eps);
+    for (int32_t k = 0; k < op->p.sinkhorn.iters; k++) {
+        for (int32_t i = 0; k > 0 && i < n; i++)
+            share_out(a + i * n, n, 1, eps);
+        for (int32_t i = 0; i < n; i++)
+            share_out(a + i, n, n, eps);
+    }
+    for (int32_t i = 0; i < n * n; i++)
+        out[i] = (float)a[i];
+}
+
+void ref_sinkhorn(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    int32_t each = op->p.sinkhorn.n * op->p.sinkhorn.n;
+    int64_t from, to;
+    host_share(host_rows(s, op), ith, nth, &from, &to);
+    for (int64_t t = from; t < to; t++)
+        for (int32_t c = 0; c < op->out.width; c += each)
+            sinkhorn(op, host_row(s, op->in[SINKHORN_x], (int32_t)t) + c,
+                     host_row(s, op->out, (int32_t)t) + c);
+}

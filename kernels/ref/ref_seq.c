@@ -15,7 +15,7 @@ void ref_rope(const struct host_step *s, const struct op *op, int ith, int nth)
     int64_t from, to;
     host_share(s->batch->n_tokens, ith, nth, &from, &to);
     for (int64_t t = from; t < to; t++) {
-        double pos = (double)position(s, (int32_t)t);
+        double pos = (double)(position(s, (int32_t)t) - op->p.rope.back);
         float *x = host_row(s, op->out, (int32_t)t);
         for (int32_t h = 0; h < op->out.width; h += head) {
             for (int32_t i = 0; i < half; i++) {

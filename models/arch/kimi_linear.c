@@ -13,58 +13,12 @@
 #include "models/build/build.h"
 
 struct dims {
-    int D, H, K, conv, inner, shared, first_moe, moe_step;
+    int D, inner, shared, first_moe, moe_step;
     int heads, rank, q_rank, dn, dr, dv; /* latent attention */
     float eps;
-    bool bounded, full_gate;
-    double bound;
+    struct kda_args linear;
     struct moe_args experts;
 };
-
-/* The newer name where the file has it. */
-static const char *either(struct build *b, const char *name, const char *newer)
-{
-    char weight[64];
-    snprintf(weight, sizeof weight, "%s.weight", newer);
-    return b_has(b, weight, false) ? newer : name;
-}
-
-static val convolved(struct build *b, val x, const char *name, int n, int part, int parts,
-                     const struct dims *d)
-{
-    char weight[64];
-    snprintf(weight, sizeof weight, "%s_conv1d.weight", name);
-    int w = b_has(b, "conv1d.weight", false)
-                ? w_vec_row(b, "conv1d.weight", parts, part, (int64_t)n * d->conv)
-                : w_filter(b, weight, n, d->conv);
-    return b_conv(b, x, w, -1, d->conv, ACT_SILU);
-}
-
-static val delta_attention(struct build *b, val x, const struct dims *d)
-{
-    int n = d->H * d->K;
-    val q = b_linear(b, x, "q_proj", n), k = b_linear(b, x, "k_proj", n),
-        v = b_linear(b, x, "v_proj", n);
-    val beta = b_linear(b, x, either(b, "b_proj", "beta_proj"), d->H), g;
-    val f = b_linear(b, x, either(b, "f_a_proj", "forget_gate_down"), d->K);
-    if (d->full_gate) {
-        g = b_linear(b, x, either(b, "g_proj", "output_gate"), n);
-    } else {
-        g = b_linear(b, x, either(b, "g_a_proj", "output_gate_down"), d->K);
-        g = b_linear(b, g, either(b, "g_b_proj", "output_gate_up"), n);
-    }
-    f = b_linear(b, f, either(b, "f_b_proj", "forget_gate_up"), n);
-    val alpha = d->bounded ? b_bounded_gate(b, f, "A_log", d->H, "dt_bias", d->bound)
-                           : b_decay_gate(b, f, "A_log", d->H, "dt_bias");
-    q = b_l2(b, convolved(b, q, "q", n, 0, 3, d), d->K);
-    k = b_l2(b, convolved(b, k, "k", n, 1, 3, d), d->K);
-    val o = b_gated_delta(b, &(struct gated_delta){
-        .q = q, .k = k, .v = convolved(b, v, "v", n, 2, 3, d), .alpha = alpha,
-        .beta = e_fn(b, EW_SIGMOID, beta), .H = d->H, .Hv = d->H, .K = d->K, .V = d->K});
-    o = b_gated_norm(b, o, g, NORM_RMS, d->K, w_vec(b, "o_norm.weight", d->K), -1, d->eps,
-                     ACT_SIGMOID, false);
-    return b_linear(b, o, "o_proj", d->D);
-}
 
 #define LATENT_EPS 1e-6f /* of the norms inside latent attention, whatever rms_norm_eps says */
 
@@ -106,7 +60,7 @@ static enum layer_type type_of(struct build *b, int layer)
 static val mixer(struct build *b, val x, int layer, void *family)
 {
     b_into(b, "self_attn.");
-    return type_of(b, layer) == LAYER_LINEAR ? delta_attention(b, x, family)
+    return type_of(b, layer) == LAYER_LINEAR ? b_kda(b, x, &((struct dims *)family)->linear)
                                              : latent_attention(b, x, family);
 }
 
@@ -135,20 +89,23 @@ static val ffn(struct build *b, val x, int layer, void *family)
 static void read_linear(struct build *b, struct dims *d)
 {
     const struct config *la = config_obj(cfg(b), "linear_attn_config", b_err(b));
-    d->H = b_count(b, "linear_num_heads", b_count(b, "linear_num_key_heads", 32));
-    d->K = b_count(b, "linear_head_dim", b_count(b, "linear_key_head_dim", 128));
-    d->conv = b_count(b, "linear_conv_kernel_dim", 4);
-    b_require(b, b_count(b, "linear_num_value_heads", d->H) == d->H &&
-                     b_count(b, "linear_value_head_dim", d->K) == d->K,
+    struct kda_args *k = &d->linear;
+    *k = (struct kda_args){
+        .D = d->D, .eps = d->eps,
+        .H = b_count(b, "linear_num_heads", b_count(b, "linear_num_key_heads", 32)),
+        .K = b_count(b, "linear_head_dim", b_count(b, "linear_key_head_dim", 128)),
+        .conv = b_count(b, "linear_conv_kernel_dim", 4),
+        .bounded = cfg_has(b, "forget_gate_lower_bound"),
+        .bound = cfg_num(b, "forget_gate_lower_bound", 0),
+        .full_gate = cfg_bool(b, "use_full_rank_output_gate", false)};
+    b_require(b, b_count(b, "linear_num_value_heads", k->H) == k->H &&
+                     b_count(b, "linear_value_head_dim", k->K) == k->K,
               "linear_num_value_heads, linear_value_head_dim: values have the keys' heads");
-    d->bounded = cfg_has(b, "forget_gate_lower_bound");
-    d->bound = cfg_num(b, "forget_gate_lower_bound", 0);
-    d->full_gate = cfg_bool(b, "use_full_rank_output_gate", false);
     if (!la)
         return;
-    d->H = (int)config_int(la, "num_heads", d->H, 1, 4096, b_err(b));
-    d->K = (int)config_int(la, "head_dim", d->K, 1, 4096, b_err(b));
-    d->conv = (int)config_int(la, "short_conv_kernel_size", d->conv, 1, 64, b_err(b));
+    k->H = (int)config_int(la, "num_heads", k->H, 1, 4096, b_err(b));
+    k->K = (int)config_int(la, "head_dim", k->K, 1, 4096, b_err(b));
+    k->conv = (int)config_int(la, "short_conv_kernel_size", k->conv, 1, 64, b_err(b));
     (void)config_has(la, "kda_layers"); /* those that are not in full_attn_layers */
     (void)config_has(la, "full_attn_layers");
     b_leave_unread(b, la, "linear_attn_config.");

@@ -89,6 +89,8 @@ static val up(struct build *b, val x, const struct latent_args *a, bool keys)
 static val latent_query(struct build *b, const struct latent_args *a)
 {
     int each = a->dn + a->dr, wide = a->rank + a->dr, H = a->H;
+    if (a->dr == 0)
+        return up(b, a->q, a, true);
     float *at = mem_array((size_t)H * (size_t)(wide + each), sizeof *at);
     if (!at) {
         b_fail(b, E_NOMEM, "no memory for %d heads", H);
@@ -126,7 +128,8 @@ val b_latent_attention(struct build *b, const struct latent_args *a)
     val k = a->dr ? e_cat(b, 2, (val[]){a->latent, a->rope}) : a->latent;
     val o = b_attention(b, &(struct attention_args){
         .q = latent_query(b, a), .k = k, .heads = a->H, .kv_heads = 1, .dk = a->rank + a->dr,
-        .dv = a->rank, .scale = a->scale});
+        .dv = a->rank, .scale = a->scale, .kind = a->chosen.width > 0 ? OP_INDEXED : OP_ATTENTION,
+        .asked = a->chosen, .block = a->block, .count = a->chosen.width});
     return up(b, o, a, false);
 }
 

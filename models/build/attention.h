@@ -23,10 +23,15 @@ val b_log_forget(struct build *b, val z);
 /* Softmax attention over cached latents: `up` [H*(dn+dv), rank] (per head: keys' dn rows, then
  * values' dv) is absorbed into the query and the output. q [H*(dn+dr)] per head nope, rope; the
  * rope part turns as `turn` says, else by theta unless that is 0. latent [rank] and rope [dr], turned
- * already, are cached. */
-struct latent_args { val q, latent, rope; double theta; const struct rope *turn; const char *up;
-                     int H, rank, dn, dr, dv; float scale; };
+ * already, are cached; dr may be 0. chosen: what an INDEXER of blocks of `block` rows gave [all]. */
+struct latent_args { val q, latent, rope, chosen; double theta; const struct rope *turn; const char *up;
+                     int H, rank, dn, dr, dv, block; float scale; };
 val b_latent_attention(struct build *b, const struct latent_args *a);
+
+/* The mixer of Kimi delta attention under the current prefix: kimi_linear.c has the formulas.
+ * bounded: alpha = exp(bound sg(exp(A_log) (...))); full_gate: the output's gate is one matrix. */
+struct kda_args { int D, H, K, conv; bool bounded, full_gate; double bound; float eps; };
+val b_kda(struct build *b, val x, const struct kda_args *a);
 
 /* first then second, cut to size. */
 void b_join(char *out, size_t size, const char *first, const char *second);

@@ -209,7 +209,9 @@ static void check_shape(struct build *b, struct tensor *t, const char *name, int
         return;
     }
     t->used = true;
-    if (t->dtype == DTYPE_FP8 && t->shape[t->n_dims - 1] != cols) /* its rows end in padding */
+    if (t->whole_numbers)
+        b_fail(b, E_UNSUPPORTED, "tensor %s: whole numbers in file, not floats", name);
+    else if (t->dtype == DTYPE_FP8 && t->shape[t->n_dims - 1] != cols) /* its rows end in padding */
         b_fail(b, E_UNSUPPORTED, "tensor %s: FP8 rows of %lld, %lld expected", name,
                (long long)t->shape[t->n_dims - 1], (long long)cols);
     else if (vector ? t->elems == rows * cols : is_matrix(t, rows, cols))
@@ -293,6 +295,22 @@ int w_filter(struct build *b, const char *name, int channels, int size)
     build_part(b, w, full, channels, 0, channels, 0, false);
     if (w >= 0)
         b->m->bindings[w].dummy_scale = 0.1f;
+    return w;
+}
+
+int w_filter_apart(struct build *b, const char *name, int channels, int size, int apart)
+{
+    const char *full = build_name(b, name, "");
+    int64_t wide = ((int64_t)size - 1) * apart + 1;
+    int w = build_weight(b, WEIGHT_VECTOR, DTYPE_F32, channels, wide);
+    struct binding_part *x = add_part(b, w, channels, 0);
+    if (!x)
+        return w;
+    snprintf(x->name, sizeof x->name, "%s", full);
+    x->apart = apart;
+    b->m->bindings[w].dummy_scale = 0.1f;
+    if (b->ck)
+        check_shape(b, find(b, full), full, channels, size, true);
     return w;
 }
 

@@ -23,6 +23,7 @@ struct binding_part {
     int64_t at_row;               /* where they go in the weight */
     bool transposed;              /* the file stores [cols][rows] … */
     int64_t tensor_col, stride;   /* … from this row on, in rows of stride (0: all of the tensor) */
+    int64_t apart;                /* > 1: the tensor's columns stand so far apart, zeros between */
     enum transform transform;
     void (*derive)(const float *whole, int64_t elems, int64_t row, int64_t n, float *out);
     const float *values;          /* computed at build time (rope tables); owned by the binding */
@@ -75,6 +76,9 @@ int w_vec(struct build *b, const char *name, int64_t n);
 int w_vec_as(struct build *b, const char *name, int64_t n, enum transform t);
 /* Filters of a short convolution, [channels][size]. */
 int w_filter(struct build *b, const char *name, int channels, int size);
+/* Filters whose taps lie `apart` tokens apart (a dilated convolution): of the size that b_conv is
+ * told, (size - 1) * apart + 1, with zeros between. */
+int w_filter_apart(struct build *b, const char *name, int channels, int size, int apart);
 /* Row `row` of a tensor seen as [rows][n]. */
 int w_vec_row(struct build *b, const char *name, int64_t rows, int64_t row, int64_t n);
 /* A matrix put together from tensors: w_matrix, then w_rows for every piece. */
@@ -136,7 +140,8 @@ val b_delta(struct build *b, const struct delta_args *a);
  * kind (op_params.h); v left out: values are the first dv columns of keys; v_heads 0 = kv_heads.
  * To share one cache among layers: the first caller passes share (gets the handle), later ones
  * pass it as shared with the same k, v; b_attention_keep(shared) once after the last. */
-struct attention_args { enum op_kind kind; val q, k, v, more[3];
+/* asked: operand 6, of the row that asks: INDEXER's weights, INDEXED's chosen blocks. */
+struct attention_args { enum op_kind kind; val q, k, v, more[3], asked;
                         int heads, kv_heads, v_heads, dk, dv, window, block, count;
                         float scale; int shared, *share; };
 val b_attention(struct build *b, const struct attention_args *a);
@@ -155,6 +160,9 @@ int b_padded(int rows); /* rounded up to that */
 /* Of each of n parts of b_padded(width) columns the first `width`. */
 val b_cut(struct build *b, val x, int n, int width);
 val b_columns(struct build *b, val x, const float *index, int n); /* out[c] = x[index[c]] */
+/* Means of blocks weighted by softmax(gate + bias), at their last rows; gate left out: plain. */
+val b_pool(struct build *b, val x, val gate, int bias, int block);
+val b_sinkhorn(struct build *b, val x, int n, int iters, float eps); /* of n x n columns */
 val b_first(struct build *b);                            /* width 1: 1 at position 0, else 0 */
 
 /* ---- elementwise; fused into as few passes as possible ---- */
@@ -162,6 +170,7 @@ val e_add(struct build *b, val x, val y);
 val e_sub(struct build *b, val x, val y);
 val e_div(struct build *b, val x, val y);
 val e_cat(struct build *b, int n, const val *x);         /* side by side */
+val e_tile(struct build *b, val x, int n);     /* n times side by side */
 val e_mul(struct build *b, val x, val y);      /* a narrower y spreads over groups of x */
 val e_addw(struct build *b, val x, int w);     /* w: vector weight; shorter = tiled */
 val e_mulw(struct build *b, val x, int w);
@@ -211,6 +220,8 @@ bool activation_known(const char *name);
 #include "models/build/attention.h"
 #include "models/build/hybrid.h"
 #include "models/build/ssm.h"
+#include "models/build/ngram.h"
+#include "models/build/hyper.h"
 
 /* ---- architectures ---- */
 struct arch {

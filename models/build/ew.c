@@ -89,6 +89,14 @@ val e_cat(struct build *b, int n, const val *x)
     return out;
 }
 
+val e_tile(struct build *b, val x, int n)
+{
+    struct ew_in in = operand(b, x, x.width);
+    in.spread = EW_TILE;
+    in.period = x.width;
+    return record(b, build_rows(b, x), n * x.width, 1, &in, (struct ew_ins){EW_MULI, 0, 0, 0, 1});
+}
+
 val e_addw(struct build *b, val x, int w) { return with_weight(b, EW_ADD, x, w, false); }
 val e_mulw(struct build *b, val x, int w) { return with_weight(b, EW_MUL, x, w, false); }
 

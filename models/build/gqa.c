@@ -48,7 +48,9 @@ val b_gqa_core(struct build *b, val q, val k, val v, const struct gqa_args *a)
     k = b_rotary(b, normed(b, k, a->k_norm, a), a->rope);
     return b_attention(b, &(struct attention_args){
         .q = q, .k = k, .v = v, .heads = a->H, .kv_heads = a->kv, .dk = a->d,
-        .dv = a->d, .window = a->window, .scale = a->scale});
+        .dv = a->d, .window = a->window, .scale = a->scale,
+        .kind = a->chosen.width > 0 ? OP_INDEXED : OP_ATTENTION, .asked = a->chosen,
+        .block = a->block, .count = a->chosen.width});
 }
 
 /* Queries and their gates, per head next to each other in q_proj; columns [first, first + d). */

@@ -182,15 +182,20 @@ void b_logits_cap(struct build *b, float cap)
     b->plan->logits = e_affine(b, e_fn(b, EW_TANH, y), cap, 0);
 }
 
-void b_hybrid_close(struct build *b, const struct hybrid *f, val h)
+void b_hybrid_logits(struct build *b, const struct hybrid *f, val h)
 {
-    b_prefix(b, "%s", or_else(f->root, "model."));
-    h = scaled_norm(b, f, b_gather(b, h), or_else(f->last_norm, "norm"), factor(f->logits));
     b_prefix(b, "%s", "");
     const char *head = b_has(b, "language_model.lm_head.weight", false) ? "language_model.lm_head"
                                                                         : "lm_head";
     b_logits(b, h, head, cfg_bool(b, "tie_word_embeddings", f->tied) || b->tied);
     b_logits_cap(b, f->soft_cap);
+}
+
+void b_hybrid_close(struct build *b, const struct hybrid *f, val h)
+{
+    b_prefix(b, "%s", or_else(f->root, "model."));
+    h = scaled_norm(b, f, b_gather(b, h), or_else(f->last_norm, "norm"), factor(f->logits));
+    b_hybrid_logits(b, f, h);
 }
 
 void b_hybrid(struct build *b, const struct hybrid *f)

@@ -51,6 +51,8 @@ val b_hybrid_open(struct build *b, const struct hybrid *f);
 void b_hybrid_layer(struct build *b, const struct hybrid *f, int i); /* prefix of layer i */
 val b_hybrid_norm(struct build *b, const struct hybrid *f, val x, const char *name);
 void b_hybrid_close(struct build *b, const struct hybrid *f, val h);
+/* h: rows of logits, normed. */
+void b_hybrid_logits(struct build *b, const struct hybrid *f, val h);
 
 /* logits := cap tanh(logits / cap), if cap > 0. */
 void b_logits_cap(struct build *b, float cap);
@@ -68,8 +70,9 @@ int b_times(struct build *b, int width, const char *key, double dflt); /* width 
 
 #define ROPE_PAIRS 512
 /* rope_parameters, or rope_theta, rope_scaling and partial_rotary_factor; theta and partial are
- * what a config that says nothing means. rot 0: nothing turns. */
-struct rope { int head, rot; bool interleaved; float scale, inv[ROPE_PAIRS]; };
+ * what a config that says nothing means. rot 0: nothing turns. back [0]: a row turns as the one so
+ * many positions before it. */
+struct rope { int head, rot, back; bool interleaved; float scale, inv[ROPE_PAIRS]; };
 void b_rope_read(struct build *b, struct rope *r, int head, double theta, double partial);
 /* The same from rope_parameters.<layers>, for families that turn kinds of layers differently; kind:
  * the rope_type of a config that says nothing. */
@@ -78,8 +81,11 @@ void b_rope_read_of(struct build *b, struct rope *r, const char *layers, int hea
 val b_rotary(struct build *b, val x, const struct rope *r);
 
 /* q_norm, k_norm: names of rms weights or NULL; whole_norm: over all heads at once. gate: q_proj
- * holds [query, gate] per head, out (.) sigmoid(gate). */
+ * holds [query, gate] per head, out (.) sigmoid(gate). chosen [all rows]: what an INDEXER of blocks
+ * of `block` rows gave. */
 struct gqa_args {
+    val chosen;
+    int block;
     int D, H, kv, d, window;
     bool bias, out_bias, gate, whole_norm;
     const char *q_norm, *k_norm, *out;
@@ -111,13 +117,14 @@ val b_packed_glu(struct build *b, val x, const char *in, const char *out, int in
 
 /* sum_e p_e E_e(x) over the k experts with the best score of n; E(x) = down(act(gate x) (.) up x)
  * or, without gate, down(act(up x)). Scores: softmax or sigmoid of the router's logits; `bias`
- * is added for the choice alone; n_groups, topk_groups, norm, eps, scale as in op TOPK.
+ * is added for the choice alone; n_groups, topk_groups, norm, eps, scale as in op TOPK. limit > 0:
+ * gate x is at most that, up x within it.
  * Names: "<experts>.<e>.<gate>.weight", or all experts in one tensor: packed_in [n, 2 inner, D]
  * (gate, then up) and packed_out [n, D, inner], taken when the file has them. */
 struct moe_args {
     int n, k, inner, n_groups, topk_groups;
     bool sigmoid, norm;
-    float eps, scale;
+    float eps, scale, limit;
     const char *router, *bias, *experts, *gate, *up, *down, *packed_in, *packed_out;
     enum activation act;
 };

@@ -70,6 +70,10 @@ val b_moe_chosen(struct build *b, val x, val chosen, const struct moe_args *a)
             a->packed_in, a->gate, I, D, 2 * I, 0}), wide, false);
     val h = b_experts(b, x, chosen, a->k, stacked(b, a, &(struct stack){
         a->packed_in, a->up, I, D, parts * I, (parts - 1) * I}), wide, false);
+    if (a->limit > 0 && a->gate) {
+        gate = e_min(b, gate, a->limit);
+        h = e_max(b, e_min(b, h, a->limit), -a->limit);
+    }
     h = a->gate ? e_mul(b, e_act(b, a->act, gate), h) : e_act(b, a->act, h);
     h = b_cut(b, h, a->k, I);
     h = e_mul(b, h, b_slice(chosen, a->k, a->k)); /* one weight per slot of I columns */

@@ -394,6 +394,7 @@ static void attention_op(struct build *b, enum op_kind kind, const struct attent
     op->in[2] = absent_if_empty(a->v);
     for (int i = 0; i < 3; i++)
         op->in[3 + i] = absent_if_empty(a->more[i]);
+    op->in[OP_CACHED_END] = kind == OP_ATTENTION_KEEP ? VIEW_NONE : absent_if_empty(a->asked);
     op->section = section;
     op->p.attention.heads = a->heads;
     op->p.attention.kv_heads = a->kv_heads;
@@ -418,6 +419,13 @@ static int kv_section(struct build *b, const struct attention_args *a)
                          ring ? row * a->window : row);
 }
 
+static void chooses_blocks(struct build *b, const struct attention_args *a)
+{
+    b_require(b, a->block >= 1 && a->count >= 1 && a->count <= LIMIT_TOPK,
+              "%d chosen blocks of %d, at most %d", a->count, a->block, LIMIT_TOPK);
+    b_context_max(b, (int64_t)LIMIT_BLOCKS * a->block);
+}
+
 val b_attention(struct build *b, const struct attention_args *given)
 {
     struct attention_args a = *given;
@@ -435,7 +443,9 @@ val b_attention(struct build *b, const struct attention_args *given)
     wide(b, a.k, (int64_t)a.kv_heads * a.dk, "k");
     if (a.v.width > 0)
         wide(b, a.v, (int64_t)v_heads * a.dv, "v");
-    val out = build_act(b, ROWS_TOKENS, outputs * a.heads * a.dv);
+    if (a.kind == OP_INDEXER || a.kind == OP_INDEXED)
+        chooses_blocks(b, &a);
+    val out = build_act(b, ROWS_TOKENS, a.kind == OP_INDEXER ? a.count : outputs * a.heads * a.dv);
     if (a.kind == OP_DELTAFORMER) /* u is written and cached by the op itself */
         a.v = b_slice(out, a.heads * a.dv, a.heads * a.dv);
     int section = a.shared ? a.shared - 1 : kv_section(b, &a);

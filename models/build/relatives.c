@@ -55,6 +55,36 @@ val b_mesa(struct build *b, val q, val k, val v, val alpha, val beta, int lambda
     return out;
 }
 
+val b_pool(struct build *b, val x, val gate, int bias, int block)
+{
+    bool gated = view_given(gate) && gate.width > 0;
+    b_require(b, block >= 1, "blocks of %d", block);
+    if (gated)
+        fits(b, gate, x.width, "the pooling gate");
+    val out = build_act(b, ROWS_TOKENS, x.width);
+    struct op *op = build_op(b, OP_POOL, out);
+    op->in[POOL_x] = x;
+    op->in[POOL_gate] = gated ? gate : VIEW_NONE;
+    op->w[POOL_bias] = bias;
+    op->p.pool.block = block;
+    op->section = build_section(b, "pool", SECTION_FIXED, (int64_t)x.width * (gated ? 3 : 1));
+    return out;
+}
+
+val b_sinkhorn(struct build *b, val x, int n, int iters, float eps)
+{
+    b_require(b, n >= 1 && n <= LIMIT_SINKHORN && iters >= 1 && x.width % (n * n) == 0,
+              "%d columns as matrices of %d rows, at most %d, in %d steps", x.width, n,
+              LIMIT_SINKHORN, iters);
+    val out = build_act(b, build_rows(b, x), x.width);
+    struct op *op = build_op(b, OP_SINKHORN, out);
+    op->in[SINKHORN_x] = x;
+    op->p.sinkhorn.n = n;
+    op->p.sinkhorn.iters = iters;
+    op->p.sinkhorn.eps = eps;
+    return out;
+}
+
 val b_wkv(struct build *b, val k, val v, int decay, int bonus)
 {
     fits(b, v, k.width, "v");

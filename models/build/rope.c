@@ -194,5 +194,8 @@ val b_rotary(struct build *b, val x, const struct rope *r)
 {
     if (!r || r->rot == 0)
         return x;
-    return b_rope_with(b, x, r->head, r->rot, r->inv, r->interleaved, r->scale);
+    x = b_rope_with(b, x, r->head, r->rot, r->inv, r->interleaved, r->scale);
+    if (!b_failed(b))
+        b->plan->ops[b->plan->n_ops - 1].p.rope.back = r->back;
+    return x;
 }

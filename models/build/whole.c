@@ -10,7 +10,8 @@ static void count_weights(struct model *m)
         const struct weight *w = &m->plan.weights[i];
         m->weight_bytes += w->rows * (int64_t)format_bytes(w->dtype, w->cols);
         for (const struct binding_part *x = m->bindings[i].parts; x; x = x->next)
-            m->parameters += x->name[0] ? x->rows * w->cols : 0;
+            m->parameters += x->name[0] ? x->rows * (x->apart > 1 ? (w->cols - 1) / x->apart + 1
+                                                                  : w->cols) : 0;
     }
 }
 

@@ -111,7 +111,7 @@ int checkpoint_floats(struct checkpoint *c, const struct tensor *t, int64_t firs
 }
 
 int checkpoint_read_int(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
-                        int32_t *dst, struct err *e)
+                        int64_t *dst, struct err *e)
 {
     int rc = check_range(t, first, n, e);
     if (rc == 0 && !c->kind->read_int)

@@ -38,6 +38,7 @@ struct tensor {
     /* 0, or: its columns are [turned_a][turned_b][n] in the family's order, but stored
      * [turned_b][turned_a][n], and no read changes that; the input must be put so instead. */
     int32_t turned_a, turned_b;
+    bool whole_numbers; /* I32 or I64: its dtype means nothing, checkpoint_read_int reads it */
     bool used;       /* a binding refers to it */
 };
 
@@ -45,7 +46,7 @@ struct checkpoint;
 
 /* Opens dir/model.safetensors or the shards of dir/model.safetensors.index.json. */
 int checkpoint_open(struct checkpoint **out, const char *dir, struct err *e) MUST_USE;
-/* One file, for golden results (also dtypes I32 and I64; see checkpoint_read_int). */
+/* One file, for golden results. */
 int checkpoint_open_file(struct checkpoint **out, const char *path, struct err *e) MUST_USE;
 void checkpoint_close(struct checkpoint *c);
 
@@ -62,13 +63,12 @@ int checkpoint_read(struct checkpoint *c, const struct tensor *t, int64_t first,
 int checkpoint_floats(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
                       float *dst, struct err *e) MUST_USE;
 
-/* As checkpoint_read for an I32 or I64 tensor of checkpoint_open_file; E_RANGE for a value beyond
- * int32. Its tensor's dtype means nothing. */
+/* As checkpoint_read for a tensor of whole numbers; E_UNSUPPORTED for others. */
 int checkpoint_read_int(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
-                        int32_t *dst, struct err *e) MUST_USE;
+                        int64_t *dst, struct err *e) MUST_USE;
 
 /* Header bytes alone -> tensor table; the fuzzer's entry. data_bytes = size of the file behind
- * the header. Takes integer tensors too. */
+ * the header. */
 int checkpoint_parse_header(struct checkpoint **out, const char *json, size_t n,
                             uint64_t data_bytes, const char *path, struct err *e) MUST_USE;
 

@@ -10,7 +10,7 @@ struct checkpoint_kind {
                 struct err *e);
     /* As checkpoint_read_int; NULL: there are no integer tensors. */
     int (*read_int)(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
-                    int32_t *dst, struct err *e);
+                    int64_t *dst, struct err *e);
     void (*close)(struct checkpoint *c); /* what the kind itself holds */
 };
 

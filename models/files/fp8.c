@@ -130,6 +130,9 @@ static int add_fp8(struct entry *x, struct checkpoint *files, struct err *e)
                        "%s_scale", t->name, t->name, t->name);
     shape_text(s, shape, sizeof shape);
     shape_text(t, of, sizeof of);
+    if (s->whole_numbers)
+        return err_set(e, E_UNSUPPORTED, "tensor %s: of whole numbers; scales are F32, F16 or BF16",
+                       s->name);
     if (!format_plain(s->dtype))
         return err_set(e, E_FORMAT, "tensor %s: of type %s; scales are F32, F16 or BF16", s->name,
                        dtype_name(s->dtype));
@@ -221,7 +224,7 @@ static int read_joined(struct checkpoint *ck, const struct tensor *t, int64_t fi
 }
 
 static int read_joined_int(struct checkpoint *ck, const struct tensor *t, int64_t first, int64_t n,
-                           int32_t *dst, struct err *e)
+                           int64_t *dst, struct err *e)
 {
     struct joined *j = (struct joined *)ck;
     return checkpoint_read_int(j->files, ((const struct entry *)t)->from, first, n, dst, e);

@@ -50,23 +50,22 @@ struct safetensors {
     size_t n, cap;
     struct shard *shards;
     size_t n_shards;
-    bool ints;             /* integer tensors are welcome */
 };
 
 /* ---- one tensor of a header ------------------------------------------------------------- */
 
-static int parse_dtype(struct entry *t, const json_t *v, bool ints, const char *path,
-                       struct err *e)
+static int parse_dtype(struct entry *t, const json_t *v, const char *path, struct err *e)
 {
     const char *name = json_string_value(v);
-    for (size_t i = 0; name && i < (ints ? ARRAY_LEN(stored_types) : STORED_I32); i++)
+    for (size_t i = 0; name && i < ARRAY_LEN(stored_types); i++)
         if (strcmp(name, stored_types[i].name) == 0) {
             t->stored = (enum stored)i;
             t->t.dtype = stored_types[i].dtype;
+            t->t.whole_numbers = i >= STORED_I32;
             return 0;
         }
-    return err_set(e, E_UNSUPPORTED, "%s: tensor %s has dtype %.20s; F32, F16, BF16 and F8_E4M3 "
-                   "are read", path, t->t.name, name ? name : "(none)");
+    return err_set(e, E_UNSUPPORTED, "%s: tensor %s has dtype %.20s; F32, F16, BF16, F8_E4M3, I32 "
+                   "and I64 are read", path, t->t.name, name ? name : "(none)");
 }
 
 static int parse_shape(struct entry *t, const json_t *v, const char *path, struct err *e)
@@ -130,14 +129,14 @@ static int parse_name(struct entry *t, const char *name, const char *path, struc
     return 0;
 }
 
-static int parse_tensor(struct entry *t, const char *name, const json_t *v, bool ints,
-                        uint64_t data_bytes, const char *path, struct err *e)
+static int parse_tensor(struct entry *t, const char *name, const json_t *v, uint64_t data_bytes,
+                        const char *path, struct err *e)
 {
     int rc = parse_name(t, name, path, e);
     if (rc == 0 && !json_is_object(v))
         rc = err_set(e, E_FORMAT, "%s: tensor %s is not described by an object", path, name);
     if (rc == 0)
-        rc = parse_dtype(t, json_object_get(v, "dtype"), ints, path, e);
+        rc = parse_dtype(t, json_object_get(v, "dtype"), path, e);
     if (rc == 0)
         rc = parse_shape(t, json_object_get(v, "shape"), path, e);
     if (rc == 0)
@@ -214,7 +213,7 @@ static int add_header(struct safetensors *c, const char *json, size_t n, uint64_
             continue;
         struct entry *t = &c->entries[c->n];
         memset(t, 0, sizeof *t);
-        rc = parse_tensor(t, name, v, c->ints, data_bytes, path, e);
+        rc = parse_tensor(t, name, v, data_bytes, path, e);
         if (rc < 0)
             goto out;
         t->t.file = file;
@@ -292,13 +291,11 @@ static int index_names(struct safetensors *c, const char *path, struct err *e)
 
 static const struct checkpoint_kind kind;
 
-static struct safetensors *new_checkpoint(bool ints)
+static struct safetensors *new_checkpoint(void)
 {
     struct safetensors *c = mem_zalloc(sizeof *c);
-    if (c) {
+    if (c)
         c->ck.kind = &kind;
-        c->ints = ints;
-    }
     return c;
 }
 
@@ -433,27 +430,23 @@ static int read_floats(struct checkpoint *ck, const struct tensor *t, int64_t fi
 }
 
 static int read_ints(struct checkpoint *ck, const struct tensor *t, int64_t first, int64_t n,
-                     int32_t *dst, struct err *e)
+                     int64_t *dst, struct err *e)
 {
     struct safetensors *c = (struct safetensors *)ck;
     enum stored s = ((const struct entry *)t)->stored;
-    int64_t wide[INT_CHUNK];
-    if (s == STORED_I32)
+    int32_t narrow[INT_CHUNK];
+    if (s == STORED_I64)
         return read_bytes(c, t, first, n, dst, e);
-    if (s != STORED_I64)
+    if (s != STORED_I32)
         return err_set(e, E_UNSUPPORTED, "tensor %s has dtype %s, not I32 or I64", t->name,
                        stored_types[s].name);
     for (int64_t at = 0; at < n; at += INT_CHUNK) {
         int64_t count = MIN(n - at, INT_CHUNK);
-        int rc = read_bytes(c, t, first + at, count, wide, e);
+        int rc = read_bytes(c, t, first + at, count, narrow, e);
         if (rc < 0)
             return rc;
-        for (int64_t i = 0; i < count; i++) {
-            if (wide[i] < INT32_MIN || wide[i] > INT32_MAX)
-                return err_set(e, E_RANGE, "tensor %s: element %" PRId64 " is %" PRId64
-                               ", beyond 32 bits", t->name, first + at + i, wide[i]);
-            dst[at + i] = (int32_t)wide[i];
-        }
+        for (int64_t i = 0; i < count; i++)
+            dst[at + i] = narrow[i];
     }
     return 0;
 }
@@ -477,7 +470,7 @@ static const struct checkpoint_kind kind = {
 
 int checkpoint_open_file(struct checkpoint **out, const char *path, struct err *e)
 {
-    struct safetensors *c = new_checkpoint(true);
+    struct safetensors *c = new_checkpoint();
     if (!c)
         return err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
     int rc = add_file(c, path, e);
@@ -493,7 +486,7 @@ int checkpoint_open(struct checkpoint **out, const char *dir, struct err *e)
         (size_t)snprintf(index, sizeof index, "%s/" INDEX, dir) >= sizeof index)
         return err_set(e, E_RANGE, "%s: the path is longer than %zu bytes", jsontext_tail(dir),
                        sizeof index);
-    struct safetensors *c = new_checkpoint(false);
+    struct safetensors *c = new_checkpoint();
     int rc;
     if (!c)
         return err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(dir));
@@ -512,7 +505,7 @@ int checkpoint_open(struct checkpoint **out, const char *dir, struct err *e)
 int checkpoint_parse_header(struct checkpoint **out, const char *json, size_t n,
                             uint64_t data_bytes, const char *path, struct err *e)
 {
-    struct safetensors *c = new_checkpoint(true);
+    struct safetensors *c = new_checkpoint();
     if (!c)
         return err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
     int rc = add_header(c, json, n, data_bytes, -1, path, e);

@@ -33,7 +33,7 @@ static void run(struct rig *r, host_kernel *fn, int q, int from, int to, int nth
 {
     enum op_kind kind = r->op.kind;
     rig_run(r, fn, q, from, to, nth, backwards);
-    if (kind != OP_ATTENTION && (kind < OP_PATH || kind > OP_MOBA))
+    if (kind != OP_ATTENTION && (kind < OP_PATH || kind > OP_INDEXED))
         return;
     r->op.kind = OP_ATTENTION_KEEP;
     rig_run(r, ref_attention_keep, q, from, to, 1, false);

@@ -18,6 +18,27 @@ static void heads_of(struct rig *r, int heads, int K, int V)
     r->op.out = in_of(r, heads * V, ROLE_OUT);
 }
 
+/* Token ids are below 37 (ops.c): one in some 37 parts the n-grams before it. */
+void build_ngram(struct rig *r, const int *p)
+{
+    struct ngram *g = &r->ngram;
+    int64_t rows = 0;
+    g->size = p[1];
+    g->heads = p[2] * (p[1] - 1);
+    g->eos = 5;
+    for (int s = 0; s < g->size; s++)
+        g->multiplier[s] = (int64_t)(rng_below(&r->rng, UINT64_C(1) << 57)) * 2 + 1;
+    for (int j = 0; j < g->heads; j++) {
+        g->modulus[j] = 23 + 2 * j;
+        g->first[j] = (int32_t)rows;
+        rows += g->modulus[j];
+    }
+    r->op.p.ngram = g;
+    r->op.w[0] = rig_matrix(r, (int)rows + 3, p[3], (enum dtype)p[4]);
+    r->op.out = in_of(r, g->heads * p[3], ROLE_OUT);
+    rig_section(r, SECTION_FIXED, (int64_t)g->heads * (g->size - 1));
+}
+
 void build_fenwick(struct rig *r, const int *p)
 {
     int heads = p[1], K = p[2], V = p[3];
@@ -148,6 +169,60 @@ void build_moba(struct rig *r, const int *p)
     keep_rows(r, 0);
 }
 
+void build_indexer(struct rig *r, const int *p)
+{
+    int heads = p[1], dk = p[2];
+    r->op.p.attention.heads = heads;
+    r->op.p.attention.kv_heads = r->op.p.attention.v_heads = r->op.p.attention.dv = 1;
+    r->op.p.attention.dk = dk;
+    r->op.p.attention.block = p[3];
+    r->op.p.attention.count = p[4];
+    r->op.p.attention.scale = 0.25f;
+    r->op.in[0] = in_of(r, heads * dk, ROLE_ANY);
+    r->op.in[1] = in_of(r, dk, ROLE_ANY);
+    if (p[5])
+        r->op.in[6] = in_of(r, heads, ROLE_UNIT);
+    r->op.out = in_of(r, p[4], ROLE_OUT);
+    keep_rows(r, 0);
+}
+
+void build_indexed(struct rig *r, const int *p)
+{
+    relative(r, p, 1);
+    r->op.p.attention.block = p[5];
+    r->op.p.attention.count = p[6];
+    if (p[7]) /* keys are values */
+        r->op.in[2] = VIEW_NONE;
+    r->index_limit = 160 / p[5]; /* some are not complete yet at the first positions */
+    r->op.in[6] = in_of(r, p[6], ROLE_INDEX);
+    keep_rows(r, 0);
+}
+
+void build_pool(struct rig *r, const int *p)
+{
+    r->op.p.pool.block = p[2];
+    r->op.in[0] = in_of(r, p[1], ROLE_ANY);
+    if (p[3])
+        r->op.in[1] = in_of(r, p[1], ROLE_ANY);
+    if (p[3] == 2)
+        r->op.w[0] = rig_vector(r, p[1] * p[2], ROLE_UNIT);
+    r->op.out = in_of(r, p[1], ROLE_OUT);
+    rig_section(r, SECTION_FIXED, (int64_t)p[1] * (p[3] ? 3 : 1));
+}
+
+void build_sinkhorn(struct rig *r, const int *p)
+{
+    r->op.p.sinkhorn.n = p[2];
+    r->op.p.sinkhorn.iters = p[3];
+    r->op.p.sinkhorn.eps = 1e-6f;
+    r->op.in[0] = in_of(r, p[1] * p[2] * p[2], ROLE_ANY);
+    r->op.out = in_of(r, p[1] * p[2] * p[2], ROLE_OUT);
+}
+
+const struct shape ngram_shapes[6] = {
+    {{0, 2, 1, 1, 0}}, {{2, 3, 8, 17, 2}}, {{5, 4, 2, 33, 1}}, {{4, 3, 1, 512, DTYPE_Q8_0}},
+    {{3, 8, 2, 5, 0}}, {{1, 3, 2, 96, DTYPE_FP8}},
+};
 const struct shape state_shapes[4] = {
     {{0, 1, 2, 1}}, {{2, 2, 7, 5}}, {{5, 3, 16, 33}}, {{3, 2, 40, 100}},
 };
@@ -163,4 +238,18 @@ const struct shape nsa_shapes[4] = {
 const struct shape moba_shapes[4] = {
     {{0, 1, 1, 1, 1, 1, 1}}, {{2, 2, 1, 5, 7, 4, 2}}, {{5, 4, 2, 16, 24, 16, 3}},
     {{3, 12, 2, 40, 64, 4, 5}},
+};
+const struct shape indexer_shapes[5] = {
+    {{0, 1, 1, 1, 1, 0}}, {{2, 2, 5, 4, 2, 1}}, {{5, 4, 16, 16, 3, 1}}, {{3, 32, 40, 2, 9, 1}},
+    {{6, 20, 128, 4, 30, 0}},
+};
+const struct shape indexed_shapes[6] = {
+    {{0, 1, 1, 1, 1, 1, 1, 0}}, {{2, 4, 2, 5, 7, 4, 2, 0}}, {{5, 4, 1, 24, 16, 16, 3, 1}},
+    {{3, 20, 1, 40, 64, 2, 9, 0}}, {{6, 3, 3, 130, 70, 4, 30, 0}}, {{4, 8, 1, 48, 48, 7, 4, 1}},
+};
+const struct shape pool_shapes[5] = {
+    {{0, 1, 1, 0}}, {{2, 7, 4, 1}}, {{5, 33, 16, 2}}, {{3, 128, 4, 0}}, {{6, 20, 3, 2}},
+};
+const struct shape sinkhorn_shapes[4] = {
+    {{0, 1, 1, 1}}, {{2, 1, 4, 20}}, {{5, 3, 3, 2}}, {{1, 2, 7, 5}},
 };

@@ -253,7 +253,7 @@ static void run_part(struct ocl_model *m, struct rig *r, int q, int from, int to
 /* Attention and its relatives, whose cached rows another op stores. */
 static bool reads_kept(enum op_kind k)
 {
-    return k == OP_ATTENTION || (k >= OP_PATH && k <= OP_MOBA);
+    return k == OP_ATTENTION || (k >= OP_PATH && k <= OP_INDEXED);
 }
 
 /* Every sequence alone, in steps of `chunk` rows, must give the bits of the batch. An op whose rows

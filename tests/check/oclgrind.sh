@@ -42,6 +42,7 @@ while read -r line; do
     case " $* " in "  " | *" ${line%% *} "*) echo "$line" ;; esac
 done <<'LIST' | xargs -r -P "$(nproc)" -L 1 "$0" --one "$check" "$dir"
 embed 1x15x1
+ngram 2x3x8x17x2
 gather 2x17
 linear 0x17x3x2x1x1x2
 linear 2x33x70x2x1x1x1
@@ -54,6 +55,7 @@ ew 2x0x17
 groupsum 1x7x15
 softmax 1x7x15
 rope 1x3x8x8x0
+rope 5x2x32x16x0x3
 conv 2x19x4x1x1x0x0
 conv 1x7x3x1x0x1x0
 shift 2x17x0
@@ -85,4 +87,8 @@ parallax 2x2x1x5x7x3
 deltaformer 2x2x1x5x7x0
 nsa 2x4x2x5x7x6x4x2
 moba 2x2x1x5x7x4x2
+indexer 2x2x5x4x2x1
+indexed 2x4x2x5x7x4x2x0
+pool 2x7x4x2
+sinkhorn 2x1x4x20
 LIST

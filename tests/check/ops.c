@@ -84,6 +84,7 @@ static void build_rope(struct rig *r, const int *p)
     r->op.p.rope.head = p[2];
     r->op.p.rope.rot = p[3];
     r->op.p.rope.interleaved = p[4];
+    r->op.p.rope.back = p[5];
     r->op.p.rope.scale = 1.1f;
     r->op.w[0] = rig_vector(r, p[3] / 2, ROLE_DECAY);
 }
@@ -358,7 +359,7 @@ static const struct shape group_shapes[] = {
 };
 static const struct shape rope_shapes[] = {
     {{0, 1, 2, 2, 0}}, {{1, 3, 64, 64, 0}}, {{2, 4, 48, 32, 1}}, {{6, 2, 64, 16, 0}},
-    {{5, 5, 30, 14, 1}},
+    {{5, 5, 30, 14, 1}}, {{5, 2, 32, 16, 0, 3}},
 };
 static const struct shape conv_shapes[] = {
     /* layout width size act bias mask in_place */
@@ -427,13 +428,14 @@ static const struct shape first_shapes[] = {{{0}}, {{2}}, {{5}}};
 #define CHECK(name, params, shapes, build) \
     static const struct op_check check_##name = {params, shapes, ARRAY_LEN(shapes), build};
 CHECK(embed, "layout width dtype", embed_shapes, build_embed)
+CHECK(ngram, "layout size heads width dtype", ngram_shapes, build_ngram)
 CHECK(gather, "layout width", gather_shapes, build_gather)
 CHECK(linear, "layout rows cols dtype bias act residual", linear_shapes, build_linear)
 CHECK(norm, "layout kind groups group weight bias gate act in_place", norm_shapes, build_norm)
 CHECK(ew, "layout program width", ew_shapes, build_ew)
 CHECK(groupsum, "layout groups group", group_shapes, build_groupsum)
 CHECK(softmax, "layout groups group", group_shapes, build_softmax)
-CHECK(rope, "layout heads head rot interleaved", rope_shapes, build_rope)
+CHECK(rope, "layout heads head rot interleaved back", rope_shapes, build_rope)
 CHECK(conv, "layout width size act bias mask in_place", conv_shapes, build_conv)
 CHECK(shift, "layout width in_place", shift_shapes, build_shift)
 CHECK(decay, "layout q_heads k_heads v_heads d_heads state_heads K V mode bonus",
@@ -464,6 +466,11 @@ CHECK(parallax, "layout heads kv_heads dk dv window", kept_shapes, build_paralla
 CHECK(deltaformer, "layout heads kv_heads dk dv unused", kept_shapes, build_deltaformer)
 CHECK(nsa, "layout heads kv_heads dk dv window block count", nsa_shapes, build_nsa)
 CHECK(moba, "layout heads kv_heads dk dv block count", moba_shapes, build_moba)
+CHECK(indexer, "layout heads dk block count weights", indexer_shapes, build_indexer)
+CHECK(indexed, "layout heads kv_heads dk dv block count key_is_value", indexed_shapes,
+      build_indexed)
+CHECK(pool, "layout width block gate", pool_shapes, build_pool)
+CHECK(sinkhorn, "layout matrices n iters", sinkhorn_shapes, build_sinkhorn)
 
 const struct op_check *const op_checks[OP_KINDS] = {
 #define OP(KIND, name, rows, sections, cost, factor, what) [OP_##KIND] = &check_##name,

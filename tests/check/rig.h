@@ -5,6 +5,7 @@
 
 #include "base/rng.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/ngram.h"
 
 #define RIG_ACTS 16
 #define RIG_WEIGHTS 16
@@ -37,6 +38,7 @@ struct rig {
     struct plan plan;
     struct op op;
     struct ew_program ew;
+    struct ngram ngram;
     struct act acts[RIG_ACTS];
     enum role roles[RIG_ACTS];
     int32_t widths[RIG_ACTS];

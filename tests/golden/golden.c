@@ -156,7 +156,14 @@ static int32_t *read_ints(struct golden *g, const char *name, int64_t *n, struct
     const struct tensor *t = checkpoint_find(g->want, name);
     *n = t ? t->elems : 0;
     int32_t *p = t ? mem_array((size_t)t->elems + 1, sizeof *p) : NULL;
-    if (p && checkpoint_read_int(g->want, t, 0, t->elems, p, e) < 0) {
+    int64_t *wide = p ? mem_array((size_t)t->elems + 1, sizeof *wide) : NULL;
+    bool fine = wide && checkpoint_read_int(g->want, t, 0, t->elems, wide, e) == 0;
+    for (int64_t i = 0; fine && i < t->elems; i++) {
+        fine = wide[i] >= INT32_MIN && wide[i] <= INT32_MAX;
+        p[i] = (int32_t)wide[i];
+    }
+    mem_free(wide);
+    if (!fine) {
         mem_free(p);
         return NULL;
     }

@@ -127,7 +127,8 @@ static bool chooses(const struct plan *p)
 {
     for (int32_t i = 0; i < p->n_ops; i++) {
         const struct op *op = &p->ops[i];
-        if (op->kind == OP_TOPK || op->kind == OP_NSA || op->kind == OP_MOBA)
+        if (op->kind == OP_TOPK || op->kind == OP_NSA || op->kind == OP_MOBA ||
+            op->kind == OP_INDEXER)
             return true;
         for (int32_t k = 0; op->kind == OP_EW && k < op->p.ew->n_code; k++)
             if (op->p.ew->code[k].op == EW_ROUND)

@@ -119,11 +119,13 @@ def layers(rng, config):
     for key, value in config.items():
         if not isinstance(value, list) or not value or not isinstance(n, int) or n < 1:
             continue
-        if all(isinstance(x, str) for x in value) and "layer" in key or key == "block_types":
+        if all(isinstance(x, str) for x in value) and "layer" in key or key in (
+                "block_types", "indexer_types"):
             config[key] = [rng.choice(value) for _ in range(n)]
         elif all(isinstance(x, int) for x in value) and ("layer" in key or "idx" in key or
                                                          "ids" in key):
-            config[key] = sorted(rng.sample(range(n), min(n, len(value))))
+            first = 1 if key == "ple_layer_ids" else 0  # qwen4_exp counts from 1
+            config[key] = sorted(rng.sample(range(first, n + first), min(n, len(value))))
 
 
 def consistent(rng, config):
@@ -143,12 +145,27 @@ def consistent(rng, config):
         if total in config and a in config and b in config:
             config[b] += config[b] % 2
             config[total] = config[a] + config[b]
+    if config.get("indexer_budget"):
+        config["indexer_kv_heads"] = 1
+        config["indexer_compress_ratio"] = max(1, config["indexer_compress_ratio"])
+        config["indexer_budget"] = config["indexer_compress_ratio"] * rng.choice([1, 2, 3, 7, 40])
+    if "ple_embed_dim" in config:  # a row is as many columns of every head
+        config["ngram_size"] = max(2, config["ngram_size"])
+        config["heads_per_ngram"] = max(1, config["heads_per_ngram"])
+        config["ple_embed_dim"] = ((config["ngram_size"] - 1) * config["heads_per_ngram"] *
+                                   rng.choice([1, 4, 5, 16]))
+    if "index_kpool" in config:
+        config["index_topk"] = config["index_kpool"] * rng.choice([1, 2, 5])
+        config["qk_rope_head_dim"] = 0
+        config["index_kpool_always_select_tail"] = True
     if "attention_head_dim" in config and "num_attention_heads" in config:  # zamba2
         config["attention_hidden_size"] = 2 * hidden
         config["attention_head_dim"] = 2 * hidden // config["num_attention_heads"]
 
 
 def case(rng, base):
+    if "text_config" in base:
+        return {**base, "text_config": case(rng, base["text_config"])}
     heads = rng.randrange(1, 9)
     chance = rng.choice([0.05, 0.15, 0.3, 0.6])
     config = {k: change(rng, k, v, chance, heads) for k, v in base.items()}

@@ -225,7 +225,7 @@ Test(gguf, bad_values)
 Test(gguf, bad_tensors)
 {
     static const struct { struct row t[2]; size_t data; const char *words; } cases[] = {
-        {{{"m", 9, {0}, 0, 0}}, 64, "9 dimensions, at most 4"},
+        {{{"m", 9, {0}, 0, 0}}, 64, "9 dimensions, at most 5"},
         {{{"m", 1, {0}, 0, 0}}, 64, "dimension 0 is 0"},
         {{{"m", 2, {1ull << 62, 4}, 0, 0}}, 64, "product"},
         {{{"m", 1, {1ull << 62, 0}, 0, 0}}, 64, "more bytes than can be counted"},

@@ -224,6 +224,10 @@ static const char *const families[] = {
     TYPE("mom") HEADS,
     TYPE("linear_attn") HEADS,
     TYPE("gsa") HEADS,
+    TYPE("qwen4_exp_text") ", \"eos_token_id\": 1, \"ple_layer_ids\": [2], "
+        "\"layer_types\": [\"linear_attention\", \"linear_attention\"], \"num_experts\": 2, "
+        "\"num_experts_per_tok\": 1, \"moe_intermediate_size\": 16, \"hc_lowrank\": 8, "
+        "\"ngram_vocab_size_base\": 50, \"head_dim\": 16",
 };
 
 static struct model *open_config(const char *family)
@@ -265,10 +269,11 @@ static void break_inputs(struct model *m, int i)
         op->in[k].col += m->plan.acts[op->in[k].act].width;
         refused(m, i, "columns past the end of operand", k);
         *op = whole;
-        if (op->kind != OP_EXPERTS || k != EXPERTS_chosen)
+        if (op->kind != OP_EXPERTS || k != EXPERTS_chosen) { /* that may be wider */
             op->in[k].width += 1;
-        refused(m, i, "one column too many of operand", k);
-        *op = whole;
+            refused(m, i, "one column too many of operand", k);
+            *op = whole;
+        }
         if (op_faces[op->kind].in[k].use != OPERAND_OPTIONAL &&
             op_faces[op->kind].in[k].use != OPERAND_OPTIONAL_INPLACE) {
             op->in[k] = VIEW_NONE;

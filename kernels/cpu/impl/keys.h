@@ -40,6 +40,7 @@ static const float *section_row(const struct host_step *s, const struct op *op, 
     return host_state(s, op->section, s->batch->slots[q]) + p % W * width;
 }
 
+__attribute__((unused)) /* by those who gather keys */
 static void find_keys(const struct host_step *s, const struct op *op, int32_t q, int64_t block,
                       int64_t from, int64_t to, struct keys *x)
 {

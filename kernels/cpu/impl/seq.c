@@ -1,9 +1,10 @@
-/* CONV, SHIFT, RNN, ROPE, EMBED: ops that are about moving data, with lanes along the columns.
- * Sequences x blocks of columns are the parallel axis of those with a state; each column is on
- * its own, so the bits are ref's up to the activation. A row may be its own output. */
+/* CONV, SHIFT, RNN, ROPE, EMBED, NGRAM: ops that are about moving data, with lanes along the
+ * columns. Sequences x blocks of columns are the parallel axis of those with a state; each column
+ * is on its own, so the bits are ref's up to the activation. A row may be its own output. */
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/impl/lanes.h"
 #include "kernels/cpu/impl/vmath.h"
+#include "kernels/ngram.h"
 
 /* Columns of one work item: rows are read in runs of at most 1 KiB, at least four lines. */
 #define COLUMNS_MAX 256
@@ -144,7 +145,7 @@ void FN(rope)(const struct host_step *s, const struct op *op, int ith, int nth)
     host_share(s->batch->n_tokens, ith, nth, &from, &to);
     for (int64_t t = from; t < to; t++) {
         int32_t q = s->row_seq[t];
-        double pos = (double)(s->batch->pos[q] + (t - s->batch->cu_seqlens[q]));
+        double pos = (double)(s->batch->pos[q] + (t - s->batch->cu_seqlens[q]) - op->p.rope.back);
         float *x = host_row(s, op->out, (int32_t)t);
         for (int32_t i0 = 0; i0 < half; i0 += ROPE_HALF) {
             double cs[ROPE_HALF], sn[ROPE_HALF];
@@ -168,29 +169,56 @@ void FN(rope)(const struct host_step *s, const struct op *op, int ith, int nth)
 
 /* One row of a packed matrix: every 16th element (pair, for bf16) of its panel; of blocks, as the
  * definition says. */
+static void row_of_panel(const struct host_weight *w, int64_t row, int64_t width, float *out)
+{
+    int64_t lane = row % PANEL;
+    const char *panel = (const char *)w->data +
+                        (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
+    if (!format_plain(w->dtype))
+        panel_row(w, row, 0, width, out);
+    for (int64_t c = 0; c < width; c++) {
+        if (w->dtype == DTYPE_BF16) {
+            uint16_t h = ((const uint16_t *)panel)[(c / 2 * PANEL + lane) * 2 + c % 2];
+            uint32_t bits = (uint32_t)h << 16;
+            memcpy(out + c, &bits, sizeof bits);
+        } else if (w->dtype == DTYPE_F16) {
+            out[c] = _cvtsh_ss(((const uint16_t *)panel)[c * PANEL + lane]);
+        } else if (w->dtype == DTYPE_F32) {
+            out[c] = ((const float *)panel)[c * PANEL + lane];
+        }
+    }
+}
+
 void FN(embed)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct host_weight *w = &s->weights[op->w[0]];
     int64_t from, to, width = op->out.width;
     host_share(host_rows(s, op), ith, nth, &from, &to);
     for (int64_t t = from; t < to; t++) {
-        int64_t row = s->batch->tokens[t], lane = row % PANEL;
-        const char *panel = (const char *)w->data +
-                            (size_t)(row / PANEL) * panel_bytes(w->dtype, w->cols);
         float *out = host_row(s, op->out, (int32_t)t), scale = op->p.embed.scale;
-        if (!format_plain(w->dtype))
-            panel_row(w, row, 0, width, out);
-        for (int64_t c = 0; c < width; c++) {
-            if (w->dtype == DTYPE_BF16) {
-                uint16_t h = ((const uint16_t *)panel)[(c / 2 * PANEL + lane) * 2 + c % 2];
-                uint32_t bits = (uint32_t)h << 16;
-                memcpy(out + c, &bits, sizeof bits);
-            } else if (w->dtype == DTYPE_F16) {
-                out[c] = _cvtsh_ss(((const uint16_t *)panel)[c * PANEL + lane]);
-            } else if (w->dtype == DTYPE_F32) {
-                out[c] = ((const float *)panel)[c * PANEL + lane];
-            }
+        row_of_panel(w, s->batch->tokens[t], width, out);
+        for (int64_t c = 0; c < width; c++)
             out[c] *= scale;
+    }
+}
+
+/* Heads are shared out: each has its own copy of the last tokens. */
+void FN(ngram)(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    const struct host_weight *w = &s->weights[op->w[0]];
+    const struct ngram *g = op->p.ngram;
+    const struct batch *b = s->batch;
+    int64_t from, to, width = op->out.width / g->heads;
+    host_share(g->heads, ith, nth, &from, &to);
+    for (int32_t q = 0; q < b->n_seqs; q++) {
+        int32_t t0 = b->cu_seqlens[q], n = b->cu_seqlens[q + 1] - t0;
+        float *all = host_state(s, op->section, b->slots[q]);
+        for (int64_t j = from; j < to; j++) {
+            float *kept = all + j * (g->size - 1);
+            for (int32_t t = 0; t < n; t++)
+                row_of_panel(w, ngram_row(g, (int32_t)j, b->tokens + t0, t, kept), width,
+                             host_row(s, op->out, t0 + t) + j * width);
+            ngram_keep(g, b->tokens + t0, n, kept);
         }
     }
 }

@@ -124,6 +124,23 @@ int ocl_softmax_lower(struct ocl_model *m, const struct op *op, struct err *e)
     return ocl_spec_emit(&s, m, e);
 }
 
+int ocl_sinkhorn_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    int32_t n = op->p.sinkhorn.n;
+    struct ocl_spec s;
+    ocl_spec_init(&s, "sinkhorn.cl", op);
+    ocl_def(&s, "N", n);
+    ocl_def(&s, "ITERS", op->p.sinkhorn.iters);
+    ocl_arg(&s, ARG_ARENA, 0);
+    ocl_arg_view(&s, m->plan, op->out);
+    ocl_arg_view(&s, m->plan, op->in[SINKHORN_x]);
+    ocl_arg(&s, ARG_INT, op->out.width);
+    ocl_arg_float(&s, op->p.sinkhorn.eps);
+    ocl_groups(&s, 0, BY_ONE, op->out.width / (n * n), 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    return ocl_spec_emit(&s, m, e);
+}
+
 int ocl_rope_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     int32_t half = op->p.rope.rot / 2, pairs = op->out.width / op->p.rope.head * half;
@@ -137,6 +154,7 @@ int ocl_rope_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_arg(&s, ARG_INT, pairs);
     ocl_arg(&s, ARG_INT, op->p.rope.head);
     ocl_arg(&s, ARG_INT, half);
+    ocl_arg(&s, ARG_INT, op->p.rope.back);
     ocl_arg_float(&s, op->p.rope.scale);
     over_columns(&s, pairs);
     ocl_groups(&s, 1, BY_ROWS, 1, 1);

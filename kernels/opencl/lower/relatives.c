@@ -36,7 +36,7 @@ static int walk(struct ocl_model *m, const struct op *op, const char *file, int3
     ocl_def(&s, "COUNT", op->p.attention.count);
     ocl_def(&s, "RING", ring);
     ocl_def(&s, "ROW_WIDTH", ocl_width_before(op, 6));
-    for (int i = 2; i < 6; i++)
+    for (int i = 2; i < OP_CACHED_END; i++)
         ocl_def(&s, at[i], ocl_width_before(op, i));
     ocl_def(&s, "HAS_4", view_given(op->in[4]));
     ocl_def(&s, "HAS_5", view_given(op->in[5]));

@@ -10,15 +10,16 @@ inline float FN(turns)(float pos, float inv)
     return (p - rint(p)) + p_low;
 }
 kernel void KERNEL(global float *arena, VIEW(x), global const float *inv, global const long *pos,
-                   const int pairs, const int head, const int half_, const float scale)
+                   const int pairs, const int head, const int half_, const int back,
+                   const float scale)
 {
     int i = (int)get_global_id(0), row = (int)get_global_id(1);
     if (i >= pairs)
         return;
     int h = i / half_ * head, j = i % half_;
     /* A float is exact up to 2^24: the rest of the position turns separately. */
-    long whole = pos[row] & ~0xfffffL;
-    float t = FN(turns)((float)(pos[row] - whole), inv[j]) + FN(turns)((float)whole, inv[j]);
+    long at = pos[row] - back, whole = at & ~0xfffffL;
+    float t = FN(turns)((float)(at - whole), inv[j]) + FN(turns)((float)whole, inv[j]);
     float s = sinpi(2.0f * t) * scale, c = cospi(2.0f * t) * scale;
     global float *a = ROW(x, row) + h + (INTERLEAVED ? 2 * j : j);
     global float *b = ROW(x, row) + h + (INTERLEAVED ? 2 * j + 1 : j + half_);

@@ -80,19 +80,21 @@ class Family:
         self.config = transformers.AutoConfig.from_pretrained(folder).to_dict()
         self.file = json.load(open(os.path.join(folder, "config.json"), encoding="utf-8"))
         self.state = self.model(self.config, load=folder).state_dict()
-        self.ids = oracle.prompts(min(VOCAB, self.config["vocab_size"]), LENGTHS)
+        text = self.config.get("text_config", self.config)
+        self.ids = oracle.prompts(min(VOCAB, text["vocab_size"]), LENGTHS)
         self.plan = self.planned(self.config)
         self.logits = self.run(self.model(self.config))
 
     def model(self, config, load=None):
-        extra = {} if library == "fla" else from_transformers.EAGER
+        extra, auto = {}, transformers.AutoModelForCausalLM
+        if library != "fla":
+            extra, auto = from_transformers.EAGER, from_transformers.auto(self.config["model_type"])
         if load:
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                load, dtype=torch.float32, **extra)
+            model = auto.from_pretrained(load, dtype=torch.float32, **extra)
         else:
             keys = {k: v for k, v in config.items() if k not in ("model_type", "dtype")}
             config = transformers.AutoConfig.for_model(self.config["model_type"], **keys)
-            model = transformers.AutoModelForCausalLM.from_config(config, **extra)
+            model = auto.from_config(config, **extra)
             if {n: t.shape for n, t in model.state_dict().items()} == {
                     n: t.shape for n, t in self.state.items()}:
                 model.load_state_dict(self.state)

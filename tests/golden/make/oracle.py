@@ -51,6 +51,8 @@ def value(name, shape, r, scale):
         return torch.sigmoid(r)
     if name.endswith(("gate_bias", "dt_bias")):
         return .5 * r
+    if name.endswith("_hc.scale"):
+        return 1 + .2 * r
     if "norm" in name.lower() or name.endswith(".D") or name.split(".")[-2].startswith("ln"):
         return 1 + .2 * r
     if len(shape) == 1 or "bias" in name:
