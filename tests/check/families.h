@@ -10,7 +10,7 @@ extern const struct shape kept_shapes[5];   /* layout heads kv_heads dk dv extra
 extern const struct shape nsa_shapes[4];    /* layout heads kv_heads dk dv window block count */
 extern const struct shape moba_shapes[4];   /* layout heads kv_heads dk dv block count */
 extern const struct shape indexer_shapes[5];  /* layout heads dk block count weights */
-extern const struct shape indexed_shapes[6];  /* layout heads kv_heads dk dv block count key_is_value */
+extern const struct shape indexed_shapes[6];  /* as moba_shapes, key_is_value */
 extern const struct shape pool_shapes[5];     /* layout width block gate: 2 with a bias */
 extern const struct shape sinkhorn_shapes[4]; /* layout matrices n iters */
 
