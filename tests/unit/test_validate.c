@@ -207,6 +207,12 @@ BROKEN(a_spread_of_nothing, s.add.in[1].spread = EW_GROUP; s.add.in[1].period = 
 #define TYPE(name) "\"intermediate_size\": 96, \"model_type\": \"" name "\""
 #define HEADS ", \"num_heads\": 2"
 
+/* An indexer of its own, then the same choice again. */
+#define GLM5 TYPE("glm5_next") ", \"num_attention_heads\": 2, \"n_routed_experts\": 4, " \
+    "\"num_experts_per_tok\": 2, \"first_k_dense_replace\": 2, " \
+    "\"layer_types\": [\"indexed_attention\", \"indexed_attention\"], " \
+    "\"indexer_types\": [\"full\", \"shared\"]"
+
 static const char *const families[] = {
     TYPE("gla") HEADS ", \"use_short_conv\": true",
     TYPE("gated_deltanet") HEADS,
@@ -228,6 +234,7 @@ static const char *const families[] = {
         "\"layer_types\": [\"linear_attention\", \"linear_attention\"], \"num_experts\": 2, "
         "\"num_experts_per_tok\": 1, \"moe_intermediate_size\": 16, \"hc_lowrank\": 8, "
         "\"ngram_vocab_size_base\": 50, \"head_dim\": 16",
+    GLM5,
 };
 
 static struct model *open_config(const char *family)
@@ -349,6 +356,29 @@ Test(validate, a_choice_beyond_the_experts_is_none_of_them)
     }
     struct err e = {0};
     cr_expect_eq(plan_validate(&m->plan, NULL, NULL, &e), 0, "%s", e.text);
+    model_close(m);
+}
+
+/* The numbers of blocks that attention reads are an indexer's, of blocks of the same size. */
+Test(validate, chosen_blocks_are_those_of_an_indexer)
+{
+    struct model *m = open_config(GLM5);
+    int indexers = 0, readers = 0;
+    for (int i = 0; i < m->plan.n_ops; i++) {
+        struct op *op = &m->plan.ops[i], whole = *op;
+        indexers += op->kind == OP_INDEXER;
+        if (op->kind != OP_INDEXED)
+            continue;
+        readers++;
+        op->p.attention.block = 8;
+        refused(m, i, "blocks of another size:", 8);
+        *op = whole;
+        op->in[INDEXED_chosen] = (struct view){op->in[INDEXED_k].act, op->in[INDEXED_k].col,
+                                               op->in[INDEXED_chosen].width};
+        refused(m, i, "chosen by another op, operand", INDEXED_chosen);
+        *op = whole;
+    }
+    cr_expect(indexers == 1 && readers == 2, "%d indexers, %d readers", indexers, readers);
     model_close(m);
 }
 

@@ -1,4 +1,4 @@
-/* Square matrices of N rows made doubly stochastic, ITERS times. Work-item: one matrix of one row. */
+/* Square matrices of N rows made doubly stochastic in ITERS steps. Work-item: one matrix. */
 #define SHARE_OUT(at, apart) \
     sum = eps; \
     for (int j = 0; j < N; j++) \
