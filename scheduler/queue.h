@@ -1,8 +1,8 @@
 /* Requests that wait for a place: bounded, each client within a share, in fair turns (fair.h), and
  * within a flow by priority with ageing. Those that free slots are there for do not wait: bound and
- * share are of what is here beyond them, so a burst is judged by what the server can hold and not by
- * how many of it the engine has fetched yet. Not synchronised: the scheduler's lock covers it. Each
- * entry holds one reference to its request. */
+ * share are of what is here beyond them, so a burst is judged by what the server can hold and not
+ * by how many of it the engine has fetched yet. Not synchronised: the scheduler's lock covers it.
+ * Each entry holds one reference to its request. */
 #ifndef RECURD_QUEUE_H
 #define RECURD_QUEUE_H
 
