@@ -43,7 +43,7 @@ const char *__asan_default_options(void);
 /* Threads allocate while an input is judged; leaks are looked for by the API tests. */
 const char *__asan_default_options(void) { return "detect_leaks=0"; }
 
-/* What scheduler/served.c does with a model's files and a device of its own; there are none here. */
+/* What scheduler/served.c does with a model's files and a device; there are none here. */
 int64_t served_device_bytes(const struct served *s)
 {
     (void)s;
@@ -90,7 +90,8 @@ static int sample(struct device *d, const struct sample_row *rows, int32_t n,
     for (int32_t i = 0; i < n && !rc; i++) {
         const struct sample_row *r = &rows[i];
         if (r->draw && r->n_top < 0 && !sample_edits(r))
-            out[i] = (struct sample_result){.id = (int32_t)(fake_mix((uint64_t)fake.steps) % VOCAB)};
+            out[i] = (struct sample_result){
+                .id = (int32_t)(fake_mix((uint64_t)fake.steps) % VOCAB)};
         else
             rc = fake_sample(d, r, 1, &out[i], e);
     }
@@ -349,7 +350,8 @@ static const struct { const char *method, *path, *body; } asked[] = {
     {"POST", "/v1/completions", "{\"prompt\":[5,6],\"max_tokens\":3,\"stream\":true,\"n\":2}"},
     {"POST", "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":1,\"logprobs\":2,\"echo\":true}"},
     {"POST", "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"},
-    {"POST", "/v1/messages", "{\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"},
+    {"POST", "/v1/messages",
+     "{\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"},
     {"POST", "/v1/responses", "{\"input\":\"a\",\"max_output_tokens\":1}"},
     {"POST", "/api/generate", "{\"prompt\":\"a\",\"options\":{\"num_predict\":1}}"},
     {"POST", "/tokenize", "{\"prompt\":\"some text\"}"},
