@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/usage.h"
 #include "statecache/store/codec.h"
+#include "statecache/store/digest.h"
 #include "statecache/store/fields.h"
 #include "statecache/store/fsio.h"
 
@@ -187,22 +188,22 @@ static int read_at(int fd, void *p, size_t n, uint64_t at, struct err *e)
 static int check_part(const struct file *f, enum codec_part i, void *copy, struct err *e)
 {
     unsigned char digest[CODEC_DIGEST];
-    crypto_generichash_state s;
+    struct digest d;
     uint64_t left = f->h.bytes[i], at = f->h.offset[i];
     char *piece = copy ? NULL : mem_array(1, READ_BYTES), *to = copy;
     int rc = copy || piece ? 0 : err_set(e, E_NOMEM, "no memory to read it");
-    crypto_generichash_init(&s, NULL, 0, sizeof digest);
+    digest_init(&d, f->h.version);
     while (!rc && left > 0) {
         size_t n = (size_t)MIN(left, (uint64_t)READ_BYTES);
         char *p = copy ? to : piece;
         rc = read_at(f->fd, p, n, at, e);
         if (!rc)
-            crypto_generichash_update(&s, (unsigned char *)p, n);
+            digest_update(&d, p, n);
         to += copy ? n : 0;
         at += n;
         left -= n;
     }
-    crypto_generichash_final(&s, digest, sizeof digest);
+    digest_final(&d, digest);
     mem_free(piece);
     if (!rc && sodium_memcmp(digest, f->h.digest[i], sizeof digest) != 0)
         rc = err_set(e, E_FORMAT, "part %s is damaged: its %" PRIu64 " bytes have another digest",

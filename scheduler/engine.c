@@ -93,7 +93,8 @@ int engine_open(struct engine *en, const struct model *m, struct device *d,
     for (int32_t i = 0; i < m->n_eos; i++)
         if (m->eos[i] >= 0 && m->eos[i] < en->plan->vocab)
             en->eos[en->n_eos++] = m->eos[i];
-    if ((rc = allocate(en, e)) || (rc = fair_open(&en->fair, en->n_places + o->queue, e)) ||
+    /* The queue holds as many again as there are places. */
+    if ((rc = allocate(en, e)) || (rc = fair_open(&en->fair, 2 * en->n_places, e)) ||
         (rc = slots_init(&en->slots, o->slots, e)) ||
         (rc = pages_init(&en->pages, en->o.pages, e)) ||
         (rc = sample_init(&en->sampler, en->plan->vocab, e)))

@@ -29,6 +29,7 @@ struct entry {
 struct fair {
     pthread_mutex_t lock;
     int64_t floor; /* of the owners */
+    int32_t total[FAIR_PLACES];
     int32_t n;
     struct entry *entries;
 };
@@ -117,6 +118,7 @@ int32_t fair_enter(struct fair *f, const struct fair_id *owner, const struct fai
     if (!is_active(y))
         y->used = MAX(y->used, level(f, o));
     y->n[FAIR_WAITING]++;
+    f->total[FAIR_WAITING]++;
     pthread_mutex_unlock(&f->lock);
     return i;
 }
@@ -127,6 +129,7 @@ static void count(struct fair *f, int32_t flow, enum fair_place place, int32_t n
         f->entries[i].n[place] += n;
         ASSERT(f->entries[i].n[place] >= 0);
     }
+    f->total[place] += n;
 }
 
 void fair_move(struct fair *f, int32_t flow, enum fair_place from, enum fair_place to)
@@ -161,6 +164,14 @@ int32_t fair_count(struct fair *f, int32_t flow, enum fair_place place)
 {
     pthread_mutex_lock(&f->lock);
     int32_t n = f->entries[f->entries[flow].parent].n[place];
+    pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
+int32_t fair_total(struct fair *f, enum fair_place place)
+{
+    pthread_mutex_lock(&f->lock);
+    int32_t n = f->total[place];
     pthread_mutex_unlock(&f->lock);
     return n;
 }

@@ -45,8 +45,9 @@ void fair_leave(struct fair *f, int32_t flow, enum fair_place from);
 /* The flow's owner pays for tokens; negative: for fewer than it was charged. */
 void fair_charge(struct fair *f, int32_t flow, int64_t tokens);
 
-/* Requests of the flow's owner at a place. */
+/* Requests of the flow's owner at a place; of all owners. */
 int32_t fair_count(struct fair *f, int32_t flow, enum fair_place place);
+int32_t fair_total(struct fair *f, enum fair_place place);
 
 /* < 0: a is served before b; 0: neither. priority (lower first): of an owner that may have one.
  * by_slots: for a place that somebody must give up, whose share of slots is smaller comes first. */

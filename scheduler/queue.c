@@ -8,16 +8,18 @@
 #include "base/mem.h"
 #include "scheduler/request.h"
 
-int queue_init(struct queue *q, int32_t max, int32_t share, struct fair *fair, struct err *e)
+int queue_init(struct queue *q, int32_t max, int32_t share, int32_t slots, struct fair *fair,
+               struct err *e)
 {
     *q = (struct queue){.fair = fair};
     if (max < 1 || share < 1)
         return err_set(e, E_RANGE, "a queue of %d requests, %d for each client: at least 1 is "
                        "needed", (int)max, (int)share);
-    q->entries = mem_array((size_t)max, sizeof *q->entries);
+    q->entries = mem_array((size_t)max + (size_t)slots, sizeof *q->entries);
     if (!q->entries)
         return err_set(e, E_NOMEM, "no memory for a queue of %d requests", (int)max);
     q->max = max;
+    q->slots = slots;
     q->share = MIN(share, max);
     return 0;
 }
@@ -32,14 +34,16 @@ void queue_fini(struct queue *q)
 int queue_push(struct queue *q, struct request *r, uint64_t now_ns, struct err *e)
 {
     static const struct fair_id none;
-    if (q->n == q->max)
+    /* What the engine is just fetching still counts as waiting, and only then as running. */
+    int32_t free = MAX(q->slots - fair_total(q->fair, FAIR_RUNNING), 0);
+    if (fair_total(q->fair, FAIR_WAITING) >= q->max + free)
         return err_set(e, E_BUSY, "%d requests are waiting already", (int)q->max);
     struct fair_id session = none;
     if (r->in_session)
         memcpy(session.b, r->session.b, sizeof session.b);
     r->flow = fair_enter(q->fair, &r->client, &session, r->weight);
     int32_t share = r->queue_share > 0 ? r->queue_share : q->share;
-    if (fair_count(q->fair, r->flow, FAIR_WAITING) > share) {
+    if (fair_count(q->fair, r->flow, FAIR_WAITING) > share + free) {
         fair_leave(q->fair, r->flow, FAIR_WAITING);
         return err_set(e, E_BUSY, "%d requests of this client are waiting already", (int)share);
     }

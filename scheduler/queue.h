@@ -1,6 +1,8 @@
 /* Requests that wait for a place: bounded, each client within a share, in fair turns (fair.h), and
- * within a flow by priority with ageing. Not synchronised: the scheduler's lock covers it. Each
- * entry holds one reference to its request. */
+ * within a flow by priority with ageing. Those that free slots are there for do not wait: bound and
+ * share are of what is here beyond them, so a burst is judged by what the server can hold and not
+ * by how many of it the engine has fetched yet. Not synchronised: the scheduler's lock covers it.
+ * Each entry holds one reference to its request. */
 #ifndef RECURD_QUEUE_H
 #define RECURD_QUEUE_H
 
@@ -26,12 +28,13 @@ struct queue_entry {
 struct queue {
     struct fair *fair;
     struct queue_entry *entries; /* in no order: some hundred, looked through once a step */
-    int32_t n, max, share;
+    int32_t n, max, share, slots;
     uint64_t next_number;
 };
 
-/* max: requests in all; share: of one client, 1 … max. fair outlives the queue. */
-int queue_init(struct queue *q, int32_t max, int32_t share, struct fair *fair,
+/* max: requests that wait, in all; share: of one client, 1 … max; slots: how many run at once. fair
+ * outlives the queue. */
+int queue_init(struct queue *q, int32_t max, int32_t share, int32_t slots, struct fair *fair,
                struct err *e) MUST_USE;
 void queue_fini(struct queue *q);
 

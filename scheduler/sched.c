@@ -173,7 +173,7 @@ int sched_init(struct sched **out, struct model *m, struct device *d,
     int rc = engine_open(&s->engine, m, d, pieces, cache, o, e);
     if (rc == 0)
         rc = queue_init(&s->queue, o->queue, o->queue_share ? o->queue_share : o->queue,
-                        s->engine.fair, e);
+                        o->slots, s->engine.fair, e);
     if (rc) {
         engine_close(&s->engine);
         pthread_mutex_destroy(&s->lock);

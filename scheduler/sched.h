@@ -12,7 +12,7 @@ struct sched;
 
 struct sched_options {
     int32_t slots;        /* sequences running at once */
-    int32_t queue;        /* waiting requests before E_BUSY */
+    int32_t queue;        /* requests that wait beyond free slots, before E_BUSY */
     int32_t queue_share;  /* of one client; 0 = all of them */
     uint64_t stall_ns;    /* a reader that has no room for so long is cut, see request.h; 0 = no */
     int32_t step_tokens;  /* token budget of one step */

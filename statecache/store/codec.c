@@ -10,6 +10,7 @@
 #include "kernels/plan.h"
 #include "statecache/index/planner.h"
 #include "statecache/session.h"
+#include "statecache/store/digest.h"
 
 /* Its heads have the same length, seal, tenant, id and times: a file of it is known as ours, is
  * never loaded, and goes when it is as old as a session may be. */
@@ -24,6 +25,7 @@ enum { /* offsets in the head */
     AT_PATH = 160, AT_NUMERICS = 176, AT_TABLE = AT_NUMERICS + CODEC_NUMERICS, ROW = 64,
     AT_HMAC = AT_TABLE + PARTS * ROW
 };
+_Static_assert(AT_TABLE == CODEC_TABLE, "the rows' place");
 _Static_assert(AT_HMAC + crypto_auth_hmacsha256_BYTES == CODEC_HEAD, "the head's layout");
 _Static_assert(sizeof(float) == 4 && sizeof(int32_t) == 4, "parts are stored as they lie");
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -102,16 +104,17 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
 {
     uint64_t at = CODEC_HEAD;
     memset(out, 0, CODEC_HEAD);
+    h->version = CODEC_VERSION;
     for (int i = 0; i < PARTS; i++) {
-        crypto_generichash_state s;
-        crypto_generichash_init(&s, NULL, 0, CODEC_DIGEST);
+        struct digest d;
+        digest_init(&d, h->version);
         h->offset[i] = at;
         h->bytes[i] = 0;
         for (size_t k = 0; k < part[i].n_pieces; k++) {
-            crypto_generichash_update(&s, part[i].piece[k].p, part[i].piece[k].n);
+            digest_update(&d, part[i].piece[k].p, part[i].piece[k].n);
             h->bytes[i] += part[i].piece[k].n;
         }
-        crypto_generichash_final(&s, h->digest[i], CODEC_DIGEST);
+        digest_final(&d, h->digest[i]);
         at += h->bytes[i];
         unsigned char *row = out + AT_TABLE + i * ROW;
         const char *name = codec_part_name(i);
@@ -122,7 +125,7 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
     }
     h->file_bytes = at;
     memcpy(out + AT_MAGIC, magic, sizeof(magic));
-    bytes_put(out + AT_VERSION, CODEC_VERSION, 2);
+    bytes_put(out + AT_VERSION, h->version, 2);
     bytes_put(out + AT_KIND, (uint64_t)h->kind, 2);
     bytes_put(out + AT_HEAD_BYTES, CODEC_HEAD, 4);
     memcpy(out + AT_FINGERPRINT, f->fingerprint, 32);
@@ -224,9 +227,10 @@ static int check_origin(const struct format *f, const unsigned char *in, struct 
     memcpy(h->id, in + AT_ID, 16);
     h->created_s = bytes_get(in + AT_CREATED, 8);
     h->generation = bytes_get(in + AT_GENERATION, 8);
-    if (version != CODEC_VERSION)
-        return err_set(e, E_CONFLICT, "it is of format version %u, this build writes %d", version,
-                       CODEC_VERSION);
+    h->version = version;
+    if (version < CODEC_VERSION_READ)
+        return err_set(e, E_CONFLICT, "it is of format version %u, this build reads %d to %d",
+                       version, CODEC_VERSION_READ, CODEC_VERSION);
     memcpy(h->numerics, in + AT_NUMERICS, CODEC_NUMERICS);
     h->numerics[CODEC_NUMERICS - 1] = '\0';
     if (memcmp(in + AT_FINGERPRINT, f->fingerprint, 32) != 0 ||
@@ -345,16 +349,16 @@ static int check_finite(const void *p, size_t n, const char *name, struct err *e
 int codec_check(const struct format *f, const struct head *h, enum codec_part i,
                 const struct part *p, struct err *e)
 {
-    crypto_generichash_state s;
+    struct digest d;
     unsigned char digest[CODEC_DIGEST];
     const char *name = codec_part_name(i);
     uint64_t bytes = 0;
-    crypto_generichash_init(&s, NULL, 0, sizeof(digest));
+    digest_init(&d, h->version);
     for (size_t k = 0; k < p->n_pieces; k++) {
-        crypto_generichash_update(&s, p->piece[k].p, p->piece[k].n);
+        digest_update(&d, p->piece[k].p, p->piece[k].n);
         bytes += p->piece[k].n;
     }
-    crypto_generichash_final(&s, digest, sizeof(digest));
+    digest_final(&d, digest);
     if (bytes != h->bytes[i])
         return err_set(e, E_FORMAT, "part %s: %llu bytes, the head says %llu", name,
                        (unsigned long long)bytes, (unsigned long long)h->bytes[i]);

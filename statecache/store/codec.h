@@ -11,7 +11,9 @@
 #define CODEC_KEY 32
 #define CODEC_DIGEST 32
 #define CODEC_HEAD 720 /* 240 fixed + 7 rows of 64 + 32 of HMAC */
-#define CODEC_VERSION 3
+#define CODEC_VERSION 4
+#define CODEC_VERSION_READ 3 /* and later: only the digests are others, see digest.h */
+#define CODEC_TABLE 240      /* where a head has its rows, of 64 bytes */
 #define CODEC_NUMERICS 64 /* bytes of the arithmetic's name in a head, zeros behind it */
 #define CODEC_POSITION_MAX (INT64_C(1) << 30) /* 4 GiB of token ids */
 
@@ -43,6 +45,7 @@ struct format {
 
 struct head {
     enum codec_kind kind;
+    unsigned version;
     unsigned char tenant[16], id[16]; /* id: the name of a state or stretch, a session's id */
     unsigned char path[16];           /* name of the stretch that ends before tokens; or zero */
     int64_t position;

@@ -442,6 +442,27 @@ class Deadlines(unittest.TestCase):
         time.sleep(0.3)
         self.assertEqual(s.get("/health")[0], 200)
 
+    def test_a_burst_of_one_client_is_taken_as_far_as_slots_and_its_share_hold_it(self):
+        s = server("--model", DEMO, "--slots", "8", "--queue", "8", "--queue-share", "4")
+        body = {"prompt": "a", "max_tokens": 100000, "ignore_eos": True, "stream": True}
+        burst = dict(body, n=12)  # at once: no slot is taken yet when the last of them arrives
+        status, _, _ = s.request("POST", "/v1/completions", dict(burst, n=13))
+        self.assertEqual(status, 429)
+        s.wait_idle()
+        st = common.Stream(s, "/v1/completions", burst)
+        next(st.events())
+        status, _, _ = s.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1})
+        self.assertEqual(status, 429)
+        end = time.time() + common.Settings.patience(20)
+        while True:
+            m = s.metrics()
+            if (m["recurd_requests_running"], m["recurd_requests_waiting"]) == (8, 4):
+                break
+            self.assertLess(time.time(), end, "not 8 that run and 4 that wait")
+            time.sleep(0.05)
+        st.reset()
+        s.wait_idle()
+
     def test_a_full_queue_is_429_with_retry_after(self):
         s = server("--model", DEMO, "--slots", "1", "--queue", "1")
         body = {"prompt": "a", "max_tokens": 100000, "ignore_eos": True, "stream": True}

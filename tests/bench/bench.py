@@ -69,6 +69,8 @@ def main():
     for model, kind in MODELS:
         subprocess.run([os.path.join(build, "speed")] + ["--" + k for k in kind] + [model],
                        check=True)
+    print("\ndigests of states, one thread:\n\n| hash | speed |\n| --- | ---: |", flush=True)
+    subprocess.run([os.path.join(build, "speed"), "--digest"], check=True)
     print("\nas a daemon with 16 slots:\n\n| model | start to /health | resident memory | |\n"
           "| --- | ---: | ---: | --- |")
     for model, kind in MODELS:

@@ -17,7 +17,6 @@
 #pragma clang attribute pop
 #endif
 
-#define TABLE 176 /* where a head has its rows */
 #define AT_ID 96
 #define AT_PATH 160
 
@@ -42,7 +41,7 @@ static void make(int which)
 static void redigest(const struct format *format, unsigned char *p, size_t n)
 {
     for (int i = 0; i < PARTS; i++) {
-        unsigned char *row = p + TABLE + 64 * i;
+        unsigned char *row = p + CODEC_TABLE + 64 * i;
         uint64_t at, bytes;
         memcpy(&at, row + 16, 8);
         memcpy(&bytes, row + 24, 8);
@@ -51,7 +50,7 @@ static void redigest(const struct format *format, unsigned char *p, size_t n)
         struct part part[PARTS] = {{&piece, 1}};
         unsigned char head[CODEC_HEAD];
         codec_seal(format, &h, part, head);
-        memcpy(row + 32, head + TABLE + 32, CODEC_DIGEST);
+        memcpy(row + 32, head + CODEC_TABLE + 32, CODEC_DIGEST);
     }
 }
 
@@ -134,8 +133,8 @@ static void rename_file(struct image *x)
 {
     uint64_t at, bytes;
     unsigned char name[16];
-    memcpy(&at, x->p + TABLE + 16, 8);
-    memcpy(&bytes, x->p + TABLE + 24, 8);
+    memcpy(&at, x->p + CODEC_TABLE + 16, 8);
+    memcpy(&bytes, x->p + CODEC_TABLE + 24, 8);
     if (at > x->n || bytes > x->n - at)
         return;
     int32_t *tokens = malloc(bytes + 4);

@@ -17,10 +17,10 @@ if [ ${#targets[@]} -eq 0 ]; then
         targets+=("${name%.c}")
     done
 fi
-# What parses bytes from outside: the kernels and the scheduler are not needed, nor built.
+# What parses bytes from outside, and the scheduler behind it; kernels and devices are not built.
 list() { printf '%s\n' "$@" | sed "s|^|$out/|; s|\.cc*$|.o|"; }
-mapfile -t sources < <(find base kernels/formats.c kernels/encode.c scheduler/sampling.c \
-                       statecache models server -name '*.c' -o -name '*.cc')
+mapfile -t sources < <(find base kernels/*.c scheduler statecache models server \
+                       \( -name '*.c' -o -name '*.cc' \) ! -name served.c)
 mapfile -t objects < <(list "${sources[@]}" server/page/texts.c)
 mapfile -t mains < <(printf "$out/tests/fuzz/fuzz_%s.o\n" "${targets[@]}")
 make -s -j2 B=$out SAN=fuzzer-no-link,address,undefined CC=clang CXX=clang++ \

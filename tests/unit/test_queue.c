@@ -13,7 +13,7 @@ static struct fair *fair;
 static void setup(void)
 {
     cr_assert_eq(fair_open(&fair, 8, NULL), 0);
-    cr_assert_eq(queue_init(&q, 4, 4, fair, NULL), 0);
+    cr_assert_eq(queue_init(&q, 4, 4, 0, fair, NULL), 0);
 }
 
 static void teardown(void)
@@ -62,12 +62,58 @@ Test(queue, a_client_has_its_share_of_the_places_and_others_the_rest)
     struct request r[3] = {0}, other = {.client = {{1}}};
     struct err e = {0};
     queue_fini(&q);
-    cr_assert_eq(queue_init(&q, 4, 2, fair, NULL), 0);
+    cr_assert_eq(queue_init(&q, 4, 2, 0, fair, NULL), 0);
     cr_assert(push(&r[0], 1) && push(&r[1], 1));
     cr_assert_eq(queue_push(&q, &r[2], 1, &e), E_BUSY);
     cr_assert_not_null(strstr(e.text, "2"), "%s", e.text);
     cr_assert(push(&other, 1));
     cr_assert_eq(q.n, 3);
+    while (queue_take(&q))
+        ;
+}
+
+/* A burst of one client beside another's, with `run` requests of others in the three slots. */
+static void burst(int run)
+{
+    struct request r[8] = {0}, other[8];
+    int taken = 0, others = 0, slots = 3, max = 4, share = 2;
+    queue_fini(&q);
+    cr_assert_eq(queue_init(&q, max, share, slots, fair, NULL), 0);
+    for (int i = 0; i < run; i++) {
+        struct request runs = {.client = {{9}}};
+        cr_assert(push(&runs, 1));
+        cr_assert_eq(queue_take(&q), &runs);
+        fair_move(fair, runs.flow, FAIR_WAITING, FAIR_RUNNING);
+    }
+    while (taken < 8 && push(&r[taken], 1))
+        taken++;
+    cr_assert_eq(taken, slots - run + share, "%d run, %d taken", run, taken);
+    for (int i = 0; i < 8; i++) {
+        other[i] = (struct request){.client = {{1}}};
+        others += push(&other[i], 1);
+    }
+    cr_assert_eq(taken + others, slots - run + max, "%d run, %d and %d taken", run, taken, others);
+    while (queue_take(&q))
+        ;
+}
+
+Test(queue, what_free_slots_will_take_does_not_wait) { burst(0); }
+Test(queue, slots_of_others_are_not_free) { burst(2); }
+Test(queue, with_all_slots_taken_everybody_waits) { burst(3); }
+
+Test(queue, what_the_engine_is_fetching_is_counted_once)
+{
+    struct request r[4] = {0}, next = {0};
+    queue_fini(&q);
+    cr_assert_eq(queue_init(&q, 4, 2, 2, fair, NULL), 0);
+    for (int i = 0; i < 4; i++)
+        cr_assert(push(&r[i], 1));
+    struct request *first = queue_take(&q); /* out of the queue and not yet in a slot */
+    cr_assert_eq(queue_push(&q, &next, 1, NULL), E_BUSY);
+    fair_move(fair, first->flow, FAIR_WAITING, FAIR_RUNNING);
+    cr_assert_eq(queue_push(&q, &next, 1, NULL), E_BUSY);
+    fair_leave(fair, first->flow, FAIR_RUNNING);
+    cr_assert(push(&next, 1));
     while (queue_take(&q))
         ;
 }

@@ -36,6 +36,26 @@ static void fill(void)
     cr_assert(stats().running == 2 && stats().waiting == 3);
 }
 
+Test(sched, a_burst_is_taken_as_far_as_slots_and_share_hold_it)
+{
+    rig_open((struct sched_options){.slots = 2, .queue = 4, .step_tokens = 32, .logit_rows = 2,
+                                    .queue_share = 2});
+    struct err e = {0};
+    for (int i = 0; i < 4; i++) /* not a turn in between */
+        r[i] = rig_submit(rig_request((uint64_t)i + 1, 10, 50));
+    r[4] = rig_request(5, 10, 5);
+    cr_assert_eq(sched_submit(sched, r[4], &e), E_BUSY);
+    sched_turn(sched);
+    cr_assert(stats().running == 2 && stats().waiting == 2);
+    cr_assert_eq(sched_submit(sched, r[4], &e), E_BUSY);
+    rig_run(r, reply, 4);
+    rig_submit(r[4]);
+    rig_run(r, reply, 5);
+    for (int i = 0; i < 5; i++)
+        rig_check(r[i], &reply[i]);
+    release(5);
+}
+
 Test(sched, a_full_queue_refuses_and_takes_again)
 {
     rig_open(two);
