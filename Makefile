@@ -43,7 +43,9 @@ LDFLAGS_ALL = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -pthread $(SANFLAGS)
 
 # Instruction sets are per object: the rest of the program runs on any x86-64 (or other) CPU. Each
 # kernels/cpu/impl/*.c is compiled once for every set named here; another set is one more line.
-ISAS         := avx2 avx512
+MACHINE      := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+ISAS         := $(if $(filter x86_64,$(MACHINE)),avx2 avx512)$(if $(filter aarch64,$(MACHINE)),neon)
+neon_FLAGS   := -march=armv8-a
 avx2_FLAGS   := -mavx2 -mfma -mf16c
 avx512_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 ISA_OBJ       = $(foreach isa,$(ISAS),$(patsubst %.c,$B/%.$(isa).o,$(wildcard $(1)/impl/*.c)))

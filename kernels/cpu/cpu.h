@@ -13,6 +13,7 @@ enum cpu_need {
     NEED_NONE = 0,
     NEED_AVX2 = 1,   /* AVX2, FMA and F16C, with ymm state saved by the kernel */
     NEED_AVX512 = 2, /* F, BW, VL, DQ, with zmm state saved by the kernel */
+    NEED_NEON = 4,   /* every aarch64 has it */
 };
 unsigned cpuid_features(void);
 

@@ -30,6 +30,8 @@ unsigned cpuid_features(void)
     return NEED_AVX2 | NEED_AVX512;
 }
 
+#elif defined(__aarch64__)
+unsigned cpuid_features(void) { return NEED_NEON; }
 #else
 unsigned cpuid_features(void) { return NEED_NONE; }
 #endif

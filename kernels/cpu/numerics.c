@@ -1,7 +1,7 @@
 /* What decides the bits of the cpu backend: which ops run as vectors, and, for the few that call
  * it, the C library's functions.
  *
- * AVX2 and AVX-512 are one class: kernelcheck holds them to the same bits. Threads, tiles and
+ * AVX2, AVX-512 and NEON are one class: kernelcheck holds them to the same bits. Threads, tiles and
  * batches decide nothing. The library's functions are told apart by their results, not by a
  * version: distributions patch, and one library has variants of a function for several CPUs. */
 #include <inttypes.h>

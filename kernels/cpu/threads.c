@@ -59,6 +59,11 @@ unsigned threads_flush_denormals(void)
     unsigned saved = __builtin_ia32_stmxcsr();
     __builtin_ia32_ldmxcsr(saved | 0x8040); /* flush-to-zero, denormals-are-zero */
     return saved;
+#elif defined(__aarch64__)
+    uint64_t saved;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved));
+    __asm__ volatile("msr fpcr, %0" : : "r"(saved | 1u << 24)); /* FZ: inputs and results */
+    return (unsigned)saved;
 #else
     return 0;
 #endif
@@ -68,6 +73,8 @@ void threads_restore_denormals(unsigned saved)
 {
 #if defined(__x86_64__)
     __builtin_ia32_ldmxcsr(saved);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)saved));
 #else
     (void)saved;
 #endif
@@ -84,6 +91,8 @@ static void relax(void)
 {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
 #endif
 }
 

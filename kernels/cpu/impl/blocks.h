@@ -47,7 +47,7 @@ INLINE void quant_span(struct quant f, const struct quant_step *s, struct quant_
             UNROLL for (int p = 0; p < P; p++) {
                 line[p] = v16_load(
                     (const float *)(const void *)(s->lines + (size_t)p * s->panel + at));
-                _mm_prefetch(s->ahead + (size_t)p * s->ahead_panel + at, _MM_HINT_T0);
+                __builtin_prefetch(s->ahead + (size_t)p * s->ahead_panel + at);
             }
             UNROLL for (int i = 0; i < per; i++) {
                 UNROLL for (int p = 0; p < P; p++)
@@ -81,7 +81,7 @@ INLINE void quant_sums(const struct tile *t, float *sums, int P, struct quant f)
         s.ahead = inside ? t->w + at + AHEAD : t->then + (at + AHEAD - plane);
         s.ahead_panel = inside ? t->panel : t->then_panel;
         UNROLL for (int p = 0; p < P; p++)
-            _mm_prefetch(s.record + (size_t)p * t->panel + 1024, _MM_HINT_T0);
+            __builtin_prefetch(s.record + (size_t)p * t->panel + 1024);
         quant_span(f, &s, table, acc, P, false);
         s.lines += step;
         s.x += SPAN;

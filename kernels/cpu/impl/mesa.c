@@ -7,54 +7,6 @@
 #define K_MAX LIMIT_MESA_K
 #define D8 8      /* lanes of doubles */
 
-/* Eight doubles: one zmm or two ymm. */
-#if defined(__AVX512F__)
-typedef __m512d d8;
-INLINE d8 d8_set1(double x) { return _mm512_set1_pd(x); }
-INLINE d8 d8_load(const double *p) { return _mm512_loadu_pd(p); }
-INLINE void d8_store(double *p, d8 x) { _mm512_storeu_pd(p, x); }
-INLINE d8 d8_mul(d8 x, d8 y) { return _mm512_mul_pd(x, y); }
-INLINE d8 d8_fma(d8 x, d8 y, d8 z) { return _mm512_fmadd_pd(x, y, z); }
-INLINE d8 d8_fnma(d8 x, d8 y, d8 z) { return _mm512_fnmadd_pd(x, y, z); }
-INLINE d8 d8_floats(__m256 x) { return _mm512_cvtps_pd(x); }
-INLINE __m256 d8_to_floats(d8 x) { return _mm512_cvtpd_ps(x); }
-INLINE v16 v16_halves(__m256 a, __m256 b)
-{
-    return _mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1);
-}
-#else
-typedef struct { __m256d a, b; } d8;
-INLINE d8 d8_set1(double x) { return (d8){_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
-INLINE d8 d8_load(const double *p) { return (d8){_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
-INLINE void d8_store(double *p, d8 x)
-{
-    _mm256_storeu_pd(p, x.a);
-    _mm256_storeu_pd(p + 4, x.b);
-}
-INLINE d8 d8_mul(d8 x, d8 y)
-{
-    return (d8){_mm256_mul_pd(x.a, y.a), _mm256_mul_pd(x.b, y.b)};
-}
-INLINE d8 d8_fma(d8 x, d8 y, d8 z)
-{
-    return (d8){_mm256_fmadd_pd(x.a, y.a, z.a), _mm256_fmadd_pd(x.b, y.b, z.b)};
-}
-INLINE d8 d8_fnma(d8 x, d8 y, d8 z)
-{
-    return (d8){_mm256_fnmadd_pd(x.a, y.a, z.a), _mm256_fnmadd_pd(x.b, y.b, z.b)};
-}
-INLINE d8 d8_floats(__m256 x)
-{
-    return (d8){_mm256_cvtps_pd(_mm256_castps256_ps128(x)),
-                _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))};
-}
-INLINE __m256 d8_to_floats(d8 x)
-{
-    return _mm256_set_m128(_mm256_cvtpd_ps(x.b), _mm256_cvtpd_ps(x.a));
-}
-INLINE v16 v16_halves(__m256 a, __m256 b) { return (v16){a, b}; }
-#endif
-
 /* S = alpha S + beta k y^T, rows of n columns. */
 static void update(float *S, const float *k, const float *y, float alpha, float beta, int K, int n)
 {
@@ -167,10 +119,10 @@ static void read_out(const float *B, const double *x, int K, int V, float *out)
         for (int i = 0; i < K; i++) {
             v16 row = load_left(B + (int64_t)i * V + c, V - c);
             d8 by = d8_set1(x[i]);
-            low = d8_fma(by, d8_floats(v16_low(row)), low);
-            high = d8_fma(by, d8_floats(v16_high(row)), high);
+            low = d8_fma(by, d8_low(row), low);
+            high = d8_fma(by, d8_high(row), high);
         }
-        store_left(out + c, V - c, v16_halves(d8_to_floats(low), d8_to_floats(high)));
+        store_left(out + c, V - c, v16_doubles(low, high));
     }
 }
 

@@ -23,33 +23,6 @@ struct quant {
 #define QUANT_P (V16_REGS == 32 ? 4 : 1)
 #define SPAN 32 /* inputs of a step; every block is a multiple */
 
-/* A vector of 16 small numbers from 16 bytes. */
-INLINE v16 bytes_signed(const void *p)
-{
-    __m128i b = _mm_loadu_si128(p);
-#if V16_REGS == 32
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b));
-#else
-    return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)),
-                 _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8)))};
-#endif
-}
-INLINE v16 bytes_int(const void *p) /* as int32 in bits */
-{
-    __m128i b = _mm_loadu_si128(p);
-#if V16_REGS == 32
-    return _mm512_castsi512_ps(_mm512_cvtepu8_epi32(b));
-#else
-    return (v16){V16_PS(_mm256_cvtepu8_epi32(b)),
-                 V16_PS(_mm256_cvtepu8_epi32(_mm_srli_si128(b, 8)))};
-#endif
-}
-
-#if V16_REGS == 32
-#define v16_shr(a, n) _mm512_castsi512_ps(_mm512_srli_epi32(_mm512_castps_si512(a), n))
-#else
-#define v16_shr(x, n) V16_SHIFT(_mm256_srli_epi32, x, n)
-#endif
 INLINE v16 move_bits(v16 x, int right)
 {
     return right == 0 ? x : right > 0 ? v16_shr(x, (unsigned)right) : v16_shl(x, (unsigned)-right);
@@ -84,21 +57,21 @@ INLINE void quant_scales(struct quant f, const char *record, int j, v16 *scale, 
     if (f.head == HEAD_F32) {
         *scale = v16_load((const float *)(const void *)record);
     } else if (f.head == HEAD_E8M0) { /* (e - 1) << 23; 2^-127 and 2^-128 are 0 to these kernels */
-        v16 e = v16_max(v16_from_int(bytes_int(record)), v16_set1(1));
+        v16 e = v16_max(v16_from_int(v16_load_u8(record)), v16_set1(1));
         *scale = v16_shl(v16_isub(v16_to_int(e), v16_bits(1)), 23);
     } else {
         *scale = v16_load_half(record);
     }
     *add = f.head == HEAD_F16_MIN ? v16_load_half(record + 2 * PANEL) : v16_zero();
     if (f.sub == SUB_SIGNED) {
-        *scale = v16_mul(*scale, bytes_signed(sub + j * PANEL));
+        *scale = v16_mul(*scale, v16_load_i8(sub + j * PANEL));
     } else if (f.sub == SUB_PAIR) {
-        s = v16_from_int(bytes_int(sub + j * PANEL));
-        t = v16_from_int(bytes_int(sub + (f.block / f.run + j) * PANEL));
+        s = v16_from_int(v16_load_u8(sub + j * PANEL));
+        t = v16_from_int(v16_load_u8(sub + (f.block / f.run + j) * PANEL));
         *scale = v16_mul(*scale, s);
         *add = v16_fnma(*add, t, v16_zero());
     } else if (f.sub == SUB_NIBBLES) {
-        v16 b = bytes_int(sub + j * PANEL);
+        v16 b = v16_load_u8(sub + j * PANEL);
         s = v16_from_int(v16_and(b, v16_bits(15)));
         t = v16_from_int(v16_shr(b, 4));
         *scale = v16_mul(*scale, s);
@@ -110,7 +83,7 @@ INLINE void quant_scales(struct quant f, const char *record, int j, v16 *scale, 
 
 /* ---- values ----------------------------------------------------------------------------- */
 
-/* Tables of the values of 4 and 5 bits: lo, and hi for 16 and up (AVX-512) or 8 and up. */
+/* Tables of the values of 4 and 5 bits: lo, and hi for 16 and up. */
 struct quant_table { v16 lo, hi; };
 
 INLINE struct quant_table quant_tables(struct quant f)
@@ -127,18 +100,11 @@ INLINE struct quant_table quant_tables(struct quant f)
 INLINE v16 look_up(v16 index, struct quant_table t, int bits)
 {
 #if V16_REGS == 32
-    __m512i i = _mm512_castps_si512(index);
-    return bits == 5 ? _mm512_permutex2var_ps(t.lo, i, t.hi) : _mm512_permutexvar_ps(i, t.lo);
-#else
-    (void)bits; /* 16 entries: permutations know 8, the fourth bit chooses */
-    __m256i a = V16_SI(index.a), b = V16_SI(index.b);
-    return (v16){_mm256_blendv_ps(_mm256_permutevar8x32_ps(t.lo.a, a),
-                                  _mm256_permutevar8x32_ps(t.lo.b, a),
-                                  V16_PS(_mm256_slli_epi32(a, 28))),
-                 _mm256_blendv_ps(_mm256_permutevar8x32_ps(t.lo.a, b),
-                                  _mm256_permutevar8x32_ps(t.lo.b, b),
-                                  V16_PS(_mm256_slli_epi32(b, 28)))};
+    if (bits == 5)
+        return v16_look_up_32(index, t.lo, t.hi);
 #endif
+    (void)bits; /* fewer registers: those of 5 bits are converted */
+    return v16_look_up(index, t.lo);
 }
 
 /* Bytes of e4m3 in the low bits of lanes. Subnormals are converted: as floats they are flushed. */
@@ -163,9 +129,7 @@ INLINE v16 quant_value(struct quant f, v16 line, int at, struct quant_table t)
         v16 x = move_bits(line, at - (23 - f.bits));
         v16 mask = v16_bits(((1u << f.bits) - 1) << (23 - f.bits));
         v16 one = v16_bits((uint32_t)(127 + f.bits) << 23);
-        return _mm512_castsi512_ps(
-            _mm512_ternarylogic_epi32(_mm512_castps_si512(x), _mm512_castps_si512(mask),
-                                      _mm512_castps_si512(one), 0xea)); /* (x & mask) | one */
+        return v16_and_or(x, mask, one);
     }
 #endif
     return v16_from_int(v16_and(move_bits(line, at), v16_bits((1u << f.bits) - 1)));

@@ -27,15 +27,9 @@ static void turn(struct item *a, const struct keys *x, int64_t head_col, int n)
         for (int j = 0; j < 4; j++)
             k[j] = i + j >= x->lo && i + j < x->hi ? x->k[i + j] + head_col : none;
         int c = 0;
-        for (; c + 4 <= n; c += 4) {
-            __m128 r0 = _mm_loadu_ps(k[0] + c), r1 = _mm_loadu_ps(k[1] + c);
-            __m128 r2 = _mm_loadu_ps(k[2] + c), r3 = _mm_loadu_ps(k[3] + c);
-            _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
-            _mm_store_ps(a->turned[c] + i, r0);
-            _mm_store_ps(a->turned[c + 1] + i, r1);
-            _mm_store_ps(a->turned[c + 2] + i, r2);
-            _mm_store_ps(a->turned[c + 3] + i, r3);
-        }
+        for (; c + 4 <= n; c += 4)
+            turn_4x4((const float *const[4]){k[0] + c, k[1] + c, k[2] + c, k[3] + c},
+                     a->turned[c] + i, BLOCK);
         for (; c < n; c++)
             for (int j = 0; j < 4; j++)
                 a->turned[c][i + j] = k[j][c];

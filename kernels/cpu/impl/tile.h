@@ -43,7 +43,7 @@ INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel,
         else
             m[p] = v16_pair_even(v16_load_pairs(line));
         if (ahead)
-            _mm_prefetch(ahead + (size_t)p * ahead_panel, _MM_HINT_T0);
+            __builtin_prefetch(ahead + (size_t)p * ahead_panel);
     }
     UNROLL for (int j = 0; j < T; j++) {
         v16 b = v16_set1(x[j][k]);
