@@ -147,12 +147,13 @@ static void row_of_whole(const struct binding_part *x, const float *f, int64_t e
     if (x->apart > 1) {
         int64_t own = (cols - 1) / x->apart + 1; /* columns of the tensor */
         for (int64_t c = 0; c < cols; c++)
-            row[c] = c % x->apart ? 0 : transform(what, f[at * own + c / x->apart]);
+            row[c] = c % x->apart ? 0 : tensor_transform(what, f[at * own + c / x->apart]);
         return;
     }
-    for (int64_t c = 0; c < cols; c++)
-        row[c] = tensor_transform(what, scale * f[x->transposed ? (x->tensor_col + c) * stride + at
-                                                         : at * cols + c]);
+    for (int64_t c = 0; c < cols; c++) {
+        int64_t i = x->transposed ? (x->tensor_col + c) * stride + at : at * cols + c;
+        row[c] = tensor_transform(what, scale * f[i]);
+    }
 }
 
 /* Rows that need the whole tensor: stored [cols][total rows] and turned, rounded by its mean, or
