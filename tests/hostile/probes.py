@@ -6,7 +6,6 @@ Clients without keys are told apart by their address: an attacker speaks from 12
 else from 127.0.0.1. `long` probes take what the campaign has time for, others a few seconds.
 """
 import collections
-import glob
 import http.client
 import json
 import os
@@ -86,15 +85,6 @@ def rss(s):
         for line in f:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
-
-
-def processor_seconds(s):
-    """What all threads of the daemon have used."""
-    used = 0
-    for f in glob.glob("/proc/%d/task/*/schedstat" % s.proc.pid):
-        with open(f) as row:
-            used += int(row.read().split()[0])
-    return used / 1e9
 
 
 def settled(s, seconds, tokens=200):
@@ -267,30 +257,23 @@ def long_bodies():
 
 @probe(long=True)
 def long_prompts():
-    """A request of 16 tokens beside eight prompts of 100,000. Judged by the processor time that the
-    daemon takes until it is answered: where others use the processors, too, who is always busy
-    waits for them, who was idle does not, and seconds compare the two."""
+    """A request of 16 tokens beside eight prompts of 100,000."""
     s = Server(["--model", DEMO, "--state-memory", "64"])
     a = Attack(s)
     short = dict(LONG, max_tokens=16)
 
     def one():
-        cpu, t = processor_seconds(s), time.time()
+        t = time.time()
         s.request("POST", "/v1/completions", short)
-        return processor_seconds(s) - cpu, time.time() - t
-
-    def of(n):
-        return [statistics.median(x) for x in zip(*(one() for _ in range(n)))]
+        return time.time() - t
     try:
-        alone = of(15)
+        alone = typical(one, 15)
         for i in range(8):
             a.post({"prompt": [(i + 7 * k) % 4000 + 10 for k in range(100000)], "max_tokens": 1})
         time.sleep(3)
-        beside = of(15)
-        return Result("%.0f ms of processor time, alone %.0f: x %.2f; answered after %.0f ms, alone "
-                      "%.0f" % (beside[0] * 1e3, alone[0] * 1e3, beside[0] / alone[0],
-                                beside[1] * 1e3, alone[1] * 1e3),
-                      "x 3", beside[0] <= 3 * alone[0], [])
+        beside = typical(one, 15)
+        return Result("%.0f ms, alone %.0f ms: x %.2f" % (beside * 1e3, alone * 1e3, beside / alone),
+                      "x 3", beside <= 3 * alone, [])
     finally:
         a.close()
         s.stop(9)
