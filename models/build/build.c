@@ -411,3 +411,9 @@ int w_values(struct build *b, const float *values, int64_t n)
     x->values = copy;
     return w;
 }
+
+void b_context_max(struct build *b, int64_t positions)
+{
+    int64_t now = b->m->context_max;
+    b->m->context_max = now > 0 ? MIN(now, positions) : positions;
+}

@@ -8,12 +8,6 @@ static void fits(struct build *b, val x, int64_t n, const char *what)
                   view_given(x) ? x.width : 0, (long long)n);
 }
 
-void b_context_max(struct build *b, int64_t positions)
-{
-    int64_t now = b->m->context_max;
-    b->m->context_max = now > 0 ? MIN(now, positions) : positions;
-}
-
 val b_fenwick(struct build *b, val q, val k, val v, val alpha, val lambda, int heads, int levels)
 {
     int K = q.width, V = heads > 0 ? v.width / heads : 0;

@@ -182,7 +182,7 @@ static void row_of_panel(const struct host_weight *w, int64_t row, int64_t width
             uint32_t bits = (uint32_t)h << 16;
             memcpy(out + c, &bits, sizeof bits);
         } else if (w->dtype == DTYPE_F16) {
-            out[c] = _cvtsh_ss(((const uint16_t *)panel)[c * PANEL + lane]);
+            out[c] = half_float(((const uint16_t *)panel)[c * PANEL + lane]);
         } else if (w->dtype == DTYPE_F32) {
             out[c] = ((const float *)panel)[c * PANEL + lane];
         }

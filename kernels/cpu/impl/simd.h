@@ -1,6 +1,6 @@
-/* Sixteen float lanes: one zmm, two ymm or four NEON registers. Every SIMD kernel is written once in
- * these words and compiled per instruction set; all sets do the same operations in the same order,
- * so they give the same bits. Included by the files of this folder only, which are compiled once per set. */
+/* Sixteen float lanes: one zmm, two ymm or four NEON registers. Every SIMD kernel is written once
+ * in these words and compiled per instruction set; all sets do the same operations in the same
+ * order, so they give the same bits. Included by the files of this folder only. */
 #ifndef RECURD_SIMD_H
 #define RECURD_SIMD_H
 

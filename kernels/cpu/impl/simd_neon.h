@@ -64,26 +64,15 @@ INLINE v16 v16_add(v16 x, v16 y) { return V16_2(vaddq_f32, x, y); }
 INLINE v16 v16_sub(v16 x, v16 y) { return V16_2(vsubq_f32, x, y); }
 INLINE v16 v16_mul(v16 x, v16 y) { return V16_2(vmulq_f32, x, y); }
 INLINE v16 v16_div(v16 x, v16 y) { return V16_2(vdivq_f32, x, y); }
-INLINE v16 v16_fma(v16 x, v16 y, v16 z)
-{
-    return (v16){vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c),
-                 vfmaq_f32(z.d, x.d, y.d)};
-}
-INLINE v16 v16_fnma(v16 x, v16 y, v16 z)
-{
-    return (v16){vfmsq_f32(z.a, x.a, y.a), vfmsq_f32(z.b, x.b, y.b), vfmsq_f32(z.c, x.c, y.c),
-                 vfmsq_f32(z.d, x.d, y.d)};
-}
-INLINE m16 v16_lt(v16 x, v16 y)
-{
-    return (m16){vcltq_f32(x.a, y.a), vcltq_f32(x.b, y.b), vcltq_f32(x.c, y.c),
-                 vcltq_f32(x.d, y.d)};
-}
-INLINE m16 v16_eq(v16 x, v16 y)
-{
-    return (m16){vceqq_f32(x.a, y.a), vceqq_f32(x.b, y.b), vceqq_f32(x.c, y.c),
-                 vceqq_f32(x.d, y.d)};
-}
+#define V16_3(f, x, y, z) \
+    ((v16){f((x).a, (y).a, (z).a), f((x).b, (y).b, (z).b), f((x).c, (y).c, (z).c), \
+           f((x).d, (y).d, (z).d)})
+INLINE v16 v16_fma(v16 x, v16 y, v16 z) { return V16_3(vfmaq_f32, z, x, y); }
+INLINE v16 v16_fnma(v16 x, v16 y, v16 z) { return V16_3(vfmsq_f32, z, x, y); }
+#define V16_CMP(f, x, y) \
+    ((m16){f((x).a, (y).a), f((x).b, (y).b), f((x).c, (y).c), f((x).d, (y).d)})
+INLINE m16 v16_lt(v16 x, v16 y) { return V16_CMP(vcltq_f32, x, y); }
+INLINE m16 v16_eq(v16 x, v16 y) { return V16_CMP(vceqq_f32, x, y); }
 INLINE m16 v16_nan(v16 x)
 {
     m16 m = v16_eq(x, x);
@@ -91,10 +80,10 @@ INLINE m16 v16_nan(v16 x)
 }
 INLINE v16 v16_select(m16 m, v16 yes, v16 no)
 {
-    return (v16){vbslq_f32(m.a, yes.a, no.a), vbslq_f32(m.b, yes.b, no.b),
-                 vbslq_f32(m.c, yes.c, no.c), vbslq_f32(m.d, yes.d, no.d)};
+    return V16_3(vbslq_f32, m, yes, no);
 }
-INLINE v16 v16_max(v16 x, v16 y) { return v16_select(v16_lt(y, x), x, y); } /* as x86: y for a NaN */
+/* As on x86: y for a NaN. */
+INLINE v16 v16_max(v16 x, v16 y) { return v16_select(v16_lt(y, x), x, y); }
 INLINE v16 v16_min(v16 x, v16 y) { return v16_select(v16_lt(x, y), x, y); }
 INLINE v16 v16_sqrt(v16 x) { return V16_1(vsqrtq_f32, x); }
 INLINE v16 v16_round(v16 x) { return V16_1(vrndnq_f32, x); }
@@ -244,6 +233,11 @@ INLINE float v16_largest(v16 x)
     q = max_4(q, vextq_f32(q, q, 2));
     float lo = vgetq_lane_f32(q, 0), hi = vgetq_lane_f32(q, 1);
     return lo > hi ? lo : hi;
+}
+
+INLINE float half_float(uint16_t h)
+{
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0);
 }
 
 INLINE void turn_4x4(const float *const row[4], float *out, int64_t step)

@@ -26,6 +26,8 @@ INLINE float v16_largest(v16 x)
     return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
 
+INLINE float half_float(uint16_t h) { return _cvtsh_ss(h); }
+
 /* Four floats of each of four rows, turned: those of one column at out, out + step, … */
 INLINE void turn_4x4(const float *const row[4], float *out, int64_t step)
 {
