@@ -141,7 +141,7 @@ static void open_server(void)
     int fd = listen_bind(spec, &e);
     HOLDS(fd >= 0 && listen_start(fd, spec, &e) == 0);
     HOLDS(api_open(&routes, &e) == 0 && api_serve(&routes, &served, &e) == 0);
-    HOLDS(http_open(&http, fd, &options, &routes, NULL, &loading, &served, &e) == 0);
+    HOLDS(http_open(&http, fd, &options, &routes, NULL, NULL, &loading, &served, &e) == 0);
     http->guarded = true; /* as on loopback: Host and Origin are looked at */
     atexit(say_how_many);
 }
