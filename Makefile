@@ -28,9 +28,11 @@ DEPS_BUILD := gcc g++ make pkg-config libmicrohttpd-dev libjansson-dev libsenten
 DEPS_TEST  := $(DEPS_BUILD) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd curl
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev cppcheck valgrind oclgrind?
 
+# What it is compiled for: x86_64, aarch64, …
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
         -Wpointer-arith -Wwrite-strings -Wundef $(if $(WERROR),-Werror)
-HARD := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
+HARD := -fstack-protector-strong -fstack-clash-protection $(if $(filter x86_64,$(MACHINE)),-fcf-protection) -fPIE
 HARD += $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
             $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined)
@@ -43,7 +45,6 @@ LDFLAGS_ALL = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -pthread $(SANFLAGS)
 
 # Instruction sets are per object: the rest of the program runs on any x86-64 (or other) CPU. Each
 # kernels/cpu/impl/*.c is compiled once for every set named here; another set is one more line.
-MACHINE      := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 ISAS         := $(if $(filter x86_64,$(MACHINE)),avx2 avx512)$(if $(filter aarch64,$(MACHINE)),neon)
 neon_FLAGS   := -march=armv8-a
 avx2_FLAGS   := -mavx2 -mfma -mf16c
@@ -64,7 +65,7 @@ UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all pages manual deb test-deb page checks hostile torture configs random random-quick help \
         deps deps-test deps-check demo run test \
-        test-formats test-gguf test-keys test-tokenizers tokenizers-quick test-templates \
+        test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
         kernelcheck golden api load \
         lint bench bench-serve peers opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
@@ -77,6 +78,8 @@ help: ## this list
 
 all: $(PROGS) pages ## builds the programs and their manual pages into build/
 
+deps-list:
+	@echo $(DEPS_BUILD)
 deps: ## installs what building needs (apt-get)
 	@tests/deps.sh $(DEPS_BUILD)
 deps-test: ## … and what the tests need
@@ -239,6 +242,10 @@ test-tokenizers: $B/tokenizer-ids ## every code point against the tokenizers pac
 	$(TOKENIZERS_RUN)
 tokenizers-quick: $B/tokenizer-ids ## … every 61st code point, in two minutes
 	$(TOKENIZERS_RUN) --step 61 --texts 2000
+
+# Under emulation; skipped where the cross compiler, qemu or debootstrap is missing.
+test-aarch64: ## every kernel and model family on another processor (half an hour; network at first)
+	tests/cross/aarch64.sh $B/aarch64
 
 # Keys that recurd ignores, against the config classes of the libraries that tests/golden/make is made
 # with; skipped where PYTHON does not have them. An hour: flash-linear-attention is interpreted.
@@ -408,4 +415,4 @@ compile_commands.json: FORCE ## the compiler's command of every file, for editor
 clean: ## removes build/
 	rm -rf build
 
--include $(shell find $B -name '*.d' 2>/dev/null)
+-include $(shell find $B -name '*.d' -type f -not -path '*-root/*' 2>/dev/null)

@@ -104,13 +104,24 @@ static void peak_share(void *ctx, int ith, int nth)
     (void)nth;
     p->fn(p->n);
 }
+/* Of the widest instruction set that this CPU has; NULL = of none. */
+static peak_fn *peak_of(unsigned has)
+{
+#if defined(__x86_64__)
+    return has & NEED_AVX512 ? peak_avx512 : has & NEED_AVX2 ? peak_avx2 : NULL;
+#elif defined(__aarch64__)
+    return has & NEED_NEON ? peak_neon : NULL;
+#else
+    (void)has;
+    return NULL;
+#endif
+}
 /* Fused multiply-adds of all threads, two operations each. */
 static double peak_gflops(struct threads *t)
 {
-    unsigned has = cpuid_features();
-    struct peak_share p = {has & NEED_AVX512 ? peak_avx512 : peak_avx2, 200000};
+    struct peak_share p = {peak_of(cpuid_features()), 200000};
     double v[9];
-    if (!(has & NEED_AVX2))
+    if (!p.fn)
         return 0;
     for (int i = 0; i < 9; i++) {
         uint64_t start = clock_now_ns();

@@ -5,6 +5,6 @@
 /* n rounds of PEAK_FMAS float multiply-adds. */
 #define PEAK_FMAS (16 * 12)
 typedef void peak_fn(long n);
-peak_fn peak_avx2, peak_avx512;
+peak_fn peak_avx2, peak_avx512, peak_neon;
 
 #endif
