@@ -2,8 +2,9 @@
  * to the bit, on one device.
  *
  *   oclcheck [--device NAME] [--op NAME] [--shape AxBxC] [--class NAME] [--seed N] [--quick]
- *            [--cache DIR] [--tune "key=value ..."] [--bench]
+ *            [--cache DIR] [--tune "key=value ..."] [--bench] [--parse]
  *
+ * --parse: nothing is run; are the arguments understood?
  * --op sample checks the sampler instead (--shape: one length of its rows), --bench times it.
  *
  * For every case: the result is near the definition's, nothing else is written (guards, other
@@ -24,7 +25,7 @@ struct options {
     const char *device, *op, *shape, *cache, *tune;
     int klass;
     uint64_t seed;
-    bool quick, bench;
+    bool quick, bench, parse;
 };
 
 static struct ocl_device device;
@@ -393,6 +394,30 @@ static int class_of(const char *name)
     return -1;
 }
 
+/* The exit status: whether there is such an op, of such a shape, and such a tuning. */
+static int parsed(const struct options *o)
+{
+    struct ocl_tune t = {0};
+    struct err e = {0};
+    struct shape one;
+    bool known = false;
+    if (o->tune && ocl_tune_parse(&t, o->tune, &e)) {
+        fprintf(stderr, "oclcheck: %s\n", e.text);
+        return 1;
+    }
+    for (int k = 0; k < OP_KINDS; k++) {
+        if (!ops_shapes((enum op_kind)k) || (o->op && strcmp(o->op, op_name((enum op_kind)k)) != 0))
+            continue;
+        known = true;
+        if (o->shape && !ops_parse((enum op_kind)k, o->shape, &one)) {
+            fprintf(stderr, "oclcheck: --shape of %s is %s\n", op_name((enum op_kind)k),
+                    op_checks[k]->params);
+            return 1;
+        }
+    }
+    return !known && strcmp(o->op, "sample") != 0;
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.klass = -1, .seed = 1, .cache = getenv("RECURD_OCL_CACHE")};
@@ -401,6 +426,7 @@ int main(int argc, char **argv)
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(a, "--quick")) { o.quick = true; continue; }
         if (!strcmp(a, "--bench")) { o.bench = true; continue; }
+        if (!strcmp(a, "--parse")) { o.parse = true; continue; }
         if (!v)
             return usage();
         i++;
@@ -413,6 +439,8 @@ int main(int argc, char **argv)
         else if (!strcmp(a, "--tune")) o.tune = v;
         else return usage();
     }
+    if (o.parse)
+        return parsed(&o);
     must(ocl_device_open(&device, o.device, o.cache, &e), &e);
     if (strstr(device.info.platform_name, "Oclgrind"))
         oclgrind_whole_writes();
