@@ -46,7 +46,11 @@ enum dtype select_format(const struct plan *p, const struct op *op);
 
 /* ---- numerics.c ------------------------------------------------------------------------ */
 
-/* What the bits of a plan's results depend on: "cpu-ref/REVISION" or "cpu-simd/REVISION", and
+/* The class of the vector kernels of this processor: "simd" (x86), "neon". Those of one class have
+ * the same bits. */
+const char *numerics_vectors(void);
+
+/* What the bits of a plan's results depend on: "cpu-ref/REVISION" or "cpu-CLASS/REVISION", and
  * " libm-DIGEST" if an op calls functions of the C library whose last bits are its own. */
 void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struct plan *p,
                   char *out, size_t size);

@@ -1,7 +1,8 @@
 /* What decides the bits of the cpu backend: which ops run as vectors, and, for the few that call
  * it, the C library's functions.
  *
- * AVX2, AVX-512 and NEON are one class: kernelcheck holds them to the same bits. Threads, tiles and
+ * AVX2 and AVX-512 are one class: kernelcheck holds them to the same bits. NEON is its own: what is
+ * smaller than the smallest normal number it flushes before rounding, x86 after. Threads, tiles and
  * batches decide nothing. The library's functions are told apart by their results, not by a
  * version: distributions patch, and one library has variants of a function for several CPUs. */
 #include <inttypes.h>
@@ -92,6 +93,15 @@ static bool has_vector(enum op_kind op, enum dtype t)
     return false;
 }
 
+const char *numerics_vectors(void)
+{
+#if defined(__aarch64__)
+    return "neon";
+#else
+    return "simd";
+#endif
+}
+
 void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struct plan *p,
                   char *out, size_t size)
 {
@@ -111,5 +121,5 @@ void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struc
         snprintf(which, sizeof which, "-%" PRIx64, lacks);
     if (calls)
         snprintf(libm, sizeof libm, " libm-%08" PRIx32, numerics_libm());
-    snprintf(out, size, "cpu-%s%s/%d%s", any ? "simd" : "ref", which, numerics_revision(), libm);
+    snprintf(out, size, "cpu-%s%s/%d%s", any ? numerics_vectors() : "ref", which, numerics_revision(), libm);
 }

@@ -26,6 +26,11 @@ void chain_add(struct chain *c, uint64_t bits)
 }
 
 /* One line: [op][vector][libm]. */
+/* Classes of kernels: the last ones are the vector kernels of one processor each. */
+#define CLASSES 3
+static const char *const classes[CLASSES] = {"ref", "simd", "neon"};
+static const char *const calls[2] = {"-", "libm"};
+
 struct line {
     int cases; /* 0 = there is none */
     uint64_t digest;
@@ -33,24 +38,11 @@ struct line {
 struct file {
     int revision;
     uint32_t libm;
-    struct line lines[OP_KINDS][2][2];
+    struct line lines[OP_KINDS][CLASSES][2];
+    bool has[CLASSES]; /* a line of it */
 };
 
-static struct chain noted[OP_KINDS][2][2];
-
-bool sums_note(const struct cpu_kernel *k, bool libm, const struct chain *c)
-{
-    struct chain *x = &noted[k->op][k->need != 0][libm];
-    if (x->n && memcmp(x, c, sizeof *x) != 0) {
-        printf("FAIL %s: %s has other bits than another vector kernel\n", op_name(k->op),
-               k->variant);
-        return false;
-    }
-    *x = *c;
-    return true;
-}
-
-static const char *const classes[2] = {"ref", "simd"}, *const calls[2] = {"-", "libm"};
+static struct chain noted[OP_KINDS][CLASSES][2];
 
 static int find(const char *const *names, int n, const char *name)
 {
@@ -58,6 +50,18 @@ static int find(const char *const *names, int n, const char *name)
         if (strcmp(names[i], name) == 0)
             return i;
     return -1;
+}
+
+bool sums_note(const struct cpu_kernel *k, bool libm, const struct chain *c)
+{
+    struct chain *x = &noted[k->op][k->need ? find(classes, CLASSES, numerics_vectors()) : 0][libm];
+    if (x->n && memcmp(x, c, sizeof *x) != 0) {
+        printf("FAIL %s: %s has other bits than another vector kernel\n", op_name(k->op),
+               k->variant);
+        return false;
+    }
+    *x = *c;
+    return true;
 }
 
 static int find_op(const char *name)
@@ -77,10 +81,11 @@ static bool parse_line(struct file *f, const char *text)
         return true;
     if (sscanf(text, "%31s %7s %7s %d %16" SCNx64, op, kernels, library, &x.cases, &x.digest) != 5)
         return false;
-    int k = find_op(op), vector = find(classes, 2, kernels), libm = find(calls, 2, library);
+    int k = find_op(op), vector = find(classes, CLASSES, kernels), libm = find(calls, 2, library);
     if (k < 0 || vector < 0 || libm < 0 || x.cases < 1)
         return false;
     f->lines[k][vector][libm] = x;
+    f->has[vector] = true;
     return true;
 }
 
@@ -108,7 +113,7 @@ static uint64_t after(const struct chain *c, const struct line *x)
 /* every(k, vector, libm) */
 #define EACH_LINE(k, v, l)                                                                         \
     for (int k = 0; k < OP_KINDS; k++)                                                             \
-        for (int v = 0; v < 2; v++)                                                                \
+        for (int v = 0; v < CLASSES; v++)                                                          \
             for (int l = 0; l < 2; l++)
 
 static int check_line(const struct file *f, int k, int vector, int libm, bool all, int *foreign)
@@ -116,7 +121,10 @@ static int check_line(const struct file *f, int k, int vector, int libm, bool al
     const struct line *x = &f->lines[k][vector][libm];
     const struct chain *c = &noted[k][vector][libm];
     const char *why = NULL;
-    if (c->n && libm && x->cases && f->libm != numerics_libm())
+    bool own = !vector || strcmp(classes[vector], numerics_vectors()) == 0;
+    if (!own)
+        return 0;
+    if (c->n && ((libm && x->cases && f->libm != numerics_libm()) || !f->has[vector]))
         (*foreign)++;
     else if (c->n && !x->cases)
         why = "is not in the file";
@@ -151,7 +159,9 @@ int sums_check(const char *path, bool all)
                "kernelcheck --write-sums; for new ops and cases only the latter\n", path);
     if (foreign)
         printf("%s: %d lines not compared: this C library's functions have digest %08" PRIx32
-               ", the file is of %08" PRIx32 "\n", path, foreign, numerics_libm(), f.libm);
+               ", the file is of %08" PRIx32 "%s%s\n", path, foreign, numerics_libm(), f.libm,
+               f.has[find(classes, CLASSES, numerics_vectors())] ? "" : "; it has no kernels of ",
+               f.has[find(classes, CLASSES, numerics_vectors())] ? "" : numerics_vectors());
     return wrong;
 }
 
@@ -196,7 +206,7 @@ bool sums_write(const char *path, bool all)
     EACH_LINE(k, v, l) {
         struct line x = f.lines[k][v][l];
         const struct chain *c = &noted[k][v][l];
-        if (all || c->n)
+        if (c->n || (all && (!v || strcmp(classes[v], numerics_vectors()) == 0)))
             x = (struct line){c->n, c->n ? c->after[c->n - 1] : 0};
         if (x.cases)
             fprintf(out, "%-14s %-4s %-4s %4d %016" PRIx64 "\n", op_name((enum op_kind)k),
