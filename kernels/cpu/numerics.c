@@ -121,5 +121,6 @@ void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struc
         snprintf(which, sizeof which, "-%" PRIx64, lacks);
     if (calls)
         snprintf(libm, sizeof libm, " libm-%08" PRIx32, numerics_libm());
-    snprintf(out, size, "cpu-%s%s/%d%s", any ? numerics_vectors() : "ref", which, numerics_revision(), libm);
+    snprintf(out, size, "cpu-%s%s/%d%s", any ? numerics_vectors() : "ref", which,
+             numerics_revision(), libm);
 }
