@@ -2,27 +2,18 @@
  *
  * The file is read by our own code first (spm_proto.c): that gives the vocabulary, and lets the
  * special symbols be declared "control" before the library sees them, so that the library never
- * finds one in ordinary text; the search in tokenizer.c alone does. A child process then loads
- * the result and encodes a sweep of Unicode: what crashes or ends it ends the loading with a
- * sentence, not the daemon months later. Thread: any, after spm_open. */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
+ * finds one in ordinary text; the search in tokenizer.c alone does. Another process tries the
+ * result before this one opens it (spm_probe.c). Thread: any, after spm_open. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "models/text/spm_probe.h"
 #include "models/text/spm_proto.h"
 #include "models/text/spm_shim.h"
 #include "models/text/tokenizer_int.h"
-
-#define PROBE_SECONDS 20 /* a vocabulary of 256k takes half a second; then something hangs */
-#define SWEEP_LINE 2048  /* bytes encoded at a time: short enough for quadratic normalisers */
 
 /* The library needs 250 bytes of memory for a byte of text. Where the vocabulary shows that no
  * piece can reach across a place, a long text is cut there, with the same result; at
@@ -42,87 +33,6 @@ struct spm {
 
 /* Appended to a model, it overrides one setting: normalizer_spec { add_dummy_prefix: false }. */
 static const char no_dummy_prefix[] = {0x1a, 0x02, 0x18, 0x00};
-
-/* ---- the probe -------------------------------------------------------------------------- */
-
-static size_t put_utf8(char *p, uint32_t c)
-{
-    if (c < 0x80) {
-        p[0] = (char)c;
-        return 1;
-    }
-    size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (size_t i = n; i-- > 1; c >>= 6)
-        p[i] = (char)(0x80 | (c & 0x3f));
-    p[0] = (char)((0xf00 >> n & 0xf0) | c);
-    return n;
-}
-
-/* Every character of the alphabets below U+0800, every 251st of the rest. The normaliser's table
- * was proved by spm_charsmap_check; this runs the library's own code over what it built. */
-static uint32_t next_char(uint32_t c)
-{
-    c += c < 0x800 ? 1 : 251;
-    return c >= 0xd800 && c < 0xe000 ? 0xe000 : c;
-}
-
-static int sweep(const struct spm_shim *s)
-{
-    char line[SWEEP_LINE + 4];
-    size_t n = 0, count;
-    int32_t *ids;
-    for (uint32_t c = 1; c < 0x110000; c = next_char(c)) {
-        n += put_utf8(line + n, c);
-        if (n < SWEEP_LINE && next_char(c) < 0x110000)
-            continue;
-        if (spm_shim_encode(s, line, n, &ids, &count) < 0)
-            return -1;
-        free(ids);
-        n = 0;
-    }
-    return 0;
-}
-
-/* In the child. Never returns; 0 = the model is sound. */
-NORETURN static void probe_child(const char *model, size_t n)
-{
-    struct rlimit no_core = {0, 0};
-    setrlimit(RLIMIT_CORE, &no_core);
-    signal(SIGALRM, SIG_DFL);
-    signal(SIGSEGV, SIG_DFL);
-    signal(SIGABRT, SIG_DFL);
-    alarm(PROBE_SECONDS);
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (null >= 0)
-        dup2(null, STDERR_FILENO);
-    struct spm_shim *s = spm_shim_open(model, n);
-    int code = !s ? 1 : sweep(s) < 0 ? 2 : 0;
-    spm_shim_close(s); /* a leak checker looks at this process, too */
-    _exit(code);
-}
-
-static int probe(const char *model, size_t n, const char *name, struct err *e)
-{
-    int status;
-    pid_t child = fork();
-    if (child == 0)
-        probe_child(model, n);
-    if (child < 0)
-        return err_set(e, E_IO, "%s: cannot start a process to check it: %s", name,
-                       strerror(errno));
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            return err_set(e, E_IO, "%s: cannot wait for its check: %s", name, strerror(errno));
-    if (WIFSIGNALED(status))
-        return err_set(e, E_FORMAT, "%s: damaged: encoding a sample of Unicode with it ends in "
-                       "signal %d", name, WTERMSIG(status));
-    if (WEXITSTATUS(status) == 1)
-        return err_set(e, E_FORMAT, "%s: SentencePiece refuses this model of %zu bytes", name, n);
-    if (WEXITSTATUS(status))
-        return err_set(e, E_FORMAT, "%s: damaged: encoding a sample of Unicode with it fails "
-                       "(exit %d)", name, WEXITSTATUS(status));
-    return 0;
-}
 
 /* ---- the vocabulary --------------------------------------------------------------------- */
 
@@ -324,7 +234,7 @@ int spm_build(struct tokenizer *t, struct buf *model, const struct config *cfg, 
     if (rc == 0)
         rc = read_vocabulary(t, &p, model->p, cfg, e);
     if (rc == 0)
-        rc = probe(model->p, model->len, t->path, e);
+        rc = spm_probe(model->p, model->len, t->path, e);
     if (rc == 0)
         rc = open_library(t, model, &p, e);
     spm_proto_free(&p);

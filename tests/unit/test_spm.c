@@ -1,5 +1,7 @@
 /* What is checked of a SentencePiece file before the library sees it. */
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -7,6 +9,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "models/text/spm_charsmap.h"
+#include "models/text/spm_probe.h"
 #include "models/text/spm_proto.h"
 
 /* ---- normaliser tables ---- */
@@ -213,4 +216,41 @@ Test(spm, symbols_nested_deeper_than_the_library_has_room_for_are_refused)
         spm_proto_free(&p);
         buf_free(&b);
     }
+}
+
+/* ---- the probe ---- */
+
+static atomic_bool stormy = true;
+
+static void *storm(void *unused)
+{
+    size_t n = 1;
+    while (atomic_load(&stormy)) {
+        mem_free(mem_zalloc(n));
+        n = n * 5 % 300007;
+    }
+    return unused;
+}
+
+/* A child forked from a process whose other threads allocate finds the allocator's locks taken,
+ * now and then, and waits for ever. */
+Test(spm, a_model_is_tried_beside_threads_that_allocate)
+{
+    pthread_t threads[3];
+    struct buf model;
+    struct err e = {0};
+    buf_init(&model, MIB(4));
+    cr_assert_eq(file_read("models/demo/gated-deltanet/tokenizer.model", &model, &e), 0, "%s",
+                 e.text);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, storm, NULL), 0);
+    for (int i = 0; i < 20; i++)
+        cr_expect_eq(spm_probe(model.p, model.len, "it", &e), 0, "%s", e.text);
+    atomic_store(&stormy, false);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        pthread_join(threads[i], NULL);
+    model.len /= 2;
+    cr_expect_eq(spm_probe(model.p, model.len, "half", &e), E_FORMAT);
+    cr_expect(strncmp(e.text, "half: ", 6) == 0, "%s", e.text);
+    buf_free(&model);
 }
