@@ -18,6 +18,7 @@
 #include "server/process/daemon.h"
 #include "server/process/loading.h"
 #include "server/http/http.h"
+#include "server/api/agent.h"
 #include "server/api/api.h"
 #include "server/api/jsonin.h"
 #include "server/http/listen.h"
@@ -45,6 +46,7 @@ struct recurd {
     struct otlp *otlp; /* NULL = nobody is told what requests took */
     struct routes routes;
     struct http *h;
+    struct agent *agent; /* NULL = no load balancer asks it */
     struct progress progress; /* of loading */
     char url[160];
     bool loaded, serving;
@@ -162,6 +164,12 @@ static void forget_socket(const struct recurd *r)
         (void)unlink(r->o.listen + 5); /* it may be gone already */
 }
 
+static void stop_agent(struct recurd *r)
+{
+    agent_close(r->agent);
+    r->agent = NULL;
+}
+
 /* Where requests come in, and who may send them. */
 static int open_door(struct recurd *r, struct err *e)
 {
@@ -195,6 +203,8 @@ static int start_http(struct recurd *r, struct err *e)
     r->fd = -1; /* the HTTP server's from here on */
     int rc = http_open(&r->h, fd, &r->o, &r->routes, r->keys, r->otlp, &r->progress,
                        r->loaded ? r->s : NULL, e);
+    if (rc == 0 && r->o.agent_listen)
+        rc = agent_open(&r->agent, r->o.agent_listen, r->h, e);
     return rc ? EXIT_LISTEN : EXIT_CLEAN;
 }
 
@@ -337,6 +347,7 @@ static int drain(struct recurd *r)
         if (clock_now_ns() > begun + UNSERVED_MS * NS_PER_MS)
             http_cut_unserved(r->h);
     }
+    stop_agent(r);
     if (!http_close(r->h)) {
         log_error("a request did not end; exiting without cleaning up");
         return EXIT_STUCK;
@@ -371,7 +382,7 @@ static int run(struct recurd *r)
         if (drained)
             _exit(drained); /* threads still use what is freed below */
         log_info("stopped");
-    } else if (!http_close(r->h)) {
+    } else if (stop_agent(r), !http_close(r->h)) {
         forget_socket(r);
         _exit(code); /* a client is in the middle of a request that nobody will answer */
     }

@@ -1,13 +1,12 @@
 /* GET /health, /livez, /readyz, /version, /limits. */
+#include "server/api/health.h"
+
 #include "base/clock.h"
 #include "base/version.h"
 #include "scheduler/sched.h"
 #include "server/api/api.h"
 #include "server/http/exchange.h"
 #include "server/api/jsonout.h"
-
-/* A step of the largest model takes well under a second; a loop turn that takes this long hangs. */
-#define STUCK_NS (30 * NS_PER_S)
 
 static void status(struct exchange *x, const char *word)
 {
@@ -38,22 +37,41 @@ static bool is_stuck(const struct http *h)
 {
     struct sched_stats s;
     sched_stats(h->served->sched, &s);
-    return (s.running || s.waiting) && clock_now_ns() > s.heartbeat_ns + STUCK_NS;
+    return (s.running || s.waiting) && clock_now_ns() > s.heartbeat_ns + STUCK_S * NS_PER_S;
+}
+
+enum standing health_standing(const struct http *h)
+{
+    if (http_is_loading(h))
+        return STANDING_LOADING;
+    if (sched_device_lost(h->served->sched))
+        return STANDING_LOST;
+    if (http_is_draining(h))
+        return STANDING_DRAINING;
+    return is_stuck(h) ? STANDING_STUCK : STANDING_OK;
+}
+
+static void unwell(struct exchange *x, enum standing s)
+{
+    if (s == STANDING_LOST)
+        exchange_error(x, APIERR_DEVICE, NULL, "the device was lost");
+    else
+        exchange_error(x, APIERR_DEVICE, NULL, STUCK_TEXT);
 }
 
 /* Whether a request sent now would be served. */
 static void ready(struct exchange *x)
 {
-    if (http_is_loading(x->http))
-        loading(x);
-    else if (sched_device_lost(x->http->served->sched))
-        exchange_error(x, APIERR_DEVICE, NULL, "the device was lost");
-    else if (http_is_draining(x->http))
+    enum standing s = health_standing(x->http);
+    switch (s) {
+    case STANDING_OK: status(x, "ok"); return;
+    case STANDING_LOADING: loading(x); return;
+    case STANDING_DRAINING:
         exchange_error(x, APIERR_DRAINING, NULL, "the server is shutting down");
-    else if (is_stuck(x->http))
-        exchange_error(x, APIERR_DEVICE, NULL, "the engine has not moved for 30 s");
-    else
-        status(x, "ok");
+        return;
+    case STANDING_LOST:
+    case STANDING_STUCK: unwell(x, s);
+    }
 }
 
 void api_health(struct exchange *x) { ready(x); }
@@ -62,14 +80,13 @@ void api_readyz(struct exchange *x) { ready(x); }
 /* Whether a restart would help: also while draining the process is alive. */
 void api_livez(struct exchange *x)
 {
-    if (http_is_loading(x->http))
-        status(x, "loading");
-    else if (sched_device_lost(x->http->served->sched))
-        exchange_error(x, APIERR_DEVICE, NULL, "the device was lost");
-    else if (is_stuck(x->http))
-        exchange_error(x, APIERR_DEVICE, NULL, "the engine has not moved for 30 s");
+    enum standing s = health_standing(x->http);
+    if (s == STANDING_DRAINING && is_stuck(x->http))
+        s = STANDING_STUCK;
+    if (s == STANDING_LOST || s == STANDING_STUCK)
+        unwell(x, s);
     else
-        status(x, "ok");
+        status(x, s == STANDING_LOADING ? "loading" : "ok");
 }
 
 void api_version(struct exchange *x)

@@ -151,6 +151,14 @@ static void note_rules(struct exchange *x, const struct params *p)
     exchange_note(x, "x-recurd-prompt-rules", rules);
 }
 
+/* A load balancer learns from it where the session lives. */
+static void note_session(struct exchange *x, const struct params *p)
+{
+    struct session_id id;
+    if (p->session && session_id_parse(p->session, &id))
+        exchange_note(x, "x-recurd-session", p->session);
+}
+
 int serve_params(struct exchange *x, enum params_kind kind, const struct api *api, json_t *in,
                  json_t *request, struct params *p)
 {
@@ -166,6 +174,7 @@ int serve_params(struct exchange *x, enum params_kind kind, const struct api *ap
                             unknown, &e);
         exchange_note(x, "x-recurd-unknown-fields", unknown);
         note_rules(x, p);
+        note_session(x, p);
     }
     if (request != in)
         json_decref(request);

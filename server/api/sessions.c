@@ -31,6 +31,9 @@ static void object(struct buf *out, const struct session_info *s)
 /* The session as it is once the change is durable. */
 static void answer(struct exchange *x, struct statecache *sc, struct session_info *s)
 {
+    char hex[33];
+    session_id_hex(&s->id, hex);
+    exchange_note(x, "x-recurd-session", hex);
     if (s->persist == PERSIST_PENDING)
         s->persist = session_durable(sc, &x->tenant, &s->id, DURABLE_MS);
     object(&x->reply, s);

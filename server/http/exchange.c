@@ -139,7 +139,7 @@ static void cors_headers(struct exchange *x, struct MHD_Response *r)
            "x-request-id, retry-after, x-should-retry, x-ratelimit-limit-requests, "
            "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
            "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-recurd-unknown-fields, "
-           "x-recurd-prompt-rules, x-recurd-cache");
+           "x-recurd-prompt-rules, x-recurd-cache, x-recurd-session, x-recurd-replica");
     if (strcmp(x->method, "OPTIONS") != 0)
         return;
     header(r, "Access-Control-Allow-Methods", *x->allow ? x->allow : "GET, POST");
@@ -155,6 +155,8 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
     header(r, "x-request-id", x->id);
     if (x->errors->id_header)
         header(r, x->errors->id_header, x->id);
+    if (x->http->o->replica)
+        header(r, "x-recurd-replica", x->http->o->replica);
     header(r, "X-Content-Type-Options", "nosniff");
     if (x->origin)
         cors_headers(x, r);

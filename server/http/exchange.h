@@ -15,7 +15,7 @@
 #include "server/otlp/traceparent.h"
 
 #define REQUEST_ID_BYTES 64
-#define EXCHANGE_NOTES 4
+#define EXCHANGE_NOTES 6
 
 enum exchange_phase {
     EXCHANGE_HEAD,   /* the request line is known */

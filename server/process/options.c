@@ -13,6 +13,7 @@
 #include "server/process/options_int.h"
 
 /* A configuration file of every key at full length is under 8 KiB. */
+#define REPLICA_MAX 64 /* bytes of a name among replicas */
 #define CONFIG_BYTES KIB(256)
 /* libinih cuts longer lines into two without a word; we refuse them instead. */
 #define CONFIG_LINE 198
@@ -327,6 +328,19 @@ static void check_words(struct options *o, struct err *e)
     }
 }
 
+/* It becomes a header of every reply. */
+static void check_replica(struct options *o, struct err *e)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                  "-._";
+    if (!o->replica)
+        return;
+    size_t n = strlen(o->replica);
+    if (!n || n > REPLICA_MAX || strspn(o->replica, allowed) != n)
+        options_fault(o, e, E_RANGE, "replica: \"%.80s\" is no name of 1 to %d letters, digits, "
+                      "'-', '.' and '_'", o->replica, REPLICA_MAX);
+}
+
 int options_parse(struct options *o, int argc, char **argv, struct err *e)
 {
     mem_clear_lacked();
@@ -338,5 +352,6 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
     if (mem_lacked()) /* then what is missing was not left out */
         return options_fault(o, e, E_NOMEM, "no memory for the settings");
     check_words(o, e);
+    check_replica(o, e);
     return o->n_faults ? e->code : 0;
 }

@@ -48,7 +48,7 @@ class Flags(unittest.TestCase):
                 (["--slots", "1e3"], "slots"), (["--slots"], "slots"), (["--what", "1"], "what"),
                 (["extra"], "extra"), (["--config", "/nonexistent"], "/nonexistent"),
                 (["--load-format", "gguf"], "load-format"), (["--quantize", "q3"], "quantize"),
-                (["--log-level", "loud"], "log-level"),
+                (["--log-level", "loud"], "log-level"), (["--replica", "a b"], "replica"),
                 (["--slots", "99999999999999999999"], "slots")]
         for args, word in rows:
             code, out, err = run(*args, "--check-config")
