@@ -123,7 +123,8 @@ int agent_open(struct agent **out, const char *spec, const struct http *h, struc
         return e->code;
     }
     listen_describe(a->fd, url, sizeof url);
-    log_info("HAProxy's agent checks are answered at %s", url + (strncmp(url, "http://", 7) ? 0 : 7));
+    const char *address = strstr(url, "://"); /* no HTTP is spoken there */
+    log_info("HAProxy's agent checks are answered at %s", address ? address + 3 : url);
     *out = a;
     return 0;
 }
