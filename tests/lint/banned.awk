@@ -34,5 +34,7 @@ FNR == 1 { in_comment = 0 }
         text = substr(text, RSTART + RLENGTH)
         sub(/[ \t]*\($/, "", word)
         if (word in why) say(word " " why[word])
+        else if (word ~ /^json_load/ && FILENAME !~ /^(\.\/)?(programs|tests)\//)
+            say(word " reads beyond a token when memory runs out in it: use base/jsonread.h")
     }
 }
