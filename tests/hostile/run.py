@@ -10,6 +10,9 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import probes  # noqa: E402
+import faults  # noqa: E402,F401  they add theirs
+import memory  # noqa: E402,F401
+import wire  # noqa: E402,F401
 
 
 def main():
