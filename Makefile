@@ -63,7 +63,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all pages manual deb test-deb page checks hostile torture configs random random-quick help \
+.PHONY: all pages manual deb test-deb page checks hostile long torture configs random random-quick help \
         deps deps-test deps-check demo run test \
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
@@ -296,6 +296,9 @@ api: $B/recurd $B/recurd-eval $B/recurd-state $B/tests/recurd-next ## black-box 
 
 hostile: $B/recurd ## attacks on the daemon, each with its figure and bound
 	python3 tests/hostile/run.py --recurd $B/recurd
+
+long: $B/recurd $B/crashsim ## hundreds of stops, kills, restarts; an hour's soak; 10^6 crashes (hours)
+	python3 tests/long/run.py --recurd $B/recurd --crashsim $B/crashsim
 
 torture: $B/recurd ## one life of the daemon, in which each allocation fails once (an hour; STEP=7: some)
 	python3 tests/fault/torture.py --recurd $B/recurd --step $(or $(STEP),1)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "models/convert_int.h"
 #include "models/gguf.h"
 #include "models/model.h"
@@ -114,7 +115,7 @@ static bool is_constant(const struct convert *c, const char *key, const char *te
 {
     const char *name;
     const struct config *o = inside(c, key, &name);
-    json_t *want = json_loads(text, JSON_DECODE_ANY, NULL);
+    json_t *want = jsonread(text, strlen(text), JSON_DECODE_ANY, NULL);
     struct err quiet = {0};
     bool same = false;
     if (json_is_boolean(want))

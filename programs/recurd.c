@@ -34,6 +34,11 @@ enum exit_code {
 /* How long the loops below sleep: shorter than any watchdog, long enough to cost nothing. */
 #define TICK_MS 1000
 #define DRAIN_TICK_MS 20
+/* A request may take so long to come of a client who had connected when the signal came: with the
+ * service manager's socket, whoever connects later is the next process's. */
+#define CONNECTED_MS 2000
+/* … and a thread that has just accepted him to say so. */
+#define ACCEPTED_MS 60
 /* A body that is on its way when draining begins may take so long. */
 #define UNSERVED_MS 2000
 
@@ -330,18 +335,28 @@ static int serve(struct recurd *r)
     }
 }
 
+static bool is_stop(int sig) { return sig && sig != SIGHUP; }
+
 /* Running requests may finish until the limit or a second signal; then they are told. */
 static int drain(struct recurd *r)
 {
     struct watchdog w = {.every_ms = daemon_watchdog_ms()};
     uint64_t begun = clock_now_ns(), end = begun + (uint64_t)r->o.drain * NS_PER_S;
     log_info("draining: running requests may finish within %lld s", (long long)r->o.drain);
+    http_leave(r->h);
+    uint64_t accepted = begun + ACCEPTED_MS * NS_PER_MS;
+    uint64_t connected = MIN(end, begun + CONNECTED_MS * NS_PER_MS);
+    for (uint64_t now = begun; now < accepted || (now < connected && http_expects(r->h));
+         now = clock_now_ns()) {
+        if (is_stop(daemon_wait(DRAIN_TICK_MS)))
+            break;
+        feed(r, &w);
+    }
     daemon_stopping();
     sched_drain(r->s->sched);
     http_drain(r->h);
     while (!http_idle(r->h) && clock_now_ns() < end && !sched_device_lost(r->s->sched)) {
-        int sig = daemon_wait(DRAIN_TICK_MS);
-        if (sig && sig != SIGHUP)
+        if (is_stop(daemon_wait(DRAIN_TICK_MS)))
             break;
         feed(r, &w);
         if (clock_now_ns() > begun + UNSERVED_MS * NS_PER_MS)

@@ -71,24 +71,32 @@ static int64_t awaited(struct statecache *sc, const struct lookup *l)
     return n ? n->end : 0;
 }
 
-/* Finds the state to start from. E_BUSY: it is on its way. */
+static bool may_start_from(const struct lookup *l, const struct snapshot *s)
+{
+    return s->pos < l->total || s->has_logits; /* a state alone does not say what comes next */
+}
+
+/* Finds the state to start from. E_BUSY: it is on its way. A deeper one that there is no room for
+ * does not push out the one that is there: the two would be read in turns for ever. */
 static int find_hit(struct statecache *sc, struct lookup *l)
 {
-    struct node *n = prefix_snapshot_above(whole(&l->match), l->match.depth);
-    for (; n; n = prefix_snapshot_above(n->parent, n->end)) {
-        struct snapshot *s = n->snap;
-        if (n->end == l->total && !s->has_logits)
-            continue; /* a state alone does not say what comes next */
-        if (snapshot_ready(s))
-            break;
-        n->pins++; /* making room must not prune the node we stand on */
-        bool coming = s->reading || s->copy || statefile_load(sc, s);
-        n->pins--;
-        if (coming)
-            return E_BUSY;
-    }
+    struct node *deepest = prefix_snapshot_above(whole(&l->match), l->match.depth), *n = deepest;
+    while (n && !(may_start_from(l, n->snap) && snapshot_ready(n->snap)))
+        n = prefix_snapshot_above(n->parent, n->end);
     l->hit = n ? n->snap : NULL;
-    return 0;
+    if (l->hit)
+        l->hit->pins++;
+    bool coming = false;
+    for (n = deepest; n && n->snap != l->hit && !coming;) {
+        struct snapshot *s = n->snap;
+        n->pins++; /* making room must not prune the node we stand on */
+        coming = may_start_from(l, s) && (s->reading || s->copy || statefile_load(sc, s));
+        n->pins--;
+        n = prefix_snapshot_above(n->parent, n->end);
+    }
+    if (l->hit)
+        snapshot_unpin(sc, l->hit);
+    return coming ? E_BUSY : 0;
 }
 
 /* What the caller will ask statecache_tokens for. */

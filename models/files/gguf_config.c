@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/mem.h"
 #include "models/files/gguf_view.h"
 
@@ -79,7 +80,7 @@ static void set_int(struct writer *w, const char *key, int64_t x)
 
 static json_t *constant(const char *text)
 {
-    return json_loads(text, JSON_DECODE_ANY, NULL);
+    return jsonread(text, strlen(text), JSON_DECODE_ANY, NULL);
 }
 
 /* KEY_QUOTIENT and KEY_RATIO. */

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/jsonread.h"
 #include "base/limits.h"
 
 /* jansson's integers end here. */
@@ -135,15 +136,15 @@ static int load(json_t **out, const char *text, size_t n, size_t flags, const ch
                 struct err *e)
 {
     json_error_t je;
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | flags, &je);
+    json_t *root = jsonread(text, n, JSON_REJECT_DUPLICATES | flags, &je);
     if (!root) {
-        /* je.text may quote the file; the code and the place are enough. */
         enum json_error_code code = json_error_code(&je);
         const char *what = code == json_error_duplicate_key             ? "a key appears twice"
                            : code == json_error_premature_end_of_input ? "the text ends too early"
                            : code == json_error_out_of_memory          ? "out of memory"
                                                                        : "not valid JSON";
-        return err_set(e, E_FORMAT, "%s: %s (line %d, near byte %d of %zu)", jsontext_tail(name),
+        return err_set(e, code == json_error_out_of_memory ? E_NOMEM : E_FORMAT,
+                       "%s: %s (line %d, near byte %d of %zu)", jsontext_tail(name),
                        what, je.line, je.position, n);
     }
     if (!json_is_object(root)) {

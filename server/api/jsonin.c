@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -96,15 +97,11 @@ int jsonin_parse(json_t **out, const char *text, size_t n, struct err *e)
     if (rc)
         return rc;
     json_error_t je;
-    bool before = mem_lacked();
-    json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
-    if (!before && mem_lacked()) { /* which the library takes for a mistake in the text (2.14) */
-        json_decref(v);
-        return err_set(e, E_NOMEM, "no memory to parse the %zu bytes of the body", n);
-    }
+    json_t *v = jsonread(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!v) {
-        /* The library's own sentence may quote the input; code and place say enough. */
         enum json_error_code code = json_error_code(&je);
+        if (code == json_error_out_of_memory)
+            return err_set(e, E_NOMEM, "no memory to parse the %zu bytes of the body", n);
         return err_set(e, E_FORMAT, "the body is not valid JSON: %s at byte %d",
                        code == json_error_duplicate_key ? "a key appears twice"
                        : code == json_error_invalid_utf8 ? "malformed UTF-8"

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/mem.h"
 #include "server/api/api.h"
 #include "server/api/jsonin.h"
@@ -256,8 +257,8 @@ static int conversation(struct buf *out, const struct gen *g, struct err *e)
     buf_ch(&text, '[');
     buf_add(&text, g->choices[0].part[0].p, g->choices[0].part[0].len);
     buf_ch(&text, ']');
-    json_t *answer = text.failed ? NULL : json_loadb(text.p, text.len, JSON_ALLOW_NUL, NULL);
-    json_t *talk = json_loadb(json_string_value(before), json_string_length(before),
+    json_t *answer = text.failed ? NULL : jsonread(text.p, text.len, JSON_ALLOW_NUL, NULL);
+    json_t *talk = jsonread(json_string_value(before), json_string_length(before),
                               JSON_ALLOW_NUL, NULL);
     int rc = answer && talk && all.messages ? responses_items(&all, answer, e)
                                             : translate_no_memory(e);
@@ -372,7 +373,7 @@ static json_t *previous(struct exchange *x, const json_t *in, enum apierr *why, 
         err_field(e, E_NOENT, field, "%s: there is no response \"%.64s\"; responses are kept while "
                   "there is room", field, id);
     } else {
-        talk = text.failed ? NULL : json_loadb(text.p, text.len, JSON_ALLOW_NUL, NULL);
+        talk = text.failed ? NULL : jsonread(text.p, text.len, JSON_ALLOW_NUL, NULL);
         if (!talk)
             translate_no_memory(e);
     }

@@ -2,6 +2,7 @@
  * said and called in a row is one. */
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/mem.h"
 #include "server/api/jsonin.h"
 #include "server/api/responses.h"
@@ -248,7 +249,7 @@ static int repeat(const json_t *in, json_t *keep, struct err *e)
     for (size_t i = 0; i < ARRAY_LEN(rows) && !rc; i++) {
         json_t *v = json_incref((json_t *)(uintptr_t)jsonin_get(in, rows[i].key));
         if (!v)
-            v = json_loads(rows[i].otherwise, JSON_DECODE_ANY, NULL);
+            v = jsonread(rows[i].otherwise, strlen(rows[i].otherwise), JSON_DECODE_ANY, NULL);
         rc = set(all, rows[i].key, v, e);
     }
     if (!rc)

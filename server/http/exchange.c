@@ -178,7 +178,7 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
         header(r, x->notes[i].name, x->notes[i].value);
     if (x->retry_known)
         header(r, "x-should-retry", x->retry ? "true" : "false");
-    if (x->close || http_is_draining(x->http))
+    if (x->close || http_is_leaving(x->http))
         header(r, "Connection", "close");
     stats_response(&x->http->stats, x->route, x->status);
     log_debug("%s: %s %d, key %s", x->id, route_name(x->http->routes, x->route), x->status,

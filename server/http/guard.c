@@ -2,7 +2,10 @@
 #include "server/http/guard.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -15,16 +18,22 @@
 /* Of what still comes from a refused client so much is read, so that it can read the reply. */
 #define DRAIN_BYTES KIB(256)
 #define REPLY_BYTES KIB(4)
+#define PAGE_BYTES 4096
+#define LATELY 512 /* connections answered between two looks for events; more keep their pools */
 
 struct guard {
     struct framing framing;
     guard_reply *reply;
     void *arg;
     bool refused;
+    bool answered; /* and nothing came since */
+    void *pool;    /* NULL: it does not look like one */
 };
 
 static struct guard **table; /* [room], by descriptor; atomic */
 static size_t room;
+static int guarded; /* atomic: how many */
+static _Thread_local int lately[LATELY], n_lately; /* answered, of this worker */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void make_table(void)
@@ -59,6 +68,7 @@ bool guard_add(int fd, guard_reply *reply, void *arg)
     framing_init(&g->framing);
     g->reply = reply;
     g->arg = arg;
+    __atomic_add_fetch(&guarded, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&table[fd], g, __ATOMIC_RELEASE);
     return true;
 }
@@ -69,12 +79,17 @@ void guard_remove(int fd)
     if (!g)
         return;
     __atomic_store_n(&table[fd], NULL, __ATOMIC_RELEASE);
+    __atomic_sub_fetch(&guarded, 1, __ATOMIC_RELAXED);
     mem_free(g);
 }
 
 void guard_next(int fd)
 {
     struct guard *g = guard_of(fd);
+    if (g && __atomic_load_n(&guarded, __ATOMIC_RELAXED) > GUARD_POOLS_KEPT && n_lately < LATELY) {
+        g->answered = true;
+        lately[n_lately++] = fd;
+    }
     /* The library would wait for more bytes; what it finds is the end, in recv() below. */
     if (g && g->framing.fault && !g->refused)
         shutdown(fd, SHUT_RD);
@@ -110,9 +125,26 @@ ssize_t recv(int fd, void *buf, size_t n, int flags)
     ssize_t got = recvfrom(fd, buf, n, flags, NULL, NULL);
     if (!g || got <= 0 || flags & MSG_PEEK)
         return got;
+    g->answered = false;
+    /* The buffer of a new request is the first half of the pool (0.9.75). */
+    if (n == GUARD_POOL_BYTES / 2 && (uintptr_t)buf % PAGE_BYTES == 0)
+        g->pool = buf;
     size_t good = framing_feed(&g->framing, buf, (size_t)got);
     if (!g->framing.fault || good)
         return (ssize_t)good;
     refuse(g, fd);
     return 0;
+}
+
+/* The library's as well: a worker that looks for events is done with what it answered, and has
+ * filled the pools of connections that stay with zeros. */
+__attribute__((visibility("default")))
+int epoll_wait(int epoll, struct epoll_event *events, int n, int timeout)
+{
+    while (n_lately > 0) {
+        struct guard *g = guard_of(lately[--n_lately]);
+        if (g && g->answered && g->pool)
+            (void)madvise(g->pool, GUARD_POOL_BYTES, MADV_DONTNEED); /* or it stays as it is */
+    }
+    return epoll_pwait(epoll, events, n, timeout, NULL);
 }

@@ -4,12 +4,21 @@
  * here, and the library sees the end of the connection. Its own replies to malformed requests (in
  * HTML, without a request id, some of them 5xx) are never written.
  *
+ * The same is done with epoll_wait(), which a worker calls when it is done with what has come: the
+ * pools of connections that fell idle, all of which the library has just filled with zeros, go back
+ * to the system where there are many of them.
+ *
  * Thread: guard_* of one descriptor from the worker that owns its connection. */
 #ifndef RECURD_GUARD_H
 #define RECURD_GUARD_H
 
 #include "base/buf.h"
 #include "server/http/framing.h"
+
+/* Bytes of a connection's pool: more than 32 KiB, so that the library maps it, and unmaps it. */
+#define GUARD_POOL_BYTES KIB(36)
+/* So many connections keep their pools. */
+#define GUARD_POOLS_KEPT 256
 
 /* Writes the whole reply to a fault. */
 typedef void guard_reply(void *arg, const struct framing *f, struct buf *out);

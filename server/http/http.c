@@ -1,8 +1,8 @@
 /* libmicrohttpd set up and its callbacks.
  *
  * Mode (each measured with 0.9.75): epoll with a pool of at least two threads (one counts as no
- * pool), a pool of 32 KiB a connection (the longest head, 64 bytes a header, our reply's
- * head; pages nobody fills are not touched), 512 KiB of stack (2,048 levels of
+ * pool), a pool of 36 KiB a connection (the longest head, 64 bytes a header, our reply's
+ * head; see guard.h), 512 KiB of stack (2,048 levels of
  * JSON overflow 128), no timeouts of the library's own: they count silence, see watch.h. */
 #include "server/http/http.h"
 
@@ -27,10 +27,11 @@
 /* Connections above the configured number that still get a 503 instead of silence. */
 #define SPARE_CONNECTIONS 512
 #define STACK_BYTES KIB(512)
-#define POOL_BYTES KIB(32)
-_Static_assert(POOL_BYTES >= LIMIT_HEADER_BYTES + LIMIT_HEADERS * 64 + KIB(6), "a head fits");
+_Static_assert(GUARD_POOL_BYTES >= LIMIT_HEADER_BYTES + LIMIT_HEADERS * 64 + KIB(6), "a head fits");
 /* Backpressure shows after this much instead of after megabytes. */
 #define SEND_BUFFER_BYTES (64 * 1024)
+/* When half of so many connections or more have left, what the heap had for them goes back. */
+#define PEAK_CONNECTIONS 512
 /* At the end a client has this long to take its last frame, and a cut this long to be noticed. */
 #define GOODBYE_MS 2000
 #define CUT_MS 3000
@@ -120,6 +121,25 @@ static void on_fault(void *arg, const struct framing *f, struct buf *out)
     log_debug("%s: %d, %s", id, status, f->fault);
 }
 
+static void count_left(struct http *h)
+{
+    struct watch_counts counts;
+    watch_counts(h->watch, &counts);
+    int peak = __atomic_load_n(&h->peak, __ATOMIC_RELAXED);
+    if (peak >= PEAK_CONNECTIONS && counts.open <= peak / 2) {
+        __atomic_store_n(&h->peak, counts.open, __ATOMIC_RELAXED);
+        __atomic_store_n(&h->trim, 1, __ATOMIC_RELAXED);
+    }
+}
+
+static void count_come(struct http *h)
+{
+    struct watch_counts counts;
+    watch_counts(h->watch, &counts);
+    if (counts.open > __atomic_load_n(&h->peak, __ATOMIC_RELAXED))
+        __atomic_store_n(&h->peak, counts.open, __ATOMIC_RELAXED);
+}
+
 static void on_connection(void *arg, struct MHD_Connection *c, void **conn,
                           enum MHD_ConnectionNotificationCode what)
 {
@@ -129,6 +149,7 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **conn,
         watch_remove(h->watch, *conn);
         guard_remove(fd);
         *conn = NULL;
+        count_left(h);
         return;
     }
     if (!guard_add(fd, on_fault, h))
@@ -141,6 +162,7 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **conn,
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof unacked);
     *conn = watch_add(h->watch, fd);
+    count_come(h);
 }
 
 static void help(struct exchange *x)
@@ -164,7 +186,7 @@ static int start(struct http *h, int fd, struct err *e)
         MHD_OPTION_THREAD_POOL_SIZE, (unsigned)h->o->http_threads,
         MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
         MHD_OPTION_CONNECTION_LIMIT, limit,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)GUARD_POOL_BYTES,
         MHD_OPTION_CONNECTION_TIMEOUT, 0U,
         MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
         MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL,
@@ -228,9 +250,9 @@ int http_open(struct http **out, int fd, const struct options *o,
     return 0;
 }
 
-void http_drain(struct http *h)
+void http_leave(struct http *h)
 {
-    __atomic_store_n(&h->draining, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&h->leaving, 1, __ATOMIC_RELAXED);
     if (h->nowhere < 0)
         return;
     /* Not MHD_quiesce_daemon: a worker that is awake while 0.9.75 runs it takes the socket out of
@@ -238,6 +260,14 @@ void http_drain(struct http *h)
      * one stop in two hundred under load). The library closes what is left of the descriptor. */
     listen_stop(h->listen_fd, h->nowhere);
     h->nowhere = -1;
+}
+
+bool http_expects(struct http *h) { return watch_expects(h->watch); }
+
+void http_drain(struct http *h)
+{
+    http_leave(h);
+    __atomic_store_n(&h->draining, 1, __ATOMIC_RELAXED);
 }
 
 void http_tick(struct http *h)

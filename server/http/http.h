@@ -31,8 +31,9 @@ struct http {
     uint64_t started_unix_s;
     bool guarded;           /* on loopback without keys: Host and Origin are looked at */
     int listen_fd, nowhere; /* nowhere: what listen_fd becomes; -1 = it has */
-    int draining, closing; /* atomic */
+    int leaving, draining, closing; /* atomic */
     struct budget budget;  /* of what requests hold */
+    int peak;              /* atomic: connections at once, since many left the last time */
     int trim;              /* atomic: a large one went: its memory may go back to the system */
 };
 
@@ -51,7 +52,11 @@ static inline bool http_is_loading(const struct http *h)
     return !__atomic_load_n(&h->ready, __ATOMIC_ACQUIRE);
 }
 
-/* Stops accepting connections; new requests on old ones get 503. */
+/* Stops accepting connections; requests on those that there are are served, and the last there. */
+void http_leave(struct http *h);
+/* Somebody has connected whose request has not come yet. */
+bool http_expects(struct http *h);
+/* The same as http_leave, and new requests get 503. */
 void http_drain(struct http *h);
 /* Every running exchange is told that the server goes down, and ends. */
 void http_abort(struct http *h);
@@ -59,6 +64,11 @@ void http_abort(struct http *h);
 bool http_idle(struct http *h);
 /* After http_drain, with no exchange left (false: there was one, and nothing was freed). */
 bool http_close(struct http *h);
+
+static inline bool http_is_leaving(const struct http *h)
+{
+    return __atomic_load_n(&h->leaving, __ATOMIC_RELAXED);
+}
 
 static inline bool http_is_draining(const struct http *h)
 {

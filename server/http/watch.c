@@ -320,6 +320,18 @@ void watch_bytes(struct conn *c, size_t n)
     __atomic_store_n(&c->wrote_ns, clock_now_ns(), __ATOMIC_RELAXED);
 }
 
+bool watch_expects(struct watch *w)
+{
+    bool expects = false;
+    pthread_mutex_lock(&w->lock);
+    for (int32_t i = 0; i < w->max && !expects; i++) {
+        const struct conn *c = w->table[i];
+        expects = c && c->used && (c->phase == CONN_NEW || c->phase == CONN_BODY);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return expects;
+}
+
 void watch_close_unserved(struct watch *w)
 {
     pthread_mutex_lock(&w->lock);

@@ -52,6 +52,8 @@ void watch_phase(struct watch *w, struct conn *c, enum conn_phase phase, struct 
 /* Bytes of the phase: BODY, that came; STREAM, that the library got; REPLY, all there are. */
 void watch_bytes(struct conn *c, size_t n);
 
+/* Whether there is a connection whose request has not come as a whole, but may be on its way. */
+bool watch_expects(struct watch *w);
 /* Drain: closes the connections without a whole request. */
 void watch_close_unserved(struct watch *w);
 /* Signals every waiting connection. */

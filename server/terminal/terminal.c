@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/jsonread.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "server/process/options.h"
@@ -82,7 +83,7 @@ static int on_event(void *arg, const char *data, size_t n)
     struct terminal *t = arg;
     if (strcmp(data, "[DONE]") == 0)
         return 0;
-    json_t *root = json_loadb(data, n, JSON_ALLOW_NUL, NULL);
+    json_t *root = jsonread(data, n, JSON_ALLOW_NUL, NULL);
     const json_t *choice = json_array_get(json_object_get(root, "choices"), 0);
     const json_t *delta = json_object_get(choice, "delta");
     const json_t *text = json_object_get(delta, "content");
@@ -100,7 +101,7 @@ static int on_event(void *arg, const char *data, size_t n)
 /* A reply that is not a success, as a sentence. */
 static void refused(int status, const struct buf *out, struct err *e)
 {
-    json_t *root = json_loadb(out->p ? out->p : "", out->len, 0, NULL);
+    json_t *root = jsonread(out->p ? out->p : "", out->len, 0, NULL);
     const char *why = error_of(root);
     err_set(e, E_DENIED, "status %d: %s", status, why ? why : "no reason given");
     json_decref(root);
@@ -342,7 +343,7 @@ static int ask_name(struct terminal *t, struct err *e)
     if (status > 0 && status != 200) {
         refused(status, &out, e);
     } else if (status == 200) {
-        json_t *root = json_loadb(out.p ? out.p : "", out.len, 0, NULL);
+        json_t *root = jsonread(out.p ? out.p : "", out.len, 0, NULL);
         const char *id = json_string_value(
             json_object_get(json_array_get(json_object_get(root, "data"), 0), "id"));
         if (!id || strlen(id) >= sizeof t->model)

@@ -182,6 +182,10 @@ int dirstore_open(struct store *s, const char *dir, const char *key_file, const 
         rc = io->list(io->ctx, path_in(s, folder[i]).p, remove_temporary, &w);
         if (rc)
             return fsio_failed(e, rc, "cannot list", folder[i]);
+        /* What a killed process had renamed and not yet synced is built upon from now on. */
+        rc = io->sync_dir(io->ctx, path_in(s, folder[i]).p);
+        if (rc)
+            return fsio_failed(e, rc, "cannot sync", folder[i]);
     }
     if (!rc)
         (void)io->list(io->ctx, path_in(s, "quarantine").p, count_quarantined, s);

@@ -237,6 +237,12 @@ bool stretch_save(struct statecache *sc, struct tenant *t, struct node *at)
 
 /* ---- from disk ---------------------------------------------------------------------------- */
 
+/* Whether a file that could not be read for this reason is in its folder no more. */
+static bool read_is_over(int rc)
+{
+    return rc == E_FORMAT || rc == E_DENIED || rc == E_RANGE || rc == E_NOENT;
+}
+
 /* want: name, path, tenant and position. The bytes must prove that they are those. */
 static int read_ids(struct statecache *sc, const struct head *want, int32_t *tokens, struct err *e)
 {
@@ -277,6 +283,8 @@ static void lose(struct statecache *sc, struct node *n, const struct err *why)
               (long long)(n->end - n->n), (long long)n->end, why->text);
     n->stretch->on_disk = false;
     core_charge(sc, n->stretch->tenant, TIER_DISK, -file_bytes(sc));
+    if (!read_is_over(why->code)) /* it is still there, and a restart tries again */
+        sc->stuck += (uint64_t)file_bytes(sc);
     prefix_lose(&sc->prefix, n);
 }
 

@@ -25,6 +25,7 @@ struct state_job {
     struct head head;
     int64_t n_tokens;     /* those beyond the last whole stretch */
     bool durable, retried, again;
+    bool check; /* read it all before it counts as durable */
     uint64_t ns;
     int rc;
     struct err err;
@@ -213,6 +214,7 @@ static void done_put(struct job *job)
         push_remove(sc, j->head.id, j->head.file_bytes);
     } else if (!j->rc) {
         snapshot_on_disk(sc, s, j->head.id, j->head.file_bytes, j->durable);
+        s->checked = true;
         sc->stats.spill_bytes += j->head.file_bytes;
         latency_add(&sc->stats.spill, j->ns);
     } else if (j->rc != E_CLOSED) {
@@ -227,9 +229,37 @@ static void done_put(struct job *job)
     job_finished(j);
 }
 
+static bool is_damage(int rc) { return rc == E_FORMAT || rc == E_DENIED || rc == E_RANGE; }
+
+/* Reads a whole file. What an earlier process wrote without an fsync a power cut may have torn
+ * behind its head, which is all that was looked at since. */
+static int check_file(struct state_job *j)
+{
+    struct store *st = &j->sc->store;
+    static const enum codec_part parts[] = {PART_STATE, PART_PAGES, PART_LOGITS};
+    unsigned char name[16];
+    int fd = -1;
+    memcpy(name, j->head.id, sizeof(name));
+    int rc = store_get(st, STORE_STATES, name, &fd, &j->head, &j->err);
+    for (size_t i = 0; i < ARRAY_LEN(parts) && !rc; i++) {
+        size_t n = j->head.bytes[parts[i]];
+        struct piece piece = {mem_array(1, n), n};
+        struct part part = {&piece, 1};
+        rc = piece.p || n == 0 ? store_part(st, fd, &j->head, parts[i], &part, &j->err)
+                               : err_set(&j->err, E_NOMEM, "no memory for %zu bytes of a state", n);
+        mem_free((void *)(uintptr_t)piece.p);
+    }
+    store_done(st, fd);
+    if (is_damage(rc))
+        store_quarantine(st, STORE_STATES, name, j->err.text);
+    return rc;
+}
+
 static void run_sync(struct job *job)
 {
     struct state_job *j = (struct state_job *)job;
+    if (!j->rc && j->check)
+        j->rc = check_file(j);
     if (!j->rc)
         j->rc = store_sync(&j->sc->store, STORE_STATES, j->head.id, &j->err);
 }
@@ -239,14 +269,21 @@ static void prepare_sync(struct job *job)
     struct state_job *j = (struct state_job *)job;
     j->rc = j->s->on_disk ? 0 : err_set(&j->err, E_NOENT, "the state is not on disk");
     memcpy(j->head.id, j->s->name, sizeof(j->head.id));
+    j->check = !j->s->checked;
 }
 
 static void done_sync(struct job *job)
 {
     struct state_job *j = (struct state_job *)job;
-    if (!j->rc && j->s->on_disk)
-        j->s->durable = true;
-    snapshot_unpin(j->sc, j->s);
+    struct snapshot *s = j->s;
+    if (!j->rc && s->on_disk) {
+        s->durable = s->checked = true;
+    } else if (is_damage(j->rc) && s->on_disk && !s->dead) { /* it was moved away */
+        snapshot_off_disk(j->sc, s);
+        if (!s->slab && s->slot < 0)
+            snapshot_destroy(j->sc, s, true);
+    }
+    snapshot_unpin(j->sc, s);
     job_finished(j);
 }
 
@@ -332,7 +369,7 @@ static void run_load(struct job *job)
     for (size_t i = 0; i < ARRAY_LEN(parts) && !j->rc; i++)
         j->rc = store_part(st, fd, &j->head, parts[i], &j->part[parts[i]], &j->err);
     store_done(st, fd);
-    if (j->rc == E_FORMAT || j->rc == E_DENIED || j->rc == E_RANGE)
+    if (is_damage(j->rc))
         store_quarantine(st, STORE_STATES, name, j->err.text);
     j->ns = clock_now_ns() - start;
 }
@@ -345,6 +382,7 @@ static void done_load(struct job *job)
     s->reading = false;
     if (!j->rc) {
         snapshot_arrived(sc, s);
+        s->checked = true;
         sc->stats.reload_bytes += j->head.file_bytes;
         latency_add(&sc->stats.reload, j->ns);
     } else if (!s->dead) {

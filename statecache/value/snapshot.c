@@ -452,7 +452,7 @@ void snapshot_off_disk(struct statecache *sc, struct snapshot *s)
 {
     if (!s->on_disk)
         return;
-    s->on_disk = s->durable = false;
+    s->on_disk = s->durable = s->checked = false;
     core_charge(sc, s->tenant, TIER_DISK, -(int64_t)s->file_bytes);
     part_tier(sc, s, TIER_DISK);
 }

@@ -26,6 +26,7 @@ struct snapshot {
     int32_t slot;             /* device slot, or -1 */
     float *slab;              /* slot_bytes, or NULL */
     bool on_disk, durable;    /* durable: survives the machine, not just the process */
+    bool checked;             /* its file was written, or read whole, by this process */
     float *logits;            /* [vocab]; with slab or slot */
     struct block **blocks;    /* [n_blocks] full pages; NULL when only on disk */
     int32_t n_blocks;

@@ -9,6 +9,8 @@ from keyed import Keyed, line
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "hostile"))
 import probes  # noqa: E402
+import memory  # noqa: E402,F401  they add theirs
+import wire  # noqa: E402,F401
 
 
 class Campaign(unittest.TestCase):

@@ -146,6 +146,7 @@ class Http(unittest.TestCase):
             self.assertEqual(got, status, (method, path))
             self.assertEqual(sorted(json.loads(body)["error"]), ["code", "message", "param", "type"])
             self.assertIn("x-request-id", headers)
+            self.assertEqual(headers["x-content-type-options"], "nosniff")
             self.assertEqual("allow" in headers, status == 405)
 
     def test_query_strings_do_not_matter(self):

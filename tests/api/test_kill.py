@@ -1,5 +1,6 @@
-"""kill -9 under load, again and again: no acknowledged turn is lost, and a turn that was sent again
-by a client that saw its connection die is done once. RECURD_KILLS=100 for the long run."""
+"""kill -9 under load, again and again: no acknowledged turn is lost, a turn that was sent again by a
+client that saw its connection die is done once, and a prompt of no session is answered as before.
+RECURD_KILLS=100 for the long run (tests/long)."""
 import http.client
 import json
 import os
@@ -12,16 +13,31 @@ import threading
 import time
 import unittest
 
-from common import DEMO, Server, Settings
+from common import DEMO, STATES_FOLLOW_S, Server, Settings
 from test_cache import HYBRID, ids
 
 KILLS = int(os.environ.get("RECURD_KILLS", "4"))
+WHOLE = dict(temperature=0, ignore_eos=True, return_token_ids=True, logprobs=2)
 
 
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+class Plain:
+    """What was answered to prompts of no session, and when."""
+
+    def __init__(self):
+        self.told, self.again, self.found = [], 0, 0
+
+    def due(self, now):
+        """One whose states had their time to follow, and were not written long ago."""
+        for t, prompt, choice in reversed(self.told):
+            if t < now - STATES_FOLLOW_S:
+                return (prompt, choice) if t > now - 10 else None
+        return None
 
 
 class Kill(unittest.TestCase):
@@ -32,20 +48,21 @@ class Kill(unittest.TestCase):
                      "--listen", "127.0.0.1:%d" % free_port()]
         self.server = Server(self.args)
         self.done = threading.Event()
-        self.faults, self.turns = [], 0
+        self.faults, self.turns, self.plain = [], 0, Plain()
         paths = [[] for _ in range(clients)]
         sessions = [self.server.post("/v1/sessions", {})["id"] for _ in range(clients)]
-        threads = [threading.Thread(target=self.client, args=(i, sessions[i], paths[i]))
-                   for i in range(clients)]
+        jobs = [(self.client, (i, sessions[i], paths[i])) for i in range(clients)]
+        jobs += [(self.asker, (i,)) for i in range(2)]
+        threads = [threading.Thread(target=f, args=a, daemon=True) for f, a in jobs]
         for t in threads:
             t.start()
         r = random.Random(len(model))
-        for _ in range(KILLS):
-            time.sleep(Settings.patience(r.uniform(0.1, 1.2)))
-            self.server.proc.send_signal(signal.SIGKILL)
-            self.server.proc.wait()
-            self.server = Server(self.args)
-        self.done.set()
+        try:
+            for i in range(KILLS):
+                time.sleep(Settings.patience(r.uniform(0.1, 1.2)) + (i % 4 == 3) * STATES_FOLLOW_S)
+                self.kill()
+        finally:
+            self.done.set()
         for t in threads:
             t.join()
         self.assertEqual(self.faults, [])
@@ -54,44 +71,80 @@ class Kill(unittest.TestCase):
         metrics = self.server.metrics()
         self.assertEqual(self.server.stop(), 0)
         shutil.rmtree(self.dir)
+        print("\n%d x kill -9: %d turns acknowledged and none lost, %d plain prompts answered; of %d "
+              "asked again that were answered %.1f s before a kill, %d had a state" %
+              (KILLS, self.turns, len(self.plain.told), self.plain.again, STATES_FOLLOW_S,
+               self.plain.found))
         self.assertEqual(metrics["recurd_cache_write_errors_total"], 0)
+
+    def kill(self):
+        self.server.proc.send_signal(signal.SIGKILL)
+        self.server.proc.wait()
+        due = self.plain.due(time.time())
+        self.server = Server(self.args)
+        if not due:
+            return
+        prompt, before = due
+        r = self.server.complete(prompt, max_tokens=4, **WHOLE)
+        self.plain.again += 1
+        self.plain.found += r["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+        self.assertEqual(r["choices"][0], before)
+
+    def sent_until_answered(self, what, body):
+        """-> the reply, or None: what was answered is a fault, or the end."""
+        while True:
+            try:
+                status, _, data = self.server.request("POST", "/v1/completions", body)
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.05)
+                continue
+            if status in (409, 503):
+                time.sleep(0.05)
+                continue
+            if status == 200:
+                return json.loads(data)
+            self.faults.append("%s: %d %s" % (what, status, data[:300]))
+            return None
 
     def client(self, i, session, path):
         turn = 0
         while not self.done.is_set():
             turn += 1
             new = ids(20 + (7 * turn + i) % 90, 1000 * i + turn)
-            body = dict(prompt=new, session=session, turn_id="t%d" % turn, max_tokens=6,
-                        expected_position=len(path), temperature=0, ignore_eos=True,
-                        return_token_ids=True)
-            reply = None
-            while reply is None:
-                try:
-                    status, _, data = self.server.request("POST", "/v1/completions", body)
-                except (OSError, http.client.HTTPException):
-                    time.sleep(0.05)
-                    continue
-                if status in (409, 503):
-                    time.sleep(0.05)
-                    continue
-                if status != 200:
-                    self.faults.append("client %d turn %d: %d %s" % (i, turn, status, data[:300]))
-                    return
-                reply = json.loads(data)
+            body = dict(WHOLE, prompt=new, session=session, turn_id="t%d" % turn, max_tokens=6,
+                        expected_position=len(path))
+            reply = self.sent_until_answered("client %d turn %d" % (i, turn), body)
+            if not reply:
+                return
             path += new + reply["choices"][0]["token_ids"]
             self.turns += 1
+
+    def asker(self, i):
+        """Prompts of no session, one after the other."""
+        n = 0
+        while not self.done.wait(0.1):
+            n += 1
+            prompt = ids(150 + 13 * n % 200, 100000 * (i + 1) + n)
+            reply = self.sent_until_answered("prompt %d" % n, dict(WHOLE, prompt=prompt,
+                                                                   max_tokens=4))
+            if not reply:
+                return
+            self.plain.told.append((time.time(), prompt, reply["choices"][0]))
 
     def check(self, model, sessions, paths):
         plain = Server(["--model", model, "--state-memory", "0", "--context", "32768"])
         for session, path in zip(sessions, paths):
             at = self.server.get("/v1/sessions/" + session)[1]
             self.assertEqual(at["position"], len(path))
-            ask = dict(max_tokens=5, temperature=0, ignore_eos=True, logprobs=3)
+            ask = dict(WHOLE, max_tokens=5)
             mine = self.server.complete([9, 8, 7], session=session, **ask)["choices"][0]
             want = plain.complete(path + [9, 8, 7], **ask)["choices"][0]
-            self.assertEqual(mine["logprobs"]["token_logprobs"],
-                             want["logprobs"]["token_logprobs"])
-            self.assertEqual(mine["text"], want["text"])
+            for what in ("token_ids", "text", "logprobs"):
+                self.assertEqual(mine[what], want[what])
+        told = self.plain.told
+        for _, prompt, choice in told[::1 + len(told) // 10]:
+            want = plain.complete(prompt, max_tokens=4, **WHOLE)["choices"][0]
+            self.assertEqual(choice, want)
         self.assertEqual(plain.stop(), 0)
 
     def test_recurrent_model(self):

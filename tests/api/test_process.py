@@ -372,6 +372,11 @@ class Service(unittest.TestCase):
             self.assertIn(b"200 OK", c.recv(4096))
             c.close()
             self.assertEqual(s.stop(), 0)
+            self.assertFalse(os.path.exists(path))
+        with socket.socket(socket.AF_UNIX) as stale:  # of one that could not clean up
+            stale.bind(path)
+        s = self.start("--listen", "unix:" + path)
+        self.assertEqual(s.stop(), 0)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Units(unittest.TestCase):
                 found = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
                 if not found:
                     self.skipTest("systemd-analyze says: " + (done.stdout + done.stderr)[-300:])
+                print("\n%s, %s: exposure %s, at most %s" % (unit, drop_in, found.group(1), most))
                 self.assertLessEqual(float(found.group(1)), most, "%s, %s" % (unit, drop_in))
 
     def test_they_verify(self):

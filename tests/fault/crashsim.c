@@ -3,11 +3,18 @@
  * acknowledged or newer, and goes on with exactly its tokens; an acknowledged deletion holds; and a
  * call that fails costs persistence, never an answer.
  *
- *   crashsim [--seeds N] [--from SEED] [-v]
+ *   crashsim [--seeds N | --crashes N] [--from SEED] [-v]      --crashes: until there were so many
  *
- * Each seed: one random life of up to three runs, each ended by a crash or a close after failures;
+ * Each seed: one random life of up to three runs, each ended by a crash (of the machine, or of the
+ * process alone: then what was not synced is still there, and still not synced) or a close after
+ * failures;
  * states follow their turns at once, later or never. Sometimes the medium changes bits of the log
  * of turns afterwards: then sessions may be older or gone, but never what they never were. */
+#include <sodium.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/clock.h"
 #include "base/log.h"
 #include "tests/fault/fake_fs.h"
 #include "tests/unit/fake_cache.h"
@@ -33,7 +40,9 @@ static int n_all;
 static const struct tenant_tag none;
 static const char *problem;
 static bool damaged; /* the medium changed what was safe */
-static uint64_t logged, replayed; /* over all lives: sessions found to be only in the log */
+static bool kills;   /* some crashes are of the process alone */
+/* Over all lives: crashes, calls that failed, sessions found in the log and only there. */
+static uint64_t crashes, failures, replayed, logged;
 
 static void learn(struct known *k)
 {
@@ -65,6 +74,53 @@ static void learn(struct known *k)
         k->acked = s.generation;
 }
 
+/* The same life from the same seed: names, ids and clocks are the seed's. */
+static struct rng random_bytes;
+static uint64_t now_ns;
+
+static const char *random_name(void) { return "of the seed"; }
+static uint32_t random_word(void) { return (uint32_t)rng_next(&random_bytes); }
+static void random_fill(void *p, const size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        ((unsigned char *)p)[i] = (unsigned char)rng_next(&random_bytes);
+}
+static struct randombytes_implementation seeded = {
+    .implementation_name = random_name, .random = random_word, .buf = random_fill};
+
+/* Instead of the C library's. */
+ssize_t getrandom(void *p, size_t n, unsigned flags)
+{
+    (void)flags;
+    random_fill(p, n);
+    return (ssize_t)n;
+}
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    (void)id;
+    *t = (struct timespec){(time_t)(now_ns / NS_PER_S), (long)(now_ns % NS_PER_S)};
+    return 0;
+}
+time_t time(time_t *t)
+{
+    time_t s = (time_t)(UINT64_C(1700000000) + now_ns / NS_PER_S);
+    if (t)
+        *t = s;
+    return s;
+}
+
+static void pass_time(struct rng *r)
+{
+    now_ns += rng_below(r, 3) ? rng_below(r, 50 * NS_PER_MS) : rng_below(r, 3 * NS_PER_S);
+}
+
+static const char *err_name_of(int rc)
+{
+    static char text[64];
+    snprintf(text, sizeof(text), "a turn failed with error %d", rc);
+    return text;
+}
+
 static void turn(struct known *k, struct rng *r)
 {
     int32_t tokens[200];
@@ -73,7 +129,7 @@ static void turn(struct known *k, struct rng *r)
     int rc;
     if (fake_try_turn(&f, &k->id, tokens, n, (int32_t)rng_below(r, 4), &rc) < 0 &&
         !(rc == E_IO && fs.unreadable))
-        problem = "a turn failed or saw another context";
+        problem = rc ? err_name_of(rc) : "a turn saw another context";
 }
 
 static void live(struct rng *r)
@@ -81,6 +137,7 @@ static void live(struct rng *r)
     struct session_info s;
     struct err e = {0};
     struct known *k = n_all ? &all[rng_below(r, (uint64_t)n_all)] : NULL;
+    pass_time(r);
     if (rng_below(r, 8) == 0)
         statecache_save(f.sc, 1); /* whatever is due */
     switch (k && !k->deleted ? rng_below(r, 12) : 0) {
@@ -192,6 +249,7 @@ static void run_once(struct rng *r)
 {
     bool crash = rng_below(r, 4) != 0;
     int64_t start = fs.calls;
+    uint64_t failed = fs.failures;
     damaged = false;
     if (crash) {
         fs.crash_at = start + 1 + (int64_t)rng_below(r, 500);
@@ -214,8 +272,14 @@ static void run_once(struct rng *r)
         fs.fail_at = 0;
     statecache_close(f.sc);
     f.sc = NULL;
-    fs_power_on(&fs);
-    if (rng_below(r, 8) == 0)
+    crashes += crash;
+    failures += fs.failures - failed;
+    bool power = !kills || rng_below(r, 2) == 0;
+    if (power)
+        fs_power_on(&fs);
+    else
+        fs_restart(&fs);
+    if (rng_below(r, 8) == 0 && power) /* the medium alone has what there is */
         damage(r);
 }
 
@@ -225,6 +289,9 @@ static const char *one(uint64_t seed)
     bool paged = rng_below(&r, 3) == 0;
     problem = NULL;
     damaged = false;
+    kills = rng_at(seed, 1, 0) % 3 == 0;
+    random_bytes = (struct rng){.seed = seed ^ 0xb17e5};
+    now_ns = NS_PER_S;
     fs_init(&fs, seed ^ 0x5eed);
     fake_init(&f, paged, 3, 200);
     f.o.dir = "/s";
@@ -254,30 +321,52 @@ static const char *one(uint64_t seed)
     return problem;
 }
 
+/* Lives that failed once: what was wrong is mended. A change of the simulator makes others of them,
+ * which is no loss. */
+static const uint64_t once[] = {3569, 8315, 11213, 10000792, 10020919, 30005441};
+
+static bool went_well(uint64_t seed)
+{
+    const char *what = one(seed);
+    if (what)
+        printf("seed %llu: %s\nagain: crashsim --from %llu --seeds 1 -v\n",
+               (unsigned long long)seed, what, (unsigned long long)seed);
+    return !what;
+}
+
 int main(int argc, char **argv)
 {
-    uint64_t seeds = 1000, from = 1;
+    uint64_t seeds = 1000, from = 1, enough = UINT64_MAX, s;
     bool verbose = false;
+    randombytes_set_implementation(&seeded);
+    if (sodium_init() < 0) /* it takes some bytes of the first life otherwise */
+        return 2;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-v") == 0)
+        if (strcmp(argv[i], "-v") == 0) {
             verbose = true;
-        else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc)
+        } else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc) {
             seeds = strtoull(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "--from") == 0 && i + 1 < argc)
+        } else if (strcmp(argv[i], "--from") == 0 && i + 1 < argc) {
             from = strtoull(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--crashes") == 0 && i + 1 < argc) {
+            enough = strtoull(argv[++i], NULL, 10);
+            seeds = UINT64_MAX / 2;
+        }
     }
     if (!verbose)
         log_set_level(-1); /* every failure is expected, thousands of times */
-    for (uint64_t s = from; s < from + seeds; s++) {
-        const char *what = one(s);
-        if (what) {
-            printf("seed %llu: %s\nagain: crashsim --from %llu --seeds 1 -v\n",
-                   (unsigned long long)s, what, (unsigned long long)s);
+    for (size_t i = 0; from == 1 && i < ARRAY_LEN(once); i++)
+        if (!went_well(once[i]))
             return 1;
-        }
-    }
-    printf("%llu lives of crashes and failures, %llu sessions found in the log, %llu only there: "
-           "no acknowledged session lost, nothing false accepted\n", (unsigned long long)seeds,
-           (unsigned long long)replayed, (unsigned long long)logged);
+    for (s = from; s < from + seeds && crashes < enough; s++)
+        if (!went_well(s))
+            return 1;
+    double took = (double)clock() / CLOCKS_PER_SEC;
+    printf("%llu lives with %llu crashes and %llu failed calls, %llu sessions found in the log, "
+           "%llu only there: no acknowledged session lost, nothing false accepted "
+           "(%.0f crashes a second of processor time)\n",
+           (unsigned long long)(s - from), (unsigned long long)crashes,
+           (unsigned long long)failures, (unsigned long long)replayed, (unsigned long long)logged,
+           (double)crashes / took);
     return 0;
 }

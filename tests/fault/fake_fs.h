@@ -23,6 +23,7 @@
 struct fs_file {
     unsigned char *now, *safe; /* contents; what an fsync has put down */
     size_t n_now, n_safe;
+    size_t written;            /* where the next write goes */
 };
 struct fs_name { char path[160]; int file; };
 /* A change of names that no sync of its folder has made safe. file < 0: removed. */
@@ -132,6 +133,7 @@ static inline int fs_create(void *ctx, const char *path)
         return -EEXIST;
     if (f->n_files == FS_FILES)
         abort();
+    f->files[f->n_files] = (struct fs_file){0};
     fs_set(f->now, &f->n_now, path, f->n_files);
     fs_note(f, "", path, f->n_files);
     return f->n_files++;
@@ -154,8 +156,7 @@ static inline void fs_grow(struct fs_file *x, size_t n)
         memset(x->now + x->n_now, 0, n - x->n_now);
     x->n_now = n;
 }
-/* posix_fallocate: the file has its length at once, and zeros. `written` counts from there. */
-static size_t fs_written[FS_FILES];
+/* posix_fallocate: the file has its length at once, and zeros; writes begin at its start. */
 static inline int fs_allocate(void *ctx, int fd, uint64_t size)
 {
     struct fs *f = ctx;
@@ -177,10 +178,10 @@ static inline ssize_t fs_write(void *ctx, int fd, const void *p, size_t n)
     if (rc && !(died && f->calls == f->crash_at))
         return rc;
     struct fs_file *x = &f->files[fd];
-    if (fs_written[fd] + some > x->n_now)
-        fs_grow(x, fs_written[fd] + some);
-    memcpy(x->now + fs_written[fd], p, some);
-    fs_written[fd] += some;
+    if (x->written + some > x->n_now)
+        fs_grow(x, x->written + some);
+    memcpy(x->now + x->written, p, some);
+    x->written += some;
     fs_weigh(f);
     return rc ? rc : (ssize_t)some;
 }
@@ -257,9 +258,9 @@ static inline int fs_list(void *ctx, const char *path, void (*each)(void *arg, c
                    void *arg)
 {
     struct fs *f = ctx;
-    struct fs_name *copy = malloc(sizeof(f->now));
     int n = f->n_now;
-    memcpy(copy, f->now, sizeof(f->now));
+    struct fs_name *copy = malloc(((size_t)n + 1) * sizeof(*copy));
+    memcpy(copy, f->now, (size_t)n * sizeof(*copy));
     for (int i = 0; i < n; i++)
         if (fs_inside(copy[i].path, path))
             each(arg, copy[i].path + strlen(path) + 1);
@@ -275,9 +276,14 @@ static inline int fs_lock(void *ctx, const char *path)
 
 static inline void fs_init(struct fs *f, uint64_t seed)
 {
-    memset(f, 0, sizeof(*f));
-    memset(fs_written, 0, sizeof(fs_written));
-    f->rng.seed = seed;
+    /* Not the tables: megabytes, and nothing beyond their counts is read. */
+    f->n_files = f->n_now = f->n_safe = f->n_ops = 0;
+    f->calls = f->crash_at = f->fail_at = 0;
+    f->fail_count = f->error = 0;
+    f->unreadable = NULL;
+    f->crashed = f->was_off = f->whole_writes = false;
+    f->most = f->failures = 0;
+    f->rng = (struct rng){.seed = seed};
     f->io = (struct fsio){
         .ctx = f, .mkdir = fs_mkdir, .create = fs_create, .open = fs_open,
         .allocate = fs_allocate, .write = fs_write, .pread = fs_pread, .fsync = fs_fsync,
@@ -293,13 +299,21 @@ static inline void fs_fini(struct fs *f)
     }
 }
 
+/* What the next process finds when only the last one ended: all of it, and no sync made up for. */
+static inline void fs_restart(struct fs *f)
+{
+    f->crashed = false;
+    f->was_off = true;
+    f->crash_at = f->fail_at = 0;
+}
+
 /* What the machine finds when it comes back. */
 static inline void fs_power_on(struct fs *f)
 {
     for (int i = 0; i < f->n_ops; i++)
         if (rng_below(&f->rng, 2))
             fs_apply(f->safe, &f->n_safe, &f->ops[i]);
-    memcpy(f->now, f->safe, sizeof(f->now));
+    memcpy(f->now, f->safe, (size_t)f->n_safe * sizeof(*f->now));
     f->n_now = f->n_safe;
     f->n_ops = 0;
     for (int i = 0; i < f->n_files; i++) {
@@ -326,9 +340,7 @@ static inline void fs_power_on(struct fs *f)
         memcpy(x->safe, p, n);
         x->n_safe = n;
     }
-    f->crashed = false;
-    f->was_off = true;
-    f->crash_at = f->fail_at = 0;
+    fs_restart(f);
 }
 
 #endif

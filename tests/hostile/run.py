@@ -10,6 +10,9 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import probes  # noqa: E402
+import faults  # noqa: E402,F401  they add theirs
+import memory  # noqa: E402,F401
+import wire  # noqa: E402,F401
 
 
 def main():
@@ -29,7 +32,8 @@ def main():
         held = r.held and not broken
         failed += not held
         print("%-7s %-22s %s (bound: %s; %.0f s)%s" % (
-            "held" if held else "BROKEN", name, r.figure, r.bound, time.time() - t,
+            "held" if held else "BROKEN", name, " ".join(r.figure.split()), r.bound,
+            time.time() - t,
             "".join("; not so: " + what for what in broken)), flush=True)
     return 1 if failed else 0
 

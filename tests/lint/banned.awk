@@ -39,6 +39,9 @@ FNR == 1 { in_comment = 0 }
         text = substr(text, RSTART + RLENGTH)
         sub(/[ \t]*\($/, "", word)
         if (word in why) say(word " " why[word])
-        if (word == "fork" && !(name() in forks) && name() !~ /^tests\//) say(word " " forked)
+        else if (word == "fork" && !(name() in forks) && name() !~ /^tests\//)
+            say(word " " forked)
+        else if (word ~ /^json_load/ && name() !~ /^(programs|tests)\//)
+            say(word " reads beyond a token when memory runs out in it: use base/jsonread.h")
     }
 }

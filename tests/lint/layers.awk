@@ -12,7 +12,8 @@ BEGIN {
 
     rule("^CL/", "^kernels/opencl/", "OpenCL headers belong in kernels/opencl only")
     rule("^microhttpd[.]h$", "^server/", "libmicrohttpd belongs in server only")
-    rule("^jansson[.]h$", "^(server|programs|tests)/|^models/text/(chat|toolcall)/|" \
+    rule("^jansson[.]h$",
+         "^(server|programs|tests)/|^base/jsonread[.]|^models/text/(chat|toolcall)/|" \
          "^models/(convert_(values|pth)|files/(config|gguf_config|safetensors[a-z_]*|json[a-z]*)|" \
          "text/(tok[a-z_]*|bpe[a-z_]*|gguf_vocab|spm|constrain/(define|schema[a-z_]*)))[.]",
          "jansson belongs in server, programs, readers and writers of model JSON and chat only")

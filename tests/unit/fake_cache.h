@@ -17,6 +17,7 @@
 #define FAKE_STATE 208  /* floats of a slot: more than one block of a disk; >= 4 * FAKE_VOCAB */
 #endif
 #define FAKE_HASHED 16  /* floats of a slot that see the token; the others follow them */
+_Static_assert(FAKE_STATE % FAKE_HASHED == 0, "a slot is whole rows of FAKE_HASHED");
 #define FAKE_ROW 2      /* floats of a page row */
 #define FAKE_TABLE 256  /* pages of one sequence: 16,384 tokens */
 
@@ -84,11 +85,14 @@ static const struct backend fake_backend = {
 
 static inline void fake_advance(float *state, int32_t token, int64_t pos)
 {
-    for (int i = 0; i < FAKE_HASHED; i++)
-        state[i] = state[i] * 0.75f +
-                   (float)(rng_at(7, (uint64_t)pos, (uint64_t)token * 64 + (uint64_t)i) % 4096);
-    for (int i = FAKE_HASHED; i < FAKE_STATE; i++)
-        state[i] = state[i] * 0.5f + state[i % FAKE_HASHED];
+    uint64_t h = rng_at(7, (uint64_t)pos, (uint64_t)token);
+    for (int i = 0; i < FAKE_HASHED; i++, h = h * 0x9e3779b97f4a7c15u + 1)
+        state[i] = state[i] * 0.75f + (float)(h >> 52);
+    float first[FAKE_HASHED]; /* a copy: the compiler sees that nothing overlaps */
+    memcpy(first, state, sizeof(first));
+    for (int i = FAKE_HASHED; i < FAKE_STATE; i += FAKE_HASHED)
+        for (int k = 0; k < FAKE_HASHED; k++)
+            state[i + k] = state[i + k] * 0.5f + first[k];
 }
 static inline void fake_row(float *row, int32_t token, int64_t pos)
 {
@@ -179,6 +183,9 @@ struct run {
     int32_t slot, table[FAKE_TABLE];
     int32_t drawn;
     uint64_t digest;     /* of all logits seen */
+    float want[FAKE_STATE]; /* what `want_n` tokens of the path come to from nothing */
+    float want_rows;
+    int64_t want_n;
     enum commit commit;
     struct err err;
     int wrong;           /* logits that were not those of the path */
@@ -217,17 +224,19 @@ static inline void run_free(struct run *r)
     r->prompt = r->path = NULL;
 }
 
-/* The logits after path[0, n), from nothing. */
-static inline void run_reference(const struct run *r, int64_t n, float *logits)
+/* The logits after the whole path, from nothing. */
+static inline void run_reference(struct run *r, float *logits)
 {
-    float state[FAKE_STATE] = {0}, rows = 0, row[FAKE_ROW];
-    for (int64_t p = 0; p < n; p++) {
-        fake_advance(state, r->path[p], p);
-        fake_row(row, r->path[p], p);
+    float row[FAKE_ROW];
+    for (int64_t p = r->want_n; p < r->n_path; p++) {
+        fake_advance(r->want, r->path[p], p);
+        if (r->f->paged)
+            fake_row(row, r->path[p], p);
         for (int i = 0; r->f->paged && i < FAKE_ROW; i++)
-            rows += row[i];
+            r->want_rows += row[i];
     }
-    fake_logits(state, rows, logits);
+    r->want_n = r->n_path;
+    fake_logits(r->want, r->want_rows, logits);
 }
 static inline void run_logits(const struct run *r, float *logits)
 {
@@ -259,7 +268,7 @@ static inline bool run_compute(struct run *r)
 static inline void run_draw(struct run *r, const float *logits)
 {
     float want[FAKE_VOCAB];
-    run_reference(r, r->n_path, want);
+    run_reference(r, want);
     if (memcmp(want, logits, sizeof(want)) != 0)
         r->wrong++;
     uint32_t bits;
@@ -338,6 +347,9 @@ static inline bool run_begin(struct run *r)
         r->phase = rc == E_BUSY ? RUN_WAIT : RUN_FAILED;
         return false;
     }
+    r->want_n = 0;
+    r->want_rows = 0;
+    memset(r->want, 0, sizeof(r->want));
     r->pos = r->start.position;
     r->computed = r->start.end - r->start.position;
     r->phase = RUN_PREFILL;

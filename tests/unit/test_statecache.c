@@ -88,12 +88,16 @@ Test(cost, message_boundaries_help_from_the_second_request_on)
 
 Test(cost, concurrent_requests_on_a_warm_prefix_compute_their_own_tokens)
 {
-    struct run r[4];
+    struct run r[4], first;
     int32_t p[840];
-    cr_assert_eq(fake_serve(&f, a, 800, 1), 800);
+    run_init(&first, &f, a, 800, 1);
+    cr_assert_eq(run_all(&first, 100), 800);
+    int32_t answer = first.path[800];
+    run_free(&first);
     for (int i = 0; i < 4; i++) {
         memcpy(p, a, 800 * sizeof(*p));
         fake_tokens(p + 800, 40, 50 + (uint64_t)i);
+        p[800] = (answer + 1 + i) % FAKE_VOCAB; /* none goes on as the answer did */
         run_init(&r[i], &f, p, 840, 5);
     }
     for (int i = 0; i < 400; i++)
@@ -111,7 +115,8 @@ Test(cost, concurrent_requests_compute_a_new_prefix_once)
     int64_t all = 0;
     for (int i = 0; i < 4; i++) {
         memcpy(p, a, 800 * sizeof(*p));
-        fake_tokens(p + 800, 40, 50 + (uint64_t)i);
+        fake_tokens(p + 800, 40, 70 + (uint64_t)i);
+        p[800] = (i + 1) % FAKE_VOCAB == 0 ? 0 : i + 1; /* below: none goes on as the answer did */
         p[800] = i;
         run_init(&r[i], &f, p, 840, 5);
     }

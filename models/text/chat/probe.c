@@ -3,6 +3,7 @@
  * parts, arguments as objects, or a content of null; a client may send any of these. */
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/mem.h"
 #include "models/text/chat/chat_int.h"
 
@@ -19,7 +20,8 @@ static struct chat_text try(const struct chat *c, const char *json, const char *
     /* Everything as it is written below. */
     const struct chat_abilities as_is = {.parts = true, .null = true, .objects = objects,
                                          .developer = true};
-    json_t *messages = json_loads(json, 0, NULL), *list = tools ? json_loads(tools, 0, NULL) : NULL;
+    json_t *messages = jsonread(json, strlen(json), 0, NULL);
+    json_t *list = tools ? jsonread(tools, strlen(tools), 0, NULL) : NULL;
     struct chat_request q = {.messages = messages, .tools = list, .bytes = 1024};
     const struct chat_source *s = chat_pick(c, tools != NULL);
     if (!messages || chat_run(c, s->program, &q, &as_is, &out, &e) < 0)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/limits.h"
 #include "models/files/jsontext.h"
 #include "models/text/constrain/gbnf.h"
@@ -42,7 +43,7 @@ static int32_t define_choice(struct automaton *a, const struct grammar_source *s
 {
     int32_t rule = automaton_rule(a, "the choice");
     json_error_t je;
-    json_t *list = brackets(s->text, s->n) > 1 ? NULL : json_loadb(s->text, s->n, 0, &je);
+    json_t *list = brackets(s->text, s->n) > 1 ? NULL : jsonread(s->text, s->n, 0, &je);
     size_t n = json_array_size(list);
     const char **texts = arena_array(&a->arena, MAX(n, 1), sizeof *texts);
     size_t *lengths = arena_array(&a->arena, MAX(n, 1), sizeof *lengths);

@@ -1,6 +1,7 @@
 /* The rules of a schema's parts: those that are jobs, and those that every schema may need. */
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/mem.h"
 #include "models/text/constrain/schema_int.h"
 
@@ -157,7 +158,7 @@ int32_t schema_any_number(struct schema *x)
 /* A job of ours: its parts, the schema true, are the rule of any value again. */
 static int32_t any_of(struct schema *x, int32_t *rule, const char *schema)
 {
-    json_t *s = *rule ? NULL : schema_keep(x, json_loads(schema, 0, NULL));
+    json_t *s = *rule ? NULL : schema_keep(x, jsonread(schema, strlen(schema), 0, NULL));
     if (s)
         *rule = schema_rule(x, s);
     return *rule;

@@ -4,6 +4,7 @@
  * only an argument that is written twice stands there twice. */
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "models/text/toolcall/toolcall_int.h"
@@ -66,7 +67,7 @@ static enum look quoted_name(const struct toolcall *t, struct spot *s, struct he
         return NO;
     if (form_value(s->p, s->n, i, &end) != FORM_CALLS)
         return wait_for_more(s);
-    json_t *name = json_loadb(s->p + i, end - i, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+    json_t *name = jsonread(s->p + i, end - i, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
     enum look l = name ? named(t, h, json_string_value(name), json_string_length(name), "", 0) : NO;
     json_decref(name);
     s->i = end;

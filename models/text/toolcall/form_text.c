@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* memmem */
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/limits.h"
 #include "models/text/toolcall/toolcall_int.h"
 
@@ -74,7 +75,7 @@ bool form_is_json(const char *p, size_t n, bool object)
     json_error_t e;
     if (form_value(p, n, from, &end) != FORM_CALLS || form_space(p, n, end) != n)
         return false;
-    json_t *v = json_loadb(p, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+    json_t *v = jsonread(p, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
     bool ok = v && (!object || json_is_object(v));
     json_decref(v);
     return ok;

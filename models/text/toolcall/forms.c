@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* memrchr */
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/mem.h"
 #include "models/text/toolcall/toolcall_int.h"
 
@@ -32,7 +33,7 @@ static bool json_call(const char *p, size_t n, const struct toolset *s, json_t *
 {
     static const char *const keys[] = {"arguments", "parameters"};
     json_error_t e;
-    json_t *o = form_is_json(p, n, true) ? json_loadb(p, n, JSON_ALLOW_NUL, &e) : NULL;
+    json_t *o = form_is_json(p, n, true) ? jsonread(p, n, JSON_ALLOW_NUL, &e) : NULL;
     json_t *name = json_object_get(o, "name"), *id = json_object_get(o, "id");
     bool ok = false;
     for (size_t i = 0; i < ARRAY_LEN(keys) && json_is_string(name) && !ok; i++) {
@@ -151,7 +152,7 @@ json_t *form_tag_value(const char *p, size_t n, bool text)
     }
     n -= n && p[n - 1] == '\n';
     if (!text && n && form_is_json(p, n, false))
-        v = json_loadb(p, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+        v = jsonread(p, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
     return v ? v : json_stringn(p, n);
 }
 
