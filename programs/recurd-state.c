@@ -1,7 +1,6 @@
 /* recurd-state: what a state folder holds, checked. Reads only: beside a running daemon, too, which
  * replaces files as a whole; what is gone when its turn comes was removed meanwhile. */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -452,17 +451,6 @@ static const struct usage_row rows[] = {
 #undef SYNOPSIS
 };
 
-static const struct option options[] = {
-#define SYNOPSIS(text)
-#define ABOUT(text)
-#define FLAG(name, letter, meta, text) {name, (meta) != NULL, NULL, letter},
-#include "programs/recurd-state.def"
-#undef FLAG
-#undef ABOUT
-#undef SYNOPSIS
-    {NULL, 0, NULL, 0},
-};
-
 static void usage(FILE *f) { usage_print(f, "recurd-state", rows, ARRAY_LEN(rows)); }
 
 int main(int argc, char **argv)
@@ -470,6 +458,8 @@ int main(int argc, char **argv)
     struct tool t = {0};
     struct err e = {0};
     const char *key = NULL;
+    struct option options[ARRAY_LEN(rows) + 1];
+    usage_options(rows, ARRAY_LEN(rows), options);
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'k') {
             key = optarg;

@@ -4,7 +4,6 @@
  * the same steps, --move carries the state through host memory to another slot between pieces.
  * None of the three may change a bit of the output. Single-threaded apart from the device. */
 #include <errno.h>
-#include <getopt.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -61,22 +60,13 @@ static const struct usage_row rows[] = {
 #undef SYNOPSIS
 };
 
-static const struct option options[] = {
-#define SYNOPSIS(text)
-#define ABOUT(text)
-#define FLAG(name, letter, meta, text) {name, (meta) != NULL, NULL, letter},
-#include "programs/recurd-eval/args.def"
-#undef FLAG
-#undef ABOUT
-#undef SYNOPSIS
-    {NULL, 0, NULL, 0},
-};
-
 static void usage(FILE *f) { usage_print(f, "recurd-eval", rows, ARRAY_LEN(rows)); }
 
 static int parse_args(struct args *a, int argc, char **argv)
 {
     *a = (struct args){.device = "cpu", .batch = 1};
+    struct option options[ARRAY_LEN(rows) + 1];
+    usage_options(rows, ARRAY_LEN(rows), options);
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
         case 'm': a->model = optarg; break;
