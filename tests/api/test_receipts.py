@@ -193,6 +193,16 @@ class Receipts(unittest.TestCase):
             self.assertGreater(m["recurd_receipt_seconds_total"], 0)
             self.assertEqual(s.stop(), 0, s.text())
 
+    def test_without_a_cache_the_receipt_is_the_same(self):
+        body = dict(prompt=list(range(5, 60)), max_tokens=9, receipt=True, ignore_eos=True,
+                    **SAMPLED)
+        told = []
+        for flags in ((), ("--state-memory", "0"), ("--threads", "1", "--slots", "2")):
+            reply = server("--model", DEMO, *flags).post("/v1/completions", body)
+            told.append(reply["choices"][0]["receipt"])
+        self.assertEqual(told[0], told[1])
+        self.assertEqual(told[0], told[2])
+
     def test_definitions_are_computed_and_not_drawn_again(self):
         s = server("--model", DEMO)
         reply = s.complete("A word:", max_tokens=20, guided_regex="[a-z]{3,9}", receipt=True)
