@@ -80,8 +80,10 @@ int engine_open(struct engine *en, const struct model *m, struct device *d,
 {
     *en = (struct engine){.plan = &m->plan, .device = d, .pieces = *pieces, .o = *o,
                           .pace = {.target_ns = o->gap_ns}, .positions = INT64_MAX / 2};
-    if (o->origin)
+    if (o->origin) {
         en->origin = *o->origin;
+        en->o.origin = &en->origin;
+    }
     engine_use_cache(en, cache);
     int rc = check_options(en->plan, o, e);
     if (rc)
