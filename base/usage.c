@@ -65,3 +65,11 @@ void usage_print(FILE *f, const char *program, const struct usage_row *rows, siz
         }
     }
 }
+
+void usage_options(const struct usage_row *rows, size_t n, struct option *out)
+{
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].kind == USAGE_FLAG)
+            *out++ = (struct option){rows[i].name, rows[i].meta != NULL, NULL, rows[i].letter};
+    *out = (struct option){NULL, 0, NULL, 0};
+}

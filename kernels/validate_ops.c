@@ -566,21 +566,30 @@ static bool cached_rows(struct walk *w)
 
 static void check_attention_keep(struct walk *w) { cached_rows(w); }
 
-static void check_attention(struct walk *w)
+_Static_assert(ATTENTION_q == INDEXED_q && ATTENTION_k == INDEXED_k && ATTENTION_v == INDEXED_v,
+               "in the same places");
+
+/* Of ATTENTION and INDEXED: the widths of queries, keys, values and what comes out. */
+static void queries_keys_values(struct walk *w)
 {
     const struct op *op = w->op;
     int64_t H = op->p.attention.heads, dk = op->p.attention.dk, dv = op->p.attention.dv;
     int64_t keys = op->p.attention.kv_heads * dk, values = op->p.attention.v_heads * dv;
-    if (!cached_rows(w))
-        return;
     in_width(w, ATTENTION_q, H * dk);
     in_width(w, ATTENTION_k, keys);
     in_width(w, ATTENTION_v, values);
     walk_require(w, view_given(op->in[ATTENTION_v]) || values <= keys,
                  "values are the first %lld of %lld columns of the keys", (long long)values,
                  (long long)keys);
-    in_width(w, ATTENTION_forget, H);
     out_width(w, H * dv);
+}
+
+static void check_attention(struct walk *w)
+{
+    if (!cached_rows(w))
+        return;
+    queries_keys_values(w);
+    in_width(w, ATTENTION_forget, w->op->p.attention.heads);
 }
 
 /* kv: a relative whose keys and values share their heads; q and out in columns a head. */
@@ -702,19 +711,10 @@ static void chosen_by_indexer(struct walk *w)
 
 static void check_indexed(struct walk *w)
 {
-    const struct op *op = w->op;
-    int64_t H = op->p.attention.heads, dk = op->p.attention.dk, dv = op->p.attention.dv;
-    int64_t keys = op->p.attention.kv_heads * dk, values = op->p.attention.v_heads * dv;
     if (!blocks_of(w))
         return;
-    in_width(w, INDEXED_q, H * dk);
-    in_width(w, INDEXED_k, keys);
-    in_width(w, INDEXED_v, values);
-    walk_require(w, view_given(op->in[INDEXED_v]) || values <= keys,
-                 "values are the first %lld of %lld columns of the keys", (long long)values,
-                 (long long)keys);
-    in_width(w, INDEXED_chosen, op->p.attention.count);
-    out_width(w, H * dv);
+    queries_keys_values(w);
+    in_width(w, INDEXED_chosen, w->op->p.attention.count);
     chosen_by_indexer(w);
 }
 

@@ -3,7 +3,6 @@
  *
  *   recurd-convert [--type TYPE] DIR|FILE.pth FILE.gguf
  *   recurd-convert FILE.pth DIR */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,17 +22,6 @@ static const struct usage_row rows[] = {
 #undef FLAG
 #undef ABOUT
 #undef SYNOPSIS
-};
-
-static const struct option options[] = {
-#define SYNOPSIS(text)
-#define ABOUT(text)
-#define FLAG(name, letter, meta, text) {name, (meta) != NULL, NULL, letter},
-#include "programs/recurd-convert.def"
-#undef FLAG
-#undef ABOUT
-#undef SYNOPSIS
-    {NULL, 0, NULL, 0},
 };
 
 static void usage(FILE *f)
@@ -74,6 +62,8 @@ int main(int argc, char **argv)
     struct convert_options o = {.any = true, .progress = progress, .arg = &shown};
     struct err e = {0};
     char known[400];
+    struct option options[ARRAY_LEN(rows) + 1];
+    usage_options(rows, ARRAY_LEN(rows), options);
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) >= 0;) {
         if (c == 'h') {
             usage(stdout);

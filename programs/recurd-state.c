@@ -1,7 +1,6 @@
 /* recurd-state: what a state folder holds, checked. Reads only: beside a running daemon, too, which
  * replaces files as a whole; what is gone when its turn comes was removed meanwhile. */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/usage.h"
+#include "server/api/responses.h"
 #include "statecache/store/codec.h"
 #include "statecache/store/digest.h"
 #include "statecache/store/fields.h"
@@ -41,6 +41,8 @@ struct tool {
     uint64_t bytes[ROOMS], tokens;
     int segments;            /* of the log of turns: what no file of the rooms has yet */
     uint64_t segment_bytes;
+    int replies;             /* kept responses */
+    uint64_t reply_bytes;
     bool full; /* no memory for all names */
 };
 
@@ -381,6 +383,37 @@ out:
         fsio_real.close(NULL, f.fd);
 }
 
+/* A kept response. */
+static void look_at_reply(void *arg, const char *name, uint64_t bytes, const char *wrong,
+                          const struct response_file *f)
+{
+    struct tool *t = arg;
+    char tenant[9];
+    if (t->only && strcmp(t->only, name) != 0)
+        return;
+    t->replies++;
+    t->reply_bytes += bytes;
+    if (wrong) {
+        t->bad++;
+        printf("BAD     responses/%s: %s\n", name, wrong);
+        return;
+    }
+    sodium_bin2hex(tenant, sizeof tenant, f->tenant.b, 4);
+    if (!checks(t) || shows(t))
+        printf("%-7s %-32s %10s %12" PRIu64 " %6s  %-8s  %-8s  %s\n", "reply", name, "-", bytes,
+               "-", "-", tenant, "-");
+    if (shows(t))
+        printf("    response %12zu bytes\n    messages %12zu bytes\n", f->n_object,
+               f->n_messages);
+}
+
+static int look_at_replies(struct tool *t, struct err *e)
+{
+    unsigned char key[16];
+    codec_tenant(t->format.key, RESPONSES_KEY_ID, key);
+    return response_files_check(t->dir, key, NULL, look_at_reply, t, e);
+}
+
 static int run(struct tool *t, const char *key, struct err *e)
 {
     int rc = list(t, e);
@@ -393,11 +426,14 @@ static int run(struct tool *t, const char *key, struct err *e)
                "age", "model", "tenant", "arithmetic");
     for (size_t i = 0; i < t->n; i++)
         look(t, &t->entries[i]);
-    int seen = t->files[0] + t->files[1] + t->files[2];
+    if ((rc = look_at_replies(t, e)))
+        return rc;
+    int seen = t->files[0] + t->files[1] + t->files[2] + t->replies;
     if (t->only && seen == 0)
         return err_set(e, E_NOENT, "there is no file of the name %.40s", t->only);
     for (int i = 0; i < ROOMS; i++)
         printf("%-8s %8d files %15" PRIu64 " bytes\n", rooms[i], t->files[i], t->bytes[i]);
+    printf("%-8s %7d files %15" PRIu64 " bytes\n", "responses", t->replies, t->reply_bytes);
     list_log(t);
     printf("%-8s %8d files %15" PRIu64 " bytes\n", "log", t->segments, t->segment_bytes);
     printf("%d damaged, %d of an older version, %" PRIu64 " token ids stored\n", t->bad, t->old,
@@ -415,17 +451,6 @@ static const struct usage_row rows[] = {
 #undef SYNOPSIS
 };
 
-static const struct option options[] = {
-#define SYNOPSIS(text)
-#define ABOUT(text)
-#define FLAG(name, letter, meta, text) {name, (meta) != NULL, NULL, letter},
-#include "programs/recurd-state.def"
-#undef FLAG
-#undef ABOUT
-#undef SYNOPSIS
-    {NULL, 0, NULL, 0},
-};
-
 static void usage(FILE *f) { usage_print(f, "recurd-state", rows, ARRAY_LEN(rows)); }
 
 int main(int argc, char **argv)
@@ -433,6 +458,8 @@ int main(int argc, char **argv)
     struct tool t = {0};
     struct err e = {0};
     const char *key = NULL;
+    struct option options[ARRAY_LEN(rows) + 1];
+    usage_options(rows, ARRAY_LEN(rows), options);
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'k') {
             key = optarg;

@@ -13,6 +13,8 @@ struct answer {
     int32_t n_ids;
     const char *text;
     size_t n_text;
+    const char *receipt;        /* a JSON object; n_receipt 0 = it has none */
+    size_t n_receipt;
 };
 
 /* E_NOMEM: it is longer than a session keeps. */

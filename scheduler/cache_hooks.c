@@ -45,8 +45,8 @@ static int begin(void *arg, struct seq *q, struct err *e)
     struct statecache_query query = {
         .tenant = r->tenant, .session = r->in_session ? &r->session : NULL, .ticket = r->ticket,
         .tokens = r->prompt, .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks,
-        .fresh = r->prompt_logprobs, .whole = seq_looks_back(q) || q->trace, .again = r->waited,
-        .pin_s = r->pin_s,
+        .fresh = r->prompt_logprobs, .whole = seq_looks_back(q) || q->trace || q->receipt,
+        .again = r->waited, .pin_s = r->pin_s,
     };
     struct statecache_start start;
     struct track *t;
@@ -56,6 +56,8 @@ static int begin(void *arg, struct seq *q, struct err *e)
         return rc;
     struct source from = {c->sc, t};
     rc = seq_continue(q, start.base, start.position, copy_context, &from, c->en->positions, e);
+    if (!rc && q->receipt)
+        rc = receipt_before(q->receipt, start.base, copy_context, &from, e);
     if (rc) {
         statecache_end(c->sc, t);
         return rc;

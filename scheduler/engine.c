@@ -80,6 +80,10 @@ int engine_open(struct engine *en, const struct model *m, struct device *d,
 {
     *en = (struct engine){.plan = &m->plan, .device = d, .pieces = *pieces, .o = *o,
                           .pace = {.target_ns = o->gap_ns}, .positions = INT64_MAX / 2};
+    if (o->origin) {
+        en->origin = *o->origin;
+        en->o.origin = &en->origin;
+    }
     engine_use_cache(en, cache);
     int rc = check_options(en->plan, o, e);
     if (rc)
@@ -220,8 +224,26 @@ static void end_trace(struct engine *en, struct seq *q, const struct delivery *l
     en->o.trace.done(en->o.trace.arg, x);
 }
 
+/* A whole answer's receipt is there before its reader hears of the end. False: no memory. */
+static bool end_receipt(struct seq *q, const struct delivery *last)
+{
+    if (!q->receipt || (last->finish != FINISH_STOP && last->finish != FINISH_LENGTH))
+        return true;
+    pthread_mutex_lock(&q->r->lock);
+    receipt_put(&q->r->receipt, q->receipt, q->r->receipt_ids);
+    bool failed = q->r->receipt.failed;
+    pthread_mutex_unlock(&q->r->lock);
+    return !failed;
+}
+
 void engine_finish(struct engine *en, struct seq *q, const struct delivery *last)
 {
+    struct err no_receipt = {0};
+    struct delivery instead = {.finish = FINISH_ERROR, .error = &no_receipt};
+    if (!end_receipt(q, last)) {
+        err_set(&no_receipt, E_NOMEM, "no memory for the receipt");
+        last = &instead;
+    }
     end_trace(en, q, last);
     deliver_wake(&en->wakes);
     bool kept = q->begun && en->cache.end(en->cache.arg, q, last->finish);
@@ -567,6 +589,23 @@ static bool run(struct engine *en)
     return false;
 }
 
+/* What the step gave to the i-th of the picked. */
+static void hand_out(struct engine *en, int32_t i)
+{
+    struct seq *q = en->picked[i];
+    int64_t from = q->pos - en->rows[i];
+    q->ran += en->rows[i];
+    if (from >= q->n_prompt)
+        fair_charge(en->fair, q->r->flow, en->rows[i]);
+    if (q->trace) {
+        q->trace->slot = q->slot;
+        q->trace->steps++;
+    }
+    if (from < q->n_prompt)
+        en->stats.prompt_tokens += (uint64_t)(MIN(q->pos, q->n_prompt) - from);
+    engine_tokens(en, q, from, &en->want[i], en->logit_at[i], en->told + en->told_at[i]);
+}
+
 static bool step(struct engine *en)
 {
     if (en->lost)
@@ -582,21 +621,16 @@ static bool step(struct engine *en)
     fill_batch(en);
     if (!run(en))
         return true;
-    for (int32_t i = 0; i < en->n_picked && !en->lost; i++) {
-        struct seq *q = en->picked[i];
-        int64_t from = q->pos - en->rows[i];
-        q->ran += en->rows[i];
-        if (from >= q->n_prompt)
-            fair_charge(en->fair, q->r->flow, en->rows[i]);
-        if (q->trace) {
-            q->trace->slot = q->slot;
-            q->trace->steps++;
+    for (int32_t i = 0; i < en->n_picked && !en->lost; i++)
+        if (!en->picked[i]->receipt)
+            hand_out(en, i);
+    /* Digests take time: the others have their tokens before. What was handed out may be gone, its
+     * place taken by nobody yet. */
+    for (int32_t i = 0; i < en->n_picked && !en->lost; i++)
+        if (en->picked[i]->receipt) {
+            deliver_wake(&en->wakes);
+            hand_out(en, i);
         }
-        if (from < q->n_prompt)
-            en->stats.prompt_tokens += (uint64_t)(MIN(q->pos, q->n_prompt) - from);
-        engine_tokens(en, q, from, &en->want[i], en->logit_at[i],
-                      en->told + en->told_at[i]);
-    }
     return true;
 }
 

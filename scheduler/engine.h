@@ -57,6 +57,7 @@ struct engine {
     struct sched_options o;
     int64_t positions;       /* the most tokens one sequence may hold */
     int32_t eos[MODEL_EOS_MAX], n_eos;
+    struct receipt_origin origin; /* of receipts, if o.origin */
 
     struct slots slots;
     struct pages pages;
@@ -129,6 +130,8 @@ void engine_finish(struct engine *en, struct seq *q, const struct delivery *last
 /* The device is gone: everything in flight ends, and nothing is admitted any more. */
 void engine_lose(struct engine *en, const struct err *error);
 
+/* Ids that end r's text, into out [BANNED_MAX]; before min_tokens they may not be drawn. */
+int32_t engine_ends(const struct engine *en, const struct request *r, int32_t *out);
 /* What q's constraint, if it has one, allows of its next token, into mask [n_mask]; while the
  * device computes. A fault (q->fault) or an end (q->ended) means that nothing is drawn. */
 void engine_prepare(const struct engine *en, struct seq *q, uint32_t *mask);
@@ -138,7 +141,7 @@ void engine_prepare(const struct engine *en, struct seq *q, uint32_t *mask);
 int32_t engine_ask(const struct engine *en, const struct seq *q, int64_t from,
                    const struct batch_want *w, int32_t logit_at, int32_t *banned,
                    const uint32_t *mask, struct sample_row *out);
-/* From what the device told to events and text. False: q is finished. */
+/* From what the device told to events and text. False: q is finished, or the device is lost. */
 bool engine_tokens(struct engine *en, struct seq *q, int64_t from, const struct batch_want *w,
                    int32_t logit_at, const struct sample_result *told);
 /* Draws the token after history[n_history - 1] from a row on the host. False: q is finished. */

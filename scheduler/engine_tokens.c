@@ -8,6 +8,7 @@
  *  - a text with a constraint may end where the constraint says that it is whole, and nowhere else;
  *    where nothing may follow it ends by eos or a stop id, and at once if it has none.
  *  - a row that is not finite ends its own request and no other. */
+#include "base/clock.h"
 #include "scheduler/deliver.h"
 #include "scheduler/engine.h"
 
@@ -17,17 +18,20 @@ static bool fail(struct engine *en, struct seq *q, const struct err *e)
     return false;
 }
 
+int32_t engine_ends(const struct engine *en, const struct request *r, int32_t *out)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; !r->ignore_eos && i < en->n_eos; i++)
+        out[n++] = en->eos[i];
+    for (int32_t i = 0; i < r->n_stop_ids; i++)
+        out[n++] = r->stop_ids[i];
+    return n;
+}
+
 /* Ids that may not be drawn now. */
 static int32_t banned(const struct engine *en, const struct seq *q, int32_t *ids)
 {
-    int32_t n = 0;
-    if (q->n_output >= q->r->min_tokens)
-        return 0;
-    for (int32_t i = 0; !q->r->ignore_eos && i < en->n_eos; i++)
-        ids[n++] = en->eos[i];
-    for (int32_t i = 0; i < q->r->n_stop_ids; i++)
-        ids[n++] = q->r->stop_ids[i];
-    return n;
+    return q->n_output < q->r->min_tokens ? engine_ends(en, q->r, ids) : 0;
 }
 
 static void set_bit(uint32_t *mask, int32_t id, bool on)
@@ -60,12 +64,11 @@ void engine_prepare(const struct engine *en, struct seq *q, uint32_t *mask)
 static struct sample_row next_token(const struct engine *en, const struct seq *q, int32_t *ids,
                                     const uint32_t *mask)
 {
-    struct sample_row r = choice_draw(&q->r->sampling, &q->seen, q->n_history);
+    struct sample_row r = seq_row(q);
     r.n_top = q->r->logprobs;
     r.banned = ids;
     r.n_banned = banned(en, q, ids);
     r.allowed = q->r->constraint ? mask : NULL;
-    r.shape = q->shaped ? &q->shape : NULL;
     return r;
 }
 
@@ -188,8 +191,25 @@ static bool give(struct engine *en, struct seq *q, const struct token_event *ev,
     return true;
 }
 
-/* From a draw to its event and text. */
-static bool drawn(struct engine *en, struct seq *q, const struct sample_result *told)
+/* The receipt learns of a draw; row: of q's logits on the device, where `logits` is NULL. */
+static int note_receipt(struct engine *en, struct seq *q, int32_t id, const float *logits,
+                        int32_t row, struct err *e)
+{
+    uint64_t from = clock_now_ns();
+    int rc = 0;
+    if (!logits)
+        rc = en->device->backend->logits(en->device, row, &logits, e);
+    if (!rc)
+        rc = receipt_drawn(q->receipt, logits, id, e);
+    en->stats.receipt_rows++;
+    en->stats.receipt_ns += clock_now_ns() - from;
+    return rc;
+}
+
+/* From a draw to its event and text. It was made from `logits`, or where that is NULL from that row
+ * of the step. */
+static bool drawn(struct engine *en, struct seq *q, const struct sample_result *told,
+                  const float *logits, int32_t row)
 {
     struct err e = {0};
     struct token_event ev = {.id = told->id};
@@ -199,13 +219,15 @@ static bool drawn(struct engine *en, struct seq *q, const struct sample_result *
         rc = err_set(&e, E_DEVICE, "the device drew token %d of %d", (int)ev.id, (int)vocab);
     if (!rc && q->r->logprobs >= 0)
         rc = choice_logprobs(told, vocab, &ev, &e);
+    if (!rc && q->receipt && (rc = note_receipt(en, q, ev.id, logits, row, &e)) == E_DEVICE) {
+        engine_lose(en, &e);
+        return false;
+    }
     if (rc || seq_push(q, ev.id, &e)) {
         err_wrap(&e, "output token %d", (int)q->n_output + 1);
         return fail(en, q, &e);
     }
-    if (q->shaped && q->shape.mirostat)
-        q->mu -= (double)q->r->sampling.mirostat_eta *
-                 (told->surprise - (double)q->r->sampling.mirostat_tau);
+    seq_drawn(q, told);
     en->stats.output_tokens++;
     trace_drawn(q->trace, ev.id, &ev);
     struct constraint *c = q->r->constraint;
@@ -240,7 +262,8 @@ bool engine_tokens(struct engine *en, struct seq *q, int64_t from, const struct 
         engine_finish(en, q, &(struct delivery){.finish = FINISH_LENGTH});
         return false;
     }
-    return !undrawn(en, q) && drawn(en, q, told);
+    int32_t row = logit_at + batch_logits(w, (int32_t)(q->pos - from)) - 1;
+    return !undrawn(en, q) && drawn(en, q, told, NULL, row);
 }
 
 bool engine_draw(struct engine *en, struct seq *q, const float *logits)
@@ -252,5 +275,5 @@ bool engine_draw(struct engine *en, struct seq *q, const float *logits)
     struct sample_row row = next_token(en, q, ids, en->masks);
     struct sample_result told;
     sample_choose(&en->sampler, logits, &row, &told);
-    return drawn(en, q, &told);
+    return drawn(en, q, &told, logits, -1);
 }

@@ -13,6 +13,9 @@
  * been held back besides. */
 #define TEXT_MAX_BYTES (3 * ((size_t)LIMIT_EVENTS * LIMIT_TOKEN_BYTES + LIMIT_STOP_BYTES))
 
+/* Of a text of four million tokens. */
+#define RECEIPT_MAX_BYTES MIB(128)
+
 struct request *request_new(void)
 {
     struct request *r = mem_zalloc(sizeof *r);
@@ -24,6 +27,7 @@ struct request *request_new(void)
         goto no_lock;
     buf_init(&r->text, TEXT_MAX_BYTES);
     buf_init(&r->said, LIMIT_ANSWER_BYTES);
+    buf_init(&r->receipt, RECEIPT_MAX_BYTES);
     r->refs = 1;
     r->logprobs = -1;
     r->stopped_by = -1;
@@ -62,6 +66,7 @@ void request_unref(struct request *r)
     ring_free(&r->events);
     buf_free(&r->text);
     buf_free(&r->said);
+    buf_free(&r->receipt);
     if (r->constraint)
         r->constraint->ops->free(r->constraint);
     mem_free(r->prompt);

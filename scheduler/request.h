@@ -64,6 +64,8 @@ struct request {
     bool ignore_eos;
     int32_t logprobs;        /* top entries per token; -1 = no logprobs at all */
     bool prompt_logprobs;    /* echo: events for the prompt as well */
+    bool wants_receipt;      /* receipt.h */
+    bool receipt_ids;        /* with the tokens in it */
     struct sampling sampling;
     struct constraint *constraint; /* of the text; NULL = none; owned */
     int32_t n_stops, n_stop_ids;
@@ -109,6 +111,7 @@ struct request {
     const char *why;         /* as statecache_start.why; NULL = there is no cache */
     struct buf said;         /* in a session: all of the text, for a repeated request */
     bool durable;            /* in a session: the turn is on disk */
+    struct buf receipt;      /* with wants_receipt, from the end on: a JSON object */
     uint64_t t_submit_ns, t_admit_ns, t_first_ns, t_end_ns; /* admit: it left the queue */
 };
 

@@ -203,10 +203,15 @@ struct statecache *sched_cache(struct sched *s)
     return s->cached ? s->cached->sc : NULL;
 }
 
+struct piece_source sched_pieces(const struct model *m)
+{
+    return (struct piece_source){m->tok ? model_piece : NULL, m->tok, model_piece_shown};
+}
+
 int sched_open(struct sched **out, struct model *m, struct device *d,
                const struct sched_options *o, struct err *e)
 {
-    struct piece_source pieces = {m->tok ? model_piece : NULL, m->tok, model_piece_shown};
+    struct piece_source pieces = sched_pieces(m);
     int rc = sched_init(out, m, d, &pieces, NULL, o, e);
     if (!rc && o->cache) {
         struct statecache_options c = *o->cache;

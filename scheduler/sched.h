@@ -4,11 +4,15 @@
 #define RECURD_SCHED_H
 
 #include "models/model.h"
+#include "scheduler/receipt.h"
 #include "scheduler/request.h"
 #include "scheduler/trace.h"
 #include "statecache/statecache.h"
 
 struct sched;
+
+/* Where the scheduler gets the bytes of m's tokens. */
+struct piece_source sched_pieces(const struct model *m);
 
 struct sched_options {
     int32_t slots;        /* sequences running at once */
@@ -23,6 +27,7 @@ struct sched_options {
      * engine (plan, device, slots, pages, wake) is filled in. */
     const struct statecache_options *cache;
     struct trace_sink trace; /* of every request that had a place; done NULL = none */
+    const struct receipt_origin *origin; /* of receipts; copied. NULL = none are made */
     int32_t pages;        /* KV pages on the device, and the most of one sequence: as in the */
     int32_t pages_per_seq; /* capacity the model was loaded with; 0 without PAGED sections */
 };
@@ -34,6 +39,7 @@ struct sched_stats {
     uint64_t steps, step_tokens, step_ns; /* tokens computed and device time of all steps */
     uint64_t gap_ns;       /* what the last step of streams and prompts was allowed; 0 = none was */
     uint64_t parked;       /* times that a sequence gave its slot to another */
+    uint64_t receipt_rows, receipt_ns; /* rows of logits digested for receipts; time it took */
     int32_t running, waiting, slots_used, slots_total; /* now */
     uint64_t service_ns;   /* from a place to the end, of the last requests in the mean */
     uint64_t heartbeat_ns; /* when the engine last finished a loop turn: feeds the watchdog */

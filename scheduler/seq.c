@@ -82,6 +82,7 @@ void seq_end(struct seq *q)
     dry_fini(&q->dry);
     mem_free(q->history);
     trace_free(q->trace);
+    receipt_free(q->receipt);
     request_unref(q->r);
     *q = (struct seq){.slot = -1, .pages = q->pages};
 }
@@ -163,6 +164,20 @@ void seq_shape(struct seq *q)
     q->shape.n_repeats = dry_repeats(&q->dry);
     q->shape.repeats = q->dry.edits;
     q->shaped = q->shaped || q->shape.n_repeats > 0;
+}
+
+struct sample_row seq_row(const struct seq *q)
+{
+    struct sample_row r = choice_draw(&q->r->sampling, &q->seen, q->n_history);
+    r.shape = q->shaped ? &q->shape : NULL;
+    return r;
+}
+
+void seq_drawn(struct seq *q, const struct sample_result *told)
+{
+    if (q->shaped && q->shape.mirostat)
+        q->mu -= (double)q->r->sampling.mirostat_eta *
+                 (told->surprise - (double)q->r->sampling.mirostat_tau);
 }
 
 void seq_settle(struct seq *q, size_t room)

@@ -17,6 +17,7 @@
 
 #include "scheduler/batch.h"
 #include "scheduler/dry.h"
+#include "scheduler/receipt.h"
 #include "scheduler/request.h"
 #include "scheduler/stop.h"
 #include "scheduler/tally.h"
@@ -67,6 +68,7 @@ struct seq {
     int64_t matched;    /* tokens that its index knew, and why no deeper state was found */
     const char *why;
     struct trace_record *trace; /* owned; NULL = not traced */
+    struct receipt *receipt;    /* owned; NULL = none is wanted */
 };
 
 /* Makes an empty place (its page table set) a sequence in WAIT; takes over the reference, also on
@@ -93,6 +95,10 @@ static inline const int32_t *seq_tokens(const struct seq *q, int64_t pos)
 
 /* Before a draw: q->shape and q->shaped. */
 void seq_shape(struct seq *q);
+/* The draw of the next token, behind seq_shape, with all but what keeps tokens from it. */
+struct sample_row seq_row(const struct seq *q);
+/* Behind it, and behind seq_push: what it changes for the next draw. */
+void seq_drawn(struct seq *q, const struct sample_result *told);
 /* Appends a drawn token. Amortised: the history doubles. E_NOMEM. */
 int seq_push(struct seq *q, int32_t id, struct err *e) MUST_USE;
 

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "base/utf8.h"
+#include "base/version.h"
 #include "kernels/cpu/quota.h"
 #include "models/describe.h"
 #include "models/model.h"
@@ -122,6 +123,10 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .session_ttl_s = o->session_ttl_s,
         .sessions_per_tenant = o->sessions,
     };
+    struct receipt_origin origin = {.vocab = s->vocab};
+    snprintf(origin.build, sizeof origin.build, "%s %s", version_number(), version_commit());
+    snprintf(origin.numerics, sizeof origin.numerics, "%s", s->numerics);
+    memcpy(origin.model, s->fingerprint, sizeof origin.model);
     struct sched_options so = {
         .slots = s->cap.slots,
         .queue = o->queue,
@@ -132,6 +137,7 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .step_tokens = o->step_tokens,
         .logit_rows = s->cap.logits,
         .cache = o->state_ram_bytes ? &cache : NULL,
+        .origin = &origin,
         .pages = s->cap.pages,
         .pages_per_seq = s->cap.pages_per_seq,
     };

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "scheduler/sampling_text.h"
 
 #define QUEUE_BYTES MIB(64)  /* of records that wait for the disk */
 #define LINE_BYTES MIB(512)  /* a line of the longest text there can be is below it */
@@ -62,37 +63,11 @@ static void add_text(struct buf *b, const char *name, const char *text)
     buf_ch(b, '"');
 }
 
-/* What version 1 did not have: written where it says something. */
-static void add_more(struct buf *b, const struct sampling *p)
-{
-#define SAMPLING(type, name, without, least, most) \
-    buf_fmt(b, ",\"" #name "\":%.9g", (double)p->name);
-#include "scheduler/sampling.def"
-#undef SAMPLING
-    buf_str(b, ",\"dry_breakers\":[");
-    for (int32_t i = 0; i < p->n_breakers; i++) {
-        buf_str(b, i ? ",\"" : "\"");
-        for (int32_t k = 0; k < p->breakers[i].n; k++)
-            buf_fmt(b, "%02x", (unsigned char)p->breakers[i].bytes[k]);
-        buf_ch(b, '"');
-    }
-    buf_ch(b, ']');
-}
-
 static void add_sampling(struct buf *b, const struct request *r)
 {
-    const struct sampling *p = &r->sampling;
-    buf_fmt(b, ",\"sampling\":{\"temperature\":%.9g,\"top_p\":%.9g,\"min_p\":%.9g,\"top_k\":%d,"
-            "\"repetition_penalty\":%.9g,\"presence_penalty\":%.9g,\"frequency_penalty\":%.9g,"
-            "\"seed\":\"%" PRIu64 "\",\"bias\":[", (double)p->temperature, (double)p->top_p,
-            (double)p->min_p, (int)p->top_k, (double)p->repetition_penalty,
-            (double)p->presence_penalty, (double)p->frequency_penalty, p->seed);
-    for (int32_t i = 0; i < p->n_bias; i++)
-        buf_fmt(b, "%s[%d,%.9g]", i ? "," : "", (int)p->bias[i].id, (double)p->bias[i].x);
-    buf_ch(b, ']');
-    if (sampling_more(p))
-        add_more(b, p);
-    buf_fmt(b, "},\"max_tokens\":%d,\"min_tokens\":%d,\"ignore_eos\":%s,\"logprobs\":%d,"
+    buf_str(b, ",\"sampling\":");
+    sampling_put(b, &r->sampling);
+    buf_fmt(b, ",\"max_tokens\":%d,\"min_tokens\":%d,\"ignore_eos\":%s,\"logprobs\":%d,"
             "\"prompt_logprobs\":%s", (int)r->max_tokens, (int)r->min_tokens,
             r->ignore_eos ? "true" : "false", (int)r->logprobs,
             r->prompt_logprobs ? "true" : "false");

@@ -136,7 +136,8 @@ static int commit(struct cached *c, struct ending *x, struct err *e)
     struct answer a = {
         .finish = x->finish, .n_prompt = x->n_prompt, .n_cached = r->n_cached,
         .n_output = x->n_output, .ids = (const unsigned char *)x->output, .n_ids = x->n_output,
-        .text = r->said.p, .n_text = r->said.len,
+        .text = r->said.p, .n_text = r->said.len, .receipt = r->receipt.p,
+        .n_receipt = r->receipt.len,
     };
     bool whole = !r->said.failed && answer_pack(&packed, &a) == 0;
     pthread_mutex_unlock(&r->lock);

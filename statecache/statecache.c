@@ -190,9 +190,7 @@ void statecache_close(struct statecache *sc)
 
 void statecache_tenant(struct statecache *sc, const char *key_id, struct tenant_tag *tag)
 {
-    unsigned char mac[crypto_auth_hmacsha256_BYTES];
-    crypto_auth_hmacsha256(mac, (const unsigned char *)key_id, strlen(key_id), sc->format.key);
-    memcpy(tag->b, mac, sizeof(tag->b));
+    codec_tenant(sc->format.key, key_id, tag->b);
 }
 
 int statecache_limit(struct statecache *sc, const struct tenant_tag *tag,

@@ -14,11 +14,10 @@
 #define LATENT_EPS 1e-6f /* of the norms inside latent attention, whatever rms_norm_eps says */
 
 struct dims {
-    int D, H, K, conv, inner, shared, first_moe, period;
+    int D, H, inner, shared, first_moe, period;
     int rank, q_rank, dn, dr, dv;
-    float eps;
-    bool bounded, bias;
-    double bound;
+    bool bias;
+    struct kda_args linear;
     struct rope rope;
     struct moe_args experts;
 };
@@ -29,39 +28,6 @@ static const char *either(struct build *b, const char *name, const char *newer)
     char weight[64];
     snprintf(weight, sizeof weight, "%s.weight", newer);
     return b_has(b, weight, false) ? newer : name;
-}
-
-static val convolved(struct build *b, val x, const char *name, int part, const struct dims *d)
-{
-    char weight[64];
-    int n = d->H * d->K;
-    snprintf(weight, sizeof weight, "%s_conv1d.weight", name);
-    int w = b_has(b, "conv1d.weight", false)
-                ? w_vec_row(b, "conv1d.weight", 3, part, (int64_t)n * d->conv)
-                : w_filter(b, weight, n, d->conv);
-    return b_conv(b, x, w, -1, d->conv, ACT_SILU);
-}
-
-static val delta_attention(struct build *b, val x, const struct dims *d)
-{
-    int n = d->H * d->K;
-    bool under = b_has(b, "forget_gate.A_log", false);
-    const char *A_log = under ? "forget_gate.A_log" : "A_log";
-    const char *dt_bias = under ? "forget_gate.dt_bias" : "dt_bias";
-    val q = b_linear(b, x, "q_proj", n), k = b_linear(b, x, "k_proj", n);
-    val v = b_linear(b, x, "v_proj", n), beta = b_linear(b, x, "b_proj", d->H);
-    val g = b_linear(b, x, "g_proj", n);
-    val f = b_linear(b, x, either(b, "f_proj", "forget_gate.f_proj"), n);
-    val alpha = d->bounded ? b_bounded_gate(b, f, A_log, d->H, dt_bias, d->bound)
-                           : b_decay_gate(b, f, A_log, d->H, dt_bias);
-    q = b_l2(b, convolved(b, q, "q", 0, d), d->K);
-    k = b_l2(b, convolved(b, k, "k", 1, d), d->K);
-    val o = b_gated_delta(b, &(struct gated_delta){
-        .q = q, .k = k, .v = convolved(b, v, "v", 2, d), .alpha = alpha,
-        .beta = e_fn(b, EW_SIGMOID, beta), .H = d->H, .Hv = d->H, .K = d->K, .V = d->K});
-    o = b_gated_norm(b, o, g, NORM_RMS, d->K, w_vec(b, "o_norm.weight", d->K), -1, d->eps,
-                     ACT_SIGMOID, false);
-    return b_linear(b, o, either(b, "o_proj", "dense"), d->D);
 }
 
 static val latent_attention(struct build *b, val x, const struct dims *d)
@@ -89,7 +55,7 @@ static val mixer(struct build *b, val x, int layer, void *family)
     bool full = (layer + 1) % d->period == 0;
     enum layer_type type = b_layer_type(b, layer, full ? LAYER_ATTENTION : LAYER_LINEAR);
     b_into(b, b_has(b, "attention.g_proj.weight", true) ? "attention." : "self_attn.");
-    return type == LAYER_LINEAR ? delta_attention(b, x, d) : latent_attention(b, x, d);
+    return type == LAYER_LINEAR ? b_kda(b, x, &d->linear) : latent_attention(b, x, d);
 }
 
 static val ffn(struct build *b, val x, int layer, void *family)
@@ -132,18 +98,19 @@ static void read_experts(struct build *b, struct dims *d)
 static void build(struct build *b)
 {
     struct hybrid f = b_hybrid_read(b, 42, 1e-6);
-    struct dims d = {.D = f.D, .eps = f.eps, .H = b_count(b, "num_attention_heads", 32),
-                     .K = count_of(b, "linear_head_dim", "head_dim", 128),
-                     .conv = count_of(b, "linear_conv_kernel_dim", "short_conv_kernel_size", 4),
+    struct dims d = {.D = f.D, .H = b_count(b, "num_attention_heads", 32),
                      .inner = b_width(b, "intermediate_size", 6144),
                      .period = b_count(b, "layer_group_size", 6),
                      .rank = b_width(b, "kv_lora_rank", 512),
                      .q_rank = b_width(b, "q_lora_rank", 0),
                      .dn = b_count(b, "qk_nope_head_dim", 128),
                      .dr = b_count(b, "qk_rope_head_dim", 64), .dv = b_count(b, "v_head_dim", 128),
-                     .bounded = cfg_bool(b, "kda_safe_gate", true),
-                     .bound = cfg_num(b, "kda_lower_bound", -5),
                      .bias = cfg_bool(b, "attention_bias", false)};
+    d.linear = (struct kda_args){
+        .D = d.D, .H = d.H, .eps = f.eps, .K = count_of(b, "linear_head_dim", "head_dim", 128),
+        .conv = count_of(b, "linear_conv_kernel_dim", "short_conv_kernel_size", 4),
+        .bounded = cfg_bool(b, "kda_safe_gate", true),
+        .bound = cfg_num(b, "kda_lower_bound", -5), .full_gate = true, .full_decay = true};
     read_experts(b, &d);
     b_rope_read(b, &d.rope, d.dr, 6e6, 1);
     d.rope.interleaved = true;

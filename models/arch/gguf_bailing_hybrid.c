@@ -52,8 +52,6 @@ static const struct gguf_name names[] = {
     GGUF_END};
 
 static const struct gguf_key keys[] = {
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", KEY_NUM, true, NULL},
-    {"num_attention_heads", "attention.head_count", KEY_MOST, true, NULL},
     {"linear_num_heads", "attention.head_count", KEY_SAME, false, "num_attention_heads"},
     {"linear_head_dim", "kda.head_dim", KEY_INT, false, NULL},
     {"head_dim", "kda.head_dim", KEY_INT, true, NULL},
@@ -61,26 +59,11 @@ static const struct gguf_key keys[] = {
     {"short_conv_kernel_size", "ssm.conv_kernel", KEY_INT, true, NULL},
     {"kda_safe_gate", "kda.safe_gate", KEY_BOOL, false, NULL},
     {"kda_lower_bound", "kda.gate_lower_bound", KEY_NUM, true, NULL},
-    {"q_lora_rank", "attention.q_lora_rank", KEY_INT, false, NULL},
-    {"kv_lora_rank", "attention.kv_lora_rank", KEY_INT, true, NULL},
-    {"kv_lora_rank", "attention.key_length", KEY_LESS, false, "rope.dimension_count"},
-    {"qk_rope_head_dim", "rope.dimension_count", KEY_INT, true, NULL},
-    {"qk_nope_head_dim", "attention.key_length_mla", KEY_LESS, true, "rope.dimension_count"},
-    {"v_head_dim", "attention.value_length_mla", KEY_INT, true, NULL},
     {"rope_parameters.rope_theta", "rope.freq_base", KEY_NUM, false, NULL},
-    {"intermediate_size", "feed_forward_length", KEY_INT, true, NULL},
-    {"moe_intermediate_size", "expert_feed_forward_length", KEY_INT, true, NULL},
-    {"num_experts", "expert_count", KEY_INT, true, NULL},
     {"num_experts_per_token", "expert_used_count", KEY_INT, false, NULL},
     {"num_experts_per_tok", "expert_used_count", KEY_INT, true, NULL},
-    {"num_shared_experts", "expert_shared_count", KEY_INT, true, NULL},
-    {"first_k_dense_replace", "leading_dense_block_count", KEY_INT, true, NULL},
-    {"routed_scaling_factor", "expert_weights_scale", KEY_NUM, true, NULL},
-    {"moe_renormalize", "expert_weights_norm", KEY_BOOL, false, NULL},
     {"norm_topk_prob", "expert_weights_norm", KEY_BOOL, false, NULL},
-    {"num_expert_group", "expert_group_count", KEY_INT, false, NULL},
     {"n_group", "expert_group_count", KEY_INT, false, NULL},
-    {"topk_group", "expert_group_used_count", KEY_INT, false, NULL},
     {"expert_gating_func", "expert_gating_func", KEY_FIXED, false, "2"},
     {"swiglu_limit", "swiglu_clamp_exp", KEY_ABSENT, false, NULL},
     {"swiglu_limit", "swiglu_clamp_shexp", KEY_ABSENT, false, NULL},
@@ -89,7 +72,7 @@ static const struct gguf_key keys[] = {
 
 const struct gguf_map gguf_bailing_hybrid = {
     .arch = "bailingmoe3", .model_type = "bailing_hybrid", .layers = "model.layers.%d",
-    .names = {names}, .keys = {keys},
+    .names = {names}, .keys = {gguf_keys_latent, keys},
     .types_key = "layer_types", .types = {"linear_attention", "full_attention"},
     .attends = ".attn_kv_a_mqa.weight",
     .ignored = "hidden_act layer_group_size mlp_layer_types num_key_value_heads qk_head_dim "

@@ -46,27 +46,10 @@ static const struct gguf_name names[] = {
     GGUF_END};
 
 static const struct gguf_key keys[] = {
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", KEY_NUM, true, NULL},
-    {"num_attention_heads", "attention.head_count", KEY_MOST, true, NULL},
     {"linear_attn_config.num_heads", "attention.head_count", KEY_SAME, true, "num_attention_heads"},
     {"linear_attn_config.head_dim", "kda.head_dim", KEY_INT, true, NULL},
     {"linear_attn_config.short_conv_kernel_size", "ssm.conv_kernel", KEY_INT, true, NULL},
-    {"q_lora_rank", "attention.q_lora_rank", KEY_INT, false, NULL},
-    {"kv_lora_rank", "attention.kv_lora_rank", KEY_INT, true, NULL},
-    {"kv_lora_rank", "attention.key_length", KEY_LESS, false, "rope.dimension_count"},
-    {"qk_rope_head_dim", "rope.dimension_count", KEY_INT, true, NULL},
-    {"qk_nope_head_dim", "attention.key_length_mla", KEY_LESS, true, "rope.dimension_count"},
-    {"v_head_dim", "attention.value_length_mla", KEY_INT, true, NULL},
-    {"intermediate_size", "feed_forward_length", KEY_INT, true, NULL},
-    {"moe_intermediate_size", "expert_feed_forward_length", KEY_INT, true, NULL},
-    {"num_experts", "expert_count", KEY_INT, true, NULL},
     {"num_experts_per_token", "expert_used_count", KEY_INT, true, NULL},
-    {"num_shared_experts", "expert_shared_count", KEY_INT, true, NULL},
-    {"first_k_dense_replace", "leading_dense_block_count", KEY_INT, true, NULL},
-    {"routed_scaling_factor", "expert_weights_scale", KEY_NUM, true, NULL},
-    {"moe_renormalize", "expert_weights_norm", KEY_BOOL, false, NULL},
-    {"num_expert_group", "expert_group_count", KEY_INT, false, NULL},
-    {"topk_group", "expert_group_used_count", KEY_INT, false, NULL},
     {"moe_router_activation_func", "expert_gating_func", KEY_WORD, false, "none softmax sigmoid"},
     {"moe_layer_freq", NULL, KEY_MUST, false, "1"},
     {"mla_use_nope", NULL, KEY_CONSTANT, false, "true"},
@@ -74,7 +57,7 @@ static const struct gguf_key keys[] = {
 
 const struct gguf_map gguf_kimi_linear = {
     .arch = "kimi-linear", .model_type = "kimi_linear", .layers = "model.layers.%d",
-    .names = {names, gguf_names_attention}, .keys = {keys},
+    .names = {names, gguf_names_attention}, .keys = {gguf_keys_latent, keys},
     .types_key = "layer_types", .types = {"linear_attention", "full_attention"},
     .ignored = "hidden_act attention_bias linear_conv_kernel_dim linear_head_dim linear_num_heads "
                "linear_attn_config mlp_layer_types num_key_value_heads head_dim qk_head_dim "

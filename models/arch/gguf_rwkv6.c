@@ -6,16 +6,6 @@
 #include "models/files/gguf_map.h"
 
 static const struct gguf_name names[] = {
-    {"token_embd.weight", "emb.weight", 0},
-    {"output.weight", "head.weight", 0},
-    {"token_embd_norm.weight", "blocks.0.ln0.weight", 0},
-    {"token_embd_norm.bias", "blocks.0.ln0.bias", 0},
-    {"output_norm.weight", "ln_out.weight", 0},
-    {"output_norm.bias", "ln_out.bias", 0},
-    {".attn_norm.weight", ".ln1.weight", 0},
-    {".attn_norm.bias", ".ln1.bias", 0},
-    {".attn_norm_2.weight", ".ln2.weight", 0},
-    {".attn_norm_2.bias", ".ln2.bias", 0},
     {".time_mix_w1.weight", ".att.time_maa_w1", FORM_TURNED | FORM_FLOAT},
     {".time_mix_w2.weight", ".att.time_maa_w2", FORM_TURNED | FORM_FLOAT},
     {".time_mix_lerp_x.weight", ".att.time_maa_x", FORM_FLOAT},
@@ -56,5 +46,5 @@ static const struct gguf_key keys[] = {
 
 const struct gguf_map gguf_rwkv6 = {
     .arch = "rwkv6", .model_type = "rwkv6", .layers = "blocks.%d",
-    .names = {names}, .keys = {keys},
+    .names = {gguf_names_rwkv, names}, .keys = {keys},
     .ignored = "num_attention_heads attention_hidden_size rescale_every"};

@@ -70,16 +70,6 @@ const struct gguf_map gguf_rwkv7 = {
 
 /* Written also from the RWKV project's own names, whose low-rank matrices are stored turned. */
 static const struct gguf_name own[] = {
-    {"token_embd.weight", "emb.weight", 0},
-    {"output.weight", "head.weight", 0},
-    {"token_embd_norm.weight", "blocks.0.ln0.weight", 0},
-    {"token_embd_norm.bias", "blocks.0.ln0.bias", 0},
-    {"output_norm.weight", "ln_out.weight", 0},
-    {"output_norm.bias", "ln_out.bias", 0},
-    {".attn_norm.weight", ".ln1.weight", 0},
-    {".attn_norm.bias", ".ln1.bias", 0},
-    {".attn_norm_2.weight", ".ln2.weight", 0},
-    {".attn_norm_2.bias", ".ln2.bias", 0},
     {".time_mix_ln.weight", ".att.ln_x.weight", 0},
     {".time_mix_ln.bias", ".att.ln_x.bias", 0},
     {".time_mix_lerp_fused.weight", ".att.x_{rwkvag}", FORM_STACK | FORM_FLOAT},
@@ -122,5 +112,5 @@ static const struct gguf_key own_keys[] = {
 
 const struct gguf_map gguf_rwkv7_own = {
     .arch = "rwkv7", .model_type = "rwkv7", .layers = "blocks.%d",
-    .names = {own}, .keys = {own_keys},
+    .names = {gguf_names_rwkv, own}, .keys = {own_keys},
     .ignored = "hidden_act hidden_ratio num_heads value_dim attn norm_bias norm_first"};

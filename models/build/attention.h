@@ -29,8 +29,14 @@ struct latent_args { val q, latent, rope, chosen; double theta; const struct rop
 val b_latent_attention(struct build *b, const struct latent_args *a);
 
 /* The mixer of Kimi delta attention under the current prefix: kimi_linear.c has the formulas.
- * bounded: alpha = exp(bound sg(exp(A_log) (...))); full_gate: the output's gate is one matrix. */
-struct kda_args { int D, H, K, conv; bool bounded, full_gate; double bound; float eps; };
+ * bounded: alpha = exp(bound sg(exp(A_log) (...))); full_gate, full_decay: the output's gate, the
+ * decay is one matrix. */
+struct kda_args {
+    int D, H, K, conv;
+    bool bounded, full_gate, full_decay;
+    double bound;
+    float eps;
+};
 val b_kda(struct build *b, val x, const struct kda_args *a);
 
 /* first then second, cut to size. */

@@ -31,14 +31,18 @@ val b_kda(struct build *b, val x, const struct kda_args *a)
     val q = b_linear(b, x, "q_proj", n), k = b_linear(b, x, "k_proj", n),
         v = b_linear(b, x, "v_proj", n);
     val beta = b_linear(b, x, NAMED("b_proj", "beta_proj"), a->H), g;
-    val f = b_linear(b, x, NAMED("f_a_proj", "forget_gate_down", "forget_gate.f_a_proj"), a->K);
+    val f = VIEW_NONE;
+    if (!a->full_decay)
+        f = b_linear(b, x, NAMED("f_a_proj", "forget_gate_down", "forget_gate.f_a_proj"), a->K);
     if (a->full_gate) {
         g = b_linear(b, x, NAMED("g_proj", "output_gate"), n);
     } else {
         g = b_linear(b, x, NAMED("g_a_proj", "output_gate_down"), a->K);
         g = b_linear(b, g, NAMED("g_b_proj", "output_gate_up"), n);
     }
-    f = b_linear(b, f, NAMED("f_b_proj", "forget_gate_up", "forget_gate.f_b_proj"), n);
+    f = a->full_decay
+            ? b_linear(b, x, NAMED("f_proj", "forget_gate.f_proj"), n)
+            : b_linear(b, f, NAMED("f_b_proj", "forget_gate_up", "forget_gate.f_b_proj"), n);
     const char *A_log = NAMED("A_log", "forget_gate.A_log");
     const char *dt_bias = NAMED("dt_bias", "forget_gate.dt_bias");
     val alpha = a->bounded ? b_bounded_gate(b, f, A_log, a->H, dt_bias, a->bound)
@@ -50,5 +54,5 @@ val b_kda(struct build *b, val x, const struct kda_args *a)
         .beta = e_fn(b, EW_SIGMOID, beta), .H = a->H, .Hv = a->H, .K = a->K, .V = a->K});
     o = b_gated_norm(b, o, g, NORM_RMS, a->K, w_vec(b, "o_norm.weight", a->K), -1, a->eps,
                      ACT_SIGMOID, false);
-    return b_linear(b, o, "o_proj", a->D);
+    return b_linear(b, o, NAMED("o_proj", "dense"), a->D);
 }

@@ -94,8 +94,8 @@ struct gguf_map {
 #define GGUF_END {0}
 
 /* Rows that several maps share (arch/gguf_rows.c). */
-extern const struct gguf_name gguf_names_attention[], gguf_names_mamba2[];
-extern const struct gguf_key gguf_keys_attention[], gguf_keys_mamba2[];
+extern const struct gguf_name gguf_names_attention[], gguf_names_mamba2[], gguf_names_rwkv[];
+extern const struct gguf_key gguf_keys_attention[], gguf_keys_mamba2[], gguf_keys_latent[];
 
 /* Every row of all lists of a map, in order. */
 #define GGUF_EACH_NAME(map, row) \

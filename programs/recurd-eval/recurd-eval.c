@@ -4,7 +4,6 @@
  * the same steps, --move carries the state through host memory to another slot between pieces.
  * None of the three may change a bit of the output. Single-threaded apart from the device. */
 #include <errno.h>
-#include <getopt.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -21,13 +20,14 @@
 #include "models/plan_text.h"
 #include "models/text/tokenizer.h"
 #include "programs/recurd-eval/replay.h"
+#include "programs/recurd-eval/verify.h"
 
 /* Rows of one step when nothing else is asked: logits of 1024 x 65,536 are 256 MiB. */
 #define PIECE_MAX 1024
 #define EVAL_TOKENS_MAX (1 << 22)
 
 struct args {
-    const char *model, *tokens, *logits, *perplexity, *device, *kernels, *replay;
+    const char *model, *tokens, *logits, *perplexity, *device, *kernels, *replay, *verify;
     int generate, chunk, batch, threads;
     bool dummy, move, profile, time, plan, phases;
     enum quantize quantize;
@@ -60,22 +60,13 @@ static const struct usage_row rows[] = {
 #undef SYNOPSIS
 };
 
-static const struct option options[] = {
-#define SYNOPSIS(text)
-#define ABOUT(text)
-#define FLAG(name, letter, meta, text) {name, (meta) != NULL, NULL, letter},
-#include "programs/recurd-eval/args.def"
-#undef FLAG
-#undef ABOUT
-#undef SYNOPSIS
-    {NULL, 0, NULL, 0},
-};
-
 static void usage(FILE *f) { usage_print(f, "recurd-eval", rows, ARRAY_LEN(rows)); }
 
 static int parse_args(struct args *a, int argc, char **argv)
 {
     *a = (struct args){.device = "cpu", .batch = 1};
+    struct option options[ARRAY_LEN(rows) + 1];
+    usage_options(rows, ARRAY_LEN(rows), options);
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
         case 'm': a->model = optarg; break;
@@ -90,6 +81,7 @@ static int parse_args(struct args *a, int argc, char **argv)
         case 'b': a->batch = (int)strtol(optarg, NULL, 10); break;
         case 'f': a->dummy = !strcmp(optarg, "dummy"); break;
         case 'r': a->replay = optarg; break;
+        case 'v': a->verify = optarg; break;
         case 'q':
             if (!quantize_parse(optarg, &a->quantize))
                 return -1;
@@ -103,7 +95,7 @@ static int parse_args(struct args *a, int argc, char **argv)
         default: return -1;
         }
     }
-    bool input = a->tokens || a->perplexity || a->replay || a->plan;
+    bool input = a->tokens || a->perplexity || a->replay || a->verify || a->plan;
     return a->model && input && (a->plan || !a->phases) && a->generate >= 0 && a->chunk >= 0 &&
                    a->batch >= 1 && a->batch <= 256 && optind == argc ? 0 : -1;
 }
@@ -407,6 +399,19 @@ static int replay_all(const struct args *a)
     return rc ? 2 : differ > 0;
 }
 
+static int verify_all(const struct args *a)
+{
+    struct err e = {0};
+    struct verify_options o = {.file = a->verify, .tokens = a->tokens, .model = a->model,
+                               .dummy = a->dummy, .quantize = a->quantize, .chunk = a->chunk,
+                               .device = {.spec = a->device, .kernels = a->kernels,
+                                          .threads = a->threads}};
+    int status = (int)verify(&o, &e);
+    if (e.code)
+        fprintf(stderr, "recurd-eval: %s\n", e.text);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     static struct eval v;
@@ -416,6 +421,8 @@ int main(int argc, char **argv)
         usage(stderr);
         return 2;
     }
+    if (v.a.verify)
+        return verify_all(&v.a);
     if (v.a.replay)
         return replay_all(&v.a);
     ids_init(&v.ids, EVAL_TOKENS_MAX);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "models/model.h"
 #include "scheduler/sched.h"
+#include "server/api/receipt_in.h"
 
 #define STEP_TOKENS 512
 #define POLL_US 200
@@ -44,15 +45,6 @@ static int get_int(const json_t *o, const char *key, int32_t *out, struct err *e
     return 0;
 }
 
-static int get_float(const json_t *o, const char *key, float *out, struct err *e)
-{
-    const json_t *v = json_object_get(o, key);
-    if (!json_is_number(v))
-        return err_set(e, E_FORMAT, "sampling: %s is not a number", key);
-    *out = (float)json_number_value(v);
-    return 0;
-}
-
 /* Appends the ids of an array; digests are strings. */
 static int get_ids(const json_t *o, const char *key, int32_t vocab, int32_t *out, size_t max,
                    struct err *e)
@@ -77,80 +69,6 @@ static int get_ids(const json_t *o, const char *key, int32_t vocab, int32_t *out
 static size_t size_of(const json_t *o, const char *key)
 {
     return json_array_size(json_object_get(o, key)); /* 0 for what is no array */
-}
-
-static int get_bias(const json_t *list, int32_t vocab, struct sampling *p, struct err *e)
-{
-    size_t n = json_array_size(list);
-    if (n > LIMIT_LOGIT_BIAS)
-        return err_set(e, E_RANGE, "bias: %zu entries, at most %d", n, LIMIT_LOGIT_BIAS);
-    if (!(p->bias = mem_array(n, sizeof *p->bias)))
-        return err_set(e, E_NOMEM, "no memory for %zu biases", n);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *pair = json_array_get(list, i);
-        json_int_t id = json_integer_value(json_array_get(pair, 0));
-        if (json_array_size(pair) != 2 || id < 0 || id >= vocab)
-            return err_set(e, E_FORMAT, "bias: entry %zu is no pair of an id and a number", i);
-        p->bias[i] = (struct sample_edit){
-            (int32_t)id, (float)json_number_value(json_array_get(pair, 1))};
-    }
-    p->n_bias = (int32_t)n;
-    return 0;
-}
-
-static int get_breakers(const json_t *list, struct sampling *p, struct err *e)
-{
-    size_t n = json_array_size(list);
-    if (n > LIMIT_DRY_BREAKERS)
-        return err_set(e, E_RANGE, "dry_breakers: %zu entries, at most %d", n, LIMIT_DRY_BREAKERS);
-    p->n_breakers = (int32_t)n;
-    for (size_t i = 0; i < n; i++) {
-        const char *hex = json_string_value(json_array_get(list, i));
-        size_t len = hex ? strlen(hex) : 0, digits = hex ? strspn(hex, "0123456789abcdef") : 0;
-        if (len == 0 || len % 2 || digits != len || len / 2 > LIMIT_DRY_BREAKER_BYTES)
-            return err_set(e, E_FORMAT, "dry_breakers: entry %zu is not 1 to %d bytes as digits",
-                           i, LIMIT_DRY_BREAKER_BYTES);
-        p->breakers[i].n = (uint8_t)(len / 2);
-        for (size_t k = 0; k < len / 2; k++) {
-            const char pair[3] = {hex[2 * k], hex[2 * k + 1], '\0'};
-            p->breakers[i].bytes[k] = (char)strtoul(pair, NULL, 16);
-        }
-    }
-    return 0;
-}
-
-/* What version 2 has. */
-static int get_more(const json_t *o, struct sampling *p, struct err *e)
-{
-    float x;
-#define SAMPLING(type, name, without, least, most)                                        \
-    if (get_float(o, #name, &x, e))                                                       \
-        return e->code;                                                                   \
-    if (!((double)x >= (double)(least) && (double)x <= (double)(most)))                   \
-        return err_set(e, E_RANGE, "sampling: " #name " is %.9g", (double)x);             \
-    p->name = (type)x;
-#include "scheduler/sampling.def"
-#undef SAMPLING
-    return get_breakers(json_object_get(o, "dry_breakers"), p, e);
-}
-
-static int get_sampling(const json_t *line, int32_t vocab, struct sampling *p, struct err *e)
-{
-    const json_t *o = json_object_get(line, "sampling"), *seed = json_object_get(o, "seed");
-    if (!json_is_string(seed))
-        return err_set(e, E_FORMAT, "sampling: seed is not a string");
-    p->seed = strtoull(json_string_value(seed), NULL, 10);
-    int rc = get_int(o, "top_k", &p->top_k, e);
-    const struct { const char *key; float *to; } numbers[] = {
-        {"temperature", &p->temperature}, {"top_p", &p->top_p}, {"min_p", &p->min_p},
-        {"repetition_penalty", &p->repetition_penalty},
-        {"presence_penalty", &p->presence_penalty}, {"frequency_penalty", &p->frequency_penalty},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(numbers) && !rc; i++)
-        rc = get_float(o, numbers[i].key, numbers[i].to, e);
-    if (!rc && json_integer_value(json_object_get(line, "trace")) == 2)
-        rc = get_more(o, p, e);
-    return rc ? rc : get_bias(json_object_get(o, "bias"), vocab, p, e);
 }
 
 /* The prompt is what the session said before and what was asked; it ends after as many tokens as
@@ -186,7 +104,7 @@ static int fill(struct request *r, const json_t *line, int32_t vocab, struct err
         rc = get_int(line, "logprobs", &r->logprobs, e);
     if (!rc)
         rc = get_int(line, "stops", &stops, e);
-    return rc ? rc : get_sampling(line, vocab, &r->sampling, e);
+    return rc ? rc : sampling_read(json_object_get(line, "sampling"), vocab, &r->sampling, e);
 }
 
 /* ---- running ------------------------------------------------------------------------------ */

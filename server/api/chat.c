@@ -114,8 +114,10 @@ static void delta(struct buf *out, struct choice *c)
 
 static void last(struct buf *out, struct choice *c)
 {
-    buf_fmt(out, "{\"index\":%d,\"delta\":{},\"logprobs\":null,\"finish_reason\":%s}", c->index,
+    buf_fmt(out, "{\"index\":%d,\"delta\":{},\"logprobs\":null,\"finish_reason\":%s", c->index,
             finish(c));
+    reply_receipt(out, c);
+    buf_ch(out, '}');
 }
 
 static void whole(struct buf *out, struct choice *c)
@@ -129,7 +131,9 @@ static void whole(struct buf *out, struct choice *c)
     buf_str(out, ",\"refusal\":null}");
     logprobs(out, c);
     token_ids(out, c);
-    buf_fmt(out, ",\"finish_reason\":%s}", finish(c));
+    buf_fmt(out, ",\"finish_reason\":%s", finish(c));
+    reply_receipt(out, c);
+    buf_ch(out, '}');
 }
 
 static const struct openai_api chat = {

@@ -106,8 +106,8 @@ static void prompt_text(struct buf *out, const struct choice *c)
     buf_free(&text);
 }
 
-/* prompt: with the echoed prompt before the text, and its ids. */
-static void element(struct buf *out, struct choice *c, bool prompt, const char *finish)
+/* prompt: with the echoed prompt before the text, and its ids. end: with what comes at the end. */
+static void element(struct buf *out, struct choice *c, bool prompt, bool end)
 {
     const struct params *p = &c->gen->params;
     buf_fmt(out, "{\"index\":%d,\"text\":\"", c->index);
@@ -128,20 +128,16 @@ static void element(struct buf *out, struct choice *c, bool prompt, const char *
         c->ids.len = 0;
     }
     buf_str(out, ",\"finish_reason\":");
-    buf_str(out, finish);
+    buf_str(out, end ? reply_finish(c->finish) : "null");
+    if (end)
+        reply_receipt(out, c);
     buf_ch(out, '}');
 }
 
-static void first(struct buf *out, struct choice *c) { element(out, c, true, "null"); }
-static void delta(struct buf *out, struct choice *c) { element(out, c, false, "null"); }
-static void last(struct buf *out, struct choice *c)
-{
-    element(out, c, false, reply_finish(c->finish));
-}
-static void whole(struct buf *out, struct choice *c)
-{
-    element(out, c, true, reply_finish(c->finish));
-}
+static void first(struct buf *out, struct choice *c) { element(out, c, true, false); }
+static void delta(struct buf *out, struct choice *c) { element(out, c, false, false); }
+static void last(struct buf *out, struct choice *c) { element(out, c, false, true); }
+static void whole(struct buf *out, struct choice *c) { element(out, c, true, true); }
 
 static const struct openai_api completions = {
     .api = {.id_prefix = "cmpl-", .token = event, OPENAI_HOOKS},

@@ -28,6 +28,7 @@ static void unref(struct gen *g)
         for (int k = 0; k < GEN_PARTS; k++)
             buf_free(&c->part[k]);
         ids_free(&c->ids);
+        buf_free(&c->receipt);
     }
     for (int32_t i = 0; i < g->n_prompts; i++) {
         ids_free(&g->prompts[i].ids);
@@ -93,6 +94,9 @@ static size_t take(struct choice *c, struct token_event *ev, bool *got, bool *mo
         c->n_cached = r->n_cached;
         c->n_matched = r->n_matched;
         c->why = r->why;
+        buf_free(&c->receipt);
+        c->receipt = r->receipt; /* nobody else reads it any more */
+        buf_init(&r->receipt, 0);
         c->n_prompt = r->n_context + r->n_prompt;
         if (r->finish == FINISH_ERROR && !c->gen->error.code)
             c->gen->error = r->error;
@@ -226,7 +230,7 @@ size_t gen_bytes(const struct gen *g)
     size_t n = 0;
     for (int32_t i = 0; i < g->n_choices; i++) {
         const struct choice *c = &g->choices[i];
-        n += c->raw.cap + c->text.cap + c->reasoning.cap + c->calls.cap +
+        n += c->receipt.cap + c->raw.cap + c->text.cap + c->reasoning.cap + c->calls.cap +
              c->ids.cap * sizeof *c->ids.p;
         for (int k = 0; k < GEN_PARTS; k++)
             n += c->part[k].cap;

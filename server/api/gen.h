@@ -41,6 +41,7 @@ struct choice {
     int32_t n_blocks, block; /* theirs: of what is written in blocks, which kind is open */
     int32_t n_reasoning;     /* theirs: tokens of what was thought */
     struct ids ids;         /* of the output, read and not yet sent */
+    struct buf receipt;     /* at the end, if one was asked for: a JSON object */
     struct chars chars;     /* of the text so far: text_offset */
     int32_t n_output;
     double logprob;         /* with best_of: of n_scored output tokens, their sum */
@@ -68,6 +69,7 @@ struct api {
     const char *id_prefix;
     const char *stream_type; /* Content-Type of a stream */
     bool early; /* a call's arguments may come before it is complete */
+    bool receipts; /* its replies have a place for them */
     const struct api_name *names; /* for errors; ends with {NULL, NULL}. NULL = as ours */
     /* A token was read: for logprobs. NULL = they are not told. */
     void (*token)(struct choice *c, const struct token_event *ev);

@@ -131,6 +131,8 @@ static int fill(struct request *r, const struct gen *g, const struct choice *c,
     r->ignore_eos = p->ignore_eos;
     r->logprobs = p->n > p->n_best ? MAX(p->logprobs, 0) : p->logprobs;
     r->prompt_logprobs = p->echo && p->logprobs >= 0;
+    r->wants_receipt = p->receipt;
+    r->receipt_ids = p->receipt_ids;
     r->n_stops = p->n_stops;
     r->n_stop_ids = p->n_stop_ids;
     memcpy(r->stops, p->stops, sizeof r->stops);
@@ -200,6 +202,7 @@ static void init_buffers(struct choice *c)
     for (int k = 0; k < GEN_PARTS; k++)
         buf_init(&c->part[k], REPLY_BYTES);
     ids_init(&c->ids, REPLY_BYTES / sizeof(int32_t));
+    buf_init(&c->receipt, REPLY_BYTES);
 }
 
 static int make_choices(struct gen *g, const struct gen_setup *s, int64_t context, struct err *e)
@@ -254,6 +257,8 @@ static int repeat(struct gen *g, const struct buf *kept, struct err *e)
     if (gen_reader(g, c, e))
         return e->code;
     bool failed = buf_add(&c->raw, a.text, a.n_text) != 0;
+    if (g->params.receipt && !failed)
+        failed = buf_add(&c->receipt, a.receipt, a.n_receipt) != 0;
     for (int32_t i = 0; i < a.n_ids && !failed && g->params.return_ids; i++)
         failed = ids_add(&c->ids, answer_id(&a, i)) != 0;
     return failed ? no_memory(e) : gen_split(c, e);

@@ -16,7 +16,8 @@ struct openai_api {
 };
 
 #define OPENAI_HOOKS \
-    .stream_type = "text/event-stream; charset=utf-8", .early = true, .piece = openai_piece, \
+    .stream_type = "text/event-stream; charset=utf-8", .early = true, .receipts = true, \
+    .piece = openai_piece, \
     .whole = openai_whole, .news = openai_news, .close = openai_close, .ping = sse_ping, \
     .fail = openai_fail
 

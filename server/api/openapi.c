@@ -12,6 +12,8 @@
     "{\"type\":\"object\",\"required\":[\"role\",\"content\"],\"properties\":{\"role\":{\"type\":" \
     "\"string\"},\"content\":{\"type\":[\"string\",\"array\"]}}}"
 
+#define OPENAPI_RECEIPT "{\"enum\":[true,false,\"digests\"]}"
+
 static const struct body { const char *route, *field; bool required; const char *schema; }
 bodies[] = {
 #define BODY(route, field, required, schema) {#route, field, required, schema},

@@ -154,6 +154,19 @@ static void read_counts(struct params *p, const json_t *o, struct err *e)
                   LIMIT_CHOICES);
 }
 
+/* true: with the tokens; "digests": without. */
+static void read_receipt(struct params *p, const json_t *o, struct err *e)
+{
+    const json_t *v = jsonin_get(o, "receipt");
+    if (json_is_string(v) && strcmp(json_string_value(v), "digests") == 0)
+        p->receipt = true;
+    else if (v && !json_is_boolean(v))
+        err_field(e, E_FORMAT, "receipt", "receipt: %s was sent, true, false or \"digests\" is "
+                  "expected", jsonin_kind(v));
+    else
+        p->receipt = p->receipt_ids = json_is_true(v);
+}
+
 /* A name of ours in the arena, or NULL. */
 static const char *copy_str(struct params *p, const json_t *o, const char *key, struct err *e)
 {
@@ -241,6 +254,7 @@ static int read_all(struct params *p, const struct served *m, const json_t *o, s
     read_logprobs(p, o, e);
     read_lengths(p, o, e);
     read_counts(p, o, e);
+    read_receipt(p, o, e);
     read_session(p, o, e);
     read_suffix(p, o, e);
     return e->code;

@@ -48,6 +48,7 @@ struct params {
     struct chat_rules *rules;       /* likewise; NULL = none */
     uint32_t rules_applied;         /* a bit for each that changed a message */
     bool cache_details;             /* usage says where the state cache hit, and why not deeper */
+    bool receipt, receipt_ids;      /* of the answer, with its tokens (scheduler/receipt.h) */
     bool echo, stream, include_usage, return_ids, add_special, return_strs;
     int32_t logprobs;               /* -1 = none */
     int64_t max_tokens;             /* -1 = not named */

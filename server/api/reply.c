@@ -24,3 +24,15 @@ const char *reply_finish(enum finish f)
 {
     return f == FINISH_STOP ? "\"stop\"" : f == FINISH_LENGTH ? "\"length\"" : "null";
 }
+
+void reply_receipt(struct buf *out, const struct choice *c)
+{
+    if (!c->gen->params.receipt)
+        return;
+    buf_str(out, ",\"receipt\":");
+    if (c->receipt.len)
+        buf_add(out, c->receipt.p, c->receipt.len);
+    else
+        buf_str(out, "null");
+    out->failed |= c->receipt.failed;
+}

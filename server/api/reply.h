@@ -11,4 +11,8 @@ void reply_token(struct buf *out, const struct served *m, int32_t id);
 /* "stop", "length" or null, as JSON. */
 const char *reply_finish(enum finish f);
 
+/* ,"receipt":{…} of a choice that has ended, where one was asked for; null where a repeated turn
+ * was first answered without. */
+void reply_receipt(struct buf *out, const struct choice *c);
+
 #endif

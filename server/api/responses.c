@@ -12,6 +12,7 @@
 #include "server/api/api.h"
 #include "server/api/jsonin.h"
 #include "server/api/jsonout.h"
+#include "server/api/reply.h"
 #include "server/api/serve.h"
 #include "server/api/translate.h"
 
@@ -241,6 +242,8 @@ static void object(struct buf *out, const struct gen *g, bool done)
         usage(out, c);
     else
         buf_str(out, ",\"usage\":null");
+    if (done)
+        reply_receipt(out, c);
     buf_ch(out, ',');
     buf_add(out, json_string_value(echo) + 1, json_string_length(echo) - 1); /* with its brace */
     out->failed |= c->part[0].failed;
@@ -346,6 +349,7 @@ static const struct api responses = {
     .stream_type = "text/event-stream; charset=utf-8",
     .names = names,
     .early = true,
+    .receipts = true,
     .piece = piece,
     .save = save,
     .whole = whole,

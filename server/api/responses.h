@@ -66,6 +66,17 @@ struct saving *response_files_put(struct response_files *d, const struct respons
 /* wait: until it is done. E_IO, E_NOMEM: it is still there. */
 int response_files_drop(struct response_files *d, const char *id, bool wait, struct err *e);
 
+/* The seal's key is that of a tenant of this name: no key of an API has a space in its name. */
+#define RESPONSES_KEY_ID "seal of responses"
+
+/* All files of a folder, read only, also beside a daemon. each: one file; wrong: what it is not, a
+ * literal; NULL: its seal, its name, and both texts are as they must be (f is set). No folder: no
+ * calls. E_IO, E_NOMEM. */
+int response_files_check(const char *state_dir, const unsigned char key[16], const struct fsio *io,
+                         void (*each)(void *arg, const char *name, uint64_t bytes,
+                                      const char *wrong, const struct response_file *f),
+                         void *arg, struct err *e) MUST_USE;
+
 /* ---- responses_request.c ---- */
 
 struct gather;

@@ -245,16 +245,16 @@ struct names {
     struct response_files *d;
     char (*name)[48];
     size_t n, cap;
-    bool failed;
+    bool failed, tidy; /* tidy: what was being written when a run ended goes */
 };
 
-/* Well-formed names; what was being written when a run ended goes. */
+/* Well-formed names. */
 static void note(void *arg, const char *name)
 {
     struct names *l = arg;
     char path[PATH];
     size_t n = strlen(name), id = strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789");
-    if (n > 4 && id == n - 4 && strcmp(name + id, ".new") == 0 && id < 48) {
+    if (l->tidy && n > 4 && id == n - 4 && strcmp(name + id, ".new") == 0 && id < 48) {
         path_of(l->d, path, name, "");
         (void)l->d->io->unlink(l->d->io->ctx, path);
     }
@@ -272,28 +272,48 @@ static void note(void *arg, const char *name)
     memcpy(l->name[l->n++], name, n + 1);
 }
 
+enum look { LOOK_DONE, LOOK_GONE, LOOK_NO_MEMORY, LOOK_UNREADABLE };
+
+/* One file: *p has its bytes, the caller's; what is wrong with it, or f points into it. */
+static enum look read_one(struct response_files *d, const char *name, char **p, uint64_t *size,
+                          const char **wrong, struct response_file *f)
+{
+    char path[PATH];
+    path_of(d, path, name, "");
+    *p = NULL;
+    *size = 0;
+    int io = 0, fd = d->io->open(d->io->ctx, path, size);
+    if (fd < 0)
+        return LOOK_GONE; /* or it is not a file, or nobody may read it: not ours */
+    *wrong = *size > LIMIT_RESPONSES_BYTES + HEAD ? "too large" : NULL;
+    *p = *wrong ? NULL : mem_zalloc((size_t)*size + 1);
+    if (*p)
+        io = fsio_read_all(d->io, fd, *p, (size_t)*size, 0);
+    (void)d->io->close(d->io->ctx, fd);
+    if (*wrong)
+        return LOOK_DONE;
+    if (!*p)
+        return LOOK_NO_MEMORY;
+    if (io)
+        return LOOK_UNREADABLE;
+    *wrong = unpack(d, name, *p, (size_t)*size, f);
+    return LOOK_DONE;
+}
+
 static int load_one(struct response_files *d, const char *name,
                     int (*each)(void *arg, const struct response_file *f), void *arg,
                     struct err *e)
 {
-    char path[PATH];
-    uint64_t size = 0;
+    char path[PATH], *p;
+    const char *wrong = NULL;
     struct response_file f;
+    uint64_t size;
     path_of(d, path, name, "");
-    int fd = d->io->open(d->io->ctx, path, &size);
-    const char *wrong = size > LIMIT_RESPONSES_BYTES + HEAD ? "too large" : NULL;
-    if (fd < 0)
-        return 0; /* it is not a file, or nobody may read it: not ours */
-    char *p = wrong ? NULL : mem_zalloc((size_t)size + 1);
-    int rc = !p && !wrong ? E_NOMEM : 0, io = 0;
-    if (p)
-        io = fsio_read_all(d->io, fd, p, (size_t)size, 0);
-    (void)d->io->close(d->io->ctx, fd);
-    if (io)
+    enum look found = read_one(d, name, &p, &size, &wrong, &f);
+    int rc = found == LOOK_NO_MEMORY ? E_NOMEM : 0;
+    if (found == LOOK_UNREADABLE)
         log_warn("%s: it cannot be read; it is left alone", path);
-    else if (!rc && !wrong)
-        wrong = unpack(d, name, p, (size_t)size, &f);
-    if (!rc && !io && !wrong)
+    if (found == LOOK_DONE && !wrong)
         rc = each(arg, &f);
     if (wrong) {
         log_warn("%s: %s; it is removed", path, wrong);
@@ -306,7 +326,7 @@ static int load_one(struct response_files *d, const char *name,
 static int load(struct response_files *d, int (*each)(void *arg, const struct response_file *f),
                 void *arg, struct err *e)
 {
-    struct names l = {.d = d};
+    struct names l = {.d = d, .tidy = true};
     int listed = d->io->list(d->io->ctx, d->dir, note, &l);
     int rc = listed ? fsio_failed(e, listed, "list", d->dir) : 0;
     if (!rc && l.failed)
@@ -315,6 +335,18 @@ static int load(struct response_files *d, int (*each)(void *arg, const struct re
         rc = load_one(d, l.name[i], each, arg, e);
     mem_free(l.name);
     return rc;
+}
+
+static int set_folder(struct response_files *d, const char *state_dir, const unsigned char key[16],
+                      const struct fsio *io, struct err *e)
+{
+    d->io = io ? io : &fsio_real;
+    memcpy(d->key, key, sizeof d->key);
+    int n = snprintf(d->dir, sizeof d->dir, "%s/responses", state_dir);
+    if (n < 0 || (size_t)n >= sizeof d->dir)
+        return err_set(e, E_RANGE, "the path of the state folder has %d bytes, and at most %zu "
+                       "are possible", n, sizeof d->dir - 1);
+    return 0;
 }
 
 int response_files_open(struct response_files **out, const char *state_dir,
@@ -329,12 +361,8 @@ int response_files_open(struct response_files **out, const char *state_dir,
         *out = NULL;
         return err_set(e, E_NOMEM, "no memory for responses");
     }
-    d->io = io ? io : &fsio_real;
-    memcpy(d->key, key, sizeof d->key);
-    int n = snprintf(d->dir, sizeof d->dir, "%s/responses", state_dir);
-    if (n < 0 || (size_t)n >= sizeof d->dir)
-        return err_set(e, E_RANGE, "the path of the state folder has %d bytes, and at most %zu "
-                       "are possible", n, sizeof d->dir - 1);
+    if (set_folder(d, state_dir, key, io, e))
+        return e->code;
     int made = d->io->mkdir(d->io->ctx, d->dir);
     if (made && made != -EEXIST)
         return fsio_failed(e, made, "make", d->dir);
@@ -359,4 +387,54 @@ void response_files_close(struct response_files *d)
     pthread_cond_destroy(&d->more);
     pthread_mutex_destroy(&d->lock);
     mem_free(d);
+}
+
+/* ---- read only ---- */
+
+/* What is wrong with the texts behind a good seal. */
+static const char *check_texts(const struct response_file *f)
+{
+    json_t *object = json_loadb(f->object, f->n_object, JSON_ALLOW_NUL, NULL);
+    json_t *messages = json_loadb(f->messages, f->n_messages, JSON_ALLOW_NUL, NULL);
+    const char *id = json_string_value(json_object_get(object, "id"));
+    bool own = id && strcmp(id, f->id) == 0, list = json_is_array(messages);
+    json_decref(object);
+    json_decref(messages);
+    return !own ? "its text is not the response of its name" : !list ? "its conversation is none"
+                                                                      : NULL;
+}
+
+int response_files_check(const char *state_dir, const unsigned char key[16], const struct fsio *io,
+                         void (*each)(void *arg, const char *name, uint64_t bytes,
+                                      const char *wrong, const struct response_file *f),
+                         void *arg, struct err *e)
+{
+    struct response_files *d = mem_zalloc(sizeof *d);
+    struct names l = {.d = d};
+    int rc = d ? set_folder(d, state_dir, key, io, e)
+               : err_set(e, E_NOMEM, "no memory for responses");
+    int listed = rc ? 0 : d->io->list(d->io->ctx, d->dir, note, &l);
+    if (listed && listed != -ENOENT)
+        rc = fsio_failed(e, listed, "list", d->dir);
+    if (!rc && l.failed)
+        rc = err_set(e, E_NOMEM, "no memory for the names in %s", d->dir);
+    for (size_t i = 0; i < l.n && !rc; i++) {
+        struct response_file f;
+        const char *wrong = NULL;
+        uint64_t size;
+        char *p;
+        enum look found = read_one(d, l.name[i], &p, &size, &wrong, &f);
+        if (found == LOOK_NO_MEMORY)
+            rc = err_set(e, E_NOMEM, "no memory for %s", l.name[i]);
+        else if (found == LOOK_UNREADABLE)
+            wrong = "it cannot be read";
+        else if (found == LOOK_DONE && !wrong)
+            wrong = check_texts(&f);
+        if (!rc && found != LOOK_GONE)
+            each(arg, l.name[i], size, wrong, &f);
+        mem_free(p);
+    }
+    mem_free(l.name);
+    mem_free(d);
+    return rc;
 }

@@ -155,8 +155,8 @@ int responses_open_in(struct responses **out, const char *state_dir, const unsig
 int responses_open(struct responses **out, const struct served *served, struct err *e)
 {
     struct tenant_tag key = {{0}};
-    if (served->state_dir) /* no key of an API has a space in its name */
-        statecache_tenant(served->cache, "seal of responses", &key);
+    if (served->state_dir)
+        statecache_tenant(served->cache, RESPONSES_KEY_ID, &key);
     return responses_open_in(out, served->state_dir, key.b, NULL, e);
 }
 

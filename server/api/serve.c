@@ -169,6 +169,11 @@ int serve_params(struct exchange *x, enum params_kind kind, const struct api *ap
         jsonin_watch_twin(request);
     int rc = params_read(p, kind, m, request, x->body.len, &e);
     jsonin_unwatch();
+    /* As it was sent: a request that was made of it may have left it out. */
+    const json_t *receipt = api && !api->receipts ? json_object_get(in, "receipt") : NULL;
+    if (!rc && receipt && !json_is_null(receipt) && !json_is_false(receipt))
+        rc = err_field(&e, E_UNSUPPORTED, "receipt", "receipt: replies of this API have no place "
+                       "for it");
     if (!rc) {
         rc = unknown_fields(&reads, route_name(x->http->routes, x->route), m->strict_fields,
                             unknown, &e);

@@ -374,3 +374,10 @@ int codec_check(const struct format *f, const struct head *h, enum codec_part i,
     }
     return rc;
 }
+
+void codec_tenant(const unsigned char key[CODEC_KEY], const char *key_id, unsigned char out[16])
+{
+    unsigned char mac[crypto_auth_hmacsha256_BYTES];
+    crypto_auth_hmacsha256(mac, (const unsigned char *)key_id, strlen(key_id), key);
+    memcpy(out, mac, 16);
+}

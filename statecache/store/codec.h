@@ -102,4 +102,7 @@ int codec_check(const struct format *f, const struct head *h, enum codec_part i,
                 const struct part *p, struct err *e) MUST_USE;
 const char *codec_part_name(enum codec_part i);
 
+/* Of an API key's id, by the install key: the same after a restart, and nothing without it. */
+void codec_tenant(const unsigned char key[CODEC_KEY], const char *key_id, unsigned char out[16]);
+
 #endif

@@ -138,6 +138,36 @@ class StateTool(unittest.TestCase):
         self.assertEqual(code, 1, out)
         self.assertIn("BAD     sessions/%s: the state it names is not there" % sid, out)
 
+    def test_kept_responses(self):
+        s, _ = self.fill()
+        ids = [s.post("/v1/responses", {"input": "Hi.", "max_output_tokens": 3})["id"]
+               for _ in range(2)]
+        code, out = self.tool("check", self.dir)
+        self.assertEqual(code, 0, out)
+        self.assertRegex(out, r"responses +2 files +[1-9]\d+ bytes\n")
+        self.assertEqual(s.stop(), 0)
+        before = self.files()
+        self.assertRegex(self.tool("ls", self.dir)[1], r"reply   %s +- +\d+ " % ids[0])
+        code, out = self.tool("show", self.dir, ids[1])
+        self.assertEqual(code, 0, out)
+        self.assertRegex(out, r"response +\d+ bytes\n +messages +\d+ bytes")
+        self.assertNotIn(ids[0], out)
+        self.assertEqual(before, self.files())
+
+        def flip(at):
+            return lambda b: b[:at] + bytes([b[at] ^ 1]) + b[at + 1:]
+
+        self.assertIn("damaged, or of another key", self.damage("responses", flip(200)))
+        self.assertIn("damaged, or of another key", self.damage("responses", lambda b: b[:-1]))
+        self.assertIn("of another version", self.damage("responses", flip(8)))
+        self.assertIn("no response", self.damage("responses", flip(0)))
+        at = os.path.join(self.dir, "responses")
+        os.rename(os.path.join(at, ids[0]), os.path.join(at, "resp_other"))
+        code, out = self.tool("check", self.dir)
+        self.assertEqual(code, 1, out)
+        self.assertIn("BAD     responses/resp_other: renamed", out)
+        self.assertRegex(out, r"\n1 damaged")
+
     def test_keys_and_folders(self):
         s, _ = self.fill()
         self.assertEqual(s.stop(), 0)

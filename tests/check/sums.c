@@ -12,7 +12,8 @@ static const char header[] =
     "# Digests of the bits that every kernel computes on kernelcheck's inputs (seed 1): op,\n"
     "# kernels, whether they call the C library, cases, digest. `simd` is every vector kernel.\n"
     "# Lines with `libm` are compared where the library's functions have this digest: the last\n"
-    "# bits of exp, log, sin, cos, tanh, erf and their like are the library's own.\n"
+    "# bits of exp, log, sin, cos, tanh, erf and their like are the library's own. `libm-neon` is\n"
+    "# that of the lines of neon, which another processor's library computed.\n"
     "# Written by `build/kernelcheck --write-sums` after NUMERICS_REVISION (kernels/numerics.h)\n"
     "# was raised; for new ops and cases, which move no bits, without.\n";
 
@@ -37,12 +38,18 @@ struct line {
 };
 struct file {
     int revision;
-    uint32_t libm;
+    uint32_t libm[2]; /* of neon's lines; of the others. 0 = there are none yet */
     struct line lines[OP_KINDS][CLASSES][2];
     bool has[CLASSES]; /* a line of it */
 };
 
 static struct chain noted[OP_KINDS][CLASSES][2];
+
+/* The digest of the library that computed a class's lines. */
+static uint32_t *libm_of(struct file *f, int class)
+{
+    return &f->libm[strcmp(classes[class], "neon") != 0];
+}
 
 static int find(const char *const *names, int n, const char *name)
 {
@@ -77,7 +84,8 @@ static bool parse_line(struct file *f, const char *text)
     char op[32], kernels[8], library[8];
     struct line x;
     if (text[0] == '#' || sscanf(text, "revision %d", &f->revision) == 1 ||
-        sscanf(text, "libm %8" SCNx32, &f->libm) == 1)
+        sscanf(text, "libm-neon %8" SCNx32, &f->libm[0]) == 1 ||
+        sscanf(text, "libm %8" SCNx32, &f->libm[1]) == 1)
         return true;
     if (sscanf(text, "%31s %7s %7s %d %16" SCNx64, op, kernels, library, &x.cases, &x.digest) != 5)
         return false;
@@ -116,15 +124,26 @@ static uint64_t after(const struct chain *c, const struct line *x)
         for (int v = 0; v < CLASSES; v++)                                                          \
             for (int l = 0; l < 2; l++)
 
-static int check_line(const struct file *f, int k, int vector, int libm, bool all, int *foreign)
+static bool is_here(int class)
+{
+    return !class || strcmp(classes[class], numerics_vectors()) == 0;
+}
+
+/* Whether a line can be compared here, or written. */
+static bool own(struct file *f, int class, int libm)
+{
+    uint32_t digest = *libm_of(f, class);
+    return is_here(class) && (!libm || !digest || digest == numerics_libm());
+}
+
+static int check_line(struct file *f, int k, int vector, int libm, bool all, int *foreign)
 {
     const struct line *x = &f->lines[k][vector][libm];
     const struct chain *c = &noted[k][vector][libm];
     const char *why = NULL;
-    bool own = !vector || strcmp(classes[vector], numerics_vectors()) == 0;
-    if (!own)
+    if (!is_here(vector))
         return 0;
-    if (c->n && ((libm && x->cases && f->libm != numerics_libm()) || !f->has[vector]))
+    if (c->n && ((x->cases && !own(f, vector, libm)) || !f->has[vector]))
         (*foreign)++;
     else if (c->n && !x->cases)
         why = "is not in the file";
@@ -159,20 +178,20 @@ int sums_check(const char *path, bool all)
                "kernelcheck --write-sums; for new ops and cases only the latter\n", path);
     if (foreign)
         printf("%s: %d lines not compared: this C library's functions have digest %08" PRIx32
-               ", the file is of %08" PRIx32 "%s%s\n", path, foreign, numerics_libm(), f.libm,
+               ", the file is of %08" PRIx32 "%s%s\n", path, foreign, numerics_libm(), f.libm[1],
                f.has[find(classes, CLASSES, numerics_vectors())] ? "" : "; it has no kernels of ",
                f.has[find(classes, CLASSES, numerics_vectors())] ? "" : numerics_vectors());
     return wrong;
 }
 
 /* Is the file's revision used up? Every line that moved is told. */
-static bool moved(const struct file *f)
+static bool moved(struct file *f)
 {
     bool any = false;
     EACH_LINE(k, v, l) {
         const struct line *x = &f->lines[k][v][l];
         const struct chain *c = &noted[k][v][l];
-        if (!x->cases || !c->n || (l && f->libm != numerics_libm()) || after(c, x) == x->digest)
+        if (!x->cases || !c->n || !own(f, v, l) || after(c, x) == x->digest)
             continue;
         printf("%s %s %s has other bits than in revision %d\n", op_name((enum op_kind)k),
                classes[v], calls[l], f->revision);
@@ -184,29 +203,35 @@ static bool moved(const struct file *f)
 bool sums_write(const char *path, bool all)
 {
     struct file f;
-    bool there = read_file(path, &f);
-    bool partly = there && f.revision == NUMERICS_REVISION && f.libm == numerics_libm();
+    bool there = read_file(path, &f), same = there && f.revision == NUMERICS_REVISION;
+    uint32_t *libm = libm_of(&f, find(classes, CLASSES, numerics_vectors()));
+    bool partly = same && (!*libm || *libm == numerics_libm());
     if (!all && !partly) {
         printf("FAIL a new file, revision or C library needs every kernel: without --op and "
                "--variant, on a CPU that has all instruction sets\n");
         return false;
     }
-    if (there && f.revision == NUMERICS_REVISION && moved(&f)) {
+    if (same && moved(&f)) {
         printf("FAIL raise NUMERICS_REVISION in kernels/numerics.h first; it is %d\n",
                NUMERICS_REVISION);
         return false;
     }
+    *libm = numerics_libm();
+    if (!f.libm[1])
+        f.libm[1] = numerics_libm();
     FILE *out = fopen(path, "we");
     if (!out) {
         perror(path);
         return false;
     }
-    fprintf(out, "%srevision %d\nlibm %08" PRIx32 "\n", header, NUMERICS_REVISION,
-            numerics_libm());
+    fprintf(out, "%srevision %d\n", header, NUMERICS_REVISION);
+    for (int i = 1; i >= 0; i--)
+        if (f.libm[i])
+            fprintf(out, "libm%s %08" PRIx32 "\n", i ? "" : "-neon", f.libm[i]);
     EACH_LINE(k, v, l) {
         struct line x = f.lines[k][v][l];
         const struct chain *c = &noted[k][v][l];
-        if (c->n || (all && (!v || strcmp(classes[v], numerics_vectors()) == 0)))
+        if (own(&f, v, l) && (c->n || all))
             x = (struct line){c->n, c->n ? c->after[c->n - 1] : 0};
         if (x.cases)
             fprintf(out, "%-14s %-4s %-4s %4d %016" PRIx64 "\n", op_name((enum op_kind)k),

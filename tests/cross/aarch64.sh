@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds for aarch64 and runs what says whether its kernels are right, under qemu's emulation: every
 # NEON kernel against the definition and the stored bits, and every model family.
-# usage: tests/cross/aarch64.sh BUILD [golden|kernelcheck ...]     (default: golden kernelcheck)
+# usage: tests/cross/aarch64.sh BUILD [golden|kernelcheck|sums ...]     (default: golden kernelcheck)
+# sums: writes the lines of neon into kernels/numerics.sum, where none of them may move.
 # Needs debootstrap, qemu-user and Debian's cross compilers; the first time a network. Without them it
 # says so and passes. Half an hour; --op NAME in $KERNELCHECK shortens the kernels.
 set -euo pipefail
@@ -51,6 +52,10 @@ for what in "$@"; do
         compile "$build/kernelcheck"
         # shellcheck disable=SC2086 # a list of words
         qemu-aarch64 "$build/kernelcheck" ${KERNELCHECK:-}
+        ;;
+    sums)
+        compile "$build/kernelcheck"
+        qemu-aarch64 "$build/kernelcheck" --variant neon --write-sums
         ;;
     *)
         echo "aarch64.sh: there is no \"$what\"" >&2

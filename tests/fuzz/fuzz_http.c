@@ -102,8 +102,10 @@ static void open_engine(void)
 {
     struct err e = {0};
     struct capacity c = {.tokens = 64, .logits = 16, .slots = 16, .seqs = 16};
+    static const struct receipt_origin origin = {.build = "0", .numerics = "hash/1",
+                                                 .vocab = VOCAB};
     struct sched_options o = {.slots = 16, .queue = 64, .queue_share = 32, .step_tokens = 64,
-                              .logit_rows = 16};
+                              .logit_rows = 16, .origin = &origin};
     static struct backend backend;
     fake_open(&fake, VOCAB, c);
     backend = fake_backend;

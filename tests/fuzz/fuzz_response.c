@@ -1,5 +1,6 @@
 /* Any bytes as the file of a kept response, as they are and sealed: what is read back is what the
- * file says, and of the name that it has; anything else is removed. */
+ * file says, and of the name that it has; anything else is removed. Before, the check that only
+ * reads has looked at it. */
 #include <sodium.h>
 #include <sys/stat.h>
 
@@ -22,6 +23,18 @@ static void seal(uint8_t *p, size_t n)
     crypto_generichash_final(&s, p + SEAL_AT, 32);
 }
 
+static int good, bad;
+
+static void see(void *arg, const char *name, uint64_t bytes, const char *wrong,
+                const struct response_file *f)
+{
+    (void)arg;
+    HOLDS(strcmp(name, "resp_a") == 0);
+    HOLDS(wrong || (HEAD + f->n_object + f->n_messages == bytes && !strcmp(f->id, name)));
+    good += !wrong;
+    bad += wrong != NULL;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static bool made;
@@ -41,6 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         made = true;
     }
     const char *dir = fuzz_dir(NAME, p, n);
+    good = bad = 0;
+    HOLDS(response_files_check(dir, key, NULL, see, NULL, &e) == 0 && good + bad == 1);
     HOLDS(responses_open_in(&s, dir, key, NULL, &e) == 0);
     buf_init(&object, MIB(80));
     buf_init(&messages, MIB(80));
@@ -51,6 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     HOLDS(!found || (n >= HEAD && object.len + messages.len == n - HEAD &&
                      strcmp((char *)p + 48, "resp_a") == 0));
     HOLDS(!found || !object.len || memcmp(object.p, p + HEAD, object.len) == 0);
+    HOLDS(found || !good); /* what the check finds good is read; its texts may be of anything */
     responses_close(s);
     snprintf(path, sizeof path, "%s/%s", dir, NAME);
     HOLDS((access(path, F_OK) == 0) == found);

@@ -7,54 +7,61 @@
 
 static const int32_t ids[] = {5, 70000, 0};
 
-static void pack(struct buf *out)
+static void pack(struct buf *out, const char *receipt)
 {
     struct answer a = {.finish = FINISH_STOP, .n_prompt = INT64_C(1) << 40, .n_cached = 7,
                        .n_output = 3, .ids = (const unsigned char *)ids, .n_ids = 3,
-                       .text = "said", .n_text = 4};
+                       .text = "said", .n_text = 4, .receipt = receipt,
+                       .n_receipt = strlen(receipt)};
     buf_init(out, 4096);
     cr_assert_eq(answer_pack(out, &a), 0);
 }
 
 Test(answer, comes_back_as_it_was)
 {
-    struct buf b;
-    struct answer a;
-    struct err e = {0};
-    pack(&b);
-    cr_assert_eq(answer_unpack(b.p, b.len, &a, &e), 0);
-    cr_assert_eq(a.finish, FINISH_STOP);
-    cr_assert_eq(a.n_prompt, INT64_C(1) << 40);
-    cr_assert_eq(a.n_cached, 7);
-    cr_assert_eq(a.n_output, 3);
-    cr_assert_eq(a.n_ids, 3);
-    for (int i = 0; i < 3; i++)
-        cr_assert_eq(answer_id(&a, i), ids[i]);
-    cr_assert_eq(a.n_text, 4);
-    cr_assert_arr_eq(a.text, "said", 4);
-    buf_free(&b);
+    static const char *const receipts[] = {"", "{\"version\":1}"};
+    for (size_t k = 0; k < ARRAY_LEN(receipts); k++) {
+        struct buf b;
+        struct answer a;
+        struct err e = {0};
+        pack(&b, receipts[k]);
+        cr_assert_eq(answer_unpack(b.p, b.len, &a, &e), 0);
+        cr_assert_eq(a.finish, FINISH_STOP);
+        cr_assert_eq(a.n_prompt, INT64_C(1) << 40);
+        cr_assert_eq(a.n_cached, 7);
+        cr_assert_eq(a.n_output, 3);
+        cr_assert_eq(a.n_ids, 3);
+        for (int i = 0; i < 3; i++)
+            cr_assert_eq(answer_id(&a, i), ids[i]);
+        cr_assert_eq(a.n_text, 4);
+        cr_assert_arr_eq(a.text, "said", 4);
+        cr_assert_eq(a.n_receipt, strlen(receipts[k]));
+        cr_assert(memcmp(a.receipt, receipts[k], a.n_receipt) == 0);
+        buf_free(&b);
+    }
 }
 
 Test(answer, other_bytes_never_point_outside)
 {
     struct buf b;
     struct rng r = {3, 0};
-    pack(&b);
-    for (int i = 0; i < 20000; i++) {
-        char copy[64];
+    for (int i = 0; i < 40000; i++) {
+        char copy[96];
         struct answer a;
         struct err e = {0};
+        pack(&b, i % 2 ? "{\"version\":1}" : "");
         size_t n = rng_below(&r, b.len + 1);
         memcpy(copy, b.p, n);
+        buf_free(&b);
         for (int k = 0; k < 3 && n; k++)
             copy[rng_below(&r, n)] = (char)rng_next(&r);
         if (answer_unpack(copy, n, &a, &e))
             continue;
-        cr_assert_eq((const char *)a.ids, copy + 32);
-        cr_assert_eq(a.text + a.n_text, copy + n);
+        cr_assert_eq((const char *)a.ids, copy + (copy[0] == 2 ? 40 : 32));
         cr_assert_eq((const char *)a.ids + (size_t)a.n_ids * 4, a.text);
+        cr_assert_eq(a.text + a.n_text, a.receipt);
+        cr_assert_eq(a.receipt + a.n_receipt, copy + n);
     }
-    buf_free(&b);
 }
 
 Test(answer, too_long_is_not_kept)

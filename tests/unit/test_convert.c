@@ -10,33 +10,11 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "models/convert.h"
+#include "tests/unit/test_folder.h"
 
 #define MODEL "tests/golden/hf/hf_mamba"
 
-static char dir[] = "/tmp/recurd-convert-XXXXXX";
-
-static void make_dir(void)
-{
-    cr_assert_not_null(mkdtemp(dir));
-}
-
-static void remove_dir(void)
-{
-    char command[96];
-    snprintf(command, sizeof command, "rm -r '%s'", dir);
-    cr_assert_eq(system(command), 0);
-}
-
 TestSuite(convert, .init = make_dir, .fini = remove_dir);
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][256];
-    static int turn;
-    char *p = path[turn++ % 4];
-    snprintf(p, sizeof path[0], "%s/%s", dir, name);
-    return p;
-}
 
 /* As a power cut would: nothing is tidied up. */
 static void die_half_way(void *arg, const char *tensor, uint64_t done, uint64_t total)

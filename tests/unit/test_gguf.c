@@ -12,29 +12,7 @@
 #include "models/files/gguf_write.h"
 #include "models/gguf.h"
 #include "models/source.h"
-
-static char dir[] = "/tmp/recurd-gguf-XXXXXX";
-
-static void make_dir(void)
-{
-    cr_assert_not_null(mkdtemp(dir));
-}
-
-static void remove_dir(void)
-{
-    char command[96];
-    snprintf(command, sizeof command, "rm -r '%s'", dir);
-    cr_assert_eq(system(command), 0);
-}
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][256];
-    static int turn;
-    char *p = path[turn++ % 4];
-    snprintf(p, sizeof path[0], "%s/%s", dir, name);
-    return p;
-}
+#include "tests/unit/test_folder.h"
 
 /* ---- bytes ------------------------------------------------------------------------------ */
 

@@ -14,35 +14,13 @@
 #include "models/files/config.h"
 #include "models/files/gguf_write.h"
 #include "models/text/gguf_vocab.h"
+#include "tests/unit/test_folder.h"
 
 #define GOLDEN "tests/golden/tokenizers/"
 #define MODEL "tests/golden/hf/hf_mamba"
 #define ROWS 2000 /* of the embedding, as the config will say */
 
-static char dir[] = "/tmp/recurd-vocab-XXXXXX";
-
-static void make_dir(void)
-{
-    cr_assert_not_null(mkdtemp(dir));
-}
-
-static void remove_dir(void)
-{
-    char command[96];
-    snprintf(command, sizeof command, "rm -r '%s'", dir);
-    cr_assert_eq(system(command), 0);
-}
-
 TestSuite(gguf_vocab, .init = make_dir, .fini = remove_dir);
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][256];
-    static int turn;
-    char *p = path[turn++ % 4];
-    snprintf(p, sizeof path[0], "%s/%s", dir, name);
-    return p;
-}
 
 static void write_file(const char *name, const char *p, size_t n)
 {

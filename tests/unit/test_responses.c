@@ -201,3 +201,58 @@ Test(responses, memory_alone)
     cr_assert(!get(s, &alice, "resp_a"));
     responses_close(s);
 }
+
+struct seen {
+    int good, bad;
+    char names[64], wrong[128];
+};
+
+static void see(void *arg, const char *name, uint64_t bytes, const char *wrong,
+                const struct response_file *f)
+{
+    struct seen *x = arg;
+    cr_assert_gt(bytes, 0);
+    x->good += !wrong;
+    x->bad += wrong != NULL;
+    if (wrong)
+        snprintf(x->wrong, sizeof x->wrong, "%s", wrong);
+    else
+        snprintf(x->names, sizeof x->names, "%s of %d", name, f->tenant.b[0]);
+}
+
+static struct seen check(const unsigned char *k)
+{
+    struct seen x = {0};
+    struct err e = {0};
+    cr_assert_eq(response_files_check(dir, k, NULL, see, &x, &e), 0, "%s", e.text);
+    return x;
+}
+
+Test(responses, files_are_checked_and_nothing_is_written)
+{
+    char path[128];
+    open_dir();
+    struct seen x = check(key); /* no folder yet */
+    cr_assert(x.good == 0 && x.bad == 0);
+    struct responses *s = open_with(key, NULL);
+    put(s, &bob, "resp_a", "{\"id\":\"resp_a\"}", "[]");
+    responses_close(s);
+    x = check(key);
+    cr_assert(x.good == 1 && x.bad == 0 && !strcmp(x.names, "resp_a of 2"), "%s", x.names);
+    x = check(other_key);
+    cr_assert(x.good == 0 && x.bad == 1 && strstr(x.wrong, "another key"), "%s", x.wrong);
+    s = open_with(key, NULL);
+    put(s, &bob, "resp_b", "{\"id\":\"resp_a\"}", "[]");
+    put(s, &bob, "resp_c", "{\"id\":\"resp_c\"}", "{}");
+    responses_close(s);
+    x = check(key);
+    cr_assert(x.good == 1 && x.bad == 2);
+    snprintf(path, sizeof path, "%s/responses/resp_b.new", dir);
+    FILE *f = fopen(path, "w");
+    cr_assert(f);
+    fclose(f);
+    int n = files();
+    x = check(key);
+    cr_assert(x.good == 1 && x.bad == 2 && files() == n);
+    remove_dir();
+}

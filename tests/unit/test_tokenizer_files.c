@@ -10,27 +10,17 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "models/text/tokenizer.h"
+#include "tests/unit/test_folder.h"
 
-static char dir[] = "/tmp/recurd-tokfiles-XXXXXX";
-
-static void make_dir(void)
+static void make_quiet(void)
 {
-    cr_assert_not_null(mkdtemp(dir));
+    make_dir();
     log_set_level(LOG_ERROR);
-}
-
-static void remove_dir(void)
-{
-    char command[96];
-    snprintf(command, sizeof command, "rm -r '%s'", dir);
-    cr_assert_eq(system(command), 0);
 }
 
 static void put(const char *name, const char *text)
 {
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *f = fopen(path, "wb");
+    FILE *f = fopen(in_dir(name), "wb");
     cr_assert_not_null(f);
     cr_assert_eq(fwrite(text, 1, strlen(text), f), strlen(text));
     fclose(f);
@@ -38,9 +28,7 @@ static void put(const char *name, const char *text)
 
 static void drop(const char *name)
 {
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    unlink(path);
+    unlink(in_dir(name));
 }
 
 static struct tokenizer *open_rows(int32_t rows)
@@ -97,7 +85,7 @@ static void ranks(struct buf *b, const char *format, const char *more)
     "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}," \
     "\"added_tokens\":["
 
-TestSuite(tokenizer_files, .init = make_dir, .fini = remove_dir);
+TestSuite(tokenizer_files, .init = make_quiet, .fini = remove_dir);
 
 Test(tokenizer_files, a_broken_file_is_passed_over_for_a_good_one)
 {

@@ -48,4 +48,9 @@ Test(usage, a_program_tells_synopses_paragraphs_and_flags)
     cr_expect_str_eq(out, "usage: prog A\n       prog B C\n\nDoes it.\n\n"
                           "  --type TYPE        A type\n  --help             This\n");
     free(out);
+    struct option options[ARRAY_LEN(rows) + 1];
+    usage_options(rows, ARRAY_LEN(rows), options);
+    cr_expect(!strcmp(options[0].name, "type") && options[0].has_arg && options[0].val == 't');
+    cr_expect(!strcmp(options[1].name, "help") && !options[1].has_arg && options[1].val == 'h');
+    cr_expect_null(options[2].name);
 }
