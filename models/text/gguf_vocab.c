@@ -266,6 +266,47 @@ static int fill_rwkv(struct tokenizer *t, const struct config *cfg, const void *
     return rc;
 }
 
+/* ---- PLaMo: words with scores, a line each ---------------------------------------------- */
+
+static int fill_plamo(struct tokenizer *t, const struct config *cfg, const void *arg,
+                      struct err *e)
+{
+    static const char *const kinds[] = {
+        [TYPE_NORMAL] = "NORMAL", [TYPE_UNKNOWN] = "UNKNOWN", [TYPE_CONTROL] = "CONTROL",
+        [TYPE_USER_DEFINED] = "USER_DEFINED", [TYPE_UNUSED] = "UNUSED", [TYPE_BYTE] = "BYTE"};
+    const struct vocab *v = arg;
+    struct gguf_walk w = {.v = v->tokens};
+    struct gguf_string s;
+    struct buf text;
+    (void)cfg;
+    buf_init(&text, LIMIT_TOKENIZER_BYTES);
+    while (e->code == 0 && gguf_next(&w, &s)) {
+        double score = 0;
+        json_t *word = json_stringn(s.p, s.n);
+        if (!word)
+            err_set(e, E_FORMAT, "%s: token %" PRIu64 " is not UTF-8 text", gguf_path(v->g),
+                    w.i - 1);
+        else if (!gguf_num(v->scores, w.i - 1, &score))
+            err_set(e, E_FORMAT, "%s: the score of token %" PRIu64 " is not a finite number",
+                    gguf_path(v->g), w.i - 1);
+        json_t *row = e->code ? NULL : json_pack("[O, f, s]", word, score,
+                                                 kinds[type_of(v, w.i - 1)]);
+        char *line = row ? json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+        if (line)
+            buf_fmt(&text, "%s\n", line);
+        else if (e->code == 0)
+            no_memory(v, e);
+        free(line);
+        json_decref(row);
+        json_decref(word);
+    }
+    if (e->code == 0 && text.failed)
+        no_memory(v, e);
+    int rc = e->code ? e->code : plamo_build(t, text.p ? text.p : "", text.len, e);
+    buf_free(&text);
+    return rc;
+}
+
 /* ---- opening ---------------------------------------------------------------------------- */
 
 /* The text of the token whose id the metadata has under this name. */
@@ -329,9 +370,12 @@ static fill_fn *choose(struct vocab *v, struct err *e)
         return fill_spm;
     if (gguf_text_is(model, "rwkv"))
         return fill_rwkv;
+    if (gguf_text_is(model, "plamo2"))
+        return fill_plamo;
     if (!gguf_text_is(model, "gpt2")) {
-        err_set(e, E_UNSUPPORTED, "%s: tokenizer.ggml.model is \"%.*s\"; gpt2, llama and rwkv are "
-                "supported", gguf_path(v->g), (int)MIN(name.n, 40), name.p ? name.p : "");
+        err_set(e, E_UNSUPPORTED, "%s: tokenizer.ggml.model is \"%.*s\"; gpt2, llama, rwkv and "
+                "plamo2 are supported", gguf_path(v->g), (int)MIN(name.n, 40),
+                name.p ? name.p : "");
         return NULL;
     }
     v->pre = cut.p ? gguf_pre_find(cut) : NULL;

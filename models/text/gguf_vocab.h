@@ -7,7 +7,8 @@
 #include "models/text/tokenizer.h"
 
 /* As tokenizer_open: *out = NULL (and 0) when the file has none. Byte-pair vocabularies ("gpt2")
- * with a pre-tokenizer by name, SentencePiece ("llama") and RWKV's words ("rwkv"). */
+ * with a pre-tokenizer by name, SentencePiece ("llama"), RWKV's words ("rwkv") and PLaMo's
+ * ("plamo2"). */
 int tokenizer_open_gguf(struct tokenizer **out, const struct gguf *g, int32_t vocab,
                         struct err *e) MUST_USE;
 

@@ -329,6 +329,40 @@ Test(gguf_vocab, rwkv_words)
     tokenizer_close(read);
 }
 
+/* PLaMo's words with scores; a score lies where rounding it to 32 bits would change its step. */
+Test(gguf_vocab, plamo_words)
+{
+    static const char words[] =
+        "[\"<|plamo:bos|>\", 0, \"CONTROL\"]\n[\"<|plamo:eos|>\", 0, \"NORMAL\"]\n"
+        "[\" the\", -7.12345]\n[\"the\", -6.500049999]\n[\" \", -0.6]\n[\"x\\u0000y\", -1]\n"
+        "[\"\\u6211\\u4eec\", -12.00005, \"NORMAL\"]\n[\"t\", -1000]\n[\"n\", -3000]\n";
+    struct err e = {0};
+    struct tokenizer *own = NULL;
+    struct buf b;
+    buf_init(&b, MIB(1));
+    for (int i = 0; i < 256; i++)
+        buf_fmt(&b, "[\"<0x%02X>\", 0, \"BYTE\"]\n", (unsigned)i);
+    buf_str(&b, words);
+    write_file("tokenizer.jsonl", b.p, b.len);
+    buf_free(&b);
+    write_config("{\"bos_token\":\"<|plamo:bos|>\",\"add_bos_token\":true,\"added_tokens_decoder\":"
+                 "{\"300\":{\"content\":\"<tool>\",\"special\":false}}}");
+    cr_assert_eq(convert("/nowhere", &e), 0, "%s", e.text);
+    cr_assert_eq(tokenizer_open(&own, dir, ROWS, &e), 0, "%s", e.text);
+    struct tokenizer *read = open_gguf("m.gguf");
+    static const char *const texts[] = {" the end\n\n", "the the  the", "<|plamo:eos|> the<tool>n",
+                                        "\xe6\x88\x91\xe4\xbb\xac", "t n", ""};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        for (int flags = 0; flags < 4; flags++)
+            same(own, read, texts[i], flags, "plamo");
+    cr_assert_eq(tokenizer_bos(read), 256);
+    cr_assert_eq(tokenizer_eos(read), 257);
+    cr_assert(tokenizer_adds_bos(read) && tokenizer_is_special(read, 257));
+    cr_assert_eq(tokenizer_find(read, "<tool>"), 300);
+    tokenizer_close(own);
+    tokenizer_close(read);
+}
+
 /* ---- damage ----------------------------------------------------------------------------- */
 
 static struct err refuse(const char *model, const char *pre, const char *const *tokens, size_t n,
@@ -369,7 +403,7 @@ Test(gguf_vocab, damage_is_named)
     static const char *const line[] = {"a\nb", "b"};
     const struct { const char *model, *pre; const char *const *tokens; size_t n;
                    const char *merge; bool scores; const char *says; } cases[] = {
-        {"bert", NULL, two, 2, NULL, false, "\"bert\"; gpt2, llama and rwkv"},
+        {"bert", NULL, two, 2, NULL, false, "\"bert\"; gpt2, llama, rwkv and plamo2"},
         {"gpt2", NULL, two, 2, "a b", false, "pre is missing"},
         {"gpt2", "strange", two, 2, "a b", false, "\"strange\": how texts are cut"},
         {"gpt2", "gpt-2", two, 2, NULL, false, "merges is missing"},
@@ -380,6 +414,9 @@ Test(gguf_vocab, damage_is_named)
         {"gpt2", "gpt-2", two, 0, "a b", false, "tokens is no list"},
         {"llama", NULL, two, 2, NULL, false, "scores has 0 entries for 2"},
         {"llama", NULL, two, 2, NULL, true, "SentencePiece"},
+        {"plamo2", NULL, two, 2, NULL, true, "no word for byte 0x00"},
+        {"plamo2", NULL, two, 2, NULL, false, "score of token 0 is not a finite number"},
+        {"plamo2", NULL, invalid, 2, NULL, true, "token 0 is not UTF-8"},
         {"rwkv", NULL, two, 2, NULL, false, "id 0"},
         {"rwkv", NULL, broken, 2, NULL, false, "line 1"},
         {"rwkv", NULL, line, 2, NULL, false, "line feed"}};
