@@ -16,6 +16,13 @@ int tokenizer_open_gguf(struct tokenizer **out, const struct gguf *g, int32_t vo
  * (and 0) when the file has no tokenizer. The caller frees it. */
 int gguf_tokenizer_config(struct config **out, const struct gguf *g, struct err *e) MUST_USE;
 
+/* The file that a directory would have instead, as tokenizer_open reads it: its name, and its bytes
+ * in out, which may hold LIMIT_TOKENIZER_BYTES. *name = NULL (and 0) when there is none. e is not
+ * NULL. */
+struct buf;
+int gguf_tokenizer_file(const char **name, struct buf *out, const struct gguf *g,
+                        struct err *e) MUST_USE;
+
 /* How texts are cut before merging, by the name files give it (gguf_pre.c). */
 struct gguf_pre {
     const char *names;       /* "a b c" */

@@ -10,9 +10,9 @@
  *                    cost(i + 1) + 10^7 )                 the second: the character's bytes
  *
  * Of equal ones the longest word counts, bytes last. A word with s(w) <= -2 10^7 is never used, and
- * of equal words the last line. (Definition: the tokenizer class of pfnet/plamo-2-1b. It differs for
- * a word whose score is exactly -1000, beside which it sees no shorter one.) Each character takes a
- * walk down a trie, no deeper than the longest word. Thread: any, after plamo_open. */
+ * of equal words the last line. (Definition: the tokenizer class of pfnet/plamo-2-1b. It differs in
+ * a word whose score is exactly -1000: beside one it sees none that is shorter.) Each character
+ * takes a walk down a trie, no deeper than the longest word. Thread: any, after plamo_open. */
 #include "models/text/plamo.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* Tokenizers through GGUF: what the converter writes encodes as the files it came from, and what
- * the metadata gets wrong is named. */
+/* Tokenizers through GGUF and back: what the converter writes encodes as the files it came from, and
+ * what the metadata gets wrong is named. */
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <sodium.h>
@@ -100,6 +100,23 @@ static struct tokenizer *open_gguf(const char *name)
     return t;
 }
 
+/* m.gguf itself, or the directory that is made of it. */
+static struct tokenizer *open_written(bool back)
+{
+    struct tokenizer *t = NULL;
+    struct err e = {0};
+    char command[96];
+    if (!back)
+        return open_gguf("m.gguf");
+    snprintf(command, sizeof command, "rm -rf '%s/back'", dir);
+    cr_assert_eq(system(command), 0);
+    const struct convert_options o = {.dir = in_dir("m.gguf"), .out = in_dir("back"), .any = true};
+    cr_assert_eq(convert_from_gguf(&o, &e), 0, "%s", e.text);
+    cr_assert_eq(tokenizer_open(&t, in_dir("back"), ROWS, &e), 0, "%s", e.text);
+    cr_assert_not_null(t);
+    return t;
+}
+
 static void same(const struct tokenizer *a, const struct tokenizer *b, const char *text,
                  int flags, const char *where)
 {
@@ -132,9 +149,11 @@ Test(gguf_vocab, texts_become_the_same_ids)
         snprintf(path, sizeof path, GOLDEN "%s", names[i]);
         cr_assert_eq(convert(path, &e), 0, "%s: %s", names[i], e.text);
         cr_assert_eq(tokenizer_open(&own, path, ROWS, &e), 0, "%s", e.text);
-        struct tokenizer *read = open_gguf("m.gguf");
+        struct tokenizer *read = open_written(false), *back = open_written(true);
         cr_assert_eq(tokenizer_bos(own), tokenizer_bos(read), "%s", names[i]);
+        cr_assert_eq(tokenizer_bos(own), tokenizer_bos(back), "%s", names[i]);
         cr_assert_eq(tokenizer_adds_bos(own), tokenizer_adds_bos(read), "%s", names[i]);
+        cr_assert_eq(tokenizer_adds_bos(own), tokenizer_adds_bos(back), "%s", names[i]);
         snprintf(path, sizeof path, GOLDEN "%s/cases.json", names[i]);
         cr_assert_eq(config_read(&cases, path, &e), 0, "%s", e.text);
         cr_assert_gt(config_len(cases, "cases"), 100);
@@ -143,10 +162,13 @@ Test(gguf_vocab, texts_become_the_same_ids)
             const char *text = config_str(c, "text", "", &e);
             same(own, read, text, TOKENIZE_BOS, names[i]);
             same(own, read, text, TOKENIZE_SPECIAL | TOKENIZE_CONTINUE, names[i]);
+            same(own, back, text, TOKENIZE_BOS, names[i]);
+            same(own, back, text, TOKENIZE_SPECIAL | TOKENIZE_CONTINUE, names[i]);
         }
         config_free(cases);
         tokenizer_close(own);
         tokenizer_close(read);
+        tokenizer_close(back);
     }
 }
 
@@ -193,17 +215,19 @@ static void same_through_gguf(const char *where)
     unlink(in_dir("m.gguf"));
     cr_assert_eq(convert("/nowhere", &e), 0, "%s: %s", where, e.text);
     cr_assert_eq(tokenizer_open(&own, dir, ROWS, &e), 0, "%s", e.text);
-    struct tokenizer *read = open_gguf("m.gguf");
-    cr_assert_eq(tokenizer_bos(own), tokenizer_bos(read), "%s", where);
-    cr_assert_eq(tokenizer_eos(own), tokenizer_eos(read), "%s", where);
-    cr_assert_eq(tokenizer_adds_bos(own), tokenizer_adds_bos(read), "%s", where);
-    same_on_few_letters(own, read, where);
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        same(own, read, texts[i], TOKENIZE_BOS, where);
-        same(own, read, texts[i], TOKENIZE_SPECIAL, where);
+    for (int back = 0; back < 2; back++) {
+        struct tokenizer *read = open_written(back);
+        cr_assert_eq(tokenizer_bos(own), tokenizer_bos(read), "%s", where);
+        cr_assert_eq(tokenizer_eos(own), tokenizer_eos(read), "%s", where);
+        cr_assert_eq(tokenizer_adds_bos(own), tokenizer_adds_bos(read), "%s", where);
+        same_on_few_letters(own, read, where);
+        for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+            same(own, read, texts[i], TOKENIZE_BOS, where);
+            same(own, read, texts[i], TOKENIZE_SPECIAL, where);
+        }
+        tokenizer_close(read);
     }
     tokenizer_close(own);
-    tokenizer_close(read);
 }
 
 /* All bytes, then words: some can be cut in several ways, and xyz merges from nothing. */
@@ -318,15 +342,17 @@ Test(gguf_vocab, rwkv_words)
     buf_free(&b);
     cr_assert_eq(convert("/nowhere", &e), 0, "%s", e.text);
     cr_assert_eq(tokenizer_open(&own, dir, ROWS, &e), 0, "%s", e.text);
-    struct tokenizer *read = open_gguf("m.gguf");
+    struct tokenizer *read = open_written(false), *back = open_written(true);
     static const char *const texts[] = {" the end\n\n", "it's 'quoted' \"twice\"", "q\\q\\\\",
                                         "éèâ\r\n\t", "我们", "<|endoftext|> the"};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         same(own, read, texts[i], 0, "rwkv");
         same(own, read, texts[i], TOKENIZE_SPECIAL, "rwkv");
+        same(own, back, texts[i], TOKENIZE_SPECIAL, "rwkv");
     }
     tokenizer_close(own);
     tokenizer_close(read);
+    tokenizer_close(back);
 }
 
 /* PLaMo's words with scores; a score lies where rounding it to 32 bits would change its step. */
@@ -349,18 +375,20 @@ Test(gguf_vocab, plamo_words)
                  "{\"300\":{\"content\":\"<tool>\",\"special\":false}}}");
     cr_assert_eq(convert("/nowhere", &e), 0, "%s", e.text);
     cr_assert_eq(tokenizer_open(&own, dir, ROWS, &e), 0, "%s", e.text);
-    struct tokenizer *read = open_gguf("m.gguf");
     static const char *const texts[] = {" the end\n\n", "the the  the", "<|plamo:eos|> the<tool>n",
                                         "\xe6\x88\x91\xe4\xbb\xac", "t n", ""};
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        for (int flags = 0; flags < 4; flags++)
-            same(own, read, texts[i], flags, "plamo");
-    cr_assert_eq(tokenizer_bos(read), 256);
-    cr_assert_eq(tokenizer_eos(read), 257);
-    cr_assert(tokenizer_adds_bos(read) && tokenizer_is_special(read, 257));
-    cr_assert_eq(tokenizer_find(read, "<tool>"), 300);
+    for (int back = 0; back < 2; back++) {
+        struct tokenizer *read = open_written(back);
+        for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+            for (int flags = 0; flags < 4; flags++)
+                same(own, read, texts[i], flags, "plamo");
+        cr_assert_eq(tokenizer_bos(read), 256);
+        cr_assert_eq(tokenizer_eos(read), 257);
+        cr_assert(tokenizer_adds_bos(read) && tokenizer_is_special(read, 257));
+        cr_assert_eq(tokenizer_find(read, "<tool>"), 300);
+        tokenizer_close(read);
+    }
     tokenizer_close(own);
-    tokenizer_close(read);
 }
 
 /* ---- damage ----------------------------------------------------------------------------- */
