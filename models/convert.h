@@ -16,7 +16,7 @@ struct convert_options {
 
 /* Of o->dir, a directory or an RWKV .pth file with its vocabulary beside it. The file appears whole
  * or not at all: until then its bytes are in "<out>.part", which an interrupted run leaves behind
- * and the next begins anew. E_UNSUPPORTED for a model that the format cannot say:
+ * and the next goes on with (files/part_file.h). E_UNSUPPORTED for a model that the format cannot say:
  * every key of config.json and every tensor is either written or refused by name. */
 int convert_to_gguf(const struct convert_options *o, struct err *e) MUST_USE;
 
@@ -27,7 +27,7 @@ int convert_from_gguf(const struct convert_options *o, struct err *e) MUST_USE;
 
 bool convert_is_pth(const char *path); /* by its name */
 /* The .pth file o->dir -> directory o->out; type is not asked. config.json comes last: until then
- * the directory is no model, and a run after an interrupted one begins anew. */
+ * the directory is no model, and the next run goes on with model.safetensors. */
 int convert_pth(const struct convert_options *o, struct err *e) MUST_USE;
 
 #endif

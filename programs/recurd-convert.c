@@ -76,7 +76,7 @@ static bool ends_in_gguf(const char *path)
     return n > 5 && strcmp(path + n - 5, ".gguf") == 0;
 }
 
-/* What two names ask for: the output's ending tells a file from a directory, else the input does. */
+/* What two names ask for: the output's ending tells a file from a directory, or the input does. */
 static int convert(const struct convert_options *o, struct err *e)
 {
     struct stat st;

@@ -134,7 +134,7 @@ static int grow(const struct tensor *t, float **floats, size_t *cap, int64_t n, 
     return 0;
 }
 
-/* Elements of a matrix whose columns [turned_a][turned_b][each] lie as [turned_b][turned_a][each]. */
+/* Of a matrix whose columns [turned_a][turned_b][each] lie as [turned_b][turned_a][each]. */
 static int read_turned(struct plain *p, const struct entry *x, int64_t first, int64_t n,
                        float *dst, struct err *e)
 {

@@ -465,7 +465,7 @@ static void close_files(struct checkpoint *ck)
 
 static int file_of(const struct checkpoint *ck, size_t i)
 {
-    const struct SHARDED *c = (const struct SHARDED *)ck;
+    const struct safetensors *c = (const struct safetensors *)ck;
     return i < c->n_shards ? c->shards[i].fd : -1;
 }
 

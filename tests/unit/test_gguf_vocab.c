@@ -1,5 +1,5 @@
-/* Tokenizers through GGUF and back: what the converter writes encodes as the files it came from, and
- * what the metadata gets wrong is named. */
+/* Tokenizers through GGUF and back: what the converter writes encodes as the files it came from,
+ * and what the metadata gets wrong is named. */
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <sodium.h>
