@@ -16,8 +16,8 @@ struct convert_options {
 
 /* Of o->dir, a directory or an RWKV .pth file with its vocabulary beside it. The file appears whole
  * or not at all: until then its bytes are in "<out>.part", which an interrupted run leaves behind
- * and the next goes on with (files/part_file.h). E_UNSUPPORTED for a model that the format cannot say:
- * every key of config.json and every tensor is either written or refused by name. */
+ * and the next goes on with (files/part_file.h). E_UNSUPPORTED for a model that the format cannot
+ * say: every key of config.json and every tensor is either written or refused by name. */
 int convert_to_gguf(const struct convert_options *o, struct err *e) MUST_USE;
 
 /* The GGUF file o->dir -> directory o->out: model.safetensors, config.json and the tokenizer's

@@ -267,7 +267,7 @@ Test(convert, what_is_not_good_is_not_gone_on_with)
         else { /* the source was written again; one value is another */
             snprintf(command, sizeof command, "%s/model.safetensors", w.from);
             int source = open(command, O_RDWR);
-            cr_assert_eq(pwrite(source, "\x01", 1, size_of(command) - 2), 1);
+            cr_assert_eq(pwrite(source, "\x01", 1, size_of(command) / 4 & ~1), 1);
             close(source);
         }
         close(fd);
