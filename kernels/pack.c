@@ -49,8 +49,8 @@ static struct place place_of(int bits, int i)
     return p;
 }
 
-/* n values to the lane, a line at a time: where place_of says. With constant bits the compiler makes
- * straight code of it. */
+/* n values to the lane, a line at a time, where place_of says. With constant bits the compiler
+ * makes straight code of it. */
 static inline void put_lines(uint32_t *lane, int bits, int n, const uint8_t *q)
 {
     int group = group_of(bits), lines = group * bits / 32, per = 32 / bits;
