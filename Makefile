@@ -238,9 +238,12 @@ $B/tokenizer-ids: $B/tests/tokenizers/ids.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 TOKENIZERS_RUN = python3 tests/tokenizers/compare.py $B/tokenizer-ids --work $B/tokenizers
+PLAMO_RUN = python3 tests/tokenizers/plamo.py $B/tokenizer-ids --work $B/tokenizers
 test-tokenizers: $B/tokenizer-ids ## every code point against the tokenizers package (needs PyPI)
+	$(PLAMO_RUN) --vocabularies 600
 	$(TOKENIZERS_RUN)
 tokenizers-quick: $B/tokenizer-ids ## … every 61st code point, in two minutes
+	$(PLAMO_RUN)
 	$(TOKENIZERS_RUN) --step 61 --texts 2000
 
 # Under emulation; skipped where the cross compiler, qemu or debootstrap is missing.

@@ -395,11 +395,31 @@ static bool finite_floats(const uint8_t *src, int64_t n)
     return true;
 }
 
+/* Where a block has its head of one or two float16; -1: it has another. Every value of a block is a
+ * multiple of them that stays finite, so it is finite if they are. */
+static int halves_at(enum dtype t, int *n)
+{
+    *n = formats[t].head == HEAD_F16_MIN ? 2 : 1;
+    if (formats[t].head != HEAD_F16 && formats[t].head != HEAD_F16_MIN)
+        return -1;
+    return t == DTYPE_Q2_K ? 80 : t == DTYPE_Q3_K ? 108 : t == DTYPE_Q6_K ? 208 : 0;
+}
+
 bool format_finite(enum dtype t, const void *src, int64_t n)
 {
-    ASSERT(format_plain(t));
-    return t == DTYPE_F32 ? finite_floats(src, n)
-                          : finite_halves(src, n, t == DTYPE_BF16 ? 0x7f80 : 0x7c00);
+    int count, at;
+    if (t == DTYPE_F32)
+        return finite_floats(src, n);
+    if (format_plain(t))
+        return finite_halves(src, n, t == DTYPE_BF16 ? 0x7f80 : 0x7c00);
+    if ((at = halves_at(t, &count)) < 0)
+        return false;
+    const uint8_t *end = (const uint8_t *)src + format_bytes(t, n);
+    for (const uint8_t *b = src; b < end; b += formats[t].bytes)
+        for (int i = 0; i < count; i++)
+            if ((u16_at(b + at + 2 * i) & 0x7c00) == 0x7c00)
+                return false;
+    return true;
 }
 
 void format_join_fp8(const uint8_t *row, const float *scales, int64_t cols, void *dst)

@@ -58,7 +58,8 @@ bool format_fits(enum dtype t, int64_t cols);
 
 /* The definition: n elements of a row, from the start of a block, to float32. */
 void format_decode(enum dtype t, const void *src, int64_t n, float *dst);
-/* Whether n elements of a plain format are finite numbers. */
+/* Whether n elements, from the start of a block, are finite numbers; false also of a format whose
+ * blocks do not tell without being decoded. */
 bool format_finite(enum dtype t, const void *src, int64_t n);
 /* A block's bytes to its parts and back from them to values; not for plain formats. */
 void format_split(enum dtype t, const uint8_t *block, struct format_parts *p);

@@ -29,9 +29,15 @@ size_t panel_bytes(enum dtype t, int64_t cols)
  * of a group whose bits do not divide 32, in the two bits that its lines have left. */
 struct place { int line, shift, spare, lines; };
 
+/* Values whose lines belong together. */
+static inline int group_of(int bits)
+{
+    return bits == 3 || bits == 5 ? 32 : bits == 6 ? 16 : 32 / bits;
+}
+
 static struct place place_of(int bits, int i)
 {
-    int group = bits % 3 == 0 && bits != 6 ? 32 : bits == 5 ? 32 : bits == 6 ? 16 : 32 / bits;
+    int group = group_of(bits);
     int lines = group * bits / 32, per = 32 / bits, v = i % group;
     struct place p = {i / group * lines, 0, -1, lines};
     if (v < per * lines) {
@@ -43,15 +49,34 @@ static struct place place_of(int bits, int i)
     return p;
 }
 
-static void put_value(uint32_t *lane, int bits, int i, uint32_t q)
+/* n values to the lane, a line at a time, where place_of says. With constant bits the compiler
+ * makes straight code of it. */
+static inline void put_lines(uint32_t *lane, int bits, int n, const uint8_t *q)
 {
-    struct place p = place_of(bits, i);
-    if (p.spare < 0) {
-        lane[p.line * PANEL] |= q << p.shift;
-        return;
+    int group = group_of(bits), lines = group * bits / 32, per = 32 / bits;
+    for (const uint8_t *end = q + n; q < end; q += group, lane += lines * PANEL) {
+        uint32_t u[5] = {0};
+        for (int l = 0; l < lines; l++)
+            for (int k = 0; k < per; k++)
+                u[l] |= (uint32_t)q[l * per + k] << k * bits;
+        for (int s = 0; s < (group - per * lines) * bits; s++)
+            u[s / 2] |= (uint32_t)(q[per * lines + s / bits] >> s % bits & 1) << (30 + s % 2);
+        for (int l = 0; l < lines; l++)
+            lane[l * PANEL] = u[l];
     }
-    for (int b = 0; b < bits; b++)
-        lane[(p.line + (p.spare + b) / 2) * PANEL] |= (q >> b & 1) << (30 + (p.spare + b) % 2);
+}
+
+static void put_values(uint32_t *lane, int bits, int n, const uint8_t *q)
+{
+    switch (bits) {
+    case 2: put_lines(lane, 2, n, q); break;
+    case 3: put_lines(lane, 3, n, q); break;
+    case 4: put_lines(lane, 4, n, q); break;
+    case 5: put_lines(lane, 5, n, q); break;
+    case 6: put_lines(lane, 6, n, q); break;
+    case 8: put_lines(lane, 8, n, q); break;
+    default: ASSERT(false);
+    }
 }
 
 static uint32_t get_value(const uint32_t *lane, int bits, int i)
@@ -96,10 +121,7 @@ static void put_block(enum dtype t, char *panel, int64_t cols, int lane, int64_t
     struct format_parts p;
     uint32_t *lines = lines_of(t, panel, lane, block);
     format_split(t, src, &p);
-    for (int i = 0; i < formats[t].block * formats[t].bits / 32; i++)
-        lines[i * PANEL] = 0;
-    for (int i = 0; i < formats[t].block; i++)
-        put_value(lines, formats[t].bits, i, p.q[i]);
+    put_values(lines, formats[t].bits, formats[t].block, p.q);
     move_scales(t, record_of(t, panel, cols, block), lane, &p, true);
 }
 

@@ -333,13 +333,15 @@ static void write_job(struct convert *c, const struct job *j)
     int64_t row = j->shape[j->n_dims - 1], step = MAX(1, CHUNK / row) * row, run;
     for (int64_t first = 0; first < j->elems && c->e->code == 0; first += step) {
         int64_t n = MIN(step, j->elems - first);
-        for (int64_t i = first; i < first + n && c->e->code == 0; i += run) {
-            int64_t from = source_of(&j->order, i, &run);
-            run = MIN(run, first + n - i);
-            read_pieces(c, j, from, run, c->f32 + (i - first));
+        if (!gguf_out_has(c->out, (size_t)n)) {
+            for (int64_t i = first; i < first + n && c->e->code == 0; i += run) {
+                int64_t from = source_of(&j->order, i, &run);
+                run = MIN(run, first + n - i);
+                read_pieces(c, j, from, run, c->f32 + (i - first));
+            }
+            turn(c, j, first, n, c->f32);
+            gguf_out_data(c->out, c->f32, (size_t)n);
         }
-        turn(c, j, first, n, c->f32);
-        gguf_out_data(c->out, c->f32, (size_t)n);
         if (c->o->progress)
             c->o->progress(c->o->arg, j->name, gguf_out_bytes(c->out), c->total);
     }
@@ -348,6 +350,9 @@ static void write_job(struct convert *c, const struct job *j)
 static void write_jobs(struct convert *c)
 {
     int64_t widest = CHUNK;
+    unsigned char stamp[32];
+    if (checkpoint_stamp(c->ck, stamp))
+        gguf_out_source(c->out, stamp);
     for (const struct job *j = c->jobs; j; j = j->next)
         widest = MAX(widest, j->shape[j->n_dims - 1]);
     c->f32 = mem_array((size_t)widest, sizeof *c->f32);

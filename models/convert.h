@@ -1,5 +1,5 @@
-/* A directory with safetensors -> one GGUF file, by the map of its family; an RWKV .pth file ->
- * such a directory. */
+/* A directory with safetensors -> one GGUF file, by the map of its family, and back; an RWKV .pth
+ * file -> such a directory. */
 #ifndef RECURD_CONVERT_H
 #define RECURD_CONVERT_H
 
@@ -16,13 +16,18 @@ struct convert_options {
 
 /* Of o->dir, a directory or an RWKV .pth file with its vocabulary beside it. The file appears whole
  * or not at all: until then its bytes are in "<out>.part", which an interrupted run leaves behind
- * and the next begins anew. E_UNSUPPORTED for a model that the format cannot say:
- * every key of config.json and every tensor is either written or refused by name. */
+ * and the next goes on with (files/part_file.h). E_UNSUPPORTED for a model that the format cannot
+ * say: every key of config.json and every tensor is either written or refused by name. */
 int convert_to_gguf(const struct convert_options *o, struct err *e) MUST_USE;
+
+/* The GGUF file o->dir -> directory o->out: model.safetensors, config.json and the tokenizer's
+ * files. Tensors keep their types, blocks become F32, exactly; or matrices become o->matrix, a
+ * plain type. E_CONFLICT where the directory holds a model. */
+int convert_from_gguf(const struct convert_options *o, struct err *e) MUST_USE;
 
 bool convert_is_pth(const char *path); /* by its name */
 /* The .pth file o->dir -> directory o->out; type is not asked. config.json comes last: until then
- * the directory is no model, and a run after an interrupted one begins anew. */
+ * the directory is no model, and the next run goes on with model.safetensors. */
 int convert_pth(const struct convert_options *o, struct err *e) MUST_USE;
 
 #endif

@@ -1,4 +1,4 @@
-/* Shared by convert.c (tensors), convert_values.c (metadata) and convert_names.c only. */
+/* Shared by the files convert*.c only. */
 #ifndef RECURD_CONVERT_INT_H
 #define RECURD_CONVERT_INT_H
 
@@ -27,6 +27,14 @@ struct convert {
  * frees *config, which may be there after an error. */
 int convert_pth_open(struct checkpoint **ck, struct config **config, const char *path,
                      struct err *e) MUST_USE;
+
+/* The directory that files are written to: made where it is not there, refused where it holds a
+ * model. Then its small files, each at once, and the weights. config.json comes last. */
+int convert_dir_make(const char *dir, struct err *e) MUST_USE;
+int convert_dir_file(const char *dir, const char *name, const char *p, size_t n,
+                     struct err *e) MUST_USE;
+int convert_dir_weights(const struct convert_options *o, struct checkpoint *ck,
+                        struct err *e) MUST_USE;
 
 /* Chooses the map, writes all metadata and fills heads, layers and experts. */
 void convert_values(struct convert *c);

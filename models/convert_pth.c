@@ -2,22 +2,15 @@
  *
  * Such files hold tensors under the project's own names and nothing else; which version it is, and
  * how wide a head, one tensor tells (the families read the rest off the shapes). */
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/file.h"
 #include "models/convert_int.h"
 #include "models/files/jsontext.h"
 #include "models/files/pth.h"
-#include "models/files/safetensors_write.h"
-
-#define PATH_BYTES 4096
 
 /* The first row whose tensor the file has. A head's width: the last size of tensor `heads`, or the
  * model's width over its first size. */
@@ -71,16 +64,6 @@ static json_t *describe(struct checkpoint *c, const char *pth, struct err *e)
     return o;
 }
 
-static void write_config(const json_t *config, const char *path, struct err *e)
-{
-    char part[PATH_BYTES + 8];
-    snprintf(part, sizeof part, "%s.part", path);
-    if (json_dump_file(config, part, JSON_INDENT(1)) < 0 || rename(part, path) != 0) {
-        err_set(e, E_IO, "%s: cannot be written: %s", jsontext_tail(path), strerror(errno));
-        unlink(part);
-    }
-}
-
 bool convert_is_pth(const char *path)
 {
     size_t n = strlen(path);
@@ -107,23 +90,16 @@ int convert_pth(const struct convert_options *o, struct err *e)
 {
     struct err mine = {0};
     struct checkpoint *c = NULL;
-    char config[PATH_BYTES], weights[PATH_BYTES];
+    struct config *config = NULL;
     e = e ? e : &mine;
-    if ((size_t)snprintf(config, sizeof config, "%s/config.json", o->out) >= sizeof config ||
-        (size_t)snprintf(weights, sizeof weights, "%s/model.safetensors", o->out) >= sizeof weights)
-        return err_set(e, E_RANGE, "%s: the path is longer than %d bytes", jsontext_tail(o->out),
-                       PATH_BYTES);
-    if (file_exists(config))
-        return err_set(e, E_CONFLICT, "%s: holds a model already; give a new directory",
-                       jsontext_tail(o->out));
-    if (pth_open(&c, o->dir, e) < 0)
-        return e->code;
-    json_t *text = describe(c, o->dir, e);
-    if (e->code == 0 && mkdir(o->out, 0777) != 0 && errno != EEXIST)
-        err_set(e, E_IO, "%s: cannot be made: %s", jsontext_tail(o->out), strerror(errno));
-    if (e->code == 0 && safetensors_write(weights, c, o->progress, o->arg, e) == 0)
-        write_config(text, config, e);
-    json_decref(text);
+    char *text = NULL;
+    if (convert_pth_open(&c, &config, o->dir, e) == 0 && convert_dir_make(o->out, e) == 0 &&
+        convert_dir_weights(o, c, e) == 0 && !(text = config_text(config)))
+        err_set(e, E_NOMEM, "%s: out of memory for its configuration", jsontext_tail(o->out));
+    if (text)
+        (void)!convert_dir_file(o->out, "config.json", text, strlen(text), e); /* e tells */
+    free(text);
+    config_free(config);
     checkpoint_close(c);
     return e->code;
 }

@@ -12,13 +12,14 @@
 #include "models/text/bpe_export.h"
 #include "models/text/chat/chat.h"
 #include "models/text/gguf_vocab.h"
+#include "models/text/plamo.h"
 #include "models/text/spm_proto.h"
 #include "models/text/tokenizer.h"
 
 #define VALUES_MAX 4000000 /* as the reader of tokenizer.json */
 
 enum token_type { /* as the format numbers them */
-    TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4, TYPE_UNUSED = 5,
+    TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4, TYPE_UNUSED = 5, TYPE_BYTE = 6,
 };
 
 /* One token; text NULL: the id is free. */
@@ -345,6 +346,37 @@ static void write_rwkv(struct vocabulary *v, const char *path)
     buf_free(&all);
 }
 
+/* ---- PLaMo ------------------------------------------------------------------------------ */
+
+static void write_plamo(struct vocabulary *v, const char *path)
+{
+    static const int32_t types[] = {
+        [PLAMO_WORD] = TYPE_NORMAL, [PLAMO_BYTE] = TYPE_BYTE, [PLAMO_SPECIAL] = TYPE_CONTROL,
+        [PLAMO_ADDED] = TYPE_USER_DEFINED};
+    float *scores = mem_array((size_t)v->n, sizeof *scores);
+    char (*bytes)[8] = mem_array(256, sizeof *bytes);
+    struct plamo_word w;
+    (void)path;
+    if (!scores || !bytes)
+        err_set(v->c->e, E_NOMEM, "no memory for %d scores", v->n);
+    for (int32_t i = 0; v->c->e->code == 0 && i < v->n && plamo_export(v->t, i, &w); i++) {
+        char *byte = w.kind == PLAMO_BYTE ? bytes[(unsigned char)w.text[0]] : NULL;
+        scores[i] = (float)w.score;
+        if (byte)
+            set_word(v, i, byte, (size_t)snprintf(byte, sizeof *bytes, "<0x%02X>",
+                                                  (unsigned)(unsigned char)w.text[0]), TYPE_BYTE);
+        else if (w.kind != PLAMO_NONE)
+            set_word(v, i, w.text, w.n, types[w.kind]);
+    }
+    gguf_out_text(v->c->out, "tokenizer.ggml.model", "plamo2", 6);
+    if (v->c->e->code == 0) {
+        write_words(v);
+        gguf_out_nums(v->c->out, "tokenizer.ggml.scores", scores, (size_t)v->n);
+    }
+    mem_free(scores);
+    mem_free(bytes);
+}
+
 /* ---- the whole -------------------------------------------------------------------------- */
 
 static void write_ids(const struct vocabulary *v)
@@ -371,7 +403,8 @@ static void write_source(struct vocabulary *v)
         const char *file;
         void (*write)(struct vocabulary *v, const char *path);
     } sources[] = {{"tokenizer.json", write_bpe}, {"tokenizer.model", write_spm},
-                   {"rwkv_vocab_v20230424.txt", write_rwkv}};
+                   {"rwkv_vocab_v20230424.txt", write_rwkv},
+                   {"tokenizer.jsonl", write_plamo}};
     const char *source = tokenizer_source(v->t);
     char path[4096];
     for (size_t i = 0; i < ARRAY_LEN(sources); i++)

@@ -115,7 +115,7 @@ static int put_rows(struct worker *k, struct piece *p, const struct tensor *t, e
     if (checkpoint_read(k->l->m->files, t, first, n, k->raw, &k->e) < 0)
         return k->e.code;
     digest(p, k->raw, (size_t)p->rows * row_bytes);
-    if (what == TENSOR_AS_IS && format_plain(t->dtype) && format_finite(t->dtype, k->raw, n))
+    if (what == TENSOR_AS_IS && format_finite(t->dtype, k->raw, n))
         return put(k, p, p->row, p->rows, k->raw, t->dtype);
     for (int64_t r = 0; r < p->rows; r++)
         format_decode(t->dtype, (char *)k->raw + (size_t)r * row_bytes, cols, k->f32 + r * cols);

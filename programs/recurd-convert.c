@@ -1,12 +1,14 @@
-/* recurd-convert: a directory with safetensors, or an RWKV .pth file -> one GGUF file; a .pth file
- * -> a directory.
+/* recurd-convert: a directory with safetensors, or an RWKV .pth file -> one GGUF file; a GGUF or
+ * .pth file -> a directory.
  *
  *   recurd-convert [--type TYPE] DIR|FILE.pth FILE.gguf
+ *   recurd-convert [--type f32|f16|bf16] FILE.gguf DIR
  *   recurd-convert FILE.pth DIR */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/usage.h"
@@ -56,6 +58,25 @@ static bool parse_type(const char *name, struct convert_options *o)
     return dtype >= 0;
 }
 
+static bool ends_in_gguf(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 5 && strcmp(path + n - 5, ".gguf") == 0;
+}
+
+/* What two names ask for: the output's ending tells a file from a directory, or the input does. */
+static int convert(const struct convert_options *o, struct err *e)
+{
+    struct stat st;
+    if (ends_in_gguf(o->out) || (stat(o->dir, &st) == 0 && S_ISDIR(st.st_mode)))
+        return convert_to_gguf(o, e);
+    if (!convert_is_pth(o->dir))
+        return convert_from_gguf(o, e);
+    return o->any ? convert_pth(o, e)
+                  : err_set(e, E_UNSUPPORTED, "--type is not for a .pth file that is to be a "
+                            "directory, as %s", o->out);
+}
+
 int main(int argc, char **argv)
 {
     struct shown shown = {-1, isatty(STDERR_FILENO) == 1};
@@ -86,14 +107,7 @@ int main(int argc, char **argv)
     }
     o.dir = argv[optind];
     o.out = argv[optind + 1];
-    size_t n = strlen(o.out);
-    bool pth = convert_is_pth(o.dir) && !(n > 5 && strcmp(o.out + n - 5, ".gguf") == 0);
-    if (pth && !o.any) {
-        fprintf(stderr, "recurd-convert: --type is for FILE.gguf, and %s is to be a directory\n",
-                o.out);
-        return 2;
-    }
-    int rc = pth ? convert_pth(&o, &e) : convert_to_gguf(&o, &e);
+    int rc = convert(&o, &e);
     if (shown.terminal && shown.percent >= 0)
         fputc('\n', stderr);
     if (rc < 0)

@@ -1,8 +1,10 @@
 /* The tensors of a checkpoint by name, whatever files they lie in. Thread: one at a time. */
 #include <inttypes.h>
 #include <math.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "models/files/checkpoint_int.h"
@@ -46,6 +48,29 @@ const struct tensor *checkpoint_at(const struct checkpoint *c, size_t i)
 {
     ASSERT(i < c->n);
     return c->all[i];
+}
+
+int checkpoint_file(const struct checkpoint *c, size_t i)
+{
+    return c->kind->file ? c->kind->file(c, i) : -1;
+}
+
+bool checkpoint_stamp(const struct checkpoint *c, unsigned char out[32])
+{
+    crypto_generichash_state h;
+    struct stat st;
+    int fd = -1;
+    size_t n = 0;
+    crypto_generichash_init(&h, NULL, 0, 32);
+    for (; (fd = checkpoint_file(c, n)) >= 0; n++) {
+        if (fstat(fd, &st) != 0)
+            return false;
+        const int64_t is[] = {(int64_t)st.st_size, (int64_t)st.st_ino, (int64_t)st.st_mtim.tv_sec,
+                              st.st_mtim.tv_nsec, (int64_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec};
+        crypto_generichash_update(&h, (const unsigned char *)is, sizeof is);
+    }
+    crypto_generichash_final(&h, out, 32);
+    return n > 0;
 }
 
 static int name_order(const void *key, const void *item)
@@ -132,4 +157,41 @@ float tensor_transform(enum transform t, float x)
     case TENSOR_TERNARY: return fmaxf(-1, fminf(1, rintf(x))); /* x is w / mean|W| here */
     }
     return x;
+}
+
+static double inverse(enum transform t, double y)
+{
+    switch (t) {
+    case TENSOR_AS_IS: return y;
+    case TENSOR_ADD_ONE: return y - 1;
+    case TENSOR_ADD_5TH: return y - (double)0.2f;
+    case TENSOR_ADD_11TH: return y - (double)0.08944271909999159f;
+    case TENSOR_EXP: return y < 0 ? (double)NAN : log(y);
+    case TENSOR_NEG_EXP: return y > 0 ? (double)NAN : log(-y);
+    case TENSOR_SIGMOID:
+    case TENSOR_TERNARY: break;
+    }
+    return (double)NAN;
+}
+
+#define UNDERFLOW (-200.0f) /* exp is 0 */
+#define STEPS 4             /* float32 beside the rounded inverse that are tried */
+
+float tensor_untransform(enum transform t, float y)
+{
+    double exact = inverse(t, (double)y);
+    float best = exact < (double)UNDERFLOW ? UNDERFLOW : (float)exact;
+    float off = fabsf(tensor_transform(t, best) - y);
+    for (int side = 0; side < 2; side++) {
+        float x = best;
+        for (int i = 0; i < STEPS && off > 0; i++) {
+            x = nextafterf(x, side ? INFINITY : -INFINITY);
+            float d = fabsf(tensor_transform(t, x) - y);
+            if (d < off) {
+                off = d;
+                best = x;
+            }
+        }
+    }
+    return best;
 }

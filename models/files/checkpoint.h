@@ -25,6 +25,10 @@ enum transform {
 
 /* Of one element; of TENSOR_TERNARY the last step, from w / mean|W|. */
 float tensor_transform(enum transform t, float x);
+/* An x whose transform is y; where no float32 has one that is equal, that which comes nearest. Of
+ * y = tensor_transform(t, x) there always is one. NaN: y is none of its values (exp, -exp), or t is
+ * not one to one. */
+float tensor_untransform(enum transform t, float y);
 
 struct tensor {
     char name[LIMIT_TENSOR_NAME];
@@ -66,6 +70,10 @@ int checkpoint_floats(struct checkpoint *c, const struct tensor *t, int64_t firs
 /* As checkpoint_read for a tensor of whole numbers; E_UNSUPPORTED for others. */
 int checkpoint_read_int(struct checkpoint *c, const struct tensor *t, int64_t first, int64_t n,
                         int64_t *dst, struct err *e) MUST_USE;
+
+/* A digest of which files these are and when they were written: size, inode, times. False: it has
+ * none, or they cannot be asked. */
+bool checkpoint_stamp(const struct checkpoint *c, unsigned char out[32]) MUST_USE;
 
 /* Header bytes alone -> tensor table; the fuzzer's entry. data_bytes = size of the file behind
  * the header. */

@@ -178,6 +178,11 @@ static bool as_int(const json_t *v, int64_t *out)
     return true;
 }
 
+char *config_text(const struct config *c)
+{
+    return json_dumps(c->object, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+}
+
 bool config_has(const struct config *c, const char *key)
 {
     return get(c, key) != NULL;

@@ -15,6 +15,8 @@ int config_read(struct config **out, const char *path, struct err *e) MUST_USE;
 int config_parse(struct config **out, const char *text, size_t n, const char *name,
                  struct err *e) MUST_USE;
 void config_free(struct config *c); /* the root only; nested ones go with it */
+/* The root as JSON text, every number as it was read; free() it. NULL = no memory. */
+char *config_text(const struct config *c) MUST_USE;
 
 bool config_has(const struct config *c, const char *key); /* present and not null */
 

@@ -237,8 +237,13 @@ static void close_joined(struct checkpoint *ck)
     checkpoint_close(j->files);
 }
 
+static int file_of(const struct checkpoint *ck, size_t i)
+{
+    return checkpoint_file(((const struct joined *)ck)->files, i);
+}
+
 static const struct checkpoint_kind kind = {
-    .read = read_joined, .read_int = read_joined_int, .close = close_joined};
+    .read = read_joined, .read_int = read_joined_int, .file = file_of, .close = close_joined};
 
 int fp8_join(struct checkpoint **ck, struct err *e)
 {

@@ -70,6 +70,11 @@ static int add_file(struct gguf *g, const char *path, struct err *e)
     return rc;
 }
 
+int gguf_file(const struct gguf *g, size_t i)
+{
+    return i < g->n_parts ? g->parts[i].fd : -1;
+}
+
 /* ---- split sets ------------------------------------------------------------------------- */
 
 static int64_t number(const struct part *f, const char *key, int64_t dflt)

@@ -57,6 +57,9 @@ const struct gguf_tensor *gguf_find(const struct gguf *g, const char *name); /* 
 int gguf_read(const struct gguf *g, const struct gguf_tensor *t, uint64_t at, size_t n, void *dst,
               struct err *e) MUST_USE;
 
+/* Descriptor of the i-th file of the set; -1 past the last, or of a file in memory. */
+int gguf_file(const struct gguf *g, size_t i);
+
 /* ---- metadata (of the first file of a set) ---- */
 size_t gguf_values(const struct gguf *g);
 const struct gguf_value *gguf_value(const struct gguf *g, size_t i); /* sorted by key */

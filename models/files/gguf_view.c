@@ -17,6 +17,7 @@
 struct entry {
     struct tensor t; /* first */
     const struct gguf_tensor *from;
+    const struct gguf_name *row;
     int64_t first;   /* element of `from` */
     struct gguf_order order;
 };
@@ -207,6 +208,7 @@ static int add_one(struct gguf_ck *v, const struct gguf_tensor *from, const stru
         return e->code;
     set_name(&x->t, v, row, layer, expert);
     x->from = from;
+    x->row = row;
     x->t.dtype = from->dtype;
     x->t.file = from->file;
     x->t.offset = from->offset;
@@ -332,7 +334,18 @@ static void close_view(struct checkpoint *ck)
     mem_free(((struct gguf_ck *)ck)->entries);
 }
 
-static const struct checkpoint_kind kind = {.read = read_view, .close = close_view};
+static int file_of(const struct checkpoint *ck, size_t i)
+{
+    return gguf_file(((const struct gguf_ck *)ck)->g, i);
+}
+
+static const struct checkpoint_kind kind = {
+    .read = read_view, .file = file_of, .close = close_view};
+
+const struct gguf_name *gguf_view_row(const struct tensor *t)
+{
+    return ((const struct entry *)t)->row;
+}
 
 /* ---- opening ---------------------------------------------------------------------------- */
 

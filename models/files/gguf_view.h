@@ -15,6 +15,9 @@ int gguf_checkpoint(struct checkpoint **out, const struct gguf *g, const struct 
 int gguf_config(struct config **out, const struct gguf *g, const struct gguf_map *map,
                 struct err *e) MUST_USE;
 
+/* The map's row that a tensor of gguf_checkpoint has its name from. */
+const struct gguf_name *gguf_view_row(const struct tensor *t);
+
 /* "<architecture>.<name>", or NULL. */
 const struct gguf_value *gguf_arch_get(const struct gguf *g, const struct gguf_map *map,
                                        const char *name);

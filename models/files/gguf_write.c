@@ -1,18 +1,16 @@
-/* GGUF bytes, written once from front to back into a neighbour of the file that is renamed. */
+/* GGUF bytes, written once from front to back through part_file. */
 #include "models/files/gguf_write.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "models/files/gguf.h"
 #include "models/files/jsontext.h"
+#include "models/files/part_file.h"
 
 #define ALIGNMENT 32
 #define VERSION 3
@@ -23,48 +21,36 @@ struct item { /* one tensor announced */
 };
 
 struct gguf_out {
-    char *path, *part;
-    FILE *file;
+    char *path;
+    struct part_file *file;
     struct err *e;
+    unsigned char source[PART_DIGEST];
+    bool sourced;
     struct buf values, table;
     uint64_t n_values;
     struct item *items;
     size_t n, cap, at;      /* at: the item whose data come next */
     uint64_t data, in_item; /* bytes of data announced, of the current item written */
     uint64_t written;
-    bool begun, whole;
+    bool begun;
     void *encoded;
     size_t encoded_cap;
 };
 
-static void fail(struct gguf_out *o, int code, const char *what)
-{
-    err_set(o->e, code, "%s: %s: %s", jsontext_tail(o->path), what, strerror(errno));
-}
-
 struct gguf_out *gguf_out_open(const char *path, struct err *e)
 {
     struct gguf_out *o = mem_zalloc(sizeof *o);
-    size_t n = strlen(path) + 8;
-    char *part = o ? mem_zalloc(n) : NULL;
-    char *copy = part ? mem_strdup(path) : NULL;
-    if (!copy) {
-        mem_free(o);
-        mem_free(part);
+    char *copy = o ? mem_strdup(path) : NULL;
+    struct part_file *file = copy ? part_open(path, e) : NULL;
+    if (!file) {
         err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
+        mem_free(o);
+        mem_free(copy);
         return NULL;
     }
-    snprintf(part, n, "%s.part", path);
-    *o = (struct gguf_out){.path = copy, .part = part, .e = e};
+    *o = (struct gguf_out){.path = copy, .file = file, .e = e};
     buf_init(&o->values, LIMIT_GGUF_HEADER_BYTES);
     buf_init(&o->table, LIMIT_GGUF_HEADER_BYTES);
-    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    o->file = fd >= 0 ? fdopen(fd, "wb") : NULL;
-    if (!o->file) {
-        fail(o, E_IO, "cannot be written");
-        if (fd >= 0)
-            close(fd);
-    }
     return o;
 }
 
@@ -72,17 +58,19 @@ void gguf_out_close(struct gguf_out *o)
 {
     if (!o)
         return;
-    if (o->file)
-        fclose(o->file);
-    if (!o->whole)
-        unlink(o->part);
+    part_close(o->file);
     buf_free(&o->values);
     buf_free(&o->table);
     mem_free(o->items);
     mem_free(o->encoded);
     mem_free(o->path);
-    mem_free(o->part);
     mem_free(o);
+}
+
+void gguf_out_source(struct gguf_out *o, const unsigned char digest[32])
+{
+    memcpy(o->source, digest, sizeof o->source);
+    o->sourced = true;
 }
 
 /* ---- values ----------------------------------------------------------------------------- */
@@ -222,47 +210,79 @@ void gguf_out_tensor(struct gguf_out *o, const char *name, enum dtype dtype, int
     o->data = (o->data + x->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-static void put(struct gguf_out *o, const void *p, size_t n)
+static size_t padding(uint64_t at)
 {
-    if (o->e->code == 0 && n && fwrite(p, 1, n, o->file) != n)
-        fail(o, E_IO, "cannot be written");
-}
-
-static void pad(struct gguf_out *o, uint64_t at)
-{
-    static const char zeros[ALIGNMENT];
-    put(o, zeros, (size_t)(-at % ALIGNMENT));
+    return (size_t)(-at % ALIGNMENT);
 }
 
 /* The header, once everything is announced. */
 static void begin(struct gguf_out *o)
 {
+    static const char zeros[ALIGNMENT];
     struct buf head;
-    buf_init(&head, 64);
+    buf_init(&head, 2 * LIMIT_GGUF_HEADER_BYTES + KIB(1));
     o->begun = true;
-    if (o->values.failed || o->table.failed)
-        err_set(o->e, E_NOMEM, "%s: no memory for a header of more than %zu bytes",
-                jsontext_tail(o->path), o->values.len + o->table.len);
     buf_str(&head, "GGUF");
     put_int(&head, VERSION, 4);
     put_int(&head, o->n, 8);
     put_int(&head, o->n_values, 8);
-    put(o, head.p, head.len);
-    put(o, o->values.p, o->values.len);
-    put(o, o->table.p, o->table.len);
-    pad(o, head.len + o->values.len + o->table.len);
+    buf_add(&head, o->values.p, o->values.len);
+    buf_add(&head, o->table.p, o->table.len);
+    buf_add(&head, zeros, padding(head.len));
+    if (o->values.failed || o->table.failed || head.failed)
+        err_set(o->e, E_NOMEM, "%s: no memory for a header of more than %zu bytes",
+                jsontext_tail(o->path), o->values.len + o->table.len);
+    part_begin(o->file, o->sourced ? o->source : NULL, head.p, head.len);
     buf_free(&head);
+}
+
+/* So many bytes of the current item are in the file; behind its last a gap, to the next. */
+static void advance(struct gguf_out *o, size_t bytes)
+{
+    const struct item *item = &o->items[o->at];
+    o->in_item += bytes;
+    o->written += bytes;
+    ASSERT(o->in_item <= item->bytes);
+    if (o->in_item == item->bytes) {
+        o->in_item = 0;
+        o->at++;
+    }
+}
+
+/* Bytes of the next n floats, and of the gap behind them if they end their item. */
+static size_t unit_of(const struct gguf_out *o, size_t n, size_t *gap)
+{
+    const struct item *item = &o->items[o->at];
+    size_t bytes = format_bytes(item->dtype, (int64_t)n);
+    *gap = o->in_item + bytes == item->bytes ? padding(item->bytes) : 0;
+    return bytes;
+}
+
+bool gguf_out_has(struct gguf_out *o, size_t n)
+{
+    size_t gap, bytes;
+    if (!o->begun)
+        begin(o);
+    if (o->e->code)
+        return false;
+    ASSERT(o->at < o->n);
+    bytes = unit_of(o, n, &gap);
+    if (!part_has(o->file, bytes + gap))
+        return false;
+    advance(o, bytes);
+    return true;
 }
 
 void gguf_out_data(struct gguf_out *o, const float *x, size_t n)
 {
+    static const char zeros[ALIGNMENT];
+    size_t gap;
     if (!o->begun)
         begin(o);
     if (o->e->code)
         return;
     ASSERT(o->at < o->n);
-    const struct item *item = &o->items[o->at];
-    size_t bytes = format_bytes(item->dtype, (int64_t)n);
+    size_t bytes = unit_of(o, n, &gap);
     if (bytes > o->encoded_cap) {
         void *grown = mem_realloc(o->encoded, bytes);
         if (!grown) {
@@ -273,16 +293,11 @@ void gguf_out_data(struct gguf_out *o, const float *x, size_t n)
         o->encoded = grown;
         o->encoded_cap = bytes;
     }
-    format_encode(item->dtype, x, (int64_t)n, o->encoded);
-    put(o, o->encoded, bytes);
-    o->in_item += bytes;
-    o->written += bytes;
-    ASSERT(o->in_item <= item->bytes);
-    if (o->in_item == item->bytes) {
-        pad(o, item->bytes);
-        o->in_item = 0;
-        o->at++;
-    }
+    format_encode(o->items[o->at].dtype, x, (int64_t)n, o->encoded);
+    part_put(o->file, o->encoded, bytes);
+    part_put(o->file, zeros, gap);
+    part_unit(o->file);
+    advance(o, bytes);
 }
 
 uint64_t gguf_out_bytes(const struct gguf_out *o)
@@ -297,11 +312,5 @@ int gguf_out_finish(struct gguf_out *o)
     if (o->e->code)
         return o->e->code;
     ASSERT(o->at == o->n);
-    if (fflush(o->file) != 0 || fsync(fileno(o->file)) != 0)
-        fail(o, E_IO, "cannot be written");
-    else if (rename(o->part, o->path) != 0)
-        fail(o, E_IO, "cannot be put in its place");
-    else
-        o->whole = true;
-    return o->e->code;
+    return part_finish(o->file);
 }

@@ -132,11 +132,15 @@ static int scan(struct scan *c, struct err *e)
     return 0;
 }
 
+/* Beside jansson's own: the root is a list. */
+#define ROOT_LIST 0x40000000
+
 static int load(json_t **out, const char *text, size_t n, size_t flags, const char *name,
                 struct err *e)
 {
+    bool list = flags & ROOT_LIST;
     json_error_t je;
-    json_t *root = jsonread(text, n, JSON_REJECT_DUPLICATES | flags, &je);
+    json_t *root = jsonread(text, n, JSON_REJECT_DUPLICATES | (flags & ~(size_t)ROOT_LIST), &je);
     if (!root) {
         enum json_error_code code = json_error_code(&je);
         const char *what = code == json_error_duplicate_key             ? "a key appears twice"
@@ -147,9 +151,10 @@ static int load(json_t **out, const char *text, size_t n, size_t flags, const ch
                        "%s: %s (line %d, near byte %d of %zu)", jsontext_tail(name),
                        what, je.line, je.position, n);
     }
-    if (!json_is_object(root)) {
+    if (list ? !json_is_array(root) : !json_is_object(root)) {
         json_decref(root);
-        return err_set(e, E_FORMAT, "%s: the JSON text is not an object", jsontext_tail(name));
+        return err_set(e, E_FORMAT, "%s: the JSON text is not %s", jsontext_tail(name),
+                       list ? "a list" : "an object");
     }
     *out = root;
     return 0;
@@ -183,6 +188,12 @@ int jsontext_parse(json_t **out, const char *text, size_t n, size_t max_values, 
                    struct err *e)
 {
     return parse(out, text, n, max_values, 0, name, e);
+}
+
+int jsontext_parse_row(json_t **out, const char *text, size_t n, size_t max_values,
+                       const char *name, struct err *e)
+{
+    return parse(out, text, n, max_values, ROOT_LIST | JSON_ALLOW_NUL, name, e);
 }
 
 static int read_file(json_t **out, const char *path, size_t max_bytes, size_t max_values,

@@ -22,6 +22,10 @@ int jsontext_read(json_t **out, const char *path, size_t max_bytes, size_t max_v
 int jsontext_read_words(json_t **out, const char *path, size_t max_bytes, size_t max_values,
                         struct err *e) MUST_USE;
 
+/* One line of a vocabulary in lines: the root is a list. */
+int jsontext_parse_row(json_t **out, const char *text, size_t n, size_t max_values,
+                       const char *name, struct err *e) MUST_USE;
+
 /* The number a value stands for: integer, real, or {"__float__": "Infinity"}; false = none. */
 bool jsontext_number(const json_t *v, double *out);
 

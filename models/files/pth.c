@@ -131,7 +131,13 @@ static void close_pth(struct checkpoint *ck)
     mem_free(f->tensors);
 }
 
-static const struct checkpoint_kind kind = {.read = read_pth, .close = close_pth};
+static int file_of(const struct checkpoint *ck, size_t i)
+{
+    return i == 0 ? ((const struct pth *)ck)->zip.fd : -1;
+}
+
+static const struct checkpoint_kind kind = {
+    .read = read_pth, .file = file_of, .close = close_pth};
 
 int pth_open(struct checkpoint **out, const char *path, struct err *e)
 {

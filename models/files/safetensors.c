@@ -463,8 +463,14 @@ static void close_files(struct checkpoint *ck)
     mem_free(c->entries);
 }
 
+static int file_of(const struct checkpoint *ck, size_t i)
+{
+    const struct safetensors *c = (const struct safetensors *)ck;
+    return i < c->n_shards ? c->shards[i].fd : -1;
+}
+
 static const struct checkpoint_kind kind = {
-    .read = read_floats, .read_int = read_ints, .close = close_files};
+    .read = read_floats, .read_int = read_ints, .file = file_of, .close = close_files};
 
 /* ---- public ----------------------------------------------------------------------------- */
 

@@ -1,17 +1,13 @@
-/* Header (names, types, shapes, offsets) and data, through a .part file. */
+/* Header (names, types, shapes, offsets) and data, through part_file. */
 #include "models/files/safetensors_write.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "models/files/jsontext.h"
+#include "models/files/part_file.h"
 
 #define CHUNK (1 << 20) /* elements at a time */
 
@@ -56,52 +52,41 @@ static char *header_text(const struct checkpoint *ck, uint64_t *total)
     return whole;
 }
 
+/* The file's first bytes: the length of the header and the header; mem_free() them. */
+static unsigned char *head_bytes(const struct checkpoint *ck, size_t *n, uint64_t *total)
+{
+    char *text = header_text(ck, total);
+    size_t length = text ? strlen(text) : 0;
+    unsigned char *head = text ? mem_zalloc(8 + length) : NULL;
+    for (int i = 0; head && i < 8; i++)
+        head[i] = (unsigned char)((uint64_t)length >> 8 * i);
+    if (head)
+        memcpy(head + 8, text, length);
+    *n = 8 + length;
+    free(text);
+    return head;
+}
+
 struct writer {
-    const char *path;
-    FILE *file;
+    struct checkpoint *ck;
+    struct part_file *file;
+    void *raw; /* CHUNK elements */
     struct err *e;
 };
 
-static bool put(struct writer *w, const void *p, size_t n)
+static void put_tensor(struct writer *w, const struct tensor *t)
 {
-    if (fwrite(p, 1, n, w->file) != n)
-        err_set(w->e, E_IO, "%s: cannot be written: %s", jsontext_tail(w->path), strerror(errno));
-    return w->e->code == 0;
-}
-
-static void put_tensor(struct writer *w, struct checkpoint *ck, const struct tensor *t, void *raw)
-{
+    size_t each = (size_t)formats[type_of(t)].bytes;
     for (int64_t at = 0; at < t->elems && w->e->code == 0; at += CHUNK) {
         int64_t n = MIN(CHUNK, t->elems - at);
-        int rc = format_plain(t->dtype) ? checkpoint_read(ck, t, at, n, raw, w->e)
-                                        : checkpoint_floats(ck, t, at, n, raw, w->e);
+        if (part_has(w->file, (uint64_t)n * each))
+            continue;
+        int rc = format_plain(t->dtype) ? checkpoint_read(w->ck, t, at, n, w->raw, w->e)
+                                        : checkpoint_floats(w->ck, t, at, n, w->raw, w->e);
         if (rc == 0)
-            put(w, raw, (size_t)n * (size_t)formats[type_of(t)].bytes);
+            part_put(w->file, w->raw, (size_t)n * each);
+        part_unit(w->file);
     }
-}
-
-static void put_all(struct writer *w, struct checkpoint *ck,
-                    void (*progress)(void *arg, const char *tensor, uint64_t done, uint64_t total),
-                    void *arg)
-{
-    uint64_t total, done = 0;
-    char *text = header_text(ck, &total);
-    float *raw = mem_array(CHUNK, sizeof *raw);
-    unsigned char size[8];
-    if (!text || !raw)
-        err_set(w->e, E_NOMEM, "%s: out of memory for its header", jsontext_tail(w->path));
-    for (int i = 0; text && i < 8; i++)
-        size[i] = (unsigned char)((uint64_t)strlen(text) >> 8 * i);
-    if (w->e->code == 0 && put(w, size, sizeof size) && put(w, text, strlen(text)))
-        for (size_t i = 0; i < checkpoint_count(ck) && w->e->code == 0; i++) {
-            const struct tensor *t = checkpoint_at(ck, i);
-            put_tensor(w, ck, t, raw);
-            done += bytes_of(t);
-            if (progress)
-                progress(arg, t->name, done, total);
-        }
-    free(text);
-    mem_free(raw);
 }
 
 int safetensors_write(const char *path, struct checkpoint *ck,
@@ -109,29 +94,28 @@ int safetensors_write(const char *path, struct checkpoint *ck,
                                        uint64_t total), void *arg, struct err *e)
 {
     struct err mine = {0};
-    size_t n = strlen(path) + 8;
-    char *part = mem_zalloc(n);
-    struct writer w = {.path = path, .e = e ? e : &mine};
-    if (!part)
-        return err_set(e, E_NOMEM, "%s: out of memory", jsontext_tail(path));
-    snprintf(part, n, "%s.part", path);
-    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    w.file = fd >= 0 ? fdopen(fd, "wb") : NULL;
-    if (!w.file) {
-        err_set(w.e, E_IO, "%s: cannot be written: %s", jsontext_tail(part), strerror(errno));
-        if (fd >= 0)
-            close(fd);
-    } else {
-        put_all(&w, ck, progress, arg);
-        if (w.e->code == 0 && (fflush(w.file) != 0 || fsync(fd) != 0))
-            err_set(w.e, E_IO, "%s: cannot be written: %s", jsontext_tail(part), strerror(errno));
-        fclose(w.file);
-        if (w.e->code == 0 && rename(part, path) != 0)
-            err_set(w.e, E_IO, "%s: cannot be put in its place: %s", jsontext_tail(path),
-                    strerror(errno));
-        if (w.e->code)
-            unlink(part);
+    struct writer w = {.ck = ck, .raw = mem_array(CHUNK, sizeof(float)), .e = e ? e : &mine};
+    unsigned char stamp[PART_DIGEST];
+    uint64_t total, done = 0;
+    size_t n;
+    unsigned char *head = head_bytes(ck, &n, &total);
+    if (!head || !w.raw)
+        err_set(w.e, E_NOMEM, "%s: out of memory for its header", jsontext_tail(path));
+    else
+        w.file = part_open(path, w.e);
+    if (w.file)
+        part_begin(w.file, checkpoint_stamp(ck, stamp) ? stamp : NULL, head, n);
+    for (size_t i = 0; i < checkpoint_count(ck) && w.e->code == 0; i++) {
+        const struct tensor *t = checkpoint_at(ck, i);
+        put_tensor(&w, t);
+        done += bytes_of(t);
+        if (progress && w.e->code == 0)
+            progress(arg, t->name, done, total);
     }
-    mem_free(part);
+    if (w.file && w.e->code == 0)
+        (void)!part_finish(w.file); /* e tells */
+    part_close(w.file);
+    mem_free(w.raw);
+    mem_free(head);
     return w.e->code;
 }

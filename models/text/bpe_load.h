@@ -37,9 +37,13 @@ struct bpe *bpe_new(struct tokenizer *t, struct err *e);
 /* ---- vocabularies whose cuts have a name: gguf_vocab.c, bpe_merges.c ---- */
 
 struct gguf_pre;
-/* Builds t as from a tokenizer.json of these: {"text": id}, ["left right"], [added tokens]. */
-int bpe_build_named(struct tokenizer *t, json_t *words, json_t *merges, json_t *added,
-                    const struct gguf_pre *pre, const struct config *cfg, struct err *e) MUST_USE;
+/* The tokenizer.json of these: {"text": id}, ["left right"], [added tokens], which stay the
+ * caller's. NULL = no memory. */
+json_t *bpe_named(json_t *words, json_t *merges, json_t *added,
+                  const struct gguf_pre *pre) MUST_USE;
+/* Builds t of it; root, NULL or not, is taken. */
+int bpe_build_named(struct tokenizer *t, json_t *root, const struct gguf_pre *pre,
+                    const struct config *cfg, struct err *e) MUST_USE;
 
 /* ---- words by rank: bpe_tiktoken.c, bpe_tekken.c ---- */
 

@@ -91,8 +91,7 @@ static int add_named(json_t *added, const json_t *words, const struct config *cf
     return 0;
 }
 
-int bpe_build_named(struct tokenizer *t, json_t *words, json_t *merges, json_t *added,
-                    const struct gguf_pre *pre, const struct config *cfg, struct err *e)
+json_t *bpe_named(json_t *words, json_t *merges, json_t *added, const struct gguf_pre *pre)
 {
     json_t *steps = json_array();
     for (size_t i = 0; i < ARRAY_LEN(pre->patterns) && pre->patterns[i]; i++)
@@ -101,12 +100,17 @@ int bpe_build_named(struct tokenizer *t, json_t *words, json_t *merges, json_t *
                                                "Isolated", "invert", 0));
     json_array_append_new(steps, json_pack("{s:s, s:b, s:b}", "type", "ByteLevel",
                                            "add_prefix_space", 0, "use_regex", 0));
-    json_t *root = json_pack("{s:{s:s, s:O, s:O, s:b}, s:o, s:{s:s, s:o}, s:{s:s}, s:O}", "model",
-                             "type", "BPE", "vocab", words, "merges", merges, "ignore_merges",
-                             pre->ignore_merges, "normalizer",
-                             pre->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(),
-                             "pre_tokenizer", "type", "Sequence", "pretokenizers", steps,
-                             "decoder", "type", "ByteLevel", "added_tokens", added);
+    return json_pack("{s:{s:s, s:O, s:O, s:b}, s:o, s:{s:s, s:o}, s:{s:s}, s:O}", "model",
+                     "type", "BPE", "vocab", words, "merges", merges, "ignore_merges",
+                     pre->ignore_merges, "normalizer",
+                     pre->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(),
+                     "pre_tokenizer", "type", "Sequence", "pretokenizers", steps,
+                     "decoder", "type", "ByteLevel", "added_tokens", added);
+}
+
+int bpe_build_named(struct tokenizer *t, json_t *root, const struct gguf_pre *pre,
+                    const struct config *cfg, struct err *e)
+{
     int rc = root ? bpe_build(t, root, cfg, e) : no_memory(t, e);
     json_decref(root);
     if (rc == 0)
@@ -126,7 +130,7 @@ int merges_open(struct tokenizer *t, const char *path, const struct config *cfg,
     if (rc == 0 && add_named(added, words, cfg) < 0)
         rc = no_memory(t, e);
     if (rc == 0)
-        rc = bpe_build_named(t, words, merges, added, pre, cfg, e);
+        rc = bpe_build_named(t, bpe_named(words, merges, added, pre), pre, cfg, e);
     if (rc == 0)
         t->bos = t->eos = tokenizer_find(t, "<|endoftext|>");
     json_decref(words);

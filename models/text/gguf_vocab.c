@@ -111,10 +111,10 @@ static int add_merges(const struct vocab *v, json_t *merges, struct err *e)
     return 0;
 }
 
-static int fill_bpe(struct tokenizer *t, const struct config *cfg, const void *arg, struct err *e)
+/* NULL: e tells. */
+static json_t *make_bpe(const struct vocab *v, struct err *e)
 {
-    const struct vocab *v = arg;
-    json_t *words = json_object(), *merges = json_array(), *added = json_array();
+    json_t *words = json_object(), *merges = json_array(), *added = json_array(), *root = NULL;
     struct gguf_walk w = {.v = v->tokens};
     struct gguf_string s;
     int rc = words && merges && added ? 0 : no_memory(v, e);
@@ -122,12 +122,30 @@ static int fill_bpe(struct tokenizer *t, const struct config *cfg, const void *a
         rc = add_token(v, s, w.i - 1, words, added, e);
     if (rc == 0)
         rc = add_merges(v, merges, e);
-    if (rc == 0)
-        rc = bpe_build_named(t, words, merges, added, v->pre, cfg, e);
+    if (rc == 0 && !(root = bpe_named(words, merges, added, v->pre)))
+        rc = no_memory(v, e);
     json_decref(words);
     json_decref(merges);
     json_decref(added);
-    return rc;
+    return root;
+}
+
+static int fill_bpe(struct tokenizer *t, const struct config *cfg, const void *arg, struct err *e)
+{
+    const struct vocab *v = arg;
+    json_t *root = make_bpe(v, e);
+    return root ? bpe_build_named(t, root, v->pre, cfg, e) : e->code;
+}
+
+static int make_bpe_text(const struct vocab *v, struct buf *out, struct err *e)
+{
+    json_t *root = make_bpe(v, e);
+    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    if (root && (!text || buf_str(out, text) < 0))
+        no_memory(v, e);
+    free(text);
+    json_decref(root);
+    return e->code;
 }
 
 /* ---- SentencePiece: a model file -------------------------------------------------------- */
@@ -183,15 +201,13 @@ static int64_t id_of(const struct vocab *v, const char *name, int64_t dflt)
     return id >= 0 && (uint64_t)id < v->tokens->n ? id : -1;
 }
 
-static int fill_spm(struct tokenizer *t, const struct config *cfg, const void *arg, struct err *e)
+static int make_spm(const struct vocab *v, struct buf *model, struct err *e)
 {
-    const struct vocab *v = arg;
     struct gguf_walk w = {.v = v->tokens};
     struct gguf_string s;
-    struct buf model, part;
+    struct buf part;
     bool bytes = false;
     static const char *const ids[] = {"unknown_token_id", "bos_token_id", "eos_token_id"};
-    buf_init(&model, LIMIT_TOKENIZER_BYTES);
     buf_init(&part, LIMIT_TOKENIZER_BYTES);
     if (!v->scores || v->scores->n < v->tokens->n)
         err_set(e, E_FORMAT, "%s: tokenizer.ggml.scores has %" PRIu64 " entries for %" PRIu64
@@ -202,24 +218,33 @@ static int fill_spm(struct tokenizer *t, const struct config *cfg, const void *a
             err_set(e, E_FORMAT, "%s: the score of token %" PRIu64 " is not a finite number",
                     gguf_path(v->g), w.i - 1);
         bytes |= type_of(v, w.i - 1) == TYPE_BYTE;
-        put_piece(&model, &part, s, score, type_of(v, w.i - 1));
+        put_piece(model, &part, s, score, type_of(v, w.i - 1));
     }
     buf_clear(&part);
     put_number(&part, MODEL_TYPE, 2); /* byte pairs by score */
     put_number(&part, BYTE_FALLBACK, bytes);
     for (int i = 0; i < 3; i++)
         put_number(&part, UNK_ID + i, id_of(v, ids[i], i));
-    put_message(&model, TRAINER, &part);
+    put_message(model, TRAINER, &part);
     buf_clear(&part);
     put_number(&part, 3, gguf_bool(get(v->g, "add_space_prefix"), true));
     put_number(&part, 4, gguf_bool(get(v->g, "remove_extra_whitespaces"), false));
     put_number(&part, 5, 1); /* spaces are U+2581 inside pieces */
-    put_message(&model, NORMALIZER, &part);
-    if (e->code == 0 && (model.failed || part.failed))
+    put_message(model, NORMALIZER, &part);
+    if (e->code == 0 && (model->failed || part.failed))
         no_memory(v, e);
-    int rc = e->code ? e->code : spm_build(t, &model, cfg, e);
-    buf_free(&model);
     buf_free(&part);
+    return e->code;
+}
+
+static int fill_spm(struct tokenizer *t, const struct config *cfg, const void *arg, struct err *e)
+{
+    struct buf model;
+    buf_init(&model, LIMIT_TOKENIZER_BYTES);
+    int rc = make_spm(arg, &model, e);
+    if (rc == 0)
+        rc = spm_build(t, &model, cfg, e);
+    buf_free(&model);
     return rc;
 }
 
@@ -237,15 +262,10 @@ static size_t escaped_bytes(struct gguf_string s, bool *apostrophe)
     return n;
 }
 
-static int fill_rwkv(struct tokenizer *t, const struct config *cfg, const void *arg,
-                     struct err *e)
+static int make_rwkv(const struct vocab *v, struct buf *text, struct err *e)
 {
-    const struct vocab *v = arg;
     struct gguf_walk w = {.v = v->tokens};
     struct gguf_string s;
-    struct buf text;
-    (void)cfg;
-    buf_init(&text, LIMIT_TOKENIZER_BYTES);
     while (e->code == 0 && gguf_next(&w, &s)) {
         enum token_type type = type_of(v, w.i - 1);
         bool apostrophe;
@@ -255,13 +275,71 @@ static int fill_rwkv(struct tokenizer *t, const struct config *cfg, const void *
         if (memchr(s.p, '\n', s.n))
             err_set(e, E_FORMAT, "%s: token %" PRIu64 " holds a line feed that is not escaped",
                     gguf_path(v->g), w.i - 1);
-        buf_fmt(&text, "%" PRIu64 " b%c", w.i - 1, apostrophe ? '"' : '\'');
-        buf_add(&text, s.p, s.n);
-        buf_fmt(&text, "%c %zu\n", apostrophe ? '"' : '\'', n);
+        buf_fmt(text, "%" PRIu64 " b%c", w.i - 1, apostrophe ? '"' : '\'');
+        buf_add(text, s.p, s.n);
+        buf_fmt(text, "%c %zu\n", apostrophe ? '"' : '\'', n);
     }
-    if (e->code == 0 && text.failed)
+    if (e->code == 0 && text->failed)
         no_memory(v, e);
-    int rc = e->code ? e->code : rwkv_vocab_build(t, text.p ? text.p : "", text.len, e);
+    return e->code;
+}
+
+static int fill_rwkv(struct tokenizer *t, const struct config *cfg, const void *arg,
+                     struct err *e)
+{
+    struct buf text;
+    (void)cfg;
+    buf_init(&text, LIMIT_TOKENIZER_BYTES);
+    int rc = make_rwkv(arg, &text, e);
+    if (rc == 0)
+        rc = rwkv_vocab_build(t, text.p ? text.p : "", text.len, e);
+    buf_free(&text);
+    return rc;
+}
+
+/* ---- PLaMo: words with scores, a line each ---------------------------------------------- */
+
+static int make_plamo(const struct vocab *v, struct buf *text, struct err *e)
+{
+    static const char *const kinds[] = {
+        [TYPE_NORMAL] = "NORMAL", [TYPE_UNKNOWN] = "UNKNOWN", [TYPE_CONTROL] = "CONTROL",
+        [TYPE_USER_DEFINED] = "USER_DEFINED", [TYPE_UNUSED] = "UNUSED", [TYPE_BYTE] = "BYTE"};
+    struct gguf_walk w = {.v = v->tokens};
+    struct gguf_string s;
+    while (e->code == 0 && gguf_next(&w, &s)) {
+        double score = 0;
+        json_t *word = json_stringn(s.p, s.n);
+        if (!word)
+            err_set(e, E_FORMAT, "%s: token %" PRIu64 " is not UTF-8 text", gguf_path(v->g),
+                    w.i - 1);
+        else if (!gguf_num(v->scores, w.i - 1, &score))
+            err_set(e, E_FORMAT, "%s: the score of token %" PRIu64 " is not a finite number",
+                    gguf_path(v->g), w.i - 1);
+        json_t *row = e->code ? NULL : json_pack("[O, f, s]", word, score,
+                                                 kinds[type_of(v, w.i - 1)]);
+        char *line = row ? json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+        if (line)
+            buf_fmt(text, "%s\n", line);
+        else if (e->code == 0)
+            no_memory(v, e);
+        free(line);
+        json_decref(row);
+        json_decref(word);
+    }
+    if (e->code == 0 && text->failed)
+        no_memory(v, e);
+    return e->code;
+}
+
+static int fill_plamo(struct tokenizer *t, const struct config *cfg, const void *arg,
+                      struct err *e)
+{
+    struct buf text;
+    (void)cfg;
+    buf_init(&text, LIMIT_TOKENIZER_BYTES);
+    int rc = make_plamo(arg, &text, e);
+    if (rc == 0)
+        rc = plamo_build(t, text.p ? text.p : "", text.len, e);
     buf_free(&text);
     return rc;
 }
@@ -318,53 +396,79 @@ static int make_config(const struct vocab *v, bool names, struct config **out, s
     return rc;
 }
 
-typedef int fill_fn(struct tokenizer *t, const struct config *cfg, const void *arg,
-                    struct err *e);
+/* tokenizer.ggml.model, and the file that says the same. */
+static const struct kind {
+    const char *model, *file;
+    int (*make)(const struct vocab *v, struct buf *out, struct err *e);
+    int (*fill)(struct tokenizer *t, const struct config *cfg, const void *arg, struct err *e);
+    bool names; /* special tokens have names of their own */
+} kinds[] = {
+    {"gpt2", "tokenizer.json", make_bpe_text, fill_bpe, true},
+    {"llama", "tokenizer.model", make_spm, fill_spm, true},
+    {"rwkv", "rwkv_vocab_v20230424.txt", make_rwkv, fill_rwkv, false},
+    {"plamo2", "tokenizer.jsonl", make_plamo, fill_plamo, true},
+};
 
-static fill_fn *choose(struct vocab *v, struct err *e)
+static const struct kind *choose(struct vocab *v, struct err *e)
 {
     const struct gguf_value *model = get(v->g, "model"), *pre = get(v->g, "pre");
     struct gguf_string name = gguf_text(model), cut = gguf_text(pre);
-    if (gguf_text_is(model, "llama"))
-        return fill_spm;
-    if (gguf_text_is(model, "rwkv"))
-        return fill_rwkv;
-    if (!gguf_text_is(model, "gpt2")) {
-        err_set(e, E_UNSUPPORTED, "%s: tokenizer.ggml.model is \"%.*s\"; gpt2, llama and rwkv are "
-                "supported", gguf_path(v->g), (int)MIN(name.n, 40), name.p ? name.p : "");
+    const struct kind *k = kinds;
+    while (k < kinds + ARRAY_LEN(kinds) && !gguf_text_is(model, k->model))
+        k++;
+    if (k == kinds + ARRAY_LEN(kinds)) {
+        err_set(e, E_UNSUPPORTED, "%s: tokenizer.ggml.model is \"%.*s\"; gpt2, llama, rwkv and "
+                "plamo2 are supported", gguf_path(v->g), (int)MIN(name.n, 40),
+                name.p ? name.p : "");
         return NULL;
     }
+    if (k > kinds)
+        return k;
     v->pre = cut.p ? gguf_pre_find(cut) : NULL;
     if (!v->pre)
         err_set(e, E_UNSUPPORTED, "%s: tokenizer.ggml.pre %s%.*s%s: how texts are cut is not known",
                 gguf_path(v->g), cut.p ? "is \"" : "is missing", (int)MIN(cut.n, 40),
                 cut.p ? cut.p : "", cut.p ? "\"" : "");
-    return v->pre ? fill_bpe : NULL;
+    return v->pre ? k : NULL;
 }
 
-/* *fill = NULL (and 0) when the file has no tokenizer. */
-static int read_vocab(struct vocab *v, const struct gguf *g, fill_fn **fill, struct err *e)
+/* *kind = NULL (and 0) when the file has no tokenizer. */
+static int read_vocab(struct vocab *v, const struct gguf *g, const struct kind **kind,
+                      struct err *e)
 {
     *v = (struct vocab){.g = g, .tokens = get(g, "tokens"), .types = get(g, "token_type"),
                         .scores = get(g, "scores")};
     const struct gguf_value *model = get(g, "model");
-    *fill = NULL;
+    *kind = NULL;
     if (!model || gguf_text_is(model, "none") || gguf_text_is(model, "no_vocab"))
         return 0;
     if (!v->tokens || v->tokens->of != GGUF_STRING || v->tokens->n > LIMIT_VOCAB)
         return err_set(e, E_FORMAT, "%s: tokenizer.ggml.tokens is no list of 1 to %d texts",
                        gguf_path(g), LIMIT_VOCAB);
-    *fill = choose(v, e);
+    *kind = choose(v, e);
     return e->code;
 }
 
 int gguf_tokenizer_config(struct config **out, const struct gguf *g, struct err *e)
 {
     struct vocab v;
-    fill_fn *fill;
+    const struct kind *kind;
     *out = NULL;
-    int rc = read_vocab(&v, g, &fill, e);
-    return rc || !fill ? rc : make_config(&v, fill != fill_rwkv, out, e);
+    int rc = read_vocab(&v, g, &kind, e);
+    return rc || !kind ? rc : make_config(&v, kind->names, out, e);
+}
+
+int gguf_tokenizer_file(const char **name, struct buf *out, const struct gguf *g, struct err *e)
+{
+    struct vocab v;
+    const struct kind *kind;
+    *name = NULL;
+    int rc = read_vocab(&v, g, &kind, e);
+    if (rc == 0 && kind)
+        rc = kind->make(&v, out, e);
+    if (rc == 0 && kind)
+        *name = kind->file;
+    return rc;
 }
 
 int tokenizer_open_gguf(struct tokenizer **out, const struct gguf *g, int32_t rows, struct err *e)
@@ -372,16 +476,16 @@ int tokenizer_open_gguf(struct tokenizer **out, const struct gguf *g, int32_t ro
     struct err mine = {0};
     struct config *cfg = NULL;
     struct vocab v;
-    fill_fn *fill;
+    const struct kind *kind;
     e = e ? e : &mine;
     *out = NULL;
-    int rc = read_vocab(&v, g, &fill, e);
-    if (rc || !fill)
+    int rc = read_vocab(&v, g, &kind, e);
+    if (rc || !kind)
         return rc;
-    if (make_config(&v, fill != fill_rwkv, &cfg, e) < 0)
+    if (make_config(&v, kind->names, &cfg, e) < 0)
         return e->code;
     rc = tokenizer_assemble(out, &(struct tokenizer_parts){
-        .path = gguf_path(g), .cfg = cfg, .fill = fill, .arg = &v, .vocab = rows}, e);
+        .path = gguf_path(g), .cfg = cfg, .fill = kind->fill, .arg = &v, .vocab = rows}, e);
     config_free(cfg);
     return rc;
 }

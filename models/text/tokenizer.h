@@ -1,8 +1,8 @@
 /* Text <-> token ids.
  *
- * A vtable over SentencePiece (spm.c), byte-pair encoding (bpe.c) and the RWKV word list
- * (rwkv_vocab.c); tokenizer_open.c has the table of the files they are read from. Thread: any,
- * after tokenizer_open; encoding keeps no state. */
+ * A vtable over SentencePiece (spm.c), byte-pair encoding (bpe.c), PLaMo's words with scores
+ * (plamo.c) and the RWKV word list (rwkv_vocab.c); tokenizer_open.c has the table of the files they
+ * are read from. Thread: any, after tokenizer_open; encoding keeps no state. */
 #ifndef RECURD_TOKENIZER_H
 #define RECURD_TOKENIZER_H
 

@@ -95,11 +95,13 @@ int tekken_open(struct tokenizer *t, const char *path, const struct config *cfg,
                 struct err *e) MUST_USE;
 int merges_open(struct tokenizer *t, const char *path, const struct config *cfg,
                 struct err *e) MUST_USE; /* path: of vocab.json */
+int plamo_open(struct tokenizer *t, const char *path, const struct config *cfg,
+               struct err *e) MUST_USE;
 int rwkv_vocab_open(struct tokenizer *t, const char *path, const struct config *cfg,
                     struct err *e) MUST_USE;
 
 /* The same from what lies in memory, whoever wrote it: the object of a tokenizer.json, a
- * serialised SentencePiece model (changed), the lines of a word list. */
+ * serialised SentencePiece model (changed), the lines of a word list, of a tokenizer.jsonl. */
 struct json_t;
 int bpe_build(struct tokenizer *t, struct json_t *root, const struct config *cfg,
               struct err *e) MUST_USE;
@@ -109,6 +111,7 @@ int tiktoken_build(struct tokenizer *t, const char *text, size_t n, const struct
                    struct err *e) MUST_USE; /* the lines of a tiktoken.model */
 bool tiktoken_looks_so(const char *text, size_t n);
 int rwkv_vocab_build(struct tokenizer *t, const char *text, size_t n, struct err *e) MUST_USE;
+int plamo_build(struct tokenizer *t, const char *text, size_t n, struct err *e) MUST_USE;
 
 /* A tokenizer whose vocabulary fill() reads. cfg: what tokenizer_config.json says. path: of the
  * file, for messages. */

@@ -185,6 +185,7 @@ static const struct candidate {
     {{"tiktoken.model"}, tiktoken_open},
     {{"tekken.json"}, tekken_open},
     {{"vocab.json", "merges.txt"}, merges_open},
+    {{"tokenizer.jsonl"}, plamo_open},
     {{"rwkv_vocab_v20230424.txt"}, rwkv_vocab_open},
 };
 

@@ -25,7 +25,7 @@ static size_t slot_of(const struct trie *t, uint32_t node, uint32_t byte)
     return i;
 }
 
-static uint32_t step(const struct trie *t, uint32_t node, uint32_t byte)
+uint32_t trie_step(const struct trie *t, uint32_t node, unsigned char byte)
 {
     if (node == 0)
         return t->root[byte];
@@ -87,8 +87,8 @@ int trie_add(struct trie *t, const char *s, size_t n, int32_t value)
     ASSERT(n > 0 && value >= 0);
     int rc = t->n_nodes ? 0 : new_node(t, &node);
     for (size_t i = 0; rc == 0 && i < n; i++) {
-        uint32_t byte = (unsigned char)s[i];
-        uint32_t child = t->cap ? step(t, node, byte) : 0;
+        unsigned char byte = (unsigned char)s[i];
+        uint32_t child = t->cap ? trie_step(t, node, byte) : 0;
         if (!child)
             rc = add_edge(t, node, byte, &child);
         node = child;
@@ -104,7 +104,7 @@ int32_t trie_longest(const struct trie *t, const char *s, size_t n, size_t *len)
     uint32_t node = 0;
     *len = 0;
     for (size_t i = 0; i < n && t->cap; i++) {
-        node = step(t, node, (unsigned char)s[i]);
+        node = trie_step(t, node, (unsigned char)s[i]);
         if (!node)
             break;
         if (t->values[node] >= 0) {
@@ -113,6 +113,11 @@ int32_t trie_longest(const struct trie *t, const char *s, size_t n, size_t *len)
         }
     }
     return best;
+}
+
+int32_t trie_value(const struct trie *t, uint32_t node)
+{
+    return t->values[node];
 }
 
 int32_t trie_get(const struct trie *t, const char *s, size_t n)

@@ -23,6 +23,10 @@ void trie_free(struct trie *t);
 int trie_add(struct trie *t, const char *s, size_t n, int32_t value) MUST_USE;
 /* Value of the longest string that s begins with, *len its length; -1 = none. */
 int32_t trie_longest(const struct trie *t, const char *s, size_t n, size_t *len);
+/* Its strings one byte at a time, from node 0: the node behind a byte, 0 = no string goes on so. */
+uint32_t trie_step(const struct trie *t, uint32_t node, unsigned char byte);
+/* Value of the string that ends at a node other than 0; -1 = none does. */
+int32_t trie_value(const struct trie *t, uint32_t node);
 /* Value of exactly s; -1 = none. */
 int32_t trie_get(const struct trie *t, const char *s, size_t n);
 

@@ -1,6 +1,7 @@
 /* A GGUF file: what is accepted lies inside its bytes, and what is made of it (config, tensors of a
- * family, tokenizer) is refused or can be read whole. */
-#include "models/files/gguf_view.h"
+ * family, those of a directory with safetensors, tokenizer) is refused or can be read whole. */
+#include "base/buf.h"
+#include "models/files/gguf_plain.h"
 #include "models/gguf.h"
 #include "models/text/gguf_vocab.h"
 #include "tests/fuzz/fuzz.h"
@@ -38,6 +39,28 @@ static void read_tensors(const struct gguf *g, size_t size)
     }
 }
 
+/* Values may be none that the format stores; names and shapes are those of a checkpoint. */
+static void read_plain(struct checkpoint *view, const struct gguf_map *map, bool any)
+{
+    static char dst[SMALL * 4];
+    struct checkpoint *c = NULL;
+    struct err e = {0};
+    if (gguf_plain(&c, view, map, any, DTYPE_BF16, &e) < 0) {
+        HOLDS(e.text[0]);
+        return;
+    }
+    for (size_t i = 0; i < checkpoint_count(c); i++) {
+        const struct tensor *t = checkpoint_at(c, i);
+        int64_t elems = 1;
+        for (int k = 0; k < t->n_dims; k++)
+            elems *= t->shape[k];
+        HOLDS(checkpoint_find(c, t->name) == t && elems == t->elems && format_plain(t->dtype));
+        if (t->elems <= SMALL && checkpoint_read(c, t, 0, t->elems, dst, &e) < 0)
+            HOLDS(e.text[0]);
+    }
+    checkpoint_close(c);
+}
+
 static void read_model(const struct gguf *g, const struct gguf_map *map)
 {
     static char dst[SMALL * 4];
@@ -56,7 +79,20 @@ static void read_model(const struct gguf *g, const struct gguf_map *map)
         if (t->elems <= SMALL)
             HOLDS(checkpoint_read(c, t, 0, t->elems, dst, &e) == 0);
     }
+    read_plain(c, map, true);
+    read_plain(c, map, false);
     checkpoint_close(c);
+}
+
+static void read_vocabulary(const struct gguf *g)
+{
+    struct err e = {0};
+    struct buf text;
+    const char *name;
+    buf_init(&text, MIB(1));
+    int rc = gguf_tokenizer_file(&name, &text, g, &e);
+    HOLDS(rc == e.code && (rc == 0 || !name));
+    buf_free(&text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
@@ -77,6 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (!gguf_text_is(gguf_get(g, "tokenizer.ggml.model"), "llama")) /* that starts a process */
         (void)!tokenizer_open_gguf(&t, g, LIMIT_VOCAB, &e);
     tokenizer_close(t);
+    read_vocabulary(g);
     gguf_close(g);
     return 0;
 }

@@ -5,8 +5,10 @@
  * A checkpoint of tests/golden is written as GGUF by the converter, in the forms of the format's
  * usual writers: heads and rotations in other orders, experts stacked, decays and norms
  * transformed. Both are loaded on the CPU and given the same tokens; every bit of the logits must
- * be the same, as the stored types are. Some configs say what the format cannot, and are changed
- * first. Exit 1 on a miss, or when a map has no twin. */
+ * be the same, as the stored types are; and again those of the directory that the converter makes
+ * of the GGUF file, whose tensors no longer are transformed or stacked; and a GGUF file of blocks
+ * those of another, made of the directory with its values. Some configs say what the
+ * format cannot, and are changed first. Exit 1 on a miss, or when a map has no twin. */
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -139,23 +141,72 @@ static float *run(const char *path, int32_t *vocab, struct err *e)
     return out;
 }
 
+/* Whether what `path` gives has the bits of a. */
+static const char *judge(const char *path, const float *a, int32_t vocab, struct err *e)
+{
+    int32_t other = -1;
+    float *b = e->code ? NULL : run(path, &other, e);
+    bool equal = e->code == 0 && b && vocab == other &&
+                 memcmp(a, b, (size_t)N * (size_t)vocab * sizeof *a) == 0;
+    mem_free(b);
+    return equal ? "same bits" : e->code ? e->text : "MISS: other bits";
+}
+
+static void remove_again(void)
+{
+    char command[200];
+    snprintf(command, sizeof command, "rm -rf '%s'", in_folder("again"));
+    if (system(command) != 0)
+        perror(command);
+}
+
+/* The GGUF file as a directory, and what the daemon computes with that. */
+static const char *back(const char *file, const float *a, int32_t vocab, struct err *e)
+{
+    struct convert_options o = {.dir = file, .out = in_folder("again"), .any = true};
+    (void)!convert_from_gguf(&o, e); /* judge tells */
+    const char *says = judge(o.out, a, vocab, e);
+    remove_again();
+    return says;
+}
+
+/* Blocks -> a GGUF file -> their values in a directory -> blocks: the same, wherever they lie. */
+static const char *blocks(const char *from, struct err *e)
+{
+    const char *file = in_folder("q8.gguf"), *again = in_folder("again");
+    const char *second = in_folder("q8again.gguf");
+    struct convert_options o = {.dir = from, .out = file, .matrix = DTYPE_Q8_0};
+    struct convert_options values = {.dir = file, .out = again, .any = true};
+    struct convert_options o2 = {.dir = again, .out = second, .matrix = DTYPE_Q8_0};
+    int32_t vocab = 0;
+    float *a = convert_to_gguf(&o, e) == 0 && convert_from_gguf(&values, e) == 0 &&
+                       convert_to_gguf(&o2, e) == 0 ? run(file, &vocab, e) : NULL;
+    const char *says = a ? judge(second, a, vocab, e) : e->text;
+    mem_free(a);
+    remove_again();
+    return says;
+}
+
 static bool same(const char *dir, const char *change)
 {
-    struct err e = {0};
-    int32_t vocab = 0, other = -1;
-    const char *from = changed(dir, change, &e), *file = in_folder("twin.gguf");
+    struct err e[3] = {0};
+    const char *says[3] = {e[0].text, "", ""};
+    int32_t vocab = 0;
+    const char *from = changed(dir, change, e), *file = in_folder("twin.gguf");
     struct convert_options o = {.dir = from, .out = file, .any = true};
-    float *a = NULL, *b = NULL;
-    if (e.code == 0 && convert_to_gguf(&o, &e) == 0 && (a = run(from, &vocab, &e)) &&
-        e.code == 0)
-        b = run(file, &other, &e);
-    bool equal = e.code == 0 && a && b && vocab == other &&
-                 memcmp(a, b, (size_t)N * (size_t)vocab * sizeof *a) == 0;
-    printf("| %-24s | %s%s |\n", strrchr(dir, '/') + 1, equal ? "same bits" : "MISS: ",
-           equal ? "" : e.code ? e.text : "other bits");
+    float *a = e->code == 0 && convert_to_gguf(&o, e) == 0 ? run(from, &vocab, e) : NULL;
+    if (a) {
+        says[0] = judge(file, a, vocab, &e[0]);
+        says[1] = back(file, a, vocab, &e[1]);
+        says[2] = blocks(from, &e[2]);
+    }
+    bool equal = true;
+    for (int i = 0; i < 3; i++)
+        equal = equal && strcmp(says[i], "same bits") == 0;
+    printf("| %-24s | %s%s | %s | %s |\n", strrchr(dir, '/') + 1, equal ? "" : "MISS: ", says[0],
+           says[1], says[2]);
     fflush(stdout);
     mem_free(a);
-    mem_free(b);
     return equal;
 }
 
@@ -194,7 +245,8 @@ int main(int argc, char **argv)
         perror(folder);
         return 2;
     }
-    printf("| checkpoint               | as GGUF |\n| --- | --- |\n");
+    printf("| checkpoint               | as GGUF | as safetensors again | q8_0 through f32 |\n"
+           "| --- | --- | --- | --- |\n");
     for (size_t i = 0; i < ARRAY_LEN(archs); i++)
         missed += !covered(archs[i]);
     for (size_t i = 0; i < ARRAY_LEN(twins); i++) {

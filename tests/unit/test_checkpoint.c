@@ -453,3 +453,38 @@ Test(checkpoint, half_floats_convert_exactly)
         cr_assert_eq(wide, h << 16);
     }
 }
+
+/* ---- transforms the other way round ------------------------------------------------------ */
+
+static const enum transform one_to_one[] = {TENSOR_AS_IS, TENSOR_ADD_ONE, TENSOR_ADD_5TH,
+                                            TENSOR_ADD_11TH, TENSOR_EXP, TENSOR_NEG_EXP};
+
+/* Of what a transform made there is an x that gives the same bits; most are its own. */
+Test(transform, what_was_transformed_comes_back)
+{
+    uint32_t seed = 1;
+    for (size_t k = 0; k < ARRAY_LEN(one_to_one); k++)
+        for (int i = 0; i < 200000; i++) {
+            seed = seed * 1664525 + 1013904223;
+            float x = ((float)(seed >> 8) / (1 << 24) - 0.5f) * (i % 3 ? 20 : i % 2 ? 0.01f : 2);
+            float y = tensor_transform(one_to_one[k], x);
+            float back = tensor_transform(one_to_one[k], tensor_untransform(one_to_one[k], y));
+            cr_assert(back == y, "transform %d of %.9g is %.9g, back and forth %.9g",
+                      (int)one_to_one[k], (double)x, (double)y, (double)back);
+        }
+}
+
+/* A value no x has comes within the distance of its neighbours; one outside is told. */
+Test(transform, what_was_not_is_near_or_told)
+{
+    for (float y = 1e-6f; y < 1e6f; y *= 1.000123f) {
+        float x = tensor_untransform(TENSOR_NEG_EXP, -y);
+        double off = fabs(exp((double)x) - (double)y) / (double)y;
+        double step = fmax(1, fabs((double)x)) * 0x1p-23;
+        cr_assert(off <= step, "%.9g: off by %g", (double)y, off);
+    }
+    cr_assert(isnan(tensor_untransform(TENSOR_NEG_EXP, 1)));
+    cr_assert(isnan(tensor_untransform(TENSOR_EXP, -1)));
+    cr_assert(isnan(tensor_untransform(TENSOR_SIGMOID, 0.5f)));
+    cr_assert(tensor_transform(TENSOR_NEG_EXP, tensor_untransform(TENSOR_NEG_EXP, -0.0f)) == 0);
+}

@@ -21,12 +21,12 @@ static void remove_dir(void)
     cr_assert_eq(system(command), 0);
 }
 
-/* The path of a file in it; four are good at a time. */
+/* The path of a file in it; eight are good at a time. */
 static inline const char *in_dir(const char *name)
 {
-    static char path[4][256];
+    static char path[8][256];
     static int turn;
-    char *p = path[turn++ % 4];
+    char *p = path[turn++ % 8];
     snprintf(p, sizeof path[0], "%s/%s", dir, name);
     return p;
 }

@@ -110,6 +110,33 @@ Test(formats, panels_hold_exactly_the_values_and_little_more_than_the_bytes)
     }
 }
 
+/* Said without decoding, by the heads alone: what decoding says. */
+Test(formats, blocks_with_a_head_that_is_no_number_are_found)
+{
+    for (size_t i = 0; i < ARRAY_LEN(vectors); i++) {
+        const struct vector *v = &vectors[i];
+        const struct weight_format *f = &formats[v->t];
+        int64_t n = (int64_t)f->block * BLOCKS;
+        bool halves = f->head == HEAD_F16 || f->head == HEAD_F16_MIN;
+        uint8_t *b = blocks_of(v);
+        float *x = mem_array((size_t)n, sizeof *x);
+        cr_assert_eq(format_finite(v->t, b, n), halves, "%s", f->name);
+        for (int k = 0; k < 2 && halves && v->high[k] >= 0; k++)
+            for (int block = 0; block < BLOCKS; block += 9) {
+                uint8_t *high = b + block * f->bytes + v->high[k], was = *high;
+                *high = (uint8_t)(0x7c | block % 4); /* an infinity, or none at all */
+                bool found = false;
+                format_decode(v->t, b, n, x);
+                for (int64_t at = 0; at < n; at++)
+                    found |= !isfinite(x[at]);
+                cr_assert(found && !format_finite(v->t, b, n), "%s: block %d", f->name, block);
+                *high = was;
+            }
+        mem_free(b);
+        mem_free(x);
+    }
+}
+
 Test(formats, names_and_numbers_of_files_are_found)
 {
     cr_assert_eq(format_of_gguf(12), DTYPE_Q4_K);

@@ -1,5 +1,5 @@
-/* Tokenizers through GGUF: what the converter writes encodes as the files it came from, and what
- * the metadata gets wrong is named. */
+/* Tokenizers through GGUF and back: what the converter writes encodes as the files it came from,
+ * and what the metadata gets wrong is named. */
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <sodium.h>
@@ -78,6 +78,23 @@ static struct tokenizer *open_gguf(const char *name)
     return t;
 }
 
+/* m.gguf itself, or the directory that is made of it. */
+static struct tokenizer *open_written(bool back)
+{
+    struct tokenizer *t = NULL;
+    struct err e = {0};
+    char command[96];
+    if (!back)
+        return open_gguf("m.gguf");
+    snprintf(command, sizeof command, "rm -rf '%s/back'", dir);
+    cr_assert_eq(system(command), 0);
+    const struct convert_options o = {.dir = in_dir("m.gguf"), .out = in_dir("back"), .any = true};
+    cr_assert_eq(convert_from_gguf(&o, &e), 0, "%s", e.text);
+    cr_assert_eq(tokenizer_open(&t, in_dir("back"), ROWS, &e), 0, "%s", e.text);
+    cr_assert_not_null(t);
+    return t;
+}
+
 static void same(const struct tokenizer *a, const struct tokenizer *b, const char *text,
                  int flags, const char *where)
 {
@@ -110,9 +127,11 @@ Test(gguf_vocab, texts_become_the_same_ids)
         snprintf(path, sizeof path, GOLDEN "%s", names[i]);
         cr_assert_eq(convert(path, &e), 0, "%s: %s", names[i], e.text);
         cr_assert_eq(tokenizer_open(&own, path, ROWS, &e), 0, "%s", e.text);
-        struct tokenizer *read = open_gguf("m.gguf");
+        struct tokenizer *read = open_written(false), *back = open_written(true);
         cr_assert_eq(tokenizer_bos(own), tokenizer_bos(read), "%s", names[i]);
+        cr_assert_eq(tokenizer_bos(own), tokenizer_bos(back), "%s", names[i]);
         cr_assert_eq(tokenizer_adds_bos(own), tokenizer_adds_bos(read), "%s", names[i]);
+        cr_assert_eq(tokenizer_adds_bos(own), tokenizer_adds_bos(back), "%s", names[i]);
         snprintf(path, sizeof path, GOLDEN "%s/cases.json", names[i]);
         cr_assert_eq(config_read(&cases, path, &e), 0, "%s", e.text);
         cr_assert_gt(config_len(cases, "cases"), 100);
@@ -121,10 +140,13 @@ Test(gguf_vocab, texts_become_the_same_ids)
             const char *text = config_str(c, "text", "", &e);
             same(own, read, text, TOKENIZE_BOS, names[i]);
             same(own, read, text, TOKENIZE_SPECIAL | TOKENIZE_CONTINUE, names[i]);
+            same(own, back, text, TOKENIZE_BOS, names[i]);
+            same(own, back, text, TOKENIZE_SPECIAL | TOKENIZE_CONTINUE, names[i]);
         }
         config_free(cases);
         tokenizer_close(own);
         tokenizer_close(read);
+        tokenizer_close(back);
     }
 }
 
@@ -171,17 +193,19 @@ static void same_through_gguf(const char *where)
     unlink(in_dir("m.gguf"));
     cr_assert_eq(convert("/nowhere", &e), 0, "%s: %s", where, e.text);
     cr_assert_eq(tokenizer_open(&own, dir, ROWS, &e), 0, "%s", e.text);
-    struct tokenizer *read = open_gguf("m.gguf");
-    cr_assert_eq(tokenizer_bos(own), tokenizer_bos(read), "%s", where);
-    cr_assert_eq(tokenizer_eos(own), tokenizer_eos(read), "%s", where);
-    cr_assert_eq(tokenizer_adds_bos(own), tokenizer_adds_bos(read), "%s", where);
-    same_on_few_letters(own, read, where);
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        same(own, read, texts[i], TOKENIZE_BOS, where);
-        same(own, read, texts[i], TOKENIZE_SPECIAL, where);
+    for (int back = 0; back < 2; back++) {
+        struct tokenizer *read = open_written(back);
+        cr_assert_eq(tokenizer_bos(own), tokenizer_bos(read), "%s", where);
+        cr_assert_eq(tokenizer_eos(own), tokenizer_eos(read), "%s", where);
+        cr_assert_eq(tokenizer_adds_bos(own), tokenizer_adds_bos(read), "%s", where);
+        same_on_few_letters(own, read, where);
+        for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+            same(own, read, texts[i], TOKENIZE_BOS, where);
+            same(own, read, texts[i], TOKENIZE_SPECIAL, where);
+        }
+        tokenizer_close(read);
     }
     tokenizer_close(own);
-    tokenizer_close(read);
 }
 
 /* All bytes, then words: some can be cut in several ways, and xyz merges from nothing. */
@@ -296,15 +320,53 @@ Test(gguf_vocab, rwkv_words)
     buf_free(&b);
     cr_assert_eq(convert("/nowhere", &e), 0, "%s", e.text);
     cr_assert_eq(tokenizer_open(&own, dir, ROWS, &e), 0, "%s", e.text);
-    struct tokenizer *read = open_gguf("m.gguf");
+    struct tokenizer *read = open_written(false), *back = open_written(true);
     static const char *const texts[] = {" the end\n\n", "it's 'quoted' \"twice\"", "q\\q\\\\",
                                         "éèâ\r\n\t", "我们", "<|endoftext|> the"};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         same(own, read, texts[i], 0, "rwkv");
         same(own, read, texts[i], TOKENIZE_SPECIAL, "rwkv");
+        same(own, back, texts[i], TOKENIZE_SPECIAL, "rwkv");
     }
     tokenizer_close(own);
     tokenizer_close(read);
+    tokenizer_close(back);
+}
+
+/* PLaMo's words with scores; a score lies where rounding it to 32 bits would change its step. */
+Test(gguf_vocab, plamo_words)
+{
+    static const char words[] =
+        "[\"<|plamo:bos|>\", 0, \"CONTROL\"]\n[\"<|plamo:eos|>\", 0, \"NORMAL\"]\n"
+        "[\" the\", -7.12345]\n[\"the\", -6.500049999]\n[\" \", -0.6]\n[\"x\\u0000y\", -1]\n"
+        "[\"\\u6211\\u4eec\", -12.00005, \"NORMAL\"]\n[\"t\", -1000]\n[\"n\", -3000]\n";
+    struct err e = {0};
+    struct tokenizer *own = NULL;
+    struct buf b;
+    buf_init(&b, MIB(1));
+    for (int i = 0; i < 256; i++)
+        buf_fmt(&b, "[\"<0x%02X>\", 0, \"BYTE\"]\n", (unsigned)i);
+    buf_str(&b, words);
+    write_file("tokenizer.jsonl", b.p, b.len);
+    buf_free(&b);
+    write_config("{\"bos_token\":\"<|plamo:bos|>\",\"add_bos_token\":true,\"added_tokens_decoder\":"
+                 "{\"300\":{\"content\":\"<tool>\",\"special\":false}}}");
+    cr_assert_eq(convert("/nowhere", &e), 0, "%s", e.text);
+    cr_assert_eq(tokenizer_open(&own, dir, ROWS, &e), 0, "%s", e.text);
+    static const char *const texts[] = {" the end\n\n", "the the  the", "<|plamo:eos|> the<tool>n",
+                                        "\xe6\x88\x91\xe4\xbb\xac", "t n", ""};
+    for (int back = 0; back < 2; back++) {
+        struct tokenizer *read = open_written(back);
+        for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+            for (int flags = 0; flags < 4; flags++)
+                same(own, read, texts[i], flags, "plamo");
+        cr_assert_eq(tokenizer_bos(read), 256);
+        cr_assert_eq(tokenizer_eos(read), 257);
+        cr_assert(tokenizer_adds_bos(read) && tokenizer_is_special(read, 257));
+        cr_assert_eq(tokenizer_find(read, "<tool>"), 300);
+        tokenizer_close(read);
+    }
+    tokenizer_close(own);
 }
 
 /* ---- damage ----------------------------------------------------------------------------- */
@@ -347,7 +409,7 @@ Test(gguf_vocab, damage_is_named)
     static const char *const line[] = {"a\nb", "b"};
     const struct { const char *model, *pre; const char *const *tokens; size_t n;
                    const char *merge; bool scores; const char *says; } cases[] = {
-        {"bert", NULL, two, 2, NULL, false, "\"bert\"; gpt2, llama and rwkv"},
+        {"bert", NULL, two, 2, NULL, false, "\"bert\"; gpt2, llama, rwkv and plamo2"},
         {"gpt2", NULL, two, 2, "a b", false, "pre is missing"},
         {"gpt2", "strange", two, 2, "a b", false, "\"strange\": how texts are cut"},
         {"gpt2", "gpt-2", two, 2, NULL, false, "merges is missing"},
@@ -358,6 +420,9 @@ Test(gguf_vocab, damage_is_named)
         {"gpt2", "gpt-2", two, 0, "a b", false, "tokens is no list"},
         {"llama", NULL, two, 2, NULL, false, "scores has 0 entries for 2"},
         {"llama", NULL, two, 2, NULL, true, "SentencePiece"},
+        {"plamo2", NULL, two, 2, NULL, true, "no word for byte 0x00"},
+        {"plamo2", NULL, two, 2, NULL, false, "score of token 0 is not a finite number"},
+        {"plamo2", NULL, invalid, 2, NULL, true, "token 0 is not UTF-8"},
         {"rwkv", NULL, two, 2, NULL, false, "id 0"},
         {"rwkv", NULL, broken, 2, NULL, false, "line 1"},
         {"rwkv", NULL, line, 2, NULL, false, "line feed"}};

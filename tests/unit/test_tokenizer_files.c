@@ -121,7 +121,8 @@ Test(tokenizer_files, every_file_that_counts_is_named)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer.model", "tiktoken.model",
                                         "tekken.json", "vocab.json", "merges.txt",
-                                        "rwkv_vocab_v20230424.txt", "added_tokens.json"};
+                                        "tokenizer.jsonl", "rwkv_vocab_v20230424.txt",
+                                        "added_tokens.json"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         cr_assert_str_eq(tokenizer_file(i), names[i]);
     cr_assert_null(tokenizer_file(ARRAY_LEN(names)));
