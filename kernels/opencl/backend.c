@@ -140,49 +140,32 @@ static int ocl_logits(struct device *d, int32_t i, const float **out, struct err
     return rc ? rc : lost(o, ocl_queue_logits(&o->model, i, e), e);
 }
 
-static size_t slot_bytes(const struct ocl *o) { return (size_t)o->model.plan->slot_floats * 4; }
-static size_t page_bytes(const struct ocl *o)
-{
-    return (size_t)o->model.plan->page_token_floats * PAGE_TOKENS * 4;
-}
-
 static int ocl_slot_zero(struct device *d, int32_t slot, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = slot_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_zero(&o->model, o->model.slots.mem, (size_t)slot * n, n, e), e);
+    return rc ? rc : lost(o, ocl_queue_zero(&o->model, &o->model.slots, slot, e), e);
 }
 
 static int ocl_slot_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = slot_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_copy(&o->model, o->model.slots.mem, (size_t)dst * n,
-                                       (size_t)src * n, n, e), e);
+    return rc ? rc : lost(o, ocl_queue_copy(&o->model, &o->model.slots, dst, src, e), e);
 }
 
 static int ocl_slot_read(struct device *d, int32_t slot, void *dst, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = slot_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_read(&o->model, o->model.slots.mem, (size_t)slot * n, n, dst, e),
-                     e);
+    return rc ? rc : lost(o, ocl_queue_read(&o->model, &o->model.slots, slot, dst, e), e);
 }
 
 static int ocl_slot_write(struct device *d, int32_t slot, const void *src, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = slot_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_write(&o->model, o->model.slots.mem, (size_t)slot * n, n, src, e),
-                     e);
+    return rc ? rc : lost(o, ocl_queue_write(&o->model, &o->model.slots, slot, src, e), e);
 }
 
 /* ---- states beside the steps ---- */
@@ -247,31 +230,22 @@ static void ocl_state_end(struct device *d, struct state_copy *c)
 static int ocl_page_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = page_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_copy(&o->model, o->model.pages.mem, (size_t)dst * n,
-                                       (size_t)src * n, n, e), e);
+    return rc ? rc : lost(o, ocl_queue_copy(&o->model, &o->model.pages, dst, src, e), e);
 }
 
 static int ocl_page_read(struct device *d, int32_t page, void *dst, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = page_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_read(&o->model, o->model.pages.mem, (size_t)page * n, n, dst, e),
-                     e);
+    return rc ? rc : lost(o, ocl_queue_read(&o->model, &o->model.pages, page, dst, e), e);
 }
 
 static int ocl_page_write(struct device *d, int32_t page, const void *src, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = page_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_write(&o->model, o->model.pages.mem, (size_t)page * n, n, src, e),
-                     e);
+    return rc ? rc : lost(o, ocl_queue_write(&o->model, &o->model.pages, page, src, e), e);
 }
 
 static const char *ocl_numerics(const struct device *d)
