@@ -248,6 +248,29 @@ static int ocl_page_write(struct device *d, int32_t page, const void *src, struc
     return rc ? rc : lost(o, ocl_queue_write(&o->model, &o->model.pages, page, src, e), e);
 }
 
+/* ---- being one of several devices ---- */
+
+static int ocl_rows_read(struct device *d, int32_t act, int32_t n, float *dst, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = alive(o, e);
+    return rc ? rc : lost(o, ocl_queue_rows_read(&o->model, act, n, dst, e), e);
+}
+
+static int ocl_rows_write(struct device *d, int32_t act, int32_t n, const float *src, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = alive(o, e);
+    return rc ? rc : lost(o, ocl_queue_rows_write(&o->model, act, n, src, e), e);
+}
+
+/* Whatever the plan, the device's own text. */
+static void ocl_numerics_of(const struct device *d, const struct plan *p, char *out)
+{
+    (void)p;
+    snprintf(out, NUMERICS_TEXT, "%s", ((const struct ocl *)d)->numerics);
+}
+
 static const char *ocl_numerics(const struct device *d)
 {
     return ((const struct ocl *)d)->numerics;
@@ -299,6 +322,9 @@ static void ocl_profile(struct device *d)
 void opencl_stats(struct device *d, struct opencl_stats *out)
 {
     struct ocl *o = self(d);
+    *out = (struct opencl_stats){0};
+    if (d->backend != &backend_opencl)
+        return;
     *out = (struct opencl_stats){o->steps, o->times.launches, o->times.enqueue_ns,
                                  o->times.wait_ns};
     o->times = (struct ocl_times){0};
@@ -327,6 +353,9 @@ const struct backend backend_opencl = {
     .page_copy = ocl_page_copy,
     .page_read = ocl_page_read,
     .page_write = ocl_page_write,
+    .rows_read = ocl_rows_read,
+    .rows_write = ocl_rows_write,
+    .numerics_of = ocl_numerics_of,
     .numerics = ocl_numerics,
     .limits = ocl_limits,
     .memory = ocl_memory,

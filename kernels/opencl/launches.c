@@ -11,6 +11,9 @@
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/source.h"
 
+/* At least so much page-locked memory: rows of activations pass through it, too (kernels/split). */
+#define ROWS_HOST_BYTES KIB(512)
+
 static size_t arena_bytes(const struct plan *p, const struct capacity *c)
 {
     int64_t end = 0;
@@ -72,8 +75,8 @@ static int make_buffers(struct ocl_model *m, struct err *e)
         (rc = ocl_pinned_new(&m->batch_host, m->d, m->batch_bytes, "the batch", e)) ||
         (rc = ocl_pinned_new(&m->logits_host, m->d, row, "logits", e)) ||
         (rc = ocl_pinned_new(&m->state_host, m->d,
-                             MAX(ocl_pool_bytes(&m->slots), ocl_pool_bytes(&m->pages)), "states",
-                             e)))
+                             MAX(MAX(ocl_pool_bytes(&m->slots), ocl_pool_bytes(&m->pages)),
+                                 ROWS_HOST_BYTES), "states", e)))
         return rc;
     return make_parts(m, e);
 }

@@ -82,7 +82,8 @@ static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times 
     for (int32_t i = 0; i < m->n_launches && !rc; i++) {
         struct ocl_launch *l = &m->launches[i];
         int32_t rows = l->rows == ROWS_LOGITS ? b->n_logits : b->n_tokens;
-        if (rows < l->rows_min || rows > l->rows_max || l->when == other)
+        if (rows < l->rows_min || rows > l->rows_max || l->when == other ||
+            !batch_runs(b, &m->plan->ops[l->op]))
             continue;
         rc = launch(m, l, rows, b->n_seqs, e);
         t->launches++;
@@ -198,6 +199,31 @@ int ocl_queue_write(struct ocl_model *m, const struct ocl_pool *p, int32_t item,
     for (const struct ocl_bank *b = p->banks; b < p->banks + p->n && !rc; b++)
         rc = write_range(m, b->buffer.mem, ocl_bank_at(b, item), ocl_bank_bytes(b),
                          (const float *)src + b->from, e);
+    return rc;
+}
+
+int ocl_queue_rows_read(struct ocl_model *m, int32_t act, int32_t n, float *dst, struct err *e)
+{
+    const struct act *a = &m->plan->acts[act];
+    size_t bytes = (size_t)n * (size_t)a->stride * 4, most = m->state_host.b.bytes;
+    int rc = settle(m, NULL, e);
+    ASSERT(n <= m->cap.tokens && a->rows == ROWS_TOKENS);
+    for (size_t done = 0; done < bytes && !rc; done += most)
+        rc = read_range(m, m->arena.mem, (size_t)a->offset * 4 + done, MIN(bytes - done, most),
+                        (char *)dst + done, e);
+    return rc;
+}
+
+int ocl_queue_rows_write(struct ocl_model *m, int32_t act, int32_t n, const float *src,
+                         struct err *e)
+{
+    const struct act *a = &m->plan->acts[act];
+    size_t bytes = (size_t)n * (size_t)a->stride * 4, most = m->state_host.b.bytes;
+    int rc = settle(m, NULL, e);
+    ASSERT(n <= m->cap.tokens && a->rows == ROWS_TOKENS);
+    for (size_t done = 0; done < bytes && !rc; done += most)
+        rc = write_range(m, m->arena.mem, (size_t)a->offset * 4 + done, MIN(bytes - done, most),
+                         (const char *)src + done, e);
     return rc;
 }
 

@@ -29,6 +29,12 @@ int ocl_queue_copy(struct ocl_model *m, const struct ocl_pool *p, int32_t to, in
 int ocl_queue_zero(struct ocl_model *m, const struct ocl_pool *p, int32_t item,
                    struct err *e) MUST_USE;
 
+/* Rows [0, n) of an activation of tokens, [n][stride] floats; blocking, after the steps before. */
+int ocl_queue_rows_read(struct ocl_model *m, int32_t act, int32_t n, float *dst,
+                        struct err *e) MUST_USE;
+int ocl_queue_rows_write(struct ocl_model *m, int32_t act, int32_t n, const float *src,
+                         struct err *e) MUST_USE;
+
 /* States beside the steps: see state_out, state_in and state_put of kernels/backend.h. */
 int ocl_queue_out(struct ocl_model *m, int32_t slot, struct state_copy *c, struct err *e) MUST_USE;
 int ocl_queue_put(struct ocl_model *m, int32_t slot, struct state_copy *c, struct err *e) MUST_USE;
