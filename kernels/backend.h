@@ -23,6 +23,7 @@ struct device_options {
 struct device {
     const struct backend *backend;
     char description[256]; /* one line for humans: name, threads, instruction set */
+    int ways; /* for weights, at a time, each to another n-th of the plan; 0 = one */
 };
 
 /* One copy of a state on its way between a device and the host; the backend's own. */

@@ -135,6 +135,7 @@ int split_open(struct device **out, const struct device_options *o, struct err *
         host = host && s->devices[k]->backend->host_memory;
     }
     s->base.backend = host ? &backend_split_host : beside ? &backend_split : &backend_split_plain;
+    s->base.ways = s->n;
     describe(s);
     *out = &s->base;
     return 0;
