@@ -30,8 +30,8 @@ int device_open(struct device **out, const struct device_options *o, struct err 
         buf_str(&names, i ? ", " : "");
         buf_str(&names, devices[i].spec);
     }
-    err_set(e, E_NOENT, "device \"%.64s\" does not exist; there are: %s; several joined by +", o->spec,
-            names.p ? names.p : "");
+    err_set(e, E_NOENT, "device \"%.64s\" does not exist; there are: %s; several joined by +",
+            o->spec, names.p ? names.p : "");
     buf_free(&names);
     return E_NOENT;
 }

@@ -284,8 +284,8 @@ static size_t first_failure(struct load *l)
     return i;
 }
 
-/* The piece of a turn: from each of as many n-ths of the list as the device has ways, in turn; l->n:
- * that n-th is shorter, and none is left. */
+/* The piece of a turn: from each of as many n-ths of the list as the device has ways, in turn;
+ * l->n: that n-th is shorter, and none is left. */
 static size_t piece_of_turn(const struct load *l, size_t turn)
 {
     size_t ways = (size_t)MAX(l->d->ways, 1), way = turn % ways;

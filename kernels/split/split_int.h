@@ -22,7 +22,7 @@ struct split {
     int32_t n_copies;
     /* step.c */
     int32_t piece;            /* rows of a piece */
-    float **rows;             /* [act] on the host, [cap.tokens][stride]; NULL: it crosses nowhere */
+    float **rows;             /* [act] on the host, [cap.tokens][stride]; NULL: it never crosses */
     int32_t n_rows;           /* of that list */
     struct crossing tail;     /* what the ops on rows of logits read of the last part's tokens */
     bool apart;               /* in the last part they come after all others: run on their own */
