@@ -20,7 +20,7 @@ int device_open(struct device **out, const struct device_options *o, struct err 
     size_t n = strcspn(o->spec, ":");
     *out = NULL;
     if (strchr(o->spec, '+'))
-        return split_open(out, o, e);
+        return split_open(out, o, device_open, e);
     for (size_t i = 0; i < ARRAY_LEN(devices); i++)
         if (strlen(devices[i].spec) == n && memcmp(devices[i].spec, o->spec, n) == 0)
             return devices[i].backend->open(out, o, e);

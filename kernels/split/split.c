@@ -62,7 +62,7 @@ static void split_close(struct device *d)
 
 /* One of the words between '+': a device, or "rows=N". */
 static int open_word(struct split *s, const struct device_options *all, const char *word,
-                     struct err *e)
+                     device_opener *open_one, struct err *e)
 {
     struct device_options o = *all;
     char *end;
@@ -77,7 +77,7 @@ static int open_word(struct split *s, const struct device_options *all, const ch
     if (s->n == SPLIT_MAX)
         return err_set(e, E_RANGE, "device \"%.64s\": more than %d devices", all->spec, SPLIT_MAX);
     o.spec = word;
-    int rc = device_open(&s->devices[s->n], &o, e);
+    int rc = open_one(&s->devices[s->n], &o, e);
     if (rc)
         return rc;
     const struct backend *b = s->devices[s->n++]->backend;
@@ -86,7 +86,8 @@ static int open_word(struct split *s, const struct device_options *all, const ch
     return 0;
 }
 
-static int open_all(struct split *s, const struct device_options *o, struct err *e)
+static int open_all(struct split *s, const struct device_options *o, device_opener *open_one,
+                    struct err *e)
 {
     char spec[512];
     size_t n = strlen(o->spec);
@@ -97,7 +98,7 @@ static int open_all(struct split *s, const struct device_options *o, struct err 
     for (char *word = spec, *next; word && !rc; word = next) {
         if ((next = strchr(word, '+')))
             *next++ = '\0';
-        rc = open_word(s, o, word, e);
+        rc = open_word(s, o, word, open_one, e);
     }
     if (!rc && s->n < 2)
         rc = err_set(e, E_RANGE, "device \"%.64s\": %d device where a model is to be split over "
@@ -115,7 +116,8 @@ static void describe(struct split *s)
                        s->devices[k]->description);
 }
 
-int split_open(struct device **out, const struct device_options *o, struct err *e)
+int split_open(struct device **out, const struct device_options *o, device_opener *open_one,
+               struct err *e)
 {
     struct split *s = mem_zalloc(sizeof *s);
     *out = NULL;
@@ -124,7 +126,7 @@ int split_open(struct device **out, const struct device_options *o, struct err *
     s->piece = SPLIT_PIECE_ROWS;
     for (int k = 0; k < SPLIT_MAX; k++)
         pthread_mutex_init(&s->put[k], NULL);
-    int rc = open_all(s, o, e);
+    int rc = open_all(s, o, open_one, e);
     if (rc) {
         split_close(&s->base);
         return rc;
@@ -422,9 +424,10 @@ static void split_profile(struct device *d)
     }
 }
 
+/* Opened by split_open alone. */
 #define SPLIT_BACKEND(host)                                                                       \
     .name = "split", .host_memory = host, .puts_at_once = true, .close = split_close,             \
-    .open = split_open, .load = split_load, .put_weight = split_put_weight,                       \
+    .load = split_load, .put_weight = split_put_weight,                                           \
     .ready = split_ready, .run = split_run, .sample = split_sample, .logits = split_logits,       \
     .slot_zero = split_slot_zero, .slot_copy = split_slot_copy, .slot_read = split_slot_read,     \
     .slot_write = split_slot_write, .page_copy = split_page_copy, .page_read = split_page_read,   \

@@ -13,7 +13,10 @@
 #define SPLIT_MAX 16        /* devices */
 #define SPLIT_PIECE_ROWS 256 /* of a step; the products of a device fill it with fewer, too */
 
-/* o->spec: "DEVICE+DEVICE[+…][+rows=N]", each as device_open takes it; N: rows of a piece. */
-int split_open(struct device **out, const struct device_options *o, struct err *e) MUST_USE;
+/* o->spec: "DEVICE+DEVICE[+…][+rows=N]", each as open_one (device_open) takes it; N: rows of a
+ * piece. */
+typedef int device_opener(struct device **out, const struct device_options *o, struct err *e);
+int split_open(struct device **out, const struct device_options *o, device_opener *open_one,
+               struct err *e) MUST_USE;
 
 #endif
