@@ -223,7 +223,7 @@ static void run(struct loaded *l, int32_t n, const int64_t *pos, float *out)
     for (int32_t i = 0; i < n * SEQS; i++)
         rows[i] = i;
     int32_t per = l->m->plan.page_token_floats ? PAGES : 0;
-    struct batch b = {SEQS, n * SEQS, n * SEQS, tokens, cu, slots, pos, rows, pages, per, 0};
+    struct batch b = {SEQS, n * SEQS, n * SEQS, tokens, cu, slots, pos, rows, pages, per, STEP_ALL};
     cr_assert_eq(l->d->backend->run(l->d, &b, &e), 0, "%s", e.text);
     for (int32_t i = 0; i < n * SEQS; i++) {
         const float *row;
