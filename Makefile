@@ -221,6 +221,9 @@ $B/layers: $B/tests/golden/layers.o $(LIB)
 $B/twins: $B/tests/golden/twins.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/steps: $B/tests/gpu/steps.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 golden: $B/golden $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
@@ -333,12 +336,16 @@ opencl: $B/oclcheck $B/ocl_fault $B/golden $B/layers ## everything on OpenCL (DE
 	$B/oclcheck --device $(OCL_DEVICE)
 	$B/ocl_fault $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE)
+	$B/ocl_fault --quick $(OCL_DEVICE)+$(OCL_DEVICE)
 	$B/layers --device $(OCL_DEVICE)
 opencl-quick: $B/oclcheck $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
 	tests/check/oclgrind.sh --parse $B/oclcheck
 	$B/oclcheck --quick --device $(OCL_DEVICE)
 	$B/ocl_fault --quick $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
+	$B/golden --device $(OCL_DEVICE),bank_kib=600+$(OCL_DEVICE),bank_kib=600+rows=7 \
+	  tests/golden/public/gated_deltanet
+	$B/golden --device $(OCL_DEVICE)+$(OCL_DEVICE)+rows=7 tests/golden/hf/hf_qwen3_5_moe
 oclgrind: $B/oclcheck ## every portable OpenCL kernel where races, bounds and unwritten values show
 	tests/check/oclgrind.sh $B/oclcheck
 

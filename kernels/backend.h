@@ -1,6 +1,7 @@
 /* What a device does for the layers above: hold weights and states, execute a plan.
  *
- * One struct of functions per kind of device (cpu, which is ref too, and opencl). Everything is
+ * One struct of functions per kind of device (cpu, which is ref too, opencl, and several as one).
+ * Everything is
  * called by the engine thread only, apart from open/close/load/put_weight, which run before it
  * starts. No host pointer into device memory leaves a backend. */
 #ifndef RECURD_BACKEND_H
@@ -12,7 +13,7 @@
 #include "kernels/validate.h"
 
 struct device_options {
-    const char *spec;      /* "cpu", "ref", "opencl[:name]" */
+    const char *spec;      /* "cpu", "ref", "opencl[:name]", or several of them: "A+B" */
     const char *kernels;   /* mask of variants, e.g. "avx2,ref"; NULL = best */
     const char *cache_dir; /* compiled kernels; NULL = none */
     int threads;           /* cpu: 0 = one for each CPU it may use */
@@ -22,6 +23,7 @@ struct device_options {
 struct device {
     const struct backend *backend;
     char description[256]; /* one line for humans: name, threads, instruction set */
+    int ways; /* for weights, at a time, each to another n-th of the plan; 0 = one */
 };
 
 /* One copy of a state on its way between a device and the host; the backend's own. */
@@ -94,6 +96,15 @@ struct backend {
     int (*page_copy)(struct device *d, int32_t dst, int32_t src, struct err *e);
     int (*page_read)(struct device *d, int32_t page, void *dst, struct err *e);
     int (*page_write)(struct device *d, int32_t page, const void *src, struct err *e);
+
+    /* (optional, all three: what a device needs to be one of several, kernels/split)
+     * Rows [0, n) of an activation, [n][its stride] floats: as the last run left them, of one that
+     * lives to the plan's end; or as the next run finds them, of one that lives from its start.
+     * Both end before they return. */
+    int (*rows_read)(struct device *d, int32_t act, int32_t n, float *dst, struct err *e);
+    int (*rows_write)(struct device *d, int32_t act, int32_t n, const float *src, struct err *e);
+    /* What numerics would say if p were loaded; out: NUMERICS_TEXT bytes. */
+    void (*numerics_of)(const struct device *d, const struct plan *p, char *out);
 
     /* After load: which arithmetic computes the plan, as printable text of less than NUMERICS_TEXT
      * bytes. Two devices with the same text give the same bits; see kernels/numerics.h. */

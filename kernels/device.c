@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "kernels/backend.h"
 #include "kernels/opencl/opencl.h"
+#include "kernels/split/split.h"
 
 #include <string.h>
 
@@ -18,6 +19,8 @@ int device_open(struct device **out, const struct device_options *o, struct err 
 {
     size_t n = strcspn(o->spec, ":");
     *out = NULL;
+    if (strchr(o->spec, '+'))
+        return split_open(out, o, device_open, e);
     for (size_t i = 0; i < ARRAY_LEN(devices); i++)
         if (strlen(devices[i].spec) == n && memcmp(devices[i].spec, o->spec, n) == 0)
             return devices[i].backend->open(out, o, e);
@@ -27,8 +30,8 @@ int device_open(struct device **out, const struct device_options *o, struct err 
         buf_str(&names, i ? ", " : "");
         buf_str(&names, devices[i].spec);
     }
-    err_set(e, E_NOENT, "device \"%.64s\" does not exist; there are: %s", o->spec,
-            names.p ? names.p : "");
+    err_set(e, E_NOENT, "device \"%.64s\" does not exist; there are: %s; several joined by +",
+            o->spec, names.p ? names.p : "");
     buf_free(&names);
     return E_NOENT;
 }

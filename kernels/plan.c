@@ -17,3 +17,19 @@ const char *op_name(enum op_kind k)
     ASSERT((unsigned)k < OP_KINDS);
     return op_faces[k].name;
 }
+
+void op_views(struct op *op, view_fn *f, void *arg)
+{
+    for (size_t i = 0; i < ARRAY_LEN(op->in); i++)
+        if (view_given(op->in[i]))
+            f(&op->in[i], false, arg);
+    if (op->kind == OP_EW) {
+        for (int i = 0; i < op->p.ew->n_in; i++)
+            if (view_given(op->p.ew->in[i].v))
+                f(&op->p.ew->in[i].v, false, arg);
+        for (int i = 0; i < op->p.ew->n_out; i++)
+            f(&op->p.ew->out[i].v, true, arg);
+    } else if (view_given(op->out)) {
+        f(&op->out, true, arg);
+    }
+}

@@ -116,6 +116,10 @@ struct op {
     union op_params p;
 };
 
+/* Calls f for every view an op reads (writes false) or writes (true). */
+typedef void view_fn(struct view *v, bool writes, void *arg);
+void op_views(struct op *op, view_fn *f, void *arg);
+
 struct plan {
     struct op *ops;
     int32_t n_ops;
@@ -133,6 +137,9 @@ struct plan {
 
 /* ---- one step ------------------------------------------------------------------------- */
 
+/* Which ops of the plan a step runs: all, or those on rows of one kind. */
+enum step_ops { STEP_ALL, STEP_TOKENS, STEP_LOGITS };
+
 /* The rows of one step: sequences packed end to end. A slot appears at most once. */
 struct batch {
     int32_t n_seqs, n_tokens, n_logits;
@@ -143,7 +150,13 @@ struct batch {
     const int32_t *logit_rows; /* [n_logits] rows, ascending */
     const int32_t *pages;      /* [n_seqs][pages_per_seq] page of each 64-position block */
     int32_t pages_per_seq;     /* 0 when the plan has no PAGED section */
+    enum step_ops ops;
 };
+
+static inline bool batch_runs(const struct batch *b, const struct op *op)
+{
+    return b->ops == STEP_ALL || (b->ops == STEP_LOGITS) == (op->rows == ROWS_LOGITS);
+}
 
 /* What the plan was laid out for. */
 struct capacity {

@@ -3,8 +3,9 @@
  * The plan's weights are cut into pieces, a few MiB of rows each; threads take them in order, read,
  * check and convert, and hand the rows to the device. How it is cut depends on the plan alone, so
  * the digest (of the pieces' digests), a dummy's values and the first fault are the same for any
- * number of threads. Invariant: when piece i has failed, all before it have been taken and are
- * finished, so the fault that is told is the first. */
+ * number of threads. A device with several ways for weights gets pieces from as many places of the
+ * plan in turn. Invariant: of the pieces before one that failed all are finished in the end, so the
+ * fault that is told is the first. */
 #include <math.h>
 #include <pthread.h>
 #include <sodium.h>
@@ -40,7 +41,7 @@ struct load {
     struct piece *pieces;
     size_t n;
     size_t staging;        /* bytes of each of a worker's two buffers */
-    size_t next;           /* atomic: the next piece to take */
+    size_t next;           /* atomic: the next turn to take */
     size_t failed;         /* lock: the first piece that failed, or n */
     struct err err;        /* lock: its fault */
     pthread_mutex_t lock;  /* a leaf */
@@ -217,26 +218,44 @@ static inline uint64_t dummy_bits(uint64_t seed, uint64_t i)
     return z ^ z >> 31;
 }
 
+enum { RUN = 1024 }; /* constant lengths, for vectors */
+
+/* bf16_of_f32 of finite values: half as much to bring to the device. */
+static void halve(const float f[RUN], uint16_t out[RUN])
+{
+    uint32_t u[RUN];
+    memcpy(u, f, sizeof u);
+    for (int j = 0; j < RUN; j++)
+        out[j] = (uint16_t)((u[j] + 0x7fff + (u[j] >> 16 & 1)) >> 16);
+}
+
 /* Uniform with the wanted deviation, four values of 16 bits from each random number. */
 static int put_random(struct worker *k, const struct piece *p)
 {
-    enum { RUN = 1024 }; /* constant lengths, for vectors */
     const struct binding *bind = &k->l->m->bindings[p->w];
-    int64_t n = p->rows * k->l->m->plan.weights[p->w].cols;
+    const struct weight *w = &k->l->m->plan.weights[p->w];
+    bool half = w->dtype == DTYPE_BF16 && p->part->transform == TENSOR_AS_IS;
+    int64_t n = p->rows * w->cols;
     float mean = bind->dummy_mean, scale = 1.7320508f * 0x1p-15f * bind->dummy_scale;
     uint64_t bits[RUN / 4];
     uint16_t u[RUN];
     float f[RUN];
+    uint16_t h[RUN];
     for (int64_t i = 0; i < n; i += RUN) {
         for (int j = 0; j < RUN / 4; j++)
             bits[j] = dummy_bits(k->l->m->dummy_seed, p->draw + (uint64_t)(i / 4 + j));
         memcpy(u, bits, sizeof u);
         for (int j = 0; j < RUN; j++)
             f[j] = mean + (float)((int32_t)u[j] - 0x8000) * scale;
-        memcpy(k->f32 + i, f, (size_t)MIN(n - i, RUN) * sizeof *f);
+        if (half)
+            halve(f, h);
+        if (half)
+            memcpy((uint16_t *)(void *)k->f32 + i, h, (size_t)MIN(n - i, RUN) * sizeof *h);
+        else
+            memcpy(k->f32 + i, f, (size_t)MIN(n - i, RUN) * sizeof *f);
     }
-    transform_all(p->part->transform, k->f32, n);
-    return put(k, p, p->row, p->rows, k->f32, DTYPE_F32);
+    transform_all(p->part->transform, k->f32, half ? 0 : n);
+    return put(k, p, p->row, p->rows, k->f32, half ? DTYPE_BF16 : DTYPE_F32);
 }
 
 static int put_piece(struct worker *k, struct piece *p)
@@ -265,14 +284,26 @@ static size_t first_failure(struct load *l)
     return i;
 }
 
+/* The piece of a turn: from each of as many n-ths of the list as the device has ways, in turn;
+ * l->n: that n-th is shorter, and none is left. */
+static size_t piece_of_turn(const struct load *l, size_t turn)
+{
+    size_t ways = (size_t)MAX(l->d->ways, 1), way = turn % ways;
+    size_t i = way * l->n / ways + turn / ways;
+    return i < (way + 1) * l->n / ways ? i : l->n;
+}
+
 static void *work(void *arg)
 {
     struct worker *k = arg;
     struct load *l = k->l;
     for (;;) {
-        size_t i = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
-        if (i >= l->n || i > first_failure(l))
+        size_t turn = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
+        size_t i = piece_of_turn(l, turn);
+        if (turn >= l->n + (size_t)MAX(l->d->ways, 1))
             return NULL;
+        if (i >= l->n || i > first_failure(l))
+            continue;
         if (put_piece(k, &l->pieces[i]) == 0) {
             progress_add(l->m->progress, piece_bytes(l, &l->pieces[i]));
             continue;
@@ -283,7 +314,7 @@ static void *work(void *arg)
             l->err = k->e;
         }
         pthread_mutex_unlock(&l->lock);
-        return NULL;
+        err_clear(&k->e); /* an earlier piece may be left, with a fault of its own */
     }
 }
 

@@ -277,7 +277,7 @@ static void assign(struct cpu_device *c)
     int n = threads_count(c->threads);
     for (int i = 0; i < c->step.plan->n_ops; i++) {
         const struct op *op = &c->step.plan->ops[i];
-        struct cost cost = cost_op(&c->step, op);
+        struct cost cost = batch_runs(c->step.batch, op) ? cost_op(&c->step, op) : (struct cost){0};
         c->shared[i] = n > 1 && cost.ns > SOLO_NS;
         c->counters[op->kind].bytes += (uint64_t)cost.bytes;
     }
@@ -287,7 +287,7 @@ static void run_part(void *ctx, int i, int part, int parts)
 {
     struct cpu_device *c = ctx;
     const struct op *op = &c->step.plan->ops[i];
-    if (host_rows(&c->step, op) > 0)
+    if (host_rows(&c->step, op) > 0 && batch_runs(c->step.batch, op))
         c->kernels[op->kind][select_format(c->step.plan, op)]->run(&c->step, op, part, parts);
 }
 
@@ -439,6 +439,28 @@ static int backend_page_write(struct device *d, int32_t i, const void *src, stru
     return copy(page(d, i), src, page_bytes(d));
 }
 
+/* ---- being one of several devices ------------------------------------------------------- */
+
+static int backend_rows_read(struct device *d, int32_t act, int32_t n, float *dst, struct err *e)
+{
+    const struct act *a = &cpu(d)->step.plan->acts[act];
+    (void)e;
+    ASSERT(n <= cpu(d)->capacity.tokens);
+    return copy(dst, cpu(d)->step.arena + a->offset, (size_t)n * (size_t)a->stride * sizeof *dst);
+}
+static int backend_rows_write(struct device *d, int32_t act, int32_t n, const float *src,
+                              struct err *e)
+{
+    const struct act *a = &cpu(d)->step.plan->acts[act];
+    (void)e;
+    ASSERT(n <= cpu(d)->capacity.tokens);
+    return copy(cpu(d)->step.arena + a->offset, src, (size_t)n * (size_t)a->stride * sizeof *src);
+}
+static void backend_numerics_of(const struct device *d, const struct plan *p, char *out)
+{
+    numerics_cpu(((struct cpu_device *)d)->kernels, p, out, NUMERICS_TEXT);
+}
+
 /* ---- limits ---------------------------------------------------------------------------- */
 
 /* ref finds any row of a matrix; the tiles find whole panels. */
@@ -506,6 +528,9 @@ const struct backend backend_cpu = {
     .page_copy = backend_page_copy,
     .page_read = backend_page_read,
     .page_write = backend_page_write,
+    .rows_read = backend_rows_read,
+    .rows_write = backend_rows_write,
+    .numerics_of = backend_numerics_of,
     .numerics = backend_numerics,
     .limits = backend_limits,
     .memory = backend_memory,

@@ -140,49 +140,32 @@ static int ocl_logits(struct device *d, int32_t i, const float **out, struct err
     return rc ? rc : lost(o, ocl_queue_logits(&o->model, i, e), e);
 }
 
-static size_t slot_bytes(const struct ocl *o) { return (size_t)o->model.plan->slot_floats * 4; }
-static size_t page_bytes(const struct ocl *o)
-{
-    return (size_t)o->model.plan->page_token_floats * PAGE_TOKENS * 4;
-}
-
 static int ocl_slot_zero(struct device *d, int32_t slot, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = slot_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_zero(&o->model, o->model.slots.mem, (size_t)slot * n, n, e), e);
+    return rc ? rc : lost(o, ocl_queue_zero(&o->model, &o->model.slots, slot, e), e);
 }
 
 static int ocl_slot_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = slot_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_copy(&o->model, o->model.slots.mem, (size_t)dst * n,
-                                       (size_t)src * n, n, e), e);
+    return rc ? rc : lost(o, ocl_queue_copy(&o->model, &o->model.slots, dst, src, e), e);
 }
 
 static int ocl_slot_read(struct device *d, int32_t slot, void *dst, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = slot_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_read(&o->model, o->model.slots.mem, (size_t)slot * n, n, dst, e),
-                     e);
+    return rc ? rc : lost(o, ocl_queue_read(&o->model, &o->model.slots, slot, dst, e), e);
 }
 
 static int ocl_slot_write(struct device *d, int32_t slot, const void *src, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = slot_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_write(&o->model, o->model.slots.mem, (size_t)slot * n, n, src, e),
-                     e);
+    return rc ? rc : lost(o, ocl_queue_write(&o->model, &o->model.slots, slot, src, e), e);
 }
 
 /* ---- states beside the steps ---- */
@@ -247,31 +230,45 @@ static void ocl_state_end(struct device *d, struct state_copy *c)
 static int ocl_page_copy(struct device *d, int32_t dst, int32_t src, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = page_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_copy(&o->model, o->model.pages.mem, (size_t)dst * n,
-                                       (size_t)src * n, n, e), e);
+    return rc ? rc : lost(o, ocl_queue_copy(&o->model, &o->model.pages, dst, src, e), e);
 }
 
 static int ocl_page_read(struct device *d, int32_t page, void *dst, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = page_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_read(&o->model, o->model.pages.mem, (size_t)page * n, n, dst, e),
-                     e);
+    return rc ? rc : lost(o, ocl_queue_read(&o->model, &o->model.pages, page, dst, e), e);
 }
 
 static int ocl_page_write(struct device *d, int32_t page, const void *src, struct err *e)
 {
     struct ocl *o = self(d);
-    size_t n = page_bytes(o);
     int rc = alive(o, e);
-    return rc ? rc
-              : lost(o, ocl_queue_write(&o->model, o->model.pages.mem, (size_t)page * n, n, src, e),
-                     e);
+    return rc ? rc : lost(o, ocl_queue_write(&o->model, &o->model.pages, page, src, e), e);
+}
+
+/* ---- being one of several devices ---- */
+
+static int ocl_rows_read(struct device *d, int32_t act, int32_t n, float *dst, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = alive(o, e);
+    return rc ? rc : lost(o, ocl_queue_rows_read(&o->model, act, n, dst, e), e);
+}
+
+static int ocl_rows_write(struct device *d, int32_t act, int32_t n, const float *src, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = alive(o, e);
+    return rc ? rc : lost(o, ocl_queue_rows_write(&o->model, act, n, src, e), e);
+}
+
+/* Whatever the plan, the device's own text. */
+static void ocl_numerics_of(const struct device *d, const struct plan *p, char *out)
+{
+    (void)p;
+    snprintf(out, NUMERICS_TEXT, "%s", ((const struct ocl *)d)->numerics);
 }
 
 static const char *ocl_numerics(const struct device *d)
@@ -325,6 +322,9 @@ static void ocl_profile(struct device *d)
 void opencl_stats(struct device *d, struct opencl_stats *out)
 {
     struct ocl *o = self(d);
+    *out = (struct opencl_stats){0};
+    if (d->backend != &backend_opencl)
+        return;
     *out = (struct opencl_stats){o->steps, o->times.launches, o->times.enqueue_ns,
                                  o->times.wait_ns};
     o->times = (struct ocl_times){0};
@@ -353,6 +353,9 @@ const struct backend backend_opencl = {
     .page_copy = ocl_page_copy,
     .page_read = ocl_page_read,
     .page_write = ocl_page_write,
+    .rows_read = ocl_rows_read,
+    .rows_write = ocl_rows_write,
+    .numerics_of = ocl_numerics_of,
     .numerics = ocl_numerics,
     .limits = ocl_limits,
     .memory = ocl_memory,

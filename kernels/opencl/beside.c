@@ -196,13 +196,18 @@ void ocl_beside_give(struct ocl_beside *b, struct state_copy *c)
     c->taken = false;
 }
 
-int ocl_beside_stage(struct ocl_beside *b, struct state_copy *c, cl_mem slots, size_t at, bool out,
-                     struct err *e)
+int ocl_beside_stage(struct ocl_beside *b, struct state_copy *c, const struct ocl_pool *slots,
+                     int32_t slot, bool out, struct err *e)
 {
-    OCL_FREE(clReleaseEvent, c->after);
-    cl_mem from = out ? slots : c->buffer.mem, to = out ? c->buffer.mem : slots;
-    int rc = OCL(e, "a state beside", clEnqueueCopyBuffer, b->d->queue, from, to, out ? at : 0,
-                 out ? 0 : at, b->bytes, 0, NULL, &c->after);
+    int rc = 0;
+    for (const struct ocl_bank *x = slots->banks; x < slots->banks + slots->n && !rc; x++) {
+        size_t at = ocl_bank_at(x, slot), staged = (size_t)x->from * 4;
+        cl_mem from = out ? x->buffer.mem : c->buffer.mem;
+        cl_mem to = out ? c->buffer.mem : x->buffer.mem;
+        OCL_FREE(clReleaseEvent, c->after); /* the queue is in order: the last one says it all */
+        rc = OCL(e, "a state beside", clEnqueueCopyBuffer, b->d->queue, from, to,
+                 out ? at : staged, out ? staged : at, ocl_bank_bytes(x), 0, NULL, &c->after);
+    }
     return rc ? rc : OCL(e, "a state beside", clFlush, b->d->queue); /* others wait for it */
 }
 

@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-#include "kernels/opencl/buffer.h"
+#include "kernels/opencl/pool.h"
 
 #define OCL_BESIDE_MAX 256
 
@@ -56,10 +56,10 @@ void ocl_beside_free(struct ocl_beside *b);
 struct state_copy *ocl_beside_take(struct ocl_beside *b);
 /* Waits until it is over. */
 void ocl_beside_give(struct ocl_beside *b, struct state_copy *c);
-/* On the queue of the steps: slots[at] to the staging buffer, or the other way round. The next
+/* On the queue of the steps: a slot to the staging buffer, or the other way round. The next
  * transfer of c begins after it. */
-int ocl_beside_stage(struct ocl_beside *b, struct state_copy *c, cl_mem slots, size_t at, bool out,
-                     struct err *e) MUST_USE;
+int ocl_beside_stage(struct ocl_beside *b, struct state_copy *c, const struct ocl_pool *slots,
+                     int32_t slot, bool out, struct err *e) MUST_USE;
 /* Staging to or from host memory, by the thread: c->in, out or from, wake are set. */
 void ocl_beside_queue(struct ocl_beside *b, struct state_copy *c);
 /* E_BUSY, or what came of it; wait: not E_BUSY. */

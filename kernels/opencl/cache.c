@@ -84,7 +84,8 @@ int ocl_cache_put(const char *dir, const char *key, size_t key_len, const void *
     if (path_of(path, sizeof path, dir, key, key_len))
         return err_set(e, E_RANGE, "kernel cache: the directory name %.64s… is too long", dir);
     (void)mkdir(dir, 0700); /* exists, or open says why not */
-    snprintf(temp, sizeof temp, "%s.%ld", path, (long)getpid());
+    static _Atomic unsigned turn; /* two devices may build the same program at once */
+    snprintf(temp, sizeof temp, "%s.%ld.%u", path, (long)getpid(), turn++);
     int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_set(e, E_IO, "kernel cache %s: %s", temp, strerror(errno));

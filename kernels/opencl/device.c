@@ -127,16 +127,29 @@ static bool better(const struct ocl_info *a, const struct ocl_info *b)
     return a_cpu != b_cpu ? b_cpu : a->memory_bytes > b->memory_bytes;
 }
 
+/* "NAME:3" -> NAME to out, and 3; -1: there is no number. */
+static int cut_number(const char *name, char *out, size_t size)
+{
+    const char *colon = name ? strrchr(name, ':') : NULL;
+    size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+    bool given = digits > 0 && digits < 4 && colon[1 + digits] == '\0';
+    snprintf(out, size, "%.*s", given ? (int)(colon - name) : (int)size - 1, name ? name : "");
+    return given ? (int)strtol(colon + 1, NULL, 10) : -1;
+}
+
 static int choose(struct ocl_info *out, const char *name, struct err *e)
 {
     struct ocl_info infos[OCL_DEVICES_MAX];
-    int n = find_all(infos, e), best = -1;
+    char part[128];
+    int n = find_all(infos, e), best = -1, seen = 0, at = cut_number(name, part, sizeof part);
     if (n < 0)
         return n;
-    for (int i = 0; i < n; i++)
-        if ((!name || !*name || matches(&infos[i], i, name)) &&
-            (best < 0 || better(&infos[i], &infos[best])))
+    for (int i = 0; i < n; i++) {
+        bool match = !*part || matches(&infos[i], i, part);
+        if (match && (at >= 0 ? seen == at : best < 0 || better(&infos[i], &infos[best])))
             best = i;
+        seen += match;
+    }
     if (best >= 0) {
         *out = infos[best];
         return 0;

@@ -11,6 +11,9 @@
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/source.h"
 
+/* At least so much page-locked memory: rows of activations pass through it, too (kernels/split). */
+#define ROWS_HOST_BYTES KIB(512)
+
 static size_t arena_bytes(const struct plan *p, const struct capacity *c)
 {
     int64_t end = 0;
@@ -61,30 +64,19 @@ static int make_buffers(struct ocl_model *m, struct err *e)
 {
     const struct plan *p = m->plan;
     const struct capacity *c = &m->cap;
-    size_t slot = (size_t)p->slot_floats * 4;
-    size_t page = (size_t)p->page_token_floats * PAGE_TOKENS * 4;
     size_t row = view_given(p->logits) ? (size_t)p->acts[p->logits.act].stride * 4 : 0;
-    char what[96];
-    size_t slots, pages;
     int rc;
-    if (mul_overflows(slot, (size_t)c->slots, &slots) ||
-        mul_overflows(page, (size_t)c->pages, &pages))
-        return err_set(e, E_RANGE, "%d slots of %zu bytes and %d pages of %zu: the sum overflows",
-                       c->slots, slot, c->pages, page);
     place_parts(m);
     if ((rc = ocl_buffer_new(&m->arena, m->d, arena_bytes(p, c), "activations", e)))
         return rc;
-    snprintf(what, sizeof what, "%d state slots of %.2f MiB", (int)c->slots,
-             (double)slot / (double)MIB(1));
-    if ((rc = ocl_buffer_new(&m->slots, m->d, slots, what, e)))
-        return rc;
-    snprintf(what, sizeof what, "%d key and value pages of %.2f MiB", (int)c->pages,
-             (double)page / (double)MIB(1));
-    if ((rc = ocl_buffer_new(&m->pages, m->d, pages, what, e)) ||
+    if ((rc = ocl_pool_init(&m->slots, m->d, p, SECTION_FIXED, c->slots, e)) ||
+        (rc = ocl_pool_init(&m->pages, m->d, p, SECTION_PAGED, c->pages, e)) ||
         (rc = ocl_buffer_new(&m->batch, m->d, m->batch_bytes, "the batch", e)) ||
         (rc = ocl_pinned_new(&m->batch_host, m->d, m->batch_bytes, "the batch", e)) ||
         (rc = ocl_pinned_new(&m->logits_host, m->d, row, "logits", e)) ||
-        (rc = ocl_pinned_new(&m->state_host, m->d, MAX(slot, page), "states", e)))
+        (rc = ocl_pinned_new(&m->state_host, m->d,
+                             MAX(MAX(ocl_pool_bytes(&m->slots), ocl_pool_bytes(&m->pages)),
+                                 ROWS_HOST_BYTES), "states", e)))
         return rc;
     return make_parts(m, e);
 }
@@ -152,8 +144,8 @@ static int set_arg(const struct ocl_model *m, cl_kernel k, cl_uint n, const stru
     cl_ulong l = (cl_ulong)a->i;
     switch (a->kind) {
     case ARG_ARENA: mem = &m->arena.mem; break;
-    case ARG_SLOTS: mem = &m->slots.mem; break;
-    case ARG_PAGES: mem = &m->pages.mem; break;
+    case ARG_SLOTS: mem = &m->slots.banks[a->i].buffer.mem; break;
+    case ARG_PAGES: mem = &m->pages.banks[a->i].buffer.mem; break;
     case ARG_SCRATCH: mem = &m->scratch.mem; break;
     case ARG_WEIGHT: mem = a->i < 0 ? &m->batch.mem : &m->weights[a->i].buffer.mem; break;
     case ARG_BATCH: mem = &m->part[a->i]; break;
@@ -274,8 +266,8 @@ void ocl_model_free(struct ocl_model *m)
     ocl_pinned_free(&m->state_host, m->d);
     ocl_buffer_free(&m->batch, m->d);
     ocl_buffer_free(&m->scratch, m->d);
-    ocl_buffer_free(&m->pages, m->d);
-    ocl_buffer_free(&m->slots, m->d);
+    ocl_pool_free(&m->pages, m->d);
+    ocl_pool_free(&m->slots, m->d);
     ocl_buffer_free(&m->arena, m->d);
     mem_free(m->weights);
     mem_free(m->instances);

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "kernels/opencl/beside.h"
+#include "kernels/opencl/pool.h"
 #include "kernels/opencl/sample.h"
 #include "kernels/host.h"
 
@@ -34,7 +35,8 @@ enum ocl_batch_part {
 };
 
 enum ocl_arg_kind {
-    ARG_ARENA, ARG_SLOTS, ARG_PAGES, ARG_SCRATCH,
+    ARG_ARENA, ARG_SCRATCH,
+    ARG_SLOTS, ARG_PAGES,   /* i: bank */
     ARG_WEIGHT,             /* i: index; -1 = any valid buffer, which the kernel will not read */
     ARG_BATCH,              /* i: enum ocl_batch_part */
     ARG_INT, ARG_LONG, ARG_FLOAT,
@@ -93,7 +95,8 @@ struct ocl_model {
     struct ocl_device *d;
     const struct plan *plan;
     struct capacity cap;
-    struct ocl_buffer arena, slots, pages, scratch, batch;
+    struct ocl_buffer arena, scratch, batch;
+    struct ocl_pool slots, pages;
     cl_mem part[BATCH_PARTS];
     size_t part_at[BATCH_PARTS], batch_bytes;
     struct ocl_pinned batch_host, state_host;
@@ -130,8 +133,8 @@ void ocl_arg(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t i);
 void ocl_arg_float(struct ocl_spec *s, float f);
 /* VIEW(name): offset and stride; an absent view passes zeros. */
 void ocl_arg_view(struct ocl_spec *s, const struct plan *p, struct view v);
-/* slots, slot_floats, offset of a FIXED section. */
-void ocl_arg_section(struct ocl_spec *s, const struct plan *p, int32_t section);
+/* A bank of slots, floats from slot to slot there, where the FIXED section begins. */
+void ocl_arg_section(struct ocl_spec *s, const struct ocl_model *m, int32_t section);
 /* Work-items of a group, and groups along dimension dim. */
 void ocl_local(struct ocl_spec *s, size_t x, size_t y);
 void ocl_groups(struct ocl_spec *s, int dim, enum ocl_by by, int32_t n, int32_t per);
@@ -146,7 +149,8 @@ typedef int ocl_lower(struct ocl_model *m, const struct op *op, struct err *e);
 #include "kernels/ops.def"
 /* Columns of a cached row before operand `part`; 6: of the whole row. */
 int32_t ocl_width_before(const struct op *op, int part);
-/* kept, slot_floats, section, page_floats, pages, pages_per_seq of an op that caches rows. */
+/* kept, slot_floats, section, page_floats, pages, pages_per_seq of an op that caches rows; floats
+ * from item to item in the bank. */
 void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op *op);
 
 /* The slices in which a product sums its inputs: a function of their number alone. */

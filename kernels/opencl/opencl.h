@@ -12,7 +12,7 @@ extern const struct backend backend_opencl;
  * is no loader or no device. */
 int opencl_list(void (*line)(void *arg, const char *text), void *arg, struct err *e) MUST_USE;
 
-/* What the last steps cost the host. Reset by each call. */
+/* What the last steps cost the host; nothing for a device of another kind. Reset by each call. */
 struct opencl_stats {
     uint64_t steps, launches;
     uint64_t enqueue_ns; /* preparing the batch and enqueueing */

@@ -24,18 +24,22 @@ static void make_key(struct buf *key, const struct ocl_device *d, const char *so
 /* The line of the log a human should see first. */
 static int build_failed(struct ocl_device *d, cl_program p, const char *name, struct err *e)
 {
-    static char log[1 << 16]; /* start-up only, one thread */
+    enum { LOG_BYTES = 1 << 16 };
+    char *log = mem_zalloc(LOG_BYTES);
     size_t n = 0;
-    memset(log, 0, sizeof log);
-    (void)ocl_api.clGetProgramBuildInfo(p, d->info.id, CL_PROGRAM_BUILD_LOG, sizeof log - 1, log,
+    if (!log)
+        return err_set(e, E_DEVICE, "%s does not compile on %s", name, d->info.name);
+    (void)ocl_api.clGetProgramBuildInfo(p, d->info.id, CL_PROGRAM_BUILD_LOG, LOG_BYTES - 1, log,
                                         &n); /* without a log the sentence is shorter */
     log_error("%s: build log of %s:", d->info.name, name);
     for (const char *s = log; *s; s += strcspn(s, "\n") + (s[strcspn(s, "\n")] == '\n'))
         log_error("  %.*s", (int)MIN(strcspn(s, "\n"), (size_t)200), s);
     const char *first = strstr(log, "error");
     first = first ? first : log;
-    return err_set(e, E_DEVICE, "%s does not compile on %s: %.*s", name, d->info.name,
-                   (int)strcspn(first, "\n"), first);
+    err_set(e, E_DEVICE, "%s does not compile on %s: %.*s", name, d->info.name,
+            (int)strcspn(first, "\n"), first);
+    mem_free(log);
+    return E_DEVICE;
 }
 
 static int build(struct ocl_device *d, cl_program p, const char *name, struct err *e)

@@ -82,7 +82,8 @@ static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times 
     for (int32_t i = 0; i < m->n_launches && !rc; i++) {
         struct ocl_launch *l = &m->launches[i];
         int32_t rows = l->rows == ROWS_LOGITS ? b->n_logits : b->n_tokens;
-        if (rows < l->rows_min || rows > l->rows_max || l->when == other)
+        if (rows < l->rows_min || rows > l->rows_max || l->when == other ||
+            !batch_runs(b, &m->plan->ops[l->op]))
             continue;
         rc = launch(m, l, rows, b->n_seqs, e);
         t->launches++;
@@ -151,12 +152,10 @@ static int read_piece(struct ocl_model *m, cl_mem from, size_t at, size_t bytes,
              : 0;
 }
 
-int ocl_queue_read(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, void *dst,
-                   struct err *e)
+static int read_range(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, void *dst,
+                      struct err *e)
 {
-    int rc = bytes ? settle(m, NULL, e) : 0;
-    if (!rc)
-        rc = read_piece(m, from, at, bytes, 0, e);
+    int rc = read_piece(m, from, at, bytes, 0, e);
     for (size_t done = 0; done < bytes && !rc; done += PIECE) {
         size_t n = MIN(PIECE, bytes - done);
         if ((rc = OCL(e, "a state", clFinish, m->d->copies)) ||
@@ -168,10 +167,10 @@ int ocl_queue_read(struct ocl_model *m, cl_mem from, size_t at, size_t bytes, vo
     return rc;
 }
 
-int ocl_queue_write(struct ocl_model *m, cl_mem to, size_t at, size_t bytes, const void *src,
-                    struct err *e)
+static int write_range(struct ocl_model *m, cl_mem to, size_t at, size_t bytes, const void *src,
+                       struct err *e)
 {
-    int rc = bytes ? settle(m, NULL, e) : 0;
+    int rc = 0;
     for (size_t done = 0; done < bytes && !rc; done += PIECE) {
         size_t n = MIN(PIECE, bytes - done);
         char *host = (char *)m->state_host.host + done;
@@ -183,28 +182,80 @@ int ocl_queue_write(struct ocl_model *m, cl_mem to, size_t at, size_t bytes, con
     return rc || !bytes ? rc : OCL(e, "a state", clFinish, m->d->copies);
 }
 
-int ocl_queue_copy(struct ocl_model *m, cl_mem mem, size_t to, size_t from, size_t bytes,
+int ocl_queue_read(struct ocl_model *m, const struct ocl_pool *p, int32_t item, void *dst,
                    struct err *e)
 {
-    if (!bytes || to == from)
-        return 0;
-    m->pending = true;
-    return OCL(e, "a state", clEnqueueCopyBuffer, m->d->queue, mem, mem, from, to, bytes, 0, NULL,
-               NULL);
+    int rc = p->floats ? settle(m, NULL, e) : 0;
+    for (const struct ocl_bank *b = p->banks; b < p->banks + p->n && !rc; b++)
+        rc = read_range(m, b->buffer.mem, ocl_bank_at(b, item), ocl_bank_bytes(b),
+                        (float *)dst + b->from, e);
+    return rc;
 }
 
-int ocl_queue_zero(struct ocl_model *m, cl_mem mem, size_t at, size_t bytes, struct err *e)
+int ocl_queue_write(struct ocl_model *m, const struct ocl_pool *p, int32_t item, const void *src,
+                    struct err *e)
 {
-    if (!bytes)
+    int rc = p->floats ? settle(m, NULL, e) : 0;
+    for (const struct ocl_bank *b = p->banks; b < p->banks + p->n && !rc; b++)
+        rc = write_range(m, b->buffer.mem, ocl_bank_at(b, item), ocl_bank_bytes(b),
+                         (const float *)src + b->from, e);
+    return rc;
+}
+
+int ocl_queue_rows_read(struct ocl_model *m, int32_t act, int32_t n, float *dst, struct err *e)
+{
+    const struct act *a = &m->plan->acts[act];
+    size_t bytes = (size_t)n * (size_t)a->stride * 4, most = m->state_host.b.bytes;
+    int rc = settle(m, NULL, e);
+    ASSERT(n <= m->cap.tokens && a->rows == ROWS_TOKENS);
+    for (size_t done = 0; done < bytes && !rc; done += most)
+        rc = read_range(m, m->arena.mem, (size_t)a->offset * 4 + done, MIN(bytes - done, most),
+                        (char *)dst + done, e);
+    return rc;
+}
+
+int ocl_queue_rows_write(struct ocl_model *m, int32_t act, int32_t n, const float *src,
+                         struct err *e)
+{
+    const struct act *a = &m->plan->acts[act];
+    size_t bytes = (size_t)n * (size_t)a->stride * 4, most = m->state_host.b.bytes;
+    int rc = settle(m, NULL, e);
+    ASSERT(n <= m->cap.tokens && a->rows == ROWS_TOKENS);
+    for (size_t done = 0; done < bytes && !rc; done += most)
+        rc = write_range(m, m->arena.mem, (size_t)a->offset * 4 + done, MIN(bytes - done, most),
+                         (const char *)src + done, e);
+    return rc;
+}
+
+int ocl_queue_copy(struct ocl_model *m, const struct ocl_pool *p, int32_t to, int32_t from,
+                   struct err *e)
+{
+    int rc = 0;
+    if (!p->floats || to == from)
         return 0;
     m->pending = true;
-    return ocl_fill_zero(m->d, m->d->queue, mem, at, bytes, "a state", e);
+    for (const struct ocl_bank *b = p->banks; b < p->banks + p->n && !rc; b++)
+        rc = OCL(e, "a state", clEnqueueCopyBuffer, m->d->queue, b->buffer.mem, b->buffer.mem,
+                 ocl_bank_at(b, from), ocl_bank_at(b, to), ocl_bank_bytes(b), 0, NULL, NULL);
+    return rc;
+}
+
+int ocl_queue_zero(struct ocl_model *m, const struct ocl_pool *p, int32_t item, struct err *e)
+{
+    int rc = 0;
+    if (!p->floats)
+        return 0;
+    m->pending = true;
+    for (const struct ocl_bank *b = p->banks; b < p->banks + p->n && !rc; b++)
+        rc = ocl_fill_zero(m->d, m->d->queue, b->buffer.mem, ocl_bank_at(b, item),
+                           ocl_bank_bytes(b), "a state", e);
+    return rc;
 }
 
 static int stage(struct ocl_model *m, int32_t slot, struct state_copy *c, bool out, struct err *e)
 {
     m->pending = true;
-    return ocl_beside_stage(&m->beside, c, m->slots.mem, (size_t)slot * m->beside.bytes, out, e);
+    return ocl_beside_stage(&m->beside, c, &m->slots, slot, out, e);
 }
 
 int ocl_queue_out(struct ocl_model *m, int32_t slot, struct state_copy *c, struct err *e)

@@ -233,14 +233,12 @@ static int fill_memory(struct trial *t, struct ocl_model *m, struct err *e)
         s->slots[i] = draw(t) * 0.1f;
     for (int64_t i = 0; i < pages; i++)
         s->pages[i] = draw(t);
-    const struct { cl_mem mem; const float *from; int64_t n; } copies[] = {
-        {m->arena.mem, s->arena, t->floats}, {m->slots.mem, s->slots, slots},
-        {m->pages.mem, s->pages, pages}};
-    int rc = 0;
-    for (int i = 0; i < 3 && !rc; i++)
-        if (copies[i].n)
-            rc = OCL(e, "the self-test", clEnqueueWriteBuffer, m->d->queue, copies[i].mem, CL_TRUE,
-                     0, (size_t)copies[i].n * 4, copies[i].from, 0, NULL, NULL);
+    int rc = t->floats ? OCL(e, "the self-test", clEnqueueWriteBuffer, m->d->queue, m->arena.mem,
+                             CL_TRUE, 0, (size_t)t->floats * 4, s->arena, 0, NULL, NULL)
+                       : 0;
+    for (int32_t i = 0; i < SEQS && !rc; i++)
+        if (!(rc = ocl_queue_write(m, &m->slots, i, s->slots + i * m->slots.floats, e)))
+            rc = ocl_queue_write(m, &m->pages, i, s->pages + i * m->pages.floats, e);
     return rc;
 }
 

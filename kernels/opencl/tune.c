@@ -27,6 +27,7 @@ static const struct {
     {"wide_rows", offsetof(struct ocl_tune, wide_rows), 65, 1 << 20, false},
     {"sample", offsetof(struct ocl_tune, sample), 1, 1024, false},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
+    {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };
 
 int ocl_tune_parse(struct ocl_tune *t, const char *words, struct err *e)

@@ -74,10 +74,6 @@ int pass_sections(struct build *b);   /* offsets of state sections */
 int build_check(struct build *b);
 
 /* ---- uses.c: who touches what, for the length of a pass; ops keep their numbers meanwhile ---- */
-/* Calls f for every view an op reads (writes false) or writes (true). */
-typedef void view_fn(struct view *v, bool writes, void *arg);
-void op_views(struct op *op, view_fn *f, void *arg);
-
 struct use_link { int32_t op, next; };
 struct uses {
     struct plan *plan;

@@ -109,15 +109,21 @@ static void download(struct ocl_model *m, cl_mem from, float *p, size_t n)
 static void put_memory(struct ocl_model *m, const struct rig *r, const struct memory *x)
 {
     upload(m, m->arena.mem, x->arena, arena_floats(m, r));
-    upload(m, m->slots.mem, x->slots, (size_t)r->slot_n);
-    upload(m, m->pages.mem, x->pages, (size_t)r->page_n);
+    struct err e = {0};
+    for (int32_t i = 0; i < r->n_slots; i++)
+        must(ocl_queue_write(m, &m->slots, i, x->slots + i * m->slots.floats, &e), &e);
+    for (int32_t i = 0; i < r->n_pages; i++)
+        must(ocl_queue_write(m, &m->pages, i, x->pages + i * m->pages.floats, &e), &e);
 }
 
 static void get_memory(struct ocl_model *m, const struct rig *r, struct memory *x)
 {
     download(m, m->arena.mem, x->arena, arena_floats(m, r));
-    download(m, m->slots.mem, x->slots, (size_t)r->slot_n);
-    download(m, m->pages.mem, x->pages, (size_t)r->page_n);
+    struct err e = {0};
+    for (int32_t i = 0; i < r->n_slots; i++)
+        must(ocl_queue_read(m, &m->slots, i, x->slots + i * m->slots.floats, &e), &e);
+    for (int32_t i = 0; i < r->n_pages; i++)
+        must(ocl_queue_read(m, &m->pages, i, x->pages + i * m->pages.floats, &e), &e);
 }
 
 static void device_run(struct ocl_model *m, const struct batch *b)

@@ -3,7 +3,7 @@
  * through unharmed (caches may be lost); after a failed step the device stays lost. A crash, a
  * hang or a wrong success fails the test; run it under the address sanitizer for leaks.
  *
- *   ocl_fault [--quick] [DEVICE [FIRST [LAST]]]     DEVICE as in "opencl:pocl"
+ *   ocl_fault [--quick] [DEVICE [FIRST [LAST]]]     DEVICE as in "opencl:pocl", or "A+B" of such
  *
  * --quick: of all calls that do the same for the same thing, only the first and the last. */
 #include <stdio.h>
@@ -28,14 +28,14 @@ static struct op ops[4];
 static struct plan plan = {ops, 4, acts, 4, weights, 2, sections, 1, WIDTH, 0, VOCAB, WIDTH,
                            {3, 0, VOCAB}};
 
-/* embed, shift, gather, logits. */
+/* embed; shift, gather, logits, which another device may have. */
 static void make_plan(struct capacity *c)
 {
     *c = (struct capacity){.tokens = 4, .logits = 2, .seqs = 2, .slots = 2};
     for (int i = 0; i < 4; i++) {
         acts[i] = (struct act){i < 2 ? ROWS_TOKENS : ROWS_LOGITS, i < 3 ? WIDTH : VOCAB,
                                i < 3 ? WIDTH : VOCAB, 0, 0, 3};
-        ops[i] = (struct op){.section = -1, .out = {i, 0, i < 3 ? WIDTH : VOCAB}};
+        ops[i] = (struct op){.section = -1, .layer = i > 0, .out = {i, 0, i < 3 ? WIDTH : VOCAB}};
         for (size_t k = 0; k < ARRAY_LEN(ops[i].in); k++)
             ops[i].in[k] = VIEW_NONE;
         for (size_t k = 0; k < ARRAY_LEN(ops[i].w); k++)
@@ -146,10 +146,11 @@ static int life(const char *spec, struct err *e)
 {
     struct device_options o = {.spec = spec, .cache_dir = getenv("RECURD_OCL_CACHE")};
     struct device *d = NULL;
-    int rc = backend_opencl.open(&d, &o, e);
+    int rc = device_open(&d, &o, e);
     if (!rc)
         rc = use(d, e);
-    backend_opencl.close(d);
+    if (d)
+        d->backend->close(d);
     return rc;
 }
 
@@ -162,7 +163,10 @@ static int pieces(const char *spec, struct err *e)
     struct ocl_device d = {0};
     struct ocl_buffer b = {0};
     const char *colon = strchr(spec, ':');
-    int rc = ocl_device_open(&d, colon ? colon + 1 : "", NULL, e);
+    char name[64] = "";
+    if (colon)
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(colon + 1, "+,"), colon + 1);
+    int rc = ocl_device_open(&d, name, NULL, e);
     if (rc)
         return rc;
     d.fill_bytes = 4096;

@@ -1,9 +1,11 @@
-/* oclsteps: decode steps of a whole model with random weights.
+/* oclsteps: steps of a whole model with random weights, on a device or several ("A+B").
  *
- *   oclsteps MODEL_DIR DEVICE [streams ...]
+ *   oclsteps MODEL_DIR DEVICE [--prompt N] [--digest] [streams ...]
  *
  * For each number of streams: milliseconds a step, tokens a second, launches and host time a step,
- * weight bytes over time; with RECURD_OCL_PROFILE set, the time of each kind of op instead. */
+ * weight bytes over time; with RECURD_OCL_PROFILE set, the time of each kind of op instead. Then
+ * prompts of N tokens (512) alone. --digest: a hash of all logits of a prompt in two steps and of
+ * steps of all streams beside it, and of a state: equal for devices that give equal bits. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +18,7 @@
 #define STREAMS_MAX 256
 #define WARM 5
 #define STEPS 40
-#define PROMPT 512 /* tokens of the prefill step */
+#define PROMPT_MAX 8192 /* tokens of the prefill step */
 
 static void must(int rc, const struct err *e)
 {
@@ -29,7 +31,7 @@ static void must(int rc, const struct err *e)
 /* Runs one step of n sequences, and draws from each, with `per` tokens each at position pos. */
 static void step(struct device *d, int32_t n, int32_t per, int64_t pos)
 {
-    static int32_t tokens[STREAMS_MAX * 2 + PROMPT], cu[STREAMS_MAX + 1], slots[STREAMS_MAX];
+    static int32_t tokens[STREAMS_MAX * 2 + PROMPT_MAX], cu[STREAMS_MAX + 1], slots[STREAMS_MAX];
     static int32_t rows[STREAMS_MAX];
     static int64_t at[STREAMS_MAX];
     struct err e = {0};
@@ -68,10 +70,56 @@ static void time_streams(struct device *d, const struct model *m, int32_t n)
     printf(
         "%4d streams: %8.3f ms a step, %9.1f tokens/s, %llu launches, host %6.1f us, waiting %8.1f "
         "us, weights %.0f GB/s\n",
-        n, t * 1e3, n / t, (unsigned long long)(s.launches / s.steps),
+        n, t * 1e3, n / t, (unsigned long long)(s.launches / MAX(s.steps, 1)),
         (double)s.enqueue_ns / 1e3 / STEPS, (double)s.wait_ns / 1e3 / STEPS,
         (double)m->weight_bytes / t / 1e9);
     fflush(stdout);
+    if (getenv("RECURD_OCL_PROFILE"))
+        d->backend->profile(d);
+}
+
+static uint64_t hash(uint64_t h, const void *p, size_t n)
+{
+    for (const unsigned char *s = p, *end = s + n; s < end; s++)
+        h = (h ^ *s) * UINT64_C(0x100000001b3); /* FNV-1a */
+    return h;
+}
+
+static void digest(struct device *d, const struct model *m, int32_t n, int32_t prompt)
+{
+    struct err e = {0};
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    size_t bytes = (size_t)m->plan.slot_floats * sizeof(float);
+    float *state = mem_array(1, bytes + 1);
+    const float *row;
+    must(state ? 0 : err_set(&e, E_NOMEM, "no memory for a state"), &e);
+    for (int32_t q = 0; q < n; q++)
+        must(d->backend->slot_zero(d, q, &e), &e);
+    for (int i = 0; i < 6; i++) {
+        int32_t per = i < 2 ? prompt / 2 : 1, seqs = i < 2 ? 1 : n;
+        step(d, seqs, per, i < 2 ? i * per : prompt + i);
+        for (int32_t q = 0; q < seqs; q++) {
+            must(d->backend->logits(d, q, &row, &e), &e);
+            h = hash(h, row, (size_t)m->plan.vocab * sizeof *row);
+        }
+    }
+    must(d->backend->slot_read(d, 0, state, &e), &e);
+    printf("digest of logits %016llx, of a state %016llx\n", (unsigned long long)h,
+           (unsigned long long)hash(h, state, bytes));
+    mem_free(state);
+}
+
+static void time_prompt(struct device *d, int32_t n)
+{
+    struct err e = {0};
+    for (int i = 0; i < 2; i++) { /* the second time counts */
+        must(d->backend->slot_zero(d, 0, &e), &e);
+        uint64_t start = clock_now_ns();
+        step(d, 1, n, 0);
+        double t = (double)(clock_now_ns() - start) / 1e9;
+        if (i)
+            printf("prompt of %d tokens: %.3f ms, %.0f tokens/s\n", n, t * 1e3, n / t);
+    }
     if (getenv("RECURD_OCL_PROFILE"))
         d->backend->profile(d);
 }
@@ -81,29 +129,41 @@ int main(int argc, char **argv)
     struct err e = {0};
     struct model *m;
     struct device *d;
+    int32_t streams[16], n_streams = 0, most = 1;
+    long prompt = 512;
+    bool digests = false;
     if (argc < 3)
-        return fprintf(stderr, "usage: oclsteps MODEL_DIR DEVICE [streams ...]\n"), 2;
+        return fprintf(stderr, "usage: oclsteps MODEL_DIR DEVICE [--prompt N] [--digest] "
+                       "[streams ...]\n"), 2;
+    for (int i = 3; i < argc; i++) {
+        long n = strtol(argv[i], NULL, 10); /* anything but a number is 0, and skipped */
+        if (!strcmp(argv[i], "--prompt") && i + 1 < argc) {
+            n = strtol(argv[++i], NULL, 10);
+            prompt = MAX(2, MIN(n, PROMPT_MAX));
+        } else if (!strcmp(argv[i], "--digest")) {
+            digests = true;
+        } else if (n >= 1 && n <= STREAMS_MAX && n_streams < (int)ARRAY_LEN(streams)) {
+            streams[n_streams++] = (int32_t)n;
+            most = MAX(most, (int32_t)n);
+        }
+    }
     struct model_options mo = {.dir = argv[1], .dummy = true, .dummy_seed = 1};
     struct device_options dopt = {.spec = argv[2], .cache_dir = getenv("RECURD_OCL_CACHE")};
-    struct capacity cap = {PROMPT, STREAMS_MAX, STREAMS_MAX, STREAMS_MAX, 0, 0};
+    struct capacity cap = {(int32_t)MAX(prompt, most), most, most, most, 0, 0};
     uint64_t start = clock_now_ns();
     must(model_open(&m, &mo, &e), &e);
     must(device_open(&d, &dopt, &e), &e);
     must(model_load(m, d, &cap, &e), &e);
-    printf("%s on %s: %.2f GB of weights, %.2f GB held, ready in %.1f s\n", m->name,
-           d->description, (double)m->weight_bytes / 1e9, (double)d->backend->memory(d) / 1e9,
+    printf("%s on %s: %.2f GB of weights, %.2f GB held, states of %.1f MB, ready in %.1f s\n",
+           m->name, d->description, (double)m->weight_bytes / 1e9,
+           (double)d->backend->memory(d) / 1e9, (double)m->plan.slot_floats * 4e-6,
            (double)(clock_now_ns() - start) / 1e9);
-    for (int i = 3; i < argc; i++) {
-        long n = strtol(argv[i], NULL, 10); /* anything but a number is 0, and skipped */
-        if (n >= 1 && n <= STREAMS_MAX)
-            time_streams(d, m, (int32_t)n);
-    }
-    start = clock_now_ns();
-    must(d->backend->slot_zero(d, 0, &e), &e);
-    step(d, 1, PROMPT, 0);
-    printf("prompt of %d tokens: %.3f ms\n", PROMPT, (double)(clock_now_ns() - start) / 1e6);
-    if (getenv("RECURD_OCL_PROFILE"))
-        d->backend->profile(d);
+    fflush(stdout);
+    for (int32_t i = 0; i < n_streams; i++)
+        time_streams(d, m, streams[i]);
+    time_prompt(d, (int32_t)prompt);
+    if (digests)
+        digest(d, m, most, (int32_t)prompt);
     d->backend->close(d);
     model_close(m);
     return 0;

@@ -76,7 +76,7 @@ static int step(struct trial *t, int seqs, int at, int n, float *out, struct err
     for (int32_t i = 0; i < t->cap.pages; i++)
         pages[i] = i;
     struct batch b = {seqs, cu[seqs], n, tokens, cu, slots, pos, rows, pages,
-                      t->cap.pages_per_seq};
+                      t->cap.pages_per_seq, STEP_ALL};
     int rc = t->d->backend->run(t->d, &b, e);
     for (int i = 0; i < n && !rc; i++) {
         const float *row;

@@ -84,7 +84,7 @@ static const float *step(struct device *d, int slot, int64_t pos, const int32_t 
 {
     struct err e = {0};
     int32_t cu[] = {0, n}, rows[] = {n - 1}, slots[] = {slot}, pages[] = {0};
-    struct batch b = {1, n, 1, tokens, cu, slots, &pos, rows, pages, 1};
+    struct batch b = {1, n, 1, tokens, cu, slots, &pos, rows, pages, 1, STEP_ALL};
     cr_assert_eq(d->backend->run(d, &b, &e), 0);
     const float *row = NULL;
     cr_assert_eq(d->backend->logits(d, 0, &row, &e), 0);
@@ -135,7 +135,7 @@ Test(backend, rows_are_sampled_as_the_definition_says_under_any_number_of_thread
         const int32_t tokens[] = {7, 20, 3, 9}, cu[] = {0, 4}, rows[] = {0, 1, 2, 3}, slot = 0;
         const int32_t page = 0;
         const int64_t pos = 0;
-        struct batch b = {1, 4, 4, tokens, cu, &slot, &pos, rows, &page, 1};
+        struct batch b = {1, 4, 4, tokens, cu, &slot, &pos, rows, &page, 1, STEP_ALL};
         struct sample_row ask[4];
         struct sample_result told[4], want;
         cr_assert_eq(d->backend->run(d, &b, &e), 0);

@@ -15,7 +15,7 @@ int ocl_pool_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_arg_view(&s, m->plan, op->out);
     ocl_arg_view(&s, m->plan, op->in[POOL_x]);
     ocl_arg_view(&s, m->plan, op->in[POOL_gate]);
-    ocl_arg_section(&s, m->plan, op->section);
+    ocl_arg_section(&s, m, op->section);
     ocl_arg(&s, ARG_WEIGHT, op->w[POOL_bias]);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);

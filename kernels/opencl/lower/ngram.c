@@ -38,7 +38,7 @@ static int tail(struct ocl_model *m, const struct op *op, struct err *e)
 {
     struct ocl_spec s;
     begin(&s, op, "ngram_tail.cl");
-    ocl_arg_section(&s, m->plan, op->section);
+    ocl_arg_section(&s, m, op->section);
     ocl_arg(&s, ARG_BATCH, BATCH_TOKENS);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
@@ -57,7 +57,7 @@ int ocl_ngram_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_def_format(&s, m->plan->weights[op->w[NGRAM_table]].dtype);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->out);
-    ocl_arg_section(&s, m->plan, op->section);
+    ocl_arg_section(&s, m, op->section);
     ocl_arg(&s, ARG_WEIGHT, op->w[NGRAM_table]);
     ocl_arg(&s, ARG_BATCH, BATCH_TOKENS);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);

@@ -100,7 +100,7 @@ static void begin(struct ocl_spec *s, struct ocl_model *m, const struct op *op, 
     ocl_arg_view(s, m->plan, op->out);
     for (int i = first; i < inputs; i++)
         ocl_arg_view(s, m->plan, op->in[i]);
-    ocl_arg_section(s, m->plan, op->section);
+    ocl_arg_section(s, m, op->section);
 }
 
 /* One work-item per column of `width`, for every sequence. */

@@ -14,7 +14,7 @@ static void begin(struct ocl_spec *s, struct ocl_model *m, const struct op *op, 
     ocl_arg_view(s, m->plan, op->out);
     for (int i = 0; i < inputs; i++)
         ocl_arg_view(s, m->plan, op->in[i]);
-    ocl_arg_section(s, m->plan, op->section);
+    ocl_arg_section(s, m, op->section);
 }
 
 static int finish(struct ocl_spec *s, struct ocl_model *m, int32_t width, struct err *e)
@@ -72,7 +72,7 @@ static int conv_parallel(struct ocl_model *m, const struct op *op, struct err *e
     ocl_def(&s, "SIZE", op->p.conv.size);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->in[CONV_x]);
-    ocl_arg_section(&s, m->plan, op->section);
+    ocl_arg_section(&s, m, op->section);
     arg_seqs(&s);
     s.when = WHEN_SEVERAL;
     return finish(&s, m, op->out.width, e);

@@ -54,11 +54,14 @@ void ocl_arg_view(struct ocl_spec *s, const struct plan *p, struct view v)
     ocl_arg(s, ARG_INT, view_given(v) ? p->acts[v.act].stride : 0);
 }
 
-void ocl_arg_section(struct ocl_spec *s, const struct plan *p, int32_t section)
+void ocl_arg_section(struct ocl_spec *s, const struct ocl_model *m, int32_t section)
 {
-    ocl_arg(s, ARG_SLOTS, 0);
-    ocl_arg(s, ARG_LONG, p->slot_floats);
-    ocl_arg(s, ARG_LONG, section < 0 ? 0 : p->sections[section].offset);
+    int64_t at = section < 0 ? 0 : m->plan->sections[section].offset;
+    int32_t i = ocl_pool_bank(&m->slots, at);
+    const struct ocl_bank *b = &m->slots.banks[i];
+    ocl_arg(s, ARG_SLOTS, i);
+    ocl_arg(s, ARG_LONG, b->floats);
+    ocl_arg(s, ARG_LONG, at - b->from);
 }
 
 void ocl_local(struct ocl_spec *s, size_t x, size_t y)

@@ -15,7 +15,7 @@ int ocl_square_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_arg_view(&s, m->plan, op->out);
     for (int i = 0; i < 3; i++)
         ocl_arg_view(&s, m->plan, op->in[i]);
-    ocl_arg_section(&s, m->plan, op->section);
+    ocl_arg_section(&s, m, op->section);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
     ocl_arg_float(&s, op->p.square.eps);

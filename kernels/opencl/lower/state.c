@@ -51,7 +51,7 @@ int ocl_delta_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_arg_view(&s, m->plan, op->out);
     for (int i = 0; i < 6; i++)
         ocl_arg_view(&s, m->plan, op->in[i]);
-    ocl_arg_section(&s, m->plan, op->section);
+    ocl_arg_section(&s, m, op->section);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
     ocl_arg_float(&s, op->p.delta.scale);
@@ -75,7 +75,7 @@ int ocl_decay_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_arg_view(&s, m->plan, op->out);
     for (int i = 0; i < 4; i++)
         ocl_arg_view(&s, m->plan, op->in[i]);
-    ocl_arg_section(&s, m->plan, op->section);
+    ocl_arg_section(&s, m, op->section);
     ocl_arg(&s, ARG_WEIGHT, op->w[DECAY_bonus]);
     ocl_arg(&s, ARG_WEIGHT, op->w[DECAY_constant]);
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
@@ -91,10 +91,13 @@ static bool is_ring(const struct ocl_model *m, const struct op *op)
 
 void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op *op)
 {
-    ocl_arg(s, is_ring(m, op) ? ARG_SLOTS : ARG_PAGES, 0);
-    ocl_arg(s, ARG_LONG, m->plan->slot_floats);
-    ocl_arg(s, ARG_LONG, m->plan->sections[op->section].offset);
-    ocl_arg(s, ARG_LONG, PAGE_TOKENS * m->plan->page_token_floats);
+    const struct ocl_pool *p = is_ring(m, op) ? &m->slots : &m->pages;
+    int64_t at = m->plan->sections[op->section].offset;
+    int32_t i = ocl_pool_bank(p, at);
+    ocl_arg(s, is_ring(m, op) ? ARG_SLOTS : ARG_PAGES, i);
+    ocl_arg(s, ARG_LONG, p->banks[i].floats);
+    ocl_arg(s, ARG_LONG, at - p->banks[i].from);
+    ocl_arg(s, ARG_LONG, p->banks[i].floats);
     ocl_arg(s, ARG_BATCH, BATCH_PAGES);
     ocl_arg(s, ARG_INT, m->cap.pages_per_seq);
 }
