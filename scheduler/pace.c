@@ -45,22 +45,49 @@ static double bounded(const struct pace *p, const struct pace_class *c, double r
     return guess > 0 ? MIN(ns, PACE_JUMP * guess) : ns;
 }
 
+/* What the step leaves: a debt of its length if nothing came first, else what it took less than it
+ * might. Who comes next waited for one such step, at most. */
+static void settle(struct pace *p, double took)
+{
+    double debt = PACE_ALONE * expected(p, 1);
+    if (p->target_ns) {
+        p->saved = 0;
+    } else if (p->trial > 0) {
+        return; /* what it might have taken is not known */
+    } else if (p->base == 0) {
+        p->saved = MAX(MIN(p->saved, 0) - took, -debt);
+    } else {
+        double most = (double)pace_most(p, p->base);
+        double enough = expected(p, p->base + PACE_LEAST) - most;
+        p->saved = MAX(MIN(p->saved + most - took, MAX(enough, 0)), -debt);
+    }
+}
+
 void pace_note(struct pace *p, int32_t rows, uint64_t took_ns)
 {
     struct pace_class *c = &p->seen[class_of(MAX(rows, 1))];
     double x = MAX(rows, 1), took = (double)MAX(took_ns, 1), y = bounded(p, c, x, took);
+    settle(p, MIN(took, PACE_JUMP * expected(p, x)));
     bool is_strange = c->ns == 0 || took > PACE_JUMP * c->ns;
+    bool is_trial = p->trial > 0, is_shorter = y < expected(p, x);
+    /* Between steps with others it is slower than alone: that says nothing. */
+    bool is_mixed = p->passed > 0 && !is_trial && !is_shorter && is_known(c);
     /* Much makes a step longer than it has to be, nothing makes one shorter. */
-    double share = !is_known(c) ? 1 : y < expected(p, x) ? 0.5 : 0.125;
+    double share = is_mixed ? 0 : !is_known(c) || (is_trial && is_shorter) ? 1
+                 : is_shorter ? 0.5 : 0.125;
     for (int32_t k = 0; k < PACE_CLASSES; k++)
         p->seen[k].age += p->seen[k].age < PACE_AGE;
     c->rows += (x - c->rows) * share;
     c->ns += (y - c->ns) * share;
-    c->keep = is_strange ? PACE_YOUNG : MIN(2 * c->keep, PACE_AGE);
-    c->age = 0;
+    if (is_strange)
+        c->keep = PACE_YOUNG;
+    else if (!is_mixed)
+        c->keep = MIN(2 * c->keep, PACE_AGE);
+    c->age = is_mixed ? c->age : 0;
     for (int32_t k = 0; k < PACE_CLASSES; k++) /* fewer rows take no longer */
         if (p->seen[k].rows <= x)
             p->seen[k].ns = MIN(p->seen[k].ns, y);
+    p->trial -= p->trial > 0;
 }
 
 uint64_t pace_ns(const struct pace *p, int32_t rows)
@@ -68,23 +95,17 @@ uint64_t pace_ns(const struct pace *p, int32_t rows)
     return (uint64_t)expected(p, MAX(rows, 1));
 }
 
-uint64_t pace_most(const struct pace *p, int32_t decode)
+uint64_t pace_most(const struct pace *p, int32_t base)
 {
-    if (decode > 0)
-        return p->target_ns ? p->target_ns
-                            : (uint64_t)(PACE_SHARED * expected(p, decode));
+    if (base > 0)
+        return p->target_ns ? p->target_ns : (uint64_t)(PACE_SHARED * expected(p, base));
     return MAX(p->target_ns, (uint64_t)(PACE_ALONE * expected(p, 1)));
 }
 
-int32_t pace_rows(const struct pace *p, int32_t decode, int32_t n_prompts, int32_t budget)
+/* The most rows, of those from lo to hi, that take at most `most`; lo if none do. Times grow with
+ * rows. */
+static int32_t rows_in(const struct pace *p, double most, int32_t lo, int32_t hi)
 {
-    int32_t least = decode + PACE_LEAST;
-    if (n_prompts == 0 || least >= budget)
-        return budget;
-    if (!is_known(&p->seen[class_of(MAX(decode, 1))]))
-        return MAX(decode, 1);
-    double most = (double)pace_most(p, decode);
-    int32_t lo = least, hi = budget; /* times grow with rows: the largest that fits */
     while (lo < hi) {
         int32_t mid = lo + (hi - lo + 1) / 2;
         if (expected(p, mid) <= most)
@@ -93,4 +114,42 @@ int32_t pace_rows(const struct pace *p, int32_t decode, int32_t n_prompts, int32
             hi = mid - 1;
     }
     return lo;
+}
+
+int32_t pace_first(const struct pace *p, int32_t decode, int32_t budget)
+{
+    /* Half of the time that is not the streams', so the others get the other half. */
+    double most = ((double)pace_most(p, decode) + (decode ? expected(p, decode) : 0)) / 2;
+    if (!is_known(&p->seen[class_of(MAX(decode, 1))]))
+        return decode;
+    return rows_in(p, most, decode, budget);
+}
+
+/* Rows of a step in which `first` come first. */
+static int32_t rows_with(const struct pace *p, int32_t first, int32_t budget)
+{
+    double most = (double)pace_most(p, p->base);
+    if (first == 0 || p->target_ns)
+        return rows_in(p, most, first + PACE_LEAST, budget);
+    int32_t rows = rows_in(p, most + MIN(p->saved, 0), first, budget);
+    if (rows >= first + PACE_LEAST)
+        return rows;
+    bool enough = expected(p, first + PACE_LEAST) <= most + p->saved;
+    return enough ? first + PACE_LEAST : first;
+}
+
+int32_t pace_rows(struct pace *p, int32_t decode, int32_t first, int32_t n_others, int32_t budget)
+{
+    int32_t rows = budget;
+    p->base = decode ? decode : first;
+    if (n_others > 0 && first + PACE_LEAST < budget) {
+        if (!is_known(&p->seen[class_of(MAX(decode, 1))]) && p->trial == 0)
+            p->trial = PACE_TRIAL;
+        if (first > 0 && p->passed >= PACE_PATIENCE)
+            rows = first + PACE_LEAST;
+        else
+            rows = p->trial > 0 ? MAX(first, 1) : rows_with(p, first, budget);
+    }
+    p->passed = n_others > 0 && rows == first ? p->passed + 1 : 0;
+    return rows;
 }
