@@ -17,7 +17,8 @@
  * budget and changes nothing.
  *
  * Times are learned for each power of two of rows, as one point (rows, ns) each, and lie on lines
- * between these. What is not known, or was learned long ago, is tried: PACE_TRIAL steps in a row
+ * between these: those of all steps, and apart from them those of what runs alone, which the bounds
+ * are multiples of. What is not known, or was learned long ago, is tried: PACE_TRIAL steps in a row
  * of the streams alone, or of one row, of which the fastest counts: what other rows leave in the
  * caches makes the first of them slow. Owner: the engine. */
 #ifndef RECURD_PACE_H
@@ -40,7 +41,7 @@ struct pace {
     struct pace_class {
         double rows, ns;    /* of steps of 2^i to 2^(i+1) - 1 rows; ns 0 = never seen */
         uint32_t age, keep; /* steps since it was seen; it is known while age < keep */
-    } seen[PACE_CLASSES];
+    } all[PACE_CLASSES], alone[PACE_CLASSES];
     double saved;   /* ns that steps took less than they might; < 0 = a debt */
     int32_t base;   /* of the last step: its streams; without any, the rows that come first */
     int32_t trial;  /* steps that a trial still takes */
@@ -49,7 +50,7 @@ struct pace {
 
 /* A step of `rows` rows took ns. */
 void pace_note(struct pace *p, int32_t rows, uint64_t ns);
-/* What a step of `rows` rows takes; 0 = nothing is known. */
+/* What a step of `rows` rows takes, whatever they are; 0 = nothing is known. */
 uint64_t pace_ns(const struct pace *p, int32_t rows);
 /* What a step with `base` rows of streams (or, without any, of prompts that come first) may take,
  * debts aside, or one of other prompts alone (0); 0 = unknown. */

@@ -22,6 +22,18 @@ Test(pace, where_rows_cost_nothing_the_whole_budget_is_used)
     cr_assert_eq(pace_rows(&p, 64, 64, 0, 512), 512); /* streams alone are never held back */
 }
 
+Test(pace, steps_with_prompts_do_not_count_as_the_streams_own)
+{
+    struct machine m = {10000000, 7000000}; /* 28 rows are in one class with the 16 streams */
+    struct pace p = {0};
+    for (int i = 0; i < 4 * PACE_AGE; i++) {
+        int32_t n = pace_rows(&p, 16, 16, 1, i % 16 ? 28 : 512);
+        double most = 1.001 * PACE_SHARED * (double)takes(m, 16);
+        cr_assert(p.trial > 0 || (double)pace_most(&p, 16) <= most, "step %d", i);
+        pace_note(&p, n, takes(m, n));
+    }
+}
+
 Test(pace, an_unknown_machine_is_tried_with_small_steps)
 {
     struct pace p = {0};
