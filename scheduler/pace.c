@@ -87,8 +87,8 @@ static void settle(struct pace *p, double took)
         p->saved = MAX(MIN(p->saved, 0) - took, -debt);
     } else {
         double most = (double)pace_most(p, p->base);
-        double enough = expected(p->all, p->base + PACE_LEAST) - most;
-        p->saved = MAX(MIN(p->saved + most - took, MAX(enough, 0)), -debt);
+        double enough = expected(p->all, p->base + PACE_LEAST); /* for any step of the least */
+        p->saved = MAX(MIN(p->saved + most - took, enough), -debt);
     }
 }
 
@@ -104,7 +104,7 @@ void pace_note(struct pace *p, int32_t rows, uint64_t took_ns)
     learn(p->all, x, took, 0.125, 0.5);
     /* Between steps with others it is slower than alone: that says nothing. */
     if (rows == MAX(p->base, 1))
-        learn(p->alone, x, took, p->passed > 0 && p->trial == 0 ? 0 : 0.125, p->trial ? 1 : 0.5);
+        learn(p->alone, x, took, p->trial > 0 ? 0.5 : p->passed > 0 ? 0 : 0.125, 0.5);
     p->trial -= p->trial > 0;
 }
 

@@ -19,7 +19,7 @@
  * Times are learned for each power of two of rows, as one point (rows, ns) each, and lie on lines
  * between these: those of all steps, and apart from them those of what runs alone, which the bounds
  * are multiples of. What is not known, or was learned long ago, is tried: PACE_TRIAL steps in a row
- * of the streams alone, or of one row, of which the fastest counts: what other rows leave in the
+ * of the streams alone, or of one row, of which the last count most: what other rows left in the
  * caches makes the first of them slow. Owner: the engine. */
 #ifndef RECURD_PACE_H
 #define RECURD_PACE_H
@@ -31,7 +31,7 @@
 #define PACE_CLASSES 18  /* rows up to 2^17: the largest step is 65,536 */
 #define PACE_LEAST 4     /* rows that prompts get if they get any */
 #define PACE_PATIENCE 16 /* steps that they get none in a row, at most; a debt is paid in 11 */
-#define PACE_TRIAL 4
+#define PACE_TRIAL 6
 #define PACE_JUMP 2      /* a step counts as so many times what was expected, at most */
 #define PACE_YOUNG 4     /* steps for which a time that was seen once, or is strange, is */
 #define PACE_AGE 256     /* believed, and twice as many each time it is seen again, up to these */
