@@ -1,7 +1,8 @@
 /* The choice of rows of one step. Pure; engine thread.
  *
- * Invariant: half of the rows and a row of logits per sequence are never given to one because of
- * its length, so no sequence waits for the length of a neighbour's prompt. */
+ * Invariant: of what those that come first leave, half of the rows and a row of logits per sequence
+ * are never given to one because of its length, so no sequence waits for the length of a
+ * neighbour's prompt. */
 #include "scheduler/batch.h"
 
 int32_t batch_logits(const struct batch_want *w, int32_t n)
@@ -18,6 +19,32 @@ static int32_t fit(const struct batch_want *w, int32_t n, int32_t logits)
     for (int32_t over; n > 0 && (over = batch_logits(w, n) - logits) > 0;)
         n -= over; /* a row needs one row of logits at most */
     return MAX(n, 0);
+}
+
+static int32_t rows_now(const struct batch_want *w) { return MIN(w->left, w->most); }
+
+int32_t batch_first(struct batch_want *w, int32_t n_want, int32_t rows, int32_t *n_others)
+{
+    int32_t sum = 0, best;
+    *n_others = 0;
+    for (int32_t i = 0; i < n_want; i++) {
+        w[i].first = false;
+        sum += w[i].decode;
+        *n_others += !w[i].decode;
+    }
+    do {
+        best = -1;
+        for (int32_t i = 0; i < n_want; i++)
+            if (!w[i].decode && !w[i].first && w[i].left <= rows - sum &&
+                (best < 0 || w[i].left < w[best].left) && batch_logits(&w[i], rows_now(&w[i])) <= 1)
+                best = i;
+        if (best >= 0) {
+            w[best].first = true;
+            sum += rows_now(&w[best]);
+            --*n_others;
+        }
+    } while (best >= 0);
+    return sum;
 }
 
 /* The prompt with the fewest rows left of those that could take one more, the oldest of equals;
@@ -44,7 +71,7 @@ static void share_out(const struct batch_want *w, int32_t n_want, int32_t n_prom
     int32_t share = half / n, share_logits = MAX(*logits / 2 / n_prompts, 1);
     int32_t first = (int32_t)(*turn % (uint32_t)n_prompts);
     for (int32_t i = 0; i < n_want; i++) {
-        if (w[i].decode)
+        if (w[i].decode || w[i].first)
             continue;
         int32_t place = (at++ - first + n_prompts) % n_prompts;
         if (place >= n)
@@ -64,10 +91,10 @@ int32_t batch_pick(const struct batch_want *w, int32_t n_want, int32_t tokens, i
     ASSERT(n_want <= logits);
     for (int32_t i = 0; i < n_want; i++) {
         ASSERT(w[i].left >= 1 && w[i].most >= 1);
-        rows[i] = w[i].decode;
-        tokens -= w[i].decode;
-        logits -= w[i].decode;
-        n_prompts += !w[i].decode;
+        rows[i] = w[i].decode ? 1 : w[i].first ? rows_now(&w[i]) : 0;
+        tokens -= rows[i];
+        logits -= batch_logits(&w[i], rows[i]);
+        n_prompts += !w[i].decode && !w[i].first;
     }
     ASSERT(tokens >= 0);
     if (n_prompts == 0 || tokens == 0)

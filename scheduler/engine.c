@@ -489,15 +489,16 @@ static bool draw_ready(struct engine *en)
 /* Rows of this step. */
 static int32_t budget(struct engine *en)
 {
-    int32_t decode = 0, prompts = 0;
-    for (int32_t i = 0; i < en->n_picked; i++)
-        decode += en->want[i].decode;
-    prompts = en->n_picked - decode;
+    int32_t decode = 0, others, first;
     if (!en->o.paced)
         return en->o.step_tokens;
-    if (decode && prompts)
-        en->stats.gap_ns = pace_most(&en->pace, decode);
-    return pace_rows(&en->pace, decode, prompts, en->o.step_tokens);
+    for (int32_t i = 0; i < en->n_picked; i++)
+        decode += en->want[i].decode;
+    first = pace_first(&en->pace, decode, en->o.step_tokens);
+    first = batch_first(en->want, en->n_picked, first, &others);
+    if (first > 0 && others > 0)
+        en->stats.gap_ns = pace_most(&en->pace, decode ? decode : first);
+    return pace_rows(&en->pace, decode, first, others, en->o.step_tokens);
 }
 
 /* Rows for the picked, oldest first; those whose turn it is not, whose pages cannot be had, or were

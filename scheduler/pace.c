@@ -12,12 +12,12 @@ static int32_t class_of(int32_t rows)
 static bool is_known(const struct pace_class *c) { return c->ns > 0 && c->age < c->keep; }
 
 /* The time of `rows` rows on the line through the known points beside it. */
-static double expected(const struct pace *p, double rows)
+static double expected(const struct pace_class *seen, double rows)
 {
     const struct pace_class *below = NULL, *above = NULL;
     double y0 = 0;
     for (int32_t k = 0; k < PACE_CLASSES; k++) {
-        const struct pace_class *c = &p->seen[k];
+        const struct pace_class *c = &seen[k];
         if (!is_known(c))
             continue;
         if (c->rows <= rows) {
@@ -34,63 +34,140 @@ static double expected(const struct pace *p, double rows)
     return y0 + (MAX(above->ns, y0) - y0) * (rows - below->rows) / (above->rows - below->rows);
 }
 
+/* The time of `rows` rows that run alone. Both times are at least that. */
+static double alone(const struct pace *p, double rows)
+{
+    double a = expected(p->alone, rows), b = expected(p->all, rows);
+    return a > 0 && b > 0 ? MIN(a, b) : MAX(a, b);
+}
+
 /* What a step of `rows` rows, of class c, that took ns counts as. A page fault, another process, a
  * machine that slept: none of it says much about the next step. If it lasts, those say so, too. */
-static double bounded(const struct pace *p, const struct pace_class *c, double rows, double ns)
+static double bounded(const struct pace_class *seen, const struct pace_class *c, double rows,
+                      double ns)
 {
-    double guess = expected(p, rows);
+    double guess = expected(seen, rows);
     for (int32_t k = 0; k < PACE_CLASSES && !is_known(c); k++)
-        if (is_known(&p->seen[k]) && p->seen[k].rows > rows)
-            return MIN(ns, p->seen[k].ns);
+        if (is_known(&seen[k]) && seen[k].rows > rows)
+            return MIN(ns, seen[k].ns);
     return guess > 0 ? MIN(ns, PACE_JUMP * guess) : ns;
 }
 
-void pace_note(struct pace *p, int32_t rows, uint64_t took_ns)
+/* rises, falls: how much of a longer or shorter time than expected counts; rises 0 = a longer one
+ * says nothing, not even that it was seen. */
+static void learn(struct pace_class *seen, double x, double took, double rises, double falls)
 {
-    struct pace_class *c = &p->seen[class_of(MAX(rows, 1))];
-    double x = MAX(rows, 1), took = (double)MAX(took_ns, 1), y = bounded(p, c, x, took);
+    struct pace_class *c = &seen[class_of((int32_t)x)];
+    double y = bounded(seen, c, x, took);
     bool is_strange = c->ns == 0 || took > PACE_JUMP * c->ns;
-    /* Much makes a step longer than it has to be, nothing makes one shorter. */
-    double share = !is_known(c) ? 1 : y < expected(p, x) ? 0.5 : 0.125;
-    for (int32_t k = 0; k < PACE_CLASSES; k++)
-        p->seen[k].age += p->seen[k].age < PACE_AGE;
+    double share = !is_known(c) ? 1 : y < expected(seen, x) ? falls : rises;
+    if (is_strange)
+        c->keep = PACE_YOUNG;
+    if (share == 0)
+        return;
     c->rows += (x - c->rows) * share;
     c->ns += (y - c->ns) * share;
     c->keep = is_strange ? PACE_YOUNG : MIN(2 * c->keep, PACE_AGE);
     c->age = 0;
     for (int32_t k = 0; k < PACE_CLASSES; k++) /* fewer rows take no longer */
-        if (p->seen[k].rows <= x)
-            p->seen[k].ns = MIN(p->seen[k].ns, y);
+        if (seen[k].rows <= x)
+            seen[k].ns = MIN(seen[k].ns, y);
+}
+
+/* What the step leaves: a debt of its length if nothing came first, else what it took less than it
+ * might. Who comes next waited for one such step, at most. */
+static void settle(struct pace *p, double took)
+{
+    double debt = PACE_ALONE * alone(p, 1);
+    if (p->target_ns) {
+        p->saved = 0;
+    } else if (p->trial > 0) {
+        return; /* what it might have taken is not known */
+    } else if (p->base == 0) {
+        p->saved = MAX(MIN(p->saved, 0) - took, -debt);
+    } else {
+        double most = (double)pace_most(p, p->base);
+        double enough = expected(p->all, p->base + PACE_LEAST); /* for any step of the least */
+        p->saved = MAX(MIN(p->saved + most - took, enough), -debt);
+    }
+}
+
+void pace_note(struct pace *p, int32_t rows, uint64_t took_ns)
+{
+    double x = MAX(rows, 1), took = (double)MAX(took_ns, 1);
+    settle(p, MIN(took, PACE_JUMP * expected(p->all, x)));
+    for (int32_t k = 0; k < PACE_CLASSES; k++) {
+        p->all[k].age += p->all[k].age < PACE_AGE;
+        p->alone[k].age += p->alone[k].age < PACE_AGE;
+    }
+    /* Much makes a step longer than it has to be, nothing makes one shorter. */
+    learn(p->all, x, took, 0.125, 0.5);
+    /* Between steps with others it is slower than alone: that says nothing. */
+    if (rows == MAX(p->base, 1))
+        learn(p->alone, x, took, p->trial > 0 ? 0.5 : p->passed > 0 ? 0 : 0.125, 0.5);
+    p->trial -= p->trial > 0;
 }
 
 uint64_t pace_ns(const struct pace *p, int32_t rows)
 {
-    return (uint64_t)expected(p, MAX(rows, 1));
+    return (uint64_t)expected(p->all, MAX(rows, 1));
 }
 
-uint64_t pace_most(const struct pace *p, int32_t decode)
+uint64_t pace_most(const struct pace *p, int32_t base)
 {
-    if (decode > 0)
-        return p->target_ns ? p->target_ns
-                            : (uint64_t)(PACE_SHARED * expected(p, decode));
-    return MAX(p->target_ns, (uint64_t)(PACE_ALONE * expected(p, 1)));
+    if (base > 0)
+        return p->target_ns ? p->target_ns : (uint64_t)(PACE_SHARED * alone(p, base));
+    return MAX(p->target_ns, (uint64_t)(PACE_ALONE * alone(p, 1)));
 }
 
-int32_t pace_rows(const struct pace *p, int32_t decode, int32_t n_prompts, int32_t budget)
+/* The most rows, of those from lo to hi, that take at most `most`; lo if none do. Times grow with
+ * rows. */
+static int32_t rows_in(const struct pace *p, double most, int32_t lo, int32_t hi)
 {
-    int32_t least = decode + PACE_LEAST;
-    if (n_prompts == 0 || least >= budget)
-        return budget;
-    if (!is_known(&p->seen[class_of(MAX(decode, 1))]))
-        return MAX(decode, 1);
-    double most = (double)pace_most(p, decode);
-    int32_t lo = least, hi = budget; /* times grow with rows: the largest that fits */
     while (lo < hi) {
         int32_t mid = lo + (hi - lo + 1) / 2;
-        if (expected(p, mid) <= most)
+        if (expected(p->all, mid) <= most)
             lo = mid;
         else
             hi = mid - 1;
     }
     return lo;
+}
+
+int32_t pace_first(const struct pace *p, int32_t decode, int32_t budget)
+{
+    /* Half of the time that is not the streams', so the others get the other half. */
+    double most = ((double)pace_most(p, decode) + (decode ? alone(p, decode) : 0)) / 2;
+    if (!is_known(&p->alone[class_of(MAX(decode, 1))]))
+        return decode;
+    return rows_in(p, most, decode, budget);
+}
+
+/* Rows of a step in which `first` come first. */
+static int32_t rows_with(const struct pace *p, int32_t first, int32_t budget)
+{
+    double most = (double)pace_most(p, p->base);
+    if (first == 0 || p->target_ns)
+        return rows_in(p, most, first + PACE_LEAST, budget);
+    int32_t rows = rows_in(p, most + MIN(p->saved, 0), first, budget);
+    if (rows >= first + PACE_LEAST)
+        return rows;
+    bool enough = expected(p->all, first + PACE_LEAST) <= most + p->saved;
+    return enough ? first + PACE_LEAST : first;
+}
+
+int32_t pace_rows(struct pace *p, int32_t decode, int32_t first, int32_t n_others, int32_t budget)
+{
+    int32_t rows = budget;
+    p->base = decode ? decode : first;
+    if (n_others > 0 && first + PACE_LEAST < budget) {
+        if (!is_known(&p->alone[class_of(MAX(decode, 1))]) && p->trial == 0)
+            p->trial = PACE_TRIAL;
+        if (first > 0 && p->passed >= PACE_PATIENCE)
+            rows = first + PACE_LEAST;
+        else
+            rows = p->trial > 0 ? MAX(first, 1) : rows_with(p, first, budget);
+    }
+    p->passed = n_others > 0 && rows == first ? p->passed + 1 : 0;
+    return rows;
 }

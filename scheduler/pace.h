@@ -1,45 +1,65 @@
 /* How many rows a step may carry, by the time that steps take. Pure: times are handed in.
  *
- * A step that has streams (rows of decoding sequences) may take the target: a time that was asked
- * for, or by default PACE_SHARED times what the streams alone would take, measured, so that it fits
- * the machine, the model and its load. One of prompts alone keeps nobody waiting but who comes
- * next: it may take PACE_ALONE times a step of one row. So a request of 16 tokens, which waits for
- * the step that runs and then has 17 of its own, takes less than 8 + 17 x 2.5 = 51 steps of one
- * row, whatever else there is; alone it takes 17 or more. Where a step is bound by reading weights
- * both bounds lie beyond the token budget, and change nothing.
+ * The rows of streams, and of prompts so short that they are through at once, come *first*; the
+ * other prompts get what is left of the time that the step may take:
+ *
+ *  - with streams, PACE_SHARED times what these alone would take, measured, so that it fits the
+ *    machine, the model and its load (or a target that was asked for); with short prompts and no
+ *    stream, as much of these;
+ *  - with none, PACE_ALONE times a step of one row: nobody waits but who comes next, and for this
+ *    step alone. That time is a debt: until it is paid back, those that come first run by
+ *    themselves. So a request that takes t alone takes at most PACE_SHARED t, or t and one
+ *    step of prompts, whichever is longer, whatever else there is.
+ *
+ * Where even PACE_LEAST rows more take longer than that, they run less often: what steps took less
+ * than they might is saved up for them, so the mean holds. Nobody saves for more than
+ * PACE_PATIENCE steps. Where a step is bound by reading weights all of this lies beyond the token
+ * budget and changes nothing.
  *
  * Times are learned for each power of two of rows, as one point (rows, ns) each, and lie on lines
- * between these. What is not known, or was learned long ago, is tried: with a step of the streams
- * alone, or of one row. Owner: the engine. */
+ * between these: those of all steps, and apart from them those of what runs alone, which the bounds
+ * are multiples of. What is not known, or was learned long ago, is tried: PACE_TRIAL steps in a row
+ * of the streams alone, or of one row, of which the last count most: what other rows left in the
+ * caches makes the first of them slow. Owner: the engine. */
 #ifndef RECURD_PACE_H
 #define RECURD_PACE_H
 
 #include "base/base.h"
 
 #define PACE_SHARED 2.5
-#define PACE_ALONE 8
-#define PACE_CLASSES 18 /* rows up to 2^17: the largest step is 65,536 */
-#define PACE_LEAST 4    /* rows that prompts get in any case */
-#define PACE_JUMP 2     /* a step counts as so many times what was expected, at most */
-#define PACE_YOUNG 4    /* steps for which a time that was seen once, or is strange, is believed, */
-#define PACE_AGE 256    /* and twice as many each time it is seen again, up to these */
+#define PACE_ALONE 16
+#define PACE_CLASSES 18  /* rows up to 2^17: the largest step is 65,536 */
+#define PACE_LEAST 4     /* rows that prompts get if they get any */
+#define PACE_PATIENCE 16 /* steps that they get none in a row, at most; a debt is paid in 11 */
+#define PACE_TRIAL 6
+#define PACE_JUMP 2      /* a step counts as so many times what was expected, at most */
+#define PACE_YOUNG 4     /* steps for which a time that was seen once, or is strange, is */
+#define PACE_AGE 256     /* believed, and twice as many each time it is seen again, up to these */
 
 struct pace {
-    uint64_t target_ns; /* of a step with streams; 0 = PACE_SHARED times the streams alone */
+    uint64_t target_ns; /* of a step with rows that come first; 0 = by PACE_SHARED */
     struct pace_class {
         double rows, ns;    /* of steps of 2^i to 2^(i+1) - 1 rows; ns 0 = never seen */
         uint32_t age, keep; /* steps since it was seen; it is known while age < keep */
-    } seen[PACE_CLASSES];
+    } all[PACE_CLASSES], alone[PACE_CLASSES];
+    double saved;   /* ns that steps took less than they might; < 0 = a debt */
+    int32_t base;   /* of the last step: its streams; without any, the rows that come first */
+    int32_t trial;  /* steps that a trial still takes */
+    int32_t passed; /* steps in a row in which others waited and got nothing */
 };
 
 /* A step of `rows` rows took ns. */
 void pace_note(struct pace *p, int32_t rows, uint64_t ns);
-/* What a step of `rows` rows takes; 0 = nothing is known. */
+/* What a step of `rows` rows takes, whatever they are; 0 = nothing is known. */
 uint64_t pace_ns(const struct pace *p, int32_t rows);
-/* What a step with `decode` rows of streams may take, or one of prompts alone (0); 0 = unknown. */
-uint64_t pace_most(const struct pace *p, int32_t decode);
-/* Rows of the next step, at most `budget`, of which `decode` <= budget are rows of streams. With
- * prompts it is never 0, and more than `decode` but in a trial. */
-int32_t pace_rows(const struct pace *p, int32_t decode, int32_t n_prompts, int32_t budget);
+/* What a step with `base` rows of streams (or, without any, of prompts that come first) may take,
+ * debts aside, or one of other prompts alone (0); 0 = unknown. */
+uint64_t pace_most(const struct pace *p, int32_t base);
+/* Rows that may come first: the `decode` of streams and as many of short prompts as fit in half of
+ * the time that the step may take besides. <= budget. */
+int32_t pace_first(const struct pace *p, int32_t decode, int32_t budget);
+/* Rows of the next step, at most `budget`, of which first <= budget come first, decode of them of
+ * streams; n_others prompts wait besides. Never less than `first`, never 0 with prompts. */
+int32_t pace_rows(struct pace *p, int32_t decode, int32_t first, int32_t n_others, int32_t budget);
 
 #endif

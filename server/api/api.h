@@ -24,6 +24,10 @@ int api_open(struct routes *out, struct err *e) MUST_USE;
 int api_serve(struct routes *r, const struct served *served, struct err *e) MUST_USE;
 void api_close(struct routes *r); /* all zero is fine */
 
+/* Which requests wait for the disk (struct route): all of a path; of sessions. */
+bool api_waits(const struct exchange *x);
+bool api_session_waits(const struct exchange *x);
+
 #define ROUTE(name, method, path, access, waits, errors, handler) \
     void handler(struct exchange *x);
 #define UNDER(prefix, errors)

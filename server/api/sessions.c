@@ -1,5 +1,5 @@
-/* /v1/sessions: create, list, import; and one session: show, delete, fork, rewind, export. On the
- * helper's thread: a change is answered when it is on the disk, or known not to get there. */
+/* /v1/sessions: create, list, import; and one session: show, delete, fork, rewind, export. A change
+ * is answered when it is on the disk, or known not to get there: on a helper's thread. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,6 +109,13 @@ static struct statecache *cache(struct exchange *x)
     if (!sc)
         exchange_error(x, APIERR_UNSUPPORTED, NULL, "this server keeps no states");
     return sc;
+}
+
+/* What is listed or shown is in memory; a state that is exported may not be. */
+bool api_session_waits(const struct exchange *x)
+{
+    bool is_get = strcmp(x->method, "GET") == 0 || strcmp(x->method, "HEAD") == 0;
+    return !is_get || strchr(x->rest, '/');
 }
 
 void api_sessions(struct exchange *x)

@@ -643,12 +643,18 @@ enum MHD_Result exchange_data(struct exchange *x, const char *data, size_t *n)
     return MHD_YES;
 }
 
+static bool waits_for_disk(const struct exchange *x)
+{
+    const struct route *r = route_at(x->http->routes, x->route);
+    return r->waits && r->waits(x);
+}
+
 void exchange_handle(struct exchange *x)
 {
     const struct route *r = route_at(x->http->routes, x->route);
     mem_clear_lacked();
     r->handler(x);
-    bool on_disk = r->waits && x->status && x->status < 400; /* what is done is done */
+    bool on_disk = waits_for_disk(x) && x->status && x->status < 400; /* what is done is done */
     if (!mem_lacked() || x->status >= 500 || on_disk)
         return;
     if (x->pending)
@@ -681,9 +687,8 @@ enum MHD_Result exchange_go_on(struct exchange *x)
         if (x->status)
             return respond(x);
         watch_phase(x->http->watch, x->conn, CONN_BUSY, NULL);
-        if (x->body.len > INLINE_BYTES || route_at(x->http->routes, x->route)->waits) {
-            enum helper_lane lane = route_at(x->http->routes, x->route)->waits ? HELPER_WAITS
-                                                                             : HELPER_COMPUTES;
+        if (x->body.len > INLINE_BYTES || waits_for_disk(x)) {
+            enum helper_lane lane = waits_for_disk(x) ? HELPER_WAITS : HELPER_COMPUTES;
             x->phase = EXCHANGE_HELPED;
             __atomic_store_n(&x->helping, 1, __ATOMIC_RELAXED);
             helper_put(x->http->helper, lane, x);

@@ -12,7 +12,9 @@ enum access { ACCESS_OPEN, ACCESS_KEY, ACCESS_METRICS };
 struct route {
     const char *name, *method, *path;
     enum access access;
-    bool waits; /* for the disk: runs on a helper thread whatever the size of its body */
+    /* This request waits for the disk: it runs on a helper thread whatever the size of its body.
+     * NULL = none does. */
+    bool (*waits)(const struct exchange *x);
     const struct error_form *errors; /* how failures look here */
     /* Answers the exchange, or gives it a pending reply. */
     void (*handler)(struct exchange *x);

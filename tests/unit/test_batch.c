@@ -171,6 +171,33 @@ Test(batch, a_short_prompt_is_done_soon_beside_more_long_ones_than_there_are_row
     cr_assert_leq(steps, 4); /* half of 8 rows go to the one with the least left */
 }
 
+Test(batch, short_prompts_come_first_shortest_first)
+{
+    struct batch_want w[5] = {prompt(9000), prompt(7), stream, prompt(3), prompt(4)};
+    int32_t rows[5], others;
+    cr_assert_eq(batch_first(w, 5, 10, &others), 1 + 3 + 4);
+    cr_assert_eq(others, 2);
+    cr_assert(w[3].first && w[4].first && !w[0].first && !w[1].first && !w[2].first);
+    cr_assert_eq(pick(w, 5, 8, 64, rows), 8);
+    cr_assert(rows[2] == 1 && rows[3] == 3 && rows[4] == 4);
+    cr_assert_eq(pick(w, 5, 20, 64, rows), 20);
+    cr_assert(rows[2] == 1 && rows[3] == 3 && rows[4] == 4 && rows[1] == 7 && rows[0] == 5);
+    cr_assert_eq(batch_first(w, 5, 1, &others), 1);
+    cr_assert_eq(others, 4, "marks are of one step");
+}
+
+Test(batch, what_is_scored_or_cut_takes_no_more_than_it_may_though_it_is_short)
+{
+    struct batch_want w[3] = {prompt(9000), prompt(6), prompt(5)};
+    int32_t rows[3], others;
+    w[1].score_to = 5;
+    w[2].most = 2;
+    cr_assert_eq(batch_first(w, 3, 20, &others), 2);
+    cr_assert(others == 2 && w[2].first);
+    cr_assert_eq(pick(w, 3, 20, 4, rows), 20);
+    cr_assert_eq(rows[2], 2);
+}
+
 Test(batch, without_rows_left_prompts_wait)
 {
     struct batch_want w[2] = {prompt(9), stream};
@@ -194,6 +221,9 @@ Test(batch, limits_hold_and_everybody_moves_on_for_any_wishes)
             if (!w[i].decode)
                 w[i].most = 1 + (int32_t)rng_below(&r, (uint64_t)w[i].left);
         }
+        int32_t others;
+        if (rng_below(&r, 2))
+            cr_assert_leq(batch_first(w, n, tokens - 2 * n, &others), MAX(tokens - 2 * n, n));
         int32_t sum = pick(w, n, tokens, limit, rows), logits = 0;
         bool hungry = false; /* someone could take one more row */
         for (int32_t i = 0; i < n; i++)

@@ -284,6 +284,49 @@ Test(engine, prompts_do_not_make_a_stream_wait_longer_than_the_target)
     release(n);
 }
 
+/* Its time, if it comes as the step begins that has just run. */
+static uint64_t short_request(uint64_t waited, int32_t seed)
+{
+    uint64_t start = clock_now_ns() - waited;
+    struct request *q = rig_submit(rig_request((uint64_t)seed, 4, 16));
+    static struct rig_reply got;
+    got = (struct rig_reply){0};
+    while (q->finish == FINISH_NONE) {
+        sched_turn(sched);
+        rig_read(q, &got, SIZE_MAX);
+    }
+    rig_check(q, &got);
+    request_unref(q);
+    return clock_now_ns() - start;
+}
+
+Test(engine, eight_long_prompts_slow_a_short_request_down_three_times_at_most)
+{
+    enum { n = 8 };
+    struct sched_options o = RIG_DEFAULT;
+    o.paced = true;
+    o.step_tokens = 512;
+    rig_open(o);
+    clock_fake_set(NS_PER_S);
+    fake.step_ns = 30 * NS_PER_MS;
+    fake.row_ns = 5 * NS_PER_MS;
+    uint64_t alone = short_request(0, 1), worst = 0;
+    for (int i = 0; i < n; i++)
+        r[i] = rig_submit(rig_request((uint64_t)i + 2, 100000, 1));
+    for (int i = 0; i < 300; i++) {
+        uint64_t before = clock_now_ns();
+        sched_turn(sched);
+        uint64_t took = i < 40 ? 0 : short_request(clock_now_ns() - before, i + n + 2);
+        worst = MAX(worst, took);
+    }
+    cr_assert_leq(worst, 3 * alone, "x %.2f", (double)worst / (double)alone);
+    for (int i = 0; i < n; i++)
+        sched_cancel(sched, r[i]);
+    rig_run(r, reply, n);
+    clock_fake_set(0);
+    release(n);
+}
+
 /* ---- slow readers ---------------------------------------------------------------------- */
 
 Test(engine, a_full_reader_is_held_and_goes_on_where_it_was)

@@ -1,0 +1,193 @@
+/* What a short request waits for beside long prompts, on machines of many kinds: a virtual clock,
+ * and steps picked as the engine does. */
+#include <criterion/criterion.h>
+
+#include "scheduler/batch.h"
+#include "scheduler/pace.h"
+
+#define BUDGET 512
+#define LONG 64
+#define STREAMS 16
+#define WARM 40 /* steps before the arrivals: the first trials are over */
+
+/* A step of n rows takes fixed + n x row; one with more rows than streams `mixed` more, and
+ * what it leaves in the caches makes the next step take `cold` more, the one after half of that. */
+struct machine {
+    const char *name;
+    double fixed, row, mixed, cold;
+};
+
+static const struct machine machines[] = {
+    {"rows cost little", 400e3, 40e3, 0, 0},
+    {"rows cost less", 1500e3, 40e3, 0, 0},
+    {"rows cost nothing", 8000e3, 4e3, 0, 0},
+    {"a large model", 40e6, 1.5e6, 0, 0},
+    {"rows cost what a step costs", 50e6, 5e6, 0, 0},
+    {"nothing but rows", 1e3, 200e3, 0, 0},
+    {"a small model that lives in the cache", 30e3, 180e3, 370e3, 170e3},
+};
+
+struct world {
+    const struct machine *m;
+    struct pace p;
+    struct batch_want w[LONG + STREAMS + 1];
+    int32_t rows[LONG + STREAMS + 1];
+    int32_t n;
+    uint32_t turn;
+    double cold, prompt_rows;
+};
+
+/* One step, if it can do anything: its time. */
+static double step(struct world *s)
+{
+    int32_t decode = 0, others;
+    if (s->n == 0)
+        return 0;
+    for (int32_t i = 0; i < s->n; i++)
+        decode += s->w[i].decode;
+    int32_t first = pace_first(&s->p, decode, BUDGET);
+    first = batch_first(s->w, s->n, first, &others);
+    int32_t tokens = pace_rows(&s->p, decode, first, others, BUDGET);
+    int32_t n = batch_pick(s->w, s->n, tokens, 2 * (LONG + STREAMS), &s->turn, s->rows);
+    double ns = s->m->fixed + n * s->m->row + s->cold;
+    s->cold /= 2;
+    if (n > MAX(decode, 1)) {
+        ns += s->m->mixed;
+        s->cold = s->m->cold;
+    }
+    s->prompt_rows += n - decode;
+    pace_note(&s->p, n, (uint64_t)ns);
+    return ns;
+}
+
+static struct batch_want prompt(int32_t left)
+{
+    return (struct batch_want){.left = left, .most = left, .draws = true};
+}
+
+static const struct batch_want stream = {.left = 1, .most = 1, .draws = true, .decode = true};
+
+static struct world begin(const struct machine *m, int n_long, int n_streams)
+{
+    struct world s = {.m = m};
+    for (int i = 0; i < n_streams; i++)
+        s.w[s.n++] = stream;
+    for (int i = 0; i < n_long; i++)
+        s.w[s.n++] = prompt(100000000);
+    return s;
+}
+
+/* A request of `in` tokens and `out` drawn that comes at the beginning of the step that takes
+ * `waits`: its time. */
+static double served(struct world *s, double waits, int32_t in, int32_t out)
+{
+    struct batch_want *me = &s->w[s->n++];
+    double ns = waits;
+    *me = prompt(in);
+    for (int32_t done = 0; done < out;) {
+        ns += step(s);
+        int32_t got = s->rows[s->n - 1];
+        if (me->decode || got == me->left) {
+            *me = stream;
+            done++;
+        } else {
+            *me = got ? prompt(me->left - got) : *me;
+        }
+    }
+    s->n--;
+    return ns;
+}
+
+static double served_alone(const struct machine *m, int n_streams, int32_t in, int32_t out)
+{
+    struct world s = begin(m, 0, n_streams);
+    return served(&s, 0, in, out);
+}
+
+/* The worst time over arrivals at any step; of few tokens, where the step counts, at every one. */
+static double worst(const struct machine *m, int n_long, int n_streams, int32_t in, int32_t out)
+{
+    struct world s = begin(m, n_long, n_streams);
+    double most = 0;
+    int stride = out < 64 && in < 64 ? 1 : 7;
+    for (int i = 0; i < 2 * PACE_AGE; i++) {
+        double now = step(&s);
+        struct world then = s;
+        double took = i < WARM || i % stride ? 0 : served(&then, now, in, out);
+        most = MAX(most, took);
+    }
+    return most;
+}
+
+static void check_delay(const struct machine *m, int n_long, int n_streams, int32_t in, int32_t out)
+{
+    double alone = served_alone(m, n_streams, in, out);
+    double took = worst(m, n_long, n_streams, in, out);
+    /* Fewer than 16 tokens: one step of prompts may be longer than all of these, and a trial. */
+    double t1 = m->fixed + m->row, once = alone + PACE_ALONE * t1 + m->cold;
+    double bound = out >= 16 ? 3 * alone : MAX(3 * alone, once) + (PACE_TRIAL + 1) * t1;
+    cr_assert_leq(took, bound, "%s: %d long, %d streams, %d tokens in, %d out: x %.2f, bound %.2f",
+                  m->name, n_long, n_streams, (int)in, (int)out, took / alone, bound / alone);
+}
+
+static void check_delays(int n_streams)
+{
+    static const int32_t ins[] = {1, 5, 16, 64}, outs[] = {1, 3, 16, 64};
+    static const int longs[] = {1, 2, 8, 64};
+    for (size_t m = 0; m < ARRAY_LEN(machines); m++)
+        for (size_t l = 0; l < ARRAY_LEN(longs); l++)
+            for (size_t i = 0; i < ARRAY_LEN(ins); i++)
+                for (size_t o = 0; o < ARRAY_LEN(outs); o++)
+                    check_delay(&machines[m], longs[l], n_streams, ins[i], outs[o]);
+}
+
+Test(pace_delay, long_prompts_slow_a_short_request_down_three_times_at_most)
+{
+    check_delays(0);
+}
+
+Test(pace_delay, and_beside_a_stream) { check_delays(1); }
+
+Test(pace_delay, and_beside_many_streams) { check_delays(STREAMS); }
+
+Test(pace_delay, prompts_alone_lose_little_by_short_steps)
+{
+    for (size_t i = 0; i < ARRAY_LEN(machines); i++)
+        for (int n = 1; n <= LONG; n *= 8) {
+            const struct machine *m = &machines[i];
+            struct world s = begin(m, n, 0);
+            double ns = 0;
+            for (int k = 0; k < 1000; k++)
+                ns += step(&s);
+            double best = BUDGET / (m->fixed + m->mixed + BUDGET * m->row), is = s.prompt_rows / ns;
+            cr_assert_geq(is, (m->mixed > 0 ? 0.8 : 0.93) * best, "%s: %d prompts run at %.2f",
+                          m->name, n, is / best);
+        }
+}
+
+/* Rows that long prompts get in 1,000 steps, while short requests come one after another. */
+static double moved_on(const struct machine *m, int n_streams, bool newcomers)
+{
+    struct world s = begin(m, LONG, n_streams);
+    double in = 0;
+    s.w[s.n] = prompt(5);
+    s.n += newcomers;
+    for (int k = 0; k < 1000; k++) {
+        step(&s);
+        in += newcomers && !s.w[s.n - 1].decode ? s.rows[s.n - 1] : 0;
+        if (newcomers && s.rows[s.n - 1])
+            s.w[s.n - 1] = s.w[s.n - 1].decode ? prompt(5) : stream;
+    }
+    return s.prompt_rows - in;
+}
+
+Test(pace_delay, long_prompts_move_on_whatever_else_comes)
+{
+    for (size_t i = 0; i < ARRAY_LEN(machines); i++)
+        for (int streams = 0; streams <= STREAMS; streams += STREAMS)
+            for (int newcomers = streams == 0; newcomers < 2; newcomers++) {
+                double rows = moved_on(&machines[i], streams, newcomers);
+                cr_assert_geq(rows, 1000.0 * PACE_LEAST / (PACE_PATIENCE + 1), "%s: %g rows",
+                              machines[i].name, rows);
+            }
+}
