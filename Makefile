@@ -63,7 +63,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all pages manual deb test-deb page checks hostile torture configs random random-quick help \
+.PHONY: all pages manual deb test-deb page guide checks hostile torture configs random random-quick help \
         deps deps-test deps-check demo run test \
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
@@ -97,7 +97,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test unit kernelcheck golden configs \
-	  random-quick fault opencl-quick api load page manual
+	  random-quick fault opencl-quick api load page manual guide
 checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
 
@@ -343,6 +343,9 @@ $B/jinja_render: $B/tests/templates/jinja_render.o $(LIB)
 test-templates: $B/jinja_render ## published chat templates against their reference (needs pip)
 	python3 tests/templates/run.py $B/jinja_render --cache $B/templates
 
+guide: all ## every command of the user's guide (etc/guide), run and compared
+	python3 tests/guide/run.py $B
+
 page: $B/recurd ## the page at /, driven in Chromium where there is one
 	tests/page/run.py --recurd $B/recurd
 
@@ -399,6 +402,8 @@ install: all ## into DESTDIR/PREFIX, with the demo models, manual pages and syst
 	install -m 644 systemd/recurd.service.d/*.conf $(DESTDIR)$(PREFIX)/share/recurd/systemd
 	for d in proxy monitoring; do install -d $(DESTDIR)$(PREFIX)/share/recurd/$$d && \
 	  install -m 644 etc/$$d/* $(DESTDIR)$(PREFIX)/share/recurd/$$d || exit 1; done
+	install -d $(DESTDIR)$(SHARE)/doc/recurd/guide
+	install -m 644 etc/guide/*.md $(DESTDIR)$(SHARE)/doc/recurd/guide
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
 	install -m 600 etc/api-keys.example $(DESTDIR)/etc/recurd/
 
