@@ -63,7 +63,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all pages manual deb test-deb page guide checks hostile torture configs random random-quick help \
+.PHONY: all pages manual deb test-deb test-newcomer page guide checks hostile torture configs random random-quick help \
         deps deps-test deps-check demo run test \
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
@@ -414,6 +414,8 @@ deb: all ## Debian packages in build/deb (recurd, recurd-bench, recurd-models-de
 	etc/debian/build.sh $B/deb-root $(VERSION) $B/deb
 test-deb: ## … lintian; installed, upgraded, removed and purged in a root by debootstrap (root, network)
 	MAKE="$(MAKE)" tests/packages/run.sh $B
+test-newcomer: ## … somebody new installs, chats in Chromium, restarts, goes on; timed (root, network)
+	MAKE="$(MAKE)" tests/packages/newcomer.sh $B
 
 compile_commands.json: FORCE ## the compiler's command of every file, for editors
 	$(Q)$(MAKE) -Bnk --no-print-directory V=1 checks 2>/dev/null | python3 tests/compile_commands.py >$@

@@ -10,7 +10,10 @@ class Fault(Exception):
 
 
 class Command:
-    """One command: its line in the page, `$` (a user) or `#` (root), its text, what it must print."""
+    """One command: its line in the page, `$` (a user) or `#` (root), its text, what it must print.
+    section: the heading above it."""
+
+    section = None
 
     def __init__(self, page, line, prompt, text, flags):
         self.page, self.line, self.prompt, self.text, self.flags = page, line, prompt, text, flags
@@ -58,10 +61,12 @@ def read(path, page):
     """-> the commands, files and quoted messages of a page, in order: Command, File, or str."""
     with open(path, encoding="utf-8") as f:
         lines = f.read().split("\n")
-    parts, begin, words = [], None, []
+    parts, begin, words, section = [], None, [], None
     for n, line in enumerate(lines, 1):
         fence = FENCE.match(line)
         if begin is None:
+            if line.startswith("#"):
+                section = line.lstrip("# ")
             if fence:
                 begin, words = n, fence.group(1).split()
             continue
@@ -69,7 +74,10 @@ def read(path, page):
             continue
         body, kind = lines[begin:n - 1], words[0] if words else ""
         if kind == "console":
-            parts += commands(page, begin + 1, body, flags_of(page, begin, words[1:]))
+            found = commands(page, begin + 1, body, flags_of(page, begin, words[1:]))
+            for command in found:
+                command.section = section
+            parts += found
         elif kind == "message":
             parts += ["\n".join(body)]
         elif len(words) == 2:
@@ -96,11 +104,10 @@ def flags_of(page, line, words):
 
 
 def main():
-    """usage: blocks.py PAGE…      prints root's commands, one a line: what a clean root runs."""
-    for path in sys.argv[1:]:
-        for part in read(path, path):
-            if isinstance(part, Command) and part.prompt == "#":
-                print(part.text)
+    """usage: blocks.py PAGE [SECTION]      prints root's commands, one a line: what a clean root runs."""
+    for part in read(sys.argv[1], sys.argv[1]):
+        if isinstance(part, Command) and part.prompt == "#" and sys.argv[2:] in ([], [part.section]):
+            print(part.text)
 
 
 if __name__ == "__main__":
