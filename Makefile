@@ -29,7 +29,7 @@ DEPS_TEST  := $(DEPS_BUILD) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd 
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev cppcheck valgrind oclgrind?
 
 # What it is compiled for: x86_64, aarch64, …
-MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
         -Wpointer-arith -Wwrite-strings -Wundef $(if $(WERROR),-Werror)
 HARD := -fstack-protector-strong -fstack-clash-protection $(if $(filter x86_64,$(MACHINE)),-fcf-protection) -fPIE
@@ -63,7 +63,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all pages manual deb test-deb test-newcomer page guide checks hostile torture configs random random-quick help \
+.PHONY: all pages manual deb test-deb test-newcomer test-container page guide checks hostile torture configs random random-quick help \
         deps deps-test deps-check demo run test \
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
@@ -416,6 +416,8 @@ test-deb: ## … lintian; installed, upgraded, removed and purged in a root by d
 	MAKE="$(MAKE)" tests/packages/run.sh $B
 test-newcomer: ## … somebody new installs, chats in Chromium, restarts, goes on; timed (root, network)
 	MAKE="$(MAKE)" tests/packages/newcomer.sh $B
+test-container: ## the image of etc/container, built by buildah on a clean root, and asked (root, network)
+	tests/packages/container.sh $B
 
 compile_commands.json: FORCE ## the compiler's command of every file, for editors
 	$(Q)$(MAKE) -Bnk --no-print-directory V=1 checks 2>/dev/null | python3 tests/compile_commands.py >$@

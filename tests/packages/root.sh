@@ -13,18 +13,19 @@ check() { # what, command…
     else
         echo "FAILED  $what"
         sed 's/^/        /' "$work/why"
-        failed=1
+        failed=1 # the caller's
     fi
 }
 inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
-# Nothing but /proc is mounted, and nothing is removed before it is unmounted.
+# Nothing but /proc is mounted, and nothing is removed in which something still is.
 cleanup() {
     [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
     ! mountpoint -q "$root/proc" || umount "$root/proc"
-    if [ -z "${ROOT:-}" ] && ! grep -q " $root/" /proc/self/mountinfo; then
-        rm -rf --one-file-system "$root"
+    if grep -q " $work/" /proc/self/mountinfo; then
+        echo "left: $work, in which something is mounted"
+    else
+        rm -rf --one-file-system "$work"
     fi
-    [ -e "$root" ] && [ "$root" = "$work/root" ] || rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
 
