@@ -29,7 +29,7 @@ DEPS_TEST  := $(DEPS_BUILD) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd 
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev cppcheck valgrind oclgrind?
 
 # What it is compiled for: x86_64, aarch64, …
-MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
         -Wpointer-arith -Wwrite-strings -Wundef $(if $(WERROR),-Werror)
 HARD := -fstack-protector-strong -fstack-clash-protection $(if $(filter x86_64,$(MACHINE)),-fcf-protection) -fPIE
@@ -63,7 +63,8 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all pages manual deb test-deb page checks hostile long torture configs random random-quick help \
+.PHONY: all pages manual deb test-deb test-newcomer test-container page guide checks hostile long \
+        torture configs random random-quick help \
         deps deps-test deps-check demo run test \
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
@@ -97,7 +98,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test unit kernelcheck golden configs \
-	  random-quick fault opencl-quick api load page manual
+	  random-quick fault opencl-quick api load page manual guide
 checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
 
@@ -356,6 +357,9 @@ $B/jinja_render: $B/tests/templates/jinja_render.o $(LIB)
 test-templates: $B/jinja_render ## published chat templates against their reference (needs pip)
 	python3 tests/templates/run.py $B/jinja_render --cache $B/templates
 
+guide: all ## every command of the user's guide (etc/guide), run and compared
+	python3 tests/guide/run.py $B
+
 page: $B/recurd ## the page at /, driven in Chromium where there is one
 	tests/page/run.py --recurd $B/recurd
 
@@ -412,6 +416,8 @@ install: all ## into DESTDIR/PREFIX, with the demo models, manual pages and syst
 	install -m 644 systemd/recurd.service.d/*.conf $(DESTDIR)$(PREFIX)/share/recurd/systemd
 	for d in proxy monitoring; do install -d $(DESTDIR)$(PREFIX)/share/recurd/$$d && \
 	  install -m 644 etc/$$d/* $(DESTDIR)$(PREFIX)/share/recurd/$$d || exit 1; done
+	install -d $(DESTDIR)$(SHARE)/doc/recurd/guide
+	install -m 644 etc/guide/*.md $(DESTDIR)$(SHARE)/doc/recurd/guide
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/
 	install -m 600 etc/api-keys.example $(DESTDIR)/etc/recurd/
 
@@ -422,6 +428,10 @@ deb: all ## Debian packages in build/deb (recurd, recurd-bench, recurd-models-de
 	etc/debian/build.sh $B/deb-root $(VERSION) $B/deb
 test-deb: ## … lintian; installed, upgraded, removed and purged in a root by debootstrap (root, network)
 	MAKE="$(MAKE)" tests/packages/run.sh $B
+test-newcomer: ## … somebody new installs, chats in Chromium, restarts, goes on; timed (root, network)
+	MAKE="$(MAKE)" tests/packages/newcomer.sh $B
+test-container: ## the image of etc/container, built by buildah on a clean root, and asked (root, network)
+	tests/packages/container.sh $B
 
 compile_commands.json: FORCE ## the compiler's command of every file, for editors
 	$(Q)$(MAKE) -Bnk --no-print-directory V=1 checks 2>/dev/null | python3 tests/compile_commands.py >$@

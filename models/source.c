@@ -182,8 +182,8 @@ int source_checkpoint(struct model_source *s, struct checkpoint **out, struct er
         found |= (size_t)snprintf(path, sizeof path, "%s/%s", s->path, any[i]) < sizeof path &&
                  file_exists(path);
     return found ? checkpoint_open(out, s->path, e)
-                 : explain_directory(s->path, "model.safetensors or model.safetensors.index.json",
-                                     e);
+                 : explain_directory(s->path, "model.safetensors or model.safetensors.index.json "
+                                     "(load-format dummy needs none)", e);
 }
 
 int source_tokenizer(struct model_source *s, struct tokenizer **out, int32_t vocab, struct err *e)

@@ -94,6 +94,16 @@ static void log_context(const struct served *s, const struct served_options *o)
                  "changes that", DEFAULT_CONTEXT);
 }
 
+/* Settings of attention rows, of which there are none. */
+static void log_without_pages(const struct served *s, const struct served_options *o)
+{
+    static const char why[] = "changes nothing: it bounds rows of attention, and there are none in";
+    if (o->context > 0)
+        log_warn("context %lld %s %s", (long long)o->context, why, s->name);
+    if (o->kv_bytes)
+        log_warn("kv-memory %.0f %s %s", mib((int64_t)o->kv_bytes), why, s->name);
+}
+
 void capacity_log(const struct served *s, const struct served_options *o)
 {
     const struct plan *p = &s->model->plan;
@@ -110,6 +120,8 @@ void capacity_log(const struct served *s, const struct served_options *o)
                  (long long)(p->page_token_floats * (int64_t)sizeof(float)),
                  (long long)s->context_max);
         log_context(s, o);
+    } else {
+        log_without_pages(s, o);
     }
     log_info("memory: state cache%9.1f MiB at most", mib((int64_t)o->state_ram_bytes));
     if (free != UINT64_MAX)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 
@@ -58,13 +59,22 @@ def stream(port, body):
     return text
 
 
+def log_of(process):
+    """Shows what the daemon logs, but for its line about each request: that would fall into the story."""
+    for line in process.stderr:
+        if " info request " not in line:
+            print(line, end="", flush=True)
+
+
 def main():
     port = free_port()
     command = [sys.argv[1], "--listen", "127.0.0.1:%d" % port]
     if len(sys.argv) > 2:
         command += ["--model", sys.argv[2]]
-    print("$ " + " ".join(command))
-    process = subprocess.Popen(command)
+    print("$ " + " ".join(command), flush=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
+    log = threading.Thread(target=log_of, args=(process,), daemon=True)
+    log.start()
     try:
         wait_ready(port, process)
         c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -80,10 +90,11 @@ def main():
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=40)
+        log.join(10)
     print("recurd stopped with exit code %d" % process.returncode)
     print("\nNext: %s --port 8080, or with a model of yours: %s -m FILE.gguf --port 8080;\n"
-          "then http://127.0.0.1:8080/v1 is the base URL for any OpenAI client. %s --help has the rest."
-          % (sys.argv[1], sys.argv[1], sys.argv[1]))
+          "then http://127.0.0.1:8080/ is a page for your browser, and http://127.0.0.1:8080/v1 the base URL\n"
+          "for any OpenAI client. etc/guide has the rest." % (sys.argv[1], sys.argv[1]))
     sys.exit(process.returncode)
 
 

@@ -217,6 +217,7 @@ static bool is_action(struct options *o, const char *arg)
 #undef ACTION
 #undef SOURCE
         {"-h", OPTIONS_HELP},
+        {"-V", OPTIONS_VERSION},
     };
     for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
         if (strcmp(arg, actions[i].flag) == 0) {

@@ -31,6 +31,8 @@ class Flags(unittest.TestCase):
                      "--load-format", "--config", "--check-config", "--describe"):
             self.assertIn(flag, out)
         self.assertTrue(run("--version")[1].startswith("recurd 0."))
+        self.assertEqual(run("-V"), run("--version"))
+        self.assertEqual(run("-h"), run("--help"))
         with open(os.path.join(ROOT, "etc", "recurd.conf")) as f:
             self.assertEqual(run("--default-config")[1], f.read())
 

@@ -193,6 +193,13 @@ class Limits(unittest.TestCase):
         s = self.start("--model", DEMO, "--threads", str(many))
         self.assertRegex(s.text(), r"warn threads %d: this process may keep \d+ CPUs? busy" % many)
 
+    def test_bounds_of_attention_without_attention_are_warned_of(self):
+        s = self.start("--model", DEMO, "--context", "100", "--kv-memory", "7")
+        for bound in ("context 100", "kv-memory 7"):
+            self.assertIn("warn %s changes nothing: it bounds rows of attention, and there are none in "
+                          "gated-deltanet" % bound, s.text())
+        self.assertNotIn("changes nothing", self.start("--model", DEMO).text())
+
     def test_every_alias_is_the_model(self):
         s = self.start("--model", DEMO, "-a", "org/first", "--alias", "second")
         self.assertEqual([m["id"] for m in s.get("/v1/models")[1]["data"]], ["org/first", "second"])

@@ -11,30 +11,9 @@ make=${MAKE:-make}
 conf=/etc/recurd/recurd.conf
 state=/var/lib/recurd
 failed=0
-pid=
-
-check() { # what, command…
-    local what=$1
-    shift
-    if "$@" >/dev/null 2>"$work/why"; then
-        echo "ok      $what"
-    else
-        echo "FAILED  $what"
-        sed 's/^/        /' "$work/why"
-        failed=1
-    fi
-}
+# shellcheck source-path=SCRIPTDIR
+. tests/packages/root.sh
 absent() { ! [ -e "$1" ]; }
-inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
-cleanup() {
-    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
-    ! mountpoint -q "$root/proc" || umount "$root/proc"
-    [ -n "${ROOT:-}" ] || rm -rf "$root"
-    rm -rf "$work"
-}
-work=$(mktemp -d)
-root=${ROOT:-$work/root}
-trap cleanup EXIT
 
 version=$(sed -n 's/^VERSION *:= *//p' Makefile)
 next=$version+next
@@ -49,29 +28,13 @@ if command -v lintian >/dev/null; then
 else
     echo "skipped: lintian is not installed"
 fi
-if [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then
-    echo "skipped: the clean root needs root and debootstrap"
-    exit $failed
-fi
-# shellcheck disable=SC1091
-suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-if ! [ -e "$root/usr/bin/apt-get" ] &&
-    ! debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" ${MIRROR:+"$MIRROR"} >"$work/log" 2>&1; then
-    echo "skipped: debootstrap $suite: $(tail -1 "$work/log")"
-    exit $failed
-fi
-mount -t proc proc "$root/proc" 2>/dev/null || true
-cp -L /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
-mkdir -p "$root/packages"
-rm -f "$root"/packages/*
+open_root || exit $failed
 cp "${old[@]}" "${new[@]}" "$root/packages/"
-inside apt-get update -qq || { echo "skipped: no package lists in the clean root"; exit $failed; }
 
-# start: the command of the unit, with the folders that the service manager would make.
+# start: the command of the unit, with the folders that it has there.
 start() {
     local command
-    command=$(sed -n 's/^ExecStart=//p' "$root/usr/lib/systemd/system/recurd.service" |
-        sed -e "s|\${STATE_DIRECTORY}|$state|" -e 's|${CACHE_DIRECTORY}|/var/cache/recurd|')
+    command=$(tests/packages/unit_command.sh "$root")
     install -d -m 700 "$root$state" "$root/var/cache/recurd"
     # shellcheck disable=SC2086
     chroot "$root" $command --listen "unix:/run/recurd.socket" >"$work/daemon" 2>&1 &
