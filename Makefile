@@ -8,7 +8,7 @@ JOBS     = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 # Short lines while building; V=1 shows the commands.
 Q       := $(if $(V),,@)
 say      = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$(2)')
-B       ?= $(if $(SAN),build/$(SAN),build)
+B       ?= $(if $(SAN),build/$(SAN),$(if $(EMULATE_TILES),build/tiles,build))
 SAN     ?=
 WERROR  ?=
 PREFIX  ?= /usr/local
@@ -39,7 +39,8 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
 # No fast-math anywhere, and no contraction the source does not spell: bits matter.
 CFLAGS   ?= -O2 -g
 CFLAGS_ALL = -std=gnu11 $(CFLAGS) -ffp-contract=off -fno-math-errno -fvisibility=hidden -pthread \
-             $(WARN) $(HARD) $(SANFLAGS) -I. $(PKG_CFLAGS) -MMD -MP
+             $(WARN) $(HARD) $(SANFLAGS) $(if $(EMULATE_TILES),-DTILES_EMULATED) -I. $(PKG_CFLAGS) \
+             -MMD -MP
 CXXFLAGS_ALL = -std=c++17 -O2 -g -Wall -Wextra $(HARD) $(SANFLAGS) -I. $(PKG_CFLAGS) -MMD -MP
 LDFLAGS_ALL = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -pthread $(SANFLAGS)
 
@@ -50,13 +51,18 @@ neon_FLAGS   := -march=armv8-a
 avx2_FLAGS   := -mavx2 -mfma -mf16c
 avx512_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 ISA_OBJ       = $(foreach isa,$(ISAS),$(patsubst %.c,$B/%.$(isa).o,$(wildcard $(1)/impl/*.c)))
+# Products once more, by matrix units; EMULATE_TILES=1 puts a model of them in every program.
+TILED        := $(if $(filter x86_64,$(MACHINE)),amx)
+amx_FLAGS    := $(avx512_FLAGS) -DBY_TILES
+TILE_OBJ     := $(foreach isa,$(TILED),$B/kernels/cpu/impl/linear.$(isa).o)
+EMULATE_TILES ?=
 
 # Every layer's folders; a program is a file or a folder in programs/.
 LAYERS  := base kernels models statecache scheduler server
 LIB_SRC := $(sort $(shell find $(LAYERS) -name '*.c' -not -path '*/impl/*'))
 LIB_CXX := $(sort $(shell find $(LAYERS) -name '*.cc'))
 CL_SRC  := $(wildcard kernels/opencl/src/*.cl kernels/opencl/src/*.clh kernels/opencl/src/nvidia/*.cl)
-LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(LIB_CXX:%.cc=$B/%.o) $(call ISA_OBJ,kernels/cpu) \
+LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(LIB_CXX:%.cc=$B/%.o) $(call ISA_OBJ,kernels/cpu) $(TILE_OBJ) \
            $(if $(CL_SRC),$B/kernels/opencl/sources.o) $B/server/page/texts.o
 LIB     := $B/librecurd.a
 PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
@@ -108,7 +114,7 @@ stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || \
         printf '%s\n' '$(subst ','\'',$(1))' >$@
 $B/flags: FORCE
 	$(call stamp,$(CC) $(filter-out -Werror,$(CFLAGS_ALL)) $(CXX) $(CXXFLAGS_ALL) $(LDFLAGS_ALL) \
-	  $(foreach isa,$(ISAS),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
+	  $(foreach isa,$(ISAS) $(TILED),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
 $B/commit: FORCE
 	$(call stamp,$(COMMIT))
 $B/base/version.o: $B/commit
@@ -125,7 +131,7 @@ $B/%.$(1).o: %.c $B/flags
 	$$(call say,CC,$$< ($(1)))
 	$$(Q)$$(CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -c $$< -o $$@
 endef
-$(foreach isa,$(ISAS),$(eval $(call isa_rule,$(isa))))
+$(foreach isa,$(ISAS) $(TILED),$(eval $(call isa_rule,$(isa))))
 
 $B/%.o: %.cc $B/flags
 	@mkdir -p $(@D)

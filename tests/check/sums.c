@@ -26,9 +26,9 @@ void chain_add(struct chain *c, uint64_t bits)
 }
 
 /* One line: [op][vector][libm]. */
-/* Classes of kernels: the last ones are the vector kernels of one processor each. */
-#define CLASSES 3
-static const char *const classes[CLASSES] = {"ref", "simd", "neon"};
+/* Classes of kernels: simd and neon are the vector kernels of one processor each. */
+#define CLASSES 4
+static const char *const classes[CLASSES] = {"ref", "simd", "neon", "amx"};
 static const char *const calls[2] = {"-", "libm"};
 
 struct line {
@@ -54,7 +54,7 @@ static int find(const char *const *names, int n, const char *name)
 
 bool sums_note(const struct cpu_kernel *k, bool libm, const struct chain *c)
 {
-    struct chain *x = &noted[k->op][k->need ? find(classes, CLASSES, numerics_vectors()) : 0][libm];
+    struct chain *x = &noted[k->op][find(classes, CLASSES, numerics_class(k))][libm];
     if (x->n && memcmp(x, c, sizeof *x) != 0) {
         printf("FAIL %s: %s has other bits than another vector kernel\n", op_name(k->op),
                k->variant);
@@ -62,6 +62,14 @@ bool sums_note(const struct cpu_kernel *k, bool libm, const struct chain *c)
     }
     *x = *c;
     return true;
+}
+
+/* Kernels of this class run here. */
+static bool own(int class)
+{
+    if (strcmp(classes[class], "amx") == 0)
+        return cpuid_features() & NEED_AMX;
+    return !class || strcmp(classes[class], numerics_vectors()) == 0;
 }
 
 static int find_op(const char *name)
@@ -121,8 +129,7 @@ static int check_line(const struct file *f, int k, int vector, int libm, bool al
     const struct line *x = &f->lines[k][vector][libm];
     const struct chain *c = &noted[k][vector][libm];
     const char *why = NULL;
-    bool own = !vector || strcmp(classes[vector], numerics_vectors()) == 0;
-    if (!own)
+    if (!own(vector))
         return 0;
     if (c->n && ((libm && x->cases && f->libm != numerics_libm()) || !f->has[vector]))
         (*foreign)++;
@@ -188,7 +195,8 @@ bool sums_write(const char *path, bool all)
     bool partly = there && f.revision == NUMERICS_REVISION && f.libm == numerics_libm();
     if (!all && !partly) {
         printf("FAIL a new file, revision or C library needs every kernel: without --op and "
-               "--variant, on a CPU that has all instruction sets\n");
+               "--variant, on a CPU that has all instruction sets (tiles may be emulated: "
+               "EMULATE_TILES=1)\n");
         return false;
     }
     if (there && f.revision == NUMERICS_REVISION && moved(&f)) {
@@ -206,7 +214,7 @@ bool sums_write(const char *path, bool all)
     EACH_LINE(k, v, l) {
         struct line x = f.lines[k][v][l];
         const struct chain *c = &noted[k][v][l];
-        if (c->n || (all && (!v || strcmp(classes[v], numerics_vectors()) == 0)))
+        if (c->n || (all && own(v)))
             x = (struct line){c->n, c->n ? c->after[c->n - 1] : 0};
         if (x.cases)
             fprintf(out, "%-14s %-4s %-4s %4d %016" PRIx64 "\n", op_name((enum op_kind)k),
