@@ -203,7 +203,7 @@ $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 
 # Every kernel against its definition, and the promises about bits; --bench times them.
 $B/kernelcheck: $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) \
-                $(call ISA_OBJ,tests/check) $(LIB)
+                $(call ISA_OBJ,tests/check) $(foreach isa,$(TILED),$B/tests/check/$(isa)/tiles.$(isa).o) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 kernelcheck: $B/kernelcheck ## checks every kernel against its definition

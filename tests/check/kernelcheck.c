@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "tests/check/check.h"
 #include "tests/check/sums.h"
+#include "tests/check/tiles.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ struct options {
     uint64_t seed;
     bool list, bench, verbose, write_sums;
     int threads;
+    long tiles;
 };
 
 /* What the child is doing, for the parent to read when it dies. */
@@ -123,13 +125,29 @@ static void list_rows(const struct options *o)
     }
 }
 
+/* --tiles N: what products of the matrix unit are made of, on N random tiles. */
+static int check_tiles(long n, uint64_t seed)
+{
+#if defined(__x86_64__)
+    if (cpuid_features() & NEED_AMX) {
+        long wrong = (long)tiles_random(n, seed);
+        printf("%s tiles: %ld random products, %ld elements have other bits than the definition\n",
+               wrong ? "FAIL" : "ok  ", n, wrong);
+        return wrong != 0;
+    }
+#endif
+    printf("skipped: tiles: this CPU has no AMX (seed %llu, %ld products)\n",
+           (unsigned long long)seed, n);
+    return 0;
+}
+
 static int usage(const char *why)
 {
     fprintf(stderr,
             "kernelcheck: %s\n"
             "usage: kernelcheck [--op GLOB] [--variant GLOB] [--shape AxBxC] [--class GLOB]\n"
             "                   [--seed N] [--list] [--bench] [--threads N] [--verbose]\n"
-            "                   [--sums FILE] [--write-sums]\n", why);
+            "                   [--sums FILE] [--write-sums] [--tiles N]\n", why);
     return 2;
 }
 
@@ -164,6 +182,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->seed = strtoull(value, NULL, 0);
         else if (!strcmp(a, "--sums"))
             o->sums = value;
+        else if (!strcmp(a, "--tiles"))
+            o->tiles = strtol(value, NULL, 10);
         else if (!strcmp(a, "--threads"))
             o->threads = (int)strtol(value, NULL, 10);
         else
@@ -182,8 +202,10 @@ int main(int argc, char **argv)
         list_rows(&o);
         return 0;
     }
+    if (o.tiles > 0)
+        return check_tiles(o.tiles, o.seed);
     if (o.bench) {
-        bench_run(o.op, o.variant, o.threads);
+        bench_run(o.op, o.variant, o.shape, o.threads);
         return 0;
     }
     struct progress *p = mmap(NULL, sizeof *p, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
