@@ -3,8 +3,9 @@
  *
  * AVX2 and AVX-512 are one class: kernelcheck holds them to the same bits. NEON is its own: what is
  * smaller than the smallest normal number it flushes before rounding, x86 after. So are matrix
- * units, whose products have another definition. Threads, tiles and batches decide nothing. The library's functions are told apart by their results, not by a
- * version: distributions patch, and one library has variants of a function for several CPUs. */
+ * units, whose products have another definition. Threads, tiles and batches decide nothing. The
+ * library's functions are told apart by their results, not by a version: distributions patch, and
+ * one library has variants of a function for several CPUs. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
  *   speed --digest
  *
  * --digest: how fast one thread proves states, on every instruction set that this CPU has. Else:
- * for 1, 4, 16 and 32 streams: decode tokens per second and the share of the read bandwidth that the
- * weights alone account for (a step reads every weight once); prompt tokens per second. Figures
+ * for 1, 4, 16 and 32 streams: decode tokens per second and the share of the read bandwidth that
+ * the weights alone account for (a step reads every weight once); prompt tokens per second. Figures
  * are medians; bandwidth and steps alternate, because machines are shared. */
 #include <getopt.h>
 #include <pthread.h>

@@ -12,8 +12,8 @@ struct operands {
     _Alignas(64) float c[16][16], want[16][16];
 };
 
-/* Any bits but NaNs: most of the time exponents around 1; or all; or denormals and what becomes one;
- * or the largest numbers and infinities. */
+/* Any bits but NaNs: most of the time exponents around 1; or all; or denormals and what becomes
+ * one; or the largest numbers and infinities. */
 static uint16_t of_kind(uint16_t u, int kind)
 {
     bool no_number = (u & 0x7f80) == 0x7f80;
