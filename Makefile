@@ -74,7 +74,7 @@ UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
         kernelcheck golden api load \
-        lint bench bench-serve peers opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
+        lint bench bench-serve bench-peers peers opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
 .SECONDARY:
@@ -267,6 +267,9 @@ test-gguf: all ## files written by another GGUF writer, and ours read by it (nee
 # Against the newest llama.cpp on PyPI; skipped where it cannot be had.
 peers: all ## tokens, logits, memory and speed beside llama.cpp (needs PyPI; an hour, a quiet machine)
 	python3 tests/peers/peers.py $B
+
+bench-peers: all $B/speed $B/kernelcheck ## speed beside llama.cpp and the machine's limits: text, JSON, a page
+	python3 tests/peers/bench_peers.py $B $(PEERS)
 
 # Random configurations of every family: refused in a sentence, or right on every way to a state.
 $B/random: $B/tests/random/random.o $(LIB)
