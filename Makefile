@@ -8,7 +8,7 @@ JOBS     = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 # Short lines while building; V=1 shows the commands.
 Q       := $(if $(V),,@)
 say      = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$(2)')
-B       ?= $(if $(SAN),build/$(SAN),$(if $(EMULATE_TILES),build/tiles,build))
+B       ?= $(if $(SAN),build/$(SAN),build)
 SAN     ?=
 WERROR  ?=
 PREFIX  ?= /usr/local
@@ -39,8 +39,7 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
 # No fast-math anywhere, and no contraction the source does not spell: bits matter.
 CFLAGS   ?= -O2 -g
 CFLAGS_ALL = -std=gnu11 $(CFLAGS) -ffp-contract=off -fno-math-errno -fvisibility=hidden -pthread \
-             $(WARN) $(HARD) $(SANFLAGS) $(if $(EMULATE_TILES),-DTILES_EMULATED) -I. $(PKG_CFLAGS) \
-             -MMD -MP
+             $(WARN) $(HARD) $(SANFLAGS) -I. $(PKG_CFLAGS) -MMD -MP
 CXXFLAGS_ALL = -std=c++17 -O2 -g -Wall -Wextra $(HARD) $(SANFLAGS) -I. $(PKG_CFLAGS) -MMD -MP
 LDFLAGS_ALL = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -pthread $(SANFLAGS)
 
@@ -51,11 +50,11 @@ neon_FLAGS   := -march=armv8-a
 avx2_FLAGS   := -mavx2 -mfma -mf16c
 avx512_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 ISA_OBJ       = $(foreach isa,$(ISAS),$(patsubst %.c,$B/%.$(isa).o,$(wildcard $(1)/impl/*.c)))
-# Products once more, by matrix units; EMULATE_TILES=1 puts a model of them in every program.
+# Products once more, by matrix units; and by a model of them, for tests on a CPU without.
 TILED        := $(if $(filter x86_64,$(MACHINE)),amx)
 amx_FLAGS    := $(avx512_FLAGS) -DBY_TILES
 TILE_OBJ     := $(foreach isa,$(TILED),$B/kernels/cpu/impl/linear.$(isa).o)
-EMULATE_TILES ?=
+model_FLAGS  := $(amx_FLAGS) -DTILES_EMULATED
 
 # Every layer's folders; a program is a file or a folder in programs/.
 LAYERS  := base kernels models statecache scheduler server
@@ -104,7 +103,8 @@ test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test unit kernelcheck golden configs \
 	  random-quick fault opencl-quick api load page manual
-checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
+checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
+        $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
@@ -114,7 +114,7 @@ stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || \
         printf '%s\n' '$(subst ','\'',$(1))' >$@
 $B/flags: FORCE
 	$(call stamp,$(CC) $(filter-out -Werror,$(CFLAGS_ALL)) $(CXX) $(CXXFLAGS_ALL) $(LDFLAGS_ALL) \
-	  $(foreach isa,$(ISAS) $(TILED),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
+	  $(foreach isa,$(ISAS) $(TILED) $(TILED:amx=model),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
 $B/commit: FORCE
 	$(call stamp,$(COMMIT))
 $B/base/version.o: $B/commit
@@ -131,7 +131,7 @@ $B/%.$(1).o: %.c $B/flags
 	$$(call say,CC,$$< ($(1)))
 	$$(Q)$$(CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -c $$< -o $$@
 endef
-$(foreach isa,$(ISAS) $(TILED),$(eval $(call isa_rule,$(isa))))
+$(foreach isa,$(ISAS) $(TILED) $(TILED:amx=model),$(eval $(call isa_rule,$(isa))))
 
 $B/%.o: %.cc $B/flags
 	@mkdir -p $(@D)
@@ -202,13 +202,28 @@ $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcriterion
 
 # Every kernel against its definition, and the promises about bits; --bench times them.
-$B/kernelcheck: $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) \
-                $(call ISA_OBJ,tests/check) $(foreach isa,$(TILED),$B/tests/check/$(isa)/tiles.$(isa).o) $(LIB)
+CHECK_OBJ := $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) \
+             $(call ISA_OBJ,tests/check)
+$B/kernelcheck: $(CHECK_OBJ) $(foreach isa,$(TILED),$B/tests/check/amx/tiles.$(isa).o) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-kernelcheck: $B/kernelcheck ## checks every kernel against its definition
+kernelcheck: $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) ## checks every kernel against its definition
 	$B/kernelcheck
 	tests/check/sums_test.sh $B/kernelcheck
+	$(if $(TILED),$B/tests/kernelcheck-tiles --tiles 20000)
+	$(if $(TILED),$B/tests/kernelcheck-tiles --variant amx)
+
+# On a CPU that has the matrix unit, as far as these programs see: they come before the library.
+$B/tests/cpuid_model.o: kernels/cpu/cpuid.c $B/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -DTILES_EMULATED -c $< -o $@
+MODEL := $B/kernels/cpu/impl/linear.model.o $B/tests/cpuid_model.o
+$B/tests/kernelcheck-tiles: $(CHECK_OBJ) $B/tests/check/amx/tiles.model.o $(MODEL) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/tests/golden-tiles: $B/tests/golden/golden.o $(MODEL) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 
 # Every format of weights against an independent decoder (from PyPI, or skipped).
 $B/formatcheck: $B/tests/formats/formatcheck.o $(LIB)
@@ -227,9 +242,11 @@ $B/layers: $B/tests/golden/layers.o $(LIB)
 $B/twins: $B/tests/golden/twins.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-golden: $B/golden $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
+TILE_FAMILIES := $(addprefix public/,rwkv7 mamba2 gated_deltanet) hf/hf_qwen3_5_moe
+golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
+	$(if $(TILED),$B/tests/golden-tiles $(TILE_FAMILIES:%=tests/golden/%))
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
 	python3 tests/golden/fp8.py $B/recurd-eval

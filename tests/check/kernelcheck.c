@@ -232,7 +232,7 @@ int main(int argc, char **argv)
     else if (whole && !failures)
         failures += !sums_write(o.sums, all && !skipped);
     printf("%d kernels checked, %d not for this CPU, %d failures\n", rows, skipped, failures);
-    if (rows == 0)
+    if (rows + skipped == 0)
         return usage("no kernel has that name");
     return failures != 0;
 }

@@ -195,8 +195,8 @@ bool sums_write(const char *path, bool all)
     bool partly = there && f.revision == NUMERICS_REVISION && f.libm == numerics_libm();
     if (!all && !partly) {
         printf("FAIL a new file, revision or C library needs every kernel: without --op and "
-               "--variant, on a CPU that has all instruction sets (tiles may be emulated: "
-               "EMULATE_TILES=1)\n");
+               "--variant, on a CPU that has all instruction sets "
+               "(build/tests/kernelcheck-tiles has a model of the matrix unit)\n");
         return false;
     }
     if (there && f.revision == NUMERICS_REVISION && moved(&f)) {
