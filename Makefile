@@ -50,13 +50,18 @@ neon_FLAGS   := -march=armv8-a
 avx2_FLAGS   := -mavx2 -mfma -mf16c
 avx512_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 ISA_OBJ       = $(foreach isa,$(ISAS),$(patsubst %.c,$B/%.$(isa).o,$(wildcard $(1)/impl/*.c)))
+# Products once more, by matrix units; and by a model of them, for tests on a CPU without.
+TILED        := $(if $(filter x86_64,$(MACHINE)),amx)
+amx_FLAGS    := $(avx512_FLAGS) -DBY_TILES
+TILE_OBJ     := $(foreach isa,$(TILED),$B/kernels/cpu/impl/linear.$(isa).o)
+model_FLAGS  := $(amx_FLAGS) -DTILES_EMULATED
 
 # Every layer's folders; a program is a file or a folder in programs/.
 LAYERS  := base kernels models statecache scheduler server
 LIB_SRC := $(sort $(shell find $(LAYERS) -name '*.c' -not -path '*/impl/*'))
 LIB_CXX := $(sort $(shell find $(LAYERS) -name '*.cc'))
 CL_SRC  := $(wildcard kernels/opencl/src/*.cl kernels/opencl/src/*.clh kernels/opencl/src/nvidia/*.cl)
-LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(LIB_CXX:%.cc=$B/%.o) $(call ISA_OBJ,kernels/cpu) \
+LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(LIB_CXX:%.cc=$B/%.o) $(call ISA_OBJ,kernels/cpu) $(TILE_OBJ) \
            $(if $(CL_SRC),$B/kernels/opencl/sources.o) $B/server/page/texts.o
 LIB     := $B/librecurd.a
 PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
@@ -69,7 +74,7 @@ UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
         kernelcheck golden api load \
-        lint bench bench-serve peers opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
+        lint bench bench-serve bench-peers peers opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
 .SECONDARY:
@@ -99,7 +104,8 @@ test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test unit kernelcheck golden configs \
 	  random-quick fault opencl-quick api load page manual guide
-checks: all $B/tests/recurd-next $B/kernelcheck $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
+checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
+        $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
@@ -109,7 +115,7 @@ stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || \
         printf '%s\n' '$(subst ','\'',$(1))' >$@
 $B/flags: FORCE
 	$(call stamp,$(CC) $(filter-out -Werror,$(CFLAGS_ALL)) $(CXX) $(CXXFLAGS_ALL) $(LDFLAGS_ALL) \
-	  $(foreach isa,$(ISAS),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
+	  $(foreach isa,$(ISAS) $(TILED) $(TILED:amx=model),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
 $B/commit: FORCE
 	$(call stamp,$(COMMIT))
 $B/base/version.o: $B/commit
@@ -126,7 +132,7 @@ $B/%.$(1).o: %.c $B/flags
 	$$(call say,CC,$$< ($(1)))
 	$$(Q)$$(CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -c $$< -o $$@
 endef
-$(foreach isa,$(ISAS),$(eval $(call isa_rule,$(isa))))
+$(foreach isa,$(ISAS) $(TILED) $(TILED:amx=model),$(eval $(call isa_rule,$(isa))))
 
 $B/%.o: %.cc $B/flags
 	@mkdir -p $(@D)
@@ -197,13 +203,28 @@ $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcriterion
 
 # Every kernel against its definition, and the promises about bits; --bench times them.
-$B/kernelcheck: $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) \
-                $(call ISA_OBJ,tests/check) $(LIB)
+CHECK_OBJ := $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) \
+             $(call ISA_OBJ,tests/check)
+$B/kernelcheck: $(CHECK_OBJ) $(foreach isa,$(TILED),$B/tests/check/amx/tiles.$(isa).o) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-kernelcheck: $B/kernelcheck ## checks every kernel against its definition
+kernelcheck: $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) ## checks every kernel against its definition
 	$B/kernelcheck
 	tests/check/sums_test.sh $B/kernelcheck
+	$(if $(TILED),$B/tests/kernelcheck-tiles --tiles 20000)
+	$(if $(TILED),$B/tests/kernelcheck-tiles --variant amx)
+
+# On a CPU that has the matrix unit, as far as these programs see: they come before the library.
+$B/tests/cpuid_model.o: kernels/cpu/cpuid.c $B/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -DTILES_EMULATED -c $< -o $@
+MODEL := $B/kernels/cpu/impl/linear.model.o $B/tests/cpuid_model.o
+$B/tests/kernelcheck-tiles: $(CHECK_OBJ) $B/tests/check/amx/tiles.model.o $(MODEL) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/tests/golden-tiles: $B/tests/golden/golden.o $(MODEL) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 
 # Every format of weights against an independent decoder (from PyPI, or skipped).
 $B/formatcheck: $B/tests/formats/formatcheck.o $(LIB)
@@ -225,9 +246,11 @@ $B/twins: $B/tests/golden/twins.o $(LIB)
 $B/steps: $B/tests/gpu/steps.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-golden: $B/golden $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
+TILE_FAMILIES := $(addprefix public/,rwkv7 mamba2 gated_deltanet) hf/hf_qwen3_5_moe
+golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
+	$(if $(TILED),$B/tests/golden-tiles $(TILE_FAMILIES:%=tests/golden/%))
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
 	python3 tests/golden/fp8.py $B/recurd-eval
@@ -268,6 +291,9 @@ test-gguf: all ## files written by another GGUF writer, and ours read by it (nee
 # Against the newest llama.cpp on PyPI; skipped where it cannot be had.
 peers: all ## tokens, logits, memory and speed beside llama.cpp (needs PyPI; an hour, a quiet machine)
 	python3 tests/peers/peers.py $B
+
+bench-peers: all $B/speed $B/kernelcheck ## speed beside llama.cpp and the machine's limits: text, JSON, a page
+	python3 tests/peers/bench_peers.py $B $(PEERS)
 
 # Random configurations of every family: refused in a sentence, or right on every way to a state.
 $B/random: $B/tests/random/random.o $(LIB)

@@ -322,6 +322,13 @@ static float value_of(const struct weight_format *f, float scale, float add, uin
     return f->head == HEAD_F16_MIN ? v + add : v;
 }
 
+float format_number(enum dtype t, uint8_t q) { return map_value(&formats[t], q); }
+
+void format_scale(enum dtype t, const struct format_parts *p, int j, float *scale, float *add)
+{
+    *scale = run_scale(&formats[t], p, j, add);
+}
+
 float format_value(enum dtype t, const struct format_parts *p, int i)
 {
     float add, scale = run_scale(&formats[t], p, i / formats[t].run, &add);

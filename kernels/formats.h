@@ -65,6 +65,10 @@ bool format_finite(enum dtype t, const void *src, int64_t n);
 void format_split(enum dtype t, const uint8_t *block, struct format_parts *p);
 float format_value(enum dtype t, const struct format_parts *p, int i);
 void format_values(enum dtype t, const struct format_parts *p, int n, float *out);
+/* What these values are made of: the number that q stands for (exact in bf16), and what scales run
+ * j of the block and is added to it (0 without a minimum). */
+float format_number(enum dtype t, uint8_t q);
+void format_scale(enum dtype t, const struct format_parts *p, int j, float *scale, float *add);
 /* Bytes of the head and of the sub-scales of a block. */
 int format_head_bytes(enum dtype t);
 int format_sub_bytes(enum dtype t);

@@ -92,6 +92,8 @@ size_t panel_scales_at(enum dtype t, int64_t cols);
 void pack_rows(struct host_weight *w, int64_t row0, int64_t n, const void *src, enum dtype type);
 /* One element of a packed matrix, as float32: the definition, for ref and for single rows. */
 float panel_at(const struct host_weight *w, int64_t row, int64_t col);
+/* A block of a row, taken apart. */
+void panel_parts(const struct host_weight *w, int64_t row, int64_t block, struct format_parts *p);
 /* Columns [col, col + n) of a row of blocks, from the start of a block. */
 void panel_row(const struct host_weight *w, int64_t row, int64_t col, int64_t n, float *out);
 

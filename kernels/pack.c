@@ -125,20 +125,24 @@ static void put_block(enum dtype t, char *panel, int64_t cols, int lane, int64_t
     move_scales(t, record_of(t, panel, cols, block), lane, &p, true);
 }
 
-void panel_row(const struct host_weight *w, int64_t row, int64_t col, int64_t n, float *out)
+void panel_parts(const struct host_weight *w, int64_t row, int64_t block, struct format_parts *p)
 {
     enum dtype t = w->dtype;
-    const struct weight_format *f = &formats[t];
     char *panel = (char *)w->data + (size_t)(row / PANEL) * panel_bytes(t, w->cols);
     int lane = (int)(row % PANEL);
+    const uint32_t *lines = lines_of(t, panel, lane, block);
+    for (int i = 0; i < formats[t].block; i++)
+        p->q[i] = (uint8_t)get_value(lines, formats[t].bits, i);
+    move_scales(t, record_of(t, panel, w->cols, block), lane, p, false);
+}
+
+void panel_row(const struct host_weight *w, int64_t row, int64_t col, int64_t n, float *out)
+{
+    int block = formats[w->dtype].block;
     struct format_parts p;
-    for (int64_t at = col; at < col + n; at += f->block, out += f->block) {
-        int count = (int)MIN(col + n - at, f->block);
-        const uint32_t *lines = lines_of(t, panel, lane, at / f->block);
-        for (int i = 0; i < count; i++)
-            p.q[i] = (uint8_t)get_value(lines, f->bits, i);
-        move_scales(t, record_of(t, panel, w->cols, at / f->block), lane, &p, false);
-        format_values(t, &p, count, out);
+    for (int64_t at = col; at < col + n; at += block, out += block) {
+        panel_parts(w, row, at / block, &p);
+        format_values(w->dtype, &p, (int)MIN(col + n - at, block), out);
     }
 }
 

@@ -14,7 +14,9 @@ enum cpu_need {
     NEED_AVX2 = 1,   /* AVX2, FMA and F16C, with ymm state saved by the kernel */
     NEED_AVX512 = 2, /* F, BW, VL, DQ, with zmm state saved by the kernel */
     NEED_NEON = 4,   /* every aarch64 has it */
+    NEED_AMX = 8,    /* AMX-TILE and AMX-BF16, with leave of the system */
 };
+/* Asks the system for what it must be asked for: before other threads start. */
 unsigned cpuid_features(void);
 
 /* ---- select.c: kernels.def as a table -------------------------------------------------- */
@@ -46,8 +48,9 @@ enum dtype select_format(const struct plan *p, const struct op *op);
 
 /* ---- numerics.c ------------------------------------------------------------------------ */
 
-/* The class of the vector kernels of this processor: "simd" (x86), "neon". Those of one class have
- * the same bits. */
+/* The class of a kernel: "ref", "amx" (matrix units), or that of this processor's vectors, "simd"
+ * (x86) or "neon". Kernels of one class have the same bits. */
+const char *numerics_class(const struct cpu_kernel *k);
 const char *numerics_vectors(void);
 
 /* What the bits of a plan's results depend on: "cpu-ref/REVISION" or "cpu-CLASS/REVISION", and

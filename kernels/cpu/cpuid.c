@@ -4,6 +4,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Register states that the operating system saves on a context switch. */
 static uint64_t saved_states(void)
@@ -14,6 +16,22 @@ static uint64_t saved_states(void)
 }
 
 static bool all(uint64_t have, uint64_t want) { return (have & want) == want; }
+
+/* Tiles of bf16, and leave to use them: the system gives a process their 8 KiB of state only when
+ * it is asked, and then to all of its threads. Asking again is cheap. */
+static bool has_tiles(void)
+{
+#ifdef TILES_EMULATED
+    return true;
+#else
+    const uint32_t tile = 1u << 24, bf16 = 1u << 22; /* 7.edx */
+    const uint64_t tiles = 0x60000;                  /* configuration and data */
+    const long request = 0x1023, data = 18;          /* ARCH_REQ_XCOMP_PERM, its component */
+    uint32_t a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && all(d, tile | bf16) &&
+           all(saved_states(), tiles) && syscall(SYS_arch_prctl, request, data) == 0;
+#endif
+}
 
 unsigned cpuid_features(void)
 {
@@ -27,7 +45,7 @@ unsigned cpuid_features(void)
         return NEED_NONE;
     if (!all(b7, f | dq | bw | vl) || !all(saved_states(), zmm))
         return NEED_AVX2;
-    return NEED_AVX2 | NEED_AVX512;
+    return NEED_AVX2 | NEED_AVX512 | (has_tiles() ? NEED_AMX : 0);
 }
 
 #elif defined(__aarch64__)

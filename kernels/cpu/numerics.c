@@ -2,9 +2,10 @@
  * it, the C library's functions.
  *
  * AVX2 and AVX-512 are one class: kernelcheck holds them to the same bits. NEON is its own: what is
- * smaller than the smallest normal number it flushes before rounding, x86 after. Threads, tiles and
- * batches decide nothing. The library's functions are told apart by their results, not by a
- * version: distributions patch, and one library has variants of a function for several CPUs. */
+ * smaller than the smallest normal number it flushes before rounding, x86 after. So are matrix
+ * units, whose products have another definition. Threads, tiles and batches decide nothing. The
+ * library's functions are told apart by their results, not by a version: distributions patch, and
+ * one library has variants of a function for several CPUs. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -93,6 +94,11 @@ static bool has_vector(enum op_kind op, enum dtype t)
     return false;
 }
 
+const char *numerics_class(const struct cpu_kernel *k)
+{
+    return k->need & NEED_AMX ? "amx" : k->need ? numerics_vectors() : "ref";
+}
+
 const char *numerics_vectors(void)
 {
 #if defined(__aarch64__)
@@ -108,12 +114,15 @@ void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struc
     _Static_assert(OP_KINDS <= 64, "a bit for each op");
     uint64_t lacks = 0; /* ops whose vector kernels this instruction set lacks */
     char which[32] = "", libm[32] = "";
+    const char *class = "ref"; /* of what the plan uses, the farthest from ref */
     bool any = false, calls = false;
     for (int i = 0; i < p->n_ops; i++) {
         const struct op *op = &p->ops[i];
         enum dtype t = select_format(p, op);
         bool vector = chosen[op->kind][t]->need != 0;
         any |= vector;
+        if (chosen[op->kind][t]->need & NEED_AMX || (vector && strcmp(class, "ref") == 0))
+            class = numerics_class(chosen[op->kind][t]);
         lacks |= (uint64_t)(!vector && has_vector(op->kind, t)) << op->kind;
         calls |= numerics_calls_libm(op, vector);
     }
@@ -121,6 +130,6 @@ void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struc
         snprintf(which, sizeof which, "-%" PRIx64, lacks);
     if (calls)
         snprintf(libm, sizeof libm, " libm-%08" PRIx32, numerics_libm());
-    snprintf(out, size, "cpu-%s%s/%d%s", any ? numerics_vectors() : "ref", which,
+    snprintf(out, size, "cpu-%s%s/%d%s", class, which,
              numerics_revision(), libm);
 }

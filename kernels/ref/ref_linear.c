@@ -2,6 +2,7 @@
 #include "kernels/ref/ref_linear.h"
 
 #include "kernels/ref/ref_math.h"
+#include "kernels/ref/ref_split.h"
 
 float ref_matrix_row(const struct host_weight *w, int64_t row, const float *x, int32_t n)
 {
@@ -38,7 +39,8 @@ void ref_gather(const struct host_step *s, const struct op *op, int ith, int nth
                (size_t)op->out.width * sizeof(float));
 }
 
-void ref_linear(const struct host_step *s, const struct op *op, int ith, int nth)
+static void linear_by(const struct host_step *s, const struct op *op, int ith, int nth,
+                      ref_row_fn *row)
 {
     const struct host_weight *w = &s->weights[op->w[LINEAR_matrix]];
     const float *bias = host_vec(s, op->w[LINEAR_bias]);
@@ -48,7 +50,7 @@ void ref_linear(const struct host_step *s, const struct op *op, int ith, int nth
         const float *x = host_row(s, op->in[LINEAR_x], t);
         float *out = host_row(s, op->out, t);
         for (int64_t r = from; r < to; r++) {
-            float acc = ref_matrix_row(w, r, x, op->in[LINEAR_x].width);
+            float acc = row(w, r, x, op->in[LINEAR_x].width);
             if (bias)
                 acc += bias[r];
             acc = (float)ref_act(op->p.linear.act, acc);
@@ -57,4 +59,14 @@ void ref_linear(const struct host_step *s, const struct op *op, int ith, int nth
             out[r] = acc;
         }
     }
+}
+
+void ref_linear(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    linear_by(s, op, ith, nth, ref_matrix_row);
+}
+
+void ref_linear_split(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    linear_by(s, op, ith, nth, ref_split_row);
 }

@@ -1,6 +1,7 @@
 /* Choosing and routing: top-k, expert matrices, block-diagonal matrices, column order. */
 #include "kernels/ref/ref_linear.h"
 #include "kernels/ref/ref_math.h"
+#include "kernels/ref/ref_split.h"
 
 static double biased(const float *x, const float *bias, int32_t i)
 {
@@ -93,7 +94,8 @@ void ref_topk(const struct host_step *s, const struct op *op, int ith, int nth)
                    bias ? bias + g * n : NULL, host_row(s, op->out, (int32_t)t) + g * step);
 }
 
-void ref_experts(const struct host_step *s, const struct op *op, int ith, int nth)
+static void experts_by(const struct host_step *s, const struct op *op, int ith, int nth,
+                       ref_row_fn *row)
 {
     const struct host_weight *w = &s->weights[op->w[EXPERTS_matrix]];
     int32_t rows = op->p.experts.rows, cols = (int32_t)w->cols;
@@ -105,11 +107,12 @@ void ref_experts(const struct host_step *s, const struct op *op, int ith, int nt
         const float *x =
             host_row(s, op->in[EXPERTS_x], t) + (op->p.experts.per_slot ? j * cols : 0);
         for (int32_t r = 0; r < rows; r++)
-            host_row(s, op->out, t)[j * rows + r] = ref_matrix_row(w, expert * rows + r, x, cols);
+            host_row(s, op->out, t)[j * rows + r] = row(w, expert * rows + r, x, cols);
     }
 }
 
-void ref_blocks(const struct host_step *s, const struct op *op, int ith, int nth)
+static void blocks_by(const struct host_step *s, const struct op *op, int ith, int nth,
+                      ref_row_fn *row)
 {
     const struct host_weight *w = &s->weights[op->w[BLOCKS_matrix]];
     const float *bias = host_vec(s, op->w[BLOCKS_bias]);
@@ -120,10 +123,30 @@ void ref_blocks(const struct host_step *s, const struct op *op, int ith, int nth
         int32_t t = (int32_t)(i / n), h = (int32_t)(i % n);
         for (int32_t r = 0; r < rows; r++) {
             int64_t at = op->p.blocks.shared ? r : (int64_t)h * rows + r;
-            float y = ref_matrix_row(w, at, host_row(s, op->in[BLOCKS_x], t) + h * cols, cols);
+            float y = row(w, at, host_row(s, op->in[BLOCKS_x], t) + h * cols, cols);
             host_row(s, op->out, t)[h * rows + r] = bias ? y + bias[at] : y;
         }
     }
+}
+
+void ref_experts(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    experts_by(s, op, ith, nth, ref_matrix_row);
+}
+
+void ref_experts_split(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    experts_by(s, op, ith, nth, ref_split_row);
+}
+
+void ref_blocks(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    blocks_by(s, op, ith, nth, ref_matrix_row);
+}
+
+void ref_blocks_split(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    blocks_by(s, op, ith, nth, ref_split_row);
 }
 
 void ref_columns(const struct host_step *s, const struct op *op, int ith, int nth)

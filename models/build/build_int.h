@@ -1,6 +1,6 @@
 /* What the builder's own files share. build.c: errors, config, weights; whole.c: from a
  * config to a plan; leftovers.c: what a family does not read; ops.c: ops;
- * ew.c: elementwise; parts.c: pieces of many architectures; passes.c, join.c,
+ * ew.c: elementwise; parts.c: pieces of many architectures; passes.c, join.c, activate.c,
  * fuse.c, uses.c: generic passes over the finished list. */
 #ifndef RECURD_BUILD_INT_H
 #define RECURD_BUILD_INT_H
@@ -66,6 +66,7 @@ int pass_formats(struct build *b);    /* formats of matrices; --quantize (format
 int pass_residual(struct build *b);   /* x + linear(y) -> one op */
 int pass_pack(struct build *b);       /* linears of one input -> one matrix */
 int pass_join(struct build *b);       /* neighbouring convolutions, norms -> one op (join.c) */
+int pass_activate(struct build *b);   /* act(linear(x)) -> one op (activate.c) */
 int pass_fuse(struct build *b);       /* chains of elementwise ops -> programs */
 int pass_lives(struct build *b);      /* first and last use of every activation */
 int pass_sections(struct build *b);   /* offsets of state sections */

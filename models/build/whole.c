@@ -32,8 +32,8 @@ static int build_whole(struct build *b)
         b_fail(b, E_UNSUPPORTED, "model_type %s: the architecture produced no logits", type);
     if (!b_failed(b))
         build_leftovers(b);
-    int (*const passes[])(struct build *) = {pass_formats, pass_residual, pass_pack, pass_join, pass_fuse,
-                                             pass_lives, pass_sections};
+    int (*const passes[])(struct build *) = {pass_formats, pass_residual, pass_pack, pass_join,
+                                             pass_activate, pass_fuse, pass_lives, pass_sections};
     for (size_t i = 0; i < ARRAY_LEN(passes) && !b_failed(b); i++)
         if (passes[i](b) < 0)
             b_fail(b, E_NOMEM, "no memory for the plan of %s", type);

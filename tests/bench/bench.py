@@ -64,8 +64,8 @@ def main():
     build = sys.argv[1]
     print("decode tokens/s of all streams together, with the share of the read bandwidth that the "
           "weights account for:\n")
-    print("| model | parameters | 1 stream | | 4 streams | | 16 streams | | prompt tokens/s | read "
-          "bandwidth |\n| --- " + "| ---: " * 9 + "|", flush=True)
+    print("| model | parameters | 1 stream | | 4 streams | | 16 streams | | 32 streams | | prompt "
+          "tokens/s | read bandwidth |\n| --- " + "| ---: " * 11 + "|", flush=True)
     for model, kind in MODELS:
         subprocess.run([os.path.join(build, "speed")] + ["--" + k for k in kind] + [model],
                        check=True)

@@ -1,11 +1,12 @@
 /* speed: how fast a model runs in this process, beside the memory limit measured in the same run.
  *
- *   speed [--device NAME] [--threads N] [--dummy] [--quantize q8|q4] MODEL_DIR
+ *   speed [--device NAME] [--kernels LIST] [--threads N] [--dummy] [--quantize q8|q4]
+ *         [--rounds N] MODEL_DIR
  *   speed --digest
  *
  * --digest: how fast one thread proves states, on every instruction set that this CPU has. Else:
- * for 1, 4 and 16 streams: decode tokens per second and the share of the read bandwidth that the
- * weights alone account for (a step reads every weight once); prompt tokens per second. Figures
+ * for 1, 4, 16 and 32 streams: decode tokens per second and the share of the read bandwidth that
+ * the weights alone account for (a step reads every weight once); prompt tokens per second. Figures
  * are medians; bandwidth and steps alternate, because machines are shared. */
 #include <getopt.h>
 #include <pthread.h>
@@ -19,9 +20,10 @@
 #include "models/model.h"
 #include "statecache/store/blake3.h"
 
-#define STREAMS 16
+#define STREAMS 32
+#define SIZES 4 /* numbers of streams that are tried */
 #define PROMPT 512 /* tokens of one prompt step */
-#define ROUNDS 5
+#define ROUNDS_MOST 9
 #define DIGEST_BYTES ((size_t)4 << 20) /* some states of the demo model */
 #define DIGEST_ROUNDS 50
 #define READ_BYTES ((size_t)256 << 20) /* beyond any last-level cache share */
@@ -67,7 +69,8 @@ struct speed {
     struct device *d;
     struct capacity cap;
     int64_t pos;
-    double decode[3], prompt, bandwidth;
+    int rounds;
+    double decode[SIZES], prompt, bandwidth;
 };
 
 /* One step of `streams` sequences with `n` tokens each. */
@@ -116,34 +119,35 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *x)
+static double median(double *x, int n)
 {
-    qsort(x, ROUNDS, sizeof *x, by_value);
-    return x[ROUNDS / 2];
+    qsort(x, (size_t)n, sizeof *x, by_value);
+    return x[n / 2];
 }
+
+static const int streams[SIZES] = {1, 4, 16, STREAMS};
 
 static int measure(struct speed *s, int threads, struct err *e)
 {
-    static const int streams[3] = {1, 4, 16};
-    double decode[3][ROUNDS], prompt[ROUNDS], bandwidth[ROUNDS];
+    double decode[SIZES][ROUNDS_MOST], prompt[ROUNDS_MOST], bandwidth[ROUNDS_MOST];
     wide *p = mem_aligned(READ_BYTES);
     if (!p)
         return err_set(e, E_NOMEM, "no memory for %zu bytes to read", READ_BYTES);
     memset(p, 1, READ_BYTES); /* untouched pages would all be one page of zeros */
     (void)rate(s, 1, 1, e);   /* warm-up */
-    for (int r = 0; r < ROUNDS && e->code == 0; r++) {
+    for (int r = 0; r < s->rounds && e->code == 0; r++) {
         bandwidth[r] = read_bandwidth(p, threads);
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < SIZES; i++)
             decode[i][r] = rate(s, streams[i], 1, e);
         prompt[r] = rate(s, 1, PROMPT, e);
     }
     mem_aligned_free(p, READ_BYTES);
     if (e->code)
         return e->code;
-    for (int i = 0; i < 3; i++)
-        s->decode[i] = median(decode[i]);
-    s->prompt = median(prompt);
-    s->bandwidth = median(bandwidth);
+    for (int i = 0; i < SIZES; i++)
+        s->decode[i] = median(decode[i], s->rounds);
+    s->prompt = median(prompt, s->rounds);
+    s->bandwidth = median(bandwidth, s->rounds);
     return 0;
 }
 
@@ -164,12 +168,11 @@ static int run(struct speed *s, const struct model_options *mo, const struct dev
     if (measure(s, threads, e) < 0)
         return e->code;
     double bytes = (double)s->m->weight_bytes;
-    printf(
-        "| %s | %.1f M | %.0f | %.0f %% | %.0f | %.0f %% | %.0f | %.0f %% | %.0f | %.1f GB/s |\n",
-        s->m->name, (double)s->m->parameters / 1e6, s->decode[0],
-        100 * s->decode[0] * bytes / s->bandwidth, s->decode[1],
-        100 * s->decode[1] / 4 * bytes / s->bandwidth, s->decode[2],
-        100 * s->decode[2] / 16 * bytes / s->bandwidth, s->prompt, s->bandwidth / 1e9);
+    printf("| %s | %.1f M |", s->m->name, (double)s->m->parameters / 1e6);
+    for (int i = 0; i < SIZES; i++)
+        printf(" %.0f | %.0f %% |", s->decode[i],
+               100 * s->decode[i] / streams[i] * bytes / s->bandwidth);
+    printf(" %.0f | %.1f GB/s |\n", s->prompt, s->bandwidth / 1e9);
     return 0;
 }
 
@@ -199,8 +202,9 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {{"device", 1, 0, 'd'}, {"threads", 1, 0, 't'},
                                             {"dummy", 0, 0, 'D'}, {"quantize", 1, 0, 'q'},
-                                            {"digest", 0, 0, 'H'}, {0, 0, 0, 0}};
-    struct speed s = {0};
+                                            {"digest", 0, 0, 'H'}, {"kernels", 1, 0, 'k'},
+                                            {"rounds", 1, 0, 'r'}, {0, 0, 0, 0}};
+    struct speed s = {.rounds = 5};
     struct err e = {0};
     struct model_options mo = {.dummy_seed = 1};
     struct device_options o = {.spec = "cpu"};
@@ -209,6 +213,10 @@ int main(int argc, char **argv)
             return run_digest();
         if (c == 'd')
             o.spec = optarg;
+        else if (c == 'r')
+            s.rounds = (int)strtol(optarg, NULL, 10);
+        else if (c == 'k')
+            o.kernels = optarg;
         else if (c == 't')
             o.threads = (int)strtol(optarg, NULL, 10);
         else if (c == 'D')
@@ -218,7 +226,7 @@ int main(int argc, char **argv)
         else
             return 2;
     }
-    if (optind + 1 != argc)
+    if (optind + 1 != argc || s.rounds < 1 || s.rounds > ROUNDS_MOST)
         return 2;
     mo.dir = argv[optind];
     if (run(&s, &mo, &o, &e) < 0)

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "tests/check/check.h"
 #include "tests/check/peak.h"
+#include "tests/check/tiles.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -132,6 +133,34 @@ static double peak_gflops(struct threads *t)
     return median(v, 9);
 }
 
+#if defined(__x86_64__)
+static void tiles_share(void *ctx, int ith, int nth)
+{
+    (void)ith;
+    (void)nth;
+    tiles_peak(*(const long *)ctx);
+}
+#endif
+/* Products of tiles by all threads. A kernel makes three for a product of float32. */
+static double tiles_gflops(struct threads *t)
+{
+#if defined(__x86_64__)
+    long n = 20000;
+    double v[9];
+    if (!(cpuid_features() & NEED_AMX))
+        return 0;
+    for (int i = 0; i < 9; i++) {
+        uint64_t start = clock_now_ns();
+        on_all(t, tiles_share, &n);
+        v[i] = TILES_FLOPS * (double)n * threads_count(t) / (double)(clock_now_ns() - start);
+    }
+    return median(v, 9);
+#else
+    (void)t;
+    return 0;
+#endif
+}
+
 /* ---- one bench ------------------------------------------------------------------------- */
 
 struct bench {
@@ -151,10 +180,13 @@ static const struct { enum op_kind op; struct shape s; } cases[] = {
     BLOCKS_OF(Q3_K) BLOCKS_OF(Q4_K) BLOCKS_OF(Q5_K) BLOCKS_OF(Q6_K) BLOCKS_OF(IQ4_NL)
     BLOCKS_OF(IQ4_XS) BLOCKS_OF(MXFP4) BLOCKS_OF(FP8)
 #undef BLOCKS_OF
+    {OP_LINEAR, {{4, 4096, 1024, DTYPE_Q8_0, 0, 0, 0}}},
+    {OP_LINEAR, {{4, 4096, 1024, DTYPE_Q4_K, 0, 0, 0}}},
     {OP_LINEAR, {{10, 4096, 1024, DTYPE_Q8_0, 0, 0, 0}}},
     {OP_LINEAR, {{10, 4096, 1024, DTYPE_Q4_K, 0, 0, 0}}},
     {OP_LINEAR, {{7, 4096, 1024, DTYPE_Q4_K, 0, 0, 0}}},
     {OP_LINEAR, {{12, 4096, 1024, DTYPE_Q4_K, 0, 0, 0}}},
+    {OP_LINEAR, {{12, 4096, 1024, DTYPE_Q8_0, 0, 0, 0}}},
     {OP_LINEAR, {{7, 4096, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{8, 4096, 1024, 2, 0, 0, 0}}},
     {OP_LINEAR, {{9, 4096, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{4, 4096, 1024, 2, 0, 0, 0}}},
     {OP_LINEAR, {{10, 4096, 1024, 2, 0, 0, 0}}}, {OP_LINEAR, {{11, 4096, 1024, 2, 0, 0, 0}}},
@@ -253,17 +285,22 @@ static double sample_ns(struct bench *b, int repeat)
     return (double)(clock_now_ns() - start) / repeat;
 }
 
+static void shape_text(enum op_kind op, const struct shape *s, char *out, size_t size)
+{
+    out[0] = '\0';
+    for (int i = 0; i < ops_params(op); i++)
+        snprintf(out + strlen(out), size - strlen(out), "%s%d", i ? "x" : "", s->p[i]);
+}
+
 static void bench_one(const struct cpu_kernel *k, const struct shape *s, struct threads *t,
                       double gbs, double gflops)
 {
     struct bench b = {.k = k, .t = t};
     double v[SAMPLES];
-    char shape[128] = "";
+    char shape[128];
     ops_rig(&b.r, k->op, s, CLASS_uniform, 1);
     rotate_weights(&b);
-    for (int i = 0; i < ops_params(k->op); i++)
-        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%d", i ? "x" : "",
-                 s->p[i]);
+    shape_text(k->op, s, shape, sizeof shape);
     if (k->op == OP_LINEAR)
         snprintf(shape + strlen(shape), sizeof shape - strlen(shape), " %s",
                  dtype_name(select_format(&b.r.plan, &b.r.op)));
@@ -284,33 +321,47 @@ static void bench_one(const struct cpu_kernel *k, const struct shape *s, struct 
     rig_free(&b.r);
 }
 
-void bench_run(const char *op_glob, const char *variant_glob, int n_threads)
+/* Every kernel of a case that was asked for, beside the limits of the same minute. */
+static void bench_case(size_t c, const char *variant_glob, struct threads *t, char *memory)
+{
+    static enum op_kind last = OP_KINDS;
+    double gbs = read_gbs(t, memory, STREAM_BYTES), gflops = peak_gflops(t);
+    double tiles = cases[c].op == OP_LINEAR ? tiles_gflops(t) : 0;
+    unsigned has = cpuid_features();
+    if (cases[c].op != last) {
+        printf("limits, %d threads: read %.1f GB/s, fma %.0f GFLOP/s", threads_count(t), gbs,
+               gflops);
+        if (tiles > 0)
+            printf(", tiles of bf16 %.0f GFLOP/s (a third of it for float32 inputs)", tiles);
+        printf("\n");
+    }
+    last = cases[c].op;
+    for (int i = 0; i < select_rows; i++) {
+        const struct cpu_kernel *k = &select_table[i];
+        bool slow = strcmp(k->variant, "ref") == 0 && strcmp(variant_glob, "ref") != 0;
+        bool serves = k->op != OP_LINEAR || k->formats >> cases[c].s.p[3] & 1;
+        if (k->op == cases[c].op && !slow && serves && !fnmatch(variant_glob, k->variant, 0) &&
+            !(k->need & ~has))
+            bench_one(k, &cases[c].s, t, gbs, k->need & NEED_AMX ? tiles / 3 : gflops);
+    }
+}
+
+void bench_run(const char *op_glob, const char *variant_glob, const char *shape_glob, int n_threads)
 {
     struct threads *t;
     struct err e = {0};
-    char *memory = mem_aligned(STREAM_BYTES);
+    char *memory = mem_aligned(STREAM_BYTES), shape[128];
+    cpuid_features(); /* asks for the matrix unit before there are threads */
     if (!memory || threads_open(&t, n_threads, &e)) {
         fprintf(stderr, "kernelcheck: %s\n", e.code ? e.text : "out of memory");
         exit(2);
     }
     memset(memory, 1, STREAM_BYTES);
-    unsigned has = cpuid_features();
     for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
-        double gbs = 0, gflops = 0;
-        if (fnmatch(op_glob, op_name(cases[c].op), 0))
-            continue;
-        gbs = read_gbs(t, memory, STREAM_BYTES);
-        gflops = peak_gflops(t);
-        if (c == 0 || cases[c].op != cases[c - 1].op)
-            printf("limits, %d threads: read %.1f GB/s, fma %.0f GFLOP/s\n", threads_count(t), gbs,
-                   gflops);
-        for (int i = 0; i < select_rows; i++) {
-            const struct cpu_kernel *k = &select_table[i];
-            bool slow = strcmp(k->variant, "ref") == 0 && strcmp(variant_glob, "ref") != 0;
-            if (k->op == cases[c].op && !slow && !fnmatch(variant_glob, k->variant, 0) &&
-                !(k->need & ~has))
-                bench_one(k, &cases[c].s, t, gbs, gflops);
-        }
+        shape_text(cases[c].op, &cases[c].s, shape, sizeof shape);
+        if (!fnmatch(op_glob, op_name(cases[c].op), 0) &&
+            (!shape_glob || !fnmatch(shape_glob, shape, 0)))
+            bench_case(c, variant_glob, t, memory);
     }
     threads_close(t);
     mem_aligned_free(memory, STREAM_BYTES);

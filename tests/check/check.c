@@ -2,6 +2,7 @@
 #include "tests/check/check.h"
 
 #include "base/mem.h"
+#include "kernels/ref/ref_split.h"
 
 #include <float.h>
 #include <math.h>
@@ -15,6 +16,15 @@ static host_kernel *const refs[OP_KINDS] = {
 #include "kernels/ops.def"
 };
 host_kernel *check_ref(enum op_kind k) { return refs[k]; }
+
+/* What a kernel equals or comes near: matrix units have their own definition of products. */
+static host_kernel *definition_of(const struct cpu_kernel *k)
+{
+    static host_kernel *const split[OP_KINDS] = {[OP_LINEAR] = ref_linear_split,
+                                                 [OP_EXPERTS] = ref_experts_split,
+                                                 [OP_BLOCKS] = ref_blocks_split};
+    return k->need & NEED_AMX ? split[k->op] : refs[k->op];
+}
 
 static void fail(struct verdict *v, const char *fmt, ...) PRINTF(2, 3);
 static void fail(struct verdict *v, const char *fmt, ...)
@@ -127,6 +137,8 @@ static bool is_exact(const struct rig *r, const struct cpu_kernel *k)
     enum activation a = r->op.p.linear.act;
     if (k->op == OP_LINEAR)
         return a == ACT_NONE || a == ACT_RELU || a == ACT_SQRELU;
+    if (k->need & NEED_AMX)
+        return true;
     bool exact = k->op == OP_EW;
     for (int i = 0; exact && i < r->ew.n_code; i++)
         exact = rounds_once(r->ew.code[i].op);
@@ -148,11 +160,10 @@ static int outputs(const struct rig *r, struct view *out)
 
 /* Compares what the op writes with ref's, then puts ref's there, so that everything else of both
  * memories must be equal: guard zones, inputs, other slots and pages. */
-static void against_ref(struct rig *r, const struct cpu_kernel *k, const struct memory *ref,
-                        struct verdict *v)
+static void against_ref(struct rig *r, const struct cpu_kernel *k, bool exact,
+                        const struct memory *ref, struct verdict *v)
 {
     struct view out[LIMIT_EW_OUT];
-    bool exact = is_exact(r, k);
     int n = outputs(r, out);
     for (int i = 0; i < n; i++) {
         int rows = r->acts[out[i].act].rows == ROWS_LOGITS ? r->batch.n_logits : r->batch.n_tokens;
@@ -224,7 +235,8 @@ static void same_as_siblings(struct rig *r, const struct cpu_kernel *k,
     for (int i = 0; i < select_rows && k->need; i++) {
         const struct cpu_kernel *o = &select_table[i];
         if (o == k || o->op != k->op || !o->need ||
-            (o->formats & k->formats) != k->formats || (o->need & ~cpuid_features()))
+            (o->formats & k->formats) != k->formats || (o->need & ~cpuid_features()) ||
+            strcmp(numerics_class(o), numerics_class(k)) != 0)
             continue;
         rig_load(r, before);
         run(r, o->run, -1, 0, 0, 1, false);
@@ -244,12 +256,12 @@ static uint64_t digest(uint64_t h, const float *p, int64_t n)
     return h;
 }
 
-/* Blocks and the same values as float32 give the same bits. */
+/* Blocks and the same values as float32 give the same bits, but for matrix units. */
 static void same_as_twin(struct rig *r, const struct cpu_kernel *k, const struct memory *before,
                          const struct memory *whole, struct verdict *v)
 {
     int32_t at = r->op.w[0];
-    if (select_format(&r->plan, &r->op) <= DTYPE_BF16)
+    if (format_plain(select_format(&r->plan, &r->op)) || k->need & NEED_AMX)
         return;
     struct host_weight blocks = r->packed[at], *w = &r->packed[at];
     float *row = mem_array((size_t)w->cols, sizeof *row);
@@ -266,6 +278,19 @@ static void same_as_twin(struct rig *r, const struct cpu_kernel *k, const struct
     mem_free(row);
     *w = blocks;
     r->weights[at].dtype = blocks.dtype;
+}
+
+/* Of two definitions: the results of one are near those of the other. Not asked of infinities (a
+ * part of one times zero is no number) and of large sums that cancel before an activation. */
+static void near_other(struct rig *r, const struct cpu_kernel *k, const struct memory *before,
+                       const struct memory *whole, struct verdict *v)
+{
+    rig_load(r, before);
+    run(r, refs[k->op], -1, 0, 0, 1, false);
+    struct memory ref = rig_save(r);
+    rig_load(r, whole);
+    against_ref(r, k, false, &ref, v);
+    memory_free(&ref);
 }
 
 static bool weights_unchanged(const struct rig *r, unsigned char *const *copies)
@@ -293,7 +318,7 @@ void check_case(const struct cpu_kernel *k, const struct shape *s, enum input_cl
         memcpy(weights[i], r.packed[i].data, r.packed[i].bytes);
     }
     struct memory before = rig_save(&r);
-    run(&r, refs[k->op], -1, 0, 0, 1, false);
+    run(&r, definition_of(k), -1, 0, 0, 1, false);
     struct memory ref = rig_save(&r);
     rig_load(&r, &before);
     run(&r, k->run, -1, 0, 0, 1, false);
@@ -302,7 +327,9 @@ void check_case(const struct cpu_kernel *k, const struct shape *s, enum input_cl
     v->bits = digest(v->bits, whole.slots, r.slot_n);
     v->bits = digest(v->bits, whole.pages, r.page_n);
     v->libm = numerics_calls_libm(&r.op, k->need != 0);
-    against_ref(&r, k, &ref, v);
+    against_ref(&r, k, is_exact(&r, k), &ref, v);
+    if (k->need & NEED_AMX && c != CLASS_inf && c != CLASS_nan && c != CLASS_large)
+        near_other(&r, k, &before, &whole, v);
     any_threads(&r, k->run, &before, &whole, v);
     alone_and_split(&r, k->run, &before, &whole, v);
     same_as_siblings(&r, k, &before, &whole, v);

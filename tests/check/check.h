@@ -18,7 +18,8 @@ void check_case(const struct cpu_kernel *k, const struct shape *s, enum input_cl
 /* ref of an op. */
 host_kernel *check_ref(enum op_kind k);
 
-/* Prints GB/s or GFLOP/s of every selected row and the share of this machine's limit. */
-void bench_run(const char *op_glob, const char *variant_glob, int threads);
+/* Prints GB/s or GFLOP/s of every selected row and the share of this machine's limit; of the shapes
+ * whose text matches ("0x4096x1024x2x0x0x0"), or all (NULL). */
+void bench_run(const char *op_glob, const char *variant_glob, const char *shape_glob, int threads);
 
 #endif

@@ -27,9 +27,9 @@ void chain_add(struct chain *c, uint64_t bits)
 }
 
 /* One line: [op][vector][libm]. */
-/* Classes of kernels: the last ones are the vector kernels of one processor each. */
-#define CLASSES 3
-static const char *const classes[CLASSES] = {"ref", "simd", "neon"};
+/* Classes of kernels: simd and neon are the vector kernels of one processor each. */
+#define CLASSES 4
+static const char *const classes[CLASSES] = {"ref", "simd", "neon", "amx"};
 static const char *const calls[2] = {"-", "libm"};
 
 struct line {
@@ -61,7 +61,7 @@ static int find(const char *const *names, int n, const char *name)
 
 bool sums_note(const struct cpu_kernel *k, bool libm, const struct chain *c)
 {
-    struct chain *x = &noted[k->op][k->need ? find(classes, CLASSES, numerics_vectors()) : 0][libm];
+    struct chain *x = &noted[k->op][find(classes, CLASSES, numerics_class(k))][libm];
     if (x->n && memcmp(x, c, sizeof *x) != 0) {
         printf("FAIL %s: %s has other bits than another vector kernel\n", op_name(k->op),
                k->variant);
@@ -124,8 +124,11 @@ static uint64_t after(const struct chain *c, const struct line *x)
         for (int v = 0; v < CLASSES; v++)                                                          \
             for (int l = 0; l < 2; l++)
 
+/* Kernels of this class run here. */
 static bool is_here(int class)
 {
+    if (strcmp(classes[class], "amx") == 0)
+        return cpuid_features() & NEED_AMX;
     return !class || strcmp(classes[class], numerics_vectors()) == 0;
 }
 
@@ -208,7 +211,8 @@ bool sums_write(const char *path, bool all)
     bool partly = same && (!*libm || *libm == numerics_libm());
     if (!all && !partly) {
         printf("FAIL a new file, revision or C library needs every kernel: without --op and "
-               "--variant, on a CPU that has all instruction sets\n");
+               "--variant, on a CPU that has all instruction sets "
+               "(build/tests/kernelcheck-tiles has a model of the matrix unit)\n");
         return false;
     }
     if (same && moved(&f)) {

@@ -13,9 +13,8 @@ VECTORS = {  # the end of a name: mean, deviation
     "r_k": (0, 0.1), "norm.weight": (1, 0.1), "norm_f.weight": (1, 0.1), "bias": (0, 0.1)}
 
 
-def rwkv7():
-    """RWKV-7 0.4B."""
-    D, layers, inner, vocab = 1024, 24, 4096, 65536
+def rwkv7(D=1024, layers=24, inner=4096, vocab=65536):
+    """RWKV-7 0.4B, or smaller."""
     ranks = {"w": 64, "a": 64, "v": 32, "g": 128}
     config = {"model_type": "rwkv7", "vocab_size": vocab, "hidden_size": D, "head_dim": 64,
               "num_hidden_layers": layers, "intermediate_size": inner, "hidden_act": "sqrelu",
@@ -92,7 +91,8 @@ def lfm2():
     return config, shapes
 
 
-MODELS = {"rwkv7-0.4b": rwkv7, "mamba2-370m": mamba2, "lfm2-350m": lfm2}
+MODELS = {"rwkv7-0.4b": rwkv7, "mamba2-370m": mamba2, "lfm2-350m": lfm2,
+          "rwkv7-tiny": lambda: rwkv7(256, 2, 512, 512)}
 
 
 def value(name, shape):

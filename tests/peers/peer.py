@@ -1,10 +1,11 @@
 """llama.cpp, as a process that answers lines of JSON on standard input:
 
     {"do": "generate", "ids": [...], "n": N}   {"do": "logits", "ids": [...], "out": PATH}
+    {"do": "streams", "n": N, "vocab": V, "seconds": S}
 
 Its first line says how long loading took. By cyllama where that is there, else llama-cpp-python.
 
-    peer.py FILE.gguf THREADS
+    peer.py FILE.gguf THREADS STREAMS
 """
 import json
 import sys
@@ -21,7 +22,7 @@ def rss_mib():
 
 
 class Cyllama:
-    def __init__(self, path, threads):
+    def __init__(self, path, threads, streams):
         from cyllama.llama import llama_cpp as ll
 
         class Model(ll.LlamaModel):  # the context asks its model for this, which has it elsewhere
@@ -32,8 +33,9 @@ class Cyllama:
         params = ll.LlamaContextParams()
         params.n_ctx, params.n_batch, params.n_ubatch = CONTEXT, CONTEXT, 512
         params.n_threads = params.n_threads_batch = threads
+        params.n_seq_max = streams
         self.context = ll.LlamaContext(model=self.model, params=params, verbose=False)
-        self.batch = ll.LlamaBatch(n_tokens=CONTEXT, embd=0, n_seq_max=1)
+        self.batch = ll.LlamaBatch(n_tokens=CONTEXT, embd=0, n_seq_max=streams)
         self.greedy = ll.LlamaSampler(ll.LlamaSamplerChainParams())
         self.greedy.add_greedy()
 
@@ -47,6 +49,14 @@ class Cyllama:
         if self.context.decode(self.batch):
             sys.exit("llama_decode fails")
 
+    def step(self, ids, pos):
+        """One token of each of so many sequences."""
+        self.batch.reset()
+        for i, t in enumerate(ids):
+            self.batch.add(t, pos, [i], True)
+        if self.context.decode(self.batch):
+            sys.exit("llama_decode fails")
+
     def choose(self):
         return self.greedy.sample(self.context, -1)
 
@@ -55,7 +65,7 @@ class Cyllama:
 
 
 class LlamaCppPython:
-    def __init__(self, path, threads):
+    def __init__(self, path, threads, streams):
         import llama_cpp as ll
         self.ll = ll
         ll.llama_backend_init()
@@ -63,6 +73,7 @@ class LlamaCppPython:
         params = ll.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = CONTEXT, CONTEXT, 512
         params.n_threads = params.n_threads_batch = threads
+        params.n_seq_max = streams
         self.context = self.model and ll.llama_init_from_model(self.model, params)
         if not self.context:
             sys.exit(f"{path}: llama.cpp does not load it")
@@ -79,6 +90,16 @@ class LlamaCppPython:
             b.token[i], b.pos[i], b.n_seq_id[i] = t, pos + i, 1
             b.seq_id[i][0] = 0
             b.logits[i] = every or i == len(ids) - 1
+        if self.ll.llama_decode(self.context, b):
+            sys.exit("llama_decode fails")
+
+    def step(self, ids, pos):
+        """One token of each of so many sequences."""
+        b = self.batch
+        b.n_tokens = len(ids)
+        for i, t in enumerate(ids):
+            b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = t, pos, 1, True
+            b.seq_id[i][0] = i
         if self.ll.llama_decode(self.context, b):
             sys.exit("llama_decode fails")
 
@@ -104,6 +125,24 @@ def generate(peer, ids, n):
             "rss": rss_mib()}
 
 
+STREAM_TOKENS = 48  # of a sequence: with 32 of them, what the context holds
+
+
+def streams(peer, n, vocab, seconds):
+    """Tokens a second of n sequences together, without choosing among them."""
+    peer.clear()
+    peer.step([7] * n, 0)
+    t0, done, pos = time.monotonic(), 0, 1
+    while time.monotonic() - t0 < seconds or not done:
+        if pos == STREAM_TOKENS:
+            peer.clear()
+            pos = 0
+        peer.step([(131 * i + 7 * pos) % vocab for i in range(n)], pos)
+        pos += 1
+        done += n
+    return {"rate": done / (time.monotonic() - t0)}
+
+
 def logits(peer, ids, path):
     peer.clear()
     peer.decode(ids, 0, True)
@@ -118,12 +157,16 @@ def main():
     except ImportError:
         kind = LlamaCppPython
     t0 = time.monotonic()
-    peer = kind(sys.argv[1], int(sys.argv[2]))
+    peer = kind(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     print(json.dumps({"load": time.monotonic() - t0, "rss": rss_mib()}), flush=True)
     for line in sys.stdin:
         ask = json.loads(line)
-        answer = (generate(peer, ask["ids"], ask["n"]) if ask["do"] == "generate"
-                  else logits(peer, ask["ids"], ask["out"]))
+        if ask["do"] == "generate":
+            answer = generate(peer, ask["ids"], ask["n"])
+        elif ask["do"] == "streams":
+            answer = streams(peer, ask["n"], ask["vocab"], ask["seconds"])
+        else:
+            answer = logits(peer, ask["ids"], ask["out"])
         print(json.dumps(answer), flush=True)
 
 

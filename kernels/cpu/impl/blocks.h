@@ -3,8 +3,11 @@
  * its decoded twin. */
 #include "kernels/cpu/impl/quant.h"
 
-/* Where a step's 32 inputs of P panels are, and what happens to them: added to acc times x, or
- * stored to out[32][16] (P = 1). */
+/* What becomes of a step's 32 inputs of P panels: added to acc times x, or (P = 1) stored to
+ * out[32][16] as values, or as the numbers that are scaled. */
+enum quant_use { QUANT_SUM, QUANT_VALUES, QUANT_NUMBERS };
+
+/* Where they are. */
 struct quant_step {
     const char *lines, *record;
     size_t panel;
@@ -16,14 +19,19 @@ struct quant_step {
 };
 
 INLINE void quant_take(struct quant f, const struct quant_step *s, v16 acc[], const v16 v[],
-                       v16 scale[][2], v16 add[][2], int k, int P, bool store)
+                       v16 scale[][2], v16 add[][2], int k, int P, enum quant_use use)
 {
     int r = f.run < SPAN ? k / f.run : 0;
-    v16 x = store ? v16_zero() : v16_set1(s->x[k]);
+    v16 x = use == QUANT_SUM ? v16_set1(s->x[k]) : v16_zero();
+    if (use == QUANT_NUMBERS) {
+        float fold = quant_fold(f);
+        v16_store(s->out + k * PANEL, fold == 0 ? v[0] : v16_sub(v[0], v16_set1(fold)));
+        return;
+    }
     UNROLL for (int p = 0; p < P; p++) {
         bool plain = f.head != HEAD_F16_MIN && quant_fold(f) == 0;
         v16 w = plain ? v16_mul(scale[p][r], v[p]) : v16_fma(scale[p][r], v[p], add[p][r]);
-        if (store)
+        if (use == QUANT_VALUES)
             v16_store(s->out + k * PANEL, w);
         else
             acc[p] = v16_fma(w, x, acc[p]);
@@ -31,7 +39,7 @@ INLINE void quant_take(struct quant f, const struct quant_step *s, v16 acc[], co
 }
 
 INLINE void quant_span(struct quant f, const struct quant_step *s, struct quant_table t,
-                       v16 acc[], int P, bool store)
+                       v16 acc[], int P, enum quant_use use)
 {
     const int group = f.bits == 6 ? 16 : f.bits == 5 || f.bits == 3 ? 32 : 32 / f.bits;
     const int lines = group * f.bits / 32, per = 32 / f.bits;
@@ -52,15 +60,14 @@ INLINE void quant_span(struct quant f, const struct quant_step *s, struct quant_
             UNROLL for (int i = 0; i < per; i++) {
                 UNROLL for (int p = 0; p < P; p++)
                     v[p] = quant_value(f, line[p], i * f.bits, t);
-                quant_take(f, s, acc, v, scale, add, g * group + l * per + i, P, store);
+                quant_take(f, s, acc, v, scale, add, g * group + l * per + i, P, use);
             }
         }
         UNROLL for (int i = 0; i < group - lines * per; i++) {
             UNROLL for (int p = 0; p < P; p++)
                 v[p] = quant_value(f, left_over(f, s->lines + (size_t)p * s->panel +
                                                        (size_t)(g * lines) * 64, i), 0, t);
-            quant_take(f, s, acc, v, scale, add, g * group + lines * per + i, P,
-                       store);
+            quant_take(f, s, acc, v, scale, add, g * group + lines * per + i, P, use);
         }
     }
 }
@@ -82,7 +89,7 @@ INLINE void quant_sums(const struct tile *t, float *sums, int P, struct quant f)
         s.ahead_panel = inside ? t->panel : t->then_panel;
         UNROLL for (int p = 0; p < P; p++)
             __builtin_prefetch(s.record + (size_t)p * t->panel + 1024);
-        quant_span(f, &s, table, acc, P, false);
+        quant_span(f, &s, table, acc, P, QUANT_SUM);
         s.lines += step;
         s.x += SPAN;
         s.run += MAX(SPAN / f.run, 1);
@@ -97,6 +104,12 @@ INLINE void quant_sums(const struct tile *t, float *sums, int P, struct quant f)
         v16_store(sums + p * PANEL, acc[p]);
 }
 
+#define QUANT_FORMATS(X) \
+    X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) \
+    X(IQ4_XS) X(MXFP4) X(FP8)
+
+#ifndef BY_TILES /* the matrix unit has its own use of the above (job_tiles.h) */
+
 /* Columns [k, k + 32) of one panel to out[32][16]. */
 typedef void quant_decode_fn(const char *panel, size_t scales_at, int64_t k, float *out);
 INLINE void quant_decode(const char *panel, size_t scales_at, int64_t k, float *out,
@@ -106,7 +119,7 @@ INLINE void quant_decode(const char *panel, size_t scales_at, int64_t k, float *
     s.record = panel + scales_at + k / f.block * quant_record(f);
     s.run = (int)(k % f.block) / f.run;
     s.ahead = s.lines + AHEAD;
-    quant_span(f, &s, quant_tables(f), NULL, 1, true);
+    quant_span(f, &s, quant_tables(f), NULL, 1, QUANT_VALUES);
 }
 
 #define QUANT(P, ID) \
@@ -127,10 +140,9 @@ INLINE void quant_decode(const char *panel, size_t scales_at, int64_t k, float *
     { \
         quant_decode(panel, scales_at, k, out, quant_##ID); \
     }
-#define QUANT_FORMATS(X) \
-    X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) \
-    X(IQ4_XS) X(MXFP4) X(FP8)
 QUANT_FORMATS(QUANTS)
 static tile_fn *const quant_table[DTYPES][3] = {QUANT_FORMATS(QUANT_ROW)};
 #define QUANT_DECODE(ID) [DTYPE_##ID] = quant_decode_##ID,
 static quant_decode_fn *const quant_decoders[DTYPES] = {QUANT_FORMATS(QUANT_DECODE)};
+
+#endif

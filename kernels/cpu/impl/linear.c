@@ -1,5 +1,9 @@
 /* LINEAR, BLOCKS, EXPERTS: which inputs meet which panels, and who does it. */
+#ifdef BY_TILES
+#include "kernels/cpu/impl/job_tiles.h"
+#else
 #include "kernels/cpu/impl/job.h"
+#endif
 
 /* The ends of rows (tokens) [t0, t0 + n) of an op whose columns c.. go in and d.. come out. */
 static void row_ends(const struct host_step *s, const struct op *op, int64_t t0, int64_t n,
@@ -17,7 +21,8 @@ static void row_ends(const struct host_step *s, const struct op *op, int64_t t0,
 static int token_parts(int64_t n_panels, int64_t tokens, int nth)
 {
     int parts = 1;
-    while (nth % (parts * 2) == 0 && n_panels * parts / nth < 8 && tokens / parts >= 2 * TILE_T)
+    while (nth % (parts * 2) == 0 && n_panels * parts / nth < SHARE_PANELS &&
+           tokens / parts >= SHARE_INPUTS)
         parts *= 2;
     return parts;
 }

@@ -2,7 +2,11 @@
 #ifndef RECURD_SIMD_AVX512_H
 #define RECURD_SIMD_AVX512_H
 
+#ifdef BY_TILES
+#define FN(name) name##_amx
+#else
 #define FN(name) name##_avx512
+#endif
 #define V16_REGS 32 /* registers that hold a whole v16 */
 typedef __m512 v16;
 typedef __mmask16 m16;

@@ -95,6 +95,7 @@ INLINE void tile_sums(const struct tile *t, float *sums, int P, int T, enum dtyp
             v16_store(sums + (j * P + p) * PANEL, acc[p][j]);
 }
 
+#ifndef BY_TILES
 /* One function per tile shape and dtype. */
 typedef void tile_fn(const struct tile *t, float *sums);
 #define TILE(P, T, type) \
@@ -118,3 +119,4 @@ static tile_fn *const tile_table[3][3][TILE_T] = {
     [DTYPE_F16] = {ROW(1, F16), ROW(2, F16), ROW(4, F16)},
     [DTYPE_BF16] = {ROW(1, BF16), ROW(2, BF16), ROW(4, BF16)},
 };
+#endif

@@ -1,0 +1,107 @@
+/* What a job by the matrix unit works on: inputs split into bf16 (split.h), and weights as tiles.
+ * Those in bf16 are tiles as they lie in their panels; those of other formats become tiles of the
+ * numbers that their bits stand for, in the first-level cache. */
+#include "kernels/cpu/impl/ends.h"
+#include "kernels/cpu/impl/split.h"
+#include "kernels/cpu/impl/tiles.h"
+
+#define M_TILES (INPUTS / TILE_ROWS)
+#define GROUP 32          /* panels whose sums are kept at once */
+#define FEW_COLS 256      /* columns at a time: of one tile of inputs, and of more */
+#define MANY_COLS 128
+#define SPANS (FEW_COLS / SPAN)
+#define A_TILES (M_TILES * MANY_COLS / SPAN)
+
+/* Scales and minima of the runs of a span, and the numbers of it as a tile of weights. */
+struct scales { _Alignas(64) float by[2][PANEL], add[2][PANEL]; };
+typedef void stage_fn(const char *panel, size_t scales_at, int64_t k, char *tile,
+                      struct scales *s);
+
+struct work {
+    const struct job *job;
+    const struct ends *ends;
+    int m_tiles, spans;
+    int64_t k0;
+    struct quant format;
+    stage_fn *stage; /* NULL: weights are tiles already */
+    _Alignas(64) char a[A_TILES][PARTS][TILE_BYTES]; /* [m tile][span] */
+    _Alignas(64) char b[3][SPANS][TILE_BYTES];
+    struct scales scales[3][SPANS];
+    float x_sums[A_TILES][2][TILE_ROWS]; /* of each run of each input */
+    _Alignas(64) float sums[GROUP][M_TILES][TILE_ROWS][PANEL];
+    _Alignas(64) float products[4][TILE_ROWS][PANEL];
+};
+_Static_assert(SPANS <= A_TILES, "either shape fits");
+
+/* ---- weights ---------------------------------------------------------------------------- */
+
+INLINE void stage(const char *panel, size_t scales_at, int64_t k, char *tile, struct scales *out,
+                  struct quant f)
+{
+    _Alignas(64) float numbers[SPAN][PANEL];
+    struct quant_step s = {.lines = panel + k * f.bits / 8 * PANEL, .out = numbers[0]};
+    s.record = panel + scales_at + k / f.block * quant_record(f);
+    s.run = (int)(k % f.block) / f.run;
+    s.ahead = s.lines + AHEAD;
+    quant_span(f, &s, quant_tables(f), NULL, 1, QUANT_NUMBERS);
+    pair_lines(numbers[0], SPAN, tile);
+    for (int r = 0; r < (f.run < SPAN ? SPAN / f.run : 1); r++) {
+        v16 by, add;
+        quant_scales(f, s.record, s.run + r, &by, &add);
+        v16_store(out->by[r], by);
+        v16_store(out->add[r], add);
+    }
+}
+#define STAGE(ID) \
+    static void stage_##ID(const char *panel, size_t scales_at, int64_t k, char *tile, \
+                           struct scales *s) \
+    { \
+        stage(panel, scales_at, k, tile, s, quant_##ID); \
+    }
+QUANT_FORMATS(STAGE)
+#define STAGE_ROW(ID) [DTYPE_##ID] = {stage_##ID, &quant_##ID},
+static const struct { stage_fn *stage; const struct quant *format; } staged[DTYPES] = {
+    QUANT_FORMATS(STAGE_ROW)
+};
+
+/* Panel p of the job from column k0: its tiles, made if need be in place i. */
+static const char *weight_tiles(struct work *w, int64_t p, int i)
+{
+    const struct host_weight *h = w->job->w;
+    const char *panel = (const char *)h->data +
+                        (size_t)(w->job->panel0 + p) * panel_bytes(h->dtype, h->cols);
+    int64_t cols = MIN(h->cols - w->k0, (int64_t)w->spans * SPAN);
+    if (w->stage) {
+        size_t scales_at = panel_scales_at(h->dtype, h->cols);
+        for (int s = 0; s < w->spans; s++)
+            w->stage(panel, scales_at, w->k0 + s * SPAN, w->b[i][s], &w->scales[i][s]);
+        return w->b[i][0];
+    }
+    panel += w->k0 * 2 * PANEL;
+    if (cols == (int64_t)w->spans * SPAN)
+        return panel;
+    memset(w->b[i][w->spans - 1], 0, TILE_BYTES); /* the panel ends inside of its last tile */
+    memcpy(w->b[i][0], panel, (size_t)((cols + 1) / 2) * 4 * PANEL);
+    return w->b[i][0];
+}
+
+/* ---- inputs ----------------------------------------------------------------------------- */
+
+/* Columns [k0, k0 + spans) of all inputs, in parts; and their sums over runs. */
+static void split_inputs(struct work *w)
+{
+    int run = MIN(w->format.run, SPAN);
+    for (int i = 0; i < w->job->n; i++) {
+        const float *x = w->ends[i].x + w->k0;
+        for (int s = 0; s < w->spans; s++, x += SPAN) {
+            int tile = i / TILE_ROWS * w->spans + s, row = i % TILE_ROWS;
+            int n = (int)MIN(w->job->w->cols - w->k0 - s * SPAN, SPAN);
+            split_row(x, n, w->a[tile][0] + row * 64, TILE_BYTES);
+            if (w->format.head != HEAD_F16_MIN)
+                continue;
+            v16 lo = load_left(x, n), hi = n > LANES ? load_left(x + LANES, n - LANES) : v16_zero();
+            w->x_sums[tile][0][row] = v16_sum(run == SPAN ? v16_add(lo, hi) : lo);
+            w->x_sums[tile][1][row] = v16_sum(hi);
+        }
+    }
+}
