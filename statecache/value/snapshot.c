@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "statecache/shared/shared.h"
 #include "statecache/store/statefile.h"
 #include "statecache/value/behind.h"
 #include "statecache/value/copies.h"
@@ -477,6 +478,7 @@ void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
     if (s->on_disk)
         statefile_remove(sc, s);
     behind_forget(s);
+    shared_forget(s);
     s->dead = true;
     s->node = NULL;
     node->snap = NULL;

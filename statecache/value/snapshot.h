@@ -46,6 +46,9 @@ struct snapshot {
     bool was_behind;          /* that job is charged to writing behind */
     struct link behind;       /* member of the list of those to be written so, or prev == NULL */
     uint64_t behind_ns;       /* when it was taken */
+    bool shared, sharing;     /* the shared store has it; is being given it */
+    struct link offer;        /* member of the list of those to be given to it, or prev == NULL */
+    uint64_t offer_ns;
     struct link lru[TIERS];   /* member of the tier's list, or prev == NULL */
 };
 
