@@ -5,7 +5,6 @@
 #include "statecache/shared/shared.h"
 #include "statecache/store/pathfile.h"
 
-#define OFFER_NS (100 * NS_PER_MS) /* what is still there then is worth it */
 #define LATE_NS (10 * NS_PER_S)    /* what waited longer makes room for what comes after it */
 #define PUT_MS 2000                /* an answer to one command may take so long */
 
@@ -163,8 +162,6 @@ void shared_offers_due(struct statecache *sc, uint64_t now)
     for (; l != &h->offers; l = next) {
         struct snapshot *s = (struct snapshot *)((char *)l - offsetof(struct snapshot, offer));
         next = l->next;
-        if (now < s->offer_ns + OFFER_NS && !sc->o.no_writer_thread)
-            break;
         bool late = now > s->offer_ns + LATE_NS || !h->out.up;
         bool room = h->out.jobs.queued < SHARED_QUEUE;
         if (!late && !room)
