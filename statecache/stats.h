@@ -23,6 +23,7 @@ const char *tier_name(enum tier t);
 
 /* The shared store; all zero without one. */
 struct shared_stats {
+    bool on;                   /* there is one */
     bool up;                   /* now: both connections work */
     uint64_t hits, misses, timeouts; /* of requests that asked: found and used, not there, late */
     uint64_t writes, dropped;  /* states put there; those left out, because it was slow or down */

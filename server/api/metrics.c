@@ -227,7 +227,8 @@ static void cache(struct buf *out, struct http *h)
             c.commits_durable);
     counter(out, "cache_commits_memory_total", "… of these, in memory only", c.commits_memory);
     gauge(out, "cache_disk_on", "Whether states get to the disk", c.disk_on);
-    shared(out, &c.shared);
+    if (c.shared.on)
+        shared(out, &c.shared);
     gauge(out, "sessions", "Sessions there are", (int64_t)c.sessions);
     gauge(out, "cache_nodes", "Nodes of the prefix index", (int64_t)c.nodes);
     gauge(out, "cache_tokens", "Token ids the prefix index holds", (int64_t)c.tokens);

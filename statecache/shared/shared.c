@@ -23,6 +23,7 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     if (!h)
         return err_set(e, E_NOMEM, "no memory for the shared store");
     sc->shared = h;
+    sc->stats.shared.on = true;
     h->offers.prev = h->offers.next = &h->offers;
     h->wait_ms = o->wait_ms;
     h->ttl_s = o->ttl_s;
