@@ -89,8 +89,8 @@ struct statecache_query {
     int32_t n_marks;
     bool fresh;                       /* compute every token (prompt logprobs): no hit */
     bool whole;                       /* statecache_tokens will be asked for all of the path */
-    uint64_t *ask;                    /* the request's own, 0 at first: it may wait for the shared */
-                                      /* store once. NULL = it may not */
+    uint64_t *ask;                    /* the request's own, 0 at first: it may wait once for the */
+                                      /* shared store. NULL = it may not */
     bool again;                       /* it was told to wait before: counted once */
     int64_t pin_s;                    /* keep the prompt's state at least so long; 0 = no */
 };

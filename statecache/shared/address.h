@@ -19,8 +19,9 @@ struct shared_address {
     char shown[SHARED_HOST + 32]; /* for people: without user and password */
 };
 
-/* redis://[[user]:password@]host[:port][/db], rediss://… (TLS), redis+unix://[[user]:password@]/path
- * [?db=N]; %XX in user, password and path. E_FORMAT, E_RANGE: no sentence has the password. */
+/* redis://[[user]:password@]host[:port][/db], rediss://… (TLS), or
+ * redis+unix://[[user]:password@]/path[?db=N]; %XX in user, password and path. E_FORMAT, E_RANGE: no
+ * sentence has the password. */
 int shared_address_parse(const char *url, struct shared_address *out, struct err *e) MUST_USE;
 
 #endif

@@ -84,7 +84,8 @@ static int fetch(struct ask *a, struct objects *o)
     if (!pages)
         return err_set(&a->err, E_NOMEM, "no memory for a shared state");
     struct piece tokens = {a->seen, (size_t)a->m.head.position * sizeof(*a->seen)};
-    struct piece slab = {a->slab, f->slot_bytes}, logits = {a->logits, a->m.head.bytes[PART_LOGITS]};
+    struct piece slab = {a->slab, f->slot_bytes};
+    struct piece logits = {a->logits, a->m.head.bytes[PART_LOGITS]};
     for (int32_t i = 0; i < a->n_pages; i++)
         pages[n++] = (struct piece){a->pages[i], f->page_bytes};
     if (a->tail)

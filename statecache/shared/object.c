@@ -211,7 +211,7 @@ static int ask_state(struct objects *o, const struct link_name *chain, const int
                      int64_t pos, struct manifest *m, struct err *odd, struct err *e)
 {
     struct link_name name;
-    struct reply r;
+    struct reply r = {0};
     seal_state_name(o->keys, chain, tokens, pos, &name);
     struct key k = key_of('s', name.b, sizeof(name.b));
     int rc = do_get(o, &k, e);

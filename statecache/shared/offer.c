@@ -8,16 +8,6 @@
 #define LATE_NS (10 * NS_PER_S)    /* what waited longer makes room for what comes after it */
 #define PUT_MS 2000                /* an answer to one command may take so long */
 
-void shared_forget(struct snapshot *s)
-{
-    struct link *l = &s->offer;
-    if (!l->prev)
-        return;
-    l->prev->next = l->next;
-    l->next->prev = l->prev;
-    *l = (struct link){0};
-}
-
 void shared_offer(struct statecache *sc, struct snapshot *s)
 {
     struct shared *h = sc->shared;
@@ -170,7 +160,7 @@ void shared_offers_due(struct statecache *sc, uint64_t now)
             ((struct snapshot *)((char *)next - offsetof(struct snapshot, offer)))->pins++;
         int rc = late ? E_TIMEOUT : put(sc, s);
         if (rc != E_BUSY) {
-            shared_forget(s);
+            snapshot_withdraw(s);
             sc->stats.shared.dropped += rc != 0;
         }
         if (next != &h->offers) {

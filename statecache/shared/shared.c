@@ -58,8 +58,8 @@ void shared_close(struct statecache *sc)
     writer_close(&h->in.jobs);
     pthread_mutex_lock(&sc->lock);
     while (h->offers.next != &h->offers)
-        shared_forget((struct snapshot *)((char *)h->offers.next -
-                                          offsetof(struct snapshot, offer)));
+        snapshot_withdraw((struct snapshot *)((char *)h->offers.next -
+                                              offsetof(struct snapshot, offer)));
     sc->shared = NULL;
     pthread_mutex_unlock(&sc->lock);
     wire_close(h->out.wire);

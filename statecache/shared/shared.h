@@ -52,9 +52,8 @@ void shared_close(struct statecache *sc);
 bool shared_tick(struct statecache *sc);
 void shared_work(struct statecache *sc); /* without threads: does what is queued, see writer_work */
 
-/* offer.c. A state was taken, or goes; NULL store allowed. */
+/* offer.c. A state was taken; nothing without a store. */
 void shared_offer(struct statecache *sc, struct snapshot *s);
-void shared_forget(struct snapshot *s);
 void shared_offers_due(struct statecache *sc, uint64_t now);
 
 /* ask.c. ENGINE. Should the request wait for the store? tokens: those of its whole path;

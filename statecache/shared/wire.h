@@ -23,8 +23,8 @@ struct reply {
     size_t n;
 };
 
-/* Only makes the object; `to` outlives it. ca: file of certificates to trust instead of the system's,
- * or NULL. E_UNSUPPORTED: built without hiredis. */
+/* Only makes the object; `to` outlives it. ca: file of certificates to trust instead of the
+ * system's, or NULL. E_UNSUPPORTED: built without hiredis. */
 int wire_open(struct wire **out, const struct shared_address *to, const char *ca,
               struct err *e) MUST_USE;
 void wire_close(struct wire *w); /* NULL allowed */

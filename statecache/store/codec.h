@@ -24,7 +24,7 @@ enum codec_kind {
 };
 
 enum codec_part {
-    PART_TOKENS,  /* int32 ids: a stretch; a state's beyond its last whole one; all exported, shared */
+    PART_TOKENS,  /* int32 ids: a stretch; a state's beyond its last whole one; others': all */
     PART_STATE,   /* float32, one slot */
     PART_PAGES,   /* float32, all KV pages of the path, the last one zero beyond the position */
     PART_LOGITS,  /* float32 [vocab] or absent */

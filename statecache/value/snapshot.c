@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "statecache/shared/shared.h"
 #include "statecache/store/statefile.h"
 #include "statecache/value/behind.h"
 #include "statecache/value/copies.h"
@@ -470,6 +469,16 @@ static void free_if_unused(struct statecache *sc, struct snapshot *s)
         mem_free(s);
 }
 
+void snapshot_withdraw(struct snapshot *s)
+{
+    struct link *l = &s->offer;
+    if (!l->prev)
+        return;
+    l->prev->next = l->next;
+    l->next->prev = l->prev;
+    *l = (struct link){0};
+}
+
 void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
 {
     if (s->dead)
@@ -478,7 +487,7 @@ void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
     if (s->on_disk)
         statefile_remove(sc, s);
     behind_forget(s);
-    shared_forget(s);
+    snapshot_withdraw(s);
     s->dead = true;
     s->node = NULL;
     node->snap = NULL;

@@ -86,6 +86,8 @@ void snapshot_on_disk(struct statecache *sc, struct snapshot *s, const unsigned 
                       uint64_t bytes, bool durable);
 void snapshot_off_disk(struct statecache *sc, struct snapshot *s); /* the file is not touched */
 
+/* Leaves the list of those to be given to the shared store; nothing if it is not there. */
+void snapshot_withdraw(struct snapshot *s);
 /* Leaves the tree and every tier; freed when nothing pins or holds it. evicted: by a budget. */
 void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted);
 void snapshot_unpin(struct statecache *sc, struct snapshot *s);
