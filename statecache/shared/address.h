@@ -20,8 +20,8 @@ struct shared_address {
 };
 
 /* redis://[[user]:password@]host[:port][/db], rediss://… (TLS), or
- * redis+unix://[[user]:password@]/path[?db=N]; %XX in user, password and path. E_FORMAT, E_RANGE: no
- * sentence has the password. */
+ * redis+unix://[[user]:password@]/path[?db=N]; %XX in user, password and path. E_FORMAT, E_RANGE:
+ * no sentence has the password. */
 int shared_address_parse(const char *url, struct shared_address *out, struct err *e) MUST_USE;
 
 #endif
