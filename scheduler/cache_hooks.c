@@ -46,7 +46,7 @@ static int begin(void *arg, struct seq *q, struct err *e)
         .tenant = r->tenant, .session = r->in_session ? &r->session : NULL, .ticket = r->ticket,
         .tokens = r->prompt, .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks,
         .fresh = r->prompt_logprobs, .whole = seq_looks_back(q) || q->trace || q->receipt,
-        .again = r->waited, .pin_s = r->pin_s,
+        .again = r->waited, .pin_s = r->pin_s, .ask = &r->asked,
     };
     struct statecache_start start;
     struct track *t;

@@ -86,6 +86,7 @@ struct request {
     uint64_t ticket;
     int32_t *marks;          /* [n_marks] message boundaries, indices into prompt; owned */
     int32_t n_marks;
+    uint64_t asked;          /* engine: its question to the shared store; 0 = none yet */
     bool waited;             /* engine: for another's prefix or the disk */
     int32_t flow;            /* scheduler: of `client`, see fair.h */
     int64_t pin_s;           /* keep the prompt's state at least so long; 0 = no */

@@ -117,6 +117,11 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .key_file = o->state_key,
         .ram_bytes = o->state_ram_bytes,
         .disk_bytes = o->state_disk_bytes,
+        .shared_url = o->shared_url,
+        .shared_password = o->shared_password,
+        .shared_ca = o->shared_ca,
+        .shared_wait_ms = o->shared_wait_ms,
+        .shared_ttl_s = o->shared_ttl_s,
         .park_slots = backend->host_memory ? 0 : s->cap.slots,
         .tenants = 1, /* until keys_bind says how many */
         .grid = grid(s),

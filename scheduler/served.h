@@ -76,6 +76,9 @@ struct served_options {
     const char *state_dir, *state_key; /* as in struct statecache_options */
     uint64_t state_ram_bytes;  /* 0 = no state cache */
     uint64_t state_disk_bytes;
+    const char *shared_url, *shared_password, *shared_ca; /* as there */
+    int shared_wait_ms;
+    int64_t shared_ttl_s;
     int64_t session_ttl_s, sessions; /* of one key */
     const char *trace;       /* file, NULL = none; see tracefile.h */
     bool trace_digests;

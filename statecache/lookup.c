@@ -1,6 +1,7 @@
 /* How a sequence begins: what is there for its path, whom it waits for, and where states will be
  * taken while it is computed. Engine thread. */
 #include "base/mem.h"
+#include "statecache/shared/shared.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 
@@ -260,6 +261,9 @@ int statecache_begin(struct statecache *sc, const struct statecache_query *q, st
             rc = look_up(sc, q, &l, e); /* a cut may have split the node the match ended in */
             if (!rc)
                 rc = find_hit(sc, &l);
+            if (!rc && shared_wait(sc, l.tenant, l.base, q->tokens, q->n, l.hit ? l.hit->pos : 0,
+                                   q->ask))
+                rc = E_BUSY;
         }
     }
     if (!rc)

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "statecache/checkpoint.h"
 #include "statecache/due.h"
+#include "statecache/shared/shared.h"
 #include "statecache/store/dirstore.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
@@ -19,6 +20,7 @@
 #define DEFAULT_TTL_S (30 * 24 * 3600)
 #define DEFAULT_SESSIONS 10000
 #define EXPIRE_EVERY_S 30
+#define SHARED_WAIT 100
 
 static void init_locks(struct statecache *sc)
 {
@@ -36,6 +38,8 @@ static int open_disk(struct statecache *sc, struct err *e)
 {
     const struct fsio *io = sc->o.io ? sc->o.io : &fsio_real;
     lived_open(&sc->lived, io, sc->o.dir);
+    if (!sc->o.dir && sc->o.shared_url && sc->o.key_file)
+        return dirstore_key(io, sc->o.key_file, sc->format.key, e);
     if (!sc->o.dir) {
         randombytes_buf(sc->format.key, sizeof(sc->format.key)); /* no file outlives it */
         return 0;
@@ -58,6 +62,19 @@ static int open_disk(struct statecache *sc, struct err *e)
     sc->opening = false;
     sc->health = sc->store.health;
     return rc;
+}
+
+static int open_shared(struct statecache *sc, struct err *e)
+{
+    const struct statecache_options *o = &sc->o;
+    struct shared_options s = {.url = o->shared_url, .ca = o->shared_ca,
+                               .password = o->shared_password,
+                               .wait_ms = o->shared_wait_ms > 0 ? o->shared_wait_ms : SHARED_WAIT,
+                               .ttl_s = o->shared_ttl_s};
+    if (s.url && !o->key_file)
+        return err_set(e, E_CONFLICT, "shared: replicas share with one key, and no state-key is "
+                       "given");
+    return shared_open(sc, &s, e);
 }
 
 static void defaults(struct statecache *sc)
@@ -114,6 +131,8 @@ int statecache_open(struct statecache **out, const struct statecache_options *o,
     if (!rc) {
         pthread_mutex_lock(&sc->lock); /* the writer starts on what opening leaves to do */
         rc = open_disk(sc, e);
+        if (!rc)
+            rc = open_shared(sc, e);
         pthread_mutex_unlock(&sc->lock);
     }
     if (rc) {
@@ -159,6 +178,7 @@ void statecache_close(struct statecache *sc)
     pthread_mutex_unlock(&sc->lock);
     writer_close(&sc->writer);
     journal_close(sc);
+    shared_close(sc);
     sc->prefix.gone = NULL; /* the files stay */
     if (sc->sessions)
         session_free_all(sc);
@@ -448,6 +468,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
             (void)!snapshot_set_logits(sc, s, logits);
         if (!t->session)
             behind_add(sc, s);
+        shared_offer(sc, s);
         if (pos == t->prompt_end && t->pin_s > 0)
             s->pinned_until_ns = clock_now_ns() + (uint64_t)t->pin_s * NS_PER_S;
         s->pins--;
@@ -552,11 +573,12 @@ void statecache_tick(struct statecache *sc)
 {
     core_enter(sc);
     copies_tick(sc);
-    bool more = checkpoint_tick(sc);
+    bool more = checkpoint_tick(sc) | shared_tick(sc);
     while (!sc->writer.started && more) { /* a test with one thread is the writers, too */
         writer_work(&sc->journal.writer);
         writer_work(&sc->writer);
-        more = checkpoint_tick(sc);
+        shared_work(sc);
+        more = checkpoint_tick(sc) | shared_tick(sc);
     }
     tiers_tick(sc);
     uint64_t now = lived_now(&sc->lived);

@@ -27,7 +27,8 @@ struct statecache_options {
     const unsigned char *fingerprint; /* [32] model and tokenizer; copied */
     const char *numerics;             /* which arithmetic runs: backend.numerics(); copied */
     const char *dir;                  /* state directory; NULL = no disk tier */
-    const char *key_file;             /* install key, 32 bytes; NULL = dir/key, created once */
+    const char *key_file;             /* install key, 32 bytes; NULL = dir/key, created once; */
+                                      /* without dir only for a shared store, which needs it */
     const struct fsio *io;            /* NULL = the real file system */
     size_t ram_bytes;                 /* budgets of the tiers */
     uint64_t disk_bytes;
@@ -40,6 +41,10 @@ struct statecache_options {
     int64_t session_ttl_s;            /* unused sessions expire; 0 = 30 days */
     int64_t checkpoint_ms;            /* a session's state follows; 0 = 1000, < 0: at once */
     int64_t checkpoint_tokens;        /* … or when it lacks so many tokens; 0 = 256 */
+    const char *shared_url;           /* of the shared store, NULL = none */
+    const char *shared_password, *shared_ca; /* as in struct shared_options */
+    int shared_wait_ms;               /* a request waits so long for it; 0 = 100 */
+    int64_t shared_ttl_s;             /* what is put there lives so long; 0 = as the store likes */
     bool no_writer_thread;            /* tests: statecache_tick does the writer's work */
     void (*wake)(void *arg);          /* from any thread: something to do for the engine */
     void *wake_arg;
@@ -84,6 +89,8 @@ struct statecache_query {
     int32_t n_marks;
     bool fresh;                       /* compute every token (prompt logprobs): no hit */
     bool whole;                       /* statecache_tokens will be asked for all of the path */
+    uint64_t *ask;                    /* the request's own, 0 at first: it may wait once for the */
+                                      /* shared store. NULL = it may not */
     bool again;                       /* it was told to wait before: counted once */
     int64_t pin_s;                    /* keep the prompt's state at least so long; 0 = no */
 };

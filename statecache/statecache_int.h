@@ -20,6 +20,7 @@
 
 struct found;
 struct record_job;
+struct shared;
 struct link { struct link *prev, *next; };
 
 /* States come and go in dozens per request; giving them back to the heap each time would leave it
@@ -111,6 +112,7 @@ struct statecache {
     struct store_health health; /* copied after every job */
     struct writer writer;
     struct journal journal;   /* the log of turns */
+    struct shared *shared;    /* the tier behind the local ones; NULL = none */
     struct link due, behind;  /* sessions and states that are to be written, the first due first */
     uint64_t behind_seen_ns;  /* what writing behind may still take */
     int64_t behind_bytes, behind_cost_ns;

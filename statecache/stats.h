@@ -21,6 +21,17 @@ const char *miss_reason_name(enum miss_reason r);
 enum tier { TIER_DEVICE, TIER_RAM, TIER_DISK, TIERS };
 const char *tier_name(enum tier t);
 
+/* The shared store; all zero without one. */
+struct shared_stats {
+    bool on;                   /* there is one */
+    bool up;                   /* now: both connections work */
+    uint64_t hits, misses, timeouts; /* of requests that asked: found and used, not there, late */
+    uint64_t writes, dropped;  /* states put there; those left out, because it was slow or down */
+    uint64_t errors;           /* failed calls, and things found that did not check */
+    uint64_t read_bytes, written_bytes;
+    struct latency get, put;   /* one search with its fetch; one state */
+};
+
 struct statecache_stats {
     uint64_t entries[TIERS], bytes[TIERS], bytes_max[TIERS]; /* now */
     uint64_t hits, exact_hits; /* requests that found a state; those that needed no forward pass */
@@ -35,6 +46,7 @@ struct statecache_stats {
     uint64_t files_written, files_quarantined, write_errors, read_errors;
     uint64_t commits, commits_durable, commits_memory;
     uint64_t sessions, nodes, tokens; /* now: sessions, tree nodes, token ids held */
+    struct shared_stats shared;
     bool disk_on;              /* false: no disk tier, or it is sick and serving goes on without */
 };
 void statecache_stats(struct statecache *sc, struct statecache_stats *out);

@@ -187,6 +187,22 @@ static void cache_hits(struct buf *out, const struct statecache_stats *c)
     counter(out, "cache_swaps_in_total", "… and brought back", c->swaps_in);
 }
 
+static void shared(struct buf *out, const struct shared_stats *s)
+{
+    gauge(out, "shared_up", "Whether the shared store is in use", s->up);
+    counter(out, "shared_hits_total", "Requests that found a state in the shared store", s->hits);
+    counter(out, "shared_misses_total", "Requests that asked it and found nothing", s->misses);
+    counter(out, "shared_timeouts_total", "Requests that it did not answer in time", s->timeouts);
+    counter(out, "shared_writes_total", "States put into the shared store", s->writes);
+    counter(out, "shared_dropped_total", "States left out: it was slow, full or down", s->dropped);
+    counter(out, "shared_errors_total", "Its failures, and what it had that did not check",
+            s->errors);
+    counter(out, "shared_read_bytes_total", "Bytes of states read from it", s->read_bytes);
+    counter(out, "shared_written_bytes_total", "Bytes of states written to it", s->written_bytes);
+    latency(out, "shared_get_seconds", "Asking for one state and reading it", &s->get);
+    latency(out, "shared_put_seconds", "Putting one state", &s->put);
+}
+
 static void cache(struct buf *out, struct http *h)
 {
     struct statecache_stats c;
@@ -213,6 +229,8 @@ static void cache(struct buf *out, struct http *h)
             c.commits_durable);
     counter(out, "cache_commits_memory_total", "… of these, in memory only", c.commits_memory);
     gauge(out, "cache_disk_on", "Whether states get to the disk", c.disk_on);
+    if (c.shared.on)
+        shared(out, &c.shared);
     gauge(out, "sessions", "Sessions there are", (int64_t)c.sessions);
     gauge(out, "cache_nodes", "Nodes of the prefix index", (int64_t)c.nodes);
     gauge(out, "cache_tokens", "Token ids the prefix index holds", (int64_t)c.tokens);

@@ -150,7 +150,8 @@ static uint64_t tokens_of(const struct format *f, const struct head *h)
     switch (h->kind) {
     case CODEC_STATE: return pos % (uint64_t)f->stretch;
     case CODEC_PATH: return (uint64_t)f->stretch;
-    case CODEC_EXPORT: return pos;
+    case CODEC_EXPORT:
+    case CODEC_SHARED: return pos;
     case CODEC_SESSION: break;
     }
     return 0;
@@ -160,7 +161,7 @@ static uint64_t tokens_of(const struct format *f, const struct head *h)
 static void part_range(const struct format *f, const struct head *h, int i, uint64_t *lo,
                        uint64_t *hi)
 {
-    bool state = h->kind == CODEC_STATE || h->kind == CODEC_EXPORT;
+    bool state = h->kind == CODEC_STATE || h->kind == CODEC_EXPORT || h->kind == CODEC_SHARED;
     bool session = h->kind == CODEC_SESSION || h->kind == CODEC_EXPORT;
     uint64_t pos = (uint64_t)h->position;
     *lo = *hi = 0;
@@ -265,7 +266,7 @@ static int read_fields(const unsigned char *in, uint64_t file_bytes, struct head
 {
     uint64_t kind = bytes_get(in + AT_KIND, 2), position = bytes_get(in + AT_POSITION, 8);
     uint32_t point = (uint32_t)bytes_get(in + AT_POINT, 4);
-    if (kind < CODEC_STATE || kind > CODEC_PATH || bytes_get(in + AT_PARTS, 4) != PARTS ||
+    if (kind < CODEC_STATE || kind > CODEC_SHARED || bytes_get(in + AT_PARTS, 4) != PARTS ||
         point > POINT_SWAP || bytes_get(in + AT_RESERVED, 8))
         return err_set(e, E_FORMAT, "kind %llu with %llu parts is not known",
                        (unsigned long long)kind, (unsigned long long)bytes_get(in + AT_PARTS, 4));

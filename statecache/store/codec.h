@@ -19,11 +19,12 @@
 
 enum codec_kind {
     CODEC_STATE = 1, CODEC_SESSION = 2, CODEC_EXPORT = 3,
-    CODEC_PATH = 4 /* one stretch of a path: token ids, and the name of the stretch before */
+    CODEC_PATH = 4, /* one stretch of a path: token ids, and the name of the stretch before */
+    CODEC_SHARED = 5 /* a state with all tokens of its path, for the shared store */
 };
 
 enum codec_part {
-    PART_TOKENS,  /* int32 ids: a stretch; a state's beyond its last whole stretch; all exported */
+    PART_TOKENS,  /* int32 ids: a stretch; a state's beyond its last whole one; others': all */
     PART_STATE,   /* float32, one slot */
     PART_PAGES,   /* float32, all KV pages of the path, the last one zero beyond the position */
     PART_LOGITS,  /* float32 [vocab] or absent */

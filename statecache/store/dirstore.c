@@ -67,15 +67,15 @@ static int make_dir(struct store *s, const char *path, struct err *e)
     return rc == 0 || rc == -EEXIST ? 0 : fsio_failed(e, rc, "cannot make", path);
 }
 
-static int read_key(struct store *s, const char *path, unsigned char key[CODEC_KEY],
-                    struct err *e)
+int dirstore_key(const struct fsio *io, const char *path, unsigned char key[CODEC_KEY],
+                 struct err *e)
 {
     uint64_t size = 0;
-    int fd = own(s)->io->open(own(s)->io->ctx, path, &size);
+    int fd = io->open(io->ctx, path, &size);
     if (fd < 0)
         return fsio_failed(e, fd, "cannot open", path);
-    int rc = size == CODEC_KEY ? fsio_read_all(own(s)->io, fd, key, CODEC_KEY, 0) : 0;
-    own(s)->io->close(own(s)->io->ctx, fd);
+    int rc = size == CODEC_KEY ? fsio_read_all(io, fd, key, CODEC_KEY, 0) : 0;
+    io->close(io->ctx, fd);
     if (size != CODEC_KEY)
         return err_set(e, E_FORMAT, "install key %s: %d bytes expected, %llu found", path,
                        CODEC_KEY, (unsigned long long)size);
@@ -169,9 +169,9 @@ int dirstore_open(struct store *s, const char *dir, const char *key_file, const 
     struct path key = path_in(s, "key");
     struct err missing = {0};
     if (key_file) {
-        rc = read_key(s, key_file, f->key, e);
+        rc = dirstore_key(io, key_file, f->key, e);
     } else {
-        rc = read_key(s, key.p, f->key, &missing);
+        rc = dirstore_key(io, key.p, f->key, &missing);
         if (rc == E_NOENT)
             rc = make_key(s, key.p, f->key, e);
         else if (rc)

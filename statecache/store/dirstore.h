@@ -17,5 +17,8 @@
  * E_IO, E_DENIED (another process has the directory). After an error, too, store_close. */
 int dirstore_open(struct store *s, const char *dir, const char *key_file, const struct fsio *io,
                   struct format *f, struct err *e) MUST_USE;
+/* Reads an install key. E_IO, E_NOENT, E_FORMAT. */
+int dirstore_key(const struct fsio *io, const char *path, unsigned char key[CODEC_KEY],
+                 struct err *e) MUST_USE;
 
 #endif

@@ -469,6 +469,16 @@ static void free_if_unused(struct statecache *sc, struct snapshot *s)
         mem_free(s);
 }
 
+void snapshot_withdraw(struct snapshot *s)
+{
+    struct link *l = &s->offer;
+    if (!l->prev)
+        return;
+    l->prev->next = l->next;
+    l->next->prev = l->prev;
+    *l = (struct link){0};
+}
+
 void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
 {
     if (s->dead)
@@ -477,6 +487,7 @@ void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
     if (s->on_disk)
         statefile_remove(sc, s);
     behind_forget(s);
+    snapshot_withdraw(s);
     s->dead = true;
     s->node = NULL;
     node->snap = NULL;

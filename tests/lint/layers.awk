@@ -20,7 +20,10 @@ BEGIN {
     rule("^sentencepiece", "^models/text/spm_shim[.]cc$",
          "sentencepiece belongs in models/text/spm_shim.cc only")
     rule("^systemd/", "^(server|programs)/", "systemd headers belong in server only")
-    rule("^curl/", "^server/otlp/", "libcurl belongs in server/otlp only")
+    rule("^curl/", "^(server/otlp/|statecache/shared/wire[.]c$)",
+         "libcurl belongs in server/otlp and statecache/shared/wire.c only")
+    rule("^hiredis/", "^statecache/shared/wire[.]c$",
+         "hiredis belongs in statecache/shared/wire.c only")
     rule("^ini[.]h$", "^server/", "inih belongs in server only")
     rule("^sodium", "^(models|statecache|server|programs|tests)/",
          "libsodium belongs in models, statecache and server only")

@@ -173,6 +173,7 @@ struct run {
     int32_t marks[8];
     int32_t n_marks;
     int32_t gen;         /* tokens to draw */
+    uint64_t *ask;       /* as in struct statecache_query */
     /* -- */
     enum run_phase phase;
     struct track *t;
@@ -324,7 +325,7 @@ static inline bool run_begin(struct run *r)
         .tenant = r->tenant, .session = r->in_session ? &r->session : NULL,
         .ticket = r->ticket, .tokens = r->prompt,
         .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks, .fresh = r->fresh,
-        .whole = true};
+        .whole = true, .ask = r->ask};
     err_clear(&r->err);
     if (r->slot < 0 && !run_take_slot(r))
         return false;

@@ -1,0 +1,117 @@
+/* The two connections: made by a job of their own thread, tried again after longer and longer
+ * pauses, and one line in the log when it changes whether the store can be used. */
+#include "statecache/shared/shared.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rng.h"
+
+#define CONNECT_MS 2000
+#define PAUSE_NS (250 * NS_PER_MS)
+#define PAUSE_MAX_NS (30 * NS_PER_S)
+#define WARN_NS (60 * NS_PER_S)
+
+struct connect_job {
+    struct job job;
+    struct statecache *sc;
+    struct shared_line *line;
+    int wait_ms, rc;
+    bool skip;
+    struct err err;
+};
+
+/* Under the lock. */
+static void tell(struct statecache *sc, const char *why)
+{
+    struct shared *h = sc->shared;
+    bool up = h->in.up && h->out.up;
+    if (up == h->told_up || h->stop_ns)
+        return;
+    h->told_up = up;
+    sc->stats.shared.up = up;
+    if (up)
+        log_info("shared store %s: in use", h->to.shown);
+    else
+        log_warn("shared store: serving goes on without it, and it is tried again: %s", why);
+}
+
+void shared_warn(struct statecache *sc, const char *what)
+{
+    uint64_t now = clock_now_ns();
+    if (sc->shared->warned_ns && now - sc->shared->warned_ns < WARN_NS)
+        return;
+    sc->shared->warned_ns = now;
+    log_warn("shared store: %s (recurd_shared_errors_total counts the others of this minute)",
+             what);
+}
+
+/* The next try: later after every one that failed, and not at the same time as all replicas. */
+static void down(struct shared_line *l)
+{
+    unsigned char r;
+    rng_system(&r, sizeof(r));
+    l->up = false;
+    l->pause_ns = l->pause_ns ? MIN(l->pause_ns * 2, PAUSE_MAX_NS) : PAUSE_NS;
+    l->retry_ns = clock_now_ns() + l->pause_ns / 2 + l->pause_ns / 512 * r;
+}
+
+static void run_connect(struct job *job)
+{
+    struct connect_job *j = (struct connect_job *)job;
+    if (!j->skip)
+        j->rc = wire_connect(j->line->wire, CONNECT_MS, j->wait_ms, &j->err);
+}
+
+static void prepare_connect(struct job *job)
+{
+    struct connect_job *j = (struct connect_job *)job;
+    j->skip = j->sc->shared->stop_ns != 0;
+}
+
+static void done_connect(struct job *job)
+{
+    struct connect_job *j = (struct connect_job *)job;
+    struct shared *h = j->sc->shared;
+    j->line->connecting = false;
+    if (!j->skip) {
+        if (j->rc)
+            down(j->line);
+        else
+            j->line->up = true;
+        j->sc->stats.shared.errors += j->rc != 0;
+        if (j->rc && !h->told_up && !h->warned_ns)
+            shared_warn(j->sc, j->err.text); /* it was never there: that is worth a line, too */
+        tell(j->sc, j->err.text);
+    }
+    mem_free(j);
+}
+
+void shared_connect(struct statecache *sc, struct shared_line *l)
+{
+    if (l->connecting || l->up || sc->shared->stop_ns)
+        return;
+    struct connect_job *j = mem_zalloc(sizeof(*j));
+    if (!j) {
+        down(l);
+        return;
+    }
+    *j = (struct connect_job){.sc = sc, .line = l, .wait_ms = sc->shared->wait_ms,
+                              .job = {.prepare = prepare_connect, .run = run_connect,
+                                      .done = done_connect}};
+    l->connecting = true;
+    writer_push(&l->jobs, &j->job);
+}
+
+void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const struct err *e)
+{
+    if (!rc)
+        l->pause_ns = 0; /* it works */
+    else
+        sc->stats.shared.errors++;
+    if (!wire_connected(l->wire) && l->up) {
+        down(l);
+        tell(sc, e->text);
+    } else if (rc && wire_connected(l->wire)) {
+        shared_warn(sc, e->text);
+    }
+}

@@ -1,0 +1,71 @@
+/* The tier behind the local ones: states in a store that replicas share.
+ *
+ * Two threads with a connection each, one that writes states behind the engine and one that looks
+ * for what a waiting request lacks. The engine only appends to their queues, which are bounded: it
+ * never waits for the network. While a connection is down nothing is queued, and it is tried again
+ * with longer and longer pauses. All functions are called under the cache's lock. */
+#ifndef RECURD_SHARED_H
+#define RECURD_SHARED_H
+
+#include "statecache/shared/object.h"
+#include "statecache/value/snapshot.h"
+
+#define SHARED_QUEUE 16 /* states on their way out, each pinned */
+#define SHARED_ASKS 64  /* requests that wait for an answer */
+
+/* What the cache was asked to share. Copied by shared_open. */
+struct shared_options {
+    const char *url;     /* --shared; NULL = no such tier */
+    const char *password; /* if the URL has none; NULL = there is none */
+    const char *ca;      /* certificates to trust instead of the system's, or NULL */
+    int wait_ms;         /* a request waits so long for the store, at most */
+    int64_t ttl_s;       /* of what is put there; 0 = as the store likes */
+};
+
+struct shared_line { /* one connection and the thread that uses it */
+    struct writer jobs;
+    struct wire *wire;
+    bool up, connecting;
+    uint64_t retry_ns, pause_ns; /* when to connect again; how long the last pause was */
+};
+
+struct shared {
+    struct shared_address to;
+    struct seal_keys keys;
+    int wait_ms;
+    int64_t ttl_s;
+    struct shared_line out, in;
+    struct link offers;  /* states to be put, the oldest first */
+    struct ask *asks;    /* on their way */
+    uint64_t n_asks;     /* ever made */
+    int asking;
+    bool told_up;        /* what the log said last */
+    uint64_t warned_ns, stop_ns; /* stop_ns: nothing is put after that; 0 = not closing */
+};
+
+/* Nothing if o->url is NULL: sc->shared stays NULL. E_FORMAT (the address), E_UNSUPPORTED,
+ * E_NOMEM. That the store cannot be reached is no error. The key is in sc->format. */
+int shared_open(struct statecache *sc, const struct shared_options *o, struct err *e) MUST_USE;
+/* Without the lock. What is queued is put for two seconds at most. */
+void shared_close(struct statecache *sc);
+/* ENGINE: what is due. True: something is queued. */
+bool shared_tick(struct statecache *sc);
+void shared_work(struct statecache *sc); /* without threads: does what is queued, see writer_work */
+
+/* offer.c. A state was taken; nothing without a store. */
+void shared_offer(struct statecache *sc, struct snapshot *s);
+void shared_offers_due(struct statecache *sc, uint64_t now);
+
+/* ask.c. ENGINE. Should the request wait for the store? tokens: those of its whole path;
+ * local: what the local tiers have of it. *ticket: the request's own, 0 at first. */
+bool shared_wait(struct statecache *sc, struct tenant *t, struct node *base, const int32_t *tokens,
+                 int32_t n, int64_t local, uint64_t *ticket);
+
+/* line.c: the connections. */
+void shared_connect(struct statecache *sc, struct shared_line *l);
+/* In a job's done: what became of the connection, and of rc. */
+void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const struct err *e);
+/* One line a minute about what was found and is not used. */
+void shared_warn(struct statecache *sc, const char *what);
+
+#endif

@@ -1,0 +1,324 @@
+/* The shared store: addresses, names, boxes and manifests; and two caches on one redis-server. */
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "statecache/shared/shared.h"
+#include "tests/unit/fake_cache.h"
+
+extern char **environ;
+
+/* ---- addresses ---------------------------------------------------------------------------- */
+
+Test(shared_address, what_is_understood)
+{
+    static const struct {
+        const char *url, *host, *path, *user, *password;
+        int port, db;
+        bool tls;
+    } rows[] = {
+        {"redis://h", "h", "", "", "", 6379, 0, false},
+        {"redis://h/", "h", "", "", "", 6379, 0, false},
+        {"rediss://cache.example:7000/3", "cache.example", "", "", "", 7000, 3, true},
+        {"redis://u:p%40%2F@10.0.0.1:1/65535", "10.0.0.1", "", "u", "p@/", 1, 65535, false},
+        {"redis://:a/b@h/2", "h", "", "", "a/b", 6379, 2, false},
+        {"redis://u:@h", "h", "", "u", "", 6379, 0, false},
+        {"redis://[::1]:99", "::1", "", "", "", 99, 0, false},
+        {"redis+unix:///run/a%20b?db=4", "", "/run/a b", "", "", 0, 4, false},
+        {"redis+unix://u:p@/s", "", "/s", "u", "p", 0, 0, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct shared_address a;
+        struct err e = {0};
+        cr_assert_eq(shared_address_parse(rows[i].url, &a, &e), 0, "%s: %s", rows[i].url, e.text);
+        cr_assert_str_eq(a.host, rows[i].host);
+        cr_assert_str_eq(a.path, rows[i].path);
+        cr_assert_str_eq(a.user, rows[i].user);
+        cr_assert_str_eq(a.password, rows[i].password);
+        cr_assert(a.port == rows[i].port && a.db == rows[i].db && a.tls == rows[i].tls);
+        cr_assert_null(strchr(a.shown, '@'), "%s", a.shown);
+    }
+}
+
+Test(shared_address, what_is_refused)
+{
+    static const char *const rows[] = {
+        "", "redis:", "redis://", "http://h", "redis://:1", "redis://h:", "redis://h:0",
+        "redis://h:65536", "redis://h/x", "redis://h/70000", "redis://user@h", "redis://[::1",
+        "redis://[::1]x", "redis://h h", "redis://u:%0@h", "redis://u:%00@h", "redis://u:%zz@h",
+        "redis+unix://rel", "redis+unix://", "redis+unix:///s?x=1", "redis+unix:///s?db=",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct shared_address a;
+        struct err e = {0};
+        cr_assert_lt(shared_address_parse(rows[i], &a, &e), 0, "%s", rows[i]);
+        cr_assert_neq(e.text[0], '\0');
+    }
+}
+
+/* ---- names and boxes ---------------------------------------------------------------------- */
+
+static void make_format(struct format *f, const struct fake *k)
+{
+    memset(f, 0, sizeof(*f));
+    codec_layout(f, &k->plan, 32);
+    codec_numerics("fake/1", f->numerics);
+    memset(f->key, 7, sizeof(f->key));
+}
+
+static struct link_name state_name(const struct format *f, unsigned char tenant,
+                                   const int32_t *tokens, int64_t n)
+{
+    struct seal_keys k;
+    unsigned char tag[16] = {tenant};
+    struct link_name chain[8], out;
+    seal_keys(&k, f->key);
+    seal_chain(&k, f, tag, tokens, n, chain);
+    seal_state_name(&k, chain, tokens, n, &out);
+    return out;
+}
+
+Test(shared_seal, a_name_is_of_all_it_stands_for)
+{
+    struct fake k;
+    struct format f, g;
+    int32_t t[200];
+    fake_init(&k, false, 2, 0);
+    make_format(&f, &k);
+    fake_tokens(t, 200, 1);
+    struct link_name n = state_name(&f, 1, t, 130), m;
+    cr_assert_eq(memcmp(n.b, (m = state_name(&f, 1, t, 130)).b, sizeof(n.b)), 0);
+    cr_assert_neq(memcmp(n.b, (m = state_name(&f, 2, t, 130)).b, sizeof(n.b)), 0);
+    cr_assert_neq(memcmp(n.b, (m = state_name(&f, 1, t, 129)).b, sizeof(n.b)), 0);
+    for (int i = 0; i < 3; i++) {
+        g = f;
+        (i == 0 ? g.key : i == 1 ? g.fingerprint : (unsigned char *)g.numerics)[3] ^= 1;
+        cr_assert_neq(memcmp(n.b, (m = state_name(&g, 1, t, 130)).b, sizeof(n.b)), 0);
+    }
+    for (int i = 0; i < 130; i++) {
+        t[i]++;
+        cr_assert_neq(memcmp(n.b, (m = state_name(&f, 1, t, 130)).b, sizeof(n.b)), 0, "%d", i);
+        t[i]--;
+    }
+    fake_fini(&k);
+}
+
+Test(shared_seal, a_chunk_opens_only_whole_and_under_its_id)
+{
+    struct seal_keys k, other;
+    unsigned char key[CODEC_KEY] = {1}, plain[100] = {5}, box[100 + SHARED_TAG], id[SHARED_ID],
+                  out[100];
+    seal_keys(&k, key);
+    key[0] = 2;
+    seal_keys(&other, key);
+    seal_chunk(&k, plain, sizeof(plain), id, box);
+    cr_assert(seal_open_chunk(&k, id, box, sizeof(box), out));
+    cr_assert_eq(memcmp(out, plain, sizeof(plain)), 0);
+    cr_assert_not(seal_open_chunk(&other, id, box, sizeof(box), out));
+    cr_assert_not(seal_open_chunk(&k, id, box, sizeof(box) - 1, out));
+    cr_assert_not(seal_open_chunk(&k, id, box, SHARED_TAG - 1, out));
+    for (size_t i = 0; i < sizeof(box); i++) {
+        box[i] ^= 0x10;
+        cr_assert_not(seal_open_chunk(&k, id, box, sizeof(box), out));
+        box[i] ^= 0x10;
+    }
+    id[31] ^= 1;
+    cr_assert_not(seal_open_chunk(&k, id, box, sizeof(box), out));
+}
+
+Test(shared_seal, a_manifest_opens_only_under_its_name)
+{
+    struct fake k;
+    struct format f;
+    struct seal_keys keys;
+    struct link_name name = {{1}}, another = {{2}};
+    int32_t t[40];
+    float state[FAKE_STATE] = {1};
+    unsigned char head[CODEC_HEAD], ids[SHARED_ID] = {9};
+    fake_init(&k, false, 2, 0);
+    make_format(&f, &k);
+    seal_keys(&keys, f.key);
+    fake_tokens(t, 40, 1);
+    struct piece piece[2] = {{t, sizeof(t)}, {state, sizeof(state)}};
+    struct part part[PARTS] = {[PART_TOKENS] = {&piece[0], 1}, [PART_STATE] = {&piece[1], 1}};
+    struct head h = {.kind = CODEC_SHARED, .position = 40};
+    codec_seal(&f, &h, part, head);
+    unsigned char box[MANIFEST_BOX(1)];
+    uint64_t bytes = sizeof(t) + sizeof(state);
+    manifest_seal(&keys, &name, head, bytes, 1, ids, box);
+    struct manifest m;
+    struct err e = {0};
+    cr_assert_eq(manifest_open(&keys, &f, &name, box, sizeof(box), &m, &e), 0, "%s", e.text);
+    cr_assert(m.n_chunks == 1 && m.bytes == bytes && m.head.position == 40);
+    manifest_free(&m);
+    cr_assert_eq(manifest_open(&keys, &f, &another, box, sizeof(box), &m, NULL), E_DENIED);
+    for (size_t n = 0; n < sizeof(box); n += 7)
+        cr_assert_lt(manifest_open(&keys, &f, &name, box, n, &m, NULL), 0);
+    f.numerics[0] ^= 1;
+    cr_assert_eq(manifest_open(&keys, &f, &name, box, sizeof(box), &m, NULL), E_CONFLICT);
+    f.numerics[0] ^= 1;
+    manifest_seal(&keys, &name, head, bytes + 1, 1, ids, box);
+    cr_assert_eq(manifest_open(&keys, &f, &name, box, sizeof(box), &m, NULL), E_FORMAT);
+    h.kind = CODEC_EXPORT; /* sealed by us, and no shared state */
+    piece[1].n = sizeof(state);
+    codec_seal(&f, &h, part, head);
+    manifest_seal(&keys, &name, head, bytes, 1, ids, box);
+    cr_assert_lt(manifest_open(&keys, &f, &name, box, sizeof(box), &m, NULL), 0);
+    fake_fini(&k);
+}
+
+/* ---- two caches on one store -------------------------------------------------------------- */
+
+#define DIR_BYTES 64
+struct rig {
+    char dir[DIR_BYTES], socket[DIR_BYTES + 16], url[DIR_BYTES + 32], key[DIR_BYTES + 16];
+    pid_t redis;
+};
+
+static void nap(void) { nanosleep(&(struct timespec){0, 20000000}, NULL); }
+
+/* False: there is no redis-server here, or this is built without hiredis. */
+static bool rig_open(struct rig *r)
+{
+    struct wire *w;
+    struct shared_address a;
+    if (shared_address_parse("redis://h", &a, NULL) || wire_open(&w, &a, NULL, NULL))
+        return false;
+    wire_close(w);
+    snprintf(r->dir, sizeof(r->dir), "/tmp/recurd-shared-XXXXXX");
+    cr_assert_not_null(mkdtemp(r->dir));
+    snprintf(r->socket, sizeof(r->socket), "%s/s", r->dir);
+    snprintf(r->url, sizeof(r->url), "redis+unix://%s", r->socket);
+    snprintf(r->key, sizeof(r->key), "%s/key", r->dir);
+    unsigned char key[CODEC_KEY] = {3};
+    int fd = open(r->key, O_CREAT | O_WRONLY, 0600);
+    cr_assert(fd >= 0 && write(fd, key, sizeof(key)) == sizeof(key) && close(fd) == 0);
+    const char *argv[] = {"redis-server", "--port", "0", "--unixsocket", r->socket, "--save", "",
+                          "--dir", r->dir, "--logfile", "/dev/null", NULL};
+    if (posix_spawnp(&r->redis, argv[0], NULL, NULL, (char **)(uintptr_t)argv, environ))
+        return false;
+    struct stat st;
+    for (int i = 0; i < 1500 && stat(r->socket, &st); i++) {
+        int status;
+        if (waitpid(r->redis, &status, WNOHANG) == r->redis)
+            return false;
+        nap();
+    }
+    return stat(r->socket, &st) == 0;
+}
+
+static void rig_close(struct rig *r)
+{
+    char text[DIR_BYTES + 16];
+    kill(r->redis, SIGKILL);
+    waitpid(r->redis, NULL, 0);
+    snprintf(text, sizeof(text), "%s/s", r->dir);
+    (void)unlink(text);
+    (void)unlink(r->key);
+    (void)rmdir(r->dir);
+}
+
+/* As run_all, but the request may ask the store. Returns the prompt tokens computed. */
+static int64_t serve(struct fake *f, const int32_t *t, int32_t n)
+{
+    struct run r;
+    uint64_t ask = 0;
+    run_init(&r, f, t, n, 3);
+    r.ask = &ask;
+    int64_t computed = run_all(&r, 100);
+    run_free(&r);
+    return computed;
+}
+
+static struct shared_stats stats_of(struct fake *f)
+{
+    struct statecache_stats s;
+    statecache_stats(f->sc, &s);
+    return s.shared;
+}
+
+static void cache_open(struct fake *f, struct rig *r, bool paged)
+{
+    fake_init(f, paged, 4, 512);
+    f->o.shared_url = r->url;
+    f->o.key_file = r->key;
+    f->o.shared_wait_ms = 10000;
+    fake_open(f);
+    for (int i = 0; i < 500 && !stats_of(f).up; i++) {
+        statecache_tick(f->sc);
+        nap();
+    }
+    cr_assert(stats_of(f).up);
+}
+
+static void two_caches(bool paged)
+{
+    struct rig r = {0};
+    struct fake a, b;
+    int32_t t[1200];
+    if (!rig_open(&r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return;
+    }
+    fake_tokens(t, 1200, 5);
+    cache_open(&a, &r, paged);
+    cache_open(&b, &r, paged);
+    cr_expect_eq(serve(&a, t, 1000), 1000);
+    cr_expect_gt(stats_of(&a).writes, 0);
+    cr_expect_eq(serve(&b, t, 1000), 0, "the whole prompt, with its logits");
+    cr_expect_eq(serve(&b, t, 1100), 100);
+    cr_expect_eq(stats_of(&b).hits, 1);
+    t[500] = (t[500] + 1) % FAKE_VOCAB; /* parts where nobody put a state */
+    cr_expect_eq(serve(&b, t, 1000), 1000);
+    cr_expect_eq(stats_of(&b).errors, 0);
+    struct run fresh; /* and one that may not wait is not made to */
+    fake_tokens(t, 1200, 6);
+    cr_expect_eq(serve(&a, t, 700), 700);
+    run_init(&fresh, &b, t, 700, 1);
+    cr_expect_eq(run_all(&fresh, 100), 700);
+    run_free(&fresh);
+    fake_fini(&a);
+    fake_fini(&b);
+    rig_close(&r);
+}
+
+Test(shared_store, what_one_computed_the_other_finds) { two_caches(false); }
+Test(shared_store, with_pages_too) { two_caches(true); }
+
+Test(shared_store, killed_in_between)
+{
+    struct rig r = {0};
+    struct fake a;
+    int32_t t[400];
+    if (!rig_open(&r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return;
+    }
+    cache_open(&a, &r, false);
+    kill(r.redis, SIGKILL);
+    for (uint64_t seed = 1; seed < 5; seed++) {
+        fake_tokens(t, 400, seed);
+        cr_expect_eq(serve(&a, t, 400), 400);
+    }
+    cr_expect_not(stats_of(&a).up);
+    cr_expect_gt(stats_of(&a).dropped, 0);
+    fake_fini(&a);
+    rig_close(&r);
+}
+
+Test(shared_store, needs_a_key)
+{
+    struct fake a;
+    struct err e = {0};
+    fake_init(&a, false, 4, 0);
+    a.o.shared_url = "redis://127.0.0.1";
+    cr_expect_eq(statecache_open(&a.sc, &a.o, &e), E_CONFLICT);
+    a.sc = NULL;
+    fake_fini(&a);
+}
