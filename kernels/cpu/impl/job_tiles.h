@@ -133,6 +133,23 @@ INLINE void multiply_runs(struct work *w, const struct piece *x, int m, int M, i
         }
 }
 
+/* Few inputs over panels [g, g + P) of the group. */
+static void meet_few(struct work *w, const struct piece *x, int64_t g, int P)
+{
+    int runs = !w->stage ? 0 : w->format.run < SPAN ? SPAN / w->format.run : 1;
+    for (int p = 0; p < P; p++) {
+        float (*sums)[PANEL] = w->sums[g + p][0];
+        struct few f = {x->b[p], x->ahead[p], w->x[0][0][0], SPANS * SPAN_FLOATS, w->spans, runs,
+                        runs ? w->products[0][0] : sums[0], PANEL};
+        few_run(&f, w->job->n);
+        for (int s = 0; s < w->spans && runs; s++)
+            for (int r = 0; r < runs; r++)
+                count_in(w, sums, (const float (*)[PANEL])(const void *)(
+                         w->products[0][0] + (s * runs + r) * FEW * PANEL),
+                         &w->scales[p][s], w->x_sums[s][r], r, (int)w->job->n);
+    }
+}
+
 /* Tiles [m, m + M) of the inputs over panels [g, g + P) of the group. */
 static void meet(struct work *w, struct piece *x, int m, int M, int64_t g, int P)
 {
@@ -184,6 +201,10 @@ static void chunk(struct work *w, int64_t p, int64_t n)
                 x.b[i] = weight_tiles(w, p + g + i, i);
                 x.ahead[i] = m == 0 && !w->stage ? read_next(w, p, n, g + most + i, i) : NULL;
             }
+            if (w->few) {
+                meet_few(w, &x, g, P);
+                continue;
+            }
             for (int i = m; i < last; i += 2)
                 meet(w, &x, i, MIN(last - i, 2), g, P);
         }
@@ -216,9 +237,11 @@ static void panels(const struct job *job, const struct ends *ends, int64_t p0, i
     w.format = w.stage ? *staged[job->w->dtype].format : quant_BF16;
     w.format.run = w.stage ? w.format.run : SPAN;
     w.m_tiles = (int)((job->n + TILE_ROWS - 1) / TILE_ROWS);
+    w.few = job->n <= FEW;
     if (job->n == 0 || p0 >= p1)
         return;
-    configure(&w);
+    if (!w.few)
+        configure(&w);
     for (int64_t p = p0, n; p < p1; p += n) {
         n = MIN(p1 - p, GROUP);
         for (int64_t i = 0; i < n; i++)
@@ -232,5 +255,6 @@ static void panels(const struct job *job, const struct ends *ends, int64_t p0, i
             for (int j = 0; j < job->n; j++)
                 finish(job, w.sums[i][j / TILE_ROWS][j % TILE_ROWS], p + i, 1, &ends[j]);
     }
-    TILE_RELEASE();
+    if (!w.few)
+        TILE_RELEASE();
 }

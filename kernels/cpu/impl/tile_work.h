@@ -2,6 +2,7 @@
  * Those in bf16 are tiles as they lie in their panels; those of other formats become tiles of the
  * numbers that their bits stand for, in the first-level cache. */
 #include "kernels/cpu/impl/ends.h"
+#include "kernels/cpu/impl/few.h"
 #include "kernels/cpu/impl/split.h"
 #include "kernels/cpu/impl/tiles.h"
 
@@ -27,10 +28,13 @@ struct work {
     _Alignas(64) char a[A_TILES][PARTS][TILE_BYTES]; /* [m tile][span] */
     _Alignas(64) char b[3][SPANS][TILE_BYTES];
     struct scales scales[3][SPANS];
+    bool few;                                        /* by vectors: */
+    float x[FEW][SPANS][PARTS][SPAN];
     float x_sums[A_TILES][2][TILE_ROWS]; /* of each run of each input */
     _Alignas(64) float sums[GROUP][M_TILES][TILE_ROWS][PANEL];
-    _Alignas(64) float products[4][TILE_ROWS][PANEL];
+    _Alignas(64) float products[4][TILE_ROWS][PANEL]; /* few: [SPANS][2 runs][FEW][PANEL] */
 };
+_Static_assert(SPANS * 2 * FEW <= 4 * TILE_ROWS, "products of few inputs have the room of others");
 _Static_assert(SPANS <= A_TILES, "either shape fits");
 
 /* ---- weights ---------------------------------------------------------------------------- */
@@ -96,7 +100,10 @@ static void split_inputs(struct work *w)
         for (int s = 0; s < w->spans; s++, x += SPAN) {
             int tile = i / TILE_ROWS * w->spans + s, row = i % TILE_ROWS;
             int n = (int)MIN(w->job->w->cols - w->k0 - s * SPAN, SPAN);
-            split_row(x, n, w->a[tile][0] + row * 64, TILE_BYTES);
+            if (w->few)
+                split_floats(x, n, w->x[i][s][0]);
+            else
+                split_row(x, n, w->a[tile][0] + row * 64, TILE_BYTES);
             if (w->format.head != HEAD_F16_MIN)
                 continue;
             v16 lo = load_left(x, n), hi = n > LANES ? load_left(x + LANES, n - LANES) : v16_zero();
