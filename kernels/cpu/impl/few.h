@@ -8,6 +8,7 @@
 #define FEW 4 /* 6 chains of each, a sum of each, and weights fill 32 registers */
 
 #define SPAN_FLOATS (PARTS * SPAN)
+#define FEW_SPANS 64 /* of all inputs together: their parts fill half of a first-level cache */
 
 /* The parts of columns [0, n) of one input, n <= SPAN, as floats: [PARTS][SPAN], zeros behind. */
 INLINE void split_floats(const float *x, int n, float *out)
@@ -21,18 +22,26 @@ INLINE void split_floats(const float *x, int n, float *out)
 }
 
 /* sum[i] += `lines` pairs of columns of N inputs, whose parts are `step` floats apart, times one
- * panel's. ahead: what is fetched meanwhile, or NULL. */
-INLINE void few_lines(v16 sum[FEW], const char *b, const float *x, size_t step, int lines,
-                      const char *ahead, int N)
+ * panel's: pairs of bf16, fetched AHEAD, or floats in cache. */
+INLINE void few_lines(v16 sum[FEW], const char *b, const float *x, size_t step, int lines, int N,
+                      bool floats)
 {
     v16 even[FEW][PARTS], odd[FEW][PARTS];
     UNROLL for (int i = 0; i < N; i++)
         UNROLL for (int p = 0; p < PARTS; p++)
             even[i][p] = odd[i][p] = v16_zero();
-    for (int k = 0; k < lines; k++, b += 64) {
-        v16 w = v16_pair_even(v16_load_pairs(b)), v = v16_pair_odd(v16_load_pairs(b));
-        if (ahead)
-            __builtin_prefetch(ahead + k * 64);
+    for (int k = 0; k < lines; k++, b += floats ? 128 : 64) {
+        v16 w, v;
+        if (floats) {
+            w = v16_load((const float *)(const void *)b);
+            v = v16_load((const float *)(const void *)(b + 64));
+            __asm__("" : "+v"(w), "+v"(v)); /* in registers: each is used for every part */
+        } else {
+            w = v16_load_pairs(b);
+            v = v16_pair_odd(w);
+            w = v16_pair_even(w);
+            __builtin_prefetch(b + AHEAD);
+        }
         UNROLL for (int i = 0; i < N; i++)
             UNROLL for (int p = 0; p < PARTS; p++) {
                 const float *at = x + (size_t)i * step + p * SPAN + 2 * k;
@@ -47,51 +56,53 @@ INLINE void few_lines(v16 sum[FEW], const char *b, const float *x, size_t step, 
 
 /* N inputs and one panel. */
 struct few {
-    const char *b, *ahead; /* tiles of `spans`; what lies behind them, or NULL */
-    const float *x;        /* [N][step], of which [spans][PARTS][SPAN] */
+    const char *b;     /* `spans` tiles of bf16; or numbers [spans][SPAN][16] with runs */
+    const float *x;    /* [N][step], of which [spans][PARTS][SPAN] */
     size_t step;
-    int spans, runs;       /* runs: 0 = a sum goes on from span to span, else each run has its own */
-    float *sums;           /* [N] [16], sums_step apart; or [spans][runs][FEW][16] */
-    size_t sums_step;
+    int spans, runs;   /* of a span; 0: a sum goes on from span to span, else each run has its own */
+    float *sums;       /* [N][16]; or [spans][runs][FEW][16] */
 };
 
-INLINE void few_spans(const struct few *f, int N)
+INLINE void few_sums(const struct few *f, int N)
 {
     v16 sum[FEW];
-    const int runs = MAX(f->runs, 1), lines = SPAN / 2 / runs;
     UNROLL for (int i = 0; i < N; i++)
-        sum[i] = f->runs ? v16_zero() : v16_load(f->sums + (size_t)i * f->sums_step);
+        sum[i] = v16_load(f->sums + i * PANEL);
     for (int s = 0; s < f->spans; s++)
-        for (int r = 0; r < runs; r++) {
-            const size_t at = (size_t)s * TILE_BYTES + (size_t)(r * lines) * 64;
-            few_lines(sum, f->b + at, f->x + (size_t)s * SPAN_FLOATS + r * lines * 2, f->step, lines,
-                      f->ahead ? f->ahead + at : NULL, N);
-            if (!f->runs)
-                continue;
-            float *out = f->sums + (size_t)((s * runs + r) * FEW) * PANEL;
-            UNROLL for (int i = 0; i < N; i++) {
-                v16_store(out + i * PANEL, sum[i]);
-                sum[i] = v16_zero();
-            }
-        }
-    if (f->runs)
-        return;
+        few_lines(sum, f->b + s * TILE_BYTES, f->x + s * SPAN_FLOATS, f->step, SPAN / 2, N, false);
     UNROLL for (int i = 0; i < N; i++)
-        v16_store(f->sums + (size_t)i * f->sums_step, sum[i]);
+        v16_store(f->sums + i * PANEL, sum[i]);
+}
+
+INLINE void few_runs(const struct few *f, int N)
+{
+    const int run = SPAN / f->runs;
+    float *out = f->sums;
+    for (int i = 0; i < f->spans * f->runs; i++, out += FEW * PANEL) {
+        const float *x = f->x + i / f->runs * SPAN_FLOATS + i % f->runs * run;
+        v16 sum[FEW] = {v16_zero(), v16_zero(), v16_zero(), v16_zero()};
+        few_lines(sum, f->b + i * run * 64, x, f->step, run / 2, N, true);
+        UNROLL for (int k = 0; k < N; k++)
+            v16_store(out + k * PANEL, sum[k]);
+    }
 }
 
 /* Functions of their own, that nothing moves out of the mode in which they are called. */
 #define FEW_OF(N) \
-    __attribute__((noinline)) static void few_##N(const struct few *f) { few_spans(f, N); }
+    __attribute__((noinline)) static void few_sums_##N(const struct few *f) { few_sums(f, N); } \
+    __attribute__((noinline)) static void few_runs_##N(const struct few *f) { few_runs(f, N); }
 FEW_OF(1) FEW_OF(2) FEW_OF(3) FEW_OF(4)
 
 /* In the unit's mode: to the nearest even, denormals are zero, nothing traps. */
 static void few_run(const struct few *f, int64_t n)
 {
-    static void (*const of[FEW])(const struct few *) = {few_1, few_2, few_3, few_4};
+    static void (*const of[2][FEW])(const struct few *) = {
+        {few_sums_1, few_sums_2, few_sums_3, few_sums_4},
+        {few_runs_1, few_runs_2, few_runs_3, few_runs_4},
+    };
     unsigned saved = _mm_getcsr();
     _mm_setcsr(0x9fc0);
-    of[n - 1](f);
+    of[f->runs > 0][n - 1](f);
     _mm_setcsr(saved);
 }
 

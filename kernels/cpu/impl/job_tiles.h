@@ -133,20 +133,28 @@ INLINE void multiply_runs(struct work *w, const struct piece *x, int m, int M, i
         }
 }
 
-/* Few inputs over panels [g, g + P) of the group. */
-static void meet_few(struct work *w, const struct piece *x, int64_t g, int P)
+/* Few inputs over panel p of the job, whose sums are those of place g. */
+static void meet_few(struct work *w, int64_t p, int64_t g)
 {
-    int runs = !w->stage ? 0 : w->format.run < SPAN ? SPAN / w->format.run : 1;
-    for (int p = 0; p < P; p++) {
-        float (*sums)[PANEL] = w->sums[g + p][0];
-        struct few f = {x->b[p], x->ahead[p], w->x[0][0][0], SPANS * SPAN_FLOATS, w->spans, runs,
-                        runs ? w->products[0][0] : sums[0], PANEL};
+    float (*sums)[PANEL] = w->sums[g][0];
+    struct few f = {.x = w->x, .step = (size_t)w->spans * SPAN_FLOATS, .spans = w->spans,
+                    .sums = sums[0]};
+    if (!w->stage) {
+        f.b = weight_tiles(w, p, 0);
         few_run(&f, w->job->n);
-        for (int s = 0; s < w->spans && runs; s++)
-            for (int r = 0; r < runs; r++)
-                count_in(w, sums, (const float (*)[PANEL])(const void *)(
-                         w->products[0][0] + (s * runs + r) * FEW * PANEL),
-                         &w->scales[p][s], w->x_sums[s][r], r, (int)w->job->n);
+        return;
+    }
+    f.runs = w->format.run < SPAN ? SPAN / w->format.run : 1;
+    f.b = w->b[0][0];
+    f.sums = w->products[0][0];
+    for (int at = 0; at < w->spans; at += SPANS, f.x += SPANS * SPAN_FLOATS) {
+        f.spans = MIN(w->spans - at, SPANS);
+        make_tiles(w, p, 0, at, f.spans);
+        few_run(&f, w->job->n);
+        for (int i = 0; i < f.spans * f.runs; i++)
+            count_in(w, sums, (const float (*)[PANEL])(const void *)(f.sums + i * FEW * PANEL),
+                     &w->scales[0][i / f.runs], w->x_sums[at + i / f.runs][i % f.runs],
+                     i % f.runs, (int)w->job->n);
     }
 }
 
@@ -190,7 +198,9 @@ static void chunk(struct work *w, int64_t p, int64_t n)
 {
     const int most = w->m_tiles == 1 ? 3 : 2;
     split_inputs(w);
-    for (int m = 0; m < w->m_tiles; m += 2) {
+    for (int64_t g = 0; g < n && w->few; g++)
+        meet_few(w, p + g, g);
+    for (int m = 0; m < w->m_tiles && !w->few; m += 2) {
         /* weights with scales are made once and meet all inputs; others stay where they are, and
          * two tiles of inputs in the first-level cache meet all of them */
         int last = w->stage ? w->m_tiles : MIN(m + 2, w->m_tiles);
@@ -200,10 +210,6 @@ static void chunk(struct work *w, int64_t p, int64_t n)
             for (int i = 0; i < P; i++) {
                 x.b[i] = weight_tiles(w, p + g + i, i);
                 x.ahead[i] = m == 0 && !w->stage ? read_next(w, p, n, g + most + i, i) : NULL;
-            }
-            if (w->few) {
-                meet_few(w, &x, g, P);
-                continue;
             }
             for (int i = m; i < last; i += 2)
                 meet(w, &x, i, MIN(last - i, 2), g, P);
@@ -227,6 +233,15 @@ static void configure(const struct work *w)
     TILE_CONFIG(&c);
 }
 
+/* How many spans are next. Weights of few inputs pass once, in order: the longer, the better. */
+static int spans_at(const struct work *w)
+{
+    int64_t left = w->job->w->cols - w->k0, most = w->m_tiles == 1 ? FEW_COLS : MANY_COLS;
+    if (!w->few || left < SPAN)
+        return (int)((MIN(left, most) + SPAN - 1) / SPAN);
+    return (int)MIN(left / SPAN, FEW_SPANS / w->job->n);
+}
+
 /* Panels [p0, p1) of the job. */
 static void panels(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1)
 {
@@ -247,8 +262,7 @@ static void panels(const struct job *job, const struct ends *ends, int64_t p0, i
         for (int64_t i = 0; i < n; i++)
             memset(w.sums[i], 0, (size_t)w.m_tiles * sizeof w.sums[i][0]);
         for (w.k0 = 0; w.k0 < job->w->cols; w.k0 += w.spans * SPAN) {
-            int64_t cols = MIN(job->w->cols - w.k0, w.m_tiles == 1 ? FEW_COLS : MANY_COLS);
-            w.spans = (int)((cols + SPAN - 1) / SPAN);
+            w.spans = spans_at(&w);
             chunk(&w, p, n);
         }
         for (int64_t i = 0; i < n; i++)

@@ -12,10 +12,11 @@
 #define MANY_COLS 128
 #define SPANS (FEW_COLS / SPAN)
 #define A_TILES (M_TILES * MANY_COLS / SPAN)
+#define X_TILES MAX(A_TILES, FEW_SPANS)
 
 /* Scales and minima of the runs of a span, and the numbers of it as a tile of weights. */
 struct scales { _Alignas(64) float by[2][PANEL], add[2][PANEL]; };
-typedef void stage_fn(const char *panel, size_t scales_at, int64_t k, char *tile,
+typedef void stage_fn(const char *panel, size_t scales_at, int64_t k, char *tile, bool few,
                       struct scales *s);
 
 struct work {
@@ -29,8 +30,8 @@ struct work {
     _Alignas(64) char b[3][SPANS][TILE_BYTES];
     struct scales scales[3][SPANS];
     bool few;                                        /* by vectors: */
-    float x[FEW][SPANS][PARTS][SPAN];
-    float x_sums[A_TILES][2][TILE_ROWS]; /* of each run of each input */
+    float x[FEW_SPANS * SPAN_FLOATS];                /* [input][span][PARTS][SPAN] */
+    float x_sums[X_TILES][2][TILE_ROWS]; /* of each run of each input */
     _Alignas(64) float sums[GROUP][M_TILES][TILE_ROWS][PANEL];
     _Alignas(64) float products[4][TILE_ROWS][PANEL]; /* few: [SPANS][2 runs][FEW][PANEL] */
 };
@@ -39,16 +40,19 @@ _Static_assert(SPANS <= A_TILES, "either shape fits");
 
 /* ---- weights ---------------------------------------------------------------------------- */
 
-INLINE void stage(const char *panel, size_t scales_at, int64_t k, char *tile, struct scales *out,
-                  struct quant f)
+/* few: the numbers as floats. */
+INLINE void stage(const char *panel, size_t scales_at, int64_t k, char *tile, bool few,
+                  struct scales *out, struct quant f)
 {
     _Alignas(64) float numbers[SPAN][PANEL];
-    struct quant_step s = {.lines = panel + k * f.bits / 8 * PANEL, .out = numbers[0]};
+    struct quant_step s = {.lines = panel + k * f.bits / 8 * PANEL,
+                           .out = few ? (float *)(void *)tile : numbers[0]};
     s.record = panel + scales_at + k / f.block * quant_record(f);
     s.run = (int)(k % f.block) / f.run;
     s.ahead = s.lines + AHEAD;
     quant_span(f, &s, quant_tables(f), NULL, 1, QUANT_NUMBERS);
-    pair_lines(numbers[0], SPAN, tile);
+    if (!few)
+        pair_lines(numbers[0], SPAN, tile);
     for (int r = 0; r < (f.run < SPAN ? SPAN / f.run : 1); r++) {
         v16 by, add;
         quant_scales(f, s.record, s.run + r, &by, &add);
@@ -57,10 +61,10 @@ INLINE void stage(const char *panel, size_t scales_at, int64_t k, char *tile, st
     }
 }
 #define STAGE(ID) \
-    static void stage_##ID(const char *panel, size_t scales_at, int64_t k, char *tile, \
+    static void stage_##ID(const char *panel, size_t scales_at, int64_t k, char *tile, bool few, \
                            struct scales *s) \
     { \
-        stage(panel, scales_at, k, tile, s, quant_##ID); \
+        stage(panel, scales_at, k, tile, few, s, quant_##ID); \
     }
 QUANT_FORMATS(STAGE)
 #define STAGE_ROW(ID) [DTYPE_##ID] = {stage_##ID, &quant_##ID},
@@ -68,20 +72,31 @@ static const struct { stage_fn *stage; const struct quant *format; } staged[DTYP
     QUANT_FORMATS(STAGE_ROW)
 };
 
+static const char *panel_of(const struct work *w, int64_t p)
+{
+    const struct host_weight *h = w->job->w;
+    return (const char *)h->data + (size_t)(w->job->panel0 + p) * panel_bytes(h->dtype, h->cols);
+}
+
+/* Spans [from, from + n) of the chunk of panel p, made in place i. */
+static void make_tiles(struct work *w, int64_t p, int i, int from, int n)
+{
+    const struct host_weight *h = w->job->w;
+    size_t scales_at = panel_scales_at(h->dtype, h->cols), size = TILE_BYTES * (w->few ? 2 : 1);
+    for (int s = 0; s < n; s++)
+        w->stage(panel_of(w, p), scales_at, w->k0 + (from + s) * SPAN,
+                 w->b[i][0] + (size_t)s * size, w->few, &w->scales[i][s]);
+}
+
 /* Panel p of the job from column k0: its tiles, made if need be in place i. */
 static const char *weight_tiles(struct work *w, int64_t p, int i)
 {
-    const struct host_weight *h = w->job->w;
-    const char *panel = (const char *)h->data +
-                        (size_t)(w->job->panel0 + p) * panel_bytes(h->dtype, h->cols);
-    int64_t cols = MIN(h->cols - w->k0, (int64_t)w->spans * SPAN);
+    const char *panel = panel_of(w, p) + w->k0 * 2 * PANEL;
+    int64_t cols = MIN(w->job->w->cols - w->k0, (int64_t)w->spans * SPAN);
     if (w->stage) {
-        size_t scales_at = panel_scales_at(h->dtype, h->cols);
-        for (int s = 0; s < w->spans; s++)
-            w->stage(panel, scales_at, w->k0 + s * SPAN, w->b[i][s], &w->scales[i][s]);
+        make_tiles(w, p, i, 0, w->spans);
         return w->b[i][0];
     }
-    panel += w->k0 * 2 * PANEL;
     if (cols == (int64_t)w->spans * SPAN)
         return panel;
     memset(w->b[i][w->spans - 1], 0, TILE_BYTES); /* the panel ends inside of its last tile */
@@ -101,7 +116,7 @@ static void split_inputs(struct work *w)
             int tile = i / TILE_ROWS * w->spans + s, row = i % TILE_ROWS;
             int n = (int)MIN(w->job->w->cols - w->k0 - s * SPAN, SPAN);
             if (w->few)
-                split_floats(x, n, w->x[i][s][0]);
+                split_floats(x, n, w->x + (i * w->spans + s) * SPAN_FLOATS);
             else
                 split_row(x, n, w->a[tile][0] + row * 64, TILE_BYTES);
             if (w->format.head != HEAD_F16_MIN)
