@@ -250,11 +250,12 @@ $B/twins: $B/tests/golden/twins.o $(LIB)
 $B/steps: $B/tests/gpu/steps.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+COMMA := ,
 TILE_FAMILIES := $(addprefix public/,rwkv7 mamba2 gated_deltanet) hf/hf_qwen3_5_moe
 golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
-	$(if $(TILED),$B/tests/golden-tiles $(TILE_FAMILIES:%=tests/golden/%))
+	$(if $(TILED),$B/tests/golden-tiles --kernels amx$(COMMA)avx512$(COMMA)ref $(TILE_FAMILIES:%=tests/golden/%))
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
 	python3 tests/golden/fp8.py $B/recurd-eval

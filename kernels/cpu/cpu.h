@@ -38,8 +38,8 @@ extern const struct cpu_kernel select_table[];
 extern const int select_rows;
 
 /* chosen[op][format] = the last row of each op that serves the format, whose needs are met and
- * whose variant the mask names ("avx2,ref"; NULL = all). ref is always allowed: it is what is left
- * when nothing else is.
+ * whose variant the mask names ("avx2,ref"; NULL = all but "amx"). ref is always allowed: it is
+ * what is left when nothing else is.
  * E_NOENT when the mask names a variant that does not exist. */
 int select_kernels(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const char *mask,
                    struct err *e) MUST_USE;

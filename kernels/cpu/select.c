@@ -16,10 +16,13 @@ const struct cpu_kernel select_table[] = {
 };
 const int select_rows = ARRAY_LEN(select_table);
 
-static bool mask_has(const char *mask, const char *name)
+/* Without a mask everything but matrix units: their arithmetic is another, and one stream of
+ * quantised weights is half as fast in it (measured, README.md). */
+static bool mask_has(const char *mask, const struct cpu_kernel *k)
 {
     if (!mask || !*mask)
-        return true;
+        return !(k->need & NEED_AMX);
+    const char *name = k->variant;
     size_t n = strlen(name);
     for (const char *p = mask; *p;) {
         size_t len = strcspn(p, ",");
@@ -52,7 +55,7 @@ int select_kernels(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const char
     for (int i = 0; i < select_rows; i++) {
         const struct cpu_kernel *k = &select_table[i];
         bool ref = strcmp(k->variant, "ref") == 0;
-        if (ref || ((k->need & ~has) == 0 && mask_has(mask, k->variant)))
+        if (ref || ((k->need & ~has) == 0 && mask_has(mask, k)))
             for (int t = 0; t < DTYPES; t++)
                 if (k->formats >> t & 1)
                     chosen[k->op][t] = k;

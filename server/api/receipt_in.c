@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/jsonread.h"
 #include "base/mem.h"
 #include "server/api/jsonin.h"
 
@@ -299,7 +300,7 @@ int receipt_find(const char *text, size_t n, json_t **root, const json_t *list[L
     int rc = jsonin_scan(text, n, NULL, e);
     if (rc)
         return rc;
-    json_t *o = json_loadb(text, n, JSON_REJECT_DUPLICATES, &je);
+    json_t *o = jsonread(text, n, JSON_REJECT_DUPLICATES, &je);
     if (!json_is_object(o)) {
         json_decref(o);
         return err_set(e, E_FORMAT, "no JSON object: a receipt, or a reply with one, is expected "

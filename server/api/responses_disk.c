@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/jsonread.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/api/responses.h"
@@ -394,8 +395,8 @@ void response_files_close(struct response_files *d)
 /* What is wrong with the texts behind a good seal. */
 static const char *check_texts(const struct response_file *f)
 {
-    json_t *object = json_loadb(f->object, f->n_object, JSON_ALLOW_NUL, NULL);
-    json_t *messages = json_loadb(f->messages, f->n_messages, JSON_ALLOW_NUL, NULL);
+    json_t *object = jsonread(f->object, f->n_object, JSON_ALLOW_NUL, NULL);
+    json_t *messages = jsonread(f->messages, f->n_messages, JSON_ALLOW_NUL, NULL);
     const char *id = json_string_value(json_object_get(object, "id"));
     bool own = id && strcmp(id, f->id) == 0, list = json_is_array(messages);
     json_decref(object);

@@ -1,6 +1,6 @@
 /* golden: every stored reference result against this build, and the numerics contract bitwise.
  *
- *   golden [--device NAME] [--threads N] [--only SUBSTRING] [DIR …]
+ *   golden [--device NAME] [--kernels LIST] [--threads N] [--only SUBSTRING] [DIR …]
  *
  * Each DIR holds a small checkpoint and expected.safetensors (what the reference implementation
  * computed for it). One table line a model: the largest error of logits over all cases, whether
@@ -41,7 +41,7 @@ static const struct { const char *name; double rounding; } bf16[] = {
 };
 
 struct golden {
-    const char *device;
+    const char *device, *kernels;
     int threads;
     struct model *m;
     struct device *d;
@@ -321,7 +321,8 @@ static int open_all(struct golden *g, const char *dir, struct err *e)
 {
     char path[4096];
     struct model_options mo = {.dir = dir};
-    struct device_options dopt = {.spec = g->device, .threads = g->threads};
+    struct device_options dopt = {.spec = g->device, .threads = g->threads,
+                                  .kernels = g->kernels};
     snprintf(path, sizeof path, "%s/expected.safetensors", dir);
     if (model_open(&g->m, &mo, e) < 0 || checkpoint_open_file(&g->want, path, e) < 0 ||
         device_open(&g->d, &dopt, e) < 0)
@@ -435,7 +436,8 @@ static void check_folder(struct golden *g, const char *dir, const char *only, st
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"device", 1, 0, 'd'}, {"threads", 1, 0, 't'},
-                                            {"only", 1, 0, 'o'}, {0, 0, 0, 0}};
+                                            {"only", 1, 0, 'o'}, {"kernels", 1, 0, 'k'},
+                                            {0, 0, 0, 0}};
     struct golden g = {.device = "cpu"};
     struct tally t = {0, 0};
     const char *only = "";
@@ -447,6 +449,8 @@ int main(int argc, char **argv)
             g.threads = (int)strtol(optarg, NULL, 10);
         else if (c == 'o')
             only = optarg;
+        else if (c == 'k')
+            g.kernels = optarg;
         else
             return 2;
     }

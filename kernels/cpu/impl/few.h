@@ -56,11 +56,11 @@ INLINE void few_lines(v16 sum[FEW], const char *b, const float *x, size_t step, 
 
 /* N inputs and one panel. */
 struct few {
-    const char *b;     /* `spans` tiles of bf16; or numbers [spans][SPAN][16] with runs */
-    const float *x;    /* [N][step], of which [spans][PARTS][SPAN] */
+    const char *b;   /* `spans` tiles of bf16; or numbers [spans][SPAN][16] with runs */
+    const float *x;  /* [N][step], of which [spans][PARTS][SPAN] */
     size_t step;
-    int spans, runs;   /* of a span; 0: a sum goes on from span to span, else each run has its own */
-    float *sums;       /* [N][16]; or [spans][runs][FEW][16] */
+    int spans, runs; /* of a span; 0: sums go on from span to span, else each run has its own */
+    float *sums;     /* [N][16]; or [spans][runs][FEW][16] */
 };
 
 INLINE void few_sums(const struct few *f, int N)
@@ -87,23 +87,18 @@ INLINE void few_runs(const struct few *f, int N)
     }
 }
 
-/* Functions of their own, that nothing moves out of the mode in which they are called. */
 #define FEW_OF(N) \
-    __attribute__((noinline)) static void few_sums_##N(const struct few *f) { few_sums(f, N); } \
-    __attribute__((noinline)) static void few_runs_##N(const struct few *f) { few_runs(f, N); }
+    static void few_sums_##N(const struct few *f) { few_sums(f, N); } \
+    static void few_runs_##N(const struct few *f) { few_runs(f, N); }
 FEW_OF(1) FEW_OF(2) FEW_OF(3) FEW_OF(4)
 
-/* In the unit's mode: to the nearest even, denormals are zero, nothing traps. */
 static void few_run(const struct few *f, int64_t n)
 {
     static void (*const of[2][FEW])(const struct few *) = {
         {few_sums_1, few_sums_2, few_sums_3, few_sums_4},
         {few_runs_1, few_runs_2, few_runs_3, few_runs_4},
     };
-    unsigned saved = _mm_getcsr();
-    _mm_setcsr(0x9fc0);
     of[f->runs > 0][n - 1](f);
-    _mm_setcsr(saved);
 }
 
 #endif

@@ -127,3 +127,44 @@ static void split_inputs(struct work *w)
         }
     }
 }
+
+/* ---- sums ------------------------------------------------------------------------------- */
+
+/* A run's products of one tile of inputs and one panel count in. */
+static void count_in(const struct work *w, float (*sums)[PANEL], const float (*products)[PANEL],
+                     const struct scales *scales, const float *x_sums, int run, int rows)
+{
+    v16 by = v16_load(scales->by[run]), add = v16_load(scales->add[run]);
+    bool min = w->format.head == HEAD_F16_MIN;
+    for (int i = 0; i < rows; i++) {
+        v16 acc = v16_fma(by, v16_load(products[i]), v16_load(sums[i]));
+        if (min)
+            acc = v16_fma(add, v16_set1(x_sums[i]), acc);
+        v16_store(sums[i], acc);
+    }
+}
+
+/* Few inputs over panel p of the job, whose sums are those of place g. */
+static void meet_few(struct work *w, int64_t p, int64_t g)
+{
+    float (*sums)[PANEL] = w->sums[g][0];
+    struct few f = {.x = w->x, .step = (size_t)w->spans * SPAN_FLOATS, .spans = w->spans,
+                    .sums = sums[0]};
+    if (!w->stage) {
+        f.b = weight_tiles(w, p, 0);
+        few_run(&f, w->job->n);
+        return;
+    }
+    f.runs = w->format.run < SPAN ? SPAN / w->format.run : 1;
+    f.b = w->b[0][0];
+    f.sums = w->products[0][0];
+    for (int at = 0; at < w->spans; at += SPANS, f.x += SPANS * SPAN_FLOATS) {
+        f.spans = MIN(w->spans - at, SPANS);
+        make_tiles(w, p, 0, at, f.spans);
+        few_run(&f, w->job->n);
+        for (int i = 0; i < f.spans * f.runs; i++)
+            count_in(w, sums, (const float (*)[PANEL])(const void *)(f.sums + i * FEW * PANEL),
+                     &w->scales[0][i / f.runs], w->x_sums[at + i / f.runs][i % f.runs],
+                     i % f.runs, (int)w->job->n);
+    }
+}
