@@ -181,7 +181,10 @@ static void on_field(struct framing *f, unsigned char c)
     }
 }
 
-static void message_ends(struct framing *f) { framing_init(f); }
+static void message_ends(struct framing *f)
+{
+    *f = (struct framing){.state = START, .messages = f->messages + 1};
+}
 
 /* The head, or the trailer, has ended. */
 static void on_end(struct framing *f)

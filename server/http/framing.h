@@ -15,6 +15,7 @@ struct framing {
     const char *fault;  /* a literal sentence; NULL = none so far */
     enum apierr why;    /* with a fault */
     uint8_t state;
+    uint32_t messages;  /* that have ended */
     bool http11, trailer, is_star;
     uint8_t hosts, lengths, encodings; /* headers of these names */
     uint16_t n_headers, n_name, n_value, n_extension;

@@ -26,8 +26,8 @@ struct guard {
     guard_reply *reply;
     void *arg;
     bool refused;
-    bool answered; /* and nothing came since */
-    void *pool;    /* NULL: it does not look like one */
+    uint32_t answered; /* messages */
+    void *pool;        /* NULL: it does not look like one */
 };
 
 static struct guard **table; /* [room], by descriptor; atomic */
@@ -78,6 +78,9 @@ void guard_remove(int fd)
     struct guard *g = guard_of(fd);
     if (!g)
         return;
+    for (int i = 0; i < n_lately; i++) /* the descriptor may be another worker's next */
+        if (lately[i] == fd)
+            lately[i--] = lately[--n_lately];
     __atomic_store_n(&table[fd], NULL, __ATOMIC_RELEASE);
     __atomic_sub_fetch(&guarded, 1, __ATOMIC_RELAXED);
     mem_free(g);
@@ -86,10 +89,10 @@ void guard_remove(int fd)
 void guard_next(int fd)
 {
     struct guard *g = guard_of(fd);
-    if (g && __atomic_load_n(&guarded, __ATOMIC_RELAXED) > GUARD_POOLS_KEPT && n_lately < LATELY) {
-        g->answered = true;
+    if (g)
+        g->answered++;
+    if (g && __atomic_load_n(&guarded, __ATOMIC_RELAXED) > GUARD_POOLS_KEPT && n_lately < LATELY)
         lately[n_lately++] = fd;
-    }
     /* The library would wait for more bytes; what it finds is the end, in recv() below. */
     if (g && g->framing.fault && !g->refused)
         shutdown(fd, SHUT_RD);
@@ -125,7 +128,6 @@ ssize_t recv(int fd, void *buf, size_t n, int flags)
     ssize_t got = recvfrom(fd, buf, n, flags, NULL, NULL);
     if (!g || got <= 0 || flags & MSG_PEEK)
         return got;
-    g->answered = false;
     /* The buffer of a new request is the first half of the pool (0.9.75). */
     if (n == GUARD_POOL_BYTES / 2 && (uintptr_t)buf % PAGE_BYTES == 0)
         g->pool = buf;
@@ -136,6 +138,13 @@ ssize_t recv(int fd, void *buf, size_t n, int flags)
     return 0;
 }
 
+/* Nothing that came is in the pool any more: all of it was whole messages, and they are answered. */
+static bool is_empty(const struct guard *g)
+{
+    return framing_idle(&g->framing) && !g->framing.fault &&
+           g->framing.messages == g->answered;
+}
+
 /* The library's as well: a worker that looks for events is done with what it answered, and has
  * filled the pools of connections that stay with zeros. */
 __attribute__((visibility("default")))
@@ -143,7 +152,7 @@ int epoll_wait(int epoll, struct epoll_event *events, int n, int timeout)
 {
     while (n_lately > 0) {
         struct guard *g = guard_of(lately[--n_lately]);
-        if (g && g->answered && g->pool)
+        if (g && g->pool && is_empty(g))
             (void)madvise(g->pool, GUARD_POOL_BYTES, MADV_DONTNEED); /* or it stays as it is */
     }
     return epoll_pwait(epoll, events, n, timeout, NULL);

@@ -11,7 +11,7 @@ import time
 import unittest
 
 import common
-from common import DEMO, Stream, server
+from common import DEMO, Server, Stream, server
 
 H = b"Host: x\r\n"
 J = b"Content-Type: application/json\r\n"
@@ -203,6 +203,50 @@ class Http(unittest.TestCase):
         st.sock.sendall(get())
         self.assertIn(b"200 OK", st.file.readline())
         st.close()
+
+    def test_among_many_idle_connections_nothing_that_came_early_is_lost(self):
+        """Pools of idle connections are given back where there are many: not while one holds the
+        beginning of a request, or a whole one."""
+        s = Server(["--model", DEMO])
+        ask = json.dumps({"prompt": "Once", "temperature": 0, "max_tokens": 300,
+                          "ignore_eos": True}).encode()
+        post = (b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"x-request-id: mine-%d\r\nContent-Length: %d\r\n\r\n" % (7, len(ask)) + ask)
+        idle = []
+        try:
+            for _ in range(300):
+                c = s.connect()
+                c.sendall(get(H))
+                idle.append(c)
+            for c in idle:
+                c.recv(65536)
+            whole = None
+            for cut in (1, 2, 9, 40, 80, len(post) - 5, len(post)):
+                for first in (1, 3):
+                    c = s.connect(60)
+                    c.sendall(get(H) * first + post[:cut])
+                    got = b""
+                    while len(statuses(got)) < first:
+                        got += c.recv(65536)
+                    s.get("/health")  # the worker has looked for events since
+                    time.sleep(0.02)
+                    c.sendall(post[cut:])
+                    while b"finish_reason" not in got or got.count(b"}]") < 1:
+                        piece = c.recv(65536)
+                        self.assertTrue(piece, got[-600:])
+                        got += piece
+                    self.assertEqual(statuses(got), [200] * (first + 1), got[-600:])
+                    self.assertIn(b"x-request-id: mine-7", got)
+                    text = re.search(rb'"text":"(.*?[^\\])"', got).group(1)
+                    whole = whole or text
+                    self.assertEqual(text, whole)
+                    c.sendall(get(H))  # and the connection is as good as before
+                    self.assertEqual(statuses(c.recv(65536))[-1], 200)
+                    c.close()
+        finally:
+            for c in idle:
+                c.close()
+            self.assertEqual(s.stop(), 0)
 
     def test_pipelined_requests_are_answered_in_order(self):
         reply = self.s.raw(post(b"Content-Length: 29\r\n") + get() + get(line=b"GET /version HTTP/1.1"),
