@@ -39,7 +39,11 @@ static int weight(const struct http *h)
 void agent_line(const struct http *h, char out[AGENT_LINE])
 {
     struct progress_view v;
-    switch (health_standing(h)) {
+    enum standing now = health_standing(h);
+    /* Nobody is accepted any more, although who is connected may still ask. */
+    if (now == STANDING_OK && http_is_leaving(h))
+        now = STANDING_DRAINING;
+    switch (now) {
     case STANDING_OK:
         snprintf(out, AGENT_LINE, "up ready %d%%\n", weight(h));
         return;
