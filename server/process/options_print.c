@@ -1,5 +1,7 @@
 /* Settings as text for people: --help, a file of defaults, what is in force. */
+#define _GNU_SOURCE /* memrchr */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/usage.h"
 #include "server/process/options_int.h"
@@ -81,6 +83,22 @@ void options_print_defaults(FILE *f)
     }
 }
 
+/* The password of a URL stays untold: user:…@host. */
+static void text_value(FILE *f, const char *name, const char *v)
+{
+    const char *user = strstr(v, "://"), *password = NULL, *at = NULL;
+    if (user) {
+        user += 3;
+        size_t n = strcspn(user, "/?#");
+        at = memrchr(user, '@', n);
+        password = at ? memchr(user, ':', (size_t)(at - user)) : NULL;
+    }
+    if (password)
+        fprintf(f, "%s = %.*s:***%s\n", name, (int)(password - v), v, at);
+    else
+        fprintf(f, "%s = %s\n", name, v);
+}
+
 void options_print(const struct options *o, FILE *f)
 {
     for (int i = 0; i < n_option_rows; i++) {
@@ -92,6 +110,6 @@ void options_print(const struct options *o, FILE *f)
         if (!option_is_text(r))
             value(f, name, r, *option_int(o, r));
         else if (*option_str(o, r))
-            fprintf(f, "%s = %s\n", name, *option_str(o, r));
+            text_value(f, name, *option_str(o, r));
     }
 }

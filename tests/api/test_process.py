@@ -45,6 +45,15 @@ class Flags(unittest.TestCase):
         self.assertIn("slots = 3\n", out)
         self.assertIn("queue = 7\n", out)
 
+    def test_the_password_of_a_url_is_not_printed(self):
+        for url, shown in (("redis://me:se:cr@et@host:1/2", "redis://me:***@host:1/2"),
+                           ("redis://:secret@host", "redis://:***@host"),
+                           ("redis+unix://me@/a:b@c", "redis+unix://me@/a:b@c"),
+                           ("redis://host:6379/0", "redis://host:6379/0")):
+            code, out, err = run("--shared", url, "--check-config")
+            self.assertEqual((code, err), (0, ""))
+            self.assertIn("shared = %s\n" % shown, out)
+
     def test_every_mistake_is_one_sentence_and_code_2(self):
         rows = [(["--slots", "0"], "slots"), (["--slots", "x"], "slots"), (["--slots", "4097"], "slots"),
                 (["--slots", "1e3"], "slots"), (["--slots"], "slots"), (["--what", "1"], "what"),
