@@ -138,7 +138,7 @@ ssize_t recv(int fd, void *buf, size_t n, int flags)
     return 0;
 }
 
-/* Nothing that came is in the pool any more: all of it was whole messages, and they are answered. */
+/* Nothing that came is in the pool any more: all of it was whole messages, now answered. */
 static bool is_empty(const struct guard *g)
 {
     return framing_idle(&g->framing) && !g->framing.fault &&
