@@ -105,7 +105,7 @@ static void same(const struct tokenizer *a, const struct tokenizer *b, const cha
     cr_assert_eq(tokenizer_encode(a, text, strlen(text), flags, &x, &e), 0, "%s", e.text);
     cr_assert_eq(tokenizer_encode(b, text, strlen(text), flags, &y, &e), 0, "%s", e.text);
     cr_assert_eq(x.len, y.len, "%s: %.60s: %zu and %zu ids", where, text, x.len, y.len);
-    cr_assert_eq(memcmp(x.p, y.p, x.len * sizeof *x.p), 0, "%s: %.60s", where, text);
+    cr_assert(x.len == 0 || memcmp(x.p, y.p, x.len * sizeof *x.p) == 0, "%s: %.60s", where, text);
     for (size_t i = 0; i < x.len; i++) {
         size_t n, m;
         const char *p = tokenizer_piece(a, x.p[i], &n), *q = tokenizer_piece(b, x.p[i], &m);
