@@ -151,14 +151,6 @@ static void note_rules(struct exchange *x, const struct params *p)
     exchange_note(x, "x-recurd-prompt-rules", rules);
 }
 
-/* A load balancer learns from it where the session lives. */
-static void note_session(struct exchange *x, const struct params *p)
-{
-    struct session_id id;
-    if (p->session && session_id_parse(p->session, &id))
-        exchange_note(x, "x-recurd-session", p->session);
-}
-
 int serve_params(struct exchange *x, enum params_kind kind, const struct api *api, json_t *in,
                  json_t *request, struct params *p)
 {
@@ -179,7 +171,6 @@ int serve_params(struct exchange *x, enum params_kind kind, const struct api *ap
                             unknown, &e);
         exchange_note(x, "x-recurd-unknown-fields", unknown);
         note_rules(x, p);
-        note_session(x, p);
     }
     if (request != in)
         json_decref(request);
@@ -212,6 +203,15 @@ void serve_fail(struct exchange *x, const struct api *api, enum apierr why, stru
 
 /* ---- starting it ---- */
 
+/* A load balancer learns from it where the session lives. */
+static void note_session(struct exchange *x, const struct gen *g)
+{
+    char hex[33] = "";
+    if (g->params.session)
+        session_id_hex(&g->session, hex);
+    exchange_note(x, "x-recurd-session", hex);
+}
+
 /* Takes p and keep over. */
 static void start(struct exchange *x, const struct api *api, struct params *p, json_t *keep)
 {
@@ -231,6 +231,7 @@ static void start(struct exchange *x, const struct api *api, struct params *p, j
         serve_fail(x, api, why, &e);
         return;
     }
+    note_session(x, g);
     g->pending.ops = &ops;
     g->pending.stream_type = g->params.stream ? api->stream_type : NULL;
     g->pending.keeps_request = keep != NULL;
