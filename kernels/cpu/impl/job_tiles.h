@@ -180,15 +180,14 @@ static void chunk(struct work *w, int64_t p, int64_t n)
     }
 }
 
-/* One configuration for the job: as many rows as the first tile has inputs, and the columns of a
- * run. */
-static void configure(const struct work *w)
+/* One configuration for the job: as many rows as the first tile has inputs, and the `span` columns
+ * of a run. */
+static void configure(int m_tiles, int64_t n, int span)
 {
     struct tile_config c = {.palette = 1};
-    int span = MIN(w->format.run, SPAN);
     for (int t = 0; t < 8; t++) {
-        bool weights = t == 4 || t == 5 || (t == 3 && w->m_tiles == 1), inputs = t >= 6;
-        c.rows[t] = (uint8_t)(weights ? span / 2 : MIN(w->job->n, TILE_ROWS));
+        bool weights = t == 4 || t == 5 || (t == 3 && m_tiles == 1), inputs = t >= 6;
+        c.rows[t] = (uint8_t)(weights ? span / 2 : MIN(n, TILE_ROWS));
         c.row_bytes[t] = (uint16_t)(inputs ? 2 * span : 64);
     }
     TILE_CONFIG(&c);
@@ -217,7 +216,7 @@ static void panels(const struct job *job, const struct ends *ends, int64_t p0, i
     if (job->n == 0 || p0 >= p1)
         return;
     if (!w.few)
-        configure(&w);
+        configure(w.m_tiles, job->n, MIN(w.format.run, SPAN));
     for (int64_t p = p0, n; p < p1; p += n) {
         n = MIN(p1 - p, GROUP);
         for (int64_t i = 0; i < n; i++)
