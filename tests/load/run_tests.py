@@ -560,7 +560,9 @@ def test_daemon_holds_ten_thousand_streams():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     n = min(11500, hard - 500)  # some end before the last one is sent
     room = str(n + 100)  # one client may fill the queue here
-    with Daemon("--queue", room, "--queue-share", room, "--connections", room) as d:
+    # On a busy machine a client of so many needs more than ten seconds to send all heads.
+    with Daemon("--queue", room, "--queue-share", room, "--connections", room,
+                "--header-timeout", "300", "--request-timeout", "600") as d:
         r = run(d.port, "--rate", "inf", "--requests", n, "--input-tokens", 4, "--output-tokens", 2,
                 "--ignore-eos", model=MODEL)
         assert r["requests"]["ok"] == n, r["requests"]
