@@ -402,9 +402,12 @@ static int run(struct recurd *r)
         if (drained)
             _exit(drained); /* threads still use what is freed below */
         log_info("stopped");
-    } else if (stop_agent(r), !http_close(r->h)) {
-        forget_socket(r);
-        _exit(code); /* a client is in the middle of a request that nobody will answer */
+    } else {
+        stop_agent(r);
+        if (!http_close(r->h)) {
+            forget_socket(r);
+            _exit(code); /* a client is in the middle of a request that nobody will answer */
+        }
     }
     if (r->fd >= 0)
         close(r->fd);

@@ -14,7 +14,7 @@ enum standing {
 };
 
 #define STUCK_S 30 /* a step of the largest model takes well under a second */
-#define STUCK_TEXT "the engine has not moved for 30 s"
+#define STUCK_TEXT "the engine has not moved for 30 s" /* that is STUCK_S */
 
 enum standing health_standing(const struct http *h);
 

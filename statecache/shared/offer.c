@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "statecache/shared/shared.h"
 #include "statecache/store/pathfile.h"
+#include "statecache/store/statefile.h"
 
 #define LATE_NS (10 * NS_PER_S)    /* what waited longer makes room for what comes after it */
 #define PUT_MS 2000                /* an answer to one command may take so long */
@@ -92,30 +93,16 @@ static void done_put(struct job *job)
     free_job(j);
 }
 
-/* Where the state's bytes lie; s is on the host, its path in memory. */
+/* Where the state's bytes lie, all of its path among them; s is on the host, its path in memory. */
 static bool describe(struct put_job *j)
 {
     struct snapshot *s = j->s;
-    const struct format *f = &j->sc->format;
-    size_t n = 0;
     j->tokens = mem_array((size_t)s->pos, sizeof(*j->tokens));
-    j->pages = mem_array((size_t)s->n_blocks + 1, sizeof(*j->pages));
-    if (!j->tokens || !j->pages)
+    if (!j->tokens || !statefile_parts(j->sc, s, j->piece, &j->pages, j->part, &j->head))
         return false;
     prefix_tokens(s->node, 0, s->pos, j->tokens);
     j->piece[0] = (struct piece){j->tokens, (size_t)s->pos * sizeof(*j->tokens)};
-    j->piece[1] = (struct piece){s->slab, f->slot_bytes};
-    j->piece[2] = (struct piece){s->logits, s->logits ? (size_t)f->vocab * sizeof(float) : 0};
-    for (int32_t i = 0; i < s->n_blocks; i++)
-        j->pages[n++] = (struct piece){s->blocks[i]->host, f->page_bytes};
-    if (s->tail)
-        j->pages[n++] = (struct piece){s->tail, f->page_bytes};
-    j->part[PART_TOKENS] = (struct part){&j->piece[0], 1};
-    j->part[PART_STATE] = (struct part){&j->piece[1], 1};
-    j->part[PART_PAGES] = (struct part){j->pages, n};
-    j->part[PART_LOGITS] = (struct part){&j->piece[2], s->logits ? 1 : 0};
-    j->head = (struct head){.kind = CODEC_SHARED, .position = s->pos, .point = (uint32_t)s->kind};
-    memcpy(j->head.tenant, s->tenant->tag.b, sizeof(j->head.tenant));
+    j->head.kind = CODEC_SHARED;
     return true;
 }
 

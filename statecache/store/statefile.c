@@ -66,28 +66,33 @@ static int copy_tokens(struct state_job *j)
     return 0;
 }
 
-/* Where the state's bytes lie; s is on the host. */
+bool statefile_parts(const struct statecache *sc, const struct snapshot *s, struct piece piece[3],
+                     struct piece **pages, struct part part[PARTS], struct head *head)
+{
+    const struct format *f = &sc->format;
+    struct piece *list = mem_array((size_t)s->n_blocks + 1, sizeof(*list));
+    size_t n = 0;
+    if (!list)
+        return false;
+    piece[1] = (struct piece){s->slab, f->slot_bytes};
+    piece[2] = (struct piece){s->logits, s->logits ? (size_t)f->vocab * sizeof(float) : 0};
+    for (int32_t i = 0; i < s->n_blocks; i++)
+        list[n++] = (struct piece){s->blocks[i]->host, f->page_bytes};
+    if (s->tail)
+        list[n++] = (struct piece){s->tail, f->page_bytes};
+    part[PART_TOKENS] = (struct part){&piece[0], 1};
+    part[PART_STATE] = (struct part){&piece[1], 1};
+    part[PART_PAGES] = (struct part){list, n};
+    part[PART_LOGITS] = (struct part){&piece[2], s->logits ? 1 : 0};
+    *head = (struct head){.kind = CODEC_STATE, .position = s->pos, .point = (uint32_t)s->kind};
+    memcpy(head->tenant, s->tenant->tag.b, sizeof(head->tenant));
+    *pages = list;
+    return true;
+}
+
 static bool describe(struct state_job *j)
 {
-    struct snapshot *s = j->s;
-    const struct format *f = &j->sc->format;
-    j->pages = mem_array((size_t)s->n_blocks + 1, sizeof(*j->pages));
-    if (!j->pages)
-        return false;
-    j->piece[1] = (struct piece){s->slab, f->slot_bytes};
-    j->piece[2] = (struct piece){s->logits, s->logits ? (size_t)f->vocab * sizeof(float) : 0};
-    size_t n = 0;
-    for (int32_t i = 0; i < s->n_blocks; i++)
-        j->pages[n++] = (struct piece){s->blocks[i]->host, f->page_bytes};
-    if (s->tail)
-        j->pages[n++] = (struct piece){s->tail, f->page_bytes};
-    j->part[PART_TOKENS] = (struct part){&j->piece[0], 1};
-    j->part[PART_STATE] = (struct part){&j->piece[1], 1};
-    j->part[PART_PAGES] = (struct part){j->pages, n};
-    j->part[PART_LOGITS] = (struct part){&j->piece[2], s->logits ? 1 : 0};
-    j->head = (struct head){.kind = CODEC_STATE, .position = s->pos, .point = (uint32_t)s->kind};
-    memcpy(j->head.tenant, s->tenant->tag.b, sizeof(j->head.tenant));
-    return true;
+    return statefile_parts(j->sc, j->s, j->piece, &j->pages, j->part, &j->head);
 }
 
 static void job_finished(struct state_job *j)

@@ -15,6 +15,12 @@ void statefile_remove(struct statecache *sc, struct snapshot *s);
 /* Likewise a state that waits for its model or arithmetic. False: there is none. */
 bool statefile_remove_foreign(struct statecache *sc);
 
+/* Where the bytes of s, which is on the host, lie: part[] points into piece (tokens, which the
+ * caller fills in, slab, logits) and *pages, which is the caller's (mem_free). *head: kind
+ * CODEC_STATE, position, point and tenant. False: no memory. */
+bool statefile_parts(const struct statecache *sc, const struct snapshot *s, struct piece piece[3],
+                     struct piece **pages, struct part part[PARTS], struct head *head);
+
 /* At start, after the paths: the index from the heads of the files. The writer waits. */
 int statefile_scan(struct statecache *sc, struct err *e) MUST_USE;
 /* The scanned snapshot with this name, or NULL; valid between scan and scan_end. */

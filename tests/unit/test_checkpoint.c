@@ -11,27 +11,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "models/files/checkpoint.h"
-
-static char dir[] = "/tmp/recurd-checkpoint-XXXXXX";
-
-static void make_dir(void)
-{
-    cr_assert_not_null(mkdtemp(dir));
-}
-
-static void remove_dir(void)
-{
-    char command[96];
-    snprintf(command, sizeof command, "rm -r '%s'", dir);
-    cr_assert_eq(system(command), 0);
-}
-
-static const char *in_dir(const char *name)
-{
-    static char path[256];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return path;
-}
+#include "tests/unit/test_folder.h"
 
 static void write_bytes(const char *name, const void *p, size_t n)
 {

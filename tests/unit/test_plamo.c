@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "models/text/tokenizer.h"
+#include "tests/unit/test_ids.h"
 
 static char dir[] = "/tmp/recurd-plamo-XXXXXX";
 
@@ -62,21 +63,6 @@ static struct tokenizer *open_words(const char *lines)
     cr_assert_not_null(t);
     cr_assert_str_eq(tokenizer_source(t), "tokenizer.jsonl");
     return t;
-}
-
-static const char *ids_of(const struct tokenizer *t, const char *text, int flags)
-{
-    static char out[512];
-    struct ids ids;
-    struct err e = {0};
-    size_t k = 0;
-    ids_init(&ids, 1000);
-    cr_assert_eq(tokenizer_encode(t, text, strlen(text), flags, &ids, &e), 0, "%s", e.text);
-    out[0] = 0;
-    for (size_t i = 0; i < ids.len && k < sizeof out - 16; i++)
-        k += (size_t)snprintf(out + k, sizeof out - k, i ? " %d" : "%d", ids.p[i]);
-    ids_free(&ids);
-    return out;
 }
 
 #define WORDS "[\"a\", -3]\n[\"b\", -3, \"NORMAL\"]\n[\"ab\", -5.5]\n[\"abc\", -6]\n" \

@@ -11,29 +11,14 @@
 #include "base/rng.h"
 #include "models/files/config.h"
 #include "models/text/tokenizer.h"
+#include "tests/unit/test_folder.h"
 
 #define DEMO "models/demo/gated-deltanet"
 #define GOLDEN "tests/golden/tokenizers/"
 
-static char dir[] = "/tmp/recurd-tokenizer-XXXXXX";
-
-static void make_dir(void)
-{
-    cr_assert_not_null(mkdtemp(dir));
-}
-
-static void remove_dir(void)
-{
-    char command[96];
-    snprintf(command, sizeof command, "rm -r '%s'", dir);
-    cr_assert_eq(system(command), 0);
-}
-
 static void write_bytes(const char *name, const void *p, size_t n)
 {
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *f = fopen(path, "wb");
+    FILE *f = fopen(in_dir(name), "wb");
     cr_assert_not_null(f);
     cr_assert_eq(fwrite(p, 1, n, f), n);
     fclose(f);

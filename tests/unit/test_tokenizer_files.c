@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "models/text/tokenizer.h"
 #include "tests/unit/test_folder.h"
+#include "tests/unit/test_ids.h"
 
 static void make_quiet(void)
 {
@@ -47,22 +48,6 @@ static void refused(const char *says)
     cr_assert_lt(tokenizer_open(&t, dir, LIMIT_VOCAB, &e), 0, "accepted; expected: %s", says);
     cr_assert_null(t);
     cr_assert(strstr(e.text, says), "%s", e.text);
-}
-
-/* "1 2 3" of the ids of a text. */
-static const char *ids_of(const struct tokenizer *t, const char *text, int flags)
-{
-    static char out[256];
-    struct ids ids;
-    struct err e = {0};
-    size_t k = 0;
-    ids_init(&ids, 1000);
-    cr_assert_eq(tokenizer_encode(t, text, strlen(text), flags, &ids, &e), 0, "%s", e.text);
-    out[0] = 0;
-    for (size_t i = 0; i < ids.len && k < sizeof out - 16; i++)
-        k += (size_t)snprintf(out + k, sizeof out - k, i ? " %d" : "%d", ids.p[i]);
-    ids_free(&ids);
-    return out;
 }
 
 /* Lines of a tiktoken.model, or entries of a tekken.json: all bytes, then "ab", "abc", "bc". */
