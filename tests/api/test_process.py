@@ -229,6 +229,7 @@ class Service(unittest.TestCase):
         st = Stream(s, "/v1/completions", dict(LONG, max_tokens=400))
         events = st.events()
         next(events)
+        endless = Stream(s, "/v1/completions", LONG)  # the other may end before we look
         s.proc.send_signal(signal.SIGTERM)
         self.m.wait_for("STOPPING=1")
         time.sleep(0.1)
@@ -239,6 +240,7 @@ class Service(unittest.TestCase):
         self.assertEqual(json.loads(r.read())["error"]["code"], "shutting_down")
         with self.assertRaises(OSError):
             s.connect().recv(1) or (_ for _ in ()).throw(OSError())
+        endless.reset()
         rest = list(events)
         self.assertTrue(st.done)
         self.assertEqual(rest[-1]["choices"][0]["finish_reason"], "length")
