@@ -390,8 +390,9 @@ static int replay_all(const struct args *a)
 {
     struct err e = {0};
     struct replay_options o = {.trace = a->replay, .model = a->model, .dummy = a->dummy,
+                               .quantize = a->quantize, .chunk = a->chunk,
                                .device = {.spec = a->device, .kernels = a->kernels,
-                                          .threads = a->threads}, .chunk = a->chunk};
+                                          .threads = a->threads}};
     int differ;
     int rc = replay(&o, &differ, &e);
     if (rc)

@@ -3,12 +3,13 @@
 #ifndef RECURD_REPLAY_H
 #define RECURD_REPLAY_H
 
-#include "kernels/backend.h"
+#include "models/model.h"
 
 struct replay_options {
     const char *trace;  /* file written by recurd --trace */
-    const char *model;  /* directory */
+    const char *model;  /* directory or GGUF file */
     bool dummy;
+    enum quantize quantize;
     struct device_options device;
     int chunk;          /* tokens of a step, 0 = 512 */
 };

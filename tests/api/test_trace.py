@@ -80,6 +80,13 @@ class Trace(unittest.TestCase):
     def test_answers_replay_to_the_bit(self):
         self.check_model(DEMO7)
 
+    def test_answers_of_a_quantised_model_replay_with_the_same_flag_only(self):
+        self.serve(DEMO7, lambda s: s.complete([5, 6, 7] * 20, max_tokens=9), "--quantize", "q8")
+        self.assertEqual(self.replay(DEMO7, "--quantize", "q8")[0], 0)
+        code, out = self.replay(DEMO7)
+        self.assertEqual(code, 2)
+        self.assertIn("the answer is of model", out)
+
     def test_answers_of_a_hybrid_replay_to_the_bit(self):
         self.check_model(HYBRID)
 
