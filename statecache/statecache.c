@@ -70,7 +70,8 @@ static int open_shared(struct statecache *sc, struct err *e)
     struct shared_options s = {.url = o->shared_url, .ca = o->shared_ca,
                                .password = o->shared_password,
                                .wait_ms = o->shared_wait_ms > 0 ? o->shared_wait_ms : SHARED_WAIT,
-                               .ttl_s = o->shared_ttl_s};
+                               .ttl_s = o->shared_ttl_s,
+                               .bytes_s = o->shared_bytes_s};
     if (s.url && !o->key_file)
         return err_set(e, E_CONFLICT, "shared: replicas share with one key, and no state-key is "
                        "given");

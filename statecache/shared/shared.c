@@ -4,10 +4,25 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 
 #define CLOSE_NS (2 * NS_PER_S)
+/* What putting may take of the processors, all of them together: a twentieth (a MiB that is sealed
+ * and sent costs some 2 ms), and never more than the one that its thread has; a quarter of a second
+ * at once. Of the network: what --shared-rate says, two seconds of it at once. */
+#define PUT_SHARE 20
+#define PUT_NS (250 * NS_PER_MS)
+#define PUT_BURST_S 2
+
+static struct allowance_limits put_limits(uint64_t bytes_s)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return (struct allowance_limits){.bytes_s = bytes_s, .bytes_max = bytes_s * PUT_BURST_S,
+                                  .share = (uint64_t)MAX(PUT_SHARE / MAX(n, 1), 1),
+                                  .ns_max = PUT_NS};
+}
 
 static int open_line(struct statecache *sc, struct shared_line *l, const char *ca, struct err *e)
 {
@@ -27,6 +42,7 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     h->offers.prev = h->offers.next = &h->offers;
     h->wait_ms = o->wait_ms;
     h->ttl_s = o->ttl_s;
+    h->limits = put_limits(o->bytes_s);
     int rc = shared_address_parse(o->url, &h->to, e);
     if (!rc && o->password && !*h->to.password &&
         (size_t)snprintf(h->to.password, SHARED_WORD, "%s", o->password) >= SHARED_WORD)
@@ -78,6 +94,7 @@ bool shared_tick(struct statecache *sc)
         shared_connect(sc, &h->out);
     if (!h->in.up && now >= h->in.retry_ns)
         shared_connect(sc, &h->in);
+    allowance_refill(&h->left, &h->limits, now);
     shared_offers_due(sc, now);
     return h->out.jobs.queued > 0 || h->in.jobs.queued > 0;
 }

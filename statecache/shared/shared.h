@@ -20,6 +20,7 @@ struct shared_options {
     const char *ca;      /* certificates to trust instead of the system's, or NULL */
     int wait_ms;         /* a request waits so long for the store, at most */
     int64_t ttl_s;       /* of what is put there; 0 = as the store likes */
+    uint64_t bytes_s;    /* that may be put there a second, on average; 0 = no bound */
 };
 
 struct shared_line { /* one connection and the thread that uses it */
@@ -35,6 +36,8 @@ struct shared {
     int wait_ms;
     int64_t ttl_s;
     struct shared_line out, in;
+    struct allowance_limits limits; /* of putting */
+    struct allowance left;
     struct link offers;  /* states to be put, the oldest first */
     struct ask *asks;    /* on their way */
     uint64_t n_asks;     /* ever made */
