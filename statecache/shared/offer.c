@@ -70,7 +70,7 @@ static void run_put(struct job *job)
         return;
     uint64_t start = clock_now_ns(), cpu = cpu_ns();
     uint64_t per_mib = j->sc->format.slot_bytes >> 20;
-    struct objects o = {.wire = h->out.wire, .keys = &h->keys, .format = &j->sc->format,
+    struct objects o = {.kv = h->out.kv, .keys = &h->keys, .format = &j->sc->format,
                         .ttl_s = h->ttl_s,
                         .deadline_ns = start + (PUT_MS + per_mib * 100) * NS_PER_MS};
     j->head.created_s = clock_unix_s();

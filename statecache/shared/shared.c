@@ -2,8 +2,6 @@
 #include "statecache/shared/shared.h"
 
 #include <sodium.h>
-#include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -24,15 +22,16 @@ static struct allowance_limits put_limits(uint64_t bytes_s)
                                   .ns_max = PUT_NS};
 }
 
-static int open_line(struct statecache *sc, struct shared_line *l, const char *ca, struct err *e)
+static int open_line(struct statecache *sc, struct shared_line *l, const struct kv_options *o,
+                     struct err *e)
 {
-    int rc = wire_open(&l->wire, &sc->shared->to, ca, e);
+    int rc = kv_open(&l->kv, o, e);
     return rc ? rc : writer_open(&l->jobs, &sc->lock, !sc->o.no_writer_thread, e);
 }
 
 int shared_open(struct statecache *sc, const struct shared_options *o, struct err *e)
 {
-    if (!o->url)
+    if (!o->store.url)
         return 0;
     struct shared *h = mem_zalloc(sizeof(*h));
     if (!h)
@@ -43,18 +42,10 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     h->wait_ms = o->wait_ms;
     h->ttl_s = o->ttl_s;
     h->limits = put_limits(o->bytes_s);
-    int rc = shared_address_parse(o->url, &h->to, e);
-    if (!rc && o->password && !*h->to.password &&
-        (size_t)snprintf(h->to.password, SHARED_WORD, "%s", o->password) >= SHARED_WORD)
-        rc = err_set(e, E_RANGE, "shared: the password has %zu bytes, at most %d are possible",
-                     strlen(o->password), SHARED_WORD - 1);
-    if (!rc && *h->to.user && !*h->to.password)
-        rc = err_set(e, E_FORMAT, "shared: user \"%s\" has no password", h->to.user);
     seal_keys(&h->keys, sc->format.key);
+    int rc = open_line(sc, &h->out, &o->store, e);
     if (!rc)
-        rc = open_line(sc, &h->out, o->ca, e);
-    if (!rc)
-        rc = open_line(sc, &h->in, o->ca, e);
+        rc = open_line(sc, &h->in, &o->store, e);
     if (!rc) {
         shared_connect(sc, &h->out);
         shared_connect(sc, &h->in);
@@ -78,9 +69,9 @@ void shared_close(struct statecache *sc)
                                               offsetof(struct snapshot, offer)));
     sc->shared = NULL;
     pthread_mutex_unlock(&sc->lock);
-    wire_close(h->out.wire);
-    wire_close(h->in.wire);
-    sodium_memzero(h, sizeof(*h)); /* keys, and the password */
+    kv_close(h->out.kv);
+    kv_close(h->in.kv);
+    sodium_memzero(h, sizeof(*h)); /* keys */
     mem_free(h);
 }
 

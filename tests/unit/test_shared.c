@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "statecache/shared/shared.h"
+#include "statecache/shared/wire.h"
 #include "tests/unit/fake_cache.h"
 
 extern char **environ;
