@@ -200,7 +200,7 @@ static int ascending(const void *a, const void *b)
 }
 
 /* How far blocks move the logits of the median token, in percent: the root mean square of the
- * differences over that of the logits. Not the mean: a token that another expert gets is far off. */
+ * differences over that of the logits. Not the mean: a token that gets another expert is far. */
 static double moved(const float *a, const float *b, int32_t vocab)
 {
     double token[N];
@@ -217,7 +217,7 @@ static double moved(const float *a, const float *b, int32_t vocab)
     return token[N / 2];
 }
 
-/* How far blocks made of the directory move its logits, a; below 0: they could not be had, see e. */
+/* How far blocks made of the directory move its logits, a; below 0: they cannot be had, see e. */
 static double quantised(const char *from, enum dtype matrix, const float *a, int32_t vocab,
                         struct err *e)
 {
@@ -308,8 +308,8 @@ int main(int argc, char **argv)
         perror(folder);
         return 2;
     }
-    printf("| checkpoint               | as GGUF | as safetensors again | q8_0 through f32 | q8_0 moves "
-           "| q4_0 |\n| --- | --- | --- | --- | --- | --- |\n");
+    printf("| checkpoint               | as GGUF | as safetensors again | q8_0 through f32 "
+           "| q8_0 moves | q4_0 |\n| --- | --- | --- | --- | --- | --- |\n");
     for (size_t i = 0; i < ARRAY_LEN(archs); i++)
         missed += !covered(archs[i]);
     for (size_t i = 0; i < ARRAY_LEN(twins); i++) {
