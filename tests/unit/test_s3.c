@@ -521,7 +521,8 @@ Test(s3_values, many_at_once_and_in_order)
     cr_expect(kv->ops->keep(kv, &none, 0, PATIENCE, &there, &e) == 0 && !there);
     cr_expect_eq(kv->ops->remove(kv, &k, PATIENCE, &e), 0);
     cr_expect(kv->ops->keep(kv, &k, 0, PATIENCE, &there, &e) == 0 && !there);
-    cr_expect_lt(s.n_connections, 20, "they are kept");
+    cr_expect(s.n_connections > 8 && s.n_connections < 20, "many at once, and they are kept: %d",
+              s.n_connections);
     set_fault(&s, BUSY_ONCE);
     put_many(kv, 40);
     get_many(kv, 40);
