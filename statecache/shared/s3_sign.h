@@ -7,6 +7,7 @@
 #include "base/base.h"
 
 #define S3_HEX 65      /* of SHA-256, with its NUL */
+#define S3_UNSIGNED "UNSIGNED-PAYLOAD" /* instead of a body's hash, over TLS */
 #define S3_TIME 17     /* 20130524T000000Z */
 #define S3_AUTH 1024   /* the value of Authorization, with its NUL */
 #define S3_KEY_ID 129  /* of credentials, each with its NUL */

@@ -652,6 +652,8 @@ static void cache_open(struct fake *f, struct service *s, const char *key, bool 
     f->o.key_file = key;
     f->o.shared_wait_ms = 10000;
     fake_open(f);
+    f->sc->shared->limits.ns_max = 3600 * NS_PER_S; /* what putting may take is not the question */
+    f->sc->shared->left.cost_ns = (int64_t)(3600 * NS_PER_S);
     for (int i = 0; i < 500 && !stats_of(f).up; i++) {
         statecache_tick(f->sc);
         nanosleep(&(struct timespec){0, 20000000}, NULL);
