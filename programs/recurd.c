@@ -132,6 +132,9 @@ static struct served_options served_options(const struct options *o)
         .shared_url = o->shared,
         .shared_password = getenv("RECURD_SHARED_PASSWORD"),
         .shared_ca = o->shared_ca,
+        .shared_endpoint = o->shared_endpoint,
+        .shared_region = o->shared_region,
+        .shared_credentials = o->shared_credentials,
         .shared_wait_ms = (int)o->shared_wait_ms,
         .shared_ttl_s = o->shared_ttl,
         .shared_bytes_s = MIB(o->shared_rate),
@@ -151,6 +154,8 @@ static int check_modes(const struct options *o, struct err *e)
     int rc = o->state_dir ? file_check_mode(o->state_dir, 0022, e) : 0;
     if (!rc && o->state_key)
         rc = file_check_mode(o->state_key, 0077, e);
+    if (!rc && o->shared_credentials)
+        rc = file_check_mode(o->shared_credentials, 0077, e);
     if (!rc && o->state_dir && !o->state_key) {
         snprintf(key, sizeof key, "%.4100s/key", o->state_dir);
         rc = file_check_mode(key, 0077, e);

@@ -77,6 +77,7 @@ struct served_options {
     uint64_t state_ram_bytes;  /* 0 = no state cache */
     uint64_t state_disk_bytes;
     const char *shared_url, *shared_password, *shared_ca; /* as there */
+    const char *shared_endpoint, *shared_region, *shared_credentials; /* likewise */
     int shared_wait_ms;
     int64_t shared_ttl_s;
     uint64_t shared_bytes_s;

@@ -68,7 +68,10 @@ static int open_shared(struct statecache *sc, struct err *e)
 {
     const struct statecache_options *o = &sc->o;
     struct shared_options s = {.store = {.url = o->shared_url, .ca = o->shared_ca,
-                                         .password = o->shared_password},
+                                         .password = o->shared_password,
+                                         .endpoint = o->shared_endpoint,
+                                         .region = o->shared_region,
+                                         .credentials = o->shared_credentials},
                                .wait_ms = o->shared_wait_ms > 0 ? o->shared_wait_ms : SHARED_WAIT,
                                .ttl_s = o->shared_ttl_s,
                                .bytes_s = o->shared_bytes_s};

@@ -43,6 +43,7 @@ struct statecache_options {
     int64_t checkpoint_tokens;        /* … or when it lacks so many tokens; 0 = 256 */
     const char *shared_url;           /* of the shared store, NULL = none */
     const char *shared_password, *shared_ca; /* as in struct shared_options */
+    const char *shared_endpoint, *shared_region, *shared_credentials; /* as there */
     int shared_wait_ms;               /* a request waits so long for it; 0 = 100 */
     int64_t shared_ttl_s;             /* what is put there lives so long; 0 = as the store likes */
     uint64_t shared_bytes_s;          /* may be put there a second; 0 = as many as can */

@@ -23,6 +23,7 @@ const char *tier_name(enum tier t);
 
 /* The shared store; all zero without one. */
 struct shared_stats {
+    uint64_t requests, repeated; /* to a bucket; sent again, among those */
     bool on;                   /* there is one */
     bool up;                   /* now: both connections work */
     uint64_t hits, misses, timeouts; /* of requests that asked: found and used, not there, late */

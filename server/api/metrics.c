@@ -204,6 +204,9 @@ static void shared(struct buf *out, const struct shared_stats *s)
     counter(out, "shared_written_bytes_total", "Bytes of states written to it", s->written_bytes);
     seconds(out, "shared_write_cpu_seconds_total", "Time of a processor that putting states took",
             s->write_cpu_ns);
+    counter(out, "shared_requests_total", "Requests to a bucket, s3:// only", s->requests);
+    counter(out, "shared_repeated_total", "Of them sent again: it was busy, or a connection broke",
+            s->repeated);
     latency(out, "shared_get_seconds", "Asking for one state and reading it", &s->get);
     latency(out, "shared_put_seconds", "Putting one state", &s->put);
 }

@@ -162,6 +162,6 @@ int shared_address_parse(const char *url, struct shared_address *out, struct err
         out->tls = schemes[i].tls;
         return schemes[i].read(url + n, out, e);
     }
-    return err_set(e, E_FORMAT, "shared: the address begins with none of redis://, rediss:// and "
-                   "redis+unix://");
+    return err_set(e, E_FORMAT, "shared: the address begins with none of redis://, rediss://, "
+                   "redis+unix:// and s3://");
 }

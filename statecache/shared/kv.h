@@ -15,7 +15,7 @@
 #define KV_NAME 32   /* bytes of a name, at most */
 #define KV_MARKS 64  /* of one list */
 
-enum kv_kind { KV_STATE = 's', KV_CHUNK = 'c', KV_MARK = 'i' };
+enum kv_kind { KV_STATE = 's', KV_CHUNK = 'c', KV_MARK = 'i', KV_GROUP = 'g' };
 
 struct kv_key {
     enum kv_kind kind;
@@ -27,7 +27,7 @@ void kv_key_text(const struct kv_key *key, char out[KV_KEY_TEXT]);
 
 struct kv_value {
     bool there;             /* false: the store has no such key */
-    const unsigned char *p; /* [n], until the next call; NULL: it is there, and no bytes */
+    const unsigned char *p; /* [n], until the next call; NULL: it is there, and not such a value */
     size_t n;
 };
 
@@ -72,6 +72,9 @@ struct kv {
     const struct kv_ops *ops;
     const char *shown; /* for people: without secrets */
     int window;        /* questions on their way at once, at least 1 */
+    bool grouped;      /* questions cost: lists have lists of their own, which are asked first */
+    bool lasting;      /* what is put lives as long as the store's own rules say: no ttl_s */
+    uint64_t requests, repeated; /* sent, and of those sent again, since they were last read */
 };
 
 /* Where a store is, and who we are there. Texts are copied by those who open one. */
@@ -79,12 +82,16 @@ struct kv_options {
     const char *url;      /* --shared */
     const char *password; /* if the URL has none; NULL = there is none */
     const char *ca;       /* certificates to trust instead of the system's, or NULL */
+    const char *endpoint, *region; /* of s3://, NULL = Amazon's, $AWS_REGION */
+    const char *credentials; /* file that has them, NULL = $AWS_ACCESS_KEY_ID and its like */
 };
 
 /* Makes the object only; connects nowhere. kv_open: by the URL's scheme. E_FORMAT, E_RANGE (the
- * address; no sentence has a secret), E_UNSUPPORTED: built without what it needs, E_NOMEM. */
+ * address; no sentence has a secret), E_CONFLICT: an option of another store, E_UNSUPPORTED: built
+ * without what it needs, E_NOMEM; of s3:// as s3_login_open. */
 int kv_open(struct kv **out, const struct kv_options *o, struct err *e) MUST_USE;
 int kv_redis_open(struct kv **out, const struct kv_options *o, struct err *e) MUST_USE;
+int kv_s3_open(struct kv **out, const struct kv_options *o, struct err *e) MUST_USE;
 void kv_close(struct kv *s); /* NULL allowed */
 
 /* The connection of a Redis store, for what only its protocol has; NULL: it is another store. */

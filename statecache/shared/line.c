@@ -105,6 +105,9 @@ void shared_connect(struct statecache *sc, struct shared_line *l)
 void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const struct err *e)
 {
     bool connected = l->kv->ops->connected(l->kv);
+    sc->stats.shared.requests += l->kv->requests;
+    sc->stats.shared.repeated += l->kv->repeated;
+    l->kv->requests = l->kv->repeated = 0;
     if (!rc)
         l->pause_ns = 0; /* it works */
     else

@@ -10,8 +10,9 @@
 
 #define BATCH 64     /* questions for lists that are on their way at once */
 #define TRIES 8      /* states asked for in one search */
+#define GROUP BATCH  /* blocks whose lists have one list more, in stores that keep groups */
 #define CHUNK_BOX (MANIFEST_CHUNK + SHARED_TAG)
-_Static_assert(SHARED_BLOCK == KV_MARKS, "one list of marks is of one block");
+_Static_assert(SHARED_BLOCK == KV_MARKS && GROUP == KV_MARKS, "a list is of a block, or a group");
 _Static_assert(SHARED_ID <= KV_NAME && SHARED_NAME <= KV_NAME, "names of the store");
 
 static struct kv_key key_of(enum kv_kind kind, const unsigned char *name, size_t n)
@@ -126,12 +127,28 @@ static int put_manifest(struct objects *o, const struct link_name *name, struct 
     return rc;
 }
 
-static int mark(struct objects *o, const struct link_name *link, int64_t pos, struct err *e)
+/* The list of a block that begins at that link, or of the blocks of a group. */
+static struct kv_key list_of(const struct objects *o, enum kv_kind kind,
+                             const struct link_name *link)
 {
     struct link_name name;
-    seal_index_name(o->keys, link, &name);
-    struct kv_key k = key_of(KV_MARK, name.b, sizeof(name.b));
-    return o->kv->ops->mark(o->kv, &k, (int)(pos % SHARED_BLOCK), o->ttl_s, o->deadline_ns, e);
+    if (kind == KV_GROUP)
+        seal_group_name(o->keys, link, &name);
+    else
+        seal_index_name(o->keys, link, &name);
+    return key_of(kind, name.b, sizeof(name.b));
+}
+
+static int mark(struct objects *o, const struct link_name *chain, int64_t pos, struct err *e)
+{
+    int64_t block = pos / SHARED_BLOCK, group = block / GROUP;
+    struct kv_key list = list_of(o, KV_MARK, &chain[block]);
+    int rc = o->kv->ops->mark(o->kv, &list, (int)(pos % SHARED_BLOCK), o->ttl_s, o->deadline_ns,
+                              e);
+    if (rc || !o->kv->grouped)
+        return rc;
+    list = list_of(o, KV_GROUP, &chain[group * GROUP]);
+    return o->kv->ops->mark(o->kv, &list, (int)(block % GROUP), o->ttl_s, o->deadline_ns, e);
 }
 
 int objects_put(struct objects *o, const int32_t *tokens, struct head *h,
@@ -150,7 +167,7 @@ int objects_put(struct objects *o, const int32_t *tokens, struct head *h,
     if (!rc && !there) /* else another replica was first: it is the same, to the bit */
         rc = put_manifest(o, &name, h, part, e);
     if (!rc)
-        rc = mark(o, &chain[blocks], h->position, e);
+        rc = mark(o, chain, h->position, e);
     mem_free(chain);
     return rc;
 }
@@ -224,17 +241,55 @@ static int try_block(struct objects *o, struct search *s, int64_t block, uint64_
     return rc;
 }
 
-/* The lists of blocks [lo, lo + n): bit i of marks[] is a state after i tokens of it. */
+/* The lists of blocks [lo, lo + n): bit i of marks[] is a state after i tokens of it. Only those
+ * are asked for whose bit in `wanted` is set. */
 static int ask_lists(struct objects *o, const struct link_name *chain, int64_t lo, int n,
-                     uint64_t marks[BATCH], struct err *e)
+                     uint64_t wanted, uint64_t marks[BATCH], struct err *e)
 {
     struct kv_key lists[BATCH];
-    for (int i = 0; i < n; i++) {
-        struct link_name name;
-        seal_index_name(o->keys, &chain[lo + i], &name);
-        lists[i] = key_of(KV_MARK, name.b, sizeof(name.b));
+    uint64_t found[BATCH];
+    int asked = 0, k = 0;
+    for (int i = 0; i < n; i++)
+        if (wanted >> i & 1)
+            lists[asked++] = list_of(o, KV_MARK, &chain[lo + i]);
+    int rc = asked ? o->kv->ops->marks(o->kv, lists, asked, found, o->deadline_ns, e) : 0;
+    for (int i = 0; i < n && !rc; i++)
+        marks[i] = wanted >> i & 1 ? found[k++] : 0;
+    return rc;
+}
+
+/* The lists of groups [lo, n): bit i of groups[] is a block that any path through there has a
+ * state in. */
+static int ask_groups(struct objects *o, const struct link_name *chain, int64_t lo, int64_t n,
+                      uint64_t *groups, struct err *e)
+{
+    int rc = 0;
+    for (int k; lo < n && !rc; lo += k) {
+        struct kv_key lists[BATCH];
+        k = (int)MIN(n - lo, BATCH);
+        for (int i = 0; i < k; i++)
+            lists[i] = list_of(o, KV_GROUP, &chain[(lo + i) * GROUP]);
+        rc = o->kv->ops->marks(o->kv, lists, k, groups + lo, o->deadline_ns, e);
     }
-    return o->kv->ops->marks(o->kv, lists, n, marks, o->deadline_ns, e);
+    return rc;
+}
+
+/* Block after block from the end. groups NULL: every list is asked for. */
+static int search(struct objects *o, struct search *s, int64_t first, int64_t hi,
+                  const uint64_t *groups, struct manifest *m, struct err *odd, struct err *e)
+{
+    int rc = 0;
+    while (hi > first && !rc && !m->n_chunks && s->tries > 0) {
+        uint64_t marks[BATCH], wanted = UINT64_MAX;
+        int64_t lo = MAX(first, groups ? (hi - 1) / GROUP * GROUP : hi - BATCH);
+        if (groups)
+            wanted = groups[lo / GROUP] >> lo % GROUP;
+        rc = ask_lists(o, s->chain, lo, (int)(hi - lo), wanted, marks, e);
+        for (int64_t b = hi - 1; b >= lo && !rc && !m->n_chunks && s->tries > 0; b--)
+            rc = try_block(o, s, b, marks[b - lo], m, odd, e);
+        hi = lo;
+    }
+    return rc;
 }
 
 int objects_find(struct objects *o, const unsigned char tenant[16], const int32_t *tokens,
@@ -242,20 +297,20 @@ int objects_find(struct objects *o, const unsigned char tenant[16], const int32_
 {
     memset(m, 0, sizeof(*m));
     int64_t first = (above + SHARED_GAIN) / SHARED_BLOCK, hi = n / SHARED_BLOCK + 1;
+    int64_t n_groups = (hi + GROUP - 1) / GROUP;
     struct link_name *chain = mem_array((size_t)hi, sizeof(*chain));
-    if (!chain)
-        return err_set(e, E_NOMEM, "no memory for the names of %lld tokens", (long long)n);
-    seal_chain(o->keys, o->format, tenant, tokens, n, chain);
-    struct search s = {tenant, tokens, n, above, chain, TRIES};
+    uint64_t *groups = o->kv->grouped ? mem_array((size_t)n_groups, sizeof(*groups)) : NULL;
     int rc = 0;
-    while (hi > first && !rc && !m->n_chunks && s.tries > 0) {
-        uint64_t marks[BATCH];
-        int64_t lo = MAX(first, hi - BATCH);
-        rc = ask_lists(o, chain, lo, (int)(hi - lo), marks, e);
-        for (int64_t b = hi - 1; b >= lo && !rc && !m->n_chunks && s.tries > 0; b--)
-            rc = try_block(o, &s, b, marks[b - lo], m, odd, e);
-        hi = lo;
-    }
+    if (!chain || (o->kv->grouped && !groups))
+        rc = err_set(e, E_NOMEM, "no memory for the names of %lld tokens", (long long)n);
+    if (!rc)
+        seal_chain(o->keys, o->format, tenant, tokens, n, chain);
+    struct search s = {tenant, tokens, n, above, chain, TRIES};
+    if (!rc && groups)
+        rc = ask_groups(o, chain, first / GROUP, n_groups, groups, e);
+    if (!rc)
+        rc = search(o, &s, first, hi, groups, m, odd, e);
+    mem_free(groups);
     mem_free(chain);
     return rc;
 }
@@ -312,8 +367,8 @@ int objects_fetch(struct objects *o, const int32_t *tokens, const struct manifes
     size_t bytes = (size_t)m->head.position * sizeof(*tokens);
     if (!rc && memcmp(part[PART_TOKENS].piece[0].p, tokens, bytes) != 0)
         rc = err_set(e, E_FORMAT, "a state of other tokens than its name says");
-    if (!rc || !o->kv->ops->connected(o->kv) || rc == E_NOMEM)
-        return rc;
+    if (!rc || !o->kv->ops->connected(o->kv) || rc == E_NOMEM || rc == E_TIMEOUT || rc == E_IO)
+        return rc; /* of the state nothing is known */
     o->refused += rc != E_NOENT;
     int64_t blocks = m->head.position / SHARED_BLOCK;
     struct link_name *chain = mem_array((size_t)blocks + 1, sizeof(*chain)), name;

@@ -4,6 +4,8 @@
  *   c:<id>     a chunk of at most 1 MiB
  *   i:<name>   64 bits: after which tokens of a block of 64 a state was put (a hint: what is not
  *              there is a miss, and what should not be there costs a few questions)
+ *   g:<name>   64 bits, in stores where questions cost: in which of the 64 blocks after a place any
+ *              path through there has a state (a hint likewise)
  *
  * The order of writing is chunks, manifest, bit, so a state is there whole or not at all; whatever
  * the store drops of it later makes it a miss. Called by one thread for each connection. */

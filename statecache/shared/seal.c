@@ -70,6 +70,12 @@ void seal_index_name(const struct seal_keys *k, const struct link_name *link,
     name_of(k, 'i', link, NULL, 0, out);
 }
 
+void seal_group_name(const struct seal_keys *k, const struct link_name *link,
+                     struct link_name *out)
+{
+    name_of(k, 'g', link, NULL, 0, out);
+}
+
 /* ---- boxes -------------------------------------------------------------------------------- */
 
 /* The id is a keyed digest of the contents, and the nonce is its beginning: one nonce is never

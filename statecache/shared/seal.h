@@ -28,6 +28,9 @@ void seal_state_name(const struct seal_keys *k, const struct link_name *chain,
                      const int32_t *tokens, int64_t pos, struct link_name *out);
 void seal_index_name(const struct seal_keys *k, const struct link_name *link,
                      struct link_name *out);
+/* … and of the list of such blocks after a link. */
+void seal_group_name(const struct seal_keys *k, const struct link_name *link,
+                     struct link_name *out);
 
 /* A chunk: out [n + SHARED_TAG]. The same contents have the same id and the same box. */
 void seal_chunk(const struct seal_keys *k, const void *p, size_t n, unsigned char id[SHARED_ID],

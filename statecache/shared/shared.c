@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 
 #define CLOSE_NS (2 * NS_PER_S)
@@ -46,6 +47,9 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     int rc = open_line(sc, &h->out, &o->store, e);
     if (!rc)
         rc = open_line(sc, &h->in, &o->store, e);
+    if (!rc && h->ttl_s && h->out.kv->lasting)
+        log_warn("shared-ttl: %s knows no times to live, its own rules (a bucket's lifecycle) say "
+                 "how long states stay", h->out.kv->shown);
     if (!rc) {
         shared_connect(sc, &h->out);
         shared_connect(sc, &h->in);

@@ -20,8 +20,8 @@ BEGIN {
     rule("^sentencepiece", "^models/text/spm_shim[.]cc$",
          "sentencepiece belongs in models/text/spm_shim.cc only")
     rule("^systemd/", "^(server|programs)/", "systemd headers belong in server only")
-    rule("^curl/", "^(server/otlp/|statecache/shared/wire[.]c$)",
-         "libcurl belongs in server/otlp and statecache/shared/wire.c only")
+    rule("^curl/", "^(server/otlp/|statecache/shared/(wire|s3_http)[.]c$)",
+         "libcurl belongs in server/otlp, statecache/shared/wire.c and s3_http.c only")
     rule("^hiredis/", "^statecache/shared/wire[.]c$",
          "hiredis belongs in statecache/shared/wire.c only")
     rule("^ini[.]h$", "^server/", "inih belongs in server only")
