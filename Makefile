@@ -72,7 +72,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all pages manual deb test-deb test-newcomer test-container page guide checks hostile long \
+.PHONY: capacity capacity-measure all pages manual deb test-deb test-newcomer test-container page guide checks hostile long \
         torture configs random random-quick help \
         deps deps-test deps-check demo run test \
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
@@ -107,7 +107,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test unit kernelcheck golden configs \
-	  random-quick fault opencl-quick api load page manual guide
+	  random-quick fault opencl-quick api load page manual guide capacity
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
         $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
@@ -391,6 +391,11 @@ test-templates: $B/jinja_render ## published chat templates against their refere
 guide: all ## every command of the user's guide (etc/guide), run and compared
 	python3 tests/guide/run.py $B
 
+capacity: ## the capacity program's formulas against its events, its constants against the sources
+	python3 tests/capacity/test_capacity.py
+capacity-measure: $B/recurd ## … its prediction against three replicas and a redis-server (three minutes)
+	python3 tests/capacity/measure.py $B
+
 page: $B/recurd ## the page at /, driven in Chromium where there is one
 	tests/page/run.py --recurd $B/recurd
 
@@ -447,6 +452,8 @@ install: all ## into DESTDIR/PREFIX, with the demo models, manual pages and syst
 	install -m 644 systemd/recurd.service.d/*.conf $(DESTDIR)$(PREFIX)/share/recurd/systemd
 	for d in proxy monitoring; do install -d $(DESTDIR)$(PREFIX)/share/recurd/$$d && \
 	  install -m 644 etc/$$d/* $(DESTDIR)$(PREFIX)/share/recurd/$$d || exit 1; done
+	install -d $(DESTDIR)$(PREFIX)/share/recurd/capacity
+	install -m 644 etc/capacity/*.py $(DESTDIR)$(PREFIX)/share/recurd/capacity
 	install -d $(DESTDIR)$(SHARE)/doc/recurd/guide
 	install -m 644 etc/guide/*.md $(DESTDIR)$(SHARE)/doc/recurd/guide
 	[ -e $(DESTDIR)/etc/recurd/recurd.conf ] || install -m 644 etc/recurd.conf $(DESTDIR)/etc/recurd/

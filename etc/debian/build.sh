@@ -47,7 +47,7 @@ copy() {
 }
 
 programs recurd recurd recurd-eval recurd-state recurd-convert
-copy recurd usr/share/man/man5 usr/lib/systemd usr/share/recurd/systemd usr/share/recurd/proxy usr/share/recurd/monitoring usr/share/doc/recurd/guide etc/recurd/recurd.conf
+copy recurd usr/share/man/man5 usr/lib/systemd usr/share/recurd/systemd usr/share/recurd/proxy usr/share/recurd/monitoring usr/share/recurd/capacity usr/share/doc/recurd/guide etc/recurd/recurd.conf
 install -D -m 644 "$here/../api-keys.example" "$work/recurd/usr/share/doc/recurd/examples/api-keys"
 programs recurd-bench recurd-bench
 copy recurd-models-demo usr/share/recurd/demo

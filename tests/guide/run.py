@@ -29,7 +29,7 @@ import messages  # noqa: E402
 PAGES = os.path.join(ROOT, "etc", "guide")
 # What the pages call by the names of an installation, and where it is here.
 PLACES = [("/usr/share/recurd/demo", os.path.join(ROOT, "models", "demo"))] + [
-    ("/usr/share/recurd/" + name, os.path.join(ROOT, "etc", name)) for name in ("proxy", "monitoring")]
+    ("/usr/share/recurd/" + name, os.path.join(ROOT, "etc", name)) for name in ("proxy", "monitoring", "capacity")]
 PORTS = ("8080", "8081", "8090", "8091")
 PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 PATIENCE_S = 120
