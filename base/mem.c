@@ -69,10 +69,10 @@ void mem_free(void *p)
     free(p);
 }
 
-/* What aligned_alloc has given back fits no later call of the same size (glibc before 2.38 looks for
- * room to align in, and leaves what it cuts off): states that come and go made the heap grow without
- * end. So a block is a usual one with room to align in, which is taken again, and stands behind where
- * that begins. A sanitizer wants to know the block's own ends. */
+/* What aligned_alloc gave fits no later call of the same size once it is free (glibc before 2.38
+ * looks for room to align in, and leaves what it cuts off): states that come and go made the heap
+ * grow without end. So a block is a usual one with room to align in, which is taken again; its word
+ * before the block says where it begins. A sanitizer wants to know the block's own ends. */
 #if defined(__SANITIZE_ADDRESS__)
 #define IS_CHECKED 1
 #elif defined(__has_feature)

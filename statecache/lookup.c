@@ -29,8 +29,8 @@ static struct node *whole(const struct match *m)
     return m->inside < m->node->n ? m->node->parent : m->node;
 }
 
-/* A sequence that has a place is on its way to n. One that is swapped out keeps its plan, but may be
- * long: nobody waits for it. */
+/* A sequence that has a place is on its way to n. One that is swapped out keeps its plan, but may
+ * be long: nobody waits for it. */
 static bool computes(const struct node *n) { return n->planner && !n->planner->swap; }
 
 /* The sequence that is computing the tree beyond the point where this path leaves it. */

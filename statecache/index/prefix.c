@@ -10,7 +10,7 @@
 
 /* Ghosts keep at most so much memory, which lasts for the last thousands of evictions. */
 #define GHOST_BYTES MIB(1)
-/* Of one beside its ids: a node and the one it was split from, each with a run; what malloc adds. */
+/* Of one beside its ids: a node and the one it was split from, each with a run; malloc's own. */
 #define GHOST_NODES (2 * (sizeof(struct node) + 32))
 #define FIRST_BUCKETS 1024
 

@@ -206,8 +206,8 @@ Test(cost, nobody_waits_for_one_that_computes_everything)
 static void swap_out(struct run *r)
 {
     bool kept = false;
-    cr_assert_eq(statecache_capture(f.sc, r->t, CAPTURE_SWAP, r->pos, r->slot, r->table, NULL, &kept,
-                                    &r->err), 0);
+    cr_assert_eq(statecache_capture(f.sc, r->t, CAPTURE_SWAP, r->pos, r->slot, r->table, NULL,
+                                    &kept, &r->err), 0);
     cr_assert(kept);
     memset(f.dev.slots[r->slot], 1, sizeof(f.dev.slots[r->slot]));
 }
