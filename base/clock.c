@@ -25,11 +25,11 @@ static void skip_gap(uint64_t now)
     pthread_mutex_unlock(&gap_lock);
 }
 
-static uint64_t monotonic_ns(void)
+static uint64_t read_ns(clockid_t id)
 {
     struct timespec t;
-    /* Cannot fail with this clock id and a valid address. */
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    /* Cannot fail with these ids and a valid address. */
+    (void)clock_gettime(id, &t);
     return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
@@ -39,7 +39,7 @@ uint64_t clock_now_ns(void)
     if (fake)
         return fake;
     for (;;) {
-        uint64_t skipped = atomic_load(&skipped_ns), now = monotonic_ns();
+        uint64_t skipped = atomic_load(&skipped_ns), now = read_ns(CLOCK_MONOTONIC);
         if (!atomic_load_explicit(&skipping, memory_order_acquire))
             return now - skipped;
         uint64_t last = atomic_load(&last_ns);
@@ -52,10 +52,16 @@ uint64_t clock_now_ns(void)
     }
 }
 
+uint64_t clock_cpu_ns(void)
+{
+    uint64_t fake = atomic_load_explicit(&fake_ns, memory_order_relaxed);
+    return fake ? fake : read_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void clock_skip_gaps(bool on)
 {
     if (on)
-        atomic_store(&last_ns, monotonic_ns());
+        atomic_store(&last_ns, read_ns(CLOCK_MONOTONIC));
     atomic_store_explicit(&skipping, on, memory_order_release);
 }
 

@@ -5,6 +5,7 @@
 #include "base/base.h"
 
 uint64_t clock_now_ns(void);  /* monotonic; the fake value when one is set */
+uint64_t clock_cpu_ns(void);  /* what this thread has computed; the fake value when one is set */
 uint64_t clock_unix_s(void);  /* wall clock, seconds since 1970 */
 
 /* Whether time in which nothing of this process ran (SIGSTOP, a frozen cgroup, a paused machine) is

@@ -11,7 +11,8 @@ void *mem_realloc(void *p, size_t n) MUST_USE;
 char *mem_strdup(const char *s) MUST_USE;
 void mem_free(void *p);
 
-/* Aligned to 64 bytes (cache line, zmm); large blocks ask for huge pages. Zeroed. */
+/* Aligned to 64 bytes (cache line, zmm); large blocks ask for huge pages. Zeroed. n as given when
+ * it is freed. */
 void *mem_aligned(size_t n) MUST_USE;
 void mem_aligned_free(void *p, size_t n);
 /* Zeroed pages of its own for a large block, aligned to 2 MiB: memory is taken when a page is first

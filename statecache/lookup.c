@@ -29,19 +29,23 @@ static struct node *whole(const struct match *m)
     return m->inside < m->node->n ? m->node->parent : m->node;
 }
 
+/* A sequence that has a place is on its way to n. One that is swapped out keeps its plan, but may
+ * be long: nobody waits for it. */
+static bool computes(const struct node *n) { return n->planner && !n->planner->swap; }
+
 /* The sequence that is computing the tree beyond the point where this path leaves it. */
 static struct node *computed_beyond(const struct lookup *l)
 {
     struct node *n = l->match.node;
     if (l->match.inside < n->n) {
-        while (n && !n->planner)
+        while (n && !computes(n))
             n = n->n_children == 1 ? n->child : NULL;
         return n;
     }
     int looked = 0;
     for (struct node *c = n->child; c && looked < CHILDREN; c = c->next, looked++) {
         struct node *d = c;
-        while (d && !d->planner)
+        while (d && !computes(d))
             d = d->n_children == 1 ? d->child : NULL;
         if (d)
             return d;
@@ -62,12 +66,12 @@ static int64_t awaited(struct statecache *sc, const struct lookup *l)
                 cut->planner = by;
                 cut->planned_kind = POINT_BRANCH;
             }
-            if (cut && cut->planner)
+            if (cut && computes(cut))
                 return depth;
         }
     }
     struct node *n = whole(&l->match);
-    while (n && !(n->planner && (n->end < l->total || n->planned_kind == POINT_END)))
+    while (n && !(computes(n) && (n->end < l->total || n->planned_kind == POINT_END)))
         n = n->parent;
     return n ? n->end : 0;
 }
@@ -166,7 +170,7 @@ static void plan_at(struct statecache *sc, struct track *t, int64_t pos, enum po
 {
     struct node *n =
         pos > t->pos && pos <= t->end->end ? prefix_at(&sc->prefix, t->end, pos) : NULL;
-    if (!n || n->snap || n->planner || !n->parent)
+    if (!n || n->snap || computes(n) || !n->parent)
         return;
     n->planner = t;
     n->planned_kind = (uint8_t)kind;

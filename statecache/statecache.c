@@ -437,7 +437,8 @@ static enum point point_of(const struct track *t, enum capture_kind kind, const 
         return POINT_SWAP;
     if (n->planner == t)
         return (enum point)n->planned_kind;
-    return kind == CAPTURE_END ? POINT_END : POINT_GRID;
+    /* Another one may plan the end of a prompt that both have. */
+    return kind == CAPTURE_END || n->end == t->prompt_end ? POINT_END : POINT_GRID;
 }
 
 int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind kind, int64_t pos,
@@ -486,7 +487,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
     if (kind == CAPTURE_END)
         t->turn_end = pos;
     tiers_thin(sc, n);
-    unplan(sc, t, kind == CAPTURE_CUT ? pos : INT64_MAX);
+    unplan(sc, t, kind == CAPTURE_END ? INT64_MAX : pos);
     sc->changes++;
     n->pins--;
     prefix_prune(&sc->prefix, n);

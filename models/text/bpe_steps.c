@@ -153,6 +153,9 @@ static int next_match(struct matcher *m, const char *text, size_t at, size_t n, 
                          m->context);
     if (rc == PCRE2_ERROR_NOMATCH)
         return 0;
+    if (rc == PCRE2_ERROR_MATCHLIMIT)
+        return err_set(e, E_RANGE, "splitting %zu bytes of text into words takes more than the %d "
+                       "steps that the model's pattern may take", n, MATCH_LIMIT);
     if (rc < 0)
         return err_set(e, E_RANGE, "splitting %zu bytes of text into words: PCRE2 error %d", n,
                        rc);

@@ -5,10 +5,13 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/mem.h"
 
-/* Ghosts hold at most this many token ids (4 MiB): enough to explain recent misses. */
-#define GHOST_TOKENS (1u << 20)
+/* Ghosts keep at most so much memory, which lasts for the last thousands of evictions. */
+#define GHOST_BYTES MIB(1)
+/* Of one beside its ids: a node and the one it was split from, each with a run; malloc's own. */
+#define GHOST_NODES (2 * (sizeof(struct node) + 32))
 #define FIRST_BUCKETS 1024
 
 static size_t bucket_of(const struct prefix *p, const struct node *parent, int32_t token)
@@ -357,6 +360,12 @@ void prefix_prune(struct prefix *p, struct node *n)
         (void)join(p, n); /* without memory the run stays in two pieces: harmless */
 }
 
+/* The most that the ghost keeps: its path may be nobody else's. */
+static uint64_t ghost_bytes(const struct node *n)
+{
+    return (uint64_t)n->end * sizeof(*n->tokens) + GHOST_NODES;
+}
+
 void prefix_unghost(struct prefix *p, struct node *n)
 {
     if (!n->ghost)
@@ -364,7 +373,7 @@ void prefix_unghost(struct prefix *p, struct node *n)
     n->ghost = false;
     n->ghost_prev->ghost_next = n->ghost_next;
     n->ghost_next->ghost_prev = n->ghost_prev;
-    p->ghost_tokens -= (uint64_t)n->end;
+    p->ghost_bytes -= ghost_bytes(n);
 }
 
 bool prefix_forget_ghost(struct prefix *p)
@@ -385,9 +394,9 @@ void prefix_evicted(struct prefix *p, struct node *n)
         n->ghost_prev = p->ghosts.ghost_prev;
         n->ghost_prev->ghost_next = n;
         p->ghosts.ghost_prev = n;
-        p->ghost_tokens += (uint64_t)n->end;
+        p->ghost_bytes += ghost_bytes(n);
     }
-    while (p->ghost_tokens > GHOST_TOKENS && prefix_forget_ghost(p))
+    while (p->ghost_bytes > GHOST_BYTES && prefix_forget_ghost(p))
         ;
 }
 

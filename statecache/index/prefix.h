@@ -55,7 +55,7 @@ struct prefix {
     void (*gone)(void *arg, const struct node *n); /* a node with a file goes; NULL = never mind */
     void *arg;
     struct node ghosts;          /* ring of ghosts, oldest first */
-    uint64_t ghost_tokens;       /* of their whole paths: the most that they keep */
+    uint64_t ghost_bytes;        /* of their whole paths: the most that they keep */
 };
 
 int prefix_init(struct prefix *p, int64_t stretch) MUST_USE; /* E_NOMEM */

@@ -26,7 +26,7 @@ struct state_job {
     int64_t n_tokens;     /* those beyond the last whole stretch */
     bool durable, retried, again;
     bool check; /* read it all before it counts as durable */
-    uint64_t ns;
+    uint64_t ns, cpu_ns; /* of writing */
     int rc;
     struct err err;
 };
@@ -188,13 +188,14 @@ static void run_put(struct job *job)
     unsigned char head[CODEC_HEAD];
     if (j->rc)
         return;
-    uint64_t start = clock_now_ns();
+    uint64_t start = clock_now_ns(), computed = clock_cpu_ns();
     codec_name(&j->sc->format, j->head.tenant, j->head.path, j->tokens, j->n_tokens, j->head.id);
     j->head.created_s = clock_unix_s();
     codec_seal(&j->sc->format, &j->head, j->part, head);
     j->rc = store_put(&j->sc->store, STORE_STATES, j->head.id, head, j->part, j->durable, NULL,
                       &j->err);
     j->ns = clock_now_ns() - start;
+    j->cpu_ns = clock_cpu_ns() - computed;
 }
 
 static void done_put(struct job *job)
@@ -213,7 +214,7 @@ static void done_put(struct job *job)
     }
     s->writing = false;
     if (s->was_behind)
-        behind_wrote(sc, j->head.file_bytes, j->ns);
+        behind_wrote(sc, j->head.file_bytes, j->cpu_ns);
     s->was_behind = false;
     if (!j->rc && s->dead) {
         push_remove(sc, j->head.id, j->head.file_bytes);

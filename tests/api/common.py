@@ -47,6 +47,31 @@ def command(args):
             "--errors-for-leak-kinds=definite", "--num-callers=25", Settings.recurd] + args
 
 
+def wait_for(what, seconds=20, every=0.02):
+    """Until what() is true; returns it. Else fails, saying what."""
+    end = time.time() + Settings.patience(seconds)
+    while True:
+        got = what()
+        if got:
+            return got
+        assert time.time() < end, "it did not happen: " + (what.__doc__ or what.__name__)
+        time.sleep(every)
+
+
+def connect(port, timeout=10, room=None):
+    """room: bytes that may wait here to be read."""
+    s = socket.socket()
+    try:
+        if room:  # before it connects: the window is agreed then
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        s.settimeout(Settings.patience(timeout))
+        s.connect(("127.0.0.1", port))
+    except OSError:
+        s.close()
+        raise
+    return s
+
+
 class Server:
     def __init__(self, args, env=None, pass_fds=()):
         # Appended to: reading moves the offset that the server's writes share.
@@ -152,9 +177,8 @@ class Server:
         finally:
             s.close()
 
-    def connect(self, timeout=10):
-        return socket.create_connection(("127.0.0.1", self.port),
-                                        timeout=Settings.patience(timeout))
+    def connect(self, timeout=10, room=None):
+        return connect(self.port, timeout, room)
 
     def metrics(self):
         _, _, body = self.request("GET", "/metrics")
@@ -184,8 +208,8 @@ class Server:
 class Stream:
     """One SSE reply over a raw socket: the bytes as they come, dechunked and split."""
 
-    def __init__(self, server, path, body, headers="", timeout=60):
-        self.sock = server.connect(timeout)
+    def __init__(self, server, path, body, headers="", timeout=60, room=None):
+        self.sock = server.connect(timeout, room)
         data = json.dumps(body).encode()
         self.sock.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                           b"Content-Length: %d\r\n%s\r\n" % (path.encode(), len(data),

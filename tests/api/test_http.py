@@ -11,7 +11,7 @@ import time
 import unittest
 
 import common
-from common import DEMO, Server, Stream, server
+from common import DEMO, Server, Stream, server, wait_for
 
 H = b"Host: x\r\n"
 J = b"Content-Type: application/json\r\n"
@@ -349,7 +349,7 @@ class Http(unittest.TestCase):
             c.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n" + J +
                       b"Content-Length: 3000000\r\n\r\n" + body)
             held.append(c)
-        time.sleep(1)
+        wait_for(lambda: s.metrics()["recurd_http_memory_bytes"] > 4 << 20)
         got = s.raw(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n" + J +
                     b"Content-Length: 3000000\r\n\r\n", timeout=3)
         self.assertEqual(statuses(got), [503])
@@ -479,17 +479,18 @@ class Deadlines(unittest.TestCase):
     def test_too_many_connections_are_told(self):
         s = server("--model", DEMO, "--connections", "4")
         held = [s.connect() for _ in range(4)]
-        time.sleep(0.3)
-        status, headers, _ = s.request("GET", "/health")
-        self.assertEqual((status, headers.get("connection")), (503, "close"))
+
+        def asked(status):
+            got, headers, _ = s.request("GET", "/health")
+            return got == status and headers
+        self.assertEqual(wait_for(lambda: asked(503))["connection"], "close")
         for h in held:
             h.close()
-        time.sleep(0.3)
-        self.assertEqual(s.get("/health")[0], 200)
+        wait_for(lambda: asked(200))
 
     def test_a_burst_of_one_client_is_taken_as_far_as_slots_and_its_share_hold_it(self):
         s = server("--model", DEMO, "--slots", "8", "--queue", "8", "--queue-share", "4")
-        body = {"prompt": "a", "max_tokens": 100000, "ignore_eos": True, "stream": True}
+        body = {"prompt": "a", "max_tokens": 1000000, "ignore_eos": True, "stream": True}
         burst = dict(body, n=12)  # at once: no slot is taken yet when the last of them arrives
         status, _, _ = s.request("POST", "/v1/completions", dict(burst, n=13))
         self.assertEqual(status, 429)
@@ -510,7 +511,7 @@ class Deadlines(unittest.TestCase):
 
     def test_a_full_queue_is_429_with_retry_after(self):
         s = server("--model", DEMO, "--slots", "1", "--queue", "1")
-        body = {"prompt": "a", "max_tokens": 100000, "ignore_eos": True, "stream": True}
+        body = {"prompt": "a", "max_tokens": 1000000, "ignore_eos": True, "stream": True}
         first = common.Stream(s, "/v1/completions", body)
         next(first.events())
         second = common.Stream(s, "/v1/completions", body)

@@ -11,20 +11,13 @@ import time
 import unittest
 
 import common
-from common import DEMO, ROOT, Server, Settings, Stream, command, server
+from common import DEMO, ROOT, Server, Settings, Stream, command, server, wait_for
 from keyed import Client, Keyed, line, secret
 from test_cache import ids
 
 UNKNOWN = "0123456789abcdef0123456789abcdef"
 ROUTES = re.findall(r'^ROUTE\((\w+), "([A-Z ]+)", "([^"]+)", (\w+), \w+, (\w+),',
                     open(os.path.join(ROOT, "server", "api", "routes.def")).read(), re.M)
-
-
-def wait_for(what, seconds=10):
-    end = time.time() + Settings.patience(seconds)
-    while not what():
-        assert time.time() < end, "it did not happen"
-        time.sleep(0.01)
 
 
 class Door(unittest.TestCase):
@@ -322,8 +315,10 @@ class Reload(unittest.TestCase):
         alice, bob = self.k.client("alice"), self.k.client("bob")
         s = alice.post("/v1/sessions")["id"]
         alice.complete(ids(100, 1), 3, session=s)
-        long = {"prompt": "Once", "max_tokens": 600, "ignore_eos": True, "stream": True}
-        st = Stream(self.k.server, "/v1/completions", long,
+        # Of more bytes than lie between the two: it cannot be over before it is read.
+        long = {"prompt": "Once", "max_tokens": 2000, "ignore_eos": True, "stream": True,
+                "logprobs": 20}
+        st = Stream(self.k.server, "/v1/completions", long, room=32768,
                     headers="Authorization: Bearer %s\r\n" % secret("bob"))
         events = st.events()
         next(events)

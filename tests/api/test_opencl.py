@@ -109,7 +109,7 @@ class OpenCL(unittest.TestCase):
             return text
 
         def cancel():
-            st = s.stream("/v1/completions", dict(body, stream=True, max_tokens=4000,
+            st = s.stream("/v1/completions", dict(body, stream=True, max_tokens=1000000,
                                                   ignore_eos=True))
             events = st.events()
             for _ in range(5):

@@ -12,7 +12,7 @@ import time
 import unittest
 
 import common
-from common import DEMO, ROOT, Server, Stream, command, in_threads, server
+from common import DEMO, ROOT, Server, Stream, command, in_threads, server, wait_for
 
 LONG = {"prompt": "Once upon a time", "max_tokens": 1000000, "ignore_eos": True, "stream": True}
 
@@ -223,21 +223,25 @@ class Service(unittest.TestCase):
     def test_running_requests_finish_and_new_ones_are_refused_while_draining(self):
         s = self.start()
         self.m.wait_for("READY=1")
-        idle = s.connection()
-        idle.request("GET", "/health")
-        idle.getresponse().read()
+        idle = [s.connection() for _ in range(20)]
+        for c in idle:
+            c.request("GET", "/health")
+            c.getresponse().read()
         st = Stream(s, "/v1/completions", dict(LONG, max_tokens=400))
         events = st.events()
         next(events)
         endless = Stream(s, "/v1/completions", LONG)  # the other may end before we look
         s.proc.send_signal(signal.SIGTERM)
         self.m.wait_for("STOPPING=1")
-        time.sleep(0.1)
-        body = json.dumps({"prompt": "a"})
-        idle.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
-        r = idle.getresponse()
-        self.assertEqual((r.status, r.getheader("Connection")), (503, "close"))
-        self.assertEqual(json.loads(r.read())["error"]["code"], "shutting_down")
+
+        def refused():
+            c = idle.pop()  # each may ask once: whatever it hears, it is told to close
+            c.request("POST", "/v1/completions", json.dumps({"prompt": "a", "max_tokens": 1}),
+                      {"Content-Type": "application/json"})
+            r = c.getresponse()
+            self.assertEqual(r.getheader("Connection"), "close")
+            return r.status == 503 and json.loads(r.read())["error"]["code"]
+        self.assertEqual(wait_for(refused, every=0.1), "shutting_down")
         with self.assertRaises(OSError):
             s.connect().recv(1) or (_ for _ in ()).throw(OSError())
         endless.reset()
@@ -260,7 +264,7 @@ class Service(unittest.TestCase):
             whole.append(s.request("POST", "/v1/completions", dict(LONG, stream=False)))
 
         def stop():
-            time.sleep(0.5)
+            wait_for(lambda: s.metrics()["recurd_requests_running"] == len(streams) + 1)
             t = time.time()
             code = s.stop()
             return code, time.time() - t
@@ -281,7 +285,7 @@ class Service(unittest.TestCase):
         it = st.events()
         next(it)
         s.proc.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        self.m.wait_for("STOPPING=1")
         s.proc.send_signal(signal.SIGINT)
         self.assertEqual(list(it)[-1]["error"]["code"], "shutting_down")
         self.assertEqual(s.stop(), 0)
@@ -325,8 +329,10 @@ class Service(unittest.TestCase):
             c.sendall(get)
             return c
 
+        env = dict(os.environ, NOTIFY_SOCKET=self.m.path)
         with tempfile.TemporaryFile() as log:
-            first = subprocess.Popen(args, stdout=log, stderr=log, pass_fds=[listener.fileno()])
+            first = subprocess.Popen(args, stdout=log, stderr=log, env=env,
+                                     pass_fds=[listener.fileno()])
             self.assertIn(b"200 OK", connect().recv(4096))
             body = json.dumps(LONG).encode()
             busy = socket.create_connection(listener.getsockname())  # keeps it draining
@@ -334,7 +340,7 @@ class Service(unittest.TestCase):
                          b"Content-Length: %d\r\n\r\n" % len(body) + body)
             self.assertIn(b"200 OK", busy.recv(4096))
             first.send_signal(signal.SIGTERM)
-            time.sleep(common.Settings.patience(0.5))
+            self.m.wait_for("STOPPING=1")  # from here on it accepts nobody
             late = connect()
             late.settimeout(0.3)
             with self.assertRaises(socket.timeout):

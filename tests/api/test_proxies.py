@@ -14,10 +14,10 @@ import tempfile
 import time
 import unittest
 
-from common import DEMO, ROOT, Settings, Stream, server
+from common import DEMO, ROOT, Settings, Stream, connect, server
 
 PROMPT = {"prompt": "Once upon a time", "temperature": 0, "max_tokens": 40, "ignore_eos": True}
-LONG = dict(PROMPT, max_tokens=100000)
+LONG = dict(PROMPT, max_tokens=1000000)
 
 
 def free_port():
@@ -69,8 +69,8 @@ class Proxy:
         self.log.close()
         self.dir.cleanup()
 
-    def connect(self, timeout=10):
-        return socket.create_connection(("127.0.0.1", self.port), Settings.patience(timeout))
+    def connect(self, timeout=10, room=None):
+        return connect(self.port, timeout, room)
 
     def request(self, method, path, body=None, headers=None):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=Settings.patience(60))

@@ -43,7 +43,7 @@ class Agent(unittest.TestCase):
     def test_it_says_weight_and_drain(self):
         self.assertEqual(told(self.port), "up ready 100%\n")
         self.assertEqual(self.s.request("GET", "/health")[1]["x-recurd-replica"], "one")
-        stream = Stream(self.s, "/v1/completions", dict(PROMPT, max_tokens=100000, stream=True))
+        stream = Stream(self.s, "/v1/completions", dict(PROMPT, max_tokens=1000000, stream=True))
         next(stream.events())
         waiting = [threading.Thread(target=self.s.request, args=(
             "POST", "/v1/completions", PROMPT)) for _ in range(4)]
@@ -160,11 +160,12 @@ class Replicas(unittest.TestCase):
             if all(after[k] == before[k] for k in keys if before[k] != "two"):
                 break
             self.assertLess(time.time(), end, (before, after))
-        # One more leaves while it streams: its stream ends whole, and nobody is refused.
+        # One more leaves while it streams: its stream ends whole, and nobody is refused. It has more
+        # bytes than fit between here and there, so it cannot be over before it is read.
         st = None
         for i in range(200):
-            st = Stream(self.p, "/v1/completions", dict(PROMPT, max_tokens=3000, stream=True,
-                                                        prompt_cache_key="stream %d" % i))
+            st = Stream(self.p, "/v1/completions", dict(PROMPT, max_tokens=2000, stream=True, logprobs=20,
+                                                        prompt_cache_key="stream %d" % i), room=32768)
             if st.headers.get("x-recurd-replica") == "one":
                 break
             st.reset()

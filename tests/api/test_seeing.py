@@ -76,7 +76,7 @@ class RequestLine(unittest.TestCase):
         body = {"prompt": "Once upon a time there was a mouse " * 8, "max_tokens": 3}
         self.post(body)
         n = json.loads(self.post(dict(body, n=3, ignore_eos=True))[2])["usage"]
-        st = Stream(self.s, "/v1/completions", dict(body, max_tokens=100000, ignore_eos=True,
+        st = Stream(self.s, "/v1/completions", dict(body, max_tokens=1000000, ignore_eos=True,
                                                     stream=True),
                     headers="Authorization: Bearer %s\r\n" % SECRET)
         next(st.events())

@@ -15,6 +15,7 @@ from test_cache import HYBRID, ids
 
 class Sessions(unittest.TestCase):
     model = DEMO
+    endless = 1000000  # tokens
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="recurd-api-")
@@ -199,7 +200,7 @@ class Sessions(unittest.TestCase):
         s = self.create()
         self.turn(s, ids(100, 10))
         stream = Stream(self.s, "/v1/completions",
-                        dict(prompt=ids(200, 11), session=s, max_tokens=4000, stream=True,
+                        dict(prompt=ids(200, 11), session=s, max_tokens=self.endless, stream=True,
                              ignore_eos=True))
         next(stream.frames())
         busy = self.s.complete([5], 409, session=s)
@@ -243,6 +244,7 @@ class SessionsOfRwkv7(Sessions):
 
 class SessionsOfAHybrid(Sessions):
     model = HYBRID
+    endless = 30000  # of a context of 32,768: nobody reads them
 
     def test_the_end_of_the_context_is_told(self):
         self.assertEqual(self.s.stop(), 0)

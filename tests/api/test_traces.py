@@ -147,7 +147,7 @@ class Traces(unittest.TestCase):
 
     def test_a_client_that_leaves_and_several_choices(self):
         self.start()
-        st = Stream(self.s, "/v1/completions", {"prompt": "Once", "max_tokens": 100000,
+        st = Stream(self.s, "/v1/completions", {"prompt": "Once", "max_tokens": 1000000,
                                                 "ignore_eos": True, "stream": True})
         next(st.events())
         st.reset()

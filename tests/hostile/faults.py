@@ -25,17 +25,16 @@ WRONG_CLOCK = """
 #include <time.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-static long none, *off = &none;
+static long none[2], *off = none; /* seconds of the wall clock, of all others */
 __attribute__((constructor)) static void begin(void)
 {
-    void *p = mmap(NULL, 8, PROT_READ, MAP_SHARED, open(getenv("WRONG_BY"), O_RDONLY), 0);
+    void *p = mmap(NULL, sizeof none, PROT_READ, MAP_SHARED, open(getenv("WRONG_BY"), O_RDONLY), 0);
     off = p == MAP_FAILED ? off : p;
 }
 int clock_gettime(clockid_t id, struct timespec *t)
 {
     int rc = (int)syscall(SYS_clock_gettime, id, t);
-    if (id == CLOCK_REALTIME)
-        t->tv_sec += *off;
+    t->tv_sec += off[id != CLOCK_REALTIME];
     return rc;
 }
 time_t time(time_t *t)
@@ -50,20 +49,24 @@ time_t time(time_t *t)
 
 
 class Clock:
-    """The wall clock of daemons that are started with .env, off by so many days."""
+    """The clocks of daemons that are started with .env: the wall clock, off by so many days, and the
+    others by so many seconds."""
 
     def __init__(self, folder):
         library, path = os.path.join(folder, "clock.so"), os.path.join(folder, "off")
         subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library],
                        input=WRONG_CLOCK.encode(), check=True)
         with open(path, "wb") as f:
-            f.write(bytes(8))
+            f.write(bytes(16))
         with open(path, "r+b") as f:
-            self.map = mmap.mmap(f.fileno(), 8)
+            self.map = mmap.mmap(f.fileno(), 16)
         self.env = {"LD_PRELOAD": library, "WRONG_BY": path}
 
     def set(self, days):
         struct.pack_into("q", self.map, 0, days * DAY)
+
+    def pass_by(self, seconds):
+        struct.pack_into("q", self.map, 8, seconds)
 
 
 def session_with_a_turn(s):
@@ -183,6 +186,21 @@ def busiest_thread(pid):
     return int(max(before, key=lambda t: ticks(t) - before[t]))
 
 
+class Hung:
+    """The thread that computes, stopped; None where that is not allowed."""
+
+    def __init__(self, s):
+        self.tid = busiest_thread(s.proc.pid)
+        if LIBC.ptrace(SEIZE, self.tid, 0, 0) or LIBC.ptrace(INTERRUPT, self.tid, 0, 0):
+            self.tid = None
+        else:
+            os.waitpid(self.tid, ALL)
+
+    def go_on(self):
+        if self.tid:
+            LIBC.ptrace(DETACH, self.tid, 0, 0)
+
+
 @probe(long=True)
 def hung_engine():
     """R27: the thread that computes stops in the middle of a stream."""
@@ -192,17 +210,16 @@ def hung_engine():
         a.post(dict(LONG, max_tokens=1000000))  # no stream: nobody reads
         while not s.metrics()["recurd_requests_running"]:
             time.sleep(0.05)
-        tid = busiest_thread(s.proc.pid)
-        if LIBC.ptrace(SEIZE, tid, 0, 0) or LIBC.ptrace(INTERRUPT, tid, 0, 0):
+        hung = Hung(s)
+        if not hung.tid:
             return Result("this process may not trace another", "not tried", True, [])
-        os.waitpid(tid, ALL)
         begin, seen = time.time(), {}
         while time.time() < begin + 45 and len(seen) < 2:
             for path in ("/livez", "/readyz"):
                 if path not in seen and s.request("GET", path)[0] == 503:
                     seen[path] = time.time() - begin
             time.sleep(0.5)
-        LIBC.ptrace(DETACH, tid, 0, 0)
+        hung.go_on()
         time.sleep(2)
         again = s.get("/livez")[0]
         return Result("503 after %s; %d when it goes on" % (
@@ -234,28 +251,43 @@ def stop_beside_an_unfinished_body():
         s.stop(9)
 
 
+def with_pattern(d, pattern):
+    """A copy of a model whose tokenizer.json splits texts by it."""
+    for f in os.listdir(DEMO7):
+        if f not in ("tokenizer.json", "tokenizer.model", "rwkv_vocab_v20230424.txt"):
+            shutil.copy(os.path.join(DEMO7, f), d)
+    vocab = {chr(b): b - 33 for b in range(33, 127)}
+    with open(os.path.join(d, "tokenizer.json"), "w") as f:
+        json.dump({"version": "1.0", "added_tokens": [], "model": {
+            "type": "BPE", "vocab": vocab, "merges": []}, "decoder": {"type": "ByteLevel"},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated",
+                 "invert": False},
+                {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}]}}, f)
+
+
+HOSTILE = "(?:a+)+[bc]"
+
+
+def processor_time(s, text):
+    """-> seconds that it takes to tokenize the text, the status and the reply"""
+    before = s.metrics()["process_cpu_seconds_total"]
+    status, _, reply = s.request("POST", "/tokenize", {"prompt": text})
+    return s.metrics()["process_cpu_seconds_total"] - before, status, reply
+
+
 @probe(long=True)
 def hostile_pattern():
     """R24: a tokenizer.json whose pattern needs exponential time, and 26 letters."""
     with tempfile.TemporaryDirectory(prefix="recurd-pattern-") as d:
-        for f in os.listdir(DEMO7):
-            if f not in ("tokenizer.json", "tokenizer.model", "rwkv_vocab_v20230424.txt"):
-                shutil.copy(os.path.join(DEMO7, f), d)
-        vocab = {chr(b): b - 33 for b in range(33, 127)}
-        with open(os.path.join(d, "tokenizer.json"), "w") as f:
-            json.dump({"version": "1.0", "added_tokens": [], "model": {
-                "type": "BPE", "vocab": vocab, "merges": []}, "decoder": {"type": "ByteLevel"},
-                "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-                    {"type": "Split", "pattern": {"Regex": "(?:a+)+[bc]"}, "behavior": "Isolated",
-                     "invert": False},
-                    {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}]}}, f)
+        with_pattern(d, HOSTILE)
         s = Server(["--model", d])
         try:
             slowest = 0
             for text in ("a" * 26, "a" * 3000):
-                cpu = s.metrics()["process_cpu_seconds_total"]
-                status, _, reply = s.request("POST", "/tokenize", {"prompt": text})
-                slowest = max(slowest, s.metrics()["process_cpu_seconds_total"] - cpu)
-            return Result("answered %d, %.0f ms of processor time" % (status, slowest * 1e3), "100 ms", slowest <= 0.1, [])
+                took, status, _ = processor_time(s, text)
+                slowest = max(slowest, took)
+            return Result("answered %d, %.0f ms of processor time" % (status, slowest * 1e3),
+                          "100 ms", slowest <= 0.1, [])
         finally:
             s.stop(9)

@@ -222,7 +222,7 @@ def flood_with_priority():
 @probe()
 def many_choices():
     """R5: three requests of 128 choices."""
-    return flooded(dict(LONG, max_tokens=2000, n=128), 3)
+    return flooded(dict(LONG, max_tokens=20000, n=128), 3)
 
 
 @probe()
@@ -284,7 +284,8 @@ def frozen():
     """R12: SIGSTOP for longer than every timeout cuts nobody."""
     s = Server(["--model", DEMO, "--stall-timeout", "5", "--body-timeout", "5"])
     try:
-        streams = [Stream(s, "/v1/completions", dict(LONG, stream=True, max_tokens=2500))
+        streams = [Stream(s, "/v1/completions", dict(LONG, stream=True, max_tokens=2500,
+                                                          logprobs=5), room=32768)
                    for _ in range(8)]
         for st in streams:
             next(st.events())

@@ -585,7 +585,7 @@ def test_daemon_killed_amid_a_run_is_counted():
 def test_daemon_with_a_full_queue_says_429():
     with Daemon("--queue", "4", "--slots", "2") as d:
         r = run(d.port, "--rate", "inf", "--requests", 40, "--input-tokens", 20,
-                "--output-tokens", 30, "--ignore-eos", model=MODEL)
+                "--output-tokens", 1000, "--ignore-eos", model=MODEL)
         assert r["requests"]["errors"].get("http_429", 0) >= 30, r["requests"]
         assert r["requests"]["ok"] + r["requests"]["errors"]["http_429"] == 40
 

@@ -13,6 +13,7 @@ from common import DEMO7, Server
 WORKERS = 4
 SAMPLE_S = 5
 SLOPE_MIB_H = 1.0
+WARM = 3000  # operations until every budget is full, that of evicted states (1 MiB) last
 
 
 class Worker:
@@ -90,10 +91,19 @@ def look(s):
 
 def slope(points):
     """MiB an hour, by least squares."""
-    n = len(points)
+    n = max(len(points), 1)
     mt, mm = sum(t for t, _ in points) / n, sum(m for _, m in points) / n
     below = sum((t - mt) ** 2 for t, _ in points)
     return 3600 * sum((t - mt) * (m - mm) for t, m in points) / below if below else 0
+
+
+def each(warm):
+    """Bytes an operation, by the same."""
+    return slope([(n, mib) for _, mib, n in warm]) / 3600 * 2**20
+
+
+def is_warm(seconds, operations, minutes):
+    return seconds > 20 * minutes and operations > WARM
 
 
 def run(minutes, say):
@@ -113,14 +123,18 @@ def run(minutes, say):
     fds = look(s)[1]
     for t in threads:
         t.start()
-    begin, points = time.time(), []
+    begin, warm, nodes = time.time(), [], []
     while time.time() < begin + 60 * minutes and not faults:
         time.sleep(SAMPLE_S)
-        points.append((time.time() - begin, look(s)[0]))
-        warm = [p for p in points if p[0] > 20 * minutes]  # the last two thirds
+        seconds, n, mib = time.time() - begin, sum(w.n for w in workers), look(s)[0]
+        if is_warm(seconds, n, minutes):
+            warm.append((seconds, mib, n))
+            nodes.append(s.metrics()["recurd_cache_nodes"])
         if len(warm) > 2:
-            say("%.1f min, %d operations: %.1f MiB, slope after the warm-up %+.2f MiB an hour" % (
-                points[-1][0] / 60, sum(w.n for w in workers), points[-1][1], slope(warm)))
+            say("%.1f min, %d operations: %.1f MiB, slope after the warm-up %+.2f MiB an hour, %+.1f "
+                "bytes an operation; %d to %d nodes" % (
+                    seconds / 60, n, mib, slope([w[:2] for w in warm]), each(warm), min(nodes),
+                    max(nodes)))
     done.set()
     for t in threads:
         t.join()
@@ -133,6 +147,9 @@ def run(minutes, say):
         ("faults: %s" % faults, not faults), ("exit code %s" % code, code == 0),
         ("%d descriptors are left" % left, left <= 2),  # the log's segment and a state
         ("%d slots are left" % m["recurd_slots_used"], m["recurd_slots_used"] == 0),
-        ("the slope is %.2f MiB an hour" % slope(warm), slope(warm) < SLOPE_MIB_H)) if not so]
+        ("it was too short to be warm", len(warm) > 2),
+        ("the slope is %.2f MiB an hour, %.1f bytes an operation" % (
+            slope([w[:2] for w in warm]), each(warm)),
+         slope([w[:2] for w in warm]) < SLOPE_MIB_H)) if not so]
     say("afterwards %+d descriptors, %d slots" % (left, m["recurd_slots_used"]))
     return not bad, "; ".join(bad)

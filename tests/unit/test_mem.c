@@ -2,10 +2,12 @@
 #include "base/mem.h"
 
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/rng.h"
 
 static bool all_zero(const unsigned char *p, size_t n)
 {
@@ -46,6 +48,35 @@ Test(mem, null_always_means_failure)
     mem_aligned_free(s, 0);
     mem_free(NULL);
     mem_aligned_free(NULL, 0);
+}
+
+/* States that come and go, and small things between them that stay for a while. */
+Test(mem, aligned_blocks_that_come_and_go_leave_no_holes)
+{
+    enum { BLOCKS = 27, SMALL = 2000, ROUNDS = 3000, SIZE = 304 * 1000 };
+    static void *block[BLOCKS], *small[SMALL];
+    struct rng r = {.seed = 1};
+    size_t half = 0;
+    mallopt(M_MMAP_THRESHOLD, (int)MIB(1)); /* as the daemon has it */
+    for (int i = 0; i < ROUNDS; i++) {
+        int at = (int)rng_below(&r, BLOCKS);
+        mem_aligned_free(block[at], SIZE);
+        for (int k = 0; k < 3; k++) {
+            void **s = &small[rng_below(&r, SMALL)];
+            mem_free(*s);
+            *s = mem_zalloc(16 + rng_below(&r, 200));
+        }
+        block[at] = mem_aligned(SIZE);
+        if (i == ROUNDS / 2)
+            half = mallinfo2().arena;
+    }
+    size_t end = mallinfo2().arena, used = (size_t)BLOCKS * SIZE + SMALL * 150;
+    cr_assert_leq(end, half + MIB(1), "%zu bytes of heap, %zu half way", end, half);
+    cr_assert_leq(end, 2 * used, "%zu bytes of heap for %zu", end, used);
+    for (int i = 0; i < BLOCKS; i++)
+        mem_aligned_free(block[i], SIZE);
+    for (int i = 0; i < SMALL; i++)
+        mem_free(small[i]);
 }
 
 Test(mem, an_idle_block_can_be_written_again_and_its_neighbours_are_as_they_were)
@@ -98,7 +129,10 @@ Test(mem, fails_exactly_once_at_the_chosen_allocation)
                                : mem_aligned(8);
             cr_assert_eq(!p, i == at, "failure %lu, allocation %lu", (unsigned long)at,
                          (unsigned long)i);
-            mem_free(p);
+            if (i < 5)
+                mem_free(p);
+            else
+                mem_aligned_free(p, 8);
         }
     }
     mem_fail_at(2);

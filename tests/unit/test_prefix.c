@@ -220,6 +220,24 @@ Test(prefix, ghosts_are_few)
         t[0] = i;
         prefix_evicted(&p, prefix_insert(&p, root, t, 100000));
     }
-    cr_assert_leq(p.n_tokens, 1 << 20);
+    cr_assert_leq(p.n_tokens * sizeof(*t), 1 << 20);
+    cr_assert(prefix_check(&p, root));
+}
+
+/* Nodes are counted, too: of short paths they are most of what a ghost keeps. */
+Test(prefix, ghosts_of_short_paths_keep_no_more)
+{
+    int32_t t[20] = {0};
+    size_t before = 0;
+    for (int i = 0; i < 40000; i++) {
+        t[0] = i / 3; /* some part in the middle, most keep a node of their own */
+        t[9] = i % 3;
+        prefix_evicted(&p, prefix_insert(&p, root, t, ARRAY_LEN(t)));
+        if (i == 20000)
+            before = p.n_nodes;
+    }
+    cr_assert_leq(p.n_nodes * sizeof(struct node) + p.n_tokens * sizeof(*t), 1 << 20);
+    cr_assert_geq(p.n_nodes, 1000);
+    cr_assert_leq(p.n_nodes, before + 8, "%zu nodes, and %zu earlier", p.n_nodes, before);
     cr_assert(prefix_check(&p, root));
 }

@@ -203,6 +203,23 @@ Test(cost, nobody_waits_for_one_that_computes_everything)
     run_free(&r[1]);
 }
 
+static void swap_out(struct run *r)
+{
+    bool kept = false;
+    cr_assert_eq(statecache_capture(f.sc, r->t, CAPTURE_SWAP, r->pos, r->slot, r->table, NULL,
+                                    &kept, &r->err), 0);
+    cr_assert(kept);
+    memset(f.dev.slots[r->slot], 1, sizeof(f.dev.slots[r->slot]));
+}
+
+static void swap_in(struct run *r)
+{
+    int32_t other = slots_take(&f.slots); /* it comes back to another slot */
+    slots_put(&f.slots, r->slot);
+    r->slot = other;
+    cr_assert_eq(statecache_restore(f.sc, r->t, r->slot, r->table, &r->err), 0);
+}
+
 Test(cost, preempted_sequences_come_back_where_they_were)
 {
     struct run r;
@@ -210,19 +227,47 @@ Test(cost, preempted_sequences_come_back_where_they_were)
     for (int i = 0; i < 60; i++) {
         run_step(&r, 50);
         if (i % 7 == 3 && r.phase == RUN_PREFILL && r.pos < r.n_path) {
-            bool kept = false;
-            cr_assert_eq(statecache_capture(f.sc, r.t, CAPTURE_SWAP, r.pos, r.slot, r.table, NULL,
-                                            &kept, &r.err), 0);
-            cr_assert(kept);
-            int32_t other = slots_take(&f.slots); /* it comes back to another slot */
-            memset(f.dev.slots[r.slot], 1, sizeof(f.dev.slots[r.slot]));
-            slots_put(&f.slots, r.slot);
-            r.slot = other;
-            cr_assert_eq(statecache_restore(f.sc, r.t, r.slot, r.table, &r.err), 0);
+            swap_out(&r);
+            swap_in(&r);
         }
     }
     cr_assert_eq(run_all(&r, 50), 900, "%d wrong", r.wrong);
     run_free(&r);
+}
+
+Test(cost, what_a_preempted_sequence_planned_is_kept)
+{
+    struct run r;
+    int32_t p[960];
+    run_init(&r, &f, a, 900, 40);
+    r.marks[r.n_marks++] = 490;
+    run_step(&r, 50);
+    run_step(&r, 50);
+    swap_out(&r);
+    swap_in(&r);
+    cr_assert_eq(run_all(&r, 50), 900);
+    run_free(&r);
+    memcpy(p, a, sizeof(p));
+    for (int at = 900; at >= 490; at -= 410) { /* the prompt's end, the end of a message */
+        p[at] = (p[at] + 1) % FAKE_VOCAB;
+        cr_assert_eq(fake_serve(&f, p, 960, 1), 960 - at, "at %d", at);
+    }
+}
+
+Test(cost, nobody_waits_for_one_that_was_preempted)
+{
+    struct run r[2];
+    for (int i = 0; i < 2; i++)
+        run_init(&r[i], &f, a, 500, 2);
+    run_step(&r[0], 50);
+    run_step(&r[0], 50);
+    swap_out(&r[0]);
+    cr_assert_geq(run_all(&r[1], 64), 400); /* or fails after so many steps without an end */
+    swap_in(&r[0]);
+    cr_assert_geq(run_all(&r[0], 64), 0, "%d wrong", r[0].wrong);
+    for (int i = 0; i < 2; i++)
+        run_free(&r[i]);
+    cr_assert_eq(fake_serve(&f, a, 500, 1), 0);
 }
 
 Test(cost, misses_have_reasons)
