@@ -35,6 +35,8 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     if (!rc && *h->to.user && !*h->to.password)
         rc = err_set(e, E_FORMAT, "shared: user \"%s\" has no password", h->to.user);
     seal_keys(&h->keys, sc->format.key);
+    if (sc->format.two)
+        seal_keys(&h->old_keys, sc->format.old);
     if (!rc)
         rc = open_line(sc, &h->out, o->ca, e);
     if (!rc)
