@@ -11,7 +11,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "statecache/store/rekey.h"
 
 /* The directory. Owner: its struct store. */
 struct dirstore {
@@ -86,7 +85,7 @@ static int make_key(struct store *s, const char *path, struct format *f, struct 
 static int own_key(struct store *s, struct format *f, struct err *e)
 {
     const struct fsio *io = own(s)->io;
-    struct path key = path_in(s, "key"), next = path_in(s, REKEY_NEXT);
+    struct path key = path_in(s, "key"), next = path_in(s, DIRSTORE_NEXT);
     struct err missing = {0};
     int rc = installkey_load(f, io, key.p, NULL, &missing);
     if (rc == E_NOENT)

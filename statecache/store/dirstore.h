@@ -12,6 +12,7 @@
 
 #define STORE_QUARANTINE 64   /* files kept for a human to look at */
 #define STORE_PATH 4096       /* the longest path the kernel takes */
+#define DIRSTORE_NEXT "key.new" /* while a directory's own key is changed: what becomes it */
 
 /* Makes the directories and the key as needed, removes temporary files. f's keys are filled in:
  * key_file's (NULL = dir's own), and old_file's (NULL = none), see installkey.h. E_IO, E_FORMAT,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "statecache/store/digest.h"
 #include "statecache/store/turnlog.h"
@@ -20,7 +21,7 @@ struct path { char p[STORE_PATH]; };
 static struct path path_in(const struct rekey *r, const char *room, const char *name)
 {
     struct path x;
-    snprintf(x.p, sizeof(x.p), "%s/%s%s%.64s", r->dir, room, *room ? "/" : "", name);
+    snprintf(x.p, sizeof(x.p), "%s/%s%s%.64s", r->dir, room, *room && *name ? "/" : "", name);
     return x;
 }
 
@@ -29,7 +30,7 @@ static struct path path_in(const struct rekey *r, const char *room, const char *
 /* The directory's own key is changed: to the one that a run before has made, or a new one. */
 static int own_keys(struct rekey *r, struct err *e)
 {
-    struct path key = path_in(r, "", "key"), next = path_in(r, "", REKEY_NEXT);
+    struct path key = path_in(r, "", "key"), next = path_in(r, "", DIRSTORE_NEXT);
     struct installkey old, made;
     struct err missing = {0};
     int rc = installkey_load(&r->format, r->io, next.p, key.p, &missing);
@@ -331,7 +332,7 @@ int rekey_files(struct rekey *r, struct err *e)
 
 int rekey_finish(struct rekey *r, struct err *e)
 {
-    struct path next = path_in(r, "", REKEY_NEXT), key = path_in(r, "", "key");
+    struct path next = path_in(r, "", DIRSTORE_NEXT), key = path_in(r, "", "key");
     if (r->counts.left)
         return err_set(e, E_BUSY, "%" PRIu64 " files still need the old key", r->counts.left);
     if (!r->own)

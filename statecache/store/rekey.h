@@ -8,8 +8,6 @@
 
 #include "statecache/store/dirstore.h"
 
-#define REKEY_NEXT "key.new" /* in a directory with a key of its own: what becomes its key */
-
 struct rekey_counts {
     uint64_t sealed, bytes; /* files that were sealed anew */
     uint64_t already;       /* had the new seal */
@@ -21,7 +19,7 @@ struct rekey {
     const struct fsio *io;
     char dir[STORE_PATH - 128];
     struct format format; /* the two keys */
-    bool own;             /* the directory's key is the old one, REKEY_NEXT the new one */
+    bool own;             /* the directory's key is the old one, DIRSTORE_NEXT the new one */
     int lock_fd;
     struct rekey_counts counts;
     void (*tell)(void *arg, const char *file, const char *why); /* of what is bad or left */
