@@ -22,11 +22,19 @@ def tool(*args):
     return r.returncode, r.stdout.decode() + r.stderr.decode()
 
 
+class KeyedServer(Server):
+    """Who says nothing of a key is alice."""
+
+    def request(self, method, path, body=None, headers=None):
+        headers = dict({"Authorization": "Bearer " + secret("alice")}, **(headers or {}))
+        return super().request(method, path, body, headers)
+
+
 class Keys(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="recurd-rotation-")
         self.old, self.new = self.file("old", b"o" * 32), self.file("new", b"n" * 32 + b"o" * 32)
-        self.api = self.file("api-keys", (line("alice") + line("bob")).encode())
+        self.api = self.file("api-keys", (line("alice", more="metrics") + line("bob")).encode())
         self.servers = []
 
     def tearDown(self):
@@ -42,9 +50,9 @@ class Keys(unittest.TestCase):
         return path
 
     def start(self, name, key, old=None, more=()):
-        s = Server(["--model", DEMO7, "--api-keys", self.api, "--state-key", key,
-                    "--state-dir", os.path.join(self.dir, name)] +
-                   (["--state-key-old", old] if old else []) + list(more))
+        s = KeyedServer(["--model", DEMO7, "--api-keys", self.api, "--state-key", key,
+                         "--state-dir", os.path.join(self.dir, name)] +
+                        (["--state-key-old", old] if old else []) + list(more))
         self.servers.append(s)
         return s
 
@@ -154,7 +162,7 @@ class Pair(Keys):
         s = self.start("a", self.new)
         self.assertEqual(s.request("GET", path, None, head)[0], 200)
         status, _, body = s.request("PUT", "/v1/sessions", blob, dict(head, **BYTES))
-        self.assertEqual(status, 400, body)
+        self.assertEqual(status, 403, body)
         self.assertIn(b"another install key", body)
         # A house with another key altogether, where there is an alice, too.
         far = self.file("far", b"f" * 32)
