@@ -135,6 +135,7 @@ static struct served_options served_options(const struct options *o)
         .shared_ca = o->shared_ca,
         .shared_wait_ms = (int)o->shared_wait_ms,
         .shared_ttl_s = o->shared_ttl,
+        .shared_bytes_s = MIB(o->shared_rate),
         .session_ttl_s = o->session_ttl * 24 * 3600,
         .sessions = o->sessions,
         .trace = o->trace,

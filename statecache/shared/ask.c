@@ -136,7 +136,7 @@ static void run_ask(struct job *job)
     struct shared *h = a->sc->shared;
     if (a->skip)
         return;
-    struct objects o = {.wire = h->in.wire, .keys = &h->keys, .format = &a->sc->format,
+    struct objects o = {.kv = h->in.kv, .keys = &h->keys, .format = &a->sc->format,
                         .deadline_ns = a->deadline_ns};
     a->rc = find(a, &o);
     if (!a->rc && a->m.n_chunks)
