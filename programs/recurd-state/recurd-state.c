@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/usage.h"
 #include "programs/recurd-state/rekey.h"
+#include "programs/recurd-state/store.h"
 #include "server/api/responses.h"
 #include "statecache/store/codec.h"
 #include "statecache/store/digest.h"
@@ -464,6 +465,17 @@ static int look_at_folder(struct tool *t, const struct key_files *keys)
     return e.code ? 2 : t->bad > 0;
 }
 
+/* check and prune of a shared store. */
+static int look_after(struct store_command *c, const struct key_files *keys)
+{
+    struct err e = {0};
+    bool bad = false;
+    int rc = look_at_store(c, keys, &bad, &e);
+    if (rc)
+        fprintf(stderr, "recurd-state: %s\n", e.text);
+    return rc ? 2 : bad;
+}
+
 /* rekey and reseal. */
 static int seal_anew(char **words, const struct key_files *keys, const char *tenant)
 {
@@ -479,6 +491,7 @@ static int seal_anew(char **words, const struct key_files *keys, const char *ten
 
 static const struct { const char *name; int least, most; } commands[] = {
     {"ls", 1, 1}, {"check", 1, 1}, {"show", 1, 2}, {"rekey", 1, 1}, {"reseal", 2, 2},
+    {"prune", 1, 1},
 };
 
 /* Is this a command, with as many words as it takes? */
@@ -490,11 +503,23 @@ static bool known(char **words, int n)
     return false;
 }
 
+static bool minutes(const char *text, int64_t *out)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    bool good = *text >= '0' && *text <= '9' && !*end && n <= 1000000;
+    if (!good)
+        fprintf(stderr, "recurd-state: older is \"%.40s\", not 0 to 1000000 minutes\n", text);
+    *out = n;
+    return good;
+}
+
 int main(int argc, char **argv)
 {
     struct tool t = {0};
     struct key_files keys = {0};
     const char *tenant = NULL;
+    struct store_command store = {.older_min = 10};
     struct option options[ARRAY_LEN(rows) + 1];
     usage_options(rows, ARRAY_LEN(rows), options);
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -502,6 +527,12 @@ int main(int argc, char **argv)
         case 'k': keys.key = optarg; break;
         case 'o': keys.old = optarg; break;
         case 't': tenant = optarg; break;
+        case 'a': store.ca = optarg; break;
+        case 'j': store.json = true; break;
+        case 'm':
+            if (!minutes(optarg, &store.older_min))
+                return 2;
+            break;
         default:
             usage(c == 'h' ? stdout : stderr);
             return c == 'h' ? 0 : 2;
@@ -514,6 +545,11 @@ int main(int argc, char **argv)
     }
     if (strcmp(words[0], "rekey") == 0 || strcmp(words[0], "reseal") == 0)
         return seal_anew(words, &keys, tenant);
+    store.prune = strcmp(words[0], "prune") == 0;
+    if (store.prune || (strcmp(words[0], "check") == 0 && strstr(words[1], "://"))) {
+        store.url = words[1];
+        return look_after(&store, &keys);
+    }
     t.command = words[0];
     t.dir = words[1];
     t.only = argc - optind == 3 ? words[2] : NULL;
