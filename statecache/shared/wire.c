@@ -33,6 +33,7 @@ struct wire {
     void (*each)(void *arg, const unsigned char *p, size_t n); /* while a SCAN is answered */
     void *arg;
     char *cursor;
+    bool listed;           /* it had its list */
     char error[CURL_ERROR_SIZE];
     char taken[TAKE];
 };
@@ -73,6 +74,7 @@ static void *make_list(const redisReadTask *t, int n)
     struct wire *w = t->privdata;
     bool outer = !t->parent && n == 2, keys = t->parent && !t->parent->parent && t->idx == 1;
     w->reply = (struct reply){.kind = REPLY_NUMBER};
+    w->listed |= keys;
     return w->each && (outer || keys) ? &w->reply : NULL;
 }
 static void *make_number(const redisReadTask *t, long long v)
@@ -307,13 +309,14 @@ int wire_scan(struct wire *w, const char *pattern, char cursor[WIRE_CURSOR],
     w->each = each;
     w->arg = arg;
     w->cursor = cursor;
+    w->listed = false;
     if (!rc)
         rc = wire_receive(w, deadline_ns, &r, e);
     w->each = NULL;
     if (!rc && r.kind == REPLY_ERROR)
         return wire_refused(&r, e);
-    if (!rc && r.kind != REPLY_NUMBER)
-        rc = err_set(e, E_FORMAT, "the shared store answers a SCAN with no list");
+    if (!rc && !w->listed)
+        rc = broken(w, E_FORMAT, e, "it answers a SCAN with no list");
     return rc;
 }
 
