@@ -127,6 +127,7 @@ static struct served_options served_options(const struct options *o)
         .kv_bytes = o->kv_memory == OPTIONS_AUTO ? 0 : MIB(o->kv_memory),
         .state_dir = o->state_dir,
         .state_key = o->state_key,
+        .state_key_old = o->state_key_old,
         .state_ram_bytes = MIB(o->state_memory),
         .state_disk_bytes = (uint64_t)o->state_disk << 20,
         .shared_url = o->shared,
@@ -156,6 +157,8 @@ static int check_modes(const struct options *o, struct err *e)
         rc = file_check_mode(o->state_key, 0077, e);
     if (!rc && o->shared_credentials)
         rc = file_check_mode(o->shared_credentials, 0077, e);
+    if (!rc && o->state_key_old)
+        rc = file_check_mode(o->state_key_old, 0077, e);
     if (!rc && o->state_dir && !o->state_key) {
         snprintf(key, sizeof key, "%.4100s/key", o->state_dir);
         rc = file_check_mode(key, 0077, e);

@@ -115,6 +115,7 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .numerics = s->numerics,
         .dir = o->state_dir,
         .key_file = o->state_key,
+        .key_file_old = o->state_key_old,
         .ram_bytes = o->state_ram_bytes,
         .disk_bytes = o->state_disk_bytes,
         .shared_url = o->shared_url,

@@ -73,7 +73,7 @@ struct served_options {
     uint64_t gap_ns;
     int64_t context;         /* positions a sequence may have; 0 = what the model says */
     uint64_t kv_bytes;       /* of pages, at most; 0: as capacity_choose finds */
-    const char *state_dir, *state_key; /* as in struct statecache_options */
+    const char *state_dir, *state_key, *state_key_old; /* as in struct statecache_options */
     uint64_t state_ram_bytes;  /* 0 = no state cache */
     uint64_t state_disk_bytes;
     const char *shared_url, *shared_password, *shared_ca; /* as there */

@@ -38,13 +38,18 @@ static int open_disk(struct statecache *sc, struct err *e)
 {
     const struct fsio *io = sc->o.io ? sc->o.io : &fsio_real;
     lived_open(&sc->lived, io, sc->o.dir);
+    if (sc->o.key_file_old && !sc->o.key_file)
+        return err_set(e, E_CONFLICT, "state-key-old is %s, and no state-key is given that seals "
+                       "from now on", sc->o.key_file_old);
     if (!sc->o.dir && sc->o.shared_url && sc->o.key_file)
-        return dirstore_key(io, sc->o.key_file, sc->format.key, e);
+        return installkey_load(&sc->format, io, sc->o.key_file, sc->o.key_file_old, e);
     if (!sc->o.dir) {
         randombytes_buf(sc->format.key, sizeof(sc->format.key)); /* no file outlives it */
+        memcpy(sc->format.names, sc->format.key, sizeof(sc->format.names));
         return 0;
     }
-    int rc = dirstore_open(&sc->store, sc->o.dir, sc->o.key_file, io, &sc->format, e);
+    int rc = dirstore_open(&sc->store, sc->o.dir, sc->o.key_file, sc->o.key_file_old, io,
+                           &sc->format, e);
     if (rc)
         return rc;
     sc->disk = sc->opening = true;
@@ -214,7 +219,13 @@ void statecache_close(struct statecache *sc)
 
 void statecache_tenant(struct statecache *sc, const char *key_id, struct tenant_tag *tag)
 {
-    codec_tenant(sc->format.key, key_id, tag->b);
+    codec_tenant(sc->format.names, key_id, tag->b);
+}
+
+bool statecache_secret(struct statecache *sc, const char *what, bool old, unsigned char out[16])
+{
+    codec_tenant(old ? sc->format.old : sc->format.key, what, out);
+    return !old || sc->format.two;
 }
 
 int statecache_limit(struct statecache *sc, const struct tenant_tag *tag,

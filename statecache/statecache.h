@@ -27,8 +27,9 @@ struct statecache_options {
     const unsigned char *fingerprint; /* [32] model and tokenizer; copied */
     const char *numerics;             /* which arithmetic runs: backend.numerics(); copied */
     const char *dir;                  /* state directory; NULL = no disk tier */
-    const char *key_file;             /* install key, 32 bytes; NULL = dir/key, created once; */
+    const char *key_file;             /* install key; NULL = dir/key, created once; */
                                       /* without dir only for a shared store, which needs it */
+    const char *key_file_old;         /* the one of before, still accepted; NULL = none */
     const struct fsio *io;            /* NULL = the real file system */
     size_t ram_bytes;                 /* budgets of the tiers */
     uint64_t disk_bytes;
@@ -60,8 +61,12 @@ void statecache_save(struct statecache *sc, int seconds);
 /* Writes what is queued, stops the writer. Tracks must have ended. NULL allowed. */
 void statecache_close(struct statecache *sc);
 
-/* tag = HMAC(install key, key id): the same key is the same tenant after a restart. Any thread. */
+/* tag = HMAC(install key, key id): the same key is the same tenant after a restart, and when the
+ * install key is changed. Any thread. */
 void statecache_tenant(struct statecache *sc, const char *key_id, struct tenant_tag *tag);
+/* A key of the caller's own for what it seals, by the half of the install key that seals; old: by
+ * the one of before. False: there is none. Any thread. */
+bool statecache_secret(struct statecache *sc, const char *what, bool old, unsigned char out[16]);
 
 /* What one tenant may hold, besides the budgets of all. Any thread. A limit that is lowered takes
  * effect with the next state or session; E_NOMEM: the tenant is new and there is no memory. */

@@ -57,7 +57,7 @@ static const struct row eval[] = {
 #include "programs/recurd-eval/args.def"
 };
 static const struct row state[] = {
-#include "programs/recurd-state.def"
+#include "programs/recurd-state/args.def"
 };
 static const struct row convert[] = {
 #include "programs/recurd-convert.def"
@@ -70,7 +70,7 @@ static const struct program programs[] = {
     {"recurd", recurd, ARRAY_LEN(recurd), "serve run"},
     {"recurd-bench", bench, ARRAY_LEN(bench), "report"},
     {"recurd-eval", eval, ARRAY_LEN(eval), NULL},
-    {"recurd-state", state, ARRAY_LEN(state), "ls check show"},
+    {"recurd-state", state, ARRAY_LEN(state), "ls check show rekey reseal prune"},
     {"recurd-convert", convert, ARRAY_LEN(convert), NULL},
 };
 

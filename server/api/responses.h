@@ -21,9 +21,9 @@ struct responses;
 
 /* served: its cache's folder and key, if there are any. */
 int responses_open(struct responses **out, const struct served *served, struct err *e) MUST_USE;
-/* For tests: that folder, key [16] and file system (NULL = the real one). */
+/* That folder, key [16], the key of before (NULL = none) and file system (NULL = the real one). */
 int responses_open_in(struct responses **out, const char *state_dir, const unsigned char key[16],
-                      const struct fsio *io, struct err *e) MUST_USE;
+                      const unsigned char *old, const struct fsio *io, struct err *e) MUST_USE;
 void responses_close(struct responses *s); /* writes what is queued; NULL allowed */
 /* Copies. object: the answer as it was sent; messages: the conversation with it, a JSON array in
  * our own form, without instructions. What cannot be kept is not. Found from now on. Until the
@@ -56,7 +56,8 @@ struct response_file {
 };
 /* each: every file that checks, in no order; others are removed, with a line in the log. */
 int response_files_open(struct response_files **out, const char *state_dir,
-                        const unsigned char key[16], const struct fsio *io,
+                        const unsigned char key[16], const unsigned char *old,
+                        const struct fsio *io,
                         int (*each)(void *arg, const struct response_file *f), void *arg,
                         struct err *e) MUST_USE;
 void response_files_close(struct response_files *d); /* NULL allowed */
@@ -66,15 +67,26 @@ struct saving *response_files_put(struct response_files *d, const struct respons
 /* wait: until it is done. E_IO, E_NOMEM: it is still there. */
 int response_files_drop(struct response_files *d, const char *id, bool wait, struct err *e);
 
-/* The seal's key is that of a tenant of this name: no key of an API has a space in its name. */
+/* What the seal's key is called: statecache_secret. */
 #define RESPONSES_KEY_ID "seal of responses"
 
 /* All files of a folder, read only, also beside a daemon. each: one file; wrong: what it is not, a
  * literal; NULL: its seal, its name, and both texts are as they must be (f is set). No folder: no
  * calls. E_IO, E_NOMEM. */
-int response_files_check(const char *state_dir, const unsigned char key[16], const struct fsio *io,
+int response_files_check(const char *state_dir, const unsigned char key[16],
+                         const unsigned char *old, const struct fsio *io,
                          void (*each)(void *arg, const char *name, uint64_t bytes,
                                       const char *wrong, const struct response_file *f),
+                         void *arg, struct err *e) MUST_USE;
+
+/* Seals all files that `old` sealed with `key`: each is replaced when the new one is on the medium.
+ * each: one file, and why it is BAD or LEFT (needs the old key). While nobody serves from them.
+ * E_IO, E_NOMEM. */
+enum response_rekey { RESPONSE_SEALED, RESPONSE_ALREADY, RESPONSE_BAD, RESPONSE_LEFT };
+int response_files_rekey(const char *state_dir, const unsigned char key[16],
+                         const unsigned char old[16], const struct fsio *io,
+                         void (*each)(void *arg, const char *name, uint64_t bytes,
+                                      enum response_rekey what, const char *why),
                          void *arg, struct err *e) MUST_USE;
 
 /* ---- responses_request.c ---- */

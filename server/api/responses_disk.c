@@ -34,7 +34,8 @@ struct saving {
 /* Owner: the store of responses. lock: of the queue. */
 struct response_files {
     const struct fsio *io;
-    unsigned char key[16];
+    unsigned char key[16], old[16];
+    bool two; /* what old sealed is accepted */
     char dir[PATH - 64];
     pthread_t thread;
     bool started, stopping, sick; /* sick: the last try to write failed; the writer's own */
@@ -45,10 +46,10 @@ struct response_files {
 
 /* ---- bytes ---- */
 
-static void seal(const struct response_files *d, const char *p, size_t n, unsigned char out[SEAL])
+static void seal(const unsigned char key[16], const char *p, size_t n, unsigned char out[SEAL])
 {
     crypto_generichash_state s;
-    crypto_generichash_init(&s, d->key, sizeof d->key, SEAL);
+    crypto_generichash_init(&s, key, 16, SEAL);
     crypto_generichash_update(&s, (const unsigned char *)p, SEAL_AT);
     crypto_generichash_update(&s, (const unsigned char *)p + HEAD, n - HEAD);
     crypto_generichash_final(&s, out, SEAL);
@@ -79,20 +80,25 @@ static void pack(const struct response_files *d, const struct response_file *f, 
     memcpy(p + 48, f->id, sizeof f->id);
     memcpy(p + HEAD, f->object, f->n_object);
     memcpy(p + HEAD + f->n_object, f->messages, f->n_messages);
-    seal(d, p, n, (unsigned char *)p + SEAL_AT);
+    seal(d->key, p, n, (unsigned char *)p + SEAL_AT);
+}
+
+static bool sealed_with(const unsigned char key[16], const char *p, size_t n)
+{
+    unsigned char want[SEAL];
+    seal(key, p, n, want);
+    return sodium_memcmp(want, p + SEAL_AT, SEAL) == 0;
 }
 
 /* What is wrong with the file of that name; NULL: nothing, and f points into it. */
 static const char *unpack(const struct response_files *d, const char *name, const char *p, size_t n,
                           struct response_file *f)
 {
-    unsigned char want[SEAL];
     if (n < HEAD || memcmp(p, MAGIC, 8) != 0)
         return "no response";
     if (get_number(p + 8, 4) != VERSION)
         return "of another version";
-    seal(d, p, n, want);
-    if (sodium_memcmp(want, p + SEAL_AT, SEAL) != 0)
+    if (!sealed_with(d->key, p, n) && !(d->two && sealed_with(d->old, p, n)))
         return "damaged, or of another key";
     *f = (struct response_file){.number = get_number(p + 32, 8),
                                 .n_object = get_number(p + 40, 4),
@@ -114,27 +120,37 @@ static void path_of(const struct response_files *d, char out[PATH], const char *
     snprintf(out, PATH, "%s/%s%s", d->dir, id, more);
 }
 
-static int write_file(struct response_files *d, const struct saving *v, struct err *e)
+/* What has that name is replaced when all of the new bytes are on the medium. */
+static int put_file(struct response_files *d, const char *id, const char *bytes, size_t n,
+                    struct err *e)
 {
     const struct fsio *io = d->io;
     char path[PATH], fresh[PATH];
-    path_of(d, path, v->id, "");
-    path_of(d, fresh, v->id, ".new");
+    path_of(d, path, id, "");
+    path_of(d, fresh, id, ".new");
     (void)io->unlink(io->ctx, fresh); /* of a run before */
     int fd = io->create(io->ctx, fresh);
     if (fd < 0)
         return fsio_failed(e, fd, "create", fresh);
-    int rc = fsio_write_all(io, fd, v->bytes, v->n);
+    int rc = fsio_write_all(io, fd, bytes, n);
     rc = rc ? rc : io->fsync(io->ctx, fd);
     int closed = io->close(io->ctx, fd);
     rc = rc ? rc : closed;
     rc = rc ? rc : io->rename(io->ctx, fresh, path);
     rc = rc ? rc : io->sync_dir(io->ctx, d->dir);
-    if (rc) {
+    if (rc)
         (void)io->unlink(io->ctx, fresh);
-        (void)io->unlink(io->ctx, path); /* which may be there, and nobody was told */
-    }
     return rc ? fsio_failed(e, rc, "write", path) : 0;
+}
+
+static int write_file(struct response_files *d, const struct saving *v, struct err *e)
+{
+    char path[PATH];
+    int rc = put_file(d, v->id, v->bytes, v->n, e);
+    path_of(d, path, v->id, "");
+    if (rc)
+        (void)d->io->unlink(d->io->ctx, path); /* it may be there, and nobody was told */
+    return rc;
 }
 
 static int remove_file(struct response_files *d, const char *id, struct err *e)
@@ -339,10 +355,13 @@ static int load(struct response_files *d, int (*each)(void *arg, const struct re
 }
 
 static int set_folder(struct response_files *d, const char *state_dir, const unsigned char key[16],
-                      const struct fsio *io, struct err *e)
+                      const unsigned char *old, const struct fsio *io, struct err *e)
 {
     d->io = io ? io : &fsio_real;
     memcpy(d->key, key, sizeof d->key);
+    d->two = old != NULL;
+    if (old)
+        memcpy(d->old, old, sizeof d->old);
     int n = snprintf(d->dir, sizeof d->dir, "%s/responses", state_dir);
     if (n < 0 || (size_t)n >= sizeof d->dir)
         return err_set(e, E_RANGE, "the path of the state folder has %d bytes, and at most %zu "
@@ -351,7 +370,8 @@ static int set_folder(struct response_files *d, const char *state_dir, const uns
 }
 
 int response_files_open(struct response_files **out, const char *state_dir,
-                        const unsigned char key[16], const struct fsio *io,
+                        const unsigned char key[16], const unsigned char *old,
+                        const struct fsio *io,
                         int (*each)(void *arg, const struct response_file *f), void *arg,
                         struct err *e)
 {
@@ -362,7 +382,7 @@ int response_files_open(struct response_files **out, const char *state_dir,
         *out = NULL;
         return err_set(e, E_NOMEM, "no memory for responses");
     }
-    if (set_folder(d, state_dir, key, io, e))
+    if (set_folder(d, state_dir, key, old, io, e))
         return e->code;
     int made = d->io->mkdir(d->io->ctx, d->dir);
     if (made && made != -EEXIST)
@@ -405,14 +425,15 @@ static const char *check_texts(const struct response_file *f)
                                                                       : NULL;
 }
 
-int response_files_check(const char *state_dir, const unsigned char key[16], const struct fsio *io,
+int response_files_check(const char *state_dir, const unsigned char key[16],
+                         const unsigned char *old, const struct fsio *io,
                          void (*each)(void *arg, const char *name, uint64_t bytes,
                                       const char *wrong, const struct response_file *f),
                          void *arg, struct err *e)
 {
     struct response_files *d = mem_zalloc(sizeof *d);
     struct names l = {.d = d};
-    int rc = d ? set_folder(d, state_dir, key, io, e)
+    int rc = d ? set_folder(d, state_dir, key, old, io, e)
                : err_set(e, E_NOMEM, "no memory for responses");
     int listed = rc ? 0 : d->io->list(d->io->ctx, d->dir, note, &l);
     if (listed && listed != -ENOENT)
@@ -433,6 +454,50 @@ int response_files_check(const char *state_dir, const unsigned char key[16], con
             wrong = check_texts(&f);
         if (!rc && found != LOOK_GONE)
             each(arg, l.name[i], size, wrong, &f);
+        mem_free(p);
+    }
+    mem_free(l.name);
+    mem_free(d);
+    return rc;
+}
+
+/* ---- another key ---- */
+
+int response_files_rekey(const char *state_dir, const unsigned char key[16],
+                         const unsigned char old[16], const struct fsio *io,
+                         void (*each)(void *arg, const char *name, uint64_t bytes,
+                                      enum response_rekey what, const char *why),
+                         void *arg, struct err *e)
+{
+    struct response_files *d = mem_zalloc(sizeof *d);
+    struct names l = {.d = d};
+    int rc = d ? set_folder(d, state_dir, key, old, io, e)
+               : err_set(e, E_NOMEM, "no memory for responses");
+    int listed = rc ? 0 : d->io->list(d->io->ctx, d->dir, note, &l);
+    if (listed && listed != -ENOENT)
+        rc = fsio_failed(e, listed, "list", d->dir);
+    if (!rc && l.failed)
+        rc = err_set(e, E_NOMEM, "no memory for the names in %s", d->dir);
+    for (size_t i = 0; i < l.n && !rc; i++) {
+        struct response_file f;
+        const char *wrong = NULL;
+        uint64_t size;
+        char *p;
+        enum look found = read_one(d, l.name[i], &p, &size, &wrong, &f);
+        if (found == LOOK_NO_MEMORY) {
+            rc = err_set(e, E_NOMEM, "no memory for %s", l.name[i]);
+        } else if (found != LOOK_DONE) {
+            each(arg, l.name[i], size, RESPONSE_LEFT, "it cannot be read");
+        } else if (wrong) {
+            each(arg, l.name[i], size, RESPONSE_BAD, wrong);
+        } else if (sealed_with(d->key, p, (size_t)size)) {
+            each(arg, l.name[i], size, RESPONSE_ALREADY, NULL);
+        } else {
+            seal(d->key, p, (size_t)size, (unsigned char *)p + SEAL_AT);
+            rc = put_file(d, l.name[i], p, (size_t)size, e);
+            if (!rc)
+                each(arg, l.name[i], size, RESPONSE_SEALED, NULL);
+        }
         mem_free(p);
     }
     mem_free(l.name);

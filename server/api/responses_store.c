@@ -141,7 +141,7 @@ static int found(void *arg, const struct response_file *f)
 }
 
 int responses_open_in(struct responses **out, const char *state_dir, const unsigned char key[16],
-                      const struct fsio *io, struct err *e)
+                      const unsigned char *old, const struct fsio *io, struct err *e)
 {
     struct responses *s = *out = mem_zalloc(sizeof *s);
     if (!s || pthread_mutex_init(&s->lock, NULL)) {
@@ -149,15 +149,19 @@ int responses_open_in(struct responses **out, const char *state_dir, const unsig
         *out = NULL;
         return err_set(e, E_NOMEM, "no memory for responses");
     }
-    return state_dir ? response_files_open(&s->files, state_dir, key, io, found, s, e) : 0;
+    return state_dir ? response_files_open(&s->files, state_dir, key, old, io, found, s, e)
+                     : 0;
 }
 
 int responses_open(struct responses **out, const struct served *served, struct err *e)
 {
-    struct tenant_tag key = {{0}};
-    if (served->state_dir)
-        statecache_tenant(served->cache, RESPONSES_KEY_ID, &key);
-    return responses_open_in(out, served->state_dir, key.b, NULL, e);
+    unsigned char key[16] = {0}, old[16];
+    bool two = false;
+    if (served->state_dir) {
+        (void)statecache_secret(served->cache, RESPONSES_KEY_ID, false, key);
+        two = statecache_secret(served->cache, RESPONSES_KEY_ID, true, old);
+    }
+    return responses_open_in(out, served->state_dir, key, two ? old : NULL, NULL, e);
 }
 
 static struct kept *find(struct responses *s, const struct tenant_tag *tenant, const char *id)

@@ -17,7 +17,7 @@ struct ask {
     unsigned char tenant[16];
     int32_t *tokens;
     int64_t n, local;
-    bool skip;
+    bool skip, old; /* old: it lies under the names of the key of before */
     struct manifest m;
     /* What was fetched, each as snapshot_allocate makes it. */
     int32_t *seen;          /* the tokens in it */
@@ -108,6 +108,28 @@ static void prepare_ask(struct job *job)
               clock_now_ns() >= a->deadline_ns;
 }
 
+/* The deepest state under the names of both keys: those of the key of before are looked through
+ * only for what is deeper. */
+static int find(struct ask *a, struct objects *o)
+{
+    struct shared *h = a->sc->shared;
+    int rc = objects_find(o, a->tenant, a->tokens, a->n, a->local, &a->m, &a->odd, &a->err);
+    if (rc || !a->sc->format.two)
+        return rc;
+    struct manifest m;
+    int64_t above = a->m.n_chunks ? a->m.head.position : a->local;
+    o->keys = &h->old_keys;
+    rc = objects_find(o, a->tenant, a->tokens, a->n, above, &m, &a->odd, &a->err);
+    if (rc || !m.n_chunks) {
+        o->keys = &h->keys;
+        return rc;
+    }
+    manifest_free(&a->m);
+    a->m = m;
+    a->old = true;
+    return 0;
+}
+
 static void run_ask(struct job *job)
 {
     struct ask *a = (struct ask *)job;
@@ -116,7 +138,7 @@ static void run_ask(struct job *job)
         return;
     struct objects o = {.kv = h->in.kv, .keys = &h->keys, .format = &a->sc->format,
                         .deadline_ns = a->deadline_ns};
-    a->rc = objects_find(&o, a->tenant, a->tokens, a->n, a->local, &a->m, &a->odd, &a->err);
+    a->rc = find(a, &o);
     if (!a->rc && a->m.n_chunks)
         a->rc = fetch(a, &o);
     a->bytes = o.bytes;
@@ -151,7 +173,7 @@ static bool settle(struct ask *a)
     if (s->kind == POINT_SWAP)
         s->kind = POINT_END;
     s->has_logits = a->logits != NULL;
-    s->shared = true;
+    s->shared = !a->old; /* else it is put again, under the name of today's key */
     s->pins++;
     int rc = snapshot_allocate(sc, s);
     if (!rc) { /* the memory changes hands: nothing is copied under the lock */
@@ -161,6 +183,7 @@ static bool settle(struct ask *a)
         for (int32_t i = 0; i < s->n_blocks; i++)
             swap(&s->blocks[i]->host, &a->pages[i]);
         snapshot_arrived(sc, s);
+        shared_offer(sc, s);
     } else {
         snapshot_destroy(sc, s, false);
     }

@@ -125,8 +125,9 @@ void manifest_seal(const struct seal_keys *k, const struct link_name *name,
                                                out, k->boxes);
 }
 
-int manifest_read(const struct format *f, const unsigned char *in, size_t n, struct manifest *out,
-                  struct err *e)
+/* any: of whatever model; then it is filled in. */
+static int read_plain(struct format *f, bool any, const unsigned char *in, size_t n,
+                      struct manifest *out, struct err *e)
 {
     memset(out, 0, sizeof(*out));
     if (n < MANIFEST_HEAD || memcmp(in + AT_MAGIC, magic, sizeof(magic)) != 0)
@@ -141,7 +142,8 @@ int manifest_read(const struct format *f, const unsigned char *in, size_t n, str
         n != MANIFEST_BYTES(chunks))
         return err_set(e, E_FORMAT, "a manifest of %zu bytes names %llu chunks of %llu bytes", n,
                        (unsigned long long)chunks, (unsigned long long)bytes);
-    int rc = codec_open(f, in + AT_HEAD, CODEC_HEAD + bytes, &out->head, e);
+    int rc = any ? codec_inspect(f, in + AT_HEAD, CODEC_HEAD + bytes, &out->head, e)
+                 : codec_open(f, in + AT_HEAD, CODEC_HEAD + bytes, &out->head, e);
     if (!rc && out->head.kind != CODEC_SHARED)
         rc = err_set(e, E_FORMAT, "a manifest of kind %d, not of a shared state",
                      (int)out->head.kind);
@@ -156,8 +158,16 @@ int manifest_read(const struct format *f, const unsigned char *in, size_t n, str
     return 0;
 }
 
-int manifest_open(const struct seal_keys *k, const struct format *f, const struct link_name *name,
-                  const unsigned char *box, size_t n, struct manifest *out, struct err *e)
+int manifest_read(const struct format *f, const unsigned char *in, size_t n, struct manifest *out,
+                  struct err *e)
+{
+    struct format own = *f;
+    return read_plain(&own, false, in, n, out, e);
+}
+
+static int unseal(const struct seal_keys *k, struct format *f, bool any,
+                  const struct link_name *name, const unsigned char *box, size_t n,
+                  struct manifest *out, struct err *e)
 {
     memset(out, 0, sizeof(*out));
     if (n < MANIFEST_BOX(1) || n > MANIFEST_BOX(MANIFEST_CHUNKS_MAX))
@@ -173,9 +183,22 @@ int manifest_open(const struct seal_keys *k, const struct format *f, const struc
                                                    k->boxes) != 0)
         rc = err_set(e, E_DENIED, "a manifest's seal does not match: altered, or of another key");
     if (!rc)
-        rc = manifest_read(f, in, inside, out, e);
+        rc = read_plain(f, any, in, inside, out, e);
     mem_free(in);
     return rc;
+}
+
+int manifest_open(const struct seal_keys *k, const struct format *f, const struct link_name *name,
+                  const unsigned char *box, size_t n, struct manifest *out, struct err *e)
+{
+    struct format own = *f;
+    return unseal(k, &own, false, name, box, n, out, e);
+}
+
+int manifest_inspect(const struct seal_keys *k, struct format *f, const struct link_name *name,
+                     const unsigned char *box, size_t n, struct manifest *out, struct err *e)
+{
+    return unseal(k, f, true, name, box, n, out, e);
 }
 
 void manifest_free(struct manifest *m)

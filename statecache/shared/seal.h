@@ -63,6 +63,11 @@ void manifest_seal(const struct seal_keys *k, const struct link_name *name,
 int manifest_open(const struct seal_keys *k, const struct format *f, const struct link_name *name,
                   const unsigned char *box, size_t n, struct manifest *out,
                   struct err *e) MUST_USE;
+/* The same of whatever model and arithmetic: of f only the keys are used, and the model's fields
+ * are filled in (codec_inspect). */
+int manifest_inspect(const struct seal_keys *k, struct format *f, const struct link_name *name,
+                     const unsigned char *box, size_t n, struct manifest *out,
+                     struct err *e) MUST_USE;
 /* The same of what is in a box. */
 int manifest_read(const struct format *f, const unsigned char *in, size_t n, struct manifest *out,
                   struct err *e) MUST_USE;

@@ -44,6 +44,8 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     h->ttl_s = o->ttl_s;
     h->limits = put_limits(o->bytes_s);
     seal_keys(&h->keys, sc->format.key);
+    if (sc->format.two)
+        seal_keys(&h->old_keys, sc->format.old);
     int rc = open_line(sc, &h->out, &o->store, e);
     if (!rc)
         rc = open_line(sc, &h->in, &o->store, e);

@@ -29,7 +29,7 @@ struct shared_line { /* one connection and the thread that uses it */
 };
 
 struct shared {
-    struct seal_keys keys;
+    struct seal_keys keys, old_keys; /* old: of the key of before, if format.two */
     int wait_ms;
     int64_t ttl_s;
     struct shared_line out, in;

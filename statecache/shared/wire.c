@@ -30,6 +30,10 @@ struct wire {
     struct reply reply;
     unsigned char *text;   /* of the reply; text_cap bytes */
     size_t text_cap;
+    void (*each)(void *arg, const unsigned char *p, size_t n); /* while a SCAN is answered */
+    void *arg;
+    char *cursor;
+    bool listed;           /* it had its list */
     char error[CURL_ERROR_SIZE];
     char taken[TAKE];
 };
@@ -39,6 +43,18 @@ struct wire {
 static void *make_text(const redisReadTask *t, char *text, size_t n)
 {
     struct wire *w = t->privdata;
+    if (t->parent && t->parent->parent) { /* lists are only read in a SCAN's answer */
+        w->each(w->arg, (const unsigned char *)text, n);
+        return &w->reply;
+    }
+    if (t->parent) {
+        bool fits = t->idx == 0 && n < WIRE_CURSOR;
+        if (fits)
+            memcpy(w->cursor, text, n);
+        if (fits)
+            w->cursor[n] = '\0';
+        return fits ? &w->reply : NULL;
+    }
     if (n > w->text_cap) {
         unsigned char *more = mem_realloc(w->text, n);
         if (!more)
@@ -52,10 +68,14 @@ static void *make_text(const redisReadTask *t, char *text, size_t n)
                               .p = w->text, .n = n};
     return &w->reply;
 }
+/* Only a SCAN is answered by lists: a cursor, and a list of keys. */
 static void *make_list(const redisReadTask *t, int n)
 {
-    (void)t, (void)n; /* no command of ours is answered by one */
-    return NULL;
+    struct wire *w = t->privdata;
+    bool outer = !t->parent && n == 2, keys = t->parent && !t->parent->parent && t->idx == 1;
+    w->reply = (struct reply){.kind = REPLY_NUMBER};
+    w->listed |= keys;
+    return w->each && (outer || keys) ? &w->reply : NULL;
 }
 static void *make_number(const redisReadTask *t, long long v)
 {
@@ -278,6 +298,28 @@ int wire_ask(struct wire *w, const struct word *words, int n, uint64_t deadline_
 
 static struct word word(const char *text) { return (struct word){text, strlen(text)}; }
 
+int wire_scan(struct wire *w, const char *pattern, char cursor[WIRE_CURSOR],
+              void (*each)(void *arg, const unsigned char *p, size_t n), void *arg,
+              uint64_t deadline_ns, struct err *e)
+{
+    struct word words[6] = {word("SCAN"),  word(cursor), word("MATCH"),
+                            word(pattern), word("COUNT"), word("500")};
+    struct reply r = {0};
+    int rc = wire_send(w, words, 6, deadline_ns, e);
+    w->each = each;
+    w->arg = arg;
+    w->cursor = cursor;
+    w->listed = false;
+    if (!rc)
+        rc = wire_receive(w, deadline_ns, &r, e);
+    w->each = NULL;
+    if (!rc && r.kind == REPLY_ERROR)
+        return wire_refused(&r, e);
+    if (!rc && !w->listed)
+        rc = broken(w, E_FORMAT, e, "it answers a SCAN with no list");
+    return rc;
+}
+
 static int greet(struct wire *w, int connect_ms, int answer_ms, struct err *e)
 {
     const struct shared_address *a = w->to;
@@ -355,6 +397,13 @@ int wire_ask(struct wire *w, const struct word *words, int n, uint64_t deadline_
              struct reply *out, struct err *e)
 {
     (void)w, (void)words, (void)n, (void)deadline_ns, (void)out;
+    return none(e);
+}
+int wire_scan(struct wire *w, const char *pattern, char cursor[WIRE_CURSOR],
+              void (*each)(void *arg, const unsigned char *p, size_t n), void *arg,
+              uint64_t deadline_ns, struct err *e)
+{
+    (void)w, (void)pattern, (void)cursor, (void)each, (void)arg, (void)deadline_ns;
     return none(e);
 }
 int wire_refused(const struct reply *r, struct err *e)

@@ -44,6 +44,12 @@ int wire_receive(struct wire *w, uint64_t deadline_ns, struct reply *out, struct
  * stays). */
 int wire_ask(struct wire *w, const struct word *words, int n, uint64_t deadline_ns,
              struct reply *out, struct err *e) MUST_USE;
+/* One step of a SCAN for keys that match `pattern`, answered by lists: each() is given every key,
+ * and cursor, "0" at first, is that again after the last step. As wire_ask. */
+#define WIRE_CURSOR 24
+int wire_scan(struct wire *w, const char *pattern, char cursor[WIRE_CURSOR],
+              void (*each)(void *arg, const unsigned char *p, size_t n), void *arg,
+              uint64_t deadline_ns, struct err *e) MUST_USE;
 int wire_refused(const struct reply *r, struct err *e); /* E_DENIED, with the words of an ERROR */
 
 #endif

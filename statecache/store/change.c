@@ -15,7 +15,7 @@ enum { AT_BYTES = 0, AT_KIND = 4, AT_MODEL = 8, AT_TENANT = 24, AT_ID = 40, AT_G
 void change_model(const struct format *f, unsigned char out[CHANGE_MODEL])
 {
     crypto_generichash_state s;
-    crypto_generichash_init(&s, f->key, sizeof(f->key), CHANGE_MODEL);
+    crypto_generichash_init(&s, f->names, sizeof(f->names), CHANGE_MODEL);
     crypto_generichash_update(&s, f->fingerprint, sizeof(f->fingerprint));
     crypto_generichash_update(&s, f->schema, sizeof(f->schema));
     crypto_generichash_update(&s, (const unsigned char *)f->numerics, sizeof(f->numerics));

@@ -83,7 +83,7 @@ void codec_name(const struct format *f, const unsigned char tenant[16],
                 unsigned char name[16])
 {
     crypto_generichash_state s;
-    crypto_generichash_init(&s, f->key, sizeof(f->key), 16);
+    crypto_generichash_init(&s, f->names, sizeof(f->names), 16);
     crypto_generichash_update(&s, tenant, 16);
     crypto_generichash_update(&s, f->fingerprint, sizeof(f->fingerprint));
     crypto_generichash_update(&s, f->schema, sizeof(f->schema));
@@ -97,6 +97,11 @@ void codec_name(const struct format *f, const unsigned char tenant[16],
 void codec_sign(const struct format *f, unsigned char head[CODEC_HEAD])
 {
     crypto_auth_hmacsha256(head + AT_HMAC, head, AT_HMAC, f->key);
+}
+
+void codec_retag(unsigned char head[CODEC_HEAD], const unsigned char tenant[16])
+{
+    memcpy(head + AT_TENANT, tenant, 16);
 }
 
 void codec_seal(const struct format *f, struct head *h, const struct part part[PARTS],
@@ -245,7 +250,8 @@ static int check_origin(const struct format *f, const unsigned char *in, struct 
 }
 
 /* Is it a head of ours at all? */
-static int check_seal(const struct format *f, const unsigned char *in, struct err *e)
+static int check_seal(const struct format *f, const unsigned char *in, struct head *h,
+                      struct err *e)
 {
     unsigned version = (unsigned)bytes_get(in + AT_VERSION, 2);
     if (memcmp(in + AT_MAGIC, magic, sizeof(magic)) != 0)
@@ -256,7 +262,9 @@ static int check_seal(const struct format *f, const unsigned char *in, struct er
     if (version < CODEC_VERSION_OLD || bytes_get(in + AT_HEAD_BYTES, 4) != CODEC_HEAD)
         return err_set(e, E_FORMAT, "format version %u with a head of %u bytes does not exist",
                        version, (unsigned)bytes_get(in + AT_HEAD_BYTES, 4));
-    if (crypto_auth_hmacsha256_verify(in + AT_HMAC, in, AT_HMAC, f->key) != 0)
+    h->old = crypto_auth_hmacsha256_verify(in + AT_HMAC, in, AT_HMAC, f->key) != 0;
+    if (h->old &&
+        (!f->two || crypto_auth_hmacsha256_verify(in + AT_HMAC, in, AT_HMAC, f->old) != 0))
         return err_set(e, E_DENIED, "the seal does not match: altered, or of another install key");
     return 0;
 }
@@ -285,7 +293,7 @@ int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint6
                struct head *h, struct err *e)
 {
     memset(h, 0, sizeof(*h));
-    int rc = check_seal(f, in, e);
+    int rc = check_seal(f, in, h, e);
     if (!rc)
         rc = check_origin(f, in, h, e);
     if (!rc)
@@ -307,7 +315,7 @@ int codec_inspect(struct format *f, const unsigned char in[CODEC_HEAD], uint64_t
                   struct head *h, struct err *e)
 {
     memset(h, 0, sizeof(*h));
-    int rc = check_seal(f, in, e);
+    int rc = check_seal(f, in, h, e);
     if (rc)
         return rc;
     memcpy(f->fingerprint, in + AT_FINGERPRINT, sizeof(f->fingerprint));

@@ -36,7 +36,10 @@ enum codec_part {
 
 /* What files must agree with. Owner: the cache; read-only. */
 struct format {
-    unsigned char key[CODEC_KEY];
+    unsigned char key[CODEC_KEY];              /* seals; installkey.h */
+    unsigned char names[CODEC_KEY];            /* names files and tenants: of every key the same */
+    unsigned char old[CODEC_KEY];              /* its seals are accepted, if … */
+    bool two;                                  /* … the key is being changed */
     unsigned char fingerprint[32], schema[32]; /* of the model; of the layout of its state */
     char numerics[CODEC_NUMERICS];             /* codec_numerics */
     uint64_t slot_bytes, page_bytes; /* page_bytes 0: no PAGED section */
@@ -47,6 +50,7 @@ struct format {
 struct head {
     enum codec_kind kind;
     unsigned version;
+    bool old;                         /* sealed with the key of before */
     unsigned char tenant[16], id[16]; /* id: the name of a state or stretch, a session's id */
     unsigned char path[16];           /* name of the stretch that ends before tokens; or zero */
     int64_t position;
@@ -85,7 +89,7 @@ void codec_name(const struct format *f, const unsigned char tenant[16],
 /* Completes h (sizes, offsets, digests) and writes the sealed head. */
 void codec_seal(const struct format *f, struct head *h, const struct part part[PARTS],
                 unsigned char out[CODEC_HEAD]);
-/* Recomputes the HMAC of a head that was changed; for tests. */
+/* Seals a head anew: one that was changed, or is to have another key's seal. */
 void codec_sign(const struct format *f, unsigned char head[CODEC_HEAD]);
 
 /* Checks everything a head says, for a file of file_bytes: E_FORMAT (damaged or torn), E_DENIED
@@ -103,7 +107,11 @@ int codec_check(const struct format *f, const struct head *h, enum codec_part i,
                 const struct part *p, struct err *e) MUST_USE;
 const char *codec_part_name(enum codec_part i);
 
-/* Of an API key's id, by the install key: the same after a restart, and nothing without it. */
+/* Another tenant's, before it is sealed anew. */
+void codec_retag(unsigned char head[CODEC_HEAD], const unsigned char tenant[16]);
+
+/* Of an API key's id, by the half of the install key that names: the same after a restart and with
+ * a changed key, and nothing without it. */
 void codec_tenant(const unsigned char key[CODEC_KEY], const char *key_id, unsigned char out[16]);
 
 #endif

@@ -67,43 +67,33 @@ static int make_dir(struct store *s, const char *path, struct err *e)
     return rc == 0 || rc == -EEXIST ? 0 : fsio_failed(e, rc, "cannot make", path);
 }
 
-int dirstore_key(const struct fsio *io, const char *path, unsigned char key[CODEC_KEY],
-                 struct err *e)
+/* Made once: without it every state on the disk is worthless, so it is durable before use. */
+static int make_key(struct store *s, const char *path, struct format *f, struct err *e)
 {
-    uint64_t size = 0;
-    int fd = io->open(io->ctx, path, &size);
-    if (fd < 0)
-        return fsio_failed(e, fd, "cannot open", path);
-    int rc = size == CODEC_KEY ? fsio_read_all(io, fd, key, CODEC_KEY, 0) : 0;
-    io->close(io->ctx, fd);
-    if (size != CODEC_KEY)
-        return err_set(e, E_FORMAT, "install key %s: %d bytes expected, %llu found", path,
-                       CODEC_KEY, (unsigned long long)size);
-    return rc ? fsio_failed(e, rc, "cannot read", path) : 0;
+    struct installkey key;
+    randombytes_buf(key.seal, sizeof(key.seal));
+    memcpy(key.names, key.seal, sizeof(key.names));
+    int rc = installkey_write(own(s)->io, own(s)->dir, path_in(s, "key.tmp").p, path, &key, e);
+    if (!rc)
+        rc = installkey_take(f, &key, path, NULL, NULL, e);
+    sodium_memzero(&key, sizeof(key));
+    return rc;
 }
 
-/* Made once: without it every state on the disk is worthless, so it is durable before use. */
-static int make_key(struct store *s, const char *path, unsigned char key[CODEC_KEY],
-                    struct err *e)
+/* The directory's own key. Beside it lies the next one while rekey_dir works, or was interrupted:
+ * some files are sealed with that already. */
+static int own_key(struct store *s, struct format *f, struct err *e)
 {
-    struct path tmp = path_in(s, "key.tmp");
     const struct fsio *io = own(s)->io;
-    randombytes_buf(key, CODEC_KEY);
-    int rc = io->unlink(io->ctx, tmp.p);
-    int fd = io->create(io->ctx, tmp.p);
-    if (fd < 0)
-        return fsio_failed(e, fd, "cannot make", tmp.p);
-    rc = fsio_write_all(io, fd, key, CODEC_KEY);
-    if (!rc)
-        rc = io->fsync(io->ctx, fd);
-    int closed = io->close(io->ctx, fd);
-    if (!rc)
-        rc = closed;
-    if (!rc)
-        rc = io->rename(io->ctx, tmp.p, path);
-    if (!rc)
-        rc = io->sync_dir(io->ctx, own(s)->dir);
-    return rc ? fsio_failed(e, rc, "cannot write", path) : 0;
+    struct path key = path_in(s, "key"), next = path_in(s, DIRSTORE_NEXT);
+    struct err missing = {0};
+    int rc = installkey_load(f, io, key.p, NULL, &missing);
+    if (rc == E_NOENT)
+        return make_key(s, key.p, f, e);
+    if (rc)
+        return err_set(e, rc, "%s", missing.text);
+    rc = installkey_load(f, io, next.p, key.p, &missing);
+    return rc && rc != E_NOENT ? err_set(e, rc, "%s", missing.text) : 0;
 }
 
 struct sweep {
@@ -139,8 +129,8 @@ static void count_quarantined(void *arg, const char *name)
     (void)io->close(io->ctx, fd); /* read-only */
 }
 
-int dirstore_open(struct store *s, const char *dir, const char *key_file, const struct fsio *io,
-               struct format *f, struct err *e)
+int dirstore_open(struct store *s, const char *dir, const char *key_file, const char *old_file,
+                  const struct fsio *io, struct format *f, struct err *e)
 {
     *s = (struct store){.ops = &ops, .format = f, .impl = mem_zalloc(sizeof(struct dirstore))};
     if (!s->impl)
@@ -166,17 +156,7 @@ int dirstore_open(struct store *s, const char *dir, const char *key_file, const 
     rc = io->sync_dir(io->ctx, dir); /* the folders must not vanish from under durable files */
     if (rc)
         return fsio_failed(e, rc, "cannot sync", dir);
-    struct path key = path_in(s, "key");
-    struct err missing = {0};
-    if (key_file) {
-        rc = dirstore_key(io, key_file, f->key, e);
-    } else {
-        rc = dirstore_key(io, key.p, f->key, &missing);
-        if (rc == E_NOENT)
-            rc = make_key(s, key.p, f->key, e);
-        else if (rc)
-            return err_set(e, rc, "%s", missing.text);
-    }
+    rc = key_file ? installkey_load(f, io, key_file, old_file, e) : own_key(s, f, e);
     for (size_t i = 0; i < STORE_KINDS && !rc; i++) {
         struct sweep w = {s, folder[i]};
         rc = io->list(io->ctx, path_in(s, folder[i]).p, remove_temporary, &w);

@@ -79,7 +79,9 @@ static int check_frame(const struct turnlog *l, const unsigned char *p, uint64_t
                        uint64_t segment, uint64_t offset, struct err *e)
 {
     unsigned char digest[DIGEST];
-    if (crypto_auth_hmacsha256_verify(p + AT_HMAC, p, AT_HMAC, l->format->key) != 0)
+    const struct format *f = l->format;
+    if (crypto_auth_hmacsha256_verify(p + AT_HMAC, p, AT_HMAC, f->key) != 0 &&
+        (!f->two || crypto_auth_hmacsha256_verify(p + AT_HMAC, p, AT_HMAC, f->old) != 0))
         return err_set(e, E_DENIED, "the seal does not match: torn, altered, or of another "
                        "install key");
     if (bytes_get(p + AT_VERSION, 2) != VERSION || bytes_get(p + AT_HEAD, 2) != TURNLOG_HEAD)
@@ -95,6 +97,27 @@ static int check_frame(const struct turnlog *l, const unsigned char *p, uint64_t
     crypto_generichash(digest, sizeof(digest), p + TURNLOG_HEAD, n, NULL, 0);
     if (sodium_memcmp(digest, p + AT_DIGEST, sizeof(digest)) != 0)
         return err_set(e, E_FORMAT, "its %" PRIu64 " bytes have another digest", n);
+    return 0;
+}
+
+int turnlog_reseal(const struct format *f, unsigned char *p, uint64_t n, uint64_t segment,
+                   unsigned *anew, struct err *e)
+{
+    const struct turnlog l = {.format = f};
+    struct err why = {0};
+    *anew = 0;
+    for (uint64_t at = 0; at + TURNLOG_HEAD <= n;) {
+        unsigned char *x = p + at;
+        bool ours = memcmp(x, magic, sizeof(magic)) == 0;
+        int rc = ours ? check_frame(&l, x, n - at, segment, at, &why) : E_FORMAT;
+        if (rc == E_UNSUPPORTED)
+            return err_set(e, rc, "%s", why.text);
+        if (!rc && crypto_auth_hmacsha256_verify(x + AT_HMAC, x, AT_HMAC, f->key) != 0) {
+            crypto_auth_hmacsha256(x + AT_HMAC, x, AT_HMAC, f->key);
+            ++*anew;
+        }
+        at += rc ? TURNLOG_BLOCK : padded(TURNLOG_HEAD + bytes_get(x + AT_BYTES, 8));
+    }
     return 0;
 }
 

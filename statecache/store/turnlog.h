@@ -60,6 +60,11 @@ void turnlog_close(struct turnlog *l);
  * twice, it is sick. After an error it may be there or not. */
 int turnlog_append(struct turnlog *l, struct buf *frame, uint32_t n_records, uint64_t *segment,
                    struct err *e) MUST_USE;
+/* Seals the frames of a segment's bytes p[n] with f's key that have the seal of the one before;
+ * *anew: how many. What does not check is left as it is. E_UNSUPPORTED: some are of a newer
+ * version. */
+int turnlog_reseal(const struct format *f, unsigned char *p, uint64_t n, uint64_t segment,
+                   unsigned *anew, struct err *e) MUST_USE;
 /* The last segment is not appended to any more. */
 void turnlog_seal(struct turnlog *l);
 /* No record in segments below `below` is needed: they go, the oldest first and durably, so that

@@ -55,8 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     }
     const char *dir = fuzz_dir(NAME, p, n);
     good = bad = 0;
-    HOLDS(response_files_check(dir, key, NULL, see, NULL, &e) == 0 && good + bad == 1);
-    HOLDS(responses_open_in(&s, dir, key, NULL, &e) == 0);
+    HOLDS(response_files_check(dir, key, NULL, NULL, see, NULL, &e) == 0 && good + bad == 1);
+    HOLDS(responses_open_in(&s, dir, key, NULL, NULL, &e) == 0);
     buf_init(&object, MIB(80));
     buf_init(&messages, MIB(80));
     memset(&t, 0, sizeof t);

@@ -67,6 +67,13 @@ static void *speak(void *arg)
     return NULL;
 }
 
+/* Every byte of a name can be read. */
+static void name(void *arg, const unsigned char *p, size_t n)
+{
+    (void)arg;
+    HOLDS(!n || memchr(p, 1, n) != p + n);
+}
+
 static void replies(const uint8_t *data, size_t n)
 {
     struct shared_address a = {.shown = "fuzz"};
@@ -84,9 +91,15 @@ static void replies(const uint8_t *data, size_t n)
     if (wire_open(&w, &a, NULL, &e) == 0) {
         struct word get[2] = {{"GET", 3}, {"k", 1}};
         struct reply r;
+        char cursor[WIRE_CURSOR] = "0";
         int rc = wire_connect(w, 2000, 2000, &e);
         for (int i = 0; i < 8 && !rc; i++) {
             err_clear(&e);
+            if (i % 3 == 2) {
+                rc = wire_scan(w, "*", cursor, name, NULL, UINT64_MAX, &e);
+                HOLDS(strnlen(cursor, sizeof cursor) < sizeof cursor);
+                continue;
+            }
             rc = wire_ask(w, get, 2, UINT64_MAX, &r, &e);
             if (!rc && r.kind == REPLY_TEXT) /* every byte of it can be read */
                 HOLDS(r.n <= WIRE_REPLY_MAX + 65536 && (!r.n || memchr(r.p, 1, r.n) != r.p + r.n));

@@ -191,6 +191,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         fake_init(&f, true, 4, 300);
         fake_open(&f);
         memset(f.sc->format.key, 7, sizeof(f.sc->format.key)); /* the same in every process */
+        memset(f.sc->format.names, 7, sizeof(f.sc->format.names));
         make(0);
         make(1);
         log_set_level(-1); /* everything is refused, thousands of times */

@@ -35,7 +35,7 @@ static struct responses *open_with(const unsigned char *k, const struct fsio *io
 {
     struct responses *s;
     struct err e = {0};
-    cr_assert_eq(responses_open_in(&s, dir, k, io, &e), 0, "%s", e.text);
+    cr_assert_eq(responses_open_in(&s, dir, k, NULL, io, &e), 0, "%s", e.text);
     return s;
 }
 
@@ -194,7 +194,7 @@ Test(responses, memory_alone)
 {
     struct responses *s;
     struct err e = {0};
-    cr_assert_eq(responses_open_in(&s, NULL, key, NULL, &e), 0);
+    cr_assert_eq(responses_open_in(&s, NULL, key, NULL, NULL, &e), 0);
     put(s, &alice, "resp_a", "{1}", "[1]");
     cr_assert_str_eq(get(s, &alice, "resp_a"), "{1}|[1]");
     cr_assert(responses_delete(s, &alice, "resp_a", &e));
@@ -224,7 +224,7 @@ static struct seen check(const unsigned char *k)
 {
     struct seen x = {0};
     struct err e = {0};
-    cr_assert_eq(response_files_check(dir, k, NULL, see, &x, &e), 0, "%s", e.text);
+    cr_assert_eq(response_files_check(dir, k, NULL, NULL, see, &x, &e), 0, "%s", e.text);
     return x;
 }
 

@@ -318,7 +318,7 @@ Test(shared_store, killed_in_between)
     rig_close(&r);
 }
 
-/* More states than putting may take bytes: they are left out late and counted, the others go. */
+/* More states than putting may take bytes: they are left out late and counted; others go. */
 Test(shared_store, takes_no_more_than_its_share)
 {
     struct rig r = {0};

@@ -1,5 +1,6 @@
-/* recurd-state: what a state folder holds, checked. Reads only: beside a running daemon, too, which
- * replaces files as a whole; what is gone when its turn comes was removed meanwhile. */
+/* recurd-state: what a state folder holds, checked: reads only, beside a running daemon, too, which
+ * replaces files as a whole; what is gone when its turn comes was removed meanwhile. rekey.h has
+ * the commands that write. */
 #include <errno.h>
 #include <inttypes.h>
 #include <sodium.h>
@@ -11,11 +12,14 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/usage.h"
+#include "programs/recurd-state/rekey.h"
+#include "programs/recurd-state/store.h"
 #include "server/api/responses.h"
 #include "statecache/store/codec.h"
 #include "statecache/store/digest.h"
 #include "statecache/store/fields.h"
 #include "statecache/store/fsio.h"
+#include "statecache/store/installkey.h"
 
 #define READ_BYTES MIB(1) /* of a part at once */
 #define PATH_BYTES 4096
@@ -58,20 +62,11 @@ static void path_of(const struct tool *t, const struct entry *x, char out[PATH_B
 
 /* ---- the folder --------------------------------------------------------------------------- */
 
-static int read_key(struct tool *t, const char *file, struct err *e)
+static int read_key(struct tool *t, const struct key_files *keys, struct err *e)
 {
-    char path[PATH_BYTES];
-    uint64_t size = 0;
-    snprintf(path, sizeof path, "%s%s", file ? file : t->dir, file ? "" : "/key");
-    int fd = fsio_real.open(NULL, path, &size);
-    if (fd < 0)
-        return err_set(e, E_IO, "install key %s cannot be read: %s", path, strerror(-fd));
-    ssize_t n = size == CODEC_KEY ? fsio_real.pread(NULL, fd, t->format.key, CODEC_KEY, 0) : 0;
-    fsio_real.close(NULL, fd);
-    if (n != CODEC_KEY)
-        return err_set(e, E_FORMAT, "install key %s: %d bytes expected, %" PRIu64 " found", path,
-                       CODEC_KEY, size);
-    return 0;
+    char own[PATH_BYTES];
+    snprintf(own, sizeof own, "%s/key", t->dir);
+    return installkey_load(&t->format, &fsio_real, keys->key ? keys->key : own, keys->old, e);
 }
 
 struct listing {
@@ -409,16 +404,18 @@ static void look_at_reply(void *arg, const char *name, uint64_t bytes, const cha
 
 static int look_at_replies(struct tool *t, struct err *e)
 {
-    unsigned char key[16];
+    unsigned char key[16], old[16];
     codec_tenant(t->format.key, RESPONSES_KEY_ID, key);
-    return response_files_check(t->dir, key, NULL, look_at_reply, t, e);
+    codec_tenant(t->format.old, RESPONSES_KEY_ID, old);
+    return response_files_check(t->dir, key, t->format.two ? old : NULL, NULL, look_at_reply, t,
+                                e);
 }
 
-static int run(struct tool *t, const char *key, struct err *e)
+static int run(struct tool *t, const struct key_files *keys, struct err *e)
 {
     int rc = list(t, e);
     if (!rc)
-        rc = read_key(t, key, e);
+        rc = read_key(t, keys, e);
     if (rc)
         return rc;
     if (!checks(t))
@@ -445,7 +442,7 @@ static const struct usage_row rows[] = {
 #define SYNOPSIS USAGE_ROW_SYNOPSIS
 #define ABOUT USAGE_ROW_ABOUT
 #define FLAG USAGE_ROW_FLAG
-#include "programs/recurd-state.def"
+#include "programs/recurd-state/args.def"
 #undef FLAG
 #undef ABOUT
 #undef SYNOPSIS
@@ -453,35 +450,108 @@ static const struct usage_row rows[] = {
 
 static void usage(FILE *f) { usage_print(f, "recurd-state", rows, ARRAY_LEN(rows)); }
 
+/* ls, check and show. The exit code. */
+static int look_at_folder(struct tool *t, const struct key_files *keys)
+{
+    struct err e = {0};
+    if (strlen(t->dir) > PATH_BYTES - 128)
+        err_set(&e, E_RANGE, "the folder's path is too long");
+    else
+        (void)run(t, keys, &e);
+    if (e.code)
+        fprintf(stderr, "recurd-state: %s\n", e.text);
+    mem_free(t->entries);
+    sodium_memzero(&t->format, sizeof t->format);
+    return e.code ? 2 : t->bad > 0;
+}
+
+/* check and prune of a shared store. */
+static int look_after(struct store_command *c, const struct key_files *keys)
+{
+    struct err e = {0};
+    bool bad = false;
+    int rc = look_at_store(c, keys, &bad, &e);
+    if (rc)
+        fprintf(stderr, "recurd-state: %s\n", e.text);
+    return rc ? 2 : bad;
+}
+
+/* rekey and reseal. */
+static int seal_anew(char **words, const struct key_files *keys, const char *tenant)
+{
+    struct err e = {0};
+    bool bad = false;
+    int rc = strcmp(words[0], "rekey") == 0
+                 ? rekey_folder(words[1], keys, &bad, &e)
+                 : reseal_export(words[1], words[2], keys, tenant, &e);
+    if (rc)
+        fprintf(stderr, "recurd-state: %s\n", e.text);
+    return rc ? 2 : bad;
+}
+
+static const struct { const char *name; int least, most; } commands[] = {
+    {"ls", 1, 1}, {"check", 1, 1}, {"show", 1, 2}, {"rekey", 1, 1}, {"reseal", 2, 2},
+    {"prune", 1, 1},
+};
+
+/* Is this a command, with as many words as it takes? */
+static bool known(char **words, int n)
+{
+    for (size_t i = 0; n > 0 && i < ARRAY_LEN(commands); i++)
+        if (strcmp(words[0], commands[i].name) == 0)
+            return n > commands[i].least && n <= commands[i].most + 1;
+    return false;
+}
+
+static bool minutes(const char *text, int64_t *out)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    bool good = *text >= '0' && *text <= '9' && !*end && n <= 1000000;
+    if (!good)
+        fprintf(stderr, "recurd-state: older is \"%.40s\", not 0 to 1000000 minutes\n", text);
+    *out = n;
+    return good;
+}
+
 int main(int argc, char **argv)
 {
     struct tool t = {0};
-    struct err e = {0};
-    const char *key = NULL;
+    struct key_files keys = {0};
+    const char *tenant = NULL;
+    struct store_command store = {.older_min = 10};
     struct option options[ARRAY_LEN(rows) + 1];
     usage_options(rows, ARRAY_LEN(rows), options);
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (c == 'k') {
-            key = optarg;
-        } else {
+        switch (c) {
+        case 'k': keys.key = optarg; break;
+        case 'o': keys.old = optarg; break;
+        case 't': tenant = optarg; break;
+        case 'a': store.ca = optarg; break;
+        case 'j': store.json = true; break;
+        case 'm':
+            if (!minutes(optarg, &store.older_min))
+                return 2;
+            break;
+        default:
             usage(c == 'h' ? stdout : stderr);
             return c == 'h' ? 0 : 2;
         }
     }
-    int left = argc - optind;
-    t.command = left > 0 ? argv[optind] : "";
-    bool known = !strcmp(t.command, "ls") || !strcmp(t.command, "check") || shows(&t);
-    if (!known || left < 2 || left > 3 || (left == 3 && !shows(&t)) || sodium_init() < 0) {
+    char **words = argv + optind;
+    if (!known(words, argc - optind) || sodium_init() < 0) {
         usage(stderr);
         return 2;
     }
-    t.dir = argv[optind + 1];
-    t.only = left == 3 ? argv[optind + 2] : NULL;
-    if (strlen(t.dir) > PATH_BYTES - 128 || run(&t, key, &e)) {
-        fprintf(stderr, "recurd-state: %s\n", e.code ? e.text : "the folder's path is too long");
-        mem_free(t.entries);
-        return 2;
+    if (strcmp(words[0], "rekey") == 0 || strcmp(words[0], "reseal") == 0)
+        return seal_anew(words, &keys, tenant);
+    store.prune = strcmp(words[0], "prune") == 0;
+    if (store.prune || (strcmp(words[0], "check") == 0 && strstr(words[1], "://"))) {
+        store.url = words[1];
+        return look_after(&store, &keys);
     }
-    mem_free(t.entries);
-    return t.bad > 0;
+    t.command = words[0];
+    t.dir = words[1];
+    t.only = argc - optind == 3 ? words[2] : NULL;
+    return look_at_folder(&t, &keys);
 }
