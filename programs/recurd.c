@@ -140,6 +140,7 @@ static struct served_options served_options(const struct options *o)
         .shared_ca = o->shared_ca,
         .shared_wait_ms = (int)o->shared_wait_ms,
         .shared_ttl_s = o->shared_ttl,
+        .shared_bytes_s = MIB(o->shared_rate),
         .compress_disk = compresses(o, "disk"),
         .compress_shared = compresses(o, "shared"),
         .session_ttl_s = o->session_ttl * 24 * 3600,

@@ -68,11 +68,12 @@ static int open_disk(struct statecache *sc, struct err *e)
 static int open_shared(struct statecache *sc, struct err *e)
 {
     const struct statecache_options *o = &sc->o;
-    struct shared_options s = {.url = o->shared_url, .ca = o->shared_ca,
-                               .password = o->shared_password,
+    struct shared_options s = {.store = {.url = o->shared_url, .ca = o->shared_ca,
+                                         .password = o->shared_password},
                                .wait_ms = o->shared_wait_ms > 0 ? o->shared_wait_ms : SHARED_WAIT,
-                               .ttl_s = o->shared_ttl_s};
-    if (s.url && !o->key_file)
+                               .ttl_s = o->shared_ttl_s,
+                               .bytes_s = o->shared_bytes_s};
+    if (s.store.url && !o->key_file)
         return err_set(e, E_CONFLICT, "shared: replicas share with one key, and no state-key is "
                        "given");
     return shared_open(sc, &s, e);

@@ -17,6 +17,7 @@
 #include "statecache/store/journal.h"
 #include "statecache/store/store.h"
 #include "statecache/store/writer.h"
+#include "statecache/value/allowance.h"
 
 struct found;
 struct record_job;
@@ -114,8 +115,7 @@ struct statecache {
     struct journal journal;   /* the log of turns */
     struct shared *shared;    /* the tier behind the local ones; NULL = none */
     struct link due, behind;  /* sessions and states that are to be written, the first due first */
-    uint64_t behind_seen_ns;  /* what writing behind may still take */
-    int64_t behind_bytes, behind_cost_ns;
+    struct allowance behind_left; /* what writing behind may still take */
     uint64_t leaving;         /* bytes of files whose removal is queued */
     uint64_t stuck;           /* of files that nothing here can remove, or has not been able to */
     struct foreign *foreign;  /* states that wait for their model or arithmetic */

@@ -28,8 +28,9 @@ struct shared_stats {
     bool up;                   /* now: both connections work */
     uint64_t hits, misses, timeouts; /* of requests that asked: found and used, not there, late */
     uint64_t writes, dropped;  /* states put there; those left out, because it was slow or down */
+    uint64_t over_budget;      /* … of these, because writing there had taken its share */
     uint64_t errors;           /* failed calls, and things found that did not check */
-    uint64_t read_bytes, written_bytes;
+    uint64_t read_bytes, written_bytes, write_cpu_ns;
     struct latency get, put;   /* one search with its fetch; one state */
     struct compress_count packed, expanded; /* of what was written and read */
 };

@@ -226,10 +226,15 @@ static void shared(struct buf *out, const struct shared_stats *s)
     counter(out, "shared_timeouts_total", "Requests that it did not answer in time", s->timeouts);
     counter(out, "shared_writes_total", "States put into the shared store", s->writes);
     counter(out, "shared_dropped_total", "States left out: it was slow, full or down", s->dropped);
+    counter(out, "shared_over_budget_total",
+            "… of these, because writing there had taken its share of network or processors",
+            s->over_budget);
     counter(out, "shared_errors_total", "Its failures, and what it had that did not check",
             s->errors);
     counter(out, "shared_read_bytes_total", "Bytes of states read from it", s->read_bytes);
     counter(out, "shared_written_bytes_total", "Bytes of states written to it", s->written_bytes);
+    seconds(out, "shared_write_cpu_seconds_total", "Time of a processor that putting states took",
+            s->write_cpu_ns);
     latency(out, "shared_get_seconds", "Asking for one state and reading it", &s->get);
     latency(out, "shared_put_seconds", "Putting one state", &s->put);
 }

@@ -82,31 +82,32 @@ static bool host_char(char c, bool v6)
            (v6 ? c == ':' : c == '-' || c == '_');
 }
 
-static int host_and_port(const char *text, size_t n, struct shared_address *a, struct err *e)
+int shared_host_parse(const char *text, size_t n, int default_port, char host[SHARED_HOST],
+                      int *port, struct err *e)
 {
     bool v6 = n > 0 && text[0] == '[';
     const char *end = v6 ? memchr(text, ']', n) : memchr(text, ':', n);
     if (v6 && !end)
         return err_set(e, E_FORMAT, "shared: the address lacks its ]");
-    const char *host = text + v6;
-    size_t len = end ? (size_t)(end - host) : n - v6;
+    const char *name = text + v6;
+    size_t len = end ? (size_t)(end - name) : n - v6;
     const char *rest = end ? end + v6 : text + n;
-    if (len == 0 || len >= sizeof(a->host))
-        return err_set(e, E_RANGE, "shared: the host's name has %zu bytes, 1 to %zu are possible",
-                       len, sizeof(a->host) - 1);
+    if (len == 0 || len >= SHARED_HOST)
+        return err_set(e, E_RANGE, "shared: the host's name has %zu bytes, 1 to %d are possible",
+                       len, SHARED_HOST - 1);
     for (size_t i = 0; i < len; i++)
-        if (!host_char(host[i], v6))
+        if (!host_char(name[i], v6))
             return err_set(e, E_FORMAT, "shared: byte %zu of the host's name is no letter, digit, "
                            "dot or hyphen", i);
-    memcpy(a->host, host, len);
-    a->host[len] = '\0';
-    a->port = REDIS_PORT;
+    memcpy(host, name, len);
+    host[len] = '\0';
+    *port = default_port;
     if (rest == text + n)
         return 0;
     if (*rest != ':')
-        return err_set(e, E_FORMAT, "shared: after the host belongs :port or /db");
-    int rc = number(rest + 1, (size_t)(text + n - rest - 1), 65535, "port", &a->port, e);
-    return !rc && a->port == 0 ? err_set(e, E_RANGE, "shared: port 0 is none") : rc;
+        return err_set(e, E_FORMAT, "shared: after the host belongs :port");
+    int rc = number(rest + 1, (size_t)(text + n - rest - 1), 65535, "port", port, e);
+    return !rc && *port == 0 ? err_set(e, E_RANGE, "shared: port 0 is none") : rc;
 }
 
 static int at_host(const char *text, struct shared_address *a, struct err *e)
@@ -117,7 +118,7 @@ static int at_host(const char *text, struct shared_address *a, struct err *e)
     size_t n = slash ? (size_t)(slash - text) : strlen(text), used;
     int rc = credentials(text, n, a, &used, e);
     if (!rc)
-        rc = host_and_port(text + used, n - used, a, e);
+        rc = shared_host_parse(text + used, n - used, REDIS_PORT, a->host, &a->port, e);
     if (!rc && slash && slash[1])
         rc = number(slash + 1, strlen(slash + 1), DB_MAX, "database", &a->db, e);
     bool v6 = strchr(a->host, ':') != NULL;

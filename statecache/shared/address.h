@@ -24,4 +24,8 @@ struct shared_address {
  * no sentence has the password. */
 int shared_address_parse(const char *url, struct shared_address *out, struct err *e) MUST_USE;
 
+/* host[:port] of text[0, n), IPv6 in brackets; host comes without them. As above. */
+int shared_host_parse(const char *text, size_t n, int default_port, char host[SHARED_HOST],
+                      int *port, struct err *e) MUST_USE;
+
 #endif

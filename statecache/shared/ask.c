@@ -114,7 +114,7 @@ static void run_ask(struct job *job)
     struct shared *h = a->sc->shared;
     if (a->skip)
         return;
-    struct objects o = {.wire = h->in.wire, .keys = &h->keys, .format = &a->sc->format,
+    struct objects o = {.kv = h->in.kv, .keys = &h->keys, .format = &a->sc->format,
                         .deadline_ns = a->deadline_ns};
     a->rc = objects_find(&o, a->tenant, a->tokens, a->n, a->local, &a->m, &a->odd, &a->err);
     if (!a->rc && a->m.n_chunks)

@@ -30,7 +30,7 @@ static void tell(struct statecache *sc, const char *why)
     h->told_up = up;
     sc->stats.shared.up = up;
     if (up)
-        log_info("shared store %s: in use", h->to.shown);
+        log_info("shared store %s: in use", h->in.kv->shown);
     else
         log_warn("shared store: serving goes on without it, and it is tried again: %s", why);
 }
@@ -59,7 +59,7 @@ static void run_connect(struct job *job)
 {
     struct connect_job *j = (struct connect_job *)job;
     if (!j->skip)
-        j->rc = wire_connect(j->line->wire, CONNECT_MS, j->wait_ms, &j->err);
+        j->rc = j->line->kv->ops->connect(j->line->kv, CONNECT_MS, j->wait_ms, &j->err);
 }
 
 static void prepare_connect(struct job *job)
@@ -104,14 +104,15 @@ void shared_connect(struct statecache *sc, struct shared_line *l)
 
 void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const struct err *e)
 {
+    bool connected = l->kv->ops->connected(l->kv);
     if (!rc)
         l->pause_ns = 0; /* it works */
     else
         sc->stats.shared.errors++;
-    if (!wire_connected(l->wire) && l->up) {
+    if (!connected && l->up) {
         down(l);
         tell(sc, e->text);
-    } else if (rc && wire_connected(l->wire)) {
+    } else if (rc && connected) {
         shared_warn(sc, e->text);
     }
 }

@@ -1,8 +1,6 @@
-/* Putting, finding and fetching of states, in commands of the store. */
+/* Putting, finding and fetching of states, as named values of a store. */
 #include "statecache/shared/object.h"
 
-#include <sodium.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -12,50 +10,27 @@
 
 #define BATCH 64     /* questions for lists that are on their way at once */
 #define TRIES 8      /* states asked for in one search */
-#define WINDOW 4     /* chunks on their way at once */
-#define KEY (9 + 2 * SHARED_ID + 1)
+#define CHUNK_BOX (MANIFEST_CHUNK + SHARED_TAG)
+_Static_assert(SHARED_BLOCK == KV_MARKS, "one list of marks is of one block");
+_Static_assert(SHARED_ID <= KV_NAME && SHARED_NAME <= KV_NAME, "names of the store");
 
-struct key { char text[KEY]; };
-
-static struct key key_of(char kind, const unsigned char *name, size_t n)
+static struct kv_key key_of(enum kv_kind kind, const unsigned char *name, size_t n)
 {
-    struct key k;
-    snprintf(k.text, sizeof(k.text), "recurd:%c:", kind);
-    sodium_bin2hex(k.text + 9, sizeof(k.text) - 9, name, n);
+    struct kv_key k = {.kind = kind, .n = (unsigned char)n};
+    memcpy(k.name, name, n);
     return k;
 }
-static struct word word(const char *text) { return (struct word){text, strlen(text)}; }
 
-static int do_get(struct objects *o, const struct key *k, struct err *e)
+static int do_remove(struct objects *o, const struct kv_key *k, struct err *e)
 {
-    struct word w[2] = {word("GET"), word(k->text)};
-    return wire_send(o->wire, w, 2, o->deadline_ns, e);
+    return o->kv->ops->remove(o->kv, k, o->deadline_ns, e);
 }
 
-static int do_remove(struct objects *o, const struct key *k, struct err *e)
+static int do_set(struct objects *o, const struct kv_key *k, const void *p, size_t n,
+                  struct err *e)
 {
-    struct word w[2] = {word("DEL"), word(k->text)};
-    struct reply r;
-    return wire_ask(o->wire, w, 2, o->deadline_ns, &r, e);
-}
-
-static int do_set(struct objects *o, const struct key *k, const void *p, size_t n, struct err *e)
-{
-    char ttl[24];
-    snprintf(ttl, sizeof(ttl), "%lld", (long long)o->ttl_s);
-    struct word w[5] = {word("SET"), word(k->text), {p, n}, word("EX"), word(ttl)};
-    struct reply r;
     o->bytes += n;
-    return wire_ask(o->wire, w, o->ttl_s > 0 ? 5 : 3, o->deadline_ns, &r, e);
-}
-
-static int renew(struct objects *o, const struct key *k, struct err *e)
-{
-    char ttl[24];
-    snprintf(ttl, sizeof(ttl), "%lld", (long long)o->ttl_s);
-    struct word w[3] = {word("EXPIRE"), word(k->text), word(ttl)};
-    struct reply r;
-    return o->ttl_s > 0 ? wire_ask(o->wire, w, 3, o->deadline_ns, &r, e) : 0;
+    return o->kv->ops->put(o->kv, k, p, n, o->ttl_s, o->deadline_ns, e);
 }
 
 /* ---- the bytes of a state as one row, cut into chunks -------------------------------------- */
@@ -105,7 +80,7 @@ static int put_chunks(struct objects *o, const struct part part[PARTS], uint64_t
                       unsigned char *ids, struct err *e)
 {
     unsigned char *plain = mem_array(1, MANIFEST_CHUNK);
-    unsigned char *box = mem_array(1, MANIFEST_CHUNK + SHARED_TAG);
+    unsigned char *box = mem_array(1, CHUNK_BOX);
     struct cursor c = {.part = part};
     int rc = plain && box ? 0 : err_set(e, E_NOMEM, "no memory for a chunk");
     for (int32_t i = 0; i < n && !rc; i++) {
@@ -113,9 +88,11 @@ static int put_chunks(struct objects *o, const struct part part[PARTS], uint64_t
         unsigned char *id = ids + (size_t)i * SHARED_ID;
         move(&c, plain, m, false);
         seal_chunk(o->keys, plain, m, id, box);
-        struct key k = key_of('c', id, SHARED_ID);
+        struct kv_key k = key_of(KV_CHUNK, id, SHARED_ID);
         rc = do_set(o, &k, box, m + SHARED_TAG, e);
     }
+    if (!rc)
+        rc = o->kv->ops->flush(o->kv, o->deadline_ns, e);
     mem_free(plain);
     mem_free(box);
     return rc;
@@ -138,10 +115,12 @@ static int put_manifest(struct objects *o, const struct link_name *name, struct 
     if (!rc)
         rc = put_chunks(o, part, bytes, n, ids, e);
     if (!rc) {
-        struct key k = key_of('s', name->b, sizeof(name->b));
+        struct kv_key k = key_of(KV_STATE, name->b, sizeof(name->b));
         manifest_seal(o->keys, name, head, bytes, n, ids, box);
         rc = do_set(o, &k, box, MANIFEST_BOX(n), e);
     }
+    if (!rc)
+        rc = o->kv->ops->flush(o->kv, o->deadline_ns, e);
     mem_free(ids);
     mem_free(box);
     return rc;
@@ -150,14 +129,9 @@ static int put_manifest(struct objects *o, const struct link_name *name, struct 
 static int mark(struct objects *o, const struct link_name *link, int64_t pos, struct err *e)
 {
     struct link_name name;
-    char bit[8];
-    struct reply r;
     seal_index_name(o->keys, link, &name);
-    struct key k = key_of('i', name.b, sizeof(name.b));
-    snprintf(bit, sizeof(bit), "%d", (int)(pos % SHARED_BLOCK));
-    struct word w[4] = {word("SETBIT"), word(k.text), word(bit), word("1")};
-    int rc = wire_ask(o->wire, w, 4, o->deadline_ns, &r, e);
-    return rc ? rc : renew(o, &k, e);
+    struct kv_key k = key_of(KV_MARK, name.b, sizeof(name.b));
+    return o->kv->ops->mark(o->kv, &k, (int)(pos % SHARED_BLOCK), o->ttl_s, o->deadline_ns, e);
 }
 
 int objects_put(struct objects *o, const int32_t *tokens, struct head *h,
@@ -165,18 +139,15 @@ int objects_put(struct objects *o, const int32_t *tokens, struct head *h,
 {
     int64_t blocks = h->position / SHARED_BLOCK;
     struct link_name *chain = mem_array((size_t)blocks + 1, sizeof(*chain)), name;
-    struct reply r;
+    bool there = false;
     if (!chain)
         return err_set(e, E_NOMEM, "no memory for the names of %lld tokens",
                        (long long)h->position);
     seal_chain(o->keys, o->format, h->tenant, tokens, h->position, chain);
     seal_state_name(o->keys, chain, tokens, h->position, &name);
-    struct key k = key_of('s', name.b, sizeof(name.b));
-    struct word exists[2] = {word("EXISTS"), word(k.text)};
-    int rc = wire_ask(o->wire, exists, 2, o->deadline_ns, &r, e);
-    if (!rc && r.kind == REPLY_NUMBER && r.number == 1)
-        rc = renew(o, &k, e); /* another replica was first: it is the same, to the bit */
-    else if (!rc)
+    struct kv_key k = key_of(KV_STATE, name.b, sizeof(name.b));
+    int rc = o->kv->ops->keep(o->kv, &k, o->ttl_s, o->deadline_ns, &there, e);
+    if (!rc && !there) /* else another replica was first: it is the same, to the bit */
         rc = put_manifest(o, &name, h, part, e);
     if (!rc)
         rc = mark(o, &chain[blocks], h->position, e);
@@ -211,16 +182,16 @@ static int ask_state(struct objects *o, const struct link_name *chain, const int
                      int64_t pos, struct manifest *m, struct err *odd, struct err *e)
 {
     struct link_name name;
-    struct reply r = {0};
+    struct kv_value v = {0};
     seal_state_name(o->keys, chain, tokens, pos, &name);
-    struct key k = key_of('s', name.b, sizeof(name.b));
-    int rc = do_get(o, &k, e);
+    struct kv_key k = key_of(KV_STATE, name.b, sizeof(name.b));
+    int rc = o->kv->ops->ask(o->kv, &k, MANIFEST_BOX(MANIFEST_CHUNKS_MAX), o->deadline_ns, e);
     if (!rc)
-        rc = wire_receive(o->wire, o->deadline_ns, &r, e);
-    if (rc || r.kind == REPLY_NIL)
+        rc = o->kv->ops->answer(o->kv, o->deadline_ns, &v, e);
+    if (rc || !v.there)
         return rc;
-    int bad = r.kind == REPLY_TEXT ? manifest_open(o->keys, o->format, &name, r.p, r.n, m, odd)
-                                   : err_set(odd, E_FORMAT, "a manifest is no text");
+    int bad = v.p ? manifest_open(o->keys, o->format, &name, v.p, v.n, m, odd)
+                  : err_set(odd, E_FORMAT, "a manifest is no text");
     if (!bad)
         return 0;
     o->refused++;
@@ -243,8 +214,7 @@ static int try_block(struct objects *o, struct search *s, int64_t block, uint64_
     int rc = 0;
     for (int bit = SHARED_BLOCK - 1; bit >= 0 && !rc && !m->n_chunks && s->tries > 0; bit--) {
         int64_t pos = block * SHARED_BLOCK + bit;
-        if (!(marks >> (SHARED_BLOCK - 1 - bit) & 1) || pos > s->n ||
-            pos < s->above + SHARED_GAIN)
+        if (!(marks >> bit & 1) || pos > s->n || pos < s->above + SHARED_GAIN)
             continue;
         s->tries--;
         rc = ask_state(o, s->chain, s->tokens, pos, m, odd, e);
@@ -254,28 +224,17 @@ static int try_block(struct objects *o, struct search *s, int64_t block, uint64_
     return rc;
 }
 
-/* The lists of blocks [lo, lo + n): bit 63 - i of marks[] is a state after i tokens of it. */
+/* The lists of blocks [lo, lo + n): bit i of marks[] is a state after i tokens of it. */
 static int ask_lists(struct objects *o, const struct link_name *chain, int64_t lo, int n,
                      uint64_t marks[BATCH], struct err *e)
 {
-    int rc = 0;
-    for (int i = 0; i < n && !rc; i++) {
+    struct kv_key lists[BATCH];
+    for (int i = 0; i < n; i++) {
         struct link_name name;
         seal_index_name(o->keys, &chain[lo + i], &name);
-        struct key k = key_of('i', name.b, sizeof(name.b));
-        rc = do_get(o, &k, e);
+        lists[i] = key_of(KV_MARK, name.b, sizeof(name.b));
     }
-    for (int i = 0; i < n && !rc; i++) {
-        struct reply r;
-        unsigned char bits[8] = {0};
-        rc = wire_receive(o->wire, o->deadline_ns, &r, e);
-        if (!rc && r.kind == REPLY_TEXT && r.n <= sizeof(bits))
-            memcpy(bits, r.p, r.n);
-        marks[i] = 0;
-        for (int b = 0; b < 8; b++) /* as the store counts: bit 0 is the first byte's highest */
-            marks[i] = marks[i] << 8 | bits[b];
-    }
-    return rc;
+    return o->kv->ops->marks(o->kv, lists, n, marks, o->deadline_ns, e);
 }
 
 int objects_find(struct objects *o, const unsigned char tenant[16], const int32_t *tokens,
@@ -306,19 +265,19 @@ int objects_find(struct objects *o, const unsigned char tenant[16], const int32_
 static int take_chunk(struct objects *o, const struct manifest *m, int32_t i, struct cursor *c,
                       unsigned char *plain, struct err *e)
 {
-    struct reply r;
+    struct kv_value v = {0};
     size_t want = chunk_bytes(m->bytes, i);
-    int rc = wire_receive(o->wire, o->deadline_ns, &r, e);
+    int rc = o->kv->ops->answer(o->kv, o->deadline_ns, &v, e);
     if (rc)
         return rc;
-    if (r.kind == REPLY_NIL)
+    if (!v.there)
         return err_set(e, E_NOENT, "chunk %d of %d of a state is gone", i, m->n_chunks);
-    if (r.kind != REPLY_TEXT || r.n != want + SHARED_TAG)
-        return err_set(e, E_FORMAT, "chunk %d of a state has %zu bytes, not %zu", i, r.n,
+    if (!v.p || v.n != want + SHARED_TAG)
+        return err_set(e, E_FORMAT, "chunk %d of a state has %zu bytes, not %zu", i, v.n,
                        want + SHARED_TAG);
-    if (!seal_open_chunk(o->keys, m->ids + (size_t)i * SHARED_ID, r.p, r.n, plain))
+    if (!seal_open_chunk(o->keys, m->ids + (size_t)i * SHARED_ID, v.p, v.n, plain))
         return err_set(e, E_DENIED, "chunk %d of a state is not what its manifest names", i);
-    o->bytes += r.n;
+    o->bytes += v.n;
     move(c, plain, want, true);
     return 0;
 }
@@ -328,18 +287,18 @@ static int take_chunks(struct objects *o, const struct manifest *m, const struct
 {
     unsigned char *plain = mem_array(1, MANIFEST_CHUNK);
     struct cursor c = {.part = part};
-    int32_t asked = 0, i = 0;
+    int32_t asked = 0, i = 0, window = o->kv->window;
     int rc = plain ? 0 : err_set(e, E_NOMEM, "no memory for a chunk");
     for (; i < m->n_chunks && !rc; i++) {
-        for (; asked < m->n_chunks && asked < i + WINDOW && !rc; asked++) {
-            struct key k = key_of('c', m->ids + (size_t)asked * SHARED_ID, SHARED_ID);
-            rc = do_get(o, &k, e);
+        for (; asked < m->n_chunks && asked < i + window && !rc; asked++) {
+            struct kv_key k = key_of(KV_CHUNK, m->ids + (size_t)asked * SHARED_ID, SHARED_ID);
+            rc = o->kv->ops->ask(o->kv, &k, CHUNK_BOX, o->deadline_ns, e);
         }
         if (!rc)
             rc = take_chunk(o, m, i, &c, plain, e);
     }
-    for (struct reply r; i < asked && wire_connected(o->wire); i++) /* what was still asked for */
-        (void)!wire_receive(o->wire, o->deadline_ns, &r, NULL);
+    for (struct kv_value v; i < asked && o->kv->ops->connected(o->kv); i++) /* still asked for */
+        (void)!o->kv->ops->answer(o->kv, o->deadline_ns, &v, NULL);
     mem_free(plain);
     return rc;
 }
@@ -353,7 +312,7 @@ int objects_fetch(struct objects *o, const int32_t *tokens, const struct manifes
     size_t bytes = (size_t)m->head.position * sizeof(*tokens);
     if (!rc && memcmp(part[PART_TOKENS].piece[0].p, tokens, bytes) != 0)
         rc = err_set(e, E_FORMAT, "a state of other tokens than its name says");
-    if (!rc || !wire_connected(o->wire) || rc == E_NOMEM)
+    if (!rc || !o->kv->ops->connected(o->kv) || rc == E_NOMEM)
         return rc;
     o->refused += rc != E_NOENT;
     int64_t blocks = m->head.position / SHARED_BLOCK;
@@ -362,7 +321,7 @@ int objects_fetch(struct objects *o, const int32_t *tokens, const struct manifes
         return rc;
     seal_chain(o->keys, o->format, m->head.tenant, tokens, m->head.position, chain);
     seal_state_name(o->keys, chain, tokens, m->head.position, &name);
-    struct key k = key_of('s', name.b, sizeof(name.b));
+    struct kv_key k = key_of(KV_STATE, name.b, sizeof(name.b));
     (void)!do_remove(o, &k, NULL); /* so that whoever has it puts it whole again */
     mem_free(chain);
     return rc;

@@ -1,5 +1,6 @@
 /* States on their way to the shared store: a list of those that were taken, then a job each. */
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "statecache/shared/shared.h"
@@ -34,7 +35,7 @@ struct put_job {
     struct part part[PARTS];
     struct head head;
     bool release, skip;
-    uint64_t ns, bytes;
+    uint64_t ns, cpu_ns, bytes;
     int rc;
     struct err err;
 };
@@ -53,21 +54,30 @@ static void prepare_put(struct job *job)
     j->skip = !h->out.up || (h->stop_ns && clock_now_ns() > h->stop_ns);
 }
 
+/* Of this thread: while it waits for the network others compute. */
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
 static void run_put(struct job *job)
 {
     struct put_job *j = (struct put_job *)job;
     struct shared *h = j->sc->shared;
     if (j->skip)
         return;
-    uint64_t start = clock_now_ns();
+    uint64_t start = clock_now_ns(), cpu = cpu_ns();
     uint64_t per_mib = j->sc->format.slot_bytes >> 20;
-    struct objects o = {.wire = h->out.wire, .keys = &h->keys, .format = &j->sc->format,
+    struct objects o = {.kv = h->out.kv, .keys = &h->keys, .format = &j->sc->format,
                         .ttl_s = h->ttl_s,
                         .deadline_ns = start + (PUT_MS + per_mib * 100) * NS_PER_MS};
     j->head.created_s = clock_unix_s();
     j->rc = objects_put(&o, j->tokens, &j->head, j->part, &j->err);
     j->bytes = o.bytes;
     j->ns = clock_now_ns() - start;
+    j->cpu_ns = cpu_ns() - cpu;
 }
 
 static void done_put(struct job *job)
@@ -84,6 +94,8 @@ static void done_put(struct job *job)
         sc->stats.shared.dropped += j->rc != 0;
         sc->stats.shared.writes += !j->rc;
         sc->stats.shared.written_bytes += j->bytes;
+        sc->stats.shared.write_cpu_ns += j->cpu_ns;
+        allowance_spend(&sc->shared->left, 0, j->cpu_ns);
         latency_add(&sc->stats.shared.put, j->ns);
     }
     if (j->release && s->slot >= 0 && s->pins == 1 && !s->writing && !s->copy && !s->dead)
@@ -106,6 +118,15 @@ static bool describe(struct put_job *j)
     return true;
 }
 
+static uint64_t bytes_of(const struct put_job *j)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < PARTS; i++)
+        for (size_t k = 0; k < j->part[i].n_pieces; k++)
+            bytes += j->part[i].piece[k].n;
+    return bytes;
+}
+
 /* ENGINE. 0; E_BUSY: later; else it cannot be. */
 static int put(struct statecache *sc, struct snapshot *s)
 {
@@ -123,6 +144,7 @@ static int put(struct statecache *sc, struct snapshot *s)
                               .job = {.prepare = prepare_put, .run = run_put, .done = done_put}};
         if (describe(j)) {
             s->sharing = true;
+            allowance_spend(&sc->shared->left, bytes_of(j), 0);
             writer_push(&sc->shared->out.jobs, &j->job);
             return 0; /* the job has the pin */
         }
@@ -140,7 +162,8 @@ void shared_offers_due(struct statecache *sc, uint64_t now)
         struct snapshot *s = (struct snapshot *)((char *)l - offsetof(struct snapshot, offer));
         next = l->next;
         bool late = now > s->offer_ns + LATE_NS || !h->out.up;
-        bool room = h->out.jobs.queued < SHARED_QUEUE;
+        bool paid = allowance_left(&h->left, &h->limits);
+        bool room = paid && h->out.jobs.queued < SHARED_QUEUE;
         if (!late && !room)
             break;
         if (next != &h->offers) /* making room in RAM must not free what comes next */
@@ -149,6 +172,7 @@ void shared_offers_due(struct statecache *sc, uint64_t now)
         if (rc != E_BUSY) {
             snapshot_withdraw(s);
             sc->stats.shared.dropped += rc != 0;
+            sc->stats.shared.over_budget += late && h->out.up && !paid;
         }
         if (next != &h->offers) {
             struct snapshot *t = (struct snapshot *)((char *)next -

@@ -2,22 +2,36 @@
 #include "statecache/shared/shared.h"
 
 #include <sodium.h>
-#include <stdio.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 
 #define CLOSE_NS (2 * NS_PER_S)
+/* What putting may take of the processors, all of them together: a twentieth (a MiB that is sealed
+ * and sent costs some 2 ms), and never more than the one that its thread has; a quarter of a second
+ * at once. Of the network: what --shared-rate says, two seconds of it at once. */
+#define PUT_SHARE 20
+#define PUT_NS (250 * NS_PER_MS)
+#define PUT_BURST_S 2
 
-static int open_line(struct statecache *sc, struct shared_line *l, const char *ca, struct err *e)
+static struct allowance_limits put_limits(uint64_t bytes_s)
 {
-    int rc = wire_open(&l->wire, &sc->shared->to, ca, e);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return (struct allowance_limits){.bytes_s = bytes_s, .bytes_max = bytes_s * PUT_BURST_S,
+                                  .share = (uint64_t)MAX(PUT_SHARE / MAX(n, 1), 1),
+                                  .ns_max = PUT_NS};
+}
+
+static int open_line(struct statecache *sc, struct shared_line *l, const struct kv_options *o,
+                     struct err *e)
+{
+    int rc = kv_open(&l->kv, o, e);
     return rc ? rc : writer_open(&l->jobs, &sc->lock, !sc->o.no_writer_thread, e);
 }
 
 int shared_open(struct statecache *sc, const struct shared_options *o, struct err *e)
 {
-    if (!o->url)
+    if (!o->store.url)
         return 0;
     struct shared *h = mem_zalloc(sizeof(*h));
     if (!h)
@@ -27,18 +41,11 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     h->offers.prev = h->offers.next = &h->offers;
     h->wait_ms = o->wait_ms;
     h->ttl_s = o->ttl_s;
-    int rc = shared_address_parse(o->url, &h->to, e);
-    if (!rc && o->password && !*h->to.password &&
-        (size_t)snprintf(h->to.password, SHARED_WORD, "%s", o->password) >= SHARED_WORD)
-        rc = err_set(e, E_RANGE, "shared: the password has %zu bytes, at most %d are possible",
-                     strlen(o->password), SHARED_WORD - 1);
-    if (!rc && *h->to.user && !*h->to.password)
-        rc = err_set(e, E_FORMAT, "shared: user \"%s\" has no password", h->to.user);
+    h->limits = put_limits(o->bytes_s);
     seal_keys(&h->keys, sc->format.key);
+    int rc = open_line(sc, &h->out, &o->store, e);
     if (!rc)
-        rc = open_line(sc, &h->out, o->ca, e);
-    if (!rc)
-        rc = open_line(sc, &h->in, o->ca, e);
+        rc = open_line(sc, &h->in, &o->store, e);
     if (!rc) {
         shared_connect(sc, &h->out);
         shared_connect(sc, &h->in);
@@ -62,9 +69,9 @@ void shared_close(struct statecache *sc)
                                               offsetof(struct snapshot, offer)));
     sc->shared = NULL;
     pthread_mutex_unlock(&sc->lock);
-    wire_close(h->out.wire);
-    wire_close(h->in.wire);
-    sodium_memzero(h, sizeof(*h)); /* keys, and the password */
+    kv_close(h->out.kv);
+    kv_close(h->in.kv);
+    sodium_memzero(h, sizeof(*h)); /* keys */
     mem_free(h);
 }
 
@@ -78,6 +85,7 @@ bool shared_tick(struct statecache *sc)
         shared_connect(sc, &h->out);
     if (!h->in.up && now >= h->in.retry_ns)
         shared_connect(sc, &h->in);
+    allowance_refill(&h->left, &h->limits, now);
     shared_offers_due(sc, now);
     return h->out.jobs.queued > 0 || h->in.jobs.queued > 0;
 }

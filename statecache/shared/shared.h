@@ -15,26 +15,26 @@
 
 /* What the cache was asked to share. Copied by shared_open. */
 struct shared_options {
-    const char *url;     /* --shared; NULL = no such tier */
-    const char *password; /* if the URL has none; NULL = there is none */
-    const char *ca;      /* certificates to trust instead of the system's, or NULL */
+    struct kv_options store; /* url NULL = no such tier */
     int wait_ms;         /* a request waits so long for the store, at most */
     int64_t ttl_s;       /* of what is put there; 0 = as the store likes */
+    uint64_t bytes_s;    /* that may be put there a second, on average; 0 = no bound */
 };
 
 struct shared_line { /* one connection and the thread that uses it */
     struct writer jobs;
-    struct wire *wire;
+    struct kv *kv;
     bool up, connecting;
     uint64_t retry_ns, pause_ns; /* when to connect again; how long the last pause was */
 };
 
 struct shared {
-    struct shared_address to;
     struct seal_keys keys;
     int wait_ms;
     int64_t ttl_s;
     struct shared_line out, in;
+    struct allowance_limits limits; /* of putting */
+    struct allowance left;
     struct link offers;  /* states to be put, the oldest first */
     struct ask *asks;    /* on their way */
     uint64_t n_asks;     /* ever made */
@@ -43,7 +43,7 @@ struct shared {
     uint64_t warned_ns, stop_ns; /* stop_ns: nothing is put after that; 0 = not closing */
 };
 
-/* Nothing if o->url is NULL: sc->shared stays NULL. E_FORMAT (the address), E_UNSUPPORTED,
+/* Nothing if the URL is NULL: sc->shared stays NULL. E_FORMAT (the address), E_UNSUPPORTED,
  * E_NOMEM. That the store cannot be reached is no error. The key is in sc->format. */
 int shared_open(struct statecache *sc, const struct shared_options *o, struct err *e) MUST_USE;
 /* Without the lock. What is queued is put for two seconds at most. */

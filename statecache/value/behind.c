@@ -5,10 +5,9 @@
 #define BEHIND_LATE_S 10 /* one that waited longer makes room for those that come after it */
 /* What it may take, on average and at once: a hundredth of one processor, and of a disk 2 MiB a
  * second, which are 170 GB a day. (With four times that, two busy processors served 12 % less.) */
-#define BEHIND_SHARE 100
-#define BEHIND_NS (25 * NS_PER_MS)
-#define BEHIND_BYTES_S MIB(2)
-#define BEHIND_BYTES MIB(16)
+static const struct allowance_limits behind_limits = {
+    .bytes_s = MIB(2), .bytes_max = MIB(16), .share = 100, .ns_max = 25 * NS_PER_MS,
+};
 #define BEHIND_GUESS_NS (NS_PER_MS / 10) /* of one whose time is not known yet */
 
 void behind_forget(struct snapshot *s)
@@ -32,24 +31,14 @@ void behind_add(struct statecache *sc, struct snapshot *s)
     sc->behind.prev = &s->behind;
 }
 
-static int64_t refill(int64_t left, uint64_t gain, int64_t most)
-{
-    return gain > (uint64_t)most ? most : MIN(left + (int64_t)gain, most);
-}
-
 void behind_refill(struct statecache *sc, uint64_t now)
 {
-    uint64_t gone = now - sc->behind_seen_ns;
-    sc->behind_seen_ns = now;
-    sc->behind_bytes =
-        refill(sc->behind_bytes, gone / 1000 * BEHIND_BYTES_S / (NS_PER_S / 1000), BEHIND_BYTES);
-    sc->behind_cost_ns = refill(sc->behind_cost_ns, gone / BEHIND_SHARE, BEHIND_NS);
+    allowance_refill(&sc->behind_left, &behind_limits, now);
 }
 
 void behind_wrote(struct statecache *sc, uint64_t bytes, uint64_t ns)
 {
-    sc->behind_bytes -= (int64_t)bytes;
-    sc->behind_cost_ns -= (int64_t)ns;
+    allowance_spend(&sc->behind_left, bytes, ns);
 }
 
 struct snapshot *behind_take(struct statecache *sc, uint64_t now, bool room)
@@ -59,13 +48,13 @@ struct snapshot *behind_take(struct statecache *sc, uint64_t now, bool room)
         struct snapshot *s =
             (struct snapshot *)((char *)l - offsetof(struct snapshot, behind));
         bool late = now > s->behind_ns + BEHIND_LATE_S * NS_PER_S;
-        bool may = room && sc->behind_bytes > 0 && sc->behind_cost_ns > 0;
+        bool may = room && allowance_left(&sc->behind_left, &behind_limits);
         if (now < s->behind_ns + BEHIND_MS * NS_PER_MS || (!may && !late))
             return NULL;
         behind_forget(s);
         if (!may || s->on_disk || s->writing)
             continue;
-        sc->behind_cost_ns -= BEHIND_GUESS_NS; /* so that not all go at once */
+        behind_wrote(sc, 0, BEHIND_GUESS_NS); /* so that not all go at once */
         return s;
     }
     return NULL;

@@ -40,21 +40,22 @@ class Redis:
     def url(self):
         return "redis+unix://" + self.path
 
+    def connect(self):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(common.Settings.patience(20))
+        s.connect(self.path)
+        return s
+
     def say(self, *words):
         """One command, the bytes of its reply (whole only if it is short)."""
         words = [w if isinstance(w, bytes) else str(w).encode() for w in words]
-        s = socket.socket(socket.AF_UNIX)
-        s.settimeout(common.Settings.patience(20))
-        with s:
-            s.connect(self.path)
+        with self.connect() as s:
             s.sendall(b"*%d\r\n" % len(words) +
                       b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
             return s.recv(1 << 16)
 
     def keys(self):
-        s = socket.socket(socket.AF_UNIX)
-        with s:
-            s.connect(self.path)
+        with self.connect() as s:
             f = s.makefile("rb")
             s.sendall(b"KEYS *\r\n")
             n = int(f.readline()[1:])

@@ -224,7 +224,10 @@ class OtherNames(unittest.TestCase):
                           'recurd_generations_total{finish_reason="length"}',
                           'vllm:time_to_first_token_seconds_count{model_name="%s"}':
                           "recurd_time_to_first_token_seconds_count",
-                          'vllm:kv_cache_usage_perc{model_name="%s"}': "recurd_slots_used_ratio"}),
+                          'vllm:kv_cache_usage_perc{model_name="%s"}': "recurd_slots_used_ratio",
+                          'vllm:gpu_cache_usage_perc{model_name="%s"}': "recurd_slots_used_ratio",
+                          'vllm:num_requests_waiting{model_name="%s"}': "recurd_requests_waiting",
+                          'vllm:num_requests_running{model_name="%s"}': "recurd_requests_running"}),
                 ("sglang", {'sglang:num_running_reqs{model_name="%s"}': "recurd_requests_running"}),
                 ("llama-server", {'llamacpp:tokens_predicted_total{model_name="%s"}':
                                   "recurd_output_tokens_total"})):

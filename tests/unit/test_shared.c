@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "statecache/shared/shared.h"
+#include "statecache/shared/wire.h"
 #include "tests/unit/fake_cache.h"
 
 extern char **environ;
@@ -243,9 +244,8 @@ static struct shared_stats stats_of(struct fake *f)
     return s.shared;
 }
 
-static void cache_open(struct fake *f, struct rig *r, bool paged)
+static void cache_reach(struct fake *f, struct rig *r)
 {
-    fake_init(f, paged, 4, 512);
     f->o.shared_url = r->url;
     f->o.key_file = r->key;
     f->o.shared_wait_ms = 10000;
@@ -255,6 +255,12 @@ static void cache_open(struct fake *f, struct rig *r, bool paged)
         nap();
     }
     cr_assert(stats_of(f).up);
+}
+
+static void cache_open(struct fake *f, struct rig *r, bool paged)
+{
+    fake_init(f, paged, 4, 512);
+    cache_reach(f, r);
 }
 
 static void two_caches(bool paged)
@@ -308,6 +314,40 @@ Test(shared_store, killed_in_between)
     }
     cr_expect_not(stats_of(&a).up);
     cr_expect_gt(stats_of(&a).dropped, 0);
+    fake_fini(&a);
+    rig_close(&r);
+}
+
+/* More states than putting may take bytes: they are left out late and counted, and the others go. */
+Test(shared_store, takes_no_more_than_its_share)
+{
+    struct rig r = {0};
+    struct fake a;
+    int32_t t[400];
+    if (!rig_open(&r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return;
+    }
+    fake_init(&a, false, 4, 512);
+    a.o.shared_bytes_s = 1; /* the first owes for thousands of seconds */
+    cache_reach(&a, &r);
+    uint64_t now = clock_now_ns();
+    for (int i = 0; i < 500 && !a.sc->shared->left.bytes; i++) {
+        nap();
+        statecache_tick(a.sc);
+    }
+    for (uint64_t seed = 1; seed < 5; seed++) {
+        fake_tokens(t, 400, seed);
+        cr_expect_eq(serve(&a, t, 400), 400);
+    }
+    cr_expect_eq(stats_of(&a).writes, 1);
+    cr_expect_eq(stats_of(&a).over_budget, 0, "they wait");
+    clock_fake_set(now + 40 * NS_PER_S);
+    statecache_tick(a.sc);
+    clock_fake_set(0);
+    cr_expect_gt(stats_of(&a).over_budget, 2);
+    cr_expect_eq(stats_of(&a).over_budget, stats_of(&a).dropped);
+    cr_expect_eq(stats_of(&a).writes, 1);
     fake_fini(&a);
     rig_close(&r);
 }

@@ -151,9 +151,9 @@ Test(turnlog, states_of_plain_prompts_follow_at_a_rate)
     clock_fake_set(1001 * NS_PER_S);
     statecache_tick(f.sc);
     cr_assert_eq(in_folder("/states/"), 2); /* of the prompt's end, and the answer's */
-    f.sc->behind_bytes = -1; /* as after 64 MiB */
+    f.sc->behind_left.bytes = -1; /* as after 64 MiB */
     cr_assert_eq(fake_serve(&f, tokens + 500, 300, 5), 300);
-    f.sc->behind_bytes = -(int64_t)MIB(64);
+    f.sc->behind_left.bytes = -(int64_t)MIB(64);
     clock_fake_set(1002 * NS_PER_S);
     statecache_tick(f.sc);
     cr_assert_eq(in_folder("/states/"), 2);

@@ -1,0 +1,94 @@
+/* What states need of a store that replicas share, whichever it is: named values.
+ *
+ * One object is one connection (or one set of them) and is used by one thread at a time. The store
+ * is not trusted: every reply has a bound that the caller names. After anything that leaves it
+ * unknown what comes next the store is dropped: `connected` tells, and `connect` begins anew.
+ *
+ * deadline_ns: of clock_now_ns. All return 0; E_TIMEOUT, E_IO, E_FORMAT (not that protocol, or
+ * longer than the bound); E_DENIED: the store would not, in its words; E_NOMEM. */
+#ifndef RECURD_SHARED_KV_H
+#define RECURD_SHARED_KV_H
+
+#include "base/base.h"
+#include "base/err.h"
+
+#define KV_NAME 32   /* bytes of a name, at most */
+#define KV_MARKS 64  /* of one list */
+
+enum kv_kind { KV_STATE = 's', KV_CHUNK = 'c', KV_MARK = 'i' };
+
+struct kv_key {
+    enum kv_kind kind;
+    unsigned char n, name[KV_NAME];
+};
+#define KV_KEY_TEXT (2 * KV_NAME + 3)
+/* "s:0123…": the kind, then the name in hex. */
+void kv_key_text(const struct kv_key *key, char out[KV_KEY_TEXT]);
+
+struct kv_value {
+    bool there;             /* false: the store has no such key */
+    const unsigned char *p; /* [n], until the next call; NULL: it is there, and no bytes */
+    size_t n;
+};
+
+struct kv;
+struct kv_ops {
+    void (*close)(struct kv *s);
+
+    /* Anew: who we are, and one question answered within answer_ms. */
+    int (*connect)(struct kv *s, int connect_ms, int answer_ms, struct err *e);
+    bool (*connected)(const struct kv *s);
+    void (*drop)(struct kv *s);
+
+    /* Begins to put p[n], whatever was there, to live for ttl_s (0 = as the store likes). Some puts
+     * may be on their way at once; `flush` has them all done, and tells the first fault of any.
+     * p is the caller's own again when put returns. */
+    int (*put)(struct kv *s, const struct kv_key *key, const void *p, size_t n, int64_t ttl_s,
+               uint64_t deadline_ns, struct err *e);
+    int (*flush)(struct kv *s, uint64_t deadline_ns, struct err *e);
+
+    /* Questions for values of at most `most` bytes: up to `window` may be on their way, and each
+     * has its `answer`, in order. Nothing else may be asked in between, puts neither. */
+    int (*ask)(struct kv *s, const struct kv_key *key, size_t most, uint64_t deadline_ns,
+               struct err *e);
+    int (*answer)(struct kv *s, uint64_t deadline_ns, struct kv_value *out, struct err *e);
+
+    /* Is it there, and will it stay? Then its time to live begins again. */
+    int (*keep)(struct kv *s, const struct kv_key *key, int64_t ttl_s, uint64_t deadline_ns,
+                bool *there, struct err *e);
+    int (*remove)(struct kv *s, const struct kv_key *key, uint64_t deadline_ns, struct err *e);
+
+    /* Lists of KV_MARKS bits: sets one, whether there was a list or not; and the lists of n keys,
+     * bit i at 1 << i, 0 where there is none. Hints: a bit may be lost, or be set for nothing. */
+    int (*mark)(struct kv *s, const struct kv_key *list, int bit, int64_t ttl_s,
+                uint64_t deadline_ns, struct err *e);
+    int (*marks)(struct kv *s, const struct kv_key *lists, int n, uint64_t *marks,
+                 uint64_t deadline_ns, struct err *e);
+    /* What only some stores can do (compare and set) comes after these, NULL where one cannot. */
+};
+
+/* The beginning of every store's own object. */
+struct kv {
+    const struct kv_ops *ops;
+    const char *shown; /* for people: without secrets */
+    int window;        /* questions on their way at once, at least 1 */
+};
+
+/* Where a store is, and who we are there. Texts are copied by those who open one. */
+struct kv_options {
+    const char *url;      /* --shared */
+    const char *password; /* if the URL has none; NULL = there is none */
+    const char *ca;       /* certificates to trust instead of the system's, or NULL */
+};
+
+/* Makes the object only; connects nowhere. kv_open: by the URL's scheme. E_FORMAT, E_RANGE (the
+ * address; no sentence has a secret), E_UNSUPPORTED: built without what it needs, E_NOMEM. */
+int kv_open(struct kv **out, const struct kv_options *o, struct err *e) MUST_USE;
+int kv_redis_open(struct kv **out, const struct kv_options *o, struct err *e) MUST_USE;
+void kv_close(struct kv *s); /* NULL allowed */
+
+/* The connection of a Redis store, for what only its protocol has; NULL: it is another store. */
+struct wire;
+struct wire *kv_redis_wire(struct kv *s);
+
+#endif
