@@ -29,6 +29,12 @@ enum compress_rule {
 
 /* What was done, for the metrics. */
 struct compress_count { uint64_t content_bytes, stored_bytes, ns; };
+static inline void compress_counted(struct compress_count *sum, const struct compress_count *x)
+{
+    sum->content_bytes += x->content_bytes;
+    sum->stored_bytes += x->stored_bytes;
+    sum->ns += x->ns;
+}
 
 struct compressor; /* 2 MiB of scratch memory and what zstd needs */
 
