@@ -132,7 +132,8 @@ int manifest_read(const struct format *f, const unsigned char *in, size_t n, str
         return err_set(e, E_UNSUPPORTED, "a manifest of version %u, this build reads %d and %d",
                        version, MANIFEST_VERSION, MANIFEST_PACKED);
     if (version == MANIFEST_PACKED && !compress_available())
-        return err_set(e, E_UNSUPPORTED, "a state compressed by zstd, and this build has no libzstd");
+        return err_set(e, E_UNSUPPORTED, "a state compressed by zstd, and this build has no "
+                       "libzstd");
     uint64_t chunks = bytes_get(in + AT_CHUNKS, 4), bytes = bytes_get(in + AT_BYTES, 8);
     if (bytes_get(in + AT_ZERO, 2) || chunks == 0 || chunks > MANIFEST_CHUNKS_MAX ||
         bytes > chunks * MANIFEST_CHUNK || (uint64_t)manifest_chunks(bytes) != chunks ||

@@ -1,5 +1,5 @@
-/* Compressed blocks: any bytes, where a block of so many should be, are refused or come to exactly so
- * many; and whatever is made smaller comes back. The first three bytes say what is asked. */
+/* Compressed blocks: any bytes, where a block of so many should be, are refused or come to exactly
+ * so many; and whatever is made smaller comes back. The first three bytes say what is asked. */
 #include "statecache/store/compress.h"
 #include "tests/fuzz/fuzz.h"
 
