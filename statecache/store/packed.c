@@ -238,6 +238,8 @@ int packed_each(const struct packed *p, const struct head *h, enum codec_part i,
         rc = read_block(p, h, number, n, at, last, w, &at, e);
         if (!rc)
             each(arg, w->content, n);
+        else if (e)
+            err_wrap(e, "part %s", codec_part_name(i));
         left -= n;
     }
     if (!rc && at != last)
