@@ -17,9 +17,11 @@ VERSION := 0.1.0
 COMMIT  := $(shell git describe --always --abbrev=7 --exclude='*' --dirty=+ 2>/dev/null || echo unknown)
 
 PKGS  = libmicrohttpd jansson sentencepiece libsystemd libsodium inih libpcre2-8 libutf8proc libcurl \
-        $(HIREDIS)
+        $(HIREDIS) $(ZSTD)
 # Without it --shared says so; statecache/shared/wire.c sees by its header whether it is there.
 HIREDIS = $(shell pkg-config --exists hiredis 2>/dev/null && echo hiredis)
+# Without it states are kept as they are; statecache/store/compress.c sees it likewise.
+ZSTD    = $(shell pkg-config --exists libzstd 2>/dev/null && echo libzstd)
 # Asked once, on first use: `make demo` installs the packages before it compiles.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -ldl -lm -lstdc++)$(PKG_LIBS)
@@ -27,7 +29,7 @@ PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -
 # Debian packages: to build and run, to test, to check more deeply.
 DEPS_BUILD := gcc g++ make pkg-config libmicrohttpd-dev libjansson-dev libsentencepiece-dev \
               libsystemd-dev libsodium-dev libinih-dev libpcre2-dev libutf8proc-dev \
-              libcurl4-openssl-dev libhiredis-dev opencl-c-headers python3
+              libcurl4-openssl-dev libhiredis-dev libzstd-dev opencl-c-headers python3
 DEPS_TEST  := $(DEPS_BUILD) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd curl \
               redis-server
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev cppcheck valgrind oclgrind?

@@ -99,6 +99,12 @@ static int open_socket(struct recurd *r, struct err *e)
 }
 
 /* The settings that the model, its device and its states are made by. */
+/* --compress: are states in that tier? */
+static bool compresses(const struct options *o, const char *tier)
+{
+    return strcmp(o->compress, "auto") == 0 || strcmp(o->compress, tier) == 0;
+}
+
 static struct served_options served_options(const struct options *o)
 {
     return (struct served_options){
@@ -139,6 +145,8 @@ static struct served_options served_options(const struct options *o)
         .shared_wait_ms = (int)o->shared_wait_ms,
         .shared_ttl_s = o->shared_ttl,
         .shared_bytes_s = MIB(o->shared_rate),
+        .compress_disk = compresses(o, "disk"),
+        .compress_shared = compresses(o, "shared"),
         .session_ttl_s = o->session_ttl * 24 * 3600,
         .sessions = o->sessions,
         .trace = o->trace,

@@ -127,6 +127,8 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .shared_wait_ms = o->shared_wait_ms,
         .shared_ttl_s = o->shared_ttl_s,
         .shared_bytes_s = o->shared_bytes_s,
+        .compress_disk = o->compress_disk ? COMPRESS_PAYING : COMPRESS_NEVER,
+        .compress_shared = o->compress_shared ? COMPRESS_PAYING : COMPRESS_NEVER,
         .park_slots = backend->host_memory ? 0 : s->cap.slots,
         .tenants = 1, /* until keys_bind says how many */
         .grid = grid(s),

@@ -81,6 +81,7 @@ struct served_options {
     int shared_wait_ms;
     int64_t shared_ttl_s;
     uint64_t shared_bytes_s;
+    bool compress_disk, compress_shared; /* states there, where it pays */
     int64_t session_ttl_s, sessions; /* of one key */
     const char *trace;       /* file, NULL = none; see tracefile.h */
     bool trace_digests;

@@ -50,6 +50,7 @@ static int open_disk(struct statecache *sc, struct err *e)
     }
     int rc = dirstore_open(&sc->store, sc->o.dir, sc->o.key_file, sc->o.key_file_old, io,
                            &sc->format, e);
+    sc->store.compress = sc->o.compress_disk;
     if (rc)
         return rc;
     sc->disk = sc->opening = true;

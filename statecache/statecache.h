@@ -8,6 +8,7 @@
 #define RECURD_STATECACHE_H
 
 #include "kernels/backend.h"
+#include "statecache/store/compress.h"
 #include "statecache/value/pages.h"
 #include "statecache/value/slots.h"
 
@@ -48,6 +49,7 @@ struct statecache_options {
     int shared_wait_ms;               /* a request waits so long for it; 0 = 100 */
     int64_t shared_ttl_s;             /* what is put there lives so long; 0 = as the store likes */
     uint64_t shared_bytes_s;          /* may be put there a second; 0 = as many as can */
+    enum compress_rule compress_disk, compress_shared; /* of states there; 0 = never */
     bool no_writer_thread;            /* tests: statecache_tick does the writer's work */
     void (*wake)(void *arg);          /* from any thread: something to do for the engine */
     void *wake_arg;

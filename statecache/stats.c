@@ -36,6 +36,8 @@ void statecache_stats(struct statecache *sc, struct statecache_stats *out)
     pthread_mutex_lock(&sc->lock);
     *out = sc->stats;
     out->fsync = sc->health.fsync;
+    out->packed = sc->health.packed;
+    out->expanded = sc->health.expanded;
     out->files_written = sc->health.files_written;
     out->files_quarantined = sc->health.files_quarantined;
     out->write_errors = sc->health.write_errors + sc->journal.health.write_errors;

@@ -3,6 +3,7 @@
 #define RECURD_STATECACHE_STATS_H
 
 #include "base/latency.h"
+#include "statecache/store/compress.h"
 
 struct statecache;
 
@@ -32,6 +33,7 @@ struct shared_stats {
     uint64_t errors;           /* failed calls, and things found that did not check */
     uint64_t read_bytes, written_bytes, write_cpu_ns;
     struct latency get, put;   /* one search with its fetch; one state */
+    struct compress_count packed, expanded; /* of what was written and read */
 };
 
 struct statecache_stats {
@@ -45,6 +47,7 @@ struct statecache_stats {
     uint64_t swaps_out, swaps_in;
     uint64_t spill_bytes, reload_bytes;
     struct latency spill, reload, fsync;
+    struct compress_count packed, expanded; /* of what was written to disk, and read back */
     uint64_t files_written, files_quarantined, write_errors, read_errors;
     uint64_t commits, commits_durable, commits_memory;
     uint64_t sessions, nodes, tokens; /* now: sessions, tree nodes, token ids held */

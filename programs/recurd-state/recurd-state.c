@@ -20,6 +20,7 @@
 #include "statecache/store/fields.h"
 #include "statecache/store/fsio.h"
 #include "statecache/store/installkey.h"
+#include "statecache/store/packed.h"
 
 #define READ_BYTES MIB(1) /* of a part at once */
 #define PATH_BYTES 4096
@@ -43,6 +44,8 @@ struct tool {
     size_t n, cap;
     int files[ROOMS], bad, old;
     uint64_t bytes[ROOMS], tokens;
+    uint64_t unpacked;       /* bytes that all files would have if none were compressed */
+    struct compressor *compressor; /* NULL until it is needed */
     int segments;            /* of the log of turns: what no file of the rooms has yet */
     uint64_t segment_bytes;
     int replies;             /* kept responses */
@@ -165,6 +168,8 @@ struct file {
     struct format format; /* with what its head says of model and arithmetic */
     struct head h;
     struct fields fields; /* of a session */
+    struct compressor *compressor;
+    uint64_t unpacked;    /* bytes it would have if it were not compressed */
 };
 
 static int read_at(int fd, void *p, size_t n, uint64_t at, struct err *e)
@@ -181,10 +186,46 @@ static int read_at(int fd, void *p, size_t n, uint64_t at, struct err *e)
     return 0;
 }
 
+struct taking {
+    struct digest d;
+    char *copy;
+};
+
+static void take(void *arg, const void *p, size_t n)
+{
+    struct taking *t = arg;
+    digest_update(&t->d, p, n);
+    if (t->copy) {
+        memcpy(t->copy, p, n);
+        t->copy += n;
+    }
+}
+
+static int check_digest(const struct file *f, enum codec_part i, struct digest *d, struct err *e)
+{
+    unsigned char digest[CODEC_DIGEST];
+    digest_final(d, digest);
+    if (sodium_memcmp(digest, f->h.digest[i], sizeof digest) == 0)
+        return 0;
+    return err_set(e, E_FORMAT, "part %s is damaged: its %" PRIu64 " bytes have another digest",
+                   codec_part_name(i), f->h.bytes[i]);
+}
+
+static int check_packed(const struct file *f, enum codec_part i, void *copy, struct err *e)
+{
+    struct packed p = {.io = &fsio_real, .fd = f->fd, .format = &f->format,
+                       .compressor = f->compressor};
+    struct taking t = {.copy = copy};
+    digest_init(&t.d, f->h.version);
+    int rc = packed_each(&p, &f->h, i, take, &t, e);
+    return rc ? rc : check_digest(f, i, &t.d, e);
+}
+
 /* Its digest, and a copy of it if there is a place for one. */
 static int check_part(const struct file *f, enum codec_part i, void *copy, struct err *e)
 {
-    unsigned char digest[CODEC_DIGEST];
+    if (f->h.packed)
+        return check_packed(f, i, copy, e);
     struct digest d;
     uint64_t left = f->h.bytes[i], at = f->h.offset[i];
     char *piece = copy ? NULL : mem_array(1, READ_BYTES), *to = copy;
@@ -200,12 +241,8 @@ static int check_part(const struct file *f, enum codec_part i, void *copy, struc
         at += n;
         left -= n;
     }
-    digest_final(&d, digest);
     mem_free(piece);
-    if (!rc && sodium_memcmp(digest, f->h.digest[i], sizeof digest) != 0)
-        rc = err_set(e, E_FORMAT, "part %s is damaged: its %" PRIu64 " bytes have another digest",
-                     codec_part_name(i), f->h.bytes[i]);
-    return rc;
+    return rc ? rc : check_digest(f, i, &d, e);
 }
 
 /* A state's and a stretch's name is a digest of its tokens. */
@@ -241,7 +278,15 @@ static int check_session(const struct tool *t, struct file *f, bool whole, struc
     return 0;
 }
 
-static int open_file(const struct tool *t, const struct entry *x, struct file *f, struct err *e)
+static int open_packed(struct tool *t, struct file *f, uint64_t size, struct err *e)
+{
+    struct packed p = {.io = &fsio_real, .fd = f->fd, .format = &f->format};
+    int rc = t->compressor ? 0 : compressor_open(&t->compressor, e);
+    f->compressor = t->compressor;
+    return rc ? rc : packed_open(&p, size, &f->h, e);
+}
+
+static int open_file(struct tool *t, const struct entry *x, struct file *f, struct err *e)
 {
     char path[PATH_BYTES];
     unsigned char head[CODEC_HEAD];
@@ -259,6 +304,9 @@ static int open_file(const struct tool *t, const struct entry *x, struct file *f
                                : read_at(f->fd, head, CODEC_HEAD, 0, e);
     if (!rc)
         rc = codec_inspect(&f->format, head, size, &f->h, e);
+    f->unpacked = rc ? size : f->h.file_bytes;
+    if (!rc && f->h.packed)
+        rc = open_packed(t, f, size, e);
     f->h.file_bytes = size;
     if (!rc && (f->h.kind != kind_in[x->room] || memcmp(f->h.id, x->name, 16) != 0))
         rc = err_set(e, E_FORMAT, "the file was renamed: it is kind %d of another name",
@@ -304,8 +352,9 @@ static void print_line(const struct file *f)
     sodium_bin2hex(model, sizeof model, f->format.fingerprint, 4);
     sodium_bin2hex(tenant, sizeof tenant, h->tenant, 4);
     age(f->x->room == ROOM_SESSIONS ? f->fields.used_s : h->created_s, old);
-    printf("%-7s %s %10" PRId64 " %12" PRIu64 " %6s  %s  %s  %s\n", kinds[f->x->room], name,
-           h->position, h->file_bytes, old, model, tenant, h->numerics);
+    printf("%-7s %s %10" PRId64 " %12" PRIu64 " %12" PRIu64 " %6s  %s  %s  %s\n",
+           kinds[f->x->room], name, h->position, h->file_bytes, f->unpacked, old, model, tenant,
+           h->numerics);
 }
 
 static void show(const struct file *f)
@@ -316,12 +365,14 @@ static void show(const struct file *f)
     char hex[33];
     if (f->x->room == ROOM_STATES && h->point < ARRAY_LEN(points))
         printf("    kept as: %s\n", points[h->point]);
+    if (h->packed)
+        printf("    compressed: %" PRIu64 " bytes take %" PRIu64 "\n", f->unpacked, h->file_bytes);
     if (!sodium_is_zero(h->path, 16))
         printf("    after path: %s\n", sodium_bin2hex(hex, sizeof hex, h->path, 16));
     for (int i = 0; i < PARTS; i++)
         if (h->bytes[i])
-            printf("    %-8s %12" PRIu64 " bytes at %" PRIu64 "\n",
-                   codec_part_name((enum codec_part)i), h->bytes[i], h->offset[i]);
+            printf("    %-8s %12" PRIu64 " bytes in %" PRIu64 " at %" PRIu64 "\n",
+                   codec_part_name((enum codec_part)i), h->bytes[i], h->stored[i], h->offset[i]);
     if (f->x->room != ROOM_SESSIONS)
         return;
     const struct fields *x = &f->fields;
@@ -358,6 +409,7 @@ static void look(struct tool *t, const struct entry *x)
         goto out; /* removed since it was listed */
     t->files[x->room]++;
     t->bytes[x->room] += f.h.file_bytes;
+    t->unpacked += f.unpacked;
     if (rc == E_CONFLICT) { /* sealed by us, of an older version */
         t->old++;
         printf("old     %s/%s: %s\n", rooms[x->room], hex, e.text);
@@ -395,8 +447,8 @@ static void look_at_reply(void *arg, const char *name, uint64_t bytes, const cha
     }
     sodium_bin2hex(tenant, sizeof tenant, f->tenant.b, 4);
     if (!checks(t) || shows(t))
-        printf("%-7s %-32s %10s %12" PRIu64 " %6s  %-8s  %-8s  %s\n", "reply", name, "-", bytes,
-               "-", "-", tenant, "-");
+        printf("%-7s %-32s %10s %12" PRIu64 " %12" PRIu64 " %6s  %-8s  %-8s  %s\n", "reply", name,
+               "-", bytes, bytes, "-", "-", tenant, "-");
     if (shows(t))
         printf("    response %12zu bytes\n    messages %12zu bytes\n", f->n_object,
                f->n_messages);
@@ -419,8 +471,8 @@ static int run(struct tool *t, const struct key_files *keys, struct err *e)
     if (rc)
         return rc;
     if (!checks(t))
-        printf("%-7s %-32s %10s %12s %6s  %-8s  %-8s  %s\n", "kind", "name", "tokens", "bytes",
-               "age", "model", "tenant", "arithmetic");
+        printf("%-7s %-32s %10s %12s %12s %6s  %-8s  %-8s  %s\n", "kind", "name", "tokens", "bytes",
+               "unpacked", "age", "model", "tenant", "arithmetic");
     for (size_t i = 0; i < t->n; i++)
         look(t, &t->entries[i]);
     if ((rc = look_at_replies(t, e)))
@@ -433,6 +485,8 @@ static int run(struct tool *t, const struct key_files *keys, struct err *e)
     printf("%-8s %7d files %15" PRIu64 " bytes\n", "responses", t->replies, t->reply_bytes);
     list_log(t);
     printf("%-8s %8d files %15" PRIu64 " bytes\n", "log", t->segments, t->segment_bytes);
+    printf("all of these %20" PRIu64 " bytes, %" PRIu64 " if nothing were compressed\n",
+           t->bytes[0] + t->bytes[1] + t->bytes[2], t->unpacked);
     printf("%d damaged, %d of an older version, %" PRIu64 " token ids stored\n", t->bad, t->old,
            t->tokens);
     return 0;
@@ -460,6 +514,7 @@ static int look_at_folder(struct tool *t, const struct key_files *keys)
         (void)run(t, keys, &e);
     if (e.code)
         fprintf(stderr, "recurd-state: %s\n", e.text);
+    compressor_close(t->compressor);
     mem_free(t->entries);
     sodium_memzero(&t->format, sizeof t->format);
     return e.code ? 2 : t->bad > 0;

@@ -187,6 +187,37 @@ static void cache_hits(struct buf *out, const struct statecache_stats *c)
     counter(out, "cache_swaps_in_total", "… and brought back", c->swaps_in);
 }
 
+/* A value of each tier whose states may be compressed. */
+static void compressed_row(struct buf *out, const char *name, const char *help,
+                           const struct compress_count *tiers[2], size_t member, double unit)
+{
+    static const char *const names[2] = {"disk", "shared"};
+    head(out, name, "counter", help);
+    for (int t = 0; t < 2; t++)
+        if (tiers[t])
+            buf_fmt(out, "recurd_%s{tier=\"%s\"} %.9g\n", name, names[t],
+                    (double)*(const uint64_t *)((const char *)tiers[t] + member) / unit);
+}
+
+/* The ratio is content by stored bytes, the speed content by seconds. */
+static void compressed(struct buf *out, const struct statecache_stats *c)
+{
+    const struct compress_count *in[2] = {&c->packed, c->shared.on ? &c->shared.packed : NULL};
+    const struct compress_count *back[2] = {&c->expanded,
+                                            c->shared.on ? &c->shared.expanded : NULL};
+    static const size_t content = offsetof(struct compress_count, content_bytes),
+                        stored = offsetof(struct compress_count, stored_bytes),
+                        ns = offsetof(struct compress_count, ns);
+    compressed_row(out, "compress_content_bytes_total", "Bytes of states that were compressed", in,
+                   content, 1);
+    compressed_row(out, "compress_stored_bytes_total", "… and what became of them", in, stored, 1);
+    compressed_row(out, "compress_seconds_total", "Time that it took", in, ns, 1e9);
+    compressed_row(out, "expand_content_bytes_total",
+                   "Bytes of states that came from compressed ones", back, content, 1);
+    compressed_row(out, "expand_stored_bytes_total", "… and the bytes of those", back, stored, 1);
+    compressed_row(out, "expand_seconds_total", "Time that it took", back, ns, 1e9);
+}
+
 static void shared(struct buf *out, const struct shared_stats *s)
 {
     gauge(out, "shared_up", "Whether the shared store is in use", s->up);
@@ -239,6 +270,7 @@ static void cache(struct buf *out, struct http *h)
     gauge(out, "cache_disk_on", "Whether states get to the disk", c.disk_on);
     if (c.shared.on)
         shared(out, &c.shared);
+    compressed(out, &c);
     gauge(out, "sessions", "Sessions there are", (int64_t)c.sessions);
     gauge(out, "cache_nodes", "Nodes of the prefix index", (int64_t)c.nodes);
     gauge(out, "cache_tokens", "Token ids the prefix index holds", (int64_t)c.tokens);

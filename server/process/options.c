@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "server/process/options_int.h"
+#include "statecache/store/compress.h"
 
 /* A configuration file of every key at full length is under 8 KiB. */
 #define REPLICA_MAX 64 /* bytes of a name among replicas */
@@ -310,6 +311,7 @@ static void check_words(struct options *o, struct err *e)
     const struct { const char *key, *value, *words[4]; } rows[] = {
         {"trace-ids", o->trace_ids, {"ids", "digest"}},
         {"load-format", o->load_format, {"auto", "dummy"}},
+        {"compress", o->compress, {"auto", "off", "disk", "shared"}},
         {"quantize", o->quantize, {"none", "q8", "q4"}},
         {"log-level", o->log_level, {"error", "warn", "info", "debug"}},
         {"log-format", o->log_format, {"text", "json", "journal"}},
@@ -327,6 +329,10 @@ static void check_words(struct options *o, struct err *e)
             options_fault(o, e, E_RANGE, "%s: \"%.60s\" is none of %s", rows[i].key,
                           rows[i].value ? rows[i].value : "", list);
     }
+    bool asked = o->compress && (!strcmp(o->compress, "disk") || !strcmp(o->compress, "shared"));
+    if (asked && !compress_available())
+        options_fault(o, e, E_UNSUPPORTED, "compress: \"%s\" needs libzstd, which this build lacks",
+                      o->compress);
 }
 
 /* It becomes a header of every reply. */

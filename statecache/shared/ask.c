@@ -24,6 +24,7 @@ struct ask {
     float *slab, *tail, *logits, **pages;
     int32_t n_pages;
     uint64_t bytes, refused;
+    struct compress_count count;
     int rc;
     struct err err, odd;
 };
@@ -137,11 +138,13 @@ static void run_ask(struct job *job)
     if (a->skip)
         return;
     struct objects o = {.kv = h->in.kv, .keys = &h->keys, .format = &a->sc->format,
+                        .compressor = h->in.compressor,
                         .deadline_ns = a->deadline_ns};
     a->rc = find(a, &o);
     if (!a->rc && a->m.n_chunks)
         a->rc = fetch(a, &o);
     a->bytes = o.bytes;
+    a->count = o.count;
     a->refused = o.refused;
 }
 
@@ -219,6 +222,7 @@ static void done_ask(struct job *job)
         st->misses += !found && !rc;
         st->timeouts += a->rc == E_TIMEOUT;
         st->read_bytes += a->bytes;
+        compress_counted(&st->expanded, &a->count);
         latency_add(&st->get, clock_now_ns() - a->start_ns);
     }
     core_changed(sc);

@@ -13,6 +13,7 @@
 #define GROUP BATCH  /* blocks whose lists have one list more, in stores that keep groups */
 #define CHUNK_BOX (MANIFEST_CHUNK + SHARED_TAG)
 _Static_assert(SHARED_BLOCK == KV_MARKS && GROUP == KV_MARKS, "a list is of a block, or a group");
+_Static_assert(MANIFEST_CHUNK == COMPRESS_CONTENT, "a chunk is one block");
 _Static_assert(SHARED_ID <= KV_NAME && SHARED_NAME <= KV_NAME, "names of the store");
 
 static struct kv_key key_of(enum kv_kind kind, const unsigned char *name, size_t n)
@@ -77,24 +78,49 @@ static size_t chunk_bytes(uint64_t bytes, int32_t i)
 
 /* ---- putting ------------------------------------------------------------------------------ */
 
+/* plain [n] as it is stored: where it lies, or compressed in `less`. Its length tells which: what
+ * does not get smaller is stored as it is. */
+static const unsigned char *smaller(struct objects *o, const unsigned char *plain, size_t *n,
+                                    unsigned char *less)
+{
+    bool try = o->compress == COMPRESS_ALWAYS ||
+               (o->compress == COMPRESS_PAYING && compress_pays(plain, *n));
+    if (!try || !compress_available())
+        return plain;
+    uint64_t start = clock_now_ns();
+    size_t m = compress_block(o->compressor, plain, *n, o->compress == COMPRESS_ALWAYS, less);
+    o->count.content_bytes += *n;
+    o->count.stored_bytes += MIN(m, *n);
+    o->count.ns += clock_now_ns() - start;
+    if (m >= *n)
+        return plain;
+    *n = m;
+    return less;
+}
+
+/* *packed: whether any is compressed. */
 static int put_chunks(struct objects *o, const struct part part[PARTS], uint64_t bytes, int32_t n,
-                      unsigned char *ids, struct err *e)
+                      unsigned char *ids, bool *packed, struct err *e)
 {
     unsigned char *plain = mem_array(1, MANIFEST_CHUNK);
+    unsigned char *less = mem_array(1, COMPRESS_BOUND(MANIFEST_CHUNK));
     unsigned char *box = mem_array(1, CHUNK_BOX);
     struct cursor c = {.part = part};
-    int rc = plain && box ? 0 : err_set(e, E_NOMEM, "no memory for a chunk");
+    int rc = plain && less && box ? 0 : err_set(e, E_NOMEM, "no memory for a chunk");
     for (int32_t i = 0; i < n && !rc; i++) {
         size_t m = chunk_bytes(bytes, i);
         unsigned char *id = ids + (size_t)i * SHARED_ID;
         move(&c, plain, m, false);
-        seal_chunk(o->keys, plain, m, id, box);
+        const unsigned char *stored = smaller(o, plain, &m, less);
+        *packed |= stored == less;
+        seal_chunk(o->keys, stored, m, id, box);
         struct kv_key k = key_of(KV_CHUNK, id, SHARED_ID);
         rc = do_set(o, &k, box, m + SHARED_TAG, e);
     }
     if (!rc)
         rc = o->kv->ops->flush(o->kv, o->deadline_ns, e);
     mem_free(plain);
+    mem_free(less);
     mem_free(box);
     return rc;
 }
@@ -103,6 +129,7 @@ static int put_manifest(struct objects *o, const struct link_name *name, struct 
                         const struct part part[PARTS], struct err *e)
 {
     unsigned char head[CODEC_HEAD];
+    bool packed = false;
     codec_seal(o->format, h, part, head);
     uint64_t bytes = h->file_bytes - CODEC_HEAD;
     int32_t n = manifest_chunks(bytes);
@@ -114,10 +141,10 @@ static int put_manifest(struct objects *o, const struct link_name *name, struct 
     unsigned char *box = mem_array(1, MANIFEST_BOX(n));
     int rc = ids && box ? 0 : err_set(e, E_NOMEM, "no memory for a manifest of %d chunks", n);
     if (!rc)
-        rc = put_chunks(o, part, bytes, n, ids, e);
+        rc = put_chunks(o, part, bytes, n, ids, &packed, e);
     if (!rc) {
         struct kv_key k = key_of(KV_STATE, name->b, sizeof(name->b));
-        manifest_seal(o->keys, name, head, bytes, n, ids, box);
+        manifest_seal(o->keys, name, head, bytes, n, packed, ids, box);
         rc = do_set(o, &k, box, MANIFEST_BOX(n), e);
     }
     if (!rc)
@@ -317,8 +344,21 @@ int objects_find(struct objects *o, const unsigned char tenant[16], const int32_
 
 /* ---- fetching ----------------------------------------------------------------------------- */
 
+/* What is in a chunk, opened: the `want` bytes themselves, or fewer that are a block of them. */
+static int expand(struct objects *o, const unsigned char *stored, size_t n, unsigned char *plain,
+                  size_t want, struct err *e)
+{
+    uint64_t start = clock_now_ns();
+    int rc = compress_expand(o->compressor, stored, n, plain, want, e);
+    o->count.content_bytes += want;
+    o->count.stored_bytes += n;
+    o->count.ns += clock_now_ns() - start;
+    return rc;
+}
+
+/* buf: the chunk's bytes [MANIFEST_CHUNK], and what they are made of [MANIFEST_CHUNK]. */
 static int take_chunk(struct objects *o, const struct manifest *m, int32_t i, struct cursor *c,
-                      unsigned char *plain, struct err *e)
+                      unsigned char *const buf[2], struct err *e)
 {
     struct kv_value v = {0};
     size_t want = chunk_bytes(m->bytes, i);
@@ -327,34 +367,41 @@ static int take_chunk(struct objects *o, const struct manifest *m, int32_t i, st
         return rc;
     if (!v.there)
         return err_set(e, E_NOENT, "chunk %d of %d of a state is gone", i, m->n_chunks);
-    if (!v.p || v.n != want + SHARED_TAG)
+    if (!v.p || v.n > want + SHARED_TAG || v.n <= SHARED_TAG ||
+        (v.n < want + SHARED_TAG && !m->packed))
         return err_set(e, E_FORMAT, "chunk %d of a state has %zu bytes, not %zu", i, v.n,
                        want + SHARED_TAG);
-    if (!seal_open_chunk(o->keys, m->ids + (size_t)i * SHARED_ID, v.p, v.n, plain))
+    size_t n = v.n - SHARED_TAG;
+    unsigned char *stored = buf[n < want];
+    if (!seal_open_chunk(o->keys, m->ids + (size_t)i * SHARED_ID, v.p, v.n, stored))
         return err_set(e, E_DENIED, "chunk %d of a state is not what its manifest names", i);
     o->bytes += v.n;
-    move(c, plain, want, true);
-    return 0;
+    if (n < want)
+        rc = expand(o, stored, n, buf[0], want, e);
+    if (!rc)
+        move(c, buf[0], want, true);
+    return rc;
 }
 
 static int take_chunks(struct objects *o, const struct manifest *m, const struct part part[PARTS],
                        struct err *e)
 {
-    unsigned char *plain = mem_array(1, MANIFEST_CHUNK);
+    unsigned char *buf[2] = {mem_array(1, MANIFEST_CHUNK), mem_array(1, MANIFEST_CHUNK)};
     struct cursor c = {.part = part};
     int32_t asked = 0, i = 0, window = o->kv->window;
-    int rc = plain ? 0 : err_set(e, E_NOMEM, "no memory for a chunk");
+    int rc = buf[0] && buf[1] ? 0 : err_set(e, E_NOMEM, "no memory for a chunk");
     for (; i < m->n_chunks && !rc; i++) {
         for (; asked < m->n_chunks && asked < i + window && !rc; asked++) {
             struct kv_key k = key_of(KV_CHUNK, m->ids + (size_t)asked * SHARED_ID, SHARED_ID);
             rc = o->kv->ops->ask(o->kv, &k, CHUNK_BOX, o->deadline_ns, e);
         }
         if (!rc)
-            rc = take_chunk(o, m, i, &c, plain, e);
+            rc = take_chunk(o, m, i, &c, buf, e);
     }
     for (struct kv_value v; i < asked && o->kv->ops->connected(o->kv); i++) /* still asked for */
         (void)!o->kv->ops->answer(o->kv, o->deadline_ns, &v, NULL);
-    mem_free(plain);
+    mem_free(buf[0]);
+    mem_free(buf[1]);
     return rc;
 }
 

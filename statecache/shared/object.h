@@ -1,7 +1,7 @@
 /* States in the shared store: put whole, found by the longest prefix, fetched and proved.
  *
  *   s:<name>   the manifest of one state: its sealed head, and the ids of its chunks
- *   c:<id>     a chunk of at most 1 MiB
+ *   c:<id>     a chunk of at most 1 MiB; its id is of what is stored: as it is, or compressed
  *   i:<name>   64 bits: after which tokens of a block of 64 a state was put (a hint: what is not
  *              there is a miss, and what should not be there costs a few questions)
  *   g:<name>   64 bits, in stores where questions cost: in which of the 64 blocks after a place any
@@ -14,6 +14,7 @@
 
 #include "statecache/shared/kv.h"
 #include "statecache/shared/seal.h"
+#include "statecache/store/compress.h"
 
 #define SHARED_GAIN 32 /* tokens that a state must save to be asked for */
 
@@ -21,6 +22,9 @@ struct objects {
     struct kv *kv;
     const struct seal_keys *keys;
     const struct format *format;
+    struct compressor *compressor; /* of the thread */
+    enum compress_rule compress;   /* of what is put */
+    struct compress_count count;   /* what was compressed, or taken apart */
     int64_t ttl_s;       /* of what is put; 0 = as long as the store likes */
     uint64_t deadline_ns;
     uint64_t bytes;      /* sent, or received, of chunks */

@@ -35,6 +35,7 @@ struct put_job {
     struct part part[PARTS];
     struct head head;
     bool release, skip;
+    struct compress_count count;
     uint64_t ns, cpu_ns, bytes;
     int rc;
     struct err err;
@@ -71,11 +72,13 @@ static void run_put(struct job *job)
     uint64_t start = clock_now_ns(), cpu = cpu_ns();
     uint64_t per_mib = j->sc->format.slot_bytes >> 20;
     struct objects o = {.kv = h->out.kv, .keys = &h->keys, .format = &j->sc->format,
+                        .compressor = h->out.compressor, .compress = j->sc->o.compress_shared,
                         .ttl_s = h->ttl_s,
                         .deadline_ns = start + (PUT_MS + per_mib * 100) * NS_PER_MS};
     j->head.created_s = clock_unix_s();
     j->rc = objects_put(&o, j->tokens, &j->head, j->part, &j->err);
     j->bytes = o.bytes;
+    j->count = o.count;
     j->ns = clock_now_ns() - start;
     j->cpu_ns = cpu_ns() - cpu;
 }
@@ -94,6 +97,7 @@ static void done_put(struct job *job)
         sc->stats.shared.dropped += j->rc != 0;
         sc->stats.shared.writes += !j->rc;
         sc->stats.shared.written_bytes += j->bytes;
+        compress_counted(&sc->stats.shared.packed, &j->count);
         sc->stats.shared.write_cpu_ns += j->cpu_ns;
         allowance_spend(&sc->shared->left, 0, j->cpu_ns);
         latency_add(&sc->stats.shared.put, j->ns);

@@ -7,8 +7,10 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "statecache/store/blake3.h"
+#include "statecache/store/compress.h"
 
 #define MANIFEST_VERSION 1
+#define MANIFEST_PACKED 2 /* some chunks are compressed */
 
 static const char magic[8] = {'R', 'E', 'C', 'U', 'R', 'D', 'S', 'H'};
 enum { /* offsets in a manifest */
@@ -109,13 +111,13 @@ int32_t manifest_chunks(uint64_t bytes)
 
 void manifest_seal(const struct seal_keys *k, const struct link_name *name,
                    const unsigned char head[CODEC_HEAD], uint64_t bytes, int32_t n_chunks,
-                   const unsigned char *ids, unsigned char *out)
+                   bool packed, const unsigned char *ids, unsigned char *out)
 {
     unsigned char *in = out + SHARED_NONCE; /* sealed where it lies */
     size_t n = MANIFEST_BYTES(n_chunks);
     memset(in, 0, MANIFEST_HEAD);
     memcpy(in + AT_MAGIC, magic, sizeof(magic));
-    bytes_put(in + AT_VERSION, MANIFEST_VERSION, 2);
+    bytes_put(in + AT_VERSION, packed ? MANIFEST_PACKED : MANIFEST_VERSION, 2);
     bytes_put(in + AT_CHUNKS, (uint64_t)n_chunks, 4);
     bytes_put(in + AT_BYTES, bytes, 8);
     memcpy(in + AT_HEAD, head, CODEC_HEAD);
@@ -133,9 +135,12 @@ static int read_plain(struct format *f, bool any, const unsigned char *in, size_
     if (n < MANIFEST_HEAD || memcmp(in + AT_MAGIC, magic, sizeof(magic)) != 0)
         return err_set(e, E_FORMAT, "a manifest of %zu bytes is none of ours", n);
     unsigned version = (unsigned)bytes_get(in + AT_VERSION, 2);
-    if (version != MANIFEST_VERSION)
-        return err_set(e, E_UNSUPPORTED, "a manifest of version %u, this build reads %d", version,
-                       MANIFEST_VERSION);
+    if (version < MANIFEST_VERSION || version > MANIFEST_PACKED)
+        return err_set(e, E_UNSUPPORTED, "a manifest of version %u, this build reads %d and %d",
+                       version, MANIFEST_VERSION, MANIFEST_PACKED);
+    if (version == MANIFEST_PACKED && !compress_available())
+        return err_set(e, E_UNSUPPORTED, "a state compressed by zstd, and this build has no "
+                       "libzstd");
     uint64_t chunks = bytes_get(in + AT_CHUNKS, 4), bytes = bytes_get(in + AT_BYTES, 8);
     if (bytes_get(in + AT_ZERO, 2) || chunks == 0 || chunks > MANIFEST_CHUNKS_MAX ||
         bytes > chunks * MANIFEST_CHUNK || (uint64_t)manifest_chunks(bytes) != chunks ||
@@ -155,6 +160,7 @@ static int read_plain(struct format *f, bool any, const unsigned char *in, size_
     memcpy(out->ids, in + MANIFEST_HEAD, (size_t)chunks * SHARED_ID);
     out->n_chunks = (int32_t)chunks;
     out->bytes = bytes;
+    out->packed = version == MANIFEST_PACKED;
     return 0;
 }
 

@@ -50,6 +50,7 @@ bool seal_open_chunk(const struct seal_keys *k, const unsigned char id[SHARED_ID
 struct manifest {
     struct head head;    /* checked by codec_open: of our model, arithmetic and layout */
     int32_t n_chunks;
+    bool packed;         /* chunks may be compressed: then they have fewer bytes than their share */
     uint64_t bytes;      /* of all chunks: the parts of head, end to end */
     unsigned char *ids;  /* [n_chunks][SHARED_ID], owned: manifest_free */
 };
@@ -57,7 +58,7 @@ struct manifest {
 /* head: sealed (codec_seal). out [MANIFEST_BOX(n_chunks)]. */
 void manifest_seal(const struct seal_keys *k, const struct link_name *name,
                    const unsigned char head[CODEC_HEAD], uint64_t bytes, int32_t n_chunks,
-                   const unsigned char *ids, unsigned char *out);
+                   bool packed, const unsigned char *ids, unsigned char *out);
 /* Opens the box of that name and checks all it says. E_DENIED: not sealed with our key or of
  * another name; E_FORMAT; as codec_open; E_NOMEM. */
 int manifest_open(const struct seal_keys *k, const struct format *f, const struct link_name *name,

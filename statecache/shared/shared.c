@@ -27,6 +27,8 @@ static int open_line(struct statecache *sc, struct shared_line *l, const struct 
                      struct err *e)
 {
     int rc = kv_open(&l->kv, o, e);
+    if (!rc)
+        rc = compressor_open(&l->compressor, e);
     return rc ? rc : writer_open(&l->jobs, &sc->lock, !sc->o.no_writer_thread, e);
 }
 
@@ -77,6 +79,8 @@ void shared_close(struct statecache *sc)
     pthread_mutex_unlock(&sc->lock);
     kv_close(h->out.kv);
     kv_close(h->in.kv);
+    compressor_close(h->out.compressor);
+    compressor_close(h->in.compressor);
     sodium_memzero(h, sizeof(*h)); /* keys */
     mem_free(h);
 }

@@ -23,6 +23,7 @@ struct shared_options {
 
 struct shared_line { /* one connection and the thread that uses it */
     struct writer jobs;
+    struct compressor *compressor;
     struct kv *kv;
     bool up, connecting;
     uint64_t retry_ns, pause_ns; /* when to connect again; how long the last pause was */

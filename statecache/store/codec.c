@@ -109,7 +109,7 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
 {
     uint64_t at = CODEC_HEAD;
     memset(out, 0, CODEC_HEAD);
-    h->version = CODEC_VERSION;
+    h->version = h->packed ? CODEC_VERSION_PACKED : CODEC_VERSION;
     for (int i = 0; i < PARTS; i++) {
         struct digest d;
         digest_init(&d, h->version);
@@ -120,6 +120,7 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
             h->bytes[i] += part[i].piece[k].n;
         }
         digest_final(&d, h->digest[i]);
+        h->stored[i] = h->bytes[i];
         at += h->bytes[i];
         unsigned char *row = out + AT_TABLE + i * ROW;
         const char *name = codec_part_name(i);
@@ -146,6 +147,33 @@ void codec_seal(const struct format *f, struct head *h, const struct part part[P
     bytes_put(out + AT_POINT, h->point, 4);
     bytes_put(out + AT_FILE_BYTES, h->file_bytes, 8);
     codec_sign(f, out);
+}
+
+void codec_digests(const unsigned char head[CODEC_HEAD], struct head *h)
+{
+    for (int i = 0; i < PARTS; i++)
+        memcpy(h->digest[i], head + AT_TABLE + i * ROW + 32, CODEC_DIGEST);
+}
+
+/* Not the seal: a file may be sealed anew without being written anew. */
+void codec_tag(const struct format *f, const struct head *h, uint64_t what, const void *p, size_t n,
+               unsigned char out[CODEC_TAG])
+{
+    static const unsigned char use[8] = {'r', 'e', 'c', 'u', 'r', 'd', 'P', 'K'};
+    struct blake3 b;
+    crypto_generichash_state s;
+    unsigned char digest[BLAKE3_OUT], number[8];
+    blake3_init(&b, NULL);
+    blake3_update(&b, p, n);
+    blake3_final(&b, digest);
+    bytes_put(number, what, sizeof(number));
+    crypto_generichash_init(&s, f->names, sizeof(f->names), CODEC_TAG);
+    crypto_generichash_update(&s, use, sizeof(use));
+    crypto_generichash_update(&s, number, sizeof(number));
+    for (int i = 0; i < PARTS; i++)
+        crypto_generichash_update(&s, h->digest[i], CODEC_DIGEST);
+    crypto_generichash_update(&s, digest, sizeof(digest));
+    crypto_generichash_final(&s, out, CODEC_TAG);
 }
 
 /* How many token ids a file of this kind has at its position. */
@@ -202,7 +230,7 @@ static int check_table(const struct format *f, const unsigned char *in, uint64_t
         uint64_t lo, hi;
         part_range(f, h, i, &lo, &hi);
         h->offset[i] = bytes_get(row + 16, 8);
-        h->bytes[i] = bytes_get(row + 24, 8);
+        h->stored[i] = h->bytes[i] = bytes_get(row + 24, 8);
         memcpy(h->digest[i], row + 32, CODEC_DIGEST);
         if (memcmp(row, name, sizeof(name)) != 0 || h->offset[i] != at)
             return err_set(e, E_FORMAT, "row %d of the part table is not %s at %llu", i, want,
@@ -234,9 +262,10 @@ static int check_origin(const struct format *f, const unsigned char *in, struct 
     h->created_s = bytes_get(in + AT_CREATED, 8);
     h->generation = bytes_get(in + AT_GENERATION, 8);
     h->version = version;
+    h->packed = version == CODEC_VERSION_PACKED;
     if (version < CODEC_VERSION_READ)
         return err_set(e, E_CONFLICT, "it is of format version %u, this build reads %d to %d",
-                       version, CODEC_VERSION_READ, CODEC_VERSION);
+                       version, CODEC_VERSION_READ, CODEC_VERSION_PACKED);
     memcpy(h->numerics, in + AT_NUMERICS, CODEC_NUMERICS);
     h->numerics[CODEC_NUMERICS - 1] = '\0';
     if (memcmp(in + AT_FINGERPRINT, f->fingerprint, 32) != 0 ||
@@ -256,9 +285,9 @@ static int check_seal(const struct format *f, const unsigned char *in, struct he
     unsigned version = (unsigned)bytes_get(in + AT_VERSION, 2);
     if (memcmp(in + AT_MAGIC, magic, sizeof(magic)) != 0)
         return err_set(e, E_FORMAT, "this is not a state file: wrong magic");
-    if (version > CODEC_VERSION)
+    if (version > CODEC_VERSION_PACKED)
         return err_set(e, E_UNSUPPORTED, "format version %u, this build reads up to %d", version,
-                       CODEC_VERSION);
+                       CODEC_VERSION_PACKED);
     if (version < CODEC_VERSION_OLD || bytes_get(in + AT_HEAD_BYTES, 4) != CODEC_HEAD)
         return err_set(e, E_FORMAT, "format version %u with a head of %u bytes does not exist",
                        version, (unsigned)bytes_get(in + AT_HEAD_BYTES, 4));
@@ -267,6 +296,12 @@ static int check_seal(const struct format *f, const unsigned char *in, struct he
         (!f->two || crypto_auth_hmacsha256_verify(in + AT_HMAC, in, AT_HMAC, f->old) != 0))
         return err_set(e, E_DENIED, "the seal does not match: altered, or of another install key");
     return 0;
+}
+
+/* The length that the parts of a file add up to: a packed one has another, and says this one. */
+static uint64_t unpacked_bytes(const unsigned char *in, uint64_t file_bytes, const struct head *h)
+{
+    return h->packed ? MAX(bytes_get(in + AT_FILE_BYTES, 8), CODEC_HEAD) : file_bytes;
 }
 
 /* What a head says of itself, whatever the model. */
@@ -282,9 +317,12 @@ static int read_fields(const unsigned char *in, uint64_t file_bytes, struct head
         return err_set(e, E_RANGE, "position %llu, at most %lld is possible",
                        (unsigned long long)position, (long long)CODEC_POSITION_MAX);
     h->kind = (enum codec_kind)kind;
+    if (h->packed && h->kind != CODEC_STATE)
+        return err_set(e, E_FORMAT, "kind %llu is never packed, only states are",
+                       (unsigned long long)kind);
     h->position = (int64_t)position;
     h->point = point;
-    h->file_bytes = file_bytes;
+    h->file_bytes = unpacked_bytes(in, file_bytes, h);
     memcpy(h->path, in + AT_PATH, 16);
     return 0;
 }
@@ -308,7 +346,7 @@ int codec_open(const struct format *f, const unsigned char in[CODEC_HEAD], uint6
     if (follows != !sodium_is_zero(h->path, sizeof(h->path)))
         return err_set(e, E_FORMAT, "kind %d at position %lld %s a path before its tokens",
                        (int)h->kind, (long long)h->position, follows ? "lacks" : "has");
-    return check_table(f, in, file_bytes, h, e);
+    return check_table(f, in, h->file_bytes, h, e);
 }
 
 int codec_inspect(struct format *f, const unsigned char in[CODEC_HEAD], uint64_t file_bytes,
@@ -325,7 +363,7 @@ int codec_inspect(struct format *f, const unsigned char in[CODEC_HEAD], uint64_t
     rc = check_origin(f, in, h, e);
     if (!rc)
         rc = read_fields(in, file_bytes, h, e);
-    return rc ? rc : check_table(f, in, file_bytes, h, e);
+    return rc ? rc : check_table(f, in, h->file_bytes, h, e);
 }
 
 static int check_ids(const void *p, size_t n, int32_t vocab, struct err *e)

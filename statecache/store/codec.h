@@ -12,8 +12,10 @@
 #define CODEC_DIGEST 32
 #define CODEC_HEAD 720 /* 240 fixed + 7 rows of 64 + 32 of HMAC */
 #define CODEC_VERSION 4
-#define CODEC_VERSION_READ 3 /* and later: only the digests are others, see digest.h */
+#define CODEC_VERSION_PACKED 5 /* of a state whose parts lie in compressed blocks: packed.h */
+#define CODEC_VERSION_READ 3   /* and later; before 4 the digests were others, see digest.h */
 #define CODEC_TABLE 240      /* where a head has its rows, of 64 bytes */
+#define CODEC_TAG 16
 #define CODEC_NUMERICS 64 /* bytes of the arithmetic's name in a head, zeros behind it */
 #define CODEC_POSITION_MAX (INT64_C(1) << 30) /* 4 GiB of token ids */
 
@@ -51,6 +53,7 @@ struct head {
     enum codec_kind kind;
     unsigned version;
     bool old;                         /* sealed with the key of before */
+    bool packed;                      /* of version CODEC_VERSION_PACKED, written or read */
     unsigned char tenant[16], id[16]; /* id: the name of a state or stretch, a session's id */
     unsigned char path[16];           /* name of the stretch that ends before tokens; or zero */
     int64_t position;
@@ -58,7 +61,10 @@ struct head {
     bool same_model;                  /* with E_CONFLICT: only the arithmetic is another */
     uint64_t generation, created_s;
     uint32_t point; /* enum point of a state */
-    uint64_t bytes[PARTS], offset[PARTS], file_bytes;
+    uint64_t bytes[PARTS], offset[PARTS];
+    /* Of the file. codec_seal and codec_open: as if it were not packed; the store: as it is. */
+    uint64_t file_bytes;
+    uint64_t stored[PARTS]; /* bytes that each part takes in the file */
     unsigned char digest[PARTS][CODEC_DIGEST];
 };
 
@@ -86,13 +92,21 @@ void codec_name(const struct format *f, const unsigned char tenant[16],
                 const unsigned char path[16], const int32_t *tokens, int64_t n,
                 unsigned char name[16]);
 
-/* Completes h (sizes, offsets, digests) and writes the sealed head. */
+/* Completes h (sizes, offsets, digests) and writes the sealed head; h->packed is given. */
 void codec_seal(const struct format *f, struct head *h, const struct part part[PARTS],
                 unsigned char out[CODEC_HEAD]);
 /* Seals a head anew: one that was changed, or is to have another key's seal. */
 void codec_sign(const struct format *f, unsigned char head[CODEC_HEAD]);
 
-/* Checks everything a head says, for a file of file_bytes: E_FORMAT (damaged or torn), E_DENIED
+/* The digests of the parts from a sealed head of our own. */
+void codec_digests(const unsigned char head[CODEC_HEAD], struct head *h);
+/* What proves that p[0, n), what = so manieth stored thing of h's file, was written by us, before
+ * anything in it is believed: keyed, and bound to the digests of h's parts. */
+void codec_tag(const struct format *f, const struct head *h, uint64_t what, const void *p, size_t n,
+               unsigned char out[CODEC_TAG]);
+
+/* Checks everything a head says, for a file of file_bytes (of a packed one only what it says of
+ * itself: packed_open does the rest): E_FORMAT (damaged or torn), E_DENIED
  * (not sealed with our key), E_UNSUPPORTED (newer version), E_CONFLICT (another model or other
  * arithmetic, or what an older version wrote; tenant, id, created_s, numerics and same_model are
  * filled in). */

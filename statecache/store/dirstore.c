@@ -11,11 +11,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/store/packed.h"
 
 /* The directory. Owner: its struct store. */
 struct dirstore {
     const struct fsio *io;
     char dir[STORE_PATH - 128]; /* leaves room for the longest name below it */
+    struct compressor *compressor; /* NULL until it is needed */
     int lock_fd;
     int n_quarantined;
 };
@@ -177,11 +179,42 @@ static void dir_close(struct store *s)
     if (own(s)->lock_fd >= 0)
         (void)own(s)->io->close(own(s)->io->ctx,
             own(s)->lock_fd); /* nothing was written through it */
+    compressor_close(own(s)->compressor);
     mem_free(s->impl);
     s->impl = NULL;
 }
 
 /* ---- writing ------------------------------------------------------------------------------ */
+
+static int with_compressor(struct store *s, struct err *e)
+{
+    return own(s)->compressor ? 0 : compressor_open(&own(s)->compressor, e);
+}
+
+static bool dir_packs(struct store *s, const struct part part[PARTS])
+{
+    struct err ignored = {0}; /* no memory to compress in: as it lies, then */
+    return (s->compress == COMPRESS_ALWAYS || packed_pays(part)) && !with_compressor(s, &ignored);
+}
+
+/* What follows the head. 0 or -errno. */
+static int write_parts(struct store *s, int fd, const unsigned char head[CODEC_HEAD],
+                       const struct part part[PARTS])
+{
+    const struct fsio *io = own(s)->io;
+    int rc = 0;
+    if (codec_packed(head)) {
+        struct packed p = {.io = io, .fd = fd, .format = s->format,
+                           .compressor = own(s)->compressor, .count = &s->health.packed,
+                           .always = s->compress == COMPRESS_ALWAYS};
+        rc = packed_write(&p, head, part, &s->put_bytes);
+    } else {
+        for (int i = 0; i < PARTS && !rc; i++)
+            for (size_t k = 0; k < part[i].n_pieces && !rc; k++)
+                rc = fsio_write_all(io, fd, part[i].piece[k].p, part[i].piece[k].n);
+    }
+    return rc;
+}
 
 static int put_once(struct store *s, enum store_kind kind, const unsigned char name[16],
                     const unsigned char head[CODEC_HEAD], const struct part part[PARTS],
@@ -201,14 +234,15 @@ static int put_once(struct store *s, enum store_kind kind, const unsigned char n
     if (fd < 0)
         return fsio_failed(e, fd, "cannot make", tmp.p);
     const char *what = "no space for";
-    int rc = io->allocate(io->ctx, fd, size); /* so that a full disk is known before writing */
+    /* So that a full disk is known before writing; how long a packed file gets is not known yet. */
+    int rc = codec_packed(head) ? 0 : io->allocate(io->ctx, fd, size);
+    s->put_bytes = size;
     if (!rc) {
         what = "cannot write";
         rc = fsio_write_all(io, fd, head, CODEC_HEAD);
     }
-    for (int i = 0; i < PARTS && !rc; i++)
-        for (size_t k = 0; k < part[i].n_pieces && !rc; k++)
-            rc = fsio_write_all(io, fd, part[i].piece[k].p, part[i].piece[k].n);
+    if (!rc)
+        rc = write_parts(s, fd, head, part);
     if (!rc && durable) {
         what = "cannot sync";
         rc = timed_fsync(s, fd);
@@ -306,6 +340,26 @@ static int dir_remove(struct store *s, enum store_kind kind, const unsigned char
 
 static void dir_done(struct store *s, int fd);
 
+static int open_packed(struct store *s, int fd, uint64_t size, struct head *h, struct err *e)
+{
+    struct packed p = {.io = own(s)->io, .fd = fd, .format = s->format};
+    int rc = packed_open(&p, size, h, e);
+    s->health.read_errors += rc == E_IO;
+    return rc;
+}
+
+static int read_packed(struct store *s, int fd, const struct head *h, enum codec_part i,
+                       const struct part *part, struct err *e)
+{
+    int rc = with_compressor(s, e);
+    struct packed p = {.io = own(s)->io, .fd = fd, .format = s->format,
+                       .compressor = own(s)->compressor, .count = &s->health.expanded};
+    if (!rc)
+        rc = packed_read(&p, h, i, part, e);
+    s->health.read_errors += rc == E_IO;
+    return rc;
+}
+
 static int dir_get(struct store *s, enum store_kind kind, const unsigned char name[16], int *fd,
               struct head *h, struct err *e)
 {
@@ -327,6 +381,8 @@ static int dir_get(struct store *s, enum store_kind kind, const unsigned char na
         code = fsio_failed(e, rc, "cannot read", x.p);
     else
         code = codec_open(s->format, head, size, h, e);
+    if (!code && h->packed)
+        code = open_packed(s, *fd, size, h, e);
     h->file_bytes = size; /* of those of another model, too */
     if (!code && (h->kind != kind_in[kind] || memcmp(h->id, name, 16) != 0))
         code = err_set(e, E_FORMAT, "the file was renamed: it is kind %d of another name",
@@ -343,6 +399,10 @@ static int dir_get(struct store *s, enum store_kind kind, const unsigned char na
 static int dir_part(struct store *s, int fd, const struct head *h, enum codec_part i,
                const struct part *p, struct err *e)
 {
+    if (h->packed) {
+        int rc = read_packed(s, fd, h, i, p, e);
+        return rc ? rc : codec_check(s->format, h, i, p, e);
+    }
     uint64_t at = h->offset[i], end = h->offset[i] + h->bytes[i];
     for (size_t k = 0; k < p->n_pieces; k++) {
         if (p->piece[k].n > end - at)
@@ -417,6 +477,7 @@ static int dir_list(struct store *s, enum store_kind kind,
 
 static const struct store_ops ops = {
     .close = dir_close,
+    .packs = dir_packs,
     .put = dir_put,
     .sync = dir_sync,
     .remove = dir_remove,

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "statecache/store/packed.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/behind.h"
 #include "statecache/value/tiers.h"
@@ -167,15 +168,13 @@ static void prepare_put(struct job *job)
 {
     struct state_job *j = (struct state_job *)job;
     struct statecache *sc = j->sc;
-    uint64_t bytes = CODEC_HEAD;
+    uint64_t bytes;
     j->head.generation = lived_now(&sc->lived); /* when it was young, for one of another model */
     j->rc = copy_tokens(j);
     if (!j->rc)
         j->rc = stretch_path(sc, j->s->node, j->head.path, &j->err);
     j->again = j->rc == E_BUSY; /* its path was put back behind us: after it, then */
-    for (int i = 0; i < PARTS; i++)
-        for (size_t k = 0; k < j->part[i].n_pieces; k++)
-            bytes += j->part[i].piece[k].n;
+    bytes = packed_bound(j->part); /* until it is known how much less it takes */
     if (!j->rc) {
         j->rc = tiers_make_room(sc, j->tenant, bytes, &j->err);
         j->again = j->rc == E_BUSY;
@@ -191,9 +190,11 @@ static void run_put(struct job *job)
     uint64_t start = clock_now_ns(), computed = clock_cpu_ns();
     codec_name(&j->sc->format, j->head.tenant, j->head.path, j->tokens, j->n_tokens, j->head.id);
     j->head.created_s = clock_unix_s();
+    j->head.packed = store_packs(&j->sc->store, j->part);
     codec_seal(&j->sc->format, &j->head, j->part, head);
     j->rc = store_put(&j->sc->store, STORE_STATES, j->head.id, head, j->part, j->durable, NULL,
                       &j->err);
+    j->head.file_bytes = j->sc->store.put_bytes;
     j->ns = clock_now_ns() - start;
     j->cpu_ns = clock_cpu_ns() - computed;
 }

@@ -8,6 +8,11 @@ void store_close(struct store *s)
     s->ops = NULL;
 }
 
+bool store_packs(struct store *s, const struct part part[PARTS])
+{
+    return s->compress != COMPRESS_NEVER && s->ops->packs(s, part);
+}
+
 int store_put(struct store *s, enum store_kind kind, const unsigned char name[16],
               const unsigned char head[CODEC_HEAD], const struct part part[PARTS], bool durable,
               bool *renamed, struct err *e)

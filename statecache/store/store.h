@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/latency.h"
+#include "statecache/store/compress.h"
 #include "statecache/store/codec.h"
 
 struct store;
@@ -16,6 +17,7 @@ enum store_kind { STORE_STATES, STORE_SESSIONS, STORE_PATHS, STORE_KINDS };
 struct store_health {
     struct latency fsync;
     uint64_t quarantine_bytes; /* now */
+    struct compress_count packed, expanded;
     uint64_t files_written, files_quarantined, write_errors, read_errors;
     bool sick; /* the medium failed twice: nothing is written until a try succeeds */
     uint64_t retry_ns; /* when the next one is due, of clock_now_ns */
@@ -33,6 +35,7 @@ static inline bool store_may_write(const struct store_health *h)
  * function of its name below. */
 struct store_ops {
     void (*close)(struct store *s);
+    bool (*packs)(struct store *s, const struct part part[PARTS]);
     int (*put)(struct store *s, enum store_kind kind, const unsigned char name[16],
                const unsigned char head[CODEC_HEAD], const struct part part[PARTS], bool durable,
                bool *renamed, struct err *e);
@@ -55,11 +58,15 @@ struct store {
     const struct store_ops *ops; /* NULL = not open */
     void *impl;                  /* the implementation's own */
     const struct format *format;
+    enum compress_rule compress; /* states; never until somebody says so */
+    uint64_t put_bytes;          /* that the file of the last put has */
     struct store_health health;  /* of the thread that uses the store */
 };
 
 void store_close(struct store *s); /* nothing if it is not open */
 
+/* Whether a state of these parts is to be packed: its head is sealed so then. */
+bool store_packs(struct store *s, const struct part part[PARTS]);
 /* Atomically: the file has the old contents or all of the new ones. durable: and is on the medium
  * when this returns 0. E_NOMEM: no space, or another shortage. E_IO: tried twice, it is sick. Which
  * contents it has after an error nobody knows if *renamed (may be NULL). */
@@ -74,7 +81,7 @@ int store_remove(struct store *s, enum store_kind kind, const unsigned char name
                  bool durable, struct err *e) MUST_USE;
 
 /* Opens a file and checks its head: h, and *handle, an opaque number until store_done. As
- * codec_open, and E_NOENT, E_IO. */
+ * codec_open, and E_NOENT, E_IO; E_UNSUPPORTED: it is packed, and this build has no libzstd. */
 int store_get(struct store *s, enum store_kind kind, const unsigned char name[16], int *handle,
               struct head *h, struct err *e) MUST_USE;
 /* Reads part i of an open file into p and checks it. */

@@ -296,6 +296,8 @@ static const char *one(uint64_t seed)
     fake_init(&f, paged, 3, 200);
     f.o.dir = "/s";
     f.o.io = &fs.io;
+    if (rng_at(seed, 2, 0) % 2)
+        f.o.compress_disk = COMPRESS_NEVER;
     f.o.stretch = 16 << 2 * rng_below(&r, 4); /* many files of paths, some, or hardly any */
     f.o.disk_bytes = 1 << 20;
     if (rng_below(&r, 3) == 0) /* little room: states come and go between the tiers */

@@ -105,6 +105,7 @@ static void make_image(void)
     fake_init(&g, true, 4, 300);
     g.o.dir = "/s";
     g.o.io = &disk.io;
+    g.o.compress_disk = COMPRESS_NEVER; /* what is changed is what the checks behind seals see */
     g.o.disk_bytes = 1 << 20; /* a segment of the log is small then */
     fake_open(&g);
     HOLDS(!session_create(g.sc, &none, 0, &s, &e));

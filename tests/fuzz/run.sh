@@ -31,7 +31,8 @@ ar rcs $out/libfuzz.a "${objects[@]}"
 # Freed memory is kept from use for a while, but not so much that every input gets fresh pages.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-quarantine_size_mb=16}
 libs=$(pkg-config --libs libmicrohttpd jansson sentencepiece libsystemd libsodium inih libpcre2-8 \
-       libutf8proc libcurl $(pkg-config --exists hiredis && echo hiredis))
+       libutf8proc libcurl $(pkg-config --exists hiredis && echo hiredis) \
+       $(pkg-config --exists libzstd && echo libzstd))
 rc=0
 for name in "${targets[@]}"; do
     # shellcheck disable=SC2086 # libs is a list of words

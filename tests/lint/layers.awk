@@ -24,6 +24,8 @@ BEGIN {
          "libcurl belongs in server/otlp, statecache/shared/wire.c and s3_http.c only")
     rule("^hiredis/", "^statecache/shared/wire[.]c$",
          "hiredis belongs in statecache/shared/wire.c only")
+    rule("^zstd[.]h$", "^statecache/store/compress[.]c$|^tests/unit/test_compress[.]c$",
+         "libzstd belongs in statecache/store/compress.c only")
     rule("^ini[.]h$", "^server/", "inih belongs in server only")
     rule("^sodium", "^(models|statecache|server|programs|tests)/",
          "libsodium belongs in models, statecache and server only")

@@ -139,7 +139,7 @@ static inline void fake_init(struct fake *f, bool paged, int32_t n_slots, int32_
         .pages = paged ? &f->pages : NULL, .fingerprint = f->fingerprint,
         .numerics = "fake/1",
         .ram_bytes = 64u << 20, .disk_bytes = 1u << 30, .tenants = 1, .no_writer_thread = true,
-        .stretch = 32, .checkpoint_ms = -1,
+        .stretch = 32, .checkpoint_ms = -1, .compress_disk = COMPRESS_ALWAYS,
     };
 }
 static inline void fake_open(struct fake *f)

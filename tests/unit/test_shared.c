@@ -152,7 +152,7 @@ Test(shared_seal, a_manifest_opens_only_under_its_name)
     codec_seal(&f, &h, part, head);
     unsigned char box[MANIFEST_BOX(1)];
     uint64_t bytes = sizeof(t) + sizeof(state);
-    manifest_seal(&keys, &name, head, bytes, 1, ids, box);
+    manifest_seal(&keys, &name, head, bytes, 1, false, ids, box);
     struct manifest m;
     struct err e = {0};
     cr_assert_eq(manifest_open(&keys, &f, &name, box, sizeof(box), &m, &e), 0, "%s", e.text);
@@ -164,12 +164,12 @@ Test(shared_seal, a_manifest_opens_only_under_its_name)
     f.numerics[0] ^= 1;
     cr_assert_eq(manifest_open(&keys, &f, &name, box, sizeof(box), &m, NULL), E_CONFLICT);
     f.numerics[0] ^= 1;
-    manifest_seal(&keys, &name, head, bytes + 1, 1, ids, box);
+    manifest_seal(&keys, &name, head, bytes + 1, 1, false, ids, box);
     cr_assert_eq(manifest_open(&keys, &f, &name, box, sizeof(box), &m, NULL), E_FORMAT);
     h.kind = CODEC_EXPORT; /* sealed by us, and no shared state */
     piece[1].n = sizeof(state);
     codec_seal(&f, &h, part, head);
-    manifest_seal(&keys, &name, head, bytes, 1, ids, box);
+    manifest_seal(&keys, &name, head, bytes, 1, false, ids, box);
     cr_assert_lt(manifest_open(&keys, &f, &name, box, sizeof(box), &m, NULL), 0);
     fake_fini(&k);
 }
@@ -263,7 +263,8 @@ static void cache_open(struct fake *f, struct rig *r, bool paged)
     cache_reach(f, r);
 }
 
-static void two_caches(bool paged)
+/* One compresses what it puts or not, the other reads both. */
+static void two_caches(bool paged, bool packed)
 {
     struct rig r = {0};
     struct fake a, b;
@@ -273,13 +274,19 @@ static void two_caches(bool paged)
         return;
     }
     fake_tokens(t, 1200, 5);
-    cache_open(&a, &r, paged);
+    fake_init(&a, paged, 4, 512);
+    a.o.compress_shared = packed ? COMPRESS_ALWAYS : COMPRESS_NEVER;
+    cache_reach(&a, &r);
     cache_open(&b, &r, paged);
     cr_expect_eq(serve(&a, t, 1000), 1000);
     cr_expect_gt(stats_of(&a).writes, 0);
     cr_expect_eq(serve(&b, t, 1000), 0, "the whole prompt, with its logits");
     cr_expect_eq(serve(&b, t, 1100), 100);
     cr_expect_eq(stats_of(&b).hits, 1);
+    bool smaller = packed && compress_available();
+    cr_expect_eq(stats_of(&a).packed.content_bytes > 0, smaller);
+    cr_expect_leq(stats_of(&a).packed.stored_bytes, stats_of(&a).packed.content_bytes);
+    cr_expect_eq(stats_of(&b).expanded.content_bytes > 0, smaller);
     t[500] = (t[500] + 1) % FAKE_VOCAB; /* parts where nobody put a state */
     cr_expect_eq(serve(&b, t, 1000), 1000);
     cr_expect_eq(stats_of(&b).errors, 0);
@@ -294,8 +301,9 @@ static void two_caches(bool paged)
     rig_close(&r);
 }
 
-Test(shared_store, what_one_computed_the_other_finds) { two_caches(false); }
-Test(shared_store, with_pages_too) { two_caches(true); }
+Test(shared_store, what_one_computed_the_other_finds) { two_caches(false, false); }
+Test(shared_store, with_pages_too) { two_caches(true, false); }
+Test(shared_store, compressed_by_one_and_found_by_the_other) { two_caches(true, true); }
 
 Test(shared_store, killed_in_between)
 {

@@ -97,6 +97,42 @@ static void fail_everywhere(int error, int count)
     fake_open(&f);
 }
 
+static uint64_t bytes_in_states(void)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < fs.n_now; i++)
+        sum += strncmp(fs.now[i].path, "/s/states/", 10) ? 0 : fs.files[fs.now[i].file].n_now;
+    return sum;
+}
+
+/* What one way of writing wrote the other goes on with, and each is counted as long as it is. */
+Test(store, compressed_states_and_others_lie_side_by_side)
+{
+    struct session_id id;
+    enum session_persist ended;
+    struct statecache_stats st;
+    uint64_t expanded = 0;
+    f.o.disk_bytes = 1 << 20;
+    for (int i = 0; i < 4; i++) {
+        f.o.compress_disk = i % 2 ? COMPRESS_NEVER : COMPRESS_ALWAYS;
+        fake_open(&f);
+        if (i == 0)
+            scenario(&id, &ended);
+        else
+            cr_assert_eq(fake_turn(&f, &id, tokens + 100 * i, 30, 2), 30);
+        statecache_stats(f.sc, &st);
+        cr_assert_eq(st.packed.content_bytes > 0, i % 2 == 0);
+        cr_assert_leq(st.packed.stored_bytes, st.packed.content_bytes + 8 * 200);
+        expanded += st.expanded.content_bytes;
+        cr_assert_eq(st.files_quarantined, 0);
+        cr_assert_leq(bytes_in_states(), st.bytes[TIER_DISK]);
+        statecache_close(f.sc);
+    }
+    f.sc = NULL;
+    cr_assert_gt(expanded, 0);
+    cr_assert_leq(fs.most, f.o.disk_bytes + 64);
+}
+
 Test(store, one_failing_call_is_tried_again_with_a_new_file) { fail_everywhere(EIO, 1); }
 Test(store, a_dying_disk_costs_persistence_and_nothing_else) { fail_everywhere(EIO, 1000000); }
 Test(store, a_full_disk_costs_persistence_and_nothing_else) { fail_everywhere(ENOSPC, 1000000); }
@@ -246,10 +282,12 @@ Test(store, files_of_version_3_are_read_and_their_damage_is_found)
         struct session_info s;
         struct err e = {0};
         struct statecache_stats st;
+        f.o.compress_disk = COMPRESS_NEVER; /* it knew no other */
         fake_open(&f);
         scenario(&id, &ended);
         struct format format = f.sc->format;
         statecache_close(f.sc);
+        f.o.compress_disk = COMPRESS_ALWAYS;
         int changed = 0;
         for (int i = 0; i < fs.n_now; i++) {
             struct fs_file *x = &fs.files[fs.now[i].file];
