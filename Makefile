@@ -29,7 +29,8 @@ DEPS_BUILD := gcc g++ make pkg-config libmicrohttpd-dev libjansson-dev libsenten
               libsystemd-dev libsodium-dev libinih-dev libpcre2-dev libutf8proc-dev \
               libcurl4-openssl-dev libhiredis-dev opencl-c-headers python3
 DEPS_TEST  := $(DEPS_BUILD) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd curl \
-              redis-server
+              redis-server haproxy iproute2
+DEPS_CLUSTER := $(DEPS_BUILD) redis-server haproxy iproute2
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev cppcheck valgrind oclgrind?
 
 # What it is compiled for: x86_64, aarch64, …
@@ -73,7 +74,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all pages manual deb test-deb test-newcomer test-container page guide checks hostile long \
-        torture configs random random-quick help \
+        torture cluster-test cluster-quick configs random random-quick help \
         deps deps-test deps-check demo run test \
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
@@ -107,7 +108,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test unit kernelcheck golden configs \
-	  random-quick fault opencl-quick api load page manual guide
+	  random-quick fault opencl-quick api cluster-quick load page manual guide
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
         $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
@@ -337,6 +338,15 @@ hostile: $B/recurd ## attacks on the daemon, each with its figure and bound
 
 long: $B/recurd $B/crashsim ## hundreds of stops, kills, restarts; an hour's soak; 10^6 crashes (hours)
 	python3 tests/long/run.py --recurd $B/recurd --crashsim $B/crashsim
+
+# Hosts are network namespaces; where none may be made it says so and passes.
+CLUSTER_RUN = python3 tests/cluster/run.py --recurd $B/recurd --next $B/tests/recurd-next
+cluster-test: ## replicas, store and HAProxy on hosts of their own, killed and cut off (root; 10 min)
+	@tests/deps.sh $(DEPS_CLUSTER)
+	@$(MAKE) $(JOBS) --no-print-directory $B/recurd $B/tests/recurd-next
+	$(CLUSTER_RUN)
+cluster-quick: $B/recurd $B/tests/recurd-next
+	$(CLUSTER_RUN) --short
 
 torture: $B/recurd ## one life of the daemon, in which each allocation fails once (an hour; STEP=7: some)
 	python3 tests/fault/torture.py --recurd $B/recurd --step $(or $(STEP),1)
