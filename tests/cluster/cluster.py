@@ -172,17 +172,17 @@ class Balancer:
     def start(self, wait=True):
         self.process.start()
         if wait:
-            wait_for(lambda: self.serves(1), "HAProxy serves: " + self.process.text()[-1000:])
+            wait_for(lambda: self.serving() >= 1, "HAProxy serves: " + self.process.text()[-1000:])
 
-    def serves(self, number):
-        """So many replicas are up, as it sees them."""
+    def serving(self):
+        """How many replicas are up, as it sees them."""
         try:
             lines = self.tell("show stat").splitlines()
         except OSError:
-            return False
+            return 0
         rows = [x.split(",") for x in lines]
         return sum(len(r) > 17 and r[0] == "replicas" and r[1] in REPLICAS and
-                   r[17].startswith("UP") for r in rows) >= number
+                   r[17].startswith("UP") for r in rows)
 
     def tell(self, words):
         with socket.socket(socket.AF_UNIX) as s:
@@ -227,7 +227,7 @@ class Cluster:
         if self.alone:
             self.alone.start()
         self.balancer.start()
-        wait_for(lambda: self.balancer.serves(3), "three replicas behind HAProxy")
+        wait_for(lambda: self.balancer.serving() == 3, "three replicas behind HAProxy")
         wait_for(self.connected, "every replica uses the store")
 
     def connected(self):

@@ -227,7 +227,7 @@ def wait_for(true, what, seconds=60):
 
 
 class Share:
-    """A processor's share of a process: so many hundredths of one CPU, at a grain of 10 ms."""
+    """A processor's share of a process: so many hundredths of one CPU, a piece every 20 ms."""
     ROOTS = (("/sys/fs/cgroup/cpu", "cgroup v1 cpu.cfs_quota_us"),
              ("/sys/fs/cgroup", "cgroup v2 cpu.max"))
     owner = None  # the process that entered, as those outside count
@@ -263,9 +263,9 @@ class Share:
         os.mkdir(folder)
         self.folders.append(folder)
         v2 = os.path.join(folder, "cpu.max")
-        quota = self.percent * 100
-        for path, value in (((v2, "%d 10000" % quota),) if os.path.exists(v2) else
-                            ((os.path.join(folder, "cpu.cfs_period_us"), "10000"),
+        quota = self.percent * 200
+        for path, value in (((v2, "%d 20000" % quota),) if os.path.exists(v2) else
+                            ((os.path.join(folder, "cpu.cfs_period_us"), "20000"),
                              (os.path.join(folder, "cpu.cfs_quota_us"), str(quota)))):
             with open(path, "r+") as f:
                 f.write(value)
