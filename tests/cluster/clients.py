@@ -51,7 +51,7 @@ class Client:
             self.connection.close()
             self.connection = None
 
-    def until_answered(self, method, path, body=None, wanted=(200,)):
+    def until_answered(self, method, path, body=None, wanted=(200,), again=()):
         """-> (status, headers, JSON). What says "again", or nothing, is asked again."""
         begin, last = time.time(), None
         for number in range(10 ** 6):
@@ -62,7 +62,7 @@ class Client:
                     self.slowest = max(self.slowest, time.time() - begin)
                     return status, head, json.loads(data)
                 last = "%d %s" % (status, data[:300])
-                if status not in AGAIN:
+                if status not in AGAIN + tuple(again):
                     raise Fault("%s %s: %s" % (method, path, last))
             except (OSError, http.client.HTTPException) as e:
                 last = "%s: %s" % (type(e).__name__, e)

@@ -39,14 +39,16 @@ class Replica:
     def __init__(self, host, args, prefix=()):
         self.host, self.name, self.args = host, host.name, args
         self.process = Process(host, None, prefix)
-        self.ended = []  # by itself, which nobody asked for
+        self.ended = []  # exit codes that nobody asked for
+        self.program = None
 
     def command(self, program):
         return [program, "--listen", "%s:%d" % (self.host.address, PORT), "--replica", self.name,
                 "--agent-listen", "%s:%d" % (self.host.address, AGENT_PORT)] + self.args
 
     def start(self, program=None, wait=True):
-        self.process.start(self.command(program or Settings.recurd))
+        self.program = program or Settings.recurd
+        self.process.start(self.command(self.program))
         if wait:
             wait_for(self.ready, "%s is ready: %s" % (self.name, self.process.text()[-2000:]))
 
@@ -222,11 +224,18 @@ class Cluster:
         wait_for(self.store.alive, "the store")
         wait_for(lambda: self.mirror.alive() and b"link_status:up" in self.mirror.say("INFO"),
                  "the mirror of the store")
-        for r in list(self.replicas.values()):
+        for r in self.replicas.values():
             wait_for(r.ready, r.name)
         if self.alone:
             self.alone.start()
         self.balancer.start()
+
+    def whole(self):
+        """Until all is as it should be, after whatever was done to it."""
+        for r in self.replicas.values():
+            if r.program != Settings.recurd:
+                r.stop()
+                r.start()
         wait_for(lambda: self.balancer.serving() == 3, "three replicas behind HAProxy")
         wait_for(self.connected, "every replica uses the store")
 

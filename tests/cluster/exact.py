@@ -7,20 +7,12 @@ import time
 
 from clients import Client, Fault, compare, ids
 from cluster import KEYS
-from faults import Chaos
+from sessions import LONGEST, WHOLE, Session
 
-WHOLE = {"return_token_ids": True, "logprobs": 2}
-LONGEST = 360            # tokens of a path: what the server alone has to compute for every answer
 SYSTEM = "You are a story teller. You tell short stories about animals, and they end well. " * 3
+LAST = 20  # of a client's sessions are compared at the end
 ASKS = ("Tell me a story about a cat.", "And then?", "Who was there?", "Tell it again.",
         "Was the dog happy?", "Where did they go?")
-
-
-def sampling(r):
-    if r.random() < 0.5:
-        return {"temperature": 0, "ignore_eos": True}
-    return {"temperature": 0.9, "seed": r.randrange(1000), "ignore_eos": True,
-            "presence_penalty": r.choice((0, 0.5))}
 
 
 class Text:
@@ -36,7 +28,7 @@ class Text:
     def turn(self):
         r = self.user.r
         body = dict(WHOLE, prompt=self.path + ids(r.randrange(1, 40), r.random()),
-                    max_tokens=r.randrange(1, 12), **sampling(r))
+                    max_tokens=r.randrange(1, 12), **self.user.sampling())
         choice = self.user.same("/v1/completions", body, self.name)
         self.path = body["prompt"] + choice["token_ids"]
         self.ends.append(len(self.path))
@@ -66,7 +58,7 @@ class Chat:
         r = self.user.r
         said = self.messages + [{"role": "user", "content": r.choice(ASKS)}]
         body = dict(messages=said, max_tokens=r.randrange(1, 12), logprobs=True, top_logprobs=2,
-                    **sampling(r))
+                    **self.user.sampling())
         choice = self.user.same("/v1/chat/completions", body, self.name)
         self.messages = said + [{"role": "assistant",
                                  "content": choice["message"]["content"] or ""}]
@@ -81,9 +73,6 @@ class Chat:
             self.messages = self.messages[:self.user.r.choice(turns)]
 
 
-KINDS = [Text, Chat]
-
-
 class User(threading.Thread):
     """One client of one key: its conversations, one operation after the other."""
 
@@ -93,24 +82,43 @@ class User(threading.Thread):
         self.r = random.Random("%s %s %d" % (run.seed, key, number))
         self.client = Client(run.cluster.balancer.host.address, key)
         self.alone = Client(run.cluster.alone.host.address, key)
-        self.talks = []
+        self.talks, self.sessions = [], []
         self.counts = collections.Counter()
+
+    def sampling(self):
+        r = self.r
+        if r.random() < 0.5:
+            return {"temperature": 0, "ignore_eos": True}
+        return {"temperature": 0.9, "seed": r.randrange(1000), "ignore_eos": True,
+                "presence_penalty": r.choice((0, 0.5))}
 
     def same(self, path, body, name):
         """Asks both. -> the choice, which is the same"""
         head, reply = self.client.until_answered("POST", path, dict(body, prompt_cache_key=name))[1:]
         wanted = self.alone.until_answered("POST", path, body)[2]
         compare(reply["choices"][0], wanted["choices"][0], "%s of %s" % (path, name))
-        self.counts["at " + head["x-recurd-replica"]] += 1
-        usage = reply["usage"]
-        self.counts["prompt tokens"] += usage["prompt_tokens"]
-        self.counts["cached"] += usage["prompt_tokens_details"]["cached_tokens"]
+        self.count(head, reply["usage"])
         return reply["choices"][0]
 
+    def count(self, head, usage):
+        self.counts["at " + head["x-recurd-replica"]] += 1
+        self.counts["prompt tokens"] += usage["prompt_tokens"]
+        self.counts["cached"] += usage["prompt_tokens_details"]["cached_tokens"]
+
     def run(self):
+        self.guarded(self.operations)
+
+    def operations(self):
+        while self.run_.another():
+            self.operate()
+
+    def check(self):
+        for s in self.sessions[-LAST:]:
+            s.check()
+
+    def guarded(self, what):
         try:
-            while self.run_.another():
-                self.operate()
+            what()
         except Fault as e:
             self.run_.faults.append(str(e))
         except Exception as e:  # of the test itself: told, too
@@ -138,13 +146,13 @@ class User(threading.Thread):
 class Run:
     """So many operations by eight keys, two clients each; more, until every fault was there once."""
 
-    def __init__(self, cluster, operations, seed, faults, longest, kinds=None):
+    def __init__(self, cluster, operations, seed, chaos, kinds):
         self.cluster, self.seed, self.number = cluster, seed, operations
         self.done = 0
-        self.kinds = kinds or KINDS
+        self.kinds = kinds
         self.lock, self.faults = threading.Lock(), []
         self.users = [User(self, key, n) for key in KEYS for n in range(2)]
-        self.chaos = Chaos(cluster, seed, faults, longest)
+        self.chaos = chaos
 
     def another(self):
         with self.lock:
@@ -161,15 +169,22 @@ class Run:
             u.join()
         self.chaos.stop()
         self.seconds = time.time() - begin
+        checks = [threading.Thread(target=u.guarded, args=(u.check,)) for u in self.users]
+        for t in checks:
+            t.start()
+        for t in checks:
+            t.join()
         self.counts = sum((u.counts for u in self.users), collections.Counter())
 
     def told(self):
         c = self.counts
-        kinds = ", ".join("%s %d" % (k, c[k]) for k in sorted(c)
-                          if k.split()[-1] in ("turn", "fork", "rewind"))
+        kinds = ", ".join("%s %d" % (k, c[k]) for k in sorted(c) if k.split()[-1] in
+                          ("turn", "fork", "rewind", "race") or k.startswith("acknowledged"))
         places = ", ".join("%s %d" % (k[3:], c[k]) for k in sorted(c) if k.startswith("at "))
-        return "%s; answered by: %s; %d %% of the prompts' tokens cached; %d requests sent again, " \
-            "longest wait %.1f s; faults: %s" % (
-                kinds, places, 100 * c["cached"] // max(c["prompt tokens"], 1),
+        return "%d operations in %.0f s: %s; answered by: %s; %d %% of the prompts' tokens cached; %d " \
+            "sessions compared at the end; %d requests sent again, longest wait %.1f s; %s" % (
+                self.done, self.seconds, kinds, places,
+                100 * c["cached"] // max(c["prompt tokens"], 1),
+                sum(len(u.sessions[-LAST:]) for u in self.users),
                 sum(u.client.again for u in self.users),
                 max(u.client.slowest for u in self.users), self.chaos.told())

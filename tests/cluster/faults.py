@@ -71,7 +71,7 @@ def slow_and_lossy_store(c, r):
     return c.switch.slow("store", r.choice((20, 200)), r.choice((0, 2, 10)))
 
 
-@fault("cuts")
+@fault("balancer")
 def kill_the_balancer(c, r):
     c.balancer.process.kill()
     return c.balancer.start
@@ -135,7 +135,7 @@ class Chaos(threading.Thread):
     def __init__(self, cluster, seed, which, longest):
         super().__init__(daemon=True)
         self.cluster, self.r, self.longest = cluster, random.Random(seed), longest
-        self.faults = [(n, f) for n, f, runs in FAULTS if which in runs]
+        self.faults = [(n, f) for n, f, runs in FAULTS if which & set(runs)]
         self.left = []  # of a round in which every fault comes once
         self.counts, self.failed = {}, None
         self.done = threading.Event()

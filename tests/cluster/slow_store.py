@@ -1,0 +1,71 @@
+"""What a store that is slow, dead or silent costs those who are served beside it."""
+import statistics
+import threading
+import time
+
+from clients import Client, ids
+from cluster import KEYS
+from rows import GREEDY, Common, Result, row
+
+STORES = ("well", "slow", "dead", "silent")
+
+
+def p99(address, requests, salt):
+    """Two clients beside each other, prompts of 150 tokens that nobody asked before."""
+    times, faults = [], []
+
+    def work(n):
+        client = Client(address, KEYS[n])
+        for i in range(requests // 2):
+            body = dict(GREEDY, prompt=ids(150, "%s %d %d" % (salt, n, i)), max_tokens=16)
+            t = time.perf_counter()
+            status = client.send("POST", "/v1/completions", body)[0]
+            times.append(time.perf_counter() - t)
+            if status != 200:
+                faults.append(status)
+        client.close()
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    times.sort()
+    return times[int(len(times) * 0.99)] * 1000, faults
+
+
+def spoil(c, how):
+    if how == "slow":
+        return c.switch.slow("store", 200)
+    if how == "silent":
+        return c.switch.unplug("store")
+    if how == "dead":
+        c.store.process.kill()
+        return c.store.start
+    return lambda: None
+
+
+@row()
+def a_slow_or_dead_store():
+    """p99 of prompts at one replica, while the store answers, is slow, dead or silent, in turns."""
+    c, facts, found, faults = Common.whole(), [], {s: [] for s in STORES}, []
+    one = c.replicas["one"]
+    for n in range(8):
+        for how in STORES[n % 4:] + STORES[:n % 4]:
+            heal = spoil(c, how)
+            time.sleep(1)
+            got, bad = p99(one.host.address, 300, "%d %s" % (n, how))
+            found[how].append(got)
+            faults += bad
+            heal()
+            end = time.time() + 40
+            while not one.metrics()["recurd_shared_up"] and time.time() < end:
+                time.sleep(0.1)
+    facts.append(("every request is answered: %s" % faults[:3], not faults))
+    facts.append(("it heals", one.metrics()["recurd_shared_up"] == 1))
+    middle = {s: statistics.median(found[s]) for s in STORES}
+    change = {s: 100 * (middle[s] / middle["well"] - 1) for s in STORES[1:]}
+    figure = "p99 of 300 prompts, median of 8 rounds (range): " + "; ".join(
+        "%s %.1f ms (%.1f to %.1f)%s" % (s, middle[s], min(found[s]), max(found[s]),
+                                         ", %+.1f %%" % change[s] if s in change else "")
+        for s in STORES) + "; delay by " + c.switch.how()
+    return Result(figure, "5 % more", max(change.values()) < 5, facts)
