@@ -24,10 +24,11 @@ def ids(n, seed):
 
 
 class Client:
-    """Requests of one key over a kept connection. One thread."""
+    """Requests of one key over a kept connection. One thread. With a source of random numbers some
+    are given up at once and sent again, whether they were done or not."""
 
-    def __init__(self, address, key):
-        self.address, self.key = address, key
+    def __init__(self, address, key, r=None):
+        self.address, self.key, self.r = address, key, r
         self.connection = None
         self.again = 0          # requests that were sent more than once
         self.slowest = 0.0
@@ -37,6 +38,8 @@ class Client:
         if not self.connection:
             self.connection = http.client.HTTPConnection(self.address, PORT, timeout=timeout)
         try:
+            if self.connection.sock:
+                self.connection.sock.settimeout(timeout)
             data = json.dumps(body).encode() if body is not None else None
             self.connection.request(method, path, data, {
                 "Authorization": "Bearer " + secret(self.key), "Content-Type": "application/json"})
@@ -55,8 +58,10 @@ class Client:
         """-> (status, headers, JSON). What says "again", or nothing, is asked again."""
         begin, last = time.time(), None
         for number in range(10 ** 6):
+            hasty = self.r and number == 0 and self.r.random() < 0.2
             try:
-                status, head, data = self.send(method, path, body)
+                status, head, data = self.send(method, path, body, self.r.uniform(0.001, 0.05)
+                                               if hasty else SILENCE_S)
                 if status in wanted:
                     self.again += number > 0
                     self.slowest = max(self.slowest, time.time() - begin)
