@@ -24,15 +24,17 @@ class Session:
     kind = "session"
     bound = False  # to its replica: while that one is away the others have never heard of it
 
-    def __init__(self, user, sid=None, path=(), ends=()):
+    def __init__(self, user, made=None, path=(), ends=()):
         self.user, self.path, self.ends, self.turns = user, list(path), list(ends), 0
-        if sid is None:
-            sid = self.ask("POST", "/v1/sessions", {})[2]["id"]
-        self.name = self.sid = sid
+        self.shared = True  # as its client was told last
+        made = made or self.ask("POST", "/v1/sessions", {})[2]
+        self.name = self.sid = made["id"]
+        self.shared = made.get("shared", False)
         user.sessions.append(self)
 
     def ask(self, method, path, body=None, wanted=(200,), client=None):
-        again = (404,) if self.bound else ()
+        # What was not acknowledged as shared may be at one replica alone, and that one away.
+        again = () if self.shared and not self.bound else (404,)
         return (client or self.user.client).until_answered(method, path, body, wanted, again)
 
     def body(self, **more):
@@ -61,7 +63,9 @@ class Session:
             raise Fault("session %s is at %d after a turn that ends at %d" % (
                 self.sid, reply["session"]["position"], len(self.path)))
         self.user.count(answer[1], reply["usage"])
-        self.user.counts["acknowledged as " + reply["session"]["persist"]] += 1
+        self.shared = reply["session"].get("shared", False)
+        self.user.counts["acknowledged as " + ("shared" if self.shared else
+                                               reply["session"]["persist"])] += 1
 
     def turn(self):
         sampling = self.user.sampling()
@@ -107,7 +111,7 @@ class Session:
                         {"position": at} if at else {})[2]
         if made["position"] != at:
             raise Fault("a fork of session %s at %d is at %d" % (self.sid, at, made["position"]))
-        return Session(self.user, made["id"], self.path[:at], [e for e in self.ends if e <= at])
+        return Session(self.user, made, self.path[:at], [e for e in self.ends if e <= at])
 
     def rewind(self):
         if not self.ends:
@@ -116,13 +120,19 @@ class Session:
         told = self.ask("POST", "/v1/sessions/%s/rewind" % self.sid, {"position": at})[2]
         if told["position"] != at:
             raise Fault("session %s rewound to %d is at %d" % (self.sid, at, told["position"]))
+        self.shared = told.get("shared", False)
         self.path, self.ends = self.path[:at], [e for e in self.ends if e <= at]
 
     def check(self):
-        """At the end, when everything is whole: all of its history is there, and it goes on."""
-        at = self.ask("GET", "/v1/sessions/" + self.sid)[2]["position"]
-        if at != len(self.path):
-            raise Fault("session %s is at %d, and %d was acknowledged" % (self.sid, at,
+        """At the end, when everything is whole: all of its history is there, and it goes on; if it is
+        shared, at every replica."""
+        at = [self.ask("GET", "/v1/sessions/" + self.sid)[2]["position"]]
+        for r in self.user.run_.cluster.replicas.values() if not self.bound else ():
+            client = Client(r.host.address, self.user.key)
+            at.append(self.ask("GET", "/v1/sessions/" + self.sid, client=client)[2]["position"])
+            client.close()
+        if set(at) != {len(self.path)}:
+            raise Fault("session %s is at %s, and %d was acknowledged" % (self.sid, at,
                                                                          len(self.path)))
         sampling = {"temperature": 0, "ignore_eos": True}
         body = dict(self.body(), **sampling)
