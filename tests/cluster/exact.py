@@ -10,6 +10,7 @@ from cluster import KEYS
 from sessions import LONGEST, WHOLE, Session
 
 SYSTEM = "You are a story teller. You tell short stories about animals, and they end well. " * 3
+LIMIT_S = 150
 LAST = 20  # of a client's sessions are compared at the end
 ASKS = ("Tell me a story about a cat.", "And then?", "Who was there?", "Tell it again.",
         "Was the dog happy?", "Where did they go?")
@@ -145,7 +146,8 @@ class User(threading.Thread):
 
 
 class Run:
-    """So many operations by eight keys, two clients each; more, until every fault was there once."""
+    """So many operations by eight keys, two clients each, or for LIMIT_S; more, until every fault was
+    there once."""
 
     def __init__(self, cluster, operations, seed, chaos, kinds):
         self.cluster, self.seed, self.number = cluster, seed, operations
@@ -157,19 +159,20 @@ class Run:
 
     def another(self):
         with self.lock:
-            if self.faults or (self.done >= self.number and not self.chaos.missing()):
+            enough = self.done >= self.number or time.time() > self.begin + LIMIT_S
+            if self.faults or (enough and not self.chaos.missing()):
                 return False
             self.done += 1
             return True
 
     def go(self):
-        begin = time.time()
+        self.begin = time.time()
         for t in self.users + [self.chaos]:
             t.start()
         for u in self.users:
             u.join()
         self.chaos.stop()
-        self.seconds = time.time() - begin
+        self.seconds = time.time() - self.begin
         checks = [threading.Thread(target=u.guarded, args=(u.check,)) for u in self.users]
         for t in checks:
             t.start()

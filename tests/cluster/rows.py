@@ -50,7 +50,7 @@ def operations(number, which, kinds):
     # With HAProxy goes what it knows of the places of sessions; then only shared ones are found.
     which = which - ({"balancer"} if Session.bound and Session in kinds else set())
     run = exact.Run(c, number, Settings.seed, Chaos(
-        c, Settings.seed, which, 0.6 if Settings.short else 2.5), kinds)
+        c, Settings.seed, which, 0.6 if Settings.short else 1.5), kinds)
     run.go()
     facts = [("every answer is that of one server alone, and no session has lost or gained anything: "
               + " | ".join(run.faults[:3]), not run.faults)]
@@ -61,7 +61,7 @@ def operations(number, which, kinds):
 @row(short=True)
 def kills_and_cuts():
     """Random operations while replicas, store and balancer are killed, paused and cut off."""
-    return operations(250 if Settings.short else 4000, {"cuts", "balancer"}, [exact.Text, exact.Chat])
+    return operations(250 if Settings.short else 3500, {"cuts", "balancer"}, [exact.Text, exact.Chat])
 
 
 @row(short=True)
@@ -73,4 +73,4 @@ def sessions():
 @row(short=True)
 def a_store_that_forgets():
     """The store is filled, evicted from, altered, emptied, and replaced by its mirror."""
-    return operations(150 if Settings.short else 2500, {"forgets"}, [exact.Text, exact.Chat])
+    return operations(150 if Settings.short else 3000, {"forgets"}, [exact.Text, exact.Chat])
