@@ -102,7 +102,8 @@ class Store:
         os.makedirs(folder)
         self.process = Process(host, [
             "redis-server", "--bind", host.address, "--port", str(STORE_PORT), "--save", "", "--dir",
-            folder, "--protected-mode", "no", "--appendonly", "yes", "--appendfsync", "always"] + (
+            folder, "--protected-mode", "no", "--appendonly", "yes", "--appendfsync", "always",
+            "--repl-diskless-sync-delay", "0"] + (
                 ["--replicaof", of.address, str(STORE_PORT)] if of else []))
 
     def start(self, wait=True):
@@ -238,6 +239,16 @@ class Cluster:
                 r.start()
         wait_for(lambda: self.balancer.serving() == 3, "three replicas behind HAProxy")
         wait_for(self.connected, "every replica uses the store")
+
+    def described(self):
+        """What a fault is read with: who was up, and with which store."""
+        lines = [x.split(",") for x in self.balancer.tell("show stat").splitlines()]
+        seen = ", ".join("%s %s" % (r[1], r[17]) for r in lines if r[0] == "replicas")
+        said = [n + ": " + line for n, r in self.replicas.items()
+                for line in r.process.text().splitlines()
+                if re.search(r"\b(warn|error)\b", line) and "shared store" not in line]
+        return "HAProxy sees: %s; the store is up for: %s; last warnings: %s" % (seen, ", ".join(
+            n for n, r in self.replicas.items() if r.metrics()["recurd_shared_up"]), said[-12:])
 
     def connected(self):
         return all(r.metrics()["recurd_shared_up"] == 1 for r in self.replicas.values())

@@ -172,6 +172,9 @@ class Run:
         for u in self.users:
             u.join()
         self.chaos.stop()
+        if self.faults:
+            self.faults.append(self.cluster.described())
+        self.cluster.whole()
         self.seconds = time.time() - self.begin
         checks = [threading.Thread(target=u.guarded, args=(u.check,)) for u in self.users]
         for t in checks:

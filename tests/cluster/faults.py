@@ -119,7 +119,7 @@ def the_mirror_takes_over(c, r):
         c.mirror.say("REPLICAOF", "NO", "ONE")
         c.store.start()
         c.store.say("REPLICAOF", c.mirror.host.address, 6379)
-        end = time.time() + 20
+        end = time.time() + 120
         while b"master_link_status:up" not in c.store.say("INFO", "replication"):
             if time.time() > end:
                 raise RuntimeError("the store does not copy its mirror")

@@ -27,6 +27,7 @@ class Session:
     def __init__(self, user, made=None, path=(), ends=()):
         self.user, self.path, self.ends, self.turns = user, list(path), list(ends), 0
         self.shared = True  # as its client was told last
+        self.name = "(a new one)"
         made = made or self.ask("POST", "/v1/sessions", {})[2]
         self.name = self.sid = made["id"]
         self.shared = made.get("shared", False)
@@ -35,7 +36,21 @@ class Session:
     def ask(self, method, path, body=None, wanted=(200,), client=None):
         # What was not acknowledged as shared may be at one replica alone, and that one away.
         again = () if self.shared and not self.bound else (404,)
-        return (client or self.user.client).until_answered(method, path, body, wanted, again)
+        try:
+            return (client or self.user.client).until_answered(method, path, body, wanted, again)
+        except Fault as e:
+            raise Fault("%s; session %s is known at: %s" % (e, self.name, self.places())) from None
+
+    def places(self):
+        found = []
+        for name, r in self.user.run_.cluster.replicas.items():
+            try:
+                status, _, data = r.request("GET", "/v1/sessions/" + self.name, key=self.user.key)
+                found.append("%s %s" % (name, json.loads(data)["position"] if status == 200
+                                        else status))
+            except OSError as e:
+                found.append("%s %s" % (name, e))
+        return ", ".join(found)
 
     def body(self, **more):
         self.turns += 1
