@@ -32,6 +32,7 @@ DEPS_BUILD := gcc g++ make pkg-config libmicrohttpd-dev libjansson-dev libsenten
               libcurl4-openssl-dev libhiredis-dev libzstd-dev opencl-c-headers python3
 DEPS_TEST  := $(DEPS_BUILD) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd curl \
               redis-server
+DEPS_CLUSTER := $(DEPS_BUILD) redis-server haproxy iproute2
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev cppcheck valgrind oclgrind?
 
 # What it is compiled for: x86_64, aarch64, …
@@ -75,7 +76,7 @@ PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: capacity capacity-measure all pages manual deb test-deb test-newcomer test-container page guide checks hostile long \
-        torture configs random random-quick help \
+        torture cluster-test cluster-quick configs random random-quick help \
         deps deps-test deps-check demo run test \
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
@@ -339,6 +340,15 @@ hostile: $B/recurd ## attacks on the daemon, each with its figure and bound
 
 long: $B/recurd $B/crashsim ## hundreds of stops, kills, restarts; an hour's soak; 10^6 crashes (hours)
 	python3 tests/long/run.py --recurd $B/recurd --crashsim $B/crashsim
+
+# Hosts are network namespaces; where none may be made it says so and passes.
+CLUSTER_RUN = python3 tests/cluster/run.py --recurd $B/recurd --next $B/tests/recurd-next
+cluster-test: ## replicas, store and HAProxy on hosts of their own, killed and cut off (root; 10 min)
+	@tests/deps.sh $(DEPS_CLUSTER)
+	@$(MAKE) $(JOBS) --no-print-directory $B/recurd $B/tests/recurd-next
+	$(CLUSTER_RUN)
+cluster-quick: $B/recurd $B/tests/recurd-next ## the same for a minute, without what needs a quiet machine (root)
+	$(CLUSTER_RUN) --short
 
 torture: $B/recurd ## one life of the daemon, in which each allocation fails once (an hour; STEP=7: some)
 	python3 tests/fault/torture.py --recurd $B/recurd --step $(or $(STEP),1)

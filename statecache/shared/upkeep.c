@@ -46,7 +46,7 @@ static int get(struct upkeep *u, const struct key *k, struct reply *r, struct er
 
 static int discard(struct upkeep *u, const struct key *k, struct err *e)
 {
-    struct reply r;
+    struct reply r = {0};
     int rc = command(u, "DEL", NULL, k, &r, e);
     u->counts.removed += !rc && r.kind == REPLY_NUMBER && r.number > 0;
     return rc;
@@ -126,7 +126,7 @@ static int count_others(struct upkeep *u, struct err *e)
 static int open_state(struct upkeep *u, const struct key *k, const unsigned char *name, bool *mine,
                       struct manifest *m, int *key, struct err *why, struct err *e)
 {
-    struct reply r;
+    struct reply r = {0};
     struct link_name link;
     *mine = false;
     memset(m, 0, sizeof(*m));
@@ -238,7 +238,7 @@ static int by_id(const void *a, const void *b) { return memcmp(a, b, 16); }
 /* Whether nobody has used it for so long that it belongs to no state that is being put. */
 static int is_old(struct upkeep *u, const struct key *k, bool *old, struct err *e)
 {
-    struct reply r;
+    struct reply r = {0};
     struct err why = {0};
     int rc = command(u, "OBJECT", "IDLETIME", k, &r, &why);
     *old = !rc && r.kind == REPLY_NUMBER && r.number >= u->grace_s;
@@ -248,7 +248,7 @@ static int is_old(struct upkeep *u, const struct key *k, bool *old, struct err *
 static int look_chunk(struct upkeep *u, const unsigned char *id, struct err *e)
 {
     struct key k = key_of('c', id, SHARED_ID);
-    struct reply r;
+    struct reply r = {0};
     bool old = false, mine = false;
     if (!in_pass(u, id))
         return 0;

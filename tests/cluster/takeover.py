@@ -1,0 +1,131 @@
+"""A replica dies in the middle of conversations: they go on elsewhere."""
+import collections
+import json
+import statistics
+import threading
+import time
+
+from clients import ids, stream
+from cluster import KEYS
+from rows import GREEDY, Common, Result, Settings, row
+
+
+NEW, TOKENS = 20, 300  # of a turn
+
+
+class Conversation(threading.Thread):
+    """A client with a history, whose turns are streamed. The last turn is asked for again where its
+    stream broke."""
+
+    def __init__(self, address, number):
+        super().__init__(daemon=True)
+        self.address, self.number = address, number
+        self.path = ids(200, 7000 + number)
+        self.begun, self.place, self.first = threading.Event(), None, None
+        self.broken = self.fault = self.usage = None
+
+    def ask(self, new, tokens):
+        """One attempt -> the tokens; raises OSError."""
+        body = dict(GREEDY, prompt=self.path + new, max_tokens=tokens,
+                    prompt_cache_key="conversation %d" % self.number)
+        out, self.first = [], None
+        for event, at in stream(self.address, KEYS[self.number % 8], body):
+            if "replica" in event:
+                self.place = event["replica"]
+                continue
+            for choice in event.get("choices", ()):
+                out += choice.get("token_ids") or []
+                if out and self.first is None:
+                    self.first = at
+                    self.begun.set()
+            self.usage = event.get("usage") or self.usage
+        return out
+
+    def turn(self, n, tokens):
+        new = ids(n, self.number * 100 + len(self.path))
+        end, lost = time.time() + 60, None
+        while True:
+            begin = time.time()
+            try:
+                out = self.ask(new, tokens)
+                break
+            except OSError as e:
+                lost = lost or time.time()
+                self.broken = self.broken or self.place or str(e)
+                if time.time() > end:
+                    raise
+        if len(out) != tokens:
+            raise OSError("%d tokens instead of %d" % (len(out), tokens))
+        if lost:  # what its client waited for
+            self.first += begin - lost
+        self.path += new + out
+
+    def run(self):
+        try:
+            self.turn(NEW, TOKENS)
+        except Exception as e:  # told by the row
+            self.fault = "%s: %s" % (type(e).__name__, e)
+        finally:
+            self.begun.set()
+
+    def right(self, alone):
+        """The turn is what one server alone makes of what was before it."""
+        reply = alone.request("POST", "/v1/completions", dict(
+            GREEDY, prompt=self.path[:-TOKENS], max_tokens=TOKENS))
+        return reply[0] == 200 and \
+            json.loads(reply[2])["choices"][0]["token_ids"] == self.path[-TOKENS:]
+
+
+def killed_under(c, talks):
+    """All take a turn, and the replica that answers most of them is killed. -> which, or None: the
+    turns had ended before."""
+    for t in talks:
+        t.start()
+    for t in talks[:len(talks) // 2]:
+        t.begun.wait(60)
+    places = collections.Counter(t.place for t in talks if t.is_alive() and t.place)
+    if places:
+        c.replicas[places.most_common(1)[0][0]].kill()
+    for t in talks:
+        t.join()
+    return places.most_common(1)[0][0] if any(t.broken for t in talks) else None
+
+
+@row(short=True)
+def a_replica_dies():
+    """kill -9 of the replica that answers most of 32 conversations, in the middle of a turn."""
+    number, facts = 12 if Settings.short else 32, []
+    for attempt in range(10):
+        c = Common.whole()
+        talks = [Conversation(c.balancer.host.address, 100 * attempt + i) for i in range(number)]
+        for _ in range(3):
+            for t in talks:
+                t.turn(NEW, 8)
+        c.settled()
+        warm = statistics.median(t.first for t in talks)
+        for t in talks:
+            t.begun.clear()
+        dead = killed_under(c, talks)
+        for r in c.replicas.values():
+            if r.process.proc.poll() is not None:
+                r.start()
+        if dead:
+            break
+    moved = [t for t in talks if t.broken]
+    faults = [t.fault for t in talks if t.fault]
+    # Of the turn itself nothing counts: its prompt may have been in the store, too.
+    again = [max(0, t.usage["prompt_tokens"] - NEW -
+                 t.usage["prompt_tokens_details"]["cached_tokens"]) for t in moved if t.usage]
+    first = sorted(t.first for t in moved if t.first) or [0]
+    facts += [("every conversation goes on: %s" % faults[:3], not faults),
+              ("some were at the replica that died", bool(moved)),
+              ("they go on elsewhere", all(t.place != dead for t in moved)),
+              ("every token is that of one server alone",
+               bool(faults) or all(t.right(c.alone) for t in talks))]
+    figure = "%d conversations, %d of them at the replica that was killed: from the broken stream to " \
+        "the next first token %.0f ms (median; %.0f to %.0f), a first token before %.0f ms; prompt " \
+        "tokens computed again beyond the turn that ran: median %d, most %d of %d" % (
+            number, len(moved), statistics.median(first) * 1000, first[0] * 1000,
+            first[-1] * 1000, warm * 1000, statistics.median(again or [0]), max(again or [0]),
+            len(talks[0].path) - TOKENS - NEW)
+    return Result(figure, "every token right; aims: 100 ms and 0", True, facts)
