@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "statecache/store/digest.h"
+#include "statecache/store/packed.h"
 #include "statecache/store/turnlog.h"
 
 #define PIECE MIB(1) /* of a file at once */
@@ -71,6 +72,8 @@ void rekey_close(struct rekey *r)
     if (r->lock_fd >= 0)
         (void)r->io->close(r->io->ctx, r->lock_fd); /* nothing was written through it */
     r->lock_fd = -1;
+    compressor_close(r->compressor);
+    r->compressor = NULL;
     sodium_memzero(&r->format, sizeof(r->format));
 }
 
@@ -131,29 +134,45 @@ static int leave(struct rekey *r, const char *room, const char *name, uint64_t *
 
 /* ---- heads and parts ---------------------------------------------------------------------- */
 
-/* Are the parts behind the head those it names? */
-static int check_parts(struct rekey *r, int fd, const struct head *h, unsigned char *piece,
-                       struct err *e)
+static void add(void *arg, const void *p, size_t n) { digest_update(arg, p, n); }
+
+static int add_part(struct rekey *r, int fd, const struct head *h, enum codec_part i,
+                    unsigned char *piece, struct digest *d, struct err *e)
 {
-    for (int i = 0; i < PARTS; i++) {
+    struct packed packed = {.io = r->io, .fd = fd, .format = &r->format,
+                            .compressor = r->compressor};
+    if (h->packed)
+        return packed_each(&packed, h, i, add, d, e);
+    for (uint64_t done = 0; done < h->bytes[i];) {
+        size_t n = (size_t)MIN(h->bytes[i] - done, (uint64_t)PIECE);
+        int rc = fsio_read_all(r->io, fd, piece, n, h->offset[i] + done);
+        if (rc)
+            return fsio_failed(e, rc, "cannot read back part", codec_part_name(i));
+        digest_update(d, piece, n);
+        done += n;
+    }
+    return 0;
+}
+
+/* Are the parts behind the head, in a file of `size` bytes, those it names? */
+static int check_parts(struct rekey *r, int fd, uint64_t size, struct head *h,
+                       unsigned char *piece, struct err *e)
+{
+    struct packed packed = {.io = r->io, .fd = fd, .format = &r->format};
+    int rc = h->packed && !r->compressor ? compressor_open(&r->compressor, e) : 0;
+    if (!rc && h->packed)
+        rc = packed_open(&packed, size, h, e);
+    for (int i = 0; i < PARTS && !rc; i++) {
         unsigned char digest[CODEC_DIGEST];
         struct digest d;
         digest_init(&d, h->version);
-        for (uint64_t done = 0; done < h->bytes[i];) {
-            size_t n = (size_t)MIN(h->bytes[i] - done, (uint64_t)PIECE);
-            int rc = fsio_read_all(r->io, fd, piece, n, h->offset[i] + done);
-            if (rc)
-                return fsio_failed(e, rc, "cannot read back part",
-                                   codec_part_name((enum codec_part)i));
-            digest_update(&d, piece, n);
-            done += n;
-        }
+        rc = add_part(r, fd, h, (enum codec_part)i, piece, &d, e);
         digest_final(&d, digest);
-        if (sodium_memcmp(digest, h->digest[i], sizeof(digest)) != 0)
-            return err_set(e, E_FORMAT, "part %s is damaged: its %" PRIu64 " bytes have another "
-                           "digest", codec_part_name((enum codec_part)i), h->bytes[i]);
+        if (!rc && sodium_memcmp(digest, h->digest[i], sizeof(digest)) != 0)
+            rc = err_set(e, E_FORMAT, "part %s is damaged: its %" PRIu64 " bytes have another "
+                         "digest", codec_part_name((enum codec_part)i), h->bytes[i]);
     }
-    return 0;
+    return rc;
 }
 
 /* The new head, then what follows it in the file fd of so many bytes: synced in `to`. */
@@ -200,7 +219,7 @@ static int read_back(struct rekey *r, const char *path, const unsigned char *hea
     if (!rc && whole)
         rc = codec_inspect(&f, seen, size, &h, e);
     if (!rc && whole)
-        rc = check_parts(r, fd, &h, piece, e);
+        rc = check_parts(r, fd, size, &h, piece, e);
     (void)r->io->close(r->io->ctx, fd); /* read-only */
     return rc;
 }

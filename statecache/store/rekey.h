@@ -21,6 +21,7 @@ struct rekey {
     struct format format; /* the two keys */
     bool own;             /* the directory's key is the old one, DIRSTORE_NEXT the new one */
     int lock_fd;
+    struct compressor *compressor; /* NULL until a compressed file is read */
     struct rekey_counts counts;
     void (*tell)(void *arg, const char *file, const char *why); /* of what is bad or left */
     void *arg;
