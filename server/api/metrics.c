@@ -204,6 +204,14 @@ static void shared(struct buf *out, const struct shared_stats *s)
     counter(out, "shared_written_bytes_total", "Bytes of states written to it", s->written_bytes);
     seconds(out, "shared_write_cpu_seconds_total", "Time of a processor that putting states took",
             s->write_cpu_ns);
+    counter(out, "shared_session_reads_total", "Sessions taken over from another replica's record",
+            s->session_reads);
+    counter(out, "shared_session_writes_total", "Records of sessions put into the shared store",
+            s->session_writes);
+    counter(out, "shared_session_conflicts_total",
+            "Sessions that another replica held, or went on with", s->session_conflicts);
+    counter(out, "shared_session_late_total", "Questions about sessions not answered in time",
+            s->session_late);
     latency(out, "shared_get_seconds", "Asking for one state and reading it", &s->get);
     latency(out, "shared_put_seconds", "Putting one state", &s->put);
 }
