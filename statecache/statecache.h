@@ -163,7 +163,7 @@ int statecache_commit(struct statecache *sc, struct track *t, const void *answer
                       struct err *e) MUST_USE;
 enum commit statecache_committed(struct statecache *sc, struct track *t);
 void statecache_lost(struct statecache *sc, const struct track *t, struct err *e);
-/* Before a planned end, instead of polling: waits until the shared store has said what came of it. */
+/* Before a planned end, instead of polling: waits until the shared store has answered. */
 void statecache_await(struct statecache *sc, struct track *t);
 /* Sessions are in a store that other machines reach: what concerns them waits for the network. */
 bool statecache_shares_sessions(struct statecache *sc);

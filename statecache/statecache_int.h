@@ -47,7 +47,7 @@ struct keep { int64_t tokens, turns; };
 
 /* What this replica knows of a session's record in the shared store (shared/together.h). */
 struct stored {
-    uint64_t fence;      /* under which the version was written that it has; 0: there is no record */
+    uint64_t fence;      /* under which the version that it has was written; 0: no record */
     uint64_t seen;       /* the store's fence then: later claims count from there */
     unsigned char nonce[24];
     uint64_t generation; /* of that version */

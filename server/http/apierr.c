@@ -62,5 +62,7 @@ enum apierr apierr_of(const struct err *e)
 enum apierr apierr_of_run(const struct err *e)
 {
     enum apierr a = apierr_of(e);
-    return apierr_status(a) >= 500 || a == APIERR_BUSY || a == APIERR_SESSION_MOVED ? a : APIERR_INTERNAL;
+    return apierr_status(a) >= 500 || a == APIERR_BUSY || a == APIERR_SESSION_MOVED
+               ? a
+               : APIERR_INTERNAL;
 }

@@ -1,7 +1,7 @@
 /* Threads for handlers that take long, so that no HTTP worker stands still for them: one lane for
  * what computes (large bodies), one for what waits for the disk (sessions), one for what waits for
- * the network, since none may wait for another. Within a lane clients take turns by the bytes they sent.
- * Thread: helper_put from any. */
+ * the network, since none may wait for another. Within a lane clients take turns by the bytes they
+ * sent. Thread: helper_put from any. */
 #ifndef RECURD_HELPER_H
 #define RECURD_HELPER_H
 

@@ -2,7 +2,7 @@
  *
  *   recurd:r:<name>    32 bytes in the open: 0 `RECURDCL` · 8 the fence (8) · 16 the replica that
  *                      has a turn running, or zeros (16); then the record's box, nonce first
- *   recurd:l:<replica> there while that replica lives: it expires CLAIM_LIFE_MS after it was renewed
+ *   recurd:l:<replica> there while that replica lives: for CLAIM_LIFE_MS, then renewed
  *
  * Every claim adds one to the fence, so what an earlier holder writes finds another beginning and
  * is refused. The nonce is part of what is compared: two records never begin alike. One thread for

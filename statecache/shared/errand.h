@@ -43,7 +43,8 @@ struct errand {
     bool answered;            /* … which is kept */
     uint64_t generation;      /* that it will have */
     /* what came of it: */
-    bool skip, claimed, fresh, gone, deleted, busy; /* fresh: r is newer than what is known, path its ids;
+    bool skip, claimed, fresh, gone, deleted, busy; /* fresh: r is newer than what is known, path
+                                              its ids; busy: a turn runs elsewhere;
                                               gone: no record is there (expected has what is) */
     struct shared_record r;
     int32_t *path;            /* [r's tokens] */

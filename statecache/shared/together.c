@@ -450,7 +450,7 @@ static void push_one(struct statecache *sc, struct session *x)
     struct errand *a;
     mark(sc, x);
     if (session_persistence(sc, x) == PERSIST_PENDING || together_put(sc, x, x, &a, &ignored))
-        return; /* it is not known on the disk yet that it is shared, its ids are being read, or there is no memory: later */
+        return; /* later: the disk does not know yet, its ids are being read, there is no memory */
     x->busy = true;
     x->ticket = ++sc->n_tickets;
     a->pushed = x;

@@ -445,7 +445,8 @@ Test(shared_seal, a_record_opens_only_whole_and_under_its_name)
     struct format f;
     struct seal_keys keys;
     struct link_name name, another;
-    unsigned char tenant[16] = {1}, id[16] = {2}, fields[SESSION_RECORD] = {0}, ids[SHARED_ID] = {9};
+    unsigned char tenant[16] = {1}, id[16] = {2}, ids[SHARED_ID] = {9};
+    unsigned char fields[SESSION_RECORD] = {0};
     int32_t tail[3] = {4, 5, 6};
     struct err e = {0};
     struct buf box;
