@@ -211,9 +211,11 @@ static void tell(struct cached *c, bool all)
         *at = x->next;
         struct request *r = x->r;
         struct err lost = {0};
-        bool settled = x->settled;
+        bool settled = x->settled && state != COMMIT_LOST;
         enum finish finish = settled ? x->finish : FINISH_ERROR;
-        if (!settled)
+        if (state == COMMIT_LOST)
+            statecache_lost(c->sc, x->track, &lost);
+        else if (!settled)
             err_set(&lost, E_CLOSED, "the server stopped before the turn was kept");
         request_ref(r);
         pthread_mutex_lock(&r->lock);
@@ -233,4 +235,10 @@ void turn_end_tick(struct cached *c)
     tell(c, false);
 }
 
-void turn_end_close(struct cached *c) { tell(c, true); }
+void turn_end_close(struct cached *c)
+{
+    for (struct ending *x = c->endings; x; x = x->next)
+        if (x->settled)
+            statecache_await(c->sc, x->track);
+    tell(c, true);
+}

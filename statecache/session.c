@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "statecache/due.h"
+#include "statecache/shared/together.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
 #include "statecache/value/tiers.h"
@@ -118,6 +119,7 @@ void session_discard(struct statecache *sc, struct session *x)
     sc->n_sessions--;
     buf_free(&x->answer);
     mem_free(x->turns);
+    mem_free(x->stored.ids);
     mem_free(x);
 }
 
@@ -184,6 +186,7 @@ void session_describe(const struct statecache *sc, const struct session *x,
         .busy = x->busy,
         .ticket = x->busy ? x->ticket : 0,
         .persist = session_persistence(sc, x),
+        .shared = x->stored.seen && x->stored.generation == x->generation,
     };
 }
 
@@ -216,6 +219,19 @@ static void cut_turns(struct session *x, int64_t position)
 
 /* ---- the interface ------------------------------------------------------------------------ */
 
+void session_born(struct statecache *sc, struct session *x, struct session_info *out)
+{
+    struct session_id id = x->id;
+    struct tenant_tag tenant = x->tenant->tag;
+    together_born(sc, x);
+    session_enter(sc, x);
+    journal_changed(sc, x);
+    session_describe(sc, x, out);
+    together_share(sc, x);
+    if ((x = session_of(sc, &tenant, &id))) /* else it was deleted meanwhile */
+        session_describe(sc, x, out);
+}
+
 int session_create(struct statecache *sc, const struct tenant_tag *tenant, int64_t ttl_s,
                    struct session_info *out, struct err *e)
 {
@@ -229,9 +245,7 @@ int session_create(struct statecache *sc, const struct tenant_tag *tenant, int64
     }
     if (ttl_s > 0)
         x->ttl_s = MIN((uint64_t)ttl_s, x->ttl_s);
-    session_enter(sc, x);
-    journal_changed(sc, x);
-    session_describe(sc, x, out);
+    session_born(sc, x, out);
 out:
     pthread_mutex_unlock(&sc->lock);
     return rc;
@@ -244,6 +258,21 @@ int session_get(struct statecache *sc, const struct tenant_tag *tenant,
     struct session *x = session_of(sc, tenant, id);
     if (x)
         session_describe(sc, x, out);
+    pthread_mutex_unlock(&sc->lock);
+    return x ? 0 : unknown(e);
+}
+
+int session_look(struct statecache *sc, const struct tenant_tag *tenant,
+                 const struct session_id *id, struct session_info *out, struct err *e)
+{
+    bool elsewhere = false;
+    pthread_mutex_lock(&sc->lock);
+    struct session *x = session_of(sc, tenant, id);
+    together_look(sc, tenant, id, &x, &elsewhere);
+    if (x)
+        session_describe(sc, x, out);
+    if (x)
+        out->busy = out->busy || elsewhere;
     pthread_mutex_unlock(&sc->lock);
     return x ? 0 : unknown(e);
 }
@@ -342,13 +371,19 @@ static bool deleted_for_good(struct statecache *sc, const struct session_id *id)
 int session_delete(struct statecache *sc, const struct tenant_tag *tenant,
                    const struct session_id *id, bool *durable, struct err *e)
 {
+    int rc = 0;
     pthread_mutex_lock(&sc->lock);
     struct session *x = session_of(sc, tenant, id);
-    bool safe = x && delete(sc, x) && deleted_for_good(sc, id);
+    if (together_on(sc))
+        rc = together_remove(sc, tenant, id, x, e);
+    else if (!x)
+        rc = unknown(e);
+    x = session_of(sc, tenant, id); /* what waited may have lost it */
+    bool safe = !rc && (!x || (delete(sc, x) && deleted_for_good(sc, id)));
     pthread_mutex_unlock(&sc->lock);
     if (durable)
         *durable = safe;
-    return x ? 0 : unknown(e);
+    return rc;
 }
 
 /* Where a fork begins, with its ids in memory. E_BUSY: they are being read. */
@@ -374,6 +409,8 @@ int session_fork(struct statecache *sc, const struct tenant_tag *tenant,
     struct session *x, *y = NULL;
     int rc;
     pthread_mutex_lock(&sc->lock);
+    x = session_of(sc, tenant, id);
+    together_look(sc, tenant, id, &x, NULL);
     do {
         x = session_of(sc, tenant, id);
         rc = fork_point(sc, x, &position, e);
@@ -402,9 +439,7 @@ int session_fork(struct statecache *sc, const struct tenant_tag *tenant,
     cut_turns(y, position);
     y->ttl_s = x->ttl_s;
     session_move(sc, y, node, position > 0 ? x->tip : NULL);
-    session_enter(sc, y);
-    journal_changed(sc, y);
-    session_describe(sc, y, out);
+    session_born(sc, y, out);
 out:
     pthread_mutex_unlock(&sc->lock);
     return rc;
@@ -426,14 +461,14 @@ static int target(const struct session *x, int64_t turn, int64_t *position, stru
 }
 
 /* The same with its ids in memory. E_BUSY and *wait: they are being read. */
-static int rewind_point(struct statecache *sc, const struct session *x, int64_t turn,
-                        uint64_t expected_generation, int64_t *position, bool *wait,
+static int rewind_point(struct statecache *sc, const struct session *x, bool held,
+                        int64_t turn, uint64_t expected_generation, int64_t *position, bool *wait,
                         struct err *e)
 {
     *wait = false;
     if (!x)
         return unknown(e);
-    if (x->busy)
+    if (x->busy && !held)
         return err_field(e, E_BUSY, "session", "the session is busy with a turn");
     if (expected_generation && expected_generation != x->generation)
         return err_field(e, E_CONFLICT, "expected_generation",
@@ -448,18 +483,51 @@ static int rewind_point(struct statecache *sc, const struct session *x, int64_t 
     return rc;
 }
 
+/* The store first: what x, which is held, will be at node. */
+static int put_rewound(struct statecache *sc, struct session *x, struct node *node,
+                       int64_t position, int64_t turn, struct err *e)
+{
+    struct timespec until = stretch_deadline();
+    struct session d = *x;
+    struct errand *a;
+    int rc;
+    buf_init(&d.answer, 0);
+    memset(d.turn_id, 0, sizeof(d.turn_id));
+    d.node = node;
+    cut_turns(&d, position);
+    if (turn >= 0)
+        d.n_turns = turn;
+    d.generation++;
+    d.used_s = clock_unix_s();
+    do
+        rc = together_put(sc, x, &d, &a, e);
+    while (rc == E_BUSY && stretch_wait(sc, &until, e));
+    if (rc)
+        return rc;
+    errand_push(a);
+    errand_wait(a);
+    return together_settle(sc, x, a, e);
+}
+
 int session_rewind(struct statecache *sc, const struct tenant_tag *tenant,
                    const struct session_id *id, int64_t position, int64_t turn,
                    uint64_t expected_generation, struct session_info *out, struct err *e)
 {
     struct timespec until = stretch_deadline();
     struct session *x;
-    bool wait;
-    int rc;
+    bool wait, held = false;
+    int rc = 0;
     pthread_mutex_lock(&sc->lock);
+    x = session_of(sc, tenant, id);
+    if (together_on(sc)) {
+        rc = together_hold(sc, tenant, id, &x, e);
+        held = !rc;
+    }
+    if (rc)
+        goto out;
     do {
-        x = session_of(sc, tenant, id);
-        rc = rewind_point(sc, x, turn, expected_generation, &position, &wait, e);
+        x = held ? x : session_of(sc, tenant, id);
+        rc = rewind_point(sc, x, held, turn, expected_generation, &position, &wait, e);
     } while (wait && stretch_wait(sc, &until, e));
     if (rc)
         goto out;
@@ -467,6 +535,15 @@ int session_rewind(struct statecache *sc, const struct tenant_tag *tenant,
     if (!node) {
         rc = err_set(e, E_NOMEM, "no memory for a rewind");
         goto out;
+    }
+    if (held && x->stored.claim) {
+        node->pins++;
+        rc = put_rewound(sc, x, node, position, turn, e);
+        node->pins--;
+        if (rc) {
+            prefix_prune(&sc->prefix, node);
+            goto out;
+        }
     }
     /* The tip stays: its file holds the tokens up to here, and the states before it. */
     session_move(sc, x, node, position > 0 ? x->tip : NULL);
@@ -480,7 +557,10 @@ int session_rewind(struct statecache *sc, const struct tenant_tag *tenant,
     x->lived_s = lived_now(&sc->lived);
     journal_changed(sc, x);
     session_describe(sc, x, out);
+    out->busy = out->busy && !held;
 out:
+    if (held)
+        session_unclaim(sc, x);
     pthread_mutex_unlock(&sc->lock);
     return rc;
 }
@@ -496,9 +576,16 @@ int session_claim(struct statecache *sc, const struct tenant_tag *tenant,
                          SESSION_TURN_ID, strlen(turn_id));
     pthread_mutex_lock(&sc->lock);
     struct session *x = session_of(sc, tenant, id);
-    if (!x) {
+    bool held = false;
+    if (together_on(sc)) {
+        rc = together_hold(sc, tenant, id, &x, e);
+        held = !rc;
+    }
+    if (rc) {
+        x = NULL; /* it was told why */
+    } else if (!x) {
         rc = unknown(e);
-    } else if (x->busy) {
+    } else if (x->busy && !held) {
         rc = err_field(e, E_BUSY, "session", "the session is busy with a turn");
     } else if (turn_id && strcmp(turn_id, x->turn_id) == 0) {
         *repeated = true;
@@ -510,19 +597,25 @@ int session_claim(struct statecache *sc, const struct tenant_tag *tenant,
                        (long long)expected_position);
     } else {
         x->busy = true;
-        x->ticket = ++sc->n_tickets;
+        x->ticket = held ? x->ticket : ++sc->n_tickets;
+        held = false; /* from here on the turn's */
         memset(x->claimed_turn, 0, sizeof(x->claimed_turn));
         if (turn_id)
             memcpy(x->claimed_turn, turn_id, strlen(turn_id));
     }
     if (x)
         session_describe(sc, x, out);
+    if (x && held)
+        session_unclaim(sc, x);
     pthread_mutex_unlock(&sc->lock);
     return rc;
 }
 
+void session_forget(struct statecache *sc, struct session *x) { (void)delete(sc, x); }
+
 void session_unclaim(struct statecache *sc, struct session *x)
 {
+    together_release(sc, x);
     x->busy = x->running = false;
     if (x->dead) {
         forget_path(sc, x);

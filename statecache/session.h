@@ -25,6 +25,7 @@ struct session_info {
     bool busy;                /* a turn is running */
     uint64_t ticket;          /* of the running turn: from session_claim to its request */
     enum session_persist persist;
+    bool shared;              /* the shared store has it as it is */
 };
 
 const char *session_persist_name(enum session_persist p);
@@ -36,6 +37,9 @@ int session_create(struct statecache *sc, const struct tenant_tag *tenant, int64
                    struct session_info *out, struct err *e) MUST_USE;
 int session_get(struct statecache *sc, const struct tenant_tag *tenant,
                 const struct session_id *id, struct session_info *out, struct err *e) MUST_USE;
+/* The same, as new as a store that replicas share has it. Waits for that. */
+int session_look(struct statecache *sc, const struct tenant_tag *tenant,
+                 const struct session_id *id, struct session_info *out, struct err *e) MUST_USE;
 /* Ids in ascending order, those greater than *after (NULL = from the first); returns the number
  * written, at most max; *more = there are further ones. */
 int session_list(struct statecache *sc, const struct tenant_tag *tenant,

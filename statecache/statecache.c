@@ -10,6 +10,7 @@
 #include "statecache/checkpoint.h"
 #include "statecache/due.h"
 #include "statecache/shared/shared.h"
+#include "statecache/shared/together.h"
 #include "statecache/store/dirstore.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
@@ -173,6 +174,7 @@ void statecache_save(struct statecache *sc, int seconds)
     core_enter(sc);
     copies_end(sc);
     checkpoint_all(sc);
+    shared_hand_over(sc, &until);
     if (!tiers_save(sc, &until))
         log_info("states that were not written within %d s are given up", seconds);
     core_leave(sc);
@@ -387,6 +389,11 @@ int statecache_clear(struct statecache *sc, struct track *t, int64_t pos, struct
 {
     core_enter(sc);
     int rc = clear_way(sc, t, pos, e);
+    if (!rc && t->session && t->session->stored.claim) { /* a record takes what no stretch has */
+        int64_t known = MIN(pos, t->end->end);
+        int64_t from = t->session->stored.n_ids * sc->format.stretch;
+        rc = from < known ? stretch_ask(sc, t->end, from, known, e) : 0;
+    }
     core_leave(sc);
     if (rc == E_BUSY)
         err_set(e, rc, "what is needed of the path was not read in time");
@@ -520,12 +527,35 @@ int statecache_commit(struct statecache *sc, struct track *t, const void *answer
         rc = err_set(e, E_CONFLICT, "this sequence belongs to no session");
     else if (!node)
         rc = err_set(e, E_NOMEM, "no memory to end the turn of a session");
+    else if (t->session->stored.claim) /* the store first: it may say that it is not ours */
+        rc = together_commit(sc, t->session, node, answer, n, &t->errand, e);
     else
         rc = session_commit(sc, t->session, node, answer, n, e);
-    if (!rc)
+    if (!rc && !t->errand)
         t->commit_generation = t->session->generation;
     core_leave(sc);
     return rc;
+}
+
+/* The store has spoken: now the turn is in force here, or did not happen. */
+static void settle_errand(struct statecache *sc, struct track *t)
+{
+    struct errand *a = t->errand;
+    struct buf answer = a->answer;
+    bool kept = a->answered;
+    struct node *node = a->node;
+    t->errand = NULL;
+    buf_init(&a->answer, 0);
+    node->pins++;
+    int rc = together_settle(sc, t->session, a, &t->lost);
+    if (!rc)
+        rc = session_commit(sc, t->session, node, answer.p, kept ? answer.len : SIZE_MAX,
+                            &t->lost);
+    if (!rc)
+        t->commit_generation = t->session->generation;
+    node->pins--;
+    prefix_prune(&sc->prefix, node);
+    buf_free(&answer);
 }
 
 enum commit statecache_committed(struct statecache *sc, struct track *t)
@@ -533,6 +563,13 @@ enum commit statecache_committed(struct statecache *sc, struct track *t)
     enum commit c = COMMIT_PENDING;
     pthread_mutex_lock(&sc->lock);
     const struct session *x = t->session;
+    if (t->errand && t->errand->done)
+        settle_errand(sc, t);
+    if (t->errand || t->lost.code) {
+        c = t->errand ? COMMIT_PENDING : COMMIT_LOST;
+        pthread_mutex_unlock(&sc->lock);
+        return c;
+    }
     if (!sc->disk || x->dead || x->failed_generation >= t->commit_generation)
         c = COMMIT_MEMORY;
     if (sc->disk && x->saved_generation >= t->commit_generation)
@@ -545,11 +582,34 @@ enum commit statecache_committed(struct statecache *sc, struct track *t)
     return c;
 }
 
+void statecache_lost(struct statecache *sc, const struct track *t, struct err *e)
+{
+    pthread_mutex_lock(&sc->lock);
+    *e = t->lost;
+    pthread_mutex_unlock(&sc->lock);
+}
+
+void statecache_await(struct statecache *sc, struct track *t)
+{
+    pthread_mutex_lock(&sc->lock);
+    if (t->errand)
+        errand_wait(t->errand);
+    pthread_mutex_unlock(&sc->lock);
+}
+
+bool statecache_shares_sessions(struct statecache *sc) { return together_on(sc); }
+
 void statecache_end(struct statecache *sc, struct track *t)
 {
     if (!t)
         return;
     core_enter(sc);
+    if (t->errand && t->errand->done) {
+        settle_errand(sc, t);
+    } else if (t->errand) { /* what comes of it the next claim will find */
+        t->errand->loose = true;
+        t->errand = NULL;
+    }
     unplan(sc, t, INT64_MAX);
     copies_ahead_end(sc, &t->ahead);
     if (t->start)

@@ -165,10 +165,16 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
  * it durable. Poll statecache_committed until it is not COMMIT_PENDING, then answer the client.
  * answer: what a repeated request with this turn id is given; n above LIMIT_ANSWER_BYTES: there is
  * none, and a repeat is a new turn that its expected_position refuses. */
-enum commit { COMMIT_PENDING, COMMIT_DURABLE, COMMIT_MEMORY /* persistence is off */ };
+enum commit { COMMIT_PENDING, COMMIT_DURABLE, COMMIT_MEMORY /* persistence is off */,
+              COMMIT_LOST /* it did not happen: statecache_lost */ };
 int statecache_commit(struct statecache *sc, struct track *t, const void *answer, size_t n,
                       struct err *e) MUST_USE;
 enum commit statecache_committed(struct statecache *sc, struct track *t);
+void statecache_lost(struct statecache *sc, const struct track *t, struct err *e);
+/* Before a planned end, instead of polling: waits until the shared store has answered. */
+void statecache_await(struct statecache *sc, struct track *t);
+/* Sessions are in a store that other machines reach: what concerns them waits for the network. */
+bool statecache_shares_sessions(struct statecache *sc);
 
 /* Finished or cancelled. A claimed session is released; uncommitted turns leave it as it was. */
 void statecache_end(struct statecache *sc, struct track *t);

@@ -19,6 +19,7 @@
 #include "statecache/store/writer.h"
 #include "statecache/value/allowance.h"
 
+struct errand;
 struct found;
 struct record_job;
 struct shared;
@@ -43,6 +44,17 @@ struct tenant {
 
 /* How much of a session's record file is still so: tokens and turns from its start. */
 struct keep { int64_t tokens, turns; };
+
+/* What this replica knows of a session's record in the shared store (shared/together.h). */
+struct stored {
+    uint64_t fence;      /* under which the version that it has was written; 0: no record */
+    uint64_t seen;       /* the store's fence then: later claims count from there */
+    unsigned char nonce[24];
+    uint64_t generation; /* of that version */
+    uint64_t claim;      /* the fence of our claim; 0 = none */
+    unsigned char *ids;  /* [n_ids] names of the path's first stretches, which are there */
+    int32_t n_ids;
+};
 
 struct session {
     struct session *chain;    /* next in its bucket */
@@ -70,6 +82,7 @@ struct session {
     char claimed_turn[SESSION_TURN_ID + 1];  /* of the running one */
     uint64_t ticket;          /* of the claim */
     bool busy, running, dead; /* claimed; and begun; deleted while busy */
+    struct stored stored;
     bool checkpointing;       /* a record file is on its way */
 };
 
@@ -91,6 +104,8 @@ struct track {
     int32_t *tail;            /* appended, not in the tree yet */
     int32_t n_tail, cap_tail;
     uint64_t commit_generation; /* 0 = none */
+    struct errand *errand;    /* the turn's record is on its way to the shared store */
+    struct err lost;          /* why it did not get there */
 };
 
 struct statecache {
@@ -167,6 +182,8 @@ struct session *session_of(struct statecache *sc, const struct tenant_tag *tenan
 struct session *session_new(struct statecache *sc, struct tenant *t, struct node *node,
                             struct err *e); /* in no table yet, busy with nothing */
 void session_enter(struct statecache *sc, struct session *x);
+/* A new one: into the table, the log and the shared store, for which it may wait. */
+void session_born(struct statecache *sc, struct session *x, struct session_info *out);
 void session_discard(struct statecache *sc, struct session *x); /* in no table (any more) */
 void session_describe(const struct statecache *sc, const struct session *x,
                       struct session_info *out);
@@ -181,6 +198,7 @@ void session_fail(struct statecache *sc, struct session *x);
 int session_commit(struct statecache *sc, struct session *x, struct node *node,
                    const void *answer, size_t n, struct err *e) MUST_USE;
 void session_unclaim(struct statecache *sc, struct session *x);
+void session_forget(struct statecache *sc, struct session *x); /* here; not busy */
 void session_expire(struct statecache *sc);
 void session_free_all(struct statecache *sc);
 

@@ -32,6 +32,8 @@ struct shared_stats {
     uint64_t over_budget;      /* … of these, because writing there had taken its share */
     uint64_t errors;           /* failed calls, and things found that did not check */
     uint64_t read_bytes, written_bytes, write_cpu_ns;
+    uint64_t session_reads, session_writes; /* records taken over; put */
+    uint64_t session_conflicts, session_late; /* held elsewhere, or lost; not answered in time */
     struct latency get, put;   /* one search with its fetch; one state */
     struct compress_count packed, expanded; /* of what was written and read */
 };

@@ -229,6 +229,7 @@ static int settle_in(struct statecache *sc, struct session *x, const void *blob,
         return err_set(e, E_FORMAT, "the record names %lld tokens, the blob has %lld",
                        (long long)state_position, (long long)h->position);
     x->created_s = x->used_s = clock_unix_s(); /* here it is new */
+    x->stored = (struct stored){0};
     x->lived_s = lived_now(&sc->lived);
     x->ttl_s = MIN(x->ttl_s, (uint64_t)sc->o.session_ttl_s);
     if (position == 0)
@@ -281,9 +282,7 @@ int session_import(struct statecache *sc, const struct tenant_tag *tenant, const
            : t ? e ? e->code : E_BUSY
                : err_set(e, E_NOMEM, "no memory for a session");
     if (!rc) {
-        session_enter(sc, x);
-        journal_changed(sc, x);
-        session_describe(sc, x, out);
+        session_born(sc, x, out);
     } else if (x) {
         session_discard(sc, x);
     }

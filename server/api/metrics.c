@@ -238,6 +238,14 @@ static void shared(struct buf *out, const struct shared_stats *s)
     counter(out, "shared_requests_total", "Requests to a bucket, s3:// only", s->requests);
     counter(out, "shared_repeated_total", "Of them sent again: it was busy, or a connection broke",
             s->repeated);
+    counter(out, "shared_session_reads_total", "Sessions taken over from another replica's record",
+            s->session_reads);
+    counter(out, "shared_session_writes_total", "Records of sessions put into the shared store",
+            s->session_writes);
+    counter(out, "shared_session_conflicts_total",
+            "Sessions that another replica held, or went on with", s->session_conflicts);
+    counter(out, "shared_session_late_total", "Questions about sessions not answered in time",
+            s->session_late);
     latency(out, "shared_get_seconds", "Asking for one state and reading it", &s->get);
     latency(out, "shared_put_seconds", "Putting one state", &s->put);
 }

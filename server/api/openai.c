@@ -33,8 +33,9 @@ static void session(struct buf *out, const struct gen *g)
         return; /* deleted meanwhile */
     session_id_hex(&g->session, hex);
     buf_fmt(out, ",\"session\":{\"id\":\"%s\",\"position\":%lld,\"turns\":%lld,"
-            "\"generation\":%llu,\"persist\":\"%s\"}", hex, (long long)s.position,
-            (long long)s.turns, (unsigned long long)s.generation, session_persist_name(s.persist));
+            "\"generation\":%llu,\"shared\":%s,\"persist\":\"%s\"}", hex, (long long)s.position,
+            (long long)s.turns, (unsigned long long)s.generation, s.shared ? "true" : "false",
+            session_persist_name(s.persist));
 }
 
 /* Of each prompt: the tokens that came from a state, those that the cache knew (the next one is

@@ -219,6 +219,12 @@ static void start(struct exchange *x, const struct api *api, struct params *p, j
     struct err e = {0};
     struct gen *g;
     enum apierr why;
+    if (p->session && h->served->cache && statecache_shares_sessions(h->served->cache) &&
+        exchange_later(x)) {
+        params_fini(p);
+        json_decref(keep);
+        return;
+    }
     x->rated = true;
     struct gen_setup setup = {
         .api = api, .served = h->served, .stats = &h->stats, .waker = x->waker,

@@ -22,10 +22,11 @@ static void object(struct buf *out, const struct session_info *s)
     session_id_hex(&s->id, hex);
     buf_fmt(out, "{\"id\":\"%s\",\"object\":\"session\",\"position\":%lld,\"turns\":%lld,"
             "\"generation\":%llu,\"created\":%llu,\"used\":%llu,\"expires\":%llu,\"busy\":%s,"
-            "\"persist\":\"%s\"}", hex, (long long)s->position, (long long)s->turns,
+            "\"shared\":%s,\"persist\":\"%s\"}", hex, (long long)s->position, (long long)s->turns,
             (unsigned long long)s->generation, (unsigned long long)s->created_s,
             (unsigned long long)s->used_s, (unsigned long long)s->expires_s,
-            s->busy ? "true" : "false", session_persist_name(s->persist));
+            s->busy ? "true" : "false", s->shared ? "true" : "false",
+            session_persist_name(s->persist));
 }
 
 /* The session as it is once the change is durable. */
@@ -108,6 +109,8 @@ static struct statecache *cache(struct exchange *x)
     struct statecache *sc = x->http->served->cache;
     if (!sc)
         exchange_error(x, APIERR_UNSUPPORTED, NULL, "this server keeps no states");
+    else if (statecache_shares_sessions(sc) && api_session_waits(x) && exchange_later(x))
+        return NULL; /* it comes again on a thread that may wait for the network */
     return sc;
 }
 
@@ -115,7 +118,9 @@ static struct statecache *cache(struct exchange *x)
 bool api_session_waits(const struct exchange *x)
 {
     bool is_get = strcmp(x->method, "GET") == 0 || strcmp(x->method, "HEAD") == 0;
-    return !is_get || strchr(x->rest, '/');
+    return !is_get || strchr(x->rest, '/') ||
+           (*x->rest && x->http->served && x->http->served->cache &&
+            statecache_shares_sessions(x->http->served->cache));
 }
 
 void api_sessions(struct exchange *x)
@@ -137,7 +142,7 @@ static void show(struct exchange *x, struct statecache *sc, const struct session
 {
     struct err e = {0};
     struct session_info s;
-    if (session_get(sc, &x->tenant, id, &s, &e)) {
+    if (session_look(sc, &x->tenant, id, &s, &e)) {
         exchange_fail(x, &e);
         return;
     }

@@ -27,6 +27,10 @@ static enum apierr of_session(const struct err *e)
         return APIERR_NO_SESSION;
     if (strcmp(e->param, "session") == 0 && e->code == E_BUSY)
         return APIERR_SESSION_BUSY;
+    if (strcmp(e->param, "session") == 0 && e->code == E_CONFLICT)
+        return APIERR_SESSION_MOVED;
+    if (strcmp(e->param, "session") == 0 && e->code == E_TIMEOUT)
+        return APIERR_STORE;
     if (strcmp(e->param, "sessions") == 0 && e->code == E_BUSY)
         return APIERR_SESSIONS;
     return strncmp(e->param, "expected_", 9) == 0 && e->code == E_CONFLICT ? APIERR_PRECONDITION
@@ -58,5 +62,7 @@ enum apierr apierr_of(const struct err *e)
 enum apierr apierr_of_run(const struct err *e)
 {
     enum apierr a = apierr_of(e);
-    return apierr_status(a) >= 500 || a == APIERR_BUSY ? a : APIERR_INTERNAL;
+    return apierr_status(a) >= 500 || a == APIERR_BUSY || a == APIERR_SESSION_MOVED
+               ? a
+               : APIERR_INTERNAL;
 }

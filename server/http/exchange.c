@@ -170,8 +170,8 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
         header(r, "Allow", x->allow);
     if (x->status == 401)
         header(r, "WWW-Authenticate", "Bearer realm=\"recurd\"");
-    if ((x->status == 429 || x->status == 503) && x->retry) {
-        snprintf(seconds, sizeof seconds, "%d", (int)retry_after(x));
+    if ((x->status == 409 || x->status == 429 || x->status == 503) && x->retry) {
+        snprintf(seconds, sizeof seconds, "%d", x->status == 409 ? 1 : (int)retry_after(x));
         header(r, "Retry-After", seconds);
     }
     for (int i = 0; i < x->n_notes; i++)
@@ -680,6 +680,24 @@ static enum MHD_Result after_handler(struct exchange *x)
     return wait_whole(x);
 }
 
+bool exchange_later(struct exchange *x)
+{
+    x->later = !x->may_wait;
+    return x->later;
+}
+
+/* To a helper's thread; and what comes of it, if that is there already. */
+static enum MHD_Result help(struct exchange *x, enum helper_lane lane)
+{
+    x->may_wait = lane == HELPER_ASKS;
+    x->later = false;
+    x->n_notes = 0; /* of a handler that is run again */
+    x->phase = EXCHANGE_HELPED;
+    __atomic_store_n(&x->helping, 1, __ATOMIC_RELAXED);
+    helper_put(x->http->helper, lane, x);
+    return exchange_go_on(x);
+}
+
 enum MHD_Result exchange_go_on(struct exchange *x)
 {
     switch (x->phase) {
@@ -687,20 +705,15 @@ enum MHD_Result exchange_go_on(struct exchange *x)
         if (x->status)
             return respond(x);
         watch_phase(x->http->watch, x->conn, CONN_BUSY, NULL);
-        if (x->body.len > INLINE_BYTES || waits_for_disk(x)) {
-            enum helper_lane lane = waits_for_disk(x) ? HELPER_WAITS : HELPER_COMPUTES;
-            x->phase = EXCHANGE_HELPED;
-            __atomic_store_n(&x->helping, 1, __ATOMIC_RELAXED);
-            helper_put(x->http->helper, lane, x);
-            return exchange_go_on(x);
-        }
+        if (x->body.len > INLINE_BYTES || waits_for_disk(x))
+            return help(x, waits_for_disk(x) ? HELPER_WAITS : HELPER_COMPUTES);
         exchange_handle(x);
-        return after_handler(x);
+        return x->later ? help(x, HELPER_ASKS) : after_handler(x);
     case EXCHANGE_HELPED:
         while (__atomic_load_n(&x->helping, __ATOMIC_ACQUIRE))
             if (waker_wait(x->waker))
                 return MHD_YES;
-        return after_handler(x);
+        return x->later ? help(x, HELPER_ASKS) : after_handler(x);
     case EXCHANGE_WAIT:
         return wait_whole(x);
     case EXCHANGE_HEAD:

@@ -50,6 +50,7 @@ struct exchange {
     const char *rest;          /* of the path; lives as long as the request */
     char id[REQUEST_ID_BYTES + 1];
     bool http10;
+    bool later, may_wait;      /* its handler runs again where it may wait for the network; does */
     struct buf body;
     size_t discarded;          /* bytes of a body nobody wants, */
     size_t discard_max;        /* … read so that the reply can be */
@@ -104,6 +105,9 @@ void exchange_make_id(char id[REQUEST_ID_BYTES + 1]);
  * what to answer (exchange_full), and it holds what it did. */
 bool exchange_hold(struct exchange *x, enum exchange_memory what, size_t bytes) MUST_USE;
 void exchange_full(struct exchange *x);
+/* The handler must wait for the network: false = it may, here; true = it returns at once, leaving x
+ * as it was, and is run again where it may. */
+bool exchange_later(struct exchange *x) MUST_USE;
 
 /* Answers with what is in x->reply. */
 void exchange_answer(struct exchange *x, int status, const char *type);

@@ -10,7 +10,8 @@
 
 /* One thread computes: the engine needs the other cores. Those that wait for the disk cost
  * nothing meanwhile, and the store commits what they ask for together. */
-static const int lane_threads[HELPER_LANES] = {[HELPER_COMPUTES] = 1, [HELPER_WAITS] = 8};
+static const int lane_threads[HELPER_LANES] = {[HELPER_COMPUTES] = 1, [HELPER_WAITS] = 8,
+                                             [HELPER_ASKS] = 8};
 #define LANE_THREADS_MAX 8
 /* What a request costs besides its bytes. */
 #define REQUEST_COST KIB(16)

@@ -6,6 +6,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rng.h"
+#include "statecache/shared/together.h"
 
 #define CLOSE_NS (2 * NS_PER_S)
 /* What putting may take of the processors, all of them together: a twentieth (a MiB that is sealed
@@ -32,6 +34,29 @@ static int open_line(struct statecache *sc, struct shared_line *l, const struct 
     return rc ? rc : writer_open(&l->jobs, &sc->lock, !sc->o.no_writer_thread, e);
 }
 
+static void beat(void *sc) { together_live(sc); }
+
+/* The connection of sessions' records, where the store can compare and set. */
+static int open_records(struct statecache *sc, const struct kv_options *o, struct err *e)
+{
+    struct shared *h = sc->shared;
+    if (!kv_redis_wire(h->in.kv))
+        return 0;
+    rng_system(h->me, sizeof(h->me));
+    int rc = open_line(sc, &h->records, o, e);
+    if (!rc && h->records.jobs.started)
+        writer_beat(&h->records.jobs, CLAIM_RENEW_MS, beat, sc);
+    return rc;
+}
+
+/* Claims that are left, if any, are over with it. */
+static void close_records(struct shared *h)
+{
+    if (h->records.kv && h->records.up)
+        (void)!claim_end(kv_redis_wire(h->records.kv), h->me, clock_now_ns() + CLOSE_NS, NULL);
+    kv_close(h->records.kv);
+}
+
 int shared_open(struct statecache *sc, const struct shared_options *o, struct err *e)
 {
     if (!o->store.url)
@@ -54,6 +79,10 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     if (!rc && h->ttl_s && h->out.kv->lasting)
         log_warn("shared-ttl: %s knows no times to live, its own rules (a bucket's lifecycle) say "
                  "how long states stay", h->out.kv->shown);
+    if (!rc)
+        rc = open_records(sc, &o->store, e);
+    if (!rc && h->records.kv)
+        shared_connect(sc, &h->records);
     if (!rc) {
         shared_connect(sc, &h->out);
         shared_connect(sc, &h->in);
@@ -71,6 +100,7 @@ void shared_close(struct statecache *sc)
     pthread_mutex_unlock(&sc->lock);
     writer_close(&h->out.jobs);
     writer_close(&h->in.jobs);
+    writer_close(&h->records.jobs);
     pthread_mutex_lock(&sc->lock);
     while (h->offers.next != &h->offers)
         snapshot_withdraw((struct snapshot *)((char *)h->offers.next -
@@ -81,6 +111,7 @@ void shared_close(struct statecache *sc)
     kv_close(h->in.kv);
     compressor_close(h->out.compressor);
     compressor_close(h->in.compressor);
+    close_records(h);
     sodium_memzero(h, sizeof(*h)); /* keys */
     mem_free(h);
 }
@@ -95,15 +126,20 @@ bool shared_tick(struct statecache *sc)
         shared_connect(sc, &h->out);
     if (!h->in.up && now >= h->in.retry_ns)
         shared_connect(sc, &h->in);
+    if (h->records.kv && !h->records.up && now >= h->records.retry_ns)
+        shared_connect(sc, &h->records);
+    together_tick(sc);
     allowance_refill(&h->left, &h->limits, now);
     shared_offers_due(sc, now);
-    return h->out.jobs.queued > 0 || h->in.jobs.queued > 0;
+    return h->out.jobs.queued > 0 || h->in.jobs.queued > 0 ||
+           h->records.jobs.queued > 0;
 }
 
 void shared_work(struct statecache *sc)
 {
     if (!sc->shared)
         return;
+    writer_work(&sc->shared->records.jobs);
     writer_work(&sc->shared->in.jobs);
     writer_work(&sc->shared->out.jobs);
 }

@@ -34,6 +34,13 @@ struct shared {
     int wait_ms;
     int64_t ttl_s;
     struct shared_line out, in;
+    struct shared_line records; /* of sessions; kv NULL: this store cannot compare and set */
+    unsigned char me[16];       /* this replica, since it was started */
+    int held, pushing;          /* sessions claimed; local ones on their way */
+    bool renewing;
+    uint64_t renewed_ns;        /* its sign of life */
+    int at;                     /* chain of sessions to be looked at next */
+    struct errand *arrivals;    /* of sessions that are not here yet */
     struct allowance_limits limits; /* of putting */
     struct allowance left;
     struct link offers;  /* states to be put, the oldest first */
@@ -56,6 +63,9 @@ void shared_work(struct statecache *sc); /* without threads: does what is queued
 /* offer.c. A state was taken; nothing without a store. */
 void shared_offer(struct statecache *sc, struct snapshot *s);
 void shared_offers_due(struct statecache *sc, uint64_t now);
+
+/* handover.c. ENGINE, before a planned end, until then at most (core_deadline). */
+void shared_hand_over(struct statecache *sc, const struct timespec *until);
 
 /* ask.c. ENGINE. Should the request wait for the store? tokens: those of its whole path;
  * local: what the local tiers have of it. *ticket: the request's own, 0 at first. */

@@ -10,14 +10,16 @@
 struct fields {
     unsigned char state[16]; /* name of the state that the session is at, or zero */
     uint64_t state_position, position, turns, lo_turn, created_s, used_s, ttl_s,
-        lived_s;
+        lived_s, shared_fence, shared_seen;
+    unsigned char shared_nonce[24]; /* these three: struct stored */
     char turn_id[SESSION_TURN_ID]; /* zeros behind it */
 };
 
 enum { /* offsets */
     FIELD_STATE = 0, FIELD_STATE_POSITION = 16, FIELD_POSITION = 24, FIELD_TURNS = 32,
     FIELD_CREATED = 40, FIELD_USED = 48, FIELD_TTL = 56, FIELD_TURN_ID = 64, FIELD_LO_TURN = 128,
-    FIELD_LIVED = 136, FIELD_RESERVED = 144
+    FIELD_LIVED = 136, FIELD_SHARED_FENCE = 144, FIELD_SHARED_SEEN = 152,
+    FIELD_SHARED_NONCE = 160, FIELD_RESERVED = 184
 };
 _Static_assert(FIELD_TURN_ID + SESSION_TURN_ID == FIELD_LO_TURN &&
                FIELD_RESERVED < SESSION_RECORD, "the record's layout");
@@ -35,6 +37,9 @@ static inline void fields_write(const struct fields *x, unsigned char out[SESSIO
     memcpy(out + FIELD_TURN_ID, x->turn_id, sizeof(x->turn_id));
     bytes_put(out + FIELD_LO_TURN, x->lo_turn, 8);
     bytes_put(out + FIELD_LIVED, x->lived_s, 8);
+    bytes_put(out + FIELD_SHARED_FENCE, x->shared_fence, 8);
+    bytes_put(out + FIELD_SHARED_SEEN, x->shared_seen, 8);
+    memcpy(out + FIELD_SHARED_NONCE, x->shared_nonce, sizeof(x->shared_nonce));
 }
 
 static inline void fields_read(struct fields *x, const unsigned char in[SESSION_RECORD])
@@ -49,6 +54,9 @@ static inline void fields_read(struct fields *x, const unsigned char in[SESSION_
     memcpy(x->turn_id, in + FIELD_TURN_ID, sizeof(x->turn_id));
     x->lo_turn = bytes_get(in + FIELD_LO_TURN, 8);
     x->lived_s = bytes_get(in + FIELD_LIVED, 8);
+    x->shared_fence = bytes_get(in + FIELD_SHARED_FENCE, 8);
+    x->shared_seen = bytes_get(in + FIELD_SHARED_SEEN, 8);
+    memcpy(x->shared_nonce, in + FIELD_SHARED_NONCE, sizeof(x->shared_nonce));
 }
 
 #endif

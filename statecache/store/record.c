@@ -20,7 +20,9 @@ void record_fields(const struct session *x, const struct snapshot *state, unsign
         .position = (uint64_t)x->node->end, .turns = (uint64_t)x->n_turns,
         .lo_turn = (uint64_t)x->lo_turn, .created_s = x->created_s, .used_s = x->used_s,
         .ttl_s = x->ttl_s, .lived_s = x->lived_s,
+        .shared_fence = x->stored.fence, .shared_seen = x->stored.seen,
     };
+    memcpy(f.shared_nonce, x->stored.nonce, sizeof(f.shared_nonce));
     if (state) {
         memcpy(f.state, state->name, sizeof(f.state));
         f.state_position = (uint64_t)state->pos;
@@ -63,6 +65,9 @@ int record_decode(struct session *x, const unsigned char *in, const int64_t *tur
     x->used_s = f.used_s;
     x->lived_s = f.lived_s;
     x->ttl_s = f.ttl_s;
+    x->stored.fence = f.shared_fence;
+    x->stored.seen = f.shared_seen;
+    memcpy(x->stored.nonce, f.shared_nonce, sizeof(f.shared_nonce));
     memcpy(x->turn_id, f.turn_id, SESSION_TURN_ID);
     *position = (int64_t)pos;
     *state_position = (int64_t)state;

@@ -237,6 +237,9 @@ static int apply(struct statecache *sc, struct session *x, const struct change *
     x->lived_s = f.lived_s ? f.lived_s : lived_now(&sc->lived);
     lived_seen(&sc->lived, x->lived_s);
     x->ttl_s = f.ttl_s;
+    x->stored.fence = f.shared_fence;
+    x->stored.seen = f.shared_seen;
+    memcpy(x->stored.nonce, f.shared_nonce, sizeof(f.shared_nonce));
     memcpy(x->turn_id, f.turn_id, SESSION_TURN_ID);
     x->generation = c->generation;
     x->keep = (struct keep){c->keep_tokens, c->keep_turns};

@@ -2,6 +2,9 @@
 #include "statecache/store/writer.h"
 
 #include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
 
 static struct job *take(struct job **head, struct job **tail)
 {
@@ -38,6 +41,22 @@ static void run_one(struct writer *w)
     w->queued--;
 }
 
+/* Until there is something to do, or for one beat. */
+static void rest(struct writer *w)
+{
+    if (!w->beat_ms) {
+        pthread_cond_wait(&w->more, w->lock);
+        return;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail with this clock id */
+    until.tv_nsec += (long)w->beat_ms % 1000 * (long)NS_PER_MS;
+    until.tv_sec += w->beat_ms / 1000 + until.tv_nsec / (long)NS_PER_S;
+    until.tv_nsec %= (long)NS_PER_S;
+    if (pthread_cond_timedwait(&w->more, w->lock, &until))
+        w->beat(w->arg);
+}
+
 static void *thread_main(void *arg)
 {
     struct writer *w = arg;
@@ -48,7 +67,7 @@ static void *thread_main(void *arg)
         else if (w->stop)
             break;
         else
-            pthread_cond_wait(&w->more, w->lock);
+            rest(w);
     }
     pthread_mutex_unlock(w->lock);
     return NULL;
@@ -57,7 +76,11 @@ static void *thread_main(void *arg)
 int writer_open(struct writer *w, pthread_mutex_t *lock, bool thread, struct err *e)
 {
     *w = (struct writer){.lock = lock};
-    pthread_cond_init(&w->more, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* a clock every Linux has */
+    pthread_cond_init(&w->more, &attr);
+    pthread_condattr_destroy(&attr);
     if (!thread)
         return 0;
     int rc = pthread_create(&w->thread, NULL, thread_main, w);
@@ -65,6 +88,14 @@ int writer_open(struct writer *w, pthread_mutex_t *lock, bool thread, struct err
         return err_set(e, E_NOMEM, "the writer thread does not start: %s", strerror(rc));
     w->started = true;
     return 0;
+}
+
+void writer_beat(struct writer *w, int beat_ms, void (*beat)(void *arg), void *arg)
+{
+    w->beat_ms = beat_ms;
+    w->beat = beat;
+    w->arg = arg;
+    pthread_cond_signal(&w->more);
 }
 
 void writer_close(struct writer *w)

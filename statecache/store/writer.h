@@ -24,11 +24,16 @@ struct writer {
     struct job *reads, *reads_tail;
     int queued;                  /* jobs not yet done */
     bool started, stop;
+    int beat_ms;                 /* while it is idle, beat is called so often; 0 = never */
+    void (*beat)(void *arg);
+    void *arg;
     pthread_t thread;
 };
 
 /* thread false: nothing runs until writer_work. */
 int writer_open(struct writer *w, pthread_mutex_t *lock, bool thread, struct err *e) MUST_USE;
+/* From now on beat(arg) is called under the lock, every beat_ms while there is nothing to do. */
+void writer_beat(struct writer *w, int beat_ms, void (*beat)(void *arg), void *arg);
 void writer_close(struct writer *w); /* does what is queued first; without the lock */
 
 /* Under the lock. */

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "statecache/shared/record.h"
 #include "statecache/shared/seal.h"
 #include "statecache/shared/wire.h"
 #include "tests/fuzz/fuzz.h"
@@ -47,6 +48,37 @@ static void manifest(uint8_t *data, size_t n)
           m.bytes == m.head.file_bytes - CODEC_HEAD &&
           m.bytes <= (uint64_t)m.n_chunks * MANIFEST_CHUNK);
     manifest_free(&m);
+}
+
+/* A session's record: in its box never ours; what is in it whole, or none. */
+static void record(const uint8_t *data, size_t n)
+{
+    struct link_name name = {{7}};
+    struct shared_record r;
+    struct err e = {0};
+    HOLDS(shared_record_open(&keys, &format, &name, data, n, &r, &e) != 0 && !r.plain);
+    err_clear(&e);
+    if (shared_record_read(&format, data, n, &r, &e))
+        return;
+    HOLDS(r.fence && r.n_ids >= 0 && r.n_ids <= RECORD_STRETCHES &&
+          r.c.keep_tokens == r.n_ids * format.stretch);
+    for (size_t i = 0; i < (size_t)r.n_ids * SHARED_ID; i++) /* every byte of it can be read */
+        HOLDS(r.ids + i < data + n);
+    for (uint32_t i = 0; i < r.c.n_tokens; i++) {
+        int32_t t;
+        memcpy(&t, (const char *)r.c.tokens + (size_t)i * sizeof(t), sizeof(t));
+        HOLDS(t >= 0 && t < format.vocab);
+    }
+    if (r.c.n_answer)
+        HOLDS((const uint8_t *)r.c.answer + r.c.n_answer <= data + n);
+    struct buf box; /* and it goes through a box as it is */
+    struct shared_record again;
+    buf_init(&box, RECORD_BOX_MAX);
+    HOLDS(shared_record_seal(&keys, &format, &name, &r, &box, &e) == 0 &&
+          shared_record_open(&keys, &format, &name, (uint8_t *)box.p, box.len, &again, &e) == 0 &&
+          again.fence == r.fence && again.c.generation == r.c.generation);
+    shared_record_free(&again);
+    buf_free(&box);
 }
 
 /* A store that says these bytes, whatever it is asked. */
@@ -129,6 +161,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     memcpy(copy, data + 1, n - 1);
     if (data[0] % 8 == 0)
         replies(copy, n - 1); /* rarer: it takes a connection */
+    else if (data[0] % 4 == 2)
+        record(copy, n - 1);
     else if (data[0] % 2)
         address(copy, n - 1);
     else

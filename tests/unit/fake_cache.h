@@ -433,8 +433,10 @@ static inline int64_t fake_try_turn(struct fake *f, const struct session_id *id,
     struct run r;
     struct session_info info;
     bool repeated;
+    uint64_t ask = 0;
     run_init(&r, f, prompt, n, gen);
     r.in_session = true;
+    r.ask = &ask;
     r.session = *id;
     int64_t computed = -1;
     if (!session_claim(f->sc, &r.tenant, id, NULL, -1, &repeated, NULL, &info, &r.err)) {

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "statecache/shared/record.h"
 #include "statecache/shared/shared.h"
 #include "statecache/shared/wire.h"
 #include "tests/unit/fake_cache.h"
@@ -358,6 +359,137 @@ Test(shared_store, takes_no_more_than_its_share)
     cr_expect_eq(stats_of(&a).writes, 1);
     fake_fini(&a);
     rig_close(&r);
+}
+
+/* The session as b has it, once the store says so. */
+static struct session_info looked_up(struct fake *f, const struct session_id *id, int *rc)
+{
+    struct session_info s = {0};
+    static const struct tenant_tag none;
+    *rc = session_look(f->sc, &none, id, &s, NULL);
+    return s;
+}
+
+static void sessions_go_on(bool paged)
+{
+    struct rig r = {0};
+    struct fake a, b;
+    struct session_info s, fork;
+    static const struct tenant_tag none;
+    int32_t t[400];
+    int rc;
+    if (!rig_open(&r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return;
+    }
+    fake_tokens(t, 400, 5);
+    cache_open(&a, &r, paged);
+    cache_open(&b, &r, paged);
+    statecache_tick(a.sc), statecache_tick(b.sc); /* the third connection */
+    cr_assert_eq(session_create(a.sc, &none, 0, &s, NULL), 0);
+    cr_expect(s.shared);
+    cr_expect_eq(fake_turn(&a, &s.id, t, 200, 5), 200);
+    cr_expect_eq(fake_turn(&b, &s.id, t, 100, 5), 100, "its state was found");
+    cr_expect_eq(fake_turn(&a, &s.id, t, 50, 5), 50);
+    for (int i = 0; i < 2; i++) {
+        struct session_info at = looked_up(i ? &b : &a, &s.id, &rc);
+        cr_expect(rc == 0 && at.position == 365 && at.turns == 3 && at.shared && !at.busy);
+    }
+    cr_expect_eq(session_rewind(b.sc, &none, &s.id, 300, -1, 0, &fork, NULL), 0);
+    cr_expect(fork.position == 300 && fork.turns == 1 && fork.shared);
+    cr_expect_eq(session_fork(a.sc, &none, &s.id, -1, &fork, NULL), 0);
+    cr_expect(fork.position == 300 && fork.shared);
+    cr_expect_geq(fake_turn(&b, &fork.id, t, 10, 3), 10);
+    cr_expect_eq(session_delete(b.sc, &none, &s.id, NULL, NULL), 0);
+    (void)looked_up(&a, &s.id, &rc);
+    cr_expect_eq(rc, E_NOENT);
+    cr_expect_eq(fake_try_turn(&a, &s.id, t, 10, 3, &rc), -1);
+    cr_expect_eq(rc, E_NOENT);
+    cr_expect_eq(stats_of(&a).errors + stats_of(&b).errors, 0);
+    fake_fini(&a);
+    fake_fini(&b);
+    rig_close(&r);
+}
+
+Test(shared_sessions, go_on_elsewhere) { sessions_go_on(false); }
+Test(shared_sessions, with_pages_too) { sessions_go_on(true); }
+
+Test(shared_sessions, one_writer)
+{
+    struct rig r = {0};
+    struct fake a, b;
+    struct session_info s, x;
+    static const struct tenant_tag none;
+    struct err e = {0};
+    bool repeated;
+    if (!rig_open(&r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return;
+    }
+    cache_open(&a, &r, false);
+    cache_open(&b, &r, false);
+    statecache_tick(a.sc), statecache_tick(b.sc);
+    cr_assert_eq(session_create(a.sc, &none, 0, &s, NULL), 0);
+    cr_assert_eq(session_claim(a.sc, &none, &s.id, NULL, -1, &repeated, NULL, &x, &e), 0);
+    cr_expect_eq(session_claim(b.sc, &none, &s.id, NULL, -1, &repeated, NULL, &x, &e), E_BUSY);
+    struct session_info seen = looked_up(&b, &s.id, &(int){0});
+    cr_expect(seen.busy);
+    session_release(a.sc, &none, &s.id, x.ticket + 1); /* not its own: nothing happens */
+    cr_assert_eq(session_get(a.sc, &none, &s.id, &x, NULL), 0);
+    cr_expect(x.busy);
+    session_release(a.sc, &none, &s.id, x.ticket);
+    statecache_tick(a.sc);
+    err_clear(&e);
+    cr_expect_eq(session_claim(b.sc, &none, &s.id, NULL, 0, &repeated, NULL, &x, &e), 0, "%s",
+                 e.text);
+    fake_fini(&a);
+    fake_fini(&b);
+    rig_close(&r);
+}
+
+Test(shared_seal, a_record_opens_only_whole_and_under_its_name)
+{
+    struct fake k;
+    struct format f;
+    struct seal_keys keys;
+    struct link_name name, another;
+    unsigned char tenant[16] = {1}, id[16] = {2}, ids[SHARED_ID] = {9};
+    unsigned char fields[SESSION_RECORD] = {0};
+    int32_t tail[3] = {4, 5, 6};
+    struct err e = {0};
+    struct buf box;
+    fake_init(&k, false, 2, 0);
+    make_format(&f, &k);
+    seal_keys(&keys, f.key);
+    shared_record_name(&keys, &f, tenant, id, &name);
+    id[0] = 3;
+    shared_record_name(&keys, &f, tenant, id, &another);
+    cr_assert_neq(memcmp(name.b, another.b, sizeof(name.b)), 0);
+    fields[24] = 35; /* the position */
+    struct shared_record r = {.fence = 7, .n_ids = 1, .ids = ids,
+                              .c = {.kind = CHANGE_SESSION, .generation = 2, .keep_tokens = 32,
+                                    .fields = fields, .tokens = tail, .n_tokens = 3}}, out;
+    buf_init(&box, RECORD_BOX_MAX);
+    cr_assert_eq(shared_record_seal(&keys, &f, &name, &r, &box, &e), 0, "%s", e.text);
+    unsigned char *p = (unsigned char *)box.p;
+    cr_assert_eq(shared_record_open(&keys, &f, &name, p, box.len, &out, &e), 0, "%s", e.text);
+    cr_expect(out.fence == 7 && out.n_ids == 1 && out.c.n_tokens == 3 && out.c.keep_tokens == 32);
+    shared_record_free(&out);
+    cr_expect_eq(shared_record_open(&keys, &f, &another, p, box.len, &out, NULL), E_DENIED);
+    for (size_t n = 0; n < box.len; n += 5)
+        cr_expect_lt(shared_record_open(&keys, &f, &name, p, n, &out, NULL), 0);
+    for (size_t i = 0; i < box.len; i += 3) {
+        p[i] ^= 0x10;
+        cr_expect_eq(shared_record_open(&keys, &f, &name, p, box.len, &out, NULL), E_DENIED);
+        p[i] ^= 0x10;
+    }
+    buf_free(&box);
+    tail[1] = FAKE_VOCAB; /* sealed by us, and no session */
+    cr_assert_eq(shared_record_seal(&keys, &f, &name, &r, &box, NULL), 0);
+    cr_expect_eq(shared_record_open(&keys, &f, &name, (unsigned char *)box.p, box.len, &out, NULL),
+                 E_FORMAT);
+    buf_free(&box);
+    fake_fini(&k);
 }
 
 Test(shared_store, needs_a_key)

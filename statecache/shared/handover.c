@@ -1,0 +1,37 @@
+/* Before a planned end: states of sessions that the shared store has not got yet go there, so that
+ * the replica that goes on with them need not compute them again. Their records are there already;
+ * claims are given up with the connection (shared.c). */
+#include "statecache/shared/shared.h"
+
+#define LOOK_MS 100
+#define NO_BOUND (INT64_MAX / 4) /* nobody else needs the network or the processors now */
+
+static bool is_over(const struct shared *h, const struct timespec *until)
+{
+    struct timespec now;
+    clock_gettime(CORE_CLOCK, &now);
+    return !h->out.up || (h->offers.next == &h->offers && !h->out.jobs.queued) ||
+           now.tv_sec > until->tv_sec ||
+           (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec);
+}
+
+void shared_hand_over(struct statecache *sc, const struct timespec *until)
+{
+    struct shared *h = sc->shared;
+    if (!h || !h->out.up)
+        return;
+    for (int i = 0; i < SESSION_BUCKETS; i++)
+        for (struct session *x = sc->sessions[i]; x; x = x->chain)
+            if (x->tip && !x->tip->dead && x->stored.fence)
+                shared_offer(sc, x->tip);
+    while (!is_over(h, until)) {
+        h->left = (struct allowance){.bytes = NO_BOUND, .cost_ns = NO_BOUND};
+        shared_offers_due(sc, clock_now_ns());
+        if (!h->out.jobs.started) { /* a test with one thread is the writer, too */
+            shared_work(sc);
+        } else {
+            struct timespec soon = core_deadline(LOOK_MS);
+            pthread_cond_timedwait(&sc->changed, &sc->lock, &soon);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+/* Sessions that replicas have together: who goes on with one, and from where.
+ *
+ * A session is local (its record is in no store: stored.fence 0), or the store's record is what
+ * counts and this replica's copy of it may be old. A turn, rewind or deletion of the latter needs a
+ * claim, and is only in force once the store has it. Under the cache's lock, which all that waits
+ * gives up meanwhile; the engine never waits. */
+#ifndef RECURD_SHARED_TOGETHER_H
+#define RECURD_SHARED_TOGETHER_H
+
+#include "statecache/shared/errand.h"
+
+bool together_on(const struct statecache *sc); /* there is a store that can do it */
+
+/* Waits. *x (NULL: it is not known here) becomes busy, as new as the store has it, and claimed.
+ * E_BUSY: a turn is running, here or elsewhere; E_NOENT; E_TIMEOUT: the store is away, and without
+ * it nobody goes on. All with the field "session". */
+int together_hold(struct statecache *sc, const struct tenant_tag *tenant,
+                  const struct session_id *id, struct session **x, struct err *e) MUST_USE;
+/* It is not busy any more; a claim that was not used is given up. */
+void together_release(struct statecache *sc, struct session *x);
+/* Waits. As new as the store has it, if that says anything; *away (may be NULL): a turn runs
+ * elsewhere. *x may be NULL before and after. */
+void together_look(struct statecache *sc, const struct tenant_tag *tenant,
+                   const struct session_id *id, struct session **x, bool *away);
+/* An errand that makes x, which is held, what `draft` is: a shallow copy with its own changes.
+ * E_BUSY: ids of its path are not in memory. Push it, and give it to together_settle when it is
+ * done, which returns what came of it. */
+int together_put(struct statecache *sc, const struct session *x, const struct session *draft,
+                 struct errand **out, struct err *e) MUST_USE;
+int together_settle(struct statecache *sc, struct session *x, struct errand *a,
+                    struct err *e) MUST_USE;
+/* Of a new session, before its first change is logged: it will have a record. */
+void together_born(struct statecache *sc, struct session *x);
+/* Waits: the same of x as it is: one that is local, and not busy, gets a record. If not, it stays
+ * local. */
+void together_share(struct statecache *sc, struct session *x);
+/* Waits. The store says that it is deleted. E_NOENT: it has no such session. */
+int together_remove(struct statecache *sc, const struct tenant_tag *tenant,
+                    const struct session_id *id, struct session *x, struct err *e) MUST_USE;
+
+/* ENGINE. The turn of x ended at node: as together_put, pushed. */
+int together_commit(struct statecache *sc, struct session *x, struct node *node,
+                    const void *answer, size_t n, struct errand **out, struct err *e) MUST_USE;
+/* Once per engine turn: local sessions get records, a few at a time. */
+void together_tick(struct statecache *sc);
+/* This replica still lives, if that is due. Of the records' thread, and of the tick. */
+void together_live(struct statecache *sc);
+
+#endif

@@ -1,0 +1,322 @@
+"""Sessions that replicas have together: one writer, one history, whoever is asked, whatever dies.
+Needs redis-server (skipped, with a line, where there is none)."""
+import json
+import random
+import signal
+import threading
+import time
+import unittest
+
+from common import Settings, Stream
+from test_cache import ids
+from test_shared import Rig, metric, needs_redis, up, wait_for
+
+ASK = dict(temperature=0, ignore_eos=True, logprobs=3, return_token_ids=True)
+
+
+def replicas(rig, n=2, *more):
+    servers = [rig.replica(*more) for _ in range(n)]
+    for s in servers:
+        up(s)
+        records_up(s)
+    return servers
+
+
+def records_up(server):
+    """Its third connection works: a new session is shared."""
+    wait_for(lambda: create(server)["shared"], "a shared session")
+
+
+def create(server):
+    return server.post("/v1/sessions", {})
+
+
+def send(server, path, body):
+    """-> status, headers, reply; as official clients do, 409 and 503 are sent again."""
+    end = time.time() + Settings.patience(60)
+    while True:
+        status, headers, data = server.request("POST", path, body)
+        if status not in (409, 503) or headers.get("x-should-retry") != "true":
+            return status, headers, json.loads(data)
+        assert headers.get("retry-after"), headers
+        assert time.time() < end, data
+        time.sleep(0.1)
+
+
+def turn(server, session, prompt, n=8, **fields):
+    body = dict(ASK, prompt=prompt, session=session, max_tokens=n, **fields)
+    status, _, reply = send(server, "/v1/completions", body)
+    assert status == 200, reply
+    return reply
+
+
+def alone(rig, path, n=8):
+    return rig.alone.complete(path, max_tokens=n, **ASK)["choices"][0]
+
+
+def check(rig, path, new, reply):
+    """The turn is that of one server alone; -> the path behind it."""
+    want, got = alone(rig, path + new), reply["choices"][0]
+    assert got["token_ids"] == want["token_ids"], (got, want)
+    assert got["logprobs"] == want["logprobs"]
+    assert reply["session"]["shared"], reply["session"]
+    path = path + new + got["token_ids"]
+    assert reply["session"]["position"] == len(path), (reply["session"], len(path))
+    return path
+
+
+def cost(reply):
+    u = reply["usage"]
+    return u["prompt_tokens"] - u["prompt_tokens_details"]["cached_tokens"]
+
+
+def show(server, session):
+    return server.get("/v1/sessions/" + session)[1]
+
+
+class Together(unittest.TestCase):
+    @needs_redis
+    def test_continues_elsewhere(self):
+        """Turns, rewinds and forks go on wherever they are sent, to the bit."""
+        with Rig() as r:
+            a, b, c = replicas(r, 3)
+            s, path = create(a)["id"], []
+            for i, server in enumerate((a, b, c, a, a, b)):
+                new = ids(40 + 10 * i, 700 + i)
+                path = check(r, path, new, turn(server, s, new))
+                for other in (a, b, c):
+                    at = show(other, s)
+                    self.assertEqual((at["position"], at["turns"]), (len(path), i + 1))
+            status, _, at = send(c, "/v1/sessions/%s/rewind" % s, {"position": len(path) - 20})
+            self.assertEqual((status, at["shared"], at["position"]), (200, True, len(path) - 20))
+            path = path[:-20]
+            path = check(r, path, ids(9, 1), turn(a, s, ids(9, 1)))
+            fork = b.post("/v1/sessions/%s/fork" % s, {})
+            self.assertTrue(fork["shared"])
+            check(r, path, ids(7, 2), turn(c, fork["id"], ids(7, 2)))
+            path = check(r, path, ids(5, 3), turn(b, s, ids(5, 3)))
+            self.assertEqual(b.request("DELETE", "/v1/sessions/" + s)[0], 200)
+            for other in (a, b, c):
+                self.assertEqual(other.complete(ids(5, 3), 404, session=s)["error"]["code"],
+                                 "session_not_found")
+                self.assertEqual(other.request("GET", "/v1/sessions/" + s)[0], 404)
+
+    @needs_redis
+    def test_a_long_path(self):
+        """More than two stretches, which are put once and read by the next."""
+        with Rig() as r:
+            a, b = replicas(r)
+            s, path = create(a)["id"], []
+            for i, server in enumerate((a, b, a)):
+                new = ids(5000, 40 + i)
+                path = check(r, path, new, turn(server, s, new))
+            self.assertGreater(metric(b, "session_reads_total"), 0)
+
+    @needs_redis
+    def test_the_turn_that_was_repeated(self):
+        """A turn id is good on every replica."""
+        with Rig() as r:
+            a, b = replicas(r)
+            s = create(a)["id"]
+            first = turn(a, s, ids(50, 1), turn_id="t1", expected_position=0)
+            for server in (b, a):
+                again = turn(server, s, ids(50, 1), turn_id="t1", expected_position=0)
+                self.assertEqual(again["choices"][0]["text"], first["choices"][0]["text"])
+                self.assertEqual(again["choices"][0]["token_ids"],
+                                 first["choices"][0]["token_ids"])
+                self.assertEqual(again["usage"], first["usage"])
+            self.assertEqual(show(b, s)["position"], 58)
+            status = b.request("POST", "/v1/completions",
+                               dict(prompt=[5], session=s, expected_position=50))[0]
+            self.assertEqual(status, 412)
+
+    @needs_redis
+    def test_one_writer(self):
+        """While a turn runs on one replica the others say 409 and when to try again."""
+        with Rig() as r:
+            a, b = replicas(r)
+            s = create(a)["id"]
+            path = check(r, [], ids(50, 1), turn(a, s, ids(50, 1)))
+            stream = Stream(a, "/v1/completions",
+                            dict(prompt=ids(20, 2), session=s, max_tokens=100000, stream=True,
+                                 ignore_eos=True))
+            next(stream.frames())
+            status, headers, body = b.request("POST", "/v1/completions",
+                                              dict(prompt=[5], session=s))
+            self.assertEqual((status, json.loads(body)["error"]["code"]), (409, "session_busy"))
+            self.assertEqual((headers["retry-after"], headers["x-should-retry"]), ("1", "true"))
+            self.assertTrue(show(b, s)["busy"])
+            stream.reset()
+            check(r, path, ids(9, 3), turn(b, s, ids(9, 3)))
+
+    @needs_redis
+    def test_the_holder_is_killed(self):
+        """Its turn did not happen; the next goes on elsewhere, as soon as it is known to be dead."""
+        with Rig() as r:
+            a, b = replicas(r)
+            s = create(a)["id"]
+            path = check(r, [], ids(300, 1), turn(a, s, ids(300, 1)))
+            stream = Stream(a, "/v1/completions",
+                            dict(prompt=ids(20, 2), session=s, max_tokens=100000, stream=True,
+                                 ignore_eos=True))
+            next(stream.frames())
+            a.stop(signal.SIGKILL)
+            r.servers.remove(a)
+            path = check(r, path, ids(9, 3), turn(b, s, ids(9, 3)))
+            check(r, path, ids(9, 4), turn(b, s, ids(9, 4)))
+
+    @needs_redis
+    def test_a_paused_holder_is_fenced(self):
+        """It comes back after another went on: its turn is refused, and there is one history."""
+        with Rig() as r:
+            a, b = replicas(r)
+            s = create(a)["id"]
+            path = check(r, [], ids(300, 1), turn(a, s, ids(300, 1)))
+            stream = Stream(a, "/v1/completions",
+                            dict(prompt=ids(20, 2), session=s, max_tokens=200, stream=True,
+                                 ignore_eos=True))
+            frames = stream.frames()
+            next(frames)
+            a.proc.send_signal(signal.SIGSTOP)
+            path = check(r, path, ids(9, 3), turn(b, s, ids(9, 3)))
+            a.proc.send_signal(signal.SIGCONT)
+            self.assertIn("session_moved", "".join(frames))
+            self.assertGreater(metric(a, "session_conflicts_total"), 0)
+            check(r, path, ids(9, 4), turn(a, s, ids(9, 4)))
+
+    @needs_redis
+    def test_both_at_once(self):
+        """Exactly one of two turns with one expected position wins."""
+        with Rig() as r:
+            a, b = replicas(r)
+            s = create(a)["id"]
+            path = []
+            for i in range(4):
+                got = {}
+
+                def one(k, server):
+                    body = dict(ASK, prompt=ids(20, 10 * i + k), session=s, max_tokens=8,
+                                expected_position=len(path))
+                    got[k] = send(server, "/v1/completions", body)
+
+                threads = [threading.Thread(target=one, args=x) for x in ((0, a), (1, b))]
+                for t in threads:
+                    t.start()
+                for t in threads:
+                    t.join()
+                self.assertEqual(sorted(g[0] for g in got.values()), [200, 412], got)
+                k = 0 if got[0][0] == 200 else 1
+                path = check(r, path, ids(20, 10 * i + k), got[k][2])
+
+    @needs_redis
+    def test_the_store_goes_and_comes(self):
+        """Without it sessions that it has wait, new ones go on here, and are shared when it heals;
+        a store that forgot everything gets it back from who knows most."""
+        with Rig() as r:
+            a, b = replicas(r)
+            s = create(a)["id"]
+            path = check(r, [], ids(50, 1), turn(a, s, ids(50, 1)))
+            path = check(r, path, ids(50, 2), turn(b, s, ids(50, 2)))
+            r.redis.kill()
+            status, headers, body = b.request("POST", "/v1/completions",
+                                              dict(prompt=[5], session=s))
+            self.assertEqual((status, json.loads(body)["error"]["code"]),
+                             (503, "shared_store_away"), body)
+            self.assertTrue(headers["retry-after"])
+            new = create(b)
+            self.assertFalse(new["shared"])
+            reply = b.complete(ids(30, 3), session=new["id"], max_tokens=8, **ASK)
+            self.assertFalse(reply["session"]["shared"])
+            other = ids(30, 3) + reply["choices"][0]["token_ids"]
+            r.redis.start()
+            wait_for(lambda: show(b, new["id"])["shared"], "what was local is shared")
+            check(r, other, ids(9, 4), turn(a, new["id"], ids(9, 4)))
+            path = check(r, path, ids(9, 5), turn(b, s, ids(9, 5)))
+            check(r, path, ids(9, 6), turn(a, s, ids(9, 6)))
+
+    @needs_redis
+    def test_a_planned_end_hands_over(self):
+        """What the one that leaves had the other goes on from, computing only what is new."""
+        with Rig() as r:
+            a, b = replicas(r)
+            s = create(a)["id"]
+            path = check(r, [], ids(500, 1), turn(a, s, ids(500, 1)))
+            self.assertEqual(a.stop(), 0)
+            reply = turn(b, s, ids(9, 2))
+            check(r, path, ids(9, 2), reply)
+            self.assertLessEqual(cost(reply), 9)
+
+    @needs_redis
+    def test_garbage_is_no_session(self):
+        """Cut, altered, another's, another type: the replica that has it goes on, others know none."""
+        with Rig() as r:
+            a, b = replicas(r)
+            one, two = create(a)["id"], create(a)["id"]
+            before = set(r.redis.keys())
+            s = create(a)["id"]
+            key = next(k for k in set(r.redis.keys()) - before if k.startswith(b"recurd:r:"))
+            path, good = [], None
+            for i in range(5):
+                path = check(r, path, ids(20, i), turn(a, s, ids(20, i)))
+                if i == 0:
+                    r.redis.say("SET", key, "garbage " * 20)
+                elif i == 1:
+                    r.redis.say("DEL", key)
+                    r.redis.say("LPUSH", key, "x")
+                elif i == 2:
+                    r.redis.say("SETRANGE", key, 100, "garbage")
+                elif i == 3:
+                    others = [k for k in r.redis.keys() if k.startswith(b"recurd:r:") and k != key]
+                    r.redis.say("COPY", others[0], key, "REPLACE")
+                if i < 4:
+                    status = b.request("POST", "/v1/completions", dict(prompt=[5], session=s))[0]
+                    self.assertEqual(status, 404)
+            self.assertGreater(metric(b, "errors_total"), 0)
+            check(r, path, ids(9, 9), turn(b, s, ids(9, 9)))
+            self.assertEqual({show(b, x)["position"] for x in (one, two)}, {0})
+
+    @needs_redis
+    def test_random_operations(self):
+        """Several clients, each with its sessions, at two replicas: as one server alone."""
+        with Rig() as r:
+            servers = replicas(r)
+            faults = []
+
+            def client(seed):
+                rnd = random.Random(seed)
+                mine = []
+                try:
+                    for step in range(Settings.rounds(20)):
+                        server = rnd.choice(servers)
+                        what = rnd.random()
+                        if not mine or what < 0.15:
+                            mine.append([create(server)["id"], []])
+                            continue
+                        s = rnd.choice(mine)
+                        if what < 0.25 and s[1]:
+                            to = rnd.randrange(len(s[1]))
+                            status, _, at = send(server, "/v1/sessions/%s/rewind" % s[0],
+                                                 {"position": to})
+                            assert status == 200 and at["position"] == to, at
+                            s[1] = s[1][:to]
+                        elif what < 0.35:
+                            status, _, at = send(server, "/v1/sessions/%s/fork" % s[0], {})
+                            assert status == 200 and at["position"] == len(s[1]), (at, len(s[1]))
+                            mine.append([at["id"], list(s[1])])
+                        else:
+                            new = ids(rnd.randrange(5, 60), rnd.randrange(1 << 30))
+                            s[1] = check(r, s[1], new, turn(server, s[0], new))
+                except BaseException as e:  # told by the test's own thread
+                    faults.append(e)
+
+            threads = [threading.Thread(target=client, args=(i,)) for i in range(4)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            if faults:
+                raise faults[0]
+
+
+if __name__ == "__main__":
+    unittest.main()
