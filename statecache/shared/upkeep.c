@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "statecache/store/compress.h"
 
 #define ANSWER_NS (10 * NS_PER_S) /* to one command */
 #define PREFIX "recurd:"
@@ -149,6 +150,18 @@ static int open_state(struct upkeep *u, const struct key *k, const unsigned char
     return code == E_NOMEM ? err_set(e, code, "%s", why->text) : 0;
 }
 
+/* A box that must hold `want` bytes of a state, or a block that becomes them. */
+static bool good_chunk(struct upkeep *u, const struct manifest *m, int key,
+                       const unsigned char *id, const struct reply *r, size_t want)
+{
+    if (r->kind != REPLY_TEXT || r->n <= SHARED_TAG || r->n > want + SHARED_TAG ||
+        !seal_open_chunk(&u->keys[key], id, r->p, r->n, u->plain))
+        return false;
+    size_t n = r->n - SHARED_TAG;
+    return n == want || (m->packed && compress_expand(u->compressor, u->plain, n, u->expanded, want,
+                                                      NULL) == 0);
+}
+
 static int check_chunks(struct upkeep *u, const struct manifest *m, int key, struct err *why,
                         struct err *e)
 {
@@ -157,14 +170,13 @@ static int check_chunks(struct upkeep *u, const struct manifest *m, int key, str
         struct key k = key_of('c', id, SHARED_ID);
         struct reply r;
         uint64_t at = (uint64_t)i * MANIFEST_CHUNK;
-        size_t want = (size_t)MIN(m->bytes - at, (uint64_t)MANIFEST_CHUNK) + SHARED_TAG;
+        size_t want = (size_t)MIN(m->bytes - at, (uint64_t)MANIFEST_CHUNK);
         int rc = get(u, &k, &r, e);
         if (rc)
             return rc;
         if (r.kind == REPLY_NIL)
             return err_set(why, E_NOENT, "chunk %d of %d is gone", i, m->n_chunks), 0;
-        if (r.kind != REPLY_TEXT || r.n != want ||
-            !seal_open_chunk(&u->keys[key], id, r.p, r.n, u->plain))
+        if (!good_chunk(u, m, key, id, &r, want))
             return err_set(why, E_FORMAT, "chunk %d of %d is not what was put", i, m->n_chunks), 0;
     }
     return 0;
@@ -294,14 +306,20 @@ int upkeep_run(struct upkeep *u, struct err *e)
     if (u->format.two)
         seal_keys(&u->keys[1], u->format.old);
     u->plain = mem_array(1, MANIFEST_CHUNK);
+    u->expanded = mem_array(1, MANIFEST_CHUNK);
     u->passes = u->pass = 0;
-    int rc = u->plain ? count_others(u, e) : err_set(e, E_NOMEM, "no memory for a chunk");
+    int rc = u->plain && u->expanded ? compressor_open(&u->compressor, e)
+                                     : err_set(e, E_NOMEM, "no memory for a chunk");
+    if (!rc)
+        rc = count_others(u, e);
     if (!rc)
         rc = for_each(u, 's', SHARED_NAME, look_state, e);
     u->blind = u->counts.unknown > 0 || u->counts.newer > 0;
     if (!rc)
         rc = all_chunks(u, e);
     mem_free(u->plain);
+    mem_free(u->expanded);
+    compressor_close(u->compressor);
     mem_free(u->ids);
     sodium_memzero(u->keys, sizeof(u->keys));
     return rc;

@@ -38,7 +38,8 @@ struct upkeep {
     size_t n_ids, cap_ids;
     uint64_t passes, pass;
     bool blind;               /* some may name chunks in a way that this build does not know */
-    unsigned char *plain;
+    unsigned char *plain, *expanded; /* of a chunk */
+    struct compressor *compressor;
 };
 
 /* As wire_ask; E_NOMEM. What was pruned until then stays so. */
