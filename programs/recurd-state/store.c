@@ -26,6 +26,7 @@ static const struct {
 #define COUNT(field, text) {#field, text, offsetof(struct upkeep_counts, field)}
     COUNT(states, "states, whole"), COUNT(bytes, "bytes of them"),
     COUNT(broken, "broken states"), COUNT(newer, "states of another version"),
+    COUNT(sessions, "records of sessions"),
     COUNT(chunks, "chunks that they name"), COUNT(orphans, "chunks that none names"),
     COUNT(young, "of these used lately, or nobody knows when"),
     COUNT(foreign, "states of no key of ours"), COUNT(foreign_chunks, "chunks of no key of ours"),

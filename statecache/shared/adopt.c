@@ -111,7 +111,7 @@ int adopt(struct statecache *sc, const struct tenant_tag *tenant, struct errand 
         memcpy(ids, a->r.ids, (size_t)a->r.n_ids * SHARED_ID);
     mem_free(s->stored.ids);
     s->stored.ids = ids;
-    s->stored.n_ids = a->r.n_ids;
+    s->stored.n_ids = a->old ? 0 : a->r.n_ids; /* those of the key of before are put again */
     s->stored.fence = a->r.fence;
     s->stored.seen = a->next.fence;
     memcpy(s->stored.nonce, a->next.nonce, sizeof(s->stored.nonce));

@@ -23,7 +23,7 @@ struct errand *errand_new(struct statecache *sc, enum errand_kind kind,
         return a;
     a->tenant = *tenant;
     a->id = *id;
-    shared_record_name(&sc->shared->keys, &sc->format, tenant->b, id->b, &a->name);
+    shared_record_name(&sc->format, tenant->b, id->b, &a->name);
     return a;
 }
 
@@ -58,6 +58,12 @@ static struct kv_key chunk_key(const unsigned char id[SHARED_ID])
     return k;
 }
 
+/* Of the record that was found, and of what it names. */
+static const struct seal_keys *keys_of(const struct errand *a)
+{
+    return a->old ? &a->sc->shared->old_keys : &a->sc->shared->keys;
+}
+
 /* The stretch whose answer is next. */
 static int take_stretch(struct errand *a, int32_t i, int32_t *out)
 {
@@ -69,7 +75,7 @@ static int take_stretch(struct errand *a, int32_t i, int32_t *out)
     if (rc)
         return rc;
     if (!v.p || v.n != bytes + SHARED_TAG ||
-        !seal_open_chunk(&a->sc->shared->keys, a->r.ids + (size_t)i * SHARED_ID, v.p, v.n, out))
+        !seal_open_chunk(keys_of(a), a->r.ids + (size_t)i * SHARED_ID, v.p, v.n, out))
         return err_set(&a->err, E_IO, "stretch %d of %d of a session's path is %s", i, a->r.n_ids,
                        v.there ? "not what its record names" : "gone from the shared store");
     for (int64_t k = 0; k < f->stretch; k++)
@@ -136,6 +142,12 @@ static int put_path(struct errand *a)
 
 /* ---- records ------------------------------------------------------------------------------ */
 
+static int open_record(struct errand *a, const struct claim_value *v)
+{
+    return shared_record_open(keys_of(a), &a->sc->format, &a->name, v->p + CLAIM_OPEN,
+                              v->n - CLAIM_OPEN, &a->r, &a->odd);
+}
+
 /* What a value says, into a->r. What does not check is counted, and is as good as nothing. */
 static int understand(struct errand *a, const struct claim_value *v)
 {
@@ -145,10 +157,15 @@ static int understand(struct errand *a, const struct claim_value *v)
     if (a->n_expected)
         memcpy(a->expected, v->p, a->n_expected);
     int rc = 0;
-    if (v->record)
-        rc = shared_record_open(&a->sc->shared->keys, &a->sc->format, &a->name, v->p + CLAIM_OPEN,
-                                v->n - CLAIM_OPEN, &a->r, &a->odd);
-    else if (v->n)
+    a->old = false;
+    if (v->record) {
+        rc = open_record(a, v);
+        a->old = rc == E_DENIED && a->sc->format.two;
+        if (a->old)
+            err_clear(&a->odd);
+        if (a->old)
+            rc = open_record(a, v);
+    } else if (v->n)
         rc = err_set(&a->odd, E_FORMAT, "what is under a session's name is no record");
     if (!rc && v->record &&
         (a->r.fence > v->at.fence || memcmp(a->r.c.tenant, a->tenant.b, 16) != 0 ||

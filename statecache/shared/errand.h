@@ -46,6 +46,7 @@ struct errand {
     bool skip, claimed, fresh, gone, deleted, busy; /* fresh: r is newer than what is known, path
                                               its ids; busy: a turn runs elsewhere;
                                               gone: no record is there (expected has what is) */
+    bool old;                 /* r is sealed with the key of before, its stretches, too */
     struct shared_record r;
     int32_t *path;            /* [r's tokens] */
     uint64_t refused;

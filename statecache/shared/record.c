@@ -14,13 +14,12 @@ static const char magic[8] = {'R', 'E', 'C', 'U', 'R', 'D', 'S', 'E'};
 enum { AT_MAGIC = 0, AT_VERSION = 8, AT_ZERO = 10, AT_IDS = 12, AT_FENCE = 16, AT_STRETCH = 24 };
 _Static_assert(AT_STRETCH + 8 == RECORD_HEAD, "the record's layout");
 
-void shared_record_name(const struct seal_keys *k, const struct format *f,
-                        const unsigned char tenant[16], const unsigned char id[16],
-                        struct link_name *out)
+void shared_record_name(const struct format *f, const unsigned char tenant[16],
+                        const unsigned char id[16], struct link_name *out)
 {
     crypto_generichash_state s;
-    crypto_generichash_init(&s, k->names, sizeof(k->names), sizeof(out->b));
-    crypto_generichash_update(&s, (const unsigned char *)"r", 1);
+    crypto_generichash_init(&s, f->names, sizeof(f->names), sizeof(out->b));
+    crypto_generichash_update(&s, (const unsigned char *)magic, sizeof(magic));
     crypto_generichash_update(&s, tenant, 16);
     crypto_generichash_update(&s, f->fingerprint, sizeof(f->fingerprint));
     crypto_generichash_update(&s, id, 16);
@@ -74,8 +73,9 @@ static int check_fields(const struct format *f, const struct shared_record *r, s
     return 0;
 }
 
-int shared_record_read(const struct format *f, const unsigned char *in, size_t n,
-                       struct shared_record *out, struct err *e)
+/* The head, and how many stretches of what length follow it. */
+static int read_head(const unsigned char *in, size_t n, struct shared_record *out,
+                     uint64_t *stretch, struct err *e)
 {
     *out = (struct shared_record){0};
     if (n < RECORD_HEAD || memcmp(in, magic, sizeof(magic)) != 0)
@@ -84,18 +84,32 @@ int shared_record_read(const struct format *f, const unsigned char *in, size_t n
     if (version != RECORD_VERSION)
         return err_set(e, E_UNSUPPORTED, "a session's record of version %u, this build reads %d",
                        version, RECORD_VERSION);
-    uint64_t ids = bytes_get(in + AT_IDS, 4), stretch = bytes_get(in + AT_STRETCH, 8);
-    if (bytes_get(in + AT_ZERO, 2) || ids > RECORD_STRETCHES || stretch != (uint64_t)f->stretch ||
-        ids * SHARED_ID > n - RECORD_HEAD)
-        return err_set(e, E_FORMAT, "a session's record of %zu bytes names %llu stretches of %llu "
-                       "tokens", n, (unsigned long long)ids, (unsigned long long)stretch);
-    size_t at = RECORD_HEAD + (size_t)ids * SHARED_ID, used = 0;
-    int rc = change_decode(in + at, n - at, &out->c, &used, e);
-    if (rc)
-        return rc;
+    uint64_t ids = bytes_get(in + AT_IDS, 4);
+    *stretch = bytes_get(in + AT_STRETCH, 8);
+    if (bytes_get(in + AT_ZERO, 2) || ids > RECORD_STRETCHES || ids * SHARED_ID > n - RECORD_HEAD)
+        return err_set(e, E_FORMAT, "a session's record of %zu bytes names %llu stretches", n,
+                       (unsigned long long)ids);
     out->fence = bytes_get(in + AT_FENCE, 8);
     out->n_ids = (int32_t)ids;
     out->ids = in + RECORD_HEAD;
+    return 0;
+}
+
+int shared_record_read(const struct format *f, const unsigned char *in, size_t n,
+                       struct shared_record *out, struct err *e)
+{
+    uint64_t stretch = 0;
+    int rc = read_head(in, n, out, &stretch, e);
+    if (rc)
+        return rc;
+    if (stretch != (uint64_t)f->stretch)
+        return err_set(e, E_FORMAT, "a session's record has stretches of %llu tokens, not %lld",
+                       (unsigned long long)stretch, (long long)f->stretch);
+    uint64_t ids = (uint64_t)out->n_ids;
+    size_t at = RECORD_HEAD + (size_t)ids * SHARED_ID, used = 0;
+    rc = change_decode(in + at, n - at, &out->c, &used, e);
+    if (rc)
+        return rc;
     const struct change *c = &out->c;
     if (used != n - at || c->base || c->keep_turns || !out->fence ||
         (uint64_t)c->keep_tokens != ids * stretch ||
@@ -107,10 +121,12 @@ int shared_record_read(const struct format *f, const unsigned char *in, size_t n
     return c->kind == CHANGE_SESSION ? check_fields(f, out, e) : 0;
 }
 
-int shared_record_open(const struct seal_keys *k, const struct format *f,
-                       const struct link_name *name, const unsigned char *box, size_t n,
-                       struct shared_record *out, struct err *e)
+/* f NULL: no more than its head is read. */
+static int open_box(const struct seal_keys *k, const struct format *f,
+                    const struct link_name *name, const unsigned char *box, size_t n,
+                    struct shared_record *out, struct err *e)
 {
+    uint64_t stretch;
     *out = (struct shared_record){0};
     if (n < SHARED_NONCE + SHARED_TAG || n > RECORD_BOX_MAX)
         return err_set(e, E_FORMAT, "a session's record in %zu bytes, %d to %zu are possible", n,
@@ -126,7 +142,8 @@ int shared_record_open(const struct seal_keys *k, const struct format *f,
         rc = err_set(e, E_DENIED, "a session's record does not match its seal: altered, of another "
                      "name, or of another key");
     if (!rc)
-        rc = shared_record_read(f, in, inside, out, e);
+        rc = f ? shared_record_read(f, in, inside, out, e)
+               : read_head(in, inside, out, &stretch, e);
     if (rc) {
         mem_free(in);
         *out = (struct shared_record){0};
@@ -134,6 +151,20 @@ int shared_record_open(const struct seal_keys *k, const struct format *f,
     }
     out->plain = in;
     return 0;
+}
+
+int shared_record_open(const struct seal_keys *k, const struct format *f,
+                       const struct link_name *name, const unsigned char *box, size_t n,
+                       struct shared_record *out, struct err *e)
+{
+    return open_box(k, f, name, box, n, out, e);
+}
+
+int shared_record_stretches(const struct seal_keys *k, const struct link_name *name,
+                            const unsigned char *box, size_t n, struct shared_record *out,
+                            struct err *e)
+{
+    return open_box(k, NULL, name, box, n, out, e);
 }
 
 void shared_record_free(struct shared_record *r)

@@ -22,10 +22,10 @@ struct shared_record {
     unsigned char *plain;      /* owned: shared_record_free */
 };
 
-/* Keyed; of tenant, model and the session's id. Not of the arithmetic: tokens have none. */
-void shared_record_name(const struct seal_keys *k, const struct format *f,
-                        const unsigned char tenant[16], const unsigned char id[16],
-                        struct link_name *out);
+/* Keyed by the half of the install key that names, so it stays when the key is changed; of tenant,
+ * model and the session's id. Not of the arithmetic: tokens have none. */
+void shared_record_name(const struct format *f, const unsigned char tenant[16],
+                        const unsigned char id[16], struct link_name *out);
 /* Appends the box (nonce first) of that name. E_NOMEM; E_RANGE: it is too long to be shared. */
 int shared_record_seal(const struct seal_keys *k, const struct format *f,
                        const struct link_name *name, const struct shared_record *r,
@@ -35,6 +35,10 @@ int shared_record_seal(const struct seal_keys *k, const struct format *f,
 int shared_record_open(const struct seal_keys *k, const struct format *f,
                        const struct link_name *name, const unsigned char *box, size_t n,
                        struct shared_record *out, struct err *e) MUST_USE;
+/* Of a record of any model only which stretches it names: out->n_ids, ids. As above. */
+int shared_record_stretches(const struct seal_keys *k, const struct link_name *name,
+                            const unsigned char *box, size_t n, struct shared_record *out,
+                            struct err *e) MUST_USE;
 /* The same of what is in the box; `out` points into it and owns nothing. */
 int shared_record_read(const struct format *f, const unsigned char *in, size_t n,
                        struct shared_record *out, struct err *e) MUST_USE;

@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "statecache/shared/claim.h"
+#include "statecache/shared/record.h"
 #include "statecache/store/compress.h"
 
 #define ANSWER_NS (10 * NS_PER_S) /* to one command */
@@ -106,7 +108,7 @@ static int for_each(struct upkeep *u, char kind, size_t bytes,
 static void note_other(void *arg, const unsigned char *p, size_t n)
 {
     size_t at = sizeof(PREFIX) - 1;
-    *(uint64_t *)arg += n < at + 2 || !memchr("sci", p[at], 3) || p[at + 1] != ':';
+    *(uint64_t *)arg += n < at + 2 || !memchr("scirl", p[at], 5) || p[at + 1] != ':';
 }
 
 static int count_others(struct upkeep *u, struct err *e)
@@ -216,6 +218,26 @@ static bool in_pass(const struct upkeep *u, const unsigned char *id)
     return ((unsigned)id[0] | (unsigned)id[1] << 8) % u->passes + 1 == u->pass;
 }
 
+/* Notes n ids of chunks that are in use. */
+static int collect_ids(struct upkeep *u, const unsigned char *ids, int32_t n, struct err *e)
+{
+    for (int32_t i = 0; i < n; i++) {
+        const unsigned char *id = ids + (size_t)i * SHARED_ID;
+        if (!in_pass(u, id))
+            continue;
+        if (u->n_ids == u->cap_ids) {
+            size_t cap = u->cap_ids ? 2 * u->cap_ids : 1024;
+            unsigned char(*more)[16] = mem_realloc(u->ids, cap * sizeof(*more));
+            if (!more)
+                return err_set(e, E_NOMEM, "no memory for the names of %zu chunks", cap);
+            u->ids = more;
+            u->cap_ids = cap;
+        }
+        memcpy(u->ids[u->n_ids++], id, 16);
+    }
+    return 0;
+}
+
 static int collect(struct upkeep *u, const unsigned char *name, struct err *e)
 {
     struct key k = key_of('s', name, SHARED_NAME);
@@ -225,23 +247,37 @@ static int collect(struct upkeep *u, const unsigned char *name, struct err *e)
     int key;
     int rc = open_state(u, &k, name, &mine, &m, &key, &why, e);
     u->blind |= !rc && mine && why.code; /* it came since */
-    for (int32_t i = 0; i < m.n_chunks && !rc; i++) {
-        const unsigned char *id = m.ids + (size_t)i * SHARED_ID;
-        if (!in_pass(u, id))
-            continue;
-        if (u->n_ids == u->cap_ids) {
-            size_t cap = u->cap_ids ? 2 * u->cap_ids : 1024;
-            unsigned char(*more)[16] = mem_realloc(u->ids, cap * sizeof(*more));
-            if (!more) {
-                rc = err_set(e, E_NOMEM, "no memory for the names of %zu chunks", cap);
-                break;
-            }
-            u->ids = more;
-            u->cap_ids = cap;
-        }
-        memcpy(u->ids[u->n_ids++], id, 16);
-    }
+    if (!rc)
+        rc = collect_ids(u, m.ids, m.n_chunks, e);
     manifest_free(&m);
+    return rc;
+}
+
+/* The record of a session: its stretches are chunks, too. Of another key: theirs open with none of
+ * ours. */
+static int collect_record(struct upkeep *u, const unsigned char *name, struct err *e)
+{
+    struct key k = key_of('r', name, SHARED_NAME);
+    struct reply r = {0};
+    struct link_name link;
+    struct shared_record x = {0};
+    struct err why = {0};
+    memcpy(link.b, name, sizeof(link.b));
+    int rc = get(u, &k, &r, e), code = E_DENIED;
+    if (rc || r.kind != REPLY_TEXT || r.n <= CLAIM_OPEN)
+        return rc;
+    for (int i = 0; i < u->n_keys && code == E_DENIED; i++) {
+        err_clear(&why);
+        code = shared_record_stretches(&u->keys[i], &link, r.p + CLAIM_OPEN, r.n - CLAIM_OPEN, &x,
+                                       &why);
+    }
+    if (code == E_NOMEM)
+        return err_set(e, code, "%s", why.text);
+    u->blind |= code == E_UNSUPPORTED;
+    if (!code)
+        rc = collect_ids(u, x.ids, x.n_ids, e);
+    u->counts.sessions += !code && u->pass == 1;
+    shared_record_free(&x);
     return rc;
 }
 
@@ -291,6 +327,8 @@ static int all_chunks(struct upkeep *u, struct err *e)
     for (u->pass = 1; u->pass <= u->passes && !rc; u->pass++) {
         u->n_ids = 0;
         rc = for_each(u, 's', SHARED_NAME, collect, e);
+        if (!rc)
+            rc = for_each(u, 'r', SHARED_NAME, collect_record, e);
         if (!rc && u->n_ids)
             qsort(u->ids, u->n_ids, sizeof(*u->ids), by_id);
         if (!rc)

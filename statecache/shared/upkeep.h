@@ -17,7 +17,8 @@ struct upkeep_counts {
     uint64_t broken;          /* ours, and a chunk is gone or wrong, or what is said is nonsense */
     uint64_t newer;           /* ours, of a version this build does not know */
     uint64_t foreign, foreign_chunks; /* of no key of ours */
-    uint64_t chunks, orphans; /* ours: named by a state; by none */
+    uint64_t sessions;        /* records of ours */
+    uint64_t chunks, orphans; /* ours: named by a state or a session; by none */
     uint64_t young;           /* … of those, used too lately, or nobody knows when */
     uint64_t unknown;         /* keys of other kinds that begin with recurd: */
     uint64_t removed;

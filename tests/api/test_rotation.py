@@ -10,7 +10,7 @@ import unittest
 from common import DEMO7, Server, Settings
 from keyed import line, secret
 from test_numerics import NEXT
-from test_shared import LONG, Rig, Redis, ask, metric, needs_redis, settled, up
+from test_shared import LONG, Rig, Redis, ask, metric, needs_redis, settled, up, wait_for
 
 TOOL = os.path.join(os.path.dirname(Settings.recurd), "recurd-state")
 BYTES = {"Content-Type": "application/octet-stream"}
@@ -141,6 +141,36 @@ class Pair(Keys):
         self.assertGreater(prompt(a, LONG), 200)
         for s in (a, b):
             self.assertNotIn("quarantine", s.text())
+
+    @needs_redis
+    def test_shared_sessions_go_on(self):
+        """Sealed with the old key, continued where the new one is, and then without the old one."""
+        redis = Redis()
+        self.addCleanup(redis.stop)
+        store = ["--shared", redis.url(), "--shared-wait-ms", "9000"]
+        alone, a = self.start("alone", self.old), self.start("a", self.old, more=store)
+        up(a)
+        wait_for(lambda: self.post(a, "alice", "/v1/sessions", {})["shared"], "a shared session")
+        sid, right = (self.post(s, "alice", "/v1/sessions", {})["id"] for s in (a, alone))
+        path = [9 + i * i % 83 for i in range(5000)]  # a stretch, and what is beyond it
+
+        def same(s, new):
+            got, want = (self.post(x, "alice", "/v1/completions", {
+                "prompt": new, "session": y, "max_tokens": 5, "temperature": 0, "logprobs": 2})
+                for x, y in ((s, sid), (alone, right)))
+            self.assertEqual(got["choices"], want["choices"])
+
+        same(a, path)
+        settled(a)
+        self.assertEqual(a.stop(), 0)
+        b = self.start("b", self.new, self.old, store)
+        up(b)
+        same(b, [7, 8, 9])
+        settled(b)
+        self.assertEqual(b.stop(), 0)
+        c = self.start("c", self.new, more=store)
+        up(c)
+        same(c, [10, 11, 12])
 
     def test_kept_responses_and_exports(self):
         s = self.start("a", self.old)

@@ -6,6 +6,7 @@ import unittest
 
 from common import Settings
 from test_rotation import TOOL
+from test_shared_sessions import create, replicas, turn
 from test_shared import LONG, Rig, key_file, metric, needs_redis, replica, settled, up
 
 
@@ -86,10 +87,10 @@ class Upkeep(unittest.TestCase):
             self.assertIn("is not what was put", errors)
             r.redis.say("DEL", chunk[0])
             self.assertIn("is gone", self.tool(r, "check", code=1)[1])
-            r.redis.say("SET", b"recurd:r:" + b"0" * 32, "of a later release")
+            r.redis.say("SET", b"recurd:q:" + b"0" * 32, "of a later release")
             now, _ = self.tool(r, "prune", "--older", "0")
             self.assertEqual((now["unknown"], now["removed"]), (1, found["broken"]))
-            r.redis.say("DEL", b"recurd:r:" + b"0" * 32)
+            r.redis.say("DEL", b"recurd:q:" + b"0" * 32)
             self.tool(r, "prune", "--older", "0")
             now, _ = self.tool(r, "check")
             self.assertEqual((now["broken"], now["orphans"]), (0, 0))
@@ -101,6 +102,21 @@ class Upkeep(unittest.TestCase):
             c = r.replica()
             up(c)
             self.assertGreater(r.same(c, LONG), 200)
+
+    @needs_redis
+    def test_the_stretches_of_a_session_stay(self):
+        with Rig() as r:
+            a, b = replicas(r)
+            sid = create(a)["id"]
+            path = [5 + i * i % 89 for i in range(9000)]
+            turn(a, sid, path)
+            settled(a)
+            found, _ = self.tool(r, "check")
+            self.assertGreater(found["sessions"], 0)
+            self.assertEqual((found["unknown"], found["orphans"]), (0, 0))
+            self.assertEqual(self.tool(r, "prune", "--older", "0")[0]["removed"], 0)
+            turn(b, sid, [7, 8, 9])
+            self.assertEqual(self.tool(r, "check", key=b"o")[0]["sessions"], 0)
 
     @needs_redis
     def test_what_is_refused(self):

@@ -461,9 +461,9 @@ Test(shared_seal, a_record_opens_only_whole_and_under_its_name)
     fake_init(&k, false, 2, 0);
     make_format(&f, &k);
     seal_keys(&keys, f.key);
-    shared_record_name(&keys, &f, tenant, id, &name);
+    shared_record_name(&f, tenant, id, &name);
     id[0] = 3;
-    shared_record_name(&keys, &f, tenant, id, &another);
+    shared_record_name(&f, tenant, id, &another);
     cr_assert_neq(memcmp(name.b, another.b, sizeof(name.b)), 0);
     fields[24] = 35; /* the position */
     struct shared_record r = {.fence = 7, .n_ids = 1, .ids = ids,
