@@ -98,13 +98,13 @@ static int open_socket(struct recurd *r, struct err *e)
     return r->fd < 0 ? r->fd : 0;
 }
 
-/* The settings that the model, its device and its states are made by. */
 /* --compress: are states in that tier? */
 static bool compresses(const struct options *o, const char *tier)
 {
-    return strcmp(o->compress, "auto") == 0 || strcmp(o->compress, tier) == 0;
+    return strcmp(o->compress, "both") == 0 || strcmp(o->compress, tier) == 0;
 }
 
+/* The settings that the model, its device and its states are made by. */
 static struct served_options served_options(const struct options *o)
 {
     return (struct served_options){

@@ -311,7 +311,7 @@ static void check_words(struct options *o, struct err *e)
     const struct { const char *key, *value, *words[4]; } rows[] = {
         {"trace-ids", o->trace_ids, {"ids", "digest"}},
         {"load-format", o->load_format, {"auto", "dummy"}},
-        {"compress", o->compress, {"auto", "off", "disk", "shared"}},
+        {"compress", o->compress, {"off", "shared", "disk", "both"}},
         {"quantize", o->quantize, {"none", "q8", "q4"}},
         {"log-level", o->log_level, {"error", "warn", "info", "debug"}},
         {"log-format", o->log_format, {"text", "json", "journal"}},

@@ -45,7 +45,7 @@ class Compress(unittest.TestCase):
         server = self.serve(folder, first)
         sid = server.post("/v1/sessions", {})["id"]
         turns = [self.turn(server, sid, TEXT)]
-        packed = first in ("auto", "disk")
+        packed = first in ("both", "disk")
         wait_for(lambda: number(server, "cache_entries") > 0, "a state on disk", 60)
         if packed:
             wait_for(lambda: number(server, "compress_content_bytes_total") > 0, "one", 60)
@@ -72,13 +72,13 @@ class Compress(unittest.TestCase):
     def test_bits_bytes_and_the_tool(self):
         self.available()
         plain = self.life("plain", "off", "off")
-        for first, then in (("auto", "auto"), ("disk", "off"), ("off", "disk")):
+        for first, then in (("both", "both"), ("disk", "off"), ("off", "disk")):
             folder = first + then
             self.assertEqual(self.life(folder, first, then), plain)
-        self.assertLess(self.bytes_of("autoauto"), self.bytes_of("plain") * 0.93)
+        self.assertLess(self.bytes_of("bothboth"), self.bytes_of("plain") * 0.93)
         for command, text in (("check", "0 damaged"), ("show", "compressed: "),
                               ("ls", "if nothing were compressed")):
-            r = subprocess.run([TOOL, command, os.path.join(self.tmp.name, "autoauto")],
+            r = subprocess.run([TOOL, command, os.path.join(self.tmp.name, "bothboth")],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                timeout=Settings.patience(60))
             self.assertEqual(r.returncode, 0, r.stdout)
@@ -89,7 +89,7 @@ class Compress(unittest.TestCase):
     def test_a_damaged_block_is_quarantined_and_computed_again(self):
         self.available()
         plain = self.life("plain", "off", "off")
-        server = self.serve("bad", "auto")
+        server = self.serve("bad", "both")
         sid = server.post("/v1/sessions", {})["id"]
         self.turn(server, sid, TEXT)
         self.assertEqual(server.stop(), 0)
@@ -105,7 +105,7 @@ class Compress(unittest.TestCase):
                            stderr=subprocess.STDOUT, timeout=Settings.patience(60))
         self.assertEqual(r.returncode, 1)
         self.assertIn("another tag", r.stdout.decode())
-        server = self.serve("bad", "auto")
+        server = self.serve("bad", "both")
         self.assertEqual(self.turn(server, sid, " The end."), plain[1])
         server.stop()
 
