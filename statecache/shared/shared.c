@@ -29,9 +29,15 @@ static int open_line(struct statecache *sc, struct shared_line *l, const struct 
                      struct err *e)
 {
     int rc = kv_open(&l->kv, o, e);
-    if (!rc)
-        rc = compressor_open(&l->compressor, e);
     return rc ? rc : writer_open(&l->jobs, &sc->lock, !sc->o.no_writer_thread, e);
+}
+
+/* For states, which may be compressed. */
+static int open_states(struct statecache *sc, struct shared_line *l, const struct kv_options *o,
+                       struct err *e)
+{
+    int rc = compressor_open(&l->compressor, e);
+    return rc ? rc : open_line(sc, l, o, e);
 }
 
 static void beat(void *sc) { together_live(sc); }
@@ -73,9 +79,9 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     seal_keys(&h->keys, sc->format.key);
     if (sc->format.two)
         seal_keys(&h->old_keys, sc->format.old);
-    int rc = open_line(sc, &h->out, &o->store, e);
+    int rc = open_states(sc, &h->out, &o->store, e);
     if (!rc)
-        rc = open_line(sc, &h->in, &o->store, e);
+        rc = open_states(sc, &h->in, &o->store, e);
     if (!rc && h->ttl_s && h->out.kv->lasting)
         log_warn("shared-ttl: %s knows no times to live, its own rules (a bucket's lifecycle) say "
                  "how long states stay", h->out.kv->shown);
