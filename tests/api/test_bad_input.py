@@ -2,7 +2,7 @@
 import json
 import unittest
 
-from common import DEMO, server
+from common import DEMO, server, wait_for
 
 BIG = 1 << 63
 NUMBERS = {
@@ -170,7 +170,7 @@ class BadInput(unittest.TestCase):
 
     def test_the_server_is_well_after_all_this(self):
         self.s.complete("Once", max_tokens=1)
-        self.assertEqual(self.s.metrics()["recurd_slots_used"], 0)
+        wait_for(lambda: self.s.metrics()["recurd_slots_used"] == 0)
 
 
 if __name__ == "__main__":
