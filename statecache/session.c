@@ -268,13 +268,15 @@ int session_look(struct statecache *sc, const struct tenant_tag *tenant,
     bool elsewhere = false;
     pthread_mutex_lock(&sc->lock);
     struct session *x = session_of(sc, tenant, id);
-    together_look(sc, tenant, id, &x, &elsewhere);
-    if (x)
+    int rc = together_look(sc, tenant, id, &x, &elsewhere, e);
+    if (!rc && !x)
+        rc = unknown(e);
+    if (!rc)
         session_describe(sc, x, out);
-    if (x)
+    if (!rc)
         out->busy = out->busy || elsewhere;
     pthread_mutex_unlock(&sc->lock);
-    return x ? 0 : unknown(e);
+    return rc;
 }
 
 /* Puts x into the ascending list of at most max; returns the new length. */
@@ -410,7 +412,9 @@ int session_fork(struct statecache *sc, const struct tenant_tag *tenant,
     int rc;
     pthread_mutex_lock(&sc->lock);
     x = session_of(sc, tenant, id);
-    together_look(sc, tenant, id, &x, NULL);
+    rc = together_look(sc, tenant, id, &x, NULL, e);
+    if (rc)
+        goto out;
     do {
         x = session_of(sc, tenant, id);
         rc = fork_point(sc, x, &position, e);

@@ -321,16 +321,18 @@ void together_release(struct statecache *sc, struct session *x)
         unclaimed(sc, x);
 }
 
-void together_look(struct statecache *sc, const struct tenant_tag *tenant,
-                   const struct session_id *id, struct session **x, bool *elsewhere)
+int together_look(struct statecache *sc, const struct tenant_tag *tenant,
+                  const struct session_id *id, struct session **x, bool *elsewhere, struct err *e)
 {
     struct err ignored = {0}; /* then it is as this replica knows it */
-    if (!together_on(sc) || !is_up(sc) || (*x && ((*x)->busy || !(*x)->stored.fence)) ||
+    if (!together_on(sc) || (*x && ((*x)->busy || !(*x)->stored.fence)) ||
         arriving(sc->shared, id))
-        return;
+        return 0;
+    if (!is_up(sc))
+        return away(e);
     struct errand *a = errand_new(sc, ERRAND_LOOK, tenant, id);
     if (!a)
-        return;
+        return err_set(e, E_NOMEM, "no memory to ask for a session");
     if (*x)
         a->known = (*x)->stored;
     errand_push(a);
@@ -351,7 +353,9 @@ void together_look(struct statecache *sc, const struct tenant_tag *tenant,
             session_unclaim(sc, *x);
         *x = session_of(sc, tenant, id);
     }
+    int rc = told(a, e);
     errand_free(a);
+    return rc;
 }
 
 int together_remove(struct statecache *sc, const struct tenant_tag *tenant,

@@ -18,10 +18,11 @@ int together_hold(struct statecache *sc, const struct tenant_tag *tenant,
                   const struct session_id *id, struct session **x, struct err *e) MUST_USE;
 /* It is not busy any more; a claim that was not used is given up. */
 void together_release(struct statecache *sc, struct session *x);
-/* Waits. As new as the store has it, if that says anything; *away (may be NULL): a turn runs
- * elsewhere. *x may be NULL before and after. */
-void together_look(struct statecache *sc, const struct tenant_tag *tenant,
-                   const struct session_id *id, struct session **x, bool *away);
+/* Waits. As new as the store has it; *elsewhere (may be NULL): a turn runs there. *x may be NULL
+ * before and after. E_TIMEOUT: only the store knows, and it does not say; a copy may be old. */
+int together_look(struct statecache *sc, const struct tenant_tag *tenant,
+                  const struct session_id *id, struct session **x, bool *elsewhere,
+                  struct err *e) MUST_USE;
 /* An errand that makes x, which is held, what `draft` is: a shallow copy with its own changes.
  * E_BUSY: ids of its path are not in memory. Push it, and give it to together_settle when it is
  * done, which returns what came of it. */

@@ -1,6 +1,7 @@
 """Conversations that live in the cluster: one history each, whatever fails, and nothing of it lost that
 was acknowledged."""
 import json
+import time
 import threading
 
 from clients import Client, Fault, compare, ids
@@ -13,7 +14,13 @@ LONGEST = 360
 def are_shared(cluster):
     """Whether any replica goes on with any session, or only the one that made it."""
     one, two = (cluster.replicas[n].host.address for n in ("one", "two"))
-    sid = json.loads(request(one, PORT, "POST", "/v1/sessions", {})[2])["id"]
+    end = time.monotonic() + 10
+    while True:  # a replica that has just begun has no connection yet, and makes local ones
+        made = json.loads(request(one, PORT, "POST", "/v1/sessions", {})[2])
+        if made.get("shared", True) or time.monotonic() > end:
+            break
+        time.sleep(0.1)
+    sid = made["id"]
     body = {"session": sid, "prompt": [5, 6, 7], "max_tokens": 1}
     request(one, PORT, "POST", "/v1/completions", body)
     return request(two, PORT, "GET", "/v1/sessions/" + sid)[0] == 200
