@@ -425,21 +425,32 @@ static const char *check_texts(const struct response_file *f)
                                                                       : NULL;
 }
 
+/* The folder and the names in it, for a look from outside. */
+static int open_names(struct response_files **out, const char *state_dir,
+                      const unsigned char key[16], const unsigned char *old, const struct fsio *io,
+                      struct names *l, struct err *e)
+{
+    struct response_files *d = *out = mem_zalloc(sizeof *d);
+    *l = (struct names){.d = d};
+    int rc = d ? set_folder(d, state_dir, key, old, io, e)
+               : err_set(e, E_NOMEM, "no memory for responses");
+    int listed = rc ? 0 : d->io->list(d->io->ctx, d->dir, note, l);
+    if (listed && listed != -ENOENT)
+        rc = fsio_failed(e, listed, "list", d->dir);
+    if (!rc && l->failed)
+        rc = err_set(e, E_NOMEM, "no memory for the names in %s", d->dir);
+    return rc;
+}
+
 int response_files_check(const char *state_dir, const unsigned char key[16],
                          const unsigned char *old, const struct fsio *io,
                          void (*each)(void *arg, const char *name, uint64_t bytes,
                                       const char *wrong, const struct response_file *f),
                          void *arg, struct err *e)
 {
-    struct response_files *d = mem_zalloc(sizeof *d);
-    struct names l = {.d = d};
-    int rc = d ? set_folder(d, state_dir, key, old, io, e)
-               : err_set(e, E_NOMEM, "no memory for responses");
-    int listed = rc ? 0 : d->io->list(d->io->ctx, d->dir, note, &l);
-    if (listed && listed != -ENOENT)
-        rc = fsio_failed(e, listed, "list", d->dir);
-    if (!rc && l.failed)
-        rc = err_set(e, E_NOMEM, "no memory for the names in %s", d->dir);
+    struct response_files *d;
+    struct names l;
+    int rc = open_names(&d, state_dir, key, old, io, &l, e);
     for (size_t i = 0; i < l.n && !rc; i++) {
         struct response_file f;
         const char *wrong = NULL;
@@ -469,15 +480,9 @@ int response_files_rekey(const char *state_dir, const unsigned char key[16],
                                       enum response_rekey what, const char *why),
                          void *arg, struct err *e)
 {
-    struct response_files *d = mem_zalloc(sizeof *d);
-    struct names l = {.d = d};
-    int rc = d ? set_folder(d, state_dir, key, old, io, e)
-               : err_set(e, E_NOMEM, "no memory for responses");
-    int listed = rc ? 0 : d->io->list(d->io->ctx, d->dir, note, &l);
-    if (listed && listed != -ENOENT)
-        rc = fsio_failed(e, listed, "list", d->dir);
-    if (!rc && l.failed)
-        rc = err_set(e, E_NOMEM, "no memory for the names in %s", d->dir);
+    struct response_files *d;
+    struct names l;
+    int rc = open_names(&d, state_dir, key, old, io, &l, e);
     for (size_t i = 0; i < l.n && !rc; i++) {
         struct response_file f;
         const char *wrong = NULL;

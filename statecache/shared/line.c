@@ -1,4 +1,4 @@
-/* The two connections: made by a job of their own thread, tried again after longer and longer
+/* The connections: made by a job of their own thread, tried again after longer and longer
  * pauses, and one line in the log when it changes whether the store can be used. */
 #include "statecache/shared/shared.h"
 

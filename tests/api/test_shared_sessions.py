@@ -50,6 +50,15 @@ def turn(server, session, prompt, n=8, **fields):
     return reply
 
 
+def holding(server, session):
+    """A turn that goes on until its stream is reset; its first token is there."""
+    stream = Stream(server, "/v1/completions", dict(prompt=ids(20, 2), session=session,
+                                                    max_tokens=100000, stream=True,
+                                                    ignore_eos=True))
+    next(stream.frames())
+    return stream
+
+
 def alone(rig, path, n=8):
     return rig.alone.complete(path, max_tokens=n, **ASK)["choices"][0]
 
@@ -137,10 +146,7 @@ class Together(unittest.TestCase):
             a, b = replicas(r)
             s = create(a)["id"]
             path = check(r, [], ids(50, 1), turn(a, s, ids(50, 1)))
-            stream = Stream(a, "/v1/completions",
-                            dict(prompt=ids(20, 2), session=s, max_tokens=100000, stream=True,
-                                 ignore_eos=True))
-            next(stream.frames())
+            stream = holding(a, s)
             status, headers, body = b.request("POST", "/v1/completions",
                                               dict(prompt=[5], session=s))
             self.assertEqual((status, json.loads(body)["error"]["code"]), (409, "session_busy"))
@@ -156,10 +162,7 @@ class Together(unittest.TestCase):
             a, b = replicas(r)
             s = create(a)["id"]
             path = check(r, [], ids(300, 1), turn(a, s, ids(300, 1)))
-            stream = Stream(a, "/v1/completions",
-                            dict(prompt=ids(20, 2), session=s, max_tokens=100000, stream=True,
-                                 ignore_eos=True))
-            next(stream.frames())
+            stream = holding(a, s)
             a.stop(signal.SIGKILL)
             r.servers.remove(a)
             path = check(r, path, ids(9, 3), turn(b, s, ids(9, 3)))

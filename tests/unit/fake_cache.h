@@ -426,6 +426,23 @@ static inline int64_t fake_serve(struct fake *f, const int32_t *prompt, int32_t 
     run_free(&r);
     return computed;
 }
+/* A prompt whose request may ask the shared store. Returns the prompt tokens computed. */
+static inline int64_t fake_asks(struct fake *f, const int32_t *t, int32_t n)
+{
+    struct run r;
+    uint64_t ask = 0;
+    run_init(&r, f, t, n, 3);
+    r.ask = &ask;
+    int64_t computed = run_all(&r, 100);
+    run_free(&r);
+    return computed;
+}
+static inline struct shared_stats fake_shared_stats(struct fake *f)
+{
+    struct statecache_stats s;
+    statecache_stats(f->sc, &s);
+    return s.shared;
+}
 /* One turn of a session: claims it. -1: it failed with *rc, or (0) saw what it should not see. */
 static inline int64_t fake_try_turn(struct fake *f, const struct session_id *id,
                                     const int32_t *prompt, int32_t n, int32_t gen, int *rc)

@@ -634,24 +634,6 @@ Test(s3_values, what_goes_wrong)
 
 /* ---- two caches on one bucket ------------------------------------------------------------- */
 
-static int64_t serve(struct fake *f, const int32_t *t, int32_t n)
-{
-    struct run r;
-    uint64_t ask = 0;
-    run_init(&r, f, t, n, 3);
-    r.ask = &ask;
-    int64_t computed = run_all(&r, 100);
-    run_free(&r);
-    return computed;
-}
-
-static struct shared_stats stats_of(struct fake *f)
-{
-    struct statecache_stats s;
-    statecache_stats(f->sc, &s);
-    return s.shared;
-}
-
 static void cache_open(struct fake *f, struct service *s, const char *key, bool paged)
 {
     fake_init(f, paged, 4, 512);
@@ -662,11 +644,11 @@ static void cache_open(struct fake *f, struct service *s, const char *key, bool 
     fake_open(f);
     f->sc->shared->limits.ns_max = 3600 * NS_PER_S; /* what putting may take is not the question */
     f->sc->shared->left.cost_ns = (int64_t)(3600 * NS_PER_S);
-    for (int i = 0; i < 500 && !stats_of(f).up; i++) {
+    for (int i = 0; i < 500 && !fake_shared_stats(f).up; i++) {
         statecache_tick(f->sc);
         nanosleep(&(struct timespec){0, 20000000}, NULL);
     }
-    cr_assert(stats_of(f).up);
+    cr_assert(fake_shared_stats(f).up);
 }
 
 static void two_caches(bool paged)
@@ -681,18 +663,18 @@ static void two_caches(bool paged)
     fake_tokens(t, 9000, 5);
     cache_open(&a, &s, key, paged);
     cache_open(&b, &s, key, paged);
-    cr_expect_eq(serve(&a, t, 1000), 1000);
-    cr_expect_gt(stats_of(&a).writes, 0);
-    cr_expect_eq(serve(&b, t, 1000), 0, "the whole prompt, with its logits");
-    cr_expect_eq(serve(&b, t, 1100), 100);
-    cr_expect_eq(stats_of(&b).hits, 1);
-    cr_expect_eq(serve(&a, t, 8900), 7800, "after what the other had put, and beyond a group");
-    cr_expect_eq(serve(&b, t, 9000), 100);
+    cr_expect_eq(fake_asks(&a, t, 1000), 1000);
+    cr_expect_gt(fake_shared_stats(&a).writes, 0);
+    cr_expect_eq(fake_asks(&b, t, 1000), 0, "the whole prompt, with its logits");
+    cr_expect_eq(fake_asks(&b, t, 1100), 100);
+    cr_expect_eq(fake_shared_stats(&b).hits, 1);
+    cr_expect_eq(fake_asks(&a, t, 8900), 7800, "after what the other had put, and beyond a group");
+    cr_expect_eq(fake_asks(&b, t, 9000), 100);
     int before = count_of(&s, &s.requests);
     t[500] = (t[500] + 1) % FAKE_VOCAB; /* parts where nobody put a state */
-    cr_expect_eq(serve(&b, t, 700), 700);
-    cr_expect_eq(stats_of(&b).errors, 0);
-    cr_expect_eq(stats_of(&a).dropped, 0);
+    cr_expect_eq(fake_asks(&b, t, 700), 700);
+    cr_expect_eq(fake_shared_stats(&b).errors, 0);
+    cr_expect_eq(fake_shared_stats(&a).dropped, 0);
     /* Lists of the group and of blocks that others' paths have states in, and one more put. */
     int asked = count_of(&s, &s.requests) - before;
     cr_expect(asked > 0 && asked < 40, "%d requests", asked);

@@ -226,36 +226,17 @@ static void rig_close(struct rig *r)
     (void)rmdir(r->dir);
 }
 
-/* As run_all, but the request may ask the store. Returns the prompt tokens computed. */
-static int64_t serve(struct fake *f, const int32_t *t, int32_t n)
-{
-    struct run r;
-    uint64_t ask = 0;
-    run_init(&r, f, t, n, 3);
-    r.ask = &ask;
-    int64_t computed = run_all(&r, 100);
-    run_free(&r);
-    return computed;
-}
-
-static struct shared_stats stats_of(struct fake *f)
-{
-    struct statecache_stats s;
-    statecache_stats(f->sc, &s);
-    return s.shared;
-}
-
 static void cache_reach(struct fake *f, struct rig *r)
 {
     f->o.shared_url = r->url;
     f->o.key_file = r->key;
     f->o.shared_wait_ms = 10000;
     fake_open(f);
-    for (int i = 0; i < 500 && !stats_of(f).up; i++) {
+    for (int i = 0; i < 500 && !fake_shared_stats(f).up; i++) {
         statecache_tick(f->sc);
         nap();
     }
-    cr_assert(stats_of(f).up);
+    cr_assert(fake_shared_stats(f).up);
 }
 
 static void cache_open(struct fake *f, struct rig *r, bool paged)
@@ -279,21 +260,22 @@ static void two_caches(bool paged, bool packed)
     a.o.compress_shared = packed ? COMPRESS_ALWAYS : COMPRESS_NEVER;
     cache_reach(&a, &r);
     cache_open(&b, &r, paged);
-    cr_expect_eq(serve(&a, t, 1000), 1000);
-    cr_expect_gt(stats_of(&a).writes, 0);
-    cr_expect_eq(serve(&b, t, 1000), 0, "the whole prompt, with its logits");
-    cr_expect_eq(serve(&b, t, 1100), 100);
-    cr_expect_eq(stats_of(&b).hits, 1);
+    cr_expect_eq(fake_asks(&a, t, 1000), 1000);
+    cr_expect_gt(fake_shared_stats(&a).writes, 0);
+    cr_expect_eq(fake_asks(&b, t, 1000), 0, "the whole prompt, with its logits");
+    cr_expect_eq(fake_asks(&b, t, 1100), 100);
+    cr_expect_eq(fake_shared_stats(&b).hits, 1);
     bool smaller = packed && compress_available();
-    cr_expect_eq(stats_of(&a).packed.content_bytes > 0, smaller);
-    cr_expect_leq(stats_of(&a).packed.stored_bytes, stats_of(&a).packed.content_bytes);
-    cr_expect_eq(stats_of(&b).expanded.content_bytes > 0, smaller);
+    cr_expect_eq(fake_shared_stats(&a).packed.content_bytes > 0, smaller);
+    struct shared_stats seen = fake_shared_stats(&a);
+    cr_expect_leq(seen.packed.stored_bytes, seen.packed.content_bytes);
+    cr_expect_eq(fake_shared_stats(&b).expanded.content_bytes > 0, smaller);
     t[500] = (t[500] + 1) % FAKE_VOCAB; /* parts where nobody put a state */
-    cr_expect_eq(serve(&b, t, 1000), 1000);
-    cr_expect_eq(stats_of(&b).errors, 0);
+    cr_expect_eq(fake_asks(&b, t, 1000), 1000);
+    cr_expect_eq(fake_shared_stats(&b).errors, 0);
     struct run fresh; /* and one that may not wait is not made to */
     fake_tokens(t, 1200, 6);
-    cr_expect_eq(serve(&a, t, 700), 700);
+    cr_expect_eq(fake_asks(&a, t, 700), 700);
     run_init(&fresh, &b, t, 700, 1);
     cr_expect_eq(run_all(&fresh, 100), 700);
     run_free(&fresh);
@@ -319,10 +301,10 @@ Test(shared_store, killed_in_between)
     kill(r.redis, SIGKILL);
     for (uint64_t seed = 1; seed < 5; seed++) {
         fake_tokens(t, 400, seed);
-        cr_expect_eq(serve(&a, t, 400), 400);
+        cr_expect_eq(fake_asks(&a, t, 400), 400);
     }
-    cr_expect_not(stats_of(&a).up);
-    cr_expect_gt(stats_of(&a).dropped, 0);
+    cr_expect_not(fake_shared_stats(&a).up);
+    cr_expect_gt(fake_shared_stats(&a).dropped, 0);
     fake_fini(&a);
     rig_close(&r);
 }
@@ -347,16 +329,16 @@ Test(shared_store, takes_no_more_than_its_share)
     }
     for (uint64_t seed = 1; seed < 5; seed++) {
         fake_tokens(t, 400, seed);
-        cr_expect_eq(serve(&a, t, 400), 400);
+        cr_expect_eq(fake_asks(&a, t, 400), 400);
     }
-    cr_expect_eq(stats_of(&a).writes, 1);
-    cr_expect_eq(stats_of(&a).over_budget, 0, "they wait");
+    cr_expect_eq(fake_shared_stats(&a).writes, 1);
+    cr_expect_eq(fake_shared_stats(&a).over_budget, 0, "they wait");
     clock_fake_set(now + 40 * NS_PER_S);
     statecache_tick(a.sc);
     clock_fake_set(0);
-    cr_expect_gt(stats_of(&a).over_budget, 2);
-    cr_expect_eq(stats_of(&a).over_budget, stats_of(&a).dropped);
-    cr_expect_eq(stats_of(&a).writes, 1);
+    cr_expect_gt(fake_shared_stats(&a).over_budget, 2);
+    cr_expect_eq(fake_shared_stats(&a).over_budget, fake_shared_stats(&a).dropped);
+    cr_expect_eq(fake_shared_stats(&a).writes, 1);
     fake_fini(&a);
     rig_close(&r);
 }
@@ -405,7 +387,7 @@ static void sessions_go_on(bool paged)
     cr_expect_eq(rc, E_NOENT);
     cr_expect_eq(fake_try_turn(&a, &s.id, t, 10, 3, &rc), -1);
     cr_expect_eq(rc, E_NOENT);
-    cr_expect_eq(stats_of(&a).errors + stats_of(&b).errors, 0);
+    cr_expect_eq(fake_shared_stats(&a).errors + fake_shared_stats(&b).errors, 0);
     fake_fini(&a);
     fake_fini(&b);
     rig_close(&r);
