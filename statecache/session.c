@@ -464,6 +464,16 @@ static int target(const struct session *x, int64_t turn, int64_t *position, stru
     return 0;
 }
 
+/* 0: any. */
+static int expect_generation(const struct session *x, uint64_t generation, struct err *e)
+{
+    if (!generation || generation == x->generation)
+        return 0;
+    return err_field(e, E_CONFLICT, "expected_generation",
+                     "the session is at generation %llu, not %llu",
+                     (unsigned long long)x->generation, (unsigned long long)generation);
+}
+
 /* The same with its ids in memory. E_BUSY and *wait: they are being read. */
 static int rewind_point(struct statecache *sc, const struct session *x, bool held,
                         int64_t turn, uint64_t expected_generation, int64_t *position, bool *wait,
@@ -474,12 +484,9 @@ static int rewind_point(struct statecache *sc, const struct session *x, bool hel
         return unknown(e);
     if (x->busy && !held)
         return err_field(e, E_BUSY, "session", "the session is busy with a turn");
-    if (expected_generation && expected_generation != x->generation)
-        return err_field(e, E_CONFLICT, "expected_generation",
-                         "the session is at generation %llu, not %llu",
-                         (unsigned long long)x->generation,
-                         (unsigned long long)expected_generation);
-    int rc = target(x, turn, position, e);
+    int rc = expect_generation(x, expected_generation, e);
+    if (!rc)
+        rc = target(x, turn, position, e);
     if (!rc) {
         rc = stretch_ask_at(sc, x->node, *position, e);
         *wait = rc == E_BUSY;
@@ -569,11 +576,32 @@ out:
     return rc;
 }
 
+/* *repeated: it is the last turn again. */
+static int may_begin(const struct session *x, bool held, const struct session_condition *when,
+                     bool *repeated, struct err *e)
+{
+    if (!x)
+        return unknown(e);
+    if (x->busy && !held)
+        return err_field(e, E_BUSY, "session", "the session is busy with a turn");
+    *repeated = when->turn_id && strcmp(when->turn_id, x->turn_id) == 0;
+    if (*repeated)
+        return 0;
+    if (when->position >= 0 && when->position != x->node->end)
+        return err_field(e, E_CONFLICT, "expected_position",
+                         "the session is at position %lld, not %lld", (long long)x->node->end,
+                         (long long)when->position);
+    return expect_generation(x, when->generation, e);
+}
+
 int session_claim(struct statecache *sc, const struct tenant_tag *tenant,
-                  const struct session_id *id, const char *turn_id, int64_t expected_position,
+                  const struct session_id *id, const struct session_condition *when,
                   bool *repeated, struct buf *answer, struct session_info *out, struct err *e)
 {
+    static const struct session_condition none = {NULL, -1, 0};
+    const char *turn_id = when ? when->turn_id : NULL;
     int rc = 0;
+    when = when ? when : &none;
     *repeated = false;
     if (turn_id && (!turn_id[0] || strlen(turn_id) > SESSION_TURN_ID))
         return err_field(e, E_RANGE, "turn_id", "a turn id has 1 to %d bytes, this one %zu",
@@ -585,21 +613,14 @@ int session_claim(struct statecache *sc, const struct tenant_tag *tenant,
         rc = together_hold(sc, tenant, id, &x, e);
         held = !rc;
     }
-    if (rc) {
+    if (rc)
         x = NULL; /* it was told why */
-    } else if (!x) {
-        rc = unknown(e);
-    } else if (x->busy && !held) {
-        rc = err_field(e, E_BUSY, "session", "the session is busy with a turn");
-    } else if (turn_id && strcmp(turn_id, x->turn_id) == 0) {
-        *repeated = true;
+    else
+        rc = may_begin(x, held, when, repeated, e);
+    if (!rc && *repeated) {
         if (answer && buf_add(answer, x->answer.p, x->answer.len))
             rc = err_set(e, E_NOMEM, "no memory for the answer given before");
-    } else if (expected_position >= 0 && expected_position != x->node->end) {
-        rc = err_field(e, E_CONFLICT, "expected_position",
-                       "the session is at position %lld, not %lld", (long long)x->node->end,
-                       (long long)expected_position);
-    } else {
+    } else if (!rc) {
         x->busy = true;
         x->ticket = held ? x->ticket : ++sc->n_tickets;
         held = false; /* from here on the turn's */

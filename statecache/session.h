@@ -60,13 +60,19 @@ int session_rewind(struct statecache *sc, const struct tenant_tag *tenant,
                    uint64_t expected_generation, struct session_info *out,
                    struct err *e) MUST_USE;
 
-/* Before a request that continues a session is submitted. turn_id (NULL = none) makes a repeat
- * harmless: if the last turn had this id, *repeated is true, its answer is in `answer` and nothing
- * is claimed. E_CONFLICT: expected_position (-1 = any) is not where the session is. E_BUSY: a turn
- * is running (with the same id too: the client should retry). After 0 and !*repeated the session is
- * busy until statecache_end or session_release. */
+/* What a client makes its turn depend on, so that a request which arrives twice, or late, changes
+ * nothing. */
+struct session_condition {
+    const char *turn_id; /* of the turn; NULL = none. If the last turn had it, this is a repeat */
+    int64_t position;    /* where the session must be; -1 = anywhere */
+    uint64_t generation; /* that nothing at all has changed since; 0 = whatever did */
+};
+/* Before a request that continues a session is submitted; `when` NULL: no condition. A repeat:
+ * *repeated is true, the answer is in `answer` and nothing is claimed. E_CONFLICT: the session is
+ * elsewhere or of another generation. E_BUSY: a turn is running (with the same id too: the client
+ * should retry). After 0 and !*repeated it is busy until statecache_end or session_release. */
 int session_claim(struct statecache *sc, const struct tenant_tag *tenant,
-                  const struct session_id *id, const char *turn_id, int64_t expected_position,
+                  const struct session_id *id, const struct session_condition *when,
                   bool *repeated, struct buf *answer, struct session_info *out,
                   struct err *e) MUST_USE;
 /* Gives the claim back if the request never reached statecache_begin; otherwise nothing. */

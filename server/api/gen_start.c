@@ -286,8 +286,9 @@ static int claim(struct gen *g, int64_t *context, bool *done, struct err *e)
     if (!session_id_parse(p->session, &g->session))
         return err_field(e, E_NOENT, "session", "there is no such session");
     buf_init(&kept, LIMIT_ANSWER_BYTES);
-    int rc = session_claim(g->served->cache, &g->tenant, &g->session, p->turn_id,
-                           p->expected_position, done, &kept, &s, e);
+    const struct session_condition when = {p->turn_id, p->expected_position,
+                                           (uint64_t)p->expected_generation};
+    int rc = session_claim(g->served->cache, &g->tenant, &g->session, &when, done, &kept, &s, e);
     if (!rc && *done) {
         rc = repeat(g, &kept, e);
     } else if (!rc) {

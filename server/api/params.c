@@ -189,8 +189,10 @@ static void read_session(struct params *p, const json_t *o, struct err *e)
     p->session = copy_str(p, o, "session", e);
     p->turn_id = copy_str(p, o, "turn_id", e);
     jsonin_int(o, "expected_position", 0, INT64_MAX, &p->expected_position, e);
-    if (!p->session && (p->turn_id || p->expected_position >= 0))
-        err_field(e, E_CONFLICT, "session", "turn_id and expected_position need a session");
+    jsonin_int(o, "expected_generation", 1, INT64_MAX, &p->expected_generation, e);
+    if (!p->session && (p->turn_id || p->expected_position >= 0 || p->expected_generation))
+        err_field(e, E_CONFLICT, "session", "turn_id, expected_position and expected_generation "
+                  "need a session");
     if (p->session && (p->n > 1 || p->n_prompts > 1 || p->echo))
         err_field(e, E_CONFLICT, "session", "session: one prompt, one choice, no echo");
     if (jsonin_get(o, "prompt_cache_key"))

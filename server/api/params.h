@@ -57,6 +57,7 @@ struct params {
     int64_t priority;
     const char *session, *turn_id;  /* NULL = none; in the arena */
     int64_t expected_position;      /* -1 = none */
+    int64_t expected_generation;    /* 0 = none */
     int64_t pin_s;                  /* prompt_cache_key, prompt_cache_retention */
     bool has_seed;
     struct sampling sampling;       /* bias in the arena; the seed as sent */

@@ -212,6 +212,7 @@ class Isolation(unittest.TestCase):
                 ("GET", "/v1/sessions/%s/state" % s, None), ("POST", "/v1/completions", text),
                 ("POST", "/v1/completions", dict(text, stream=True)),
                 ("POST", "/v1/completions", dict(text, turn_id="t", expected_position=204)),
+                ("POST", "/v1/completions", dict(text, expected_generation=9)),
                 ("POST", "/v1/chat/completions", chat)]
 
     def test_another_keys_session_is_answered_as_an_unknown_one(self):

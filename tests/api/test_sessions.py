@@ -167,6 +167,11 @@ class Sessions(unittest.TestCase):
         self.assertEqual(self.s.get("/v1/sessions/" + s)[1]["position"], 108)
         r = self.s.complete(ids(5, 9), 412, session=s, expected_position=100)
         self.assertEqual(r["error"]["param"], "expected_position")
+        self.s.post("/v1/sessions/%s/rewind" % s, {"position": 0})
+        at = {"expected_position": 0, "expected_generation": a["session"]["generation"]}
+        r = self.s.complete(ids(100, 8), 412, session=s, turn_id="t1", **at) # it arrives late
+        self.assertEqual(r["error"]["param"], "expected_generation")
+        self.turn(s, ids(100, 8), turn_id="t1", expected_generation=at["expected_generation"] + 1)
         self.assertEqual(self.cost(self.turn(s, ids(5, 9), turn_id="t2",
                                              expected_position=108)), 5)
 

@@ -43,7 +43,7 @@ class Session:
         self.name = "(a new one)"
         made = made or self.ask("POST", "/v1/sessions", {})[2]
         self.name = self.sid = made["id"]
-        self.shared = made.get("shared", False)
+        self.remember(made)
         user.sessions.append(self)
 
     def ask(self, method, path, body=None, wanted=(200,), client=None):
@@ -53,6 +53,23 @@ class Session:
             return (client or self.user.client).until_answered(method, path, body, wanted, again)
         except Fault as e:
             raise Fault("%s; session %s is known at: %s" % (e, self.name, self.places())) from None
+
+    def remember(self, told):
+        self.shared, self.generation = told.get("shared", False), told["generation"]
+
+    def change(self, path, body, client=None):
+        """A change that is made once, also when requests that were given up arrive late: only of the
+        generation that is known. 412: somebody else was first, or it is this change, made before."""
+        while True:
+            answer = self.ask("POST", path, dict(body, expected_generation=self.generation),
+                              (200, 412), client)
+            if answer[0] == 200 or answer[2]["error"]["param"] != "expected_generation":
+                return answer
+            # It may also have become shared, which nobody was told.
+            now = self.ask("GET", "/v1/sessions/" + self.sid, client=client)[2]
+            if now["position"] != len(self.path) or now["generation"] == self.generation:
+                return answer
+            self.generation = now["generation"]
 
     def places(self):
         found = []
@@ -79,6 +96,9 @@ class Session:
         return self.user.alone.until_answered("POST", "/v1/completions", plain)[2]["choices"][0]
 
     def went_on(self, answer, body, sampling):
+        if answer[0] != 200:
+            raise Fault("a turn of session %s at %d: %s; it is known at: %s" % (
+                self.sid, len(self.path), answer[2], self.places()))
         reply = answer[2]
         choice, wanted = reply["choices"][0], self.alone(body, sampling)
         if not choice["logprobs"]["tokens"]:  # a turn that was done before: what is kept are its ids
@@ -91,7 +111,7 @@ class Session:
             raise Fault("session %s is at %d after a turn that ends at %d" % (
                 self.sid, reply["session"]["position"], len(self.path)))
         self.user.count(answer[1], reply["usage"])
-        self.shared = reply["session"].get("shared", False)
+        self.remember(reply["session"])
         self.user.counts["acknowledged as " + ("shared" if self.shared else
                                                reply["session"]["persist"])] += 1
 
@@ -102,7 +122,7 @@ class Session:
             self.race(sampling)
         else:
             body = dict(self.body(**at), **sampling)
-            self.went_on(self.ask("POST", "/v1/completions", body), body, sampling)
+            self.went_on(self.change("/v1/completions", body), body, sampling)
         return len(self.path) < LONGEST
 
     def race(self, sampling):
@@ -114,7 +134,7 @@ class Session:
         def take(i):
             client = Client(self.user.client.address, self.user.key)
             try:
-                replies[i] = self.ask("POST", "/v1/completions", bodies[i], (200, 412), client)
+                replies[i] = self.change("/v1/completions", bodies[i], client)
             except Exception as e:  # told below
                 faults.append(e)
             finally:
@@ -145,10 +165,12 @@ class Session:
         if not self.ends:
             return
         at = self.user.r.choice(self.ends)
-        told = self.ask("POST", "/v1/sessions/%s/rewind" % self.sid, {"position": at})[2]
+        status, _, told = self.change("/v1/sessions/%s/rewind" % self.sid, {"position": at})
+        if status != 200:
+            told = self.ask("GET", "/v1/sessions/" + self.sid)[2]
         if told["position"] != at:
             raise Fault("session %s rewound to %d is at %d" % (self.sid, at, told["position"]))
-        self.shared = told.get("shared", False)
+        self.remember(told)
         self.path, self.ends = self.path[:at], [e for e in self.ends if e <= at]
 
     def check(self):
@@ -164,4 +186,4 @@ class Session:
                                                                          len(self.path)))
         sampling = {"temperature": 0, "ignore_eos": True}
         body = dict(self.body(), **sampling)
-        self.went_on(self.ask("POST", "/v1/completions", body), body, sampling)
+        self.went_on(self.change("/v1/completions", body), body, sampling)

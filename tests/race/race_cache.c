@@ -84,7 +84,7 @@ static bool serve(struct rng *r)
     fake_tokens(tokens, n, rng_below(r, 5));
     run_init(&x, &f, tokens, n, (int32_t)rng_below(r, 10));
     if (any_id(r, &x.session) &&
-        !session_claim(f.sc, &none, &x.session, NULL, -1, &repeated, NULL, &s, &x.err)) {
+        !session_claim(f.sc, &none, &x.session, NULL, &repeated, NULL, &s, &x.err)) {
         x.in_session = true;
         x.ticket = s.ticket;
     }

@@ -456,7 +456,7 @@ static inline int64_t fake_try_turn(struct fake *f, const struct session_id *id,
     r.ask = &ask;
     r.session = *id;
     int64_t computed = -1;
-    if (!session_claim(f->sc, &r.tenant, id, NULL, -1, &repeated, NULL, &info, &r.err)) {
+    if (!session_claim(f->sc, &r.tenant, id, NULL, &repeated, NULL, &info, &r.err)) {
         r.ticket = info.ticket;
         computed = run_all(&r, 100);
         session_release(f->sc, &r.tenant, id, r.ticket); /* if it never began */

@@ -145,8 +145,8 @@ Test(session, a_repeated_turn_gets_the_first_answer)
         run_init(&r, &f, a, 100, 4);
         r.in_session = true;
         r.session = s.id;
-        cr_assert_eq(session_claim(f.sc, &none, &s.id, "turn-1", 0, &repeated, &answer, &info, &e),
-                     0, "%s", e.text);
+        cr_assert_eq(session_claim(f.sc, &none, &s.id, &(struct session_condition){"turn-1", 0, 0},
+                                   &repeated, &answer, &info, &e), 0, "%s", e.text);
         cr_assert_eq(repeated, i == 1);
         r.ticket = info.ticket;
         if (!repeated)
@@ -158,8 +158,8 @@ Test(session, a_repeated_turn_gets_the_first_answer)
     cr_assert_gt(answer.len, 0);
     cr_assert_eq(get(&s.id).position, 104);
     cr_assert_eq(get(&s.id).turns, 1);
-    cr_assert_eq(session_claim(f.sc, &none, &s.id, "turn-2", 100, &repeated, &answer, &info, &e),
-                 E_CONFLICT);
+    cr_assert_eq(session_claim(f.sc, &none, &s.id, &(struct session_condition){"turn-2", 100, 0},
+                               &repeated, &answer, &info, &e), E_CONFLICT);
     cr_assert_not(get(&s.id).busy);
     buf_free(&answer);
 }
@@ -169,8 +169,8 @@ Test(session, one_turn_at_a_time)
     struct session_info s = create(), info;
     struct err e = {0};
     bool repeated;
-    cr_assert_eq(session_claim(f.sc, &none, &s.id, NULL, -1, &repeated, NULL, &info, &e), 0);
-    cr_assert_eq(session_claim(f.sc, &none, &s.id, NULL, -1, &repeated, NULL, &info, &e), E_BUSY);
+    cr_assert_eq(session_claim(f.sc, &none, &s.id, NULL, &repeated, NULL, &info, &e), 0);
+    cr_assert_eq(session_claim(f.sc, &none, &s.id, NULL, &repeated, NULL, &info, &e), E_BUSY);
     err_clear(&e);
     cr_assert_eq(session_rewind(f.sc, &none, &s.id, 0, -1, 0, &info, &e), E_BUSY);
     session_release(f.sc, &none, &s.id, info.ticket + 1);
@@ -188,7 +188,7 @@ Test(session, a_cancelled_turn_leaves_it_as_it_was)
     run_init(&r, &f, b, 300, 4);
     r.in_session = true;
     r.session = s.id;
-    cr_assert_eq(session_claim(f.sc, &none, &s.id, NULL, -1, &repeated, NULL, &s, &r.err), 0);
+    cr_assert_eq(session_claim(f.sc, &none, &s.id, NULL, &repeated, NULL, &s, &r.err), 0);
     r.ticket = s.ticket;
     for (int i = 0; i < 5; i++) {
         run_step(&r, 40);
@@ -519,7 +519,7 @@ static void check_refused(const struct session_id *id, const char *path, long lo
     run_init(&r, &f, b, 10, 2);
     r.in_session = true;
     r.session = *id;
-    int rc = session_claim(f.sc, &none, id, NULL, -1, &repeated, NULL, &info, &r.err);
+    int rc = session_claim(f.sc, &none, id, NULL, &repeated, NULL, &info, &r.err);
     r.ticket = info.ticket;
     for (int tries = 0; !rc && r.phase == RUN_WAIT && tries < 9; tries++) {
         run_step(&r, 1);

@@ -412,8 +412,8 @@ Test(shared_sessions, one_writer)
     cache_open(&b, &r, false);
     statecache_tick(a.sc), statecache_tick(b.sc);
     cr_assert_eq(session_create(a.sc, &none, 0, &s, NULL), 0);
-    cr_assert_eq(session_claim(a.sc, &none, &s.id, NULL, -1, &repeated, NULL, &x, &e), 0);
-    cr_expect_eq(session_claim(b.sc, &none, &s.id, NULL, -1, &repeated, NULL, &x, &e), E_BUSY);
+    cr_assert_eq(session_claim(a.sc, &none, &s.id, NULL, &repeated, NULL, &x, &e), 0);
+    cr_expect_eq(session_claim(b.sc, &none, &s.id, NULL, &repeated, NULL, &x, &e), E_BUSY);
     struct session_info seen = looked_up(&b, &s.id, &(int){0});
     cr_expect(seen.busy);
     session_release(a.sc, &none, &s.id, x.ticket + 1); /* not its own: nothing happens */
@@ -422,8 +422,8 @@ Test(shared_sessions, one_writer)
     session_release(a.sc, &none, &s.id, x.ticket);
     statecache_tick(a.sc);
     err_clear(&e);
-    cr_expect_eq(session_claim(b.sc, &none, &s.id, NULL, 0, &repeated, NULL, &x, &e), 0, "%s",
-                 e.text);
+    cr_expect_eq(session_claim(b.sc, &none, &s.id, &(struct session_condition){NULL, 0, 0}, &repeated,
+                               NULL, &x, &e), 0, "%s", e.text);
     fake_fini(&a);
     fake_fini(&b);
     rig_close(&r);

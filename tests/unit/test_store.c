@@ -369,7 +369,7 @@ static int begin_turn(const struct session_id *id, struct statecache_start *star
     struct session_info info;
     struct track *t = NULL;
     bool repeated;
-    cr_assert_eq(session_claim(f.sc, &none, id, NULL, -1, &repeated, NULL, &info, e), 0);
+    cr_assert_eq(session_claim(f.sc, &none, id, NULL, &repeated, NULL, &info, e), 0);
     struct statecache_query q = {.session = id, .ticket = info.ticket, .tokens = tokens, .n = 5};
     int rc = E_BUSY;
     for (int tries = 0; rc == E_BUSY && tries < 9; tries++) {

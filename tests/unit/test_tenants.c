@@ -120,7 +120,7 @@ static void take_off(struct rng *r, struct flight *x)
     x->r.tenant = key[x->k];
     x->m = NULL;
     if (m->used && rng_below(r, 2)) {
-        int rc = session_claim(f.sc, &key[x->k], &m->id, NULL, -1, &repeated, NULL, &s, &e);
+        int rc = session_claim(f.sc, &key[x->k], &m->id, NULL, &repeated, NULL, &s, &e);
         cr_assert_eq(rc, m->busy ? E_BUSY : 0);
         if (rc) {
             run_free(&x->r);

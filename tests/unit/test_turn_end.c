@@ -52,7 +52,7 @@ static struct request *turn(int32_t n)
     struct err e = {0};
     bool repeated;
     struct request *r = rig_request(5, 20, n);
-    cr_assert_eq(session_claim(sched_cache(sched), &none, &session.id, NULL, -1, &repeated, NULL,
+    cr_assert_eq(session_claim(sched_cache(sched), &none, &session.id, NULL, &repeated, NULL,
                                &session, &e), 0, "%s", e.text);
     r->in_session = true;
     r->session = session.id;

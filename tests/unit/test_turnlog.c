@@ -235,12 +235,13 @@ Test(turnlog, an_answer_is_repeated_from_the_log)
     run_init(&r, &f, tokens, 100, 4);
     r.in_session = true;
     r.session = s.id;
-    cr_assert_eq(session_claim(f.sc, &none, &s.id, "t1", 0, &repeated, &answer, &info, &e), 0);
+    const struct session_condition first = {"t1", 0, 0};
+    cr_assert_eq(session_claim(f.sc, &none, &s.id, &first, &repeated, &answer, &info, &e), 0);
     r.ticket = info.ticket;
     cr_assert_eq(run_all(&r, 100), 100);
     run_free(&r);
     restart();
-    cr_assert_eq(session_claim(f.sc, &none, &s.id, "t1", 0, &repeated, &answer, &info, &e), 0);
+    cr_assert_eq(session_claim(f.sc, &none, &s.id, &first, &repeated, &answer, &info, &e), 0);
     cr_assert(repeated && answer.len > 0);
     buf_free(&answer);
 }
