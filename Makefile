@@ -30,9 +30,8 @@ PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -
 DEPS_BUILD := gcc g++ make pkg-config libmicrohttpd-dev libjansson-dev libsentencepiece-dev \
               libsystemd-dev libsodium-dev libinih-dev libpcre2-dev libutf8proc-dev \
               libcurl4-openssl-dev libhiredis-dev libzstd-dev opencl-c-headers python3
-DEPS_TEST  := $(DEPS_BUILD) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd curl \
-              redis-server
 DEPS_CLUSTER := $(DEPS_BUILD) redis-server haproxy iproute2
+DEPS_TEST  := $(DEPS_CLUSTER) libcriterion-dev ocl-icd-libopencl1 pocl-opencl-icd curl
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev cppcheck valgrind oclgrind?
 
 # What it is compiled for: x86_64, aarch64, …
@@ -110,7 +109,7 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
 	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test unit kernelcheck golden configs \
-	  random-quick fault opencl-quick api load page manual guide capacity
+	  random-quick fault opencl-quick api load page manual guide capacity cluster-quick
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
         $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
         $B/ocl_fault $(UNIT)
@@ -348,7 +347,7 @@ cluster-test: ## replicas, store and HAProxy on hosts of their own, killed and c
 	@$(MAKE) $(JOBS) --no-print-directory $B/recurd $B/tests/recurd-next
 	$(CLUSTER_RUN)
 cluster-quick: $B/recurd $B/tests/recurd-next ## the same for a minute, without what needs a quiet machine (root)
-	$(CLUSTER_RUN) --short
+	$(CLUSTER_RUN) --short --seconds 180
 
 torture: $B/recurd ## one life of the daemon, in which each allocation fails once (an hour; STEP=7: some)
 	python3 tests/fault/torture.py --recurd $B/recurd --step $(or $(STEP),1)

@@ -2,11 +2,12 @@
 """A cluster on one machine: replicas, a shared store and HAProxy on hosts of their own, and what
 happens when they fail. One line a row, with its figure and its bound.
 
-usage: run.py [--recurd PATH] [--next PATH] [--short] [-k NAME] [--seed N]
+usage: run.py [--recurd PATH] [--next PATH] [--short] [-k NAME] [--seed N] [--seconds N]
 
   --next PATH  a build with other numerics, which some restarts take (build/tests/recurd-next)
   --short      some hundred operations, and no row whose figure depends on the machine
   --seed N     another order of operations and faults
+  --seconds N  after so long no other row begins, and those are told as skipped; 0: all run
 """
 import argparse
 import os
@@ -30,6 +31,7 @@ def main():
     parser.add_argument("--short", action="store_true")
     parser.add_argument("-k", default="")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=int, default=0)
     args = parser.parse_args()
     hosts.enter()
     Settings.recurd = os.path.abspath(args.recurd)
@@ -40,6 +42,10 @@ def main():
         if args.k not in name or (args.short and not short):
             continue
         t = time.time()
+        if args.seconds and t - begin > args.seconds:
+            print("skipped: the cluster: %s: the rows before it took %.0f s, and after %d no other "
+                  "begins" % (name, t - begin, args.seconds), flush=True)
+            continue
         try:
             r = run()
         except Exception as e:  # the other rows are run all the same

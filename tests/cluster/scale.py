@@ -10,11 +10,10 @@ from hosts import Share, wait_for
 from rows import GREEDY, Common, Result, row
 
 
-@row(short=True)
-def a_prefix_is_computed_once():
-    """One long system message, questions at every replica: who computed how much."""
-    c, facts = Common.whole(), []
-    system = " ".join("Rule %d: say it in other words than before." % i for i in range(80))
+def ask_everywhere(c, attempt):
+    """-> (whole, cached) of 30 questions, those of the first, tokens that the cluster computed"""
+    system = " ".join("Rule %d.%d: say it in other words than before." % (attempt, i)
+                      for i in range(80))
 
     def ask(place, text):
         r = request(place.host.address, PORT, "POST", "/v1/chat/completions", dict(
@@ -25,11 +24,22 @@ def a_prefix_is_computed_once():
     places = list(c.replicas.values())
     computed = c.total("recurd_prompt_tokens_total")
     whole, cached = ask(places[0], "What is the first rule?")
-    facts.append(("nobody knew it", cached == 0))
     c.settled()
     asked = [ask(places[i % 3], "What is rule %d?" % i) for i in range(30)]
+    return asked, whole, cached, c.total("recurd_prompt_tokens_total") - computed
+
+
+@row(short=True)
+def a_prefix_is_computed_once():
+    """One long system message, questions at every replica: who computed how much."""
+    c, facts = Common.whole(), []
+    for attempt in range(5):
+        late = c.total("recurd_shared_timeouts_total")
+        asked, whole, cached, total = ask_everywhere(c, attempt)
+        if c.total("recurd_shared_timeouts_total") == late:
+            break  # else the store was late once, which this is not about
+    facts.append(("nobody knew it", cached == 0))
     own = sum(w for w, _ in asked) - 30 * min(c for _, c in asked)
-    total = c.total("recurd_prompt_tokens_total") - computed
     facts.append(("at every replica the prefix comes from a state: %s" % asked,
                   all(hit > whole - 60 for _, hit in asked)))
     facts.append(("the cluster computed it once: %d tokens" % total, total <= whole + own))

@@ -5,37 +5,13 @@ import time
 import threading
 
 from clients import Client, Fault, compare, ids
-from cluster import PORT, request
-
 WHOLE = {"return_token_ids": True, "logprobs": 2}
 LONGEST = 360
-
-
-def are_shared(cluster):
-    """Whether any replica goes on with any session, or only the one that made it."""
-    one, two = (cluster.replicas[n].host.address for n in ("one", "two"))
-    end = time.monotonic() + 10
-    while True:  # a replica that has just begun has no connection yet, and makes local ones
-        made = json.loads(request(one, PORT, "POST", "/v1/sessions", {})[2])
-        if made.get("shared", True) or time.monotonic() > end:
-            break
-        time.sleep(0.1)
-    sid = made["id"]
-    body = {"session": sid, "prompt": [5, 6, 7], "max_tokens": 1}
-    request(one, PORT, "POST", "/v1/completions", body)
-    while True:  # 503: its connection broke while the store was away, and it finds that out now
-        status, _, said = request(two, PORT, "GET", "/v1/sessions/" + sid)
-        if status in (200, 404):
-            return status == 200
-        if time.monotonic() > end + 10:
-            raise RuntimeError("GET of a session at another replica: %d %s" % (status, said))
-        time.sleep(0.1)
 
 
 class Session:
     """A session, the path that its client has been told of, and where its turns ended."""
     kind = "session"
-    bound = False  # to its replica: while that one is away the others have never heard of it
 
     def __init__(self, user, made=None, path=(), ends=()):
         self.user, self.path, self.ends, self.turns = user, list(path), list(ends), 0
@@ -48,7 +24,7 @@ class Session:
 
     def ask(self, method, path, body=None, wanted=(200,), client=None):
         # What was not acknowledged as shared may be at one replica alone, and that one away.
-        again = () if self.shared and not self.bound else (404,)
+        again = () if self.shared else (404,)
         try:
             return (client or self.user.client).until_answered(method, path, body, wanted, again)
         except Fault as e:
@@ -177,7 +153,7 @@ class Session:
         """At the end, when everything is whole: all of its history is there, and it goes on; if it is
         shared, at every replica."""
         at = [self.ask("GET", "/v1/sessions/" + self.sid)[2]["position"]]
-        for r in self.user.run_.cluster.replicas.values() if not self.bound else ():
+        for r in self.user.run_.cluster.replicas.values():
             client = Client(r.host.address, self.user.key)
             at.append(self.ask("GET", "/v1/sessions/" + self.sid, client=client)[2]["position"])
             client.close()

@@ -10,16 +10,16 @@ from cluster import KEYS
 from rows import GREEDY, Common, Result, Settings, row
 
 
-NEW, TOKENS = 20, 300  # of a turn
+NEW, TOKENS = 20, 300  # of a turn; where it ended before its replica died the next is twice as long
 
 
 class Conversation(threading.Thread):
     """A client with a history, whose turns are streamed. The last turn is asked for again where its
     stream broke."""
 
-    def __init__(self, address, number):
+    def __init__(self, address, number, tokens):
         super().__init__(daemon=True)
-        self.address, self.number = address, number
+        self.address, self.number, self.tokens = address, number, tokens
         self.path = ids(200, 7000 + number)
         self.begun, self.place, self.first = threading.Event(), None, None
         self.broken = self.fault = self.usage = None
@@ -62,7 +62,7 @@ class Conversation(threading.Thread):
 
     def run(self):
         try:
-            self.turn(NEW, TOKENS)
+            self.turn(NEW, self.tokens)
         except Exception as e:  # told by the row
             self.fault = "%s: %s" % (type(e).__name__, e)
         finally:
@@ -71,9 +71,9 @@ class Conversation(threading.Thread):
     def right(self, alone):
         """The turn is what one server alone makes of what was before it."""
         reply = alone.request("POST", "/v1/completions", dict(
-            GREEDY, prompt=self.path[:-TOKENS], max_tokens=TOKENS))
+            GREEDY, prompt=self.path[:-self.tokens], max_tokens=self.tokens))
         return reply[0] == 200 and \
-            json.loads(reply[2])["choices"][0]["token_ids"] == self.path[-TOKENS:]
+            json.loads(reply[2])["choices"][0]["token_ids"] == self.path[-self.tokens:]
 
 
 def killed_under(c, talks):
@@ -91,13 +91,27 @@ def killed_under(c, talks):
     return places.most_common(1)[0][0] if any(t.broken for t in talks) else None
 
 
+def asked(c):
+    """What each replica that lives has asked of the store."""
+    return {n: r.metrics() for n, r in c.replicas.items() if r.process.proc.poll() is None}
+
+
+def told(before, after):
+    return ", ".join("%s %d" % (what, sum(m["recurd_shared_%s_total" % what] -
+                                          before[n]["recurd_shared_%s_total" % what]
+                                          for n, m in after.items()))
+                     for what in ("hits", "misses", "timeouts", "dropped"))
+
+
 @row(short=True)
 def a_replica_dies():
     """kill -9 of the replica that answers most of 32 conversations, in the middle of a turn."""
     number, facts = 12 if Settings.short else 32, []
     for attempt in range(10):
         c = Common.whole()
-        talks = [Conversation(c.balancer.host.address, 100 * attempt + i) for i in range(number)]
+        tokens = TOKENS << min(attempt, 5)
+        talks = [Conversation(c.balancer.host.address, 100 * attempt + i, tokens)
+                 for i in range(number)]
         for _ in range(3):
             for t in talks:
                 t.turn(NEW, 8)
@@ -105,7 +119,9 @@ def a_replica_dies():
         warm = statistics.median(t.first for t in talks)
         for t in talks:
             t.begun.clear()
+        before = asked(c)
         dead = killed_under(c, talks)
+        after = asked(c)
         for r in c.replicas.values():
             if r.process.proc.poll() is not None:
                 r.start()
@@ -124,8 +140,8 @@ def a_replica_dies():
                bool(faults) or all(t.right(c.alone) for t in talks))]
     figure = "%d conversations, %d of them at the replica that was killed: from the broken stream to " \
         "the next first token %.0f ms (median; %.0f to %.0f), a first token before %.0f ms; prompt " \
-        "tokens computed again beyond the turn that ran: median %d, most %d of %d" % (
+        "tokens computed again beyond the turn that ran: median %d, most %d of %d; the store: %s" % (
             number, len(moved), statistics.median(first) * 1000, first[0] * 1000,
             first[-1] * 1000, warm * 1000, statistics.median(again or [0]), max(again or [0]),
-            len(talks[0].path) - TOKENS - NEW)
+            len(talks[0].path) - tokens - NEW, told(before, after))
     return Result(figure, "every token right; aims: 100 ms and 0", True, facts)
