@@ -78,8 +78,10 @@ class Replica:
                 if y is x:
                     break
                 above = y.pos
-            worth = (x.pos - above) / size * (1 + x.uses) * \
-                2.0 ** (-(now - x.used) / workload.HALF_LIFE_S)
+            saved = x.pos - above
+            inner = x is not x.path[-1] and not x.held
+            saved = saved / workload.EVICT_INNER if inner else max(saved, workload.EVICT_END_TOKENS)
+            worth = saved / size * (1 + x.uses) * 2.0 ** (-(now - x.used) / workload.HALF_LIFE_S)
             if best is None or worth < least:
                 best, least = x, worth
             looked += 1

@@ -1,12 +1,13 @@
-/* Eviction policy: saved computation per byte, decayed by age. Pure. */
+/* Eviction policy: saved computation per byte, by place on the path, decayed by age. Pure. */
 #include "statecache/index/evict.h"
 
 #include <math.h>
 
 double evict_worth(const struct evict_entry *e)
 {
-    double per_byte = e->saved_tokens / (double)MAX(e->bytes, (uint64_t)1);
-    return per_byte * (1.0 + e->uses) * exp2(-e->age_s / EVICT_HALF_LIFE_S);
+    double saved = e->inner ? e->saved_tokens / EVICT_INNER : fmax(e->saved_tokens, EVICT_END_TOKENS);
+    return saved / (double)MAX(e->bytes, (uint64_t)1) * (1.0 + e->uses) *
+           exp2(-e->age_s / EVICT_HALF_LIFE_S);
 }
 
 int evict_pick(const struct evict_entry *e, int n)

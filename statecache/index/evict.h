@@ -10,13 +10,19 @@ struct evict_entry {
     double uses;         /* times it was hit */
     double age_s;        /* since the last use */
     uint64_t bytes;      /* what giving it up frees */
+    bool inner;          /* its path has states beyond it: a turn that goes on needs those */
     bool floor;          /* its tenant is at or below the floor that others may not touch */
 };
 
 /* An unused state is worth half after so long: about a coffee break. */
 #define EVICT_HALF_LIFE_S 600.0
+/* States on the way are for those who go back, edit or part there: of so many turns one. */
+#define EVICT_INNER 32.0
+/* The end of a path saves at least a spacing of the finest grid: what is right before it is inner, and
+ * would be given up next. */
+#define EVICT_END_TOKENS 64.0
 
-/* What keeping the entry is worth: saved computation per byte, weighted by use and recency. */
+/* What keeping the entry is worth: saved computation per byte, weighted by place, use and recency. */
 double evict_worth(const struct evict_entry *e);
 
 /* The entry to give up: the one worth least among those above their floor; -1 = none. */

@@ -13,6 +13,7 @@
 /* Of one beside its ids: a node and the one it was split from, each with a run; malloc's own. */
 #define GHOST_NODES (2 * (sizeof(struct node) + 32))
 #define FIRST_BUCKETS 1024
+#define LOOK_BELOW 8 /* nodes without a state below one that may be the last */
 
 static size_t bucket_of(const struct prefix *p, const struct node *parent, int32_t token)
 {
@@ -320,6 +321,13 @@ struct node *prefix_snapshot_above(struct node *n, int64_t limit)
     while (n && (n->end > limit || !n->snap))
         n = n->parent;
     return n;
+}
+
+bool prefix_is_last(const struct node *n)
+{
+    for (int looked = 0; n->n_children == 1 && !n->child->snap && looked < LOOK_BELOW; looked++)
+        n = n->child;
+    return n->n_children == 0;
 }
 
 static bool needed(const struct node *n)

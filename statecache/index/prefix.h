@@ -94,6 +94,8 @@ void prefix_lose(struct prefix *p, struct node *n);
 void prefix_tokens(const struct node *leaf, int64_t from, int64_t to, int32_t *out);
 /* The deepest node at or above n, at most `limit` deep, with a snapshot; NULL = none. */
 struct node *prefix_snapshot_above(struct node *n, int64_t limit);
+/* Whether its state is the last of its path: nothing beyond it has one, and no paths part below. */
+bool prefix_is_last(const struct node *n);
 
 /* Something left n: removes nodes that nothing needs any more and joins runs, upwards. n itself
  * may be gone afterwards. */

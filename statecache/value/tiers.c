@@ -31,6 +31,13 @@ static double saved_tokens(const struct snapshot *s)
     return (double)(s->pos - (above ? above->end : 0));
 }
 
+/* One path leads through it and on to another state: nobody's next turn begins there. */
+static bool is_inner(const struct snapshot *s)
+{
+    return s->holds == 0 && s->kind != POINT_SYSTEM && s->node->n_children == 1 &&
+           !prefix_is_last(s->node);
+}
+
 /* The state to give up in tier t for tenant `by`, or NULL. own: one of its own. */
 static struct snapshot *victim(struct statecache *sc, enum tier t, const struct tenant *by,
                                bool own, bool reluctantly)
@@ -50,6 +57,7 @@ static struct snapshot *victim(struct statecache *sc, enum tier t, const struct 
         of[n] = s;
         entry[n++] = (struct evict_entry){
             .saved_tokens = saved_tokens(s),
+            .inner = is_inner(s),
             .uses = s->uses,
             .age_s = (double)(now - s->used_ns) / (double)NS_PER_S,
             .bytes = t == TIER_DISK ? s->file_bytes : sc->format.slot_bytes,

@@ -20,7 +20,7 @@ import workload  # noqa: E402
 
 MIB, GIB = 1 << 20, 1 << 30
 # What the page promises: shares of turns by place, and what moves (relative, of the larger).
-SHARES, MOVED = 0.07, 0.2
+SHARES, MOVED = 0.08, 0.2
 
 EXP = [(1, 600.0, None)]
 HEAVY = [(1, 1800.0, 1.5)]
@@ -101,6 +101,8 @@ class Parts(unittest.TestCase):
                 (workload.POINT_SHARE, "index/planner.c", r"POINT_SHARE (\d+)"),
                 (workload.CANDIDATES, "value/tiers.c", r"CANDIDATES (\d+)"),
                 (workload.HALF_LIFE_S, "index/evict.h", r"HALF_LIFE_S ([\d.]+)"),
+                (workload.EVICT_INNER, "index/evict.h", r"EVICT_INNER ([\d.]+)"),
+                (workload.EVICT_END_TOKENS, "index/evict.h", r"EVICT_END_TOKENS ([\d.]+)"),
                 (workload.BEHIND_BYTES_S / MIB, "value/behind.c", r"bytes_s = MIB\((\d+)\)"),
                 (workload.BEHIND_LATE_S, "value/behind.c", r"LATE_S (\d+)"),
                 (workload.HEAD, "store/codec.h", r"CODEC_HEAD (\d+)"),
