@@ -14,6 +14,40 @@
 
 #define OPENAPI_RECEIPT "{\"enum\":[true,false,\"digests\"]}"
 
+/* What a turn's reply says of its session. shared: replicas have this turn, too. */
+#define OPENAPI_TURN \
+    "\"id\":{\"type\":\"string\",\"pattern\":\"^[0-9a-f]{32}$\"}," \
+    "\"position\":{\"type\":\"integer\",\"minimum\":0}," \
+    "\"turns\":{\"type\":\"integer\",\"minimum\":0}," \
+    "\"generation\":{\"type\":\"integer\",\"minimum\":1}," \
+    "\"shared\":{\"type\":\"boolean\"}," \
+    "\"persist\":{\"enum\":[\"durable\",\"pending\",\"off\"]}"
+#define OPENAPI_TURN_NAMES \
+    "\"id\",\"position\",\"turns\",\"generation\",\"shared\",\"persist\""
+
+static const struct { const char *name, *schema; } shapes[] = {
+    {"SessionTurn", "{\"type\":\"object\",\"additionalProperties\":false,\"required\":["
+     OPENAPI_TURN_NAMES "],\"properties\":{" OPENAPI_TURN "}}"},
+    {"Session", "{\"type\":\"object\",\"additionalProperties\":false,\"required\":["
+     OPENAPI_TURN_NAMES ",\"object\",\"created\",\"used\",\"expires\",\"busy\"],"
+     "\"properties\":{" OPENAPI_TURN ",\"object\":{\"const\":\"session\"},"
+     "\"created\":{\"type\":\"integer\"},\"used\":{\"type\":\"integer\"},"
+     "\"expires\":{\"type\":\"integer\"},\"busy\":{\"type\":\"boolean\"}}}"},
+};
+#define OPENAPI_SESSION "{\"$ref\":\"#/components/schemas/Session\"}"
+
+/* Refusals that are worth telling apart, because most of them may be sent again. */
+static const struct { int status; const char *name, *description; } refusals[] = {
+    {409, "Conflict", "Another turn is running, or another replica went on: send it again."},
+    {503, "Unavailable", "Not now: send it again after Retry-After."},
+};
+
+static const struct { int status; const char *code; } codes[] = {
+#define APIERR(name, status, type, code, again) {status, code},
+#include "server/http/apierr.def"
+#undef APIERR
+};
+
 static const struct body { const char *route, *field; bool required; const char *schema; }
 bodies[] = {
 #define BODY(route, field, required, schema) {#route, field, required, schema},
@@ -74,6 +108,9 @@ static void responses(struct buf *out, const struct route *r)
             error = errors[i].name;
     buf_fmt(out, ",\"responses\":{\"2XX\":{\"description\":\"Done.\",\"content\":{"
             "\"application/json\":{\"schema\":%s},\"*/*\":{}}}", schema);
+    for (size_t i = 0; i < ARRAY_LEN(refusals) && r->errors == &errors_OPENAI; i++)
+        buf_fmt(out, ",\"%d\":{\"$ref\":\"#/components/responses/%s\"}", refusals[i].status,
+                refusals[i].name);
     for (int k = 4; k <= 5; k++)
         buf_fmt(out, ",\"%dXX\":{\"description\":\"%s\",\"content\":{\"application/json\":{"
                 "\"schema\":{\"$ref\":\"#/components/schemas/%s\"}}}}", k,
@@ -114,6 +151,20 @@ static void path(struct buf *out, const struct route *r)
     buf_ch(out, '}');
 }
 
+/* Of each of those statuses: the codes that go with it. */
+static void refusal(struct buf *out, size_t i)
+{
+    int n = 0;
+    buf_fmt(out, "\"%s\":{\"description\":\"%s\",\"content\":{\"application/json\":{\"schema\":{"
+            "\"allOf\":[{\"$ref\":\"#/components/schemas/%s\"},{\"properties\":{\"error\":{"
+            "\"properties\":{\"code\":{\"enum\":[", refusals[i].name, refusals[i].description,
+            errors[0].name);
+    for (size_t k = 0; k < ARRAY_LEN(codes); k++)
+        if (codes[k].status == refusals[i].status)
+            buf_fmt(out, "%s\"%s\"", n++ ? "," : "", codes[k].code);
+    buf_str(out, "]}}}}}]}}}}");
+}
+
 void api_openapi(struct exchange *x)
 {
     struct buf *out = &x->reply;
@@ -123,6 +174,14 @@ void api_openapi(struct exchange *x)
             "\"http\",\"scheme\":\"bearer\"}},\"schemas\":{", version_number());
     for (size_t i = 0; i < ARRAY_LEN(errors); i++)
         buf_fmt(out, "%s\"%s\":%s", i ? "," : "", errors[i].name, errors[i].schema);
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+        buf_fmt(out, ",\"%s\":%s", shapes[i].name, shapes[i].schema);
+    buf_str(out, "},\"responses\":{");
+    for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
+        if (i)
+            buf_ch(out, ',');
+        refusal(out, i);
+    }
     buf_str(out, "}},\"paths\":{");
     for (int i = 0; i < t->n; i++) {
         if (i)
