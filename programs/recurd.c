@@ -143,6 +143,8 @@ static struct served_options served_options(const struct options *o)
         .shared_region = o->shared_region,
         .shared_credentials = o->shared_credentials,
         .shared_wait_ms = (int)o->shared_wait_ms,
+        .shared_cold_wait_ms = (int)o->shared_cold_wait_ms,
+        .shared_cold_after_s = o->shared_cold_after,
         .shared_ttl_s = o->shared_ttl,
         .shared_bytes_s = MIB(o->shared_rate),
         .compress_disk = compresses(o, "disk"),

@@ -125,6 +125,8 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .shared_region = o->shared_region,
         .shared_credentials = o->shared_credentials,
         .shared_wait_ms = o->shared_wait_ms,
+        .shared_cold_wait_ms = o->shared_cold_wait_ms,
+        .shared_cold_after_s = o->shared_cold_after_s,
         .shared_ttl_s = o->shared_ttl_s,
         .shared_bytes_s = o->shared_bytes_s,
         .compress_disk = o->compress_disk ? COMPRESS_PAYING : COMPRESS_NEVER,

@@ -78,8 +78,8 @@ struct served_options {
     uint64_t state_disk_bytes;
     const char *shared_url, *shared_password, *shared_ca; /* as there */
     const char *shared_endpoint, *shared_region, *shared_credentials; /* likewise */
-    int shared_wait_ms;
-    int64_t shared_ttl_s;
+    int shared_wait_ms, shared_cold_wait_ms;
+    int64_t shared_cold_after_s, shared_ttl_s;
     uint64_t shared_bytes_s;
     bool compress_disk, compress_shared; /* states there, where it pays */
     int64_t session_ttl_s, sessions; /* of one key */

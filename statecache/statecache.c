@@ -22,6 +22,7 @@
 #define DEFAULT_SESSIONS 10000
 #define EXPIRE_EVERY_S 30
 #define SHARED_WAIT 100
+#define SHARED_COLD_WAIT 1000
 
 static void init_locks(struct statecache *sc)
 {
@@ -80,6 +81,9 @@ static int open_shared(struct statecache *sc, struct err *e)
                                          .region = o->shared_region,
                                          .credentials = o->shared_credentials},
                                .wait_ms = o->shared_wait_ms > 0 ? o->shared_wait_ms : SHARED_WAIT,
+                               .cold_wait_ms = o->shared_cold_wait_ms > 0 ? o->shared_cold_wait_ms
+                                                                          : SHARED_COLD_WAIT,
+                               .cold_after_s = o->shared_cold_after_s,
                                .ttl_s = o->shared_ttl_s,
                                .bytes_s = o->shared_bytes_s};
     if (s.store.url && !o->key_file)

@@ -43,10 +43,12 @@ struct statecache_options {
     int64_t session_ttl_s;            /* unused sessions expire; 0 = 30 days */
     int64_t checkpoint_ms;            /* a session's state follows; 0 = 1000, < 0: at once */
     int64_t checkpoint_tokens;        /* … or when it lacks so many tokens; 0 = 256 */
-    const char *shared_url;           /* of the shared store, NULL = none */
+    const char *shared_url;           /* of the shared stores (kv_list), NULL = none */
     const char *shared_password, *shared_ca; /* as in struct shared_options */
     const char *shared_endpoint, *shared_region, *shared_credentials; /* as there */
     int shared_wait_ms;               /* a request waits so long for it; 0 = 100 */
+    int shared_cold_wait_ms;          /* … for the second store; 0 = 1000 */
+    int64_t shared_cold_after_s;      /* states that rest so long are put there */
     int64_t shared_ttl_s;             /* what is put there lives so long; 0 = as the store likes */
     uint64_t shared_bytes_s;          /* may be put there a second; 0 = as many as can */
     enum compress_rule compress_disk, compress_shared; /* of states there; 0 = never */

@@ -22,11 +22,14 @@ const char *miss_reason_name(enum miss_reason r);
 enum tier { TIER_DEVICE, TIER_RAM, TIER_DISK, TIERS };
 const char *tier_name(enum tier t);
 
-/* The shared store; all zero without one. */
+#define SHARED_STORES 2 /* of --shared: the hot one, which is asked first, and the cold one */
+
+/* One shared store; all zero without it. */
 struct shared_stats {
     uint64_t requests, repeated; /* to a bucket; sent again, among those */
     bool on;                   /* there is one */
     bool up;                   /* now: both connections work */
+    bool sessions;             /* records of sessions are there */
     uint64_t hits, misses, timeouts; /* of requests that asked: found and used, not there, late */
     uint64_t writes, dropped;  /* states put there; those left out, because it was slow or down */
     uint64_t over_budget;      /* … of these, because writing there had taken its share */
@@ -53,7 +56,7 @@ struct statecache_stats {
     uint64_t files_written, files_quarantined, write_errors, read_errors;
     uint64_t commits, commits_durable, commits_memory;
     uint64_t sessions, nodes, tokens; /* now: sessions, tree nodes, token ids held */
-    struct shared_stats shared;
+    struct shared_stats shared[SHARED_STORES];
     bool disk_on;              /* false: no disk tier, or it is sick and serving goes on without */
 };
 void statecache_stats(struct statecache *sc, struct statecache_stats *out);

@@ -520,12 +520,12 @@ static int look_at_folder(struct tool *t, const struct key_files *keys)
     return e.code ? 2 : t->bad > 0;
 }
 
-/* check and prune of a shared store. */
+/* check, prune and copy of shared stores. */
 static int look_after(struct store_command *c, const struct key_files *keys)
 {
     struct err e = {0};
     bool bad = false;
-    int rc = look_at_store(c, keys, &bad, &e);
+    int rc = c->to ? copy_store(c, keys, &bad, &e) : look_at_store(c, keys, &bad, &e);
     if (rc)
         fprintf(stderr, "recurd-state: %s\n", e.text);
     return rc ? 2 : bad;
@@ -546,7 +546,7 @@ static int seal_anew(char **words, const struct key_files *keys, const char *ten
 
 static const struct { const char *name; int least, most; } commands[] = {
     {"ls", 1, 1}, {"check", 1, 1}, {"show", 1, 2}, {"rekey", 1, 1}, {"reseal", 2, 2},
-    {"prune", 1, 1},
+    {"prune", 1, 1}, {"copy", 2, 2},
 };
 
 /* Is this a command, with as many words as it takes? */
@@ -558,13 +558,13 @@ static bool known(char **words, int n)
     return false;
 }
 
-static bool minutes(const char *text, int64_t *out)
+static bool number(const char *flag, const char *text, const char *unit, int64_t *out)
 {
     char *end;
     long n = strtol(text, &end, 10);
-    bool good = *text >= '0' && *text <= '9' && !*end && n <= 1000000;
+    bool good = *text >= '0' && *text <= '9' && !*end && n <= 100000000;
     if (!good)
-        fprintf(stderr, "recurd-state: older is \"%.40s\", not 0 to 1000000 minutes\n", text);
+        fprintf(stderr, "recurd-state: %s is \"%.40s\", not 0 to 100000000 %s\n", flag, text, unit);
     *out = n;
     return good;
 }
@@ -585,9 +585,16 @@ int main(int argc, char **argv)
         case 'a': store.ca = optarg; break;
         case 'j': store.json = true; break;
         case 'm':
-            if (!minutes(optarg, &store.older_min))
+            if (!number("older", optarg, "minutes", &store.older_min))
                 return 2;
             break;
+        case 'l':
+            if (!number("ttl", optarg, "seconds", &store.ttl_s))
+                return 2;
+            break;
+        case 'e': store.endpoint = optarg; break;
+        case 'r': store.region = optarg; break;
+        case 'c': store.credentials = optarg; break;
         default:
             usage(c == 'h' ? stdout : stderr);
             return c == 'h' ? 0 : 2;
@@ -601,7 +608,9 @@ int main(int argc, char **argv)
     if (strcmp(words[0], "rekey") == 0 || strcmp(words[0], "reseal") == 0)
         return seal_anew(words, &keys, tenant);
     store.prune = strcmp(words[0], "prune") == 0;
-    if (store.prune || (strcmp(words[0], "check") == 0 && strstr(words[1], "://"))) {
+    if (strcmp(words[0], "copy") == 0)
+        store.to = words[2];
+    if (store.prune || store.to || (strcmp(words[0], "check") == 0 && strstr(words[1], "://"))) {
         store.url = words[1];
         return look_after(&store, &keys);
     }

@@ -189,11 +189,12 @@ static void cache_hits(struct buf *out, const struct statecache_stats *c)
 
 /* A value of each tier whose states may be compressed. */
 static void compressed_row(struct buf *out, const char *name, const char *help,
-                           const struct compress_count *tiers[2], size_t member, double unit)
+                           const struct compress_count *tiers[1 + SHARED_STORES], size_t member,
+                           double unit)
 {
-    static const char *const names[2] = {"disk", "shared"};
+    static const char *const names[1 + SHARED_STORES] = {"disk", "shared", "cold"};
     head(out, name, "counter", help);
-    for (int t = 0; t < 2; t++)
+    for (int t = 0; t < 1 + SHARED_STORES; t++)
         if (tiers[t])
             buf_fmt(out, "recurd_%s{tier=\"%s\"} %.9g\n", name, names[t],
                     (double)*(const uint64_t *)((const char *)tiers[t] + member) / unit);
@@ -202,9 +203,12 @@ static void compressed_row(struct buf *out, const char *name, const char *help,
 /* The ratio is content by stored bytes, the speed content by seconds. */
 static void compressed(struct buf *out, const struct statecache_stats *c)
 {
-    const struct compress_count *in[2] = {&c->packed, c->shared.on ? &c->shared.packed : NULL};
-    const struct compress_count *back[2] = {&c->expanded,
-                                            c->shared.on ? &c->shared.expanded : NULL};
+    const struct compress_count *in[1 + SHARED_STORES] = {&c->packed};
+    const struct compress_count *back[1 + SHARED_STORES] = {&c->expanded};
+    for (int i = 0; i < SHARED_STORES; i++) {
+        in[1 + i] = c->shared[i].on ? &c->shared[i].packed : NULL;
+        back[1 + i] = c->shared[i].on ? &c->shared[i].expanded : NULL;
+    }
     static const size_t content = offsetof(struct compress_count, content_bytes),
                         stored = offsetof(struct compress_count, stored_bytes),
                         ns = offsetof(struct compress_count, ns);
@@ -218,36 +222,71 @@ static void compressed(struct buf *out, const struct statecache_stats *c)
     compressed_row(out, "expand_seconds_total", "Time that it took", back, ns, 1e9);
 }
 
-static void shared(struct buf *out, const struct shared_stats *s)
+struct shared_row {
+    const char *name, *help;
+    size_t at; /* of a uint64_t in struct shared_stats */
+};
+
+static const struct shared_row shared_rows[] = {
+#define ROW(name, field, help) {name "_total", help, offsetof(struct shared_stats, field)}
+    ROW("hits", hits, "Requests that found a state in the shared store"),
+    ROW("misses", misses, "Requests that asked it and found nothing"),
+    ROW("timeouts", timeouts, "Requests that it did not answer in time"),
+    ROW("writes", writes, "States put into the shared store"),
+    ROW("dropped", dropped, "States left out: it was slow, full or down"),
+    ROW("over_budget", over_budget, "… of these, because writing there had taken its share of "
+        "network or processors"),
+    ROW("errors", errors, "Its failures, and what it had that did not check"),
+    ROW("read_bytes", read_bytes, "Bytes of states read from it"),
+    ROW("written_bytes", written_bytes, "Bytes of states written to it"),
+    ROW("requests", requests, "Requests to a bucket, s3:// only"),
+    ROW("repeated", repeated, "Of them sent again: it was busy, or a connection broke"),
+}, shared_session_rows[] = {
+    ROW("session_reads", session_reads, "Sessions taken over from another replica's record"),
+    ROW("session_writes", session_writes, "Records of sessions put into the shared store"),
+    ROW("session_conflicts", session_conflicts, "Sessions that another replica held, or went on "
+        "with"),
+    ROW("session_late", session_late, "Questions about sessions not answered in time"),
+#undef ROW
+};
+
+static void shared_counters(struct buf *out, const struct shared_stats *s, const char *prefix,
+                            const struct shared_row *rows, size_t n)
 {
-    gauge(out, "shared_up", "Whether the shared store is in use", s->up);
-    counter(out, "shared_hits_total", "Requests that found a state in the shared store", s->hits);
-    counter(out, "shared_misses_total", "Requests that asked it and found nothing", s->misses);
-    counter(out, "shared_timeouts_total", "Requests that it did not answer in time", s->timeouts);
-    counter(out, "shared_writes_total", "States put into the shared store", s->writes);
-    counter(out, "shared_dropped_total", "States left out: it was slow, full or down", s->dropped);
-    counter(out, "shared_over_budget_total",
-            "… of these, because writing there had taken its share of network or processors",
-            s->over_budget);
-    counter(out, "shared_errors_total", "Its failures, and what it had that did not check",
-            s->errors);
-    counter(out, "shared_read_bytes_total", "Bytes of states read from it", s->read_bytes);
-    counter(out, "shared_written_bytes_total", "Bytes of states written to it", s->written_bytes);
-    seconds(out, "shared_write_cpu_seconds_total", "Time of a processor that putting states took",
-            s->write_cpu_ns);
-    counter(out, "shared_requests_total", "Requests to a bucket, s3:// only", s->requests);
-    counter(out, "shared_repeated_total", "Of them sent again: it was busy, or a connection broke",
-            s->repeated);
-    counter(out, "shared_session_reads_total", "Sessions taken over from another replica's record",
-            s->session_reads);
-    counter(out, "shared_session_writes_total", "Records of sessions put into the shared store",
-            s->session_writes);
-    counter(out, "shared_session_conflicts_total",
-            "Sessions that another replica held, or went on with", s->session_conflicts);
-    counter(out, "shared_session_late_total", "Questions about sessions not answered in time",
-            s->session_late);
-    latency(out, "shared_get_seconds", "Asking for one state and reading it", &s->get);
-    latency(out, "shared_put_seconds", "Putting one state", &s->put);
+    char name[64];
+    for (size_t i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "%s%s", prefix, rows[i].name);
+        counter(out, name, rows[i].help,
+                *(const uint64_t *)(const void *)((const char *)s + rows[i].at));
+    }
+}
+
+/* The first store's are recurd_shared_…, those of a cold one behind it recurd_shared_cold_…. */
+static void shared(struct buf *out, const struct shared_stats *s, const char *prefix)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%sup", prefix);
+    gauge(out, name, "Whether the shared store is in use", s->up);
+    shared_counters(out, s, prefix, shared_rows, ARRAY_LEN(shared_rows));
+    snprintf(name, sizeof name, "%swrite_cpu_seconds_total", prefix);
+    seconds(out, name, "Time of a processor that putting states took", s->write_cpu_ns);
+    snprintf(name, sizeof name, "%sget_seconds", prefix);
+    latency(out, name, "Asking for one state and reading it", &s->get);
+    snprintf(name, sizeof name, "%sput_seconds", prefix);
+    latency(out, name, "Putting one state", &s->put);
+}
+
+/* Records of sessions are in one store, whichever can do it. */
+static void shared_stores(struct buf *out, const struct shared_stats s[SHARED_STORES])
+{
+    static const char *const prefixes[SHARED_STORES] = {"shared_", "shared_cold_"};
+    for (int i = 0; i < SHARED_STORES; i++)
+        if (s[i].on)
+            shared(out, &s[i], prefixes[i]);
+    for (int i = 0; i < SHARED_STORES; i++)
+        if (s[i].sessions)
+            shared_counters(out, &s[i], prefixes[0], shared_session_rows,
+                            ARRAY_LEN(shared_session_rows));
 }
 
 static void cache(struct buf *out, struct http *h)
@@ -276,8 +315,7 @@ static void cache(struct buf *out, struct http *h)
             c.commits_durable);
     counter(out, "cache_commits_memory_total", "… of these, in memory only", c.commits_memory);
     gauge(out, "cache_disk_on", "Whether states get to the disk", c.disk_on);
-    if (c.shared.on)
-        shared(out, &c.shared);
+    shared_stores(out, c.shared);
     compressed(out, &c);
     gauge(out, "sessions", "Sessions there are", (int64_t)c.sessions);
     gauge(out, "cache_nodes", "Nodes of the prefix index", (int64_t)c.nodes);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "statecache/shared/shared.h"
 #include "statecache/store/fields.h"
 #include "statecache/store/pathfile.h"
 
@@ -116,6 +117,6 @@ int adopt(struct statecache *sc, const struct tenant_tag *tenant, struct errand 
     s->stored.seen = a->next.fence;
     memcpy(s->stored.nonce, a->next.nonce, sizeof(s->stored.nonce));
     s->stored.generation = s->generation;
-    sc->stats.shared.session_reads++;
+    sc->stats.shared[sc->shared->records.store].session_reads++;
     return 0;
 }

@@ -1,13 +1,16 @@
-/* What a waiting request lacks, looked for in the shared store.
+/* What a waiting request lacks, looked for in the shared stores, one after the other.
  *
- * The search runs in the thread of its connection, into memory of its own; what it found enters
+ * A search runs in the thread of its connection, into memory of its own; what it found enters
  * the tree whole, under the lock, or not at all. When the time is over the request goes on without
- * it. */
+ * it. The cold store is asked where the hot one leaves COLD_GAIN tokens or more to compute; if it
+ * has nothing deeper, what the hot one has is fetched after all. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "statecache/shared/shared.h"
 #include "statecache/store/pathfile.h"
+
+#define COLD_GAIN 256 /* tokens that are worth a question to a store that takes its time */
 
 struct ask {
     struct job job;
@@ -17,8 +20,11 @@ struct ask {
     unsigned char tenant[16];
     int32_t *tokens;
     int64_t n, local;
-    bool skip, old; /* old: it lies under the names of the key of before */
-    struct manifest m;
+    int store, from;  /* asked now; that has what m describes */
+    bool last;        /* no other store will be asked for something deeper */
+    bool skip, old;   /* old: it lies under the names of the key of before */
+    bool found, fetch; /* by this store, now; its bytes are fetched from it */
+    struct manifest m; /* the deepest so far */
     /* What was fetched, each as snapshot_allocate makes it. */
     int32_t *seen;          /* the tokens in it */
     float *slab, *tail, *logits, **pages;
@@ -102,46 +108,75 @@ static int fetch(struct ask *a, struct objects *o)
 
 /* ---- the job ------------------------------------------------------------------------------ */
 
+static void done_ask(struct job *job);
+
+static bool worth_more(const struct ask *a)
+{
+    return a->n >= (a->m.n_chunks ? a->m.head.position : a->local) + COLD_GAIN;
+}
+
+/* The next store that can be asked; -1: none. */
+static int usable(const struct shared *h, int store)
+{
+    while (store < h->n_stores && !h->store[store].in.up)
+        store++;
+    return store < h->n_stores ? store : -1;
+}
+
 static void prepare_ask(struct job *job)
 {
     struct ask *a = (struct ask *)job;
-    a->skip = !a->sc->shared->in.up || a->sc->shared->stop_ns ||
-              clock_now_ns() >= a->deadline_ns;
+    const struct shared *h = a->sc->shared;
+    a->skip = !h->store[a->store].in.up || h->stop_ns || clock_now_ns() >= a->deadline_ns;
+    a->last = usable(h, a->store + 1) < 0;
+    a->found = false;
+    a->rc = 0;
+    a->bytes = a->refused = 0;
+    a->count = (struct compress_count){0};
+    err_clear(&a->err);
+    err_clear(&a->odd);
 }
 
-/* The deepest state under the names of both keys: those of the key of before are looked through
- * only for what is deeper. */
-static int find(struct ask *a, struct objects *o)
+/* One that is deeper than what is known, under the names of that key. */
+static int find_under(struct ask *a, struct objects *o, const struct seal_keys *keys, bool old)
 {
-    struct shared *h = a->sc->shared;
-    int rc = objects_find(o, a->tenant, a->tokens, a->n, a->local, &a->m, &a->odd, &a->err);
-    if (rc || !a->sc->format.two)
-        return rc;
     struct manifest m;
     int64_t above = a->m.n_chunks ? a->m.head.position : a->local;
-    o->keys = &h->old_keys;
-    rc = objects_find(o, a->tenant, a->tokens, a->n, above, &m, &a->odd, &a->err);
-    if (rc || !m.n_chunks) {
-        o->keys = &h->keys;
+    o->keys = keys;
+    int rc = objects_find(o, a->tenant, a->tokens, a->n, above, &m, &a->odd, &a->err);
+    if (rc || !m.n_chunks)
         return rc;
-    }
     manifest_free(&a->m);
     a->m = m;
-    a->old = true;
+    a->old = old;
+    a->from = a->store;
+    a->found = true;
     return 0;
+}
+
+/* The deepest state under the names of both keys. */
+static int find(struct ask *a, struct objects *o)
+{
+    const struct shared *h = a->sc->shared;
+    int rc = find_under(a, o, &h->keys, false);
+    return rc || !a->sc->format.two ? rc : find_under(a, o, &h->old_keys, true);
 }
 
 static void run_ask(struct job *job)
 {
     struct ask *a = (struct ask *)job;
     struct shared *h = a->sc->shared;
+    struct shared_line *in = &h->store[a->store].in;
     if (a->skip)
         return;
-    struct objects o = {.kv = h->in.kv, .keys = &h->keys, .format = &a->sc->format,
-                        .compressor = h->in.compressor,
+    struct objects o = {.kv = in->kv, .format = &a->sc->format, .compressor = in->compressor,
                         .deadline_ns = a->deadline_ns};
-    a->rc = find(a, &o);
-    if (!a->rc && a->m.n_chunks)
+    if (!a->fetch) {
+        a->rc = find(a, &o);
+        a->fetch = !a->rc && a->found && (a->last || !worth_more(a));
+    }
+    o.keys = a->old ? &h->old_keys : &h->keys;
+    if (!a->rc && a->fetch)
         a->rc = fetch(a, &o);
     a->bytes = o.bytes;
     a->count = o.count;
@@ -176,7 +211,7 @@ static bool settle(struct ask *a)
     if (s->kind == POINT_SWAP)
         s->kind = POINT_END;
     s->has_logits = a->logits != NULL;
-    s->shared = !a->old; /* else it is put again, under the name of today's key */
+    s->share[a->from].there = !a->old; /* else it is put again, under today's key's name */
     s->pins++;
     int rc = snapshot_allocate(sc, s);
     if (!rc) { /* the memory changes hands: nothing is copied under the lock */
@@ -203,28 +238,55 @@ static void leave(struct ask *a)
     a->sc->shared->asking--;
 }
 
+static void push(struct ask *a, int store)
+{
+    struct shared *h = a->sc->shared;
+    a->store = store;
+    a->deadline_ns = clock_now_ns() + (uint64_t)h->wait_ms[store] * NS_PER_MS;
+    a->job = (struct job){.prepare = prepare_ask, .run = run_ask, .done = done_ask};
+    writer_push(&h->store[store].in.jobs, &a->job);
+}
+
+/* What one store had to say, in its counters. True: its state is in the tree. */
+static bool conclude(struct ask *a)
+{
+    struct statecache *sc = a->sc;
+    struct shared_stats *st = &sc->stats.shared[a->store];
+    if (a->skip) {
+        st->timeouts++;
+        return false;
+    }
+    bool used = !a->rc && a->fetch && settle(a);
+    int rc = a->rc == E_NOENT ? 0 : a->rc; /* the store gave a chunk up: its right */
+    shared_settle(sc, &sc->shared->store[a->store].in, rc, &a->err);
+    st->errors += a->refused;
+    if (a->odd.code)
+        shared_warn(sc, a->odd.text);
+    st->hits += used;
+    st->misses += !used && !rc && (a->fetch || !a->found);
+    st->timeouts += a->rc == E_TIMEOUT;
+    st->read_bytes += a->bytes;
+    compress_counted(&st->expanded, &a->count);
+    latency_add(&st->get, clock_now_ns() - a->start_ns);
+    return used;
+}
+
 static void done_ask(struct job *job)
 {
     struct ask *a = (struct ask *)job;
     struct statecache *sc = a->sc;
-    struct shared_stats *st = &sc->stats.shared;
-    leave(a);
-    if (a->skip) {
-        st->timeouts++;
-    } else {
-        bool found = !a->rc && a->m.n_chunks && settle(a);
-        int rc = a->rc == E_NOENT ? 0 : a->rc; /* the store gave a chunk up: its right */
-        shared_settle(sc, &sc->shared->in, rc, &a->err);
-        st->errors += a->refused;
-        if (a->odd.code)
-            shared_warn(sc, a->odd.text);
-        st->hits += found;
-        st->misses += !found && !rc;
-        st->timeouts += a->rc == E_TIMEOUT;
-        st->read_bytes += a->bytes;
-        compress_counted(&st->expanded, &a->count);
-        latency_add(&st->get, clock_now_ns() - a->start_ns);
+    struct shared *h = sc->shared;
+    bool fetched = a->fetch, used = conclude(a);
+    int next = used || fetched || h->stop_ns || !worth_more(a) ? -1 : usable(h, a->store + 1);
+    if (next < 0 && !fetched && a->m.n_chunks && h->store[a->from].in.up && !h->stop_ns) {
+        a->fetch = true; /* the one of before is the deepest */
+        next = a->from;
     }
+    if (next >= 0) {
+        push(a, next);
+        return;
+    }
+    leave(a);
     core_changed(sc);
     free_ask(a);
 }
@@ -248,8 +310,9 @@ bool shared_wait(struct statecache *sc, struct tenant *t, struct node *base, con
         return false;
     if (*ticket)
         return on_its_way(h, *ticket);
-    if (!h->in.up || h->stop_ns || total < local + SHARED_GAIN || h->asking >= SHARED_ASKS ||
-        prefix_cold(base, 0, base->end))
+    int store = usable(h, 0);
+    if (store < 0 || h->stop_ns || total < local + (store ? COLD_GAIN : SHARED_GAIN) ||
+        h->asking >= SHARED_ASKS || prefix_cold(base, 0, base->end))
         return false;
     struct ask *a = mem_zalloc(sizeof(*a));
     if (!a || !(a->tokens = mem_array((size_t)total, sizeof(*a->tokens)))) {
@@ -265,12 +328,10 @@ bool shared_wait(struct statecache *sc, struct tenant *t, struct node *base, con
     a->n = total;
     a->local = local;
     a->start_ns = clock_now_ns();
-    a->deadline_ns = a->start_ns + (uint64_t)h->wait_ms * NS_PER_MS;
     a->ticket = *ticket = ++h->n_asks;
-    a->job = (struct job){.prepare = prepare_ask, .run = run_ask, .done = done_ask};
     a->next = h->asks;
     h->asks = a;
     h->asking++;
-    writer_push(&h->in.jobs, &a->job);
+    push(a, store);
     return true;
 }

@@ -51,7 +51,7 @@ void claim_head(const struct claim *c, unsigned char out[CLAIM_HEAD])
 
 bool claim_is_free(const struct claim *c) { return sodium_is_zero(c->holder, sizeof(c->holder)); }
 
-static void look_at(const void *p, size_t n, struct claim_value *out)
+void claim_read(const void *p, size_t n, struct claim_value *out)
 {
     *out = (struct claim_value){.p = p, .n = n};
     out->record = n > CLAIM_HEAD && memcmp(p, magic, sizeof(magic)) == 0 &&
@@ -72,7 +72,7 @@ int claim_get(struct wire *w, const struct claim_name *key, uint64_t deadline_ns
     if (!rc)
         rc = wire_receive(w, deadline_ns, &r, e);
     if (!rc) /* an error: it is no text */
-        look_at(r.kind == REPLY_TEXT ? r.p : NULL, r.kind == REPLY_TEXT ? r.n : 0, out);
+        claim_read(r.kind == REPLY_TEXT ? r.p : NULL, r.kind == REPLY_TEXT ? r.n : 0, out);
     return rc;
 }
 
@@ -92,7 +92,7 @@ int claim_swap(struct wire *w, const struct claim_name *key, const void *expecte
     if (!rc && !*done && r.kind != REPLY_TEXT)
         rc = err_set(e, E_FORMAT, "the shared store answers a script with something else");
     if (!rc)
-        look_at(r.p, *done ? 0 : r.n, now);
+        claim_read(r.p, *done ? 0 : r.n, now);
     return rc;
 }
 

@@ -33,6 +33,9 @@ struct claim_value {
     struct claim at;
 };
 
+/* The same of bytes that came from elsewhere; out->p = p. */
+void claim_read(const void *p, size_t n, struct claim_value *out);
+
 struct claim_name { char text[9 + 32 + 1]; };
 struct claim_name claim_record_key(const struct link_name *name);
 

@@ -361,7 +361,7 @@ static void done(struct job *job)
 {
     struct errand *a = (struct errand *)job;
     struct statecache *sc = a->sc;
-    struct shared_stats *st = &sc->stats.shared;
+    struct shared_stats *st = &sc->stats.shared[sc->shared->records.store];
     bool normal = a->rc == E_BUSY || a->rc == E_CONFLICT;
     if (!a->skip)
         shared_settle(sc, &sc->shared->records, normal ? 0 : a->rc, &a->err);

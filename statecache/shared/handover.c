@@ -9,25 +9,31 @@
 static bool is_over(const struct shared *h, const struct timespec *until)
 {
     struct timespec now;
+    bool done = true;
     clock_gettime(CORE_CLOCK, &now);
-    return !h->out.up || (h->offers.next == &h->offers && !h->out.jobs.queued) ||
-           now.tv_sec > until->tv_sec ||
+    for (int i = 0; i < h->n_stores; i++) {
+        const struct shared_store *t = &h->store[i];
+        done &= !t->out.up || (t->offers.next == &t->offers && !t->out.jobs.queued);
+    }
+    return done || now.tv_sec > until->tv_sec ||
            (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec);
 }
 
 void shared_hand_over(struct statecache *sc, const struct timespec *until)
 {
     struct shared *h = sc->shared;
-    if (!h || !h->out.up)
+    if (!h)
         return;
+    h->cold_ns = 0; /* what waits for that is parked now */
     for (int i = 0; i < SESSION_BUCKETS; i++)
         for (struct session *x = sc->sessions[i]; x; x = x->chain)
             if (x->tip && !x->tip->dead && x->stored.fence)
                 shared_offer(sc, x->tip);
     while (!is_over(h, until)) {
-        h->left = (struct allowance){.bytes = NO_BOUND, .cost_ns = NO_BOUND};
+        for (int i = 0; i < h->n_stores; i++)
+            h->store[i].left = (struct allowance){.bytes = NO_BOUND, .cost_ns = NO_BOUND};
         shared_offers_due(sc, clock_now_ns());
-        if (!h->out.jobs.started) { /* a test with one thread is the writer, too */
+        if (!h->store[0].out.jobs.started) { /* a test with one thread is the writer, too */
             shared_work(sc);
         } else {
             struct timespec soon = core_deadline(LOOK_MS);

@@ -15,7 +15,10 @@
 #define KV_NAME 32   /* bytes of a name, at most */
 #define KV_MARKS 64  /* of one list */
 
-enum kv_kind { KV_STATE = 's', KV_CHUNK = 'c', KV_MARK = 'i', KV_GROUP = 'g' };
+/* KV_RECORD: of a session. Those in use are claim.h's; as values here they are only copied. */
+enum kv_kind {
+    KV_STATE = 's', KV_CHUNK = 'c', KV_MARK = 'i', KV_GROUP = 'g', KV_RECORD = 'r'
+};
 
 struct kv_key {
     enum kv_kind kind;
@@ -24,11 +27,21 @@ struct kv_key {
 #define KV_KEY_TEXT (2 * KV_NAME + 3)
 /* "s:0123…": the kind, then the name in hex. */
 void kv_key_text(const struct kv_key *key, char out[KV_KEY_TEXT]);
+/* The name [n] in hex, without the kind. False: it is none of a key. */
+bool kv_key_read(enum kv_kind kind, const char *hex, size_t n_hex, size_t n, struct kv_key *out);
 
 struct kv_value {
     bool there;             /* false: the store has no such key */
     const unsigned char *p; /* [n], until the next call; NULL: it is there, and not such a value */
     size_t n;
+};
+
+/* Where a list of keys goes on. Zeros at first; `last` after the last page. */
+struct kv_page {
+    char at[2 * KV_NAME + 1];
+    bool last;
+    void (*each)(void *arg, const struct kv_key *key);
+    void *arg;
 };
 
 struct kv;
@@ -64,7 +77,10 @@ struct kv_ops {
                 uint64_t deadline_ns, struct err *e);
     int (*marks)(struct kv *s, const struct kv_key *lists, int n, uint64_t *marks,
                  uint64_t deadline_ns, struct err *e);
-    /* What only some stores can do (compare and set) comes after these, NULL where one cannot. */
+
+    /* A page of all keys of a kind whose names have n bytes, in no order, some perhaps twice. */
+    int (*list)(struct kv *s, enum kv_kind kind, size_t n, struct kv_page *page,
+                uint64_t deadline_ns, struct err *e);
 };
 
 /* The beginning of every store's own object. */
@@ -79,7 +95,7 @@ struct kv {
 
 /* Where a store is, and who we are there. Texts are copied by those who open one. */
 struct kv_options {
-    const char *url;      /* --shared */
+    const char *url;      /* of one store */
     const char *password; /* if the URL has none; NULL = there is none */
     const char *ca;       /* certificates to trust instead of the system's, or NULL */
     const char *endpoint, *region; /* of s3://, NULL = Amazon's, $AWS_REGION */
@@ -93,6 +109,14 @@ int kv_open(struct kv **out, const struct kv_options *o, struct err *e) MUST_USE
 int kv_redis_open(struct kv **out, const struct kv_options *o, struct err *e) MUST_USE;
 int kv_s3_open(struct kv **out, const struct kv_options *o, struct err *e) MUST_USE;
 void kv_close(struct kv *s); /* NULL allowed */
+
+/* --shared, which may name several stores with commas between, the one asked first first; a comma
+ * in a password is none of those, because no scheme follows. out[i].url: into *copy, which the
+ * caller frees (mem_free). Options of s3:// go to those stores. E_RANGE: more than KV_STORES;
+ * E_CONFLICT: one of them twice; E_NOMEM. */
+#define KV_STORES 2
+int kv_list(const struct kv_options *all, struct kv_options out[KV_STORES], int *n, char **copy,
+            struct err *e) MUST_USE;
 
 /* The connection of a Redis store, for what only its protocol has; NULL: it is another store. */
 struct wire;

@@ -142,6 +142,35 @@ static int redis_marks(struct kv *s, const struct kv_key *lists, int n, uint64_t
     return rc;
 }
 
+struct listing {
+    struct kv_page *page;
+    enum kv_kind kind;
+    size_t n;
+};
+
+static void listed(void *arg, const unsigned char *p, size_t n)
+{
+    const struct listing *l = arg;
+    const size_t head = sizeof(PREFIX) - 1 + 2;
+    struct kv_key key;
+    if (n > head && kv_key_read(l->kind, (const char *)p + head, n - head, l->n, &key))
+        l->page->each(l->page->arg, &key);
+}
+
+static int redis_list(struct kv *s, enum kv_kind kind, size_t n, struct kv_page *page,
+                      uint64_t deadline_ns, struct err *e)
+{
+    char pattern[16], cursor[WIRE_CURSOR];
+    struct listing l = {page, kind, n};
+    _Static_assert(sizeof(page->at) >= WIRE_CURSOR, "a page's place has a cursor");
+    snprintf(pattern, sizeof(pattern), PREFIX "%c:*", (char)kind);
+    snprintf(cursor, sizeof(cursor), "%.*s", WIRE_CURSOR - 1, *page->at ? page->at : "0");
+    int rc = wire_scan(wire_of(s), pattern, cursor, listed, &l, deadline_ns, e);
+    memcpy(page->at, cursor, sizeof(cursor));
+    page->last = !rc && strcmp(cursor, "0") == 0;
+    return rc;
+}
+
 static void redis_close(struct kv *s)
 {
     struct redis *r = (struct redis *)s;
@@ -155,6 +184,7 @@ static const struct kv_ops redis_ops = {
     .connect = redis_connect, .connected = redis_connected, .drop = redis_drop,
     .put = redis_put, .flush = redis_flush, .ask = redis_ask, .answer = redis_answer,
     .keep = redis_keep, .remove = redis_remove, .mark = redis_mark, .marks = redis_marks,
+    .list = redis_list,
 };
 
 struct wire *kv_redis_wire(struct kv *s) { return s->ops == &redis_ops ? wire_of(s) : NULL; }

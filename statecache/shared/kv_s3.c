@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "statecache/shared/kv.h"
 #include "statecache/shared/s3_http.h"
+#include "statecache/shared/s3_listing.h"
 
 #define LOOK_NS NS_PER_S      /* the file of credentials is looked at so often */
 #define LATE 3                /* late answers in a row after which the store counts as gone */
@@ -349,6 +350,23 @@ static int s3_marks(struct kv *kv, const struct kv_key *lists, int n, uint64_t *
     return rc;
 }
 
+/* ---- names -------------------------------------------------------------------------------- */
+
+static int s3_list(struct kv *kv, enum kv_kind kind, size_t n, struct kv_page *page,
+                   uint64_t deadline_ns, struct err *e)
+{
+    struct s3 *s = (struct s3 *)kv;
+    const struct s3_reply *r;
+    enum s3_meaning m;
+    char query[S3_QUERY];
+    s3_listing_query(&s->place, kind, page, query);
+    struct s3_request get = {.method = S3_GET, .query = query, .most = S3_LISTING_MOST};
+    int rc = one(s, &get, deadline_ns, &r, &m, e);
+    if (!rc && (m != S3_DONE || !r->p))
+        rc = s3_refuse(&s->place, r->status, &r->refusal, r->skew_s, e);
+    return rc ? rc : s3_listing_read(&s->place, kind, n, (const char *)r->p, r->n, page, e);
+}
+
 /* ---- opening ------------------------------------------------------------------------------ */
 
 static void s3_close(struct kv *kv)
@@ -364,6 +382,7 @@ static const struct kv_ops s3_ops = {
     .connect = s3_connect, .connected = s3_connected, .drop = s3_drop,
     .put = s3_put, .flush = s3_flush, .ask = s3_ask, .answer = s3_answer,
     .keep = s3_keep, .remove = s3_remove, .mark = s3_mark, .marks = s3_marks,
+    .list = s3_list,
 };
 
 static const char *region_of(const struct kv_options *o)

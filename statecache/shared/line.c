@@ -21,16 +21,16 @@ struct connect_job {
 };
 
 /* Under the lock. */
-static void tell(struct statecache *sc, const char *why)
+static void tell(struct statecache *sc, int store, const char *why)
 {
-    struct shared *h = sc->shared;
-    bool up = h->in.up && h->out.up;
-    if (up == h->told_up || h->stop_ns)
+    struct shared_store *t = &sc->shared->store[store];
+    bool up = t->in.up && t->out.up;
+    if (up == t->told_up || sc->shared->stop_ns)
         return;
-    h->told_up = up;
-    sc->stats.shared.up = up;
+    t->told_up = up;
+    sc->stats.shared[store].up = up;
     if (up)
-        log_info("shared store %s: in use", h->in.kv->shown);
+        log_info("shared store %s: in use", t->in.kv->shown);
     else
         log_warn("shared store: serving goes on without it, and it is tried again: %s", why);
 }
@@ -72,16 +72,17 @@ static void done_connect(struct job *job)
 {
     struct connect_job *j = (struct connect_job *)job;
     struct shared *h = j->sc->shared;
+    int store = j->line->store;
     j->line->connecting = false;
     if (!j->skip) {
         if (j->rc)
             down(j->line);
         else
             j->line->up = true;
-        j->sc->stats.shared.errors += j->rc != 0;
-        if (j->rc && !h->told_up && !h->warned_ns)
+        j->sc->stats.shared[store].errors += j->rc != 0;
+        if (j->rc && !h->store[store].told_up && !h->warned_ns)
             shared_warn(j->sc, j->err.text); /* it was never there: that is worth a line, too */
-        tell(j->sc, j->err.text);
+        tell(j->sc, store, j->err.text);
     }
     mem_free(j);
 }
@@ -95,7 +96,7 @@ void shared_connect(struct statecache *sc, struct shared_line *l)
         down(l);
         return;
     }
-    *j = (struct connect_job){.sc = sc, .line = l, .wait_ms = sc->shared->wait_ms,
+    *j = (struct connect_job){.sc = sc, .line = l, .wait_ms = sc->shared->wait_ms[l->store],
                               .job = {.prepare = prepare_connect, .run = run_connect,
                                       .done = done_connect}};
     l->connecting = true;
@@ -105,16 +106,17 @@ void shared_connect(struct statecache *sc, struct shared_line *l)
 void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const struct err *e)
 {
     bool connected = l->kv->ops->connected(l->kv);
-    sc->stats.shared.requests += l->kv->requests;
-    sc->stats.shared.repeated += l->kv->repeated;
+    struct shared_stats *st = &sc->stats.shared[l->store];
+    st->requests += l->kv->requests;
+    st->repeated += l->kv->repeated;
     l->kv->requests = l->kv->repeated = 0;
     if (!rc)
         l->pause_ns = 0; /* it works */
     else
-        sc->stats.shared.errors++;
+        st->errors++;
     if (!connected && l->up) {
         down(l);
-        tell(sc, e->text);
+        tell(sc, l->store, e->text);
     } else if (rc && connected) {
         shared_warn(sc, e->text);
     }

@@ -191,9 +191,11 @@ int objects_put(struct objects *o, const int32_t *tokens, struct head *h,
     seal_state_name(o->keys, chain, tokens, h->position, &name);
     struct kv_key k = key_of(KV_STATE, name.b, sizeof(name.b));
     int rc = o->kv->ops->keep(o->kv, &k, o->ttl_s, o->deadline_ns, &there, e);
+    if (!rc && o->mark_first)
+        rc = mark(o, chain, h->position, e);
     if (!rc && !there) /* else another replica was first: it is the same, to the bit */
         rc = put_manifest(o, &name, h, part, e);
-    if (!rc)
+    if (!rc && !o->mark_first)
         rc = mark(o, chain, h->position, e);
     mem_free(chain);
     return rc;
@@ -405,12 +407,19 @@ static int take_chunks(struct objects *o, const struct manifest *m, const struct
     return rc;
 }
 
-int objects_fetch(struct objects *o, const int32_t *tokens, const struct manifest *m,
-                  const struct part part[PARTS], struct err *e)
+int objects_read(struct objects *o, const struct manifest *m, const struct part part[PARTS],
+                 struct err *e)
 {
     int rc = take_chunks(o, m, part, e);
     for (int i = 0; i < PARTS && !rc; i++)
         rc = codec_check(o->format, &m->head, (enum codec_part)i, &part[i], e);
+    return rc;
+}
+
+int objects_fetch(struct objects *o, const int32_t *tokens, const struct manifest *m,
+                  const struct part part[PARTS], struct err *e)
+{
+    int rc = objects_read(o, m, part, e);
     size_t bytes = (size_t)m->head.position * sizeof(*tokens);
     if (!rc && memcmp(part[PART_TOKENS].piece[0].p, tokens, bytes) != 0)
         rc = err_set(e, E_FORMAT, "a state of other tokens than its name says");

@@ -26,6 +26,7 @@ struct objects {
     enum compress_rule compress;   /* of what is put */
     struct compress_count count;   /* what was compressed, or taken apart */
     int64_t ttl_s;       /* of what is put; 0 = as long as the store likes */
+    bool mark_first;     /* a manifest that is there says that its marks are, too */
     uint64_t deadline_ns;
     uint64_t bytes;      /* sent, or received, of chunks */
     uint64_t refused;    /* things found under our names that did not check */
@@ -43,7 +44,10 @@ int objects_find(struct objects *o, const unsigned char tenant[16], const int32_
                  int64_t n, int64_t above, struct manifest *m, struct err *odd,
                  struct err *e) MUST_USE;
 /* Its parts, into memory of those sizes, checked. E_NOENT: a chunk is gone. E_FORMAT, E_DENIED:
- * what is there is not that state. Either way the manifest is removed. As kv.h. */
+ * what is there is not that state. As kv.h. */
+int objects_read(struct objects *o, const struct manifest *m, const struct part part[PARTS],
+                 struct err *e) MUST_USE;
+/* The same of these very tokens; what is gone or not that state loses its manifest. */
 int objects_fetch(struct objects *o, const int32_t *tokens, const struct manifest *m,
                   const struct part part[PARTS], struct err *e) MUST_USE;
 

@@ -10,26 +10,60 @@
 #define LATE_NS (10 * NS_PER_S)    /* what waited longer makes room for what comes after it */
 #define PUT_MS 2000                /* an answer to one command may take so long */
 
+static struct snapshot *of_offer(struct link *l, int store)
+{
+    return (struct snapshot *)((char *)l - offsetof(struct snapshot, share) -
+                               (size_t)store * sizeof(struct share) -
+                               offsetof(struct share, offer));
+}
+
+static void withdraw(struct snapshot *s, int store)
+{
+    struct link *l = &s->share[store].offer;
+    l->prev->next = l->next;
+    l->next->prev = l->prev;
+    *l = (struct link){0};
+}
+
+static void offer_to(struct statecache *sc, struct snapshot *s, int store)
+{
+    struct shared_store *t = &sc->shared->store[store];
+    struct share *x = &s->share[store];
+    if (x->offer.prev || x->there || x->going)
+        return;
+    if (!t->out.up && store == 0) { /* a cold one has time */
+        sc->stats.shared[store].dropped++;
+        return;
+    }
+    x->offer_ns = clock_now_ns();
+    x->offer = (struct link){t->offers.prev, &t->offers};
+    t->offers.prev->next = &x->offer;
+    t->offers.prev = &x->offer;
+}
+
 void shared_offer(struct statecache *sc, struct snapshot *s)
 {
     struct shared *h = sc->shared;
-    if (!h || s->offer.prev || s->shared || s->sharing || s->kind == POINT_GRID ||
-        s->kind == POINT_SWAP || s->pos < SHARED_GAIN)
+    if (!h || s->kind == POINT_GRID || s->kind == POINT_SWAP || s->pos < SHARED_GAIN)
         return; /* those between the points cost as much and save little */
-    if (!h->out.up) {
-        sc->stats.shared.dropped++;
-        return;
+    for (int i = 0; i < h->n_stores; i++)
+        offer_to(sc, s, i);
+}
+
+void shared_offers_drop(struct statecache *sc)
+{
+    for (int i = 0; i < sc->shared->n_stores; i++) {
+        struct shared_store *t = &sc->shared->store[i];
+        while (t->offers.next != &t->offers)
+            withdraw(of_offer(t->offers.next, i), i);
     }
-    s->offer_ns = clock_now_ns();
-    s->offer = (struct link){h->offers.prev, &h->offers};
-    h->offers.prev->next = &s->offer;
-    h->offers.prev = &s->offer;
 }
 
 struct put_job {
     struct job job;
     struct statecache *sc;
     struct snapshot *s;   /* pinned: its bytes stay */
+    int store;            /* into which */
     int32_t *tokens;
     struct piece piece[3], *pages; /* tokens, slab, logits; [n_blocks + 1] */
     struct part part[PARTS];
@@ -52,7 +86,7 @@ static void prepare_put(struct job *job)
 {
     struct put_job *j = (struct put_job *)job;
     const struct shared *h = j->sc->shared;
-    j->skip = !h->out.up || (h->stop_ns && clock_now_ns() > h->stop_ns);
+    j->skip = !h->store[j->store].out.up || (h->stop_ns && clock_now_ns() > h->stop_ns);
 }
 
 /* Of this thread: while it waits for the network others compute. */
@@ -67,12 +101,13 @@ static void run_put(struct job *job)
 {
     struct put_job *j = (struct put_job *)job;
     struct shared *h = j->sc->shared;
+    struct shared_line *out = &h->store[j->store].out;
     if (j->skip)
         return;
     uint64_t start = clock_now_ns(), cpu = cpu_ns();
     uint64_t per_mib = j->sc->format.slot_bytes >> 20;
-    struct objects o = {.kv = h->out.kv, .keys = &h->keys, .format = &j->sc->format,
-                        .compressor = h->out.compressor, .compress = j->sc->o.compress_shared,
+    struct objects o = {.kv = out->kv, .keys = &h->keys, .format = &j->sc->format,
+                        .compressor = out->compressor, .compress = j->sc->o.compress_shared,
                         .ttl_s = h->ttl_s,
                         .deadline_ns = start + (PUT_MS + per_mib * 100) * NS_PER_MS};
     j->head.created_s = clock_unix_s();
@@ -88,19 +123,21 @@ static void done_put(struct job *job)
     struct put_job *j = (struct put_job *)job;
     struct statecache *sc = j->sc;
     struct snapshot *s = j->s;
-    s->sharing = false;
+    struct shared_store *t = &sc->shared->store[j->store];
+    struct shared_stats *st = &sc->stats.shared[j->store];
+    s->share[j->store].going = false;
     if (j->skip) {
-        sc->stats.shared.dropped++;
+        st->dropped++;
     } else {
-        shared_settle(sc, &sc->shared->out, j->rc, &j->err);
-        s->shared = !j->rc;
-        sc->stats.shared.dropped += j->rc != 0;
-        sc->stats.shared.writes += !j->rc;
-        sc->stats.shared.written_bytes += j->bytes;
-        compress_counted(&sc->stats.shared.packed, &j->count);
-        sc->stats.shared.write_cpu_ns += j->cpu_ns;
-        allowance_spend(&sc->shared->left, 0, j->cpu_ns);
-        latency_add(&sc->stats.shared.put, j->ns);
+        shared_settle(sc, &t->out, j->rc, &j->err);
+        s->share[j->store].there = !j->rc;
+        st->dropped += j->rc != 0;
+        st->writes += !j->rc;
+        st->written_bytes += j->bytes;
+        compress_counted(&st->packed, &j->count);
+        st->write_cpu_ns += j->cpu_ns;
+        allowance_spend(&t->left, 0, j->cpu_ns);
+        latency_add(&st->put, j->ns);
     }
     if (j->release && s->slot >= 0 && s->pins == 1 && !s->writing && !s->copy && !s->dead)
         snapshot_drop_ram(sc, s);
@@ -132,9 +169,10 @@ static uint64_t bytes_of(const struct put_job *j)
 }
 
 /* ENGINE. 0; E_BUSY: later; else it cannot be. */
-static int put(struct statecache *sc, struct snapshot *s)
+static int put(struct statecache *sc, struct snapshot *s, int store)
 {
     struct err ignored = {0};
+    struct shared_store *t = &sc->shared->store[store];
     if (s->reading || s->copy || !snapshot_ready(s))
         return s->dead || (!s->slab && s->slot < 0 && !s->reading) ? E_NOENT : E_BUSY;
     bool parked = s->slot >= 0 && !s->slab;
@@ -144,12 +182,12 @@ static int put(struct statecache *sc, struct snapshot *s)
         rc = snapshot_to_host(sc, s, &ignored);
     struct put_job *j = rc ? NULL : mem_zalloc(sizeof(*j));
     if (j) {
-        *j = (struct put_job){.sc = sc, .s = s, .release = parked,
+        *j = (struct put_job){.sc = sc, .s = s, .store = store, .release = parked,
                               .job = {.prepare = prepare_put, .run = run_put, .done = done_put}};
         if (describe(j)) {
-            s->sharing = true;
-            allowance_spend(&sc->shared->left, bytes_of(j), 0);
-            writer_push(&sc->shared->out.jobs, &j->job);
+            s->share[store].going = true;
+            allowance_spend(&t->left, bytes_of(j), 0);
+            writer_push(&t->out.jobs, &j->job);
             return 0; /* the job has the pin */
         }
         free_job(j);
@@ -158,33 +196,61 @@ static int put(struct statecache *sc, struct snapshot *s)
     return rc ? rc : E_NOMEM;
 }
 
-void shared_offers_due(struct statecache *sc, uint64_t now)
+/* What a cold store is for: where a conversation that rests will go on, and what many begin with. */
+static bool rests(const struct snapshot *s)
+{
+    return s->kind == POINT_SYSTEM || prefix_is_last(s->node);
+}
+
+/* One that is due. False: it stays in the list, and so do those behind it. */
+static bool offer_due(struct statecache *sc, struct snapshot *s, int store, uint64_t now)
 {
     struct shared *h = sc->shared;
-    struct link *l = h->offers.next, *next;
-    for (; l != &h->offers; l = next) {
-        struct snapshot *s = (struct snapshot *)((char *)l - offsetof(struct snapshot, offer));
-        next = l->next;
-        bool late = now > s->offer_ns + LATE_NS || !h->out.up;
-        bool paid = allowance_left(&h->left, &h->limits);
-        bool room = paid && h->out.jobs.queued < SHARED_QUEUE;
-        if (!late && !room)
-            break;
-        if (next != &h->offers) /* making room in RAM must not free what comes next */
-            ((struct snapshot *)((char *)next - offsetof(struct snapshot, offer)))->pins++;
-        int rc = late ? E_TIMEOUT : put(sc, s);
-        if (rc != E_BUSY) {
-            snapshot_withdraw(s);
-            sc->stats.shared.dropped += rc != 0;
-            sc->stats.shared.over_budget += late && h->out.up && !paid;
-        }
-        if (next != &h->offers) {
-            struct snapshot *t = (struct snapshot *)((char *)next -
-                                                     offsetof(struct snapshot, offer));
-            bool dead = t->dead;
-            snapshot_unpin(sc, t);
-            if (dead)
-                break; /* it left the list */
-        }
+    struct shared_store *t = &h->store[store];
+    struct shared_stats *st = &sc->stats.shared[store];
+    uint64_t due = s->share[store].offer_ns + (store ? h->cold_ns : 0);
+    if (now < due)
+        return false;
+    if (store && !rests(s)) {
+        withdraw(s, store);
+        return true;
     }
+    bool late = now > due + LATE_NS || !t->out.up;
+    bool paid = allowance_left(&t->left, &h->limits);
+    if (!late && !(paid && t->out.jobs.queued < SHARED_QUEUE))
+        return false;
+    int rc = late ? E_TIMEOUT : put(sc, s, store);
+    if (rc == E_BUSY)
+        return true;
+    if (s->share[store].offer.prev)
+        withdraw(s, store);
+    st->dropped += rc != 0;
+    st->over_budget += late && t->out.up && !paid;
+    return true;
+}
+
+static void store_due(struct statecache *sc, int store, uint64_t now)
+{
+    struct shared_store *t = &sc->shared->store[store];
+    for (struct link *l = t->offers.next, *next; l != &t->offers; l = next) {
+        next = l->next;
+        struct snapshot *after = next != &t->offers ? of_offer(next, store) : NULL;
+        if (after) /* making room in RAM must not free what comes next */
+            after->pins++;
+        bool on = offer_due(sc, of_offer(l, store), store, now);
+        if (!after && !on)
+            break;
+        if (!after)
+            continue;
+        bool dead = after->dead;
+        snapshot_unpin(sc, after);
+        if (dead || !on)
+            break; /* it left the list */
+    }
+}
+
+void shared_offers_due(struct statecache *sc, uint64_t now)
+{
+    for (int i = 0; i < sc->shared->n_stores; i++)
+        store_due(sc, i, now);
 }

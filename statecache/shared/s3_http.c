@@ -1,6 +1,8 @@
 /* Transfers: libcurl's connections, our signatures, limits and patience. */
 #include "statecache/shared/s3_http.h"
 
+#include "statecache/shared/s3_listing.h"
+
 #include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +26,7 @@ struct transfer {
     CURL *easy;
     struct curl_slist *headers;
     enum s3_method method;
-    char path[S3_BUCKET + S3_PREFIX + 128], if_match[S3_ETAG];
+    char path[S3_BUCKET + S3_PREFIX + 128], query[S3_QUERY], if_match[S3_ETAG];
     bool conditional;
     unsigned char *bytes;     /* of a PUT, or of what a GET answers; cap bytes */
     size_t cap, n, most;
@@ -162,7 +164,7 @@ static bool sign(struct transfer *t)
     *at++ = (struct s3_header){"x-amz-date", time};
     if (*h->login->keys.token)
         *at++ = (struct s3_header){"x-amz-security-token", h->login->keys.token};
-    s3_sign(&h->login->keys, h->place->region, methods[t->method], t->path, "", all,
+    s3_sign(&h->login->keys, h->place->region, methods[t->method], t->path, t->query, all,
             (int)(at - all), hash, time, auth);
     curl_slist_free_all(t->headers);
     t->headers = NULL;
@@ -178,8 +180,9 @@ static int set_options(struct transfer *t)
 {
     const struct s3_http *h = t->http;
     CURL *c = t->easy;
-    char url[sizeof(h->place->host) + sizeof(t->path) + 16];
-    snprintf(url, sizeof(url), "http%s://%s%s", h->place->tls ? "s" : "", h->place->host, t->path);
+    char url[sizeof(h->place->host) + sizeof(t->path) + sizeof(t->query) + 16];
+    snprintf(url, sizeof(url), "http%s://%s%s%s%s", h->place->tls ? "s" : "", h->place->host,
+             t->path, *t->query ? "?" : "", t->query);
     int bad = (int)curl_easy_setopt(c, CURLOPT_URL, url);
     bad |= (int)curl_easy_setopt(c, CURLOPT_HTTPHEADER, t->headers);
     bad |= (int)curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -254,7 +257,11 @@ int s3_http_begin(struct s3_http *h, const struct s3_request *r, int *id, struct
         memcpy(t->bytes, r->body, r->n);
     t->conditional = r->if_match != NULL;
     snprintf(t->if_match, sizeof(t->if_match), "%s", r->if_match ? r->if_match : "");
-    snprintf(t->path, sizeof(t->path), "%s%s", h->place->root, r->key);
+    snprintf(t->query, sizeof(t->query), "%s", r->query ? r->query : "");
+    if (r->query)
+        snprintf(t->path, sizeof(t->path), "%.*s", (int)h->place->bucket, h->place->root);
+    else
+        snprintf(t->path, sizeof(t->path), "%s%s", h->place->root, r->key);
     *id = (int)(t - h->t);
     return start(t, e);
 }

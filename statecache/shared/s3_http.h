@@ -17,6 +17,8 @@ enum s3_method { S3_GET, S3_HEAD, S3_PUT, S3_DELETE };
 struct s3_request {
     enum s3_method method;
     const char *key;      /* below the place's root; nothing in it needs escaping */
+    const char *query;    /* of a GET of the bucket itself, escaped and in order; NULL = none: then
+                             key is not looked at */
     const void *body;     /* [n] of a PUT, copied */
     size_t n;
     size_t most;          /* bytes that a GET may answer: more are not read */

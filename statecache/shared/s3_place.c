@@ -122,6 +122,7 @@ int s3_place_parse(const char *url, const char *endpoint, const char *region,
         amazons_host(out, bucket, in_host);
     snprintf(out->root, sizeof(out->root), "/%s%s%s", in_host ? "" : bucket, in_host ? "" : "/",
              prefix);
+    out->bucket = in_host ? 1 : n + 2;
     snprintf(out->shown, sizeof(out->shown), "s3://%s/%s at http%s://%s", bucket, prefix,
              out->tls ? "s" : "", out->host);
     return 0;

@@ -13,6 +13,7 @@ struct s3_place {
     char host[SHARED_HOST + 8]; /* as a URL and the header Host have it: IPv6 in brackets, the port
                                    where it is not the scheme's own */
     char root[S3_BUCKET + S3_PREFIX + 2]; /* of every path: "/", "/prefix/", "/bucket/prefix/" */
+    size_t bucket;              /* bytes of root that are the bucket: "/", "/bucket/" */
     char region[S3_REGION];
     char shown[2 * SHARED_HOST + S3_BUCKET + S3_PREFIX];
 };

@@ -25,31 +25,50 @@ static struct allowance_limits put_limits(uint64_t bytes_s)
                                   .ns_max = PUT_NS};
 }
 
-static int open_line(struct statecache *sc, struct shared_line *l, const struct kv_options *o,
-                     struct err *e)
+static int open_line(struct statecache *sc, struct shared_line *l, int store,
+                     const struct kv_options *o, struct err *e)
 {
+    l->store = store;
     int rc = kv_open(&l->kv, o, e);
     return rc ? rc : writer_open(&l->jobs, &sc->lock, !sc->o.no_writer_thread, e);
 }
 
 /* For states, which may be compressed. */
-static int open_states(struct statecache *sc, struct shared_line *l, const struct kv_options *o,
-                       struct err *e)
+static int open_states(struct statecache *sc, struct shared_line *l, int store,
+                       const struct kv_options *o, struct err *e)
 {
     int rc = compressor_open(&l->compressor, e);
-    return rc ? rc : open_line(sc, l, o, e);
+    return rc ? rc : open_line(sc, l, store, o, e);
+}
+
+static int open_store(struct statecache *sc, int store, const struct kv_options *o, struct err *e)
+{
+    struct shared_store *t = &sc->shared->store[store];
+    sc->stats.shared[store].on = true;
+    int rc = open_states(sc, &t->out, store, o, e);
+    if (!rc)
+        rc = open_states(sc, &t->in, store, o, e);
+    if (!rc && sc->shared->ttl_s && t->out.kv->lasting)
+        log_warn("shared-ttl: %s knows no times to live, its own rules (a bucket's lifecycle) say "
+                 "how long states stay", t->out.kv->shown);
+    return rc;
 }
 
 static void beat(void *sc) { together_live(sc); }
 
-/* The connection of sessions' records, where the store can compare and set. */
-static int open_records(struct statecache *sc, const struct kv_options *o, struct err *e)
+/* The connection of sessions' records: to the first store that can compare and set. */
+static int open_records(struct statecache *sc, const struct kv_options o[KV_STORES],
+                        struct err *e)
 {
     struct shared *h = sc->shared;
-    if (!kv_redis_wire(h->in.kv))
+    int store = 0;
+    while (store < h->n_stores && !kv_redis_wire(h->store[store].in.kv))
+        store++;
+    if (store == h->n_stores)
         return 0;
     rng_system(h->me, sizeof(h->me));
-    int rc = open_line(sc, &h->records, o, e);
+    sc->stats.shared[store].sessions = true;
+    int rc = open_line(sc, &h->records, store, &o[store], e);
     if (!rc && h->records.jobs.started)
         writer_beat(&h->records.jobs, CLAIM_RENEW_MS, beat, sc);
     return rc;
@@ -63,6 +82,22 @@ static void close_records(struct shared *h)
     kv_close(h->records.kv);
 }
 
+static int open_stores(struct statecache *sc, const struct kv_options *all, struct err *e)
+{
+    struct shared *h = sc->shared;
+    struct kv_options o[KV_STORES];
+    char *urls;
+    int n, rc = kv_list(all, o, &n, &urls, e);
+    for (int i = 0; i < n && !rc; i++) {
+        h->n_stores++;
+        rc = open_store(sc, i, &o[i], e);
+    }
+    if (!rc)
+        rc = open_records(sc, o, e);
+    mem_free(urls);
+    return rc;
+}
+
 int shared_open(struct statecache *sc, const struct shared_options *o, struct err *e)
 {
     if (!o->store.url)
@@ -71,27 +106,22 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     if (!h)
         return err_set(e, E_NOMEM, "no memory for the shared store");
     sc->shared = h;
-    sc->stats.shared.on = true;
-    h->offers.prev = h->offers.next = &h->offers;
-    h->wait_ms = o->wait_ms;
+    for (int i = 0; i < SHARED_STORES; i++) {
+        h->store[i].offers.prev = h->store[i].offers.next = &h->store[i].offers;
+        h->wait_ms[i] = i ? o->cold_wait_ms : o->wait_ms;
+    }
+    h->cold_ns = (uint64_t)o->cold_after_s * NS_PER_S;
     h->ttl_s = o->ttl_s;
     h->limits = put_limits(o->bytes_s);
     seal_keys(&h->keys, sc->format.key);
     if (sc->format.two)
         seal_keys(&h->old_keys, sc->format.old);
-    int rc = open_states(sc, &h->out, &o->store, e);
-    if (!rc)
-        rc = open_states(sc, &h->in, &o->store, e);
-    if (!rc && h->ttl_s && h->out.kv->lasting)
-        log_warn("shared-ttl: %s knows no times to live, its own rules (a bucket's lifecycle) say "
-                 "how long states stay", h->out.kv->shown);
-    if (!rc)
-        rc = open_records(sc, &o->store, e);
+    int rc = open_stores(sc, &o->store, e);
     if (!rc && h->records.kv)
         shared_connect(sc, &h->records);
-    if (!rc) {
-        shared_connect(sc, &h->out);
-        shared_connect(sc, &h->in);
+    for (int i = 0; i < h->n_stores && !rc; i++) {
+        shared_connect(sc, &h->store[i].out);
+        shared_connect(sc, &h->store[i].in);
     }
     return rc;
 }
@@ -104,22 +134,30 @@ void shared_close(struct statecache *sc)
     pthread_mutex_lock(&sc->lock);
     h->stop_ns = clock_now_ns() + CLOSE_NS;
     pthread_mutex_unlock(&sc->lock);
-    writer_close(&h->out.jobs);
-    writer_close(&h->in.jobs);
+    for (int i = 0; i < h->n_stores; i++) {
+        writer_close(&h->store[i].out.jobs);
+        writer_close(&h->store[i].in.jobs);
+    }
     writer_close(&h->records.jobs);
     pthread_mutex_lock(&sc->lock);
-    while (h->offers.next != &h->offers)
-        snapshot_withdraw((struct snapshot *)((char *)h->offers.next -
-                                              offsetof(struct snapshot, offer)));
+    shared_offers_drop(sc);
     sc->shared = NULL;
     pthread_mutex_unlock(&sc->lock);
-    kv_close(h->out.kv);
-    kv_close(h->in.kv);
-    compressor_close(h->out.compressor);
-    compressor_close(h->in.compressor);
+    for (int i = 0; i < h->n_stores; i++) {
+        kv_close(h->store[i].out.kv);
+        kv_close(h->store[i].in.kv);
+        compressor_close(h->store[i].out.compressor);
+        compressor_close(h->store[i].in.compressor);
+    }
     close_records(h);
     sodium_memzero(h, sizeof(*h)); /* keys */
     mem_free(h);
+}
+
+static void reconnect(struct statecache *sc, struct shared_line *l, uint64_t now)
+{
+    if (l->kv && !l->up && now >= l->retry_ns)
+        shared_connect(sc, l);
 }
 
 bool shared_tick(struct statecache *sc)
@@ -128,24 +166,28 @@ bool shared_tick(struct statecache *sc)
     if (!h)
         return false;
     uint64_t now = clock_now_ns();
-    if (!h->out.up && now >= h->out.retry_ns)
-        shared_connect(sc, &h->out);
-    if (!h->in.up && now >= h->in.retry_ns)
-        shared_connect(sc, &h->in);
-    if (h->records.kv && !h->records.up && now >= h->records.retry_ns)
-        shared_connect(sc, &h->records);
+    bool more = false;
+    for (int i = 0; i < h->n_stores; i++) {
+        reconnect(sc, &h->store[i].out, now);
+        reconnect(sc, &h->store[i].in, now);
+        allowance_refill(&h->store[i].left, &h->limits, now);
+    }
+    reconnect(sc, &h->records, now);
     together_tick(sc);
-    allowance_refill(&h->left, &h->limits, now);
     shared_offers_due(sc, now);
-    return h->out.jobs.queued > 0 || h->in.jobs.queued > 0 ||
-           h->records.jobs.queued > 0;
+    for (int i = 0; i < h->n_stores; i++)
+        more |= h->store[i].out.jobs.queued > 0 || h->store[i].in.jobs.queued > 0;
+    return more || h->records.jobs.queued > 0;
 }
 
 void shared_work(struct statecache *sc)
 {
-    if (!sc->shared)
+    struct shared *h = sc->shared;
+    if (!h)
         return;
-    writer_work(&sc->shared->records.jobs);
-    writer_work(&sc->shared->in.jobs);
-    writer_work(&sc->shared->out.jobs);
+    writer_work(&h->records.jobs);
+    for (int i = 0; i < h->n_stores; i++) {
+        writer_work(&h->store[i].in.jobs);
+        writer_work(&h->store[i].out.jobs);
+    }
 }

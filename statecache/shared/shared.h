@@ -1,7 +1,8 @@
-/* The tier behind the local ones: states in a store that replicas share.
+/* The tiers behind the local ones: states in stores that replicas share, a hot one and perhaps a
+ * cold one behind it.
  *
- * Two threads with a connection each, one that writes states behind the engine and one that looks
- * for what a waiting request lacks. The engine only appends to their queues, which are bounded: it
+ * Two threads for each, with a connection each, one that writes states behind the engine and one
+ * that looks for what a waiting request lacks. The engine only appends to their queues, which are bounded: it
  * never waits for the network. While a connection is down nothing is queued, and it is tried again
  * with longer and longer pauses. All functions are called under the cache's lock. */
 #ifndef RECURD_SHARED_H
@@ -10,13 +11,17 @@
 #include "statecache/shared/object.h"
 #include "statecache/value/snapshot.h"
 
+_Static_assert(SHARED_STORES == KV_STORES, "as many as --shared may name");
+
 #define SHARED_QUEUE 16 /* states on their way out, each pinned */
 #define SHARED_ASKS 64  /* requests that wait for an answer */
 
 /* What the cache was asked to share. Copied by shared_open. */
 struct shared_options {
-    struct kv_options store; /* url NULL = no such tier */
+    struct kv_options store; /* url: of all stores, as kv_list has it; NULL = no such tier */
     int wait_ms;         /* a request waits so long for the store, at most */
+    int cold_wait_ms;    /* … and for the second one */
+    int64_t cold_after_s; /* what nothing has gone beyond for so long is put there */
     int64_t ttl_s;       /* of what is put there; 0 = as the store likes */
     uint64_t bytes_s;    /* that may be put there a second, on average; 0 = no bound */
 };
@@ -25,29 +30,36 @@ struct shared_line { /* one connection and the thread that uses it */
     struct writer jobs;
     struct compressor *compressor;
     struct kv *kv;
+    int store;           /* which store it leads to */
     bool up, connecting;
     uint64_t retry_ns, pause_ns; /* when to connect again; how long the last pause was */
 };
 
+struct shared_store {
+    struct shared_line out, in;
+    struct allowance left; /* of putting */
+    struct link offers;    /* states to be put, the oldest first */
+    bool told_up;          /* what the log said last */
+};
+
 struct shared {
     struct seal_keys keys, old_keys; /* old: of the key of before, if format.two */
-    int wait_ms;
+    int wait_ms[SHARED_STORES];
     int64_t ttl_s;
-    struct shared_line out, in;
-    struct shared_line records; /* of sessions; kv NULL: this store cannot compare and set */
+    uint64_t cold_ns;           /* from when a state was taken until it is put into a cold store */
+    struct shared_store store[SHARED_STORES];
+    int n_stores;
+    struct shared_line records; /* of sessions; kv NULL: no store can compare and set */
     unsigned char me[16];       /* this replica, since it was started */
     int held, pushing;          /* sessions claimed; local ones on their way */
     bool renewing;
     uint64_t renewed_ns;        /* its sign of life */
     int at;                     /* chain of sessions to be looked at next */
     struct errand *arrivals;    /* of sessions that are not here yet */
-    struct allowance_limits limits; /* of putting */
-    struct allowance left;
-    struct link offers;  /* states to be put, the oldest first */
+    struct allowance_limits limits; /* of putting, into each */
     struct ask *asks;    /* on their way */
     uint64_t n_asks;     /* ever made */
     int asking;
-    bool told_up;        /* what the log said last */
     uint64_t warned_ns, stop_ns; /* stop_ns: nothing is put after that; 0 = not closing */
 };
 
@@ -63,6 +75,7 @@ void shared_work(struct statecache *sc); /* without threads: does what is queued
 /* offer.c. A state was taken; nothing without a store. */
 void shared_offer(struct statecache *sc, struct snapshot *s);
 void shared_offers_due(struct statecache *sc, uint64_t now);
+void shared_offers_drop(struct statecache *sc); /* of all of them nothing will come */
 
 /* handover.c. ENGINE, before a planned end, until then at most (core_deadline). */
 void shared_hand_over(struct statecache *sc, const struct timespec *until);

@@ -151,7 +151,7 @@ int together_settle(struct statecache *sc, struct session *x, struct errand *a, 
         st->ids = a->ids;
         st->n_ids = a->n_ids + a->n_new;
         a->ids = NULL;
-        sc->stats.shared.session_writes++;
+        sc->stats.shared[sc->shared->records.store].session_writes++;
         if (!claim_is_free(&a->next))
             claimed(sc, x, &a->next);
     } else if (a->gone) {

@@ -471,12 +471,14 @@ static void free_if_unused(struct statecache *sc, struct snapshot *s)
 
 void snapshot_withdraw(struct snapshot *s)
 {
-    struct link *l = &s->offer;
-    if (!l->prev)
-        return;
-    l->prev->next = l->next;
-    l->next->prev = l->prev;
-    *l = (struct link){0};
+    for (int i = 0; i < SHARED_STORES; i++) {
+        struct link *l = &s->share[i].offer;
+        if (!l->prev)
+            continue;
+        l->prev->next = l->next;
+        l->next->prev = l->prev;
+        *l = (struct link){0};
+    }
 }
 
 void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)

@@ -16,6 +16,13 @@ struct block {
     struct tenant *tenant;
 };
 
+/* What a snapshot is to one shared store. */
+struct share {
+    bool there, going;    /* it has it; is being given it */
+    struct link offer;    /* member of the list of those to be given to it, or prev == NULL */
+    uint64_t offer_ns;
+};
+
 /* The state after the tokens of the path to `node`. Its bytes never change. */
 struct snapshot {
     struct node *node;
@@ -47,9 +54,7 @@ struct snapshot {
     bool was_behind;          /* that job is charged to writing behind */
     struct link behind;       /* member of the list of those to be written so, or prev == NULL */
     uint64_t behind_ns;       /* when it was taken */
-    bool shared, sharing;     /* the shared store has it; is being given it */
-    struct link offer;        /* member of the list of those to be given to it, or prev == NULL */
-    uint64_t offer_ns;
+    struct share share[SHARED_STORES];
     struct link lru[TIERS];   /* member of the tier's list, or prev == NULL */
 };
 
@@ -87,7 +92,7 @@ void snapshot_on_disk(struct statecache *sc, struct snapshot *s, const unsigned 
                       uint64_t bytes, bool durable);
 void snapshot_off_disk(struct statecache *sc, struct snapshot *s); /* the file is not touched */
 
-/* Leaves the list of those to be given to the shared store; nothing if it is not there. */
+/* Leaves the lists of those to be given to a shared store; nothing where it is in none. */
 void snapshot_withdraw(struct snapshot *s);
 /* Leaves the tree and every tier; freed when nothing pins or holds it. evicted: by a budget. */
 void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted);

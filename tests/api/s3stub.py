@@ -1,4 +1,4 @@
-"""A bucket of S3 for tests, in memory: GET, HEAD, PUT and DELETE with conditions. It checks every
+"""A bucket of S3 for tests, in memory: GET, HEAD, PUT and DELETE with conditions, and lists. It checks every
 signature by itself (AWS Signature Version 4, from its description), and misbehaves when told to."""
 import calendar
 import email.utils
@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 import time
+import urllib.parse
 
 ID, SECRET, REGION, BUCKET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "eu-test-1", \
     "states"
@@ -112,6 +113,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                "<Message>no</Message>%s</Error>" % (r.code, r.more)).encode(),
                     [("Content-Type", "application/xml")])
 
+    def names(self):
+        """ListObjectsV2: two names a page, so that there are pages."""
+        asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query, strict_parsing=True)
+        prefix, after = (asked.get(n, [""])[0] for n in ("prefix", "start-after"))
+        if asked["list-type"] != ["2"]:
+            raise Refused(501, "NotImplemented")
+        s = self.server.stub
+        with s.lock:
+            all_ = sorted(k for k in s.objects if k.startswith(prefix) and k > after)
+        self.answer(200, (
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3\">"
+            "<IsTruncated>%s</IsTruncated>%s</ListBucketResult>" % (
+                "true" if len(all_) > s.page else "false", "".join(
+                    "<Contents><Key>%s</Key><Size>1</Size></Contents>" % k
+                    for k in all_[:s.page]))).encode(), [("Content-Type", "application/xml")])
+
     def condition(self, old):
         s = self.server.stub
         match, none = self.headers.get("If-Match"), self.headers.get("If-None-Match")
@@ -131,6 +148,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         try:
             self.check(body)
+            if "?" in self.path and self.command == "GET":
+                return self.names()
             key = self.key()
             with s.lock:
                 old = s.objects.get(key)
@@ -168,6 +187,7 @@ class Stub:
 
     def __init__(self, tls=None, in_host=False):
         self.lock = threading.Lock()
+        self.page = 2
         self.in_host, self.region, self.clock, self.no_conditions = in_host, REGION, 0, False
         self.tls, self.port, self.server = tls, 0, None
         self.users, self.objects, self.asked, self.fault = {ID: (SECRET, "")}, {}, [], None

@@ -1,8 +1,10 @@
 /* The shared store in a bucket: any bytes are a place that needs no escaping or a sentence,
- * credentials that may stand in a header or a sentence, and a refusal of plain words. */
+ * credentials that may stand in a header or a sentence, a refusal of plain words, and a list of names
+ * that goes on. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "statecache/shared/s3_listing.h"
 #include "statecache/shared/s3_login.h"
 #include "statecache/shared/s3_refusal.h"
 #include "tests/fuzz/fuzz.h"
@@ -65,6 +67,32 @@ static void refusal(const char *text, size_t n, int status)
     HOLDS(s3_refuse(&p, status, &r, status - 500, &e) == E_DENIED && e.text[0]);
 }
 
+static void name(void *arg, const struct kv_key *key)
+{
+    HOLDS(key->kind == KV_STATE && key->n == 16);
+    ++*(int *)arg;
+}
+
+static void listing(const char *text, size_t n)
+{
+    int found = 0;
+    struct err e = {0};
+    struct s3_place p = {.root = "/b/x/y/", .bucket = 3, .shown = "fuzz"};
+    struct kv_page page = {.each = name, .arg = &found};
+    char query[S3_QUERY], before[sizeof(page.at)];
+    for (int i = 0; i < 3 && !page.last; i++) {
+        memcpy(before, page.at, sizeof(before));
+        s3_listing_query(&p, KV_STATE, &page, query);
+        HOLDS(only(query, "-_.%&=") && strlen(query) < S3_QUERY - 1);
+        if (s3_listing_read(&p, KV_STATE, 16, text, n, &page, &e)) {
+            HOLDS(e.code == E_FORMAT && e.text[0]);
+            return;
+        }
+        HOLDS(page.last || strcmp(page.at, before) > 0);
+        HOLDS(only(page.at, "") && strlen(page.at) < sizeof(page.at));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     if (n < 2)
@@ -73,10 +101,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     HOLDS(copy);
     memcpy(copy, data + 2, n - 2);
     copy[n - 2] = '\0';
-    if (data[0] % 3 == 0)
+    if (data[0] % 4 == 0)
         place(copy);
-    else if (data[0] % 3 == 1)
+    else if (data[0] % 4 == 1)
         login(copy, n - 2);
+    else if (data[0] % 4 == 3)
+        listing(copy, n - 2);
     else
         refusal(copy, n - 2, data[1] * 4);
     free(copy);

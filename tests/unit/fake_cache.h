@@ -441,7 +441,7 @@ static inline struct shared_stats fake_shared_stats(struct fake *f)
 {
     struct statecache_stats s;
     statecache_stats(f->sc, &s);
-    return s.shared;
+    return s.shared[0];
 }
 /* One turn of a session: claims it. -1: it failed with *rc, or (0) saw what it should not see. */
 static inline int64_t fake_try_turn(struct fake *f, const struct session_id *id,

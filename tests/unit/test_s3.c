@@ -13,13 +13,82 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "statecache/shared/kv.h"
+#include "statecache/shared/s3_listing.h"
 #include "statecache/shared/s3_login.h"
 #include "statecache/shared/s3_refusal.h"
 #include "statecache/shared/shared.h"
 #include "tests/unit/fake_cache.h"
 
+/* ---- lists ------------------------------------------------------------------------------- */
+
+/* Of ListObjectsV2's answer. */
+static void count_name(void *arg, const struct kv_key *key)
+{
+    (void)key;
+    ++*(int *)arg;
+}
+
+#define HEX16 "0123456789abcdef0123456789abcde"
+
+Test(s3_listing, pages_go_on_behind_the_last_name)
+{
+    int n = 0;
+    struct err e = {0};
+    struct s3_place p;
+    struct kv_page page = {.each = count_name, .arg = &n};
+    char query[S3_QUERY];
+    static const char one[] = "<ListBucketResult><IsTruncated>true</IsTruncated>"
+                              "<Key>a/s/" HEX16 "0</Key><Key>a/s/" HEX16 "1</Key>";
+    static const char two[] = "<ListBucketResult><Key>a/s/" HEX16 "2</Key><Key>a/s/short</Key>";
+    cr_assert_eq(s3_place_parse("s3://states/a", "http://h", NULL, &p, &e), 0);
+    s3_listing_query(&p, KV_STATE, &page, query);
+    cr_expect_str_eq(query, "list-type=2&max-keys=1000&prefix=a%2Fs%2F");
+    cr_expect_eq(s3_listing_read(&p, KV_STATE, 16, one, strlen(one), &page, &e), 0);
+    cr_expect(n == 2 && !page.last);
+    s3_listing_query(&p, KV_STATE, &page, query);
+    cr_expect_str_eq(query, "list-type=2&max-keys=1000&prefix=a%2Fs%2F&start-after=a%2Fs%2F"
+                     HEX16 "1");
+    cr_expect_eq(s3_listing_read(&p, KV_STATE, 16, one, strlen(one), &page, &e), E_FORMAT,
+                 "the same page for ever");
+    cr_expect_eq(s3_listing_read(&p, KV_STATE, 16, two, strlen(two), &page, &e), 0);
+    cr_expect(n == 3 && page.last, "what is no name of ours is passed over");
+    static const char *const bad[] = {"", "<Error/>", "<ListBucketResult><Key>b/s/1</Key>",
+                                      "<ListBucketResult><Key>a/s/", "<ListBucketResult><Key>a/s/../x<"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        page.at[0] = '\0';
+        cr_expect_eq(s3_listing_read(&p, KV_STATE, 16, bad[i], strlen(bad[i]), &page, &e), E_FORMAT,
+                     "%s", bad[i]);
+    }
+}
+
 /* ---- addresses ---------------------------------------------------------------------------- */
+
+Test(stores, a_list_of_addresses)
+{
+    static const struct { const char *text, *url[2]; int n, rc; } rows[] = {
+        {"redis://h", {"redis://h"}, 1, 0},
+        {"redis://:a,b@h", {"redis://:a,b@h"}, 1, 0},
+        {"redis://:a,b@h,s3://b/c", {"redis://:a,b@h", "s3://b/c"}, 2, 0},
+        {"s3://b,redis+unix:///x", {"s3://b", "redis+unix:///x"}, 2, 0},
+        {"redis://h,redis://h", {NULL}, 0, E_CONFLICT},
+        {"redis://h,redis://i,s3://b", {NULL}, 0, E_RANGE},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct kv_options all = {.url = rows[i].text, .endpoint = "http://e"}, o[KV_STORES];
+        struct err e = {0};
+        char *copy;
+        int n, rc = kv_list(&all, o, &n, &copy, &e);
+        cr_expect_eq(rc, rows[i].rc, "%s: %s", rows[i].text, e.text);
+        for (int k = 0; k < rows[i].n && !rc; k++) {
+            cr_expect_str_eq(o[k].url, rows[i].url[k]);
+            bool bucket = strncmp(o[k].url, "s3:", 3) == 0, any = strstr(rows[i].text, "s3:");
+            cr_expect_eq(o[k].endpoint != NULL, bucket || !any, "%s", o[k].url);
+        }
+        mem_free(copy);
+    }
+}
 
 Test(s3_place, what_is_understood)
 {
@@ -643,7 +712,7 @@ static void cache_open(struct fake *f, struct service *s, const char *key, bool 
     f->o.shared_wait_ms = 10000;
     fake_open(f);
     f->sc->shared->limits.ns_max = 3600 * NS_PER_S; /* what putting may take is not the question */
-    f->sc->shared->left.cost_ns = (int64_t)(3600 * NS_PER_S);
+    f->sc->shared->store[0].left.cost_ns = (int64_t)(3600 * NS_PER_S);
     for (int i = 0; i < 500 && !fake_shared_stats(f).up; i++) {
         statecache_tick(f->sc);
         nanosleep(&(struct timespec){0, 20000000}, NULL);

@@ -323,7 +323,7 @@ Test(shared_store, takes_no_more_than_its_share)
     a.o.shared_bytes_s = 1; /* the first owes for thousands of seconds */
     cache_reach(&a, &r);
     uint64_t now = clock_now_ns();
-    for (int i = 0; i < 500 && !a.sc->shared->left.bytes; i++) {
+    for (int i = 0; i < 500 && !a.sc->shared->store[0].left.bytes; i++) {
         nap();
         statecache_tick(a.sc);
     }
