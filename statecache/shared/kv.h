@@ -52,6 +52,9 @@ struct kv_ops {
     int (*connect)(struct kv *s, int connect_ms, int answer_ms, struct err *e);
     bool (*connected)(const struct kv *s);
     void (*drop)(struct kv *s);
+    /* After an answer that came too late: does it answer? If not it is dropped. NULL: it has its own
+     * ways to tell. */
+    int (*probe)(struct kv *s, uint64_t deadline_ns, struct err *e);
 
     /* Begins to put p[n], whatever was there, to live for ttl_s (0 = as the store likes). Some puts
      * may be on their way at once; `flush` has them all done, and tells the first fault of any.

@@ -48,6 +48,16 @@ static bool redis_connected(const struct kv *s)
 }
 static void redis_drop(struct kv *s) { wire_drop(wire_of(s)); }
 
+static int redis_probe(struct kv *s, uint64_t deadline_ns, struct err *e)
+{
+    struct word ping = word("PING");
+    struct reply r = {0};
+    int rc = wire_ask(wire_of(s), &ping, 1, deadline_ns, &r, e);
+    if (rc)
+        redis_drop(s);
+    return rc;
+}
+
 static int redis_put(struct kv *s, const struct kv_key *key, const void *p, size_t n,
                      int64_t ttl_s, uint64_t deadline_ns, struct err *e)
 {
@@ -182,6 +192,7 @@ static void redis_close(struct kv *s)
 static const struct kv_ops redis_ops = {
     .close = redis_close,
     .connect = redis_connect, .connected = redis_connected, .drop = redis_drop,
+    .probe = redis_probe,
     .put = redis_put, .flush = redis_flush, .ask = redis_ask, .answer = redis_answer,
     .keep = redis_keep, .remove = redis_remove, .mark = redis_mark, .marks = redis_marks,
     .list = redis_list,

@@ -103,6 +103,41 @@ void shared_connect(struct statecache *sc, struct shared_line *l)
     writer_push(&l->jobs, &j->job);
 }
 
+/* ---- a late answer ------------------------------------------------------------------------ */
+
+/* One may be late because this machine is: that is no reason that others, who wait behind it, get
+ * nothing. So the store is asked at once whether it is there, before all of them. */
+static void run_probe(struct job *job)
+{
+    struct connect_job *j = (struct connect_job *)job;
+    struct kv *kv = j->line->kv;
+    if (!j->skip && kv->ops->connected(kv))
+        j->rc = kv->ops->probe(kv, clock_now_ns() + (uint64_t)j->wait_ms * NS_PER_MS, &j->err);
+}
+
+static void done_probe(struct job *job)
+{
+    struct connect_job *j = (struct connect_job *)job;
+    j->line->probing = false;
+    if (!j->skip)
+        shared_settle(j->sc, j->line, j->rc, &j->err);
+    mem_free(j);
+}
+
+static void probe(struct statecache *sc, struct shared_line *l)
+{
+    if (!l->kv->ops->probe || l->probing || sc->shared->stop_ns)
+        return;
+    struct connect_job *j = mem_zalloc(sizeof(*j));
+    if (!j)
+        return; /* the next one that is late asks */
+    *j = (struct connect_job){.sc = sc, .line = l, .wait_ms = sc->shared->wait_ms[l->store],
+                              .job = {.prepare = prepare_connect, .run = run_probe,
+                                      .done = done_probe}};
+    l->probing = true;
+    writer_push_read(&l->jobs, &j->job);
+}
+
 void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const struct err *e)
 {
     bool connected = l->kv->ops->connected(l->kv);
@@ -119,5 +154,7 @@ void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const s
         tell(sc, l->store, e->text);
     } else if (rc && connected) {
         shared_warn(sc, e->text);
+        if (rc == E_TIMEOUT)
+            probe(sc, l);
     }
 }

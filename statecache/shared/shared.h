@@ -31,7 +31,7 @@ struct shared_line { /* one connection and the thread that uses it */
     struct compressor *compressor;
     struct kv *kv;
     int store;           /* which store it leads to */
-    bool up, connecting;
+    bool up, connecting, probing;
     uint64_t retry_ns, pause_ns; /* when to connect again; how long the last pause was */
 };
 

@@ -27,6 +27,7 @@ struct wire {
     CURL *curl;            /* NULL = not connected */
     redisReader *reader;
     size_t fed;            /* bytes since the last whole reply */
+    int asked, owed;       /* replies that are waited for; that come before those, too late */
     struct reply reply;
     unsigned char *text;   /* of the reply; text_cap bytes */
     size_t text_cap;
@@ -119,6 +120,7 @@ void wire_drop(struct wire *w)
         redisReaderFree(w->reader);
     w->curl = NULL;
     w->reader = NULL;
+    w->asked = w->owed = 0;
 }
 
 void wire_close(struct wire *w)
@@ -195,7 +197,9 @@ static int await(struct wire *w, short events, uint64_t deadline_ns, struct err 
     uint64_t ms = deadline_ns > now ? (deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS : 0;
     struct pollfd p = {.fd = fd, .events = events};
     int n = ms ? poll(&p, 1, (int)MIN(ms, (uint64_t)INT_MAX)) : 0;
-    return n == 0 ? broken(w, E_TIMEOUT, e, "it did not answer in time") : 0;
+    if (n == 0 && events == POLLOUT) /* half a command: nothing can follow it */
+        return broken(w, E_TIMEOUT, e, "it does not take what it is told in time");
+    return n ? 0 : err_set(e, E_TIMEOUT, "%s: it did not answer in time", w->to->shown);
 }
 
 static int send_all(struct wire *w, const void *p, size_t n, uint64_t deadline_ns, struct err *e)
@@ -253,13 +257,15 @@ int wire_send(struct wire *w, const struct word *words, int n, uint64_t deadline
             rc = send_all(w, words[i].p, words[i].n, deadline_ns, e);
         snprintf(head, sizeof(head), "\r\n");
     }
-    return rc ? rc : send_all(w, head, strlen(head), deadline_ns, e);
+    if (!rc)
+        rc = send_all(w, head, strlen(head), deadline_ns, e);
+    w->asked += !rc;
+    return rc;
 }
 
-int wire_receive(struct wire *w, uint64_t deadline_ns, struct reply *out, struct err *e)
+/* The next reply, whoever it is for. */
+static int next_reply(struct wire *w, uint64_t deadline_ns, struct reply *out, struct err *e)
 {
-    if (!w->curl)
-        return err_set(e, E_IO, "%s: not connected", w->to->shown);
     for (;;) {
         void *whole = NULL;
         if (redisReaderGetReply(w->reader, &whole) != REDIS_OK)
@@ -275,6 +281,28 @@ int wire_receive(struct wire *w, uint64_t deadline_ns, struct reply *out, struct
         if (rc)
             return rc;
     }
+}
+
+int wire_receive(struct wire *w, uint64_t deadline_ns, struct reply *out, struct err *e)
+{
+    if (!w->curl)
+        return err_set(e, E_IO, "%s: not connected", w->to->shown);
+    if (!w->asked)
+        return err_set(e, E_TIMEOUT, "%s: what was asked for is not waited for any more",
+                       w->to->shown);
+    int rc = 0;
+    while (!rc && w->owed) {
+        rc = next_reply(w, deadline_ns, out, e);
+        w->owed -= !rc;
+    }
+    if (!rc)
+        rc = next_reply(w, deadline_ns, out, e);
+    w->asked -= !rc;
+    if (rc == E_TIMEOUT && w->curl) { /* they will come, and nobody wants them */
+        w->owed += w->asked;
+        w->asked = 0;
+    }
+    return rc;
 }
 
 int wire_refused(const struct reply *r, struct err *e)
@@ -313,6 +341,8 @@ int wire_scan(struct wire *w, const char *pattern, char cursor[WIRE_CURSOR],
     if (!rc)
         rc = wire_receive(w, deadline_ns, &r, e);
     w->each = NULL;
+    if (rc == E_TIMEOUT) /* a list is taken while it is asked for, or never */
+        wire_drop(w);
     if (!rc && r.kind == REPLY_ERROR)
         return wire_refused(&r, e);
     if (!rc && !w->listed)

@@ -97,10 +97,9 @@ def asked(c):
 
 
 def told(before, after):
-    return ", ".join("%s %d" % (what, sum(m["recurd_shared_%s_total" % what] -
-                                          before[n]["recurd_shared_%s_total" % what]
-                                          for n, m in after.items()))
-                     for what in ("hits", "misses", "timeouts", "dropped"))
+    return {what: int(sum(m["recurd_shared_%s_total" % what] -
+                          before[n]["recurd_shared_%s_total" % what] for n, m in after.items()))
+            for what in ("hits", "misses", "timeouts", "dropped")}
 
 
 @row(short=True)
@@ -133,9 +132,12 @@ def a_replica_dies():
     again = [max(0, t.usage["prompt_tokens"] - NEW -
                  t.usage["prompt_tokens_details"]["cached_tokens"]) for t in moved if t.usage]
     first = sorted(t.first for t in moved if t.first) or [0]
+    whole, store = len(talks[0].path) - tokens - NEW, told(before, after)
     facts += [("every conversation goes on: %s" % faults[:3], not faults),
               ("some were at the replica that died", bool(moved)),
               ("they go on elsewhere", all(t.place != dead for t in moved)),
+              ("none is computed from its beginning, unless the store was late: %s" % again,
+               max(again or [0]) < whole or store["timeouts"] > 0),
               ("every token is that of one server alone",
                bool(faults) or all(t.right(c.alone) for t in talks))]
     figure = "%d conversations, %d of them at the replica that was killed: from the broken stream to " \
@@ -143,5 +145,5 @@ def a_replica_dies():
         "tokens computed again beyond the turn that ran: median %d, most %d of %d; the store: %s" % (
             number, len(moved), statistics.median(first) * 1000, first[0] * 1000,
             first[-1] * 1000, warm * 1000, statistics.median(again or [0]), max(again or [0]),
-            len(talks[0].path) - tokens - NEW, told(before, after))
+            whole, ", ".join("%s %d" % x for x in store.items()))
     return Result(figure, "every token right; aims: 100 ms and 0", True, facts)

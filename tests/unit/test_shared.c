@@ -484,3 +484,39 @@ Test(shared_store, needs_a_key)
     a.sc = NULL;
     fake_fini(&a);
 }
+
+/* An answer that came too late is passed over, and the one after it is the one that was asked for. */
+Test(shared_wire, a_late_answer_costs_nobody_else_anything)
+{
+    struct rig r = {0};
+    struct shared_address to;
+    struct wire *w;
+    struct err e = {0};
+    struct reply reply = {0};
+    uint64_t soon = clock_now_ns() + 60 * NS_PER_S;
+    if (!rig_open(&r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return;
+    }
+    cr_assert_eq(shared_address_parse(r.url, &to, &e), 0);
+    cr_assert_eq(wire_open(&w, &to, NULL, &e), 0);
+    cr_assert_eq(wire_connect(w, 60000, 60000, &e), 0, "%s", e.text);
+    const struct word set[2][3] = {{{"SET", 3}, {"a", 1}, {"one", 3}}, {{"SET", 3}, {"b", 1}, {"two", 3}}};
+    const struct word get[2][2] = {{{"GET", 3}, {"a", 1}}, {{"GET", 3}, {"b", 1}}};
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(wire_ask(w, set[i], 3, soon, &reply, &e), 0, "%s", e.text);
+    kill(r.redis, SIGSTOP); /* nothing can be answered, however fast the machine is */
+    for (int i = 0; i < 3; i++) { /* two questions on their way, whose answers are owed */
+        cr_expect_eq(wire_send(w, get[0], 2, soon, &e), 0);
+        cr_expect_eq(wire_ask(w, get[0], 2, clock_now_ns() + NS_PER_MS, &reply, &e), E_TIMEOUT);
+        cr_expect(wire_connected(w));
+        cr_expect_eq(wire_receive(w, soon, &reply, &e), E_TIMEOUT, "nobody waits for it any more");
+    }
+    kill(r.redis, SIGCONT);
+    cr_expect_eq(wire_ask(w, get[1], 2, soon, &reply, &e), 0, "%s", e.text);
+    cr_expect(reply.kind == REPLY_TEXT && reply.n == 3 && memcmp(reply.p, "two", 3) == 0);
+    cr_expect_eq(wire_ask(w, get[0], 2, soon, &reply, &e), 0, "%s", e.text);
+    cr_expect(reply.kind == REPLY_TEXT && reply.n == 3 && memcmp(reply.p, "one", 3) == 0);
+    wire_close(w);
+    rig_close(&r);
+}
