@@ -52,6 +52,7 @@ struct stored {
     unsigned char nonce[24];
     uint64_t generation; /* of that version */
     uint64_t claim;      /* the fence of our claim; 0 = none */
+    uint64_t heard;      /* calls that it was looked for in (shared/recall.h) */
     unsigned char *ids;  /* [n_ids] names of the path's first stretches, which are there */
     int32_t n_ids;
 };

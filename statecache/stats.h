@@ -36,6 +36,7 @@ struct shared_stats {
     uint64_t errors;           /* failed calls, and things found that did not check */
     uint64_t read_bytes, written_bytes, write_cpu_ns;
     uint64_t session_reads, session_writes; /* records taken over; put */
+    uint64_t session_calls, session_sealed; /* forgotten by the store; sealed with another key */
     uint64_t session_conflicts, session_late; /* held elsewhere, or lost; not answered in time */
     struct latency get, put;   /* one search with its fetch; one state */
     struct compress_count packed, expanded; /* of what was written and read */

@@ -246,6 +246,9 @@ static const struct shared_row shared_rows[] = {
     ROW("session_writes", session_writes, "Records of sessions put into the shared store"),
     ROW("session_conflicts", session_conflicts, "Sessions that another replica held, or went on "
         "with"),
+    ROW("session_calls", session_calls, "Sessions that the store had forgotten, called for at all "
+        "replicas"),
+    ROW("session_sealed", session_sealed, "Sessions asked for whose record no key here opens"),
     ROW("session_late", session_late, "Questions about sessions not answered in time"),
 #undef ROW
 };

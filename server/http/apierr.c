@@ -31,6 +31,8 @@ static enum apierr of_session(const struct err *e)
         return APIERR_SESSION_MOVED;
     if (strcmp(e->param, "session") == 0 && e->code == E_TIMEOUT)
         return APIERR_STORE;
+    if (strcmp(e->param, "session") == 0 && e->code == E_DENIED)
+        return APIERR_SESSION_KEY;
     if (strcmp(e->param, "sessions") == 0 && e->code == E_BUSY)
         return APIERR_SESSIONS;
     return strncmp(e->param, "expected_", 9) == 0 && e->code == E_CONFLICT ? APIERR_PRECONDITION

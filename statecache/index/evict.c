@@ -5,7 +5,8 @@
 
 double evict_worth(const struct evict_entry *e)
 {
-    double saved = e->inner ? e->saved_tokens / EVICT_INNER : fmax(e->saved_tokens, EVICT_END_TOKENS);
+    double saved = e->inner ? e->saved_tokens / EVICT_INNER
+                            : fmax(e->saved_tokens, EVICT_END_TOKENS);
     return saved / (double)MAX(e->bytes, (uint64_t)1) * (1.0 + e->uses) *
            exp2(-e->age_s / EVICT_HALF_LIFE_S);
 }

@@ -18,11 +18,11 @@ struct evict_entry {
 #define EVICT_HALF_LIFE_S 600.0
 /* States on the way are for those who go back, edit or part there: of so many turns one. */
 #define EVICT_INNER 32.0
-/* The end of a path saves at least a spacing of the finest grid: what is right before it is inner, and
- * would be given up next. */
+/* The end of a path saves at least a spacing of the finest grid: what is right before it is inner,
+ * and would be given up next. */
 #define EVICT_END_TOKENS 64.0
 
-/* What keeping the entry is worth: saved computation per byte, weighted by place, use and recency. */
+/* What keeping the entry is worth: saved computation per byte, weighted by place, use and age. */
 double evict_worth(const struct evict_entry *e);
 
 /* The entry to give up: the one worth least among those above their floor; -1 = none. */

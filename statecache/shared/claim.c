@@ -22,6 +22,14 @@ static const char swap_script[] =
     "return 1";
 _Static_assert(CLAIM_HEAD == 56, "what the script compares");
 
+/* As many names as a reply can hold. */
+static const char call_script[] =
+    "redis.call('SET',KEYS[1],'1','PX',ARGV[1])\n"
+    "local v=redis.call('GET',KEYS[2]) or ''\n"
+    "if string.len(v)<1000000 then redis.call('SET',KEYS[2],v..ARGV[2],'PX',2*ARGV[1]) end\n"
+    "return 1";
+static const char calls[] = "recurd:b:0", epoch_key[] = "recurd:e:0";
+
 static struct word word(const char *text) { return (struct word){text, strlen(text)}; }
 
 struct claim_name claim_record_key(const struct link_name *name)
@@ -114,6 +122,41 @@ int claim_lives(struct wire *w, const unsigned char replica[16], uint64_t deadli
     struct reply r = {0};
     int rc = wire_ask(w, exists, 2, deadline_ns, &r, e);
     *lives = !rc && r.kind == REPLY_NUMBER && r.number == 1;
+    return rc;
+}
+
+int claim_call(struct wire *w, const struct link_name *name, bool aloud, uint64_t deadline_ns,
+               struct err *e)
+{
+    struct claim_name k = life_key(name->b);
+    char ms[24];
+    struct reply r;
+    snprintf(ms, sizeof(ms), "%d", CLAIM_CALL_MS);
+    struct word words[7] = {word("EVAL"), word(call_script), word("2"), word(k.text), word(calls),
+                            word(ms), {name->b, sizeof(name->b)}};
+    struct word set[5] = {word("SET"), word(k.text), word("1"), word("PX"), word(ms)};
+    return aloud ? wire_ask(w, words, 7, deadline_ns, &r, e)
+                 : wire_ask(w, set, 5, deadline_ns, &r, e);
+}
+
+int claim_hear(struct wire *w, unsigned char epoch[16], struct buf *names, uint64_t deadline_ns,
+               struct err *e)
+{
+    unsigned char fresh[16];
+    struct reply r = {0};
+    randombytes_buf(fresh, sizeof(fresh));
+    struct word set[4] = {word("SET"), word(epoch_key), {fresh, sizeof(fresh)}, word("NX")};
+    struct word get[2] = {word("GET"), word(epoch_key)}, list[2] = {word("GET"), word(calls)};
+    int rc = wire_ask(w, set, 4, deadline_ns, &r, e);
+    if (!rc)
+        rc = wire_ask(w, get, 2, deadline_ns, &r, e);
+    memset(epoch, 0, 16);
+    if (!rc && r.kind == REPLY_TEXT && r.n == 16)
+        memcpy(epoch, r.p, 16);
+    if (!rc)
+        rc = wire_ask(w, list, 2, deadline_ns, &r, e);
+    if (!rc && r.kind == REPLY_TEXT && r.n % 16 == 0 && buf_add(names, r.p, r.n))
+        rc = err_set(e, E_NOMEM, "no memory for the names of %zu sessions", r.n / 16);
     return rc;
 }
 

@@ -3,6 +3,8 @@
  *   recurd:r:<name>    32 bytes in the open: 0 `RECURDCL` · 8 the fence (8) · 16 the replica that
  *                      has a turn running, or zeros (16); then the record's box, nonce first
  *   recurd:l:<replica> there while that replica lives: for CLAIM_LIFE_MS, then renewed
+ *   recurd:b:0         names of sessions whose records the store had forgotten lately (recall.h)
+ *   recurd:e:0         16 bytes that are others when the store has begun anew
  *
  * Every claim adds one to the fence, so what an earlier holder writes finds another beginning and
  * is refused. The nonce is part of what is compared: two records never begin alike. One thread for
@@ -16,6 +18,8 @@
 #define CLAIM_FENCE_MAX (UINT64_C(1) << 62)
 #define CLAIM_LIFE_MS 1000
 #define CLAIM_RENEW_MS 250
+#define CLAIM_CALL_MS 3000   /* for so long a session that was forgotten is nobody's … */
+#define CLAIM_HEAR_MS 500    /* … and so often each replica looks whether one is */
 #define CLAIM_OPEN 32                          /* bytes in the open */
 #define CLAIM_HEAD (CLAIM_OPEN + SHARED_NONCE) /* … and those compared */
 
@@ -54,6 +58,12 @@ int claim_live(struct wire *w, const unsigned char replica[16], uint64_t deadlin
                struct err *e) MUST_USE;
 int claim_lives(struct wire *w, const unsigned char replica[16], uint64_t deadline_ns, bool *lives,
                 struct err *e) MUST_USE;
+/* The call lives, whose name as a holder is the record's own; aloud: so that others hear it. */
+int claim_call(struct wire *w, const struct link_name *name, bool aloud, uint64_t deadline_ns,
+               struct err *e) MUST_USE;
+/* names: those called for, 16 bytes each, appended. epoch: the store's, made if it has none. */
+int claim_hear(struct wire *w, unsigned char epoch[16], struct buf *names, uint64_t deadline_ns,
+               struct err *e) MUST_USE;
 int claim_end(struct wire *w, const unsigned char replica[16], uint64_t deadline_ns,
               struct err *e) MUST_USE;
 

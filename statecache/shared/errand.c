@@ -18,7 +18,7 @@ struct errand *errand_new(struct statecache *sc, enum errand_kind kind,
         return NULL;
     *a = (struct errand){.sc = sc, .kind = kind};
     buf_init(&a->change, RECORD_BOX_MAX);
-    buf_init(&a->answer, LIMIT_ANSWER_BYTES);
+    buf_init(&a->answer, kind == ERRAND_HEAR ? WIRE_REPLY_MAX : LIMIT_ANSWER_BYTES);
     if (!id)
         return a;
     a->tenant = *tenant;
@@ -148,6 +148,17 @@ static int open_record(struct errand *a, const struct claim_value *v)
                               v->n - CLAIM_OPEN, &a->r, &a->odd);
 }
 
+/* Sealed with a key that this replica has not, or not any more: it is somebody's session. What one
+ * of our own keys sealed and it does not open was altered. */
+static bool is_sealed(const struct errand *a, const struct claim_value *v)
+{
+    const struct shared *h = a->sc->shared;
+    const unsigned char *box = v->p + CLAIM_OPEN;
+    size_t n = v->n - CLAIM_OPEN;
+    return !shared_record_says(&h->keys, box, n) &&
+           !(a->sc->format.two && shared_record_says(&h->old_keys, box, n));
+}
+
 /* What a value says, into a->r. What does not check is counted, and is as good as nothing. */
 static int understand(struct errand *a, const struct claim_value *v)
 {
@@ -165,6 +176,7 @@ static int understand(struct errand *a, const struct claim_value *v)
             err_clear(&a->odd);
         if (a->old)
             rc = open_record(a, v);
+        a->sealed = rc == E_DENIED && is_sealed(a, v);
     } else if (v->n)
         rc = err_set(&a->odd, E_FORMAT, "what is under a session's name is no record");
     if (!rc && v->record &&
@@ -175,6 +187,9 @@ static int understand(struct errand *a, const struct claim_value *v)
                      (unsigned long long)v->at.fence);
     if (rc == E_UNSUPPORTED || rc == E_NOMEM)
         return err_set(&a->err, rc, "%s", a->odd.text);
+    if (a->sealed)
+        return err_set(&a->err, rc, "the session's record is sealed with a key that this replica "
+                       "does not have; while keys are changed it needs both (state-key-old)");
     if (!rc && v->record && a->r.fence < a->known.fence)
         rc = err_set(&a->odd, E_CONFLICT, "a session's record of fence %llu was put back, fence "
                      "%llu is known", (unsigned long long)a->r.fence,
@@ -204,6 +219,16 @@ static int run_look(struct errand *a)
     return !rc && a->fresh ? fetch_path(a) : rc;
 }
 
+/* When a call is over, what there is then is all there is from now on: the fence is above any that
+ * anybody knew. */
+#define CALLS 32 /* bits of a fence below those that count calls */
+static uint64_t next_fence(const struct errand *a, const struct claim *at)
+{
+    uint64_t fence = MAX(at->fence, a->known.seen);
+    bool called = memcmp(at->holder, a->name.b, sizeof(at->holder)) == 0;
+    return called ? ((fence >> CALLS) + 1) << CALLS : fence + 1;
+}
+
 /* The record becomes ours, or is it that of a replica that lives? */
 static int take_over(struct errand *a, const struct claim_name *key, struct claim_value *v,
                      bool *ours)
@@ -212,15 +237,18 @@ static int take_over(struct errand *a, const struct claim_name *key, struct clai
     struct claim at = v->at;
     bool free = claim_is_free(&at) || memcmp(at.holder, me, sizeof(at.holder)) == 0;
     int rc = understand(a, v);
-    if (rc || a->deleted || !v->record || (a->gone && !a->local))
+    if (rc || a->deleted || (a->gone && !a->local))
         return rc;
-    if (!free) {
+    if (v->record && !free) {
         rc = claim_lives(wire_of(a), at.holder, a->deadline_ns, &a->busy, &a->err);
         if (rc || a->busy)
             return rc ? rc : err_field(&a->err, E_BUSY, "session",
                                        "the session is busy with a turn on another replica");
     }
-    a->next = (struct claim){.fence = MAX(at.fence, a->known.seen) + 1};
+    a->forgotten = a->gone && a->known.seen;
+    if (a->forgotten || !v->record)
+        return 0;
+    a->next = (struct claim){.fence = next_fence(a, &at)};
     memcpy(a->next.holder, me, sizeof(a->next.holder));
     memcpy(a->next.nonce, at.nonce, sizeof(a->next.nonce));
     return claim_swap(wire_of(a), key, a->expected, a->n_expected, &a->next, NULL, 0, 0,
@@ -283,6 +311,22 @@ static int seal(struct errand *a, uint64_t fence, struct buf *box)
                                         &a->err);
 }
 
+/* What is there, if it is older than our copy: that is held by the call, too, because others may know
+ * still newer turns. */
+static int reply_to(struct errand *a, const struct claim_name *key)
+{
+    struct claim_value v = {0};
+    int rc = claim_get(wire_of(a), key, a->deadline_ns, &v, &a->err);
+    if (rc)
+        return rc;
+    if (v.record && v.at.fence >= a->next.fence)
+        return err_field(&a->err, E_CONFLICT, "session", "the shared store has it, as new as here");
+    a->n_expected = MIN(v.n, (size_t)CLAIM_HEAD);
+    if (a->n_expected)
+        memcpy(a->expected, v.p, a->n_expected);
+    return 0;
+}
+
 static int run_put(struct errand *a)
 {
     struct claim_name key = claim_record_key(&a->name);
@@ -290,7 +334,11 @@ static int run_put(struct errand *a)
     struct buf box;
     bool done = false;
     buf_init(&box, RECORD_BOX_MAX);
-    int rc = put_path(a);
+    int rc = a->reply ? reply_to(a, &key) : 0;
+    if (!rc)
+        rc = put_path(a);
+    if (!rc && (a->call || a->reply))
+        rc = claim_call(wire_of(a), &a->name, a->call, a->deadline_ns, &a->err);
     if (!rc)
         rc = seal(a, a->next.fence, &box);
     if (!rc)
@@ -313,6 +361,8 @@ static int run_remove(struct errand *a)
     for (int i = 0; i < TRIES && !rc && !done; i++) {
         struct buf box;
         uint64_t fence = MAX(v.record ? v.at.fence : 0, a->known.seen) + 1;
+        if (!v.record) /* others may know of newer turns, and it goes all the same */
+            fence = ((fence >> CALLS) + 1) << CALLS;
         rc = understand(a, &v);
         if (rc || a->deleted || (a->gone && !a->local && !a->known.fence))
             return rc;
@@ -354,6 +404,9 @@ static void run(struct job *job)
     case ERRAND_LIVE:
         a->rc = claim_live(wire_of(a), a->sc->shared->me, a->deadline_ns, &a->err);
         break;
+    case ERRAND_HEAR:
+        a->rc = claim_hear(wire_of(a), a->epoch, &a->answer, a->deadline_ns, &a->err);
+        break;
     }
 }
 
@@ -368,7 +421,8 @@ static void done(struct job *job)
     st->errors += a->refused;
     if (a->odd.code)
         shared_warn(sc, a->odd.text);
-    st->session_conflicts += normal;
+    st->session_conflicts += normal && !a->reply;
+    st->session_sealed += a->sealed;
     st->session_late += a->rc == E_TIMEOUT;
     if (a->kind == ERRAND_LIVE)
         sc->shared->renewing = false;

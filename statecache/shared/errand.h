@@ -13,6 +13,7 @@ enum errand_kind {
     ERRAND_RELEASE, /* a claim is given up */
     ERRAND_REMOVE,  /* a record that says: deleted; whoever holds it */
     ERRAND_LIVE,    /* this replica lives */
+    ERRAND_HEAR,    /* which sessions are called for, and is the store the one of before? */
 };
 
 struct errand {
@@ -30,6 +31,8 @@ struct errand {
     struct stored known;      /* what this replica knows of the record */
     bool local;               /* it has a copy of the session, and the ids of its stretches */
     /* PUT: */
+    bool call;      /* the store has forgotten it: others may have newer turns (recall.h) */
+    bool reply;     /* only where what is there is older, or nothing */
     unsigned char expected[CLAIM_HEAD];
     size_t n_expected;
     struct claim next;
@@ -46,6 +49,9 @@ struct errand {
     bool skip, claimed, fresh, gone, deleted, busy; /* fresh: r is newer than what is known, path
                                               its ids; busy: a turn runs elsewhere;
                                               gone: no record is there (expected has what is) */
+    bool sealed;              /* a record is there that no key of ours opens */
+    bool forgotten;           /* none is, and this replica knew one */
+    unsigned char epoch[16];  /* HEAR, and `answer` has the names */
     bool old;                 /* r is sealed with the key of before, its stretches, too */
     struct shared_record r;
     int32_t *path;            /* [r's tokens] */

@@ -52,8 +52,8 @@ struct kv_ops {
     int (*connect)(struct kv *s, int connect_ms, int answer_ms, struct err *e);
     bool (*connected)(const struct kv *s);
     void (*drop)(struct kv *s);
-    /* After an answer that came too late: does it answer? If not it is dropped. NULL: it has its own
-     * ways to tell. */
+    /* After an answer that came too late: does it answer? If not it is dropped. NULL: it has ways
+     * of its own to tell. */
     int (*probe)(struct kv *s, uint64_t deadline_ns, struct err *e);
 
     /* Begins to put p[n], whatever was there, to live for ttl_s (0 = as the store likes). Some puts
@@ -81,7 +81,7 @@ struct kv_ops {
     int (*marks)(struct kv *s, const struct kv_key *lists, int n, uint64_t *marks,
                  uint64_t deadline_ns, struct err *e);
 
-    /* A page of all keys of a kind whose names have n bytes, in no order, some perhaps twice. */
+    /* A page of all keys of a kind whose names have n bytes, in no order, some twice. */
     int (*list)(struct kv *s, enum kv_kind kind, size_t n, struct kv_page *page,
                 uint64_t deadline_ns, struct err *e);
 };

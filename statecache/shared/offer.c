@@ -196,7 +196,7 @@ static int put(struct statecache *sc, struct snapshot *s, int store)
     return rc ? rc : E_NOMEM;
 }
 
-/* What a cold store is for: where a conversation that rests will go on, and what many begin with. */
+/* What a cold store is for: where a conversation that rests goes on, and what many begin with. */
 static bool rests(const struct snapshot *s)
 {
     return s->kind == POINT_SYSTEM || prefix_is_last(s->node);

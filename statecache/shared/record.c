@@ -9,6 +9,8 @@
 #include "statecache/store/fields.h"
 
 #define RECORD_VERSION 1
+#define WHICH 8 /* bytes of the nonce that say which key; the others are random */
+_Static_assert(WHICH + 16 == SHARED_NONCE && WHICH <= SHARED_WHICH, "a nonce's parts");
 
 static const char magic[8] = {'R', 'E', 'C', 'U', 'R', 'D', 'S', 'E'};
 enum { AT_MAGIC = 0, AT_VERSION = 8, AT_ZERO = 10, AT_IDS = 12, AT_FENCE = 16, AT_STRETCH = 24 };
@@ -26,6 +28,11 @@ void shared_record_name(const struct format *f, const unsigned char tenant[16],
     crypto_generichash_final(&s, out->b, sizeof(out->b));
 }
 
+bool shared_record_says(const struct seal_keys *k, const unsigned char *box, size_t n)
+{
+    return n >= SHARED_NONCE && memcmp(box, k->which, WHICH) == 0;
+}
+
 int shared_record_seal(const struct seal_keys *k, const struct format *f,
                        const struct link_name *name, const struct shared_record *r,
                        struct buf *out, struct err *e)
@@ -37,7 +44,8 @@ int shared_record_seal(const struct seal_keys *k, const struct format *f,
     bytes_put(head + AT_IDS, (uint64_t)r->n_ids, 4);
     bytes_put(head + AT_FENCE, r->fence, 8);
     bytes_put(head + AT_STRETCH, (uint64_t)f->stretch, 8);
-    randombytes_buf(nonce, sizeof(nonce));
+    memcpy(nonce, k->which, WHICH);
+    randombytes_buf(nonce + WHICH, sizeof(nonce) - WHICH);
     bool bad = buf_add(out, nonce, sizeof(nonce)) || buf_add(out, head, sizeof(head)) ||
                (r->n_ids && buf_add(out, r->ids, (size_t)r->n_ids * SHARED_ID)) ||
                change_encode(out, &r->c) || buf_add(out, tag, sizeof(tag));

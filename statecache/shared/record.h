@@ -26,7 +26,11 @@ struct shared_record {
  * model and the session's id. Not of the arithmetic: tokens have none. */
 void shared_record_name(const struct format *f, const unsigned char tenant[16],
                         const unsigned char id[16], struct link_name *out);
-/* Appends the box (nonce first) of that name. E_NOMEM; E_RANGE: it is too long to be shared. */
+/* Whether a box says that it was sealed with that key. One that does and does not open was altered;
+ * one that does not is another key's (or was altered there). */
+bool shared_record_says(const struct seal_keys *k, const unsigned char *box, size_t n);
+/* Appends the box (nonce first, which begins with what says which key it is) of that name. E_NOMEM;
+ * E_RANGE: it is too long to be shared. */
 int shared_record_seal(const struct seal_keys *k, const struct format *f,
                        const struct link_name *name, const struct shared_record *r,
                        struct buf *out, struct err *e) MUST_USE;

@@ -37,7 +37,7 @@ void s3_listing_query(const struct s3_place *place, enum kv_kind kind, const str
     add_escaped(out, h.text);
     if (!*page->at)
         return;
-    strncat(out, "&start-after=", S3_QUERY - strlen(out) - 1);
+    add_escaped(out, "&start-after=");
     add_escaped(out, h.text);
     add_escaped(out, page->at);
 }

@@ -1,5 +1,5 @@
-/* Lists of the objects below a prefix (ListObjectsV2): what is asked, and what of the answer's XML is
- * read, which is names and whether there are more. Pure; any thread. */
+/* Lists of the objects below a prefix (ListObjectsV2): what is asked, and what of the answer's XML
+ * is read, which is names and whether there are more. Pure; any thread. */
 #ifndef RECURD_SHARED_S3_LISTING_H
 #define RECURD_SHARED_S3_LISTING_H
 

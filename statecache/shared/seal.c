@@ -27,6 +27,7 @@ void seal_keys(struct seal_keys *k, const unsigned char install_key[CODEC_KEY])
     crypto_kdf_derive_from_key(k->names, sizeof(k->names), 1, context, install_key);
     crypto_kdf_derive_from_key(k->ids, sizeof(k->ids), 2, context, install_key);
     crypto_kdf_derive_from_key(k->boxes, sizeof(k->boxes), 3, context, install_key);
+    crypto_kdf_derive_from_key(k->which, sizeof(k->which), 4, context, install_key);
 }
 
 /* ---- names -------------------------------------------------------------------------------- */

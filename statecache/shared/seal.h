@@ -14,8 +14,10 @@
 #define SHARED_ID 32     /* of a chunk: a keyed digest of its contents */
 #define SHARED_NONCE 24  /* of XChaCha20-Poly1305 … */
 #define SHARED_TAG 16    /* … and what it adds */
+#define SHARED_WHICH 16
 
-struct seal_keys { unsigned char names[32], ids[32], boxes[32]; };
+/* which: says which key it is, and nothing else of it. */
+struct seal_keys { unsigned char names[32], ids[32], boxes[32], which[SHARED_WHICH]; };
 
 void seal_keys(struct seal_keys *k, const unsigned char install_key[CODEC_KEY]);
 

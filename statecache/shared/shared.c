@@ -54,7 +54,7 @@ static int open_store(struct statecache *sc, int store, const struct kv_options 
     return rc;
 }
 
-static void beat(void *sc) { together_live(sc); }
+static void beat(void *sc) { together_beat(sc); }
 
 /* The connection of sessions' records: to the first store that can compare and set. */
 static int open_records(struct statecache *sc, const struct kv_options o[KV_STORES],
@@ -150,6 +150,8 @@ void shared_close(struct statecache *sc)
         compressor_close(h->store[i].in.compressor);
     }
     close_records(h);
+    mem_free(h->called);
+    mem_free(h->called_sorted);
     sodium_memzero(h, sizeof(*h)); /* keys */
     mem_free(h);
 }

@@ -2,8 +2,8 @@
  * cold one behind it.
  *
  * Two threads for each, with a connection each, one that writes states behind the engine and one
- * that looks for what a waiting request lacks. The engine only appends to their queues, which are bounded: it
- * never waits for the network. While a connection is down nothing is queued, and it is tried again
+ * that looks for what a waiting request lacks. The engine only appends to their queues, which are
+ * bounded: it never waits for the network. While a connection is down nothing is queued, and it is tried again
  * with longer and longer pauses. All functions are called under the cache's lock. */
 #ifndef RECURD_SHARED_H
 #define RECURD_SHARED_H
@@ -54,6 +54,13 @@ struct shared {
     int held, pushing;          /* sessions claimed; local ones on their way */
     bool renewing;
     uint64_t renewed_ns;        /* its sign of life */
+    uint64_t heard_ns;          /* calls of sessions (recall.h): when they were asked for, … */
+    bool hearing, knows_epoch;
+    unsigned char epoch[16];    /* … the store's, … */
+    struct link_name *called, *called_sorted; /* … their names [n_called], … */
+    size_t n_called;
+    uint64_t called_ns;         /* … when they changed, … */
+    uint64_t calls, all_calls;  /* … how often they changed; when all sessions were meant */
     int at;                     /* chain of sessions to be looked at next */
     struct errand *arrivals;    /* of sessions that are not here yet */
     struct allowance_limits limits; /* of putting, into each */

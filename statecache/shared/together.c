@@ -5,10 +5,12 @@
 
 #include "base/mem.h"
 #include "statecache/shared/adopt.h"
+#include "statecache/shared/recall.h"
 #include "statecache/shared/shared.h"
 #include "statecache/store/pathfile.h"
 
-#define PUSHES 4 /* local sessions on their way to the store at once */
+#define PUSHES 4 /* local sessions on their way to the store at once, … */
+#define REPLIES 64 /* … and those that are called for, who have three seconds */
 #define CHAINS 256 /* of the table of sessions, looked at in one turn of the engine */
 
 bool together_on(const struct statecache *sc) { return sc->shared && sc->shared->records.kv; }
@@ -34,6 +36,8 @@ static int told(const struct errand *a, struct err *e)
 {
     if (a->rc == E_BUSY || a->rc == E_CONFLICT || a->rc == E_NOENT)
         return err_field(e, a->rc, "session", "%s", a->err.text);
+    if (a->sealed)
+        return err_field(e, E_DENIED, "session", "%s", a->err.text);
     if (a->rc == E_NOMEM || a->rc == E_RANGE)
         return err_set(e, E_NOMEM, "%s", a->err.text);
     return a->rc ? err_field(e, E_TIMEOUT, "session", "%s", a->err.text) : 0;
@@ -152,7 +156,7 @@ int together_settle(struct statecache *sc, struct session *x, struct errand *a, 
         st->n_ids = a->n_ids + a->n_new;
         a->ids = NULL;
         sc->stats.shared[sc->shared->records.store].session_writes++;
-        if (!claim_is_free(&a->next))
+        if (memcmp(a->next.holder, sc->shared->me, sizeof(a->next.holder)) == 0)
             claimed(sc, x, &a->next);
     } else if (a->gone) {
         st->n_ids = 0; /* all of its path anew, next time */
@@ -171,9 +175,18 @@ static void mark(struct statecache *sc, struct session *x)
     journal_changed(sc, x);
 }
 
-/* x, which is busy, as it is; held: and claimed. expected: what is there instead of its record. */
+/* As old as it is, and held by nobody but the call. */
+static void as_called(const struct session *x, struct errand *a)
+{
+    a->next.fence = x->stored.fence;
+    memcpy(a->next.holder, a->name.b, sizeof(a->next.holder));
+}
+
+enum hold { HOLD_NOT, HOLD_OURS, HOLD_CALL };
+
+/* x, which is busy, as it is, and then held so. found: what is there instead of its record. */
 static int put_as_it_is(struct statecache *sc, struct session *x, const struct errand *found,
-                        bool held, struct err *e)
+                        enum hold hold, struct err *e)
 {
     struct timespec until = stretch_deadline();
     struct errand *a;
@@ -188,8 +201,12 @@ static int put_as_it_is(struct statecache *sc, struct session *x, const struct e
         memcpy(a->expected, found->expected, sizeof(a->expected));
         a->n_expected = found->n_expected;
     }
-    if (held)
+    if (hold == HOLD_OURS)
         memcpy(a->next.holder, sc->shared->me, sizeof(a->next.holder));
+    if (hold == HOLD_CALL) {
+        a->call = true;
+        as_called(x, a);
+    }
     errand_push(a);
     errand_wait(a);
     if (a->skip && !x->stored.seen) /* it was never sent */
@@ -210,7 +227,7 @@ void together_share(struct statecache *sc, struct session *x)
         return;
     x->busy = true;
     x->ticket = ++sc->n_tickets;
-    (void)!put_as_it_is(sc, x, NULL, false, &ignored);
+    (void)!put_as_it_is(sc, x, NULL, HOLD_NOT, &ignored);
     session_unclaim(sc, x);
 }
 
@@ -249,8 +266,15 @@ static int take(struct statecache *sc, const struct tenant_tag *tenant, struct e
     if (a->deleted || (a->gone && !*x) || (*x && (*x)->dead))
         return unknown(e);
 
+    if (!a->claimed && a->forgotten) {
+        sc->stats.shared[sc->shared->records.store].session_calls++;
+        rc = put_as_it_is(sc, *x, a, HOLD_CALL, e);
+        return rc ? rc : err_field(e, E_BUSY, "session", "the shared store had forgotten the "
+                                   "session; for %d s replicas that have newer turns of it may put "
+                                   "them there", CLAIM_CALL_MS / 1000);
+    }
     if (!a->claimed)
-        return put_as_it_is(sc, *x, a, true, e);
+        return put_as_it_is(sc, *x, a, HOLD_OURS, e);
     if (a->fresh)
         rc = adopt(sc, tenant, a, x, e);
     if (*x) {
@@ -418,7 +442,8 @@ int together_commit(struct statecache *sc, struct session *x, struct node *node,
     return rc;
 }
 
-void together_live(struct statecache *sc)
+/* This replica still lives, if that is due. */
+static void live(struct statecache *sc)
 {
     struct shared *h = sc->shared;
     uint64_t now = clock_now_ns();
@@ -463,16 +488,75 @@ static void push_one(struct statecache *sc, struct session *x)
     errand_push(a);
 }
 
-void together_tick(struct statecache *sc)
+static void replied(struct errand *a)
+{
+    struct statecache *sc = a->sc;
+    struct session *x = a->pushed; /* busy, so it is there */
+    struct err ignored = {0};
+    sc->shared->pushing--;
+    if (a->rc || a->skip)
+        errand_free(a); /* what is there is as new; or the next turn finds out */
+    else
+        (void)!together_settle(sc, x, a, &ignored);
+    session_unclaim(sc, x);
+}
+
+/* Its copy here, if the store has an older one, or none. */
+static void reply_one(struct statecache *sc, struct session *x)
+{
+    struct err ignored = {0};
+    struct errand *a;
+    int rc = together_put(sc, x, x, &a, &ignored);
+    if (rc == E_BUSY)
+        return; /* its ids are being read */
+    recall_done(sc, x);
+    if (rc)
+        return;
+    a->reply = true;
+    as_called(x, a);
+    x->busy = true;
+    x->ticket = ++sc->n_tickets;
+    a->pushed = x;
+    a->finish = replied;
+    sc->shared->pushing++;
+    errand_push(a);
+}
+
+/* Some more of the sessions. */
+static void look_through(struct statecache *sc)
 {
     struct shared *h = sc->shared;
+    for (int i = MIN(SESSION_BUCKETS, CHAINS); i > 0; i--, h->at = (h->at + 1) % SESSION_BUCKETS)
+        for (struct session *x = sc->sessions[h->at]; x; x = x->chain) {
+            if (x->busy || h->pushing >= (x->stored.seen ? REPLIES : PUSHES))
+                continue;
+            if (!x->stored.seen)
+                push_one(sc, x);
+            else if (recall_is_due(sc, x))
+                reply_one(sc, x);
+            else
+                recall_done(sc, x);
+        }
+}
+
+void together_tick(struct statecache *sc)
+{
     if (!together_on(sc))
         return;
-    together_live(sc);
+    live(sc);
     if (!is_up(sc) || !sc->n_sessions)
         return;
-    for (int i = MIN(SESSION_BUCKETS, CHAINS); i > 0; i--, h->at = (h->at + 1) % SESSION_BUCKETS)
-        for (struct session *x = sc->sessions[h->at]; x; x = x->chain)
-            if (!x->busy && !x->stored.seen && h->pushing < PUSHES)
-                push_one(sc, x);
+    recall_hear(sc, clock_now_ns());
+    look_through(sc);
+}
+
+/* The engine may have nothing to do for seconds: then all sessions at once. */
+void together_beat(struct statecache *sc)
+{
+    live(sc);
+    if (!sc->shared || !is_up(sc) || !sc->n_sessions)
+        return;
+    recall_hear(sc, clock_now_ns());
+    for (int i = 0; i < SESSION_BUCKETS && recall_news(sc); i += CHAINS)
+        look_through(sc);
 }

@@ -42,9 +42,10 @@ int together_remove(struct statecache *sc, const struct tenant_tag *tenant,
 /* ENGINE. The turn of x ended at node: as together_put, pushed. */
 int together_commit(struct statecache *sc, struct session *x, struct node *node,
                     const void *answer, size_t n, struct errand **out, struct err *e) MUST_USE;
-/* Once per engine turn: local sessions get records, a few at a time. */
+/* Once per engine turn: local sessions get records, a few at a time, and those that are called for
+ * are put there again. */
 void together_tick(struct statecache *sc);
-/* This replica still lives, if that is due. Of the records' thread, and of the tick. */
-void together_live(struct statecache *sc);
+/* The same and more from the records' thread: this replica still lives; what others call for. */
+void together_beat(struct statecache *sc);
 
 #endif

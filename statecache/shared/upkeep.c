@@ -108,7 +108,7 @@ static int for_each(struct upkeep *u, char kind, size_t bytes,
 static void note_other(void *arg, const unsigned char *p, size_t n)
 {
     size_t at = sizeof(PREFIX) - 1;
-    *(uint64_t *)arg += n < at + 2 || !memchr("scirl", p[at], 5) || p[at + 1] != ':';
+    *(uint64_t *)arg += n < at + 2 || !memchr("scirlbe", p[at], 7) || p[at + 1] != ':';
 }
 
 static int count_others(struct upkeep *u, struct err *e)

@@ -36,9 +36,9 @@ bool wire_connected(const struct wire *w);
 void wire_drop(struct wire *w);
 
 /* Commands may follow one another before their replies are read, one for each, in order.
- * deadline_ns: of clock_now_ns. E_IO, E_FORMAT: the connection is closed. E_TIMEOUT of a reply: none
- * of those on their way is waited for any more, and what comes of them is passed over; else it is
- * closed, too. */
+ * deadline_ns: of clock_now_ns. E_IO, E_FORMAT: the connection is closed. E_TIMEOUT of a reply:
+ * none of those on their way is waited for any more, and what comes of them is passed over; else it
+ * is closed, too. */
 int wire_send(struct wire *w, const struct word *words, int n, uint64_t deadline_ns,
               struct err *e) MUST_USE;
 int wire_receive(struct wire *w, uint64_t deadline_ns, struct reply *out, struct err *e) MUST_USE;

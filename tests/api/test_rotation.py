@@ -163,6 +163,18 @@ class Pair(Keys):
         same(a, path)
         settled(a)
         self.assertEqual(a.stop(), 0)
+        # Who has the new key alone says so, and neither goes on nor says that there is none.
+        d = self.start("d", self.new, more=store)
+        up(d)
+        wait_for(lambda: self.post(d, "alice", "/v1/sessions", {})["shared"], "a shared session")
+        head = {"Authorization": "Bearer " + secret("alice")}
+        for method, at, body in (("POST", "/v1/completions", {"prompt": [1], "session": sid}),
+                                 ("GET", "/v1/sessions/" + sid, None),
+                                 ("DELETE", "/v1/sessions/" + sid, None)):
+            status, _, said = d.request(method, at, body, head)
+            self.assertEqual((status, json.loads(said)["error"]["code"]),
+                             (503, "session_key_unknown"), said)
+        self.assertEqual(metric(d, "session_sealed_total"), 3)
         b = self.start("b", self.new, self.old, store)
         up(b)
         same(b, [7, 8, 9])

@@ -250,6 +250,38 @@ class Together(unittest.TestCase):
             self.assertLessEqual(cost(reply), 9)
 
     @needs_redis
+    def test_what_the_store_forgets_newer_turns_outlive(self):
+        """Its record is evicted, and a replica with an old copy is asked first: it goes on from what
+        another one had acknowledged. After a restart without data records are there again by
+        themselves, and who never saw the session goes on with it."""
+        with Rig() as r:
+            a, b, c = replicas(r, 3)
+            before = set(r.redis.keys())
+            s = create(a)["id"]
+            key = next(k for k in set(r.redis.keys()) - before if k.startswith(b"recurd:r:"))
+            path = check(r, [], ids(20, 1), turn(a, s, ids(20, 1)))
+            path = check(r, path, ids(20, 2), turn(b, s, ids(20, 2)))
+            for i in range(3):  # b has an old copy
+                path = check(r, path, ids(20, 3 + i), turn(a, s, ids(20, 3 + i)))
+            r.redis.say("DEL", key)
+            path = check(r, path, ids(9, 6), turn(b, s, ids(9, 6)))
+            self.assertGreaterEqual(metric(b, "session_calls_total"), 1)
+            path = check(r, path, ids(9, 7), turn(a, s, ids(9, 7)))
+            # The record of some turns ago is put back, as by a mirror that was behind.
+            old = r.redis.say("GET", key)
+            old = old[old.index(b"\r\n") + 2:-2]
+            for i in range(2):
+                path = check(r, path, ids(9, 8 + i), turn(a, s, ids(9, 8 + i)))
+            r.redis.say("SET", key, old)
+            path = check(r, path, ids(9, 10), turn(a, s, ids(9, 10)))
+            path = check(r, path, ids(9, 11), turn(b, s, ids(9, 11)))
+            r.redis.say("FLUSHALL")
+            wait_for(lambda: key in r.redis.keys(), "the record again")
+            path = check(r, path, ids(9, 12), turn(c, s, ids(9, 12)))
+            for server in (a, b, c):
+                self.assertEqual(show(server, s)["position"], len(path))
+
+    @needs_redis
     def test_garbage_is_no_session(self):
         """Cut, altered, another's, another type: the replica that has it goes on, others know none."""
         with Rig() as r:

@@ -1,6 +1,6 @@
 /* The shared store in a bucket: any bytes are a place that needs no escaping or a sentence,
- * credentials that may stand in a header or a sentence, a refusal of plain words, and a list of names
- * that goes on. */
+ * credentials that may stand in a header or a sentence, a refusal of plain words, and a list of
+ * names that goes on. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -54,8 +54,9 @@ Test(s3_listing, pages_go_on_behind_the_last_name)
                  "the same page for ever");
     cr_expect_eq(s3_listing_read(&p, KV_STATE, 16, two, strlen(two), &page, &e), 0);
     cr_expect(n == 3 && page.last, "what is no name of ours is passed over");
-    static const char *const bad[] = {"", "<Error/>", "<ListBucketResult><Key>b/s/1</Key>",
-                                      "<ListBucketResult><Key>a/s/", "<ListBucketResult><Key>a/s/../x<"};
+    static const char *const bad[] = {
+        "", "<Error/>", "<ListBucketResult><Key>b/s/1</Key>", "<ListBucketResult><Key>a/s/",
+        "<ListBucketResult><Key>a/s/../x<"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         page.at[0] = '\0';
         cr_expect_eq(s3_listing_read(&p, KV_STATE, 16, bad[i], strlen(bad[i]), &page, &e), E_FORMAT,

@@ -485,7 +485,7 @@ Test(shared_store, needs_a_key)
     fake_fini(&a);
 }
 
-/* An answer that came too late is passed over, and the one after it is the one that was asked for. */
+/* An answer that came too late is passed over; the one after it is the one that was asked for. */
 Test(shared_wire, a_late_answer_costs_nobody_else_anything)
 {
     struct rig r = {0};
@@ -501,7 +501,8 @@ Test(shared_wire, a_late_answer_costs_nobody_else_anything)
     cr_assert_eq(shared_address_parse(r.url, &to, &e), 0);
     cr_assert_eq(wire_open(&w, &to, NULL, &e), 0);
     cr_assert_eq(wire_connect(w, 60000, 60000, &e), 0, "%s", e.text);
-    const struct word set[2][3] = {{{"SET", 3}, {"a", 1}, {"one", 3}}, {{"SET", 3}, {"b", 1}, {"two", 3}}};
+    const struct word set[2][3] = {{{"SET", 3}, {"a", 1}, {"one", 3}},
+                                   {{"SET", 3}, {"b", 1}, {"two", 3}}};
     const struct word get[2][2] = {{{"GET", 3}, {"a", 1}}, {{"GET", 3}, {"b", 1}}};
     for (int i = 0; i < 2; i++)
         cr_assert_eq(wire_ask(w, set[i], 3, soon, &reply, &e), 0, "%s", e.text);
