@@ -15,9 +15,16 @@ struct answer {
     size_t n_text;
     const char *receipt;        /* a JSON object; n_receipt 0 = it has none */
     size_t n_receipt;
+    const unsigned char *scores; /* [n_scores] bytes of answer_score; 0 = there are none */
+    size_t n_scores;
 };
 
-/* E_NOMEM: it is longer than a session keeps. */
+/* One more token's logprobs, behind those of the tokens before it; out->failed: they are too many. */
+void answer_score(struct buf *out, const struct token_event *ev);
+/* The token at *at of a's scores, which goes on behind it. False: there is none, or no such thing. */
+bool answer_scored(const struct answer *a, size_t *at, struct token_event *ev);
+
+/* E_NOMEM: it is longer than a session keeps; without its scores it may be short enough. */
 int answer_pack(struct buf *out, const struct answer *a) MUST_USE;
 /* Points into p. E_FORMAT. */
 int answer_unpack(const void *p, size_t n, struct answer *a, struct err *e) MUST_USE;

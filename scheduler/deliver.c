@@ -6,6 +6,7 @@
 #include "scheduler/deliver.h"
 
 #include "base/clock.h"
+#include "scheduler/answer.h"
 #include "scheduler/stop.h"
 
 void deliver_wake(struct wakes *w)
@@ -32,6 +33,8 @@ int deliver(struct request *r, const struct delivery *d, struct wakes *later)
     int rc = d->n_text ? buf_add(&r->text, d->text, d->n_text) : 0;
     if (r->in_session && d->n_text)
         (void)buf_add(&r->said, d->text, d->n_text); /* too long to keep: said.failed tells */
+    if (r->in_session && d->ev && d->ev->has_logprob && !d->ev->prompt)
+        answer_score(&r->scores, d->ev); /* likewise */
     if (rc == 0 && d->finish != FINISH_NONE) {
         r->finish = d->finish;
         if (d->error)

@@ -27,6 +27,7 @@ struct request *request_new(void)
         goto no_lock;
     buf_init(&r->text, TEXT_MAX_BYTES);
     buf_init(&r->said, LIMIT_ANSWER_BYTES);
+    buf_init(&r->scores, LIMIT_ANSWER_BYTES);
     buf_init(&r->receipt, RECEIPT_MAX_BYTES);
     r->refs = 1;
     r->logprobs = -1;
@@ -66,6 +67,7 @@ void request_unref(struct request *r)
     ring_free(&r->events);
     buf_free(&r->text);
     buf_free(&r->said);
+    buf_free(&r->scores);
     buf_free(&r->receipt);
     if (r->constraint)
         r->constraint->ops->free(r->constraint);

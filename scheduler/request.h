@@ -110,7 +110,8 @@ struct request {
     int64_t n_cached;        /* of n_context and the prompt: taken from the cache */
     int64_t n_matched;       /* of them: known to the cache; >= n_cached. The next one differed */
     const char *why;         /* as statecache_start.why; NULL = there is no cache */
-    struct buf said;         /* in a session: all of the text, for a repeated request */
+    struct buf said;         /* in a session: all of the text, for a repeated request, … */
+    struct buf scores;       /* … and the logprobs of every token, as answer_score has them */
     bool durable;            /* in a session: the turn is on disk */
     struct buf receipt;      /* with wants_receipt, from the end on: a JSON object */
     uint64_t t_submit_ns, t_admit_ns, t_first_ns, t_end_ns; /* admit: it left the queue */

@@ -137,9 +137,16 @@ static int commit(struct cached *c, struct ending *x, struct err *e)
         .finish = x->finish, .n_prompt = x->n_prompt, .n_cached = r->n_cached,
         .n_output = x->n_output, .ids = (const unsigned char *)x->output, .n_ids = x->n_output,
         .text = r->said.p, .n_text = r->said.len, .receipt = r->receipt.p,
-        .n_receipt = r->receipt.len,
+        .n_receipt = r->receipt.len, .scores = (const unsigned char *)r->scores.p,
+        .n_scores = r->scores.failed ? 0 : r->scores.len,
     };
     bool whole = !r->said.failed && answer_pack(&packed, &a) == 0;
+    if (!whole && !r->said.failed && a.n_scores) { /* the answer is worth more */
+        a.n_scores = 0;
+        buf_free(&packed);
+        buf_init(&packed, LIMIT_ANSWER_BYTES);
+        whole = answer_pack(&packed, &a) == 0;
+    }
     pthread_mutex_unlock(&r->lock);
     int rc = statecache_commit(c->sc, x->track, whole ? packed.p : NULL,
                                whole ? packed.len : SIZE_MAX, e);

@@ -242,6 +242,25 @@ static int make_choices(struct gen *g, const struct gen_setup *s, int64_t contex
     return 0;
 }
 
+/* Its logprobs, to the bit. Where none were kept (not asked for then, or too many) they are null: no
+ * reply says that an answer of so many tokens has none. */
+static void repeat_scores(struct choice *c, const struct answer *a)
+{
+    struct gen *g = c->gen;
+    struct token_event ev;
+    size_t at = 0;
+    if (!a->n_scores && a->n_output > 0)
+        g->params.logprobs = -1;
+    while (g->params.logprobs >= 0 && g->api->token && answer_scored(a, &at, &ev)) {
+        bool known = ev.id >= 0 && ev.id < g->served->vocab;
+        ev.n_top = MIN(ev.n_top, g->params.logprobs);
+        for (int32_t i = 0; i < ev.n_top; i++)
+            known = known && ev.top[i].id >= 0 && ev.top[i].id < g->served->vocab;
+        if (known)
+            g->api->token(c, &ev);
+    }
+}
+
 /* The turn was done before: its answer again, without a sequence. */
 static int repeat(struct gen *g, const struct buf *kept, struct err *e)
 {
@@ -257,6 +276,7 @@ static int repeat(struct gen *g, const struct buf *kept, struct err *e)
     if (gen_reader(g, c, e))
         return e->code;
     bool failed = buf_add(&c->raw, a.text, a.n_text) != 0;
+    repeat_scores(c, &a);
     if (g->params.receipt && !failed)
         failed = buf_add(&c->receipt, a.receipt, a.n_receipt) != 0;
     for (int32_t i = 0; i < a.n_ids && !failed && g->params.return_ids; i++)

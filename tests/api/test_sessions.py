@@ -152,6 +152,34 @@ class Sessions(unittest.TestCase):
         self.assertEqual(self.s.get("/v1/sessions/" + s)[1]["position"], 308)
         self.assertEqual(self.cost(self.turn(s, ids(30, 7))), 30)
 
+    def test_a_repeated_turn_has_its_logprobs(self):
+        """The same numbers, whichever way it is asked for; null where none were kept."""
+        s = self.create()
+
+        def ask(path="/v1/completions", again="t1", **more):
+            body = dict(session=s, turn_id=again, max_tokens=8, seed=3, temperature=0.9, **more)
+            if path == "/v1/completions":
+                body["prompt"] = ids(40, 5)
+            else:
+                body["messages"] = [{"role": "user", "content": "Hello."}]
+            return self.s.post(path, body)["choices"][0]
+        first = ask(logprobs=3)
+        self.assertEqual(len(first["logprobs"]["tokens"]), 8)
+        self.assertEqual(ask(logprobs=3), first)
+        self.kill_and_restart()
+        self.assertEqual(ask(logprobs=3), first)
+        less = ask(logprobs=1)["logprobs"]
+        self.assertEqual(less["token_logprobs"], first["logprobs"]["token_logprobs"])
+        self.assertTrue(all(len(t) <= 2 for t in less["top_logprobs"]))
+        self.assertIsNone(ask()["logprobs"])
+        if self.model != HYBRID:  # which has no tokenizer
+            chat = ask("/v1/chat/completions", "t2", logprobs=True, top_logprobs=2)
+            self.assertEqual(len(chat["logprobs"]["content"]), 8)
+            self.assertEqual(ask("/v1/chat/completions", "t2", logprobs=True, top_logprobs=2), chat)
+        # Not asked for then.
+        ask(again="t3")
+        self.assertIsNone(ask(again="t3", logprobs=2)["logprobs"])
+
     def test_a_repeated_turn_is_answered_from_the_first(self):
         s = self.create()
         a = self.turn(s, ids(100, 8), turn_id="t1", expected_position=0)

@@ -186,7 +186,7 @@ class Run:
     def told(self):
         c = self.counts
         kinds = ", ".join("%s %d" % (k, c[k]) for k in sorted(c) if k.split()[-1] in
-                          ("turn", "fork", "rewind", "race", "again") or k.startswith("acknowledged"))
+                          ("turn", "fork", "rewind", "race") or k.startswith("acknowledged"))
         places = ", ".join("%s %d" % (k[3:], c[k]) for k in sorted(c) if k.startswith("at "))
         return "%d operations in %.0f s: %s; answered by: %s; %d %% of the prompts' tokens cached; %d " \
             "sessions compared at the end; %d requests sent again, longest wait %.1f s; %s" % (
