@@ -97,16 +97,22 @@ class Estimate:
     def held(self, weights, x, since=0.0):
         """What one replica holds of things that are kept until the age x (from the age `since` on)."""
         w, per_turn = weights
-        total = 0.0
+        turns, total = self.s.turns, 0.0
         for n, chance in self.s.routes():
             seen, here = 0.0, 0.0
             for j in range(SUMS):
                 p = self.ages.age(j, x) - (self.ages.age(j, since) if since else 0.0)
                 seen += p
-                here += w[min(int(j * chance), SUMS - 1)] * p
+                # Turn j back is, of those here, from the at-th back to a part of the next.
+                at = int(j * chance)
+                next_ = max((j + 1) * chance - (at + 1), 0.0)
+                # A session that had its turns elsewhere since may have been deleted meanwhile.
+                alive = max(turns - j, 0) / max(turns - at, 1) if self.forever else 1.0
+                here += ((chance - next_) * w[at] +
+                         (next_ * w[at + 1] if at + 1 < SUMS else 0.0)) * p * alive
             if not self.forever:
-                here += per_turn * max((x - since) / self.gaps.mean - seen, 0.0)
-            total += n * chance * here
+                here += chance * per_turn * max((x - since) / self.gaps.mean - seen, 0.0)
+            total += n * here
         return total
 
     def until(self, weights, size, since=0.0):
@@ -184,8 +190,8 @@ class Estimate:
         s = self.s
         tip = sum(s.file_bytes(END_POINT, s.ends(t)[1]) + workload.ID_BYTES * s.ends(t)[1]
                   for t in range(s.turns)) / s.turns
-        self.parked_bytes = tip
-        need = s.sessions / s.replicas * tip
+        self.parked_bytes = tip * s.copies()
+        need = s.sessions / s.replicas * self.parked_bytes
         self.disk_fits = 1.0 if s.disk >= need else s.disk / need if need else 1.0
         self.t_disk, self.behind = math.inf, 1.0
 

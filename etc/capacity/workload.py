@@ -198,14 +198,27 @@ class Setup:
         home = [(n / r, 1.0 - p)]
         return home + ([(n * (r - 1) / r, p / (r - 1))] if p > 0 else [])
 
+    def copies(self):
+        """Replicas that have had a turn of a session and keep the state behind it, on average over its
+        turns: until it is deleted none of them knows whether it will come back."""
+        r, n = self.replicas, self.turns
+        if r == 1:
+            return 1.0
+        home, other = (1 / r, 1 / r) if self.routing == "random" else \
+            (1 - self.misrouted, self.misrouted / (r - 1))
+        return sum(1 - (1 - home) ** t + (r - 1) * (1 - (1 - other) ** t)
+                   for t in range(1, n + 1)) / n
+
     def check(self):
         """One sentence about what makes no sense, or None."""
         if self.state <= 0:
             return "no size of a state: --describe FILE, or --state BYTES"
         if any(a is not None and a <= 1 for _, _, a in self.think):
             return "a Pareto tail of 1 or less has no mean; measured ones are between 1.1 and 3"
-        if self.kind == "session" and self.replicas > 1 and (self.misrouted or self.routing == "random"):
-            return "sessions live on their replica: route them sticky, without --misrouted"
+        if self.kind == "session" and self.replicas > 1 and not self.store and (
+                self.misrouted or self.routing == "random"):
+            return "without a store sessions live on their replica: route them sticky, without " \
+                "--misrouted, or give --store"
         if self.store and self.state > 8 << 30:
             return "a state of %d bytes is more than a shared store takes (8 GiB)" % self.state
         for name in ("sessions", "replicas", "turns", "tokens_in", "tokens_out"):
