@@ -19,9 +19,9 @@ struct answer {
     size_t n_scores;
 };
 
-/* One more token's logprobs, behind those of the tokens before it; out->failed: they are too many. */
+/* One more token's logprobs, behind those of the tokens before it; out->failed: too many. */
 void answer_score(struct buf *out, const struct token_event *ev);
-/* The token at *at of a's scores, which goes on behind it. False: there is none, or no such thing. */
+/* The token at *at of a's scores, which goes on behind it. False: there is none, or no such. */
 bool answer_scored(const struct answer *a, size_t *at, struct token_event *ev);
 
 /* E_NOMEM: it is longer than a session keeps; without its scores it may be short enough. */

@@ -242,8 +242,8 @@ static int make_choices(struct gen *g, const struct gen_setup *s, int64_t contex
     return 0;
 }
 
-/* Its logprobs, to the bit. Where none were kept (not asked for then, or too many) they are null: no
- * reply says that an answer of so many tokens has none. */
+/* Its logprobs, to the bit. Where none were kept (not asked for then, or too many) they are null:
+ * no reply says that an answer of so many tokens has none. */
 static void repeat_scores(struct choice *c, const struct answer *a)
 {
     struct gen *g = c->gen;

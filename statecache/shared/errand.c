@@ -311,8 +311,8 @@ static int seal(struct errand *a, uint64_t fence, struct buf *box)
                                         &a->err);
 }
 
-/* What is there, if it is older than our copy: that is held by the call, too, because others may know
- * still newer turns. */
+/* What is there, if it is older than our copy: that is held by the call, too, because others may
+ * know still newer turns. */
 static int reply_to(struct errand *a, const struct claim_name *key)
 {
     struct claim_value v = {0};

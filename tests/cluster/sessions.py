@@ -1,7 +1,6 @@
 """Conversations that live in the cluster: one history each, whatever fails, and nothing of it lost that
 was acknowledged."""
 import json
-import time
 import threading
 
 from clients import Client, Fault, compare, ids
