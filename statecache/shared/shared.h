@@ -3,8 +3,8 @@
  *
  * Two threads for each, with a connection each, one that writes states behind the engine and one
  * that looks for what a waiting request lacks. The engine only appends to their queues, which are
- * bounded: it never waits for the network. While a connection is down nothing is queued, and it is tried again
- * with longer and longer pauses. All functions are called under the cache's lock. */
+ * bounded: it never waits for the network. While a connection is down nothing is queued, and it is
+ * tried again with longer and longer pauses. All functions are called under the cache's lock. */
 #ifndef RECURD_SHARED_H
 #define RECURD_SHARED_H
 

@@ -3,6 +3,7 @@ Needs redis-server (skipped, with a line, where there is none)."""
 import json
 import random
 import signal
+import socket
 import threading
 import time
 import unittest
@@ -81,6 +82,57 @@ def cost(reply):
 
 def show(server, session):
     return server.get("/v1/sessions/" + session)[1]
+
+
+class Cable:
+    """Between a replica and the store: pulled, nothing comes through in either way and nobody is told."""
+
+    def __init__(self, redis):
+        self.redis, self.there, self.ends = redis, threading.Event(), []
+        self.there.set()
+        self.path = redis.path + "-%d" % id(self)
+        self.door = socket.socket(socket.AF_UNIX)
+        self.door.bind(self.path)
+        self.door.listen(32)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def url(self):
+        return "redis+unix://" + self.path
+
+    def accept(self):
+        while True:
+            try:
+                one, other = self.door.accept()[0], socket.socket(socket.AF_UNIX)
+                other.connect(self.redis.path)
+            except OSError:
+                return  # closed
+            self.ends += [one, other]
+            for pair in ((one, other), (other, one)):
+                threading.Thread(target=self.hand_on, args=pair, daemon=True).start()
+
+    def hand_on(self, one, other):
+        try:
+            while (data := one.recv(65536)):
+                self.there.wait()  # late, as by a network that was repaired
+                other.sendall(data)
+        except OSError:
+            pass
+        for s in (one, other):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it is gone already
+
+    def pull(self):
+        self.there.clear()
+
+    def plug(self):
+        self.there.set()
+
+    def close(self):
+        self.plug()
+        for s in [self.door] + self.ends:
+            s.close()
 
 
 class Together(unittest.TestCase):
@@ -236,6 +288,52 @@ class Together(unittest.TestCase):
             check(r, other, ids(9, 4), turn(a, new["id"], ids(9, 4)))
             path = check(r, path, ids(9, 5), turn(b, s, ids(9, 5)))
             check(r, path, ids(9, 6), turn(a, s, ids(9, 6)))
+
+    @needs_redis
+    def test_a_partition(self):
+        """The holder is cut from the store in the middle of a turn: another goes on when its sign of
+        life is over, the turn of the one that was cut never happened, whatever it still sends, and it
+        goes on from the other's history when it is connected again."""
+        with Rig() as r:
+            cable = Cable(r.redis)
+            self.addCleanup(cable.close)
+            a, b = r.replica(url=cable.url()), r.replica()
+            for s in (a, b):
+                up(s), records_up(s)
+            for i in range(2):
+                s = create(a)["id"]
+                path = check(r, [], ids(200, i), turn(a, s, ids(200, i)))
+                stream = holding(a, s)
+                cable.pull()
+                path = check(r, path, ids(9, 3), turn(b, s, ids(9, 3)))
+                stream.reset()
+                # Alone it neither goes on nor answers from what it remembers.
+                for method, at, body in (
+                        ("POST", "/v1/completions", {"prompt": [5], "session": s, "max_tokens": 1}),
+                        ("GET", "/v1/sessions/" + s, None)):
+                    status = a.request(method, at, body)[0]
+                    self.assertIn(status, (409, 503))
+                path = check(r, path, ids(9, 4), turn(b, s, ids(9, 4)))
+                cable.plug()
+                path = check(r, path, ids(9, 5), turn(a, s, ids(9, 5)))
+                for server in (a, b):
+                    self.assertEqual(show(server, s)["position"], len(path))
+
+    @needs_redis
+    def test_a_planned_end_hands_over_what_was_left_out(self):
+        """Putting has no room for most states while it serves; at its end all sessions' last ones
+        go, and the other computes only what is new."""
+        with Rig() as r:
+            a, b = replicas(r, 2, "--shared-rate", "1")
+            sessions = [(create(a)["id"], []) for _ in range(8)]
+            for i in range(3):
+                sessions = [(s, check(r, path, ids(150, 10 * i + k), turn(a, s, ids(150, 10 * i + k))))
+                            for k, (s, path) in enumerate(sessions)]
+            self.assertEqual(a.stop(), 0)
+            for k, (s, path) in enumerate(sessions):
+                reply = turn(b, s, ids(9, k))
+                check(r, path, ids(9, k), reply)
+                self.assertLessEqual(cost(reply), 9)
 
     @needs_redis
     def test_a_planned_end_hands_over(self):
