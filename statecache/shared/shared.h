@@ -61,6 +61,8 @@ struct shared {
     size_t n_called;
     uint64_t called_ns;         /* … when they changed, … */
     uint64_t calls, all_calls;  /* … how often they changed; when all sessions were meant */
+    uint64_t patrol_ns;         /* when records were looked for last, … */
+    int patrol;                 /* … and from which chain of sessions on the next time */
     int at;                     /* chain of sessions to be looked at next */
     struct errand *arrivals;    /* of sessions that are not here yet */
     struct allowance_limits limits; /* of putting, into each */

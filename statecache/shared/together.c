@@ -11,6 +11,7 @@
 
 #define PUSHES 4 /* local sessions on their way to the store at once, … */
 #define REPLIES 64 /* … and those that are called for, who have three seconds */
+#define PATROL 8 /* sessions a quarter of a second whose records are looked for without a call */
 #define CHAINS 256 /* of the table of sessions, looked at in one turn of the engine */
 
 bool together_on(const struct statecache *sc) { return sc->shared && sc->shared->records.kv; }
@@ -491,17 +492,16 @@ static void push_one(struct statecache *sc, struct session *x)
 static void replied(struct errand *a)
 {
     struct statecache *sc = a->sc;
-    struct session *x = a->pushed; /* busy, so it is there */
+    struct session *x = session_of(sc, &a->tenant, &a->id); /* it was free to go on, or to go */
     struct err ignored = {0};
     sc->shared->pushing--;
-    if (a->rc || a->skip)
+    if (a->rc || a->skip || !x || x->busy || x->stored.fence != a->known.fence)
         errand_free(a); /* what is there is as new; or the next turn finds out */
     else
         (void)!together_settle(sc, x, a, &ignored);
-    session_unclaim(sc, x);
 }
 
-/* Its copy here, if the store has an older one, or none. */
+/* Its copy here, if the store has an older one, or none. Nobody waits for it meanwhile. */
 static void reply_one(struct statecache *sc, struct session *x)
 {
     struct err ignored = {0};
@@ -514,9 +514,6 @@ static void reply_one(struct statecache *sc, struct session *x)
         return;
     a->reply = true;
     as_called(x, a);
-    x->busy = true;
-    x->ticket = ++sc->n_tickets;
-    a->pushed = x;
     a->finish = replied;
     sc->shared->pushing++;
     errand_push(a);
@@ -539,6 +536,30 @@ static void look_through(struct statecache *sc)
         }
 }
 
+/* All sessions one after the other, for ever: a record that was evicted is there again before
+ * somebody asks for it where it was never seen; and a store that evicts sees that it is used. */
+static void patrol(struct statecache *sc, uint64_t now)
+{
+    struct shared *h = sc->shared;
+    int n = 0;
+    if (now < h->patrol_ns + CLAIM_RENEW_MS * NS_PER_MS)
+        return;
+    h->patrol_ns = now;
+    for (int i = 0; i < CHAINS && n < PATROL; i++, h->patrol = (h->patrol + 1) % SESSION_BUCKETS)
+        for (struct session *x = sc->sessions[h->patrol]; x; x = x->chain)
+            if (!x->busy && x->stored.seen && h->pushing < REPLIES) {
+                reply_one(sc, x);
+                n++;
+            }
+}
+
+static void care(struct statecache *sc)
+{
+    uint64_t now = clock_now_ns();
+    recall_hear(sc, now);
+    patrol(sc, now);
+}
+
 void together_tick(struct statecache *sc)
 {
     if (!together_on(sc))
@@ -546,7 +567,7 @@ void together_tick(struct statecache *sc)
     live(sc);
     if (!is_up(sc) || !sc->n_sessions)
         return;
-    recall_hear(sc, clock_now_ns());
+    care(sc);
     look_through(sc);
 }
 
@@ -556,7 +577,7 @@ void together_beat(struct statecache *sc)
     live(sc);
     if (!sc->shared || !is_up(sc) || !sc->n_sessions)
         return;
-    recall_hear(sc, clock_now_ns());
+    care(sc);
     for (int i = 0; i < SESSION_BUCKETS && recall_news(sc); i += CHAINS)
         look_through(sc);
 }

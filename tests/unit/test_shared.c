@@ -422,8 +422,8 @@ Test(shared_sessions, one_writer)
     session_release(a.sc, &none, &s.id, x.ticket);
     statecache_tick(a.sc);
     err_clear(&e);
-    cr_expect_eq(session_claim(b.sc, &none, &s.id, &(struct session_condition){NULL, 0, 0}, &repeated,
-                               NULL, &x, &e), 0, "%s", e.text);
+    cr_expect_eq(session_claim(b.sc, &none, &s.id, &(struct session_condition){NULL, 0, 0},
+                               &repeated, NULL, &x, &e), 0, "%s", e.text);
     fake_fini(&a);
     fake_fini(&b);
     rig_close(&r);
