@@ -440,7 +440,8 @@ $B/librace.a: $(filter-out $B/kernels/cpu/% $B/kernels/ref/% $B/kernels/opencl/%
 	$(Q)$(AR) rcs $@ $^
 $B/tests/race/%: $B/tests/race/%.o $B/librace.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(PKG_LIBS)
+$B/tests/race/race_beside: $(patsubst %,$B/kernels/opencl/%.o,beside buffer call)
 race: $(RACE)
 	@for t in $(RACE); do echo "== $$t"; $$t || exit 1; done
 valgrind: $B/recurd ## API tests under valgrind
