@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "kernels/cpu/quota.h"
 #include "kernels/opencl/beside.h"
 #include "kernels/opencl/source.h"
 
@@ -101,4 +102,5 @@ void ocl_tune_choose(struct ocl_tune *t, const struct ocl_info *d)
     t->group = MIN(t->group, most);
     t->sample = MIN(t->sample, most);
     t->state_cols = MIN(t->state_cols, most);
+    t->movers = MIN(t->movers, MAX(quota_cpus(NULL, 0) / 2, 1));
 }
