@@ -16,9 +16,9 @@
 #define OCL_BESIDE_MAX 256
 #define OCL_MOVERS_MAX 16
 
-/* Owner of taken, buffer, after: the engine's thread. The others are the engine's until it is queued
- * and once it is over (set under the lock); the movers' in between: handed, held, rc and err under
- * the lock. */
+/* Owner of taken, buffer, after: the engine's thread. The others are the engine's until it is
+ * queued and once it is over (set under the lock); the movers' in between: handed, held, rc and err
+ * under the lock. */
 struct state_copy {
     struct ocl_buffer buffer; /* staging */
     bool taken;
