@@ -252,6 +252,9 @@ $B/twins: $B/tests/golden/twins.o $(LIB)
 $B/steps: $B/tests/gpu/steps.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/oclbench: $B/tests/gpu/bench.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 COMMA := ,
 TILE_FAMILIES := $(addprefix public/,rwkv7 mamba2 gated_deltanet) hf/hf_qwen3_5_moe
 golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
@@ -436,7 +439,8 @@ $B/librace.a: $(filter-out $B/kernels/cpu/% $B/kernels/ref/% $B/kernels/opencl/%
 	$(Q)$(AR) rcs $@ $^
 $B/tests/race/%: $B/tests/race/%.o $B/librace.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(PKG_LIBS)
+$B/tests/race/race_beside: $(patsubst %,$B/kernels/opencl/%.o,beside buffer call)
 race: $(RACE)
 	@for t in $(RACE); do echo "== $$t"; $$t || exit 1; done
 valgrind: $B/recurd ## API tests under valgrind

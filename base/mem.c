@@ -91,7 +91,7 @@ static void *line_aligned(size_t n)
     return p;
 }
 
-void *mem_aligned(size_t n)
+void *mem_unfilled(size_t n)
 {
     size_t align = n >= HUGE_FROM ? HUGE_BYTES : LINE_BYTES;
     if (n > SIZE_MAX - 2 * align || injected_failure())
@@ -103,7 +103,13 @@ void *mem_aligned(size_t n)
         return NULL;
     if (align == HUGE_BYTES)
         (void)madvise(p, n, MADV_HUGEPAGE); /* a wish: kernels without huge pages refuse it */
-    return memset(p, 0, n);
+    return p;
+}
+
+void *mem_aligned(size_t n)
+{
+    void *p = mem_unfilled(n);
+    return p ? memset(p, 0, n) : NULL;
 }
 
 void mem_aligned_free(void *p, size_t n)

@@ -14,6 +14,9 @@ void mem_free(void *p);
 /* Aligned to 64 bytes (cache line, zmm); large blocks ask for huge pages. Zeroed. n as given when
  * it is freed. */
 void *mem_aligned(size_t n) MUST_USE;
+/* The same with any contents: memory of a large one is mostly taken when a page is first written,
+ * by the thread that writes it. */
+void *mem_unfilled(size_t n) MUST_USE;
 void mem_aligned_free(void *p, size_t n);
 /* Zeroed pages of its own for a large block, aligned to 2 MiB: memory is taken when a page is first
  * written, by the thread that writes it. n as given when it is freed. */

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "kernels/opencl/device.h"
+#include "kernels/cpu/quota.h"
+#include "kernels/opencl/beside.h"
 #include "kernels/opencl/source.h"
 
 static const struct {
@@ -27,6 +28,7 @@ static const struct {
     {"wide_rows", offsetof(struct ocl_tune, wide_rows), 65, 1 << 20, false},
     {"sample", offsetof(struct ocl_tune, sample), 1, 1024, false},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
+    {"movers", offsetof(struct ocl_tune, movers), 1, OCL_MOVERS_MAX, false},
     {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };
 
@@ -100,4 +102,5 @@ void ocl_tune_choose(struct ocl_tune *t, const struct ocl_info *d)
     t->group = MIN(t->group, most);
     t->sample = MIN(t->sample, most);
     t->state_cols = MIN(t->state_cols, most);
+    t->movers = MIN(t->movers, MAX(quota_cpus(NULL, 0) / 2, 1));
 }

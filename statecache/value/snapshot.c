@@ -204,8 +204,9 @@ static int new_slab(struct statecache *sc, struct snapshot *s)
 {
     if (!tiers_reserve(sc, s->tenant, sc->format.slot_bytes))
         return E_NOMEM;
-    /* A spare one may have old contents; every caller fills all of it. */
-    s->slab = sc->n_spare ? sc->spare[--sc->n_spare] : mem_aligned(sc->format.slot_bytes);
+    /* Any contents: every caller fills all of it. A new one takes memory page by page then, in the
+     * thread that fills it, not here: the steps wait for this one. */
+    s->slab = sc->n_spare ? sc->spare[--sc->n_spare] : mem_unfilled(sc->format.slot_bytes);
     if (s->slab)
         return 0;
     tiers_release(sc, s->tenant, sc->format.slot_bytes);

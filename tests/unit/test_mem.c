@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/limits.h"
 #include "base/rng.h"
@@ -34,6 +35,25 @@ Test(mem, products_and_sizes_that_overflow_are_refused)
     cr_assert_null(mem_array((size_t)1 << 33, (size_t)1 << 33));
     cr_assert_null(mem_aligned(SIZE_MAX));
     cr_assert_null(mem_aligned(SIZE_MAX - 63));
+    cr_assert_null(mem_unfilled(SIZE_MAX));
+}
+
+/* A large block takes no memory before it is written: what the first writer's thread pays for. */
+Test(mem, unfilled_blocks_are_taken_page_by_page)
+{
+    enum { LARGE = 64 << 20, SMALL = 1000 };
+    char *small = mem_unfilled(SMALL), *large = mem_unfilled(LARGE);
+    unsigned char in_core[16] = {0};
+    int taken = 0;
+    cr_assert(small && large && (uintptr_t)small % 64 == 0 && (uintptr_t)large % MIB(2) == 0);
+    for (int i = 1; i < 16; i++) /* sanitizers fill the first one */
+        if (!mincore(large + (size_t)i * MIB(4), 1, &in_core[i]))
+            taken += in_core[i] & 1;
+    cr_assert_eq(taken, 0, "%d of 15 pages are there already", taken);
+    memset(small, 1, SMALL);
+    memset(large, 1, LARGE);
+    mem_aligned_free(small, SMALL);
+    mem_aligned_free(large, LARGE);
 }
 
 Test(mem, null_always_means_failure)
