@@ -545,7 +545,8 @@ static void patrol(struct statecache *sc, uint64_t now)
     if (now < h->patrol_ns + CLAIM_RENEW_MS * NS_PER_MS)
         return;
     h->patrol_ns = now;
-    for (int i = 0; i < CHAINS && n < PATROL; i++, h->patrol = (h->patrol + 1) % SESSION_BUCKETS)
+    for (int i = MIN(SESSION_BUCKETS, CHAINS); i > 0 && n < PATROL;
+         i--, h->patrol = (h->patrol + 1) % SESSION_BUCKETS)
         for (struct session *x = sc->sessions[h->patrol]; x; x = x->chain)
             if (!x->busy && x->stored.seen && h->pushing < REPLIES) {
                 reply_one(sc, x);
