@@ -7,7 +7,11 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
                    global const float *bonus, global const float *factors, global const int *cu,
                    global const int *slot, const float scale)
 {
-    local float lk[K], lu[K], ld[K], lq[PER][K], part[KS][VT];
+    LOCAL_1(float, lk, K);
+    LOCAL_1(float, lu, K);
+    LOCAL_1(float, ld, K);
+    LOCAL_2(float, lq, PER, K);
+    LOCAL_2(float, part, KS, VT);
     int lane = (int)get_local_id(0), split = (int)get_local_id(1), id = split * VT + lane;
     int c = (int)get_group_id(0) * VT + lane, head = (int)get_group_id(1);
     int seq = (int)get_group_id(2), i0 = split * KR;

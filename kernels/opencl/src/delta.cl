@@ -12,18 +12,19 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
                    VIEW(b), global float *slots, const ulong slot_floats, const ulong section,
                    global const int *cu, global const int *slot, const float scale)
 {
-    local float lk[2][K] __attribute__((aligned(16))), lq[2][K] __attribute__((aligned(16)));
+    LOCAL_2(float, lk, 2, K);
+    LOCAL_2(float, lq, 2, K);
 #if OWN_A
-    local float la[2][K] __attribute__((aligned(16)));
+    LOCAL_2(float, la, 2, K);
 #endif
 #if DPLR
-    local float lb[2][K] __attribute__((aligned(16)));
+    LOCAL_2(float, lb, 2, K);
 #endif
 #if DECAY == DECAY_KEY
-    local float lw[2][K] __attribute__((aligned(16)));
+    LOCAL_2(float, lw, 2, K);
 #endif
 #if KS > 1
-    local float part[2][KS][VT];
+    LOCAL_3(float, part, 2, KS, VT);
 #endif
     int lane = (int)get_local_id(0), split = (int)get_local_id(1), id = split * VT + lane;
     int c = (int)get_group_id(0) * VT + lane, head = (int)get_group_id(1);
