@@ -19,6 +19,7 @@ struct ocl_tune {
     int32_t wide_rows;   /* from here on the larger tiles of tensor-core products */
     int32_t sample;      /* work-items that sample from one row; with PoCL 1 (src/sample.cl) */
     int32_t mma;         /* 1: tensor cores for bf16 weights (inline PTX) */
+    int32_t many_rows;   /* from here on kernels for many rows (inline PTX); 0 = there are none */
     int32_t bank_kib;    /* slots and pages lie in buffers of at most so much; 0 = what it allows */
 };
 
