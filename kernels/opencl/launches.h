@@ -67,7 +67,8 @@ struct ocl_spec {
     size_t local[3];
     struct ocl_extent extent[3];
     enum rows rows;              /* what BY_ROWS counts */
-    int32_t rows_min, rows_max;  /* enqueued only for this many rows */
+    int32_t rows_min, rows_max;  /* enqueued only for this many rows … */
+    int32_t seqs_min, seqs_max;  /* … and sequences */
     enum ocl_when when;
 };
 
@@ -82,7 +83,7 @@ struct ocl_launch {
     int32_t instance, op; /* op: for profiles */
     enum rows rows;
     enum ocl_when when;
-    int32_t rows_min, rows_max;
+    int32_t rows_min, rows_max, seqs_min, seqs_max;
     size_t local[3];
     struct ocl_extent extent[3];
     struct ocl_arg *args; /* until the kernel has them */
@@ -129,10 +130,14 @@ void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op);
 void ocl_def(struct ocl_spec *s, const char *name, int64_t value);
 /* DTYPE, and Q_* of a format with blocks (src/blocks.clh). */
 void ocl_def_format(struct ocl_spec *s, enum dtype t);
+/* WORD and what goes with it (src/common.clh). */
+void ocl_def_word(struct ocl_spec *s, bool four);
 void ocl_arg(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t i);
 void ocl_arg_float(struct ocl_spec *s, float f);
 /* VIEW(name): offset and stride; an absent view passes zeros. */
 void ocl_arg_view(struct ocl_spec *s, const struct plan *p, struct view v);
+/* Whether 16-byte loads of its rows, from its first column on, are aligned. */
+bool ocl_aligned(const struct plan *p, struct view v);
 /* A bank of slots, floats from slot to slot there, where the FIXED section begins. */
 void ocl_arg_section(struct ocl_spec *s, const struct ocl_model *m, int32_t section);
 /* Work-items of a group, and groups along dimension dim. */

@@ -82,7 +82,8 @@ static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times 
     for (int32_t i = 0; i < m->n_launches && !rc; i++) {
         struct ocl_launch *l = &m->launches[i];
         int32_t rows = l->rows == ROWS_LOGITS ? b->n_logits : b->n_tokens;
-        if (rows < l->rows_min || rows > l->rows_max || l->when == other ||
+        if (rows < l->rows_min || rows > l->rows_max || b->n_seqs < l->seqs_min ||
+            b->n_seqs > l->seqs_max || l->when == other ||
             !batch_runs(b, &m->plan->ops[l->op]))
             continue;
         rc = launch(m, l, rows, b->n_seqs, e);

@@ -22,13 +22,14 @@ static const struct {
     {"slice_min", offsetof(struct ocl_tune, slice_min), 32, 4096, true},
     {"few_rows", offsetof(struct ocl_tune, few_rows), 1, 4096, false},
     {"group", offsetof(struct ocl_tune, group), 1, 1024, true},
-    {"state_cols", offsetof(struct ocl_tune, state_cols), 1, 1024, true},
-    {"state_split", offsetof(struct ocl_tune, state_split), 1, 256, true},
+    {"state_cols", offsetof(struct ocl_tune, state_cols), 1, 1024, false},
+    {"state_split", offsetof(struct ocl_tune, state_split), 1, 256, false},
     {"unroll", offsetof(struct ocl_tune, unroll), 1, 32, false},
     {"wide_rows", offsetof(struct ocl_tune, wide_rows), 65, 1 << 20, false},
     {"sample", offsetof(struct ocl_tune, sample), 1, 1024, false},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
     {"movers", offsetof(struct ocl_tune, movers), 1, OCL_MOVERS_MAX, false},
+    {"many_rows", offsetof(struct ocl_tune, many_rows), 0, 4096, false},
     {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };
 

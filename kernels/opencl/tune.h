@@ -21,6 +21,7 @@ struct ocl_tune {
     int32_t mma;         /* 1: tensor cores for bf16 weights (inline PTX) */
     int32_t movers;      /* threads that carry states between device and host, on at most half of
                             the processors */
+    int32_t many_rows;   /* from here on kernels for many rows (inline PTX); 0 = there are none */
     int32_t bank_kib;    /* slots and pages lie in buffers of at most so much; 0 = what it allows */
 };
 

@@ -2,7 +2,7 @@
  * to the bit, on one device.
  *
  *   oclcheck [--device NAME] [--op NAME] [--shape AxBxC] [--class NAME] [--seed N] [--quick]
- *            [--cache DIR] [--tune "key=value ..."] [--bench] [--parse]
+ *            [--cache DIR] [--tune "key=value ..."] [--bench] [--parse] [--aligned]
  *
  * --parse: nothing is run; are the arguments understood?
  * --op sample checks the sampler instead (--shape: one length of its rows), --bench times it.
@@ -25,7 +25,7 @@ struct options {
     const char *device, *op, *shape, *cache, *tune;
     int klass;
     uint64_t seed;
-    bool quick, bench, parse;
+    bool quick, bench, parse, aligned;
 };
 
 static struct ocl_device device;
@@ -348,18 +348,35 @@ static void check_case(struct rig *r, const struct options *o)
     checks++;
 }
 
-static void run_case(enum op_kind k, const struct shape *shape, int klass, const struct options *o)
+static void run_one(enum op_kind k, const struct shape *shape, int klass, const struct options *o)
 {
     struct rig r;
     char text[256];
-    int n = snprintf(text, sizeof text, "oclcheck --op %s --class %s --seed %llu --shape ",
-                     op_name(k), class_names[klass], (unsigned long long)o->seed);
+    int n = snprintf(text, sizeof text, "oclcheck --op %s --class %s --seed %llu %s--shape ",
+                     op_name(k), class_names[klass], (unsigned long long)o->seed,
+                     rig_guard == RIG_GUARD_ALIGNED ? "--aligned " : "");
     for (int i = 0; i < ops_params(k) && n < (int)sizeof text; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", i ? "x" : "", shape->p[i]);
     where = text;
     ops_rig(&r, k, shape, (enum input_class)klass, o->seed);
     check_case(&r, o);
     rig_free(&r);
+}
+
+/* Kernels that take 16 bytes at a time are others where views are aligned. */
+static void run_case(enum op_kind k, const struct shape *shape, int klass, const struct options *o)
+{
+    static const bool other[OP_KINDS] = {
+        [OP_LINEAR] = true, [OP_NORM] = true,  [OP_EW] = true,    [OP_CONV] = true,
+        [OP_SHIFT] = true,  [OP_DELTA] = true, [OP_DECAY] = true,
+    };
+    if (!o->aligned)
+        run_one(k, shape, klass, o);
+    if (o->aligned || (other[k] && klass == CLASS_uniform)) {
+        rig_guard = RIG_GUARD_ALIGNED;
+        run_one(k, shape, klass, o);
+        rig_guard = RIG_GUARD_ODD;
+    }
 }
 
 /* Every class at the small shapes; the others only uniform: a kernel does not see the class. */
@@ -388,7 +405,7 @@ static int usage(void)
 {
     fprintf(stderr, "usage: oclcheck [--device NAME] [--op NAME] [--shape AxBxC] "
                     "[--class NAME] [--seed N] [--quick] [--cache DIR] [--tune WORDS] "
-                    "[--bench]\n");
+                    "[--bench] [--aligned]\n");
     return 2;
 }
 
@@ -432,6 +449,7 @@ int main(int argc, char **argv)
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(a, "--quick")) { o.quick = true; continue; }
         if (!strcmp(a, "--bench")) { o.bench = true; continue; }
+        if (!strcmp(a, "--aligned")) { o.aligned = true; continue; }
         if (!strcmp(a, "--parse")) { o.parse = true; continue; }
         if (!v)
             return usage();

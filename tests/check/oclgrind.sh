@@ -64,6 +64,7 @@ linear 2x33x70x0x0x0x0
 linear 2x20x40x2x1x1x1 mma=1
 square 1x4x2x5x7
 norm 2x0x1x33x1x0x0x0x0
+norm 2x0x2x40x1x0x1x1x0 many_rows=2
 norm 2x1x2x20x1x1x2x2x0
 ew 2x0x17
 groupsum 1x7x15
@@ -73,10 +74,12 @@ rope 5x2x32x16x0x3
 conv 2x19x4x1x1x0x0
 conv 1x7x3x1x0x1x0
 shift 2x17x0
+shift 2x20x0
 decay 2x2x2x2x2x2x5x7x3x0
 decay 2x2x2x2x2x2x12x7x4x1 state_split=4
 delta 2x2x2x2x8x7x1x2x0x0x0
 delta 2x2x2x2x8x7x1x3x1x0x0 state_split=4
+delta 2x1x1x1x8x8x1x3x1x0x0 many_rows=2
 attention 2x2x1x5x7x0x0x0
 attention 2x2x1x8x8x5x0x0
 attention_keep 2x2x1x8x8x5x0x0

@@ -27,8 +27,7 @@ static const int layouts[][RIG_SEQS] = {
 };
 int rig_layouts(void) { return ARRAY_LEN(layouts); }
 
-/* Columns of noise around every view: odd, so that views are not aligned. */
-#define RIG_GUARD 19
+int rig_guard = RIG_GUARD_ODD;
 
 /* Positions a sequence may start at: fresh, inside a page, at its edges, far away. */
 static const int64_t starts[] = {1, 0, 3, 63, 64, 130};
@@ -138,11 +137,11 @@ struct view rig_act(struct rig *r, int width, enum rows rows, enum role role)
 {
     int32_t i = r->plan.n_acts++;
     ASSERT(i < RIG_ACTS);
-    int32_t stride = (int32_t)round_up((size_t)width + 2 * RIG_GUARD, PANEL);
+    int32_t stride = (int32_t)round_up((size_t)width + 2 * rig_guard, PANEL);
     r->roles[i] = role;
     r->acts[i] = (struct act){.rows = rows, .width = stride, .stride = stride};
     r->widths[i] = width;
-    return (struct view){i, RIG_GUARD, width};
+    return (struct view){i, rig_guard, width};
 }
 
 /* Where the numbers of a head are in a block of a file, -1: not there. */
@@ -236,7 +235,7 @@ static void fill_act(struct rig *r, int i)
 {
     int width = r->widths[i];
     int rows = r->acts[i].rows == ROWS_LOGITS ? r->batch.n_logits : r->batch.n_tokens;
-    struct view v = {i, RIG_GUARD, width};
+    struct view v = {i, rig_guard, width};
     for (int t = 0; t < rows; t++, r->heat++)
         for (int c = 0; c < width; c++)
             host_row(&r->step, v, t)[c] = draw(r, r->roles[i], c, width);

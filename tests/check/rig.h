@@ -11,6 +11,12 @@
 #define RIG_WEIGHTS 16
 #define RIG_SEQS 20
 
+/* Columns of noise around every view: odd, so that views are not aligned to more than a float; or a
+ * multiple of four, for kernels that take 16 bytes at a time. Set before rigs are made. */
+#define RIG_GUARD_ODD 19
+#define RIG_GUARD_ALIGNED 20
+extern int rig_guard;
+
 /* What inputs look like. */
 #define CLASSES(X) \
     X(uniform) X(zeros) X(alternating) X(denormal) X(large) X(decay0) X(decay1) X(onehot) \

@@ -177,11 +177,72 @@ static void bench_linear(int32_t outputs, int32_t inputs, int32_t rows, enum dty
     fflush(stdout);
 }
 
-static void bench_delta(int32_t seqs, int32_t tokens, int32_t heads, int32_t K, int32_t n)
+/* One op whose bytes are what it reads and writes of rows. */
+static void show_rows(struct bench *b, const char *name, double floats, int32_t n)
+{
+    double s = run(b, n), bytes = floats * b->cap.tokens * 4;
+    printf("%-44s %9.1f us %8.1f GB/s %5.1f %% of copy\n", name, s * 1e6, bytes / s / 1e9,
+           bytes / s / 1e7 / copy_gbs);
+    fflush(stdout);
+}
+
+static void bench_norm(int32_t rows, int32_t width, int32_t group, bool gate)
 {
     static struct bench b;
     char name[64];
-    snprintf(name, sizeof name, "K2 %d x %d tokens, %d heads %d x %d", seqs, tokens, heads, K, K);
+    snprintf(name, sizeof name, "norm of %d rows of %d by %d%s", rows, width, group,
+             gate ? ", gated" : "");
+    if (!strstr(name, only))
+        return;
+    begin(&b, 1, rows);
+    struct op *o = &b.ops[0];
+    o->kind = OP_NORM;
+    o->in[NORM_x] = add_act(&b, width);
+    if (gate)
+        o->in[NORM_gate] = add_act(&b, width);
+    o->out = add_act(&b, width);
+    o->p.norm.group = group;
+    o->p.norm.eps = 1e-5f;
+    o->p.norm.scale = 1;
+    o->p.norm.gate_act = gate ? ACT_SILU : ACT_NONE;
+    show_rows(&b, name, width * (gate ? 3.0 : 2.0), 8);
+}
+
+static void bench_conv(int32_t seqs, int32_t tokens, int32_t width, int32_t size)
+{
+    static struct bench b;
+    char name[64];
+    snprintf(name, sizeof name, "%s of %d, %d x %d tokens", size ? "conv" : "shift", width, seqs,
+             tokens);
+    if (!strstr(name, only))
+        return;
+    begin(&b, seqs, seqs * tokens);
+    struct op *o = &b.ops[0];
+    o->kind = size ? OP_CONV : OP_SHIFT;
+    o->in[0] = add_act(&b, width);
+    o->out = add_act(&b, width);
+    o->section = 0;
+    b.sections[0] = (struct section){"tail", SECTION_FIXED, (int64_t)width * MAX(size - 1, 1), 0};
+    b.plan.n_sections = 1;
+    b.plan.slot_floats = b.sections[0].elems;
+    if (size) {
+        o->p.conv.size = size;
+        o->p.conv.act = ACT_SILU;
+        o->w[CONV_filter] = 0;
+        b.weights[0] = (struct weight){WEIGHT_VECTOR, DTYPE_F32, 1, (int64_t)width * size};
+        b.plan.n_weights = 1;
+    }
+    show_rows(&b, name, width * 2.0, 8);
+}
+
+/* dplr: as RWKV-7 has it; otherwise as Gated DeltaNet. */
+static void bench_delta(int32_t seqs, int32_t tokens, int32_t heads, int32_t K, bool dplr,
+                        int32_t n)
+{
+    static struct bench b;
+    char name[64];
+    snprintf(name, sizeof name, "K2%s %d x %d tokens, %d heads %d x %d", dplr ? " DPLR" : "", seqs,
+             tokens, heads, K, K);
     if (!strstr(name, only))
         return;
     begin(&b, seqs, seqs * tokens);
@@ -190,23 +251,27 @@ static void bench_delta(int32_t seqs, int32_t tokens, int32_t heads, int32_t K, 
     o->in[0] = add_act(&b, heads * K);
     o->in[1] = add_act(&b, heads * K);
     o->in[2] = add_act(&b, heads * K);
-    o->in[3] = add_act(&b, heads);
-    o->in[5] = add_act(&b, heads);
+    o->in[3] = add_act(&b, heads * (dplr ? K : 1));
+    if (dplr)
+        o->in[4] = add_act(&b, heads * K);
+    o->in[5] = add_act(&b, heads * (dplr ? K : 1));
     o->out = add_act(&b, heads * K);
     o->section = 0;
     o->p.delta.k_heads = o->p.delta.d_heads = o->p.delta.state_heads = heads;
     o->p.delta.K = o->p.delta.V = K;
     o->p.delta.steps = 1;
-    o->p.delta.decay = DECAY_SCALAR;
-    o->p.delta.decay_first = true;
+    o->p.delta.decay = dplr ? DECAY_KEY : DECAY_SCALAR;
+    o->p.delta.dplr = dplr;
+    o->p.delta.decay_first = !dplr;
     o->p.delta.scale = 0.01f;
     int64_t elems = (int64_t)heads * K * K;
     b.sections[0] = (struct section){"S", SECTION_FIXED, elems, 0};
     b.plan.n_sections = 1;
     b.plan.slot_floats = elems;
     double s = run(&b, n), bytes = 2.0 * (double)seqs * (double)elems * 4;
-    printf("%-44s %9.1f us %8.1f GB/s %5.1f %% of copy %8.2f us/token\n", name, s * 1e6,
-           bytes / s / 1e9, bytes / s / 1e7 / copy_gbs, s * 1e6 / tokens);
+    printf("%-44s %9.1f us %8.1f GB/s %5.1f %% of copy %8.3f us/token %6.2f T instructions/s\n",
+           name, s * 1e6, bytes / s / 1e9, bytes / s / 1e7 / copy_gbs, s * 1e6 / tokens,
+           (dplr ? 5.0 : 4.0) * (double)elems * seqs * tokens / s / 1e12);
     fflush(stdout);
 }
 
@@ -237,7 +302,7 @@ int main(int argc, char **argv)
     if (small) {
         bench_linear(1024, 1024, 1, DTYPE_BF16, 4);
         bench_linear(256, 256, 256, DTYPE_BF16, 2);
-        bench_delta(4, 1, 4, 64, 2);
+        bench_delta(4, 1, 4, 64, false, 2);
         ocl_device_close(&device);
         return 0;
     }
@@ -257,10 +322,21 @@ int main(int argc, char **argv)
     bench_linear(8192, 8192, 8192, DTYPE_BF16, 2);
     bench_linear(65536, 8192, 1, DTYPE_F32, 4);
     bench_linear(4096, 4096, 1024, DTYPE_F32, 2);
-    bench_delta(64, 1, 24, 128, 16);
-    bench_delta(1, 1, 24, 128, 16);
-    bench_delta(1, 512, 24, 128, 2);
-    bench_delta(16, 512, 24, 128, 2);
+    bench_delta(64, 1, 24, 128, false, 16);
+    bench_delta(1, 1, 24, 128, false, 16);
+    bench_delta(1, 2048, 16, 128, false, 2);
+    bench_delta(16, 512, 16, 128, false, 2);
+    bench_delta(64, 1, 32, 64, true, 16);
+    bench_delta(1, 2048, 32, 64, true, 2);
+    bench_delta(16, 512, 32, 64, true, 2);
+    bench_norm(8192, 2048, 2048, false);
+    bench_norm(8192, 2048, 128, false);
+    bench_norm(8192, 2048, 128, true);
+    bench_norm(8192, 2048, 64, false);
+    bench_conv(1, 8192, 2048, 4);
+    bench_conv(16, 512, 2048, 4);
+    bench_conv(1, 8192, 2048, 0);
+    bench_conv(16, 512, 2048, 0);
     ocl_device_close(&device);
     return 0;
 }

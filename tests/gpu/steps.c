@@ -1,11 +1,12 @@
 /* oclsteps: steps of a whole model with random weights, on a device or several ("A+B").
  *
- *   oclsteps MODEL_DIR DEVICE [--prompt N] [--digest] [streams ...]
+ *   oclsteps MODEL_DIR DEVICE [--prompt N] [--prompts N] [--step N] [--digest] [streams ...]
  *
  * For each number of streams: milliseconds a step, tokens a second, launches and host time a step,
- * weight bytes over time; with RECURD_OCL_PROFILE set, the time of each kind of op instead. Then
- * prompts of N tokens (512) alone. --digest: a hash of all logits of a prompt in two steps and of
- * steps of all streams beside it, and of a state: equal for devices that give equal bits. */
+ * weight bytes over time; with RECURD_OCL_PROFILE set, the time of each kind of op instead. Then a
+ * prompt of --prompt (512) tokens alone, or --prompts of them side by side, in steps of at most
+ * --step (8192) tokens. --digest: a hash of all logits of a prompt in two steps and of steps of all
+ * streams beside it, and of a state: equal for devices that give equal bits. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,10 @@
 #define STREAMS_MAX 256
 #define WARM 5
 #define STEPS 40
-#define PROMPT_MAX 8192 /* tokens of the prefill step */
+#define PROMPT_MAX 65536 /* tokens of a prompt, and of a step */
+
+/* Pages of the model's attention: sequence q has the q-th run of them. */
+static int32_t *pages, pages_per_seq;
 
 static void must(int rc, const struct err *e)
 {
@@ -31,7 +35,7 @@ static void must(int rc, const struct err *e)
 /* Runs one step of n sequences, and draws from each, with `per` tokens each at position pos. */
 static void step(struct device *d, int32_t n, int32_t per, int64_t pos)
 {
-    static int32_t tokens[STREAMS_MAX * 2 + PROMPT_MAX], cu[STREAMS_MAX + 1], slots[STREAMS_MAX];
+    static int32_t tokens[STREAMS_MAX + PROMPT_MAX], cu[STREAMS_MAX + 1], slots[STREAMS_MAX];
     static int32_t rows[STREAMS_MAX];
     static int64_t at[STREAMS_MAX];
     struct err e = {0};
@@ -44,7 +48,8 @@ static void step(struct device *d, int32_t n, int32_t per, int64_t pos)
             tokens[q * per + t] = (int32_t)((q * 31 + t * 7 + pos) % 251);
     }
     struct batch b = {.n_seqs = n, .n_tokens = n * per, .n_logits = n, .tokens = tokens,
-                      .cu_seqlens = cu, .slots = slots, .pos = at, .logit_rows = rows};
+                      .cu_seqlens = cu, .slots = slots, .pos = at, .logit_rows = rows,
+                      .pages = pages, .pages_per_seq = pages_per_seq};
     must(d->backend->run(d, &b, &e), &e);
     static struct sample_row ask[STREAMS_MAX];
     static struct sample_result told[STREAMS_MAX];
@@ -109,19 +114,79 @@ static void digest(struct device *d, const struct model *m, int32_t n, int32_t p
     mem_free(state);
 }
 
-static void time_prompt(struct device *d, int32_t n)
+/* Prompts of n tokens in steps of at most `most`. */
+static void time_prompts(struct device *d, int32_t prompts, int32_t n, int32_t most)
 {
     struct err e = {0};
+    int32_t per = MIN(MAX(most / prompts, 1), n);
     for (int i = 0; i < 2; i++) { /* the second time counts */
-        must(d->backend->slot_zero(d, 0, &e), &e);
+        for (int32_t q = 0; q < prompts; q++)
+            must(d->backend->slot_zero(d, q, &e), &e);
         uint64_t start = clock_now_ns();
-        step(d, 1, n, 0);
+        for (int32_t pos = 0; pos < n; pos += per)
+            step(d, prompts, MIN(per, n - pos), pos);
         double t = (double)(clock_now_ns() - start) / 1e9;
-        if (i)
-            printf("prompt of %d tokens: %.3f ms, %.0f tokens/s\n", n, t * 1e3, n / t);
+        if (!i)
+            continue;
+        printf("%d x prompt of %d tokens, %d a step: %.3f ms, %.0f tokens/s\n", prompts, n,
+               prompts * per, t * 1e3, (double)prompts * n / t);
     }
     if (getenv("RECURD_OCL_PROFILE"))
         d->backend->profile(d);
+}
+
+/* What is run, and the capacity for it. */
+struct wish {
+    int32_t streams[16], n_streams, most; /* most: of streams, or prompts */
+    int32_t prompt, prompts, step;
+    bool digests;
+};
+
+static void parse(struct wish *w, int argc, char **argv)
+{
+    *w = (struct wish){.most = 1, .prompt = 512, .prompts = 1, .step = 8192};
+    struct { const char *name; int32_t *to, least, most; } numbers[] = {
+        {"--prompt", &w->prompt, 2, PROMPT_MAX}, {"--prompts", &w->prompts, 1, STREAMS_MAX},
+        {"--step", &w->step, 1, PROMPT_MAX},
+    };
+    for (int i = 3; i < argc; i++) {
+        long n = strtol(argv[i], NULL, 10); /* anything but a number is 0, and skipped */
+        for (size_t k = 0; k < ARRAY_LEN(numbers) && i + 1 < argc; k++)
+            if (!strcmp(argv[i], numbers[k].name)) {
+                long v = strtol(argv[++i], NULL, 10);
+                *numbers[k].to = (int32_t)MAX(numbers[k].least, MIN(v, numbers[k].most));
+                n = 0;
+                break;
+            }
+        if (!strcmp(argv[i], "--digest"))
+            w->digests = true;
+        else if (n >= 1 && n <= STREAMS_MAX && w->n_streams < (int)ARRAY_LEN(w->streams))
+            w->streams[w->n_streams++] = (int32_t)n;
+    }
+    for (int32_t i = 0; i < w->n_streams; i++)
+        w->most = MAX(w->most, w->streams[i]);
+    w->most = MAX(w->most, w->prompts);
+}
+
+/* Tables of pages: of all positions for sequences with prompts, or digests; of one page for others,
+ * whose few tokens are in the first. */
+static void make_pages(const struct wish *w, const struct model *m, struct capacity *cap)
+{
+    int32_t positions = w->prompt + PAGE_TOKENS; /* a digest goes on for some tokens */
+    if (!m->plan.page_token_floats)
+        return;
+    pages_per_seq = (positions + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    pages = mem_array((size_t)w->most, (size_t)pages_per_seq * sizeof *pages);
+    if (!pages) {
+        fprintf(stderr, "oclsteps: no memory for %d tables of pages\n", w->most);
+        exit(1);
+    }
+    for (int32_t q = 0; q < w->most; q++) {
+        int32_t own = w->digests || q < w->prompts ? pages_per_seq : 1;
+        for (int32_t i = 0; i < pages_per_seq; i++)
+            pages[q * pages_per_seq + i] = i < own ? cap->pages++ : -1;
+    }
+    cap->pages_per_seq = pages_per_seq;
 }
 
 int main(int argc, char **argv)
@@ -129,29 +194,19 @@ int main(int argc, char **argv)
     struct err e = {0};
     struct model *m;
     struct device *d;
-    int32_t streams[16], n_streams = 0, most = 1;
-    long prompt = 512;
-    bool digests = false;
+    struct wish w;
     if (argc < 3)
-        return fprintf(stderr, "usage: oclsteps MODEL_DIR DEVICE [--prompt N] [--digest] "
-                       "[streams ...]\n"), 2;
-    for (int i = 3; i < argc; i++) {
-        long n = strtol(argv[i], NULL, 10); /* anything but a number is 0, and skipped */
-        if (!strcmp(argv[i], "--prompt") && i + 1 < argc) {
-            n = strtol(argv[++i], NULL, 10);
-            prompt = MAX(2, MIN(n, PROMPT_MAX));
-        } else if (!strcmp(argv[i], "--digest")) {
-            digests = true;
-        } else if (n >= 1 && n <= STREAMS_MAX && n_streams < (int)ARRAY_LEN(streams)) {
-            streams[n_streams++] = (int32_t)n;
-            most = MAX(most, (int32_t)n);
-        }
-    }
+        return fprintf(stderr, "usage: oclsteps MODEL_DIR DEVICE [--prompt N] [--prompts N] "
+                       "[--step N] [--digest] [streams ...]\n"), 2;
+    parse(&w, argc, argv);
     struct model_options mo = {.dir = argv[1], .dummy = true, .dummy_seed = 1};
     struct device_options dopt = {.spec = argv[2], .cache_dir = getenv("RECURD_OCL_CACHE")};
-    struct capacity cap = {(int32_t)MAX(prompt, most), most, most, most, 0, 0};
+    int64_t all = MIN((int64_t)w.prompts * w.prompt, w.step);
+    struct capacity cap = {(int32_t)MAX(MAX(all, w.most), w.digests ? w.prompt : 1), w.most,
+                           w.most, w.most, 0, 0};
     uint64_t start = clock_now_ns();
     must(model_open(&m, &mo, &e), &e);
+    make_pages(&w, m, &cap);
     must(device_open(&d, &dopt, &e), &e);
     must(model_load(m, d, &cap, &e), &e);
     printf("%s on %s: %.2f GB of weights, %.2f GB held, states of %.1f MB, ready in %.1f s\n",
@@ -159,12 +214,13 @@ int main(int argc, char **argv)
            (double)d->backend->memory(d) / 1e9, (double)m->plan.slot_floats * 4e-6,
            (double)(clock_now_ns() - start) / 1e9);
     fflush(stdout);
-    for (int32_t i = 0; i < n_streams; i++)
-        time_streams(d, m, streams[i]);
-    time_prompt(d, (int32_t)prompt);
-    if (digests)
-        digest(d, m, most, (int32_t)prompt);
+    for (int32_t i = 0; i < w.n_streams; i++)
+        time_streams(d, m, w.streams[i]);
+    time_prompts(d, w.prompts, w.prompt, w.step);
+    if (w.digests)
+        digest(d, m, w.most, w.prompt);
     d->backend->close(d);
     model_close(m);
+    mem_free(pages);
     return 0;
 }

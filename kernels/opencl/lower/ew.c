@@ -66,47 +66,136 @@ static void instruction(struct buf *b, const struct ew_ins *ins, int reg)
     buf_ch(b, ';');
 }
 
-static void load(struct buf *b, const struct ew_in *in, int i)
+/* Column `c`, or the one of the vector that it takes its value from. */
+static void column(char *at, size_t size, const struct ew_in *in, const char *c)
 {
-    char at[32] = "c";
-    if (in->spread != EW_FULL)
-        snprintf(at, sizeof at, "c %c %d", in->spread == EW_GROUP ? '/' : '%', in->period);
-    if (view_given(in->v))
-        buf_fmt(b, " const float r%d = ROW(i%d, row)[%s];", i, i, at);
+    if (in->spread == EW_FULL)
+        snprintf(at, size, "%s", c);
     else
-        buf_fmt(b, " const float r%d = i%d[%s];", i, i, at);
+        snprintf(at, size, "(%s) %c %d", c, in->spread == EW_GROUP ? '/' : '%', in->period);
 }
 
-int ocl_ew_lower(struct ocl_model *m, const struct op *op, struct err *e)
+static void load(struct buf *b, const struct ew_in *in, int i, const char *c)
+{
+    char at[48];
+    column(at, sizeof at, in, c);
+    if (view_given(in->v))
+        buf_fmt(b, "ROW(i%d, row)[%s]", i, at);
+    else
+        buf_fmt(b, "i%d[%s]", i, at);
+}
+
+/* EW_PARAMS, and the arguments. */
+static void params(struct ocl_spec *s, const struct ocl_model *m, const struct ew_program *p)
+{
+    ocl_arg(s, ARG_ARENA, 0);
+    ocl_arg(s, ARG_INT, p->width);
+    buf_str(&s->defines, "#define EW_PARAMS ");
+    for (int i = 0; i < p->n_in; i++) {
+        bool view = view_given(p->in[i].v);
+        buf_fmt(&s->defines, view ? ", VIEW(i%d)" : ", global const float *i%d", i);
+        if (view)
+            ocl_arg_view(s, m->plan, p->in[i].v);
+        else
+            ocl_arg(s, ARG_WEIGHT, p->in[i].weight);
+    }
+    for (int i = 0; i < p->n_out; i++) {
+        buf_fmt(&s->defines, ", VIEW(o%d)", i);
+        ocl_arg_view(s, m->plan, p->out[i].v);
+    }
+}
+
+static void instructions(struct buf *b, const struct ew_program *p)
+{
+    for (int i = 0; i < p->n_code; i++)
+        instruction(b, &p->code[i], p->n_in + i);
+}
+
+/* A column a work-item. */
+static int by_column(struct ocl_model *m, const struct op *op, int32_t max, struct err *e)
 {
     const struct ew_program *p = op->p.ew;
     struct ocl_spec s;
     ocl_spec_init(&s, "ew.cl", op);
-    ocl_arg(&s, ARG_ARENA, 0);
-    ocl_arg(&s, ARG_INT, p->width);
-    buf_str(&s.defines, "#define EW_PARAMS ");
-    for (int i = 0; i < p->n_in; i++) {
-        bool view = view_given(p->in[i].v);
-        buf_fmt(&s.defines, view ? ", VIEW(i%d)" : ", global const float *i%d", i);
-        if (view)
-            ocl_arg_view(&s, m->plan, p->in[i].v);
-        else
-            ocl_arg(&s, ARG_WEIGHT, p->in[i].weight);
-    }
-    for (int i = 0; i < p->n_out; i++) {
-        buf_fmt(&s.defines, ", VIEW(o%d)", i);
-        ocl_arg_view(&s, m->plan, p->out[i].v);
-    }
+    params(&s, m, p);
     buf_str(&s.defines, "\n#define EW_BODY");
-    for (int i = 0; i < p->n_in; i++)
-        load(&s.defines, &p->in[i], i);
-    for (int i = 0; i < p->n_code; i++)
-        instruction(&s.defines, &p->code[i], p->n_in + i);
+    for (int i = 0; i < p->n_in; i++) {
+        buf_fmt(&s.defines, " const float r%d = ", i);
+        load(&s.defines, &p->in[i], i, "c");
+        buf_ch(&s.defines, ';');
+    }
+    instructions(&s.defines, p);
     for (int i = 0; i < p->n_out; i++)
         buf_fmt(&s.defines, " ROW(o%d, row)[c] = r%d;", i, p->out[i].reg);
     buf_ch(&s.defines, '\n');
     ocl_local(&s, COLUMNS, 1);
     ocl_groups(&s, 0, BY_ONE, (p->width + COLUMNS - 1) / COLUMNS, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
+}
+
+/* Whether 16 bytes of every operand can be taken at once. */
+static bool in_words(const struct ocl_model *m, const struct ew_program *p)
+{
+    bool ok = p->width % 4 == 0;
+    for (int i = 0; i < p->n_in; i++)
+        ok = ok && (p->in[i].spread != EW_FULL || !view_given(p->in[i].v) ||
+                    ocl_aligned(m->plan, p->in[i].v));
+    for (int i = 0; i < p->n_out; i++)
+        ok = ok && ocl_aligned(m->plan, p->out[i].v);
+    return ok;
+}
+
+/* Four columns a work-item; all are read before one is written. */
+static int by_word(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    static const char *const columns[] = {"c", "c + 1", "c + 2", "c + 3"};
+    const struct ew_program *p = op->p.ew;
+    struct ocl_spec s;
+    ocl_spec_init(&s, "ew_rows.cl", op);
+    params(&s, m, p);
+    buf_str(&s.defines, "\n#define EW_LOADS");
+    for (int i = 0; i < p->n_in; i++) {
+        buf_fmt(&s.defines, " const float4 v%d = ", i);
+        for (int k = 0; k < 4 && p->in[i].spread != EW_FULL; k++) {
+            buf_str(&s.defines, k ? ", " : "(float4)(");
+            load(&s.defines, &p->in[i], i, columns[k]);
+        }
+        if (p->in[i].spread == EW_FULL) {
+            buf_str(&s.defines, "*(global const float4 *)(&");
+            load(&s.defines, &p->in[i], i, "c");
+        }
+        buf_str(&s.defines, ");");
+    }
+    for (int i = 0; i < p->n_out; i++)
+        buf_fmt(&s.defines, " float4 w%d;", i);
+    buf_str(&s.defines, "\n#define EW_BODY");
+    for (const char *k = "xyzw"; *k; k++) {
+        buf_str(&s.defines, " {");
+        for (int i = 0; i < p->n_in; i++)
+            buf_fmt(&s.defines, " const float r%d = v%d.%c;", i, i, *k);
+        instructions(&s.defines, p);
+        for (int i = 0; i < p->n_out; i++)
+            buf_fmt(&s.defines, " w%d.%c = r%d;", i, *k, p->out[i].reg);
+        buf_str(&s.defines, " }");
+    }
+    buf_str(&s.defines, "\n#define EW_STORES");
+    for (int i = 0; i < p->n_out; i++)
+        buf_fmt(&s.defines, " *(global float4 *)(ROW(o%d, row) + c) = w%d;", i, i);
+    buf_ch(&s.defines, '\n');
+    ocl_local(&s, COLUMNS, 1);
+    ocl_groups(&s, 0, BY_ONE, (p->width / 4 + COLUMNS - 1) / COLUMNS, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    s.rows_min = min;
+    return ocl_spec_emit(&s, m, e);
+}
+
+int ocl_ew_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    int32_t many = m->d->tune.many_rows;
+    if (!many || !in_words(m, op->p.ew))
+        return by_column(m, op, INT32_MAX, e);
+    int rc = by_column(m, op, many - 1, e);
+    return rc ? rc : by_word(m, op, many, e);
 }

@@ -79,8 +79,7 @@ static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
     return (int64_t)rows_p;
 }
 
-/* Whether 16-byte loads of x are aligned. */
-static bool aligned(const struct plan *p, struct view v)
+bool ocl_aligned(const struct plan *p, struct view v)
 {
     const struct act *a = &p->acts[v.act];
     return (a->offset + v.col) % 4 == 0 && a->stride % 4 == 0;
@@ -91,7 +90,7 @@ static int mma_pack(struct ocl_model *m, const struct op *op, int32_t min, struc
     int64_t eighths = m->weights[op->w[LINEAR_matrix]].cols_p / 8;
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/pack_rows.cl", op);
-    ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[LINEAR_x]));
+    ocl_def(&s, "X_ALIGNED", ocl_aligned(m->plan, op->in[LINEAR_x]));
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->in[LINEAR_x]);
     ocl_arg(&s, ARG_SCRATCH, 0);
@@ -114,7 +113,7 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, stru
     ocl_def(&s, "SLICES", c.n);
     ocl_def(&s, "NT", tiles);
     ocl_def(&s, "PACKED", tiles > 1);
-    ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[LINEAR_x]));
+    ocl_def(&s, "X_ALIGNED", ocl_aligned(m->plan, op->in[LINEAR_x]));
     ocl_def(&s, "UNROLL", m->d->tune.unroll);
     common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
     ocl_arg(&s, ARG_SCRATCH, 0);

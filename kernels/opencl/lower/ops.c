@@ -63,32 +63,72 @@ static int vector_step(const struct ocl_model *m, int32_t w, int32_t group)
     return w >= 0 && m->plan->weights[w].cols != group;
 }
 
+static void norm_begin(struct ocl_spec *s, struct ocl_model *m, const struct op *op,
+                       const char *file)
+{
+    ocl_spec_init(s, file, op);
+    ocl_def(s, "KIND", op->p.norm.kind);
+    ocl_def(s, "GATE", !view_given(op->in[NORM_gate]) ? 0 : op->p.norm.gate_first ? 2 : 1);
+    ocl_def(s, "ACT", op->p.norm.gate_act);
+    ocl_def(s, "HAS_W", op->w[NORM_weight] >= 0);
+    ocl_def(s, "HAS_B", op->w[NORM_bias] >= 0);
+    ocl_arg(s, ARG_ARENA, 0);
+    ocl_arg_view(s, m->plan, op->out);
+    ocl_arg_view(s, m->plan, op->in[NORM_x]);
+    ocl_arg_view(s, m->plan, op->in[NORM_gate]);
+    ocl_arg(s, ARG_WEIGHT, op->w[NORM_weight]);
+    ocl_arg(s, ARG_WEIGHT, op->w[NORM_bias]);
+}
+
+static void norm_steps(struct ocl_spec *s, const struct ocl_model *m, const struct op *op)
+{
+    int32_t n = op->p.norm.group;
+    ocl_arg(s, ARG_INT, vector_step(m, op->w[NORM_weight], n) ? n : 0);
+    ocl_arg(s, ARG_INT, vector_step(m, op->w[NORM_bias], n) ? n : 0);
+    ocl_arg_float(s, op->p.norm.eps);
+    ocl_arg_float(s, op->p.norm.scale);
+}
+
+#define NORM_WARPS 4   /* of a group of nvidia/norm_rows.cl */
+#define NORM_WIDE 4096 /* columns that a warp can keep in registers */
+
+static int norm_rows(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    int32_t n = op->p.norm.group, groups = op->in[NORM_x].width / n;
+    int32_t beside = groups % 4 == 0 ? 4 : groups % 2 == 0 ? 2 : 1; /* warps of one row */
+    struct ocl_spec s;
+    norm_begin(&s, m, op, "nvidia/norm_rows.cl");
+    norm_steps(&s, m, op);
+    ocl_def(&s, "N", n);
+    ocl_def(&s, "ITEMS", sum_items(m, n));
+    ocl_def(&s, "WARPS", NORM_WARPS);
+    ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
+    ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
+    ocl_local(&s, 32, (size_t)beside);
+    s.local[2] = (size_t)(NORM_WARPS / beside);
+    ocl_groups(&s, 1, BY_ONE, groups / beside, 1);
+    ocl_groups(&s, 2, BY_ROWS, 1, NORM_WARPS / beside);
+    s.rows_min = min;
+    return ocl_spec_emit(&s, m, e);
+}
+
 int ocl_norm_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     int32_t n = op->p.norm.group;
+    int32_t many = m->d->tune.many_rows;
+    bool warps = many && n <= NORM_WIDE && sum_items(m, n) >= 32;
     struct ocl_spec s;
-    ocl_spec_init(&s, "norm.cl", op);
-    ocl_def(&s, "KIND", op->p.norm.kind);
-    ocl_def(&s, "GATE", !view_given(op->in[NORM_gate]) ? 0 : op->p.norm.gate_first ? 2 : 1);
-    ocl_def(&s, "ACT", op->p.norm.gate_act);
-    ocl_def(&s, "HAS_W", op->w[NORM_weight] >= 0);
-    ocl_def(&s, "HAS_B", op->w[NORM_bias] >= 0);
-    ocl_arg(&s, ARG_ARENA, 0);
-    ocl_arg_view(&s, m->plan, op->out);
-    ocl_arg_view(&s, m->plan, op->in[NORM_x]);
-    ocl_arg_view(&s, m->plan, op->in[NORM_gate]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[NORM_weight]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[NORM_bias]);
+    norm_begin(&s, m, op, "norm.cl");
     ocl_arg(&s, ARG_INT, n);
-    ocl_arg(&s, ARG_INT, vector_step(m, op->w[NORM_weight], n) ? n : 0);
-    ocl_arg(&s, ARG_INT, vector_step(m, op->w[NORM_bias], n) ? n : 0);
-    ocl_arg_float(&s, op->p.norm.eps);
-    ocl_arg_float(&s, op->p.norm.scale);
+    norm_steps(&s, m, op);
     ocl_arg(&s, ARG_LOCAL, sum_items(m, n) * 4);
     ocl_local(&s, (size_t)sum_items(m, n), 1);
     ocl_groups(&s, 0, BY_ONE, op->in[NORM_x].width / n, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 1);
-    return ocl_spec_emit(&s, m, e);
+    if (warps)
+        s.rows_max = many - 1;
+    int rc = ocl_spec_emit(&s, m, e);
+    return rc || !warps ? rc : norm_rows(m, op, many, e);
 }
 
 int ocl_groupsum_lower(struct ocl_model *m, const struct op *op, struct err *e)

@@ -1,5 +1,6 @@
 /* Lowering of the recurrences that stay within a channel: conv, shift, K3, logsumexp, K4. Each is
- * one work-item per channel and sequence, walking the tokens in order. */
+ * one work-item per channel and sequence, walking the tokens in order; a convolution or a shift of
+ * many rows takes them all at once. */
 #include "kernels/opencl/launches.h"
 
 /* Work-items of a group along the channels; small, so that one sequence fills many groups. */
@@ -48,6 +49,50 @@ static int conv_serial(struct ocl_model *m, const struct op *op, enum ocl_when w
     return finish(&s, m, op->out.width, e);
 }
 
+#define RUN 8 /* rows of an item: what it reads before them is used so often */
+
+/* The last `size` - 1 inputs of each sequence go to the section. */
+static int keep_tail(struct ocl_model *m, const struct op *op, int32_t size, struct err *e)
+{
+    struct ocl_spec s;
+    ocl_spec_init(&s, "conv_tail.cl", op);
+    ocl_def(&s, "SIZE", size);
+    ocl_arg(&s, ARG_ARENA, 0);
+    ocl_arg_view(&s, m->plan, op->in[0]);
+    ocl_arg_section(&s, m, op->section);
+    arg_seqs(&s);
+    s.when = WHEN_SEVERAL;
+    return finish(&s, m, op->out.width, e);
+}
+
+static bool section_aligned(const struct ocl_model *m, int32_t section)
+{
+    int64_t at = section < 0 ? 0 : m->plan->sections[section].offset;
+    const struct ocl_bank *b = &m->slots.banks[ocl_pool_bank(&m->slots, at)];
+    return (at - b->from) % 4 == 0 && b->floats % 4 == 0;
+}
+
+/* What follows the section and weights of a kernel that takes words of many rows. */
+static int finish_rows(struct ocl_spec *s, struct ocl_model *m, const struct op *op,
+                       struct err *e)
+{
+    int32_t width = op->out.width;
+    bool four = width % 4 == 0 && ocl_aligned(m->plan, op->in[0]) &&
+                ocl_aligned(m->plan, op->out) && section_aligned(m, op->section);
+    int32_t words = four ? width / 4 : width;
+    ocl_def_word(s, four);
+    ocl_def(s, "RUN", RUN);
+    arg_seqs(s);
+    ocl_arg(s, ARG_BATCH, BATCH_ROW_SEQ);
+    ocl_arg(s, ARG_BATCH, BATCH_COUNTS);
+    ocl_arg(s, ARG_INT, width);
+    ocl_local(s, CHANNELS, 1);
+    ocl_groups(s, 0, BY_ONE, (words + CHANNELS - 1) / CHANNELS, 1);
+    ocl_groups(s, 1, BY_ROWS, 1, RUN);
+    s->when = WHEN_SEVERAL;
+    return ocl_spec_emit(s, m, e);
+}
+
 /* Every row at once, then the states. */
 static int conv_parallel(struct ocl_model *m, const struct op *op, struct err *e)
 {
@@ -58,24 +103,8 @@ static int conv_parallel(struct ocl_model *m, const struct op *op, struct err *e
     ocl_def(&s, "HAS_BIAS", op->w[CONV_bias] >= 0);
     ocl_arg(&s, ARG_WEIGHT, op->w[CONV_filter]);
     ocl_arg(&s, ARG_WEIGHT, op->w[CONV_bias]);
-    arg_seqs(&s);
-    ocl_arg(&s, ARG_BATCH, BATCH_ROW_SEQ);
-    ocl_arg(&s, ARG_INT, op->out.width);
-    ocl_local(&s, CHANNELS, 1);
-    ocl_groups(&s, 0, BY_ONE, (op->out.width + CHANNELS - 1) / CHANNELS, 1);
-    ocl_groups(&s, 1, BY_ROWS, 1, 1);
-    s.when = WHEN_SEVERAL;
-    int rc = ocl_spec_emit(&s, m, e);
-    if (rc || op->p.conv.size == 1)
-        return rc;
-    ocl_spec_init(&s, "conv_tail.cl", op);
-    ocl_def(&s, "SIZE", op->p.conv.size);
-    ocl_arg(&s, ARG_ARENA, 0);
-    ocl_arg_view(&s, m->plan, op->in[CONV_x]);
-    ocl_arg_section(&s, m, op->section);
-    arg_seqs(&s);
-    s.when = WHEN_SEVERAL;
-    return finish(&s, m, op->out.width, e);
+    int rc = finish_rows(&s, m, op, e);
+    return rc || op->p.conv.size == 1 ? rc : keep_tail(m, op, op->p.conv.size, e);
 }
 
 int ocl_conv_lower(struct ocl_model *m, const struct op *op, struct err *e)
@@ -89,12 +118,26 @@ int ocl_conv_lower(struct ocl_model *m, const struct op *op, struct err *e)
     return conv_parallel(m, op, e);
 }
 
-int ocl_shift_lower(struct ocl_model *m, const struct op *op, struct err *e)
+static int shift_serial(struct ocl_model *m, const struct op *op, enum ocl_when when, struct err *e)
 {
     struct ocl_spec s;
     begin(&s, m, op, "shift.cl", 1);
     arg_seqs(&s);
+    s.when = when;
     return finish(&s, m, op->out.width, e);
+}
+
+int ocl_shift_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    struct ocl_spec s;
+    int rc;
+    if (op->out.act == op->in[SHIFT_x].act) /* in place: rows must go in order */
+        return shift_serial(m, op, WHEN_ANY, e);
+    if ((rc = shift_serial(m, op, WHEN_SINGLE, e)))
+        return rc;
+    begin(&s, m, op, "shift_rows.cl", 1);
+    rc = finish_rows(&s, m, op, e);
+    return rc ? rc : keep_tail(m, op, 2, e);
 }
 
 int ocl_rnn_lower(struct ocl_model *m, const struct op *op, struct err *e)

@@ -8,7 +8,7 @@
 void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op)
 {
     *s = (struct ocl_spec){.file = file, .rows = op ? op->rows : ROWS_TOKENS, .rows_min = 1,
-                           .rows_max = INT32_MAX};
+                           .rows_max = INT32_MAX, .seqs_min = 1, .seqs_max = INT32_MAX};
     for (int i = 0; i < 3; i++) {
         s->local[i] = 1;
         s->extent[i] = (struct ocl_extent){BY_ONE, 1, 1};
@@ -34,6 +34,14 @@ void ocl_def_format(struct ocl_spec *s, enum dtype t)
     ocl_def(s, "Q_SUB", f->sub);
     ocl_def(s, "Q_MAP", f->map);
     ocl_def(s, "Q_CENTER", f->center);
+}
+
+void ocl_def_word(struct ocl_spec *s, bool four)
+{
+    int n = four ? 4 : 1;
+    ocl_def(s, "WORD", n);
+    buf_fmt(&s->defines, "#define word float%s\n#define load_apart load_apart%d\n"
+                         "#define act_word act_word%d\n", four ? "4" : "", n, n);
 }
 
 void ocl_arg(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t i)
@@ -121,7 +129,8 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
     memcpy(args, s->args, (size_t)s->n_args * sizeof *args);
     struct ocl_launch *l = &m->launches[m->n_launches++];
     *l = (struct ocl_launch){.instance = instance, .rows = s->rows, .when = s->when,
-                             .rows_min = s->rows_min, .rows_max = s->rows_max, .args = args,
+                             .rows_min = s->rows_min, .rows_max = s->rows_max,
+                             .seqs_min = s->seqs_min, .seqs_max = s->seqs_max, .args = args,
                              .n_args = s->n_args};
     memcpy(l->local, s->local, sizeof l->local);
     memcpy(l->extent, s->extent, sizeof l->extent);

@@ -1,7 +1,12 @@
 /* Lowering of the ops that keep a matrix or rows of keys: K1, K2, K6. */
 #include "kernels/opencl/launches.h"
 
-/* How a state head [K][V] is cut: VT columns a group, K in `split` parts of equal length. */
+#define STATE_LANES 8 /* of src/common.clh: what a sum over K is made of */
+
+static int32_t padded(int32_t K) { return (int32_t)round_up((size_t)K, 4 * STATE_LANES); }
+
+/* How a state head [K][V] is cut: VT columns a group, K among `split` work-items. A matter of
+ * speed: the order of sums is fixed (src/common.clh). */
 struct cut { int32_t cols, split; };
 
 static struct cut cut_state(const struct ocl_model *m, int32_t K, int32_t V)
@@ -9,11 +14,8 @@ static struct cut cut_state(const struct ocl_model *m, int32_t K, int32_t V)
     const struct ocl_tune *t = &m->d->tune;
     int32_t most = (int32_t)MIN(m->d->info.group_max, (size_t)1024);
     struct cut c = {MIN(t->state_cols, V), 1};
-    while (c.split < K && (K % c.split || K / c.split > t->state_split) &&
-           c.split < 64) /* more parts than this are slower than a spilled register */
-        c.split++;
-    if (K % c.split)
-        c.split = 1; /* no divisor is small enough */
+    while (c.split < STATE_LANES && padded(K) / c.split > t->state_split)
+        c.split *= 2;
     while (c.cols > 1 && c.cols * c.split > most)
         c.cols = (c.cols + 1) / 2;
     return c;
@@ -22,10 +24,11 @@ static struct cut cut_state(const struct ocl_model *m, int32_t K, int32_t V)
 static void def_cut(struct ocl_spec *s, struct cut c, int32_t K, int32_t V, int32_t heads)
 {
     ocl_def(s, "K", K);
+    ocl_def(s, "KP", padded(K));
     ocl_def(s, "V", V);
     ocl_def(s, "VT", c.cols);
     ocl_def(s, "KS", c.split);
-    ocl_def(s, "KR", K / c.split);
+    ocl_def(s, "KR", padded(K) / c.split);
     ocl_def(s, "HEADS", heads);
     ocl_local(s, (size_t)c.cols, (size_t)c.split);
     ocl_groups(s, 0, BY_ONE, (V + c.cols - 1) / c.cols, 1);
@@ -33,29 +36,102 @@ static void def_cut(struct ocl_spec *s, struct cut c, int32_t K, int32_t V, int3
     ocl_groups(s, 2, BY_SEQS, 1, 1);
 }
 
-int ocl_delta_lower(struct ocl_model *m, const struct op *op, struct err *e)
+static void delta_args(struct ocl_spec *s, struct ocl_model *m, const struct op *op)
+{
+    ocl_def(s, "KEY_HEADS", op->p.delta.k_heads);
+    ocl_def(s, "DECAY_HEADS", op->p.delta.d_heads);
+    ocl_def(s, "DECAY", op->p.delta.decay);
+    ocl_def(s, "DPLR", op->p.delta.dplr);
+    ocl_def(s, "DECAY_FIRST", op->p.delta.decay_first);
+    ocl_def(s, "HAS_A", view_given(op->in[DELTA_a]));
+    ocl_def(s, "HAS_B", view_given(op->in[DELTA_b]));
+    ocl_arg(s, ARG_ARENA, 0);
+    ocl_arg_view(s, m->plan, op->out);
+    for (int i = 0; i < 6; i++)
+        ocl_arg_view(s, m->plan, op->in[i]);
+    ocl_arg_section(s, m, op->section);
+    ocl_arg(s, ARG_BATCH, BATCH_CU);
+    ocl_arg(s, ARG_BATCH, BATCH_SLOTS);
+    ocl_arg_float(s, op->p.delta.scale);
+}
+
+/* Token by token, on any device. */
+static int delta_tokens(struct ocl_model *m, const struct op *op, enum ocl_when when,
+                        struct err *e)
 {
     struct ocl_spec s;
     ocl_spec_init(&s, "delta.cl", op);
     def_cut(&s, cut_state(m, op->p.delta.K, op->p.delta.V), op->p.delta.K, op->p.delta.V,
             op->p.delta.state_heads);
-    ocl_def(&s, "KEY_HEADS", op->p.delta.k_heads);
-    ocl_def(&s, "DECAY_HEADS", op->p.delta.d_heads);
-    ocl_def(&s, "DECAY", op->p.delta.decay);
     ocl_def(&s, "STEPS", op->p.delta.steps);
-    ocl_def(&s, "DPLR", op->p.delta.dplr);
-    ocl_def(&s, "DECAY_FIRST", op->p.delta.decay_first);
-    ocl_def(&s, "HAS_A", view_given(op->in[DELTA_a]));
-    ocl_def(&s, "HAS_B", view_given(op->in[DELTA_b]));
-    ocl_arg(&s, ARG_ARENA, 0);
-    ocl_arg_view(&s, m->plan, op->out);
-    for (int i = 0; i < 6; i++)
-        ocl_arg_view(&s, m->plan, op->in[i]);
-    ocl_arg_section(&s, m, op->section);
-    ocl_arg(&s, ARG_BATCH, BATCH_CU);
-    ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
-    ocl_arg_float(&s, op->p.delta.scale);
+    delta_args(&s, m, op);
+    s.when = when;
     return ocl_spec_emit(&s, m, e);
+}
+
+/* ---- by warps (src/nvidia/delta_rows.cl) ---- */
+
+#define ROWS_TILE 8   /* tokens of a stage there */
+#define ROWS_WARPS 4  /* of a group */
+#define ROWS_LOCAL KIB(48)
+
+/* Bytes of a stage with `cols` columns a lane. */
+static size_t stage_bytes(const struct op *op, int32_t cols)
+{
+    int32_t vectors = 2 + view_given(op->in[DELTA_a]) + op->p.delta.dplr +
+                      (op->p.delta.decay == DECAY_KEY);
+    return ROWS_TILE * sizeof(float) *
+           (size_t)(vectors * padded(op->p.delta.K) + ROWS_WARPS * 4 * cols + 4);
+}
+
+/* Copies of 16 bytes, and room for a stage that is used beside one that comes. */
+static bool by_warps(const struct ocl_model *m, const struct op *op)
+{
+    bool ok = m->d->tune.many_rows && op->p.delta.steps == 1 && op->p.delta.K % 4 == 0 &&
+              op->p.delta.V % 4 == 0 && 2 * stage_bytes(op, 2) <= ROWS_LOCAL;
+    for (int i = 0; i < 6; i++)
+        ok = ok && (!view_given(op->in[i]) || ocl_aligned(m->plan, op->in[i]) ||
+                    op->in[i].width == (i == DELTA_w ? op->p.delta.d_heads
+                                                     : op->p.delta.state_heads));
+    return ok;
+}
+
+static int delta_rows(struct ocl_model *m, const struct op *op, int32_t cols, int32_t seqs_min,
+                      int32_t seqs_max, struct err *e)
+{
+    size_t stages = ROWS_LOCAL / 2 / stage_bytes(op, cols); /* two groups at least at a time */
+    int32_t V = op->p.delta.V, across = ROWS_WARPS * 4 * cols;
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/delta_rows.cl", op);
+    ocl_def(&s, "K", op->p.delta.K);
+    ocl_def(&s, "KP", padded(op->p.delta.K));
+    ocl_def(&s, "V", V);
+    ocl_def(&s, "CL", cols);
+    ocl_def(&s, "WARPS", ROWS_WARPS);
+    ocl_def(&s, "STAGES", (int64_t)MAX(MIN(stages, (size_t)4), (size_t)2));
+    ocl_def(&s, "HEADS", op->p.delta.state_heads);
+    delta_args(&s, m, op);
+    ocl_local(&s, 32 * ROWS_WARPS, 1);
+    ocl_groups(&s, 0, BY_ONE, (V + across - 1) / across, 1);
+    ocl_groups(&s, 1, BY_ONE, op->p.delta.state_heads, 1);
+    ocl_groups(&s, 2, BY_SEQS, 1, 1);
+    s.when = WHEN_SEVERAL;
+    s.seqs_min = seqs_min;
+    s.seqs_max = seqs_max;
+    return ocl_spec_emit(&s, m, e);
+}
+
+int ocl_delta_lower(struct ocl_model *m, const struct op *op, struct err *e)
+{
+    int rc;
+    if (!by_warps(m, op))
+        return delta_tokens(m, op, WHEN_ANY, e);
+    /* A column a lane is faster as long as the device is not full. */
+    int32_t few = (int32_t)m->d->info.units * 32 / (op->p.delta.state_heads * op->p.delta.V);
+    if ((rc = delta_tokens(m, op, WHEN_SINGLE, e)) ||
+        (few && (rc = delta_rows(m, op, 1, 1, few, e))))
+        return rc;
+    return delta_rows(m, op, 2, few + 1, INT32_MAX, e);
 }
 
 int ocl_decay_lower(struct ocl_model *m, const struct op *op, struct err *e)

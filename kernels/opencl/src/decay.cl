@@ -1,27 +1,41 @@
 /* K1, decayed rank-1 state, token by token. Shape of the work and order of sums as delta.cl. PER
  * query heads read one state head, or fewer query heads serve several. */
 #define QUERY(h, j) (QUERY_HEADS > HEADS ? (h) * PER + (j) : (h) * QUERY_HEADS / HEADS)
+#if DECAY == DECAY_KEY
+#define FACTOR(i) ld[i]
+#else
+#define FACTOR(i) d1
+#endif
 __attribute__((reqd_work_group_size(VT, KS, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(d),
                    global float *slots, const ulong slot_floats, const ulong section,
                    global const float *bonus, global const float *factors, global const int *cu,
                    global const int *slot, const float scale)
 {
-    local float lk[K], lu[K], ld[K], lq[PER][K], part[KS][VT];
+    LOCAL_1(float, lk, KP);
+    LOCAL_1(float, lu, KP);
+    LOCAL_1(float, ld, KP);
+    LOCAL_2(float, lq, PER, KP);
+    LOCAL_2(float, part, KS, VT);
     int lane = (int)get_local_id(0), split = (int)get_local_id(1), id = split * VT + lane;
     int c = (int)get_group_id(0) * VT + lane, head = (int)get_group_id(1);
-    int seq = (int)get_group_id(2), i0 = split * KR;
+    int seq = (int)get_group_id(2);
     int kh = head * KEY_HEADS / HEADS, vh = head * VALUE_HEADS / HEADS;
 #if DECAY > DECAY_CONST
     int dh = head * DECAY_HEADS / HEADS;
 #endif
     bool mine = c < V;
     global float *state = slots + (ulong)slot[seq] * slot_floats + section +
-                          (ulong)head * (K * V) + (ulong)(i0 * V + (mine ? c : 0));
+                          (ulong)head * (K * V) + (ulong)(mine ? c : 0);
     float S[KR];
 #pragma unroll
     for (int i = 0; i < KR; i++)
-        S[i] = state[i * V];
+        S[i] = state_row(i, KS, split) < K ? state[state_row(i, KS, split) * V] : 0.0f;
+    for (int i = K + id; i < KP; i += VT * KS) { /* rows past the last */
+        lk[i] = lu[i] = ld[i] = 0.0f;
+        for (int j = 0; j < PER; j++)
+            lq[j][i] = 0.0f;
+    }
     for (int t = cu[seq]; t < cu[seq + 1]; t++) {
         float d1 = 1.0f;
 #if DECAY == DECAY_CONST
@@ -45,33 +59,25 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         float vc = mine ? ROW(v, t)[vh * V + c] : 0.0f, o[PER];
-        for (int j = 0; j < PER; j++)
-            o[j] = 0.0f;
+#if HAS_BONUS /* the query sees the state before this token, and u k v */
+        float seen[KR];
 #pragma unroll
-        for (int i = 0; i < KR; i++) {
-#if HAS_BONUS
-            float seen = fma(lu[i0 + i], vc, S[i]);
-#endif
-#if DECAY == DECAY_KEY
-            S[i] = fma(lk[i0 + i], vc, S[i] * ld[i0 + i]);
+        for (int i = 0; i < KR; i++)
+            seen[i] = fma(lu[state_row(i, KS, split)], vc, S[i]);
 #else
-            S[i] = fma(lk[i0 + i], vc, S[i] * d1);
+#define seen S
 #endif
-#if !HAS_BONUS
-            float seen = S[i];
-#endif
-            for (int j = 0; j < PER; j++)
-                o[j] = fma(lq[j][i0 + i], seen, o[j]);
-        }
+#pragma unroll
+        for (int i = 0; i < KR; i++)
+            S[i] = fma(lk[state_row(i, KS, split)], vc, S[i] * FACTOR(state_row(i, KS, split)));
+        for (int j = 0; j < PER; j++)
+            o[j] = state_sum(lq[j], seen, KR, KS, split);
         for (int j = 0; j < PER; j++) {
 #if KS > 1
             barrier(CLK_LOCAL_MEM_FENCE);
             part[split][lane] = o[j];
             barrier(CLK_LOCAL_MEM_FENCE);
-            if (split == 0) {
-                for (int s = 1; s < KS; s++)
-                    o[j] += part[s][lane];
-            }
+            o[j] = state_parts(&part[0][lane], VT, KS);
 #endif
             if (mine && split == 0)
                 ROW(out, t)[(head * PER + j) * V + c] = o[j] * scale;
@@ -80,6 +86,10 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
     if (mine) {
 #pragma unroll
         for (int i = 0; i < KR; i++)
-            state[i * V] = S[i];
+            if (state_row(i, KS, split) < K)
+                state[state_row(i, KS, split) * V] = S[i];
     }
 }
+#undef FACTOR
+#undef QUERY
+#undef seen

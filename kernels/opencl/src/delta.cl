@@ -1,45 +1,77 @@
 /* K2, the generalised delta rule, token by token. Group: VT columns of one state head of one
- * sequence; work-item (c, part): column c, KR = K / KS rows of the state in registers. A sum over
- * K is a chain over the rows of an item, then the KS parts in order, for any number of tokens.
+ * sequence; work-item (c, part): column c, KR rows of the state in registers. The order of a sum
+ * over K is that of state_sum in common.clh, for any number of tokens.
  *
  * The vectors of a micro-step lie in local memory; those of the next one are fetched while this
  * one is computed. */
 #define ITEMS (VT * KS)
 #define SHARE ((K + ITEMS - 1) / ITEMS) /* elements of a vector that an item fetches */
-#define OWN_A (HAS_A || (DECAY_FIRST && DECAY == DECAY_KEY)) /* a' differs from k by more than w1 */
+
+#if DECAY == DECAY_KEY
+#define STORE_W lw[(s + 1) % 2][i] = fw[j];
+#define PAD_W lw[x][i] = 0.0f;
+#define FACTOR(i) lw[now][i]
+#else
+#define STORE_W
+#define PAD_W
+#define FACTOR(i) w1
+#endif
+#if HAS_A
+#define STORE_A la[(s + 1) % 2][i] = fa[j];
+#define PAD_A la[x][i] = 0.0f;
+#define A la
+#else
+#define STORE_A
+#define PAD_A
+#define A lk
+#endif
+#if DPLR
+#define STORE_B lb[(s + 1) % 2][i] = fb[j];
+#define PAD_B lb[x][i] = 0.0f;
+#else
+#define STORE_B
+#define PAD_B
+#endif
 __attribute__((reqd_work_group_size(VT, KS, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VIEW(w), VIEW(a),
                    VIEW(b), global float *slots, const ulong slot_floats, const ulong section,
                    global const int *cu, global const int *slot, const float scale)
 {
-    local float lk[2][K] __attribute__((aligned(16))), lq[2][K] __attribute__((aligned(16)));
-#if OWN_A
-    local float la[2][K] __attribute__((aligned(16)));
+    LOCAL_2(float, lk, 2, KP);
+    LOCAL_2(float, lq, 2, KP);
+#if HAS_A
+    LOCAL_2(float, la, 2, KP);
 #endif
 #if DPLR
-    local float lb[2][K] __attribute__((aligned(16)));
+    LOCAL_2(float, lb, 2, KP);
 #endif
 #if DECAY == DECAY_KEY
-    local float lw[2][K] __attribute__((aligned(16)));
+    LOCAL_2(float, lw, 2, KP);
 #endif
 #if KS > 1
-    local float part[2][KS][VT];
+    LOCAL_3(float, part, 2, KS, VT);
 #endif
     int lane = (int)get_local_id(0), split = (int)get_local_id(1), id = split * VT + lane;
     int c = (int)get_group_id(0) * VT + lane, head = (int)get_group_id(1);
-    int seq = (int)get_group_id(2), i0 = split * KR;
+    int seq = (int)get_group_id(2);
     int key_head = head * KEY_HEADS / HEADS;
 #if DECAY != DECAY_NONE
     int decay_head = head * DECAY_HEADS / HEADS;
 #endif
     bool mine = c < V;
     global float *state = slots + (ulong)slot[seq] * slot_floats + section +
-                          (ulong)head * (K * V) + (ulong)(i0 * V + (mine ? c : 0));
+                          (ulong)head * (K * V) + (ulong)(mine ? c : 0);
     float S[KR], fk[SHARE], fa[SHARE], fb[SHARE], fw[SHARE], fq[SHARE];
     float vc, beta, w1, vc_next = 0.0f, beta_next = 1.0f, w1_next = 1.0f;
 #pragma unroll
     for (int i = 0; i < KR; i++)
-        S[i] = state[i * V];
+        S[i] = state_row(i, KS, split) < K ? state[state_row(i, KS, split) * V] : 0.0f;
+    for (int i = K + id; i < KP; i += ITEMS) { /* rows past the last */
+        for (int x = 0; x < 2; x++) {
+            lk[x][i] = lq[x][i] = 0.0f;
+            PAD_W PAD_A PAD_B
+        }
+    }
     int first = cu[seq], n = (cu[seq + 1] - first) * STEPS;
 
 /* Micro-step s into the registers f*, *_next. */
@@ -95,34 +127,10 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
         }                                                                                          \
         vc = vc_next, beta = beta_next, w1 = w1_next;                                              \
     } while (0)
-#if DECAY == DECAY_KEY
-#define STORE_W lw[(s + 1) % 2][i] = fw[j];
-#define FACTOR(i) lw[now][i]
-#else
-#define STORE_W
-#define FACTOR(i) w1
-#endif
-#if OWN_A && DECAY_FIRST && DECAY == DECAY_KEY
-#define STORE_A la[(s + 1) % 2][i] = fw[j] * fa[j];
-#define A(i) la[now][i]
-#elif OWN_A && DECAY_FIRST
-#define STORE_A la[(s + 1) % 2][i] = fa[j];
-#define A(i) (w1 * la[now][i])
-#elif OWN_A
-#define STORE_A la[(s + 1) % 2][i] = fa[j];
-#define A(i) la[now][i]
-#elif DECAY_FIRST
-#define STORE_A
-#define A(i) (w1 * lk[now][i])
-#else
-#define STORE_A
-#define A(i) lk[now][i]
-#endif
-#if DPLR
-#define STORE_B lb[(s + 1) % 2][i] = fb[j];
-#else
-#define STORE_B
-#endif
+#define DECAYED                                                                                    \
+    do {                                                                                           \
+        _Pragma("unroll") for (int i = 0; i < KR; i++) S[i] *= FACTOR(state_row(i, KS, split));    \
+    } while (0)
     int s = -1;
     if (n > 0) {
         FETCH(0);
@@ -133,38 +141,32 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
         barrier(CLK_LOCAL_MEM_FENCE); /* this step's vectors are there, the last one's are read */
         if (s + 1 < n)
             FETCH(s + 1);
-        float u = 0.0f;
-#pragma unroll
-        for (int i = 0; i < KR; i++)
-            u = fma(A(i0 + i), S[i], u);
+#if DECAY != DECAY_NONE && DECAY_FIRST
+        DECAYED;
+#endif
+        float u = state_sum(A[now], S, KR, KS, split);
 #if KS > 1
         part[0][split][lane] = u;
         barrier(CLK_LOCAL_MEM_FENCE);
-        u = part[0][0][lane];
-        for (int x = 1; x < KS; x++)
-            u += part[0][x][lane];
+        u = state_parts(&part[0][0][lane], VT, KS);
 #endif
         float d = DPLR ? vc : beta * (vc - u);
+#if DECAY != DECAY_NONE && !DECAY_FIRST
+        DECAYED;
+#endif
 #pragma unroll
         for (int i = 0; i < KR; i++) {
-            float x = S[i] * FACTOR(i0 + i);
+            S[i] = fma(lk[now][state_row(i, KS, split)], d, S[i]);
 #if DPLR
-            x = fma(lb[now][i0 + i], u, x);
+            S[i] = fma(lb[now][state_row(i, KS, split)], u, S[i]);
 #endif
-            S[i] = fma(lk[now][i0 + i], d, x);
         }
         if (s % STEPS == STEPS - 1) {
-            float o = 0.0f;
-#pragma unroll
-            for (int i = 0; i < KR; i++)
-                o = fma(lq[now][i0 + i], S[i], o);
+            float o = state_sum(lq[now], S, KR, KS, split);
 #if KS > 1
             part[1][split][lane] = o;
             barrier(CLK_LOCAL_MEM_FENCE);
-            if (split == 0) {
-                for (int x = 1; x < KS; x++)
-                    o += part[1][x][lane];
-            }
+            o = state_parts(&part[1][0][lane], VT, KS);
 #endif
             if (mine && split == 0)
                 ROW(out, first + s / STEPS)[head * V + c] = o * scale;
@@ -174,7 +176,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
     if (mine) {
 #pragma unroll
         for (int i = 0; i < KR; i++)
-            state[i * V] = S[i];
+            if (state_row(i, KS, split) < K)
+                state[state_row(i, KS, split) * V] = S[i];
     }
 #undef FETCH_W
 #undef FETCH_DECAY
@@ -184,6 +187,9 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
 #undef STORE_W
 #undef STORE_A
 #undef STORE_B
+#undef PAD_W
+#undef PAD_A
+#undef PAD_B
 #undef FACTOR
 #undef A
 }

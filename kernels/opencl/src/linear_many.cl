@@ -5,7 +5,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
                    const int inputs, const ulong cols_p, const int slice_len, const int has_bias,
                    const int has_res, const int act, const int is_logits)
 {
-    local float wt[16][64], xt[16][65];
+    LOCAL_2(float, wt, 16, 64);
+    LOCAL_2(float, xt, 16, 65);
     int lx = (int)get_local_id(0), ly = (int)get_local_id(1), id = ly * 16 + lx;
     int o0 = (int)get_group_id(0) * 64, row0 = (int)get_group_id(1) * 64;
     int rows = counts[is_logits ? 2 : 1], panels = (outputs + 31) / 32;

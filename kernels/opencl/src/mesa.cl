@@ -5,7 +5,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
                    global const float *lambda, global float *scratch, global const int *cu,
                    global const int *slot, const float bound)
 {
-    local float x[K];
+    LOCAL_1(float, x, K);
     int id = (int)get_local_id(0), head = (int)get_group_id(0), seq = (int)get_group_id(1);
     global float *A = slots + (ulong)slot[seq] * slot_floats + section + (ulong)head * (K * K);
     global float *B = slots + (ulong)slot[seq] * slot_floats + section + (ulong)HEADS * (K * K) +

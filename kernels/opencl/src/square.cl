@@ -29,7 +29,9 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), gl
                    const ulong slot_floats, const ulong section, global const int *cu,
                    global const int *slot, const float eps)
 {
-    local float lq[PER][D], lk[D], weight[PER];
+    LOCAL_2(float, lq, PER, D);
+    LOCAL_1(float, lk, D);
+    LOCAL_1(float, weight, PER);
     int id = (int)get_local_id(0), head = (int)get_group_id(1), seq = (int)get_group_id(2);
     global float *state = slots + (ulong)slot[seq] * slot_floats + section +
                           (ulong)head * (ulong)(D * (D + 1) * (V + 1));

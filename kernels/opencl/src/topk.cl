@@ -8,8 +8,9 @@ inline bool FN(above)(float a, float a_low, float b, float b_low)
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), global const float *bias,
                    const float eps, const float scale, local float *high, local float *low)
 {
-    local float range[RANGES];
-    local int best_at[WG], chosen[TOPK];
+    LOCAL_1(float, range, RANGES);
+    LOCAL_1(int, best_at, WG);
+    LOCAL_1(int, chosen, TOPK);
     int id = (int)get_local_id(0), group = (int)get_group_id(0), row = (int)get_group_id(1);
     global const float *in = ROW(x, row) + group * COUNT;
     global float *to = ROW(out, row) + group * (DENSE ? COUNT : 2 * TOPK);

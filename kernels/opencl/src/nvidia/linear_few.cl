@@ -9,7 +9,7 @@ __attribute__((reqd_work_group_size(32, SLICES, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global const uint4 *w,
                    EPILOGUE_PARAMS, global const uint2 *packed, const ulong rows_p)
 {
-    local float part[SLICES * NT * 128];
+    LOCAL_1(float, part, SLICES * NT * 128);
     MMA_LOCAL(SLICES)
     int lane = (int)get_local_id(0), slice = (int)get_local_id(1), panel = (int)get_group_id(0);
     int rows = counts[is_logits ? 2 : 1], all = (int)(cols_p / 32), g0 = slice * (slice_len / 32);
