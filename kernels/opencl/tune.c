@@ -26,6 +26,7 @@ static const struct {
     {"unroll", offsetof(struct ocl_tune, unroll), 1, 32, false},
     {"wide_rows", offsetof(struct ocl_tune, wide_rows), 65, 1 << 20, false},
     {"sample", offsetof(struct ocl_tune, sample), 1, 1024, false},
+    {"key_split", offsetof(struct ocl_tune, key_split), 32, 1 << 20, true},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
     {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };
