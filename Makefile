@@ -372,6 +372,8 @@ OCL_DEVICE   = $(or $(DEVICE),opencl:pocl)
 # One family for each kind of layer: most of a model's time is PoCL compiling its kernels.
 OCL_FAMILIES := $(addprefix public/,gated_deltanet rwkv7 mamba2 mamba mla log_linear_mamba2 nsa) \
                 hf/hf_qwen3_5_moe more/kimi_groups
+# Attention on emulated tensor cores: pages, a window, sums of forget gates.
+MMA_FAMILIES := gated_deltanet_hybrid samba forgetting_transformer
 $B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclsample oclgrind ops families ew rig) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
@@ -387,10 +389,13 @@ opencl: $B/oclcheck $B/ocl_fault $B/golden $B/layers ## everything on OpenCL (DE
 opencl-quick: $B/oclcheck $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
 	tests/check/oclgrind.sh --parse $B/oclcheck
 	$B/oclcheck --quick --device $(OCL_DEVICE)
+	$B/oclcheck --device $(OCL_DEVICE) --op attention --shape 5x4x1x48x31x64x1x0 --class nan \
+	  --tune 'mma=1 key_split=64'
 	$B/ocl_fault --quick $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
 	$B/golden --device $(OCL_DEVICE),bank_kib=600+$(OCL_DEVICE),bank_kib=600+rows=7 \
 	  tests/golden/public/gated_deltanet
+	$B/golden --device '$(OCL_DEVICE),mma=1 key_split=64' $(MMA_FAMILIES:%=tests/golden/public/%)
 	$B/golden --device $(OCL_DEVICE)+$(OCL_DEVICE)+rows=7 tests/golden/hf/hf_qwen3_5_moe
 oclgrind: $B/oclcheck ## every portable OpenCL kernel where races, bounds and unwritten values show
 	tests/check/oclgrind.sh $B/oclcheck

@@ -113,6 +113,10 @@ struct backend {
     const struct op_limits *(*limits)(const struct device *d);
     /* (optional) Bytes held on the device, for metrics and --describe. */
     int64_t (*memory)(const struct device *d);
+    /* (optional) Bytes of its own memory that nothing of this process holds; what others hold, and
+     * what the driver needs, is not known. < 0: not known, or it has none of its own. *one: the
+     * most that a section of all slots, or of all pages, may take. */
+    int64_t (*memory_left)(const struct device *d, int64_t *one);
     /* (optional) Prints one line per op kind: calls, time, bytes. Reset by each call. */
     void (*profile)(struct device *d);
 };

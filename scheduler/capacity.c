@@ -1,7 +1,8 @@
 /* Slots, pages and the context that follows from them.
  *
- * On a host everything comes from one memory, so the choice looks at what is free; the memory of
- * other devices is asked by allocating, and there the fixed defaults hold. */
+ * On a host everything comes from one memory, so the choice looks at what is free and takes what it
+ * needs. A device with a memory of its own has nothing else to do: there auto takes all of it, up
+ * to AUTO_SLOTS slots. Where nothing is known the fixed defaults hold. */
 #include "scheduler/capacity.h"
 
 #include <stdio.h>
@@ -17,33 +18,66 @@
 /* Of free memory that stays: activations, requests, the rest of the machine. */
 #define RESERVE_SHARE 10
 #define RESERVE_LEAST MIB(256)
-/* Pages that auto takes where there is room; more only for one sequence of full length. */
+/* Pages that auto takes of a host's memory; more only for one sequence of full length. */
 #define PAGES_BYTES GIB(1)
+/* Slots that auto takes of a device's own memory: more streams than this hardly write more. */
+#define AUTO_SLOTS 256
 
 static int64_t page_bytes(const struct plan *p)
 {
     return p->page_token_floats * PAGE_TOKENS * (int64_t)sizeof(float);
 }
 
-/* Bytes for states and pages; INT64_MAX = it is not known. */
-static int64_t room_for(const struct served *s, const struct served_options *o)
+/* Memory for states and pages. */
+struct room {
+    int64_t bytes; /* INT64_MAX = it is not known */
+    int64_t one;   /* the most that a section of all slots or pages may take */
+    bool own;      /* of a device that has nothing else in it */
+};
+
+/* What a step's rows take. */
+static uint64_t activation_bytes(const struct served *s, const struct served_options *o)
 {
-    uint64_t free = s->device->backend->host_memory ? freemem() : UINT64_MAX;
-    if (free == UINT64_MAX)
-        return INT64_MAX;
-    uint64_t taken = (uint64_t)s->model->weight_bytes + o->state_ram_bytes +
-                     MAX(free / RESERVE_SHARE, (uint64_t)RESERVE_LEAST);
-    return (int64_t)MIN(free - MIN(free, taken), (uint64_t)INT64_MAX);
+    int32_t slots = o->slots > 0 ? o->slots : AUTO_SLOTS;
+    struct capacity c = {.tokens = o->step_tokens, .logits = MAX(o->logit_rows, slots),
+                         .seqs = slots, .slots = slots};
+    int64_t floats = plan_layout(&s->model->plan, &c); /* again when it is loaded */
+    return (uint64_t)MAX(floats, 0) * sizeof(float);
 }
 
-static int32_t choose_slots(const struct plan *p, int64_t asked, int64_t room)
+static struct room room_for(const struct served *s, const struct served_options *o)
 {
-    int64_t each = MAX(p->slot_floats * (int64_t)sizeof(float), 1);
+    const struct backend *b = s->device->backend;
+    int64_t one = INT64_MAX, left = b->memory_left ? b->memory_left(s->device, &one) : -1;
+    uint64_t free = left >= 0 ? (uint64_t)left : b->host_memory ? freemem() : UINT64_MAX;
+    if (free == UINT64_MAX)
+        return (struct room){INT64_MAX, INT64_MAX, false};
+    uint64_t taken = (uint64_t)s->model->weight_bytes +
+                     (left >= 0 ? activation_bytes(s, o) : o->state_ram_bytes) +
+                     MAX(free / RESERVE_SHARE, (uint64_t)RESERVE_LEAST);
+    return (struct room){(int64_t)MIN(free - MIN(free, taken), (uint64_t)INT64_MAX), one,
+                         left >= 0};
+}
+
+/* How many slots or pages of `each` bytes fit. */
+static int64_t fitting(const struct plan *p, enum section_kind kind, int64_t each,
+                       const struct room *room, int64_t bytes)
+{
+    int64_t rows = kind == SECTION_PAGED ? PAGE_TOKENS : 1, n = bytes / MAX(each, 1);
+    for (int32_t i = 0; i < p->n_sections; i++)
+        if (p->sections[i].kind == kind)
+            n = MIN(n, room->one / MAX(p->sections[i].elems * rows * (int64_t)sizeof(float), 1));
+    return n;
+}
+
+static int32_t choose_slots(const struct plan *p, int64_t asked, const struct room *room)
+{
+    int64_t each = p->slot_floats * (int64_t)sizeof(float);
     if (asked > 0)
         return (int32_t)asked;
-    if (p->page_token_floats)
-        room /= 2; /* the other half is for pages */
-    return (int32_t)MAX(MIN(DEFAULT_SLOTS, room / each), 1);
+    int64_t bytes = p->page_token_floats ? room->bytes / 2 : room->bytes; /* half is for pages */
+    int64_t n = fitting(p, SECTION_FIXED, each, room, bytes);
+    return (int32_t)MAX(MIN(room->own ? AUTO_SLOTS : DEFAULT_SLOTS, n), 1);
 }
 
 /* Positions that a sequence of a model with attention should have. */
@@ -58,8 +92,9 @@ static int64_t wanted_context(const struct model *m, int64_t asked)
 void capacity_choose(struct served *s, const struct served_options *o)
 {
     const struct plan *p = &s->model->plan;
-    int64_t room = room_for(s, o), each = page_bytes(p);
-    int32_t slots = choose_slots(p, o->slots, room);
+    struct room room = room_for(s, o);
+    int64_t each = page_bytes(p);
+    int32_t slots = choose_slots(p, o->slots, &room);
     s->cap = (struct capacity){.tokens = o->step_tokens, .logits = MAX(o->logit_rows, slots),
                                .seqs = slots, .slots = slots};
     s->context_max = s->model->context_max;
@@ -67,12 +102,14 @@ void capacity_choose(struct served *s, const struct served_options *o)
         return;
     int64_t context = wanted_context(s->model, o->context);
     int64_t per_seq = (context + PAGE_TOKENS - 1) / PAGE_TOKENS;
-    int64_t left = room == INT64_MAX ? room
-                                     : room - slots * p->slot_floats * (int64_t)sizeof(float);
-    int64_t budget = (int64_t)o->kv_bytes;
-    if (budget == 0)
-        budget = MIN(MAX((int64_t)PAGES_BYTES, per_seq * each), MAX(left, each));
-    int64_t pages = MAX(MIN(per_seq * slots, budget / each), 1);
+    int64_t left = room.bytes == INT64_MAX
+                       ? room.bytes
+                       : room.bytes - slots * p->slot_floats * (int64_t)sizeof(float);
+    int64_t n = (int64_t)o->kv_bytes / each;
+    if (o->kv_bytes == 0)
+        n = fitting(p, SECTION_PAGED, each, &room,
+                    room.own ? left : MIN(MAX((int64_t)PAGES_BYTES, per_seq * each), left));
+    int64_t pages = MAX(MIN(per_seq * slots, n), 1);
     s->cap.pages = (int32_t)MIN(pages, INT32_MAX / PAGE_TOKENS);
     s->cap.pages_per_seq = (int32_t)MIN(per_seq, s->cap.pages);
     s->context_max = MIN(context, (int64_t)s->cap.pages_per_seq * PAGE_TOKENS);

@@ -288,6 +288,15 @@ static const struct op_limits *ocl_limits(const struct device *d)
     return &limits;
 }
 
+static int64_t ocl_memory_left(const struct device *d, int64_t *one)
+{
+    const struct ocl_device *o = &((const struct ocl *)d)->device;
+    if (o->info.shared)
+        return -1;
+    *one = (int64_t)ocl_pool_bank_max(o);
+    return (int64_t)(o->info.memory_bytes - MIN((uint64_t)o->held_bytes, o->info.memory_bytes));
+}
+
 static int64_t ocl_memory(const struct device *d)
 {
     return ((const struct ocl *)d)->device.held_bytes;
@@ -358,6 +367,6 @@ const struct backend backend_opencl = {
     .numerics_of = ocl_numerics_of,
     .numerics = ocl_numerics,
     .limits = ocl_limits,
-    .memory = ocl_memory,
+    .memory = ocl_memory, .memory_left = ocl_memory_left,
     .profile = ocl_profile,
 };

@@ -25,6 +25,7 @@ static int describe(struct ocl_info *d, struct err *e)
 {
     cl_ulong memory = 0, alloc = 0, local = 0;
     cl_uint align_bits = 0;
+    cl_bool shared = CL_FALSE;
     int rc;
     if ((rc = text(d->id, CL_DEVICE_NAME, d->name, sizeof d->name, e)) ||
         (rc = text(d->id, CL_DEVICE_VENDOR, d->vendor, sizeof d->vendor, e)) ||
@@ -40,10 +41,12 @@ static int describe(struct ocl_info *d, struct err *e)
     GET(CL_DEVICE_MAX_COMPUTE_UNITS, d->units)
     GET(CL_DEVICE_MAX_WORK_GROUP_SIZE, d->group_max)
     GET(CL_DEVICE_MEM_BASE_ADDR_ALIGN, align_bits)
+    GET(CL_DEVICE_HOST_UNIFIED_MEMORY, shared)
 #undef GET
     d->memory_bytes = memory;
     d->alloc_bytes = alloc;
     d->local_bytes = local;
+    d->shared = shared || d->type & CL_DEVICE_TYPE_CPU;
     d->align_bytes = MAX((size_t)align_bits / 8, (size_t)64);
     return 0;
 }

@@ -18,6 +18,7 @@ struct ocl_info {
     char platform_name[96], name[128], vendor[96], driver[96];
     cl_device_type type;
     uint64_t memory_bytes, alloc_bytes, local_bytes;
+    bool shared; /* its memory is the host's: a CPU, or a GPU on its board */
     cl_uint units;
     size_t group_max;   /* work-items of a group */
     size_t align_bytes; /* of sub-buffers */

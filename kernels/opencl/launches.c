@@ -124,6 +124,8 @@ static int build_file(struct ocl_model *m, int32_t first, cl_program *out, struc
     buf_init(&source, MIB(16));
     ocl_source_begin(&source);
     ocl_source_add(&source, strncmp(file, "nvidia/", 7) ? "kept.clh" : "mma.clh");
+    if (!strncmp(file, "nvidia/attention", 16))
+        ocl_source_add(&source, "attention.clh");
     for (int32_t i = first; i < m->n_instances; i++) {
         if (strcmp(m->instances[i].file, file))
             continue;

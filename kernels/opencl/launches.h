@@ -48,11 +48,25 @@ struct ocl_arg {
     float f;
 };
 
-/* How many groups a launch has along a dimension: n, times what the batch brings / per. */
-enum ocl_by { BY_ONE, BY_ROWS, BY_SEQS };
+/* What a launch counts in the batch, of the sequences that it serves. */
+enum ocl_by {
+    BY_ONE, BY_ROWS, BY_SEQS,  /* 1; all rows; all sequences */
+    BY_SERVED, /* rows of sequences served */
+    BY_SHARES, /* of every sequence: ceil(n * its rows / per) */
+    BY_KEYS,   /* positions of the longest */
+    BY_SPANS   /* of every sequence: spans of `per` positions that its rows see, at most the last n
+                * positions each (0 = all) */
+};
+/* Groups along a dimension: n * ceil(count / per), and as said above. */
 struct ocl_extent {
     enum ocl_by by;
-    int32_t n, per; /* groups = n * ceil(count / per); count = 1 for BY_ONE */
+    int32_t n, per;
+};
+
+/* Which batches a launch is for: those in which `of` counts min to max. */
+struct ocl_gate {
+    struct ocl_extent of;
+    int64_t min, max;
 };
 
 /* Which steps a launch belongs to: all, those with one row a sequence, or the others. */
@@ -69,6 +83,8 @@ struct ocl_spec {
     enum rows rows;              /* what BY_ROWS counts */
     int32_t rows_min, rows_max;  /* enqueued only for this many rows … */
     int32_t seqs_min, seqs_max;  /* … and sequences */
+    int32_t seq_min, seq_max;    /* serves sequences with so many rows */
+    struct ocl_gate gate;
     enum ocl_when when;
 };
 
@@ -83,7 +99,8 @@ struct ocl_launch {
     int32_t instance, op; /* op: for profiles */
     enum rows rows;
     enum ocl_when when;
-    int32_t rows_min, rows_max, seqs_min, seqs_max;
+    int32_t rows_min, rows_max, seqs_min, seqs_max, seq_min, seq_max;
+    struct ocl_gate gate;
     size_t local[3];
     struct ocl_extent extent[3];
     struct ocl_arg *args; /* until the kernel has them */
@@ -157,6 +174,9 @@ int32_t ocl_width_before(const struct op *op, int part);
 /* kept, slot_floats, section, page_floats, pages, pages_per_seq of an op that caches rows; floats
  * from item to item in the bank. */
 void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op *op);
+
+/* Whether softmax attention runs on tensor cores: q, k and v as bf16 (lower/attention.c). */
+bool ocl_attention_mma(const struct ocl_model *m, const struct op *op);
 
 /* The slices in which a product sums its inputs: a function of their number alone. */
 struct ocl_slices { int32_t n, len; };

@@ -12,7 +12,7 @@ static const char *const kinds[] = {[SECTION_FIXED] = "state slots",
 
 static double mib(uint64_t bytes) { return (double)bytes / (double)MIB(1); }
 
-static uint64_t largest(const struct ocl_device *d)
+uint64_t ocl_pool_bank_max(const struct ocl_device *d)
 {
     uint64_t tuned = (uint64_t)d->tune.bank_kib * KIB(1);
     return tuned ? MIN(tuned, d->info.alloc_bytes) : d->info.alloc_bytes;
@@ -37,7 +37,7 @@ static int64_t section_end(const struct plan *p, int32_t s)
 static int cut(struct ocl_pool *p, const struct ocl_device *d, const struct plan *plan,
                enum section_kind kind, int32_t items, struct err *e)
 {
-    uint64_t most = largest(d), each = (uint64_t)items * 4;
+    uint64_t most = ocl_pool_bank_max(d), each = (uint64_t)items * 4;
     struct ocl_bank *b = &p->banks[0];
     p->n = 1;
     for (int32_t i = 0; i < plan->n_sections; i++) {
@@ -77,7 +77,7 @@ int ocl_pool_init(struct ocl_pool *p, struct ocl_device *d, const struct plan *p
                             what, e);
     if (!rc && p->n > 1)
         log_info("%s: %.1f MiB in %d buffers of at most %.1f MiB on %s", what,
-                 mib((uint64_t)all), (int)p->n, mib(largest(d)), d->info.name);
+                 mib((uint64_t)all), (int)p->n, mib(ocl_pool_bank_max(d)), d->info.name);
     return rc;
 }
 

@@ -26,6 +26,9 @@ int ocl_pool_init(struct ocl_pool *p, struct ocl_device *d, const struct plan *p
                   enum section_kind kind, int32_t items, struct err *e) MUST_USE;
 void ocl_pool_free(struct ocl_pool *p, struct ocl_device *d);
 
+/* The most bytes of a bank. */
+uint64_t ocl_pool_bank_max(const struct ocl_device *d);
+
 /* Index of the bank with float `at` of an item. */
 int32_t ocl_pool_bank(const struct ocl_pool *p, int64_t at);
 

@@ -43,19 +43,51 @@ static int check_batch(const struct ocl_model *m, const struct batch *b, struct 
     return 0;
 }
 
-static size_t groups(struct ocl_extent x, int32_t rows, int32_t seqs)
+static int64_t over(int64_t n, int64_t per) { return (n + per - 1) / per; }
+
+/* What sequence q adds to a count. */
+static int64_t of_seq(struct ocl_extent x, const struct batch *b, int32_t q)
 {
-    int32_t count = x.by == BY_ROWS ? rows : x.by == BY_SEQS ? seqs : 1;
-    return (size_t)x.n * (size_t)((count + x.per - 1) / x.per);
+    int64_t rows = b->cu_seqlens[q + 1] - b->cu_seqlens[q], first = b->pos[q];
+    switch (x.by) {
+    case BY_SERVED: return rows;
+    case BY_SHARES: return over(x.n * rows, x.per);
+    case BY_KEYS: return first + rows;
+    case BY_SPANS:
+        return (first + rows - 1) / x.per - (x.n ? MAX(first - x.n + 1, 0) : 0) / x.per + 1;
+    default: return 0;
+    }
 }
 
-static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, int32_t seqs,
-                  struct err *e)
+static int64_t count(const struct ocl_launch *l, struct ocl_extent x, int32_t rows,
+                     const struct batch *b)
+{
+    int64_t n = 0;
+    if (x.by <= BY_SEQS)
+        return x.n * over(x.by == BY_ROWS ? rows : x.by == BY_SEQS ? b->n_seqs : 1, x.per);
+    for (int32_t q = 0; q < b->n_seqs; q++) {
+        int32_t own = b->cu_seqlens[q + 1] - b->cu_seqlens[q];
+        if (own < l->seq_min || own > l->seq_max)
+            continue;
+        n = x.by == BY_KEYS ? MAX(n, of_seq(x, b, q)) : n + of_seq(x, b, q);
+    }
+    return x.by == BY_SERVED || x.by == BY_KEYS ? x.n * over(n, x.per) : n;
+}
+
+static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, const struct batch *b,
+                  struct ocl_times *t, struct err *e)
 {
     size_t global[3];
+    int64_t gate = count(l, l->gate.of, rows, b), groups = 1;
     cl_event ev = NULL, *want = m->d->profiling ? &ev : NULL;
-    for (int i = 0; i < 3; i++)
-        global[i] = l->local[i] * groups(l->extent[i], rows, seqs);
+    for (int i = 0; i < 3; i++) {
+        int64_t n = count(l, l->extent[i], rows, b);
+        global[i] = l->local[i] * (size_t)n;
+        groups *= n;
+    }
+    if (gate < l->gate.min || gate > l->gate.max || !groups)
+        return 0;
+    t->launches++;
     const char *file = m->instances[l->instance].file;
     int rc = OCL(e, file, clEnqueueNDRangeKernel, m->d->queue, l->kernel, 3, NULL, global,
                  l->local, 0, NULL, want);
@@ -86,8 +118,7 @@ static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times 
             b->n_seqs > l->seqs_max || l->when == other ||
             !batch_runs(b, &m->plan->ops[l->op]))
             continue;
-        rc = launch(m, l, rows, b->n_seqs, e);
-        t->launches++;
+        rc = launch(m, l, rows, b, t, e);
     }
     return rc ? rc : OCL(e, "a step", clFlush, m->d->queue);
 }

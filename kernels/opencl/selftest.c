@@ -246,7 +246,8 @@ static int fill_memory(struct trial *t, struct ocl_model *m, struct err *e)
 static int compare(struct trial *t, const struct ocl_model *m, const struct op *op,
                    const float *got, struct err *e)
 {
-    bool mma = op->kind == OP_LINEAR && m->weights[op->w[0]].layout == OCL_MMA;
+    bool mma = op->kind == OP_LINEAR ? m->weights[op->w[0]].layout == OCL_MMA
+                                     : ocl_attention_mma(m, op);
     struct view v[LIMIT_EW_OUT] = {op->out};
     int n = op->kind == OP_EW ? op->p.ew->n_out : view_given(op->out);
     for (int i = 0; op->kind == OP_EW && i < n; i++)

@@ -27,6 +27,7 @@ static const struct {
     {"unroll", offsetof(struct ocl_tune, unroll), 1, 32, false},
     {"wide_rows", offsetof(struct ocl_tune, wide_rows), 65, 1 << 20, false},
     {"sample", offsetof(struct ocl_tune, sample), 1, 1024, false},
+    {"key_split", offsetof(struct ocl_tune, key_split), 32, 1 << 20, true},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
     {"movers", offsetof(struct ocl_tune, movers), 1, OCL_MOVERS_MAX, false},
     {"many_rows", offsetof(struct ocl_tune, many_rows), 0, 4096, false},

@@ -18,6 +18,7 @@ struct ocl_tune {
     int32_t unroll;      /* groups of 32 inputs in flight in a tensor-core matrix-vector product */
     int32_t wide_rows;   /* from here on the larger tiles of tensor-core products */
     int32_t sample;      /* work-items that sample from one row; with PoCL 1 (src/sample.cl) */
+    int32_t key_split;   /* positions whose softmax is summed alone, on tensor cores */
     int32_t mma;         /* 1: tensor cores for bf16 weights (inline PTX) */
     int32_t movers;      /* threads that carry states between device and host, on at most half of
                             the processors */

@@ -414,6 +414,21 @@ static int64_t split_memory(const struct device *d)
     return n;
 }
 
+/* What is left where least is, on each: layers are dealt out evenly. */
+static int64_t split_memory_left(const struct device *d, int64_t *one)
+{
+    const struct split *s = (const struct split *)d;
+    int64_t least = INT64_MAX;
+    *one = INT64_MAX;
+    for (int k = 0; k < s->n; k++) {
+        const struct backend *b = s->devices[k]->backend;
+        int64_t most = INT64_MAX;
+        least = MIN(least, b->memory_left ? b->memory_left(s->devices[k], &most) : -1);
+        *one = MIN(*one, most);
+    }
+    return least < 0 ? -1 : least * s->n;
+}
+
 static void split_profile(struct device *d)
 {
     struct split *s = self(d);
@@ -432,7 +447,7 @@ static void split_profile(struct device *d)
     .slot_zero = split_slot_zero, .slot_copy = split_slot_copy, .slot_read = split_slot_read,     \
     .slot_write = split_slot_write, .page_copy = split_page_copy, .page_read = split_page_read,   \
     .page_write = split_page_write, .numerics = split_numerics, .limits = split_limits,           \
-    .memory = split_memory, .profile = split_profile
+    .memory = split_memory, .memory_left = split_memory_left, .profile = split_profile
 
 const struct backend backend_split_host = {SPLIT_BACKEND(true)};
 const struct backend backend_split_plain = {SPLIT_BACKEND(false)};

@@ -82,6 +82,8 @@ delta 2x2x2x2x8x7x1x3x1x0x0 state_split=4
 delta 2x1x1x1x8x8x1x3x1x0x0 many_rows=2
 attention 2x2x1x5x7x0x0x0
 attention 2x2x1x8x8x5x0x0
+attention 0x4x2x5x7x0x1x0 mma=1
+attention 7x18x1x40x33x5x0x0 mma=1
 attention_keep 2x2x1x8x8x5x0x0
 rnn 2x17
 logsum 2x17

@@ -42,6 +42,7 @@ struct bench {
     struct weight weights[2];
     struct section sections[1];
     struct capacity cap;
+    int64_t pos; /* where every sequence begins */
     struct ocl_model m;
 };
 
@@ -67,11 +68,21 @@ static void begin(struct bench *b, int32_t seqs, int32_t tokens)
         o->w[i] = -1;
 }
 
+/* Copies x, `chunk` floats, over the whole of a buffer. */
+static void cover(const struct ocl_buffer *to, const float *x, size_t chunk)
+{
+    struct err e = {0};
+    size_t n = to->bytes / 4;
+    for (size_t at = 0; at < n; at += chunk)
+        must(OCL(&e, "inputs", clEnqueueWriteBuffer, device.queue, to->mem, CL_TRUE, at * 4,
+                 MIN(chunk, n - at) * 4, x, 0, NULL, NULL), &e);
+}
+
 static void fill(struct bench *b)
 {
     struct rng r = {.seed = 3};
     struct err e = {0};
-    size_t n = b->m.arena.bytes / 4, chunk = MIB(4);
+    size_t chunk = MIB(4);
     float *x = mem_array(chunk, 4);
     uint16_t *w = mem_array(chunk, 2);
     if (!x || !w)
@@ -80,9 +91,9 @@ static void fill(struct bench *b)
         x[i] = (float)(rng_unit(&r) - 0.5);
         w[i] = (uint16_t)(0x3c00 + rng_below(&r, 0x200) + (rng_below(&r, 2) << 15));
     }
-    for (size_t at = 0; at < n; at += chunk)
-        must(OCL(&e, "inputs", clEnqueueWriteBuffer, device.queue, b->m.arena.mem, CL_TRUE, at * 4,
-                 MIN(chunk, n - at) * 4, x, 0, NULL, NULL), &e);
+    cover(&b->m.arena, x, chunk);
+    for (int i = 0; i < b->m.pages.n; i++)
+        cover(&b->m.pages.banks[i].buffer, x, chunk);
     for (int i = 0; i < b->plan.n_weights; i++) {
         const struct weight *k = &b->weights[i];
         int64_t rows = MAX((int64_t)chunk / k->cols, 1);
@@ -111,9 +122,14 @@ static double run(struct bench *b, int32_t n)
     for (int32_t q = 0; q < seqs; q++) {
         cu[q + 1] = (q + 1) * per;
         slots[q] = q;
+        pos[q] = b->pos;
     }
+    int32_t *pages = mem_array((size_t)b->cap.pages + 1, 4);
+    for (int32_t i = 0; i < b->cap.pages; i++)
+        pages[i] = i;
     struct batch batch = {.n_seqs = seqs, .n_tokens = b->cap.tokens, .tokens = tokens,
-                          .cu_seqlens = cu, .slots = slots, .pos = pos};
+                          .cu_seqlens = cu, .slots = slots, .pos = pos, .pages = pages,
+                          .pages_per_seq = b->cap.pages_per_seq};
     for (int i = -2; i < REPEAT; i++) { /* two warm-ups */
         uint64_t start = clock_now_ns();
         must(ocl_queue_run(&b->m, &batch, &t, &e), &e);
@@ -126,6 +142,7 @@ static double run(struct bench *b, int32_t n)
     mem_free(slots);
     mem_free(tokens);
     mem_free(pos);
+    mem_free(pages);
     return s[REPEAT / 2];
 }
 
@@ -275,6 +292,41 @@ static void bench_delta(int32_t seqs, int32_t tokens, int32_t heads, int32_t K, 
     fflush(stdout);
 }
 
+/* `rows` new tokens of each of `seqs` sequences that had `old` before. */
+static void bench_attention(int32_t seqs, int32_t rows, int32_t old, int32_t heads, int32_t kv,
+                            int32_t d, int32_t n)
+{
+    static struct bench b;
+    char name[64];
+    snprintf(name, sizeof name, "K6 %d x %d rows after %d, %d/%d heads of %d", seqs, rows, old,
+             heads, kv, d);
+    if (!strstr(name, only))
+        return;
+    begin(&b, seqs, seqs * rows);
+    struct op *o = &b.ops[0];
+    o->kind = OP_ATTENTION;
+    o->in[0] = add_act(&b, heads * d);
+    o->in[1] = add_act(&b, kv * d);
+    o->in[2] = add_act(&b, kv * d);
+    o->out = add_act(&b, heads * d);
+    o->section = 0;
+    o->p.attention.heads = heads;
+    o->p.attention.kv_heads = o->p.attention.v_heads = kv;
+    o->p.attention.dk = o->p.attention.dv = d;
+    o->p.attention.scale = 1;
+    b.sections[0] = (struct section){"kv", SECTION_PAGED, 2 * (int64_t)kv * d, 0};
+    b.plan.n_sections = 1;
+    b.plan.page_token_floats = 2 * (int64_t)kv * d;
+    b.pos = old;
+    b.cap.pages_per_seq = (old + rows + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    b.cap.pages = seqs * b.cap.pages_per_seq;
+    double s = run(&b, n), all = (double)seqs * rows * (old + (rows + 1) / 2.0);
+    double bytes = (double)seqs * (old + rows) * 2 * kv * d * 4;
+    printf("%-44s %9.1f us %8.1f GB/s %5.1f %% of copy %8.2f TFLOP/s\n", name, s * 1e6,
+           bytes / s / 1e9, bytes / s / 1e7 / copy_gbs, 4 * all * heads * d / s / 1e12);
+    fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
     const char *name = NULL, *cache = NULL, *tune = NULL;
@@ -303,6 +355,8 @@ int main(int argc, char **argv)
         bench_linear(1024, 1024, 1, DTYPE_BF16, 4);
         bench_linear(256, 256, 256, DTYPE_BF16, 2);
         bench_delta(4, 1, 4, 64, false, 2);
+        bench_attention(1, 1, 500, 4, 2, 64, 2);
+        bench_attention(1, 64, 64, 4, 2, 64, 2);
         ocl_device_close(&device);
         return 0;
     }
@@ -337,6 +391,17 @@ int main(int argc, char **argv)
     bench_conv(16, 512, 2048, 4);
     bench_conv(1, 8192, 2048, 0);
     bench_conv(16, 512, 2048, 0);
+    bench_attention(1, 1, 2047, 16, 4, 256, 32);
+    bench_attention(1, 1, 16383, 16, 4, 256, 16);
+    bench_attention(1, 1, 65535, 16, 4, 256, 8);
+    bench_attention(64, 1, 2047, 16, 4, 256, 8);
+    bench_attention(1, 512, 0, 16, 4, 256, 8);
+    bench_attention(1, 2048, 0, 16, 4, 256, 4);
+    bench_attention(16, 2048, 0, 16, 4, 256, 2);
+    bench_attention(1, 512, 15872, 16, 4, 256, 4);
+    bench_attention(1, 2048, 14336, 16, 4, 256, 2);
+    bench_attention(1, 2048, 0, 32, 8, 128, 4);
+    bench_attention(1, 1, 16383, 32, 8, 128, 16);
     ocl_device_close(&device);
     return 0;
 }

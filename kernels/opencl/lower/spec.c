@@ -8,7 +8,8 @@
 void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op)
 {
     *s = (struct ocl_spec){.file = file, .rows = op ? op->rows : ROWS_TOKENS, .rows_min = 1,
-                           .rows_max = INT32_MAX, .seqs_min = 1, .seqs_max = INT32_MAX};
+                           .rows_max = INT32_MAX, .seqs_min = 1, .seqs_max = INT32_MAX,
+                           .seq_max = INT32_MAX, .gate = {{BY_ONE, 1, 1}, 0, INT64_MAX}};
     for (int i = 0; i < 3; i++) {
         s->local[i] = 1;
         s->extent[i] = (struct ocl_extent){BY_ONE, 1, 1};
@@ -130,8 +131,9 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
     struct ocl_launch *l = &m->launches[m->n_launches++];
     *l = (struct ocl_launch){.instance = instance, .rows = s->rows, .when = s->when,
                              .rows_min = s->rows_min, .rows_max = s->rows_max,
-                             .seqs_min = s->seqs_min, .seqs_max = s->seqs_max, .args = args,
-                             .n_args = s->n_args};
+                             .seqs_min = s->seqs_min, .seqs_max = s->seqs_max,
+                             .seq_min = s->seq_min, .seq_max = s->seq_max, .gate = s->gate,
+                             .args = args, .n_args = s->n_args};
     memcpy(l->local, s->local, sizeof l->local);
     memcpy(l->extent, s->extent, sizeof l->extent);
     args = NULL;

@@ -1,4 +1,4 @@
-/* Lowering of the ops that keep a matrix or rows of keys: K1, K2, K6. */
+/* Lowering of the ops that keep a matrix: K1, K2. */
 #include "kernels/opencl/launches.h"
 
 #define STATE_LANES 8 /* of src/common.clh: what a sum over K is made of */
@@ -157,86 +157,5 @@ int ocl_decay_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_arg(&s, ARG_BATCH, BATCH_CU);
     ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
     ocl_arg_float(&s, op->p.decay.scale);
-    return ocl_spec_emit(&s, m, e);
-}
-
-static bool is_ring(const struct ocl_model *m, const struct op *op)
-{
-    return m->plan->sections[op->section].kind == SECTION_FIXED;
-}
-
-void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op *op)
-{
-    const struct ocl_pool *p = is_ring(m, op) ? &m->slots : &m->pages;
-    int64_t at = m->plan->sections[op->section].offset;
-    int32_t i = ocl_pool_bank(p, at);
-    ocl_arg(s, is_ring(m, op) ? ARG_SLOTS : ARG_PAGES, i);
-    ocl_arg(s, ARG_LONG, p->banks[i].floats);
-    ocl_arg(s, ARG_LONG, at - p->banks[i].from);
-    ocl_arg(s, ARG_LONG, p->banks[i].floats);
-    ocl_arg(s, ARG_BATCH, BATCH_PAGES);
-    ocl_arg(s, ARG_INT, m->cap.pages_per_seq);
-}
-
-int32_t ocl_width_before(const struct op *op, int part)
-{
-    int32_t n = 0;
-    for (int i = 1; i < part; i++)
-        n += op->in[i].width;
-    return n;
-}
-
-int ocl_attention_lower(struct ocl_model *m, const struct op *op, struct err *e)
-{
-    bool values = view_given(op->in[ATTENTION_v]); /* otherwise they are the keys' first columns */
-    struct ocl_spec s;
-    ocl_spec_init(&s, "attention.cl", op);
-    ocl_def(&s, "HEADS", op->p.attention.heads);
-    ocl_def(&s, "KV_HEADS", op->p.attention.kv_heads);
-    ocl_def(&s, "V_HEADS", op->p.attention.v_heads);
-    ocl_def(&s, "DK", op->p.attention.dk);
-    ocl_def(&s, "DV", op->p.attention.dv);
-    ocl_def(&s, "WINDOW", op->p.attention.window);
-    ocl_def(&s, "ROW_WIDTH", ocl_width_before(op, 6));
-    ocl_def(&s, "V_AT", values ? ocl_width_before(op, 2) : 0);
-    ocl_def(&s, "F_AT", ocl_width_before(op, 3));
-    ocl_def(&s, "HAS_F", view_given(op->in[ATTENTION_forget]));
-    ocl_arg(&s, ARG_ARENA, 0);
-    ocl_arg_view(&s, m->plan, op->out);
-    ocl_arg_view(&s, m->plan, op->in[ATTENTION_q]);
-    ocl_arg_view(&s, m->plan, op->in[ATTENTION_k]);
-    ocl_arg_view(&s, m->plan, op->in[values ? 2 : 1]);
-    ocl_arg_view(&s, m->plan, op->in[ATTENTION_forget]);
-    ocl_arg_kept(&s, m, op);
-    ocl_arg(&s, ARG_BATCH, BATCH_CU);
-    ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
-    ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
-    ocl_arg(&s, ARG_BATCH, BATCH_ROW_SEQ);
-    ocl_arg_float(&s, op->p.attention.scale);
-    ocl_local(&s, PAGE_TOKENS, 1);
-    ocl_groups(&s, 0, BY_ONE, op->p.attention.heads, 1);
-    ocl_groups(&s, 1, BY_ROWS, 1, 1);
-    return ocl_spec_emit(&s, m, e);
-}
-
-int ocl_attention_keep_lower(struct ocl_model *m, const struct op *op, struct err *e)
-{
-    int32_t width = ocl_width_before(op, 6);
-    struct ocl_spec s;
-    ocl_spec_init(&s, "attention_keep.cl", op);
-    ocl_arg(&s, ARG_ARENA, 0);
-    for (int i = 1; i < 6; i++)
-        ocl_arg_view(&s, m->plan, op->in[i]);
-    ocl_arg_kept(&s, m, op);
-    ocl_arg(&s, ARG_BATCH, BATCH_CU);
-    ocl_arg(&s, ARG_BATCH, BATCH_SLOTS);
-    ocl_arg(&s, ARG_BATCH, BATCH_ROW_POS);
-    ocl_arg(&s, ARG_BATCH, BATCH_ROW_SEQ);
-    for (int i = 2; i < 7; i++)
-        ocl_arg(&s, ARG_INT, ocl_width_before(op, i));
-    ocl_arg(&s, ARG_INT, is_ring(m, op) ? op->p.attention.window : 0);
-    ocl_local(&s, 64, 1);
-    ocl_groups(&s, 0, BY_ONE, (width + 63) / 64, 1);
-    ocl_groups(&s, 1, BY_ROWS, 1, 1);
     return ocl_spec_emit(&s, m, e);
 }
