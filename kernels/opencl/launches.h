@@ -68,6 +68,7 @@ struct ocl_spec {
     struct ocl_extent extent[3];
     enum rows rows;              /* what BY_ROWS counts */
     int32_t rows_min, rows_max;  /* enqueued only for this many rows */
+    int32_t groups_max;          /* not 0: the kernel takes its work in turn, with at most so many */
     enum ocl_when when;
 };
 
@@ -82,7 +83,7 @@ struct ocl_launch {
     int32_t instance, op; /* op: for profiles */
     enum rows rows;
     enum ocl_when when;
-    int32_t rows_min, rows_max;
+    int32_t rows_min, rows_max, groups_max;
     size_t local[3];
     struct ocl_extent extent[3];
     struct ocl_arg *args; /* until the kernel has them */

@@ -52,10 +52,14 @@ static size_t groups(struct ocl_extent x, int32_t rows, int32_t seqs)
 static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, int32_t seqs,
                   struct err *e)
 {
-    size_t global[3];
+    size_t n[3], global[3];
     cl_event ev = NULL, *want = m->d->profiling ? &ev : NULL;
     for (int i = 0; i < 3; i++)
-        global[i] = l->local[i] * groups(l->extent[i], rows, seqs);
+        n[i] = groups(l->extent[i], rows, seqs);
+    if (l->groups_max && n[0] * n[1] > (size_t)l->groups_max)
+        n[0] = (size_t)l->groups_max, n[1] = 1;
+    for (int i = 0; i < 3; i++)
+        global[i] = l->local[i] * n[i];
     const char *file = m->instances[l->instance].file;
     int rc = OCL(e, file, clEnqueueNDRangeKernel, m->d->queue, l->kernel, 3, NULL, global,
                  l->local, 0, NULL, want);

@@ -27,6 +27,12 @@ static const struct {
     {"wide_rows", offsetof(struct ocl_tune, wide_rows), 65, 1 << 20, false},
     {"sample", offsetof(struct ocl_tune, sample), 1, 1024, false},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
+    {"wgmma", offsetof(struct ocl_tune, wgmma), 0, 1, false},
+    {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 9, 1 << 20, false},
+    {"tile", offsetof(struct ocl_tune, tile), 0, 256, false},
+    {"cluster", offsetof(struct ocl_tune, cluster), 1, 8, false},
+    {"stages", offsetof(struct ocl_tune, stages), 2, 32, false},
+    {"ahead", offsetof(struct ocl_tune, ahead), 2, 32, false},
     {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };
 
@@ -76,7 +82,7 @@ static void apply(struct ocl_tune *t, const struct ocl_info *d, char *line)
     *colon = '\0';
     struct err e = {0};
     if (!strcmp(line, "*") || contains(d->vendor, line) || contains(d->name, line) ||
-        contains(d->platform_name, line))
+        contains(d->platform_name, line) || contains(d->arch, line))
         ASSERT(!ocl_tune_parse(t, colon + 1 + strspn(colon + 1, " \t"), &e));
 }
 

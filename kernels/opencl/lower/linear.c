@@ -2,6 +2,7 @@
  * of every sum. All kernels of one weight share slices and layout, so a row's result does not
  * depend on how many rows are beside it. */
 #include "kernels/opencl/launches.h"
+#include "kernels/opencl/wgmma.h"
 
 /* Slices are a multiple of 32 inputs: the tiled kernels' depth divides them. */
 struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs)
@@ -67,13 +68,14 @@ static int many(struct ocl_model *m, const struct op *op, int32_t min, struct er
 
 /* ---- tensor cores (bf16 weights in OCL_MMA layout) ---- */
 
-#define MMA_TILE 128 /* most rows of x in a tile of nvidia/linear_many.cl */
+/* Rows that a tile may read past the last. */
+#define MMA_PAST 256
 
 /* Row capacity of packed activations, and room for them in the scratch buffer. */
 static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
 {
     int32_t rows = op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
-    size_t rows_p = round_up((size_t)MAX(rows, 1), MMA_TILE);
+    size_t rows_p = round_up((size_t)MAX(rows, 1), 8) + MMA_PAST;
     size_t cols_p = (size_t)m->weights[op->w[LINEAR_matrix]].cols_p;
     m->scratch_bytes = MAX(m->scratch_bytes, rows_p * cols_p * 2);
     return (int64_t)rows_p;
@@ -86,27 +88,40 @@ static bool aligned(const struct plan *p, struct view v)
     return (a->offset + v.col) % 4 == 0 && a->stride % 4 == 0;
 }
 
-static int mma_pack(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+/* The rows [min, max] of a step as bf16: as lanes of mma.sync read them, or (cores) wgmma. */
+static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_t min, int32_t max,
+                    struct err *e)
 {
     int64_t eighths = m->weights[op->w[LINEAR_matrix]].cols_p / 8;
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/pack_rows.cl", op);
     ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[LINEAR_x]));
+    ocl_def(&s, "CORES", cores);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->in[LINEAR_x]);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_INT, op->in[LINEAR_x].width);
     ocl_arg(&s, ARG_INT, eighths);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
-    ocl_local(&s, 64, 1);
-    ocl_groups(&s, 0, BY_ONE, (int32_t)((eighths + 63) / 64), 1);
-    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
+    ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
+    if (cores) {
+        ocl_local(&s, 32, 2);
+        ocl_groups(&s, 0, BY_ONE, (int32_t)(eighths / 4 + 1) / 2, 1);
+        ocl_groups(&s, 1, BY_ROWS, 1, 8);
+    } else {
+        ocl_local(&s, 64, 1);
+        ocl_groups(&s, 0, BY_ONE, (int32_t)((eighths + 63) / 64), 1);
+        ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    }
     s.rows_min = min;
+    s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
 }
 
 /* tiles: of 8 rows. The first kernel takes x as it is, the others packed. */
-static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, struct err *e)
+static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int32_t max,
+                   struct err *e)
 {
     struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
     struct ocl_spec s;
@@ -116,13 +131,13 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, stru
     ocl_def(&s, "PACKED", tiles > 1);
     ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[LINEAR_x]));
     ocl_def(&s, "UNROLL", m->d->tune.unroll);
-    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
+    common_args(&s, m, op, c.len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
     ocl_local(&s, 32, (size_t)c.n);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 15) / 16, 1);
     s.rows_min = tiles > 1 ? tiles * 4 + 1 : 1;
-    s.rows_max = tiles * 8;
+    s.rows_max = MIN(tiles * 8, max);
     return ocl_spec_emit(&s, m, e);
 }
 
@@ -145,15 +160,94 @@ static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps_o, i
     return ocl_spec_emit(&s, m, e);
 }
 
+/* ---- Hopper (wgmma.h) ---- */
+
+/* Whether the kernel has the op's activation; others come after it, in place. */
+static bool wgmma_activates(const struct op *op)
+{
+    enum activation act = op->p.linear.act;
+    return act == ACT_NONE || act == ACT_RELU || act == ACT_SQRELU;
+}
+
+/* A residual that is the output would be gone before an activation of its own. */
+static bool can_wgmma(const struct ocl_model *m, const struct op *op)
+{
+    struct view res = op->in[LINEAR_residual];
+    return m->d->tune.wgmma && (wgmma_activates(op) || !view_given(res) || res.act != op->out.act);
+}
+
+/* An activation in a kernel of its own, in OpenCL C: its functions are the compiler's. */
+static int wgmma_after(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/linear_after.cl", op);
+    common_args(&s, m, op, 0);
+    ocl_local(&s, 128, 1);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    s.rows_min = min;
+    return ocl_spec_emit(&s, m, e);
+}
+
+static int wgmma(struct ocl_model *m, const struct op *op, const struct ocl_wgmma *tile,
+                 int32_t min, int32_t max, struct err *e)
+{
+    bool bare = !wgmma_activates(op);
+    int32_t across = (op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS;
+    struct ocl_spec s;
+    ocl_spec_init(&s, OCL_WGMMA, op);
+    ocl_def(&s, "ROWS", tile->rows);
+    ocl_arg(&s, ARG_ARENA, 0);
+    ocl_arg_view(&s, m->plan, op->out);
+    ocl_arg_view(&s, m->plan, op->in[LINEAR_residual]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_matrix]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_bias]);
+    ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
+    ocl_arg(&s, ARG_INT, op->out.width);
+    ocl_arg(&s, ARG_INT, op->in[LINEAR_x].width);
+    ocl_arg(&s, ARG_LONG, m->weights[op->w[LINEAR_matrix]].cols_p);
+    ocl_arg(&s, ARG_INT, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
+    ocl_arg(&s, ARG_INT, !bare && op->w[LINEAR_bias] >= 0);
+    ocl_arg(&s, ARG_INT, !bare && view_given(op->in[LINEAR_residual]));
+    ocl_arg(&s, ARG_INT, bare ? ACT_NONE : op->p.linear.act);
+    ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_local(&s, OCL_WGMMA_LANES, 1);
+    ocl_groups(&s, 0, BY_ONE, (int32_t)round_up((size_t)across, (size_t)tile->cluster), 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, tile->rows);
+    /* Not every part of the device is a multiple of four multiprocessors. */
+    s.groups_max = (int32_t)m->d->info.units / (tile->cluster > 2 ? 8 : 2) * (tile->cluster > 2 ? 8 : 2);
+    s.rows_min = min;
+    s.rows_max = max;
+    return ocl_spec_emit(&s, m, e);
+}
+
+static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    struct ocl_wgmma shapes[OCL_WGMMA_SHAPES];
+    int rc, n = ocl_wgmma_shapes(&m->d->tune, shapes);
+    if ((rc = mma_pack(m, op, true, min, INT32_MAX, e)) ||
+        (rc = wgmma(m, op, &shapes[n - 1], min, INT32_MAX, e)))
+        return rc;
+    return wgmma_activates(op) ? 0 : wgmma_after(m, op, min, e);
+}
+
+/* ---- by the number of rows ---- */
+
 static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
+    bool hopper = can_wgmma(m, op);
+    int32_t wide = MAX(m->d->tune.wide_rows, 65), few = hopper ? m->d->tune.wgmma_rows - 1 : 64;
     int rc;
-    if ((rc = mma_few(m, op, 1, e)) || (rc = mma_pack(m, op, 9, e)))
+    if ((rc = mma_few(m, op, 1, 8, e)) ||
+        (rc = mma_pack(m, op, false, 9, hopper ? few : INT32_MAX, e)))
         return rc;
     for (int32_t tiles = 2; tiles <= 8; tiles *= 2)
-        if ((rc = mma_few(m, op, tiles, e)))
+        if ((rc = mma_few(m, op, tiles, few, e)))
             return rc;
-    int32_t wide = MAX(m->d->tune.wide_rows, 65);
+    if (hopper)
+        return wgmma_lower(m, op, few + 1, e);
     if ((rc = mma_many(m, op, 4, 2, 65, wide - 1, e)))
         return rc;
     return mma_many(m, op, 2, 4, wide, INT32_MAX, e);

@@ -121,8 +121,8 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
     memcpy(args, s->args, (size_t)s->n_args * sizeof *args);
     struct ocl_launch *l = &m->launches[m->n_launches++];
     *l = (struct ocl_launch){.instance = instance, .rows = s->rows, .when = s->when,
-                             .rows_min = s->rows_min, .rows_max = s->rows_max, .args = args,
-                             .n_args = s->n_args};
+                             .rows_min = s->rows_min, .rows_max = s->rows_max,
+                             .groups_max = s->groups_max, .args = args, .n_args = s->n_args};
     memcpy(l->local, s->local, sizeof l->local);
     memcpy(l->extent, s->extent, sizeof l->extent);
     args = NULL;

@@ -1,0 +1,33 @@
+/* The product of many rows by Hopper's tensor cores, as PTX: its instruction is closed to OpenCL C,
+ * but a program binary of NVIDIA's driver is PTX text. The bits are those of src/nvidia/linear_*.cl:
+ * slices of the inputs, each a chain of products of 16 inputs, added in order (src/mma.clh). */
+#ifndef RECURD_OCL_WGMMA_H
+#define RECURD_OCL_WGMMA_H
+
+#include "base/buf.h"
+#include "kernels/opencl/tune.h"
+
+/* The kernels' file, in place of a source; each is named wgmma_ROWS. */
+#define OCL_WGMMA "nvidia/linear_wgmma.ptx"
+#define OCL_WGMMA_OUTPUTS 128 /* of a tile */
+#define OCL_WGMMA_LANES 384   /* work-items of a group */
+#define OCL_WGMMA_SHAPES 4
+
+/* A kernel for tiles of 128 outputs x `rows` rows of x. Its parameters in order: arena, out, res
+ * (views), w, bias, counts, outputs, inputs, cols_p, slice_len, has_bias, has_res, act (ACT_NONE,
+ * ACT_RELU or ACT_SQRELU), is_logits, packed (src/nvidia/pack_rows.cl), rows_p. Any multiple of
+ * `cluster` groups take the tiles in turn. Up to `rows` rows of packed past the last are read. */
+struct ocl_wgmma {
+    int rows;    /* a multiple of 8 * cluster */
+    int cluster; /* neighbouring groups that share their rows of x: 1, 2 or 4 */
+    int stages;  /* products of 16 inputs of the rows on their way: 32 * rows bytes each */
+    int ahead;   /* and of the weights, in registers: even */
+};
+
+/* The shapes for a device, narrow ones first; returns their number. */
+int ocl_wgmma_shapes(const struct ocl_tune *t, struct ocl_wgmma out[OCL_WGMMA_SHAPES]);
+
+/* The program: a kernel for every shape. */
+void ocl_wgmma_program(struct buf *b, const struct ocl_tune *t);
+
+#endif
