@@ -173,6 +173,9 @@ static bool wgmma_activates(const struct op *op)
 static bool can_wgmma(const struct ocl_model *m, const struct op *op)
 {
     struct view res = op->in[LINEAR_residual];
+    const struct ocl_tune *t = &m->d->tune;
+    if (t->split && ocl_slices(t, op->in[LINEAR_x].width).n != t->split)
+        return false;
     return m->d->tune.wgmma && (wgmma_activates(op) || !view_given(res) || res.act != op->out.act);
 }
 
@@ -193,7 +196,7 @@ static int wgmma(struct ocl_model *m, const struct op *op, const struct ocl_wgmm
                  int32_t min, int32_t max, struct err *e)
 {
     bool bare = !wgmma_activates(op);
-    int32_t across = (op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS;
+    int32_t across = (op->out.width + tile->outputs - 1) / tile->outputs;
     struct ocl_spec s;
     ocl_spec_init(&s, OCL_WGMMA, op);
     ocl_def(&s, "ROWS", tile->rows);
@@ -213,11 +216,13 @@ static int wgmma(struct ocl_model *m, const struct op *op, const struct ocl_wgmm
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
-    ocl_local(&s, OCL_WGMMA_LANES, 1);
-    ocl_groups(&s, 0, BY_ONE, (int32_t)round_up((size_t)across, (size_t)tile->cluster), 1);
+    ocl_local(&s, (size_t)ocl_wgmma_lanes(tile), 1);
+    ocl_groups(&s, 0, BY_ONE, tile->split ? across * tile->split
+               : (int32_t)round_up((size_t)across, (size_t)tile->cluster), 1);
     ocl_groups(&s, 1, BY_ROWS, 1, tile->rows);
     /* Not every part of the device is a multiple of four multiprocessors. */
-    s.groups_max = (int32_t)m->d->info.units / (tile->cluster > 2 ? 8 : 2) * (tile->cluster > 2 ? 8 : 2);
+    if (!tile->split)
+        s.groups_max = (int32_t)m->d->info.units / (tile->cluster > 2 ? 8 : 2) * (tile->cluster > 2 ? 8 : 2);
     s.rows_min = min;
     s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
