@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "kernels/host.h"
 #include "kernels/opencl/queue.h"
+#include "kernels/opencl/wgmma.h"
 
 #define OUTPUTS 48    /* rows of a product's matrix: more than a panel, not a multiple of two */
 #define VOCAB 8       /* rows of an embedding */
@@ -298,7 +299,7 @@ out:
     return rc;
 }
 
-int ocl_selftest(const struct ocl_model *m, bool products, struct err *e)
+static int run_trial(const struct ocl_model *m, bool products, struct err *e)
 {
     struct trial *t = mem_zalloc(sizeof *t);
     size_t n = (size_t)MIN(m->plan->n_ops, m->n_instances) + 1;
@@ -336,5 +337,20 @@ out:
     }
     mem_free(t);
     mem_free(seen);
+    return rc;
+}
+
+int ocl_selftest(const struct ocl_model *m, bool products, struct err *e)
+{
+    struct ocl_tune *t = &m->d->tune, own = *t;
+    struct ocl_wgmma shapes[OCL_WGMMA_SHAPES];
+    int n = products && t->mma && t->wgmma ? ocl_wgmma_shapes(t, shapes) : 0;
+    int rc = run_trial(m, products, e);
+    t->wgmma_rows = MIN(own.wgmma_rows, MANY);
+    for (int i = 0; i < n && !rc; i++) { /* few outputs choose the first shape, a model others */
+        t->tile = shapes[i].rows;
+        rc = run_trial(m, products, e);
+    }
+    *t = own;
     return rc;
 }

@@ -28,6 +28,7 @@ static const struct {
     {"sample", offsetof(struct ocl_tune, sample), 1, 1024, false},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
     {"wgmma", offsetof(struct ocl_tune, wgmma), 0, 1, false},
+    {"few_panels", offsetof(struct ocl_tune, few_panels), 1, 4, false},
     {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 9, 1 << 20, false},
     {"tile", offsetof(struct ocl_tune, tile), 0, 256, false},
     {"cluster", offsetof(struct ocl_tune, cluster), 1, 8, false},

@@ -20,6 +20,7 @@ struct ocl_tune {
     int32_t sample;      /* work-items that sample from one row; with PoCL 1 (src/sample.cl) */
     int32_t mma;         /* 1: tensor cores for bf16 weights (inline PTX) */
     int32_t wgmma;       /* 1: many rows of them by Hopper's instruction (wgmma.h); the same bits */
+    int32_t few_panels;
     int32_t wgmma_rows;  /* from here on */
     int32_t tile, cluster, split, wide, stages, ahead; /* tile > 0: this shape of wgmma.h, and no other */
     int32_t bank_kib;    /* slots and pages lie in buffers of at most so much; 0 = what it allows */

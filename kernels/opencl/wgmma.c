@@ -3,8 +3,8 @@
  * of a cluster copy a part each, to all of them. Two warpgroups multiply: each has 64 outputs x all
  * rows of the tile in registers, twice: the chain of the running slice, and the total of the slices
  * before. At a slice's end one adds while the other multiplies. A warp's weights lie in memory as
- * its lanes hold them (LAYOUT_MMA), read by nobody else: they go straight into registers, `ahead`
- * products before they are needed. A group takes one tile after another; the ring goes on.
+ * its lanes hold them (LAYOUT_MMA), read by nobody else: they go straight into registers, half of
+ * `ahead` products at a time. A group takes one tile after another; the ring goes on.
  *
  * A slice is the chain of mma.clh from +0: wgmma and mma.sync agree to the bit on it. Local memory
  * stays below the 48 KiB that the driver allows. */
@@ -188,13 +188,18 @@ static void copy(struct buf *b, const struct ocl_wgmma *s)
             s->split ? "COPIED" : "ROWS");
 }
 
-/* The weights of product `step` + by into the registers of product u, when there is one. */
-static void load_weights(struct buf *b, int u, int by, bool later)
+/* The weights of ahead / 2 products, from product `step` + by on, into the registers of product u
+ * and those behind it, where there are so many. They come at once, and long before they are used:
+ * a wait for one load is a wait for all. */
+static void load_weights(struct buf *b, const struct ocl_wgmma *s, int u, int by)
 {
-    buf_fmt(b, " add.u32 r0, step, %d;\n setp.lt.u32 more, r0, steps;\n%s"
-               " @more ld.global.nc.L1::no_allocate.v4.u32 {a%d,a%d,a%d,a%d}, [panel+%d];\n",
-            by, later ? " setp.ne.and.u32 more, step, 0, more;\n" : "", u * 4, u * 4 + 1, u * 4 + 2,
-            u * 4 + 3, by * 512);
+    for (int i = 0; i < s->ahead / 2; i++) {
+        if (i % 2 == 0)
+            buf_fmt(b, " add.u32 r0, step, %d;\n setp.lt.u32 more, r0, steps;\n", by + i);
+        int a = (u + i) * 4;
+        buf_fmt(b, " @more ld.global.nc.L1::no_allocate.v4.u32 {a%d,a%d,a%d,a%d}, [panel+%d];\n", a,
+                a + 1, a + 2, a + 3, (by + i) * 512);
+    }
 }
 
 /* The stage of the product before is free. */
@@ -219,7 +224,6 @@ static void advance(struct buf *b, const struct ocl_wgmma *s)
 /* One product of 16 inputs. */
 static void product(struct buf *b, const struct ocl_wgmma *s, int u)
 {
-    int before = (u + s->ahead - 1) % s->ahead;
     buf_fmt(b, "FULL%d:\n mbarrier.try_wait.parity.shared.b64 p, [full], phase;\n @!p bra FULL%d;\n"
                " mov.b64 desc, {low, high};\n wgmma.fence.sync.aligned;\n"
                " wgmma.mma_async.sync.aligned.m64n%dk16.f32.bf16.bf16 {", u, u, s->rows);
@@ -231,7 +235,8 @@ static void product(struct buf *b, const struct ocl_wgmma *s, int u)
     if (!u)
         buf_str(b, " setp.ne.and.u32 later, step, 0, lead;\n");
     release(b, s, u ? "lead" : "later");
-    load_weights(b, before, s->ahead - 1, !u);
+    if (u % (s->ahead / 2) == 0)
+        load_weights(b, s, u ? 0 : s->ahead / 2, s->ahead / 2);
     advance(b, s);
 }
 
@@ -283,8 +288,7 @@ static void begin_weights(struct buf *b, const struct ocl_wgmma *s)
                " mul.wide.u32 q1, lane, 16;\n add.u64 panel, panel, q1;\n", warps(s));
     if (s->split)
         buf_str(b, " mul.wide.u32 q1, skip, 512;\n add.u64 panel, panel, q1;\n");
-    for (int u = 0; u < s->ahead; u++)
-        load_weights(b, u, u, false);
+    load_weights(b, s, 0, 0);
     for (int i = 0; i < s->rows / 2; i++)
         buf_fmt(b, " mov.f32 c%d, 0f00000000;\n", i);
 }
