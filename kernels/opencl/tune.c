@@ -31,10 +31,8 @@ static const struct {
     {"few_panels", offsetof(struct ocl_tune, few_panels), 1, 4, false},
     {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 9, 1 << 20, false},
     {"tile", offsetof(struct ocl_tune, tile), 0, 256, false},
-    {"cluster", offsetof(struct ocl_tune, cluster), 1, 8, false},
-    {"split", offsetof(struct ocl_tune, split), 0, 8, false},
-    {"wide", offsetof(struct ocl_tune, wide), 64, 128, false},
     {"stages", offsetof(struct ocl_tune, stages), 2, 32, false},
+    {"near", offsetof(struct ocl_tune, near), 0, 16, false},
     {"ahead", offsetof(struct ocl_tune, ahead), 2, 32, false},
     {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };

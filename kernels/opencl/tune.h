@@ -19,16 +19,17 @@ struct ocl_tune {
     int32_t wide_rows;   /* from here on the larger tiles of tensor-core products */
     int32_t sample;      /* work-items that sample from one row; with PoCL 1 (src/sample.cl) */
     int32_t mma;         /* 1: tensor cores for bf16 weights (inline PTX) */
+    int32_t few_panels;  /* of 16 outputs that share 17 to 64 rows of a tensor-core product */
     int32_t wgmma;       /* 1: many rows of them by Hopper's instruction (wgmma.h); the same bits */
-    int32_t few_panels;
     int32_t wgmma_rows;  /* from here on */
-    int32_t tile, cluster, split, wide, stages, ahead; /* tile > 0: this shape of wgmma.h, and no other */
+    int32_t tile;        /* not 0: the shape of wgmma.h that has so many rows, and no other */
+    int32_t stages, ahead, near;
     int32_t bank_kib;    /* slots and pages lie in buffers of at most so much; 0 = what it allows */
 };
 
 /* Starts from the row "*" and applies every row whose name is part of the vendor's, platform's
- * or device's, or its architecture's (sm_90), in file order; then
- * limits the result to what the device can run. */
+ * or device's, or its architecture's (sm_90), in file order; then limits the result to what the
+ * device can run. */
 void ocl_tune_choose(struct ocl_tune *t, const struct ocl_info *d);
 
 /* Applies "key=value ..." to t: E_FORMAT names the word that is wrong. */

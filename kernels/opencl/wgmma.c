@@ -1,10 +1,11 @@
 /* Writing the kernel. A warp copies the rows of x, one product of 16 inputs after another, into a
- * ring of stages in local memory (bulk copies, an mbarrier each for "full" and "empty"); the groups
- * of a cluster copy a part each, to all of them. Two warpgroups multiply: each has 64 outputs x all
- * rows of the tile in registers, twice: the chain of the running slice, and the total of the slices
- * before. At a slice's end one adds while the other multiplies. A warp's weights lie in memory as
- * its lanes hold them (LAYOUT_MMA), read by nobody else: they go straight into registers, half of
- * `ahead` products at a time. A group takes one tile after another; the ring goes on.
+ * ring of stages in local memory (bulk copies, an mbarrier each for "full" and "empty"). Two
+ * warpgroups multiply: each has 64 outputs x all rows of the tile in registers, twice: the chain of
+ * the running slice, and the total of the slices before. At a slice's end one adds while the other
+ * multiplies. A warp's weights lie in memory as its lanes hold them (LAYOUT_MMA), read by nobody
+ * else: they go straight into registers, half of `ahead` products at a time, from the first-level
+ * cache, where the warp that copies had them brought. A group takes one tile after another; the ring goes
+ * on. Clusters would share rows of x between groups, but OpenCL launches every group alone.
  *
  * A slice is the chain of mma.clh from +0: wgmma and mma.sync agree to the bit on it. Local memory
  * stays below the 48 KiB that the driver allows. */
@@ -19,6 +20,8 @@
 #define BATCH 4        /* of 8 rows whose residuals are read at once */
 #define FAR_BITS 5     /* log2 of: products before its use that a line is asked into the L2 cache */
 #define FAR (1 << FAR_BITS)
+#define WARPS 8        /* that multiply */
+#define PANELS (OCL_WGMMA_OUTPUTS / 16)
 /* Registers of a lane at the start, of those that multiply, of the others. */
 #define REGISTERS 168
 #define REGISTERS_MORE 240
@@ -26,31 +29,13 @@
 
 int ocl_wgmma_shapes(const struct ocl_tune *t, struct ocl_wgmma out[OCL_WGMMA_SHAPES])
 {
-    static const struct ocl_wgmma shapes[] = {{128, 128, 2, 0, 11, 10}, {184, 128, 2, 0, 8, 6}};
+    static const struct ocl_wgmma shapes[] = {{128, 11, 16, 4}, {192, 7, 4, 4}};
     if (t->tile) {
-        out[0] = (struct ocl_wgmma){t->tile, t->split ? t->wide : 128, t->cluster, t->split,
-                                    t->stages, t->ahead};
+        out[0] = (struct ocl_wgmma){t->tile, t->stages, t->ahead, t->near};
         return 1;
     }
     memcpy(out, shapes, sizeof shapes);
     return ARRAY_LEN(shapes);
-}
-
-/* Warps that multiply, and work-items of a group. */
-static int warps(const struct ocl_wgmma *s)
-{
-    return s->outputs / 16;
-}
-
-int ocl_wgmma_lanes(const struct ocl_wgmma *s)
-{
-    return 32 * warps(s) + (s->split ? 32 : 128);
-}
-
-/* Groups of a cluster. */
-static int together(const struct ocl_wgmma *s)
-{
-    return s->split ? s->split : s->cluster;
 }
 
 static void header(struct buf *b, const struct ocl_wgmma *s)
@@ -65,32 +50,22 @@ static void header(struct buf *b, const struct ocl_wgmma *s)
     buf_fmt(b, ".visible .entry wgmma_%d(\n", s->rows);
     for (size_t i = 0; i < ARRAY_LEN(params); i++)
         buf_fmt(b, " .param %s%s\n", params[i], i + 1 < ARRAY_LEN(params) ? "," : ")");
-    buf_fmt(b, ".reqntid %d, 1, 1\n", ocl_wgmma_lanes(s));
-    if (together(s) > 1)
-        buf_fmt(b, ".reqnctapercluster %d, 1, 1\n", together(s));
-    /* The ring, in which sums are exchanged at the end. */
-    int ring = MAX(s->stages * s->rows * 32, s->split ? s->outputs * s->rows * 4 : 0);
-    buf_fmt(b, ".maxnreg %d\n{\n .shared .align 1024 .b8 ring[%d];\n",
-            s->split ? s->rows / 2 + s->ahead * 4 + 40 : REGISTERS, ring);
+    buf_fmt(b, ".reqntid %d, 1, 1\n", OCL_WGMMA_LANES);
+    buf_fmt(b, ".maxnreg %d\n{\n .shared .align 1024 .b8 ring[%d];\n", REGISTERS,
+            s->stages * s->rows * 32);
     /* "Full" of every stage, then "empty" of every stage. */
-    buf_fmt(b, " .shared .align 8 .b8 bars[%d];\n", s->stages * 16);
-    buf_fmt(b, " .reg .f32 c<%d>, t<%d>, y<%d>, v<2>;\n .reg .b32 a<%d>;\n", MAX(s->rows / 2, 16),
-            MAX(s->rows / 2, 4), BATCH * 4, s->ahead * 4);
+    buf_fmt(b, " .shared .align 8 .b8 bars[%d];\n .shared .align 8 .b8 nowhere[128];\n",
+            s->stages * 16);
+    buf_fmt(b, " .reg .f32 c<%d>, t<%d>, y<%d>, v<2>;\n .reg .b32 a<%d>;\n", s->rows / 2,
+            s->rows / 2, BATCH * 4, s->ahead * 4);
     buf_str(b, " .reg .b64 desc, q<8>, from, to, res, panel, row_bytes;\n"
                " .reg .b32 r<16>, id, lane, warp, tile, tile_o, tile_r;\n"
-               " .reg .b32 f<8>, row, rows, steps, step, slice, fold, phase, at, full, last, other, low;\n"
-               " .reg .b32 high, first, mine, skip, act_, o;\n .reg .b16 mask;\n"
+               " .reg .b32 row, rows, steps, step, slice, fold, phase, at, full, last, low;\n"
+               " .reg .b32 high, first, act_, o, stride, panels;\n"
                " .reg .pred p, lead, later, more, far, bias_, res_, o0, o1, n0, n1, x;\n");
 }
 
-/* All work-items of a cluster. */
-static void meet(struct buf *b, const struct ocl_wgmma *s)
-{
-    buf_str(b, together(s) > 1 ? " barrier.cluster.arrive.release;\n barrier.cluster.wait.acquire;\n"
-                               : " bar.sync 0;\n");
-}
-
-/* What both roles need, and the barriers. */
+/* What all roles need, and the barriers. */
 static void begin(struct buf *b, const struct ocl_wgmma *s)
 {
     buf_str(b, " mov.u32 id, %tid.x;\n and.b32 lane, id, 31;\n shr.u32 warp, id, 5;\n"
@@ -102,27 +77,25 @@ static void begin(struct buf *b, const struct ocl_wgmma *s)
     for (int i = 0; i < s->stages; i++)
         buf_fmt(b, " mbarrier.init.shared.b64 [bars+%d], 1;\n"
                    " mbarrier.init.shared.b64 [bars+%d], %d;\n", i * 8, (s->stages + i) * 8,
-                warps(s) * s->cluster);
-    buf_str(b, " fence.mbarrier_init.release.cluster;\n fence.proxy.async;\nREADY:\n");
-    meet(b, s);
-    buf_fmt(b, " setp.lt.u32 p, warp, %d;\n @p bra MULTIPLY;\n", warps(s));
-    if (!s->split)
-        buf_fmt(b, " setmaxnreg.dec.sync.aligned.u32 %d;\n", REGISTERS_LESS);
+                WARPS);
+    buf_str(b, " fence.mbarrier_init.release.cluster;\n fence.proxy.async;\nREADY:\n"
+               " bar.sync 0;\n");
+    buf_fmt(b, " setp.lt.u32 p, warp, %d;\n @p bra MULTIPLY;\n"
+               " setmaxnreg.dec.sync.aligned.u32 %d;\n", WARPS, REGISTERS_LESS);
 }
 
 /* Which tile: GROUP_TILES tiles of outputs, then the next rows. What it is found from is computed
  * again for every tile: registers are scarce. */
 static void locate(struct buf *b, const struct ocl_wgmma *s, const char *done)
 {
-    int wide = s->outputs * s->cluster;
     buf_str(b, " ld.param.u32 r0, [is_logits];\n setp.ne.u32 p, r0, 0;\n selp.u32 r0, 8, 4, p;\n"
                " cvt.u64.u32 q0, r0;\n ld.param.u64 q1, [counts];\n cvta.to.global.u64 q1, q1;\n"
                " add.u64 q0, q0, q1;\n ld.volatile.global.u32 rows, [q0];\n");
     buf_fmt(b, " ld.param.u32 r0, [outputs];\n add.u32 r0, r0, %d;\n div.u32 r1, r0, %d;\n"
-               " mul.lo.u32 r1, r1, %d;\n add.u32 r0, rows, %d;\n div.u32 r0, r0, %d;\n"
+               " add.u32 r0, rows, %d;\n div.u32 r0, r0, %d;\n"
                " mul.lo.u32 r2, r0, r1;\n mul.lo.u32 r3, r0, %d;\n"
                " setp.ge.u32 p, tile, r2;\n @p bra %s;\n",
-            wide - 1, wide, s->cluster, s->rows - 1, s->rows, GROUP_TILES, done);
+            OCL_WGMMA_OUTPUTS - 1, OCL_WGMMA_OUTPUTS, s->rows - 1, s->rows, GROUP_TILES, done);
     buf_fmt(b, " div.u32 r4, tile, r3;\n rem.u32 r5, tile, r3;\n mul.lo.u32 r4, r4, %d;\n"
                " sub.u32 r6, r1, r4;\n min.u32 r6, r6, %d;\n rem.u32 r7, r5, r6;\n"
                " add.u32 tile_o, r4, r7;\n div.u32 tile_r, r5, r6;\n"
@@ -131,61 +104,62 @@ static void locate(struct buf *b, const struct ocl_wgmma *s, const char *done)
             GROUP_TILES, GROUP_TILES, s->rows);
 }
 
-/* The same where every group of a cluster has a slice; `skip`: a slice's products. */
-static void locate_split(struct buf *b, const struct ocl_wgmma *s)
+/* A lane's share of the weights of product r0: 4 of their 128 sectors of 32 bytes are asked into
+ * the first-level cache, by copies to nowhere. */
+static void bring_near(struct buf *b)
 {
-    buf_fmt(b, " mov.u32 mine, %%cluster_ctarank;\n mov.u32 r0, %%ctaid.x;\n"
-               " div.u32 tile_o, r0, %d;\n mov.u32 tile_r, %%ctaid.y;\n"
-               " mul.lo.u32 row, tile_r, %d;\n ld.param.u32 slice, [slice_len];\n"
-               " shr.u32 slice, slice, 4;\n mul.lo.u32 skip, slice, mine;\n"
-               " sub.u32 steps, steps, skip;\n min.u32 steps, steps, slice;\n mov.u32 step, 0;\n",
-            s->split, s->rows);
-    buf_str(b, " ld.param.u32 r0, [is_logits];\n setp.ne.u32 p, r0, 0;\n selp.u32 r0, 8, 4, p;\n"
-               " cvt.u64.u32 q0, r0;\n ld.param.u64 q1, [counts];\n cvta.to.global.u64 q1, q1;\n"
-               " add.u64 q0, q0, q1;\n ld.global.u32 rows, [q0];\n");
+    for (int i = 0; i < PANELS / 2; i++)
+        buf_fmt(b, " add.u32 r1, o, %d;\n min.u32 r1, r1, panels;\n"
+                   " mad.wide.u32 q0, r1, stride, panel;\n mad.wide.u32 q0, r0, 512, q0;\n"
+                   " @more cp.async.ca.shared.global [low], [q0], 4;\n", i * 2);
 }
 
-/* One lane of the ninth warp: waits until a stage was used, and has it filled again. */
-static void copy(struct buf *b, const struct ocl_wgmma *s)
+/* Where the ninth warp's copies come from. */
+static void begin_copies(struct buf *b, const struct ocl_wgmma *s)
 {
-    int part = s->rows * 32 / s->cluster; /* bytes that this group copies, to all */
-    buf_fmt(b, " setp.ne.u32 p, lane, 0;\n setp.ne.or.u32 p, warp, %d, p;\n @p bra COPIED;\n",
-            warps(s));
-    buf_str(b, " mov.u32 mine, 0;\n");
-    if (s->split)
-        locate_split(b, s);
-    if (s->cluster > 1)
-        buf_fmt(b, " mov.u32 mine, %%cluster_ctarank;\n mov.u16 mask, %d;\n",
-                (1 << s->cluster) - 1);
-    buf_fmt(b, " mul.lo.u32 mine, mine, %d;\n mov.u32 at, 0;\n mov.u32 phase, 1;\n",
-            s->split ? 0 : part);
-    buf_str(b, "ROWS:\n");
-    if (!s->split)
-        locate(b, s, "COPIED");
     buf_fmt(b, " ld.param.u64 row_bytes, [rows_p];\n shl.b64 row_bytes, row_bytes, 5;\n"
                " ld.param.u64 from, [packed];\n cvta.to.global.u64 from, from;\n"
-               " mul.wide.u32 q1, row, 32;\n add.u64 from, from, q1;\n cvt.u64.u32 q1, mine;\n"
-               " add.u64 from, from, q1;\n");
-    if (s->split)
-        buf_str(b, " cvt.u64.u32 q1, skip;\n mad.lo.u64 from, q1, row_bytes, from;\n");
-    buf_fmt(b, " shl.b64 to, row_bytes, %d;\n add.u64 to, to, from;\n"
-               " and.b32 r0, tile_o, 15;\n setp.lt.u32 far, r0, %d;\n",
-            FAR_BITS, s->cluster);
-    buf_fmt(b, "COPY:\n mad.lo.u32 r4, at, %d, mine;\n mov.u32 r5, ring;\n add.u32 r4, r4, r5;\n"
-               " shl.b32 r5, at, 3;\n mov.u32 r6, bars;\n add.u32 r5, r5, r6;\n"
+               " mul.wide.u32 q1, row, 32;\n add.u64 from, from, q1;\n"
+               " and.b32 r0, tile_o, %d;\n setp.eq.and.u32 far, r0, 0, lead;\n"
+               " shr.u32 r0, lane, 4;\n mad.lo.u32 o, tile_o, %d, r0;\n",
+            GROUP_TILES - 1, PANELS);
+    for (int i = 0; i < s->near; i++) {
+        buf_fmt(b, " mov.u32 r0, %d;\n setp.lt.u32 more, r0, steps;\n", i);
+        bring_near(b);
+    }
+}
+
+/* The ninth warp: waits until a stage was used, and one lane has it filled again. */
+static void copy(struct buf *b, const struct ocl_wgmma *s)
+{
+    int bytes = s->rows * 32;
+    buf_fmt(b, " setp.ne.u32 p, warp, %d;\n @p bra END;\n setp.eq.u32 lead, lane, 0;\n"
+               " mov.u32 at, 0;\n mov.u32 phase, 1;\n ld.param.u32 panels, [outputs];\n"
+               " add.u32 panels, panels, 15;\n shr.u32 panels, panels, 4;\n"
+               " sub.u32 panels, panels, 1;\n ld.param.u64 q0, [cols_p];\n cvt.u32.u64 stride, q0;\n"
+               " shl.b32 stride, stride, 5;\n mov.u32 r0, nowhere;\n mad.lo.u32 low, lane, 4, r0;\n"
+               " ld.param.u64 panel, [w];\n cvta.to.global.u64 panel, panel;\n"
+               " and.b32 r0, lane, 15;\n mul.wide.u32 q0, r0, 32;\n add.u64 panel, panel, q0;\n"
+               "ROWS:\n", WARPS);
+    locate(b, s, "COPIED");
+    begin_copies(b, s);
+    buf_fmt(b, "COPY:\n mov.u32 r5, ring;\n mad.lo.u32 r4, at, %d, r5;\n mov.u32 r6, bars;\n"
+               " mad.lo.u32 r5, at, 8, r6;\n"
                "VACANT:\n mbarrier.try_wait.parity.shared.b64 p, [r5+%d], phase;\n"
-               " @!p bra VACANT;\n", s->rows * 32, s->stages * 8);
-    buf_fmt(b, " mbarrier.arrive.expect_tx.shared.b64 _, [r5], %d;\n"
-               " cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes%s [r4], [from], "
-               "%d, [r5]%s;\n", s->rows * 32, s->cluster > 1 ? ".multicast::cluster" : "", part,
-            s->cluster > 1 ? ", mask" : "");
-    buf_fmt(b, " add.u32 r7, step, %d;\n setp.lt.and.u32 p, r7, steps, far;\n"
-               " @p cp.async.bulk.prefetch.L2.global [to], %d;\n", FAR, part);
-    buf_fmt(b, " add.u64 to, to, row_bytes;\n add.u64 from, from, row_bytes;\n"
-               " add.u32 step, step, 1;\n add.u32 at, at, 1;\n setp.eq.u32 p, at, %d;\n"
+               " @!p bra VACANT;\n", bytes, s->stages * 8);
+    buf_fmt(b, " @lead mbarrier.arrive.expect_tx.shared.b64 _, [r5], %d;\n"
+               " @lead cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [r4], "
+               "[from], %d, [r5];\n", bytes, bytes);
+    buf_fmt(b, " shl.b64 q0, row_bytes, %d;\n add.u64 q0, q0, from;\n add.u32 r0, step, %d;\n"
+               " setp.lt.and.u32 p, r0, steps, far;\n"
+               " @p cp.async.bulk.prefetch.L2.global [q0], %d;\n add.u64 from, from, row_bytes;\n"
+               " add.u32 r0, step, %d;\n setp.lt.u32 more, r0, steps;\n",
+            FAR_BITS, FAR, bytes, s->near);
+    bring_near(b);
+    buf_fmt(b, " add.u32 step, step, 1;\n add.u32 at, at, 1;\n setp.eq.u32 p, at, %d;\n"
                " @p mov.u32 at, 0;\n @p xor.b32 phase, phase, 1;\n"
-               " setp.lt.u32 p, step, steps;\n @p bra COPY;\n bra %s;\n", s->stages,
-            s->split ? "COPIED" : "ROWS");
+               " setp.lt.u32 p, step, steps;\n @p bra COPY;\n bra ROWS;\n"
+               "COPIED:\n cp.async.wait_all;\n bra END;\n", s->stages);
 }
 
 /* The weights of ahead / 2 products, from product `step` + by on, into the registers of product u
@@ -197,28 +171,25 @@ static void load_weights(struct buf *b, const struct ocl_wgmma *s, int u, int by
         if (i % 2 == 0)
             buf_fmt(b, " add.u32 r0, step, %d;\n setp.lt.u32 more, r0, steps;\n", by + i);
         int a = (u + i) * 4;
-        buf_fmt(b, " @more ld.global.nc.L1::no_allocate.v4.u32 {a%d,a%d,a%d,a%d}, [panel+%d];\n", a,
+        buf_fmt(b, " @more ld.global.nc.v4.u32 {a%d,a%d,a%d,a%d}, [panel+%d];\n", a,
                 a + 1, a + 2, a + 3, (by + i) * 512);
     }
 }
 
 /* The stage of the product before is free. */
-static void release(struct buf *b, const struct ocl_wgmma *s, const char *when)
+static void release(struct buf *b, const char *when)
 {
-    if (s->cluster > 1)
-        buf_fmt(b, " @%s mbarrier.arrive.release.cluster.shared::cluster.b64 _, [last];\n", when);
-    else
-        buf_fmt(b, " @%s mbarrier.arrive.shared.b64 _, [last];\n", when);
+    buf_fmt(b, " @%s mbarrier.arrive.shared.b64 _, [last];\n", when);
 }
 
 /* The next stage of the ring; its matrix descriptor is {low, high}. */
 static void advance(struct buf *b, const struct ocl_wgmma *s)
 {
-    buf_fmt(b, " add.u32 last, full, other;\n add.u32 step, step, 1;\n add.u64 panel, panel, 512;\n"
+    buf_fmt(b, " add.u32 last, full, %d;\n add.u32 step, step, 1;\n add.u64 panel, panel, 512;\n"
                " add.u32 full, full, 8;\n add.u32 low, low, %d;\n setp.eq.u32 p, full, at;\n"
                " @p sub.u32 full, full, %d;\n @p sub.u32 low, low, %d;\n"
                " @p xor.b32 phase, phase, 1;\n",
-            s->rows * 2, s->stages * 8, s->stages * s->rows * 2);
+            s->stages * 8, s->rows * 2, s->stages * 8, s->stages * s->rows * 2);
 }
 
 /* One product of 16 inputs. */
@@ -234,7 +205,7 @@ static void product(struct buf *b, const struct ocl_wgmma *s, int u)
     /* The product before is done: its stage and its registers are free. */
     if (!u)
         buf_str(b, " setp.ne.and.u32 later, step, 0, lead;\n");
-    release(b, s, u ? "lead" : "later");
+    release(b, u ? "lead" : "later");
     if (u % (s->ahead / 2) == 0)
         load_weights(b, s, u ? 0 : s->ahead / 2, s->ahead / 2);
     advance(b, s);
@@ -257,26 +228,6 @@ static void add_slice(struct buf *b, const struct ocl_wgmma *s, int u)
                " setp.lt.u32 p, step, steps;\n @p bra AFTER%d;\n bra SUMS;\n", u);
 }
 
-/* The barriers as a warp that multiplies sees them. */
-static void begin_ring(struct buf *b, const struct ocl_wgmma *s)
-{
-    buf_str(b, "MULTIPLY:\n");
-    if (!s->split)
-        buf_fmt(b, " setmaxnreg.inc.sync.aligned.u32 %d;\n", REGISTERS_MORE);
-    buf_fmt(b, " setp.lt.u32 lead, lane, %d;\n mov.u32 full, bars;\n add.u32 at, full, %d;\n"
-               " mov.u32 phase, 0;\n", s->cluster, s->stages * 8);
-    /* From "full" of this group to "empty" of the group that the lane tells. */
-    if (s->cluster > 1)
-        buf_fmt(b, " and.b32 r0, lane, %d;\n mapa.shared::cluster.u32 other, full, r0;\n"
-                   " sub.u32 other, other, full;\n add.u32 other, other, %d;\n", s->cluster - 1,
-                s->stages * 8);
-    else
-        buf_fmt(b, " mov.u32 other, %d;\n", s->stages * 8);
-    /* A matrix descriptor: address, 128 bytes to the other 8 inputs, 256 to the next 8 rows. */
-    buf_fmt(b, " mov.u32 low, ring;\n shr.u32 low, low, 4;\n or.b32 low, low, %d;\n"
-               " mov.u32 high, %d;\n", (128 >> 4) << 16, 256 >> 4);
-}
-
 /* Where the warp's weights are, and the first of them. */
 static void begin_weights(struct buf *b, const struct ocl_wgmma *s)
 {
@@ -285,9 +236,7 @@ static void begin_weights(struct buf *b, const struct ocl_wgmma *s)
                " min.u32 r1, r1, r0;\n ld.param.u64 q0, [cols_p];\n shl.b64 q0, q0, 5;\n"
                " cvt.u64.u32 q1, r1;\n mul.lo.u64 q0, q0, q1;\n ld.param.u64 panel, [w];\n"
                " cvta.to.global.u64 panel, panel;\n add.u64 panel, panel, q0;\n"
-               " mul.wide.u32 q1, lane, 16;\n add.u64 panel, panel, q1;\n", warps(s));
-    if (s->split)
-        buf_str(b, " mul.wide.u32 q1, skip, 512;\n add.u64 panel, panel, q1;\n");
+               " mul.wide.u32 q1, lane, 16;\n add.u64 panel, panel, q1;\n", PANELS);
     load_weights(b, s, 0, 0);
     for (int i = 0; i < s->rows / 2; i++)
         buf_fmt(b, " mov.f32 c%d, 0f00000000;\n", i);
@@ -295,7 +244,12 @@ static void begin_weights(struct buf *b, const struct ocl_wgmma *s)
 
 static void multiply(struct buf *b, const struct ocl_wgmma *s)
 {
-    begin_ring(b, s);
+    buf_fmt(b, "MULTIPLY:\n setmaxnreg.inc.sync.aligned.u32 %d;\n setp.eq.u32 lead, lane, 0;\n"
+               " mov.u32 full, bars;\n add.u32 at, full, %d;\n mov.u32 phase, 0;\n",
+            REGISTERS_MORE, s->stages * 8);
+    /* A matrix descriptor: address, 128 bytes to the other 8 inputs, 256 to the next 8 rows. */
+    buf_fmt(b, " mov.u32 low, ring;\n shr.u32 low, low, 4;\n or.b32 low, low, %d;\n"
+               " mov.u32 high, %d;\n", (128 >> 4) << 16, 256 >> 4);
     buf_str(b, " ld.param.u32 slice, [slice_len];\n shr.u32 slice, slice, 4;\nTILE:\n");
     locate(b, s, "END");
     begin_weights(b, s);
@@ -314,29 +268,7 @@ static void multiply(struct buf *b, const struct ocl_wgmma *s)
     for (int u = 1; u < s->ahead; u += 2)
         add_slice(b, s, u);
     buf_str(b, "SUMS:\n");
-    release(b, s, "lead");
-}
-
-/* Every group of the cluster has the chain of one slice. They lie in local memory then, and each
- * group adds those of some rows, in the order of the slices. */
-static void multiply_split(struct buf *b, const struct ocl_wgmma *s)
-{
-    begin_ring(b, s);
-    locate_split(b, s);
-    begin_weights(b, s);
-    buf_str(b, "BLOCK:\n");
-    for (int u = 0; u < s->ahead; u++) {
-        product(b, s, u);
-        if (u % 2)
-            buf_str(b, " setp.ge.u32 p, step, steps;\n @p bra SUMS;\n");
-    }
-    buf_fmt(b, " bra BLOCK;\nSUMS:\n wgmma.wait_group.sync.aligned 0;\n bar.sync 1, %d;\n"
-               " mov.u32 r0, ring;\n shl.b32 r1, id, 2;\n add.u32 at, r0, r1;\n", 32 * warps(s));
-    for (int i = 0; i < s->rows / 2; i++)
-        buf_fmt(b, " st.shared.f32 [at+%d], c%d;\n", i * 128 * warps(s), i);
-    meet(b, s);
-    for (int g = 0; g < s->split; g++)
-        buf_fmt(b, " mov.u32 r0, %d;\n mapa.shared::cluster.u32 f%d, at, r0;\n", g, g);
+    release(b, "lead");
 }
 
 /* Where row `row` of a view begins, at output o: into `to`; the bytes of a row into q`stride`. */
@@ -381,7 +313,7 @@ static void store(struct buf *b, const struct ocl_wgmma *s)
                " shr.u32 r0, lane, 2;\n add.u32 o, o, r0;\n ld.param.u32 r1, [outputs];\n"
                " setp.lt.u32 o0, o, r1;\n add.u32 r0, o, 8;\n setp.lt.u32 o1, r0, r1;\n"
                " and.b32 r0, lane, 3;\n shl.b32 r0, r0, 1;\n add.u32 row, row, r0;\n",
-            s->outputs);
+            OCL_WGMMA_OUTPUTS);
     place(b, "out", "to", 2);
     place(b, "res", "res", 3);
     buf_str(b, " ld.param.u32 r0, [has_res];\n setp.ne.u32 res_, r0, 0;\n"
@@ -392,8 +324,6 @@ static void store(struct buf *b, const struct ocl_wgmma *s)
                " and.pred x, bias_, o1;\n @x ld.global.f32 v1, [q0+32];\n");
     buf_fmt(b, " ld.param.u32 act_, [act];\n setp.eq.u32 later, act_, %d;\n"
                " setp.eq.or.u32 more, act_, %d, later;\n", ACT_SQRELU, ACT_RELU);
-    if (s->split)
-        return;
     for (int j0 = 0; j0 < s->rows / 8; j0 += BATCH)
         for (int out = 0; out < 2; out++)
             for (int j = j0; j < MIN(j0 + BATCH, s->rows / 8); j++)
@@ -401,56 +331,14 @@ static void store(struct buf *b, const struct ocl_wgmma *s)
     buf_str(b, " bra TILE;\n");
 }
 
-/* After store(): 8 rows after the other of this group. */
-static void store_split(struct buf *b, const struct ocl_wgmma *s)
-{
-    int each = 4 * 128 * warps(s); /* bytes of 8 rows */
-    buf_fmt(b, " cvt.u64.u32 q4, mine;\n shl.b64 q4, q4, 3;\n mad.lo.u64 to, q4, q2, to;\n"
-               " mad.lo.u64 res, q4, q3, res;\n mad.lo.u32 row, mine, 8, row;\n"
-               " mul.lo.u32 at, mine, %d;\nPART:\n setp.ge.u32 p, mine, %d;\n @p bra END;\n",
-            each, s->rows / 8);
-    for (int g = 0; g < s->split; g++) {
-        buf_fmt(b, " add.u32 r0, f%d, at;\n", g);
-        for (int i = 0; i < 4; i++)
-            buf_fmt(b, " ld.shared::cluster.f32 c%d, [r0+%d];\n", (g % 4) * 4 + i,
-                    i * 128 * warps(s));
-        if (g % 4 == 3 || g == s->split - 1)
-            for (int h = g / 4 * 4; h <= g; h++)
-                for (int i = 0; i < 4; i++)
-                    if (h)
-                        buf_fmt(b, " add.ftz.f32 t%d, t%d, c%d;\n", i, i, h % 4 * 4 + i);
-                    else
-                        buf_fmt(b, " mov.f32 t%d, c%d;\n", i, i);
-    }
-    eight_rows(b, 0, 0, false);
-    eight_rows(b, 0, 0, true);
-    buf_fmt(b, " mad.lo.u64 to, q2, %d, to;\n mad.lo.u64 res, q3, %d, res;\n"
-               " add.u32 row, row, %d;\n add.u32 mine, mine, %d;\n add.u32 at, at, %d;\n"
-               " bra PART;\n", 8 * s->split - 8, 8 * s->split - 8, 8 * s->split, s->split,
-            each * s->split);
-}
-
 static void write_kernel(struct buf *b, const struct ocl_wgmma *s)
 {
     header(b, s);
     begin(b, s);
     copy(b, s);
-    if (s->split) { /* who copied meets the others before they add */
-        buf_str(b, "COPIED:\n");
-        meet(b, s);
-        buf_str(b, " bra END;\n");
-        multiply_split(b, s);
-        store(b, s);
-        store_split(b, s);
-    } else {
-        multiply(b, s);
-        store(b, s);
-        buf_str(b, "COPIED:\n");
-    }
-    buf_str(b, "END:\n");
-    if (together(s) > 1) /* a group stays until the others have nothing more to send or read */
-        meet(b, s);
-    buf_str(b, " ret;\n}\n");
+    multiply(b, s);
+    store(b, s);
+    buf_str(b, "END:\n ret;\n}\n");
 }
 
 void ocl_wgmma_program(struct buf *b, const struct ocl_tune *t)

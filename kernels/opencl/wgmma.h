@@ -9,26 +9,23 @@
 
 /* The kernels' file, in place of a source; each is named wgmma_ROWS. */
 #define OCL_WGMMA "nvidia/linear_wgmma.ptx"
+#define OCL_WGMMA_OUTPUTS 128 /* of a tile */
+#define OCL_WGMMA_LANES 384   /* work-items of a group */
 #define OCL_WGMMA_SHAPES 4
 
 /* A kernel for tiles of 128 outputs x `rows` rows of x. Its parameters in order: arena, out, res
  * (views), w, bias, counts, outputs, inputs, cols_p, slice_len, has_bias, has_res, act (ACT_NONE,
- * ACT_RELU or ACT_SQRELU), is_logits, packed (src/nvidia/pack_rows.cl), rows_p. Any multiple of
- * `cluster` groups take the tiles in turn. Up to `rows` rows of packed past the last are read. */
+ * ACT_RELU or ACT_SQRELU), is_logits, packed (src/nvidia/pack_rows.cl), rows_p. Any number of
+ * groups take the tiles in turn. Up to `rows` rows of packed past the last are read. */
 struct ocl_wgmma {
-    int rows;    /* a multiple of 8 */
-    int outputs; /* 64 or 128 */
-    int cluster; /* neighbouring groups that share their rows of x: 1, 2 or 4 */
-    int split;   /* 0, or so many groups have a slice each of the same tile; cluster is 1 then */
-    int stages;  /* products of 16 inputs of the rows on their way: 32 * rows bytes each */
-    int ahead;   /* and of the weights, in registers: even */
+    int rows;   /* a multiple of 8 */
+    int stages; /* products of 16 inputs of the rows on their way: 32 * rows bytes each */
+    int ahead;  /* and of the weights, in registers: a multiple of 4 */
+    int near;   /* weights come to the first-level cache so many products before the rows */
 };
 
 /* The shapes for a device, narrow ones first; returns their number. */
 int ocl_wgmma_shapes(const struct ocl_tune *t, struct ocl_wgmma out[OCL_WGMMA_SHAPES]);
-
-/* Work-items of a group. */
-int ocl_wgmma_lanes(const struct ocl_wgmma *s);
 
 /* The program: a kernel for every shape. */
 void ocl_wgmma_program(struct buf *b, const struct ocl_tune *t);

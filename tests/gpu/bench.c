@@ -1,11 +1,12 @@
 /* oclbench: what the OpenCL kernels reach on this device, beside what it can copy.
  *
  *   oclbench [--device NAME] [--cache DIR] [--tune "key=value ..."] [--only TEXT] [--small]
- *            [--product OUTPUTSxINPUTSxROWS ...]
+ *            [--product OUTPUTSxINPUTSxROWS ...] [--best]
  *
  * Each line is a plan of several equal ops run as one step; weights and inputs are random (zeros
  * run faster than data). --small: sizes for a CPU. --product: these bf16 products, and no other
- * line. A product's inputs alternate between two sets, so that each op prepares its own. */
+ * line. A product's inputs alternate between two sets, so that each op prepares its own. --best:
+ * the shortest of the times counts, not the median, where others use the machine. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 
 static struct ocl_device device;
 static double copy_gbs;
+static bool best; /* the shortest time counts */
 static const char *only = ""; /* lines whose name has this in it */
 
 static void must(int rc, const struct err *e)
@@ -129,7 +131,7 @@ static double run(struct bench *b, int32_t n)
     mem_free(slots);
     mem_free(tokens);
     mem_free(pos);
-    return s[REPEAT / 2];
+    return s[best ? 0 : REPEAT / 2];
 }
 
 /* ---- the lines ---- */
@@ -236,6 +238,8 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--small"))
             small = true;
+        else if (!strcmp(argv[i], "--best"))
+            best = true;
         else if (!strcmp(argv[i], "--device") && i + 1 < argc)
             name = argv[++i];
         else if (!strcmp(argv[i], "--cache") && i + 1 < argc)

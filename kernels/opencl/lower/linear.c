@@ -175,9 +175,6 @@ static bool wgmma_activates(const struct op *op)
 static bool can_wgmma(const struct ocl_model *m, const struct op *op)
 {
     struct view res = op->in[LINEAR_residual];
-    const struct ocl_tune *t = &m->d->tune;
-    if (t->split && ocl_slices(t, op->in[LINEAR_x].width).n != t->split)
-        return false;
     return m->d->tune.wgmma && (wgmma_activates(op) || !view_given(res) || res.act != op->out.act);
 }
 
@@ -198,7 +195,6 @@ static int wgmma(struct ocl_model *m, const struct op *op, const struct ocl_wgmm
                  int32_t min, int32_t max, struct err *e)
 {
     bool bare = !wgmma_activates(op);
-    int32_t across = (op->out.width + tile->outputs - 1) / tile->outputs;
     struct ocl_spec s;
     ocl_spec_init(&s, OCL_WGMMA, op);
     ocl_def(&s, "ROWS", tile->rows);
@@ -218,26 +214,54 @@ static int wgmma(struct ocl_model *m, const struct op *op, const struct ocl_wgmm
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
-    ocl_local(&s, (size_t)ocl_wgmma_lanes(tile), 1);
-    ocl_groups(&s, 0, BY_ONE, tile->split ? across * tile->split
-               : (int32_t)round_up((size_t)across, (size_t)tile->cluster), 1);
+    ocl_local(&s, OCL_WGMMA_LANES, 1);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, tile->rows);
-    /* Not every part of the device is a multiple of four multiprocessors. */
-    if (!tile->split)
-        s.groups_max = (int32_t)m->d->info.units / (tile->cluster > 2 ? 8 : 2) * (tile->cluster > 2 ? 8 : 2);
+    s.groups_max = (int32_t)m->d->info.units;
     s.rows_min = min;
     s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
 }
 
+/* What a tile costs beside its rows, in rows: its weights, its beginning and its end. */
+#define TILE_FIXED 48
+
+/* The shape that makes so many rows soonest: groups take tiles in turn, and all wait for those that
+ * have one more. */
+static const struct ocl_wgmma *best_shape(const struct ocl_model *m, const struct op *op,
+                                          const struct ocl_wgmma *shapes, int n, int32_t rows)
+{
+    int64_t across = (op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS, least = 0;
+    int64_t units = MAX((int64_t)m->d->info.units, (int64_t)1);
+    const struct ocl_wgmma *best = NULL;
+    for (int i = 0; i < n; i++) {
+        int64_t tiles = across * ((rows + shapes[i].rows - 1) / shapes[i].rows);
+        int64_t cost = (tiles + units - 1) / units * (shapes[i].rows + TILE_FIXED);
+        if (best && cost >= least)
+            continue;
+        best = &shapes[i];
+        least = cost;
+    }
+    return best;
+}
+
+#define ROWS_STEP 64 /* rows that are chosen for together */
+
 static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
 {
     struct ocl_wgmma shapes[OCL_WGMMA_SHAPES];
-    int rc, n = ocl_wgmma_shapes(&m->d->tune, shapes);
-    if ((rc = mma_pack(m, op, true, min, INT32_MAX, e)) ||
-        (rc = wgmma(m, op, &shapes[n - 1], min, INT32_MAX, e)))
-        return rc;
-    return wgmma_activates(op) ? 0 : wgmma_after(m, op, min, e);
+    int n = ocl_wgmma_shapes(&m->d->tune, shapes);
+    int32_t most = op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
+    int rc = mma_pack(m, op, true, min, INT32_MAX, e);
+    for (int32_t from = min, to; from <= MAX(most, min) && !rc; from = to + 1) {
+        int32_t edge = (int32_t)round_up((size_t)from, ROWS_STEP);
+        const struct ocl_wgmma *s = best_shape(m, op, shapes, n, edge);
+        while (edge < most && best_shape(m, op, shapes, n, edge + ROWS_STEP) == s)
+            edge += ROWS_STEP;
+        to = edge < most ? edge : INT32_MAX - 1;
+        rc = wgmma(m, op, s, from, to, e);
+    }
+    return rc || wgmma_activates(op) ? rc : wgmma_after(m, op, min, e);
 }
 
 /* ---- by the number of rows ---- */
