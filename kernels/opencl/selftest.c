@@ -347,8 +347,9 @@ int ocl_selftest(const struct ocl_model *m, bool products, struct err *e)
     int n = products && t->mma && t->wgmma ? ocl_wgmma_shapes(t, shapes) : 0;
     int rc = run_trial(m, products, e);
     t->wgmma_rows = MIN(own.wgmma_rows, MANY);
-    for (int i = 0; i < n && !rc; i++) { /* few outputs choose the first shape, a model others */
-        t->tile = shapes[i].rows;
+    for (int i = 0; i < 2 * n && !rc; i++) { /* a trial of few outputs would choose only one way */
+        t->tile = shapes[i / 2].rows;
+        t->split = i % 2;
         rc = run_trial(m, products, e);
     }
     *t = own;

@@ -30,6 +30,7 @@ static const struct {
     {"wgmma", offsetof(struct ocl_tune, wgmma), 0, 1, false},
     {"few_panels", offsetof(struct ocl_tune, few_panels), 1, 4, false},
     {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 9, 1 << 20, false},
+    {"split", offsetof(struct ocl_tune, split), 0, 1, false},
     {"tile", offsetof(struct ocl_tune, tile), 0, 256, false},
     {"stages", offsetof(struct ocl_tune, stages), 2, 32, false},
     {"near", offsetof(struct ocl_tune, near), 0, 16, false},

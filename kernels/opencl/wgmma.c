@@ -45,7 +45,7 @@ static void header(struct buf *b, const struct ocl_wgmma *s)
         ".u32 res_stride", ".u64 .ptr .global .align 16 w", ".u64 .ptr .global .align 4 bias",
         ".u64 .ptr .global .align 4 counts", ".u32 outputs", ".u32 inputs", ".u64 cols_p",
         ".u32 slice_len", ".u32 has_bias", ".u32 has_res", ".u32 act", ".u32 is_logits",
-        ".u64 .ptr .global .align 16 packed", ".u64 rows_p",
+        ".u64 .ptr .global .align 16 packed", ".u64 rows_p", ".u32 parts", ".u64 plane",
     };
     buf_fmt(b, ".visible .entry wgmma_%d(\n", s->rows);
     for (size_t i = 0; i < ARRAY_LEN(params); i++)
@@ -61,7 +61,7 @@ static void header(struct buf *b, const struct ocl_wgmma *s)
     buf_str(b, " .reg .b64 desc, q<8>, from, to, res, panel, row_bytes;\n"
                " .reg .b32 r<16>, id, lane, warp, tile, tile_o, tile_r;\n"
                " .reg .b32 row, rows, steps, step, slice, fold, phase, at, full, last, low;\n"
-               " .reg .b32 high, first, act_, o, stride, panels;\n"
+               " .reg .b32 high, first, act_, o, stride, panels, part, skip;\n"
                " .reg .pred p, lead, later, more, far, bias_, res_, o0, o1, n0, n1, x;\n");
 }
 
@@ -70,9 +70,7 @@ static void begin(struct buf *b, const struct ocl_wgmma *s)
 {
     buf_str(b, " mov.u32 id, %tid.x;\n and.b32 lane, id, 31;\n shr.u32 warp, id, 5;\n"
                " mov.u32 r0, %nctaid.x;\n"
-               " mov.u32 r2, %ctaid.x;\n mov.u32 r3, %ctaid.y;\n mad.lo.u32 tile, r3, r0, r2;\n"
-               " ld.param.u32 r0, [inputs];\n add.u32 r0, r0, 31;\n shr.u32 steps, r0, 5;\n"
-               " shl.b32 steps, steps, 1;\n");
+               " mov.u32 r2, %ctaid.x;\n mov.u32 r3, %ctaid.y;\n mad.lo.u32 tile, r3, r0, r2;\n");
     buf_str(b, " setp.ne.u32 p, id, 0;\n @p bra READY;\n");
     for (int i = 0; i < s->stages; i++)
         buf_fmt(b, " mbarrier.init.shared.b64 [bars+%d], 1;\n"
@@ -84,8 +82,9 @@ static void begin(struct buf *b, const struct ocl_wgmma *s)
                " setmaxnreg.dec.sync.aligned.u32 %d;\n", WARPS, REGISTERS_LESS);
 }
 
-/* Which tile: GROUP_TILES tiles of outputs, then the next rows. What it is found from is computed
- * again for every tile: registers are scarce. */
+/* Which tile: GROUP_TILES tiles of outputs, then the next rows; with parts > 1 all tiles of a slice,
+ * then the next slice. What it is found from is computed again for every tile: registers are
+ * scarce. */
 static void locate(struct buf *b, const struct ocl_wgmma *s, const char *done)
 {
     buf_str(b, " ld.param.u32 r0, [is_logits];\n setp.ne.u32 p, r0, 0;\n selp.u32 r0, 8, 4, p;\n"
@@ -93,15 +92,22 @@ static void locate(struct buf *b, const struct ocl_wgmma *s, const char *done)
                " add.u64 q0, q0, q1;\n ld.volatile.global.u32 rows, [q0];\n");
     buf_fmt(b, " ld.param.u32 r0, [outputs];\n add.u32 r0, r0, %d;\n div.u32 r1, r0, %d;\n"
                " add.u32 r0, rows, %d;\n div.u32 r0, r0, %d;\n"
-               " mul.lo.u32 r2, r0, r1;\n mul.lo.u32 r3, r0, %d;\n"
-               " setp.ge.u32 p, tile, r2;\n @p bra %s;\n",
+               " mul.lo.u32 r2, r0, r1;\n mul.lo.u32 r3, r0, %d;\n ld.param.u32 r8, [parts];\n"
+               " mul.lo.u32 r9, r2, r8;\n setp.ge.u32 p, tile, r9;\n @p bra %s;\n",
             OCL_WGMMA_OUTPUTS - 1, OCL_WGMMA_OUTPUTS, s->rows - 1, s->rows, GROUP_TILES, done);
-    buf_fmt(b, " div.u32 r4, tile, r3;\n rem.u32 r5, tile, r3;\n mul.lo.u32 r4, r4, %d;\n"
+    buf_fmt(b, " div.u32 part, tile, r2;\n rem.u32 r2, tile, r2;\n"
+               " div.u32 r4, r2, r3;\n rem.u32 r5, r2, r3;\n mul.lo.u32 r4, r4, %d;\n"
                " sub.u32 r6, r1, r4;\n min.u32 r6, r6, %d;\n rem.u32 r7, r5, r6;\n"
                " add.u32 tile_o, r4, r7;\n div.u32 tile_r, r5, r6;\n"
                " mul.lo.u32 row, tile_r, %d;\n mov.u32 r0, %%nctaid.x;\n"
                " mov.u32 r1, %%nctaid.y;\n mad.lo.u32 tile, r0, r1, tile;\n mov.u32 step, 0;\n",
             GROUP_TILES, GROUP_TILES, s->rows);
+    /* The products: of the slice `part`, behind `skip` others, or all. */
+    buf_str(b, " ld.param.u32 slice, [slice_len];\n shr.u32 slice, slice, 4;\n"
+               " mul.lo.u32 skip, part, slice;\n ld.param.u32 steps, [inputs];\n"
+               " add.u32 steps, steps, 31;\n shr.u32 steps, steps, 5;\n shl.b32 steps, steps, 1;\n"
+               " sub.u32 steps, steps, skip;\n setp.gt.u32 p, r8, 1;\n"
+               " @p min.u32 steps, steps, slice;\n");
 }
 
 /* A lane's share of the weights of product r0: 4 of their 128 sectors of 32 bytes are asked into
@@ -110,7 +116,8 @@ static void bring_near(struct buf *b)
 {
     for (int i = 0; i < PANELS / 2; i++)
         buf_fmt(b, " add.u32 r1, o, %d;\n min.u32 r1, r1, panels;\n"
-                   " mad.wide.u32 q0, r1, stride, panel;\n mad.wide.u32 q0, r0, 512, q0;\n"
+                   " mad.wide.u32 q0, r1, stride, panel;\n add.u32 r2, r0, skip;\n"
+                   " mad.wide.u32 q0, r2, 512, q0;\n"
                    " @more cp.async.ca.shared.global [low], [q0], 4;\n", i * 2);
 }
 
@@ -120,6 +127,7 @@ static void begin_copies(struct buf *b, const struct ocl_wgmma *s)
     buf_fmt(b, " ld.param.u64 row_bytes, [rows_p];\n shl.b64 row_bytes, row_bytes, 5;\n"
                " ld.param.u64 from, [packed];\n cvta.to.global.u64 from, from;\n"
                " mul.wide.u32 q1, row, 32;\n add.u64 from, from, q1;\n"
+               " cvt.u64.u32 q1, skip;\n mad.lo.u64 from, q1, row_bytes, from;\n"
                " and.b32 r0, tile_o, %d;\n setp.eq.and.u32 far, r0, 0, lead;\n"
                " shr.u32 r0, lane, 4;\n mad.lo.u32 o, tile_o, %d, r0;\n",
             GROUP_TILES - 1, PANELS);
@@ -236,7 +244,8 @@ static void begin_weights(struct buf *b, const struct ocl_wgmma *s)
                " min.u32 r1, r1, r0;\n ld.param.u64 q0, [cols_p];\n shl.b64 q0, q0, 5;\n"
                " cvt.u64.u32 q1, r1;\n mul.lo.u64 q0, q0, q1;\n ld.param.u64 panel, [w];\n"
                " cvta.to.global.u64 panel, panel;\n add.u64 panel, panel, q0;\n"
-               " mul.wide.u32 q1, lane, 16;\n add.u64 panel, panel, q1;\n", PANELS);
+               " mul.wide.u32 q1, lane, 16;\n add.u64 panel, panel, q1;\n"
+               " mul.wide.u32 q1, skip, 512;\n add.u64 panel, panel, q1;\n", PANELS);
     load_weights(b, s, 0, 0);
     for (int i = 0; i < s->rows / 2; i++)
         buf_fmt(b, " mov.f32 c%d, 0f00000000;\n", i);
@@ -250,7 +259,7 @@ static void multiply(struct buf *b, const struct ocl_wgmma *s)
     /* A matrix descriptor: address, 128 bytes to the other 8 inputs, 256 to the next 8 rows. */
     buf_fmt(b, " mov.u32 low, ring;\n shr.u32 low, low, 4;\n or.b32 low, low, %d;\n"
                " mov.u32 high, %d;\n", (128 >> 4) << 16, 256 >> 4);
-    buf_str(b, " ld.param.u32 slice, [slice_len];\n shr.u32 slice, slice, 4;\nTILE:\n");
+    buf_str(b, "TILE:\n");
     locate(b, s, "END");
     begin_weights(b, s);
     buf_fmt(b, " mov.u32 first, 1;\n min.u32 fold, slice, steps;\n"
@@ -316,6 +325,8 @@ static void store(struct buf *b, const struct ocl_wgmma *s)
             OCL_WGMMA_OUTPUTS);
     place(b, "out", "to", 2);
     place(b, "res", "res", 3);
+    buf_str(b, " cvt.u64.u32 q0, part;\n ld.param.u64 q1, [plane];\n mul.lo.u64 q0, q0, q1;\n"
+               " shl.b64 q0, q0, 2;\n add.u64 to, to, q0;\n");
     buf_str(b, " ld.param.u32 r0, [has_res];\n setp.ne.u32 res_, r0, 0;\n"
                " ld.param.u32 r0, [has_bias];\n setp.ne.u32 bias_, r0, 0;\n"
                " ld.param.u64 q0, [bias];\n cvta.to.global.u64 q0, q0;\n mul.wide.u32 q1, o, 4;\n"

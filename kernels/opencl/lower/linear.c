@@ -68,17 +68,26 @@ static int many(struct ocl_model *m, const struct op *op, int32_t min, struct er
 
 /* ---- tensor cores (bf16 weights in OCL_MMA layout) ---- */
 
-/* Rows that a tile may read past the last. */
-#define MMA_PAST 256
+#define MMA_PAST 256          /* rows that a tile may read past the last */
+#define CHAINS_MOST (1 << 21) /* numbers of a result whose slices may lie side by side */
 
-/* Row capacity of packed activations, and room for them in the scratch buffer. */
-static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
+/* Row capacity of packed activations. */
+static int64_t packed_rows(const struct ocl_model *m, const struct op *op)
 {
     int32_t rows = op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
-    size_t rows_p = round_up((size_t)MAX(rows, 1), 8) + MMA_PAST;
-    size_t cols_p = (size_t)m->weights[op->w[LINEAR_matrix]].cols_p;
-    m->scratch_bytes = MAX(m->scratch_bytes, rows_p * cols_p * 2);
-    return (int64_t)rows_p;
+    return (int64_t)round_up((size_t)MAX(rows, 1), 8) + MMA_PAST;
+}
+
+static size_t packed_bytes(const struct ocl_model *m, const struct op *op)
+{
+    return (size_t)packed_rows(m, op) * (size_t)m->weights[op->w[LINEAR_matrix]].cols_p * 2;
+}
+
+/* The same, with room in the scratch buffer. */
+static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
+{
+    m->scratch_bytes = MAX(m->scratch_bytes, packed_bytes(m, op));
+    return packed_rows(m, op);
 }
 
 /* Whether 16-byte loads of x are aligned. */
@@ -179,7 +188,8 @@ static bool can_wgmma(const struct ocl_model *m, const struct op *op)
 }
 
 /* An activation in a kernel of its own, in OpenCL C: its functions are the compiler's. */
-static int wgmma_after(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+static int wgmma_after(struct ocl_model *m, const struct op *op, int32_t min, int32_t max,
+                       struct err *e)
 {
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/linear_after.cl", op);
@@ -188,18 +198,62 @@ static int wgmma_after(struct ocl_model *m, const struct op *op, int32_t min, st
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 1);
     s.rows_min = min;
+    s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
 }
 
-static int wgmma(struct ocl_model *m, const struct op *op, const struct ocl_wgmma *tile,
-                 int32_t min, int32_t max, struct err *e)
+/* How some rows are made: by tiles of a shape, of whole sums or (parts > 1) of a slice each. */
+struct way { const struct ocl_wgmma *shape; int32_t parts; };
+
+/* Chains of slices lie behind the packed rows: [slice][row][output]. */
+struct chains { int64_t at, plane; int32_t stride; };
+
+static struct chains reserve_chains(struct ocl_model *m, const struct op *op, int32_t parts,
+                                    int32_t rows)
 {
-    bool bare = !wgmma_activates(op);
+    struct chains c = {.at = (int64_t)round_up(packed_bytes(m, op), 256) / 4,
+                       .stride = (int32_t)round_up((size_t)op->out.width, 16)};
+    c.plane = (int64_t)rows * c.stride;
+    m->scratch_bytes = MAX(m->scratch_bytes, (size_t)(c.at + parts * c.plane) * 4);
+    return c;
+}
+
+static int wgmma_sum(struct ocl_model *m, const struct op *op, const struct chains *c,
+                     int32_t parts, int32_t min, int32_t max, struct err *e)
+{
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/linear_sum.cl", op);
+    ocl_def(&s, "SLICES", parts);
+    common_args(&s, m, op, 0);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_LONG, c->at);
+    ocl_arg(&s, ARG_INT, c->stride);
+    ocl_arg(&s, ARG_LONG, c->plane);
+    ocl_local(&s, 128, 1);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    s.rows_min = min;
+    s.rows_max = max;
+    return ocl_spec_emit(&s, m, e);
+}
+
+static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32_t min,
+                 int32_t max, struct err *e)
+{
+    bool bare = way.parts > 1 || !wgmma_activates(op);
+    struct chains c = {0};
     struct ocl_spec s;
     ocl_spec_init(&s, OCL_WGMMA, op);
-    ocl_def(&s, "ROWS", tile->rows);
-    ocl_arg(&s, ARG_ARENA, 0);
-    ocl_arg_view(&s, m->plan, op->out);
+    ocl_def(&s, "ROWS", way.shape->rows);
+    if (way.parts > 1) {
+        c = reserve_chains(m, op, way.parts, max);
+        ocl_arg(&s, ARG_SCRATCH, 0);
+        ocl_arg(&s, ARG_LONG, c.at);
+        ocl_arg(&s, ARG_INT, c.stride);
+    } else {
+        ocl_arg(&s, ARG_ARENA, 0);
+        ocl_arg_view(&s, m->plan, op->out);
+    }
     ocl_arg_view(&s, m->plan, op->in[LINEAR_residual]);
     ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_matrix]);
     ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_bias]);
@@ -214,34 +268,58 @@ static int wgmma(struct ocl_model *m, const struct op *op, const struct ocl_wgmm
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_arg(&s, ARG_INT, way.parts);
+    ocl_arg(&s, ARG_LONG, c.plane);
     ocl_local(&s, OCL_WGMMA_LANES, 1);
-    ocl_groups(&s, 0, BY_ONE, (op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS, 1);
-    ocl_groups(&s, 1, BY_ROWS, 1, tile->rows);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS *
+               way.parts, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, way.shape->rows);
     s.groups_max = (int32_t)m->d->info.units;
     s.rows_min = min;
     s.rows_max = max;
-    return ocl_spec_emit(&s, m, e);
+    int rc = ocl_spec_emit(&s, m, e);
+    if (!rc && way.parts > 1)
+        return wgmma_sum(m, op, &c, way.parts, min, max, e);
+    return rc || !bare ? rc : wgmma_after(m, op, min, max, e);
 }
 
-/* What a tile costs beside its rows, in rows: its weights, its beginning and its end. */
-#define TILE_FIXED 48
+/* What things take, in ns, measured on an H200: a product of 16 inputs of a tile (for its weights,
+ * and for every row), the begin and end of a tile, one more launch, 1000 numbers of a chain stored
+ * and read again. */
+#define STEP_NS 40.0
+#define STEP_ROW_NS 0.55
+#define TILE_NS 2500.0
+#define LAUNCH_NS 3000.0
+#define CHAINS_NS 2.0
 
-/* The shape that makes so many rows soonest: groups take tiles in turn, and all wait for those that
- * have one more. */
-static const struct ocl_wgmma *best_shape(const struct ocl_model *m, const struct op *op,
-                                          const struct ocl_wgmma *shapes, int n, int32_t rows)
+/* Groups take tiles in turn, and all wait for those that have one more. */
+static double way_ns(const struct ocl_model *m, const struct op *op, struct way way, int32_t rows)
 {
-    int64_t across = (op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS, least = 0;
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
     int64_t units = MAX((int64_t)m->d->info.units, (int64_t)1);
-    const struct ocl_wgmma *best = NULL;
-    for (int i = 0; i < n; i++) {
-        int64_t tiles = across * ((rows + shapes[i].rows - 1) / shapes[i].rows);
-        int64_t cost = (tiles + units - 1) / units * (shapes[i].rows + TILE_FIXED);
-        if (best && cost >= least)
-            continue;
-        best = &shapes[i];
-        least = cost;
-    }
+    int64_t tiles = (int64_t)(op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS *
+                    ((rows + way.shape->rows - 1) / way.shape->rows) * way.parts;
+    double steps = way.parts > 1 ? c.len / 16 : (op->in[LINEAR_x].width + 15) / 16;
+    double ns = (double)((tiles + units - 1) / units) *
+                (steps * (STEP_NS + STEP_ROW_NS * way.shape->rows) + TILE_NS);
+    if (way.parts > 1)
+        ns += LAUNCH_NS + CHAINS_NS / 1e3 * way.parts * rows * op->out.width;
+    return ns;
+}
+
+static struct way best_way(const struct ocl_model *m, const struct op *op,
+                           const struct ocl_wgmma *shapes, int n, int32_t rows)
+{
+    struct way best = {shapes, 1};
+    int32_t slices = ocl_slices(&m->d->tune, op->in[LINEAR_x].width).n;
+    bool small = (int64_t)rows * op->out.width <= CHAINS_MOST;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < 2; k++) {
+            struct way way = {&shapes[i], k ? slices : 1};
+            if ((!k || (small && m->d->tune.split)) &&
+                way_ns(m, op, way, rows) < way_ns(m, op, best, rows))
+                best = way;
+        }
     return best;
 }
 
@@ -251,17 +329,21 @@ static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, st
 {
     struct ocl_wgmma shapes[OCL_WGMMA_SHAPES];
     int n = ocl_wgmma_shapes(&m->d->tune, shapes);
-    int32_t most = op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
+    int32_t most = MAX(op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens, min);
     int rc = mma_pack(m, op, true, min, INT32_MAX, e);
-    for (int32_t from = min, to; from <= MAX(most, min) && !rc; from = to + 1) {
-        int32_t edge = (int32_t)round_up((size_t)from, ROWS_STEP);
-        const struct ocl_wgmma *s = best_shape(m, op, shapes, n, edge);
-        while (edge < most && best_shape(m, op, shapes, n, edge + ROWS_STEP) == s)
-            edge += ROWS_STEP;
-        to = edge < most ? edge : INT32_MAX - 1;
-        rc = wgmma(m, op, s, from, to, e);
+    for (int32_t from = min, to; from <= most && !rc; from = to + 1) {
+        to = (int32_t)round_up((size_t)from, ROWS_STEP);
+        struct way way = best_way(m, op, shapes, n, to);
+        while (to < most) {
+            struct way next = best_way(m, op, shapes, n, to + ROWS_STEP);
+            if (next.shape != way.shape || next.parts != way.parts)
+                break;
+            to += ROWS_STEP;
+        }
+        to = MIN(to, most);
+        rc = wgmma(m, op, way, from, to, e);
     }
-    return rc || wgmma_activates(op) ? rc : wgmma_after(m, op, min, e);
+    return rc;
 }
 
 /* ---- by the number of rows ---- */
