@@ -68,7 +68,7 @@ struct ocl_spec {
     struct ocl_extent extent[3];
     enum rows rows;              /* what BY_ROWS counts */
     int32_t rows_min, rows_max;  /* enqueued only for this many rows */
-    int32_t groups_max;          /* not 0: the kernel takes its work in turn, with at most so many */
+    int32_t groups_max;          /* not 0: that many take all the work in turn */
     enum ocl_when when;
 };
 

@@ -4,8 +4,8 @@
  * the running slice, and the total of the slices before. At a slice's end one adds while the other
  * multiplies. A warp's weights lie in memory as its lanes hold them (LAYOUT_MMA), read by nobody
  * else: they go straight into registers, half of `ahead` products at a time, from the first-level
- * cache, where the warp that copies had them brought. A group takes one tile after another; the ring goes
- * on. Clusters would share rows of x between groups, but OpenCL launches every group alone.
+ * cache, where the warp that copies had them brought. A group takes one tile after another; the
+ * ring goes on. Clusters would share rows of x between groups, but OpenCL launches every group alone.
  *
  * A slice is the chain of mma.clh from +0: wgmma and mma.sync agree to the bit on it. Local memory
  * stays below the 48 KiB that the driver allows. */
@@ -82,9 +82,9 @@ static void begin(struct buf *b, const struct ocl_wgmma *s)
                " setmaxnreg.dec.sync.aligned.u32 %d;\n", WARPS, REGISTERS_LESS);
 }
 
-/* Which tile: GROUP_TILES tiles of outputs, then the next rows; with parts > 1 all tiles of a slice,
- * then the next slice. What it is found from is computed again for every tile: registers are
- * scarce. */
+/* Which tile: GROUP_TILES tiles of outputs, then the next rows; with parts > 1 all tiles of a
+ * slice, then the next slice. What it is found from is computed again for every tile: registers
+ * are scarce. */
 static void locate(struct buf *b, const struct ocl_wgmma *s, const char *done)
 {
     buf_str(b, " ld.param.u32 r0, [is_logits];\n setp.ne.u32 p, r0, 0;\n selp.u32 r0, 8, 4, p;\n"
@@ -144,7 +144,8 @@ static void copy(struct buf *b, const struct ocl_wgmma *s)
     buf_fmt(b, " setp.ne.u32 p, warp, %d;\n @p bra END;\n setp.eq.u32 lead, lane, 0;\n"
                " mov.u32 at, 0;\n mov.u32 phase, 1;\n ld.param.u32 panels, [outputs];\n"
                " add.u32 panels, panels, 15;\n shr.u32 panels, panels, 4;\n"
-               " sub.u32 panels, panels, 1;\n ld.param.u64 q0, [cols_p];\n cvt.u32.u64 stride, q0;\n"
+               " sub.u32 panels, panels, 1;\n"
+               " ld.param.u64 q0, [cols_p];\n cvt.u32.u64 stride, q0;\n"
                " shl.b32 stride, stride, 5;\n mov.u32 r0, nowhere;\n mad.lo.u32 low, lane, 4, r0;\n"
                " ld.param.u64 panel, [w];\n cvta.to.global.u64 panel, panel;\n"
                " and.b32 r0, lane, 15;\n mul.wide.u32 q0, r0, 32;\n add.u64 panel, panel, q0;\n"

@@ -1,6 +1,6 @@
 /* The product of many rows by Hopper's tensor cores, as PTX: its instruction is closed to OpenCL C,
- * but a program binary of NVIDIA's driver is PTX text. The bits are those of src/nvidia/linear_*.cl:
- * slices of the inputs, each a chain of products of 16 inputs, added in order (src/mma.clh). */
+ * but a program binary of NVIDIA's driver is PTX text. The bits are those of src/nvidia/: slices of
+ * the inputs, each a chain of products of 16 inputs, added in order (src/mma.clh). */
 #ifndef RECURD_OCL_WGMMA_H
 #define RECURD_OCL_WGMMA_H
 

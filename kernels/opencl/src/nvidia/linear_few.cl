@@ -1,6 +1,7 @@
 /* y = W x in bf16 for up to 8 * NT rows of x. Group: PANELS times 16 outputs, which share what is
  * read of x; warp: one slice of the inputs. The weights stream through in 16-byte loads, UNROLL
- * groups of 32 inputs in flight. PACKED: x comes from pack_rows.cl, otherwise it is converted here. */
+ * groups of 32 inputs in flight. PACKED: x comes from pack_rows.cl, otherwise it is converted
+ * here. */
 #if EMULATED
 #undef UNROLL
 #define UNROLL 1
