@@ -5,7 +5,7 @@
  * multiplies. A warp's weights lie in memory as its lanes hold them (LAYOUT_MMA), read by nobody
  * else: they go straight into registers, half of `ahead` products at a time, from the first-level
  * cache, where the warp that copies had them brought. A group takes one tile after another; the
- * ring goes on. Clusters would share rows of x between groups, but OpenCL launches every group alone.
+ * ring goes on. Clusters would share rows of x between groups, but OpenCL launches each alone.
  *
  * A slice is the chain of mma.clh from +0: wgmma and mma.sync agree to the bit on it. Local memory
  * stays below the 48 KiB that the driver allows. */
