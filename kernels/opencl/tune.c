@@ -33,8 +33,6 @@ static const struct {
     {"split", offsetof(struct ocl_tune, split), 0, 1, false},
     {"tile", offsetof(struct ocl_tune, tile), 0, 256, false},
     {"stages", offsetof(struct ocl_tune, stages), 2, 32, false},
-    {"near", offsetof(struct ocl_tune, near), 0, 16, false},
-    {"ahead", offsetof(struct ocl_tune, ahead), 2, 32, false},
     {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };
 
