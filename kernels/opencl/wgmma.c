@@ -2,10 +2,10 @@
  * ring of stages in local memory (bulk copies, an mbarrier each for "full" and "empty"). Two
  * warpgroups multiply: each has 64 outputs x all rows of the tile in registers, twice: the chain of
  * the running slice, and the total of the slices before. At a slice's end one adds while the other
- * multiplies. A warp's weights lie in memory as its lanes hold them (LAYOUT_MMA); they come through
- * the ring, too, and from there into registers: loaded straight into them, all that are on their
- * way are waited for at once. A group takes one tile after another; the ring goes on. Clusters
- * would share rows of x between groups, but OpenCL launches each alone.
+ * multiplies. A warp's weights lie in memory as its lanes hold them (LAYOUT_MMA), read by nobody
+ * else: they go straight into registers, half of `ahead` products at a time. (Through the ring
+ * they would be copies of 512 bytes, at 60 ns each.) A group takes one tile after another; the
+ * ring goes on. Clusters would share rows of x between groups, but OpenCL launches each alone.
  *
  * A slice is the chain of mma.clh from +0: wgmma and mma.sync agree to the bit on it. Local memory
  * stays below the 48 KiB that the driver allows. */
@@ -22,8 +22,6 @@
 #define FAR (1 << FAR_BITS)
 #define WARPS 8        /* that multiply */
 #define PANELS (OCL_WGMMA_OUTPUTS / 16)
-#define WEIGHTS (PANELS * 512) /* bytes of a product */
-#define UNROLL 2               /* products between slices come in twos */
 /* Registers of a lane at the start, of those that multiply, of the others. */
 #define REGISTERS 168
 #define REGISTERS_MORE 240
@@ -31,19 +29,13 @@
 
 int ocl_wgmma_shapes(const struct ocl_tune *t, struct ocl_wgmma out[OCL_WGMMA_SHAPES])
 {
-    static const struct ocl_wgmma shapes[] = {{128, 5}, {176, 5}};
+    static const struct ocl_wgmma shapes[] = {{128, 11, 16}, {160, 9, 12}};
     if (t->tile) {
-        out[0] = (struct ocl_wgmma){t->tile, t->stages};
+        out[0] = (struct ocl_wgmma){t->tile, t->stages, t->ahead};
         return 1;
     }
     memcpy(out, shapes, sizeof shapes);
     return ARRAY_LEN(shapes);
-}
-
-/* Bytes of a stage: rows, then weights. */
-static int stage_bytes(const struct ocl_wgmma *s)
-{
-    return s->rows * 32 + WEIGHTS;
 }
 
 static void header(struct buf *b, const struct ocl_wgmma *s)
@@ -60,15 +52,15 @@ static void header(struct buf *b, const struct ocl_wgmma *s)
         buf_fmt(b, " .param %s%s\n", params[i], i + 1 < ARRAY_LEN(params) ? "," : ")");
     buf_fmt(b, ".reqntid %d, 1, 1\n", OCL_WGMMA_LANES);
     buf_fmt(b, ".maxnreg %d\n{\n .shared .align 1024 .b8 ring[%d];\n", REGISTERS,
-            s->stages * stage_bytes(s));
+            s->stages * s->rows * 32);
     /* "Full" of every stage, then "empty" of every stage. */
     buf_fmt(b, " .shared .align 8 .b8 bars[%d];\n", s->stages * 16);
     buf_fmt(b, " .reg .f32 c<%d>, t<%d>, y<%d>, v<2>;\n .reg .b32 a<%d>;\n", s->rows / 2,
-            s->rows / 2, BATCH * 4, UNROLL * 4);
+            s->rows / 2, BATCH * 4, s->ahead * 4);
     buf_str(b, " .reg .b64 desc, q<8>, from, to, res, panel, row_bytes;\n"
                " .reg .b32 r<16>, id, lane, warp, tile, tile_o, tile_r;\n"
                " .reg .b32 row, rows, steps, step, slice, fold, phase, at, full, last, low;\n"
-               " .reg .b32 high, first, act_, o, mine, part, skip;\n"
+               " .reg .b32 high, first, act_, o, part, skip;\n"
                " .reg .pred p, lead, later, more, far, bias_, res_, o0, o1, n0, n1, x;\n");
 }
 
@@ -117,51 +109,48 @@ static void locate(struct buf *b, const struct ocl_wgmma *s, const char *done)
                " @p min.u32 steps, steps, slice;\n");
 }
 
-/* Where the ninth warp's copies come from: the rows, and of lanes 0 to 7 a panel of weights. */
-static void begin_copies(struct buf *b)
+/* One lane of the ninth warp: waits until a stage was used, and has it filled again. */
+static void copy(struct buf *b, const struct ocl_wgmma *s)
 {
+    int bytes = s->rows * 32;
+    buf_fmt(b, " setp.ne.u32 p, lane, 0;\n setp.ne.or.u32 p, warp, %d, p;\n @p bra END;\n"
+               " mov.u32 at, 0;\n mov.u32 phase, 1;\nROWS:\n", WARPS);
+    locate(b, s, "END");
     buf_fmt(b, " ld.param.u64 row_bytes, [rows_p];\n shl.b64 row_bytes, row_bytes, 5;\n"
                " ld.param.u64 from, [packed];\n cvta.to.global.u64 from, from;\n"
                " mul.wide.u32 q1, row, 32;\n add.u64 from, from, q1;\n"
                " cvt.u64.u32 q1, skip;\n mad.lo.u64 from, q1, row_bytes, from;\n"
-               " and.b32 r0, tile_o, %d;\n setp.eq.and.u32 far, r0, 0, lead;\n",
-            GROUP_TILES - 1);
-    buf_fmt(b, " ld.param.u32 r0, [outputs];\n add.u32 r0, r0, 15;\n shr.u32 r0, r0, 4;\n"
-               " sub.u32 r0, r0, 1;\n mad.lo.u32 r1, tile_o, %d, lane;\n min.u32 r1, r1, r0;\n"
-               " ld.param.u64 q0, [cols_p];\n shl.b64 q0, q0, 5;\n cvt.u64.u32 q1, r1;\n"
-               " mul.lo.u64 q0, q0, q1;\n ld.param.u64 panel, [w];\n"
-               " cvta.to.global.u64 panel, panel;\n add.u64 panel, panel, q0;\n"
-               " mul.wide.u32 q1, skip, 512;\n add.u64 panel, panel, q1;\n"
-               " and.b32 r0, tile_r, 7;\n setp.eq.and.u32 later, r0, 0, more;\n", PANELS);
+               " shl.b64 to, row_bytes, %d;\n add.u64 to, to, from;\n"
+               " and.b32 r0, tile_o, %d;\n setp.eq.u32 far, r0, 0;\n",
+            FAR_BITS, GROUP_TILES - 1);
+    buf_fmt(b, "COPY:\n mov.u32 r5, ring;\n mad.lo.u32 r4, at, %d, r5;\n mov.u32 r6, bars;\n"
+               " mad.lo.u32 r5, at, 8, r6;\n"
+               "VACANT:\n mbarrier.try_wait.parity.shared.b64 p, [r5+%d], phase;\n"
+               " @!p bra VACANT;\n", bytes, s->stages * 8);
+    buf_fmt(b, " mbarrier.arrive.expect_tx.shared.b64 _, [r5], %d;\n"
+               " cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [r4], [from], "
+               "%d, [r5];\n", bytes, bytes);
+    buf_fmt(b, " add.u32 r7, step, %d;\n setp.lt.and.u32 p, r7, steps, far;\n"
+               " @p cp.async.bulk.prefetch.L2.global [to], %d;\n"
+               " add.u64 to, to, row_bytes;\n add.u64 from, from, row_bytes;\n"
+               " add.u32 step, step, 1;\n add.u32 at, at, 1;\n setp.eq.u32 p, at, %d;\n"
+               " @p mov.u32 at, 0;\n @p xor.b32 phase, phase, 1;\n"
+               " setp.lt.u32 p, step, steps;\n @p bra COPY;\n bra ROWS;\n",
+            FAR, bytes, s->stages);
 }
 
-/* The ninth warp: waits until a stage was used, and has it filled again. */
-static void copy(struct buf *b, const struct ocl_wgmma *s)
+/* The weights of ahead / 2 products, from product `step` + by on, into the registers of product u
+ * and those behind it, where there are so many. They come at once, and long before they are used:
+ * a wait for one load is a wait for all. */
+static void load_weights(struct buf *b, const struct ocl_wgmma *s, int u, int by)
 {
-    int bytes = s->rows * 32;
-    buf_fmt(b, " setp.ne.u32 p, warp, %d;\n @p bra END;\n setp.eq.u32 lead, lane, 0;\n"
-               " setp.lt.u32 more, lane, %d;\n mov.u32 at, 0;\n mov.u32 phase, 1;\nROWS:\n",
-            WARPS, PANELS);
-    locate(b, s, "END");
-    begin_copies(b);
-    buf_fmt(b, "COPY:\n mov.u32 r5, ring;\n mad.lo.u32 r4, at, %d, r5;\n mov.u32 r6, bars;\n"
-               " mad.lo.u32 r5, at, 8, r6;\n mad.lo.u32 r7, lane, 512, r4;\n"
-               "VACANT:\n mbarrier.try_wait.parity.shared.b64 p, [r5+%d], phase;\n"
-               " @!p bra VACANT;\n", stage_bytes(s), s->stages * 8);
-    static const char bulk[] = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes";
-    buf_fmt(b, " @lead mbarrier.arrive.expect_tx.shared.b64 _, [r5], %d;\n"
-               " @lead %s [r4], [from], %d, [r5];\n @more %s [r7+%d], [panel], 512, [r5];\n",
-            stage_bytes(s), bulk, bytes, bulk, bytes);
-    buf_fmt(b, " shl.b64 q0, row_bytes, %d;\n add.u64 q0, q0, from;\n add.u32 r0, step, %d;\n"
-               " setp.lt.and.u32 p, r0, steps, far;\n"
-               " @p cp.async.bulk.prefetch.L2.global [q0], %d;\n"
-               " setp.lt.and.u32 p, r0, steps, later;\n"
-               " @p cp.async.bulk.prefetch.L2.global [panel+%d], 512;\n"
-               " add.u64 from, from, row_bytes;\n add.u64 panel, panel, 512;\n",
-            FAR_BITS, FAR, bytes, FAR * 512);
-    buf_fmt(b, " add.u32 step, step, 1;\n add.u32 at, at, 1;\n setp.eq.u32 p, at, %d;\n"
-               " @p mov.u32 at, 0;\n @p xor.b32 phase, phase, 1;\n"
-               " setp.lt.u32 p, step, steps;\n @p bra COPY;\n bra ROWS;\n", s->stages);
+    for (int i = 0; i < s->ahead / 2; i++) {
+        if (i % 2 == 0)
+            buf_fmt(b, " add.u32 r0, step, %d;\n setp.lt.u32 more, r0, steps;\n", by + i);
+        int a = (u + i) * 4;
+        buf_fmt(b, " @more ld.global.nc.L1::no_allocate.v4.u32 {a%d,a%d,a%d,a%d}, [panel+%d];\n", a,
+                a + 1, a + 2, a + 3, (by + i) * 512);
+    }
 }
 
 /* The stage of the product before is free. */
@@ -170,51 +159,65 @@ static void release(struct buf *b, const char *when)
     buf_fmt(b, " @%s mbarrier.arrive.shared.b64 _, [last];\n", when);
 }
 
-/* The next stage of the ring: the matrix descriptor of its rows is {low, high}, the lane's weights
- * are at `mine`. */
+/* The next stage of the ring; its matrix descriptor is {low, high}. */
 static void advance(struct buf *b, const struct ocl_wgmma *s)
 {
-    int bytes = stage_bytes(s);
-    buf_fmt(b, " add.u32 last, full, %d;\n add.u32 step, step, 1;\n add.u32 full, full, 8;\n"
-               " add.u32 low, low, %d;\n add.u32 mine, mine, %d;\n setp.eq.u32 p, full, at;\n"
+    buf_fmt(b, " add.u32 last, full, %d;\n add.u32 step, step, 1;\n add.u64 panel, panel, 512;\n"
+               " add.u32 full, full, 8;\n add.u32 low, low, %d;\n setp.eq.u32 p, full, at;\n"
                " @p sub.u32 full, full, %d;\n @p sub.u32 low, low, %d;\n"
-               " @p sub.u32 mine, mine, %d;\n @p xor.b32 phase, phase, 1;\n",
-            s->stages * 8, bytes / 16, bytes, s->stages * 8, s->stages * bytes / 16,
-            s->stages * bytes);
+               " @p xor.b32 phase, phase, 1;\n",
+            s->stages * 8, s->rows * 2, s->stages * 8, s->stages * s->rows * 2);
 }
 
-/* One product of 16 inputs. When it runs, the one before is done and its stage is free. */
+/* One product of 16 inputs. */
 static void product(struct buf *b, const struct ocl_wgmma *s, int u)
 {
     buf_fmt(b, "FULL%d:\n mbarrier.try_wait.parity.shared.b64 p, [full], phase;\n @!p bra FULL%d;\n"
-               " ld.shared.v4.u32 {a%d,a%d,a%d,a%d}, [mine];\n mov.b64 desc, {low, high};\n"
-               " wgmma.fence.sync.aligned;\n"
-               " wgmma.mma_async.sync.aligned.m64n%dk16.f32.bf16.bf16 {", u, u, u * 4, u * 4 + 1,
-            u * 4 + 2, u * 4 + 3, s->rows);
+               " mov.b64 desc, {low, high};\n wgmma.fence.sync.aligned;\n"
+               " wgmma.mma_async.sync.aligned.m64n%dk16.f32.bf16.bf16 {", u, u, s->rows);
     for (int i = 0; i < s->rows / 2; i++)
         buf_fmt(b, "%sc%d", i ? "," : "", i);
     buf_fmt(b, "}, {a%d,a%d,a%d,a%d}, desc, 1, 1, 1, 0;\n wgmma.commit_group.sync.aligned;\n"
                " wgmma.wait_group.sync.aligned 1;\n", u * 4, u * 4 + 1, u * 4 + 2, u * 4 + 3);
+    /* The product before is done: its stage and its registers are free. */
     if (!u)
         buf_str(b, " setp.ne.and.u32 later, step, 0, lead;\n");
     release(b, u ? "lead" : "later");
+    if (u % (s->ahead / 2) == 0)
+        load_weights(b, s, u ? 0 : s->ahead / 2, s->ahead / 2);
     advance(b, s);
 }
 
 /* The end of a slice: its chain goes into the total. */
-static void add_slice(struct buf *b, const struct ocl_wgmma *s)
+static void add_slice(struct buf *b, const struct ocl_wgmma *s, int u)
 {
-    buf_str(b, " wgmma.wait_group.sync.aligned 0;\n setp.ne.u32 p, first, 0;\n @p bra FIRST;\n");
+    buf_fmt(b, "FOLD%d:\n wgmma.wait_group.sync.aligned 0;\n setp.ne.u32 p, first, 0;\n"
+               " @p bra FIRST%d;\n", u, u);
     for (int i = 0; i < s->rows / 2; i++)
         buf_fmt(b, " add.ftz.f32 t%d, t%d, c%d;\n", i, i, i);
-    buf_str(b, " bra ZERO;\nFIRST:\n mov.u32 first, 0;\n");
+    buf_fmt(b, " bra ZERO%d;\nFIRST%d:\n mov.u32 first, 0;\n", u, u);
     for (int i = 0; i < s->rows / 2; i++)
         buf_fmt(b, " mov.f32 t%d, c%d;\n", i, i);
-    buf_str(b, "ZERO:\n");
+    buf_fmt(b, "ZERO%d:\n", u);
     for (int i = 0; i < s->rows / 2; i++)
         buf_fmt(b, " mov.f32 c%d, 0f00000000;\n", i);
-    buf_str(b, " add.u32 fold, fold, slice;\n min.u32 fold, fold, steps;\n"
-               " setp.lt.u32 p, step, steps;\n @p bra SLICE;\n");
+    buf_fmt(b, " add.u32 fold, fold, slice;\n min.u32 fold, fold, steps;\n"
+               " setp.lt.u32 p, step, steps;\n @p bra AFTER%d;\n bra SUMS;\n", u);
+}
+
+/* Where the warp's weights are, and the first of them. */
+static void begin_weights(struct buf *b, const struct ocl_wgmma *s)
+{
+    buf_fmt(b, " mad.lo.u32 r1, tile_o, %d, warp;\n ld.param.u32 r0, [outputs];\n"
+               " add.u32 r0, r0, 15;\n shr.u32 r0, r0, 4;\n sub.u32 r0, r0, 1;\n"
+               " min.u32 r1, r1, r0;\n ld.param.u64 q0, [cols_p];\n shl.b64 q0, q0, 5;\n"
+               " cvt.u64.u32 q1, r1;\n mul.lo.u64 q0, q0, q1;\n ld.param.u64 panel, [w];\n"
+               " cvta.to.global.u64 panel, panel;\n add.u64 panel, panel, q0;\n"
+               " mul.wide.u32 q1, lane, 16;\n add.u64 panel, panel, q1;\n"
+               " mul.wide.u32 q1, skip, 512;\n add.u64 panel, panel, q1;\n", PANELS);
+    load_weights(b, s, 0, 0);
+    for (int i = 0; i < s->rows / 2; i++)
+        buf_fmt(b, " mov.f32 c%d, 0f00000000;\n", i);
 }
 
 static void multiply(struct buf *b, const struct ocl_wgmma *s)
@@ -223,17 +226,26 @@ static void multiply(struct buf *b, const struct ocl_wgmma *s)
                " mov.u32 full, bars;\n add.u32 at, full, %d;\n mov.u32 phase, 0;\n",
             REGISTERS_MORE, s->stages * 8);
     /* A matrix descriptor: address, 128 bytes to the other 8 inputs, 256 to the next 8 rows. */
-    buf_fmt(b, " mov.u32 low, ring;\n mad.lo.u32 mine, id, 16, low;\n add.u32 mine, mine, %d;\n"
-               " shr.u32 low, low, 4;\n or.b32 low, low, %d;\n mov.u32 high, %d;\nTILE:\n",
-            s->rows * 32, (128 >> 4) << 16, 256 >> 4);
+    buf_fmt(b, " mov.u32 low, ring;\n shr.u32 low, low, 4;\n or.b32 low, low, %d;\n"
+               " mov.u32 high, %d;\n", (128 >> 4) << 16, 256 >> 4);
+    buf_str(b, "TILE:\n");
     locate(b, s, "END");
-    for (int i = 0; i < s->rows / 2; i++)
-        buf_fmt(b, " mov.f32 c%d, 0f00000000;\n", i);
-    buf_str(b, " mov.u32 first, 1;\n min.u32 fold, slice, steps;\nSLICE:\n");
-    for (int u = 0; u < UNROLL; u++)
+    begin_weights(b, s);
+    buf_fmt(b, " mov.u32 first, 1;\n min.u32 fold, slice, steps;\n"
+               " setp.eq.u32 far, lane, 0;\n and.b32 r2, tile_r, 7;\n"
+               " setp.eq.and.u32 far, r2, 0, far;\nBLOCK:\n"
+               " add.u32 r0, step, %d;\n setp.lt.and.u32 p, r0, steps, far;\n"
+               " @p cp.async.bulk.prefetch.L2.global [panel+%d], %d;\n",
+            FAR + s->ahead, FAR * 512, s->ahead * 512);
+    for (int u = 0; u < s->ahead; u++) {
         product(b, s, u);
-    buf_str(b, " setp.lt.u32 p, step, fold;\n @p bra SLICE;\n");
-    add_slice(b, s);
+        if (u % 2)
+            buf_fmt(b, " setp.eq.u32 p, step, fold;\n @p bra FOLD%d;\nAFTER%d:\n", u, u);
+    }
+    buf_str(b, " bra BLOCK;\n");
+    for (int u = 1; u < s->ahead; u += 2)
+        add_slice(b, s, u);
+    buf_str(b, "SUMS:\n");
     release(b, "lead");
 }
 

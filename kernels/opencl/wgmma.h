@@ -21,7 +21,8 @@
  * `rows` rows of packed past the last are read. */
 struct ocl_wgmma {
     int rows;   /* a multiple of 8 */
-    int stages; /* products of 16 inputs on their way: 32 * rows + 4096 bytes each */
+    int stages; /* products of 16 inputs of the rows on their way: 32 * rows bytes each */
+    int ahead;  /* and of the weights, in registers: a multiple of 4 */
 };
 
 /* The shapes for a device, narrow ones first; returns their number. */

@@ -65,6 +65,7 @@ Test(ocl_wgmma, every_shape_fits_a_multiprocessor, .init = write_program, .fini 
         cr_assert_leq(ring + bars, LOCAL_BYTES, "%d rows", s->rows);
         cr_assert_leq(most * OCL_WGMMA_LANES, REGISTERS, "%d rows", s->rows);
         cr_assert_eq(s->rows % 8, 0);
+        cr_assert_eq(s->ahead % 4, 0, "halves that begin at even products");
         free(from);
         cr_assert(i == 0 || s->rows > shapes[i - 1].rows, "narrow ones first");
     }

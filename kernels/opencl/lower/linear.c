@@ -286,9 +286,9 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32
 /* What things take, in ns, measured on an H200: a product of 16 inputs of a tile (for its weights,
  * and for every row), the begin and end of a tile, one more launch, 1000 numbers of a chain stored
  * and read again. */
-#define STEP_NS 40.0
-#define STEP_ROW_NS 0.55
-#define TILE_NS 2500.0
+#define STEP_NS 85.0
+#define STEP_ROW_NS 0.31
+#define TILE_NS 2000.0
 #define LAUNCH_NS 3000.0
 #define CHAINS_NS 2.0
 
