@@ -132,7 +132,7 @@ static void write_source(const struct ocl_model *m, int32_t first, struct buf *s
     const char *file = m->instances[first].file;
     char name[64];
     if (is_ptx(file)) {
-        ocl_wgmma_program(source, &m->d->tune);
+        ocl_wgmma_program(source);
         return;
     }
     ocl_source_begin(source);
@@ -168,7 +168,7 @@ static void try_wgmma(struct ocl_device *d)
     if (!d->tune.mma || !d->tune.wgmma)
         return;
     buf_init(&source, MIB(16));
-    ocl_wgmma_program(&source, &d->tune);
+    ocl_wgmma_program(&source);
     if (source.failed || ocl_program_build(&p, d, OCL_WGMMA, source.p, &e)) {
         log_warn("%s: no wgmma, products of many rows are slower: %s", d->info.name,
                  source.failed ? "no memory for the kernels" : e.text);

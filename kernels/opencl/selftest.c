@@ -343,8 +343,8 @@ out:
 int ocl_selftest(const struct ocl_model *m, bool products, struct err *e)
 {
     struct ocl_tune *t = &m->d->tune, own = *t;
-    struct ocl_wgmma shapes[OCL_WGMMA_SHAPES];
-    int n = products && t->mma && t->wgmma ? ocl_wgmma_shapes(t, shapes) : 0;
+    const struct ocl_wgmma *shapes;
+    int n = ocl_wgmma_shapes(&shapes) * (products && t->mma && t->wgmma);
     int rc = run_trial(m, products, e);
     t->wgmma_rows = MIN(own.wgmma_rows, MANY);
     for (int i = 0; i < 2 * n && !rc; i++) { /* a trial of few outputs would choose only one way */

@@ -11,8 +11,6 @@
  * stays below the 48 KiB that the driver allows. */
 #include "kernels/opencl/wgmma.h"
 
-#include <string.h>
-
 #include "base/limits.h"
 #include "kernels/plan.h"
 
@@ -27,14 +25,11 @@
 #define REGISTERS_MORE 240
 #define REGISTERS_LESS 24
 
-int ocl_wgmma_shapes(const struct ocl_tune *t, struct ocl_wgmma out[OCL_WGMMA_SHAPES])
+static const struct ocl_wgmma shapes[] = {{128, 11, 16}, {160, 9, 12}};
+
+int ocl_wgmma_shapes(const struct ocl_wgmma **out)
 {
-    static const struct ocl_wgmma shapes[] = {{128, 11, 16}, {160, 9, 12}};
-    if (t->tile) {
-        out[0] = (struct ocl_wgmma){t->tile, t->stages, t->ahead};
-        return 1;
-    }
-    memcpy(out, shapes, sizeof shapes);
+    *out = shapes;
     return ARRAY_LEN(shapes);
 }
 
@@ -321,11 +316,9 @@ static void write_kernel(struct buf *b, const struct ocl_wgmma *s)
     buf_str(b, "END:\n ret;\n}\n");
 }
 
-void ocl_wgmma_program(struct buf *b, const struct ocl_tune *t)
+void ocl_wgmma_program(struct buf *b)
 {
-    struct ocl_wgmma shapes[OCL_WGMMA_SHAPES];
-    int n = ocl_wgmma_shapes(t, shapes);
     buf_str(b, ".version 8.0\n.target sm_90a\n.address_size 64\n");
-    for (int i = 0; i < n; i++)
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
         write_kernel(b, &shapes[i]);
 }

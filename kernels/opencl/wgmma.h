@@ -5,13 +5,11 @@
 #define RECURD_OCL_WGMMA_H
 
 #include "base/buf.h"
-#include "kernels/opencl/tune.h"
 
 /* The kernels' file, in place of a source; each is named wgmma_ROWS. */
 #define OCL_WGMMA "nvidia/linear_wgmma.ptx"
 #define OCL_WGMMA_OUTPUTS 128 /* of a tile */
 #define OCL_WGMMA_LANES 384   /* work-items of a group */
-#define OCL_WGMMA_SHAPES 4
 
 /* A kernel for tiles of 128 outputs x `rows` rows of x. Its parameters in order: arena, out, res
  * (views), w, bias, counts, outputs, inputs, cols_p, slice_len, has_bias, has_res, act (ACT_NONE,
@@ -25,10 +23,10 @@ struct ocl_wgmma {
     int ahead;  /* and of the weights, in registers: a multiple of 4 */
 };
 
-/* The shapes for a device, narrow ones first; returns their number. */
-int ocl_wgmma_shapes(const struct ocl_tune *t, struct ocl_wgmma out[OCL_WGMMA_SHAPES]);
+/* All shapes, narrow ones first; returns their number. */
+int ocl_wgmma_shapes(const struct ocl_wgmma **out);
 
 /* The program: a kernel for every shape. */
-void ocl_wgmma_program(struct buf *b, const struct ocl_tune *t);
+void ocl_wgmma_program(struct buf *b);
 
 #endif

@@ -15,9 +15,8 @@ static struct buf source;
 
 static void write_program(void)
 {
-    struct ocl_tune t = {0};
     buf_init(&source, MIB(16));
-    ocl_wgmma_program(&source, &t);
+    ocl_wgmma_program(&source);
     cr_assert_not(source.failed);
 }
 
@@ -37,10 +36,9 @@ static char *kernel(const struct ocl_wgmma *s)
 
 Test(ocl_wgmma, every_jump_has_its_label, .init = write_program, .fini = free_program)
 {
-    struct ocl_wgmma shapes[OCL_WGMMA_SHAPES];
-    struct ocl_tune t = {0};
+    const struct ocl_wgmma *shapes;
     int jumps = 0;
-    for (int i = 0, n = ocl_wgmma_shapes(&t, shapes); i < n; i++) {
+    for (int i = 0, n = ocl_wgmma_shapes(&shapes); i < n; i++) {
         char *all = kernel(&shapes[i]), label[32];
         for (const char *p = all; (p = strstr(p, "bra ")); p++, jumps++) {
             snprintf(label, sizeof label, "\n%.*s:\n", (int)strcspn(p + 4, ";"), p + 4);
@@ -53,9 +51,8 @@ Test(ocl_wgmma, every_jump_has_its_label, .init = write_program, .fini = free_pr
 
 Test(ocl_wgmma, every_shape_fits_a_multiprocessor, .init = write_program, .fini = free_program)
 {
-    struct ocl_wgmma shapes[OCL_WGMMA_SHAPES];
-    struct ocl_tune t = {0};
-    for (int i = 0, n = ocl_wgmma_shapes(&t, shapes); i < n; i++) {
+    const struct ocl_wgmma *shapes;
+    for (int i = 0, n = ocl_wgmma_shapes(&shapes); i < n; i++) {
         const struct ocl_wgmma *s = &shapes[i];
         int ring = 0, bars = 0, most = 0;
         char *from = kernel(s);

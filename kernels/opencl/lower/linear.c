@@ -307,19 +307,23 @@ static double way_ns(const struct ocl_model *m, const struct op *op, struct way 
     return ns;
 }
 
-static struct way best_way(const struct ocl_model *m, const struct op *op,
-                           const struct ocl_wgmma *shapes, int n, int32_t rows)
+static struct way best_way(const struct ocl_model *m, const struct op *op, int32_t rows)
 {
-    struct way best = {shapes, 1};
+    const struct ocl_wgmma *shapes;
+    int n = ocl_wgmma_shapes(&shapes);
+    struct way best = {NULL, 1};
     int32_t slices = ocl_slices(&m->d->tune, op->in[LINEAR_x].width).n;
     bool small = (int64_t)rows * op->out.width <= CHAINS_MOST;
     for (int i = 0; i < n; i++)
         for (int k = 0; k < 2; k++) {
             struct way way = {&shapes[i], k ? slices : 1};
+            if (m->d->tune.tile && m->d->tune.tile != shapes[i].rows)
+                continue;
             if ((!k || (small && m->d->tune.split)) &&
-                way_ns(m, op, way, rows) < way_ns(m, op, best, rows))
+                (!best.shape || way_ns(m, op, way, rows) < way_ns(m, op, best, rows)))
                 best = way;
         }
+    best.shape = best.shape ? best.shape : shapes; /* no shape has that many rows */
     return best;
 }
 
@@ -327,15 +331,13 @@ static struct way best_way(const struct ocl_model *m, const struct op *op,
 
 static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
 {
-    struct ocl_wgmma shapes[OCL_WGMMA_SHAPES];
-    int n = ocl_wgmma_shapes(&m->d->tune, shapes);
     int32_t most = MAX(op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens, min);
     int rc = mma_pack(m, op, true, min, INT32_MAX, e);
     for (int32_t from = min, to; from <= most && !rc; from = to + 1) {
         to = (int32_t)round_up((size_t)from, ROWS_STEP);
-        struct way way = best_way(m, op, shapes, n, to);
+        struct way way = best_way(m, op, to);
         while (to < most) {
-            struct way next = best_way(m, op, shapes, n, to + ROWS_STEP);
+            struct way next = best_way(m, op, to + ROWS_STEP);
             if (next.shape != way.shape || next.parts != way.parts)
                 break;
             to += ROWS_STEP;
