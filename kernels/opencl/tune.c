@@ -28,7 +28,6 @@ static const struct {
     {"sample", offsetof(struct ocl_tune, sample), 1, 1024, false},
     {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
     {"wgmma", offsetof(struct ocl_tune, wgmma), 0, 1, false},
-    {"few_panels", offsetof(struct ocl_tune, few_panels), 1, 4, false},
     {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 9, 1 << 20, false},
     {"split", offsetof(struct ocl_tune, split), 0, 1, false},
     {"tile", offsetof(struct ocl_tune, tile), 0, 256, false},

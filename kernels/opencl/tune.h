@@ -19,7 +19,6 @@ struct ocl_tune {
     int32_t wide_rows;   /* from here on the larger tiles of tensor-core products */
     int32_t sample;      /* work-items that sample from one row; with PoCL 1 (src/sample.cl) */
     int32_t mma;         /* 1: tensor cores for bf16 weights (inline PTX) */
-    int32_t few_panels;  /* of 16 outputs that share 17 to 64 rows of a tensor-core product */
     int32_t wgmma;       /* 1: many rows of them by Hopper's instruction (wgmma.h); the same bits */
     int32_t wgmma_rows;  /* from here on */
     int32_t split;       /* 1: their slices may be made apart, where there are few tiles */

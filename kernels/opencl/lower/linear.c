@@ -137,8 +137,6 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int3
     ocl_spec_init(&s, "nvidia/linear_few.cl", op);
     ocl_def(&s, "SLICES", c.n);
     ocl_def(&s, "NT", tiles);
-    int32_t panels = tiles >= 4 ? m->d->tune.few_panels : 1;
-    ocl_def(&s, "PANELS", panels);
     ocl_def(&s, "PACKED", tiles > 1);
     ocl_def(&s, "X_ALIGNED", aligned(m->plan, op->in[LINEAR_x]));
     ocl_def(&s, "UNROLL", m->d->tune.unroll);
@@ -146,7 +144,7 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int3
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
     ocl_local(&s, 32, (size_t)c.n);
-    ocl_groups(&s, 0, BY_ONE, (op->out.width + 16 * panels - 1) / (16 * panels), 1);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 15) / 16, 1);
     s.rows_min = tiles > 1 ? tiles * 4 + 1 : 1;
     s.rows_max = MIN(tiles * 8, max);
     return ocl_spec_emit(&s, m, e);
