@@ -255,6 +255,9 @@ $B/steps: $B/tests/gpu/steps.o $(LIB)
 $B/oclbench: $B/tests/gpu/bench.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/oclrows: $B/tests/gpu/rows.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 COMMA := ,
 TILE_FAMILIES := $(addprefix public/,rwkv7 mamba2 gated_deltanet) hf/hf_qwen3_5_moe
 golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
@@ -386,11 +389,12 @@ opencl: $B/oclcheck $B/ocl_fault $B/golden $B/layers ## everything on OpenCL (DE
 	$B/golden --device $(OCL_DEVICE)
 	$B/ocl_fault --quick $(OCL_DEVICE)+$(OCL_DEVICE)
 	$B/layers --device $(OCL_DEVICE)
-opencl-quick: $B/oclcheck $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
+opencl-quick: $B/oclcheck $B/oclrows $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
 	tests/check/oclgrind.sh --parse $B/oclcheck
 	$B/oclcheck --quick --device $(OCL_DEVICE)
 	$B/oclcheck --device $(OCL_DEVICE) --op attention --shape 5x4x1x48x31x64x1x0 --class nan \
 	  --tune 'mma=1 key_split=64'
+	$B/oclrows --device $(OCL_DEVICE) --shape 90x300x70 --tune mma=1 --tune "mma=1 wgmma=1"
 	$B/ocl_fault --quick $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
 	$B/golden --device $(OCL_DEVICE),bank_kib=600+$(OCL_DEVICE),bank_kib=600+rows=7 \

@@ -21,6 +21,17 @@ static int text(cl_device_id id, cl_device_info what, char *out, size_t max, str
     return rc;
 }
 
+/* Of cl_nv_device_attribute_query; a driver without it leaves the name empty. */
+static void find_arch(struct ocl_info *d)
+{
+    enum { MAJOR_NV = 0x4000, MINOR_NV = 0x4001 };
+    cl_uint major = 0, minor = 0;
+    if (!strncmp(d->platform_name, "NVIDIA", 6) &&
+        !ocl_api.clGetDeviceInfo(d->id, MAJOR_NV, sizeof major, &major, NULL) &&
+        !ocl_api.clGetDeviceInfo(d->id, MINOR_NV, sizeof minor, &minor, NULL))
+        snprintf(d->arch, sizeof d->arch, "sm_%u%u", major % 1000, minor % 1000);
+}
+
 static int describe(struct ocl_info *d, struct err *e)
 {
     cl_ulong memory = 0, alloc = 0, local = 0;
@@ -43,6 +54,7 @@ static int describe(struct ocl_info *d, struct err *e)
     GET(CL_DEVICE_MEM_BASE_ADDR_ALIGN, align_bits)
     GET(CL_DEVICE_HOST_UNIFIED_MEMORY, shared)
 #undef GET
+    find_arch(d);
     d->memory_bytes = memory;
     d->alloc_bytes = alloc;
     d->local_bytes = local;

@@ -16,6 +16,7 @@ struct ocl_info {
     cl_platform_id platform;
     cl_device_id id;
     char platform_name[96], name[128], vendor[96], driver[96];
+    char arch[16]; /* NVIDIA's name of the instruction set: "sm_90"; elsewhere empty */
     cl_device_type type;
     uint64_t memory_bytes, alloc_bytes, local_bytes;
     bool shared; /* its memory is the host's: a CPU, or a GPU on its board */

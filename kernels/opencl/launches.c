@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/source.h"
+#include "kernels/opencl/wgmma.h"
 
 /* At least so much page-locked memory: rows of activations pass through it, too (kernels/split). */
 #define ROWS_HOST_BYTES KIB(512)
@@ -81,10 +83,20 @@ static int make_buffers(struct ocl_model *m, struct err *e)
     return make_parts(m, e);
 }
 
-/* "nvidia/linear_few.cl", 3 -> "nvidia_linear_few_3". */
-static void kernel_name(char *out, size_t max, const char *file, int32_t i)
+static bool is_ptx(const char *file)
 {
+    return !strcmp(file, OCL_WGMMA);
+}
+
+/* "nvidia/linear_few.cl", 3 -> "nvidia_linear_few_3". */
+static void kernel_name(char *out, size_t max, const struct ocl_instance *x, int32_t i)
+{
+    const char *rows = x->defines + strlen("#define ROWS "), *file = x->file;
     size_t n = strcspn(file, "."), at = 0;
+    if (is_ptx(file)) {
+        snprintf(out, max, "wgmma_%.*s", (int)strcspn(rows, "\n"), rows);
+        return;
+    }
     for (size_t j = 0; j < n && at + 16 < max; j++)
         out[at++] = isalnum((unsigned char)file[j]) ? file[j] : '_';
     snprintf(out + at, max - at, "_%d", i);
@@ -114,28 +126,57 @@ static int32_t first_of(const struct ocl_model *m, int32_t i)
     return j;
 }
 
+/* The text of all instances of the file of instance `first`. */
+static void write_source(const struct ocl_model *m, int32_t first, struct buf *source)
+{
+    const char *file = m->instances[first].file;
+    char name[64];
+    if (is_ptx(file)) {
+        ocl_wgmma_program(source);
+        return;
+    }
+    ocl_source_begin(source);
+    ocl_source_add(source, strncmp(file, "nvidia/", 7) ? "kept.clh" : "mma.clh");
+    if (!strncmp(file, "nvidia/attention", 16))
+        ocl_source_add(source, "attention.clh");
+    for (int32_t i = first; i < m->n_instances; i++) {
+        if (strcmp(m->instances[i].file, file))
+            continue;
+        kernel_name(name, sizeof name, &m->instances[i], i - first);
+        add_instance(source, &m->instances[i], name);
+    }
+}
+
 /* Builds the program of the file of instance `first`. */
 static int build_file(struct ocl_model *m, int32_t first, cl_program *out, struct err *e)
 {
     const char *file = m->instances[first].file;
-    char name[64];
     struct buf source;
     int rc;
     buf_init(&source, MIB(16));
-    ocl_source_begin(&source);
-    ocl_source_add(&source, strncmp(file, "nvidia/", 7) ? "kept.clh" : "mma.clh");
-    if (!strncmp(file, "nvidia/attention", 16))
-        ocl_source_add(&source, "attention.clh");
-    for (int32_t i = first; i < m->n_instances; i++) {
-        if (strcmp(m->instances[i].file, file))
-            continue;
-        kernel_name(name, sizeof name, file, i - first);
-        add_instance(&source, &m->instances[i], name);
-    }
+    write_source(m, first, &source);
     rc = source.failed ? err_set(e, E_NOMEM, "no memory for the source of %s", file)
                        : ocl_program_build(out, m->d, file, source.p, e);
     buf_free(&source);
     return rc;
+}
+
+/* A driver may refuse PTX, or this version of it: then mma.sync makes the same bits. */
+static void try_wgmma(struct ocl_device *d)
+{
+    struct err e = {0};
+    struct buf source;
+    cl_program p;
+    if (!d->tune.mma || !d->tune.wgmma)
+        return;
+    buf_init(&source, MIB(16));
+    ocl_wgmma_program(&source);
+    if (source.failed || ocl_program_build(&p, d, OCL_WGMMA, source.p, &e)) {
+        log_warn("%s: no wgmma, products of many rows are slower: %s", d->info.name,
+                 source.failed ? "no memory for the kernels" : e.text);
+        d->tune.wgmma = 0;
+    }
+    buf_free(&source);
 }
 
 static int set_arg(const struct ocl_model *m, cl_kernel k, cl_uint n, const struct ocl_arg *a,
@@ -167,7 +208,7 @@ static int make_kernel(struct ocl_model *m, struct ocl_launch *l, cl_program p, 
     int rc;
     cl_ulong local = 0;
     size_t most = 0, asked = l->local[0] * l->local[1] * l->local[2], fixed[3] = {0};
-    kernel_name(name, sizeof name, file, l->instance - first);
+    kernel_name(name, sizeof name, &m->instances[l->instance], l->instance - first);
     if ((rc = OCL_NEW(l->kernel, e, file, clCreateKernel, p, name)))
         return rc;
     for (int32_t i = 0; i < l->n_args; i++)
@@ -189,7 +230,7 @@ static int make_kernel(struct ocl_model *m, struct ocl_launch *l, cl_program p, 
                        op->layer, op_name(op->kind), (unsigned long long)local, m->d->info.name,
                        (unsigned long long)m->d->info.local_bytes);
     /* A size the source requires was checked by the compiler; NVIDIA answers 256 all the same. */
-    if (asked > most && fixed[0] * fixed[1] * fixed[2] != asked)
+    if (asked > most && !is_ptx(file) && fixed[0] * fixed[1] * fixed[2] != asked)
         return err_set(e, E_UNSUPPORTED, "%s: a group of %zu work-items, %s runs at most %zu", name,
                        asked, m->d->info.name, most);
     return 0;
@@ -224,6 +265,7 @@ int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan 
 {
     *m = (struct ocl_model){.d = d, .plan = p, .cap = *c};
     int rc;
+    try_wgmma(d);
     if ((rc = ocl_weights_init(m, e)) || (rc = make_buffers(m, e)) ||
         (rc = ocl_ops_lower(m, e)) ||
         (rc = ocl_buffer_new(&m->scratch, d, m->scratch_bytes, "packed activations", e)) ||

@@ -85,6 +85,7 @@ struct ocl_spec {
     int32_t seqs_min, seqs_max;  /* … and sequences */
     int32_t seq_min, seq_max;    /* serves sequences with so many rows */
     struct ocl_gate gate;
+    int32_t groups_max;          /* not 0: that many take all the work in turn */
     enum ocl_when when;
 };
 
@@ -99,7 +100,8 @@ struct ocl_launch {
     int32_t instance, op; /* op: for profiles */
     enum rows rows;
     enum ocl_when when;
-    int32_t rows_min, rows_max, seqs_min, seqs_max, seq_min, seq_max;
+    int32_t rows_min, rows_max, seqs_min, seqs_max, seq_min, seq_max,
+        groups_max;
     struct ocl_gate gate;
     size_t local[3];
     struct ocl_extent extent[3];

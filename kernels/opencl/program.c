@@ -21,8 +21,14 @@ static void make_key(struct buf *key, const struct ocl_device *d, const char *so
     buf_str(key, source);
 }
 
-/* The line of the log a human should see first. */
-static int build_failed(struct ocl_device *d, cl_program p, const char *name, struct err *e)
+static bool is_ptx(const char *source)
+{
+    return !strncmp(source, ".version ", 9);
+}
+
+/* The line of the log a human should see first; `whole`: all of it goes to the program's log. */
+static int build_failed(struct ocl_device *d, cl_program p, const char *name, bool whole,
+                        struct err *e)
 {
     enum { LOG_BYTES = 1 << 16 };
     char *log = mem_zalloc(LOG_BYTES);
@@ -31,8 +37,9 @@ static int build_failed(struct ocl_device *d, cl_program p, const char *name, st
         return err_set(e, E_DEVICE, "%s does not compile on %s", name, d->info.name);
     (void)ocl_api.clGetProgramBuildInfo(p, d->info.id, CL_PROGRAM_BUILD_LOG, LOG_BYTES - 1, log,
                                         &n); /* without a log the sentence is shorter */
-    log_error("%s: build log of %s:", d->info.name, name);
-    for (const char *s = log; *s; s += strcspn(s, "\n") + (s[strcspn(s, "\n")] == '\n'))
+    if (whole)
+        log_error("%s: build log of %s:", d->info.name, name);
+    for (const char *s = log; whole && *s; s += strcspn(s, "\n") + (s[strcspn(s, "\n")] == '\n'))
         log_error("  %.*s", (int)MIN(strcspn(s, "\n"), (size_t)200), s);
     const char *first = strstr(log, "error");
     first = first ? first : log;
@@ -42,14 +49,27 @@ static int build_failed(struct ocl_device *d, cl_program p, const char *name, st
     return E_DEVICE;
 }
 
-static int build(struct ocl_device *d, cl_program p, const char *name, struct err *e)
+static int build(struct ocl_device *d, cl_program p, const char *name, bool whole, struct err *e)
 {
     cl_int rc = ocl_call_fault("clBuildProgram", name)
                     ? CL_OUT_OF_RESOURCES
                     : ocl_api.clBuildProgram(p, 1, &d->info.id, OPTIONS, NULL, NULL);
     if (rc == CL_BUILD_PROGRAM_FAILURE)
-        return build_failed(d, p, name, e);
+        return build_failed(d, p, name, whole, e);
     return ocl_call_check(rc, "clBuildProgram", name, e);
+}
+
+/* The text itself: PTX goes in as what NVIDIA's driver calls a binary. */
+static int create(struct ocl_device *d, cl_program *p, const char *name, const char *source,
+                  struct err *e)
+{
+    size_t n = strlen(source);
+    const unsigned char *bytes = (const unsigned char *)source;
+    cl_int status = CL_SUCCESS;
+    if (!is_ptx(source))
+        return OCL_NEW(*p, e, name, clCreateProgramWithSource, d->context, 1, &source, NULL);
+    return OCL_NEW(*p, e, name, clCreateProgramWithBinary, d->context, 1, &d->info.id, &n, &bytes,
+                   &status);
 }
 
 /* NULL when the stored binary is refused: a new driver, say. */
@@ -64,7 +84,7 @@ static cl_program from_cache(struct ocl_device *d, const struct buf *key, const 
         cl_int status = CL_SUCCESS;
         if (OCL_NEW(p, &e, name, clCreateProgramWithBinary, d->context, 1, &d->info.id, &bin.len,
                     &bytes, &status) ||
-            build(d, p, name, &e)) {
+            build(d, p, name, true, &e)) {
             log_warn("kernel cache: %s is compiled again: %s", name, e.text);
             OCL_FREE(clReleaseProgram, p);
         }
@@ -124,8 +144,7 @@ int ocl_program_build(cl_program *out, struct ocl_device *d, const char *name, c
     make_key(&key, d, source);
     if (d->cache_dir[0] && !key.failed && (*out = from_cache(d, &key, name)))
         goto out;
-    if ((rc = OCL_NEW(*out, e, name, clCreateProgramWithSource, d->context, 1, &source, NULL)) ||
-        (rc = build(d, *out, name, e))) {
+    if ((rc = create(d, out, name, source, e)) || (rc = build(d, *out, name, !is_ptx(source), e))) {
         OCL_FREE(clReleaseProgram, *out);
         goto out;
     }

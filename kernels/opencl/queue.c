@@ -77,16 +77,17 @@ static int64_t count(const struct ocl_launch *l, struct ocl_extent x, int32_t ro
 static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, const struct batch *b,
                   struct ocl_times *t, struct err *e)
 {
+    int64_t n[3], gate = count(l, l->gate.of, rows, b);
     size_t global[3];
-    int64_t gate = count(l, l->gate.of, rows, b), groups = 1;
     cl_event ev = NULL, *want = m->d->profiling ? &ev : NULL;
-    for (int i = 0; i < 3; i++) {
-        int64_t n = count(l, l->extent[i], rows, b);
-        global[i] = l->local[i] * (size_t)n;
-        groups *= n;
-    }
-    if (gate < l->gate.min || gate > l->gate.max || !groups)
+    for (int i = 0; i < 3; i++)
+        n[i] = count(l, l->extent[i], rows, b);
+    if (gate < l->gate.min || gate > l->gate.max || n[0] * n[1] * n[2] == 0)
         return 0;
+    if (l->groups_max && n[0] * n[1] > l->groups_max)
+        n[0] = l->groups_max, n[1] = 1;
+    for (int i = 0; i < 3; i++)
+        global[i] = l->local[i] * (size_t)n[i];
     t->launches++;
     const char *file = m->instances[l->instance].file;
     int rc = OCL(e, file, clEnqueueNDRangeKernel, m->d->queue, l->kernel, 3, NULL, global,

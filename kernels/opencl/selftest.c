@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "kernels/host.h"
 #include "kernels/opencl/queue.h"
+#include "kernels/opencl/wgmma.h"
 
 #define OUTPUTS 48    /* rows of a product's matrix: more than a panel, not a multiple of two */
 #define VOCAB 8       /* rows of an embedding */
@@ -299,7 +300,7 @@ out:
     return rc;
 }
 
-int ocl_selftest(const struct ocl_model *m, bool products, struct err *e)
+static int run_trial(const struct ocl_model *m, bool products, struct err *e)
 {
     struct trial *t = mem_zalloc(sizeof *t);
     size_t n = (size_t)MIN(m->plan->n_ops, m->n_instances) + 1;
@@ -337,5 +338,21 @@ out:
     }
     mem_free(t);
     mem_free(seen);
+    return rc;
+}
+
+int ocl_selftest(const struct ocl_model *m, bool products, struct err *e)
+{
+    struct ocl_tune *t = &m->d->tune, own = *t;
+    const struct ocl_wgmma *shapes;
+    int n = ocl_wgmma_shapes(&shapes) * (products && t->mma && t->wgmma);
+    int rc = run_trial(m, products, e);
+    t->wgmma_rows = MIN(own.wgmma_rows, MANY);
+    for (int i = 0; i < 2 * n && !rc; i++) { /* a trial of few outputs would choose only one way */
+        t->tile = shapes[i / 2].rows;
+        t->split = i % 2;
+        rc = run_trial(m, products, e);
+    }
+    *t = own;
     return rc;
 }

@@ -31,6 +31,10 @@ static const struct {
     {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
     {"movers", offsetof(struct ocl_tune, movers), 1, OCL_MOVERS_MAX, false},
     {"many_rows", offsetof(struct ocl_tune, many_rows), 0, 4096, false},
+    {"wgmma", offsetof(struct ocl_tune, wgmma), 0, 1, false},
+    {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 9, 1 << 20, false},
+    {"split", offsetof(struct ocl_tune, split), 0, 1, false},
+    {"tile", offsetof(struct ocl_tune, tile), 0, 256, false},
     {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };
 
@@ -80,7 +84,7 @@ static void apply(struct ocl_tune *t, const struct ocl_info *d, char *line)
     *colon = '\0';
     struct err e = {0};
     if (!strcmp(line, "*") || contains(d->vendor, line) || contains(d->name, line) ||
-        contains(d->platform_name, line))
+        contains(d->platform_name, line) || contains(d->arch, line))
         ASSERT(!ocl_tune_parse(t, colon + 1 + strspn(colon + 1, " \t"), &e));
 }
 

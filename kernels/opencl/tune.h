@@ -23,11 +23,16 @@ struct ocl_tune {
     int32_t movers;      /* threads that carry states between device and host, on at most half of
                             the processors */
     int32_t many_rows;   /* from here on kernels for many rows (inline PTX); 0 = there are none */
+    int32_t wgmma;       /* 1: many rows of them by Hopper's instruction (wgmma.h); the same bits */
+    int32_t wgmma_rows;  /* from here on */
+    int32_t split;       /* 1: their slices may be made apart, where there are few tiles */
+    int32_t tile;        /* not 0: of the shapes of wgmma.h only the one with so many rows */
     int32_t bank_kib;    /* slots and pages lie in buffers of at most so much; 0 = what it allows */
 };
 
 /* Starts from the row "*" and applies every row whose name is part of the vendor's, platform's
- * or device's, in file order; then limits the result to what the device can run. */
+ * or device's, or its architecture's (sm_90), in file order; then limits the result to what the
+ * device can run. */
 void ocl_tune_choose(struct ocl_tune *t, const struct ocl_info *d);
 
 /* Applies "key=value ..." to t: E_FORMAT names the word that is wrong. */

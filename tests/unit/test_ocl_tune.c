@@ -30,6 +30,20 @@ Test(ocl_tune, a_vendor_row_overrides_the_common_one_in_any_case)
     cr_assert_eq(t.mma, 1);
 }
 
+Test(ocl_tune, an_architecture_has_a_row_of_its_own)
+{
+    struct ocl_tune t;
+    struct ocl_info d = info("NVIDIA Corporation", 1024);
+    snprintf(d.arch, sizeof d.arch, "sm_89");
+    ocl_tune_choose(&t, &d);
+    cr_assert_eq(t.mma, 1);
+    cr_assert_eq(t.wgmma, 0);
+    snprintf(d.arch, sizeof d.arch, "sm_90");
+    ocl_tune_choose(&t, &d);
+    cr_assert_eq(t.mma, 1);
+    cr_assert_eq(t.wgmma, 1);
+}
+
 Test(ocl_tune, groups_fit_the_device)
 {
     struct ocl_tune t;

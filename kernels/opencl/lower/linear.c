@@ -2,6 +2,7 @@
  * of every sum. All kernels of one weight share slices and layout, so a row's result does not
  * depend on how many rows are beside it. */
 #include "kernels/opencl/launches.h"
+#include "kernels/opencl/wgmma.h"
 
 /* Slices are a multiple of 32 inputs: the tiled kernels' depth divides them. */
 struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs)
@@ -67,16 +68,26 @@ static int many(struct ocl_model *m, const struct op *op, int32_t min, struct er
 
 /* ---- tensor cores (bf16 weights in OCL_MMA layout) ---- */
 
-#define MMA_TILE 128 /* most rows of x in a tile of nvidia/linear_many.cl */
+#define MMA_PAST 256          /* rows that a tile may read past the last */
+#define CHAINS_MOST (1 << 21) /* numbers of a result whose slices may lie side by side */
 
-/* Row capacity of packed activations, and room for them in the scratch buffer. */
-static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
+/* Row capacity of packed activations. */
+static int64_t packed_rows(const struct ocl_model *m, const struct op *op)
 {
     int32_t rows = op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
-    size_t rows_p = round_up((size_t)MAX(rows, 1), MMA_TILE);
-    size_t cols_p = (size_t)m->weights[op->w[LINEAR_matrix]].cols_p;
-    m->scratch_bytes = MAX(m->scratch_bytes, rows_p * cols_p * 2);
-    return (int64_t)rows_p;
+    return (int64_t)round_up((size_t)MAX(rows, 1), 8) + MMA_PAST;
+}
+
+static size_t packed_bytes(const struct ocl_model *m, const struct op *op)
+{
+    return (size_t)packed_rows(m, op) * (size_t)m->weights[op->w[LINEAR_matrix]].cols_p * 2;
+}
+
+/* The same, with room in the scratch buffer. */
+static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
+{
+    m->scratch_bytes = MAX(m->scratch_bytes, packed_bytes(m, op));
+    return packed_rows(m, op);
 }
 
 bool ocl_aligned(const struct plan *p, struct view v)
@@ -85,27 +96,40 @@ bool ocl_aligned(const struct plan *p, struct view v)
     return (a->offset + v.col) % 4 == 0 && a->stride % 4 == 0;
 }
 
-static int mma_pack(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+/* The rows [min, max] of a step as bf16: as lanes of mma.sync read them, or (cores) wgmma. */
+static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_t min, int32_t max,
+                    struct err *e)
 {
     int64_t eighths = m->weights[op->w[LINEAR_matrix]].cols_p / 8;
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/pack_rows.cl", op);
     ocl_def(&s, "X_ALIGNED", ocl_aligned(m->plan, op->in[LINEAR_x]));
+    ocl_def(&s, "CORES", cores);
     ocl_arg(&s, ARG_ARENA, 0);
     ocl_arg_view(&s, m->plan, op->in[LINEAR_x]);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_INT, op->in[LINEAR_x].width);
     ocl_arg(&s, ARG_INT, eighths);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
-    ocl_local(&s, 64, 1);
-    ocl_groups(&s, 0, BY_ONE, (int32_t)((eighths + 63) / 64), 1);
-    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
+    ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
+    if (cores) {
+        ocl_local(&s, 32, 2);
+        ocl_groups(&s, 0, BY_ONE, (int32_t)(eighths / 4 + 1) / 2, 1);
+        ocl_groups(&s, 1, BY_ROWS, 1, 8);
+    } else {
+        ocl_local(&s, 64, 1);
+        ocl_groups(&s, 0, BY_ONE, (int32_t)((eighths + 63) / 64), 1);
+        ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    }
     s.rows_min = min;
+    s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
 }
 
 /* tiles: of 8 rows. The first kernel takes x as it is, the others packed. */
-static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, struct err *e)
+static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int32_t max,
+                   struct err *e)
 {
     struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
     struct ocl_spec s;
@@ -115,13 +139,13 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, stru
     ocl_def(&s, "PACKED", tiles > 1);
     ocl_def(&s, "X_ALIGNED", ocl_aligned(m->plan, op->in[LINEAR_x]));
     ocl_def(&s, "UNROLL", m->d->tune.unroll);
-    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
+    common_args(&s, m, op, c.len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
     ocl_local(&s, 32, (size_t)c.n);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 15) / 16, 1);
     s.rows_min = tiles > 1 ? tiles * 4 + 1 : 1;
-    s.rows_max = tiles * 8;
+    s.rows_max = MIN(tiles * 8, max);
     return ocl_spec_emit(&s, m, e);
 }
 
@@ -144,15 +168,198 @@ static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps_o, i
     return ocl_spec_emit(&s, m, e);
 }
 
+/* ---- Hopper (wgmma.h) ---- */
+
+/* Whether the kernel has the op's activation; others come after it, in place. */
+static bool wgmma_activates(const struct op *op)
+{
+    enum activation act = op->p.linear.act;
+    return act == ACT_NONE || act == ACT_RELU || act == ACT_SQRELU;
+}
+
+/* A residual that is the output would be gone before an activation of its own. */
+static bool can_wgmma(const struct ocl_model *m, const struct op *op)
+{
+    struct view res = op->in[LINEAR_residual];
+    return m->d->tune.wgmma && (wgmma_activates(op) || !view_given(res) || res.act != op->out.act);
+}
+
+/* An activation in a kernel of its own, in OpenCL C: its functions are the compiler's. */
+static int wgmma_after(struct ocl_model *m, const struct op *op, int32_t min, int32_t max,
+                       struct err *e)
+{
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/linear_after.cl", op);
+    common_args(&s, m, op, 0);
+    ocl_local(&s, 128, 1);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    s.rows_min = min;
+    s.rows_max = max;
+    return ocl_spec_emit(&s, m, e);
+}
+
+/* How some rows are made: by tiles of a shape, of whole sums or (parts > 1) of a slice each. */
+struct way { const struct ocl_wgmma *shape; int32_t parts; };
+
+/* Chains of slices lie behind the packed rows: [slice][row][output]. */
+struct chains { int64_t at, plane; int32_t stride; };
+
+static struct chains reserve_chains(struct ocl_model *m, const struct op *op, int32_t parts,
+                                    int32_t rows)
+{
+    struct chains c = {.at = (int64_t)round_up(packed_bytes(m, op), 256) / 4,
+                       .stride = (int32_t)round_up((size_t)op->out.width, 16)};
+    c.plane = (int64_t)rows * c.stride;
+    m->scratch_bytes = MAX(m->scratch_bytes, (size_t)(c.at + parts * c.plane) * 4);
+    return c;
+}
+
+static int wgmma_sum(struct ocl_model *m, const struct op *op, const struct chains *c,
+                     int32_t parts, int32_t min, int32_t max, struct err *e)
+{
+    struct ocl_spec s;
+    ocl_spec_init(&s, "nvidia/linear_sum.cl", op);
+    ocl_def(&s, "SLICES", parts);
+    common_args(&s, m, op, 0);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_LONG, c->at);
+    ocl_arg(&s, ARG_INT, c->stride);
+    ocl_arg(&s, ARG_LONG, c->plane);
+    ocl_local(&s, 128, 1);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    s.rows_min = min;
+    s.rows_max = max;
+    return ocl_spec_emit(&s, m, e);
+}
+
+static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32_t min,
+                 int32_t max, struct err *e)
+{
+    bool bare = way.parts > 1 || !wgmma_activates(op);
+    struct chains c = {0};
+    struct ocl_spec s;
+    ocl_spec_init(&s, OCL_WGMMA, op);
+    ocl_def(&s, "ROWS", way.shape->rows);
+    if (way.parts > 1) {
+        c = reserve_chains(m, op, way.parts, max);
+        ocl_arg(&s, ARG_SCRATCH, 0);
+        ocl_arg(&s, ARG_LONG, c.at);
+        ocl_arg(&s, ARG_INT, c.stride);
+    } else {
+        ocl_arg(&s, ARG_ARENA, 0);
+        ocl_arg_view(&s, m->plan, op->out);
+    }
+    ocl_arg_view(&s, m->plan, op->in[LINEAR_residual]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_matrix]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_bias]);
+    ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
+    ocl_arg(&s, ARG_INT, op->out.width);
+    ocl_arg(&s, ARG_INT, op->in[LINEAR_x].width);
+    ocl_arg(&s, ARG_LONG, m->weights[op->w[LINEAR_matrix]].cols_p);
+    ocl_arg(&s, ARG_INT, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
+    ocl_arg(&s, ARG_INT, !bare && op->w[LINEAR_bias] >= 0);
+    ocl_arg(&s, ARG_INT, !bare && view_given(op->in[LINEAR_residual]));
+    ocl_arg(&s, ARG_INT, bare ? ACT_NONE : op->p.linear.act);
+    ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
+    ocl_arg(&s, ARG_SCRATCH, 0);
+    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_arg(&s, ARG_INT, way.parts);
+    ocl_arg(&s, ARG_LONG, c.plane);
+    ocl_local(&s, OCL_WGMMA_LANES, 1);
+    ocl_groups(&s, 0, BY_ONE, (op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS *
+               way.parts, 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, way.shape->rows);
+    s.groups_max = (int32_t)m->d->info.units;
+    s.rows_min = min;
+    s.rows_max = max;
+    int rc = ocl_spec_emit(&s, m, e);
+    if (!rc && way.parts > 1)
+        return wgmma_sum(m, op, &c, way.parts, min, max, e);
+    return rc || !bare ? rc : wgmma_after(m, op, min, max, e);
+}
+
+/* What things take, in ns, measured on an H200: a product of 16 inputs of a tile (for its weights,
+ * and for every row), the begin and end of a tile, one more launch, 1000 numbers of a chain stored
+ * and read again. */
+#define STEP_NS 85.0
+#define STEP_ROW_NS 0.31
+#define TILE_NS 2000.0
+#define LAUNCH_NS 3000.0
+#define CHAINS_NS 2.0
+
+/* Groups take tiles in turn, and all wait for those that have one more. */
+static double way_ns(const struct ocl_model *m, const struct op *op, struct way way, int32_t rows)
+{
+    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
+    int64_t units = MAX((int64_t)m->d->info.units, (int64_t)1);
+    int64_t tiles = (int64_t)(op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS *
+                    ((rows + way.shape->rows - 1) / way.shape->rows) * way.parts;
+    double steps = way.parts > 1 ? c.len / 16 : (op->in[LINEAR_x].width + 15) / 16;
+    double ns = (double)((tiles + units - 1) / units) *
+                (steps * (STEP_NS + STEP_ROW_NS * way.shape->rows) + TILE_NS);
+    if (way.parts > 1)
+        ns += LAUNCH_NS + CHAINS_NS / 1e3 * way.parts * rows * op->out.width;
+    return ns;
+}
+
+static struct way best_way(const struct ocl_model *m, const struct op *op, int32_t rows)
+{
+    const struct ocl_wgmma *shapes;
+    int n = ocl_wgmma_shapes(&shapes);
+    struct way best = {NULL, 1};
+    int32_t slices = ocl_slices(&m->d->tune, op->in[LINEAR_x].width).n;
+    bool small = (int64_t)rows * op->out.width <= CHAINS_MOST;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < 2; k++) {
+            struct way way = {&shapes[i], k ? slices : 1};
+            if (m->d->tune.tile && m->d->tune.tile != shapes[i].rows)
+                continue;
+            if ((!k || (small && m->d->tune.split)) &&
+                (!best.shape || way_ns(m, op, way, rows) < way_ns(m, op, best, rows)))
+                best = way;
+        }
+    best.shape = best.shape ? best.shape : shapes; /* no shape has that many rows */
+    return best;
+}
+
+#define ROWS_STEP 64 /* rows that are chosen for together */
+
+static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    int32_t most = MAX(op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens, min);
+    int rc = mma_pack(m, op, true, min, INT32_MAX, e);
+    for (int32_t from = min, to; from <= most && !rc; from = to + 1) {
+        to = (int32_t)round_up((size_t)from, ROWS_STEP);
+        struct way way = best_way(m, op, to);
+        while (to < most) {
+            struct way next = best_way(m, op, to + ROWS_STEP);
+            if (next.shape != way.shape || next.parts != way.parts)
+                break;
+            to += ROWS_STEP;
+        }
+        to = MIN(to, most);
+        rc = wgmma(m, op, way, from, to, e);
+    }
+    return rc;
+}
+
+/* ---- by the number of rows ---- */
+
 static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
+    bool hopper = can_wgmma(m, op);
+    int32_t wide = MAX(m->d->tune.wide_rows, 65), few = hopper ? m->d->tune.wgmma_rows - 1 : 64;
     int rc;
-    if ((rc = mma_few(m, op, 1, e)) || (rc = mma_pack(m, op, 9, e)))
+    if ((rc = mma_few(m, op, 1, 8, e)) ||
+        (rc = mma_pack(m, op, false, 9, hopper ? few : INT32_MAX, e)))
         return rc;
     for (int32_t tiles = 2; tiles <= 8; tiles *= 2)
-        if ((rc = mma_few(m, op, tiles, e)))
+        if ((rc = mma_few(m, op, tiles, few, e)))
             return rc;
-    int32_t wide = MAX(m->d->tune.wide_rows, 65);
+    if (hopper)
+        return wgmma_lower(m, op, few + 1, e);
     if ((rc = mma_many(m, op, 4, 2, 65, wide - 1, e)))
         return rc;
     return mma_many(m, op, 2, 4, wide, INT32_MAX, e);

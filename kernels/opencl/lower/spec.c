@@ -133,6 +133,7 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
                              .rows_min = s->rows_min, .rows_max = s->rows_max,
                              .seqs_min = s->seqs_min, .seqs_max = s->seqs_max,
                              .seq_min = s->seq_min, .seq_max = s->seq_max, .gate = s->gate,
+                             .groups_max = s->groups_max,
                              .args = args, .n_args = s->n_args};
     memcpy(l->local, s->local, sizeof l->local);
     memcpy(l->extent, s->extent, sizeof l->extent);

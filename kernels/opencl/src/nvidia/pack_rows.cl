@@ -1,13 +1,33 @@
-/* Activations as bf16 for the tensor cores: [products of 16 inputs][rows_p][4 lanes][2 pairs].
- * Work-item: 8 inputs of a row. Inputs past the end are zeros. */
-kernel void KERNEL(global float *arena, VIEW(x), global uint2 *to, const int inputs,
-                   const int eighths, const ulong rows_p)
+/* Activations as bf16 for the tensor cores; inputs past the end are zeros. Work-item: 8 inputs of a
+ * row.
+ *
+ * CORES: [products of 16 inputs][rows_p / 8][2 halves][8 rows][4 lanes], a pair each: what wgmma
+ * calls core matrices, one behind the other, so that any number of rows of a product is one run of
+ * memory. Warp: 32 inputs of 8 rows, written in whole lines. Otherwise [products of 16
+ * inputs][rows_p][4 lanes][2 pairs]. */
+kernel void KERNEL(global float *arena, VIEW(x), global uint *to, const int inputs,
+                   const int eighths, const ulong rows_p, global const int *counts,
+                   const int is_logits)
 {
+#if CORES
+    int lane = (int)get_local_id(0), row = (int)get_group_id(1) * 8 + lane / 4;
+    int group = (int)get_group_id(0) * 2 + (int)get_local_id(1);
+    if (group * 4 >= eighths || row >= counts[is_logits ? 2 : 1])
+        return;
+    uint4 v = eight_bf16(ROW(x, row), group * 32 + lane % 4 * 8, inputs, X_ALIGNED);
+    ulong at = (ulong)group * 2u * rows_p * 8u + (ulong)(row / 8 * 64 + lane);
+    to[at] = v.x;
+    to[at + 32] = v.y;
+    to[at + rows_p * 8] = v.z;
+    to[at + rows_p * 8 + 32] = v.w;
+#else
     int i = (int)get_global_id(0), row = (int)get_global_id(1);
     if (i >= eighths)
         return;
     uint4 v = eight_bf16(ROW(x, row), i * 8, inputs, X_ALIGNED);
     ulong at = ((ulong)(i / 4 * 2) * rows_p + (ulong)row) * 4 + (ulong)(i % 4);
-    to[at] = v.xy;
-    to[at + rows_p * 4] = v.zw;
+    global uint2 *pairs = (global uint2 *)to;
+    pairs[at] = v.xy;
+    pairs[at + rows_p * 4] = v.zw;
+#endif
 }
