@@ -8,8 +8,9 @@ Prints a line of JSON for every figure, {"key": [a row of table.py], "value", "n
 version, {"fact", "value"}. Without fla only torch's; without a card that torch sees, nothing but
 the reason. Timed with a synchronised clock; what is tuned on the way is not counted.
 
-fla tries many variants of each kernel when it is first used, and compiles them one after the other:
-minutes. So some processes (--tune) compile a share of them each before, into triton's cache."""
+For prompts fla tries many variants of each kernel when it is first used, and compiles them one
+after the other: minutes. So they come last, and some processes (--tune) compile a share of them
+each before, into triton's cache."""
 import json
 import os
 import statistics
@@ -126,9 +127,14 @@ def tune_all():
 
 
 def main():
-    import torch
+    try:
+        import torch
+    except ImportError as e:
+        fact("torch", f"not there: {e}")
+        return
     if not torch.cuda.is_available():
-        raise SystemExit("torch sees no card")
+        fact("torch", f"{torch.__version__} sees no card")
+        return
     if "--tune" in sys.argv:
         with torch.inference_mode():
             tune(torch, sys.argv[sys.argv.index("--tune") + 1])
@@ -146,14 +152,14 @@ def main():
             fact("fla", f"not there: {e}")
             return
         fact("fla", f"{fla.__version__}, triton {triton.__version__}")
-        tune_all()
         model = build(torch)
+        for n in STREAMS:
+            decode(torch, model, n)
+        tune_all()
         for n, tokens, row in ((1, PROMPT, f"prompt of {PROMPT}"),
                                (BATCH, PROMPT, f"prompts {BATCH} x {PROMPT}"),
                                (1, LONG, f"prompt of {LONG}")):
             prompt(torch, model, n, tokens, row)
-        for n in STREAMS:
-            decode(torch, model, n)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+OTHERS_S = 120  # fla is imported and compiles for as long as that
 
 
 def products(bench, device):
@@ -56,11 +58,11 @@ def others(bench, device):
     number = re.search(r":(\d+)$", device)
     args = [sys.executable, os.path.join(HERE, "others.py")]
     args += ["--quick"] if bench.a.quick else []
+    env = dict(os.environ, CUDA_VISIBLE_DEVICES=number.group(1) if number else "0")
     with open(bench.log("others"), "w", encoding="utf-8") as err:
-        p = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=err, text=True,
-                             env=dict(os.environ, CUDA_VISIBLE_DEVICES=number.group(1) if number
-                                      else "0"))
-        late = threading.Timer(120, p.kill)
+        p = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=err, text=True, env=env,
+                             start_new_session=True)
+        late = threading.Timer(OTHERS_S, os.killpg, (p.pid, signal.SIGKILL))  # its children too
         late.start()
         for line in p.stdout:
             said = json.loads(line)
