@@ -11,9 +11,17 @@
 
 void deliver_wake(struct wakes *w)
 {
+    if (w->n == 0)
+        return;
+    pthread_mutex_lock(&w->lock);
+    if (w->round)
+        w->round(w->arg, true);
     for (int32_t i = 0; i < w->n; i++)
         w->list[i].call(w->list[i].arg);
     w->n = 0;
+    if (w->round)
+        w->round(w->arg, false);
+    pthread_mutex_unlock(&w->lock);
 }
 
 int deliver(struct request *r, const struct delivery *d, struct wakes *later)

@@ -20,6 +20,9 @@ struct delivery {
 struct wakes {
     struct wake { void (*call)(void *arg); void *arg; } *list; /* [cap] */
     int32_t n, cap;
+    pthread_mutex_t lock; /* of the two below, during a round; else start and stop alone take it */
+    void (*round)(void *arg, bool begins); /* around each series of them; NULL = nothing */
+    void *arg;
 };
 
 /* Wakes them. Before anything that takes long, and after a step. */

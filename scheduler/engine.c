@@ -56,7 +56,7 @@ static int allocate(struct engine *en, struct err *e)
     en->page_table = mem_array(slots, width * sizeof *en->page_table);
     en->tables = mem_array(places, width * sizeof *en->tables);
     en->wakes = (struct wakes){.list = mem_array(places, sizeof *en->wakes.list),
-                               .cap = (int32_t)places};
+                               .cap = (int32_t)places, .lock = PTHREAD_MUTEX_INITIALIZER};
     if (!en->seqs || !en->active || !en->picked || !en->want || !en->rows || !en->logit_at ||
         !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of || !en->logit_rows ||
         !en->told_at || !en->asked || !en->told || !en->banned || !en->masks ||

@@ -313,6 +313,15 @@ void sched_kick(struct sched *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+void sched_on_wakes(struct sched *s, void (*round)(void *arg, bool begins), void *arg)
+{
+    struct wakes *w = &s->engine.wakes;
+    pthread_mutex_lock(&w->lock);
+    w->round = round;
+    w->arg = arg;
+    pthread_mutex_unlock(&w->lock);
+}
+
 void sched_drain(struct sched *s)
 {
     pthread_mutex_lock(&s->lock);

@@ -19,6 +19,7 @@
 #include "server/http/origin.h"
 #include "server/http/reqlog.h"
 #include "server/http/reqspan.h"
+#include "server/http/stream.h"
 #include "server/process/loading.h"
 
 /* A refused request's body up to this size is read and thrown away, so that the connection and
@@ -26,17 +27,12 @@
 #define DISCARD_BYTES KIB(64)
 /* Of one that is too large so much: most clients read no reply before they have sent everything. */
 #define TOO_LARGE_BYTES MIB(64)
-/* A reply of less is not counted, nor a change by less: most are, and change with every token. */
-#define REPLY_UNIT KIB(16)
 /* A body whose JSON takes megabytes while it is parsed. */
 #define TRIM_BYTES KIB(128)
 /* Parsing and tokenising this much takes about a millisecond; more goes to the helper. */
 #define INLINE_BYTES KIB(16)
 /* Largest reply: text and logprobs of all choices. */
 #define REPLY_BYTES MIB(256)
-/* What came in one wake-up: at most the ring's 256 events at ~2 KB each with 20 logprobs, times
- * 128 choices; far less in practice. */
-#define STREAM_BYTES MIB(128)
 /* Seconds after which a refused client may try again: at most, and where nothing is known. */
 #define RETRY_MAX_S 120
 #define RETRY_S 2
@@ -191,19 +187,6 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
 
 /* ---- memory ---- */
 
-bool exchange_hold(struct exchange *x, enum exchange_memory what, size_t bytes)
-{
-    size_t others = 0;
-    for (int i = 0; i < HELD_KINDS; i++)
-        others += i == (int)what ? 0 : x->held[i];
-    if (bytes == x->held[what])
-        return true;
-    if (!budget_change(&x->http->budget, others + x->held[what], others + bytes))
-        return false;
-    x->held[what] = bytes;
-    return true;
-}
-
 static void release(struct exchange *x, enum exchange_memory what)
 {
     bool less = exchange_hold(x, what, 0);
@@ -232,13 +215,6 @@ static void free_body(struct exchange *x)
     release(x, HELD_BODY);
 }
 
-/* What has been read of a reply; x->out: of a stream, and not gone yet. */
-static bool hold_reply(struct exchange *x)
-{
-    size_t n = x->reply.cap + x->out.cap + (x->pending ? x->pending->ops->bytes(x->pending) : 0);
-    return exchange_hold(x, HELD_REPLY, n / REPLY_UNIT * REPLY_UNIT);
-}
-
 /* ---- replies ---- */
 
 static enum MHD_Result respond(struct exchange *x)
@@ -249,7 +225,7 @@ static enum MHD_Result respond(struct exchange *x)
         if (x->reply.failed)
             return MHD_NO; /* nothing beats half of it */
     }
-    if (x->status < 400 && !hold_reply(x)) {
+    if (x->status < 400 && !exchange_hold_reply(x)) {
         buf_free(&x->reply);
         exchange_full(x);
     }
@@ -270,70 +246,10 @@ static enum MHD_Result respond(struct exchange *x)
 
 /* ---- streaming ---- */
 
-/* Appends what there is to say next. False: nothing, and the waker will be signalled. */
-static bool refill(struct exchange *x)
-{
-    struct pending *s = x->pending;
-    unsigned flags = waker_take(x->waker);
-    if (flags & WAKER_GONE) {
-        x->out.failed = true;
-        return true;
-    }
-    if (flags & WAKER_ABORT) {
-        struct err e = {0};
-        err_set(&e, E_CLOSED, "the server is shutting down");
-        s->ops->fail(s, &x->out, &e);
-        x->ended = true;
-        return true;
-    }
-    bool any = s->ops->read(s);
-    s->ops->write(s, &x->out);
-    x->ended = s->ops->done(s);
-    if (x->out.failed || !hold_reply(x)) { /* nothing of it has been sent */
-        struct err e = {0};
-        err_set(&e, x->out.failed ? E_NOMEM : E_BUSY, "%s", x->out.failed
-                    ? "no memory for the reply"
-                    : "other requests take all of the memory there is for replies");
-        buf_free(&x->out);
-        s->ops->fail(s, &x->out, &e);
-        x->ended = true;
-    }
-    if (any || x->ended || x->out.len)
-        return true;
-    if (!(flags & WAKER_PING))
-        return false;
-    s->ops->ping(s, &x->out);
-    stats_add(&x->http->stats.heartbeats);
-    return true;
-}
-
-static ssize_t on_read(void *arg, uint64_t pos, char *to, size_t max)
-{
-    (void)pos;
-    struct exchange *x = arg;
-    for (;;) {
-        size_t n = MIN(x->out.len - x->sent, max);
-        if (n) {
-            memcpy(to, x->out.p + x->sent, n);
-            x->sent += n;
-            watch_bytes(x->conn, n);
-            return (ssize_t)n;
-        }
-        buf_clear(&x->out);
-        x->sent = 0;
-        if (x->ended)
-            return MHD_CONTENT_READER_END_OF_STREAM;
-        if (!refill(x) && waker_wait(x->waker))
-            return 0;
-        if (x->out.failed)
-            return MHD_CONTENT_READER_END_WITH_ERROR;
-    }
-}
-
 static enum MHD_Result start_stream(struct exchange *x)
 {
     struct MHD_Response *r =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, KIB(4), on_read, x, NULL);
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, KIB(4), stream_read, x, NULL);
     if (!r)
         return MHD_NO;
     header(r, "Cache-Control", "no-cache");
@@ -358,7 +274,7 @@ static enum MHD_Result wait_whole(struct exchange *x)
             return respond(x);
         }
         bool any = s->ops->read(s);
-        if (!hold_reply(x)) {
+        if (!exchange_hold_reply(x)) {
             exchange_full(x);
             return respond(x);
         }
@@ -389,7 +305,7 @@ struct exchange *exchange_new(struct http *h, struct MHD_Connection *c)
     buf_init(&x->body, (size_t)h->o->body_limit);
     x->discard_max = DISCARD_BYTES;
     buf_init(&x->reply, REPLY_BYTES);
-    buf_init(&x->out, STREAM_BYTES);
+    stream_init(x);
     x->errors = routes_errors(h->routes, "");
     if (!x->waker) {
         mem_free(x);
@@ -416,7 +332,7 @@ void exchange_free(struct exchange *x)
     waker_unref(x->waker);
     free_body(x);
     buf_free(&x->reply);
-    buf_free(&x->out);
+    stream_free(x);
     for (int i = 0; i < HELD_KINDS; i++)
         release(x, (enum exchange_memory)i);
     mem_free(x);

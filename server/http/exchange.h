@@ -1,7 +1,7 @@
 /* One HTTP request and its reply.
  *
  * Owner: the library's connection, from the request line to the completed callback. Thread: the
- * connection's HTTP worker; while `helping`, a helper thread's. */
+ * connection's HTTP worker; while `helping`, a helper thread's; a stream's, stream.h. */
 #ifndef RECURD_EXCHANGE_H
 #define RECURD_EXCHANGE_H
 
@@ -10,6 +10,7 @@
 #include "server/http/apierr.h"
 #include "server/http/http.h"
 #include "server/http/pending.h"
+#include "server/http/stream.h"
 #include "server/http/turns.h"
 #include "server/http/watch.h"
 #include "server/otlp/traceparent.h"
@@ -75,9 +76,7 @@ struct exchange {
     struct request_facts facts; /* of its generation, once that has ended */
     const struct error_form *errors; /* of the API that the path belongs to */
     struct pending *pending;   /* what a handler started: a stream, or a whole reply to wait for */
-    struct buf out;            /* of a stream: bytes on their way, */
-    size_t sent;               /* … of which so many are gone; */
-    bool ended;                /* … the last are in it */
+    struct stream stream;      /* its reply, if that is one */
 };
 
 struct exchange *exchange_new(struct http *h, struct MHD_Connection *c);
@@ -105,6 +104,8 @@ void exchange_make_id(char id[REQUEST_ID_BYTES + 1]);
  * what to answer (exchange_full), and it holds what it did. */
 bool exchange_hold(struct exchange *x, enum exchange_memory what, size_t bytes) MUST_USE;
 void exchange_full(struct exchange *x);
+/* … of a reply, what has been read of it and is not with its reader yet. */
+bool exchange_hold_reply(struct exchange *x) MUST_USE;
 /* The handler must wait for the network: false = it may, here; true = it returns at once, leaving x
  * as it was, and is run again where it may. */
 bool exchange_later(struct exchange *x) MUST_USE;

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "scheduler/sched.h"
 #include "server/http/exchange.h"
 #include "server/http/guard.h"
 #include "server/http/helper.h"
@@ -201,6 +202,7 @@ static int start(struct http *h, int fd, struct err *e)
 void http_serve(struct http *h, const struct served *served)
 {
     h->served = served;
+    sched_on_wakes(served->sched, outlet_round, h->outlet);
     __atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
 }
 
@@ -234,7 +236,9 @@ int http_open(struct http **out, int fd, const struct options *o,
         rc = watch_open(&h->watch, (int32_t)o->connections + SPARE_CONNECTIONS, &w, e);
     if (!rc)
         rc = helper_open(&h->helper, help, e);
-    if (served)
+    if (!rc)
+        rc = outlet_open(&h->outlet, (int)o->http_threads, stream_turn, e);
+    if (served && !rc)
         http_serve(h, served);
     if (!rc)
         rc = start(h, fd, e);
@@ -305,6 +309,9 @@ bool http_close(struct http *h)
     if (h->mhd)
         MHD_stop_daemon(h->mhd);
     helper_close(h->helper);
+    if (h->served)
+        sched_on_wakes(h->served->sched, NULL, NULL);
+    outlet_close(h->outlet);
     watch_close(h->watch);
     mem_free(h);
     return true;

@@ -1,4 +1,5 @@
-/* The HTTP server: libmicrohttpd with a pool of workers, the connection watcher, the helper.
+/* The HTTP server: libmicrohttpd with a pool of workers, the connection watcher, the helper,
+ * the outlet.
  * Thread: main opens, drains and closes. */
 #ifndef RECURD_HTTP_H
 #define RECURD_HTTP_H
@@ -14,6 +15,7 @@
 struct MHD_Daemon;
 struct helper;
 struct otlp;
+struct outlet;
 
 /* Owner: main. Thread: read-only after http_open, apart from atomics. */
 struct http {
@@ -26,6 +28,7 @@ struct http {
     struct otlp *otlp; /* who is told what requests took; NULL = nobody */
     struct watch *watch;
     struct helper *helper;
+    struct outlet *outlet;  /* of streams */
     struct MHD_Daemon *mhd;
     struct stats stats;
     uint64_t started_unix_s;

@@ -1,7 +1,7 @@
-/* The suspend/resume protocol. Invariant: `suspended` is true exactly from our suspend until one
- * caller has taken the resume upon itself, and changes only under `lock`. The library is asked
- * after the lock is left, because the worker that it wakes takes the lock at once. Until then
- * nothing happens to a suspended connection, so its pointer stays good. */
+/* The suspend/resume protocol. Invariant: `suspended` is true exactly from a wait until one
+ * caller has taken it upon itself to wake whoever waits, and changes only under `lock`. He is woken
+ * after the lock is left, because he takes the lock at once. Until then nothing happens to a
+ * suspended connection, so its pointer stays good. */
 #include "server/http/waker.h"
 
 #include <microhttpd.h>
@@ -15,6 +15,9 @@ struct waker {
     struct MHD_Connection *mhd; /* NULL once detached */
     int *n_suspended;           /* atomic */
     bool suspended, signalled;
+    bool held;                  /* the library has suspended the connection */
+    void (*woken)(void *arg);   /* who is told of a signal; NULL = the library */
+    void *arg;
     unsigned flags;
 };
 
@@ -58,13 +61,38 @@ void waker_signal(struct waker *w, unsigned flags)
     pthread_mutex_lock(&w->lock);
     w->flags |= flags;
     w->signalled = true;
-    struct MHD_Connection *sleeper = w->suspended ? w->mhd : NULL;
+    struct MHD_Connection *sleeper = w->suspended && !w->woken ? w->mhd : NULL;
+    void (*woken)(void *arg) = w->suspended ? w->woken : NULL;
+    void *arg = w->arg;
     if (w->suspended && w->n_suspended)
         __atomic_sub_fetch(w->n_suspended, 1, __ATOMIC_RELAXED);
     w->suspended = false;
+    w->held = w->held && !sleeper;
     pthread_mutex_unlock(&w->lock);
     if (sleeper)
         MHD_resume_connection(sleeper); /* w may be gone when this returns */
+    else if (woken)
+        woken(arg); /* likewise */
+}
+
+void waker_divert(struct waker *w, void (*woken)(void *arg), void *arg)
+{
+    pthread_mutex_lock(&w->lock);
+    ASSERT(!w->suspended);
+    w->woken = woken;
+    w->arg = arg;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void waker_release(struct waker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    ASSERT(!w->suspended && w->held);
+    struct MHD_Connection *sleeper = w->mhd;
+    w->woken = NULL;
+    w->held = false;
+    pthread_mutex_unlock(&w->lock);
+    MHD_resume_connection(sleeper); /* w may be gone when this returns */
 }
 
 bool waker_wait(struct waker *w)
@@ -77,7 +105,9 @@ bool waker_wait(struct waker *w)
         w->suspended = true;
         if (w->n_suspended)
             __atomic_add_fetch(w->n_suspended, 1, __ATOMIC_RELAXED);
-        MHD_suspend_connection(w->mhd);
+        if (!w->held)
+            MHD_suspend_connection(w->mhd);
+        w->held = true;
     }
     pthread_mutex_unlock(&w->lock);
     return suspend;
@@ -95,7 +125,7 @@ unsigned waker_take(struct waker *w)
 void waker_detach(struct waker *w)
 {
     pthread_mutex_lock(&w->lock);
-    ASSERT(!w->suspended);
+    ASSERT(!w->suspended && !w->held);
     w->mhd = NULL;
     pthread_mutex_unlock(&w->lock);
 }

@@ -11,6 +11,19 @@ LONG = {"prompt": "Once upon a time", "max_tokens": 1000000, "ignore_eos": True,
         "temperature": 0}
 
 
+def dechunk(data):
+    """The body in these chunks, of which nothing may be missing."""
+    out = b""
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        n = int(size, 16)
+        assert len(data) >= n + 2 and data[n:n + 2] == b"\r\n", "a chunk of %d bytes is cut" % n
+        out, data = out + data[:n], data[n + 2:]
+        if n == 0:
+            assert not data, "%d bytes behind the last chunk" % len(data)
+            return out
+
+
 class Framing(unittest.TestCase):
     def setUp(self):
         self.s = server("--model", DEMO)
@@ -138,6 +151,32 @@ class Leaving(unittest.TestCase):
         self.assertTrue(cut, "it is still served")
         s.wait_idle(20)
         st.close()
+
+    def test_a_reader_that_comes_late_finds_every_byte(self):
+        """Its socket fills in the middle of chunks, more than once; in HTTP/1.0 there are none."""
+        body = {"prompt": "Once", "max_tokens": 400, "ignore_eos": True, "temperature": 0,
+                "logprobs": 20}
+        whole = self.s.post("/v1/completions", body)["choices"][0]["text"]
+        sent = json.dumps(dict(body, stream=True)).encode()
+        for version in (b"1.0", b"1.1"):
+            sock = self.s.connect(60, room=4096)
+            sock.sendall(b"POST /v1/completions HTTP/%s\r\nHost: localhost\r\nConnection: close\r\n"
+                         b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                         % (version, len(sent), sent))
+            got = b""
+            while piece := sock.recv(65536):
+                if len(got) < 100000:
+                    time.sleep(0.01)
+                got += piece
+            sock.close()
+            head, _, got = got.partition(b"\r\n\r\n")
+            self.assertEqual(b"chunked" in head, version == b"1.1", head)
+            text, events = dechunk(got) if version == b"1.1" else got, []
+            for frame in text.decode().split("\n\n"):
+                if frame and frame != "data: [DONE]":
+                    events.append(json.loads(frame.removeprefix("data: ")))
+            self.assertTrue(text.endswith(b"data: [DONE]\n\n"))
+            self.assertEqual("".join(e["choices"][0]["text"] for e in events), whole)
 
     def test_one_slow_reader_does_not_slow_the_others(self):
         slow = Stream(self.s, "/v1/completions", dict(LONG, logprobs=20))

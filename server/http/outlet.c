@@ -1,0 +1,201 @@
+/* See outlet.h. Invariant: a thread that is `asleep` has an empty list, or somebody is in a round
+ * that will wake it; nobody makes a system call for one that is awake. */
+#include "server/http/outlet.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+/* A thread takes so many streams before the next one gets any: to wake two costs more than to
+ * write some in turn. */
+#define STREAMS 64
+#define EVENTS 64
+
+struct outlet_thread {
+    struct outlet *outlet;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    struct outlet_place *first, **last; /* with something to write, in the order of their coming */
+    bool asleep, stop;
+    int streams;                        /* atomic */
+    int blocked;                        /* of them, wait for room; the thread's own */
+    int epoll, wake;
+    bool runs;
+};
+
+struct outlet {
+    void (*run)(struct outlet_place *p);
+    int n;
+    struct outlet_thread threads[];
+};
+
+static _Thread_local bool in_round;
+
+static struct outlet_place *take_all(struct outlet_thread *t, bool *stop)
+{
+    pthread_mutex_lock(&t->lock);
+    struct outlet_place *all = t->first;
+    t->first = NULL;
+    t->last = &t->first;
+    t->asleep = !all;
+    *stop = t->stop;
+    pthread_mutex_unlock(&t->lock);
+    return all;
+}
+
+static void *loop(void *arg)
+{
+    struct outlet_thread *t = arg;
+    bool stop = false;
+    for (;;) {
+        struct outlet_place *p = take_all(t, &stop), *next;
+        if (!p && stop)
+            return NULL;
+        bool any = p != NULL;
+        for (; p; p = next) {
+            next = p->next; /* before it may be put again */
+            t->outlet->run(p);
+        }
+        if (any && t->blocked == 0)
+            continue;
+        struct epoll_event ev[EVENTS];
+        int n = epoll_wait(t->epoll, ev, EVENTS, any ? 0 : -1);
+        for (int i = 0; i < n; i++) {
+            if (!ev[i].data.ptr)
+                continue; /* woken, and the list says by whom */
+            t->blocked--;
+            t->outlet->run(ev[i].data.ptr);
+        }
+    }
+}
+
+/* The counter is never read: each write is an edge. */
+static void wake(struct outlet_thread *t)
+{
+    uint64_t one = 1;
+    ssize_t n = write(t->wake, &one, sizeof one);
+    (void)n; /* fails only at the counter's maximum: after 10^11 years */
+}
+
+static int start(struct outlet_thread *t, struct err *e)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+    pthread_mutex_init(&t->lock, NULL);
+    t->last = &t->first;
+    t->epoll = epoll_create1(EPOLL_CLOEXEC);
+    t->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (t->epoll < 0 || t->wake < 0 || epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->wake, &ev))
+        return err_set(e, E_IO, "streams: epoll: %s", strerror(errno));
+    t->runs = pthread_create(&t->thread, NULL, loop, t) == 0;
+    return t->runs ? 0 : err_set(e, E_NOMEM, "a thread that writes streams could not be started");
+}
+
+int outlet_open(struct outlet **out, int n_threads, void (*run)(struct outlet_place *p),
+                struct err *e)
+{
+    *out = NULL;
+    struct outlet *o = mem_zalloc(sizeof *o + (size_t)n_threads * sizeof *o->threads);
+    if (!o)
+        return err_set(e, E_NOMEM, "no memory for %d threads that write streams", n_threads);
+    o->run = run;
+    for (; o->n < n_threads; o->n++) {
+        struct outlet_thread *t = &o->threads[o->n];
+        t->outlet = o;
+        if (start(t, e)) {
+            o->n++;
+            outlet_close(o);
+            return e->code;
+        }
+    }
+    *out = o;
+    return 0;
+}
+
+void outlet_close(struct outlet *o)
+{
+    for (int i = 0; o && i < o->n; i++) {
+        struct outlet_thread *t = &o->threads[i];
+        pthread_mutex_lock(&t->lock);
+        t->stop = true;
+        pthread_mutex_unlock(&t->lock);
+        if (t->runs) {
+            wake(t);
+            pthread_join(t->thread, NULL);
+        }
+        if (t->epoll >= 0)
+            close(t->epoll);
+        if (t->wake >= 0)
+            close(t->wake);
+        pthread_mutex_destroy(&t->lock);
+    }
+    mem_free(o);
+}
+
+void outlet_enter(struct outlet *o, struct outlet_place *p)
+{
+    struct outlet_thread *least = NULL;
+    int fewest = 0;
+    for (int i = 0; i < o->n && (!least || fewest >= STREAMS); i++) {
+        int n = __atomic_load_n(&o->threads[i].streams, __ATOMIC_RELAXED);
+        if (!least || n < fewest) {
+            least = &o->threads[i];
+            fewest = n;
+        }
+    }
+    __atomic_add_fetch(&least->streams, 1, __ATOMIC_RELAXED);
+    *p = (struct outlet_place){.thread = least};
+}
+
+void outlet_leave(struct outlet_place *p, int fd)
+{
+    struct outlet_thread *t = p->thread;
+    if (p->polled)
+        (void)epoll_ctl(t->epoll, EPOLL_CTL_DEL, fd, NULL); /* or it is gone with its close */
+    __atomic_sub_fetch(&t->streams, 1, __ATOMIC_RELAXED);
+    *p = (struct outlet_place){0};
+}
+
+void outlet_put(struct outlet_place *p)
+{
+    struct outlet_thread *t = p->thread;
+    pthread_mutex_lock(&t->lock);
+    p->next = NULL;
+    *t->last = p;
+    t->last = &p->next;
+    bool sleeps = t->asleep && !in_round;
+    t->asleep = t->asleep && in_round;
+    pthread_mutex_unlock(&t->lock);
+    if (sleeps)
+        wake(t);
+}
+
+void outlet_round(void *outlet, bool begins)
+{
+    struct outlet *o = outlet;
+    in_round = begins;
+    for (int i = 0; i < o->n && !begins; i++) {
+        struct outlet_thread *t = &o->threads[i];
+        pthread_mutex_lock(&t->lock);
+        bool sleeps = t->asleep && t->first;
+        t->asleep = t->asleep && !sleeps;
+        pthread_mutex_unlock(&t->lock);
+        if (sleeps)
+            wake(t);
+    }
+}
+
+bool outlet_room(struct outlet_place *p, int fd)
+{
+    struct epoll_event ev = {.events = EPOLLOUT | EPOLLONESHOT, .data.ptr = p};
+    int how = p->polled ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (epoll_ctl(p->thread->epoll, how, fd, &ev))
+        return false;
+    p->thread->blocked++;
+    p->polled = true;
+    return true;
+}
