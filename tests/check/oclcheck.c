@@ -191,7 +191,7 @@ static void compare_ref(const struct ocl_model *m, const struct rig *r, const st
 {
     int64_t row0 = 0;
     int32_t width = 0;
-    float top = largest(want->slots, r->slot_n); /* results are sums over states, which may cancel */
+    float top = largest(want->slots, r->slot_n); /* results are sums over them, which may cancel */
     for (int64_t i = 0; i < (int64_t)arena_floats(m, r); i++) {
         if (!written(r, i, &row0, &width)) {
             if (!same(got->arena[i], want->arena[i]))

@@ -346,50 +346,17 @@ static void bench_product(const char *shape)
     bench_linear(outputs, inputs, rows, DTYPE_BF16, flops > 5e11 ? 2 : flops > 5e10 ? 8 : 32);
 }
 
-int main(int argc, char **argv)
+static void bench_small(void)
 {
-    const char *name = NULL, *cache = NULL, *tune = NULL, *products[64];
-    int n_products = 0;
-    bool small = false;
-    struct err e = {0};
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--small"))
-            small = true;
-        else if (!strcmp(argv[i], "--best"))
-            best = true;
-        else if (!strcmp(argv[i], "--device") && i + 1 < argc)
-            name = argv[++i];
-        else if (!strcmp(argv[i], "--cache") && i + 1 < argc)
-            cache = argv[++i];
-        else if (!strcmp(argv[i], "--only") && i + 1 < argc)
-            only = argv[++i];
-        else if (!strcmp(argv[i], "--tune") && i + 1 < argc)
-            tune = argv[++i];
-        else if (!strcmp(argv[i], "--product") && i + 1 < argc && n_products < 64)
-            products[n_products++] = argv[++i];
-        else
-            return fprintf(stderr, "oclbench: unknown argument %s\n", argv[i]), 2;
-    }
-    must(ocl_device_open(&device, name, cache, &e), &e);
-    if (tune)
-        must(ocl_tune_parse(&device.tune, tune, &e), &e);
-    printf("%s, driver %s\n", device.info.name, device.info.driver);
-    bench_copy(small ? MIB(64) : n_products ? GIB(1) : GIB(4));
-    for (int i = 0; i < n_products; i++)
-        bench_product(products[i]);
-    if (n_products) {
-        ocl_device_close(&device);
-        return 0;
-    }
-    if (small) {
-        bench_linear(1024, 1024, 1, DTYPE_BF16, 4);
-        bench_linear(256, 256, 256, DTYPE_BF16, 2);
-        bench_delta(4, 1, 4, 64, false, 2);
-        bench_attention(1, 1, 500, 4, 2, 64, 2);
-        bench_attention(1, 64, 64, 4, 2, 64, 2);
-        ocl_device_close(&device);
-        return 0;
-    }
+    bench_linear(1024, 1024, 1, DTYPE_BF16, 4);
+    bench_linear(256, 256, 256, DTYPE_BF16, 2);
+    bench_delta(4, 1, 4, 64, false, 2);
+    bench_attention(1, 1, 500, 4, 2, 64, 2);
+    bench_attention(1, 64, 64, 4, 2, 64, 2);
+}
+
+static void bench_all(void)
+{
     bench_linear(65536, 16384, 1, DTYPE_BF16, 8);
     bench_linear(65536, 2048, 1, DTYPE_BF16, 16);
     bench_linear(2048, 2048, 1, DTYPE_BF16, 64);
@@ -432,6 +399,43 @@ int main(int argc, char **argv)
     bench_attention(1, 2048, 14336, 16, 4, 256, 2);
     bench_attention(1, 2048, 0, 32, 8, 128, 4);
     bench_attention(1, 1, 16383, 32, 8, 128, 16);
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = NULL, *cache = NULL, *tune = NULL, *products[64];
+    int n_products = 0;
+    bool small = false;
+    struct err e = {0};
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--small"))
+            small = true;
+        else if (!strcmp(argv[i], "--best"))
+            best = true;
+        else if (!strcmp(argv[i], "--device") && i + 1 < argc)
+            name = argv[++i];
+        else if (!strcmp(argv[i], "--cache") && i + 1 < argc)
+            cache = argv[++i];
+        else if (!strcmp(argv[i], "--only") && i + 1 < argc)
+            only = argv[++i];
+        else if (!strcmp(argv[i], "--tune") && i + 1 < argc)
+            tune = argv[++i];
+        else if (!strcmp(argv[i], "--product") && i + 1 < argc && n_products < 64)
+            products[n_products++] = argv[++i];
+        else
+            return fprintf(stderr, "oclbench: unknown argument %s\n", argv[i]), 2;
+    }
+    must(ocl_device_open(&device, name, cache, &e), &e);
+    if (tune)
+        must(ocl_tune_parse(&device.tune, tune, &e), &e);
+    printf("%s, driver %s\n", device.info.name, device.info.driver);
+    bench_copy(small ? MIB(64) : n_products ? GIB(1) : GIB(4));
+    for (int i = 0; i < n_products; i++)
+        bench_product(products[i]);
+    if (!n_products && small)
+        bench_small();
+    else if (!n_products)
+        bench_all();
     ocl_device_close(&device);
     return 0;
 }

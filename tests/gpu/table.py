@@ -67,7 +67,7 @@ class Size:
     written, prompt, long_prompt, batch = 256, 2048, 16384, 16
     short_session, long_session, turns = 1000, 100000, 12
     slots, step_tokens, state_mib, compared = 256, 8192, 32768, 32
-    more_slots, too_many_slots = 1200, 4000
+    more_slots, too_many_slots = 1200, 6000
     families, family_streams = FAMILIES, ("1", "16")
     load_s, limit_s = 15, 60  # of one load: no request begins later; given up
     models = {GDN: os.path.join(HERE, GDN), RWKV: os.path.join(HERE, RWKV),

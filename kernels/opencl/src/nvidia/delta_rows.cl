@@ -141,7 +141,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
 #define FETCH(tile)                                                                                \
     do {                                                                                           \
         int t0 = (tile) * TILE;                                                                    \
-        local float *to = ring + (tile) % STAGES * TILE * TOKEN;                                                   \
+        local float *to = ring + (tile) % STAGES * TILE * TOKEN;                                   \
         COPY(k, key_head * K, K / 4, 0, true);                                                     \
         COPY(q, key_head * K, K / 4, KP, true);                                                    \
         COPY_A COPY_B COPY_W                                                                       \
