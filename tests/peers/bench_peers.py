@@ -3,12 +3,13 @@
 do in the same run.
 
     bench_peers.py BUILD [--models NAME,...] [--types q8_0,q4_k,bf16] [--rounds N] [--out DIR]
-                   [--llama-server PATH] [--from-source] [--concurrency 1,16] [--quick]
+                   [--llama-server PATH] [--wheel] [--concurrency 1,16] [--quick]
 
 In process: decode of 1, 4, 16 and 32 sequences and a prompt of 512 tokens, by build/speed and by
-peer.py. Through HTTP: both servers under recurd-bench; llama.cpp's packages on PyPI have no such
-server, so its side needs a llama-server (in PATH, or --llama-server). The machine: read bandwidth
-and multiply-adds by kernelcheck, before every round.
+peer.py. Through HTTP (unless --concurrency 0): both servers under recurd-bench. llama.cpp and its
+server are built for this machine from the sources in llama-cpp-python; --wheel: a package that
+needs no compiler, knows AVX2 only and has no server. The machine: read bandwidth and multiply-adds
+by kernelcheck, before every round.
 
 Figures are medians with ranges. A figure is marked * when in one of its rounds others used more
 than a tenth of the processors. Written to DIR (BUILD/bench-peers): bench.txt, bench.json and
@@ -21,7 +22,6 @@ import os
 import platform
 import re
 import resource
-import shutil
 import socket
 import statistics
 import subprocess
@@ -30,10 +30,11 @@ import tempfile
 import time
 import urllib.request
 
-from llama import SOURCE, WHEEL, NotLoaded, Peer, enter
+from llama import SOURCE, WHEEL, NotLoaded, Peer, enter, server
 
 STREAMS = (1, 4, 16, 32)
 PROMPT = 512
+LONG = 2000  # a prompt that arrives beside a stream
 BUSY = 0.1  # of all processors, by others: the round is marked
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -45,19 +46,20 @@ def arguments():
     a.add_argument("--types", default="q8_0,q4_k,bf16")
     a.add_argument("--rounds", type=int, default=5)
     a.add_argument("--out")
-    a.add_argument("--llama-server", default=shutil.which("llama-server"))
-    a.add_argument("--from-source", action="store_true")
+    a.add_argument("--llama-server")
+    a.add_argument("--wheel", action="store_true")
     a.add_argument("--concurrency", default="1,4,16,32")
     a.add_argument("--quick", action="store_true")
     a = a.parse_args()
     if a.quick:
         a.models, a.types, a.rounds, a.concurrency = "rwkv7-tiny", "q8_0", 2, "2"
+    a.concurrency = [n for n in map(int, a.concurrency.split(",")) if n]
     a.out = a.out or os.path.join(a.build, "bench-peers")
     return a
 
 
 ARGS = arguments()
-PACKAGE = SOURCE if ARGS.from_source else WHEEL
+PACKAGE = WHEEL if ARGS.wheel else SOURCE
 enter(ARGS.build, PACKAGE)
 import models  # noqa: E402  (numpy: inside of the environment)
 
@@ -160,8 +162,53 @@ def free_port():
         return s.getsockname()[1]
 
 
+def bench(url, vocab, requests, concurrency, prompt, written):
+    """A recurd-bench at work, and the file that will have its result."""
+    f = tempfile.NamedTemporaryFile()
+    return subprocess.Popen(
+        [program("recurd-bench"), "--url", url, "--concurrency", str(concurrency), "--requests",
+         str(requests), "--input-tokens", str(prompt), "--output-tokens", str(written),
+         "--ignore-eos", "--vocab", f"10:{vocab}", "--quiet", "--json", f.name]), f
+
+
+def result(started):
+    p, f = started
+    if p.wait():
+        sys.exit(f"FAIL: recurd-bench ends with {p.returncode}")
+    with f:
+        r = json.load(open(f.name, encoding="utf-8"))
+    return r["latency"], r["throughput"]["output_tokens_per_s"]
+
+
+def at_once(table, row, pid, url, vocab, n):
+    with Own(pid) as o:
+        latency, rate = result(bench(url, vocab, 2 * n + 2, n, 32 if ARGS.quick else 128,
+                                     8 if ARGS.quick else 64))
+    for name, value in (("tokens/s", rate), ("TTFT p50, ms", latency["ttft"]["p50_ms"]),
+                        ("gap p50, ms", latency["itl"]["p50_ms"]),
+                        ("gap p99, ms", latency["itl"]["p99_ms"])):
+        table.add(row, f"HTTP, {n} at once: {name}", value, o.share)
+
+
+def beside_a_stream(table, row, pid, url, vocab):
+    """A long prompt alone, then while a stream is written: what each costs the other."""
+    with Own(pid) as o:
+        alone = result(bench(url, vocab, 1, 1, LONG, 1))[0]["ttft"]["p50_ms"]
+        # Long enough for the prompt to begin and end within it.
+        tokens = 200 + int(alone / 1000 * next(s["median"] for s in table.summary() if (
+            s["row"], s["column"]) == (row, "1 streams")))
+        stream = bench(url, vocab, 1, 1, 16, tokens)
+        time.sleep(1)
+        prompt = result(bench(url, vocab, 1, 1, LONG, 1))[0]["ttft"]["p50_ms"]
+        gaps = result(stream)[0]["itl"]
+    for name, value in (("alone, s", alone / 1000), ("beside a stream, s", prompt / 1000),
+                        ("the stream's gap p50, ms", gaps["p50_ms"]),
+                        ("its longest, ms", gaps["max_ms"])):
+        table.add(row, f"HTTP, prompt of {LONG}: {name}", value, o.share)
+
+
 def through_http(table, row, command, port, vocab):
-    """A server under recurd-bench, at each concurrency."""
+    """A server under recurd-bench, at each concurrency, and with a long prompt beside a stream."""
     p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -173,18 +220,9 @@ def through_http(table, row, command, port, vocab):
                 if p.poll() is not None:
                     sys.exit(f"FAIL {command[0]} ends with {p.returncode}")
                 time.sleep(0.02)
-        for n in map(int, ARGS.concurrency.split(",")):
-            with tempfile.NamedTemporaryFile() as f, Own(p.pid) as o:
-                output([program("recurd-bench"), "--url", url, "--concurrency", str(n),
-                        "--requests", str(2 * n + 2), "--input-tokens", "32" if ARGS.quick else
-                        "128", "--output-tokens", "8" if ARGS.quick else "64", "--ignore-eos",
-                        "--vocab", f"10:{vocab}", "--quiet", "--json", f.name])
-                result = json.load(open(f.name, encoding="utf-8"))
-            take = {"tokens/s": result["throughput"]["output_tokens_per_s"],
-                    "TTFT p50, ms": result["latency"]["ttft"]["p50_ms"],
-                    "gap p99, ms": result["latency"]["itl"]["p99_ms"]}
-            for name, value in take.items():
-                table.add(row, f"HTTP, {n} at once: {name}", value, o.share)
+        for n in ARGS.concurrency:
+            at_once(table, row, p.pid, url, vocab, n)
+        beside_a_stream(table, row, p.pid, url, vocab)
     finally:
         p.terminate()
         p.wait(60)
@@ -195,6 +233,8 @@ def one_round(table, name, kind, path, peer, vocab):
     ours(table, f"{name} {kind}, recurd", path)
     if peer:
         theirs(table, f"{name} {kind}, llama.cpp", peer, vocab)
+    if not ARGS.concurrency:
+        return
     port = free_port()
     through_http(table, f"{name} {kind}, recurd",
                  [program("recurd"), "--model", path, "--slots", "32", "--listen",
@@ -202,7 +242,8 @@ def one_round(table, name, kind, path, peer, vocab):
     if ARGS.llama_server:
         port = free_port()
         through_http(table, f"{name} {kind}, llama.cpp",
-                     [ARGS.llama_server, "-m", path, "--parallel", "32", "-c", "8192", "--threads",
+                     [ARGS.llama_server, "-m", path, "--parallel", "32", "-c", "16384",
+                      "--kv-unified", "--threads",
                       str(os.cpu_count()), "--host", "127.0.0.1", "--port", str(port)], port, vocab)
 
 
@@ -261,8 +302,10 @@ def main():
     head["text"] = (f"{head['date']}, {head['processors']} processors of {head['cpu']}; recurd and "
                     f"{head['llama.cpp']}. Random weights, the same files; tokens a second, "
                     f"medians (ranges) of {ARGS.rounds} alternating rounds; * others were at work.")
-    notes.append("llama.cpp through HTTP: " + (ARGS.llama_server or "skipped: no llama-server "
-                                               "(--llama-server PATH)"))
+    if ARGS.concurrency and not ARGS.wheel:
+        ARGS.llama_server = ARGS.llama_server or server(ARGS.build)
+    if ARGS.concurrency and not ARGS.llama_server:
+        notes.append("skipped: llama.cpp through HTTP: no llama-server (--llama-server PATH)")
     with tempfile.TemporaryDirectory(dir=work) as folder:
         for name in ARGS.models.split(","):
             source = models.write(work, name)

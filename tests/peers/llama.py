@@ -1,6 +1,8 @@
-"""llama.cpp: how it is had from PyPI, and how a process of it (peer.py) is asked."""
+"""llama.cpp: how it and its server are had from PyPI, and how a process of it (peer.py) is asked."""
+import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -29,6 +31,37 @@ def enter(build, package):
         print(f"skipped: {package} could not be installed ({e})")
         sys.exit(0)
     sys.exit(subprocess.run([python] + sys.argv).returncode)
+
+
+# Its page would be downloaded while it is built.
+SERVER_CMAKE = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=OFF",
+                "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_TESTS=OFF",
+                "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_UI=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF"]
+
+
+def server(build):
+    """Path of llama-server: in PATH, or built of the sources that llama-cpp-python ships (once,
+    five minutes); None where that fails."""
+    folder = os.path.join(build, "peers", "llama-server")
+    path = shutil.which("llama-server") or os.path.join(folder, "build", "bin", "llama-server")
+    if os.path.exists(path):
+        return path
+    os.makedirs(folder, exist_ok=True)
+    try:
+        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary",
+                        ":all:", "-d", folder, SOURCE], check=True, capture_output=True)
+        archive, = glob.glob(os.path.join(folder, "llama_cpp_python*.tar.gz"))
+        shutil.unpack_archive(archive, folder, filter="data")
+        source, = glob.glob(os.path.join(folder, "llama_cpp_python*", "vendor", "llama.cpp"))
+        print("building llama-server", flush=True)
+        subprocess.run(["cmake", "-S", source, "-B", os.path.join(folder, "build")] + SERVER_CMAKE,
+                       check=True, capture_output=True)
+        subprocess.run(["cmake", "--build", os.path.join(folder, "build"), "--target",
+                        "llama-server", "-j", str(os.cpu_count())], check=True, capture_output=True)
+    except (OSError, ValueError, subprocess.SubprocessError) as e:
+        print(f"skipped: llama-server could not be built ({e})")
+        return None
+    return path
 
 
 class NotLoaded(Exception):

@@ -74,6 +74,7 @@ class LlamaCppPython:
         params.n_ctx, params.n_batch, params.n_ubatch = CONTEXT, CONTEXT, 512
         params.n_threads = params.n_threads_batch = threads
         params.n_seq_max = streams
+        params.kv_unified = True  # else each sequence has its share of the context alone
         self.context = self.model and ll.llama_init_from_model(self.model, params)
         if not self.context:
             sys.exit(f"{path}: llama.cpp does not load it")
