@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Speed of recurd and llama.cpp on the same files, in alternating rounds, beside what the machine can
-do in the same run.
+"""Speed of recurd and llama.cpp on the same files, in alternating rounds, beside what the machine
+can do in the same run.
 
     bench_peers.py BUILD [--models NAME,...] [--types q8_0,q4_k,bf16] [--rounds N] [--out DIR]
                    [--llama-server PATH] [--wheel] [--concurrency 1,16] [--quick]

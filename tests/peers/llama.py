@@ -1,4 +1,4 @@
-"""llama.cpp: how it and its server are had from PyPI, and how a process of it (peer.py) is asked."""
+"""llama.cpp: how it and its server are had of PyPI, how a process of it (peer.py) is asked."""
 import glob
 import json
 import os
