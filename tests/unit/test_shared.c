@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "statecache/shared/recall.h"
 #include "statecache/shared/record.h"
 #include "statecache/shared/shared.h"
 #include "statecache/shared/wire.h"
@@ -426,6 +427,57 @@ Test(shared_sessions, one_writer)
                                &repeated, NULL, &x, &e), 0, "%s", e.text);
     fake_fini(&a);
     fake_fini(&b);
+    rig_close(&r);
+}
+
+/* Whether f, which hears what is called for now, sees a reason to look at its session x. */
+static bool hears(struct fake *f, struct session *x)
+{
+    struct shared *h = f->sc->shared;
+    pthread_mutex_lock(&f->sc->lock);
+    h->heard_ns = 0;
+    recall_hear(f->sc, clock_now_ns());
+    shared_work(f->sc);
+    bool due = recall_is_due(f->sc, x);
+    recall_done(f->sc, x);
+    pthread_mutex_unlock(&f->sc->lock);
+    return due;
+}
+
+/* Called for, looked at, and later called for again: the list of names is the same to the bit. */
+Test(shared_sessions, each_call_is_heard)
+{
+    struct rig r = {0};
+    struct fake a;
+    struct session_info s;
+    static const struct tenant_tag none;
+    struct link_name name;
+    struct err e = {0};
+    if (!rig_open(&r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return;
+    }
+    cache_open(&a, &r, false);
+    statecache_tick(a.sc);
+    cr_assert_eq(session_create(a.sc, &none, 0, &s, NULL), 0);
+    cr_assert(s.shared);
+    struct session *x = session_of(a.sc, &none, &s.id);
+    struct wire *w = kv_redis_wire(a.sc->shared->records.kv);
+    const struct word forget[2] = {{"DEL", 3}, {"recurd:b:0", 10}};
+    struct reply reply = {0};
+    shared_record_name(&a.sc->format, none.b, s.id.b, &name);
+    cr_expect_not(hears(&a, x));
+    uint64_t start = clock_now_ns(), later = start + (2 * CLAIM_CALL_MS + 1000) * NS_PER_MS;
+    for (uint64_t now = start; now <= later; now += later - start) {
+        clock_fake_set(now);
+        cr_assert_eq(claim_call(w, &name, true, now + 60 * NS_PER_S, &e), 0, "%s", e.text);
+        cr_expect(hears(&a, x));
+        cr_expect_not(hears(&a, x), "once");
+        cr_assert_eq(wire_ask(w, forget, 2, now + 60 * NS_PER_S, &reply, &e), 0);
+        cr_expect_not(hears(&a, x), "the list has ended");
+    }
+    clock_fake_set(0);
+    fake_fini(&a);
     rig_close(&r);
 }
 
