@@ -227,9 +227,9 @@ static void rig_close(struct rig *r)
     (void)rmdir(r->dir);
 }
 
-static void cache_reach(struct fake *f, struct rig *r)
+/* o.shared_url is set. */
+static void cache_join(struct fake *f, struct rig *r)
 {
-    f->o.shared_url = r->url;
     f->o.key_file = r->key;
     f->o.shared_wait_ms = 10000;
     fake_open(f);
@@ -238,6 +238,12 @@ static void cache_reach(struct fake *f, struct rig *r)
         nap();
     }
     cr_assert(fake_shared_stats(f).up);
+}
+
+static void cache_reach(struct fake *f, struct rig *r)
+{
+    f->o.shared_url = r->url;
+    cache_join(f, r);
 }
 
 static void cache_open(struct fake *f, struct rig *r, bool paged)
@@ -340,6 +346,44 @@ Test(shared_store, takes_no_more_than_its_share)
     cr_expect_gt(fake_shared_stats(&a).over_budget, 2);
     cr_expect_eq(fake_shared_stats(&a).over_budget, fake_shared_stats(&a).dropped);
     cr_expect_eq(fake_shared_stats(&a).writes, 1);
+    fake_fini(&a);
+    rig_close(&r);
+}
+
+/* A planned end, while a state waits until it has rested: however long that is already, it goes into
+ * the cold store. (Here both stores are databases of one server.) */
+Test(shared_store, what_waits_for_the_cold_one_goes_there_at_the_end)
+{
+    struct rig r = {0};
+    struct fake a;
+    struct statecache_stats s;
+    int32_t t[400];
+    char both[2 * sizeof(r.url) + 16];
+    if (!rig_open(&r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return;
+    }
+    snprintf(both, sizeof(both), "%s,%s?db=1", r.url, r.url);
+    fake_tokens(t, 400, 7);
+    fake_init(&a, false, 4, 512);
+    a.o.shared_cold_after_s = 3600;
+    a.o.shared_url = both;
+    cache_join(&a, &r);
+    for (int i = 0; i < 500 && !a.sc->shared->store[1].out.up; i++) {
+        statecache_tick(a.sc);
+        nap();
+    }
+    cr_expect_eq(fake_asks(&a, t, 400), 400);
+    statecache_tick(a.sc);
+    statecache_stats(a.sc, &s);
+    cr_expect_gt(s.shared[0].writes, 0);
+    cr_expect_eq(s.shared[1].writes, 0, "it waits");
+    clock_fake_set(clock_now_ns() + 60 * NS_PER_S);
+    statecache_save(a.sc, 10);
+    clock_fake_set(0);
+    statecache_stats(a.sc, &s);
+    cr_expect_gt(s.shared[1].writes, 0);
+    cr_expect_eq(s.shared[1].dropped, 0);
     fake_fini(&a);
     rig_close(&r);
 }
