@@ -306,12 +306,13 @@ bool http_close(struct http *h)
     }
     if (!http_idle(h))
         return false;
-    if (h->mhd)
-        MHD_stop_daemon(h->mhd);
-    helper_close(h->helper);
+    /* Who still is on his way out of a resume touches the library's daemon: he goes first. */
     if (h->served)
         sched_on_wakes(h->served->sched, NULL, NULL);
     outlet_close(h->outlet);
+    if (h->mhd)
+        MHD_stop_daemon(h->mhd);
+    helper_close(h->helper);
     watch_close(h->watch);
     mem_free(h);
     return true;

@@ -1,5 +1,6 @@
 /* See outlet.h. Invariant: a thread that is `asleep` has an empty list, or somebody is in a round
- * that will wake it; nobody makes a system call for one that is awake. */
+ * that will wake it. It is from when it finds the list empty until somebody puts something there,
+ * which is one system call, or it looks again; to put more is none. */
 #include "server/http/outlet.h"
 
 #include <errno.h>

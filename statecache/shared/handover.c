@@ -24,7 +24,7 @@ void shared_hand_over(struct statecache *sc, const struct timespec *until)
     struct shared *h = sc->shared;
     if (!h)
         return;
-    h->cold_ns = 0; /* what waits for that is parked now */
+    shared_offers_rest(sc); /* nobody goes on with it here */
     for (int i = 0; i < SESSION_BUCKETS; i++)
         for (struct session *x = sc->sessions[i]; x; x = x->chain)
             if (x->tip && !x->tip->dead && x->stored.fence)

@@ -59,6 +59,16 @@ void shared_offers_drop(struct statecache *sc)
     }
 }
 
+void shared_offers_rest(struct statecache *sc)
+{
+    struct shared *h = sc->shared;
+    const int cold = SHARED_STORES - 1;
+    struct link *all = &h->store[cold].offers;
+    h->cold_ns = 0;
+    for (struct link *l = all->next; l != all; l = l->next)
+        of_offer(l, cold)->share[cold].offer_ns = clock_now_ns();
+}
+
 struct put_job {
     struct job job;
     struct statecache *sc;

@@ -10,14 +10,17 @@
 
 static int by_name(const void *a, const void *b) { return memcmp(a, b, SHARED_NAME); }
 
-static bool is_new(const struct shared *h, const struct errand *a)
+/* A list with the same names as the last one is another where that one has ended: it lives for two
+ * calls' time after the last call (claim.c), which was heard no earlier. */
+static bool is_new(const struct shared *h, const struct errand *a, uint64_t now)
 {
     return a->answer.len > 0 && (a->answer.len != h->n_called * SHARED_NAME ||
-                                 memcmp(a->answer.p, h->called, a->answer.len) != 0);
+                                 memcmp(a->answer.p, h->called, a->answer.len) != 0 ||
+                                 now > h->called_ns + 2 * CLAIM_CALL_MS * NS_PER_MS);
 }
 
 /* The list is kept as it came: sorted, in a copy that is compared with nothing. */
-static void keep_calls(struct shared *h, const struct errand *a)
+static void keep_calls(struct shared *h, const struct errand *a, uint64_t now)
 {
     size_t n = a->answer.len / SHARED_NAME;
     struct link_name *called = mem_array(n, sizeof(*called));
@@ -36,24 +39,26 @@ static void keep_calls(struct shared *h, const struct errand *a)
     h->called_sorted = sorted;
     h->n_called = n;
     h->calls++;
-    h->called_ns = clock_now_ns();
+    h->called_ns = now;
 }
 
 static void heard(struct errand *a)
 {
     struct shared *h = a->sc->shared;
+    uint64_t now = clock_now_ns();
     h->hearing = false;
     if (!a->rc && !a->skip) {
         if (h->knows_epoch && memcmp(h->epoch, a->epoch, sizeof(h->epoch)) != 0) {
             log_warn("shared store: it has begun anew: what this replica knows of its sessions is "
                      "put there again");
             h->all_calls = ++h->calls;
-            h->called_ns = clock_now_ns();
+            h->called_ns = now;
+            h->n_called = 0; /* that list was another store's */
         }
         h->knows_epoch = true;
         memcpy(h->epoch, a->epoch, sizeof(h->epoch));
-        if (is_new(h, a))
-            keep_calls(h, a);
+        if (is_new(h, a, now))
+            keep_calls(h, a, now);
     }
     errand_free(a);
 }

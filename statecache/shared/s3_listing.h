@@ -8,7 +8,8 @@
 #include "statecache/shared/s3_place.h"
 
 #define S3_LISTING_MOST MIB(1) /* bytes of an answer; 1,000 names are 400 KB at most */
-#define S3_QUERY (3 * S3_PREFIX + 4 * KV_NAME + 96)
+/* The prefix twice, of which every second byte may be a slash, which takes three. */
+#define S3_QUERY (2 * 2 * S3_PREFIX + 4 * KV_NAME + 96)
 
 /* The query of the page behind `page`. */
 void s3_listing_query(const struct s3_place *place, enum kv_kind kind, const struct kv_page *page,

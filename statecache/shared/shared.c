@@ -7,7 +7,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "statecache/shared/together.h"
+#include "statecache/shared/claim.h"
+#include "statecache/shared/tend.h"
 
 #define CLOSE_NS (2 * NS_PER_S)
 /* What putting may take of the processors, all of them together: a twentieth (a MiB that is sealed
@@ -54,7 +55,7 @@ static int open_store(struct statecache *sc, int store, const struct kv_options 
     return rc;
 }
 
-static void beat(void *sc) { together_beat(sc); }
+static void beat(void *sc) { tend_beat(sc); }
 
 /* The connection of sessions' records: to the first store that can compare and set. */
 static int open_records(struct statecache *sc, const struct kv_options o[KV_STORES],
@@ -175,7 +176,7 @@ bool shared_tick(struct statecache *sc)
         allowance_refill(&h->store[i].left, &h->limits, now);
     }
     reconnect(sc, &h->records, now);
-    together_tick(sc);
+    tend_tick(sc);
     shared_offers_due(sc, now);
     for (int i = 0; i < h->n_stores; i++)
         more |= h->store[i].out.jobs.queued > 0 || h->store[i].in.jobs.queued > 0;

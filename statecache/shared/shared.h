@@ -85,6 +85,7 @@ void shared_work(struct statecache *sc); /* without threads: does what is queued
 void shared_offer(struct statecache *sc, struct snapshot *s);
 void shared_offers_due(struct statecache *sc, uint64_t now);
 void shared_offers_drop(struct statecache *sc); /* of all of them nothing will come */
+void shared_offers_rest(struct statecache *sc); /* what waits for a cold store has waited enough */
 
 /* handover.c. ENGINE, before a planned end, until then at most (core_deadline). */
 void shared_hand_over(struct statecache *sc, const struct timespec *until);

@@ -5,18 +5,12 @@
 
 #include "base/mem.h"
 #include "statecache/shared/adopt.h"
-#include "statecache/shared/recall.h"
 #include "statecache/shared/shared.h"
 #include "statecache/store/pathfile.h"
 
-#define PUSHES 4 /* local sessions on their way to the store at once, … */
-#define REPLIES 64 /* … and those that are called for, who have three seconds */
-#define PATROL 8 /* sessions a quarter of a second whose records are looked for without a call */
-#define CHAINS 256 /* of the table of sessions, looked at in one turn of the engine */
-
 bool together_on(const struct statecache *sc) { return sc->shared && sc->shared->records.kv; }
 
-static bool is_up(const struct statecache *sc)
+bool together_up(const struct statecache *sc)
 {
     return sc->shared->records.up && !sc->shared->stop_ns;
 }
@@ -166,8 +160,7 @@ int together_settle(struct statecache *sc, struct session *x, struct errand *a, 
     return rc;
 }
 
-/* From here on the store's record is what counts, or that there is none; also after a crash. */
-static void mark(struct statecache *sc, struct session *x)
+void together_mark(struct statecache *sc, struct session *x)
 {
     if (x->stored.fence)
         return;
@@ -176,8 +169,7 @@ static void mark(struct statecache *sc, struct session *x)
     journal_changed(sc, x);
 }
 
-/* As old as it is, and held by nobody but the call. */
-static void as_called(const struct session *x, struct errand *a)
+void together_as_called(const struct session *x, struct errand *a)
 {
     a->next.fence = x->stored.fence;
     memcpy(a->next.holder, a->name.b, sizeof(a->next.holder));
@@ -192,7 +184,7 @@ static int put_as_it_is(struct statecache *sc, struct session *x, const struct e
     struct timespec until = stretch_deadline();
     struct errand *a;
     int rc;
-    mark(sc, x);
+    together_mark(sc, x);
     do
         rc = together_put(sc, x, x, &a, e);
     while (rc == E_BUSY && stretch_wait(sc, &until, e));
@@ -206,7 +198,7 @@ static int put_as_it_is(struct statecache *sc, struct session *x, const struct e
         memcpy(a->next.holder, sc->shared->me, sizeof(a->next.holder));
     if (hold == HOLD_CALL) {
         a->call = true;
-        as_called(x, a);
+        together_as_called(x, a);
     }
     errand_push(a);
     errand_wait(a);
@@ -217,14 +209,14 @@ static int put_as_it_is(struct statecache *sc, struct session *x, const struct e
 
 void together_born(struct statecache *sc, struct session *x)
 {
-    if (together_on(sc) && is_up(sc))
+    if (together_on(sc) && together_up(sc))
         x->stored.fence = 1;
 }
 
 void together_share(struct statecache *sc, struct session *x)
 {
     struct err ignored = {0}; /* it stays local, and is tried again */
-    if (!together_on(sc) || !is_up(sc) || x->busy || x->stored.seen)
+    if (!together_on(sc) || !together_up(sc) || x->busy || x->stored.seen)
         return;
     x->busy = true;
     x->ticket = ++sc->n_tickets;
@@ -291,10 +283,10 @@ int together_hold(struct statecache *sc, const struct tenant_tag *tenant,
     struct shared *h = sc->shared;
     if ((*x && (*x)->busy) || arriving(h, id))
         return err_field(e, E_BUSY, "session", "the session is busy with a turn");
-    if (!is_up(sc) && (!*x || (*x)->stored.fence))
+    if (!together_up(sc) && (!*x || (*x)->stored.fence))
         return away(e);
-    struct errand *a = is_up(sc) ? errand_new(sc, ERRAND_CLAIM, tenant, id) : NULL;
-    if (!a && is_up(sc))
+    struct errand *a = together_up(sc) ? errand_new(sc, ERRAND_CLAIM, tenant, id) : NULL;
+    if (!a && together_up(sc))
         return err_set(e, E_NOMEM, "no memory to ask for a session");
     if (*x) {
         (*x)->busy = true;
@@ -353,7 +345,7 @@ int together_look(struct statecache *sc, const struct tenant_tag *tenant,
     if (!together_on(sc) || (*x && ((*x)->busy || !(*x)->stored.fence)) ||
         arriving(sc->shared, id))
         return 0;
-    if (!is_up(sc))
+    if (!together_up(sc))
         return away(e);
     struct errand *a = errand_new(sc, ERRAND_LOOK, tenant, id);
     if (!a)
@@ -387,7 +379,7 @@ int together_remove(struct statecache *sc, const struct tenant_tag *tenant,
                     const struct session_id *id, struct session *x, struct err *e)
 {
     struct change c = {.kind = CHANGE_DELETED, .generation = x ? x->generation + 1 : 1};
-    if (!is_up(sc))
+    if (!together_up(sc))
         return x && !x->stored.fence ? 0 : away(e);
     struct errand *a = errand_new(sc, ERRAND_REMOVE, tenant, id);
     memcpy(c.tenant, tenant->b, sizeof(c.tenant));
@@ -441,144 +433,4 @@ int together_commit(struct statecache *sc, struct session *x, struct node *node,
     buf_free(&d.answer);
     mem_free(d.turns);
     return rc;
-}
-
-/* This replica still lives, if that is due. */
-static void live(struct statecache *sc)
-{
-    struct shared *h = sc->shared;
-    uint64_t now = clock_now_ns();
-    if (!h || !h->held || h->renewing || !is_up(sc) ||
-        now < h->renewed_ns + CLAIM_RENEW_MS * NS_PER_MS)
-        return;
-    struct errand *a = errand_new(sc, ERRAND_LIVE, NULL, NULL);
-    if (!a)
-        return;
-    h->renewed_ns = now;
-    h->renewing = a->loose = true;
-    errand_push(a);
-}
-
-/* Its errand is done. */
-static void pushed(struct errand *a)
-{
-    struct statecache *sc = a->sc;
-    struct session *x = a->pushed; /* busy, so it is there */
-    struct err ignored = {0};
-    sc->shared->pushing--;
-    if (a->skip)
-        x->stored.fence = 0;
-    if (a->rc == E_CONFLICT)
-        x->stored.seen = 1; /* the store has it; the next claim takes that over */
-    (void)!together_settle(sc, x, a, &ignored); /* if not, it is tried again or looked for */
-    session_unclaim(sc, x);
-}
-
-static void push_one(struct statecache *sc, struct session *x)
-{
-    struct err ignored = {0};
-    struct errand *a;
-    mark(sc, x);
-    if (session_persistence(sc, x) == PERSIST_PENDING || together_put(sc, x, x, &a, &ignored))
-        return; /* later: the disk does not know yet, its ids are being read, there is no memory */
-    x->busy = true;
-    x->ticket = ++sc->n_tickets;
-    a->pushed = x;
-    a->finish = pushed;
-    sc->shared->pushing++;
-    errand_push(a);
-}
-
-static void replied(struct errand *a)
-{
-    struct statecache *sc = a->sc;
-    struct session *x = session_of(sc, &a->tenant, &a->id); /* it was free to go on, or to go */
-    struct err ignored = {0};
-    sc->shared->pushing--;
-    if (a->rc || a->skip || !x || x->busy || x->stored.fence != a->known.fence)
-        errand_free(a); /* what is there is as new; or the next turn finds out */
-    else
-        (void)!together_settle(sc, x, a, &ignored);
-}
-
-/* Its copy here, if the store has an older one, or none. Nobody waits for it meanwhile. */
-static void reply_one(struct statecache *sc, struct session *x)
-{
-    struct err ignored = {0};
-    struct errand *a;
-    int rc = together_put(sc, x, x, &a, &ignored);
-    if (rc == E_BUSY)
-        return; /* its ids are being read */
-    recall_done(sc, x);
-    if (rc)
-        return;
-    a->reply = true;
-    as_called(x, a);
-    a->finish = replied;
-    sc->shared->pushing++;
-    errand_push(a);
-}
-
-/* Some more of the sessions. */
-static void look_through(struct statecache *sc)
-{
-    struct shared *h = sc->shared;
-    for (int i = MIN(SESSION_BUCKETS, CHAINS); i > 0; i--, h->at = (h->at + 1) % SESSION_BUCKETS)
-        for (struct session *x = sc->sessions[h->at]; x; x = x->chain) {
-            if (x->busy || h->pushing >= (x->stored.seen ? REPLIES : PUSHES))
-                continue;
-            if (!x->stored.seen)
-                push_one(sc, x);
-            else if (recall_is_due(sc, x))
-                reply_one(sc, x);
-            else
-                recall_done(sc, x);
-        }
-}
-
-/* All sessions one after the other, for ever: a record that was evicted is there again before
- * somebody asks for it where it was never seen; and a store that evicts sees that it is used. */
-static void patrol(struct statecache *sc, uint64_t now)
-{
-    struct shared *h = sc->shared;
-    int n = 0;
-    if (now < h->patrol_ns + CLAIM_RENEW_MS * NS_PER_MS)
-        return;
-    h->patrol_ns = now;
-    for (int i = MIN(SESSION_BUCKETS, CHAINS); i > 0 && n < PATROL;
-         i--, h->patrol = (h->patrol + 1) % SESSION_BUCKETS)
-        for (struct session *x = sc->sessions[h->patrol]; x; x = x->chain)
-            if (!x->busy && x->stored.seen && h->pushing < REPLIES) {
-                reply_one(sc, x);
-                n++;
-            }
-}
-
-static void care(struct statecache *sc)
-{
-    uint64_t now = clock_now_ns();
-    recall_hear(sc, now);
-    patrol(sc, now);
-}
-
-void together_tick(struct statecache *sc)
-{
-    if (!together_on(sc))
-        return;
-    live(sc);
-    if (!is_up(sc) || !sc->n_sessions)
-        return;
-    care(sc);
-    look_through(sc);
-}
-
-/* The engine may have nothing to do for seconds: then all sessions at once. */
-void together_beat(struct statecache *sc)
-{
-    live(sc);
-    if (!sc->shared || !is_up(sc) || !sc->n_sessions)
-        return;
-    care(sc);
-    for (int i = 0; i < SESSION_BUCKETS && recall_news(sc); i += CHAINS)
-        look_through(sc);
 }

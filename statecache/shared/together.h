@@ -42,10 +42,12 @@ int together_remove(struct statecache *sc, const struct tenant_tag *tenant,
 /* ENGINE. The turn of x ended at node: as together_put, pushed. */
 int together_commit(struct statecache *sc, struct session *x, struct node *node,
                     const void *answer, size_t n, struct errand **out, struct err *e) MUST_USE;
-/* Once per engine turn: local sessions get records, a few at a time, and those that are called for
- * are put there again. */
-void together_tick(struct statecache *sc);
-/* The same and more from the records' thread: this replica still lives; what others call for. */
-void together_beat(struct statecache *sc);
+
+/* For tend.c. The store can be asked now; there is one. */
+bool together_up(const struct statecache *sc);
+/* From here on the store's record is what counts, or that there is none; also after a crash. */
+void together_mark(struct statecache *sc, struct session *x);
+/* The record that a puts is as old as x is, and held by nobody but the call (recall.h). */
+void together_as_called(const struct session *x, struct errand *a);
 
 #endif

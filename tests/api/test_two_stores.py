@@ -45,6 +45,14 @@ def cold_settled(server, least=1):
     wait_for(lambda: metric(server, "cold_writes_total") >= least, "writes to the bucket", 60)
 
 
+def fill(rig):
+    """A replica puts the states of LONG into the hot store."""
+    a = rig.replica()
+    up(a)
+    rig.same(a, LONG)
+    settled(a)
+
+
 class TwoStores(unittest.TestCase):
     @needs_redis
     def test_what_the_hot_one_forgot_comes_back(self):
@@ -155,6 +163,12 @@ class TwoStores(unittest.TestCase):
 
 
 class Copies(unittest.TestCase):
+    def store(self):
+        """One more, until the test is over."""
+        other = Redis()
+        self.addCleanup(other.stop)
+        return other
+
     def copy(self, r, source, to, *more, code=0, key=b"k"):
         place = ["--shared-endpoint", r.bucket.endpoint()] if BUCKET in (source, to) else []
         out = subprocess.run([TOOL, "--state-key", key if os.path.exists(key) else
@@ -168,7 +182,7 @@ class Copies(unittest.TestCase):
     def test_from_store_to_bucket_to_store(self):
         """A session of more than one stretch, and plain prompts, by way of a bucket into a store that
         knows nothing: they go on there, to the bit."""
-        other = Redis()
+        other = self.store()
         with Two() as r:
             a = r.replica()
             up(a), records_up(a)
@@ -204,16 +218,12 @@ class Copies(unittest.TestCase):
             check(r, path, ids(9, 5), turn(b, s, ids(9, 5)))
             r.servers.remove(b)
             self.assertEqual(b.stop(), 0)
-        other.stop()
 
     @needs_redis
     def test_what_is_broken_or_anothers_is_left(self):
-        other = Redis()
+        other = self.store()
         with Two() as r:
-            a = r.replica()
-            up(a)
-            r.same(a, LONG)
-            settled(a)
+            fill(r)
             chunks = [k for k in r.redis.keys() if k.startswith(b"recurd:c:")]
             r.redis.say("SETRANGE", chunks[0], 40, "garbage")
             r.redis.say("SET", b"recurd:s:" + b"0" * 32, "x" * 1000)
@@ -226,17 +236,13 @@ class Copies(unittest.TestCase):
             foreign, _ = self.copy(r, r.redis.url(), BUCKET, key=b"o")
             self.assertEqual((foreign["states"], r.bucket.keys()), (0, []))
             self.assertGreater(foreign["foreign"], told["states"])
-        other.stop()
 
     @needs_redis
     def test_to_another_key(self):
         """What the key of before sealed is the new one's in the copy."""
-        other = Redis()
+        other = self.store()
         with Two() as r:
-            a = r.replica()
-            up(a)
-            r.same(a, LONG)
-            settled(a)
+            fill(r)
             old = key_file(r.folder)
             new = key_file(r.folder, b"n")
             with open(new, "wb") as f:
@@ -247,7 +253,6 @@ class Copies(unittest.TestCase):
             self.assertEqual(again["states"], told["states"])
             none, _ = self.copy(r, other.url(), r.redis.url())
             self.assertEqual((none["states"], none["foreign"]), (0, told["states"]))
-        other.stop()
 
 
 if __name__ == "__main__":

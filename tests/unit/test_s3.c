@@ -64,6 +64,22 @@ Test(s3_listing, pages_go_on_behind_the_last_name)
     }
 }
 
+/* Every second byte of it a slash, which takes three bytes. */
+Test(s3_listing, the_longest_prefix_has_room)
+{
+    char url[8 + S3_PREFIX + 16] = "s3://states/", query[S3_QUERY];
+    struct err e = {0};
+    struct s3_place p;
+    struct kv_page page = {0};
+    for (size_t n = strlen(url), i = 0; i + 2 < S3_PREFIX; i++)
+        url[n + i] = i % 2 ? '/' : 'a';
+    cr_assert_eq(s3_place_parse(url, "http://h", NULL, &p, &e), 0, "%s", e.text);
+    memset(page.at, 'f', sizeof(page.at) - 1);
+    s3_listing_query(&p, KV_STATE, &page, query);
+    size_t n = strlen(query), m = strlen(page.at);
+    cr_expect(n > m && strcmp(query + n - m, page.at) == 0, "%s", query);
+}
+
 /* ---- addresses ---------------------------------------------------------------------------- */
 
 Test(stores, a_list_of_addresses)

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "statecache/shared/recall.h"
 #include "statecache/shared/record.h"
 #include "statecache/shared/shared.h"
 #include "statecache/shared/wire.h"
@@ -226,9 +227,9 @@ static void rig_close(struct rig *r)
     (void)rmdir(r->dir);
 }
 
-static void cache_reach(struct fake *f, struct rig *r)
+/* o.shared_url is set. */
+static void cache_join(struct fake *f, struct rig *r)
 {
-    f->o.shared_url = r->url;
     f->o.key_file = r->key;
     f->o.shared_wait_ms = 10000;
     fake_open(f);
@@ -237,6 +238,12 @@ static void cache_reach(struct fake *f, struct rig *r)
         nap();
     }
     cr_assert(fake_shared_stats(f).up);
+}
+
+static void cache_reach(struct fake *f, struct rig *r)
+{
+    f->o.shared_url = r->url;
+    cache_join(f, r);
 }
 
 static void cache_open(struct fake *f, struct rig *r, bool paged)
@@ -343,6 +350,44 @@ Test(shared_store, takes_no_more_than_its_share)
     rig_close(&r);
 }
 
+/* A planned end, while a state waits until it has rested: however long that is already, it goes into
+ * the cold store. (Here both stores are databases of one server.) */
+Test(shared_store, what_waits_for_the_cold_one_goes_there_at_the_end)
+{
+    struct rig r = {0};
+    struct fake a;
+    struct statecache_stats s;
+    int32_t t[400];
+    char both[2 * sizeof(r.url) + 16];
+    if (!rig_open(&r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return;
+    }
+    snprintf(both, sizeof(both), "%s,%s?db=1", r.url, r.url);
+    fake_tokens(t, 400, 7);
+    fake_init(&a, false, 4, 512);
+    a.o.shared_cold_after_s = 3600;
+    a.o.shared_url = both;
+    cache_join(&a, &r);
+    for (int i = 0; i < 500 && !a.sc->shared->store[1].out.up; i++) {
+        statecache_tick(a.sc);
+        nap();
+    }
+    cr_expect_eq(fake_asks(&a, t, 400), 400);
+    statecache_tick(a.sc);
+    statecache_stats(a.sc, &s);
+    cr_expect_gt(s.shared[0].writes, 0);
+    cr_expect_eq(s.shared[1].writes, 0, "it waits");
+    clock_fake_set(clock_now_ns() + 60 * NS_PER_S);
+    statecache_save(a.sc, 10);
+    clock_fake_set(0);
+    statecache_stats(a.sc, &s);
+    cr_expect_gt(s.shared[1].writes, 0);
+    cr_expect_eq(s.shared[1].dropped, 0);
+    fake_fini(&a);
+    rig_close(&r);
+}
+
 /* The session as b has it, once the store says so. */
 static struct session_info looked_up(struct fake *f, const struct session_id *id, int *rc)
 {
@@ -426,6 +471,57 @@ Test(shared_sessions, one_writer)
                                &repeated, NULL, &x, &e), 0, "%s", e.text);
     fake_fini(&a);
     fake_fini(&b);
+    rig_close(&r);
+}
+
+/* Whether f, which hears what is called for now, sees a reason to look at its session x. */
+static bool hears(struct fake *f, struct session *x)
+{
+    struct shared *h = f->sc->shared;
+    pthread_mutex_lock(&f->sc->lock);
+    h->heard_ns = 0;
+    recall_hear(f->sc, clock_now_ns());
+    shared_work(f->sc);
+    bool due = recall_is_due(f->sc, x);
+    recall_done(f->sc, x);
+    pthread_mutex_unlock(&f->sc->lock);
+    return due;
+}
+
+/* Called for, looked at, and later called for again: the list of names is the same to the bit. */
+Test(shared_sessions, each_call_is_heard)
+{
+    struct rig r = {0};
+    struct fake a;
+    struct session_info s;
+    static const struct tenant_tag none;
+    struct link_name name;
+    struct err e = {0};
+    if (!rig_open(&r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return;
+    }
+    cache_open(&a, &r, false);
+    statecache_tick(a.sc);
+    cr_assert_eq(session_create(a.sc, &none, 0, &s, NULL), 0);
+    cr_assert(s.shared);
+    struct session *x = session_of(a.sc, &none, &s.id);
+    struct wire *w = kv_redis_wire(a.sc->shared->records.kv);
+    const struct word forget[2] = {{"DEL", 3}, {"recurd:b:0", 10}};
+    struct reply reply = {0};
+    shared_record_name(&a.sc->format, none.b, s.id.b, &name);
+    cr_expect_not(hears(&a, x));
+    uint64_t start = clock_now_ns(), later = start + (2 * CLAIM_CALL_MS + 1000) * NS_PER_MS;
+    for (uint64_t now = start; now <= later; now += later - start) {
+        clock_fake_set(now);
+        cr_assert_eq(claim_call(w, &name, true, now + 60 * NS_PER_S, &e), 0, "%s", e.text);
+        cr_expect(hears(&a, x));
+        cr_expect_not(hears(&a, x), "once");
+        cr_assert_eq(wire_ask(w, forget, 2, now + 60 * NS_PER_S, &reply, &e), 0);
+        cr_expect_not(hears(&a, x), "the list has ended");
+    }
+    clock_fake_set(0);
+    fake_fini(&a);
     rig_close(&r);
 }
 

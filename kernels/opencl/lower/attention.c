@@ -8,10 +8,12 @@
 #define WARPS 4        /* of a group: along the queries of a prompt, or along the values' columns */
 /* Of the scratch buffer, at most, but where one sequence needs more: sums of splits that wait for
  * attention_join.cl, of so many rows (with more there are groups enough without splits), and packed
- * keys and values. */
+ * keys and values; neither more than a share of the device's memory, which is planned for without
+ * them (scheduler/capacity.c keeps a tenth). */
 #define PARTIAL_BYTES MIB(256)
 #define PARTIAL_ROWS 64
 #define PACKED_BYTES GIB(1)
+#define MEMORY_SHARE 32
 
 static bool is_ring(const struct ocl_model *m, const struct op *op)
 {
@@ -174,12 +176,15 @@ struct room {
 
 static struct room room_of(const struct ocl_model *m, const struct op *op)
 {
+    uint64_t share = m->d->info.memory_bytes / MEMORY_SHARE;
+    uint64_t packed = MIN((uint64_t)PACKED_BYTES, share);
+    uint64_t partial = MIN((uint64_t)PARTIAL_BYTES, share);
     size_t row = (size_t)op->p.attention.heads * (size_t)splits_of(m, op) * partial_floats(op) * 4;
     int64_t spans = (int64_t)m->cap.pages_per_seq * PAGE_TOKENS / KEYS; /* of one sequence */
     if (op->p.attention.window)
         spans = (op->p.attention.window + m->cap.tokens) / KEYS + 2;
-    int64_t blocks = MAX((int64_t)(PACKED_BYTES / packed_bytes(op)), spans);
-    int64_t rows = MIN(MAX((int64_t)(PARTIAL_BYTES / row), 1), PARTIAL_ROWS);
+    int64_t blocks = MAX((int64_t)(packed / packed_bytes(op)), spans);
+    int64_t rows = MIN(MAX((int64_t)(partial / row), 1), PARTIAL_ROWS);
     int64_t most = MIN((int64_t)m->cap.seqs * few_rows(op), m->cap.tokens);
     return (struct room){(int32_t)MIN(rows, most), (int32_t)MIN(blocks, spans * m->cap.seqs),
                          most <= rows, spans * m->cap.seqs <= blocks};

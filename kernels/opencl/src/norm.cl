@@ -7,9 +7,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
     int id = (int)get_local_id(0), size = (int)get_local_size(0);
     int group = (int)get_group_id(0), row = (int)get_group_id(1);
     global const float *in = ROW(x, row) + group * n;
-#if GATE
     global const float *g = ROW(gate, row) + group * n;
-#endif
 #if GATE == 2 /* before the norm */
 #define ELEMENT(i) (in[i] * activate(ACT, g[i]))
 #else
@@ -34,27 +32,13 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
         sq = fma(d, d, sq);
     }
     sq = group_sum(part, sq);
-#if KIND == NORM_RMS || KIND == NORM_LAYER
-    inv = 1.0f / sqrt(sq / (float)n + eps);
-#elif KIND == NORM_L2
-    inv = 1.0f / sqrt(sq + eps);
-#else
-    inv = 1.0f / fmax(sqrt(sq), eps);
-#endif
+    inv = NORM_FACTOR(sq, n);
 #endif
     barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
     for (int i = id; i < n; i += size) {
         float y = (ELEMENT(i) - mean) * inv;
-#if HAS_W
-        y *= w[i + group * w_step];
-#endif
-#if HAS_B
-        y += b[i + group * b_step];
-#endif
-#if GATE == 1
-        y *= activate(ACT, g[i]);
-#endif
-        ROW(out, row)[group * n + i] = y * scale;
+        NORM_END(y, i, g[i]);
+        ROW(out, row)[group * n + i] = y;
     }
 #undef ELEMENT
 }

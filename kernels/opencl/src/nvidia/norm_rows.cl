@@ -33,11 +33,9 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
 #define AT (lane + 32 * i)
 #define THERE (32 * i + 32 <= N || AT < N)
     EVERY e[i] = THERE ? in[AT] : 0.0f;
-#if GATE
     global const float *gates = ROW(gate, row) + group * N;
     float g[PER];
-    EVERY g[i] = THERE ? gates[AT] : 0.0f;
-#endif
+    EVERY g[i] = GATE && THERE ? gates[AT] : 0.0f;
 #if GATE == 2 /* before the norm */
     EVERY e[i] *= activate(ACT, g[i]);
 #endif
@@ -58,28 +56,14 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
         sums[i] = 0.0f;
     EVERY if (THERE) sums[i % SUMS] = fma(e[i] - mean, e[i] - mean, sums[i % SUMS]);
     float sq = FN(total)(sums, warp_x);
-#if KIND == NORM_RMS || KIND == NORM_LAYER
-    inv = 1.0f / sqrt(sq / (float)N + eps);
-#elif KIND == NORM_L2
-    inv = 1.0f / sqrt(sq + eps);
-#else
-    inv = 1.0f / fmax(sqrt(sq), eps);
-#endif
+    inv = NORM_FACTOR(sq, N);
 #endif
     EVERY {
         float y = (e[i] - mean) * inv;
         if (!mine || !THERE)
             continue;
-#if HAS_W
-        y *= w[AT + group * w_step];
-#endif
-#if HAS_B
-        y += b[AT + group * b_step];
-#endif
-#if GATE == 1
-        y *= activate(ACT, g[i]);
-#endif
-        ROW(out, row)[group * N + AT] = y * scale;
+        NORM_END(y, AT, g[i]);
+        ROW(out, row)[group * N + AT] = y;
     }
 #undef AT
 #undef THERE
