@@ -8,6 +8,7 @@ import fcntl
 import http.client
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -40,11 +41,38 @@ class Settings:
         return seconds * (20 if cls.valgrind else 5 if cls.slow else 1)
 
 
+def alone(why):
+    """Marks a test or a class that cannot stand company: it runs when no other lane does."""
+    def mark(what):
+        what.alone = why
+        return what
+    return mark
+
+
+def is_alone(test):
+    return bool(getattr(test, "alone", None) or
+                getattr(getattr(test, test._testMethodName, None), "alone", None))
+
+
 def command(args):
     if not Settings.valgrind:
         return [Settings.recurd] + args
     return ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
             "--errors-for-leak-kinds=definite", "--num-callers=25", Settings.recurd] + args
+
+
+def free_port():
+    """Not of those that the system gives to whoever asks for any, before this one is listened at."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        low = int(f.read().split()[0])
+    while True:
+        with socket.socket() as s:
+            port = random.randrange(max(1024, low - 10000), max(2048, low))
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 def wait_for(what, seconds=20, every=0.02):
