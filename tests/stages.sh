@@ -13,7 +13,11 @@ mkdir -p "$logs"
 rm -f "$logs"/*.log
 table=() passed=0 failed=0 skipped=0
 declare -A stage_of=()
-trap 'kill "${!stage_of[@]}" 2>/dev/null; exit 130' INT TERM
+stop() { # each beside others is the first of a process group
+    for pid in "${!stage_of[@]}"; do kill -- "-$pid"; done 2>/dev/null
+    exit 130
+}
+trap stop INT TERM
 
 quietly() { ${MAKE:-make} "$1" >"$logs/$1.log" 2>&1; }
 aloud() {
@@ -51,7 +55,9 @@ next_ended() {
 start=$SECONDS
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
     [ ${#stage_of[@]} -lt "${LANES:-$(nproc)}" ] || next_ended
+    set -m
     run quietly "$1" &
+    set +m
     stage_of[$!]=$1
     shift
 done

@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--valgrind", action="store_true")
     parser.add_argument("--slow", action="store_true")
     parser.add_argument("--device")
-    parser.add_argument("--lanes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--lanes", type=int, default=min(8, 2 * len(os.sched_getaffinity(0))))
     parser.add_argument("-k", action="append", default=None)
     parser.add_argument("-v", action="store_true")
     args = parser.parse_args()
