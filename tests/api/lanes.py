@@ -6,6 +6,7 @@ print goes to a file and is shown whole, test by test. A lane that dies or falls
 run by the name of the test that it ran, and another takes its place. Tests marked by
 common.alone() run when nothing else of this run does. The totals are those of unittest.
 """
+import contextlib
 import faulthandler
 import json
 import os
@@ -20,7 +21,7 @@ import unittest
 
 import common
 
-SILENCE_S = 600  # a test that takes longer hangs; Settings.patience() of it
+SILENCE_S = 900  # a test that takes longer hangs; Settings.patience() of it
 LAST_WORDS_S = 20  # a lane's, once it is told to say where it hangs
 
 
@@ -126,6 +127,8 @@ class Lane:
             for mine in [self, *others]:
                 mine.channel.close()  # whose end tells a lane that this process is no more
             self.be(theirs, units)
+        with contextlib.suppress(OSError):
+            os.setpgid(self.pid, self.pid)  # its servers die with it; here and there, as both need it
         theirs.close()
         self.channel.setblocking(False)
         self.rest = b""
@@ -136,7 +139,7 @@ class Lane:
         """In the child: never returns."""
         code = 1
         try:
-            os.setpgid(0, 0)  # its servers die with it
+            os.setpgid(0, 0)
             for sig in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(sig, signal.SIG_DFL)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -191,10 +194,8 @@ class Lane:
         return "ended with code %d" % os.WEXITSTATUS(status)
 
     def kill(self, sig):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, sig)
-        except ProcessLookupError:
-            pass
 
     def watch(self):
         """A lane that fell silent says where it hangs, and ends; then events() ends too."""
