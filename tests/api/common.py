@@ -62,7 +62,7 @@ def command(args):
 
 
 def free_port():
-    """Not of those that the system gives to whoever asks for any, before this one is listened at."""
+    """Not one of those that the system gives to whoever asks for any, before it is used."""
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
         low = int(f.read().split()[0])
     while True:

@@ -99,7 +99,8 @@ class Teller(unittest.TestResult):
         super().addSubTest(test, subtest, err)
         if err is not None:
             failed = issubclass(err[0], test.failureException)
-            self.event("FAIL" if failed else "ERROR", *(self.failures if failed else self.errors)[-1])
+            told = self.failures if failed else self.errors
+            self.event("FAIL" if failed else "ERROR", *told[-1])
 
 
 def work(channel, units):
@@ -128,7 +129,7 @@ class Lane:
                 mine.channel.close()  # whose end tells a lane that this process is no more
             self.be(theirs, units)
         with contextlib.suppress(OSError):
-            os.setpgid(self.pid, self.pid)  # its servers die with it; here and there, as both need it
+            os.setpgid(self.pid, self.pid)  # its servers die with it; both do this, since both need it
         theirs.close()
         self.channel.setblocking(False)
         self.rest = b""

@@ -7,7 +7,7 @@ usage: run.py [--recurd PATH] [--valgrind] [--slow] [--device SPEC] [--lanes N] 
   --slow      fewer rounds and longer waits, for builds with a sanitizer
   --device    of the servers, e.g. opencl:nvidia
   --lanes     so many tests at a time, each lane with servers of its own; 1: one after the other in
-              this process. What each class took is kept beside PATH, so that the longest begin first
+              this process. What each class took is kept beside PATH: the longest begin first
   -k PATTERN  only tests whose name contains PATTERN (may be given several times)
 """
 import argparse

@@ -4,9 +4,9 @@
   run_tests.py [--bench build/recurd-bench] [--artifacts build/bench-tests] [--lanes N] [NAME...]
 
 Each test is a function test_*, and has a folder of artifacts. Two run at a time, since most of them
-wait; those marked by alone() when no other does. Timing tests compare with the moments that the fake
-server wrote down, not with what it was told, so a busy machine does not fail them; they may repeat
-twice.
+wait; those marked by alone() when no other does. Timing tests compare with the moments that the
+fake server wrote down, not with what it was told, so a busy machine does not fail them; they may
+repeat twice.
 """
 import argparse
 import concurrent.futures

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs unit test programs, as many at a time as there are processors; what they say is shown in their
-# order. A sanitizer's report fails the run even where the test framework exits 0 (a leak in a
-# passing test).
+# Runs unit test programs, as many at a time as there are processors; what they say is shown in
+# their order. A sanitizer's report fails the run even where the test framework exits 0 (a leak in
+# a passing test).
 if [ "$1" = --one ]; then # DIR PROGRAM
     name=$(basename "$3")
     log=$2/$name.log
