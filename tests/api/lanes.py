@@ -129,7 +129,7 @@ class Lane:
                 mine.channel.close()  # whose end tells a lane that this process is no more
             self.be(theirs, units)
         with contextlib.suppress(OSError):
-            os.setpgid(self.pid, self.pid)  # its servers die with it; both do this, since both need it
+            os.setpgid(self.pid, self.pid)  # its servers die with it
         theirs.close()
         self.channel.setblocking(False)
         self.rest = b""
