@@ -108,11 +108,11 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 	$B/recurd
 test: deps-test ## everything that answers within minutes
 	@$(MAKE) $(JOBS) --no-print-directory checks
-	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test unit kernelcheck golden configs \
-	  random-quick fault opencl-quick api load page manual guide capacity cluster-quick
+	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test opencl-quick kernelcheck capacity \
+	  unit cluster-quick page guide golden random-quick fault manual configs -- api load
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
         $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
-        $B/ocl_fault $(UNIT)
+        $B/oclrows $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
 # flag rebuilds everything, and a new commit one file.
@@ -433,10 +433,12 @@ lint: $(LIB) ## layers, link cycles, sizes, banned calls, names of files, cppche
 # also looks for the sanitizer's own words.
 asan: ## tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) $(JOBS) --no-print-directory SAN=address,undefined B=build/asan checks
-	@$(MAKE) -j1 --no-print-directory SAN=address,undefined B=build/asan unit golden api
+	@MAKE="$(MAKE) -j1 --no-print-directory SAN=address,undefined B=build/asan" \
+	  tests/stages.sh build/asan/test unit golden -- api
 ubsan: ## tests under UndefinedBehaviorSanitizer
 	@$(MAKE) $(JOBS) --no-print-directory SAN=undefined checks
-	@$(MAKE) -j1 --no-print-directory SAN=undefined unit golden api
+	@MAKE="$(MAKE) -j1 --no-print-directory SAN=undefined" \
+	  tests/stages.sh build/undefined/test unit golden -- api
 tsan: ## races in the scheduler (plain programs: Criterion itself breaks under TSan)
 	@$(MAKE) $(JOBS) --no-print-directory SAN=thread race
 RACE := $(patsubst %.c,$B/%,$(wildcard tests/race/*.c))

@@ -8,6 +8,7 @@ import fcntl
 import http.client
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -40,6 +41,19 @@ class Settings:
         return seconds * (20 if cls.valgrind else 5 if cls.slow else 1)
 
 
+def alone(why):
+    """Marks a test or a class that cannot stand company: it runs when no other lane does."""
+    def mark(what):
+        what.alone = why
+        return what
+    return mark
+
+
+def is_alone(test):
+    return bool(getattr(test, "alone", None) or
+                getattr(getattr(test, test._testMethodName, None), "alone", None))
+
+
 def command(args):
     if not Settings.valgrind:
         return [Settings.recurd] + args
@@ -47,7 +61,21 @@ def command(args):
             "--errors-for-leak-kinds=definite", "--num-callers=25", Settings.recurd] + args
 
 
-def wait_for(what, seconds=20, every=0.02):
+def free_port():
+    """Not one of those that the system gives to whoever asks for any, before it is used."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        low = int(f.read().split()[0])
+    while True:
+        with socket.socket() as s:
+            port = random.randrange(max(1024, low - 10000), max(2048, low))
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+
+
+def wait_for(what, seconds=60, every=0.02):
     """Until what() is true; returns it. Else fails, saying what."""
     end = time.time() + Settings.patience(seconds)
     while True:
@@ -96,7 +124,7 @@ class Server:
         return self.log.read().decode("utf-8", "replace")
 
     def _wait_for_port(self):
-        end = time.time() + Settings.patience(20)
+        end = time.time() + Settings.patience(120)  # PoCL compiles, on a machine with company
         while time.time() < end:
             line = re.search(r"serving \S+ on (.*)\n", self.text())  # the whole line
             if line:
@@ -189,7 +217,7 @@ class Server:
                 values[name] = float(value)
         return values
 
-    def wait_idle(self, seconds=20):
+    def wait_idle(self, seconds=60):
         """Until nothing is left of earlier requests; returns the metrics, or fails."""
         end = time.time() + Settings.patience(seconds)
         while True:

@@ -85,7 +85,7 @@ class Costs:
             t.start()
         for t in threads:
             t.join()
-        computed = self.s.metrics()["recurd_prompt_tokens_total"] - before
+        computed = self.s.wait_idle()["recurd_prompt_tokens_total"] - before
         self.assertLessEqual(computed, 900 + 4 * 40 + 900)  # one may have started too far ahead
         self.assertEqual(self.cost(prefix + ids(40, 99, first=9)), 40)
 

@@ -11,7 +11,7 @@ import time
 import unittest
 
 import common
-from common import DEMO, ROOT, Server, Settings, Stream, command, server, wait_for
+from common import DEMO, ROOT, Server, Settings, Stream, alone, command, server, wait_for
 from keyed import Client, Keyed, line, secret
 from test_cache import ids
 
@@ -232,6 +232,7 @@ class Isolation(unittest.TestCase):
         self.assertEqual([o["id"] for o in self.alice.get("/v1/sessions?after=" + "0" * 32)["data"]], [s])
         self.assertEqual(self.carol.get("/v1/sessions")["data"], [])
 
+    @alone("it compares times")
     @unittest.skipIf(Settings.slow, "times mean nothing under a checker")
     def test_and_takes_as_long(self):
         s = self.session(self.alice)

@@ -7,23 +7,16 @@ import os
 import random
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 import time
 import unittest
 
-from common import DEMO, STATES_FOLLOW_S, Server, Settings, wait_for
+from common import DEMO, STATES_FOLLOW_S, Server, Settings, free_port, wait_for
 from test_cache import HYBRID, ids
 
 KILLS = int(os.environ.get("RECURD_KILLS", "4"))
 WHOLE = dict(temperature=0, ignore_eos=True, return_token_ids=True, logprobs=2)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Plain:

@@ -14,16 +14,10 @@ import tempfile
 import time
 import unittest
 
-from common import DEMO, ROOT, Settings, Stream, connect, server
+from common import DEMO, ROOT, Settings, Stream, connect, free_port, server
 
 PROMPT = {"prompt": "Once upon a time", "temperature": 0, "max_tokens": 40, "ignore_eos": True}
 LONG = dict(PROMPT, max_tokens=1000000)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def sample(name):

@@ -188,7 +188,7 @@ class Receipts(unittest.TestCase):
                                                        receipt=i % 2 == 0) for i in range(6)])
             self.assertEqual(crowd[0]["choices"][0]["receipt"], want)
             self.equal(model, [c for c in crowd[1:] if "receipt" in c["choices"][0]][0])
-            m = s.metrics()
+            m = s.wait_idle()  # counters follow the replies
             self.assertGreater(m["recurd_receipt_rows_total"], 48)
             self.assertGreater(m["recurd_receipt_seconds_total"], 0)
             self.assertEqual(s.stop(), 0, s.text())

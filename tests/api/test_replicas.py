@@ -12,8 +12,8 @@ import threading
 import time
 import unittest
 
-from common import DEMO, Server, Settings, Stream
-from test_proxies import free_port, haproxy, sample
+from common import DEMO, Server, Settings, Stream, free_port
+from test_proxies import haproxy, sample
 
 NAMES = ["one", "two", "three"]
 PROMPT = {"prompt": "Once upon a time", "temperature": 0, "max_tokens": 4, "ignore_eos": True}

@@ -351,9 +351,7 @@ def moto_python():
 
 class Moto:
     def __init__(self, python):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = common.free_port()
         self.proc = subprocess.Popen([python, "-m", "moto.server", "-H", "127.0.0.1", "-p",
                                       str(self.port)], stdout=subprocess.DEVNULL,
                                      stderr=subprocess.DEVNULL)

@@ -294,9 +294,7 @@ class Shared(unittest.TestCase):
     @needs_redis
     def test_tcp_and_limits(self):
         """Over TCP, with a time to live; a store that is full drops states and nothing else."""
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
+        port = common.free_port()
         with Rig("--bind", "127.0.0.1", port=port) as r:
             url = "redis://127.0.0.1:%d/3" % port
             a, b = r.replica("--shared-ttl", "1000", url=url), r.replica(url=url)

@@ -10,7 +10,7 @@ import unittest
 
 import common
 import test_shared
-from test_proxies import free_port
+from common import free_port
 
 LONG = test_shared.LONG
 CONFIG = """

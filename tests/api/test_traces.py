@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from common import DEMO, Server, Settings, Stream, command
+from common import DEMO, Server, Settings, Stream, command, wait_for
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -119,8 +119,8 @@ class Traces(unittest.TestCase):
         self.assertEqual([self.collector.headers[0].get(h) for h in
                           ("Content-Type", "x-a", "x-d")], ["application/json", "b c", "e"])
         self.assertNotIn("Once", json.dumps(spans))
-        line = [json.loads(l) for l in self.s.text().splitlines() if '"request"' in l][-1]
-        self.assertEqual(line["trace"], TRACE)
+        line = wait_for(lambda: [l for l in self.s.text().splitlines() if '"request"' in l])[-1]
+        self.assertEqual(json.loads(line)["trace"], TRACE)
 
     def test_who_decides_what_is_told(self):
         self.start("--otlp-share", "0")
@@ -156,7 +156,7 @@ class Traces(unittest.TestCase):
         root = [s for s in left if s["kind"] == 2][0]
         self.assertEqual(attributes(root)["gen_ai.response.finish_reasons"], ["cancelled"])
         self.complete(n_choices=3)
-        spans = self.collector.wait(lambda s: len([x for x in s if x["name"] == "decode"]) >= 1)
+        spans = self.collector.wait(lambda s: len([x for x in s if x["kind"] == 2]) >= 2)
         self.assertEqual(len([s for s in spans if s["name"] == "decode"]), 1)
 
     def test_a_collector_that_refuses_and_comes_back(self):
@@ -193,6 +193,7 @@ class Traces(unittest.TestCase):
     def test_exemplars_name_a_trace(self):
         self.start()
         self.complete(4, "00-%s-%s-01" % (TRACE, SPAN))
+        self.s.wait_idle()  # counted behind the reply
         text = self.s.request("GET", "/metrics", headers={
             "Accept": "application/openmetrics-text"})[2].decode()
         marked = [l for l in text.splitlines() if ' # {trace_id="%s"} ' % TRACE in l]

@@ -6,6 +6,7 @@ with the moments at which its parts were written (CLOCK_MONOTONIC, the client's 
 test can compare what the client reports with what happened. Standard library only.
 
   ttft, itl        milliseconds before the first and between further tokens
+  together         no token before so many requests were open at once
   spread           each delay is multiplied by 1 .. 1+spread, evenly over the requests
   stall_at, stall  seconds since the first request: nothing is written in [stall_at, +stall]
   cut              bytes of one write; the rest follows after a turn of the event loop
@@ -38,6 +39,7 @@ class Server:
         self.n = 0
         self.open = 0
         self.peak = 0
+        self.gathered = {}  # by how many are waited for
         self.sessions = {}
         self.ids = 0
         self.counters = {"fake_requests_total": 0, "fake_tokens_total": 0}
@@ -117,7 +119,10 @@ class Server:
         hit = index % int(how.get("every", 1)) == 0
         self.counters["fake_requests_total"] += 1
         self.open += 1
-        self.peak = max(self.peak, self.open)
+        if self.open > self.peak:
+            self.peak = self.open
+            if self.peak in self.gathered:
+                self.gathered[self.peak].set()
         entry = {"received": received, "writes": [], "prompt": req.get("prompt") or req["messages"]}
         try:
             return await self.answer(writer, path, req, how, hit, index, entry)
@@ -227,6 +232,9 @@ class Server:
         await event(": a comment")
         if "chat" in path:
             await event('data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}')
+        together = int(how.get("together", 0))
+        if self.peak < together:
+            await self.gathered.setdefault(together, asyncio.Event()).wait()
         for i in range(n):
             await self.until(begin + ttft + itl * i)
             done = await self.break_off(writer, fault, i, event)

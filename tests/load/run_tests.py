@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
 """Black-box tests of recurd-bench against fake_server.py: what it reports must be what happened.
 
-  run_tests.py [--bench build/recurd-bench] [--artifacts build/bench-tests] [NAME...]
+  run_tests.py [--bench build/recurd-bench] [--artifacts build/bench-tests] [--lanes N] [NAME...]
 
-Each test is a function test_*. Timing tests compare with the moments that the fake server wrote
-down, not with what it was told, so a busy machine does not fail them; they may repeat twice.
+Each test is a function test_*, and has a folder of artifacts. Two run at a time, since most of them
+wait; those marked by alone() when no other does. Timing tests compare with the moments that the
+fake server wrote down, not with what it was told, so a busy machine does not fail them; they may
+repeat twice.
 """
 import argparse
+import concurrent.futures
+import contextlib
+import io
 import json
 import math
+import multiprocessing
 import os
 import pathlib
 import resource
@@ -114,6 +120,12 @@ def close(got, want, what):
         "%s: %.3f reported, %.3f true" % (what, got, want)
 
 
+def alone(test):
+    """It measures the machine, or fills it."""
+    test.alone = True
+    return test
+
+
 def thrice(test):
     """A measurement may be disturbed by other programs; a wrong one fails every time."""
     def again():
@@ -127,7 +139,7 @@ def thrice(test):
                 time.sleep(1)
     again.__name__ = test.__name__
     again.__doc__ = test.__doc__
-    return again
+    return alone(again)
 
 
 def check_latencies(r, rows):
@@ -293,6 +305,7 @@ def test_the_arrivals_of_a_trace_are_kept():
         assert r["requests"]["ok"] == 10
 
 
+@alone
 def test_ramps_raise_the_rate():
     with Fake() as f:
         r = run(f.port, "--ramp", "linear:10:100:3", "--duration", 3, "--arrival", "constant",
@@ -417,6 +430,7 @@ def test_verify_finds_one_wrong_digit():
             assert r["mismatches"] > 12 and r["samples"][0]["what"] == "tokens or logprobs"
 
 
+@alone
 def test_sweeps_stop_at_saturation():
     with Fake() as f:
         r = run(f.port, "--sweep", "concurrency:1,2,4", "--duration", 1, "--output-tokens", 5,
@@ -454,6 +468,7 @@ def test_replies_without_stream():
             assert r["latency"]["ttft"]["n"] == 0 and r["latency"]["e2e"]["p50_ms"] > 59
 
 
+@alone
 def test_ten_thousand_streams():
     """As many as this process may open, at most 10,000: all open at once, none fails."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -461,7 +476,7 @@ def test_ten_thousand_streams():
     n = min(10000, hard - 200)
     with Fake() as f:
         r = run(f.port, "--rate", "inf", "--requests", n, "--output-tokens", 3, "--input-tokens", 8,
-                model="ttft=25000;itl=1000")
+                "--warmup-requests", 0, model="together=%d;itl=10" % n)
         assert r["requests"]["ok"] == n, r["requests"]
         assert r["self"]["peak_open_requests"] == n == r["self"]["peak_connections"]
         print("      %d streams: %.0f MiB, %.1f us CPU an event, longest loop turn %.1f ms" % (
@@ -556,6 +571,7 @@ def test_daemon_is_the_same_alone_and_under_load():
         assert r["mismatches"] == 0 and r["replies_compared"] == 36
 
 
+@alone
 def test_daemon_holds_ten_thousand_streams():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     n = min(11500, hard - 500)  # some end before the last one is sent
@@ -590,11 +606,37 @@ def test_daemon_with_a_full_queue_says_429():
         assert r["requests"]["ok"] + r["requests"]["errors"]["http_429"] == 40
 
 
+def one(name, artifacts):
+    """-> whether it passed, and what there is to say"""
+    global ART
+    ART = artifacts / name
+    ART.mkdir(parents=True, exist_ok=True)
+    t, said = time.monotonic(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            globals()[name]()
+        return True, "%sok    %s  %.1f s" % (said.getvalue(), name, time.monotonic() - t)
+    except Exception:  # a test that breaks is a test that fails
+        return False, "%sFAIL  %s\n%s" % (said.getvalue(), name, traceback.format_exc())
+
+
+def in_lanes(names, lanes):
+    """How many failed."""
+    failed = 0
+    with concurrent.futures.ProcessPoolExecutor(lanes, multiprocessing.get_context("fork")) as pool:
+        for f in concurrent.futures.as_completed([pool.submit(one, n, ART) for n in names]):
+            passed, text = f.result()
+            failed += not passed
+            print(text, flush=True)
+    return failed
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--bench", default="build/recurd-bench")
     p.add_argument("--daemon", default="build/recurd", help="tested too where it exists")
     p.add_argument("--artifacts", default="build/bench-tests")
+    p.add_argument("--lanes", type=int, default=2)
     p.add_argument("names", nargs="*")
     a = p.parse_args()
     global BENCH, DAEMON, ART
@@ -605,14 +647,9 @@ def main():
              and (not a.names or any(n in k for n in a.names))
              and ("_daemon_" not in k or os.path.exists(DAEMON))]
     failed = 0
-    for name, test in tests:
-        t = time.monotonic()
-        try:
-            test()
-            print("ok    %s  %.1f s" % (name, time.monotonic() - t), flush=True)
-        except Exception:  # a test that breaks is a test that fails
-            failed += 1
-            print("FAIL  %s\n%s" % (name, traceback.format_exc()), flush=True)
+    for by_itself in (False, True):
+        some = [name for name, t in tests if hasattr(t, "alone") == by_itself]
+        failed += in_lanes(some, 1 if by_itself else a.lanes) if some else 0
     print("%d tests, %d failed" % (len(tests), failed))
     return 1 if failed or not tests else 0
 
