@@ -86,6 +86,6 @@ uint64_t waiting_worth(const struct waiting *w, int64_t tokens, uint64_t token_n
 
 bool waiting_pays(const struct waiting *w, uint64_t worth_ns, int rounds, uint64_t now)
 {
-    return !w->off && w->late + age(w, now) / w->limit_ns < WAITING_LATE &&
+    return !w->off && !w->late && age(w, now) <= w->limit_ns &&
            waiting_expected(w, rounds, now) <= worth_ns;
 }
