@@ -91,8 +91,8 @@ static int open_stores(const struct store_command *c, int wanted, struct kv *s[2
         return err_set(e, E_RANGE, "the address has more than %zu bytes", sizeof text - 2);
     rc = kv_list(&all, o, &n, &copy, e);
     if (!rc && n != wanted)
-        rc = err_set(e, E_FORMAT, wanted > 1 ? "copy takes two addresses of stores, as --shared has "
-                     "them" : "one store at a time");
+        rc = err_set(e, E_FORMAT, wanted > 1 ? "copy takes two addresses, as --shared has them"
+                                             : "one store at a time");
     for (int i = 0; i < n && !rc; i++)
         rc = kv_open(&s[i], &o[i], e);
     for (int i = 0; i < n && !rc; i++)

@@ -272,7 +272,7 @@ static void waits(struct buf *out, const struct shared_stats *s, const char *pre
     };
     char name[64];
     snprintf(name, sizeof name, "%swaits_total", prefix);
-    head(out, name, "counter", "Requests that might have waited for it: they got a state, were told "
+    head(out, name, "counter", "Requests that might have waited for it: they got a state, heard "
          "that there is none, went on without an answer, or did not wait");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         buf_fmt(out, "recurd_%s{outcome=\"%s\"} %llu\n", name, rows[i].outcome,

@@ -2,12 +2,12 @@
  *
  * A search runs in the thread of its connection, into memory of its own; what it found enters
  * the tree whole, under the lock, or not at all. When the time is over the request goes on without
- * it; an answer that comes after that is for the next one. The cold store is asked where the hot one
- * leaves COLD_GAIN tokens or more to compute; if it has nothing deeper, what the hot one has is
- * fetched after all.
+ * it; an answer that comes after that is for the next one. The cold store is asked where the hot
+ * one leaves COLD_GAIN tokens or more to compute; if it has nothing deeper, what the hot one has
+ * is fetched after all.
  *
- * A request waits only where waiting.h says that it pays. If it does not, the store is asked all the
- * same, now and then and with nobody waiting: that shows how long it takes by now. */
+ * A request waits only where waiting.h says that it pays. If it does not, the store is asked all
+ * the same, now and then and with nobody waiting: that shows how long it takes by now. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -15,8 +15,8 @@
 #include "statecache/store/pathfile.h"
 
 #define COLD_GAIN 256 /* tokens that are worth a question to a store that takes its time */
-#define ROUNDS 3      /* answers, one after the other, that a state takes: where, what, its pieces */
-#define ROUNDS_GROUPED 2 /* … of a bucket, where all questions before the pieces are told as one */
+#define ROUNDS 3      /* answers in a row that a state takes: where, what, its pieces */
+#define ROUNDS_GROUPED 2 /* … of a bucket, where all before the pieces are told as one */
 #define UNWAITED_MS 2000 /* a question that nobody waits for has so long, at least; … */
 #define UNWAITED_EVERY_NS NS_PER_S /* … and is asked so often, at most */
 

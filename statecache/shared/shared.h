@@ -97,8 +97,8 @@ void shared_offers_drop(struct statecache *sc); /* of all of them nothing will c
 /* handover.c. ENGINE, before a planned end, until then at most (core_deadline). */
 void shared_hand_over(struct statecache *sc, const struct timespec *until);
 
-/* What is looked for: a path (all of base, and tokens [n] behind it), local tokens of which the local
- * tiers have; token_ns: what computing one takes, 0 = not known. */
+/* What is looked for: a path (all of base, and tokens [n] behind it), of which the local tiers have
+ * `local` tokens; token_ns: what computing one takes, 0 = not known. */
 struct shared_query {
     struct tenant *tenant;
     struct node *base;

@@ -96,8 +96,8 @@ static int count_others(struct upkeep *u, struct err *e)
 
 /* 0 and *mine: m is its manifest, or why says what is wrong with it. Not *mine: of another key, or
  * gone. */
-static int open_state(struct upkeep *u, const struct kv_key *k, const unsigned char *name, bool *mine,
-                      struct manifest *m, int *key, struct err *why, struct err *e)
+static int open_state(struct upkeep *u, const struct kv_key *k, const unsigned char *name,
+                      bool *mine, struct manifest *m, int *key, struct err *why, struct err *e)
 {
     struct kv_value v;
     struct link_name link;

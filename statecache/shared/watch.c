@@ -1,7 +1,7 @@
 /* Whether stores answer in time, and whose wait is over.
  *
- * A store is asked whether it is there when nothing else was asked for BEAT_NS: so that it is late is
- * seen before a request waits for it, and that it is not any more, too. A thread of its own does
+ * A store is asked whether it is there when nothing else was asked for BEAT_NS: so that it is late
+ * is seen before a request waits for it, and that it is not any more, too. A thread of its own does
  * so: that of the connection may be waiting for an answer, the engine for that very request. */
 #include <time.h>
 

@@ -1,5 +1,5 @@
-/* A shared store that answers late, never, and in time again: who waits for it, and who does not. How
- * late an answer is decides a limit that the test sets, not how fast this machine is. */
+/* A shared store that answers late, never, and in time again: who waits for it, and who does not.
+ * What is late a limit says that the test sets, not how fast this machine is. */
 #include "tests/unit/redis_rig.h"
 
 #define LONG 600
