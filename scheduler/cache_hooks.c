@@ -10,6 +10,7 @@
 
 /* What a planned end may take to write states: service managers wait 90 s, draining takes 30. */
 #define SAVE_SECONDS 10
+#define FEW_ROWS 64 /* the time of a step with fewer is not that of its rows */
 
 /* ---- begin and go on ---------------------------------------------------------------------- */
 
@@ -38,6 +39,13 @@ static void trace_start(struct trace_record *x, struct source *from,
         copy_context(from, 0, start->base, x->context);
 }
 
+/* What a prompt's token takes, as the latest steps did; 0 = nothing is known yet. */
+static uint64_t token_ns(const struct engine *en, const struct request *r)
+{
+    int32_t rows = MIN(MAX(r->n_prompt, FEW_ROWS), en->o.step_tokens);
+    return rows > 0 ? pace_ns(&en->pace, rows) / (uint64_t)rows : 0;
+}
+
 static int begin(void *arg, struct seq *q, struct err *e)
 {
     struct cached *c = arg;
@@ -47,6 +55,7 @@ static int begin(void *arg, struct seq *q, struct err *e)
         .tokens = r->prompt, .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks,
         .fresh = r->prompt_logprobs, .whole = seq_looks_back(q) || q->trace || q->receipt,
         .again = r->waited, .pin_s = r->pin_s, .ask = &r->asked,
+        .token_ns = token_ns(c->en, r),
     };
     struct statecache_start start;
     struct track *t;

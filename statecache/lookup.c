@@ -265,8 +265,9 @@ int statecache_begin(struct statecache *sc, const struct statecache_query *q, st
             rc = look_up(sc, q, &l, e); /* a cut may have split the node the match ended in */
             if (!rc)
                 rc = find_hit(sc, &l);
-            if (!rc && shared_wait(sc, l.tenant, l.base, q->tokens, q->n, l.hit ? l.hit->pos : 0,
-                                   q->ask))
+            struct shared_query s = {l.tenant, l.base, q->tokens, q->n, l.hit ? l.hit->pos : 0,
+                                     q->token_ns};
+            if (!rc && shared_wait(sc, &s, q->ask))
                 rc = E_BUSY;
         }
     }

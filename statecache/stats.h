@@ -29,8 +29,12 @@ struct shared_stats {
     uint64_t requests, repeated; /* to a bucket; sent again, among those */
     bool on;                   /* there is one */
     bool up;                   /* now: both connections work */
+    bool waited_for;           /* now: it answers in time */
     bool sessions;             /* records of sessions are there */
     uint64_t hits, misses, timeouts; /* of requests that asked: found and used, not there, late */
+    /* Requests by what came of waiting for it: a state; nothing, and that was known in time; it was
+     * late; it was not worth waiting for, or late again and again. */
+    uint64_t waits_hit, waits_miss, waits_late, waits_skipped;
     uint64_t writes, dropped;  /* states put there; those left out, because it was slow or down */
     uint64_t over_budget;      /* … of these, because writing there had taken its share */
     uint64_t errors;           /* failed calls, and things found that did not check */

@@ -60,20 +60,6 @@ static void print(const struct row *row, size_t n, const void *counts, bool json
         printf("}\n");
 }
 
-static int dial(const struct store_command *c, struct shared_address *to, struct wire **w,
-                struct err *e)
-{
-    const char *password = getenv("RECURD_SHARED_PASSWORD");
-    int rc = shared_address_parse(c->url, to, e);
-    if (!rc && password && !*to->password &&
-        (size_t)snprintf(to->password, SHARED_WORD, "%s", password) >= SHARED_WORD)
-        rc = err_set(e, E_RANGE, "the password has %zu bytes, at most %d are possible",
-                     strlen(password), SHARED_WORD - 1);
-    if (!rc)
-        rc = wire_open(w, to, c->ca, e);
-    return rc ? rc : wire_connect(*w, CONNECT_MS, CONNECT_MS, e);
-}
-
 static int load_keys(const struct key_files *keys, struct format *f, struct err *e)
 {
     if (!keys->key)
@@ -83,29 +69,16 @@ static int load_keys(const struct key_files *keys, struct format *f, struct err 
     return rc ? rc : installkey_load(f, &fsio_real, keys->key, keys->old, e);
 }
 
-int look_at_store(const struct store_command *c, const struct key_files *keys, bool *bad,
-                  struct err *e)
+/* The keys, and whether those of a bucket are for nobody else's eyes. */
+static int open_keys(const struct store_command *c, const struct key_files *keys, struct format *f,
+                     struct err *e)
 {
-    struct shared_address to = {0};
-    struct upkeep u = {.prune = c->prune, .grace_s = c->older_min * 60, .tell = tell};
-    int rc = load_keys(keys, &u.format, e);
-    if (!rc)
-        rc = dial(c, &to, &u.wire, e);
-    if (!rc)
-        rc = upkeep_run(&u, e);
-    if (!rc)
-        print(rows, ARRAY_LEN(rows), &u.counts, c->json);
-    if (!rc && !c->json && u.prune && u.blind)
-        printf("No chunk was removed: what this program does not know may name it.\n");
-    *bad = !c->prune && u.counts.broken > 0;
-    wire_close(u.wire);
-    sodium_memzero(&to, sizeof to);
-    sodium_memzero(&u.format, sizeof u.format);
-    return rc;
+    int rc = load_keys(keys, f, e);
+    return rc || !c->credentials ? rc : file_check_mode(c->credentials, 0077, e);
 }
 
-/* Both stores, connected. */
-static int open_both(const struct store_command *c, struct kv *s[2], struct err *e)
+/* The n stores that the command names, connected. */
+static int open_stores(const struct store_command *c, int wanted, struct kv *s[2], struct err *e)
 {
     char text[4096], *copy = NULL;
     struct kv_options all = {.url = text, .password = getenv("RECURD_SHARED_PASSWORD"),
@@ -113,11 +86,13 @@ static int open_both(const struct store_command *c, struct kv *s[2], struct err 
                              .credentials = c->credentials};
     struct kv_options o[KV_STORES];
     int n = 0, rc;
-    if ((size_t)snprintf(text, sizeof text, "%s,%s", c->url, c->to) >= sizeof text)
-        return err_set(e, E_RANGE, "the two addresses have more than %zu bytes", sizeof text - 2);
+    if ((size_t)snprintf(text, sizeof text, "%s%s%s", c->url, wanted > 1 ? "," : "",
+                         wanted > 1 ? c->to : "") >= sizeof text)
+        return err_set(e, E_RANGE, "the address has more than %zu bytes", sizeof text - 2);
     rc = kv_list(&all, o, &n, &copy, e);
-    if (!rc && n != 2)
-        rc = err_set(e, E_FORMAT, "copy takes two addresses of stores, as --shared has them");
+    if (!rc && n != wanted)
+        rc = err_set(e, E_FORMAT, wanted > 1 ? "copy takes two addresses, as --shared has them"
+                                             : "one store at a time");
     for (int i = 0; i < n && !rc; i++)
         rc = kv_open(&s[i], &o[i], e);
     for (int i = 0; i < n && !rc; i++)
@@ -127,16 +102,36 @@ static int open_both(const struct store_command *c, struct kv *s[2], struct err 
     return rc;
 }
 
+int look_at_store(const struct store_command *c, const struct key_files *keys, bool *bad,
+                  struct err *e)
+{
+    struct kv *s[2] = {NULL, NULL};
+    struct upkeep u = {.prune = c->prune, .grace_s = c->older_min * 60, .tell = tell};
+    int rc = open_keys(c, keys, &u.format, e);
+    if (!rc)
+        rc = open_stores(c, 1, s, e);
+    if (!rc) {
+        u.kv = s[0];
+        rc = upkeep_run(&u, e);
+    }
+    if (!rc)
+        print(rows, ARRAY_LEN(rows), &u.counts, c->json);
+    if (!rc && !c->json && u.prune && u.blind)
+        printf("No chunk was removed: what this program does not know may name it.\n");
+    *bad = !c->prune && u.counts.broken > 0;
+    kv_close(s[0]);
+    sodium_memzero(&u.format, sizeof u.format);
+    return rc;
+}
+
 int copy_store(const struct store_command *c, const struct key_files *keys, bool *bad,
                struct err *e)
 {
     struct kv *s[2] = {NULL, NULL};
     struct copy x = {.compress = COMPRESS_PAYING, .ttl_s = c->ttl_s, .tell = tell};
-    int rc = load_keys(keys, &x.format, e);
-    if (!rc && c->credentials)
-        rc = file_check_mode(c->credentials, 0077, e);
+    int rc = open_keys(c, keys, &x.format, e);
     if (!rc)
-        rc = open_both(c, s, e);
+        rc = open_stores(c, 2, s, e);
     if (!rc) {
         x.from = s[0];
         x.to = s[1];

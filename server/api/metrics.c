@@ -264,12 +264,30 @@ static void shared_counters(struct buf *out, const struct shared_stats *s, const
     }
 }
 
+static void waits(struct buf *out, const struct shared_stats *s, const char *prefix)
+{
+    const struct { const char *outcome; uint64_t n; } rows[] = {
+        {"hit", s->waits_hit}, {"miss", s->waits_miss}, {"late", s->waits_late},
+        {"skipped", s->waits_skipped},
+    };
+    char name[64];
+    snprintf(name, sizeof name, "%swaits_total", prefix);
+    head(out, name, "counter", "Requests that might have waited for it: they got a state, heard "
+         "that there is none, went on without an answer, or did not wait");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        buf_fmt(out, "recurd_%s{outcome=\"%s\"} %llu\n", name, rows[i].outcome,
+                (unsigned long long)rows[i].n);
+}
+
 /* The first store's are recurd_shared_…, those of a cold one behind it recurd_shared_cold_…. */
 static void shared(struct buf *out, const struct shared_stats *s, const char *prefix)
 {
     char name[64];
     snprintf(name, sizeof name, "%sup", prefix);
     gauge(out, name, "Whether the shared store is in use", s->up);
+    snprintf(name, sizeof name, "%swaited_for", prefix);
+    gauge(out, name, "Whether requests wait for its answers: they come in time", s->waited_for);
+    waits(out, s, prefix);
     shared_counters(out, s, prefix, shared_rows, ARRAY_LEN(shared_rows));
     snprintf(name, sizeof name, "%swrite_cpu_seconds_total", prefix);
     seconds(out, name, "Time of a processor that putting states took", s->write_cpu_ns);

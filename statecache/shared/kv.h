@@ -84,6 +84,14 @@ struct kv_ops {
     /* A page of all keys of a kind whose names have n bytes, in no order, some twice. */
     int (*list)(struct kv *s, enum kv_kind kind, size_t n, struct kv_page *page,
                 uint64_t deadline_ns, struct err *e);
+
+    /* For who looks after a store from outside. How many seconds nobody has used it, or only put
+     * it, where that is all the store knows; -1: it does not say, or there is none. And a page
+     * more of what lies there and is of no kind that this build knows, counted to *n. */
+    int (*idle)(struct kv *s, const struct kv_key *key, uint64_t deadline_ns, int64_t *idle_s,
+                struct err *e);
+    int (*others)(struct kv *s, struct kv_page *page, uint64_t *n, uint64_t deadline_ns,
+                  struct err *e);
 };
 
 /* The beginning of every store's own object. */

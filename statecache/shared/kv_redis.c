@@ -181,6 +181,36 @@ static int redis_list(struct kv *s, enum kv_kind kind, size_t n, struct kv_page 
     return rc;
 }
 
+static int redis_idle(struct kv *s, const struct kv_key *key, uint64_t deadline_ns,
+                      int64_t *idle_s, struct err *e)
+{
+    struct key_text k = text_of(key);
+    struct word w[3] = {word("OBJECT"), word("IDLETIME"), word(k.text)};
+    struct reply r = {0};
+    struct err why = {0};
+    int rc = wire_ask(wire_of(s), w, 3, deadline_ns, &r, &why);
+    *idle_s = !rc && r.kind == REPLY_NUMBER ? r.number : -1;
+    return rc && rc != E_DENIED ? err_set(e, rc, "%s", why.text) : 0; /* DENIED: nobody counts */
+}
+
+/* l, e and b: what is used beside kv_kind (claim.h). */
+static void note_other(void *arg, const unsigned char *p, size_t n)
+{
+    size_t at = sizeof(PREFIX) - 1;
+    *(uint64_t *)arg += n < at + 2 || !memchr("scirlbe", p[at], 7) || p[at + 1] != ':';
+}
+
+static int redis_others(struct kv *s, struct kv_page *page, uint64_t *n, uint64_t deadline_ns,
+                        struct err *e)
+{
+    char cursor[WIRE_CURSOR];
+    snprintf(cursor, sizeof(cursor), "%.*s", WIRE_CURSOR - 1, *page->at ? page->at : "0");
+    int rc = wire_scan(wire_of(s), PREFIX "*", cursor, note_other, n, deadline_ns, e);
+    memcpy(page->at, cursor, sizeof(cursor));
+    page->last = !rc && strcmp(cursor, "0") == 0;
+    return rc;
+}
+
 static void redis_close(struct kv *s)
 {
     struct redis *r = (struct redis *)s;
@@ -195,7 +225,7 @@ static const struct kv_ops redis_ops = {
     .probe = redis_probe,
     .put = redis_put, .flush = redis_flush, .ask = redis_ask, .answer = redis_answer,
     .keep = redis_keep, .remove = redis_remove, .mark = redis_mark, .marks = redis_marks,
-    .list = redis_list,
+    .list = redis_list, .idle = redis_idle, .others = redis_others,
 };
 
 struct wire *kv_redis_wire(struct kv *s) { return s->ops == &redis_ops ? wire_of(s) : NULL; }

@@ -367,6 +367,35 @@ static int s3_list(struct kv *kv, enum kv_kind kind, size_t n, struct kv_page *p
     return rc ? rc : s3_listing_read(&s->place, kind, n, (const char *)r->p, r->n, page, e);
 }
 
+static int s3_others(struct kv *kv, struct kv_page *page, uint64_t *n, uint64_t deadline_ns,
+                     struct err *e)
+{
+    struct s3 *s = (struct s3 *)kv;
+    const struct s3_reply *r;
+    enum s3_meaning m;
+    char query[S3_QUERY];
+    s3_listing_kinds_query(&s->place, query);
+    struct s3_request get = {.method = S3_GET, .query = query, .most = S3_LISTING_MOST};
+    int rc = one(s, &get, deadline_ns, &r, &m, e);
+    if (!rc && (m != S3_DONE || !r->p))
+        rc = s3_refuse(&s->place, r->status, &r->refusal, r->skew_s, e);
+    page->last = !rc; /* more than a page holds are no kinds of ours */
+    return rc ? rc : s3_listing_kinds(&s->place, (const char *)r->p, r->n, n, e);
+}
+
+static int s3_idle(struct kv *kv, const struct kv_key *key, uint64_t deadline_ns, int64_t *idle_s,
+                   struct err *e)
+{
+    const struct s3_reply *r;
+    enum s3_meaning m = S3_ABSENT;
+    struct name name = name_of(key);
+    struct s3_request head = {.method = S3_HEAD, .key = name.text};
+    int rc = one((struct s3 *)kv, &head, deadline_ns, &r, &m, e);
+    bool known = !rc && m == S3_DONE && r->modified_s;
+    *idle_s = known ? MAX((int64_t)(clock_unix_s() - r->modified_s) + r->skew_s, 0) : -1;
+    return rc;
+}
+
 /* ---- opening ------------------------------------------------------------------------------ */
 
 static void s3_close(struct kv *kv)
@@ -382,7 +411,7 @@ static const struct kv_ops s3_ops = {
     .connect = s3_connect, .connected = s3_connected, .drop = s3_drop,
     .put = s3_put, .flush = s3_flush, .ask = s3_ask, .answer = s3_answer,
     .keep = s3_keep, .remove = s3_remove, .mark = s3_mark, .marks = s3_marks,
-    .list = s3_list,
+    .list = s3_list, .idle = s3_idle, .others = s3_others,
 };
 
 static const char *region_of(const struct kv_options *o)

@@ -7,8 +7,9 @@
 #include "base/rng.h"
 
 #define CONNECT_MS 2000
+#define PROBE_MS 2000        /* what says nothing for so long is gone, not late */
 #define PAUSE_NS (250 * NS_PER_MS)
-#define PAUSE_MAX_NS (30 * NS_PER_S)
+#define PAUSE_MAX_NS (4 * NS_PER_S)
 #define WARN_NS (60 * NS_PER_S)
 
 struct connect_job {
@@ -16,6 +17,7 @@ struct connect_job {
     struct statecache *sc;
     struct shared_line *line;
     int wait_ms, rc;
+    uint64_t start_ns, ns; /* of a probe */
     bool skip;
     struct err err;
 };
@@ -29,6 +31,7 @@ static void tell(struct statecache *sc, int store, const char *why)
         return;
     t->told_up = up;
     sc->stats.shared[store].up = up;
+    shared_judge(sc, store, clock_now_ns());
     if (up)
         log_info("shared store %s: in use", t->in.kv->shown);
     else
@@ -96,43 +99,70 @@ void shared_connect(struct statecache *sc, struct shared_line *l)
         down(l);
         return;
     }
-    *j = (struct connect_job){.sc = sc, .line = l, .wait_ms = sc->shared->wait_ms[l->store],
+    /* States go through a connection that is slow, too; who waits for them is another question
+     * (waiting.h). Sessions cannot go on without their records' answers. */
+    bool states = l != &sc->shared->records && l->kv->ops->probe;
+    *j = (struct connect_job){.sc = sc, .line = l,
+                              .wait_ms = states ? PROBE_MS : sc->shared->wait_ms[l->store],
                               .job = {.prepare = prepare_connect, .run = run_connect,
                                       .done = done_connect}};
     l->connecting = true;
     writer_push(&l->jobs, &j->job);
 }
 
-/* ---- a late answer ------------------------------------------------------------------------ */
+/* ---- is it there? ------------------------------------------------------------------------- */
 
-/* One may be late because this machine is: that is no reason that others, who wait behind it, get
- * nothing. So the store is asked at once whether it is there, before all of them. */
+/* Where requests may wait for it, an answer says how long they would. NULL: nobody does. */
+static struct waiting *waiting_of(const struct connect_job *j)
+{
+    struct shared_store *t = &j->sc->shared->store[j->line->store];
+    return j->line == &t->in ? &t->waiting : NULL;
+}
+
+static void prepare_probe(struct job *job)
+{
+    struct connect_job *j = (struct connect_job *)job;
+    struct waiting *w = waiting_of(j);
+    j->skip = j->sc->shared->stop_ns || !j->line->up;
+    j->start_ns = clock_now_ns();
+    if (w && !j->skip)
+        waiting_asked(w, j->start_ns);
+}
+
 static void run_probe(struct job *job)
 {
     struct connect_job *j = (struct connect_job *)job;
     struct kv *kv = j->line->kv;
     if (!j->skip && kv->ops->connected(kv))
-        j->rc = kv->ops->probe(kv, clock_now_ns() + (uint64_t)j->wait_ms * NS_PER_MS, &j->err);
+        j->rc = kv->ops->probe(kv, clock_now_ns() + PROBE_MS * NS_PER_MS, &j->err);
+    j->ns = clock_now_ns() - j->start_ns;
 }
 
 static void done_probe(struct job *job)
 {
     struct connect_job *j = (struct connect_job *)job;
+    struct waiting *w = waiting_of(j);
     j->line->probing = false;
-    if (!j->skip)
+    if (!j->skip) {
+        if (w && (!j->rc || j->rc == E_TIMEOUT))
+            waiting_answered(w, j->ns, true, clock_now_ns());
+        else if (w)
+            waiting_broken(w);
         shared_settle(j->sc, j->line, j->rc, &j->err);
+        shared_judge(j->sc, j->line->store, clock_now_ns());
+    }
     mem_free(j);
 }
 
-static void probe(struct statecache *sc, struct shared_line *l)
+void shared_probe(struct statecache *sc, struct shared_line *l)
 {
     if (!l->kv->ops->probe || l->probing || sc->shared->stop_ns)
         return;
     struct connect_job *j = mem_zalloc(sizeof(*j));
     if (!j)
         return; /* the next one that is late asks */
-    *j = (struct connect_job){.sc = sc, .line = l, .wait_ms = sc->shared->wait_ms[l->store],
-                              .job = {.prepare = prepare_connect, .run = run_probe,
+    *j = (struct connect_job){.sc = sc, .line = l,
+                              .job = {.prepare = prepare_probe, .run = run_probe,
                                       .done = done_probe}};
     l->probing = true;
     writer_push_read(&l->jobs, &j->job);
@@ -154,7 +184,9 @@ void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const s
         tell(sc, l->store, e->text);
     } else if (rc && connected) {
         shared_warn(sc, e->text);
+        /* One may be late because this machine is: that is no reason that others, who wait behind
+         * it, get nothing. So it is asked at once. */
         if (rc == E_TIMEOUT)
-            probe(sc, l);
+            shared_probe(sc, l);
     }
 }

@@ -90,3 +90,28 @@ int s3_listing_read(const struct s3_place *place, enum kv_kind kind, size_t n, c
     page->last = !more || !any;
     return 0;
 }
+
+void s3_listing_kinds_query(const struct s3_place *place, char out[S3_QUERY])
+{
+    snprintf(out, S3_QUERY, "delimiter=%%2F&list-type=2&max-keys=1000&prefix=");
+    add_escaped(out, place->root + place->bucket);
+}
+
+int s3_listing_kinds(const struct s3_place *place, const char *xml, size_t n_xml, uint64_t *n,
+                     struct err *e)
+{
+    const char *root = place->root + place->bucket, *end = xml + n_xml;
+    const char *p = behind(xml, n_xml, "<ListBucketResult");
+    size_t len = strlen(root);
+    if (!p)
+        return err_set(e, E_FORMAT, "%s: it answers a list of names with something else",
+                       place->shown);
+    while ((p = behind(p, (size_t)(end - p), "<CommonPrefixes><Prefix>"))) {
+        const char *stop = memchr(p, '<', (size_t)(end - p));
+        size_t m = stop ? (size_t)(stop - p) : 0;
+        /* A kind is a letter. */
+        if (m == len + 2 && memcmp(p, root, len) == 0 && p[len + 1] == '/')
+            *n += !memchr("scigr", p[len], 5);
+    }
+    return 0;
+}

@@ -19,4 +19,10 @@ void s3_listing_query(const struct s3_place *place, enum kv_kind kind, const str
 int s3_listing_read(const struct s3_place *place, enum kv_kind kind, size_t n, const char *xml,
                     size_t n_xml, struct kv_page *page, struct err *e) MUST_USE;
 
+/* The same of what lies where the kinds do, one name for all below it; what of these is a kind
+ * that this build does not know is added to *n. Other names are not recurd's. */
+void s3_listing_kinds_query(const struct s3_place *place, char out[S3_QUERY]);
+int s3_listing_kinds(const struct s3_place *place, const char *xml, size_t n_xml, uint64_t *n,
+                     struct err *e) MUST_USE;
+
 #endif

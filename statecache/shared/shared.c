@@ -110,6 +110,7 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
     for (int i = 0; i < SHARED_STORES; i++) {
         h->store[i].offers.prev = h->store[i].offers.next = &h->store[i].offers;
         h->wait_ms[i] = i ? o->cold_wait_ms : o->wait_ms;
+        waiting_init(&h->store[i].waiting, (uint64_t)h->wait_ms[i] * NS_PER_MS);
     }
     h->cold_ns = (uint64_t)o->cold_after_s * NS_PER_S;
     h->ttl_s = o->ttl_s;
@@ -124,7 +125,7 @@ int shared_open(struct statecache *sc, const struct shared_options *o, struct er
         shared_connect(sc, &h->store[i].out);
         shared_connect(sc, &h->store[i].in);
     }
-    return rc;
+    return rc ? rc : shared_watch_open(sc, e);
 }
 
 void shared_close(struct statecache *sc)
@@ -135,6 +136,7 @@ void shared_close(struct statecache *sc)
     pthread_mutex_lock(&sc->lock);
     h->stop_ns = clock_now_ns() + CLOSE_NS;
     pthread_mutex_unlock(&sc->lock);
+    shared_watch_close(h);
     for (int i = 0; i < h->n_stores; i++) {
         writer_close(&h->store[i].out.jobs);
         writer_close(&h->store[i].in.jobs);
@@ -178,6 +180,8 @@ bool shared_tick(struct statecache *sc)
     reconnect(sc, &h->records, now);
     tend_tick(sc);
     shared_offers_due(sc, now);
+    if (!h->watching)
+        shared_watch(sc, now);
     for (int i = 0; i < h->n_stores; i++)
         more |= h->store[i].out.jobs.queued > 0 || h->store[i].in.jobs.queued > 0;
     return more || h->records.jobs.queued > 0;

@@ -9,6 +9,7 @@
 #define RECURD_SHARED_H
 
 #include "statecache/shared/object.h"
+#include "statecache/shared/waiting.h"
 #include "statecache/value/snapshot.h"
 
 _Static_assert(SHARED_STORES == KV_STORES, "as many as --shared may name");
@@ -40,6 +41,9 @@ struct shared_store {
     struct allowance left; /* of putting */
     struct link offers;    /* states to be put, the oldest first */
     bool told_up;          /* what the log said last */
+    struct waiting waiting; /* whether requests wait for it */
+    uint64_t unwaited_ns;  /* when it was last asked without anybody waiting; … */
+    bool unwaited;         /* … such a question is on its way */
 };
 
 struct shared {
@@ -69,6 +73,10 @@ struct shared {
     struct ask *asks;    /* on their way */
     uint64_t n_asks;     /* ever made */
     int asking;
+    pthread_t watch;     /* thread of watch.c */
+    pthread_cond_t look; /* it has something new to look at */
+    bool watching, looks;
+    uint64_t look_ns;    /* when it looks next */
     uint64_t warned_ns, stop_ns; /* stop_ns: nothing is put after that; 0 = not closing */
 };
 
@@ -90,13 +98,34 @@ void shared_offers_rest(struct statecache *sc); /* what waits for a cold store h
 /* handover.c. ENGINE, before a planned end, until then at most (core_deadline). */
 void shared_hand_over(struct statecache *sc, const struct timespec *until);
 
-/* ask.c. ENGINE. Should the request wait for the store? tokens: those of its whole path;
- * local: what the local tiers have of it. *ticket: the request's own, 0 at first. */
-bool shared_wait(struct statecache *sc, struct tenant *t, struct node *base, const int32_t *tokens,
-                 int32_t n, int64_t local, uint64_t *ticket);
+/* What is looked for: a path (all of base, and tokens [n] behind it), of which the local tiers have
+ * `local` tokens; token_ns: what computing one takes, 0 = not known. */
+struct shared_query {
+    struct tenant *tenant;
+    struct node *base;
+    const int32_t *tokens;
+    int32_t n;
+    int64_t local;
+    uint64_t token_ns;
+};
+/* ask.c. ENGINE. Should the request wait for a store? *ticket: the request's own, 0 at first. */
+bool shared_wait(struct statecache *sc, const struct shared_query *q, uint64_t *ticket);
+/* Nobody waits longer than it is worth: those whose time is over go on. When the next one's will
+ * be; UINT64_MAX: nobody waits. */
+uint64_t shared_waits_over(struct statecache *sc, uint64_t now);
+
+/* watch.c: whether stores answer in time, asked when nobody waits, too; and whose wait is over. */
+int shared_watch_open(struct statecache *sc, struct err *e) MUST_USE;
+void shared_watch_close(struct shared *h); /* without the lock, after stop_ns is set */
+void shared_watch(struct statecache *sc, uint64_t now); /* what is due; the thread does so, too */
+/* What is told when it changes whether a store is waited for, or may have. */
+void shared_judge(struct statecache *sc, int store, uint64_t now);
 
 /* line.c: the connections. */
 void shared_connect(struct statecache *sc, struct shared_line *l);
+/* Asks whether it is there, before all else that waits for the connection; stores of a kind that
+ * has no such question are not asked. */
+void shared_probe(struct statecache *sc, struct shared_line *l);
 /* In a job's done: what became of the connection, and of rc. */
 void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const struct err *e);
 /* One line a minute about what was found and is not used. */

@@ -13,112 +13,82 @@
 #include "statecache/store/compress.h"
 
 #define ANSWER_NS (10 * NS_PER_S) /* to one command */
-#define PREFIX "recurd:"
-#define KEY (sizeof(PREFIX) + 2 + 2 * SHARED_ID)
+#define RECORD_VALUE (CLAIM_OPEN + RECORD_BOX_MAX)
 
-struct name { unsigned char b[SHARED_ID]; };
-struct key { char text[KEY]; };
+static uint64_t soon(void) { return clock_now_ns() + ANSWER_NS; }
 
-static struct key key_of(char kind, const unsigned char *name, size_t n)
+static struct kv_key key_of(enum kv_kind kind, const unsigned char *name, size_t n)
 {
-    struct key k;
-    int at = snprintf(k.text, sizeof(k.text), PREFIX "%c:", kind);
-    sodium_bin2hex(k.text + at, sizeof(k.text) - (size_t)at, name, n);
+    struct kv_key k = {.kind = kind, .n = (unsigned char)n};
+    memcpy(k.name, name, n);
     return k;
 }
-static struct word word(const char *text) { return (struct word){text, strlen(text)}; }
 
-static int command(struct upkeep *u, const char *verb, const char *more, const struct key *k,
-                   struct reply *r, struct err *e)
+/* v->p NULL: there is none, or it is of another type and nobody's. */
+static int get(struct upkeep *u, const struct kv_key *k, size_t most, struct kv_value *v,
+               struct err *e)
 {
-    struct word w[3] = {word(verb), word(more ? more : k->text), word(k->text)};
-    return wire_ask(u->wire, w, more ? 3 : 2, clock_now_ns() + ANSWER_NS, r, e);
+    *v = (struct kv_value){0};
+    int rc = u->kv->ops->ask(u->kv, k, most, soon(), e);
+    return rc ? rc : u->kv->ops->answer(u->kv, soon(), v, e);
 }
 
-/* A value of another type is nobody's: REPLY_ERROR then, and no error. */
-static int get(struct upkeep *u, const struct key *k, struct reply *r, struct err *e)
+static int discard(struct upkeep *u, const struct kv_key *k, struct err *e)
 {
-    struct err why = {0};
-    int rc = command(u, "GET", NULL, k, r, &why);
-    if (rc == E_DENIED) {
-        r->kind = REPLY_ERROR;
-        return 0;
-    }
-    return rc ? err_set(e, rc, "%s", why.text) : 0;
-}
-
-static int discard(struct upkeep *u, const struct key *k, struct err *e)
-{
-    struct reply r = {0};
-    int rc = command(u, "DEL", NULL, k, &r, e);
-    u->counts.removed += !rc && r.kind == REPLY_NUMBER && r.number > 0;
+    int rc = u->kv->ops->remove(u->kv, k, soon(), e);
+    u->counts.removed += !rc;
     return rc;
 }
 
 /* ---- all keys of a kind ------------------------------------------------------------------- */
 
 struct batch {
-    struct name *names;
-    size_t n, cap, bytes; /* bytes: of a name */
-    uint64_t others;
+    struct kv_key *names;
+    size_t n, cap;
     bool failed;
 };
 
-static void note(void *arg, const unsigned char *p, size_t n)
+static void note(void *arg, const struct kv_key *key)
 {
     struct batch *b = arg;
-    size_t head = sizeof(PREFIX) - 1 + 2, got = 0;
-    struct name x;
-    if (n != head + 2 * b->bytes ||
-        sodium_hex2bin(x.b, sizeof(x.b), (const char *)p + head, n - head, NULL, &got, NULL) ||
-        got != b->bytes)
-        return; /* no key that a replica makes */
     if (b->n == b->cap) {
         size_t cap = b->cap ? 2 * b->cap : 1024;
-        struct name *more = mem_realloc(b->names, cap * sizeof(*more));
+        struct kv_key *more = mem_realloc(b->names, cap * sizeof(*more));
         b->failed |= !more;
         if (!more)
             return;
         b->names = more;
         b->cap = cap;
     }
-    b->names[b->n++] = x;
+    b->names[b->n++] = *key;
 }
 
-static int for_each(struct upkeep *u, char kind, size_t bytes,
+static int for_each(struct upkeep *u, enum kv_kind kind, size_t bytes,
                     int (*look)(struct upkeep *u, const unsigned char *name, struct err *e),
                     struct err *e)
 {
-    char cursor[WIRE_CURSOR] = "0", pattern[16];
-    struct batch b = {.bytes = bytes};
+    struct batch b = {0};
+    struct kv_page page = {.each = note, .arg = &b};
     int rc;
-    snprintf(pattern, sizeof(pattern), PREFIX "%c:*", kind);
     do {
         b.n = 0;
-        rc = wire_scan(u->wire, pattern, cursor, note, &b, clock_now_ns() + ANSWER_NS, e);
+        rc = u->kv->ops->list(u->kv, kind, bytes, &page, soon(), e);
         if (!rc && b.failed)
             rc = err_set(e, E_NOMEM, "no memory for %zu names", b.n);
         for (size_t i = 0; i < b.n && !rc; i++)
-            rc = look(u, b.names[i].b, e);
-    } while (!rc && strcmp(cursor, "0") != 0);
+            rc = look(u, b.names[i].name, e);
+    } while (!rc && !page.last);
     mem_free(b.names);
     return rc;
 }
 
-static void note_other(void *arg, const unsigned char *p, size_t n)
-{
-    size_t at = sizeof(PREFIX) - 1;
-    *(uint64_t *)arg += n < at + 2 || !memchr("scirlbe", p[at], 7) || p[at + 1] != ':';
-}
-
 static int count_others(struct upkeep *u, struct err *e)
 {
-    char cursor[WIRE_CURSOR] = "0";
+    struct kv_page page = {0};
     int rc;
     do
-        rc = wire_scan(u->wire, PREFIX "*", cursor, note_other, &u->counts.unknown,
-                       clock_now_ns() + ANSWER_NS, e);
-    while (!rc && strcmp(cursor, "0") != 0);
+        rc = u->kv->ops->others(u->kv, &page, &u->counts.unknown, soon(), e);
+    while (!rc && !page.last);
     return rc;
 }
 
@@ -126,24 +96,23 @@ static int count_others(struct upkeep *u, struct err *e)
 
 /* 0 and *mine: m is its manifest, or why says what is wrong with it. Not *mine: of another key, or
  * gone. */
-static int open_state(struct upkeep *u, const struct key *k, const unsigned char *name, bool *mine,
-                      struct manifest *m, int *key, struct err *why, struct err *e)
+static int open_state(struct upkeep *u, const struct kv_key *k, const unsigned char *name,
+                      bool *mine, struct manifest *m, int *key, struct err *why, struct err *e)
 {
-    struct reply r = {0};
+    struct kv_value v;
     struct link_name link;
     *mine = false;
     memset(m, 0, sizeof(*m));
     memcpy(link.b, name, sizeof(link.b));
-    int rc = get(u, k, &r, e);
-    if (rc || r.kind == REPLY_NIL)
+    int rc = get(u, k, MANIFEST_BOX(MANIFEST_CHUNKS_MAX), &v, e);
+    if (rc || !v.there)
         return rc;
-    bool possible = r.kind == REPLY_TEXT && r.n >= MANIFEST_BOX(1) &&
-                    r.n <= MANIFEST_BOX(MANIFEST_CHUNKS_MAX);
+    bool possible = v.p && v.n >= MANIFEST_BOX(1) && v.n <= MANIFEST_BOX(MANIFEST_CHUNKS_MAX);
     int code = E_DENIED;
     for (*key = 0; possible && *key < u->n_keys; ++*key) {
         struct format f = u->format;
         err_clear(why);
-        code = manifest_inspect(&u->keys[*key], &f, &link, r.p, r.n, m, why);
+        code = manifest_inspect(&u->keys[*key], &f, &link, v.p, v.n, m, why);
         if (code != E_DENIED)
             break;
     }
@@ -154,39 +123,55 @@ static int open_state(struct upkeep *u, const struct key *k, const unsigned char
 
 /* A box that must hold `want` bytes of a state, or a block that becomes them. */
 static bool good_chunk(struct upkeep *u, const struct manifest *m, int key,
-                       const unsigned char *id, const struct reply *r, size_t want)
+                       const unsigned char *id, const struct kv_value *v, size_t want)
 {
-    if (r->kind != REPLY_TEXT || r->n <= SHARED_TAG || r->n > want + SHARED_TAG ||
-        !seal_open_chunk(&u->keys[key], id, r->p, r->n, u->plain))
+    if (!v->p || v->n <= SHARED_TAG || v->n > want + SHARED_TAG ||
+        !seal_open_chunk(&u->keys[key], id, v->p, v->n, u->plain))
         return false;
-    size_t n = r->n - SHARED_TAG;
+    size_t n = v->n - SHARED_TAG;
     return n == want || (m->packed && compress_expand(u->compressor, u->plain, n, u->expanded, want,
                                                       NULL) == 0);
+}
+
+/* 0, and why->code: something is wrong with it. */
+static int check_chunk(struct upkeep *u, const struct manifest *m, int key, int32_t i,
+                       struct err *why, struct err *e)
+{
+    struct kv_value v = {0};
+    uint64_t at = (uint64_t)i * MANIFEST_CHUNK;
+    size_t want = (size_t)MIN(m->bytes - at, (uint64_t)MANIFEST_CHUNK);
+    int rc = u->kv->ops->answer(u->kv, soon(), &v, e);
+    if (rc)
+        return rc;
+    if (!v.there)
+        return err_set(why, E_NOENT, "chunk %d of %d is gone", i, m->n_chunks), 0;
+    if (!good_chunk(u, m, key, m->ids + (size_t)i * SHARED_ID, &v, want))
+        return err_set(why, E_FORMAT, "chunk %d of %d is not what was put", i, m->n_chunks), 0;
+    return 0;
 }
 
 static int check_chunks(struct upkeep *u, const struct manifest *m, int key, struct err *why,
                         struct err *e)
 {
-    for (int32_t i = 0; i < m->n_chunks; i++) {
-        const unsigned char *id = m->ids + (size_t)i * SHARED_ID;
-        struct key k = key_of('c', id, SHARED_ID);
-        struct reply r;
-        uint64_t at = (uint64_t)i * MANIFEST_CHUNK;
-        size_t want = (size_t)MIN(m->bytes - at, (uint64_t)MANIFEST_CHUNK);
-        int rc = get(u, &k, &r, e);
-        if (rc)
-            return rc;
-        if (r.kind == REPLY_NIL)
-            return err_set(why, E_NOENT, "chunk %d of %d is gone", i, m->n_chunks), 0;
-        if (!good_chunk(u, m, key, id, &r, want))
-            return err_set(why, E_FORMAT, "chunk %d of %d is not what was put", i, m->n_chunks), 0;
+    struct kv *kv = u->kv;
+    int32_t asked = 0, i = 0;
+    int rc = 0;
+    for (; i < m->n_chunks && !rc && !why->code; i++) {
+        for (; asked < m->n_chunks && asked < i + kv->window && !rc; asked++) {
+            struct kv_key k = key_of(KV_CHUNK, m->ids + (size_t)asked * SHARED_ID, SHARED_ID);
+            rc = kv->ops->ask(kv, &k, MANIFEST_CHUNK + SHARED_TAG, soon(), e);
+        }
+        if (!rc)
+            rc = check_chunk(u, m, key, i, why, e);
     }
-    return 0;
+    for (struct kv_value v; i < asked && !rc; i++) /* they are still asked for */
+        rc = kv->ops->answer(kv, soon(), &v, e);
+    return rc;
 }
 
 static int look_state(struct upkeep *u, const unsigned char *name, struct err *e)
 {
-    struct key k = key_of('s', name, SHARED_NAME);
+    struct kv_key k = key_of(KV_STATE, name, SHARED_NAME);
     struct manifest m;
     struct err why = {0};
     bool mine;
@@ -202,8 +187,10 @@ static int look_state(struct upkeep *u, const unsigned char *name, struct err *e
         u->counts.newer++;
     } else if (!rc && mine) {
         u->counts.broken++;
+        char text[KV_KEY_TEXT];
+        kv_key_text(&k, text);
         if (u->tell)
-            u->tell(u->arg, k.text, why.text);
+            u->tell(u->arg, text, why.text);
         if (u->prune)
             rc = discard(u, &k, e);
     }
@@ -240,7 +227,7 @@ static int collect_ids(struct upkeep *u, const unsigned char *ids, int32_t n, st
 
 static int collect(struct upkeep *u, const unsigned char *name, struct err *e)
 {
-    struct key k = key_of('s', name, SHARED_NAME);
+    struct kv_key k = key_of(KV_STATE, name, SHARED_NAME);
     struct manifest m;
     struct err why = {0};
     bool mine;
@@ -257,18 +244,18 @@ static int collect(struct upkeep *u, const unsigned char *name, struct err *e)
  * ours. */
 static int collect_record(struct upkeep *u, const unsigned char *name, struct err *e)
 {
-    struct key k = key_of('r', name, SHARED_NAME);
-    struct reply r = {0};
+    struct kv_key k = key_of(KV_RECORD, name, SHARED_NAME);
+    struct kv_value v;
     struct link_name link;
     struct shared_record x = {0};
     struct err why = {0};
     memcpy(link.b, name, sizeof(link.b));
-    int rc = get(u, &k, &r, e), code = E_DENIED;
-    if (rc || r.kind != REPLY_TEXT || r.n <= CLAIM_OPEN)
+    int rc = get(u, &k, RECORD_VALUE, &v, e), code = E_DENIED;
+    if (rc || !v.p || v.n <= CLAIM_OPEN)
         return rc;
     for (int i = 0; i < u->n_keys && code == E_DENIED; i++) {
         err_clear(&why);
-        code = shared_record_stretches(&u->keys[i], &link, r.p + CLAIM_OPEN, r.n - CLAIM_OPEN, &x,
+        code = shared_record_stretches(&u->keys[i], &link, v.p + CLAIM_OPEN, v.n - CLAIM_OPEN, &x,
                                        &why);
     }
     if (code == E_NOMEM)
@@ -283,35 +270,27 @@ static int collect_record(struct upkeep *u, const unsigned char *name, struct er
 
 static int by_id(const void *a, const void *b) { return memcmp(a, b, 16); }
 
-/* Whether nobody has used it for so long that it belongs to no state that is being put. */
-static int is_old(struct upkeep *u, const struct key *k, bool *old, struct err *e)
-{
-    struct reply r = {0};
-    struct err why = {0};
-    int rc = command(u, "OBJECT", "IDLETIME", k, &r, &why);
-    *old = !rc && r.kind == REPLY_NUMBER && r.number >= u->grace_s;
-    return rc && rc != E_DENIED ? err_set(e, rc, "%s", why.text) : 0; /* E_DENIED: nobody counts */
-}
-
 static int look_chunk(struct upkeep *u, const unsigned char *id, struct err *e)
 {
-    struct key k = key_of('c', id, SHARED_ID);
-    struct reply r = {0};
-    bool old = false, mine = false;
+    struct kv_key k = key_of(KV_CHUNK, id, SHARED_ID);
+    struct kv_value v;
+    int64_t idle_s = -1;
+    bool mine = false;
     if (!in_pass(u, id))
         return 0;
     if (u->n_ids && bsearch(id, u->ids, u->n_ids, 16, by_id)) {
         u->counts.chunks++;
         return 0;
     }
-    int rc = is_old(u, &k, &old, e); /* before it is read, which is a use */
+    int rc = u->kv->ops->idle(u->kv, &k, soon(), &idle_s, e); /* before it is read: that is a use */
     if (!rc)
-        rc = get(u, &k, &r, e);
-    if (rc || r.kind == REPLY_NIL)
+        rc = get(u, &k, MANIFEST_CHUNK + SHARED_TAG, &v, e);
+    if (rc || !v.there)
         return rc;
-    for (int i = 0; i < u->n_keys && !mine && r.kind == REPLY_TEXT &&
-                    r.n <= MANIFEST_CHUNK + SHARED_TAG; i++)
-        mine = seal_open_chunk(&u->keys[i], id, r.p, r.n, u->plain);
+    /* So long that it belongs to no state that is being put. */
+    bool old = idle_s >= 0 && idle_s >= u->grace_s;
+    for (int i = 0; i < u->n_keys && !mine && v.p && v.n <= MANIFEST_CHUNK + SHARED_TAG; i++)
+        mine = seal_open_chunk(&u->keys[i], id, v.p, v.n, u->plain);
     u->counts.foreign_chunks += !mine;
     u->counts.orphans += mine;
     u->counts.young += mine && !old;
@@ -326,13 +305,13 @@ static int all_chunks(struct upkeep *u, struct err *e)
     u->passes = u->passes / UPKEEP_IDS + 1;
     for (u->pass = 1; u->pass <= u->passes && !rc; u->pass++) {
         u->n_ids = 0;
-        rc = for_each(u, 's', SHARED_NAME, collect, e);
+        rc = for_each(u, KV_STATE, SHARED_NAME, collect, e);
         if (!rc)
-            rc = for_each(u, 'r', SHARED_NAME, collect_record, e);
+            rc = for_each(u, KV_RECORD, SHARED_NAME, collect_record, e);
         if (!rc && u->n_ids)
             qsort(u->ids, u->n_ids, sizeof(*u->ids), by_id);
         if (!rc)
-            rc = for_each(u, 'c', SHARED_ID, look_chunk, e);
+            rc = for_each(u, KV_CHUNK, SHARED_ID, look_chunk, e);
     }
     return rc;
 }
@@ -351,7 +330,7 @@ int upkeep_run(struct upkeep *u, struct err *e)
     if (!rc)
         rc = count_others(u, e);
     if (!rc)
-        rc = for_each(u, 's', SHARED_NAME, look_state, e);
+        rc = for_each(u, KV_STATE, SHARED_NAME, look_state, e);
     u->blind = u->counts.unknown > 0 || u->counts.newer > 0;
     if (!rc)
         rc = all_chunks(u, e);

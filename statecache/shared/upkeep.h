@@ -7,8 +7,8 @@
 #ifndef RECURD_SHARED_UPKEEP_H
 #define RECURD_SHARED_UPKEEP_H
 
+#include "statecache/shared/kv.h"
 #include "statecache/shared/seal.h"
-#include "statecache/shared/wire.h"
 
 #define UPKEEP_IDS (UINT64_C(1) << 22)
 
@@ -20,12 +20,12 @@ struct upkeep_counts {
     uint64_t sessions;        /* records of ours */
     uint64_t chunks, orphans; /* ours: named by a state or a session; by none */
     uint64_t young;           /* … of those, used too lately, or nobody knows when */
-    uint64_t unknown;         /* keys of other kinds that begin with recurd: */
+    uint64_t unknown;         /* of kinds that this build does not know */
     uint64_t removed;
 };
 
 struct upkeep {
-    struct wire *wire;        /* connected */
+    struct kv *kv;            /* connected */
     struct format format;     /* its keys */
     bool prune;
     int64_t grace_s;          /* an orphan that was used since may be of a state being put */
@@ -43,7 +43,7 @@ struct upkeep {
     struct compressor *compressor;
 };
 
-/* As wire_ask; E_NOMEM. What was pruned until then stays so. */
+/* As kv_ops; E_NOMEM. What was pruned until then stays so. */
 int upkeep_run(struct upkeep *u, struct err *e) MUST_USE;
 
 #endif

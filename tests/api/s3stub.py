@@ -122,6 +122,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         s = self.server.stub
         with s.lock:
             all_ = sorted(k for k in s.objects if k.startswith(prefix) and k > after)
+        between = asked.get("delimiter", [""])[0]
+        if between:  # only where the names part: what the rest begins with, once each
+            heads = sorted({k[:k.index(between, len(prefix)) + 1] for k in all_
+                            if between in k[len(prefix):]})
+            return self.answer(200, (
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3\">"
+                "<IsTruncated>false</IsTruncated>%s</ListBucketResult>" % "".join(
+                    "<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>" % h
+                    for h in heads)).encode(), [("Content-Type", "application/xml")])
         self.answer(200, (
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3\">"
             "<IsTruncated>%s</IsTruncated>%s</ListBucketResult>" % (
@@ -225,6 +234,10 @@ class Stub:
     def keys(self, kind=""):
         with self.lock:
             return [k for k in self.objects if k.startswith("cold/" + kind)]
+
+    def place(self, key, body):
+        with self.lock:
+            self.objects[key] = (body, '"x"', time.time())
 
     def change(self, keys, how):
         """how: bytes -> bytes, or None, which removes it."""

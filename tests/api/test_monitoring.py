@@ -120,6 +120,11 @@ class Monitoring(unittest.TestCase):
                   "8m", [dict(one, severity="warning")]),
             alert("RecurdSharedDown", [{"series": "recurd_shared_up" + label, "values": "0 0 0 1x9"}],
                   "8m", []),
+            alert("RecurdSharedLate", self.shared(label) + [
+                {"series": "recurd_shared_waited_for" + label, "values": "1 0x9"}], "8m",
+                [dict(one, severity="warning")]),
+            alert("RecurdSharedLate", self.shared(label, up=0) + [
+                {"series": "recurd_shared_waited_for" + label, "values": "0x9"}], "8m", []),
             alert("RecurdSharedFaults", self.shared(label, errors=6), "25m",
                   [dict(one, severity="warning")]),
             alert("RecurdSharedFaults", self.shared(label, errors=1), "25m", []),

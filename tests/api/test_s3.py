@@ -3,6 +3,7 @@ the service does. Against a bucket of our own that checks signatures (s3stub.py)
 which others wrote (from PyPI; skipped, with a line, where it cannot be had)."""
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -350,6 +351,8 @@ def moto_python():
 
 
 class Moto:
+    WHO = {"Authorization": "AWS4-HMAC-SHA256 Credential=x/20200101/us-east-1/s3/aws4_request"}
+
     def __init__(self, python):
         self.port = common.free_port()
         self.proc = subprocess.Popen([python, "-m", "moto.server", "-H", "127.0.0.1", "-p",
@@ -358,16 +361,35 @@ class Moto:
         wait_for(self.make_bucket, "moto", 120)
 
     def make_bucket(self):
-        put = urllib.request.Request(self.endpoint() + "/states", method="PUT", headers={
-            "Authorization": "AWS4-HMAC-SHA256 Credential=x/20200101/us-east-1/s3/aws4_request"})
         try:
-            return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-                put, timeout=common.Settings.patience(10)).status == 200
+            self.say("PUT", "")
+            return True
         except (OSError, urllib.error.URLError):
             return False
 
     def endpoint(self):
         return "http://127.0.0.1:%d" % self.port
+
+    def say(self, method, path, body=None):
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+                urllib.request.Request(self.endpoint() + "/states" + path, body, self.WHO,
+                                       method=method), timeout=common.Settings.patience(20)) as r:
+            return r.read()
+
+    def keys(self, kind=""):
+        names = self.say("GET", "?list-type=2&max-keys=1000&prefix=cold/" + kind)
+        return re.findall("<Key>([^<]+)</Key>", names.decode())
+
+    def place(self, key, body):
+        self.say("PUT", "/" + key, body)
+
+    def change(self, keys, how):
+        for k in keys:
+            body = how(self.say("GET", "/" + k))
+            if body is None:
+                self.say("DELETE", "/" + k)
+            else:
+                self.place(k, body)
 
     def stop(self):
         self.proc.kill()

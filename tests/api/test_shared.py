@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -76,6 +77,42 @@ class Redis:
     def stop(self):
         self.kill()
         shutil.rmtree(self.dir)
+
+
+class Relay:
+    """Between a replica and the store: what the store says is handed on `late` seconds later."""
+
+    def __init__(self, redis):
+        self.redis, self.late = redis, 0.0
+        self.path = os.path.join(redis.dir, "relay")
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(self.path)
+        self.socket.listen(16)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                one = self.socket.accept()[0]
+                other = self.redis.connect()
+            except OSError:
+                return  # closed
+            other.settimeout(None)
+            for ends in ((one, other, False), (other, one, True)):
+                threading.Thread(target=self.hand_on, args=ends, daemon=True).start()
+
+    def hand_on(self, one, other, late):
+        try:
+            while data := one.recv(65536):
+                if late:
+                    time.sleep(self.late)
+                other.sendall(data)
+            other.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # either end is gone
+
+    def close(self):
+        self.socket.close()
 
 
 def wait_for(true, what, seconds=30):
@@ -277,6 +314,30 @@ class Shared(unittest.TestCase):
             r.same(b, LONG)
             up(b, 0)
             r.same(b, "It is silent. " + LONG)
+
+    @needs_redis
+    def test_late_store_is_not_waited_for(self):
+        """That it is late, and that it is not any more, is found out without a request."""
+        def waits(s):
+            text = s.request("GET", "/metrics")[2].decode()
+            return {k: int(n) for k, n in re.findall(
+                r'^recurd_shared_waits_total{outcome="(\w+)"} (\d+)$', text, re.M)}
+
+        with Rig() as r:
+            relay = Relay(r.redis)
+            a = r.replica("--shared-wait-ms", "1000", url="redis+unix://" + relay.path)
+            wait_for(lambda: metric(a, "waited_for") == 1, "an answer in time", 60)
+            relay.late = 1.5
+            wait_for(lambda: metric(a, "waited_for") == 0, "late answers", 60)
+            before = waits(a)
+            for i in range(3):
+                r.same(a, "%d, and it is late. %s" % (i, LONG))
+            self.assertEqual(waits(a), dict(before, skipped=before["skipped"] + 3))
+            relay.late = 0
+            wait_for(lambda: metric(a, "waited_for") == 1, "answers in time again", 60)
+            for words in ("late again and again", "it answers in time"):
+                self.assertIn(words, a.text())
+            relay.close()
 
     @needs_redis
     def test_credentials(self):

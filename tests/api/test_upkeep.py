@@ -6,6 +6,7 @@ import unittest
 
 from common import Settings
 from test_rotation import TOOL
+from test_s3 import ENV, Moto, Rig as BucketRig, moto_python
 from test_shared_sessions import create, replicas, turn
 from test_shared import LONG, Rig, key_file, metric, needs_redis, replica, settled, up
 
@@ -134,3 +135,70 @@ class Upkeep(unittest.TestCase):
 
 if __name__ == "__main__":
     unittest.main()
+
+
+class Buckets(unittest.TestCase):
+    """The same of a bucket."""
+
+    def tool(self, r, *args, key=b"k", code=0):
+        out = subprocess.run([TOOL, "--state-key", key_file(r.folder, key), "--json",
+                              "--shared-endpoint", r.stub.endpoint()] + list(args) +
+                             ["s3://states/cold"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             env=dict(os.environ, **ENV), timeout=Settings.patience(120))
+        self.assertEqual(out.returncode, code, out.stderr + out.stdout)
+        return json.loads(out.stdout), out.stderr.decode()
+
+    def looked_after(self, r):
+        a = r.replica()
+        up(a)
+        r.same(a, LONG)
+        settled(a)
+        whole, errors = self.tool(r, "check")
+        self.assertEqual(errors, "")
+        self.assertEqual((whole["states"], whole["chunks"]),
+                         (len(r.stub.keys("s/")), len(r.stub.keys("c/"))))
+        self.assertGreater(whole["states"], 0)
+        for n in ("broken", "orphans", "unknown", "foreign", "foreign_chunks"):
+            self.assertEqual(whole[n], 0, n)
+        theirs, _ = self.tool(r, "prune", "--older", "0", key=b"o")
+        self.assertEqual((theirs["foreign"], theirs["foreign_chunks"], theirs["removed"]),
+                         (whole["states"], whole["chunks"], 0))
+        chunk = r.stub.keys("c/")[:1]
+        r.stub.change(chunk, lambda b: b[:100] + b"garbage" + b[107:])
+        found, errors = self.tool(r, "check", code=1)
+        self.assertEqual(found["states"] + found["broken"], whole["states"])
+        self.assertGreater(found["broken"], 0)
+        self.assertIn("is not what was put", errors)
+        r.stub.change(chunk, lambda b: None)
+        self.assertIn("is gone", self.tool(r, "check", code=1)[1])
+        r.stub.place("cold/q/00", b"of a later release")
+        now, _ = self.tool(r, "prune", "--older", "0")
+        self.assertEqual((now["unknown"], now["removed"]), (1, found["broken"]))
+        r.stub.change(["cold/q/00"], lambda b: None)
+        r.stub.change(r.stub.keys("s/"), lambda b: None)  # all chunks that are left are orphans
+        now, _ = self.tool(r, "prune")
+        left = whole["chunks"] - 1
+        self.assertEqual((now["orphans"], now["young"], now["removed"]), (left, left, 0))
+        now, _ = self.tool(r, "prune", "--older", "0")
+        self.assertEqual((now["removed"], r.stub.keys("c/")), (left, []))
+        b = r.replica()
+        up(b)
+        r.same(b, LONG)  # and all is put again
+        settled(b)
+        self.assertEqual(self.tool(r, "check")[0]["states"], whole["states"])
+        c = r.replica()
+        up(c)
+        self.assertGreater(r.same(c, LONG), 200)
+
+    def test_a_bucket(self):
+        with BucketRig() as r:
+            self.looked_after(r)
+
+    def test_a_bucket_of_moto(self):
+        python = moto_python()
+        if not python:
+            print("skipped: recurd-state against moto, which cannot be had here (pip install "
+                  "moto[server])")
+            self.skipTest("no moto")
+        with BucketRig(Moto(python)) as r:
+            self.looked_after(r)

@@ -77,7 +77,7 @@ class Replica:
 
     def metrics(self):
         text = self.request("GET", "/metrics", key="watch")[2].decode()
-        return {m[0]: float(m[1]) for m in re.findall(r"^(recurd_\w+) (\S+)$", text, re.M)}
+        return {m[0]: float(m[1]) for m in re.findall(r"^(recurd_\w+(?:{[^}]*})?) (\S+)$", text, re.M)}
 
 
 def request(address, port, method, path, body=None, key="key0", timeout=60):

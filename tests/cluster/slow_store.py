@@ -1,42 +1,59 @@
 """What a store that is slow, dead or silent costs those who are served beside it."""
+import json
+import os
 import statistics
 import threading
 import time
 
 from clients import Client, ids
-from cluster import KEYS
+from cluster import KEYS, Replica
+from hosts import WORLD, wait_for
 from rows import GREEDY, Common, Result, row
 
-STORES = ("well", "slow", "dead", "silent")
-ROUNDS, SECONDS = 5, 3
+STORES = ("none", "well", "slow", "silent", "dead")
+LATE = ("slow", "silent", "dead")
+ROUNDS, SECONDS = 6, 8
+HEALED_S = 20
 
 
-def p99(address, salt):
-    """Two clients beside each other, prompts of 150 tokens that nobody asked before, for SECONDS.
-    -> milliseconds, how many, faults"""
-    times, faults, end = [], [], time.time() + SECONDS
+class Window:
+    """Two clients beside each other at one replica, prompts of 150 tokens that nobody asked before, so
+    that the store has nothing of them: how long each took, in milliseconds."""
 
-    def work(n):
-        client, i = Client(address, KEYS[n]), 0
+    def __init__(self, address, salt):
+        self.salt, self.times, self.faults, self.cached = salt, [], [], 0
+        self.threads = [threading.Thread(target=self.work, args=(Client(address, KEYS[n]), n))
+                        for n in range(2)]
+        self.end = time.time() + SECONDS
+        for t in self.threads:
+            t.start()
+
+    def work(self, client, n):
+        i = 0
         try:
-            while time.time() < end:
+            while time.time() < self.end:
                 i += 1
-                body = dict(GREEDY, prompt=ids(150, "%s %d %d" % (salt, n, i)), max_tokens=16)
+                body = dict(GREEDY, prompt=ids(150, "%s %d %d" % (self.salt, n, i)), max_tokens=16)
                 t = time.perf_counter()
-                status = client.send("POST", "/v1/completions", body)[0]
-                times.append(time.perf_counter() - t)
+                status, _, data = client.send("POST", "/v1/completions", body)
+                self.times.append((time.perf_counter() - t) * 1000)
                 if status != 200:
-                    faults.append(str(status))
+                    self.faults.append(str(status))
+                else:
+                    usage = json.loads(data)["usage"]
+                    self.cached += usage["prompt_tokens_details"]["cached_tokens"]
         except Exception as e:  # told by the row
-            faults.append("%s: %s" % (type(e).__name__, e))
+            self.faults.append("%s: %s" % (type(e).__name__, e))
         client.close()
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    times.sort()
-    return times[int(len(times) * 0.99)] * 1000, len(times), faults
+
+    def done(self):
+        for t in self.threads:
+            t.join()
+        return self
+
+
+def p99(times):
+    return sorted(times)[int(len(times) * 0.99)]
 
 
 def spoil(c, how):
@@ -50,34 +67,76 @@ def spoil(c, how):
     return lambda: None
 
 
+def without_store(c):
+    """A replica that was told of no store, in the place of another. -> it, and what ends it"""
+    usual = c.replicas["three"]
+    usual.stop()
+    args = list(usual.args)
+    at = args.index("--shared")
+    del args[at:at + 2]
+    args[args.index("--state-dir") + 1] = os.path.join(WORLD, "storeless")
+    own = Replica(usual.host, args)
+    own.start()
+
+    def end():
+        own.stop()
+        usual.ended += own.ended
+        usual.start()
+    return own, end
+
+
+def measured(c, storeless):
+    """ROUNDS rounds in which each kind of store has its turn, in another order every time. A window
+    begins when the cable is pulled or the store killed: that it has to be noticed counts."""
+    one, windows, heals, vain = c.replicas["one"], {s: [] for s in STORES}, [], []
+    for n in range(ROUNDS):
+        for how in STORES[n % 5:] + STORES[:n % 5]:
+            late = one.metrics()['recurd_shared_waits_total{outcome="late"}']
+            heal = spoil(c, how)
+            at = storeless if how == "none" else one
+            windows[how].append(Window(at.host.address, "%d %s" % (n, how)).done())
+            heal()
+            since = time.time()
+            wait_for(lambda: one.metrics()["recurd_shared_waited_for"], "it heals: " + how, 60)
+            if how in LATE:
+                heals.append(time.time() - since)
+                vain.append(one.metrics()['recurd_shared_waits_total{outcome="late"}'] - late)
+    return windows, heals, vain
+
+
+def told(windows):
+    """-> {store: median of its rounds' p99}, and a sentence"""
+    rounds = {s: [p99(w.times) for w in windows[s]] for s in STORES}
+    middle = {s: statistics.median(rounds[s]) for s in STORES}
+    return middle, "; ".join("%s %.1f ms (%.1f to %.1f, the median prompt %.1f)%s" % (
+        s, middle[s], min(rounds[s]), max(rounds[s]),
+        statistics.median(sum((w.times for w in windows[s]), [])),
+        ", %+.1f %% of none, %+.1f %% of well" % tuple(
+            100 * (middle[s] / middle[t] - 1) for t in ("none", "well")) if s in LATE else "")
+        for s in STORES)
+
+
 @row()
 def a_slow_or_dead_store():
-    """p99 of prompts at one replica, while the store answers, is slow, dead or silent, in turns."""
-    c, facts, found, faults = Common.whole(), [], {s: [] for s in STORES}, []
-    one = c.replicas["one"]
-    least = None
-    for n in range(ROUNDS):
-        for how in STORES[n % 4:] + STORES[:n % 4]:
-            heal = spoil(c, how)
-            time.sleep(1)
-            got, number, bad = p99(one.host.address, "%d %s" % (n, how))
-            least = min(least or number, number)
-            found[how].append(got)
-            faults += bad
-            heal()
-            end = time.time() + 40
-            while not one.metrics()["recurd_shared_up"] and time.time() < end:
-                time.sleep(0.1)
-    facts.append(("every request is answered: %s" % faults[:3], not faults))
-    facts.append(("it heals", one.metrics()["recurd_shared_up"] == 1))
-    middle = {s: statistics.median(found[s]) for s in STORES}
-    change = {s: 100 * (middle[s] / middle["well"] - 1) for s in STORES[1:]}
-    low, _, high = statistics.quantiles(found["well"], n=4)
-    noise = 100 * (high - low) / middle["well"]
-    figure = "p99 of %d prompts or more, median of %d rounds (range): " % (least, ROUNDS) + "; ".join(
-        "%s %.1f ms (%.1f to %.1f)%s" % (s, middle[s], min(found[s]), max(found[s]),
-                                         ", %+.1f %%" % change[s] if s in change else "")
-        for s in STORES) + "; rounds while it is well are %.0f %% apart (quartiles); delay by %s" % (
-            noise, c.switch.how())
-    return Result(figure, "5 % more, or what rounds while it is well are apart",
-                  max(change.values()) < max(5, noise), facts)
+    """p99 of prompts at one replica, while the store answers, is slow, dead or silent, in turns, and at
+    one that has no store."""
+    c = Common.whole()
+    storeless, end = without_store(c)
+    try:
+        windows, heals, vain = measured(c, storeless)
+    finally:
+        end()
+    every = sum(windows.values(), [])
+    faults = sum((w.faults for w in every), [])
+    middle, sentence = told(windows)
+    facts = [("every request is answered: %s" % faults[:3], not faults),
+             ("no prompt was known anywhere", not any(w.cached for w in every)),
+             ("it is waited for again within %d s: %.1f s" % (HEALED_S, max(heals)),
+              max(heals) < HEALED_S)]
+    worst = max(100 * (middle[s] / middle["well"] - 1) for s in LATE)
+    figure = "p99 of %d prompts or more, median of %d rounds in turns: " % (
+        min(len(w.times) for w in every), ROUNDS) + sentence + \
+        "; prompts that waited in vain each time: %g (median), %g at most; it is waited for again " \
+        "after %.1f s (median), %.1f at most; delay by %s" % (
+            statistics.median(vain), max(vain), statistics.median(heals), max(heals), c.switch.how())
+    return Result(figure, "5 % more than while it is well", worst < 5, facts)

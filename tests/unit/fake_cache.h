@@ -174,6 +174,7 @@ struct run {
     int32_t n_marks;
     int32_t gen;         /* tokens to draw */
     uint64_t *ask;       /* as in struct statecache_query */
+    uint64_t token_ns;   /* likewise */
     /* -- */
     enum run_phase phase;
     struct track *t;
@@ -325,7 +326,7 @@ static inline bool run_begin(struct run *r)
         .tenant = r->tenant, .session = r->in_session ? &r->session : NULL,
         .ticket = r->ticket, .tokens = r->prompt,
         .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks, .fresh = r->fresh,
-        .whole = true, .ask = r->ask};
+        .whole = true, .ask = r->ask, .token_ns = r->token_ns};
     err_clear(&r->err);
     if (r->slot < 0 && !run_take_slot(r))
         return false;

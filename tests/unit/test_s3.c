@@ -80,6 +80,30 @@ Test(s3_listing, the_longest_prefix_has_room)
     cr_expect(n > m && strcmp(query + n - m, page.at) == 0, "%s", query);
 }
 
+Test(s3_listing, kinds_that_this_build_does_not_know)
+{
+    struct s3_place p;
+    struct err e = {0};
+    uint64_t n = 0;
+    char query[S3_QUERY];
+#define BELOW(name) "<CommonPrefixes><Prefix>" name "</Prefix></CommonPrefixes>"
+    static const char ours[] = "<ListBucketResult><Prefix>a/</Prefix>" BELOW("a/c/") BELOW("a/g/")
+        BELOW("a/i/") BELOW("a/r/") BELOW("a/s/") "<Contents><Key>a/x</Key></Contents>";
+    static const char more[] = "<ListBucketResult>" BELOW("a/q/") BELOW("a/photos/") BELOW("b/q/")
+        BELOW("a/s/") BELOW("a/z/") "<CommonPrefixes><Prefix>a/y/";
+    cr_assert_eq(s3_place_parse("s3://states/a", "http://h", NULL, &p, &e), 0);
+    s3_listing_kinds_query(&p, query);
+    cr_expect_str_eq(query, "delimiter=%2F&list-type=2&max-keys=1000&prefix=a%2F");
+    cr_expect_eq(s3_listing_kinds(&p, ours, strlen(ours), &n, &e), 0);
+    cr_expect_eq(n, 0);
+    cr_expect_eq(s3_listing_kinds(&p, more, strlen(more), &n, &e), 0);
+    cr_expect_eq(n, 2, "q and z; what is longer, or elsewhere, is not recurd's");
+    cr_expect_eq(s3_listing_kinds(&p, "<Error/>", 8, &n, &e), E_FORMAT);
+    cr_assert_eq(s3_place_parse("s3://states", "http://h", NULL, &p, &e), 0);
+    s3_listing_kinds_query(&p, query);
+    cr_expect_str_eq(query, "delimiter=%2F&list-type=2&max-keys=1000&prefix=");
+}
+
 /* ---- addresses ---------------------------------------------------------------------------- */
 
 Test(stores, a_list_of_addresses)

@@ -1,21 +1,13 @@
 /* The shared store: addresses, names, boxes and manifests; and two caches on one redis-server. */
 #include <criterion/criterion.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
-#include <spawn.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "statecache/shared/recall.h"
 #include "statecache/shared/record.h"
-#include "statecache/shared/shared.h"
-#include "statecache/shared/wire.h"
-#include "tests/unit/fake_cache.h"
-
-extern char **environ;
+#include "tests/unit/redis_rig.h"
 
 /* ---- addresses ---------------------------------------------------------------------------- */
 
@@ -177,80 +169,6 @@ Test(shared_seal, a_manifest_opens_only_under_its_name)
 }
 
 /* ---- two caches on one store -------------------------------------------------------------- */
-
-#define DIR_BYTES 64
-struct rig {
-    char dir[DIR_BYTES], socket[DIR_BYTES + 16], url[DIR_BYTES + 32], key[DIR_BYTES + 16];
-    pid_t redis;
-};
-
-static void nap(void) { nanosleep(&(struct timespec){0, 20000000}, NULL); }
-
-/* False: there is no redis-server here, or this is built without hiredis. */
-static bool rig_open(struct rig *r)
-{
-    struct wire *w;
-    struct shared_address a;
-    if (shared_address_parse("redis://h", &a, NULL) || wire_open(&w, &a, NULL, NULL))
-        return false;
-    wire_close(w);
-    snprintf(r->dir, sizeof(r->dir), "/tmp/recurd-shared-XXXXXX");
-    cr_assert_not_null(mkdtemp(r->dir));
-    snprintf(r->socket, sizeof(r->socket), "%s/s", r->dir);
-    snprintf(r->url, sizeof(r->url), "redis+unix://%s", r->socket);
-    snprintf(r->key, sizeof(r->key), "%s/key", r->dir);
-    unsigned char key[CODEC_KEY] = {3};
-    int fd = open(r->key, O_CREAT | O_WRONLY, 0600);
-    cr_assert(fd >= 0 && write(fd, key, sizeof(key)) == sizeof(key) && close(fd) == 0);
-    const char *argv[] = {"redis-server", "--port", "0", "--unixsocket", r->socket, "--save", "",
-                          "--dir", r->dir, "--logfile", "/dev/null", NULL};
-    if (posix_spawnp(&r->redis, argv[0], NULL, NULL, (char **)(uintptr_t)argv, environ))
-        return false;
-    struct stat st;
-    for (int i = 0; i < 1500 && stat(r->socket, &st); i++) {
-        int status;
-        if (waitpid(r->redis, &status, WNOHANG) == r->redis)
-            return false;
-        nap();
-    }
-    return stat(r->socket, &st) == 0;
-}
-
-static void rig_close(struct rig *r)
-{
-    char text[DIR_BYTES + 16];
-    kill(r->redis, SIGKILL);
-    waitpid(r->redis, NULL, 0);
-    snprintf(text, sizeof(text), "%s/s", r->dir);
-    (void)unlink(text);
-    (void)unlink(r->key);
-    (void)rmdir(r->dir);
-}
-
-/* o.shared_url is set. */
-static void cache_join(struct fake *f, struct rig *r)
-{
-    f->o.key_file = r->key;
-    f->o.shared_wait_ms = 10000;
-    fake_open(f);
-    for (int i = 0; i < 500 && !fake_shared_stats(f).up; i++) {
-        statecache_tick(f->sc);
-        nap();
-    }
-    cr_assert(fake_shared_stats(f).up);
-}
-
-static void cache_reach(struct fake *f, struct rig *r)
-{
-    f->o.shared_url = r->url;
-    cache_join(f, r);
-}
-
-static void cache_open(struct fake *f, struct rig *r, bool paged)
-{
-    fake_init(f, paged, 4, 512);
-    cache_reach(f, r);
-}
 
 /* One compresses what it puts or not, the other reads both. */
 static void two_caches(bool paged, bool packed)

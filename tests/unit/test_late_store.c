@@ -1,0 +1,222 @@
+/* A shared store that answers late, never, and in time again: who waits for it, and who does not.
+ * What is late a limit says that the test sets, not how fast this machine is. */
+#include "tests/unit/redis_rig.h"
+
+#define LONG 600
+
+static struct waiting *waiting_of(struct fake *f) { return &f->sc->shared->store[0].waiting; }
+
+/* Until the store is waited for, or not any more, by what the background asks. */
+static void until_waited_for(struct fake *f, bool wanted)
+{
+    for (int i = 0; i < 3000 && fake_shared_stats(f).waited_for != wanted; i++) {
+        nap();
+        statecache_tick(f->sc);
+    }
+    cr_assert_eq(fake_shared_stats(f).waited_for, wanted);
+}
+
+/* Every answer is late, or none can be. */
+static void late_from_now_on(struct fake *f)
+{
+    waiting_of(f)->limit_ns = 1;
+    until_waited_for(f, false);
+}
+static void timely_from_now_on(struct fake *f)
+{
+    waiting_of(f)->limit_ns = 3600 * NS_PER_S;
+    until_waited_for(f, true);
+}
+
+/* A prompt whose tokens take so long each; -> the tokens that were computed. */
+static int64_t asks(struct fake *f, const int32_t *t, int32_t n, uint64_t token_ns)
+{
+    struct run r;
+    uint64_t ask = 0;
+    run_init(&r, f, t, n, 3);
+    r.ask = &ask;
+    r.token_ns = token_ns;
+    int64_t computed = run_all(&r, 100);
+    run_free(&r);
+    return computed;
+}
+
+/* It is not tried again before that: each try takes two seconds of a test that has one thread. */
+static void retry_at(struct fake *f, uint64_t ns)
+{
+    struct shared *h = f->sc->shared;
+    h->store[0].in.retry_ns = h->store[0].out.retry_ns = h->records.retry_ns = ns;
+    h->store[0].out.up = h->records.up = false;
+}
+
+static bool opened(struct rig *r, struct fake *a, struct fake *b)
+{
+    *r = (struct rig){0};
+    if (!rig_open(r)) {
+        cr_log_warn("skipped: no redis-server, or built without hiredis");
+        return false;
+    }
+    cache_open(a, r, false);
+    cache_open(b, r, false);
+    return true;
+}
+
+static void closed(struct rig *r, struct fake *a, struct fake *b)
+{
+    fake_fini(a);
+    fake_fini(b);
+    rig_close(r);
+}
+
+Test(late_store, is_not_waited_for_until_it_answers_in_time)
+{
+    struct rig r;
+    struct fake a, b;
+    int32_t t[LONG];
+    if (!opened(&r, &a, &b))
+        return;
+    until_waited_for(&b, true);
+    late_from_now_on(&b);
+    for (uint64_t seed = 1; seed < 4; seed++) {
+        fake_tokens(t, LONG, seed);
+        cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+        cr_expect_eq(fake_asks(&b, t, LONG), LONG, "nobody waits, and nobody has to find out");
+    }
+    struct shared_stats s = fake_shared_stats(&b);
+    cr_expect_eq(s.waits_skipped, 3);
+    cr_expect_eq(s.waits_late + s.waits_hit + s.waits_miss, 0);
+    cr_expect(s.up, "states go there all the same");
+    timely_from_now_on(&b);
+    fake_tokens(t, LONG, 9);
+    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    cr_expect_eq(fake_asks(&b, t, LONG), 0);
+    cr_expect_eq(fake_shared_stats(&b).waits_hit, 1);
+    closed(&r, &a, &b);
+}
+
+Test(late_store, is_asked_without_anybody_waiting)
+{
+    struct rig r;
+    struct fake a, b;
+    int32_t t[LONG];
+    if (!opened(&r, &a, &b))
+        return;
+    until_waited_for(&b, true);
+    late_from_now_on(&b);
+    fake_tokens(t, LONG, 1);
+    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    cr_expect_eq(fake_asks(&b, t, LONG), LONG);
+    for (int i = 0; i < 500 && !fake_shared_stats(&b).hits; i++)
+        statecache_tick(b.sc);
+    cr_expect_eq(fake_shared_stats(&b).hits, 1, "what it had to say is taken");
+    fake_tokens(t, LONG, 2);
+    cr_expect_eq(fake_asks(&b, t, LONG), LONG);
+    cr_expect_eq(fake_shared_stats(&b).misses, 0, "once a second is enough");
+    closed(&r, &a, &b);
+}
+
+Test(late_store, that_says_nothing_costs_one_wait)
+{
+    struct rig r;
+    struct fake a, b;
+    int32_t t[LONG];
+    if (!opened(&r, &a, &b))
+        return;
+    for (uint64_t seed = 1; seed < 4; seed++) {
+        fake_tokens(t, LONG, seed);
+        cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    }
+    until_waited_for(&b, true);
+    waiting_of(&b)->limit_ns = 20 * NS_PER_MS; /* nothing answers in any time: how short is no */
+    b.sc->shared->wait_ms[0] = 20;             /* question of speed */
+    kill(r.redis, SIGSTOP);
+    waiting_of(&b)->heard_ns = clock_now_ns(); /* the request comes before the next PING */
+    waiting_of(&b)->n = 0;
+    retry_at(&b, UINT64_MAX);
+    fake_tokens(t, LONG, 1);
+    cr_expect_eq(fake_asks(&b, t, LONG), LONG);
+    cr_expect_eq(fake_shared_stats(&b).waits_late, 1);
+    cr_expect_not(fake_shared_stats(&b).waited_for);
+    retry_at(&b, UINT64_MAX);
+    fake_tokens(t, LONG, 2);
+    cr_expect_eq(fake_asks(&b, t, LONG), LONG);
+    cr_expect_eq(fake_shared_stats(&b).waits_late, 1, "the others do not wait");
+    kill(r.redis, SIGCONT);
+    retry_at(&b, 0);
+    b.sc->shared->wait_ms[0] = 3600 * 1000;
+    timely_from_now_on(&b);
+    fake_tokens(t, LONG, 3);
+    cr_expect_eq(fake_asks(&b, t, LONG), 0);
+    closed(&r, &a, &b);
+}
+
+Test(late_store, is_waited_for_where_that_pays)
+{
+    struct rig r;
+    struct fake a, b;
+    int32_t t[LONG];
+    if (!opened(&r, &a, &b))
+        return;
+    until_waited_for(&b, true);
+    struct waiting *w = waiting_of(&b);
+    w->limit_ns = 7200 * NS_PER_S;
+    for (int i = 0; i < WAITING_KEPT; i++) /* a state takes an hour, an answer a third of that */
+        waiting_answered(w, 1200 * NS_PER_S, true, clock_now_ns());
+    fake_tokens(t, LONG, 1);
+    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    cr_expect_eq(asks(&b, t, LONG, 5 * NS_PER_S), LONG, "3,000 s are computed sooner");
+    cr_expect_eq(fake_shared_stats(&b).waits_skipped, 1);
+    fake_tokens(t, LONG, 2);
+    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    cr_expect_eq(asks(&b, t, LONG, 7 * NS_PER_S), 0, "4,200 s are not");
+    fake_tokens(t, LONG, 3);
+    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    cr_expect_eq(asks(&b, t, LONG, 0), 0, "nor what is not known");
+    cr_expect_eq(fake_shared_stats(&b).waits_skipped, 1);
+    cr_expect_eq(fake_shared_stats(&b).waits_hit, 2);
+    closed(&r, &a, &b);
+}
+
+/* What the state is, is known before its bytes are: then it may be too far away. */
+Test(late_store, a_state_that_takes_too_long_is_for_the_next_one)
+{
+    struct rig r;
+    struct fake a, b;
+    int32_t t[LONG];
+    if (!opened(&r, &a, &b))
+        return;
+    until_waited_for(&b, true);
+    waiting_of(&b)->byte_ns = 3600e9;
+    fake_tokens(t, LONG, 1);
+    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    (void)fake_asks(&b, t, LONG); /* it was let go, and may find it all the same */
+    cr_expect_eq(fake_shared_stats(&b).waits_late, 1);
+    cr_expect_eq(fake_shared_stats(&b).waits_hit, 0);
+    cr_expect_eq(fake_shared_stats(&b).hits, 1, "it came, and is kept");
+    cr_expect_eq(fake_asks(&b, t, LONG), 0);
+    closed(&r, &a, &b);
+}
+
+/* A turn cannot do without the session's record, however late; without its state it can. */
+Test(late_store, sessions_go_on)
+{
+    struct rig r;
+    struct fake a, b;
+    struct session_info s;
+    static const struct tenant_tag none;
+    int32_t t[LONG];
+    if (!opened(&r, &a, &b))
+        return;
+    fake_tokens(t, LONG, 1);
+    until_waited_for(&b, true);
+    statecache_tick(a.sc), statecache_tick(b.sc); /* the third connection */
+    cr_assert_eq(session_create(a.sc, &none, 0, &s, NULL), 0);
+    cr_expect_eq(fake_turn(&a, &s.id, t, 200, 5), 200);
+    late_from_now_on(&b);
+    cr_expect_eq(fake_turn(&b, &s.id, t, 100, 5), 305, "its tokens are in the record");
+    cr_expect_eq(fake_shared_stats(&b).waits_skipped, 1);
+    cr_expect_eq(fake_turn(&a, &s.id, t, 50, 5), 50);
+    cr_assert_eq(session_look(b.sc, &none, &s.id, &s, NULL), 0);
+    cr_expect(s.position == 365 && s.turns == 3 && s.shared);
+    closed(&r, &a, &b);
+}
