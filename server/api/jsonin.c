@@ -162,7 +162,8 @@ static void note(const json_t *o, const char *key)
     }
     for (int i = 0; i < watch->n_objects; i++)
         of_one = of_one || watch->objects[i].o == o;
-    for (int i = 0; i < watch->n && of_one; i++)
+    /* Few are read twice: looking for them is worth it where a request can make them many. */
+    for (int i = 0; i < watch->n && watch->n >= JSONIN_READS / 2 && of_one; i++)
         of_one = watch->reads[i].o != o || watch->reads[i].key != key;
     if (!of_one)
         return;

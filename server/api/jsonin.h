@@ -40,7 +40,7 @@ const json_t *jsonin_get(const json_t *o, const char *key);
  * about `o` or an object of the two functions below. One at a time on a thread; it belongs to the
  * caller, the keys are literals. A field that is read must also have its effect: whoever reads what
  * another kind of request means makes it known here. */
-#define JSONIN_READS 512 /* names that a parser knows */
+#define JSONIN_READS 1024 /* twice the names that a parser knows, at least */
 #define JSONIN_OBJECTS 4
 struct jsonin_watch {
     int n_objects, n;
