@@ -70,6 +70,7 @@ struct api {
     const char *stream_type; /* Content-Type of a stream */
     bool early; /* a call's arguments may come before it is complete */
     bool receipts; /* its replies have a place for them */
+    bool copies; /* its requests are made of copies of bodies: fields of ours are taken as well */
     const struct api_name *names; /* for errors; ends with {NULL, NULL}. NULL = as ours */
     /* A token was read: for logprobs. NULL = they are not told. */
     void (*token)(struct choice *c, const struct token_event *ev);

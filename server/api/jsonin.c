@@ -154,11 +154,16 @@ void jsonin_unwatch(void) { watch = NULL; }
 static void note(const json_t *o, const char *key)
 {
     bool of_one = false;
-    if (o == watch->twin)
-        o = watch->objects[0].o;
+    if (o == watch->twin) { /* only what the translation left as it came */
+        const json_t *body = watch->objects[0].o;
+        if (json_object_get(o, key) != json_object_get(body, key))
+            return;
+        o = body;
+    }
     for (int i = 0; i < watch->n_objects; i++)
         of_one = of_one || watch->objects[i].o == o;
-    for (int i = 0; i < watch->n && of_one; i++)
+    /* Few are read twice: looking for them is worth it where a request can make them many. */
+    for (int i = 0; i < watch->n && watch->n >= JSONIN_READS / 2 && of_one; i++)
         of_one = watch->reads[i].o != o || watch->reads[i].key != key;
     if (!of_one)
         return;

@@ -38,8 +38,9 @@ const json_t *jsonin_get(const json_t *o, const char *key);
 /* Which fields of an object were asked for: what a parser reads is what it knows, so there is no
  * second list of names. Between jsonin_watch and jsonin_unwatch every call above is noted that is
  * about `o` or an object of the two functions below. One at a time on a thread; it belongs to the
- * caller, the keys are literals. */
-#define JSONIN_READS 512 /* names that a parser knows */
+ * caller, the keys are literals. A field that is read must also have its effect: whoever reads what
+ * another kind of request means makes it known here. */
+#define JSONIN_READS 1024 /* twice the names that a parser knows, at least */
 #define JSONIN_OBJECTS 4
 struct jsonin_watch {
     int n_objects, n;
@@ -48,8 +49,9 @@ struct jsonin_watch {
     struct { const json_t *o; const char *key; } reads[JSONIN_READS];
 };
 void jsonin_watch(struct jsonin_watch *w, const json_t *o);
-/* Nothing without a watch. also: one inside o, which is there when the watch is looked at. twin:
- * what is asked of it counts as asked of o, since it was made of it. */
+/* Nothing without a watch. also: one inside o, which is there when the watch is looked at. twin: a
+ * copy of o in which some fields were taken out or replaced; what is asked of it counts as asked of
+ * o where both have the same value (the same one, not an equal one), or neither has any. */
 void jsonin_watch_also(const json_t *o, const char *path);
 void jsonin_watch_twin(const json_t *o);
 void jsonin_unwatch(void);

@@ -30,10 +30,14 @@ static const struct { const char *name; double neutral; } fixed[] = {
 static int rename_fields(json_t *o, struct err *e)
 {
     for (const struct api_name *n = names; n->ours; n++) {
-        json_t *v = json_object_get(o, n->theirs);
-        if (!v || strcmp(n->ours, n->theirs) == 0)
+        const json_t *ours = jsonin_get(o, n->ours), *theirs = jsonin_get(o, n->theirs);
+        if (!theirs || strcmp(n->ours, n->theirs) == 0)
             continue;
-        if (json_object_set(o, n->ours, v) || json_object_del(o, n->theirs))
+        if (ours && !json_equal(ours, theirs))
+            return err_field(e, E_CONFLICT, n->theirs, "%s: %s says something else", n->theirs,
+                             n->ours);
+        if (json_object_set(o, n->ours, (json_t *)(uintptr_t)theirs) ||
+            json_object_del(o, n->theirs))
             return translate_no_memory(e);
     }
     return 0;

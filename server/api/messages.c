@@ -221,6 +221,7 @@ static const struct api messages = {
     .stream_type = "text/event-stream; charset=utf-8",
     .names = names,
     .early = true,
+    .copies = true,
     .piece = piece,
     .whole = whole,
     .open = message_start,

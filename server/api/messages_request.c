@@ -283,6 +283,7 @@ static int refuse_theirs(const json_t *in, struct err *e)
 {
     static const char *const fields[] = {"mcp_servers", "container"};
     const json_t *edits = json_object_get(jsonin_get(in, "context_management"), "edits");
+    (void)jsonin_get(in, "metadata"); /* an id of its user: no answer depends on it */
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         const json_t *v = jsonin_get(in, fields[i]);
         if (v && !(json_is_array(v) && !json_array_size(v)))

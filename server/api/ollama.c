@@ -141,9 +141,14 @@ static const struct api text = {HOOKS, .whole = response_whole, .news = response
 static void loaded(struct exchange *x, const struct api *api, const json_t *request)
 {
     struct gen g = {.served = x->http->served};
+    struct err e = {0};
     const char *name = json_string_value(json_object_get(request, "model"));
-    if (name && strcmp(name, g.served->name) != 0) {
+    if (name && !served_is_named(g.served, name)) {
         exchange_error(x, APIERR_NO_MODEL, "model", "model: it is not served here");
+        return;
+    }
+    if (serve_known(x, &e)) {
+        exchange_fail(x, &e);
         return;
     }
     head(&x->reply, &g);

@@ -138,14 +138,18 @@ static void show(struct exchange *x)
 void api_ollama_show(struct exchange *x)
 {
     json_t *in = serve_body(x);
+    struct err e = {0};
     if (!in)
         return;
     const json_t *asked = jsonin_get(in, "model");
     json_t *model = ollama_model(asked ? asked : jsonin_get(in, "name"));
     const char *s = json_string_value(model);
-    if (!s)
+    (void)jsonin_get(in, "verbose"); /* what there is is told */
+    if (serve_known(x, &e))
+        exchange_fail(x, &e);
+    else if (!s)
         exchange_error(x, APIERR_BAD_VALUE, "model", "model: a string is expected");
-    else if (strcmp(s, x->http->served->name) != 0)
+    else if (!served_is_named(x->http->served, s))
         exchange_error(x, APIERR_NO_MODEL, "model", "model: it is not served here");
     else
         show(x);

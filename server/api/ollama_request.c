@@ -196,6 +196,9 @@ static int read_generate(json_t *out, const json_t *in, bool raw, struct err *e)
     }
     if (!json_is_string(prompt) || (system && !json_is_string(system)))
         return err_field(e, E_FORMAT, "prompt", "prompt: a string is expected, and system is one");
+    if (raw && json_string_length(system) > 0)
+        return err_field(e, E_UNSUPPORTED, "system", "system: a raw prompt, or one with a suffix, "
+                         "has no place for it");
     int rc = no_images(in, e);
     if (rc)
         return rc;
@@ -227,6 +230,7 @@ json_t *ollama_request(const json_t *in, bool generate, int64_t max_tokens,
 {
     bool stream = true, raw = false;
     const json_t *asked = jsonin_get(in, generate ? "prompt" : "messages");
+    (void)jsonin_get(in, "keep_alive"); /* the model stays */
     jsonin_bool(in, "stream", &stream, e);
     jsonin_bool(in, "raw", &raw, e);
     bool list = generate ? json_is_string(asked) : json_is_array(asked);

@@ -7,6 +7,7 @@
 #include "base/utf8.h"
 #include "server/api/jsonin.h"
 #include "server/api/params_int.h"
+#include "server/api/translate.h"
 
 /* A body of 4 MiB becomes at most 2 Mi ids of 4 bytes, besides its text. */
 #define ARENA_BYTES MIB(32)
@@ -58,7 +59,8 @@ static void read_stream(struct params *p, const json_t *o, struct err *e)
     const json_t *v = jsonin_get(o, "stream_options");
     if (!v)
         return;
-    jsonin_watch_also(v, "stream_options.");
+    if (json_is_object(v))
+        translate_stream_options(v);
     if (!json_is_object(v))
         err_field(e, E_FORMAT, "stream_options", "stream_options: an object is expected");
     else if (!p->stream)

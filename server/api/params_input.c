@@ -75,14 +75,10 @@ static int read_prompts(struct params *p, const json_t *v, int32_t vocab, struct
 
 int params_input(struct params *p, const json_t *o, int32_t vocab, struct err *e)
 {
-    const json_t *prompt = jsonin_get(o, "prompt"), *messages = jsonin_get(o, "messages");
-    const json_t *tokens = jsonin_get(o, "tokens");
-    jsonin_bool(o, "add_special_tokens", &p->add_special, e);
-    jsonin_bool(o, "return_token_strs", &p->return_strs, e);
-    if (e->code)
-        return e->code;
+    const json_t *prompt, *messages, *tokens;
     switch (p->kind) {
     case PARAMS_DETOKENIZE:
+        tokens = jsonin_get(o, "tokens");
         if (!tokens)
             return err_field(e, E_FORMAT, "tokens", "tokens: missing");
         p->prompts = arena_alloc(&p->arena, sizeof *p->prompts);
@@ -92,12 +88,18 @@ int params_input(struct params *p, const json_t *o, int32_t vocab, struct err *e
         return params_ids(p, tokens, "tokens", vocab, p->prompts, e);
     case PARAMS_CHAT:
     case PARAMS_APPLY:
+        messages = jsonin_get(o, "messages");
+        if (json_is_false(json_object_get(o, "add_special_tokens"))) /* the template's affair */
+            (void)jsonin_get(o, "add_special_tokens");
         if (!messages)
             return err_field(e, E_FORMAT, "messages", "messages: missing");
         return params_chat(p, o, e);
     case PARAMS_TOKENIZE:
-        if (messages)
+        jsonin_bool(o, "return_token_strs", &p->return_strs, e);
+        if (!e->code && jsonin_get(o, "messages"))
             return params_chat(p, o, e);
+        prompt = jsonin_get(o, "prompt");
+        jsonin_bool(o, "add_special_tokens", &p->add_special, e);
         if (!prompt && jsonin_get(o, "content")) { /* llama-server's form */
             prompt = jsonin_get(o, "content");
             p->add_special = false;
@@ -109,6 +111,11 @@ int params_input(struct params *p, const json_t *o, int32_t vocab, struct err *e
             return e->code;
         break;
     case PARAMS_COMPLETION:
+    default:
+        prompt = jsonin_get(o, "prompt");
+        jsonin_bool(o, "add_special_tokens", &p->add_special, e);
+        if (e->code)
+            return e->code;
         if (!prompt)
             return err_field(e, E_FORMAT, "prompt", "prompt: missing");
         if (params_no_chat(o, e))

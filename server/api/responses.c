@@ -341,6 +341,7 @@ static void fail(struct buf *out, const struct failure *f)
 
 static const struct api_name names[] = {
     {"max_tokens", "max_output_tokens"}, {"messages", "input"}, {"response_format", "text"},
+    {"thinking_budget", "reasoning"},
     {NULL, NULL},
 };
 
@@ -350,6 +351,7 @@ static const struct api responses = {
     .names = names,
     .early = true,
     .receipts = true,
+    .copies = true,
     .piece = piece,
     .save = save,
     .whole = whole,

@@ -124,6 +124,7 @@ static int refuse_theirs(const json_t *in, struct err *e)
         {"conversation", {NULL, NULL}, "use previous_response_id"},
         {"prompt", {NULL, NULL}, "this server keeps no prompts"},
     };
+    const json_t *stream = jsonin_get(in, "stream_options");
     const json_t *include = jsonin_get(in, "include"), *text = jsonin_get(in, "text");
     const char *verbosity = json_string_value(json_object_get(text, "verbosity"));
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -141,6 +142,8 @@ static int refuse_theirs(const json_t *in, struct err *e)
             return err_field(e, E_UNSUPPORTED, "include", "include: \"%.60s\" is not supported",
                              what ? what : "");
     }
+    if (json_is_object(stream))
+        translate_stream_options(stream);
     if (verbosity && strcmp(verbosity, "medium") != 0)
         return err_field(e, E_UNSUPPORTED, "text", "text: the verbosity cannot be chosen");
     return 0;
@@ -195,6 +198,9 @@ static int read_reasoning(const json_t *in, json_t *out, struct err *e)
     if (v && !json_is_object(v))
         return err_field(e, E_FORMAT, "reasoning", "reasoning: %s was sent, an object is expected",
                          jsonin_kind(v));
+    const json_t *most = jsonin_get(v, "max_tokens");
+    if (most && json_object_set(out, "thinking_budget", (json_t *)(uintptr_t)most))
+        return translate_no_memory(e);
     if (!effort)
         return 0;
     if (!json_is_string(effort))

@@ -140,6 +140,16 @@ json_t *serve_body(struct exchange *x)
     return o;
 }
 
+int serve_known(struct exchange *x, struct err *e)
+{
+    char unknown[LIMIT_NOTE_BYTES];
+    int rc = unknown_fields(&reads, route_name(x->http->routes, x->route),
+                            x->http->served->strict_fields, unknown, e);
+    jsonin_unwatch();
+    exchange_note(x, "x-recurd-unknown-fields", unknown);
+    return rc;
+}
+
 static void note_rules(struct exchange *x, const struct params *p)
 {
     char rules[LIMIT_NOTE_BYTES] = "";
@@ -155,23 +165,20 @@ int serve_params(struct exchange *x, enum params_kind kind, const struct api *ap
                  json_t *request, struct params *p)
 {
     const struct served *m = x->http->served;
-    char unknown[LIMIT_NOTE_BYTES];
     struct err e = {0};
-    if (request != in)
+    if (api && api->copies && request != in)
         jsonin_watch_twin(request);
     int rc = params_read(p, kind, m, request, x->body.len, &e);
-    jsonin_unwatch();
     /* As it was sent: a request that was made of it may have left it out. */
-    const json_t *receipt = api && !api->receipts ? json_object_get(in, "receipt") : NULL;
-    if (!rc && receipt && !json_is_null(receipt) && !json_is_false(receipt))
+    const json_t *receipt = api && !api->receipts ? jsonin_get(in, "receipt") : NULL;
+    if (!rc && receipt && !json_is_false(receipt))
         rc = err_field(&e, E_UNSUPPORTED, "receipt", "receipt: replies of this API have no place "
                        "for it");
-    if (!rc) {
-        rc = unknown_fields(&reads, route_name(x->http->routes, x->route), m->strict_fields,
-                            unknown, &e);
-        exchange_note(x, "x-recurd-unknown-fields", unknown);
+    if (!rc && (rc = serve_known(x, &e)))
+        api = NULL; /* the name is the client's own */
+    jsonin_unwatch();
+    if (!rc)
         note_rules(x, p);
-    }
     if (request != in)
         json_decref(request);
     json_decref(in);
@@ -186,6 +193,7 @@ void serve_fail(struct exchange *x, const struct api *api, enum apierr why, stru
 {
     const char *param = e->param;
     char text[sizeof e->text];
+    jsonin_unwatch(); /* the body goes */
     for (const struct api_name *n = api ? api->names : NULL; n && n->ours && param; n++) {
         size_t len = strlen(n->ours);
         if (strcmp(n->ours, e->param) != 0)

@@ -17,6 +17,9 @@ json_t *serve_json(struct exchange *x) MUST_USE;
 /* The same, for one of the functions below, which takes it over, or json_decref. From here on it is
  * noted which of its fields somebody asks for. */
 json_t *serve_body(struct exchange *x) MUST_USE;
+/* Behind the last read of such a body, for who calls none of those functions: fields that nobody
+ * asked for are named in the reply's header, or refused. */
+int serve_known(struct exchange *x, struct err *e) MUST_USE;
 /* Tells a failure about a request, its field by the name that clients of `api` know (NULL: by
  * ours). */
 void serve_fail(struct exchange *x, const struct api *api, enum apierr why, struct err *e);

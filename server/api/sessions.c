@@ -44,7 +44,18 @@ static void answer(struct exchange *x, struct statecache *sc, struct session_inf
 /* The JSON of a body; an empty one is an empty object. NULL: answered. */
 static json_t *body(struct exchange *x)
 {
-    return x->body.len ? serve_json(x) : json_object();
+    return x->body.len ? serve_body(x) : json_object();
+}
+
+/* All of it has been read. Not 0: it is refused. */
+static int all_read(struct exchange *x, json_t *o, struct err *e)
+{
+    int rc = e->code;
+    if (!rc && x->body.len)
+        rc = serve_known(x, e);
+    jsonin_unwatch();
+    json_decref(o);
+    return rc;
 }
 
 static void create(struct exchange *x, struct statecache *sc)
@@ -56,8 +67,7 @@ static void create(struct exchange *x, struct statecache *sc)
     if (!o)
         return;
     jsonin_int(o, "ttl", 1, INT64_C(3650) * 24 * 3600, &ttl, &e);
-    json_decref(o);
-    if (e.code || session_create(sc, &x->tenant, ttl, &s, &e))
+    if (all_read(x, o, &e) || session_create(sc, &x->tenant, ttl, &s, &e))
         exchange_fail(x, &e);
     else
         answer(x, sc, &s);
@@ -174,8 +184,7 @@ static void fork_off(struct exchange *x, struct statecache *sc, const struct ses
     if (!o)
         return;
     jsonin_int(o, "position", 0, INT64_MAX, &position, &e);
-    json_decref(o);
-    if (e.code || session_fork(sc, &x->tenant, id, position, &s, &e))
+    if (all_read(x, o, &e) || session_fork(sc, &x->tenant, id, position, &s, &e))
         exchange_fail(x, &e);
     else
         answer(x, sc, &s);
@@ -192,8 +201,7 @@ static void rewind_to(struct exchange *x, struct statecache *sc, const struct se
     jsonin_int(o, "position", 0, INT64_MAX, &position, &e);
     jsonin_int(o, "turn", 0, INT64_MAX, &turn, &e);
     jsonin_int(o, "expected_generation", 1, INT64_MAX, &generation, &e);
-    json_decref(o);
-    if ((position < 0) == (turn < 0))
+    if (!all_read(x, o, &e) && (position < 0) == (turn < 0))
         err_field(&e, E_RANGE, "position", "give one of position and turn");
     if (e.code || session_rewind(sc, &x->tenant, id, position, turn, (uint64_t)generation, &s, &e))
         exchange_fail(x, &e);

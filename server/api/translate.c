@@ -135,13 +135,22 @@ json_t *translate_format(const json_t *format, const char *field, struct err *e)
     return out;
 }
 
+void translate_stream_options(const json_t *options)
+{
+    jsonin_watch_also(options, "stream_options.");
+    if (json_is_false(json_object_get(options, "include_obfuscation")))
+        (void)jsonin_get(options, "include_obfuscation");
+}
+
 int translate_refuse(const json_t *request, struct err *e)
 {
     static const char *const fields[] = {"n",    "best_of",        "logprobs", "top_logprobs",
                                          "echo", "stream_options", "return_token_ids"};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         const json_t *v = jsonin_get(request, fields[i]);
-        bool nothing = !v || json_is_false(v) || (json_is_integer(v) && json_integer_value(v) < 2);
+        bool counts = i < 2; /* choices: one is what there is */
+        bool nothing = !v || json_is_false(v) ||
+                       (json_is_integer(v) && json_integer_value(v) < (counts ? 2 : 1));
         if (!nothing)
             return err_field(e, E_UNSUPPORTED, fields[i], "%s: replies of this API have no place "
                              "for it", fields[i]);

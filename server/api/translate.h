@@ -38,6 +38,9 @@ json_t *translate_tool(const json_t *tool, size_t i, const char *schema, struct 
  * of the flat form {"type", "schema"}. */
 json_t *translate_format(const json_t *format, const char *field, struct err *e) MUST_USE;
 
+/* What is within stream_options is watched. Events are never padded: known where that is asked. */
+void translate_stream_options(const json_t *options);
+
 /* Fields of our own API that mean nothing in the reply of another: refused where they ask for
  * something. */
 int translate_refuse(const json_t *request, struct err *e) MUST_USE;

@@ -1,13 +1,16 @@
 /* Between the socket and the library. */
 #include "server/http/guard.h"
 
-#include <dlfcn.h>
 #include <errno.h>
+#include <microhttpd.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/limits.h"
@@ -19,6 +22,7 @@
 #define DRAIN_BYTES KIB(256)
 #define REPLY_BYTES KIB(4)
 #define PAGE_BYTES 4096
+#define KNOWN "0.9.75" /* how this version lays its pools out, and when it asks for more, was read */
 #define LATELY 512 /* connections answered between two looks for events; more keep their pools */
 
 struct guard {
@@ -33,6 +37,7 @@ struct guard {
 static struct guard **table; /* [room], by descriptor; atomic */
 static size_t room;
 static int guarded; /* atomic: how many */
+static bool known;  /* the library is of that version; since guard_check */
 static _Thread_local int lately[LATELY], n_lately; /* answered, of this worker */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -49,14 +54,6 @@ static void make_table(void)
 static struct guard *guard_of(int fd)
 {
     return fd >= 0 && (size_t)fd < room ? __atomic_load_n(&table[fd], __ATOMIC_ACQUIRE) : NULL;
-}
-
-int guard_check(struct err *e)
-{
-    if (dlsym(RTLD_DEFAULT, "recv") != (void *)(uintptr_t)recv)
-        return err_set(e, E_CONFLICT, "the HTTP library reads through another recv(): its input "
-                       "would not be checked");
-    return 0;
 }
 
 bool guard_add(int fd, guard_reply *reply, void *arg)
@@ -91,7 +88,8 @@ void guard_next(int fd)
     struct guard *g = guard_of(fd);
     if (g)
         g->answered++;
-    if (g && __atomic_load_n(&guarded, __ATOMIC_RELAXED) > GUARD_POOLS_KEPT && n_lately < LATELY)
+    bool many = __atomic_load_n(&guarded, __ATOMIC_RELAXED) > GUARD_POOLS_KEPT;
+    if (g && known && many && n_lately < LATELY)
         lately[n_lately++] = fd;
     /* The library would wait for more bytes; what it finds is the end, in recv() below. */
     if (g && g->framing.fault && !g->refused)
@@ -128,7 +126,7 @@ ssize_t recv(int fd, void *buf, size_t n, int flags)
     ssize_t got = recvfrom(fd, buf, n, flags, NULL, NULL);
     if (!g || got <= 0 || flags & MSG_PEEK)
         return got;
-    /* The buffer of a new request is the first half of the pool (0.9.75). */
+    /* The buffer of a new request is the first half of the pool (of the KNOWN version). */
     if (n == GUARD_POOL_BYTES / 2 && (uintptr_t)buf % PAGE_BYTES == 0)
         g->pool = buf;
     size_t good = framing_feed(&g->framing, buf, (size_t)got);
@@ -157,3 +155,59 @@ int epoll_wait(int epoll, struct epoll_event *events, int n, int timeout)
     }
     return epoll_pwait(epoll, events, n, timeout, NULL);
 }
+
+/* ---- whether the library is one that comes here --------------------------------------------- */
+
+static void note_refusal(void *told, const struct framing *f, struct buf *out)
+{
+    (void)f;
+    (void)out;
+    *(bool *)told = true;
+}
+
+static enum MHD_Result no_request(void *arg, struct MHD_Connection *c, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *n, void **state)
+{
+    (void)arg, (void)c, (void)url, (void)method, (void)version, (void)data, (void)n, (void)state;
+    return MHD_NO;
+}
+
+/* A fault is sent over a connection of a server of its own, which runs here and now. */
+static bool sees_a_fault(struct MHD_Daemon *d, const int pair[2])
+{
+    static const char fault[] = "GET /\1 HTTP/1.1\r\n\r\n";
+    struct sockaddr_un peer = {.sun_family = AF_UNIX};
+    bool told = false;
+    if (!guard_add(pair[0], note_refusal, &told))
+        return false;
+    if (send(pair[1], fault, sizeof fault - 1, MSG_NOSIGNAL) == (ssize_t)sizeof fault - 1 &&
+        MHD_add_connection(d, pair[0], (struct sockaddr *)&peer, sizeof peer) == MHD_YES)
+        for (int i = 0; i < 4 && !told; i++)
+            (void)MHD_run(d);
+    guard_remove(pair[0]);
+    return told;
+}
+
+int guard_check(struct err *e)
+{
+    int pair[2];
+    struct MHD_Daemon *d = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL,
+                                            no_request, NULL, MHD_OPTION_END);
+    if (!d || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair)) {
+        int why = errno;
+        if (d)
+            MHD_stop_daemon(d);
+        return err_set(e, E_IO, "the HTTP library could not be tried: %s", strerror(why));
+    }
+    bool told = sees_a_fault(d, pair);
+    MHD_stop_daemon(d); /* closes its end, which it has got even when it did not take it */
+    close(pair[1]);
+    known = strcmp(MHD_get_version(), KNOWN) == 0;
+    if (told)
+        return 0;
+    return err_set(e, E_CONFLICT, "libmicrohttpd %s reads through another recv() than this "
+                   "program's: its input would not be checked", MHD_get_version());
+}
+
+bool guard_knows_library(void) { return known; }

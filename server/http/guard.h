@@ -23,8 +23,12 @@
 /* Writes the whole reply to a fault. */
 typedef void guard_reply(void *arg, const struct framing *f, struct buf *out);
 
-/* E_CONFLICT: the library's recv() is another one, and it would read unguarded. */
+/* Once, before there are connections: a fault is sent to a server of the library's. E_CONFLICT: the
+ * library that is there does not read here. */
 int guard_check(struct err *e) MUST_USE;
+/* The library is of the version whose inner workings were read (guard.c). Of another one nothing is
+ * taken for granted: idle connections keep their pools, and all of a stream goes through it. */
+bool guard_knows_library(void);
 
 /* False: no memory, or a descriptor beyond the limit at start; the connection must be closed. */
 bool guard_add(int fd, guard_reply *reply, void *arg);

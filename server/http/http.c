@@ -232,6 +232,9 @@ int http_open(struct http **out, int fd, const struct options *o,
     };
     MHD_set_panic_func(on_panic, NULL);
     int rc = h->nowhere < 0 ? h->nowhere : guard_check(e);
+    if (!rc && !guard_knows_library())
+        log_info("libmicrohttpd %s is not known from the inside: streams are written through it, "
+                 "and idle connections keep their buffers", MHD_get_version());
     if (!rc)
         rc = watch_open(&h->watch, (int32_t)o->connections + SPARE_CONNECTIONS, &w, e);
     if (!rc)

@@ -1,5 +1,5 @@
 /* See stream.h. Invariant: where the outlet writes, every byte that the library was given has left
- * it: it asks for more only then. */
+ * it: it asks for more only then (of the version that guard.h knows). */
 #include "server/http/stream.h"
 
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "server/http/exchange.h"
+#include "server/http/guard.h"
 #include "server/http/waker.h"
 
 /* What came in one wake-up: at most the ring's 256 events at ~2 KB each with 20 logprobs, times
@@ -88,7 +89,7 @@ static bool wait(struct exchange *x)
 {
     struct stream *s = &x->stream;
     /* The library ends what it holds back of a reply with the first bytes of a body. */
-    if (s->begun && !s->place.thread) {
+    if (s->begun && !s->place.thread && guard_knows_library()) {
         s->fd = MHD_get_connection_info(x->mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         outlet_enter(x->http->outlet, &s->place);
         waker_divert(x->waker, on_signal, &s->place);

@@ -217,6 +217,144 @@ class Unknown(unittest.TestCase):
         self.assertIn("no_such", r["error"]["message"])
 
 
+class Dialects(unittest.TestCase):
+    """A field is known where it reaches the request that is run, and nowhere else."""
+    TALK = [{"role": "user", "content": "Hi"}]
+    SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}}}
+    # Of every field that /openapi.json lists for our own two APIs, a value that asks for something.
+    OURS = {"prompt": "a", "max_tokens": 3, "temperature": 0.5, "top_p": 0.5, "stream": False,
+            "stop": "x", "logprobs": 1, "n": 2, "best_of": 2, "echo": True, "seed": 3,
+            "receipt": True, "messages": TALK, "tool_choice": "none", "parallel_tool_calls": False,
+            "tools": [{"type": "function", "function": {"name": "f"}}], "thinking_budget": 5,
+            "response_format": {"type": "json_object"}}
+    # Per path: a body, what its API documents besides, and which of OURS it takes as they are.
+    OLLAMA = {"format": "json", "think": False, "stream": False, "keep_alive": "5m",
+              "options": {"num_predict": 1}}
+    LLAMA = {"temperature": 0.5, "dynatemp_range": 0, "dynatemp_exponent": 1, "top_k": 3,
+             "top_p": 0.5, "min_p": 0, "n_predict": 1, "n_indent": 0, "n_keep": 0, "stream": False,
+             "stop": ["x"], "typical_p": 1, "repeat_penalty": 1, "repeat_last_n": 9,
+             "presence_penalty": 0, "frequency_penalty": 0, "dry_multiplier": 0, "dry_base": 2,
+             "dry_allowed_length": 2, "dry_penalty_last_n": -1, "dry_sequence_breakers": ["x"],
+             "xtc_probability": 0, "xtc_threshold": 0.1, "mirostat": 0, "mirostat_tau": 5,
+             "mirostat_eta": 0.1, "grammar": 'root ::= "a"', "json_schema": SCHEMA, "seed": 1,
+             "ignore_eos": False, "logit_bias": [], "n_probs": 0, "t_max_predict_ms": 0,
+             "id_slot": -1, "cache_prompt": True, "samplers": ["top_k"]}
+    PATHS = {
+        "/v1/messages": ({"max_tokens": 8, "messages": TALK}, {
+            "system": "Be brief.", "metadata": {"user_id": "u"}, "stop_sequences": ["x"],
+            "stream": False, "temperature": 0.5, "top_k": 3, "top_p": 0.5, "service_tier": "auto",
+            "thinking": {"type": "disabled"}, "tools": [{"name": "f", "input_schema": SCHEMA}],
+            "tool_choice": {"type": "none"}, "cache_control": {"type": "ephemeral"},
+            "context_management": {"edits": []}, "mcp_servers": [],
+            "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+            {"seed", "parallel_tool_calls", "thinking_budget", "response_format"}),
+        "/v1/messages/count_tokens": ({"messages": TALK}, {
+            "system": "Be brief.", "thinking": {"type": "disabled"},
+            "tools": [{"name": "f", "input_schema": SCHEMA}], "tool_choice": {"type": "none"},
+            "cache_control": {"type": "ephemeral"}, "context_management": {"edits": []},
+            "mcp_servers": [], "max_tokens": 5,
+            "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}, set()),
+        "/v1/responses": ({"input": "Hi"}, {
+            "background": False, "include": [], "instructions": "Be brief.", "max_tool_calls": 2,
+            "max_output_tokens": 3, "metadata": {"a": "b"}, "parallel_tool_calls": False,
+            "prompt_cache_key": "k", "prompt_cache_retention": "24h", "reasoning": {},
+            "safety_identifier": "s", "service_tier": "auto", "store": False, "stream": False,
+            "temperature": 0.5, "text": {"format": {"type": "text"}}, "tool_choice": "none",
+            "tools": [{"type": "function", "name": "f"}], "top_logprobs": 0, "top_p": 0.5,
+            "truncation": "disabled", "user": "u", "stream_options": {"include_obfuscation": False}},
+            {"max_tokens", "stop", "seed", "thinking_budget", "response_format", "receipt"}),
+        "/api/chat": ({"messages": TALK, "options": {"num_predict": 1}, "stream": False},
+                      dict(OLLAMA, tools=OURS["tools"]), set()),
+        "/api/generate": ({"prompt": "Hi", "options": {"num_predict": 1}, "stream": False},
+                          dict(OLLAMA, system="Be brief.", raw=True, template="", context=[],
+                               images=[]), set()),
+        "/completion": ({"prompt": "Hi", "n_predict": 1}, LLAMA, {"response_format"}),
+        "/tokenize": ({"prompt": "Hi"}, {"add_special_tokens": True, "return_token_strs": True}, set()),
+        "/detokenize": ({"tokens": [5]}, {}, set()),
+        "/apply-template": ({"messages": TALK}, {"add_generation_prompt": True}, {"tools"}),
+        "/api/show": ({"model": "m"}, {"verbose": True}, set()),
+        "/v1/sessions": ({}, {"ttl": 60}, set()),
+        "/v1/completions": ({"prompt": "Hi", "max_tokens": 1}, {"add_special_tokens": True},
+                            set(OURS) - {"messages", "tools", "tool_choice", "thinking_budget",
+                                         "parallel_tool_calls"}),
+        "/v1/chat/completions": ({"messages": TALK, "max_tokens": 8}, {"logprobs": True},
+                                 set(OURS) - {"prompt", "best_of", "echo", "logprobs"}),
+    }
+
+    @classmethod
+    def setUpClass(cls):
+        cls.s = server("--model", DEMO7, "--strict-fields", "1", "--alias", "m")
+
+    def ask(self, path, body):
+        status, _, data = self.s.request("POST", path, body)
+        return status, data.decode()
+
+    def refused(self, path, body, field):
+        status, text = self.ask(path, body)
+        self.assertEqual(status, 400, (path, field, text))
+        self.assertRegex(text, r"(^|[^a-z_])%s([^a-z_]|$)" % field, path)
+
+    def test_what_an_api_documents_is_accepted(self):
+        for path, (body, documented, ours) in self.PATHS.items():
+            fields = dict({k: self.OURS[k] for k in ours}, **documented)
+            for field, value in fields.items():
+                more = {"n": 2} if field == "best_of" else {}
+                if field == "tool_choice" and "tools" not in documented:
+                    more = {"tools": self.OURS["tools"]}
+                with self.subTest(path=path, field=field):
+                    status, text = self.ask(path, dict(body, **more, **{field: value}))
+                    self.assertEqual(status, 200, text)
+
+    def test_what_does_not_reach_it_is_refused(self):
+        paths = self.s.get("/openapi.json")[1]["paths"]
+        listed = set()
+        for path in ("/v1/completions", "/v1/chat/completions"):
+            content = paths[path]["post"]["requestBody"]["content"]["application/json"]
+            listed |= set(content["schema"]["properties"])
+        self.assertEqual(listed, set(self.OURS))
+        for path, (body, documented, ours) in self.PATHS.items():
+            mapped = {"messages"} if path == "/tokenize" else set()  # it counts, and prompt does not
+            for field in listed - ours - set(documented) - set(body) - mapped:
+                with self.subTest(path=path, field=field):
+                    self.refused(path, dict(body, **{field: self.OURS[field]}), field)
+
+    def test_what_a_translation_replaces_is_refused(self):
+        thinking = {"type": "adaptive"}
+        form = {"format": {"type": "json_schema", "schema": self.SCHEMA}}
+        for path, more, field in (
+                ("/v1/messages", {"enable_thinking": True}, "enable_thinking"),
+                ("/v1/messages", {"thinking": {"type": "enabled", "budget_tokens": 4},
+                                  "thinking_budget": 2}, "thinking_budget"),
+                ("/v1/messages", {"output_config": form,
+                                  "response_format": {"type": "text"}}, "response_format"),
+                ("/v1/responses", {"max_output_tokens": 2, "max_tokens": 3}, "max_tokens"),
+                ("/v1/responses", {"text": form, "response_format": {"type": "text"}},
+                 "response_format"),
+                ("/v1/responses", {"reasoning": {"max_tokens": 3}, "thinking_budget": 5},
+                 "thinking_budget"),
+                ("/v1/responses", {"top_logprobs": 1}, "top_logprobs"),
+                ("/v1/chat/completions", {"stream": True, "stream_options": {
+                    "include_obfuscation": True}}, "include_obfuscation"),
+                ("/completion", {"max_tokens": 2}, "n_predict"),
+                ("/completion", {"repeat_penalty": 2, "repetition_penalty": 3}, "repeat_penalty"),
+                ("/api/generate", {"raw": True, "system": "Be brief."}, "system"),
+                ("/api/generate", {"raw": True, "think": True}, "think"),
+                ("/api/generate", {"top_k": 1, "options": {"top_k": 1, "num_predict": 1}}, "top_k"),
+                ("/api/chat", {"messages": [], "session": "a"}, "session"),
+                ("/tokenize", {"messages": self.TALK}, "prompt"),
+                ("/v1/sessions", {"tttl": 5}, "tttl")):
+            with self.subTest(path=path, field=field):
+                self.refused(path, dict(self.PATHS[path][0], **more), field)
+        status, text = self.ask("/v1/messages", dict(self.PATHS["/v1/messages"][0],
+                                                     thinking=thinking, enable_thinking=True))
+        self.assertEqual(status, 200, text)
+
+    def test_a_fork_at_a_misspelt_position_is_refused(self):
+        session = self.s.post("/v1/sessions", {})["id"]
+        self.refused("/v1/sessions/%s/fork" % session, {"positoin": 0}, "positoin")
+        self.refused("/v1/sessions/%s/rewind" % session, {"position": 0, "trun": 1}, "trun")
+
+
 class Rules(unittest.TestCase):
     def ask(self, s, head, expect=None):
         body = {"messages": [{"role": "system", "content": head + "You are kind. " * 20},

@@ -11,7 +11,9 @@
 #include <jansson.h>
 #include <poll.h>
 #include <sodium.h>
+#include <linux/sockios.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -32,7 +34,7 @@
 
 #define VOCAB 4096
 #define CONNECTIONS 24   /* of one input */
-#define QUIET_MS 4       /* nothing more comes: it waits for bytes that are not sent */
+#define QUIET_MS 4       /* nothing more comes, whatever it waits for */
 #define REPLIES_MOST (8U << 20)
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t n, size_t most);
@@ -291,15 +293,34 @@ static void end(struct client *c)
     buf_free(&c->got);
 }
 
-/* Until all have their end, or nothing moves any more. */
+/* The server has read all that was sent and computes nothing: it waits for bytes that do not come,
+ * at least where a millisecond without a reply has passed besides. */
+static bool all_read(const struct client *c, int n)
+{
+    for (int i = 0, unread; i < n; i++)
+        if (c[i].fd >= 0 && (!c[i].closing || ioctl(c[i].fd, SIOCOUTQ, &unread) || unread))
+            return false;
+    return sched_idle(served.sched);
+}
+
+/* Until all have their end, or nothing moves any more. Who waits is told first that nothing comes:
+ * its connection ends at once, and what it was owed all the same can still be read. */
 static void talk(struct client *c, int n)
 {
+    bool told = false;
     for (int left = n; left > 0;) {
         struct pollfd p[CONNECTIONS];
         for (int i = 0; i < n; i++)
             p[i] = (struct pollfd){.fd = c[i].fd,
                                    .events = c[i].closing ? POLLIN : POLLIN | POLLOUT};
-        bool quiet = poll(p, (nfds_t)n, QUIET_MS) == 0;
+        bool quiet = poll(p, (nfds_t)n, told ? QUIET_MS : 1) == 0;
+        if (quiet && !told) {
+            told = true;
+            quiet = !all_read(c, n) && poll(p, (nfds_t)n, QUIET_MS - 1) == 0;
+            for (int i = 0; i < n; i++)
+                if (c[i].fd >= 0 && c[i].closing)
+                    (void)shutdown(c[i].fd, SHUT_WR);
+        }
         left = 0;
         for (int i = 0; i < n; i++) {
             if (c[i].fd < 0)
