@@ -344,7 +344,7 @@ static bool conclude(struct ask *a)
         return false;
     }
     if (a->rc == E_TIMEOUT && w->asked_ns)
-        waiting_answered(w, now - a->asked_ns, true, now);
+        waiting_given_up(w, now - a->asked_ns, now);
     else if (w->asked_ns)
         waiting_broken(w);
     waiting_fetched(w, a->fetch_bytes, a->fetch_ns);

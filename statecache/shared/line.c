@@ -7,7 +7,7 @@
 #include "base/rng.h"
 
 #define CONNECT_MS 2000
-#define PROBE_MS 2000        /* what says nothing for so long is gone, not late */
+#define PROBE_MS 2000 /* what says nothing for so long, or for shared-wait-ms, is gone, not late */
 #define PAUSE_NS (250 * NS_PER_MS)
 #define PAUSE_MAX_NS (4 * NS_PER_S)
 #define WARN_NS (60 * NS_PER_S)
@@ -102,8 +102,9 @@ void shared_connect(struct statecache *sc, struct shared_line *l)
     /* States go through a connection that is slow, too; who waits for them is another question
      * (waiting.h). Sessions cannot go on without their records' answers. */
     bool states = l != &sc->shared->records && l->kv->ops->probe;
+    int wait_ms = sc->shared->wait_ms[l->store];
     *j = (struct connect_job){.sc = sc, .line = l,
-                              .wait_ms = states ? PROBE_MS : sc->shared->wait_ms[l->store],
+                              .wait_ms = states ? MAX(wait_ms, PROBE_MS) : wait_ms,
                               .job = {.prepare = prepare_connect, .run = run_connect,
                                       .done = done_connect}};
     l->connecting = true;
@@ -134,7 +135,7 @@ static void run_probe(struct job *job)
     struct connect_job *j = (struct connect_job *)job;
     struct kv *kv = j->line->kv;
     if (!j->skip && kv->ops->connected(kv))
-        j->rc = kv->ops->probe(kv, clock_now_ns() + PROBE_MS * NS_PER_MS, &j->err);
+        j->rc = kv->ops->probe(kv, clock_now_ns() + (uint64_t)j->wait_ms * NS_PER_MS, &j->err);
     j->ns = clock_now_ns() - j->start_ns;
 }
 
@@ -144,8 +145,10 @@ static void done_probe(struct job *job)
     struct waiting *w = waiting_of(j);
     j->line->probing = false;
     if (!j->skip) {
-        if (w && (!j->rc || j->rc == E_TIMEOUT))
+        if (w && !j->rc)
             waiting_answered(w, j->ns, true, clock_now_ns());
+        else if (w && j->rc == E_TIMEOUT)
+            waiting_given_up(w, j->ns, clock_now_ns());
         else if (w)
             waiting_broken(w);
         shared_settle(j->sc, j->line, j->rc, &j->err);
@@ -162,6 +165,7 @@ void shared_probe(struct statecache *sc, struct shared_line *l)
     if (!j)
         return; /* the next one that is late asks */
     *j = (struct connect_job){.sc = sc, .line = l,
+                              .wait_ms = MAX(sc->shared->wait_ms[l->store], PROBE_MS),
                               .job = {.prepare = prepare_probe, .run = run_probe,
                                       .done = done_probe}};
     l->probing = true;

@@ -118,7 +118,7 @@ uint64_t shared_waits_over(struct statecache *sc, uint64_t now);
 int shared_watch_open(struct statecache *sc, struct err *e) MUST_USE;
 void shared_watch_close(struct shared *h); /* without the lock, after stop_ns is set */
 void shared_watch(struct statecache *sc, uint64_t now); /* what is due; the thread does so, too */
-/* What is told when it changes whether a store is waited for, or may have. */
+/* judge.c: after what may have changed whether a store is waited for: then it is told. */
 void shared_judge(struct statecache *sc, int store, uint64_t now);
 
 /* line.c: the connections. */

@@ -25,6 +25,14 @@ void waiting_answered(struct waiting *w, uint64_t took_ns, bool typical, uint64_
     w->timely = late ? 0 : w->timely + 1;
 }
 
+void waiting_given_up(struct waiting *w, uint64_t took_ns, uint64_t now)
+{
+    if (took_ns >= w->limit_ns)
+        waiting_answered(w, MAX(took_ns, w->limit_ns + 1), true, now);
+    else
+        waiting_broken(w);
+}
+
 void waiting_fetched(struct waiting *w, uint64_t bytes, uint64_t ns)
 {
     if (!bytes)

@@ -32,9 +32,11 @@ void waiting_init(struct waiting *w, uint64_t limit_ns);
 
 /* A question goes out: one at a time. */
 void waiting_asked(struct waiting *w, uint64_t now);
-/* Its answer came, or was given up, after took_ns. typical: it says how long the next will take (a
- * longer conversation only says whether the store is late). */
+/* Its answer came after took_ns. typical: it says how long the next will take (a longer
+ * conversation only says whether the store is late). */
 void waiting_answered(struct waiting *w, uint64_t took_ns, bool typical, uint64_t now);
+/* It was given up after took_ns: late, if that is the limit; else nothing is known. */
+void waiting_given_up(struct waiting *w, uint64_t took_ns, uint64_t now);
 void waiting_broken(struct waiting *w); /* nothing is known of it: the connection broke */
 void waiting_fetched(struct waiting *w, uint64_t bytes, uint64_t ns);
 

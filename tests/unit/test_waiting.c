@@ -137,6 +137,19 @@ Test(waiting, knows_what_a_state_takes_on_its_way)
     cr_expect_lt(waiting_fetch(&w, 1000000, now), 5 * MS);
 }
 
+Test(waiting, what_was_given_up_before_the_limit_says_nothing)
+{
+    struct waiting w;
+    opened(&w);
+    answer(&w, LIMIT + 1);
+    waiting_asked(&w, now);
+    waiting_given_up(&w, LIMIT - 1, now += LIMIT - 1);
+    cr_expect(w.late == 1 && w.timely == 0 && w.n == 1);
+    waiting_asked(&w, now);
+    waiting_given_up(&w, LIMIT, now += LIMIT);
+    cr_expect(waiting_look(&w, now) && w.off);
+}
+
 Test(waiting, a_broken_connection_says_nothing)
 {
     struct waiting w;
