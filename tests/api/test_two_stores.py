@@ -1,5 +1,5 @@
-"""A hot and a cold shared store, and copies of stores: what rests is in the bucket, what the hot one
-forgot comes back from there, and what recurd-state copied is as good as what was there. Needs
+"""A hot and a cold shared store, and copies of stores: what rests is in the bucket, what the hot
+one forgot comes back from there, and what recurd-state copied is as good as what was there. Needs
 redis-server (skipped, with a line, where there is none); the bucket is s3stub.py's."""
 import json
 import os
@@ -180,8 +180,8 @@ class Copies(unittest.TestCase):
 
     @needs_redis
     def test_from_store_to_bucket_to_store(self):
-        """A session of more than one stretch, and plain prompts, by way of a bucket into a store that
-        knows nothing: they go on there, to the bit."""
+        """A session of more than one stretch, and plain prompts, by way of a bucket into a store
+        that knows nothing: they go on there, to the bit."""
         other = self.store()
         with Two() as r:
             a = r.replica()

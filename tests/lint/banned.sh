@@ -18,8 +18,8 @@ files '*.c' '*.h' '*.cc' '*.cl' '*.clh' '*.def' Makefile '*.mk' '*.sh' '*.py' '*
 
 # Only a compiler can tell an array of variable length. -fsyntax-only needs no object files; a
 # file that does not compile here (a missing library) is the build's business, not this lint's.
-cc=${CC:-gcc}
-if command -v "$cc" >/dev/null; then
+read -ra cc <<<"${CC:-gcc}" # "ccache gcc" are two words
+if command -v "${cc[0]}" >/dev/null; then
     includes=$(pkg-config --cflags jansson libmicrohttpd libsystemd libsodium 2>/dev/null)
     while read -r file; do
         isa=
@@ -27,7 +27,7 @@ if command -v "$cc" >/dev/null; then
         */impl/*) isa="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c" ;;
         esac
         # shellcheck disable=SC2086 # lists of options
-        "$cc" -std=gnu11 -fsyntax-only -Wvla -I. $includes $isa "$file" 2>&1 |
+        "${cc[@]}" -std=gnu11 -fsyntax-only -Wvla -I. $includes $isa "$file" 2>&1 |
             awk '/\[-Wvla\]/ {
                 split($0, at, ":")
                 print at[1] ":" at[2] ": an array of variable length: no limit and no failure"

@@ -268,8 +268,8 @@ Test(shared_store, takes_no_more_than_its_share)
     rig_close(&r);
 }
 
-/* A planned end, while a state waits until it has rested: however long that is already, it goes into
- * the cold store. (Here both stores are databases of one server.) */
+/* A planned end, while a state waits until it has rested: however long that is already, it goes
+ * into the cold store. (Here both stores are databases of one server.) */
 Test(shared_store, what_waits_for_the_cold_one_goes_there_at_the_end)
 {
     struct rig r = {0};
