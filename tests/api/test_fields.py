@@ -335,6 +335,8 @@ class Dialects(unittest.TestCase):
                 ("/v1/responses", {"reasoning": {"max_tokens": 3}, "thinking_budget": 5},
                  "thinking_budget"),
                 ("/v1/responses", {"top_logprobs": 1}, "top_logprobs"),
+                ("/v1/responses", {"text": 5}, "text"),
+                ("/v1/responses", {"stream_options": 5}, "stream_options"),
                 ("/v1/chat/completions", {"stream": True, "stream_options": {
                     "include_obfuscation": True}}, "include_obfuscation"),
                 ("/completion", {"max_tokens": 2}, "n_predict"),
