@@ -346,6 +346,11 @@ static void make_id(struct gen *g)
     g->created = clock_unix_s();
 }
 
+static bool is_of_prompt(const struct err *e)
+{
+    return e->param && (strcmp(e->param, "prompt") == 0 || strcmp(e->param, "messages") == 0);
+}
+
 int gen_start(struct gen **out, struct params *p, json_t *keep, const struct gen_setup *s,
               enum apierr *why, struct err *e)
 {
@@ -386,10 +391,10 @@ int gen_start(struct gen **out, struct params *p, json_t *keep, const struct gen
         submitted += !rc;
     }
     if (rc) {
-        /* With the prompt in ids, the only range left to violate is the context. */
-        *why = tokenized && rc == E_RANGE ? APIERR_CONTEXT
-               : full                     ? APIERR_KEY_LIMIT
-                                          : apierr_of(e);
+        /* With the prompt in ids, the only range it can violate is the context. */
+        *why = tokenized && rc == E_RANGE && is_of_prompt(e) ? APIERR_CONTEXT
+               : full                                        ? APIERR_KEY_LIMIT
+                                                             : apierr_of(e);
         for (int32_t i = submitted; i < g->n_choices; i++) {
             request_unref(g->choices[i].r); /* the scheduler never saw it */
             g->choices[i].r = NULL;

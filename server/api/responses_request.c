@@ -142,7 +142,12 @@ static int refuse_theirs(const json_t *in, struct err *e)
             return err_field(e, E_UNSUPPORTED, "include", "include: \"%.60s\" is not supported",
                              what ? what : "");
     }
-    if (json_is_object(stream))
+    if (stream && !json_is_object(stream))
+        return err_field(e, E_FORMAT, "stream_options", "stream_options: an object is expected");
+    if (text && !json_is_object(text))
+        return err_field(e, E_FORMAT, "text", "text: %s was sent, an object is expected",
+                         jsonin_kind(text));
+    if (stream)
         translate_stream_options(stream);
     if (verbosity && strcmp(verbosity, "medium") != 0)
         return err_field(e, E_UNSUPPORTED, "text", "text: the verbosity cannot be chosen");

@@ -183,7 +183,8 @@ int serve_params(struct exchange *x, enum params_kind kind, const struct api *ap
         json_decref(request);
     json_decref(in);
     if (rc) {
-        serve_fail(x, api, apierr_of(&e), &e);
+        /* A conflict is one of fields with each other: no session has been looked at. */
+        serve_fail(x, api, rc == E_CONFLICT ? APIERR_BAD_VALUE : apierr_of(&e), &e);
         params_fini(p);
     }
     return rc;

@@ -83,9 +83,10 @@ static void list(struct exchange *x, struct statecache *sc)
     struct session_info s[LIST_MAX];
     struct session_id after;
     const char *limit = argument(x, "limit"), *from = argument(x, "after");
-    long max = limit ? strtol(limit, NULL, 10) : LIST_DEFAULT;
+    char *end = NULL;
+    long max = limit ? strtol(limit, &end, 10) : LIST_DEFAULT;
     bool more = false;
-    if (max < 1 || max > LIST_MAX) {
+    if (max < 1 || max > LIST_MAX || (end && *end)) {
         exchange_error(x, APIERR_BAD_VALUE, "limit", "limit: 1 to 100 sessions a page");
         return;
     }

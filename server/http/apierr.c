@@ -29,6 +29,8 @@ static enum apierr of_session(const struct err *e)
         return APIERR_SESSION_BUSY;
     if (strcmp(e->param, "session") == 0 && e->code == E_CONFLICT)
         return APIERR_SESSION_MOVED;
+    if (strcmp(e->param, "session") == 0 && e->code == E_RANGE)
+        return APIERR_CONTEXT;
     if (strcmp(e->param, "session") == 0 && e->code == E_TIMEOUT)
         return APIERR_STORE;
     if (strcmp(e->param, "session") == 0 && e->code == E_DENIED)
@@ -64,7 +66,8 @@ enum apierr apierr_of(const struct err *e)
 enum apierr apierr_of_run(const struct err *e)
 {
     enum apierr a = apierr_of(e);
-    return apierr_status(a) >= 500 || a == APIERR_BUSY || a == APIERR_SESSION_MOVED
+    /* A session's fate is its clients': another request may delete it while a turn runs. */
+    return apierr_status(a) >= 500 || a == APIERR_BUSY || of_session(e) != APIERR_NONE
                ? a
                : APIERR_INTERNAL;
 }

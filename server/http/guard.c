@@ -22,7 +22,7 @@
 #define DRAIN_BYTES KIB(256)
 #define REPLY_BYTES KIB(4)
 #define PAGE_BYTES 4096
-#define KNOWN "0.9.75" /* how this version lays its pools out, and when it asks for more, was read */
+#define KNOWN "0.9.75" /* its pools, and when it asks for more of a reply, were read */
 #define LATELY 512 /* connections answered between two looks for events; more keep their pools */
 
 struct guard {

@@ -1,5 +1,6 @@
 """Every malformed request gets a 4xx whose body names the field; the next request is served."""
 import json
+import threading
 import unittest
 
 from common import DEMO, server, wait_for
@@ -167,6 +168,47 @@ class BadInput(unittest.TestCase):
     def test_a_long_prompt_is_fine_and_a_longer_one_is_not(self):
         self.s.complete([5] * 5000, max_tokens=1)
         self.check("/v1/completions", {"prompt": [5] * (256 * 1024 + 1)}, 400, "prompt")
+
+    def refused(self, path, body, status, code, method="POST"):
+        got, _, data = self.s.request(method, path, body)
+        self.assertEqual((got, json.loads(data)["error"]["code"]), (status, code), data)
+
+    def test_a_session_request_that_contradicts_itself_is_not_worth_a_second_try(self):
+        """A 409 would be sent again by every official client, for ever."""
+        session = self.s.post("/v1/sessions", {})["id"]
+        for fields in ({"n": 2}, {"prompt": ["a", "b"]}, {"echo": True}):
+            self.refused("/v1/completions", dict({"prompt": "a", "session": session}, **fields),
+                         400, "invalid_value")
+        for fields in ({"turn_id": "x"}, {"expected_position": 3}, {"expected_generation": 3}):
+            self.refused("/v1/completions", dict(fields, prompt="a"), 400, "invalid_value")
+        for turn in ("", "x" * 65):
+            self.refused("/v1/completions", {"prompt": "a", "session": session, "turn_id": turn},
+                         400, "invalid_value")
+        for limit in ("10abc", "1e9", "0", "-1", "9" * 30):
+            self.refused("/v1/sessions?limit=" + limit, None, 400, "invalid_value", "GET")
+
+    def test_a_session_deleted_while_its_turn_runs_is_no_fault_of_the_server(self):
+        for stream in (False, True):
+            status, data = 200, b""
+            for _ in range(50):  # the turn may end before the session goes
+                if b'"error"' in data:
+                    break
+                status, data = self.turn_of_a_deleted_session(stream)
+            self.assertIn(b'"code":"session_not_found"', data)
+            self.assertEqual(status, 200 if stream else 404, data)
+
+    def turn_of_a_deleted_session(self, stream):
+        session = self.s.post("/v1/sessions", {})["id"]
+        replies = []
+        turn = threading.Thread(target=lambda: replies.append(self.s.request(
+            "POST", "/v1/completions", {"prompt": "a", "max_tokens": 400, "ignore_eos": True,
+                                        "session": session, "stream": stream})))
+        turn.start()
+        while turn.is_alive() and not self.s.get("/v1/sessions/" + session)[1]["busy"]:
+            pass
+        self.s.request("DELETE", "/v1/sessions/" + session)
+        turn.join()
+        return replies[0][0], replies[0][2]
 
     def test_the_server_is_well_after_all_this(self):
         self.s.complete("Once", max_tokens=1)

@@ -261,7 +261,8 @@ class Dialects(unittest.TestCase):
             "safety_identifier": "s", "service_tier": "auto", "store": False, "stream": False,
             "temperature": 0.5, "text": {"format": {"type": "text"}}, "tool_choice": "none",
             "tools": [{"type": "function", "name": "f"}], "top_logprobs": 0, "top_p": 0.5,
-            "truncation": "disabled", "user": "u", "stream_options": {"include_obfuscation": False}},
+            "truncation": "disabled", "user": "u",
+            "stream_options": {"include_obfuscation": False}},
             {"max_tokens", "stop", "seed", "thinking_budget", "response_format", "receipt"}),
         "/api/chat": ({"messages": TALK, "options": {"num_predict": 1}, "stream": False},
                       dict(OLLAMA, tools=OURS["tools"]), set()),
@@ -269,7 +270,8 @@ class Dialects(unittest.TestCase):
                           dict(OLLAMA, system="Be brief.", raw=True, template="", context=[],
                                images=[]), set()),
         "/completion": ({"prompt": "Hi", "n_predict": 1}, LLAMA, {"response_format"}),
-        "/tokenize": ({"prompt": "Hi"}, {"add_special_tokens": True, "return_token_strs": True}, set()),
+        "/tokenize": ({"prompt": "Hi"},
+                      {"add_special_tokens": True, "return_token_strs": True}, set()),
         "/detokenize": ({"tokens": [5]}, {}, set()),
         "/apply-template": ({"messages": TALK}, {"add_generation_prompt": True}, {"tools"}),
         "/api/show": ({"model": "m"}, {"verbose": True}, set()),
@@ -313,7 +315,7 @@ class Dialects(unittest.TestCase):
             listed |= set(content["schema"]["properties"])
         self.assertEqual(listed, set(self.OURS))
         for path, (body, documented, ours) in self.PATHS.items():
-            mapped = {"messages"} if path == "/tokenize" else set()  # it counts, and prompt does not
+            mapped = {"messages"} if path == "/tokenize" else set()  # there, prompt is left
             for field in listed - ours - set(documented) - set(body) - mapped:
                 with self.subTest(path=path, field=field):
                     self.refused(path, dict(body, **{field: self.OURS[field]}), field)
@@ -333,6 +335,8 @@ class Dialects(unittest.TestCase):
                 ("/v1/responses", {"reasoning": {"max_tokens": 3}, "thinking_budget": 5},
                  "thinking_budget"),
                 ("/v1/responses", {"top_logprobs": 1}, "top_logprobs"),
+                ("/v1/responses", {"text": 5}, "text"),
+                ("/v1/responses", {"stream_options": 5}, "stream_options"),
                 ("/v1/chat/completions", {"stream": True, "stream_options": {
                     "include_obfuscation": True}}, "include_obfuscation"),
                 ("/completion", {"max_tokens": 2}, "n_predict"),

@@ -232,6 +232,7 @@ struct client {
     int fd;
     const uint8_t *p, *end; /* what is left of its part of the input */
     bool closing;           /* its last request was sent */
+    bool odd;               /* it leaves without a word */
     struct buf got;
 };
 
@@ -239,7 +240,7 @@ static const char last[] = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection
 
 static void begin(struct client *c, const uint8_t *p, const uint8_t *end)
 {
-    *c = (struct client){.p = p, .end = end};
+    *c = (struct client){.p = p, .end = end, .odd = (end - p) & 1};
     buf_init(&c->got, REPLIES_MOST);
     c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     HOLDS(c->fd >= 0 && connect(c->fd, (struct sockaddr *)&door, sizeof door) == 0);
@@ -303,8 +304,13 @@ static bool all_read(const struct client *c, int n)
     return sched_idle(served.sched);
 }
 
-/* Until all have their end, or nothing moves any more. Who waits is told first that nothing comes:
- * its connection ends at once, and what it was owed all the same can still be read. */
+/* Who waits for what does not come leaves, or only says that nothing more comes from its side. */
+static bool leaves(struct client *c)
+{
+    return c->odd || !c->closing || shutdown(c->fd, SHUT_WR) != 0;
+}
+
+/* Until all have their end, or nothing moves any more. */
 static void talk(struct client *c, int n)
 {
     bool told = false;
@@ -314,18 +320,15 @@ static void talk(struct client *c, int n)
             p[i] = (struct pollfd){.fd = c[i].fd,
                                    .events = c[i].closing ? POLLIN : POLLIN | POLLOUT};
         bool quiet = poll(p, (nfds_t)n, told ? QUIET_MS : 1) == 0;
-        if (quiet && !told) {
-            told = true;
-            quiet = !all_read(c, n) && poll(p, (nfds_t)n, QUIET_MS - 1) == 0;
-            for (int i = 0; i < n; i++)
-                if (c[i].fd >= 0 && c[i].closing)
-                    (void)shutdown(c[i].fd, SHUT_WR);
-        }
+        bool tell = quiet && !told && (all_read(c, n) || poll(p, (nfds_t)n, QUIET_MS - 1) == 0);
+        if (quiet && !told)
+            quiet = false;
+        told |= tell;
         left = 0;
         for (int i = 0; i < n; i++) {
             if (c[i].fd < 0)
                 continue;
-            bool open = !quiet;
+            bool open = !quiet && !(tell && leaves(&c[i]));
             if (p[i].revents & (POLLIN | POLLHUP | POLLERR))
                 open = pull(&c[i]);
             if (open && p[i].revents & POLLOUT && !push(&c[i]))

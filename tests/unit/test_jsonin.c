@@ -137,3 +137,47 @@ Test(jsonin, reads_leave_absent_and_null_alone_and_name_the_field)
     cr_assert(!jsonin_bool(o, "i", &b, &e) && strcmp(e.param, "i") == 0);
     json_decref(o);
 }
+
+static bool was_read(const struct jsonin_watch *w, const json_t *o, const char *key)
+{
+    for (int i = 0; i < w->n; i++)
+        if (w->reads[i].o == o && strcmp(w->reads[i].key, key) == 0)
+            return true;
+    return false;
+}
+
+Test(jsonin, a_read_of_a_copy_counts_where_it_has_the_body_s_own_value)
+{
+    static struct jsonin_watch w;
+    json_t *body = json_pack("{s:i, s:i, s:s}", "kept", 1, "replaced", 2, "taken", "x");
+    json_t *copy = json_copy(body);
+    json_object_set_new(copy, "replaced", json_integer(2)); /* equal is not the same */
+    json_object_del(copy, "taken");
+    json_object_set_new(copy, "added", json_integer(3));
+    jsonin_watch(&w, body);
+    jsonin_watch_twin(copy);
+    static const char *const keys[] = {"kept", "replaced", "taken", "added", "nowhere"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        (void)jsonin_get(copy, keys[i]);
+        cr_assert_eq(was_read(&w, body, keys[i]), i == 0 || i == 4, "%s", keys[i]);
+    }
+    (void)jsonin_get(body, "taken");
+    cr_assert(was_read(&w, body, "taken"));
+    jsonin_unwatch();
+    json_decref(copy);
+    json_decref(body);
+}
+
+Test(jsonin, a_field_may_be_read_any_number_of_times)
+{
+    static struct jsonin_watch w;
+    json_t *body = json_pack("{s:i}", "a", 1);
+    jsonin_watch(&w, body);
+    for (int i = 0; i < 10 * JSONIN_READS; i++)
+        (void)jsonin_get(body, "a");
+    (void)jsonin_get(body, "b");
+    cr_assert(was_read(&w, body, "a") && was_read(&w, body, "b"));
+    cr_assert_leq(w.n, JSONIN_READS / 2 + 2);
+    jsonin_unwatch();
+    json_decref(body);
+}
