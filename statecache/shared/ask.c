@@ -353,7 +353,7 @@ static bool conclude(struct ask *a)
     shared_settle(sc, &sc->shared->store[a->store].in, rc, &a->err);
     st->errors += a->refused;
     if (a->odd.code)
-        shared_warn(sc, a->odd.text);
+        shared_warn(sc, a->store, a->odd.text);
     st->waits_late += a->waits && rc;
     st->waits_hit += a->waits && used;
     st->waits_miss += a->waits && !used && !rc && (a->fetch || !a->found);

@@ -16,7 +16,8 @@
 
 static uint64_t soon(void) { return clock_now_ns() + ANSWER_NS; }
 
-/* A value of `from` or `to`, into out. *there false: it is not, or is no such value. */
+/* A value of `from` or `to`, into out. *there false: it is not, or is no such value (of another
+ * kind, or longer than `most`). */
 static int get(struct kv *s, const struct kv_key *k, size_t most, struct buf *out, bool *there,
                struct err *e)
 {
@@ -25,7 +26,7 @@ static int get(struct kv *s, const struct kv_key *k, size_t most, struct buf *ou
     int rc = s->ops->ask(s, k, most, soon(), e);
     if (!rc)
         rc = s->ops->answer(s, soon(), &v, e);
-    *there = !rc && v.there && v.p;
+    *there = !rc && v.there && v.p && v.n <= most;
     if (*there && buf_add(out, v.p, v.n))
         rc = err_set(e, E_NOMEM, "no memory for a value of %zu bytes", v.n);
     return rc;

@@ -420,7 +420,7 @@ static void done(struct job *job)
         shared_settle(sc, &sc->shared->records, normal ? 0 : a->rc, &a->err);
     st->errors += a->refused;
     if (a->odd.code)
-        shared_warn(sc, a->odd.text);
+        shared_warn(sc, sc->shared->records.store, a->odd.text);
     st->session_conflicts += normal && !a->reply;
     st->session_sealed += a->sealed;
     st->session_late += a->rc == E_TIMEOUT;

@@ -35,17 +35,19 @@ static void tell(struct statecache *sc, int store, const char *why)
     if (up)
         log_info("shared store %s: in use", t->in.kv->shown);
     else
-        log_warn("shared store: serving goes on without it, and it is tried again: %s", why);
+        log_warn("shared store %s: serving goes on without it, and it is tried again: %s",
+                 t->in.kv->shown, why);
 }
 
-void shared_warn(struct statecache *sc, const char *what)
+void shared_warn(struct statecache *sc, int store, const char *what)
 {
+    struct shared_store *t = &sc->shared->store[store];
     uint64_t now = clock_now_ns();
-    if (sc->shared->warned_ns && now - sc->shared->warned_ns < WARN_NS)
+    if (t->warned_ns && now - t->warned_ns < WARN_NS)
         return;
-    sc->shared->warned_ns = now;
-    log_warn("shared store: %s (recurd_shared_errors_total counts the others of this minute)",
-             what);
+    t->warned_ns = now;
+    log_warn("shared store %s: %s (recurd_shared_errors_total counts the others of this minute)",
+             t->in.kv->shown, what);
 }
 
 /* The next try: later after every one that failed, and not at the same time as all replicas. */
@@ -83,8 +85,8 @@ static void done_connect(struct job *job)
         else
             j->line->up = true;
         j->sc->stats.shared[store].errors += j->rc != 0;
-        if (j->rc && !h->store[store].told_up && !h->warned_ns)
-            shared_warn(j->sc, j->err.text); /* it was never there: that is worth a line, too */
+        if (j->rc && !h->store[store].told_up && !h->store[store].warned_ns)
+            shared_warn(j->sc, store, j->err.text); /* never there: that is worth a line, too */
         tell(j->sc, store, j->err.text);
     }
     mem_free(j);
@@ -187,7 +189,7 @@ void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const s
         down(l);
         tell(sc, l->store, e->text);
     } else if (rc && connected) {
-        shared_warn(sc, e->text);
+        shared_warn(sc, l->store, e->text);
         /* One may be late because this machine is: that is no reason that others, who wait behind
          * it, get nothing. So it is asked at once. */
         if (rc == E_TIMEOUT)

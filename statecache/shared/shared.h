@@ -40,7 +40,8 @@ struct shared_store {
     struct shared_line out, in;
     struct allowance left; /* of putting */
     struct link offers;    /* states to be put, the oldest first */
-    bool told_up;          /* what the log said last */
+    bool told_up;          /* what the log said last, … */
+    uint64_t warned_ns;    /* … and when it warned */
     struct waiting waiting; /* whether requests wait for it */
     uint64_t unwaited_ns;  /* when it was last asked without anybody waiting; … */
     bool unwaited;         /* … such a question is on its way */
@@ -77,7 +78,7 @@ struct shared {
     pthread_cond_t look; /* it has something new to look at */
     bool watching, looks;
     uint64_t look_ns;    /* when it looks next */
-    uint64_t warned_ns, stop_ns; /* stop_ns: nothing is put after that; 0 = not closing */
+    uint64_t stop_ns; /* nothing is put after that; 0 = not closing */
 };
 
 /* Nothing if the URL is NULL: sc->shared stays NULL. E_FORMAT (the address), E_UNSUPPORTED,
@@ -129,6 +130,6 @@ void shared_probe(struct statecache *sc, struct shared_line *l);
 /* In a job's done: what became of the connection, and of rc. */
 void shared_settle(struct statecache *sc, struct shared_line *l, int rc, const struct err *e);
 /* One line a minute about what was found and is not used. */
-void shared_warn(struct statecache *sc, const char *what);
+void shared_warn(struct statecache *sc, int store, const char *what);
 
 #endif
