@@ -1,0 +1,198 @@
+/* Merged kernels as text. A kernel of src/ keeps its body; what changes is where its parameters
+ * come from and which group it takes itself for. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "kernels/opencl/bundle.h"
+#include "kernels/opencl/source.h"
+
+#define HEAD "kernel void KERNEL("
+
+struct param { char type[48], name[32]; };
+
+/* A source cut at its kernel: all before it; parameters; the body behind its first brace. */
+struct cut {
+    const char *text, *kernel, *body;
+    struct param p[OCL_ARGS];
+    int n;
+};
+
+bool ocl_merge_shared(enum ocl_arg_kind kind)
+{
+    return kind == ARG_ARENA || kind == ARG_SCRATCH || kind == ARG_BATCH || kind == ARG_LOCAL;
+}
+
+static bool word(char c) { return isalnum((unsigned char)c) || c == '_'; }
+
+/* What follows "#define NAME " in a text, or NULL. */
+static const char *define_of(const char *text, const char *name, size_t n)
+{
+    for (const char *s = text; s && (s = strstr(s, "#define ")); s += 8)
+        if (!strncmp(s + 8, name, n) && s[8 + n] == ' ')
+            return s + 8 + n;
+    return NULL;
+}
+
+/* Appends a list of parameters with the macros NAME_PARAMS in it replaced. */
+static void expand(struct buf *b, const char *s, const char *end, const char *defines)
+{
+    while (s < end) {
+        size_t n = 0;
+        while (s + n < end && word(s[n]))
+            n++;
+        const char *d = NULL;
+        if (n > 7 && !strncmp(s + n - 7, "_PARAMS", 7) &&
+            !(d = define_of(defines, s, n)))
+            d = define_of(ocl_source_find("mma.clh"), s, n);
+        for (; d && *d && (*d != '\n' || d[-1] == '\\'); d++)
+            buf_ch(b, *d == '\\' || *d == '\n' ? ' ' : *d);
+        if (!d)
+            buf_add(b, s, MAX(n, (size_t)1));
+        s += MAX(n, (size_t)1);
+    }
+}
+
+/* One parameter [s, end): its last word is its name. */
+static bool one_param(struct cut *c, const char *s, const char *end)
+{
+    while (s < end && isspace((unsigned char)*s))
+        s++;
+    while (end > s && isspace((unsigned char)end[-1]))
+        end--;
+    bool view = end - s > 6 && !strncmp(s, "VIEW(", 5) && end[-1] == ')';
+    const char *name = view ? s + 5 : end;
+    end -= view;
+    while (!view && name > s && word(name[-1]))
+        name--;
+    int n = (int)(end - name), type = (int)(name - s);
+    if (c->n + 2 > OCL_ARGS || n < 1 || n > 20 || type < 1 || type > 40)
+        return false;
+    struct param *p = &c->p[c->n];
+    if (view) {
+        snprintf(p[0].name, sizeof p->name, "%.*s_at", n, name);
+        snprintf(p[1].name, sizeof p->name, "%.*s_stride", n, name);
+        snprintf(p[0].type, sizeof p->type, "const ulong ");
+        snprintf(p[1].type, sizeof p->type, "const int ");
+        c->n += 2;
+        return true;
+    }
+    snprintf(p->name, sizeof p->name, "%.*s", n, name);
+    snprintf(p->type, sizeof p->type, "%.*s", type, s);
+    c->n++;
+    return true;
+}
+
+static bool all_params(struct cut *c, const char *list)
+{
+    int depth = 0;
+    const char *from = list;
+    for (const char *s = list;; s++) {
+        depth += (*s == '(') - (*s == ')');
+        if (*s && (*s != ',' || depth))
+            continue;
+        if (!one_param(c, from, s))
+            return false;
+        from = s + 1;
+        if (!*s)
+            return true;
+    }
+}
+
+/* Whether a part of a source asks for its group: a helper before the kernel cannot be told. */
+static bool asks(const char *s, const char *end)
+{
+    static const char *const names[] = {"get_group_id", "get_global_id", "get_num_groups",
+                                        "get_global_size"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const char *at = strstr(s, names[i]);
+        if (at && at < end)
+            return true;
+    }
+    return false;
+}
+
+static bool cut_source(struct cut *c, const char *file, const char *defines)
+{
+    struct buf list;
+    c->text = ocl_source_find(file);
+    c->kernel = c->text ? strstr(c->text, HEAD) : NULL;
+    if (!c->kernel || strstr(c->text, "get_num_groups") || strstr(c->text, "get_global_size") ||
+        asks(c->text, c->kernel))
+        return false;
+    const char *from = c->kernel + strlen(HEAD), *end = from;
+    for (int depth = 1; *end && (depth += (*end == '(') - (*end == ')')); end++)
+        continue;
+    c->body = strchr(end, '{');
+    if (!c->body++)
+        return false;
+    buf_init(&list, KIB(64));
+    expand(&list, from, end, defines);
+    bool ok = !list.failed && list.p && all_params(c, list.p);
+    buf_free(&list);
+    return ok;
+}
+
+/* "const int x" is chosen once, "global const float *x" may point anywhere. */
+static const char *chosen_type(const struct param *p)
+{
+    return strncmp(p->type, "const ", 6) ? p->type : p->type + 6;
+}
+
+static void write_params(struct buf *b, const struct cut *c, const struct ocl_launch *l,
+                         int32_t members)
+{
+    const char *comma = "";
+    for (int i = 0; i < c->n; i++)
+        if (ocl_merge_shared(l->args[i].kind)) {
+            buf_fmt(b, "%s%s%s", comma, c->p[i].type, c->p[i].name);
+            comma = ", ";
+        }
+    for (int32_t k = 0; k < members; k++) {
+        if (k)
+            buf_fmt(b, "%s\n const int first%d_", comma, k);
+        for (int i = 0; i < c->n; i++)
+            if (!ocl_merge_shared(l->args[i].kind)) {
+                buf_fmt(b, "%s%s%s%d_", k ? ", " : comma, c->p[i].type, c->p[i].name, k);
+                comma = ", ";
+            }
+    }
+}
+
+/* The arguments of the group's member into variables with the names of the source. */
+static void write_choice(struct buf *b, const struct cut *c, const struct ocl_launch *l,
+                         int32_t members)
+{
+    buf_str(b, "{\nint group_ = (int)get_group_id(0);\n");
+    for (int i = 0; i < c->n; i++)
+        if (!ocl_merge_shared(l->args[i].kind))
+            buf_fmt(b, "%s%s = %s0_;\n", chosen_type(&c->p[i]), c->p[i].name, c->p[i].name);
+    for (int32_t k = members - 1; k > 0; k--) {
+        buf_fmt(b, "%sif (group_ >= first%d_) {\n group_ -= first%d_;\n",
+                k == members - 1 ? "" : "else ", k, k);
+        for (int i = 0; i < c->n; i++)
+            if (!ocl_merge_shared(l->args[i].kind))
+                buf_fmt(b, " %s = %s%d_;\n", c->p[i].name, c->p[i].name, k);
+        buf_str(b, "}\n");
+    }
+}
+
+bool ocl_merge_bundle(struct buf *out, const char *file, const char *defines,
+                      const struct ocl_launch *l, int32_t members)
+{
+    struct cut c = {.n = 0};
+    if (!cut_source(&c, file, defines) || c.n != l->n_args)
+        return false;
+    buf_add(out, c.text, (size_t)(c.kernel - c.text));
+    buf_str(out, HEAD);
+    write_params(out, &c, l, members);
+    buf_str(out, ")\n");
+    write_choice(out, &c, l, members);
+    buf_str(out, "#define get_group_id(d) ((d) ? get_group_id(d) : (size_t)group_)\n"
+                 "#define get_global_id(d) ((d) ? get_global_id(d) : "
+                 "(size_t)group_ * get_local_size(0) + get_local_id(0))\n");
+    buf_str(out, c.body);
+    buf_str(out, "\n#undef get_group_id\n#undef get_global_id\n");
+    return !out->failed;
+}
