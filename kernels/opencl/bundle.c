@@ -100,14 +100,6 @@ static bool is_pack(const char *file)
     return !strcmp(file, "nvidia/pack_rows.cl");
 }
 
-/* Whether some step with one row a sequence, of at most OCL_BUNDLE_ROWS rows, has the launch. */
-static bool decodes(const struct ocl_launch *l)
-{
-    return l->when != WHEN_SEVERAL && l->rows_min <= OCL_BUNDLE_ROWS && l->rows_max >= 1 &&
-           l->seqs_min <= OCL_BUNDLE_ROWS && l->seqs_max >= 1 && l->seq_min <= 1 &&
-           l->seq_max >= 1;
-}
-
 static bool same_extent(struct ocl_extent a, struct ocl_extent b)
 {
     return a.by == b.by && a.n == b.n && a.per == b.per;
@@ -165,7 +157,9 @@ struct building {
     int32_t n_old, n, max;
     int32_t *first;               /* [op] its first launch in old; [n_ops] the end */
     int32_t *level;               /* [op] how many of its chain come before it */
-    int32_t ops[MEMBERS_MAX];     /* the group being made, and its launches */
+    struct ocl_chain *chains;     /* those that are merged */
+    int32_t *chain, n_chains;     /* [op] the one that ends with it, or -1 */
+    int32_t ops[OCL_CHAIN_MAX];   /* the group being made, and its launches */
     struct decode decode[MEMBERS_MAX];
     int n_ops;
 };
@@ -174,7 +168,7 @@ static bool decode_of(const struct building *b, int32_t op, struct decode *out)
 {
     out->n = 0;
     for (int32_t i = b->first[op]; i < b->first[op + 1]; i++)
-        if (decodes(&b->old[i])) {
+        if (ocl_launch_decodes(&b->old[i])) {
             if (out->n == SLOTS_MAX)
                 return false;
             out->at[out->n++] = i;
@@ -230,7 +224,8 @@ static void place_packed(struct building *b, int64_t *at)
 }
 
 /* The members of launch `slot` of the group: its op's number there; packing once for an input. */
-static int members_of(const struct building *b, int slot, const int64_t *packed, int *out)
+static int members_of(const struct building *b, int slot, const int64_t *packed,
+                      int out[MEMBERS_MAX])
 {
     const struct ocl_launch *l = &b->old[b->decode[0].at[slot]];
     bool once = is_pack(b->m->instances[l->instance].file);
@@ -308,11 +303,29 @@ static int merged_instance(struct ocl_model *m, const struct ocl_instance *like,
     return i;
 }
 
+/* Appends a merged launch with the instance of this text, which it takes. */
+static int add_merged(struct building *b, struct ocl_launch *r, const struct ocl_instance *like,
+                      char *text, struct err *e)
+{
+    int i = merged_instance(b->m, like, text, e);
+    if (i < 0) {
+        mem_free(r->args);
+        return i;
+    }
+    r->instance = i;
+    r->merged = true;
+    r->merge = b->m->n_merges;
+    r->rows_max = MIN(r->rows_max, OCL_BUNDLE_ROWS);
+    ASSERT(b->n < b->max);
+    b->all[b->n++] = *r;
+    return 0;
+}
+
 /* One merged launch of the group. */
 static int merge_slot(struct building *b, int slot, const int64_t *packed, struct err *e)
 {
     struct ocl_model *m = b->m;
-    int who[MEMBERS_MAX], n = members_of(b, slot, packed, who), rc, widest = 0;
+    int who[MEMBERS_MAX] = {0}, n = members_of(b, slot, packed, who), rc, widest = 0;
     const struct ocl_launch *l0 = &b->old[b->decode[who[0]].at[slot]];
     struct ocl_launch r = *l0;
     struct buf text;
@@ -331,30 +344,14 @@ static int merge_slot(struct building *b, int slot, const int64_t *packed, struc
         buf_free(&text);
         return rc;
     }
-    rc = merged_instance(m, &like, text.p, e);
-    if (rc < 0) {
-        mem_free(r.args);
-        return rc;
-    }
-    r.instance = rc;
-    r.merged = true;
-    r.merge = m->n_merges;
-    r.rows_max = MIN(r.rows_max, OCL_BUNDLE_ROWS);
-    ASSERT(b->n < b->max);
-    b->all[b->n++] = r;
-    return 0;
+    return add_merged(b, &r, &like, text.p, e);
 }
 
-/* All merged launches of the group, or none when one cannot be. */
-static int merge_group(struct building *b, struct err *e)
+/* The separate launches of the group's ops give way to the merged ones from `from` on; or these, of
+ * which one could not be (rc), go away. */
+static int end_merge(struct building *b, int32_t from, int rc, struct err *e)
 {
     struct ocl_model *m = b->m;
-    int64_t packed[MEMBERS_MAX];
-    int32_t from = b->n;
-    int rc = 0;
-    place_packed(b, packed);
-    for (int i = 0; i < b->decode[0].n && !rc; i++)
-        rc = merge_slot(b, i, packed, e);
     if (rc) {
         while (b->n > from)
             mem_free(b->all[--b->n].args);
@@ -364,11 +361,79 @@ static int merge_group(struct building *b, struct err *e)
     struct ocl_merge x = {m->phases.ops[b->ops[0]].phase, b->ops[0], false};
     for (int32_t i = 0; i < from; i++)
         for (int k = 0; k < b->n_ops; k++)
-            if (b->all[i].op == b->ops[k] && !b->all[i].merged && decodes(&b->all[i]))
+            if (b->all[i].op == b->ops[k] && !b->all[i].merged &&
+                ocl_launch_decodes(&b->all[i]))
                 b->all[i].merge = m->n_merges;
     m->merges[m->n_merges++] = x;
     return 0;
 }
+
+/* All merged launches of the group, or none when one cannot be. */
+static int merge_group(struct building *b, struct err *e)
+{
+    int64_t packed[MEMBERS_MAX];
+    int32_t from = b->n;
+    int rc = 0;
+    place_packed(b, packed);
+    for (int i = 0; i < b->decode[0].n && !rc; i++)
+        rc = merge_slot(b, i, packed, e);
+    return end_merge(b, from, rc, e);
+}
+
+/* ---- chains ---- */
+
+/* The chain that ends with this op becomes a launch. */
+static int merge_chain(struct building *b, const struct ocl_chain *c, struct err *e)
+{
+    char none[] = "";
+    const struct ocl_instance like = {OCL_CHAIN, none, NULL};
+    struct ocl_launch r;
+    struct buf text;
+    int32_t from = b->n;
+    buf_init(&text, MIB(1));
+    int rc = ocl_chain_launch(c, &r, &text, e);
+    if (!rc)
+        rc = add_merged(b, &r, &like, text.p, e);
+    else
+        buf_free(&text);
+    b->n_ops = c->n;
+    for (int32_t i = 0; i < c->n; i++)
+        b->ops[i] = b->old[c->at[i]].op;
+    return end_merge(b, from, rc, e);
+}
+
+/* Puts a chain of two parts and more where its last op is. */
+static void close_chain(struct building *b, struct ocl_chain *c, bool *taken)
+{
+    if (c->n > 1) {
+        for (int32_t i = 0; i < c->n; i++)
+            taken[b->old[c->at[i]].op] = true;
+        b->chain[b->old[c->at[c->n - 1]].op] = b->n_chains;
+        b->chains[b->n_chains++] = *c;
+    }
+    *c = (struct ocl_chain){.tiles = c->tiles};
+}
+
+/* Cuts the chain that begins with op `first` into those that can be merged. */
+static void cut_chain(struct building *b, int32_t first, bool *taken)
+{
+    const struct phases *x = &b->m->phases;
+    struct ocl_chain c = {.tiles = x->ops[first].tiles};
+    struct decode d;
+    for (int32_t i = first; i < x->n_ops && c.tiles > 0; i++) {
+        if (x->ops[i].chain != first)
+            continue;
+        if (!decode_of(b, i, &d) || d.n != 1) {
+            close_chain(b, &c, taken);
+        } else if (!ocl_chain_add(&c, b->m, &b->old[d.at[0]], d.at[0])) {
+            close_chain(b, &c, taken);
+            (void)ocl_chain_add(&c, b->m, &b->old[d.at[0]], d.at[0]); /* or in none */
+        }
+    }
+    close_chain(b, &c, taken);
+}
+
+/* ---- the list in its order ---- */
 
 /* Where an op comes: by phase, by its place in a chain, as recorded. */
 struct place { int32_t phase, level, op; };
@@ -407,6 +472,9 @@ static int add_block(struct building *b, const struct place *from, const struct 
             taken[b->ops[k]] = true;
         rc = merge_group(b, e);
     }
+    for (const struct place *x = from; x < end && !rc; x++)
+        if (b->chain[x->op] >= 0)
+            rc = merge_chain(b, &b->chains[b->chain[x->op]], e);
     return rc;
 }
 
@@ -420,7 +488,11 @@ static int add_blocks(struct building *b, struct place *places, bool *taken, str
         for (int32_t j = x->chain; j < i; j++)
             b->level[i] += b->m->phases.ops[j].chain == x->chain;
         places[i] = (struct place){x->phase, b->level[i], i};
+        b->chain[i] = -1;
     }
+    for (int32_t i = 0; i < n; i++)
+        if (b->m->phases.ops[i].chain == i)
+            cut_chain(b, i, taken);
     qsort(places, (size_t)n, sizeof *places, by_place);
     for (int32_t i = 0, end; i < n && !rc; i = end) {
         for (end = i + 1; end < n && places[end].phase == places[i].phase &&
@@ -444,8 +516,10 @@ int ocl_bundle_launches(struct ocl_model *m, struct err *e)
     b.all = mem_array((size_t)b.max + 1, sizeof *b.all);
     b.first = mem_array(ops, sizeof *b.first);
     b.level = mem_array(ops, sizeof *b.level);
+    b.chain = mem_array(ops, sizeof *b.chain);
+    b.chains = mem_array(ops, sizeof *b.chains);
     m->merges = mem_array(ops, sizeof *m->merges);
-    int rc = places && taken && b.all && b.first && b.level && m->merges
+    int rc = places && taken && b.all && b.first && b.level && b.chain && b.chains && m->merges
                  ? 0 : err_set(e, E_NOMEM, "no memory for %d launches", b.max);
     for (int32_t i = 0; i <= b.n_old && !rc; i++)
         while (op < (int32_t)ops && (i == b.n_old || op <= b.old[i].op))
@@ -467,5 +541,7 @@ int ocl_bundle_launches(struct ocl_model *m, struct err *e)
     mem_free(taken);
     mem_free(b.first);
     mem_free(b.level);
+    mem_free(b.chain);
+    mem_free(b.chains);
     return rc;
 }

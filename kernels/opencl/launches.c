@@ -92,9 +92,10 @@ static bool is_ptx(const char *file)
 /* "nvidia/linear_few.cl", 3 -> "nvidia_linear_few_3". */
 static void kernel_name(char *out, size_t max, const struct ocl_instance *x, int32_t i)
 {
-    const char *rows = x->defines + strlen("#define ROWS "), *file = x->file;
+    const char *file = x->file;
     size_t n = strcspn(file, "."), at = 0;
     if (is_ptx(file)) {
+        const char *rows = x->defines + strlen("#define ROWS ");
         snprintf(out, max, "wgmma_%.*s", (int)strcspn(rows, "\n"), rows);
         return;
     }
@@ -114,14 +115,15 @@ static void add_instance(struct buf *b, const struct ocl_instance *x, const char
     if (blocks)
         buf_str(b, "#undef Q_GROUP\n#undef Q_LINES\n#undef Q_PER\n#undef Q_STEP\n"
                    "#undef Q_HEAD_BYTES\n#undef Q_SUB_BYTES\n#undef Q_RECORD\n");
-    for (const char *s = x->defines; (s = strstr(s, "#define ")); s += 8)
-        buf_fmt(b, "#undef %.*s\n", (int)strcspn(s + 8, " "), s + 8);
+    ocl_source_undefine(b, x->defines);
 }
 
-/* Whether two instances are in one program: of one file, and both merged or neither. */
+/* Whether two instances are in one program: of one file, and both merged or neither. A chain is
+ * alone, so that one that does not build takes no other along. */
 static bool together(const struct ocl_instance *a, const struct ocl_instance *b)
 {
-    return !strcmp(a->file, b->file) && !a->text == !b->text;
+    return a == b || (!strcmp(a->file, b->file) && !a->text == !b->text &&
+                      strcmp(a->file, OCL_CHAIN) != 0);
 }
 
 /* Index of the first instance of the same program. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/mem.h"
 #include "kernels/opencl/bundle.h"
 #include "kernels/opencl/source.h"
 
@@ -195,4 +196,121 @@ bool ocl_merge_bundle(struct buf *out, const char *file, const char *defines,
     buf_str(out, c.body);
     buf_str(out, "\n#undef get_group_id\n#undef get_global_id\n");
     return !out->failed;
+}
+
+/* ---- chains ---- */
+
+/* Where part k takes itself to be. */
+static const char *const places[] = {
+    [PART_COLUMNS] = "#define get_global_id(d) ((d) ? (size_t)row_ : (size_t)unit_)\n",
+    [PART_GROUPS] = "#define get_group_id(d) ((d) ? (size_t)row_ : (size_t)unit_)\n",
+    [PART_HEADS] =
+        "#define get_group_id(d) ((d) == 0 ? (size_t)(unit_ % blocks_) : (d) == 1 ? "
+        "(size_t)(unit_ / blocks_) : (size_t)row_)\n"
+        "#define get_local_id(d) ((d) == 0 ? (size_t)(lane_ % across_) : (d) == 1 ? "
+        "(size_t)(lane_ / across_) : (size_t)0)\n",
+};
+
+/* Whether a part's source declares local memory, which a function cannot. */
+static bool has_local(const struct cut *c)
+{
+    return strstr(c->body, "LOCAL_1(") || strstr(c->body, "LOCAL_2(") ||
+           strstr(c->body, "LOCAL_3(");
+}
+
+static const char *before_attribute(const struct cut *c)
+{
+    const char *at = strstr(c->text, "__attribute__((reqd_work_group_size");
+    return at && at < c->kernel ? at : c->kernel;
+}
+
+/* The source of a part as a function part(its parameters, unit, row, lane, local memory). */
+static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k)
+{
+    bool local = has_local(c);
+    if (local && !strstr(c->text, "#define LOCAL_BYTES"))
+        return false;
+    buf_fmt(b, "#undef FN\n#define FN(f) PART_NAME(f, %d, KERNEL)\n", k);
+    buf_str(b, x->defines);
+    if (local)
+        buf_str(b, "#undef LOCAL_1\n#undef LOCAL_2\n#undef LOCAL_3\n#define LOCAL_1 IN_PART_1\n"
+                   "#define LOCAL_2 IN_PART_2\n#define LOCAL_3 IN_PART_3\n");
+    buf_add(b, c->text, (size_t)(before_attribute(c) - c->text));
+    if (local)
+        buf_str(b, "enum { FN(local_bytes) = LOCAL_BYTES };\n#undef LOCAL_BYTES\n");
+    buf_str(b, "inline void FN(part)(");
+    for (int i = 0; i < c->n; i++)
+        buf_fmt(b, "%s%s, ", c->p[i].type, c->p[i].name);
+    buf_str(b, "const int unit_, const int row_, const int lane_, local uchar *local_)\n{\n");
+    if (x->kind == PART_HEADS)
+        buf_fmt(b, "const int blocks_ = %d, across_ = %zu;\n", x->l->extent[0].n, x->l->local[0]);
+    buf_str(b, places[x->kind]);
+    buf_str(b, c->body);
+    buf_str(b, "\n#undef get_global_id\n#undef get_group_id\n#undef get_local_id\n");
+    if (local)
+        buf_str(b, "#undef LOCAL_1\n#undef LOCAL_2\n#undef LOCAL_3\n#define LOCAL_1 IN_KERNEL_1\n"
+                   "#define LOCAL_2 IN_KERNEL_2\n#define LOCAL_3 IN_KERNEL_3\n");
+    ocl_source_undefine(b, x->defines);
+    return true;
+}
+
+/* The call of part k for all that belongs to the tile. */
+static void write_call(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k,
+                       int32_t lanes)
+{
+    bool columns = x->kind == PART_COLUMNS;
+    if (k)
+        buf_str(b, "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);\n");
+    if (columns)
+        buf_fmt(b, "for (int u_ = lane_; u_ < %d; u_ += %d)\n", x->units, lanes);
+    else
+        buf_fmt(b, "for (int u_ = 0; u_ < %d; u_++) {\n"
+                   "if (u_)\n barrier(CLK_LOCAL_MEM_FENCE);\n", x->units);
+    buf_fmt(b, "PART_NAME(part, %d, KERNEL)(arena", k);
+    for (int i = 1; i < c->n; i++)
+        buf_fmt(b, ", %s%d_", c->p[i].name, k);
+    buf_fmt(b, ", tile_ * %d + u_, row_, lane_, ", x->units);
+    if (has_local(c))
+        buf_fmt(b, "local%d_);\n", k);
+    else
+        buf_str(b, "(local uchar *)0);\n");
+    buf_str(b, columns ? "" : "}\n");
+}
+
+static bool write_chain(struct buf *b, const struct ocl_part *parts, const struct cut *c, int32_t n,
+                        int32_t lanes)
+{
+    buf_str(b, "#define PART_PASTE(f, k, name) f##_##k##_##name\n"
+               "#define PART_NAME(f, k, name) PART_PASTE(f, k, name)\n");
+    for (int32_t k = 0; k < n; k++)
+        if (!write_part(b, &c[k], &parts[k], k))
+            return false;
+    buf_fmt(b, "__attribute__((reqd_work_group_size(%d, 1, 1)))\n" HEAD "global float *arena",
+            lanes);
+    for (int32_t k = 0; k < n; k++)
+        for (int i = 1; i < c[k].n; i++)
+            buf_fmt(b, ",%s%s%s%d_", i == 1 ? "\n " : " ", c[k].p[i].type, c[k].p[i].name, k);
+    buf_str(b, ")\n{\n");
+    for (int32_t k = 0; k < n; k++)
+        if (has_local(&c[k]))
+            buf_fmt(b, "local uchar local%d_[PART_NAME(local_bytes, %d, KERNEL)] "
+                       "__attribute__((aligned(16)));\n", k, k);
+    buf_str(b, "int lane_ = (int)get_local_id(0), tile_ = (int)get_group_id(0);\n"
+               "int row_ = (int)get_group_id(1);\n");
+    for (int32_t k = 0; k < n; k++)
+        write_call(b, &c[k], &parts[k], k, lanes);
+    buf_str(b, "}\n#undef PART_NAME\n#undef PART_PASTE\n");
+    return !b->failed;
+}
+
+bool ocl_merge_chain(struct buf *out, const struct ocl_part *parts, int32_t n, int32_t lanes)
+{
+    struct cut *c = mem_array((size_t)n, sizeof *c);
+    bool ok = c != NULL;
+    for (int32_t k = 0; k < n && ok; k++)
+        ok = cut_source(&c[k], parts[k].file, parts[k].defines) && c[k].n == parts[k].l->n_args &&
+             parts[k].l->args[0].kind == ARG_ARENA && strncmp(parts[k].file, "nvidia/", 7) != 0;
+    ok = ok && write_chain(out, parts, c, n, lanes);
+    mem_free(c);
+    return ok;
 }
