@@ -79,7 +79,7 @@ void ocl_bundle_free(struct ocl_model *m)
 void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why)
 {
     struct ocl_merge *x = &m->merges[merge];
-    if (!x->off)
+    if (!x->off && why)
         log_warn("%s: phase %d (%s) is made of separate launches: %s", m->d->info.name, x->phase,
                  op_name(m->plan->ops[x->op].kind), why);
     x->off = true;
@@ -140,10 +140,14 @@ static bool alike(const struct ocl_model *m, const struct ocl_launch *a,
            (slices || a->local[1] == b->local[1]) && same_args(a, b);
 }
 
-/* Bytes of a kernel's parameters, the gaps included. */
+/* Bytes of the parameters of `members` such launches. Offset and stride of a view alternate, so the
+ * gaps before longs count as parameters of their own. */
 static size_t param_bytes(const struct ocl_launch *l, int32_t members)
 {
-    return (size_t)l->n_args * 8 + (size_t)(members - 1) * ((size_t)l->n_args + 1) * 8;
+    size_t shared = 0, own = 8;
+    for (int32_t i = 0; i < l->n_args; i++)
+        *(ocl_merge_shared(l->args[i].kind) ? &shared : &own) += ocl_arg_bytes(l, i);
+    return shared + own * (size_t)members;
 }
 
 /* ---- building the list ---- */

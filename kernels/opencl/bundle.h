@@ -29,7 +29,7 @@ int ocl_bundle_begin(struct ocl_model *m, struct err *e) MUST_USE;
 int ocl_bundle_launches(struct ocl_model *m, struct err *e) MUST_USE;
 void ocl_bundle_free(struct ocl_model *m);
 
-/* Says why, once, and that the separate launches serve. */
+/* The separate launches serve from now on; says why, but for NULL. */
 void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why);
 
 /* ---- text of merged kernels (merge.c) ---- */
@@ -42,6 +42,8 @@ bool ocl_merge_bundle(struct buf *out, const char *file, const char *defines,
                       const struct ocl_launch *l, int32_t members);
 /* Whether all members of a bundle have the argument in common. */
 bool ocl_merge_shared(enum ocl_arg_kind kind);
+/* Bytes that argument i takes among a kernel's parameters, with the gap before the next long. */
+size_t ocl_arg_bytes(const struct ocl_launch *l, int32_t i);
 
 /* What a work-item or a group of a launch makes, when the launch is a part of a chain: */
 enum ocl_part_kind {

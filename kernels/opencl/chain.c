@@ -71,6 +71,14 @@ static int32_t units_of(const struct ocl_launch *l, const struct op *op, enum oc
     }
 }
 
+static size_t args_bytes(const struct ocl_launch *l)
+{
+    size_t n = 0;
+    for (int32_t i = 1; i < l->n_args; i++) /* behind the arena */
+        n += ocl_arg_bytes(l, i);
+    return n;
+}
+
 bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
                    int32_t at)
 {
@@ -87,8 +95,8 @@ bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct 
     }
     size_t bytes = 8;
     for (int32_t k = 0; k < c->n; k++)
-        bytes += (size_t)c->parts[k].l->n_args * 8;
-    if (bytes + (size_t)l->n_args * 8 > m->d->info.param_bytes)
+        bytes += args_bytes(c->parts[k].l);
+    if (bytes + args_bytes(l) > m->d->info.param_bytes)
         return false;
     p.units = units / c->tiles;
     c->parts[c->n] = p;

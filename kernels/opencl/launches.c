@@ -252,19 +252,17 @@ static int make_kernels(struct ocl_model *m, struct err *e)
         cl_program p;
         if (first_of(m, first) != first)
             continue;
-        bool merged = m->instances[first].text;
+        bool merged = m->instances[first].text, told = false;
         int rc = build_file(m, first, &p, e);
         for (int32_t i = 0; i < m->n_launches && (!rc || merged); i++) {
             struct ocl_launch *l = &m->launches[i];
             if (first_of(m, l->instance) != first)
                 continue;
             int own = rc ? rc : make_kernel(m, l, p, first, e);
-            if (own && merged) {
-                ocl_bundle_off(m, l->merge, e->text);
-                e->code = rc;
-            } else {
-                rc = own;
-            }
+            if (own && merged)
+                ocl_bundle_off(m, l->merge, told ? NULL : e->text);
+            told = told || own;
+            rc = merged ? rc : own;
         }
         if (rc && !merged)
             return rc;

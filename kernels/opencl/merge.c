@@ -25,6 +25,14 @@ bool ocl_merge_shared(enum ocl_arg_kind kind)
     return kind == ARG_ARENA || kind == ARG_SCRATCH || kind == ARG_BATCH || kind == ARG_LOCAL;
 }
 
+size_t ocl_arg_bytes(const struct ocl_launch *l, int32_t i)
+{
+    enum ocl_arg_kind next = i + 1 < l->n_args ? l->args[i + 1].kind : ARG_LONG;
+    bool small = l->args[i].kind == ARG_INT || l->args[i].kind == ARG_FLOAT;
+    bool packs = i > 0 && small && (next == ARG_INT || next == ARG_FLOAT);
+    return small && packs ? 4 : 8;
+}
+
 static bool word(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
 /* What follows "#define NAME " in a text, or NULL. */
@@ -141,6 +149,24 @@ static const char *chosen_type(const struct param *p)
     return strncmp(p->type, "const ", 6) ? p->type : p->type + 6;
 }
 
+/* A body that asks own_local_id() and its like: those of the language stay what they are. */
+static void write_body(struct buf *b, const char *s)
+{
+    while (*s) {
+        size_t n = 0;
+        while (word(s[n]))
+            n++;
+        bool ours = (n == 12 && (!strncmp(s, "get_local_id", n) || !strncmp(s, "get_group_id", n))) ||
+                    (n == 13 && !strncmp(s, "get_global_id", n));
+        if (ours)
+            buf_fmt(b, "own%.*s", (int)n - 3, s + 3);
+        else
+            buf_add(b, s, MAX(n, (size_t)1));
+        s += MAX(n, (size_t)1);
+    }
+    buf_str(b, "\n#undef own_group_id\n#undef own_global_id\n#undef own_local_id\n");
+}
+
 static void write_params(struct buf *b, const struct cut *c, const struct ocl_launch *l,
                          int32_t members)
 {
@@ -190,11 +216,11 @@ bool ocl_merge_bundle(struct buf *out, const char *file, const char *defines,
     write_params(out, &c, l, members);
     buf_str(out, ")\n");
     write_choice(out, &c, l, members);
-    buf_str(out, "#define get_group_id(d) ((d) ? get_group_id(d) : (size_t)group_)\n"
-                 "#define get_global_id(d) ((d) ? get_global_id(d) : "
+    buf_str(out, "#define own_local_id(d) get_local_id(d)\n"
+                 "#define own_group_id(d) ((d) ? get_group_id(d) : (size_t)group_)\n"
+                 "#define own_global_id(d) ((d) ? get_global_id(d) : "
                  "(size_t)group_ * get_local_size(0) + get_local_id(0))\n");
-    buf_str(out, c.body);
-    buf_str(out, "\n#undef get_group_id\n#undef get_global_id\n");
+    write_body(out, c.body);
     return !out->failed;
 }
 
@@ -202,12 +228,13 @@ bool ocl_merge_bundle(struct buf *out, const char *file, const char *defines,
 
 /* Where part k takes itself to be. */
 static const char *const places[] = {
-    [PART_COLUMNS] = "#define get_global_id(d) ((d) ? (size_t)row_ : (size_t)unit_)\n",
-    [PART_GROUPS] = "#define get_group_id(d) ((d) ? (size_t)row_ : (size_t)unit_)\n",
+    [PART_COLUMNS] = "#define own_global_id(d) ((d) ? (size_t)row_ : (size_t)unit_)\n",
+    [PART_GROUPS] = "#define own_local_id(d) get_local_id(d)\n"
+                    "#define own_group_id(d) ((d) ? (size_t)row_ : (size_t)unit_)\n",
     [PART_HEADS] =
-        "#define get_group_id(d) ((d) == 0 ? (size_t)(unit_ % blocks_) : (d) == 1 ? "
+        "#define own_group_id(d) ((d) == 0 ? (size_t)(unit_ % blocks_) : (d) == 1 ? "
         "(size_t)(unit_ / blocks_) : (size_t)row_)\n"
-        "#define get_local_id(d) ((d) == 0 ? (size_t)(lane_ % across_) : (d) == 1 ? "
+        "#define own_local_id(d) ((d) == 0 ? (size_t)(lane_ % across_) : (d) == 1 ? "
         "(size_t)(lane_ / across_) : (size_t)0)\n",
 };
 
@@ -245,8 +272,7 @@ static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part
     if (x->kind == PART_HEADS)
         buf_fmt(b, "const int blocks_ = %d, across_ = %zu;\n", x->l->extent[0].n, x->l->local[0]);
     buf_str(b, places[x->kind]);
-    buf_str(b, c->body);
-    buf_str(b, "\n#undef get_global_id\n#undef get_group_id\n#undef get_local_id\n");
+    write_body(b, c->body);
     if (local)
         buf_str(b, "#undef LOCAL_1\n#undef LOCAL_2\n#undef LOCAL_3\n#define LOCAL_1 IN_KERNEL_1\n"
                    "#define LOCAL_2 IN_KERNEL_2\n#define LOCAL_3 IN_KERNEL_3\n");
