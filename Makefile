@@ -382,7 +382,7 @@ MMA_FAMILIES := gated_deltanet_hybrid samba forgetting_transformer
 $B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclsample oclgrind ops families ew rig) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/oclbundle: $B/tests/check/oclbundle.o $(LIB)
+$B/oclbundle: $(patsubst %,$B/tests/check/%.o,oclbundle oclgrind) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/ocl_fault: $B/tests/fault/ocl_fault.o $(LIB)
