@@ -331,7 +331,7 @@ static int merge_group(struct building *b, struct err *e)
 /* ---- chains ---- */
 
 /* The chain that ends with this op becomes a launch. */
-static int merge_chain(struct building *b, const struct ocl_chain *c, struct err *e)
+static int merge_chain(struct building *b, struct ocl_chain *c, struct err *e)
 {
     char none[] = "";
     const struct ocl_instance like = {OCL_CHAIN, none, NULL};

@@ -5,9 +5,9 @@
  * that share a source, a shape and all conditions become one, whose groups along dimension 0 are
  * those of its members one after the other. A group finds its member by its number, takes that
  * one's arguments and runs the source as it is, so the bits are those of the separate launches.
- * *Chains*: ops that need no more than a barrier of a group between them become one launch, in which
- * a group makes a tile of a row with the body of one source after the other. A part that sums over
- * its group has as many work-items there as alone; where two parts disagree the chain is cut.
+ * *Chains*: ops that need no more than a barrier of a group between them become one launch, in
+ * which a group makes a tile of a row with the body of one source after the other. A part that sums
+ * over its group has as many work-items there as alone; where two parts disagree the chain is cut.
  *
  * Both forms stand in the list of launches, in the order of phases; an ocl_merge joins what is
  * chosen together: the merged launches of some ops, or the separate ones. Whatever else runs these
@@ -49,7 +49,7 @@ size_t ocl_arg_bytes(const struct ocl_launch *l, int32_t i);
 enum ocl_part_kind {
     PART_NONE,    /* it cannot be one */
     PART_COLUMNS, /* a work-item a column of a row, alone */
-    PART_GROUPS,  /* a group of work-items a piece of a row: (piece, row) along dimensions 0 and 1 */
+    PART_GROUPS,  /* a group of work-items a piece of a row: (piece, row) in dimensions 0 and 1 */
     PART_HEADS    /* (block of a head, head, sequence) */
 };
 /* A launch as a part: `units` columns, pieces or blocks of heads belong to a tile. */
@@ -59,9 +59,9 @@ struct ocl_part {
     enum ocl_part_kind kind;
     int32_t units;
 };
-/* The source of a chain: a group of `lanes` makes tile get_group_id(0) of row get_group_id(1), part
- * after part with barriers between. false: as above. Parameters: the arena, then those of each part
- * without it. */
+/* The source of a chain: a group of `lanes` makes tile get_group_id(0) of row get_group_id(1),
+ * part after part with barriers between. false: as above. Parameters: the arena, then those of each
+ * part without it. */
 bool ocl_merge_chain(struct buf *out, const struct ocl_part *parts, int32_t n, int32_t lanes);
 
 /* ---- chains (chain.c) ---- */
@@ -79,7 +79,7 @@ bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct 
                    int32_t at);
 /* The merged launch but for its instance and args of the model: text, arguments, extents. E_NOMEM,
  * E_UNSUPPORTED. */
-int ocl_chain_launch(const struct ocl_chain *c, struct ocl_launch *r, struct buf *text,
+int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text,
                      struct err *e) MUST_USE;
 /* Whether steps of up to OCL_BUNDLE_ROWS rows, one a sequence, may have the launch. */
 bool ocl_launch_decodes(const struct ocl_launch *l);

@@ -105,11 +105,25 @@ bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct 
     return true;
 }
 
-int ocl_chain_launch(const struct ocl_chain *c, struct ocl_launch *r, struct buf *text,
-                     struct err *e)
+/* Narrow tiles of columns alone are taken together, as many as a group has work-items for. */
+static void widen(struct ocl_chain *c)
+{
+    int32_t most = 1, by = 1;
+    for (int32_t k = 0; k < c->n; k++)
+        most = MAX(most, c->parts[k].units);
+    for (int32_t d = 2; d <= c->tiles && d * most <= LANES; d++)
+        by = c->tiles % d ? by : d;
+    c->tiles /= by;
+    for (int32_t k = 0; k < c->n; k++)
+        c->parts[k].units *= by;
+}
+
+int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text, struct err *e)
 {
     const struct ocl_launch *first = c->parts[0].l;
     int32_t lanes = c->lanes ? c->lanes : LANES, n = 1;
+    if (!c->lanes)
+        widen(c);
     for (int32_t k = 0; k < c->n; k++)
         n += c->parts[k].l->n_args;
     if (!ocl_merge_chain(text, c->parts, c->n, lanes))

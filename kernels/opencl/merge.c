@@ -156,7 +156,8 @@ static void write_body(struct buf *b, const char *s)
         size_t n = 0;
         while (word(s[n]))
             n++;
-        bool ours = (n == 12 && (!strncmp(s, "get_local_id", n) || !strncmp(s, "get_group_id", n))) ||
+        bool ours = (n == 12 && !strncmp(s, "get_local_id", n)) ||
+                    (n == 12 && !strncmp(s, "get_group_id", n)) ||
                     (n == 13 && !strncmp(s, "get_global_id", n));
         if (ours)
             buf_fmt(b, "own%.*s", (int)n - 3, s + 3);

@@ -4,7 +4,8 @@
  *
  *   oclbundle MODEL_DIR DEVICE [--tune "key=value ..."] [--most PERCENT] [--once] [rows ...]
  *
- * --most: of the launches without (60). --once: each way once, nothing is spoiled (oclgrind). rows: of the steps (1 2 9), one a sequence. */
+ * --most: of the launches without (60). --once: each way once, nothing is spoiled (oclgrind). rows:
+ * of the steps (1 2 9), one a sequence. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,8 +6,8 @@
  * memory. Warp: 32 inputs of 8 rows, written in whole lines. Otherwise [products of 16
  * inputs][rows_p][4 lanes][2 pairs]. */
 kernel void KERNEL(global float *arena, VIEW(x), global uint *to, const int inputs,
-                   const int eighths, const ulong rows_p, const ulong to_at, global const int *counts,
-                   const int is_logits)
+                   const int eighths, const ulong rows_p, const ulong to_at,
+                   global const int *counts, const int is_logits)
 {
     to += to_at;
 #if CORES
