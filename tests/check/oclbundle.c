@@ -22,7 +22,7 @@
 
 static struct ocl_device device;
 static struct plan *plan;
-static struct capacity cap = {ROWS_MOST, ROWS_MOST, ROWS_MOST, ROWS_MOST, ROWS_MOST, 1};
+static struct capacity cap;
 static int failures;
 
 static void must(int rc, const struct err *e)
@@ -193,15 +193,19 @@ int main(int argc, char **argv)
     struct model_options mo = {.dir = argv[1], .dummy = true, .dummy_seed = 1};
     must(model_open(&m, &mo, &e), &e);
     plan = &m->plan;
-    if (!plan->page_token_floats)
-        cap.pages = cap.pages_per_seq = 0;
+    n_rows = n_rows ? n_rows : 3;
+    for (int32_t i = 0; i < n_rows; i++)
+        cap.tokens = MAX(cap.tokens, rows[i]);
+    cap.logits = cap.seqs = cap.slots = cap.tokens;
+    cap.pages = plan->page_token_floats ? cap.tokens : 0;
+    cap.pages_per_seq = cap.pages > 0;
     must(plan_layout(plan, &cap) < 0 ? err_set(&e, E_NOMEM, "no memory for a layout") : 0, &e);
     const char *name = strncmp(argv[2], "opencl:", 7) ? argv[2] : argv[2] + 7;
     must(ocl_device_open(&device, name, getenv("RECURD_OCL_CACHE"), &e), &e);
     if (strstr(device.info.platform_name, "Oclgrind"))
         oclgrind_whole_writes();
     must(ocl_tune_parse(&device.tune, tune, &e), &e);
-    check(rows, n_rows ? n_rows : 3, most, once);
+    check(rows, n_rows, most, once);
     ocl_device_close(&device);
     model_close(m);
     printf("%d failures\n", failures);
