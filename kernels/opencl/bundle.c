@@ -303,8 +303,10 @@ static int end_merge(struct building *b, int32_t from, int rc, struct err *e)
     if (rc) {
         while (b->n > from)
             mem_free(b->all[--b->n].args);
-        *e = rc == E_UNSUPPORTED ? (struct err){0} : *e;
-        return rc == E_UNSUPPORTED ? 0 : rc;
+        if (rc != E_UNSUPPORTED)
+            return rc;
+        *e = (struct err){0};
+        return 0;
     }
     struct ocl_merge x = {m->phases.ops[b->ops[0]].phase, b->ops[0], false};
     for (int32_t i = 0; i < from; i++)
