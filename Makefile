@@ -112,7 +112,7 @@ test: deps-test ## everything that answers within minutes
 	  unit cluster-quick page guide golden random-quick fault manual configs -- api load
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
         $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
-        $B/oclrows $B/ocl_fault $(UNIT)
+        $B/oclbundle $B/oclrows $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
 # flag rebuilds everything, and a new commit one file.
@@ -375,9 +375,14 @@ OCL_DEVICE   = $(or $(DEVICE),opencl:pocl)
 # One family for each kind of layer: most of a model's time is PoCL compiling its kernels.
 OCL_FAMILIES := $(addprefix public/,gated_deltanet rwkv7 mamba2 mamba mla log_linear_mamba2 nsa) \
                 hf/hf_qwen3_5_moe more/kimi_groups
+# Groups of a size in which a whole layer of RWKV-7 can be merged.
+BUNDLE_TUNE  := group=32 state_cols=32 slice_min=32 slices=4
 # Attention on emulated tensor cores: pages, a window, sums of forget gates.
 MMA_FAMILIES := gated_deltanet_hybrid samba forgetting_transformer
 $B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclsample oclgrind ops families ew rig) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/oclbundle: $(patsubst %,$B/tests/check/%.o,oclbundle oclgrind) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/ocl_fault: $B/tests/fault/ocl_fault.o $(LIB)
@@ -389,12 +394,14 @@ opencl: $B/oclcheck $B/ocl_fault $B/golden $B/layers ## everything on OpenCL (DE
 	$B/golden --device $(OCL_DEVICE)
 	$B/ocl_fault --quick $(OCL_DEVICE)+$(OCL_DEVICE)
 	$B/layers --device $(OCL_DEVICE)
-opencl-quick: $B/oclcheck $B/oclrows $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
+opencl-quick: $B/oclcheck $B/oclrows $B/oclbundle $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
 	tests/check/oclgrind.sh --parse $B/oclcheck
 	$B/oclcheck --quick --device $(OCL_DEVICE)
 	$B/oclcheck --device $(OCL_DEVICE) --op attention --shape 5x4x1x48x31x64x1x0 --class nan \
 	  --tune 'mma=1 key_split=64'
 	$B/oclrows --device $(OCL_DEVICE) --shape 90x300x70 --tune mma=1 --tune "mma=1 wgmma=1"
+	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE)' 1 3 10
+	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1' 2 10
 	$B/ocl_fault --quick $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
 	$B/golden --device $(OCL_DEVICE),bank_kib=600+$(OCL_DEVICE),bank_kib=600+rows=7 \

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/limits.h"
 #include "kernels/numerics.h"
+#include "kernels/opencl/bundle.h"
 #include "kernels/opencl/opencl.h"
 #include "kernels/opencl/queue.h"
 
@@ -111,7 +112,7 @@ static int ocl_ready(struct device *d, struct err *e)
     struct ocl *o = self(d);
     int rc = OCL(e, "the weights", clFinish, o->device.queue);
     ocl_model_loaded(&o->model);
-    return rc;
+    return rc ? rc : ocl_bundle_test(&o->model, e);
 }
 
 static int ocl_run(struct device *d, const struct batch *b, struct err *e)

@@ -51,6 +51,7 @@ static int describe(struct ocl_info *d, struct err *e)
     GET(CL_DEVICE_LOCAL_MEM_SIZE, local)
     GET(CL_DEVICE_MAX_COMPUTE_UNITS, d->units)
     GET(CL_DEVICE_MAX_WORK_GROUP_SIZE, d->group_max)
+    GET(CL_DEVICE_MAX_PARAMETER_SIZE, d->param_bytes)
     GET(CL_DEVICE_MEM_BASE_ADDR_ALIGN, align_bits)
     GET(CL_DEVICE_HOST_UNIFIED_MEMORY, shared)
 #undef GET

@@ -23,6 +23,7 @@ struct ocl_info {
     cl_uint units;
     size_t group_max;   /* work-items of a group */
     size_t align_bytes; /* of sub-buffers */
+    size_t param_bytes; /* of a kernel's parameters */
 };
 
 /* NVIDIA's driver does not come back from a fill of 8 GiB, while 6 GiB take 4 ms, and fails at one

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "kernels/opencl/bundle.h"
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/source.h"
 #include "kernels/opencl/wgmma.h"
@@ -91,9 +92,10 @@ static bool is_ptx(const char *file)
 /* "nvidia/linear_few.cl", 3 -> "nvidia_linear_few_3". */
 static void kernel_name(char *out, size_t max, const struct ocl_instance *x, int32_t i)
 {
-    const char *rows = x->defines + strlen("#define ROWS "), *file = x->file;
+    const char *file = x->file;
     size_t n = strcspn(file, "."), at = 0;
     if (is_ptx(file)) {
+        const char *rows = x->defines + strlen("#define ROWS ");
         snprintf(out, max, "wgmma_%.*s", (int)strcspn(rows, "\n"), rows);
         return;
     }
@@ -108,20 +110,27 @@ static void add_instance(struct buf *b, const struct ocl_instance *x, const char
     bool blocks = strstr(x->defines, "#define Q_BITS ") != NULL;
     buf_fmt(b, "#define KERNEL %s\n#define FN(f) f##_%s\n%s%s\n#line 1 \"%s\"\n%s\n", name, name,
             x->defines, blocks ? ocl_source_find("blocks.clh") : "", x->file,
-            ocl_source_find(x->file));
+            x->text ? x->text : ocl_source_find(x->file));
     buf_str(b, "#undef KERNEL\n#undef FN\n");
     if (blocks)
         buf_str(b, "#undef Q_GROUP\n#undef Q_LINES\n#undef Q_PER\n#undef Q_STEP\n"
                    "#undef Q_HEAD_BYTES\n#undef Q_SUB_BYTES\n#undef Q_RECORD\n");
-    for (const char *s = x->defines; (s = strstr(s, "#define ")); s += 8)
-        buf_fmt(b, "#undef %.*s\n", (int)strcspn(s + 8, " "), s + 8);
+    ocl_source_undefine(b, x->defines);
 }
 
-/* Index of the first instance of the same file. */
+/* Whether two instances are in one program: of one file, and both merged or neither. A chain is
+ * alone, so that one that does not build takes no other along. */
+static bool together(const struct ocl_instance *a, const struct ocl_instance *b)
+{
+    return a == b || (!strcmp(a->file, b->file) && !a->text == !b->text &&
+                      strcmp(a->file, OCL_CHAIN) != 0);
+}
+
+/* Index of the first instance of the same program. */
 static int32_t first_of(const struct ocl_model *m, int32_t i)
 {
     int32_t j = 0;
-    while (strcmp(m->instances[j].file, m->instances[i].file))
+    while (!together(&m->instances[j], &m->instances[i]))
         j++;
     return j;
 }
@@ -140,7 +149,7 @@ static void write_source(const struct ocl_model *m, int32_t first, struct buf *s
     if (!strncmp(file, "nvidia/attention", 16))
         ocl_source_add(source, "attention.clh");
     for (int32_t i = first; i < m->n_instances; i++) {
-        if (strcmp(m->instances[i].file, file))
+        if (!together(&m->instances[i], &m->instances[first]))
             continue;
         kernel_name(name, sizeof name, &m->instances[i], i - first);
         add_instance(source, &m->instances[i], name);
@@ -156,7 +165,7 @@ static int build_file(struct ocl_model *m, int32_t first, cl_program *out, struc
     buf_init(&source, MIB(16));
     write_source(m, first, &source);
     rc = source.failed ? err_set(e, E_NOMEM, "no memory for the source of %s", file)
-                       : ocl_program_build(out, m->d, file, source.p, e);
+                       : ocl_program_build(out, m->d, file, source.p, !m->instances[first].text, e);
     buf_free(&source);
     return rc;
 }
@@ -171,7 +180,7 @@ static void try_wgmma(struct ocl_device *d)
         return;
     buf_init(&source, MIB(16));
     ocl_wgmma_program(&source);
-    if (source.failed || ocl_program_build(&p, d, OCL_WGMMA, source.p, &e)) {
+    if (source.failed || ocl_program_build(&p, d, OCL_WGMMA, source.p, false, &e)) {
         log_warn("%s: no wgmma, products of many rows are slower: %s", d->info.name,
                  source.failed ? "no memory for the kernels" : e.text);
         d->tune.wgmma = 0;
@@ -192,8 +201,9 @@ static int set_arg(const struct ocl_model *m, cl_kernel k, cl_uint n, const stru
     case ARG_SCRATCH: mem = &m->scratch.mem; break;
     case ARG_WEIGHT: mem = a->i < 0 ? &m->batch.mem : &m->weights[a->i].buffer.mem; break;
     case ARG_BATCH: mem = &m->part[a->i]; break;
-    case ARG_INT: return OCL(e, file, clSetKernelArg, k, n, sizeof i, &i);
+    case ARG_PACK_ROWS: case ARG_PACK_AT:
     case ARG_LONG: return OCL(e, file, clSetKernelArg, k, n, sizeof l, &l);
+    case ARG_INT: return OCL(e, file, clSetKernelArg, k, n, sizeof i, &i);
     case ARG_FLOAT: return OCL(e, file, clSetKernelArg, k, n, sizeof a->f, &a->f);
     case ARG_LOCAL: return OCL(e, file, clSetKernelArg, k, n, (size_t)a->i, NULL);
     }
@@ -242,12 +252,22 @@ static int make_kernels(struct ocl_model *m, struct err *e)
         cl_program p;
         if (first_of(m, first) != first)
             continue;
+        bool merged = m->instances[first].text, told = false;
         int rc = build_file(m, first, &p, e);
-        for (int32_t i = 0; i < m->n_launches && !rc; i++)
-            if (first_of(m, m->launches[i].instance) == first)
-                rc = make_kernel(m, &m->launches[i], p, first, e);
-        if (rc)
+        for (int32_t i = 0; i < m->n_launches && (!rc || merged); i++) {
+            struct ocl_launch *l = &m->launches[i];
+            if (first_of(m, l->instance) != first)
+                continue;
+            int own = rc ? rc : make_kernel(m, l, p, first, e);
+            if (own && merged)
+                ocl_bundle_off(m, l->merge, told ? NULL : e->text);
+            told = told || own;
+            rc = merged ? rc : own;
+        }
+        if (rc && !merged)
             return rc;
+        if (merged)
+            *e = (struct err){0};
     }
     return 0;
 }
@@ -263,11 +283,12 @@ static int make_sampler(struct ocl_model *m, struct err *e)
 int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan *p,
                    const struct capacity *c, struct err *e)
 {
-    *m = (struct ocl_model){.d = d, .plan = p, .cap = *c};
+    *m = (struct ocl_model){.d = d, .plan = p, .cap = *c, .until = INT32_MAX};
     int rc;
     try_wgmma(d);
-    if ((rc = ocl_weights_init(m, e)) || (rc = make_buffers(m, e)) ||
-        (rc = ocl_ops_lower(m, e)) ||
+    if ((rc = ocl_bundle_begin(m, e)) || (rc = ocl_weights_init(m, e)) ||
+        (rc = make_buffers(m, e)) || (rc = ocl_ops_lower(m, e)) ||
+        (rc = ocl_bundle_launches(m, e)) ||
         (rc = ocl_buffer_new(&m->scratch, d, m->scratch_bytes, "packed activations", e)) ||
         (rc = make_kernels(m, e)) ||
         (rc = ocl_beside_init(&m->beside, d, (size_t)p->slot_floats * 4, c->slots, e)))
@@ -300,7 +321,7 @@ void ocl_model_free(struct ocl_model *m)
     for (int32_t i = 0; i < m->n_launches; i++)
         OCL_FREE(clReleaseKernel, m->launches[i].kernel);
     for (int32_t i = 0; i < m->n_instances; i++)
-        mem_free(m->instances[i].defines);
+        mem_free(m->instances[i].defines), mem_free(m->instances[i].text);
     for (int i = 0; i < BATCH_PARTS; i++)
         OCL_FREE(clReleaseMemObject, m->part[i]);
     for (int32_t i = 0; m->weights && i < m->plan->n_weights; i++)
@@ -316,5 +337,6 @@ void ocl_model_free(struct ocl_model *m)
     mem_free(m->weights);
     mem_free(m->instances);
     mem_free(m->launches);
+    ocl_bundle_free(m);
     *m = (struct ocl_model){0};
 }

@@ -9,6 +9,7 @@
 #include "kernels/opencl/pool.h"
 #include "kernels/opencl/sample.h"
 #include "kernels/host.h"
+#include "kernels/phases.h"
 
 #define OCL_ARGS 64 /* an elementwise program: 2 for each of 20 views, and some */
 
@@ -41,6 +42,8 @@ enum ocl_arg_kind {
     ARG_BATCH,              /* i: enum ocl_batch_part */
     ARG_INT, ARG_LONG, ARG_FLOAT,
     ARG_LOCAL,              /* i: bytes of local memory */
+    ARG_PACK_ROWS,          /* i: room for so many packed rows; a bundle has its own */
+    ARG_PACK_AT,            /* i: where they begin in the scratch buffer, in floats; the same */
 };
 struct ocl_arg {
     enum ocl_arg_kind kind;
@@ -93,11 +96,20 @@ struct ocl_spec {
 struct ocl_instance {
     const char *file;
     char *defines;
+    char *text; /* in place of the file's: a merged kernel (bundle.h) */
+};
+
+/* Launches that some steps run in place of others (bundle.h). */
+struct ocl_merge {
+    int32_t phase, op; /* op: the first */
+    bool off;          /* for good: the separate ones run */
 };
 
 struct ocl_launch {
     cl_kernel kernel;
     int32_t instance, op; /* op: for profiles */
+    int32_t merge;        /* of ocl_model.merges: its separate and its merged form; -1 = none */
+    bool merged;
     enum rows rows;
     enum ocl_when when;
     int32_t rows_min, rows_max, seqs_min, seqs_max, seq_min, seq_max,
@@ -113,7 +125,9 @@ struct ocl_launch {
 /* Owner: the backend. Thread: one at a time. */
 struct ocl_model {
     struct ocl_device *d;
-    const struct plan *plan;
+    const struct plan *plan; /* the caller's, or own */
+    struct plan own;         /* the same with other places of activations (bundle.h) */
+    struct phases phases;    /* nothing without bundles */
     struct capacity cap;
     struct ocl_buffer arena, scratch, batch;
     struct ocl_pool slots, pages;
@@ -127,7 +141,10 @@ struct ocl_model {
     struct ocl_weight *weights;
     struct ocl_instance *instances;
     struct ocl_launch *launches;
-    int32_t n_instances, n_launches, max_instances, max_launches;
+    struct ocl_merge *merges;
+    int32_t n_instances, n_launches, max_instances, max_launches, n_merges;
+    bool unmerged;  /* no step runs merged launches */
+    int32_t until;  /* a step ends with this phase: INT32_MAX but for proofs */
     size_t scratch_bytes; /* grown while lowering */
     /* While weights arrive: */
     struct ocl_buffer staging;
@@ -164,6 +181,8 @@ void ocl_local(struct ocl_spec *s, size_t x, size_t y);
 void ocl_groups(struct ocl_spec *s, int dim, enum ocl_by by, int32_t n, int32_t per);
 /* Appends the launch; shares the source of an equal one. */
 int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e) MUST_USE;
+/* Appends an instance of the spec's source and defines; its index or a code. */
+int ocl_instance_add(struct ocl_model *m, const struct ocl_spec *s, struct err *e) MUST_USE;
 
 /* ---- ops -> launches (ops.c and friends) ---- */
 int ocl_ops_lower(struct ocl_model *m, struct err *e) MUST_USE;

@@ -129,7 +129,7 @@ static int keep(struct ocl_device *d, cl_program *p, const char *source, struct 
 }
 
 int ocl_program_build(cl_program *out, struct ocl_device *d, const char *name, const char *source,
-                      struct err *e)
+                      bool must, struct err *e)
 {
     struct buf key;
     int rc = 0;
@@ -144,7 +144,7 @@ int ocl_program_build(cl_program *out, struct ocl_device *d, const char *name, c
     make_key(&key, d, source);
     if (d->cache_dir[0] && !key.failed && (*out = from_cache(d, &key, name)))
         goto out;
-    if ((rc = create(d, out, name, source, e)) || (rc = build(d, *out, name, !is_ptx(source), e))) {
+    if ((rc = create(d, out, name, source, e)) || (rc = build(d, *out, name, must, e))) {
         OCL_FREE(clReleaseProgram, *out);
         goto out;
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "kernels/opencl/bundle.h"
 
 static void fill_batch(struct ocl_model *m, const struct batch *b)
 {
@@ -110,11 +111,16 @@ static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, const
 static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times *t, struct err *e)
 {
     enum ocl_when other = b->n_tokens == b->n_seqs ? WHEN_SEVERAL : WHEN_SINGLE;
+    bool merge = !m->unmerged && other == WHEN_SEVERAL && b->n_tokens <= OCL_BUNDLE_ROWS;
     int rc = OCL(e, "the batch", clEnqueueWriteBuffer, m->d->queue, m->batch.mem, CL_FALSE, 0,
                  m->batch_bytes, m->batch_host.host, 0, NULL, NULL);
     for (int32_t i = 0; i < m->n_launches && !rc; i++) {
         struct ocl_launch *l = &m->launches[i];
         int32_t rows = l->rows == ROWS_LOGITS ? b->n_logits : b->n_tokens;
+        if (m->until < INT32_MAX && m->phases.ops[l->op].phase > m->until)
+            break;
+        if (l->merge >= 0 && l->merged != (merge && !m->merges[l->merge].off))
+            continue;
         if (rows < l->rows_min || rows > l->rows_max || b->n_seqs < l->seqs_min ||
             b->n_seqs > l->seqs_max || l->when == other ||
             !batch_runs(b, &m->plan->ops[l->op]))

@@ -47,7 +47,7 @@ static int make_kernel(struct ocl_sampler *s, cl_mem logits, int64_t at, int32_t
     ocl_source_begin(&b);
     ocl_source_add(&b, file);
     int rc = b.failed ? err_set(e, E_NOMEM, "no memory for the source of %s", file)
-                      : ocl_program_build(&p, s->d, file, b.p, e);
+                      : ocl_program_build(&p, s->d, file, b.p, true, e);
     buf_free(&b);
     if (rc || (rc = OCL_NEW(s->kernel, e, file, clCreateKernel, p, "sample")))
         return rc;

@@ -135,7 +135,7 @@ static bool is_new(const struct ocl_model *m, int32_t op, bool *seen)
 {
     bool found = false;
     for (int32_t i = 0; i < m->n_launches; i++)
-        if (m->launches[i].op == op && !seen[m->launches[i].instance])
+        if (m->launches[i].op == op && !m->launches[i].merged && !seen[m->launches[i].instance])
             found = seen[m->launches[i].instance] = true;
     return found;
 }
@@ -346,6 +346,7 @@ int ocl_selftest(const struct ocl_model *m, bool products, struct err *e)
     struct ocl_tune *t = &m->d->tune, own = *t;
     const struct ocl_wgmma *shapes;
     int n = ocl_wgmma_shapes(&shapes) * (products && t->mma && t->wgmma);
+    t->bundle = 0; /* merged kernels are compared with these (bundle.h) */
     int rc = run_trial(m, products, e);
     t->wgmma_rows = MIN(own.wgmma_rows, MANY);
     for (int i = 0; i < 2 * n && !rc; i++) { /* a trial of few outputs would choose only one way */

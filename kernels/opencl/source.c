@@ -42,3 +42,9 @@ void ocl_source_add(struct buf *b, const char *name)
 {
     buf_fmt(b, "#line 1 \"%s\"\n%s\n", name, ocl_source_find(name));
 }
+
+void ocl_source_undefine(struct buf *b, const char *defines)
+{
+    for (const char *s = defines; (s = strstr(s, "#define ")); s += 8)
+        buf_fmt(b, "#undef %.*s\n", (int)strcspn(s + 8, " "), s + 8);
+}

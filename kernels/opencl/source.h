@@ -16,5 +16,7 @@ const char *ocl_source_find(const char *name);
 void ocl_source_begin(struct buf *b);
 /* Appends a text there is, with the line numbers of its file. */
 void ocl_source_add(struct buf *b, const char *name);
+/* Takes back what a list of "#define NAME ..." lines defines. */
+void ocl_source_undefine(struct buf *b, const char *defines);
 
 #endif

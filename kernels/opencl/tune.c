@@ -35,6 +35,7 @@ static const struct {
     {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 9, 1 << 20, false},
     {"split", offsetof(struct ocl_tune, split), 0, 1, false},
     {"tile", offsetof(struct ocl_tune, tile), 0, 256, false},
+    {"bundle", offsetof(struct ocl_tune, bundle), 0, 1, false},
     {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };
 

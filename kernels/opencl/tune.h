@@ -27,6 +27,7 @@ struct ocl_tune {
     int32_t wgmma_rows;  /* from here on */
     int32_t split;       /* 1: their slices may be made apart, where there are few tiles */
     int32_t tile;        /* not 0: of the shapes of wgmma.h only the one with so many rows */
+    int32_t bundle;      /* 1: launches of a phase are merged (bundle.h) */
     int32_t bank_kib;    /* slots and pages lie in buffers of at most so much; 0 = what it allows */
 };
 

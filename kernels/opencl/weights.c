@@ -89,7 +89,7 @@ static int packer(struct ocl_model *m, enum dtype from, enum dtype to, enum ocl_
     ocl_source_add(&source, "pack.cl");
     if (source.failed)
         rc = err_set(e, E_NOMEM, "no memory for the source of pack.cl");
-    else if (!(rc = ocl_program_build(&p, m->d, "pack.cl", source.p, e)))
+    else if (!(rc = ocl_program_build(&p, m->d, "pack.cl", source.p, true, e)))
         rc = OCL_NEW(*k, e, "pack.cl", clCreateKernel, p, "pack");
     buf_free(&source);
     *out = *k;

@@ -37,7 +37,7 @@ static void line(int mems, int ints, bool sub, int kernels, int dims)
     for (int i = 0; i < ints; i++)
         buf_fmt(&src, "const int i%d%s", i, i + 1 < ints ? "," : "");
     buf_fmt(&src, "){ if (get_global_id(0) == 0) m0[0] += 1.0f; }");
-    must(ocl_program_build(&p, &d, "launch", src.p, &e), &e);
+    must(ocl_program_build(&p, &d, "launch", src.p, true, &e), &e);
     buf_free(&src);
     for (int i = 0; i < mems; i++) {
         must(ocl_buffer_new(&b[i], &d, 65536, "b", &e), &e);

@@ -110,7 +110,8 @@ static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_INT, op->in[LINEAR_x].width);
     ocl_arg(&s, ARG_INT, eighths);
-    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
+    ocl_arg(&s, ARG_PACK_AT, 0);
     ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
     if (cores) {
@@ -141,7 +142,8 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int3
     ocl_def(&s, "UNROLL", m->d->tune.unroll);
     common_args(&s, m, op, c.len);
     ocl_arg(&s, ARG_SCRATCH, 0);
-    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
+    ocl_arg(&s, ARG_PACK_AT, 0);
     ocl_local(&s, 32, (size_t)c.n);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 15) / 16, 1);
     s.rows_min = tiles > 1 ? tiles * 4 + 1 : 1;

@@ -84,13 +84,9 @@ void ocl_groups(struct ocl_spec *s, int dim, enum ocl_by by, int32_t n, int32_t 
     s->extent[dim] = (struct ocl_extent){by, n, per};
 }
 
-/* The instance with this source and these defines, made when new; its index or a code. */
-static int find_instance(struct ocl_model *m, const struct ocl_spec *s, struct err *e)
+int ocl_instance_add(struct ocl_model *m, const struct ocl_spec *s, struct err *e)
 {
     const char *defines = s->defines.p ? s->defines.p : "";
-    for (int32_t i = 0; i < m->n_instances; i++)
-        if (!strcmp(m->instances[i].file, s->file) && !strcmp(m->instances[i].defines, defines))
-            return i;
     if (m->n_instances == m->max_instances) {
         int32_t n = m->max_instances ? 2 * m->max_instances : 64;
         void *p = mem_realloc(m->instances, (size_t)n * sizeof *m->instances);
@@ -102,8 +98,18 @@ static int find_instance(struct ocl_model *m, const struct ocl_spec *s, struct e
     char *own = mem_strdup(defines);
     if (!own)
         return err_set(e, E_NOMEM, "no memory for a kernel of %s", s->file);
-    m->instances[m->n_instances] = (struct ocl_instance){s->file, own};
+    m->instances[m->n_instances] = (struct ocl_instance){s->file, own, NULL};
     return m->n_instances++;
+}
+
+/* The instance with this source and these defines, made when new; its index or a code. */
+static int find_instance(struct ocl_model *m, const struct ocl_spec *s, struct err *e)
+{
+    const char *defines = s->defines.p ? s->defines.p : "";
+    for (int32_t i = 0; i < m->n_instances; i++)
+        if (!strcmp(m->instances[i].file, s->file) && !strcmp(m->instances[i].defines, defines))
+            return i;
+    return ocl_instance_add(m, s, e);
 }
 
 int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
@@ -129,7 +135,7 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
         goto out;
     memcpy(args, s->args, (size_t)s->n_args * sizeof *args);
     struct ocl_launch *l = &m->launches[m->n_launches++];
-    *l = (struct ocl_launch){.instance = instance, .rows = s->rows, .when = s->when,
+    *l = (struct ocl_launch){.instance = instance, .merge = -1, .rows = s->rows, .when = s->when,
                              .rows_min = s->rows_min, .rows_max = s->rows_max,
                              .seqs_min = s->seqs_min, .seqs_max = s->seqs_max,
                              .seq_min = s->seq_min, .seq_max = s->seq_max, .gate = s->gate,

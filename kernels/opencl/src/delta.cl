@@ -5,6 +5,8 @@
  * The vectors of a micro-step lie in local memory; those of the next one are fetched while this
  * one is computed. */
 #define ITEMS (VT * KS)
+#define LOCAL_BYTES                                                                                \
+    (4 * (2 * KP * (2 + HAS_A + DPLR + (DECAY == DECAY_KEY)) + (KS > 1 ? 2 * KS * VT : 0)))
 #define SHARE ((K + ITEMS - 1) / ITEMS) /* elements of a vector that an item fetches */
 
 #if DECAY == DECAY_KEY

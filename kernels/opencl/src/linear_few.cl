@@ -8,7 +8,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
                    const int has_res, const int act, const int is_logits, local float *part)
 {
     int lane = (int)get_local_id(0), slice = (int)get_local_id(1);
-    int slices = (int)get_local_size(1), panel = (int)get_group_id(0);
+    int slices = (inputs + slice_len - 1) / slice_len, panel = (int)get_group_id(0);
     int rows = counts[is_logits ? 2 : 1], row0 = (int)get_group_id(1) * TN;
     int from = slice * slice_len, to = min(inputs, from + slice_len);
     ulong base = (ulong)panel * 32u * cols_p;
@@ -60,7 +60,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     int o = panel * 32 + lane;
     if (o >= outputs)
         return;
-    for (int n = slice; n < TN && row0 + n < rows; n += slices) {
+    for (int n = slice; n < TN && row0 + n < rows; n += (int)get_local_size(1)) {
         float y = part[n * 32 + lane];
         for (int s = 1; s < slices; s++)
             y += part[(s * TN + n) * 32 + lane];

@@ -7,7 +7,8 @@
 #endif
 __attribute__((reqd_work_group_size(32, SLICES, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global const uint4 *w,
-                   EPILOGUE_PARAMS, global const uint2 *packed, const ulong rows_p)
+                   EPILOGUE_PARAMS, global const uint *packed, const ulong rows_p,
+                   const ulong packed_at)
 {
     LOCAL_1(float, part, SLICES * NT * 128);
     MMA_LOCAL(SLICES)
@@ -15,6 +16,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     int rows = counts[is_logits ? 2 : 1], all = (int)(cols_p / 32), g0 = slice * (slice_len / 32);
     int groups = min(slice_len / 32, (inputs + 31) / 32 - g0);
     global const uint4 *wp = w + ((ulong)panel * (ulong)all + (ulong)g0) * 64u + (ulong)lane;
+    /* In a bundle, of all slices that a group has room for. */
+    int slices = (inputs + slice_len - 1) / slice_len;
     uint4 none = (uint4)(0, 0, 0, 0);
     float acc[NT][4];
 UNROLLED
@@ -23,7 +26,8 @@ UNROLLED
         for (int i = 0; i < 4; i++)
             acc[n][i] = 0.0f;
 #if PACKED
-    global const uint2 *in = packed + (ulong)g0 * 2u * rows_p * 4u + (ulong)lane;
+    global const uint2 *in = (global const uint2 *)(packed + packed_at) +
+                             (ulong)g0 * 2u * rows_p * 4u + (ulong)lane;
 #else
     bool given = lane / 4 < rows;
     global const float *in = ROW(x, given ? lane / 4 : 0);
@@ -83,7 +87,7 @@ UNROLLED
         if (row >= rows || o >= outputs)
             continue;
         float y = part[i];
-        for (int s = 1; s < SLICES; s++)
+        for (int s = 1; s < slices; s++)
             y += part[s * NT * 128 + i];
         EPILOGUE(y, o, row);
     }

@@ -6,9 +6,10 @@
  * memory. Warp: 32 inputs of 8 rows, written in whole lines. Otherwise [products of 16
  * inputs][rows_p][4 lanes][2 pairs]. */
 kernel void KERNEL(global float *arena, VIEW(x), global uint *to, const int inputs,
-                   const int eighths, const ulong rows_p, global const int *counts,
-                   const int is_logits)
+                   const int eighths, const ulong rows_p, const ulong to_at,
+                   global const int *counts, const int is_logits)
 {
+    to += to_at;
 #if CORES
     int lane = (int)get_local_id(0), row = (int)get_group_id(1) * 8 + lane / 4;
     int group = (int)get_group_id(0) * 2 + (int)get_local_id(1);

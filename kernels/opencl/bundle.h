@@ -1,0 +1,94 @@
+/* One launch for what a step may do at once.
+ *
+ * Enqueueing costs the host more than a small kernel costs the device. So a step with one row a
+ * sequence, of at most OCL_BUNDLE_ROWS rows, runs *bundles*: launches of one phase (../phases.h)
+ * that share a source, a shape and all conditions become one, whose groups along dimension 0 are
+ * those of its members one after the other. A group finds its member by its number, takes that
+ * one's arguments and runs the source as it is, so the bits are those of the separate launches.
+ * *Chains*: ops that need no more than a barrier of a group between them become one launch, in
+ * which a group makes a tile of a row with the body of one source after the other. A part that sums
+ * over its group has as many work-items there as alone; where two parts disagree the chain is cut.
+ *
+ * Both forms stand in the list of launches, in the order of phases; an ocl_merge joins what is
+ * chosen together: the merged launches of some ops, or the separate ones. Whatever else runs these
+ * ops (prompts, several rows a sequence) uses the separate ones. A merge that does not build, or
+ * whose bits differ at start, is off for good. Tuning word bundle=0: there are none. */
+#ifndef RECURD_OCL_BUNDLE_H
+#define RECURD_OCL_BUNDLE_H
+
+#include "kernels/opencl/launches.h"
+
+#define OCL_BUNDLE_ROWS 64
+#define OCL_CHAIN "chain" /* in place of a source's name */
+
+/* Before buffers are made: finds the phases, and gives the activations of m->own places that no
+ * two lives in one phase share; m->plan is then &m->own. Without bundles nothing changes. */
+int ocl_bundle_begin(struct ocl_model *m, struct err *e) MUST_USE;
+/* After lowering, with the arguments of launches still there: orders the launches by phases, and
+ * adds the merged ones. */
+int ocl_bundle_launches(struct ocl_model *m, struct err *e) MUST_USE;
+void ocl_bundle_free(struct ocl_model *m);
+
+/* The separate launches serve from now on; says why, but for NULL. */
+void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why);
+
+/* ---- text of merged kernels (merge.c) ---- */
+
+/* The source of a bundle of `members` launches like l (defines: its instance's). false: this
+ * source cannot be taken apart. Parameters: those that all members share, in the order of the
+ * source; then for each member its own, behind the number of its first group (but for the first
+ * member, whose is 0). */
+bool ocl_merge_bundle(struct buf *out, const char *file, const char *defines,
+                      const struct ocl_launch *l, int32_t members);
+/* Whether all members of a bundle have the argument in common. */
+bool ocl_merge_shared(enum ocl_arg_kind kind);
+/* Bytes that argument i takes among a kernel's parameters, with the gap before the next long. */
+size_t ocl_arg_bytes(const struct ocl_launch *l, int32_t i);
+
+/* What a work-item or a group of a launch makes, when the launch is a part of a chain: */
+enum ocl_part_kind {
+    PART_NONE,    /* it cannot be one */
+    PART_COLUMNS, /* a work-item a column of a row, alone */
+    PART_GROUPS,  /* a group of work-items a piece of a row: (piece, row) in dimensions 0 and 1 */
+    PART_HEADS    /* (block of a head, head, sequence) */
+};
+/* A launch as a part: `units` columns, pieces or blocks of heads belong to a tile. */
+struct ocl_part {
+    const char *file, *defines;
+    const struct ocl_launch *l;
+    enum ocl_part_kind kind;
+    int32_t units;
+};
+/* The source of a chain: a group of `lanes` makes tile get_group_id(0) of row get_group_id(1),
+ * part after part with barriers between. false: as above. Parameters: the arena, then those of each
+ * part without it. */
+bool ocl_merge_chain(struct buf *out, const struct ocl_part *parts, int32_t n, int32_t lanes);
+
+/* ---- chains (chain.c) ---- */
+
+/* Launches of a chain of ../phases.h, one an op, that become one. */
+#define OCL_CHAIN_MAX 16
+struct ocl_chain {
+    struct ocl_part parts[OCL_CHAIN_MAX];
+    int32_t at[OCL_CHAIN_MAX]; /* launches */
+    int32_t n, tiles, lanes;
+};
+/* Appends launch l (number `at`) of an op to a chain that is made in `tiles`: false when it must
+ * begin a new one, or (the chain is empty) cannot be in any. */
+bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
+                   int32_t at);
+/* The merged launch but for its instance and args of the model: text, arguments, extents. E_NOMEM,
+ * E_UNSUPPORTED. */
+int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text,
+                     struct err *e) MUST_USE;
+/* Whether steps of up to OCL_BUNDLE_ROWS rows, one a sequence, may have the launch. */
+bool ocl_launch_decodes(const struct ocl_launch *l);
+
+/* ---- proof at start (bundletest.c) ---- */
+
+/* With weights in place: steps of a few rows on pseudo-random states with merged and with separate
+ * launches. Where any bit of an activation or a state differs the model goes on without merged
+ * ones, and a warning names the phase. Slots and pages are zeros afterwards. */
+int ocl_bundle_test(struct ocl_model *m, struct err *e) MUST_USE;
+
+#endif

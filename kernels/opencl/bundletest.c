@@ -1,0 +1,255 @@
+/* Merged launches against separate ones, on the real plan with its weights: the same steps both
+ * ways, and every bit compared (bundle.h). */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "kernels/opencl/bundle.h"
+#include "kernels/opencl/queue.h"
+
+#define POSITION 3 /* of all sequences: a page of each is enough */
+
+struct proof {
+    struct ocl_model *m;
+    struct batch batch;
+    int32_t rows;
+    float *state, *page, *act; /* random numbers: a slot, a page, the rows of any activation */
+    float *seen[2];            /* what separate and merged launches made */
+    int32_t tokens[OCL_BUNDLE_ROWS], cu[OCL_BUNDLE_ROWS + 1], items[OCL_BUNDLE_ROWS];
+    int64_t pos[OCL_BUNDLE_ROWS];
+};
+
+static int32_t act_rows(const struct proof *t, const struct act *a)
+{
+    return a->last < 0 ? 0 : a->rows == ROWS_LOGITS ? t->batch.n_logits : t->rows;
+}
+
+/* The first activation with this memory: others need not be compared. */
+static bool is_first(const struct plan *p, int32_t i)
+{
+    const struct act *a = &p->acts[i];
+    for (int32_t k = 0; k < i; k++) {
+        const struct act *b = &p->acts[k];
+        if (b->last >= 0 && b->offset == a->offset && b->stride == a->stride && b->rows == a->rows)
+            return false;
+    }
+    return true;
+}
+
+static void fill_batch(struct proof *t, int32_t rows)
+{
+    const struct ocl_model *m = t->m;
+    t->rows = rows;
+    for (int32_t i = 0; i < rows; i++) {
+        t->tokens[i] = i % MAX(m->plan->vocab, 1);
+        t->items[i] = i;
+        t->cu[i + 1] = i + 1;
+        t->pos[i] = POSITION;
+    }
+    t->batch = (struct batch){.n_seqs = rows, .n_tokens = rows,
+                              .n_logits = MIN(rows, m->cap.logits), .tokens = t->tokens,
+                              .cu_seqlens = t->cu, .slots = t->items, .pos = t->pos,
+                              .logit_rows = t->items, .pages = t->items,
+                              .pages_per_seq = m->plan->page_token_floats ? 1 : 0};
+}
+
+/* The same numbers everywhere before each run. */
+static int fill_memory(struct proof *t, struct err *e)
+{
+    struct ocl_model *m = t->m;
+    int rc;
+    for (int32_t i = 0; i < m->plan->n_acts; i++) {
+        const struct act *a = &m->plan->acts[i];
+        size_t bytes = (size_t)act_rows(t, a) * (size_t)a->stride * 4;
+        if (bytes && is_first(m->plan, i) &&
+            (rc = OCL(e, "the proof of merged launches", clEnqueueWriteBuffer, m->d->queue,
+                      m->arena.mem, CL_FALSE, (size_t)a->offset * 4, bytes, t->act, 0, NULL,
+                      NULL)))
+            return rc;
+    }
+    if ((rc = ocl_queue_write(m, &m->slots, 0, t->state, e)) ||
+        (rc = ocl_queue_write(m, &m->pages, 0, t->page, e)))
+        return rc;
+    for (int32_t i = 1; i < t->rows; i++)
+        if ((rc = ocl_queue_copy(m, &m->slots, i, 0, e)) ||
+            (rc = ocl_queue_copy(m, &m->pages, i, 0, e)))
+            return rc;
+    return 0;
+}
+
+/* Activations, and the states of the first and the last sequence. */
+static int read_memory(struct proof *t, float *out, struct err *e)
+{
+    struct ocl_model *m = t->m;
+    int rc = 0;
+    for (int32_t i = 0; i < m->plan->n_acts && !rc; i++) {
+        const struct act *a = &m->plan->acts[i];
+        size_t floats = (size_t)act_rows(t, a) * (size_t)a->stride;
+        if (!floats || !is_first(m->plan, i))
+            continue;
+        rc = OCL(e, "the proof of merged launches", clEnqueueReadBuffer, m->d->queue,
+                 m->arena.mem, CL_FALSE, (size_t)a->offset * 4, floats * 4, out, 0, NULL, NULL);
+        out += floats;
+    }
+    for (int32_t q = 0; q < t->rows && !rc; q += MAX(t->rows - 1, 1)) {
+        if (!(rc = ocl_queue_read(m, &m->slots, q, out, e)))
+            rc = ocl_queue_read(m, &m->pages, q, out + m->slots.floats, e);
+        out += m->slots.floats + m->pages.floats;
+    }
+    int end = OCL(e, "the proof of merged launches", clFinish, m->d->queue);
+    return rc ? rc : end;
+}
+
+static size_t seen_floats(const struct proof *t)
+{
+    const struct plan *p = t->m->plan;
+    size_t n = 2 * (size_t)(t->m->slots.floats + t->m->pages.floats);
+    for (int32_t i = 0; i < p->n_acts; i++)
+        if (is_first(p, i))
+            n += (size_t)act_rows(t, &p->acts[i]) * (size_t)p->acts[i].stride;
+    return n;
+}
+
+/* One step up to the end of a phase. */
+static int run(struct proof *t, bool merged, int32_t phase, struct err *e)
+{
+    struct ocl_model *m = t->m;
+    struct ocl_times times = {0};
+    float *out = t->seen[merged];
+    int rc;
+    memset(out, 0, seen_floats(t) * sizeof *out);
+    if ((rc = fill_memory(t, e)))
+        return rc;
+    m->unmerged = !merged;
+    m->until = phase;
+    rc = ocl_queue_run(m, &t->batch, &times, e);
+    m->until = INT32_MAX;
+    return rc ? rc : read_memory(t, out, e);
+}
+
+/* 1: some bit differs; 0: none; or a code. */
+static int differs(struct proof *t, int32_t phase, struct err *e)
+{
+    int rc;
+    if ((rc = run(t, false, phase, e)) || (rc = run(t, true, phase, e)))
+        return rc;
+    return memcmp(t->seen[0], t->seen[1], seen_floats(t) * sizeof(float)) != 0;
+}
+
+static void refuse(struct proof *t)
+{
+    struct ocl_model *m = t->m;
+    struct err e = {0};
+    int32_t low = 0, high = m->phases.n_phases - 1; /* the first phase that differs */
+    int32_t op = 0;
+    while (low < high) {
+        int32_t mid = low + (high - low) / 2;
+        int rc = differs(t, mid, &e);
+        if (rc < 0)
+            break;
+        low = rc ? low : mid + 1;
+        high = rc ? mid : high;
+    }
+    while (op + 1 < m->phases.n_ops && m->phases.ops[op].phase != low)
+        op++;
+    log_warn("%s (driver %s): merged launches of %d rows give other bits than separate ones in "
+             "phase %d (%s, layer %d): all are separate now, and steps of few rows slower",
+             m->d->info.name, m->d->info.driver, t->rows, low, op_name(m->plan->ops[op].kind),
+             m->plan->ops[op].layer);
+}
+
+/* Zeros where numbers were. */
+static int clean(struct proof *t, int32_t rows, struct err *e)
+{
+    struct ocl_model *m = t->m;
+    int rc = 0;
+    fill_batch(t, rows);
+    for (int32_t i = 0; i < m->plan->n_acts && !rc; i++) {
+        const struct act *a = &m->plan->acts[i];
+        size_t bytes = (size_t)act_rows(t, a) * (size_t)a->stride * 4;
+        if (bytes && is_first(m->plan, i))
+            rc = ocl_fill_zero(m->d, m->d->queue, m->arena.mem, (size_t)a->offset * 4, bytes,
+                               "activations", e);
+    }
+    for (int32_t i = 0; i < rows && !rc; i++)
+        if (!(rc = ocl_queue_zero(m, &m->slots, i, e)))
+            rc = ocl_queue_zero(m, &m->pages, i, e);
+    return rc;
+}
+
+/* Any numbers will do, of millions in a moment. */
+static bool fill_random(float *x, size_t n, float scale, uint32_t seed)
+{
+    for (size_t i = 0; x && i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        x[i] = ((float)(seed >> 8) * 0x1p-24f * 0.9f + 0.05f) * scale;
+    }
+    return x != NULL;
+}
+
+static int begin(struct proof *t, int32_t most, struct err *e)
+{
+    const struct ocl_model *m = t->m;
+    size_t slot = (size_t)m->slots.floats, page = (size_t)m->pages.floats, widest = 1;
+    fill_batch(t, most);
+    for (int32_t i = 0; i < m->plan->n_acts; i++)
+        widest = MAX(widest, (size_t)act_rows(t, &m->plan->acts[i]) *
+                                 (size_t)m->plan->acts[i].stride);
+    t->state = mem_array(slot + 1, sizeof(float));
+    t->page = mem_array(page + 1, sizeof(float));
+    t->act = mem_array(widest, sizeof(float));
+    for (int i = 0; i < 2; i++)
+        t->seen[i] = mem_array(seen_floats(t) + 1, sizeof(float));
+    return fill_random(t->state, slot, 0.1f, 11) && fill_random(t->page, page, 1.0f, 12) &&
+                   fill_random(t->act, widest, 0.5f, 13) && t->seen[0] && t->seen[1]
+               ? 0 : err_set(e, E_NOMEM, "no memory to prove merged launches");
+}
+
+/* Numbers of rows that run every merged launch: a row more than the least of each. */
+static int next_rows(const struct ocl_model *m, int32_t after, int32_t most)
+{
+    int32_t next = INT32_MAX;
+    for (int32_t i = 0; i < m->n_launches; i++) {
+        const struct ocl_launch *l = &m->launches[i];
+        int32_t rows = MIN(l->rows_min + 1, l->rows_max);
+        if (l->merged && rows > after)
+            next = MIN(next, rows);
+    }
+    return MIN(next, most);
+}
+
+int ocl_bundle_test(struct ocl_model *m, struct err *e)
+{
+    struct proof *t = NULL;
+    struct err why = {0};
+    const struct capacity *c = &m->cap;
+    int32_t most = MIN(MIN(MIN(c->seqs, c->tokens), c->slots), OCL_BUNDLE_ROWS);
+    int rc = 0;
+    if (m->plan->page_token_floats)
+        most = MIN(most, c->pages_per_seq > 0 ? c->pages : 0);
+    if (!m->n_merges || most < 1)
+        return 0;
+    if (!(t = mem_zalloc(sizeof *t)))
+        return err_set(e, E_NOMEM, "no memory to prove merged launches");
+    t->m = m;
+    if (!(rc = begin(t, most, &why)))
+        for (int32_t n = next_rows(m, 0, most), last = 0; n > last && !rc;
+             last = n, n = next_rows(m, n, most)) {
+            fill_batch(t, n);
+            rc = differs(t, INT32_MAX, &why);
+        }
+    if (rc > 0)
+        refuse(t);
+    else if (rc)
+        log_warn("%s: merged launches cannot be proved, all are separate: %s", m->d->info.name,
+                 why.text);
+    m->unmerged = rc != 0;
+    rc = clean(t, most, e);
+    mem_free(t->state);
+    mem_free(t->page);
+    mem_free(t->act);
+    mem_free(t->seen[0]);
+    mem_free(t->seen[1]);
+    mem_free(t);
+    return rc;
+}
