@@ -61,6 +61,12 @@ TILED        := $(if $(filter x86_64,$(MACHINE)),amx)
 amx_FLAGS    := $(avx512_FLAGS) -DBY_TILES
 TILE_OBJ     := $(foreach isa,$(TILED),$B/kernels/cpu/impl/linear.$(isa).o)
 model_FLAGS  := $(amx_FLAGS) -DTILES_EMULATED
+# And once more, by whole numbers of 16 bits.
+INT16S       := $(if $(filter x86_64,$(MACHINE)),int16_avx2 int16_avx512 int16_vnni)
+int16_avx2_FLAGS   := $(avx2_FLAGS) -DBY_INT16
+int16_avx512_FLAGS := $(avx512_FLAGS) -DBY_INT16
+int16_vnni_FLAGS   := $(avx512_FLAGS) -mavx512vnni -DBY_INT16
+TILE_OBJ     += $(foreach isa,$(INT16S),$B/kernels/cpu/impl/linear.$(isa).o)
 
 # Every layer's folders; a program is a file or a folder in programs/.
 LAYERS  := base kernels models statecache scheduler server
@@ -121,7 +127,7 @@ stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || \
         printf '%s\n' '$(subst ','\'',$(1))' >$@
 $B/flags: FORCE
 	$(call stamp,$(CC) $(filter-out -Werror,$(CFLAGS_ALL)) $(CXX) $(CXXFLAGS_ALL) $(LDFLAGS_ALL) \
-	  $(foreach isa,$(ISAS) $(TILED) $(TILED:amx=model),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
+	  $(foreach isa,$(ISAS) $(TILED) $(TILED:amx=model) $(INT16S),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
 $B/commit: FORCE
 	$(call stamp,$(COMMIT))
 $B/base/version.o: $B/commit
@@ -138,7 +144,7 @@ $B/%.$(1).o: %.c $B/flags
 	$$(call say,CC,$$< ($(1)))
 	$$(Q)$$(CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -c $$< -o $$@
 endef
-$(foreach isa,$(ISAS) $(TILED) $(TILED:amx=model),$(eval $(call isa_rule,$(isa))))
+$(foreach isa,$(ISAS) $(TILED) $(TILED:amx=model) $(INT16S),$(eval $(call isa_rule,$(isa))))
 
 $B/%.o: %.cc $B/flags
 	@mkdir -p $(@D)
@@ -210,7 +216,7 @@ $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 
 # Every kernel against its definition, and the promises about bits; --bench times them.
 CHECK_OBJ := $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) \
-             $(call ISA_OBJ,tests/check)
+             $(call ISA_OBJ,tests/check) $(foreach isa,$(INT16S),$B/tests/check/impl/peak.$(isa).o)
 $B/kernelcheck: $(CHECK_OBJ) $(foreach isa,$(TILED),$B/tests/check/amx/tiles.$(isa).o) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
@@ -259,11 +265,13 @@ $B/oclrows: $B/tests/gpu/rows.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 COMMA := ,
+INT16_MASK := int16$(COMMA)$(subst $() ,$(COMMA),$(strip $(ISAS) ref))
 TILE_FAMILIES := $(addprefix public/,rwkv7 mamba2 gated_deltanet) hf/hf_qwen3_5_moe
 golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
 	$(if $(TILED),$B/tests/golden-tiles --kernels amx$(COMMA)avx512$(COMMA)ref $(TILE_FAMILIES:%=tests/golden/%))
+	$(if $(INT16S),$(foreach q,q8 q4,$B/golden --kernels '$(INT16_MASK)' --quantize $q models/demo/rwkv7 models/demo/gated-deltanet &&) true)
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
 	python3 tests/golden/fp8.py $B/recurd-eval

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "kernels/host.h"
+#include "kernels/ref/ref_int16.h"
 
 /* ---- cpuid.c --------------------------------------------------------------------------- */
 
@@ -15,6 +16,8 @@ enum cpu_need {
     NEED_AVX512 = 2, /* F, BW, VL, DQ, with zmm state saved by the kernel */
     NEED_NEON = 4,   /* every aarch64 has it */
     NEED_AMX = 8,    /* AMX-TILE and AMX-BF16, with leave of the system */
+    NEED_VNNI = 16,  /* AVX512-VNNI */
+    NEED_INT16 = 32, /* every CPU has it; an arithmetic of its own, used where it is named */
 };
 /* Asks the system for what it must be asked for: before other threads start. */
 unsigned cpuid_features(void);
@@ -23,6 +26,9 @@ unsigned cpuid_features(void);
 
 #define FMT(ID) (1u << DTYPE_##ID)
 #define ANY (~0u)
+/* Formats of ref/ref_int16.h. */
+#define FMT_OR(ID) FMT(ID) |
+#define INT16_ANY (INT16_FORMATS(FMT_OR) 0u)
 struct cpu_kernel {
     enum op_kind op;
     const char *variant;
@@ -37,9 +43,12 @@ struct cpu_kernel {
 extern const struct cpu_kernel select_table[];
 extern const int select_rows;
 
+/* A row that runs as vectors, whatever its arithmetic. */
+static inline bool cpu_vectors(const struct cpu_kernel *k) { return k->need & ~NEED_INT16; }
+
 /* chosen[op][format] = the last row of each op that serves the format, whose needs are met and
- * whose variant the mask names ("avx2,ref"; NULL = all but "amx"). ref is always allowed: it is
- * what is left when nothing else is.
+ * whose variant the mask names ("avx2,ref"; NULL = all but "amx" and "int16"; "int16" also names
+ * "int16-avx2" and so on). ref is always allowed: it is what is left when nothing else is.
  * E_NOENT when the mask names a variant that does not exist. */
 int select_kernels(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const char *mask,
                    struct err *e) MUST_USE;
@@ -48,13 +57,15 @@ enum dtype select_format(const struct plan *p, const struct op *op);
 
 /* ---- numerics.c ------------------------------------------------------------------------ */
 
-/* The class of a kernel: "ref", "amx" (matrix units), or that of this processor's vectors, "simd"
- * (x86) or "neon". Kernels of one class have the same bits. */
+/* The class of a kernel: "ref", "amx" (matrix units), "int16" (vectors of x86) or "int16-c" (plain
+ * C), or that of this processor's vectors, "simd" (x86) or "neon". Kernels of one class have the
+ * same bits. */
 const char *numerics_class(const struct cpu_kernel *k);
 const char *numerics_vectors(void);
 
-/* What the bits of a plan's results depend on: "cpu-ref/REVISION" or "cpu-CLASS/REVISION", and
- * " libm-DIGEST" if an op calls functions of the C library whose last bits are its own. */
+/* What the bits of a plan's results depend on: "cpu-ref/REVISION" or "cpu-CLASS/REVISION", with
+ * "+int16" behind the class if products of the plan are made so, and " libm-DIGEST" if an op calls
+ * functions of the C library whose last bits are its own. */
 void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struct plan *p,
                   char *out, size_t size);
 /* Does this op, run by its plain (vector: any vector) kernel, call such functions? */

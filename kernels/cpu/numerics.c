@@ -3,9 +3,9 @@
  *
  * AVX2 and AVX-512 are one class: kernelcheck holds them to the same bits. NEON is its own: what is
  * smaller than the smallest normal number it flushes before rounding, x86 after. So are matrix
- * units, whose products have another definition. Threads, tiles and batches decide nothing. The
- * library's functions are told apart by their results, not by a version: distributions patch, and
- * one library has variants of a function for several CPUs. */
+ * units and products of inputs in 16 bits, which have other definitions. Threads, tiles and batches
+ * decide nothing. The library's functions are told apart by their results, not by a version:
+ * distributions patch, and one library has variants of a function for several CPUs. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -89,13 +89,16 @@ bool numerics_calls_libm(const struct op *op, bool vector)
 static bool has_vector(enum op_kind op, enum dtype t)
 {
     for (int i = 0; i < select_rows; i++)
-        if (select_table[i].op == op && select_table[i].need && select_table[i].formats >> t & 1)
+        if (select_table[i].op == op && cpu_vectors(&select_table[i]) &&
+            select_table[i].formats >> t & 1)
             return true;
     return false;
 }
 
 const char *numerics_class(const struct cpu_kernel *k)
 {
+    if (k->need & NEED_INT16)
+        return cpu_vectors(k) ? "int16" : "int16-c";
     return k->need & NEED_AMX ? "amx" : k->need ? numerics_vectors() : "ref";
 }
 
@@ -115,14 +118,16 @@ void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struc
     uint64_t lacks = 0; /* ops whose vector kernels this instruction set lacks */
     char which[32] = "", libm[32] = "";
     const char *class = "ref"; /* of what the plan uses, the farthest from ref */
-    bool any = false, calls = false;
+    bool any = false, calls = false, int16 = false;
     for (int i = 0; i < p->n_ops; i++) {
         const struct op *op = &p->ops[i];
         enum dtype t = select_format(p, op);
-        bool vector = chosen[op->kind][t]->need != 0;
+        const struct cpu_kernel *k = chosen[op->kind][t];
+        bool vector = cpu_vectors(k);
         any |= vector;
-        if (chosen[op->kind][t]->need & NEED_AMX || (vector && strcmp(class, "ref") == 0))
-            class = numerics_class(chosen[op->kind][t]);
+        int16 |= (k->need & NEED_INT16) != 0;
+        if (k->need & NEED_AMX || (vector && strcmp(class, "ref") == 0))
+            class = k->need & NEED_INT16 ? numerics_vectors() : numerics_class(k);
         lacks |= (uint64_t)(!vector && has_vector(op->kind, t)) << op->kind;
         calls |= numerics_calls_libm(op, vector);
     }
@@ -130,6 +135,6 @@ void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struc
         snprintf(which, sizeof which, "-%" PRIx64, lacks);
     if (calls)
         snprintf(libm, sizeof libm, " libm-%08" PRIx32, numerics_libm());
-    snprintf(out, size, "cpu-%s%s/%d%s", class, which,
+    snprintf(out, size, "cpu-%s%s%s/%d%s", class, which, int16 ? "+int16" : "",
              numerics_revision(), libm);
 }

@@ -16,17 +16,22 @@ const struct cpu_kernel select_table[] = {
 };
 const int select_rows = ARRAY_LEN(select_table);
 
-/* Without a mask everything but matrix units: their arithmetic is another, and one stream of
- * quantised weights is half as fast in it (measured, README.md). */
+/* A name of n bytes is the variant's, or what it begins with before a dash: "int16" names all forms
+ * of that arithmetic. */
+static bool names(const char *name, size_t n, const char *variant)
+{
+    return strncmp(variant, name, n) == 0 && (variant[n] == '\0' || variant[n] == '-');
+}
+
+/* Without a mask everything but what has another arithmetic: matrix units, with which one stream of
+ * quantised weights is half as fast, and inputs of 16 bits (measured, README.md). */
 static bool mask_has(const char *mask, const struct cpu_kernel *k)
 {
     if (!mask || !*mask)
-        return !(k->need & NEED_AMX);
-    const char *name = k->variant;
-    size_t n = strlen(name);
+        return !(k->need & (NEED_AMX | NEED_INT16));
     for (const char *p = mask; *p;) {
         size_t len = strcspn(p, ",");
-        if (len == n && memcmp(p, name, n) == 0)
+        if (len && names(p, len, k->variant))
             return true;
         p += len + (p[len] == ',');
     }

@@ -1,6 +1,7 @@
 /* Matrix ops of the definition: embed, gather, linear. Layout of a packed matrix: host.h. */
 #include "kernels/ref/ref_linear.h"
 
+#include "kernels/ref/ref_int16.h"
 #include "kernels/ref/ref_math.h"
 #include "kernels/ref/ref_split.h"
 
@@ -69,4 +70,9 @@ void ref_linear(const struct host_step *s, const struct op *op, int ith, int nth
 void ref_linear_split(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     linear_by(s, op, ith, nth, ref_split_row);
+}
+
+void ref_linear_int16(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    linear_by(s, op, ith, nth, ref_int16_row);
 }

@@ -1,4 +1,5 @@
 /* Choosing and routing: top-k, expert matrices, block-diagonal matrices, column order. */
+#include "kernels/ref/ref_int16.h"
 #include "kernels/ref/ref_linear.h"
 #include "kernels/ref/ref_math.h"
 #include "kernels/ref/ref_split.h"
@@ -139,6 +140,11 @@ void ref_experts_split(const struct host_step *s, const struct op *op, int ith, 
     experts_by(s, op, ith, nth, ref_split_row);
 }
 
+void ref_experts_int16(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    experts_by(s, op, ith, nth, ref_int16_row);
+}
+
 void ref_blocks(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     blocks_by(s, op, ith, nth, ref_matrix_row);
@@ -147,6 +153,11 @@ void ref_blocks(const struct host_step *s, const struct op *op, int ith, int nth
 void ref_blocks_split(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     blocks_by(s, op, ith, nth, ref_split_row);
+}
+
+void ref_blocks_int16(const struct host_step *s, const struct op *op, int ith, int nth)
+{
+    blocks_by(s, op, ith, nth, ref_int16_row);
 }
 
 void ref_columns(const struct host_step *s, const struct op *op, int ith, int nth)

@@ -117,10 +117,20 @@ static peak_fn *peak_of(unsigned has)
     return NULL;
 #endif
 }
-/* Fused multiply-adds of all threads, two operations each. */
-static double peak_gflops(struct threads *t)
+static peak_fn *int16_peak_of(unsigned need)
 {
-    struct peak_share p = {peak_of(cpuid_features()), 200000};
+#if defined(__x86_64__)
+    return need & NEED_VNNI ? peak_int16_vnni : need & NEED_AVX512 ? peak_int16_avx512
+           : need & NEED_AVX2 ? peak_int16_avx2 : NULL;
+#else
+    (void)need;
+    return NULL;
+#endif
+}
+/* Multiply-adds of all threads, two operations each. */
+static double peak_gflops(struct threads *t, peak_fn *fn, double each)
+{
+    struct peak_share p = {fn, 200000};
     double v[9];
     if (!p.fn)
         return 0;
@@ -128,9 +138,13 @@ static double peak_gflops(struct threads *t)
         uint64_t start = clock_now_ns();
         on_all(t, peak_share, &p);
         double ns = (double)(clock_now_ns() - start);
-        v[i] = 2.0 * PEAK_FMAS * (double)p.n * threads_count(t) / ns;
+        v[i] = each * PEAK_FMAS * (double)p.n * threads_count(t) / ns;
     }
     return median(v, 9);
+}
+static double fma_gflops(struct threads *t)
+{
+    return peak_gflops(t, peak_of(cpuid_features()), 2);
 }
 
 #if defined(__x86_64__)
@@ -325,24 +339,28 @@ static void bench_one(const struct cpu_kernel *k, const struct shape *s, struct 
 static void bench_case(size_t c, const char *variant_glob, struct threads *t, char *memory)
 {
     static enum op_kind last = OP_KINDS;
-    double gbs = read_gbs(t, memory, STREAM_BYTES), gflops = peak_gflops(t);
+    double gbs = read_gbs(t, memory, STREAM_BYTES), gflops = fma_gflops(t);
     double tiles = cases[c].op == OP_LINEAR ? tiles_gflops(t) : 0;
     unsigned has = cpuid_features();
+    double int16 = cases[c].op == OP_LINEAR ? peak_gflops(t, int16_peak_of(has), 4) : 0;
     if (cases[c].op != last) {
         printf("limits, %d threads: read %.1f GB/s, fma %.0f GFLOP/s", threads_count(t), gbs,
                gflops);
         if (tiles > 0)
             printf(", tiles of bf16 %.0f GFLOP/s (a third of it for float32 inputs)", tiles);
+        if (int16 > 0)
+            printf(", int16 %.0f GOP/s", int16);
         printf("\n");
     }
     last = cases[c].op;
     for (int i = 0; i < select_rows; i++) {
         const struct cpu_kernel *k = &select_table[i];
-        bool slow = strcmp(k->variant, "ref") == 0 && strcmp(variant_glob, "ref") != 0;
+        bool slow = !cpu_vectors(k) && strcmp(k->variant, variant_glob) != 0;
         bool serves = k->op != OP_LINEAR || k->formats >> cases[c].s.p[3] & 1;
         if (k->op == cases[c].op && !slow && serves && !fnmatch(variant_glob, k->variant, 0) &&
             !(k->need & ~has))
-            bench_one(k, &cases[c].s, t, gbs, k->need & NEED_AMX ? tiles / 3 : gflops);
+            bench_one(k, &cases[c].s, t, gbs, k->need & NEED_INT16 ? int16
+                      : k->need & NEED_AMX ? tiles / 3 : gflops);
     }
 }
 

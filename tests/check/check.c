@@ -2,6 +2,7 @@
 #include "tests/check/check.h"
 
 #include "base/mem.h"
+#include "kernels/ref/ref_int16.h"
 #include "kernels/ref/ref_split.h"
 
 #include <float.h>
@@ -17,13 +18,19 @@ static host_kernel *const refs[OP_KINDS] = {
 };
 host_kernel *check_ref(enum op_kind k) { return refs[k]; }
 
-/* What a kernel equals or comes near: matrix units have their own definition of products. */
+/* Its products have a definition of their own. */
+static bool defined_apart(const struct cpu_kernel *k) { return k->need & (NEED_AMX | NEED_INT16); }
+
+/* What a kernel equals or comes near. */
 static host_kernel *definition_of(const struct cpu_kernel *k)
 {
+    static host_kernel *const int16[OP_KINDS] = {[OP_LINEAR] = ref_linear_int16,
+                                                 [OP_EXPERTS] = ref_experts_int16,
+                                                 [OP_BLOCKS] = ref_blocks_int16};
     static host_kernel *const split[OP_KINDS] = {[OP_LINEAR] = ref_linear_split,
                                                  [OP_EXPERTS] = ref_experts_split,
                                                  [OP_BLOCKS] = ref_blocks_split};
-    return k->need & NEED_AMX ? split[k->op] : refs[k->op];
+    return k->need & NEED_INT16 ? int16[k->op] : k->need & NEED_AMX ? split[k->op] : refs[k->op];
 }
 
 static void fail(struct verdict *v, const char *fmt, ...) PRINTF(2, 3);
@@ -137,7 +144,7 @@ static bool is_exact(const struct rig *r, const struct cpu_kernel *k)
     enum activation a = r->op.p.linear.act;
     if (k->op == OP_LINEAR)
         return a == ACT_NONE || a == ACT_RELU || a == ACT_SQRELU;
-    if (k->need & NEED_AMX)
+    if (defined_apart(k))
         return true;
     bool exact = k->op == OP_EW;
     for (int i = 0; exact && i < r->ew.n_code; i++)
@@ -232,9 +239,9 @@ static void same_as_siblings(struct rig *r, const struct cpu_kernel *k,
                              const struct memory *before, const struct memory *whole,
                              struct verdict *v)
 {
-    for (int i = 0; i < select_rows && k->need; i++) {
+    for (int i = 0; i < select_rows && cpu_vectors(k); i++) {
         const struct cpu_kernel *o = &select_table[i];
-        if (o == k || o->op != k->op || !o->need ||
+        if (o == k || o->op != k->op || !cpu_vectors(o) ||
             (o->formats & k->formats) != k->formats || (o->need & ~cpuid_features()) ||
             strcmp(numerics_class(o), numerics_class(k)) != 0)
             continue;
@@ -256,12 +263,12 @@ static uint64_t digest(uint64_t h, const float *p, int64_t n)
     return h;
 }
 
-/* Blocks and the same values as float32 give the same bits, but for matrix units. */
+/* Blocks and the same values as float32 give the same bits where one definition serves both. */
 static void same_as_twin(struct rig *r, const struct cpu_kernel *k, const struct memory *before,
                          const struct memory *whole, struct verdict *v)
 {
     int32_t at = r->op.w[0];
-    if (format_plain(select_format(&r->plan, &r->op)) || k->need & NEED_AMX)
+    if (format_plain(select_format(&r->plan, &r->op)) || defined_apart(k))
         return;
     struct host_weight blocks = r->packed[at], *w = &r->packed[at];
     float *row = mem_array((size_t)w->cols, sizeof *row);
@@ -326,9 +333,9 @@ void check_case(const struct cpu_kernel *k, const struct shape *s, enum input_cl
     v->bits = digest(UINT64_C(0xcbf29ce484222325), whole.arena, r.arena_n);
     v->bits = digest(v->bits, whole.slots, r.slot_n);
     v->bits = digest(v->bits, whole.pages, r.page_n);
-    v->libm = numerics_calls_libm(&r.op, k->need != 0);
+    v->libm = numerics_calls_libm(&r.op, cpu_vectors(k));
     against_ref(&r, k, is_exact(&r, k), &ref, v);
-    if (k->need & NEED_AMX && c != CLASS_inf && c != CLASS_nan && c != CLASS_large)
+    if (defined_apart(k) && c != CLASS_inf && c != CLASS_nan && c != CLASS_large)
         near_other(&r, k, &before, &whole, v);
     any_threads(&r, k->run, &before, &whole, v);
     alone_and_split(&r, k->run, &before, &whole, v);

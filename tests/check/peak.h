@@ -6,5 +6,7 @@
 #define PEAK_FMAS (16 * 12)
 typedef void peak_fn(long n);
 peak_fn peak_avx2, peak_avx512, peak_neon;
+/* … of PEAK_FMAS pairs of multiply-adds of 16 bits. */
+peak_fn peak_int16_avx2, peak_int16_avx512, peak_int16_vnni;
 
 #endif

@@ -27,9 +27,9 @@ void chain_add(struct chain *c, uint64_t bits)
 }
 
 /* One line: [op][vector][libm]. */
-/* Classes of kernels: simd and neon are the vector kernels of one processor each. */
-#define CLASSES 4
-static const char *const classes[CLASSES] = {"ref", "simd", "neon", "amx"};
+/* Classes of kernels (numerics_class): simd and neon are the vector kernels of one processor. */
+#define CLASSES 6
+static const char *const classes[CLASSES] = {"ref", "simd", "neon", "amx", "int16", "int16-c"};
 static const char *const calls[2] = {"-", "libm"};
 
 struct line {
@@ -129,7 +129,10 @@ static bool is_here(int class)
 {
     if (strcmp(classes[class], "amx") == 0)
         return cpuid_features() & NEED_AMX;
-    return !class || strcmp(classes[class], numerics_vectors()) == 0;
+    if (strcmp(classes[class], "int16") == 0)
+        return cpuid_features() & NEED_AVX2;
+    return !class || strcmp(classes[class], "int16-c") == 0 ||
+           strcmp(classes[class], numerics_vectors()) == 0;
 }
 
 /* Whether a line can be compared here, or written. */

@@ -108,7 +108,8 @@ INLINE void quant_sums(const struct tile *t, float *sums, int P, struct quant f)
     X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) \
     X(IQ4_XS) X(MXFP4) X(FP8)
 
-#ifndef BY_TILES /* the matrix unit has its own use of the above (job_tiles.h) */
+/* The others have their own use of the above, or none (job_tiles.h, job_int16.h). */
+#if !defined(BY_TILES) && !defined(BY_INT16)
 
 /* Columns [k, k + 32) of one panel to out[32][16]. */
 typedef void quant_decode_fn(const char *panel, size_t scales_at, int64_t k, float *out);

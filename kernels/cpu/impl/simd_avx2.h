@@ -2,7 +2,11 @@
 #ifndef RECURD_SIMD_AVX2_H
 #define RECURD_SIMD_AVX2_H
 
+#ifdef BY_INT16
+#define FN(name) name##_int16_avx2
+#else
 #define FN(name) name##_avx2
+#endif
 #define V16_REGS 8
 typedef struct { __m256 a, b; } v16;
 typedef v16 m16;

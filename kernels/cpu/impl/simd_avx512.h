@@ -4,6 +4,10 @@
 
 #ifdef BY_TILES
 #define FN(name) name##_amx
+#elif defined(BY_INT16) && defined(__AVX512VNNI__)
+#define FN(name) name##_int16_vnni
+#elif defined(BY_INT16)
+#define FN(name) name##_int16_avx512
 #else
 #define FN(name) name##_avx512
 #endif

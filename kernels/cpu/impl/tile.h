@@ -95,7 +95,7 @@ INLINE void tile_sums(const struct tile *t, float *sums, int P, int T, enum dtyp
             v16_store(sums + (j * P + p) * PANEL, acc[p][j]);
 }
 
-#ifndef BY_TILES
+#if !defined(BY_TILES) && !defined(BY_INT16)
 /* One function per tile shape and dtype. */
 typedef void tile_fn(const struct tile *t, float *sums);
 #define TILE(P, T, type) \
