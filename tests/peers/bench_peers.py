@@ -6,10 +6,10 @@ can do in the same run.
                    [--llama-server PATH] [--wheel] [--concurrency 1,16] [--quick]
 
 In process: decode of 1, 4, 16 and 32 sequences and a prompt of 512 tokens, by build/speed (weights
-in blocks also with --kernels int16) and by peer.py. Through HTTP (unless --concurrency 0): both servers under recurd-bench. llama.cpp and its
-server are built for this machine from the sources in llama-cpp-python; --wheel: a package that
-needs no compiler, knows AVX2 only and has no server. The machine: read bandwidth and multiply-adds
-by kernelcheck, before every round.
+in blocks also with --kernels int16) and by peer.py. Through HTTP (unless --concurrency 0): both
+servers under recurd-bench. llama.cpp and its server are built for this machine from the sources in
+llama-cpp-python; --wheel: a package that needs no compiler, knows AVX2 only and has no server. The
+machine: read bandwidth and multiply-adds by kernelcheck, before every round.
 
 Figures are medians with ranges. A figure is marked * when in one of its rounds others used more
 than a tenth of the processors. Written to DIR (BUILD/bench-peers): bench.txt, bench.json and
