@@ -66,6 +66,17 @@ static bool same_args(const struct ocl_launch *a, const struct ocl_launch *b)
     return ok;
 }
 
+/* Scratch memory but for packed rows has one place: two ops may not use it at once. */
+static bool has_scratch(const struct ocl_launch *l)
+{
+    bool any = false, packed = false;
+    for (int32_t i = 0; i < l->n_args; i++) {
+        any = any || l->args[i].kind == ARG_SCRATCH;
+        packed = packed || l->args[i].kind == ARG_PACK_AT;
+    }
+    return any && !packed;
+}
+
 /* Whether two launches can be members of one bundle. */
 static bool alike(const struct ocl_model *m, const struct ocl_launch *a,
                   const struct ocl_launch *b)
@@ -81,7 +92,7 @@ static bool alike(const struct ocl_model *m, const struct ocl_launch *a,
            a->extent[0].by == BY_ONE && b->extent[0].by == BY_ONE &&
            same_extent(a->extent[1], b->extent[1]) && same_extent(a->extent[2], b->extent[2]) &&
            a->local[0] == b->local[0] && a->local[2] == b->local[2] &&
-           (slices || a->local[1] == b->local[1]) && same_args(a, b);
+           (slices || a->local[1] == b->local[1]) && !has_scratch(a) && same_args(a, b);
 }
 
 /* Bytes of the parameters of `members` such launches. Offset and stride of a view alternate, so the

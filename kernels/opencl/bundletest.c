@@ -174,7 +174,11 @@ static int clean(struct proof *t, int32_t rows, struct err *e)
     for (int32_t i = 0; i < rows && !rc; i++)
         if (!(rc = ocl_queue_zero(m, &m->slots, i, e)))
             rc = ocl_queue_zero(m, &m->pages, i, e);
-    return rc;
+    /* What is still on its way is read from the proof's memory. */
+    int end = OCL(e, "the proof of merged launches", clFinish, m->d->queue);
+    for (int32_t i = 0; i < m->n_launches; i++) /* profiles count steps */
+        m->launches[i].ns = m->launches[i].calls = 0;
+    return rc ? rc : end;
 }
 
 /* Any numbers will do, of millions in a moment. */
@@ -227,6 +231,7 @@ int ocl_bundle_test(struct ocl_model *m, struct err *e)
     int rc = 0;
     if (m->plan->page_token_floats)
         most = MIN(most, c->pages_per_seq > 0 ? c->pages : 0);
+    m->unmerged = most < 1; /* it cannot be proved */
     if (!m->n_merges || most < 1)
         return 0;
     if (!(t = mem_zalloc(sizeof *t)))

@@ -17,7 +17,7 @@
 /* At least so much page-locked memory: rows of activations pass through it, too (kernels/split). */
 #define ROWS_HOST_BYTES KIB(512)
 
-static size_t arena_bytes(const struct plan *p, const struct capacity *c)
+size_t ocl_arena_bytes(const struct plan *p, const struct capacity *c)
 {
     int64_t end = 0;
     for (int32_t i = 0; i < p->n_acts; i++) {
@@ -70,7 +70,7 @@ static int make_buffers(struct ocl_model *m, struct err *e)
     size_t row = view_given(p->logits) ? (size_t)p->acts[p->logits.act].stride * 4 : 0;
     int rc;
     place_parts(m);
-    if ((rc = ocl_buffer_new(&m->arena, m->d, arena_bytes(p, c), "activations", e)))
+    if ((rc = ocl_buffer_new(&m->arena, m->d, ocl_arena_bytes(p, c), "activations", e)))
         return rc;
     if ((rc = ocl_pool_init(&m->slots, m->d, p, SECTION_FIXED, c->slots, e)) ||
         (rc = ocl_pool_init(&m->pages, m->d, p, SECTION_PAGED, c->pages, e)) ||

@@ -1,7 +1,11 @@
 /* Activations that live by phases: memory that two of them share in the order of ops would make the
  * products of a phase wait for each other (bundle.h). */
+#include "base/log.h"
 #include "base/mem.h"
 #include "kernels/opencl/bundle.h"
+
+/* Of the device's memory activations may take that much more: auto sizes leave a tenth free. */
+#define MORE_SHARE 20
 
 struct lives { struct act *acts; const struct op *op; int32_t phase, end; };
 
@@ -33,26 +37,49 @@ static void phase_lives(struct plan *own, const struct plan *p, const struct pha
     }
 }
 
+/* Whether two activations that live in one phase share memory. */
+static bool clash(const struct act *a, const struct act *b, const struct capacity *c)
+{
+    int64_t na = (int64_t)a->stride * (a->rows == ROWS_LOGITS ? c->logits : c->tokens);
+    int64_t nb = (int64_t)b->stride * (b->rows == ROWS_LOGITS ? c->logits : c->tokens);
+    return a->last >= 0 && b->last >= 0 && a->first <= b->last && b->first <= a->last &&
+           a->offset < b->offset + nb && b->offset < a->offset + na;
+}
+
+/* Whether the places of the order of ops do for phases, too. */
+static bool suits(const struct plan *own, const struct capacity *c)
+{
+    for (int32_t i = 0; i < own->n_acts; i++)
+        for (int32_t j = 0; j < i; j++)
+            if (clash(&own->acts[i], &own->acts[j], c))
+                return false;
+    return true;
+}
+
 int ocl_bundle_begin(struct ocl_model *m, struct err *e)
 {
     const struct plan *p = m->plan;
-    struct phases laid;
     int rc;
     if (!m->d->tune.bundle)
-        return 0;
-    if ((rc = phases_find(&m->phases, p, NULL, e)) || (rc = phases_find(&laid, p, &m->cap, e)))
-        return rc;
-    bool apart = laid.n_phases > m->phases.n_phases; /* only what shares memory has to wait */
-    phases_free(&laid);
-    if (!apart)
         return 0;
     m->own = *p;
     m->own.acts = mem_array((size_t)p->n_acts + 1, sizeof *p->acts);
     if (!m->own.acts)
         return err_set(e, E_NOMEM, "no memory for %d activations", p->n_acts);
+    if ((rc = phases_find(&m->phases, p, NULL, e)))
+        return rc;
     phase_lives(&m->own, p, &m->phases);
+    if (suits(&m->own, &m->cap))
+        return 0;
     if (plan_layout(&m->own, &m->cap) < 0)
         return err_set(e, E_NOMEM, "no memory to lay out %d activations", p->n_acts);
+    size_t bytes = ocl_arena_bytes(&m->own, &m->cap), was = ocl_arena_bytes(p, &m->cap);
+    if (bytes > m->d->info.alloc_bytes || bytes > was + m->d->info.memory_bytes / MORE_SHARE) {
+        log_info("%s: launches are not merged: activations would take %zu MiB instead of %zu",
+                 m->d->info.name, bytes >> 20, was >> 20);
+        phases_free(&m->phases);
+        return 0;
+    }
     m->plan = &m->own;
     return 0;
 }

@@ -154,7 +154,7 @@ void jsonin_unwatch(void) { watch = NULL; }
 static void note(const json_t *o, const char *key)
 {
     bool of_one = false;
-    if (o == watch->twin) { /* only what the translation left as it came */
+    if (watch->twin && o == watch->twin) { /* only what the translation left as it came */
         const json_t *body = watch->objects[0].o;
         if (json_object_get(o, key) != json_object_get(body, key))
             return;

@@ -27,13 +27,20 @@ static const struct { const char *name; double neutral; } fixed[] = {
     {"n_cmpl", 1},
 };
 
+/* 1 and 1.0 are. */
+static bool says_the_same(const json_t *a, const json_t *b)
+{
+    return json_equal(a, b) || (json_is_number(a) && json_is_number(b) &&
+                                json_number_value(a) == json_number_value(b));
+}
+
 static int rename_fields(json_t *o, struct err *e)
 {
     for (const struct api_name *n = names; n->ours; n++) {
         const json_t *ours = jsonin_get(o, n->ours), *theirs = jsonin_get(o, n->theirs);
         if (!theirs || strcmp(n->ours, n->theirs) == 0)
             continue;
-        if (ours && !json_equal(ours, theirs))
+        if (ours && !says_the_same(ours, theirs))
             return err_field(e, E_CONFLICT, n->theirs, "%s: %s says something else", n->theirs,
                              n->ours);
         if (json_object_set(o, n->ours, (json_t *)(uintptr_t)theirs) ||

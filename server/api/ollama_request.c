@@ -187,7 +187,10 @@ static int read_messages(json_t *out, const json_t *in, struct err *e)
 static int read_generate(json_t *out, const json_t *in, bool raw, struct err *e)
 {
     static const char *const refused[] = {"template", "context"};
-    const json_t *prompt = jsonin_get(in, "prompt"), *system = jsonin_get(in, "system");
+    /* Editors send one beside a suffix, which has no place for it: not read, it is named. */
+    bool gap = raw && !json_is_true(json_object_get(in, "raw"));
+    const json_t *prompt = jsonin_get(in, "prompt");
+    const json_t *system = gap ? NULL : jsonin_get(in, "system");
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         const json_t *v = jsonin_get(in, refused[i]);
         if (v && json_array_size(v) + json_string_length(v) > 0)
@@ -197,8 +200,7 @@ static int read_generate(json_t *out, const json_t *in, bool raw, struct err *e)
     if (!json_is_string(prompt) || (system && !json_is_string(system)))
         return err_field(e, E_FORMAT, "prompt", "prompt: a string is expected, and system is one");
     if (raw && json_string_length(system) > 0)
-        return err_field(e, E_UNSUPPORTED, "system", "system: a raw prompt, or one with a suffix, "
-                         "has no place for it");
+        return err_field(e, E_UNSUPPORTED, "system", "system: a raw prompt has no place for it");
     int rc = no_images(in, e);
     if (rc)
         return rc;

@@ -313,9 +313,9 @@ bool http_close(struct http *h)
     if (h->served)
         sched_on_wakes(h->served->sched, NULL, NULL);
     outlet_close(h->outlet);
+    helper_close(h->helper);
     if (h->mhd)
         MHD_stop_daemon(h->mhd);
-    helper_close(h->helper);
     watch_close(h->watch);
     mem_free(h);
     return true;

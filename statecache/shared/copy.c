@@ -174,7 +174,8 @@ static int copy_stretch(struct copy *c, const unsigned char id[SHARED_ID], int k
     memcpy(k.name, id, SHARED_ID);
     *good = true;
     int rc = c->to->ops->keep(c->to, &k, c->ttl_s, soon(), &there, e);
-    if (rc || there)
+    /* A bucket knows when it was put, not that it was used: what it prunes goes by that. */
+    if (rc || (there && !c->to->lasting))
         return rc;
     buf_init(&box, MANIFEST_CHUNK + SHARED_TAG);
     rc = get(c->from, &k, MANIFEST_CHUNK + SHARED_TAG, &box, good, e);

@@ -379,7 +379,7 @@ static int s3_others(struct kv *kv, struct kv_page *page, uint64_t *n, uint64_t 
     int rc = one(s, &get, deadline_ns, &r, &m, e);
     if (!rc && (m != S3_DONE || !r->p))
         rc = s3_refuse(&s->place, r->status, &r->refusal, r->skew_s, e);
-    page->last = !rc; /* more than a page holds are no kinds of ours */
+    page->last = !rc; /* one page: that there are more counts as a kind that is unknown */
     return rc ? rc : s3_listing_kinds(&s->place, (const char *)r->p, r->n, n, e);
 }
 

@@ -166,8 +166,9 @@ void shared_probe(struct statecache *sc, struct shared_line *l)
     struct connect_job *j = mem_zalloc(sizeof(*j));
     if (!j)
         return; /* the next one that is late asks */
+    int ms = sc->shared->wait_ms[l->store];
     *j = (struct connect_job){.sc = sc, .line = l,
-                              .wait_ms = MAX(sc->shared->wait_ms[l->store], PROBE_MS),
+                              .wait_ms = l == &sc->shared->records ? ms : MAX(ms, PROBE_MS),
                               .job = {.prepare = prepare_probe, .run = run_probe,
                                       .done = done_probe}};
     l->probing = true;

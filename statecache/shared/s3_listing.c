@@ -106,7 +106,9 @@ int s3_listing_kinds(const struct s3_place *place, const char *xml, size_t n_xml
     if (!p)
         return err_set(e, E_FORMAT, "%s: it answers a list of names with something else",
                        place->shown);
-    while ((p = behind(p, (size_t)(end - p), "<CommonPrefixes><Prefix>"))) {
+    *n += behind(p, (size_t)(end - p), "<IsTruncated>true<") != NULL; /* the rest may be kinds */
+    while ((p = behind(p, (size_t)(end - p), "<CommonPrefixes>")) &&
+           (p = behind(p, (size_t)(end - p), "<Prefix>"))) {
         const char *stop = memchr(p, '<', (size_t)(end - p));
         size_t m = stop ? (size_t)(stop - p) : 0;
         /* A kind is a letter. */

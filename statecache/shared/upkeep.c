@@ -288,7 +288,8 @@ static int look_chunk(struct upkeep *u, const unsigned char *id, struct err *e)
     if (rc || !v.there)
         return rc;
     /* So long that it belongs to no state that is being put. */
-    bool old = idle_s >= 0 && idle_s >= u->grace_s;
+    int64_t pass_s = (int64_t)((clock_now_ns() - u->pass_ns) / NS_PER_S);
+    bool old = idle_s >= 0 && idle_s >= u->grace_s + pass_s;
     for (int i = 0; i < u->n_keys && !mine && v.p && v.n <= MANIFEST_CHUNK + SHARED_TAG; i++)
         mine = seal_open_chunk(&u->keys[i], id, v.p, v.n, u->plain);
     u->counts.foreign_chunks += !mine;
@@ -305,6 +306,7 @@ static int all_chunks(struct upkeep *u, struct err *e)
     u->passes = u->passes / UPKEEP_IDS + 1;
     for (u->pass = 1; u->pass <= u->passes && !rc; u->pass++) {
         u->n_ids = 0;
+        u->pass_ns = clock_now_ns();
         rc = for_each(u, KV_STATE, SHARED_NAME, collect, e);
         if (!rc)
             rc = for_each(u, KV_RECORD, SHARED_NAME, collect_record, e);

@@ -38,6 +38,7 @@ struct upkeep {
     unsigned char (*ids)[16]; /* sorted */
     size_t n_ids, cap_ids;
     uint64_t passes, pass;
+    uint64_t pass_ns;         /* when this pass began: what came since may name any chunk */
     bool blind;               /* some may name chunks in a way that this build does not know */
     unsigned char *plain, *expanded; /* of a chunk */
     struct compressor *compressor;
