@@ -15,6 +15,8 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION := 0.1.0
 COMMIT  := $(shell git describe --always --abbrev=7 --exclude='*' --dirty=+ 2>/dev/null || echo unknown)
+# For the makes of stages beside each other: an edit meanwhile is not another commit to each of them.
+AS_NOW   = --no-print-directory COMMIT=$(COMMIT)
 
 PKGS  = libmicrohttpd jansson sentencepiece libsystemd libsodium inih libpcre2-8 libutf8proc libcurl \
         $(HIREDIS) $(ZSTD)
@@ -113,8 +115,8 @@ run: deps ## starts the daemon on the bundled model at 127.0.0.1:8080
 	@$(MAKE) $(JOBS) --no-print-directory all
 	$B/recurd
 test: deps-test ## everything that answers within minutes
-	@$(MAKE) $(JOBS) --no-print-directory checks
-	@MAKE="$(MAKE) -j1 --no-print-directory" tests/stages.sh $B/test opencl-quick kernelcheck capacity \
+	@$(MAKE) $(JOBS) $(AS_NOW) checks
+	@MAKE="$(MAKE) -j1 $(AS_NOW)" tests/stages.sh $B/test opencl-quick kernelcheck capacity \
 	  unit cluster-quick page guide golden random-quick fault manual configs -- api load
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
         $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
@@ -447,12 +449,12 @@ lint: $(LIB) ## layers, link cycles, sizes, banned calls, names of files, cppche
 # The same tests under a sanitizer; Criterion exits 0 on a leak in a passing test, so unit/run.sh
 # also looks for the sanitizer's own words.
 asan: ## tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) $(JOBS) --no-print-directory SAN=address,undefined B=build/asan checks
-	@MAKE="$(MAKE) -j1 --no-print-directory SAN=address,undefined B=build/asan" \
+	@$(MAKE) $(JOBS) $(AS_NOW) SAN=address,undefined B=build/asan checks
+	@MAKE="$(MAKE) -j1 $(AS_NOW) SAN=address,undefined B=build/asan" \
 	  tests/stages.sh build/asan/test unit golden -- api
 ubsan: ## tests under UndefinedBehaviorSanitizer
-	@$(MAKE) $(JOBS) --no-print-directory SAN=undefined checks
-	@MAKE="$(MAKE) -j1 --no-print-directory SAN=undefined" \
+	@$(MAKE) $(JOBS) $(AS_NOW) SAN=undefined checks
+	@MAKE="$(MAKE) -j1 $(AS_NOW) SAN=undefined" \
 	  tests/stages.sh build/undefined/test unit golden -- api
 tsan: ## races in the scheduler (plain programs: Criterion itself breaks under TSan)
 	@$(MAKE) $(JOBS) --no-print-directory SAN=thread race

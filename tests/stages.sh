@@ -12,12 +12,8 @@ shift
 mkdir -p "$logs"
 rm -f "$logs"/*.log
 table=() passed=0 failed=0 skipped=0
-declare -A stage_of=()
-stop() { # each beside others is the first of a process group
-    for pid in "${!stage_of[@]}"; do kill -- "-$pid"; done 2>/dev/null
-    exit 130
-}
-trap stop INT TERM
+# shellcheck source=tests/jobs.sh
+. "$(dirname "$0")/jobs.sh"
 
 quietly() { ${MAKE:-make} "$1" >"$logs/$1.log" 2>&1; }
 aloud() {
@@ -42,33 +38,27 @@ ended() {  # STAGE RC
         "$([ "$2" -eq 0 ] || echo "   $logs/$1.log")")")
 }
 next_ended() {
-    local pid rc stage
-    wait -n -p pid "${!stage_of[@]}"
-    rc=$?
-    stage=${stage_of[$pid]}
-    unset "stage_of[$pid]"
-    echo "== $stage"
-    cat "$logs/$stage.log"
-    ended "$stage" $rc
+    awaited test
+    echo "== $job"
+    cat "$logs/$job.log"
+    ended "$job" "$rc"
 }
 
 start=$SECONDS
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
-    [ ${#stage_of[@]} -lt "${LANES:-$(nproc)}" ] || next_ended
-    set -m
-    run quietly "$1" &
-    set +m
-    stage_of[$!]=$1
+    [ ${#job_of[@]} -lt "${LANES:-$(nproc)}" ] || next_ended
+    begin "$1" run quietly "$1"
     shift
 done
-while [ ${#stage_of[@]} -gt 0 ]; do
+while [ ${#job_of[@]} -gt 0 ]; do
     next_ended
 done
 [ $# -eq 0 ] || shift
 for stage in "$@"; do
     echo "== $stage"
-    run aloud "$stage"
-    ended "$stage" $?
+    begin "$stage" run aloud "$stage"
+    awaited test
+    ended "$job" "$rc"
 done
 echo "== stages: $((SECONDS - start)) s"
 printf '%s\n' "${table[@]}"

@@ -21,8 +21,15 @@ import unittest
 
 import common
 
-SILENCE_S = 900  # a test that takes longer hangs; Settings.patience() of it
+SILENCE_S = 900  # a test that takes longer hangs; Settings.patience() of it, but
+SILENCE_MOST_S = 1800  # no longer than this, except under valgrind
 LAST_WORDS_S = 20  # a lane's, once it is told to say where it hangs
+
+
+def silence():
+    """The seconds after which a lane that says nothing hangs."""
+    seconds = common.Settings.patience(SILENCE_S)
+    return seconds if common.Settings.valgrind else min(seconds, SILENCE_MOST_S)
 
 
 def tests_of(suite):
@@ -123,11 +130,12 @@ class Lane:
         self.channel, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
+        parent = os.getpid()
         self.pid = os.fork()
         if not self.pid:
             for mine in [self, *others]:
                 mine.channel.close()  # whose end tells a lane that this process is no more
-            self.be(theirs, units)
+            self.be(theirs, units, parent)
         with contextlib.suppress(OSError):
             os.setpgid(self.pid, self.pid)  # its servers die with it
         theirs.close()
@@ -136,12 +144,12 @@ class Lane:
         self.unit, self.test, self.at, self.heard = None, None, 0, time.monotonic()
         self.asked = self.told_all = False
 
-    def be(self, channel, units):
+    def be(self, channel, units, parent):
         """In the child: never returns."""
         code = 1
         try:
             os.setpgid(0, 0)
-            for sig in (signal.SIGTERM, signal.SIGINT):
+            for sig in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
                 signal.signal(sig, signal.SIG_DFL)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for fd in (1, 2):
@@ -154,15 +162,19 @@ class Lane:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            if os.getppid() != parent:  # then nobody else ends the servers of this lane
+                os.killpg(0, signal.SIGKILL)
             os._exit(code)  # what the parent registered to be done at its end is the parent's
 
     def give(self, number, unit):
         self.unit, self.test, self.heard = unit, None, time.monotonic()
-        self.channel.sendall(b"%d\n" % number)
+        with contextlib.suppress(OSError):  # it died after its last event: events() will tell
+            self.channel.sendall(b"%d\n" % number)
 
     def no_more(self):
         self.unit, self.heard = None, time.monotonic()
-        self.channel.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            self.channel.shutdown(socket.SHUT_WR)
 
     def events(self):
         """Those that came; None at the end."""
@@ -200,7 +212,7 @@ class Lane:
 
     def watch(self):
         """A lane that fell silent says where it hangs, and ends; then events() ends too."""
-        silent = time.monotonic() - self.heard - common.Settings.patience(SILENCE_S)
+        silent = time.monotonic() - self.heard - silence()
         if silent > LAST_WORDS_S:
             self.kill(signal.SIGKILL)
         elif silent > 0 and not self.asked:
@@ -345,7 +357,9 @@ def run(suite, lanes, verbose, times, whole):
     units = units_of(suite, seconds)
     report = Report(verbose)
     todo = Run(units, seconds, report)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for sig in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(sig) != signal.SIG_IGN:  # nohup
+            signal.signal(sig, lambda number, _: sys.exit(128 + number))
     try:
         todo.run([i for i, u in enumerate(units) if not u.alone], lanes)
         todo.run([i for i, u in enumerate(units) if u.alone], 1)

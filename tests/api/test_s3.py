@@ -2,6 +2,7 @@
 the service does. Against a bucket of our own that checks signatures (s3stub.py), and against moto,
 which others wrote (from PyPI; skipped, with a line, where it cannot be had)."""
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -339,12 +340,15 @@ def moto_python():
     folder = os.path.join(common.ROOT, "build", "moto")
     python = os.path.join(folder, "bin", "python")
     has = [python, "-c", "import moto.server, flask"]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    cannot = contextlib.suppress(OSError, subprocess.SubprocessError)
+    with cannot, open(folder + ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another lane may be making it
         if os.path.exists(python) and subprocess.run(has, capture_output=True).returncode == 0:
             return python
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
         subprocess.run([python, "-m", "pip", "-q", "--disable-pip-version-check", "install",
-                        "moto[s3,server]==5.2.5"], check=True, capture_output=True, timeout=600)
+                        "moto[s3,server]==5.2.5"], check=True, capture_output=True, timeout=300)
         if subprocess.run(has, capture_output=True).returncode == 0:
             return python
     return None

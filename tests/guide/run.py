@@ -14,7 +14,6 @@ import re
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,8 +21,9 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-sys.path.insert(0, HERE)
+sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "api")]
 import blocks  # noqa: E402
+import common  # noqa: E402
 import messages  # noqa: E402
 
 PAGES = os.path.join(ROOT, "etc", "guide")
@@ -48,12 +48,6 @@ exec %(program)s "$@" --port %(port)s
 """
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return str(s.getsockname()[1])
-
-
 def squeezed(text):
     return re.sub(r"\s+", "", text)
 
@@ -69,7 +63,10 @@ class User:
 
     def __init__(self, build):
         self.folder = tempfile.mkdtemp(prefix="recurd-guide-")
-        self.here = PLACES + [(p, free_port()) for p in PORTS]
+        ports = set()
+        while len(ports) < len(PORTS):
+            ports.add(str(common.free_port()))
+        self.here = PLACES + list(zip(PORTS, ports))
         self.write(".bin/recurd", RECURD % {"program": os.path.join(build, "recurd"), "port": PORTS[0]})
         os.chmod(os.path.join(self.folder, ".bin", "recurd"), 0o755)
         env = {k: v for k, v in os.environ.items() if not k.startswith(("RECURD_", "NOTIFY_"))}
@@ -214,6 +211,7 @@ def main():
     p.add_argument("build")
     p.add_argument("pages", nargs="*")
     a = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of User.close()
     ran = read = failed = 0
     for path in a.pages or sorted(glob.glob(os.path.join(PAGES, "*.md"))):
         begun = time.time()
