@@ -119,6 +119,22 @@ static void backend_close(struct device *d)
     mem_free(d);
 }
 
+/* The kernels of matrix products: of plain weights, and of those in blocks where these have another
+ * arithmetic. */
+static void describe(struct cpu_device *c, bool all_cpus)
+{
+    const char *isa = c->kernels[OP_LINEAR][DTYPE_F32]->variant;
+    const struct cpu_kernel *blocks = c->kernels[OP_LINEAR][DTYPE_Q8_0];
+    int n = threads_count(c->threads);
+    char why[128] = ""; /* fewer threads than a reader of the machine's data sheet expects */
+    if (all_cpus)
+        quota_cpus(why, sizeof why);
+    bool int16 = blocks->need & NEED_INT16;
+    snprintf(c->d.description, sizeof c->d.description, "cpu, %d thread%s%s, %s kernels%s%s%s", n,
+             n == 1 ? "" : "s", why, isa, int16 ? ", " : "", int16 ? blocks->variant : "",
+             int16 ? " for weights in blocks" : "");
+}
+
 /* "ref" means ref kernels only, on one thread, so that nothing about it can vary. */
 static int backend_open(struct device **out, const struct device_options *o, struct err *e)
 {
@@ -136,13 +152,7 @@ static int backend_open(struct device **out, const struct device_options *o, str
         backend_close(&c->d);
         return rc;
     }
-    const char *isa = c->kernels[OP_LINEAR][DTYPE_F32]->variant;
-    int n = threads_count(c->threads);
-    char why[128] = ""; /* fewer threads than a reader of the machine's data sheet expects */
-    if (!ref && o->threads == 0)
-        quota_cpus(why, sizeof why);
-    snprintf(c->d.description, sizeof c->d.description, "cpu, %d thread%s%s, %s kernels", n,
-             n == 1 ? "" : "s", why, isa);
+    describe(c, !ref && o->threads == 0);
     *out = &c->d;
     return 0;
 }
@@ -492,19 +502,41 @@ static int64_t backend_memory(const struct device *d)
     return (int64_t)((const struct cpu_device *)d)->bytes;
 }
 
+/* The kernels that the plan's ops of a kind run by: several, where formats have their own. */
+static void variants(const struct cpu_device *c, enum op_kind kind, char *out, size_t size)
+{
+    const struct plan *p = c->step.plan;
+    const struct cpu_kernel *seen[DTYPES];
+    int n = 0;
+    out[0] = '\0';
+    for (int i = 0; i < p->n_ops; i++) {
+        const struct cpu_kernel *k = c->kernels[kind][select_format(p, &p->ops[i])];
+        int j = 0;
+        while (j < n && seen[j] != k)
+            j++;
+        if (p->ops[i].kind != kind || j < n)
+            continue;
+        seen[n++] = k;
+        size_t at = strlen(out);
+        snprintf(out + at, size - at, "%s%s", at ? "," : "", k->variant);
+    }
+}
+
 static void backend_profile(struct device *d)
 {
     struct cpu_device *c = cpu(d);
     double ns_per_tick = (double)(now_ns() - c->from_ns) /
                          (double)MAX(now_ticks() - c->from_ticks, 1);
-    log_info("%-14s %-8s %10s %10s %8s", "op", "variant", "calls", "ms", "GB/s");
+    log_info("%-14s %-18s %10s %10s %8s", "op", "variant", "calls", "ms", "GB/s");
     for (int i = 0; i < OP_KINDS; i++) {
         const struct counter *n = &c->counters[i];
         double ns = (double)n->ticks * ns_per_tick;
-        if (n->calls)
-            log_info("%-14s %-8s %10llu %10.3f %8.2f", op_name(i),
-                     c->kernels[i][DTYPE_F32]->variant, (unsigned long long)n->calls, ns / 1e6,
-                     ns > 0 ? (double)n->bytes / ns : 0.0);
+        char by[64];
+        if (!n->calls)
+            continue;
+        variants(c, i, by, sizeof by);
+        log_info("%-14s %-18s %10llu %10.3f %8.2f", op_name(i), by, (unsigned long long)n->calls,
+                 ns / 1e6, ns > 0 ? (double)n->bytes / ns : 0.0);
     }
     start_counting(c);
 }

@@ -8,13 +8,15 @@
  * whole numbers c[k] that its bits stand for then counts in, run after run from acc = 0:
  *   i = sum of c[k] q[k], s = sum of q[k]        exact in int32 (255 x 32767 x 32)
  *   acc = fma(i, scale by, acc), and where the format has a minimum: acc = fma(min, s by, acc)
- * with i and s rounded to float32. Denormals are zero.
+ * with i and s rounded to float32. Denormals are zero, scale by among them: such a run, of MXFP4
+ * alone, adds nothing, in every form.
  *
  * An input is off by at most INT16_ERROR of its group's largest, or is one of a group below 2^-80:
  * a half of the last place of q and two roundings of 2^-24 of 32767, which is 1.008 x 2^-16 of a,
  * and the rounding of by. So a result is off from that of exact arithmetic by at most the sum over
  * groups of max(INT16_ERROR a, 2^-80) sum |w[k]|, and by what float32 rounds: of every run
- * 3 x 2^-24 of both terms, and 2^-24 of acc after each. One definition for one row and many, for
+ * 3 x 2^-24 of both terms, and 2^-24 of acc after each; a run that adds nothing lacks less than
+ * 2^-102, and a denormal less than 2^-126. One definition for one row and many, for
  * every instruction set: sums of integers have no order. */
 #ifndef RECURD_REF_INT16_H
 #define RECURD_REF_INT16_H
@@ -23,7 +25,9 @@
 
 #define INT16_GROUP 32
 #define INT16_ERROR 0x1.04p-16
-#define INT16_LEAST 0x1p-80f /* smaller groups are zeros: no scale times by is a denormal then */
+/* Smaller groups are zeros: scale times by is a denormal then for scales of MXFP4 below 2^-31 alone
+ * (every other is 2^-24 or more, or zero). */
+#define INT16_LEAST 0x1p-80f
 
 /* The formats it serves: those with blocks whose numbers are whole. */
 #define INT16_FORMATS(X) \

@@ -224,6 +224,7 @@ static const struct { enum op_kind op; struct shape s; } cases[] = {
     {OP_NGRAM, {{12, 3, 8, 160, 2}}},
     {OP_SCAN, {{0, 1536, 16, 1}}}, {OP_SCAN, {{12, 1536, 16, 1}}},
     {OP_EXPERTS, {{12, 64, 768, 1024, 4, 0, 2}}}, {OP_BLOCKS, {{12, 16, 64, 64, 0, 0, 2}}},
+    {OP_EXPERTS, {{0, 64, 768, 1024, 4, 0, DTYPE_Q8_0}}},
     {OP_WKV, {{0, 1024}}}, {OP_WKV, {{12, 1024}}},
     {OP_FENWICK, {{0, 24, 128, 64}}}, {OP_FENWICK, {{11, 24, 128, 64}}},
     {OP_TRAPEZOID, {{0, 24, 128, 64}}}, {OP_TRAPEZOID, {{11, 24, 128, 64}}},
@@ -335,6 +336,12 @@ static void bench_one(const struct cpu_kernel *k, const struct shape *s, struct 
     rig_free(&b.r);
 }
 
+static enum dtype matrix_format(enum op_kind op, const struct shape *s)
+{
+    bool mixed = op == OP_EXPERTS || op == OP_BLOCKS;
+    return op == OP_LINEAR ? (enum dtype)s->p[3] : mixed ? (enum dtype)s->p[6] : DTYPE_F32;
+}
+
 /* Every kernel of a case that was asked for, beside the limits of the same minute. */
 static void bench_case(size_t c, const char *variant_glob, struct threads *t, char *memory)
 {
@@ -356,7 +363,7 @@ static void bench_case(size_t c, const char *variant_glob, struct threads *t, ch
     for (int i = 0; i < select_rows; i++) {
         const struct cpu_kernel *k = &select_table[i];
         bool slow = !cpu_vectors(k) && strcmp(k->variant, variant_glob) != 0;
-        bool serves = k->op != OP_LINEAR || k->formats >> cases[c].s.p[3] & 1;
+        bool serves = k->formats >> matrix_format(k->op, &cases[c].s) & 1;
         if (k->op == cases[c].op && !slow && serves && !fnmatch(variant_glob, k->variant, 0) &&
             !(k->need & ~has))
             bench_one(k, &cases[c].s, t, gbs, k->need & NEED_INT16 ? int16

@@ -345,7 +345,7 @@ static const struct shape linear_shapes[] = {
     {{1, 48, 301, DTYPE_FP8, 0, 0, 0}},
     /* more inputs, panels and columns than are taken at once */
     {{6, 20, 768, DTYPE_Q4_K, 0, 0, 0}}, {{6, 540, 32, DTYPE_Q8_0, 0, 0, 0}},
-    {{0, 16, 66048, DTYPE_Q8_0, 0, 0, 0}},
+    {{0, 16, 66048, DTYPE_Q8_0, 0, 0, 0}}, {{6, 20, 1536, DTYPE_Q4_K, 0, 0, 0}},
 };
 static const struct shape norm_shapes[] = {
     /* layout kind groups group w bias gate act in_place */

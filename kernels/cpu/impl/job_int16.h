@@ -12,15 +12,23 @@
 #define X_SPANS 4096       /* of all inputs together: 384 KiB */
 #define SUMS (32 * INPUTS) /* panels times inputs whose sums are kept */
 
+/* The room of a job is on the stack, and -fstack-clash-protection touches each of its pages, used
+ * or not: 600 KiB cost 1.7 us a job, of the 11 that an expert of 768 x 1,024 in Q8_0 then took for
+ * one input. So jobs of few inputs have little where it is enough. */
+#define SMALL_INPUTS 16
+#define SMALL_SPANS 256
+#define SMALL_SUMS 128
+
 struct work {
     const struct job *job;
     const struct ends *ends;
     const struct quant *format;
-    int64_t k0;                           /* first column of the inputs in x */
-    int spans;                            /* of each input */
-    struct int16_span x[X_SPANS];         /* [input][spans] */
-    struct codes codes[MANY_P][CHUNK];
-    _Alignas(64) float sums[SUMS][PANEL]; /* [group][input][P] */
+    int64_t k0;                   /* first column of the inputs in x */
+    int spans;                    /* of each input */
+    int x_most, sums_most;        /* spans and sums there is room for */
+    struct int16_span *x;         /* [input][spans] */
+    struct codes (*codes)[CHUNK]; /* [MANY_P] */
+    float *sums;                  /* [group][input][P][PANEL] */
 };
 
 /* Columns [k0, k0 + spans) of all inputs. */
@@ -90,7 +98,7 @@ static int group_of(int64_t left)
 /* The columns in x, over panels [p, p1); share_end ends the thread's. */
 static void pass(struct work *w, int64_t p, int64_t p1, int64_t share_end)
 {
-    float *sums = w->sums[0];
+    float *sums = w->sums;
     for (int log2_p; p < p1; p += (int64_t)1 << log2_p) {
         log2_p = group_of(p1 - p);
         if (w->job->n == 1)
@@ -103,7 +111,7 @@ static void pass(struct work *w, int64_t p, int64_t p1, int64_t share_end)
 
 static void finish_all(const struct work *w, int64_t p, int64_t p1)
 {
-    const float *sums = w->sums[0];
+    const float *sums = w->sums;
     for (int log2_p; p < p1; p += (int64_t)1 << log2_p) {
         log2_p = group_of(p1 - p);
         for (int64_t j = 0; j < w->job->n; j++, sums += PANEL << log2_p)
@@ -113,26 +121,47 @@ static void finish_all(const struct work *w, int64_t p, int64_t p1)
 
 /* Panels [p0, p1) of the job: as many at a time as there is room for sums, and of their columns as
  * many as there is room for inputs. */
-static void panels(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1)
+static void in_room(struct work *w, int64_t p0, int64_t p1)
 {
-    struct work w; /* large: its parts are written when they are needed */
-    int64_t cols = job->w->cols;
-    if (job->n == 0)
-        return;
-    w.job = job;
-    w.ends = ends;
-    w.format = by_format[job->w->dtype].format;
-    int64_t most = X_SPANS / job->n * SPAN / FORMAT_BLOCK_MAX * FORMAT_BLOCK_MAX;
-    int64_t panels_most = SUMS / job->n / TILE_P * TILE_P;
+    int64_t cols = w->job->w->cols, n = w->job->n;
+    int64_t most = w->x_most / n * SPAN / FORMAT_BLOCK_MAX * FORMAT_BLOCK_MAX;
+    int64_t panels_most = w->sums_most / n / TILE_P * TILE_P;
     ASSERT(most >= FORMAT_BLOCK_MAX && panels_most > 0);
     for (int64_t p = p0, to; p < p1; p = to) {
         to = MIN(p1, p + panels_most);
-        for (w.k0 = 0; w.k0 < cols; w.k0 += w.spans * SPAN) {
-            w.spans = (int)(MIN(cols - w.k0, most) / SPAN);
+        for (w->k0 = 0; w->k0 < cols; w->k0 += w->spans * SPAN) {
+            w->spans = (int)(MIN(cols - w->k0, most) / SPAN);
             if (p == p0 || most < cols)
-                take_inputs(&w);
-            pass(&w, p, to, p1);
+                take_inputs(w);
+            pass(w, p, to, p1);
         }
-        finish_all(&w, p, to);
+        finish_all(w, p, to);
     }
+}
+
+/* Functions of their own, so that a job has the stack of one. */
+#define ROOM(name, spans, n_sums) \
+    __attribute__((noinline)) static void name(const struct job *job, const struct ends *ends, \
+                                               int64_t p0, int64_t p1) \
+    { \
+        _Alignas(64) struct int16_span x[spans]; \
+        struct codes codes[MANY_P][CHUNK]; \
+        _Alignas(64) float sums[n_sums][PANEL]; \
+        struct work w = {.job = job, .ends = ends, .format = by_format[job->w->dtype].format, \
+                         .x_most = spans, .sums_most = n_sums, \
+                         .x = x, .codes = codes, .sums = sums[0]}; \
+        in_room(&w, p0, p1); \
+    }
+ROOM(in_small_room, SMALL_SPANS, SMALL_SUMS)
+ROOM(in_large_room, X_SPANS, SUMS)
+#undef ROOM
+
+static void panels(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1)
+{
+    if (job->n == 0 || p0 == p1)
+        return;
+    if (job->n <= SMALL_INPUTS && job->n * job->w->cols <= SMALL_SPANS * SPAN)
+        in_small_room(job, ends, p0, p1);
+    else
+        in_large_room(job, ends, p0, p1);
 }
