@@ -168,7 +168,9 @@ class S3(unittest.TestCase):
             up(a, 0)
             r.stub.start()
             up(a), up(b)
+            there = len(r.stub.keys("s/"))
             r.same(a, "It is back. " + LONG)
+            wait_for(lambda: len(r.stub.keys("s/")) > there, "a state in the bucket")
             settled(a)
             up(b)
             assert r.same(b, "It is back. " + LONG) > 200
