@@ -99,7 +99,7 @@ static int count_others(struct upkeep *u, struct err *e)
 static int open_state(struct upkeep *u, const struct kv_key *k, const unsigned char *name,
                       bool *mine, struct manifest *m, int *key, struct err *why, struct err *e)
 {
-    struct kv_value v;
+    struct kv_value v = {0};
     struct link_name link;
     *mine = false;
     memset(m, 0, sizeof(*m));
@@ -245,7 +245,7 @@ static int collect(struct upkeep *u, const unsigned char *name, struct err *e)
 static int collect_record(struct upkeep *u, const unsigned char *name, struct err *e)
 {
     struct kv_key k = key_of(KV_RECORD, name, SHARED_NAME);
-    struct kv_value v;
+    struct kv_value v = {0};
     struct link_name link;
     struct shared_record x = {0};
     struct err why = {0};
@@ -273,7 +273,7 @@ static int by_id(const void *a, const void *b) { return memcmp(a, b, 16); }
 static int look_chunk(struct upkeep *u, const unsigned char *id, struct err *e)
 {
     struct kv_key k = key_of(KV_CHUNK, id, SHARED_ID);
-    struct kv_value v;
+    struct kv_value v = {0};
     int64_t idle_s = -1;
     bool mine = false;
     if (!in_pass(u, id))

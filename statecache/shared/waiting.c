@@ -68,7 +68,7 @@ bool waiting_look(struct waiting *w, uint64_t now)
 
 uint64_t waiting_expected(const struct waiting *w, int rounds, uint64_t now)
 {
-    uint64_t kept[WAITING_KEPT];
+    uint64_t kept[WAITING_KEPT] = {0};
     uint32_t n = MIN(w->n, (uint32_t)WAITING_KEPT);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t at = i;
