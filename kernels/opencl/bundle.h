@@ -24,6 +24,8 @@
 /* Before buffers are made: finds the phases, and gives the activations of m->own places that no
  * two lives in one phase share; m->plan is then &m->own. Without bundles nothing changes. */
 int ocl_bundle_begin(struct ocl_model *m, struct err *e) MUST_USE;
+/* Of the activations of a plan that is laid out (lives.c). */
+size_t ocl_arena_bytes(const struct plan *p, const struct capacity *c);
 /* After lowering, with the arguments of launches still there: orders the launches by phases, and
  * adds the merged ones. */
 int ocl_bundle_launches(struct ocl_model *m, struct err *e) MUST_USE;

@@ -17,18 +17,6 @@
 /* At least so much page-locked memory: rows of activations pass through it, too (kernels/split). */
 #define ROWS_HOST_BYTES KIB(512)
 
-size_t ocl_arena_bytes(const struct plan *p, const struct capacity *c)
-{
-    int64_t end = 0;
-    for (int32_t i = 0; i < p->n_acts; i++) {
-        const struct act *a = &p->acts[i];
-        int64_t rows = a->rows == ROWS_LOGITS ? c->logits : c->tokens;
-        if (a->last >= 0)
-            end = MAX(end, a->offset + rows * a->stride);
-    }
-    return (size_t)end * sizeof(float);
-}
-
 /* Places the batch's parts; each begins where a sub-buffer may. */
 static void place_parts(struct ocl_model *m)
 {

@@ -158,8 +158,6 @@ struct ocl_model {
 int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan *p,
                    const struct capacity *c, struct err *e) MUST_USE;
 void ocl_model_free(struct ocl_model *m);
-/* Of the activations of a plan that is laid out. */
-size_t ocl_arena_bytes(const struct plan *p, const struct capacity *c);
 /* Releases what only loading needs. */
 void ocl_model_loaded(struct ocl_model *m);
 

@@ -37,6 +37,18 @@ static void phase_lives(struct plan *own, const struct plan *p, const struct pha
     }
 }
 
+size_t ocl_arena_bytes(const struct plan *p, const struct capacity *c)
+{
+    int64_t end = 0;
+    for (int32_t i = 0; i < p->n_acts; i++) {
+        const struct act *a = &p->acts[i];
+        int64_t rows = a->rows == ROWS_LOGITS ? c->logits : c->tokens;
+        if (a->last >= 0)
+            end = MAX(end, a->offset + rows * a->stride);
+    }
+    return (size_t)end * sizeof(float);
+}
+
 /* Whether two activations that live in one phase share memory. */
 static bool clash(const struct act *a, const struct act *b, const struct capacity *c)
 {
