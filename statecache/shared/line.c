@@ -2,6 +2,8 @@
  * pauses, and one line in the log when it changes whether the store can be used. */
 #include "statecache/shared/shared.h"
 
+#include <string.h>
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -46,8 +48,10 @@ void shared_warn(struct statecache *sc, int store, const char *what)
     if (t->warned_ns && now - t->warned_ns < WARN_NS)
         return;
     t->warned_ns = now;
-    log_warn("shared store %s: %s (recurd_shared_errors_total counts the others of this minute)",
-             t->in.kv->shown, what);
+    const char *name = t->in.kv->shown;
+    bool named = strncmp(what, name, strlen(name)) == 0; /* most sentences of a connection do */
+    log_warn("shared store %s%s%s (recurd_shared_errors_total counts the others of this minute)",
+             named ? "" : name, named ? "" : ": ", what);
 }
 
 /* The next try: later after every one that failed, and not at the same time as all replicas. */

@@ -12,7 +12,7 @@ from rows import GREEDY, Common, Result, row
 
 STORES = ("none", "well", "slow", "silent", "dead")
 LATE = ("slow", "silent", "dead")
-ROUNDS, SECONDS = 6, 8
+ROUNDS, SECONDS = 4, 6
 HEALED_S = 20
 
 
