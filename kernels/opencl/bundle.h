@@ -21,8 +21,9 @@
 #define OCL_BUNDLE_ROWS 64
 #define OCL_CHAIN "chain" /* in place of a source's name */
 
-/* Before buffers are made: finds the phases, and gives the activations of m->own places that no
- * two lives in one phase share; m->plan is then &m->own. Without bundles nothing changes. */
+/* Before buffers are made: finds the phases. Where two activations that live in one phase share
+ * memory, those of m->own get other places, and m->plan is &m->own; if that takes too much of the
+ * device's memory nothing is merged, which the log says. Without bundles nothing changes. */
 int ocl_bundle_begin(struct ocl_model *m, struct err *e) MUST_USE;
 /* Of the activations of a plan that is laid out (lives.c). */
 size_t ocl_arena_bytes(const struct plan *p, const struct capacity *c);

@@ -309,7 +309,7 @@ bool http_close(struct http *h)
     }
     if (!http_idle(h))
         return false;
-    /* Who still is on his way out of a resume touches the library's daemon: he goes first. */
+    /* Whoever still resumes a connection touches the library's daemon: these threads end first. */
     if (h->served)
         sched_on_wakes(h->served->sched, NULL, NULL);
     outlet_close(h->outlet);
