@@ -98,17 +98,26 @@ void session_enter(struct statecache *sc, struct session *x)
     *b = x;
 }
 
-static void leave(struct statecache *sc, struct session *x)
+static void unchain(struct session **at, struct session *x)
 {
-    struct session **at = bucket(sc, &x->id);
     while (*at && *at != x)
         at = &(*at)->chain;
     if (*at)
         *at = x->chain;
 }
 
+/* Its turn still holds it, and finds it there. */
+static void depart(struct statecache *sc, struct session *x)
+{
+    x->dead = true;
+    x->chain = sc->departed;
+    sc->departed = x;
+}
+
 void session_discard(struct statecache *sc, struct session *x)
 {
+    if (x->dead)
+        unchain(&sc->departed, x);
     session_move(sc, x, NULL, NULL);
     due_forget(x);
     journal_covered(sc, x);
@@ -132,6 +141,8 @@ void session_free_all(struct statecache *sc)
             session_discard(sc, x);
         }
     }
+    while (sc->departed)
+        session_discard(sc, sc->departed);
 }
 
 void session_move(struct statecache *sc, struct session *x, struct node *node,
@@ -345,10 +356,10 @@ static void forget_path(struct statecache *sc, struct session *x)
 static bool delete(struct statecache *sc, struct session *x)
 {
     bool logged = journal_delete(sc, x);
-    leave(sc, x);
+    unchain(bucket(sc, &x->id), x);
     record_remove(sc, x);
     if (x->busy) {
-        x->dead = true; /* freed when its turn ends */
+        depart(sc, x);
         return logged;
     }
     forget_path(sc, x);
@@ -653,6 +664,9 @@ void session_release(struct statecache *sc, const struct tenant_tag *tenant,
 {
     pthread_mutex_lock(&sc->lock);
     struct session *x = session_of(sc, tenant, id);
+    if (!x || x->ticket != ticket) /* deleted meanwhile, or another of this id came */
+        for (x = sc->departed; x && x->ticket != ticket;)
+            x = x->chain;
     if (x && x->busy && !x->running && x->ticket == ticket)
         session_unclaim(sc, x);
     pthread_mutex_unlock(&sc->lock);

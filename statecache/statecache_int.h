@@ -124,6 +124,7 @@ struct statecache {
     float *spare[SPARE_SLABS]; /* slabs to be used again: all have one size */
     int32_t n_spare;
     struct session **sessions;    /* SESSION_BUCKETS chains */
+    struct session *departed;     /* deleted while busy, a chain: freed when their turn ends */
     uint64_t n_sessions, n_tickets;
     struct store store;       /* writer thread, but for open and close */
     struct store_health health; /* copied after every job */

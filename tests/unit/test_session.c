@@ -255,6 +255,29 @@ Test(session, deleted_is_gone_from_disk_too)
     cr_assert_eq(session_get(f.sc, &none, &s.id, &s, &e), E_NOENT);
 }
 
+/* It is nobody's any more, but the turn that waits to run: it ends with that, or with the cache. */
+Test(session, deleted_before_its_turn_began)
+{
+    struct statecache_stats st;
+    struct err e = {0};
+    for (int left = 0; left < 2; left++) {
+        struct session_info s = create();
+        bool repeated;
+        cr_assert_eq(session_claim(f.sc, &none, &s.id, NULL, &repeated, NULL, &s, &e), 0);
+        cr_assert_eq(session_delete(f.sc, &none, &s.id, NULL, &e), 0);
+        statecache_stats(f.sc, &st);
+        cr_expect_eq(st.sessions, 1);
+        session_release(f.sc, &none, &s.id, s.ticket + 1); /* another's */
+        statecache_stats(f.sc, &st);
+        cr_expect_eq(st.sessions, 1);
+        if (left)
+            break; /* the leak check says whether the cache frees it */
+        session_release(f.sc, &none, &s.id, s.ticket);
+        statecache_stats(f.sc, &st);
+        cr_expect_eq(st.sessions, 0, "what is gone counts towards the limit");
+    }
+}
+
 Test(session, the_limit_per_key_holds)
 {
     struct err e = {0};
