@@ -39,11 +39,16 @@ static void trace_start(struct trace_record *x, struct source *from,
         copy_context(from, 0, start->base, x->context);
 }
 
-/* What a prompt's token takes, as the latest steps did; 0 = nothing is known yet. */
-static uint64_t token_ns(const struct engine *en, const struct request *r)
+/* What computing the prompt takes, while it may still ask the shared store: what is computed
+ * before it, and a token's time beside the streams, as the latest steps took; 0 = not known. */
+static void reckon(const struct engine *en, const struct seq *q, struct statecache_query *query)
 {
-    int32_t rows = MIN(MAX(r->n_prompt, FEW_ROWS), en->o.step_tokens);
-    return rows > 0 ? pace_ns(&en->pace, rows) / (uint64_t)rows : 0;
+    int32_t rows = MIN(MAX(q->r->n_prompt, FEW_ROWS), en->o.step_tokens), streams;
+    if (q->r->asked || rows < 1)
+        return;
+    query->before = engine_ahead(en, q, &streams);
+    query->token_ns = pace_prompts_ns(&en->pace, en->o.paced ? streams : 0, rows,
+                                      en->o.step_tokens) / (uint64_t)rows;
 }
 
 static int begin(void *arg, struct seq *q, struct err *e)
@@ -55,8 +60,8 @@ static int begin(void *arg, struct seq *q, struct err *e)
         .tokens = r->prompt, .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks,
         .fresh = r->prompt_logprobs, .whole = seq_looks_back(q) || q->trace || q->receipt,
         .again = r->waited, .pin_s = r->pin_s, .ask = &r->asked,
-        .token_ns = token_ns(c->en, r),
     };
+    reckon(c->en, q, &query);
     struct statecache_start start;
     struct track *t;
     int rc = statecache_begin(c->sc, &query, &t, &start, e);

@@ -64,6 +64,22 @@ void engine_admit(struct engine *en, struct request *r)
     en->active[en->n_active++] = q;
 }
 
+int64_t engine_ahead(const struct engine *en, const struct seq *q, int32_t *streams)
+{
+    int64_t rows = 0;
+    *streams = 0;
+    for (int32_t i = 0; i < en->n_active; i++) {
+        const struct seq *x = en->active[i];
+        if (x == q || !x->begun || x->parked || x->phase == SEQ_HELD)
+            continue;
+        if (x->phase == SEQ_DECODE)
+            (*streams)++;
+        else
+            rows += seq_left(x);
+    }
+    return rows;
+}
+
 /* ---- parking ---------------------------------------------------------------------------- */
 
 static void park(struct engine *en, struct seq *q)

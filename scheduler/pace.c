@@ -143,6 +143,16 @@ int32_t pace_first(const struct pace *p, int32_t decode, int32_t budget)
     return rows_in(p, most, decode, budget);
 }
 
+uint64_t pace_prompts_ns(const struct pace *p, int32_t streams, int64_t rows, int32_t budget)
+{
+    int32_t step = budget;
+    if (streams > 0) /* theirs is most of a step's time, and a row of it each */
+        step = rows_in(p, (double)pace_most(p, streams), streams + PACE_LEAST, budget);
+    int64_t each = MAX(MIN((int64_t)step - streams, rows), 1);
+    double ns = expected(p->all, (double)(each + streams));
+    return (uint64_t)(ns * (double)rows / (double)each);
+}
+
 /* Rows of a step in which `first` come first. */
 static int32_t rows_with(const struct pace *p, int32_t first, int32_t budget)
 {

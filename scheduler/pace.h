@@ -52,6 +52,9 @@ struct pace {
 void pace_note(struct pace *p, int32_t rows, uint64_t ns);
 /* What a step of `rows` rows takes, whatever they are; 0 = nothing is known. */
 uint64_t pace_ns(const struct pace *p, int32_t rows);
+/* What `rows` rows of prompts take beside so many streams, as long as these last, in steps of at
+ * most `budget` rows; 0 = nothing is known. */
+uint64_t pace_prompts_ns(const struct pace *p, int32_t streams, int64_t rows, int32_t budget);
 /* What a step with `base` rows of streams (or, without any, of prompts that come first) may take,
  * debts aside, or one of other prompts alone (0); 0 = unknown. */
 uint64_t pace_most(const struct pace *p, int32_t base);

@@ -103,6 +103,7 @@ struct statecache_query {
     uint64_t *ask;                    /* the request's own, 0 at first: it may wait once for the */
                                       /* shared store. NULL = it may not */
     uint64_t token_ns;                /* what computing one takes; 0 = not known */
+    int64_t before;                   /* tokens of other prompts that are computed before these */
     bool again;                       /* it was told to wait before: counted once */
     int64_t pin_s;                    /* keep the prompt's state at least so long; 0 = no */
 };

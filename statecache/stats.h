@@ -30,6 +30,8 @@ struct shared_stats {
     bool on;                   /* there is one */
     bool up;                   /* now: both connections work */
     bool waited_for;           /* now: it answers in time */
+    uint64_t answer_ns;        /* now: what an answer takes, by the latest ones */
+    uint64_t lacks;            /* now: answers in time until it is waited for again */
     bool sessions;             /* records of sessions are there */
     uint64_t hits, misses, timeouts; /* of requests that asked: found and used, not there, late */
     /* Requests by what came of waiting for it: a state; nothing, and that was known in time; it was

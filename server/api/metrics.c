@@ -287,6 +287,11 @@ static void shared(struct buf *out, const struct shared_stats *s, const char *pr
     gauge(out, name, "Whether the shared store is in use", s->up);
     snprintf(name, sizeof name, "%swaited_for", prefix);
     gauge(out, name, "Whether requests wait for its answers: they come in time", s->waited_for);
+    snprintf(name, sizeof name, "%slacks_answers", prefix);
+    gauge(out, name, "Answers in time until requests wait for it again", s->lacks);
+    snprintf(name, sizeof name, "%sanswer_seconds", prefix);
+    head(out, name, "gauge", "What an answer of it takes now");
+    buf_fmt(out, "recurd_%s %.6f\n", name, (double)s->answer_ns / (double)NS_PER_S);
     waits(out, s, prefix);
     shared_counters(out, s, prefix, shared_rows, ARRAY_LEN(shared_rows));
     snprintf(name, sizeof name, "%swrite_cpu_seconds_total", prefix);

@@ -25,9 +25,11 @@ struct ask {
     struct ask *next;       /* on their way */
     struct statecache *sc;
     uint64_t ticket, start_ns, deadline_ns;
-    uint64_t asked_ns;  /* the store that is asked now */
+    uint64_t begun_ns;  /* when it began to wait for this store, in line with others, … */
+    uint64_t asked_ns;  /* … and when that was asked */
     uint64_t limit_ns;  /* the request goes on by then, which is never after deadline_ns */
     uint64_t token_ns;  /* as in struct shared_query */
+    int64_t before;     /* likewise, at begun_ns, with what those who wait already may save */
     bool waits;         /* a request does */
     bool gone;          /* … did, and has seen that its time was over */
     bool unwaited;      /* none waits for this store; it was asked for what that shows */
@@ -206,8 +208,8 @@ static void answered(struct ask *a)
     waiting_answered(w, now - a->asked_ns, typical, now);
     shared_judge(sc, a->store, now);
     if (a->waits && a->fetch) {
-        int64_t saves = a->m.head.position - a->local;
-        uint64_t most = a->asked_ns + waiting_worth(w, saves, a->token_ns);
+        int64_t tokens = a->before + a->m.head.position - a->local;
+        uint64_t most = a->begun_ns + waiting_worth(w, tokens, a->token_ns);
         if (now + waiting_fetch(w, a->m.bytes, now) > MIN(a->limit_ns, most))
             let_go(a);
     }
@@ -295,13 +297,33 @@ static void leave(struct ask *a)
     a->sc->shared->asking--;
 }
 
-/* What waiting for that store is worth, if it may save `tokens`; 0: it does not pay. */
+/* What waiting for that store is worth, if `tokens` may be computed meanwhile: what it saves, and
+ * what is before that; 0: it does not pay. Its answers come one after the other. */
 static uint64_t worth(const struct shared *h, int store, int64_t tokens, uint64_t token_ns)
 {
     const struct waiting *w = &h->store[store].waiting;
     uint64_t most = waiting_worth(w, tokens, token_ns);
-    int rounds = h->store[store].in.kv->grouped ? ROUNDS_GROUPED : ROUNDS;
-    return waiting_pays(w, most, rounds, clock_now_ns()) ? most : 0;
+    int rounds = h->store[store].in.kv->grouped ? ROUNDS_GROUPED : ROUNDS, line = 1;
+    for (const struct ask *a = h->asks; a; a = a->next)
+        line += a->store == store && a->waits;
+    return waiting_pays(w, most, rounds * line, clock_now_ns()) ? most : 0;
+}
+
+/* Tokens that are computed before this prompt's, if nobody waits: those of others who wait may be
+ * found, too, but if they are not they are in its way. */
+static int64_t before(const struct shared *h, const struct shared_query *q)
+{
+    int64_t n = q->before;
+    for (const struct ask *a = h->asks; a; a = a->next)
+        n += a->waits ? a->n - a->local : 0;
+    return n;
+}
+
+/* What is left of that by now. */
+static int64_t still_before(const struct ask *a)
+{
+    uint64_t done = a->token_ns ? (clock_now_ns() - a->begun_ns) / a->token_ns : 0;
+    return done < (uint64_t)a->before ? a->before - (int64_t)done : 0;
 }
 
 /* Whether a store may be asked without anybody waiting; then it is. */
@@ -321,6 +343,7 @@ static void push(struct ask *a, int store, uint64_t worth_ns)
     struct shared *h = a->sc->shared;
     uint64_t now = clock_now_ns(), ns = (uint64_t)h->wait_ms[store] * NS_PER_MS;
     a->store = store;
+    a->begun_ns = now;
     a->limit_ns = now + worth_ns;
     a->deadline_ns = now + (a->unwaited ? MAX(ns, UNWAITED_MS * NS_PER_MS) : ns);
     a->job = (struct job){.prepare = prepare_ask, .run = run_ask, .done = done_ask};
@@ -374,7 +397,8 @@ static int next_store(struct ask *a, uint64_t *worth_ns)
     int64_t has = a->m.n_chunks ? a->m.head.position : a->local;
     if (next < 0 || !worth_more(a) || a->gone)
         return -1;
-    *worth_ns = worth(h, next, a->n - has, a->token_ns);
+    a->before = still_before(a);
+    *worth_ns = worth(h, next, a->before + a->n - has, a->token_ns);
     if (*worth_ns)
         return next;
     a->sc->stats.shared[next].waits_skipped++;
@@ -398,8 +422,9 @@ static void done_ask(struct job *job)
         !h->stop_ns) {
         a->fetch = true; /* the one of before is the deepest */
         next = a->from;
-        worth_ns = waiting_worth(&h->store[next].waiting, a->m.head.position - a->local,
-                                 a->token_ns);
+        a->before = still_before(a);
+        worth_ns = waiting_worth(&h->store[next].waiting,
+                                 a->before + a->m.head.position - a->local, a->token_ns);
     }
     shared_judge(sc, a->store, clock_now_ns());
     if (next >= 0) {
@@ -500,9 +525,10 @@ bool shared_wait(struct statecache *sc, const struct shared_query *q, uint64_t *
     if (h->stop_ns || saves < SHARED_GAIN || prefix_cold(q->base, 0, q->base->end))
         return false;
     uint64_t worth_ns = 0;
+    int64_t tokens = before(h, q) + saves;
     store = usable(h, store);
     while (store >= 0 && saves >= (store ? COLD_GAIN : SHARED_GAIN) &&
-           !(worth_ns = worth(h, store, saves, q->token_ns))) {
+           !(worth_ns = worth(h, store, tokens, q->token_ns))) {
         sc->stats.shared[store].waits_skipped++;
         ask_unwaited(sc, store, q);
         store = usable(h, store + 1);
@@ -512,6 +538,7 @@ bool shared_wait(struct statecache *sc, const struct shared_query *q, uint64_t *
     if (!a)
         return false;
     a->waits = true;
+    a->before = tokens - saves;
     push(a, store, worth_ns);
     return true;
 }

@@ -17,4 +17,6 @@ void shared_judge(struct statecache *sc, int store, uint64_t now)
                      t->in.kv->shown);
     }
     st->waited_for = st->up && !w->off;
+    st->answer_ns = waiting_expected(w, 1, now);
+    st->lacks = waiting_lacks(w);
 }

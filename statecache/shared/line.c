@@ -140,8 +140,11 @@ static void run_probe(struct job *job)
 {
     struct connect_job *j = (struct connect_job *)job;
     struct kv *kv = j->line->kv;
-    if (!j->skip && kv->ops->connected(kv))
-        j->rc = kv->ops->probe(kv, clock_now_ns() + (uint64_t)j->wait_ms * NS_PER_MS, &j->err);
+    if (j->skip)
+        return;
+    j->rc = kv->ops->connected(kv)
+                ? kv->ops->probe(kv, clock_now_ns() + (uint64_t)j->wait_ms * NS_PER_MS, &j->err)
+                : err_set(&j->err, E_IO, "shared store %s: the connection is closed", kv->shown);
     j->ns = clock_now_ns() - j->start_ns;
 }
 

@@ -22,7 +22,7 @@ void waiting_answered(struct waiting *w, uint64_t took_ns, bool typical, uint64_
     w->asked_ns = 0;
     w->heard_ns = now;
     w->late = late ? w->late + 1 : 0;
-    w->timely = late ? 0 : w->timely + 1;
+    w->timely = late ? w->timely - MIN(w->timely, (uint64_t)WAITING_SETBACK) : w->timely + 1;
 }
 
 void waiting_given_up(struct waiting *w, uint64_t took_ns, uint64_t now)
@@ -64,6 +64,11 @@ bool waiting_look(struct waiting *w, uint64_t now)
     w->on_ns = now;
     w->off = false;
     return true;
+}
+
+uint64_t waiting_lacks(const struct waiting *w)
+{
+    return w->off ? MAX(w->need, w->timely + 1) - w->timely : 0;
 }
 
 uint64_t waiting_expected(const struct waiting *w, int rounds, uint64_t now)

@@ -97,9 +97,13 @@ def asked(c):
 
 
 def told(before, after):
-    return {what: int(sum(m["recurd_shared_%s_total" % what] -
-                          before[n]["recurd_shared_%s_total" % what] for n, m in after.items()))
-            for what in ("hits", "misses", "timeouts", "dropped")}
+    """What became of it since: whole numbers by name."""
+    names = {what: "recurd_shared_%s_total" % what
+             for what in ("hits", "misses", "timeouts", "dropped")}
+    names.update(("waits " + what, 'recurd_shared_waits_total{outcome="%s"}' % what)
+                 for what in ("hit", "miss", "late", "skipped"))
+    return {what: int(sum(m[name] - before[n][name] for n, m in after.items()))
+            for what, name in names.items()}
 
 
 @row(short=True)

@@ -175,6 +175,7 @@ struct run {
     int32_t gen;         /* tokens to draw */
     uint64_t *ask;       /* as in struct statecache_query */
     uint64_t token_ns;   /* likewise */
+    int64_t before;
     /* -- */
     enum run_phase phase;
     struct track *t;
@@ -326,7 +327,8 @@ static inline bool run_begin(struct run *r)
         .tenant = r->tenant, .session = r->in_session ? &r->session : NULL,
         .ticket = r->ticket, .tokens = r->prompt,
         .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks, .fresh = r->fresh,
-        .whole = true, .ask = r->ask, .token_ns = r->token_ns};
+        .whole = true, .ask = r->ask, .token_ns = r->token_ns,
+        .before = r->before};
     err_clear(&r->err);
     if (r->slot < 0 && !run_take_slot(r))
         return false;

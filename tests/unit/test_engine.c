@@ -443,11 +443,14 @@ static struct {
     float logits[RIG_VOCAB];
     bool has_logits;
     int busy, n_reached, n_ends;
+    int64_t ahead;       /* of the last that asked */
+    int32_t streams;
 } kept;
 
 static int cache_begin(void *arg, struct seq *q, struct err *e)
 {
     (void)arg;
+    kept.ahead = engine_ahead(&sched->engine, q, &kept.streams);
     if (kept.busy && kept.busy--)
         return err_set(e, E_BUSY, "ask again");
     bool exact = kept.n == q->n_history;
@@ -527,6 +530,33 @@ Test(engine, chunks_end_at_cuts_and_a_restored_state_continues_exactly)
     run_one(3, 90);
     cr_assert_eq(kept.busy, 0);
     release(4);
+}
+
+Test(engine, a_cache_may_know_what_is_computed_before_a_prompt)
+{
+    rig_open_cached(RIG_DEFAULT, &cache);
+    kept.cut_at = INT64_MAX;
+    r[0] = rig_submit(rig_request(1, 10, 30));
+    sched_turn(sched); /* it is a stream now */
+    cr_expect(kept.ahead == 0 && kept.streams == 0);
+    r[1] = rig_submit(rig_request(2, 300, 1));
+    sched_turn(sched); /* 63 rows of it */
+    cr_expect(kept.ahead == 0 && kept.streams == 1);
+    r[2] = rig_submit(rig_request(3, 200, 1));
+    r[3] = rig_submit(rig_request(4, 100, 1));
+    sched_turn(sched);
+    cr_expect_eq(kept.ahead, 300 - 63 + 200);
+    cr_expect_eq(kept.streams, 1);
+    kept.busy = 1; /* this one waits, and is nobody's delay that the engine knows of */
+    r[4] = rig_submit(rig_request(5, 400, 1));
+    sched_turn(sched);
+    int64_t ahead = kept.ahead;
+    r[5] = rig_submit(rig_request(6, 50, 1));
+    kept.busy = 2;
+    sched_turn(sched);
+    cr_expect_eq(kept.ahead, ahead - 63);
+    rig_run(r, reply, 6);
+    release(6);
 }
 
 Test(engine, a_device_lost_while_its_logits_are_fetched_ends_everything)

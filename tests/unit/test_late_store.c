@@ -28,17 +28,25 @@ static void timely_from_now_on(struct fake *f)
     until_waited_for(f, true);
 }
 
-/* A prompt whose tokens take so long each; -> the tokens that were computed. */
-static int64_t asks(struct fake *f, const int32_t *t, int32_t n, uint64_t token_ns)
+/* A prompt whose tokens take so long each, with others before it; -> the tokens that were
+ * computed. */
+static int64_t asks_behind(struct fake *f, const int32_t *t, int32_t n, uint64_t token_ns,
+                           int64_t before)
 {
     struct run r;
     uint64_t ask = 0;
     run_init(&r, f, t, n, 3);
     r.ask = &ask;
     r.token_ns = token_ns;
+    r.before = before;
     int64_t computed = run_all(&r, 100);
     run_free(&r);
     return computed;
+}
+
+static int64_t asks(struct fake *f, const int32_t *t, int32_t n, uint64_t token_ns)
+{
+    return asks_behind(f, t, n, token_ns, 0);
 }
 
 /* It is not tried again before that: each try takes two seconds of a test that has one thread. */
@@ -174,6 +182,94 @@ Test(late_store, is_waited_for_where_that_pays)
     cr_expect_eq(asks(&b, t, LONG, 0), 0, "nor what is not known");
     cr_expect_eq(fake_shared_stats(&b).waits_skipped, 1);
     cr_expect_eq(fake_shared_stats(&b).waits_hit, 2);
+    closed(&r, &a, &b);
+}
+
+/* As long as others are computed before it, nothing is lost by waiting. */
+Test(late_store, is_waited_for_while_others_are_computed)
+{
+    struct rig r;
+    struct fake a, b;
+    int32_t t[LONG];
+    if (!opened(&r, &a, &b))
+        return;
+    until_waited_for(&b, true);
+    struct waiting *w = waiting_of(&b);
+    w->limit_ns = 7200 * NS_PER_S;
+    for (int i = 0; i < WAITING_KEPT; i++)
+        waiting_answered(w, 1200 * NS_PER_S, true, clock_now_ns());
+    fake_tokens(t, LONG, 1);
+    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    cr_expect_eq(asks_behind(&b, t, LONG, 5 * NS_PER_S, 100), LONG, "3,500 s of an hour");
+    fake_tokens(t, LONG, 2);
+    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    cr_expect_eq(asks_behind(&b, t, LONG, 5 * NS_PER_S, 130), 0, "3,650 s");
+    cr_expect_eq(fake_shared_stats(&b).waits_hit, 1);
+    closed(&r, &a, &b);
+}
+
+/* Who waits together would be computed one after the other: each waits as long as that took it. */
+Test(late_store, those_who_wait_are_before_those_who_come)
+{
+    enum { N = 3 };
+    struct rig r;
+    struct fake a, b;
+    struct run run[N];
+    uint64_t ask[N] = {0}, now = clock_now_ns();
+    int32_t t[LONG];
+    if (!opened(&r, &a, &b))
+        return;
+    until_waited_for(&b, true);
+    waiting_of(&b)->limit_ns = 36000 * NS_PER_S;
+    b.sc->shared->wait_ms[0] = 36000 * 1000;
+    waiting_answered(waiting_of(&b), NS_PER_S, true, now);
+    for (int i = 0; i < N; i++) {
+        fake_tokens(t, LONG, (uint64_t)i + 1);
+        run_init(&run[i], &b, t, LONG, 3);
+        run[i].ask = &ask[i];
+        run[i].token_ns = 10 * NS_PER_S;
+        cr_expect_not(run_step(&run[i], 100)); /* asked, and nothing can answer yet */
+    }
+    now = clock_now_ns();
+    uint64_t next = shared_waits_over(b.sc, now);
+    cr_expect(next > now + 5900 * NS_PER_S && next <= now + 6000 * NS_PER_S);
+    next = shared_waits_over(b.sc, now + 6000 * NS_PER_S);
+    cr_expect(next > now + 11900 * NS_PER_S && next <= now + 12000 * NS_PER_S);
+    next = shared_waits_over(b.sc, now + 12000 * NS_PER_S);
+    cr_expect(next > now + 17900 * NS_PER_S && next <= now + 18000 * NS_PER_S);
+    cr_expect_eq(fake_shared_stats(&b).waits_late, N - 1);
+    for (int i = 0; i < N; i++) {
+        cr_expect_eq(run_all(&run[i], 100), LONG);
+        run_free(&run[i]);
+    }
+    closed(&r, &a, &b);
+}
+
+/* Answers come one after the other: who comes to a line waits for all of it. */
+Test(late_store, a_line_of_questions_is_waited_for_where_that_pays)
+{
+    struct rig r;
+    struct fake a, b;
+    struct run first;
+    uint64_t ask = 0;
+    int32_t t[LONG];
+    if (!opened(&r, &a, &b))
+        return;
+    until_waited_for(&b, true);
+    waiting_of(&b)->limit_ns = 36000 * NS_PER_S;
+    b.sc->shared->wait_ms[0] = 36000 * 1000;
+    for (int i = 0; i < WAITING_KEPT; i++)
+        waiting_answered(waiting_of(&b), 1200 * NS_PER_S, true, clock_now_ns());
+    fake_tokens(t, LONG, 1);
+    run_init(&first, &b, t, 100, 3);
+    first.ask = &ask;
+    first.token_ns = 40 * NS_PER_S;
+    cr_expect_not(run_step(&first, 100)); /* 4,000 s, for 3,600 */
+    fake_tokens(t, LONG, 2);
+    cr_expect_eq(asks(&b, t, 100, 35 * NS_PER_S), 100, "7,000 s, for 7,200");
+    cr_expect_eq(fake_shared_stats(&b).waits_skipped, 1);
+    cr_expect_eq(run_all(&first, 100), 100);
+    run_free(&first);
     closed(&r, &a, &b);
 }
 

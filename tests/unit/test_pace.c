@@ -1,5 +1,6 @@
 /* How many rows a step may carry: delays are bounded, and nothing is lost where rows are free. */
 #include <criterion/criterion.h>
+#include <math.h>
 
 #include "scheduler/pace.h"
 
@@ -101,6 +102,24 @@ Test(pace, steps_with_streams_take_the_target_soon_and_no_longer)
             cr_assert(rows == 512 || (double)takes(machines[i], rows + 2) >= 0.9 * most,
                       "machine %zu: only %d rows", i, (int)rows);
         }
+}
+
+Test(pace, prompts_beside_streams_take_longer)
+{
+    struct machine m = {1000000, 100000};
+    struct pace p = {0};
+    cr_expect_eq(pace_prompts_ns(&p, 10, 300, 512), 0, "nothing is known");
+    for (int i = 0; i < 40; i++)
+        for (int32_t n = 1; n <= 512; n *= 2)
+            pace_note(&p, n, takes(m, n));
+    double alone = (double)pace_prompts_ns(&p, 0, 300, 512);
+    cr_expect(fabs(alone / (double)takes(m, 300) - 1) < 0.01, "%g ns", alone);
+    double steps = (double)pace_prompts_ns(&p, 0, 5120, 512) / (double)takes(m, 512);
+    cr_expect(fabs(steps - 10) < 0.1, "%g steps", steps);
+    /* A step of 2.5 times 16 rows has 6.5 ms, so 55 rows, of which 39 are the prompt's. */
+    double beside = (double)pace_prompts_ns(&p, 16, 300, 512);
+    cr_expect(fabs(beside / (6.5e6 * 300 / 39) - 1) < 0.1, "%g ns", beside);
+    cr_expect_gt(pace_prompts_ns(&p, 500, 300, 512), 300 / PACE_LEAST * takes(m, 500) / 3);
 }
 
 Test(pace, the_cap_holds_and_prompts_always_move_on)

@@ -82,12 +82,14 @@ Test(waiting, ends_after_late_answers_in_a_row_and_begins_again)
     cr_expect_not(waiting_pays(&w, LIMIT, 1, now));
     for (int i = 0; i < WAITING_TIMELY - 1; i++)
         answer(&w, MS);
+    cr_expect_eq(waiting_lacks(&w), 1);
     answer(&w, 2 * LIMIT);
     for (int i = 0; i < WAITING_TIMELY - 1; i++)
         answer(&w, MS);
-    cr_expect(w.off, "in a row");
+    cr_expect(w.off, "the late one set it back");
     answer(&w, MS);
     cr_expect_not(w.off);
+    cr_expect_eq(waiting_lacks(&w), 0);
     cr_expect(waiting_pays(&w, LIMIT / WAITING_FLOOR, 3, now), "the late ones are forgotten");
 }
 
@@ -110,6 +112,41 @@ Test(waiting, whoever_falls_back_shows_more)
     for (int i = 0; i < WAITING_TIMELY; i++)
         answer(&w, MS);
     cr_expect_not(w.off, "that was long ago");
+}
+
+/* Off, and as often before as counts. */
+static void off_again_and_again(struct waiting *w)
+{
+    opened(w);
+    for (int round = 0; round < 6; round++) {
+        for (int i = 0; i < WAITING_LATE; i++)
+            answer(w, LIMIT + 1);
+        for (int i = 0; w->off && round < 5; i++)
+            answer(w, MS);
+    }
+    cr_assert(w->off && w->need == WAITING_TIMELY_MAX);
+}
+
+/* Answers, every so-manyth of them late, until it is waited for again. */
+static int answers_until_on(struct waiting *w, int every)
+{
+    int n = 0;
+    for (; w->off && n < 1000; n++)
+        answer(w, n % every == every - 1 ? LIMIT + 1 : MS);
+    return n;
+}
+
+Test(waiting, a_late_answer_now_and_then_does_not_keep_it_off)
+{
+    struct waiting w;
+    off_again_and_again(&w);
+    cr_expect_lt(answers_until_on(&w, 5), 64, "16 s of PINGs");
+    off_again_and_again(&w);
+    cr_expect_lt(answers_until_on(&w, 10), 40);
+    off_again_and_again(&w);
+    cr_expect_eq(answers_until_on(&w, 3), 1000, "a third of them does");
+    off_again_and_again(&w);
+    cr_expect_eq(answers_until_on(&w, 1000), WAITING_TIMELY_MAX);
 }
 
 Test(waiting, is_worth_what_it_saves)
