@@ -1,6 +1,7 @@
 """What a store that is slow, dead or silent costs those who are served beside it."""
 import json
 import os
+import re
 import statistics
 import threading
 import time
@@ -67,6 +68,33 @@ def spoil(c, how):
     return lambda: None
 
 
+def state(c):
+    """What can keep a store from being waited for: its figures at the replica, and its own."""
+    now = c.replicas["one"].metrics()
+    seen = ["%s %g" % (name.replace("recurd_shared_", ""), value) for name, value in now.items()
+            if re.fullmatch(r"recurd_shared_(up|waited_for|lacks_answers|answer_seconds|"
+                            r"errors_total|timeouts_total|waits_total.*)", name)]
+    try:
+        lines = c.store.say("INFO").decode().splitlines()
+    except OSError as e:
+        lines = ["INFO:" + str(e)]
+    own = [x for x in lines if re.match(
+        r"INFO|used_memory:|maxmemory:|loading:|(rdb_bgsave|aof_rewrite)_in_progress|"
+        r"latest_fork_usec|slave0|sync_full|sync_partial_err", x)]
+    said = [x for x in c.replicas["one"].process.text().splitlines() if "shared store" in x]
+    return "at the replica: %s; the store: %s; load average %.1f; the log's last: %s" % (
+        ", ".join(seen), ", ".join(own), os.getloadavg()[0], " | ".join(said[-4:]))
+
+
+def healed(c, how):
+    """Until it is waited for again; else it is told why."""
+    one = c.replicas["one"]
+    try:
+        wait_for(lambda: one.metrics()["recurd_shared_waited_for"], "it heals: " + how, 60)
+    except RuntimeError as e:
+        raise RuntimeError("%s: %s" % (e, state(c))) from e
+
+
 def without_store(c):
     """A replica that was told of no store, in the place of another. -> it, and what ends it"""
     usual = c.replicas["three"]
@@ -97,7 +125,7 @@ def measured(c, storeless):
             windows[how].append(Window(at.host.address, "%d %s" % (n, how)).done())
             heal()
             since = time.time()
-            wait_for(lambda: one.metrics()["recurd_shared_waited_for"], "it heals: " + how, 60)
+            healed(c, how)
             if how in LATE:
                 heals.append(time.time() - since)
                 vain.append(one.metrics()['recurd_shared_waits_total{outcome="late"}'] - late)

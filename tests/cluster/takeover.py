@@ -141,7 +141,8 @@ def a_replica_dies():
               ("some were at the replica that died", bool(moved)),
               ("they go on elsewhere", all(t.place != dead for t in moved)),
               ("none is computed from its beginning, unless the store was late: %s" % again,
-               max(again or [0]) < whole or store["timeouts"] > 0),
+               max(again or [0]) < whole or
+               store["timeouts"] + store["waits late"] + store["waits skipped"] > 0),
               ("every token is that of one server alone",
                bool(faults) or all(t.right(c.alone) for t in talks))]
     figure = "%d conversations, %d of them at the replica that was killed: from the broken stream to " \
