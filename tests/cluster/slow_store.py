@@ -15,6 +15,7 @@ STORES = ("none", "well", "slow", "silent", "dead")
 LATE = ("slow", "silent", "dead")
 ROUNDS, SECONDS = 4, 6
 HEALED_S = 20
+MEMORY = 256 << 20  # of the store: the windows put some hundred MB each into it
 
 
 class Window:
@@ -55,6 +56,13 @@ class Window:
 
 def p99(times):
     return sorted(times)[int(len(times) * 0.99)]
+
+
+def bounded(c):
+    """The store keeps within its memory, as one in use does: what is in it is also in the mirror, in
+    two logs, and read again by a start."""
+    c.store.say("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    c.store.say("CONFIG", "SET", "maxmemory", MEMORY)
 
 
 def spoil(c, how):
@@ -120,6 +128,7 @@ def measured(c, storeless):
     for n in range(ROUNDS):
         for how in STORES[n % 5:] + STORES[:n % 5]:
             late = one.metrics()['recurd_shared_waits_total{outcome="late"}']
+            bounded(c)  # a start forgets it
             heal = spoil(c, how)
             at = storeless if how == "none" else one
             windows[how].append(Window(at.host.address, "%d %s" % (n, how)).done())
@@ -149,11 +158,14 @@ def a_slow_or_dead_store():
     """p99 of prompts at one replica, while the store answers, is slow, dead or silent, in turns, and at
     one that has no store."""
     c = Common.whole()
+    bounded(c)
+    c.store.say("BGREWRITEAOF")
     storeless, end = without_store(c)
     try:
         windows, heals, vain = measured(c, storeless)
     finally:
         end()
+        c.store.say("CONFIG", "SET", "maxmemory", 0)
     every = sum(windows.values(), [])
     faults = sum((w.faults for w in every), [])
     middle, sentence = told(windows)
