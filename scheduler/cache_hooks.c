@@ -43,11 +43,13 @@ static void trace_start(struct trace_record *x, struct source *from,
  * before it, and a token's time beside the streams, as the latest steps took; 0 = not known. */
 static void reckon(const struct engine *en, const struct seq *q, struct statecache_query *query)
 {
-    int32_t rows = MIN(MAX(q->r->n_prompt, FEW_ROWS), en->o.step_tokens), streams;
+    int32_t rows = MIN(MAX(q->r->n_prompt, FEW_ROWS), en->o.step_tokens);
     if (q->r->asked || rows < 1)
         return;
-    query->before = engine_ahead(en, q, &streams);
-    query->token_ns = pace_prompts_ns(&en->pace, en->o.paced ? streams : 0, rows,
+    struct engine_ahead ahead = engine_ahead(en, q);
+    query->before = ahead.rows;
+    query->others = ahead.prompts;
+    query->token_ns = pace_prompts_ns(&en->pace, en->o.paced ? ahead.streams : 0, rows,
                                       en->o.step_tokens) / (uint64_t)rows;
 }
 

@@ -64,20 +64,21 @@ void engine_admit(struct engine *en, struct request *r)
     en->active[en->n_active++] = q;
 }
 
-int64_t engine_ahead(const struct engine *en, const struct seq *q, int32_t *streams)
+struct engine_ahead engine_ahead(const struct engine *en, const struct seq *q)
 {
-    int64_t rows = 0;
-    *streams = 0;
+    struct engine_ahead a = {0};
     for (int32_t i = 0; i < en->n_active; i++) {
         const struct seq *x = en->active[i];
         if (x == q || !x->begun || x->parked || x->phase == SEQ_HELD)
             continue;
-        if (x->phase == SEQ_DECODE)
-            (*streams)++;
-        else
-            rows += seq_left(x);
+        if (x->phase == SEQ_DECODE) {
+            a.streams++;
+        } else {
+            a.prompts++;
+            a.rows += seq_left(x);
+        }
     }
-    return rows;
+    return a;
 }
 
 /* ---- parking ---------------------------------------------------------------------------- */

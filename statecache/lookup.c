@@ -266,7 +266,7 @@ int statecache_begin(struct statecache *sc, const struct statecache_query *q, st
             if (!rc)
                 rc = find_hit(sc, &l);
             struct shared_query s = {l.tenant, l.base, q->tokens, q->n, l.hit ? l.hit->pos : 0,
-                                     q->token_ns, q->before};
+                                     q->token_ns, q->before, q->others};
             if (!rc && shared_wait(sc, &s, q->ask))
                 rc = E_BUSY;
         }

@@ -103,7 +103,9 @@ struct statecache_query {
     uint64_t *ask;                    /* the request's own, 0 at first: it may wait once for the */
                                       /* shared store. NULL = it may not */
     uint64_t token_ns;                /* what computing one takes; 0 = not known */
-    int64_t before;                   /* tokens of other prompts that are computed before these */
+    int64_t before;                   /* tokens of other prompts that may be computed before */
+    int32_t others;                   /* these, and of how many: each as far as these go, at most, */
+                                      /* because a short one is not kept waiting by a long one */
     bool again;                       /* it was told to wait before: counted once */
     int64_t pin_s;                    /* keep the prompt's state at least so long; 0 = no */
 };

@@ -309,13 +309,14 @@ static uint64_t worth(const struct shared *h, int store, int64_t tokens, uint64_
     return waiting_pays(w, most, rounds * line, clock_now_ns()) ? most : 0;
 }
 
-/* Tokens that are computed before this prompt's, if nobody waits: those of others who wait may be
- * found, too, but if they are not they are in its way. */
-static int64_t before(const struct shared *h, const struct shared_query *q)
+/* Tokens that are computed before this prompt's `saves`, if nobody waits: those of others who wait
+ * may be found, too, but if they are not they are in its way. Prompts share the engine, so none
+ * takes more from this one than it has itself. */
+static int64_t before(const struct shared *h, const struct shared_query *q, int64_t saves)
 {
-    int64_t n = q->before;
+    int64_t n = MIN(q->before, q->others * saves);
     for (const struct ask *a = h->asks; a; a = a->next)
-        n += a->waits ? a->n - a->local : 0;
+        n += a->waits ? MIN(a->n - a->local, saves) : 0;
     return n;
 }
 
@@ -525,7 +526,7 @@ bool shared_wait(struct statecache *sc, const struct shared_query *q, uint64_t *
     if (h->stop_ns || saves < SHARED_GAIN || prefix_cold(q->base, 0, q->base->end))
         return false;
     uint64_t worth_ns = 0;
-    int64_t tokens = before(h, q) + saves;
+    int64_t tokens = before(h, q, saves) + saves;
     store = usable(h, store);
     while (store >= 0 && saves >= (store ? COLD_GAIN : SHARED_GAIN) &&
            !(worth_ns = worth(h, store, tokens, q->token_ns))) {

@@ -100,8 +100,7 @@ void shared_offers_rest(struct statecache *sc); /* what waits for a cold store h
 void shared_hand_over(struct statecache *sc, const struct timespec *until);
 
 /* What is looked for: a path (all of base, and tokens [n] behind it), of which the local tiers have
- * `local` tokens; token_ns: what computing one takes, 0 = not known; before: tokens of prompts that
- * the engine computes before them. */
+ * `local` tokens; token_ns, before, others: as in struct statecache_query. */
 struct shared_query {
     struct tenant *tenant;
     struct node *base;
@@ -110,6 +109,7 @@ struct shared_query {
     int64_t local;
     uint64_t token_ns;
     int64_t before;
+    int32_t others;
 };
 /* ask.c. ENGINE. Should the request wait for a store? *ticket: the request's own, 0 at first. */
 bool shared_wait(struct statecache *sc, const struct shared_query *q, uint64_t *ticket);

@@ -176,6 +176,7 @@ struct run {
     uint64_t *ask;       /* as in struct statecache_query */
     uint64_t token_ns;   /* likewise */
     int64_t before;
+    int32_t others;
     /* -- */
     enum run_phase phase;
     struct track *t;
@@ -328,7 +329,7 @@ static inline bool run_begin(struct run *r)
         .ticket = r->ticket, .tokens = r->prompt,
         .n = r->n_prompt, .marks = r->marks, .n_marks = r->n_marks, .fresh = r->fresh,
         .whole = true, .ask = r->ask, .token_ns = r->token_ns,
-        .before = r->before};
+        .before = r->before, .others = r->others};
     err_clear(&r->err);
     if (r->slot < 0 && !run_take_slot(r))
         return false;

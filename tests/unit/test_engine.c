@@ -443,14 +443,13 @@ static struct {
     float logits[RIG_VOCAB];
     bool has_logits;
     int busy, n_reached, n_ends;
-    int64_t ahead;       /* of the last that asked */
-    int32_t streams;
+    struct engine_ahead ahead; /* of the last that asked */
 } kept;
 
 static int cache_begin(void *arg, struct seq *q, struct err *e)
 {
     (void)arg;
-    kept.ahead = engine_ahead(&sched->engine, q, &kept.streams);
+    kept.ahead = engine_ahead(&sched->engine, q);
     if (kept.busy && kept.busy--)
         return err_set(e, E_BUSY, "ask again");
     bool exact = kept.n == q->n_history;
@@ -538,23 +537,23 @@ Test(engine, a_cache_may_know_what_is_computed_before_a_prompt)
     kept.cut_at = INT64_MAX;
     r[0] = rig_submit(rig_request(1, 10, 30));
     sched_turn(sched); /* it is a stream now */
-    cr_expect(kept.ahead == 0 && kept.streams == 0);
+    cr_expect(kept.ahead.rows == 0 && kept.ahead.streams == 0);
     r[1] = rig_submit(rig_request(2, 300, 1));
     sched_turn(sched); /* 63 rows of it */
-    cr_expect(kept.ahead == 0 && kept.streams == 1);
+    cr_expect(kept.ahead.rows == 0 && kept.ahead.streams == 1);
     r[2] = rig_submit(rig_request(3, 200, 1));
     r[3] = rig_submit(rig_request(4, 100, 1));
     sched_turn(sched);
-    cr_expect_eq(kept.ahead, 300 - 63 + 200);
-    cr_expect_eq(kept.streams, 1);
+    cr_expect_eq(kept.ahead.rows, 300 - 63 + 200);
+    cr_expect(kept.ahead.prompts == 2 && kept.ahead.streams == 1);
     kept.busy = 1; /* this one waits, and is nobody's delay that the engine knows of */
     r[4] = rig_submit(rig_request(5, 400, 1));
     sched_turn(sched);
-    int64_t ahead = kept.ahead;
+    int64_t ahead = kept.ahead.rows;
     r[5] = rig_submit(rig_request(6, 50, 1));
     kept.busy = 2;
     sched_turn(sched);
-    cr_expect_eq(kept.ahead, ahead - 63);
+    cr_expect_eq(kept.ahead.rows, ahead - 63);
     rig_run(r, reply, 6);
     release(6);
 }

@@ -28,10 +28,10 @@ static void timely_from_now_on(struct fake *f)
     until_waited_for(f, true);
 }
 
-/* A prompt whose tokens take so long each, with others before it; -> the tokens that were
+/* A prompt whose tokens take so long each, with those of others before it; -> the tokens that were
  * computed. */
 static int64_t asks_behind(struct fake *f, const int32_t *t, int32_t n, uint64_t token_ns,
-                           int64_t before)
+                           int64_t before, int32_t others)
 {
     struct run r;
     uint64_t ask = 0;
@@ -39,6 +39,7 @@ static int64_t asks_behind(struct fake *f, const int32_t *t, int32_t n, uint64_t
     r.ask = &ask;
     r.token_ns = token_ns;
     r.before = before;
+    r.others = others;
     int64_t computed = run_all(&r, 100);
     run_free(&r);
     return computed;
@@ -46,7 +47,7 @@ static int64_t asks_behind(struct fake *f, const int32_t *t, int32_t n, uint64_t
 
 static int64_t asks(struct fake *f, const int32_t *t, int32_t n, uint64_t token_ns)
 {
-    return asks_behind(f, t, n, token_ns, 0);
+    return asks_behind(f, t, n, token_ns, 0, 0);
 }
 
 /* It is not tried again before that: each try takes two seconds of a test that has one thread. */
@@ -200,11 +201,19 @@ Test(late_store, is_waited_for_while_others_are_computed)
         waiting_answered(w, 1200 * NS_PER_S, true, clock_now_ns());
     fake_tokens(t, LONG, 1);
     cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(asks_behind(&b, t, LONG, 5 * NS_PER_S, 100), LONG, "3,500 s of an hour");
+    cr_expect_eq(asks_behind(&b, t, LONG, 5 * NS_PER_S, 100, 1), LONG, "3,500 s of an hour");
+    fake_tokens(t, LONG, 4);
+    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    cr_expect_eq(asks_behind(&b, t, LONG, 2900 * NS_PER_MS, 100000, 1), LONG,
+                 "3,480 s: a long one does not keep it waiting for longer than it takes itself");
     fake_tokens(t, LONG, 2);
     cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(asks_behind(&b, t, LONG, 5 * NS_PER_S, 130), 0, "3,650 s");
-    cr_expect_eq(fake_shared_stats(&b).waits_hit, 1);
+    cr_expect_eq(asks_behind(&b, t, LONG, 5 * NS_PER_S, 130, 1), 0, "3,650 s");
+    fake_tokens(t, LONG, 3);
+    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
+    cr_expect_eq(asks_behind(&b, t, LONG, 2900 * NS_PER_MS, 100000, 2), 0, "5,220 s");
+    cr_expect_eq(fake_shared_stats(&b).waits_hit, 2);
+    cr_expect_eq(fake_shared_stats(&b).waits_skipped, 2);
     closed(&r, &a, &b);
 }
 
