@@ -106,8 +106,8 @@ int engine_check(const struct engine *en, const struct request *r, struct err *e
 int32_t engine_room(const struct engine *en);
 /* Takes over a checked request and its reference; if it fails, it finishes with an error. */
 void engine_admit(struct engine *en, struct request *r);
-/* What runs or may run before q's prompt: others, their rows, and the streams beside them. Those that
- * still wait for what the cache finds do not count: it knows what they lack. */
+/* What runs or may run before q's prompt: others, their rows, and the streams beside them. Those
+ * that still wait for what the cache finds do not count: it knows what they lack. */
 struct engine_ahead { int64_t rows; int32_t prompts, streams; };
 struct engine_ahead engine_ahead(const struct engine *en, const struct seq *q);
 bool engine_has_slot(const struct engine *en);

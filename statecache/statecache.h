@@ -104,8 +104,8 @@ struct statecache_query {
                                       /* shared store. NULL = it may not */
     uint64_t token_ns;                /* what computing one takes; 0 = not known */
     int64_t before;                   /* tokens of other prompts that may be computed before */
-    int32_t others;                   /* these, and of how many: each as far as these go, at most, */
-                                      /* because a short one is not kept waiting by a long one */
+    int32_t others;                   /* these, and of how many: of each as many as these are at */
+                                      /* most, a long one does not keep a short one waiting */
     bool again;                       /* it was told to wait before: counted once */
     int64_t pin_s;                    /* keep the prompt's state at least so long; 0 = no */
 };
