@@ -117,7 +117,7 @@ struct building {
     int32_t *first;               /* [op] its first launch in old; [n_ops] the end */
     int32_t *level;               /* [op] how many of its chain come before it */
     struct ocl_chain *chains;     /* those that are merged */
-    int32_t *chain, n_chains;     /* [op] the one that ends with it, or -1 */
+    int32_t *chain, n_chains;     /* [op] the one that is where it is, or -1 */
     int32_t ops[OCL_CHAIN_MAX];   /* the group being made, and its launches */
     struct decode decode[MEMBERS_MAX];
     int n_ops;
@@ -363,35 +363,61 @@ static int merge_chain(struct building *b, struct ocl_chain *c, struct err *e)
     return end_merge(b, from, rc, e);
 }
 
-/* Puts a chain of two parts and more where its last op is. */
-static void close_chain(struct building *b, struct ocl_chain *c, bool *taken)
+/* Keeps a chain until all of its phase are known. */
+static void close_chain(struct building *b, struct ocl_chain *c)
 {
-    if (c->n > 1) {
-        for (int32_t i = 0; i < c->n; i++)
-            taken[b->old[c->at[i]].op] = true;
-        b->chain[b->old[c->at[c->n - 1]].op] = b->n_chains;
+    if (c->n > 0)
         b->chains[b->n_chains++] = *c;
-    }
     *c = (struct ocl_chain){.tiles = c->tiles};
 }
 
 /* Cuts the chain that begins with op `first` into those that can be merged. */
-static void cut_chain(struct building *b, int32_t first, bool *taken)
+static void cut_chain(struct building *b, int32_t first)
 {
     const struct phases *x = &b->m->phases;
     struct ocl_chain c = {.tiles = x->ops[first].tiles};
+    int32_t from = b->n_chains, members = 0;
     struct decode d;
     for (int32_t i = first; i < x->n_ops && c.tiles > 0; i++) {
         if (x->ops[i].chain != first)
             continue;
+        members++;
         if (!decode_of(b, i, &d) || d.n != 1) {
-            close_chain(b, &c, taken);
+            close_chain(b, &c);
         } else if (!ocl_chain_add(&c, b->m, &b->old[d.at[0]], d.at[0])) {
-            close_chain(b, &c, taken);
+            close_chain(b, &c);
             (void)ocl_chain_add(&c, b->m, &b->old[d.at[0]], d.at[0]); /* or in none */
         }
     }
-    close_chain(b, &c, taken);
+    close_chain(b, &c);
+    if (b->n_chains == from + 1)
+        b->chains[from].whole = b->chains[from].n == members;
+}
+
+/* Whole chains of one phase become one; what then has two parts and more is put where an op of its
+ * is. */
+static void join_chains(struct building *b, bool *taken)
+{
+    const struct phase_op *ops = b->m->phases.ops;
+    for (int32_t i = 0; i < b->n_chains; i++) {
+        struct ocl_chain *c = &b->chains[i];
+        int32_t last = c->n ? b->old[c->at[c->n - 1]].op : 0;
+        int32_t phase = ops[last].phase;
+        for (int32_t j = i + 1; j < b->n_chains && c->n && c->whole; j++) {
+            struct ocl_chain *d = &b->chains[j];
+            if (d->n && d->whole && ops[b->old[d->at[0]].op].phase == phase &&
+                ocl_chain_beside(c, b->m, d))
+                d->n = 0;
+        }
+        if (c->n < 2)
+            continue;
+        for (int32_t k = 0; k < c->n; k++) {
+            int32_t op = b->old[c->at[k]].op;
+            taken[op] = true;
+            last = b->level[op] > b->level[last] ? op : last;
+        }
+        b->chain[last] = i; /* behind all that it replaces */
+    }
 }
 
 /* ---- the list in its order ---- */
@@ -453,7 +479,8 @@ static int add_blocks(struct building *b, struct place *places, bool *taken, str
     }
     for (int32_t i = 0; i < n; i++)
         if (b->m->phases.ops[i].chain == i)
-            cut_chain(b, i, taken);
+            cut_chain(b, i);
+    join_chains(b, taken);
     qsort(places, (size_t)n, sizeof *places, by_place);
     for (int32_t i = 0, end; i < n && !rc; i = end) {
         for (end = i + 1; end < n && places[end].phase == places[i].phase &&

@@ -79,13 +79,23 @@ static size_t args_bytes(const struct ocl_launch *l)
     return n;
 }
 
+static size_t all_bytes(const struct ocl_chain *c)
+{
+    size_t n = 0;
+    for (int32_t k = 0; k < c->n; k++)
+        n += args_bytes(c->parts[k].l);
+    return n;
+}
+
 bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
                    int32_t at)
 {
     const struct ocl_instance *x = &m->instances[l->instance];
-    struct ocl_part p = {x->file, x->defines, l, kind_of(x->file), 0};
-    int32_t units = units_of(l, &m->plan->ops[l->op], p.kind), lanes = c->lanes;
-    if (c->n == OCL_CHAIN_MAX || !always(l) || units < 1 || units % c->tiles)
+    const struct pieces *pieces = &m->phases.ops[l->op].pieces;
+    struct ocl_part p = {x->file, x->defines, l, kind_of(x->file), 0, pieces, 0, c->tiles};
+    int32_t lanes = c->lanes;
+    p.units = units_of(l, &m->plan->ops[l->op], p.kind);
+    if (c->n == OCL_CHAIN_MAX || !always(l) || p.units < 1 || p.units % pieces->units)
         return false;
     if (p.kind != PART_COLUMNS) {
         int32_t own = (int32_t)(l->local[0] * l->local[1]);
@@ -93,37 +103,60 @@ bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct 
             return false;
         lanes = own;
     }
-    size_t bytes = 8;
-    for (int32_t k = 0; k < c->n; k++)
-        bytes += args_bytes(c->parts[k].l);
-    if (bytes + args_bytes(l) > m->d->info.param_bytes)
+    if (8 + all_bytes(c) + args_bytes(l) > m->d->info.param_bytes)
         return false;
-    p.units = units / c->tiles;
+    c->branches = 1;
     c->parts[c->n] = p;
     c->at[c->n++] = at;
     c->lanes = lanes;
     return true;
 }
 
-/* Narrow tiles of columns alone are taken together, as many as a group has work-items for. */
-static void widen(struct ocl_chain *c)
+bool ocl_chain_beside(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_chain *more)
 {
-    int32_t most = 1, by = 1;
+    if (c->n + more->n > OCL_CHAIN_MAX || (c->lanes && more->lanes && c->lanes != more->lanes) ||
+        8 + all_bytes(c) + all_bytes(more) > m->d->info.param_bytes ||
+        c->parts[0].l->rows != more->parts[0].l->rows)
+        return false;
+    for (int32_t k = 0; k < more->n; k++) {
+        c->parts[c->n] = more->parts[k];
+        c->parts[c->n].branch += c->branches;
+        c->at[c->n++] = more->at[k];
+    }
+    c->branches += more->branches;
+    c->lanes = MAX(c->lanes, more->lanes);
+    return true;
+}
+
+/* Narrow tiles of columns alone are taken together, as many as a group has work-items for. */
+static void widen(struct ocl_chain *c, int32_t branch, int32_t lanes)
+{
+    int32_t most = 1, by = 1, tiles = 1;
+    for (int32_t k = 0; k < c->n; k++) {
+        const struct ocl_part *p = &c->parts[k];
+        if (p->branch != branch)
+            continue;
+        if (p->kind != PART_COLUMNS)
+            return;
+        tiles = p->tiles;
+        most = MAX(most, p->units / tiles);
+    }
+    for (int32_t d = 2; d <= tiles && d * most <= lanes; d++)
+        by = tiles % d ? by : d;
     for (int32_t k = 0; k < c->n; k++)
-        most = MAX(most, c->parts[k].units);
-    for (int32_t d = 2; d <= c->tiles && d * most <= LANES; d++)
-        by = c->tiles % d ? by : d;
-    c->tiles /= by;
-    for (int32_t k = 0; k < c->n; k++)
-        c->parts[k].units *= by;
+        if (c->parts[k].branch == branch)
+            c->parts[k].tiles /= by;
 }
 
 int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text, struct err *e)
 {
     const struct ocl_launch *first = c->parts[0].l;
-    int32_t lanes = c->lanes ? c->lanes : LANES, n = 1;
-    if (!c->lanes)
-        widen(c);
+    int32_t lanes = c->lanes ? c->lanes : LANES, n = 1, groups = 0;
+    for (int32_t b = 0; b < c->branches; b++)
+        widen(c, b, lanes);
+    for (int32_t k = 0; k < c->n; k++)
+        if (!k || c->parts[k].branch != c->parts[k - 1].branch)
+            groups += c->parts[k].tiles;
     for (int32_t k = 0; k < c->n; k++)
         n += c->parts[k].l->n_args;
     if (!ocl_merge_chain(text, c->parts, c->n, lanes))
@@ -139,7 +172,7 @@ int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text
             r->args[r->n_args++] = c->parts[k].l->args[i];
     for (int i = 0; i < 3; i++) {
         r->local[i] = i ? 1 : (size_t)lanes;
-        r->extent[i] = (struct ocl_extent){BY_ONE, i ? 1 : c->tiles, 1};
+        r->extent[i] = (struct ocl_extent){BY_ONE, i ? 1 : groups, 1};
     }
     r->extent[1].by = BY_ROWS;
     r->when = WHEN_SINGLE;

@@ -281,27 +281,57 @@ static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part
     return true;
 }
 
-/* The call of part k for all that belongs to the tile. */
-static void write_call(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k,
-                       int32_t lanes)
+/* The call of part k for the tile's share of one piece. */
+static void write_share(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k,
+                        int32_t piece, int32_t lanes)
 {
     bool columns = x->kind == PART_COLUMNS;
-    if (k)
-        buf_str(b, "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);\n");
+    int32_t by = x->units / x->pieces->units;
+    int32_t from = piece ? x->pieces->end[piece - 1] * by : 0;
+    int32_t share = (x->pieces->end[piece] * by - from) / x->tiles;
     if (columns)
-        buf_fmt(b, "for (int u_ = lane_; u_ < %d; u_ += %d)\n", x->units, lanes);
+        buf_fmt(b, "for (int u_ = lane_; u_ < %d; u_ += %d)\n", share, lanes);
     else
         buf_fmt(b, "for (int u_ = 0; u_ < %d; u_++) {\n"
-                   "if (u_)\n barrier(CLK_LOCAL_MEM_FENCE);\n", x->units);
+                   "if (u_)\n barrier(CLK_LOCAL_MEM_FENCE);\n", share);
     buf_fmt(b, "PART_NAME(part, %d, KERNEL)(arena", k);
     for (int i = 1; i < c->n; i++)
         buf_fmt(b, ", %s%d_", c->p[i].name, k);
-    buf_fmt(b, ", tile_ * %d + u_, row_, lane_, ", x->units);
+    buf_fmt(b, ", %d + tile_ * %d + u_, row_, lane_, ", from, share);
     if (has_local(c))
         buf_fmt(b, "local%d_);\n", k);
     else
         buf_str(b, "(local uchar *)0);\n");
     buf_str(b, columns ? "" : "}\n");
+}
+
+/* All that belongs to the tile. */
+static void write_calls(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k,
+                        int32_t lanes)
+{
+    for (int32_t piece = 0; piece < x->pieces->n; piece++) {
+        if (piece && x->kind != PART_COLUMNS)
+            buf_str(b, "barrier(CLK_LOCAL_MEM_FENCE);\n");
+        write_share(b, c, x, k, piece, lanes);
+    }
+}
+
+/* The groups of each branch make theirs. */
+static void write_branches(struct buf *b, const struct ocl_part *parts, const struct cut *c,
+                           int32_t n, int32_t lanes)
+{
+    for (int32_t k = 0; k < n; k++) {
+        bool begins = !k || parts[k].branch != parts[k - 1].branch;
+        if (k && begins)
+            buf_fmt(b, "} else {\ntile_ -= %d;\n", parts[k - 1].tiles);
+        if (begins && parts[k].branch != parts[n - 1].branch)
+            buf_fmt(b, "if (tile_ < %d) {\n", parts[k].tiles);
+        if (!begins)
+            buf_str(b, "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);\n");
+        write_calls(b, &c[k], &parts[k], k, lanes);
+    }
+    for (int32_t k = 0; k < parts[n - 1].branch; k++)
+        buf_str(b, "}\n");
 }
 
 static bool write_chain(struct buf *b, const struct ocl_part *parts, const struct cut *c, int32_t n,
@@ -324,8 +354,7 @@ static bool write_chain(struct buf *b, const struct ocl_part *parts, const struc
                        "__attribute__((aligned(16)));\n", k, k);
     buf_str(b, "int lane_ = (int)get_local_id(0), tile_ = (int)get_group_id(0);\n"
                "int row_ = (int)get_group_id(1);\n");
-    for (int32_t k = 0; k < n; k++)
-        write_call(b, &c[k], &parts[k], k, lanes);
+    write_branches(b, parts, c, n, lanes);
     buf_str(b, "}\n#undef PART_NAME\n#undef PART_PASTE\n");
     return !b->failed;
 }
