@@ -237,6 +237,10 @@ static const char *const places[] = {
         "(size_t)(unit_ / blocks_) : (size_t)row_)\n"
         "#define own_local_id(d) ((d) == 0 ? (size_t)(lane_ % across_) : (d) == 1 ? "
         "(size_t)(lane_ / across_) : (size_t)0)\n",
+    [PART_PANELS] =
+        "#define own_group_id(d) ((d) ? (size_t)row_ : (size_t)unit_)\n"
+        "#define own_local_id(d) ((d) == 0 ? (size_t)(lane_ % across_) : (d) == 1 ? "
+        "(size_t)(lane_ / across_) : (size_t)0)\n",
 };
 
 /* Whether a part's source declares local memory, which a function cannot. */
@@ -271,7 +275,9 @@ static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part
         buf_fmt(b, "%s%s, ", c->p[i].type, c->p[i].name);
     buf_str(b, "const int unit_, const int row_, const int lane_, local uchar *local_)\n{\n");
     if (x->kind == PART_HEADS)
-        buf_fmt(b, "const int blocks_ = %d, across_ = %zu;\n", x->l->extent[0].n, x->l->local[0]);
+        buf_fmt(b, "const int blocks_ = %d;\n", x->l->extent[0].n);
+    if (x->kind == PART_HEADS || x->kind == PART_PANELS)
+        buf_fmt(b, "const int across_ = %zu;\n", x->l->local[0]);
     buf_str(b, places[x->kind]);
     write_body(b, c->body);
     if (local)
@@ -281,10 +287,23 @@ static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part
     return true;
 }
 
-/* The call of part k for the tile's share of one piece. */
+static void write_call(struct buf *b, const struct cut *c, int32_t k, const char *unit)
+{
+    buf_fmt(b, "PART_NAME(part, %d, KERNEL)(arena", k);
+    for (int i = 1; i < c->n; i++)
+        buf_fmt(b, ", %s%d_", c->p[i].name, k);
+    buf_fmt(b, ", %s, row_, lane_, ", unit);
+    if (has_local(c))
+        buf_fmt(b, "local%d_);\n", k);
+    else
+        buf_str(b, "(local uchar *)0);\n");
+}
+
+/* The calls of part k for the tile's share of one piece. */
 static void write_share(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k,
                         int32_t piece, int32_t lanes)
 {
+    char unit[64];
     bool columns = x->kind == PART_COLUMNS;
     int32_t by = x->units / x->pieces->units;
     int32_t from = piece ? x->pieces->end[piece - 1] * by : 0;
@@ -294,14 +313,8 @@ static void write_share(struct buf *b, const struct cut *c, const struct ocl_par
     else
         buf_fmt(b, "for (int u_ = 0; u_ < %d; u_++) {\n"
                    "if (u_)\n barrier(CLK_LOCAL_MEM_FENCE);\n", share);
-    buf_fmt(b, "PART_NAME(part, %d, KERNEL)(arena", k);
-    for (int i = 1; i < c->n; i++)
-        buf_fmt(b, ", %s%d_", c->p[i].name, k);
-    buf_fmt(b, ", %d + tile_ * %d + u_, row_, lane_, ", from, share);
-    if (has_local(c))
-        buf_fmt(b, "local%d_);\n", k);
-    else
-        buf_str(b, "(local uchar *)0);\n");
+    snprintf(unit, sizeof unit, "%d + tile_ * %d + u_", from, share);
+    write_call(b, c, k, unit);
     buf_str(b, columns ? "" : "}\n");
 }
 
@@ -320,6 +333,15 @@ static void write_calls(struct buf *b, const struct cut *c, const struct ocl_par
 static void write_branches(struct buf *b, const struct ocl_part *parts, const struct cut *c,
                            int32_t n, int32_t lanes)
 {
+    if (parts[n - 1].kind == PART_PANELS) { /* every group makes the parts before it whole */
+        buf_str(b, "const int panel_ = tile_;\ntile_ = 0;\n");
+        for (int32_t k = 0; k + 1 < n; k++) {
+            write_calls(b, &c[k], &parts[k], k, lanes);
+            buf_str(b, "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);\n");
+        }
+        write_call(b, &c[n - 1], n - 1, "panel_");
+        return;
+    }
     for (int32_t k = 0; k < n; k++) {
         bool begins = !k || parts[k].branch != parts[k - 1].branch;
         if (k && begins)
@@ -365,7 +387,8 @@ bool ocl_merge_chain(struct buf *out, const struct ocl_part *parts, int32_t n, i
     bool ok = c != NULL;
     for (int32_t k = 0; k < n && ok; k++)
         ok = cut_source(&c[k], parts[k].file, parts[k].defines) && c[k].n == parts[k].l->n_args &&
-             parts[k].l->args[0].kind == ARG_ARENA && strncmp(parts[k].file, "nvidia/", 7) != 0;
+             parts[k].l->args[0].kind == ARG_ARENA &&
+             (parts[k].kind == PART_PANELS || strncmp(parts[k].file, "nvidia/", 7) != 0);
     ok = ok && write_chain(out, parts, c, n, lanes);
     mem_free(c);
     return ok;
