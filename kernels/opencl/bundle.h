@@ -39,6 +39,16 @@ void ocl_bundle_free(struct ocl_model *m);
 /* The separate launches serve from now on; says why, but for NULL. */
 void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why);
 
+/* ---- what a bundle can have (alike.c) ---- */
+
+/* Whether two launches can be members of one. */
+bool ocl_alike(const struct ocl_model *m, const struct ocl_launch *a, const struct ocl_launch *b);
+/* A launch that copies rows for the tensor cores: once for all products of one input. */
+bool ocl_is_pack(const char *file);
+/* Bytes of the parameters of `members` such launches. Offset and stride of a view alternate, so the
+ * gaps before longs count as parameters of their own. */
+size_t ocl_bundle_bytes(const struct ocl_launch *l, int32_t members);
+
 /* ---- text of merged kernels (merge.c) ---- */
 
 /* The source of a bundle of `members` launches like l (defines: its instance's). false: this

@@ -85,6 +85,27 @@ Test(ocl_merge, activations_of_one_phase_do_not_share_memory)
     ocl_bundle_free(&m);
 }
 
+/* Groups of the product make the norm while others write what the product makes. */
+Test(ocl_merge, what_a_norm_reads_lives_until_the_product_that_begins_with_it)
+{
+    struct ocl_device d = {.tune.bundle = 1,
+                           .info = {.alloc_bytes = MIB(1), .memory_bytes = MIB(9)}};
+    struct ocl_model m = {.d = &d, .plan = &plan, .cap = cap};
+    struct err e = {0};
+    plan = (struct plan){.ops = ops, .acts = acts, .logits = VIEW_NONE};
+    record(OP_EMBED, -1, -1);
+    record(OP_NORM, 0, -1);
+    ops[1].p.norm.group = W;
+    record(OP_LINEAR, 1, -1);
+    record(OP_LINEAR, 2, -1);
+    cr_assert_gt(plan_layout(&plan, &cap), 0);
+    cr_assert(share(&plan, 0, 2), "the order of ops has them in two places: nothing is tested");
+    cr_assert_eq(ocl_bundle_begin(&m, &e), 0, "%s", e.text);
+    cr_assert_eq(m.phases.ops[1].into, 2);
+    cr_assert_not(share(m.plan, 0, 2));
+    ocl_bundle_free(&m);
+}
+
 /* ---- launches of a step ---- */
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of the API's signatures */
@@ -192,6 +213,7 @@ Test(ocl_merge, launches_of_models)
         cr_expect_leq(one, cases[i].one, "%s: %d launches", cases[i].dir, (int)one);
         cr_expect_leq(sixteen, cases[i].sixteen, "%s: %d", cases[i].dir, (int)sixteen);
         ocl_model_free(&m);
+        ocl_device_close(&d);
         model_close(own);
     }
 }
