@@ -387,6 +387,8 @@ OCL_FAMILIES := $(addprefix public/,gated_deltanet rwkv7 mamba2 mamba mla log_li
                 hf/hf_qwen3_5_moe more/kimi_groups
 # Groups of a size in which a whole layer of RWKV-7 can be merged.
 BUNDLE_TUNE  := group=32 state_cols=32 slice_min=32 slices=4
+# … and of Gated DeltaNet: heads that share keys, and norms that go into products.
+DELTA_TUNE   := group=128 state_cols=32 slice_min=32 slices=4 mma=1
 # Attention on emulated tensor cores: pages, a window, sums of forget gates.
 MMA_FAMILIES := gated_deltanet_hybrid samba forgetting_transformer
 $B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclsample oclgrind ops families ew rig) $(LIB)
@@ -412,6 +414,7 @@ opencl-quick: $B/oclcheck $B/oclrows $B/oclbundle $B/ocl_fault $B/golden ## … 
 	$B/oclrows --device $(OCL_DEVICE) --shape 90x300x70 --tune mma=1 --tune "mma=1 wgmma=1"
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE)' 1 3 10
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1' 2 10
+	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --most 75 1 3
 	$B/ocl_fault --quick $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
 	$B/golden --device $(OCL_DEVICE),bank_kib=600+$(OCL_DEVICE),bank_kib=600+rows=7 \

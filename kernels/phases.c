@@ -10,6 +10,9 @@
 /* Outputs of a product that one group of work-items makes: a tile of what follows it at once. */
 #define PRODUCT_TILE 32
 
+/* Members of a chain. */
+#define CHAIN_MAX 24
+
 /* What an op reads or writes. owned: tile i of the op touches only tile i of the view. */
 struct effect { struct view v; bool writes, owned; };
 
@@ -25,6 +28,42 @@ static int32_t gcd(int32_t a, int32_t b)
         b = r;
     }
     return a;
+}
+
+/* Heads of the state, or of what several of them share when that still makes many tiles. */
+static int32_t delta_units(const struct op *op)
+{
+    int32_t n = gcd(op->p.delta.state_heads, op->p.delta.k_heads);
+    if (op->p.delta.decay != DECAY_NONE)
+        n = gcd(n, op->p.delta.d_heads);
+    bool alike = n == op->p.delta.state_heads || n >= TILES_MIN;
+    return alike && op->p.delta.steps == 1 ? n : 0;
+}
+
+/* Heads of an operand; as many as the state has where it has none. */
+static int32_t decay_heads(const struct op *op, int in)
+{
+    switch (in) {
+    case DECAY_q: return op->p.decay.q_heads;
+    case DECAY_k: return op->p.decay.k_heads;
+    case DECAY_v: return op->p.decay.v_heads;
+    default: return op->p.decay.decay > DECAY_CONST ? op->p.decay.d_heads
+                                                    : op->p.decay.state_heads;
+    }
+}
+
+static int32_t decay_units(const struct op *op)
+{
+    int32_t all = op->p.decay.state_heads, n = all;
+    for (int i = 0; i < 4; i++)
+        n = gcd(n, decay_heads(op, i));
+    return n >= TILES_MIN ? n : all;
+}
+
+/* Whether several tiles of a recurrence read the same heads of an operand. */
+static bool decay_shares(const struct op *op, int in)
+{
+    return decay_heads(op, in) % decay_units(op) != 0;
 }
 
 static void add(struct effects *x, struct view v, bool writes, bool owned)
@@ -47,7 +86,8 @@ static void effects_of(struct effects *x, const struct op *op)
     for (int i = 0; i < OP_INPUTS; i++) {
         bool shared = (op->kind == OP_LINEAR && i == LINEAR_x) ||
                       (op->kind == OP_CONV && i == CONV_mask) ||
-                      (op->kind == OP_SCAN && (i == SCAN_B || i == SCAN_C));
+                      (op->kind == OP_SCAN && (i == SCAN_B || i == SCAN_C)) ||
+                      (op->kind == OP_DECAY && decay_shares(op, i));
         add(x, op->in[i], false, !shared);
     }
     add(x, op->out, true, true);
@@ -65,23 +105,6 @@ static int32_t ew_tiles(const struct ew_program *p)
     return n;
 }
 
-static int32_t delta_tiles(const struct op *op)
-{
-    int32_t n = op->p.delta.state_heads;
-    bool decays = op->p.delta.decay != DECAY_NONE;
-    bool alike = op->p.delta.k_heads == n && (!decays || op->p.delta.d_heads == n);
-    return alike && op->p.delta.steps == 1 ? n : 0;
-}
-
-static int32_t decay_tiles(const struct op *op)
-{
-    int32_t n = op->p.decay.state_heads;
-    bool decays = op->p.decay.decay > DECAY_CONST; /* by an operand */
-    return op->p.decay.q_heads == n && op->p.decay.k_heads == n && op->p.decay.v_heads == n &&
-                   (!decays || op->p.decay.d_heads == n)
-               ? n : 0;
-}
-
 /* Parts of a row that an op computes apart; 0: it has no chain. */
 static int32_t tiles_of(const struct op *op)
 {
@@ -93,8 +116,8 @@ static int32_t tiles_of(const struct op *op)
     case OP_SCAN: case OP_WKV: return op->out.width;
     case OP_LINEAR: return op->out.width % PRODUCT_TILE ? 0 : op->out.width / PRODUCT_TILE;
     case OP_ROPE: return op->out.width / op->p.rope.head;
-    case OP_DELTA: return delta_tiles(op);
-    case OP_DECAY: return decay_tiles(op);
+    case OP_DELTA: return delta_units(op);
+    case OP_DECAY: return decay_units(op);
     default: return 0;
     }
 }
@@ -112,11 +135,6 @@ static bool meet(const struct plan *p, const struct capacity *c, struct view a, 
     return x->offset < y->offset + ny && y->offset < x->offset + nx;
 }
 
-static bool same(struct view a, struct view b)
-{
-    return a.act == b.act && a.col == b.col && a.width == b.width;
-}
-
 enum relation { APART, ALIGNED, ORDERED };
 
 /* ALIGNED: they must come in order, but tile by tile is enough. */
@@ -131,52 +149,254 @@ static enum relation relate(const struct plan *p, const struct capacity *c, int3
             const struct effect *f = &x->e[a], *g = &y->e[b];
             if ((!f->writes && !g->writes) || !meet(p, c, f->v, g->v))
                 continue;
-            if (!same(f->v, g->v) || !f->owned || !g->owned)
+            if (f->v.act != g->v.act || !f->owned || !g->owned)
                 return ORDERED;
             r = ALIGNED;
         }
     return r;
 }
 
-/* The chain of the latest ops that op i waits for, when i may join it with *tiles; else -1. */
-static int32_t joins(const struct phases *x, const struct plan *p, int32_t i,
-                     const enum relation *to, int32_t phase, int32_t *tiles)
+/* ---- what a tile has of each member ---- */
+
+/* The members of a chain that is being made. */
+struct cutting {
+    const struct effects *all;
+    struct pieces *of; /* [member] */
+    int32_t member[CHAIN_MAX]; /* ops, ascending */
+    int n;
+};
+
+/* Adds an end. 1: it is new; 0; -1: there are too many. */
+static int add_end(struct pieces *x, int32_t unit)
 {
-    int32_t chain = -1, own = tiles_of(&p->ops[i]);
-    bool aligned = true;
-    if (own < 1 || p->ops[i].kind == OP_LINEAR) /* a product wants the whole device */
+    int at = 0;
+    while (at < x->n && x->end[at] < unit)
+        at++;
+    if (at < x->n && x->end[at] == unit)
+        return 0;
+    if (x->n == PHASE_PIECES)
         return -1;
-    for (int32_t j = 0; j < i; j++) {
-        if (to[j] == APART || x->ops[j].phase < phase)
-            continue;
-        if (chain >= 0 && x->ops[j].chain != chain)
-            return -1;
-        chain = x->ops[j].chain;
-        aligned = aligned && to[j] == ALIGNED;
-    }
-    if (chain < 0 || p->ops[chain].rows != p->ops[i].rows || x->ops[chain].tiles < 1)
-        return -1;
-    *tiles = gcd(x->ops[chain].tiles, own);
-    bool wide = *tiles == x->ops[chain].tiles || *tiles >= TILES_MIN;
-    return wide && (aligned || *tiles == 1) ? chain : -1;
+    for (int k = x->n++; k > at; k--)
+        x->end[k] = x->end[k - 1];
+    x->end[at] = unit;
+    return 1;
 }
 
-static void put(struct phases *x, const struct plan *p, int32_t i, const enum relation *to)
+/* Column `col` of an activation, of which the op has view v, is where a piece ends: as above; -1
+ * also when it is inside of a unit. */
+static int end_at(struct pieces *x, struct view v, int32_t col)
 {
-    int32_t phase = -1, tiles = 0, chain;
+    int64_t at = (int64_t)(col - v.col) * x->units;
+    if (col <= v.col || col >= v.col + v.width)
+        return 0;
+    return at % v.width ? -1 : add_end(x, (int32_t)(at / v.width));
+}
+
+/* Where the pieces of one member end in what two have in common, the other's must. */
+static int hand_over(struct pieces *to, struct view v, const struct pieces *from, struct view w)
+{
+    int rc = end_at(to, v, w.col), any = rc;
+    for (int k = 0; k < from->n && rc >= 0; k++) {
+        int64_t at = (int64_t)from->end[k] * w.width;
+        rc = at % from->units ? -1 : end_at(to, v, w.col + (int32_t)(at / from->units));
+        any |= rc;
+    }
+    return rc < 0 ? rc : any;
+}
+
+/* One round over all pairs: 1: something is new; 0; -1: members cannot be cut alike. */
+static int even_out(struct cutting *c)
+{
+    int any = 0;
+    for (int i = 0; i < c->n; i++)
+        for (int j = 0; j < c->n; j++) {
+            const struct effects *x = &c->all[c->member[i]], *y = &c->all[c->member[j]];
+            for (int a = 0; a < x->n; a++)
+                for (int b = 0; b < y->n; b++) {
+                    const struct effect *f = &x->e[a], *g = &y->e[b];
+                    if (f->v.act != g->v.act || !f->owned || !g->owned ||
+                        (!f->writes && !g->writes) || f->v.col >= g->v.col + g->v.width ||
+                        g->v.col >= f->v.col + f->v.width)
+                        continue;
+                    int rc = hand_over(&c->of[i], f->v, &c->of[j], g->v);
+                    if (rc < 0)
+                        return rc;
+                    any |= rc;
+                }
+        }
+    return any;
+}
+
+static void whole_row(struct pieces *x, int32_t units)
+{
+    *x = (struct pieces){.units = units, .n = 1, .end = {units}};
+}
+
+/* Cuts all members alike: how many tiles there are, 0 = they cannot be. */
+static int32_t cut(struct cutting *c, const struct op *ops)
+{
+    int rc = 1;
+    int32_t tiles = 0;
+    for (int i = 0; i < c->n; i++)
+        whole_row(&c->of[i], tiles_of(&ops[c->member[i]]));
+    while (rc > 0)
+        rc = even_out(c);
+    for (int i = 0; i < c->n && !rc; i++)
+        for (int k = 0; k < c->of[i].n; k++)
+            tiles = gcd(tiles, c->of[i].end[k] - (k ? c->of[i].end[k - 1] : 0));
+    return rc ? 0 : tiles;
+}
+
+/* ---- phases and chains ---- */
+
+struct finding {
+    struct phases *x;
+    const struct plan *p;
+    const struct effects *all;
+    enum relation *to; /* [op] of the op that is being placed */
+    struct pieces of[CHAIN_MAX];
+    struct cutting c;
+};
+
+/* The members of the chains that op i waits for in this phase, and i, in order. false: they cannot
+ * be one. aligned: tile by tile is enough. */
+static bool members(struct finding *f, int32_t i, int32_t phase, bool *aligned)
+{
+    const struct phases *x = f->x;
+    bool products = false, several = false;
+    int32_t first = -1;
+    f->c.n = 0;
+    for (int32_t j = 0; j < i; j++) {
+        bool in = false;
+        if (x->ops[j].phase != phase)
+            continue;
+        for (int32_t k = 0; k < i && !in; k++)
+            in = f->to[k] != APART && x->ops[k].phase == phase &&
+                 x->ops[k].chain == x->ops[j].chain;
+        if (!in)
+            continue;
+        int32_t chain = x->ops[j].chain;
+        if (f->c.n == CHAIN_MAX - 1 || x->ops[chain].tiles < 1 ||
+            f->p->ops[chain].rows != f->p->ops[i].rows)
+            return false;
+        several |= first >= 0 && chain != first;
+        products |= f->p->ops[j].kind == OP_LINEAR;
+        first = first < 0 ? chain : first;
+        *aligned &= f->to[j] != ORDERED;
+        f->c.member[f->c.n++] = j;
+    }
+    f->c.member[f->c.n++] = i;
+    return first >= 0 && !(products && several);
+}
+
+/* Whether op i joins what it waits for, in *tiles. */
+static bool joins(struct finding *f, int32_t i, int32_t phase, int32_t *tiles)
+{
+    const struct op *op = &f->p->ops[i];
+    bool aligned = true, one = true, product = false, pieces = false;
+    if (tiles_of(op) < 1 || op->kind == OP_LINEAR) /* a product wants the whole device */
+        return false;
+    if (!members(f, i, phase, &aligned))
+        return false;
+    int32_t least = INT32_MAX;
+    for (int k = 0; k + 1 < f->c.n; k++) {
+        int32_t has = f->x->ops[f->c.member[k]].tiles;
+        one &= has == 1;
+        least = MIN(least, has);
+    }
+    *tiles = one ? 1 : cut(&f->c, f->p->ops);
+    for (int k = 0; k < f->c.n; k++) {
+        if (one)
+            whole_row(&f->of[k], tiles_of(&f->p->ops[f->c.member[k]]));
+        product |= f->p->ops[f->c.member[k]].kind == OP_LINEAR;
+        pieces |= f->of[k].n > 1;
+    }
+    if (product && pieces) /* it is no part of a kernel with other ops */
+        return false;
+    return one || (aligned && *tiles > 0 && (*tiles == least || *tiles >= TILES_MIN));
+}
+
+static void put(struct finding *f, int32_t i)
+{
+    struct phases *x = f->x;
+    int32_t phase = -1, tiles = 0, chain = i;
     for (int32_t j = 0; j < i; j++)
-        if (to[j] != APART)
+        if (f->to[j] != APART)
             phase = MAX(phase, x->ops[j].phase);
-    chain = phase < 0 ? -1 : joins(x, p, i, to, phase, &tiles);
-    if (chain < 0) {
-        x->ops[i] = (struct phase_op){phase + 1, i, tiles_of(&p->ops[i])};
-        x->n_phases = MAX(x->n_phases, phase + 2);
+    if (phase >= 0 && joins(f, i, phase, &tiles)) {
+        for (int k = 0; k + 1 < f->c.n; k++) /* i is the last */
+            chain = MIN(chain, x->ops[f->c.member[k]].chain);
+        x->ops[i].phase = phase;
+        for (int k = 0; k < f->c.n; k++) {
+            struct phase_op *o = &x->ops[f->c.member[k]];
+            *o = (struct phase_op){phase, chain, tiles, f->of[k], -1};
+        }
         return;
     }
-    x->ops[i] = (struct phase_op){phase, chain, tiles};
-    for (int32_t j = chain; j < i; j++)
-        if (x->ops[j].chain == chain)
-            x->ops[j].tiles = tiles;
+    x->ops[i] = (struct phase_op){.phase = phase + 1, .chain = i, .tiles = tiles_of(&f->p->ops[i]),
+                                   .into = -1};
+    whole_row(&x->ops[i].pieces, x->ops[i].tiles);
+    x->n_phases = MAX(x->n_phases, phase + 2);
+}
+
+/* ---- chains that go into products ---- */
+
+/* Whether an op writes the same again when it, or an earlier one of its chain, runs again. */
+static bool repeats(const struct finding *f, int32_t i)
+{
+    const struct op *op = &f->p->ops[i];
+    const struct effects *x = &f->all[i];
+    if (op->section >= 0 || (op->kind != OP_NORM && op->kind != OP_EW))
+        return false;
+    for (int32_t j = f->x->ops[i].chain; j <= i; j++)
+        for (int a = 0; a < x->n; a++)
+            for (int b = 0; b < f->all[j].n; b++)
+                if (f->x->ops[j].chain == f->x->ops[i].chain && x->e[a].writes &&
+                    !f->all[j].e[b].writes && meet(f->p, NULL, x->e[a].v, f->all[j].e[b].v))
+                    return false;
+    return true;
+}
+
+/* Whether op i writes what op j reads or writes. */
+static bool disturbs(const struct finding *f, int32_t i, int32_t j)
+{
+    const struct effects *x = &f->all[i], *y = &f->all[j];
+    for (int a = 0; a < x->n; a++)
+        for (int b = 0; b < y->n; b++)
+            if (x->e[a].writes && meet(f->p, NULL, x->e[a].v, y->e[b].v))
+                return true;
+    return false;
+}
+
+/* Whether product i may begin with the chain: nothing else of its phase touches what that does. */
+static bool takes(const struct finding *f, int32_t i, int32_t chain)
+{
+    const struct phase_op *x = f->x->ops;
+    bool reads = false;
+    for (int32_t j = chain; j < f->p->n_ops; j++) {
+        if (x[j].chain != chain)
+            continue;
+        if (!repeats(f, j) || disturbs(f, i, j) || f->p->ops[j].rows != f->p->ops[i].rows)
+            return false;
+        for (int32_t k = 0; k < f->p->n_ops; k++) {
+            if (x[k].phase != x[i].phase)
+                continue;
+            bool apart = relate(f->p, NULL, k, &f->all[k], &f->all[j], j) == APART;
+            if (k != i && !apart)
+                return false;
+            reads |= k == i && !apart;
+        }
+    }
+    return reads;
+}
+
+static void find_into(struct finding *f)
+{
+    struct phase_op *x = f->x->ops;
+    for (int32_t i = 0; i < f->p->n_ops; i++)
+        for (int32_t j = 0; j < i && f->p->ops[i].kind == OP_LINEAR; j++)
+            if (x[j].chain == j && x[j].phase == x[i].phase - 1 && takes(f, i, j))
+                x[j].into = i;
 }
 
 int phases_find(struct phases *out, const struct plan *p, const struct capacity *c, struct err *e)
@@ -185,13 +405,17 @@ int phases_find(struct phases *out, const struct plan *p, const struct capacity 
     struct effects *all = mem_array(n + 1, sizeof *all);
     enum relation *to = mem_array(n + 1, sizeof *to);
     *out = (struct phases){.ops = mem_array(n + 1, sizeof *out->ops), .n_ops = p->n_ops};
+    struct finding f = {.x = out, .p = p, .all = all, .to = to};
+    f.c = (struct cutting){.all = all, .of = f.of};
     int rc = all && to && out->ops ? 0 : err_set(e, E_NOMEM, "no memory for %zu phases", n);
     for (int32_t i = 0; i < p->n_ops && !rc; i++) {
         effects_of(&all[i], &p->ops[i]);
         for (int32_t j = 0; j < i; j++)
             to[j] = relate(p, c, i, &all[i], &all[j], j);
-        put(out, p, i, to);
+        put(&f, i);
     }
+    if (!rc)
+        find_into(&f);
     mem_free(all);
     mem_free(to);
     if (rc)

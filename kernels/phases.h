@@ -4,10 +4,15 @@
  *
  * An op that reads or writes what another one writes comes in a later phase than it, unless both
  * are *row-local* (norm, ew, shift, conv, rope, recurrences by head …) and cut alike: then the two
- * form a *chain*. A product may begin one, so that an activation is its epilogue. A chain falls
- * into `tiles` that share nothing: tile i has columns [i W / tiles, (i + 1) W / tiles) of every
- * operand of width W that a member owns. A tile of a row belongs to one group of work-items, which
- * runs the members in order with a barrier of its own.
+ * form a *chain*. A product may begin one, so that an activation is its epilogue. An op that needs
+ * several chains of one phase makes one of them. A chain falls into `tiles` that share nothing. A
+ * member's row falls into *pieces* (q, k and v of one convolution, say), and tile i of `tiles` has
+ * the i-th equal share of each: of the same columns of every operand that a member owns. A tile of
+ * a row belongs to one group of work-items, which runs the members in order with a barrier of its
+ * own.
+ *
+ * A chain that keeps no state, and whose results one product of the next phase alone reads, goes
+ * *into* it when groups of work-items may each make the whole chain: again and again the same.
  *
  * That holds for a step of one row a sequence: rows of one sequence wait for each other. */
 #ifndef RECURD_PHASES_H
@@ -17,10 +22,17 @@
 #include "base/err.h"
 #include "kernels/plan.h"
 
+#define PHASE_PIECES 8
+
+/* Where the pieces of an op's row end. A row has `units` equal units, or 0: it cannot be cut. */
+struct pieces { int32_t units, n, end[PHASE_PIECES]; };
+
 struct phase_op {
     int32_t phase; /* from 0 */
     int32_t chain; /* the first op of its chain: itself for most */
     int32_t tiles; /* of the chain; 0: an op that is cut otherwise (attention, …) */
+    struct pieces pieces;
+    int32_t into; /* of a chain's first op: a product that may begin with the whole chain; or -1 */
 };
 
 /* Owner: the caller. Thread: any. */

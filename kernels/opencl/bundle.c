@@ -29,82 +29,6 @@ void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why)
     x->off = true;
 }
 
-/* ---- what may become one ---- */
-
-/* Sources whose work-items along dimension 1 are slices of a sum that is added over those there
- * are: members with fewer of them may share a group with more. */
-static bool has_slices(const char *file)
-{
-    return !strcmp(file, "linear_few.cl") || !strcmp(file, "nvidia/linear_few.cl");
-}
-
-/* A launch that copies rows for the tensor cores: once for all products of one input. */
-static bool is_pack(const char *file)
-{
-    return !strcmp(file, "nvidia/pack_rows.cl");
-}
-
-static bool same_extent(struct ocl_extent a, struct ocl_extent b)
-{
-    return a.by == b.by && a.n == b.n && a.per == b.per;
-}
-
-/* Two lists of defines, but for the number of slices. */
-static bool same_defines(const char *a, const char *b, bool slices)
-{
-    if (!slices || strncmp(a, "#define SLICES ", 15) || strncmp(b, "#define SLICES ", 15))
-        return !strcmp(a, b);
-    return !strcmp(a + strcspn(a, "\n"), b + strcspn(b, "\n"));
-}
-
-static bool same_args(const struct ocl_launch *a, const struct ocl_launch *b)
-{
-    bool ok = a->n_args == b->n_args;
-    for (int32_t i = 0; i < a->n_args && ok; i++)
-        ok = a->args[i].kind == b->args[i].kind &&
-             (a->args[i].kind != ARG_BATCH || a->args[i].i == b->args[i].i);
-    return ok;
-}
-
-/* Scratch memory but for packed rows has one place: two ops may not use it at once. */
-static bool has_scratch(const struct ocl_launch *l)
-{
-    bool any = false, packed = false;
-    for (int32_t i = 0; i < l->n_args; i++) {
-        any = any || l->args[i].kind == ARG_SCRATCH;
-        packed = packed || l->args[i].kind == ARG_PACK_AT;
-    }
-    return any && !packed;
-}
-
-/* Whether two launches can be members of one bundle. */
-static bool alike(const struct ocl_model *m, const struct ocl_launch *a,
-                  const struct ocl_launch *b)
-{
-    const struct ocl_instance *x = &m->instances[a->instance], *y = &m->instances[b->instance];
-    bool slices = has_slices(x->file);
-    return !strcmp(x->file, y->file) && same_defines(x->defines, y->defines, slices) &&
-           a->rows == b->rows && a->when == b->when && a->rows_min == b->rows_min &&
-           a->rows_max == b->rows_max && a->seqs_min == b->seqs_min &&
-           a->seqs_max == b->seqs_max && a->seq_min == b->seq_min && a->seq_max == b->seq_max &&
-           same_extent(a->gate.of, b->gate.of) && a->gate.min == b->gate.min &&
-           a->gate.max == b->gate.max && !a->groups_max && !b->groups_max &&
-           a->extent[0].by == BY_ONE && b->extent[0].by == BY_ONE &&
-           same_extent(a->extent[1], b->extent[1]) && same_extent(a->extent[2], b->extent[2]) &&
-           a->local[0] == b->local[0] && a->local[2] == b->local[2] &&
-           (slices || a->local[1] == b->local[1]) && !has_scratch(a) && same_args(a, b);
-}
-
-/* Bytes of the parameters of `members` such launches. Offset and stride of a view alternate, so the
- * gaps before longs count as parameters of their own. */
-static size_t param_bytes(const struct ocl_launch *l, int32_t members)
-{
-    size_t shared = 0, own = 8;
-    for (int32_t i = 0; i < l->n_args; i++)
-        *(ocl_merge_shared(l->args[i].kind) ? &shared : &own) += ocl_arg_bytes(l, i);
-    return shared + own * (size_t)members;
-}
-
 /* ---- building the list ---- */
 
 /* The launches of an op that a decode step may run. */
@@ -117,7 +41,7 @@ struct building {
     int32_t *first;               /* [op] its first launch in old; [n_ops] the end */
     int32_t *level;               /* [op] how many of its chain come before it */
     struct ocl_chain *chains;     /* those that are merged */
-    int32_t *chain, n_chains;     /* [op] the one that ends with it, or -1 */
+    int32_t *chain, n_chains;     /* [op] the one that is where it is, or -1 */
     int32_t ops[OCL_CHAIN_MAX];   /* the group being made, and its launches */
     struct decode decode[MEMBERS_MAX];
     int n_ops;
@@ -141,8 +65,8 @@ static bool joins(const struct building *b, const struct decode *d)
     const struct decode *first = &b->decode[0];
     bool ok = b->n_ops < MEMBERS_MAX && d->n == first->n;
     for (int i = 0; i < d->n && ok; i++)
-        ok = alike(b->m, &b->old[first->at[i]], &b->old[d->at[i]]) &&
-             param_bytes(&b->old[d->at[i]], b->n_ops + 1) <= b->m->d->info.param_bytes;
+        ok = ocl_alike(b->m, &b->old[first->at[i]], &b->old[d->at[i]]) &&
+             ocl_bundle_bytes(&b->old[d->at[i]], b->n_ops + 1) <= b->m->d->info.param_bytes;
     return ok;
 }
 
@@ -166,7 +90,7 @@ static void place_packed(struct building *b, int64_t *at)
         const struct ocl_launch *own = NULL;
         at[k] = end;
         for (int i = 0; i < b->decode[k].n; i++)
-            if (is_pack(m->instances[b->old[b->decode[k].at[i]].instance].file))
+            if (ocl_is_pack(m->instances[b->old[b->decode[k].at[i]].instance].file))
                 own = &b->old[b->decode[k].at[i]];
         if (!own)
             continue;
@@ -187,7 +111,7 @@ static int members_of(const struct building *b, int slot, const int64_t *packed,
                       int out[MEMBERS_MAX])
 {
     const struct ocl_launch *l = &b->old[b->decode[0].at[slot]];
-    bool once = is_pack(b->m->instances[l->instance].file);
+    bool once = ocl_is_pack(b->m->instances[l->instance].file);
     int n = 0;
     for (int k = 0; k < b->n_ops; k++) {
         bool there = false;
@@ -319,7 +243,10 @@ static int end_merge(struct building *b, int32_t from, int rc, struct err *e)
         *e = (struct err){0};
         return 0;
     }
-    struct ocl_merge x = {m->phases.ops[b->ops[0]].phase, b->ops[0], false};
+    struct ocl_merge x = {m->phases.ops[b->ops[0]].phase,
+                          m->phases.ops[b->ops[b->n_ops - 1]].phase, b->ops[0], false, 1};
+    for (int32_t i = from; i < b->n; i++)
+        x.rows_max = MAX(x.rows_max, b->all[i].rows_max);
     for (int32_t i = 0; i < from; i++)
         for (int k = 0; k < b->n_ops; k++)
             if (b->all[i].op == b->ops[k] && !b->all[i].merged &&
@@ -363,35 +290,90 @@ static int merge_chain(struct building *b, struct ocl_chain *c, struct err *e)
     return end_merge(b, from, rc, e);
 }
 
-/* Puts a chain of two parts and more where its last op is. */
-static void close_chain(struct building *b, struct ocl_chain *c, bool *taken)
+/* In steps of one row product `op` begins with the chain that goes into it, unless one of them is
+ * in another merge. */
+static int merge_product(struct building *b, int32_t op, bool *taken, struct err *e)
 {
-    if (c->n > 1) {
-        for (int32_t i = 0; i < c->n; i++)
-            taken[b->old[c->at[i]].op] = true;
-        b->chain[b->old[c->at[c->n - 1]].op] = b->n_chains;
-        b->chains[b->n_chains++] = *c;
+    const struct phase_op *x = b->m->phases.ops;
+    struct ocl_chain c = {.tiles = 1};
+    struct decode d;
+    int32_t first = 0;
+    while (first < op && x[first].into != op)
+        first++;
+    if (first == op || taken[op])
+        return 0;
+    for (int32_t i = first; i < op; i++) {
+        if (x[i].chain != first)
+            continue;
+        if (taken[i] || !decode_of(b, i, &d) || d.n != 1 ||
+            !ocl_chain_add(&c, b->m, &b->old[d.at[0]], d.at[0]))
+            return 0;
     }
+    (void)decode_of(b, op, &d);
+    for (int i = 0; i < d.n; i++)
+        if (ocl_chain_product(&c, b->m, &b->old[d.at[i]], d.at[i])) {
+            for (int32_t k = 0; k < c.n; k++)
+                taken[b->old[c.at[k]].op] = true;
+            return merge_chain(b, &c, e);
+        }
+    return 0;
+}
+
+/* Keeps a chain until all of its phase are known. */
+static void close_chain(struct building *b, struct ocl_chain *c)
+{
+    if (c->n > 0)
+        b->chains[b->n_chains++] = *c;
     *c = (struct ocl_chain){.tiles = c->tiles};
 }
 
 /* Cuts the chain that begins with op `first` into those that can be merged. */
-static void cut_chain(struct building *b, int32_t first, bool *taken)
+static void cut_chain(struct building *b, int32_t first)
 {
     const struct phases *x = &b->m->phases;
     struct ocl_chain c = {.tiles = x->ops[first].tiles};
+    int32_t from = b->n_chains, members = 0;
     struct decode d;
     for (int32_t i = first; i < x->n_ops && c.tiles > 0; i++) {
         if (x->ops[i].chain != first)
             continue;
+        members++;
         if (!decode_of(b, i, &d) || d.n != 1) {
-            close_chain(b, &c, taken);
+            close_chain(b, &c);
         } else if (!ocl_chain_add(&c, b->m, &b->old[d.at[0]], d.at[0])) {
-            close_chain(b, &c, taken);
+            close_chain(b, &c);
             (void)ocl_chain_add(&c, b->m, &b->old[d.at[0]], d.at[0]); /* or in none */
         }
     }
-    close_chain(b, &c, taken);
+    close_chain(b, &c);
+    if (b->n_chains == from + 1)
+        b->chains[from].whole = b->chains[from].n == members;
+}
+
+/* Whole chains of one phase become one; what then has two parts and more is put where an op of its
+ * is. */
+static void join_chains(struct building *b, bool *taken)
+{
+    const struct phase_op *ops = b->m->phases.ops;
+    for (int32_t i = 0; i < b->n_chains; i++) {
+        struct ocl_chain *c = &b->chains[i];
+        int32_t last = c->n ? b->old[c->at[c->n - 1]].op : 0;
+        int32_t phase = ops[last].phase;
+        for (int32_t j = i + 1; j < b->n_chains && c->n && c->whole; j++) {
+            struct ocl_chain *d = &b->chains[j];
+            if (d->n && d->whole && ops[b->old[d->at[0]].op].phase == phase &&
+                ocl_chain_beside(c, b->m, d))
+                d->n = 0;
+        }
+        if (c->n < 2)
+            continue;
+        for (int32_t k = 0; k < c->n; k++) {
+            int32_t op = b->old[c->at[k]].op;
+            taken[op] = true;
+            last = b->level[op] > b->level[last] ? op : last;
+        }
+        b->chain[last] = i; /* behind all that it replaces */
+    }
 }
 
 /* ---- the list in its order ---- */
@@ -434,6 +416,9 @@ static int add_block(struct building *b, const struct place *from, const struct 
         rc = merge_group(b, e);
     }
     for (const struct place *x = from; x < end && !rc; x++)
+        if (b->m->plan->ops[x->op].kind == OP_LINEAR)
+            rc = merge_product(b, x->op, taken, e);
+    for (const struct place *x = from; x < end && !rc; x++)
         if (b->chain[x->op] >= 0)
             rc = merge_chain(b, &b->chains[b->chain[x->op]], e);
     return rc;
@@ -453,7 +438,8 @@ static int add_blocks(struct building *b, struct place *places, bool *taken, str
     }
     for (int32_t i = 0; i < n; i++)
         if (b->m->phases.ops[i].chain == i)
-            cut_chain(b, i, taken);
+            cut_chain(b, i);
+    join_chains(b, taken);
     qsort(places, (size_t)n, sizeof *places, by_place);
     for (int32_t i = 0, end; i < n && !rc; i = end) {
         for (end = i + 1; end < n && places[end].phase == places[i].phase &&

@@ -8,8 +8,12 @@
  * *Chains*: ops that need no more than a barrier of a group between them become one launch, in
  * which a group makes a tile of a row with the body of one source after the other. A part that sums
  * over its group has as many work-items there as alone; where two parts disagree the chain is cut.
+ * Whole chains of a phase, and single ops that could be in one, are branches of one launch.
  *
- * Both forms stand in the list of launches, in the order of phases; an ocl_merge joins what is
+ * *Beginnings*: in a step of one row a norm that only one product reads is made by every group of
+ * that product, all writing the same.
+ *
+ * All forms stand in the list of launches, in the order of phases; an ocl_merge joins what is
  * chosen together: the merged launches of some ops, or the separate ones. Whatever else runs these
  * ops (prompts, several rows a sequence) uses the separate ones. A merge that does not build, or
  * whose bits differ at start, is off for good. Tuning word bundle=0: there are none. */
@@ -35,6 +39,16 @@ void ocl_bundle_free(struct ocl_model *m);
 /* The separate launches serve from now on; says why, but for NULL. */
 void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why);
 
+/* ---- what a bundle can have (alike.c) ---- */
+
+/* Whether two launches can be members of one. */
+bool ocl_alike(const struct ocl_model *m, const struct ocl_launch *a, const struct ocl_launch *b);
+/* A launch that copies rows for the tensor cores: once for all products of one input. */
+bool ocl_is_pack(const char *file);
+/* Bytes of the parameters of `members` such launches. Offset and stride of a view alternate, so the
+ * gaps before longs count as parameters of their own. */
+size_t ocl_bundle_bytes(const struct ocl_launch *l, int32_t members);
+
 /* ---- text of merged kernels (merge.c) ---- */
 
 /* The source of a bundle of `members` launches like l (defines: its instance's). false: this
@@ -53,33 +67,46 @@ enum ocl_part_kind {
     PART_NONE,    /* it cannot be one */
     PART_COLUMNS, /* a work-item a column of a row, alone */
     PART_GROUPS,  /* a group of work-items a piece of a row: (piece, row) in dimensions 0 and 1 */
-    PART_HEADS    /* (block of a head, head, sequence) */
+    PART_HEADS,   /* (block of a head, head, sequence) */
+    PART_PANELS   /* a group some outputs of a product; the parts before it are made by all */
 };
-/* A launch as a part: `units` columns, pieces or blocks of heads belong to a tile. */
+/* A launch as a part: a row of `units` columns, pieces or blocks of heads is cut as ../phases.h
+ * says. Parts of one branch follow each other. */
 struct ocl_part {
     const char *file, *defines;
     const struct ocl_launch *l;
     enum ocl_part_kind kind;
     int32_t units;
+    const struct pieces *pieces;
+    int32_t branch, tiles; /* tiles: of the branch */
 };
-/* The source of a chain: a group of `lanes` makes tile get_group_id(0) of row get_group_id(1),
- * part after part with barriers between. false: as above. Parameters: the arena, then those of each
- * part without it. */
+/* The source of chains side by side: the groups of `lanes` along dimension 0 are the tiles of the
+ * first branch, then those of the next; one makes its tile of row get_group_id(1), part after part
+ * with barriers between. false: as above. Parameters: the arena, then those of each part without
+ * it. */
 bool ocl_merge_chain(struct buf *out, const struct ocl_part *parts, int32_t n, int32_t lanes);
 
 /* ---- chains (chain.c) ---- */
 
-/* Launches of a chain of ../phases.h, one an op, that become one. */
+/* Launches of a chain of ../phases.h, one an op, or of several in branches, that become one. */
 #define OCL_CHAIN_MAX 16
 struct ocl_chain {
     struct ocl_part parts[OCL_CHAIN_MAX];
     int32_t at[OCL_CHAIN_MAX]; /* launches */
-    int32_t n, tiles, lanes;
+    int32_t n, branches;
+    int32_t tiles; /* of the chain that grows */
+    int32_t lanes; /* that some part must have; 0: any */
+    bool whole;    /* nothing in its phase waits for it, or it for that */
 };
 /* Appends launch l (number `at`) of an op to a chain that is made in `tiles`: false when it must
  * begin a new one, or (the chain is empty) cannot be in any. */
 bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
                    int32_t at);
+/* Appends the launch of a product of one row, which begins with the chain so far; false: it cannot. */
+bool ocl_chain_product(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
+                       int32_t at);
+/* Appends the branches of a chain that may run at the same time; false: they do not fit. */
+bool ocl_chain_beside(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_chain *more);
 /* The merged launch but for its instance and args of the model: text, arguments, extents. E_NOMEM,
  * E_UNSUPPORTED. */
 int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text,

@@ -136,6 +136,16 @@ static int differs(struct proof *t, int32_t phase, struct err *e)
     return memcmp(t->seen[0], t->seen[1], seen_floats(t) * sizeof(float)) != 0;
 }
 
+/* From this phase on, the first after which both ways have made the same. */
+static int32_t even(const struct ocl_model *m, int32_t phase)
+{
+    int32_t next = phase;
+    for (int32_t i = 0; i < m->n_merges; i++)
+        if (!m->merges[i].off && m->merges[i].phase <= phase && m->merges[i].last > phase)
+            next = m->merges[i].last;
+    return next == phase ? phase : even(m, next);
+}
+
 static void refuse(struct proof *t)
 {
     struct ocl_model *m = t->m;
@@ -143,8 +153,8 @@ static void refuse(struct proof *t)
     int32_t low = 0, high = m->phases.n_phases - 1; /* the first phase that differs */
     int32_t op = 0;
     while (low < high) {
-        int32_t mid = low + (high - low) / 2;
-        int rc = differs(t, mid, &e);
+        int32_t mid = even(m, low + (high - low) / 2);
+        int rc = mid < high ? differs(t, mid, &e) : -1;
         if (rc < 0)
             break;
         low = rc ? low : mid + 1;

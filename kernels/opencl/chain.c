@@ -13,8 +13,9 @@
  * but that of its launch. */
 static const struct { const char *file; enum ocl_part_kind kind; } kinds[] = {
     {"ew.cl", PART_COLUMNS},   {"groupsum.cl", PART_COLUMNS}, {"shift.cl", PART_COLUMNS},
-    {"conv.cl", PART_COLUMNS}, {"rope.cl", PART_COLUMNS},     {"norm.cl", PART_GROUPS},
-    {"softmax.cl", PART_GROUPS}, {"delta.cl", PART_HEADS},
+    {"conv.cl", PART_COLUMNS}, {"rope.cl", PART_COLUMNS},     {"scan.cl", PART_COLUMNS},
+    {"rnn.cl", PART_COLUMNS},  {"norm.cl", PART_GROUPS},      {"softmax.cl", PART_GROUPS},
+    {"delta.cl", PART_HEADS},  {"decay.cl", PART_HEADS},
 };
 
 static enum ocl_part_kind kind_of(const char *file)
@@ -79,13 +80,23 @@ static size_t args_bytes(const struct ocl_launch *l)
     return n;
 }
 
+static size_t all_bytes(const struct ocl_chain *c)
+{
+    size_t n = 0;
+    for (int32_t k = 0; k < c->n; k++)
+        n += args_bytes(c->parts[k].l);
+    return n;
+}
+
 bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
                    int32_t at)
 {
     const struct ocl_instance *x = &m->instances[l->instance];
-    struct ocl_part p = {x->file, x->defines, l, kind_of(x->file), 0};
-    int32_t units = units_of(l, &m->plan->ops[l->op], p.kind), lanes = c->lanes;
-    if (c->n == OCL_CHAIN_MAX || !always(l) || units < 1 || units % c->tiles)
+    const struct pieces *pieces = &m->phases.ops[l->op].pieces;
+    struct ocl_part p = {x->file, x->defines, l, kind_of(x->file), 0, pieces, 0, c->tiles};
+    int32_t lanes = c->lanes;
+    p.units = units_of(l, &m->plan->ops[l->op], p.kind);
+    if (c->n == OCL_CHAIN_MAX || !always(l) || p.units < 1 || p.units % pieces->units)
         return false;
     if (p.kind != PART_COLUMNS) {
         int32_t own = (int32_t)(l->local[0] * l->local[1]);
@@ -93,37 +104,86 @@ bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct 
             return false;
         lanes = own;
     }
-    size_t bytes = 8;
-    for (int32_t k = 0; k < c->n; k++)
-        bytes += args_bytes(c->parts[k].l);
-    if (bytes + args_bytes(l) > m->d->info.param_bytes)
+    if (8 + all_bytes(c) + args_bytes(l) > m->d->info.param_bytes)
         return false;
-    p.units = units / c->tiles;
+    c->branches = 1;
     c->parts[c->n] = p;
     c->at[c->n++] = at;
     c->lanes = lanes;
     return true;
 }
 
-/* Narrow tiles of columns alone are taken together, as many as a group has work-items for. */
-static void widen(struct ocl_chain *c)
+#define COLUMNS_MOST 8 /* of a work-item, that every group makes again */
+
+bool ocl_chain_product(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
+                       int32_t at)
 {
-    int32_t most = 1, by = 1;
+    const struct ocl_instance *x = &m->instances[l->instance];
+    int32_t lanes = (int32_t)(l->local[0] * l->local[1]);
+    if (c->n + 1 > OCL_CHAIN_MAX || (c->lanes && c->lanes != lanes) || l->local[2] != 1 ||
+        l->rows_min > 1 || l->rows_max < 1 || l->groups_max || l->extent[0].by != BY_ONE ||
+        8 + all_bytes(c) + args_bytes(l) > m->d->info.param_bytes)
+        return false;
+    for (int32_t k = 0; k < c->n; k++) {
+        struct ocl_part *p = &c->parts[k];
+        if (p->units > (p->kind == PART_COLUMNS ? COLUMNS_MOST * lanes : 1))
+            return false;
+        p->tiles = 1;
+    }
+    struct ocl_part p = {x->file, x->defines, l, PART_PANELS, l->extent[0].n,
+                         &m->phases.ops[l->op].pieces, 0, l->extent[0].n};
+    c->parts[c->n] = p;
+    c->at[c->n++] = at;
+    c->lanes = lanes;
+    return true;
+}
+
+bool ocl_chain_beside(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_chain *more)
+{
+    if (c->n + more->n > OCL_CHAIN_MAX || (c->lanes && more->lanes && c->lanes != more->lanes) ||
+        8 + all_bytes(c) + all_bytes(more) > m->d->info.param_bytes ||
+        c->parts[0].l->rows != more->parts[0].l->rows)
+        return false;
+    for (int32_t k = 0; k < more->n; k++) {
+        c->parts[c->n] = more->parts[k];
+        c->parts[c->n].branch += c->branches;
+        c->at[c->n++] = more->at[k];
+    }
+    c->branches += more->branches;
+    c->lanes = MAX(c->lanes, more->lanes);
+    return true;
+}
+
+/* Narrow tiles of columns alone are taken together, as many as a group has work-items for. */
+static void widen(struct ocl_chain *c, int32_t branch, int32_t lanes)
+{
+    int32_t most = 1, by = 1, tiles = 1;
+    for (int32_t k = 0; k < c->n; k++) {
+        const struct ocl_part *p = &c->parts[k];
+        if (p->branch != branch)
+            continue;
+        if (p->kind != PART_COLUMNS)
+            return;
+        tiles = p->tiles;
+        most = MAX(most, p->units / tiles);
+    }
+    for (int32_t d = 2; d <= tiles && d * most <= lanes; d++)
+        by = tiles % d ? by : d;
     for (int32_t k = 0; k < c->n; k++)
-        most = MAX(most, c->parts[k].units);
-    for (int32_t d = 2; d <= c->tiles && d * most <= LANES; d++)
-        by = c->tiles % d ? by : d;
-    c->tiles /= by;
-    for (int32_t k = 0; k < c->n; k++)
-        c->parts[k].units *= by;
+        if (c->parts[k].branch == branch)
+            c->parts[k].tiles /= by;
 }
 
 int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text, struct err *e)
 {
     const struct ocl_launch *first = c->parts[0].l;
-    int32_t lanes = c->lanes ? c->lanes : LANES, n = 1;
-    if (!c->lanes)
-        widen(c);
+    int32_t lanes = c->lanes ? c->lanes : LANES, n = 1, groups = 0;
+    bool product = c->parts[c->n - 1].kind == PART_PANELS;
+    for (int32_t b = 0; b < c->branches && !product; b++)
+        widen(c, b, lanes);
+    for (int32_t k = 0; k < c->n; k++)
+        if (k + 1 == c->n || c->parts[k].branch != c->parts[k + 1].branch)
+            groups += c->parts[k].tiles;
     for (int32_t k = 0; k < c->n; k++)
         n += c->parts[k].l->n_args;
     if (!ocl_merge_chain(text, c->parts, c->n, lanes))
@@ -139,9 +199,11 @@ int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text
             r->args[r->n_args++] = c->parts[k].l->args[i];
     for (int i = 0; i < 3; i++) {
         r->local[i] = i ? 1 : (size_t)lanes;
-        r->extent[i] = (struct ocl_extent){BY_ONE, i ? 1 : c->tiles, 1};
+        r->extent[i] = (struct ocl_extent){BY_ONE, i ? 1 : groups, 1};
     }
     r->extent[1].by = BY_ROWS;
+    if (product)
+        r->rows_max = 1;
     r->when = WHEN_SINGLE;
     return 0;
 }

@@ -133,7 +133,9 @@ static void write_source(const struct ocl_model *m, int32_t first, struct buf *s
         return;
     }
     ocl_source_begin(source);
-    ocl_source_add(source, strncmp(file, "nvidia/", 7) ? "kept.clh" : "mma.clh");
+    const char *text = m->instances[first].text;
+    bool mma = !strncmp(file, "nvidia/", 7) || (text && strstr(text, "MMA_LOCAL("));
+    ocl_source_add(source, mma ? "mma.clh" : "kept.clh");
     if (!strncmp(file, "nvidia/attention", 16))
         ocl_source_add(source, "attention.clh");
     for (int32_t i = first; i < m->n_instances; i++) {

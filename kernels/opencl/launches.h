@@ -101,8 +101,9 @@ struct ocl_instance {
 
 /* Launches that some steps run in place of others (bundle.h). */
 struct ocl_merge {
-    int32_t phase, op; /* op: the first */
-    bool off;          /* for good: the separate ones run */
+    int32_t phase, last, op; /* of the first op, of the last one, the first */
+    bool off;                /* for good: the separate ones run */
+    int32_t rows_max;        /* of a step; with more the separate ones run */
 };
 
 struct ocl_launch {

@@ -237,6 +237,10 @@ static const char *const places[] = {
         "(size_t)(unit_ / blocks_) : (size_t)row_)\n"
         "#define own_local_id(d) ((d) == 0 ? (size_t)(lane_ % across_) : (d) == 1 ? "
         "(size_t)(lane_ / across_) : (size_t)0)\n",
+    [PART_PANELS] =
+        "#define own_group_id(d) ((d) ? (size_t)row_ : (size_t)unit_)\n"
+        "#define own_local_id(d) ((d) == 0 ? (size_t)(lane_ % across_) : (d) == 1 ? "
+        "(size_t)(lane_ / across_) : (size_t)0)\n",
 };
 
 /* Whether a part's source declares local memory, which a function cannot. */
@@ -271,7 +275,9 @@ static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part
         buf_fmt(b, "%s%s, ", c->p[i].type, c->p[i].name);
     buf_str(b, "const int unit_, const int row_, const int lane_, local uchar *local_)\n{\n");
     if (x->kind == PART_HEADS)
-        buf_fmt(b, "const int blocks_ = %d, across_ = %zu;\n", x->l->extent[0].n, x->l->local[0]);
+        buf_fmt(b, "const int blocks_ = %d;\n", x->l->extent[0].n);
+    if (x->kind == PART_HEADS || x->kind == PART_PANELS)
+        buf_fmt(b, "const int across_ = %zu;\n", x->l->local[0]);
     buf_str(b, places[x->kind]);
     write_body(b, c->body);
     if (local)
@@ -281,27 +287,73 @@ static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part
     return true;
 }
 
-/* The call of part k for all that belongs to the tile. */
-static void write_call(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k,
-                       int32_t lanes)
+static void write_call(struct buf *b, const struct cut *c, int32_t k, const char *unit)
 {
-    bool columns = x->kind == PART_COLUMNS;
-    if (k)
-        buf_str(b, "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);\n");
-    if (columns)
-        buf_fmt(b, "for (int u_ = lane_; u_ < %d; u_ += %d)\n", x->units, lanes);
-    else
-        buf_fmt(b, "for (int u_ = 0; u_ < %d; u_++) {\n"
-                   "if (u_)\n barrier(CLK_LOCAL_MEM_FENCE);\n", x->units);
     buf_fmt(b, "PART_NAME(part, %d, KERNEL)(arena", k);
     for (int i = 1; i < c->n; i++)
         buf_fmt(b, ", %s%d_", c->p[i].name, k);
-    buf_fmt(b, ", tile_ * %d + u_, row_, lane_, ", x->units);
+    buf_fmt(b, ", %s, row_, lane_, ", unit);
     if (has_local(c))
         buf_fmt(b, "local%d_);\n", k);
     else
         buf_str(b, "(local uchar *)0);\n");
+}
+
+/* The calls of part k for the tile's share of one piece. */
+static void write_share(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k,
+                        int32_t piece, int32_t lanes)
+{
+    char unit[64];
+    bool columns = x->kind == PART_COLUMNS;
+    int32_t by = x->units / x->pieces->units;
+    int32_t from = piece ? x->pieces->end[piece - 1] * by : 0;
+    int32_t share = (x->pieces->end[piece] * by - from) / x->tiles;
+    if (columns)
+        buf_fmt(b, "for (int u_ = lane_; u_ < %d; u_ += %d)\n", share, lanes);
+    else
+        buf_fmt(b, "for (int u_ = 0; u_ < %d; u_++) {\n"
+                   "if (u_)\n barrier(CLK_LOCAL_MEM_FENCE);\n", share);
+    snprintf(unit, sizeof unit, "%d + tile_ * %d + u_", from, share);
+    write_call(b, c, k, unit);
     buf_str(b, columns ? "" : "}\n");
+}
+
+/* All that belongs to the tile. */
+static void write_calls(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k,
+                        int32_t lanes)
+{
+    for (int32_t piece = 0; piece < x->pieces->n; piece++) {
+        if (piece && x->kind != PART_COLUMNS)
+            buf_str(b, "barrier(CLK_LOCAL_MEM_FENCE);\n");
+        write_share(b, c, x, k, piece, lanes);
+    }
+}
+
+/* The groups of each branch make theirs. */
+static void write_branches(struct buf *b, const struct ocl_part *parts, const struct cut *c,
+                           int32_t n, int32_t lanes)
+{
+    if (parts[n - 1].kind == PART_PANELS) { /* every group makes the parts before it whole */
+        buf_str(b, "const int panel_ = tile_;\ntile_ = 0;\n");
+        for (int32_t k = 0; k + 1 < n; k++) {
+            write_calls(b, &c[k], &parts[k], k, lanes);
+            buf_str(b, "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);\n");
+        }
+        write_call(b, &c[n - 1], n - 1, "panel_");
+        return;
+    }
+    for (int32_t k = 0; k < n; k++) {
+        bool begins = !k || parts[k].branch != parts[k - 1].branch;
+        if (k && begins)
+            buf_fmt(b, "} else {\ntile_ -= %d;\n", parts[k - 1].tiles);
+        if (begins && parts[k].branch != parts[n - 1].branch)
+            buf_fmt(b, "if (tile_ < %d) {\n", parts[k].tiles);
+        if (!begins)
+            buf_str(b, "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);\n");
+        write_calls(b, &c[k], &parts[k], k, lanes);
+    }
+    for (int32_t k = 0; k < parts[n - 1].branch; k++)
+        buf_str(b, "}\n");
 }
 
 static bool write_chain(struct buf *b, const struct ocl_part *parts, const struct cut *c, int32_t n,
@@ -324,8 +376,7 @@ static bool write_chain(struct buf *b, const struct ocl_part *parts, const struc
                        "__attribute__((aligned(16)));\n", k, k);
     buf_str(b, "int lane_ = (int)get_local_id(0), tile_ = (int)get_group_id(0);\n"
                "int row_ = (int)get_group_id(1);\n");
-    for (int32_t k = 0; k < n; k++)
-        write_call(b, &c[k], &parts[k], k, lanes);
+    write_branches(b, parts, c, n, lanes);
     buf_str(b, "}\n#undef PART_NAME\n#undef PART_PASTE\n");
     return !b->failed;
 }
@@ -336,7 +387,8 @@ bool ocl_merge_chain(struct buf *out, const struct ocl_part *parts, int32_t n, i
     bool ok = c != NULL;
     for (int32_t k = 0; k < n && ok; k++)
         ok = cut_source(&c[k], parts[k].file, parts[k].defines) && c[k].n == parts[k].l->n_args &&
-             parts[k].l->args[0].kind == ARG_ARENA && strncmp(parts[k].file, "nvidia/", 7) != 0;
+             parts[k].l->args[0].kind == ARG_ARENA &&
+             (parts[k].kind == PART_PANELS || strncmp(parts[k].file, "nvidia/", 7) != 0);
     ok = ok && write_chain(out, parts, c, n, lanes);
     mem_free(c);
     return ok;

@@ -108,6 +108,11 @@ static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, const
     return rc;
 }
 
+static bool serves(const struct ocl_merge *x, const struct batch *b)
+{
+    return !x->off && b->n_tokens <= x->rows_max;
+}
+
 static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times *t, struct err *e)
 {
     enum ocl_when other = b->n_tokens == b->n_seqs ? WHEN_SEVERAL : WHEN_SINGLE;
@@ -119,7 +124,7 @@ static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times 
         int32_t rows = l->rows == ROWS_LOGITS ? b->n_logits : b->n_tokens;
         if (m->until < INT32_MAX && m->phases.ops[l->op].phase > m->until)
             break;
-        if (l->merge >= 0 && l->merged != (merge && !m->merges[l->merge].off))
+        if (l->merge >= 0 && l->merged != (merge && serves(&m->merges[l->merge], b)))
             continue;
         if (rows < l->rows_min || rows > l->rows_max || b->n_seqs < l->seqs_min ||
             b->n_seqs > l->seqs_max || l->when == other ||

@@ -1,5 +1,6 @@
 /* K1, decayed rank-1 state, token by token. Shape of the work and order of sums as delta.cl. PER
  * query heads read one state head, or fewer query heads serve several. */
+#define LOCAL_BYTES (4 * ((3 + PER) * KP + KS * VT))
 #define QUERY(h, j) (QUERY_HEADS > HEADS ? (h) * PER + (j) : (h) * QUERY_HEADS / HEADS)
 #if DECAY == DECAY_KEY
 #define FACTOR(i) ld[i]

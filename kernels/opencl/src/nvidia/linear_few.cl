@@ -5,6 +5,7 @@
 #undef UNROLL
 #define UNROLL 1
 #endif
+#define LOCAL_BYTES (4 * SLICES * (NT * 128 + (EMULATED ? 32 * 6 : 0)))
 __attribute__((reqd_work_group_size(32, SLICES, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global const uint4 *w,
                    EPILOGUE_PARAMS, global const uint *packed, const ulong rows_p,
