@@ -368,7 +368,7 @@ cluster-quick: $B/recurd $B/tests/recurd-next ## the same for a minute, without 
 torture: $B/recurd ## one life of the daemon, in which each allocation fails once (an hour; STEP=7: some)
 	python3 tests/fault/torture.py --recurd $B/recurd --step $(or $(STEP),1)
 
-$B/speed: $B/tests/bench/speed.o $(LIB)
+$B/speed $B/receipts: $B/%: $B/tests/bench/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 bench: $B/speed $B/recurd ## speed, memory and start-up of the bundled and of a larger model

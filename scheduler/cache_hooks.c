@@ -73,7 +73,7 @@ static int begin(void *arg, struct seq *q, struct err *e)
     struct source from = {c->sc, t};
     rc = seq_continue(q, start.base, start.position, copy_context, &from, c->en->positions, e);
     if (!rc && q->receipt)
-        rc = receipt_before(q->receipt, start.base, copy_context, &from, e);
+        rc = receipt_before(receipts_of(q->receipt), start.base, copy_context, &from, e);
     if (rc) {
         statecache_end(c->sc, t);
         return rc;
@@ -182,7 +182,7 @@ static bool defer(void *arg, struct seq *q, const struct delivery *last)
     if (q->track || deliver(q->r, &without_end, NULL)) {
         /* Without memory the turn did not happen: the session is as it was. */
         err_set(&e, E_NOMEM, "no memory to end the turn of a session");
-        deliver_end(q->r, FINISH_ERROR, &e);
+        deliver_end(q->r, FINISH_ERROR, &e, &c->en->wakes);
         if (q->track)
             statecache_end(c->sc, q->track);
         q->track = NULL;

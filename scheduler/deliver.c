@@ -1,6 +1,6 @@
-/* The engine's side of a request's lock. Engine thread.
+/* The engine's side of a request's lock. Engine thread, but for ends.
  *
- * Lock order: the request's lock is a leaf; the scheduler's own is never held here. Invariant:
+ * Lock order: the wakes', then the request's; the scheduler's own is never held here. Invariant:
  * after a finish is set nothing more is delivered, and the reader gets at most one wake each time
  * it armed `waiting`. */
 #include "scheduler/deliver.h"
@@ -74,8 +74,10 @@ size_t deliver_room(struct request *r, bool *cancelled)
     return room;
 }
 
-void deliver_end(struct request *r, enum finish finish, const struct err *error)
+void deliver_end(struct request *r, enum finish finish, const struct err *error, struct wakes *w)
 {
+    pthread_mutex_lock(&w->lock);
     int rc = deliver(r, &(struct delivery){.finish = finish, .error = error}, NULL);
+    pthread_mutex_unlock(&w->lock);
     ASSERT(rc == 0); /* without text there is nothing to allocate */
 }

@@ -20,7 +20,7 @@ struct delivery {
 struct wakes {
     struct wake { void (*call)(void *arg); void *arg; } *list; /* [cap] */
     int32_t n, cap;
-    pthread_mutex_t lock; /* of the two below, during a round; else start and stop alone take it */
+    pthread_mutex_t lock; /* of the two below, while readers are woken, whatever thread does it */
     void (*round)(void *arg, bool begins); /* around each series of them; NULL = nothing */
     void *arg;
 };
@@ -35,7 +35,8 @@ int deliver(struct request *r, const struct delivery *d, struct wakes *later) MU
 /* Events the reader can take now, 0 also when its text is full; *cancelled as it stands. */
 size_t deliver_room(struct request *r, bool *cancelled);
 
-/* The end of a request that never got, or no longer has, anything to say: at once. Cannot fail. */
-void deliver_end(struct request *r, enum finish finish, const struct err *error);
+/* The end of a request that never got, or no longer has, anything to say: at once. Cannot fail. Any
+ * thread, one for a request; the engine's wakes have the lock under which its reader is woken. */
+void deliver_end(struct request *r, enum finish finish, const struct err *error, struct wakes *w);
 
 #endif

@@ -113,6 +113,7 @@ void engine_close(struct engine *en)
     pages_fini(&en->pages);
     sample_fini(&en->sampler);
     fair_close(en->fair);
+    receipts_close(en->receipts);
     void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->logit_at,
                       en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
                       en->told_at, en->asked, en->told, en->banned, en->masks, en->page_table,
@@ -194,7 +195,7 @@ void engine_refuse(struct engine *en, struct request *r, enum finish finish,
 {
     count_end(en, finish, error);
     fair_leave(en->fair, r->flow, FAIR_WAITING);
-    deliver_end(r, finish, error);
+    deliver_end(r, finish, error, &en->wakes);
     request_unref(r);
 }
 
@@ -224,26 +225,39 @@ static void end_trace(struct engine *en, struct seq *q, const struct delivery *l
     en->o.trace.done(en->o.trace.arg, x);
 }
 
-/* A whole answer's receipt is there before its reader hears of the end. False: no memory. */
-static bool end_receipt(struct seq *q, const struct delivery *last)
+/* The last delivery. A whole answer with a receipt ends when that is made. */
+static void say_last(struct engine *en, struct seq *q, const struct delivery *last)
 {
-    if (!q->receipt || (last->finish != FINISH_STOP && last->finish != FINISH_LENGTH))
-        return true;
-    pthread_mutex_lock(&q->r->lock);
-    receipt_put(&q->r->receipt, q->receipt, q->r->receipt_ids);
-    bool failed = q->r->receipt.failed;
-    pthread_mutex_unlock(&q->r->lock);
-    return !failed;
+    struct delivery d = *last;
+    struct err no_text = {0};
+    struct request *r = q->r;
+    bool due = q->receipt && (d.finish == FINISH_STOP || d.finish == FINISH_LENGTH), tells = due;
+    if (due) {
+        pthread_mutex_lock(&r->lock);
+        r->receipt_due = true;
+        pthread_mutex_unlock(&r->lock);
+        d.finish = FINISH_NONE;
+    }
+    if (q->begun && en->cache.defer(en->cache.arg, q, last)) {
+        pthread_mutex_lock(&r->lock);
+        due = due && r->finish == FINISH_NONE; /* there was no memory for the end of the turn */
+        pthread_mutex_unlock(&r->lock);
+        tells = false;
+    } else if (deliver(r, &d, &en->wakes)) {
+        err_set(&no_text, E_NOMEM, "no memory for %zu bytes of text", last->n_text);
+        deliver_end(r, FINISH_ERROR, &no_text, &en->wakes);
+        due = false;
+    }
+    if (no_text.code)
+        count_end(en, FINISH_ERROR, &no_text);
+    else
+        count_end(en, last->finish, last->error);
+    if (q->receipt)
+        engine_receipt_end(en, q, due ? last->finish : FINISH_ERROR, tells);
 }
 
 void engine_finish(struct engine *en, struct seq *q, const struct delivery *last)
 {
-    struct err no_receipt = {0};
-    struct delivery instead = {.finish = FINISH_ERROR, .error = &no_receipt};
-    if (!end_receipt(q, last)) {
-        err_set(&no_receipt, E_NOMEM, "no memory for the receipt");
-        last = &instead;
-    }
     end_trace(en, q, last);
     deliver_wake(&en->wakes);
     bool kept = q->begun && en->cache.end(en->cache.arg, q, last->finish);
@@ -259,16 +273,7 @@ void engine_finish(struct engine *en, struct seq *q, const struct delivery *last
         i++;
     memmove(&en->active[i], &en->active[i + 1],
             (size_t)(--en->n_active - i) * sizeof(struct seq *));
-    struct err no_text = {0};
-    if (q->begun && en->cache.defer(en->cache.arg, q, last)) {
-        count_end(en, last->finish, last->error);
-    } else if (deliver(q->r, last, &en->wakes)) {
-        err_set(&no_text, E_NOMEM, "no memory for %zu bytes of text", last->n_text);
-        deliver_end(q->r, FINISH_ERROR, &no_text);
-        count_end(en, FINISH_ERROR, &no_text);
-    } else {
-        count_end(en, last->finish, last->error);
-    }
+    say_last(en, q, last);
     seq_end(q);
 }
 
@@ -447,7 +452,7 @@ static bool look(struct engine *en, struct seq *q, uint64_t now)
     if (q->phase == SEQ_WAIT)
         return true;
     seq_settle(q, room);
-    if (q->phase == SEQ_HELD)
+    if (q->phase == SEQ_HELD || engine_receipt_waits(en, q))
         return true;
     int32_t i = en->n_picked;
     q->cut = en->cache.cut(en->cache.arg, q);
@@ -476,8 +481,12 @@ static bool draw_ready(struct engine *en)
             i++;
             continue;
         }
-        any = true;
         ASSERT(q->ready);
+        if (q->max_output > 0 && !engine_receipt_row(en, q)) {
+            i++;
+            continue;
+        }
+        any = true;
         if (q->max_output == 0)
             engine_finish(en, q, &(struct delivery){.finish = FINISH_LENGTH});
         else
@@ -516,7 +525,8 @@ static void pick(struct engine *en)
         en->rows[n++] = en->rows[i];
     }
     en->n_picked = n;
-    for (int32_t i = 0; i < n; i++)
+    engine_receipt_rows(en);
+    for (int32_t i = 0; i < en->n_picked; i++)
         ASSERT(en->picked[i]->phase != SEQ_WAIT); /* older ones never lose pages to younger */
 }
 
@@ -625,8 +635,8 @@ static bool step(struct engine *en)
     for (int32_t i = 0; i < en->n_picked && !en->lost; i++)
         if (!en->picked[i]->receipt)
             hand_out(en, i);
-    /* Digests take time: the others have their tokens before. What was handed out may be gone, its
-     * place taken by nobody yet. */
+    /* Copies of logits take time: the others have their tokens before. What was handed out may be
+     * gone, its place taken by nobody yet. */
     for (int32_t i = 0; i < en->n_picked && !en->lost; i++)
         if (en->picked[i]->receipt) {
             deliver_wake(&en->wakes);
@@ -639,6 +649,7 @@ bool engine_step(struct engine *en)
 {
     bool busy = step(en);
     deliver_wake(&en->wakes);
+    receipts_go(en->receipts);
     return busy;
 }
 

@@ -88,6 +88,7 @@ struct engine {
     int32_t *tables;         /* page tables of the places */
 
     struct wakes wakes;      /* of readers, at the end of the step */
+    struct receipts *receipts;
     bool lost;               /* E_DEVICE: nothing runs any more */
     struct sched_stats stats; /* the engine's share of the counters */
 };
@@ -139,6 +140,21 @@ int32_t engine_ends(const struct engine *en, const struct request *r, int32_t *o
 /* What q's constraint, if it has one, allows of its next token, into mask [n_mask]; while the
  * device computes. A fault (q->fault) or an end (q->ended) means that nothing is drawn. */
 void engine_prepare(const struct engine *en, struct seq *q, uint32_t *mask);
+/* engine_receipts.c. Behind engine_open; poke: any thread wants the engine to look again. */
+int engine_receipts_open(struct engine *en, void (*poke)(void *arg), void *arg,
+                         struct err *e) MUST_USE;
+int engine_receipt_begin(struct engine *en, struct seq *q, struct err *e) MUST_USE;
+/* q's next draw is for a receipt, and there is no room for its logits now. */
+bool engine_receipt_waits(struct engine *en, const struct seq *q);
+/* Room for the logits of q's draw, now; true: there is, or it needs none. */
+bool engine_receipt_row(struct engine *en, struct seq *q);
+/* The same for all of the picked that will draw; those without leave the picked. */
+void engine_receipt_rows(struct engine *en);
+/* q->receipt learns of a draw; row: of q's logits on the device, where `logits` is NULL. */
+int engine_receipt_note(struct engine *en, struct seq *q, int32_t id, const float *logits,
+                        int32_t row, struct err *e) MUST_USE;
+/* q ends: its receipt is given to the request when it is made, and then, if `tells`, its finish. */
+void engine_receipt_end(struct engine *en, struct seq *q, enum finish finish, bool tells);
 /* What q asks of the rows of logits that a step gave it (engine_tokens.c), in the order in which
  * engine_tokens reads it. from: q's position before the step; room for its rows of logits in out
  * and for BANNED_MAX ids in banned. mask: of engine_prepare. Returns their number. */

@@ -24,20 +24,6 @@ int32_t engine_room(const struct engine *en)
     return en->lost ? 0 : MIN(en->o.slots - claimants(en), en->n_places - en->n_active);
 }
 
-/* As seq_begin: if it fails, q is empty again and its reference dropped. */
-static int begin_receipt(const struct engine *en, struct seq *q, struct err *e)
-{
-    const struct request *r = q->r;
-    int32_t ends[RECEIPT_ENDS];
-    if (!r->wants_receipt || !en->o.origin)
-        return 0;
-    q->receipt = receipt_new(&en->origin, r, ends, engine_ends(en, r, ends));
-    if (q->receipt)
-        return 0;
-    seq_end(q);
-    return err_set(e, E_NOMEM, "no memory for the receipt");
-}
-
 void engine_admit(struct engine *en, struct request *r)
 {
     ASSERT(engine_room(en) > 0);
@@ -47,7 +33,7 @@ void engine_admit(struct engine *en, struct request *r)
         q++;
     request_ref(r); /* seq_begin drops one if it fails, and the reader must hear of it */
     if (seq_begin(q, r, en->plan->vocab, &en->pieces, en->positions, &e) ||
-        begin_receipt(en, q, &e)) {
+        engine_receipt_begin(en, q, &e)) {
         engine_refuse(en, r, FINISH_ERROR, &e);
         return;
     }

@@ -8,7 +8,6 @@
  *  - a text with a constraint may end where the constraint says that it is whole, and nowhere else;
  *    where nothing may follow it ends by eos or a stop id, and at once if it has none.
  *  - a row that is not finite ends its own request and no other. */
-#include "base/clock.h"
 #include "scheduler/deliver.h"
 #include "scheduler/engine.h"
 
@@ -191,21 +190,6 @@ static bool give(struct engine *en, struct seq *q, const struct token_event *ev,
     return true;
 }
 
-/* The receipt learns of a draw; row: of q's logits on the device, where `logits` is NULL. */
-static int note_receipt(struct engine *en, struct seq *q, int32_t id, const float *logits,
-                        int32_t row, struct err *e)
-{
-    uint64_t from = clock_now_ns();
-    int rc = 0;
-    if (!logits)
-        rc = en->device->backend->logits(en->device, row, &logits, e);
-    if (!rc)
-        rc = receipt_drawn(q->receipt, logits, id, e);
-    en->stats.receipt_rows++;
-    en->stats.receipt_ns += clock_now_ns() - from;
-    return rc;
-}
-
 /* From a draw to its event and text. It was made from `logits`, or where that is NULL from that row
  * of the step. */
 static bool drawn(struct engine *en, struct seq *q, const struct sample_result *told,
@@ -219,7 +203,8 @@ static bool drawn(struct engine *en, struct seq *q, const struct sample_result *
         rc = err_set(&e, E_DEVICE, "the device drew token %d of %d", (int)ev.id, (int)vocab);
     if (!rc && q->r->logprobs >= 0)
         rc = choice_logprobs(told, vocab, &ev, &e);
-    if (!rc && q->receipt && (rc = note_receipt(en, q, ev.id, logits, row, &e)) == E_DEVICE) {
+    if (!rc && q->receipt &&
+        (rc = engine_receipt_note(en, q, ev.id, logits, row, &e)) == E_DEVICE) {
         engine_lose(en, &e);
         return false;
     }

@@ -114,6 +114,7 @@ struct request {
     struct buf scores;       /* … and the logprobs of every token, as answer_score has them */
     bool durable;            /* in a session: the turn is on disk */
     struct buf receipt;      /* with wants_receipt, from the end on: a JSON object */
+    bool receipt_due;        /* the text is out, and that object is still being made */
     uint64_t t_submit_ns, t_admit_ns, t_first_ns, t_end_ns; /* admit: it left the queue */
 };
 

@@ -123,6 +123,7 @@ static void sleep_until_poked(struct sched *s)
 static void shut_down(struct sched *s)
 {
     engine_finish_all(&s->engine, FINISH_CANCELLED, NULL);
+    receipts_flush(s->engine.receipts); /* turns that ended wait for theirs */
     (void)sched_turn(s); /* nothing is left that could run */
 }
 
@@ -143,6 +144,8 @@ static void *engine_main(void *arg)
 }
 
 /* ---- open and close ------------------------------------------------------------------- */
+
+static void kick(void *s) { sched_kick(s); }
 
 static int init_locks(struct sched *s)
 {
@@ -172,6 +175,8 @@ int sched_init(struct sched **out, struct model *m, struct device *d,
     }
     int rc = engine_open(&s->engine, m, d, pieces, cache, o, e);
     if (rc == 0)
+        rc = engine_receipts_open(&s->engine, kick, s, e);
+    if (rc == 0)
         rc = queue_init(&s->queue, o->queue, o->queue_share ? o->queue_share : o->queue,
                         o->slots, s->engine.fair, e);
     if (rc) {
@@ -195,8 +200,6 @@ static const char *model_piece_shown(const void *arg, int32_t id, size_t *len)
 {
     return tokenizer_piece_shown(arg, id, len);
 }
-
-static void kick(void *s) { sched_kick(s); }
 
 struct statecache *sched_cache(struct sched *s)
 {
@@ -334,7 +337,7 @@ bool sched_idle(struct sched *s)
     pthread_mutex_lock(&s->lock);
     bool idle = s->queue.n == 0 && s->in_engine == 0;
     pthread_mutex_unlock(&s->lock);
-    return idle;
+    return idle && receipts_idle(s->engine.receipts);
 }
 
 void sched_stats(struct sched *s, struct sched_stats *out)
@@ -346,6 +349,7 @@ void sched_stats(struct sched *s, struct sched_stats *out)
     out->waiting = s->queue.n;
     out->running = MAX(out->running, s->in_engine); /* also those of a step that does not end */
     pthread_mutex_unlock(&s->lock);
+    receipts_count(s->engine.receipts, &out->receipt_rows, &out->receipt_ns);
 }
 
 bool sched_device_lost(struct sched *s)

@@ -28,6 +28,8 @@ struct sched_options {
     const struct statecache_options *cache;
     struct trace_sink trace; /* of every request that had a place; done NULL = none */
     const struct receipt_origin *origin; /* of receipts; copied. NULL = none are made */
+    int32_t receipt_threads; /* that digest logits for them; 0 = 1 */
+    int32_t receipt_rows;    /* of logits that may wait for it; 0 = as many as 64 MiB hold */
     int32_t pages;        /* KV pages on the device, and the most of one sequence: as in the */
     int32_t pages_per_seq; /* capacity the model was loaded with; 0 without PAGED sections */
 };
@@ -40,6 +42,7 @@ struct sched_stats {
     uint64_t gap_ns;       /* what the last step of streams and prompts was allowed; 0 = none was */
     uint64_t parked;       /* times that a sequence gave its slot to another */
     uint64_t receipt_rows, receipt_ns; /* rows of logits digested for receipts; time it took */
+    uint64_t receipt_copy_ns;          /* of it the engine's: copying them */
     int32_t running, waiting, slots_used, slots_total; /* now */
     uint64_t service_ns;   /* from a place to the end, of the last requests in the mean */
     uint64_t heartbeat_ns; /* when the engine last finished a loop turn: feeds the watchdog */

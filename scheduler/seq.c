@@ -76,13 +76,12 @@ int seq_begin(struct seq *q, struct request *r, int32_t vocab, const struct piec
 
 void seq_end(struct seq *q)
 {
-    ASSERT(q->slot < 0 && q->n_pages == 0);
+    ASSERT(q->slot < 0 && q->n_pages == 0 && !q->receipt && !q->row);
     stop_fini(&q->stop);
     tally_fini(&q->seen);
     dry_fini(&q->dry);
     mem_free(q->history);
     trace_free(q->trace);
-    receipt_free(q->receipt);
     request_unref(q->r);
     *q = (struct seq){.slot = -1, .pages = q->pages};
 }

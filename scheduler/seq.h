@@ -17,7 +17,7 @@
 
 #include "scheduler/batch.h"
 #include "scheduler/dry.h"
-#include "scheduler/receipt.h"
+#include "scheduler/receipts.h"
 #include "scheduler/request.h"
 #include "scheduler/stop.h"
 #include "scheduler/tally.h"
@@ -68,7 +68,8 @@ struct seq {
     int64_t matched;    /* tokens that its index knew, and why no deeper state was found */
     const char *why;
     struct trace_record *trace; /* owned; NULL = not traced */
-    struct receipt *receipt;    /* owned; NULL = none is wanted */
+    struct receipt_line *receipt; /* owned; NULL = none is wanted */
+    struct receipt_row *row;    /* owned: for the logits of this step's draw, for the receipt */
 };
 
 /* Makes an empty place (its page table set) a sequence in WAIT; takes over the reference, also on

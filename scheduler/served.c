@@ -152,6 +152,7 @@ static int open_sched(struct served *s, const struct served_options *o, struct e
         .logit_rows = s->cap.logits,
         .cache = o->state_ram_bytes ? &cache : NULL,
         .origin = &origin,
+        .receipt_threads = MAX(quota_cpus(NULL, 0) / 8, 1),
         .pages = s->cap.pages,
         .pages_per_seq = s->cap.pages_per_seq,
     };

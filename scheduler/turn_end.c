@@ -82,6 +82,14 @@ static bool own_pages(struct cached *c, struct ending *x)
 static void prepare(struct cached *c, struct ending *x)
 {
     err_clear(&x->why);
+    pthread_mutex_lock(&x->r->lock);
+    bool due = x->r->receipt_due, no_receipt = x->r->receipt.failed;
+    pthread_mutex_unlock(&x->r->lock);
+    x->waits = due; /* its thread pokes the engine */
+    if (no_receipt)
+        err_set(&x->why, E_NOMEM, "no memory for the receipt");
+    if (due || no_receipt)
+        return;
     int rc = 0;
     if (x->left && !x->told)
         rc = statecache_append(c->sc, x->track, &x->output[x->n_output - 1], 1, &x->why);
@@ -195,7 +203,7 @@ static void settle(struct cached *c)
         struct request *r = x->r;
         request_ref(r);
         turn_end_free(c, x);
-        deliver_end(r, FINISH_ERROR, &why);
+        deliver_end(r, FINISH_ERROR, &why, &c->en->wakes);
         request_unref(r);
     }
 }
@@ -229,7 +237,7 @@ static void tell(struct cached *c, bool all)
         r->durable = settled && state == COMMIT_DURABLE;
         pthread_mutex_unlock(&r->lock);
         turn_end_free(c, x); /* before the reader hears: it may send the next turn at once */
-        deliver_end(r, finish, &lost);
+        deliver_end(r, finish, &lost, &c->en->wakes);
         request_unref(r);
     }
 }

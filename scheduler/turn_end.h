@@ -16,7 +16,7 @@ struct ending {
     enum finish finish;
     bool settled;         /* captured and committed: slot and pages are given back */
     bool told;            /* the track has the token drawn last */
-    bool waits;           /* ids in the way of its state are being read, until … */
+    bool waits;           /* for its receipt; or for ids in its state's way to be read, until … */
     uint64_t until_ns;
     struct err why;       /* … or cannot be */
     int32_t slot, *pages; /* taken over from the sequence, [n_pages] of pages_per_seq */

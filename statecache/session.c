@@ -491,7 +491,7 @@ static int rewind_point(struct statecache *sc, const struct session *x, bool hel
                         struct err *e)
 {
     *wait = false;
-    if (!x)
+    if (!x || x->dead) /* deleted while its ids were read */
         return unknown(e);
     if (x->busy && !held)
         return err_field(e, E_BUSY, "session", "the session is busy with a turn");
@@ -562,6 +562,8 @@ int session_rewind(struct statecache *sc, const struct tenant_tag *tenant,
         node->pins++;
         rc = put_rewound(sc, x, node, position, turn, e);
         node->pins--;
+        if (!rc && x->dead)
+            rc = unknown(e);
         if (rc) {
             prefix_prune(&sc->prefix, node);
             goto out;

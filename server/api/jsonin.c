@@ -129,7 +129,7 @@ static _Thread_local struct jsonin_watch *watch;
 
 void jsonin_watch(struct jsonin_watch *w, const json_t *o)
 {
-    w->n_objects = w->n = 0;
+    w->n_objects = w->n = w->n_set = 0;
     w->twin = NULL;
     watch = w;
     jsonin_watch_also(o, "");
@@ -141,6 +141,22 @@ void jsonin_watch_also(const json_t *o, const char *path)
         return;
     watch->objects[watch->n_objects].o = o;
     watch->objects[watch->n_objects++].path = path;
+}
+
+static bool was_set(const char *key)
+{
+    for (int i = 0; i < watch->n_set; i++)
+        if (strcmp(watch->set[i], key) == 0)
+            return true;
+    return false;
+}
+
+void jsonin_watch_set(const char *key)
+{
+    if (!watch || was_set(key))
+        return;
+    ASSERT(watch->n_set < JSONIN_SET); /* a constant of the translations */
+    watch->set[watch->n_set++] = key;
 }
 
 void jsonin_watch_twin(const json_t *o)
@@ -156,7 +172,7 @@ static void note(const json_t *o, const char *key)
     bool of_one = false;
     if (watch->twin && o == watch->twin) { /* only what the translation left as it came */
         const json_t *body = watch->objects[0].o;
-        if (json_object_get(o, key) != json_object_get(body, key))
+        if (json_object_get(o, key) != json_object_get(body, key) || was_set(key))
             return;
         o = body;
     }

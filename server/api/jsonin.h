@@ -42,17 +42,21 @@ const json_t *jsonin_get(const json_t *o, const char *key);
  * another kind of request means makes it known here. */
 #define JSONIN_READS 1024 /* twice the names that a parser knows, at least */
 #define JSONIN_OBJECTS 4
+#define JSONIN_SET 16 /* fields that one translation sets, at least */
 struct jsonin_watch {
-    int n_objects, n;
+    int n_objects, n, n_set;
     const json_t *twin;
+    const char *set[JSONIN_SET];
     struct { const json_t *o; const char *path; } objects[JSONIN_OBJECTS]; /* path "" or "name." */
     struct { const json_t *o; const char *key; } reads[JSONIN_READS];
 };
 void jsonin_watch(struct jsonin_watch *w, const json_t *o);
 /* Nothing without a watch. also: one inside o, which is there when the watch is looked at. twin: a
  * copy of o in which some fields were taken out or replaced; what is asked of it counts as asked of
- * o where both have the same value (the same one, not an equal one), or neither has any. */
+ * o where both have the same value (the same one, not an equal one), or neither has any, and where
+ * jsonin_watch_set was not called of it before: there is but one true, one false and one null. */
 void jsonin_watch_also(const json_t *o, const char *path);
+void jsonin_watch_set(const char *key); /* a literal: what the twin has there is not o's */
 void jsonin_watch_twin(const json_t *o);
 void jsonin_unwatch(void);
 

@@ -181,6 +181,7 @@ static int read_messages(struct talk *t, const json_t *in)
 
 static int set(json_t *out, const char *key, json_t *v, struct err *e)
 {
+    jsonin_watch_set(key);
     return json_object_set_new(out, key, v) ? translate_no_memory(e) : 0;
 }
 
@@ -273,9 +274,7 @@ static int read_output(const json_t *in, json_t *out, struct err *e)
                                  : NULL;
     if (ours && set(out, "response_format", ours, e))
         return e->code;
-    if (json_is_string(effort) && json_object_set(out, "reasoning_effort", effort))
-        return translate_no_memory(e);
-    return e->code;
+    return json_is_string(effort) ? set(out, "reasoning_effort", json_incref(effort), e) : e->code;
 }
 
 /* Of what runs on the API's own servers. Edits of old thinking are the template's affair here. */
@@ -322,9 +321,8 @@ static int fill(struct talk *t, const json_t *in, bool counting, json_t *out)
         rc = read_thinking(in, out, max_tokens, t->e);
     if (!rc)
         rc = read_output(in, out, t->e);
-    if (!rc && jsonin_get(in, "stop_sequences") &&
-        json_object_set(out, "stop", json_object_get(in, "stop_sequences")))
-        rc = translate_no_memory(t->e);
+    if (!rc && jsonin_get(in, "stop_sequences"))
+        rc = set(out, "stop", json_incref(json_object_get(in, "stop_sequences")), t->e);
     if (!rc && t->cached >= 0) /* as long as they asked for, at least */
         rc = set(out, t->long_lived ? "prompt_cache_retention" : "prompt_cache_key",
                  json_string(t->long_lived ? "24h" : "cache_control"), t->e);

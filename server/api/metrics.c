@@ -122,7 +122,9 @@ static void engine(struct buf *out, struct http *h)
     counter(out, "step_tokens_total", "Tokens computed in all steps", s.step_tokens);
     seconds(out, "step_seconds_total", "Time the device spent on all steps", s.step_ns);
     counter(out, "receipt_rows_total", "Rows of logits that receipts were made of", s.receipt_rows);
-    seconds(out, "receipt_seconds_total", "Time the engine took for them", s.receipt_ns);
+    seconds(out, "receipt_seconds_total", "Time of their digests, beside the engine", s.receipt_ns);
+    seconds(out, "receipt_copy_seconds_total", "Time the engine took for their rows",
+            s.receipt_copy_ns);
     head(out, "step_target_seconds", "gauge",
          "Time the last step with streams and prompts was allowed to take; 0 = none was");
     buf_fmt(out, "recurd_step_target_seconds %.6f\n", (double)s.gap_ns / (double)NS_PER_S);

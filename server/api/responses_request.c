@@ -113,6 +113,7 @@ int responses_items(struct gather *g, const json_t *items, struct err *e)
 
 static int set(json_t *out, const char *key, json_t *v, struct err *e)
 {
+    jsonin_watch_set(key);
     return json_object_set_new(out, key, v) ? translate_no_memory(e) : 0;
 }
 
@@ -204,8 +205,8 @@ static int read_reasoning(const json_t *in, json_t *out, struct err *e)
         return err_field(e, E_FORMAT, "reasoning", "reasoning: %s was sent, an object is expected",
                          jsonin_kind(v));
     const json_t *most = jsonin_get(v, "max_tokens");
-    if (most && json_object_set(out, "thinking_budget", (json_t *)(uintptr_t)most))
-        return translate_no_memory(e);
+    if (most && set(out, "thinking_budget", json_incref((json_t *)(uintptr_t)most), e))
+        return e->code;
     if (!effort)
         return 0;
     if (!json_is_string(effort))
@@ -213,8 +214,7 @@ static int read_reasoning(const json_t *in, json_t *out, struct err *e)
                          "expected", jsonin_kind(effort));
     if (strcmp(json_string_value(effort), "none") == 0)
         return set(out, "enable_thinking", json_false(), e);
-    return json_object_set(out, "reasoning_effort", (json_t *)(uintptr_t)effort)
-               ? translate_no_memory(e) : 0;
+    return set(out, "reasoning_effort", json_incref((json_t *)(uintptr_t)effort), e);
 }
 
 static int read_text(const json_t *in, json_t *out, struct err *e)
@@ -227,7 +227,7 @@ static int read_text(const json_t *in, json_t *out, struct err *e)
 static int read_length(const json_t *in, json_t *out, struct err *e)
 {
     json_t *n = json_object_get(in, "max_output_tokens");
-    return n && json_object_set(out, "max_tokens", n) ? translate_no_memory(e) : 0;
+    return n ? set(out, "max_tokens", json_incref(n), e) : 0;
 }
 
 /* ---- what the reply repeats ---- */
@@ -261,7 +261,7 @@ static int repeat(const json_t *in, json_t *keep, struct err *e)
         json_t *v = json_incref((json_t *)(uintptr_t)jsonin_get(in, rows[i].key));
         if (!v)
             v = jsonread(rows[i].otherwise, strlen(rows[i].otherwise), JSON_DECODE_ANY, NULL);
-        rc = set(all, rows[i].key, v, e);
+        rc = json_object_set_new(all, rows[i].key, v) ? translate_no_memory(e) : 0;
     }
     if (!rc)
         rc = keep_text(keep, "echo", all, e);

@@ -174,19 +174,24 @@ static enum MHD_Result no_request(void *arg, struct MHD_Connection *c, const cha
 }
 
 /* A fault is sent over a connection of a server of its own, which runs here and now. */
-static bool sees_a_fault(struct MHD_Daemon *d, const int pair[2])
+static int try(struct MHD_Daemon *d, const int pair[2], bool *told, struct err *e)
 {
     static const char fault[] = "GET /\1 HTTP/1.1\r\n\r\n";
     struct sockaddr_un peer = {.sun_family = AF_UNIX};
-    bool told = false;
-    if (!guard_add(pair[0], note_refusal, &told))
-        return false;
-    if (send(pair[1], fault, sizeof fault - 1, MSG_NOSIGNAL) == (ssize_t)sizeof fault - 1 &&
-        MHD_add_connection(d, pair[0], (struct sockaddr *)&peer, sizeof peer) == MHD_YES)
-        for (int i = 0; i < 4 && !told; i++)
+    bool added = guard_add(pair[0], note_refusal, told);
+    if (!added || send(pair[1], fault, sizeof fault - 1, MSG_NOSIGNAL) < 0) {
+        int why = errno;
+        guard_remove(pair[0]);
+        close(pair[0]);
+        return added ? err_set(e, E_IO, "the HTTP library could not be tried: %s", strerror(why))
+                     : err_set(e, E_NOMEM, "no memory to try the HTTP library");
+    }
+    /* From here on it is the library's, which closes it, also when it does not take it. */
+    if (MHD_add_connection(d, pair[0], (struct sockaddr *)&peer, sizeof peer) == MHD_YES)
+        for (int i = 0; i < 4 && !*told; i++)
             (void)MHD_run(d);
     guard_remove(pair[0]);
-    return told;
+    return 0;
 }
 
 int guard_check(struct err *e)
@@ -200,12 +205,13 @@ int guard_check(struct err *e)
             MHD_stop_daemon(d);
         return err_set(e, E_IO, "the HTTP library could not be tried: %s", strerror(why));
     }
-    bool told = sees_a_fault(d, pair);
-    MHD_stop_daemon(d); /* closes its end, which it has got even when it did not take it */
+    bool told = false;
+    int rc = try(d, pair, &told, e);
+    MHD_stop_daemon(d);
     close(pair[1]);
     known = strcmp(MHD_get_version(), KNOWN) == 0;
-    if (told)
-        return 0;
+    if (told || rc)
+        return rc;
     return err_set(e, E_CONFLICT, "libmicrohttpd %s reads through another recv() than this "
                    "program's: its input would not be checked", MHD_get_version());
 }

@@ -309,7 +309,10 @@ bool http_close(struct http *h)
     }
     if (!http_idle(h))
         return false;
-    /* Whoever still resumes a connection touches the library's daemon: these threads end first. */
+    /* Whoever still resumes a connection touches the library's daemon, or a thread of streams: the
+     * engine, who digests receipts, who writes responses, helpers. */
+    for (int ms = 0; __atomic_load_n(&h->stats.suspended, __ATOMIC_ACQUIRE) && ms < CUT_MS; ms++)
+        usleep(1000);
     if (h->served)
         sched_on_wakes(h->served->sched, NULL, NULL);
     outlet_close(h->outlet);

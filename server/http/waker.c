@@ -64,8 +64,7 @@ void waker_signal(struct waker *w, unsigned flags)
     struct MHD_Connection *sleeper = w->suspended && !w->woken ? w->mhd : NULL;
     void (*woken)(void *arg) = w->suspended ? w->woken : NULL;
     void *arg = w->arg;
-    if (w->suspended && w->n_suspended)
-        __atomic_sub_fetch(w->n_suspended, 1, __ATOMIC_RELAXED);
+    int *n_suspended = w->suspended ? w->n_suspended : NULL;
     w->suspended = false;
     w->held = w->held && !sleeper;
     pthread_mutex_unlock(&w->lock);
@@ -73,6 +72,8 @@ void waker_signal(struct waker *w, unsigned flags)
         MHD_resume_connection(sleeper); /* w may be gone when this returns */
     else if (woken)
         woken(arg); /* likewise */
+    if (n_suspended)
+        __atomic_sub_fetch(n_suspended, 1, __ATOMIC_RELEASE);
 }
 
 void waker_divert(struct waker *w, void (*woken)(void *arg), void *arg)

@@ -18,7 +18,8 @@ enum waker_flags {
     WAKER_ABORT = 4, /* the server goes down: say so and end */
 };
 
-/* One reference; NULL = no memory. suspended (may be NULL) counts the suspended connections. */
+/* One reference; NULL = no memory. suspended (may be NULL) counts the suspended connections, and
+ * those that a thread is still waking: it stays until nobody is. */
 struct waker *waker_new(struct MHD_Connection *c, int *suspended);
 void waker_ref(struct waker *w);
 void waker_unref(struct waker *w);

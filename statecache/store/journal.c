@@ -269,7 +269,7 @@ bool journal_add(struct statecache *sc, struct session *x)
 void journal_changed(struct statecache *sc, struct session *x)
 {
     struct keep now = {x->node->end, x->n_turns};
-    if (!sc->disk) {
+    if (!sc->disk || x->dead) { /* the log may forget a deletion, and would find this alone */
         x->failed_generation = x->generation;
         return;
     }

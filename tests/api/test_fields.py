@@ -325,6 +325,12 @@ class Dialects(unittest.TestCase):
         form = {"format": {"type": "json_schema", "schema": self.SCHEMA}}
         for path, more, field in (
                 ("/v1/messages", {"enable_thinking": True}, "enable_thinking"),
+                ("/v1/messages", {"enable_thinking": False}, "enable_thinking"),
+                ("/v1/messages", {"tools": [{"name": "f", "input_schema": self.SCHEMA}],
+                                  "tool_choice": {"type": "auto"}, "parallel_tool_calls": True},
+                 "parallel_tool_calls"),
+                ("/v1/responses", {"reasoning": {"effort": "none"}, "enable_thinking": False},
+                 "enable_thinking"),
                 ("/v1/messages", {"thinking": {"type": "enabled", "budget_tokens": 4},
                                   "thinking_budget": 2}, "thinking_budget"),
                 ("/v1/messages", {"output_config": form,

@@ -8,6 +8,9 @@ usage: cache.py RECURD long [--model DIR] [--tokens N] [--dummy]
        cache.py RECURD turns [--model DIR] [--fsync MS] [--seconds S] [--rounds N] [--against RECURD]
          turns a second of 1 and 16 clients, in memory and durable, on a disk whose fsync takes so
          long (10); alternating, with a second server program to compare with
+       cache.py RECURD cost [--model DIR] [--fsync MS] [--rounds N]
+         a turn in memory and one that is durable, in turns, on a disk whose fsync takes so long and
+         nothing else: what the second takes beyond the first and one fsync (aim: 1 ms at most)
        cache.py RECURD plain [--model DIR] [--seconds S] [--rounds N]
          prompts a second with a state folder and without one
 """
@@ -17,6 +20,7 @@ import json
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -129,12 +133,23 @@ SLOW_FSYNC = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
+static unsigned long long now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (unsigned long long)t.tv_sec * 1000000000ull + (unsigned long long)t.tv_nsec;
+}
 int fsync(int fd)
 {
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    unsigned long long took, from = now();
     usleep((useconds_t)(atof(getenv("SLOW_FSYNC_MS")) * 1000));
-    return real(fd);
+    if (!getenv("SLOW_FSYNC_TOOK"))
+        return real(fd);
+    took = now() - from;
+    return write(atoi(getenv("SLOW_FSYNC_TOOK")), &took, sizeof took) < 0 ? -1 : 0;
 }
 """
 
@@ -210,6 +225,43 @@ def turns(args, folder):
     return None
 
 
+def cost(args, folder):
+    """Both servers at once, a turn of each in turns: what else runs here slows both."""
+    took, told = os.pipe()
+    os.set_inheritable(told, True)
+    os.set_blocking(took, False)
+    env = dict(slow_fsync(folder, args.fsync), SLOW_FSYNC_TOOK=str(told))
+    flags = ["--model", args.model]
+    servers = [common.Server(flags),
+               common.Server(flags + ["--state-dir", os.path.join(folder, "s")], env=env,
+                             pass_fds=(told,))]
+    sessions = [s.post("/v1/sessions", {})["id"] for s in servers]
+    lines = [http.client.HTTPConnection("127.0.0.1", s.port) for s in servers]
+    times, syncs, r = ([], []), [], random.Random(1)
+    for i in range(100 * args.rounds):
+        for k in ((0, 1), (1, 0))[i % 2]:
+            t = time.perf_counter()
+            lines[k].request("POST", "/v1/completions", json.dumps(dict(
+                prompt=ids(r, 3), session=sessions[k], max_tokens=4, ignore_eos=True)))
+            reply = json.loads(lines[k].getresponse().read())
+            assert reply["session"]["persist"] == ("off", "durable")[k], reply
+            times[k].append(time.perf_counter() - t)
+        try:
+            syncs += [x / 1e9 for x, in struct.iter_unpack("=Q", os.read(took, 1 << 16))]
+        except BlockingIOError:
+            pass
+    pairs = sorted(b - a for a, b in zip(*times))
+    syncs.sort()
+    for name, x in (("a turn in memory", sorted(times[0])), ("a durable one", sorted(times[1])),
+                    ("an fsync", syncs), ("durable - memory", pairs)):
+        print("%-17s %5d   p10 %6.2f ms   p50 %6.2f ms   p90 %6.2f ms" % (
+            (name, len(x)) + tuple(x[len(x) * p // 100] * 1e3 for p in (10, 50, 90))))
+    print("beyond one fsync: %.2f ms at p10, %.2f at p50" % tuple(
+        1e3 * (pairs[len(pairs) * p // 100] - syncs[len(syncs) * p // 100]) for p in (10, 50)))
+    servers[0].stop()
+    return servers[1]
+
+
 def one_prompt(ask, state, r):
     """A new one of 100 tokens, and 16 drawn."""
     ask("/v1/completions", dict(prompt=ids(r, 100), max_tokens=16, ignore_eos=True))
@@ -240,7 +292,7 @@ def plain(args, folder):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("recurd")
-    p.add_argument("what", choices=["long", "park", "turns", "plain"])
+    p.add_argument("what", choices=["long", "park", "turns", "cost", "plain"])
     p.add_argument("--model", default=common.DEMO7)
     p.add_argument("--dummy", action="store_true")
     p.add_argument("--tokens", type=int, default=1000000)
@@ -255,7 +307,8 @@ def main():
     common.Settings.recurd = os.path.abspath(args.recurd)
     folder = tempfile.mkdtemp(prefix="recurd-bench-")
     try:
-        s = {"long": long, "park": park, "turns": turns, "plain": plain}[args.what](args, folder)
+        s = {"long": long, "park": park, "turns": turns, "cost": cost,
+             "plain": plain}[args.what](args, folder)
         return s.stop() if s else 0
     finally:
         shutil.rmtree(folder)

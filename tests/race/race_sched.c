@@ -22,7 +22,8 @@
 #define CHECK(x) ((x) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x), abort()))
 
 static struct sched *scheduler;
-static _Atomic int ends[5], refused;
+static _Atomic int ends[5], refused, receipts;
+static const struct receipt_origin origin = {.numerics = "fake/1", .vocab = VOCAB};
 
 /* One reader sleeping on its own condition, as a suspended connection does. */
 struct reader {
@@ -60,6 +61,8 @@ static struct request *make(struct rng *rng, struct reader *w)
     r->sampling.presence_penalty = (float)rng_below(rng, 2);
     if (rng_below(rng, 4) == 0)
         r->deadline_ns = clock_now_ns() + rng_below(rng, 20) * NS_PER_MS;
+    r->wants_receipt = rng_below(rng, 3) == 0;
+    r->receipt_ids = rng_below(rng, 2);
     r->wake = wake;
     r->wake_arg = w;
     return r;
@@ -100,6 +103,9 @@ static void read_to_end(struct reader *w, struct rng *rng)
     pthread_mutex_unlock(&w->lock);
     pthread_mutex_lock(&w->r->lock);
     ends[w->r->finish]++;
+    bool whole = w->r->finish == FINISH_STOP || w->r->finish == FINISH_LENGTH;
+    CHECK((w->r->wants_receipt && whole) == (w->r->receipt.len > 0));
+    receipts += whole && w->r->wants_receipt;
     CHECK(w->r->t_end_ns >= w->r->t_submit_ns);
     pthread_mutex_unlock(&w->r->lock);
 }
@@ -159,7 +165,9 @@ static void *watch(void *arg)
 static void round_of(int round, bool drains)
 {
     struct sched_options o = {.slots = 8, .queue = 24, .step_tokens = 64, .logit_rows = 16,
-                              .pages = round % 2 ? 40 : 0, .pages_per_seq = round % 2 ? 10 : 0};
+                              .pages = round % 2 ? 40 : 0, .pages_per_seq = round % 2 ? 10 : 0,
+                              .origin = &origin, .receipt_rows = 1 + round,
+                              .receipt_threads = 2};
     struct fake f;
     struct err e = {0};
     pthread_t clients[CLIENTS], watcher;
@@ -189,7 +197,8 @@ static void round_of(int round, bool drains)
 /* Closing while clients are still busy: they all hear of it. */
 static void close_in_the_middle(void)
 {
-    struct sched_options o = {.slots = 4, .queue = 64, .step_tokens = 16, .logit_rows = 4};
+    struct sched_options o = {.slots = 4, .queue = 64, .step_tokens = 16, .logit_rows = 4,
+                              .origin = &origin};
     struct fake f;
     struct err e = {0};
     fake_open(&f, VOCAB, (struct capacity){.tokens = 16, .logits = 4, .slots = 4, .seqs = 4});
@@ -217,8 +226,9 @@ int main(int argc, char **argv)
         round_of(i, i % 4 == 3);
         close_in_the_middle();
     }
-    printf("race_sched: %d stopped, %d at length, %d cancelled, %d late, %d refused\n",
+    printf("race_sched: %d stopped, %d at length, %d cancelled, %d late, %d refused, %d receipts\n",
            ends[FINISH_STOP], ends[FINISH_LENGTH], ends[FINISH_CANCELLED], ends[FINISH_ERROR],
-           refused);
+           refused, receipts);
+    CHECK(receipts > 0);
     return 0;
 }

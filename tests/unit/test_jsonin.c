@@ -168,6 +168,32 @@ Test(jsonin, a_read_of_a_copy_counts_where_it_has_the_body_s_own_value)
     json_decref(body);
 }
 
+/* There is but one true: a pointer does not tell whose it is. */
+Test(jsonin, what_a_copy_was_given_is_not_the_body_s_though_it_is_the_same)
+{
+    static struct jsonin_watch w;
+    json_t *body = json_pack("{s:b, s:b, s:b}", "kept", 1, "set", 1, "other", 0);
+    json_t *copy = json_copy(body);
+    jsonin_watch(&w, body);
+    jsonin_watch_set("set");
+    jsonin_watch_set("other");
+    json_object_set_new(copy, "set", json_true());
+    json_object_set_new(copy, "other", json_false());
+    jsonin_watch_twin(copy);
+    static const char *const keys[] = {"kept", "set", "other"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        (void)jsonin_get(copy, keys[i]);
+        cr_assert_eq(was_read(&w, body, keys[i]), i == 0, "%s", keys[i]);
+    }
+    jsonin_watch(&w, body); /* another request */
+    jsonin_watch_twin(copy);
+    (void)jsonin_get(copy, "set");
+    cr_assert(was_read(&w, body, "set"));
+    jsonin_unwatch();
+    json_decref(copy);
+    json_decref(body);
+}
+
 Test(jsonin, a_field_may_be_read_any_number_of_times)
 {
     static struct jsonin_watch w;

@@ -278,6 +278,28 @@ Test(session, deleted_before_its_turn_began)
     }
 }
 
+/* Whoever held it while it was deleted, and changes it after that: the log hears nothing. */
+Test(session, what_is_changed_after_its_deletion_is_not_logged)
+{
+    struct session_info s = create();
+    struct err e = {0};
+    bool repeated;
+    fake_turn(&f, &s.id, a, 900, 4);
+    cr_assert_eq(session_claim(f.sc, &none, &s.id, NULL, &repeated, NULL, &s, &e), 0);
+    struct session *x = session_of(f.sc, &none, &s.id);
+    cr_assert_eq(session_delete(f.sc, &none, &s.id, NULL, &e), 0);
+    pthread_mutex_lock(&f.sc->lock);
+    uint32_t waiting = f.sc->journal.waiting.n;
+    x->generation++;
+    journal_changed(f.sc, x);
+    uint32_t now = f.sc->journal.waiting.n;
+    pthread_mutex_unlock(&f.sc->lock);
+    cr_assert_eq(now, waiting);
+    session_release(f.sc, &none, &s.id, s.ticket);
+    restart();
+    cr_assert_eq(session_get(f.sc, &none, &s.id, &s, &e), E_NOENT);
+}
+
 Test(session, the_limit_per_key_holds)
 {
     struct err e = {0};

@@ -31,8 +31,11 @@ static const struct tenant_tag none;
 static void open_all(void)
 {
     static const unsigned char print[32];
+    static const struct receipt_origin origin = {.numerics = "fake/1", .vocab = RIG_VOCAB};
+    struct sched_options with = RIG_DEFAULT;
     struct err e = {0};
-    rig_open(RIG_DEFAULT);
+    with.origin = &origin;
+    rig_open(with);
     backend = fake_backend;
     backend.slot_copy = slot_copy;
     backend.slot_read = slot_read;
@@ -47,7 +50,7 @@ static void open_all(void)
 TestSuite(turn_end, .init = open_all, .fini = rig_close);
 
 /* A turn of n tokens, up to where its last token is drawn: its end is still to come. */
-static struct request *turn(int32_t n)
+static struct request *turn_with(int32_t n, bool receipt)
 {
     struct err e = {0};
     bool repeated;
@@ -55,6 +58,7 @@ static struct request *turn(int32_t n)
     cr_assert_eq(session_claim(sched_cache(sched), &none, &session.id, NULL, &repeated, NULL,
                                &session, &e), 0, "%s", e.text);
     r->in_session = true;
+    r->wants_receipt = receipt;
     r->session = session.id;
     r->ticket = session.ticket;
     rig_submit(r);
@@ -64,6 +68,8 @@ static struct request *turn(int32_t n)
     cr_assert_eq(r->finish, FINISH_NONE);
     return r;
 }
+
+static struct request *turn(int32_t n) { return turn_with(n, false); }
 
 static struct session_info get(void)
 {
@@ -108,5 +114,46 @@ Test(turn_end, another_failure_there_ends_the_turn_alone)
     sched_turn(sched);
     cr_assert_eq(r->finish, FINISH_LENGTH);
     cr_assert_eq(get().position, 23);
+    request_unref(r);
+}
+
+static enum finish finish_of(struct request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    enum finish finish = r->finish;
+    pthread_mutex_unlock(&r->lock);
+    return finish;
+}
+
+/* The one thread that digests stands where it tells the reader of another request. */
+Test(turn_end, waits_for_its_receipt_and_keeps_it)
+{
+    struct request *other = rig_request(1, 4, 1);
+    other->wants_receipt = true;
+    pthread_mutex_lock(&sched->engine.wakes.lock);
+    rig_submit(other);
+    struct request *r = turn_with(6, true);
+    for (int i = 0; i < 20; i++)
+        sched_turn(sched);
+    cr_assert_eq(finish_of(r), FINISH_NONE);
+    cr_assert_eq(get().position, 0, "the turn is kept without its receipt");
+    pthread_mutex_unlock(&sched->engine.wakes.lock);
+    while (finish_of(r) == FINISH_NONE || finish_of(other) == FINISH_NONE)
+        sched_turn(sched);
+    cr_assert_eq(r->finish, FINISH_LENGTH);
+    cr_assert_eq(get().position, 26);
+    cr_assert_gt(r->receipt.len, 0);
+    cr_assert_not(r->receipt_due);
+    request_unref(r);
+    request_unref(other);
+}
+
+Test(turn_end, a_stop_waits_for_its_receipt)
+{
+    struct request *r = turn_with(6, true);
+    sched_close(sched);
+    sched = NULL;
+    cr_assert_eq(r->finish, FINISH_LENGTH, "%s", r->error.text);
+    cr_assert_gt(r->receipt.len, 0);
     request_unref(r);
 }
