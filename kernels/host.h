@@ -34,6 +34,7 @@ struct host_step {
     const struct host_weight *weights; /* [plan->n_weights] */
     const int32_t *row_seq;            /* [n_tokens] sequence of each row */
     float *arena, *slots, *pages;
+    const int32_t *next; /* [n_ops] the op that is run after this one; NULL: the plan's next */
 };
 
 typedef void host_kernel(const struct host_step *s, const struct op *op, int ith, int nth);
