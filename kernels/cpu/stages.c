@@ -26,45 +26,55 @@ static int32_t number(const struct phases *x, int32_t *at, int32_t *of)
     return n;
 }
 
-static void sort(struct stages *s, const int32_t *at, int32_t n_ops)
+/* Adds n stages of ops [from, from + n_ops), of which at[i] is the stage of the i-th. */
+static void append(struct stages *s, const int32_t *at, int32_t from, int32_t n_ops, int32_t n)
 {
-    for (int32_t k = 0; k <= s->n; k++)
-        s->first[k] = 0;
+    int32_t *first = s->first + s->n;
+    for (int32_t k = 0; k <= n; k++)
+        first[k] = k ? 0 : from;
     for (int32_t i = 0; i < n_ops; i++)
-        s->first[at[i] + 1]++;
-    for (int32_t k = 0; k < s->n; k++)
-        s->first[k + 1] += s->first[k];
+        first[at[i] + 1]++;
+    for (int32_t k = 0; k < n; k++)
+        first[k + 1] += first[k];
     for (int32_t i = 0; i < n_ops; i++)
-        s->ops[s->first[at[i]]++] = i;
-    for (int32_t k = s->n; k > 0; k--) /* each has moved on to the next one's */
-        s->first[k] = s->first[k - 1];
-    s->first[0] = 0;
-    for (int32_t i = 0; i < n_ops; i++)
-        s->next[s->ops[i]] = s->ops[(i + 1) % n_ops];
+        s->ops[first[at[i]]++] = from + i;
+    for (int32_t k = n; k > 0; k--) /* each has moved on to the next one's */
+        first[k] = first[k - 1];
+    first[0] = from;
+    s->n += n;
+}
+
+/* at, room: of STAGES_SPAN each. */
+static int find(struct stages *out, const struct plan *p, const struct capacity *c, int32_t *at,
+                int32_t *room, struct err *e)
+{
+    for (int32_t from = 0; from < p->n_ops; from += STAGES_SPAN) {
+        struct plan span = *p;
+        struct phases x;
+        span.ops += from;
+        span.n_ops = MIN(STAGES_SPAN, p->n_ops - from);
+        int rc = phases_find(&x, &span, c, e);
+        if (rc)
+            return rc;
+        append(out, at, from, span.n_ops, number(&x, at, room));
+        phases_free(&x);
+    }
+    for (int32_t i = 0; i < p->n_ops; i++)
+        out->next[out->ops[i]] = out->ops[(i + 1) % p->n_ops];
+    return 0;
 }
 
 int stages_find(struct stages *out, const struct plan *p, const struct capacity *c, struct err *e)
 {
     size_t n = (size_t)p->n_ops + 1;
-    struct phases x;
-    *out = (struct stages){0};
-    int rc = phases_find(&x, p, c, e);
+    int32_t at[STAGES_SPAN], room[STAGES_SPAN];
+    *out = (struct stages){mem_array(n, sizeof *out->ops), mem_array(n, sizeof *out->first),
+                           mem_array(n, sizeof *out->next), 0};
+    int rc = out->ops && out->first && out->next
+                 ? find(out, p, c, at, room, e)
+                 : err_set(e, E_NOMEM, "no memory for the stages of %d ops", p->n_ops);
     if (rc)
-        return rc;
-    int32_t *at = mem_array(n, sizeof *at), *room = mem_array(n, sizeof *room);
-    out->ops = mem_array(n, sizeof *out->ops);
-    out->first = mem_array(n, sizeof *out->first);
-    out->next = mem_array(n, sizeof *out->next);
-    if (at && room && out->ops && out->first && out->next) {
-        out->n = number(&x, at, room);
-        sort(out, at, p->n_ops);
-    } else {
-        rc = err_set(e, E_NOMEM, "no memory for the stages of %d ops", p->n_ops);
         stages_free(out);
-    }
-    mem_free(at);
-    mem_free(room);
-    phases_free(&x);
     return rc;
 }
 

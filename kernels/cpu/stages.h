@@ -11,6 +11,9 @@
 #include "base/err.h"
 #include "kernels/plan.h"
 
+/* Only so many ops in a row are looked at together, so that the work is linear in the plan. */
+#define STAGES_SPAN 128
+
 /* Owner: the caller. Thread: any. */
 struct stages {
     int32_t *ops;   /* [n_ops] those of stage i: from first[i], before first[i + 1] */
