@@ -81,8 +81,8 @@ static void start_counting(struct cpu_device *c)
 }
 
 /* Large blocks get pages of their own, which whoever writes them first clears: weights the threads
- * that pack them, states the sequence that gets the slot, rows of attention the step that needs
- * them. */
+ * that pack them, states the sequence that gets the slot, rows of activations and of attention the
+ * step that needs them. */
 #define MAPPED_FROM MIB(4)
 
 static void *block_new(size_t bytes)
@@ -103,7 +103,7 @@ static void unload(struct cpu_device *c)
     for (int i = 0; c->weights && i < c->step.plan->n_weights; i++)
         block_free(c->weights[i].data, c->weights[i].bytes);
     mem_free(c->weights);
-    mem_aligned_free(c->step.arena, (size_t)c->arena_floats * sizeof(float));
+    block_free(c->step.arena, (size_t)c->arena_floats * sizeof(float));
     block_free(c->step.slots, (size_t)c->slots_floats * sizeof(float));
     block_free(c->step.pages, (size_t)c->pages_floats * sizeof(float));
     mem_free(c->row_seq);
@@ -211,13 +211,6 @@ static int measure(struct cpu_device *c, const struct plan *p, const struct capa
     return 0;
 }
 
-static float *floats(int64_t n, bool *ok)
-{
-    float *p = mem_aligned((size_t)n * sizeof(float));
-    *ok = *ok && p;
-    return p;
-}
-
 /* As many as there are threads or rows to sample from, whichever is less. */
 static int make_samplers(struct cpu_device *c, struct err *e)
 {
@@ -248,10 +241,10 @@ static int backend_load(struct device *d, const struct plan *p, const struct cap
     c->shared = mem_array((size_t)MAX(p->n_ops, 1), sizeof *c->shared);
     c->tasks = mem_array((size_t)MAX(p->n_ops, 1), sizeof *c->tasks);
     bool ok = c->weights && c->row_seq && c->shared && c->tasks;
-    c->step.arena = floats(c->arena_floats, &ok);
+    c->step.arena = block_new((size_t)c->arena_floats * sizeof(float));
     c->step.slots = block_new((size_t)c->slots_floats * sizeof(float));
     c->step.pages = block_new((size_t)c->pages_floats * sizeof(float));
-    ok = ok && c->step.slots && c->step.pages;
+    ok = ok && c->step.arena && c->step.slots && c->step.pages;
     for (int i = 0; ok && i < p->n_weights; i++) {
         const struct weight *w = &p->weights[i];
         struct host_weight *h = &c->weights[i];
