@@ -371,7 +371,7 @@ torture: $B/recurd ## one life of the daemon, in which each allocation fails onc
 $B/speed $B/receipts: $B/%: $B/tests/bench/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-bench: $B/speed $B/recurd ## speed, memory and start-up of the bundled and of a larger model
+bench: $B/speed $B/recurd $B/recurd-bench ## speed, memory and start-up of the bundled and of a larger model
 	python3 tests/bench/bench.py $B
 
 bench-serve: all ## the load client's standard workloads, with a report in build/report

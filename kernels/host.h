@@ -2,8 +2,8 @@
  *
  * ref/ and cpu/ share this signature, so every variant of an op is called, compared and timed
  * the same way. Kernels are pure: they read views and weights, write their output view and their
- * own state section, keep nothing. Thread `ith` of `nth` does its share; between two ops all
- * threads meet. No output element may depend on nth, on the other rows or on the batch. */
+ * own state section, keep nothing. Thread `ith` of `nth` does its share; between two ops that share
+ * data all threads meet. No output element may depend on nth, on the other rows or on the batch. */
 #ifndef RECURD_HOST_H
 #define RECURD_HOST_H
 
@@ -34,6 +34,7 @@ struct host_step {
     const struct host_weight *weights; /* [plan->n_weights] */
     const int32_t *row_seq;            /* [n_tokens] sequence of each row */
     float *arena, *slots, *pages;
+    const int32_t *next; /* [n_ops] the op that is run after this one; NULL: the plan's next */
 };
 
 typedef void host_kernel(const struct host_step *s, const struct op *op, int ith, int nth);

@@ -9,6 +9,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/quota.h"
+#include "kernels/cpu/stages.h"
 #include "kernels/numerics.h"
 
 #include <stdio.h>
@@ -17,13 +18,19 @@
 #include <time.h>
 #include <unistd.h>
 
-/* An op below this time is not shared: handing it round costs about 0.5 us. */
+/* Ops below this time, or a stage of them, are not shared: handing one round costs 0.5 us. */
 #define SOLO_NS 1500
 /* Vector loads may run past the last element of a buffer, never past this. */
 #define SLACK_FLOATS 64
 
 struct counter {
     uint64_t calls, ticks, bytes;
+};
+
+/* An op in this step. */
+struct task {
+    double ns; /* what it costs one thread, roughly */
+    int whole; /* of a stage that is shared: the part that does all of it; -1: each its share */
 };
 
 struct cpu_device {
@@ -34,14 +41,16 @@ struct cpu_device {
     struct host_step step;
     struct host_weight *weights;
     int32_t *row_seq;
-    bool *shared; /* [n_ops] this step: by all threads, or by one */
+    struct stages stages;
+    bool *shared;       /* [stages.n] this step: by all threads, or by one */
+    struct task *tasks; /* [n_ops] */
     struct sampler *samplers; /* [n_samplers] one for each thread that may sample at once */
     int n_samplers;
     char numerics[NUMERICS_TEXT];
     int64_t arena_floats, slots_floats, pages_floats;
     size_t bytes;
     struct counter counters[OP_KINDS];
-    uint64_t last;               /* ticks when the last op ended */
+    uint64_t last;               /* ticks when the last stage ended */
     uint64_t from_ns, from_ticks; /* when counting began */
 };
 
@@ -72,7 +81,8 @@ static void start_counting(struct cpu_device *c)
 }
 
 /* Large blocks get pages of their own, which whoever writes them first clears: weights the threads
- * that pack them, rows of attention the step that needs them. */
+ * that pack them, states the sequence that gets the slot, rows of activations and of attention the
+ * step that needs them. */
 #define MAPPED_FROM MIB(4)
 
 static void *block_new(size_t bytes)
@@ -93,11 +103,13 @@ static void unload(struct cpu_device *c)
     for (int i = 0; c->weights && i < c->step.plan->n_weights; i++)
         block_free(c->weights[i].data, c->weights[i].bytes);
     mem_free(c->weights);
-    mem_aligned_free(c->step.arena, (size_t)c->arena_floats * sizeof(float));
-    mem_aligned_free(c->step.slots, (size_t)c->slots_floats * sizeof(float));
+    block_free(c->step.arena, (size_t)c->arena_floats * sizeof(float));
+    block_free(c->step.slots, (size_t)c->slots_floats * sizeof(float));
     block_free(c->step.pages, (size_t)c->pages_floats * sizeof(float));
     mem_free(c->row_seq);
     mem_free(c->shared);
+    mem_free(c->tasks);
+    stages_free(&c->stages);
     for (int i = 0; i < c->n_samplers; i++)
         sample_fini(&c->samplers[i]);
     mem_free(c->samplers);
@@ -106,6 +118,7 @@ static void unload(struct cpu_device *c)
     c->weights = NULL;
     c->row_seq = NULL;
     c->shared = NULL;
+    c->tasks = NULL;
     c->step = (struct host_step){0};
     c->bytes = 0;
 }
@@ -198,13 +211,6 @@ static int measure(struct cpu_device *c, const struct plan *p, const struct capa
     return 0;
 }
 
-static float *floats(int64_t n, bool *ok)
-{
-    float *p = mem_aligned((size_t)n * sizeof(float));
-    *ok = *ok && p;
-    return p;
-}
-
 /* As many as there are threads or rows to sample from, whichever is less. */
 static int make_samplers(struct cpu_device *c, struct err *e)
 {
@@ -233,11 +239,12 @@ static int backend_load(struct device *d, const struct plan *p, const struct cap
     c->weights = mem_array((size_t)MAX(p->n_weights, 1), sizeof *c->weights);
     c->row_seq = mem_array((size_t)MAX(cap->tokens, 1), sizeof *c->row_seq);
     c->shared = mem_array((size_t)MAX(p->n_ops, 1), sizeof *c->shared);
-    bool ok = c->weights && c->row_seq && c->shared;
-    c->step.arena = floats(c->arena_floats, &ok);
-    c->step.slots = floats(c->slots_floats, &ok);
+    c->tasks = mem_array((size_t)MAX(p->n_ops, 1), sizeof *c->tasks);
+    bool ok = c->weights && c->row_seq && c->shared && c->tasks;
+    c->step.arena = block_new((size_t)c->arena_floats * sizeof(float));
+    c->step.slots = block_new((size_t)c->slots_floats * sizeof(float));
     c->step.pages = block_new((size_t)c->pages_floats * sizeof(float));
-    ok = ok && c->step.pages;
+    ok = ok && c->step.arena && c->step.slots && c->step.pages;
     for (int i = 0; ok && i < p->n_weights; i++) {
         const struct weight *w = &p->weights[i];
         struct host_weight *h = &c->weights[i];
@@ -249,11 +256,12 @@ static int backend_load(struct device *d, const struct plan *p, const struct cap
         return err_set(e, E_NOMEM, "the model needs %zu bytes, and the system refused them with "
                        "%llu bytes available", total, (unsigned long long)freemem());
     }
-    if ((rc = make_samplers(c, e))) {
+    if ((rc = make_samplers(c, e)) || (rc = stages_find(&c->stages, p, cap, e))) {
         unload(c);
         return rc;
     }
     c->step.weights = c->weights;
+    c->step.next = c->stages.next;
     c->step.row_seq = c->row_seq;
     c->bytes = total;
     numerics_cpu(c->kernels, p, c->numerics, sizeof c->numerics);
@@ -281,34 +289,60 @@ static int backend_ready(struct device *d, struct err *e)
 
 /* ---- one step -------------------------------------------------------------------------- */
 
-/* Decides which ops are worth sharing, and counts their bytes. */
+/* Decides which stages are worth sharing and who does what in them, and counts bytes. Ops that are
+ * too small to be cut go round among the threads. */
 static void assign(struct cpu_device *c)
 {
     int n = threads_count(c->threads);
-    for (int i = 0; i < c->step.plan->n_ops; i++) {
-        const struct op *op = &c->step.plan->ops[i];
-        struct cost cost = batch_runs(c->step.batch, op) ? cost_op(&c->step, op) : (struct cost){0};
-        c->shared[i] = n > 1 && cost.ns > SOLO_NS;
-        c->counters[op->kind].bytes += (uint64_t)cost.bytes;
+    for (int32_t k = 0; k < c->stages.n; k++) {
+        double ns = 0;
+        int next = 0;
+        for (int32_t i = c->stages.first[k]; i < c->stages.first[k + 1]; i++) {
+            const struct op *op = &c->step.plan->ops[c->stages.ops[i]];
+            struct task *t = &c->tasks[c->stages.ops[i]];
+            struct cost cost = batch_runs(c->step.batch, op) ? cost_op(&c->step, op)
+                                                             : (struct cost){0};
+            *t = (struct task){cost.ns, cost.ns > SOLO_NS ? -1 : next++ % n};
+            ns += cost.ns;
+            c->counters[op->kind].bytes += (uint64_t)cost.bytes;
+        }
+        c->shared[k] = n > 1 && ns > SOLO_NS;
     }
 }
 
-static void run_part(void *ctx, int i, int part, int parts)
+static void run_op(struct cpu_device *c, const struct op *op, int part, int parts)
 {
-    struct cpu_device *c = ctx;
-    const struct op *op = &c->step.plan->ops[i];
     if (host_rows(&c->step, op) > 0 && batch_runs(c->step.batch, op))
         c->kernels[op->kind][select_format(c->step.plan, op)]->run(&c->step, op, part, parts);
 }
 
-/* By whichever thread finishes an op, one op after the other. */
-static void count_op(void *ctx, int i)
+static void run_part(void *ctx, int k, int part, int parts)
 {
     struct cpu_device *c = ctx;
-    struct counter *n = &c->counters[c->step.plan->ops[i].kind];
+    for (int32_t i = c->stages.first[k]; i < c->stages.first[k + 1]; i++) {
+        const struct op *op = &c->step.plan->ops[c->stages.ops[i]];
+        int whole = c->tasks[c->stages.ops[i]].whole;
+        if (parts == 1 || whole < 0)
+            run_op(c, op, part, parts);
+        else if (whole == part)
+            run_op(c, op, 0, 1);
+    }
+}
+
+/* By whichever thread finishes a stage, one stage after the other. Its ops share its time by what
+ * they cost. */
+static void count_stage(void *ctx, int k)
+{
+    struct cpu_device *c = ctx;
     uint64_t now = now_ticks();
-    n->ticks += now > c->last ? now - c->last : 0; /* cores may disagree by a little */
-    n->calls++;
+    double ns = 0, ticks = now > c->last ? (double)(now - c->last) : 0; /* cores may disagree */
+    for (int32_t i = c->stages.first[k]; i < c->stages.first[k + 1]; i++)
+        ns += c->tasks[c->stages.ops[i]].ns;
+    for (int32_t i = c->stages.first[k]; i < c->stages.first[k + 1]; i++) {
+        struct counter *n = &c->counters[c->step.plan->ops[c->stages.ops[i]].kind];
+        n->ticks += ns > 0 ? (uint64_t)(ticks * c->tasks[c->stages.ops[i]].ns / ns) : 0;
+        n->calls++;
+    }
     c->last = now;
 }
 
@@ -333,7 +367,7 @@ static int backend_run(struct device *d, const struct batch *b, struct err *e)
     unsigned saved = threads_flush_denormals();
     assign(c);
     c->last = now_ticks();
-    struct threads_work work = {c->step.plan->n_ops, c->shared, run_part, count_op, c};
+    struct threads_work work = {c->stages.n, c->shared, run_part, count_stage, c};
     threads_run(c->threads, &work);
     threads_restore_denormals(saved);
     return 0;

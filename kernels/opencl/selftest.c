@@ -225,7 +225,7 @@ static int fill_memory(struct trial *t, struct ocl_model *m, struct err *e)
     struct host_step *s = &t->step;
     *s = (struct host_step){&t->plan, &t->batch, t->host, t->row_seq,
                             mem_array((size_t)t->floats + 1, 4), mem_array((size_t)slots + 1, 4),
-                            mem_array((size_t)pages + 1, 4)};
+                            mem_array((size_t)pages + 1, 4), NULL};
     if (!s->arena || !s->slots || !s->pages)
         return err_set(e, E_NOMEM, "no memory for the self-test");
     for (int64_t i = 0; i < t->floats; i++)

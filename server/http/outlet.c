@@ -1,6 +1,7 @@
 /* See outlet.h. Invariant: a thread that is `asleep` has an empty list, or somebody is in a round
  * that will wake it. It is from when it finds the list empty until somebody puts something there,
  * which is one system call, or it looks again; to put more is none. */
+#define _GNU_SOURCE 1 /* pthread_setname_np */
 #include "server/http/outlet.h"
 
 #include <errno.h>
@@ -93,6 +94,8 @@ static int start(struct outlet_thread *t, struct err *e)
     if (t->epoll < 0 || t->wake < 0 || epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->wake, &ev))
         return err_set(e, E_IO, "streams: epoll: %s", strerror(errno));
     t->runs = pthread_create(&t->thread, NULL, loop, t) == 0;
+    if (t->runs)
+        (void)pthread_setname_np(t->thread, "streams"); /* for tools that show threads */
     return t->runs ? 0 : err_set(e, E_NOMEM, "a thread that writes streams could not be started");
 }
 

@@ -274,7 +274,7 @@ void rig_ready(struct rig *r)
     noise(r, r->arena, r->arena_n);
     fill_states(r);
     r->step = (struct host_step){&r->plan, &r->batch, r->packed, r->row_seq,
-                                 r->arena, r->slot_mem, r->page_mem};
+                                 r->arena, r->slot_mem, r->page_mem, NULL};
     for (int i = 0; i < r->plan.n_acts; i++)
         if (r->roles[i] != ROLE_OUT)
             fill_act(r, i);

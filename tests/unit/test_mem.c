@@ -4,8 +4,10 @@
 #include <criterion/criterion.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 #include "base/rng.h"
@@ -97,6 +99,38 @@ Test(mem, aligned_blocks_that_come_and_go_leave_no_holes)
         mem_aligned_free(block[i], SIZE);
     for (int i = 0; i < SMALL; i++)
         mem_free(small[i]);
+}
+
+static size_t resident(void)
+{
+    size_t pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    cr_assert_not_null(f);
+    cr_assert_eq(fscanf(f, "%*s %zu", &pages), 1);
+    fclose(f);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* A huge page more than what was asked for would be a third of it. */
+Test(mem, large_blocks_take_what_was_asked_for)
+{
+    enum { N = 20 };
+    size_t n = MIB(6) + KIB(192), before = resident();
+    void *p[N], *mapped[N];
+    for (int i = 0; i < N; i++) {
+        p[i] = mem_unfilled(n);
+        mapped[i] = mem_mapped(n);
+        cr_assert(p[i] && mapped[i]);
+        memset(p[i], 1, n);
+        memset(mapped[i], 1, n);
+    }
+    size_t took = resident() - before;
+    cr_assert_geq(took, 2 * N * n);
+    cr_assert_lt(took, 2 * N * (n + n / 16) + MIB(2), "%zu bytes for %zu", took, 2 * N * n);
+    for (int i = 0; i < N; i++) {
+        mem_aligned_free(p[i], n);
+        mem_mapped_free(mapped[i], n);
+    }
 }
 
 Test(mem, an_idle_block_can_be_written_again_and_its_neighbours_are_as_they_were)

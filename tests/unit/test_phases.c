@@ -1,7 +1,9 @@
 /* The phases of a step: small plans whose phases can be seen by eye, and those of real shapes. */
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cpu/stages.h"
 #include "kernels/phases.h"
 #include "models/model.h"
 
@@ -317,6 +319,88 @@ Test(phases, of_models)
         in_order(&x, &m->plan);
         cr_assert_gt(x.n_phases, cases[i].phases - 1); /* shared memory only adds waits */
         phases_free(&x);
+        model_close(m);
+    }
+}
+
+/* ---- stages of the host ---- */
+
+#define VIEWS (OP_INPUTS + LIMIT_EW_IN + LIMIT_EW_OUT + 1)
+struct touched { struct view v[VIEWS]; bool writes[VIEWS]; int n; };
+
+static void note(struct view *v, bool writes, void *arg)
+{
+    struct touched *t = arg;
+    t->v[t->n] = *v;
+    t->writes[t->n++] = writes;
+}
+
+/* Whether two ops touch one float of the arena's rows, and one of them writes it. */
+static bool meet(const struct plan *p, const struct touched *a, const struct touched *b)
+{
+    bool any = false;
+    for (int i = 0; i < a->n; i++)
+        for (int j = 0; j < b->n; j++) {
+            const struct act *f = &p->acts[a->v[i].act], *g = &p->acts[b->v[j].act];
+            bool other = a->v[i].act != b->v[j].act && f->offset < g->offset + g->stride &&
+                         g->offset < f->offset + f->stride;
+            any |= (a->writes[i] || b->writes[j]) && (other || overlap(a->v[i], b->v[j]));
+        }
+    return any;
+}
+
+/* Every op is in one stage, and those that may not pass each other are in stages in order. */
+static void check_stages(struct plan *p, int32_t most)
+{
+    struct stages s;
+    struct err e = {0};
+    cr_assert_eq(stages_find(&s, p, &one, &e), 0, "%s", e.text);
+    int32_t *at = calloc((size_t)p->n_ops, sizeof *at), seen = 0;
+    cr_assert_eq(s.first[0], 0);
+    cr_assert_eq(s.first[s.n], p->n_ops);
+    for (int32_t k = 0; k < s.n; k++) {
+        cr_assert_lt(s.first[k], s.first[k + 1], "stage %d is empty", k);
+        for (int32_t i = s.first[k]; i < s.first[k + 1]; i++) {
+            cr_assert_eq(at[s.ops[i]], 0, "op %d comes twice", s.ops[i]);
+            at[s.ops[i]] = k + 1;
+            cr_assert_lt(s.ops[i] - s.ops[s.first[k]], STAGES_SPAN); /* what makes it linear */
+            seen++;
+            cr_assert_eq(s.next[s.ops[i]], s.ops[(i + 1) % p->n_ops]);
+        }
+    }
+    cr_assert_eq(seen, p->n_ops);
+    struct touched *all = calloc((size_t)p->n_ops, sizeof *all);
+    for (int32_t i = 0; i < p->n_ops; i++) {
+        op_views(&p->ops[i], note, &all[i]);
+        for (int32_t j = 0; j < i; j++) {
+            int32_t section = p->ops[i].section;
+            bool apart = !meet(p, &all[i], &all[j]) &&
+                         (section < 0 || section != p->ops[j].section);
+            cr_assert(apart || at[j] < at[i], "op %d in stage %d needs op %d in stage %d", i,
+                      at[i] - 1, j, at[j] - 1);
+        }
+    }
+    cr_assert_leq(s.n, most, "%d stages", s.n);
+    stages_free(&s);
+    free(all);
+    free(at);
+}
+
+Test(phases, stages_of_models)
+{
+    static const struct { const char *dir; int32_t most; } cases[] = {
+        {"models/demo/rwkv7", 132},
+        {"models/demo/gated-deltanet", 92},
+        {"tests/golden/hf/hf_qwen3_5", 48},
+        {"tests/gpu/rwkv7-1.5b", 508},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err e = {0};
+        struct model *m;
+        struct model_options o = {.dir = cases[i].dir, .dummy = true, .dummy_seed = 1};
+        cr_assert_geq(model_open(&m, &o, &e), 0, "%s", e.text);
+        cr_assert_gt(plan_layout(&m->plan, &one), 0);
+        check_stages(&m->plan, cases[i].most);
         model_close(m);
     }
 }

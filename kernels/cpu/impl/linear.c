@@ -35,9 +35,10 @@ static void look_ahead(const struct host_step *s, const struct op *op, int ith, 
                        struct job *job)
 {
     const struct plan *p = s->plan;
-    int64_t at = op - p->ops;
+    int32_t at = (int32_t)(op - p->ops);
     for (int i = 1; i <= p->n_ops; i++) {
-        const struct op *next = &p->ops[(at + i) % p->n_ops];
+        at = s->next ? s->next[at] : (at + 1) % p->n_ops;
+        const struct op *next = &p->ops[at];
         if (next->kind != OP_LINEAR || host_rows(s, next) == 0)
             continue;
         const struct host_weight *w = &s->weights[next->w[0]];
