@@ -102,7 +102,8 @@ struct ocl_chain {
  * begin a new one, or (the chain is empty) cannot be in any. */
 bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
                    int32_t at);
-/* Appends the launch of a product of one row, which begins with the chain so far; false: it cannot. */
+/* Appends the launch of a product of one row, which begins with the chain so far; false: it
+ * cannot. */
 bool ocl_chain_product(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
                        int32_t at);
 /* Appends the branches of a chain that may run at the same time; false: they do not fit. */
