@@ -465,6 +465,7 @@ static void gather(struct engine *en)
 {
     uint64_t now = clock_now_ns();
     en->n_picked = 0;
+    engine_receipts_look(en);
     for (int32_t i = 0; i < en->n_active;) {
         struct seq *q = en->active[i];
         i += look(en, q, now); /* a sequence that left made room for the next */

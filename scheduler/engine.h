@@ -89,6 +89,7 @@ struct engine {
 
     struct wakes wakes;      /* of readers, at the end of the step */
     struct receipts *receipts;
+    bool receipts_full;      /* when the step began */
     bool lost;               /* E_DEVICE: nothing runs any more */
     struct sched_stats stats; /* the engine's share of the counters */
 };
@@ -143,9 +144,12 @@ void engine_prepare(const struct engine *en, struct seq *q, uint32_t *mask);
 /* engine_receipts.c. Behind engine_open; poke: any thread wants the engine to look again. */
 int engine_receipts_open(struct engine *en, void (*poke)(void *arg), void *arg,
                          struct err *e) MUST_USE;
-int engine_receipt_begin(struct engine *en, struct seq *q, struct err *e) MUST_USE;
-/* q's next draw is for a receipt, and there is no room for its logits now. */
-bool engine_receipt_waits(struct engine *en, const struct seq *q);
+/* ends: as engine_ends says. */
+int engine_receipt_begin(struct engine *en, struct seq *q, const int32_t *ends, int32_t n_ends,
+                         struct err *e) MUST_USE;
+void engine_receipts_look(struct engine *en); /* before a step */
+/* q's next draw is for a receipt, and there was no room for its logits then. */
+bool engine_receipt_waits(const struct engine *en, const struct seq *q);
 /* Room for the logits of q's draw, now; true: there is, or it needs none. */
 bool engine_receipt_row(struct engine *en, struct seq *q);
 /* The same for all of the picked that will draw; those without leave the picked. */

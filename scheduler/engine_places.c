@@ -27,13 +27,14 @@ int32_t engine_room(const struct engine *en)
 void engine_admit(struct engine *en, struct request *r)
 {
     ASSERT(engine_room(en) > 0);
+    int32_t ends[BANNED_MAX];
     struct err e = {0};
     struct seq *q = en->seqs;
     while (q->phase != SEQ_DONE)
         q++;
     request_ref(r); /* seq_begin drops one if it fails, and the reader must hear of it */
     if (seq_begin(q, r, en->plan->vocab, &en->pieces, en->positions, &e) ||
-        engine_receipt_begin(en, q, &e)) {
+        engine_receipt_begin(en, q, ends, engine_ends(en, r, ends), &e)) {
         engine_refuse(en, r, FINISH_ERROR, &e);
         return;
     }

@@ -22,13 +22,13 @@ int engine_receipts_open(struct engine *en, void (*poke)(void *arg), void *arg, 
 }
 
 /* As seq_begin: if it fails, q is empty again and its reference dropped. */
-int engine_receipt_begin(struct engine *en, struct seq *q, struct err *e)
+int engine_receipt_begin(struct engine *en, struct seq *q, const int32_t *ends, int32_t n_ends,
+                         struct err *e)
 {
     const struct request *r = q->r;
-    int32_t ends[RECEIPT_ENDS];
     if (!r->wants_receipt || !en->o.origin)
         return 0;
-    struct receipt *x = receipt_new(&en->origin, r, ends, engine_ends(en, r, ends));
+    struct receipt *x = receipt_new(&en->origin, r, ends, n_ends);
     int rc = x ? receipts_begin(en->receipts, x, &q->receipt, e)
                : err_set(e, E_NOMEM, "no memory for the receipt");
     if (rc)
@@ -38,9 +38,15 @@ int engine_receipt_begin(struct engine *en, struct seq *q, struct err *e)
 
 /* ---- room --------------------------------------------------------------------------------- */
 
-bool engine_receipt_waits(struct engine *en, const struct seq *q)
+/* Once for all, so that none is passed over for room that came a moment later. */
+void engine_receipts_look(struct engine *en)
 {
-    return q->receipt && q->phase == SEQ_DECODE && receipts_room(en->receipts, 1) == 0;
+    en->receipts_full = receipts_room(en->receipts, 1) == 0;
+}
+
+bool engine_receipt_waits(const struct engine *en, const struct seq *q)
+{
+    return q->receipt && q->phase == SEQ_DECODE && en->receipts_full;
 }
 
 bool engine_receipt_row(struct engine *en, struct seq *q)

@@ -132,6 +132,12 @@ Test(turn_end, waits_for_its_receipt_and_keeps_it)
     other->wants_receipt = true;
     pthread_mutex_lock(&sched->engine.wakes.lock);
     rig_submit(other);
+    for (bool made = false; !made;) {
+        sched_turn(sched);
+        pthread_mutex_lock(&other->lock);
+        made = other->receipt.len > 0;
+        pthread_mutex_unlock(&other->lock);
+    }
     struct request *r = turn_with(6, true);
     for (int i = 0; i < 20; i++)
         sched_turn(sched);

@@ -1,12 +1,13 @@
 /* Suspending and waking: whoever waits for the last one sees nobody on the way. */
 #include <criterion/criterion.h>
-#include <microhttpd.h>
 
 #include "server/http/waker.h"
 
 static int suspended, resumes, woken, left;
 
 /* Instead of the library's. */
+void MHD_suspend_connection(struct MHD_Connection *c);
+void MHD_resume_connection(struct MHD_Connection *c);
 void MHD_suspend_connection(struct MHD_Connection *c) { (void)c; }
 void MHD_resume_connection(struct MHD_Connection *c)
 {
