@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "models/model.h"
-#include "test_folder.h"
+#include "tests/unit/test_folder.h"
 
 TestSuite(build_work, .init = make_dir, .fini = remove_dir);
 
