@@ -64,9 +64,10 @@ amx_FLAGS    := $(avx512_FLAGS) -DBY_TILES
 TILE_OBJ     := $(foreach isa,$(TILED),$B/kernels/cpu/impl/linear.$(isa).o)
 model_FLAGS  := $(amx_FLAGS) -DTILES_EMULATED
 # And once more, by whole numbers of 16 bits.
-INT16S       := $(if $(filter x86_64,$(MACHINE)),int16_avx2 int16_avx512 int16_vnni)
+INT16S       := $(if $(filter x86_64,$(MACHINE)),int16_avx2 int16_avx512 int16_vnni)$(if $(filter aarch64,$(MACHINE)),int16_neon)
 int16_avx2_FLAGS   := $(avx2_FLAGS) -DBY_INT16
 int16_avx512_FLAGS := $(avx512_FLAGS) -DBY_INT16
+int16_neon_FLAGS   := $(neon_FLAGS) -DBY_INT16
 int16_vnni_FLAGS   := $(avx512_FLAGS) -mavx512vnni -DBY_INT16
 TILE_OBJ     += $(foreach isa,$(INT16S),$B/kernels/cpu/impl/linear.$(isa).o)
 

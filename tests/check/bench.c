@@ -122,6 +122,8 @@ static peak_fn *int16_peak_of(unsigned need)
 #if defined(__x86_64__)
     return need & NEED_VNNI ? peak_int16_vnni : need & NEED_AVX512 ? peak_int16_avx512
            : need & NEED_AVX2 ? peak_int16_avx2 : NULL;
+#elif defined(__aarch64__)
+    return need & NEED_NEON ? peak_int16_neon : NULL;
 #else
     (void)need;
     return NULL;

@@ -7,6 +7,6 @@
 typedef void peak_fn(long n);
 peak_fn peak_avx2, peak_avx512, peak_neon;
 /* … of PEAK_FMAS pairs of multiply-adds of 16 bits. */
-peak_fn peak_int16_avx2, peak_int16_avx512, peak_int16_vnni;
+peak_fn peak_int16_avx2, peak_int16_avx512, peak_int16_vnni, peak_int16_neon;
 
 #endif

@@ -94,6 +94,35 @@ Test(int16_job, inputs_are_taken_again_for_later_panels_when_not_all_columns_fit
     end(&g);
 }
 
+/* Three panels, one of which is left of groups of two; six tiles of three inputs, or three of six;
+ * and columns that are more than one block, so that sums go on where pairs are made anew. */
+static void check_odd(enum dtype t, int n)
+{
+    enum { ROWS = 40, COLS = 768 };
+    struct rig g;
+    start(&g, t, ROWS, COLS, n);
+    unsigned saved = threads_flush_denormals();
+    for (int row = 0; row < ROWS; row++) {
+        float w[COLS];
+        for (int k = 0; k < COLS; k++)
+            w[k] = rng_normal(&g.r);
+        pack_rows(&g.w, row, 1, w, DTYPE_F32);
+    }
+    for (int i = 0; i < n * COLS; i++)
+        g.step.arena[i] = rng_normal(&g.r);
+    check(&g, 1, 1);
+    threads_restore_denormals(saved);
+    end(&g);
+}
+
+Test(int16_job, panels_and_inputs_that_are_no_whole_tiles_and_several_blocks)
+{
+    static const enum dtype types[] = {DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q6_K};
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        for (int n = 1; n <= 18; n += n < 8 ? 1 : 10)
+            check_odd(types[i], n);
+}
+
 /* Scales of MXFP4 from 2^-126 on, by inputs down to those that count as zeros: products of both
  * are denormals. */
 static void check_small(int n)

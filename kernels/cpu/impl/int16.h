@@ -58,6 +58,8 @@ INLINE v16 pair_table(struct quant f)
     for (int i = 0; i < 2 * LANES; i++)
         entry[i] = values[i % 16];
     memcpy(&t, entry, sizeof t);
+#elif defined(__aarch64__)
+    t.a = vreinterpretq_f32_s8(vld1q_s8(values));
 #else
     const __m128i *entries = (const void *)values;
     t.a = V16_PS(_mm256_broadcastsi128_si256(_mm_loadu_si128(entries)));
@@ -155,6 +157,10 @@ INLINE uint32_t int16_largest(const float *x)
 #if defined(__AVX512F__)
     return (uint32_t)_mm512_reduce_max_epi32(
         _mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+#elif defined(__aarch64__)
+    int32x4_t m = vmaxq_s32(vmaxq_s32(V16_I(a.a), V16_I(a.b)), vmaxq_s32(V16_I(a.c), V16_I(a.d)));
+    int32x4_t n = vmaxq_s32(vmaxq_s32(V16_I(b.a), V16_I(b.b)), vmaxq_s32(V16_I(b.c), V16_I(b.d)));
+    return (uint32_t)vmaxvq_s32(vmaxq_s32(m, n));
 #else
     __m256i m = _mm256_max_epi32(_mm256_max_epi32(V16_SI(a.a), V16_SI(a.b)),
                                  _mm256_max_epi32(V16_SI(b.a), V16_SI(b.b)));

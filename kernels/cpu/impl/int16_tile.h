@@ -1,16 +1,27 @@
-/* Panels of blocks by inputs of 16 bits: one input, past which the weights stream, and tiles of
- * several, for which weights are taken apart into the first-level cache. Which meet says
- * job_int16.h. */
+/* Panels of blocks by inputs of 16 bits: a tile is P panels x T inputs, past which the weights
+ * stream and are taken apart in registers, a span of 32 columns after another. Its sums of integers
+ * and of floats stay in registers. Taking weights apart anew for every tile costs less than a copy
+ * of them in cache: a shift or a mask a pair is done beside the products, and a tile reads lines
+ * and inputs one after another. With few registers a tile has 3 inputs, which is too few for values
+ * of other widths than 2, 4 and 8 bits: their pairs are made once for a few spans, in cache. Which
+ * meet says job_int16.h. */
 #include "kernels/cpu/impl/ends.h"
 #include "kernels/cpu/impl/int16.h"
 
-#define CHUNK 4        /* spans that are taken apart at once: 4 KiB a panel */
+/* Panels and inputs of a tile of several inputs: a sum of integers and one of floats of each fill
+ * 24 registers of 32, or 12 of 16 whose two are a v16, or 24 of 32 whose four are. */
+#define MANY (V16_REGS == 32 ? 2 : 1)
+#define MANY_T (V16_REGS == 32 ? 6 : 3)
 
-/* Numbers of one span of a panel, and what scales them. */
-struct codes {
-    _Alignas(64) int32_t pair[PAIRS][PANEL];
-    float by[2][PANEL], min[2][PANEL];
-};
+#define CHUNK 8 /* spans whose pairs lie in cache: 8 KiB; every block is as long or shorter */
+_Static_assert(CHUNK * SPAN == FORMAT_BLOCK_MAX, "scales begin anew with a chunk");
+
+/* Pairs of this format are made once for all tiles of several inputs. */
+INLINE bool pairs_in_cache(struct quant f)
+{
+    bool simple = f.map == MAP_LINEAR && (f.bits == 2 || f.bits == 4 || f.bits == 8);
+    return V16_REGS != 32 && (!simple || I16_SPLITS);
+}
 
 /* ---- weights ---------------------------------------------------------------------------- */
 
@@ -31,192 +42,165 @@ static struct range range_of(const struct job *job, int64_t p, int64_t p1, int P
     return r;
 }
 
-/* Span k / SPAN of a panel, taken apart. */
-typedef void apart_fn(const char *panel, size_t scales_at, int64_t k, struct codes *out);
-INLINE void apart(const char *panel, size_t scales_at, int64_t k, struct codes *out,
-                  struct quant f)
-{
-    const v16 table = pair_table(f);
-    const char *lines = panel + k * f.bits / 8 * PANEL;
-    const char *record = panel + scales_at + k / f.block * quant_record(f);
-    UNROLL for (int i = 0; i < PAIRS; i++)
-        i16_store(out->pair[i], i16_of(pair_of(f, lines, i, table)));
-    UNROLL for (int r = 0; r < SPAN / f.run; r++) {
-        v16 by, min;
-        quant_scales(f, record, (int)(k % f.block) / f.run + r, &by, &min);
-        v16_store(out->by[r], by);
-        v16_store(out->min[r], min);
-    }
-    __builtin_prefetch(record + 1024);
-}
-
-/* ---- one input -------------------------------------------------------------------------- */
+/* ---- weights taken apart in registers ---------------------------------------------------- */
 
 struct stream {
     struct range range;
     int64_t k0;
     int spans;
     bool resume, last; /* sums go on; the chunk ends its panels */
-    const struct int16_span *x;
+    bool fetch;        /* the first pass over these panels */
+    const struct int16_span *x; /* [spans][T] */
+    int32_t (*pairs)[PAIRS][PANEL]; /* [spans], where they are in cache */
 };
 typedef void stream_fn(const struct stream *s, float *sums);
 
-/* A span of P panels by one input; as much is fetched of each as is read. */
-INLINE void stream_span(struct quant f, const char *lines, const char *record, size_t step,
-                        int run, const struct int16_span *x, const char *ahead,
-                        size_t ahead_step, v16 table, v16 acc[], int P)
+/* The sums over run r of a span: P panels by T inputs. */
+INLINE void stream_run(struct quant f, const char *lines, size_t step, int32_t (*cached)[PANEL],
+                       int r, const struct int16_span *x, v16 table,
+                       i16 sum[MANY_T][TILE_P], int P, int T)
 {
-    const int runs = SPAN / f.run;
-    UNROLL for (int p = 0; p < P; p++) {
-        UNROLL for (int l = 0; l < f.bits; l++)
-            __builtin_prefetch(ahead + (size_t)p * ahead_step + l * 64);
-        __builtin_prefetch(record + (size_t)p * step + 1024);
-        UNROLL for (int r = 0; r < runs; r++) {
-            i16 sum = i16_set1(x->start[r]);
-            v16 by, min;
-            UNROLL for (int i = r * PAIRS / runs; i < (r + 1) * PAIRS / runs; i++)
-                sum = i16_dot(sum, i16_of(pair_of(f, lines + (size_t)p * step, i, table)),
-                              i16_set1(x->pair[i]));
-            quant_scales(f, record + (size_t)p * step, run + r, &by, &min);
-            acc[p] = v16_fma(i16_float(sum), v16_mul(by, v16_set1(x->by)), acc[p]);
-            if (f.head == HEAD_F16_MIN)
-                acc[p] = v16_fma(min, v16_set1(x->inputs[r]), acc[p]);
+    const int pairs = PAIRS * f.run / SPAN;
+    const bool two = P * T < 8 && P * T > 1;/* chains of each: or they wait for themselves */
+    i16 other[MANY_T][TILE_P];
+    UNROLL for (int j = 0; j < T; j++)
+        UNROLL for (int p = 0; p < P; p++) {
+            sum[j][p] = i16_set1(x[j].start[r]);
+            other[j][p] = i16_set1(0);
         }
+    UNROLL for (int i = r * pairs; i < (r + 1) * pairs; i++) {
+        i16 m[TILE_P];
+        UNROLL for (int p = 0; p < P; p++)
+            m[p] = cached ? i16_load(cached[i])
+                          : i16_of(pair_of(f, lines + (size_t)p * step, i, table));
+        UNROLL for (int j = 0; j < T; j++) {
+            i16 b = i16_set1(x[j].pair[i]);
+            UNROLL for (int p = 0; p < P; p++) {
+                i16 *to = two && i % 2 ? &other[j][p] : &sum[j][p];
+                *to = i16_dot(*to, m[p], b);
+            }
+        }
+        if (T > 1)
+            __asm__ volatile("" ::: "memory"); /* or more is loaded at once than registers hold */
+    }
+    UNROLL for (int j = 0; j < T; j++)
+        UNROLL for (int p = 0; p < P; p++)
+            if (two)
+                sum[j][p] = i16_add(sum[j][p], other[j][p]);
+}
+
+/* What a run adds to acc. */
+INLINE void count_run(i16 sum[MANY_T][TILE_P], const v16 by[TILE_P], const v16 min[TILE_P],
+                      const struct int16_span *x, int r, v16 acc[MANY_T][TILE_P], bool mins,
+                      int P, int T)
+{
+    UNROLL for (int j = 0; j < T; j++) {
+        v16 scale = v16_set1(x[j].by);
+        UNROLL for (int p = 0; p < P; p++)
+            acc[j][p] = v16_fma(i16_float(sum[j][p]), v16_mul(by[p], scale), acc[j][p]);
+        if (!mins)
+            continue;
+        v16 inputs = v16_set1(x[j].inputs[r]);
+        UNROLL for (int p = 0; p < P; p++)
+            acc[j][p] = v16_fma(min[p], inputs, acc[j][p]);
     }
 }
 
-INLINE void stream_sums(const struct stream *s, float *sums, int P, struct quant f)
+/* Of each panel as much is fetched as is read meanwhile. */
+INLINE void fetch_span(struct quant f, const char *lines, size_t lines_step, const char *record,
+                       size_t step, int P)
+{
+    UNROLL for (int p = 0; p < P; p++) {
+        UNROLL for (int l = 0; l < f.bits; l++)
+            __builtin_prefetch(lines + (size_t)p * lines_step + l * 64);
+        __builtin_prefetch(record + (size_t)p * step + 1024);
+    }
+}
+
+INLINE void stream_sums(const struct stream *s, float *sums, bool cached, int P, int T,
+                        struct quant f)
 {
     const struct range *r = &s->range;
     const size_t line = (size_t)f.bits * 64, end = line * (size_t)s->spans;
     const v16 table = pair_table(f);
-    const int per = f.block / SPAN;
+    const int per = f.block / SPAN, runs = SPAN / f.run;
     const char *lines = r->panel + s->k0 * f.bits / 8 * PANEL;
     const char *record = r->panel + r->scales_at + s->k0 / f.block * quant_record(f);
-    v16 acc[TILE_P];
-    UNROLL for (int p = 0; p < P; p++)
-        acc[p] = s->resume ? v16_load(sums + p * PANEL) : v16_zero();
-    for (int i = 0, in = 0; i < s->spans; i++) {
+    const struct int16_span *x = s->x;
+    v16 acc[MANY_T][TILE_P];
+    UNROLL for (int j = 0; j < T; j++)
+        UNROLL for (int p = 0; p < P; p++)
+            acc[j][p] = s->resume ? v16_load(sums + (j * P + p) * PANEL) : v16_zero();
+    for (int i = 0, in = 0; i < s->spans; i++, x += T) {
         size_t at = (size_t)i * line + AHEAD;
         bool inside = at < end || !s->last;
         const char *ahead = inside ? lines + at : r->then + (at - end);
         size_t ahead_step = inside ? r->step : r->then_step;
-        stream_span(f, lines + (size_t)i * line, record, r->step, in * (SPAN / f.run), s->x + i,
-                    ahead, ahead_step, table, acc, P);
+        if (s->fetch)
+            fetch_span(f, ahead, ahead_step, record, r->step, P);
+        UNROLL for (int k = 0; k < runs; k++) {
+            i16 sum[MANY_T][TILE_P];
+            v16 by[TILE_P], min[TILE_P];
+            stream_run(f, lines + (size_t)i * line, r->step, cached ? s->pairs[i] : NULL, k, x,
+                       table, sum, P, T);
+            UNROLL for (int p = 0; p < P; p++)
+                quant_scales(f, record + (size_t)p * r->step, in * runs + k, &by[p], &min[p]);
+            count_run(sum, by, min, x, k, acc, f.head == HEAD_F16_MIN, P, T);
+        }
         if (++in == per) {
             in = 0;
             record += quant_record(f);
         }
     }
-    UNROLL for (int p = 0; p < P; p++)
-        v16_store(sums + p * PANEL, acc[p]);
-}
-
-/* ---- several inputs --------------------------------------------------------------------- */
-
-struct int16_tile {
-    const struct codes *codes; /* [P][CHUNK] */
-    int spans, runs;
-    bool min;
-    const struct int16_span *x[TILE_T];
-    const char *ahead; /* of each panel as many lines are fetched meanwhile, evenly */
-    size_t ahead_step;
-    int lines;
-};
-typedef void int16_tile_fn(const struct int16_tile *t, float *sums);
-
-/* What run r of a span of P panels and T inputs adds to sums[T][P][16]. */
-INLINE void count_run(const struct int16_tile *t, int s, int r, i16 sum[TILE_P][TILE_T],
-                      float *sums, bool min, int P, int T)
-{
-    const struct codes *c = t->codes + s;
-    UNROLL for (int j = 0; j < T; j++) {
-        v16 scale = v16_set1(t->x[j][s].by), inputs = v16_set1(t->x[j][s].inputs[r]);
-        UNROLL for (int p = 0; p < P; p++) {
-            float *at = sums + (j * P + p) * PANEL;
-            v16 by = v16_mul(v16_load(c[p * CHUNK].by[r]), scale);
-            v16 acc = v16_fma(i16_float(sum[p][j]), by, v16_load(at));
-            if (min)
-                acc = v16_fma(v16_load(c[p * CHUNK].min[r]), inputs, acc);
-            v16_store(at, acc);
-        }
-    }
-}
-
-/* `pairs` is known where this is compiled: the sums stay in registers. */
-INLINE void tile_run(const struct int16_tile *t, int s, int r, int pairs, float *sums, int P, int T)
-{
-    i16 sum[TILE_P][TILE_T];
-    const int32_t *w = t->codes[s].pair[r * pairs];
-    const int32_t *x[TILE_T];
-    UNROLL for (int j = 0; j < T; j++) {
-        x[j] = t->x[j][s].pair + r * pairs;
+    UNROLL for (int j = 0; j < T; j++)
         UNROLL for (int p = 0; p < P; p++)
-            sum[p][j] = i16_set1(t->x[j][s].start[r]);
-    }
-    for (int k = 0; k < pairs; k++, w += PANEL) {
-        i16 m[TILE_P];
-        UNROLL for (int p = 0; p < P; p++)
-            m[p] = i16_load(w + p * (CHUNK * sizeof(struct codes) / sizeof *w));
-        UNROLL for (int j = 0; j < T; j++) {
-            i16 b = i16_set1(x[j][k]);
-            UNROLL for (int p = 0; p < P; p++)
-                sum[p][j] = i16_dot(sum[p][j], m[p], b);
-        }
-    }
-    if (t->min)
-        count_run(t, s, r, sum, sums, true, P, T);
-    else
-        count_run(t, s, r, sum, sums, false, P, T);
+            v16_store(sums + (j * P + p) * PANEL, acc[j][p]);
 }
 
-INLINE void tile_int16(const struct int16_tile *t, float *sums, int P, int T)
+/* ---- one function per shape and format --------------------------------------------------- */
+
+typedef void pairs_fn(const char *lines, int spans, int32_t (*out)[PAIRS][PANEL]);
+INLINE void make_pairs(struct quant f, const char *lines, int spans, int32_t (*out)[PAIRS][PANEL])
 {
-    for (int s = 0; s < t->spans; s++) {
-        for (int l = t->lines * s / t->spans; l < t->lines * (s + 1) / t->spans; l++)
-            UNROLL for (int p = 0; p < P; p++)
-                __builtin_prefetch(t->ahead + (size_t)p * t->ahead_step + l * 64, 0, 2);
-        if (t->runs == 1) {
-            tile_run(t, s, 0, PAIRS, sums, P, T);
-            continue;
-        }
-        for (int r = 0; r < 2; r++)
-            tile_run(t, s, r, PAIRS / 2, sums, P, T);
-    }
+    const v16 table = pair_table(f);
+    for (int s = 0; s < spans; s++, lines += f.bits * 64)
+        UNROLL for (int i = 0; i < PAIRS; i++)
+            i16_store(out[s][i], i16_of(pair_of(f, lines, i, table)));
 }
 
-/* ---- one function per shape and format -------------------------------------------------- */
-
-#define TILE16(P, T) \
-    static void tile16_##P##x##T(const struct int16_tile *t, float *sums) \
+#define STREAM(P, T, ID) \
+    static void stream_##P##x##T##_##ID(const struct stream *s, float *sums) \
     { \
-        tile_int16(t, sums, P, T); \
-    }
-#define TILES16(P) TILE16(P, 1) TILE16(P, 2) TILE16(P, 3) TILE16(P, 4) TILE16(P, 5) TILE16(P, 6)
-#define ROW16(P) {tile16_##P##x1, tile16_##P##x2, tile16_##P##x3, tile16_##P##x4, tile16_##P##x5, \
-                  tile16_##P##x6}
-#define STREAM(P, ID) \
-    static void stream_##P##_##ID(const struct stream *s, float *sums) \
-    { \
-        stream_sums(s, sums, P, quant_##ID); \
-    }
-#define APART(ID) \
-    static void apart_##ID(const char *panel, size_t scales_at, int64_t k, struct codes *out) \
-    { \
-        apart(panel, scales_at, k, out, quant_##ID); \
+        stream_sums(s, sums, false, P, T, quant_##ID); \
     }
 #if V16_REGS == 32
-TILES16(1) TILES16(2) TILES16(4)
-static int16_tile_fn *const tile16_table[3][TILE_T] = {ROW16(1), ROW16(2), ROW16(4)};
-#define FORMAT16(ID) STREAM(1, ID) STREAM(2, ID) STREAM(4, ID) APART(ID)
-#define FORMAT16_ROW(ID) \
-    [DTYPE_##ID] = {&quant_##ID, apart_##ID, {stream_1_##ID, stream_2_##ID, stream_4_##ID}},
+#define STREAMS(ID) \
+    STREAM(1, 1, ID) STREAM(2, 1, ID) STREAM(4, 1, ID) STREAM(2, 2, ID) STREAM(2, 3, ID) \
+    STREAM(2, 4, ID) STREAM(2, 5, ID) STREAM(2, 6, ID)
+#define STREAM_ROW(ID) \
+    [DTYPE_##ID] = {&quant_##ID, {stream_1x1_##ID, stream_2x1_##ID, stream_4x1_##ID}, \
+                    {NULL, stream_2x2_##ID, stream_2x3_##ID, stream_2x4_##ID, stream_2x5_##ID, \
+                     stream_2x6_##ID}, {NULL}, NULL},
 #else
-TILES16(1)
-static int16_tile_fn *const tile16_table[1][TILE_T] = {ROW16(1)};
-#define FORMAT16(ID) STREAM(1, ID) APART(ID)
-#define FORMAT16_ROW(ID) [DTYPE_##ID] = {&quant_##ID, apart_##ID, {stream_1_##ID}},
+#define CACHED(T, ID) \
+    static void cached_##T##_##ID(const struct stream *s, float *sums) \
+    { \
+        stream_sums(s, sums, pairs_in_cache(quant_##ID), 1, T, quant_##ID); \
+    }
+#define STREAMS(ID) \
+    STREAM(1, 1, ID) STREAM(1, 2, ID) STREAM(1, 3, ID) CACHED(2, ID) CACHED(3, ID) \
+    static void make_pairs_##ID(const char *lines, int spans, int32_t (*out)[PAIRS][PANEL]) \
+    { \
+        make_pairs(quant_##ID, lines, spans, out); \
+    }
+#define STREAM_ROW(ID) \
+    [DTYPE_##ID] = {&quant_##ID, {stream_1x1_##ID}, {NULL, stream_1x2_##ID, stream_1x3_##ID}, \
+                    {NULL, cached_2_##ID, cached_3_##ID}, make_pairs_##ID},
 #endif
-INT16_FORMATS(FORMAT16)
-static const struct { const struct quant *format; apart_fn *apart; stream_fn *stream[3]; }
-    by_format[DTYPES] = {INT16_FORMATS(FORMAT16_ROW)};
+INT16_FORMATS(STREAMS)
+static const struct {
+    const struct quant *format;
+    stream_fn *one[3], *several[MANY_T]; /* one input by 1, 2, 4 panels; inputs by MANY panels */
+    stream_fn *cached[MANY_T];           /* the same where pairs are in cache */
+    pairs_fn *make_pairs;
+} by_format[DTYPES] = {INT16_FORMATS(STREAM_ROW)};

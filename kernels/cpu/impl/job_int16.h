@@ -1,13 +1,12 @@
 /* A job by whole numbers of 16 bits (int16.h); definition: ref/ref_int16.h.
  *
- * Inputs become numbers once for all panels of a thread's share. One input: the weights stream by,
- * are taken apart in registers and multiplied. More: weights of a few panels are taken apart into
- * the first-level cache once, then tiles of inputs pass over them. */
+ * Inputs become numbers once for all panels of a thread's share. The weights of a few panels stream
+ * by each tile of inputs. */
 #include "kernels/cpu/impl/int16_tile.h"
 
 /* Numbers of an input are made by every thread that shares it. */
 #define SHARE_PANELS 16
-#define SHARE_INPUTS (4 * TILE_T)
+#define SHARE_INPUTS (4 * MANY_T)
 
 #define X_SPANS 4096       /* of all inputs together: 384 KiB */
 #define SUMS (32 * INPUTS) /* panels times inputs whose sums are kept */
@@ -26,56 +25,71 @@ struct work {
     int64_t k0;                   /* first column of the inputs in x */
     int spans;                    /* of each input */
     int x_most, sums_most;        /* spans and sums there is room for */
-    struct int16_span *x;         /* [input][spans] */
-    struct codes (*codes)[CHUNK]; /* [MANY_P] */
-    float *sums;                  /* [group][input][P][PANEL] */
+    struct int16_span *x;         /* of each tile [spans][inputs of the tile] */
+    float *sums;                  /* of groups of P panels [group][input][P][PANEL] */
 };
+
+/* The inputs are cut into tiles of nearly equal size; the first of tile i. */
+INLINE int64_t tile_from(int64_t n, int64_t i)
+{
+    return n * i / ((n + MANY_T - 1) / MANY_T);
+}
 
 /* Columns [k0, k0 + spans) of all inputs. */
 static void take_inputs(struct work *w)
 {
-    for (int64_t j = 0; j < w->job->n; j++)
+    struct int16_span *x = w->x;
+    for (int64_t i = 0, from = 0, to; from < w->job->n; from = to) {
+        to = tile_from(w->job->n, ++i);
         for (int s = 0; s < w->spans; s++)
-            int16_input(w->ends[j].x + w->k0 + s * SPAN, w->format, &w->x[j * w->spans + s]);
-}
-
-/* Where the lines begin that are fetched while columns from k0 are multiplied. */
-static void look_after(const struct work *w, const struct range *r, int64_t k0,
-                       struct int16_tile *t)
-{
-    const size_t line = (size_t)w->format->bits * 64;
-    const size_t at = (size_t)(k0 / SPAN) * line + AHEAD;
-    const size_t end = (size_t)(w->job->w->cols / SPAN) * line;
-    t->ahead = at < end ? r->panel + at : r->then + (at - end);
-    t->ahead_step = at < end ? r->step : r->then_step;
-}
-
-/* All inputs over P panels from p, the columns that are in x. */
-static void many_inputs(struct work *w, int64_t p, int64_t p1, int log2_p, float *sums)
-{
-    const int P = 1 << log2_p;
-    const struct range r = range_of(w->job, p, p1, P);
-    apart_fn *take = by_format[w->job->w->dtype].apart;
-    int64_t n = w->job->n, tiles = (n + TILE_T - 1) / TILE_T, lines = w->format->bits * CHUNK;
-    struct int16_tile t = {.codes = w->codes[0], .runs = SPAN / w->format->run,
-                           .min = w->format->head == HEAD_F16_MIN};
-    if (w->k0 == 0)
-        memset(sums, 0, (size_t)(n * P) * PANEL * sizeof *sums);
-    for (int s = 0; s < w->spans; s += CHUNK) {
-        t.spans = MIN(w->spans - s, CHUNK);
-        look_after(w, &r, w->k0 + s * SPAN, &t);
-        for (int i = 0; i < P; i++)
-            for (int k = 0; k < t.spans; k++)
-                take(r.panel + (size_t)i * r.step, r.scales_at, w->k0 + (s + k) * SPAN,
-                     &w->codes[i][k]);
-        for (int64_t i = 0; i < tiles; i++) {
-            int64_t from = n * i / tiles, to = n * (i + 1) / tiles;
             for (int64_t j = from; j < to; j++)
-                t.x[j - from] = &w->x[j * w->spans + s];
-            t.lines = (int)(lines * (i + 1) / tiles - lines * i / tiles);
-            tile16_table[log2_p][to - from - 1](&t, sums + from * P * PANEL);
-            t.ahead += t.lines * 64;
-        }
+                int16_input(w->ends[j].x + w->k0 + s * SPAN, w->format, x++);
+    }
+}
+
+/* P panels from p: a panel alone is taken twice where tiles have two. */
+static struct range group_range(const struct work *w, int64_t p, int64_t p1, int P)
+{
+    struct range r = range_of(w->job, p, p1, (int)MIN(p1 - p, P));
+    if (p1 - p < P)
+        r.step = 0;
+    return r;
+}
+
+/* All inputs over the group of panels of s, `spans` of the columns in x from span `from` on. */
+static void some_spans(const struct work *w, struct stream *s, int from, int spans, float *sums)
+{
+    const enum dtype type = w->job->w->dtype;
+    const int64_t n = w->job->n;
+    s->k0 = w->k0 + from * SPAN;
+    s->spans = spans;
+    s->resume = s->k0 > 0;
+    s->last = s->k0 + spans * SPAN == w->job->w->cols;
+    s->fetch = true;
+    for (int64_t i = 0, j = 0, to; j < n; j = to) {
+        to = tile_from(n, ++i);
+        s->x = w->x + j * w->spans + from * (to - j);
+        stream_fn *const *several = s->pairs ? by_format[type].cached : by_format[type].several;
+        several[to - j - 1](s, sums + j * MANY * PANEL);
+        s->fetch = false;
+    }
+}
+
+static void several_inputs(struct work *w, int64_t p, int64_t p1, float *sums)
+{
+    _Alignas(64) int32_t pairs[CHUNK][PAIRS][PANEL];
+    struct stream s = {.range = group_range(w, p, p1, MANY)};
+    if (w->job->n <= MANY_T || !pairs_in_cache(*w->format)) {
+        some_spans(w, &s, 0, w->spans, sums);
+        return;
+    }
+    s.pairs = pairs;
+    for (int from = 0; from < w->spans; from += CHUNK) {
+        int spans = MIN(w->spans - from, CHUNK);
+        int64_t k = w->k0 + from * SPAN;
+        by_format[w->job->w->dtype].make_pairs(s.range.panel + k * w->format->bits / 8 * PANEL,
+                                               spans, pairs);
+        some_spans(w, &s, from, spans, sums);
     }
 }
 
@@ -84,13 +98,15 @@ static void one_input(struct work *w, int64_t p, int64_t p1, int log2_p, float *
     const struct host_weight *h = w->job->w;
     struct stream s = {.range = range_of(w->job, p, p1, 1 << log2_p), .k0 = w->k0,
                        .spans = w->spans, .resume = w->k0 > 0,
-                       .last = w->k0 + w->spans * SPAN == h->cols, .x = w->x};
-    by_format[h->dtype].stream[log2_p](&s, sums);
+                       .last = w->k0 + w->spans * SPAN == h->cols, .fetch = true, .x = w->x};
+    by_format[h->dtype].one[log2_p](&s, sums);
 }
 
-/* Panels of the next group: 4, 2 or 1 of those left. */
-static int group_of(int64_t left)
+/* Panels of the next group, as a power of two: of those left, what tiles have. */
+static int group_of(int64_t n, int64_t left)
 {
+    if (n > 1)
+        return MANY / 2;
     left = MIN(left, MANY_P);
     return left >= 4 ? 2 : left >= 2 ? 1 : 0;
 }
@@ -99,13 +115,14 @@ static int group_of(int64_t left)
 static void pass(struct work *w, int64_t p, int64_t p1, int64_t share_end)
 {
     float *sums = w->sums;
+    const int64_t n = w->job->n;
     for (int log2_p; p < p1; p += (int64_t)1 << log2_p) {
-        log2_p = group_of(p1 - p);
-        if (w->job->n == 1)
+        log2_p = group_of(n, p1 - p);
+        if (n == 1)
             one_input(w, p, share_end, log2_p, sums);
         else
-            many_inputs(w, p, share_end, log2_p, sums);
-        sums += (w->job->n << log2_p) * PANEL;
+            several_inputs(w, p, share_end, sums);
+        sums += (n << log2_p) * PANEL;
     }
 }
 
@@ -113,9 +130,9 @@ static void finish_all(const struct work *w, int64_t p, int64_t p1)
 {
     const float *sums = w->sums;
     for (int log2_p; p < p1; p += (int64_t)1 << log2_p) {
-        log2_p = group_of(p1 - p);
+        log2_p = group_of(w->job->n, p1 - p);
         for (int64_t j = 0; j < w->job->n; j++, sums += PANEL << log2_p)
-            finish(w->job, sums, p, 1 << log2_p, &w->ends[j]);
+            finish(w->job, sums, p, (int)MIN(p1 - p, 1 << log2_p), &w->ends[j]);
     }
 }
 
@@ -145,11 +162,10 @@ static void in_room(struct work *w, int64_t p0, int64_t p1)
                                                int64_t p0, int64_t p1) \
     { \
         _Alignas(64) struct int16_span x[spans]; \
-        struct codes codes[MANY_P][CHUNK]; \
         _Alignas(64) float sums[n_sums][PANEL]; \
         struct work w = {.job = job, .ends = ends, .format = by_format[job->w->dtype].format, \
                          .x_most = spans, .sums_most = n_sums, \
-                         .x = x, .codes = codes, .sums = sums[0]}; \
+                         .x = x, .sums = sums[0]}; \
         in_room(&w, p0, p1); \
     }
 ROOM(in_small_room, SMALL_SPANS, SMALL_SUMS)

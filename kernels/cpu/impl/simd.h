@@ -17,6 +17,11 @@
 #if defined(__x86_64__)
 #include "kernels/cpu/impl/simd_x86.h"
 #else
+#ifdef BY_INT16
+#define FN(name) name##_int16_neon
+#else
+#define FN(name) name##_neon
+#endif
 #include "kernels/cpu/impl/simd_neon.h"
 #endif
 

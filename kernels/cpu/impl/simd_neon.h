@@ -4,7 +4,6 @@
 
 #include <arm_neon.h>
 
-#define FN(name) name##_neon
 #define V16_REGS 8 /* 32 registers of four lanes */
 typedef struct { float32x4_t a, b, c, d; } v16;
 typedef struct { uint32x4_t a, b, c, d; } m16;
