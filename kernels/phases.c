@@ -429,6 +429,22 @@ void phases_free(struct phases *x)
     *x = (struct phases){0};
 }
 
+int phases_levels(int32_t *level, const struct plan *p, const struct capacity *c, struct err *e)
+{
+    struct effects *all = mem_array((size_t)p->n_ops + 1, sizeof *all);
+    if (!all)
+        return err_set(e, E_NOMEM, "no memory for what %d ops touch", p->n_ops);
+    for (int32_t i = 0; i < p->n_ops; i++) {
+        effects_of(&all[i], &p->ops[i]);
+        level[i] = 0;
+        for (int32_t j = 0; j < i; j++)
+            if (level[j] >= level[i] && relate(p, c, i, &all[i], &all[j], j) != APART)
+                level[i] = level[j] + 1;
+    }
+    mem_free(all);
+    return 0;
+}
+
 static void chain_text(const struct phases *x, const struct plan *p, int32_t first,
                        struct buf *out)
 {

@@ -48,6 +48,11 @@ int phases_find(struct phases *out, const struct plan *p, const struct capacity 
                 struct err *e) MUST_USE;
 void phases_free(struct phases *x);
 
+/* Into level[n_ops]: one more than that of any op before it which shares data with it, or 0. Ops of
+ * one level may run at the same time, whatever the rows of a step. Otherwise as phases_find. */
+int phases_levels(int32_t *level, const struct plan *p, const struct capacity *c,
+                  struct err *e) MUST_USE;
+
 /* One line a phase: its ops, chains in brackets with their tiles. */
 void phases_text(const struct phases *x, const struct plan *p, struct buf *out);
 

@@ -1,30 +1,8 @@
-/* From phases to stages: sorted by phase, then by place in the chain. */
+/* Ops sorted by level, span by span. */
 #include "kernels/cpu/stages.h"
 
 #include "base/mem.h"
 #include "kernels/phases.h"
-
-/* at[i] = stage of op i; returns how many there are. of: room for as many numbers as ops. */
-static int32_t number(const struct phases *x, int32_t *at, int32_t *of)
-{
-    int32_t n = 0;
-    for (int32_t i = 0; i < x->n_ops; i++)
-        of[i] = 0;
-    for (int32_t i = 0; i < x->n_ops; i++)
-        at[i] = of[x->ops[i].chain]++; /* place in its chain */
-    for (int32_t k = 0; k < x->n_phases; k++)
-        of[k] = 0;
-    for (int32_t i = 0; i < x->n_ops; i++)
-        of[x->ops[i].phase] = MAX(of[x->ops[i].phase], at[i] + 1);
-    for (int32_t k = 0; k < x->n_phases; k++) {
-        int32_t longest = of[k];
-        of[k] = n;
-        n += longest;
-    }
-    for (int32_t i = 0; i < x->n_ops; i++)
-        at[i] += of[x->ops[i].phase];
-    return n;
-}
 
 /* Adds n stages of ops [from, from + n_ops), of which at[i] is the stage of the i-th. */
 static void append(struct stages *s, const int32_t *at, int32_t from, int32_t n_ops, int32_t n)
@@ -44,20 +22,20 @@ static void append(struct stages *s, const int32_t *at, int32_t from, int32_t n_
     s->n += n;
 }
 
-/* at, room: of STAGES_SPAN each. */
-static int find(struct stages *out, const struct plan *p, const struct capacity *c, int32_t *at,
-                int32_t *room, struct err *e)
+static int find(struct stages *out, const struct plan *p, const struct capacity *c, struct err *e)
 {
+    int32_t at[STAGES_SPAN];
     for (int32_t from = 0; from < p->n_ops; from += STAGES_SPAN) {
         struct plan span = *p;
-        struct phases x;
+        int32_t n = 0;
         span.ops += from;
         span.n_ops = MIN(STAGES_SPAN, p->n_ops - from);
-        int rc = phases_find(&x, &span, c, e);
+        int rc = phases_levels(at, &span, c, e);
         if (rc)
             return rc;
-        append(out, at, from, span.n_ops, number(&x, at, room));
-        phases_free(&x);
+        for (int32_t i = 0; i < span.n_ops; i++)
+            n = MAX(n, at[i] + 1);
+        append(out, at, from, span.n_ops, n);
     }
     for (int32_t i = 0; i < p->n_ops; i++)
         out->next[out->ops[i]] = out->ops[(i + 1) % p->n_ops];
@@ -67,11 +45,10 @@ static int find(struct stages *out, const struct plan *p, const struct capacity 
 int stages_find(struct stages *out, const struct plan *p, const struct capacity *c, struct err *e)
 {
     size_t n = (size_t)p->n_ops + 1;
-    int32_t at[STAGES_SPAN], room[STAGES_SPAN];
     *out = (struct stages){mem_array(n, sizeof *out->ops), mem_array(n, sizeof *out->first),
                            mem_array(n, sizeof *out->next), 0};
     int rc = out->ops && out->first && out->next
-                 ? find(out, p, c, at, room, e)
+                 ? find(out, p, c, e)
                  : err_set(e, E_NOMEM, "no memory for the stages of %d ops", p->n_ops);
     if (rc)
         stages_free(out);

@@ -2,9 +2,8 @@
  * for each other. They meet between stages alone, so a model of small products spends its time on
  * them and not at barriers.
  *
- * Stages are the phases of ../phases.h; of a chain, whose members follow each other, each stage
- * has one member. A stage comes after every one that it needs, so in the order of stages a plan
- * computes what it does in its own. */
+ * Stages are the levels of ../phases.h. One comes after every one that it needs, so in the order of
+ * stages a plan computes what it does in its own. */
 #ifndef RECURD_STAGES_H
 #define RECURD_STAGES_H
 
