@@ -39,12 +39,12 @@ static void trace_start(struct trace_record *x, struct source *from,
         copy_context(from, 0, start->base, x->context);
 }
 
-/* What computing the prompt takes, while it may still ask the shared store: what is computed
- * before it, and a token's time beside the streams, as the latest steps took; 0 = not known. */
+/* What computing the prompt takes: what is computed before it, and a token's time beside the
+ * streams, as the latest steps took; 0 = not known. */
 static void reckon(const struct engine *en, const struct seq *q, struct statecache_query *query)
 {
     int32_t rows = MIN(MAX(q->r->n_prompt, FEW_ROWS), en->o.step_tokens);
-    if (q->r->asked || rows < 1)
+    if (rows < 1)
         return;
     struct engine_ahead ahead = engine_ahead(en, q);
     query->before = ahead.rows;
@@ -179,7 +179,7 @@ static bool defer(void *arg, struct seq *q, const struct delivery *last)
     if (!q->r->in_session || (!q->track && (!x || x->r)))
         return false;
     without_end.finish = FINISH_NONE;
-    if (q->track || deliver(q->r, &without_end, NULL)) {
+    if (q->track || deliver(q->r, &without_end, &c->en->wakes)) {
         /* Without memory the turn did not happen: the session is as it was. */
         err_set(&e, E_NOMEM, "no memory to end the turn of a session");
         deliver_end(q->r, FINISH_ERROR, &e, &c->en->wakes);

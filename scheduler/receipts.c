@@ -93,6 +93,17 @@ static void finish(struct receipts *w, struct receipt_line *l)
     request_unref(r);
 }
 
+/* Somebody waits for room, and there is some. The lock is let go of. */
+static void tell_of_room(struct receipts *w)
+{
+    if (!w->starved)
+        return;
+    w->starved = false;
+    pthread_mutex_unlock(&w->lock);
+    w->o.poke(w->o.arg);
+    pthread_mutex_lock(&w->lock);
+}
+
 static void digest(struct receipts *w, struct receipt_line *l, struct receipt_row *row)
 {
     struct err e = {0};
@@ -113,13 +124,38 @@ static size_t row_bytes(const struct receipts *w)
     return sizeof(struct receipt_row) + (size_t)w->o.vocab * sizeof(float);
 }
 
-static void free_unused(struct receipts *w)
+static struct receipt_row *take_unused(struct receipts *w)
 {
-    while (w->unused) {
-        struct receipt_row *row = w->unused;
-        w->unused = row->next;
+    struct receipt_row *all = w->unused;
+    w->unused = NULL;
+    return all;
+}
+
+/* Without the lock: 64 MiB take a while. */
+static void free_rows(const struct receipts *w, struct receipt_row *row)
+{
+    while (row) {
+        struct receipt_row *next = row->next;
         mem_aligned_free(row, row_bytes(w));
+        row = next;
     }
+}
+
+/* All of l is digested, and there will be no more. */
+static void end(struct receipts *w, struct receipt_line *l)
+{
+    struct receipt_row *left = NULL;
+    pthread_mutex_unlock(&w->lock);
+    finish(w, l);
+    mem_free(l);
+    pthread_mutex_lock(&w->lock);
+    if (--w->n_lines == 0) {
+        left = take_unused(w);
+        pthread_cond_broadcast(&w->done);
+    }
+    pthread_mutex_unlock(&w->lock);
+    free_rows(w, left);
+    pthread_mutex_lock(&w->lock);
 }
 
 /* One row of l, or its end. */
@@ -129,28 +165,14 @@ static void work(struct receipts *w, struct receipt_line *l)
     if (row) {
         l->first = row->next;
         digest(w, l, row);
+        tell_of_room(w);
     }
-    bool starved = w->starved;
-    w->starved = false;
-    if (l->first) {
+    if (l->first)
         make_ready(w, l);
-    } else if (l->over) {
-        pthread_mutex_unlock(&w->lock);
-        finish(w, l);
-        mem_free(l);
-        pthread_mutex_lock(&w->lock);
-        if (--w->n_lines == 0) {
-            free_unused(w);
-            pthread_cond_broadcast(&w->done);
-        }
-    } else {
+    else if (l->over)
+        end(w, l);
+    else
         l->busy = false;
-    }
-    if (!starved)
-        return;
-    pthread_mutex_unlock(&w->lock);
-    w->o.poke(w->o.arg);
-    pthread_mutex_lock(&w->lock);
 }
 
 static void *thread_main(void *arg)
@@ -194,7 +216,7 @@ void receipts_close(struct receipts *w)
     for (int32_t i = 0; i < w->n_threads; i++)
         pthread_join(w->threads[i], NULL);
     ASSERT(w->n_lines == 0 && w->n_used == 0);
-    free_unused(w);
+    free_rows(w, take_unused(w));
     pthread_cond_destroy(&w->done);
     pthread_cond_destroy(&w->more);
     pthread_mutex_destroy(&w->lock);

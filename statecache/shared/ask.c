@@ -398,10 +398,12 @@ static int next_store(struct ask *a, uint64_t *worth_ns)
     int64_t has = a->m.n_chunks ? a->m.head.position : a->local;
     if (next < 0 || !worth_more(a) || a->gone)
         return -1;
-    a->before = still_before(a);
-    *worth_ns = worth(h, next, a->before + a->n - has, a->token_ns);
-    if (*worth_ns)
+    int64_t left = still_before(a);
+    *worth_ns = worth(h, next, left + a->n - has, a->token_ns);
+    if (*worth_ns) {
+        a->before = left;
         return next;
+    }
     a->sc->stats.shared[next].waits_skipped++;
     if (a->m.n_chunks || !may_ask_unwaited(h, next))
         return -1;

@@ -1,5 +1,9 @@
 /* The end of a session's turn over a real state cache: what the engine is told when the device
  * fails there. */
+#include <sched.h>
+#include <stdatomic.h>
+#include <time.h>
+
 #include "scheduler/cache_hooks.h"
 #include "statecache/session.h"
 #include "tests/unit/sched_rig.h"
@@ -125,12 +129,12 @@ static enum finish finish_of(struct request *r)
     return finish;
 }
 
-/* The one thread that digests stands where it tells the reader of another request. */
-Test(turn_end, waits_for_its_receipt_and_keeps_it)
+/* While somebody holds the lock of the wakes, the one thread that digests stands where it tells the
+ * reader of this request. */
+static struct request *stand_still(void)
 {
     struct request *other = rig_request(1, 4, 1);
     other->wants_receipt = true;
-    pthread_mutex_lock(&sched->engine.wakes.lock);
     rig_submit(other);
     for (bool made = false; !made;) {
         sched_turn(sched);
@@ -138,7 +142,13 @@ Test(turn_end, waits_for_its_receipt_and_keeps_it)
         made = other->receipt.len > 0;
         pthread_mutex_unlock(&other->lock);
     }
-    struct request *r = turn_with(6, true);
+    return other;
+}
+
+Test(turn_end, waits_for_its_receipt_and_keeps_it)
+{
+    pthread_mutex_lock(&sched->engine.wakes.lock);
+    struct request *other = stand_still(), *r = turn_with(6, true);
     for (int i = 0; i < 20; i++)
         sched_turn(sched);
     cr_assert_eq(finish_of(r), FINISH_NONE);
@@ -154,11 +164,33 @@ Test(turn_end, waits_for_its_receipt_and_keeps_it)
     request_unref(other);
 }
 
+static atomic_bool held, stops;
+
+static void *hold_until_it_stops(void *arg)
+{
+    pthread_mutex_t *lock = arg;
+    struct timespec a_while = {0, 50 * 1000 * 1000};
+    pthread_mutex_lock(lock);
+    atomic_store(&held, true);
+    while (!atomic_load(&stops))
+        sched_yield();
+    nanosleep(&a_while, NULL);
+    pthread_mutex_unlock(lock);
+    return NULL;
+}
+
 Test(turn_end, a_stop_waits_for_its_receipt)
 {
-    struct request *r = turn_with(6, true);
+    pthread_t holder;
+    cr_assert_eq(pthread_create(&holder, NULL, hold_until_it_stops, &sched->engine.wakes.lock), 0);
+    while (!atomic_load(&held))
+        sched_yield();
+    struct request *other = stand_still(), *r = turn_with(6, true);
+    atomic_store(&stops, true);
     sched_close(sched);
     sched = NULL;
+    pthread_join(holder, NULL);
+    request_unref(other);
     cr_assert_eq(r->finish, FINISH_LENGTH, "%s", r->error.text);
     cr_assert_gt(r->receipt.len, 0);
     request_unref(r);
