@@ -125,12 +125,17 @@ void mem_aligned_free(void *p, size_t n)
     free(p && n < HUGE_FROM && !IS_CHECKED ? ((void **)p)[-1] : p);
 }
 
+static size_t page_bytes(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+/* So long a mapping is: behind its last whole huge page there is no room for another one. */
+static size_t whole_pages(size_t n) { return round_up(n ? n : 1, page_bytes()); }
+
 void *mem_mapped(size_t n)
 {
-    size_t size, asked = n;
+    size_t size;
     if (n > SIZE_MAX - 2 * HUGE_BYTES || injected_failure())
         return noted(NULL);
-    n = round_up(n ? n : 1, HUGE_BYTES);
+    n = whole_pages(n);
     size = n + HUGE_BYTES; /* to cut an aligned piece from */
     /* cppcheck-suppress invalidFunctionArg ; -1 is what an anonymous mapping has */
     char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -142,7 +147,7 @@ void *mem_mapped(size_t n)
         (void)munmap(block + n, size - before - n);
     if (before)
         (void)munmap(p, before);
-    wish_huge(block, asked);
+    wish_huge(block, n);
     /* cppcheck-suppress deallocret ; what was cut off lies before and behind it */
     return block;
 }
@@ -150,12 +155,12 @@ void *mem_mapped(size_t n)
 void mem_mapped_free(void *p, size_t n)
 {
     if (p)
-        (void)munmap(p, round_up(n ? n : 1, HUGE_BYTES));
+        (void)munmap(p, whole_pages(n));
 }
 
 void mem_idle(void *p, size_t n)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t page = page_bytes();
     uintptr_t from = round_up((uintptr_t)p, page), to = ((uintptr_t)p + n) / page * page;
     if (to > from)
         (void)madvise((void *)from, to - from, MADV_DONTNEED); /* a wish */

@@ -376,7 +376,7 @@ static bool takes(const struct finding *f, int32_t i, int32_t chain)
     for (int32_t j = chain; j < f->p->n_ops; j++) {
         if (x[j].chain != chain)
             continue;
-        if (!repeats(f, j) || disturbs(f, i, j) || f->p->ops[j].rows != f->p->ops[i].rows)
+        if (j > i || !repeats(f, j) || disturbs(f, i, j) || f->p->ops[j].rows != f->p->ops[i].rows)
             return false;
         for (int32_t k = 0; k < f->p->n_ops; k++) {
             if (x[k].phase != x[i].phase)

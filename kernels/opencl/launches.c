@@ -95,14 +95,10 @@ static void kernel_name(char *out, size_t max, const struct ocl_instance *x, int
 /* One specialisation: its defines, the source, and the defines taken back. */
 static void add_instance(struct buf *b, const struct ocl_instance *x, const char *name)
 {
-    bool blocks = strstr(x->defines, "#define Q_BITS ") != NULL;
-    buf_fmt(b, "#define KERNEL %s\n#define FN(f) f##_%s\n%s%s\n#line 1 \"%s\"\n%s\n", name, name,
-            x->defines, blocks ? ocl_source_find("blocks.clh") : "", x->file,
-            x->text ? x->text : ocl_source_find(x->file));
+    buf_fmt(b, "#define KERNEL %s\n#define FN(f) f##_%s\n", name, name);
+    ocl_source_define(b, x->defines);
+    buf_fmt(b, "\n#line 1 \"%s\"\n%s\n", x->file, x->text ? x->text : ocl_source_find(x->file));
     buf_str(b, "#undef KERNEL\n#undef FN\n");
-    if (blocks)
-        buf_str(b, "#undef Q_GROUP\n#undef Q_LINES\n#undef Q_PER\n#undef Q_STEP\n"
-                   "#undef Q_HEAD_BYTES\n#undef Q_SUB_BYTES\n#undef Q_RECORD\n");
     ocl_source_undefine(b, x->defines);
 }
 

@@ -263,7 +263,7 @@ static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part
     if (local && !strstr(c->text, "#define LOCAL_BYTES"))
         return false;
     buf_fmt(b, "#undef FN\n#define FN(f) PART_NAME(f, %d, KERNEL)\n", k);
-    buf_str(b, x->defines);
+    ocl_source_define(b, x->defines);
     if (local)
         buf_str(b, "#undef LOCAL_1\n#undef LOCAL_2\n#undef LOCAL_3\n#define LOCAL_1 IN_PART_1\n"
                    "#define LOCAL_2 IN_PART_2\n#define LOCAL_3 IN_PART_3\n");

@@ -43,8 +43,20 @@ void ocl_source_add(struct buf *b, const char *name)
     buf_fmt(b, "#line 1 \"%s\"\n%s\n", name, ocl_source_find(name));
 }
 
+static bool reads_blocks(const char *defines) { return strstr(defines, "#define Q_BITS ") != NULL; }
+
+void ocl_source_define(struct buf *b, const char *defines)
+{
+    buf_str(b, defines);
+    if (reads_blocks(defines))
+        buf_str(b, ocl_source_find("blocks.clh"));
+}
+
 void ocl_source_undefine(struct buf *b, const char *defines)
 {
+    if (reads_blocks(defines))
+        buf_str(b, "#undef Q_GROUP\n#undef Q_LINES\n#undef Q_PER\n#undef Q_STEP\n"
+                   "#undef Q_HEAD_BYTES\n#undef Q_SUB_BYTES\n#undef Q_RECORD\n");
     for (const char *s = defines; (s = strstr(s, "#define ")); s += 8)
         buf_fmt(b, "#undef %.*s\n", (int)strcspn(s + 8, " "), s + 8);
 }

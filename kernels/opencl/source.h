@@ -16,7 +16,9 @@ const char *ocl_source_find(const char *name);
 void ocl_source_begin(struct buf *b);
 /* Appends a text there is, with the line numbers of its file. */
 void ocl_source_add(struct buf *b, const char *name);
-/* Takes back what a list of "#define NAME ..." lines defines. */
+/* Appends a list of "#define NAME ..." lines, and what reads weights in blocks if they have a
+ * Q_BITS (FN is defined); _undefine takes back what that defines. */
+void ocl_source_define(struct buf *b, const char *defines);
 void ocl_source_undefine(struct buf *b, const char *defines);
 
 #endif

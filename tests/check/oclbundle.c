@@ -2,7 +2,8 @@
  * weights: logits and states bit for bit, the number of launches, and that what goes wrong with a
  * merged kernel is noticed.
  *
- *   oclbundle MODEL_DIR DEVICE [--tune "key=value ..."] [--most PERCENT] [--once] [rows ...]
+ *   oclbundle MODEL_DIR DEVICE [--tune "key=value ..."] [--quantize q8|q4] [--most PERCENT]
+ *             [--once] [rows ...]
  *
  * --most: of the launches without (60). --once: each way once, nothing is spoiled (oclgrind). rows:
  * of the steps (1 2 9), one a sequence. */
@@ -187,21 +188,25 @@ int main(int argc, char **argv)
     bool once = false;
     struct err e = {0};
     struct model *m;
+    struct model_options mo = {.dummy = true, .dummy_seed = 1};
     if (argc < 3)
-        return fprintf(stderr, "usage: oclbundle MODEL_DIR DEVICE [--tune WORDS] [--most PERCENT] "
-                               "[--once] [rows ...]\n"), 2;
+        return fprintf(stderr, "usage: oclbundle MODEL_DIR DEVICE [--tune WORDS] [--quantize q8|q4] "
+                               "[--most PERCENT] [--once] [rows ...]\n"), 2;
     for (int i = 3; i < argc; i++) {
         long v = strtol(argv[i], NULL, 10);
         if (!strcmp(argv[i], "--tune") && i + 1 < argc)
             tune = argv[++i];
         else if (!strcmp(argv[i], "--most") && i + 1 < argc)
             most = (int)strtol(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--quantize") && i + 1 < argc &&
+                 quantize_parse(argv[i + 1], &mo.quantize))
+            i++;
         else if (!strcmp(argv[i], "--once"))
             once = true;
         else if (v >= 1 && v <= ROWS_MOST && n_rows < (int)ARRAY_LEN(rows))
             rows[n_rows++] = (int32_t)v;
     }
-    struct model_options mo = {.dir = argv[1], .dummy = true, .dummy_seed = 1};
+    mo.dir = argv[1];
     must(model_open(&m, &mo, &e), &e);
     plan = &m->plan;
     n_rows = n_rows ? n_rows : 3;

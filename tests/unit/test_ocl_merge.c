@@ -210,8 +210,8 @@ Test(ocl_merge, launches_of_models)
         for (int32_t k = 0; k < m.n_merges; k++)
             cr_assert_not(m.merges[k].off);
         uint64_t one = launches(&m, 1), sixteen = launches(&m, 16);
-        cr_expect_leq(one, cases[i].one, "%s: %d launches", cases[i].dir, (int)one);
-        cr_expect_leq(sixteen, cases[i].sixteen, "%s: %d", cases[i].dir, (int)sixteen);
+        cr_expect_eq(one, cases[i].one, "%s: %d launches", cases[i].dir, (int)one);
+        cr_expect_eq(sixteen, cases[i].sixteen, "%s: %d", cases[i].dir, (int)sixteen);
         ocl_model_free(&m);
         ocl_device_close(&d);
         model_close(own);
