@@ -108,6 +108,14 @@ def value(name, shape):
     return x if "embed" in name else x / np.float32(np.prod(shape[1:]) ** 0.5)
 
 
+def write_words(path, vocab):
+    """A vocabulary of RWKV's kind, every byte and made-up words: llama.cpp's server needs one."""
+    with open(path, "w", encoding="utf-8") as f:
+        for i in range(1, vocab):
+            word = "~%x" % i if i > 256 else bytes([i - 1]) if i > 128 else chr(i - 1)
+            f.write("%d %r %d\n" % (i, word, len(word)))
+
+
 def write(folder, name):
     """The directory of a model; kept when it is there."""
     out = os.path.join(folder, name)
@@ -127,6 +135,7 @@ def write(folder, name):
         for tensor, shape in shapes.items():
             x = value(tensor, shape).astype(np.float32)
             f.write((x.view(np.uint32) >> 16).astype(np.uint16).tobytes())
+    write_words(out + "/rwkv_vocab_v20230424.txt", config["vocab_size"])
     with open(out + "/config.json", "w", encoding="utf-8") as f:
         json.dump(config, f)
     return out
