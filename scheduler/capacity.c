@@ -166,7 +166,7 @@ void capacity_log(const struct served *s, const struct served_options *o)
     /* States and attention rows take memory as they are used. */
     uint64_t due = s->device->backend->host_memory
                        ? (uint64_t)(states + s->cap.pages * page_bytes(p)) : 0;
-    log_info("memory: left       %9.1f MiB of the machine, or of the control group, when all states "
-             "and attention rows are in use", mib((int64_t)MIN(free - MIN(free, due),
-                                                               (uint64_t)INT64_MAX)));
+    uint64_t left = MIN(free - MIN(free, due), (uint64_t)INT64_MAX);
+    log_info("memory: left       %9.1f MiB of the machine, or of the control group, when all "
+             "states and attention rows are in use", mib((int64_t)left));
 }

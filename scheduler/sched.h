@@ -41,7 +41,7 @@ struct sched_stats {
     uint64_t steps, step_tokens, step_ns; /* tokens computed and device time of all steps */
     uint64_t gap_ns;       /* what the last step of streams and prompts was allowed; 0 = none was */
     uint64_t parked;       /* times that a sequence gave its slot to another */
-    uint64_t receipt_rows, receipt_ns; /* rows of logits digested for receipts; their threads' time */
+    uint64_t receipt_rows, receipt_ns; /* rows digested for receipts; their threads' time */
     uint64_t receipt_copy_ns;          /* the engine's: copying them */
     int32_t running, waiting, slots_used, slots_total; /* now */
     uint64_t service_ns;   /* from a place to the end, of the last requests in the mean */

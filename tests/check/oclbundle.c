@@ -190,8 +190,8 @@ int main(int argc, char **argv)
     struct model *m;
     struct model_options mo = {.dummy = true, .dummy_seed = 1};
     if (argc < 3)
-        return fprintf(stderr, "usage: oclbundle MODEL_DIR DEVICE [--tune WORDS] [--quantize q8|q4] "
-                               "[--most PERCENT] [--once] [rows ...]\n"), 2;
+        return fprintf(stderr, "usage: oclbundle MODEL_DIR DEVICE [--tune WORDS] "
+                               "[--quantize q8|q4] [--most PERCENT] [--once] [rows ...]\n"), 2;
     for (int i = 3; i < argc; i++) {
         long v = strtol(argv[i], NULL, 10);
         if (!strcmp(argv[i], "--tune") && i + 1 < argc)

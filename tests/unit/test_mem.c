@@ -112,7 +112,7 @@ static size_t resident(void)
 }
 
 /* A huge page more than what was asked for would be a third of it. */
-/* Whether the system gives huge pages to who does not ask for them: then libc's blocks are larger. */
+/* Whether the system gives huge pages to who does not ask: then libc's blocks are larger. */
 static bool huge_always(void)
 {
     char mode[128] = "";
