@@ -179,12 +179,6 @@ static int read_messages(struct talk *t, const json_t *in)
     return rc ? rc : cache_point(t, in, next(t) - 1);
 }
 
-static int set(json_t *out, const char *key, json_t *v, struct err *e)
-{
-    jsonin_watch_set(key);
-    return json_object_set_new(out, key, v) ? translate_no_memory(e) : 0;
-}
-
 /* An assistant's message at the end is the beginning of the answer. */
 static int read_prefill(struct talk *t, json_t *out)
 {
@@ -192,7 +186,7 @@ static int read_prefill(struct talk *t, json_t *out)
     const char *role = json_string_value(json_object_get(last, "role"));
     if (strcmp(role, "assistant") != 0 || json_object_get(last, "tool_calls"))
         return 0;
-    return set(out, "continue_final_message", json_true(), t->e);
+    return translate_set(out, "continue_final_message", json_true(), t->e);
 }
 
 static int read_tools(struct talk *t, const json_t *in, json_t *out)
@@ -215,7 +209,7 @@ static int read_tools(struct talk *t, const json_t *in, json_t *out)
     }
     if (t->e->code)
         json_decref(list);
-    return t->e->code ? t->e->code : set(out, "tools", list, t->e);
+    return t->e->code ? t->e->code : translate_set(out, "tools", list, t->e);
 }
 
 static int read_choice(const json_t *in, json_t *out, struct err *e)
@@ -241,8 +235,8 @@ static int read_choice(const json_t *in, json_t *out, struct err *e)
     json_t *choice = ours ? json_string(ours)
                           : json_pack("{s:s, s:{s:O}}", "type", "function", "function", "name",
                                       json_object_get(v, "name"));
-    int rc = set(out, "tool_choice", choice, e);
-    return rc ? rc : set(out, "parallel_tool_calls", json_boolean(!single), e);
+    int rc = translate_set(out, "tool_choice", choice, e);
+    return rc ? rc : translate_set(out, "parallel_tool_calls", json_boolean(!single), e);
 }
 
 /* Thinking is off unless it is asked for. */
@@ -259,10 +253,10 @@ static int read_thinking(const json_t *in, json_t *out, int64_t max_tokens, stru
         err_field(e, E_CONFLICT, "thinking", "thinking: a budget of %lld tokens, but max_tokens is "
                   "%lld", (long long)budget, (long long)max_tokens);
     if (!e->code && budget && strcmp(type, "enabled") == 0)
-        (void)set(out, "thinking_budget", json_integer(budget), e);
+        (void)translate_set(out, "thinking_budget", json_integer(budget), e);
     if (e->code || strcmp(type, "adaptive") == 0)
         return e->code;
-    return set(out, "enable_thinking", json_boolean(strcmp(type, "enabled") == 0), e);
+    return translate_set(out, "enable_thinking", json_boolean(strcmp(type, "enabled") == 0), e);
 }
 
 static int read_output(const json_t *in, json_t *out, struct err *e)
@@ -272,9 +266,10 @@ static int read_output(const json_t *in, json_t *out, struct err *e)
     json_t *effort = json_object_get(config, "effort");
     json_t *ours = format || old ? translate_format(format ? format : old, "output_config", e)
                                  : NULL;
-    if (ours && set(out, "response_format", ours, e))
+    if (ours && translate_set(out, "response_format", ours, e))
         return e->code;
-    return json_is_string(effort) ? set(out, "reasoning_effort", json_incref(effort), e) : e->code;
+    return json_is_string(effort)
+               ? translate_set(out, "reasoning_effort", json_incref(effort), e) : e->code;
 }
 
 /* Of what runs on the API's own servers. Edits of old thinking are the template's affair here. */
@@ -322,9 +317,9 @@ static int fill(struct talk *t, const json_t *in, bool counting, json_t *out)
     if (!rc)
         rc = read_output(in, out, t->e);
     if (!rc && jsonin_get(in, "stop_sequences"))
-        rc = set(out, "stop", json_incref(json_object_get(in, "stop_sequences")), t->e);
+        rc = translate_set(out, "stop", json_incref(json_object_get(in, "stop_sequences")), t->e);
     if (!rc && t->cached >= 0) /* as long as they asked for, at least */
-        rc = set(out, t->long_lived ? "prompt_cache_retention" : "prompt_cache_key",
+        rc = translate_set(out, t->long_lived ? "prompt_cache_retention" : "prompt_cache_key",
                  json_string(t->long_lived ? "24h" : "cache_control"), t->e);
     return rc;
 }

@@ -111,12 +111,6 @@ int responses_items(struct gather *g, const json_t *items, struct err *e)
 
 /* ---- the other fields ---- */
 
-static int set(json_t *out, const char *key, json_t *v, struct err *e)
-{
-    jsonin_watch_set(key);
-    return json_object_set_new(out, key, v) ? translate_no_memory(e) : 0;
-}
-
 /* What an answer here cannot be, by name; the other values of these fields change nothing. */
 static int refuse_theirs(const json_t *in, struct err *e)
 {
@@ -192,7 +186,7 @@ static int read_tools(const json_t *in, json_t *out, struct err *e)
     if (e->code)
         json_decref(list);
     else
-        (void)set(out, "tools", list, e);
+        (void)translate_set(out, "tools", list, e);
     if (!e->code && choice && json_object_set(out, "tool_choice", (json_t *)(uintptr_t)choice))
         translate_no_memory(e);
     return e->code;
@@ -205,7 +199,7 @@ static int read_reasoning(const json_t *in, json_t *out, struct err *e)
         return err_field(e, E_FORMAT, "reasoning", "reasoning: %s was sent, an object is expected",
                          jsonin_kind(v));
     const json_t *most = jsonin_get(v, "max_tokens");
-    if (most && set(out, "thinking_budget", json_incref((json_t *)(uintptr_t)most), e))
+    if (most && translate_set(out, "thinking_budget", json_incref((json_t *)(uintptr_t)most), e))
         return e->code;
     if (!effort)
         return 0;
@@ -213,21 +207,21 @@ static int read_reasoning(const json_t *in, json_t *out, struct err *e)
         return err_field(e, E_FORMAT, "reasoning", "reasoning: the effort is %s, a string is "
                          "expected", jsonin_kind(effort));
     if (strcmp(json_string_value(effort), "none") == 0)
-        return set(out, "enable_thinking", json_false(), e);
-    return set(out, "reasoning_effort", json_incref((json_t *)(uintptr_t)effort), e);
+        return translate_set(out, "enable_thinking", json_false(), e);
+    return translate_set(out, "reasoning_effort", json_incref((json_t *)(uintptr_t)effort), e);
 }
 
 static int read_text(const json_t *in, json_t *out, struct err *e)
 {
     const json_t *format = jsonin_get(jsonin_get(in, "text"), "format");
     json_t *ours = format ? translate_format(format, "text", e) : NULL;
-    return ours ? set(out, "response_format", ours, e) : e->code;
+    return ours ? translate_set(out, "response_format", ours, e) : e->code;
 }
 
 static int read_length(const json_t *in, json_t *out, struct err *e)
 {
     json_t *n = json_object_get(in, "max_output_tokens");
-    return n ? set(out, "max_tokens", json_incref(n), e) : 0;
+    return n ? translate_set(out, "max_tokens", json_incref(n), e) : 0;
 }
 
 /* ---- what the reply repeats ---- */

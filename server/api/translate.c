@@ -10,6 +10,12 @@ int translate_no_memory(struct err *e)
     return err_set(e, E_NOMEM, "no memory for the request");
 }
 
+int translate_set(json_t *out, const char *key, json_t *v, struct err *e)
+{
+    jsonin_watch_set(key);
+    return json_object_set_new(out, key, v) ? translate_no_memory(e) : 0;
+}
+
 static bool is_text(const char *type)
 {
     static const char *const types[] = {"text", "input_text", "output_text"};

@@ -10,6 +10,10 @@
 
 int translate_no_memory(struct err *e);
 
+/* What a copy of a body has at key (a literal) from now on; takes over v. Whatever the client sent
+ * there was not read (jsonin_watch_set). */
+int translate_set(json_t *out, const char *key, json_t *v, struct err *e);
+
 /* Appends the text of v: a string, or a list of blocks of the types text, input_text, output_text.
  * where: what it is, for the error ("the content of element 3"). */
 int translate_text(struct buf *out, const json_t *v, const char *field, const char *where,

@@ -50,6 +50,22 @@ static int64_t asks(struct fake *f, const int32_t *t, int32_t n, uint64_t token_
     return asks_behind(f, t, n, token_ns, 0, 0);
 }
 
+/* Every answer has taken so long, a state thrice that; none is waited for beyond the limit. */
+static void answers_take(struct fake *f, uint64_t seconds, uint64_t limit)
+{
+    waiting_of(f)->limit_ns = limit * NS_PER_S;
+    for (int i = 0; i < WAITING_KEPT; i++)
+        waiting_answered(waiting_of(f), seconds * NS_PER_S, true, clock_now_ns());
+}
+
+/* The prompt of this seed, whose states a has put into the store. */
+static const int32_t *put_by(struct fake *a, int32_t *t, uint64_t seed)
+{
+    fake_tokens(t, LONG, seed);
+    cr_expect_eq(fake_asks(a, t, LONG), LONG);
+    return t;
+}
+
 /* It is not tried again before that: each try takes two seconds of a test that has one thread. */
 static void retry_at(struct fake *f, uint64_t ns)
 {
@@ -87,18 +103,15 @@ Test(late_store, is_not_waited_for_until_it_answers_in_time)
     until_waited_for(&b, true);
     late_from_now_on(&b);
     for (uint64_t seed = 1; seed < 4; seed++) {
-        fake_tokens(t, LONG, seed);
-        cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-        cr_expect_eq(fake_asks(&b, t, LONG), LONG, "nobody waits, and nobody has to find out");
+        cr_expect_eq(fake_asks(&b, put_by(&a, t, seed), LONG), LONG,
+                     "nobody waits, and nobody has to find out");
     }
     struct shared_stats s = fake_shared_stats(&b);
     cr_expect_eq(s.waits_skipped, 3);
     cr_expect_eq(s.waits_late + s.waits_hit + s.waits_miss, 0);
     cr_expect(s.up, "states go there all the same");
     timely_from_now_on(&b);
-    fake_tokens(t, LONG, 9);
-    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(fake_asks(&b, t, LONG), 0);
+    cr_expect_eq(fake_asks(&b, put_by(&a, t, 9), LONG), 0);
     cr_expect_eq(fake_shared_stats(&b).waits_hit, 1);
     closed(&r, &a, &b);
 }
@@ -112,9 +125,7 @@ Test(late_store, is_asked_without_anybody_waiting)
         return;
     until_waited_for(&b, true);
     late_from_now_on(&b);
-    fake_tokens(t, LONG, 1);
-    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(fake_asks(&b, t, LONG), LONG);
+    cr_expect_eq(fake_asks(&b, put_by(&a, t, 1), LONG), LONG);
     for (int i = 0; i < 500 && !fake_shared_stats(&b).hits; i++)
         statecache_tick(b.sc);
     cr_expect_eq(fake_shared_stats(&b).hits, 1, "what it had to say is taken");
@@ -167,20 +178,12 @@ Test(late_store, is_waited_for_where_that_pays)
     if (!opened(&r, &a, &b))
         return;
     until_waited_for(&b, true);
-    struct waiting *w = waiting_of(&b);
-    w->limit_ns = 7200 * NS_PER_S;
-    for (int i = 0; i < WAITING_KEPT; i++) /* a state takes an hour, an answer a third of that */
-        waiting_answered(w, 1200 * NS_PER_S, true, clock_now_ns());
-    fake_tokens(t, LONG, 1);
-    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(asks(&b, t, LONG, 5 * NS_PER_S), LONG, "3,000 s are computed sooner");
+    answers_take(&b, 1200, 7200);
+    cr_expect_eq(asks(&b, put_by(&a, t, 1), LONG, 5 * NS_PER_S), LONG,
+                 "3,000 s are computed sooner");
     cr_expect_eq(fake_shared_stats(&b).waits_skipped, 1);
-    fake_tokens(t, LONG, 2);
-    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(asks(&b, t, LONG, 7 * NS_PER_S), 0, "4,200 s are not");
-    fake_tokens(t, LONG, 3);
-    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(asks(&b, t, LONG, 0), 0, "nor what is not known");
+    cr_expect_eq(asks(&b, put_by(&a, t, 2), LONG, 7 * NS_PER_S), 0, "4,200 s are not");
+    cr_expect_eq(asks(&b, put_by(&a, t, 3), LONG, 0), 0, "nor what is not known");
     cr_expect_eq(fake_shared_stats(&b).waits_skipped, 1);
     cr_expect_eq(fake_shared_stats(&b).waits_hit, 2);
     closed(&r, &a, &b);
@@ -195,23 +198,14 @@ Test(late_store, is_waited_for_while_others_are_computed)
     if (!opened(&r, &a, &b))
         return;
     until_waited_for(&b, true);
-    struct waiting *w = waiting_of(&b);
-    w->limit_ns = 7200 * NS_PER_S;
-    for (int i = 0; i < WAITING_KEPT; i++)
-        waiting_answered(w, 1200 * NS_PER_S, true, clock_now_ns());
-    fake_tokens(t, LONG, 1);
-    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(asks_behind(&b, t, LONG, 5 * NS_PER_S, 100, 1), LONG, "3,500 s of an hour");
-    fake_tokens(t, LONG, 4);
-    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(asks_behind(&b, t, LONG, 2900 * NS_PER_MS, 100000, 1), LONG,
+    answers_take(&b, 1200, 7200);
+    cr_expect_eq(asks_behind(&b, put_by(&a, t, 1), LONG, 5 * NS_PER_S, 100, 1), LONG,
+                 "3,500 s of an hour");
+    cr_expect_eq(asks_behind(&b, put_by(&a, t, 4), LONG, 2900 * NS_PER_MS, 100000, 1), LONG,
                  "3,480 s: a long one does not keep it waiting for longer than it takes itself");
-    fake_tokens(t, LONG, 2);
-    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(asks_behind(&b, t, LONG, 5 * NS_PER_S, 130, 1), 0, "3,650 s");
-    fake_tokens(t, LONG, 3);
-    cr_expect_eq(fake_asks(&a, t, LONG), LONG);
-    cr_expect_eq(asks_behind(&b, t, LONG, 2900 * NS_PER_MS, 100000, 2), 0, "5,220 s");
+    cr_expect_eq(asks_behind(&b, put_by(&a, t, 2), LONG, 5 * NS_PER_S, 130, 1), 0, "3,650 s");
+    cr_expect_eq(asks_behind(&b, put_by(&a, t, 3), LONG, 2900 * NS_PER_MS, 100000, 2), 0,
+                 "5,220 s");
     cr_expect_eq(fake_shared_stats(&b).waits_hit, 2);
     cr_expect_eq(fake_shared_stats(&b).waits_skipped, 2);
     closed(&r, &a, &b);
@@ -265,10 +259,8 @@ Test(late_store, a_line_of_questions_is_waited_for_where_that_pays)
     if (!opened(&r, &a, &b))
         return;
     until_waited_for(&b, true);
-    waiting_of(&b)->limit_ns = 36000 * NS_PER_S;
     b.sc->shared->wait_ms[0] = 36000 * 1000;
-    for (int i = 0; i < WAITING_KEPT; i++)
-        waiting_answered(waiting_of(&b), 1200 * NS_PER_S, true, clock_now_ns());
+    answers_take(&b, 1200, 36000);
     fake_tokens(t, LONG, 1);
     run_init(&first, &b, t, 100, 3);
     first.ask = &ask;

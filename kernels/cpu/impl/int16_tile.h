@@ -61,7 +61,7 @@ INLINE void stream_run(struct quant f, const char *lines, size_t step, int32_t (
                        i16 sum[MANY_T][TILE_P], int P, int T)
 {
     const int pairs = PAIRS * f.run / SPAN;
-    const bool two = P * T < 8 && P * T > 1;/* chains of each: or they wait for themselves */
+    const bool two = P * T < 8 && P * T > 1; /* chains of each: or they wait for themselves */
     i16 other[MANY_T][TILE_P];
     UNROLL for (int j = 0; j < T; j++)
         UNROLL for (int p = 0; p < P; p++) {
