@@ -164,13 +164,15 @@ def free_port():
         return s.getsockname()[1]
 
 
-def bench(url, vocab, requests, concurrency, prompt, written):
-    """A recurd-bench at work, and the file that will have its result."""
+def bench(url, vocab, requests, concurrency, prompt, written, warm=1):
+    """A recurd-bench at work, after so many requests that do not count, and the file that will have
+    its result."""
     f = tempfile.NamedTemporaryFile()
     return subprocess.Popen(
         [program("recurd-bench"), "--url", url, "--concurrency", str(concurrency), "--requests",
          str(requests), "--input-tokens", str(prompt), "--output-tokens", str(written),
-         "--ignore-eos", "--vocab", f"10:{vocab}", "--quiet", "--json", f.name]), f
+         "--warmup-requests", str(warm), "--ignore-eos", "--vocab", f"10:{vocab}", "--quiet",
+         "--json", f.name]), f
 
 
 def result(started):
@@ -195,13 +197,13 @@ def at_once(table, row, pid, url, vocab, n):
 def beside_a_stream(table, row, pid, url, vocab):
     """A long prompt alone, then while a stream is written: what each costs the other."""
     with Own(pid) as o:
-        alone = result(bench(url, vocab, 1, 1, LONG, 1))[0]["ttft"]["p50_ms"]
+        alone = result(bench(url, vocab, 1, 1, LONG, 1, 0))[0]["ttft"]["p50_ms"]
         # Long enough for the prompt to begin and end within it.
         tokens = 200 + int(alone / 1000 * next(s["median"] for s in table.summary() if (
             s["row"], s["column"]) == (row, "1 streams")))
-        stream = bench(url, vocab, 1, 1, 16, tokens)
+        stream = bench(url, vocab, 1, 1, 16, tokens, 0)
         time.sleep(1)
-        prompt = result(bench(url, vocab, 1, 1, LONG, 1))[0]["ttft"]["p50_ms"]
+        prompt = result(bench(url, vocab, 1, 1, LONG, 1, 0))[0]["ttft"]["p50_ms"]
         gaps = result(stream)[0]["itl"]
     for name, value in (("alone, s", alone / 1000), ("beside a stream, s", prompt / 1000),
                         ("the stream's gap p50, ms", gaps["p50_ms"]),
