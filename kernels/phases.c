@@ -4,8 +4,10 @@
 #include "base/mem.h"
 
 /* Fewer tiles than this leave most of a device idle: such ops stay apart, one phase each. A norm
- * over a whole row has one tile by nature and takes along what follows it. */
+ * over a whole row has one tile by nature and takes along what follows it, up to so many columns:
+ * of more, one group would make one after the other. */
 #define TILES_MIN 8
+#define ALONE_MOST 256
 
 /* Outputs of a product that one group of work-items makes: a tile of what follows it at once. */
 #define PRODUCT_TILE 32
@@ -304,6 +306,8 @@ static bool joins(struct finding *f, int32_t i, int32_t phase, int32_t *tiles)
         one &= has == 1;
         least = MIN(least, has);
     }
+    if (one && op->out.width > ALONE_MOST && tiles_of(op) > 1)
+        return false;
     *tiles = one ? 1 : cut(&f->c, f->p->ops);
     for (int k = 0; k < f->c.n; k++) {
         if (one)
@@ -329,74 +333,13 @@ static void put(struct finding *f, int32_t i)
         x->ops[i].phase = phase;
         for (int k = 0; k < f->c.n; k++) {
             struct phase_op *o = &x->ops[f->c.member[k]];
-            *o = (struct phase_op){phase, chain, tiles, f->of[k], -1};
+            *o = (struct phase_op){phase, chain, tiles, f->of[k]};
         }
         return;
     }
-    x->ops[i] = (struct phase_op){.phase = phase + 1, .chain = i, .tiles = tiles_of(&f->p->ops[i]),
-                                   .into = -1};
+    x->ops[i] = (struct phase_op){.phase = phase + 1, .chain = i, .tiles = tiles_of(&f->p->ops[i])};
     whole_row(&x->ops[i].pieces, x->ops[i].tiles);
     x->n_phases = MAX(x->n_phases, phase + 2);
-}
-
-/* ---- chains that go into products ---- */
-
-/* Whether an op writes the same again when it, or an earlier one of its chain, runs again. */
-static bool repeats(const struct finding *f, int32_t i)
-{
-    const struct op *op = &f->p->ops[i];
-    const struct effects *x = &f->all[i];
-    if (op->section >= 0 || (op->kind != OP_NORM && op->kind != OP_EW))
-        return false;
-    for (int32_t j = f->x->ops[i].chain; j <= i; j++)
-        for (int a = 0; a < x->n; a++)
-            for (int b = 0; b < f->all[j].n; b++)
-                if (f->x->ops[j].chain == f->x->ops[i].chain && x->e[a].writes &&
-                    !f->all[j].e[b].writes && meet(f->p, NULL, x->e[a].v, f->all[j].e[b].v))
-                    return false;
-    return true;
-}
-
-/* Whether op i writes what op j reads or writes. */
-static bool disturbs(const struct finding *f, int32_t i, int32_t j)
-{
-    const struct effects *x = &f->all[i], *y = &f->all[j];
-    for (int a = 0; a < x->n; a++)
-        for (int b = 0; b < y->n; b++)
-            if (x->e[a].writes && meet(f->p, NULL, x->e[a].v, y->e[b].v))
-                return true;
-    return false;
-}
-
-/* Whether product i may begin with the chain: nothing else of its phase touches what that does. */
-static bool takes(const struct finding *f, int32_t i, int32_t chain)
-{
-    const struct phase_op *x = f->x->ops;
-    bool reads = false;
-    for (int32_t j = chain; j < f->p->n_ops; j++) {
-        if (x[j].chain != chain)
-            continue;
-        if (j > i || !repeats(f, j) || disturbs(f, i, j) || f->p->ops[j].rows != f->p->ops[i].rows)
-            return false;
-        for (int32_t k = 0; k < f->p->n_ops; k++) {
-            if (x[k].phase != x[i].phase)
-                continue;
-            bool apart = relate(f->p, NULL, k, &f->all[k], &f->all[j], j) == APART;
-            if (k != i && !apart)
-                return false;
-            reads |= k == i && !apart;
-        }
-    }
-    return reads;
-}
-
-static void find_into(struct finding *f)
-{
-    struct phase_op *x = f->x->ops;
-    for (int32_t i = 0; i < f->p->n_ops; i++)
-        for (int32_t j = 0; j < i && f->p->ops[i].kind == OP_LINEAR; j++)
-            if (x[j].chain == j && x[j].phase == x[i].phase - 1 && takes(f, i, j))
-                x[j].into = i;
 }
 
 int phases_find(struct phases *out, const struct plan *p, const struct capacity *c, struct err *e)
@@ -414,8 +357,6 @@ int phases_find(struct phases *out, const struct plan *p, const struct capacity 
             to[j] = relate(p, c, i, &all[i], &all[j], j);
         put(&f, i);
     }
-    if (!rc)
-        find_into(&f);
     mem_free(all);
     mem_free(to);
     if (rc)

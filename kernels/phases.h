@@ -9,10 +9,8 @@
  * member's row falls into *pieces* (q, k and v of one convolution, say), and tile i of `tiles` has
  * the i-th equal share of each: of the same columns of every operand that a member owns. A tile of
  * a row belongs to one group of work-items, which runs the members in order with a barrier of its
- * own.
- *
- * A chain that keeps no state, and whose results one product of the next phase alone reads, goes
- * *into* it when groups of work-items may each make the whole chain: again and again the same.
+ * own. What wants a whole row (a norm) has one tile; an op of many columns behind it rather waits
+ * for all of it and has the whole device.
  *
  * That holds for a step of one row a sequence: rows of one sequence wait for each other. */
 #ifndef RECURD_PHASES_H
@@ -32,7 +30,6 @@ struct phase_op {
     int32_t chain; /* the first op of its chain: itself for most */
     int32_t tiles; /* of the chain; 0: an op that is cut otherwise (attention, …) */
     struct pieces pieces;
-    int32_t into; /* of a chain's first op: a product that may begin with the whole chain; or -1 */
 };
 
 /* Owner: the caller. Thread: any. */

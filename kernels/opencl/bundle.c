@@ -290,35 +290,6 @@ static int merge_chain(struct building *b, struct ocl_chain *c, struct err *e)
     return end_merge(b, from, rc, e);
 }
 
-/* In steps of one row product `op` begins with the chain that goes into it, unless one of them is
- * in another merge. */
-static int merge_product(struct building *b, int32_t op, bool *taken, struct err *e)
-{
-    const struct phase_op *x = b->m->phases.ops;
-    struct ocl_chain c = {.tiles = 1};
-    struct decode d;
-    int32_t first = 0;
-    while (first < op && x[first].into != op)
-        first++;
-    if (first == op || taken[op])
-        return 0;
-    for (int32_t i = first; i < op; i++) {
-        if (x[i].chain != first)
-            continue;
-        if (taken[i] || !decode_of(b, i, &d) || d.n != 1 ||
-            !ocl_chain_add(&c, b->m, &b->old[d.at[0]], d.at[0]))
-            return 0;
-    }
-    (void)decode_of(b, op, &d);
-    for (int i = 0; i < d.n; i++)
-        if (ocl_chain_product(&c, b->m, &b->old[d.at[i]], d.at[i])) {
-            for (int32_t k = 0; k < c.n; k++)
-                taken[b->old[c.at[k]].op] = true;
-            return merge_chain(b, &c, e);
-        }
-    return 0;
-}
-
 /* Keeps a chain until all of its phase are known. */
 static void close_chain(struct building *b, struct ocl_chain *c)
 {
@@ -415,9 +386,6 @@ static int add_block(struct building *b, const struct place *from, const struct 
             taken[b->ops[k]] = true;
         rc = merge_group(b, e);
     }
-    for (const struct place *x = from; x < end && !rc; x++)
-        if (b->m->plan->ops[x->op].kind == OP_LINEAR)
-            rc = merge_product(b, x->op, taken, e);
     for (const struct place *x = from; x < end && !rc; x++)
         if (b->chain[x->op] >= 0)
             rc = merge_chain(b, &b->chains[b->chain[x->op]], e);

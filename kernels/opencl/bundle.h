@@ -10,9 +10,6 @@
  * over its group has as many work-items there as alone; where two parts disagree the chain is cut.
  * Whole chains of a phase, and single ops that could be in one, are branches of one launch.
  *
- * *Beginnings*: in a step of one row a norm that only one product reads is made by every group of
- * that product, all writing the same.
- *
  * All forms stand in the list of launches, in the order of phases; an ocl_merge joins what is
  * chosen together: the merged launches of some ops, or the separate ones. Whatever else runs these
  * ops (prompts, several rows a sequence) uses the separate ones. A merge that does not build, or
@@ -67,8 +64,7 @@ enum ocl_part_kind {
     PART_NONE,    /* it cannot be one */
     PART_COLUMNS, /* a work-item a column of a row, alone */
     PART_GROUPS,  /* a group of work-items a piece of a row: (piece, row) in dimensions 0 and 1 */
-    PART_HEADS,   /* (block of a head, head, sequence) */
-    PART_PANELS   /* a group some outputs of a product; the parts before it are made by all */
+    PART_HEADS    /* (block of a head, head, sequence) */
 };
 /* A launch as a part: a row of `units` columns, pieces or blocks of heads is cut as ../phases.h
  * says. Parts of one branch follow each other. */
@@ -102,10 +98,6 @@ struct ocl_chain {
  * begin a new one, or (the chain is empty) cannot be in any. */
 bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
                    int32_t at);
-/* Appends the launch of a product of one row, which begins with the chain so far; false: it
- * cannot. */
-bool ocl_chain_product(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
-                       int32_t at);
 /* Appends the branches of a chain that may run at the same time; false: they do not fit. */
 bool ocl_chain_beside(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_chain *more);
 /* The merged launch but for its instance and args of the model: text, arguments, extents. E_NOMEM,

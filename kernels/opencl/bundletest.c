@@ -1,10 +1,11 @@
-/* Merged launches against separate ones, on the real plan with its weights: the same steps both
- * ways, and every bit compared (bundle.h). */
+/* Merged launches and walks against separate launches, on the real plan with its weights: the same
+ * steps both ways, and every bit compared (bundle.h). */
 #include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/persistent.h"
 #include "kernels/opencl/queue.h"
 
 #define POSITION 3 /* of all sequences: a page of each is enough */
@@ -219,10 +220,15 @@ static int begin(struct proof *t, int32_t most, struct err *e)
                ? 0 : err_set(e, E_NOMEM, "no memory to prove merged launches");
 }
 
-/* Numbers of rows that run every merged launch: a row more than the least of each. */
+/* Numbers of rows that run every merged launch and every walk: one more than the least of each. */
 static int next_rows(const struct ocl_model *m, int32_t after, int32_t most)
 {
     int32_t next = INT32_MAX;
+    for (int32_t i = 0; i < m->n_walks; i++) {
+        int32_t rows = MIN(m->walks[i].rows_min + 1, m->walks[i].rows_max);
+        if (rows > after)
+            next = MIN(next, rows);
+    }
     for (int32_t i = 0; i < m->n_launches; i++) {
         const struct ocl_launch *l = &m->launches[i];
         int32_t rows = MIN(l->rows_min + 1, l->rows_max);
@@ -230,6 +236,20 @@ static int next_rows(const struct ocl_model *m, int32_t after, int32_t most)
             next = MIN(next, rows);
     }
     return MIN(next, most);
+}
+
+/* 0: all ways to make a step agree, those that did not are off. Otherwise as differs. */
+static int proved(struct proof *t, struct err *e)
+{
+    struct ocl_model *m = t->m;
+    int rc = differs(t, INT32_MAX, e);
+    if (rc < 1 || !ocl_persistent_find(m, &t->batch))
+        return rc;
+    log_warn("%s (driver %s): a step of %d rows in one kernel gives other bits than launch by "
+             "launch: it is made of launches now, and slower", m->d->info.name,
+             m->d->info.driver, t->rows);
+    m->unwalked = true;
+    return differs(t, INT32_MAX, e);
 }
 
 int ocl_bundle_test(struct ocl_model *m, struct err *e)
@@ -242,7 +262,7 @@ int ocl_bundle_test(struct ocl_model *m, struct err *e)
     if (m->plan->page_token_floats)
         most = MIN(most, c->pages_per_seq > 0 ? c->pages : 0);
     m->unmerged = most < 1; /* it cannot be proved */
-    if (!m->n_merges || most < 1)
+    if ((!m->n_merges && !m->n_walks) || most < 1)
         return 0;
     if (!(t = mem_zalloc(sizeof *t)))
         return err_set(e, E_NOMEM, "no memory to prove merged launches");
@@ -251,7 +271,7 @@ int ocl_bundle_test(struct ocl_model *m, struct err *e)
         for (int32_t n = next_rows(m, 0, most), last = 0; n > last && !rc;
              last = n, n = next_rows(m, n, most)) {
             fill_batch(t, n);
-            rc = differs(t, INT32_MAX, &why);
+            rc = proved(t, &why);
         }
     if (rc > 0)
         refuse(t);

@@ -113,31 +113,6 @@ bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct 
     return true;
 }
 
-#define COLUMNS_MOST 8 /* of a work-item, that every group makes again */
-
-bool ocl_chain_product(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
-                       int32_t at)
-{
-    const struct ocl_instance *x = &m->instances[l->instance];
-    int32_t lanes = (int32_t)(l->local[0] * l->local[1]);
-    if (c->n + 1 > OCL_CHAIN_MAX || (c->lanes && c->lanes != lanes) || l->local[2] != 1 ||
-        l->rows_min > 1 || l->rows_max < 1 || l->groups_max || l->extent[0].by != BY_ONE ||
-        8 + all_bytes(c) + args_bytes(l) > m->d->info.param_bytes)
-        return false;
-    for (int32_t k = 0; k < c->n; k++) {
-        struct ocl_part *p = &c->parts[k];
-        if (p->units > (p->kind == PART_COLUMNS ? COLUMNS_MOST * lanes : 1))
-            return false;
-        p->tiles = 1;
-    }
-    struct ocl_part p = {x->file, x->defines, l, PART_PANELS, l->extent[0].n,
-                         &m->phases.ops[l->op].pieces, 0, l->extent[0].n};
-    c->parts[c->n] = p;
-    c->at[c->n++] = at;
-    c->lanes = lanes;
-    return true;
-}
-
 bool ocl_chain_beside(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_chain *more)
 {
     if (c->n + more->n > OCL_CHAIN_MAX || (c->lanes && more->lanes && c->lanes != more->lanes) ||
@@ -178,8 +153,7 @@ int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text
 {
     const struct ocl_launch *first = c->parts[0].l;
     int32_t lanes = c->lanes ? c->lanes : LANES, n = 1, groups = 0;
-    bool product = c->parts[c->n - 1].kind == PART_PANELS;
-    for (int32_t b = 0; b < c->branches && !product; b++)
+    for (int32_t b = 0; b < c->branches; b++)
         widen(c, b, lanes);
     for (int32_t k = 0; k < c->n; k++)
         if (k + 1 == c->n || c->parts[k].branch != c->parts[k + 1].branch)
@@ -202,8 +176,6 @@ int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text
         r->extent[i] = (struct ocl_extent){BY_ONE, i ? 1 : groups, 1};
     }
     r->extent[1].by = BY_ROWS;
-    if (product)
-        r->rows_max = 1;
     r->when = WHEN_SINGLE;
     return 0;
 }

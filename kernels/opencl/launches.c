@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/persistent.h"
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/source.h"
 #include "kernels/opencl/wgmma.h"
@@ -23,7 +24,7 @@ static void place_parts(struct ocl_model *m)
     const struct capacity *c = &m->cap;
     size_t seqs = (size_t)MAX(c->seqs, 1), tokens = (size_t)MAX(c->tokens, 1), at = 0;
     size_t bytes[BATCH_PARTS] = {
-        [BATCH_COUNTS] = 3 * 4,
+        [BATCH_COUNTS] = 4 * 4,
         [BATCH_TOKENS] = tokens * 4,
         [BATCH_CU] = (seqs + 1) * 4,
         [BATCH_SLOTS] = seqs * 4,
@@ -177,23 +178,17 @@ static void try_wgmma(struct ocl_device *d)
 static int set_arg(const struct ocl_model *m, cl_kernel k, cl_uint n, const struct ocl_arg *a,
                    const char *file, struct err *e)
 {
-    const cl_mem *mem = NULL;
+    cl_mem mem = ocl_arg_mem(m, a);
     cl_int i = (cl_int)a->i;
     cl_ulong l = (cl_ulong)a->i;
     switch (a->kind) {
-    case ARG_ARENA: mem = &m->arena.mem; break;
-    case ARG_SLOTS: mem = &m->slots.banks[a->i].buffer.mem; break;
-    case ARG_PAGES: mem = &m->pages.banks[a->i].buffer.mem; break;
-    case ARG_SCRATCH: mem = &m->scratch.mem; break;
-    case ARG_WEIGHT: mem = a->i < 0 ? &m->batch.mem : &m->weights[a->i].buffer.mem; break;
-    case ARG_BATCH: mem = &m->part[a->i]; break;
     case ARG_PACK_ROWS: case ARG_PACK_AT:
     case ARG_LONG: return OCL(e, file, clSetKernelArg, k, n, sizeof l, &l);
     case ARG_INT: return OCL(e, file, clSetKernelArg, k, n, sizeof i, &i);
     case ARG_FLOAT: return OCL(e, file, clSetKernelArg, k, n, sizeof a->f, &a->f);
     case ARG_LOCAL: return OCL(e, file, clSetKernelArg, k, n, (size_t)a->i, NULL);
+    default: return OCL(e, file, clSetKernelArg, k, n, sizeof mem, &mem);
     }
-    return OCL(e, file, clSetKernelArg, k, n, sizeof *mem, mem);
 }
 
 static int make_kernel(struct ocl_model *m, struct ocl_launch *l, cl_program p, int32_t first,
@@ -217,6 +212,7 @@ static int make_kernel(struct ocl_model *m, struct ocl_launch *l, cl_program p, 
         (rc = OCL(e, file, clGetKernelWorkGroupInfo, l->kernel, m->d->info.id,
                   CL_KERNEL_LOCAL_MEM_SIZE, sizeof local, &local, NULL)))
         return rc;
+    l->local_bytes = local;
     const struct op *op = &m->plan->ops[l->op];
     /* PoCL runs such a kernel, beyond its memory. Elsewhere the launch itself is the check: NVIDIA
      * and oclgrind give a kernel more than they say they have, and count memory of their own. */
@@ -276,7 +272,7 @@ int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan 
         (rc = make_buffers(m, e)) || (rc = ocl_ops_lower(m, e)) ||
         (rc = ocl_bundle_launches(m, e)) ||
         (rc = ocl_buffer_new(&m->scratch, d, m->scratch_bytes, "packed activations", e)) ||
-        (rc = make_kernels(m, e)) ||
+        (rc = make_kernels(m, e)) || (rc = ocl_persistent_init(m, e)) ||
         (rc = ocl_beside_init(&m->beside, d, (size_t)p->slot_floats * 4, c->slots, e)))
         return rc;
     return view_given(p->logits) && c->logits > 0 ? make_sampler(m, e) : 0;
@@ -303,6 +299,7 @@ void ocl_model_free(struct ocl_model *m)
     ocl_beside_free(&m->beside);
     if (m->pending)
         (void)ocl_api.clFinish(m->d->queue); /* it reads the memory that goes away */
+    ocl_persistent_free(m);
     ocl_sample_free(&m->sampler);
     for (int32_t i = 0; i < m->n_launches; i++)
         OCL_FREE(clReleaseKernel, m->launches[i].kernel);

@@ -28,7 +28,7 @@ struct ocl_weight {
 
 /* Parts of the batch descriptor, each a sub-buffer of one buffer written once a step. */
 enum ocl_batch_part {
-    BATCH_COUNTS, /* int: sequences, tokens, logits */
+    BATCH_COUNTS, /* int: sequences, tokens, logits, meetings of groups before (persistent.h) */
     BATCH_TOKENS, BATCH_CU, BATCH_SLOTS, BATCH_LOGIT_ROWS, BATCH_PAGES,
     BATCH_ROW_SEQ, /* sequence of each row */
     BATCH_ROW_POS, /* position of each row, long */
@@ -120,6 +120,7 @@ struct ocl_launch {
     struct ocl_extent extent[3];
     struct ocl_arg *args; /* until the kernel has them */
     int32_t n_args;
+    size_t local_bytes;   /* of a group, as the driver counts them */
     uint64_t ns, calls;   /* profiling */
 };
 
@@ -144,6 +145,11 @@ struct ocl_model {
     struct ocl_launch *launches;
     struct ocl_merge *merges;
     int32_t n_instances, n_launches, max_instances, max_launches, n_merges;
+    struct ocl_walks *walks; /* persistent.h */
+    int32_t n_walks;
+    struct ocl_buffer met; /* how often groups have met, as the device counts them … */
+    uint32_t meetings;     /* … and as they will have when the steps enqueued are done */
+    bool unwalked;  /* no step is a walk */
     bool unmerged;  /* no step runs merged launches */
     int32_t until;  /* a step ends with this phase: INT32_MAX but for proofs */
     size_t scratch_bytes; /* grown while lowering */
@@ -184,6 +190,13 @@ void ocl_groups(struct ocl_spec *s, int dim, enum ocl_by by, int32_t n, int32_t 
 int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e) MUST_USE;
 /* Appends an instance of the spec's source and defines; its index or a code. */
 int ocl_instance_add(struct ocl_model *m, const struct ocl_spec *s, struct err *e) MUST_USE;
+
+/* The buffer of an argument, or NULL: it is a number. */
+cl_mem ocl_arg_mem(const struct ocl_model *m, const struct ocl_arg *a);
+/* Whether a step has a launch whose op has so many rows, what its gate counts aside. single: the
+ * step has one row a sequence. */
+bool ocl_launch_runs(const struct ocl_model *m, const struct ocl_launch *l, int32_t rows,
+                     int32_t seqs, bool single);
 
 /* ---- ops -> launches (ops.c and friends) ---- */
 int ocl_ops_lower(struct ocl_model *m, struct err *e) MUST_USE;

@@ -34,11 +34,6 @@ static void phase_lives(struct plan *own, const struct plan *p, const struct pha
     for (int32_t i = 0; i < p->n_ops; i++) {
         struct lives l = {own->acts, &p->ops[i], x->ops[i].phase, x->n_phases};
         op_views(&p->ops[i], note_life, &l);
-        int32_t into = x->ops[x->ops[i].chain].into;
-        if (into >= 0) { /* it may run there */
-            l.phase = x->ops[into].phase;
-            op_views(&p->ops[i], note_life, &l);
-        }
     }
 }
 

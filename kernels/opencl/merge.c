@@ -1,24 +1,13 @@
 /* Merged kernels as text. A kernel of src/ keeps its body; what changes is where its parameters
  * come from and which group it takes itself for. */
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/cut.h"
 #include "kernels/opencl/source.h"
-
-#define HEAD "kernel void KERNEL("
-
-struct param { char type[48], name[32]; };
-
-/* A source cut at its kernel: all before it; parameters; the body behind its first brace. */
-struct cut {
-    const char *text, *kernel, *body;
-    struct param p[OCL_ARGS];
-    int n;
-};
 
 bool ocl_merge_shared(enum ocl_arg_kind kind)
 {
@@ -33,118 +22,8 @@ size_t ocl_arg_bytes(const struct ocl_launch *l, int32_t i)
     return small && packs ? 4 : 8;
 }
 
-static bool word(char c) { return isalnum((unsigned char)c) || c == '_'; }
-
-/* What follows "#define NAME " in a text, or NULL. */
-static const char *define_of(const char *text, const char *name, size_t n)
-{
-    for (const char *s = text; s && (s = strstr(s, "#define ")); s += 8)
-        if (!strncmp(s + 8, name, n) && s[8 + n] == ' ')
-            return s + 8 + n;
-    return NULL;
-}
-
-/* Appends a list of parameters with the macros NAME_PARAMS in it replaced. */
-static void expand(struct buf *b, const char *s, const char *end, const char *defines)
-{
-    while (s < end) {
-        size_t n = 0;
-        while (s + n < end && word(s[n]))
-            n++;
-        const char *d = NULL;
-        if (n > 7 && !strncmp(s + n - 7, "_PARAMS", 7) &&
-            !(d = define_of(defines, s, n)))
-            d = define_of(ocl_source_find("mma.clh"), s, n);
-        for (; d && *d && (*d != '\n' || d[-1] == '\\'); d++)
-            buf_ch(b, *d == '\\' || *d == '\n' ? ' ' : *d);
-        if (!d)
-            buf_add(b, s, MAX(n, (size_t)1));
-        s += MAX(n, (size_t)1);
-    }
-}
-
-/* One parameter [s, end): its last word is its name. */
-static bool one_param(struct cut *c, const char *s, const char *end)
-{
-    while (s < end && isspace((unsigned char)*s))
-        s++;
-    while (end > s && isspace((unsigned char)end[-1]))
-        end--;
-    bool view = end - s > 6 && !strncmp(s, "VIEW(", 5) && end[-1] == ')';
-    const char *name = view ? s + 5 : end;
-    end -= view;
-    while (!view && name > s && word(name[-1]))
-        name--;
-    int n = (int)(end - name), type = (int)(name - s);
-    if (c->n + 2 > OCL_ARGS || n < 1 || n > 20 || type < 1 || type > 40)
-        return false;
-    struct param *p = &c->p[c->n];
-    if (view) {
-        snprintf(p[0].name, sizeof p->name, "%.*s_at", n, name);
-        snprintf(p[1].name, sizeof p->name, "%.*s_stride", n, name);
-        snprintf(p[0].type, sizeof p->type, "const ulong ");
-        snprintf(p[1].type, sizeof p->type, "const int ");
-        c->n += 2;
-        return true;
-    }
-    snprintf(p->name, sizeof p->name, "%.*s", n, name);
-    snprintf(p->type, sizeof p->type, "%.*s", type, s);
-    c->n++;
-    return true;
-}
-
-static bool all_params(struct cut *c, const char *list)
-{
-    int depth = 0;
-    const char *from = list;
-    for (const char *s = list;; s++) {
-        depth += (*s == '(') - (*s == ')');
-        if (*s && (*s != ',' || depth))
-            continue;
-        if (!one_param(c, from, s))
-            return false;
-        from = s + 1;
-        if (!*s)
-            return true;
-    }
-}
-
-/* Whether a part of a source asks for its group: a helper before the kernel cannot be told. */
-static bool asks(const char *s, const char *end)
-{
-    static const char *const names[] = {"get_group_id", "get_global_id", "get_num_groups",
-                                        "get_global_size"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        const char *at = strstr(s, names[i]);
-        if (at && at < end)
-            return true;
-    }
-    return false;
-}
-
-static bool cut_source(struct cut *c, const char *file, const char *defines)
-{
-    struct buf list;
-    c->text = ocl_source_find(file);
-    c->kernel = c->text ? strstr(c->text, HEAD) : NULL;
-    if (!c->kernel || strstr(c->text, "get_num_groups") || strstr(c->text, "get_global_size") ||
-        asks(c->text, c->kernel))
-        return false;
-    const char *from = c->kernel + strlen(HEAD), *end = from;
-    for (int depth = 1; *end && (depth += (*end == '(') - (*end == ')')); end++)
-        continue;
-    c->body = strchr(end, '{');
-    if (!c->body++)
-        return false;
-    buf_init(&list, KIB(64));
-    expand(&list, from, end, defines);
-    bool ok = !list.failed && list.p && all_params(c, list.p);
-    buf_free(&list);
-    return ok;
-}
-
 /* "const int x" is chosen once, "global const float *x" may point anywhere. */
-static const char *chosen_type(const struct param *p)
+static const char *chosen_type(const struct ocl_param *p)
 {
     return strncmp(p->type, "const ", 6) ? p->type : p->type + 6;
 }
@@ -154,7 +33,7 @@ static void write_body(struct buf *b, const char *s)
 {
     while (*s) {
         size_t n = 0;
-        while (word(s[n]))
+        while (ocl_word(s[n]))
             n++;
         bool ours = (n == 12 && !strncmp(s, "get_local_id", n)) ||
                     (n == 12 && !strncmp(s, "get_group_id", n)) ||
@@ -168,7 +47,7 @@ static void write_body(struct buf *b, const char *s)
     buf_str(b, "\n#undef own_group_id\n#undef own_global_id\n#undef own_local_id\n");
 }
 
-static void write_params(struct buf *b, const struct cut *c, const struct ocl_launch *l,
+static void write_params(struct buf *b, const struct ocl_cut *c, const struct ocl_launch *l,
                          int32_t members)
 {
     const char *comma = "";
@@ -189,7 +68,7 @@ static void write_params(struct buf *b, const struct cut *c, const struct ocl_la
 }
 
 /* The arguments of the group's member into variables with the names of the source. */
-static void write_choice(struct buf *b, const struct cut *c, const struct ocl_launch *l,
+static void write_choice(struct buf *b, const struct ocl_cut *c, const struct ocl_launch *l,
                          int32_t members)
 {
     buf_str(b, "{\nint group_ = (int)get_group_id(0);\n");
@@ -209,11 +88,11 @@ static void write_choice(struct buf *b, const struct cut *c, const struct ocl_la
 bool ocl_merge_bundle(struct buf *out, const char *file, const char *defines,
                       const struct ocl_launch *l, int32_t members)
 {
-    struct cut c = {.n = 0};
-    if (!cut_source(&c, file, defines) || c.n != l->n_args)
+    struct ocl_cut c = {.n = 0};
+    if (!ocl_cut_file(&c, file, defines) || c.n != l->n_args)
         return false;
     buf_add(out, c.text, (size_t)(c.kernel - c.text));
-    buf_str(out, HEAD);
+    buf_str(out, OCL_KERNEL_HEAD);
     write_params(out, &c, l, members);
     buf_str(out, ")\n");
     write_choice(out, &c, l, members);
@@ -237,27 +116,17 @@ static const char *const places[] = {
         "(size_t)(unit_ / blocks_) : (size_t)row_)\n"
         "#define own_local_id(d) ((d) == 0 ? (size_t)(lane_ % across_) : (d) == 1 ? "
         "(size_t)(lane_ / across_) : (size_t)0)\n",
-    [PART_PANELS] =
-        "#define own_group_id(d) ((d) ? (size_t)row_ : (size_t)unit_)\n"
-        "#define own_local_id(d) ((d) == 0 ? (size_t)(lane_ % across_) : (d) == 1 ? "
-        "(size_t)(lane_ / across_) : (size_t)0)\n",
 };
 
 /* Whether a part's source declares local memory, which a function cannot. */
-static bool has_local(const struct cut *c)
+static bool has_local(const struct ocl_cut *c)
 {
     return strstr(c->body, "LOCAL_1(") || strstr(c->body, "LOCAL_2(") ||
            strstr(c->body, "LOCAL_3(");
 }
 
-static const char *before_attribute(const struct cut *c)
-{
-    const char *at = strstr(c->text, "__attribute__((reqd_work_group_size");
-    return at && at < c->kernel ? at : c->kernel;
-}
-
 /* The source of a part as a function part(its parameters, unit, row, lane, local memory). */
-static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k)
+static bool write_part(struct buf *b, const struct ocl_cut *c, const struct ocl_part *x, int32_t k)
 {
     bool local = has_local(c);
     if (local && !strstr(c->text, "#define LOCAL_BYTES"))
@@ -267,17 +136,17 @@ static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part
     if (local)
         buf_str(b, "#undef LOCAL_1\n#undef LOCAL_2\n#undef LOCAL_3\n#define LOCAL_1 IN_PART_1\n"
                    "#define LOCAL_2 IN_PART_2\n#define LOCAL_3 IN_PART_3\n");
-    buf_add(b, c->text, (size_t)(before_attribute(c) - c->text));
+    buf_add(b, c->text, (size_t)(ocl_cut_helpers_end(c) - c->text));
     if (local)
         buf_str(b, "enum { FN(local_bytes) = LOCAL_BYTES };\n#undef LOCAL_BYTES\n");
     buf_str(b, "inline void FN(part)(");
     for (int i = 0; i < c->n; i++)
         buf_fmt(b, "%s%s, ", c->p[i].type, c->p[i].name);
-    buf_str(b, "const int unit_, const int row_, const int lane_, local uchar *local_)\n{\n");
+    buf_str(b, "const int unit_, const int row_, const int lane_, local uchar *local_ "
+               "GROUP_PARAMS)\n{\n");
     if (x->kind == PART_HEADS)
-        buf_fmt(b, "const int blocks_ = %d;\n", x->l->extent[0].n);
-    if (x->kind == PART_HEADS || x->kind == PART_PANELS)
-        buf_fmt(b, "const int across_ = %zu;\n", x->l->local[0]);
+        buf_fmt(b, "const int blocks_ = %d, across_ = %zu;\n", x->l->extent[0].n,
+                x->l->local[0]);
     buf_str(b, places[x->kind]);
     write_body(b, c->body);
     if (local)
@@ -287,20 +156,20 @@ static bool write_part(struct buf *b, const struct cut *c, const struct ocl_part
     return true;
 }
 
-static void write_call(struct buf *b, const struct cut *c, int32_t k, const char *unit)
+static void write_call(struct buf *b, const struct ocl_cut *c, int32_t k, const char *unit)
 {
     buf_fmt(b, "PART_NAME(part, %d, KERNEL)(arena", k);
     for (int i = 1; i < c->n; i++)
         buf_fmt(b, ", %s%d_", c->p[i].name, k);
     buf_fmt(b, ", %s, row_, lane_, ", unit);
     if (has_local(c))
-        buf_fmt(b, "local%d_);\n", k);
+        buf_fmt(b, "local%d_ GROUP_ARGS);\n", k);
     else
-        buf_str(b, "(local uchar *)0);\n");
+        buf_str(b, "(local uchar *)0 GROUP_ARGS);\n");
 }
 
 /* The calls of part k for the tile's share of one piece. */
-static void write_share(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k,
+static void write_share(struct buf *b, const struct ocl_cut *c, const struct ocl_part *x, int32_t k,
                         int32_t piece, int32_t lanes)
 {
     char unit[64];
@@ -319,7 +188,7 @@ static void write_share(struct buf *b, const struct cut *c, const struct ocl_par
 }
 
 /* All that belongs to the tile. */
-static void write_calls(struct buf *b, const struct cut *c, const struct ocl_part *x, int32_t k,
+static void write_calls(struct buf *b, const struct ocl_cut *c, const struct ocl_part *x, int32_t k,
                         int32_t lanes)
 {
     for (int32_t piece = 0; piece < x->pieces->n; piece++) {
@@ -330,18 +199,9 @@ static void write_calls(struct buf *b, const struct cut *c, const struct ocl_par
 }
 
 /* The groups of each branch make theirs. */
-static void write_branches(struct buf *b, const struct ocl_part *parts, const struct cut *c,
+static void write_branches(struct buf *b, const struct ocl_part *parts, const struct ocl_cut *c,
                            int32_t n, int32_t lanes)
 {
-    if (parts[n - 1].kind == PART_PANELS) { /* every group makes the parts before it whole */
-        buf_str(b, "const int panel_ = tile_;\ntile_ = 0;\n");
-        for (int32_t k = 0; k + 1 < n; k++) {
-            write_calls(b, &c[k], &parts[k], k, lanes);
-            buf_str(b, "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);\n");
-        }
-        write_call(b, &c[n - 1], n - 1, "panel_");
-        return;
-    }
     for (int32_t k = 0; k < n; k++) {
         bool begins = !k || parts[k].branch != parts[k - 1].branch;
         if (k && begins)
@@ -356,39 +216,42 @@ static void write_branches(struct buf *b, const struct ocl_part *parts, const st
         buf_str(b, "}\n");
 }
 
-static bool write_chain(struct buf *b, const struct ocl_part *parts, const struct cut *c, int32_t n,
-                        int32_t lanes)
+static bool write_chain(struct buf *b, const struct ocl_part *parts, const struct ocl_cut *c,
+                        int32_t n, int32_t lanes)
 {
     buf_str(b, "#define PART_PASTE(f, k, name) f##_##k##_##name\n"
                "#define PART_NAME(f, k, name) PART_PASTE(f, k, name)\n");
     for (int32_t k = 0; k < n; k++)
         if (!write_part(b, &c[k], &parts[k], k))
             return false;
-    buf_fmt(b, "__attribute__((reqd_work_group_size(%d, 1, 1)))\n" HEAD "global float *arena",
-            lanes);
+    buf_fmt(b, "__attribute__((reqd_work_group_size(%d, 1, 1)))\n" OCL_KERNEL_HEAD
+               "global float *arena", lanes);
     for (int32_t k = 0; k < n; k++)
         for (int i = 1; i < c[k].n; i++)
             buf_fmt(b, ",%s%s%s%d_", i == 1 ? "\n " : " ", c[k].p[i].type, c[k].p[i].name, k);
     buf_str(b, ")\n{\n");
     for (int32_t k = 0; k < n; k++)
         if (has_local(&c[k]))
-            buf_fmt(b, "local uchar local%d_[PART_NAME(local_bytes, %d, KERNEL)] "
-                       "__attribute__((aligned(16)));\n", k, k);
+            buf_fmt(b, "LOCAL_1(uchar, local%d_, (PART_NAME(local_bytes, %d, KERNEL) + 15) / 16 * "
+                       "16);\n", k, k);
     buf_str(b, "int lane_ = (int)get_local_id(0), tile_ = (int)get_group_id(0);\n"
                "int row_ = (int)get_group_id(1);\n");
     write_branches(b, parts, c, n, lanes);
-    buf_str(b, "}\n#undef PART_NAME\n#undef PART_PASTE\n");
+    buf_str(b, "}\nenum { PART_NAME(local_bytes, whole, KERNEL) = 0");
+    for (int32_t k = 0; k < n; k++)
+        if (has_local(&c[k]))
+            buf_fmt(b, " + (PART_NAME(local_bytes, %d, KERNEL) + 15) / 16 * 16", k);
+    buf_str(b, " };\n#undef PART_NAME\n#undef PART_PASTE\n");
     return !b->failed;
 }
 
 bool ocl_merge_chain(struct buf *out, const struct ocl_part *parts, int32_t n, int32_t lanes)
 {
-    struct cut *c = mem_array((size_t)n, sizeof *c);
+    struct ocl_cut *c = mem_array((size_t)n, sizeof *c);
     bool ok = c != NULL;
     for (int32_t k = 0; k < n && ok; k++)
-        ok = cut_source(&c[k], parts[k].file, parts[k].defines) && c[k].n == parts[k].l->n_args &&
-             parts[k].l->args[0].kind == ARG_ARENA &&
-             (parts[k].kind == PART_PANELS || strncmp(parts[k].file, "nvidia/", 7) != 0);
+        ok = ocl_cut_file(&c[k], parts[k].file, parts[k].defines) && c[k].n == parts[k].l->n_args &&
+             parts[k].l->args[0].kind == ARG_ARENA && strncmp(parts[k].file, "nvidia/", 7) != 0;
     ok = ok && write_chain(out, parts, c, n, lanes);
     mem_free(c);
     return ok;

@@ -7,11 +7,12 @@
 
 #include "base/clock.h"
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/persistent.h"
 
 static void fill_batch(struct ocl_model *m, const struct batch *b)
 {
     char *host = m->batch_host.host;
-    int32_t counts[3] = {b->n_seqs, b->n_tokens, b->n_logits};
+    int32_t counts[3] = {b->n_seqs, b->n_tokens, b->n_logits}; /* the fourth: enqueue_walks */
     int32_t *row_seq = (int32_t *)(host + m->part_at[BATCH_ROW_SEQ]);
     int64_t *row_pos = (int64_t *)(host + m->part_at[BATCH_ROW_POS]);
     memcpy(host + m->part_at[BATCH_COUNTS], counts, sizeof counts);
@@ -75,18 +76,32 @@ static int64_t count(const struct ocl_launch *l, struct ocl_extent x, int32_t ro
     return x.by == BY_SERVED || x.by == BY_KEYS ? x.n * over(n, x.per) : n;
 }
 
+/* Groups in each dimension: none where the gate does not let the batch in. */
+static void groups_of(const struct ocl_launch *l, int32_t rows, const struct batch *b, int64_t n[3])
+{
+    int64_t gate = count(l, l->gate.of, rows, b);
+    for (int i = 0; i < 3; i++)
+        n[i] = count(l, l->extent[i], rows, b);
+    if (gate < l->gate.min || gate > l->gate.max)
+        n[0] = 0;
+    if (l->groups_max && n[0] * n[1] > l->groups_max)
+        n[0] = l->groups_max, n[1] = 1;
+}
+
+static void count_groups(const struct ocl_launch *l, const struct batch *b, int64_t n[3])
+{
+    groups_of(l, b->n_tokens, b, n);
+}
+
 static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, const struct batch *b,
                   struct ocl_times *t, struct err *e)
 {
-    int64_t n[3], gate = count(l, l->gate.of, rows, b);
+    int64_t n[3];
     size_t global[3];
     cl_event ev = NULL, *want = m->d->profiling ? &ev : NULL;
-    for (int i = 0; i < 3; i++)
-        n[i] = count(l, l->extent[i], rows, b);
-    if (gate < l->gate.min || gate > l->gate.max || n[0] * n[1] * n[2] == 0)
+    groups_of(l, rows, b, n);
+    if (n[0] * n[1] * n[2] == 0)
         return 0;
-    if (l->groups_max && n[0] * n[1] > l->groups_max)
-        n[0] = l->groups_max, n[1] = 1;
     for (int i = 0; i < 3; i++)
         global[i] = l->local[i] * (size_t)n[i];
     t->launches++;
@@ -108,30 +123,50 @@ static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, const
     return rc;
 }
 
-static bool serves(const struct ocl_merge *x, const struct batch *b)
+static int write_batch(struct ocl_model *m, struct err *e)
 {
-    return !x->off && b->n_tokens <= x->rows_max;
+    return OCL(e, "the batch", clEnqueueWriteBuffer, m->d->queue, m->batch.mem, CL_FALSE, 0,
+               m->batch_bytes, m->batch_host.host, 0, NULL, NULL);
 }
 
 static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times *t, struct err *e)
 {
-    enum ocl_when other = b->n_tokens == b->n_seqs ? WHEN_SEVERAL : WHEN_SINGLE;
-    bool merge = !m->unmerged && other == WHEN_SEVERAL && b->n_tokens <= OCL_BUNDLE_ROWS;
-    int rc = OCL(e, "the batch", clEnqueueWriteBuffer, m->d->queue, m->batch.mem, CL_FALSE, 0,
-                 m->batch_bytes, m->batch_host.host, 0, NULL, NULL);
+    bool single = b->n_tokens == b->n_seqs;
+    int rc = write_batch(m, e);
     for (int32_t i = 0; i < m->n_launches && !rc; i++) {
         struct ocl_launch *l = &m->launches[i];
         int32_t rows = l->rows == ROWS_LOGITS ? b->n_logits : b->n_tokens;
         if (m->until < INT32_MAX && m->phases.ops[l->op].phase > m->until)
             break;
-        if (l->merge >= 0 && l->merged != (merge && serves(&m->merges[l->merge], b)))
-            continue;
-        if (rows < l->rows_min || rows > l->rows_max || b->n_seqs < l->seqs_min ||
-            b->n_seqs > l->seqs_max || l->when == other ||
-            !batch_runs(b, &m->plan->ops[l->op]))
-            continue;
-        rc = launch(m, l, rows, b, t, e);
+        if (ocl_launch_runs(m, l, rows, b->n_seqs, single) &&
+            batch_runs(b, &m->plan->ops[l->op]))
+            rc = launch(m, l, rows, b, t, e);
     }
+    return rc ? rc : OCL(e, "a step", clFlush, m->d->queue);
+}
+
+/* A step of as many sequences, rows and logits, as walks. */
+static int enqueue_walks(struct ocl_model *m, struct ocl_walks *w, const struct batch *b,
+                         struct ocl_times *t, struct err *e)
+{
+    size_t lanes = (size_t)m->d->tune.persistent, groups = ocl_persistent_groups(m->d);
+    size_t global = lanes * groups;
+    cl_uint *counts = (cl_uint *)((char *)m->batch_host.host + m->part_at[BATCH_COUNTS]);
+    int rc = ocl_persistent_prepare(m, w, b, count_groups, e);
+    counts[3] = m->meetings;
+    m->meetings += w->meetings * (uint32_t)groups;
+    rc = rc ? rc : write_batch(m, e);
+    for (const struct ocl_run *r = w->runs; r < w->runs + w->n_runs && !rc; r++) {
+        for (int32_t k = r->from; k < r->to && !r->walked && !rc; k++)
+            rc = launch(m, &m->launches[w->launches[k]], b->n_tokens, b, t, e);
+        if (!r->walked || rc)
+            continue;
+        t->launches++;
+        rc = OCL(e, "a walk", clEnqueueNDRangeKernel, m->d->queue, r->kernel, 1, NULL, &global,
+                 &lanes, 0, NULL, NULL);
+    }
+    if (!rc && m->d->profiling)
+        rc = ocl_persistent_times(m, w, e);
     return rc ? rc : OCL(e, "a step", clFlush, m->d->queue);
 }
 
@@ -158,7 +193,8 @@ int ocl_queue_run(struct ocl_model *m, const struct batch *b, struct ocl_times *
     uint64_t start = clock_now_ns();
     fill_batch(m, b);
     m->pending = true;
-    rc = enqueue(m, b, t, e);
+    struct ocl_walks *w = ocl_persistent_find(m, b);
+    rc = w ? enqueue_walks(m, w, b, t, e) : enqueue(m, b, t, e);
     t->enqueue_ns += clock_now_ns() - start;
     return rc;
 }

@@ -28,6 +28,9 @@ struct ocl_tune {
     int32_t split;       /* 1: their slices may be made apart, where there are few tiles */
     int32_t tile;        /* not 0: of the shapes of wgmma.h only the one with so many rows */
     int32_t bundle;      /* 1: launches of a phase are merged (bundle.h) */
+    int32_t persistent;  /* work-items of a group of a kernel that makes a whole step
+                            (persistent.h); 0 = there is none */
+    int32_t persistent_rows; /* up to here */
     int32_t bank_kib;    /* slots and pages lie in buffers of at most so much; 0 = what it allows */
 };
 

@@ -1,6 +1,6 @@
-/* oclbundle: steps with merged launches against steps without, on the plan of a model with random
- * weights: logits and states bit for bit, the number of launches, and that what goes wrong with a
- * merged kernel is noticed.
+/* oclbundle: steps with merged launches, and walks where the device or --tune has them, against
+ * steps without, on the plan of a model with random weights: logits and states bit for bit, the
+ * number of launches, and that what goes wrong with a merged kernel or a walk is noticed.
  *
  *   oclbundle MODEL_DIR DEVICE [--tune "key=value ..."] [--quantize q8|q4] [--most PERCENT]
  *             [--once] [rows ...]
@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/persistent.h"
 #include "kernels/opencl/queue.h"
 #include "models/model.h"
 #include "tests/check/oclgrind.h"
@@ -149,7 +150,7 @@ static void spoil(struct ocl_model *m)
         l->extent[0].n++;
         if (!m->unmerged)
             fail(m->instances[l->instance].file);
-        m->unmerged = false;
+        m->unmerged = m->unwalked = false;
         tried++;
     }
     printf("%d merged launches spoiled\n", tried);
@@ -160,6 +161,37 @@ static void spoil(struct ocl_model *m)
         fail("the proof of what is whole");
 }
 
+/* In each walk in turn the last product writes its outputs four numbers further. */
+static void spoil_walks(struct ocl_model *m)
+{
+    struct err e = {0};
+    for (int32_t i = 0; i < m->n_walks; i++) {
+        const struct ocl_walks *w = &m->walks[i];
+        const struct ocl_run *r = w->runs;
+        while (!r->walked)
+            r++;
+        int32_t k = r->to;
+        const struct ocl_launch *l;
+        do
+            l = &m->launches[w->launches[--k]];
+        while (k > r->from && (l->merged || plan->ops[l->op].kind != OP_LINEAR));
+        size_t at = (size_t)(w->record - 3) * (size_t)k + 2; /* behind the form and the arena */
+        cl_ulong was = 0;
+        must(OCL(&e, "a walk", clEnqueueReadBuffer, device.queue, w->table.mem, CL_TRUE, at * 8, 8,
+                 &was, 0, NULL, NULL), &e);
+        for (int back = 0; back < 2; back++) {
+            cl_ulong now = was + (back ? 0 : 4);
+            must(OCL(&e, "a walk", clEnqueueWriteBuffer, device.queue, w->table.mem, CL_TRUE,
+                     at * 8, 8, &now, 0, NULL, NULL), &e);
+            m->unwalked = m->unmerged = false;
+            must(ocl_bundle_test(m, &e), &e);
+            if (m->unmerged || m->unwalked != !back)
+                fail(back ? "the proof of a walk" : "a walk that is spoiled");
+        }
+    }
+    printf("%d walks spoiled\n", m->n_walks);
+}
+
 static void check(const int32_t *rows, int n_rows, int most, bool once)
 {
     static struct ocl_model with, without;
@@ -168,15 +200,19 @@ static void check(const int32_t *rows, int n_rows, int most, bool once)
     open_model(&without, false);
     if (!once)
         must(ocl_bundle_test(&with, &e), &e);
-    if (with.unmerged)
+    if (with.unmerged || with.unwalked)
         fail("the proof");
+    if (device.tune.persistent && !with.n_walks)
+        fail("no walk");
     for (int32_t i = 0; i < with.n_merges; i++)
         if (with.merges[i].off)
             fail("a merge that is off");
     for (int i = 0; i < n_rows; i++)
         compare(&with, &without, rows[i], most);
-    if (!once)
+    if (!once) {
         spoil(&with);
+        spoil_walks(&with);
+    }
     ocl_model_free(&with);
     ocl_model_free(&without);
 }

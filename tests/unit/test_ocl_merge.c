@@ -85,27 +85,6 @@ Test(ocl_merge, activations_of_one_phase_do_not_share_memory)
     ocl_bundle_free(&m);
 }
 
-/* Groups of the product make the norm while others write what the product makes. */
-Test(ocl_merge, what_a_norm_reads_lives_until_the_product_that_begins_with_it)
-{
-    struct ocl_device d = {.tune.bundle = 1,
-                           .info = {.alloc_bytes = MIB(1), .memory_bytes = MIB(9)}};
-    struct ocl_model m = {.d = &d, .plan = &plan, .cap = cap};
-    struct err e = {0};
-    plan = (struct plan){.ops = ops, .acts = acts, .logits = VIEW_NONE};
-    record(OP_EMBED, -1, -1);
-    record(OP_NORM, 0, -1);
-    ops[1].p.norm.group = W;
-    record(OP_LINEAR, 1, -1);
-    record(OP_LINEAR, 2, -1);
-    cr_assert_gt(plan_layout(&plan, &cap), 0);
-    cr_assert(share(&plan, 0, 2), "the order of ops has them in two places: nothing is tested");
-    cr_assert_eq(ocl_bundle_begin(&m, &e), 0, "%s", e.text);
-    cr_assert_eq(m.phases.ops[1].into, 2);
-    cr_assert_not(share(m.plan, 0, 2));
-    ocl_bundle_free(&m);
-}
-
 /* ---- launches of a step ---- */
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of the API's signatures */
@@ -185,35 +164,51 @@ static uint64_t launches(struct ocl_model *m, int32_t rows)
     return t.launches;
 }
 
+/* Launches of steps of 1, 16 and 64 rows, one a sequence. */
+struct steps { uint64_t rows[3]; };
+
+static struct steps count_launches(const char *dir, bool persistent)
+{
+    static struct ocl_model m;
+    static struct ocl_device d;
+    struct err e = {0};
+    struct model *own;
+    struct model_options o = {.dir = dir, .dummy = true, .dummy_seed = 1};
+    struct steps n;
+    cr_assert_geq(model_open(&own, &o, &e), 0, "%s", e.text);
+    struct capacity c = {.tokens = 64, .logits = 64, .seqs = 64, .slots = 64};
+    c.pages_per_seq = own->plan.page_token_floats > 0;
+    c.pages = 64 * c.pages_per_seq;
+    cr_assert_gt(plan_layout(&own->plan, &c), 0);
+    open_device(&d);
+    if (!persistent)
+        d.tune.persistent = 0;
+    cr_assert_eq(ocl_model_init(&m, &d, &own->plan, &c, &e), 0, "%s", e.text);
+    for (int32_t k = 0; k < m.n_merges; k++)
+        cr_assert_not(m.merges[k].off);
+    for (int i = 0; i < 3; i++)
+        n.rows[i] = launches(&m, (int32_t[]){1, 16, 64}[i]);
+    ocl_model_free(&m);
+    ocl_device_close(&d);
+    model_close(own);
+    return n;
+}
+
 /* More launches make steps of few rows slower: each takes its host about as long as a small kernel
  * runs. */
 Test(ocl_merge, launches_of_models)
 {
-    static const struct { const char *dir; uint64_t one, sixteen; } cases[] = {
-        {"tests/gpu/gdn-1.3b", 147, 293},
-        {"tests/gpu/qwen3.5-4b", 227, 421},
-        {"tests/gpu/rwkv7-1.5b", 195, 317},
+    static const struct { const char *dir; struct steps merged, persistent; } cases[] = {
+        {"tests/gpu/gdn-1.3b", {{196, 196, 293}}, {{1, 1, 293}}},
+        {"tests/gpu/qwen3.5-4b", {{292, 292, 421}}, {{25, 25, 421}}}, /* its attention is apart */
+        {"tests/gpu/rwkv7-1.5b", {{244, 244, 365}}, {{1, 1, 365}}},
     };
-    static struct ocl_model m;
-    static struct ocl_device d;
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct err e = {0};
-        struct model *own;
-        struct model_options o = {.dir = cases[i].dir, .dummy = true, .dummy_seed = 1};
-        cr_assert_geq(model_open(&own, &o, &e), 0, "%s", e.text);
-        struct capacity c = {.tokens = 64, .logits = 64, .seqs = 64, .slots = 64};
-        c.pages_per_seq = own->plan.page_token_floats > 0;
-        c.pages = 64 * c.pages_per_seq;
-        cr_assert_gt(plan_layout(&own->plan, &c), 0);
-        open_device(&d);
-        cr_assert_eq(ocl_model_init(&m, &d, &own->plan, &c, &e), 0, "%s", e.text);
-        for (int32_t k = 0; k < m.n_merges; k++)
-            cr_assert_not(m.merges[k].off);
-        uint64_t one = launches(&m, 1), sixteen = launches(&m, 16);
-        cr_expect_eq(one, cases[i].one, "%s: %d launches", cases[i].dir, (int)one);
-        cr_expect_eq(sixteen, cases[i].sixteen, "%s: %d", cases[i].dir, (int)sixteen);
-        ocl_model_free(&m);
-        ocl_device_close(&d);
-        model_close(own);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        for (int k = 0; k < 2; k++) {
+            struct steps n = count_launches(cases[i].dir, k);
+            const struct steps *want = k ? &cases[i].persistent : &cases[i].merged;
+            for (int r = 0; r < 3; r++)
+                cr_expect_eq(n.rows[r], want->rows[r], "%s, %d, %d: %d launches", cases[i].dir, k,
+                             r, (int)n.rows[r]);
+        }
 }

@@ -128,7 +128,9 @@ static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_
     return ocl_spec_emit(&s, m, e);
 }
 
-/* tiles: of 8 rows. The first kernel takes x as it is, the others packed. */
+#define UNPACKED 2 /* tiles of 8 rows that are read as they are; more are packed first */
+
+/* tiles: of 8 rows. */
 static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int32_t max,
                    struct err *e)
 {
@@ -137,8 +139,9 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int3
     ocl_spec_init(&s, "nvidia/linear_few.cl", op);
     ocl_def(&s, "SLICES", c.n);
     ocl_def(&s, "NT", tiles);
-    ocl_def(&s, "PACKED", tiles > 1);
-    ocl_def(&s, "X_ALIGNED", ocl_aligned(m->plan, op->in[LINEAR_x]));
+    ocl_def(&s, "PACKED", tiles > UNPACKED);
+    bool aligned = ocl_aligned(m->plan, op->in[LINEAR_x]);
+    ocl_def(&s, "X_ALIGNED", aligned ? 1 + (op->in[LINEAR_x].width % 32 == 0) : 0);
     ocl_def(&s, "UNROLL", m->d->tune.unroll);
     common_args(&s, m, op, c.len);
     ocl_arg(&s, ARG_SCRATCH, 0);
@@ -355,7 +358,7 @@ static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
     int32_t wide = MAX(m->d->tune.wide_rows, 65), few = hopper ? m->d->tune.wgmma_rows - 1 : 64;
     int rc;
     if ((rc = mma_few(m, op, 1, 8, e)) ||
-        (rc = mma_pack(m, op, false, 9, hopper ? few : INT32_MAX, e)))
+        (rc = mma_pack(m, op, false, 8 * UNPACKED + 1, hopper ? few : INT32_MAX, e)))
         return rc;
     for (int32_t tiles = 2; tiles <= 8; tiles *= 2)
         if ((rc = mma_few(m, op, tiles, few, e)))

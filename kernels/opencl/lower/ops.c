@@ -119,7 +119,8 @@ int ocl_norm_lower(struct ocl_model *m, const struct op *op, struct err *e)
     bool warps = many && n <= NORM_WIDE && sum_items(m, n) >= 32;
     struct ocl_spec s;
     norm_begin(&s, m, op, "norm.cl");
-    ocl_arg(&s, ARG_INT, n);
+    ocl_def(&s, "N", n);
+    ocl_def(&s, "ITEMS", sum_items(m, n));
     norm_steps(&s, m, op);
     ocl_arg(&s, ARG_LOCAL, sum_items(m, n) * 4);
     ocl_local(&s, (size_t)sum_items(m, n), 1);

@@ -1,9 +1,9 @@
-/* Describing a launch: small setters, so that lowering an op reads as a list. */
+/* Describing a launch: small setters, so that lowering an op reads as a list; and what one says. */
 #include <string.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
-#include "kernels/opencl/launches.h"
+#include "kernels/opencl/bundle.h"
 
 void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op)
 {
@@ -148,4 +148,32 @@ out:
     mem_free(args);
     buf_free(&s->defines);
     return rc;
+}
+
+/* ---- what a launch says ---- */
+
+cl_mem ocl_arg_mem(const struct ocl_model *m, const struct ocl_arg *a)
+{
+    switch (a->kind) {
+    case ARG_ARENA: return m->arena.mem;
+    case ARG_SLOTS: return m->slots.banks[a->i].buffer.mem;
+    case ARG_PAGES: return m->pages.banks[a->i].buffer.mem;
+    case ARG_SCRATCH: return m->scratch.mem;
+    case ARG_WEIGHT: return a->i < 0 ? m->batch.mem : m->weights[a->i].buffer.mem;
+    case ARG_BATCH: return m->part[a->i];
+    default: return NULL;
+    }
+}
+
+bool ocl_launch_runs(const struct ocl_model *m, const struct ocl_launch *l, int32_t rows,
+                     int32_t seqs, bool single)
+{
+    bool merge = single && !m->unmerged && rows <= OCL_BUNDLE_ROWS;
+    if (l->merge >= 0) {
+        const struct ocl_merge *x = &m->merges[l->merge];
+        if (l->merged != (merge && !x->off && seqs <= x->rows_max))
+            return false;
+    }
+    return rows >= l->rows_min && rows <= l->rows_max && seqs >= l->seqs_min &&
+           seqs <= l->seqs_max && l->when != (single ? WHEN_SEVERAL : WHEN_SINGLE);
 }

@@ -1,0 +1,79 @@
+/* One launch for a whole decode step, or for long runs of its launches: what a kernel costs the
+ * host is paid once, and the device does not wait for the host in between.
+ *
+ * A *walk* is a kernel with a group on every unit of the device. It goes through a table of
+ * launches in their order (records: which form, the arguments) and makes each with the source that
+ * it has alone, so the bits are the same; all groups meet between two. A *form* is a source with
+ * its defines, size of group and local memory. Launches that cannot be in a walk (attention,
+ * another instruction set, too large a group) are enqueued between two walks.
+ *
+ * The table holds addresses of buffers as numbers, which a small kernel tells: OpenCL promises
+ * nothing about them, but devices whose memory does not move (NVIDIA, a CPU) keep them while a
+ * buffer lives. What is wrong with that, or with a barrier of all groups, is found by the proof at
+ * start (bundle.h), and walks are off for good. Tuning word persistent=LANES: work-items of a
+ * group; 0: there are no walks. */
+#ifndef RECURD_OCL_PERSISTENT_H
+#define RECURD_OCL_PERSISTENT_H
+
+#include "kernels/opencl/launches.h"
+
+/* Steps of rows_min to rows_max rows, one a sequence, as walks (persistent.h). */
+#define OCL_WALKS_MAX 8
+struct ocl_run {
+    int32_t from, to; /* of ocl_walks.launches */
+    bool walked;      /* by one kernel; else they are enqueued */
+    uint32_t before;  /* meetings of all groups in walks before it */
+    cl_kernel kernel;
+};
+struct ocl_walks {
+    int32_t rows_min, rows_max;
+    int32_t *launches; /* of the step, in their order: indices in ocl_model.launches */
+    struct ocl_run *runs;
+    int32_t n_launches, n_runs;
+    int32_t record;    /* numbers of a row of the table and of groups together */
+    uint32_t meetings; /* of a step */
+    /* [n_launches][record - 3] ulong; [n_launches][3] int; [n_launches + 1] ulong, for profiles */
+    struct ocl_buffer table, groups, times;
+    cl_int *groups_host;
+};
+
+/* After all kernels are built, with the arguments of launches still there. A walk that does not
+ * build is not there, with a line in the log. E_NOMEM, E_DEVICE. */
+int ocl_persistent_init(struct ocl_model *m, struct err *e) MUST_USE;
+void ocl_persistent_free(struct ocl_model *m);
+
+/* Of a walk: one on every unit, or one where groups may not run at the same time. */
+size_t ocl_persistent_groups(const struct ocl_device *d);
+/* The steps of this batch's kind as walks; NULL: there are none. */
+struct ocl_walks *ocl_persistent_find(const struct ocl_model *m, const struct batch *b);
+/* How many groups each launch has in this step, onto the device when they changed: before the batch
+ * is written. `count`: as queue.c counts them. */
+typedef void ocl_count_groups(const struct ocl_launch *l, const struct batch *b, int64_t n[3]);
+int ocl_persistent_prepare(struct ocl_model *m, struct ocl_walks *w, const struct batch *b,
+                           ocl_count_groups *count, struct err *e) MUST_USE;
+
+/* While profiling, after the step: adds to the times of its launches. */
+int ocl_persistent_times(struct ocl_model *m, struct ocl_walks *w, struct err *e) MUST_USE;
+
+/* ---- text (persistent_text.c) ---- */
+
+/* Of a record: groups in three dimensions, which each step has; the form. Then the arguments. */
+#define OCL_RECORD_HEAD 4
+#define OCL_POOL_BYTES KIB(40) /* of local memory for all teams; what is left holds records */
+
+/* A launch in a walk, as its text sees it. */
+struct ocl_form {
+    const struct ocl_instance *instance;
+    const struct ocl_launch *l; /* the first of this form: kinds of arguments, size of a group */
+    int32_t local_bytes;        /* of its parameters in local memory */
+};
+/* Whether a launch's source can be a function of a walk of so many lanes; teams: whether several
+ * can meet apart from each other on this device. */
+bool ocl_form_fits(const struct ocl_instance *x, const struct ocl_launch *l, int32_t lanes,
+                   bool teams);
+/* The whole program; times: of every launch are kept. false: some form's text is not as it must
+ * be. */
+bool ocl_persistent_text(struct buf *out, const struct ocl_form *forms, int32_t n, int32_t lanes,
+                         int32_t record, bool teams, bool times);
+
+#endif
