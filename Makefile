@@ -388,7 +388,7 @@ OCL_FAMILIES := $(addprefix public/,gated_deltanet rwkv7 mamba2 mamba mla log_li
                 hf/hf_qwen3_5_moe more/kimi_groups
 # Groups of a size in which a whole layer of RWKV-7 can be merged.
 BUNDLE_TUNE  := group=32 state_cols=32 slice_min=32 slices=4
-# … and of Gated DeltaNet: heads that share keys, and norms that go into products.
+# … and of Gated DeltaNet: heads that share keys. Groups of one size, so that a walk has them all.
 DELTA_TUNE   := group=128 state_cols=32 slice_min=32 slices=4 mma=1
 # Attention on emulated tensor cores: pages, a window, sums of forget gates.
 MMA_FAMILIES := gated_deltanet_hybrid samba forgetting_transformer
@@ -421,6 +421,8 @@ opencl-quick: $B/oclcheck $B/oclrows $B/oclbundle $B/ocl_fault $B/golden ## … 
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --quantize q8 --most 75 1
 	$B/ocl_fault --quick $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
+	$B/golden --device '$(OCL_DEVICE),$(DELTA_TUNE) mma=0 persistent=128' \
+	  $(addprefix tests/golden/public/,gated_deltanet rwkv7 mamba2)
 	$B/golden --device $(OCL_DEVICE),bank_kib=600+$(OCL_DEVICE),bank_kib=600+rows=7 \
 	  tests/golden/public/gated_deltanet
 	$B/golden --device '$(OCL_DEVICE),mma=1 key_split=64' $(MMA_FAMILIES:%=tests/golden/public/%)
