@@ -36,7 +36,7 @@
 
 #define PACE_SHARED 2.5
 #define PACE_CALM 10
-#define PACE_FELT_NS (80 * NS_PER_MS) /* of 100: steps differ, and a text has a way to go */
+#define PACE_FELT_NS (70 * NS_PER_MS) /* of 100: steps differ, and a text has a way to go */
 #define PACE_SHORT 32    /* tokens */
 #define PACE_ALONE 16
 #define PACE_CLASSES 18  /* rows up to 2^17: the largest step is 65,536 */
