@@ -71,17 +71,17 @@ Test(outlet, a_round_wakes_all_that_it_put, .timeout = 120)
     for (int i = 0; i < PLACES; i++)
         outlet_enter(o, &places[i]);
     for (int k = 1; k <= 3; k++) {
-        outlet_round(o, true);
+        outlet_round(o, true, false);
         for (int i = 0; i < PLACES; i++)
             outlet_put(&places[i]);
-        outlet_round(o, false);
+        outlet_round(o, false, false);
         for (int i = 0; i < PLACES; i++)
             wait_for(i, k);
         for (int i = 0; i < PLACES; i++)
             cr_assert_eq(turns_of(i), k);
     }
-    outlet_round(o, true); /* of nothing */
-    outlet_round(o, false);
+    outlet_round(o, true, false); /* of nothing */
+    outlet_round(o, false, false);
     outlet_close(o);
 }
 
