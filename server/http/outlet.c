@@ -23,7 +23,7 @@
  * so late is not missed, and the system calls and wake-ups of many, here and at the reader, are
  * those of one. It rests so many times as long as it wrote, within bounds. Where steps take longer
  * it never does. */
-#define REST_TIMES 16
+#define REST_TIMES 32
 #define REST_LEAST_MS 1
 #define REST_MOST_MS 4
 
