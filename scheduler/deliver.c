@@ -11,16 +11,17 @@
 
 void deliver_wake(struct wakes *w)
 {
-    if (w->n == 0)
+    if (w->n == 0 && !w->ended)
         return;
     pthread_mutex_lock(&w->lock);
     if (w->round)
-        w->round(w->arg, true);
+        w->round(w->arg, true, false);
     for (int32_t i = 0; i < w->n; i++)
         w->list[i].call(w->list[i].arg);
     w->n = 0;
     if (w->round)
-        w->round(w->arg, false);
+        w->round(w->arg, false, w->ended);
+    w->ended = false;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -54,6 +55,8 @@ int deliver(struct request *r, const struct delivery *d, struct wakes *later)
         wake = true;
     }
     pthread_mutex_unlock(&r->lock);
+    if (later && d->finish != FINISH_NONE)
+        later->ended = true;
     if (!wake || !r->wake)
         return rc;
     if (later && later->n < later->cap)

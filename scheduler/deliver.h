@@ -20,8 +20,11 @@ struct delivery {
 struct wakes {
     struct wake { void (*call)(void *arg); void *arg; } *list; /* [cap] */
     int32_t n, cap;
+    bool ended;           /* a request has ended since the last round */
     pthread_mutex_t lock; /* of the two below, while readers are woken, whatever thread does it */
-    void (*round)(void *arg, bool begins); /* around each series of them; NULL = nothing */
+    /* Around each series of them; NULL = nothing. ended: with the end of one that told of an end,
+     * perhaps to somebody who was woken before. */
+    void (*round)(void *arg, bool begins, bool ended);
     void *arg;
 };
 

@@ -500,15 +500,20 @@ static bool draw_ready(struct engine *en)
 static int32_t budget(struct engine *en)
 {
     int32_t decode = 0, others, first;
+    bool calm = true;
     if (!en->o.paced)
         return en->o.step_tokens;
     for (int32_t i = 0; i < en->n_picked; i++)
-        decode += en->want[i].decode;
+        if (en->want[i].decode) {
+            decode++;
+            calm = calm && en->picked[i]->n_output >= PACE_SHORT;
+        }
     first = pace_first(&en->pace, decode, en->o.step_tokens);
     first = batch_first(en->want, en->n_picked, first, &others);
+    int32_t rows = pace_rows(&en->pace, decode, first, calm, others, en->o.step_tokens);
     if (first > 0 && others > 0)
-        en->stats.gap_ns = pace_most(&en->pace, decode ? decode : first);
-    return pace_rows(&en->pace, decode, first, others, en->o.step_tokens);
+        en->stats.gap_ns = pace_most(&en->pace, decode ? decode : first, en->pace.calm);
+    return rows;
 }
 
 /* Rows for the picked, oldest first; those whose turn it is not, whose pages cannot be had, or were

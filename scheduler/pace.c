@@ -1,6 +1,8 @@
 /* The time of a step by its rows, and what follows from it. Engine thread. */
 #include "scheduler/pace.h"
 
+#include <math.h>
+
 static int32_t class_of(int32_t rows)
 {
     int32_t i = 0;
@@ -86,9 +88,10 @@ static void settle(struct pace *p, double took)
     } else if (p->base == 0) {
         p->saved = MAX(MIN(p->saved, 0) - took, -debt);
     } else {
-        double most = (double)pace_most(p, p->base);
+        double most = (double)pace_most(p, p->base, false);
         double enough = expected(p->all, p->base + PACE_LEAST); /* for any step of the least */
-        p->saved = MAX(MIN(p->saved + most - took, enough), -debt);
+        p->saved = MIN(p->saved + most - took, enough);
+        p->saved = MAX(p->saved, p->calm ? MIN(most - took, 0) : -debt); /* one step, at most */
     }
 }
 
@@ -113,11 +116,14 @@ uint64_t pace_ns(const struct pace *p, int32_t rows)
     return (uint64_t)expected(p->all, MAX(rows, 1));
 }
 
-uint64_t pace_most(const struct pace *p, int32_t base)
+uint64_t pace_most(const struct pace *p, int32_t base, bool calm)
 {
-    if (base > 0)
-        return p->target_ns ? p->target_ns : (uint64_t)(PACE_SHARED * alone(p, base));
-    return MAX(p->target_ns, (uint64_t)(PACE_ALONE * alone(p, 1)));
+    if (base == 0)
+        return MAX(p->target_ns, (uint64_t)(PACE_ALONE * alone(p, 1)));
+    if (p->target_ns)
+        return p->target_ns;
+    double most = PACE_SHARED * alone(p, base), calmly = PACE_CALM * alone(p, 1) / sqrt(base);
+    return (uint64_t)(calm ? MAX(most, MIN(calmly, (double)PACE_FELT_NS)) : most);
 }
 
 /* The most rows, of those from lo to hi, that take at most `most`; lo if none do. Times grow with
@@ -137,7 +143,7 @@ static int32_t rows_in(const struct pace *p, double most, int32_t lo, int32_t hi
 int32_t pace_first(const struct pace *p, int32_t decode, int32_t budget)
 {
     /* Half of the time that is not the streams', so the others get the other half. */
-    double most = ((double)pace_most(p, decode) + (decode ? alone(p, decode) : 0)) / 2;
+    double most = ((double)pace_most(p, decode, false) + (decode ? alone(p, decode) : 0)) / 2;
     if (!is_known(&p->alone[class_of(MAX(decode, 1))]))
         return decode;
     return rows_in(p, most, decode, budget);
@@ -147,7 +153,7 @@ uint64_t pace_prompts_ns(const struct pace *p, int32_t streams, int64_t rows, in
 {
     int32_t step = budget;
     if (streams > 0) /* theirs is most of a step's time, and a row of it each */
-        step = rows_in(p, (double)pace_most(p, streams), streams + PACE_LEAST, budget);
+        step = rows_in(p, (double)pace_most(p, streams, true), streams + PACE_LEAST, budget);
     int64_t each = MAX(MIN((int64_t)step - streams, rows), 1);
     double ns = expected(p->all, (double)(each + streams));
     return (uint64_t)(ns * (double)rows / (double)each);
@@ -156,20 +162,24 @@ uint64_t pace_prompts_ns(const struct pace *p, int32_t streams, int64_t rows, in
 /* Rows of a step in which `first` come first. */
 static int32_t rows_with(const struct pace *p, int32_t first, int32_t budget)
 {
-    double most = (double)pace_most(p, p->base);
+    double most = (double)pace_most(p, p->base, false);
     if (first == 0 || p->target_ns)
         return rows_in(p, most, first + PACE_LEAST, budget);
-    int32_t rows = rows_in(p, most + MIN(p->saved, 0), first, budget);
+    double now = p->calm ? (double)pace_most(p, p->base, true) : most + MIN(p->saved, 0);
+    int32_t rows = rows_in(p, now, first, budget);
     if (rows >= first + PACE_LEAST)
         return rows;
     bool enough = expected(p->all, first + PACE_LEAST) <= most + p->saved;
     return enough ? first + PACE_LEAST : first;
 }
 
-int32_t pace_rows(struct pace *p, int32_t decode, int32_t first, int32_t n_others, int32_t budget)
+int32_t pace_rows(struct pace *p, int32_t decode, int32_t first, bool calm, int32_t n_others,
+                  int32_t budget)
 {
     int32_t rows = budget;
     p->base = decode ? decode : first;
+    p->calm = calm && decode > 0 && first == decode;
+    p->calm = p->calm && pace_most(p, decode, true) > pace_most(p, decode, false);
     if (n_others > 0 && first + PACE_LEAST < budget) {
         if (!is_known(&p->alone[class_of(MAX(decode, 1))]) && p->trial == 0)
             p->trial = PACE_TRIAL;

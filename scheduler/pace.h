@@ -6,6 +6,13 @@
  *  - with streams, PACE_SHARED times what these alone would take, measured, so that it fits the
  *    machine, the model and its load (or a target that was asked for); with short prompts and no
  *    stream, as much of these;
+ *  - with few streams, all of them beyond their first PACE_SHORT tokens, *calm* ones, more: up to
+ *    PACE_CALM times what one alone takes, divided by the root of their number, as long as nobody
+ *    feels it (PACE_FELT_NS). A step has a part that does not grow with its rows, which is about
+ *    that of one row: in steps ten times as long prompts run nine tenths as fast as they could,
+ *    in such of PACE_SHARED little more than half as fast. The more streams there are the more
+ *    wait, and the larger is the part of their own. What a calm step took longer than PACE_SHARED
+ *    says is a debt to who comes next, see below;
  *  - with none, PACE_ALONE times a step of one row: nobody waits but who comes next, and for this
  *    step alone. That time is a debt: until it is paid back, those that come first run by
  *    themselves. So a request that takes t alone takes at most PACE_SHARED t, or t and one
@@ -25,8 +32,12 @@
 #define RECURD_PACE_H
 
 #include "base/base.h"
+#include "base/clock.h"
 
 #define PACE_SHARED 2.5
+#define PACE_CALM 10
+#define PACE_FELT_NS (70 * NS_PER_MS) /* of 100: steps differ, and a text has a way to go */
+#define PACE_SHORT 32    /* tokens */
 #define PACE_ALONE 16
 #define PACE_CLASSES 18  /* rows up to 2^17: the largest step is 65,536 */
 #define PACE_LEAST 4     /* rows that prompts get if they get any */
@@ -42,8 +53,9 @@ struct pace {
         double rows, ns;    /* of steps of 2^i to 2^(i+1) - 1 rows; ns 0 = never seen */
         uint32_t age, keep; /* steps since it was seen; it is known while age < keep */
     } all[PACE_CLASSES], alone[PACE_CLASSES];
-    double saved;   /* ns that steps took less than they might; < 0 = a debt */
+    double saved;   /* ns that steps took less than PACE_SHARED says; < 0 = a debt */
     int32_t base;   /* of the last step: its streams; without any, the rows that come first */
+    bool calm;      /* of the last step: it had calm streams and nobody else came first */
     int32_t trial;  /* steps that a trial still takes */
     int32_t passed; /* steps in a row in which others waited and got nothing */
 };
@@ -56,13 +68,15 @@ uint64_t pace_ns(const struct pace *p, int32_t rows);
  * most `budget` rows; 0 = nothing is known. */
 uint64_t pace_prompts_ns(const struct pace *p, int32_t streams, int64_t rows, int32_t budget);
 /* What a step with `base` rows of streams (or, without any, of prompts that come first) may take,
- * debts aside, or one of other prompts alone (0); 0 = unknown. */
-uint64_t pace_most(const struct pace *p, int32_t base);
+ * debts aside, or one of other prompts alone (0); 0 = unknown. calm: the rows are calm streams'. */
+uint64_t pace_most(const struct pace *p, int32_t base, bool calm);
 /* Rows that may come first: the `decode` of streams and as many of short prompts as fit in half of
  * the time that the step may take besides. <= budget. */
 int32_t pace_first(const struct pace *p, int32_t decode, int32_t budget);
 /* Rows of the next step, at most `budget`, of which first <= budget come first, decode of them of
- * streams; n_others prompts wait besides. Never less than `first`, never 0 with prompts. */
-int32_t pace_rows(struct pace *p, int32_t decode, int32_t first, int32_t n_others, int32_t budget);
+ * streams; n_others prompts wait besides. Never less than `first`, never 0 with prompts. calm: no
+ * stream is within its first PACE_SHORT tokens. */
+int32_t pace_rows(struct pace *p, int32_t decode, int32_t first, bool calm, int32_t n_others,
+                  int32_t budget);
 
 #endif

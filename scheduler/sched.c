@@ -316,7 +316,7 @@ void sched_kick(struct sched *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-void sched_on_wakes(struct sched *s, void (*round)(void *arg, bool begins), void *arg)
+void sched_on_wakes(struct sched *s, void (*round)(void *arg, bool begins, bool ended), void *arg)
 {
     struct wakes *w = &s->engine.wakes;
     pthread_mutex_lock(&w->lock);

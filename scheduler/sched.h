@@ -65,10 +65,12 @@ void sched_cancel(struct sched *s, struct request *r);
  * reader found its events at least half full, or its text above a quarter of the maximum. */
 void sched_kick(struct sched *s);
 
-/* On the engine's thread round(arg, true) comes before the readers of a step are woken and
- * round(arg, false) behind it, so that who reads for many is woken once. What was set before is not
- * called any more when this returns. NULL = nothing. Any thread but in a round. */
-void sched_on_wakes(struct sched *s, void (*round)(void *arg, bool begins), void *arg);
+/* On the engine's thread round(arg, true, …) comes before the readers of a step are woken and
+ * round(arg, false, ended) behind it, so that who reads for many is woken once; ended: one of them
+ * has nothing more to wait for, or one who was woken before. What was set before is not called any
+ * more when this returns. NULL = nothing. Any thread but in a round. */
+void sched_on_wakes(struct sched *s, void (*round)(void *arg, bool begins, bool ended),
+                    void *arg);
 
 /* Stops accepting; returns at once. sched_idle: nothing runs or waits. */
 void sched_drain(struct sched *s);

@@ -30,6 +30,7 @@ struct link { struct link *prev, *next; };
 #define SPARE_SLABS 32
 /* … but for the ones used next: a page that comes anew costs as much as copying into it. */
 #define WARM_SLABS 2
+#define WARM_BYTES MIB(4) /* of many small ones more */
 
 struct tenant {
     struct tenant *next;

@@ -1,6 +1,7 @@
-/* See outlet.h. Invariant: a thread that is `asleep` has an empty list, or somebody is in a round
+/* See outlet.h. Invariant: a thread that is ASLEEP has an empty list, or somebody is in a round
  * that will wake it. It is from when it finds the list empty until somebody puts something there,
- * which is one system call, or it looks again; to put more is none. */
+ * which is one system call, or it looks again; to put more is none. While it is RESTING what is put
+ * waits for the end of the rest, unless it must not wait. */
 #define _GNU_SOURCE 1 /* pthread_setname_np */
 #include "server/http/outlet.h"
 
@@ -11,19 +12,28 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 /* A thread takes so many streams before the next one gets any: to wake two costs more than to
  * write some in turn. */
 #define STREAMS 64
 #define EVENTS 64
+/* A thread that has something to write again so soon rests when that is written: a token that is
+ * so late is not missed, and the system calls and wake-ups of many, here and at the reader, are
+ * those of one. It rests so many times as long as it wrote, within bounds. Where steps take longer
+ * it never does. */
+#define REST_TIMES 32
+#define REST_LEAST_MS 1
+#define REST_MOST_MS 4
 
 struct outlet_thread {
     struct outlet *outlet;
     pthread_t thread;
     pthread_mutex_t lock;
     struct outlet_place *first, **last; /* with something to write, in the order of their coming */
-    bool asleep, stop;
+    enum { AWAKE, ASLEEP, RESTING } state;
+    bool stop;
     int streams;                        /* atomic */
     int blocked;                        /* of them, wait for room; the thread's own */
     int epoll, wake;
@@ -44,29 +54,52 @@ static struct outlet_place *take_all(struct outlet_thread *t, bool *stop)
     struct outlet_place *all = t->first;
     t->first = NULL;
     t->last = &t->first;
-    t->asleep = !all;
+    t->state = all ? AWAKE : ASLEEP;
     *stop = t->stop;
     pthread_mutex_unlock(&t->lock);
     return all;
 }
 
+static void rest(struct outlet_thread *t)
+{
+    pthread_mutex_lock(&t->lock);
+    t->state = RESTING;
+    pthread_mutex_unlock(&t->lock);
+}
+
+static int rest_ms(uint64_t wrote_ns)
+{
+    uint64_t ms = wrote_ns * REST_TIMES / NS_PER_MS + 1;
+    return (int)MIN(MAX(ms, REST_LEAST_MS), REST_MOST_MS);
+}
+
 static void *loop(void *arg)
 {
     struct outlet_thread *t = arg;
-    bool stop = false;
+    bool stop = false, rests = false;
+    int ms = REST_LEAST_MS;
+    uint64_t last = 0;
     for (;;) {
         struct outlet_place *p = take_all(t, &stop), *next;
         if (!p && stop)
             return NULL;
         bool any = p != NULL;
+        uint64_t now = clock_now_ns();
+        rests = any && (rests || now - last < (uint64_t)ms * NS_PER_MS);
         for (; p; p = next) {
             next = p->next; /* before it may be put again */
             t->outlet->run(p);
         }
-        if (any && t->blocked == 0)
+        if (any) {
+            last = now;
+            ms = rest_ms(clock_now_ns() - now);
+        }
+        if (rests)
+            rest(t);
+        else if (any && t->blocked == 0)
             continue;
         struct epoll_event ev[EVENTS];
-        int n = epoll_wait(t->epoll, ev, EVENTS, any ? 0 : -1);
+        int n = epoll_wait(t->epoll, ev, EVENTS, rests ? ms : any ? 0 : -1);
         for (int i = 0; i < n; i++) {
             if (!ev[i].data.ptr)
                 continue; /* woken, and the list says by whom */
@@ -171,22 +204,22 @@ void outlet_put(struct outlet_place *p)
     p->next = NULL;
     *t->last = p;
     t->last = &p->next;
-    bool sleeps = t->asleep && !in_round;
-    t->asleep = t->asleep && in_round;
+    bool sleeps = t->state != AWAKE && !in_round;
+    t->state = sleeps ? AWAKE : t->state;
     pthread_mutex_unlock(&t->lock);
     if (sleeps)
         wake(t);
 }
 
-void outlet_round(void *outlet, bool begins)
+void outlet_round(void *outlet, bool begins, bool soon)
 {
     struct outlet *o = outlet;
     in_round = begins;
     for (int i = 0; i < o->n && !begins; i++) {
         struct outlet_thread *t = &o->threads[i];
         pthread_mutex_lock(&t->lock);
-        bool sleeps = t->asleep && t->first;
-        t->asleep = t->asleep && !sleeps;
+        bool sleeps = t->first && (t->state == ASLEEP || (t->state == RESTING && soon));
+        t->state = sleeps ? AWAKE : t->state;
         pthread_mutex_unlock(&t->lock);
         if (sleeps)
             wake(t);

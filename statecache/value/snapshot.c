@@ -190,9 +190,11 @@ static void free_slab(struct statecache *sc, struct snapshot *s)
         return;
     uint64_t spare = ((uint64_t)sc->n_spare + 1) * sc->format.slot_bytes;
     if (sc->n_spare < SPARE_SLABS && spare <= sc->o.ram_bytes / 16) { /* large ones are mapped */
+        int32_t warm = (int32_t)MIN(WARM_BYTES / sc->format.slot_bytes, SPARE_SLABS);
         sc->spare[sc->n_spare++] = s->slab;
-        if (sc->n_spare > WARM_SLABS)
-            mem_idle(sc->spare[sc->n_spare - 1 - WARM_SLABS], sc->format.slot_bytes);
+        warm = MAX(warm, WARM_SLABS);
+        if (sc->n_spare > warm)
+            mem_idle(sc->spare[sc->n_spare - 1 - warm], sc->format.slot_bytes);
     } else {
         mem_aligned_free(s->slab, sc->format.slot_bytes);
     }

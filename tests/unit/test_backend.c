@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "kernels/backend.h"
 
 #define VOCAB 37
@@ -176,6 +177,41 @@ Test(backend, states_are_values)
     for (int i = 0; i < 32; i++)
         cr_assert_eq(back[i], 0);
     b->close(d);
+}
+
+Test(backend, large_states_are_copied_whole_by_any_number_of_threads)
+{
+    static const int64_t sizes[] = {1 << 14, (1 << 14) + 16, 99 * 1024 + 32};
+    for (int i = 0; i < 9; i++) {
+        struct tiny m;
+        struct err e = {0};
+        struct device_options o = {.spec = "cpu", .threads = i / 3 * 2 + 1};
+        struct device *d;
+        size_t n = (size_t)sizes[i % 3];
+        float *in = mem_array(n + 1, sizeof *in), *out = mem_array(n + 1, sizeof *out);
+        tiny_init(&m);
+        m.plan.slot_floats = sizes[i % 3];
+        cr_assert_eq(device_open(&d, &o, &e), 0, "%s", e.text);
+        cr_assert_eq(d->backend->load(d, &m.plan, &m.capacity, &e), 0, "%s", e.text);
+        for (size_t k = 0; k < n; k++)
+            in[k] = (float)k + 1;
+        out[n] = -1;
+        cr_assert_eq(d->backend->slot_zero(d, 0, &e), 0);
+        cr_assert_eq(d->backend->slot_zero(d, 2, &e), 0);
+        cr_assert_eq(d->backend->slot_write(d, 1, in, &e), 0);
+        for (int32_t slot = 0; slot < 3; slot++) {
+            cr_assert_eq(d->backend->slot_read(d, slot, out, &e), 0);
+            for (size_t k = 0; k < n; k++)
+                cr_assert_eq(out[k], slot == 1 ? in[k] : 0, "slot %d, %zu", (int)slot, k);
+        }
+        cr_assert_eq(d->backend->slot_copy(d, 2, 1, &e), 0);
+        cr_assert_eq(d->backend->slot_read(d, 2, out, &e), 0);
+        cr_assert_eq(memcmp(in, out, n * sizeof *in), 0);
+        cr_assert_eq(out[n], -1);
+        d->backend->close(d);
+        mem_free(in);
+        mem_free(out);
+    }
 }
 
 Test(backend, pages_are_values)

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -71,17 +72,125 @@ Test(outlet, a_round_wakes_all_that_it_put, .timeout = 120)
     for (int i = 0; i < PLACES; i++)
         outlet_enter(o, &places[i]);
     for (int k = 1; k <= 3; k++) {
-        outlet_round(o, true);
+        outlet_round(o, true, false);
         for (int i = 0; i < PLACES; i++)
             outlet_put(&places[i]);
-        outlet_round(o, false);
+        outlet_round(o, false, false);
         for (int i = 0; i < PLACES; i++)
             wait_for(i, k);
         for (int i = 0; i < PLACES; i++)
             cr_assert_eq(turns_of(i), k);
     }
-    outlet_round(o, true); /* of nothing */
-    outlet_round(o, false);
+    outlet_round(o, true, false); /* of nothing */
+    outlet_round(o, false, false);
+    outlet_close(o);
+}
+
+/* What a stream has of what was made: as its reader, it is put again only after its turn. */
+static int made, written, idle; /* atomic */
+
+static void write_made(struct outlet_place *p)
+{
+    __atomic_store_n(&idle, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&written, __atomic_load_n(&made, __ATOMIC_SEQ_CST), __ATOMIC_SEQ_CST);
+    count(p);
+}
+
+static void make(bool ended)
+{
+    outlet_round(o, true, false);
+    __atomic_add_fetch(&made, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_exchange_n(&idle, 0, __ATOMIC_SEQ_CST))
+        outlet_put(&places[0]);
+    outlet_round(o, false, ended);
+}
+
+static void await_written(void)
+{
+    uint64_t end = clock_now_ns() + 60 * NS_PER_S;
+    int n = __atomic_load_n(&made, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&written, __ATOMIC_SEQ_CST) < n && clock_now_ns() < end)
+        ;
+    cr_assert_eq(__atomic_load_n(&written, __ATOMIC_SEQ_CST), n);
+}
+
+static void begin_making(void)
+{
+    made = written = 0;
+    idle = 1;
+    open_outlet(1, write_made);
+    outlet_enter(o, &places[0]);
+}
+
+Test(outlet, what_short_steps_bring_is_written_together_and_nothing_is_left, .timeout = 120)
+{
+    begin_making();
+    for (int k = 0; k < 3; k++) {
+        int before = turns_of(0), from = made;
+        for (int i = 0; i < 5000; i++) {
+            uint64_t end = clock_now_ns() + 10000;
+            while (clock_now_ns() < end)
+                ;
+            make(false);
+        }
+        await_written();
+        int n = turns_of(0) - before;
+        cr_expect_lt(n, (made - from) / 4, "%d turns", n);
+    }
+    outlet_close(o);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+Test(outlet, an_end_does_not_wait_for_the_rest_to_be_over, .timeout = 120)
+{
+    uint64_t took[2][101];
+    begin_making();
+    for (int k = 0; k < 101; k++)
+        for (int ended = 0; ended < 2; ended++) {
+            for (int i = 0; i < 3; i++) { /* so soon after each other: then it rests */
+                make(false);
+                await_written();
+            }
+            uint64_t t0 = clock_now_ns();
+            make(ended);
+            await_written();
+            took[ended][k] = clock_now_ns() - t0;
+        }
+    qsort(took[0], 101, sizeof took[0][0], by_value);
+    qsort(took[1], 101, sizeof took[1][0], by_value);
+    cr_assert_lt(took[1][50], took[0][50] / 2, "%llu and %llu ns", (unsigned long long)took[1][50],
+                 (unsigned long long)took[0][50]);
+    outlet_close(o);
+}
+
+Test(outlet, who_is_put_outside_of_a_round_does_not_wait_either, .timeout = 120)
+{
+    uint64_t took[2][101];
+    begin_making();
+    for (int k = 0; k < 101; k++)
+        for (int alone = 0; alone < 2; alone++) {
+            for (int i = 0; i < 3; i++) {
+                make(false);
+                await_written();
+            }
+            uint64_t t0 = clock_now_ns();
+            int before = turns_of(0);
+            if (alone)
+                outlet_put(&places[0]);
+            else
+                make(false);
+            while (turns_of(0) == before)
+                ;
+            took[alone][k] = clock_now_ns() - t0;
+        }
+    qsort(took[0], 101, sizeof took[0][0], by_value);
+    qsort(took[1], 101, sizeof took[1][0], by_value);
+    cr_assert_lt(took[1][50], took[0][50] / 2);
     outlet_close(o);
 }
 

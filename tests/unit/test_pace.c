@@ -15,12 +15,12 @@ Test(pace, where_rows_cost_nothing_the_whole_budget_is_used)
     struct machine gpu = {8000000, 4000};
     pace_note(&p, 1, takes(gpu, 1));
     pace_note(&p, 512, takes(gpu, 512));
-    cr_assert_eq(pace_rows(&p, 0, 0, 1, 512), 512);
+    cr_assert_eq(pace_rows(&p, 0, 0, false, 1, 512), 512);
     pace_note(&p, 512, takes(gpu, 512));
-    cr_assert_eq(pace_rows(&p, 1, 1, 8, 512), 1); /* who came waited for the step before */
+    cr_assert_eq(pace_rows(&p, 1, 1, false, 8, 512), 1); /* who came waited for the step before */
     pace_note(&p, 1, takes(gpu, 1));
-    cr_assert_eq(pace_rows(&p, 1, 1, 8, 512), 512);
-    cr_assert_eq(pace_rows(&p, 64, 64, 0, 512), 512); /* streams alone are never held back */
+    cr_assert_eq(pace_rows(&p, 1, 1, false, 8, 512), 512);
+    cr_assert_eq(pace_rows(&p, 64, 64, false, 0, 512), 512); /* streams alone are never held back */
 }
 
 Test(pace, steps_with_prompts_do_not_count_as_the_streams_own)
@@ -28,9 +28,9 @@ Test(pace, steps_with_prompts_do_not_count_as_the_streams_own)
     struct machine m = {10000000, 7000000}; /* 28 rows are in one class with the 16 streams */
     struct pace p = {0};
     for (int i = 0; i < 4 * PACE_AGE; i++) {
-        int32_t n = pace_rows(&p, 16, 16, 1, i % 16 ? 28 : 512);
+        int32_t n = pace_rows(&p, 16, 16, false, 1, i % 16 ? 28 : 512);
         double most = 1.001 * PACE_SHARED * (double)takes(m, 16);
-        cr_assert(p.trial > 0 || (double)pace_most(&p, 16) <= most, "step %d", i);
+        cr_assert(p.trial > 0 || (double)pace_most(&p, 16, false) <= most, "step %d", i);
         pace_note(&p, n, takes(m, n));
     }
 }
@@ -38,20 +38,20 @@ Test(pace, steps_with_prompts_do_not_count_as_the_streams_own)
 Test(pace, an_unknown_machine_is_tried_with_small_steps)
 {
     struct pace p = {0};
-    cr_assert_eq(pace_most(&p, 1), 0);
-    cr_assert_eq(pace_rows(&p, 0, 0, 3, 512), 1);
-    cr_assert_eq(pace_rows(&p, 5, 5, 3, 512), 5); /* the streams alone */
+    cr_assert_eq(pace_most(&p, 1, false), 0);
+    cr_assert_eq(pace_rows(&p, 0, 0, false, 3, 512), 1);
+    cr_assert_eq(pace_rows(&p, 5, 5, false, 3, 512), 5); /* the streams alone */
     pace_note(&p, 1, 8000000);
     for (int i = 1; i < PACE_TRIAL; i++) {
-        cr_assert_eq(pace_rows(&p, 0, 0, 3, 512), 1);
+        cr_assert_eq(pace_rows(&p, 0, 0, false, 3, 512), 1);
         pace_note(&p, 1, 8000000);
     }
-    cr_assert_eq(pace_rows(&p, 0, 0, 3, 512), PACE_ALONE);
+    cr_assert_eq(pace_rows(&p, 0, 0, false, 3, 512), PACE_ALONE);
     pace_note(&p, PACE_ALONE, 8000000);
-    cr_assert_gt(pace_rows(&p, 0, 0, 3, 512), 48);
+    cr_assert_gt(pace_rows(&p, 0, 0, false, 3, 512), 48);
     for (int i = 0; i < PACE_AGE; i++)
         pace_note(&p, 500, 8000000);
-    cr_assert_eq(pace_rows(&p, 0, 0, 3, 512), 1); /* it may have changed since */
+    cr_assert_eq(pace_rows(&p, 0, 0, false, 3, 512), 1); /* it may have changed since */
 }
 
 Test(pace, what_was_seen_once_is_tried_again_soon)
@@ -59,7 +59,7 @@ Test(pace, what_was_seen_once_is_tried_again_soon)
     struct pace p = {0};
     uint32_t tried = 0;
     for (int i = 0; i < 1000; i++) {
-        int32_t rows = pace_rows(&p, 1, 1, 1, 512);
+        int32_t rows = pace_rows(&p, 1, 1, false, 1, 512);
         tried += rows == 1;
         pace_note(&p, rows, 10000000 + 1000000 * (uint64_t)rows);
     }
@@ -72,7 +72,7 @@ static int settle(struct pace *p, struct machine m, int32_t budget, int32_t *row
 {
     int steps = 0, same = 0;
     for (int32_t last = 0; same < 8 && steps < 1000; steps++) {
-        int32_t n = pace_rows(p, 1, 1, 1, budget);
+        int32_t n = pace_rows(p, 1, 1, false, 1, budget);
         cr_assert(n >= 1 && n <= budget);
         pace_note(p, n, takes(m, n));
         if (n == 1)
@@ -104,6 +104,95 @@ Test(pace, steps_with_streams_take_the_target_soon_and_no_longer)
         }
 }
 
+/* What a mean step beside n calm streams takes, and the longest; prompts' rows in a second. */
+static double calmly(struct machine m, int32_t streams, double *longest, double *mean)
+{
+    struct pace p = {0};
+    double ns = 0, rows = 0;
+    int steps = 0;
+    *longest = 0;
+    for (int i = 0; i < 400; i++) {
+        int32_t n = pace_rows(&p, streams, streams, true, 1, 4096);
+        pace_note(&p, n, takes(m, n));
+        if (i < 100 || p.trial > 0)
+            continue;
+        *longest = MAX(*longest, (double)takes(m, n));
+        ns += (double)takes(m, n);
+        rows += n - streams;
+        steps++;
+    }
+    *mean = ns / steps;
+    return rows / ns * 1e9;
+}
+
+Test(pace, beside_a_calm_stream_prompts_run_nearly_as_fast_as_alone)
+{
+    static const struct machine machines[] = {
+        {8000000, 1800000}, {6000000, 2000000}, {400000, 40000}, {2300000, 11000}, {1000, 200000},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(machines); i++) {
+        double longest, mean, one = (double)takes(machines[i], 1);
+        double rate = calmly(machines[i], 1, &longest, &mean), best = 1e9 / (double)machines[i].row;
+        cr_expect_geq(rate, 0.85 * best, "machine %zu: %.2f", i, rate / best);
+        cr_expect_leq(longest, 1.01 * MIN(PACE_CALM * one, (double)PACE_FELT_NS),
+                      "machine %zu: %g ns, one stream takes %g", i, longest, one);
+    }
+}
+
+Test(pace, a_gap_that_is_felt_is_no_longer_than_it_must_be)
+{
+    double longest, mean;
+    (void)calmly((struct machine){20000000, 2000000}, 1, &longest, &mean);
+    cr_expect_leq(longest, 1.01 * (double)PACE_FELT_NS);
+    (void)calmly((struct machine){100000000, 2000000}, 1, &longest, &mean);
+    cr_expect_leq(longest, 1.01 * PACE_SHARED * 102e6);
+}
+
+Test(pace, the_more_streams_wait_the_shorter_it_is)
+{
+    struct machine m = {8000000, 20000};
+    double longest[17], mean;
+    for (int32_t n = 1; n <= 16; n *= 2) {
+        (void)calmly(m, n, &longest[n], &mean);
+        double least = (double)takes(m, n); /* that of one row is not known here */
+        cr_expect_leq(longest[n], 1.01 * least * MAX(PACE_CALM / sqrt(n), PACE_SHARED),
+                      "%d streams: %g ns", (int)n, longest[n]);
+        cr_expect(n == 1 || longest[n] < longest[n / 2], "%d streams: %g ns", n, longest[n]);
+    }
+    cr_expect_leq(longest[16], 1.01 * PACE_SHARED * (double)takes(m, 16));
+}
+
+Test(pace, who_comes_while_a_calm_step_runs_has_it_paid_back)
+{
+    struct machine m = {1000000, 100000};
+    struct pace p = {0};
+    int32_t n = 0, alone = 0;
+    for (int i = 0; i < 100 || n == 1; i++) {
+        n = pace_rows(&p, 1, 1, true, 1, 512);
+        pace_note(&p, n, takes(m, n));
+    }
+    double late = (double)takes(m, n), now = 0;
+    cr_assert_gt(late, 9 * (double)takes(m, 1));
+    for (; (n = pace_rows(&p, 2, 2, false, 1, 512)) == 2; alone++)
+        pace_note(&p, n, takes(m, n));
+    now = (double)takes(m, 2) * alone;
+    cr_expect_leq(late + now, 1.05 * PACE_SHARED * (double)takes(m, 2) * (alone + 2));
+    cr_expect(alone >= 3 && alone < PACE_PATIENCE, "%d steps", (int)alone);
+    pace_note(&p, n, takes(m, n));
+    cr_expect_leq((double)takes(m, n), 1.01 * PACE_SHARED * (double)takes(m, 2));
+}
+
+Test(pace, a_target_holds_for_calm_streams_too)
+{
+    struct pace p = {.target_ns = 20000000};
+    struct machine m = {8000000, 1000000};
+    for (int i = 0; i < 100; i++) {
+        int32_t n = pace_rows(&p, 1, 1, true, 1, 512);
+        pace_note(&p, n, takes(m, n));
+        cr_assert(i < 50 || takes(m, n) <= 20200000, "%d rows", (int)n);
+    }
+}
+
 Test(pace, prompts_beside_streams_take_longer)
 {
     struct machine m = {1000000, 100000};
@@ -128,9 +217,9 @@ Test(pace, the_cap_holds_and_prompts_always_move_on)
     int32_t rows;
     settle(&p, (struct machine){1000000, 1000000}, 512, &rows);
     cr_assert_eq(rows, 1 + PACE_LEAST);
-    cr_assert_eq(pace_rows(&p, 1, 1, 1, 4), 4);
-    cr_assert_eq(pace_rows(&p, 4, 4, 1, 4), 4);
-    cr_assert_eq(pace_rows(&p, 60, 60, 4, 64), 64);
+    cr_assert_eq(pace_rows(&p, 1, 1, false, 1, 4), 4);
+    cr_assert_eq(pace_rows(&p, 4, 4, false, 1, 4), 4);
+    cr_assert_eq(pace_rows(&p, 60, 60, false, 4, 64), 64);
     p = (struct pace){.target_ns = UINT64_MAX / 2};
     settle(&p, (struct machine){1000000, 1000000}, 300, &rows);
     cr_assert_eq(rows, 300);
@@ -140,9 +229,9 @@ Test(pace, a_target_binds_prompts_alone_only_where_it_is_longer)
 {
     struct pace p = {.target_ns = 50};
     pace_note(&p, 1, 1000);
-    cr_assert_eq(pace_most(&p, 0), PACE_ALONE * 1000);
+    cr_assert_eq(pace_most(&p, 0, false), PACE_ALONE * 1000);
     p.target_ns = 50000;
-    cr_assert_eq(pace_most(&p, 0), 50000);
+    cr_assert_eq(pace_most(&p, 0, false), 50000);
 }
 
 Test(pace, an_hour_in_the_middle_changes_little)
@@ -154,14 +243,14 @@ Test(pace, an_hour_in_the_middle_changes_little)
         int32_t rows = 0, again = 0;
         settle(&p, m, 512, &rows);
         for (int i = 0; i < when; i++) {
-            int32_t n = pace_rows(&p, 1, 1, 1, 512);
+            int32_t n = pace_rows(&p, 1, 1, false, 1, 512);
             pace_note(&p, n, takes(m, n));
         }
-        pace_note(&p, pace_rows(&p, 1, 1, 1, 512), hour); /* the process was stopped */
+        pace_note(&p, pace_rows(&p, 1, 1, false, 1, 512), hour); /* the process was stopped */
         cr_assert_leq((double)pace_ns(&p, rows), 1.25 * (double)takes(m, rows));
         cr_assert_leq((double)pace_ns(&p, 1), 1.25 * PACE_SHARED * (double)takes(m, 1));
         for (int i = 0; i < 2 * PACE_YOUNG; i++) {
-            int32_t n = pace_rows(&p, 1, 1, 1, 512);
+            int32_t n = pace_rows(&p, 1, 1, false, 1, 512);
             cr_assert_leq((double)takes(m, n), 1.25 * PACE_SHARED * (double)takes(m, rows));
             pace_note(&p, n, takes(m, n));
         }
@@ -178,7 +267,7 @@ Test(pace, a_first_step_of_an_hour_is_forgotten)
     int32_t rows;
     pace_note(&p, 1, UINT64_C(3600) * 1000000000); /* weights come from a disk */
     for (int i = 0; i < 16; i++) {
-        int32_t n = pace_rows(&p, 1, 1, 1, 512);
+        int32_t n = pace_rows(&p, 1, 1, false, 1, 512);
         pace_note(&p, n, takes(m, n));
     }
     settle(&p, m, 512, &rows);
@@ -193,13 +282,13 @@ Test(pace, a_machine_that_changes_is_followed)
     settle(&p, fast, 512, &rows);
     cr_assert_gt(rows, 180);
     for (int i = 0; i < 60; i++) {
-        int32_t n = pace_rows(&p, 1, 1, 1, 512);
+        int32_t n = pace_rows(&p, 1, 1, false, 1, 512);
         pace_note(&p, n, takes(slow, n));
     }
     settle(&p, slow, 512, &rows);
     cr_assert_leq(takes(slow, rows), 105000000, "%d rows", (int)rows);
     for (int i = 0; i < 2 * PACE_AGE; i++) {
-        int32_t n = pace_rows(&p, 1, 1, 1, 512);
+        int32_t n = pace_rows(&p, 1, 1, false, 1, 512);
         pace_note(&p, n, takes(fast, n));
     }
     settle(&p, fast, 512, &rows);

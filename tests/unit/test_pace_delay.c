@@ -1,6 +1,7 @@
 /* What a short request waits for beside long prompts, on machines of many kinds: a virtual clock,
  * and steps picked as the engine does. */
 #include <criterion/criterion.h>
+#include <math.h>
 
 #include "scheduler/batch.h"
 #include "scheduler/pace.h"
@@ -31,7 +32,7 @@ struct world {
     const struct machine *m;
     struct pace p;
     struct batch_want w[LONG + STREAMS + 1];
-    int32_t rows[LONG + STREAMS + 1];
+    int32_t rows[LONG + STREAMS + 1], told[LONG + STREAMS + 1]; /* told: tokens of a stream */
     int32_t n;
     uint32_t turn;
     double cold, prompt_rows;
@@ -41,13 +42,16 @@ struct world {
 static double step(struct world *s)
 {
     int32_t decode = 0, others;
+    bool calm = true;
     if (s->n == 0)
         return 0;
-    for (int32_t i = 0; i < s->n; i++)
+    for (int32_t i = 0; i < s->n; i++) {
         decode += s->w[i].decode;
+        calm = calm && (!s->w[i].decode || s->told[i] >= PACE_SHORT);
+    }
     int32_t first = pace_first(&s->p, decode, BUDGET);
     first = batch_first(s->w, s->n, first, &others);
-    int32_t tokens = pace_rows(&s->p, decode, first, others, BUDGET);
+    int32_t tokens = pace_rows(&s->p, decode, first, calm, others, BUDGET);
     int32_t n = batch_pick(s->w, s->n, tokens, 2 * (LONG + STREAMS), &s->turn, s->rows);
     double ns = s->m->fixed + n * s->m->row + s->cold;
     s->cold /= 2;
@@ -70,8 +74,10 @@ static const struct batch_want stream = {.left = 1, .most = 1, .draws = true, .d
 static struct world begin(const struct machine *m, int n_long, int n_streams)
 {
     struct world s = {.m = m};
-    for (int i = 0; i < n_streams; i++)
+    for (int i = 0; i < n_streams; i++) {
+        s.told[s.n] = PACE_SHORT;
         s.w[s.n++] = stream;
+    }
     for (int i = 0; i < n_long; i++)
         s.w[s.n++] = prompt(100000000);
     return s;
@@ -89,7 +95,7 @@ static double served(struct world *s, double waits, int32_t in, int32_t out)
         int32_t got = s->rows[s->n - 1];
         if (me->decode || got == me->left) {
             *me = stream;
-            done++;
+            s->told[s->n - 1] = ++done;
         } else {
             *me = got ? prompt(me->left - got) : *me;
         }
@@ -126,6 +132,9 @@ static void check_delay(const struct machine *m, int n_long, int n_streams, int3
     /* Fewer than 16 tokens: one step of prompts may be longer than all of these, and a trial. */
     double t1 = m->fixed + m->row, once = alone + PACE_ALONE * t1 + m->cold;
     double bound = out >= 16 ? 3 * alone : MAX(3 * alone, once) + (PACE_TRIAL + 1) * t1;
+    /* Once it is no short one any more it runs in calm steps. */
+    double calm = PACE_CALM * (t1 + m->cold) / sqrt(n_streams + 1);
+    bound += MAX(out - PACE_SHORT, 0) * MIN(calm, (double)PACE_FELT_NS);
     cr_assert_leq(took, bound, "%s: %d long, %d streams, %d tokens in, %d out: x %.2f, bound %.2f",
                   m->name, n_long, n_streams, (int)in, (int)out, took / alone, bound / alone);
 }
