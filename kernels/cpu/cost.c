@@ -1,4 +1,4 @@
-/* What an op moves and roughly costs. The bytes are for the profile; the time only decides
+/* What an op moves and roughly costs. Bytes and operations are for the profile; the time only decides
  * whether an op is too small to share, so a factor of two does no harm. Which rule serves an op is
  * a column of ops.def. Engine thread. */
 #include "kernels/cpu/cpu.h"
@@ -39,7 +39,7 @@ static struct cost cost_moved(const struct host_step *s, const struct op *op, in
 {
     int64_t bytes = rows * width_of(op) * 4;
     (void)s;
-    return (struct cost){bytes, (double)bytes * factor * NS_PER_CACHE_BYTE};
+    return (struct cost){.bytes = bytes, .ns = (double)bytes * factor * NS_PER_CACHE_BYTE};
 }
 
 static struct cost cost_taps(const struct host_step *s, const struct op *op, int64_t rows,
@@ -53,8 +53,8 @@ static struct cost cost_columns(const struct host_step *s, const struct op *op, 
                                 double factor)
 {
     (void)s;
-    return (struct cost){rows * width_of(op) * 4,
-                         (double)rows * op->out.width * factor * NS_PER_FLOP};
+    return (struct cost){.bytes = rows * width_of(op) * 4,
+                         .ns = (double)rows * op->out.width * factor * NS_PER_FLOP};
 }
 
 static struct cost cost_matrix(const struct host_step *s, const struct op *op, int64_t rows,
@@ -63,8 +63,8 @@ static struct cost cost_matrix(const struct host_step *s, const struct op *op, i
     const struct host_weight *w = &s->weights[op->w[LINEAR_matrix]];
     double flops = 2.0 * (double)w->rows * (double)w->cols * (double)rows;
     double stream = (double)w->bytes * NS_PER_STREAM_BYTE;
-    return (struct cost){(int64_t)w->bytes + rows * width_of(op) * 4,
-                         factor * MAX(flops * NS_PER_FLOP, stream)};
+    return (struct cost){.bytes = (int64_t)w->bytes + rows * width_of(op) * 4,
+                         .ns = factor * MAX(flops * NS_PER_FLOP, stream), .flops = flops};
 }
 
 /* BLOCKS reads its matrix once, EXPERTS at most the chosen parts of it. */
@@ -76,9 +76,10 @@ static struct cost cost_matrices(const struct host_step *s, const struct op *op,
     int64_t products = rows * op->out.width * w->cols;
     double share = (double)products / ((double)w->rows * (double)w->cols);
     int64_t bytes = (int64_t)((double)w->bytes * MIN(share, 1));
-    return (struct cost){bytes + rows * width_of(op) * 4,
-                         factor * MAX((double)products * 2 * NS_PER_FLOP,
-                                      (double)bytes * NS_PER_STREAM_BYTE)};
+    return (struct cost){.bytes = bytes + rows * width_of(op) * 4,
+                         .ns = factor * MAX((double)products * 2 * NS_PER_FLOP,
+                                            (double)bytes * NS_PER_STREAM_BYTE),
+                         .flops = (double)products * 2};
 }
 
 static struct cost cost_program(const struct host_step *s, const struct op *op, int64_t rows,
@@ -90,7 +91,8 @@ static struct cost cost_program(const struct host_step *s, const struct op *op, 
     for (int i = 0; i < e->n_code; i++)
         work += e->code[i].op >= EW_EXP || e->code[i].op == EW_POW ? 4 : 1;
     int64_t n = rows * e->width;
-    return (struct cost){n * (e->n_in + e->n_out) * 4, factor * (double)n * (work + 1) * NS_PER_EW};
+    return (struct cost){.bytes = n * (e->n_in + e->n_out) * 4,
+                         .ns = factor * (double)n * (work + 1) * NS_PER_EW};
 }
 
 /* A recurrence: its states are read and written once, and worked on for every token: `factor`
@@ -100,9 +102,10 @@ static struct cost cost_state(const struct host_step *s, const struct op *op, in
 {
     int64_t elems = s->plan->sections[op->section].elems;
     int64_t bytes = elems * 8 * s->batch->n_seqs;
-    return (struct cost){bytes + rows * width_of(op) * 4,
-                         (double)bytes * NS_PER_STREAM_BYTE / 2 +
-                             (double)(elems * rows) * factor * NS_PER_FLOP};
+    double flops = (double)(elems * rows) * factor;
+    return (struct cost){.bytes = bytes + rows * width_of(op) * 4,
+                         .ns = (double)bytes * NS_PER_STREAM_BYTE / 2 + flops * NS_PER_FLOP,
+                         .update = bytes, .flops = flops};
 }
 
 /* Only levels that exist at a position are touched: as many as it has bits set, and one more. */
@@ -115,8 +118,9 @@ static struct cost cost_levels(const struct host_step *s, const struct op *op, i
         int levels = 1 + __builtin_popcountll((unsigned long long)b->pos[q]);
         touched += levels * (b->cu_seqlens[q + 1] - b->cu_seqlens[q]);
     }
-    return (struct cost){size * touched * 8 + rows * width_of(op) * 4,
-                         (double)(size * touched) * factor * NS_PER_FLOP};
+    double flops = (double)(size * touched) * factor;
+    return (struct cost){.bytes = size * touched * 8 + rows * width_of(op) * 4,
+                         .ns = flops * NS_PER_FLOP, .update = size * touched * 8, .flops = flops};
 }
 
 /* factor: 1, or more for relatives, which take a sum over lanes a key. */
@@ -135,8 +139,9 @@ static struct cost cost_keys(const struct host_step *s, const struct op *op, int
         seen += past + n;
     }
     double per_key = op->p.attention.dk + op->p.attention.dv;
-    return (struct cost){(int64_t)(seen * per_key * 4 * op->p.attention.kv_heads),
-                         keys * per_key * op->p.attention.heads * 2 * NS_PER_FLOP * factor};
+    double flops = keys * per_key * op->p.attention.heads * 2;
+    return (struct cost){.bytes = (int64_t)(seen * per_key * 4 * op->p.attention.kv_heads),
+                         .ns = flops * NS_PER_FLOP * factor, .flops = flops};
 }
 
 /* All of the state, every token, in plain C. */
@@ -144,6 +149,7 @@ static struct cost cost_plain(const struct host_step *s, const struct op *op, in
                               double factor)
 {
     double elems = (double)s->plan->sections[op->section].elems;
-    return (struct cost){rows * width_of(op) * 4 + (int64_t)elems * 8 * s->batch->n_seqs,
-                         factor * (double)rows * elems * NS_PER_STEP};
+    int64_t update = (int64_t)elems * 8 * s->batch->n_seqs;
+    return (struct cost){.bytes = rows * width_of(op) * 4 + update,
+                         .ns = factor * (double)rows * elems * NS_PER_STEP, .update = update};
 }
