@@ -36,9 +36,9 @@ static double tiles_gflops(struct threads *t)
     if (!(cpuid_features() & NEED_AMX))
         return 0;
     for (int i = 0; i < 9; i++) {
-        uint64_t start = clock_now_ns();
+        uint64_t start = limits_now(t);
         limits_on_all(t, tiles_share, &n);
-        v[i] = TILES_FLOPS * (double)n * threads_count(t) / (double)(clock_now_ns() - start);
+        v[i] = TILES_FLOPS * (double)n * threads_count(t) / (double)(limits_now(t) - start);
     }
     return limits_median(v, 9);
 #else
@@ -163,13 +163,13 @@ static void bench_share(void *ctx, int ith, int nth)
 
 static double sample_ns(struct bench *b, int repeat)
 {
-    uint64_t start = clock_now_ns();
+    uint64_t start = limits_now(b->t);
     for (int i = 0; i < repeat; i++) {
         if (b->weights)
             b->r.op.w[0] = b->at++ % b->n_weights;
         limits_on_all(b->t, bench_share, b);
     }
-    return (double)(clock_now_ns() - start) / repeat;
+    return (double)(limits_now(b->t) - start) / repeat;
 }
 
 static void shape_text(enum op_kind op, const struct shape *s, char *out, size_t size)

@@ -10,6 +10,9 @@ void limits_on_all(struct threads *t, limits_share *fn, void *ctx);
 
 double limits_median(double *v, int n); /* sorts v */
 
+/* Nanoseconds: of a pool of one thread its CPU time, so that others may use the machine. */
+uint64_t limits_now(const struct threads *t);
+
 /* Bytes a nanosecond of n bytes of memory, more than any cache holds: read in order; read and
  * written in place, both counted. */
 double limits_read(struct threads *t, void *memory, size_t n);

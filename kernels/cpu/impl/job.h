@@ -38,6 +38,44 @@ static void group_of_blocks(const struct job *job, const struct ends *ends, stru
         finish(job, sums + j * P * PANEL, p, P, &ends[j]);
 }
 
+/* Plain weights with more inputs than a tile has: a chunk of the panels stays in the first-level
+ * cache while all tiles pass over it. Meanwhile each tile fetches its part of the next chunk, so that
+ * memory works all the time. */
+static void group_of_many(const struct job *job, const struct ends *ends, struct tile *t,
+                          int log2_p, int64_t p)
+{
+    const int P = 1 << log2_p;
+    const enum dtype type = job->w->dtype;
+    const int per = type == DTYPE_BF16 ? 2 : 1;
+    const size_t line = type == DTYPE_F16 ? 32 : 64;
+    const char *then = t->then;
+    const size_t then_panel = t->then_panel;
+    int64_t tiles = (job->n + TILE_T - 1) / TILE_T, next;
+    _Alignas(64) float sums[INPUTS * TILE_P * PANEL];
+    t->fetch = false;
+    for (int64_t k0 = 0; k0 < job->w->cols; k0 = next) {
+        next = MIN(job->w->cols, k0 + CHUNK);
+        bool last = next == job->w->cols;
+        t->cols = next - k0;
+        t->resume = k0 > 0;
+        const char *soon = last ? then : t->w + (size_t)(t->cols / per) * line;
+        t->then_panel = last ? then_panel : t->panel;
+        int64_t lines = t->cols / per;
+        for (int64_t i = 0; i < tiles; i++) {
+            int64_t from = job->n * i / tiles, to = job->n * (i + 1) / tiles;
+            for (int64_t j = from; j < to; j++)
+                t->x[j - from] = ends[j].x + k0;
+            int64_t l0 = lines * i / tiles, l1 = lines * (i + 1) / tiles;
+            t->then = soon + (size_t)l0 * line;
+            t->then_lines = l1 - l0;
+            tile_table[type][log2_p][to - from - 1](t, sums + from * P * PANEL);
+        }
+        t->w += (size_t)lines * line;
+    }
+    for (int64_t j = 0; j < job->n; j++)
+        finish(job, sums + j * P * PANEL, p, P, &ends[j]);
+}
+
 /* All inputs over P panels from p, in tiles of nearly equal size; p1 ends the thread's share. */
 static void group(const struct job *job, const struct ends *ends, int64_t p, int64_t p1,
                   int log2_p)
@@ -59,6 +97,10 @@ static void group(const struct job *job, const struct ends *ends, int64_t p, int
         t.x[0] = ends[0].x;
         quant_table[job->w->dtype][log2_p](&t, sums);
         finish(job, sums, p, P, &ends[0]);
+        return;
+    }
+    if (tiles > 1) {
+        group_of_many(job, ends, &t, log2_p, p);
         return;
     }
     for (int64_t i = 0; i < tiles; i++) {
