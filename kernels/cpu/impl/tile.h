@@ -28,6 +28,10 @@ struct tile {
     const float *x[TILE_T];
 };
 
+/* Loads stay where they are written: those that move up, or are kept for later, take registers from
+ * sums, which then go to memory and back with every step (a fifth of the time). */
+#define IN_ORDER __asm__ volatile("" ::: "memory")
+
 /* One line of each panel: `per` inputs (2 for bf16, otherwise 1). ahead: the line to prefetch for
  * the first panel, if `fetch` says so. */
 INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel,
@@ -47,19 +51,20 @@ INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel,
             __builtin_prefetch(ahead + (size_t)p * ahead_panel);
     }
     UNROLL for (int j = 0; j < T; j++) {
+        IN_ORDER;
         v16 b = v16_set1(x[j][k]);
         UNROLL for (int p = 0; p < P; p++)
-            acc[p][j] = v16_fma(m[p], b, acc[p][j]);
+            acc[p][j] = v16_add_product(acc[p][j], m[p], b);
     }
     if (per == 1)
         return;
-    __asm__("" : "+r"(w)); /* loaded again: kept in registers they would push sums to memory */
     UNROLL for (int p = 0; p < P; p++)
-        m[p] = v16_pair_odd(v16_load_pairs(w + (size_t)p * panel));
+        m[p] = v16_load_odd(w + (size_t)p * panel);
     UNROLL for (int j = 0; j < T; j++) {
+        IN_ORDER;
         v16 b = v16_set1(x[j][k + 1]);
         UNROLL for (int p = 0; p < P; p++)
-            acc[p][j] = v16_fma(m[p], b, acc[p][j]);
+            acc[p][j] = v16_add_product(acc[p][j], m[p], b);
     }
 }
 
@@ -81,6 +86,7 @@ INLINE void tile_sums(const struct tile *t, float *sums, int P, int T, enum dtyp
     }
     const char *then = t->then;
     const size_t then_panel = t->then_panel;
+    const int64_t then_lines = t->then_lines;
     int64_t i = 0;
     if (t->fetch) {
         for (; i < lines - tail; i++, w += line, k += per)
@@ -88,7 +94,7 @@ INLINE void tile_sums(const struct tile *t, float *sums, int P, int T, enum dtyp
         for (; i < lines; i++, w += line, k += per, then += line)
             tile_step(acc, w, panel, x, k, then, then_panel, true, P, T, type, per);
     }
-    for (; i < t->then_lines; i++, w += line, k += per, then += line)
+    for (; i < then_lines; i++, w += line, k += per, then += line)
         tile_step(acc, w, panel, x, k, then, then_panel, true, P, T, type, per);
     for (; i < lines; i++, w += line, k += per)
         tile_step(acc, w, panel, x, k, NULL, 0, false, P, T, type, per);
