@@ -65,9 +65,10 @@ INLINE void read_u(const float *s, int64_t stride, int K, const struct step *x, 
     }
 }
 
-/* Updates the block with step x, whose u is given; u becomes that of step `next` (if any). */
-INLINE void advance(float *s, int64_t stride, int K, int n, const struct step *x,
-                    const struct step *next, float scale, v16 *u, int NV, bool dplr, bool more)
+/* Updates the block with step x, whose u is given; u becomes that of step `next`. After the last
+ * (not `more`) memory has nothing to do: the block that follows is fetched. */
+INLINE void advance(float *s, int64_t stride, int n, const struct step *x, const struct step *next,
+                    float scale, const struct block *block, v16 *u, int NV, bool dplr, bool more)
 {
     v16 d[BLOCK_V], o[BLOCK_V], un[BLOCK_V];
     UNROLL for (int i = 0; i < NV; i++) {
@@ -76,13 +77,15 @@ INLINE void advance(float *s, int64_t stride, int K, int n, const struct step *x
             d[i] = v16_mul(v16_set1(x->beta), v16_sub(d[i], u[i]));
         o[i] = un[i] = v16_zero();
     }
-    for (int k = 0; k < K; k++) {
+    for (int k = 0; k < block->K; k++) {
         v16 w = v16_set1(x->w.p[k * x->w.step]), key = v16_set1(x->k[k]), q = v16_set1(x->q[k]);
         v16 b, p;
         if (dplr)
             b = v16_set1(x->b[k]);
         if (more)
             p = v16_set1(next->first.p[k * next->first.step] * next->a[k]);
+        else
+            fetch_row(block->then + k * block->stride, NV);
         UNROLL for (int i = 0; i < NV; i++) {
             float *at = s + k * stride + i * LANES;
             v16 y = v16_mul(v16_load(at), w);
@@ -116,9 +119,9 @@ INLINE void walk(const struct host_step *s, const struct op *op, int q, int h,
         t += n == 0;
         if (t < end) {
             next = step_at(s, op, t, n, h, b->col);
-            advance(p, stride, b->K, b->n, &x, &next, op->p.delta.scale, u, NV, dplr, true);
+            advance(p, stride, b->n, &x, &next, op->p.delta.scale, b, u, NV, dplr, true);
         } else {
-            advance(p, stride, b->K, b->n, &x, &x, op->p.delta.scale, u, NV, dplr, false);
+            advance(p, stride, b->n, &x, &x, op->p.delta.scale, b, u, NV, dplr, false);
         }
     }
 }
