@@ -43,11 +43,12 @@ static struct token token_at(const struct host_step *s, const struct op *op, int
 
 /* Updates the block with T tokens and reads it for the first query of each: before the update with a
  * bonus, else after. A row is loaded and stored once for all of them, and their sums hide one
- * another's latency. `then`: rows to fetch meanwhile. */
+ * another's latency. A token alone waits for memory: the block that follows is fetched. */
 INLINE void advance(float *s, int64_t stride, int K, int n, const struct token *x, float scale,
                     const struct block *b, int NV, int T, bool by_col, bool bonus)
 {
     v16 v[TOKENS][BLOCK_V], o[TOKENS][BLOCK_V], c[TOKENS][BLOCK_V];
+    const float *then = b->stride > NV * LANES ? b->then : NULL; /* rows in order come by themselves */
     UNROLL for (int t = 0; t < T; t++) {
         UNROLL for (int i = 0; i < NV; i++) {
             v[t][i] = load_columns(x[t].v, i, n);
@@ -61,7 +62,8 @@ INLINE void advance(float *s, int64_t stride, int K, int n, const struct token *
         float *row = s + k * stride;
         UNROLL for (int i = 0; i < NV; i++)
             y[i] = v16_load(row + i * LANES);
-        fetch_row(b->then + k * b->stride, NV);
+        if (T == 1 && then)
+            fetch_row(then + k * b->stride, NV);
         UNROLL for (int t = 0; t < T; t++) {
             v16 key = v16_set1(x[t].k[k]), q = v16_set1(x[t].q[k]), w, extra;
             if (!by_col)
