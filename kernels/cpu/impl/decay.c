@@ -41,6 +41,21 @@ static struct token token_at(const struct host_step *s, const struct op *op, int
     return x;
 }
 
+/* The token that is n after x. */
+INLINE struct token token_after(const struct host_step *s, const struct op *op, struct token x, int n)
+{
+    int64_t d = view_given(op->in[3]) ? (int64_t)n * host_stride(s, op->in[3]) : 0;
+    x.k += n * host_stride(s, op->in[1]);
+    x.v += n * host_stride(s, op->in[2]);
+    x.q += n * host_stride(s, op->in[0]);
+    x.out += n * host_stride(s, op->out);
+    if (op->p.decay.decay == DECAY_SCALAR || op->p.decay.decay == DECAY_KEY)
+        x.w.p += d;
+    if (x.by_col)
+        x.by_col += d;
+    return x;
+}
+
 /* Updates the block with T tokens and reads it for the first query of each: before the update with a
  * bonus, else after. A row is loaded and stored once for all of them, and their sums hide one
  * another's latency. A token alone waits for memory: the block that follows is fetched. */
@@ -48,7 +63,8 @@ INLINE void advance(float *s, int64_t stride, int K, int n, const struct token *
                     const struct block *b, int NV, int T, bool by_col, bool bonus)
 {
     v16 v[TOKENS][BLOCK_V], o[TOKENS][BLOCK_V], c[TOKENS][BLOCK_V];
-    const float *then = b->stride > NV * LANES ? b->then : NULL; /* rows in order come by themselves */
+    /* rows in order come by themselves */
+    const float *then = V16_REGS == 32 && b->stride > NV * LANES ? b->then : NULL;
     UNROLL for (int t = 0; t < T; t++) {
         UNROLL for (int i = 0; i < NV; i++) {
             v[t][i] = load_columns(x[t].v, i, n);
@@ -151,18 +167,19 @@ static void decay_block(const struct host_step *s, const struct op *op, int q, i
     int64_t stride = copied ? b->nv * LANES : b->stride;
     bool by_col = op->p.decay.decay == DECAY_VALUE;
     int some = op->p.decay.q_heads > op->p.decay.state_heads ? 1 : TOKENS_OF(b->nv), n;
+    struct token x[TOKENS];
     if (copied)
         block_in(b, copy);
-    for (; t < end; t += n) {
-        struct token x[TOKENS];
+    for (x[0] = token_at(s, op, t, h, b->col); t < end; t += n) {
         n = end - t >= some ? some : 1;
-        for (int i = 0; i < n; i++)
-            x[i] = token_at(s, op, t + i, h, b->col);
+        for (int i = 1; i < n; i++)
+            x[i] = token_after(s, op, x[0], i);
         if (bonus)
             read_more(op, p, stride, b, x);
         advances[n > 1][b->nv - 1][by_col][bonus](p, stride, b->K, b->n, x, scale, b);
         if (!bonus)
             read_more(op, p, stride, b, x);
+        x[0] = token_after(s, op, x[0], n);
     }
     if (copied)
         block_out(b, copy);

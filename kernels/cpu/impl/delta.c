@@ -53,6 +53,25 @@ static struct step step_at(const struct host_step *s, const struct op *op, int32
     return x;
 }
 
+/* What the step at token t reads of this head: its rows lie a page apart, so nobody else fetches
+ * them. */
+INLINE void fetch_step(const struct host_step *s, const struct op *op, int32_t t, int h,
+                       const struct block *b, bool dplr)
+{
+    struct step x = step_at(s, op, t, 0, h, b->col);
+    for (int k = 0; k < b->K; k += LANES) {
+        __builtin_prefetch(x.q + k);
+        __builtin_prefetch(x.k + k);
+        __builtin_prefetch(x.a + k);
+        if (dplr)
+            __builtin_prefetch(x.b + k);
+        __builtin_prefetch(x.w.p + k * x.w.step);
+    }
+    for (int c = 0; c < b->n; c += LANES)
+        __builtin_prefetch(x.v + c);
+}
+#define FETCH_TOKENS 4 /* ahead */
+
 /* u of the first step of a run. */
 INLINE void read_u(const float *s, int64_t stride, int K, const struct step *x, v16 *u, int NV)
 {
@@ -117,6 +136,8 @@ INLINE void walk(const struct host_step *s, const struct op *op, int q, int h,
     for (; t < end; x = next) {
         n = n + 1 < steps ? n + 1 : 0;
         t += n == 0;
+        if (n == 0 && t + FETCH_TOKENS < end)
+            fetch_step(s, op, t + FETCH_TOKENS, h, b, dplr);
         if (t < end) {
             next = step_at(s, op, t, n, h, b->col);
             advance(p, stride, b->n, &x, &next, op->p.delta.scale, b, u, NV, dplr, true);

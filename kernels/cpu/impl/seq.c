@@ -9,6 +9,7 @@
 /* Columns of one work item: rows are read in runs of at most 1 KiB, at least four lines. */
 #define COLUMNS_MAX 256
 #define COLUMNS_MIN 64
+#define CONV_AHEAD 2 /* tokens whose rows are fetched */
 #define CONV_MAX 8 /* taps of the vector code; published models have 2 to 4 */
 
 /* Columns of a block: every thread should have two. */
@@ -60,15 +61,19 @@ struct ring {
     int at;
 };
 
-/* One token: its input takes the oldest place, and every place meets its tap. */
+/* One token: its input takes the oldest place, and every place meets its tap. Rows are a page or
+ * more apart: those of the token that is `ahead` floats on are fetched. */
 INLINE void conv_row(struct ring *r, const struct taps *w, const float *in, const float *bias,
-                     float *out, int n, int size, enum activation act)
+                     float *out, int64_t in_ahead, int64_t out_ahead, int n, int size,
+                     enum activation act)
 {
     const float *x[CONV_MAX];
     for (int i = 0; i < size; i++)
         x[i] = r->row[(r->at + 1 + i) % size];
     for (int c = 0; c < n; c += LANES) {
         v16 now = load_left(in + c, n - c), y = bias ? load_left(bias + c, n - c) : v16_zero();
+        __builtin_prefetch(in + in_ahead + c);
+        __builtin_prefetch(out + out_ahead + c, 1);
         v16_store(r->row[r->at] + c, now);
         UNROLL for (int i = 0; i + 1 < size; i++)
             y = v16_fma(v16_load(w->tap[i] + c), v16_load(x[i] + c), y);
@@ -78,15 +83,17 @@ INLINE void conv_row(struct ring *r, const struct taps *w, const float *in, cons
     r->at = (r->at + 1) % size;
 }
 
-/* A token alone: the tail moves by one row where it lies. */
-INLINE void conv_one(float *tail, int64_t width, const struct taps *w, const float *in,
-                     const float *bias, float *out, int n, int size, enum activation act)
+/* A token alone: the tail moves by one row where it lies. `then`: the tail that follows, fetched. */
+INLINE void conv_one(float *tail, const float *then, int64_t width, const struct taps *w,
+                     const float *in, const float *bias, float *out, int n, int size,
+                     enum activation act)
 {
     for (int c = 0; c < n; c += LANES) {
         int left = n - c;
         v16 now = load_left(in + c, left), y = bias ? load_left(bias + c, left) : v16_zero();
         UNROLL for (int i = 0; i + 1 < size; i++) {
             v16 x = load_left(tail + i * width + c, left);
+            __builtin_prefetch(then + i * width + c, 1);
             y = v16_fma(v16_load(w->tap[i] + c), x, y);
             if (i > 0)
                 store_left(tail + (i - 1) * width + c, left, x);
@@ -103,14 +110,16 @@ INLINE void conv_run(const struct host_step *s, const struct op *op, int q, int6
 {
     const float *bias = host_vec(s, op->w[1]);
     int64_t width = op->out.width;
+    int after = q + 1 < s->batch->n_seqs ? q + 1 : q;
     float *tail = size > 1 ? host_state(s, op->section, s->batch->slots[q]) + c : NULL;
+    float *then = size > 1 ? host_state(s, op->section, s->batch->slots[after]) + c : NULL;
     int32_t t = s->batch->cu_seqlens[q], end = s->batch->cu_seqlens[q + 1];
     bool masked = view_given(op->in[1]);
     struct ring r;
     bias = bias ? bias + c : NULL;
     if (end - t == 1 && !masked) {
-        conv_one(tail, width, w, host_row(s, op->in[0], t) + c, bias, host_row(s, op->out, t) + c,
-                 n, size, op->p.conv.act);
+        conv_one(tail, then, width, w, host_row(s, op->in[0], t) + c, bias,
+                 host_row(s, op->out, t) + c, n, size, op->p.conv.act);
         return;
     }
     r.at = size - 1; /* the free place; the tail fills the others, oldest first */
@@ -119,10 +128,13 @@ INLINE void conv_run(const struct host_step *s, const struct op *op, int q, int6
             v16_store(r.row[i] + d, load_left(tail + i * width + d, n - d));
     for (; t < end; t++) {
         float *out = host_row(s, op->out, t) + c;
+        int ahead = t + CONV_AHEAD < end ? CONV_AHEAD : 0;
         if (masked && host_row(s, op->in[1], t)[0] == 0)
             memset(out, 0, (size_t)n * sizeof *out);
         else
-            conv_row(&r, w, host_row(s, op->in[0], t) + c, bias, out, n, size, op->p.conv.act);
+            conv_row(&r, w, host_row(s, op->in[0], t) + c, bias, out,
+                     ahead * host_stride(s, op->in[0]), ahead * host_stride(s, op->out), n, size,
+                     op->p.conv.act);
     }
     for (int i = 0; i < size - 1; i++)
         memcpy(tail + i * width, r.row[(r.at + 1 + i) % size], (size_t)n * sizeof *tail);

@@ -73,10 +73,11 @@ INLINE void store_columns(float *p, int i, int n, v16 x)
     store_left(p + i * LANES, n - i * LANES, x);
 }
 
-/* The next line of what comes after this block, to the second-level cache: the first is full. */
+/* A row of the block that comes after this one, to the second-level cache: the first is full. Narrow
+ * blocks share their rows with their neighbours. */
 INLINE void fetch_row(const float *row, int nv)
 {
-    for (int i = 0; i < nv; i++)
+    for (int i = 0; V16_REGS == 32 && i < nv; i++)
         __builtin_prefetch(row + i * LANES, 1, 2);
 }
 
