@@ -21,7 +21,7 @@ static int64_t width_of(const struct op *op)
 /* What ops.def names in its column `cost`; factor is the number beside it. */
 typedef struct cost cost_fn(const struct host_step *s, const struct op *op, int64_t rows,
                             double factor);
-static cost_fn cost_moved, cost_taps, cost_columns, cost_matrix, cost_matrices, cost_program,
+static cost_fn cost_moved, cost_kept, cost_taps, cost_columns, cost_matrix, cost_matrices, cost_program,
     cost_state, cost_levels, cost_keys, cost_plain;
 
 struct cost cost_op(const struct host_step *s, const struct op *op)
@@ -42,10 +42,21 @@ static struct cost cost_moved(const struct host_step *s, const struct op *op, in
     return (struct cost){.bytes = bytes, .ns = (double)bytes * factor * NS_PER_CACHE_BYTE};
 }
 
+/* And a small state, read and written once. */
+static struct cost cost_kept(const struct host_step *s, const struct op *op, int64_t rows,
+                             double factor)
+{
+    struct cost c = cost_moved(s, op, rows, factor);
+    if (op->section >= 0)
+        c.update = s->plan->sections[op->section].elems * 8 * s->batch->n_seqs;
+    c.bytes += c.update;
+    return c;
+}
+
 static struct cost cost_taps(const struct host_step *s, const struct op *op, int64_t rows,
                              double factor)
 {
-    return cost_moved(s, op, rows, factor * op->p.conv.size);
+    return cost_kept(s, op, rows, factor * op->p.conv.size);
 }
 
 /* So many operations for every column of the result. */
