@@ -2,6 +2,7 @@
  * registers to stay in the first-level cache; each instruction is one loop over the piece. Pieces
  * are padded to whole vectors, so every element goes through the same code. */
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/impl/lanes.h"
 #include "kernels/cpu/impl/vmath.h"
 
 /* 64 columns of the longest program; short ones get longer pieces, up to PIECE. 19 KiB. */
@@ -85,8 +86,9 @@ static void spread(float *d, const float *p, const struct ew_in *in, int c0, int
         if (in->spread == EW_TILE) {
             memcpy(d + c, p + at % period, (size_t)left * sizeof *d);
         } else {
-            for (int i = 0; i < left; i++)
-                d[c + i] = p[at / period];
+            const v16 one = v16_set1(p[at / period]);
+            for (int i = 0; i < left; i += LANES)
+                store_left(d + c + i, left - i, one);
         }
         c += left;
     }

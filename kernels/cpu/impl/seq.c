@@ -165,18 +165,21 @@ void FN(conv)(const struct host_step *s, const struct op *op, int ith, int nth)
     }
 }
 
+/* The state is what the row before the first was, and becomes the last. From the end on, because a
+ * row may be its own output. */
 static void shift_block(const struct host_step *s, const struct op *op, int q, int64_t c0, int n)
 {
     float *last = host_state(s, op->section, s->batch->slots[q]) + c0;
-    for (int32_t t = s->batch->cu_seqlens[q]; t < s->batch->cu_seqlens[q + 1]; t++) {
-        const float *in = host_row(s, op->in[0], t) + c0;
-        float *out = host_row(s, op->out, t) + c0;
-        for (int c = 0; c < n; c += LANES) {
-            v16 now = load_left(in + c, n - c);
-            store_left(out + c, n - c, load_left(last + c, n - c));
-            store_left(last + c, n - c, now);
-        }
+    int32_t first = s->batch->cu_seqlens[q], t = s->batch->cu_seqlens[q + 1] - 1;
+    float kept[COLUMNS_MAX];
+    if (t < first)
+        return;
+    memcpy(kept, host_row(s, op->in[0], t) + c0, (size_t)n * sizeof *kept);
+    for (; t >= first; t--) {
+        const float *before = t > first ? host_row(s, op->in[0], t - 1) + c0 : last;
+        memcpy(host_row(s, op->out, t) + c0, before, (size_t)n * sizeof *before);
     }
+    memcpy(last, kept, (size_t)n * sizeof *kept);
 }
 
 void FN(shift)(const struct host_step *s, const struct op *op, int ith, int nth)
