@@ -1,6 +1,6 @@
-/* What an op moves and roughly costs. Bytes and operations are for the profile; the time only decides
- * whether an op is too small to share, so a factor of two does no harm. Which rule serves an op is
- * a column of ops.def. Engine thread. */
+/* What an op moves and roughly costs. Bytes and operations are for the profile; the time only
+ * decides whether an op is too small to share, so a factor of two does no harm. Which rule serves
+ * an op is a column of ops.def. Engine thread. */
 #include "kernels/cpu/cpu.h"
 
 /* One thread's rates, measured on one server core of 2023; others are within a factor of 3. */
@@ -21,8 +21,8 @@ static int64_t width_of(const struct op *op)
 /* What ops.def names in its column `cost`; factor is the number beside it. */
 typedef struct cost cost_fn(const struct host_step *s, const struct op *op, int64_t rows,
                             double factor);
-static cost_fn cost_moved, cost_kept, cost_taps, cost_columns, cost_matrix, cost_matrices, cost_program,
-    cost_state, cost_levels, cost_keys, cost_plain;
+static cost_fn cost_moved, cost_kept, cost_taps, cost_columns, cost_matrix, cost_matrices,
+    cost_program, cost_state, cost_levels, cost_keys, cost_plain;
 
 struct cost cost_op(const struct host_step *s, const struct op *op)
 {

@@ -59,8 +59,8 @@ struct stream {
     uint64_t sink[64];
 };
 
-/* Four ranges at once: one stream alone waits where pages end. Sums 8 words at a time: the compiler's
- * vectors are wide enough for memory. */
+/* Four ranges at once: one stream alone waits where pages end. Sums 8 words at a time: the
+ * compiler's vectors are wide enough for memory. */
 static void read_share(void *ctx, int ith, int nth)
 {
     struct stream *s = ctx;

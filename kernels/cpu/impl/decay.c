@@ -42,7 +42,8 @@ static struct token token_at(const struct host_step *s, const struct op *op, int
 }
 
 /* The token that is n after x. */
-INLINE struct token token_after(const struct host_step *s, const struct op *op, struct token x, int n)
+INLINE struct token token_after(const struct host_step *s, const struct op *op, struct token x,
+                                int n)
 {
     int64_t d = view_given(op->in[3]) ? (int64_t)n * host_stride(s, op->in[3]) : 0;
     x.k += n * host_stride(s, op->in[1]);
@@ -56,8 +57,8 @@ INLINE struct token token_after(const struct host_step *s, const struct op *op, 
     return x;
 }
 
-/* Updates the block with T tokens and reads it for the first query of each: before the update with a
- * bonus, else after. A row is loaded and stored once for all of them, and their sums hide one
+/* Updates the block with T tokens and reads it for the first query of each: before the update with
+ * a bonus, else after. A row is loaded and stored once for all of them, and their sums hide one
  * another's latency. A token alone waits for memory: the block that follows is fetched. */
 INLINE void advance(float *s, int64_t stride, int K, int n, const struct token *x, float scale,
                     const struct block *b, int NV, int T, bool by_col, bool bonus)

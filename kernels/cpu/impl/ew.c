@@ -120,7 +120,7 @@ struct run {
     const struct ew_program *e;
     int size;                 /* columns of a piece */
     bool kept[LIMIT_EW_IN];   /* inputs that are outputs, too */
-    int8_t to[LIMIT_EW_CODE]; /* the output that an instruction's result is written to at once; -1 */
+    int8_t to[LIMIT_EW_CODE]; /* the output that an instruction writes at once; -1: none */
 };
 
 static bool reads(const struct ew_program *e, int32_t act)

@@ -5,7 +5,8 @@
 #define SHARE_PANELS 8
 #define SHARE_INPUTS (2 * TILE_T)
 
-/* A tile's rows of results are in no near cache when there are many: fetched while it is computed. */
+/* A tile's rows of results are in no near cache when there are many: fetched while it is
+ * computed. */
 INLINE void fetch_ends(const struct ends *e, int64_t n, int64_t p, int P)
 {
     for (int64_t j = 0; j < n; j++)

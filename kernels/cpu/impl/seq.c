@@ -83,7 +83,8 @@ INLINE void conv_row(struct ring *r, const struct taps *w, const float *in, cons
     r->at = (r->at + 1) % size;
 }
 
-/* A token alone: the tail moves by one row where it lies. `then`: the tail that follows, fetched. */
+/* A token alone: the tail moves by one row where it lies. `then`: the tail that follows, which is
+ * fetched. */
 INLINE void conv_one(float *tail, const float *then, int64_t width, const struct taps *w,
                      const float *in, const float *bias, float *out, int n, int size,
                      enum activation act)

@@ -73,8 +73,8 @@ INLINE void store_columns(float *p, int i, int n, v16 x)
     store_left(p + i * LANES, n - i * LANES, x);
 }
 
-/* A row of the block that comes after this one, to the second-level cache: the first is full. Narrow
- * blocks share their rows with their neighbours. */
+/* A row of the block that comes after this one, to the second-level cache: the first is full.
+ * Narrow blocks share their rows with their neighbours. */
 INLINE void fetch_row(const float *row, int nv)
 {
     for (int i = 0; V16_REGS == 32 && i < nv; i++)

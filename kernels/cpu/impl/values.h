@@ -3,8 +3,8 @@
  * wherever it comes. */
 #include "kernels/cpu/impl/keys.h"
 
-/* out = out * keep + sum of p_i v_i over keys [lo, hi), NV vectors of columns from column `at` of the
- * values on. */
+/* out = out * keep + sum of p_i v_i over keys [lo, hi), NV vectors of columns from column `at` of
+ * the values on. */
 INLINE void add_vectors(const struct keys *x, const float *p, v16 keep, int64_t at, int lo, int hi,
                         float *out, int NV)
 {
