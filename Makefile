@@ -218,8 +218,8 @@ $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcriterion
 
 # Every kernel against its definition, and the promises about bits; --bench times them.
-CHECK_OBJ := $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) \
-             $(call ISA_OBJ,tests/check) $(foreach isa,$(INT16S),$B/tests/check/impl/peak.$(isa).o)
+PEAK_OBJ  := $(call ISA_OBJ,tests/check) $(foreach isa,$(INT16S),$B/tests/check/impl/peak.$(isa).o)
+CHECK_OBJ := $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) $(PEAK_OBJ)
 $B/kernelcheck: $(CHECK_OBJ) $(foreach isa,$(TILED),$B/tests/check/amx/tiles.$(isa).o) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
@@ -369,6 +369,7 @@ cluster-quick: $B/recurd $B/tests/recurd-next ## the same for a minute, without 
 torture: $B/recurd ## one life of the daemon, in which each allocation fails once (an hour; STEP=7: some)
 	python3 tests/fault/torture.py --recurd $B/recurd --step $(or $(STEP),1)
 
+$B/speed: $B/tests/check/limits.o $(PEAK_OBJ)
 $B/speed $B/receipts: $B/%: $B/tests/bench/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)

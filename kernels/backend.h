@@ -17,6 +17,14 @@ struct device_options {
     const char *kernels;   /* mask of variants, e.g. "avx2,ref"; NULL = best */
     const char *cache_dir; /* compiled kernels; NULL = none */
     int threads;           /* cpu: 0 = one for each CPU it may use */
+    bool profile;          /* times every op, which is what `profile` prints */
+};
+
+/* What a machine can do with all threads: bytes and operations a nanosecond. */
+struct device_rates {
+    double read;       /* of memory, in order */
+    double update;     /* of memory, read and written in place: both count */
+    double fma, int16; /* multiply-adds of float32, and of 16 bits, as two operations */
 };
 
 /* First member of every backend's own device struct. */
@@ -117,8 +125,10 @@ struct backend {
      * what the driver needs, is not known. < 0: not known, or it has none of its own. *one: the
      * most that a section of all slots, or of all pages, may take. */
     int64_t (*memory_left)(const struct device *d, int64_t *one);
-    /* (optional) Prints one line per op kind: calls, time, bytes. Reset by each call. */
-    void (*profile)(struct device *d);
+    /* (optional) Prints one line per op kind: calls, time, bytes; on a cpu what a step takes on
+     * average, and the share of `limit` (NULL: not known) that was reached. Reset by each call;
+     * nothing without device_options.profile. */
+    void (*profile)(struct device *d, const struct device_rates *limit);
 };
 
 extern const struct backend backend_cpu;

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/profile.h"
 #include "kernels/cpu/quota.h"
 #include "kernels/cpu/stages.h"
 #include "kernels/numerics.h"
@@ -15,17 +16,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Ops below this time, or a stage of them, are not shared: handing one round costs 0.5 us. */
 #define SOLO_NS 1500
 /* Vector loads may run past the last element of a buffer, never past this. */
 #define SLACK_FLOATS 64
-
-struct counter {
-    uint64_t calls, ticks, bytes;
-};
 
 /* An op in this step. */
 struct task {
@@ -49,36 +45,10 @@ struct cpu_device {
     char numerics[NUMERICS_TEXT];
     int64_t arena_floats, slots_floats, pages_floats;
     size_t bytes;
-    struct counter counters[OP_KINDS];
-    uint64_t last;               /* ticks when the last stage ended */
-    uint64_t from_ns, from_ticks; /* when counting began */
+    struct profile *profile; /* NULL: nothing is timed */
 };
 
 static struct cpu_device *cpu(struct device *d) { return (struct cpu_device *)d; }
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* A clock that costs little: it is read after every op, hundreds of times a step. */
-static uint64_t now_ticks(void)
-{
-#if defined(__x86_64__)
-    return __builtin_ia32_rdtsc();
-#else
-    return now_ns();
-#endif
-}
-
-static void start_counting(struct cpu_device *c)
-{
-    memset(c->counters, 0, sizeof c->counters);
-    c->from_ns = now_ns();
-    c->from_ticks = now_ticks();
-}
 
 /* Large blocks get pages of their own, which whoever writes them first clears: weights the threads
  * that pack them, states the sequence that gets the slot, rows of activations and of attention the
@@ -128,6 +98,7 @@ static void backend_close(struct device *d)
     if (!d)
         return;
     unload(cpu(d));
+    profile_free(cpu(d)->profile);
     threads_close(cpu(d)->threads);
     mem_free(d);
 }
@@ -161,6 +132,8 @@ static int backend_open(struct device **out, const struct device_options *o, str
     rc = select_kernels(c->kernels, ref ? "ref" : o->kernels, e);
     if (!rc)
         rc = threads_open(&c->threads, ref ? 1 : o->threads, e);
+    if (!rc && o->profile && !(c->profile = profile_new(threads_count(c->threads))))
+        rc = err_set(e, E_NOMEM, "no memory to time ops");
     if (rc) {
         backend_close(&c->d);
         return rc;
@@ -265,7 +238,8 @@ static int backend_load(struct device *d, const struct plan *p, const struct cap
     c->step.row_seq = c->row_seq;
     c->bytes = total;
     numerics_cpu(c->kernels, p, c->numerics, sizeof c->numerics);
-    start_counting(c);
+    if (c->profile)
+        profile_start(c->profile);
     return 0;
 }
 
@@ -289,8 +263,13 @@ static int backend_ready(struct device *d, struct err *e)
 
 /* ---- one step -------------------------------------------------------------------------- */
 
-/* Decides which stages are worth sharing and who does what in them, and counts bytes. Ops that are
- * too small to be cut go round among the threads. */
+static const struct cpu_kernel *kernel_of(const struct cpu_device *c, const struct op *op)
+{
+    return c->kernels[op->kind][select_format(c->step.plan, op)];
+}
+
+/* Decides which stages are worth sharing and who does what in them. Ops that are too small to be
+ * cut go round among the threads. */
 static void assign(struct cpu_device *c)
 {
     int n = threads_count(c->threads);
@@ -304,7 +283,8 @@ static void assign(struct cpu_device *c)
                                                              : (struct cost){0};
             *t = (struct task){cost.ns, cost.ns > SOLO_NS ? -1 : next++ % n};
             ns += cost.ns;
-            c->counters[op->kind].bytes += (uint64_t)cost.bytes;
+            if (c->profile)
+                profile_count(c->profile, op, &cost, kernel_of(c, op)->need & NEED_INT16);
         }
         c->shared[k] = n > 1 && ns > SOLO_NS;
     }
@@ -312,8 +292,12 @@ static void assign(struct cpu_device *c)
 
 static void run_op(struct cpu_device *c, const struct op *op, int part, int parts)
 {
-    if (host_rows(&c->step, op) > 0 && batch_runs(c->step.batch, op))
-        c->kernels[op->kind][select_format(c->step.plan, op)]->run(&c->step, op, part, parts);
+    if (host_rows(&c->step, op) == 0 || !batch_runs(c->step.batch, op))
+        return;
+    uint64_t from = c->profile ? profile_ticks() : 0;
+    kernel_of(c, op)->run(&c->step, op, part, parts);
+    if (c->profile)
+        c->profile->parts[part].ticks[op->kind] += profile_ticks() - from;
 }
 
 static void run_part(void *ctx, int k, int part, int parts)
@@ -329,21 +313,10 @@ static void run_part(void *ctx, int k, int part, int parts)
     }
 }
 
-/* By whichever thread finishes a stage, one stage after the other. Its ops share its time by what
- * they cost. */
-static void count_stage(void *ctx, int k)
+static void nothing_done(void *ctx, int job)
 {
-    struct cpu_device *c = ctx;
-    uint64_t now = now_ticks();
-    double ns = 0, ticks = now > c->last ? (double)(now - c->last) : 0; /* cores may disagree */
-    for (int32_t i = c->stages.first[k]; i < c->stages.first[k + 1]; i++)
-        ns += c->tasks[c->stages.ops[i]].ns;
-    for (int32_t i = c->stages.first[k]; i < c->stages.first[k + 1]; i++) {
-        struct counter *n = &c->counters[c->step.plan->ops[c->stages.ops[i]].kind];
-        n->ticks += ns > 0 ? (uint64_t)(ticks * c->tasks[c->stages.ops[i]].ns / ns) : 0;
-        n->calls++;
-    }
-    c->last = now;
+    (void)ctx;
+    (void)job;
 }
 
 static void check_batch(const struct cpu_device *c, const struct batch *b)
@@ -364,12 +337,16 @@ static int backend_run(struct device *d, const struct batch *b, struct err *e)
         for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++)
             c->row_seq[t] = q;
     c->step.batch = b;
+    uint64_t from = c->profile ? profile_ticks() : 0;
     unsigned saved = threads_flush_denormals();
     assign(c);
-    c->last = now_ticks();
-    struct threads_work work = {c->stages.n, c->shared, run_part, count_stage, c};
+    struct threads_work work = {c->stages.n, c->shared, run_part, nothing_done, c};
     threads_run(c->threads, &work);
     threads_restore_denormals(saved);
+    if (c->profile) {
+        c->profile->steps++;
+        c->profile->step_ticks += profile_ticks() - from;
+    }
     return 0;
 }
 
@@ -397,12 +374,6 @@ static void sample_part(void *ctx, int job, int part, int parts)
     for (int32_t i = part; i < w->n; i += parts)
         sample_choose(&w->c->samplers[part], host_row(s, s->plan->logits, w->rows[i].logits),
                       &w->rows[i], &w->out[i]);
-}
-
-static void nothing_done(void *ctx, int job)
-{
-    (void)ctx;
-    (void)job;
 }
 
 static int backend_sample(struct device *d, const struct sample_row *rows, int32_t n,
@@ -569,8 +540,9 @@ static int64_t backend_memory(const struct device *d)
 }
 
 /* The kernels that the plan's ops of a kind run by: several, where formats have their own. */
-static void variants(const struct cpu_device *c, enum op_kind kind, char *out, size_t size)
+static void variants(void *ctx, enum op_kind kind, char *out, size_t size)
 {
+    const struct cpu_device *c = ctx;
     const struct plan *p = c->step.plan;
     const struct cpu_kernel *seen[DTYPES];
     int n = 0;
@@ -588,23 +560,10 @@ static void variants(const struct cpu_device *c, enum op_kind kind, char *out, s
     }
 }
 
-static void backend_profile(struct device *d)
+static void backend_profile(struct device *d, const struct device_rates *limit)
 {
-    struct cpu_device *c = cpu(d);
-    double ns_per_tick = (double)(now_ns() - c->from_ns) /
-                         (double)MAX(now_ticks() - c->from_ticks, 1);
-    log_info("%-14s %-18s %10s %10s %8s", "op", "variant", "calls", "ms", "GB/s");
-    for (int i = 0; i < OP_KINDS; i++) {
-        const struct counter *n = &c->counters[i];
-        double ns = (double)n->ticks * ns_per_tick;
-        char by[64];
-        if (!n->calls)
-            continue;
-        variants(c, i, by, sizeof by);
-        log_info("%-14s %-18s %10llu %10.3f %8.2f", op_name(i), by, (unsigned long long)n->calls,
-                 ns / 1e6, ns > 0 ? (double)n->bytes / ns : 0.0);
-    }
-    start_counting(c);
+    if (cpu(d)->profile)
+        profile_print(cpu(d)->profile, limit, variants, d);
 }
 
 const struct backend backend_cpu = {

@@ -1,6 +1,6 @@
-/* What an op moves and roughly costs. The bytes are for the profile; the time only decides
- * whether an op is too small to share, so a factor of two does no harm. Which rule serves an op is
- * a column of ops.def. Engine thread. */
+/* What an op moves and roughly costs. Bytes and operations are for the profile; the time only
+ * decides whether an op is too small to share, so a factor of two does no harm. Which rule serves
+ * an op is a column of ops.def. Engine thread. */
 #include "kernels/cpu/cpu.h"
 
 /* One thread's rates, measured on one server core of 2023; others are within a factor of 3. */
@@ -21,8 +21,8 @@ static int64_t width_of(const struct op *op)
 /* What ops.def names in its column `cost`; factor is the number beside it. */
 typedef struct cost cost_fn(const struct host_step *s, const struct op *op, int64_t rows,
                             double factor);
-static cost_fn cost_moved, cost_taps, cost_columns, cost_matrix, cost_matrices, cost_program,
-    cost_state, cost_levels, cost_keys, cost_plain;
+static cost_fn cost_moved, cost_kept, cost_taps, cost_columns, cost_matrix, cost_matrices,
+    cost_program, cost_state, cost_levels, cost_keys, cost_plain;
 
 struct cost cost_op(const struct host_step *s, const struct op *op)
 {
@@ -39,13 +39,24 @@ static struct cost cost_moved(const struct host_step *s, const struct op *op, in
 {
     int64_t bytes = rows * width_of(op) * 4;
     (void)s;
-    return (struct cost){bytes, (double)bytes * factor * NS_PER_CACHE_BYTE};
+    return (struct cost){.bytes = bytes, .ns = (double)bytes * factor * NS_PER_CACHE_BYTE};
+}
+
+/* And a small state, read and written once. */
+static struct cost cost_kept(const struct host_step *s, const struct op *op, int64_t rows,
+                             double factor)
+{
+    struct cost c = cost_moved(s, op, rows, factor);
+    if (op->section >= 0)
+        c.update = s->plan->sections[op->section].elems * 8 * s->batch->n_seqs;
+    c.bytes += c.update;
+    return c;
 }
 
 static struct cost cost_taps(const struct host_step *s, const struct op *op, int64_t rows,
                              double factor)
 {
-    return cost_moved(s, op, rows, factor * op->p.conv.size);
+    return cost_kept(s, op, rows, factor * op->p.conv.size);
 }
 
 /* So many operations for every column of the result. */
@@ -53,8 +64,8 @@ static struct cost cost_columns(const struct host_step *s, const struct op *op, 
                                 double factor)
 {
     (void)s;
-    return (struct cost){rows * width_of(op) * 4,
-                         (double)rows * op->out.width * factor * NS_PER_FLOP};
+    return (struct cost){.bytes = rows * width_of(op) * 4,
+                         .ns = (double)rows * op->out.width * factor * NS_PER_FLOP};
 }
 
 static struct cost cost_matrix(const struct host_step *s, const struct op *op, int64_t rows,
@@ -63,8 +74,8 @@ static struct cost cost_matrix(const struct host_step *s, const struct op *op, i
     const struct host_weight *w = &s->weights[op->w[LINEAR_matrix]];
     double flops = 2.0 * (double)w->rows * (double)w->cols * (double)rows;
     double stream = (double)w->bytes * NS_PER_STREAM_BYTE;
-    return (struct cost){(int64_t)w->bytes + rows * width_of(op) * 4,
-                         factor * MAX(flops * NS_PER_FLOP, stream)};
+    return (struct cost){.bytes = (int64_t)w->bytes + rows * width_of(op) * 4,
+                         .ns = factor * MAX(flops * NS_PER_FLOP, stream), .flops = flops};
 }
 
 /* BLOCKS reads its matrix once, EXPERTS at most the chosen parts of it. */
@@ -76,9 +87,10 @@ static struct cost cost_matrices(const struct host_step *s, const struct op *op,
     int64_t products = rows * op->out.width * w->cols;
     double share = (double)products / ((double)w->rows * (double)w->cols);
     int64_t bytes = (int64_t)((double)w->bytes * MIN(share, 1));
-    return (struct cost){bytes + rows * width_of(op) * 4,
-                         factor * MAX((double)products * 2 * NS_PER_FLOP,
-                                      (double)bytes * NS_PER_STREAM_BYTE)};
+    return (struct cost){.bytes = bytes + rows * width_of(op) * 4,
+                         .ns = factor * MAX((double)products * 2 * NS_PER_FLOP,
+                                            (double)bytes * NS_PER_STREAM_BYTE),
+                         .flops = (double)products * 2};
 }
 
 static struct cost cost_program(const struct host_step *s, const struct op *op, int64_t rows,
@@ -90,7 +102,8 @@ static struct cost cost_program(const struct host_step *s, const struct op *op, 
     for (int i = 0; i < e->n_code; i++)
         work += e->code[i].op >= EW_EXP || e->code[i].op == EW_POW ? 4 : 1;
     int64_t n = rows * e->width;
-    return (struct cost){n * (e->n_in + e->n_out) * 4, factor * (double)n * (work + 1) * NS_PER_EW};
+    return (struct cost){.bytes = n * (e->n_in + e->n_out) * 4,
+                         .ns = factor * (double)n * (work + 1) * NS_PER_EW};
 }
 
 /* A recurrence: its states are read and written once, and worked on for every token: `factor`
@@ -100,9 +113,10 @@ static struct cost cost_state(const struct host_step *s, const struct op *op, in
 {
     int64_t elems = s->plan->sections[op->section].elems;
     int64_t bytes = elems * 8 * s->batch->n_seqs;
-    return (struct cost){bytes + rows * width_of(op) * 4,
-                         (double)bytes * NS_PER_STREAM_BYTE / 2 +
-                             (double)(elems * rows) * factor * NS_PER_FLOP};
+    double flops = (double)(elems * rows) * factor;
+    return (struct cost){.bytes = bytes + rows * width_of(op) * 4,
+                         .ns = (double)bytes * NS_PER_STREAM_BYTE / 2 + flops * NS_PER_FLOP,
+                         .update = bytes, .flops = flops};
 }
 
 /* Only levels that exist at a position are touched: as many as it has bits set, and one more. */
@@ -115,8 +129,9 @@ static struct cost cost_levels(const struct host_step *s, const struct op *op, i
         int levels = 1 + __builtin_popcountll((unsigned long long)b->pos[q]);
         touched += levels * (b->cu_seqlens[q + 1] - b->cu_seqlens[q]);
     }
-    return (struct cost){size * touched * 8 + rows * width_of(op) * 4,
-                         (double)(size * touched) * factor * NS_PER_FLOP};
+    double flops = (double)(size * touched) * factor;
+    return (struct cost){.bytes = size * touched * 8 + rows * width_of(op) * 4,
+                         .ns = flops * NS_PER_FLOP, .update = size * touched * 8, .flops = flops};
 }
 
 /* factor: 1, or more for relatives, which take a sum over lanes a key. */
@@ -135,8 +150,9 @@ static struct cost cost_keys(const struct host_step *s, const struct op *op, int
         seen += past + n;
     }
     double per_key = op->p.attention.dk + op->p.attention.dv;
-    return (struct cost){(int64_t)(seen * per_key * 4 * op->p.attention.kv_heads),
-                         keys * per_key * op->p.attention.heads * 2 * NS_PER_FLOP * factor};
+    double flops = keys * per_key * op->p.attention.heads * 2;
+    return (struct cost){.bytes = (int64_t)(seen * per_key * 4 * op->p.attention.kv_heads),
+                         .ns = flops * NS_PER_FLOP * factor, .flops = flops};
 }
 
 /* All of the state, every token, in plain C. */
@@ -144,6 +160,7 @@ static struct cost cost_plain(const struct host_step *s, const struct op *op, in
                               double factor)
 {
     double elems = (double)s->plan->sections[op->section].elems;
-    return (struct cost){rows * width_of(op) * 4 + (int64_t)elems * 8 * s->batch->n_seqs,
-                         factor * (double)rows * elems * NS_PER_STEP};
+    int64_t update = (int64_t)elems * 8 * s->batch->n_seqs;
+    return (struct cost){.bytes = rows * width_of(op) * 4 + update,
+                         .ns = factor * (double)rows * elems * NS_PER_STEP, .update = update};
 }

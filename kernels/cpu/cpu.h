@@ -103,6 +103,8 @@ void threads_restore_denormals(unsigned saved);
 struct cost {
     int64_t bytes;   /* read and written: weights, states, activations */
     double ns;       /* one thread's time by a rough model; decides who runs a small op */
+    int64_t update;  /* of the bytes those of states, read and written in place */
+    double flops;    /* of products and recurrences; a multiply alone counts like a multiply-add */
 };
 struct cost cost_op(const struct host_step *s, const struct op *op);
 

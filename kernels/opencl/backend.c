@@ -303,11 +303,12 @@ static int64_t ocl_memory(const struct device *d)
     return ((const struct ocl *)d)->device.held_bytes;
 }
 
-static void ocl_profile(struct device *d)
+static void ocl_profile(struct device *d, const struct device_rates *limit)
 {
     struct ocl *o = self(d);
     struct ocl_model *m = &o->model;
     uint64_t ns[OP_KINDS] = {0}, calls[OP_KINDS] = {0};
+    (void)limit;
     for (int32_t i = 0; i < m->n_launches; i++) {
         enum op_kind k = m->plan->ops[m->launches[i].op].kind;
         ns[k] += m->launches[i].ns;

@@ -429,13 +429,13 @@ static int64_t split_memory_left(const struct device *d, int64_t *one)
     return least < 0 ? -1 : least * s->n;
 }
 
-static void split_profile(struct device *d)
+static void split_profile(struct device *d, const struct device_rates *limit)
 {
     struct split *s = self(d);
     for (int k = 0; k < s->n; k++) {
         log_info("device %d of %d:", k + 1, s->n);
         if (s->devices[k]->backend->profile)
-            s->devices[k]->backend->profile(s->devices[k]);
+            s->devices[k]->backend->profile(s->devices[k], limit);
     }
 }
 

@@ -326,8 +326,10 @@ static int evaluate(struct eval *v, struct err *e)
         fprintf(stderr, "prompt: %zu tokens, %.1f tokens/s; generation: %d tokens, %.1f tokens/s\n",
                 v->ids.len, (double)v->ids.len * 1e9 / (double)(t1 - t0), v->a.generate,
                 v->a.generate * 1e9 / (double)MAX(t2 - t1, 1));
+    if (v->a.profile)
+        log_set_level(LOG_INFO); /* which is how it is printed */
     if (v->a.profile && v->d->backend->profile)
-        v->d->backend->profile(v->d);
+        v->d->backend->profile(v->d, NULL);
     if (v->npy && fclose(v->npy) != 0) {
         v->npy = NULL;
         return err_set(e, E_IO, "%s: write failed: %s", v->a.logits, strerror(errno));
@@ -371,7 +373,7 @@ static int run(struct eval *v, struct err *e)
     struct model_options mo = {.dir = v->a.model, .dummy = v->a.dummy, .dummy_seed = 1,
                                .quantize = v->a.quantize};
     struct device_options dopt = {.spec = v->a.device, .kernels = v->a.kernels,
-                                  .threads = v->a.threads};
+                                  .threads = v->a.threads, .profile = v->a.profile};
     if (model_open(&v->m, &mo, e) < 0)
         return e->code;
     if (v->a.plan)

@@ -103,6 +103,27 @@ class Eval(unittest.TestCase):
         self.assertGreater(out["tokens"], 10)
         self.assertLess(out["nats_per_token"], 2.5)  # 1.7 on the held-out stories it was made for
 
+    def test_a_profile_names_every_kind_of_op_and_all_of_the_time(self):
+        ids, more = [1, 2, 3, 4, 5], ["--generate", "6"]
+        plain, r = self.run_eval(DEMO7, ids, *more), self.run_eval(DEMO7, ids, *more, "--profile")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertEqual(r.stdout, plain.stdout)
+        self.assertEqual(plain.stderr, "")
+        rows = {}
+        for line in r.stderr.splitlines()[1:]:  # time, level, op, …
+            words = line.split()
+            rows[words[2]] = [float(w) for w in words if w.replace(".", "").isdigit()]
+        plan = subprocess.run([program(), "--plan", DEMO7], capture_output=True, text=True,
+                              timeout=60).stdout.splitlines()[1:]
+        kinds = [line.replace(" logits ", " ").split()[3] for line in plan]
+        self.assertEqual(set(rows), set(kinds) | {"(waits)"})
+        for kind in set(kinds):
+            calls, _, _, megabytes, *_ = rows[kind]
+            self.assertEqual(calls, kinds.count(kind), kind)  # a step
+            self.assertGreaterEqual(megabytes, 0)
+        self.assertAlmostEqual(sum(row[2] for row in rows.values()), 100, delta=3)
+        self.assertGreater(rows["linear"][2], 1)  # per cent of the time
+
     def test_what_cannot_be_run_ends_in_one_sentence(self):
         for ids, words in (([1, 4096], "4095"), ([], "no tokens"), ([1.5], "entry 0"),
                            ({"a": 1}, "not a JSON array")):

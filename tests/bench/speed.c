@@ -1,13 +1,15 @@
 /* speed: how fast a model runs in this process, beside the memory limit measured in the same run.
  *
  *   speed [--device NAME] [--kernels LIST] [--threads N] [--dummy] [--quantize q8|q4]
- *         [--rounds N] MODEL_DIR
+ *         [--rounds N] [--profile] MODEL_DIR
  *   speed --digest
  *
  * --digest: how fast one thread proves states, on every instruction set that this CPU has. Else:
  * for 1, 4, 16 and 32 streams: decode tokens per second and the share of the read bandwidth that
  * the weights alone account for (a step reads every weight once); prompt tokens per second. Figures
- * are medians; bandwidth and steps alternate, because machines are shared. */
+ * are medians; bandwidth and steps alternate, because machines are shared.
+ *
+ * --profile: instead, where the time of such steps goes, by kind of op, beside the limits. */
 #include <getopt.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -16,9 +18,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "models/model.h"
 #include "statecache/store/blake3.h"
+#include "tests/check/limits.h"
 
 #define STREAMS 32
 #define SIZES 4 /* numbers of streams that are tried */
@@ -70,6 +74,7 @@ struct speed {
     struct capacity cap;
     int64_t pos;
     int rounds;
+    bool profile;
     double decode[SIZES], prompt, bandwidth;
 };
 
@@ -151,6 +156,50 @@ static int measure(struct speed *s, int threads, struct err *e)
     return 0;
 }
 
+static int measure_limits(struct device_rates *out, int threads, struct err *e)
+{
+    struct threads *t;
+    unsigned has = cpuid_features();
+    void *memory = mem_aligned(READ_BYTES);
+    if (!memory)
+        return err_set(e, E_NOMEM, "no memory for %zu bytes to read", READ_BYTES);
+    int rc = threads_open(&t, threads, e);
+    if (!rc) {
+        memset(memory, 1, READ_BYTES); /* untouched pages would all be one page of zeros */
+        *out = (struct device_rates){limits_read(t, memory, READ_BYTES),
+                                     limits_update(t, memory, READ_BYTES), limits_fma(t, has),
+                                     limits_int16(t, has)};
+        threads_close(t);
+    }
+    mem_aligned_free(memory, READ_BYTES);
+    return rc;
+}
+
+/* One table a shape of steps. */
+static int profile(struct speed *s, int threads, struct err *e)
+{
+    static const struct { int streams, tokens; } shapes[] = {{1, 1}, {4, 1}, {16, 1}, {STREAMS, 1},
+                                                             {1, PROMPT}};
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
+        struct device_rates limits;
+        if (measure_limits(&limits, threads, e) < 0)
+            return e->code;
+        (void)rate(s, shapes[i].streams, shapes[i].tokens, e); /* warm-up */
+        log_set_level(LOG_WARN);
+        s->d->backend->profile(s->d, NULL);
+        log_set_level(LOG_INFO);
+        double got[ROUNDS_MOST];
+        for (int r = 0; r < s->rounds; r++)
+            got[r] = rate(s, shapes[i].streams, shapes[i].tokens, e);
+        if (e->code)
+            return e->code;
+        log_info("%s, %d x %d tokens a step: %.0f tokens/s", s->m->name, shapes[i].streams,
+                 shapes[i].tokens, median(got, s->rounds));
+        s->d->backend->profile(s->d, &limits);
+    }
+    return 0;
+}
+
 static int run(struct speed *s, const struct model_options *mo, const struct device_options *o,
                struct err *e)
 {
@@ -165,6 +214,8 @@ static int run(struct speed *s, const struct model_options *mo, const struct dev
     for (int i = 0; i < STREAMS; i++)
         if (s->d->backend->slot_zero(s->d, i, e) < 0)
             return e->code;
+    if (s->profile)
+        return profile(s, threads, e);
     if (measure(s, threads, e) < 0)
         return e->code;
     double bytes = (double)s->m->weight_bytes;
@@ -203,7 +254,8 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"device", 1, 0, 'd'}, {"threads", 1, 0, 't'},
                                             {"dummy", 0, 0, 'D'}, {"quantize", 1, 0, 'q'},
                                             {"digest", 0, 0, 'H'}, {"kernels", 1, 0, 'k'},
-                                            {"rounds", 1, 0, 'r'}, {0, 0, 0, 0}};
+                                            {"rounds", 1, 0, 'r'}, {"profile", 0, 0, 'P'},
+                                            {0, 0, 0, 0}};
     struct speed s = {.rounds = 5};
     struct err e = {0};
     struct model_options mo = {.dummy_seed = 1};
@@ -221,6 +273,8 @@ int main(int argc, char **argv)
             o.threads = (int)strtol(optarg, NULL, 10);
         else if (c == 'D')
             mo.dummy = true;
+        else if (c == 'P')
+            s.profile = o.profile = true;
         else if (c == 'q' && quantize_parse(optarg, &mo.quantize))
             continue;
         else

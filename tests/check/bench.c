@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "tests/check/check.h"
-#include "tests/check/peak.h"
+#include "tests/check/limits.h"
 #include "tests/check/tiles.h"
 
 #include <fnmatch.h>
@@ -17,137 +17,7 @@
 #define SAMPLES 15
 #define STREAM_BYTES MIB(512) /* several times a large third-level cache */
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-static double median(double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof *v, by_value);
-    return v[n / 2];
-}
-
-/* ---- limits ---------------------------------------------------------------------------- */
-
-struct stream {
-    const uint64_t *p;
-    size_t n;
-    uint64_t sink[64];
-};
-
-/* One job, by all threads. */
-typedef void share_fn(void *ctx, int ith, int nth);
-struct all {
-    share_fn *fn;
-    void *ctx;
-};
-static void all_part(void *ctx, int job, int part, int parts)
-{
-    struct all *a = ctx;
-    (void)job;
-    a->fn(a->ctx, part, parts);
-}
-static void all_done(void *ctx, int job)
-{
-    (void)ctx;
-    (void)job;
-}
-static void on_all(struct threads *t, share_fn *fn, void *ctx)
-{
-    static const bool shared[] = {true};
-    struct all a = {fn, ctx};
-    struct threads_work w = {1, shared, all_part, all_done, &a};
-    threads_run(t, &w);
-}
-
-/* Sums 8 words at a time: the compiler's vectors are wide enough for memory. */
-static void read_share(void *ctx, int ith, int nth)
-{
-    struct stream *s = ctx;
-    int64_t from, to;
-    host_share((int64_t)s->n / 64, ith, nth, &from, &to);
-    uint64_t a[8] = {0};
-    for (const uint64_t *p = s->p + from * 64; p < s->p + to * 64; p += 64) {
-        __builtin_prefetch(p + 512);
-        for (int line = 0; line < 64; line += 8) {
-            __builtin_prefetch(p + 512 + line);
-            for (int i = 0; i < 8; i++)
-                a[i] += p[line + i];
-        }
-    }
-    uint64_t sum = 0;
-    for (int i = 0; i < 8; i++)
-        sum += a[i];
-    s->sink[ith % 64] = sum;
-}
-
-static double read_gbs(struct threads *t, void *memory, size_t n)
-{
-    struct stream s = {memory, n / 8, {0}};
-    double v[5];
-    for (int i = 0; i < 5; i++) {
-        uint64_t start = clock_now_ns();
-        on_all(t, read_share, &s);
-        v[i] = (double)n / (double)(clock_now_ns() - start);
-    }
-    return median(v, 5);
-}
-
-struct peak_share {
-    peak_fn *fn;
-    long n;
-};
-static void peak_share(void *ctx, int ith, int nth)
-{
-    struct peak_share *p = ctx;
-    (void)ith;
-    (void)nth;
-    p->fn(p->n);
-}
-/* Of the widest instruction set that this CPU has; NULL = of none. */
-static peak_fn *peak_of(unsigned has)
-{
-#if defined(__x86_64__)
-    return has & NEED_AVX512 ? peak_avx512 : has & NEED_AVX2 ? peak_avx2 : NULL;
-#elif defined(__aarch64__)
-    return has & NEED_NEON ? peak_neon : NULL;
-#else
-    (void)has;
-    return NULL;
-#endif
-}
-static peak_fn *int16_peak_of(unsigned need)
-{
-#if defined(__x86_64__)
-    return need & NEED_VNNI ? peak_int16_vnni : need & NEED_AVX512 ? peak_int16_avx512
-           : need & NEED_AVX2 ? peak_int16_avx2 : NULL;
-#elif defined(__aarch64__)
-    return need & NEED_NEON ? peak_int16_neon : NULL;
-#else
-    (void)need;
-    return NULL;
-#endif
-}
-/* Multiply-adds of all threads, two operations each. */
-static double peak_gflops(struct threads *t, peak_fn *fn, double each)
-{
-    struct peak_share p = {fn, 200000};
-    double v[9];
-    if (!p.fn)
-        return 0;
-    for (int i = 0; i < 9; i++) {
-        uint64_t start = clock_now_ns();
-        on_all(t, peak_share, &p);
-        double ns = (double)(clock_now_ns() - start);
-        v[i] = each * PEAK_FMAS * (double)p.n * threads_count(t) / ns;
-    }
-    return median(v, 9);
-}
-static double fma_gflops(struct threads *t)
-{
-    return peak_gflops(t, peak_of(cpuid_features()), 2);
-}
+/* ---- the matrix unit ------------------------------------------------------------------ */
 
 #if defined(__x86_64__)
 static void tiles_share(void *ctx, int ith, int nth)
@@ -166,11 +36,11 @@ static double tiles_gflops(struct threads *t)
     if (!(cpuid_features() & NEED_AMX))
         return 0;
     for (int i = 0; i < 9; i++) {
-        uint64_t start = clock_now_ns();
-        on_all(t, tiles_share, &n);
-        v[i] = TILES_FLOPS * (double)n * threads_count(t) / (double)(clock_now_ns() - start);
+        uint64_t start = limits_now(t);
+        limits_on_all(t, tiles_share, &n);
+        v[i] = TILES_FLOPS * (double)n * threads_count(t) / (double)(limits_now(t) - start);
     }
-    return median(v, 9);
+    return limits_median(v, 9);
 #else
     (void)t;
     return 0;
@@ -293,13 +163,13 @@ static void bench_share(void *ctx, int ith, int nth)
 
 static double sample_ns(struct bench *b, int repeat)
 {
-    uint64_t start = clock_now_ns();
+    uint64_t start = limits_now(b->t);
     for (int i = 0; i < repeat; i++) {
         if (b->weights)
             b->r.op.w[0] = b->at++ % b->n_weights;
-        on_all(b->t, bench_share, b);
+        limits_on_all(b->t, bench_share, b);
     }
-    return (double)(clock_now_ns() - start) / repeat;
+    return (double)(limits_now(b->t) - start) / repeat;
 }
 
 static void shape_text(enum op_kind op, const struct shape *s, char *out, size_t size)
@@ -325,7 +195,7 @@ static void bench_one(const struct cpu_kernel *k, const struct shape *s, struct 
     int repeat = (int)(5e6 / sample_ns(&b, 3)) + 1; /* 5 ms a sample */
     for (int i = 0; i < SAMPLES; i++)
         v[i] = sample_ns(&b, repeat);
-    double ns = median(v, SAMPLES), bytes = (double)cost_op(&b.r.step, &b.r.op).bytes;
+    double ns = limits_median(v, SAMPLES), bytes = (double)cost_op(&b.r.step, &b.r.op).bytes;
     double flops = flops_of(&b);
     printf("%-10s %-7s %-28s %10.2f us (best %.2f) %7.1f GB/s %4.0f%%", op_name(k->op),
            k->variant, shape, ns / 1e3, v[0] / 1e3, bytes / ns, 100 * bytes / ns / gbs);
@@ -348,10 +218,10 @@ static enum dtype matrix_format(enum op_kind op, const struct shape *s)
 static void bench_case(size_t c, const char *variant_glob, struct threads *t, char *memory)
 {
     static enum op_kind last = OP_KINDS;
-    double gbs = read_gbs(t, memory, STREAM_BYTES), gflops = fma_gflops(t);
-    double tiles = cases[c].op == OP_LINEAR ? tiles_gflops(t) : 0;
     unsigned has = cpuid_features();
-    double int16 = cases[c].op == OP_LINEAR ? peak_gflops(t, int16_peak_of(has), 4) : 0;
+    double gbs = limits_read(t, memory, STREAM_BYTES), gflops = limits_fma(t, has);
+    double tiles = cases[c].op == OP_LINEAR ? tiles_gflops(t) : 0;
+    double int16 = cases[c].op == OP_LINEAR ? limits_int16(t, has) : 0;
     if (cases[c].op != last) {
         printf("limits, %d threads: read %.1f GB/s, fma %.0f GFLOP/s", threads_count(t), gbs,
                gflops);

@@ -80,7 +80,7 @@ static void time_streams(struct device *d, const struct model *m, int32_t n)
         (double)m->weight_bytes / t / 1e9);
     fflush(stdout);
     if (getenv("RECURD_OCL_PROFILE"))
-        d->backend->profile(d);
+        d->backend->profile(d, NULL);
 }
 
 static uint64_t hash(uint64_t h, const void *p, size_t n)
@@ -132,7 +132,7 @@ static void time_prompts(struct device *d, int32_t prompts, int32_t n, int32_t m
                prompts * per, t * 1e3, (double)prompts * n / t);
     }
     if (getenv("RECURD_OCL_PROFILE"))
-        d->backend->profile(d);
+        d->backend->profile(d, NULL);
 }
 
 /* What is run, and the capacity for it. */

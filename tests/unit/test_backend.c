@@ -64,7 +64,7 @@ static struct device *tiny_open(struct tiny *m, const char *spec, int threads)
 {
     struct device *d;
     struct err e = {0};
-    struct device_options o = {.spec = spec, .threads = threads};
+    struct device_options o = {.spec = spec, .threads = threads, .profile = true};
     tiny_init(m);
     cr_assert_eq(device_open(&d, &o, &e), 0, "%s", e.text);
     cr_assert_eq(d->backend->load(d, &m->plan, &m->capacity, &e), 0, "%s", e.text);
@@ -119,7 +119,7 @@ Test(backend, a_step_computes_what_the_plan_says_and_keeps_the_state)
             assert_logits(step(d, 1, 3, second, 1), 11);
             assert_logits(step(d, 2, 0, second, 1), -1); /* a fresh slot is zero */
             cr_assert_gt(d->backend->memory(d), 0);
-            d->backend->profile(d);
+            d->backend->profile(d, NULL);
             d->backend->close(d);
         }
     }

@@ -2,6 +2,10 @@
  * One pass over the block per token; the bits are ref's. */
 #include "kernels/cpu/impl/state.h"
 
+/* Tokens that are worked on at once: as many as leave their sums and values in registers. */
+#define TOKENS 4
+#define TOKENS_OF(NV) (V16_REGS == 32 && (NV) <= 2 ? TOKENS : 2)
+
 /* One token; pointers are to this head's (and block's) part. */
 struct token {
     const float *k, *v, *q, *bonus;
@@ -37,33 +41,64 @@ static struct token token_at(const struct host_step *s, const struct op *op, int
     return x;
 }
 
-/* Updates the block and reads it for the first query: before the update with a bonus, else
- * after. */
-INLINE void advance(float *s, int64_t stride, int K, int n, const struct token *x, float scale,
-                    int NV, bool by_col, bool bonus)
+/* The token that is n after x. */
+INLINE struct token token_after(const struct host_step *s, const struct op *op, struct token x,
+                                int n)
 {
-    v16 v[BLOCK_V], o[BLOCK_V], c[BLOCK_V];
-    UNROLL for (int i = 0; i < NV; i++) {
-        v[i] = load_columns(x->v, i, n);
-        o[i] = v16_zero();
-        if (by_col)
-            c[i] = load_columns(x->by_col, i, n);
-    }
-    for (int k = 0; k < K; k++) {
-        v16 key = v16_set1(x->k[k]), q = v16_set1(x->q[k]), w, extra;
-        if (!by_col)
-            w = v16_set1(x->w.p[k * x->w.step]);
-        if (bonus)
-            extra = v16_set1(x->bonus[k] * x->k[k]);
+    int64_t d = view_given(op->in[3]) ? (int64_t)n * host_stride(s, op->in[3]) : 0;
+    x.k += n * host_stride(s, op->in[1]);
+    x.v += n * host_stride(s, op->in[2]);
+    x.q += n * host_stride(s, op->in[0]);
+    x.out += n * host_stride(s, op->out);
+    if (op->p.decay.decay == DECAY_SCALAR || op->p.decay.decay == DECAY_KEY)
+        x.w.p += d;
+    if (x.by_col)
+        x.by_col += d;
+    return x;
+}
+
+/* Updates the block with T tokens and reads it for the first query of each: before the update with
+ * a bonus, else after. A row is loaded and stored once for all of them, and their sums hide one
+ * another's latency. A token alone waits for memory: the block that follows is fetched. */
+INLINE void advance(float *s, int64_t stride, int K, int n, const struct token *x, float scale,
+                    const struct block *b, int NV, int T, bool by_col, bool bonus)
+{
+    v16 v[TOKENS][BLOCK_V], o[TOKENS][BLOCK_V], c[TOKENS][BLOCK_V];
+    /* rows in order come by themselves */
+    const float *then = V16_REGS == 32 && b->stride > NV * LANES ? b->then : NULL;
+    UNROLL for (int t = 0; t < T; t++) {
         UNROLL for (int i = 0; i < NV; i++) {
-            float *at = s + k * stride + i * LANES;
-            v16 old = v16_load(at), y = v16_fma(key, v[i], v16_mul(old, by_col ? c[i] : w));
-            v16_store(at, y);
-            o[i] = v16_fma(q, bonus ? v16_fma(extra, v[i], old) : y, o[i]);
+            v[t][i] = load_columns(x[t].v, i, n);
+            o[t][i] = v16_zero();
+            if (by_col)
+                c[t][i] = load_columns(x[t].by_col, i, n);
         }
     }
-    UNROLL for (int i = 0; i < NV; i++)
-        store_columns(x->out, i, n, v16_mul(o[i], v16_set1(scale)));
+    for (int k = 0; k < K; k++) {
+        v16 y[BLOCK_V];
+        float *row = s + k * stride;
+        UNROLL for (int i = 0; i < NV; i++)
+            y[i] = v16_load(row + i * LANES);
+        if (T == 1 && then)
+            fetch_row(then + k * b->stride, NV);
+        UNROLL for (int t = 0; t < T; t++) {
+            v16 key = v16_set1(x[t].k[k]), q = v16_set1(x[t].q[k]), w, extra;
+            if (!by_col)
+                w = v16_set1(x[t].w.p[k * x[t].w.step]);
+            if (bonus)
+                extra = v16_set1(x[t].bonus[k] * x[t].k[k]);
+            UNROLL for (int i = 0; i < NV; i++) {
+                v16 old = y[i];
+                y[i] = v16_fma(key, v[t][i], v16_mul(old, by_col ? c[t][i] : w));
+                o[t][i] = v16_fma(q, bonus ? v16_fma(extra, v[t][i], old) : y[i], o[t][i]);
+            }
+        }
+        UNROLL for (int i = 0; i < NV; i++)
+            v16_store(row + i * LANES, y[i]);
+    }
+    UNROLL for (int t = 0; t < T; t++)
+        UNROLL for (int i = 0; i < NV; i++)
+            store_columns(x[t].out, i, n, v16_mul(o[t][i], v16_set1(scale)));
 }
 
 /* The other queries of a head that several read. */
@@ -87,29 +122,39 @@ static void read_more(const struct op *op, const float *s, int64_t stride, const
     }
 }
 
-typedef void advance_fn(float *, int64_t, int, int, const struct token *, float);
-#define ADVANCE(NV, form, by_col, bonus) \
-    static void advance_##NV##_##form(float *s, int64_t stride, int K, int n, \
-                                      const struct token *x, float scale) \
+typedef void advance_fn(float *, int64_t, int, int, const struct token *, float,
+                        const struct block *);
+#define ADVANCE_BY(T, NV, form, by_col, bonus) \
+    static void advance_##T##_##NV##_##form(float *s, int64_t stride, int K, int n, \
+                                            const struct token *x, float scale, \
+                                            const struct block *b) \
     { \
-        advance(s, stride, K, n, x, scale, NV, by_col, bonus); \
+        advance(s, stride, K, n, x, scale, b, NV, T_##T(NV), by_col, bonus); \
     }
+#define T_one(NV) 1
+#define T_some(NV) TOKENS_OF(NV)
+#define ADVANCE(NV, form, by_col, bonus) \
+    ADVANCE_BY(one, NV, form, by_col, bonus) ADVANCE_BY(some, NV, form, by_col, bonus)
 #define ADVANCES(NV) \
     ADVANCE(NV, key, false, false) ADVANCE(NV, key_bonus, false, true) \
     ADVANCE(NV, col, true, false) ADVANCE(NV, col_bonus, true, true)
-#define ADVANCE_ROW(NV) \
-    {{advance_##NV##_key, advance_##NV##_key_bonus}, {advance_##NV##_col, advance_##NV##_col_bonus}}
+#define ADVANCE_ROW(T, NV) \
+    {{advance_##T##_##NV##_key, advance_##T##_##NV##_key_bonus}, \
+     {advance_##T##_##NV##_col, advance_##T##_##NV##_col_bonus}}
 ADVANCES(1)
 #if V16_REGS == 32
 ADVANCES(2)
 ADVANCES(3)
 ADVANCES(4)
 #endif
-/* By vectors, decay by column or not, bonus or not. */
-static advance_fn *const advances[BLOCK_V][2][2] = {
-    ADVANCE_ROW(1),
+/* One token or some, by vectors, decay by column or not, bonus or not. */
+static advance_fn *const advances[2][BLOCK_V][2][2] = {
 #if V16_REGS == 32
-    ADVANCE_ROW(2), ADVANCE_ROW(3), ADVANCE_ROW(4),
+    {ADVANCE_ROW(one, 1), ADVANCE_ROW(one, 2), ADVANCE_ROW(one, 3), ADVANCE_ROW(one, 4)},
+    {ADVANCE_ROW(some, 1), ADVANCE_ROW(some, 2), ADVANCE_ROW(some, 3), ADVANCE_ROW(some, 4)},
+#else
+    {ADVANCE_ROW(one, 1)},
+    {ADVANCE_ROW(some, 1)},
 #endif
 };
 
@@ -119,18 +164,23 @@ static void decay_block(const struct host_step *s, const struct op *op, int q, i
     int32_t t = s->batch->cu_seqlens[q], end = s->batch->cu_seqlens[q + 1];
     _Alignas(64) float copy[COPY_FLOATS];
     bool copied = block_copied(b, end - t), bonus = op->w[0] >= 0;
-    float *p = copied ? copy : b->s;
+    float *p = copied ? copy : b->s, scale = op->p.decay.scale;
     int64_t stride = copied ? b->nv * LANES : b->stride;
-    advance_fn *fn = advances[b->nv - 1][op->p.decay.decay == DECAY_VALUE][bonus];
+    bool by_col = op->p.decay.decay == DECAY_VALUE;
+    int some = op->p.decay.q_heads > op->p.decay.state_heads ? 1 : TOKENS_OF(b->nv), n;
+    struct token x[TOKENS];
     if (copied)
         block_in(b, copy);
-    for (; t < end; t++) {
-        struct token x = token_at(s, op, t, h, b->col);
+    for (x[0] = token_at(s, op, t, h, b->col); t < end; t += n) {
+        n = end - t >= some ? some : 1;
+        for (int i = 1; i < n; i++)
+            x[i] = token_after(s, op, x[0], i);
         if (bonus)
-            read_more(op, p, stride, b, &x);
-        fn(p, stride, b->K, b->n, &x, op->p.decay.scale);
+            read_more(op, p, stride, b, x);
+        advances[n > 1][b->nv - 1][by_col][bonus](p, stride, b->K, b->n, x, scale, b);
         if (!bonus)
-            read_more(op, p, stride, b, &x);
+            read_more(op, p, stride, b, x);
+        x[0] = token_after(s, op, x[0], n);
     }
     if (copied)
         block_out(b, copy);

@@ -53,6 +53,25 @@ static struct step step_at(const struct host_step *s, const struct op *op, int32
     return x;
 }
 
+/* What the step at token t reads of this head: its rows lie a page apart, so nobody else fetches
+ * them. */
+INLINE void fetch_step(const struct host_step *s, const struct op *op, int32_t t, int h,
+                       const struct block *b, bool dplr)
+{
+    struct step x = step_at(s, op, t, 0, h, b->col);
+    for (int k = 0; k < b->K; k += LANES) {
+        __builtin_prefetch(x.q + k);
+        __builtin_prefetch(x.k + k);
+        __builtin_prefetch(x.a + k);
+        if (dplr)
+            __builtin_prefetch(x.b + k);
+        __builtin_prefetch(x.w.p + k * x.w.step);
+    }
+    for (int c = 0; c < b->n; c += LANES)
+        __builtin_prefetch(x.v + c);
+}
+#define FETCH_TOKENS 4 /* ahead */
+
 /* u of the first step of a run. */
 INLINE void read_u(const float *s, int64_t stride, int K, const struct step *x, v16 *u, int NV)
 {
@@ -65,9 +84,10 @@ INLINE void read_u(const float *s, int64_t stride, int K, const struct step *x, 
     }
 }
 
-/* Updates the block with step x, whose u is given; u becomes that of step `next` (if any). */
-INLINE void advance(float *s, int64_t stride, int K, int n, const struct step *x,
-                    const struct step *next, float scale, v16 *u, int NV, bool dplr, bool more)
+/* Updates the block with step x, whose u is given; u becomes that of step `next`. After the last
+ * (not `more`) memory has nothing to do: the block that follows is fetched. */
+INLINE void advance(float *s, int64_t stride, int n, const struct step *x, const struct step *next,
+                    float scale, const struct block *block, v16 *u, int NV, bool dplr, bool more)
 {
     v16 d[BLOCK_V], o[BLOCK_V], un[BLOCK_V];
     UNROLL for (int i = 0; i < NV; i++) {
@@ -76,13 +96,15 @@ INLINE void advance(float *s, int64_t stride, int K, int n, const struct step *x
             d[i] = v16_mul(v16_set1(x->beta), v16_sub(d[i], u[i]));
         o[i] = un[i] = v16_zero();
     }
-    for (int k = 0; k < K; k++) {
+    for (int k = 0; k < block->K; k++) {
         v16 w = v16_set1(x->w.p[k * x->w.step]), key = v16_set1(x->k[k]), q = v16_set1(x->q[k]);
         v16 b, p;
         if (dplr)
             b = v16_set1(x->b[k]);
         if (more)
             p = v16_set1(next->first.p[k * next->first.step] * next->a[k]);
+        else
+            fetch_row(block->then + k * block->stride, NV);
         UNROLL for (int i = 0; i < NV; i++) {
             float *at = s + k * stride + i * LANES;
             v16 y = v16_mul(v16_load(at), w);
@@ -114,11 +136,13 @@ INLINE void walk(const struct host_step *s, const struct op *op, int q, int h,
     for (; t < end; x = next) {
         n = n + 1 < steps ? n + 1 : 0;
         t += n == 0;
+        if (n == 0 && t + FETCH_TOKENS < end)
+            fetch_step(s, op, t + FETCH_TOKENS, h, b, dplr);
         if (t < end) {
             next = step_at(s, op, t, n, h, b->col);
-            advance(p, stride, b->K, b->n, &x, &next, op->p.delta.scale, u, NV, dplr, true);
+            advance(p, stride, b->n, &x, &next, op->p.delta.scale, b, u, NV, dplr, true);
         } else {
-            advance(p, stride, b->K, b->n, &x, &x, op->p.delta.scale, u, NV, dplr, false);
+            advance(p, stride, b->n, &x, &x, op->p.delta.scale, b, u, NV, dplr, false);
         }
     }
 }

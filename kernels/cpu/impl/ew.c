@@ -2,6 +2,7 @@
  * registers to stay in the first-level cache; each instruction is one loop over the piece. Pieces
  * are padded to whole vectors, so every element goes through the same code. */
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/impl/lanes.h"
 #include "kernels/cpu/impl/vmath.h"
 
 /* 64 columns of the longest program; short ones get longer pieces, up to PIECE. 19 KiB. */
@@ -85,8 +86,9 @@ static void spread(float *d, const float *p, const struct ew_in *in, int c0, int
         if (in->spread == EW_TILE) {
             memcpy(d + c, p + at % period, (size_t)left * sizeof *d);
         } else {
-            for (int i = 0; i < left; i++)
-                d[c + i] = p[at / period];
+            const v16 one = v16_set1(p[at / period]);
+            for (int i = 0; i < left; i += LANES)
+                store_left(d + c + i, left - i, one);
         }
         c += left;
     }
@@ -113,34 +115,89 @@ static const float *input(const struct host_step *s, const struct ew_in *in, int
     return d;
 }
 
-static void piece(const struct host_step *s, const struct ew_program *e, int32_t row, int c0,
-                  int n, int size, const bool *kept)
+/* How a program is run: what does not change from piece to piece. */
+struct run {
+    const struct ew_program *e;
+    int size;                 /* columns of a piece */
+    bool kept[LIMIT_EW_IN];   /* inputs that are outputs, too */
+    int8_t to[LIMIT_EW_CODE]; /* the output that an instruction writes at once; -1: none */
+};
+
+static bool reads(const struct ew_program *e, int32_t act)
 {
+    for (int i = 0; i < e->n_in; i++)
+        if (view_given(e->in[i].v) && e->in[i].v.act == act)
+            return true;
+    return false;
+}
+
+static struct run run_of(const struct ew_program *e)
+{
+    struct run r = {.e = e, .size = MIN(SCRATCH / (e->n_in + e->n_code) / LANES * LANES, PIECE)};
+    memset(r.to, -1, sizeof r.to);
+    for (int i = 0; i < e->n_out; i++) {
+        int at = e->out[i].reg - e->n_in;
+        if (at < 0)
+            r.kept[e->out[i].reg] = true;
+        else if (!reads(e, e->out[i].v.act)) /* what is read stays until all instructions have */
+            r.to[at] = (int8_t)i;
+    }
+    return r;
+}
+
+static void piece(const struct host_step *s, const struct run *r, int32_t row, int c0, int n)
+{
+    const struct ew_program *e = r->e;
     _Alignas(64) float scratch[SCRATCH];
     const float *reg[LIMIT_EW_IN + LIMIT_EW_CODE];
     int padded = (int)round_up((size_t)n, LANES), regs = 0;
     for (int i = 0; i < e->n_in; i++, regs++)
-        reg[regs] = input(s, &e->in[i], row, c0, n, scratch + regs * size, kept[i]);
+        reg[regs] = input(s, &e->in[i], row, c0, n, scratch + regs * r->size, r->kept[i]);
     for (int i = 0; i < e->n_code; i++, regs++) {
-        instruction(&e->code[i], scratch + regs * size, reg, padded);
-        reg[regs] = scratch + regs * size;
+        float *d = scratch + regs * r->size;
+        if (r->to[i] >= 0 && n == padded)
+            d = host_row(s, e->out[r->to[i]].v, row) + c0;
+        instruction(&e->code[i], d, reg, padded);
+        reg[regs] = d;
     }
-    for (int i = 0; i < e->n_out; i++)
-        memcpy(host_row(s, e->out[i].v, row) + c0, reg[e->out[i].reg], (size_t)n * sizeof(float));
+    for (int i = 0; i < e->n_out; i++) {
+        float *out = host_row(s, e->out[i].v, row) + c0;
+        if (out != reg[e->out[i].reg])
+            memcpy(out, reg[e->out[i].reg], (size_t)n * sizeof *out);
+    }
 }
+
+/* The views of a piece that comes later, of many rows: no near cache holds them. */
+static void fetch_piece(const struct host_step *s, const struct ew_program *e, int32_t row, int c0,
+                        int n)
+{
+    for (int i = 0; i < e->n_in; i++) {
+        if (!view_given(e->in[i].v) || e->in[i].spread != EW_FULL)
+            continue;
+        const float *p = host_row(s, e->in[i].v, row) + c0;
+        for (int c = 0; c < n; c += LANES)
+            __builtin_prefetch(p + c);
+    }
+    for (int i = 0; i < e->n_out; i++) {
+        const float *p = host_row(s, e->out[i].v, row) + c0;
+        for (int c = 0; c < n; c += LANES)
+            __builtin_prefetch(p + c, 1);
+    }
+}
+
+#define MANY_ROWS 64 /* the rows of fewer stay in the second-level cache */
 
 void FN(ew)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     const struct ew_program *e = op->p.ew;
-    int size = MIN(SCRATCH / (e->n_in + e->n_code) / LANES * LANES, PIECE);
-    int64_t pieces = (e->width + size - 1) / size, from, to;
-    bool kept[LIMIT_EW_IN] = {0};
-    for (int i = 0; i < e->n_out; i++)
-        if (e->out[i].reg < e->n_in)
-            kept[e->out[i].reg] = true;
+    const struct run r = run_of(e);
+    int64_t pieces = (e->width + r.size - 1) / r.size, from, to;
+    bool many = host_rows(s, op) >= MANY_ROWS;
     host_share(host_rows(s, op) * pieces, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++) {
-        int c0 = (int)(i % pieces) * size;
-        piece(s, e, (int32_t)(i / pieces), c0, MIN(size, e->width - c0), size, kept);
+        int c0 = (int)(i % pieces) * r.size, c1 = (int)((i + 1) % pieces) * r.size;
+        if (many && i + 1 < to)
+            fetch_piece(s, e, (int32_t)((i + 1) / pieces), c1, MIN(r.size, e->width - c1));
+        piece(s, &r, (int32_t)(i / pieces), c0, MIN(r.size, e->width - c0));
     }
 }

@@ -5,6 +5,15 @@
 #define SHARE_PANELS 8
 #define SHARE_INPUTS (2 * TILE_T)
 
+/* A tile's rows of results are in no near cache when there are many: fetched while it is
+ * computed. */
+INLINE void fetch_ends(const struct ends *e, int64_t n, int64_t p, int P)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int i = 0; i < P; i++)
+            __builtin_prefetch(e[j].out + (p + i) * PANEL, 1);
+}
+
 /* Blocks with several inputs: CHUNK columns of P panels are decoded once, then all tiles pass over
  * them, each going on with its chains. Such a chunk of 4 panels fills a first-level cache. */
 #define CHUNK 128
@@ -31,8 +40,52 @@ static void group_of_blocks(const struct job *job, const struct ends *ends, stru
             int64_t from = job->n * i / tiles, to = job->n * (i + 1) / tiles;
             for (int64_t j = from; j < to; j++)
                 t->x[j - from] = ends[j].x + k0;
+            if (k0 + CHUNK >= job->w->cols)
+                fetch_ends(ends + from, to - from, p, P);
             tile_table[DTYPE_F32][log2_p][to - from - 1](t, sums + from * P * PANEL);
         }
+    }
+    for (int64_t j = 0; j < job->n; j++)
+        finish(job, sums + j * P * PANEL, p, P, &ends[j]);
+}
+
+/* Plain weights and a few tiles of inputs: a chunk of the panels stays in the first-level cache
+ * while the tiles pass over it, each going on with its chains and fetching its part of the next
+ * chunk, so that memory works all the time. With more tiles a first pass that waits for memory
+ * counts for little, and less than sums that come and go. */
+#define CHUNKED_TILES 8
+static void group_of_few(const struct job *job, const struct ends *ends, struct tile *t,
+                          int log2_p, int64_t p)
+{
+    const int P = 1 << log2_p;
+    const enum dtype type = job->w->dtype;
+    const int per = type == DTYPE_BF16 ? 2 : 1;
+    const size_t line = type == DTYPE_F16 ? 32 : 64;
+    const char *then = t->then;
+    const size_t then_panel = t->then_panel;
+    int64_t tiles = (job->n + TILE_T - 1) / TILE_T, next;
+    _Alignas(64) float sums[CHUNKED_TILES * TILE_T * TILE_P * PANEL];
+    t->fetch = false;
+    for (int64_t k0 = 0; k0 < job->w->cols; k0 = next) {
+        next = MIN(job->w->cols, k0 + CHUNK * TILE_P / P);
+        bool last = next == job->w->cols;
+        t->cols = next - k0;
+        t->resume = k0 > 0;
+        const char *soon = last ? then : t->w + (size_t)(t->cols / per) * line;
+        t->then_panel = last ? then_panel : t->panel;
+        int64_t lines = t->cols / per;
+        for (int64_t i = 0; i < tiles; i++) {
+            int64_t from = job->n * i / tiles, to = job->n * (i + 1) / tiles;
+            for (int64_t j = from; j < to; j++)
+                t->x[j - from] = ends[j].x + k0;
+            int64_t l0 = lines * i / tiles, l1 = lines * (i + 1) / tiles;
+            if (last)
+                fetch_ends(ends + from, to - from, p, P);
+            t->then = soon + (size_t)l0 * line;
+            t->then_lines = l1 - l0;
+            tile_table[type][log2_p][to - from - 1](t, sums + from * P * PANEL);
+        }
+        t->w += (size_t)lines * line;
     }
     for (int64_t j = 0; j < job->n; j++)
         finish(job, sums + j * P * PANEL, p, P, &ends[j]);
@@ -61,10 +114,16 @@ static void group(const struct job *job, const struct ends *ends, int64_t p, int
         finish(job, sums, p, P, &ends[0]);
         return;
     }
+    if (V16_REGS == 32 && tiles > 1 && tiles <= CHUNKED_TILES) {
+        group_of_few(job, ends, &t, log2_p, p);
+        return;
+    }
     for (int64_t i = 0; i < tiles; i++) {
         int64_t from = job->n * i / tiles, to = job->n * (i + 1) / tiles;
         for (int64_t j = from; j < to; j++)
             t.x[j - from] = ends[j].x;
+        if (tiles > 1)
+            fetch_ends(ends + from, to - from, p, P);
         tile_table[job->w->dtype][log2_p][to - from - 1](&t, sums);
         for (int64_t j = from; j < to; j++)
             finish(job, sums + (j - from) * P * PANEL, p, P, &ends[j]);

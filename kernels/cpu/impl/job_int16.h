@@ -126,13 +126,21 @@ static void pass(struct work *w, int64_t p, int64_t p1, int64_t share_end)
     }
 }
 
-static void finish_all(const struct work *w, int64_t p, int64_t p1)
+/* Row after row: a row's results lie together, and the rows that follow are fetched. */
+#define FINISH_AHEAD 2
+static void finish_all(const struct work *w, int64_t p0, int64_t p1)
 {
-    const float *sums = w->sums;
-    for (int log2_p; p < p1; p += (int64_t)1 << log2_p) {
-        log2_p = group_of(w->job->n, p1 - p);
-        for (int64_t j = 0; j < w->job->n; j++, sums += PANEL << log2_p)
-            finish(w->job, sums, p, (int)MIN(p1 - p, 1 << log2_p), &w->ends[j]);
+    const int64_t n = w->job->n;
+    for (int64_t j = 0; j < n; j++) {
+        const float *sums = w->sums;
+        for (int64_t p = p0; j + FINISH_AHEAD < n && p < p1; p++)
+            __builtin_prefetch(w->ends[j + FINISH_AHEAD].out + p * PANEL, 1);
+        for (int64_t p = p0, log2_p; p < p1; p += (int64_t)1 << log2_p) {
+            log2_p = group_of(n, p1 - p);
+            finish(w->job, sums + (j * PANEL << log2_p), p, (int)MIN(p1 - p, 1 << log2_p),
+                   &w->ends[j]);
+            sums += n * PANEL << log2_p;
+        }
     }
 }
 

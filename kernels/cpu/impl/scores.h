@@ -36,36 +36,47 @@ static void turn(struct item *a, const struct keys *x, int64_t head_col, int n)
     }
 }
 
-/* Carries the chains of one pair on over the turned columns. */
-static void add_scores(float *scores, float (*const turned)[BLOCK], const float *query, int n)
+/* Carries the chains of T pairs on over n turned columns, the query's from c on: one pair alone
+ * would wait for its own sums. */
+#define TOGETHER (V16_REGS == 32 ? 4 : 1)
+INLINE void add_scores(float (*scores)[BLOCK], float (*const turned)[BLOCK],
+                       const float *const *query, int c, int n, int T)
 {
-    v16 y[VECS];
-    UNROLL for (int j = 0; j < VECS; j++)
-        y[j] = v16_load(scores + j * LANES);
-    for (int c = 0; c < n; c++) {
-        v16 q = v16_set1(query[c]);
+    v16 y[TOGETHER][VECS];
+    UNROLL for (int t = 0; t < T; t++)
         UNROLL for (int j = 0; j < VECS; j++)
-            y[j] = v16_fma(q, v16_load(turned[c] + j * LANES), y[j]);
+            y[t][j] = v16_load(scores[t] + j * LANES);
+    for (int i = 0; i < n; i++) {
+        v16 k[VECS];
+        UNROLL for (int j = 0; j < VECS; j++)
+            k[j] = v16_load(turned[i] + j * LANES);
+        UNROLL for (int t = 0; t < T; t++) {
+            v16 q = v16_set1(query[t][c + i]);
+            UNROLL for (int j = 0; j < VECS; j++)
+                y[t][j] = v16_fma(q, k[j], y[t][j]);
+        }
     }
-    UNROLL for (int j = 0; j < VECS; j++)
-        v16_store(scores + j * LANES, y[j]);
+    UNROLL for (int t = 0; t < T; t++)
+        UNROLL for (int j = 0; j < VECS; j++)
+            v16_store(scores[t] + j * LANES, y[t][j]);
 }
 
 /* scores = <query, key> of all pairs of the item. */
 static void score_block(const struct host_step *s, const struct op *op, struct item *a,
                         const struct keys *x)
 {
-    int dk = op->p.attention.dk, heads = a->h1 - a->h0;
+    int dk = op->p.attention.dk, heads = a->h1 - a->h0, pairs = a->rows * heads;
     int64_t hk = a->h0 / (op->p.attention.heads / op->p.attention.kv_heads);
-    memset(a->scores, 0, (size_t)(a->rows * heads) * sizeof a->scores[0]);
+    const float *query[PAIRS];
+    for (int i = 0; i < pairs; i++)
+        query[i] = host_row(s, op->in[0], a->row + i / heads) + (int64_t)(a->h0 + i % heads) * dk;
+    memset(a->scores, 0, (size_t)pairs * sizeof a->scores[0]);
     for (int c = 0; c < dk; c += COLUMNS) {
-        int n = MIN(dk - c, COLUMNS);
+        int n = MIN(dk - c, COLUMNS), i = 0;
         turn(a, x, hk * dk + c, n);
-        for (int r = 0; r < a->rows; r++) {
-            const float *query = host_row(s, op->in[0], a->row + r);
-            for (int h = 0; h < heads; h++)
-                add_scores(a->scores[r * heads + h], a->turned,
-                           query + (int64_t)(a->h0 + h) * dk + c, n);
-        }
+        for (; i + TOGETHER <= pairs; i += TOGETHER)
+            add_scores(a->scores + i, a->turned, query + i, c, n, TOGETHER);
+        for (; i < pairs; i++)
+            add_scores(a->scores + i, a->turned, query + i, c, n, 1);
     }
 }

@@ -25,8 +25,16 @@
 #include "kernels/cpu/impl/simd_neon.h"
 #endif
 
+/* fma(x, y, z), where z is a sum that stays where it is. */
+#ifndef V16_ADD_PRODUCT
+INLINE v16 v16_add_product(v16 z, v16 x, v16 y) { return v16_fma(x, y, z); }
+#endif
+
 /* bf16 is the upper half of a float32: the first of a pair by shift, the second by mask. */
 INLINE v16 v16_pair_even(v16 pair) { return v16_shl(pair, 16); }
 INLINE v16 v16_pair_odd(v16 pair) { return v16_and(pair, v16_bits(0xffff0000u)); }
+#ifndef V16_LOAD_ODD
+INLINE v16 v16_load_odd(const void *p) { return v16_pair_odd(v16_load_pairs(p)); }
+#endif
 
 #endif

@@ -48,6 +48,15 @@ INLINE v16 v16_sub(v16 x, v16 y) { return V16_2(_mm256_sub_ps, x, y); }
 INLINE v16 v16_mul(v16 x, v16 y) { return V16_2(_mm256_mul_ps, x, y); }
 INLINE v16 v16_div(v16 x, v16 y) { return V16_2(_mm256_div_ps, x, y); }
 INLINE v16 v16_fma(v16 x, v16 y, v16 z) { return V16_3(_mm256_fmadd_ps, x, y, z); }
+/* z + x y in the register that holds z: 16 are too few for what the compiler prefers, the product's
+ * place taken and the old one moved. */
+#define V16_ADD_PRODUCT
+INLINE v16 v16_add_product(v16 z, v16 x, v16 y)
+{
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(z.a) : "x"(x.a), "x"(y.a));
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(z.b) : "x"(x.b), "x"(y.b));
+    return z;
+}
 INLINE v16 v16_fnma(v16 x, v16 y, v16 z) { return V16_3(_mm256_fnmadd_ps, x, y, z); }
 INLINE v16 v16_max(v16 x, v16 y) { return V16_2(_mm256_max_ps, x, y); }
 INLINE v16 v16_min(v16 x, v16 y) { return V16_2(_mm256_min_ps, x, y); }

@@ -64,6 +64,12 @@ INLINE v16 v16_isub(v16 a, v16 b)
 
 /* 16 pairs of bf16: lane i holds pair i. */
 INLINE v16 v16_load_pairs(const void *p) { return _mm512_loadu_ps(p); }
+/* The second of each pair takes a load alone. */
+#define V16_LOAD_ODD
+INLINE v16 v16_load_odd(const void *p)
+{
+    return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(0xaaaaaaaau, p));
+}
 INLINE v16 v16_load_half(const void *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));

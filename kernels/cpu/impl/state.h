@@ -19,6 +19,8 @@ struct block {
     int64_t stride;   /* floats from row to row of s */
     int K, col, n;    /* rows; first column and columns in the head */
     int nv;           /* vectors: n rounded up */
+    const float *then; /* first row of the block that this thread works on next: fetched meanwhile,
+                          row by row; s where there is none */
 };
 
 /* Vectors of a block's width: fewer when rows are many, so that a dense copy stays in cache. */
@@ -71,6 +73,40 @@ INLINE void store_columns(float *p, int i, int n, v16 x)
     store_left(p + i * LANES, n - i * LANES, x);
 }
 
+/* A row of the block that comes after this one, to the second-level cache: the first is full.
+ * Narrow blocks share their rows with their neighbours. */
+INLINE void fetch_row(const float *row, int nv)
+{
+    for (int i = 0; V16_REGS == 32 && i < nv; i++)
+        __builtin_prefetch(row + i * LANES, 1, 2);
+}
+
+/* Blocks in the order of the state: sequence, head, columns. */
+struct place {
+    int q, h, col, width;
+};
+static int tokens_of(const struct batch *b, int q)
+{
+    return b->cu_seqlens[q + 1] - b->cu_seqlens[q];
+}
+/* n blocks on; false: past the last. */
+static bool place_on(const struct batch *b, struct place *p, int heads, int K, int V, int n)
+{
+    for (; n > 0; n--) {
+        p->col += p->width;
+        if (p->col < V)
+            continue;
+        p->col = 0;
+        if (++p->h < heads)
+            continue;
+        p->h = 0;
+        if (++p->q == b->n_seqs)
+            return false;
+        p->width = block_width(K, V, tokens_of(b, p->q)) * LANES;
+    }
+    return true;
+}
+
 /* Hands out (sequence, state head, block) in turn to the threads: neighbours in time differ in
  * length least, so a static deal is even. K * nv must fit the copy. */
 typedef void block_fn(const struct host_step *s, const struct op *op, int q, int h,
@@ -79,19 +115,17 @@ static void each_block(const struct host_step *s, const struct op *op, int heads
                        int ith, int nth, block_fn *fn)
 {
     const struct batch *b = s->batch;
-    int64_t item = 0;
-    for (int q = 0; q < b->n_seqs; q++) {
-        int tokens = b->cu_seqlens[q + 1] - b->cu_seqlens[q];
-        int width = block_width(K, V, tokens) * LANES;
-        float *S = host_state(s, op->section, b->slots[q]);
-        for (int h = 0; h < heads; h++) {
-            for (int c = 0; c < V; c += width) {
-                if (item++ % nth != ith)
-                    continue;
-                struct block x = {S + (int64_t)h * K * V + c, V, K, c, MIN(width, V - c), 0};
-                x.nv = (x.n + LANES - 1) / LANES;
-                fn(s, op, q, h, &x);
-            }
-        }
+    struct place at = {0, 0, 0, block_width(K, V, tokens_of(b, 0)) * LANES};
+    for (bool more = place_on(b, &at, heads, K, V, ith); more;) {
+        struct place next = at;
+        more = place_on(b, &next, heads, K, V, nth);
+        float *S = host_state(s, op->section, b->slots[at.q]) + (int64_t)at.h * K * V + at.col;
+        struct block x = {S, V, K, at.col, MIN(at.width, V - at.col), 0, S};
+        x.nv = (x.n + LANES - 1) / LANES;
+        if (more)
+            x.then = host_state(s, op->section, b->slots[next.q]) + (int64_t)next.h * K * V +
+                     next.col;
+        fn(s, op, at.q, at.h, &x);
+        at = next;
     }
 }

@@ -24,14 +24,19 @@ struct tile {
     bool resume;    /* the chains go on from what sums holds */
     const char *then;  /* what is read after this tile: fetched towards its end */
     size_t then_panel;
+    int64_t then_lines; /* without fetch: so many lines of it, from the start on */
     const float *x[TILE_T];
 };
 
+/* Loads stay where they are written: those that move up, or are kept for later, take registers from
+ * sums, which then go to memory and back with every step (a fifth of the time). */
+#define IN_ORDER __asm__ volatile("" ::: "memory")
+
 /* One line of each panel: `per` inputs (2 for bf16, otherwise 1). ahead: the line to prefetch for
- * the first panel, or NULL. */
+ * the first panel, if `fetch` says so. */
 INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel,
                       const float *const x[TILE_T], int64_t k, const char *ahead,
-                      size_t ahead_panel, int P, int T, enum dtype type, int per)
+                      size_t ahead_panel, bool fetch, int P, int T, enum dtype type, int per)
 {
     v16 m[TILE_P];
     UNROLL for (int p = 0; p < P; p++) {
@@ -42,22 +47,24 @@ INLINE void tile_step(v16 acc[TILE_P][TILE_T], const char *w, size_t panel,
             m[p] = v16_load_half(line);
         else
             m[p] = v16_pair_even(v16_load_pairs(line));
-        if (ahead)
+        if (fetch)
             __builtin_prefetch(ahead + (size_t)p * ahead_panel);
     }
     UNROLL for (int j = 0; j < T; j++) {
+        IN_ORDER;
         v16 b = v16_set1(x[j][k]);
         UNROLL for (int p = 0; p < P; p++)
-            acc[p][j] = v16_fma(m[p], b, acc[p][j]);
+            acc[p][j] = v16_add_product(acc[p][j], m[p], b);
     }
     if (per == 1)
         return;
     UNROLL for (int p = 0; p < P; p++)
-        m[p] = v16_pair_odd(v16_load_pairs(w + (size_t)p * panel));
+        m[p] = v16_load_odd(w + (size_t)p * panel);
     UNROLL for (int j = 0; j < T; j++) {
+        IN_ORDER;
         v16 b = v16_set1(x[j][k + 1]);
         UNROLL for (int p = 0; p < P; p++)
-            acc[p][j] = v16_fma(m[p], b, acc[p][j]);
+            acc[p][j] = v16_add_product(acc[p][j], m[p], b);
     }
 }
 
@@ -77,19 +84,22 @@ INLINE void tile_sums(const struct tile *t, float *sums, int P, int T, enum dtyp
         UNROLL for (int p = 0; p < P; p++)
             acc[p][j] = t->resume ? v16_load(sums + (j * P + p) * PANEL) : v16_zero();
     }
+    const char *then = t->then;
+    const size_t then_panel = t->then_panel;
+    const int64_t then_lines = t->then_lines;
+    int64_t i = 0;
     if (t->fetch) {
-        for (int64_t i = 0; i < lines - tail; i++, w += line, k += per)
-            tile_step(acc, w, panel, x, k, w + AHEAD, panel, P, T, type, per);
-        const char *then = t->then;
-        const size_t then_panel = t->then_panel;
-        for (int64_t i = 0; i < tail; i++, w += line, k += per, then += line)
-            tile_step(acc, w, panel, x, k, then, then_panel, P, T, type, per);
-    } else {
-        for (int64_t i = 0; i < lines; i++, w += line, k += per)
-            tile_step(acc, w, panel, x, k, NULL, 0, P, T, type, per);
+        for (; i < lines - tail; i++, w += line, k += per)
+            tile_step(acc, w, panel, x, k, w + AHEAD, panel, true, P, T, type, per);
+        for (; i < lines; i++, w += line, k += per, then += line)
+            tile_step(acc, w, panel, x, k, then, then_panel, true, P, T, type, per);
     }
+    for (; i < then_lines; i++, w += line, k += per, then += line)
+        tile_step(acc, w, panel, x, k, then, then_panel, true, P, T, type, per);
+    for (; i < lines; i++, w += line, k += per)
+        tile_step(acc, w, panel, x, k, NULL, 0, false, P, T, type, per);
     if (t->cols % per)
-        tile_step(acc, w, panel, x, k, NULL, 0, P, T, type, 1);
+        tile_step(acc, w, panel, x, k, NULL, 0, false, P, T, type, 1);
     UNROLL for (int p = 0; p < P; p++)
         UNROLL for (int j = 0; j < T; j++)
             v16_store(sums + (j * P + p) * PANEL, acc[p][j]);

@@ -3,34 +3,39 @@
  * wherever it comes. */
 #include "kernels/cpu/impl/keys.h"
 
-/* out = out * keep + sum of p_i v_i over keys [lo, hi) and value head hv, four vectors of columns
- * at a time. */
+/* out = out * keep + sum of p_i v_i over keys [lo, hi), NV vectors of columns from column `at` of
+ * the values on. */
+INLINE void add_vectors(const struct keys *x, const float *p, v16 keep, int64_t at, int lo, int hi,
+                        float *out, int NV)
+{
+    v16 a[8];
+    UNROLL for (int j = 0; j < NV; j++)
+        a[j] = v16_mul(v16_load(out + j * LANES), keep);
+    for (int i = lo; i < hi; i++) {
+        v16 w = v16_set1(p[i]);
+        UNROLL for (int j = 0; j < NV; j++)
+            a[j] = v16_fma(w, v16_load(x->v[i] + at + j * LANES), a[j]);
+    }
+    UNROLL for (int j = 0; j < NV; j++)
+        v16_store(out + j * LANES, a[j]);
+}
+
+/* The same for value head hv: eight vectors at a time where there are registers for more than their
+ * sums, so that these hide one another's latency, or four. */
 static void add_values(const struct op *op, const struct keys *x, const float *p, v16 keep,
                        int hv, int lo, int hi, float *out)
 {
-    int dv = op->p.attention.dv;
-    for (int c = 0; c < dv; c += 4 * LANES) {
-        int n = dv - c;
-        int64_t at = (int64_t)hv * dv + c;
-        v16 a[4];
-        if (n >= 4 * LANES) {
-            UNROLL for (int j = 0; j < 4; j++)
-                a[j] = v16_mul(v16_load(out + c + j * LANES), keep);
-            for (int i = lo; i < hi; i++) {
-                v16 w = v16_set1(p[i]);
-                UNROLL for (int j = 0; j < 4; j++)
-                    a[j] = v16_fma(w, v16_load(x->v[i] + at + j * LANES), a[j]);
-            }
-            UNROLL for (int j = 0; j < 4; j++)
-                v16_store(out + c + j * LANES, a[j]);
-            continue;
-        }
-        for (int d = 0; d < n; d += LANES) {
-            a[0] = v16_mul(load_left(out + c + d, n - d), keep);
-            for (int i = lo; i < hi; i++)
-                a[0] = v16_fma(v16_set1(p[i]), load_left(x->v[i] + at + d, n - d), a[0]);
-            store_left(out + c + d, n - d, a[0]);
-        }
+    int dv = op->p.attention.dv, c = 0;
+    int64_t at = (int64_t)hv * dv;
+    for (; V16_REGS == 32 && c + 8 * LANES <= dv; c += 8 * LANES)
+        add_vectors(x, p, keep, at + c, lo, hi, out + c, 8);
+    for (; c + 4 * LANES <= dv; c += 4 * LANES)
+        add_vectors(x, p, keep, at + c, lo, hi, out + c, 4);
+    for (; c < dv; c += LANES) {
+        v16 a = v16_mul(load_left(out + c, dv - c), keep);
+        for (int i = lo; i < hi; i++)
+            a = v16_fma(v16_set1(p[i]), load_left(x->v[i] + at + c, dv - c), a);
+        store_left(out + c, dv - c, a);
     }
 }
 
