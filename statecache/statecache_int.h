@@ -144,6 +144,7 @@ struct statecache {
     size_t n_found, cap_found;
     uint64_t n_other_numerics; /* files that other arithmetic made, one of them by … */
     char other_numerics[CODEC_NUMERICS]; /* opening */
+    uint64_t n_carried;        /* sessions whose states other arithmetic made: opening */
     bool opening;             /* what is found is kept, whatever the limits are now */
     bool foreign_states, unread; /* some wait for their model; some could not be read: opening */
     uint64_t changes;

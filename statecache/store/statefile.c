@@ -162,6 +162,13 @@ bool statefile_remove_foreign(struct statecache *sc)
     return true;
 }
 
+void statefile_keep_foreign(struct statecache *sc, const unsigned char name[16])
+{
+    for (size_t i = 0; i < sc->n_foreign; i++)
+        if (memcmp(sc->foreign[i].name, name, 16) == 0)
+            sc->foreign[i--] = sc->foreign[--sc->n_foreign];
+}
+
 /* ---- to disk ------------------------------------------------------------------------------ */
 
 static void prepare_put(struct job *job)
