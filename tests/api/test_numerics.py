@@ -157,22 +157,37 @@ class NumericsOfQuantisedWeights(TwoSettings):
                              self.look(*flags)[5], says)
 
     def test_a_session_goes_on_and_is_computed_once_more(self):
+        """After a planned stop, whose record names a state; after a crash, when turns are logged;
+        and with a path that lies in several files."""
         ask = dict(max_tokens=4, temperature=0, ignore_eos=True, logprobs=1, return_token_ids=True)
-        a = self.start("--kernels", "float32")
-        sid = a.post("/v1/sessions", {})["id"]
-        path = PROMPT + a.complete(PROMPT, session=sid, **ask)["choices"][0]["token_ids"]
-        self.assertEqual(a.stop(), 0)
-        b = self.start()
-        turn = b.complete([9, 8, 7], session=sid, **ask)
-        self.assertEqual(turn["usage"]["prompt_tokens"], len(path) + 3)
-        self.assertEqual(turn["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
-        self.assertEqual(b.stop(), 0)
-        with tempfile.TemporaryDirectory() as other:
-            c = self.start(folder=other)
-            alone = c.complete(path + [9, 8, 7], **ask)
-            self.assertEqual(c.stop(), 0)
-        self.assertEqual(turn["choices"][0]["token_ids"], alone["choices"][0]["token_ids"])
-        self.assertEqual(turn["choices"][0]["logprobs"], alone["choices"][0]["logprobs"])
+        for long, crash in ((True, False), (False, True)):
+            path = [(7 * i + i * i + crash) % 250 + 5 for i in range(5000 if long else 60)]
+            a = self.start("--kernels", "float32")
+            sid = a.post("/v1/sessions", {})["id"]
+            path += a.complete(path, session=sid, **ask)["choices"][0]["token_ids"]
+            if crash:
+                a.proc.kill()
+                a.proc.wait()
+            else:
+                self.assertEqual(a.stop(), 0)
+            b = self.start()
+            turn = b.complete([9, 8, 7], session=sid, **ask)
+            self.assertEqual(turn["usage"]["prompt_tokens"], len(path) + 3)
+            self.assertEqual(turn["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+            self.assertEqual(b.stop(), 0)
+            if not crash:  # after one no file may name it yet
+                self.assertIn("sessions go on without a state", b.text())
+            with tempfile.TemporaryDirectory() as other:
+                c = self.start(folder=other)
+                alone = c.complete(path + [9, 8, 7], **ask)
+                self.assertEqual(c.stop(), 0)
+            for what in ("token_ids", "logprobs"):
+                self.assertEqual(turn["choices"][0][what], alone["choices"][0][what])
+            path += [9, 8, 7] + turn["choices"][0]["token_ids"]
+            d = self.start("--kernels", "float32")  # and back: what it knows of the path it has
+            turn = d.complete([6], session=sid, **ask)
+            self.assertEqual(turn["usage"]["prompt_tokens"], len(path) + 1)
+            self.assertEqual(d.stop(), 0)
 
     def test_an_exported_session_of_float32_is_refused(self):
         a = self.start("--kernels", "float32")
