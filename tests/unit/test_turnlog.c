@@ -287,15 +287,14 @@ Test(turnlog, turns_of_other_arithmetic_are_replayed_and_computed)
     }
 }
 
-/* A state of a plain prompt gets to the disk, so its arithmetic is known at the next start. */
+/* Another session's state gets to the disk, so its arithmetic is known at the next start. */
 static void leave_a_state(void)
 {
-    clock_fake_set(1000 * NS_PER_S);
-    fake_serve(&f, tokens + 1200, 300, 5);
-    clock_fake_set(1001 * NS_PER_S);
-    statecache_tick(f.sc);
+    struct session_info s = create();
+    f.sc->o.checkpoint_ms = -1;
+    fake_turn(&f, &s.id, tokens + 1200, 300, 5);
     cr_assert_geq(in_folder("/states/"), 1);
-    clock_fake_set(0);
+    cr_assert_eq(in_folder("/sessions/"), 1);
 }
 
 /* Logs of before had the arithmetic in the name of the model. */
