@@ -121,20 +121,70 @@ struct int16_span {
 };
 _Static_assert(sizeof(struct int16_span) == 96, "half lines apart");
 
+/* From numbers as an instruction packs them to pairs. */
+#if defined(__AVX512F__)
+typedef __m512i pair_layout; /* where each half of a lane comes from */
+INLINE pair_layout pair_layout_of(int bits)
+{
+    const __m256i *order = (const void *)pair_order(bits);
+    __m512i k = _mm512_cvtepu8_epi16(_mm256_loadu_si256(order));
+    __m512i four = _mm512_slli_epi16(_mm512_and_si512(k, _mm512_set1_epi16(12)), 1);
+    __m512i half = _mm512_srli_epi16(_mm512_and_si512(k, _mm512_set1_epi16(16)), 2);
+    return _mm512_or_si512(_mm512_and_si512(k, _mm512_set1_epi16(3)), _mm512_or_si512(four, half));
+}
+#elif defined(__AVX2__)
+/* Of the lower and the upper pairs: their bytes in each 16 of the 64, or none. */
+typedef struct { __m256i from[2][4]; } pair_layout;
+INLINE pair_layout pair_layout_of(int bits)
+{
+    const uint8_t *order = pair_order(bits);
+    pair_layout l;
+    for (int i = 0; i < 2; i++) {
+        __m256i k = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(order + 16 * i)));
+        __m256i four = _mm256_slli_epi16(_mm256_and_si256(k, _mm256_set1_epi16(4)), 1);
+        __m256i eight = _mm256_srli_epi16(_mm256_and_si256(k, _mm256_set1_epi16(8)), 1);
+        __m256i at = _mm256_or_si256(_mm256_and_si256(k, _mm256_set1_epi16(19)),
+                                     _mm256_or_si256(four, eight));
+        __m256i bytes = _mm256_add_epi16(_mm256_mullo_epi16(at, _mm256_set1_epi16(0x0202)),
+                                         _mm256_set1_epi16(0x0100));
+        for (int j = 0; j < 4; j++) /* what is not within becomes negative */
+            l.from[i][j] = _mm256_adds_epu8(
+                _mm256_sub_epi8(bytes, _mm256_set1_epi8((char)(16 * j))), _mm256_set1_epi8(0x70));
+    }
+    return l;
+}
+#else
+typedef const uint8_t *pair_layout;
+INLINE pair_layout pair_layout_of(int bits) { return pair_order(bits); }
+#endif
+
 /* q of 32 inputs, and its sums over both halves. */
-INLINE void int16_numbers(const float *x, float times, const uint8_t *order, int32_t *pair,
+INLINE void int16_numbers(const float *x, float times, const pair_layout *layout, int32_t *pair,
                           int32_t sum[2])
 {
     v16 t = v16_set1(times);
     v16 lo = v16_to_int(v16_mul(v16_load(x), t)), hi = v16_to_int(v16_mul(v16_load(x + LANES), t));
 #if defined(__AVX512F__)
-    __m512i a = _mm512_castps_si512(lo), b = _mm512_castps_si512(hi);
-    __m512i halves = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(a)),
-                                        _mm512_cvtepi32_epi16(b), 1);
-    __m512i at = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)order));
-    _mm512_storeu_si512(pair, _mm512_permutexvar_epi16(at, halves));
-    sum[0] = _mm512_reduce_add_epi32(a);
-    sum[1] = _mm512_reduce_add_epi32(b);
+    __m512i q = _mm512_packs_epi32(_mm512_castps_si512(lo), _mm512_castps_si512(hi));
+    _mm512_storeu_si512(pair, _mm512_permutexvar_epi16(*layout, q));
+    __m512i two = _mm512_madd_epi16(q, _mm512_set1_epi16(1)); /* of four lanes two are of lo */
+    __m256i four = _mm256_add_epi32(_mm512_castsi512_si256(two), _mm512_extracti64x4_epi64(two, 1));
+    __m128i all = _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
+#elif defined(__AVX2__)
+    __m256i low = _mm256_packs_epi32(V16_SI(lo.a), V16_SI(lo.b));
+    __m256i high = _mm256_packs_epi32(V16_SI(hi.a), V16_SI(hi.b));
+    const __m256i lanes[4] = {
+        _mm256_permute2x128_si256(low, low, 0x00), _mm256_permute2x128_si256(low, low, 0x11),
+        _mm256_permute2x128_si256(high, high, 0x00), _mm256_permute2x128_si256(high, high, 0x11)};
+    UNROLL for (int i = 0; i < 2; i++) {
+        __m256i p = _mm256_shuffle_epi8(lanes[0], layout->from[i][0]);
+        UNROLL for (int j = 1; j < 4; j++)
+            p = _mm256_or_si256(p, _mm256_shuffle_epi8(lanes[j], layout->from[i][j]));
+        _mm256_storeu_si256((void *)(pair + 8 * i), p);
+    }
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i two = _mm256_hadd_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(high, ones));
+    __m128i all = _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
 #else
     int32_t q[SPAN];
     memcpy(q, &lo, sizeof lo);
@@ -144,8 +194,14 @@ INLINE void int16_numbers(const float *x, float times, const uint8_t *order, int
         sum[0] += q[k];
         sum[1] += q[k + LANES];
     }
+    const uint8_t *order = *layout;
     for (int i = 0; i < PAIRS; i++)
         pair[i] = (int32_t)((uint32_t)q[order[2 * i + 1]] << 16 | (q[order[2 * i]] & 0xffff));
+#endif
+#if defined(__AVX2__)
+    all = _mm_add_epi32(all, _mm_shuffle_epi32(all, 0xb1));
+    sum[0] = _mm_cvtsi128_si32(all);
+    sum[1] = _mm_extract_epi32(all, 2);
 #endif
 }
 
@@ -170,7 +226,8 @@ INLINE uint32_t int16_largest(const float *x)
 #endif
 }
 
-INLINE void int16_input(const float *x, const struct quant *f, struct int16_span *out)
+INLINE void int16_input(const float *x, struct quant f, const pair_layout *layout,
+                        struct int16_span *out)
 {
     const uint32_t bits = int16_largest(x);
     int32_t sum[2];
@@ -182,12 +239,12 @@ INLINE void int16_input(const float *x, const struct quant *f, struct int16_span
         return;
     }
     out->by = largest / 32767;
-    int16_numbers(x, 32767 / largest, pair_order(f->bits), out->pair, sum);
-    if (f->run == SPAN)
+    int16_numbers(x, 32767 / largest, layout, out->pair, sum);
+    if (f.run == SPAN)
         sum[0] += sum[1];
     for (int r = 0; r < 2; r++) {
         out->inputs[r] = (float)sum[r] * out->by;
-        out->start[r] = f->map == MAP_LINEAR ? -f->center * sum[r] : 0;
+        out->start[r] = f.map == MAP_LINEAR ? -f.center * sum[r] : 0;
     }
 }
 
