@@ -27,9 +27,9 @@
 #define SMALL 4096 /* elements; matrices with fewer stay as they are */
 
 /* Bounds: of the median and of the worst token's relative difference; of the mean divergence. */
-#define MEDIAN 5e-5
+#define MEDIAN 3.5e-5
 #define WORST 2e-4
-#define DIVERGENCE 1e-8
+#define DIVERGENCE 5e-9
 
 static const enum dtype served[] = {
 #define ID(X) DTYPE_##X,
