@@ -27,8 +27,8 @@ struct change {
     uint32_t n_tokens, n_turns, n_answer;
 };
 
-/* Which model and layout a change belongs to: tokens have no arithmetic. Earlier versions wrote that
- * of the model, the layout and the arithmetic of f. */
+/* Which model and layout a change belongs to: tokens have no arithmetic. Earlier versions wrote
+ * that of the model, the layout and the arithmetic of f. */
 void change_model(const struct format *f, unsigned char out[CHANGE_MODEL]);
 void change_model_before(const struct format *f, unsigned char out[CHANGE_MODEL]);
 /* Appends it. E_NOMEM: nothing is appended. */
