@@ -4,7 +4,6 @@
 
 #include "base/mem.h"
 #include "statecache/store/pathfile.h"
-#include "statecache/store/statefile.h"
 
 void carry_begin(struct carry *c, const struct statecache *sc, const struct head *h)
 {
@@ -64,8 +63,6 @@ int carry_path(struct statecache *sc, struct carry *c, struct tenant *t,
         rc = stretch_open_below(sc, t->root, tokens, position, e);
     if (!rc && !(*out = prefix_insert(&sc->prefix, t->root, tokens, position)))
         rc = err_set(e, E_NOMEM, "no memory for a session");
-    if (!rc)
-        statefile_keep_foreign(sc, state);
     mem_free(tokens);
     return rc;
 }

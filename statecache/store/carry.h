@@ -15,7 +15,7 @@ struct carry {
 /* h: of a file of this model that the other made (head.same_model). */
 void carry_begin(struct carry *c, const struct statecache *sc, const struct head *h);
 /* The node at `position` of t's path to the other's state of that name, which is of state_position
- * tokens and may be removed no more to make room. E_NOENT: a file of the path is missing. */
+ * tokens. E_NOENT: a file of the path is missing. */
 int carry_path(struct statecache *sc, struct carry *c, struct tenant *t,
                const unsigned char state[16], int64_t state_position, int64_t position,
                struct node **out, struct err *e) MUST_USE;

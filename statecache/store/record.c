@@ -165,6 +165,14 @@ static void go_on(struct statecache *sc, struct session *x, bool good)
     due_want(sc, x, pending ? DUE_NOW : good ? DUE_SOON : DUE_LATER);
 }
 
+/* No record names the other arithmetic's state any more: it may go when there is no room. */
+static void let_carried_go(struct statecache *sc, struct session *x)
+{
+    if (x->carried)
+        statefile_hold_foreign(sc, x->carried_state, false);
+    x->carried = false;
+}
+
 static void done_save(struct job *job)
 {
     struct record_job *j = (struct record_job *)job;
@@ -192,6 +200,7 @@ static void done_save(struct job *job)
         x->saved = j->tip;
         j->tip = before; /* its hold is given up below */
         record_settled(sc, x);
+        let_carried_go(sc, x);
     }
     if (x)
         go_on(sc, x, !j->rc);
@@ -362,6 +371,11 @@ static int enter(struct statecache *sc, struct record_job *j, struct carry *othe
     if (x->lived_s == 0) /* from before there were stamps: its age begins here */
         x->lived_s = lived_now(&sc->lived);
     session_move(sc, x, node, s);
+    if (other && state_position) {
+        x->carried = true;
+        memcpy(x->carried_state, j->fields + FIELD_STATE, sizeof(x->carried_state));
+        statefile_hold_foreign(sc, x->carried_state, true);
+    }
     if (s) {
         s->holds++;
         x->saved = s;

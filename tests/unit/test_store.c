@@ -278,8 +278,10 @@ Test(store, sessions_of_other_arithmetic_go_on_and_are_computed_once_more)
         cr_assert_eq(found.turns, was.turns);
         cr_assert_eq(found.generation, was.generation);
     }
+    cr_assert_eq(f.sc->n_foreign_held, 1); /* whatever else needs room */
     cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), was.position + 10); /* with the right logits */
     cr_assert_eq(get(&id).persist, PERSIST_DURABLE);
+    cr_assert_eq(f.sc->n_foreign_held, 0);
     reopen_as("fake/2");
     cr_assert_eq(fake_turn(&f, &id, tokens + 40, 10, 2), 10);
     reopen_as("fake/1"); /* goes on from where it knows the path */
