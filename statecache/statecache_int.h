@@ -85,7 +85,7 @@ struct session {
     bool busy, running, dead; /* claimed; and begun; deleted while busy */
     struct stored stored;
     bool checkpointing;       /* a record file is on its way */
-    bool carried;             /* its record file names a state that another arithmetic made, held: */
+    bool carried;             /* its record file names a state of another arithmetic, held: */
     unsigned char carried_state[16];
 };
 
