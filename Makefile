@@ -120,7 +120,7 @@ test: deps-test ## everything that answers within minutes
 	@MAKE="$(MAKE) -j1 $(AS_NOW)" tests/stages.sh $B/test opencl-quick kernelcheck capacity \
 	  unit cluster-quick page guide golden random-quick fault manual configs -- api load
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
-        $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/crashsim $B/random $B/oclcheck \
+        $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/inputs $B/crashsim $B/random $B/oclcheck \
         $B/oclbundle $B/oclrows $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
@@ -258,6 +258,9 @@ $B/layers: $B/tests/golden/layers.o $(LIB)
 $B/twins: $B/tests/golden/twins.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/inputs: $B/tests/golden/inputs.o $B/tests/golden/blocks.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/steps: $B/tests/gpu/steps.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
@@ -268,18 +271,18 @@ $B/oclrows: $B/tests/gpu/rows.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 COMMA := ,
-INT16_MASK := int16$(COMMA)$(subst $() ,$(COMMA),$(strip $(ISAS) ref))
 TILE_FAMILIES := $(addprefix public/,rwkv7 mamba2 gated_deltanet) hf/hf_qwen3_5_moe
-golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
+golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/inputs $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
-	$(if $(TILED),$B/tests/golden-tiles --kernels amx$(COMMA)avx512$(COMMA)ref $(TILE_FAMILIES:%=tests/golden/%))
-	$(if $(INT16S),$(foreach q,q8 q4,$B/golden --kernels '$(INT16_MASK)' --quantize $q models/demo/rwkv7 models/demo/gated-deltanet &&) true)
+	$(if $(TILED),$B/tests/golden-tiles --kernels amx$(COMMA)float32 $(TILE_FAMILIES:%=tests/golden/%))
+	$(foreach q,q8 q4,$B/golden --kernels int16$(COMMA)float32 --quantize $q models/demo/rwkv7 models/demo/gated-deltanet &&) true
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
 	python3 tests/golden/fp8.py $B/recurd-eval
 	python3 tests/golden/pth.py $B
 	$B/twins
+	$B/inputs
 
 configs: $B/recurd ## describes, or refuses as listed, what is published
 	python3 tests/configs/run.py $B/recurd

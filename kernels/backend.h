@@ -111,7 +111,7 @@ struct backend {
      * Both end before they return. */
     int (*rows_read)(struct device *d, int32_t act, int32_t n, float *dst, struct err *e);
     int (*rows_write)(struct device *d, int32_t act, int32_t n, const float *src, struct err *e);
-    /* What numerics would say if p were loaded; out: NUMERICS_TEXT bytes. */
+    /* What numerics would say if p were loaded, for --describe, too; out: NUMERICS_TEXT bytes. */
     void (*numerics_of)(const struct device *d, const struct plan *p, char *out);
 
     /* After load: which arithmetic computes the plan, as printable text of less than NUMERICS_TEXT

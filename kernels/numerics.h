@@ -17,4 +17,8 @@
 /* NUMERICS_REVISION as this program was built. Any thread. */
 int numerics_revision(void);
 
+/* For people, behind a device or the name of its arithmetic: ", quantised weights by inputs of 16
+ * bits" where that is how the name says products are made, else "". Any thread. */
+const char *numerics_inputs(const char *name);
+
 #endif

@@ -1,6 +1,7 @@
 /* Facts about a model and a device, one "name: value" a line. Thread: main. */
 #include "models/describe.h"
 
+#include "kernels/numerics.h"
 #include "models/text/chat/chat.h"
 #include "models/text/tokenizer.h"
 
@@ -43,6 +44,7 @@ void describe(const struct model *m, const struct device *d, const struct capaci
 {
     const struct plan *p = &m->plan;
     int64_t kinds[OP_KINDS] = {0};
+    char numerics[NUMERICS_TEXT];
     for (int32_t i = 0; i < p->n_ops; i++)
         kinds[p->ops[i].kind]++;
     fprintf(f, "model: %s\narchitecture: %s\nparameters: %lld (%.1f M)\n", m->name, m->arch,
@@ -64,4 +66,8 @@ void describe(const struct model *m, const struct device *d, const struct capaci
         if (kinds[k])
             fprintf(f, " %s %lld", op_name((enum op_kind)k), (long long)kinds[k]);
     fprintf(f, "\ndevice: %s\nkernels: %s\n", d->backend->name, d->description);
+    if (d->backend->numerics_of) {
+        d->backend->numerics_of(d, p, numerics);
+        fprintf(f, "arithmetic: %s%s\n", numerics, numerics_inputs(numerics));
+    }
 }

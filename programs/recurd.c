@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "kernels/numerics.h"
 #include "kernels/opencl/opencl.h"
 #include "scheduler/sched.h"
 #include "server/process/daemon.h"
@@ -308,7 +309,8 @@ static int start(struct recurd *r, struct err *e)
     r->serving = true;
     snprintf(status, sizeof status, "serving %s on %s", r->s->name, r->url);
     log_debug("arithmetic: %s", r->s->numerics);
-    log_info("%s; %s; ready after %.2f s", status, r->s->device_name,
+    log_info("%s; %s%s; ready after %.2f s", status, r->s->device_name,
+             numerics_inputs(r->s->numerics),
              (double)(clock_now_ns() - t0) / (double)NS_PER_S);
     clock_skip_gaps(true);
     daemon_ready(status);

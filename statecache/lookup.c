@@ -129,7 +129,9 @@ static enum miss_reason miss_reason(const struct lookup *l)
                                          : MISS_NO_CHECKPOINT;
     if (was_evicted(l, -1))
         return MISS_EVICTED;
-    return l->goes_on ? MISS_TOKENS_DIVERGED : MISS_NO_CHECKPOINT;
+    return l->goes_on                  ? MISS_TOKENS_DIVERGED
+           : l->tenant->other_numerics ? MISS_NUMERICS /* of a session, with its tokens alone */
+                                       : MISS_NO_CHECKPOINT;
 }
 
 /* Why there is nothing deeper than the hit. */

@@ -86,6 +86,8 @@ struct session {
     bool busy, running, dead; /* claimed; and begun; deleted while busy */
     struct stored stored;
     bool checkpointing;       /* a record file is on its way */
+    bool carried;             /* its record file names a state of another arithmetic, held: */
+    unsigned char carried_state[16];
 };
 
 /* Shorter paths are computed faster than they are looked up and kept. */
@@ -137,7 +139,7 @@ struct statecache {
     uint64_t leaving;         /* bytes of files whose removal is queued */
     uint64_t stuck;           /* of files that nothing here can remove, or has not been able to */
     struct foreign *foreign;  /* states that wait for their model or arithmetic */
-    size_t n_foreign, cap_foreign;
+    size_t n_foreign, n_foreign_held, cap_foreign; /* the first are held */
     bool disk;                /* there is a disk tier */
     struct snapshot **scanned; /* by name, while opening */
     size_t n_scanned, cap_scanned;
@@ -145,6 +147,7 @@ struct statecache {
     size_t n_found, cap_found;
     uint64_t n_other_numerics; /* files that other arithmetic made, one of them by … */
     char other_numerics[CODEC_NUMERICS]; /* opening */
+    uint64_t n_carried;        /* sessions whose states other arithmetic made: opening */
     bool opening;             /* what is found is kept, whatever the limits are now */
     bool foreign_states, unread; /* some wait for their model; some could not be read: opening */
     uint64_t changes;

@@ -103,20 +103,15 @@ static void backend_close(struct device *d)
     mem_free(d);
 }
 
-/* The kernels of matrix products: of plain weights, and of those in blocks where these have another
- * arithmetic. */
 static void describe(struct cpu_device *c, bool all_cpus)
 {
     const char *isa = c->kernels[OP_LINEAR][DTYPE_F32]->variant;
-    const struct cpu_kernel *blocks = c->kernels[OP_LINEAR][DTYPE_Q8_0];
     int n = threads_count(c->threads);
     char why[128] = ""; /* fewer threads than a reader of the machine's data sheet expects */
     if (all_cpus)
         quota_cpus(why, sizeof why);
-    bool int16 = blocks->need & NEED_INT16;
-    snprintf(c->d.description, sizeof c->d.description, "cpu, %d thread%s%s, %s kernels%s%s%s", n,
-             n == 1 ? "" : "s", why, isa, int16 ? ", " : "", int16 ? blocks->variant : "",
-             int16 ? " for weights in blocks" : "");
+    snprintf(c->d.description, sizeof c->d.description, "cpu, %d thread%s%s, %s kernels", n,
+             n == 1 ? "" : "s", why, isa);
 }
 
 /* "ref" means ref kernels only, on one thread, so that nothing about it can vary. */

@@ -17,7 +17,7 @@ enum cpu_need {
     NEED_NEON = 4,   /* every aarch64 has it */
     NEED_AMX = 8,    /* AMX-TILE and AMX-BF16, with leave of the system */
     NEED_VNNI = 16,  /* AVX512-VNNI */
-    NEED_INT16 = 32, /* every CPU has it; an arithmetic of its own, used where it is named */
+    NEED_INT16 = 32, /* every CPU has it: rows of ref/ref_int16.h, an arithmetic of its own */
 };
 /* Asks the system for what it must be asked for: before other threads start. */
 unsigned cpuid_features(void);
@@ -26,6 +26,9 @@ unsigned cpuid_features(void);
 
 #define FMT(ID) (1u << DTYPE_##ID)
 #define ANY (~0u)
+/* When a row is used that the CPU can run and its mask does not rule out: without a mask, too, or
+ * where one names it alone. */
+enum cpu_when { ALWAYS, NAMED };
 /* Formats of ref/ref_int16.h. */
 #define FMT_OR(ID) FMT(ID) |
 #define INT16_ANY (INT16_FORMATS(FMT_OR) 0u)
@@ -33,6 +36,7 @@ struct cpu_kernel {
     enum op_kind op;
     const char *variant;
     unsigned need;
+    enum cpu_when when;
     uint32_t formats; /* of the op's matrix: bits 1 << dtype */
     host_kernel *run;
     /* Allowed distance from ref, either is enough: max_abs times the largest element of the output
@@ -46,10 +50,13 @@ extern const int select_rows;
 /* A row that runs as vectors, whatever its arithmetic. */
 static inline bool cpu_vectors(const struct cpu_kernel *k) { return k->need & ~NEED_INT16; }
 
+/* What products of a row are made by: "float32", "int16" or "amx" (matrix units). */
+const char *select_arithmetic(const struct cpu_kernel *k);
+
 /* chosen[op][format] = the last row of each op that serves the format, whose needs are met and
- * whose variant the mask names ("avx2,ref"; NULL = all but "amx" and "int16"; "int16" also names
- * "int16-avx2" and so on). ref is always allowed: it is what is left when nothing else is.
- * E_NOENT when the mask names a variant that does not exist. */
+ * which the mask names: by its variant or its arithmetic ("avx2,ref", "float32"; NULL = all but
+ * those of NAMED). ref is always allowed: it is what is left when nothing else is. E_NOENT when the
+ * mask has a name of neither. */
 int select_kernels(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const char *mask,
                    struct err *e) MUST_USE;
 /* The format of the op's matrix; F32 for an op without. */

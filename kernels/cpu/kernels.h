@@ -4,7 +4,7 @@
 
 #include "kernels/host.h"
 
-#define K(OP, variant, need, formats, function, max_abs, max_rel, note) host_kernel function;
+#define K(OP, variant, need, when, formats, function, max_abs, max_rel, note) host_kernel function;
 #include "kernels/cpu/kernels.def"
 #undef K
 

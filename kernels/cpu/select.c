@@ -7,41 +7,45 @@
 
 const struct cpu_kernel select_table[] = {
 #define OP(KIND, name, rows, sections, cost, factor, what) \
-    {OP_##KIND, "ref", NEED_NONE, ANY, ref_##name, 0, 0, what},
+    {OP_##KIND, "ref", NEED_NONE, ALWAYS, ANY, ref_##name, 0, 0, what},
 #include "kernels/ops.def"
-#define K(OP, variant, need, formats, function, max_abs, max_rel, note) \
-    {OP_##OP, #variant, need, formats, function, max_abs, max_rel, note},
+#define K(OP, variant, need, when, formats, function, max_abs, max_rel, note) \
+    {OP_##OP, #variant, need, when, formats, function, max_abs, max_rel, note},
 #include "kernels/cpu/kernels.def"
 #undef K
 };
 const int select_rows = ARRAY_LEN(select_table);
 
-/* A name of n bytes is the variant's, or what it begins with before a dash: "int16" names all forms
- * of that arithmetic. */
-static bool names(const char *name, size_t n, const char *variant)
+const char *select_arithmetic(const struct cpu_kernel *k)
 {
-    return strncmp(variant, name, n) == 0 && (variant[n] == '\0' || variant[n] == '-');
+    return k->need & NEED_INT16 ? "int16" : k->need & NEED_AMX ? "amx" : "float32";
 }
 
-/* Without a mask everything but what has another arithmetic: matrix units, with which one stream of
- * quantised weights is half as fast, and inputs of 16 bits (measured, README.md). */
+/* The n bytes at `name` are the row's variant or its arithmetic. */
+static bool names(const char *name, size_t n, const struct cpu_kernel *k)
+{
+    const char *arithmetic = select_arithmetic(k);
+    return (strlen(k->variant) == n && memcmp(k->variant, name, n) == 0) ||
+           (strlen(arithmetic) == n && memcmp(arithmetic, name, n) == 0);
+}
+
 static bool mask_has(const char *mask, const struct cpu_kernel *k)
 {
     if (!mask || !*mask)
-        return !(k->need & (NEED_AMX | NEED_INT16));
+        return k->when == ALWAYS;
     for (const char *p = mask; *p;) {
         size_t len = strcspn(p, ",");
-        if (len && names(p, len, k->variant))
+        if (names(p, len, k))
             return true;
         p += len + (p[len] == ',');
     }
     return false;
 }
 
-static bool variant_exists(const char *name, size_t n)
+static bool name_exists(const char *name, size_t n)
 {
     for (int i = 0; i < select_rows; i++)
-        if (strlen(select_table[i].variant) == n && memcmp(select_table[i].variant, name, n) == 0)
+        if (names(name, n, &select_table[i]))
             return true;
     return false;
 }
@@ -51,7 +55,7 @@ int select_kernels(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const char
 {
     for (const char *p = mask ? mask : ""; *p;) {
         size_t len = strcspn(p, ",");
-        if (!variant_exists(p, len))
+        if (!name_exists(p, len))
             return err_set(e, E_NOENT, "kernels: there is no variant \"%.*s\"", (int)MIN(len, 64),
                            p);
         p += len + (p[len] == ',');

@@ -393,6 +393,12 @@ static int split_state_put(struct device *d, struct state_copy *c, int32_t slot,
 
 /* ---- for humans --------------------------------------------------------------------------- */
 
+static void split_numerics_of(const struct device *d, const struct plan *p, char *out)
+{
+    const struct split *s = (const struct split *)d;
+    CALL(s, 0, numerics_of, p, out);
+}
+
 static const char *split_numerics(const struct device *d)
 {
     return ((const struct split *)d)->numerics;
@@ -446,7 +452,8 @@ static void split_profile(struct device *d, const struct device_rates *limit)
     .ready = split_ready, .run = split_run, .sample = split_sample, .logits = split_logits,       \
     .slot_zero = split_slot_zero, .slot_copy = split_slot_copy, .slot_read = split_slot_read,     \
     .slot_write = split_slot_write, .page_copy = split_page_copy, .page_read = split_page_read,   \
-    .page_write = split_page_write, .numerics = split_numerics, .limits = split_limits,           \
+    .page_write = split_page_write, .numerics_of = split_numerics_of,                             \
+    .numerics = split_numerics, .limits = split_limits,                                           \
     .memory = split_memory, .memory_left = split_memory_left, .profile = split_profile
 
 const struct backend backend_split_host = {SPLIT_BACKEND(true)};

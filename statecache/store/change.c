@@ -12,14 +12,24 @@ enum { AT_BYTES = 0, AT_KIND = 4, AT_MODEL = 8, AT_TENANT = 24, AT_ID = 40, AT_G
        AT_ANSWER = 96, HEAD = 104 };
 #define UNIT 8 /* records are multiples of it */
 
-void change_model(const struct format *f, unsigned char out[CHANGE_MODEL])
+static void model_digest(const struct format *f, size_t numerics, unsigned char out[CHANGE_MODEL])
 {
     crypto_generichash_state s;
     crypto_generichash_init(&s, f->names, sizeof(f->names), CHANGE_MODEL);
     crypto_generichash_update(&s, f->fingerprint, sizeof(f->fingerprint));
     crypto_generichash_update(&s, f->schema, sizeof(f->schema));
-    crypto_generichash_update(&s, (const unsigned char *)f->numerics, sizeof(f->numerics));
+    crypto_generichash_update(&s, (const unsigned char *)f->numerics, numerics);
     crypto_generichash_final(&s, out, CHANGE_MODEL);
+}
+
+void change_model(const struct format *f, unsigned char out[CHANGE_MODEL])
+{
+    model_digest(f, 0, out);
+}
+
+void change_model_before(const struct format *f, unsigned char out[CHANGE_MODEL])
+{
+    model_digest(f, sizeof(f->numerics), out);
 }
 
 static uint64_t size_of(const struct change *c)

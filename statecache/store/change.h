@@ -27,8 +27,10 @@ struct change {
     uint32_t n_tokens, n_turns, n_answer;
 };
 
-/* Which model, layout and arithmetic a change belongs to. */
+/* Which model and layout a change belongs to: tokens have no arithmetic. Earlier versions wrote
+ * that of the model, the layout and the arithmetic of f. */
 void change_model(const struct format *f, unsigned char out[CHANGE_MODEL]);
+void change_model_before(const struct format *f, unsigned char out[CHANGE_MODEL]);
 /* Appends it. E_NOMEM: nothing is appended. */
 int change_encode(struct buf *out, const struct change *c) MUST_USE;
 /* The first of the records in p: *c points into it, *used is its length. E_FORMAT. Ranges are those

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "statecache/due.h"
+#include "statecache/store/carry.h"
 #include "statecache/store/fields.h"
 #include "statecache/store/statefile.h"
 #include "statecache/store/pathfile.h"
@@ -164,6 +165,14 @@ static void go_on(struct statecache *sc, struct session *x, bool good)
     due_want(sc, x, pending ? DUE_NOW : good ? DUE_SOON : DUE_LATER);
 }
 
+/* No record names the other arithmetic's state any more: it may go when there is no room. */
+static void let_carried_go(struct statecache *sc, struct session *x)
+{
+    if (x->carried)
+        statefile_hold_foreign(sc, x->carried_state, false);
+    x->carried = false;
+}
+
 static void done_save(struct job *job)
 {
     struct record_job *j = (struct record_job *)job;
@@ -191,6 +200,7 @@ static void done_save(struct job *job)
         x->saved = j->tip;
         j->tip = before; /* its hold is given up below */
         record_settled(sc, x);
+        let_carried_go(sc, x);
     }
     if (x)
         go_on(sc, x, !j->rc);
@@ -290,7 +300,7 @@ void record_remove(struct statecache *sc, struct session *x)
 /* ---- at start ----------------------------------------------------------------------------- */
 
 /* Reads the parts of an open record into a job's buffers. */
-static int read_parts(struct statecache *sc, int fd, struct record_job *j, struct err *e)
+static int read_parts(struct store *store, int fd, struct record_job *j, struct err *e)
 {
     const struct head *h = &j->head; /* sizes are bounded and sealed */
     j->turns = mem_array(1, h->bytes[PART_TURNS]);
@@ -304,12 +314,35 @@ static int read_parts(struct statecache *sc, int fd, struct record_job *j, struc
     int rc = 0;
     for (size_t i = 0; i < ARRAY_LEN(parts) && !rc; i++) {
         struct part p = {&j->piece[i], 1};
-        rc = store_part(&sc->store, fd, h, parts[i], &p, e);
+        rc = store_part(store, fd, h, parts[i], &p, e);
     }
     return rc;
 }
 
-static int enter(struct statecache *sc, struct record_job *j, struct err *e)
+/* Where the session that the job's record names is, and its state. */
+static int find_state(struct statecache *sc, const struct record_job *j, struct tenant *t,
+                      int64_t position, int64_t state_position, struct snapshot **state,
+                      struct node **node, struct err *e)
+{
+    struct snapshot *s = state_position ? statefile_scanned(sc, j->fields + FIELD_STATE) : NULL;
+    int rc = 0;
+    *state = s;
+    *node = t->root;
+    if (!state_position)
+        return 0;
+    if (!s || s->pos != state_position || s->tenant != t)
+        return sc->unread
+                   ? err_set(e, E_IO, "the state it names is missing, but not all could be read")
+                   : err_set(e, E_FORMAT,
+                             "the state it names is missing or damaged: the session is lost");
+    rc = stretch_open_at(sc, s->node, position, e);
+    if (!rc && !(*node = prefix_at(&sc->prefix, s->node, position)))
+        rc = err_set(e, E_NOMEM, "no memory for a session");
+    return rc;
+}
+
+/* other: whose files the record and its state are; NULL: ours. */
+static int enter(struct statecache *sc, struct record_job *j, struct carry *other, struct err *e)
 {
     int64_t position = 0, state_position = 0;
     struct tenant *t = core_tenant(sc, j->head.tenant);
@@ -318,17 +351,12 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
         return t ? E_NOMEM : err_set(e, E_NOMEM, "no memory for a session");
     int rc = record_decode(x, j->fields, j->turns, j->head.bytes[PART_TURNS] / sizeof(*j->turns),
                            &position, &state_position, e);
-    struct snapshot *s = state_position ? statefile_scanned(sc, j->fields + FIELD_STATE) : NULL;
-    if (!rc && state_position && (!s || s->pos != state_position || s->tenant != t))
-        rc = sc->unread
-                 ? err_set(e, E_IO, "the state it names is missing, but not all could be read")
-                 : err_set(e, E_FORMAT,
-                           "the state it names is missing or damaged: the session is lost");
+    struct snapshot *s = NULL;
     struct node *node = t->root;
-    if (!rc && s)
-        rc = stretch_open_at(sc, s->node, position, e);
-    if (!rc && s && !(node = prefix_at(&sc->prefix, s->node, position)))
-        rc = err_set(e, E_NOMEM, "no memory for a session");
+    if (!rc && !other)
+        rc = find_state(sc, j, t, position, state_position, &s, &node, e);
+    else if (!rc && state_position)
+        rc = carry_path(sc, other, t, j->fields + FIELD_STATE, state_position, position, &node, e);
     if (!rc)
         rc = buf_add(&x->answer, j->answer, j->head.bytes[PART_ANSWER]);
     if (rc) {
@@ -343,6 +371,11 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
     if (x->lived_s == 0) /* from before there were stamps: its age begins here */
         x->lived_s = lived_now(&sc->lived);
     session_move(sc, x, node, s);
+    if (other && state_position) {
+        x->carried = true;
+        memcpy(x->carried_state, j->fields + FIELD_STATE, sizeof(x->carried_state));
+        statefile_hold_foreign(sc, x->carried_state, true);
+    }
     if (s) {
         s->holds++;
         x->saved = s;
@@ -362,6 +395,7 @@ static int enter(struct statecache *sc, struct record_job *j, struct err *e)
 static void scan_one(void *arg, const unsigned char name[16])
 {
     struct statecache *sc = arg;
+    struct carry carry, *other = NULL;
     struct err e = {0};
     int fd = -1;
     if (journal_deleted(sc, name)) {
@@ -370,12 +404,18 @@ static void scan_one(void *arg, const unsigned char name[16])
     }
     struct record_job *j = mem_zalloc(sizeof(*j));
     int rc = j ? store_get(&sc->store, STORE_SESSIONS, name, &fd, &j->head, &e) : E_NOMEM;
+    if (rc == E_CONFLICT && j->head.same_model) {
+        err_clear(&e);
+        carry_begin(other = &carry, sc, &j->head);
+        rc = store_get(&other->store, STORE_SESSIONS, name, &fd, &j->head, &e);
+    }
     if (!rc)
-        rc = read_parts(sc, fd, j, &e);
+        rc = read_parts(other ? &other->store : &sc->store, fd, j, &e);
     if (!rc) {
         memcpy(j->id.b, name, sizeof(j->id.b));
-        rc = enter(sc, j, &e);
+        rc = enter(sc, j, other, &e);
     }
+    sc->n_carried += !rc && other;
     store_done(&sc->store, fd);
     bool bad = rc == E_FORMAT || rc == E_DENIED || rc == E_RANGE;
     if (rc)
@@ -390,5 +430,9 @@ static void scan_one(void *arg, const unsigned char name[16])
 
 int record_scan(struct statecache *sc, struct err *e)
 {
-    return store_list(&sc->store, STORE_SESSIONS, scan_one, sc, e);
+    int rc = store_list(&sc->store, STORE_SESSIONS, scan_one, sc, e);
+    if (sc->n_carried)
+        log_info("%llu sessions go on without a state, which another arithmetic made: their next "
+                 "turns compute their tokens once more", (unsigned long long)sc->n_carried);
+    return rc;
 }

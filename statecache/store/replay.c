@@ -92,7 +92,12 @@ int journal_open(struct statecache *sc, struct err *e)
     const struct fsio *io = sc->o.io ? sc->o.io : &fsio_real;
     journal_start(sc);
     j->opening = true;
+    struct format other = sc->format;
+    if (sc->n_other_numerics)
+        memcpy(other.numerics, sc->other_numerics, sizeof(other.numerics));
     change_model(&sc->format, j->model);
+    change_model_before(&sc->format, j->before[0]);
+    change_model_before(&other, j->before[1]);
     buf_init(&j->frames, READ_MAX);
     int rc = turnlog_open(&j->log, io, sc->o.dir, &sc->format, turnlog_share(sc->o.disk_bytes),
                           each_frame, j, e);
@@ -140,7 +145,10 @@ void journal_orphan(struct statecache *sc, const unsigned char id[16], bool wait
 
 static bool ours(const struct statecache *sc, const struct change *c)
 {
-    return memcmp(c->model, sc->journal.model, sizeof(c->model)) == 0;
+    const struct journal *j = &sc->journal;
+    return memcmp(c->model, j->model, sizeof(c->model)) == 0 ||
+           memcmp(c->model, j->before[0], sizeof(c->model)) == 0 ||
+           memcmp(c->model, j->before[1], sizeof(c->model)) == 0;
 }
 
 /* The turns of x become those it keeps and those of the change. */
@@ -255,7 +263,7 @@ int journal_apply(struct statecache *sc, struct session *x, struct err *e)
         return 0;
     }
     if (!ours(sc, &f->c))
-        return err_set(e, E_FORMAT, "its change in the log of turns is of another model");
+        return err_set(e, E_CONFLICT, "its change in the log of turns is of another model");
     int rc = apply(sc, x, &f->c, e);
     if (!rc)
         f->fate = FATE_SETTLED;

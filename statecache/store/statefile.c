@@ -150,16 +150,38 @@ void statefile_remove(struct statecache *sc, struct snapshot *s)
 struct foreign {
     unsigned char name[16];
     uint64_t bytes;
+    uint32_t holds; /* sessions whose paths are read from it */
 };
 
 bool statefile_remove_foreign(struct statecache *sc)
 {
-    if (!sc->n_foreign)
+    if (sc->n_foreign == sc->n_foreign_held)
         return false;
     const struct foreign *x = &sc->foreign[--sc->n_foreign];
     sc->stuck -= x->bytes;
     push_remove(sc, x->name, x->bytes);
     return true;
+}
+
+static void swap_foreign(struct statecache *sc, size_t i, size_t j)
+{
+    struct foreign x = sc->foreign[i];
+    sc->foreign[i] = sc->foreign[j];
+    sc->foreign[j] = x;
+}
+
+void statefile_hold_foreign(struct statecache *sc, const unsigned char name[16], bool hold)
+{
+    size_t i = 0;
+    while (i < sc->n_foreign && memcmp(sc->foreign[i].name, name, 16) != 0)
+        i++;
+    if (i == sc->n_foreign) /* it only goes with its age */
+        return;
+    sc->foreign[i].holds += hold ? 1u : -1u;
+    if (hold && sc->foreign[i].holds == 1)
+        swap_foreign(sc, i, sc->n_foreign_held++); /* those that are held come first */
+    else if (!hold && sc->foreign[i].holds == 0)
+        swap_foreign(sc, i, --sc->n_foreign_held);
 }
 
 /* ---- to disk ------------------------------------------------------------------------------ */

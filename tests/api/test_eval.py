@@ -77,7 +77,7 @@ class Eval(unittest.TestCase):
         for how in ("none", "q8", "q4"):
             seen = set()
             for way in ([], ["--chunk", "1"], ["--batch", "5"], ["--move", "--chunk", "9"],
-                        ["--threads", "1"], ["--kernels", "avx2,ref"]):
+                        ["--threads", "1"], ["--kernels", "int16-avx2,avx2,ref"]):
                 r = self.run_eval(DEMO, ids, "--logits", self.path("l.npy"), "--generate", "12",
                                   "--quantize", how, *way)
                 self.assertEqual(r.returncode, 0, r.stderr)

@@ -20,8 +20,9 @@ def cpu_has(flag):
         return re.search(r"\b%s\b" % flag, f.read()) is not None
 
 
-class Numerics(unittest.TestCase):
+class TwoSettings(unittest.TestCase):
     model = DEMO7
+    flags = ["--device", "cpu"]  # of every server, unless a test says another device
 
     def setUp(self):
         self.tmp = tempfile.TemporaryDirectory()
@@ -35,7 +36,7 @@ class Numerics(unittest.TestCase):
         Settings.recurd = program or before
         try:
             return Server(["--model", self.model, "--state-dir", folder or self.dir,
-                           "--log-level", "debug"] + list(flags))
+                           "--log-level", "debug"] + self.flags + list(flags))
         finally:
             Settings.recurd = before
 
@@ -76,7 +77,12 @@ class Numerics(unittest.TestCase):
         self.assertIn('made by the arithmetic "%s", and this server has "%s"' %
                       (made[4], again[4]), again[5])
         # … and nothing was lost: the first one goes on with what it made.
-        self.assertEqual(self.look()[0] if not first else self.look(*first)[0], len(PROMPT))
+        self.assertEqual(self.look(*first)[0], len(PROMPT))
+        return made[4], again[4]
+
+
+class Numerics(TwoSettings):
+    flags = []
 
     def test_the_same_setting(self):
         self.shared(["--device", "cpu"], ["--device", "cpu"])
@@ -124,6 +130,86 @@ class Numerics(unittest.TestCase):
             self.assertEqual(status, wanted, body)
             if wanted == 400:
                 self.assertIn(b"arithmetic", body)
+
+
+@unittest.skipUnless(cpu_has("avx2"), "skipped: this CPU has no AVX2")
+class NumericsOfQuantisedWeights(TwoSettings):
+    """Products by inputs of 16 bits, which x86 has without being asked."""
+    flags = ["--device", "cpu", "--quantize", "q4"]
+
+    def test_states_that_float32_made_are_begun_anew(self):
+        made, again = self.refused(["--kernels", "float32"], [])
+        self.assertRegex(made, r"^cpu-simd/\d+$")
+        self.assertRegex(again, r"^cpu-simd\+int16/\d+$")
+
+    def test_and_float32_takes_none_of_the_others(self):
+        self.refused([], ["--kernels", "avx512,avx2,ref"])
+
+    def test_any_instruction_set_and_number_of_threads(self):
+        self.shared(["--threads", "1"], ["--threads", "3", "--kernels", "int16-avx2,avx2"])
+
+    def test_float32_has_one_name_for_all_of_its_masks(self):
+        self.shared(["--kernels", "float32"], ["--kernels", "avx2"])
+
+    def test_the_start_says_so(self):
+        for flags, says in (([], True), (["--kernels", "float32"], False)):
+            self.assertEqual("kernels, quantised weights by inputs of 16 bits; ready after" in
+                             self.look(*flags)[5], says)
+
+    def test_a_session_goes_on_and_is_computed_once_more(self):
+        """After a planned stop, whose record names a state; after a crash, when turns are logged;
+        and with a path that lies in several files."""
+        ask = dict(max_tokens=4, temperature=0, ignore_eos=True, logprobs=1, return_token_ids=True)
+        for long, crash in ((True, False), (False, True)):
+            path = [(7 * i + i * i + crash) % 250 + 5 for i in range(5000 if long else 60)]
+            a = self.start("--kernels", "float32")
+            sid = a.post("/v1/sessions", {})["id"]
+            path += a.complete(path, session=sid, **ask)["choices"][0]["token_ids"]
+            if crash:
+                a.proc.kill()
+                a.proc.wait()
+            else:
+                self.assertEqual(a.stop(), 0)
+            b = self.start()
+            turn = b.complete([9, 8, 7], session=sid, **ask)
+            self.assertEqual(turn["usage"]["prompt_tokens"], len(path) + 3)
+            self.assertEqual(turn["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+            self.assertEqual(b.stop(), 0)
+            if not crash:  # after one no file may name it yet
+                self.assertIn("sessions go on without a state", b.text())
+            with tempfile.TemporaryDirectory() as other:
+                c = self.start(folder=other)
+                alone = c.complete(path + [9, 8, 7], **ask)
+                self.assertEqual(c.stop(), 0)
+            for what in ("token_ids", "logprobs"):
+                self.assertEqual(turn["choices"][0][what], alone["choices"][0][what])
+            path += [9, 8, 7] + turn["choices"][0]["token_ids"]
+            d = self.start("--kernels", "float32")  # and back: what it knows of the path it has
+            turn = d.complete([6], session=sid, **ask)
+            self.assertEqual(turn["usage"]["prompt_tokens"], len(path) + 1)
+            self.assertEqual(d.stop(), 0)
+
+    def test_an_exported_session_of_float32_is_refused(self):
+        a = self.start("--kernels", "float32")
+        sid = a.post("/v1/sessions", {})["id"]
+        a.complete(PROMPT, session=sid, max_tokens=4, temperature=0)
+        blob = a.request("GET", "/v1/sessions/%s/state" % sid)[2]
+        self.assertEqual(a.stop(), 0)
+        for flags, wanted in (([], 400), (["--kernels", "float32"], 200)):
+            b = self.start(*flags)  # the same folder: the same install key
+            status, _, body = b.request("PUT", "/v1/sessions", blob,
+                                        {"Content-Type": "application/octet-stream"})
+            self.assertEqual(b.stop(), 0)
+            self.assertEqual(status, wanted, body)
+
+
+@unittest.skipUnless(cpu_has("avx2"), "skipped: this CPU has no AVX2")
+class NumericsWithoutQuantisedWeights(TwoSettings):
+    def test_states_and_name_are_those_of_float32(self):
+        made, again = self.change(["--kernels", "float32"], [])
+        self.assertRegex(made[4], r"^cpu-simd/\d+$")
+        self.assertEqual((made[1:3], made[4]), (again[1:3], again[4]))
+        self.assertEqual((again[0], again[3]), (len(PROMPT), {}))
 
 
 class NumericsOfAModelThatCallsTheLibrary(unittest.TestCase):

@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -80,8 +81,19 @@ class Flags(unittest.TestCase):
     def test_describe_says_what_a_session_costs(self):
         code, out, err = run("--describe", "--model", DEMO)
         self.assertEqual(code, 0, err)
-        for word in ("gated_deltanet", "session bytes, fixed: 598016", "per token: 0", "kernels:"):
+        for word in ("gated_deltanet", "session bytes, fixed: 598016", "per token: 0", "kernels:",
+                     "arithmetic: cpu-"):
             self.assertIn(word, out)
+        self.assertNotIn("16 bits", out)
+
+    def test_describe_says_how_quantised_weights_are_multiplied(self):
+        flags = ("--describe", "--model", DEMO, "--quantize", "q8", "--device", "cpu")
+        for kernels, ends in (("int16,float32", "+int16/%s, quantised weights by inputs of 16 bits"),
+                              ("float32", "/%s")):
+            code, out, err = run(*flags, "--kernels", kernels)
+            self.assertEqual(code, 0, err)
+            says = re.search(r"^arithmetic: cpu-\w+(\+int16/|/)(\d+)(.*)$", out, re.M)
+            self.assertEqual(says.group(1) + says.group(2) + says.group(3), ends % says.group(2))
 
 
 class FailuresAtStart(unittest.TestCase):

@@ -241,6 +241,25 @@ class Shared(unittest.TestCase):
                 assert metric(s, "hits_total") == 0 and metric(s, "errors_total") == 0
 
     @needs_redis
+    def test_another_arithmetic_sees_nothing(self):
+        """As while replicas are upgraded: float32 and int16 of the same quantised weights."""
+        q8 = ("--device", "cpu", "--quantize", "q8", "--kernels")
+        with Rig() as r:
+            old, new, again = (r.replica(*q8, kernels) for kernels in
+                               ("float32", "int16,float32", "int16,float32"))
+            for s in (old, new, again):
+                up(s)
+            ask(old, LONG)
+            settled(old)
+            answer, cached = ask(new, LONG)
+            assert cached == 0 and metric(new, "hits_total") == 0
+            settled(new)
+            same, cached = ask(again, LONG)
+            assert same == answer and cached > 200, cached
+            for s in (old, new, again):
+                assert metric(s, "errors_total") == 0
+
+    @needs_redis
     def test_garbage_is_never_answered_from(self):
         """Every value of the store is garbage, cut, or another's: the answers stay, errors count."""
         with Rig() as r:

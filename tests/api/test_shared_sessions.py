@@ -163,6 +163,28 @@ class Together(unittest.TestCase):
                 self.assertEqual(other.request("GET", "/v1/sessions/" + s)[0], 404)
 
     @needs_redis
+    def test_another_arithmetic_computes_the_path(self):
+        """As while replicas are upgraded: float32 and int16 of the same quantised weights."""
+        q8 = ("--device", "cpu", "--quantize", "q8", "--kernels")
+        with Rig() as rig:
+            old, new = (rig.replica(*q8, kernels) for kernels in ("float32", "int16,float32"))
+            for s in (old, new):
+                up(s)
+                records_up(s)
+            s, path = create(old)["id"], []
+            for i, server in enumerate((old, new, old, new)):
+                prompt = ids(30 + len(path), len(path) + 1)
+                reply = turn(server, s, prompt)
+                if i < 2:  # nothing that the other made is of use
+                    assert cost(reply) == len(path) + len(prompt), reply["usage"]
+                path += prompt
+                whole = server.complete(path, max_tokens=8, **ASK)["choices"][0]
+                assert reply["choices"][0]["token_ids"] == whole["token_ids"]
+                assert reply["choices"][0]["logprobs"] == whole["logprobs"]
+                path += whole["token_ids"]
+            assert show(old, s)["position"] == len(path)
+
+    @needs_redis
     def test_a_long_path(self):
         """More than two stretches, which are put once and read by the next."""
         with Rig() as r:

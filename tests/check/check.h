@@ -22,4 +22,8 @@ host_kernel *check_ref(enum op_kind k);
  * whose text matches ("0x4096x1024x2x0x0x0"), or all (NULL). */
 void bench_run(const char *op_glob, const char *variant_glob, const char *shape_glob, int threads);
 
+/* Prints how many times as fast as float32 products by inputs of 16 bits are, by this variant ("*":
+ * each that the CPU has), for a matrix of "ROWSxCOLS" (NULL: 4096x1024). */
+void beside_run(const char *variant, const char *shape);
+
 #endif

@@ -17,7 +17,7 @@
 struct options {
     const char *op, *variant, *shape, *klass, *sums;
     uint64_t seed;
-    bool list, bench, verbose, write_sums;
+    bool list, bench, beside, verbose, write_sums;
     int threads;
     long tiles;
 };
@@ -146,8 +146,8 @@ static int usage(const char *why)
     fprintf(stderr,
             "kernelcheck: %s\n"
             "usage: kernelcheck [--op GLOB] [--variant GLOB] [--shape AxBxC] [--class GLOB]\n"
-            "                   [--seed N] [--list] [--bench] [--threads N] [--verbose]\n"
-            "                   [--sums FILE] [--write-sums] [--tiles N]\n", why);
+            "                   [--seed N] [--list] [--bench] [--beside] [--threads N]\n"
+            "                   [--verbose] [--sums FILE] [--write-sums] [--tiles N]\n", why);
     return 2;
 }
 
@@ -160,6 +160,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->list = true;
         else if (!strcmp(a, "--bench"))
             o->bench = true;
+        else if (!strcmp(a, "--beside"))
+            o->beside = true;
         else if (!strcmp(a, "--verbose"))
             o->verbose = true;
         else if (!strcmp(a, "--write-sums"))
@@ -206,6 +208,10 @@ int main(int argc, char **argv)
         return check_tiles(o.tiles, o.seed);
     if (o.bench) {
         bench_run(o.op, o.variant, o.shape, o.threads);
+        return 0;
+    }
+    if (o.beside) {
+        beside_run(o.variant, o.shape);
         return 0;
     }
     struct progress *p = mmap(NULL, sizeof *p, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,

@@ -41,7 +41,7 @@ quiet() { "$@" | grep -v '^ok   golden\|^$' | tail -n 40; }
 speed() { # model, flags …
     model=$1
     shift
-    for kernels in amx,avx512,avx2,ref avx512,avx2,ref; do
+    for kernels in amx,float32 float32; do
         printf '%-20s %-16s ' "$kernels" "$*"
         timeout 25 "$at/speed" --rounds 3 --dummy --kernels "$kernels" "$@" "$model" || failed=1
     done
@@ -58,7 +58,7 @@ run() {
     "$at/kernelcheck" --list --op linear
     step "a million random products of tiles" 40 "$at/kernelcheck" --tiles 1000000
     step "AMX kernels: bits of the definition, digests" 60 "$at/kernelcheck" --variant amx
-    step "golden families" 25 "$at/golden" --kernels amx,avx512,avx2,ref tests/golden/public/rwkv7 tests/golden/public/mamba2 \
+    step "golden families" 25 "$at/golden" --kernels amx,float32 tests/golden/public/rwkv7 tests/golden/public/mamba2 \
         tests/golden/public/gated_deltanet tests/golden/hf/hf_qwen3_5_moe
     for shape in '[07489]x4096x1024x2x0x0x0' '1[02]x4096x1024x2x0x0x0' \
         '0x4096x1024x3x0x0x0' '4x4096x1024x3x0x0x0' '1[02]x4096x1024x3x0x0x0' \

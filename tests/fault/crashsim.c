@@ -283,9 +283,19 @@ static void run_once(struct rng *r)
         damage(r);
 }
 
+/* In a quarter of the lives every start may be of another arithmetic, as after an upgrade and the
+ * way back: states are not continued, sessions are. */
+static void open_again(uint64_t seed, uint64_t nth)
+{
+    if (rng_at(seed, 3, 0) % 4 == 0)
+        f.o.numerics = rng_at(seed, 4, nth) % 2 ? "fake/2" : "fake/1";
+    fake_open(&f);
+}
+
 static const char *one(uint64_t seed)
 {
     struct rng r = {seed, 0};
+    uint64_t starts = 0;
     bool paged = rng_below(&r, 3) == 0;
     problem = NULL;
     damaged = false;
@@ -309,11 +319,11 @@ static const char *one(uint64_t seed)
     f.o.checkpoint_tokens = 64 << 4 * rng_below(&r, 3);
     for (uint64_t runs = 1 + rng_below(&r, 3); runs > 0 && !problem; runs--) {
         if (!f.sc)
-            fake_open(&f);
+            open_again(seed, starts++);
         run_once(&r);
         if (problem)
             break;
-        fake_open(&f);
+        open_again(seed, starts++);
         for (int i = 0; i < n_all && !problem; i++)
             check(&all[i]);
     }

@@ -317,10 +317,10 @@ def write(path, arch, c, tensors, one, keys, blocks=None, decoded=False):
     w.close()
 
 
-def logits(model, ids, folder):
+def logits(model, ids, folder, *flags):
     out = os.path.join(folder, "logits.npy")
     r = subprocess.run([os.path.join(BUILD, "recurd-eval"), "--model", model, "--tokens", ids,
-                        "--logits", out], capture_output=True, text=True)
+                        "--logits", out, *flags], capture_output=True, text=True)
     if r.returncode:
         raise SystemExit(f"FAIL {model}: {r.stderr.strip()}")
     return np.load(out)
@@ -346,8 +346,8 @@ def written_by_the_package(folder):
 
 
 def blocks_are_their_values(folder):
-    """A file of blocks gives the bits of the same values stored as float32; to rounding where heads
-    are stored in another order, since sums then run in another order, too."""
+    """By float32 a file of blocks gives the bits of the same values stored as float32; to rounding
+    where heads are stored in another order, since sums then run in another order, too."""
     ids = os.path.join(folder, "ids.json")
     for name, arch, family, _ in FAMILIES[:4]:
         source = GOLDEN + name
@@ -358,7 +358,8 @@ def blocks_are_their_values(folder):
             for path, decoded in ((a, False), (b, True)):
                 write(path, gguf.MODEL_ARCH[arch], c, load(source + "/model.safetensors"),
                       *family(c), blocks=kind, decoded=decoded)
-            worst = float(np.abs(logits(a, ids, folder) - logits(b, ids, folder)).max())
+            values = [logits(x, ids, folder, "--kernels", "float32") for x in (a, b)]
+            worst = float(np.abs(values[0] - values[1]).max())
             bound = 1e-4 if arch.startswith("QWEN") else 0
             say(worst <= bound, f"{name}: {kind.name} and its values: difference {worst:.1e}")
 

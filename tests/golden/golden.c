@@ -9,8 +9,8 @@
  * tokens give the same bits in pieces of 1, 7, 13 and 64, among 15 others, after the state moved
  * to another slot, and on a second run. Exit 1 if anything misses.
  *
- * --quantize: of the same weights in blocks, what LIST computes beside what the kernels do that are
- * used without one, instead of the reference. */
+ * --quantize: of the same weights in blocks, what LIST computes beside what the float32 kernels do,
+ * instead of the reference. */
 #include <dirent.h>
 #include <getopt.h>
 #include <math.h>
@@ -360,11 +360,12 @@ static void close_all(struct golden *g)
  * third of this. */
 #define BOUND_BLOCKS 2e-3
 
-/* The same prompt by the kernels that are used without a list. */
+/* The same prompt by the float32 kernels. */
 static int check_beside(struct golden *g, const char *dir, float *out, struct err *e)
 {
     enum { N = 100 };
-    struct golden other = {.device = g->device, .threads = g->threads, .quantize = g->quantize};
+    struct golden other = {.device = g->device, .kernels = "float32", .threads = g->threads,
+                           .quantize = g->quantize};
     int32_t ids[N], at[N], vocab = g->m->plan.vocab;
     float *want = mem_array((size_t)N * (size_t)vocab, sizeof *want);
     for (int32_t i = 0; i < N; i++) {

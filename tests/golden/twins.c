@@ -8,8 +8,8 @@
  * be the same, as the stored types are; and again those of the directory that the converter makes
  * of the GGUF file, whose tensors no longer are transformed or stacked; and a GGUF file of blocks
  * those of another, made of the directory with its values. What blocks of 8 and 4 bits change is
- * bounded. Some configs say what the format cannot, and are changed first. Exit 1 on a miss, or
- * when a map has no twin. */
+ * bounded, and what inputs of 16 bits change of their products. Some configs say what the format
+ * cannot, and are changed first. Exit 1 on a miss, or when a map has no twin. */
 #include <getopt.h>
 #include <jansson.h>
 #include <math.h>
@@ -26,6 +26,12 @@
 
 #define N 70 /* tokens: more than one page */
 #define FOUR_BITS 25
+/* Inputs of 16 bits move the products of blocks by such a part of what the blocks themselves moved:
+ * their steps are 256 times as fine as those of weights of 8 bits, 4096 times as those of 4. Of the
+ * latter more is allowed: where a router's choice is nearly a tie a token gets another expert, and
+ * the tokens behind it remember that (hf_qwen3_5_moe). */
+#define INPUTS_8 160
+#define INPUTS_4 64
 
 static const char *const archs[] = {
 #define GGUF(name) #name,
@@ -111,13 +117,13 @@ static const char *changed(const char *dir, const char *change, struct err *e)
     return folder;
 }
 
-/* Logits of N tokens; the caller frees them. */
-static float *run(const char *path, int32_t *vocab, struct err *e)
+/* Logits of N tokens by these kernels (NULL: those used without a list); the caller frees them. */
+static float *run_by(const char *path, const char *kernels, int32_t *vocab, struct err *e)
 {
     struct model *m = NULL;
     struct device *d = NULL;
     struct model_options mo = {.dir = path};
-    struct device_options dopt = {.spec = "cpu"};
+    struct device_options dopt = {.spec = "cpu", .kernels = kernels};
     struct capacity cap = {.tokens = N, .logits = N, .seqs = 1, .slots = 1};
     int32_t tokens[N], rows[N], pages[8], cu[2] = {0, N}, slot = 0;
     int64_t pos = 0;
@@ -145,6 +151,11 @@ static float *run(const char *path, int32_t *vocab, struct err *e)
         d->backend->close(d);
     model_close(m);
     return out;
+}
+
+static float *run(const char *path, int32_t *vocab, struct err *e)
+{
+    return run_by(path, NULL, vocab, e);
 }
 
 /* Whether what `path` gives has the bits of a. */
@@ -217,18 +228,26 @@ static double moved(const float *a, const float *b, int32_t vocab)
     return token[N / 2];
 }
 
-/* How far blocks made of the directory move its logits, a; below 0: they cannot be had, see e. */
-static double quantised(const char *from, enum dtype matrix, const float *a, int32_t vocab,
-                        struct err *e)
+/* What moves the median token, in percent; below 0: it cannot be had. */
+struct moves { double blocks, inputs; };
+
+/* Of blocks made of the directory, whose logits are a: their own values, by float32, and inputs of
+ * 16 bits. */
+static struct moves quantised(const char *from, enum dtype matrix, const float *a, int32_t vocab,
+                              struct err *e)
 {
     const char *file = in_folder("blocks.gguf");
     struct convert_options o = {.dir = from, .out = file, .matrix = matrix};
-    int32_t other = 0;
-    float *b = convert_to_gguf(&o, e) == 0 ? run(file, &other, e) : NULL;
-    double percent = b && other == vocab ? moved(a, b, vocab) : -1;
+    int32_t n = 0, other = 0;
+    float *b = convert_to_gguf(&o, e) == 0 ? run_by(file, "float32", &n, e) : NULL;
+    float *c = b ? run_by(file, "int16,float32", &other, e) : NULL;
+    struct moves m = {-1, -1};
+    if (b && c && n == vocab && other == vocab)
+        m = (struct moves){moved(a, b, vocab), moved(b, c, vocab)};
     unlink(file);
     mem_free(b);
-    return percent;
+    mem_free(c);
+    return m;
 }
 
 /* Blocks of 8 bits may move them by `bound`, those of 4 bits, whose steps are 16 times as large, by
@@ -237,15 +256,22 @@ static bool near(const char *from, double bound, const float *a, int32_t vocab, 
                  size_t n)
 {
     struct err e = {0};
-    double eight = quantised(from, DTYPE_Q8_0, a, vocab, &e);
-    double four = e.code ? -1 : quantised(from, DTYPE_Q4_0, a, vocab, &e);
-    bool narrow = eight == 0 && four == 0;
-    bool ok = narrow || (eight > 0 && eight <= bound && four > eight && four <= FOUR_BITS * eight);
+    struct moves eight = quantised(from, DTYPE_Q8_0, a, vocab, &e), four = {-1, -1};
+    if (!e.code)
+        four = quantised(from, DTYPE_Q4_0, a, vocab, &e);
+    bool narrow = eight.blocks == 0 && four.blocks == 0 && eight.inputs == 0 && four.inputs == 0;
+    double by8 = eight.blocks / eight.inputs, by4 = four.blocks / four.inputs;
+    bool ok = narrow || (eight.blocks > 0 && eight.blocks <= bound && four.blocks > eight.blocks &&
+                         four.blocks <= FOUR_BITS * eight.blocks && eight.inputs > 0 &&
+                         four.inputs > 0 && by8 >= INPUTS_8 && by4 >= INPUTS_4);
     if (e.code)
         snprintf(says, n, "MISS: %.200s", e.text);
+    else if (narrow)
+        snprintf(says, n, "too narrow for blocks | | |");
     else
-        snprintf(says, n, "%s%.2f %% of %g | %.1f times%s", ok ? "" : "MISS: ", eight, bound,
-                 narrow ? 1 : four / eight, narrow ? " (too narrow for blocks)" : "");
+        snprintf(says, n, "%s%.2f %% of %g | %.1f times | %.4f %%, 1/%.0f | %.4f %%, 1/%.0f",
+                 ok ? "" : "MISS: ", eight.blocks, bound, four.blocks / eight.blocks, eight.inputs,
+                 by8, four.inputs, by4);
     return ok;
 }
 
@@ -253,7 +279,7 @@ static bool same(const struct twin *t, const char *dir)
 {
     struct err e[3] = {0};
     const char *says[3] = {e[0].text, "", ""};
-    char blocks_say[300] = "|";
+    char blocks_say[300] = "| | |";
     int32_t vocab = 0;
     const char *from = changed(dir, t->change, e), *file = in_folder("twin.gguf");
     struct convert_options o = {.dir = from, .out = file, .any = true};
@@ -309,7 +335,8 @@ int main(int argc, char **argv)
         return 2;
     }
     printf("| checkpoint               | as GGUF | as safetensors again | q8_0 through f32 "
-           "| q8_0 moves | q4_0 |\n| --- | --- | --- | --- | --- | --- |\n");
+           "| q8_0 moves | q4_0 | inputs of 16 bits in q8_0 | in q4_0 |\n"
+           "| --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for (size_t i = 0; i < ARRAY_LEN(archs); i++)
         missed += !covered(archs[i]);
     for (size_t i = 0; i < ARRAY_LEN(twins); i++) {

@@ -5,8 +5,8 @@ can do in the same run.
     bench_peers.py BUILD [--models NAME,...] [--types q8_0,q4_k,bf16] [--rounds N] [--out DIR]
                    [--llama-server PATH] [--wheel] [--concurrency 1,16] [--quick]
 
-In process: decode of 1, 4, 16 and 32 sequences and a prompt of 512 tokens, by build/speed (weights
-in blocks also with --kernels int16) and by peer.py. Through HTTP (unless --concurrency 0): both
+In process: decode of 1, 4, 16 and 32 sequences and a prompt of 512 tokens, by build/speed and by
+peer.py. Through HTTP (unless --concurrency 0): both
 servers under recurd-bench. llama.cpp and its server are built for this machine from the sources in
 llama-cpp-python; --wheel: a package that needs no compiler, knows AVX2 only and has no server. The
 machine: read bandwidth and multiply-adds by kernelcheck, before every round.
@@ -34,8 +34,6 @@ from llama import SOURCE, WHEEL, NotLoaded, Peer, enter, server
 
 STREAMS = (1, 4, 16, 32)
 PROMPT = 512
-PLAIN = ("f32", "f16", "bf16")
-INT16 = "int16,avx512,avx2,ref"
 LONG = 2000  # a prompt that arrives beside a stream
 BUSY = 0.1  # of all processors, by others: the round is marked
 TICK = os.sysconf("SC_CLK_TCK")
@@ -139,9 +137,9 @@ def limits(table):
         table.add("machine", "tiles of bf16, GFLOP/s", float(tiles[1]), o.share)
 
 
-def ours(table, row, path, *flags):
+def ours(table, row, path):
     with Own() as o:
-        text = output([program("speed"), *flags, "--rounds", "1", path])
+        text = output([program("speed"), "--rounds", "1", path])
     cells = [c.strip() for c in text.strip().strip("|").split("|")]
     for n, cell in zip(STREAMS, cells[2::2]):
         table.add(row, f"{n} streams", float(cell), o.share)
@@ -235,8 +233,6 @@ def through_http(table, row, command, port, vocab):
 def one_round(table, name, kind, path, peer, vocab):
     limits(table)
     ours(table, f"{name} {kind}, recurd", path)
-    if kind not in PLAIN:
-        ours(table, f"{name} {kind}, recurd int16", path, "--kernels", INT16)
     if peer:
         theirs(table, f"{name} {kind}, llama.cpp", peer, vocab)
     if not ARGS.concurrency:

@@ -270,22 +270,3 @@ Test(backend, an_unknown_device_names_those_there_are)
     e = (struct err){0};
     cr_assert_eq(device_open(&d, &o, &e), E_NOENT);
 }
-
-Test(backend, the_description_names_the_kernels_of_weights_in_blocks_where_they_differ)
-{
-    static const struct { const char *kernels; bool named; } cases[] = {
-        {NULL, false}, {"ref", false}, {"int16,avx512,avx2,ref", true}, {"int16,ref", true},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct device *d;
-        struct err e = {0};
-        struct device_options o = {.spec = "cpu", .threads = 2, .kernels = cases[i].kernels};
-        cr_assert_eq(device_open(&d, &o, &e), 0, "%s", e.text);
-        const char *at = strstr(d->description, " kernels");
-        cr_assert_not_null(at, "%s", d->description);
-        cr_assert_eq(strncmp(at, " kernels, int16", 15) == 0, cases[i].named, "%s",
-                     d->description);
-        cr_assert_eq(strstr(d->description, " for weights in blocks") != NULL, cases[i].named);
-        d->backend->close(d);
-    }
-}

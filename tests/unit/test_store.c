@@ -238,28 +238,105 @@ Test(store, states_of_another_model_wait_and_are_not_offered)
     cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10);
 }
 
+static void reopen_as(const char *numerics)
+{
+    statecache_close(f.sc);
+    f.o.numerics = numerics;
+    fake_open(&f);
+}
+
 Test(store, states_of_other_arithmetic_wait_and_are_not_offered)
 {
     struct session_id id;
     enum session_persist ended;
-    struct session_info s;
-    struct err e = {0};
     struct statecache_stats st;
     fake_open(&f);
     scenario(&id, &ended);
-    statecache_close(f.sc);
-    f.o.numerics = "fake/2";
-    fake_open(&f);
-    cr_assert_eq(session_get(f.sc, &none, &id, &s, &e), E_NOENT);
-    cr_assert_eq(fake_serve(&f, tokens, 150, 2), 150);
+    reopen_as("fake/2");
+    cr_assert_eq(fake_serve(&f, tokens + 1, 150, 2), 150);
+    cr_assert_eq(fake_serve(&f, tokens, 90, 2), 90); /* the first tokens of the session */
     statecache_stats(f.sc, &st);
-    cr_assert_eq(st.misses[MISS_NUMERICS], 1);
+    cr_assert_eq(st.misses[MISS_NUMERICS], 2);
     cr_assert_eq(st.misses[MISS_FINGERPRINT], 0);
     cr_assert_eq(st.files_quarantined, 0);
-    statecache_close(f.sc);
-    f.o.numerics = "fake/1"; /* what the other one wrote of the same tokens has other names */
-    fake_open(&f);
+    reopen_as("fake/1"); /* what the other one wrote of the same tokens has other names */
     cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), 10);
+}
+
+Test(store, sessions_of_other_arithmetic_go_on_and_are_computed_once_more)
+{
+    struct session_id id;
+    enum session_persist ended;
+    fake_open(&f);
+    scenario(&id, &ended);
+    struct session_info was = get(&id);
+    cr_assert_gt(was.position, 3 * f.o.stretch); /* files of its path, and ids beyond them */
+    for (int i = 0; i < 3; i++) { /* as long as it is not used it stays what it was */
+        reopen_as(i % 2 ? "fake/3" : "fake/2");
+        struct session_info found = get(&id);
+        cr_assert_eq(found.position, was.position);
+        cr_assert_eq(found.turns, was.turns);
+        cr_assert_eq(found.generation, was.generation);
+    }
+    cr_assert_eq(f.sc->n_foreign_held, 1); /* whatever else needs room */
+    cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), was.position + 10); /* with the right logits */
+    cr_assert_eq(get(&id).persist, PERSIST_DURABLE);
+    cr_assert_eq(f.sc->n_foreign_held, 0);
+    reopen_as("fake/2");
+    cr_assert_eq(fake_turn(&f, &id, tokens + 40, 10, 2), 10);
+    reopen_as("fake/1"); /* goes on from where it knows the path */
+    cr_assert_eq(get(&id).position, was.position + 24);
+    cr_assert_eq(fake_turn(&f, &id, tokens + 80, 10, 2), 34);
+    struct session_info copy, back;
+    struct err e = {0};
+    reopen_as("fake/3");
+    cr_assert_eq(session_fork(f.sc, &none, &id, was.position, &copy, &e), 0, "%s", e.text);
+    cr_assert_eq(session_rewind(f.sc, &none, &copy.id, 40, -1, 0, &back, &e), 0, "%s", e.text);
+    cr_assert_eq(fake_turn(&f, &copy.id, tokens + 900, 10, 2), 50);
+    struct statecache_stats st;
+    statecache_stats(f.sc, &st);
+    cr_assert_eq(st.files_quarantined, 0);
+}
+
+/* Whatever is missing or damaged of what the other wrote: the session has its tokens or is left
+ * alone, and the one who wrote it decides about it as ever. */
+Test(store, a_session_of_other_arithmetic_whose_path_is_broken_is_left_alone)
+{
+    static const char *const folders[] = {"/s/states/", "/s/paths/"};
+    int left = 0, kept = 0;
+    for (size_t which = 0; which < ARRAY_LEN(folders); which++)
+        for (int nth = 0;; nth++) {
+            struct session_id id;
+            struct session_info s;
+            struct err e = {0};
+            enum session_persist ended;
+            int at = 0, i = 0;
+            close_all();
+            open_all();
+            fake_open(&f);
+            scenario(&id, &ended);
+            struct session_info was = get(&id);
+            statecache_close(f.sc);
+            f.o.numerics = "fake/2";
+            for (; i < fs.n_now; i++)
+                if (strncmp(fs.now[i].path, folders[which], strlen(folders[which])) == 0 &&
+                    at++ == nth)
+                    break;
+            if (i < fs.n_now)
+                fs.files[fs.now[i].file].now[CODEC_HEAD] ^= 1; /* the first part */
+            fake_open(&f);
+            int rc = session_get(f.sc, &none, &id, &s, &e);
+            if (i == fs.n_now) {
+                cr_assert_eq(rc, 0);
+                break;
+            }
+            left += rc == E_NOENT;
+            kept += !rc;
+            cr_assert(rc == E_NOENT || (!rc && s.position == was.position));
+            if (!rc)
+                cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), was.position + 10);
+        }
+    cr_assert(left > 0 && kept > 0, "%d left, %d kept", left, kept);
 }
 
 /* A file as version 3 wrote it: the same but for the digests of its parts. */

@@ -31,11 +31,17 @@ static void close_all(void)
     fake_fini(&f);
     fs_fini(&fs);
 }
-/* The power goes: nothing that was not synced is there, and no file is torn. */
-static void crash(void)
+/* The process goes: what it wrote is there. */
+static void die(void)
 {
     fs.crashed = true;
     statecache_close(f.sc);
+    fs.crashed = false;
+}
+/* The power goes: nothing that was not synced is there, and no file is torn. */
+static void crash(void)
+{
+    die();
     for (int i = 0; i < fs.n_files; i++) {
         struct fs_file *x = &fs.files[i];
         fs_grow(x, x->n_safe);
@@ -45,7 +51,6 @@ static void crash(void)
     memcpy(fs.now, fs.safe, sizeof fs.now);
     fs.n_now = fs.n_safe;
     fs.n_ops = 0;
-    fs.crashed = false;
 }
 static void restart(void)
 {
@@ -263,6 +268,61 @@ Test(turnlog, another_models_turns_wait_for_it)
     fake_open(&f);
     cr_assert_eq(get(&s.id).position, 55);
     cr_assert_eq(fake_turn(&f, &s.id, tokens, 10, 2), 65);
+}
+
+Test(turnlog, turns_of_other_arithmetic_are_replayed_and_computed)
+{
+    struct session_info s = create(), t = create();
+    fake_turn(&f, &s.id, tokens, 50, 5);
+    fake_turn(&f, &t.id, tokens, 90, 5);
+    cr_assert_eq(fake_turn(&f, &t.id, tokens + 200, 20, 5), 20);
+    for (int i = 0; i < 3; i++) {
+        crash();
+        f.o.numerics = i % 2 ? "fake/1" : "fake/2";
+        fake_open(&f);
+        cr_assert_eq(get(&t.id).position, 120);
+        cr_assert_eq(get(&t.id).turns, 2);
+        cr_assert_eq(get(&s.id).position, 55 + 12 * i);
+        cr_assert_eq(fake_turn(&f, &s.id, tokens, 10, 2), 65 + 12 * i);
+    }
+}
+
+/* Another session's state gets to the disk, so its arithmetic is known at the next start. */
+static void leave_a_state(void)
+{
+    struct session_info s = create();
+    f.sc->o.checkpoint_ms = -1;
+    fake_turn(&f, &s.id, tokens + 1200, 300, 5);
+    cr_assert_geq(in_folder("/states/"), 1);
+    cr_assert_eq(in_folder("/sessions/"), 1);
+}
+
+/* Logs of before had the arithmetic in the name of the model. */
+Test(turnlog, turns_that_an_earlier_version_logged_are_replayed)
+{
+    enum { OURS, NAMED_BY_NOTHING, NAMED_BY_A_STATE, CASES };
+    for (int i = OURS; i < CASES; i++) {
+        close_all();
+        open_all();
+        struct session_info s = create(), found;
+        struct err e = {0};
+        fake_turn(&f, &s.id, tokens, 50, 5);
+        change_model_before(&f.sc->format, f.sc->journal.model);
+        cr_assert_eq(fake_turn(&f, &s.id, tokens + 700, 10, 5), 10);
+        if (i == NAMED_BY_A_STATE)
+            leave_a_state();
+        die();
+        f.o.numerics = i == OURS ? "fake/1" : "fake/2";
+        fake_open(&f);
+        if (i == NAMED_BY_NOTHING) { /* it waits */
+            cr_assert_eq(session_get(f.sc, &none, &s.id, &found, &e), E_NOENT);
+            crash();
+            f.o.numerics = "fake/1";
+            fake_open(&f);
+        }
+        cr_assert_eq(get(&s.id).position, 70);
+        cr_assert_eq(fake_turn(&f, &s.id, tokens, 10, 2), 80);
+    }
 }
 
 Test(turnlog, a_log_that_cannot_be_read_is_no_empty_log)

@@ -1,10 +1,9 @@
-/* Weights and inputs as whole numbers of 16 bits, two to a lane: what a product is made of whose
- * definition is ref/ref_int16.h. A lane is an output; one instruction multiplies two of its
- * numbers by two inputs and adds both products.
+/* Weights as whole numbers of 16 bits, two to a lane: what a product is made of whose definition is
+ * ref/ref_int16.h. A lane is an output; one instruction multiplies two of its numbers by two inputs
+ * (int16_input.h) and adds both products.
  *
  * Two numbers of a lane come from a line of a panel (pack.c) by shifts and masks, so which two
- * inputs meet is decided by the layout of panels: order[] says it for each width of numbers, and
- * inputs are laid out by it, once for all panels. */
+ * inputs meet is decided by the layout of panels: order[] says it for each width of numbers. */
 #ifndef RECURD_INT16_H
 #define RECURD_INT16_H
 
@@ -108,87 +107,6 @@ INLINE v16 pair_of(struct quant f, const char *lines, int i, v16 table)
 #else
     return v16_or(v16_and(y, v16_bits(ones << 16)), x);
 #endif
-}
-
-/* ---- inputs ----------------------------------------------------------------------------- */
-
-/* A span of one input. start: what the sum of a run starts from, so that `center` is taken off. */
-struct int16_span {
-    int32_t pair[PAIRS]; /* in pair_order */
-    float by, inputs[2]; /* by; of each run the sum of q times by */
-    int32_t start[2];
-    int32_t unused[3];
-};
-_Static_assert(sizeof(struct int16_span) == 96, "half lines apart");
-
-/* q of 32 inputs, and its sums over both halves. */
-INLINE void int16_numbers(const float *x, float times, const uint8_t *order, int32_t *pair,
-                          int32_t sum[2])
-{
-    v16 t = v16_set1(times);
-    v16 lo = v16_to_int(v16_mul(v16_load(x), t)), hi = v16_to_int(v16_mul(v16_load(x + LANES), t));
-#if defined(__AVX512F__)
-    __m512i a = _mm512_castps_si512(lo), b = _mm512_castps_si512(hi);
-    __m512i halves = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(a)),
-                                        _mm512_cvtepi32_epi16(b), 1);
-    __m512i at = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)order));
-    _mm512_storeu_si512(pair, _mm512_permutexvar_epi16(at, halves));
-    sum[0] = _mm512_reduce_add_epi32(a);
-    sum[1] = _mm512_reduce_add_epi32(b);
-#else
-    int32_t q[SPAN];
-    memcpy(q, &lo, sizeof lo);
-    memcpy(q + LANES, &hi, sizeof hi);
-    sum[0] = sum[1] = 0;
-    for (int k = 0; k < LANES; k++) {
-        sum[0] += q[k];
-        sum[1] += q[k + LANES];
-    }
-    for (int i = 0; i < PAIRS; i++)
-        pair[i] = (int32_t)((uint32_t)q[order[2 * i + 1]] << 16 | (q[order[2 * i]] & 0xffff));
-#endif
-}
-
-/* The bits of the largest magnitude of 32 inputs: infinities and NaNs are above all numbers. */
-INLINE uint32_t int16_largest(const float *x)
-{
-    const v16 magnitude = v16_bits(0x7fffffffu);
-    v16 a = v16_and(v16_load(x), magnitude), b = v16_and(v16_load(x + LANES), magnitude);
-#if defined(__AVX512F__)
-    return (uint32_t)_mm512_reduce_max_epi32(
-        _mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
-#elif defined(__aarch64__)
-    int32x4_t m = vmaxq_s32(vmaxq_s32(V16_I(a.a), V16_I(a.b)), vmaxq_s32(V16_I(a.c), V16_I(a.d)));
-    int32x4_t n = vmaxq_s32(vmaxq_s32(V16_I(b.a), V16_I(b.b)), vmaxq_s32(V16_I(b.c), V16_I(b.d)));
-    return (uint32_t)vmaxvq_s32(vmaxq_s32(m, n));
-#else
-    __m256i m = _mm256_max_epi32(_mm256_max_epi32(V16_SI(a.a), V16_SI(a.b)),
-                                 _mm256_max_epi32(V16_SI(b.a), V16_SI(b.b)));
-    __m128i h = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
-    h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0x4e));
-    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(h, _mm_shuffle_epi32(h, 0xb1)));
-#endif
-}
-
-INLINE void int16_input(const float *x, const struct quant *f, struct int16_span *out)
-{
-    const uint32_t bits = int16_largest(x);
-    int32_t sum[2];
-    float largest;
-    memcpy(&largest, &bits, sizeof largest);
-    if (!(largest >= INT16_LEAST) || isinf(largest)) {
-        *out = (struct int16_span){.by = bits < 0x7f800000 ? 0 : NAN};
-        out->inputs[0] = out->inputs[1] = 0 * out->by;
-        return;
-    }
-    out->by = largest / 32767;
-    int16_numbers(x, 32767 / largest, pair_order(f->bits), out->pair, sum);
-    if (f->run == SPAN)
-        sum[0] += sum[1];
-    for (int r = 0; r < 2; r++) {
-        out->inputs[r] = (float)sum[r] * out->by;
-        out->start[r] = f->map == MAP_LINEAR ? -f->center * sum[r] : 0;
-    }
 }
 
 #endif

@@ -6,7 +6,7 @@
  * of other widths than 2, 4 and 8 bits: their pairs are made once for a few spans, in cache. Which
  * meet says job_int16.h. */
 #include "kernels/cpu/impl/ends.h"
-#include "kernels/cpu/impl/int16.h"
+#include "kernels/cpu/impl/int16_input.h"
 
 /* Panels and inputs of a tile of several inputs: a sum of integers and one of floats of each fill
  * 24 registers of 32, or 12 of 16 whose two are a v16, or 24 of 32 whose four are. */

@@ -38,12 +38,14 @@ INLINE int64_t tile_from(int64_t n, int64_t i)
 /* Columns [k0, k0 + spans) of all inputs. */
 static void take_inputs(struct work *w)
 {
+    const struct quant f = *w->format;
+    const pair_layout layout = pair_layout_of(f.bits);
     struct int16_span *x = w->x;
     for (int64_t i = 0, from = 0, to; from < w->job->n; from = to) {
         to = tile_from(w->job->n, ++i);
         for (int s = 0; s < w->spans; s++)
             for (int64_t j = from; j < to; j++)
-                int16_input(w->ends[j].x + w->k0 + s * SPAN, w->format, x++);
+                int16_input(w->ends[j].x + w->k0 + s * SPAN, f, &layout, x++);
     }
 }
 
