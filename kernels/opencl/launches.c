@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "kernels/opencl/bundle.h"
 #include "kernels/opencl/persistent.h"
@@ -157,24 +156,6 @@ static int build_file(struct ocl_model *m, int32_t first, cl_program *out, struc
     return rc;
 }
 
-/* A driver may refuse PTX, or this version of it: then mma.sync makes the same bits. */
-static void try_wgmma(struct ocl_device *d)
-{
-    struct err e = {0};
-    struct buf source;
-    cl_program p;
-    if (!d->tune.mma || !d->tune.wgmma)
-        return;
-    buf_init(&source, MIB(16));
-    ocl_wgmma_program(&source);
-    if (source.failed || ocl_program_build(&p, d, OCL_WGMMA, source.p, false, &e)) {
-        log_warn("%s: no wgmma, products of many rows are slower: %s", d->info.name,
-                 source.failed ? "no memory for the kernels" : e.text);
-        d->tune.wgmma = 0;
-    }
-    buf_free(&source);
-}
-
 static int set_arg(const struct ocl_model *m, cl_kernel k, cl_uint n, const struct ocl_arg *a,
                    const char *file, struct err *e)
 {
@@ -267,7 +248,7 @@ int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan 
 {
     *m = (struct ocl_model){.d = d, .plan = p, .cap = *c, .until = INT32_MAX};
     int rc;
-    try_wgmma(d);
+    ocl_wgmma_test(d);
     if ((rc = ocl_bundle_begin(m, e)) || (rc = ocl_weights_init(m, e)) ||
         (rc = make_buffers(m, e)) || (rc = ocl_ops_lower(m, e)) ||
         (rc = ocl_bundle_launches(m, e)) ||

@@ -19,8 +19,7 @@
  * `rows` rows of packed past the last are read. */
 struct ocl_wgmma {
     int rows;   /* a multiple of 8 */
-    int stages; /* products of 16 inputs of the rows on their way: 32 * rows bytes each */
-    int ahead;  /* and of the weights, in registers: a multiple of 4 */
+    int stages; /* of 32 inputs on their way: 64 * rows bytes and 8 KiB of weights each */
 };
 
 /* All shapes, narrow ones first; returns their number. */
@@ -28,5 +27,10 @@ int ocl_wgmma_shapes(const struct ocl_wgmma **out);
 
 /* The program: a kernel for every shape. */
 void ocl_wgmma_program(struct buf *b);
+
+/* Builds and launches them once (wgmmatest.c). Where that fails mma.sync makes the same bits: the
+ * log says so, and tune.wgmma is 0. */
+struct ocl_device;
+void ocl_wgmma_test(struct ocl_device *d);
 
 #endif

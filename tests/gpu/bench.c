@@ -1,12 +1,13 @@
 /* oclbench: what the OpenCL kernels reach on this device, beside what it can copy.
  *
  *   oclbench [--device NAME] [--cache DIR] [--tune "key=value ..."] [--only TEXT] [--small]
- *            [--product OUTPUTSxINPUTSxROWS ...] [--best]
+ *            [--product OUTPUTSxINPUTSxROWS ...] [--residual] [--best]
  *
  * Each line is a plan of several equal ops run as one step; weights and inputs are random (zeros
  * run faster than data). --small: sizes for a CPU. --product: these bf16 products, and no other
- * line. A product's inputs alternate between two sets, so that each op prepares its own. --best:
- * the shortest of the times counts, not the median, where others use the machine. */
+ * line. A product's inputs alternate between two sets, so that each op prepares its own.
+ * --residual: products are added to what was there. --best: the shortest of the times counts, not
+ * the median, where others use the machine. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 
 static struct ocl_device device;
 static double copy_gbs;
+static bool residual; /* of products */
 static bool best; /* the shortest time counts */
 static const char *only = ""; /* lines whose name has this in it */
 
@@ -189,6 +191,8 @@ static void bench_linear(int32_t outputs, int32_t inputs, int32_t rows, enum dty
     b.ops[0].kind = OP_LINEAR;
     b.ops[0].in[0] = add_act(&b, inputs);
     b.ops[0].out = add_act(&b, outputs);
+    if (residual)
+        b.ops[0].in[LINEAR_residual] = b.ops[0].out;
     b.ops[0].w[0] = 0;
     b.weights[0] = (struct weight){WEIGHT_MATRIX, t, outputs, inputs};
     b.plan.n_weights = 1;
@@ -412,6 +416,8 @@ int main(int argc, char **argv)
             small = true;
         else if (!strcmp(argv[i], "--best"))
             best = true;
+        else if (!strcmp(argv[i], "--residual"))
+            residual = true;
         else if (!strcmp(argv[i], "--device") && i + 1 < argc)
             name = argv[++i];
         else if (!strcmp(argv[i], "--cache") && i + 1 < argc)

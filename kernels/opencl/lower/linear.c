@@ -286,13 +286,19 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32
 }
 
 /* What things take, in ns, measured on an H200: a product of 16 inputs of a tile (for its weights,
- * and for every row), the begin and end of a tile, one more launch, 1000 numbers of a chain stored
- * and read again. */
-#define STEP_NS 85.0
-#define STEP_ROW_NS 0.31
-#define TILE_NS 2000.0
+ * and for every row), the end of a tile (for every row), one more launch, 1000 numbers of a chain
+ * stored and read again, 1000 bytes of weights that come from memory. */
+#define STEP_NS 66.0
+#define STEP_ROW_NS 0.26
+#define TILE_ROW_NS 50.0
 #define LAUNCH_NS 3000.0
 #define CHAINS_NS 2.0
+#define WEIGHTS_NS 0.32
+
+static double weight_bytes(const struct op *op)
+{
+    return 2.0 * op->out.width * op->in[LINEAR_x].width;
+}
 
 /* Groups take tiles in turn, and all wait for those that have one more. */
 static double way_ns(const struct ocl_model *m, const struct op *op, struct way way, int32_t rows)
@@ -303,7 +309,8 @@ static double way_ns(const struct ocl_model *m, const struct op *op, struct way 
                     ((rows + way.shape->rows - 1) / way.shape->rows) * way.parts;
     double steps = way.parts > 1 ? c.len / 16 : (op->in[LINEAR_x].width + 15) / 16;
     double ns = (double)((tiles + units - 1) / units) *
-                (steps * (STEP_NS + STEP_ROW_NS * way.shape->rows) + TILE_NS);
+                (steps * (STEP_NS + STEP_ROW_NS * way.shape->rows) + TILE_ROW_NS * way.shape->rows);
+    ns = MAX(ns, weight_bytes(op) / 1e3 * WEIGHTS_NS);
     if (way.parts > 1)
         ns += LAUNCH_NS + CHAINS_NS / 1e3 * way.parts * rows * op->out.width;
     return ns;
@@ -352,15 +359,38 @@ static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, st
 
 /* ---- by the number of rows ---- */
 
+/* linear_few.cl with `tiles` of 8 rows: every 16 outputs read all rows again, from the L2 cache. */
+#define FEW_NS 5000.0
+#define FEW_BYTES_NS 0.12 /* 1000 bytes of weights and rows */
+#define WORTH_NS 30e3     /* to be gained: launches of few rows are merged with others */
+
+static double few_ns(const struct op *op, int32_t tiles)
+{
+    return FEW_NS + weight_bytes(op) / 16e3 * (16 + tiles * 8) * FEW_BYTES_NS;
+}
+
+/* From how many rows on wgmma makes a product: wgmma_rows, and fewer where it has many outputs. */
+static int32_t wgmma_from(const struct ocl_model *m, const struct op *op)
+{
+    int32_t from = m->d->tune.wgmma_rows;
+    for (int32_t tiles = 8; tiles > 2 && from > tiles * 4 + 1; tiles /= 2) {
+        struct way way = best_way(m, op, tiles * 8);
+        if (way_ns(m, op, way, tiles * 8) + WORTH_NS > few_ns(op, tiles))
+            break;
+        from = tiles * 4 + 1;
+    }
+    return from;
+}
+
 static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     bool hopper = can_wgmma(m, op);
-    int32_t wide = MAX(m->d->tune.wide_rows, 65), few = hopper ? m->d->tune.wgmma_rows - 1 : 64;
+    int32_t wide = MAX(m->d->tune.wide_rows, 65), few = hopper ? wgmma_from(m, op) - 1 : 64;
     int rc;
     if ((rc = mma_few(m, op, 1, 8, e)) ||
         (rc = mma_pack(m, op, false, 8 * UNPACKED + 1, hopper ? few : INT32_MAX, e)))
         return rc;
-    for (int32_t tiles = 2; tiles <= 8; tiles *= 2)
+    for (int32_t tiles = 2; tiles <= 8 && tiles * 4 < few; tiles *= 2)
         if ((rc = mma_few(m, op, tiles, few, e)))
             return rc;
     if (hopper)
