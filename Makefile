@@ -422,11 +422,11 @@ opencl-quick: $B/oclcheck $B/oclrows $B/oclbundle $B/ocl_fault $B/golden ## … 
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --most 75 1 3
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' --most 30 1 3
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' 1 10
+	$B/oclbundle tests/check/bundle-kda $(OCL_DEVICE) --tune '$(DELTA_TUNE) mma=0 state_split=32 persistent=128' \
+	  --most 10 1 3
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --quantize q8 --most 75 1
 	$B/ocl_fault --quick $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
-	$B/golden --device '$(OCL_DEVICE),$(DELTA_TUNE) mma=0 persistent=128' \
-	  $(addprefix tests/golden/public/,gated_deltanet rwkv7 mamba2)
 	$B/golden --device $(OCL_DEVICE),bank_kib=600+$(OCL_DEVICE),bank_kib=600+rows=7 \
 	  tests/golden/public/gated_deltanet
 	$B/golden --device '$(OCL_DEVICE),mma=1 key_split=64' $(MMA_FAMILIES:%=tests/golden/public/%)

@@ -306,7 +306,8 @@ static bool joins(struct finding *f, int32_t i, int32_t phase, int32_t *tiles)
         one &= has == 1;
         least = MIN(least, has);
     }
-    if (one && op->out.width > ALONE_MOST && tiles_of(op) > 1)
+    int32_t wide = op->kind == OP_EW ? op->p.ew->width : op->out.width;
+    if (one && wide > ALONE_MOST && tiles_of(op) > 1)
         return false;
     *tiles = one ? 1 : cut(&f->c, f->p->ops);
     for (int k = 0; k < f->c.n; k++) {

@@ -253,9 +253,10 @@ int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan 
         (rc = make_buffers(m, e)) || (rc = ocl_ops_lower(m, e)) ||
         (rc = ocl_bundle_launches(m, e)) ||
         (rc = ocl_buffer_new(&m->scratch, d, m->scratch_bytes, "packed activations", e)) ||
-        (rc = make_kernels(m, e)) || (rc = ocl_persistent_init(m, e)) ||
+        (rc = make_kernels(m, e)) ||
         (rc = ocl_beside_init(&m->beside, d, (size_t)p->slot_floats * 4, c->slots, e)))
         return rc;
+    ocl_persistent_init(m);
     return view_given(p->logits) && c->logits > 0 ? make_sampler(m, e) : 0;
 }
 

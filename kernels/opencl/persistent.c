@@ -12,6 +12,7 @@
 #include "kernels/opencl/source.h"
 
 #define SHORTEST 4 /* launches that a walk is worth */
+#define FORMS_MOST 96 /* in one kernel: what a model has of each layer anew is not walked */
 /* Of local memory for two records, and what else a compiler puts there. */
 #define RECORD_BYTES(w) ((size_t)(w)->record * 2 * sizeof(cl_ulong) + 256)
 
@@ -111,6 +112,7 @@ static int32_t given_local(const struct ocl_launch *l)
     return (int32_t)MIN(bytes, (size_t)OCL_POOL_BYTES + 1);
 }
 
+/* FORMS_MOST: there is no room for another. */
 static int32_t form_of(struct planning *p, const struct ocl_launch *l)
 {
     struct ocl_form f = {&p->m->instances[l->instance], l, given_local(l)};
@@ -120,14 +122,17 @@ static int32_t form_of(struct planning *p, const struct ocl_launch *l)
             !memcmp(x->l->local, l->local, sizeof l->local))
             return i;
     }
+    if (p->n_forms == FORMS_MOST)
+        return FORMS_MOST;
     p->forms[p->n_forms] = f;
     return p->n_forms++;
 }
 
-static bool fits(const struct planning *p, const struct ocl_launch *l)
+static bool fits(struct planning *p, const struct ocl_launch *l)
 {
     return l->kernel && l->local_bytes <= OCL_POOL_BYTES &&
-           ocl_form_fits(&p->m->instances[l->instance], l, p->m->d->tune.persistent, p->teams);
+           ocl_form_fits(&p->m->instances[l->instance], l, p->m->d->tune.persistent, p->teams) &&
+           form_of(p, l) < FORMS_MOST;
 }
 
 static cl_ulong value_of(struct planning *p, const struct ocl_arg *a)
@@ -161,10 +166,8 @@ static int cut_walks(struct planning *p, struct ocl_walks *w, struct err *e)
         if (r.walked) {
             r.before = w->meetings;
             w->meetings += (uint32_t)(r.to - r.from - 1);
-            for (int32_t k = i; k < end; k++) {
-                (void)form_of(p, &m->launches[p->list[k]]);
+            for (int32_t k = i; k < end; k++)
                 record = MAX(record, m->launches[p->list[k]].n_args);
-            }
         }
         w->runs[w->n_runs++] = r;
     }
@@ -279,7 +282,9 @@ static void note_buffers(struct planning *p)
 
 static int32_t most_rows(const struct ocl_model *m)
 {
-    return MIN(MIN(m->cap.tokens, m->cap.seqs), MIN(m->d->tune.persistent_rows, OCL_BUNDLE_ROWS));
+    const struct capacity *c = &m->cap;
+    int32_t most = MIN(MIN(c->tokens, c->seqs), MIN(c->logits, c->slots));
+    return MIN(most, MIN(m->d->tune.persistent_rows, OCL_BUNDLE_ROWS));
 }
 
 /* Walks for steps of `from` rows up to the most that have the same launches. */
@@ -305,29 +310,32 @@ static int add_walks(struct planning *p, int32_t from, int32_t *to, struct err *
     int rc;
     *w = (struct ocl_walks){.rows_min = from, .rows_max = *to};
     p->n_forms = 0;
-    if (!(rc = cut_walks(p, w, e)) && p->n_forms &&
-        OCL_POOL_BYTES + RECORD_BYTES(w) <= m->d->info.local_bytes &&
-        !(rc = write_table(p, w, e)) &&
-        !(rc = build_walk(p, w, &why))) {
+    if ((rc = cut_walks(p, w, e))) {
+        free_walks(w, m->d);
+        return rc;
+    }
+    size_t local = OCL_POOL_BYTES + RECORD_BYTES(w);
+    if (w->meetings == 0)
+        err_set(&why, E_UNSUPPORTED, "no %d launches in a row can be in one kernel", SHORTEST);
+    else if (local > m->d->info.local_bytes)
+        err_set(&why, E_UNSUPPORTED, "%zu bytes of local memory, the device has %llu", local,
+                (unsigned long long)m->d->info.local_bytes);
+    else if (!write_table(p, w, &why) && !build_walk(p, w, &why)) {
         m->n_walks++;
         return 0;
     }
     free_walks(w, m->d);
-    if (!why.code)
-        return rc;
     log_warn("%s: steps of %d to %d rows are made of separate launches: %s", m->d->info.name,
              from, *to, why.text);
     return 0;
 }
 
-int ocl_persistent_init(struct ocl_model *m, struct err *e)
+static int all_walks(struct ocl_model *m, struct err *e)
 {
     size_t launches = (size_t)m->n_launches + 1;
     int32_t most = most_rows(m), buffers = 0, to = 0;
     struct planning p = {.m = m, .teams = teams_meet(m->d)};
     int rc = 0;
-    if (!m->d->tune.persistent || !m->d->tune.bundle || m->cap.logits < 1)
-        return 0;
     for (int32_t i = 0; i < m->n_launches; i++)
         buffers += m->launches[i].n_args;
     p.addresses.max = buffers;
@@ -346,14 +354,25 @@ int ocl_persistent_init(struct ocl_model *m, struct err *e)
     }
     for (int32_t from = 1; from <= most && m->n_walks < OCL_WALKS_MAX && !rc; from = to + 1)
         rc = add_walks(&p, from, &to, e);
-    if (m->n_walks && !rc)
-        log_info("%s: steps of up to %d rows, one a sequence, run as persistent kernels",
-                 m->d->info.name, m->walks[m->n_walks - 1].rows_max);
     mem_free(p.addresses.mems);
     mem_free(p.addresses.at);
     mem_free(p.list);
     mem_free(p.forms);
     return rc;
+}
+
+void ocl_persistent_init(struct ocl_model *m)
+{
+    struct err e = {0};
+    if (!m->d->tune.persistent || !m->d->tune.bundle || most_rows(m) < 1)
+        return;
+    if (all_walks(m, &e)) {
+        log_warn("%s: steps are made of separate launches: %s", m->d->info.name, e.text);
+        ocl_persistent_free(m);
+    } else if (m->n_walks) {
+        log_info("%s: steps of up to %d rows, one a sequence, run as persistent kernels",
+                 m->d->info.name, m->walks[m->n_walks - 1].rows_max);
+    }
 }
 
 /* ---- a step ---- */

@@ -37,9 +37,9 @@ struct ocl_walks {
     cl_int *groups_host;
 };
 
-/* After all kernels are built, with the arguments of launches still there. A walk that does not
- * build is not there, with a line in the log. E_NOMEM, E_DEVICE. */
-int ocl_persistent_init(struct ocl_model *m, struct err *e) MUST_USE;
+/* After all kernels are built, with the arguments of launches still there. A walk that cannot be is
+ * not there, with a line in the log. */
+void ocl_persistent_init(struct ocl_model *m);
 void ocl_persistent_free(struct ocl_model *m);
 
 /* Of a walk: one on every unit, or one where groups may not run at the same time. */

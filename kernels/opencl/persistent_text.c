@@ -161,7 +161,8 @@ bool ocl_persistent_text(struct buf *out, const struct ocl_form *forms, int32_t 
 {
     struct ocl_cut *c = mem_array((size_t)n, sizeof *c);
     bool ok = c != NULL;
-    buf_fmt(out, "#define PERSISTENT_LANES %d\n#define PERSISTENT_TIMES %d\n", lanes, times);
+    buf_fmt(out, "#define PERSISTENT_LANES %d\n#define PERSISTENT_TIMES %d\n"
+            "#define PERSISTENT_TEAMS %d\n", lanes, times, teams);
     ocl_source_add(out, "persistent.clh");
     ocl_source_begin(out);
     ocl_source_add(out, "mma.clh");

@@ -109,6 +109,7 @@ void ocl_tune_choose(struct ocl_tune *t, const struct ocl_info *d)
     while (t->slices > 1 && t->slices * 32 > most) /* 32 outputs of a panel times the slices */
         t->slices /= 2;
     t->group = MIN(t->group, most);
+    t->persistent = t->persistent > most ? 0 : t->persistent;
     t->sample = MIN(t->sample, most);
     t->state_cols = MIN(t->state_cols, most);
     t->movers = MIN(t->movers, MAX(quota_cpus(NULL, 0) / 2, 1));

@@ -195,3 +195,9 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
 #undef FACTOR
 #undef A
 }
+#undef ITEMS
+#undef SHARE
+#undef LOCAL_BYTES
+#undef FETCH
+#undef STORE
+#undef DECAYED

@@ -92,3 +92,5 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
             write[HEADS * DV + i] = WINDOW ? o[i] / s : 0.0f;
     }
 }
+#undef PER
+#undef MEAN
