@@ -103,10 +103,14 @@ void pace_note(struct pace *p, int32_t rows, uint64_t took_ns)
         p->all[k].age += p->all[k].age < PACE_AGE;
         p->alone[k].age += p->alone[k].age < PACE_AGE;
     }
-    /* Much makes a step longer than it has to be, nothing makes one shorter. */
-    learn(p->all, x, took, 0.125, 0.5);
+    bool is_alone = rows == MAX(p->base, 1);
+    /* Much makes a step longer than it has to be, nothing makes one shorter; but where streams alone
+     * run faster than as many rows with others (a device has kernels for one row each), it is these
+     * that count. */
+    if (!is_alone || !p->streams || !is_known(&p->all[class_of((int32_t)x)]))
+        learn(p->all, x, took, 0.125, 0.5);
     /* Between steps with others it is slower than alone: that says nothing. */
-    if (rows == MAX(p->base, 1))
+    if (is_alone)
         learn(p->alone, x, took, p->trial > 0 ? 0.5 : p->passed > 0 ? 0 : 0.125, 0.5);
     p->trial -= p->trial > 0;
 }
@@ -169,8 +173,16 @@ static int32_t rows_with(const struct pace *p, int32_t first, int32_t budget)
     int32_t rows = rows_in(p, now, first, budget);
     if (rows >= first + PACE_LEAST)
         return rows;
-    bool enough = expected(p->all, first + PACE_LEAST) <= most + p->saved;
-    return enough ? first + PACE_LEAST : first;
+    double least = expected(p->all, first + PACE_LEAST);
+    if (least > most + p->saved)
+        return first;
+    /* Where a step takes so long whatever it has, it takes along what costs little more: as was
+     * seen, or as there must be, when more is not explained by its rows. */
+    double each = alone(p, p->base) / MAX(p->base, 1), extra = least - each * (first + PACE_LEAST);
+    rows = rows_in(p, PACE_FLAT * least, first + PACE_LEAST, budget);
+    if (p->streams && extra > 0)
+        rows = MAX(rows, (int32_t)MIN((double)budget, first + extra / 2 / each));
+    return rows >= first + PACE_MANY ? rows : first + PACE_LEAST;
 }
 
 int32_t pace_rows(struct pace *p, int32_t decode, int32_t first, bool calm, int32_t n_others,
@@ -178,6 +190,7 @@ int32_t pace_rows(struct pace *p, int32_t decode, int32_t first, bool calm, int3
 {
     int32_t rows = budget;
     p->base = decode ? decode : first;
+    p->streams = decode > 0;
     p->calm = calm && decode > 0 && first == decode;
     p->calm = p->calm && pace_most(p, decode, true) > pace_most(p, decode, false);
     if (n_others > 0 && first + PACE_LEAST < budget) {

@@ -18,7 +18,9 @@
  *    themselves. So a request that takes t alone takes at most PACE_SHARED t, or t and one
  *    step of prompts, whichever is longer, whatever else there is.
  *
- * Where even PACE_LEAST rows more take longer than that, they run less often: what steps took less
+ * Where even PACE_LEAST rows more take longer than that, they run less often, and more of them where
+ * that costs little (on a GPU streams alone are one kernel, a step with prompts a thousand): what
+ * steps took less
  * than they might is saved up for them, so the mean holds. Nobody saves for more than
  * PACE_PATIENCE steps. Where a step is bound by reading weights all of this lies beyond the token
  * budget and changes nothing.
@@ -41,6 +43,8 @@
 #define PACE_ALONE 16
 #define PACE_CLASSES 18  /* rows up to 2^17: the largest step is 65,536 */
 #define PACE_LEAST 4     /* rows that prompts get if they get any */
+#define PACE_FLAT 1.25   /* times as long may such a step take with PACE_MANY and more */
+#define PACE_MANY 16
 #define PACE_PATIENCE 16 /* steps that they get none in a row, at most; a debt is paid in 11 */
 #define PACE_TRIAL 6
 #define PACE_JUMP 2      /* a step counts as so many times what was expected, at most */
@@ -55,6 +59,7 @@ struct pace {
     } all[PACE_CLASSES], alone[PACE_CLASSES];
     double saved;   /* ns that steps took less than PACE_SHARED says; < 0 = a debt */
     int32_t base;   /* of the last step: its streams; without any, the rows that come first */
+    bool streams;   /* the last step had any */
     bool calm;      /* of the last step: it had calm streams and nobody else came first */
     int32_t trial;  /* steps that a trial still takes */
     int32_t passed; /* steps in a row in which others waited and got nothing */

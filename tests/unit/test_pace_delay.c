@@ -26,6 +26,7 @@ static const struct machine machines[] = {
     {"rows cost what a step costs", 50e6, 5e6, 0, 0},
     {"nothing but rows", 1e3, 200e3, 0, 0},
     {"a small model that lives in the cache", 30e3, 180e3, 370e3, 170e3},
+    {"streams alone are one kernel", 2000e3, 20e3, 8000e3, 0},
 };
 
 struct world {
@@ -132,6 +133,9 @@ static void check_delay(const struct machine *m, int n_long, int n_streams, int3
     /* Fewer than 16 tokens: one step of prompts may be longer than all of these, and a trial. */
     double t1 = m->fixed + m->row, once = alone + PACE_ALONE * t1 + m->cold;
     double bound = out >= 16 ? 3 * alone : MAX(3 * alone, once) + (PACE_TRIAL + 1) * t1;
+    /* A step of prompts and streams that takes longer than the streams may wait comes less often. */
+    bool seldom = m->mixed > PACE_SHARED * (m->fixed + n_streams * m->row);
+    bound += seldom ? 3 * m->mixed : 0;
     /* Once it is no short one any more it runs in calm steps. */
     double calm = PACE_CALM * (t1 + m->cold) / sqrt(n_streams + 1);
     bound += MAX(out - PACE_SHORT, 0) * MIN(calm, (double)PACE_FELT_NS);
@@ -199,4 +203,26 @@ Test(pace_delay, long_prompts_move_on_whatever_else_comes)
                 cr_assert_geq(rows, 1000.0 * PACE_LEAST / (PACE_PATIENCE + 1), "%s: %g rows",
                               machines[i].name, rows);
             }
+}
+
+/* Where a step of prompts and streams takes so long whatever it has, a prompt is in few of them. */
+Test(pace_delay, what_costs_little_more_is_taken_along)
+{
+    const struct machine m = {"", 2000e3, 20e3, 8000e3, 0};
+    struct world s = begin(&m, 0, STREAMS);
+    int mixed = 0;
+    for (int k = 0; k < 2000; k++) {
+        bool comes = k % 40 == 0;
+        if (comes)
+            s.w[s.n++] = prompt(64);
+        step(&s);
+        int32_t got = s.n > STREAMS ? s.rows[s.n - 1] : 0;
+        mixed += k >= 400 && got > 0;
+        if (s.n > STREAMS && got == s.w[s.n - 1].left)
+            s.n--;
+        else if (s.n > STREAMS)
+            s.w[s.n - 1] = prompt(s.w[s.n - 1].left - got);
+        cr_assert_leq(s.n, STREAMS + 1, "the last prompt is not done after 40 steps");
+    }
+    cr_assert_leq(mixed, 4 * 40, "40 prompts took part in %d steps", mixed); /* of 4 rows: 640 */
 }
