@@ -135,7 +135,7 @@ static void check_delay(const struct machine *m, int n_long, int n_streams, int3
     double bound = out >= 16 ? 3 * alone : MAX(3 * alone, once) + (PACE_TRIAL + 1) * t1;
     /* A step of prompts and streams that takes longer than the streams may wait comes less often. */
     bool seldom = m->mixed > PACE_SHARED * (m->fixed + n_streams * m->row);
-    bound += seldom ? 3 * m->mixed : 0;
+    bound += seldom ? 4 * m->mixed : 0;
     /* Once it is no short one any more it runs in calm steps. */
     double calm = PACE_CALM * (t1 + m->cold) / sqrt(n_streams + 1);
     bound += MAX(out - PACE_SHORT, 0) * MIN(calm, (double)PACE_FELT_NS);
