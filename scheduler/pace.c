@@ -104,10 +104,12 @@ void pace_note(struct pace *p, int32_t rows, uint64_t took_ns)
         p->alone[k].age += p->alone[k].age < PACE_AGE;
     }
     bool is_alone = rows == MAX(p->base, 1);
-    /* Much makes a step longer than it has to be, nothing makes one shorter; but where streams alone
-     * run faster than as many rows with others (a device has kernels for one row each), it is these
-     * that count. */
-    if (!is_alone || !p->streams || !is_known(&p->all[class_of((int32_t)x)]))
+    /* Where streams alone run much faster than as many rows with others (a device has kernels for
+     * one row each), it is these that count. */
+    if (!is_alone && p->streams)
+        p->apart = took > PACE_JUMP * alone(p, p->base) * x / p->base;
+    /* Much makes a step longer than it has to be, nothing makes one shorter. */
+    if (!(is_alone && p->streams && p->apart && is_known(&p->all[class_of((int32_t)x)])))
         learn(p->all, x, took, 0.125, 0.5);
     /* Between steps with others it is slower than alone: that says nothing. */
     if (is_alone)

@@ -59,6 +59,7 @@ struct pace {
     double saved;   /* ns that steps took less than PACE_SHARED says; < 0 = a debt */
     int32_t base;   /* of the last step: its streams; without any, the rows that come first */
     bool streams;   /* the last step had any */
+    bool apart;     /* a step with others takes much longer than its rows explain */
     bool calm;      /* of the last step: it had calm streams and nobody else came first */
     int32_t trial;  /* steps that a trial still takes */
     int32_t passed; /* steps in a row in which others waited and got nothing */
