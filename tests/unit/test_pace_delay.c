@@ -133,7 +133,7 @@ static void check_delay(const struct machine *m, int n_long, int n_streams, int3
     /* Fewer than 16 tokens: one step of prompts may be longer than all of these, and a trial. */
     double t1 = m->fixed + m->row, once = alone + PACE_ALONE * t1 + m->cold;
     double bound = out >= 16 ? 3 * alone : MAX(3 * alone, once) + (PACE_TRIAL + 1) * t1;
-    /* A step of prompts and streams that takes longer than the streams may wait comes less often. */
+    /* A step of prompts and streams that takes longer than these may wait comes less often. */
     bool seldom = m->mixed > PACE_SHARED * (m->fixed + n_streams * m->row);
     bound += seldom ? 4 * m->mixed : 0;
     /* Once it is no short one any more it runs in calm steps. */
