@@ -566,11 +566,12 @@ void stretch_scan_end(struct statecache *sc)
     for (size_t i = sc->n_found; order && i-- > 0;) {
         struct node *n = order[i]->node;
         struct err ignored = {0}; /* it is tried again at the next start */
+        if (sc->unread)
+            continue; /* what needs it may be there: until a start that reads all, it is pinned */
         if (n) {
             n->pins--;
             prefix_prune(&sc->prefix, n);
-        } else if (order[i]->foreign ? !sc->foreign_states
-                                     : order[i]->needless && !sc->unread) {
+        } else if (order[i]->foreign ? !sc->foreign_states : order[i]->needless) {
             (void)!store_remove(&sc->store, STORE_PATHS, order[i]->head.id, false, &ignored);
         }
     }

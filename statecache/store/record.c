@@ -416,6 +416,7 @@ static void scan_one(void *arg, const unsigned char name[16])
         rc = enter(sc, j, other, &e);
     }
     sc->n_carried += !rc && other;
+    sc->unread |= rc == E_IO || rc == E_NOMEM || rc == E_UNSUPPORTED;
     store_done(&sc->store, fd);
     bool bad = rc == E_FORMAT || rc == E_DENIED || rc == E_RANGE;
     if (rc)

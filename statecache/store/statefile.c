@@ -583,5 +583,6 @@ void statefile_scan_end(struct statecache *sc)
     sc->n_scanned = sc->cap_scanned = 0;
     sc->health = sc->store.health;
     struct err ignored = {0};
-    (void)!tiers_make_room(sc, NULL, 0, &ignored); /* if not, nothing is added either */
+    if (!sc->unread) /* what was not read may hold any of them; later, room is made as needed */
+        (void)!tiers_make_room(sc, NULL, 0, &ignored); /* if not, nothing is added either */
 }
