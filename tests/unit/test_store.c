@@ -5,6 +5,7 @@
 #include <sodium.h>
 
 #include "base/bytes.h"
+#include "statecache/store/statefile.h"
 #include "tests/fault/fake_fs.h"
 #include "tests/unit/fake_cache.h"
 
@@ -337,6 +338,26 @@ Test(store, a_session_of_other_arithmetic_whose_path_is_broken_is_left_alone)
                 cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), was.position + 10);
         }
     cr_assert(left > 0 && kept > 0, "%d left, %d kept", left, kept);
+}
+
+/* The paths cannot be read at one start, and room is made: the state that the record names stays. */
+Test(store, a_session_of_other_arithmetic_that_was_not_read_once_keeps_its_state)
+{
+    struct session_id id;
+    struct session_info s;
+    struct err e = {0};
+    enum session_persist ended;
+    fake_open(&f);
+    scenario(&id, &ended);
+    struct session_info was = get(&id);
+    fs.unreadable = "/s/paths/";
+    reopen_as("fake/2");
+    fs.unreadable = NULL;
+    cr_assert_eq(session_get(f.sc, &none, &id, &s, &e), E_NOENT);
+    while (statefile_remove_foreign(f.sc))
+        ;
+    reopen_as("fake/2");
+    cr_assert_eq(get(&id).position, was.position);
 }
 
 /* A file as version 3 wrote it: the same but for the digests of its parts. */
