@@ -360,6 +360,31 @@ Test(store, a_session_of_other_arithmetic_that_was_not_read_once_keeps_its_state
     cr_assert_eq(get(&id).position, was.position);
 }
 
+/* A fork is used long after the state was made that its record names. */
+Test(store, a_young_session_of_other_arithmetic_keeps_its_old_state)
+{
+    const uint64_t day = UINT64_C(24) * 3600 * NS_PER_S;
+    struct session_info s, y;
+    struct err e = {0};
+    clock_fake_set(1000 * NS_PER_S);
+    f.o.session_ttl_s = 30 * 86400;
+    fake_open(&f);
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    fake_turn(&f, &s.id, tokens, 150, 3);
+    clock_fake_set(1000 * NS_PER_S + 20 * day);
+    cr_assert_eq(session_fork(f.sc, &none, &s.id, -1, &y, &e), 0);
+    statecache_tick(f.sc);
+    clock_fake_set(1000 * NS_PER_S + 31 * day);
+    for (int i = 0; i < 5; i++)
+        statecache_tick(f.sc);
+    reopen_as("fake/2");
+    cr_assert_eq(get(&y.id).position, 153);
+    cr_assert_eq(fake_turn(&f, &y.id, tokens, 10, 2), 163);
+    reopen_as("fake/1"); /* the turn's state took the place of the old one */
+    cr_assert_eq(get(&y.id).position, 165);
+    clock_fake_set(0);
+}
+
 /* A file as version 3 wrote it: the same but for the digests of its parts. */
 static void rewrite_as_version_3(const struct format *format, struct fs_file *x)
 {
