@@ -170,7 +170,7 @@ static void let_carried_go(struct statecache *sc, struct session *x)
 {
     if (x->carried)
         statefile_hold_foreign(sc, x->carried_state, false);
-    x->carried = false;
+    x->carried = x->foreign_file = false;
 }
 
 static void done_save(struct job *job)
@@ -375,6 +375,10 @@ static int enter(struct statecache *sc, struct record_job *j, struct carry *othe
         s->holds++;
         x->saved = s;
         s->durable = true; /* the record was written after it was */
+    }
+    if (other) {
+        x->foreign_file = true;
+        change_model_made(&other->format, x->file_made);
     }
     rc = journal_apply(sc, x, e);
     if (rc) {
