@@ -184,6 +184,18 @@ void statefile_hold_foreign(struct statecache *sc, const unsigned char name[16],
         swap_foreign(sc, i, --sc->n_foreign_held);
 }
 
+void statefile_delete_foreign(struct statecache *sc, const unsigned char name[16])
+{
+    statefile_hold_foreign(sc, name, false);
+    size_t i = sc->n_foreign_held;
+    if (i == sc->n_foreign || memcmp(sc->foreign[i].name, name, 16) != 0)
+        return; /* not listed, or another session's, too */
+    struct foreign x = sc->foreign[i];
+    memmove(&sc->foreign[i], &sc->foreign[i + 1], (--sc->n_foreign - i) * sizeof(x));
+    sc->foreign[sc->n_foreign++] = x; /* the others stay in their order */
+    (void)statefile_remove_foreign(sc);
+}
+
 /* ---- to disk ------------------------------------------------------------------------------ */
 
 static void prepare_put(struct job *job)

@@ -16,6 +16,8 @@ void statefile_remove(struct statecache *sc, struct snapshot *s);
 bool statefile_remove_foreign(struct statecache *sc);
 /* But for those that are held, each as often as it is let go: while a session's record names it. */
 void statefile_hold_foreign(struct statecache *sc, const unsigned char name[16], bool hold);
+/* Lets it go, and removes it when nobody else holds it. */
+void statefile_delete_foreign(struct statecache *sc, const unsigned char name[16]);
 
 /* Where the bytes of s, which is on the host, lie: part[] points into piece (tokens, which the
  * caller fills in, slab, logits) and *pages, which is the caller's (mem_free). *head: kind

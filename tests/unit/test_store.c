@@ -385,6 +385,27 @@ Test(store, a_young_session_of_other_arithmetic_keeps_its_old_state)
     clock_fake_set(0);
 }
 
+Test(store, a_deleted_session_of_other_arithmetic_takes_its_state_along)
+{
+    struct session_info s, y;
+    struct err e = {0};
+    fake_open(&f);
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    fake_turn(&f, &s.id, tokens, 150, 3);
+    cr_assert_eq(session_fork(f.sc, &none, &s.id, -1, &y, &e), 0);
+    statecache_tick(f.sc); /* its record */
+    reopen_as("fake/2");
+    size_t before = f.sc->n_foreign;
+    cr_assert_eq(f.sc->n_foreign_held, 1);
+    cr_assert_eq(session_delete(f.sc, &none, &s.id, NULL, &e), 0);
+    cr_assert_eq(f.sc->n_foreign_held, 1); /* by the fork */
+    cr_assert_eq(session_delete(f.sc, &none, &y.id, NULL, &e), 0);
+    cr_assert_eq(f.sc->n_foreign_held, 0);
+    cr_assert_eq(f.sc->n_foreign, before - 1);
+    reopen_as("fake/2");
+    cr_assert_eq(f.sc->n_foreign, before - 1);
+}
+
 /* A file as version 3 wrote it: the same but for the digests of its parts. */
 static void rewrite_as_version_3(const struct format *format, struct fs_file *x)
 {
