@@ -585,6 +585,12 @@ struct snapshot *statefile_scanned(struct statecache *sc, const unsigned char na
     return NULL;
 }
 
+static int newest_first(const void *a, const void *b)
+{
+    const struct foreign *x = a, *y = b;
+    return (x->stamp < y->stamp) - (x->stamp > y->stamp);
+}
+
 /* Foreign states go with their age, but for those that a session's record names: that one may have
  * been used, or forked, long after its state was made. */
 static void remove_aged(struct statecache *sc)
@@ -602,6 +608,14 @@ static void remove_aged(struct statecache *sc)
     sc->n_foreign = kept;
 }
 
+/* The oldest of those that are not held is the last: it goes first when room is made. */
+static void order_foreign(struct statecache *sc)
+{
+    size_t first = sc->n_foreign_held;
+    if (sc->n_foreign > first)
+        qsort(sc->foreign + first, sc->n_foreign - first, sizeof(*sc->foreign), newest_first);
+}
+
 void statefile_scan_end(struct statecache *sc)
 {
     mem_free(sc->scanned);
@@ -610,6 +624,7 @@ void statefile_scan_end(struct statecache *sc)
     struct err ignored = {0};
     if (!sc->unread)
         remove_aged(sc);
+    order_foreign(sc);
     sc->foreign_states |= sc->n_foreign > 0;
     sc->health = sc->store.health;
     if (!sc->unread) /* what was not read may hold any of them; later, room is made as needed */

@@ -406,6 +406,28 @@ Test(store, a_deleted_session_of_other_arithmetic_takes_its_state_along)
     cr_assert_eq(f.sc->n_foreign, before - 1);
 }
 
+/* A disk full of what another arithmetic left: those who are here get half of it. */
+Test(store, states_of_other_arithmetic_leave_room)
+{
+    f.o.stretch = 4096;
+    f.o.disk_bytes = 300000;
+    f.o.ram_bytes = 40000;
+    fake_open(&f);
+    for (int i = 0; i < 60; i++) {
+        fake_serve(&f, tokens + 10 * i, 150, 2);
+        statecache_save(f.sc, 5);
+    }
+    reopen_as("fake/2");
+    size_t found = f.sc->n_foreign;
+    for (int i = 0; i < 25; i++) {
+        fake_serve(&f, tokens + 60 * i + 1, 150, 2);
+        statecache_save(f.sc, 5);
+    }
+    cr_assert_lt(f.sc->n_foreign, found);
+    cr_assert_gt(f.sc->n_foreign, 0);
+    cr_assert_geq(f.sc->stats.bytes[TIER_DISK], f.o.disk_bytes / 3);
+}
+
 /* A file as version 3 wrote it: the same but for the digests of its parts. */
 static void rewrite_as_version_3(const struct format *format, struct fs_file *x)
 {
