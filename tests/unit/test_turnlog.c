@@ -325,6 +325,36 @@ Test(turnlog, turns_that_an_earlier_version_logged_are_replayed)
     }
 }
 
+/* The same when two others have left states: the record file says whose log it is. */
+Test(turnlog, turns_logged_upon_a_file_are_those_of_its_maker)
+{
+    static const char *const third[] = {"fake/0", "fake/3"};
+    for (size_t i = 0; i < ARRAY_LEN(third); i++) {
+        close_all();
+        open_all();
+        f.sc->o.checkpoint_ms = f.o.checkpoint_ms = -1;
+        struct session_info s = create();
+        fake_turn(&f, &s.id, tokens, 150, 3);
+        statecache_close(f.sc);
+        f.o.numerics = third[i];
+        fake_open(&f);
+        struct session_info z = create();
+        fake_turn(&f, &z.id, tokens + 1200, 150, 3);
+        statecache_close(f.sc);
+        f.o.numerics = "fake/1";
+        f.o.checkpoint_ms = INT64_C(3600000);
+        fake_open(&f);
+        memset(f.sc->journal.model, 0, sizeof(f.sc->journal.model));
+        fake_turn(&f, &s.id, tokens + 300, 20, 3);
+        int64_t position = get(&s.id).position;
+        die();
+        f.o.numerics = "fake/2";
+        fake_open(&f);
+        cr_assert_eq(get(&s.id).position, position);
+        cr_assert_eq(get(&z.id).position, 153);
+    }
+}
+
 /* The change of x as it would be logged now: its model at 8, with which arithmetic? */
 static void check_logged(const struct session_id *id, const char *made_by)
 {
