@@ -22,7 +22,7 @@ struct stretch_job {
     int32_t *tokens;
     struct piece piece;
     struct part part[PARTS];
-    bool again, retried;
+    bool again, retried, cool; /* cool: once it is on disk nobody needs it in memory */
     int rc;
     struct err err;
 };
@@ -184,6 +184,8 @@ static void done_put(struct job *job)
         memcpy(x->name, j->head.id, sizeof(x->name));
         x->on_disk = true;
         core_charge(sc, x->tenant, TIER_DISK, file_bytes(sc));
+        if (j->cool)
+            stretch_cool(sc, j->node);
     }
     job_finished(j);
 }
@@ -198,6 +200,7 @@ static struct stretch_job *put_job(struct statecache *sc, struct tenant *t, stru
         return NULL;
     }
     n->stretch->tenant = t;
+    j->cool = sc->opening;
     j->head = (struct head){.kind = CODEC_PATH, .position = n->end};
     memcpy(j->head.tenant, t->tag.b, sizeof(j->head.tenant));
     j->job.prepare = prepare_put;

@@ -406,6 +406,26 @@ Test(store, a_deleted_session_of_other_arithmetic_takes_its_state_along)
     cr_assert_eq(f.sc->n_foreign, before - 1);
 }
 
+Test(store, ids_of_carried_sessions_wait_on_disk)
+{
+    struct session_info s;
+    struct err e = {0};
+    fake_open(&f);
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    fake_turn(&f, &s.id, tokens, 1500, 3);
+    reopen_as("fake/2");
+    for (int i = 0; i < 5; i++)
+        statecache_tick(f.sc);
+    cr_assert_leq(f.sc->prefix.n_tokens, 2 * (uint64_t)f.o.stretch);
+    for (int i = 0; i < 3; i++) { /* nor does the next start keep them */
+        reopen_as(i % 2 ? "fake/2" : "fake/1");
+        statecache_tick(f.sc);
+        cr_assert_leq(f.sc->prefix.n_tokens, 2 * (uint64_t)f.o.stretch);
+    }
+    cr_assert_eq(get(&s.id).position, 1503);
+    cr_assert_eq(fake_turn(&f, &s.id, tokens, 10, 2), 10);
+}
+
 /* A disk full of what another arithmetic left: those who are here get half of it. */
 Test(store, states_of_other_arithmetic_leave_room)
 {
