@@ -11,7 +11,7 @@
 
 #define CANDIDATES 32   /* oldest entries the policy chooses from: the rest is younger than those */
 #define LOOK_AT 512     /* list entries looked at to find them; bounds one eviction */
-#define FOREIGN_AT 2    /* while ours have less than this part of the disk, others' states go first */
+#define FOREIGN_AT 2    /* others' states go first while ours have less than half of the disk */
 #define SPILL_QUEUE 32  /* file jobs waiting before no more are made ahead of need */
 
 /* ---- making room -------------------------------------------------------------------------- */

@@ -340,7 +340,8 @@ Test(store, a_session_of_other_arithmetic_whose_path_is_broken_is_left_alone)
     cr_assert(left > 0 && kept > 0, "%d left, %d kept", left, kept);
 }
 
-/* The paths cannot be read at one start, and room is made: the state that the record names stays. */
+/* The paths cannot be read at one start, and room is made: the state that the record names is
+ * kept. */
 Test(store, a_session_of_other_arithmetic_that_was_not_read_once_keeps_its_state)
 {
     struct session_id id;
