@@ -358,6 +358,9 @@ static bool delete(struct statecache *sc, struct session *x)
     bool logged = journal_delete(sc, x);
     unchain(bucket(sc, &x->id), x);
     record_remove(sc, x);
+    if (x->carried) /* after the record in the queue */
+        statefile_delete_foreign(sc, x->carried_state);
+    x->carried = false;
     if (x->busy) {
         depart(sc, x);
         return logged;

@@ -65,6 +65,7 @@ static int open_disk(struct statecache *sc, struct err *e)
         rc = record_scan(sc, e);
     if (!rc)
         rc = journal_replay(sc, e);
+    sc->unread |= rc != 0;
     statefile_scan_end(sc);
     stretch_scan_end(sc);
     sc->opening = false;

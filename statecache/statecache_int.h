@@ -88,6 +88,8 @@ struct session {
     bool checkpointing;       /* a record file is on its way */
     bool carried;             /* its record file names a state of another arithmetic, held: */
     unsigned char carried_state[16];
+    bool foreign_file;        /* its record file is of another arithmetic: */
+    unsigned char file_made[CHANGE_MODEL];
 };
 
 /* Shorter paths are computed faster than they are looked up and kept. */

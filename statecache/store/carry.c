@@ -51,6 +51,14 @@ static int read_path(struct carry *c, const struct tenant *t, const unsigned cha
     return rc;
 }
 
+/* The path waits on disk for its session's turn, as ours do: what is not there is written. */
+static void leave_memory(struct statecache *sc, struct tenant *t, struct node *at)
+{
+    for (struct node *n = at; n; n = n->parent)
+        stretch_cool(sc, n);
+    (void)stretch_save(sc, t, at); /* if not, it stays in memory */
+}
+
 int carry_path(struct statecache *sc, struct carry *c, struct tenant *t,
                const unsigned char state[16], int64_t state_position, int64_t position,
                struct node **out, struct err *e)
@@ -63,6 +71,8 @@ int carry_path(struct statecache *sc, struct carry *c, struct tenant *t,
         rc = stretch_open_below(sc, t->root, tokens, position, e);
     if (!rc && !(*out = prefix_insert(&sc->prefix, t->root, tokens, position)))
         rc = err_set(e, E_NOMEM, "no memory for a session");
+    if (!rc)
+        leave_memory(sc, t, *out);
     mem_free(tokens);
     return rc;
 }

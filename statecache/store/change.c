@@ -6,10 +6,13 @@
 
 #include "base/bytes.h"
 #include "statecache/session.h"
+#include "statecache/store/fields.h"
 
-enum { AT_BYTES = 0, AT_KIND = 4, AT_MODEL = 8, AT_TENANT = 24, AT_ID = 40, AT_GENERATION = 56,
+enum { AT_BYTES = 0, AT_KIND = 4, AT_MADE = 8, AT_TENANT = 24, AT_ID = 40, AT_GENERATION = 56,
        AT_BASE = 64, AT_KEEP_TOKENS = 72, AT_KEEP_TURNS = 80, AT_TOKENS = 88, AT_TURNS = 92,
-       AT_ANSWER = 96, HEAD = 104 };
+       AT_ANSWER = 96, HEAD = 104,
+       AT_MODEL = HEAD + FIELD_RESERVED };
+_Static_assert(FIELD_RESERVED + CHANGE_MODEL <= SESSION_RECORD, "the model in the fields");
 #define UNIT 8 /* records are multiples of it */
 
 static void model_digest(const struct format *f, size_t numerics, unsigned char out[CHANGE_MODEL])
@@ -27,7 +30,7 @@ void change_model(const struct format *f, unsigned char out[CHANGE_MODEL])
     model_digest(f, 0, out);
 }
 
-void change_model_before(const struct format *f, unsigned char out[CHANGE_MODEL])
+void change_model_made(const struct format *f, unsigned char out[CHANGE_MODEL])
 {
     model_digest(f, sizeof(f->numerics), out);
 }
@@ -47,7 +50,7 @@ int change_encode(struct buf *out, const struct change *c)
     uint64_t bytes = size_of(c);
     bytes_put(head + AT_BYTES, bytes, 4);
     bytes_put(head + AT_KIND, c->kind, 4);
-    memcpy(head + AT_MODEL, c->model, sizeof(c->model));
+    memcpy(head + AT_MADE, c->made, sizeof(c->made));
     memcpy(head + AT_TENANT, c->tenant, sizeof(c->tenant));
     memcpy(head + AT_ID, c->id, sizeof(c->id));
     bytes_put(head + AT_GENERATION, c->generation, 8);
@@ -60,6 +63,8 @@ int change_encode(struct buf *out, const struct change *c)
     int rc = buf_add(out, head, sizeof(head));
     if (!rc && c->kind == CHANGE_SESSION)
         rc = buf_add(out, c->fields, SESSION_RECORD);
+    if (!rc && c->kind == CHANGE_SESSION)
+        memcpy(out->p + before + AT_MODEL, c->model, sizeof(c->model));
     if (!rc && c->n_turns)
         rc = buf_add(out, c->turns, (size_t)c->n_turns * 8);
     if (!rc && c->n_tokens)
@@ -102,7 +107,9 @@ int change_decode(const unsigned char *p, size_t n, struct change *c, size_t *us
     if (keep_tokens > (uint64_t)CODEC_POSITION_MAX || keep_turns > INT64_MAX / 2)
         return err_set(e, E_FORMAT, "a record keeps %llu tokens and %llu turns",
                        (unsigned long long)keep_tokens, (unsigned long long)keep_turns);
-    memcpy(c->model, p + AT_MODEL, sizeof(c->model));
+    memcpy(c->made, p + AT_MADE, sizeof(c->made));
+    if (c->kind == CHANGE_SESSION)
+        memcpy(c->model, p + AT_MODEL, sizeof(c->model));
     memcpy(c->tenant, p + AT_TENANT, sizeof(c->tenant));
     memcpy(c->id, p + AT_ID, sizeof(c->id));
     c->generation = bytes_get(p + AT_GENERATION, 8);

@@ -174,7 +174,7 @@ bool journal_delete(struct statecache *sc, const struct session *x)
     struct buf b;
     if (!j->on)
         return false;
-    memcpy(c.model, j->model, sizeof(c.model));
+    memcpy(c.made, x->foreign_file ? x->file_made : j->made[0], sizeof(c.made));
     memcpy(c.tenant, x->tenant->tag.b, sizeof(c.tenant));
     memcpy(c.id, x->id.b, sizeof(c.id));
     buf_init(&b, SESSION_RECORD);
@@ -233,6 +233,7 @@ static bool encode(struct statecache *sc, const struct session *x, struct buf *o
         for (int64_t i = 0; i < n_turns; i++)
             turns[i] = x->turns[(first + i) % LIMIT_SESSION_TURNS];
         record_fields(x, NULL, fields);
+        memcpy(c.made, x->foreign_file ? x->file_made : j->made[0], sizeof(c.made));
         memcpy(c.model, j->model, sizeof(c.model));
         memcpy(c.tenant, x->tenant->tag.b, sizeof(c.tenant));
         memcpy(c.id, x->id.b, sizeof(c.id));

@@ -55,7 +55,7 @@ struct journal {
     int n_use;
     struct relic *relics;
     unsigned char model[CHANGE_MODEL];
-    unsigned char before[2][CHANGE_MODEL]; /* of earlier versions: of our arithmetic, of another */
+    unsigned char made[2][CHANGE_MODEL]; /* by our arithmetic, by another */
     uint64_t first, last;  /* segments: the oldest there is, that of the last batch */
     bool failed;           /* reading, or removing segments */
     uint64_t largest;      /* bytes of a record that is still logged */

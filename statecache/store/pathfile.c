@@ -22,7 +22,7 @@ struct stretch_job {
     int32_t *tokens;
     struct piece piece;
     struct part part[PARTS];
-    bool again, retried;
+    bool again, retried, cool; /* cool: once it is on disk nobody needs it in memory */
     int rc;
     struct err err;
 };
@@ -184,6 +184,8 @@ static void done_put(struct job *job)
         memcpy(x->name, j->head.id, sizeof(x->name));
         x->on_disk = true;
         core_charge(sc, x->tenant, TIER_DISK, file_bytes(sc));
+        if (j->cool)
+            stretch_cool(sc, j->node);
     }
     job_finished(j);
 }
@@ -198,6 +200,7 @@ static struct stretch_job *put_job(struct statecache *sc, struct tenant *t, stru
         return NULL;
     }
     n->stretch->tenant = t;
+    j->cool = sc->opening;
     j->head = (struct head){.kind = CODEC_PATH, .position = n->end};
     memcpy(j->head.tenant, t->tag.b, sizeof(j->head.tenant));
     j->job.prepare = prepare_put;
@@ -566,11 +569,12 @@ void stretch_scan_end(struct statecache *sc)
     for (size_t i = sc->n_found; order && i-- > 0;) {
         struct node *n = order[i]->node;
         struct err ignored = {0}; /* it is tried again at the next start */
+        if (sc->unread)
+            continue; /* what needs it may be there: until a start that reads all, it is pinned */
         if (n) {
             n->pins--;
             prefix_prune(&sc->prefix, n);
-        } else if (order[i]->foreign ? !sc->foreign_states
-                                     : order[i]->needless && !sc->unread) {
+        } else if (order[i]->foreign ? !sc->foreign_states : order[i]->needless) {
             (void)!store_remove(&sc->store, STORE_PATHS, order[i]->head.id, false, &ignored);
         }
     }

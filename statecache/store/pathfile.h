@@ -45,6 +45,7 @@ struct node *stretch_scanned(struct statecache *sc, const struct tenant *t, cons
 int stretch_open_at(struct statecache *sc, struct node *leaf, int64_t pos, struct err *e) MUST_USE;
 int stretch_open_below(struct statecache *sc, struct node *from, const int32_t *tokens, int64_t n,
                        struct err *e) MUST_USE;
+/* What leads to nothing goes, unless something could not be read. */
 void stretch_scan_end(struct statecache *sc);
 
 #endif

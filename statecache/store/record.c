@@ -170,7 +170,7 @@ static void let_carried_go(struct statecache *sc, struct session *x)
 {
     if (x->carried)
         statefile_hold_foreign(sc, x->carried_state, false);
-    x->carried = false;
+    x->carried = x->foreign_file = false;
 }
 
 static void done_save(struct job *job)
@@ -371,25 +371,44 @@ static int enter(struct statecache *sc, struct record_job *j, struct carry *othe
     if (x->lived_s == 0) /* from before there were stamps: its age begins here */
         x->lived_s = lived_now(&sc->lived);
     session_move(sc, x, node, s);
-    if (other && state_position) {
-        x->carried = true;
-        memcpy(x->carried_state, j->fields + FIELD_STATE, sizeof(x->carried_state));
-        statefile_hold_foreign(sc, x->carried_state, true);
-    }
     if (s) {
         s->holds++;
         x->saved = s;
         s->durable = true; /* the record was written after it was */
+    }
+    if (other) {
+        x->foreign_file = true;
+        change_model_made(&other->format, x->file_made);
     }
     rc = journal_apply(sc, x, e);
     if (rc) {
         session_discard(sc, x);
         return rc;
     }
+    if (other && state_position) { /* held already */
+        x->carried = true;
+        memcpy(x->carried_state, j->fields + FIELD_STATE, sizeof(x->carried_state));
+    }
     core_charge(sc, t, TIER_DISK, (int64_t)x->file_bytes);
     x->saved_generation = x->file_generation; /* of what was logged, when it is so anew */
     session_enter(sc, x);
     return 0;
+}
+
+/* Damaged, or not what it says: to quarantine. */
+static bool is_bad(int rc) { return rc == E_FORMAT || rc == E_DENIED || rc == E_RANGE; }
+
+/* Of a record that another arithmetic made. Its state is held also when no session comes of it
+ * now: the next start tries again. */
+static int enter_carried(struct statecache *sc, struct record_job *j, struct carry *other,
+                         struct err *e)
+{
+    statefile_hold_foreign(sc, j->fields + FIELD_STATE, true);
+    int rc = enter(sc, j, other, e);
+    if (is_bad(rc))
+        statefile_hold_foreign(sc, j->fields + FIELD_STATE, false);
+    sc->n_carried += !rc;
+    return rc;
 }
 
 static void scan_one(void *arg, const unsigned char name[16])
@@ -413,14 +432,13 @@ static void scan_one(void *arg, const unsigned char name[16])
         rc = read_parts(other ? &other->store : &sc->store, fd, j, &e);
     if (!rc) {
         memcpy(j->id.b, name, sizeof(j->id.b));
-        rc = enter(sc, j, other, &e);
+        rc = other ? enter_carried(sc, j, other, &e) : enter(sc, j, NULL, &e);
     }
-    sc->n_carried += !rc && other;
+    sc->unread |= rc == E_IO || rc == E_NOMEM || rc == E_UNSUPPORTED;
     store_done(&sc->store, fd);
-    bool bad = rc == E_FORMAT || rc == E_DENIED || rc == E_RANGE;
     if (rc)
-        journal_orphan(sc, name, !bad);
-    if (bad)
+        journal_orphan(sc, name, !is_bad(rc));
+    if (is_bad(rc))
         store_quarantine(&sc->store, STORE_SESSIONS, name, e.text);
     else if (rc && rc != E_CONFLICT) /* another model's sessions wait for it, without a word */
         log_warn("a session record is left alone: %s", e.text);

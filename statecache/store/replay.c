@@ -96,8 +96,8 @@ int journal_open(struct statecache *sc, struct err *e)
     if (sc->n_other_numerics)
         memcpy(other.numerics, sc->other_numerics, sizeof(other.numerics));
     change_model(&sc->format, j->model);
-    change_model_before(&sc->format, j->before[0]);
-    change_model_before(&other, j->before[1]);
+    change_model_made(&sc->format, j->made[0]);
+    change_model_made(&other, j->made[1]);
     buf_init(&j->frames, READ_MAX);
     int rc = turnlog_open(&j->log, io, sc->o.dir, &sc->format, turnlog_share(sc->o.disk_bytes),
                           each_frame, j, e);
@@ -147,8 +147,8 @@ static bool ours(const struct statecache *sc, const struct change *c)
 {
     const struct journal *j = &sc->journal;
     return memcmp(c->model, j->model, sizeof(c->model)) == 0 ||
-           memcmp(c->model, j->before[0], sizeof(c->model)) == 0 ||
-           memcmp(c->model, j->before[1], sizeof(c->model)) == 0;
+           memcmp(c->made, j->made[0], sizeof(c->made)) == 0 ||
+           memcmp(c->made, j->made[1], sizeof(c->made)) == 0;
 }
 
 /* The turns of x become those it keeps and those of the change. */
@@ -262,8 +262,13 @@ int journal_apply(struct statecache *sc, struct session *x, struct err *e)
             f->fate = FATE_SETTLED;
         return 0;
     }
-    if (!ours(sc, &f->c))
-        return err_set(e, E_CONFLICT, "its change in the log of turns is of another model");
+    /* What an earlier version logged upon this file; another one may have left states, too. */
+    bool by_maker = x->foreign_file && memcmp(f->c.made, x->file_made, sizeof(x->file_made)) == 0;
+    if (!by_maker && !ours(sc, &f->c)) {
+        err_set(e, E_CONFLICT, "its change in the log of turns is of another model or arithmetic");
+        log_warn("a session waits for another server: %s", e->text);
+        return E_CONFLICT;
+    }
     int rc = apply(sc, x, &f->c, e);
     if (!rc)
         f->fate = FATE_SETTLED;

@@ -149,7 +149,7 @@ void statefile_remove(struct statecache *sc, struct snapshot *s)
 
 struct foreign {
     unsigned char name[16];
-    uint64_t bytes;
+    uint64_t bytes, stamp; /* when it was made, as lived counts */
     uint32_t holds; /* sessions whose paths are read from it */
 };
 
@@ -182,6 +182,18 @@ void statefile_hold_foreign(struct statecache *sc, const unsigned char name[16],
         swap_foreign(sc, i, sc->n_foreign_held++); /* those that are held come first */
     else if (!hold && sc->foreign[i].holds == 0)
         swap_foreign(sc, i, --sc->n_foreign_held);
+}
+
+void statefile_delete_foreign(struct statecache *sc, const unsigned char name[16])
+{
+    statefile_hold_foreign(sc, name, false);
+    size_t i = sc->n_foreign_held;
+    if (i == sc->n_foreign || memcmp(sc->foreign[i].name, name, 16) != 0)
+        return; /* not listed, or another session's, too */
+    struct foreign x = sc->foreign[i];
+    memmove(&sc->foreign[i], &sc->foreign[i + 1], (--sc->n_foreign - i) * sizeof(x));
+    sc->foreign[sc->n_foreign++] = x; /* the others stay in their order */
+    (void)statefile_remove_foreign(sc);
 }
 
 /* ---- to disk ------------------------------------------------------------------------------ */
@@ -487,7 +499,6 @@ static int enter(struct statecache *sc, const unsigned char name[16], const stru
 static void foreign(struct statecache *sc, const unsigned char name[16], const struct head *h)
 {
     struct tenant *t = core_tenant(sc, h->tenant);
-    struct err ignored = {0}; /* it is tried again at the next start */
     if (t && h->same_model)
         t->other_numerics++;
     else if (t)
@@ -496,20 +507,18 @@ static void foreign(struct statecache *sc, const unsigned char name[16], const s
         sc->n_other_numerics++;
         memcpy(sc->other_numerics, h->numerics, sizeof(sc->other_numerics));
     }
-    if (lived_since(&sc->lived, h->generation) > (uint64_t)sc->o.session_ttl_s &&
-        !store_remove(&sc->store, STORE_STATES, name, false, &ignored))
-        return;
-    sc->foreign_states = true;
     sc->stuck += h->file_bytes;
     if (sc->n_foreign == sc->cap_foreign) {
         size_t cap = sc->cap_foreign ? sc->cap_foreign * 2 : 64;
         struct foreign *more = mem_realloc(sc->foreign, cap * sizeof(*more));
-        if (!more)
-            return; /* then it only goes with its age */
+        if (!more) { /* a later start knows it */
+            sc->foreign_states = true;
+            return;
+        }
         sc->foreign = more;
         sc->cap_foreign = cap;
     }
-    struct foreign x = {.bytes = h->file_bytes};
+    struct foreign x = {.bytes = h->file_bytes, .stamp = h->generation};
     memcpy(x.name, name, sizeof(x.name));
     sc->foreign[sc->n_foreign++] = x;
 }
@@ -576,12 +585,48 @@ struct snapshot *statefile_scanned(struct statecache *sc, const unsigned char na
     return NULL;
 }
 
+static int newest_first(const void *a, const void *b)
+{
+    const struct foreign *x = a, *y = b;
+    return (x->stamp < y->stamp) - (x->stamp > y->stamp);
+}
+
+/* Foreign states go with their age, but for those that a session's record names: that one may have
+ * been used, or forked, long after its state was made. */
+static void remove_aged(struct statecache *sc)
+{
+    size_t kept = sc->n_foreign_held;
+    for (size_t i = kept; i < sc->n_foreign; i++) {
+        struct foreign x = sc->foreign[i];
+        struct err ignored = {0}; /* it is tried again at the next start */
+        bool aged = lived_since(&sc->lived, x.stamp) > (uint64_t)sc->o.session_ttl_s;
+        if (aged && !store_remove(&sc->store, STORE_STATES, x.name, false, &ignored))
+            sc->stuck -= x.bytes;
+        else
+            sc->foreign[kept++] = x;
+    }
+    sc->n_foreign = kept;
+}
+
+/* The oldest of those that are not held is the last: it goes first when room is made. */
+static void order_foreign(struct statecache *sc)
+{
+    size_t first = sc->n_foreign_held;
+    if (sc->n_foreign > first)
+        qsort(sc->foreign + first, sc->n_foreign - first, sizeof(*sc->foreign), newest_first);
+}
+
 void statefile_scan_end(struct statecache *sc)
 {
     mem_free(sc->scanned);
     sc->scanned = NULL;
     sc->n_scanned = sc->cap_scanned = 0;
-    sc->health = sc->store.health;
     struct err ignored = {0};
-    (void)!tiers_make_room(sc, NULL, 0, &ignored); /* if not, nothing is added either */
+    if (!sc->unread)
+        remove_aged(sc);
+    order_foreign(sc);
+    sc->foreign_states |= sc->n_foreign > 0;
+    sc->health = sc->store.health;
+    if (!sc->unread) /* what was not read may hold any of them; later, room is made as needed */
+        (void)!tiers_make_room(sc, NULL, 0, &ignored); /* if not, nothing is added either */
 }

@@ -12,10 +12,12 @@ bool statefile_save(struct statecache *sc, struct snapshot *s, bool durable);
 bool statefile_load(struct statecache *sc, struct snapshot *s);
 /* Removes the file of s, later. */
 void statefile_remove(struct statecache *sc, struct snapshot *s);
-/* Likewise a state that waits for its model or arithmetic. False: there is none. */
+/* Likewise the oldest state that waits for its model or arithmetic. False: there is none. */
 bool statefile_remove_foreign(struct statecache *sc);
 /* But for those that are held, each as often as it is let go: while a session's record names it. */
 void statefile_hold_foreign(struct statecache *sc, const unsigned char name[16], bool hold);
+/* Lets it go, and removes it when nobody else holds it. */
+void statefile_delete_foreign(struct statecache *sc, const unsigned char name[16]);
 
 /* Where the bytes of s, which is on the host, lie: part[] points into piece (tokens, which the
  * caller fills in, slab, logits) and *pages, which is the caller's (mem_free). *head: kind

@@ -11,6 +11,7 @@
 
 #define CANDIDATES 32   /* oldest entries the policy chooses from: the rest is younger than those */
 #define LOOK_AT 512     /* list entries looked at to find them; bounds one eviction */
+#define FOREIGN_AT 2    /* others' states go first while ours have less than half of the disk */
 #define SPILL_QUEUE 32  /* file jobs waiting before no more are made ahead of need */
 
 /* ---- making room -------------------------------------------------------------------------- */
@@ -85,6 +86,9 @@ static bool evict_ram(struct statecache *sc, const struct tenant *by, bool own)
 
 bool tiers_evict_disk(struct statecache *sc, const struct tenant *by, bool own)
 {
+    bool little = sc->stats.bytes[TIER_DISK] < sc->o.disk_bytes / FOREIGN_AT;
+    if (!own && little && statefile_remove_foreign(sc))
+        return true; /* else what waits since an upgrade leaves no room to those who are here */
     struct snapshot *s = victim(sc, TIER_DISK, by, own, false);
     if (!s) /* what explains misses keeps files of paths */
         return prefix_forget_ghost(&sc->prefix) || (!own && statefile_remove_foreign(sc));

@@ -283,12 +283,32 @@ static void run_once(struct rng *r)
         damage(r);
 }
 
+/* Some starts cannot read what is in a folder, in half of the lives as another arithmetic: that
+ * run has none of it, the next one all. */
+static void blind_start(uint64_t seed, uint64_t nth)
+{
+    static const char *const folder[] = {"/paths/", "/states/", "/sessions/"};
+    struct err e = {0};
+    const char *numerics = f.o.numerics;
+    if (rng_at(seed, 5, nth) % 6)
+        return;
+    if (rng_at(seed, 6, 0) % 2)
+        f.o.numerics = rng_at(seed, 6, nth + 1) % 2 ? "fake/2" : "fake/3";
+    fs.unreadable = folder[rng_at(seed, 7, nth) % ARRAY_LEN(folder)];
+    if (!statecache_open(&f.sc, &f.o, &e))
+        statecache_close(f.sc);
+    fs.unreadable = NULL;
+    f.sc = NULL;
+    f.o.numerics = numerics;
+}
+
 /* In a quarter of the lives every start may be of another arithmetic, as after an upgrade and the
  * way back: states are not continued, sessions are. */
 static void open_again(uint64_t seed, uint64_t nth)
 {
     if (rng_at(seed, 3, 0) % 4 == 0)
         f.o.numerics = rng_at(seed, 4, nth) % 2 ? "fake/2" : "fake/1";
+    blind_start(seed, nth);
     fake_open(&f);
 }
 

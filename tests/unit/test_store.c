@@ -5,6 +5,7 @@
 #include <sodium.h>
 
 #include "base/bytes.h"
+#include "statecache/store/statefile.h"
 #include "tests/fault/fake_fs.h"
 #include "tests/unit/fake_cache.h"
 
@@ -337,6 +338,115 @@ Test(store, a_session_of_other_arithmetic_whose_path_is_broken_is_left_alone)
                 cr_assert_eq(fake_turn(&f, &id, tokens, 10, 2), was.position + 10);
         }
     cr_assert(left > 0 && kept > 0, "%d left, %d kept", left, kept);
+}
+
+/* The paths cannot be read at one start, and room is made: the state that the record names is
+ * kept. */
+Test(store, a_session_of_other_arithmetic_that_was_not_read_once_keeps_its_state)
+{
+    struct session_id id;
+    struct session_info s;
+    struct err e = {0};
+    enum session_persist ended;
+    fake_open(&f);
+    scenario(&id, &ended);
+    struct session_info was = get(&id);
+    fs.unreadable = "/s/paths/";
+    reopen_as("fake/2");
+    fs.unreadable = NULL;
+    cr_assert_eq(session_get(f.sc, &none, &id, &s, &e), E_NOENT);
+    while (statefile_remove_foreign(f.sc))
+        ;
+    reopen_as("fake/2");
+    cr_assert_eq(get(&id).position, was.position);
+}
+
+/* A fork is used long after the state was made that its record names. */
+Test(store, a_young_session_of_other_arithmetic_keeps_its_old_state)
+{
+    const uint64_t day = UINT64_C(24) * 3600 * NS_PER_S;
+    struct session_info s, y;
+    struct err e = {0};
+    clock_fake_set(1000 * NS_PER_S);
+    f.o.session_ttl_s = 30 * 86400;
+    fake_open(&f);
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    fake_turn(&f, &s.id, tokens, 150, 3);
+    clock_fake_set(1000 * NS_PER_S + 20 * day);
+    cr_assert_eq(session_fork(f.sc, &none, &s.id, -1, &y, &e), 0);
+    statecache_tick(f.sc);
+    clock_fake_set(1000 * NS_PER_S + 31 * day);
+    for (int i = 0; i < 5; i++)
+        statecache_tick(f.sc);
+    reopen_as("fake/2");
+    cr_assert_eq(get(&y.id).position, 153);
+    cr_assert_eq(fake_turn(&f, &y.id, tokens, 10, 2), 163);
+    reopen_as("fake/1"); /* the turn's state took the place of the old one */
+    cr_assert_eq(get(&y.id).position, 165);
+    clock_fake_set(0);
+}
+
+Test(store, a_deleted_session_of_other_arithmetic_takes_its_state_along)
+{
+    struct session_info s, y;
+    struct err e = {0};
+    fake_open(&f);
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    fake_turn(&f, &s.id, tokens, 150, 3);
+    cr_assert_eq(session_fork(f.sc, &none, &s.id, -1, &y, &e), 0);
+    statecache_tick(f.sc); /* its record */
+    reopen_as("fake/2");
+    size_t before = f.sc->n_foreign;
+    cr_assert_eq(f.sc->n_foreign_held, 1);
+    cr_assert_eq(session_delete(f.sc, &none, &s.id, NULL, &e), 0);
+    cr_assert_eq(f.sc->n_foreign_held, 1); /* by the fork */
+    cr_assert_eq(session_delete(f.sc, &none, &y.id, NULL, &e), 0);
+    cr_assert_eq(f.sc->n_foreign_held, 0);
+    cr_assert_eq(f.sc->n_foreign, before - 1);
+    reopen_as("fake/2");
+    cr_assert_eq(f.sc->n_foreign, before - 1);
+}
+
+Test(store, ids_of_carried_sessions_wait_on_disk)
+{
+    struct session_info s;
+    struct err e = {0};
+    fake_open(&f);
+    cr_assert_eq(session_create(f.sc, &none, 0, &s, &e), 0);
+    fake_turn(&f, &s.id, tokens, 1500, 3);
+    reopen_as("fake/2");
+    for (int i = 0; i < 5; i++)
+        statecache_tick(f.sc);
+    cr_assert_leq(f.sc->prefix.n_tokens, 2 * (uint64_t)f.o.stretch);
+    for (int i = 0; i < 3; i++) { /* nor does the next start keep them */
+        reopen_as(i % 2 ? "fake/2" : "fake/1");
+        statecache_tick(f.sc);
+        cr_assert_leq(f.sc->prefix.n_tokens, 2 * (uint64_t)f.o.stretch);
+    }
+    cr_assert_eq(get(&s.id).position, 1503);
+    cr_assert_eq(fake_turn(&f, &s.id, tokens, 10, 2), 10);
+}
+
+/* A disk full of what another arithmetic left: those who are here get half of it. */
+Test(store, states_of_other_arithmetic_leave_room)
+{
+    f.o.stretch = 4096;
+    f.o.disk_bytes = 300000;
+    f.o.ram_bytes = 40000;
+    fake_open(&f);
+    for (int i = 0; i < 60; i++) {
+        fake_serve(&f, tokens + 10 * i, 150, 2);
+        statecache_save(f.sc, 5);
+    }
+    reopen_as("fake/2");
+    size_t found = f.sc->n_foreign;
+    for (int i = 0; i < 25; i++) {
+        fake_serve(&f, tokens + 60 * i + 1, 150, 2);
+        statecache_save(f.sc, 5);
+    }
+    cr_assert_lt(f.sc->n_foreign, found);
+    cr_assert_gt(f.sc->n_foreign, 0);
+    cr_assert_geq(f.sc->stats.bytes[TIER_DISK], f.o.disk_bytes / 3);
 }
 
 /* A file as version 3 wrote it: the same but for the digests of its parts. */

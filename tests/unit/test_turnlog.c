@@ -307,7 +307,7 @@ Test(turnlog, turns_that_an_earlier_version_logged_are_replayed)
         struct session_info s = create(), found;
         struct err e = {0};
         fake_turn(&f, &s.id, tokens, 50, 5);
-        change_model_before(&f.sc->format, f.sc->journal.model);
+        memset(f.sc->journal.model, 0, sizeof(f.sc->journal.model)); /* as they wrote it */
         cr_assert_eq(fake_turn(&f, &s.id, tokens + 700, 10, 5), 10);
         if (i == NAMED_BY_A_STATE)
             leave_a_state();
@@ -323,6 +323,75 @@ Test(turnlog, turns_that_an_earlier_version_logged_are_replayed)
         cr_assert_eq(get(&s.id).position, 70);
         cr_assert_eq(fake_turn(&f, &s.id, tokens, 10, 2), 80);
     }
+}
+
+/* The same when two others have left states: the record file says whose log it is. */
+Test(turnlog, turns_logged_upon_a_file_are_those_of_its_maker)
+{
+    static const char *const third[] = {"fake/0", "fake/3"};
+    for (size_t i = 0; i < ARRAY_LEN(third); i++) {
+        close_all();
+        open_all();
+        f.sc->o.checkpoint_ms = f.o.checkpoint_ms = -1;
+        struct session_info s = create();
+        fake_turn(&f, &s.id, tokens, 150, 3);
+        statecache_close(f.sc);
+        f.o.numerics = third[i];
+        fake_open(&f);
+        struct session_info z = create();
+        fake_turn(&f, &z.id, tokens + 1200, 150, 3);
+        statecache_close(f.sc);
+        f.o.numerics = "fake/1";
+        f.o.checkpoint_ms = INT64_C(3600000);
+        fake_open(&f);
+        memset(f.sc->journal.model, 0, sizeof(f.sc->journal.model));
+        fake_turn(&f, &s.id, tokens + 300, 20, 3);
+        int64_t position = get(&s.id).position;
+        die();
+        f.o.numerics = "fake/2";
+        fake_open(&f);
+        cr_assert_eq(get(&s.id).position, position);
+        cr_assert_eq(get(&z.id).position, 153);
+    }
+}
+
+/* The change of x as it would be logged now: its model at 8, with which arithmetic? */
+static void check_logged(const struct session_id *id, const char *made_by)
+{
+    struct session *x = session_of(f.sc, &none, id);
+    struct journal_batch *b = &f.sc->journal.waiting;
+    struct format made = f.sc->format;
+    unsigned char model[CHANGE_MODEL];
+    cr_assert_not_null(x);
+    size_t at = b->frame.len ? b->frame.len : TURNLOG_HEAD;
+    cr_assert(journal_add(f.sc, x));
+    codec_numerics(made_by, made.numerics);
+    change_model_made(&made, model);
+    cr_assert_arr_eq(b->frame.p + at + 8, model, CHANGE_MODEL, "not made by %s", made_by);
+    change_model(&made, model);
+    cr_assert_arr_eq(b->frame.p + at + 104 + 184, model, CHANGE_MODEL);
+}
+
+/* The version before goes by the arithmetic of the record file: a change upon its own files must
+ * look like its own. */
+Test(turnlog, an_earlier_version_can_go_on_with_what_is_logged)
+{
+    struct session_info s = create(), t = create();
+    f.sc->o.checkpoint_ms = -1;
+    fake_turn(&f, &s.id, tokens, 50, 5); /* has a record file */
+    statecache_save(f.sc, 5);
+    f.sc->o.checkpoint_ms = INT64_C(3600000);
+    check_logged(&s.id, "fake/1");
+    crash();
+    f.o.numerics = "fake/2";
+    fake_open(&f);
+    cr_assert_eq(in_folder("/sessions/"), 1);
+    check_logged(&s.id, "fake/1");
+    check_logged(&t.id, "fake/2");
+    f.sc->o.checkpoint_ms = -1;
+    fake_turn(&f, &s.id, tokens, 10, 5);
+    statecache_save(f.sc, 5);
+    check_logged(&s.id, "fake/2");
 }
 
 Test(turnlog, a_log_that_cannot_be_read_is_no_empty_log)
