@@ -21,8 +21,8 @@
  * Where even PACE_LEAST rows more take longer than that, they run less often, and more of them
  * where that costs little (on a GPU streams alone are one kernel, a step with prompts a thousand):
  * what steps took less than they might is saved up for them, so the mean holds. Nobody saves for
- * more than PACE_PATIENCE steps. Where a step is bound by reading weights all of this lies beyond the token
- * budget and changes nothing.
+ * more than PACE_PATIENCE steps. Where a step is bound by reading weights all of this lies beyond
+ * the token budget and changes nothing.
  *
  * Times are learned for each power of two of rows, as one point (rows, ns) each, and lie on lines
  * between these: those of all steps, and apart from them those of what runs alone, which the bounds
