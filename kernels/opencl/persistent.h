@@ -17,14 +17,16 @@
 
 #include "kernels/opencl/launches.h"
 
-/* Steps of rows_min to rows_max rows, one a sequence, as walks (persistent.h). */
 #define OCL_WALKS_MAX 8
+
+/* A part of a step: launches that one kernel makes, or that are enqueued. */
 struct ocl_run {
     int32_t from, to; /* of ocl_walks.launches */
     bool walked;      /* by one kernel; else they are enqueued */
     uint32_t before;  /* meetings of all groups in walks before it */
     cl_kernel kernel;
 };
+/* Steps of rows_min to rows_max rows, one a sequence. */
 struct ocl_walks {
     int32_t rows_min, rows_max;
     int32_t *launches; /* of the step, in their order: indices in ocl_model.launches */

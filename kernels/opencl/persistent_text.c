@@ -131,6 +131,15 @@ static void write_case(struct buf *b, const struct ocl_cut *c, const struct ocl_
     buf_str(b, "}\n} break;\n");
 }
 
+/* The first form with the instance of form i: they share a function. */
+static int32_t made_by(const struct ocl_form *forms, int32_t i)
+{
+    int32_t k = 0;
+    while (forms[k].instance != forms[i].instance)
+        k++;
+    return k;
+}
+
 static void write_kernel(struct buf *b, int32_t lanes, int32_t record)
 {
     buf_fmt(b, "#undef get_local_id\n#undef get_local_size\n#undef get_group_id\n"
@@ -168,21 +177,14 @@ bool ocl_persistent_text(struct buf *out, const struct ocl_form *forms, int32_t 
     ocl_source_add(out, "mma.clh");
     ocl_source_add(out, "kept.clh");
     for (int32_t i = 0; i < n && ok; i++) {
-        int32_t k = 0; /* a function for each instance */
-        while (forms[k].instance != forms[i].instance)
-            k++;
         ok = ocl_cut_text(&c[i], text_of(forms[i].instance), forms[i].instance->defines);
-        if (ok && k == i)
+        if (ok && made_by(forms, i) == i)
             write_function(out, &c[i], forms[i].instance, i);
     }
     if (ok)
         write_kernel(out, lanes, record);
-    for (int32_t i = 0; i < n && ok; i++) {
-        int32_t k = 0;
-        while (forms[k].instance != forms[i].instance)
-            k++;
-        write_case(out, &c[i], &forms[i], i, k, lanes, teams);
-    }
+    for (int32_t i = 0; i < n && ok; i++)
+        write_case(out, &c[i], &forms[i], i, made_by(forms, i), lanes, teams);
     buf_str(out, "}\nwanted_ += (uint)p_groups();\nif (at_ + 1 < to)\n"
                  " p_meet_all(count, wanted_, item_);\nP_TIME(times, at_, item_)\n}\n}\n");
     mem_free(c);
