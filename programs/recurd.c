@@ -17,6 +17,7 @@
 #include "kernels/opencl/opencl.h"
 #include "scheduler/sched.h"
 #include "server/process/daemon.h"
+#include "server/process/ending.h"
 #include "server/process/loading.h"
 #include "server/http/http.h"
 #include "server/api/agent.h"
@@ -42,6 +43,8 @@ enum exit_code {
 #define ACCEPTED_MS 60
 /* A body that is on its way when draining begins may take so long. */
 #define UNSERVED_MS 2000
+/* … and the end after that: the cache writes for ten seconds at most, the rest takes moments. */
+#define ENDING_MS 40000
 
 struct recurd {
     struct options o;
@@ -53,7 +56,7 @@ struct recurd {
     struct routes routes;
     struct http *h;
     struct agent *agent; /* NULL = no load balancer asks it */
-    struct progress progress; /* of loading */
+    struct progress progress; /* of loading, and of the end */
     char url[160];
     bool loaded, serving;
 };
@@ -196,6 +199,7 @@ static void forget_socket(const struct recurd *r)
 
 static void stop_agent(struct recurd *r)
 {
+    progress_stage(&r->progress, "the agent of load balancers", 0);
     agent_close(r->agent);
     r->agent = NULL;
 }
@@ -388,8 +392,9 @@ static int drain(struct recurd *r)
         if (clock_now_ns() > begun + UNSERVED_MS * NS_PER_MS)
             http_cut_unserved(r->h);
     }
+    ending_within(&r->progress, ENDING_MS, EXIT_STUCK);
     stop_agent(r);
-    if (!http_close(r->h)) {
+    if (!http_close(r->h, &r->progress)) {
         log_error("a request did not end; exiting without cleaning up");
         return EXIT_STUCK;
     }
@@ -424,8 +429,9 @@ static int run(struct recurd *r)
             _exit(drained); /* threads still use what is freed below */
         log_info("stopped");
     } else {
+        ending_within(&r->progress, ENDING_MS, code);
         stop_agent(r);
-        if (!http_close(r->h)) {
+        if (!http_close(r->h, &r->progress)) {
             forget_socket(r);
             _exit(code); /* a client is in the middle of a request that nobody will answer */
         }
@@ -433,8 +439,11 @@ static int run(struct recurd *r)
     if (r->fd >= 0)
         close(r->fd);
     forget_socket(r);
+    progress_stage(&r->progress, "the collector of traces", 0);
     otlp_close(r->otlp); /* what the last requests took */
+    progress_stage(&r->progress, "what the API keeps", 0);
     api_close(&r->routes);
+    progress_stage(&r->progress, "the engine", 0);
     served_close(r->s);
     keys_close(r->keys);
     return code;

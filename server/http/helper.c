@@ -16,11 +16,20 @@ static const int lane_threads[HELPER_LANES] = {[HELPER_COMPUTES] = 1, [HELPER_WA
 /* What a request costs besides its bytes. */
 #define REQUEST_COST KIB(16)
 
+/* Each sleeps on a condition of its own: where several wait for one, the C library loses a signal
+ * now and then (glibc before 2.41, its bug 25847), and a request would wait for the next one. */
+struct worker {
+    struct lane *lane;
+    pthread_t thread;
+    pthread_cond_t called;
+    struct worker *next; /* of those that sleep; the last to fall asleep is called first */
+    bool sleeps;
+};
+
 struct lane {
     struct helper *helper;
-    pthread_cond_t some;
     struct turns turns;
-    pthread_t threads[LANE_THREADS_MAX];
+    struct worker workers[LANE_THREADS_MAX], *asleep;
     int n_threads;
 };
 
@@ -31,9 +40,31 @@ struct helper {
     struct lane lanes[HELPER_LANES];
 };
 
+/* These are under the lock. */
+static void sleep_until_called(struct worker *w)
+{
+    w->sleeps = true;
+    w->next = w->lane->asleep;
+    w->lane->asleep = w;
+    while (w->sleeps)
+        pthread_cond_wait(&w->called, &w->lane->helper->lock);
+}
+
+static bool call_one(struct lane *l)
+{
+    struct worker *w = l->asleep;
+    if (!w)
+        return false;
+    l->asleep = w->next;
+    w->sleeps = false;
+    pthread_cond_signal(&w->called);
+    return true;
+}
+
 static void *loop(void *arg)
 {
-    struct lane *l = arg;
+    struct worker *w = arg;
+    struct lane *l = w->lane;
     struct helper *h = l->helper;
     pthread_mutex_lock(&h->lock);
     for (;;) {
@@ -41,7 +72,7 @@ static void *loop(void *arg)
         if (!t && h->stop)
             break;
         if (!t) {
-            pthread_cond_wait(&l->some, &h->lock);
+            sleep_until_called(w);
             continue;
         }
         pthread_mutex_unlock(&h->lock);
@@ -60,15 +91,17 @@ int helper_open(struct helper **out, void (*run)(struct exchange *x), struct err
         return err_set(e, E_NOMEM, "no memory for the helper threads");
     h->run = run;
     pthread_mutex_init(&h->lock, NULL);
-    for (int k = 0; k < HELPER_LANES; k++) {
+    for (int k = 0; k < HELPER_LANES; k++)
         h->lanes[k].helper = h;
-        pthread_cond_init(&h->lanes[k].some, NULL);
-    }
     for (int k = 0; k < HELPER_LANES; k++) {
         struct lane *l = &h->lanes[k];
         for (; l->n_threads < lane_threads[k]; l->n_threads++) {
-            if (pthread_create(&l->threads[l->n_threads], NULL, loop, l) == 0)
+            struct worker *w = &l->workers[l->n_threads];
+            w->lane = l;
+            pthread_cond_init(&w->called, NULL);
+            if (pthread_create(&w->thread, NULL, loop, w) == 0)
                 continue;
+            pthread_cond_destroy(&w->called);
             helper_close(h);
             return err_set(e, E_NOMEM, "a helper thread could not be started");
         }
@@ -84,13 +117,14 @@ void helper_close(struct helper *h)
     pthread_mutex_lock(&h->lock);
     h->stop = true;
     for (int k = 0; k < HELPER_LANES; k++)
-        pthread_cond_broadcast(&h->lanes[k].some);
+        while (call_one(&h->lanes[k]))
+            ;
     pthread_mutex_unlock(&h->lock);
-    for (int k = 0; k < HELPER_LANES; k++) {
-        for (int i = 0; i < h->lanes[k].n_threads; i++)
-            pthread_join(h->lanes[k].threads[i], NULL);
-        pthread_cond_destroy(&h->lanes[k].some);
-    }
+    for (int k = 0; k < HELPER_LANES; k++)
+        for (int i = 0; i < h->lanes[k].n_threads; i++) {
+            pthread_join(h->lanes[k].workers[i].thread, NULL);
+            pthread_cond_destroy(&h->lanes[k].workers[i].called);
+        }
     pthread_mutex_destroy(&h->lock);
     mem_free(h);
 }
@@ -100,6 +134,6 @@ void helper_put(struct helper *h, enum helper_lane lane, struct exchange *x)
     struct fair_id client = client_of(x->mhd, x->key ? x->key->name : NULL);
     pthread_mutex_lock(&h->lock);
     turns_put(&h->lanes[lane].turns, &x->turn, &client, x->body.len + REQUEST_COST);
-    pthread_cond_signal(&h->lanes[lane].some);
+    (void)call_one(&h->lanes[lane]); /* or all are at work, and look again */
     pthread_mutex_unlock(&h->lock);
 }

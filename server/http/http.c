@@ -250,7 +250,7 @@ int http_open(struct http **out, int fd, const struct options *o,
         if (h->nowhere >= 0)
             close(h->nowhere);
         h->nowhere = -1;
-        (void)http_close(h); /* nothing has run in it yet */
+        (void)http_close(h, NULL); /* nothing has run in it yet */
         return rc;
     }
     *out = h;
@@ -292,10 +292,11 @@ bool http_idle(struct http *h)
     return __atomic_load_n(&h->stats.exchanges, __ATOMIC_SEQ_CST) == 0;
 }
 
-bool http_close(struct http *h)
+bool http_close(struct http *h, struct progress *p)
 {
     if (!h)
         return true;
+    progress_stage(p, "requests", 0);
     http_drain(h);
     /* The library aborts the process when a suspended connection is left. So: from now on no new
      * one (an exchange is counted before it looks); tell everyone, and let the last frames out;
@@ -315,10 +316,14 @@ bool http_close(struct http *h)
         usleep(1000);
     if (h->served)
         sched_on_wakes(h->served->sched, NULL, NULL);
+    progress_stage(p, "threads of streams", 0);
     outlet_close(h->outlet);
+    progress_stage(p, "helper threads", 0);
     helper_close(h->helper);
+    progress_stage(p, "the HTTP library", 0);
     if (h->mhd)
         MHD_stop_daemon(h->mhd);
+    progress_stage(p, "the watch over connections", 0);
     watch_close(h->watch);
     mem_free(h);
     return true;

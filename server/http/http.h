@@ -65,8 +65,9 @@ void http_drain(struct http *h);
 void http_abort(struct http *h);
 /* No exchange is under way. */
 bool http_idle(struct http *h);
-/* After http_drain, with no exchange left (false: there was one, and nothing was freed). */
-bool http_close(struct http *h);
+/* After http_drain, with no exchange left (false: there was one, and nothing was freed). Stages of
+ * p, which may be NULL, say what it waits for. */
+bool http_close(struct http *h, struct progress *p);
 
 static inline bool http_is_leaving(const struct http *h)
 {

@@ -75,6 +75,26 @@ def free_port():
                 pass
 
 
+def stacks(pid):
+    """Where a process's threads are: by gdb, else what the system says each waits for."""
+    try:
+        return subprocess.run(["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+                              timeout=Settings.patience(60)).stdout[-20000:]
+    except (OSError, subprocess.SubprocessError) as e:
+        lines = ["(no stacks: %s)" % e]
+    for tid in sorted(os.listdir("/proc/%d/task" % pid), key=int):
+        said = []
+        for name in ("comm", "wchan", "syscall"):
+            try:
+                with open("/proc/%d/task/%s/%s" % (pid, tid, name), encoding="ascii") as f:
+                    said.append(f.read().strip())
+            except OSError as e:
+                said.append(e.strerror)
+        lines.append("thread %s: %s" % (tid, ", ".join(said)))
+    return "\n".join(lines)
+
+
 def wait_for(what, seconds=60, every=0.02):
     """Until what() is true; returns it. Else fails, saying what."""
     end = time.time() + Settings.patience(seconds)
@@ -140,7 +160,15 @@ class Server:
     def stop(self, sig=15, timeout=60):
         if self.proc.poll() is None:
             self.proc.send_signal(sig)
-        return self.proc.wait(Settings.patience(timeout))
+        try:
+            return self.proc.wait(Settings.patience(timeout))
+        except subprocess.TimeoutExpired:
+            where = stacks(self.proc.pid)
+            self.proc.kill()
+            self.proc.wait()
+            raise AssertionError("recurd %s did not end within %d s of signal %d:\n%s\n%s" % (
+                " ".join(self.args), Settings.patience(timeout), sig, self.text()[-4000:],
+                where)) from None
 
     # ---- requests ----
 
@@ -320,7 +348,11 @@ def stop_all():
             faults.append("recurd %s ended by itself with %d:\n%s" % (" ".join(args), code,
                                                                       s.text()[-4000:]))
             continue
-        code = s.stop()
+        try:
+            code = s.stop()
+        except AssertionError as e:
+            faults.append(str(e))
+            continue
         if code != 0:
             faults.append("recurd %s: exit code %d:\n%s" % (" ".join(args), code,
                                                             s.text()[-8000:]))
