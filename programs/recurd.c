@@ -43,7 +43,7 @@ enum exit_code {
 #define ACCEPTED_MS 60
 /* A body that is on its way when draining begins may take so long. */
 #define UNSERVED_MS 2000
-/* … and the end after that: the cache writes for ten seconds at most, the rest takes moments. */
+/* … and all that follows the limit of draining: the cache writes for ten seconds at most. */
 #define ENDING_MS 40000
 
 struct recurd {
@@ -373,6 +373,8 @@ static int drain(struct recurd *r)
     struct watchdog w = {.every_ms = daemon_watchdog_ms()};
     uint64_t begun = clock_now_ns(), end = begun + (uint64_t)r->o.drain * NS_PER_S;
     log_info("draining: running requests may finish within %lld s", (long long)r->o.drain);
+    progress_stage(&r->progress, "running requests", 0);
+    ending_within(&r->progress, (uint64_t)r->o.drain * 1000 + ENDING_MS, EXIT_STUCK);
     http_leave(r->h);
     uint64_t accepted = begun + ACCEPTED_MS * NS_PER_MS;
     uint64_t connected = MIN(end, begun + CONNECTED_MS * NS_PER_MS);
@@ -392,7 +394,6 @@ static int drain(struct recurd *r)
         if (clock_now_ns() > begun + UNSERVED_MS * NS_PER_MS)
             http_cut_unserved(r->h);
     }
-    ending_within(&r->progress, ENDING_MS, EXIT_STUCK);
     stop_agent(r);
     if (!http_close(r->h, &r->progress)) {
         log_error("a request did not end; exiting without cleaning up");
