@@ -9,6 +9,9 @@ import venv
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WHEEL, SOURCE = "cyllama", "llama-cpp-python"
+# Both builds: a fault of compilers is repaired (tile_config.h).
+REPAIRED = {**os.environ, "CXXFLAGS": f"{os.environ.get('CXXFLAGS', '')} -include "
+                                      f"{os.path.join(HERE, 'tile_config.h')}"}
 CMAKE = "-DLLAVA_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DGGML_NATIVE=ON"
 
 
@@ -26,7 +29,7 @@ def enter(build, package):
             print(f"installing {package}", flush=True)
             subprocess.run([python, "-m", "pip", "install", "-q", "numpy", package], check=True,
                            capture_output=True, timeout=7200,
-                           env={**os.environ, "CMAKE_ARGS": CMAKE})
+                           env={**REPAIRED, "CMAKE_ARGS": CMAKE})
     except (OSError, subprocess.SubprocessError) as e:
         print(f"skipped: {package} could not be installed ({e})")
         sys.exit(0)
@@ -55,7 +58,7 @@ def server(build):
         source, = glob.glob(os.path.join(folder, "llama_cpp_python*", "vendor", "llama.cpp"))
         print("building llama-server", flush=True)
         subprocess.run(["cmake", "-S", source, "-B", os.path.join(folder, "build")] + SERVER_CMAKE,
-                       check=True, capture_output=True)
+                       check=True, capture_output=True, env=REPAIRED)
         subprocess.run(["cmake", "--build", os.path.join(folder, "build"), "--target",
                         "llama-server", "-j", str(os.cpu_count())], check=True, capture_output=True)
     except (OSError, ValueError, subprocess.SubprocessError) as e:
