@@ -83,12 +83,12 @@ static void small_init(struct small *s)
     s->weights[0] = (struct weight){WEIGHT_MATRIX, DTYPE_F32, VOCAB, 3 * D};
     s->weights[1] = (struct weight){WEIGHT_VECTOR, DTYPE_F32, D, 4};
     s->weights[2] = (struct weight){WEIGHT_MATRIX, DTYPE_F32, VOCAB, D};
-    s->sections[0] = (struct section){"layers.3.kv.0", SECTION_PAGED, 2 * D, 0};
-    s->sections[1] = (struct section){"layers.3.conv.1", SECTION_FIXED, 3 * D, 0};
+    s->sections[0] = (struct section){"layers.3.kv.0", SECTION_PAGED, 2 * D, 0, DTYPE_F32};
+    s->sections[1] = (struct section){"layers.3.conv.1", SECTION_FIXED, 3 * D, 0, DTYPE_F32};
     make_ops(s);
     s->plan = (struct plan){s->ops, OPS, s->acts, ACTS, s->weights, 3, s->sections, 2, 3 * D,
                             2 * D, VOCAB, 3 * D, cols(ACT_L, 0, VOCAB)};
-    s->limits = (struct op_limits){64, 256, 512, 1024, 1024, 1024, 64, 16};
+    s->limits = (struct op_limits){64, 256, 512, 1024, 1024, 1024, 64, 16, false};
     cr_assert_gt(plan_layout(&s->plan, &s->cap), 0);
 }
 
