@@ -468,8 +468,8 @@ int plan_validate_states(const struct plan *p, const struct op_limits *limits, s
 {
     for (int32_t i = 0; i < p->n_sections; i++)
         if (p->sections[i].dtype != DTYPE_F32 && !limits->f16_states)
-            return err_set(e, E_UNSUPPORTED, "states in float16: this device keeps them in float32, "
-                           "only cpu and ref know both");
+            return err_set(e, E_UNSUPPORTED, "states in float16: this device keeps them in "
+                           "float32, only cpu and ref know both");
     return 0;
 }
 

@@ -25,7 +25,7 @@ enum quantize { QUANTIZE_NONE, QUANTIZE_Q8, QUANTIZE_Q4 };
 /* "none", "q8" or "q4"; false: another name. */
 bool quantize_parse(const char *name, enum quantize *out);
 
-/* How the matrix states of DECAY and DELTA are kept (section_may_be_f16); all others are float32. */
+/* How the matrix states of DECAY and DELTA are kept (section_may_be_f16); others are float32. */
 enum states { STATES_F32, STATES_F16 };
 /* "float32" or "float16"; false: another name. */
 bool states_parse(const char *name, enum states *out);

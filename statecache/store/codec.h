@@ -84,8 +84,8 @@ struct part {
 void codec_numerics(const char *text, char out[CODEC_NUMERICS]);
 
 struct plan;
-/* Fills schema, sizes and vocab from the plan, which outlives f. The schema is that of the model: the
- * same for states in float16, which differ by their arithmetic's name. */
+/* Fills schema, sizes and vocab from the plan, which outlives f. The schema is that of the model:
+ * the same for states in float16, which differ by their arithmetic's name. */
 void codec_layout(struct format *f, const struct plan *plan, int64_t stretch);
 
 /* The name under which the stretch or the state is stored that has these tokens after `path`, the

@@ -253,7 +253,8 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {{"device", 1, 0, 'd'}, {"threads", 1, 0, 't'},
                                             {"dummy", 0, 0, 'D'}, {"quantize", 1, 0, 'q'},
-                                            {"states", 1, 0, 's'}, {"digest", 0, 0, 'H'}, {"kernels", 1, 0, 'k'},
+                                            {"states", 1, 0, 's'}, {"digest", 0, 0, 'H'},
+                                            {"kernels", 1, 0, 'k'},
                                             {"rounds", 1, 0, 'r'}, {"profile", 0, 0, 'P'},
                                             {0, 0, 0, 0}};
     struct speed s = {.rounds = 5};

@@ -131,6 +131,12 @@ BROKEN(a_section_missing_where_there_is_a_tail, s.ops[CONV].section = -1,
        "layer 3: conv: section -1 has 0 floats, 48 expected")
 BROKEN(sections_on_top_of_each_other, s.plan.slot_floats = 2 * D,
        "section layers.3.conv.1: 48 floats at 0 overlap")
+BROKEN(a_section_in_a_format_of_weights, s.sections[1].dtype = DTYPE_BF16,
+       "section layers.3.conv.1: kind 0, 48 numbers of format 2")
+BROKEN(a_section_of_pages_in_float16, s.sections[0].dtype = DTYPE_F16,
+       "section layers.3.kv.0: kind 1")
+BROKEN(a_section_in_float16_of_another_op, s.sections[1].dtype = DTYPE_F16,
+       "section layers.3.conv.1 is of float16")
 BROKEN(a_section_of_two_ops, s.ops[ADD] = s.ops[CONV]; s.ops[ADD].out = cols(ACT_X, 0, D);
        s.ops[ADD].in[CONV_x] = cols(ACT_C, 0, D), "section layers.3.conv.1 belongs to op 3 too")
 BROKEN(rows_that_nobody_stores, s.ops[KEEP] = s.ops[ATTEND],

@@ -106,17 +106,6 @@ INLINE v16 v16_load_half(const void *p)
     const __m128i *h = p;
     return (v16){_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
 }
-INLINE v16 v16_store_half(void *p, v16 x)
-{
-    __m128i *h = p, a = _mm256_cvtps_ph(x.a, 0), b = _mm256_cvtps_ph(x.b, 0);
-    _mm_storeu_si128(h, a);
-    _mm_storeu_si128(h + 1, b);
-    return (v16){_mm256_cvtph_ps(a), _mm256_cvtph_ps(b)};
-}
-INLINE v16 v16_as_half(v16 x)
-{
-    return (v16){_mm256_cvtph_ps(_mm256_cvtps_ph(x.a, 0)), _mm256_cvtph_ps(_mm256_cvtps_ph(x.b, 0))};
-}
 INLINE v16 v16_gather_n(const float *p, int step, int n)
 {
     __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

@@ -74,14 +74,6 @@ INLINE v16 v16_load_half(const void *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
-/* Returns what is stored: nearest even; denormals of half stay, whatever the mode. */
-INLINE v16 v16_store_half(void *p, v16 a)
-{
-    __m256i h = _mm512_cvtps_ph(a, 0);
-    _mm256_storeu_si256((__m256i *)p, h);
-    return _mm512_cvtph_ps(h);
-}
-INLINE v16 v16_as_half(v16 a) { return _mm512_cvtph_ps(_mm512_cvtps_ph(a, 0)); }
 /* p[0], p[step], … for the first n lanes, 0 in the others. */
 INLINE v16 v16_gather_n(const float *p, int step, int n)
 {

@@ -132,20 +132,6 @@ INLINE float32x4_t half_4(const void *p, int i)
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)p + 4 * i)));
 }
 INLINE v16 v16_load_half(const void *p) { return V16_FROM(half_4, p); }
-INLINE float32x4_t store_half_4(uint16_t *p, float32x4_t x)
-{
-    float16x4_t h = vcvt_f16_f32(x);
-    vst1_u16(p, vreinterpret_u16_f16(h));
-    return vcvt_f32_f16(h);
-}
-INLINE v16 v16_store_half(void *p, v16 x)
-{
-    uint16_t *h = p;
-    return (v16){store_half_4(h, x.a), store_half_4(h + 4, x.b), store_half_4(h + 8, x.c),
-                 store_half_4(h + 12, x.d)};
-}
-INLINE float32x4_t as_half_4(float32x4_t x) { return vcvt_f32_f16(vcvt_f16_f32(x)); }
-INLINE v16 v16_as_half(v16 x) { return V16_1(as_half_4, x); }
 INLINE v16 v16_gather_n(const float *p, int step, int n)
 {
     float t[LANES] = {0};

@@ -4,6 +4,7 @@
  * token with everything else in registers. */
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/impl/lanes.h"
+#include "kernels/cpu/impl/simd_half.h"
 
 #define BLOCK_V (V16_REGS == 32 ? 4 : 1)
 /* A block is worked on in place, or in a dense copy: when V is no multiple of 16, and for long
