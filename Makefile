@@ -237,7 +237,7 @@ MODEL := $B/kernels/cpu/impl/linear.model.o $B/tests/cpuid_model.o
 $B/tests/kernelcheck-tiles: $(CHECK_OBJ) $B/tests/check/amx/tiles.model.o $(MODEL) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/tests/golden-tiles: $B/tests/golden/golden.o $(MODEL) $(LIB)
+$B/tests/golden-tiles: $B/tests/golden/golden.o $B/tests/golden/distance.o $(MODEL) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 
@@ -249,7 +249,7 @@ test-formats: $B/formatcheck ## weight formats against the gguf package (FORMAT_
 	python3 tests/formats/test_formats.py $B/formatcheck $(or $(FORMAT_BLOCKS),1000000)
 
 # Every stored reference result, and the same bits however a prompt is cut.
-$B/golden: $B/tests/golden/golden.o $(LIB)
+$B/golden: $B/tests/golden/golden.o $B/tests/golden/distance.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/layers: $B/tests/golden/layers.o $(LIB)

@@ -135,7 +135,8 @@ BROKEN(a_section_in_a_format_of_weights, s.sections[1].dtype = DTYPE_BF16,
        "section layers.3.conv.1: kind 0, 48 numbers of format 2")
 BROKEN(a_section_of_pages_in_float16, s.sections[0].dtype = DTYPE_F16,
        "section layers.3.kv.0: kind 1")
-BROKEN(a_section_in_float16_of_another_op, s.sections[1].dtype = DTYPE_F16,
+BROKEN(a_section_in_float16_of_another_op, s.sections[1].dtype = DTYPE_F16;
+       s.limits.f16_states = true,
        "section layers.3.conv.1 is of float16")
 BROKEN(a_section_of_two_ops, s.ops[ADD] = s.ops[CONV]; s.ops[ADD].out = cols(ACT_X, 0, D);
        s.ops[ADD].in[CONV_x] = cols(ACT_C, 0, D), "section layers.3.conv.1 belongs to op 3 too")
