@@ -120,7 +120,7 @@ test: deps-test ## everything that answers within minutes
 	@MAKE="$(MAKE) -j1 $(AS_NOW)" tests/stages.sh $B/test opencl-quick kernelcheck capacity \
 	  unit cluster-quick page guide golden random-quick fault manual configs -- api load
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
-        $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/inputs $B/crashsim $B/random $B/oclcheck \
+        $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/inputs $B/states $B/crashsim $B/random $B/oclcheck \
         $B/oclbundle $B/oclrows $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
@@ -237,7 +237,7 @@ MODEL := $B/kernels/cpu/impl/linear.model.o $B/tests/cpuid_model.o
 $B/tests/kernelcheck-tiles: $(CHECK_OBJ) $B/tests/check/amx/tiles.model.o $(MODEL) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/tests/golden-tiles: $B/tests/golden/golden.o $(MODEL) $(LIB)
+$B/tests/golden-tiles: $B/tests/golden/golden.o $B/tests/golden/distance.o $(MODEL) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 
@@ -249,7 +249,7 @@ test-formats: $B/formatcheck ## weight formats against the gguf package (FORMAT_
 	python3 tests/formats/test_formats.py $B/formatcheck $(or $(FORMAT_BLOCKS),1000000)
 
 # Every stored reference result, and the same bits however a prompt is cut.
-$B/golden: $B/tests/golden/golden.o $(LIB)
+$B/golden: $B/tests/golden/golden.o $B/tests/golden/distance.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/layers: $B/tests/golden/layers.o $(LIB)
@@ -258,7 +258,10 @@ $B/layers: $B/tests/golden/layers.o $(LIB)
 $B/twins: $B/tests/golden/twins.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/inputs: $B/tests/golden/inputs.o $B/tests/golden/blocks.o $(LIB)
+$B/states: $B/tests/golden/states.o $B/tests/golden/distance.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/inputs: $B/tests/golden/inputs.o $B/tests/golden/blocks.o $B/tests/golden/distance.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/steps: $B/tests/gpu/steps.o $(LIB)
@@ -272,7 +275,7 @@ $B/oclrows: $B/tests/gpu/rows.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 COMMA := ,
 TILE_FAMILIES := $(addprefix public/,rwkv7 mamba2 gated_deltanet) hf/hf_qwen3_5_moe
-golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/inputs $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
+golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/inputs $B/states $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
 	tests/golden/plans.sh $B/recurd-eval
 	$B/golden
 	$(if $(TILED),$B/tests/golden-tiles --kernels amx$(COMMA)float32 $(TILE_FAMILIES:%=tests/golden/%))
@@ -283,6 +286,8 @@ golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/input
 	python3 tests/golden/pth.py $B
 	$B/twins
 	$B/inputs
+	$B/states
+	$B/golden --states float16
 
 configs: $B/recurd ## describes, or refuses as listed, what is published
 	python3 tests/configs/run.py $B/recurd

@@ -106,6 +106,11 @@ uint16_t f16_of_f32(float f)
     return (uint16_t)(sign | (r - (112u << 23)) >> 13);
 }
 
+uint16_t f16_kept(float f)
+{
+    return f16_of_f32(f > F16_LARGEST ? F16_LARGEST : f < -F16_LARGEST ? -F16_LARGEST : f);
+}
+
 uint16_t bf16_of_f32(float f)
 {
     uint32_t u = bits_of(f);

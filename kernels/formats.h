@@ -81,8 +81,12 @@ void format_encode(enum dtype t, const float *src, int64_t n, void *dst);
 /* FP8 rows of safetensors: bytes [cols] of a row, and the scale of each 128 columns, to blocks. */
 void format_join_fp8(const uint8_t *row, const float *scales, int64_t cols, void *dst);
 
+#define F16_LARGEST 65504.0f
 float f32_of_f16(uint16_t h);
 uint16_t f16_of_f32(float f);  /* nearest even; overflow is infinity */
+/* What a state in float16 keeps of a number: the nearest, at most the largest finite one (65504) in
+ * magnitude; a NaN stays one. */
+uint16_t f16_kept(float f);
 uint16_t bf16_of_f32(float f); /* nearest even; a NaN stays one */
 static inline float f32_of_bf16(uint16_t h)
 {

@@ -18,7 +18,8 @@
 int numerics_revision(void);
 
 /* For people, behind a device or the name of its arithmetic: ", quantised weights by inputs of 16
- * bits" where that is how the name says products are made, else "". Any thread. */
+ * bits" where that is how the name says products are made, ", states in float16" where these are;
+ * or "". Any thread. */
 const char *numerics_inputs(const char *name);
 
 #endif

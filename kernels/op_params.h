@@ -76,7 +76,8 @@ union op_params {
      * state head s uses key head s*k_heads/state_heads (and v, d likewise); the larger of
      * q_heads and state_heads is a multiple of the other, and out [that many * V]: output head j
      * reads state head j*state_heads/that with query head j*q_heads/that.
-     * Section: S [state_heads][K][V]. */
+     * Section: S [state_heads][K][V]; in F16 every element of S is rounded to float16 (f16_kept,
+     * formats.h) after each token, before the state is read for o. */
     struct {
         int32_t q_heads, k_heads, v_heads, d_heads, state_heads, K, V;
         enum decay_mode decay;
@@ -91,7 +92,7 @@ union op_params {
      * steps n > 1 (delta form only): per token n micro-steps; k, v, beta (a) are n times as
      * wide, step-major [n][heads][K]; the decay acts on the first, the read after the last.
      * q, k, a, b have k_heads heads, v and out state_heads, w either (d_heads).
-     * Section: S [state_heads][K][V]. */
+     * Section: S [state_heads][K][V]; in F16 rounded as in K1, after every micro-step. */
     struct {
         int32_t k_heads, d_heads, state_heads, K, V, steps;
         enum decay_mode decay;

@@ -18,6 +18,12 @@ const char *op_name(enum op_kind k)
     return op_faces[k].name;
 }
 
+bool section_may_be_f16(const struct op *op)
+{
+    return (op->kind == OP_DECAY && op->p.decay.V >= 16) ||
+           (op->kind == OP_DELTA && op->p.delta.V >= 16);
+}
+
 void op_views(struct op *op, view_fn *f, void *arg)
 {
     for (size_t i = 0; i < ARRAY_LEN(op->in); i++)

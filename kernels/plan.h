@@ -56,9 +56,15 @@ enum section_kind {
 struct section {
     char name[64]; /* layer and tensor, e.g. "layers.3.attn.S": the snapshot schema */
     enum section_kind kind;
-    int64_t elems;  /* floats: per slot (FIXED) or per token (PAGED) */
+    int64_t elems;  /* numbers: per slot (FIXED) or per token (PAGED) */
     int64_t offset; /* FIXED: first float in the slot; PAGED: first float in a page */
+    enum dtype dtype; /* F32; or F16, of FIXED sections of the ops that section_may_be_f16 names */
 };
+/* What it takes, in floats: two numbers of F16 lie in the place of one. */
+static inline int64_t section_floats(const struct section *s)
+{
+    return s->dtype == DTYPE_F16 ? (s->elems + 1) / 2 : s->elems;
+}
 
 /* ---- ops ------------------------------------------------------------------------------ */
 
@@ -116,6 +122,10 @@ struct op {
     union op_params p;
 };
 
+/* Whether the op's state may lie in float16: matrix states (DECAY, DELTA) of 16 columns or more.
+ * Narrower ones are sums that others are divided by, and small. */
+bool section_may_be_f16(const struct op *op);
+
 /* Calls f for every view an op reads (writes false) or writes (true). */
 typedef void view_fn(struct view *v, bool writes, void *arg);
 void op_views(struct op *op, view_fn *f, void *arg);
@@ -129,7 +139,9 @@ struct plan {
     int32_t n_weights;
     struct section *sections;
     int32_t n_sections;
-    int64_t slot_floats;       /* all FIXED sections of one sequence, each 16-float aligned */
+    /* All FIXED sections of one sequence, each 16-float aligned; a float: four bytes, whatever lies
+     * in them. */
+    int64_t slot_floats;
     int64_t page_token_floats; /* all PAGED sections, per token; a page = PAGE_TOKENS times it */
     int32_t vocab, hidden;
     struct view logits;        /* ROWS_LOGITS, width vocab */

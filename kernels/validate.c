@@ -53,16 +53,17 @@ static void check_sections(const struct plan *p, struct err *e)
     int64_t end[2] = {0, 0}, size[2] = {p->slot_floats, p->page_token_floats};
     for (int32_t i = 0; i < p->n_sections && !e->code; i++) {
         const struct section *s = &p->sections[i];
-        if ((unsigned)s->kind > SECTION_PAGED || s->elems < 1) {
-            err_set(e, E_RANGE, "section %s: kind %d, %lld floats", s->name, (int)s->kind,
-                    (long long)s->elems);
+        if ((unsigned)s->kind > SECTION_PAGED || s->elems < 1 || s->elems > INT64_MAX - 1 ||
+            (s->dtype != DTYPE_F32 && (s->dtype != DTYPE_F16 || s->kind != SECTION_FIXED))) {
+            err_set(e, E_RANGE, "section %s: kind %d, %lld numbers of format %d", s->name,
+                    (int)s->kind, (long long)s->elems, (int)s->dtype);
             break;
         }
         int64_t rows = s->kind == SECTION_PAGED ? PAGE_TOKENS : 1, n;
-        if (s->offset < end[s->kind] || mul_overflows(s->elems, rows, &n) ||
+        if (s->offset < end[s->kind] || mul_overflows(section_floats(s), rows, &n) ||
             add_overflows(s->offset, n, &end[s->kind]) || end[s->kind] > size[s->kind] * rows)
             err_set(e, E_RANGE, "section %s: %lld floats at %lld overlap the section before, or "
-                    "the end at %lld", s->name, (long long)s->elems, (long long)s->offset,
+                    "the end at %lld", s->name, (long long)section_floats(s), (long long)s->offset,
                     (long long)(size[s->kind] * rows));
     }
 }
@@ -269,6 +270,10 @@ static bool section_fits(struct validation *v)
         return none && walk_require(&v->w, op->section == -1, "state section %d, none expected",
                                     op->section);
     enum section_kind kind = p->sections[op->section].kind;
+    if (p->sections[op->section].dtype != DTYPE_F32 &&
+        !walk_require(&v->w, section_may_be_f16(op), "section %s is of float16",
+                      p->sections[op->section].name))
+        return false;
     return walk_require(&v->w, want == OP_SECTIONS_RING ||
                                    kind == (want == OP_SECTIONS_PAGED ? SECTION_PAGED
                                                                       : SECTION_FIXED),
@@ -459,6 +464,15 @@ static void check_ops(struct validation *v)
         check_logits(v);
 }
 
+int plan_validate_states(const struct plan *p, const struct op_limits *limits, struct err *e)
+{
+    for (int32_t i = 0; i < p->n_sections; i++)
+        if (p->sections[i].dtype != DTYPE_F32 && !limits->f16_states)
+            return err_set(e, E_UNSUPPORTED, "states in float16: this device keeps them in "
+                           "float32, only cpu and ref know both");
+    return 0;
+}
+
 int plan_validate(const struct plan *p, const struct op_limits *limits, const struct capacity *c,
                   struct err *e)
 {
@@ -466,6 +480,8 @@ int plan_validate(const struct plan *p, const struct op_limits *limits, const st
     struct validation v = {.w = {.plan = p, .limits = limits, .e = &found}};
     check_acts(p, &found);
     check_sections(p, &found);
+    if (!found.code && limits)
+        (void)!plan_validate_states(p, limits, &found); /* found tells */
     if (!found.code)
         check_ops(&v);
     if (!found.code && c)

@@ -22,6 +22,7 @@ struct op_limits {
     int32_t topk;        /* TOPK, EXPERTS: chosen ones, and ranges they are chosen from */
     int32_t square_per;  /* SQUARE: query heads of a key head */
     int32_t matrix_rows; /* EXPERTS, BLOCKS: rows of each matrix are a multiple of it */
+    bool f16_states;     /* DECAY, DELTA: sections of F16 */
 };
 
 /* limits: of the device (backend.limits); NULL: what holds on all is checked alone. c: the capacity
@@ -30,5 +31,9 @@ struct op_limits {
  * names layer, op and operand. */
 int plan_validate(const struct plan *p, const struct op_limits *limits, const struct capacity *c,
                   struct err *e) MUST_USE;
+/* One part of that, before anything is loaded: E_UNSUPPORTED where a section is of F16 and the
+ * device keeps every state in float32. */
+int plan_validate_states(const struct plan *p, const struct op_limits *limits,
+                         struct err *e) MUST_USE;
 
 #endif

@@ -11,7 +11,13 @@ static void state(const struct plan *p, const struct capacity *c, FILE *f)
 {
     int64_t fixed = p->slot_floats * (int64_t)sizeof(float);
     int64_t growing = p->page_token_floats * (int64_t)sizeof(float);
-    fprintf(f, "session bytes, fixed: %lld (%.2f MiB)\n", (long long)fixed, mib(fixed));
+    int64_t half = 0;
+    for (int32_t i = 0; i < p->n_sections; i++)
+        half += p->sections[i].dtype == DTYPE_F16 ? p->sections[i].elems * 2 : 0;
+    fprintf(f, "session bytes, fixed: %lld (%.2f MiB%s", (long long)fixed, mib(fixed),
+            half ? "" : ")\n");
+    if (half)
+        fprintf(f, "; %.2f in float16)\n", mib(half));
     fprintf(f, "session bytes, per token: %lld%s\n", (long long)growing,
             growing ? "" : " (it does not grow)");
     fprintf(f, "state memory: %.1f MiB for %d slots, %.1f MiB of pages\n",

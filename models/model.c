@@ -142,6 +142,15 @@ bool quantize_parse(const char *name, enum quantize *out)
     return false;
 }
 
+bool states_parse(const char *name, enum states *out)
+{
+    bool half = strcmp(name, "float16") == 0;
+    if (!half && strcmp(name, "float32") != 0)
+        return false;
+    *out = half ? STATES_F16 : STATES_F32;
+    return true;
+}
+
 int model_open(struct model **out, const struct model_options *o, struct err *e)
 {
     struct model *m = mem_zalloc(sizeof *m);
@@ -150,6 +159,7 @@ int model_open(struct model **out, const struct model_options *o, struct err *e)
         return err_set(e, E_NOMEM, "no memory for a model");
     arena_init(&m->arena, ARENA_BYTES);
     m->quantize = o->quantize;
+    m->states = o->states;
     m->threads = o->threads;
     m->progress = o->progress;
     progress_stage(m->progress, "reading configuration and tokenizer", 0);

@@ -25,6 +25,11 @@ enum quantize { QUANTIZE_NONE, QUANTIZE_Q8, QUANTIZE_Q4 };
 /* "none", "q8" or "q4"; false: another name. */
 bool quantize_parse(const char *name, enum quantize *out);
 
+/* How the matrix states of DECAY and DELTA are kept (section_may_be_f16); others are float32. */
+enum states { STATES_F32, STATES_F16 };
+/* "float32" or "float16"; false: another name. */
+bool states_parse(const char *name, enum states *out);
+
 struct model {
     char name[128];         /* last component of the path: the API's model id */
     char arch[64];          /* model_type */
@@ -42,6 +47,7 @@ struct model {
     struct checkpoint *files;      /* open until model_load has read them; then NULL */
     struct binding *bindings;      /* weight -> tensors of the files (build.h); freed with them */
     enum quantize quantize;
+    enum states states;
     uint64_t dummy_seed;           /* of random weights; 0 = real ones */
     int threads;                   /* that load, as in the options */
     struct progress *progress;     /* of opening and loading; NULL = nobody asks */
@@ -55,6 +61,7 @@ struct model_options {
     bool dummy;             /* --load-format dummy: seeded random weights, the config alone */
     uint64_t dummy_seed;
     enum quantize quantize;
+    enum states states;     /* F16: E_UNSUPPORTED where no state of the model can be */
     const char *chat_format;   /* a built-in format instead of the model's template; or NULL */
     const char *chat_template; /* a file instead of the model's template; or NULL */
     int threads;               /* that load; 0 = one for each CPU this process may use */

@@ -183,8 +183,8 @@ static void op_text(const struct model *m, int32_t i, struct buf *out)
     params_text(op, out);
     if (op->section >= 0) {
         const struct section *s = &m->plan.sections[op->section];
-        buf_fmt(out, "; %s %s %lld", s->kind == SECTION_PAGED ? "paged" : "fixed", s->name,
-                (long long)s->elems);
+        buf_fmt(out, "; %s %s %lld%s", s->kind == SECTION_PAGED ? "paged" : "fixed", s->name,
+                (long long)s->elems, s->dtype == DTYPE_F16 ? " f16" : "");
     }
     buf_ch(out, '\n');
 }

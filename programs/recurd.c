@@ -116,6 +116,7 @@ static struct served_options served_options(const struct options *o)
         .alias = o->alias,
         .dummy = strcmp(o->load_format, "dummy") == 0,
         .quantize = o->quantize,
+        .states = o->states,
         .chat_format = o->chat_format,
         .chat_template = o->chat_template,
         .request_templates = o->allow_request_templates == 1,

@@ -65,8 +65,10 @@ static int64_t fitting(const struct plan *p, enum section_kind kind, int64_t eac
 {
     int64_t rows = kind == SECTION_PAGED ? PAGE_TOKENS : 1, n = bytes / MAX(each, 1);
     for (int32_t i = 0; i < p->n_sections; i++)
-        if (p->sections[i].kind == kind)
-            n = MIN(n, room->one / MAX(p->sections[i].elems * rows * (int64_t)sizeof(float), 1));
+        if (p->sections[i].kind == kind) {
+            int64_t one = section_floats(&p->sections[i]) * rows * (int64_t)sizeof(float);
+            n = MIN(n, room->one / MAX(one, 1));
+        }
     return n;
 }
 

@@ -71,6 +71,10 @@ enum served_fault served_open(struct served **out, const struct served_options *
         err_set(e, E_RANGE, "quantize: \"%.60s\" is none of none, q8 and q4", o->quantize);
         return SERVED_MODEL;
     }
+    if (o->states && !states_parse(o->states, &mo.states)) {
+        err_set(e, E_RANGE, "states: \"%.60s\" is none of float32 and float16", o->states);
+        return SERVED_MODEL;
+    }
     if (!s) {
         err_set(e, E_NOMEM, "no memory for the model's facts");
         return SERVED_DEVICE;
@@ -86,6 +90,8 @@ enum served_fault served_open(struct served **out, const struct served_options *
         return SERVED_MODEL;
     progress_stage(o->progress, "opening the device", 0);
     if (device_open(&s->device, &d, e))
+        return SERVED_DEVICE;
+    if (plan_validate_states(&s->model->plan, s->device->backend->limits(s->device), e))
         return SERVED_DEVICE;
     s->device_name = s->device->description;
     capacity_choose(s, o);

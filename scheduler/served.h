@@ -60,6 +60,7 @@ struct served_options {
     const char *alias;       /* names instead of the folder's, with commas; NULL = none */
     bool dummy;              /* random weights from config.json alone */
     const char *quantize;    /* "none", "q8" or "q4"; NULL = none */
+    const char *states;      /* "float32" or "float16"; NULL = float32 */
     const char *chat_format, *chat_template; /* as in struct model_options */
     bool request_templates;
     bool strict_fields;

@@ -509,7 +509,7 @@ static void backend_numerics_of(const struct device *d, const struct plan *p, ch
 #define LIMITS(rows) \
     {.conv_size = LIMIT_CONV_SIZE, .mesa_K = LIMIT_MESA_K, .path_dk = LIMIT_PATH_DK, \
      .parallax_dv = LIMIT_PARALLAX_DV, .sparse_d = LIMIT_SPARSE_D, .topk = LIMIT_TOPK, \
-     .square_per = LIMIT_SQUARE_PER, .matrix_rows = rows}
+     .square_per = LIMIT_SQUARE_PER, .matrix_rows = rows, .f16_states = true}
 
 static const struct op_limits *backend_limits(const struct device *d)
 {

@@ -111,8 +111,8 @@ static struct cost cost_program(const struct host_step *s, const struct op *op, 
 static struct cost cost_state(const struct host_step *s, const struct op *op, int64_t rows,
                               double factor)
 {
-    int64_t elems = s->plan->sections[op->section].elems;
-    int64_t bytes = elems * 8 * s->batch->n_seqs;
+    const struct section *x = &s->plan->sections[op->section];
+    int64_t elems = x->elems, bytes = section_floats(x) * 8 * s->batch->n_seqs;
     double flops = (double)(elems * rows) * factor;
     return (struct cost){.bytes = bytes + rows * width_of(op) * 4,
                          .ns = (double)bytes * NS_PER_STREAM_BYTE / 2 + flops * NS_PER_FLOP,

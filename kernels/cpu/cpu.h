@@ -71,7 +71,8 @@ const char *numerics_class(const struct cpu_kernel *k);
 const char *numerics_vectors(void);
 
 /* What the bits of a plan's results depend on: "cpu-ref/REVISION" or "cpu-CLASS/REVISION", with
- * "+int16" behind the class if products of the plan are made so, and " libm-DIGEST" if an op calls
+ * "+int16" behind the class if products of the plan are made so, then "+f16states" if it has states
+ * in float16, and " libm-DIGEST" if an op calls
  * functions of the C library whose last bits are its own. */
 void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struct plan *p,
                   char *out, size_t size);

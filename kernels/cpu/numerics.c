@@ -118,7 +118,7 @@ void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struc
     uint64_t lacks = 0; /* ops whose vector kernels this instruction set lacks */
     char which[32] = "", libm[32] = "";
     const char *class = "ref"; /* of what the plan uses, the farthest from ref */
-    bool any = false, calls = false, int16 = false;
+    bool any = false, calls = false, int16 = false, half = false;
     for (int i = 0; i < p->n_ops; i++) {
         const struct op *op = &p->ops[i];
         enum dtype t = select_format(p, op);
@@ -126,6 +126,7 @@ void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struc
         bool vector = cpu_vectors(k);
         any |= vector;
         int16 |= (k->need & NEED_INT16) != 0;
+        half |= op->section >= 0 && p->sections[op->section].dtype == DTYPE_F16;
         if (k->need & NEED_AMX || (vector && strcmp(class, "ref") == 0))
             class = k->need & NEED_INT16 ? numerics_vectors() : numerics_class(k);
         lacks |= (uint64_t)(!vector && has_vector(op->kind, t)) << op->kind;
@@ -135,6 +136,6 @@ void numerics_cpu(const struct cpu_kernel *chosen[OP_KINDS][DTYPES], const struc
         snprintf(which, sizeof which, "-%" PRIx64, lacks);
     if (calls)
         snprintf(libm, sizeof libm, " libm-%08" PRIx32, numerics_libm());
-    snprintf(out, size, "cpu-%s%s%s/%d%s", class, which, int16 ? "+int16" : "",
-             numerics_revision(), libm);
+    snprintf(out, size, "cpu-%s%s%s%s/%d%s", class, which, int16 ? "+int16" : "",
+             half ? "+f16states" : "", numerics_revision(), libm);
 }

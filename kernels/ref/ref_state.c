@@ -3,6 +3,27 @@
 #include "kernels/host.h"
 #include "kernels/ref/ref_math.h"
 
+/* A head's S, float32 or float16; what F16 does not keep of a number is lost as it is written. */
+struct head {
+    float *f;
+    uint16_t *h; /* NULL: f */
+};
+
+static struct head head_at(const struct host_step *s, const struct op *op, int32_t slot, int64_t i)
+{
+    float *S = host_state(s, op->section, slot);
+    bool half = s->plan->sections[op->section].dtype == DTYPE_F16;
+    return half ? (struct head){NULL, (uint16_t *)S + i} : (struct head){S + i, NULL};
+}
+static float get(struct head S, int64_t i) { return S.h ? f32_of_f16(S.h[i]) : S.f[i]; }
+static void put(struct head S, int64_t i, float x)
+{
+    if (S.h)
+        S.h[i] = f16_kept(x);
+    else
+        S.f[i] = x;
+}
+
 /* The row-wise factor (decay of key k) and the column-wise one (of value v) of a state head. */
 struct factors {
     const float *key, *value; /* NULL = 1 */
@@ -36,7 +57,7 @@ static int32_t map_head(int32_t h, int32_t of, int32_t to)
 }
 
 /* o = scale * (S [+ diag(u) k v^T])^T q for every output head of state head h. */
-static void decay_read(const struct op *op, const float *S, int32_t h, const float *q,
+static void decay_read(const struct op *op, struct head S, int32_t h, const float *q,
                        const float *bonus, const float *k, const float *v, float *out)
 {
     int32_t K = op->p.decay.K, V = op->p.decay.V;
@@ -46,7 +67,7 @@ static void decay_read(const struct op *op, const float *S, int32_t h, const flo
         for (int32_t c = 0; c < V; c++) {
             float acc = 0;
             for (int32_t i = 0; i < K; i++) {
-                float x = S[(int64_t)i * V + c];
+                float x = get(S, (int64_t)i * V + c);
                 if (bonus)
                     x = fmaf(bonus[h * K + i] * k[i], v[c], x);
                 acc = fmaf(query[i], x, acc);
@@ -57,7 +78,7 @@ static void decay_read(const struct op *op, const float *S, int32_t h, const flo
 }
 
 static void decay_token(const struct host_step *s, const struct op *op, int32_t h, int32_t t,
-                        float *S)
+                        struct head S)
 {
     int32_t K = op->p.decay.K, V = op->p.decay.V, H = op->p.decay.state_heads;
     const float *k = host_row(s, op->in[DECAY_k], t) + map_head(h, H, op->p.decay.k_heads) * K;
@@ -71,7 +92,7 @@ static void decay_token(const struct host_step *s, const struct op *op, int32_t 
     for (int32_t i = 0; i < K; i++)
         for (int32_t c = 0; c < V; c++) {
             float d = f.key ? f.key[i] : f.value ? f.value[c] : f.scalar;
-            S[(int64_t)i * V + c] = fmaf(k[i], v[c], S[(int64_t)i * V + c] * d);
+            put(S, (int64_t)i * V + c, fmaf(k[i], v[c], get(S, (int64_t)i * V + c) * d));
         }
     if (!bonus)
         decay_read(op, S, h, host_row(s, op->in[DECAY_q], t), NULL, k, v, host_row(s, op->out, t));
@@ -85,14 +106,14 @@ void ref_decay(const struct host_step *s, const struct op *op, int ith, int nth)
     host_share((int64_t)b->n_seqs * H, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++) {
         int32_t q = (int32_t)(i / H), h = (int32_t)(i % H);
-        float *S = host_state(s, op->section, b->slots[q]) + h * size;
+        struct head S = head_at(s, op, b->slots[q], h * size);
         for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++)
             decay_token(s, op, h, t, S);
     }
 }
 
 /* One micro-step on column c: u = S^T a', then the rank-1 updates. */
-static void delta_column(const struct op *op, float *S, int32_t c, struct factors f,
+static void delta_column(const struct op *op, struct head S, int32_t c, struct factors f,
                          const float *k, const float *v, const float *a, const float *b,
                          float beta)
 {
@@ -101,19 +122,19 @@ static void delta_column(const struct op *op, float *S, int32_t c, struct factor
     for (int32_t i = 0; i < K; i++) {
         float w = f.key ? f.key[i] : f.scalar;
         float p = op->p.delta.decay_first ? w * a[i] : a[i];
-        u = fmaf(p, S[(int64_t)i * V + c], u);
+        u = fmaf(p, get(S, (int64_t)i * V + c), u);
     }
     float d = op->p.delta.dplr ? v[c] : beta * (v[c] - u);
     for (int32_t i = 0; i < K; i++) {
-        float x = S[(int64_t)i * V + c] * (f.key ? f.key[i] : f.scalar);
+        float x = get(S, (int64_t)i * V + c) * (f.key ? f.key[i] : f.scalar);
         if (op->p.delta.dplr)
             x = fmaf(b[i], u, x);
-        S[(int64_t)i * V + c] = fmaf(k[i], d, x);
+        put(S, (int64_t)i * V + c, fmaf(k[i], d, x));
     }
 }
 
 static void delta_token(const struct host_step *s, const struct op *op, int32_t h, int32_t t,
-                        float *S)
+                        struct head S)
 {
     int32_t K = op->p.delta.K, V = op->p.delta.V, H = op->p.delta.state_heads;
     int32_t Hk = op->p.delta.k_heads, hk = map_head(h, H, Hk);
@@ -135,7 +156,7 @@ static void delta_token(const struct host_step *s, const struct op *op, int32_t 
     for (int32_t c = 0; c < V; c++) {
         float acc = 0;
         for (int32_t i = 0; i < K; i++)
-            acc = fmaf(q[i], S[(int64_t)i * V + c], acc);
+            acc = fmaf(q[i], get(S, (int64_t)i * V + c), acc);
         out[c] = acc * op->p.delta.scale;
     }
 }
@@ -148,7 +169,7 @@ void ref_delta(const struct host_step *s, const struct op *op, int ith, int nth)
     host_share((int64_t)b->n_seqs * H, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++) {
         int32_t q = (int32_t)(i / H), h = (int32_t)(i % H);
-        float *S = host_state(s, op->section, b->slots[q]) + h * size;
+        struct head S = head_at(s, op, b->slots[q], h * size);
         for (int32_t t = b->cu_seqlens[q]; t < b->cu_seqlens[q + 1]; t++)
             delta_token(s, op, h, t, S);
     }

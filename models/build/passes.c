@@ -231,17 +231,32 @@ static int drop_dead_sections(struct plan *p)
     return 0;
 }
 
+/* What --states float16 asks for: the states that can be. */
+static int narrow_sections(struct plan *p)
+{
+    int n = 0;
+    for (int32_t i = 0; i < p->n_ops; i++)
+        if (p->ops[i].section >= 0 && section_may_be_f16(&p->ops[i])) {
+            p->sections[p->ops[i].section].dtype = DTYPE_F16;
+            n++;
+        }
+    return n;
+}
+
 int pass_sections(struct build *b)
 {
     struct plan *p = b->plan;
     int rc = drop_dead_sections(p);
     if (rc)
         return rc;
+    if (b->m->states == STATES_F16 && narrow_sections(p) == 0)
+        return err_set(b->err, E_UNSUPPORTED, "states in float16: %s has none that can be, only "
+                       "the matrix states of DECAY and DELTA can", b->m->arch);
     for (int32_t i = 0; i < p->n_sections; i++) {
         struct section *s = &p->sections[i];
         if (s->kind == SECTION_FIXED) {
             s->offset = p->slot_floats;
-            p->slot_floats += (int64_t)round_up((size_t)s->elems, 16);
+            p->slot_floats += (int64_t)round_up((size_t)section_floats(s), 16);
         } else {
             s->offset = p->page_token_floats * PAGE_TOKENS;
             p->page_token_floats += s->elems;

@@ -31,6 +31,7 @@ struct args {
     int generate, chunk, batch, threads;
     bool dummy, move, profile, time, plan, phases;
     enum quantize quantize;
+    enum states states;
 };
 
 struct eval {
@@ -84,6 +85,10 @@ static int parse_args(struct args *a, int argc, char **argv)
         case 'v': a->verify = optarg; break;
         case 'q':
             if (!quantize_parse(optarg, &a->quantize))
+                return -1;
+            break;
+        case 'S':
+            if (!states_parse(optarg, &a->states))
                 return -1;
             break;
         case 'M': a->move = true; break;
@@ -371,7 +376,7 @@ static int print_plan(struct eval *v, struct err *e)
 static int run(struct eval *v, struct err *e)
 {
     struct model_options mo = {.dir = v->a.model, .dummy = v->a.dummy, .dummy_seed = 1,
-                               .quantize = v->a.quantize};
+                               .quantize = v->a.quantize, .states = v->a.states};
     struct device_options dopt = {.spec = v->a.device, .kernels = v->a.kernels,
                                   .threads = v->a.threads, .profile = v->a.profile};
     if (model_open(&v->m, &mo, e) < 0)
@@ -392,7 +397,7 @@ static int replay_all(const struct args *a)
 {
     struct err e = {0};
     struct replay_options o = {.trace = a->replay, .model = a->model, .dummy = a->dummy,
-                               .quantize = a->quantize, .chunk = a->chunk,
+                               .quantize = a->quantize, .states = a->states, .chunk = a->chunk,
                                .device = {.spec = a->device, .kernels = a->kernels,
                                           .threads = a->threads}};
     int differ;
@@ -406,7 +411,8 @@ static int verify_all(const struct args *a)
 {
     struct err e = {0};
     struct verify_options o = {.file = a->verify, .tokens = a->tokens, .model = a->model,
-                               .dummy = a->dummy, .quantize = a->quantize, .chunk = a->chunk,
+                               .dummy = a->dummy, .quantize = a->quantize, .states = a->states,
+                               .chunk = a->chunk,
                                .device = {.spec = a->device, .kernels = a->kernels,
                                           .threads = a->threads}};
     int status = (int)verify(&o, &e);

@@ -288,7 +288,8 @@ static int each_line(struct player *p, const char *path, int *differ, struct err
 int replay(const struct replay_options *o, int *differ, struct err *e)
 {
     struct player p = {0};
-    struct model_options mo = {.dir = o->model, .dummy = o->dummy, .quantize = o->quantize};
+    struct model_options mo = {.dir = o->model, .dummy = o->dummy, .quantize = o->quantize,
+                               .states = o->states};
     int32_t step = o->chunk > 0 ? o->chunk : STEP_TOKENS;
     *differ = 0;
     pthread_mutex_init(&p.lock, NULL);

@@ -241,7 +241,8 @@ static enum verdict check(struct verifier *v, const struct receipt *x, int numbe
 /* longest: tokens of a receipt. */
 static int load(struct verifier *v, const struct verify_options *o, int64_t longest, struct err *e)
 {
-    struct model_options mo = {.dir = o->model, .dummy = o->dummy, .quantize = o->quantize};
+    struct model_options mo = {.dir = o->model, .dummy = o->dummy, .quantize = o->quantize,
+                               .states = o->states};
     int rc = model_open(&v->m, &mo, e);
     if (rc)
         return rc;

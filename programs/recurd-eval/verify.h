@@ -12,6 +12,7 @@ struct verify_options {
     const char *model;  /* directory or GGUF file */
     bool dummy;
     enum quantize quantize;
+    enum states states;
     struct device_options device;
     int chunk;          /* tokens of a step, 0 = 256 */
 };

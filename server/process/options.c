@@ -313,6 +313,7 @@ static void check_words(struct options *o, struct err *e)
         {"load-format", o->load_format, {"auto", "dummy"}},
         {"compress", o->compress, {"off", "shared", "disk", "both"}},
         {"quantize", o->quantize, {"none", "q8", "q4"}},
+        {"states", o->states, {"float32", "float16"}},
         {"log-level", o->log_level, {"error", "warn", "info", "debug"}},
         {"log-format", o->log_format, {"text", "json", "journal"}},
         {"metrics-names", o->metrics_names, {"none", "vllm", "sglang", "llama-server"}},

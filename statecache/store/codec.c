@@ -58,6 +58,7 @@ void codec_layout(struct format *f, const struct plan *plan, int64_t stretch)
 {
     crypto_generichash_state s;
     unsigned char length[8];
+    int64_t saved = 0; /* by float16 before a section of the slot: no matter of the schema */
     crypto_generichash_init(&s, NULL, 0, sizeof(f->schema));
     bytes_put(length, (uint64_t)stretch, sizeof(length));
     crypto_generichash_update(&s, length, sizeof(length));
@@ -67,10 +68,14 @@ void codec_layout(struct format *f, const struct plan *plan, int64_t stretch)
         memcpy(row, x->name, strnlen(x->name, sizeof(x->name)));
         bytes_put(row + sizeof(x->name), (uint64_t)x->kind, 4);
         bytes_put(row + sizeof(x->name) + 4, (uint64_t)x->elems, 8);
-        bytes_put(row + sizeof(x->name) + 12, (uint64_t)x->offset, 8);
+        bytes_put(row + sizeof(x->name) + 12,
+                  (uint64_t)(x->offset + (x->kind == SECTION_FIXED ? saved : 0)), 8);
+        saved += (int64_t)(round_up((size_t)x->elems, 16) -
+                           round_up((size_t)section_floats(x), 16));
         crypto_generichash_update(&s, row, sizeof(row));
     }
     crypto_generichash_final(&s, f->schema, sizeof(f->schema));
+    f->plan = plan;
     f->slot_bytes = (uint64_t)plan->slot_floats * sizeof(float);
     f->page_bytes = (uint64_t)plan->page_token_floats * PAGE_TOKENS * sizeof(float);
     f->page_tokens = PAGE_TOKENS;
@@ -393,6 +398,27 @@ static int check_finite(const void *p, size_t n, const char *name, struct err *e
     return 0;
 }
 
+/* The same of a slot's numbers in float16; the floats that two of them make are finite as long as
+ * both are, so the others were seen to be. */
+static int check_finite_halves(const struct plan *plan, const void *p, size_t n, const char *name,
+                               struct err *e)
+{
+    for (int32_t i = 0; plan && i < plan->n_sections; i++) {
+        const struct section *x = &plan->sections[i];
+        const unsigned char *b = (const unsigned char *)p + (size_t)x->offset * 4;
+        if (x->dtype != DTYPE_F16 || (size_t)(x->offset + section_floats(x)) * 4 > n)
+            continue;
+        for (int64_t k = 0; k < x->elems; k++) {
+            uint16_t bits;
+            memcpy(&bits, b + k * 2, 2);
+            if ((bits & 0x7c00u) == 0x7c00u)
+                return err_set(e, E_FORMAT, "part %s: value %lld of %s is not finite", name,
+                               (long long)k, x->name);
+        }
+    }
+    return 0;
+}
+
 int codec_check(const struct format *f, const struct head *h, enum codec_part i,
                 const struct part *p, struct err *e)
 {
@@ -418,6 +444,8 @@ int codec_check(const struct format *f, const struct head *h, enum codec_part i,
             rc = check_ids(p->piece[k].p, p->piece[k].n / 4, f->vocab, e);
         else if (i == PART_STATE || i == PART_PAGES || i == PART_LOGITS)
             rc = check_finite(p->piece[k].p, p->piece[k].n / 4, name, e);
+        if (i == PART_STATE && !rc)
+            rc = check_finite_halves(f->plan, p->piece[k].p, p->piece[k].n, name, e);
     }
     return rc;
 }

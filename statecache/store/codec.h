@@ -27,7 +27,7 @@ enum codec_kind {
 
 enum codec_part {
     PART_TOKENS,  /* int32 ids: a stretch; a state's beyond its last whole one; others': all */
-    PART_STATE,   /* float32, one slot */
+    PART_STATE,   /* one slot: float32, and float16 where the plan has such sections */
     PART_PAGES,   /* float32, all KV pages of the path, the last one zero beyond the position */
     PART_LOGITS,  /* float32 [vocab] or absent */
     PART_SESSION, /* struct fields of a session (session.c) */
@@ -44,6 +44,7 @@ struct format {
     bool two;                                  /* … the key is being changed */
     unsigned char fingerprint[32], schema[32]; /* of the model; of the layout of its state */
     char numerics[CODEC_NUMERICS];             /* codec_numerics */
+    const struct plan *plan;         /* its sections say which numbers are float16; NULL: none */
     uint64_t slot_bytes, page_bytes; /* page_bytes 0: no PAGED section */
     int32_t page_tokens, vocab;
     int64_t stretch; /* ids of a whole stretch */
@@ -83,7 +84,8 @@ struct part {
 void codec_numerics(const char *text, char out[CODEC_NUMERICS]);
 
 struct plan;
-/* Fills schema, sizes and vocab from the plan. */
+/* Fills schema, sizes and vocab from the plan, which outlives f. The schema is that of the model:
+ * the same for states in float16, which differ by their arithmetic's name. */
 void codec_layout(struct format *f, const struct plan *plan, int64_t stretch);
 
 /* The name under which the stretch or the state is stored that has these tokens after `path`, the

@@ -80,6 +80,40 @@ class TwoSettings(unittest.TestCase):
         self.assertEqual(self.look(*first)[0], len(PROMPT))
         return made[4], again[4]
 
+    def goes_on(self, first, then):
+        """A session of the one arithmetic, by the other, and back: computed once more, as by itself.
+        After a planned stop, whose record names a state; after a crash, when turns are logged; and
+        with a path that lies in several files."""
+        ask = dict(max_tokens=4, temperature=0, ignore_eos=True, logprobs=1, return_token_ids=True)
+        for long, crash in ((True, False), (False, True)):
+            path = [(7 * i + i * i + crash) % 250 + 5 for i in range(5000 if long else 60)]
+            a = self.start(*first)
+            sid = a.post("/v1/sessions", {})["id"]
+            path += a.complete(path, session=sid, **ask)["choices"][0]["token_ids"]
+            if crash:
+                a.proc.kill()
+                a.proc.wait()
+            else:
+                self.assertEqual(a.stop(), 0)
+            b = self.start(*then)
+            turn = b.complete([9, 8, 7], session=sid, **ask)
+            self.assertEqual(turn["usage"]["prompt_tokens"], len(path) + 3)
+            self.assertEqual(turn["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+            self.assertEqual(b.stop(), 0)
+            if not crash:  # after one no file may name it yet
+                self.assertIn("sessions go on without a state", b.text())
+            with tempfile.TemporaryDirectory() as other:
+                c = self.start(*then, folder=other)
+                alone = c.complete(path + [9, 8, 7], **ask)
+                self.assertEqual(c.stop(), 0)
+            for what in ("token_ids", "logprobs"):
+                self.assertEqual(turn["choices"][0][what], alone["choices"][0][what])
+            path += [9, 8, 7] + turn["choices"][0]["token_ids"]
+            d = self.start(*first)  # and back: what it knows of the path it has
+            turn = d.complete([6], session=sid, **ask)
+            self.assertEqual(turn["usage"]["prompt_tokens"], len(path) + 1)
+            self.assertEqual(d.stop(), 0)
+
 
 class Numerics(TwoSettings):
     flags = []
@@ -133,6 +167,66 @@ class Numerics(TwoSettings):
 
 
 @unittest.skipUnless(cpu_has("avx2"), "skipped: this CPU has no AVX2")
+class NumericsOfStates(TwoSettings):
+    """States in float16."""
+    HALF = ["--states", "float16"]
+
+    def test_states_that_float32_made_are_begun_anew(self):
+        made, again = self.refused([], self.HALF)
+        self.assertRegex(made, r"^cpu-simd/\d+$")
+        self.assertRegex(again, r"^cpu-simd\+f16states/\d+$")
+
+    def test_and_float32_takes_none_of_the_others(self):
+        self.refused(self.HALF, [])
+
+    def test_any_instruction_set_and_number_of_threads_after_a_restart(self):
+        self.shared(self.HALF + ["--threads", "1"],
+                    self.HALF + ["--threads", "3", "--kernels", "avx2"])
+
+    def test_the_start_says_so(self):
+        self.assertIn("kernels, states in float16; ready after", self.look(*self.HALF)[5])
+
+    def test_a_session_of_float32_goes_on_and_is_computed_once_more(self):
+        self.goes_on([], self.HALF)
+
+    def test_a_session_goes_on_after_a_crash_with_the_bits_of_computing(self):
+        ask = dict(max_tokens=5, temperature=0, ignore_eos=True, logprobs=1, return_token_ids=True)
+        a = self.start(*self.HALF)
+        sid = a.post("/v1/sessions", {})["id"]
+        path = PROMPT + a.complete(PROMPT, session=sid, **ask)["choices"][0]["token_ids"]
+        a.proc.kill()
+        a.proc.wait()
+        b = self.start(*self.HALF)
+        turn = b.complete([9, 8, 7], session=sid, **ask)
+        self.assertGreaterEqual(turn["usage"]["prompt_tokens_details"]["cached_tokens"],
+                                len(path) - 1)
+        self.assertEqual(b.stop(), 0)
+        with tempfile.TemporaryDirectory() as other:
+            c = self.start(*self.HALF, folder=other)
+            alone = c.complete(path + [9, 8, 7], **ask)
+            self.assertEqual(c.stop(), 0)
+        for what in ("token_ids", "logprobs"):
+            self.assertEqual(turn["choices"][0][what], alone["choices"][0][what])
+
+    def test_an_export_has_fewer_bytes_and_is_taken_by_its_arithmetic_alone(self):
+        blobs = []
+        for flags in ([], self.HALF):
+            a = self.start(*flags)
+            sid = a.post("/v1/sessions", {})["id"]
+            a.complete(PROMPT, session=sid, max_tokens=4, temperature=0)
+            blobs.append(a.request("GET", "/v1/sessions/%s/state" % sid)[2])
+            self.assertEqual(a.stop(), 0)
+        # 3 heads of 64 x 64 in each of 6 layers: two bytes less for each number.
+        self.assertEqual(len(blobs[0]) - len(blobs[1]), 6 * 3 * 64 * 64 * 2)
+        for flags, wanted in (([], 400), (self.HALF, 200)):
+            b = self.start(*flags)
+            status, _, body = b.request("PUT", "/v1/sessions", blobs[1],
+                                        {"Content-Type": "application/octet-stream"})
+            self.assertEqual(b.stop(), 0)
+            self.assertEqual(status, wanted, body)
+
+
+@unittest.skipUnless(cpu_has("avx2"), "skipped: this CPU has no AVX2")
 class NumericsOfQuantisedWeights(TwoSettings):
     """Products by inputs of 16 bits, which x86 has without being asked."""
     flags = ["--device", "cpu", "--quantize", "q4"]
@@ -157,37 +251,7 @@ class NumericsOfQuantisedWeights(TwoSettings):
                              self.look(*flags)[5], says)
 
     def test_a_session_goes_on_and_is_computed_once_more(self):
-        """After a planned stop, whose record names a state; after a crash, when turns are logged;
-        and with a path that lies in several files."""
-        ask = dict(max_tokens=4, temperature=0, ignore_eos=True, logprobs=1, return_token_ids=True)
-        for long, crash in ((True, False), (False, True)):
-            path = [(7 * i + i * i + crash) % 250 + 5 for i in range(5000 if long else 60)]
-            a = self.start("--kernels", "float32")
-            sid = a.post("/v1/sessions", {})["id"]
-            path += a.complete(path, session=sid, **ask)["choices"][0]["token_ids"]
-            if crash:
-                a.proc.kill()
-                a.proc.wait()
-            else:
-                self.assertEqual(a.stop(), 0)
-            b = self.start()
-            turn = b.complete([9, 8, 7], session=sid, **ask)
-            self.assertEqual(turn["usage"]["prompt_tokens"], len(path) + 3)
-            self.assertEqual(turn["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
-            self.assertEqual(b.stop(), 0)
-            if not crash:  # after one no file may name it yet
-                self.assertIn("sessions go on without a state", b.text())
-            with tempfile.TemporaryDirectory() as other:
-                c = self.start(folder=other)
-                alone = c.complete(path + [9, 8, 7], **ask)
-                self.assertEqual(c.stop(), 0)
-            for what in ("token_ids", "logprobs"):
-                self.assertEqual(turn["choices"][0][what], alone["choices"][0][what])
-            path += [9, 8, 7] + turn["choices"][0]["token_ids"]
-            d = self.start("--kernels", "float32")  # and back: what it knows of the path it has
-            turn = d.complete([6], session=sid, **ask)
-            self.assertEqual(turn["usage"]["prompt_tokens"], len(path) + 1)
-            self.assertEqual(d.stop(), 0)
+        self.goes_on(["--kernels", "float32"], [])
 
     def test_an_exported_session_of_float32_is_refused(self):
         a = self.start("--kernels", "float32")

@@ -1,7 +1,7 @@
 /* speed: how fast a model runs in this process, beside the memory limit measured in the same run.
  *
  *   speed [--device NAME] [--kernels LIST] [--threads N] [--dummy] [--quantize q8|q4]
- *         [--rounds N] [--profile] MODEL_DIR
+ *         [--states float16] [--rounds N] [--profile] MODEL_DIR
  *   speed --digest
  *
  * --digest: how fast one thread proves states, on every instruction set that this CPU has. Else:
@@ -253,7 +253,8 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {{"device", 1, 0, 'd'}, {"threads", 1, 0, 't'},
                                             {"dummy", 0, 0, 'D'}, {"quantize", 1, 0, 'q'},
-                                            {"digest", 0, 0, 'H'}, {"kernels", 1, 0, 'k'},
+                                            {"states", 1, 0, 's'}, {"digest", 0, 0, 'H'},
+                                            {"kernels", 1, 0, 'k'},
                                             {"rounds", 1, 0, 'r'}, {"profile", 0, 0, 'P'},
                                             {0, 0, 0, 0}};
     struct speed s = {.rounds = 5};
@@ -275,6 +276,8 @@ int main(int argc, char **argv)
             mo.dummy = true;
         else if (c == 'P')
             s.profile = o.profile = true;
+        else if (c == 's' && states_parse(optarg, &mo.states))
+            continue;
         else if (c == 'q' && quantize_parse(optarg, &mo.quantize))
             continue;
         else

@@ -50,6 +50,7 @@ static void run(struct rig *r, host_kernel *fn, int q, int from, int to, int nth
 {
     enum op_kind kind = r->op.kind;
     rig_run(r, fn, q, from, to, nth, backwards);
+    rig_plain_nans(r);
     if (kind != OP_ATTENTION && (kind < OP_PATH || kind > OP_INDEXED))
         return;
     r->op.kind = OP_ATTENTION_KEEP;
@@ -165,6 +166,19 @@ static int outputs(const struct rig *r, struct view *out)
     return n;
 }
 
+/* The state of sequence q; numbers in float16 as what they stand for. */
+static void near_state(const struct rig *r, const struct cpu_kernel *k, bool exact, int q,
+                       const float *ref, struct verdict *v)
+{
+    size_t n = (size_t)r->sections[0].elems;
+    float *got = mem_array(2 * n, sizeof *got);
+    ASSERT(got);
+    rig_state_read(r, r->slot_mem, q, got);
+    rig_state_read(r, ref, q, got + n);
+    near(k, exact, got, got + n, (int64_t)n, v, "state");
+    mem_free(got);
+}
+
 /* Compares what the op writes with ref's, then puts ref's there, so that everything else of both
  * memories must be equal: guard zones, inputs, other slots and pages. */
 static void against_ref(struct rig *r, const struct cpu_kernel *k, bool exact,
@@ -187,8 +201,8 @@ static void against_ref(struct rig *r, const struct cpu_kernel *k, bool exact,
         for (int q = 0; q < r->batch.n_seqs; q++) {
             float *got = host_state(&r->step, 0, r->slots[q]);
             const float *want = ref->slots + (got - r->slot_mem);
-            near(k, exact, got, want, r->sections[0].elems, v, "state");
-            memcpy(got, want, (size_t)r->sections[0].elems * 4);
+            near_state(r, k, exact, q, ref->slots, v);
+            memcpy(got, want, (size_t)section_floats(&r->sections[0]) * 4);
         }
     }
     if (k->op == OP_DELTAFORMER) { /* results are what it caches */

@@ -220,7 +220,7 @@ static void build_shift(struct rig *r, const int *p)
     rig_section(r, SECTION_FIXED, p[1]);
 }
 
-/* layout q_heads k_heads v_heads d_heads state_heads K V mode bonus */
+/* layout q_heads k_heads v_heads d_heads state_heads K V mode bonus state (of enum dtype) */
 static void build_decay(struct rig *r, const int *p)
 {
     int K = p[6], V = p[7], mode = p[8];
@@ -244,11 +244,11 @@ static void build_decay(struct rig *r, const int *p)
     if (mode == DECAY_CONST)
         r->op.w[1] = rig_vector(r, p[5], ROLE_DECAY);
     r->op.out = out_of(r, MAX(p[1], p[5]) * V);
-    rig_section(r, SECTION_FIXED, (int64_t)p[5] * K * V);
+    rig_state(r, (int64_t)p[5] * K * V, (enum dtype)p[10]);
 }
 
-/* layout k_heads d_heads state_heads K V steps mode dplr decay_first extras
- * extras: 1 = a given (delta form), 2 = beta absent */
+/* layout k_heads d_heads state_heads K V steps mode dplr decay_first extras state
+ * extras: 1 = a given (delta form), 2 = beta absent; state: of enum dtype */
 static void build_delta(struct rig *r, const int *p)
 {
     int K = p[4], V = p[5], steps = p[6], mode = p[7];
@@ -274,7 +274,7 @@ static void build_delta(struct rig *r, const int *p)
     else if (!(p[10] & 2))
         r->op.in[5] = in_of(r, steps * p[3], ROLE_DECAY);
     r->op.out = out_of(r, p[3] * V);
-    rig_section(r, SECTION_FIXED, (int64_t)p[3] * K * V);
+    rig_state(r, (int64_t)p[3] * K * V, (enum dtype)p[11]);
 }
 
 static void build_attention(struct rig *r, const int *p)
@@ -381,6 +381,14 @@ static const struct shape decay_shapes[] = {
     {{3, 8, 1, 4, 4, 4, 128, 64, 2, 0}},  {{2, 2, 2, 2, 2, 2, 20, 81, 0, 1}},
     {{6, 2, 2, 2, 2, 2, 31, 100, 4, 1}},   {{5, 2, 2, 8, 8, 8, 16, 24, 2, 0}},
     {{4, 1, 1, 4, 4, 4, 20, 33, 2, 1}},
+    /* states in float16 */
+    {{0, 1, 1, 1, 1, 1, 1, 1, 2, 0, DTYPE_F16}},     {{1, 2, 2, 2, 2, 2, 5, 7, 3, 0, DTYPE_F16}},
+    {{2, 3, 1, 3, 3, 3, 16, 15, 2, 0, DTYPE_F16}},   {{4, 4, 4, 4, 4, 4, 64, 64, 3, 1, DTYPE_F16}},
+    {{5, 4, 2, 2, 1, 2, 33, 17, 4, 0, DTYPE_F16}},   {{3, 2, 2, 2, 2, 2, 64, 128, 1, 0, DTYPE_F16}},
+    {{3, 8, 1, 4, 4, 4, 128, 64, 2, 0, DTYPE_F16}},  {{2, 2, 2, 2, 2, 2, 20, 81, 0, 1, DTYPE_F16}},
+    {{6, 2, 2, 2, 2, 2, 31, 100, 4, 1, DTYPE_F16}},  {{5, 2, 2, 8, 8, 8, 16, 24, 2, 0, DTYPE_F16}},
+    {{4, 1, 1, 4, 4, 4, 20, 48, 2, 1, DTYPE_F16}},   {{2, 2, 1, 1, 1, 1, 64, 32, 4, 0, DTYPE_F16}},
+    {{8, 1, 1, 3, 3, 3, 128, 64, 2, 0, DTYPE_F16}},
 };
 static const struct shape delta_shapes[] = {
     {{0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0}},    {{1, 2, 2, 2, 5, 7, 1, 2, 0, 0, 0}},
@@ -389,6 +397,19 @@ static const struct shape delta_shapes[] = {
     {{3, 2, 4, 4, 128, 128, 1, 2, 0, 1, 0}}, {{5, 2, 2, 2, 20, 81, 2, 2, 0, 1, 0}},
     {{1, 2, 2, 2, 31, 100, 3, 3, 0, 0, 1}}, {{6, 1, 1, 2, 48, 65, 1, 2, 0, 0, 3}},
     {{3, 1, 1, 1, 32, 32, 2, 0, 0, 0, 2}},
+    /* states in float16 */
+    {{0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, DTYPE_F16}},
+    {{1, 2, 2, 2, 5, 7, 1, 2, 0, 0, 0, DTYPE_F16}},
+    {{2, 1, 2, 4, 16, 15, 1, 3, 0, 1, 0, DTYPE_F16}},
+    {{4, 4, 4, 4, 64, 64, 1, 3, 1, 0, 0, DTYPE_F16}},
+    {{5, 2, 1, 2, 33, 17, 1, 3, 1, 1, 0, DTYPE_F16}},
+    {{3, 2, 2, 2, 64, 64, 1, 3, 1, 0, 0, DTYPE_F16}},
+    {{3, 2, 4, 4, 128, 128, 1, 2, 0, 1, 0, DTYPE_F16}},
+    {{5, 2, 2, 2, 20, 81, 2, 2, 0, 1, 0, DTYPE_F16}},
+    {{1, 2, 2, 2, 31, 100, 3, 3, 0, 0, 1, DTYPE_F16}},
+    {{6, 1, 1, 2, 48, 65, 1, 2, 0, 0, 3, DTYPE_F16}},
+    {{3, 1, 1, 1, 32, 48, 2, 0, 0, 0, 2, DTYPE_F16}},
+    {{8, 1, 1, 2, 64, 64, 1, 3, 1, 0, 0, DTYPE_F16}},
 };
 static const struct shape attention_shapes[] = {
     /* layout heads kv_heads dk dv window forget key_is_value */
@@ -441,9 +462,9 @@ CHECK(softmax, "layout groups group", group_shapes, build_softmax)
 CHECK(rope, "layout heads head rot interleaved back", rope_shapes, build_rope)
 CHECK(conv, "layout width size act bias mask in_place", conv_shapes, build_conv)
 CHECK(shift, "layout width in_place", shift_shapes, build_shift)
-CHECK(decay, "layout q_heads k_heads v_heads d_heads state_heads K V mode bonus",
+CHECK(decay, "layout q_heads k_heads v_heads d_heads state_heads K V mode bonus state",
       decay_shapes, build_decay)
-CHECK(delta, "layout k_heads d_heads state_heads K V steps mode dplr decay_first extras",
+CHECK(delta, "layout k_heads d_heads state_heads K V steps mode dplr decay_first extras state",
       delta_shapes, build_delta)
 CHECK(attention, "layout heads kv_heads dk dv window forget key_is_value",
       attention_shapes, build_attention_extras)

@@ -4,7 +4,7 @@
 
 #include "tests/check/rig.h"
 
-#define SHAPE_PARAMS 11
+#define SHAPE_PARAMS 12
 
 struct shape {
     int p[SHAPE_PARAMS]; /* p[0] is the batch layout; the rest is named in op_check.params */

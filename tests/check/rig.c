@@ -215,7 +215,7 @@ int rig_vector(struct rig *r, int n, enum role role)
 
 void rig_section(struct rig *r, enum section_kind kind, int64_t elems)
 {
-    r->sections[0] = (struct section){"check", kind, elems, 16}; /* 16: a neighbour before it */
+    r->sections[0] = (struct section){"check", kind, elems, 16, DTYPE_F32}; /* 16: a neighbour */
     r->plan.n_sections = 1;
     r->op.section = 0;
     int64_t floats = (int64_t)round_up((size_t)elems + 32, 16);
@@ -223,6 +223,35 @@ void rig_section(struct rig *r, enum section_kind kind, int64_t elems)
         r->plan.slot_floats = floats;
     else
         r->plan.page_token_floats = floats;
+}
+
+void rig_state(struct rig *r, int64_t elems, enum dtype t)
+{
+    rig_section(r, SECTION_FIXED, elems);
+    r->sections[0].dtype = t; /* the guards behind it are larger then */
+}
+
+static uint16_t *halves_of(const struct rig *r, const float *slots, int q)
+{
+    return (uint16_t *)(slots + r->slots[q] * r->plan.slot_floats + r->sections[0].offset);
+}
+
+void rig_state_read(const struct rig *r, const float *slots, int q, float *out)
+{
+    const struct section *x = &r->sections[0];
+    for (int64_t i = 0; i < x->elems; i++)
+        out[i] = x->dtype == DTYPE_F16
+                     ? f32_of_f16(halves_of(r, slots, q)[i])
+                     : slots[r->slots[q] * r->plan.slot_floats + x->offset + i];
+}
+
+void rig_plain_nans(struct rig *r)
+{
+    for (int q = 0; q < r->batch.n_seqs && r->sections[0].dtype == DTYPE_F16; q++)
+        for (int64_t i = 0; i < r->sections[0].elems; i++) {
+            uint16_t *h = &halves_of(r, r->slot_mem, q)[i];
+            *h = (*h & 0x7fff) > 0x7c00 ? 0x7e00 : *h;
+        }
 }
 
 static void noise(struct rig *r, float *p, int64_t n)
@@ -251,8 +280,13 @@ static void fill_states(struct rig *r)
         return;
     for (int q = 0; q < r->batch.n_seqs; q++) {
         float *p = r->slot_mem + r->slots[q] * r->plan.slot_floats + x->offset;
-        for (int64_t i = 0; i < x->elems; i++)
-            p[i] = r->pos[q] ? draw(r, ROLE_UNIT, i, x->elems) : 0;
+        for (int64_t i = 0; i < x->elems; i++) {
+            float f = r->pos[q] ? draw(r, ROLE_UNIT, i, x->elems) : 0;
+            if (x->dtype == DTYPE_F16)
+                halves_of(r, r->slot_mem, q)[i] = f16_kept(f);
+            else
+                p[i] = f;
+        }
     }
 }
 

@@ -75,6 +75,8 @@ struct view rig_act(struct rig *r, int width, enum rows rows, enum role role);
 int rig_matrix(struct rig *r, int rows, int cols, enum dtype t);
 int rig_vector(struct rig *r, int n, enum role role);
 void rig_section(struct rig *r, enum section_kind kind, int64_t elems);
+/* A state of F32 or F16. */
+void rig_state(struct rig *r, int64_t elems, enum dtype t);
 /* After all of the above: allocates, fills everything with noise in guards, class in views. */
 void rig_ready(struct rig *r);
 
@@ -85,6 +87,12 @@ struct memory {
 struct memory rig_save(const struct rig *r);
 void rig_load(struct rig *r, const struct memory *m);
 void memory_free(struct memory *m);
+
+/* The state that sequence q has in m; n floats to out. */
+void rig_state_read(const struct rig *r, const float *slots, int q, float *out);
+/* Every NaN of states in F16 becomes the same one: which payload comes through is the processor's
+ * own business, and a pair of them is no float that would show it. */
+void rig_plain_nans(struct rig *r);
 
 /* Runs fn over rows [from, to) of sequence q, or the whole batch when q < 0, as nth threads
  * one after another, in reverse order when `backwards`. */

@@ -23,7 +23,7 @@
 static struct act acts[5];
 static struct weight weights[2] = {{WEIGHT_MATRIX, DTYPE_F32, VOCAB, WIDTH},
                                    {WEIGHT_VECTOR, DTYPE_F32, 1, WIDTH}};
-static struct section sections[1] = {{"shift", SECTION_FIXED, WIDTH, 0}};
+static struct section sections[1] = {{"shift", SECTION_FIXED, WIDTH, 0, DTYPE_F32}};
 static struct op ops[5];
 static struct plan plan = {ops, 5, acts, 5, weights, 2, sections, 1, WIDTH, 0, VOCAB, WIDTH,
                            {4, 0, VOCAB}};

@@ -1,7 +1,7 @@
 /* golden: every stored reference result against this build, and the numerics contract bitwise.
  *
  *   golden [--device NAME] [--kernels LIST] [--threads N] [--only SUBSTRING]
- *          [--quantize q8|q4] [DIR …]
+ *          [--quantize q8|q4] [--states float16] [DIR …]
  *
  * Each DIR holds a small checkpoint and expected.safetensors (what the reference implementation
  * computed for it). One table line a model: the largest error of logits over all cases, whether
@@ -10,7 +10,8 @@
  * to another slot, and on a second run. Exit 1 if anything misses.
  *
  * --quantize: of the same weights in blocks, what LIST computes beside what the float32 kernels do,
- * instead of the reference. */
+ * instead of the reference. --states: what states in float16 compute beside those in float32, of
+ * every model that has such. */
 #include <dirent.h>
 #include <getopt.h>
 #include <math.h>
@@ -24,6 +25,7 @@
 #include "base/mem.h"
 #include "models/files/checkpoint.h"
 #include "models/model.h"
+#include "tests/golden/distance.h"
 
 #define TOKENS_MAX 400 /* the longest stored prompt is 333 */
 #define OTHERS 15      /* sequences beside the tested one */
@@ -47,6 +49,8 @@ static const struct { const char *name; double rounding; } bf16[] = {
 struct golden {
     const char *device, *kernels;
     enum quantize quantize;
+    enum states states;
+    bool beside; /* of two arithmetics one is compared with the other, not with the reference */
     int threads;
     struct model *m;
     struct device *d;
@@ -325,12 +329,12 @@ static int check_bits(struct golden *g, float *out, struct err *e)
 static int open_all(struct golden *g, const char *dir, struct err *e)
 {
     char path[4096];
-    struct model_options mo = {.dir = dir, .quantize = g->quantize};
+    struct model_options mo = {.dir = dir, .quantize = g->quantize, .states = g->states};
     struct device_options dopt = {.spec = g->device, .threads = g->threads,
                                   .kernels = g->kernels};
     snprintf(path, sizeof path, "%s/expected.safetensors", dir);
     if (model_open(&g->m, &mo, e) < 0 ||
-        (!g->quantize && checkpoint_open_file(&g->want, path, e) < 0) ||
+        (!g->beside && checkpoint_open_file(&g->want, path, e) < 0) ||
         device_open(&g->d, &dopt, e) < 0)
         return e->code;
     int32_t per = g->m->plan.page_token_floats ? TOKENS_MAX / PAGE_TOKENS + 1 : 0;
@@ -360,12 +364,16 @@ static void close_all(struct golden *g)
  * third of this. */
 #define BOUND_BLOCKS 2e-3
 
-/* The same prompt by the float32 kernels. */
+/* States in float16 move the logits of the median token by so much of them; linear attention without
+ * a decay by half of it. Tokens whose router has a near tie move more. */
+#define BOUND_STATES 5e-3
+
+/* The same prompt by the float32 kernels, or with states in float32. */
 static int check_beside(struct golden *g, const char *dir, float *out, struct err *e)
 {
     enum { N = 100 };
-    struct golden other = {.device = g->device, .kernels = "float32", .threads = g->threads,
-                           .quantize = g->quantize};
+    struct golden other = {.device = g->device, .kernels = g->states ? g->kernels : "float32",
+                           .threads = g->threads, .quantize = g->quantize, .beside = true};
     int32_t ids[N], at[N], vocab = g->m->plan.vocab;
     float *want = mem_array((size_t)N * (size_t)vocab, sizeof *want);
     for (int32_t i = 0; i < N; i++) {
@@ -378,8 +386,10 @@ static int check_beside(struct golden *g, const char *dir, float *out, struct er
              run_all(&other, ids, N, (struct way){0}, want, e) == 0 &&
              run_all(g, ids, N, (struct way){0}, out, e) == 0)
         compare(g, out, at, N, 0, want);
+    if (!e->code && g->states)
+        g->worst = distance_of(want, out, N, vocab).median;
     if (!e->code && g->worst == 0)
-        err_set(e, E_FORMAT, "the other arithmetic has the same bits: no blocks were multiplied");
+        err_set(e, E_FORMAT, "the other arithmetic has the same bits");
     close_all(&other);
     mem_free(want);
     return e->code;
@@ -423,16 +433,19 @@ static int check_model(struct golden *g, const char *dir)
         !(out = mem_array((size_t)TOKENS_MAX * (size_t)g->m->plan.vocab, sizeof *out)))
         err_set(&e, E_NOMEM, "no memory for logits");
     if (e.code == 0) {
-        g->bound = g->quantize ? BOUND_BLOCKS : bound_of(g->m->name, g->d);
-        if (g->quantize && check_beside(g, dir, out, &e) == 0)
+        g->bound = g->states   ? BOUND_STATES
+                   : g->beside ? BOUND_BLOCKS
+                               : bound_of(g->m->name, g->d);
+        if (g->beside && check_beside(g, dir, out, &e) == 0)
             (void)!check_bits(g, out, &e);
-        if (!g->quantize && g->bound >= 0 && check_prompts(g, out, &e) == 0 &&
+        if (!g->beside && g->bound >= 0 && check_prompts(g, out, &e) == 0 &&
             check_packed(g, out, &e) == 0)
             (void)!check_bits(g, out, &e);
     }
     const char *name = strrchr(dir, '/') ? strrchr(dir, '/') + 1 : dir;
     bool ok = e.code == 0 && g->worst <= g->bound && g->greedy && g->bits;
-    bool left_out = e.code == 0 && g->bound < 0;
+    bool left_out = e.code ? g->states && e.code == E_UNSUPPORTED /* no state of it can be */
+                           : g->bound < 0;
     if (e.code || left_out)
         printf("| %-24s | %s |\n", name, e.code ? e.text : "no bound for tensor cores: left out");
     else
@@ -485,7 +498,7 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {{"device", 1, 0, 'd'}, {"threads", 1, 0, 't'},
                                             {"only", 1, 0, 'o'}, {"kernels", 1, 0, 'k'},
-                                            {"quantize", 1, 0, 'q'},
+                                            {"quantize", 1, 0, 'q'}, {"states", 1, 0, 's'},
                                             {0, 0, 0, 0}};
     struct golden g = {.device = "cpu"};
     struct tally t = {0, 0};
@@ -500,9 +513,12 @@ int main(int argc, char **argv)
             only = optarg;
         else if (c == 'k')
             g.kernels = optarg;
+        else if (c == 's' && states_parse(optarg, &g.states))
+            continue;
         else if (c != 'q' || !quantize_parse(optarg, &g.quantize))
             return 2;
     }
+    g.beside = g.quantize || g.states;
     printf("| model | parameters | state bytes | bytes/token | error | bound | greedy | bits | |\n"
            "| --- | ---: | ---: | ---: | ---: | ---: | --- | --- | --- |\n");
     for (int i = optind; i < argc; i++)

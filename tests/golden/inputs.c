@@ -9,7 +9,6 @@
  * same; and the perplexity of the text. Beside them what the blocks themselves move. Exit 1 where a
  * figure is above its bound, or nothing moves at all. */
 #include <getopt.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 #include "models/model.h"
 #include "models/text/tokenizer.h"
 #include "tests/golden/blocks.h"
+#include "tests/golden/distance.h"
 
 #define TEXT "tests/golden/inputs.txt"
 #define TOKENS_MAX 1024
@@ -147,82 +147,6 @@ static float *run(const char *dir, const char *kernels, enum dtype t, struct tex
     return out;
 }
 
-/* ---- comparing --------------------------------------------------------------------------- */
-
-struct distance {
-    double median, worst; /* relative differences of tokens */
-    double divergence;    /* the mean */
-    int32_t same;         /* tokens whose likeliest successor is the same */
-};
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static int32_t likeliest(const float *x, int32_t n)
-{
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        best = x[i] > x[best] ? i : best;
-    return best;
-}
-
-/* log of the sum of exp(x). */
-static double log_sum(const float *x, int32_t n)
-{
-    double sum = 0, most = x[likeliest(x, n)];
-    for (int32_t i = 0; i < n; i++)
-        sum += exp(x[i] - most);
-    return most + log(sum);
-}
-
-/* Of two rows of logits: what b's distribution lacks of a's. */
-static double divergence(const float *a, const float *b, int32_t n)
-{
-    double la = log_sum(a, n), lb = log_sum(b, n), sum = 0;
-    for (int32_t i = 0; i < n; i++)
-        sum += exp(a[i] - la) * ((a[i] - la) - (b[i] - lb));
-    return sum;
-}
-
-static double relative(const float *a, const float *b, int32_t n)
-{
-    double off = 0, all = 0;
-    for (int32_t i = 0; i < n; i++) {
-        off += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-        all += (double)a[i] * a[i];
-    }
-    return sqrt(off / all);
-}
-
-static struct distance compare(const struct text *x, const float *a, const float *b)
-{
-    static double token[TOKENS_MAX];
-    struct distance d = {0};
-    for (int32_t i = 0; i < x->n; i++) {
-        const float *ra = a + (size_t)i * (size_t)x->vocab, *rb = b + (size_t)i * (size_t)x->vocab;
-        token[i] = relative(ra, rb, x->vocab);
-        d.divergence += divergence(ra, rb, x->vocab) / x->n;
-        d.same += likeliest(ra, x->vocab) == likeliest(rb, x->vocab);
-    }
-    qsort(token, (size_t)x->n, sizeof *token, ascending);
-    d.median = token[x->n / 2];
-    d.worst = token[x->n - 1];
-    return d;
-}
-
-static double perplexity(const struct text *x, const float *a)
-{
-    double sum = 0;
-    for (int32_t i = 0; i + 1 < x->n; i++) {
-        const float *row = a + (size_t)i * (size_t)x->vocab;
-        sum += log_sum(row, x->vocab) - row[x->ids[i + 1]];
-    }
-    return exp(sum / (x->n - 1));
-}
-
 /* ---- the table --------------------------------------------------------------------------- */
 
 static bool judge(const char *dir, enum dtype t, const float *plain, struct text *x)
@@ -234,11 +158,13 @@ static bool judge(const char *dir, enum dtype t, const float *plain, struct text
     bool ok = e.code == 0 && (b || n == 0);
     printf("| %-14s | %-6s | %3d ", strrchr(dir, '/') + 1, dtype_name(t), n);
     if (b) {
-        struct distance blocks = compare(x, plain, a), d = compare(x, a, b);
+        struct distance blocks = distance_of(plain, a, x->n, x->vocab);
+        struct distance d = distance_of(a, b, x->n, x->vocab);
         ok = d.median > 0 && d.median <= MEDIAN && d.worst <= WORST && d.divergence <= DIVERGENCE;
         printf("| %.1e | %.1e | %.1e | %.1e | %.1e | %d of %d | %.4f, %.4f | %s |\n", blocks.median,
-               blocks.divergence, d.median, d.worst, d.divergence, d.same, x->n, perplexity(x, a),
-               perplexity(x, b), ok ? "ok" : "MISS");
+               blocks.divergence, d.median, d.worst, d.divergence, d.same, x->n,
+               perplexity_of(x->ids, x->n, a, x->vocab), perplexity_of(x->ids, x->n, b, x->vocab),
+               ok ? "ok" : "MISS");
     } else {
         printf("| %s |\n", e.code ? e.text : ok ? "not wide enough" : "MISS");
     }

@@ -251,7 +251,8 @@ static void bench_conv(int32_t seqs, int32_t tokens, int32_t width, int32_t size
     o->in[0] = add_act(&b, width);
     o->out = add_act(&b, width);
     o->section = 0;
-    b.sections[0] = (struct section){"tail", SECTION_FIXED, (int64_t)width * MAX(size - 1, 1), 0};
+    b.sections[0] = (struct section){"tail", SECTION_FIXED, (int64_t)width * MAX(size - 1, 1), 0,
+                                     DTYPE_F32};
     b.plan.n_sections = 1;
     b.plan.slot_floats = b.sections[0].elems;
     if (size) {
@@ -294,7 +295,7 @@ static void bench_delta(int32_t seqs, int32_t tokens, int32_t heads, int32_t K, 
     o->p.delta.decay_first = !dplr;
     o->p.delta.scale = 0.01f;
     int64_t elems = (int64_t)heads * K * K;
-    b.sections[0] = (struct section){"S", SECTION_FIXED, elems, 0};
+    b.sections[0] = (struct section){"S", SECTION_FIXED, elems, 0, DTYPE_F32};
     b.plan.n_sections = 1;
     b.plan.slot_floats = elems;
     double s = run(&b, n), bytes = 2.0 * (double)seqs * (double)elems * 4;
@@ -326,7 +327,8 @@ static void bench_attention(int32_t seqs, int32_t rows, int32_t old, int32_t hea
     o->p.attention.kv_heads = o->p.attention.v_heads = kv;
     o->p.attention.dk = o->p.attention.dv = d;
     o->p.attention.scale = 1;
-    b.sections[0] = (struct section){"kv", SECTION_PAGED, 2 * (int64_t)kv * d, 0};
+    b.sections[0] = (struct section){"kv", SECTION_PAGED, 2 * (int64_t)kv * d, 0,
+                                     DTYPE_F32};
     b.plan.n_sections = 1;
     b.plan.page_token_floats = 2 * (int64_t)kv * d;
     b.pos = old;

@@ -88,7 +88,7 @@ if [ -z "$DEPS" ]; then
 fi
 MODELS="$(find models -name '*.c' -o -name '*.cc')"
 EVAL="$(ls programs/recurd-eval/*.c; find scheduler statecache -name '*.c')"
-compile $MODELS $EVAL tests/gpu/steps.c tests/golden/golden.c || exit 1
+compile $MODELS $EVAL tests/gpu/steps.c tests/golden/golden.c tests/golden/distance.c || exit 1
 LIBS="-L$DEPS/lib -Wl,-rpath,$PWD/$DEPS/lib -ljansson -lsentencepiece -lsodium -lpcre2-8 -lutf8proc"
 link() { # name, sources
     name=$1
@@ -98,7 +98,7 @@ link() { # name, sources
 }
 link recurd-eval $EVAL
 link steps tests/gpu/steps.c
-link golden tests/golden/golden.c
+link golden tests/golden/golden.c tests/golden/distance.c
 case " $PARTS " in *" steps "*)
     echo "== decode steps of a Gated DeltaNet 1.3B shape, random weights"
     "$B/steps" tests/gpu/gdn-1.3b "opencl:$DEVICE" 1 16 64 || failed=1

@@ -124,8 +124,8 @@ static inline void fake_init(struct fake *f, bool paged, int32_t n_slots, int32_
     struct err e = {0};
     memset(f, 0, sizeof(*f));
     f->paged = paged;
-    f->sections[0] = (struct section){"layers.0.S", SECTION_FIXED, FAKE_STATE, 0};
-    f->sections[1] = (struct section){"layers.1.kv", SECTION_PAGED, FAKE_ROW, 0};
+    f->sections[0] = (struct section){"layers.0.S", SECTION_FIXED, FAKE_STATE, 0, DTYPE_F32};
+    f->sections[1] = (struct section){"layers.1.kv", SECTION_PAGED, FAKE_ROW, 0, DTYPE_F32};
     f->plan = (struct plan){.sections = f->sections, .n_sections = paged ? 2 : 1,
                             .slot_floats = FAKE_STATE,
                             .page_token_floats = paged ? FAKE_ROW : 0, .vocab = FAKE_VOCAB};

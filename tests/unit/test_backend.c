@@ -33,7 +33,7 @@ static void tiny_init(struct tiny *m)
     }
     m->weights[0] = (struct weight){WEIGHT_MATRIX, DTYPE_BF16, VOCAB, WIDTH};
     m->weights[1] = (struct weight){WEIGHT_MATRIX, DTYPE_F32, VOCAB, WIDTH};
-    m->section = (struct section){"shift", SECTION_FIXED, WIDTH, 0};
+    m->section = (struct section){"shift", SECTION_FIXED, WIDTH, 0, DTYPE_F32};
     for (int i = 0; i < 4; i++) {
         struct op *op = &m->ops[i];
         *op = (struct op){.section = -1, .w = {-1, -1}};

@@ -29,7 +29,7 @@ static struct capacity choose(const struct backend *b, struct served_options o, 
     struct served s = {.model = &m, .device = &d};
     for (int i = 0; i < 14; i++)
         sections[i] = (struct section){"s", i < 6 ? SECTION_FIXED : SECTION_PAGED,
-                                       i < 6 ? STATE / 6 : ROW / 8, 0};
+                                       i < 6 ? STATE / 6 : ROW / 8, 0, DTYPE_F32};
     m.plan = (struct plan){.slot_floats = STATE, .page_token_floats = ROW, .sections = sections,
                            .n_sections = 14};
     m.weight_bytes = GIB(8);

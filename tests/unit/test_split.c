@@ -49,7 +49,7 @@ static void stack_init(struct stack *s, int64_t vocab, enum section_kind last)
         bool paged = i == LAYERS - 1 && last == SECTION_PAGED;
         s->weights[i + 1] = (struct weight){WEIGHT_MATRIX, DTYPE_F32, WIDTH, WIDTH};
         s->sections[i] = (struct section){"s", paged ? last : SECTION_FIXED, 20,
-                                          paged ? 0 : s->plan.slot_floats};
+                                          paged ? 0 : s->plan.slot_floats, DTYPE_F32};
         s->plan.slot_floats += paged ? 0 : 32;
         s->plan.page_token_floats += paged ? 20 : 0;
         add(s, OP_SHIFT, i, 0, 0, -1, i);

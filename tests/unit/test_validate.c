@@ -83,12 +83,12 @@ static void small_init(struct small *s)
     s->weights[0] = (struct weight){WEIGHT_MATRIX, DTYPE_F32, VOCAB, 3 * D};
     s->weights[1] = (struct weight){WEIGHT_VECTOR, DTYPE_F32, D, 4};
     s->weights[2] = (struct weight){WEIGHT_MATRIX, DTYPE_F32, VOCAB, D};
-    s->sections[0] = (struct section){"layers.3.kv.0", SECTION_PAGED, 2 * D, 0};
-    s->sections[1] = (struct section){"layers.3.conv.1", SECTION_FIXED, 3 * D, 0};
+    s->sections[0] = (struct section){"layers.3.kv.0", SECTION_PAGED, 2 * D, 0, DTYPE_F32};
+    s->sections[1] = (struct section){"layers.3.conv.1", SECTION_FIXED, 3 * D, 0, DTYPE_F32};
     make_ops(s);
     s->plan = (struct plan){s->ops, OPS, s->acts, ACTS, s->weights, 3, s->sections, 2, 3 * D,
                             2 * D, VOCAB, 3 * D, cols(ACT_L, 0, VOCAB)};
-    s->limits = (struct op_limits){64, 256, 512, 1024, 1024, 1024, 64, 16};
+    s->limits = (struct op_limits){64, 256, 512, 1024, 1024, 1024, 64, 16, false};
     cr_assert_gt(plan_layout(&s->plan, &s->cap), 0);
 }
 
@@ -131,6 +131,13 @@ BROKEN(a_section_missing_where_there_is_a_tail, s.ops[CONV].section = -1,
        "layer 3: conv: section -1 has 0 floats, 48 expected")
 BROKEN(sections_on_top_of_each_other, s.plan.slot_floats = 2 * D,
        "section layers.3.conv.1: 48 floats at 0 overlap")
+BROKEN(a_section_in_a_format_of_weights, s.sections[1].dtype = DTYPE_BF16,
+       "section layers.3.conv.1: kind 0, 48 numbers of format 2")
+BROKEN(a_section_of_pages_in_float16, s.sections[0].dtype = DTYPE_F16,
+       "section layers.3.kv.0: kind 1")
+BROKEN(a_section_in_float16_of_another_op, s.sections[1].dtype = DTYPE_F16;
+       s.limits.f16_states = true,
+       "section layers.3.conv.1 is of float16")
 BROKEN(a_section_of_two_ops, s.ops[ADD] = s.ops[CONV]; s.ops[ADD].out = cols(ACT_X, 0, D);
        s.ops[ADD].in[CONV_x] = cols(ACT_C, 0, D), "section layers.3.conv.1 belongs to op 3 too")
 BROKEN(rows_that_nobody_stores, s.ops[KEEP] = s.ops[ATTEND],

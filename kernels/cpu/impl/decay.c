@@ -60,12 +60,12 @@ INLINE struct token token_after(const struct host_step *s, const struct op *op, 
 /* Updates the block with T tokens and reads it for the first query of each: before the update with
  * a bonus, else after. A row is loaded and stored once for all of them, and their sums hide one
  * another's latency. A token alone waits for memory: the block that follows is fetched. */
-INLINE void advance(float *s, int64_t stride, int K, int n, const struct token *x, float scale,
-                    const struct block *b, int NV, int T, bool by_col, bool bonus)
+INLINE void advance(void *s, int64_t stride, int K, int n, const struct token *x, float scale,
+                    const struct block *b, int NV, int T, bool by_col, bool bonus, enum rows_of of)
 {
     v16 v[TOKENS][BLOCK_V], o[TOKENS][BLOCK_V], c[TOKENS][BLOCK_V];
     /* rows in order come by themselves */
-    const float *then = V16_REGS == 32 && b->stride > NV * LANES ? b->then : NULL;
+    const void *then = V16_REGS == 32 && b->stride > NV * LANES ? b->then : NULL;
     UNROLL for (int t = 0; t < T; t++) {
         UNROLL for (int i = 0; i < NV; i++) {
             v[t][i] = load_columns(x[t].v, i, n);
@@ -76,11 +76,10 @@ INLINE void advance(float *s, int64_t stride, int K, int n, const struct token *
     }
     for (int k = 0; k < K; k++) {
         v16 y[BLOCK_V];
-        float *row = s + k * stride;
         UNROLL for (int i = 0; i < NV; i++)
-            y[i] = v16_load(row + i * LANES);
+            y[i] = rows_load(s, k * stride + i * LANES, of);
         if (T == 1 && then)
-            fetch_row(then + k * b->stride, NV);
+            fetch_row(then, k * b->stride, NV, of != ROWS_FLOAT);
         UNROLL for (int t = 0; t < T; t++) {
             v16 key = v16_set1(x[t].k[k]), q = v16_set1(x[t].q[k]), w, extra;
             if (!by_col)
@@ -90,11 +89,15 @@ INLINE void advance(float *s, int64_t stride, int K, int n, const struct token *
             UNROLL for (int i = 0; i < NV; i++) {
                 v16 old = y[i];
                 y[i] = v16_fma(key, v[t][i], v16_mul(old, by_col ? c[t][i] : w));
+                if (of == ROWS_HALF && t + 1 == T)
+                    y[i] = rows_store(s, k * stride + i * LANES, y[i], of);
+                else
+                    y[i] = rows_keep(y[i], of);
                 o[t][i] = v16_fma(q, bonus ? v16_fma(extra, v[t][i], old) : y[i], o[t][i]);
             }
         }
-        UNROLL for (int i = 0; i < NV; i++)
-            v16_store(row + i * LANES, y[i]);
+        UNROLL for (int i = 0; i < NV && of != ROWS_HALF; i++)
+            v16_store((float *)s + k * stride + i * LANES, y[i]);
     }
     UNROLL for (int t = 0; t < T; t++)
         UNROLL for (int i = 0; i < NV; i++)
@@ -102,8 +105,8 @@ INLINE void advance(float *s, int64_t stride, int K, int n, const struct token *
 }
 
 /* The other queries of a head that several read. */
-static void read_more(const struct op *op, const float *s, int64_t stride, const struct block *b,
-                      const struct token *x)
+static void read_more(const struct op *op, const void *s, int64_t stride, const struct block *b,
+                      const struct token *x, enum rows_of of)
 {
     int K = op->p.decay.K, per = op->p.decay.q_heads / op->p.decay.state_heads;
     for (int j = 1; j < per; j++) {
@@ -111,7 +114,7 @@ static void read_more(const struct op *op, const float *s, int64_t stride, const
         for (int i = 0; i < b->nv; i++) {
             v16 o = v16_zero(), v = load_columns(x->v, i, b->n);
             for (int k = 0; k < K; k++) {
-                v16 y = v16_load(s + k * stride + i * LANES);
+                v16 y = rows_load(s, k * stride + i * LANES, of);
                 if (x->bonus)
                     y = v16_fma(v16_set1(x->bonus[k] * x->k[k]), v, y);
                 o = v16_fma(v16_set1(q[k]), y, o);
@@ -122,33 +125,38 @@ static void read_more(const struct op *op, const float *s, int64_t stride, const
     }
 }
 
-typedef void advance_fn(float *, int64_t, int, int, const struct token *, float,
+typedef void advance_fn(void *, int64_t, int, int, const struct token *, float,
                         const struct block *);
-#define ADVANCE_BY(T, NV, form, by_col, bonus) \
-    static void advance_##T##_##NV##_##form(float *s, int64_t stride, int K, int n, \
-                                            const struct token *x, float scale, \
-                                            const struct block *b) \
+#define ADVANCE_BY(T, NV, form, by_col, bonus, of) \
+    static void advance_##T##_##NV##_##form##_##of(void *s, int64_t stride, int K, int n, \
+                                                   const struct token *x, float scale, \
+                                                   const struct block *b) \
     { \
-        advance(s, stride, K, n, x, scale, b, NV, T_##T(NV), by_col, bonus); \
+        advance(s, stride, K, n, x, scale, b, NV, T_##T(NV), by_col, bonus, of); \
     }
 #define T_one(NV) 1
 #define T_some(NV) TOKENS_OF(NV)
-#define ADVANCE(NV, form, by_col, bonus) \
-    ADVANCE_BY(one, NV, form, by_col, bonus) ADVANCE_BY(some, NV, form, by_col, bonus)
+#define ADVANCE(NV, form, by_col, bonus, of) \
+    ADVANCE_BY(one, NV, form, by_col, bonus, of) ADVANCE_BY(some, NV, form, by_col, bonus, of)
+#define ADVANCES_OF(NV, of) \
+    ADVANCE(NV, key, false, false, of) ADVANCE(NV, key_bonus, false, true, of) \
+    ADVANCE(NV, col, true, false, of) ADVANCE(NV, col_bonus, true, true, of)
 #define ADVANCES(NV) \
-    ADVANCE(NV, key, false, false) ADVANCE(NV, key_bonus, false, true) \
-    ADVANCE(NV, col, true, false) ADVANCE(NV, col_bonus, true, true)
+    ADVANCES_OF(NV, ROWS_FLOAT) ADVANCES_OF(NV, ROWS_ROUNDED) ADVANCES_OF(NV, ROWS_HALF)
+#define ADVANCE_FORMS(T, NV, of) \
+    {{advance_##T##_##NV##_key_##of, advance_##T##_##NV##_key_bonus_##of}, \
+     {advance_##T##_##NV##_col_##of, advance_##T##_##NV##_col_bonus_##of}}
 #define ADVANCE_ROW(T, NV) \
-    {{advance_##T##_##NV##_key, advance_##T##_##NV##_key_bonus}, \
-     {advance_##T##_##NV##_col, advance_##T##_##NV##_col_bonus}}
+    {ADVANCE_FORMS(T, NV, ROWS_FLOAT), ADVANCE_FORMS(T, NV, ROWS_ROUNDED), \
+     ADVANCE_FORMS(T, NV, ROWS_HALF)}
 ADVANCES(1)
 #if V16_REGS == 32
 ADVANCES(2)
 ADVANCES(3)
 ADVANCES(4)
 #endif
-/* One token or some, by vectors, decay by column or not, bonus or not. */
-static advance_fn *const advances[2][BLOCK_V][2][2] = {
+/* One token or some, by vectors, rows, decay by column or not, bonus or not. */
+static advance_fn *const advances[2][BLOCK_V][ROWS_KINDS][2][2] = {
 #if V16_REGS == 32
     {ADVANCE_ROW(one, 1), ADVANCE_ROW(one, 2), ADVANCE_ROW(one, 3), ADVANCE_ROW(one, 4)},
     {ADVANCE_ROW(some, 1), ADVANCE_ROW(some, 2), ADVANCE_ROW(some, 3), ADVANCE_ROW(some, 4)},
@@ -164,7 +172,9 @@ static void decay_block(const struct host_step *s, const struct op *op, int q, i
     int32_t t = s->batch->cu_seqlens[q], end = s->batch->cu_seqlens[q + 1];
     _Alignas(64) float copy[COPY_FLOATS];
     bool copied = block_copied(b, end - t), bonus = op->w[0] >= 0;
-    float *p = copied ? copy : b->s, scale = op->p.decay.scale;
+    enum rows_of of = rows_of(b, copied);
+    void *p = copied ? copy : b->s;
+    float scale = op->p.decay.scale;
     int64_t stride = copied ? b->nv * LANES : b->stride;
     bool by_col = op->p.decay.decay == DECAY_VALUE;
     int some = op->p.decay.q_heads > op->p.decay.state_heads ? 1 : TOKENS_OF(b->nv), n;
@@ -176,10 +186,10 @@ static void decay_block(const struct host_step *s, const struct op *op, int q, i
         for (int i = 1; i < n; i++)
             x[i] = token_after(s, op, x[0], i);
         if (bonus)
-            read_more(op, p, stride, b, x);
-        advances[n > 1][b->nv - 1][by_col][bonus](p, stride, b->K, b->n, x, scale, b);
+            read_more(op, p, stride, b, x, of);
+        advances[n > 1][b->nv - 1][of][by_col][bonus](p, stride, b->K, b->n, x, scale, b);
         if (!bonus)
-            read_more(op, p, stride, b, x);
+            read_more(op, p, stride, b, x, of);
         x[0] = token_after(s, op, x[0], n);
     }
     if (copied)

@@ -73,21 +73,23 @@ INLINE void fetch_step(const struct host_step *s, const struct op *op, int32_t t
 #define FETCH_TOKENS 4 /* ahead */
 
 /* u of the first step of a run. */
-INLINE void read_u(const float *s, int64_t stride, int K, const struct step *x, v16 *u, int NV)
+INLINE void read_u(const void *s, int64_t stride, int K, const struct step *x, v16 *u, int NV,
+                   enum rows_of of)
 {
     UNROLL for (int i = 0; i < NV; i++)
         u[i] = v16_zero();
     for (int k = 0; k < K; k++) {
         v16 p = v16_set1(x->first.p[k * x->first.step] * x->a[k]);
         UNROLL for (int i = 0; i < NV; i++)
-            u[i] = v16_fma(p, v16_load(s + k * stride + i * LANES), u[i]);
+            u[i] = v16_fma(p, rows_load(s, k * stride + i * LANES, of), u[i]);
     }
 }
 
 /* Updates the block with step x, whose u is given; u becomes that of step `next`. After the last
  * (not `more`) memory has nothing to do: the block that follows is fetched. */
-INLINE void advance(float *s, int64_t stride, int n, const struct step *x, const struct step *next,
-                    float scale, const struct block *block, v16 *u, int NV, bool dplr, bool more)
+INLINE void advance(void *s, int64_t stride, int n, const struct step *x, const struct step *next,
+                    float scale, const struct block *block, v16 *u, int NV, bool dplr,
+                    enum rows_of of, bool more)
 {
     v16 d[BLOCK_V], o[BLOCK_V], un[BLOCK_V];
     UNROLL for (int i = 0; i < NV; i++) {
@@ -104,14 +106,13 @@ INLINE void advance(float *s, int64_t stride, int n, const struct step *x, const
         if (more)
             p = v16_set1(next->first.p[k * next->first.step] * next->a[k]);
         else
-            fetch_row(block->then + k * block->stride, NV);
+            fetch_row(block->then, k * block->stride, NV, of != ROWS_FLOAT);
         UNROLL for (int i = 0; i < NV; i++) {
-            float *at = s + k * stride + i * LANES;
-            v16 y = v16_mul(v16_load(at), w);
+            int64_t at = k * stride + i * LANES;
+            v16 y = v16_mul(rows_load(s, at, of), w);
             if (dplr)
                 y = v16_fma(b, u[i], y);
-            y = v16_fma(key, d[i], y);
-            v16_store(at, y);
+            y = rows_store(s, at, v16_fma(key, d[i], y), of);
             o[i] = v16_fma(q, y, o[i]);
             if (more)
                 un[i] = v16_fma(p, y, un[i]);
@@ -126,13 +127,13 @@ INLINE void advance(float *s, int64_t stride, int n, const struct step *x, const
 
 /* All steps of a sequence on one block of NV vectors. */
 INLINE void walk(const struct host_step *s, const struct op *op, int q, int h,
-                 const struct block *b, float *p, int64_t stride, int NV, bool dplr)
+                 const struct block *b, void *p, int64_t stride, int NV, bool dplr, enum rows_of of)
 {
     int32_t t = s->batch->cu_seqlens[q], end = s->batch->cu_seqlens[q + 1];
     int steps = op->p.delta.steps, n = 0;
     v16 u[BLOCK_V];
     struct step x = step_at(s, op, t, 0, h, b->col), next;
-    read_u(p, stride, b->K, &x, u, NV);
+    read_u(p, stride, b->K, &x, u, NV, of);
     for (; t < end; x = next) {
         n = n + 1 < steps ? n + 1 : 0;
         t += n == 0;
@@ -140,45 +141,51 @@ INLINE void walk(const struct host_step *s, const struct op *op, int q, int h,
             fetch_step(s, op, t + FETCH_TOKENS, h, b, dplr);
         if (t < end) {
             next = step_at(s, op, t, n, h, b->col);
-            advance(p, stride, b->n, &x, &next, op->p.delta.scale, b, u, NV, dplr, true);
+            advance(p, stride, b->n, &x, &next, op->p.delta.scale, b, u, NV, dplr, of,
+                    true);
         } else {
-            advance(p, stride, b->n, &x, &x, op->p.delta.scale, b, u, NV, dplr, false);
+            advance(p, stride, b->n, &x, &x, op->p.delta.scale, b, u, NV, dplr, of, false);
         }
     }
 }
 
-#define WALK(NV, form, dplr) \
-    static void walk_##NV##_##form(const struct host_step *s, const struct op *op, int q, int h, \
-                                   const struct block *b, float *p, int64_t stride) \
+#define WALK(NV, form, dplr, of) \
+    static void walk_##NV##_##form##_##of(const struct host_step *s, const struct op *op, int q, \
+                                          int h, const struct block *b, void *p, int64_t stride) \
     { \
-        walk(s, op, q, h, b, p, stride, NV, dplr); \
+        walk(s, op, q, h, b, p, stride, NV, dplr, of); \
     }
 typedef void walk_fn(const struct host_step *, const struct op *, int, int, const struct block *,
-                     float *, int64_t);
-WALK(1, delta, false)
-WALK(1, dplr, true)
+                     void *, int64_t);
+#define WALKS(NV) \
+    WALK(NV, delta, false, ROWS_FLOAT) WALK(NV, dplr, true, ROWS_FLOAT) \
+    WALK(NV, delta, false, ROWS_ROUNDED) WALK(NV, dplr, true, ROWS_ROUNDED) \
+    WALK(NV, delta, false, ROWS_HALF) WALK(NV, dplr, true, ROWS_HALF)
+#define WALKS_ROW(NV) \
+    {{walk_##NV##_delta_ROWS_FLOAT, walk_##NV##_dplr_ROWS_FLOAT}, \
+     {walk_##NV##_delta_ROWS_ROUNDED, walk_##NV##_dplr_ROWS_ROUNDED}, \
+     {walk_##NV##_delta_ROWS_HALF, walk_##NV##_dplr_ROWS_HALF}}
+WALKS(1)
 #if V16_REGS == 32
-WALK(2, delta, false)
-WALK(2, dplr, true)
-WALK(3, delta, false)
-WALK(3, dplr, true)
-WALK(4, delta, false)
-WALK(4, dplr, true)
+WALKS(2)
+WALKS(3)
+WALKS(4)
 #endif
-static walk_fn *const walks[BLOCK_V][2] = {
-    {walk_1_delta, walk_1_dplr},
+static walk_fn *const walks[BLOCK_V][ROWS_KINDS][2] = {
+    WALKS_ROW(1),
 #if V16_REGS == 32
-    {walk_2_delta, walk_2_dplr}, {walk_3_delta, walk_3_dplr}, {walk_4_delta, walk_4_dplr},
+    WALKS_ROW(2), WALKS_ROW(3), WALKS_ROW(4),
 #endif
 };
 
 static void delta_block(const struct host_step *s, const struct op *op, int q, int h,
                         const struct block *b)
 {
-    walk_fn *fn = walks[b->nv - 1][op->p.delta.dplr];
     int tokens = s->batch->cu_seqlens[q + 1] - s->batch->cu_seqlens[q];
+    bool copied = block_copied(b, tokens);
+    walk_fn *fn = walks[b->nv - 1][rows_of(b, copied)][op->p.delta.dplr];
     _Alignas(64) float copy[COPY_FLOATS];
-    if (!block_copied(b, tokens)) {
+    if (!copied) {
         fn(s, op, q, h, b, b->s, b->stride);
         return;
     }
