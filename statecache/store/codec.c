@@ -365,6 +365,7 @@ int codec_inspect(struct format *f, const unsigned char in[CODEC_HEAD], uint64_t
     memcpy(f->schema, in + AT_SCHEMA, sizeof(f->schema));
     memcpy(f->numerics, in + AT_NUMERICS, sizeof(f->numerics));
     f->slot_bytes = 0; /* unknown: whatever the table says of the parts is possible */
+    f->plan = NULL;
     rc = check_origin(f, in, h, e);
     if (!rc)
         rc = read_fields(in, file_bytes, h, e);

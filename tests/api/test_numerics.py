@@ -189,24 +189,32 @@ class NumericsOfStates(TwoSettings):
     def test_a_session_of_float32_goes_on_and_is_computed_once_more(self):
         self.goes_on([], self.HALF)
 
-    def test_a_session_goes_on_after_a_crash_with_the_bits_of_computing(self):
+    def test_a_session_goes_on_after_a_restart_with_the_bits_of_computing(self):
+        """After a stop from its state's file; after a crash from the log of turns, too."""
         ask = dict(max_tokens=5, temperature=0, ignore_eos=True, logprobs=1, return_token_ids=True)
-        a = self.start(*self.HALF)
-        sid = a.post("/v1/sessions", {})["id"]
-        path = PROMPT + a.complete(PROMPT, session=sid, **ask)["choices"][0]["token_ids"]
-        a.proc.kill()
-        a.proc.wait()
-        b = self.start(*self.HALF)
-        turn = b.complete([9, 8, 7], session=sid, **ask)
-        self.assertGreaterEqual(turn["usage"]["prompt_tokens_details"]["cached_tokens"],
-                                len(path) - 1)
-        self.assertEqual(b.stop(), 0)
-        with tempfile.TemporaryDirectory() as other:
-            c = self.start(*self.HALF, folder=other)
-            alone = c.complete(path + [9, 8, 7], **ask)
-            self.assertEqual(c.stop(), 0)
-        for what in ("token_ids", "logprobs"):
-            self.assertEqual(turn["choices"][0][what], alone["choices"][0][what])
+        for crash in (False, True):
+            prompt = [t + crash for t in PROMPT]
+            a = self.start(*self.HALF)
+            sid = a.post("/v1/sessions", {})["id"]
+            path = prompt + a.complete(prompt, session=sid, **ask)["choices"][0]["token_ids"]
+            if crash:
+                a.proc.kill()
+                a.proc.wait()
+            else:
+                self.assertEqual(a.stop(), 0)
+            b = self.start(*self.HALF)
+            turn = b.complete([9, 8, 7], session=sid, **ask)
+            self.assertEqual(turn["usage"]["prompt_tokens"], len(path) + 3)
+            if not crash:
+                self.assertGreaterEqual(turn["usage"]["prompt_tokens_details"]["cached_tokens"],
+                                        len(path) - 1)
+            self.assertEqual(b.stop(), 0)
+            with tempfile.TemporaryDirectory() as other:
+                c = self.start(*self.HALF, folder=other)
+                alone = c.complete(path + [9, 8, 7], **ask)
+                self.assertEqual(c.stop(), 0)
+            for what in ("token_ids", "logprobs"):
+                self.assertEqual(turn["choices"][0][what], alone["choices"][0][what])
 
     def test_an_export_has_fewer_bytes_and_is_taken_by_its_arithmetic_alone(self):
         blobs = []

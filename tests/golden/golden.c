@@ -364,8 +364,8 @@ static void close_all(struct golden *g)
  * third of this. */
 #define BOUND_BLOCKS 2e-3
 
-/* States in float16 move the logits of the median token by so much of them; linear attention without
- * a decay by half of it. Tokens whose router has a near tie move more. */
+/* States in float16 move the logits of the median token by so much of them at most. Tokens whose
+ * router has a near tie move more. */
 #define BOUND_STATES 5e-3
 
 /* The same prompt by the float32 kernels, or with states in float32. */
