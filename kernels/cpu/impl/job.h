@@ -51,10 +51,11 @@ static void group_of_blocks(const struct job *job, const struct ends *ends, stru
         finish(job, sums + j * P * PANEL, p, P, &ends[j]);
 }
 
-/* A few tiles of inputs over float32 weights, an odd number of columns or fewer panels: a chunk of the panels stays in the first-level cache
- * while the tiles pass over it, each going on with its chains and fetching its part of the next
- * chunk, so that memory works all the time. With more tiles a first pass that waits for memory
- * counts for little, and less than sums that come and go. */
+/* A few tiles of inputs over float32 weights, an odd number of columns or fewer panels: a chunk of
+ * the panels stays in the first-level cache while the tiles pass over it, each going on with its
+ * chains and fetching its part of the next chunk, so that memory works all the time. With more
+ * tiles a first pass that waits for memory counts for little, and less than sums that come and
+ * go. */
 #define CHUNKED_TILES 8
 static void group_of_few(const struct job *job, const struct ends *ends, struct tile *t,
                           int log2_p, int64_t p)

@@ -45,7 +45,7 @@ INLINE void kept_fetch(struct kept_fetch *f, size_t panel)
     f->at += panel;
     if (++f->panel == TILE_P) {
         f->panel = 0;
-        f->at += KEPT_LINE - TILE_P * panel;
+        f->at -= TILE_P * panel - KEPT_LINE;
     }
 }
 
