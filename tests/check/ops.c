@@ -346,6 +346,10 @@ static const struct shape linear_shapes[] = {
     /* more inputs, panels and columns than are taken at once */
     {{6, 20, 768, DTYPE_Q4_K, 0, 0, 0}}, {{6, 540, 32, DTYPE_Q8_0, 0, 0, 0}},
     {{0, 16, 66048, DTYPE_Q8_0, 0, 0, 0}}, {{6, 20, 1536, DTYPE_Q4_K, 0, 0, 0}},
+    /* several tiles over 16-bit weights: less than a chunk of columns, whole ones, ends of them */
+    {{1, 64, 10, 2, 0, 0, 0}}, {{1, 70, 130, 2, 1, 0, 1}}, {{2, 135, 64, 1, 0, 1, 0}},
+    {{4, 80, 200, 2, 0, 0, 2}}, {{4, 64, 302, 1, 1, 0, 0}}, {{3, 150, 194, 1, 0, 0, 1}},
+    {{6, 128, 96, 2, 0, 0, 0}}, {{5, 64, 290, 2, 0, 0, 0}},
 };
 static const struct shape norm_shapes[] = {
     /* layout kind groups group w bias gate act in_place */

@@ -14,6 +14,8 @@ INLINE void fetch_ends(const struct ends *e, int64_t n, int64_t p, int P)
             __builtin_prefetch(e[j].out + (p + i) * PANEL, 1);
 }
 
+#include "kernels/cpu/impl/kept.h"
+
 /* Blocks with several inputs: CHUNK columns of P panels are decoded once, then all tiles pass over
  * them, each going on with its chains. Such a chunk of 4 panels fills a first-level cache. */
 #define CHUNK 128
@@ -49,10 +51,11 @@ static void group_of_blocks(const struct job *job, const struct ends *ends, stru
         finish(job, sums + j * P * PANEL, p, P, &ends[j]);
 }
 
-/* Plain weights and a few tiles of inputs: a chunk of the panels stays in the first-level cache
- * while the tiles pass over it, each going on with its chains and fetching its part of the next
- * chunk, so that memory works all the time. With more tiles a first pass that waits for memory
- * counts for little, and less than sums that come and go. */
+/* A few tiles of inputs over float32 weights, an odd number of columns or fewer panels: a chunk of
+ * the panels stays in the first-level cache while the tiles pass over it, each going on with its
+ * chains and fetching its part of the next chunk, so that memory works all the time. With more
+ * tiles a first pass that waits for memory counts for little, and less than sums that come and
+ * go. */
 #define CHUNKED_TILES 8
 static void group_of_few(const struct job *job, const struct ends *ends, struct tile *t,
                           int log2_p, int64_t p)
@@ -114,6 +117,12 @@ static void group(const struct job *job, const struct ends *ends, int64_t p, int
         finish(job, sums, p, P, &ends[0]);
         return;
     }
+#if V16_REGS == 32
+    if (tiles > 1 && P == TILE_P && job->w->dtype != DTYPE_F32 && t.cols % 2 == 0) {
+        group_kept(job, ends, &t, p);
+        return;
+    }
+#endif
     if (V16_REGS == 32 && tiles > 1 && tiles <= CHUNKED_TILES) {
         group_of_few(job, ends, &t, log2_p, p);
         return;

@@ -3,8 +3,8 @@
  * of inputs, nor the threads, nor the instruction set.
  *
  * A lane is an output; P x T chains hide the latency of one another. One input (T = 1) is bound by
- * memory: the weights stream through once, prefetched AHEAD bytes in front. With more inputs the
- * panels of a group stay in the second-level cache while the tiles pass over them. */
+ * memory: the weights stream through once, prefetched AHEAD bytes in front. Several tiles over the
+ * same panels: kept.h, or job.h. */
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/impl/vmath.h"
 
