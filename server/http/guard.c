@@ -147,8 +147,8 @@ static bool is_empty(const struct guard *g)
 
 /* The library's as well: a worker that looks for events is done with what it answered, and has
  * filled the pools of connections that stay with zeros. Or it has found as many events as it asked
- * for, and looks for more before it does anything about these: then it must not wait. It would sleep
- * on them, and on a word to stop or to resume, if there were just so many. */
+ * for, and looks for more before it does anything about these: then it must not wait. It would
+ * sleep on them, and on a word to stop or to resume, if there were just so many. */
 __attribute__((visibility("default")))
 int epoll_wait(int epoll, struct epoll_event *events, int n, int timeout)
 {

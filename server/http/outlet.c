@@ -20,9 +20,9 @@
 #define STREAMS 64
 #define EVENTS 64
 /* A thread that has something to write again within half of such a rest does rest when that is
- * written: a token that is so late is not missed, and the system calls and wake-ups of several, here
- * and at the reader, are those of one. It rests so many times as long as it wrote, within bounds.
- * Where steps take longer than half of the most it never does. */
+ * written: a token that is so late is not missed, and the system calls and wake-ups of several,
+ * here and at the reader, are those of one. It rests so many times as long as it wrote, within
+ * bounds. Where steps take longer than half of the most it never does. */
 #define REST_TIMES 64
 #define REST_LEAST_MS 2
 #define REST_MOST_MS 8
