@@ -37,6 +37,7 @@ static struct conv *conv_new(struct load *l, uint64_t id)
     buf_init(&c->history, HISTORY_BYTES);
     buf_init(&c->fragment, HISTORY_BYTES);
     capture_init(&c->said);
+    pattern_init(&c->pattern);
     c->next = l->all;
     if (c->next)
         c->next->prev = c;
@@ -61,6 +62,7 @@ static void conv_free(struct conv *c)
     buf_free(&c->history);
     buf_free(&c->fragment);
     capture_free(&c->said);
+    pattern_free(&c->pattern);
     mem_free(c);
 }
 
@@ -143,7 +145,8 @@ static enum outcome on_event(struct exchange *x, const char *data, size_t n, uin
     struct conv *c = x->arg;
     struct load *l = c->load;
     struct reply said;
-    if (reply_parse(data, n, &said, needs_reply(c) ? &c->said : NULL)) {
+    if (needs_reply(c) ? reply_parse(data, n, &said, &c->said)
+                       : pattern_parse(&c->pattern, data, n, &said)) {
         snprintf(x->error, sizeof x->error, "not an event of this API: %.100s", data);
         return OUTCOME_BAD_EVENT;
     }
@@ -332,6 +335,7 @@ static void send_turn(struct conv *c)
         return;
     }
     capture_clear(&c->said);
+    pattern_begin(&c->pattern);
     buf_clear(&c->fragment);
     buf_clear(&l->scratch);
     buf_clear(&c->x.out);

@@ -5,7 +5,7 @@
 #define RECURD_LOAD_CONV_H
 
 #include "programs/recurd-bench/load.h"
-#include "programs/recurd-bench/reply.h"
+#include "programs/recurd-bench/pattern.h"
 
 enum phase { PHASE_CREATE, PHASE_FORK, PHASE_TURN, PHASE_DELETE };
 
@@ -26,6 +26,7 @@ struct conv {
     char session[80];
     struct buf history, fragment;
     struct capture said;    /* the reply of the running turn */
+    struct pattern pattern; /* of its events, where nobody wants the reply itself */
     struct timer rest;      /* before the next turn */
     struct timer cut;       /* --cancel */
     struct conv *parent;    /* of a fork */

@@ -24,6 +24,7 @@
 #define PAGE_BYTES 4096
 #define KNOWN "0.9.75" /* its pools, and when it asks for more of a reply, were read */
 #define LATELY 512 /* connections answered between two looks for events; more keep their pools */
+#define ROUND_EVENTS 128 /* that the library asks for at once; nobody else here asks for as many */
 
 struct guard {
     struct framing framing;
@@ -39,6 +40,7 @@ static size_t room;
 static int guarded; /* atomic: how many */
 static bool known;  /* the library is of that version; since guard_check */
 static _Thread_local int lately[LATELY], n_lately; /* answered, of this worker */
+static _Thread_local bool filled; /* its last look for events found as many as it asked for */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void make_table(void)
@@ -144,7 +146,9 @@ static bool is_empty(const struct guard *g)
 }
 
 /* The library's as well: a worker that looks for events is done with what it answered, and has
- * filled the pools of connections that stay with zeros. */
+ * filled the pools of connections that stay with zeros. Or it has found as many events as it asked
+ * for, and looks for more before it does anything about these: then it must not wait. It would
+ * sleep on them, and on a word to stop or to resume, if there were just so many. */
 __attribute__((visibility("default")))
 int epoll_wait(int epoll, struct epoll_event *events, int n, int timeout)
 {
@@ -153,7 +157,9 @@ int epoll_wait(int epoll, struct epoll_event *events, int n, int timeout)
         if (g && g->pool && is_empty(g))
             (void)madvise(g->pool, GUARD_POOL_BYTES, MADV_DONTNEED); /* or it stays as it is */
     }
-    return epoll_pwait(epoll, events, n, timeout, NULL);
+    int found = epoll_pwait(epoll, events, n, filled && n == ROUND_EVENTS ? 0 : timeout, NULL);
+    filled = found == ROUND_EVENTS;
+    return found;
 }
 
 /* ---- whether the library is one that comes here --------------------------------------------- */

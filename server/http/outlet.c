@@ -19,19 +19,20 @@
  * write some in turn. */
 #define STREAMS 64
 #define EVENTS 64
-/* A thread that has something to write again so soon rests when that is written: a token that is
- * so late is not missed, and the system calls and wake-ups of many, here and at the reader, are
- * those of one. It rests so many times as long as it wrote, within bounds. Where steps take longer
- * it never does. */
-#define REST_TIMES 32
-#define REST_LEAST_MS 1
-#define REST_MOST_MS 4
+/* A thread that has something to write again within half of such a rest does rest when that is
+ * written: a token that is so late is not missed, and the system calls and wake-ups of several,
+ * here and at the reader, are those of one. It rests so many times as long as it wrote, within
+ * bounds. Where steps take longer than half of the most it never does. */
+#define REST_TIMES 64
+#define REST_LEAST_MS 2
+#define REST_MOST_MS 8
 
 struct outlet_thread {
     struct outlet *outlet;
     pthread_t thread;
     pthread_mutex_t lock;
     struct outlet_place *first, **last; /* with something to write, in the order of their coming */
+    uint64_t since_ns;                  /* that the list is not empty */
     enum { AWAKE, ASLEEP, RESTING } state;
     bool stop;
     int streams;                        /* atomic */
@@ -48,7 +49,7 @@ struct outlet {
 
 static _Thread_local bool in_round;
 
-static struct outlet_place *take_all(struct outlet_thread *t, bool *stop)
+static struct outlet_place *take_all(struct outlet_thread *t, bool *stop, uint64_t *since)
 {
     pthread_mutex_lock(&t->lock);
     struct outlet_place *all = t->first;
@@ -56,6 +57,7 @@ static struct outlet_place *take_all(struct outlet_thread *t, bool *stop)
     t->last = &t->first;
     t->state = all ? AWAKE : ASLEEP;
     *stop = t->stop;
+    *since = t->since_ns;
     pthread_mutex_unlock(&t->lock);
     return all;
 }
@@ -76,16 +78,16 @@ static int rest_ms(uint64_t wrote_ns)
 static void *loop(void *arg)
 {
     struct outlet_thread *t = arg;
-    bool stop = false, rests = false;
+    bool stop = false;
     int ms = REST_LEAST_MS;
-    uint64_t last = 0;
+    uint64_t last = 0, since;
     for (;;) {
-        struct outlet_place *p = take_all(t, &stop), *next;
+        struct outlet_place *p = take_all(t, &stop, &since), *next;
         if (!p && stop)
             return NULL;
         bool any = p != NULL;
+        bool rests = any && since < last + (uint64_t)ms * NS_PER_MS / 2;
         uint64_t now = clock_now_ns();
-        rests = any && (rests || now - last < (uint64_t)ms * NS_PER_MS);
         for (; p; p = next) {
             next = p->next; /* before it may be put again */
             t->outlet->run(p);
@@ -202,6 +204,8 @@ void outlet_put(struct outlet_place *p)
     struct outlet_thread *t = p->thread;
     pthread_mutex_lock(&t->lock);
     p->next = NULL;
+    if (!t->first)
+        t->since_ns = clock_now_ns();
     *t->last = p;
     t->last = &p->next;
     bool sleeps = t->state != AWAKE && !in_round;

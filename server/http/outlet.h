@@ -1,7 +1,8 @@
 /* Threads that write streams: each has an epoll set and a list of who has something to write. A
  * step of the engine wakes a thread once, however many streams it has news for; up to 64 streams
- * are one thread's. Of steps that take a few milliseconds or less only those that have ended
- * something do: what the others brought is written together, and no later than that.
+ * are one thread's. Of steps that take less than one to four milliseconds, by what there is to
+ * write, only those that have ended something do: what the others brought is written together, at
+ * most twice as long later.
  *
  * Owner: the server. A place is in something of the user's that stays until outlet_leave. */
 #ifndef RECURD_OUTLET_H

@@ -88,13 +88,14 @@ def way_out(pid):
 
 
 def over_http(build, port, pid, streams):
-    """Tokens/s, and CPU a token of the daemon's writing threads and of the load client, in us."""
+    """Tokens/s, and CPU a token of the daemon's writing threads and of the load client, in us. Whole
+    rounds of requests: of a run that ends by the clock the last ones would be alone with each other."""
     with tempfile.NamedTemporaryFile(suffix=".json") as f:
         before, cpu = way_out(pid), os.times()
         subprocess.run([os.path.join(build, "recurd-bench"), "--url", "http://127.0.0.1:%d" % port,
-                        "--concurrency", str(streams), "--duration", "2", "--input-tokens", "8",
-                        "--output-tokens", "400", "--ignore-eos", "--quiet", "--json", f.name],
-                       check=True)
+                        "--concurrency", str(streams), "--requests", str(max(40, 5 * streams)),
+                        "--input-tokens", "8", "--output-tokens", "400", "--ignore-eos",
+                        "--quiet", "--json", f.name], check=True)
         after, done, result = way_out(pid), os.times(), json.load(f)
     n = result["tokens"]["output"]
     client = done.children_user + done.children_system - cpu.children_user - cpu.children_system

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "programs/recurd-bench/pattern.c"
 #include "programs/recurd-bench/reply.c"
 #include "programs/recurd-bench/dataset.c"
 
@@ -91,6 +92,101 @@ Test(load_reply, one_last_digit_makes_another_line)
     cr_assert_str_neq(lines[0], lines[1]);
     cr_assert_str_neq(lines[0], lines[2]);
     cr_assert_str_neq(lines[1], lines[2]);
+}
+
+/* What p says of an event is what the parser says; whether it needed the parser. */
+static bool same(struct pattern *p, const char *json, size_t n)
+{
+    struct reply a, b, c;
+    memset(&a, 0, sizeof a);
+    memset(&b, 0, sizeof b);
+    bool known = matches(p, json, n, &c);
+    int rc = reply_parse(json, n, &a, NULL);
+    cr_assert_eq(pattern_parse(p, json, n, &b), rc, "%.*s", (int)n, json);
+    cr_assert(a.output == b.output && a.n_tokens == b.n_tokens && a.has_usage == b.has_usage &&
+              a.is_error == b.is_error && !strcmp(a.finish, b.finish), "%.*s", (int)n, json);
+    return known;
+}
+
+static bool is_known(struct pattern *p, const char *json) { return same(p, json, strlen(json)); }
+
+#define TEXT(text) CHOICE("\"index\":0,\"text\":\"" text "\",\"finish_reason\":null")
+#define DELTA(text) "{\"choices\": [{\"delta\": {\"content\": \"" text "\"}}]}"
+
+Test(load_pattern, events_that_differ_in_their_text_are_parsed_once)
+{
+    struct pattern p;
+    pattern_init(&p);
+    cr_assert_not(is_known(&p, TEXT("a")), "nothing is known at first");
+    cr_assert(is_known(&p, TEXT(" b")));
+    cr_assert(is_known(&p, TEXT("")), "also without any");
+    cr_assert_not(is_known(&p, TEXT("\\n")), "what is escaped is not compared");
+    cr_assert_not(is_known(&p, TEXT("\xC3\xA9")), "nor what is not ASCII");
+    cr_assert_not(is_known(&p, TEXT("a\",\"text\":\"b")), "nor what ends the string");
+    cr_assert(is_known(&p, TEXT("c")), "and none of them is forgotten for that");
+    cr_assert_not(is_known(&p, CHOICE("\"text\":\"\",\"finish_reason\":\"stop\"")), "the end");
+    cr_assert_not(is_known(&p, DELTA("x")));
+    cr_assert(is_known(&p, DELTA("y")), "another form takes its place");
+    pattern_free(&p);
+}
+
+Test(load_pattern, an_event_that_says_more_than_a_text_is_always_parsed)
+{
+    static const char *const events[] = {
+        CHOICE("\"text\":\"a\",\"token_ids\":[1]"),
+        CHOICE("\"text\":\"a\",\"finish_reason\":\"stop\""),
+        CHOICE("\"text\":\"a\",\"delta\":{\"content\":\"b\"}"),
+        CHOICE("\"delta\":{\"content\":7},\"x\":{\"content\":\"b\"}"),
+        CHOICE("\"text\":\"a\",\"text\": \"b\""),
+        "{\"choices\":[{\"x\":\"\\\"text\\\":\\\"\",\"text\" :\"a\"}]}",
+        "{\"choices\":[{\"text\":\"a\"}],\"usage\":{\"prompt_tokens\":1}}",
+        "{\"choices\":[],\"error\":{\"content\":\"a\"}}",
+        "{\"choices\":[{\"text\":\"a\"}",
+        "[{\"text\":\"a\"}]",
+        "{\"text\":\"a",
+        "",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(events); i++) {
+        struct pattern p;
+        pattern_init(&p);
+        for (int k = 0; k < 3; k++)
+            cr_assert_not(is_known(&p, events[i]), "event %zu", i);
+        pattern_free(&p);
+    }
+}
+
+/* Any bytes of an event changed: the result is the parser's, known or not. */
+Test(load_pattern, a_changed_byte_never_makes_another_result)
+{
+    static const char event[] = TEXT("ab");
+    struct pattern p;
+    char changed[sizeof event];
+    for (size_t i = 0; i < sizeof event - 1; i++)
+        for (int byte = 0; byte < 256; byte++) {
+            pattern_init(&p);
+            cr_assert_not(same(&p, event, sizeof event - 1));
+            memcpy(changed, event, sizeof event);
+            changed[i] = (char)byte;
+            (void)same(&p, changed, sizeof event - 1);
+            (void)same(&p, event, sizeof event - 1);
+            pattern_free(&p);
+        }
+}
+
+Test(load_pattern, a_stream_of_other_forms_is_not_learned_for_ever)
+{
+    struct pattern p;
+    pattern_init(&p);
+    for (int i = 0; i < 3 * TRIES; i++) {
+        char event[100];
+        snprintf(event, sizeof event, "{\"n\":%d,\"choices\":[{\"text\":\"a\"}]}", i);
+        cr_assert_not(is_known(&p, event));
+    }
+    cr_assert_eq(p.tries, TRIES);
+    pattern_begin(&p);
+    cr_assert_not(is_known(&p, TEXT("a")));
+    cr_assert(is_known(&p, TEXT("b")), "the next stream is");
+    pattern_free(&p);
 }
 
 Test(load_dataset, text_is_escaped_for_the_inside_of_a_json_string)

@@ -146,6 +146,33 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Of something made so long after what came before was written. */
+static uint64_t time_to_write(uint64_t after_ns)
+{
+    uint64_t end = clock_now_ns() + after_ns;
+    while (clock_now_ns() < end)
+        ;
+    uint64_t t0 = clock_now_ns();
+    make(false);
+    await_written();
+    return clock_now_ns() - t0;
+}
+
+/* One stream rests 2 ms: what comes after more than half of it would not come twice in it. */
+Test(outlet, what_longer_steps_bring_does_not_wait, .timeout = 120)
+{
+    uint64_t took[2][101];
+    begin_making();
+    for (int longer = 0; longer < 2; longer++)
+        for (int i = 0; i < 101; i++)
+            took[longer][i] = time_to_write(longer ? 1300 * 1000 : 100 * 1000);
+    qsort(took[0], 101, sizeof took[0][0], by_value);
+    qsort(took[1], 101, sizeof took[1][0], by_value);
+    cr_assert_lt(took[1][50], took[0][50] / 4, "%llu and %llu ns", (unsigned long long)took[1][50],
+                 (unsigned long long)took[0][50]);
+    outlet_close(o);
+}
+
 Test(outlet, an_end_does_not_wait_for_the_rest_to_be_over, .timeout = 120)
 {
     uint64_t took[2][101];
