@@ -3,6 +3,9 @@
  * Inputs become numbers once for all panels of a thread's share. The weights of a few panels stream
  * by each tile of inputs. */
 #include "kernels/cpu/impl/int16_tile.h"
+#ifdef INT16_TILES
+#include "kernels/cpu/impl/job_int16_tiles.h"
+#endif
 
 /* Numbers of an input are made by every thread that shares it. */
 #define SHARE_PANELS 16
@@ -186,6 +189,12 @@ static void panels(const struct job *job, const struct ends *ends, int64_t p0, i
 {
     if (job->n == 0 || p0 == p1)
         return;
+#ifdef INT16_TILES
+    if (job->n >= TILES_LEAST) {
+        by_tiles(job, ends, p0, p1);
+        return;
+    }
+#endif
     if (job->n <= SMALL_INPUTS && job->n * job->w->cols <= SMALL_SPANS * SPAN)
         in_small_room(job, ends, p0, p1);
     else
