@@ -280,6 +280,7 @@ golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/input
 	$B/golden
 	$(if $(TILED),$B/tests/golden-tiles --kernels amx$(COMMA)float32 $(TILE_FAMILIES:%=tests/golden/%))
 	$(foreach q,q8 q4,$B/golden --kernels int16$(COMMA)float32 --quantize $q models/demo/rwkv7 models/demo/gated-deltanet &&) true
+	$(if $(TILED),$(foreach q,q8 q4,$B/tests/golden-tiles --kernels int16$(COMMA)float32 --quantize $q models/demo/rwkv7 &&) true)
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
 	python3 tests/golden/fp8.py $B/recurd-eval

@@ -3,6 +3,8 @@
  * Inputs become numbers once for all panels of a thread's share. The weights of a few panels stream
  * by each tile of inputs. */
 #include "kernels/cpu/impl/int16_tile.h"
+
+#define FINISH_AHEAD 2 /* rows of results */
 #ifdef INT16_TILES
 #include "kernels/cpu/impl/job_int16_tiles.h"
 #endif
@@ -132,7 +134,6 @@ static void pass(struct work *w, int64_t p, int64_t p1, int64_t share_end)
 }
 
 /* Row after row: a row's results lie together, and the rows that follow are fetched. */
-#define FINISH_AHEAD 2
 static void finish_all(const struct work *w, int64_t p0, int64_t p1)
 {
     const int64_t n = w->job->n;
@@ -190,7 +191,7 @@ static void panels(const struct job *job, const struct ends *ends, int64_t p0, i
     if (job->n == 0 || p0 == p1)
         return;
 #ifdef INT16_TILES
-    if (job->n >= TILES_LEAST) {
+    if (tiles_serve(job->n)) {
         by_tiles(job, ends, p0, p1);
         return;
     }

@@ -6,49 +6,66 @@
  * come from the unit by way of memory, two runs behind, so that neither waits for the other. */
 #include "kernels/cpu/impl/int16_tiles.h"
 
-/* From so many inputs on. */
-#define TILES_LEAST 8
+/* The unit takes as long for a few inputs of a tile as for all: it is used from one full tile on,
+ * where tiles of equal size are nearly full (README). */
+INLINE int tiled_rows(int64_t n)
+{
+    int64_t tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
+    return (int)((n + tiles - 1) / tiles);
+}
+INLINE bool tiles_serve(int64_t n) { return n >= TILE_ROWS && tiled_rows(n) > 12; }
 
 #define TILED_CHUNK 8 /* spans; every block is as long or shorter */
 _Static_assert(TILED_CHUNK * SPAN == FORMAT_BLOCK_MAX, "a chunk begins a block");
 #define AT_ONCE 4     /* panels that are tiles at the same time, at most */
 #define STAGED (2 * AT_ONCE * TILED_CHUNK * TILE_BYTES / 4)
 
-/* ---- one panel and one tile of inputs --------------------------------------------------- */
+/* ---- some panels and all tiles of inputs ------------------------------------------------ */
 
+/* Each of P panels meets each of m_tiles tiles of inputs, over the same spans. */
 struct meeting {
-    const struct tiled_inputs *x; /* [spans] */
-    const char *weights;
-    const struct run_scales *scales; /* [spans] */
-    float (*sums)[PANEL];
-    int spans;
+    const struct tiled_inputs *x; /* [m tile][spans] */
+    const char *weights;          /* [panel][TILED_CHUNK] */
+    struct run_scales (*scales)[TILED_CHUNK]; /* [panel] */
+    float (*sums)[TILE_ROWS][PANEL]; /* [panel][m tile] */
+    int m_tiles, P, spans;
     bool resume;
 };
 typedef void meet_fn(const struct meeting *m);
 
-/* The products of run s, to tile c of sums, and c + 1 where there are two. */
-#define PRODUCTS(c, d, s) \
+/* A run of them: tile of inputs, panel, run of the spans; panels change before inputs do. */
+struct meeting_run { int m, p, s; };
+/* To the next; true where another panel or tile begins. */
+INLINE bool next_run(const struct meeting *m, struct meeting_run *r, int runs)
+{
+    if (++r->s < runs)
+        return false;
+    r->s = 0;
+    if (++r->p == m->P) {
+        r->p = 0;
+        r->m++;
+    }
+    return true;
+}
+
+/* The products of run r, to tile c of sums, and d where there are two. */
+#define PRODUCTS(c, d, r) \
     do { \
+        const char *line_ = weights_of(m, r, t), *in_ = inputs_of(m, r, t); \
+        TILE_LOAD(4, line_); \
+        TILE_LOAD(6, in_); \
+        TILE_ZERO(c); \
         if (t == BYTES) { \
-            TILE_LOAD(4, m->weights + (size_t)(s) * (TILE_BYTES / 2)); \
-            TILE_LOAD(6, m->x[s].part[0]); \
-            TILE_ZERO(c); \
             TILE_DP_SS(c, 6, 4); \
-            TILE_LOAD(7, m->x[s].part[0] + 32); \
+            TILE_LOAD(7, in_ + 32); \
             TILE_ZERO(d); \
             TILE_DP_US(d, 7, 4); \
-        } else if (t == NARROW) { \
-            TILE_LOAD(4, m->weights + (size_t)(s) * TILE_BYTES); \
-            TILE_LOAD(6, m->x[s].part[0]); \
-            TILE_ZERO(c); \
-            TILE_DP(c, 6, 4); \
-            TILE_LOAD(7, m->x[s].part[1]); \
-            TILE_DP(c, 7, 4); \
         } else { \
-            TILE_LOAD(4, m->weights + (size_t)(s) * TILE_BYTES); \
-            TILE_LOAD(6, m->x[(s) / 2].part[(s) % 2]); \
-            TILE_ZERO(c); \
             TILE_DP(c, 6, 4); \
+        } \
+        if (t == NARROW) { \
+            TILE_LOAD(7, in_ + TILE_BYTES); \
+            TILE_DP(c, 7, 4); \
         } \
     } while (0)
 #define PRODUCTS_TO(c, d, to) \
@@ -58,13 +75,25 @@ typedef void meet_fn(const struct meeting *m);
             TILE_STORE(d, (to)[1]); \
     } while (0)
 
-/* What run s adds to acc. */
-INLINE void count_tiles(const struct meeting *m, int s, float (*products)[TILE_ROWS][PANEL],
-                        v16 acc[TILE_ROWS], enum tiling t, bool min, bool lift, int rows)
+INLINE const char *weights_of(const struct meeting *m, const struct meeting_run *r, enum tiling t)
 {
-    const int r = t == HALVES ? s % 2 : 0;
-    const struct tiled_inputs *x = &m->x[t == HALVES ? s / 2 : s];
-    const struct run_scales *scales = &m->scales[t == HALVES ? s / 2 : s];
+    const size_t span = tiled_span_bytes(t), run = t == HALVES ? span / 2 : span;
+    return m->weights + (size_t)r->p * span * TILED_CHUNK + (size_t)r->s * run;
+}
+INLINE const char *inputs_of(const struct meeting *m, const struct meeting_run *r, enum tiling t)
+{
+    const struct tiled_inputs *x = m->x + r->m * m->spans;
+    return t == HALVES ? x[r->s / 2].part[r->s % 2] : x[r->s].part[0];
+}
+
+/* What run r adds to acc. */
+INLINE void count_tiles(const struct meeting *m, const struct meeting_run *at,
+                        float (*products)[TILE_ROWS][PANEL], v16 acc[TILE_ROWS], enum tiling t,
+                        bool min, bool lift, int rows)
+{
+    const int s = t == HALVES ? at->s / 2 : at->s, r = t == HALVES ? at->s % 2 : 0;
+    const struct tiled_inputs *x = m->x + at->m * m->spans + s;
+    const struct run_scales *scales = &m->scales[at->p][s];
     const v16 by = v16_load(scales->by[r]), add = min ? v16_load(scales->min[r]) : v16_zero();
     UNROLL for (int i = 0; i < rows; i++) {
         v16 sum = v16_load(products[0][i]);
@@ -81,41 +110,70 @@ INLINE void count_tiles(const struct meeting *m, int s, float (*products)[TILE_R
     IN_ORDER;
 }
 
-INLINE void meet(const struct meeting *m, enum tiling t, bool min, bool lift, int rows)
+INLINE void take_sums(const struct meeting *m, const struct meeting_run *r, v16 acc[TILE_ROWS],
+                      int rows)
+{
+    float (*sums)[PANEL] = m->sums[r->p * m->m_tiles + r->m];
+    UNROLL for (int i = 0; i < rows; i++)
+        acc[i] = m->resume ? v16_load(sums[i]) : v16_zero();
+}
+INLINE void leave_sums(const struct meeting *m, const struct meeting_run *r, v16 acc[TILE_ROWS],
+                       int rows)
+{
+    float (*sums)[PANEL] = m->sums[r->p * m->m_tiles + r->m];
+    UNROLL for (int i = 0; i < rows; i++)
+        v16_store(sums[i], acc[i]);
+}
+
+/* Counts run r in and goes on. */
+#define COUNT(products_) \
+    do { \
+        const struct meeting_run was_ = counted; \
+        count_tiles(m, &counted, products_, acc, t, min, lift, rows); \
+        if (next_run(m, &counted, runs)) { \
+            leave_sums(m, &was_, acc, rows); \
+            if (counted.m < m->m_tiles) \
+                take_sums(m, &counted, acc, rows); \
+        } \
+    } while (0)
+
+INLINE void meet(const struct meeting *meeting, enum tiling t, bool min, bool lift, int rows)
 {
     _Alignas(64) float products[2][2][TILE_ROWS][PANEL];
-    const int n = t == HALVES ? 2 * m->spans : m->spans;
+    const struct meeting own = *meeting, *m = &own;
+    const int runs = t == HALVES ? 2 * m->spans : m->spans, n = runs * m->P * m->m_tiles;
+    struct meeting_run next = {0, 0, 0}, counted = next;
     v16 acc[TILE_ROWS];
-    PRODUCTS(0, 1, 0);
+    PRODUCTS(0, 1, &next);
+    next_run(m, &next, runs);
     if (n > 1)
-        PRODUCTS(2, 3, 1);
-    UNROLL for (int i = 0; i < rows; i++)
-        acc[i] = m->resume ? v16_load(m->sums[i]) : v16_zero();
+        PRODUCTS(2, 3, &next);
+    next_run(m, &next, runs);
+    take_sums(m, &counted, acc, rows);
     PRODUCTS_TO(0, 1, products[0]);
-    for (int s = 0; s < n; s += 2) {
-        if (s + 2 < n)
-            PRODUCTS(0, 1, s + 2);
-        if (s + 1 < n)
+    for (int i = 0; i < n; i += 2) {
+        if (i + 2 < n)
+            PRODUCTS(0, 1, &next);
+        next_run(m, &next, runs);
+        if (i + 1 < n)
             PRODUCTS_TO(2, 3, products[1]);
-        count_tiles(m, s, products[0], acc, t, min, lift, rows);
-        if (s + 1 == n)
+        COUNT(products[0]);
+        if (i + 1 == n)
             break;
-        if (s + 3 < n)
-            PRODUCTS(2, 3, s + 3);
-        if (s + 2 < n)
+        if (i + 3 < n)
+            PRODUCTS(2, 3, &next);
+        next_run(m, &next, runs);
+        if (i + 2 < n)
             PRODUCTS_TO(0, 1, products[0]);
-        count_tiles(m, s + 1, products[1], acc, t, min, lift, rows);
+        COUNT(products[1]);
     }
-    UNROLL for (int i = 0; i < rows; i++)
-        v16_store(m->sums[i], acc[i]);
 }
 
 #define MEET(name, t, min, lift, rows) \
     static void name##_##rows(const struct meeting *m) { meet(m, t, min, lift, rows); }
 #define MEETS(name, t, min, lift) \
-    MEET(name, t, min, lift, 8) MEET(name, t, min, lift, 10) MEET(name, t, min, lift, 12) \
     MEET(name, t, min, lift, 14) MEET(name, t, min, lift, 16)
-#define MEET_ROW(name) {name##_8, name##_10, name##_12, name##_14, name##_16}
+#define MEET_ROW(name) {name##_14, name##_16}
 MEETS(meet_bytes, BYTES, false, false)
 MEETS(meet_narrow, NARROW, false, false)
 MEETS(meet_narrow_min, NARROW, true, false)
@@ -126,12 +184,12 @@ MEETS(meet_halves_min, HALVES, true, false)
 /* For tiles of up to `rows` inputs, which is made even. */
 static meet_fn *meet_of(struct quant f, int *rows)
 {
-    static meet_fn *const fns[TILINGS][3][5] = {
+    static meet_fn *const fns[TILINGS][3][2] = {
         [BYTES] = {MEET_ROW(meet_bytes)},
         [NARROW] = {MEET_ROW(meet_narrow), MEET_ROW(meet_narrow_min), MEET_ROW(meet_lifted)},
         [HALVES] = {MEET_ROW(meet_halves), MEET_ROW(meet_halves_min)}};
-    *rows = MAX(*rows + *rows % 2, 8);
-    return fns[tiling_of(f)][f.head != HEAD_F16_MIN ? 0 : lifted(f) ? 2 : 1][*rows / 2 - 4];
+    *rows += *rows % 2;
+    return fns[tiling_of(f)][f.head != HEAD_F16_MIN ? 0 : lifted(f) ? 2 : 1][*rows == 16];
 }
 
 /* ---- a job ------------------------------------------------------------------------------ */
@@ -168,12 +226,14 @@ static void tile_inputs(struct tiled *w)
         for (int m = 0; m < w->m_tiles; m++) {
             int64_t from = w->job->n * m / w->m_tiles, to = w->job->n * (m + 1) / w->m_tiles;
             struct tiled_inputs *x = inputs_at(w, at / TILED_CHUNK, m);
-            for (int s = at; s < MIN(w->spans, at + TILED_CHUNK); s++, x++) {
-                for (int64_t j = from; j < to; j++)
-                    tiled_input(w->ends[j].x + w->k0 + s * SPAN, f, &layout, x, (int)(j - from));
-                for (int i = (int)(to - from); i < w->rows; i++)
-                    no_input(x, i, 0);
-            }
+            const int n = MIN(w->spans - at, TILED_CHUNK);
+            for (int64_t j = from; j < to; j++) /* row after row, as memory has them */
+                for (int s = 0; s < n; s++)
+                    tiled_input(w->ends[j].x + w->k0 + (at + s) * SPAN, f, &layout, &x[s],
+                                (int)(j - from));
+            for (int i = (int)(to - from); i < w->rows; i++)
+                for (int s = 0; s < n; s++)
+                    no_input(&x[s], i, 0);
         }
 }
 
@@ -182,8 +242,8 @@ static void chunk_of_panels(struct tiled *w, int64_t p, int P, int64_t first, in
                             int n)
 {
     const struct host_weight *h = w->job->w;
-    const size_t panel = panel_bytes(h->dtype, h->cols), scales_at = panel_scales_at(h->dtype,
-                                                                                      h->cols);
+    const size_t panel = panel_bytes(h->dtype, h->cols);
+    const size_t scales_at = panel_scales_at(h->dtype, h->cols);
     const size_t bytes = tiled_span_bytes(tiling_of(w->format)) * TILED_CHUNK;
     const char *base = (const char *)h->data + (size_t)w->job->panel0 * panel;
     const int64_t k = w->k0 + at * SPAN;
@@ -196,24 +256,23 @@ static void chunk_of_panels(struct tiled *w, int64_t p, int P, int64_t first, in
         stages[h->dtype](base + (size_t)(p + i) * panel, scales_at, k, n, lines, &w->table,
                          w->staged + (size_t)i * bytes, w->scales[i]);
     }
-    for (int m = 0; m < w->m_tiles; m++)
-        for (int i = 0; i < P; i++) {
-            struct meeting x = {.x = inputs_at(w, at / TILED_CHUNK, m),
-                                .weights = w->staged + (size_t)i * bytes,
-                                .scales = w->scales[i],
-                                .sums = w->sums[(p - first + i) * w->m_tiles + m],
-                                .spans = n, .resume = k > 0};
-            w->meet(&x);
-        }
+    const struct meeting m = {.x = inputs_at(w, at / TILED_CHUNK, 0), .weights = w->staged,
+                              .scales = w->scales,
+                              .sums = w->sums + (p - first) * w->m_tiles, .m_tiles = w->m_tiles,
+                              .P = P, .spans = n, .resume = k > 0};
+    w->meet(&m);
 }
 
 static void finish_tiles(const struct tiled *w, int64_t p0, int64_t p1)
 {
     for (int m = 0; m < w->m_tiles; m++) {
         int64_t from = w->job->n * m / w->m_tiles, to = w->job->n * (m + 1) / w->m_tiles;
-        for (int64_t j = from; j < to; j++)
+        for (int64_t j = from; j < to; j++) {
+            for (int64_t p = p0; j + FINISH_AHEAD < w->job->n && p < p1; p++)
+                __builtin_prefetch(w->ends[j + FINISH_AHEAD].out + p * PANEL, 1);
             for (int64_t p = p0; p < p1; p++)
                 finish(w->job, w->sums[(p - p0) * w->m_tiles + m][j - from], p, 1, &w->ends[j]);
+        }
     }
 }
 
@@ -257,7 +316,7 @@ static void start_tiles(struct tiled *w, const struct job *job, const struct end
     w->format = *by_format[job->w->dtype].format;
     w->table = number_table(job->w->dtype, w->format);
     w->m_tiles = (int)((job->n + TILE_ROWS - 1) / TILE_ROWS);
-    w->rows = (int)((job->n + w->m_tiles - 1) / w->m_tiles);
+    w->rows = tiled_rows(job->n);
     w->meet = meet_of(w->format, &w->rows);
     w->at_once = (int)(STAGED / (tiled_span_bytes(tiling_of(w->format)) * TILED_CHUNK));
     configure(tiling_of(w->format), w->rows);
