@@ -227,7 +227,8 @@ static void bench_case(size_t c, const char *variant_glob, struct threads *t, ch
         printf("limits, %d threads: read %.1f GB/s, fma %.0f GFLOP/s", threads_count(t), gbs,
                gflops);
         if (tiles > 0)
-            printf(", tiles of bf16 %.0f GFLOP/s (a third of it for float32 inputs, half for int16)", tiles);
+            printf(", tiles of bf16 %.0f GFLOP/s (a third of it for float32 inputs, "
+                   "half for int16)", tiles);
         if (int16 > 0)
             printf(", int16 %.0f GOP/s", int16);
         printf("\n");

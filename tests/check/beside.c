@@ -1,6 +1,6 @@
-/* kernelcheck --beside: products by inputs of 16 bits beside float32, or by tiles beside vectors, of every format they serve
- * and of 1 to 512 rows. One thread, by its own time on the processor, in alternating samples: what
- * else runs on the machine hits both. Each call takes another copy of the matrix, of more than a
+/* kernelcheck --beside: products by inputs of 16 bits beside float32, or by tiles beside vectors,
+ * of every format they serve and of 1 to 512 rows. One thread, by its own time on the processor,
+ * in alternating samples: what else runs on the machine hits both. Each call takes another copy of the matrix, of more than a
  * cache holds. */
 #define _GNU_SOURCE 1
 #include "base/clock.h"
@@ -119,7 +119,8 @@ void beside_run(const char *variant, const char *shape)
         if (!k[0] || !k[1] || (strcmp(variant, "*") && strcmp(variant, pairs[p][1])))
             continue;
         printf("| %s : %s | 1 row | 2 | 4 | 8 | 16 | 32 | 64 | 512 |\n"
-               "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n", pairs[p][1], pairs[p][0]);
+               "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+               pairs[p][1], pairs[p][0]);
         for (size_t i = 0; i < ARRAY_LEN(served); i++) {
             printf("| %s |", dtype_name(served[i]));
             for (size_t j = 0; j < ARRAY_LEN(batches); j++) {

@@ -128,8 +128,8 @@ Test(int16_job, panels_and_inputs_that_are_no_whole_tiles_and_several_blocks)
             check_odd(types[i], n, 768);
 }
 
-/* One tile of the matrix unit; two, the second not full; three that are not; and columns that are no
- * whole chunk. */
+/* One tile of the matrix unit; two and three that are not full; and columns that are no whole
+ * chunk. */
 Test(int16_job, tiles_of_every_format)
 {
     static const enum dtype types[] = {

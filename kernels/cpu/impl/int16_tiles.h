@@ -8,7 +8,8 @@
  * HALVES, run of 16: |c| <= 32, likewise. A line of inputs is both parts of one run, 16 and 16, and
  *   meets the run's weights twice.
  * BYTES, run of 32: any c of 8 bits. Numbers are bytes, and so are the parts: the upper one signed,
- *   the lower one not. Each has int32 sums of its own; 256 times one plus the other is the run's. */
+ *   the lower one not. Each has int32 sums of its own; the run's is 256 times one plus the
+ *   other. */
 #ifndef RECURD_INT16_TILES_H
 #define RECURD_INT16_TILES_H
 

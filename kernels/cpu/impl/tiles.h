@@ -1,13 +1,13 @@
-/* The matrix unit of x86 (AMX): eight tile registers of up to 16 rows of 64 bytes, a product of bf16
- * tiles and two of tiles of bytes. The words below are its instructions, or a plain C model of them
- * (TILES_EMULATED: build/tests/kernelcheck-tiles and golden-tiles) for tests on a CPU without.
+/* The matrix unit of x86 (AMX): eight tile registers of up to 16 rows of 64 bytes, a product of
+ * bf16 tiles and two of tiles of bytes. The words below are its instructions, or a plain C model
+ * of them (TILES_EMULATED: build/tests/kernelcheck-tiles and golden-tiles) for tests on a CPU without.
  *
  * TILE_DP(c, a, b): c[m][n] += sum over pairs k of a[m][2k] b[k][2n] and a[m][2k+1] b[k][2n+1], as
  * the Intel SDM writes it (TDPBF16PS): from zero one chain of fused multiply-adds over the first
  * of each pair and one over the second; their sum; then c plus that. Round to nearest even,
  * denormals are zero, results too.
- * TILE_DP_SS, TILE_DP_US: c[m][n] += sum over fours k of a[m][4k + i] b[k][4n + i], i from 0 to 3, in
- * int32; b signed, a signed or unsigned bytes (TDPBSSD, TDPBUSD).
+ * TILE_DP_SS, TILE_DP_US: c[m][n] += sum over fours k of a[m][4k + i] b[k][4n + i], i from 0 to 3,
+ * in int32; b signed, a signed or unsigned bytes (TDPBSSD, TDPBUSD).
  *
  * Tile numbers are literals. Between TILE_CONFIG and TILE_RELEASE a thread keeps 8 KiB of state,
  * which the system may use once it was asked (cpuid.c). */
