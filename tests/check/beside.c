@@ -1,7 +1,7 @@
 /* kernelcheck --beside: products by inputs of 16 bits beside float32, or by tiles beside vectors,
  * of every format they serve and of 1 to 512 rows. One thread, by its own time on the processor,
- * in alternating samples: what else runs on the machine hits both. Each call takes another copy of the matrix, of more than a
- * cache holds. */
+ * in alternating samples: what else runs on the machine hits both. Each call takes another copy of
+ * the matrix, of more than a cache holds. */
 #define _GNU_SOURCE 1
 #include "base/clock.h"
 #include "base/mem.h"

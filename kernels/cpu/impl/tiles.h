@@ -1,6 +1,7 @@
 /* The matrix unit of x86 (AMX): eight tile registers of up to 16 rows of 64 bytes, a product of
  * bf16 tiles and two of tiles of bytes. The words below are its instructions, or a plain C model
- * of them (TILES_EMULATED: build/tests/kernelcheck-tiles and golden-tiles) for tests on a CPU without.
+ * of them (TILES_EMULATED: build/tests/kernelcheck-tiles and golden-tiles) for tests on a CPU
+ * without.
  *
  * TILE_DP(c, a, b): c[m][n] += sum over pairs k of a[m][2k] b[k][2n] and a[m][2k+1] b[k][2n+1], as
  * the Intel SDM writes it (TDPBF16PS): from zero one chain of fused multiply-adds over the first
