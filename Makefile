@@ -63,12 +63,15 @@ TILED        := $(if $(filter x86_64,$(MACHINE)),amx)
 amx_FLAGS    := $(avx512_FLAGS) -DBY_TILES
 TILE_OBJ     := $(foreach isa,$(TILED),$B/kernels/cpu/impl/linear.$(isa).o)
 model_FLAGS  := $(amx_FLAGS) -DTILES_EMULATED
+int16_model_FLAGS := $(avx512_FLAGS) -DBY_INT16 -DINT16_TILES -DTILES_EMULATED
+MODELS       := $(if $(filter x86_64,$(MACHINE)),model int16_model)
 # And once more, by whole numbers of 16 bits.
-INT16S       := $(if $(filter x86_64,$(MACHINE)),int16_avx2 int16_avx512 int16_vnni)$(if $(filter aarch64,$(MACHINE)),int16_neon)
+INT16S       := $(if $(filter x86_64,$(MACHINE)),int16_avx2 int16_avx512 int16_vnni int16_amx)$(if $(filter aarch64,$(MACHINE)),int16_neon)
 int16_avx2_FLAGS   := $(avx2_FLAGS) -DBY_INT16
 int16_avx512_FLAGS := $(avx512_FLAGS) -DBY_INT16
 int16_neon_FLAGS   := $(neon_FLAGS) -DBY_INT16
 int16_vnni_FLAGS   := $(avx512_FLAGS) -mavx512vnni -DBY_INT16
+int16_amx_FLAGS    := $(int16_vnni_FLAGS) -DINT16_TILES
 TILE_OBJ     += $(foreach isa,$(INT16S),$B/kernels/cpu/impl/linear.$(isa).o)
 
 # Every layer's folders; a program is a file or a folder in programs/.
@@ -130,7 +133,7 @@ stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || \
         printf '%s\n' '$(subst ','\'',$(1))' >$@
 $B/flags: FORCE
 	$(call stamp,$(CC) $(filter-out -Werror,$(CFLAGS_ALL)) $(CXX) $(CXXFLAGS_ALL) $(LDFLAGS_ALL) \
-	  $(foreach isa,$(ISAS) $(TILED) $(TILED:amx=model) $(INT16S),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
+	  $(foreach isa,$(ISAS) $(TILED) $(MODELS) $(INT16S),$($(isa)_FLAGS)) $(shell $(CC) -dumpfullversion 2>&1))
 $B/commit: FORCE
 	$(call stamp,$(COMMIT))
 $B/base/version.o: $B/commit
@@ -147,7 +150,7 @@ $B/%.$(1).o: %.c $B/flags
 	$$(call say,CC,$$< ($(1)))
 	$$(Q)$$(CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -c $$< -o $$@
 endef
-$(foreach isa,$(ISAS) $(TILED) $(TILED:amx=model) $(INT16S),$(eval $(call isa_rule,$(isa))))
+$(foreach isa,$(ISAS) $(TILED) $(MODELS) $(INT16S),$(eval $(call isa_rule,$(isa))))
 
 $B/%.o: %.cc $B/flags
 	@mkdir -p $(@D)
@@ -218,7 +221,7 @@ $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcriterion
 
 # Every kernel against its definition, and the promises about bits; --bench times them.
-PEAK_OBJ  := $(call ISA_OBJ,tests/check) $(foreach isa,$(INT16S),$B/tests/check/impl/peak.$(isa).o)
+PEAK_OBJ  := $(call ISA_OBJ,tests/check) $(foreach isa,$(filter-out int16_amx,$(INT16S)),$B/tests/check/impl/peak.$(isa).o)
 CHECK_OBJ := $(patsubst %.c,$B/%.o,$(filter-out tests/check/ocl%,$(wildcard tests/check/*.c))) $(PEAK_OBJ)
 $B/kernelcheck: $(CHECK_OBJ) $(foreach isa,$(TILED),$B/tests/check/amx/tiles.$(isa).o) $(LIB)
 	$(call say,LD,$@)
@@ -227,13 +230,13 @@ kernelcheck: $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) ## checks ev
 	$B/kernelcheck
 	tests/check/sums_test.sh $B/kernelcheck
 	$(if $(TILED),$B/tests/kernelcheck-tiles --tiles 20000)
-	$(if $(TILED),$B/tests/kernelcheck-tiles --variant amx)
+	$(if $(TILED),$B/tests/kernelcheck-tiles --variant '*amx')
 
 # On a CPU that has the matrix unit, as far as these programs see: they come before the library.
 $B/tests/cpuid_model.o: kernels/cpu/cpuid.c $B/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -DTILES_EMULATED -c $< -o $@
-MODEL := $B/kernels/cpu/impl/linear.model.o $B/tests/cpuid_model.o
+MODEL := $(MODELS:%=$B/kernels/cpu/impl/linear.%.o) $B/tests/cpuid_model.o
 $B/tests/kernelcheck-tiles: $(CHECK_OBJ) $B/tests/check/amx/tiles.model.o $(MODEL) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
@@ -280,6 +283,7 @@ golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/input
 	$B/golden
 	$(if $(TILED),$B/tests/golden-tiles --kernels amx$(COMMA)float32 $(TILE_FAMILIES:%=tests/golden/%))
 	$(foreach q,q8 q4,$B/golden --kernels int16$(COMMA)float32 --quantize $q models/demo/rwkv7 models/demo/gated-deltanet &&) true
+	$(if $(TILED),$(foreach q,q8 q4,$B/tests/golden-tiles --kernels int16$(COMMA)float32 --quantize $q models/demo/rwkv7 &&) true)
 	$B/layers
 	python3 tests/golden/respell.py $B/golden
 	python3 tests/golden/fp8.py $B/recurd-eval

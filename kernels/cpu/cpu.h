@@ -18,6 +18,7 @@ enum cpu_need {
     NEED_AMX = 8,    /* AMX-TILE and AMX-BF16, with leave of the system */
     NEED_VNNI = 16,  /* AVX512-VNNI */
     NEED_INT16 = 32, /* every CPU has it: rows of ref/ref_int16.h, an arithmetic of its own */
+    NEED_AMX8 = 64,  /* as NEED_AMX, AMX-INT8 and AVX512-VNNI */
 };
 /* Asks the system for what it must be asked for: before other threads start. */
 unsigned cpuid_features(void);

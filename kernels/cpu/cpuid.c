@@ -33,6 +33,18 @@ static bool has_tiles(void)
 #endif
 }
 
+/* With tiles of bytes, too, beside vectors that multiply pairs of 16 bits. */
+static bool has_byte_tiles(uint32_t d7, bool vnni)
+{
+#ifdef TILES_EMULATED
+    (void)d7;
+    (void)vnni; /* the model of tiles is compiled without */
+    return true;
+#else
+    return d7 >> 25 & 1 && vnni;
+#endif
+}
+
 unsigned cpuid_features(void)
 {
     const uint32_t fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29; /* 1.ecx */
@@ -40,14 +52,14 @@ unsigned cpuid_features(void)
     const uint32_t f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;           /* 7.ebx */
     const uint32_t vnni = 1u << 11;                                                     /* 7.ecx */
     const uint64_t ymm = 0x6, zmm = 0xe6; /* xmm and ymm; and masks, upper halves, upper zmm */
-    uint32_t a, b, c, d, b7, c7;
+    uint32_t a, b, c, d, b7, c7, d7;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, fma | osxsave | avx | f16c) ||
-        !__get_cpuid_count(7, 0, &a, &b7, &c7, &d) || !all(b7, avx2) || !all(saved_states(), ymm))
+        !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7) || !all(b7, avx2) || !all(saved_states(), ymm))
         return NEED_INT16;
     if (!all(b7, f | dq | bw | vl) || !all(saved_states(), zmm))
         return NEED_AVX2 | NEED_INT16;
-    return NEED_AVX2 | NEED_AVX512 | NEED_INT16 | (c7 & vnni ? NEED_VNNI : 0) |
-           (has_tiles() ? NEED_AMX : 0);
+    unsigned tiles = !has_tiles() ? 0 : NEED_AMX | (has_byte_tiles(d7, c7 & vnni) ? NEED_AMX8 : 0);
+    return NEED_AVX2 | NEED_AVX512 | NEED_INT16 | (c7 & vnni ? NEED_VNNI : 0) | tiles;
 }
 
 #elif defined(__aarch64__)

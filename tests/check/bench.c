@@ -27,7 +27,8 @@ static void tiles_share(void *ctx, int ith, int nth)
     tiles_peak(*(const long *)ctx);
 }
 #endif
-/* Products of tiles by all threads. A kernel makes three for a product of float32. */
+/* Products of tiles by all threads. A kernel makes three for a product of float32, two for one of
+ * 16 bits. */
 static double tiles_gflops(struct threads *t)
 {
 #if defined(__x86_64__)
@@ -226,7 +227,8 @@ static void bench_case(size_t c, const char *variant_glob, struct threads *t, ch
         printf("limits, %d threads: read %.1f GB/s, fma %.0f GFLOP/s", threads_count(t), gbs,
                gflops);
         if (tiles > 0)
-            printf(", tiles of bf16 %.0f GFLOP/s (a third of it for float32 inputs)", tiles);
+            printf(", tiles of bf16 %.0f GFLOP/s (a third of it for float32 inputs, "
+                   "half for int16)", tiles);
         if (int16 > 0)
             printf(", int16 %.0f GOP/s", int16);
         printf("\n");
@@ -238,8 +240,8 @@ static void bench_case(size_t c, const char *variant_glob, struct threads *t, ch
         bool serves = k->formats >> matrix_format(k->op, &cases[c].s) & 1;
         if (k->op == cases[c].op && !slow && serves && !fnmatch(variant_glob, k->variant, 0) &&
             !(k->need & ~has))
-            bench_one(k, &cases[c].s, t, gbs, k->need & NEED_INT16 ? int16
-                      : k->need & NEED_AMX ? tiles / 3 : gflops);
+            bench_one(k, &cases[c].s, t, gbs, k->need & NEED_AMX8 ? tiles / 2
+                      : k->need & NEED_INT16 ? int16 : k->need & NEED_AMX ? tiles / 3 : gflops);
     }
 }
 

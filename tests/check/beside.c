@@ -1,7 +1,7 @@
-/* kernelcheck --beside: products by inputs of 16 bits beside float32, of every format they serve
- * and of 1 to 64 rows. One thread, by its own time on the processor, in alternating samples: what
- * else runs on the machine hits both. Each call takes another copy of the matrix, of more than a
- * cache holds. */
+/* kernelcheck --beside: products by inputs of 16 bits beside float32, or by tiles beside vectors,
+ * of every format they serve and of 1 to 512 rows. One thread, by its own time on the processor,
+ * in alternating samples: what else runs on the machine hits both. Each call takes another copy of
+ * the matrix, of more than a cache holds. */
 #define _GNU_SOURCE 1
 #include "base/clock.h"
 #include "base/mem.h"
@@ -22,10 +22,11 @@ static const enum dtype served[] = {
     INT16_FORMATS(ID)
 #undef ID
 };
-static const struct { int rows, layout; } batches[] = {{1, 0}, {2, 7}, {4, 8}, {16, 4}, {64, 3}};
+static const struct { int rows, layout; } batches[] = {
+    {1, 0}, {2, 7}, {4, 8}, {8, 9}, {16, 4}, {32, 10}, {64, 3}, {512, 12}};
 static const char *const pairs[][2] = {
     {"avx512", "int16-vnni"}, {"avx512", "int16-avx512"}, {"avx2", "int16-avx2"},
-    {"neon", "int16-neon"},
+    {"neon", "int16-neon"}, {"int16-vnni", "int16-amx"},
 };
 
 static double own_ns(void)
@@ -117,8 +118,9 @@ void beside_run(const char *variant, const char *shape)
         const struct cpu_kernel *k[2] = {linear(pairs[p][0]), linear(pairs[p][1])};
         if (!k[0] || !k[1] || (strcmp(variant, "*") && strcmp(variant, pairs[p][1])))
             continue;
-        printf("| %s : %s | 1 row | 2 | 4 | 16 | 64 |\n"
-               "| --- | ---: | ---: | ---: | ---: | ---: |\n", pairs[p][1], pairs[p][0]);
+        printf("| %s : %s | 1 row | 2 | 4 | 8 | 16 | 32 | 64 | 512 |\n"
+               "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+               pairs[p][1], pairs[p][0]);
         for (size_t i = 0; i < ARRAY_LEN(served); i++) {
             printf("| %s |", dtype_name(served[i]));
             for (size_t j = 0; j < ARRAY_LEN(batches); j++) {

@@ -130,10 +130,15 @@ static int check_tiles(long n, uint64_t seed)
 {
 #if defined(__x86_64__)
     if (cpuid_features() & NEED_AMX) {
-        long wrong = (long)tiles_random(n, seed);
+        long wrong = (long)tiles_random(n, seed), bytes = 0;
         printf("%s tiles: %ld random products, %ld elements have other bits than the definition\n",
                wrong ? "FAIL" : "ok  ", n, wrong);
-        return wrong != 0;
+        if (cpuid_features() & NEED_AMX8) {
+            bytes = (long)tiles_random_bytes(n, seed);
+            printf("%s tiles: %ld random products of bytes, %ld elements are other numbers\n",
+                   bytes ? "FAIL" : "ok  ", n, bytes);
+        }
+        return wrong || bytes;
     }
 #endif
     printf("skipped: tiles: this CPU has no AMX (seed %llu, %ld products)\n",
@@ -225,8 +230,8 @@ int main(int argc, char **argv)
             continue;
         if (k->need & ~cpuid_features()) {
             skipped++;
-            tiles += (k->need & ~cpuid_features()) == NEED_AMX ||
-                     (k->need & ~cpuid_features()) == NEED_VNNI; /* bits that others have, too */
+            /* bits that others have, too */
+            tiles += !(k->need & ~cpuid_features() & ~(NEED_AMX | NEED_AMX8 | NEED_VNNI));
             continue;
         }
         failures += row_in_child(k, &o, p);

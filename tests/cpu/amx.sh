@@ -1,12 +1,13 @@
 #!/bin/sh
-# The matrix unit on a machine that has one: bits, then speed. Two minutes at most.
+# The matrix unit on a machine that has one: bits, then speed. Eight minutes at most.
 #
 #   tests/cpu/amx.sh pack            builds, and puts programs and libraries into build/amx
 #   tests/cpu/amx.sh run [RESULTS]   where the CPU has AMX, from the same tree; needs only glibc
 #
-# Bits: a million random products of tiles, every AMX kernel against its definition and against
-# the sums in kernels/numerics.sum, and one golden family of every kind of layer. Speed: the
-# products as shares of the limits of the same minute, then whole models with and without.
+# Bits: a million random products of tiles, of bf16 and of bytes, every AMX kernel against its
+# definition and against the sums in kernels/numerics.sum, and one golden family of every kind of
+# layer. Speed: products by inputs of 16 bits beside those by vectors; the others as shares of the
+# limits of the same minute; then whole models with and without.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 at=build/amx
@@ -41,7 +42,7 @@ quiet() { "$@" | grep -v '^ok   golden\|^$' | tail -n 40; }
 speed() { # model, flags …
     model=$1
     shift
-    for kernels in amx,float32 float32; do
+    for kernels in amx,float32 int16,float32 int16-vnni,float32 float32; do
         printf '%-20s %-16s ' "$kernels" "$*"
         timeout 25 "$at/speed" --rounds 3 --dummy --kernels "$kernels" "$@" "$model" || failed=1
     done
@@ -57,9 +58,14 @@ run() {
     echo "$(nproc) CPUs"
     "$at/kernelcheck" --list --op linear
     step "a million random products of tiles" 40 "$at/kernelcheck" --tiles 1000000
-    step "AMX kernels: bits of the definition, digests" 60 "$at/kernelcheck" --variant amx
+    step "AMX kernels: bits of the definition, digests" 90 "$at/kernelcheck" --variant '*amx'
     step "golden families" 25 "$at/golden" --kernels amx,float32 tests/golden/public/rwkv7 tests/golden/public/mamba2 \
         tests/golden/public/gated_deltanet tests/golden/hf/hf_qwen3_5_moe
+    for q in q8 q4; do
+        step "the demo model, $q, inputs of 16 bits" 25 "$at/golden" --kernels int16,float32 \
+            --quantize $q models/demo/rwkv7
+    done
+    step "inputs of 16 bits: tiles beside vectors" 140 "$at/kernelcheck" --beside --variant int16-amx
     for shape in '[07489]x4096x1024x2x0x0x0' '1[02]x4096x1024x2x0x0x0' \
         '0x4096x1024x3x0x0x0' '4x4096x1024x3x0x0x0' '1[02]x4096x1024x3x0x0x0' \
         '0x4096x1024x10x0x0x0' '4x4096x1024x10x0x0x0' '1[02]x4096x1024x10x0x0x0'; do
@@ -86,5 +92,5 @@ run)
     fi
     run
     ;;
-*) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -96,19 +96,24 @@ Test(int16_job, inputs_are_taken_again_for_later_panels_when_not_all_columns_fit
 
 /* Three panels, one of which is left of groups of two; six tiles of three inputs, or three of six;
  * and columns that are more than one block, so that sums go on where pairs are made anew. */
-static void check_odd(enum dtype t, int n)
+static void check_odd(enum dtype t, int n, int cols)
 {
-    enum { ROWS = 40, COLS = 768 };
+    enum { ROWS = 40, COLS = 864 };
     struct rig g;
-    start(&g, t, ROWS, COLS, n);
+    start(&g, t, ROWS, cols, n);
     unsigned saved = threads_flush_denormals();
     for (int row = 0; row < ROWS; row++) {
-        float w[COLS];
-        for (int k = 0; k < COLS; k++)
-            w[k] = rng_normal(&g.r);
-        pack_rows(&g.w, row, 1, w, DTYPE_F32);
+        uint8_t blocks[COLS * 2];
+        const size_t bytes = format_bytes(t, cols);
+        do
+            for (size_t k = 0; k < bytes; k++)
+                blocks[k] = (uint8_t)rng_below(&g.r, 256);
+        while (t != DTYPE_MXFP4 && !format_finite(t, blocks, 32 * (cols / 32)));
+        for (size_t k = 0; t == DTYPE_MXFP4 && k < bytes; k += 17)
+            blocks[k] = (uint8_t)(110 + blocks[k] % 30);
+        pack_rows(&g.w, row, 1, blocks, t);
     }
-    for (int i = 0; i < n * COLS; i++)
+    for (int i = 0; i < n * cols; i++)
         g.step.arena[i] = rng_normal(&g.r);
     check(&g, 1, 1);
     threads_restore_denormals(saved);
@@ -120,7 +125,21 @@ Test(int16_job, panels_and_inputs_that_are_no_whole_tiles_and_several_blocks)
     static const enum dtype types[] = {DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q6_K};
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         for (int n = 1; n <= 18; n += n < 8 ? 1 : 10)
-            check_odd(types[i], n);
+            check_odd(types[i], n, 768);
+}
+
+/* One tile of the matrix unit; two and three that are not full; and columns that are no whole
+ * chunk. */
+Test(int16_job, tiles_of_every_format)
+{
+    static const enum dtype types[] = {
+#define ID(X) DTYPE_##X,
+        INT16_FORMATS(ID)
+#undef ID
+    };
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        for (int n = 16; n <= 40; n += n == 16 ? 11 : 13)
+            check_odd(types[i], n, formats[types[i]].block == 32 ? 864 : 768);
 }
 
 /* Scales of MXFP4 from 2^-126 on, by inputs down to those that count as zeros: products of both

@@ -17,14 +17,14 @@ _Static_assert(sizeof(struct int16_span) == 96, "half lines apart");
 /* From numbers as an instruction packs them to pairs. */
 #if defined(__AVX512F__)
 typedef __m512i pair_layout; /* where each half of a lane comes from */
-INLINE pair_layout pair_layout_of(int bits)
+INLINE pair_layout layout_of(const uint8_t order[SPAN])
 {
-    const __m256i *order = (const void *)pair_order(bits);
-    __m512i k = _mm512_cvtepu8_epi16(_mm256_loadu_si256(order));
+    __m512i k = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)order));
     __m512i four = _mm512_slli_epi16(_mm512_and_si512(k, _mm512_set1_epi16(12)), 1);
     __m512i half = _mm512_srli_epi16(_mm512_and_si512(k, _mm512_set1_epi16(16)), 2);
     return _mm512_or_si512(_mm512_and_si512(k, _mm512_set1_epi16(3)), _mm512_or_si512(four, half));
 }
+INLINE pair_layout pair_layout_of(int bits) { return layout_of(pair_order(bits)); }
 #elif defined(__AVX2__)
 /* Of the lower and the upper pairs: their bytes in each 16 of the 64, or none. */
 typedef struct { __m256i from[2][4]; } pair_layout;

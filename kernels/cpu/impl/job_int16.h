@@ -4,6 +4,11 @@
  * by each tile of inputs. */
 #include "kernels/cpu/impl/int16_tile.h"
 
+#define FINISH_AHEAD 2 /* rows of results */
+#ifdef INT16_TILES
+#include "kernels/cpu/impl/job_int16_tiles.h"
+#endif
+
 /* Numbers of an input are made by every thread that shares it. */
 #define SHARE_PANELS 16
 #define SHARE_INPUTS (4 * MANY_T)
@@ -129,7 +134,6 @@ static void pass(struct work *w, int64_t p, int64_t p1, int64_t share_end)
 }
 
 /* Row after row: a row's results lie together, and the rows that follow are fetched. */
-#define FINISH_AHEAD 2
 static void finish_all(const struct work *w, int64_t p0, int64_t p1)
 {
     const int64_t n = w->job->n;
@@ -186,6 +190,12 @@ static void panels(const struct job *job, const struct ends *ends, int64_t p0, i
 {
     if (job->n == 0 || p0 == p1)
         return;
+#ifdef INT16_TILES
+    if (tiles_serve(job->n)) {
+        by_tiles(job, ends, p0, p1);
+        return;
+    }
+#endif
     if (job->n <= SMALL_INPUTS && job->n * job->w->cols <= SMALL_SPANS * SPAN)
         in_small_room(job, ends, p0, p1);
     else

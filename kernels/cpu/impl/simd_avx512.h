@@ -4,6 +4,8 @@
 
 #ifdef BY_TILES
 #define FN(name) name##_amx
+#elif defined(INT16_TILES)
+#define FN(name) name##_int16_amx
 #elif defined(BY_INT16) && defined(__AVX512VNNI__)
 #define FN(name) name##_int16_vnni
 #elif defined(BY_INT16)

@@ -6,8 +6,6 @@
 #include "kernels/cpu/impl/lanes.h"
 
 #define PARTS 3
-#define TILE_ROWS 16
-#define TILE_BYTES 1024
 
 /* An infinity is its own first part; a NaN is one in all. */
 INLINE void split(v16 x, v16 part[PARTS])

@@ -2,9 +2,9 @@
  * Those in bf16 are tiles as they lie in their panels; those of other formats become tiles of the
  * numbers that their bits stand for, in the first-level cache. */
 #include "kernels/cpu/impl/ends.h"
+#include "kernels/cpu/impl/tiles.h"
 #include "kernels/cpu/impl/few.h"
 #include "kernels/cpu/impl/split.h"
-#include "kernels/cpu/impl/tiles.h"
 
 #define M_TILES (INPUTS / TILE_ROWS)
 #define GROUP 32          /* panels whose sums are kept at once */

@@ -1,11 +1,14 @@
-/* The matrix unit of x86 (AMX): eight tile registers of up to 16 rows of 64 bytes, and one product
- * of bf16 tiles. The words below are its instructions, or a plain C model of them
- * (TILES_EMULATED: build/tests/kernelcheck-tiles and golden-tiles) for tests on a CPU without.
+/* The matrix unit of x86 (AMX): eight tile registers of up to 16 rows of 64 bytes, a product of
+ * bf16 tiles and two of tiles of bytes. The words below are its instructions, or a plain C model
+ * of them (TILES_EMULATED: build/tests/kernelcheck-tiles and golden-tiles) for tests on a CPU
+ * without.
  *
  * TILE_DP(c, a, b): c[m][n] += sum over pairs k of a[m][2k] b[k][2n] and a[m][2k+1] b[k][2n+1], as
  * the Intel SDM writes it (TDPBF16PS): from zero one chain of fused multiply-adds over the first
  * of each pair and one over the second; their sum; then c plus that. Round to nearest even,
  * denormals are zero, results too.
+ * TILE_DP_SS, TILE_DP_US: c[m][n] += sum over fours k of a[m][4k + i] b[k][4n + i], i from 0 to 3,
+ * in int32; b signed, a signed or unsigned bytes (TDPBSSD, TDPBUSD).
  *
  * Tile numbers are literals. Between TILE_CONFIG and TILE_RELEASE a thread keeps 8 KiB of state,
  * which the system may use once it was asked (cpuid.c). */
@@ -13,6 +16,9 @@
 #define RECURD_TILES_H
 
 #include "kernels/cpu/impl/lanes.h"
+
+#define TILE_ROWS 16
+#define TILE_BYTES 1024
 
 struct tile_config {
     uint8_t palette, start_row, zero[14];
@@ -33,6 +39,10 @@ _Static_assert(sizeof(struct tile_config) == 64, "what ldtilecfg reads");
 #define TILE_STORE(t, to) \
     __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"(to), "r"((int64_t)64) : "memory")
 #define TILE_DP(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
+#define TILE_DP_SS(c, a, b) \
+    __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
+#define TILE_DP_US(c, a, b) \
+    __asm__ volatile("tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
 
 #else
 
@@ -58,13 +68,19 @@ static float tile_model_half(const struct tile_register *r, int row, int i)
     memcpy(&h, (const char *)r->row[row] + 2 * i, sizeof h);
     return f32_of_bf16(h);
 }
+static void tile_model_fit(int c, int a, int b)
+{
+    const struct tile_config *s = &tile_shape;
+    ASSERT(s->rows[c] == s->rows[a] && s->row_bytes[c] == s->row_bytes[b] &&
+           s->row_bytes[a] == 4 * s->rows[b]);
+}
+__attribute__((unused)) /* this and the next, each by its users */
 static void tile_model_dp(int c, int a, int b)
 {
     const struct tile_config *s = &tile_shape;
     const struct tile_register *x = &tile_model[a], *w = &tile_model[b];
     unsigned saved = _mm_getcsr();
-    ASSERT(s->rows[c] == s->rows[a] && s->row_bytes[c] == s->row_bytes[b] &&
-           s->row_bytes[a] == 4 * s->rows[b]);
+    tile_model_fit(c, a, b);
     _mm_setcsr(0x9fc0); /* all masked, nearest even, denormals zero on both sides */
     for (int m = 0; m < s->rows[c]; m++)
         for (int n = 0; n < s->row_bytes[c] / 4; n++) {
@@ -78,12 +94,31 @@ static void tile_model_dp(int c, int a, int b)
         }
     _mm_setcsr(saved);
 }
+__attribute__((unused))
+static void tile_model_dp_bytes(int c, int a, int b, bool is_signed)
+{
+    const struct tile_config *s = &tile_shape;
+    tile_model_fit(c, a, b);
+    for (int m = 0; m < s->rows[c]; m++)
+        for (int n = 0; n < s->row_bytes[c] / 4; n++) {
+            const uint8_t *x = (const void *)tile_model[a].row[m];
+            int32_t sum;
+            memcpy(&sum, &tile_model[c].row[m][n], sizeof sum);
+            for (int k = 0; k < s->row_bytes[a]; k++) {
+                const int8_t *w = (const void *)tile_model[b].row[k / 4];
+                sum += (is_signed ? (int8_t)x[k] : x[k]) * w[4 * n + k % 4];
+            }
+            memcpy(&tile_model[c].row[m][n], &sum, sizeof sum);
+        }
+}
 #define TILE_CONFIG(config) (tile_shape = *(config))
 #define TILE_RELEASE() memset(&tile_shape, 0, sizeof tile_shape)
 #define TILE_ZERO(t) memset(&tile_model[t], 0, sizeof tile_model[t])
 #define TILE_LOAD(t, from) tile_model_load(t, (const char *)(from), 64)
 #define TILE_STORE(t, to) tile_model_store(t, (char *)(to), 64)
 #define TILE_DP(c, a, b) tile_model_dp(c, a, b)
+#define TILE_DP_SS(c, a, b) tile_model_dp_bytes(c, a, b, true)
+#define TILE_DP_US(c, a, b) tile_model_dp_bytes(c, a, b, false)
 
 #endif
 #endif

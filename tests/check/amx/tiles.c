@@ -1,5 +1,5 @@
 /* The matrix unit itself: random products of tiles against what kernels/ref/ref_split.h is built
- * on, bit for bit, and its rate from registers. See tiles.h. */
+ * on, bit for bit; of bytes, against integers; and its rate from registers. See tiles.h. */
 #include "tests/check/tiles.h"
 
 #include "base/clock.h"
@@ -97,6 +97,73 @@ int64_t tiles_random(int64_t n, uint64_t seed)
     }
     TILE_RELEASE();
     threads_restore_denormals(saved);
+    return wrong;
+}
+
+/* ---- bytes ------------------------------------------------------------------------------ */
+
+struct byte_operands {
+    _Alignas(64) uint8_t a[16][64];
+    _Alignas(64) int8_t b[16][64];
+    _Alignas(64) int32_t c[16][16], want[16][16];
+};
+
+/* Any bytes; or the largest of them, whose sums are the longest. */
+static void fill_bytes(struct rng *r, struct byte_operands *x)
+{
+    const uint64_t ends = rng_below(r, 4) ? 0 : UINT64_C(0x7f7f7f7f7f7f7f7f);
+    for (int i = 0; i < 16; i++) {
+        for (int k = 0; k < 64; k += 8) {
+            uint64_t a = rng_next(r) | ends, b = rng_next(r) | ends;
+            memcpy(&x->a[i][k], &a, sizeof a);
+            memcpy(&x->b[i][k], &b, sizeof b);
+        }
+        for (int k = 0; k < 16; k++)
+            x->c[i][k] = (int32_t)(uint32_t)rng_next(r) >> 4;
+    }
+}
+
+static void define_bytes(struct byte_operands *x, int rows, int bytes, bool is_signed)
+{
+    for (int m = 0; m < rows; m++)
+        for (int i = 0; i < 16; i++) {
+            x->want[m][i] = x->c[m][i];
+            for (int k = 0; k < bytes; k++) {
+                int a = is_signed ? (int8_t)x->a[m][k] : x->a[m][k];
+                x->want[m][i] += a * x->b[k / 4][4 * i + k % 4];
+            }
+        }
+}
+
+int64_t tiles_random_bytes(int64_t n, uint64_t seed)
+{
+    struct byte_operands x;
+    struct rng r = {seed, 1};
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int rows = 1 + (int)rng_below(&r, 16), bytes = rng_below(&r, 2) ? 64 : 32;
+        bool is_signed = rng_below(&r, 2);
+        struct tile_config c = {.palette = 1};
+        c.rows[0] = c.rows[6] = (uint8_t)rows;
+        c.rows[4] = (uint8_t)(bytes / 4);
+        c.row_bytes[0] = c.row_bytes[4] = 64;
+        c.row_bytes[6] = (uint16_t)bytes;
+        fill_bytes(&r, &x);
+        define_bytes(&x, rows, bytes, is_signed);
+        TILE_CONFIG(&c);
+        TILE_LOAD(0, x.c);
+        TILE_LOAD(4, x.b);
+        TILE_LOAD(6, x.a);
+        if (is_signed)
+            TILE_DP_SS(0, 6, 4);
+        else
+            TILE_DP_US(0, 6, 4);
+        TILE_STORE(0, x.c);
+        for (int m = 0; m < rows; m++)
+            for (int k = 0; k < 16; k++)
+                wrong += x.c[m][k] != x.want[m][k];
+    }
+    TILE_RELEASE();
     return wrong;
 }
 
