@@ -315,7 +315,7 @@ static void over(struct receipts *w, struct receipt_line *l)
     l->over = true;
     if (!l->busy)
         make_ready(w, l);
-    pthread_cond_broadcast(&w->more); /* a signal to one of several may be lost: glibc's bug 25847 */
+    pthread_cond_broadcast(&w->more); /* a signal to one of several may be lost (glibc 25847) */
     pthread_mutex_unlock(&w->lock);
 }
 
