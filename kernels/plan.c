@@ -20,7 +20,7 @@ const char *op_name(enum op_kind k)
 
 bool section_may_be_f16(const struct op *op)
 {
-    return (op->kind == OP_DECAY && op->p.decay.V >= 16) ||
+    return (op->kind == OP_DECAY && op->p.decay.V >= 16 && op->p.decay.decay != DECAY_NONE) ||
            (op->kind == OP_DELTA && op->p.delta.V >= 16);
 }
 

@@ -65,7 +65,7 @@ enum dtype select_format(const struct plan *p, const struct op *op);
 
 /* ---- numerics.c ------------------------------------------------------------------------ */
 
-/* The class of a kernel: "ref", "amx" (matrix units), "int16" (vectors of x86) or "int16-c" (plain
+/* The class of a kernel: "ref", "amx" (matrix units), "int16" (x86) or "int16-c" (plain
  * C), or that of this processor's vectors, "simd" (x86) or "neon". Kernels of one class have the
  * same bits. */
 const char *numerics_class(const struct cpu_kernel *k);

@@ -251,7 +251,7 @@ int pass_sections(struct build *b)
         return rc;
     if (b->m->states == STATES_F16 && narrow_sections(p) == 0)
         return err_set(b->err, E_UNSUPPORTED, "states in float16: %s has none that can be, only "
-                       "the matrix states of DECAY and DELTA can", b->m->arch);
+                       "matrix states of DECAY and DELTA that forget can", b->m->arch);
     for (int32_t i = 0; i < p->n_sections; i++) {
         struct section *s = &p->sections[i];
         if (s->kind == SECTION_FIXED) {

@@ -9,7 +9,7 @@ void carry_begin(struct carry *c, const struct statecache *sc, const struct head
 {
     c->format = sc->format;
     memcpy(c->format.numerics, h->numerics, sizeof(c->format.numerics));
-    c->format.slot_bytes = 0; /* its states may have another size: only their tokens are read */
+    c->format.any_state = true; /* only their tokens are read */
     c->store = sc->store;
     c->store.format = &c->format;
 }

@@ -209,7 +209,10 @@ static void part_range(const struct format *f, const struct head *h, int i, uint
     }
     switch ((enum codec_part)i) {
     case PART_TOKENS: *lo = *hi = 4 * tokens_of(f, h); break;
-    case PART_STATE: *lo = *hi = state ? f->slot_bytes : 0; break;
+    case PART_STATE:
+        *lo = state && !f->any_state ? f->slot_bytes : 0;
+        *hi = !state ? 0 : f->any_state ? UINT64_MAX : f->slot_bytes;
+        break;
     case PART_PAGES:
         if (state && f->page_bytes)
             *lo = *hi = (pos + (uint64_t)f->page_tokens - 1) / (uint64_t)f->page_tokens *

@@ -46,6 +46,7 @@ struct format {
     char numerics[CODEC_NUMERICS];             /* codec_numerics */
     const struct plan *plan;         /* its sections say which numbers are float16; NULL: none */
     uint64_t slot_bytes, page_bytes; /* page_bytes 0: no PAGED section */
+    bool any_state;                  /* states may have another size: nobody reads them */
     int32_t page_tokens, vocab;
     int64_t stretch; /* ids of a whole stretch */
 };

@@ -226,12 +226,14 @@ class NumericsOfStates(TwoSettings):
             self.assertEqual(a.stop(), 0)
         # 3 heads of 64 x 64 in each of 6 layers: two bytes less for each number.
         self.assertEqual(len(blobs[0]) - len(blobs[1]), 6 * 3 * 64 * 64 * 2)
-        for flags, wanted in (([], 400), (self.HALF, 200)):
+        for flags, own, other in (([], 0, 1), (self.HALF, 1, 0)):
             b = self.start(*flags)
-            status, _, body = b.request("PUT", "/v1/sessions", blobs[1],
-                                        {"Content-Type": "application/octet-stream"})
+            for blob, wanted in ((blobs[other], 400), (blobs[own], 200)):
+                status, _, body = b.request("PUT", "/v1/sessions", blob,
+                                            {"Content-Type": "application/octet-stream"})
+                self.assertEqual(status, wanted, body)
+                self.assertEqual(b"arithmetic" in body, wanted == 400, body)
             self.assertEqual(b.stop(), 0)
-            self.assertEqual(status, wanted, body)
 
 
 @unittest.skipUnless(cpu_has("avx2"), "skipped: this CPU has no AVX2")

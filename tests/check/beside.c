@@ -96,8 +96,8 @@ static double faster(enum dtype t, int layout, const int size[2],
         repeat[i] = (int)(SAMPLE_NS / sample(&b, k[i], 2)) + 1;
     }
     for (int i = 0; i < SAMPLES; i++) {
-        double float32 = sample(&b, k[0], repeat[0]);
-        ratio[i] = float32 / sample(&b, k[1], repeat[1]);
+        double first = sample(&b, k[0], repeat[0]);
+        ratio[i] = first / sample(&b, k[1], repeat[1]);
     }
     qsort(ratio, SAMPLES, sizeof *ratio, ascending);
     for (int i = 0; i < b.n; i++)

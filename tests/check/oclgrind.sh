@@ -75,11 +75,11 @@ conv 2x19x4x1x1x0x0
 conv 1x7x3x1x0x1x0
 shift 2x17x0
 shift 2x20x0
-decay 2x2x2x2x2x2x5x7x3x0
-decay 2x2x2x2x2x2x12x7x4x1 state_split=4
-delta 2x2x2x2x8x7x1x2x0x0x0
-delta 2x2x2x2x8x7x1x3x1x0x0 state_split=4
-delta 2x1x1x1x8x8x1x3x1x0x0 many_rows=2
+decay 2x2x2x2x2x2x5x7x3x0x0
+decay 2x2x2x2x2x2x12x7x4x1x0 state_split=4
+delta 2x2x2x2x8x7x1x2x0x0x0x0
+delta 2x2x2x2x8x7x1x3x1x0x0x0 state_split=4
+delta 2x1x1x1x8x8x1x3x1x0x0x0 many_rows=2
 attention 2x2x1x5x7x0x0x0
 attention 2x2x1x8x8x5x0x0
 attention 0x4x2x5x7x0x1x0 mma=1

@@ -350,6 +350,8 @@ static const struct shape linear_shapes[] = {
     {{1, 64, 10, 2, 0, 0, 0}}, {{1, 70, 130, 2, 1, 0, 1}}, {{2, 135, 64, 1, 0, 1, 0}},
     {{4, 80, 200, 2, 0, 0, 2}}, {{4, 64, 302, 1, 1, 0, 0}}, {{3, 150, 194, 1, 0, 0, 1}},
     {{6, 128, 96, 2, 0, 0, 0}}, {{5, 64, 290, 2, 0, 0, 0}},
+    /* 16 inputs and more by the matrix unit */
+    {{4, 40, 768, DTYPE_Q5_K, 0, 0, 0}}, {{4, 40, 96, DTYPE_Q4_0, 1, 0, 0}},
 };
 static const struct shape norm_shapes[] = {
     /* layout kind groups group w bias gate act in_place */
@@ -442,6 +444,7 @@ static const struct shape experts_shapes[] = {
     {{3, 16, 32, 47, 4, 0, 1}}, {{5, 5, 48, 31, 2, 1, 0}},
     {{4, 8, 80, 64, 3, 1, DTYPE_Q8_0}}, {{3, 6, 32, 256, 2, 0, DTYPE_Q4_K}},
     {{1, 4, 48, 256, 2, 0, DTYPE_Q6_K}}, {{2, 4, 16, 96, 2, 0, DTYPE_MXFP4}},
+    {{3, 2, 32, 256, 1, 0, DTYPE_Q6_K}}, /* some 32 inputs each: by the matrix unit */
 };
 static const struct shape blocks_shapes[] = {
     /* layout blocks rows cols shared bias dtype */

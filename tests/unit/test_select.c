@@ -117,8 +117,9 @@ Test(select, every_arithmetic_has_a_name_of_its_own)
 {
     static const char *const masks[] = {"ref", "int16,ref", "float32", "int16,float32"};
     struct weight w[] = {{WEIGHT_MATRIX, DTYPE_Q8_0, 32, 32}, {WEIGHT_MATRIX, DTYPE_BF16, 32, 32}};
-    struct op ops[] = {{.kind = OP_LINEAR, .w = {0, -1}}, {.kind = OP_LINEAR, .w = {1, -1}},
-                       {.kind = OP_SHIFT, .w = {-1, -1}}};
+    struct op ops[] = {{.kind = OP_LINEAR, .w = {0, -1}, .section = -1},
+                       {.kind = OP_LINEAR, .w = {1, -1}, .section = -1},
+                       {.kind = OP_SHIFT, .w = {-1, -1}, .section = -1}};
     struct plan quantised = {.weights = w, .n_weights = 2, .ops = ops, .n_ops = 3};
     struct plan plain = {.weights = w, .n_weights = 2, .ops = ops + 1, .n_ops = 2};
     char name[ARRAY_LEN(masks)][2][64];

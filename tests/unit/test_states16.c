@@ -64,12 +64,14 @@ Test(states16, a_model_without_such_states_is_refused)
     cr_expect_not_null(strstr(e.text, "mamba has none that can be"), "%s", e.text);
 }
 
-Test(states16, narrow_states_stay_as_they_are)
+Test(states16, narrow_states_and_sums_that_only_grow_stay_as_they_are)
 {
-    struct op op = {.kind = OP_DECAY, .p.decay = {.V = 15}};
+    struct op op = {.kind = OP_DECAY, .p.decay = {.V = 15, .decay = DECAY_SCALAR}};
     cr_expect_not(section_may_be_f16(&op)); /* a normaliser */
     op.p.decay.V = 16;
     cr_expect(section_may_be_f16(&op));
+    op.p.decay.decay = DECAY_NONE;
+    cr_expect_not(section_may_be_f16(&op));
     op.kind = OP_SHIFT;
     cr_expect_not(section_may_be_f16(&op));
 }

@@ -28,12 +28,12 @@ INLINE enum tiling tiling_of(struct quant f)
 #define LIFT 16
 INLINE bool lifted(struct quant f) { return f.bits == 5 && f.center == 0; }
 
-/* The largest |c|: that 24 bits hold what bf16 makes of it. */
-#define NARROW_MOST(bits, center) \
-    ((center) ? (center) : (bits) == 5 ? LIFT : (1 << (bits)) - 1)
+/* The largest |c|: that 24 bits hold what bf16 makes of it. 12: of FP4, doubled. */
+#define NARROW_MOST(bits, map, center) \
+    (MAP_##map == MAP_FP4 ? 12 : (center) ? (center) : (bits) == 5 ? LIFT : (1 << (bits)) - 1)
 #define FORMAT(ID, name, block, bytes, st, gguf, bits, run, head, sub, map, center) \
-    _Static_assert(MAP_##map != MAP_LINEAR || (bits) > 6 || \
-                   (int64_t)NARROW_MOST(bits, center) * 32767 * (run) <= 1 << 24, #ID);
+    _Static_assert((bits) > 6 || MAP_##map == MAP_IQ4 || \
+                   (int64_t)NARROW_MOST(bits, map, center) * 32767 * (run) <= 1 << 24, #ID);
 #include "kernels/formats.def"
 #undef FORMAT
 

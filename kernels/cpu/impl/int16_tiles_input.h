@@ -90,8 +90,8 @@ INLINE void tiled_input(const float *x, struct quant f, const pair_layout *layou
         to->inputs[0][row] = sum * by;
         to->lift[row] = LIFT * sum;
     } else {
-        to->inputs[0][row] = v16_sum(lo) * by;
-        to->inputs[1][row] = v16_sum(hi) * by;
+        to->inputs[0][row] = (v16_sum(lo) + 0.0f) * by; /* a sum of whole numbers is never -0 */
+        to->inputs[1][row] = (v16_sum(hi) + 0.0f) * by;
     }
 }
 

@@ -1,9 +1,8 @@
 /* Several inputs of 16 bits by the matrix unit: which tiles (int16_tiles.h) meet, in which order.
  * The same bits as job_int16.h, which calls it where it is faster.
  *
- * A few spans of a few panels become tiles in the first-level cache and meet all tiles of inputs.
- * Of one panel and one tile of inputs the float sums stay in registers; a run's sums of products
- * come from the unit by way of memory, two runs behind, so that neither waits for the other. */
+ * A few spans of a few panels become tiles in the first-level cache and meet all tiles of inputs
+ * (int16_meet.h). */
 #include "kernels/cpu/impl/int16_meet.h"
 
 /* The unit takes as long for a few inputs of a tile as for all: it is used from one full tile on,
@@ -28,6 +27,7 @@ struct tiled {
     meet_fn *meet;
     int m_tiles, rows;        /* tiles of inputs; of each */
     int at_once;              /* panels */
+    int64_t p1;               /* the end of the job's */
     int64_t k0;
     int spans;                /* of inputs in x */
     int x_most, sums_most;    /* tiles of a span, and of sums, there is room for */
@@ -63,6 +63,24 @@ static void tile_inputs(struct tiled *w)
         }
 }
 
+/* Lines that are read after those spans of panel p + i of P: the same spans of later panels up to
+ * `to`; the next spans of the first; the panels behind; what this thread reads next. NULL: nothing. */
+static const char *read_next(const struct tiled *w, int64_t p, int P, int i, int64_t first,
+                             int64_t to, int64_t k, int n)
+{
+    const struct host_weight *h = w->job->w;
+    const size_t panel = panel_bytes(h->dtype, h->cols);
+    int64_t next = p + P + i < to ? p + P + i : first + i;
+    if (p + P + i >= to && (k += n * SPAN) >= h->cols) {
+        if (to + i >= w->p1)
+            return w->job->then ? w->job->then + (size_t)i * w->job->then_panel : NULL;
+        next = to + i;
+        k = 0;
+    }
+    return (const char *)h->data + (size_t)(w->job->panel0 + next) * panel +
+           k * w->format.bits / 8 * PANEL;
+}
+
 /* Spans [at, at + n) of panels [p, p + P) meet all inputs; `to` ends the panels that do. */
 static void chunk_of_panels(struct tiled *w, int64_t p, int P, int64_t first, int64_t to, int at,
                             int n)
@@ -74,12 +92,9 @@ static void chunk_of_panels(struct tiled *w, int64_t p, int P, int64_t first, in
     const char *base = (const char *)h->data + (size_t)w->job->panel0 * panel;
     const int64_t k = w->k0 + at * SPAN;
     for (int i = 0; i < P; i++) {
-        /* what is read next: the same spans of later panels, or the next ones of the first */
-        int64_t next = p + P + i < to ? p + P + i : first + i;
-        const char *lines = base + (size_t)next * panel;
-        int64_t next_k = p + P + i < to ? k : k + n * SPAN;
-        lines += (next_k < h->cols ? next_k : k) * w->format.bits / 8 * PANEL;
-        stages[h->dtype](base + (size_t)(p + i) * panel, scales_at, k, n, lines, &w->table,
+        const char *now = base + (size_t)(p + i) * panel;
+        const char *soon = read_next(w, p, P, i, first, to, k, n);
+        stages[h->dtype](now, scales_at, k, n, soon ? soon : now, &w->table,
                          w->staged + (size_t)i * bytes, w->scales[i]);
     }
     const struct meeting m = {.x = inputs_at(w, at / TILED_CHUNK, 0), .weights = w->staged,
@@ -107,6 +122,7 @@ static void tiles_in_room(struct tiled *w, int64_t p0, int64_t p1)
     const int64_t cols = w->job->w->cols;
     const int64_t most = w->x_most / w->m_tiles / TILED_CHUNK * FORMAT_BLOCK_MAX;
     const int64_t panels_most = w->sums_most / w->m_tiles;
+    w->p1 = p1;
     ASSERT(most > 0 && panels_most >= AT_ONCE);
     for (int64_t p = p0, to; p < p1; p = to) {
         to = MIN(p1, p + panels_most);

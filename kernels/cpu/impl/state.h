@@ -68,6 +68,14 @@ static int block_width(int K, int V, int tokens)
     return nv;
 }
 
+/* Columns that one thread is dealt: of float16 no less than a line of the cache, or two threads would
+ * write into the same one. */
+static int dealt_width(int K, int V, int tokens, bool half)
+{
+    int nv = block_width(K, V, tokens);
+    return MAX(nv, half ? 2 : 1) * LANES;
+}
+
 static bool block_copied(const struct block *b, int tokens)
 {
     return b->n % LANES || (tokens >= COPY_TOKENS && (b->stride > b->n || b->half));
@@ -154,7 +162,8 @@ static int tokens_of(const struct batch *b, int q)
     return b->cu_seqlens[q + 1] - b->cu_seqlens[q];
 }
 /* n blocks on; false: past the last. */
-static bool place_on(const struct batch *b, struct place *p, int heads, int K, int V, int n)
+static bool place_on(const struct batch *b, struct place *p, int heads, int K, int V, bool half,
+                     int n)
 {
     for (; n > 0; n--) {
         p->col += p->width;
@@ -166,7 +175,7 @@ static bool place_on(const struct batch *b, struct place *p, int heads, int K, i
         p->h = 0;
         if (++p->q == b->n_seqs)
             return false;
-        p->width = block_width(K, V, tokens_of(b, p->q)) * LANES;
+        p->width = dealt_width(K, V, tokens_of(b, p->q), half);
     }
     return true;
 }
@@ -187,16 +196,21 @@ static void each_block(const struct host_step *s, const struct op *op, int heads
 {
     const struct batch *b = s->batch;
     bool half = s->plan->sections[op->section].dtype == DTYPE_F16;
-    struct place at = {0, 0, 0, block_width(K, V, tokens_of(b, 0)) * LANES};
-    for (bool more = place_on(b, &at, heads, K, V, ith); more;) {
+    struct place at = {0, 0, 0, dealt_width(K, V, tokens_of(b, 0), half)};
+    for (bool more = place_on(b, &at, heads, K, V, half, ith); more;) {
         struct place next = at;
-        more = place_on(b, &next, heads, K, V, nth);
-        void *S = state_at(s, op, b->slots[at.q], (int64_t)at.h * K * V + at.col, half);
-        struct block x = {S, V, K, at.col, MIN(at.width, V - at.col), 0, half, S};
-        x.nv = (x.n + LANES - 1) / LANES;
-        if (more)
-            x.then = state_at(s, op, b->slots[next.q], (int64_t)next.h * K * V + next.col, half);
-        fn(s, op, at.q, at.h, &x);
+        more = place_on(b, &next, heads, K, V, half, nth);
+        const int width = block_width(K, V, tokens_of(b, at.q)) * LANES;
+        const int end = MIN(at.col + at.width, V);
+        for (int col = at.col; col < end; col += width) {
+            void *S = state_at(s, op, b->slots[at.q], (int64_t)at.h * K * V + col, half);
+            struct block x = {S, V, K, col, MIN(width, end - col), 0, half, S};
+            x.nv = (x.n + LANES - 1) / LANES;
+            if (more && col + width >= end)
+                x.then = state_at(s, op, b->slots[next.q], (int64_t)next.h * K * V + next.col,
+                                  half);
+            fn(s, op, at.q, at.h, &x);
+        }
         at = next;
     }
 }
