@@ -122,9 +122,9 @@ struct op {
     union op_params p;
 };
 
-/* Whether the op's state may lie in float16: matrix states (DECAY, DELTA) of 16 columns or more that
- * forget. Narrower ones are sums that others are divided by, and small; a sum that only grows (DECAY
- * with DECAY_NONE) soon takes no more from what is added (DELTA takes off what it predicts). */
+/* Whether the op's state may lie in float16: matrix states (DECAY, DELTA) of 16 columns or more
+ * that forget. Narrower ones are sums that others are divided by, and small; a sum that only grows
+ * (DECAY with DECAY_NONE) soon takes no more (DELTA takes off what it predicts). */
 bool section_may_be_f16(const struct op *op);
 
 /* Calls f for every view an op reads (writes false) or writes (true). */

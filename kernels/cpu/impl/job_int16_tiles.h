@@ -64,7 +64,7 @@ static void tile_inputs(struct tiled *w)
 }
 
 /* Lines that are read after those spans of panel p + i of P: the same spans of later panels up to
- * `to`; the next spans of the first; the panels behind; what this thread reads next. NULL: nothing. */
+ * `to`; the next spans of the first; the panels behind; this thread's next. NULL: nothing. */
 static const char *read_next(const struct tiled *w, int64_t p, int P, int i, int64_t first,
                              int64_t to, int64_t k, int n)
 {

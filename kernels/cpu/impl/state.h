@@ -68,8 +68,8 @@ static int block_width(int K, int V, int tokens)
     return nv;
 }
 
-/* Columns that one thread is dealt: of float16 no less than a line of the cache, or two threads would
- * write into the same one. */
+/* Columns that one thread is dealt: of float16 no less than a line of the cache, or two threads
+ * would write into the same one. */
 static int dealt_width(int K, int V, int tokens, bool half)
 {
     int nv = block_width(K, V, tokens);
