@@ -13,17 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "kernels/ref/ref_int16.h"
-#include "models/model.h"
-#include "models/text/tokenizer.h"
 #include "tests/golden/blocks.h"
 #include "tests/golden/distance.h"
+#include "tests/golden/text.h"
 
-#define TEXT "tests/golden/inputs.txt"
-#define TOKENS_MAX 1024
 #define SMALL 4096 /* elements; matrices with fewer stay as they are */
 
 /* Bounds: of the median and of the worst token's relative difference; of the mean divergence. */
@@ -36,8 +32,6 @@ static const enum dtype served[] = {
     INT16_FORMATS(ID)
 #undef ID
 };
-
-struct text { int32_t ids[TOKENS_MAX], n, vocab; };
 
 /* ---- a model whose matrices are made into blocks while it is loaded ---------------------- */
 
@@ -80,7 +74,7 @@ static int make_blocks(struct model *m, enum dtype t)
 
 static int step(struct device *d, const struct text *x, float *out, struct err *e)
 {
-    static int32_t rows[TOKENS_MAX];
+    static int32_t rows[TEXT_TOKENS];
     int32_t cu[2] = {0, x->n}, slot = 0, page = 0;
     int64_t pos = 0;
     const float *row;
@@ -98,24 +92,6 @@ static int step(struct device *d, const struct text *x, float *out, struct err *
     return rc;
 }
 
-static int read_text(const struct model *m, struct text *x, struct err *e)
-{
-    struct buf text;
-    struct ids ids;
-    buf_init(&text, MIB(1));
-    ids_init(&ids, TOKENS_MAX);
-    int rc = file_read(TEXT, &text, e);
-    if (!rc)
-        rc = tokenizer_encode(m->tok, text.p, text.len, TOKENIZE_BOS, &ids, e);
-    x->n = (int32_t)ids.len;
-    for (int32_t i = 0; i < x->n && !rc; i++)
-        x->ids[i] = ids.p[i];
-    x->vocab = m->plan.vocab;
-    mem_free(ids.p);
-    buf_free(&text);
-    return rc;
-}
-
 /* Logits [n][vocab] of the text by these kernels, matrices in format t; the caller frees them. NULL
  * with e->code 0: no matrix takes the format. */
 static float *run(const char *dir, const char *kernels, enum dtype t, struct text *x, int *matrices,
@@ -127,7 +103,7 @@ static float *run(const char *dir, const char *kernels, enum dtype t, struct tex
     struct model_options mo = {.dir = dir};
     struct device_options dopt = {.spec = "cpu", .kernels = kernels};
     float *out = NULL;
-    if (model_open(&m, &mo, e) == 0 && device_open(&d, &dopt, e) == 0 && read_text(m, x, e) == 0) {
+    if (model_open(&m, &mo, e) == 0 && device_open(&d, &dopt, e) == 0 && text_read(m, x, e) == 0) {
         struct capacity cap = {.tokens = x->n, .logits = x->n, .seqs = 1, .slots = 1};
         *matrices = make_blocks(m, t);
         plan = &m->plan;

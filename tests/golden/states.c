@@ -9,50 +9,21 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "models/model.h"
-#include "models/text/tokenizer.h"
 #include "tests/golden/distance.h"
+#include "tests/golden/text.h"
 
-#define TEXT "tests/golden/inputs.txt"
-#define TOKENS 473 /* of the text, and of random ids */
-#define PER (TOKENS / PAGE_TOKENS + 1)
+#define PER (TEXT_TOKENS / PAGE_TOKENS + 1)
 
 /* Bounds: of the median and of the worst token's relative difference; of the mean divergence. */
 #define MEDIAN 4e-4
 #define WORST 3e-3
 #define DIVERGENCE 1e-6
 
-struct text { int32_t ids[TOKENS], n, vocab; };
-
-static int read_text(const struct model *m, struct text *x, struct err *e)
-{
-    struct buf text;
-    struct ids ids;
-    x->vocab = m->plan.vocab;
-    x->n = TOKENS;
-    for (int32_t i = 0; i < x->n; i++)
-        x->ids[i] = (i * 53 + i * i * 7) % x->vocab;
-    if (!m->tok)
-        return 0;
-    buf_init(&text, MIB(1));
-    ids_init(&ids, DISTANCE_TOKENS);
-    int rc = file_read(TEXT, &text, e);
-    if (!rc)
-        rc = tokenizer_encode(m->tok, text.p, text.len, TOKENIZE_BOS, &ids, e);
-    x->n = (int32_t)MIN(ids.len, TOKENS);
-    for (int32_t i = 0; i < x->n && !rc; i++)
-        x->ids[i] = ids.p[i];
-    mem_free(ids.p);
-    buf_free(&text);
-    return rc;
-}
-
 static int step(struct device *d, const struct text *x, int32_t per, float *out, struct err *e)
 {
-    int32_t rows[TOKENS], pages[PER], cu[2] = {0, x->n}, slot = 0;
+    int32_t rows[TEXT_TOKENS], pages[PER], cu[2] = {0, x->n}, slot = 0;
     int64_t pos = 0;
     const float *row;
     for (int32_t i = 0; i < x->n; i++)
@@ -79,7 +50,7 @@ static float *run(const char *dir, enum states states, struct text *x, struct er
     struct model_options mo = {.dir = dir, .states = states};
     struct device_options dopt = {.spec = "cpu"};
     float *out = NULL;
-    if (model_open(&m, &mo, e) == 0 && device_open(&d, &dopt, e) == 0 && read_text(m, x, e) == 0) {
+    if (model_open(&m, &mo, e) == 0 && device_open(&d, &dopt, e) == 0 && text_read(m, x, e) == 0) {
         int32_t per = m->plan.page_token_floats ? PER : 0;
         struct capacity cap = {.tokens = x->n, .logits = x->n, .seqs = 1, .slots = 1,
                                .pages = per, .pages_per_seq = per};
