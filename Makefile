@@ -63,7 +63,7 @@ TILED        := $(if $(filter x86_64,$(MACHINE)),amx)
 amx_FLAGS    := $(avx512_FLAGS) -DBY_TILES
 TILE_OBJ     := $(foreach isa,$(TILED),$B/kernels/cpu/impl/linear.$(isa).o)
 model_FLAGS  := $(amx_FLAGS) -DTILES_EMULATED
-int16_model_FLAGS := $(avx512_FLAGS) -DBY_INT16 -DINT16_TILES -DTILES_EMULATED
+int16_model_FLAGS := $(avx512_FLAGS) -DBY_INT16 -DINT16_TILES=int16_avx512 -DTILES_EMULATED
 MODELS       := $(if $(filter x86_64,$(MACHINE)),model int16_model)
 # And once more, by whole numbers of 16 bits.
 INT16S       := $(if $(filter x86_64,$(MACHINE)),int16_avx2 int16_avx512 int16_vnni int16_amx)$(if $(filter aarch64,$(MACHINE)),int16_neon)
@@ -71,7 +71,7 @@ int16_avx2_FLAGS   := $(avx2_FLAGS) -DBY_INT16
 int16_avx512_FLAGS := $(avx512_FLAGS) -DBY_INT16
 int16_neon_FLAGS   := $(neon_FLAGS) -DBY_INT16
 int16_vnni_FLAGS   := $(avx512_FLAGS) -mavx512vnni -DBY_INT16
-int16_amx_FLAGS    := $(int16_vnni_FLAGS) -DINT16_TILES
+int16_amx_FLAGS    := $(int16_vnni_FLAGS) -DINT16_TILES=int16_vnni
 TILE_OBJ     += $(foreach isa,$(INT16S),$B/kernels/cpu/impl/linear.$(isa).o)
 
 # Every layer's folders; a program is a file or a folder in programs/.

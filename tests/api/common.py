@@ -26,6 +26,12 @@ DEMO7 = os.path.join(ROOT, "models", "demo", "rwkv7")
 STATES_FOLLOW_S = 2.5
 
 
+# How long a server waits for others, in seconds, by default. Where a test says nothing of one, the
+# server is as patient as the test: no clock that a test is not about runs out on a slow build.
+CLOCKS = {"--header-timeout": 10, "--body-timeout": 60, "--stall-timeout": 30, "--drain": 30,
+          "--request-timeout": 600}
+
+
 class Settings:
     recurd = os.path.join(ROOT, "build", "recurd")
     valgrind = False
@@ -132,6 +138,10 @@ class Server:
             flags += ["--hosts", "x"]  # what raw requests here say
         if Settings.device and "--device" not in flags:
             flags += ["--device", Settings.device]
+        if Settings.patience(1) > 1:
+            for flag, seconds in CLOCKS.items():
+                if flag not in flags:
+                    flags += [flag, str(Settings.patience(seconds))]
         self.args = flags
         full = dict(os.environ, **(env or {}))
         full.pop("NOTIFY_SOCKET", None) if not env else None

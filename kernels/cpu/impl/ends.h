@@ -20,6 +20,11 @@ struct ends {
     const float *x, *add;
     float *out;
 };
+/* Panels [p0, p1) of the job. */
+typedef void panels_fn(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1);
+
+/* Where a row's results are stored one after another, those of so many rows on are fetched. */
+#define FINISH_AHEAD 2
 
 /* Bias, activation and residual, then the store, of P panels from panel p of one input. */
 static void finish(const struct job *job, const float *sums, int64_t p, int P,

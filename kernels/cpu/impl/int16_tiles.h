@@ -163,7 +163,10 @@ typedef void stage_fn(const char *panel, size_t scales_at, int64_t k, int n, con
         stage(quant_##ID, panel, scales_at, k, n, ahead, t, to, scales); \
     }
 INT16_FORMATS(STAGE)
-#define STAGE_ROW(ID) [DTYPE_##ID] = stage_##ID,
-static stage_fn *const stages[DTYPES] = {INT16_FORMATS(STAGE_ROW)};
+#define STAGE_ROW(ID) [DTYPE_##ID] = {&quant_##ID, stage_##ID},
+static const struct {
+    const struct quant *format;
+    stage_fn *stage;
+} tiled_formats[DTYPES] = {INT16_FORMATS(STAGE_ROW)};
 
 #endif

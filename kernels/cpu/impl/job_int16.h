@@ -4,11 +4,6 @@
  * by each tile of inputs. */
 #include "kernels/cpu/impl/int16_tile.h"
 
-#define FINISH_AHEAD 2 /* rows of results */
-#ifdef INT16_TILES
-#include "kernels/cpu/impl/job_int16_tiles.h"
-#endif
-
 /* Numbers of an input are made by every thread that shares it. */
 #define SHARE_PANELS 16
 #define SHARE_INPUTS (4 * MANY_T)
@@ -186,18 +181,15 @@ ROOM(in_small_room, SMALL_SPANS, SMALL_SUMS)
 ROOM(in_large_room, X_SPANS, SUMS)
 #undef ROOM
 
-static void panels(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1)
+/* Has a name outside: the matrix unit leaves to it what it does not serve (job_int16_tiles.h). */
+panels_fn FN(panels);
+void FN(panels)(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1)
 {
     if (job->n == 0 || p0 == p1)
         return;
-#ifdef INT16_TILES
-    if (tiles_serve(job->n)) {
-        by_tiles(job, ends, p0, p1);
-        return;
-    }
-#endif
     if (job->n <= SMALL_INPUTS && job->n * job->w->cols <= SMALL_SPANS * SPAN)
         in_small_room(job, ends, p0, p1);
     else
         in_large_room(job, ends, p0, p1);
 }
+#define panels FN(panels)

@@ -1,9 +1,20 @@
-/* Several inputs of 16 bits by the matrix unit: which tiles (int16_tiles.h) meet, in which order.
- * The same bits as job_int16.h, which calls it where it is faster.
+/* A job by whole numbers of 16 bits and the matrix unit: which tiles (int16_tiles.h) meet, in which
+ * order. The same bits as job_int16.h, whose vectors (of the set INT16_TILES names) serve where they
+ * are faster.
  *
  * A few spans of a few panels become tiles in the first-level cache and meet all tiles of inputs
  * (int16_meet.h). */
+#include "kernels/cpu/impl/ends.h"
 #include "kernels/cpu/impl/int16_meet.h"
+
+#define PANELS_OF_(set) panels_##set
+#define PANELS_OF(set) PANELS_OF_(set)
+panels_fn PANELS_OF(INT16_TILES);
+
+/* Threads also share the inputs when each had fewer panels than this, and tiles of inputs for
+ * all. */
+#define SHARE_PANELS 16
+#define SHARE_INPUTS (2 * TILE_ROWS)
 
 /* The unit takes as long for a few inputs of a tile as for all: it is used from one full tile on,
  * where tiles of equal size are nearly full (README). */
@@ -94,7 +105,7 @@ static void chunk_of_panels(struct tiled *w, int64_t p, int P, int64_t first, in
     for (int i = 0; i < P; i++) {
         const char *now = base + (size_t)(p + i) * panel;
         const char *soon = read_next(w, p, P, i, first, to, k, n);
-        stages[h->dtype](now, scales_at, k, n, soon ? soon : now, &w->table,
+        tiled_formats[h->dtype].stage(now, scales_at, k, n, soon ? soon : now, &w->table,
                          w->staged + (size_t)i * bytes, w->scales[i]);
     }
     const struct meeting m = {.x = inputs_at(w, at / TILED_CHUNK, 0), .weights = w->staged,
@@ -155,7 +166,7 @@ static void start_tiles(struct tiled *w, const struct job *job, const struct end
 {
     w->job = job;
     w->ends = ends;
-    w->format = *by_format[job->w->dtype].format;
+    w->format = *tiled_formats[job->w->dtype].format;
     w->table = number_table(job->w->dtype, w->format);
     w->m_tiles = (int)((job->n + TILE_ROWS - 1) / TILE_ROWS);
     w->rows = tiled_rows(job->n);
@@ -183,9 +194,11 @@ TILES_ROOM(tiles_in_small_room, 32, 48)
 TILES_ROOM(tiles_in_large_room, 192, 192)
 #undef TILES_ROOM
 
-static void by_tiles(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1)
+static void panels(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1)
 {
-    if (job->n <= TILE_ROWS && job->w->cols <= 32 * SPAN && p1 - p0 <= 48)
+    if (p0 == p1 || !tiles_serve(job->n))
+        PANELS_OF(INT16_TILES)(job, ends, p0, p1);
+    else if (job->n <= TILE_ROWS && job->w->cols <= 32 * SPAN && p1 - p0 <= 48)
         tiles_in_small_room(job, ends, p0, p1);
     else
         tiles_in_large_room(job, ends, p0, p1);

@@ -1,6 +1,8 @@
 /* LINEAR, BLOCKS, EXPERTS: which inputs meet which panels, and who does it. */
 #ifdef BY_TILES
 #include "kernels/cpu/impl/job_tiles.h"
+#elif defined(INT16_TILES)
+#include "kernels/cpu/impl/job_int16_tiles.h"
 #elif defined(BY_INT16)
 #include "kernels/cpu/impl/job_int16.h"
 #else
