@@ -12,9 +12,11 @@ llama-cpp-python; --wheel: a package that needs no compiler, knows AVX2 only and
 machine: read bandwidth and multiply-adds by kernelcheck, before every round.
 
 Figures are medians with ranges. A figure is marked * when in one of its rounds others used more
-than a tenth of the processors. Written to DIR (BUILD/bench-peers): bench.txt, bench.json and
-bench.html. --quick: one small model and short rounds, to see that all of it runs."""
+than a tenth of the processors. A round goes through all files; after each, DIR (BUILD/bench-peers)
+has bench.txt, bench.json and bench.html of the rounds so far. --quick: one small model and short
+rounds, to see that all of it runs."""
 import argparse
+import contextlib
 import datetime
 import html
 import json
@@ -44,11 +46,11 @@ def arguments():
     a.add_argument("build")
     a.add_argument("--models", default="rwkv7-0.4b,mamba2-370m,lfm2-350m")
     a.add_argument("--types", default="q8_0,q4_k,bf16")
-    a.add_argument("--rounds", type=int, default=5)
+    a.add_argument("--rounds", type=int, default=3)
     a.add_argument("--out")
     a.add_argument("--llama-server")
     a.add_argument("--wheel", action="store_true")
-    a.add_argument("--concurrency", default="1,4,16,32")
+    a.add_argument("--concurrency", default="1,16,32")
     a.add_argument("--quick", action="store_true")
     a = a.parse_args()
     if a.quick:
@@ -230,35 +232,38 @@ def through_http(table, row, command, port, vocab):
         p.wait(60)
 
 
-def one_round(table, name, kind, path, peer, vocab):
+class File:
+    """A model in one type of weights, and what it is called in the table."""
+
+    def __init__(self, name, kind, source, folder):
+        self.name, self.kind = name, kind
+        self.vocab = models.MODELS[name]()[0]["vocab_size"]
+        self.path = os.path.join(folder, f"{name}.{kind}.gguf")
+        output([program("recurd-convert"), "--type", kind, source, self.path])
+
+
+def one_round(table, f, notes):
     limits(table)
-    ours(table, f"{name} {kind}, recurd", path)
-    if peer:
-        theirs(table, f"{name} {kind}, llama.cpp", peer, vocab)
+    ours(table, f"{f.name} {f.kind}, recurd", f.path)
+    try:
+        with contextlib.closing(Peer(f.path, max(STREAMS))) as peer:
+            theirs(table, f"{f.name} {f.kind}, llama.cpp", peer, f.vocab)
+    except NotLoaded:
+        note = f"{f.name} {f.kind}: this package's llama.cpp does not load it"
+        if note not in notes:
+            notes.append(note)
     if not ARGS.concurrency:
         return
     port = free_port()
-    through_http(table, f"{name} {kind}, recurd",
-                 [program("recurd"), "--model", path, "--slots", "32", "--listen",
-                  f"127.0.0.1:{port}"], port, vocab)
+    through_http(table, f"{f.name} {f.kind}, recurd",
+                 [program("recurd"), "--model", f.path, "--slots", "32", "--listen",
+                  f"127.0.0.1:{port}"], port, f.vocab)
     if ARGS.llama_server:
         port = free_port()
-        through_http(table, f"{name} {kind}, llama.cpp",
-                     [ARGS.llama_server, "-m", path, "--parallel", "32", "-c", "16384",
-                      "--kv-unified", "--threads",
-                      str(os.cpu_count()), "--host", "127.0.0.1", "--port", str(port)], port, vocab)
-
-
-def one_file(table, name, kind, path, vocab, notes):
-    try:
-        peer = Peer(path, max(STREAMS))
-    except NotLoaded:
-        peer = None
-        notes.append(f"{name} {kind}: this package's llama.cpp does not load it")
-    for _ in range(ARGS.rounds):
-        one_round(table, name, kind, path, peer, vocab)
-    if peer:
-        peer.close()
+        through_http(table, f"{f.name} {f.kind}, llama.cpp",
+                     [ARGS.llama_server, "-m", f.path, "--parallel", "32", "-c", "16384",
+                      "--kv-unified", "--threads", str(os.cpu_count()), "--host", "127.0.0.1",
+                      "--port", str(port)], port, f.vocab)
 
 
 # ---- reports ------------------------------------------------------------------------------------
@@ -273,7 +278,7 @@ def report(head, cells, notes):
     os.makedirs(ARGS.out, exist_ok=True)
     rows = [(c["row"], c["column"], cell(c)) for c in cells]
     widths = [max(len(r[i]) for r in rows) for i in range(2)]
-    text = "\n".join([head["text"], ""] +
+    text = "\n".join([head["text"], f"Rounds: {head['rounds']}.", ""] +
                      [f"{a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows] +
                      [""] + notes) + "\n"
     lines = "".join("<tr>" + "".join(f"<td>{html.escape(x)}</td>" for x in r) + "</tr>\n"
@@ -286,7 +291,6 @@ def report(head, cells, notes):
             {**head, "cells": cells, "notes": notes}, indent=1) + "\n")):
         with open(os.path.join(ARGS.out, name), "w", encoding="utf-8") as f:
             f.write(content)
-    print(text, end="")
 
 
 def cpu():
@@ -299,25 +303,27 @@ def main():
     table, notes, work = Table(), [], os.path.join(ARGS.build, "peers")
     os.makedirs(work, exist_ok=True)
     head = {"date": str(datetime.date.today()), "cpu": cpu(), "processors": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}", "rounds": ARGS.rounds,
+            "system": f"{platform.system()} {platform.machine()}",
             "llama.cpp": f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"}
     head["text"] = (f"{head['date']}, {head['processors']} processors of {head['cpu']}; recurd and "
                     f"{head['llama.cpp']}. Random weights, the same files; tokens a second, "
-                    f"medians (ranges) of {ARGS.rounds} alternating rounds; * others were at work.")
+                    "medians (ranges) of alternating rounds; * others were at work.")
     if ARGS.concurrency and not ARGS.wheel:
         ARGS.llama_server = ARGS.llama_server or server(ARGS.build)
     if ARGS.concurrency and not ARGS.llama_server:
         notes.append("skipped: llama.cpp through HTTP: no llama-server (--llama-server PATH)")
     with tempfile.TemporaryDirectory(dir=work) as folder:
+        files = []
         for name in ARGS.models.split(","):
             source = models.write(work, name)
-            vocab = models.MODELS[name]()[0]["vocab_size"]
-            for kind in ARGS.types.split(","):
-                path = os.path.join(folder, f"{name}.{kind}.gguf")
-                output([program("recurd-convert"), "--type", kind, source, path])
-                one_file(table, name, kind, path, vocab, notes)
-                os.unlink(path)
-    report(head, table.summary(), notes)
+            files += [File(name, kind, source, folder) for kind in ARGS.types.split(",")]
+        for n in range(1, ARGS.rounds + 1):
+            for f in files:
+                print(f"round {n}: {f.name} {f.kind}", flush=True)
+                one_round(table, f, notes)
+            report({**head, "rounds": n}, table.summary(), notes)
+    with open(os.path.join(ARGS.out, "bench.txt"), encoding="utf-8") as f:
+        print(f.read(), end="")
 
 
 sys.exit(main())
