@@ -23,6 +23,28 @@ struct ends {
 /* Panels [p0, p1) of the job. */
 typedef void panels_fn(const struct job *job, const struct ends *ends, int64_t p0, int64_t p1);
 
+/* Where memory is read after some columns of some panels in blocks: lines of the first panel, and
+ * the way to the next one's. */
+struct soon {
+    const char *lines; /* NULL: nothing is known */
+    size_t step;
+};
+/* Behind n columns from k of the panels before p. Panels [first, to) pass these columns, then the
+ * next ones; all panels up to `end` follow. */
+static inline struct soon read_after(const struct job *job, struct quant f, int64_t p, int64_t first,
+                              int64_t to, int64_t end, int64_t k, int64_t n)
+{
+    const size_t panel = panel_bytes(job->w->dtype, job->w->cols);
+    if (p >= to) {
+        p = k + n < job->w->cols ? first : to;
+        k = k + n < job->w->cols ? k + n : 0;
+    }
+    if (p >= end)
+        return (struct soon){job->then, job->then_panel};
+    return (struct soon){(const char *)job->w->data + (size_t)(job->panel0 + p) * panel +
+                             k * f.bits / 8 * PANEL, panel};
+}
+
 /* Where a row's results are stored one after another, those of so many rows on are fetched. */
 #define FINISH_AHEAD 2
 

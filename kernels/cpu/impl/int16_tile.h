@@ -49,7 +49,9 @@ struct stream {
     int64_t k0;
     int spans;
     bool resume, last; /* sums go on; the chunk ends its panels */
-    bool fetch;        /* the first pass over these panels */
+    bool fetch;        /* the only pass over these panels: lines are fetched while others are used */
+    struct soon soon;  /* … or one of several: what is read after them, soon_lines of each panel */
+    int soon_lines;
     const struct int16_span *x; /* [spans][T] */
     int32_t (*pairs)[PAIRS][PANEL]; /* [spans], where they are in cache */
 };
@@ -131,13 +133,17 @@ INLINE void stream_sums(const struct stream *s, float *sums, bool cached, int P,
     UNROLL for (int j = 0; j < T; j++)
         UNROLL for (int p = 0; p < P; p++)
             acc[j][p] = s->resume ? v16_load(sums + (j * P + p) * PANEL) : v16_zero();
-    for (int i = 0, in = 0; i < s->spans; i++, x += T) {
-        size_t at = (size_t)i * line + AHEAD;
-        bool inside = at < end || !s->last;
-        const char *ahead = inside ? lines + at : r->then + (at - end);
-        size_t ahead_step = inside ? r->step : r->then_step;
-        if (s->fetch)
-            fetch_span(f, ahead, ahead_step, record, r->step, P);
+    const char *soon = s->soon.lines;
+    for (int i = 0, in = 0, due = 0; i < s->spans; i++, x += T) {
+        if (s->fetch) {
+            size_t at = (size_t)i * line + AHEAD;
+            bool inside = at < end || !s->last;
+            fetch_span(f, inside ? lines + at : r->then + (at - end),
+                       inside ? r->step : r->then_step, record, r->step, P);
+        }
+        for (due += s->soon_lines; due >= s->spans; due -= s->spans, soon += 64)
+            UNROLL for (int p = 0; p < P; p++)
+                __builtin_prefetch(soon + (size_t)p * s->soon.step, 0, 2);
         UNROLL for (int k = 0; k < runs; k++) {
             i16 sum[MANY_T][TILE_P];
             v16 by[TILE_P], min[TILE_P];

@@ -1,9 +1,10 @@
 /* A job by vectors: which tiles pass over which panels. */
 #include "kernels/cpu/impl/ends.h"
 
-/* Threads also share the inputs when each had fewer panels than this, and more inputs. */
 #define SHARE_PANELS 8
 #define SHARE_INPUTS (2 * TILE_T)
+#define APART_INPUTS INT64_MAX
+#define MAY_CUT(n) true
 
 /* A tile's rows of results are in no near cache when there are many: fetched while it is
  * computed. */

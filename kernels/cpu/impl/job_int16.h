@@ -4,9 +4,11 @@
  * by each tile of inputs. */
 #include "kernels/cpu/impl/int16_tile.h"
 
-/* Numbers of an input are made by every thread that shares it. */
+/* Numbers of an input are made by every thread that shares it (linear.c). */
 #define SHARE_PANELS 16
 #define SHARE_INPUTS (4 * MANY_T)
+#define APART_INPUTS INPUTS
+#define MAY_CUT(n) true
 
 #define X_SPANS 4096       /* of all inputs together: 384 KiB */
 #define SUMS (32 * INPUTS) /* panels times inputs whose sums are kept */
@@ -22,6 +24,7 @@ struct work {
     const struct job *job;
     const struct ends *ends;
     const struct quant *format;
+    int64_t first, to, end;       /* panels that columns pass; the end of the thread's */
     int64_t k0;                   /* first column of the inputs in x */
     int spans;                    /* of each input */
     int x_most, sums_most;        /* spans and sums there is room for */
@@ -58,31 +61,39 @@ static struct range group_range(const struct work *w, int64_t p, int64_t p1, int
     return r;
 }
 
-/* All inputs over the group of panels of s, `spans` of the columns in x from span `from` on. */
-static void some_spans(const struct work *w, struct stream *s, int from, int spans, float *sums)
+/* All inputs over the group of panels of s, `spans` of the columns in x from span `from` on. Several
+ * tiles each fetch an even part of the same columns of the next group: were it the first one's, it
+ * would wait for memory, which would then rest. */
+static void some_spans(const struct work *w, struct stream *s, struct soon soon, int from,
+                       int spans, float *sums)
 {
     const enum dtype type = w->job->w->dtype;
-    const int64_t n = w->job->n;
+    const int64_t n = w->job->n, tiles = (n + MANY_T - 1) / MANY_T;
+    const int64_t lines = soon.lines && tiles > 1 ? spans * w->format->bits : 0;
     s->k0 = w->k0 + from * SPAN;
     s->spans = spans;
     s->resume = s->k0 > 0;
     s->last = s->k0 + spans * SPAN == w->job->w->cols;
-    s->fetch = true;
+    s->fetch = tiles == 1;
     for (int64_t i = 0, j = 0, to; j < n; j = to) {
+        s->soon = soon;
+        s->soon.lines += (from * w->format->bits + lines * i / tiles) * 64;
+        s->soon_lines = (int)(lines * (i + 1) / tiles - lines * i / tiles);
         to = tile_from(n, ++i);
         s->x = w->x + j * w->spans + from * (to - j);
         stream_fn *const *several = s->pairs ? by_format[type].cached : by_format[type].several;
         several[to - j - 1](s, sums + j * MANY * PANEL);
-        s->fetch = false;
     }
 }
 
-static void several_inputs(struct work *w, int64_t p, int64_t p1, float *sums)
+static void several_inputs(struct work *w, int64_t p, float *sums)
 {
     _Alignas(64) int32_t pairs[CHUNK][PAIRS][PANEL];
-    struct stream s = {.range = group_range(w, p, p1, MANY)};
+    struct stream s = {.range = group_range(w, p, w->end, MANY)};
+    struct soon soon = read_after(w->job, *w->format, p + MANY, w->first, w->to, w->end, w->k0,
+                                  w->spans * SPAN);
     if (w->job->n <= MANY_T || !pairs_in_cache(*w->format)) {
-        some_spans(w, &s, 0, w->spans, sums);
+        some_spans(w, &s, soon, 0, w->spans, sums);
         return;
     }
     s.pairs = pairs;
@@ -91,14 +102,14 @@ static void several_inputs(struct work *w, int64_t p, int64_t p1, float *sums)
         int64_t k = w->k0 + from * SPAN;
         by_format[w->job->w->dtype].make_pairs(s.range.panel + k * w->format->bits / 8 * PANEL,
                                                spans, pairs);
-        some_spans(w, &s, from, spans, sums);
+        some_spans(w, &s, soon, from, spans, sums);
     }
 }
 
-static void one_input(struct work *w, int64_t p, int64_t p1, int log2_p, float *sums)
+static void one_input(struct work *w, int64_t p, int log2_p, float *sums)
 {
     const struct host_weight *h = w->job->w;
-    struct stream s = {.range = range_of(w->job, p, p1, 1 << log2_p), .k0 = w->k0,
+    struct stream s = {.range = range_of(w->job, p, w->end, 1 << log2_p), .k0 = w->k0,
                        .spans = w->spans, .resume = w->k0 > 0,
                        .last = w->k0 + w->spans * SPAN == h->cols, .fetch = true, .x = w->x};
     by_format[h->dtype].one[log2_p](&s, sums);
@@ -113,25 +124,25 @@ static int group_of(int64_t n, int64_t left)
     return left >= 4 ? 2 : left >= 2 ? 1 : 0;
 }
 
-/* The columns in x, over panels [p, p1); share_end ends the thread's. */
-static void pass(struct work *w, int64_t p, int64_t p1, int64_t share_end)
+/* The columns in x, over panels [first, to). */
+static void pass(struct work *w)
 {
     float *sums = w->sums;
     const int64_t n = w->job->n;
-    for (int log2_p; p < p1; p += (int64_t)1 << log2_p) {
-        log2_p = group_of(n, p1 - p);
+    for (int64_t p = w->first, log2_p; p < w->to; p += (int64_t)1 << log2_p) {
+        log2_p = group_of(n, w->to - p);
         if (n == 1)
-            one_input(w, p, share_end, log2_p, sums);
+            one_input(w, p, (int)log2_p, sums);
         else
-            several_inputs(w, p, share_end, sums);
+            several_inputs(w, p, sums);
         sums += (n << log2_p) * PANEL;
     }
 }
 
 /* Row after row: a row's results lie together, and the rows that follow are fetched. */
-static void finish_all(const struct work *w, int64_t p0, int64_t p1)
+static void finish_all(const struct work *w)
 {
-    const int64_t n = w->job->n;
+    const int64_t n = w->job->n, p0 = w->first, p1 = w->to;
     for (int64_t j = 0; j < n; j++) {
         const float *sums = w->sums;
         for (int64_t p = p0; j + FINISH_AHEAD < n && p < p1; p++)
@@ -153,15 +164,16 @@ static void in_room(struct work *w, int64_t p0, int64_t p1)
     int64_t most = w->x_most / n * SPAN / FORMAT_BLOCK_MAX * FORMAT_BLOCK_MAX;
     int64_t panels_most = w->sums_most / n / TILE_P * TILE_P;
     ASSERT(most >= FORMAT_BLOCK_MAX && panels_most > 0);
-    for (int64_t p = p0, to; p < p1; p = to) {
-        to = MIN(p1, p + panels_most);
+    w->end = p1;
+    for (w->first = p0; w->first < p1; w->first = w->to) {
+        w->to = MIN(p1, w->first + panels_most);
         for (w->k0 = 0; w->k0 < cols; w->k0 += w->spans * SPAN) {
             w->spans = (int)(MIN(cols - w->k0, most) / SPAN);
-            if (p == p0 || most < cols)
+            if (w->first == p0 || most < cols)
                 take_inputs(w);
-            pass(w, p, to, p1);
+            pass(w);
         }
-        finish_all(w, p, to);
+        finish_all(w);
     }
 }
 

@@ -11,10 +11,11 @@
 #define PANELS_OF(set) PANELS_OF_(set)
 panels_fn PANELS_OF(INT16_TILES);
 
-/* Threads also share the inputs when each had fewer panels than this, and tiles of inputs for
- * all. */
+/* As in job_int16.h; a cut must not leave tiles of too few inputs. */
 #define SHARE_PANELS 16
 #define SHARE_INPUTS (2 * TILE_ROWS)
+#define APART_INPUTS INPUTS
+#define MAY_CUT(n) (tiles_serve((n) / 2) || !tiles_serve(n))
 
 /* The unit takes as long for a few inputs of a tile as for all: it is used from one full tile on,
  * where tiles of equal size are nearly full (README). */
@@ -74,24 +75,6 @@ static void tile_inputs(struct tiled *w)
         }
 }
 
-/* Lines that are read after those spans of panel p + i of P: the same spans of later panels up to
- * `to`; the next spans of the first; the panels behind; this thread's next. NULL: nothing. */
-static const char *read_next(const struct tiled *w, int64_t p, int P, int i, int64_t first,
-                             int64_t to, int64_t k, int n)
-{
-    const struct host_weight *h = w->job->w;
-    const size_t panel = panel_bytes(h->dtype, h->cols);
-    int64_t next = p + P + i < to ? p + P + i : first + i;
-    if (p + P + i >= to && (k += n * SPAN) >= h->cols) {
-        if (to + i >= w->p1)
-            return w->job->then ? w->job->then + (size_t)i * w->job->then_panel : NULL;
-        next = to + i;
-        k = 0;
-    }
-    return (const char *)h->data + (size_t)(w->job->panel0 + next) * panel +
-           k * w->format.bits / 8 * PANEL;
-}
-
 /* Spans [at, at + n) of panels [p, p + P) meet all inputs; `to` ends the panels that do. */
 static void chunk_of_panels(struct tiled *w, int64_t p, int P, int64_t first, int64_t to, int at,
                             int n)
@@ -102,11 +85,12 @@ static void chunk_of_panels(struct tiled *w, int64_t p, int P, int64_t first, in
     const size_t bytes = tiled_span_bytes(tiling_of(w->format)) * TILED_CHUNK;
     const char *base = (const char *)h->data + (size_t)w->job->panel0 * panel;
     const int64_t k = w->k0 + at * SPAN;
+    const struct soon soon = read_after(w->job, w->format, p + P, first, to, w->p1, k, n * SPAN);
     for (int i = 0; i < P; i++) {
         const char *now = base + (size_t)(p + i) * panel;
-        const char *soon = read_next(w, p, P, i, first, to, k, n);
-        tiled_formats[h->dtype].stage(now, scales_at, k, n, soon ? soon : now, &w->table,
-                         w->staged + (size_t)i * bytes, w->scales[i]);
+        tiled_formats[h->dtype].stage(now, scales_at, k, n,
+                                      soon.lines ? soon.lines + (size_t)i * soon.step : now,
+                                      &w->table, w->staged + (size_t)i * bytes, w->scales[i]);
     }
     const struct meeting m = {.x = inputs_at(w, at / TILED_CHUNK, 0), .weights = w->staged,
                               .scales = w->scales,

@@ -5,9 +5,11 @@
  * or one tile three, so that three or four products hide the latency of one another. */
 #include "kernels/cpu/impl/tile_work.h"
 
-/* Cutting an input into parts is repeated by every thread that shares it. */
+/* Cutting an input into parts is repeated by every thread that shares it (linear.c). */
 #define SHARE_PANELS 32
 #define SHARE_INPUTS (4 * TILE_ROWS)
+#define APART_INPUTS INPUTS
+#define MAY_CUT(n) true
 
 /* M tiles of inputs meet P panels: both 1 or 2, or M 1 and P 3. */
 struct piece {

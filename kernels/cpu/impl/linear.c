@@ -21,14 +21,23 @@ static void row_ends(const struct host_step *s, const struct op *op, int64_t t0,
     }
 }
 
-/* Threads share the panels; when those are few and the tokens many, also the tokens. */
+/* Threads share the panels, or the tokens: SHARE_INPUTS and more where each had fewer panels than
+ * SHARE_PANELS; APART_INPUTS and more in any case, where what is done for an input by every thread
+ * that has it costs more than panels read by all. MAY_CUT(n): half of n tokens are worth it. */
 static int token_parts(int64_t n_panels, int64_t tokens, int nth)
 {
     int parts = 1;
-    while (nth % (parts * 2) == 0 && n_panels * parts / nth < SHARE_PANELS &&
-           tokens / parts >= SHARE_INPUTS)
+    while (nth % (parts * 2) == 0 && MAY_CUT(tokens / parts) &&
+           tokens / parts >= (n_panels * parts / nth < SHARE_PANELS ? SHARE_INPUTS : APART_INPUTS))
         parts *= 2;
     return parts;
+}
+
+/* Of n tokens, those of the next job: they are as many in each. */
+static int64_t in_next_job(int64_t n)
+{
+    int64_t jobs = (n + INPUTS - 1) / INPUTS;
+    return (n + jobs - 1) / jobs;
 }
 
 /* The weights this thread reads in the next LINEAR (the first, after the last): what lies between
@@ -44,8 +53,9 @@ static void look_ahead(const struct host_step *s, const struct op *op, int ith, 
         if (next->kind != OP_LINEAR || host_rows(s, next) == 0)
             continue;
         const struct host_weight *w = &s->weights[next->w[0]];
-        int64_t p0, p1;
-        host_share((w->rows + PANEL - 1) / PANEL, ith, nth, &p0, &p1);
+        int64_t n_panels = (w->rows + PANEL - 1) / PANEL, p0, p1;
+        int parts = token_parts(n_panels, host_rows(s, next), nth);
+        host_share(n_panels, ith / parts, nth / parts, &p0, &p1);
         job->then_panel = panel_bytes(w->dtype, w->cols);
         job->then = (const char *)w->data + (size_t)p0 * job->then_panel;
         return;
@@ -65,14 +75,14 @@ void FN(linear)(const struct host_step *s, const struct op *op, int ith, int nth
     host_share(tokens, ith % parts, parts, &t0, &t1);
     look_ahead(s, op, ith, nth, &job);
     for (; t0 < t1; t0 += job.n) {
-        job.n = MIN(t1 - t0, INPUTS);
+        job.n = in_next_job(t1 - t0);
         row_ends(s, op, t0, job.n, 0, 0, view_given(op->in[1]), ends);
         panels(&job, ends, p0, p1);
     }
 }
 
-/* One block of a block-diagonal matrix is a job; a shared matrix is one job whose inputs are all
- * blocks of all rows. Threads share the panels of each. */
+/* One block of a block-diagonal matrix is a job, and so is each use of a shared matrix. Threads
+ * share the panels of each. */
 void FN(blocks)(const struct host_step *s, const struct op *op, int ith, int nth)
 {
     struct ends ends[INPUTS];
