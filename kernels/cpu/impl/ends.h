@@ -31,8 +31,8 @@ struct soon {
 };
 /* Behind n columns from k of the panels before p. Panels [first, to) pass these columns, then the
  * next ones; all panels up to `end` follow. */
-static inline struct soon read_after(const struct job *job, struct quant f, int64_t p, int64_t first,
-                              int64_t to, int64_t end, int64_t k, int64_t n)
+static inline struct soon read_after(const struct job *job, struct quant f, int64_t p,
+                                     int64_t first, int64_t to, int64_t end, int64_t k, int64_t n)
 {
     const size_t panel = panel_bytes(job->w->dtype, job->w->cols);
     if (p >= to) {

@@ -75,10 +75,11 @@ static void some_spans(const struct work *w, struct stream *s, struct soon soon,
     s->resume = s->k0 > 0;
     s->last = s->k0 + spans * SPAN == w->job->w->cols;
     s->fetch = tiles == 1;
+    s->soon.step = soon.step;
     for (int64_t i = 0, j = 0, to; j < n; j = to) {
-        s->soon = soon;
-        s->soon.lines += (from * w->format->bits + lines * i / tiles) * 64;
         s->soon_lines = (int)(lines * (i + 1) / tiles - lines * i / tiles);
+        if (s->soon_lines)
+            s->soon.lines = soon.lines + (from * w->format->bits + lines * i / tiles) * 64;
         to = tile_from(n, ++i);
         s->x = w->x + j * w->spans + from * (to - j);
         stream_fn *const *several = s->pairs ? by_format[type].cached : by_format[type].several;
