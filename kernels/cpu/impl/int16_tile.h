@@ -49,9 +49,9 @@ struct stream {
     int64_t k0;
     int spans;
     bool resume, last; /* sums go on; the chunk ends its panels */
-    bool fetch;        /* the only pass over these panels: lines are fetched while others are used */
-    struct soon soon;  /* … or one of several: what is read after them, soon_lines of each panel */
-    int soon_lines;
+    bool fetch;        /* the only pass over these panels: fetches lines of theirs */
+    struct soon soon;  /* one of several passes: what is read after them, … */
+    int soon_lines;    /* … and how much of each panel this pass fetches */
     const struct int16_span *x; /* [spans][T] */
     int32_t (*pairs)[PAIRS][PANEL]; /* [spans], where they are in cache */
 };

@@ -61,9 +61,9 @@ static struct range group_range(const struct work *w, int64_t p, int64_t p1, int
     return r;
 }
 
-/* All inputs over the group of panels of s, `spans` of the columns in x from span `from` on. Several
- * tiles each fetch an even part of the same columns of the next group: were it the first one's, it
- * would wait for memory, which would then rest. */
+/* All inputs over the group of panels of s, `spans` of the columns in x from span `from` on.
+ * Several tiles each fetch an even part of the same columns of the next group: were it the first
+ * one's, it would wait for memory, which would then rest. */
 static void some_spans(const struct work *w, struct stream *s, struct soon soon, int from,
                        int spans, float *sums)
 {

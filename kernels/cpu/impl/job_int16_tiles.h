@@ -1,6 +1,6 @@
-/* A job by whole numbers of 16 bits and the matrix unit: which tiles (int16_tiles.h) meet, in which
- * order. The same bits as job_int16.h, whose vectors (of the set INT16_TILES names) serve where they
- * are faster.
+/* A job by whole numbers of 16 bits and the matrix unit: which tiles (int16_tiles.h) meet, in
+ * which order. The same bits as job_int16.h, whose vectors (of the set INT16_TILES names) serve
+ * where they are faster.
  *
  * A few spans of a few panels become tiles in the first-level cache and meet all tiles of inputs
  * (int16_meet.h). */
