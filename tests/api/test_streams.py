@@ -215,8 +215,8 @@ class Gap(unittest.TestCase):
         print("\n%s: %d steps while a 2,000-token prompt came, %d tokens drawn" %
               (" ".join(flags), steps, drawn))
         self.assertGreaterEqual(steps, 2000 // int(budget))
-        # A token of the stream in every step, and the one behind the prompt.
-        self.assertGreaterEqual(drawn, steps - 1)
+        # A token of the stream in every step (that of the last may not be counted yet).
+        self.assertGreaterEqual(drawn, steps - 2)
         st.reset()
         return s.wait_idle()
 
