@@ -8,7 +8,7 @@ static struct session *of_link(struct link *l)
     return (struct session *)((char *)l - offsetof(struct session, due));
 }
 
-void due_forget(struct session *x)
+void due_forget(struct statecache *sc, struct session *x)
 {
     struct link *l = &x->due;
     if (!l->prev)
@@ -16,6 +16,7 @@ void due_forget(struct session *x)
     l->prev->next = l->next;
     l->next->prev = l->prev;
     *l = (struct link){0};
+    sc->n_due--;
 }
 
 static uint64_t due_at(const struct statecache *sc, enum due_when when)
@@ -32,7 +33,7 @@ void due_want(struct statecache *sc, struct session *x, enum due_when when)
     uint64_t at = due_at(sc, when);
     if (x->dead || (x->due.prev && x->due_ns <= at))
         return;
-    due_forget(x);
+    due_forget(sc, x);
     x->due_ns = at;
     struct link *after = sc->due.prev; /* mostly the last is the place */
     while (after != &sc->due && of_link(after)->due_ns > at)
@@ -40,6 +41,7 @@ void due_want(struct statecache *sc, struct session *x, enum due_when when)
     x->due = (struct link){after, after->next};
     after->next->prev = &x->due;
     after->next = &x->due;
+    sc->n_due++;
 }
 
 struct session *due_take(struct statecache *sc, uint64_t now)
@@ -47,6 +49,6 @@ struct session *due_take(struct statecache *sc, uint64_t now)
     struct session *x = sc->due.next != &sc->due ? of_link(sc->due.next) : NULL;
     if (!x || x->due_ns > now)
         return NULL;
-    due_forget(x);
+    due_forget(sc, x);
     return x;
 }

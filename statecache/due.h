@@ -13,7 +13,7 @@ enum due_when { DUE_SOON, DUE_NOW, DUE_LATER /* it just failed */ };
 
 /* x has changed. Earlier than it already was, or as before. */
 void due_want(struct statecache *sc, struct session *x, enum due_when when);
-void due_forget(struct session *x);
+void due_forget(struct statecache *sc, struct session *x);
 /* The first that is due at `now`, taken out; NULL = none. */
 struct session *due_take(struct statecache *sc, uint64_t now);
 

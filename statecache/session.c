@@ -119,7 +119,7 @@ void session_discard(struct statecache *sc, struct session *x)
     if (x->dead)
         unchain(&sc->departed, x);
     session_move(sc, x, NULL, NULL);
-    due_forget(x);
+    due_forget(sc, x);
     journal_covered(sc, x);
     record_settled(sc, x);
     if (x->saved)

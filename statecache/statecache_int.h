@@ -137,6 +137,7 @@ struct statecache {
     struct journal journal;   /* the log of turns */
     struct shared *shared;    /* the tier behind the local ones; NULL = none */
     struct link due, behind;  /* sessions and states that are to be written, the first due first */
+    uint64_t n_due, n_behind; /* … how many there are */
     struct allowance behind_left; /* what writing behind may still take */
     uint64_t leaving;         /* bytes of files whose removal is queued */
     uint64_t stuck;           /* of files that nothing here can remove, or has not been able to */

@@ -44,6 +44,8 @@ void statecache_stats(struct statecache *sc, struct statecache_stats *out)
     latency_join(&out->fsync, &sc->journal.health.fsync);
     out->log_bytes = sc->journal.bytes;
     out->read_errors = sc->health.read_errors;
+    out->pending = sc->n_due + sc->n_behind + (uint64_t)sc->writer.queued +
+                   (uint64_t)sc->journal.writer.queued;
     out->sessions = sc->n_sessions;
     out->nodes = sc->prefix.n_nodes;
     out->tokens = sc->prefix.n_tokens;

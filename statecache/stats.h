@@ -37,6 +37,7 @@ struct shared_stats {
     /* Requests by what came of waiting for it: a state; nothing, and that was known in time; it was
      * late; it was not worth waiting for, or late again and again. */
     uint64_t waits_hit, waits_miss, waits_late, waits_skipped;
+    uint64_t pending;          /* now: states that wait to be put there, or are being put */
     uint64_t writes, dropped;  /* states put there; those left out, because it was slow or down */
     uint64_t over_budget;      /* … of these, because writing there had taken its share */
     uint64_t errors;           /* failed calls, and things found that did not check */
@@ -62,6 +63,7 @@ struct statecache_stats {
     struct compress_count packed, expanded; /* of what was written to disk, and read back */
     uint64_t files_written, files_quarantined, write_errors, read_errors;
     uint64_t commits, commits_durable, commits_memory;
+    uint64_t pending;          /* now: records and states to be written, and jobs under way */
     uint64_t sessions, nodes, tokens; /* now: sessions, tree nodes, token ids held */
     struct shared_stats shared[SHARED_STORES];
     bool disk_on;              /* false: no disk tier, or it is sick and serving goes on without */

@@ -291,6 +291,9 @@ static void shared(struct buf *out, const struct shared_stats *s, const char *pr
     gauge(out, name, "Whether requests wait for its answers: they come in time", s->waited_for);
     snprintf(name, sizeof name, "%slacks_answers", prefix);
     gauge(out, name, "Answers in time until requests wait for it again", s->lacks);
+    snprintf(name, sizeof name, "%spending", prefix);
+    gauge(out, name, "States that are to be put and are not yet; 0: all that is to be there is",
+          (int64_t)s->pending);
     snprintf(name, sizeof name, "%sanswer_seconds", prefix);
     head(out, name, "gauge", "What an answer of it takes now");
     buf_fmt(out, "recurd_%s %.6f\n", name, (double)s->answer_ns / (double)NS_PER_S);
@@ -343,6 +346,8 @@ static void cache(struct buf *out, struct http *h)
             c.commits_durable);
     counter(out, "cache_commits_memory_total", "… of these, in memory only", c.commits_memory);
     gauge(out, "cache_disk_on", "Whether states get to the disk", c.disk_on);
+    gauge(out, "cache_pending", "States and sessions that are to be written and are not yet; 0: "
+          "all that is to be on disk is there", (int64_t)c.pending);
     shared_stores(out, c.shared);
     compressed(out, &c);
     gauge(out, "sessions", "Sessions there are", (int64_t)c.sessions);

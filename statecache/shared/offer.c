@@ -17,12 +17,13 @@ static struct snapshot *of_offer(struct link *l, int store)
                                offsetof(struct share, offer));
 }
 
-static void withdraw(struct snapshot *s, int store)
+static void withdraw(struct statecache *sc, struct snapshot *s, int store)
 {
     struct link *l = &s->share[store].offer;
     l->prev->next = l->next;
     l->next->prev = l->prev;
     *l = (struct link){0};
+    sc->stats.shared[store].pending--;
 }
 
 static void offer_to(struct statecache *sc, struct snapshot *s, int store)
@@ -39,6 +40,7 @@ static void offer_to(struct statecache *sc, struct snapshot *s, int store)
     x->offer = (struct link){t->offers.prev, &t->offers};
     t->offers.prev->next = &x->offer;
     t->offers.prev = &x->offer;
+    sc->stats.shared[store].pending++;
 }
 
 void shared_offer(struct statecache *sc, struct snapshot *s)
@@ -55,7 +57,7 @@ void shared_offers_drop(struct statecache *sc)
     for (int i = 0; i < sc->shared->n_stores; i++) {
         struct shared_store *t = &sc->shared->store[i];
         while (t->offers.next != &t->offers)
-            withdraw(of_offer(t->offers.next, i), i);
+            withdraw(sc, of_offer(t->offers.next, i), i);
     }
 }
 
@@ -136,6 +138,7 @@ static void done_put(struct job *job)
     struct shared_store *t = &sc->shared->store[j->store];
     struct shared_stats *st = &sc->stats.shared[j->store];
     s->share[j->store].going = false;
+    st->pending--;
     if (j->skip) {
         st->dropped++;
     } else {
@@ -196,6 +199,7 @@ static int put(struct statecache *sc, struct snapshot *s, int store)
                               .job = {.prepare = prepare_put, .run = run_put, .done = done_put}};
         if (describe(j)) {
             s->share[store].going = true;
+            sc->stats.shared[store].pending++;
             allowance_spend(&t->left, bytes_of(j), 0);
             writer_push(&t->out.jobs, &j->job);
             return 0; /* the job has the pin */
@@ -222,7 +226,7 @@ static bool offer_due(struct statecache *sc, struct snapshot *s, int store, uint
     if (now < due)
         return false;
     if (store && !rests(s)) {
-        withdraw(s, store);
+        withdraw(sc, s, store);
         return true;
     }
     bool late = now > due + LATE_NS || !t->out.up;
@@ -233,7 +237,7 @@ static bool offer_due(struct statecache *sc, struct snapshot *s, int store, uint
     if (rc == E_BUSY)
         return true;
     if (s->share[store].offer.prev)
-        withdraw(s, store);
+        withdraw(sc, s, store);
     st->dropped += rc != 0;
     st->over_budget += late && t->out.up && !paid;
     return true;

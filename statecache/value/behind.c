@@ -10,7 +10,7 @@ static const struct allowance_limits behind_limits = {
 };
 #define BEHIND_GUESS_NS (NS_PER_MS / 10) /* of one whose time is not known yet */
 
-void behind_forget(struct snapshot *s)
+void behind_forget(struct statecache *sc, struct snapshot *s)
 {
     struct link *l = &s->behind;
     if (!l->prev)
@@ -18,6 +18,7 @@ void behind_forget(struct snapshot *s)
     l->prev->next = l->next;
     l->next->prev = l->prev;
     *l = (struct link){0};
+    sc->n_behind--;
 }
 
 void behind_add(struct statecache *sc, struct snapshot *s)
@@ -29,6 +30,7 @@ void behind_add(struct statecache *sc, struct snapshot *s)
     s->behind = (struct link){sc->behind.prev, &sc->behind};
     sc->behind.prev->next = &s->behind;
     sc->behind.prev = &s->behind;
+    sc->n_behind++;
 }
 
 void behind_refill(struct statecache *sc, uint64_t now)
@@ -51,7 +53,7 @@ struct snapshot *behind_take(struct statecache *sc, uint64_t now, bool room)
         bool may = room && allowance_left(&sc->behind_left, &behind_limits);
         if (now < s->behind_ns + BEHIND_MS * NS_PER_MS || (!may && !late))
             return NULL;
-        behind_forget(s);
+        behind_forget(sc, s);
         if (!may || s->on_disk || s->writing)
             continue;
         behind_wrote(sc, 0, BEHIND_GUESS_NS); /* so that not all go at once */

@@ -7,7 +7,7 @@
 
 /* One was taken. */
 void behind_add(struct statecache *sc, struct snapshot *s);
-void behind_forget(struct snapshot *s);
+void behind_forget(struct statecache *sc, struct snapshot *s);
 /* It was written, for so much processor time. */
 void behind_wrote(struct statecache *sc, uint64_t bytes, uint64_t ns);
 /* Once per engine turn, before: */

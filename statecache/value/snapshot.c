@@ -442,7 +442,7 @@ void snapshot_on_disk(struct statecache *sc, struct snapshot *s, const unsigned 
                       uint64_t bytes, bool durable)
 {
     snapshot_off_disk(sc, s);
-    behind_forget(s);
+    behind_forget(sc, s);
     memcpy(s->name, name, sizeof(s->name));
     s->file_bytes = bytes;
     s->on_disk = true;
@@ -472,7 +472,7 @@ static void free_if_unused(struct statecache *sc, struct snapshot *s)
         mem_free(s);
 }
 
-void snapshot_withdraw(struct snapshot *s)
+void snapshot_withdraw(struct statecache *sc, struct snapshot *s)
 {
     for (int i = 0; i < SHARED_STORES; i++) {
         struct link *l = &s->share[i].offer;
@@ -481,6 +481,7 @@ void snapshot_withdraw(struct snapshot *s)
         l->prev->next = l->next;
         l->next->prev = l->prev;
         *l = (struct link){0};
+        sc->stats.shared[i].pending--;
     }
 }
 
@@ -491,8 +492,8 @@ void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
     struct node *node = s->node;
     if (s->on_disk)
         statefile_remove(sc, s);
-    behind_forget(s);
-    snapshot_withdraw(s);
+    behind_forget(sc, s);
+    snapshot_withdraw(sc, s);
     s->dead = true;
     s->node = NULL;
     node->snap = NULL;

@@ -21,15 +21,17 @@ DEMO = os.path.join(ROOT, "models", "demo", "gated-deltanet")
 DEMO7 = os.path.join(ROOT, "models", "demo", "rwkv7")
 
 
-# A session's turn is logged when it is answered, its state written so much later at most. Killed
-# before, the server computes again what the last state lacks.
+# A session's turn is logged when it is answered, its state written so much later on a machine that
+# has time for it. Tests that say what a kill leaves wait for the state itself: wait_written().
 STATES_FOLLOW_S = 2.5
 
 
-# How long a server waits for others, in seconds, by default. Where a test says nothing of one, the
-# server is as patient as the test: no clock that a test is not about runs out on a slow build.
-CLOCKS = {"--header-timeout": 10, "--body-timeout": 60, "--stall-timeout": 30, "--drain": 30,
-          "--request-timeout": 600}
+# How long a server waits for others, in seconds: ten times what it does by default. Where a test
+# says nothing of one, no clock that it is not about runs out, on a slow build or beside company.
+CLOCKS = {"--header-timeout": 100, "--body-timeout": 600, "--stall-timeout": 300,
+          "--request-timeout": 3600,
+          "--drain": 30}  # as by default: it waits for streams that a failed test left open
+CLOCK_MOST = 3600  # what the flags take
 
 
 class Settings:
@@ -45,19 +47,6 @@ class Settings:
     @classmethod
     def patience(cls, seconds):
         return seconds * (20 if cls.valgrind else 5 if cls.slow else 1)
-
-
-def alone(why):
-    """Marks a test or a class that cannot stand company: it runs when no other lane does."""
-    def mark(what):
-        what.alone = why
-        return what
-    return mark
-
-
-def is_alone(test):
-    return bool(getattr(test, "alone", None) or
-                getattr(getattr(test, test._testMethodName, None), "alone", None))
 
 
 def command(args):
@@ -138,10 +127,9 @@ class Server:
             flags += ["--hosts", "x"]  # what raw requests here say
         if Settings.device and "--device" not in flags:
             flags += ["--device", Settings.device]
-        if Settings.patience(1) > 1:
-            for flag, seconds in CLOCKS.items():
-                if flag not in flags:
-                    flags += [flag, str(Settings.patience(seconds))]
+        for flag, seconds in CLOCKS.items():
+            if flag not in flags:
+                flags += [flag, str(min(Settings.patience(seconds), CLOCK_MOST))]
         self.args = flags
         full = dict(os.environ, **(env or {}))
         full.pop("NOTIFY_SOCKET", None) if not env else None
@@ -221,25 +209,25 @@ class Server:
     def stream(self, path, body, **kw):
         return Stream(self, path, body, **kw)
 
-    def raw(self, data, timeout=10, half_close=False):
-        """Everything the server answers to these bytes until it closes or falls silent."""
-        s = self.connect(timeout)
+    def raw(self, data, replies=None, half_close=False):
+        """What the server answers to these bytes: until it closes, or so many replies are whole."""
+        s = self.connect(60)
         try:
             s.sendall(data)
             if half_close:
                 s.shutdown(socket.SHUT_WR)
             got = b""
             try:
-                while True:
+                while replies is None or whole_replies(got) < replies:
                     piece = s.recv(65536)
                     if not piece:
                         break
                     got += piece
-            except socket.timeout:
-                pass
             except ConnectionResetError:
                 pass
             return got
+        except socket.timeout:
+            raise AssertionError("silence, and the connection is open, after %r" % got) from None
         finally:
             s.close()
 
@@ -255,6 +243,12 @@ class Server:
                 values[name] = float(value)
         return values
 
+    def processor_time(self, path, body):
+        """-> seconds of processors that a POST took, while there is no other; its status"""
+        before = self.metrics()["process_cpu_seconds_total"]
+        status, _, _ = self.request("POST", path, body)
+        return self.metrics()["process_cpu_seconds_total"] - before, status
+
     def wait_idle(self, seconds=60):
         """Until nothing is left of earlier requests; returns the metrics, or fails."""
         end = time.time() + Settings.patience(seconds)
@@ -269,6 +263,31 @@ class Server:
                 return m
             assert time.time() < end, "left behind: %s" % busy
             time.sleep(0.05)
+
+    def wait_written(self):
+        """Until nothing runs, and all that is to be on disk of what was answered is there."""
+        self.wait_idle()
+        wait_for(lambda: self.metrics()["recurd_cache_pending"] == 0)
+
+    def kill(self):
+        """With SIGKILL."""
+        self.proc.kill()
+        self.proc.wait()
+
+
+def whole_replies(data):
+    """How many HTTP replies with a Content-Length these bytes have, each of them whole."""
+    n = 0
+    while b"\r\n\r\n" in data:
+        head, data = data.split(b"\r\n\r\n", 1)
+        if b" 100 " in head.split(b"\r\n")[0]:
+            continue
+        length = int(re.search(rb"(?mi)^content-length: *(\d+)", head).group(1))
+        if len(data) < length:
+            break
+        data = data[length:]
+        n += 1
+    return n
 
 
 class Stream:

@@ -3,8 +3,8 @@
 A lane is a fork of this process. It is given one class after the other, longest first by what the
 last run took, and tells over a socket what becomes of each test; what its tests and their servers
 print goes to a file and is shown whole, test by test. A lane that dies or falls silent fails the
-run by the name of the test that it ran, and another takes its place. Tests marked by
-common.alone() run when nothing else of this run does. The totals are those of unittest.
+run by the name of the test that it ran, and another takes its place. The totals are those of
+unittest.
 """
 import contextlib
 import faulthandler
@@ -21,15 +21,8 @@ import unittest
 
 import common
 
-SILENCE_S = 900  # a test that takes longer hangs; Settings.patience() of it, but
-SILENCE_MOST_S = 1800  # no longer than this, except under valgrind
+SILENCE_S = 900  # a test that takes longer hangs; Settings.patience() of it
 LAST_WORDS_S = 20  # a lane's, once it is told to say where it hangs
-
-
-def silence():
-    """The seconds after which a lane that says nothing hangs."""
-    seconds = common.Settings.patience(SILENCE_S)
-    return seconds if common.Settings.valgrind else min(seconds, SILENCE_MOST_S)
 
 
 def tests_of(suite):
@@ -41,19 +34,18 @@ def tests_of(suite):
 
 
 class Unit:
-    """What one lane runs in one go: a class, or those of its tests that must be alone."""
+    """What one lane runs in one go: a class."""
 
-    def __init__(self, name, alone):
-        self.name, self.alone, self.tests = name, alone, []
+    def __init__(self, name):
+        self.name, self.tests = name, []
 
 
 def units_of(suite, seconds):
     """The longest first; those whose time is not known before all others, by their number."""
     units = {}
     for t in tests_of(suite):
-        alone = common.is_alone(t)
-        name = "%s.%s" % (type(t).__module__, type(t).__qualname__) + (" alone" if alone else "")
-        units.setdefault(name, Unit(name, alone)).tests.append(t)
+        name = "%s.%s" % (type(t).__module__, type(t).__qualname__)
+        units.setdefault(name, Unit(name)).tests.append(t)
     return sorted(units.values(), reverse=True,
                   key=lambda u: (u.name not in seconds, seconds.get(u.name, 0), len(u.tests)))
 
@@ -212,7 +204,7 @@ class Lane:
 
     def watch(self):
         """A lane that fell silent says where it hangs, and ends; then events() ends too."""
-        silent = time.monotonic() - self.heard - silence()
+        silent = time.monotonic() - self.heard - common.Settings.patience(SILENCE_S)
         if silent > LAST_WORDS_S:
             self.kill(signal.SIGKILL)
         elif silent > 0 and not self.asked:
@@ -361,8 +353,7 @@ def run(suite, lanes, verbose, times, whole):
         if signal.getsignal(sig) != signal.SIG_IGN:  # nohup
             signal.signal(sig, lambda number, _: sys.exit(128 + number))
     try:
-        todo.run([i for i, u in enumerate(units) if not u.alone], lanes)
-        todo.run([i for i, u in enumerate(units) if u.alone], 1)
+        todo.run(range(len(units)), lanes)
     finally:
         todo.close()
     if whole:

@@ -11,6 +11,8 @@ import threading
 import time
 import urllib.parse
 
+from common import free_port
+
 ID, SECRET, REGION, BUCKET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "eu-test-1", \
     "states"
 SKEW_S = 900
@@ -198,7 +200,7 @@ class Stub:
         self.lock = threading.Lock()
         self.page = 2
         self.in_host, self.region, self.clock, self.no_conditions = in_host, REGION, 0, False
-        self.tls, self.port, self.server = tls, 0, None
+        self.tls, self.port, self.server = tls, free_port(), None  # its own, when it starts again
         self.users, self.objects, self.asked, self.fault = {ID: (SECRET, "")}, {}, [], None
         self.connections = set()
         self.start()
@@ -211,7 +213,6 @@ class Stub:
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True,
                                                      do_handshake_on_connect=False)
         self.server.stub = self
-        self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05},
                          daemon=True).start()
 

@@ -42,7 +42,8 @@ class Eval(unittest.TestCase):
         with open(self.path("ids.json"), "w") as f:
             json.dump(ids, f)
         return subprocess.run([program(), "--model", model, "--tokens", self.path("ids.json")] +
-                              list(flags), capture_output=True, text=True, timeout=300)
+                              list(flags), capture_output=True, text=True,
+                              timeout=common.Settings.patience(300))
 
     def test_logits_and_greedy_ids_of_the_demo_models_equal_the_reference(self):
         for model in (DEMO, DEMO7):
@@ -97,7 +98,8 @@ class Eval(unittest.TestCase):
         with open(self.path("t.txt"), "w") as f:
             f.write("Once upon a time, there was a little dog named Spot.")
         r = subprocess.run([program(), "--model", DEMO, "--perplexity", self.path("t.txt")],
-                           capture_output=True, text=True, timeout=60)
+                           capture_output=True, text=True,
+                           timeout=common.Settings.patience(60))
         self.assertEqual(r.returncode, 0, r.stderr)
         out = json.loads(r.stdout)
         self.assertGreater(out["tokens"], 10)
@@ -114,7 +116,7 @@ class Eval(unittest.TestCase):
             words = line.split()
             rows[words[2]] = [float(w) for w in words if w.replace(".", "").isdigit()]
         plan = subprocess.run([program(), "--plan", DEMO7], capture_output=True, text=True,
-                              timeout=60).stdout.splitlines()[1:]
+                              timeout=common.Settings.patience(60)).stdout.splitlines()[1:]
         kinds = [line.replace(" logits ", " ").split()[3] for line in plan]
         self.assertEqual(set(rows), set(kinds) | {"(waits)"})
         for kind in set(kinds):

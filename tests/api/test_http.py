@@ -110,12 +110,10 @@ def statuses(reply):
 
 class Malformed(unittest.TestCase):
     def test_each_is_refused_and_nothing_behind_it_is_answered(self):
-        # Short deadlines: what waits for more bytes is cut instead of answered.
-        s = server("--model", DEMO, "--header-timeout", "1", "--body-timeout", "1",
-                   "--idle-timeout", "1")
+        s = server("--model", DEMO)
         for name, data, right in MALFORMED:
             with self.subTest(name):
-                reply = s.raw(data + HIDDEN, timeout=6)
+                reply = s.raw(data + HIDDEN, 2)  # it closes after one, or the hidden one is told
                 got = statuses(reply) or [0]
                 self.assertIn(got[0], right, reply[:400])
                 if got[0] == 404:
@@ -250,7 +248,7 @@ class Http(unittest.TestCase):
 
     def test_pipelined_requests_are_answered_in_order(self):
         reply = self.s.raw(post(b"Content-Length: 29\r\n") + get() + get(line=b"GET /version HTTP/1.1"),
-                           timeout=2)
+                           3)
         self.assertEqual(statuses(reply), [200, 200, 200])
         self.assertLess(reply.index(b"text_completion"), reply.index(b'"status"'))
 
@@ -259,14 +257,14 @@ class Http(unittest.TestCase):
                              (post(b"Content-Length: 29\r\n"), b"text_completion"),
                              (chunked(b"1d;a=b\r\n" + BODY + b"\r\n0\r\nX: y\r\n\r\n"),
                               b"text_completion")):
-            reply = self.s.raw(good + get(H + b"X : y\r\n") + HIDDEN, timeout=3)
+            reply = self.s.raw(good + get(H + b"X : y\r\n") + HIDDEN, 3)
             self.assertEqual(statuses(reply), [200, 400])
             self.assertIn(status, reply)
             self.assertNotIn(b'"commit"', reply)
 
     def test_the_longest_head_is_read(self):
         for headers in (b"".join(b"a%d: b\r\n" % i for i in range(127)), b"a: " + b"b" * 16200 + b"\r\n"):
-            self.assertEqual(statuses(self.s.raw(get(H + headers), timeout=2)), [200])
+            self.assertEqual(statuses(self.s.raw(get(H + headers), 1)), [200])
 
     def test_http_10_gets_whole_replies_and_streams_that_end_by_closing(self):
         line = b"POST /v1/completions HTTP/1.0\r\n" + J
@@ -351,7 +349,7 @@ class Http(unittest.TestCase):
             held.append(c)
         wait_for(lambda: s.metrics()["recurd_http_memory_bytes"] > 4 << 20)
         got = s.raw(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n" + J +
-                    b"Content-Length: 3000000\r\n\r\n", timeout=3)
+                    b"Content-Length: 3000000\r\n\r\n", 1)
         self.assertEqual(statuses(got), [503])
         self.assertEqual(s.complete("a", max_tokens=1)["usage"]["completion_tokens"], 1)
         for c in held:
@@ -382,7 +380,7 @@ class Http(unittest.TestCase):
     def test_a_body_encoded_as_itself_is_not_encoded(self):
         for encoding, status in ((b"identity", 200), (b"Identity", 200), (b"gzip", 415)):
             reply = self.s.raw(post(b"Content-Length: 29\r\nContent-Encoding: " + encoding + b"\r\n"),
-                               timeout=2)
+                               1)
             self.assertEqual(statuses(reply), [status], encoding)
 
     def test_expect_100_is_answered_before_the_body_in_both_ways(self):
@@ -392,7 +390,7 @@ class Http(unittest.TestCase):
         s.sendall(BODY)
         self.assertIn(b"200 OK", s.recv(65536))
         s.close()
-        reply = self.s.raw(post(b"Content-Length: 4194305\r\nExpect: 100-continue\r\n", b""))
+        reply = self.s.raw(post(b"Content-Length: 4194305\r\nExpect: 100-continue\r\n", b""), 1)
         self.assertEqual(statuses(reply), [413])
         self.assertNotIn(b"100 Continue", reply)
 
@@ -412,7 +410,7 @@ class Http(unittest.TestCase):
             pass
         self.assertIn((statuses(got) or [0])[0], (413, 0))
         s.close()
-        reply = self.s.raw(head + b"1d\r\n" + BODY + b"\r\n0\r\n\r\n", timeout=2)
+        reply = self.s.raw(head + b"1d\r\n" + BODY + b"\r\n0\r\n\r\n", 1)
         self.assertEqual(statuses(reply), [200])
 
     def test_a_body_in_single_bytes_is_put_together(self):
@@ -428,14 +426,15 @@ class Deadlines(unittest.TestCase):
         self.s = server("--model", DEMO, "--header-timeout", "1", "--body-timeout", "1",
                         "--idle-timeout", "1")
 
-    def cut_after(self, start, more):
-        """Seconds until the server closes a connection that sends a byte now and then."""
+    def cut(self, start, more):
+        """Waits until the server closes a connection that sends a byte now and then."""
         s = self.s.connect()
-        t = time.time()
-        s.sendall(start)
-        s.settimeout(0.2)
+        end = time.time() + common.Settings.patience(60)
         try:
-            while time.time() - t < common.Settings.patience(10):
+            s.sendall(start)
+            s.settimeout(0.2)
+            while True:
+                self.assertLess(time.time(), end, "it is still open")
                 try:
                     if s.recv(4096) == b"":
                         break
@@ -444,19 +443,17 @@ class Deadlines(unittest.TestCase):
         except (BrokenPipeError, ConnectionResetError):
             pass
         s.close()
-        return time.time() - t
 
     def test_slow_headers_are_cut_however_often_a_byte_comes(self):
-        self.assertLess(self.cut_after(b"GET /health HT", b"x"), common.Settings.patience(4))
-        self.assertLess(self.cut_after(get()[:-2], b"X-A: b\r\n"), common.Settings.patience(4))
+        self.cut(b"GET /health HT", b"x")
+        self.cut(get()[:-2] + b"X-A: ", b"b")
 
     def test_a_slow_body_is_cut(self):
-        start = post(b"Content-Length: 1000\r\n", b"")
-        self.assertLess(self.cut_after(start, b" "), common.Settings.patience(4))
+        self.cut(post(b"Content-Length: 100000\r\n", b""), b" ")
 
     def test_silence_is_cut_before_and_between_requests(self):
-        self.assertLess(self.cut_after(b"", b""), common.Settings.patience(4))
-        self.assertLess(self.cut_after(get(), b""), common.Settings.patience(4))
+        self.cut(b"", b"")
+        self.cut(get(), b"")
 
     def test_a_request_that_takes_too_long_is_504(self):
         s = server("--model", DEMO, "--request-timeout", "1")
@@ -466,7 +463,6 @@ class Deadlines(unittest.TestCase):
         self.assertEqual(status, 504)
         self.assertEqual(json.loads(body)["error"]["code"], "timeout")
         self.assertEqual(headers["x-should-retry"], "false")
-        self.assertLess(time.time() - t, common.Settings.patience(5))
         st = common.Stream(s, "/v1/completions", {"prompt": "a", "max_tokens": 1000000,
                                                   "ignore_eos": True, "stream": True})
         for event in st.events():  # a stream that moves may take longer

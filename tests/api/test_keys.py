@@ -3,15 +3,13 @@ import json
 import os
 import re
 import signal
-import statistics
 import subprocess
 import tempfile
 import threading
-import time
 import unittest
 
 import common
-from common import DEMO, ROOT, Server, Settings, Stream, alone, command, server, wait_for
+from common import DEMO, ROOT, Server, Settings, Stream, command, server, wait_for
 from keyed import Client, Keyed, line, secret
 from test_cache import ids
 
@@ -216,6 +214,7 @@ class Isolation(unittest.TestCase):
                 ("POST", "/v1/chat/completions", chat)]
 
     def test_another_keys_session_is_answered_as_an_unknown_one(self):
+        """That it takes as long is for make hostile, on a quiet machine."""
         s = self.session(self.alice)
         mine = self.session(self.bob)
         for foreign, unknown in zip(self.probes(s), self.probes(UNKNOWN)):
@@ -231,22 +230,6 @@ class Isolation(unittest.TestCase):
         self.assertEqual([o["id"] for o in self.bob.get("/v1/sessions")["data"]], [mine])
         self.assertEqual([o["id"] for o in self.alice.get("/v1/sessions?after=" + "0" * 32)["data"]], [s])
         self.assertEqual(self.carol.get("/v1/sessions")["data"], [])
-
-    @alone("it compares times")
-    @unittest.skipIf(Settings.slow, "times mean nothing under a checker")
-    def test_and_takes_as_long(self):
-        s = self.session(self.alice)
-        for _ in range(4):  # a busy machine may spoil one try
-            took = {s: [], UNKNOWN: []}
-            for i in range(600):
-                for one in ((s, UNKNOWN), (UNKNOWN, s))[i % 2]:
-                    t = time.perf_counter()
-                    self.bob.request("GET", "/v1/sessions/" + one)
-                    took[one].append(time.perf_counter() - t)
-            a, b = (statistics.median(v) for v in took.values())
-            if max(a, b) / min(a, b) < 1.1:
-                return
-        self.fail("%.0f us for a foreign session, %.0f us for an unknown one" % (a * 1e6, b * 1e6))
 
     def test_a_prompt_is_cached_for_the_key_that_sent_it(self):
         p = ids(400, 8)

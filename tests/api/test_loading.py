@@ -117,12 +117,10 @@ class Loading(unittest.TestCase):
         for listen, signals in (("127.0.0.1:0", 1), ("unix:" + path, 2)):
             self.start("--model", self.model(200), "--listen", listen, *SLOW)
             time.sleep(0.3)
-            t = time.time()
             for _ in range(signals):
                 self.proc.send_signal(signal.SIGTERM)
                 time.sleep(0.05)
             self.assertEqual(self.proc.wait(Settings.patience(20)), 0, self.text())
-            self.assertLess(time.time() - t, Settings.patience(4))
             self.assertIn("stopped while loading", self.text())
             self.assertFalse(os.path.exists(path))
 

@@ -2,12 +2,10 @@
 answers are those of a server without a cache, bit for bit."""
 import json
 import shutil
-import signal
 import tempfile
-import time
 import unittest
 
-from common import DEMO, DEMO7, STATES_FOLLOW_S, Server
+from common import DEMO, DEMO7, Server
 from test_cache import HYBRID, ids
 
 ASK = dict(max_tokens=4, temperature=0, ignore_eos=True, logprobs=2, return_token_ids=True)
@@ -30,9 +28,8 @@ class Long(unittest.TestCase):
         return Server(["--model", self.model, "--slots", "4", "--context", "16384"] + list(more))
 
     def restart(self):
-        time.sleep(STATES_FOLLOW_S)
-        self.s.proc.send_signal(signal.SIGKILL)
-        self.s.proc.wait()
+        self.s.wait_written()
+        self.s.kill()
         self.s = self.start("--state-dir", self.dir)
 
     def check(self, session, path, cost, n=20, **fields):

@@ -5,11 +5,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import unittest
 
-from common import (DEMO, DEMO7, STATES_FOLLOW_S, Server, Settings, expected, in_threads,
-                    server)
+from common import DEMO, DEMO7, Server, Settings, expected, in_threads, server
 from test_cache import HYBRID, ids
 
 DEVICE = "opencl:pocl"
@@ -149,9 +147,8 @@ class OpenCL(unittest.TestCase):
             path += new + got[0][0]
             self.assertEqual(reply["session"]["position"], len(path))
             if i in (0, 2):
-                time.sleep(STATES_FOLLOW_S)
-                s.proc.send_signal(signal.SIGKILL)
-                s.proc.wait()
+                s.wait_written()
+                s.kill()
                 s = self.start(*args)
             if i == 1:
                 name = s.post("/v1/sessions/%s/fork" % name, {})["id"]

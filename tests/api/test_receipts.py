@@ -354,7 +354,7 @@ class Receipts(unittest.TestCase):
             self.assertIn(words, out)
         self.assertEqual(verify(DEMO, x, stdin=True)[0], 0)
         r = subprocess.run([EVAL, "--model", DEMO, "--verify", "/nowhere"], capture_output=True,
-                           text=True, timeout=60)
+                           text=True, timeout=Settings.patience(60))
         self.assertEqual((r.returncode, r.stderr.count("\n")), (2, 1), r.stderr)
 
 

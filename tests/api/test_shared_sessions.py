@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import unittest
+import uuid
 
 from common import Settings, Stream
 from test_cache import ids
@@ -25,18 +26,24 @@ def replicas(rig, n=2, *more):
 
 def records_up(server):
     """Its third connection works: a new session is shared."""
-    wait_for(lambda: create(server)["shared"], "a shared session")
+    create(server)
 
 
 def create(server):
-    return server.post("/v1/sessions", {})
+    """A shared one, at once or, where the store's answer was late, when it is put there."""
+    made = server.post("/v1/sessions", {})
+    if not made["shared"]:
+        wait_for(lambda: show(server, made["id"])["shared"], "a shared session", 60)
+        made = show(server, made["id"])
+    return made
 
 
-def send(server, path, body):
-    """-> status, headers, reply; as official clients do, 409 and 503 are sent again."""
+def send(server, path, body=None, method="POST", **more):
+    """-> status, headers, reply; as official clients do, 409 and 503 are sent again. So no answer
+    of the store that comes too late, after a second, is a fault."""
     end = time.time() + Settings.patience(60)
     while True:
-        status, headers, data = server.request("POST", path, body)
+        status, headers, data = server.request(method, path, body, **more)
         if status not in (409, 503) or headers.get("x-should-retry") != "true":
             return status, headers, json.loads(data)
         assert headers.get("retry-after"), headers
@@ -45,28 +52,43 @@ def send(server, path, body):
 
 
 def turn(server, session, prompt, n=8, **fields):
-    body = dict(ASK, prompt=prompt, session=session, max_tokens=n, **fields)
-    status, _, reply = send(server, "/v1/completions", body)
+    """Done once, however often it is sent."""
+    fields = dict(ASK, prompt=prompt, session=session, max_tokens=n, **fields)
+    status, _, reply = send(server, "/v1/completions", dict({"turn_id": uuid.uuid4().hex}, **fields))
     assert status == 200, reply
     return reply
 
 
-def holding(server, session):
-    """A turn that goes on until its stream is reset; its first token is there."""
-    stream = Stream(server, "/v1/completions", dict(prompt=ids(20, 2), session=session,
-                                                    max_tokens=100000, stream=True,
-                                                    ignore_eos=True))
-    next(stream.frames())
-    return stream
+def fork(server, session):
+    status, _, reply = send(server, "/v1/sessions/%s/fork" % session, {})
+    assert status == 200, reply
+    return reply
+
+
+def holding(server, session, n=100000, room=None, **more):
+    """A turn that goes on until its stream is reset; its first token is there, `left` the rest."""
+    body = dict(more, prompt=ids(20, 2), session=session, max_tokens=n, stream=True,
+                ignore_eos=True)
+    end = time.time() + Settings.patience(60)
+    while True:  # as send() does
+        stream = Stream(server, "/v1/completions", body, room=room)
+        if stream.status == 200:
+            stream.left = stream.frames()
+            first = next(stream.left)
+            assert '"error"' not in first, first
+            return stream
+        assert stream.status in (409, 503) and time.time() < end, stream.status
+        stream.close()
+        time.sleep(0.1)
 
 
 def alone(rig, path, n=8):
     return rig.alone.complete(path, max_tokens=n, **ASK)["choices"][0]
 
 
-def check(rig, path, new, reply):
+def check(rig, path, new, reply, n=8):
     """The turn is that of one server alone; -> the path behind it."""
-    want, got = alone(rig, path + new), reply["choices"][0]
+    want, got = alone(rig, path + new, n), reply["choices"][0]
     assert got["token_ids"] == want["token_ids"], (got, want)
     assert got["logprobs"] == want["logprobs"]
     assert reply["session"]["shared"], reply["session"]
@@ -81,7 +103,7 @@ def cost(reply):
 
 
 def show(server, session):
-    return server.get("/v1/sessions/" + session)[1]
+    return send(server, "/v1/sessions/" + session, method="GET")[2]
 
 
 class Cable:
@@ -152,15 +174,15 @@ class Together(unittest.TestCase):
             self.assertEqual((status, at["shared"], at["position"]), (200, True, len(path) - 20))
             path = path[:-20]
             path = check(r, path, ids(9, 1), turn(a, s, ids(9, 1)))
-            fork = b.post("/v1/sessions/%s/fork" % s, {})
-            self.assertTrue(fork["shared"])
-            check(r, path, ids(7, 2), turn(c, fork["id"], ids(7, 2)))
+            second = fork(b, s)
+            self.assertTrue(second["shared"])
+            check(r, path, ids(7, 2), turn(c, second["id"], ids(7, 2)))
             path = check(r, path, ids(5, 3), turn(b, s, ids(5, 3)))
-            self.assertEqual(b.request("DELETE", "/v1/sessions/" + s)[0], 200)
+            send(b, "/v1/sessions/" + s, method="DELETE")
             for other in (a, b, c):
-                self.assertEqual(other.complete(ids(5, 3), 404, session=s)["error"]["code"],
-                                 "session_not_found")
-                self.assertEqual(other.request("GET", "/v1/sessions/" + s)[0], 404)
+                status, _, reply = send(other, "/v1/completions", {"prompt": [5], "session": s})
+                self.assertEqual((status, reply["error"]["code"]), (404, "session_not_found"))
+                self.assertEqual(send(other, "/v1/sessions/" + s, method="GET")[0], 404)
 
     @needs_redis
     def test_another_arithmetic_computes_the_path(self):
@@ -209,9 +231,8 @@ class Together(unittest.TestCase):
                                  first["choices"][0]["token_ids"])
                 self.assertEqual(again["usage"], first["usage"])
             self.assertEqual(show(b, s)["position"], 58)
-            status = b.request("POST", "/v1/completions",
-                               dict(prompt=[5], session=s, expected_position=50))[0]
-            self.assertEqual(status, 412)
+            self.assertEqual(send(b, "/v1/completions",
+                                  dict(prompt=[5], session=s, expected_position=50))[0], 412)
 
     @needs_redis
     def test_one_writer(self):
@@ -219,15 +240,26 @@ class Together(unittest.TestCase):
         with Rig() as r:
             a, b = replicas(r)
             s = create(a)["id"]
-            path = check(r, [], ids(50, 1), turn(a, s, ids(50, 1)))
-            stream = holding(a, s)
-            status, headers, body = b.request("POST", "/v1/completions",
-                                              dict(prompt=[5], session=s))
-            self.assertEqual((status, json.loads(body)["error"]["code"]), (409, "session_busy"))
-            self.assertEqual((headers["retry-after"], headers["x-should-retry"]), ("1", "true"))
-            self.assertTrue(show(b, s)["busy"])
-            stream.reset()
-            check(r, path, ids(9, 3), turn(b, s, ids(9, 3)))
+            paths = [check(r, [], ids(50, 1), turn(a, s, ids(50, 1)))]
+
+            def told():
+                """False where a's sign of life was late, by a second: then it is b's session."""
+                stream = holding(a, s)
+                status, headers, body = b.request("POST", "/v1/completions", dict(
+                    ASK, prompt=[5], session=s, max_tokens=1))
+                busy = show(b, s)["busy"]
+                stream.reset()
+                reply = json.loads(body)
+                if status == 409:
+                    self.assertEqual(reply["error"]["code"], "session_busy")
+                    self.assertEqual((headers["retry-after"], headers["x-should-retry"]),
+                                     ("1", "true"))
+                    return busy
+                if status == 200:
+                    paths.append(check(r, paths[-1], [5], reply, 1))
+                return False
+            wait_for(told, "409", 60)
+            check(r, paths[-1], ids(9, 3), turn(b, s, ids(9, 3)))
 
     @needs_redis
     def test_the_holder_is_killed(self):
@@ -249,15 +281,12 @@ class Together(unittest.TestCase):
             a, b = replicas(r)
             s = create(a)["id"]
             path = check(r, [], ids(300, 1), turn(a, s, ids(300, 1)))
-            stream = Stream(a, "/v1/completions",
-                            dict(prompt=ids(20, 2), session=s, max_tokens=200, stream=True,
-                                 ignore_eos=True))
-            frames = stream.frames()
-            next(frames)
+            # Of more bytes than lie between the two: it cannot be over before it is read.
+            stream = holding(a, s, 2000, room=32768, logprobs=20)
             a.proc.send_signal(signal.SIGSTOP)
             path = check(r, path, ids(9, 3), turn(b, s, ids(9, 3)))
             a.proc.send_signal(signal.SIGCONT)
-            self.assertIn("session_moved", "".join(frames))
+            self.assertIn("session_moved", "".join(stream.left))
             self.assertGreater(metric(a, "session_conflicts_total"), 0)
             check(r, path, ids(9, 4), turn(a, s, ids(9, 4)))
 
@@ -273,7 +302,7 @@ class Together(unittest.TestCase):
 
                 def one(k, server):
                     body = dict(ASK, prompt=ids(20, 10 * i + k), session=s, max_tokens=8,
-                                expected_position=len(path))
+                                expected_position=len(path), turn_id="%d by %d" % (i, k))
                     got[k] = send(server, "/v1/completions", body)
 
                 threads = [threading.Thread(target=one, args=x) for x in ((0, a), (1, b))]
@@ -300,7 +329,7 @@ class Together(unittest.TestCase):
             self.assertEqual((status, json.loads(body)["error"]["code"]),
                              (503, "shared_store_away"), body)
             self.assertTrue(headers["retry-after"])
-            new = create(b)
+            new = b.post("/v1/sessions", {})
             self.assertFalse(new["shared"])
             reply = b.complete(ids(30, 3), session=new["id"], max_tokens=8, **ASK)
             self.assertFalse(reply["session"]["shared"])
@@ -423,8 +452,8 @@ class Together(unittest.TestCase):
                     others = [k for k in r.redis.keys() if k.startswith(b"recurd:r:") and k != key]
                     r.redis.say("COPY", others[0], key, "REPLACE")
                 if i < 4:
-                    status = b.request("POST", "/v1/completions", dict(prompt=[5], session=s))[0]
-                    self.assertEqual(status, 404)
+                    asked = send(b, "/v1/completions", dict(prompt=[5], session=s))
+                    self.assertEqual(asked[0], 404)
             self.assertGreater(metric(b, "errors_total"), 0)
             check(r, path, ids(9, 9), turn(b, s, ids(9, 9)))
             self.assertEqual({show(b, x)["position"] for x in (one, two)}, {0})
@@ -454,8 +483,8 @@ class Together(unittest.TestCase):
                             assert status == 200 and at["position"] == to, at
                             s[1] = s[1][:to]
                         elif what < 0.35:
-                            status, _, at = send(server, "/v1/sessions/%s/fork" % s[0], {})
-                            assert status == 200 and at["position"] == len(s[1]), (at, len(s[1]))
+                            at = fork(server, s[0])
+                            assert at["position"] == len(s[1]), (at, len(s[1]))
                             mine.append([at["id"], list(s[1])])
                         else:
                             new = ids(rnd.randrange(5, 60), rnd.randrange(1 << 30))

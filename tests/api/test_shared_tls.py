@@ -87,7 +87,7 @@ def why_not():
             return "there is no " + program
     # One that was built without TLS does not know the word.
     r = subprocess.run(["redis-server", "--port", "0", "--tls-auth-clients", "no", "--bogus-end", "x"],
-                       capture_output=True, text=True, timeout=60)
+                       capture_output=True, text=True, timeout=common.Settings.patience(60))
     known = "tls-auth-clients" not in r.stdout + r.stderr
     return None if known else "redis-server was built without TLS"
 

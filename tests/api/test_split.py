@@ -1,12 +1,10 @@
 """Layers split over several devices: a session goes on there that one device began, after a kill,
 and back again; every answer has the bits of a single device."""
 import shutil
-import signal
 import tempfile
-import time
 import unittest
 
-from common import DEMO, STATES_FOLLOW_S, Server, Settings
+from common import DEMO, Server
 from test_cache import HYBRID, ids
 
 DEVICES = ("cpu", "cpu+cpu+rows=9", "cpu", "cpu+cpu")
@@ -33,9 +31,8 @@ class Split(unittest.TestCase):
             if path:  # what another device left was used
                 self.assertGreater(reply["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
             path += new + mine["token_ids"]
-            time.sleep(Settings.patience(STATES_FOLLOW_S))
-            s.proc.send_signal(signal.SIGKILL)
-            s.proc.wait()
+            s.wait_written()
+            s.kill()
         self.assertEqual(plain.stop(), 0)
         shutil.rmtree(place)
 

@@ -1,11 +1,12 @@
 """Streams: framing, heartbeats, clients that leave, slow readers, gaps."""
 import json
 import socket
+import threading
 import time
 import unittest
 
 import common
-from common import DEMO, Stream, in_threads, server
+from common import DEMO, Stream, in_threads, server, wait_for
 
 LONG = {"prompt": "Once upon a time", "max_tokens": 1000000, "ignore_eos": True, "stream": True,
         "temperature": 0}
@@ -47,10 +48,8 @@ class Framing(unittest.TestCase):
         first = Stream(s, "/v1/completions", LONG)
         next(first.events())
         second = Stream(s, "/v1/completions", dict(LONG, max_tokens=2))
-        t = time.time()
         frame = next(second.frames())
         self.assertTrue(frame.startswith(": "), frame)
-        self.assertLess(time.time() - t, common.Settings.patience(4))
         first.reset()
         events = list(second.events())
         self.assertTrue(events and second.done)
@@ -63,11 +62,6 @@ class Leaving(unittest.TestCase):
         self.s = server("--model", DEMO)
         self.s.wait_idle()
 
-    def gone_within(self, seconds=5):
-        t = time.time()
-        m = self.s.wait_idle(seconds)
-        return time.time() - t, m
-
     def test_mid_stream_by_fin_and_by_rst(self):
         for leave in (Stream.close, Stream.reset):
             st = Stream(self.s, "/v1/completions", LONG)
@@ -75,7 +69,7 @@ class Leaving(unittest.TestCase):
             for _ in range(3):
                 next(events)
             leave(st)
-            self.gone_within()
+            self.s.wait_idle()
 
     def test_while_a_whole_reply_is_made(self):
         before = self.s.metrics()["recurd_requests_cancelled_total"]
@@ -84,22 +78,19 @@ class Leaving(unittest.TestCase):
             body = json.dumps(dict(LONG, stream=False)).encode()
             sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
                          b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-            end = time.time() + common.Settings.patience(10)
-            while self.s.metrics()["recurd_requests_running"] != 1:
-                self.assertLess(time.time(), end, "the request never ran")
-                time.sleep(0.02)
+            wait_for(lambda: self.s.metrics()["recurd_requests_running"] == 1)
             if rst:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             sock.close()
-            self.gone_within()
+            self.s.wait_idle()
         after = self.s.metrics()["recurd_requests_cancelled_total"]
         self.assertEqual(after - before, 2)
 
     def test_during_a_long_prompt(self):
         st = Stream(self.s, "/v1/completions", dict(LONG, prompt=[5] * 200000))
-        time.sleep(0.2)
+        wait_for(lambda: self.s.metrics()["recurd_requests_running"] == 1)
         st.reset()
-        self.gone_within(10)
+        self.s.wait_idle()
 
     def test_inside_headers_and_bodies(self):
         for data in (b"GET", b"GET /health HTTP/1.1\r\nHo", b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
@@ -107,7 +98,7 @@ class Leaving(unittest.TestCase):
             sock = self.s.connect()
             sock.sendall(data)
             sock.close()
-        self.gone_within()
+        self.s.wait_idle()
 
     def test_half_a_close_keeps_a_stream(self):
         st = Stream(self.s, "/v1/completions", LONG)
@@ -118,7 +109,7 @@ class Leaving(unittest.TestCase):
                 break
         self.assertEqual(self.s.metrics()["recurd_http_generations"], 1)
         st.reset()
-        self.gone_within()
+        self.s.wait_idle()
         st = Stream(self.s, "/v1/completions", dict(LONG, max_tokens=30))
         st.sock.shutdown(socket.SHUT_WR)
         self.assertGreaterEqual(len(list(st.events())), 2)
@@ -128,18 +119,16 @@ class Leaving(unittest.TestCase):
     def test_a_reader_that_stops_is_held_back_and_then_cut(self):
         s = server("--model", DEMO, "--stall-timeout", "1")
         st = Stream(s, "/v1/completions", dict(LONG, logprobs=20))
-        end = time.time() + common.Settings.patience(30)
-        while time.time() < end and not s.metrics()["recurd_http_timeouts_total"]:
-            time.sleep(0.2)  # never reads: buffers fill, then a second passes
-        m = s.wait_idle(20)
-        self.assertGreaterEqual(m["recurd_http_timeouts_total"], 1)
+        # It never reads: buffers fill, then a second passes.
+        wait_for(lambda: s.metrics()["recurd_http_timeouts_total"] >= 1)
+        s.wait_idle()
         st.close()
 
     def test_a_reader_that_takes_too_little_over_its_request_is_cut(self):
         """It never falls silent: a little is read all the time, and more than once a second."""
         s = server("--model", DEMO, "--stall-timeout", "1")
         st = Stream(s, "/v1/completions", dict(LONG, logprobs=20))
-        st.sock.settimeout(30)
+        st.sock.settimeout(common.Settings.patience(60))
         end, cut = time.time() + common.Settings.patience(60), False
         while time.time() < end and not cut:
             try:
@@ -149,7 +138,7 @@ class Leaving(unittest.TestCase):
             time.sleep(0.1)
             cut = cut or s.metrics()["recurd_http_timeouts_total"] >= 1
         self.assertTrue(cut, "it is still served")
-        s.wait_idle(20)
+        s.wait_idle()
         st.close()
 
     def test_a_reader_that_comes_late_finds_every_byte(self):
@@ -178,19 +167,21 @@ class Leaving(unittest.TestCase):
             self.assertTrue(text.endswith(b"data: [DONE]\n\n"))
             self.assertEqual("".join(e["choices"][0]["text"] for e in events), whole)
 
+    def drawn(self):
+        return self.s.metrics()["recurd_output_tokens_total"]
+
     def test_one_slow_reader_does_not_slow_the_others(self):
         slow = Stream(self.s, "/v1/completions", dict(LONG, logprobs=20))
-        time.sleep(1)
-        t = time.time()
+        # Its buffers fill, and nothing more is drawn for it. Whoever waited for it would not end.
+        wait_for(lambda: self.drawn() == (time.sleep(0.3), self.drawn())[1])
         self.s.complete("Once", max_tokens=50, ignore_eos=True)
-        self.assertLess(time.time() - t, common.Settings.patience(5))
         slow.reset()
-        self.gone_within()
+        self.s.wait_idle()
 
 
 class Gap(unittest.TestCase):
     def test_a_stream_goes_on_while_a_long_prompt_arrives(self):
-        """Printed, not timed: the bound is the token budget, not this machine's speed."""
+        """Counted, not timed."""
         for budget in ("512", "64"):
             self.while_a_prompt_arrives(budget, "--step-tokens", budget, "--target-gap-ms", "0")
         self.while_a_prompt_arrives("512", "--target-gap-ms", "1")
@@ -201,32 +192,31 @@ class Gap(unittest.TestCase):
     def while_a_prompt_arrives(self, budget, *flags):
         s = server("--model", DEMO, *flags)
         st = Stream(s, "/v1/completions", LONG)
-        events = st.events()
-        next(events)
-        times, done = [], []
+        next(st.events())
+        done = threading.Event()
 
         def long_prompt():
-            time.sleep(0.3)
-            s.complete([(7 * i) % 4000 + 10 for i in range(2000)], max_tokens=1)
-            done.append(time.time())
+            alone = s.metrics()["recurd_steps_total"] + 300  # what its steps take is known by then
+            wait_for(lambda: s.metrics()["recurd_steps_total"] > alone)
+            before = s.metrics()
+            try:
+                s.complete([(7 * i) % 4000 + 10 for i in range(2000)], max_tokens=1)
+            finally:
+                done.set()
+            after = s.metrics()
+            return [after[k] - before[k] for k in ("recurd_steps_total",
+                                                   "recurd_output_tokens_total")]
 
         def read():
-            for _ in events:
-                times.append(time.time())
-                if done and times[-1] > done[0] + 0.3:
-                    break
+            while not done.is_set():
+                st.sock.recv(1 << 16)
 
-        begin = time.time()
-        in_threads([long_prompt, read])
-        gaps = [b - a for a, b in zip(times, times[1:])]
-        quiet = [g for t, g in zip(times, gaps) if t < begin + 0.25]
-        busy = [g for t, g in zip(times, gaps) if begin + 0.3 <= t <= done[0]]
-        print("\n%s: a 2,000-token prompt took %.0f ms; longest gap of the stream %.1f ms "
-              "meanwhile (%d tokens), %.1f ms before" %
-              (" ".join(flags), (done[0] - begin - 0.3) * 1e3, max(busy or [0]) * 1e3, len(busy),
-               max(quiet or [0]) * 1e3))
-        # At least one token of the stream for every step of the prompt's.
-        self.assertGreaterEqual(len(busy), 2000 // int(budget) - 1)
+        (steps, drawn), _ = in_threads([long_prompt, read])
+        print("\n%s: %d steps while a 2,000-token prompt came, %d tokens drawn" %
+              (" ".join(flags), steps, drawn))
+        self.assertGreaterEqual(steps, 2000 // int(budget))
+        # A token of the stream in every step (that of the last may not be counted yet).
+        self.assertGreaterEqual(drawn, steps - 2)
         st.reset()
         return s.wait_idle()
 

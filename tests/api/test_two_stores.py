@@ -32,17 +32,18 @@ class Two(Rig):
             self.bucket.stop()
 
     def both(self, *more, after=0):
-        wait = str(int(Settings.patience(2000)) % 60000 or 60000)
         server = self.replica("--shared", BUCKET, "--shared-endpoint", self.bucket.endpoint(),
-                              "--shared-cold-wait-ms", wait, "--shared-cold-after", str(after),
+                              "--shared-cold-wait-ms", "60000", "--shared-cold-after", str(after),
                               *more, env=dict(os.environ, **ENV))
         up(server)
         wait_for(lambda: metric(server, "cold_up") == 1, "the bucket", 60)
         return server
 
 
-def cold_settled(server, least=1):
-    wait_for(lambda: metric(server, "cold_writes_total") >= least, "writes to the bucket", 60)
+def cold_settled(server):
+    """What rests is put there; of a server that lets it rest for no time."""
+    wait_for(lambda: metric(server, "cold_pending") == 0, "all states are in the bucket", 60)
+    assert metric(server, "cold_writes_total") > 0
 
 
 def fill(rig):
@@ -139,7 +140,7 @@ class TwoStores(unittest.TestCase):
             settled(a), cold_settled(a)
             r.redis.kill()
             b = r.replica("--shared", BUCKET, "--shared-endpoint", r.bucket.endpoint(),
-                          "--shared-cold-wait-ms", "20000", env=dict(os.environ, **ENV))
+                          "--shared-cold-wait-ms", "60000", env=dict(os.environ, **ENV))
             wait_for(lambda: metric(b, "cold_up") == 1, "the bucket", 60)
             self.assertEqual(metric(b, "up"), 0)
             self.assertGreater(r.same(b, LONG), 256)

@@ -37,7 +37,8 @@ class Units(unittest.TestCase):
             for drop_in, most in EXPOSURE.items():
                 path = self.with_drop_in(unit, drop_in)
                 done = subprocess.run(["systemd-analyze", "security", "--offline=true", path],
-                                      capture_output=True, text=True, timeout=60)
+                                      capture_output=True, text=True,
+                                      timeout=Settings.patience(60))
                 found = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
                 if not found:
                     self.skipTest("systemd-analyze says: " + (done.stdout + done.stderr)[-300:])
@@ -53,7 +54,8 @@ class Units(unittest.TestCase):
                 f.write(text)
         for name in ("recurd.service", "recurd@x.service", "recurd.socket"):
             done = subprocess.run(["systemd-analyze", "verify", os.path.join(self.dir, name)],
-                                  capture_output=True, text=True, timeout=60)
+                                  capture_output=True, text=True,
+                                  timeout=Settings.patience(60))
             bad = [x for x in done.stderr.splitlines() if self.dir in x or "recurd" in x]
             self.assertEqual([x for x in bad if "Unknown" in x or "Failed to parse" in x], [])
 

@@ -2,23 +2,25 @@
 import http.client
 import json
 import os
-import subprocess
+import statistics
 import tempfile
+import time
 
-from common import DEMO, Server, command
+from common import DEMO, Server
+from keyed import Keyed, line
 from probes import Result, probe
+from test_cache import ids
 from test_http import HIDDEN, MALFORMED, statuses
 
 
 @probe(long=True)
 def malformed():
     """R11, R19, R22: what two parsers could read in two ways, with a request hidden behind it."""
-    s = Server(["--model", DEMO, "--header-timeout", "1", "--body-timeout", "1",
-                "--idle-timeout", "1"])
+    s = Server(["--model", DEMO])
     hidden = other = wrong = fault = 0
     try:
         for _, data, right in MALFORMED:
-            reply = s.raw(data + HIDDEN, timeout=6)
+            reply = s.raw(data + HIDDEN, 2)
             got = statuses(reply) or [0]
             wrong += got[0] not in right
             fault += got[0] >= 500
@@ -79,12 +81,35 @@ def too_large():
         s.stop(9)
 
 
-def ends(*args):
-    """-> the exit code, None: it serves"""
+@probe(long=True)
+def foreign_sessions():
+    """Another key's session is refused as fast as one that never was."""
+    k = Keyed(line("alice") + line("bob"))
     try:
-        return subprocess.run(command(list(args)), capture_output=True, timeout=5).returncode
-    except subprocess.TimeoutExpired:
-        return None
+        alice, bob = k.client("alice"), k.client("bob")
+        foreign = alice.post("/v1/sessions")["id"]
+        alice.complete(ids(200, 7), 4, session=foreign)
+        took = {foreign: [], "0" * 32: []}
+        for i in range(2000):
+            for one in list(took)[::1 if i % 2 else -1]:
+                t = time.perf_counter()
+                bob.request("GET", "/v1/sessions/" + one)
+                took[one].append(time.perf_counter() - t)
+        a, b = (statistics.median(v) for v in took.values())
+        return Result("%.0f us for a foreign session, %.0f us for an unknown one" %
+                      (a * 1e6, b * 1e6), "within a tenth", max(a, b) / min(a, b) < 1.1, [])
+    finally:
+        k.close()
+
+
+def refusal(*args):
+    """What it says where it ends instead of serving; None: it serves."""
+    try:
+        s = Server(list(args))
+    except AssertionError as e:
+        return str(e)
+    s.stop(9)
+    return None
 
 
 @probe()
@@ -96,13 +121,15 @@ def open_doors():
             f.write(bytes(range(32)))
         os.mkdir(states)
         os.chmod(key, 0o644)
-        one = ends("--model", DEMO, "--listen", "127.0.0.1:0", "--state-dir", states, "--state-key",
+        one = refusal("--model", DEMO, "--listen", "127.0.0.1:0", "--state-dir", states, "--state-key",
                    key)
         os.chmod(key, 0o600)
         os.chmod(states, 0o777)
-        two = ends("--model", DEMO, "--listen", "127.0.0.1:0", "--state-dir", states, "--state-key",
+        two = refusal("--model", DEMO, "--listen", "127.0.0.1:0", "--state-dir", states, "--state-key",
                    key)
-    codes = [ends("--model", DEMO, "--listen", x) for x in ("0.0.0.0:0", "[::]:0")] + [one, two]
-    return Result("0.0.0.0, [::], a readable key, a folder of all: exit codes %s" % codes,
-                  "each refused", all(codes),
-                  [("no door is left open (%s)" % codes, all(codes))])
+    told = [refusal("--model", DEMO, "--listen", x) for x in ("0.0.0.0:0", "[::]:0")] + [one, two]
+    refused = all(t and "open-to-all" in t for t in told[:2]) and \
+        all(t and "others than its owner" in t for t in told[2:])
+    return Result("0.0.0.0, [::], a readable key, a folder of all: %d of 4 refused" %
+                  sum(map(bool, told)), "each", refused,
+                  [("no door is left open (%s)" % told, refused)])
