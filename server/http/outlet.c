@@ -24,8 +24,7 @@
  * here and at the reader, are those of one. It rests so many times as long as it wrote, within
  * bounds. Where steps take longer than half of the most it never does. */
 #define REST_TIMES 64
-#define REST_LEAST_MS 2
-#define REST_MOST_MS 8
+static int rest_least_ms = 2, rest_most_ms = 8; /* the test's are an hour */
 
 struct outlet_thread {
     struct outlet *outlet;
@@ -34,6 +33,7 @@ struct outlet_thread {
     struct outlet_place *first, **last; /* with something to write, in the order of their coming */
     uint64_t since_ns;                  /* that the list is not empty */
     enum { AWAKE, ASLEEP, RESTING } state;
+    bool soon;                          /* something in the list must not wait */
     bool stop;
     int streams;                        /* atomic */
     int blocked;                        /* of them, wait for room; the thread's own */
@@ -56,30 +56,34 @@ static struct outlet_place *take_all(struct outlet_thread *t, bool *stop, uint64
     t->first = NULL;
     t->last = &t->first;
     t->state = all ? AWAKE : ASLEEP;
+    t->soon = false;
     *stop = t->stop;
     *since = t->since_ns;
     pthread_mutex_unlock(&t->lock);
     return all;
 }
 
-static void rest(struct outlet_thread *t)
+/* False: what must not wait has come since the list was taken. */
+static bool rest(struct outlet_thread *t)
 {
     pthread_mutex_lock(&t->lock);
-    t->state = RESTING;
+    bool may = !t->soon;
+    t->state = may ? RESTING : AWAKE;
     pthread_mutex_unlock(&t->lock);
+    return may;
 }
 
 static int rest_ms(uint64_t wrote_ns)
 {
     uint64_t ms = wrote_ns * REST_TIMES / NS_PER_MS + 1;
-    return (int)MIN(MAX(ms, REST_LEAST_MS), REST_MOST_MS);
+    return (int)MIN(MAX(ms, (uint64_t)rest_least_ms), (uint64_t)rest_most_ms);
 }
 
 static void *loop(void *arg)
 {
     struct outlet_thread *t = arg;
     bool stop = false;
-    int ms = REST_LEAST_MS;
+    int ms = rest_least_ms;
     uint64_t last = 0, since;
     for (;;) {
         struct outlet_place *p = take_all(t, &stop, &since), *next;
@@ -96,9 +100,8 @@ static void *loop(void *arg)
             last = now;
             ms = rest_ms(clock_now_ns() - now);
         }
-        if (rests)
-            rest(t);
-        else if (any && t->blocked == 0)
+        rests = rests && rest(t);
+        if (!rests && any && t->blocked == 0)
             continue;
         struct epoll_event ev[EVENTS];
         int n = epoll_wait(t->epoll, ev, EVENTS, rests ? ms : any ? 0 : -1);
@@ -208,6 +211,7 @@ void outlet_put(struct outlet_place *p)
         t->since_ns = clock_now_ns();
     *t->last = p;
     t->last = &p->next;
+    t->soon = t->soon || !in_round;
     bool sleeps = t->state != AWAKE && !in_round;
     t->state = sleeps ? AWAKE : t->state;
     pthread_mutex_unlock(&t->lock);
@@ -222,6 +226,7 @@ void outlet_round(void *outlet, bool begins, bool soon)
     for (int i = 0; i < o->n && !begins; i++) {
         struct outlet_thread *t = &o->threads[i];
         pthread_mutex_lock(&t->lock);
+        t->soon = t->soon || (t->first && soon);
         bool sleeps = t->first && (t->state == ASLEEP || (t->state == RESTING && soon));
         t->state = sleeps ? AWAKE : t->state;
         pthread_mutex_unlock(&t->lock);

@@ -7,9 +7,8 @@ import socket
 import time
 
 from cluster import PORT, secret
+from hosts import Patience
 
-PATIENCE_S = 90      # a request that was not answered for so long, whatever failed, is a fault
-SILENCE_S = 8        # a connection that says nothing for so long is given up, and another made
 AGAIN = (409, 429, 500, 502, 503, 504)
 EXACT = ("text", "token_ids", "logprobs", "finish_reason", "message")
 
@@ -33,8 +32,9 @@ class Client:
         self.again = 0          # requests that were sent more than once
         self.slowest = 0.0
 
-    def send(self, method, path, body, timeout=SILENCE_S):
+    def send(self, method, path, body, timeout=None):
         """Once -> (status, headers, bytes); raises OSError or HTTPException."""
+        timeout = timeout or Patience.silence
         if not self.connection:
             self.connection = http.client.HTTPConnection(self.address, PORT, timeout=timeout)
         try:
@@ -61,7 +61,7 @@ class Client:
             hasty = self.r and number == 0 and self.r.random() < 0.2
             try:
                 status, head, data = self.send(method, path, body, self.r.uniform(0.001, 0.05)
-                                               if hasty else SILENCE_S)
+                                               if hasty else None)
                 if status in wanted:
                     self.again += number > 0
                     self.slowest = max(self.slowest, time.time() - begin)
@@ -71,9 +71,9 @@ class Client:
                     raise Fault("%s %s: %s" % (method, path, last))
             except (OSError, http.client.HTTPException) as e:
                 last = "%s: %s" % (type(e).__name__, e)
-            if time.time() - begin > PATIENCE_S:
-                raise Fault("%s %s: no answer for %d s, the last: %s" % (method, path, PATIENCE_S,
-                                                                         last))
+            if time.time() - begin > Patience.answer:
+                raise Fault("%s %s: no answer for %d s, the last: %s" % (
+                    method, path, Patience.answer, last))
             time.sleep(0.05)
         return None
 
@@ -87,11 +87,11 @@ def compare(seen, wanted, what):
                 json.dumps(wanted.get(field))[:400]))
 
 
-def stream(address, key, body, timeout=SILENCE_S):
+def stream(address, key, body):
     """One streamed completion. -> an iterator of (event, seconds since it was sent)."""
     begin = time.time()
     data = json.dumps(dict(body, stream=True, stream_options={"include_usage": True})).encode()
-    with socket.create_connection((address, PORT), timeout) as s:
+    with socket.create_connection((address, PORT), Patience.silence) as s:
         s.sendall(b"POST /v1/completions HTTP/1.0\r\nHost: x\r\nContent-Type: application/json\r\n"
                   b"Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n" % (
                       secret(key).encode(), len(data)) + data)

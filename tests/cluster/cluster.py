@@ -12,7 +12,7 @@ import sys
 import time
 
 import hosts
-from hosts import WORLD, Process, Switch, wait_for
+from hosts import WORLD, Patience, Process, Switch, wait_for
 
 sys.path.insert(0, os.path.join(os.path.dirname(hosts.HERE), "api"))
 from common import DEMO7, ROOT, Settings  # noqa: E402
@@ -72,17 +72,17 @@ class Replica:
         if code:
             self.ended.append(code)
 
-    def request(self, method, path, body=None, key="key0", timeout=60):
-        return request(self.host.address, PORT, method, path, body, key, timeout)
+    def request(self, method, path, body=None, key="key0"):
+        return request(self.host.address, PORT, method, path, body, key)
 
     def metrics(self):
         text = self.request("GET", "/metrics", key="watch")[2].decode()
         return {m[0]: float(m[1]) for m in re.findall(r"^(recurd_\w+(?:{[^}]*})?) (\S+)$", text, re.M)}
 
 
-def request(address, port, method, path, body=None, key="key0", timeout=60):
+def request(address, port, method, path, body=None, key="key0"):
     """-> (status, headers by lower-case name, bytes), on a connection of its own"""
-    c = http.client.HTTPConnection(address, port, timeout=timeout)
+    c = http.client.HTTPConnection(address, port, timeout=Patience.event)
     try:
         data = json.dumps(body).encode() if body is not None else None
         head = {"Authorization": "Bearer " + secret(key), "Content-Type": "application/json"}
@@ -125,7 +125,7 @@ class Store:
     def say(self, *words):
         """One command -> its reply: bytes, a number, or a list of them."""
         words = [w if isinstance(w, bytes) else str(w).encode() for w in words]
-        with socket.create_connection((self.host.address, STORE_PORT), 20) as s:
+        with socket.create_connection((self.host.address, STORE_PORT), Patience.event) as s:
             s.sendall(b"*%d\r\n" % len(words) +
                       b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
             with s.makefile("rb") as f:
@@ -189,7 +189,7 @@ class Balancer:
 
     def tell(self, words):
         with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(10)
+            s.settimeout(Patience.event)
             s.connect(self.control)
             s.sendall(words.encode() + b"\n")
             got = b""
@@ -251,7 +251,9 @@ class Cluster:
             n for n, r in self.replicas.items() if r.metrics()["recurd_shared_up"]), said[-12:])
 
     def connected(self):
-        return all(r.metrics()["recurd_shared_up"] == 1 for r in self.replicas.values())
+        """Every replica asks the store, and waits for what it says."""
+        seen = [r.metrics() for r in self.replicas.values()]
+        return all(m["recurd_shared_up"] and m["recurd_shared_waited_for"] for m in seen)
 
     def total(self, name):
         return sum(r.metrics()[name] for r in self.replicas.values())

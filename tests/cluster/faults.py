@@ -6,6 +6,7 @@ import threading
 import time
 
 from cluster import REPLICAS
+from hosts import Patience
 
 FAULTS = []  # (name, function, the runs that it is of)
 
@@ -119,7 +120,7 @@ def the_mirror_takes_over(c, r):
         c.mirror.say("REPLICAOF", "NO", "ONE")
         c.store.start()
         c.store.say("REPLICAOF", c.mirror.host.address, 6379)
-        end = time.time() + 120
+        end = time.time() + 2 * Patience.event
         while b"master_link_status:up" not in c.store.say("INFO", "replication"):
             if time.time() > end:
                 raise RuntimeError("the store does not copy its mirror")

@@ -77,6 +77,17 @@ def run(*command):
         raise RuntimeError("%s: %s" % (" ".join(command), done.stderr.strip()))
 
 
+class Patience:
+    """Seconds. In the short form only what hangs is a fault: the machine may be busy."""
+    silence = 8   # a connection that says nothing for so long is given up, and another made
+    answer = 90   # a request that was not answered for so long, whatever failed, is a fault
+    event = 60    # likewise what is waited for
+
+    @classmethod
+    def long(cls):
+        cls.silence, cls.answer, cls.event = 60, 900, 600
+
+
 class Host:
     """A namespace and its wire to the switch, whose end there has the host's name."""
 
@@ -212,17 +223,17 @@ class Process:
             self.proc.wait()
         return code
 
-    def stop(self, seconds=60):
+    def stop(self):
         self.proc.send_signal(signal.SIGCONT)
         self.proc.terminate()
-        return self.proc.wait(seconds)
+        return self.proc.wait(Patience.event)
 
 
-def wait_for(true, what, seconds=60):
-    end = time.time() + seconds
+def wait_for(true, what):
+    end = time.time() + Patience.event
     while not true():
         if time.time() > end:
-            raise RuntimeError("not within %d s: %s" % (seconds, what))
+            raise RuntimeError("not within %d s: %s" % (Patience.event, what))
         time.sleep(0.02)
 
 

@@ -29,7 +29,7 @@ class Common:
     """The cluster of the rows that want nothing special; what ended badly is told at the end. In the
     short form a busy machine's store may take its time: what is asked is whether, not how soon."""
     cluster, ends = None, []
-    PATIENT = ("--shared-wait-ms", "500")
+    PATIENT = ("--shared-wait-ms", "10000")
 
     @classmethod
     def whole(cls):

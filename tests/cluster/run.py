@@ -37,6 +37,8 @@ def main():
     Settings.recurd = os.path.abspath(args.recurd)
     rows.Settings.next_build = os.path.abspath(args.next) if args.next else None
     rows.Settings.short, rows.Settings.seed = args.short, args.seed
+    if args.short:
+        hosts.Patience.long()
     failed, begin = 0, time.time()
     for name, run, short in rows.ROWS:
         if args.k not in name or (args.short and not short):

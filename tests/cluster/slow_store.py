@@ -98,7 +98,7 @@ def healed(c, how):
     """Until it is waited for again; else it is told why."""
     one = c.replicas["one"]
     try:
-        wait_for(lambda: one.metrics()["recurd_shared_waited_for"], "it heals: " + how, 60)
+        wait_for(lambda: one.metrics()["recurd_shared_waited_for"], "it heals: " + how)
     except RuntimeError as e:
         raise RuntimeError("%s: %s" % (e, state(c))) from e
 

@@ -23,6 +23,7 @@ from common import DEMO7, Settings  # noqa: E402
 
 # The order of failing_malloc.c.
 COUNT, FAIL_AT, FAILED, MANY = range(4)
+HUNG_S = 1800  # what is not over by then
 EXIT_CODES = (0, 2, 3, 4, 5, 6, 7)  # programs/recurd.c
 ASK = {"prompt": "Once upon a time", "max_tokens": 5, "temperature": 0, "ignore_eos": True}
 SAY = {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 5,
@@ -55,7 +56,7 @@ class Daemon:
 
     def port(self):
         """None: it ended before it served."""
-        end = time.time() + 60
+        end = time.time() + HUNG_S
         while time.time() < end:
             for line in self.text().splitlines():
                 if " serving " in line and "; " in line and "http://" in line:
@@ -69,7 +70,7 @@ class Daemon:
         if self.proc.poll() is None:
             self.proc.terminate()
         try:
-            return self.proc.wait(60)
+            return self.proc.wait(HUNG_S)
         except subprocess.TimeoutExpired:
             self.proc.kill()
             self.proc.wait()
@@ -102,7 +103,7 @@ class Shared:
 
 def ask(port, method, path, body=None, raw=False, text=False):
     """-> (status, reply as JSON or bytes), or (None, None): the connection was closed unanswered."""
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=HUNG_S)
     try:
         data = body if raw else json.dumps(body).encode() if body is not None else None
         kind = "application/octet-stream" if raw else "application/json"

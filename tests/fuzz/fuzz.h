@@ -17,14 +17,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 /* A broken property is a crash like any other. */
 #define HOLDS(x) ((x) ? (void)0 : (fprintf(stderr, "does not hold: %s\n", #x), abort()))
 
+/* Where run.sh removes what is left. */
+static inline const char *fuzz_temp(void)
+{
+    const char *dir = getenv("TMPDIR");
+    return dir && *dir ? dir : "/tmp";
+}
+
 /* A directory of this process with one file of these bytes. */
 static inline const char *fuzz_dir(const char *name, const void *p, size_t n)
 {
-    static char dir[64];
-    char path[128];
+    static char dir[256];
+    char path[300];
     if (!dir[0]) {
         log_set_level(LOG_ERROR); /* each choice of a file is logged */
-        snprintf(dir, sizeof dir, "/tmp/recurd-fuzz-XXXXXX");
+        snprintf(dir, sizeof dir, "%.230s/recurd-fuzz-XXXXXX", fuzz_temp());
         HOLDS(mkdtemp(dir));
     }
     snprintf(path, sizeof path, "%s/%s", dir, name);

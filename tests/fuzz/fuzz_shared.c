@@ -110,7 +110,7 @@ static void replies(const uint8_t *data, size_t n)
 {
     struct shared_address a = {.shown = "fuzz"};
     struct sockaddr_un at = {.sun_family = AF_UNIX};
-    snprintf(at.sun_path, sizeof(at.sun_path), "/tmp/recurd-fuzz-%d", (int)getpid());
+    snprintf(at.sun_path, sizeof(at.sun_path), "%.80s/recurd-fuzz-%d", fuzz_temp(), (int)getpid());
     snprintf(a.path, sizeof(a.path), "%s", at.sun_path);
     struct peer p = {socket(AF_UNIX, SOCK_STREAM, 0), data, n};
     unlink(at.sun_path);

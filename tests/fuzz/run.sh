@@ -30,6 +30,10 @@ ar rcs $out/libfuzz.a "${objects[@]}"
 
 # Freed memory is kept from use for a while, but not so much that every input gets fresh pages.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-quarantine_size_mb=16}
+# What the targets leave is this run's own.
+TMPDIR=$(mktemp -d) || exit 1
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
 libs=$(pkg-config --libs libmicrohttpd jansson sentencepiece libsystemd libsodium inih libpcre2-8 \
        libutf8proc libcurl $(pkg-config --exists hiredis && echo hiredis) \
        $(pkg-config --exists libzstd && echo libzstd))
@@ -40,7 +44,7 @@ for name in "${targets[@]}"; do
         "$out/tests/fuzz/fuzz_$name.o" $out/libfuzz.a $libs -ldl -lm || exit 1
     mkdir -p "$out/corpus/$name"
     echo "fuzz: $name for $seconds s"
-    if "$out/fuzz_$name" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout=20 \
+    if "$out/fuzz_$name" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" \
         -rss_limit_mb=4096 -max_len=16384 -artifact_prefix="$out/$name-" -print_final_stats=1 "$out/corpus/$name" \
         "tests/fuzz/corpus/$name" >"$out/$name.log" 2>&1; then
         grep -E 'stat::(number_of_executed_units|average_exec_per_sec)' "$out/$name.log"
@@ -50,5 +54,4 @@ for name in "${targets[@]}"; do
         rc=1
     fi
 done
-rm -rf /tmp/recurd-fuzz-*
 exit $rc

@@ -32,15 +32,20 @@ PLACES = [("/usr/share/recurd/demo", os.path.join(ROOT, "models", "demo"))] + [
     ("/usr/share/recurd/" + name, os.path.join(ROOT, "etc", name)) for name in ("proxy", "monitoring", "capacity")]
 PORTS = ("8080", "8081", "8090", "8091")
 PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
-PATIENCE_S = 120
+PATIENCE_S = 600
 
 
 class Different(Exception):
     """A command that does something else than the page says."""
 
 
-# The page's recurd listens where nobody else does, unless it is told where.
+# The page's recurd listens where nobody else does, unless it is told where, and waits for a store
+# however busy this machine is.
 RECURD = """#!/bin/sh
+case " $* " in
+*" --shared-wait-ms "*) ;;
+*" --shared "*) set -- "$@" --shared-wait-ms 10000 ;;
+esac
 case " $* " in
 " run "* | *" --listen "* | *" --port "* | *" --config "*) exec %(program)s "$@" ;;
 esac

@@ -10,9 +10,10 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 
-from common import DEMO, DEMO7, STATES_FOLLOW_S, Server
+from common import DEMO, DEMO7, STATES_FOLLOW_S, Server, Stream
 from probes import LONG, Attack, Result, probe
 
 DAY = 86400
@@ -100,6 +101,43 @@ def wrong_clock():
         finally:
             s.stop(9)
         return Result("lost: %s" % (", ".join(lost) or "nothing, of 9 jumps"), "nothing", not lost, [])
+
+
+@probe()
+def frozen():
+    """R12: SIGSTOP for longer than every timeout cuts nobody; its clock is moved on meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="recurd-frozen-") as d:
+        clock = Clock(d)
+        s = Server(["--model", DEMO, "--stall-timeout", "60", "--body-timeout", "60"],
+                   env=clock.env)
+        try:
+            streams = [Stream(s, "/v1/completions", dict(LONG, stream=True, max_tokens=2500,
+                                                         logprobs=5), room=32768, timeout=600)
+                       for _ in range(8)]
+            for st in streams:
+                next(st.events())
+            s.proc.send_signal(signal.SIGSTOP)
+            clock.pass_by(100)
+            s.proc.send_signal(signal.SIGCONT)
+            whole = []
+
+            def read(st):
+                try:
+                    for _ in st.events():
+                        pass
+                    whole.append(st.done)
+                except (AssertionError, ValueError, OSError):
+                    pass
+            threads = [threading.Thread(target=read, args=(st,)) for st in streams]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            done = sum(whole)
+            return Result("%d of 8 streams whole" % done, "8", done == 8,
+                          [("no stream is cut (%d of 8 whole)" % done, done == 8)])
+        finally:
+            s.stop(9)
 
 
 @probe(long=True)

@@ -19,6 +19,7 @@ test can compare what the client reports with what happened. Standard library on
                    half-close that leaves the socket open, silence, an end without [DONE]
   garbage          something that is not HTTP; hugehead: a header that never ends
   drop             closes the kept-alive connection after the reply without saying so
+  die              kills the server when so many requests are over
   wrong            logprobs change in the last digit when other requests are open
   notids           no token ids in the reply
 """
@@ -26,6 +27,8 @@ import argparse
 import asyncio
 import hashlib
 import json
+import os
+import signal
 import socket
 import struct
 import sys
@@ -37,6 +40,7 @@ class Server:
         self.log = log
         self.t0 = None
         self.n = 0
+        self.over = 0
         self.open = 0
         self.peak = 0
         self.gathered = {}  # by how many are waited for
@@ -132,6 +136,9 @@ class Server:
                 entry.pop("prompt")
                 self.log.write(json.dumps(entry) + "\n")
                 self.log.flush()
+            self.over += 1
+            if self.over == int(how.get("die", 0)):
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def usage(self, req, n):
         prompt = req.get("prompt") or req["messages"]
@@ -289,7 +296,7 @@ class Server:
             return False
         if at("hang"):
             await writer.drain()
-            await asyncio.sleep(60)
+            await asyncio.sleep(3600)
             return False
         return None
 

@@ -40,7 +40,7 @@ static int frozen_child(void)
     return 0;
 }
 
-Test(clock, a_frozen_process_sees_no_time_pass, .timeout = 60)
+Test(clock, a_frozen_process_sees_no_time_pass)
 {
     int status = 0;
     pid_t child = fork();

@@ -38,9 +38,9 @@ static int status_of(void (*end)(void), char *said, size_t size)
 
 static void hang(void)
 {
-    ending_within(&p, 50, CODE);
     progress_stage(&p, "the first part", 0);
     progress_stage(&p, "the second part", 0);
+    ending_within(&p, 50, CODE);
     for (;;)
         pause();
 }
@@ -51,7 +51,7 @@ static void end_in_time(void)
     progress_stage(&p, "all of it", 0);
 }
 
-Test(ending, who_hangs_is_named_and_ended, .timeout = 60)
+Test(ending, who_hangs_is_named_and_ended)
 {
     char said[1000];
     int status = status_of(hang, said, sizeof said);
@@ -61,7 +61,7 @@ Test(ending, who_hangs_is_named_and_ended, .timeout = 60)
     cr_expect_not(strstr(said, "the first part"), "%s", said);
 }
 
-Test(ending, who_ends_is_not_waited_for, .timeout = 60)
+Test(ending, who_ends_is_not_waited_for)
 {
     char said[1000];
     int status = status_of(end_in_time, said, sizeof said);

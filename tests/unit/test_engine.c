@@ -7,7 +7,7 @@
 static struct request *r[64];
 static struct rig_reply reply[64];
 
-TestSuite(engine, .fini = rig_close, .timeout = 60);
+TestSuite(engine, .fini = rig_close);
 
 static void submit_mixed(int n)
 {

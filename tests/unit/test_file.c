@@ -101,7 +101,7 @@ Test(file, names_what_is_missing_or_no_file)
     buf_free(&b);
 }
 
-Test(file, a_pipe_without_a_writer_does_not_hang, .timeout = 10)
+Test(file, a_pipe_without_a_writer_does_not_hang)
 {
     const char *path = in_dir("fifo");
     cr_assert_eq(mkfifo(path, 0600), 0);

@@ -49,7 +49,7 @@ static int set_with(int n, int fds[ROUND])
     return set;
 }
 
-Test(guard, who_was_given_as_many_events_as_he_asked_for_does_not_wait_for_more, .timeout = 20)
+Test(guard, who_was_given_as_many_events_as_he_asked_for_does_not_wait_for_more)
 {
     struct epoll_event ev[ROUND];
     int fds[ROUND], set = set_with(ROUND, fds);

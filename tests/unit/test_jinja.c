@@ -13,13 +13,6 @@
 #include "base/mem.h"
 #include "models/text/chat/jinja/jinja.h"
 
-/* Sanitizers cost time. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLOW 20
-#else
-#define SLOW 1
-#endif
-
 /* The machine may be busy with something else. */
 static uint64_t cpu_ns(void)
 {
@@ -147,6 +140,26 @@ Test(jinja, every_byte_keeps_its_origin)
             "10:1");
 }
 
+/* Processor time to compile and render, in ms, the least of so many tries. */
+static double least_ms(const char *text, int tries, const char **said)
+{
+    double least = 1e9;
+    while (tries-- > 0) {
+        uint64_t start = cpu_ns();
+        *said = render(text, NULL, NULL, 0);
+        least = MIN(least, (double)(cpu_ns() - start) / 1e6);
+    }
+    return least;
+}
+
+/* Not more than so many times what a good text took here: the machine, the build and whoever else
+ * is here change both. */
+static double soon(const char *text, double most, const char **said)
+{
+    double ms = least_ms(text, 1, said);
+    return ms <= most ? ms : least_ms(text, 3, said);
+}
+
 /* Each ends with an error, soon, and gives back what it took. */
 Test(jinja, hostile_templates_end_soon)
 {
@@ -181,18 +194,19 @@ Test(jinja, hostile_templates_end_soon)
         "{{ range(100000) | batch(1, 2) | list | length }}{{ [1] | batch(99999999, 1) | list }}",
         "{{ [1] | slice(99999999) | list }}", "{{ (('a' * 60000) | list) * 9999 }}",
     };
-    render("{{ 1 }}", NULL, NULL, 0);
+    /* Nearly all the steps that there are. */
+    const char *said, *good = "{% for a in range(42000) %}{% set x = a + 1 %}{% endfor %}good";
+    double most = 20 * least_ms(good, 5, &said);
+    cr_assert_str_eq(said, "good");
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
-        uint64_t start = cpu_ns();
-        const char *said = render(texts[i], NULL, NULL, 0);
-        double ms = (double)(cpu_ns() - start) / 1e6;
+        double ms = soon(texts[i], most, &said);
         size_t after = mallinfo2().uordblks + mallinfo2().hblkhd;
         cr_expect(strncmp(said, "chat template, line", 19) == 0, "%s gives %.80s", texts[i], said);
-        cr_expect_lt(ms, 50.0 * SLOW, "%s took %.1f ms", texts[i], ms);
+        cr_expect_lt(ms, most, "%s took %.1f ms, not %.1f", texts[i], ms, most);
         cr_expect_leq(after, before + 4096, "%s keeps %zu bytes", texts[i], after - before);
         if (getenv("JINJA_TIMES"))
-            fprintf(stderr, "%6.1f ms  %.70s | %.60s\n", ms, texts[i], said);
+            fprintf(stderr, "%6.1f of %.1f ms  %.70s | %.60s\n", ms, most, texts[i], said);
     }
 }
 
@@ -222,14 +236,19 @@ Test(jinja, hostile_sources_are_refused)
         {"{{ ", "{1:", "}}", 100000, true}, {"{{ f(", "f(", ")}}", 100000, true},
         {"", "{{ x }}", "", 200000, true}, {"{{ 1 ", "** 1 ", "}}", 20000, false},
     };
+    const char *said;
+    char *good = repeated("", "{{ x }}", 40000, "good"); /* nearly all the nodes that there are */
+    double most = 20 * least_ms(good, 5, &said);
+    cr_assert_str_eq(said, "good");
+    mem_free(good);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char *s = repeated(cases[i].head, cases[i].body, cases[i].n, cases[i].tail);
-        uint64_t start = cpu_ns();
-        const char *said = render(s, NULL, NULL, 0);
-        double ms = (double)(cpu_ns() - start) / 1e6;
+        double ms = soon(s, most, &said);
         if (cases[i].fails && i != 14)
             cr_expect(strstr(said, "chat template"), "case %zu gives %.80s", i, said);
-        cr_expect_lt(ms, 200.0 * SLOW, "case %zu took %.1f ms", i, ms);
+        cr_expect_lt(ms, most, "case %zu took %.1f ms, not %.1f", i, ms, most);
+        if (getenv("JINJA_TIMES"))
+            fprintf(stderr, "%6.1f of %.1f ms  case %zu | %.60s\n", ms, most, i, said);
         mem_free(s);
     }
 }

@@ -10,7 +10,7 @@ static const struct receipt_origin origin = {.build = "0 x", .numerics = "fake/1
 static struct request *r[N];
 static struct rig_reply reply[N];
 
-TestSuite(receipts, .fini = rig_close, .timeout = 120);
+TestSuite(receipts, .fini = rig_close);
 
 static void open_with(int32_t rows, int32_t threads)
 {
