@@ -481,7 +481,7 @@ ubsan: ## tests under UndefinedBehaviorSanitizer
 tsan: ## races in the scheduler (plain programs: Criterion itself breaks under TSan)
 	@$(MAKE) $(JOBS) --no-print-directory SAN=thread race
 RACE := $(patsubst %.c,$B/%,$(wildcard tests/race/*.c))
-# No backends and no server: those objects take most of the compiling, and none is called.
+# No backends and no server: those objects take most of the compiling, and few are called.
 $B/librace.a: $(filter-out $B/kernels/cpu/% $B/kernels/ref/% $B/kernels/opencl/% \
                 $B/models/arch/% $B/server/%,$(LIB_OBJ))
 	@rm -f $@
@@ -490,6 +490,12 @@ $B/librace.a: $(filter-out $B/kernels/cpu/% $B/kernels/ref/% $B/kernels/opencl/%
 $B/tests/race/%: $B/tests/race/%.o $B/librace.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(PKG_LIBS)
+# Steps of the cpu backend by the definition's kernels: the vector ones take most of the rest.
+$B/tests/select_ref.o: kernels/cpu/select.c $B/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -DREF_ALONE -c $< -o $@
+$B/tests/race/race_steps: $B/tests/select_ref.o $(patsubst %.c,$B/%.o,$(wildcard kernels/ref/*.c) \
+  $(filter-out %/select.c,$(wildcard kernels/cpu/*.c)))
 $B/tests/race/race_beside: $(patsubst %,$B/kernels/opencl/%.o,beside buffer call)
 race: $(RACE)
 	@for t in $(RACE); do echo "== $$t"; $$t || exit 1; done
