@@ -400,7 +400,7 @@ static float *page(struct device *d, int32_t i)
 {
     struct cpu_device *c = cpu(d);
     ASSERT(i >= 0 && i < c->capacity.pages);
-    return c->step.pages + i * PAGE_TOKENS * c->step.plan->page_token_floats;
+    return c->step.pages + (int64_t)i * PAGE_TOKENS * c->step.plan->page_token_floats;
 }
 static size_t page_bytes(struct device *d)
 {
