@@ -218,7 +218,7 @@ manual: all ## manual pages and completion against --help, by man, bash and zsh
 
 $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcriterion
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(PKG_LIBS) -lcriterion
 
 # Every kernel against its definition, and the promises about bits; --bench times them.
 PEAK_OBJ  := $(call ISA_OBJ,tests/check) $(foreach isa,$(filter-out int16_amx,$(INT16S)),$B/tests/check/impl/peak.$(isa).o)
@@ -240,6 +240,7 @@ MODEL := $(MODELS:%=$B/kernels/cpu/impl/linear.%.o) $B/tests/cpuid_model.o
 $B/tests/kernelcheck-tiles: $(CHECK_OBJ) $B/tests/check/amx/tiles.model.o $(MODEL) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/tests/unit/test_int16_job: $(if $(MODELS),$(MODEL))
 $B/tests/golden-tiles: $B/tests/golden/golden.o $B/tests/golden/distance.o $(MODEL) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
