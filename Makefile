@@ -218,7 +218,7 @@ manual: all ## manual pages and completion against --help, by man, bash and zsh
 
 $B/tests/unit/%: $B/tests/unit/%.o $(LIB)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcriterion
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(PKG_LIBS) -lcriterion
 
 # Every kernel against its definition, and the promises about bits; --bench times them.
 PEAK_OBJ  := $(call ISA_OBJ,tests/check) $(foreach isa,$(filter-out int16_amx,$(INT16S)),$B/tests/check/impl/peak.$(isa).o)
@@ -240,6 +240,7 @@ MODEL := $(MODELS:%=$B/kernels/cpu/impl/linear.%.o) $B/tests/cpuid_model.o
 $B/tests/kernelcheck-tiles: $(CHECK_OBJ) $B/tests/check/amx/tiles.model.o $(MODEL) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/tests/unit/test_int16_job: $(if $(MODELS),$(MODEL))
 $B/tests/golden-tiles: $B/tests/golden/golden.o $B/tests/golden/distance.o $(MODEL) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
@@ -481,7 +482,7 @@ ubsan: ## tests under UndefinedBehaviorSanitizer
 tsan: ## races in the scheduler (plain programs: Criterion itself breaks under TSan)
 	@$(MAKE) $(JOBS) --no-print-directory SAN=thread race
 RACE := $(patsubst %.c,$B/%,$(wildcard tests/race/*.c))
-# No backends and no server: those objects take most of the compiling, and none is called.
+# No backends and no server: those objects take most of the compiling, and few are called.
 $B/librace.a: $(filter-out $B/kernels/cpu/% $B/kernels/ref/% $B/kernels/opencl/% \
                 $B/models/arch/% $B/server/%,$(LIB_OBJ))
 	@rm -f $@
@@ -490,6 +491,12 @@ $B/librace.a: $(filter-out $B/kernels/cpu/% $B/kernels/ref/% $B/kernels/opencl/%
 $B/tests/race/%: $B/tests/race/%.o $B/librace.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(PKG_LIBS)
+# Steps of the cpu backend by the definition's kernels: the vector ones take most of the rest.
+$B/tests/select_ref.o: kernels/cpu/select.c $B/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -DREF_ALONE -c $< -o $@
+$B/tests/race/race_steps: $B/tests/select_ref.o $(patsubst %.c,$B/%.o,$(wildcard kernels/ref/*.c) \
+  $(filter-out %/select.c,$(wildcard kernels/cpu/*.c)))
 $B/tests/race/race_beside: $(patsubst %,$B/kernels/opencl/%.o,beside buffer call)
 race: $(RACE)
 	@for t in $(RACE); do echo "== $$t"; $$t || exit 1; done

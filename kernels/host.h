@@ -20,6 +20,11 @@
  *     scales [block]: d [16], m [16] as far as the head has them, then each byte of sub-scales [16]
  * A VECTOR is plain float32, zero-padded to 16. Base addresses are 64-byte aligned. */
 #define PANEL 16
+/* Values of so many bits whose lines belong together. */
+static inline int panel_group(int bits)
+{
+    return bits == 3 || bits == 5 ? 32 : bits == 6 ? 16 : 32 / bits;
+}
 struct host_weight {
     enum weight_role role;
     enum dtype dtype;

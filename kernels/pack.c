@@ -29,15 +29,9 @@ size_t panel_bytes(enum dtype t, int64_t cols)
  * of a group whose bits do not divide 32, in the two bits that its lines have left. */
 struct place { int line, shift, spare, lines; };
 
-/* Values whose lines belong together. */
-static inline int group_of(int bits)
-{
-    return bits == 3 || bits == 5 ? 32 : bits == 6 ? 16 : 32 / bits;
-}
-
 static struct place place_of(int bits, int i)
 {
-    int group = group_of(bits);
+    int group = panel_group(bits);
     int lines = group * bits / 32, per = 32 / bits, v = i % group;
     struct place p = {i / group * lines, 0, -1, lines};
     if (v < per * lines) {
@@ -53,7 +47,7 @@ static struct place place_of(int bits, int i)
  * makes straight code of it. */
 static inline void put_lines(uint32_t *lane, int bits, int n, const uint8_t *q)
 {
-    int group = group_of(bits), lines = group * bits / 32, per = 32 / bits;
+    int group = panel_group(bits), lines = group * bits / 32, per = 32 / bits;
     for (const uint8_t *end = q + n; q < end; q += group, lane += lines * PANEL) {
         uint32_t u[5] = {0};
         for (int l = 0; l < lines; l++)

@@ -285,14 +285,15 @@ static void assign(struct cpu_device *c)
     }
 }
 
-static void run_op(struct cpu_device *c, const struct op *op, int part, int parts)
+/* Part `part` of `parts` of the op; row: whose counters its time goes to. */
+static void run_op(struct cpu_device *c, const struct op *op, int row, int part, int parts)
 {
     if (host_rows(&c->step, op) == 0 || !batch_runs(c->step.batch, op))
         return;
     uint64_t from = c->profile ? profile_ticks() : 0;
     kernel_of(c, op)->run(&c->step, op, part, parts);
     if (c->profile)
-        c->profile->parts[part].ticks[op->kind] += profile_ticks() - from;
+        c->profile->parts[row].ticks[op->kind] += profile_ticks() - from;
 }
 
 static void run_part(void *ctx, int k, int part, int parts)
@@ -302,9 +303,9 @@ static void run_part(void *ctx, int k, int part, int parts)
         const struct op *op = &c->step.plan->ops[c->stages.ops[i]];
         int whole = c->tasks[c->stages.ops[i]].whole;
         if (parts == 1 || whole < 0)
-            run_op(c, op, part, parts);
+            run_op(c, op, part, part, parts);
         else if (whole == part)
-            run_op(c, op, 0, 1);
+            run_op(c, op, part, 0, 1);
     }
 }
 
@@ -399,7 +400,7 @@ static float *page(struct device *d, int32_t i)
 {
     struct cpu_device *c = cpu(d);
     ASSERT(i >= 0 && i < c->capacity.pages);
-    return c->step.pages + i * PAGE_TOKENS * c->step.plan->page_token_floats;
+    return c->step.pages + (int64_t)i * PAGE_TOKENS * c->step.plan->page_token_floats;
 }
 static size_t page_bytes(struct device *d)
 {

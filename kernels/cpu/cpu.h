@@ -94,7 +94,8 @@ struct threads_work {
 };
 struct threads;
 
-/* n threads in all, the caller being thread 0; n = 0: one per CPU this process may use. */
+/* n threads in all, the caller of threads_run being thread 0; n = 0: one per CPU this process may
+ * use. Threads that start afterwards, of the pool or not, have the stack that kernels need. */
 int threads_open(struct threads **out, int n, struct err *e) MUST_USE;
 void threads_close(struct threads *t); /* NULL allowed */
 int threads_count(const struct threads *t);

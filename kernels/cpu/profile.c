@@ -30,7 +30,7 @@ uint64_t profile_ticks(void)
 struct profile *profile_new(int parts)
 {
     struct profile *p = mem_zalloc(sizeof *p);
-    if (p && !(p->parts = mem_array((size_t)parts, sizeof *p->parts))) {
+    if (p && !(p->parts = mem_aligned((size_t)parts * sizeof *p->parts))) {
         mem_free(p);
         return NULL;
     }
@@ -44,7 +44,7 @@ struct profile *profile_new(int parts)
 void profile_free(struct profile *p)
 {
     if (p)
-        mem_free(p->parts);
+        mem_aligned_free(p->parts, (size_t)p->n * sizeof *p->parts);
     mem_free(p);
 }
 

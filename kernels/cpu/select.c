@@ -11,7 +11,9 @@ const struct cpu_kernel select_table[] = {
 #include "kernels/ops.def"
 #define K(OP, variant, need, when, formats, function, max_abs, max_rel, note) \
     {OP_##OP, #variant, need, when, formats, function, max_abs, max_rel, note},
+#ifndef REF_ALONE /* tests/race, where the others are not compiled */
 #include "kernels/cpu/kernels.def"
+#endif
 #undef K
 };
 const int select_rows = ARRAY_LEN(select_table);

@@ -5,9 +5,10 @@
  * the system has taken off its CPU delays the others only if it is inside a part. Whoever
  * completes the last part of a job opens the next. Waiting spins first, because the next job is
  * microseconds away, and then sleeps on a futex: an idle server costs nothing. */
-#define _GNU_SOURCE 1 /* syscall */
+#define _GNU_SOURCE 1 /* syscall, pthread_setattr_default_np */
 #include "kernels/cpu/cpu.h"
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "kernels/cpu/quota.h"
 
@@ -27,6 +28,8 @@
  * owner may be about to, and its flag lives in the owner's cache. */
 #define PATIENCE 32
 #define THREADS_MAX 1024 /* more than any machine of today has CPUs */
+/* Kernels have the room of a job on the stack: up to 660 KiB. */
+#define STACK_BYTES MIB(2)
 
 /* A stage is one job that all threads share. Part p of stage n is taken by moving claimed[p]
  * from n - 1 to n, which only one thread can do, and none that still believes in an old stage. */
@@ -210,6 +213,22 @@ void threads_run(struct threads *t, const struct threads_work *w)
 
 int threads_count(const struct threads *t) { return t->n; }
 
+/* What the system gives a thread unasked follows `ulimit -s`, and may be too little. For every
+ * thread that starts from now on, since whoever calls threads_run computes as well. */
+static int have_stacks(void)
+{
+    pthread_attr_t a;
+    size_t n;
+    int rc = pthread_getattr_default_np(&a);
+    if (rc)
+        return rc;
+    if (!(rc = pthread_attr_getstacksize(&a, &n)) && n < STACK_BYTES &&
+        !(rc = pthread_attr_setstacksize(&a, STACK_BYTES)))
+        rc = pthread_setattr_default_np(&a);
+    pthread_attr_destroy(&a);
+    return rc;
+}
+
 int threads_open(struct threads **out, int n, struct err *e)
 {
     *out = NULL;
@@ -231,7 +250,7 @@ int threads_open(struct threads **out, int n, struct err *e)
     sigset_t all, saved;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &saved);
-    int rc = 0;
+    int rc = have_stacks();
     for (int i = 1; i < n && !rc; i++) {
         struct worker *w = &t->workers[i];
         *w = (struct worker){.pool = t, .ith = i};

@@ -3,6 +3,14 @@
 #include <math.h>
 #include <string.h>
 
+/* A format belongs to the list, or to those whose numbers are not whole. */
+#define INT16_BIT(ID) 1u << DTYPE_##ID |
+#define FORMAT(ID, name, block, bytes, st, gguf, bits, run, head, sub, map, center) \
+    _Static_assert(((INT16_FORMATS(INT16_BIT) 0u) >> DTYPE_##ID & 1) == \
+                   (MAP_##map == MAP_LINEAR || MAP_##map == MAP_IQ4 || MAP_##map == MAP_FP4), #ID);
+#include "kernels/formats.def"
+#undef FORMAT
+
 float ref_int16_group(const float *x, int16_t q[INT16_GROUP])
 {
     float largest = 0;

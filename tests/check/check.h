@@ -5,6 +5,7 @@
 #include "tests/check/ops.h"
 
 struct verdict {
+    bool served;    /* false: the row does not serve the shape's format, and nothing was run */
     char text[256]; /* empty: all well */
     double max_abs, max_ulp; /* largest distance from ref */
     uint64_t bits;           /* digest of all memory after the run; any NaN is one value */

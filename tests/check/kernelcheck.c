@@ -48,13 +48,15 @@ static void one_case(const struct cpu_kernel *k, const struct shape *s, enum inp
              "kernelcheck --op %s --variant %s --shape %s --class %s --seed %llu", op_name(k->op),
              k->variant, shape, class_names[c], (unsigned long long)o->seed);
     check_case(k, s, c, o->seed, &v);
-    p->cases++;
-    chain_add(&p->chain[v.libm], v.bits);
+    p->cases += v.served;
+    chain_add(&p->chain[v.libm], v.bits); /* not served: a place in the chain all the same */
     p->max_abs = v.max_abs > p->max_abs ? v.max_abs : p->max_abs;
     p->max_ulp = v.max_ulp > p->max_ulp && c == CLASS_uniform ? v.max_ulp : p->max_ulp;
     if (v.text[0]) {
         p->failures++;
         printf("FAIL %s\n     %s\n", p->where, v.text);
+    } else if (o->verbose && !v.served) {
+        printf("none %s: not served\n", p->where);
     } else if (o->verbose) {
         printf("ok   %s: %.3g abs, %.0f ulp\n", p->where, v.max_abs, v.max_ulp);
     }
@@ -100,7 +102,8 @@ static int row_in_child(const struct cpu_kernel *k, const struct options *o, str
     } else if (WEXITSTATUS(status)) {
         exit(WEXITSTATUS(status));
     }
-    printf("%s %-14s %-8s %5d cases  %6.0f ulp  %.2e abs  %5.2f s\n", p->failures ? "FAIL" : "ok  ",
+    printf("%s %-14s %-8s %5d cases  %6.0f ulp  %.2e abs  %5.2f s\n",
+           p->failures ? "FAIL" : p->cases ? "ok  " : "none",
            op_name(k->op), k->variant, p->cases, p->max_ulp, p->max_abs,
            (double)(clock_now_ns() - start) / 1e9);
     for (int libm = 0; libm < 2; libm++)
@@ -223,7 +226,7 @@ int main(int argc, char **argv)
                               -1, 0);
     if (p == MAP_FAILED)
         return usage("no memory");
-    int failures = 0, rows = 0, skipped = 0, tiles = 0; /* skipped without a loss */
+    int failures = 0, rows = 0, cases = 0, skipped = 0, tiles = 0; /* skipped without a loss */
     for (int i = 0; i < select_rows; i++) {
         const struct cpu_kernel *k = &select_table[i];
         if (!wanted(k, &o))
@@ -235,6 +238,7 @@ int main(int argc, char **argv)
             continue;
         }
         failures += row_in_child(k, &o, p);
+        cases += p->cases;
         rows++;
     }
     bool whole = !o.shape && !o.klass && o.seed == 1; /* what the sums are made of */
@@ -246,5 +250,8 @@ int main(int argc, char **argv)
     printf("%d kernels checked, %d not for this CPU, %d failures\n", rows, skipped, failures);
     if (rows + skipped == 0)
         return usage("no kernel has that name");
+    if (rows && !cases && !failures)
+        return usage("no case of these was run: no kernel serves the shape, or no class has that "
+                     "name");
     return failures != 0;
 }

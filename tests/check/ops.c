@@ -352,6 +352,9 @@ static const struct shape linear_shapes[] = {
     {{6, 128, 96, 2, 0, 0, 0}}, {{5, 64, 290, 2, 0, 0, 0}},
     /* 16 inputs and more by the matrix unit */
     {{4, 40, 768, DTYPE_Q5_K, 0, 0, 0}}, {{4, 40, 96, DTYPE_Q4_0, 1, 0, 0}},
+    /* more columns, then panels, than go with 85 inputs in 16 bits; chunks of 1 and 2 panels */
+    {{5, 5, 1792, DTYPE_Q6_K, 0, 0, 0}}, {{5, 592, 32, DTYPE_Q8_0, 0, 0, 0}},
+    {{4, 48, 600, 0, 0, 0, 0}},
 };
 static const struct shape norm_shapes[] = {
     /* layout kind groups group w bias gate act in_place */
@@ -395,6 +398,7 @@ static const struct shape decay_shapes[] = {
     {{6, 2, 2, 2, 2, 2, 31, 100, 4, 1, DTYPE_F16}},  {{5, 2, 2, 8, 8, 8, 16, 24, 2, 0, DTYPE_F16}},
     {{4, 1, 1, 4, 4, 4, 20, 48, 2, 1, DTYPE_F16}},   {{2, 2, 1, 1, 1, 1, 64, 32, 4, 0, DTYPE_F16}},
     {{8, 1, 1, 3, 3, 3, 128, 64, 2, 0, DTYPE_F16}},
+    {{2, 1, 1, 1, 1, 1, 1040, 17, 3, 0}}, /* more rows than vectors have room for */
 };
 static const struct shape delta_shapes[] = {
     {{0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0}},    {{1, 2, 2, 2, 5, 7, 1, 2, 0, 0, 0}},
@@ -416,6 +420,7 @@ static const struct shape delta_shapes[] = {
     {{6, 1, 1, 2, 48, 65, 1, 2, 0, 0, 3, DTYPE_F16}},
     {{3, 1, 1, 1, 32, 48, 2, 0, 0, 0, 2, DTYPE_F16}},
     {{8, 1, 1, 2, 64, 64, 1, 3, 1, 0, 0, DTYPE_F16}},
+    {{2, 1, 1, 1, 1040, 17, 1, 3, 0, 0, 0}}, /* more rows than vectors have room for */
 };
 static const struct shape attention_shapes[] = {
     /* layout heads kv_heads dk dv window forget key_is_value */
@@ -445,12 +450,14 @@ static const struct shape experts_shapes[] = {
     {{4, 8, 80, 64, 3, 1, DTYPE_Q8_0}}, {{3, 6, 32, 256, 2, 0, DTYPE_Q4_K}},
     {{1, 4, 48, 256, 2, 0, DTYPE_Q6_K}}, {{2, 4, 16, 96, 2, 0, DTYPE_MXFP4}},
     {{3, 2, 32, 256, 1, 0, DTYPE_Q6_K}}, /* some 32 inputs each: by the matrix unit */
+    {{12, 3, 16, 32, 10, 0, 2}}, /* more choices, and inputs of one, than at once */
 };
 static const struct shape blocks_shapes[] = {
     /* layout blocks rows cols shared bias dtype */
     {{0, 1, 5, 3, 1, 1, 2}},   {{1, 4, 16, 33, 0, 1, 2}},  {{4, 8, 80, 64, 0, 0, 2}},
     {{3, 3, 32, 47, 0, 1, 1}}, {{5, 5, 13, 31, 1, 1, 0}},  {{2, 6, 48, 48, 1, 0, 2}},
     {{3, 4, 32, 64, 0, 0, DTYPE_Q8_0}}, {{1, 2, 48, 256, 1, 1, DTYPE_Q5_K}},
+    {{6, 2, 32, 64, 0, 1, DTYPE_Q8_0}}, /* more inputs than at once */
 };
 static const struct shape columns_shapes[] = {{{0, 1, 1}}, {{1, 17, 40}}, {{2, 64, 64}}};
 static const struct shape first_shapes[] = {{{0}}, {{2}}, {{5}}};

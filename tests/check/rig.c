@@ -23,7 +23,7 @@ static const int layouts[][RIG_SEQS] = {
     {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
     {13, 1, 70, 1},
     {130},
-    {2}, {4}, {8}, {32}, {128}, {512}, /* for --bench */
+    {2}, {4}, {8}, {32}, {128}, {512}, /* for --bench; the last also for EXPERTS */
 };
 int rig_layouts(void) { return ARRAY_LEN(layouts); }
 

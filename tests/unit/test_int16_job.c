@@ -1,10 +1,15 @@
 /* Products by whole numbers of 16 bits where a job is more than is held at once, and where scales
- * are the smallest: every form has the bits of the definition. */
+ * are the smallest: every form has the bits of the definition. Tiles are those of the model that
+ * kernelcheck-tiles has, on any CPU with AVX-512. */
+#define _GNU_SOURCE 1 /* pthread_setattr_default_np */
 #include "kernels/cpu/cpu.h"
 #include "kernels/ref/ref_int16.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,17 +56,24 @@ static void end(struct rig *g)
     free(g->step.arena);
 }
 
+/* A form of LINEAR by vectors or tiles, that runs here. */
+static bool is_form(const struct cpu_kernel *k)
+{
+    return k->op == OP_LINEAR && k->need & NEED_INT16 && cpu_vectors(k) &&
+           !(k->need & ~cpuid_features());
+}
+
 /* Each form's results of some rows, the first and the last among them, are the definition's. */
 static void check(struct rig *g, int rows_apart, int inputs_apart)
 {
-    int n = g->batch.n_tokens, rows = (int)g->w.rows, cols = (int)g->w.cols, forms = 0;
+    int n = g->batch.n_tokens, rows = (int)g->w.rows, cols = (int)g->w.cols, forms = 0, tiles = 0;
     float *out = g->step.arena + g->acts[1].offset;
     for (int i = 0; i < select_rows; i++) {
         const struct cpu_kernel *k = &select_table[i];
-        if (k->op != OP_LINEAR || !(k->need & NEED_INT16) || !cpu_vectors(k) ||
-            k->need & ~cpuid_features())
+        if (!is_form(k))
             continue;
         forms++;
+        tiles += (k->need & NEED_AMX8) != 0;
         memset(out, 0xff, (size_t)n * (size_t)rows * sizeof *out);
         k->run(&g->step, &g->op, 0, 1);
         for (int j = n - 1; j >= 0; j -= inputs_apart)
@@ -72,6 +84,7 @@ static void check(struct rig *g, int rows_apart, int inputs_apart)
                           k->variant, r, j, (double)got, (double)want);
             }
     }
+    cr_assert_eq(tiles, (cpuid_features() & NEED_AVX512) != 0);
     if (!forms)
         cr_skip_test("no vector form for this CPU");
 }
@@ -185,4 +198,60 @@ Test(int16_job, denormal_products_of_scales_are_zero_in_every_form)
 {
     check_small(1);
     check_small(7);
+}
+
+/* The largest job in two parts, which two threads are in at once. */
+struct large_job {
+    struct rig *g;
+    const struct cpu_kernel *form;
+    struct threads *pool;
+    atomic_int inside;
+};
+
+static void large_part(void *ctx, int job, int part, int parts)
+{
+    struct large_job *l = ctx;
+    (void)job;
+    atomic_fetch_add(&l->inside, 1);
+    while (atomic_load(&l->inside) < parts) /* until the pool's own thread has taken one */
+        sched_yield();
+    l->form->run(&l->g->step, &l->g->op, part, parts);
+}
+static void large_done(void *ctx, int job)
+{
+    (void)ctx;
+    (void)job;
+}
+static void *run_large(void *arg)
+{
+    struct large_job *l = arg;
+    const bool shared = true;
+    threads_run(l->pool, &(struct threads_work){1, &shared, large_part, large_done, l});
+    return NULL;
+}
+
+/* As after `ulimit -s 256`. Without room a thread dies. */
+Test(int16_job, threads_have_room_for_the_largest_job_where_the_system_gives_little)
+{
+    struct rig g;
+    struct err e = {0};
+    struct large_job l = {.g = &g};
+    pthread_attr_t little;
+    pthread_t engine;
+    cr_assert_eq(pthread_attr_init(&little), 0);
+    cr_assert_eq(pthread_attr_setstacksize(&little, KIB(256)), 0);
+    cr_assert_eq(pthread_setattr_default_np(&little), 0);
+    cr_assert_eq(threads_open(&l.pool, 2, &e), 0, "%s", e.text);
+    start(&g, DTYPE_Q8_0, 70, 1536, 2 * 96); /* its zeros serve */
+    for (int i = 0; i < select_rows; i++) {
+        l.form = &select_table[i];
+        if (!is_form(l.form))
+            continue;
+        atomic_store(&l.inside, 0);
+        cr_assert_eq(pthread_create(&engine, NULL, run_large, &l), 0);
+        cr_assert_eq(pthread_join(engine, NULL), 0);
+    }
+    threads_close(l.pool);
+    pthread_attr_destroy(&little);
+    end(&g);
 }

@@ -41,7 +41,7 @@ INLINE void quant_take(struct quant f, const struct quant_step *s, v16 acc[], co
 INLINE void quant_span(struct quant f, const struct quant_step *s, struct quant_table t,
                        v16 acc[], int P, enum quant_use use)
 {
-    const int group = f.bits == 6 ? 16 : f.bits == 5 || f.bits == 3 ? 32 : 32 / f.bits;
+    const int group = panel_group(f.bits);
     const int lines = group * f.bits / 32, per = 32 / f.bits;
     const int runs = f.run < SPAN ? SPAN / f.run : 1;
     v16 scale[TILE_P][2], add[TILE_P][2], v[TILE_P], line[TILE_P];
@@ -107,6 +107,10 @@ INLINE void quant_sums(const struct tile *t, float *sums, int P, struct quant f)
 #define QUANT_FORMATS(X) \
     X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) \
     X(IQ4_XS) X(MXFP4) X(FP8)
+/* One that is missing would be NULL in the tables below, or count as plain. */
+#define QUANT_BIT(ID) 1u << DTYPE_##ID |
+_Static_assert((QUANT_FORMATS(QUANT_BIT) 0u) == (1u << DTYPES) - (2u << DTYPE_BF16),
+               "every format that is not plain");
 
 /* The others have their own use of the above, or none (job_tiles.h, job_int16.h). */
 #if !defined(BY_TILES) && !defined(BY_INT16)

@@ -70,7 +70,7 @@ INLINE v16 pair_table(struct quant f)
 struct pair_place { int line, bit; };
 INLINE struct pair_place pair_place(int bits, int k)
 {
-    const int group = bits == 6 ? 16 : bits == 5 || bits == 3 ? 32 : 32 / bits;
+    const int group = panel_group(bits);
     const int lines = group * bits / 32, per = 32 / bits, v = k % group;
     struct pair_place p = {k / group * lines + v / per, v % per * bits};
     if (v >= per * lines)
@@ -84,7 +84,7 @@ INLINE v16 pair_of(struct quant f, const char *lines, int i, v16 table)
     const int a = pair_order(f.bits)[2 * i], b = pair_order(f.bits)[2 * i + 1];
     const struct pair_place p = pair_place(f.bits, a), q = pair_place(f.bits, b);
     const uint32_t ones = (1u << f.bits) - 1;
-    const int per = 32 / f.bits, group = f.bits == 6 ? 16 : SPAN;
+    const int per = 32 / f.bits, group = panel_group(f.bits);
     v16 x = v16_load((const float *)(const void *)(lines + p.line * 64)), y;
     if (p.line == q.line && q.bit == p.bit + 16 && p.bit >= 0) {
         if (pair_looks_up(f))

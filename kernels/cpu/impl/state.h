@@ -68,8 +68,9 @@ static int block_width(int K, int V, int tokens)
     return nv;
 }
 
-/* Columns that one thread is dealt: of float16 no less than a line of the cache, or two threads
- * would write into the same one. */
+/* Columns that one thread is dealt: of float16 no less than a line of the cache has. Where V is a
+ * multiple of 32 and heads begin on lines, no two threads write into the same one; elsewhere those
+ * of neighbours meet in the line at their border, which costs time and no bit. */
 static int dealt_width(int K, int V, int tokens, bool half)
 {
     int nv = block_width(K, V, tokens);
