@@ -5,7 +5,7 @@
 if [ "$1" = --one ]; then # DIR PROGRAM
     name=$(basename "$3")
     log=$2/$name.log
-    "$3" --timeout 1800 >"$log" 2>&1
+    timeout 1800 "$3" >"$log" 2>&1
     rc=$?
     grep -E 'Synthesis' "$log" | sed "s|^|$name: |" >"$2/$name.said"
     if [ $rc -ne 0 ] || grep -qE 'Sanitizer|runtime error:' "$log"; then
