@@ -259,12 +259,8 @@ class Cluster:
         return sum(r.metrics()[name] for r in self.replicas.values())
 
     def settled(self):
-        """Nothing more is put into the store."""
-        before = None
-        while before != (now := (self.total("recurd_shared_writes_total"),
-                                 self.total("recurd_shared_dropped_total"))):
-            before = now
-            time.sleep(1.5)
+        """Nothing is left that is to be put into the store."""
+        wait_for(lambda: self.total("recurd_shared_pending") == 0, "all is put into the store")
 
     def close(self):
         """-> sentences about what ended as it should not have."""
