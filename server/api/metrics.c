@@ -292,7 +292,7 @@ static void shared(struct buf *out, const struct shared_stats *s, const char *pr
     snprintf(name, sizeof name, "%slacks_answers", prefix);
     gauge(out, name, "Answers in time until requests wait for it again", s->lacks);
     snprintf(name, sizeof name, "%spending", prefix);
-    gauge(out, name, "States that are to be put and are not yet; 0: all that is to be there is",
+    gauge(out, name, "States that wait to be put, or are being put",
           (int64_t)s->pending);
     snprintf(name, sizeof name, "%sanswer_seconds", prefix);
     head(out, name, "gauge", "What an answer of it takes now");
@@ -346,8 +346,8 @@ static void cache(struct buf *out, struct http *h)
             c.commits_durable);
     counter(out, "cache_commits_memory_total", "… of these, in memory only", c.commits_memory);
     gauge(out, "cache_disk_on", "Whether states get to the disk", c.disk_on);
-    gauge(out, "cache_pending", "States and sessions that are to be written and are not yet; 0: "
-          "all that is to be on disk is there", (int64_t)c.pending);
+    gauge(out, "cache_pending", "States and sessions that wait to be written, and disk jobs "
+          "under way; 0: all that is to be on disk is there", (int64_t)c.pending);
     shared_stores(out, c.shared);
     compressed(out, &c);
     gauge(out, "sessions", "Sessions there are", (int64_t)c.sessions);

@@ -63,11 +63,11 @@ static struct outlet_place *take_all(struct outlet_thread *t, bool *stop, uint64
     return all;
 }
 
-/* False: what must not wait has come since the list was taken. */
+/* False: what must not wait, or the end, has come since the list was taken. */
 static bool rest(struct outlet_thread *t)
 {
     pthread_mutex_lock(&t->lock);
-    bool may = !t->soon;
+    bool may = !t->soon && !t->stop;
     t->state = may ? RESTING : AWAKE;
     pthread_mutex_unlock(&t->lock);
     return may;
@@ -100,7 +100,7 @@ static void *loop(void *arg)
             last = now;
             ms = rest_ms(clock_now_ns() - now);
         }
-        rests = rests && rest(t);
+        rests = rests && !stop && rest(t);
         if (!rests && any && t->blocked == 0)
             continue;
         struct epoll_event ev[EVENTS];

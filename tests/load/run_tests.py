@@ -337,17 +337,20 @@ def test_ramps_raise_the_rate():
         lines = ART / "ramp.jsonl"
         run(f.port, "--ramp", "linear:10:100:3", "--duration", 3, "--arrival", "constant",
             "--output-tokens", 2, "--jsonl", lines)
-        due = [row["scheduled_ms"] / 1e3 for row in jsonl(lines, "scheduled_ms")]
+        rows = jsonl(lines, "scheduled_ms")
+        assert all(row["sent_ms"] >= row["scheduled_ms"] for row in rows), "sent before it is due"
+        due = [row["scheduled_ms"] / 1e3 for row in rows]
         assert 164 <= len(due) <= 166, len(due)
         for i, t in enumerate(due):
             assert abs(10 * t + 15 * t * t - i) < 1.1, "%d is due at %.3f s" % (i, t)
         # Nothing is answered before all workers have come.
         r = run(f.port, "--ramp", "linear:1:8:2", "--concurrency", 8, "--requests", 16,
                 "--output-tokens", 10, "--warmup-requests", 0, "--jsonl", lines, model="together=8")
-        due = [row["scheduled_ms"] for row in jsonl(lines, "scheduled_ms")]
+        rows = jsonl(lines, "scheduled_ms")
+        assert all(row["sent_ms"] >= row["scheduled_ms"] for row in rows), "sent before it is due"
+        due = [row["scheduled_ms"] for row in rows]
         assert all(abs(t - 2000 * i / 7) < 2 for i, t in enumerate(due[:8])), due
         assert r["self"]["peak_open_requests"] == 8
-        assert r["series"]["in_flight"][0] <= 4, "none is sent before it is due"
 
 
 def test_warm_up_and_cancelled_requests_are_counted_apart():
@@ -611,7 +614,7 @@ class Held:
     """Streams that are read and do not end: they have the slots until they are closed."""
 
     def __init__(self, daemon, n):
-        body = json.dumps({"prompt": "Once", "max_tokens": 1000000, "ignore_eos": True,
+        body = json.dumps({"prompt": "Once", "max_tokens": 2**31 - 1, "ignore_eos": True,
                            "stream": True}).encode()
         self.socks = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(n)]
         self.readers = [threading.Thread(target=self.read, args=(s,)) for s in self.socks]

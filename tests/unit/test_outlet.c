@@ -93,9 +93,9 @@ static int made, written, idle; /* atomic */
 
 static void write_made(struct outlet_place *p)
 {
+    count(p); /* before whoever waits for `written` looks at it */
     __atomic_store_n(&idle, 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&written, __atomic_load_n(&made, __ATOMIC_SEQ_CST), __ATOMIC_SEQ_CST);
-    count(p);
 }
 
 static void make(bool ended)
