@@ -614,13 +614,15 @@ class Held:
     """Streams that are read and do not end: they have the slots until they are closed."""
 
     def __init__(self, daemon, n):
-        body = json.dumps({"prompt": "Once", "max_tokens": 2**31 - 1, "ignore_eos": True,
+        body = json.dumps({"prompt": "Once", "max_tokens": 1 << 24, "ignore_eos": True,
                            "stream": True}).encode()
         self.socks = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(n)]
         self.readers = [threading.Thread(target=self.read, args=(s,)) for s in self.socks]
         for s, reader in zip(self.socks, self.readers):
             s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
                       b"application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            status = s.recv(12, socket.MSG_WAITALL)
+            assert status == b"HTTP/1.1 200", status
             reader.start()
 
     @staticmethod
