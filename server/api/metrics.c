@@ -292,8 +292,7 @@ static void shared(struct buf *out, const struct shared_stats *s, const char *pr
     snprintf(name, sizeof name, "%slacks_answers", prefix);
     gauge(out, name, "Answers in time until requests wait for it again", s->lacks);
     snprintf(name, sizeof name, "%spending", prefix);
-    gauge(out, name, "States that wait to be put, or are being put",
-          (int64_t)s->pending);
+    gauge(out, name, "States that wait to be put, or are being put", (int64_t)s->pending);
     snprintf(name, sizeof name, "%sanswer_seconds", prefix);
     head(out, name, "gauge", "What an answer of it takes now");
     buf_fmt(out, "recurd_%s %.6f\n", name, (double)s->answer_ns / (double)NS_PER_S);

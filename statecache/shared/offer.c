@@ -17,15 +17,6 @@ static struct snapshot *of_offer(struct link *l, int store)
                                offsetof(struct share, offer));
 }
 
-static void withdraw(struct statecache *sc, struct snapshot *s, int store)
-{
-    struct link *l = &s->share[store].offer;
-    l->prev->next = l->next;
-    l->next->prev = l->prev;
-    *l = (struct link){0};
-    sc->stats.shared[store].pending--;
-}
-
 static void offer_to(struct statecache *sc, struct snapshot *s, int store)
 {
     struct shared_store *t = &sc->shared->store[store];
@@ -57,7 +48,7 @@ void shared_offers_drop(struct statecache *sc)
     for (int i = 0; i < sc->shared->n_stores; i++) {
         struct shared_store *t = &sc->shared->store[i];
         while (t->offers.next != &t->offers)
-            withdraw(sc, of_offer(t->offers.next, i), i);
+            snapshot_withdraw(sc, of_offer(t->offers.next, i), i);
     }
 }
 
@@ -226,7 +217,7 @@ static bool offer_due(struct statecache *sc, struct snapshot *s, int store, uint
     if (now < due)
         return false;
     if (store && !rests(s)) {
-        withdraw(sc, s, store);
+        snapshot_withdraw(sc, s, store);
         return true;
     }
     bool late = now > due + LATE_NS || !t->out.up;
@@ -236,8 +227,7 @@ static bool offer_due(struct statecache *sc, struct snapshot *s, int store, uint
     int rc = late ? E_TIMEOUT : put(sc, s, store);
     if (rc == E_BUSY)
         return true;
-    if (s->share[store].offer.prev)
-        withdraw(sc, s, store);
+    snapshot_withdraw(sc, s, store);
     st->dropped += rc != 0;
     st->over_budget += late && t->out.up && !paid;
     return true;

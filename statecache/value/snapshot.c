@@ -472,17 +472,15 @@ static void free_if_unused(struct statecache *sc, struct snapshot *s)
         mem_free(s);
 }
 
-void snapshot_withdraw(struct statecache *sc, struct snapshot *s)
+void snapshot_withdraw(struct statecache *sc, struct snapshot *s, int store)
 {
-    for (int i = 0; i < SHARED_STORES; i++) {
-        struct link *l = &s->share[i].offer;
-        if (!l->prev)
-            continue;
-        l->prev->next = l->next;
-        l->next->prev = l->prev;
-        *l = (struct link){0};
-        sc->stats.shared[i].pending--;
-    }
+    struct link *l = &s->share[store].offer;
+    if (!l->prev)
+        return;
+    l->prev->next = l->next;
+    l->next->prev = l->prev;
+    *l = (struct link){0};
+    sc->stats.shared[store].pending--;
 }
 
 void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
@@ -493,7 +491,8 @@ void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted)
     if (s->on_disk)
         statefile_remove(sc, s);
     behind_forget(sc, s);
-    snapshot_withdraw(sc, s);
+    for (int i = 0; i < SHARED_STORES; i++)
+        snapshot_withdraw(sc, s, i);
     s->dead = true;
     s->node = NULL;
     node->snap = NULL;

@@ -92,8 +92,8 @@ void snapshot_on_disk(struct statecache *sc, struct snapshot *s, const unsigned 
                       uint64_t bytes, bool durable);
 void snapshot_off_disk(struct statecache *sc, struct snapshot *s); /* the file is not touched */
 
-/* Leaves the lists of those to be given to a shared store; nothing where it is in none. */
-void snapshot_withdraw(struct statecache *sc, struct snapshot *s);
+/* Leaves the list of those to be given to this shared store; nothing where it is not in it. */
+void snapshot_withdraw(struct statecache *sc, struct snapshot *s, int store);
 /* Leaves the tree and every tier; freed when nothing pins or holds it. evicted: by a budget. */
 void snapshot_destroy(struct statecache *sc, struct snapshot *s, bool evicted);
 void snapshot_unpin(struct statecache *sc, struct snapshot *s);

@@ -21,11 +21,6 @@ DEMO = os.path.join(ROOT, "models", "demo", "gated-deltanet")
 DEMO7 = os.path.join(ROOT, "models", "demo", "rwkv7")
 
 
-# A session's turn is logged when it is answered, its state written so much later on a machine that
-# has time for it. Tests that say what a kill leaves wait for the state itself: wait_written().
-STATES_FOLLOW_S = 2.5
-
-
 # How long a server waits for others, in seconds: ten times what it does by default. Where a test
 # says nothing of one, no clock that it is not about runs out, on a slow build or beside company.
 CLOCKS = {"--header-timeout": 100, "--body-timeout": 600, "--stall-timeout": 300,

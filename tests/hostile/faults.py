@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 
-from common import DEMO, DEMO7, STATES_FOLLOW_S, Server, Stream
+from common import DEMO, DEMO7, Server, Stream
 from probes import LONG, Attack, Result, probe
 
 DAY = 86400
@@ -164,7 +164,7 @@ def no_descriptors():
                 got = json.loads(r.read())
                 return got["session"]["persist"] if r.status == 200 else r.status
             during = turn()
-            time.sleep(STATES_FOLLOW_S)  # its state wants a descriptor
+            time.sleep(2.5)  # its state is due, and wants a descriptor
             a.close()
             end = time.time() + 30
             while s.metrics()["recurd_http_connections"] > 2 and time.time() < end:

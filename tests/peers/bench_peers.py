@@ -275,10 +275,13 @@ def cell(c):
 
 
 def report(head, cells, notes):
+    head["text"] = (f"{head['date']}, {head['processors']} processors of {head['cpu']}; recurd and "
+                    f"{head['llama.cpp']}. Random weights, the same files; tokens a second, medians "
+                    f"(ranges) of {head['rounds']} alternating rounds; * others were at work.")
     os.makedirs(ARGS.out, exist_ok=True)
     rows = [(c["row"], c["column"], cell(c)) for c in cells]
     widths = [max(len(r[i]) for r in rows) for i in range(2)]
-    text = "\n".join([head["text"], f"Rounds: {head['rounds']}.", ""] +
+    text = "\n".join([head["text"], ""] +
                      [f"{a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows] +
                      [""] + notes) + "\n"
     lines = "".join("<tr>" + "".join(f"<td>{html.escape(x)}</td>" for x in r) + "</tr>\n"
@@ -305,9 +308,6 @@ def main():
     head = {"date": str(datetime.date.today()), "cpu": cpu(), "processors": os.cpu_count(),
             "system": f"{platform.system()} {platform.machine()}",
             "llama.cpp": f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"}
-    head["text"] = (f"{head['date']}, {head['processors']} processors of {head['cpu']}; recurd and "
-                    f"{head['llama.cpp']}. Random weights, the same files; tokens a second, "
-                    "medians (ranges) of alternating rounds; * others were at work.")
     if ARGS.concurrency and not ARGS.wheel:
         ARGS.llama_server = ARGS.llama_server or server(ARGS.build)
     if ARGS.concurrency and not ARGS.llama_server:
