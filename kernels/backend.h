@@ -32,6 +32,9 @@ struct device {
     const struct backend *backend;
     char description[256]; /* one line for humans: name, threads, instruction set */
     int ways; /* for weights, at a time, each to another n-th of the plan; 0 = one */
+    /* Once it is ready: steps of one row a sequence, up to so many, have kernels of their own, so
+     * their times say nothing about other steps. 0 = none */
+    int32_t single_rows;
 };
 
 /* One copy of a state on its way between a device and the host; the backend's own. */

@@ -79,7 +79,9 @@ int engine_open(struct engine *en, const struct model *m, struct device *d,
                 const struct sched_options *o, struct err *e)
 {
     *en = (struct engine){.plan = &m->plan, .device = d, .pieces = *pieces, .o = *o,
-                          .pace = {.target_ns = o->gap_ns}, .positions = INT64_MAX / 2};
+                          
+                          .pace = {.target_ns = o->gap_ns, .single_rows = d->single_rows},
+                          .positions = INT64_MAX / 2};
     if (o->origin) {
         en->origin = *o->origin;
         en->o.origin = &en->origin;
@@ -592,7 +594,7 @@ static bool run(struct engine *en)
     en->stats.step_ns += took_ns;
     en->stats.steps++;
     if (rc == 0) {
-        pace_note(&en->pace, en->batch.n_tokens, took_ns);
+        pace_note(&en->pace, en->batch.n_tokens, en->batch.n_tokens == en->batch.n_seqs, took_ns);
         en->stats.step_tokens += (uint64_t)en->batch.n_tokens;
         return true;
     }

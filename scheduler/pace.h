@@ -13,22 +13,23 @@
  *    in such of PACE_SHARED little more than half as fast. The more streams there are the more
  *    wait, and the larger is the part of their own. What a calm step took longer than PACE_SHARED
  *    says is a debt to who comes next, see below;
- *  - with none, PACE_ALONE times a step of one row: nobody waits but who comes next, and for this
- *    step alone. That time is a debt: until it is paid back, those that come first run by
+ *  - with none, PACE_ALONE times a step of one row, or more as long as nobody feels it and rows get
+ *    cheaper by it (PACE_WORTH): nobody waits but who comes next, and for this step alone. That time is a debt: until it is paid back, those that come first run by
  *    themselves. So a request that takes t alone takes at most PACE_SHARED t, or t and one
  *    step of prompts, whichever is longer, whatever else there is.
  *
  * Where even PACE_LEAST rows more take longer than that, they run less often, and more of them
- * where that costs little (on a GPU streams alone are one kernel, a step with prompts a thousand):
+ * where that costs little (on a GPU streams alone are one kernel, a step with prompts hundreds):
  * what steps took less than they might is saved up for them, so the mean holds. Nobody saves for
  * more than PACE_PATIENCE steps. Where a step is bound by reading weights all of this lies beyond
  * the token budget and changes nothing.
  *
  * Times are learned for each power of two of rows, as one point (rows, ns) each, and lie on lines
  * between these: those of all steps, and apart from them those of what runs alone, which the bounds
- * are multiples of. What is not known, or was learned long ago, is tried: PACE_TRIAL steps in a row
- * of the streams alone, or of one row, of which the last count most: what other rows left in the
- * caches makes the first of them slow. Owner: the engine. */
+ * are multiples of; where a device makes steps of one row a sequence by other kernels (single_rows),
+ * these are in the latter alone. What is not known, or was learned long ago, is tried: PACE_TRIAL
+ * steps in a row of the streams alone, or of one row, of which the last count most: what other rows
+ * left in the caches makes the first of them slow. Owner: the engine. */
 #ifndef RECURD_PACE_H
 #define RECURD_PACE_H
 
@@ -41,6 +42,7 @@
 #define PACE_SHORT 32    /* tokens */
 #define PACE_ALONE 16
 #define PACE_CLASSES 18  /* rows up to 2^17: the largest step is 65,536 */
+#define PACE_WORTH 0.1   /* of a row's time that twice as many must save to be taken */
 #define PACE_LEAST 4     /* rows that prompts get if they get any */
 #define PACE_FLAT 1.25   /* times as long may such a step take with PACE_MANY and more */
 #define PACE_MANY 16
@@ -51,7 +53,8 @@
 #define PACE_AGE 256     /* believed, and twice as many each time it is seen again, up to these */
 
 struct pace {
-    uint64_t target_ns; /* of a step with rows that come first; 0 = by PACE_SHARED */
+    uint64_t target_ns;  /* of a step with rows that come first; 0 = by PACE_SHARED */
+    int32_t single_rows; /* as in struct device: times of such steps say nothing about others */
     struct pace_class {
         double rows, ns;    /* of steps of 2^i to 2^(i+1) - 1 rows; ns 0 = never seen */
         uint32_t age, keep; /* steps since it was seen; it is known while age < keep */
@@ -59,15 +62,14 @@ struct pace {
     double saved;   /* ns that steps took less than PACE_SHARED says; < 0 = a debt */
     int32_t base;   /* of the last step: its streams; without any, the rows that come first */
     bool streams;   /* the last step had any */
-    bool apart;     /* a step with others takes much longer than its rows explain */
     bool calm;      /* of the last step: it had calm streams and nobody else came first */
     int32_t trial;  /* steps that a trial still takes */
     int32_t passed; /* steps in a row in which others waited and got nothing */
 };
 
-/* A step of `rows` rows took ns. */
-void pace_note(struct pace *p, int32_t rows, uint64_t ns);
-/* What a step of `rows` rows takes, whatever they are; 0 = nothing is known. */
+/* A step of `rows` rows took ns. single: of as many sequences. */
+void pace_note(struct pace *p, int32_t rows, bool single, uint64_t ns);
+/* What a step of `rows` rows takes, prompts among them; 0 = nothing is known. */
 uint64_t pace_ns(const struct pace *p, int32_t rows);
 /* What `rows` rows of prompts take beside so many streams, as long as these last, in steps of at
  * most `budget` rows; 0 = nothing is known. */

@@ -112,7 +112,9 @@ static int ocl_ready(struct device *d, struct err *e)
     struct ocl *o = self(d);
     int rc = OCL(e, "the weights", clFinish, o->device.queue);
     ocl_model_loaded(&o->model);
-    return rc ? rc : ocl_bundle_test(&o->model, e);
+    rc = rc ? rc : ocl_bundle_test(&o->model, e);
+    d->single_rows = ocl_bundle_rows(&o->model);
+    return rc;
 }
 
 static int ocl_run(struct device *d, const struct batch *b, struct err *e)

@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "kernels/opencl/persistent.h"
 
 #define MEMBERS_MAX 8 /* of a bundle: its groups look for their member one after the other */
 #define SLOTS_MAX 8   /* launches of an op for different numbers of rows */
@@ -27,6 +28,15 @@ void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why)
         log_warn("%s: phase %d (%s) is made of separate launches: %s", m->d->info.name, x->phase,
                  op_name(m->plan->ops[x->op].kind), why);
     x->off = true;
+}
+
+int32_t ocl_bundle_rows(const struct ocl_model *m)
+{
+    int32_t rows = m->n_walks && !m->unwalked ? m->walks[m->n_walks - 1].rows_max : 0;
+    for (int32_t i = 0; i < m->n_merges; i++)
+        if (!m->merges[i].off)
+            rows = MAX(rows, m->merges[i].rows_max);
+    return rows;
 }
 
 /* ---- building the list ---- */

@@ -36,6 +36,9 @@ void ocl_bundle_free(struct ocl_model *m);
 /* The separate launches serve from now on; says why, but for NULL. */
 void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why);
 
+/* Steps of up to so many rows, one a sequence, run merged launches or walks; 0: none do. */
+int32_t ocl_bundle_rows(const struct ocl_model *m);
+
 /* ---- what a bundle can have (alike.c) ---- */
 
 /* Whether two launches can be members of one. */

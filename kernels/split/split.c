@@ -225,6 +225,9 @@ static int split_ready(struct device *d, struct err *e)
     int rc = 0;
     for (int k = 0; k < s->n && !rc; k++)
         rc = CALL(s, k, ready, e);
+    for (int k = 0; k < s->n && !rc; k++)
+        d->single_rows = k ? MIN(d->single_rows, s->devices[k]->single_rows)
+                           : s->devices[k]->single_rows;
     return rc;
 }
 

@@ -7,18 +7,21 @@
 /* A device: a step of n rows takes fixed + n x row ns. */
 struct machine { uint64_t fixed, row; };
 
+/* On a device that makes all steps alike. */
+static void note(struct pace *p, int32_t rows, uint64_t ns) { pace_note(p, rows, false, ns); }
+
 static uint64_t takes(struct machine m, int32_t rows) { return m.fixed + m.row * (uint64_t)rows; }
 
 Test(pace, where_rows_cost_nothing_the_whole_budget_is_used)
 {
     struct pace p = {0};
     struct machine gpu = {8000000, 4000};
-    pace_note(&p, 1, takes(gpu, 1));
-    pace_note(&p, 512, takes(gpu, 512));
+    note(&p, 1, takes(gpu, 1));
+    note(&p, 512, takes(gpu, 512));
     cr_assert_eq(pace_rows(&p, 0, 0, false, 1, 512), 512);
-    pace_note(&p, 512, takes(gpu, 512));
+    note(&p, 512, takes(gpu, 512));
     cr_assert_eq(pace_rows(&p, 1, 1, false, 8, 512), 1); /* who came waited for the step before */
-    pace_note(&p, 1, takes(gpu, 1));
+    note(&p, 1, takes(gpu, 1));
     cr_assert_eq(pace_rows(&p, 1, 1, false, 8, 512), 512);
     cr_assert_eq(pace_rows(&p, 64, 64, false, 0, 512), 512); /* streams alone are never held back */
 }
@@ -31,7 +34,7 @@ Test(pace, steps_with_prompts_do_not_count_as_the_streams_own)
         int32_t n = pace_rows(&p, 16, 16, false, 1, i % 16 ? 28 : 512);
         double most = 1.001 * PACE_SHARED * (double)takes(m, 16);
         cr_assert(p.trial > 0 || (double)pace_most(&p, 16, false) <= most, "step %d", i);
-        pace_note(&p, n, takes(m, n));
+        note(&p, n, takes(m, n));
     }
 }
 
@@ -41,16 +44,16 @@ Test(pace, an_unknown_machine_is_tried_with_small_steps)
     cr_assert_eq(pace_most(&p, 1, false), 0);
     cr_assert_eq(pace_rows(&p, 0, 0, false, 3, 512), 1);
     cr_assert_eq(pace_rows(&p, 5, 5, false, 3, 512), 5); /* the streams alone */
-    pace_note(&p, 1, 8000000);
+    note(&p, 1, 8000000);
     for (int i = 1; i < PACE_TRIAL; i++) {
         cr_assert_eq(pace_rows(&p, 0, 0, false, 3, 512), 1);
-        pace_note(&p, 1, 8000000);
+        note(&p, 1, 8000000);
     }
     cr_assert_eq(pace_rows(&p, 0, 0, false, 3, 512), PACE_ALONE);
-    pace_note(&p, PACE_ALONE, 8000000);
+    note(&p, PACE_ALONE, 8000000);
     cr_assert_gt(pace_rows(&p, 0, 0, false, 3, 512), 48);
     for (int i = 0; i < PACE_AGE; i++)
-        pace_note(&p, 500, 8000000);
+        note(&p, 500, 8000000);
     cr_assert_eq(pace_rows(&p, 0, 0, false, 3, 512), 1); /* it may have changed since */
 }
 
@@ -61,7 +64,7 @@ Test(pace, what_was_seen_once_is_tried_again_soon)
     for (int i = 0; i < 1000; i++) {
         int32_t rows = pace_rows(&p, 1, 1, false, 1, 512);
         tried += rows == 1;
-        pace_note(&p, rows, 10000000 + 1000000 * (uint64_t)rows);
+        note(&p, rows, 10000000 + 1000000 * (uint64_t)rows);
     }
     tried /= PACE_TRIAL;
     cr_assert(tried >= 4 && tried <= 12, "%u trials", tried); /* 4, 8, ... 256 steps apart */
@@ -74,7 +77,7 @@ static int settle(struct pace *p, struct machine m, int32_t budget, int32_t *row
     for (int32_t last = 0; same < 8 && steps < 1000; steps++) {
         int32_t n = pace_rows(p, 1, 1, false, 1, budget);
         cr_assert(n >= 1 && n <= budget);
-        pace_note(p, n, takes(m, n));
+        note(p, n, takes(m, n));
         if (n == 1)
             continue; /* a trial */
         same = n == last ? same + 1 : 0;
@@ -113,7 +116,7 @@ static double calmly(struct machine m, int32_t streams, double *longest, double 
     *longest = 0;
     for (int i = 0; i < 400; i++) {
         int32_t n = pace_rows(&p, streams, streams, true, 1, 4096);
-        pace_note(&p, n, takes(m, n));
+        note(&p, n, takes(m, n));
         if (i < 100 || p.trial > 0)
             continue;
         *longest = MAX(*longest, (double)takes(m, n));
@@ -169,16 +172,16 @@ Test(pace, who_comes_while_a_calm_step_runs_has_it_paid_back)
     int32_t n = 0, alone = 0;
     for (int i = 0; i < 100 || n == 1; i++) {
         n = pace_rows(&p, 1, 1, true, 1, 512);
-        pace_note(&p, n, takes(m, n));
+        note(&p, n, takes(m, n));
     }
     double late = (double)takes(m, n), now = 0;
     cr_assert_gt(late, 9 * (double)takes(m, 1));
     for (; (n = pace_rows(&p, 2, 2, false, 1, 512)) == 2; alone++)
-        pace_note(&p, n, takes(m, n));
+        note(&p, n, takes(m, n));
     now = (double)takes(m, 2) * alone;
     cr_expect_leq(late + now, 1.05 * PACE_SHARED * (double)takes(m, 2) * (alone + 2));
     cr_expect(alone >= 3 && alone < PACE_PATIENCE, "%d steps", (int)alone);
-    pace_note(&p, n, takes(m, n));
+    note(&p, n, takes(m, n));
     cr_expect_leq((double)takes(m, n), 1.01 * PACE_SHARED * (double)takes(m, 2));
 }
 
@@ -188,7 +191,7 @@ Test(pace, a_target_holds_for_calm_streams_too)
     struct machine m = {8000000, 1000000};
     for (int i = 0; i < 100; i++) {
         int32_t n = pace_rows(&p, 1, 1, true, 1, 512);
-        pace_note(&p, n, takes(m, n));
+        note(&p, n, takes(m, n));
         cr_assert(i < 50 || takes(m, n) <= 20200000, "%d rows", (int)n);
     }
 }
@@ -200,7 +203,7 @@ Test(pace, prompts_beside_streams_take_longer)
     cr_expect_eq(pace_prompts_ns(&p, 10, 300, 512), 0, "nothing is known");
     for (int i = 0; i < 40; i++)
         for (int32_t n = 1; n <= 512; n *= 2)
-            pace_note(&p, n, takes(m, n));
+            note(&p, n, takes(m, n));
     double alone = (double)pace_prompts_ns(&p, 0, 300, 512);
     cr_expect(fabs(alone / (double)takes(m, 300) - 1) < 0.01, "%g ns", alone);
     double steps = (double)pace_prompts_ns(&p, 0, 5120, 512) / (double)takes(m, 512);
@@ -228,7 +231,7 @@ Test(pace, the_cap_holds_and_prompts_always_move_on)
 Test(pace, a_target_binds_prompts_alone_only_where_it_is_longer)
 {
     struct pace p = {.target_ns = 50};
-    pace_note(&p, 1, 1000);
+    note(&p, 1, 1000);
     cr_assert_eq(pace_most(&p, 0, false), PACE_ALONE * 1000);
     p.target_ns = 50000;
     cr_assert_eq(pace_most(&p, 0, false), 50000);
@@ -244,15 +247,15 @@ Test(pace, an_hour_in_the_middle_changes_little)
         settle(&p, m, 512, &rows);
         for (int i = 0; i < when; i++) {
             int32_t n = pace_rows(&p, 1, 1, false, 1, 512);
-            pace_note(&p, n, takes(m, n));
+            note(&p, n, takes(m, n));
         }
-        pace_note(&p, pace_rows(&p, 1, 1, false, 1, 512), hour); /* the process was stopped */
+        note(&p, pace_rows(&p, 1, 1, false, 1, 512), hour); /* the process was stopped */
         cr_assert_leq((double)pace_ns(&p, rows), 1.25 * (double)takes(m, rows));
         cr_assert_leq((double)pace_ns(&p, 1), 1.25 * PACE_SHARED * (double)takes(m, 1));
         for (int i = 0; i < 2 * PACE_YOUNG; i++) {
             int32_t n = pace_rows(&p, 1, 1, false, 1, 512);
             cr_assert_leq((double)takes(m, n), 1.25 * PACE_SHARED * (double)takes(m, rows));
-            pace_note(&p, n, takes(m, n));
+            note(&p, n, takes(m, n));
         }
         cr_assert_lt(settle(&p, m, 512, &again), 40);
         cr_assert(again > 3 * rows / 4 && again < 5 * rows / 4, "%d rows, then %d", (int)rows,
@@ -265,10 +268,10 @@ Test(pace, a_first_step_of_an_hour_is_forgotten)
     struct machine m = {30000000, 5000000};
     struct pace p = {0};
     int32_t rows;
-    pace_note(&p, 1, UINT64_C(3600) * 1000000000); /* weights come from a disk */
+    note(&p, 1, UINT64_C(3600) * 1000000000); /* weights come from a disk */
     for (int i = 0; i < 16; i++) {
         int32_t n = pace_rows(&p, 1, 1, false, 1, 512);
-        pace_note(&p, n, takes(m, n));
+        note(&p, n, takes(m, n));
     }
     settle(&p, m, 512, &rows);
     cr_assert_leq((double)takes(m, rows), 1.02 * PACE_SHARED * (double)takes(m, 1));
@@ -283,13 +286,13 @@ Test(pace, a_machine_that_changes_is_followed)
     cr_assert_gt(rows, 180);
     for (int i = 0; i < 60; i++) {
         int32_t n = pace_rows(&p, 1, 1, false, 1, 512);
-        pace_note(&p, n, takes(slow, n));
+        note(&p, n, takes(slow, n));
     }
     settle(&p, slow, 512, &rows);
     cr_assert_leq(takes(slow, rows), 105000000, "%d rows", (int)rows);
     for (int i = 0; i < 2 * PACE_AGE; i++) {
         int32_t n = pace_rows(&p, 1, 1, false, 1, 512);
-        pace_note(&p, n, takes(fast, n));
+        note(&p, n, takes(fast, n));
     }
     settle(&p, fast, 512, &rows);
     cr_assert_gt(rows, 180);
@@ -298,20 +301,20 @@ Test(pace, a_machine_that_changes_is_followed)
 Test(pace, one_slow_step_is_not_believed_for_long)
 {
     struct pace p = {0};
-    pace_note(&p, 1, 100000000); /* a kernel is compiled */
+    note(&p, 1, 100000000); /* a kernel is compiled */
     for (int i = 0; i < 8; i++)
-        pace_note(&p, 1, 1000000);
+        note(&p, 1, 1000000);
     cr_assert_lt(pace_ns(&p, 1), 1500000);
-    pace_note(&p, 1, 100000000);
+    note(&p, 1, 100000000);
     cr_assert_lt(pace_ns(&p, 1), 15000000);
 }
 
 Test(pace, times_grow_with_rows)
 {
     struct pace p = {0};
-    pace_note(&p, 1, 5000);
-    pace_note(&p, 16, 4000); /* noise */
-    pace_note(&p, 500, 90000);
+    note(&p, 1, 5000);
+    note(&p, 16, 4000); /* noise */
+    note(&p, 500, 90000);
     for (int32_t n = 1; n < 3000; n++)
         cr_assert_leq(pace_ns(&p, n), pace_ns(&p, n + 1), "%d rows", n);
 }

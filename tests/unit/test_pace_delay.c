@@ -11,22 +11,25 @@
 #define STREAMS 16
 #define WARM 40 /* steps before the arrivals: the first trials are over */
 
-/* A step of n rows takes fixed + n x row; one with more rows than streams `mixed` more, and
- * what it leaves in the caches makes the next step take `cold` more, the one after half of that. */
+/* A step of n rows takes fixed + n x row; one with more rows than sequences, or than `single` if
+ * that is given, `mixed` more, and what it leaves in the caches makes the next step take `cold`
+ * more, the one after half of that. */
 struct machine {
     const char *name;
     double fixed, row, mixed, cold;
+    int32_t single;
 };
 
 static const struct machine machines[] = {
-    {"rows cost little", 400e3, 40e3, 0, 0},
-    {"rows cost less", 1500e3, 40e3, 0, 0},
-    {"rows cost nothing", 8000e3, 4e3, 0, 0},
-    {"a large model", 40e6, 1.5e6, 0, 0},
-    {"rows cost what a step costs", 50e6, 5e6, 0, 0},
-    {"nothing but rows", 1e3, 200e3, 0, 0},
-    {"a small model that lives in the cache", 30e3, 180e3, 370e3, 170e3},
-    {"streams alone are one kernel", 2000e3, 20e3, 8000e3, 0},
+    {"rows cost little", 400e3, 40e3, 0, 0, 0},
+    {"rows cost less", 1500e3, 40e3, 0, 0, 0},
+    {"rows cost nothing", 8000e3, 4e3, 0, 0, 0},
+    {"a large model", 40e6, 1.5e6, 0, 0, 0},
+    {"rows cost what a step costs", 50e6, 5e6, 0, 0, 0},
+    {"nothing but rows", 1e3, 200e3, 0, 0, 0},
+    {"a small model that lives in the cache", 30e3, 180e3, 370e3, 170e3, 0},
+    {"streams alone are one kernel", 2000e3, 20e3, 8000e3, 0, 64},
+    {"rows of prompts cost little besides", 1600e3, 10e3, 8000e3, 0, 64},
 };
 
 struct world {
@@ -34,7 +37,7 @@ struct world {
     struct pace p;
     struct batch_want w[LONG + STREAMS + 1];
     int32_t rows[LONG + STREAMS + 1], told[LONG + STREAMS + 1]; /* told: tokens of a stream */
-    int32_t n;
+    int32_t n, budget;
     uint32_t turn;
     double cold, prompt_rows;
 };
@@ -50,18 +53,21 @@ static double step(struct world *s)
         decode += s->w[i].decode;
         calm = calm && (!s->w[i].decode || s->told[i] >= PACE_SHORT);
     }
-    int32_t first = pace_first(&s->p, decode, BUDGET);
+    int32_t first = pace_first(&s->p, decode, s->budget);
     first = batch_first(s->w, s->n, first, &others);
-    int32_t tokens = pace_rows(&s->p, decode, first, calm, others, BUDGET);
+    int32_t tokens = pace_rows(&s->p, decode, first, calm, others, s->budget);
     int32_t n = batch_pick(s->w, s->n, tokens, 2 * (LONG + STREAMS), &s->turn, s->rows);
+    int32_t seqs = 0;
+    for (int32_t i = 0; i < s->n; i++)
+        seqs += s->rows[i] > 0;
     double ns = s->m->fixed + n * s->m->row + s->cold;
     s->cold /= 2;
-    if (n > MAX(decode, 1)) {
+    if (n > seqs || (s->m->single && n > s->m->single)) {
         ns += s->m->mixed;
         s->cold = s->m->cold;
     }
     s->prompt_rows += n - decode;
-    pace_note(&s->p, n, (uint64_t)ns);
+    pace_note(&s->p, n, n == seqs, (uint64_t)ns);
     return ns;
 }
 
@@ -74,7 +80,7 @@ static const struct batch_want stream = {.left = 1, .most = 1, .draws = true, .d
 
 static struct world begin(const struct machine *m, int n_long, int n_streams)
 {
-    struct world s = {.m = m};
+    struct world s = {.m = m, .p = {.single_rows = m->single}, .budget = BUDGET};
     for (int i = 0; i < n_streams; i++) {
         s.told[s.n] = PACE_SHORT;
         s.w[s.n++] = stream;
@@ -178,6 +184,22 @@ Test(pace_delay, prompts_alone_lose_little_by_short_steps)
         }
 }
 
+/* Where rows get cheaper the more there are, steps are longer, but nobody feels it. */
+Test(pace_delay, prompts_alone_use_a_device_that_wants_many_rows)
+{
+    const struct machine m = {"", 1600e3, 8e3, 8000e3, 0, 64};
+    struct world s = begin(&m, 4, 0);
+    double ns = 0;
+    s.budget = 8192;
+    for (int k = 0; k < 1000; k++) {
+        double took = step(&s);
+        cr_assert_leq(took, 1.01 * (double)PACE_FELT_NS);
+        ns += took;
+    }
+    double most = (double)PACE_FELT_NS, best = (most - m.fixed - m.mixed) / m.row / most;
+    cr_assert_geq(s.prompt_rows / ns, 0.93 * best, "at %.2f", s.prompt_rows / ns / best);
+}
+
 /* Rows that long prompts get in 1,000 steps, while short requests come one after another. */
 static double moved_on(const struct machine *m, int n_streams, bool newcomers)
 {
@@ -208,7 +230,7 @@ Test(pace_delay, long_prompts_move_on_whatever_else_comes)
 /* Where a step of prompts and streams takes so long whatever it has, a prompt is in few of them. */
 Test(pace_delay, what_costs_little_more_is_taken_along)
 {
-    const struct machine m = {"", 2000e3, 20e3, 8000e3, 0};
+    const struct machine m = {"", 2000e3, 20e3, 8000e3, 0, 64};
     struct world s = begin(&m, 0, STREAMS);
     int mixed = 0;
     for (int k = 0; k < 2000; k++) {
@@ -225,4 +247,53 @@ Test(pace_delay, what_costs_little_more_is_taken_along)
         cr_assert_leq(s.n, STREAMS + 1, "the last prompt is not done after 40 steps");
     }
     cr_assert_leq(mixed, 5 * 40, "40 prompts took part in %d steps", mixed); /* of 4 rows: 640 */
+}
+
+/* Tokens a second of n clients, each with one request after another: 64 tokens in, 256 out. Best
+ * would be if their prompts came all in one step. */
+static double crowd(const struct machine *m, int32_t n, double *first_token)
+{
+    static double asked[LONG + STREAMS];
+    struct world s = begin(m, 0, 0);
+    double now = 0, from = 0, waits = 0;
+    int told = 0, began = 0;
+    s.budget = 8192;
+    for (s.n = 0; s.n < n; s.n++)
+        s.w[s.n] = prompt(64), asked[s.n] = 0;
+    for (int k = 0; k < 4000; k++) {
+        if (k == 1000)
+            told = began = 0, waits = 0, from = now;
+        now += step(&s);
+        for (int32_t i = 0; i < n; i++) {
+            bool draws = s.w[i].decode || s.rows[i] == s.w[i].left;
+            s.told[i] += draws;
+            told += draws;
+            if (draws && !s.w[i].decode) {
+                s.w[i] = stream;
+                began++;
+                waits += now - asked[i];
+            } else if (s.w[i].decode && s.told[i] == 256) {
+                s.w[i] = prompt(64), s.told[i] = 0, asked[i] = now;
+            } else if (!s.w[i].decode) {
+                s.w[i] = prompt(s.w[i].left - s.rows[i]);
+            }
+        }
+    }
+    *first_token = waits / MAX(began, 1);
+    return told / (now - from) * 1e9;
+}
+
+Test(pace_delay, a_crowd_runs_nearly_as_fast_as_its_steps)
+{
+    for (size_t i = 0; i < ARRAY_LEN(machines); i++)
+        for (int32_t n = 1; n <= LONG; n *= 4) {
+            const struct machine *m = &machines[i];
+            double late, own = m->fixed + n * m->row;
+            double prompts = m->fixed + 64 * n * m->row + m->mixed;
+            double best = 256 * n / (255 * own + prompts) * 1e9;
+            double is = crowd(m, n, &late);
+            cr_expect_geq(is, 0.7 * best, "%s: %d streams run at %.2f", m->name, (int)n, is / best);
+            cr_expect_leq(late, 20 * own + 4 * prompts, "%s: %d streams: first token after %g ms",
+                          m->name, (int)n, late / 1e6);
+        }
 }
