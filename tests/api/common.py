@@ -36,6 +36,13 @@ class Settings:
     device = None  # of servers that do not ask for one: the same tests on any device
 
     @classmethod
+    def kernels(cls):
+        """Where a device's built kernels are kept between servers."""
+        folder = os.path.join(os.path.dirname(cls.recurd), "test", "kernels")
+        os.makedirs(folder, exist_ok=True)
+        return folder
+
+    @classmethod
     def rounds(cls, n):
         return max(4, n // 10) if cls.slow else n
 
@@ -122,6 +129,8 @@ class Server:
             flags += ["--hosts", "x"]  # what raw requests here say
         if Settings.device and "--device" not in flags:
             flags += ["--device", Settings.device]
+            if "--cache-dir" not in flags:
+                flags += ["--cache-dir", Settings.kernels()]
         for flag, seconds in CLOCKS.items():
             if flag not in flags:
                 flags += [flag, str(min(Settings.patience(seconds), CLOCK_MOST))]

@@ -308,7 +308,7 @@ class Receipts(unittest.TestCase):
         x = self.receipt(server("--model", DEMO), "Once", max_tokens=5)
         for model, flags, words in ((DEMO7, (), ["model " + x["model"][:16], ", this is "]),
                                     (DEMO, ("--quantize", "q8"), ["the answer is of model"]),
-                                    (DEMO, ("--kernels", "ref"), ['was "%s"' % x["numerics"],
+                                    (DEMO, ("--device", "ref"), ['was "%s"' % x["numerics"],
                                                                   'this is "cpu-ref'])):
             code, out = verify(model, x, *flags)
             self.assertEqual(code, 2, out)

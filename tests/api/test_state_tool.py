@@ -53,7 +53,7 @@ class StateTool(unittest.TestCase):
                 break
             self.assertLess(time.time(), end, out)
             time.sleep(0.1)
-        self.assertRegex(out, r"state   [0-9a-f]{32} .*  cpu-\w+/\d+\n")
+        self.assertRegex(out, r"state   [0-9a-f]{32} .*  (cpu-\w+|opencl)/\d.*\n")
         code, out = self.tool("check", self.dir)
         self.assertEqual(code, 0, out)
         self.assertIn("0 damaged", out)

@@ -28,6 +28,8 @@ class Trace(unittest.TestCase):
             return [json.loads(line) for line in f]
 
     def replay(self, model, *flags, path=None):
+        if Settings.device and "--device" not in flags:
+            flags += ("--device", Settings.device)
         r = subprocess.run([EVAL, "--model", model, "--replay", path or self.path] + list(flags),
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                            timeout=Settings.patience(120))
