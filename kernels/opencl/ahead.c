@@ -30,12 +30,15 @@ static bool next_member(const struct ocl_launch *l, int32_t *i, struct member *o
     return false;
 }
 
-/* Bytes from a weight's start where the slice of a group begins; -1: the group has no such slice. */
-static int64_t first_byte(const struct member *x, int64_t panel, int32_t slice)
+/* Bytes from a weight's start where the slice of a group begins; -1: the group has no such slice, or
+ * its weight ends before `bytes` more. */
+static int64_t first_byte(const struct member *x, int64_t panel, int32_t slice, int64_t bytes)
 {
-    if (slice * x->slice_len >= x->inputs)
+    int64_t steps = x->cols_p / 32, at = panel * steps + slice * (x->slice_len / 32);
+    int64_t end = (x->outputs + 15) / 16 * steps;
+    if (slice * x->slice_len >= x->inputs || at + bytes / OCL_AHEAD_STEP > end)
         return -1;
-    return (panel * (x->cols_p / 32) + slice * (x->slice_len / 32)) * OCL_AHEAD_STEP;
+    return at * OCL_AHEAD_STEP;
 }
 
 void ocl_ahead_of(const struct ocl_model *m, const struct ocl_launch *l,
@@ -53,7 +56,7 @@ void ocl_ahead_of(const struct ocl_model *m, const struct ocl_launch *l,
             if (team >= warps / own) /* it comes in a later turn */
                 break;
             for (int32_t s = 0; s < own; s++) {
-                int64_t byte = first_byte(&x, panel, s);
+                int64_t byte = first_byte(&x, panel, s, w->bytes);
                 if (byte >= 0)
                     out[u % w->groups * warps + team * own + s] =
                         weights[x.weight] + (cl_ulong)byte;

@@ -189,7 +189,8 @@ static bool goes_on(struct planning *p, const struct ocl_walks *w, const struct 
 static int write_ahead(struct planning *p, struct ocl_walks *w, struct err *e)
 {
     struct ocl_model *m = p->m;
-    struct ocl_walkers who = {(int32_t)ocl_persistent_groups(m->d), m->d->tune.persistent};
+    struct ocl_walkers who = {(int32_t)ocl_persistent_groups(m->d), m->d->tune.persistent,
+                              m->d->tune.ahead / 4 * 4096};
     size_t each = (size_t)who.groups * (size_t)(who.lanes / 32);
     size_t n = each * (size_t)w->n_launches;
     cl_ulong *at = mem_array(n + 1, sizeof *at);
@@ -276,8 +277,8 @@ static int build_walk(struct planning *p, struct ocl_walks *w, struct err *e)
     cl_program program = NULL;
     int rc;
     struct ocl_walk_text text = {.lanes = m->d->tune.persistent, .record = w->record,
-                                 .ahead = m->d->tune.ahead / 4, .teams = p->teams,
-                                 .times = m->d->profiling};
+                                 .ahead = m->d->tune.ahead / 4,
+                                 .teams = p->teams, .times = m->d->profiling};
     buf_init(&source, MIB(16));
     if (!ocl_persistent_text(&source, p->forms, p->n_forms, &text))
         rc = err_set(e, E_UNSUPPORTED, "its text cannot be made");

@@ -66,7 +66,7 @@ int ocl_persistent_times(struct ocl_model *m, struct ocl_walks *w, struct err *e
 
 #define OCL_AHEAD_STEP 1024 /* bytes of weights that a warp reads for 32 inputs (LAYOUT_MMA) */
 
-struct ocl_walkers { int32_t groups, lanes; };
+struct ocl_walkers { int32_t groups, lanes, bytes; }; /* bytes: that a warp asks for */
 /* out[groups][lanes / 32]: the address from which each warp first reads weights in this launch, or
  * 0. weights[w]: addresses of the plan's weights. */
 void ocl_ahead_of(const struct ocl_model *m, const struct ocl_launch *l,
