@@ -163,7 +163,7 @@ static int set_arg(const struct ocl_model *m, cl_kernel k, cl_uint n, const stru
     cl_int i = (cl_int)a->i;
     cl_ulong l = (cl_ulong)a->i;
     switch (a->kind) {
-    case ARG_PACK_ROWS: case ARG_PACK_AT:
+    case ARG_PACK_ROWS: case ARG_PACK_AT: case ARG_CHAINS_AT:
     case ARG_LONG: return OCL(e, file, clSetKernelArg, k, n, sizeof l, &l);
     case ARG_INT: return OCL(e, file, clSetKernelArg, k, n, sizeof i, &i);
     case ARG_FLOAT: return OCL(e, file, clSetKernelArg, k, n, sizeof a->f, &a->f);
@@ -222,8 +222,9 @@ static int make_kernels(struct ocl_model *m, struct err *e)
             if (first_of(m, l->instance) != first)
                 continue;
             int own = rc ? rc : make_kernel(m, l, p, first, e);
-            if (own && merged)
-                ocl_bundle_off(m, l->merge, told ? NULL : e->text);
+            for (int k = 0; k < STEPS_KINDS && own && merged; k++)
+                if (l->merge[k] >= 0)
+                    ocl_bundle_off(m, l->merge[k], told || k ? NULL : e->text);
             told = told || own;
             rc = merged ? rc : own;
         }

@@ -111,7 +111,7 @@ static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_
     ocl_arg(&s, ARG_INT, op->in[LINEAR_x].width);
     ocl_arg(&s, ARG_INT, eighths);
     ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
-    ocl_arg(&s, ARG_PACK_AT, 0);
+    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
     ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
     if (cores) {
@@ -146,7 +146,7 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int3
     common_args(&s, m, op, c.len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
-    ocl_arg(&s, ARG_PACK_AT, 0);
+    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
     ocl_local(&s, 32, (size_t)c.n);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 15) / 16, 1);
     s.rows_min = tiles > 1 ? tiles * 4 + 1 : 1;
@@ -164,7 +164,8 @@ static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps_o, i
     ocl_def(&s, "WARPS_R", warps_r);
     common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
     ocl_arg(&s, ARG_SCRATCH, 0);
-    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
+    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
     ocl_local(&s, 32 * (size_t)(warps_o * warps_r), 1);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 32 * warps_r);
@@ -228,7 +229,7 @@ static int wgmma_sum(struct ocl_model *m, const struct op *op, const struct chai
     ocl_def(&s, "SLICES", parts);
     common_args(&s, m, op, 0);
     ocl_arg(&s, ARG_SCRATCH, 0);
-    ocl_arg(&s, ARG_LONG, c->at);
+    ocl_arg_place(&s, ARG_CHAINS_AT, c->at, parts * c->plane);
     ocl_arg(&s, ARG_INT, c->stride);
     ocl_arg(&s, ARG_LONG, c->plane);
     ocl_local(&s, 128, 1);
@@ -250,7 +251,7 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32
     if (way.parts > 1) {
         c = reserve_chains(m, op, way.parts, max);
         ocl_arg(&s, ARG_SCRATCH, 0);
-        ocl_arg(&s, ARG_LONG, c.at);
+        ocl_arg_place(&s, ARG_CHAINS_AT, c.at, way.parts * c.plane);
         ocl_arg(&s, ARG_INT, c.stride);
     } else {
         ocl_arg(&s, ARG_ARENA, 0);
@@ -269,7 +270,8 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32
     ocl_arg(&s, ARG_INT, bare ? ACT_NONE : op->p.linear.act);
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
     ocl_arg(&s, ARG_SCRATCH, 0);
-    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
+    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
     ocl_arg(&s, ARG_INT, way.parts);
     ocl_arg(&s, ARG_LONG, c.plane);
     ocl_local(&s, OCL_WGMMA_LANES, 1);
