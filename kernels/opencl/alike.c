@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/wgmma.h"
 
 /* Sources whose work-items along dimension 1 are slices of a sum that is added over those there
  * are: members with fewer of them may share a group with more. */
@@ -60,17 +61,18 @@ bool ocl_alike(const struct ocl_model *m, const struct ocl_launch *a, const stru
                int32_t min, int32_t max)
 {
     const struct ocl_instance *x = &m->instances[a->instance], *y = &m->instances[b->instance];
-    bool slices = has_slices(x->file);
+    bool slices = has_slices(x->file), wgmma = ocl_is_wgmma(x->file);
     return !strcmp(x->file, y->file) && same_defines(x->defines, y->defines, slices) &&
            a->rows == b->rows && a->when == b->when && MAX(a->rows_min, min) == MAX(b->rows_min, min) &&
            MIN(a->rows_max, max) == MIN(b->rows_max, max) && a->seqs_min == b->seqs_min &&
            a->seqs_max == b->seqs_max && a->seq_min == b->seq_min && a->seq_max == b->seq_max &&
            same_extent(a->gate.of, b->gate.of) && a->gate.min == b->gate.min &&
-           a->gate.max == b->gate.max && !a->groups_max && !b->groups_max &&
+           a->gate.max == b->gate.max &&
+           (wgmma || (!a->groups_max && !b->groups_max && same_args(a, b))) &&
            a->extent[0].by == BY_ONE && b->extent[0].by == BY_ONE &&
            same_extent(a->extent[1], b->extent[1]) && same_extent(a->extent[2], b->extent[2]) &&
            a->local[0] == b->local[0] && a->local[2] == b->local[2] &&
-           (slices || a->local[1] == b->local[1]) && !ocl_shares_scratch(a) && same_args(a, b);
+           (slices || a->local[1] == b->local[1]) && !ocl_shares_scratch(a);
 }
 
 size_t ocl_bundle_bytes(const struct ocl_launch *l, int32_t members)

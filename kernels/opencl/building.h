@@ -10,6 +10,8 @@ struct ocl_building {
     struct ocl_launch *old, *all; /* what lowering made; in the new order, with merged ones */
     int32_t n_old, n, max;
     int32_t *first;               /* [op] its first launch in old; [n_ops] the end */
+    struct { int32_t from, to; } *together; /* [op] instead of those, in steps of many rows: launches
+                                               that only merged ones are made of; or none */
     int32_t *level;               /* [op] how many of its chain come before it */
     struct ocl_chain *chains;     /* those that are merged */
     int32_t *chain, n_chains;     /* [op] the one that is where it is, or -1 */
@@ -31,6 +33,10 @@ int ocl_add_merged(struct ocl_building *b, struct ocl_launch *r, const struct oc
 int ocl_end_merge(struct ocl_building *b, const int32_t *ops, int32_t n, uint32_t steps,
                   int32_t from, int rc, struct err *e) MUST_USE;
 
+/* Before that: products by wgmma of such ops get launches that suit each other, behind all others
+ * of the model; notes them in `together`. */
+int ocl_lower_together(struct ocl_building *b, const int32_t *ops, int32_t n,
+                       struct err *e) MUST_USE;
 /* Merges what is alike among ops that may run in any order, whose launches are in the list. */
 int ocl_merge_block(struct ocl_building *b, const int32_t *ops, int32_t n,
                     struct err *e) MUST_USE;

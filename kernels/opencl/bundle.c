@@ -209,75 +209,117 @@ static int add_block(struct ocl_building *b, const int32_t *ops, int32_t n, stru
     return rc;
 }
 
-static int add_blocks(struct ocl_building *b, struct place *places, int32_t *ops, struct err *e)
+/* All ops in their order. */
+static void order_ops(struct ocl_building *b, struct place *places, int32_t *ops)
 {
     int32_t n = b->m->plan->n_ops;
-    int rc = 0;
     for (int32_t i = 0; i < n; i++) {
         const struct phase_op *x = &b->m->phases.ops[i];
         b->level[i] = 0;
         for (int32_t j = x->chain; j < i; j++)
             b->level[i] += b->m->phases.ops[j].chain == x->chain;
         places[i] = (struct place){x->phase, b->level[i], i};
-        b->chain[i] = -1;
     }
+    qsort(places, (size_t)n, sizeof *places, by_place);
+    for (int32_t i = 0; i < n; i++)
+        ops[i] = places[i].op;
+}
+
+/* Ops of the list from i on that may run in any order. */
+static int32_t block_of(const struct ocl_building *b, const int32_t *ops, int32_t i)
+{
+    int32_t n = 1, all = b->m->plan->n_ops;
+    while (i + n < all && b->level[ops[i + n]] == b->level[ops[i]] &&
+           b->m->phases.ops[ops[i + n]].phase == b->m->phases.ops[ops[i]].phase)
+        n++;
+    return n;
+}
+
+/* The old launches, of which there may be more now, and room for the new list. */
+static int take_old(struct ocl_building *b, struct err *e)
+{
+    struct ocl_model *m = b->m;
+    int32_t op = 0;
+    b->old = m->launches;
+    b->max = (1 + STEPS_KINDS) * m->n_launches;
+    if (!(b->all = mem_array((size_t)b->max + 1, sizeof *b->all)))
+        return err_set(e, E_NOMEM, "no memory for %d launches", b->max);
+    for (int32_t i = 0; i <= b->n_old; i++)
+        while (op <= m->plan->n_ops && (i == b->n_old || op <= b->old[i].op))
+            b->first[op++] = i;
+    return 0;
+}
+
+static int add_blocks(struct ocl_building *b, const int32_t *ops, struct err *e)
+{
+    int32_t n = b->m->plan->n_ops;
+    int rc = 0;
+    for (int32_t i = 0; i < n && !rc; i += block_of(b, ops, i))
+        rc = ocl_lower_together(b, ops + i, block_of(b, ops, i), e);
+    if (rc || (rc = take_old(b, e)))
+        return rc;
+    for (int32_t i = 0; i < n; i++)
+        b->chain[i] = -1;
     for (int32_t i = 0; i < n; i++)
         if (b->m->phases.ops[i].chain == i)
             cut_chain(b, i);
     join_chains(b);
-    qsort(places, (size_t)n, sizeof *places, by_place);
-    for (int32_t i = 0; i < n; i++)
-        ops[i] = places[i].op;
-    for (int32_t i = 0, end; i < n && !rc; i = end) {
-        for (end = i + 1; end < n && places[end].phase == places[i].phase &&
-                          places[end].level == places[i].level; end++)
-            continue;
-        rc = add_block(b, ops + i, end - i, e);
-    }
+    for (int32_t i = 0; i < n && !rc; i += block_of(b, ops, i))
+        rc = add_block(b, ops + i, block_of(b, ops, i), e);
     return rc;
+}
+
+/* The new list in place of the old one; on failure that one still owns its arguments, and merged
+ * launches have their own. */
+static void end_list(struct ocl_building *b, bool ok)
+{
+    struct ocl_model *m = b->m;
+    for (int32_t i = 0; i < b->n && !ok; i++)
+        if (b->all[i].merged)
+            mem_free(b->all[i].args);
+    if (!ok) {
+        mem_free(b->all);
+        return;
+    }
+    for (int32_t i = b->n_old; i < m->n_launches; i++)
+        mem_free(m->launches[i].args);
+    mem_free(m->launches);
+    m->launches = b->all;
+    m->n_launches = b->n;
+    m->max_launches = b->max;
 }
 
 int ocl_bundle_launches(struct ocl_model *m, struct err *e)
 {
     size_t ops = (size_t)m->plan->n_ops + 1;
-    int32_t op = 0;
     if (!m->phases.ops)
         return 0;
-    struct ocl_building b = {.m = m, .old = m->launches, .n_old = m->n_launches,
-                         .max = (1 + STEPS_KINDS) * m->n_launches};
+    struct ocl_building b = {.m = m, .n_old = m->n_launches};
     struct place *places = mem_array(ops, sizeof *places);
     int32_t *order = mem_array(ops, sizeof *order);
     bool *taken = mem_array(ops * STEPS_KINDS, sizeof *taken);
-    b.all = mem_array((size_t)b.max + 1, sizeof *b.all);
     b.first = mem_array(ops, sizeof *b.first);
+    b.together = mem_array(ops, sizeof *b.together);
     b.level = mem_array(ops, sizeof *b.level);
     b.chain = mem_array(ops, sizeof *b.chain);
     b.chains = mem_array(ops, sizeof *b.chains);
     m->merges = mem_array(ops * STEPS_KINDS, sizeof *m->merges);
-    int rc = places && order && taken && b.all && b.first && b.level && b.chain && b.chains && m->merges
-                 ? 0 : err_set(e, E_NOMEM, "no memory for %d launches", b.max);
+    int rc = E_NOMEM;
     for (int k = 0; k < STEPS_KINDS; k++)
-        b.taken[k] = taken + (size_t)k * ops;
-    for (int32_t i = 0; i <= b.n_old && !rc; i++)
-        while (op < (int32_t)ops && (i == b.n_old || op <= b.old[i].op))
-            b.first[op++] = i;
-    if (!rc)
-        rc = add_blocks(&b, places, order, e);
-    if (rc) { /* the old list still owns its arguments; merged ones have their own */
-        for (int32_t i = 0; i < b.n; i++)
-            if (b.all[i].merged)
-                mem_free(b.all[i].args);
-        mem_free(b.all);
+        b.taken[k] = taken + (taken ? (size_t)k * ops : 0);
+    if (!places || !order || !taken || !b.first || !b.together || !b.level || !b.chain ||
+        !b.chains || !m->merges) {
+        rc = err_set(e, E_NOMEM, "no memory for merged launches of %zu ops", ops);
     } else {
-        mem_free(m->launches);
-        m->launches = b.all;
-        m->n_launches = b.n;
-        m->max_launches = b.max;
+        order_ops(&b, places, order);
+        rc = add_blocks(&b, order, e);
+        end_list(&b, !rc);
     }
     mem_free(places);
     mem_free(order);
     mem_free(taken);
     mem_free(b.first);
+    mem_free(b.together);
     mem_free(b.level);
     mem_free(b.chain);
     mem_free(b.chains);

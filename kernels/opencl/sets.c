@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "kernels/opencl/building.h"
 #include "kernels/opencl/cut.h"
+#include "kernels/opencl/wgmma.h"
 
 #define MEMBERS_MAX 8   /* of a bundle: its groups look for their member one after the other */
 #define PAST 256        /* rows that a tile of many may read past the last */
@@ -64,7 +65,9 @@ static void collect(struct sets *s, int32_t op)
 {
     const struct ocl_building *b = s->b;
     struct member_op x = {.op = op, .from = s->n, .set = s->n_ops};
-    for (int32_t i = b->first[op]; i < b->first[op + 1]; i++) {
+    bool other = s->kind == STEPS_MANY && b->together[op].from < b->together[op].to;
+    int32_t end = other ? b->together[op].to : b->first[op + 1];
+    for (int32_t i = other ? b->together[op].from : b->first[op]; i < end; i++) {
         struct candidate c = {&b->old[i], s->n_ops, 0, -1, false};
         if (!ocl_launch_serves(c.l, s->kind))
             continue;
@@ -90,7 +93,14 @@ static bool can_be_cut(const struct sets *s, const struct ocl_launch *l)
 {
     struct ocl_cut c;
     const struct ocl_instance *x = &s->b->m->instances[l->instance];
-    return ocl_cut_file(&c, x->file, x->defines) && c.n == l->n_args;
+    return ocl_is_wgmma(x->file) ||
+           (ocl_cut_file(&c, x->file, x->defines) && c.n == l->n_args);
+}
+
+static bool fits(const struct sets *s, const struct ocl_launch *l, int32_t members)
+{
+    return ocl_is_wgmma(file_of(s, l)) ? members <= OCL_WGMMA_MEMBERS
+           : ocl_bundle_bytes(l, members) <= s->b->m->d->info.param_bytes;
 }
 
 static const struct ocl_launch *pack_of(const struct sets *s, int32_t op, int32_t k)
@@ -129,9 +139,8 @@ static void gather(struct sets *s, int32_t i)
             continue;
         for (int32_t k = i; k < j && packs && !c->again; k++)
             c->again = s->c[k].group == i && pack_alike(s, s->c[k].op, c->op);
-        if (!c->again && (members == MEMBERS_MAX ||
-                          ocl_bundle_bytes(c->l, members + 1) > s->b->m->d->info.param_bytes ||
-                          (members == 1 && !can_be_cut(s, c->l))))
+        if (!c->again && (members == MEMBERS_MAX || (members == 1 && !can_be_cut(s, c->l)) ||
+                          !fits(s, c->l, members + 1)))
             continue;
         members += !c->again;
         c->group = i;
@@ -227,17 +236,18 @@ static struct ocl_arg merged_arg(const struct sets *s, struct ocl_arg a, const s
     }
 }
 
-/* The arguments of all members, in the order of ocl_merge_bundle's parameters; of one alone, in
- * that of its source. */
+/* The arguments of all members, in the order of ocl_merge_bundle's parameters; of one alone, and by
+ * wgmma, in that of the launches themselves. */
 static int merge_args(const struct sets *s, struct ocl_launch *r, const int32_t *who, int32_t n,
                       struct err *e)
 {
     const struct ocl_launch *l0 = s->c[who[0]].l;
+    bool all = n == 1 || ocl_is_wgmma(file_of(s, l0));
     int32_t groups = 0, at = 0;
     r->args = mem_array((size_t)(l0->n_args + 1) * (size_t)n, sizeof *r->args);
     if (!r->args)
         return err_set(e, E_NOMEM, "no memory for a launch of %d", n);
-    for (int32_t i = 0; i < l0->n_args && n > 1; i++) {
+    for (int32_t i = 0; i < l0->n_args && !all; i++) {
         if (!ocl_merge_shared(l0->args[i].kind))
             continue;
         r->args[at] = l0->args[i];
@@ -247,10 +257,10 @@ static int merge_args(const struct sets *s, struct ocl_launch *r, const int32_t 
     }
     for (int32_t k = 0; k < n; k++) {
         const struct ocl_launch *l = s->c[who[k]].l;
-        if (k)
+        if (k && !all)
             r->args[at++] = (struct ocl_arg){.kind = ARG_INT, .i = groups};
         for (int32_t i = 0; i < l->n_args; i++)
-            if (n == 1 || !ocl_merge_shared(l->args[i].kind))
+            if (all || !ocl_merge_shared(l->args[i].kind))
                 r->args[at++] = merged_arg(s, l->args[i], &s->ops[s->c[who[k]].op]);
         groups += l->extent[0].n;
         r->local[1] = MAX(r->local[1], l->local[1]);
@@ -270,6 +280,24 @@ static int32_t widest(const struct sets *s, const int32_t *who, int32_t n)
     return who[best];
 }
 
+/* Products of 16 inputs of a tile, by wgmma. */
+static int64_t steps_of(const struct ocl_launch *l)
+{
+    const struct ocl_arg *a = l->args + 3;
+    return a[OCL_WGMMA_PARTS].i > 1 ? a[OCL_WGMMA_SLICE_LEN].i : a[OCL_WGMMA_INPUTS].i;
+}
+
+/* Those with long tiles first, so that groups end together. */
+static void sort_members(const struct sets *s, int32_t *who, int32_t n)
+{
+    for (int32_t k = 1; k < n; k++)
+        for (int32_t j = k; j > 0 && steps_of(s->c[who[j]].l) > steps_of(s->c[who[j - 1]].l); j--) {
+            int32_t other = who[j];
+            who[j] = who[j - 1];
+            who[j - 1] = other;
+        }
+}
+
 /* One launch of a bundle. */
 static int merge_group(struct sets *s, int32_t group, struct err *e)
 {
@@ -281,11 +309,14 @@ static int merge_group(struct sets *s, int32_t group, struct err *e)
             who[n++] = i;
     struct ocl_launch r = *s->c[group].l;
     const struct ocl_instance like = b->m->instances[s->c[widest(s, who, n)].l->instance];
+    bool wgmma = ocl_is_wgmma(like.file);
+    if (wgmma)
+        sort_members(s, who, n);
     if ((rc = merge_args(s, &r, who, n, e)))
         return rc;
     r.rows_min = MAX(r.rows_min, s->rows.min);
     r.rows_max = MIN(r.rows_max, s->rows.max);
-    if (n == 1)
+    if (n == 1 || wgmma)
         return ocl_add_merged(b, &r, &like, NULL, e);
     buf_init(&text, MIB(1));
     if (!ocl_merge_bundle(&text, like.file, like.defines, s->c[group].l, n)) {
@@ -354,7 +385,8 @@ static int merge_kind(struct ocl_building *b, int kind, const int32_t *ops, int3
     struct sets s = {.b = b, .kind = kind, .rows = ocl_rows_of(kind)};
     int32_t launches = 0, rc = 0;
     for (int32_t k = 0; k < n; k++)
-        launches += b->first[ops[k] + 1] - b->first[ops[k]];
+        launches += MAX(b->first[ops[k] + 1] - b->first[ops[k]],
+                        b->together[ops[k]].to - b->together[ops[k]].from);
     s.c = mem_array((size_t)launches + 1, sizeof *s.c);
     s.ops = mem_array((size_t)n, sizeof *s.ops);
     if (!s.c || !s.ops)
@@ -369,6 +401,34 @@ static int merge_kind(struct ocl_building *b, int kind, const int32_t *ops, int3
             rc = merge_set(&s, k, e);
     mem_free(s.c);
     mem_free(s.ops);
+    return rc;
+}
+
+int ocl_lower_together(struct ocl_building *b, const int32_t *ops, int32_t n, struct err *e)
+{
+    struct ocl_model *m = b->m;
+    struct ocl_rows rows = ocl_rows_of(STEPS_MANY);
+    int32_t some[OCL_WGMMA_MEMBERS], done = 0, rc = 0;
+    while (done < n && !rc) {
+        int32_t members = 0;
+        for (; done < n && members < OCL_WGMMA_MEMBERS; done++) {
+            const struct op *op = &m->plan->ops[ops[done]];
+            if (!ocl_linear_by_wgmma(m, op))
+                continue;
+            if (members && op->rows != m->plan->ops[some[0]].rows)
+                break;
+            some[members++] = ops[done];
+        }
+        int32_t i = m->n_launches;
+        if (members > 1)
+            rc = ocl_linear_together(m, some, members, rows.min, rows.max, e);
+        for (; i < m->n_launches; i++) {
+            int32_t op = m->launches[i].op;
+            if (!b->together[op].to)
+                b->together[op].from = i;
+            b->together[op].to = i + 1;
+        }
+    }
     return rc;
 }
 
