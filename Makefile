@@ -427,8 +427,9 @@ opencl-quick: $B/oclcheck $B/oclrows $B/oclbundle $B/ocl_fault $B/golden ## … 
 	$B/oclcheck --device $(OCL_DEVICE) --op attention --shape 5x4x1x48x31x64x1x0 --class nan \
 	  --tune 'mma=1 key_split=64'
 	$B/oclrows --device $(OCL_DEVICE) --shape 90x300x70 --tune mma=1 --tune "mma=1 wgmma=1"
-	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE)' 1 3 10
+	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE)' 1 3 10 5+4 70 30+50
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1' 2 10
+	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1 many_rows=65' --once 9+11 66 5+62
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --most 75 1 3
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' --most 30 1 3
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' 1 10

@@ -14,13 +14,19 @@ struct ocl_building {
                                                that only merged ones are made of; or none */
     int32_t *level;               /* [op] how many of its chain come before it */
     struct ocl_chain *chains;     /* those that are merged */
-    int32_t *chain, n_chains;     /* [op] the one that is where it is, or -1 */
+    int32_t n_chains;
+    int32_t *chain[STEPS_KINDS];  /* [op] the one that is where it is, or -1 */
     bool *taken[STEPS_KINDS];     /* [op] something merged makes it in these steps */
 };
 
-/* Rows that an op has in steps of a kind. */
+/* Rows that merged launches for a kind of steps (enum ocl_steps) are for: those of more rows than
+ * OCL_BUNDLE_ROWS have the same. */
 struct ocl_rows { int32_t min, max; };
-struct ocl_rows ocl_rows_of(int kind); /* enum ocl_steps */
+struct ocl_rows ocl_rows_of(int kind);
+static inline bool ocl_one_a_sequence(int kind)
+{
+    return kind == STEPS_SINGLE || kind == STEPS_WIDE;
+}
 /* Whether steps of a kind may have a launch. */
 bool ocl_launch_serves(const struct ocl_launch *l, int kind);
 

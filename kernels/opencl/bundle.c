@@ -95,7 +95,7 @@ int ocl_end_merge(struct ocl_building *b, const int32_t *ops, int32_t n, uint32_
 /* ---- chains ---- */
 
 /* The chain that ends with this op becomes a launch. */
-static int merge_chain(struct ocl_building *b, struct ocl_chain *c, struct err *e)
+static int merge_chain(struct ocl_building *b, int kind, struct ocl_chain *c, struct err *e)
 {
     char none[] = "";
     const struct ocl_instance like = {OCL_CHAIN, none, NULL};
@@ -104,13 +104,16 @@ static int merge_chain(struct ocl_building *b, struct ocl_chain *c, struct err *
     int32_t from = b->n, ops[OCL_CHAIN_MAX];
     buf_init(&text, MIB(1));
     int rc = ocl_chain_launch(c, &r, &text, e);
+    r.when = ocl_one_a_sequence(kind) ? WHEN_SINGLE : WHEN_ANY;
+    r.rows_min = ocl_rows_of(kind).min;
+    r.rows_max = kind >= STEPS_WIDE ? OCL_WIDE_ROWS : OCL_BUNDLE_ROWS;
     if (!rc)
         rc = ocl_add_merged(b, &r, &like, text.p, e);
     else
         buf_free(&text);
     for (int32_t i = 0; i < c->n; i++)
         ops[i] = b->old[c->at[i]].op;
-    return ocl_end_merge(b, ops, c->n, 1u << STEPS_SINGLE, from, rc, e);
+    return ocl_end_merge(b, ops, c->n, 1u << kind, from, rc, e);
 }
 
 /* Keeps a chain until all of its phase are known. */
@@ -134,8 +137,28 @@ static int32_t decode_of(const struct ocl_building *b, int32_t op)
     return at;
 }
 
+/* Whether all that the op does in steps of a kind is what a part of this launch's source does.
+ * *_rows.cl make the same bits; others may leave something else. */
+static bool makes_same(const struct ocl_building *b, int kind, int32_t op,
+                       const struct ocl_launch *part)
+{
+    const struct ocl_instance *all = b->m->instances;
+    const char *file = all[part->instance].file;
+    bool ok = ocl_one_a_sequence(kind) || (ocl_chain_by_rows(file) && part->when == WHEN_ANY);
+    for (int32_t i = b->first[op]; i < b->first[op + 1] && ok; i++) {
+        const struct ocl_launch *l = &b->old[i];
+        const char *other = all[l->instance].file;
+        if (l == part || !ocl_launch_serves(l, kind))
+            continue;
+        ok = (!strcmp(file, "ew.cl") && !strcmp(other, "ew_rows.cl") && l->n_args == part->n_args) ||
+             (!strcmp(file, "norm.cl") && !strcmp(other, "nvidia/norm_rows.cl") &&
+              l->n_args == part->n_args + 1);
+    }
+    return ok;
+}
+
 /* Cuts the chain that begins with op `first` into those that can be merged. */
-static void cut_chain(struct ocl_building *b, int32_t first)
+static void cut_chain(struct ocl_building *b, int kind, int32_t first)
 {
     const struct phases *x = &b->m->phases;
     struct ocl_chain c = {.tiles = x->ops[first].tiles};
@@ -145,7 +168,7 @@ static void cut_chain(struct ocl_building *b, int32_t first)
             continue;
         int32_t at = decode_of(b, i);
         members++;
-        if (at < 0) {
+        if (at < 0 || !makes_same(b, kind, i, &b->old[at])) {
             close_chain(b, &c);
         } else if (!ocl_chain_add(&c, b->m, &b->old[at], at)) {
             close_chain(b, &c);
@@ -159,10 +182,10 @@ static void cut_chain(struct ocl_building *b, int32_t first)
 
 /* Whole chains of one phase become one; what then has two parts and more is put where an op of its
  * is. */
-static void join_chains(struct ocl_building *b)
+static void join_chains(struct ocl_building *b, int kind, int32_t from)
 {
     const struct phase_op *ops = b->m->phases.ops;
-    for (int32_t i = 0; i < b->n_chains; i++) {
+    for (int32_t i = from; i < b->n_chains; i++) {
         struct ocl_chain *c = &b->chains[i];
         int32_t last = c->n ? b->old[c->at[c->n - 1]].op : 0;
         int32_t phase = ops[last].phase;
@@ -176,10 +199,10 @@ static void join_chains(struct ocl_building *b)
             continue;
         for (int32_t k = 0; k < c->n; k++) {
             int32_t op = b->old[c->at[k]].op;
-            b->taken[STEPS_SINGLE][op] = true;
+            b->taken[kind][op] = true;
             last = b->level[op] > b->level[last] ? op : last;
         }
-        b->chain[last] = i; /* behind all that it replaces */
+        b->chain[kind][last] = i; /* behind all that it replaces */
     }
 }
 
@@ -203,9 +226,10 @@ static int add_block(struct ocl_building *b, const int32_t *ops, int32_t n, stru
         for (int32_t i = b->first[ops[k]]; i < b->first[ops[k] + 1]; i++)
             b->all[b->n++] = b->old[i];
     int rc = ocl_merge_block(b, ops, n, e);
-    for (int32_t k = 0; k < n && !rc; k++)
-        if (b->chain[ops[k]] >= 0)
-            rc = merge_chain(b, &b->chains[b->chain[ops[k]]], e);
+    for (int32_t k = 0; k < n; k++)
+        for (int kind = 0; kind < STEPS_KINDS && !rc; kind++)
+            if (b->chain[kind][ops[k]] >= 0)
+                rc = merge_chain(b, kind, &b->chains[b->chain[kind][ops[k]]], e);
     return rc;
 }
 
@@ -258,12 +282,15 @@ static int add_blocks(struct ocl_building *b, const int32_t *ops, struct err *e)
         rc = ocl_lower_together(b, ops + i, block_of(b, ops, i), e);
     if (rc || (rc = take_old(b, e)))
         return rc;
-    for (int32_t i = 0; i < n; i++)
-        b->chain[i] = -1;
-    for (int32_t i = 0; i < n; i++)
-        if (b->m->phases.ops[i].chain == i)
-            cut_chain(b, i);
-    join_chains(b);
+    for (int kind = 0; kind < STEPS_KINDS; kind++) {
+        int32_t from = b->n_chains;
+        for (int32_t i = 0; i < n; i++)
+            b->chain[kind][i] = -1;
+        for (int32_t i = 0; i < n && kind != STEPS_MANY; i++)
+            if (b->m->phases.ops[i].chain == i)
+                cut_chain(b, kind, i);
+        join_chains(b, kind, from);
+    }
     for (int32_t i = 0; i < n && !rc; i += block_of(b, ops, i))
         rc = add_block(b, ops + i, block_of(b, ops, i), e);
     return rc;
@@ -301,13 +328,15 @@ int ocl_bundle_launches(struct ocl_model *m, struct err *e)
     b.first = mem_array(ops, sizeof *b.first);
     b.together = mem_array(ops, sizeof *b.together);
     b.level = mem_array(ops, sizeof *b.level);
-    b.chain = mem_array(ops, sizeof *b.chain);
-    b.chains = mem_array(ops, sizeof *b.chains);
+    int32_t *chain = mem_array(ops * STEPS_KINDS, sizeof *chain);
+    b.chains = mem_array(ops * (STEPS_KINDS - 1), sizeof *b.chains); /* none of many rows */
     m->merges = mem_array(ops * STEPS_KINDS, sizeof *m->merges);
     int rc = E_NOMEM;
-    for (int k = 0; k < STEPS_KINDS; k++)
-        b.taken[k] = taken + (taken ? (size_t)k * ops : 0);
-    if (!places || !order || !taken || !b.first || !b.together || !b.level || !b.chain ||
+    for (int k = 0; k < STEPS_KINDS && taken && chain; k++) {
+        b.taken[k] = taken + (size_t)k * ops;
+        b.chain[k] = chain + (size_t)k * ops;
+    }
+    if (!places || !order || !taken || !b.first || !b.together || !b.level || !chain ||
         !b.chains || !m->merges) {
         rc = err_set(e, E_NOMEM, "no memory for merged launches of %zu ops", ops);
     } else {
@@ -321,7 +350,7 @@ int ocl_bundle_launches(struct ocl_model *m, struct err *e)
     mem_free(b.first);
     mem_free(b.together);
     mem_free(b.level);
-    mem_free(b.chain);
+    mem_free(chain);
     mem_free(b.chains);
     return rc;
 }

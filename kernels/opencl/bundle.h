@@ -20,6 +20,7 @@
 #include "kernels/opencl/launches.h"
 
 #define OCL_BUNDLE_ROWS 64
+#define OCL_WIDE_ROWS 256
 #define OCL_MANY_ROWS 1024
 #define OCL_CHAIN "chain" /* in place of a source's name */
 
@@ -105,6 +106,8 @@ struct ocl_chain {
  * begin a new one, or (the chain is empty) cannot be in any. */
 bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
                    int32_t at);
+/* Whether a launch of this source may be a part where a sequence has several rows. */
+bool ocl_chain_by_rows(const char *file);
 /* Appends the branches of a chain that may run at the same time; false: they do not fit. */
 bool ocl_chain_beside(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_chain *more);
 /* The merged launch but for its instance and args of the model: text, arguments, extents. E_NOMEM,

@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "kernels/opencl/bundle.h"
+#include "kernels/opencl/building.h"
 #include "kernels/opencl/persistent.h"
 #include "kernels/opencl/queue.h"
 
@@ -270,45 +270,62 @@ static int begin(struct proof *t, int32_t most, struct err *e)
                ? 0 : err_set(e, E_NOMEM, "no memory to prove merged launches");
 }
 
-/* Rows of the largest step of a kind, or 0. */
-static int32_t most_rows(const struct ocl_model *m, int kind)
+/* Rows of steps of a kind; max < min: there can be none. */
+static struct ocl_rows rows_of(const struct ocl_model *m, int kind)
 {
+    static const struct ocl_rows all[STEPS_KINDS] = {
+        [STEPS_SINGLE] = {1, OCL_BUNDLE_ROWS},
+        [STEPS_MIXED] = {2, OCL_BUNDLE_ROWS},
+        [STEPS_WIDE] = {OCL_BUNDLE_ROWS + 1, OCL_WIDE_ROWS},
+        [STEPS_BROAD] = {OCL_BUNDLE_ROWS + 1, OCL_WIDE_ROWS},
+        [STEPS_MANY] = {OCL_WIDE_ROWS + 1, OCL_MANY_ROWS},
+    };
     const struct capacity *c = &m->cap;
-    int32_t most = MIN(c->tokens, kind == STEPS_MANY ? OCL_MANY_ROWS : OCL_BUNDLE_ROWS);
-    if (kind == STEPS_SINGLE) {
+    int32_t most = c->tokens;
+    if (ocl_one_a_sequence(kind)) {
         most = MIN(most, MIN(c->seqs, c->slots));
         if (m->plan->page_token_floats)
             most = MIN(most, c->pages_per_seq > 0 ? c->pages : 0);
     }
-    return kind == STEPS_MIXED && most < 2 ? 0
-           : kind == STEPS_MANY && most <= OCL_BUNDLE_ROWS ? 0 : most;
+    return (struct ocl_rows){all[kind].min, MIN(all[kind].max, most)};
 }
 
-#define MIXED_ROWS 3 /* enough where steps of one row a sequence prove each launch */
+/* Whether steps of a kind are the first ones that can prove a launch. */
+static bool proves(const struct ocl_model *m, const struct ocl_launch *l, int kind)
+{
+    for (int k = 0; k <= kind; k++) {
+        struct ocl_rows rows = rows_of(m, k);
+        if (l->merge[k] >= 0 && MAX(l->rows_min, rows.min) <= MIN(l->rows_max, rows.max))
+            return k == kind;
+    }
+    return false;
+}
 
-/* The next numbers of rows that run every merged launch of a kind and every walk: one more than the
- * least of each; `after` when there are no more. */
+/* The next number of rows for steps of a kind: all that run every merged launch which no other kind
+ * has proved, and every walk, are one more than the least of each. One at least where there is any
+ * merged launch, but for many rows. `after`: there are no more. */
 static int32_t next_rows(const struct ocl_model *m, int kind, int32_t after)
 {
-    int32_t next = INT32_MAX, most = most_rows(m, kind);
+    struct ocl_rows rows = rows_of(m, kind);
+    int32_t next = INT32_MAX, n;
     bool any = kind == STEPS_SINGLE;
     for (int32_t i = 0; i < m->n_walks && kind == STEPS_SINGLE; i++) {
-        int32_t rows = MIN(m->walks[i].rows_min + 1, m->walks[i].rows_max);
-        if (rows > after)
-            next = MIN(next, rows);
+        n = MIN(m->walks[i].rows_min + 1, m->walks[i].rows_max);
+        next = n > after ? MIN(next, n) : next;
     }
     for (int32_t i = 0; i < m->n_launches; i++) {
         const struct ocl_launch *l = &m->launches[i];
-        int32_t rows = MIN(l->rows_min + 1, l->rows_max);
+        n = MIN(MAX(l->rows_min, rows.min) + 1, l->rows_max);
         if (!l->merged || l->merge[kind] < 0)
             continue;
-        any = any || !after;
-        if (kind == STEPS_MIXED && l->merge[STEPS_SINGLE] >= 0)
-            rows = MIXED_ROWS;
-        if (rows > after)
-            next = MIN(next, rows);
+        any = any || (!after && kind != STEPS_MANY);
+        if (n > after && proves(m, l, kind))
+            next = MIN(next, n);
     }
-    return any || next < INT32_MAX ? MAX(MIN(next, most), after) : after;
+    if (next == INT32_MAX && !any)
+        return after;
+    next = next == INT32_MAX && kind != STEPS_SINGLE ? rows.min + 1 : next;
+    return rows.max < rows.min ? after : MAX(MIN(next, rows.max), after);
 }
 
 /* Merged launches, which also serve steps of other batches; then the walk of this one, if there is
@@ -337,7 +354,7 @@ static int prove_kind(struct proof *t, int kind, struct err *e)
 {
     int rc = 0;
     for (int32_t last = 0, n; (n = next_rows(t->m, kind, last)) > last && !rc; last = n) {
-        if (!fill_batch(t, n, kind != STEPS_SINGLE))
+        if (!fill_batch(t, n, !ocl_one_a_sequence(kind)))
             return err_set(e, E_RANGE, "there is no room for a step of %d rows", n);
         rc = proved(t, e);
     }
@@ -358,7 +375,7 @@ static uint32_t prove_all(struct proof *t, uint32_t wrong)
                      m->d->info.name, why.text);
         if (rc) /* its logits may be rows of another kind */
             wrong |= 1u << kind | 1u << ocl_steps_of(t->batch.n_logits, t->batch.n_seqs,
-                                                     kind == STEPS_SINGLE);
+                                                     ocl_one_a_sequence(kind));
     }
     return wrong & STEPS_EVERY;
 }
@@ -373,7 +390,7 @@ int ocl_bundle_test(struct ocl_model *m, struct err *e)
     for (int kind = 0; kind < STEPS_KINDS; kind++) {
         for (int32_t last = 0, n; (n = next_rows(m, kind, last)) > last; last = n)
             most = MAX(most, n);
-        if (most_rows(m, kind) < 1 && kind == STEPS_SINGLE) /* it cannot be proved */
+        if (kind == STEPS_SINGLE && rows_of(m, kind).max < 1) /* it cannot be proved */
             m->unmerged |= 1u << kind;
     }
     if ((!m->n_merges && !m->n_walks) || most < 1)

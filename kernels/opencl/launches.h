@@ -104,9 +104,11 @@ struct ocl_instance {
 /* Steps as merges tell them apart, of every op by its own rows (logits, or all). */
 enum ocl_steps {
     STEPS_SINGLE, /* one row a sequence, at most OCL_BUNDLE_ROWS rows and sequences */
-    STEPS_MIXED,  /* other steps of at most so many rows */
+    STEPS_MIXED,  /* others of at most so many rows */
+    STEPS_WIDE,   /* one row a sequence, more rows, at most OCL_WIDE_ROWS */
+    STEPS_BROAD,  /* others of so many rows */
     STEPS_MANY,   /* of more rows, at most OCL_MANY_ROWS */
-    STEPS_KINDS   /* and those of still more, where nothing is merged */
+    STEPS_KINDS   /* and of still more, where nothing is merged */
 };
 #define STEPS_EVERY ((1u << STEPS_KINDS) - 1)
 

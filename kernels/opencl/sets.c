@@ -40,7 +40,7 @@ struct sets {
 
 struct ocl_rows ocl_rows_of(int kind)
 {
-    return kind == STEPS_MANY ? (struct ocl_rows){OCL_BUNDLE_ROWS + 1, OCL_MANY_ROWS}
+    return kind >= STEPS_WIDE ? (struct ocl_rows){OCL_BUNDLE_ROWS + 1, OCL_MANY_ROWS}
                               : (struct ocl_rows){1, OCL_BUNDLE_ROWS};
 }
 
@@ -48,7 +48,8 @@ bool ocl_launch_serves(const struct ocl_launch *l, int kind)
 {
     struct ocl_rows rows = ocl_rows_of(kind);
     return kind == STEPS_SINGLE ? ocl_launch_decodes(l)
-                                : l->rows_min <= rows.max && l->rows_max >= rows.min;
+                                : l->rows_min <= rows.max && l->rows_max >= rows.min &&
+                                      (kind != STEPS_WIDE || l->when != WHEN_SEVERAL);
 }
 
 /* ---- what can be merged ---- */
@@ -65,7 +66,7 @@ static void collect(struct sets *s, int32_t op)
 {
     const struct ocl_building *b = s->b;
     struct member_op x = {.op = op, .from = s->n, .set = s->n_ops};
-    bool other = s->kind == STEPS_MANY && b->together[op].from < b->together[op].to;
+    bool other = s->kind >= STEPS_WIDE && b->together[op].from < b->together[op].to;
     int32_t end = other ? b->together[op].to : b->first[op + 1];
     for (int32_t i = other ? b->together[op].from : b->first[op]; i < end; i++) {
         struct candidate c = {&b->old[i], s->n_ops, 0, -1, false};
@@ -327,19 +328,19 @@ static int merge_group(struct sets *s, int32_t group, struct err *e)
     return ocl_add_merged(b, &r, &like, text.p, e);
 }
 
-/* Whether the set does as it is for all steps of few rows, however many a sequence has. */
-static bool serves_mixed(const struct sets *s, int32_t set)
+/* Whether the set does as it is for another kind of steps with as many rows. */
+static bool serves_too(const struct sets *s, int32_t set, int kind)
 {
     const struct ocl_building *b = s->b;
-    bool ok = s->kind == STEPS_SINGLE;
+    bool ok = kind > s->kind && ocl_rows_of(kind).min == s->rows.min;
     for (int32_t k = 0; k < s->n_ops && ok; k++) {
         const struct member_op *x = &s->ops[k];
         int32_t n = 0;
         if (x->set != set)
             continue;
         for (int32_t i = b->first[x->op]; i < b->first[x->op + 1]; i++)
-            n += ocl_launch_serves(&b->old[i], STEPS_MIXED);
-        ok = n == x->n && !b->taken[STEPS_MIXED][x->op];
+            n += ocl_launch_serves(&b->old[i], kind) - ocl_launch_serves(&b->old[i], s->kind);
+        ok = !n && !b->taken[kind][x->op];
         for (int32_t i = x->from; i < x->from + x->n; i++)
             ok = ok && s->c[i].l->when == WHEN_ANY;
     }
@@ -357,7 +358,7 @@ static int32_t stages(const struct sets *s)
 static int merge_set(struct sets *s, int32_t set, struct err *e)
 {
     struct ocl_building *b = s->b;
-    uint32_t steps = 1u << s->kind | (serves_mixed(s, set) ? 1u << STEPS_MIXED : 0);
+    uint32_t steps = 1u << s->kind;
     int32_t from = b->n, n = 0, rc = 0;
     int32_t *ops = mem_array((size_t)s->n_ops, sizeof *ops);
     if (!ops)
@@ -365,6 +366,8 @@ static int merge_set(struct sets *s, int32_t set, struct err *e)
     for (int32_t k = 0; k < s->n_ops; k++)
         if (s->ops[k].set == set)
             ops[n++] = s->ops[k].op;
+    for (int kind = 0; kind < STEPS_KINDS; kind++)
+        steps |= serves_too(s, set, kind) ? 1u << kind : 0;
     if (n > 1 && place(s, set)) {
         for (int32_t stage = 0, end = stages(s); stage < end && !rc; stage++)
             for (int32_t i = 0; i < s->n && !rc; i++)
@@ -407,7 +410,7 @@ static int merge_kind(struct ocl_building *b, int kind, const int32_t *ops, int3
 int ocl_lower_together(struct ocl_building *b, const int32_t *ops, int32_t n, struct err *e)
 {
     struct ocl_model *m = b->m;
-    struct ocl_rows rows = ocl_rows_of(STEPS_MANY);
+    struct ocl_rows rows = ocl_rows_of(STEPS_WIDE);
     int32_t some[OCL_WGMMA_MEMBERS], done = 0, rc = 0;
     while (done < n && !rc) {
         int32_t members = 0;

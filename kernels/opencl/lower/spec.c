@@ -141,7 +141,7 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
         goto out;
     memcpy(args, s->args, (size_t)s->n_args * sizeof *args);
     struct ocl_launch *l = &m->launches[m->n_launches++];
-    *l = (struct ocl_launch){.instance = instance, .merge = {-1, -1, -1}, .rows = s->rows, .when = s->when,
+    *l = (struct ocl_launch){.instance = instance, .merge = {-1, -1, -1, -1, -1}, .rows = s->rows, .when = s->when,
                              .rows_min = s->rows_min, .rows_max = s->rows_max,
                              .seqs_min = s->seqs_min, .seqs_max = s->seqs_max,
                              .seq_min = s->seq_min, .seq_max = s->seq_max, .gate = s->gate,
@@ -173,8 +173,10 @@ cl_mem ocl_arg_mem(const struct ocl_model *m, const struct ocl_arg *a)
 
 enum ocl_steps ocl_steps_of(int32_t rows, int32_t seqs, bool single)
 {
-    if (rows > OCL_BUNDLE_ROWS)
+    if (rows > OCL_WIDE_ROWS)
         return rows <= OCL_MANY_ROWS ? STEPS_MANY : STEPS_KINDS;
+    if (rows > OCL_BUNDLE_ROWS)
+        return single && seqs <= OCL_WIDE_ROWS ? STEPS_WIDE : STEPS_BROAD;
     return single && seqs <= OCL_BUNDLE_ROWS ? STEPS_SINGLE : STEPS_MIXED;
 }
 
