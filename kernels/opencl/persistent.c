@@ -425,7 +425,7 @@ void ocl_persistent_init(struct ocl_model *m)
 
 struct ocl_walks *ocl_persistent_find(const struct ocl_model *m, const struct batch *b)
 {
-    if (m->unwalked || m->unmerged || m->until < INT32_MAX ||
+    if (m->unwalked || m->unmerged >> STEPS_SINGLE & 1 || m->until < INT32_MAX ||
         b->ops != STEP_ALL || b->n_seqs != b->n_tokens || b->n_logits != b->n_tokens)
         return NULL;
     for (int32_t i = 0; i < m->n_walks; i++)
