@@ -124,7 +124,7 @@ test: deps-test ## everything that answers within minutes
 	  unit cluster-quick page guide golden random-quick fault manual configs -- api load
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
         $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/inputs $B/states $B/crashsim $B/random $B/oclcheck \
-        $B/oclbundle $B/oclrows $B/ocl_fault $(UNIT)
+        $B/oclbundle $B/oclrows $B/oclgroups $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
 # flag rebuilds everything, and a new commit one file.
@@ -277,6 +277,9 @@ $B/oclbench: $B/tests/gpu/bench.o $(LIB)
 $B/oclrows: $B/tests/gpu/rows.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/oclgroups: $B/tests/gpu/groups.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 COMMA := ,
 TILE_FAMILIES := $(addprefix public/,rwkv7 mamba2 gated_deltanet) hf/hf_qwen3_5_moe
 golden: $B/golden $(TILED:amx=$B/tests/golden-tiles) $B/layers $B/twins $B/inputs $B/states $B/recurd-eval $B/recurd-convert ## checks every model family against its reference
@@ -421,14 +424,16 @@ opencl: $B/oclcheck $B/ocl_fault $B/golden $B/layers ## everything on OpenCL (DE
 	$B/golden --device $(OCL_DEVICE)
 	$B/ocl_fault --quick $(OCL_DEVICE)+$(OCL_DEVICE)
 	$B/layers --device $(OCL_DEVICE)
-opencl-quick: $B/oclcheck $B/oclrows $B/oclbundle $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
+opencl-quick: $B/oclcheck $B/oclrows $B/oclgroups $B/oclbundle $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
 	tests/check/oclgrind.sh --parse $B/oclcheck
 	$B/oclcheck --quick --device $(OCL_DEVICE)
 	$B/oclcheck --device $(OCL_DEVICE) --op attention --shape 5x4x1x48x31x64x1x0 --class nan \
 	  --tune 'mma=1 key_split=64'
 	$B/oclrows --device $(OCL_DEVICE) --shape 90x300x70 --tune mma=1 --tune "mma=1 wgmma=1"
-	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE)' 1 3 10
+	$B/oclgroups --device $(OCL_DEVICE) --groups 2 --rows 70 --small --tune mma=1
+	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE)' 1 3 10 5+4 70 30+50
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1' 2 10
+	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1 many_rows=65' --once 9+11 66 5+62
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --most 75 1 3
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' --most 30 1 3
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' 1 10

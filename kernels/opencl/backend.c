@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "kernels/numerics.h"
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/persistent.h"
 #include "kernels/opencl/opencl.h"
 #include "kernels/opencl/queue.h"
 
@@ -113,7 +114,7 @@ static int ocl_ready(struct device *d, struct err *e)
     int rc = OCL(e, "the weights", clFinish, o->device.queue);
     ocl_model_loaded(&o->model);
     rc = rc ? rc : ocl_bundle_test(&o->model, e);
-    d->single_rows = ocl_bundle_rows(&o->model);
+    d->single_rows = ocl_persistent_rows(&o->model);
     return rc;
 }
 

@@ -20,6 +20,8 @@
 #include "kernels/opencl/launches.h"
 
 #define OCL_BUNDLE_ROWS 64
+#define OCL_WIDE_ROWS 256
+#define OCL_MANY_ROWS 1024
 #define OCL_CHAIN "chain" /* in place of a source's name */
 
 /* Before buffers are made: finds the phases. Where two activations that live in one phase share
@@ -36,15 +38,18 @@ void ocl_bundle_free(struct ocl_model *m);
 /* The separate launches serve from now on; says why, but for NULL. */
 void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why);
 
-/* Steps of up to so many rows, one a sequence, run merged launches or walks; 0: none do. */
-int32_t ocl_bundle_rows(const struct ocl_model *m);
-
 /* ---- what a bundle can have (alike.c) ---- */
 
-/* Whether two launches can be members of one. */
-bool ocl_alike(const struct ocl_model *m, const struct ocl_launch *a, const struct ocl_launch *b);
+/* Whether two launches can be members of one, for steps of min to max rows. */
+bool ocl_alike(const struct ocl_model *m, const struct ocl_launch *a, const struct ocl_launch *b,
+               int32_t min, int32_t max);
+/* Scratch memory but for packed rows and chains of slices has one place: two ops may not use it at
+ * once. */
+bool ocl_shares_scratch(const struct ocl_launch *l);
 /* A launch that copies rows for the tensor cores: once for all products of one input. */
 bool ocl_is_pack(const char *file);
+/* Of two such launches that are alike: they copy the same rows. */
+bool ocl_same_pack(const struct ocl_launch *a, const struct ocl_launch *b);
 /* Bytes of the parameters of `members` such launches. Offset and stride of a view alternate, so the
  * gaps before longs count as parameters of their own. */
 size_t ocl_bundle_bytes(const struct ocl_launch *l, int32_t members);
@@ -101,6 +106,8 @@ struct ocl_chain {
  * begin a new one, or (the chain is empty) cannot be in any. */
 bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_launch *l,
                    int32_t at);
+/* Whether a launch of this source may be a part where a sequence has several rows. */
+bool ocl_chain_by_rows(const char *file);
 /* Appends the branches of a chain that may run at the same time; false: they do not fit. */
 bool ocl_chain_beside(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_chain *more);
 /* The merged launch but for its instance and args of the model: text, arguments, extents. E_NOMEM,

@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "kernels/opencl/bundle.h"
+#include "kernels/opencl/building.h"
 #include "kernels/opencl/persistent.h"
 #include "kernels/opencl/queue.h"
 
@@ -14,10 +14,13 @@ struct proof {
     struct ocl_model *m;
     struct batch batch;
     int32_t rows;
+    bool mixed;                /* some sequence has several rows */
     float *state, *page, *act; /* random numbers: a slot, a page, the rows of any activation */
     float *seen[2];            /* what separate and merged launches made */
-    int32_t tokens[OCL_BUNDLE_ROWS], cu[OCL_BUNDLE_ROWS + 1], items[OCL_BUNDLE_ROWS];
-    int64_t pos[OCL_BUNDLE_ROWS];
+    int32_t tokens[OCL_MANY_ROWS], cu[OCL_MANY_ROWS + 1], items[OCL_MANY_ROWS];
+    int64_t pos[OCL_MANY_ROWS];
+    int32_t *pages, n_pages;   /* [sequences][cap.pages_per_seq]; of all */
+    int32_t most_seqs, most_pages; /* of any step */
 };
 
 static int32_t act_rows(const struct proof *t, const struct act *a)
@@ -37,21 +40,50 @@ static bool is_first(const struct plan *p, int32_t i)
     return true;
 }
 
-static void fill_batch(struct proof *t, int32_t rows)
+/* Sequences of a step: one a row; or the first has two rows, and all others as many as they must. */
+static int32_t sequences(const struct ocl_model *m, int32_t rows, bool mixed)
+{
+    const struct capacity *c = &m->cap;
+    int32_t most = MIN(MIN(c->seqs, c->slots), rows - mixed);
+    if (m->plan->page_token_floats) {
+        int32_t fit = c->pages_per_seq > 0 ? c->pages : 0;
+        while (most > 0 && most * ((rows / most + POSITION) / PAGE_TOKENS + 1) > fit)
+            most--;
+    }
+    return most;
+}
+
+/* false: no step of so many rows can be. */
+static bool fill_batch(struct proof *t, int32_t rows, bool mixed)
 {
     const struct ocl_model *m = t->m;
+    int32_t seqs = sequences(m, rows, mixed), per = m->cap.pages_per_seq, page = 0, more;
+    if (seqs < 1 || (!mixed && seqs < rows) || rows > MIN(m->cap.tokens, OCL_MANY_ROWS))
+        return false;
     t->rows = rows;
+    t->mixed = mixed;
+    for (int32_t q = 0; q < seqs; q++) {
+        t->cu[q + 1] = (int32_t)((int64_t)rows * (q + 1) / seqs);
+        more = (t->cu[q + 1] - t->cu[q] + POSITION - 1) / PAGE_TOKENS + 1;
+        for (int32_t k = 0; k < per && t->pages; k++)
+            t->pages[q * per + k] = k < more ? page++ : -1;
+        if (more > MAX(per, 1) && m->plan->page_token_floats)
+            return false;
+        t->pos[q] = POSITION;
+    }
     for (int32_t i = 0; i < rows; i++) {
         t->tokens[i] = i % MAX(m->plan->vocab, 1);
         t->items[i] = i;
-        t->cu[i + 1] = i + 1;
-        t->pos[i] = POSITION;
     }
-    t->batch = (struct batch){.n_seqs = rows, .n_tokens = rows,
+    t->n_pages = page;
+    t->most_seqs = MAX(t->most_seqs, seqs);
+    t->most_pages = MAX(t->most_pages, page);
+    t->batch = (struct batch){.n_seqs = seqs, .n_tokens = rows,
                               .n_logits = MIN(rows, m->cap.logits), .tokens = t->tokens,
                               .cu_seqlens = t->cu, .slots = t->items, .pos = t->pos,
-                              .logit_rows = t->items, .pages = t->items,
-                              .pages_per_seq = m->plan->page_token_floats ? 1 : 0};
+                              .logit_rows = t->items, .pages = t->pages,
+                              .pages_per_seq = m->plan->page_token_floats ? per : 0};
+    return true;
 }
 
 /* The same numbers everywhere before each run. */
@@ -71,9 +103,11 @@ static int fill_memory(struct proof *t, struct err *e)
     if ((rc = ocl_queue_write(m, &m->slots, 0, t->state, e)) ||
         (rc = ocl_queue_write(m, &m->pages, 0, t->page, e)))
         return rc;
-    for (int32_t i = 1; i < t->rows; i++)
-        if ((rc = ocl_queue_copy(m, &m->slots, i, 0, e)) ||
-            (rc = ocl_queue_copy(m, &m->pages, i, 0, e)))
+    for (int32_t i = 1; i < t->batch.n_seqs; i++)
+        if ((rc = ocl_queue_copy(m, &m->slots, i, 0, e)))
+            return rc;
+    for (int32_t i = 1; i < t->n_pages; i++)
+        if ((rc = ocl_queue_copy(m, &m->pages, i, 0, e)))
             return rc;
     return 0;
 }
@@ -92,9 +126,11 @@ static int read_memory(struct proof *t, float *out, struct err *e)
                  m->arena.mem, CL_FALSE, (size_t)a->offset * 4, floats * 4, out, 0, NULL, NULL);
         out += floats;
     }
-    for (int32_t q = 0; q < t->rows && !rc; q += MAX(t->rows - 1, 1)) {
+    int32_t last = t->batch.n_seqs - 1;
+    for (int32_t q = 0; q <= last && !rc; q += MAX(last, 1)) {
         if (!(rc = ocl_queue_read(m, &m->slots, q, out, e)))
-            rc = ocl_queue_read(m, &m->pages, q, out + m->slots.floats, e);
+            rc = ocl_queue_read(m, &m->pages, q ? MAX(t->n_pages - 1, 0) : 0, out + m->slots.floats,
+                                e);
         out += m->slots.floats + m->pages.floats;
     }
     int end = OCL(e, "the proof of merged launches", clFinish, m->d->queue);
@@ -121,7 +157,7 @@ static int run(struct proof *t, bool merged, int32_t phase, struct err *e)
     memset(out, 0, seen_floats(t) * sizeof *out);
     if ((rc = fill_memory(t, e)))
         return rc;
-    m->unmerged = !merged;
+    m->unmerged = merged ? 0 : STEPS_EVERY;
     m->until = phase;
     rc = ocl_queue_run(m, &t->batch, &times, e);
     m->until = INT32_MAX;
@@ -163,10 +199,10 @@ static void refuse(struct proof *t)
     }
     while (op + 1 < m->phases.n_ops && m->phases.ops[op].phase != low)
         op++;
-    log_warn("%s (driver %s): merged launches of %d rows give other bits than separate ones in "
-             "phase %d (%s, layer %d): all are separate now, and steps of few rows slower",
-             m->d->info.name, m->d->info.driver, t->rows, low, op_name(m->plan->ops[op].kind),
-             m->plan->ops[op].layer);
+    log_warn("%s (driver %s): merged launches of %d rows%s give other bits than separate ones in "
+             "phase %d (%s, layer %d): in such steps all are separate now, and slower",
+             m->d->info.name, m->d->info.driver, t->rows, t->mixed ? ", several a sequence," : "",
+             low, op_name(m->plan->ops[op].kind), m->plan->ops[op].layer);
 }
 
 /* Zeros where numbers were. */
@@ -174,7 +210,8 @@ static int clean(struct proof *t, int32_t rows, struct err *e)
 {
     struct ocl_model *m = t->m;
     int rc = 0;
-    fill_batch(t, rows);
+    t->rows = rows;
+    t->batch.n_logits = MIN(rows, m->cap.logits);
     for (int32_t i = 0; i < m->plan->n_acts && !rc; i++) {
         const struct act *a = &m->plan->acts[i];
         size_t bytes = (size_t)act_rows(t, a) * (size_t)a->stride * 4;
@@ -182,9 +219,10 @@ static int clean(struct proof *t, int32_t rows, struct err *e)
             rc = ocl_fill_zero(m->d, m->d->queue, m->arena.mem, (size_t)a->offset * 4, bytes,
                                "activations", e);
     }
-    for (int32_t i = 0; i < rows && !rc; i++)
-        if (!(rc = ocl_queue_zero(m, &m->slots, i, e)))
-            rc = ocl_queue_zero(m, &m->pages, i, e);
+    for (int32_t i = 0; i < t->most_seqs && !rc; i++)
+        rc = ocl_queue_zero(m, &m->slots, i, e);
+    for (int32_t i = 0; i < t->most_pages && !rc; i++)
+        rc = ocl_queue_zero(m, &m->pages, i, e);
     /* What is still on its way is read from the proof's memory. */
     int end = OCL(e, "the proof of merged launches", clFinish, m->d->queue);
     for (int32_t i = 0; i < m->n_launches; i++) /* profiles count steps */
@@ -202,40 +240,92 @@ static bool fill_random(float *x, size_t n, float scale, uint32_t seed)
     return x != NULL;
 }
 
+/* Of an activation in steps of at most so many rows. */
+static size_t most_floats(const struct ocl_model *m, const struct act *a, int32_t most)
+{
+    int32_t rows = a->rows == ROWS_LOGITS ? MIN(most, m->cap.logits) : most;
+    return a->last < 0 ? 0 : (size_t)rows * (size_t)a->stride;
+}
+
+/* Memory for steps of at most so many rows. */
 static int begin(struct proof *t, int32_t most, struct err *e)
 {
     const struct ocl_model *m = t->m;
     size_t slot = (size_t)m->slots.floats, page = (size_t)m->pages.floats, widest = 1;
-    fill_batch(t, most);
-    for (int32_t i = 0; i < m->plan->n_acts; i++)
-        widest = MAX(widest, (size_t)act_rows(t, &m->plan->acts[i]) *
-                                 (size_t)m->plan->acts[i].stride);
+    size_t tables = (size_t)MAX(m->cap.seqs, 1) * (size_t)MAX(m->cap.pages_per_seq, 1);
+    size_t seen = 2 * (slot + page);
+    for (int32_t i = 0; i < m->plan->n_acts; i++) {
+        size_t n = most_floats(m, &m->plan->acts[i], most);
+        widest = MAX(widest, n);
+        seen += is_first(m->plan, i) ? n : 0;
+    }
     t->state = mem_array(slot + 1, sizeof(float));
     t->page = mem_array(page + 1, sizeof(float));
     t->act = mem_array(widest, sizeof(float));
+    t->pages = mem_array(tables, sizeof *t->pages);
     for (int i = 0; i < 2; i++)
-        t->seen[i] = mem_array(seen_floats(t) + 1, sizeof(float));
+        t->seen[i] = mem_array(seen + 1, sizeof(float));
     return fill_random(t->state, slot, 0.1f, 11) && fill_random(t->page, page, 1.0f, 12) &&
-                   fill_random(t->act, widest, 0.5f, 13) && t->seen[0] && t->seen[1]
+                   fill_random(t->act, widest, 0.5f, 13) && t->pages && t->seen[0] && t->seen[1]
                ? 0 : err_set(e, E_NOMEM, "no memory to prove merged launches");
 }
 
-/* Numbers of rows that run every merged launch and every walk: one more than the least of each. */
-static int next_rows(const struct ocl_model *m, int32_t after, int32_t most)
+/* Rows of steps of a kind; max < min: there can be none. */
+static struct ocl_rows rows_of(const struct ocl_model *m, int kind)
 {
-    int32_t next = INT32_MAX;
-    for (int32_t i = 0; i < m->n_walks; i++) {
-        int32_t rows = MIN(m->walks[i].rows_min + 1, m->walks[i].rows_max);
-        if (rows > after)
-            next = MIN(next, rows);
+    static const struct ocl_rows all[STEPS_KINDS] = {
+        [STEPS_SINGLE] = {1, OCL_BUNDLE_ROWS},
+        [STEPS_MIXED] = {2, OCL_BUNDLE_ROWS},
+        [STEPS_WIDE] = {OCL_BUNDLE_ROWS + 1, OCL_WIDE_ROWS},
+        [STEPS_BROAD] = {OCL_BUNDLE_ROWS + 1, OCL_WIDE_ROWS},
+        [STEPS_MANY] = {OCL_WIDE_ROWS + 1, OCL_MANY_ROWS},
+    };
+    const struct capacity *c = &m->cap;
+    int32_t most = c->tokens;
+    if (ocl_one_a_sequence(kind)) {
+        most = MIN(most, MIN(c->seqs, c->slots));
+        if (m->plan->page_token_floats)
+            most = MIN(most, c->pages_per_seq > 0 ? c->pages : 0);
+    }
+    return (struct ocl_rows){all[kind].min, MIN(all[kind].max, most)};
+}
+
+/* Whether steps of a kind are the first ones that can prove a launch. */
+static bool proves(const struct ocl_model *m, const struct ocl_launch *l, int kind)
+{
+    for (int k = 0; k <= kind; k++) {
+        struct ocl_rows rows = rows_of(m, k);
+        if (l->merge[k] >= 0 && MAX(l->rows_min, rows.min) <= MIN(l->rows_max, rows.max))
+            return k == kind;
+    }
+    return false;
+}
+
+/* The next number of rows for steps of a kind: all that run every merged launch which no other kind
+ * has proved, and every walk, are one more than the least of each. One at least where there is any
+ * merged launch, but for many rows. `after`: there are no more. */
+static int32_t next_rows(const struct ocl_model *m, int kind, int32_t after)
+{
+    struct ocl_rows rows = rows_of(m, kind);
+    int32_t next = INT32_MAX, n;
+    bool any = kind == STEPS_SINGLE;
+    for (int32_t i = 0; i < m->n_walks && kind == STEPS_SINGLE; i++) {
+        n = MIN(m->walks[i].rows_min + 1, m->walks[i].rows_max);
+        next = n > after ? MIN(next, n) : next;
     }
     for (int32_t i = 0; i < m->n_launches; i++) {
         const struct ocl_launch *l = &m->launches[i];
-        int32_t rows = MIN(l->rows_min + 1, l->rows_max);
-        if (l->merged && rows > after)
-            next = MIN(next, rows);
+        n = MIN(MAX(l->rows_min, rows.min) + 1, l->rows_max);
+        if (!l->merged || l->merge[kind] < 0)
+            continue;
+        any = any || (!after && kind != STEPS_MANY);
+        if (n > after && proves(m, l, kind))
+            next = MIN(next, n);
     }
-    return MIN(next, most);
+    if (next == INT32_MAX && !any)
+        return after;
+    next = next == INT32_MAX && kind != STEPS_SINGLE ? rows.min + 1 : next;
+    return rows.max < rows.min ? after : MAX(MIN(next, rows.max), after);
 }
 
 /* Merged launches, which also serve steps of other batches; then the walk of this one, if there is
@@ -247,7 +337,7 @@ static int proved(struct proof *t, struct err *e)
     m->unwalked = true;
     int rc = differs(t, INT32_MAX, e);
     m->unwalked = unwalked;
-    m->unmerged = false;
+    m->unmerged = 0;
     if (rc || !ocl_persistent_find(m, &t->batch) || !(rc = differs(t, INT32_MAX, e)))
         return rc;
     log_warn("%s (driver %s): a step of %d rows in one kernel %s: steps are made of launches now, "
@@ -260,37 +350,66 @@ static int proved(struct proof *t, struct err *e)
     return 0;
 }
 
+static int prove_kind(struct proof *t, int kind, struct err *e)
+{
+    int rc = 0;
+    for (int32_t last = 0, n; (n = next_rows(t->m, kind, last)) > last && !rc; last = n) {
+        if (!fill_batch(t, n, !ocl_one_a_sequence(kind)))
+            return err_set(e, E_RANGE, "there is no room for a step of %d rows", n);
+        rc = proved(t, e);
+    }
+    return rc;
+}
+
+/* Steps of a kind without merged launches: those that were not proved. */
+static uint32_t prove_all(struct proof *t, uint32_t wrong)
+{
+    struct ocl_model *m = t->m;
+    for (int kind = 0; kind < STEPS_KINDS; kind++) {
+        struct err why = {0};
+        int rc = prove_kind(t, kind, &why);
+        if (rc > 0)
+            refuse(t);
+        else if (rc)
+            log_warn("%s: merged launches cannot be proved, in such steps all are separate: %s",
+                     m->d->info.name, why.text);
+        if (rc) /* its logits may be rows of another kind */
+            wrong |= 1u << kind | 1u << ocl_steps_of(t->batch.n_logits, t->batch.n_seqs,
+                                                     ocl_one_a_sequence(kind));
+    }
+    return wrong & STEPS_EVERY;
+}
+
 int ocl_bundle_test(struct ocl_model *m, struct err *e)
 {
     struct proof *t = NULL;
     struct err why = {0};
-    const struct capacity *c = &m->cap;
-    int32_t most = MIN(MIN(MIN(c->seqs, c->tokens), c->slots), OCL_BUNDLE_ROWS);
+    int32_t most = 0;
     int rc = 0;
-    if (m->plan->page_token_floats)
-        most = MIN(most, c->pages_per_seq > 0 ? c->pages : 0);
-    m->unmerged = most < 1; /* it cannot be proved */
+    m->unmerged = 0;
+    for (int kind = 0; kind < STEPS_KINDS; kind++) {
+        for (int32_t last = 0, n; (n = next_rows(m, kind, last)) > last; last = n)
+            most = MAX(most, n);
+        if (kind == STEPS_SINGLE && rows_of(m, kind).max < 1) /* it cannot be proved */
+            m->unmerged |= 1u << kind;
+    }
     if ((!m->n_merges && !m->n_walks) || most < 1)
         return 0;
     if (!(t = mem_zalloc(sizeof *t)))
         return err_set(e, E_NOMEM, "no memory to prove merged launches");
     t->m = m;
     if (!(rc = begin(t, most, &why)))
-        for (int32_t n = next_rows(m, 0, most), last = 0; n > last && !rc;
-             last = n, n = next_rows(m, n, most)) {
-            fill_batch(t, n);
-            rc = proved(t, &why);
-        }
-    if (rc > 0)
-        refuse(t);
-    else if (rc)
+        m->unmerged = prove_all(t, m->unmerged);
+    else
         log_warn("%s: merged launches cannot be proved, all are separate: %s", m->d->info.name,
                  why.text);
-    m->unmerged = rc != 0;
+    if (rc)
+        m->unmerged = STEPS_EVERY;
     rc = clean(t, most, e);
     mem_free(t->state);
     mem_free(t->page);
     mem_free(t->act);
+    mem_free(t->pages);
     mem_free(t->seen[0]);
     mem_free(t->seen[1]);
     mem_free(t);

@@ -8,15 +8,26 @@
 #define LANES 128     /* of a chain of columns alone */
 #define LANES_MOST 256
 
-/* Sources whose launches of one row a sequence can be parts. A source that is missing here is its
+/* Sources whose launches of few rows, one a sequence, can be parts. A source that is missing here is its
  * own launch; one that is here asks for its place as its kind says and needs no size of a group
  * but that of its launch. */
-static const struct { const char *file; enum ocl_part_kind kind; } kinds[] = {
-    {"ew.cl", PART_COLUMNS},   {"groupsum.cl", PART_COLUMNS}, {"shift.cl", PART_COLUMNS},
-    {"conv.cl", PART_COLUMNS}, {"rope.cl", PART_COLUMNS},     {"scan.cl", PART_COLUMNS},
-    {"rnn.cl", PART_COLUMNS},  {"norm.cl", PART_GROUPS},      {"softmax.cl", PART_GROUPS},
-    {"delta.cl", PART_HEADS},  {"decay.cl", PART_HEADS},
+static const struct { const char *file; enum ocl_part_kind kind; bool by_rows; } kinds[] = {
+    {"ew.cl", PART_COLUMNS, true},   {"groupsum.cl", PART_COLUMNS, true},
+    {"rope.cl", PART_COLUMNS, true}, {"norm.cl", PART_GROUPS, true},
+    {"softmax.cl", PART_GROUPS, true},
+    /* Rows of a sequence one after the other: */
+    {"shift.cl", PART_COLUMNS, false}, {"conv.cl", PART_COLUMNS, false},
+    {"scan.cl", PART_COLUMNS, false},  {"rnn.cl", PART_COLUMNS, false},
+    {"delta.cl", PART_HEADS, false},   {"decay.cl", PART_HEADS, false},
 };
+
+bool ocl_chain_by_rows(const char *file)
+{
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (!strcmp(kinds[i].file, file))
+            return kinds[i].by_rows;
+    return false;
+}
 
 static enum ocl_part_kind kind_of(const char *file)
 {
@@ -37,7 +48,7 @@ bool ocl_launch_decodes(const struct ocl_launch *l)
 static bool always(const struct ocl_launch *l)
 {
     return l->rows_min <= 1 && l->rows_max >= OCL_BUNDLE_ROWS && l->seqs_min <= 1 &&
-           l->seqs_max >= OCL_BUNDLE_ROWS && l->gate.of.by == BY_ONE && l->gate.min <= 1 &&
+           l->seqs_max >= OCL_WIDE_ROWS && l->gate.of.by == BY_ONE && l->gate.min <= 1 &&
            l->gate.max >= 1 && !l->groups_max;
 }
 

@@ -72,17 +72,12 @@ static int make_buffers(struct ocl_model *m, struct err *e)
     return make_parts(m, e);
 }
 
-static bool is_ptx(const char *file)
-{
-    return !strcmp(file, OCL_WGMMA);
-}
-
 /* "nvidia/linear_few.cl", 3 -> "nvidia_linear_few_3". */
 static void kernel_name(char *out, size_t max, const struct ocl_instance *x, int32_t i)
 {
     const char *file = x->file;
     size_t n = strcspn(file, "."), at = 0;
-    if (is_ptx(file)) {
+    if (ocl_is_wgmma(file)) {
         const char *rows = x->defines + strlen("#define ROWS ");
         snprintf(out, max, "wgmma_%.*s", (int)strcspn(rows, "\n"), rows);
         return;
@@ -124,7 +119,7 @@ static void write_source(const struct ocl_model *m, int32_t first, struct buf *s
 {
     const char *file = m->instances[first].file;
     char name[64];
-    if (is_ptx(file)) {
+    if (ocl_is_wgmma(file)) {
         ocl_wgmma_program(source);
         return;
     }
@@ -163,13 +158,50 @@ static int set_arg(const struct ocl_model *m, cl_kernel k, cl_uint n, const stru
     cl_int i = (cl_int)a->i;
     cl_ulong l = (cl_ulong)a->i;
     switch (a->kind) {
-    case ARG_PACK_ROWS: case ARG_PACK_AT:
+    case ARG_PACK_ROWS: case ARG_PACK_AT: case ARG_CHAINS_AT:
     case ARG_LONG: return OCL(e, file, clSetKernelArg, k, n, sizeof l, &l);
     case ARG_INT: return OCL(e, file, clSetKernelArg, k, n, sizeof i, &i);
     case ARG_FLOAT: return OCL(e, file, clSetKernelArg, k, n, sizeof a->f, &a->f);
     case ARG_LOCAL: return OCL(e, file, clSetKernelArg, k, n, (size_t)a->i, NULL);
     default: return OCL(e, file, clSetKernelArg, k, n, sizeof mem, &mem);
     }
+}
+
+/* What the members of a product have goes by records (wgmma.h). */
+static int set_members(const struct ocl_model *m, const struct ocl_launch *l, struct err *e)
+{
+    cl_ulong records[OCL_WGMMA_MEMBERS * OCL_WGMMA_NUMBERS] = {0};
+    cl_mem shared[] = {m->arena.mem, m->scratch.mem, m->part[BATCH_COUNTS]};
+    cl_int members = l->n_args / OCL_WGMMA_ARGS;
+    cl_uint n = 0;
+    int rc = 0;
+    for (size_t i = 0; i < ARRAY_LEN(shared) && !rc; i++)
+        rc = OCL(e, OCL_WGMMA, clSetKernelArg, l->kernel, n++, sizeof shared[i], &shared[i]);
+    for (cl_int k = 0; k < members; k++)
+        for (int i = 0; i < OCL_WGMMA_NUMBERS; i++)
+            records[k * OCL_WGMMA_NUMBERS + i] =
+                (cl_ulong)l->args[k * OCL_WGMMA_ARGS + 3 + i].i;
+    if (rc || (rc = OCL(e, OCL_WGMMA, clSetKernelArg, l->kernel, n++, sizeof members, &members)) ||
+        (rc = OCL(e, OCL_WGMMA, clSetKernelArg, l->kernel, n++, sizeof records, records)))
+        return rc;
+    for (cl_int k = 0; k < OCL_WGMMA_MEMBERS; k++)
+        for (int i = 0; i < 3 && !rc; i++) /* of those that are not there any memory */
+            rc = set_arg(m, l->kernel, n++, &l->args[(k < members ? k : 0) * OCL_WGMMA_ARGS + i],
+                         OCL_WGMMA, e);
+    return rc;
+}
+
+static int set_args(const struct ocl_model *m, const struct ocl_launch *l, struct err *e)
+{
+    const char *file = m->instances[l->instance].file;
+    if (ocl_is_wgmma(file))
+        return set_members(m, l, e);
+    for (int32_t i = 0; i < l->n_args; i++) {
+        int rc = set_arg(m, l->kernel, (cl_uint)i, &l->args[i], file, e);
+        if (rc)
+            return err_wrap(e, "argument %d", i);
+    }
+    return 0;
 }
 
 static int make_kernel(struct ocl_model *m, struct ocl_launch *l, cl_program p, int32_t first,
@@ -181,11 +213,8 @@ static int make_kernel(struct ocl_model *m, struct ocl_launch *l, cl_program p, 
     cl_ulong local = 0;
     size_t most = 0, asked = l->local[0] * l->local[1] * l->local[2], fixed[3] = {0};
     kernel_name(name, sizeof name, &m->instances[l->instance], l->instance - first);
-    if ((rc = OCL_NEW(l->kernel, e, file, clCreateKernel, p, name)))
+    if ((rc = OCL_NEW(l->kernel, e, file, clCreateKernel, p, name)) || (rc = set_args(m, l, e)))
         return rc;
-    for (int32_t i = 0; i < l->n_args; i++)
-        if ((rc = set_arg(m, l->kernel, (cl_uint)i, &l->args[i], file, e)))
-            return err_wrap(e, "argument %d", i);
     if ((rc = OCL(e, file, clGetKernelWorkGroupInfo, l->kernel, m->d->info.id,
                   CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL)) ||
         (rc = OCL(e, file, clGetKernelWorkGroupInfo, l->kernel, m->d->info.id,
@@ -203,7 +232,7 @@ static int make_kernel(struct ocl_model *m, struct ocl_launch *l, cl_program p, 
                        op->layer, op_name(op->kind), (unsigned long long)local, m->d->info.name,
                        (unsigned long long)m->d->info.local_bytes);
     /* A size the source requires was checked by the compiler; NVIDIA answers 256 all the same. */
-    if (asked > most && !is_ptx(file) && fixed[0] * fixed[1] * fixed[2] != asked)
+    if (asked > most && !ocl_is_wgmma(file) && fixed[0] * fixed[1] * fixed[2] != asked)
         return err_set(e, E_UNSUPPORTED, "%s: a group of %zu work-items, %s runs at most %zu", name,
                        asked, m->d->info.name, most);
     return 0;
@@ -222,8 +251,9 @@ static int make_kernels(struct ocl_model *m, struct err *e)
             if (first_of(m, l->instance) != first)
                 continue;
             int own = rc ? rc : make_kernel(m, l, p, first, e);
-            if (own && merged)
-                ocl_bundle_off(m, l->merge, told ? NULL : e->text);
+            for (int k = 0; k < STEPS_KINDS && own && merged; k++)
+                if (l->merge[k] >= 0)
+                    ocl_bundle_off(m, l->merge[k], told || k ? NULL : e->text);
             told = told || own;
             rc = merged ? rc : own;
         }

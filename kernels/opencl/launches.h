@@ -44,11 +44,13 @@ enum ocl_arg_kind {
     ARG_LOCAL,              /* i: bytes of local memory */
     ARG_PACK_ROWS,          /* i: room for so many packed rows; a bundle has its own */
     ARG_PACK_AT,            /* i: where they begin in the scratch buffer, in floats; the same */
+    ARG_CHAINS_AT,          /* i: the same for chains of slices */
 };
 struct ocl_arg {
     enum ocl_arg_kind kind;
     int64_t i;
     float f;
+    int64_t room; /* ARG_PACK_AT: floats of a row; ARG_CHAINS_AT: floats of all chains */
 };
 
 /* What a launch counts in the batch, of the sequences that it serves. */
@@ -99,17 +101,28 @@ struct ocl_instance {
     char *text; /* in place of the file's: a merged kernel (bundle.h) */
 };
 
+/* Steps as merges tell them apart, of every op by its own rows (logits, or all). */
+enum ocl_steps {
+    STEPS_SINGLE, /* one row a sequence, at most OCL_BUNDLE_ROWS rows and sequences */
+    STEPS_MIXED,  /* others of at most so many rows */
+    STEPS_WIDE,   /* one row a sequence, more rows, at most OCL_WIDE_ROWS */
+    STEPS_BROAD,  /* others of so many rows */
+    STEPS_MANY,   /* of more rows, at most OCL_MANY_ROWS */
+    STEPS_KINDS   /* and of still more, where nothing is merged */
+};
+#define STEPS_EVERY ((1u << STEPS_KINDS) - 1)
+
 /* Launches that some steps run in place of others (bundle.h). */
 struct ocl_merge {
     int32_t phase, last, op; /* of the first op, of the last one, the first */
     bool off;                /* for good: the separate ones run */
-    int32_t rows_max;        /* of a step; with more the separate ones run */
 };
 
 struct ocl_launch {
     cl_kernel kernel;
     int32_t instance, op; /* op: for profiles */
-    int32_t merge;        /* of ocl_model.merges: its separate and its merged form; -1 = none */
+    int32_t merge[STEPS_KINDS]; /* of ocl_model.merges: in such steps only merged launches of it
+                                   run, in place of others; -1 = none */
     bool merged;
     enum rows rows;
     enum ocl_when when;
@@ -150,7 +163,7 @@ struct ocl_model {
     struct ocl_buffer met; /* how often groups have met, as the device counts them … */
     uint32_t meetings;     /* … and as they will have when the steps enqueued are done */
     bool unwalked;  /* no step is a walk */
-    bool unmerged;  /* no step runs merged launches */
+    uint32_t unmerged; /* bits 1 << enum ocl_steps: such steps run no merged launches */
     int32_t until;  /* a step ends with this phase: INT32_MAX but for proofs */
     size_t scratch_bytes; /* grown while lowering */
     /* While weights arrive: */
@@ -177,6 +190,8 @@ void ocl_def_format(struct ocl_spec *s, enum dtype t);
 void ocl_def_word(struct ocl_spec *s, bool four);
 void ocl_arg(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t i);
 void ocl_arg_float(struct ocl_spec *s, float f);
+/* ARG_PACK_AT or ARG_CHAINS_AT, and their room. */
+void ocl_arg_place(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t at, int64_t room);
 /* VIEW(name): offset and stride; an absent view passes zeros. */
 void ocl_arg_view(struct ocl_spec *s, const struct plan *p, struct view v);
 /* Whether 16-byte loads of its rows, from its first column on, are aligned. */
@@ -193,8 +208,10 @@ int ocl_instance_add(struct ocl_model *m, const struct ocl_spec *s, struct err *
 
 /* The buffer of an argument, or NULL: it is a number. */
 cl_mem ocl_arg_mem(const struct ocl_model *m, const struct ocl_arg *a);
-/* Whether a step has a launch whose op has so many rows, what its gate counts aside. single: the
- * step has one row a sequence. */
+/* The kind of a step for an op that has so many rows in it. single: the step has one row a
+ * sequence. */
+enum ocl_steps ocl_steps_of(int32_t rows, int32_t seqs, bool single);
+/* Whether a step has a launch whose op has so many rows, what its gate counts aside. */
 bool ocl_launch_runs(const struct ocl_model *m, const struct ocl_launch *l, int32_t rows,
                      int32_t seqs, bool single);
 
@@ -212,6 +229,13 @@ void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op
 
 /* Whether softmax attention runs on tensor cores: q, k and v as bf16 (lower/attention.c). */
 bool ocl_attention_mma(const struct ocl_model *m, const struct op *op);
+
+/* Whether an op is a product by wgmma in all steps of OCL_BUNDLE_ROWS + 1 rows and more … */
+bool ocl_linear_by_wgmma(const struct ocl_model *m, const struct op *op);
+/* … and the launches of such ops for steps of min to max rows, all with the same tiles, so that one
+ * launch can make all (wgmma.h). They are appended in the order of ops. */
+int ocl_linear_together(struct ocl_model *m, const int32_t *ops, int32_t n, int32_t min,
+                        int32_t max, struct err *e) MUST_USE;
 
 /* The slices in which a product sums its inputs: a function of their number alone. */
 struct ocl_slices { int32_t n, len; };

@@ -36,6 +36,8 @@
 #define REGISTERS_LESS 48
 /* One lane goes on. The compiler knows that it is one: a copy in code that any of several might run
  * becomes a loop over them, which takes 60 ns. */
+#define RECORD (OCL_WGMMA_NUMBERS * 8) /* bytes of a member's */
+#define OF(name) (OCL_WGMMA_##name * 8)
 #define ELECT " elect.sync _|p, 0xffffffff;\n @!p bra END;\n"
 
 static const struct ocl_wgmma shapes[] = {{32, 12}, {64, 10}, {128, 8}, {176, 7}, {192, 6}};
@@ -48,31 +50,34 @@ int ocl_wgmma_shapes(const struct ocl_wgmma **out)
 
 static void header(struct buf *b, const struct ocl_wgmma *s)
 {
-    static const char *const params[] = {
-        ".u64 .ptr .global .align 16 arena", ".u64 out_at", ".u32 out_stride", ".u64 res_at",
-        ".u32 res_stride", ".u64 .ptr .global .align 16 w", ".u64 .ptr .global .align 4 bias",
-        ".u64 .ptr .global .align 4 counts", ".u32 outputs", ".u32 inputs", ".u64 cols_p",
-        ".u32 slice_len", ".u32 has_bias", ".u32 has_res", ".u32 act", ".u32 is_logits",
-        ".u64 .ptr .global .align 16 packed", ".u64 rows_p", ".u32 parts", ".u64 plane",
-    };
+    static const char *const shared[] = {".u64 .ptr .global .align 16 arena",
+                                         ".u64 .ptr .global .align 16 scratch",
+                                         ".u64 .ptr .global .align 4 counts", ".u32 members"};
     buf_fmt(b, ".visible .entry wgmma_%d(\n", s->rows);
-    for (size_t i = 0; i < ARRAY_LEN(params); i++)
-        buf_fmt(b, " .param %s%s\n", params[i], i + 1 < ARRAY_LEN(params) ? "," : ")");
+    for (size_t i = 0; i < ARRAY_LEN(shared); i++)
+        buf_fmt(b, " .param %s,\n", shared[i]);
+    buf_fmt(b, " .param .align 8 .b8 records[%d]", OCL_WGMMA_MEMBERS * RECORD);
+    for (int k = 0; k < OCL_WGMMA_MEMBERS; k++)
+        buf_fmt(b, ",\n .param .u64 .ptr .global .align 16 w%d,\n"
+                   " .param .u64 .ptr .global .align 4 bias%d,\n"
+                   " .param .u64 .ptr .global .align 16 packed%d", k, k, k);
+    buf_str(b, ")\n");
     buf_fmt(b, ".reqntid %d, 1, 1\n.maxnreg %d\n{\n", OCL_WGMMA_LANES, REGISTERS);
     buf_fmt(b, " .shared .align 1024 .b8 ring[%d];\n .shared .align 1024 .b8 weights[%d];\n"
                " .shared .align 16 .b8 sums[%d];\n", s->stages * s->rows * 64, s->stages * WEIGHTS,
             s->rows * PITCH * 4);
-    /* Of every stage where a tile begins: its products of 16 inputs; 0 where no more tiles come. */
-    buf_fmt(b, " .shared .align 4 .b8 begins[%d];\n", s->stages * 4);
+    /* Of every stage where a tile begins: its products of 16 inputs, and those of a slice; 0 where
+     * no more tiles come. */
+    buf_fmt(b, " .shared .align 8 .b8 begins[%d];\n", s->stages * 8);
     /* "Full" of every stage, "empty" of every stage, sums "there", sums "gone". */
     buf_fmt(b, " .shared .align 8 .b8 bars[%d];\n", s->stages * 16 + 16);
     buf_fmt(b, " .reg .f32 c<%d>, t<%d>, y<%d>, v<4>, z<4>;\n .reg .b32 a<24>;\n", s->rows / 2,
             s->rows / 2, BATCH * 4);
-    buf_str(b, " .reg .b64 desc, q<16>, from, to, res, panel, row_bytes;\n"
-               " .reg .b32 r<8>, id, lane, warp, tile, tile_o, tile_r, tiles_o, tiles, band, all;\n"
+    buf_str(b, " .reg .b64 desc, q<16>, from, to, res, panel, row_bytes, rec;\n"
+               " .reg .b32 r<8>, id, lane, warp, tile, tile_o, tile_r, tiles_o, tiles, band;\n"
                " .reg .b32 row, rows, steps, step, slice, fold, phase, at, full, last, before;\n"
                " .reg .b32 low, high, wa, first, act_, o, part, skip, turn, line, left, res_left;\n"
-               " .reg .b32 sum;\n .reg .pred p, lead, later, more, far, bias_, res_, square, x;\n");
+               " .reg .b32 sum, member, rows_r;\n .reg .pred p, lead, later, more, far, bias_, res_, square, x;\n");
 }
 
 /* What all roles need, and the barriers. */
@@ -90,38 +95,61 @@ static void begin(struct buf *b, const struct ocl_wgmma *s)
     buf_fmt(b, " fence.mbarrier_init.release.cluster;\n fence.proxy.async;\nREADY:\n"
                " bar.sync 0;\n setp.lt.u32 p, warp, %d;\n @p bra MULTIPLY;\n"
                " setmaxnreg.dec.sync.aligned.u32 %d;\n", WARPS, REGISTERS_LESS);
-    /* Tiles: of a band of GROUP_TILES x all rows, of a part, of all parts. */
-    buf_str(b, " mov.u32 r0, %nctaid.x;\n mov.u32 r2, %ctaid.x;\n mov.u32 r3, %ctaid.y;\n"
-               " mad.lo.u32 tile, r3, r0, r2;\n ld.param.u32 r0, [is_logits];\n"
+    buf_fmt(b, " mov.u32 r0, %%nctaid.x;\n mov.u32 r2, %%ctaid.x;\n mov.u32 r3, %%ctaid.y;\n"
+               " mad.lo.u32 tile, r3, r0, r2;\n ld.param.u32 r0, [records+%d];\n"
                " setp.ne.u32 p, r0, 0;\n selp.u32 r0, 8, 4, p;\n cvt.u64.u32 q0, r0;\n"
                " ld.param.u64 q1, [counts];\n cvta.to.global.u64 q1, q1;\n add.u64 q0, q0, q1;\n"
-               " ld.global.u32 rows, [q0];\n");
-    buf_fmt(b, " ld.param.u32 r0, [outputs];\n add.u32 r0, r0, %d;\n div.u32 tiles_o, r0, %d;\n"
-               " add.u32 r0, rows, %d;\n div.u32 r0, r0, %d;\n mul.lo.u32 tiles, r0, tiles_o;\n"
-               " mul.lo.u32 band, r0, %d;\n ld.param.u32 r1, [parts];\n"
-               " mul.lo.u32 all, tiles, r1;\n",
-            OCL_WGMMA_OUTPUTS - 1, OCL_WGMMA_OUTPUTS, s->rows - 1, s->rows, GROUP_TILES);
+               " ld.global.u32 rows, [q0];\n", OF(IS_LOGITS));
+    /* Tiles along the rows; of a band of GROUP_TILES x all rows. */
+    buf_fmt(b, " add.u32 r0, rows, %d;\n div.u32 rows_r, r0, %d;\n mul.lo.u32 band, rows_r, %d;\n",
+            s->rows - 1, s->rows, GROUP_TILES);
     buf_fmt(b, " setp.eq.u32 p, warp, %d;\n @p bra COPIER;\n setp.eq.u32 p, warp, %d;\n"
                " @p bra LOADER;\n bra STORER;\n", COPIER, LOADER);
 }
 
-/* Which tile: GROUP_TILES tiles of outputs, then the next rows; with parts > 1 all tiles of a
- * slice, then the next slice. Its products: of the slice `part`, behind `skip` others, or all. */
+/* A parameter of the tile's member. */
+static void load(struct buf *b, const char *to, int number)
+{
+    buf_fmt(b, " ld.param.%s, [rec+%d];\n", to, number * 8);
+}
+
+/* Which tile: of the members one after the other; there GROUP_TILES tiles of outputs, then the next
+ * rows; with parts > 1 all tiles of a slice, then the next slice. Its products: of the slice
+ * `part`, behind `skip` others, or all. All roles find the same tiles in the same order. */
 static void locate(struct buf *b, const struct ocl_wgmma *s, const char *done)
 {
-    buf_fmt(b, " setp.ge.u32 p, tile, all;\n @p bra %s;\n div.u32 part, tile, tiles;\n"
-               " mul.lo.u32 r0, part, tiles;\n sub.u32 r0, tile, r0;\n div.u32 r1, r0, band;\n"
-               " mul.lo.u32 r2, r1, band;\n sub.u32 r0, r0, r2;\n mul.lo.u32 r1, r1, %d;\n"
-               " sub.u32 r2, tiles_o, r1;\n min.u32 r2, r2, %d;\n div.u32 tile_r, r0, r2;\n"
-               " mul.lo.u32 r3, tile_r, r2;\n sub.u32 r0, r0, r3;\n add.u32 tile_o, r1, r0;\n"
-               " mul.lo.u32 row, tile_r, %d;\n mov.u32 r0, %%nctaid.x;\n mov.u32 r1, %%nctaid.y;\n"
-               " mad.lo.u32 tile, r0, r1, tile;\n mov.u32 step, 0;\n", done, GROUP_TILES,
-            GROUP_TILES, s->rows);
-    buf_str(b, " ld.param.u32 slice, [slice_len];\n shr.u32 slice, slice, 4;\n"
-               " mul.lo.u32 skip, part, slice;\n ld.param.u32 steps, [inputs];\n"
+    buf_fmt(b, " mov.u64 rec, records;\n mov.u32 member, 0;\n mov.u32 r0, tile;\n%s_NEXT:\n", done);
+    load(b, "u32 tiles_o", OCL_WGMMA_N_OUTPUTS);
+    load(b, "u32 r1", OCL_WGMMA_PARTS);
+    buf_fmt(b, " add.u32 tiles_o, tiles_o, %d;\n div.u32 tiles_o, tiles_o, %d;\n"
+               " mul.lo.u32 tiles, tiles_o, rows_r;\n mul.lo.u32 r2, tiles, r1;\n"
+               " setp.lt.u32 p, r0, r2;\n @p bra %s_FOUND;\n sub.u32 r0, r0, r2;\n"
+               " add.u32 member, member, 1;\n add.u64 rec, rec, %d;\n ld.param.u32 r1, [members];\n"
+               " setp.lt.u32 p, member, r1;\n @p bra %s_NEXT;\n bra %s;\n%s_FOUND:\n",
+            OCL_WGMMA_OUTPUTS - 1, OCL_WGMMA_OUTPUTS, done, RECORD, done, done, done);
+    buf_fmt(b, " div.u32 part, r0, tiles;\n mul.lo.u32 r2, part, tiles;\n sub.u32 r0, r0, r2;\n"
+               " div.u32 r1, r0, band;\n mul.lo.u32 r2, r1, band;\n sub.u32 r0, r0, r2;\n"
+               " mul.lo.u32 r1, r1, %d;\n sub.u32 r2, tiles_o, r1;\n min.u32 r2, r2, %d;\n"
+               " div.u32 tile_r, r0, r2;\n mul.lo.u32 r3, tile_r, r2;\n sub.u32 r0, r0, r3;\n"
+               " add.u32 tile_o, r1, r0;\n mul.lo.u32 row, tile_r, %d;\n mov.u32 r0, %%nctaid.x;\n"
+               " mov.u32 r1, %%nctaid.y;\n mad.lo.u32 tile, r0, r1, tile;\n mov.u32 step, 0;\n",
+            GROUP_TILES, GROUP_TILES, s->rows);
+    load(b, "u32 slice", OCL_WGMMA_SLICE_LEN);
+    load(b, "u32 steps", OCL_WGMMA_INPUTS);
+    load(b, "u32 r0", OCL_WGMMA_PARTS);
+    buf_str(b, " shr.u32 slice, slice, 4;\n mul.lo.u32 skip, part, slice;\n"
                " add.u32 steps, steps, 31;\n shr.u32 steps, steps, 5;\n shl.b32 steps, steps, 1;\n"
-               " sub.u32 steps, steps, skip;\n ld.param.u32 r0, [parts];\n setp.gt.u32 p, r0, 1;\n"
+               " sub.u32 steps, steps, skip;\n setp.gt.u32 p, r0, 1;\n"
                " @p min.u32 steps, steps, slice;\n");
+}
+
+/* Memory of the tile's member. */
+static void load_memory(struct buf *b, const char *to, const char *what)
+{
+    buf_fmt(b, " ld.param.u64 %s, [%s0];\n", to, what);
+    for (int k = 1; k < OCL_WGMMA_MEMBERS; k++)
+        buf_fmt(b, " setp.eq.u32 p, member, %d;\n @p ld.param.u64 %s, [%s%d];\n", k, to, what, k);
+    buf_fmt(b, " cvta.to.global.u64 %s, %s;\n", to, to);
 }
 
 /* The barriers of stage `at` into r1, when its contents were used. */
@@ -144,14 +172,17 @@ static void copy_rows(struct buf *b, const struct ocl_wgmma *s)
     int bytes = s->rows * 32; /* of a product */
     buf_str(b, "COPIER:\n" ELECT " mov.u32 at, 0;\n mov.u32 phase, 1;\nCOPY_TILE:\n");
     locate(b, s, "COPIED");
-    buf_fmt(b, " ld.param.u64 row_bytes, [rows_p];\n shl.b64 row_bytes, row_bytes, 5;\n"
-               " ld.param.u64 from, [packed];\n cvta.to.global.u64 from, from;\n"
+    load(b, "u64 row_bytes", OCL_WGMMA_ROWS_P);
+    load(b, "u64 q1", OCL_WGMMA_PACKED_AT);
+    load_memory(b, "from", "packed");
+    buf_fmt(b, " shl.b64 row_bytes, row_bytes, 5;\n shl.b64 q1, q1, 2;\n add.u64 from, from, q1;\n"
                " mul.wide.u32 q1, row, 32;\n add.u64 from, from, q1;\n cvt.u64.u32 q1, skip;\n"
                " mad.lo.u64 from, q1, row_bytes, from;\n shl.b64 to, row_bytes, %d;\n"
                " add.u64 to, to, from;\n and.b32 r0, tile_o, %d;\n setp.eq.u32 far, r0, 0;\n"
                " mov.u32 first, steps;\nCOPY:\n", FAR_BITS, GROUP_TILES - 1);
     vacant(b, s, "VACANT");
-    buf_fmt(b, " mov.u32 r0, begins;\n mad.lo.u32 r0, at, 4, r0;\n st.shared.u32 [r0], first;\n"
+    buf_fmt(b, " mov.u32 r0, begins;\n mad.lo.u32 r0, at, 8, r0;\n"
+               " st.shared.v2.u32 [r0], {first, slice};\n"
                " mov.u32 r0, ring;\n mad.lo.u32 r2, at, %d, r0;\n"
                " mbarrier.arrive.expect_tx.shared.b64 _, [r1], %d;\n", bytes * 2, bytes * 2);
     for (int k = 0; k < 2; k++)
@@ -167,8 +198,8 @@ static void copy_rows(struct buf *b, const struct ocl_wgmma *s)
     next_stage(b, s, "COPY");
     buf_str(b, " bra COPY_TILE;\nCOPIED:\n");
     vacant(b, s, "COPIES");
-    buf_str(b, " mov.u32 r0, begins;\n mad.lo.u32 r0, at, 4, r0;\n mov.u32 r2, 0;\n"
-               " st.shared.u32 [r0], r2;\n mbarrier.arrive.shared.b64 _, [r1];\n bra END;\n");
+    buf_str(b, " mov.u32 r0, begins;\n mad.lo.u32 r0, at, 8, r0;\n mov.u32 r2, 0;\n"
+               " st.shared.v2.u32 [r0], {r2, r2};\n mbarrier.arrive.shared.b64 _, [r1];\n bra END;\n");
 }
 
 /* Of every panel of 16 outputs 1024 bytes a stage; panels past the end repeat the last. */
@@ -176,10 +207,11 @@ static void load_weights(struct buf *b, const struct ocl_wgmma *s)
 {
     buf_str(b, "LOADER:\n" ELECT " mov.u32 at, 0;\n mov.u32 phase, 1;\nLOAD_TILE:\n");
     locate(b, s, "LOADED");
-    buf_str(b, " ld.param.u64 q0, [cols_p];\n shl.b64 q0, q0, 5;\n ld.param.u64 panel, [w];\n"
-               " cvta.to.global.u64 panel, panel;\n mul.wide.u32 q1, skip, 512;\n"
-               " add.u64 panel, panel, q1;\n ld.param.u32 r0, [outputs];\n add.u32 r0, r0, 15;\n"
-               " shr.u32 r0, r0, 4;\n sub.u32 r0, r0, 1;\n");
+    load(b, "u64 q0", OCL_WGMMA_COLS_P);
+    load(b, "u32 r0", OCL_WGMMA_N_OUTPUTS);
+    load_memory(b, "panel", "w");
+    buf_str(b, " shl.b64 q0, q0, 5;\n mul.wide.u32 q1, skip, 512;\n add.u64 panel, panel, q1;\n"
+               " add.u32 r0, r0, 15;\n shr.u32 r0, r0, 4;\n sub.u32 r0, r0, 1;\n");
     for (int i = 0; i < PANELS; i++)
         buf_fmt(b, " mad.lo.u32 r1, tile_o, %d, %d;\n min.u32 r1, r1, r0;\n cvt.u64.u32 q1, r1;\n"
                    " mad.lo.u64 q%d, q1, q0, panel;\n", PANELS, i, 4 + i);
@@ -220,9 +252,10 @@ static void take_weights(struct buf *b, const char *label, int third)
 /* The products of the tile that begins at this stage. */
 static void begin_tile(struct buf *b)
 {
-    buf_str(b, " mov.u32 r0, bars;\n sub.u32 r0, full, r0;\n shr.u32 r0, r0, 1;\n"
-               " mov.u32 r1, begins;\n add.u32 r0, r0, r1;\n ld.shared.u32 steps, [r0];\n"
+    buf_str(b, " mov.u32 r0, bars;\n sub.u32 r0, full, r0;\n mov.u32 r1, begins;\n"
+               " add.u32 r0, r0, r1;\n ld.shared.v2.u32 {steps, slice}, [r0];\n"
                " shfl.sync.idx.b32 steps, steps, 0, 0x1f, 0xffffffff;\n"
+               " shfl.sync.idx.b32 slice, slice, 0, 0x1f, 0xffffffff;\n"
                " setp.eq.u32 p, steps, 0;\n @p bra END;\n mov.u32 step, 0;\n mov.u32 first, 1;\n"
                " min.u32 fold, slice, steps;\n");
 }
@@ -292,8 +325,7 @@ static void multiply(struct buf *b, const struct ocl_wgmma *s)
 {
     buf_fmt(b, "MULTIPLY:\n setmaxnreg.inc.sync.aligned.u32 %d;\n mov.u32 full, bars;\n"
                " add.u32 at, full, %d;\n mov.u32 phase, 0;\n mov.u32 turn, 1;\n"
-               " mov.u32 last, full;\n ld.param.u32 slice, [slice_len];\n"
-               " shr.u32 slice, slice, 4;\n",
+               " mov.u32 last, full;\n",
             REGISTERS_MORE, s->stages * 8);
     /* A matrix descriptor: address, 128 bytes to the other 8 inputs, 256 to the next 8 rows. */
     buf_fmt(b, " mov.u32 low, ring;\n shr.u32 low, low, 4;\n or.b32 low, low, %d;\n"
@@ -315,16 +347,17 @@ static void multiply(struct buf *b, const struct ocl_wgmma *s)
         add_slice(b, s, third);
 }
 
-/* Where row `row` of a view begins, at output o: into `to`; the bytes of STORERS rows into
+/* Where row `row` of a view begins, at output o: onto `to`; the bytes of STORERS rows into
  * q`stride`. */
-static void place(struct buf *b, const char *view, const char *to, int stride)
+static void place(struct buf *b, int view, const char *to, int stride)
 {
-    buf_fmt(b, " ld.param.u32 r0, [%s_stride];\n mul.wide.u32 q%d, r0, 4;\n cvt.u64.u32 q0, row;\n"
-               " mul.lo.u64 q0, q0, q%d;\n ld.param.u64 q1, [%s_at];\n shl.b64 q1, q1, 2;\n"
-               " add.u64 q0, q0, q1;\n mul.wide.u32 q1, o, 4;\n add.u64 q0, q0, q1;\n"
-               " ld.param.u64 %s, [arena];\n cvta.to.global.u64 %s, %s;\n add.u64 %s, %s, q0;\n"
+    load(b, "u32 r0", view + 1);
+    load(b, "u64 q1", view);
+    buf_fmt(b, " mul.wide.u32 q%d, r0, 4;\n cvt.u64.u32 q0, row;\n mul.lo.u64 q0, q0, q%d;\n"
+               " shl.b64 q1, q1, 2;\n add.u64 q0, q0, q1;\n mul.wide.u32 q1, o, 4;\n"
+               " add.u64 q0, q0, q1;\n cvta.to.global.u64 %s, %s;\n add.u64 %s, %s, q0;\n"
                " mul.lo.u64 q%d, q%d, %d;\n",
-            view, stride, stride, view, to, to, to, to, to, stride, stride, STORERS);
+            stride, stride, to, to, to, to, stride, stride, STORERS);
 }
 
 /* What is beside the sums of outputs o, o + 32, o + 64 and o + 96. */
@@ -333,22 +366,28 @@ static void prepare_store(struct buf *b, const struct ocl_wgmma *s)
     buf_fmt(b, " sub.u32 r1, rows, row;\n min.u32 r1, r1, %d;\n sub.u32 line, warp, %d;\n"
                " sub.u32 left, r1, line;\n add.u32 row, row, line;\n shl.b32 o, tile_o, 7;\n"
                " add.u32 o, o, lane;\n", s->rows, LOADER + 1);
-    place(b, "out", "to", 2);
-    place(b, "res", "res", 3);
-    buf_str(b, " cvt.u64.u32 q0, part;\n ld.param.u64 q1, [plane];\n mul.lo.u64 q0, q0, q1;\n"
-               " shl.b64 q0, q0, 2;\n add.u64 to, to, q0;\n");
+    load(b, "u32 r0", OCL_WGMMA_PARTS);
+    buf_str(b, " ld.param.u64 to, [arena];\n mov.u64 res, to;\n setp.gt.u32 p, r0, 1;\n"
+               " @p ld.param.u64 to, [scratch];\n");
+    place(b, OCL_WGMMA_OUT_AT, "to", 2);
+    place(b, OCL_WGMMA_RES_AT, "res", 3);
+    load(b, "u64 q1", OCL_WGMMA_PLANE);
+    buf_str(b, " cvt.u64.u32 q0, part;\n mul.lo.u64 q0, q0, q1;\n shl.b64 q0, q0, 2;\n"
+               " add.u64 to, to, q0;\n");
     /* Outputs that are left, as seen from a lane; of residuals, too. */
     buf_fmt(b, " mov.u32 r0, sums;\n mad.lo.u32 sum, line, %d, r0;\n"
-               " mad.lo.u32 sum, lane, 4, sum;\n ld.param.u32 r0, [outputs];\n"
-               " sub.s32 at, r0, o;\n ld.param.u32 r0, [has_res];\n"
-               " setp.ne.u32 res_, r0, 0;\n selp.b32 res_left, at, 0, res_;\n"
-               " ld.param.u32 r0, [has_bias];\n setp.ne.u32 bias_, r0, 0;\n"
-               " ld.param.u64 q0, [bias];\n cvta.to.global.u64 q0, q0;\n mul.wide.u32 q1, o, 4;\n"
-               " add.u64 q0, q0, q1;\n", PITCH * 4);
+               " mad.lo.u32 sum, lane, 4, sum;\n", PITCH * 4);
+    load(b, "u32 r0", OCL_WGMMA_N_OUTPUTS);
+    load(b, "u32 r1", OCL_WGMMA_HAS_RES);
+    load(b, "u32 r2", OCL_WGMMA_HAS_BIAS);
+    load(b, "u32 act_", OCL_WGMMA_ACT);
+    load_memory(b, "q0", "bias");
+    buf_str(b, " sub.s32 at, r0, o;\n setp.ne.u32 res_, r1, 0;\n selp.b32 res_left, at, 0, res_;\n"
+               " setp.ne.u32 bias_, r2, 0;\n mul.wide.u32 q1, o, 4;\n add.u64 q0, q0, q1;\n");
     for (int k = 0; k < 4; k++)
         buf_fmt(b, " mov.f32 v%d, 0f00000000;\n setp.gt.and.s32 x, at, %d, bias_;\n"
                    " @x ld.global.f32 v%d, [q0+%d];\n", k, k * 32, k, k * 128);
-    buf_fmt(b, " ld.param.u32 act_, [act];\n setp.eq.u32 square, act_, %d;\n"
+    buf_fmt(b, " setp.eq.u32 square, act_, %d;\n"
                " setp.eq.or.u32 more, act_, %d, square;\n", ACT_SQRELU, ACT_RELU);
 }
 

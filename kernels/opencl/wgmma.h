@@ -4,6 +4,8 @@
 #ifndef RECURD_OCL_WGMMA_H
 #define RECURD_OCL_WGMMA_H
 
+#include <string.h>
+
 #include "base/buf.h"
 
 /* The kernels' file, in place of a source; each is named wgmma_ROWS. */
@@ -11,16 +13,33 @@
 #define OCL_WGMMA_OUTPUTS 128 /* of a tile */
 #define OCL_WGMMA_LANES 384   /* work-items of a group */
 
-/* A kernel for tiles of 128 outputs x `rows` rows of x. Its parameters in order: arena, out, res
- * (views), w, bias, counts, outputs, inputs, cols_p, slice_len, has_bias, has_res, act (ACT_NONE,
- * ACT_RELU or ACT_SQRELU), is_logits, packed (src/nvidia/pack_rows.cl), rows_p, parts, plane.
- * parts: 1, or the number of slices: then the chain of each goes to a view of its own, `plane`
- * floats from one to the next. Any number of groups take the tiles (of all parts) in turn. Up to
- * `rows` rows of packed past the last are read. */
+/* Products of one launch: its *members* share the rows, and nothing else. */
+#define OCL_WGMMA_MEMBERS 8
+
+/* What says of a member how it is made, in this order: 8 bytes each. parts: 1, or the number of
+ * slices; then the chain of each goes to a view of its own in the scratch buffer, `plane` floats
+ * from one to the next. act: ACT_NONE, ACT_RELU or ACT_SQRELU. packed_at: floats. */
+enum ocl_wgmma_number {
+    OCL_WGMMA_OUT_AT, OCL_WGMMA_OUT_STRIDE, OCL_WGMMA_RES_AT, OCL_WGMMA_RES_STRIDE,
+    OCL_WGMMA_N_OUTPUTS, OCL_WGMMA_INPUTS, OCL_WGMMA_COLS_P, OCL_WGMMA_SLICE_LEN,
+    OCL_WGMMA_HAS_BIAS, OCL_WGMMA_HAS_RES, OCL_WGMMA_ACT, OCL_WGMMA_IS_LOGITS, OCL_WGMMA_ROWS_P,
+    OCL_WGMMA_PACKED_AT, OCL_WGMMA_PARTS, OCL_WGMMA_PLANE,
+    OCL_WGMMA_NUMBERS
+};
+/* Arguments of an ocl_launch: of every member w, bias, packed (src/nvidia/pack_rows.cl) and the
+ * numbers. */
+#define OCL_WGMMA_ARGS (3 + OCL_WGMMA_NUMBERS)
+
+/* A kernel for tiles of 128 outputs x `rows` rows of x. Its parameters in order: arena, scratch,
+ * counts, the number of members, the numbers of OCL_WGMMA_MEMBERS members; of each of them w, bias,
+ * packed. Any number of groups take the tiles of all members in turn, so long ones should come
+ * first. Up to `rows` rows of packed past the last are read. */
 struct ocl_wgmma {
     int rows;   /* a multiple of 8 */
     int stages; /* of 32 inputs on their way: 64 * rows bytes and 8 KiB of weights each */
 };
+
+static inline bool ocl_is_wgmma(const char *file) { return !strcmp(file, OCL_WGMMA); }
 
 /* All shapes, narrow ones first; returns their number. */
 int ocl_wgmma_shapes(const struct ocl_wgmma **out);

@@ -11,13 +11,15 @@
 /* A step of no rows: every role of the kernel starts and ends. */
 static int launch(struct ocl_device *d, cl_kernel k, cl_mem zeros, struct err *e)
 {
-    /* Bytes of the parameters, 0 for memory. */
-    static const size_t sizes[] = {0, 8, 4, 8, 4, 0, 0, 0, 4, 4, 8, 4, 4, 4, 4, 4, 0, 8, 4, 8};
+    cl_ulong records[OCL_WGMMA_MEMBERS * OCL_WGMMA_NUMBERS];
+    cl_int members = OCL_WGMMA_MEMBERS;
     size_t lanes = OCL_WGMMA_LANES;
-    cl_ulong one = 1;
-    for (cl_uint i = 0; i < ARRAY_LEN(sizes); i++) {
-        int rc = OCL(e, OCL_WGMMA, clSetKernelArg, k, i, sizes[i] ? sizes[i] : sizeof zeros,
-                     sizes[i] ? (const void *)&one : &zeros);
+    for (size_t i = 0; i < ARRAY_LEN(records); i++)
+        records[i] = 1;
+    for (cl_uint i = 0; i < 5 + 3 * OCL_WGMMA_MEMBERS; i++) {
+        const void *from = i == 3 ? (const void *)&members : i == 4 ? (const void *)records : &zeros;
+        size_t bytes = i == 3 ? sizeof members : i == 4 ? sizeof records : sizeof zeros;
+        int rc = OCL(e, OCL_WGMMA, clSetKernelArg, k, i, bytes, from);
         if (rc)
             return rc;
     }

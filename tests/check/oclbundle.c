@@ -3,10 +3,11 @@
  * number of launches, and that what goes wrong with a merged kernel or a walk is noticed.
  *
  *   oclbundle MODEL_DIR DEVICE [--tune "key=value ..."] [--quantize q8|q4] [--most PERCENT]
- *             [--once] [rows ...]
+ *             [--some PERCENT] [--once] [rows ...]
  *
- * --most: of the launches without (60). --once: each way once, nothing is spoiled (oclgrind). rows:
- * of the steps (1 2 9), one a sequence. */
+ * --most, --some: of the launches without, in steps of one row a sequence and at most 64 (60), and
+ * in others (90). --once: each way once, nothing is spoiled (oclgrind). rows: of the steps (1 2 9),
+ * one a sequence; 3+5: three sequences of one and one of five. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,13 +20,16 @@
 #include "models/model.h"
 #include "tests/check/oclgrind.h"
 
-#define ROWS_MOST OCL_BUNDLE_ROWS
+#define ROWS_MOST OCL_MANY_ROWS
 #define STEPS 2
 
 static struct ocl_device device;
 static struct plan *plan;
 static struct capacity cap;
 static int failures;
+
+/* A step of so many rows in as many sequences, and of `prompt` rows of another, the first. */
+struct kind { int32_t streams, prompt; };
 
 static void must(int rc, const struct err *e)
 {
@@ -86,48 +90,61 @@ static void open_model(struct ocl_model *m, bool bundle)
     ocl_model_loaded(m);
 }
 
-/* STEPS steps of so many rows; logits of all and states of the first and the last follow each other
- * in out. Returns the launches of a step. */
-static uint64_t run(struct ocl_model *m, int32_t rows, float *out)
+static int32_t seqs_of(struct kind k) { return k.streams + (k.prompt > 0); }
+
+/* STEPS steps of a kind; logits of all sequences and states of the first and the last follow each
+ * other in out. Returns the launches of a step. */
+static uint64_t run(struct ocl_model *m, struct kind k, float *out)
 {
-    static int32_t tokens[ROWS_MOST], cu[ROWS_MOST + 1], items[ROWS_MOST];
+    static int32_t tokens[ROWS_MOST], cu[ROWS_MOST + 1], items[ROWS_MOST], last[ROWS_MOST];
     static int64_t pos[ROWS_MOST];
     struct ocl_times t = {0};
     struct err e = {0};
+    int32_t seqs = seqs_of(k), rows = k.streams + k.prompt;
     for (int i = 0; i < STEPS; i++) {
-        for (int32_t q = 0; q < rows; q++) {
-            tokens[q] = (q * 31 + i * 7) % plan->vocab;
-            cu[q + 1] = q + 1;
+        for (int32_t r = 0; r < rows; r++)
+            tokens[r] = (r * 31 + i * 7) % plan->vocab;
+        for (int32_t q = 0; q < seqs; q++) {
+            int32_t own = k.prompt && !q ? k.prompt : 1;
+            cu[q + 1] = cu[q] + own;
             items[q] = q;
-            pos[q] = i;
+            last[q] = cu[q + 1] - 1;
+            pos[q] = i * own;
             if (!i)
                 must(ocl_queue_zero(m, &m->slots, q, &e), &e);
         }
-        struct batch b = {.n_seqs = rows, .n_tokens = rows, .n_logits = rows, .tokens = tokens,
-                          .cu_seqlens = cu, .slots = items, .pos = pos, .logit_rows = items,
+        struct batch b = {.n_seqs = seqs, .n_tokens = rows, .n_logits = seqs, .tokens = tokens,
+                          .cu_seqlens = cu, .slots = items, .pos = pos, .logit_rows = last,
                           .pages = items, .pages_per_seq = plan->page_token_floats ? 1 : 0};
         must(ocl_queue_run(m, &b, &t, &e), &e);
-        for (int32_t q = 0; q < rows; q++, out += plan->vocab) {
+        for (int32_t q = 0; q < seqs; q++, out += plan->vocab) {
             must(ocl_queue_logits(m, q, &e), &e);
             memcpy(out, m->logits_host.host, (size_t)plan->vocab * sizeof(float));
         }
     }
     must(ocl_queue_read(m, &m->slots, 0, out, &e), &e);
-    must(ocl_queue_read(m, &m->slots, rows - 1, out + plan->slot_floats, &e), &e);
+    must(ocl_queue_read(m, &m->slots, seqs - 1, out + plan->slot_floats, &e), &e);
     return t.launches / STEPS;
 }
 
-static void compare(struct ocl_model *with, struct ocl_model *without, int32_t rows, int most)
+/* Most launches, in percent of those without merges. */
+struct most { int single, other; };
+
+static void compare(struct ocl_model *with, struct ocl_model *without, struct kind k,
+                    struct most most)
 {
-    size_t n = (size_t)STEPS * (size_t)rows * (size_t)plan->vocab + 2 * (size_t)plan->slot_floats;
+    size_t n = (size_t)STEPS * (size_t)seqs_of(k) * (size_t)plan->vocab +
+               2 * (size_t)plan->slot_floats;
     float *a = need(n), *b = need(n);
-    uint64_t before = run(without, rows, a), now = run(with, rows, b);
+    uint64_t before = run(without, k, a), now = run(with, k, b);
     bool same = !memcmp(a, b, n * sizeof *a), real = a[0] > 0 || a[0] < 0;
-    printf("%2d rows: %llu launches, %llu of them without merges: bits %s\n", rows,
-           (unsigned long long)now, (unsigned long long)before, same ? "equal" : "DIFFER");
+    int percent = k.prompt || k.streams > OCL_BUNDLE_ROWS ? most.other : most.single;
+    printf("%3d + %2d rows: %llu launches, %llu of them without merges: bits %s\n", k.streams,
+           k.prompt, (unsigned long long)now, (unsigned long long)before,
+           same ? "equal" : "DIFFER");
     if (!same || !real)
         fail("bits");
-    if (now * 100 > before * (uint64_t)most)
+    if (now * 100 > before * (uint64_t)percent)
         fail("too many launches");
     mem_free(a);
     mem_free(b);
@@ -143,7 +160,8 @@ static void spoil(struct ocl_model *m)
     must(ocl_buffer_new(&other, &device, m->arena.bytes, "other memory", &e), &e);
     for (int32_t i = 0; i < m->n_launches; i++) {
         struct ocl_launch *l = &m->launches[i];
-        bool seen = !l->merged || l->rows_min > 1 || l->extent[0].n < 2;
+        bool seen = !l->merged || (l->rows_min > 1 && l->merge[STEPS_MANY] < 0) ||
+                    l->rows_min >= cap.tokens || l->extent[0].n < 2;
         for (int32_t k = 0; k < i && !seen; k++)
             seen = m->launches[k].merged && m->launches[k].instance == l->instance;
         if (seen)
@@ -156,7 +174,7 @@ static void spoil(struct ocl_model *m)
         }
         if (!m->unmerged)
             fail(m->instances[l->instance].file);
-        m->unmerged = m->unwalked = false;
+        m->unmerged = 0, m->unwalked = false;
         tried++;
     }
     ocl_buffer_free(&other, &device);
@@ -190,7 +208,7 @@ static void spoil_walks(struct ocl_model *m)
             cl_ulong now = was + (back ? 0 : 4);
             must(OCL(&e, "a walk", clEnqueueWriteBuffer, device.queue, w->table.mem, CL_TRUE,
                      at * 8, 8, &now, 0, NULL, NULL), &e);
-            m->unwalked = m->unmerged = false;
+            m->unmerged = 0, m->unwalked = false;
             must(ocl_bundle_test(m, &e), &e);
             if (m->unmerged || m->unwalked != !back)
                 fail(back ? "the proof of a walk" : "a walk that is spoiled");
@@ -199,7 +217,7 @@ static void spoil_walks(struct ocl_model *m)
     printf("%d walks spoiled\n", m->n_walks);
 }
 
-static void check(const int32_t *rows, int n_rows, int most, bool once)
+static void check(const struct kind *kinds, int n_kinds, struct most most, bool once)
 {
     static struct ocl_model with, without;
     struct err e = {0};
@@ -214,8 +232,8 @@ static void check(const int32_t *rows, int n_rows, int most, bool once)
     for (int32_t i = 0; i < with.n_merges; i++)
         if (with.merges[i].off)
             fail("a merge that is off");
-    for (int i = 0; i < n_rows; i++)
-        compare(&with, &without, rows[i], most);
+    for (int i = 0; i < n_kinds; i++)
+        compare(&with, &without, kinds[i], most);
     if (!once) {
         spoil(&with);
         spoil_walks(&with);
@@ -224,47 +242,66 @@ static void check(const int32_t *rows, int n_rows, int most, bool once)
     ocl_model_free(&without);
 }
 
+/* Rows of the steps, and the capacity for them. */
+static int parse_kinds(struct kind *kinds, int n)
+{
+    static const struct kind all[] = {{1, 0}, {2, 0}, {9, 0}};
+    int32_t paged = plan->page_token_floats > 0;
+    if (!n)
+        memcpy(kinds, all, sizeof all), n = (int)ARRAY_LEN(all);
+    for (int i = 0; i < n; i++) {
+        cap.tokens = MAX(cap.tokens, kinds[i].streams + kinds[i].prompt);
+        cap.seqs = MAX(cap.seqs, seqs_of(kinds[i]));
+    }
+    cap.logits = cap.slots = cap.seqs;
+    cap.pages = paged * cap.seqs;
+    cap.pages_per_seq = paged;
+    return n;
+}
+
 int main(int argc, char **argv)
 {
-    int32_t rows[16] = {1, 2, 9}, n_rows = 0, most = 60;
+    struct kind kinds[16];
+    struct most most = {60, 90};
     const char *tune = "";
     bool once = false;
     struct err e = {0};
     struct model *m;
     struct model_options mo = {.dummy = true, .dummy_seed = 1};
+    int n = 0;
     if (argc < 3)
         return fprintf(stderr, "usage: oclbundle MODEL_DIR DEVICE [--tune WORDS] "
-                               "[--quantize q8|q4] [--most PERCENT] [--once] [rows ...]\n"), 2;
+                               "[--quantize q8|q4] [--most PERCENT] [--some PERCENT] [--once] "
+                               "[rows ...]\n"), 2;
     for (int i = 3; i < argc; i++) {
-        long v = strtol(argv[i], NULL, 10);
+        struct kind k = {0, 0};
+        int read = sscanf(argv[i], "%d+%d", &k.streams, &k.prompt);
         if (!strcmp(argv[i], "--tune") && i + 1 < argc)
             tune = argv[++i];
         else if (!strcmp(argv[i], "--most") && i + 1 < argc)
-            most = (int)strtol(argv[++i], NULL, 10);
+            most.single = (int)strtol(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--some") && i + 1 < argc)
+            most.other = (int)strtol(argv[++i], NULL, 10);
         else if (!strcmp(argv[i], "--quantize") && i + 1 < argc &&
                  quantize_parse(argv[i + 1], &mo.quantize))
             i++;
         else if (!strcmp(argv[i], "--once"))
             once = true;
-        else if (v >= 1 && v <= ROWS_MOST && n_rows < (int)ARRAY_LEN(rows))
-            rows[n_rows++] = (int32_t)v;
+        else if (read > 0 && k.streams > 0 && k.prompt >= 0 &&
+                 k.streams + k.prompt <= ROWS_MOST && n < (int)ARRAY_LEN(kinds))
+            kinds[n++] = k;
     }
     mo.dir = argv[1];
     must(model_open(&m, &mo, &e), &e);
     plan = &m->plan;
-    n_rows = n_rows ? n_rows : 3;
-    for (int32_t i = 0; i < n_rows; i++)
-        cap.tokens = MAX(cap.tokens, rows[i]);
-    cap.logits = cap.seqs = cap.slots = cap.tokens;
-    cap.pages = plan->page_token_floats ? cap.tokens : 0;
-    cap.pages_per_seq = cap.pages > 0;
+    n = parse_kinds(kinds, n);
     must(plan_layout(plan, &cap) < 0 ? err_set(&e, E_NOMEM, "no memory for a layout") : 0, &e);
     const char *name = strncmp(argv[2], "opencl:", 7) ? argv[2] : argv[2] + 7;
     must(ocl_device_open(&device, name, getenv("RECURD_OCL_CACHE"), &e), &e);
     if (strstr(device.info.platform_name, "Oclgrind"))
         oclgrind_whole_writes();
     must(ocl_tune_parse(&device.tune, tune, &e), &e);
-    check(rows, n_rows, most, once);
+    check(kinds, n, most, once);
     ocl_device_close(&device);
     model_close(m);
     printf("%d failures\n", failures);

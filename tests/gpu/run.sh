@@ -53,10 +53,10 @@ $CC -std=gnu11 $FLAGS -c "$B/sources.c" -o "$B/sources.o"
 KERNELS="$(find base kernels -name '*.c')"
 CHECKS="$(ls tests/check/*.c | grep -vE '/(check|kernelcheck|bench|oclcheck)\.c$')"
 compile $KERNELS $CHECKS tests/check/oclcheck.c tests/gpu/bench.c \
-    tests/gpu/launch.c tests/gpu/rows.c || exit 1
+    tests/gpu/launch.c tests/gpu/rows.c tests/gpu/groups.c || exit 1
 $CC -pthread -o "$B/oclcheck" $(objects $KERNELS $CHECKS tests/check/oclcheck.c) "$B/sources.o" \
     -ldl -lm || exit 1
-for prog in bench launch rows; do
+for prog in bench launch rows groups; do
     $CC -pthread -o "$B/ocl$prog" $(objects $KERNELS tests/gpu/$prog.c) "$B/sources.o" -ldl -lm ||
         exit 1
 done
@@ -74,7 +74,8 @@ case " $PARTS " in *" check "*)
     for what in 3 10 34; do
         "$B/oclrows" --device "$DEVICE" --cache "$B/cache" --shape 1000x2080x1100 --what $what \
             --tune wgmma=0 --tune "" --tune split=0 --tune wgmma_rows=17 || failed=1
-    done ;;
+    done
+    "$B/oclgroups" --device "$DEVICE" --cache "$B/cache" || failed=1 ;;
 esac
 case " $PARTS " in *" bench "*)
     echo "== host time of an enqueue"

@@ -1,9 +1,11 @@
 /* oclsteps: steps of a whole model with random weights, on a device or several ("A+B").
  *
- *   oclsteps MODEL_DIR DEVICE [--prompt N] [--prompts N] [--step N] [--digest] [streams ...]
+ *   oclsteps MODEL_DIR DEVICE [--prompt N] [--prompts N] [--step N] [--mixed N] [--digest]
+ *            [streams ...]
  *
  * For each number of streams: milliseconds a step, tokens a second, launches and host time a step,
- * weight bytes over time; with RECURD_OCL_PROFILE set, the time of each kind of op instead. Then a
+ * weight bytes over time; with RECURD_OCL_PROFILE set, the time of each kind of op instead. --mixed:
+ * then the same of steps that also have N rows of one prompt, beside the streams. Then a
  * prompt of --prompt (512) tokens alone, or --prompts of them side by side, in steps of at most
  * --step (8192) tokens. --digest: a hash of all logits of a prompt in two steps and of steps of all
  * streams beside it, and of a state: equal for devices that give equal bits. */
@@ -32,52 +34,64 @@ static void must(int rc, const struct err *e)
     exit(1);
 }
 
-/* Runs one step of n sequences, and draws from each, with `per` tokens each at position pos. */
-static void step(struct device *d, int32_t n, int32_t per, int64_t pos)
+/* Runs one step of n sequences with `per` tokens each at position pos, and of `mixed` tokens of one
+ * more at its own, when there are some; draws from each. */
+static void mixed_step(struct device *d, int32_t n, int32_t per, int64_t pos, int32_t mixed,
+                       int64_t mixed_pos)
 {
-    static int32_t tokens[STREAMS_MAX + PROMPT_MAX], cu[STREAMS_MAX + 1], slots[STREAMS_MAX];
-    static int32_t rows[STREAMS_MAX];
-    static int64_t at[STREAMS_MAX];
+    static int32_t tokens[STREAMS_MAX + PROMPT_MAX], cu[STREAMS_MAX + 2], slots[STREAMS_MAX + 1];
+    static int32_t rows[STREAMS_MAX + 1];
+    static int64_t at[STREAMS_MAX + 1];
     struct err e = {0};
-    for (int32_t q = 0; q < n; q++) {
-        cu[q + 1] = (q + 1) * per;
+    int32_t seqs = n + (mixed > 0);
+    for (int32_t q = 0; q < seqs; q++) {
+        int32_t own = q < n ? per : mixed;
+        cu[q + 1] = cu[q] + own;
         slots[q] = q;
-        at[q] = pos;
-        rows[q] = (q + 1) * per - 1;
-        for (int32_t t = 0; t < per; t++)
-            tokens[q * per + t] = (int32_t)((q * 31 + t * 7 + pos) % 251);
+        at[q] = q < n ? pos : mixed_pos;
+        rows[q] = cu[q + 1] - 1;
+        for (int32_t t = 0; t < own; t++)
+            tokens[cu[q] + t] = (int32_t)((q * 31 + t * 7 + at[q]) % 251);
     }
-    struct batch b = {.n_seqs = n, .n_tokens = n * per, .n_logits = n, .tokens = tokens,
+    struct batch b = {.n_seqs = seqs, .n_tokens = cu[seqs], .n_logits = seqs, .tokens = tokens,
                       .cu_seqlens = cu, .slots = slots, .pos = at, .logit_rows = rows,
                       .pages = pages, .pages_per_seq = pages_per_seq};
     must(d->backend->run(d, &b, &e), &e);
-    static struct sample_row ask[STREAMS_MAX];
-    static struct sample_result told[STREAMS_MAX];
-    for (int32_t q = 0; q < n; q++)
+    static struct sample_row ask[STREAMS_MAX + 1];
+    static struct sample_result told[STREAMS_MAX + 1];
+    for (int32_t q = 0; q < seqs; q++)
         ask[q] = (struct sample_row){.logits = q, .n_top = -1, .draw = true, .greedy = true};
-    must(d->backend->sample(d, ask, n, told, &e), &e);
+    must(d->backend->sample(d, ask, seqs, told, &e), &e);
 }
 
-static void time_streams(struct device *d, const struct model *m, int32_t n)
+static void step(struct device *d, int32_t n, int32_t per, int64_t pos)
+{
+    mixed_step(d, n, per, pos, 0, 0);
+}
+
+/* mixed: rows of a prompt in each step. */
+static void time_streams(struct device *d, const struct model *m, int32_t n, int32_t mixed)
 {
     struct opencl_stats s;
     struct err e = {0};
-    for (int32_t q = 0; q < n; q++)
+    for (int32_t q = 0; q < n + (mixed > 0); q++)
         must(d->backend->slot_zero(d, q, &e), &e);
     for (int i = 0; i < WARM; i++)
-        step(d, n, 1, i);
+        mixed_step(d, n, 1, i, mixed, (int64_t)i * mixed);
     opencl_stats(d, &s);
     uint64_t start = clock_now_ns();
-    for (int i = 0; i < STEPS; i++)
-        step(d, n, 1, WARM + i);
+    for (int i = WARM; i < WARM + STEPS; i++)
+        mixed_step(d, n, 1, i, mixed, (int64_t)i * mixed);
     double t = (double)(clock_now_ns() - start) / 1e9 / STEPS;
     opencl_stats(d, &s);
-    printf(
-        "%4d streams: %8.3f ms a step, %9.1f tokens/s, %llu launches, host %6.1f us, waiting %8.1f "
-        "us, weights %.0f GB/s\n",
-        n, t * 1e3, n / t, (unsigned long long)(s.launches / MAX(s.steps, 1)),
-        (double)s.enqueue_ns / 1e3 / STEPS, (double)s.wait_ns / 1e3 / STEPS,
-        (double)m->weight_bytes / t / 1e9);
+    printf("%4d streams", n);
+    if (mixed)
+        printf(" and %d rows of a prompt", mixed);
+    printf(": %8.3f ms a step, %9.1f tokens/s, %llu launches, host %6.1f us, waiting %8.1f us, "
+           "weights %.0f GB/s\n",
+           t * 1e3, n / t, (unsigned long long)(s.launches / MAX(s.steps, 1)),
+           (double)s.enqueue_ns / 1e3 / STEPS, (double)s.wait_ns / 1e3 / STEPS,
+           (double)m->weight_bytes / t / 1e9);
     fflush(stdout);
     if (getenv("RECURD_OCL_PROFILE"))
         d->backend->profile(d, NULL);
@@ -138,7 +152,7 @@ static void time_prompts(struct device *d, int32_t prompts, int32_t n, int32_t m
 /* What is run, and the capacity for it. */
 struct wish {
     int32_t streams[16], n_streams, most; /* most: of streams, or prompts */
-    int32_t prompt, prompts, step;
+    int32_t prompt, prompts, step, mixed;
     bool digests;
 };
 
@@ -147,7 +161,7 @@ static void parse(struct wish *w, int argc, char **argv)
     *w = (struct wish){.most = 1, .prompt = 512, .prompts = 1, .step = 8192};
     struct { const char *name; int32_t *to, least, most; } numbers[] = {
         {"--prompt", &w->prompt, 2, PROMPT_MAX}, {"--prompts", &w->prompts, 1, STREAMS_MAX},
-        {"--step", &w->step, 1, PROMPT_MAX},
+        {"--step", &w->step, 1, PROMPT_MAX}, {"--mixed", &w->mixed, 1, PROMPT_MAX},
     };
     for (int i = 3; i < argc; i++) {
         long n = strtol(argv[i], NULL, 10); /* anything but a number is 0, and skipped */
@@ -165,14 +179,15 @@ static void parse(struct wish *w, int argc, char **argv)
     }
     for (int32_t i = 0; i < w->n_streams; i++)
         w->most = MAX(w->most, w->streams[i]);
-    w->most = MAX(w->most, w->prompts);
+    w->most = MAX(w->most + (w->mixed > 0), w->prompts);
 }
 
 /* Tables of pages: of all positions for sequences with prompts, or digests; of one page for others,
  * whose few tokens are in the first. */
 static void make_pages(const struct wish *w, const struct model *m, struct capacity *cap)
 {
-    int32_t positions = w->prompt + PAGE_TOKENS; /* a digest goes on for some tokens */
+    int32_t steps = (WARM + STEPS) * w->mixed;
+    int32_t positions = MAX(w->prompt, steps) + PAGE_TOKENS; /* a digest goes on for some tokens */
     if (!m->plan.page_token_floats)
         return;
     pages_per_seq = (positions + PAGE_TOKENS - 1) / PAGE_TOKENS;
@@ -182,7 +197,8 @@ static void make_pages(const struct wish *w, const struct model *m, struct capac
         exit(1);
     }
     for (int32_t q = 0; q < w->most; q++) {
-        int32_t own = w->digests || q < w->prompts ? pages_per_seq : 1;
+        bool prompt = w->digests || w->mixed || q < w->prompts; /* of some streams more has one */
+        int32_t own = prompt ? pages_per_seq : 1;
         for (int32_t i = 0; i < pages_per_seq; i++)
             pages[q * pages_per_seq + i] = i < own ? cap->pages++ : -1;
     }
@@ -197,12 +213,13 @@ int main(int argc, char **argv)
     struct wish w;
     if (argc < 3)
         return fprintf(stderr, "usage: oclsteps MODEL_DIR DEVICE [--prompt N] [--prompts N] "
-                       "[--step N] [--digest] [streams ...]\n"), 2;
+                       "[--step N] [--mixed N] [--digest] [streams ...]\n"), 2;
     parse(&w, argc, argv);
     struct model_options mo = {.dir = argv[1], .dummy = true, .dummy_seed = 1};
     struct device_options dopt = {.spec = argv[2], .cache_dir = getenv("RECURD_OCL_CACHE")};
     int64_t all = MIN((int64_t)w.prompts * w.prompt, w.step);
-    struct capacity cap = {(int32_t)MAX(MAX(all, w.most), w.digests ? w.prompt : 1), w.most,
+    all = MAX(all, w.most + w.mixed);
+    struct capacity cap = {(int32_t)MAX(all, w.digests ? w.prompt : 1), w.most,
                            w.most, w.most, 0, 0};
     uint64_t start = clock_now_ns();
     must(model_open(&m, &mo, &e), &e);
@@ -215,10 +232,11 @@ int main(int argc, char **argv)
            (double)(clock_now_ns() - start) / 1e9);
     fflush(stdout);
     for (int32_t i = 0; i < w.n_streams; i++)
-        time_streams(d, m, w.streams[i]);
+        for (int32_t mixed = 0; mixed <= w.mixed; mixed += MAX(w.mixed, 1))
+            time_streams(d, m, w.streams[i], mixed);
     time_prompts(d, w.prompts, w.prompt, w.step);
     if (w.digests)
-        digest(d, m, w.most, w.prompt);
+        digest(d, m, w.most - (w.mixed > 0), w.prompt);
     d->backend->close(d);
     model_close(m);
     mem_free(pages);

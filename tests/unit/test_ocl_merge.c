@@ -147,25 +147,33 @@ static void open_device(struct ocl_device *d)
     ocl_tune_choose(&d->tune, &d->info);
 }
 
-static uint64_t launches(struct ocl_model *m, int32_t rows)
+#define MOST 256
+
+/* A step of so many streams and of a prompt's rows. */
+static uint64_t launches(struct ocl_model *m, int32_t streams, int32_t prompt)
 {
-    static int32_t tokens[64], cu[65], items[64];
-    static int64_t pos[64];
+    static int32_t tokens[MOST], cu[MOST + 1], items[MOST];
+    static int64_t pos[MOST];
     struct ocl_times t = {0};
     struct err e = {0};
-    for (int32_t i = 0; i < rows; i++) {
-        cu[i + 1] = i + 1;
+    int32_t seqs = streams + (prompt > 0), rows = streams + prompt;
+    for (int32_t i = 0; i < seqs; i++) {
+        cu[i + 1] = i < streams ? i + 1 : rows;
         items[i] = i;
     }
-    struct batch b = {.n_seqs = rows, .n_tokens = rows, .n_logits = rows, .tokens = tokens,
+    struct batch b = {.n_seqs = seqs, .n_tokens = rows, .n_logits = streams, .tokens = tokens,
                       .cu_seqlens = cu, .slots = items, .pos = pos, .logit_rows = items,
                       .pages = items, .pages_per_seq = m->cap.pages_per_seq};
     cr_assert_eq(ocl_queue_run(m, &b, &t, &e), 0, "%s", e.text);
     return t.launches;
 }
 
-/* Launches of steps of 1, 16 and 64 rows, one a sequence. */
-struct steps { uint64_t rows[3]; };
+/* Launches of steps of 1, 16 and 64 streams, of 16 with 4 rows of a prompt, of 128 and 256, of 60
+ * with 100. */
+#define STEPS 7
+static const int32_t kinds[STEPS][2] = {{1, 0},   {16, 0},  {64, 0},  {16, 4},
+                                        {128, 0}, {256, 0}, {60, 100}};
+struct steps { uint64_t n[STEPS]; };
 
 static struct steps count_launches(const char *dir, bool persistent)
 {
@@ -176,9 +184,9 @@ static struct steps count_launches(const char *dir, bool persistent)
     struct model_options o = {.dir = dir, .dummy = true, .dummy_seed = 1};
     struct steps n;
     cr_assert_geq(model_open(&own, &o, &e), 0, "%s", e.text);
-    struct capacity c = {.tokens = 64, .logits = 64, .seqs = 64, .slots = 64};
+    struct capacity c = {.tokens = MOST, .logits = MOST, .seqs = MOST, .slots = MOST};
     c.pages_per_seq = own->plan.page_token_floats > 0;
-    c.pages = 64 * c.pages_per_seq;
+    c.pages = MOST * c.pages_per_seq;
     cr_assert_gt(plan_layout(&own->plan, &c), 0);
     open_device(&d);
     if (!persistent)
@@ -186,8 +194,8 @@ static struct steps count_launches(const char *dir, bool persistent)
     cr_assert_eq(ocl_model_init(&m, &d, &own->plan, &c, &e), 0, "%s", e.text);
     for (int32_t k = 0; k < m.n_merges; k++)
         cr_assert_not(m.merges[k].off);
-    for (int i = 0; i < 3; i++)
-        n.rows[i] = launches(&m, (int32_t[]){1, 16, 64}[i]);
+    for (int i = 0; i < STEPS; i++)
+        n.n[i] = launches(&m, kinds[i][0], kinds[i][1]);
     ocl_model_free(&m);
     ocl_device_close(&d);
     model_close(own);
@@ -199,16 +207,19 @@ static struct steps count_launches(const char *dir, bool persistent)
 Test(ocl_merge, launches_of_models)
 {
     static const struct { const char *dir; struct steps merged, persistent; } cases[] = {
-        {"tests/gpu/gdn-1.3b", {{196, 196, 293}}, {{1, 1, 293}}},
-        {"tests/gpu/qwen3.5-4b", {{292, 292, 421}}, {{25, 25, 421}}}, /* its attention is apart */
-        {"tests/gpu/rwkv7-1.5b", {{244, 244, 365}}, {{1, 1, 365}}},
+        {"tests/gpu/gdn-1.3b",
+         {{196, 196, 293, 388, 317, 293, 413}}, {{1, 1, 293, 388, 317, 293, 413}}},
+        {"tests/gpu/qwen3.5-4b", /* its attention is apart */
+         {{292, 292, 421, 516, 445, 413, 533}}, {{25, 25, 421, 516, 445, 413, 533}}},
+        {"tests/gpu/rwkv7-1.5b",
+         {{244, 244, 365, 508, 437, 437, 581}}, {{1, 1, 365, 508, 437, 437, 581}}},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         for (int k = 0; k < 2; k++) {
             struct steps n = count_launches(cases[i].dir, k);
             const struct steps *want = k ? &cases[i].persistent : &cases[i].merged;
-            for (int r = 0; r < 3; r++)
-                cr_expect_eq(n.rows[r], want->rows[r], "%s, %d, %d: %d launches", cases[i].dir, k,
-                             r, (int)n.rows[r]);
+            for (int r = 0; r < STEPS; r++)
+                cr_expect_eq(n.n[r], want->n[r], "%s, %d, %d + %d: %d launches", cases[i].dir, k,
+                             kinds[r][0], kinds[r][1], (int)n.n[r]);
         }
 }

@@ -1,7 +1,7 @@
 /* Matrix products: which kernels serve which number of rows, and the slices that fix the order
  * of every sum. All kernels of one weight share slices and layout, so a row's result does not
  * depend on how many rows are beside it. */
-#include "kernels/opencl/launches.h"
+#include "kernels/opencl/bundle.h"
 #include "kernels/opencl/wgmma.h"
 
 /* Slices are a multiple of 32 inputs: the tiled kernels' depth divides them. */
@@ -111,7 +111,7 @@ static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_
     ocl_arg(&s, ARG_INT, op->in[LINEAR_x].width);
     ocl_arg(&s, ARG_INT, eighths);
     ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
-    ocl_arg(&s, ARG_PACK_AT, 0);
+    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
     ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
     if (cores) {
@@ -146,7 +146,7 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int3
     common_args(&s, m, op, c.len);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
-    ocl_arg(&s, ARG_PACK_AT, 0);
+    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
     ocl_local(&s, 32, (size_t)c.n);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 15) / 16, 1);
     s.rows_min = tiles > 1 ? tiles * 4 + 1 : 1;
@@ -164,7 +164,8 @@ static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps_o, i
     ocl_def(&s, "WARPS_R", warps_r);
     common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
     ocl_arg(&s, ARG_SCRATCH, 0);
-    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
+    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
     ocl_local(&s, 32 * (size_t)(warps_o * warps_r), 1);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 32 * warps_r);
@@ -228,7 +229,7 @@ static int wgmma_sum(struct ocl_model *m, const struct op *op, const struct chai
     ocl_def(&s, "SLICES", parts);
     common_args(&s, m, op, 0);
     ocl_arg(&s, ARG_SCRATCH, 0);
-    ocl_arg(&s, ARG_LONG, c->at);
+    ocl_arg_place(&s, ARG_CHAINS_AT, c->at, parts * c->plane);
     ocl_arg(&s, ARG_INT, c->stride);
     ocl_arg(&s, ARG_LONG, c->plane);
     ocl_local(&s, 128, 1);
@@ -247,19 +248,17 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32
     struct ocl_spec s;
     ocl_spec_init(&s, OCL_WGMMA, op);
     ocl_def(&s, "ROWS", way.shape->rows);
+    ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_matrix]);
+    ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_bias]);
+    ocl_arg(&s, ARG_SCRATCH, 0);
     if (way.parts > 1) {
         c = reserve_chains(m, op, way.parts, max);
-        ocl_arg(&s, ARG_SCRATCH, 0);
-        ocl_arg(&s, ARG_LONG, c.at);
+        ocl_arg_place(&s, ARG_CHAINS_AT, c.at, way.parts * c.plane);
         ocl_arg(&s, ARG_INT, c.stride);
     } else {
-        ocl_arg(&s, ARG_ARENA, 0);
         ocl_arg_view(&s, m->plan, op->out);
     }
     ocl_arg_view(&s, m->plan, op->in[LINEAR_residual]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_matrix]);
-    ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_bias]);
-    ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
     ocl_arg(&s, ARG_INT, op->out.width);
     ocl_arg(&s, ARG_INT, op->in[LINEAR_x].width);
     ocl_arg(&s, ARG_LONG, m->weights[op->w[LINEAR_matrix]].cols_p);
@@ -268,8 +267,8 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32
     ocl_arg(&s, ARG_INT, !bare && view_given(op->in[LINEAR_residual]));
     ocl_arg(&s, ARG_INT, bare ? ACT_NONE : op->p.linear.act);
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
-    ocl_arg(&s, ARG_SCRATCH, 0);
-    ocl_arg(&s, ARG_LONG, reserve_packed(m, op));
+    ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
+    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
     ocl_arg(&s, ARG_INT, way.parts);
     ocl_arg(&s, ARG_LONG, c.plane);
     ocl_local(&s, OCL_WGMMA_LANES, 1);
@@ -300,20 +299,44 @@ static double weight_bytes(const struct op *op)
     return 2.0 * op->out.width * op->in[LINEAR_x].width;
 }
 
+static int64_t way_tiles(const struct op *op, struct way way, int32_t rows)
+{
+    return (int64_t)(op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS *
+           ((rows + way.shape->rows - 1) / way.shape->rows) * way.parts;
+}
+
+/* Products of 16 inputs of a tile. */
+static int32_t way_steps(const struct ocl_model *m, const struct op *op, struct way way)
+{
+    int32_t inputs = op->in[LINEAR_x].width;
+    return way.parts > 1 ? ocl_slices(&m->d->tune, inputs).len / 16 : (inputs + 15) / 16;
+}
+
+static double tile_ns(const struct ocl_model *m, const struct op *op, struct way way)
+{
+    return way_steps(m, op, way) * (STEP_NS + STEP_ROW_NS * way.shape->rows) +
+           TILE_ROW_NS * way.shape->rows;
+}
+
+/* What slices apart cost, but for a launch. */
+static double parts_ns(const struct op *op, struct way way, int32_t rows)
+{
+    return way.parts > 1 ? CHAINS_NS / 1e3 * way.parts * rows * op->out.width : 0;
+}
+
 /* Groups take tiles in turn, and all wait for those that have one more. */
 static double way_ns(const struct ocl_model *m, const struct op *op, struct way way, int32_t rows)
 {
-    struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
     int64_t units = MAX((int64_t)m->d->info.units, (int64_t)1);
-    int64_t tiles = (int64_t)(op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS *
-                    ((rows + way.shape->rows - 1) / way.shape->rows) * way.parts;
-    double steps = way.parts > 1 ? c.len / 16 : (op->in[LINEAR_x].width + 15) / 16;
-    double ns = (double)((tiles + units - 1) / units) *
-                (steps * (STEP_NS + STEP_ROW_NS * way.shape->rows) + TILE_ROW_NS * way.shape->rows);
+    double ns = (double)((way_tiles(op, way, rows) + units - 1) / units) * tile_ns(m, op, way);
     ns = MAX(ns, weight_bytes(op) / 1e3 * WEIGHTS_NS);
-    if (way.parts > 1)
-        ns += LAUNCH_NS + CHAINS_NS / 1e3 * way.parts * rows * op->out.width;
-    return ns;
+    return ns + (way.parts > 1 ? LAUNCH_NS : 0) + parts_ns(op, way, rows);
+}
+
+/* Whether the slices of a product may be made apart. */
+static bool splits(const struct ocl_model *m, const struct op *op, int32_t rows)
+{
+    return m->d->tune.split && (int64_t)rows * op->out.width <= CHAINS_MOST;
 }
 
 static struct way best_way(const struct ocl_model *m, const struct op *op, int32_t rows)
@@ -322,13 +345,12 @@ static struct way best_way(const struct ocl_model *m, const struct op *op, int32
     int n = ocl_wgmma_shapes(&shapes);
     struct way best = {NULL, 1};
     int32_t slices = ocl_slices(&m->d->tune, op->in[LINEAR_x].width).n;
-    bool small = (int64_t)rows * op->out.width <= CHAINS_MOST;
     for (int i = 0; i < n; i++)
         for (int k = 0; k < 2; k++) {
             struct way way = {&shapes[i], k ? slices : 1};
             if (m->d->tune.tile && m->d->tune.tile != shapes[i].rows)
                 continue;
-            if ((!k || (small && m->d->tune.split)) &&
+            if ((!k || splits(m, op, rows)) &&
                 (!best.shape || way_ns(m, op, way, rows) < way_ns(m, op, best, rows)))
                 best = way;
         }
@@ -380,6 +402,138 @@ static int32_t wgmma_from(const struct ocl_model *m, const struct op *op)
         from = tiles * 4 + 1;
     }
     return from;
+}
+
+/* ---- products side by side ---- */
+
+#define UNITS_MOST 256
+
+/* Members of a launch, and how each is made. */
+struct together {
+    const struct op *op[OCL_WGMMA_MEMBERS];
+    struct way way[OCL_WGMMA_MEMBERS];
+    int32_t n;
+};
+
+/* All groups wait for the one with the most to do: tiles of all members are taken in turn, those
+ * with the most products first. */
+static double together_ns(const struct ocl_model *m, const struct together *t, int32_t rows)
+{
+    double load[UNITS_MOST] = {0}, most = 0, bytes = 0, parts = 0;
+    int64_t units = MIN(MAX((int64_t)m->d->info.units, (int64_t)1), (int64_t)UNITS_MOST), at = 0;
+    bool done[OCL_WGMMA_MEMBERS] = {false};
+    for (int32_t i = 0; i < t->n; i++) {
+        int32_t k = -1;
+        for (int32_t j = 0; j < t->n; j++)
+            if (!done[j] && (k < 0 || way_steps(m, t->op[j], t->way[j]) >
+                                          way_steps(m, t->op[k], t->way[k])))
+                k = j;
+        int64_t tiles = way_tiles(t->op[k], t->way[k], rows);
+        double ns = tile_ns(m, t->op[k], t->way[k]);
+        for (int64_t u = 0; u < units; u++)
+            load[(at + u) % units] += (double)((tiles - u + units - 1) / units) * ns;
+        at += tiles;
+        done[k] = true;
+        bytes += weight_bytes(t->op[k]);
+        parts += parts_ns(t->op[k], t->way[k], rows) + (t->way[k].parts > 1 && !parts ? LAUNCH_NS : 0);
+    }
+    for (int64_t u = 0; u < units; u++)
+        most = MAX(most, load[u]);
+    return MAX(most, bytes / 1e3 * WEIGHTS_NS) + parts;
+}
+
+/* Every shape, with the slices of no member apart, of the one with the most inputs, of two … */
+static void choose_together(const struct ocl_model *m, struct together *t, int32_t rows)
+{
+    const struct ocl_wgmma *shapes;
+    int n = ocl_wgmma_shapes(&shapes);
+    double least = 0;
+    struct together best = {.n = 0};
+    for (int i = 0; i < n; i++) {
+        bool whole[OCL_WGMMA_MEMBERS];
+        if (m->d->tune.tile && m->d->tune.tile != shapes[i].rows && (best.n || i + 1 < n))
+            continue;
+        for (int32_t k = 0; k < t->n; k++) {
+            t->way[k] = (struct way){&shapes[i], 1};
+            whole[k] = true;
+        }
+        for (int32_t longest = 0; longest >= 0;) {
+            double ns = together_ns(m, t, rows);
+            if (!best.n || ns < least)
+                least = ns, best = *t;
+            longest = -1;
+            for (int32_t k = 0; k < t->n; k++)
+                if (whole[k] && splits(m, t->op[k], rows) &&
+                    (longest < 0 || t->op[k]->in[LINEAR_x].width >
+                                        t->op[longest]->in[LINEAR_x].width))
+                    longest = k;
+            if (longest < 0)
+                break;
+            whole[longest] = false;
+            t->way[longest].parts =
+                ocl_slices(&m->d->tune, t->op[longest]->in[LINEAR_x].width).n;
+        }
+    }
+    *t = best;
+}
+
+static bool same_ways(const struct together *a, const struct together *b)
+{
+    bool ok = true;
+    for (int32_t k = 0; k < a->n; k++)
+        ok = ok && a->way[k].shape == b->way[k].shape && a->way[k].parts == b->way[k].parts;
+    return ok;
+}
+
+bool ocl_linear_by_wgmma(const struct ocl_model *m, const struct op *op)
+{
+    return op->kind == OP_LINEAR && m->weights[op->w[LINEAR_matrix]].layout == OCL_MMA &&
+           can_wgmma(m, op) && wgmma_from(m, op) <= OCL_BUNDLE_ROWS + 1;
+}
+
+#define RANGES_MOST (OCL_MANY_ROWS / ROWS_STEP + 2)
+
+/* Steps of up to `to` rows, behind those before. */
+struct range { int32_t to; struct together t; };
+
+/* Into ranges: those of min to max rows that are made alike. Returns their number. */
+static int32_t find_ranges(const struct ocl_model *m, struct range *ranges, const struct together *t,
+                           int32_t min, int32_t max)
+{
+    int32_t n = 0;
+    for (int32_t from = min, to; from <= max; from = to + 1) {
+        struct range *r = &ranges[n], *before = n ? &ranges[n - 1] : NULL;
+        to = (int32_t)round_up((size_t)from, ROWS_STEP);
+        r->t = *t;
+        choose_together(m, &r->t, to);
+        if (before && same_ways(&before->t, &r->t))
+            before->to = MIN(to, max);
+        else
+            r->to = MIN(to, max), n++;
+    }
+    return n;
+}
+
+int ocl_linear_together(struct ocl_model *m, const int32_t *ops, int32_t n, int32_t min,
+                        int32_t max, struct err *e)
+{
+    struct range ranges[RANGES_MOST];
+    struct together t = {.n = n};
+    int32_t first = m->n_launches, n_ranges;
+    int rc = 0;
+    for (int32_t k = 0; k < n; k++)
+        t.op[k] = &m->plan->ops[ops[k]];
+    max = MIN(max, t.op[0]->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens);
+    ASSERT(n <= OCL_WGMMA_MEMBERS && max <= OCL_MANY_ROWS);
+    n_ranges = find_ranges(m, ranges, &t, min, max);
+    for (int32_t k = 0; k < n && n_ranges && !rc; k++) {
+        rc = mma_pack(m, t.op[k], true, min, max, e);
+        for (int32_t i = 0, from = min; i < n_ranges && !rc; from = ranges[i++].to + 1)
+            rc = wgmma(m, t.op[k], ranges[i].t.way[k], from, ranges[i].to, e);
+        for (; first < m->n_launches; first++)
+            m->launches[first].op = ops[k];
+    }
+    return rc;
 }
 
 static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)

@@ -51,6 +51,12 @@ void ocl_arg(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t i)
     s->args[s->n_args++] = (struct ocl_arg){.kind = kind, .i = i};
 }
 
+void ocl_arg_place(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t at, int64_t room)
+{
+    ocl_arg(s, kind, at);
+    s->args[s->n_args - 1].room = room;
+}
+
 void ocl_arg_float(struct ocl_spec *s, float f)
 {
     ocl_arg(s, ARG_FLOAT, 0);
@@ -135,7 +141,7 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
         goto out;
     memcpy(args, s->args, (size_t)s->n_args * sizeof *args);
     struct ocl_launch *l = &m->launches[m->n_launches++];
-    *l = (struct ocl_launch){.instance = instance, .merge = -1, .rows = s->rows, .when = s->when,
+    *l = (struct ocl_launch){.instance = instance, .merge = {-1, -1, -1, -1, -1}, .rows = s->rows, .when = s->when,
                              .rows_min = s->rows_min, .rows_max = s->rows_max,
                              .seqs_min = s->seqs_min, .seqs_max = s->seqs_max,
                              .seq_min = s->seq_min, .seq_max = s->seq_max, .gate = s->gate,
@@ -165,15 +171,22 @@ cl_mem ocl_arg_mem(const struct ocl_model *m, const struct ocl_arg *a)
     }
 }
 
+enum ocl_steps ocl_steps_of(int32_t rows, int32_t seqs, bool single)
+{
+    if (rows > OCL_WIDE_ROWS)
+        return rows <= OCL_MANY_ROWS ? STEPS_MANY : STEPS_KINDS;
+    if (rows > OCL_BUNDLE_ROWS)
+        return single && seqs <= OCL_WIDE_ROWS ? STEPS_WIDE : STEPS_BROAD;
+    return single && seqs <= OCL_BUNDLE_ROWS ? STEPS_SINGLE : STEPS_MIXED;
+}
+
 bool ocl_launch_runs(const struct ocl_model *m, const struct ocl_launch *l, int32_t rows,
                      int32_t seqs, bool single)
 {
-    bool merge = single && !m->unmerged && rows <= OCL_BUNDLE_ROWS;
-    if (l->merge >= 0) {
-        const struct ocl_merge *x = &m->merges[l->merge];
-        if (l->merged != (merge && !x->off && seqs <= x->rows_max))
-            return false;
-    }
+    enum ocl_steps kind = ocl_steps_of(rows, seqs, single);
+    int32_t merge = kind < STEPS_KINDS && !(m->unmerged >> kind & 1) ? l->merge[kind] : -1;
+    if (l->merged != (merge >= 0 && !m->merges[merge].off))
+        return false;
     return rows >= l->rows_min && rows <= l->rows_max && seqs >= l->seqs_min &&
            seqs <= l->seqs_max && l->when != (single ? WHEN_SEVERAL : WHEN_SINGLE);
 }
