@@ -58,7 +58,9 @@ static int make_buffers(struct ocl_model *m, struct err *e)
     size_t row = view_given(p->logits) ? (size_t)p->acts[p->logits.act].stride * 4 : 0;
     int rc;
     place_parts(m);
-    if ((rc = ocl_buffer_new(&m->arena, m->d, ocl_arena_bytes(p, c), "activations", e)))
+    /* Of the last product of 16 inputs, 32 bytes a row. */
+    size_t past = m->d->tune.mma && m->d->tune.packs ? OCL_PACKED_PAST * 32 : 0;
+    if ((rc = ocl_buffer_new(&m->arena, m->d, ocl_arena_bytes(p, c) + past, "activations", e)))
         return rc;
     if ((rc = ocl_pool_init(&m->slots, m->d, p, SECTION_FIXED, c->slots, e)) ||
         (rc = ocl_pool_init(&m->pages, m->d, p, SECTION_PAGED, c->pages, e)) ||
@@ -298,6 +300,7 @@ void ocl_model_free(struct ocl_model *m)
     ocl_buffer_free(&m->scratch, m->d);
     ocl_pool_free(&m->pages, m->d);
     ocl_pool_free(&m->slots, m->d);
+    ocl_packed_free(m);
     ocl_buffer_free(&m->arena, m->d);
     mem_free(m->weights);
     mem_free(m->instances);
