@@ -1,7 +1,7 @@
 /* oclpacks: activations that only products read, written packed by whoever makes them (struct
  * ocl_packed), against products that pack them first: how packed rows lie; and, on the plan of a
- * model with random weights, logits, states and hidden rows bit for bit, and how many launches are
- * gone.
+ * model with random weights, logits, states and hidden rows bit for bit, how many launches are gone,
+ * and that the test at start passes.
  *
  *   oclpacks MODEL_DIR DEVICE [--tune "key=value ..."] [rows ...]
  *
@@ -223,6 +223,18 @@ static size_t hidden_floats(int32_t rows)
     return act < 0 ? 0 : (size_t)rows * (size_t)plan->acts[act].stride;
 }
 
+/* Zeros where the columns end: nobody writes there. */
+static void read_hidden(struct ocl_model *m, int32_t rows, float *out)
+{
+    struct err e = {0};
+    if (!hidden_floats(rows))
+        return;
+    const struct act *a = &plan->acts[hidden_rows()];
+    must(ocl_queue_rows_read(m, hidden_rows(), rows, out, &e), &e);
+    for (int32_t r = 0; r < rows; r++, out += a->stride)
+        memset(out + a->width, 0, (size_t)(a->stride - a->width) * sizeof *out);
+}
+
 /* STEPS steps: logits of all rows, hidden rows, and the states of all sequences into out. Returns
  * the launches of a step. */
 static uint64_t run(struct ocl_model *m, int32_t rows, float *out)
@@ -249,8 +261,7 @@ static uint64_t run(struct ocl_model *m, int32_t rows, float *out)
             must(ocl_queue_logits(m, q, &e), &e);
             memcpy(out, m->logits_host.host, (size_t)plan->vocab * sizeof(float));
         }
-        if (hidden_floats(rows))
-            must(ocl_queue_rows_read(m, hidden_rows(), rows, out, &e), &e);
+        read_hidden(m, rows, out);
         out += hidden_floats(rows);
     }
     for (int32_t q = 0; q < rows; q++, out += plan->slot_floats)
@@ -280,7 +291,9 @@ static void compare(struct ocl_model *with, struct ocl_model *without, int32_t r
 static void check_steps(const int32_t *rows, int n_rows)
 {
     static struct ocl_model with, without;
+    struct err e = {0};
     open_model(&with, true);
+    must(ocl_selftest(&with, true, &e), &e);
     open_model(&without, false);
     if (packed_products(&without, ROWS_MOST))
         fail("packs=0");
