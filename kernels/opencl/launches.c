@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/packed.h"
 #include "kernels/opencl/persistent.h"
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/source.h"
@@ -300,8 +301,8 @@ void ocl_model_free(struct ocl_model *m)
     ocl_buffer_free(&m->scratch, m->d);
     ocl_pool_free(&m->pages, m->d);
     ocl_pool_free(&m->slots, m->d);
-    ocl_packed_free(m);
     ocl_buffer_free(&m->arena, m->d);
+    mem_free(m->packed);
     mem_free(m->weights);
     mem_free(m->instances);
     mem_free(m->launches);

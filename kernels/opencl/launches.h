@@ -44,7 +44,6 @@ enum ocl_arg_kind {
     ARG_LOCAL,              /* i: bytes of local memory */
     ARG_PACK_ROWS,          /* i: room for so many packed rows; a bundle has its own */
     ARG_PACK_AT,            /* i: where they begin in the scratch buffer, in floats; the same */
-    ARG_PACKED,             /* i: of ocl_model.packed_mems */
 };
 struct ocl_arg {
     enum ocl_arg_kind kind;
@@ -100,19 +99,6 @@ struct ocl_instance {
     char *text; /* in place of the file's: a merged kernel (bundle.h) */
 };
 
-#define OCL_PACKED_PAST 256 /* rows that a tile of a product may read past the last packed one */
-
-/* An activation that only products of many rows on tensor cores read. In steps of `from` rows and
- * more whoever makes it writes it as they want it, as bf16 (packed_at of src/mma.clh), in the place
- * of its float32 numbers, which nobody makes. */
-struct ocl_packed {
-    int32_t from;   /* above OCL_BUNDLE_ROWS; 0: never */
-    bool cores;     /* as wgmma reads it; else mma.sync */
-    int32_t mem;    /* of ocl_model.packed_mems: the arena from its first pair on */
-    int64_t at;     /* that one, in pairs from the arena's begin */
-    int64_t rows_p; /* room for so many rows: a multiple of 8 */
-};
-
 /* Launches that some steps run in place of others (bundle.h). */
 struct ocl_merge {
     int32_t phase, last, op; /* of the first op, of the last one, the first */
@@ -158,9 +144,7 @@ struct ocl_model {
     struct ocl_instance *instances;
     struct ocl_launch *launches;
     struct ocl_merge *merges;
-    struct ocl_packed *packed; /* [acts of the plan] */
-    cl_mem *packed_mems;
-    int32_t n_packed_mems;
+    struct ocl_packed *packed; /* [acts of the plan]; or NULL (packed.h) */
     int32_t n_instances, n_launches, max_instances, max_launches, n_merges;
     struct ocl_walks *walks; /* persistent.h */
     int32_t n_walks;
@@ -229,18 +213,6 @@ void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op
 
 /* Whether softmax attention runs on tensor cores: q, k and v as bf16 (lower/attention.c). */
 bool ocl_attention_mma(const struct ocl_model *m, const struct op *op);
-
-/* How an activation, all of whose columns are the view, is packed in some steps; NULL: in none.
- * (lower/packed.c) */
-const struct ocl_packed *ocl_packed(const struct ocl_model *m, struct view v);
-/* Finds out, before ops are lowered and with the arena there. E_NOMEM, E_DEVICE. */
-int ocl_packed_init(struct ocl_model *m, struct err *e) MUST_USE;
-void ocl_packed_free(struct ocl_model *m);
-/* From how many rows on a product reads packed rows only, and which; 0: never. */
-int32_t ocl_linear_packed_from(const struct ocl_model *m, const struct op *op, bool *cores);
-/* From how many rows on an op may write its outputs packed; 0: it cannot. */
-int32_t ocl_norm_packs_from(const struct ocl_model *m, const struct op *op);
-int32_t ocl_ew_packs_from(const struct ocl_model *m, const struct op *op);
 
 /* The slices in which a product sums its inputs: a function of their number alone. */
 struct ocl_slices { int32_t n, len; };

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "kernels/host.h"
+#include "kernels/opencl/packed.h"
 #include "kernels/opencl/queue.h"
 #include "kernels/opencl/wgmma.h"
 

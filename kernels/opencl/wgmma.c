@@ -53,7 +53,8 @@ static void header(struct buf *b, const struct ocl_wgmma *s)
         ".u32 res_stride", ".u64 .ptr .global .align 16 w", ".u64 .ptr .global .align 4 bias",
         ".u64 .ptr .global .align 4 counts", ".u32 outputs", ".u32 inputs", ".u64 cols_p",
         ".u32 slice_len", ".u32 has_bias", ".u32 has_res", ".u32 act", ".u32 is_logits",
-        ".u64 .ptr .global .align 16 packed", ".u64 rows_p", ".u32 parts", ".u64 plane",
+        ".u64 .ptr .global .align 16 packed", ".u64 rows_p", ".u64 packed_at", ".u32 parts",
+        ".u64 plane",
     };
     buf_fmt(b, ".visible .entry wgmma_%d(\n", s->rows);
     for (size_t i = 0; i < ARRAY_LEN(params); i++)
@@ -146,6 +147,7 @@ static void copy_rows(struct buf *b, const struct ocl_wgmma *s)
     locate(b, s, "COPIED");
     buf_fmt(b, " ld.param.u64 row_bytes, [rows_p];\n shl.b64 row_bytes, row_bytes, 5;\n"
                " ld.param.u64 from, [packed];\n cvta.to.global.u64 from, from;\n"
+               " ld.param.u64 q1, [packed_at];\n shl.b64 q1, q1, 2;\n add.u64 from, from, q1;\n"
                " mul.wide.u32 q1, row, 32;\n add.u64 from, from, q1;\n cvt.u64.u32 q1, skip;\n"
                " mad.lo.u64 from, q1, row_bytes, from;\n shl.b64 to, row_bytes, %d;\n"
                " add.u64 to, to, from;\n and.b32 r0, tile_o, %d;\n setp.eq.u32 far, r0, 0;\n"

@@ -13,7 +13,8 @@
 
 /* A kernel for tiles of 128 outputs x `rows` rows of x. Its parameters in order: arena, out, res
  * (views), w, bias, counts, outputs, inputs, cols_p, slice_len, has_bias, has_res, act (ACT_NONE,
- * ACT_RELU or ACT_SQRELU), is_logits, packed (src/nvidia/pack_rows.cl), rows_p, parts, plane.
+ * ACT_RELU or ACT_SQRELU), is_logits, packed (pair_at of src/mma.clh), rows_p, packed_at (floats
+ * before the first pair), parts, plane.
  * parts: 1, or the number of slices: then the chain of each goes to a view of its own, `plane`
  * floats from one to the next. Any number of groups take the tiles (of all parts) in turn. Up to
  * `rows` rows of packed past the last are read. */

@@ -12,7 +12,7 @@
 static int launch(struct ocl_device *d, cl_kernel k, cl_mem zeros, struct err *e)
 {
     /* Bytes of the parameters, 0 for memory. */
-    static const size_t sizes[] = {0, 8, 4, 8, 4, 0, 0, 0, 4, 4, 8, 4, 4, 4, 4, 4, 0, 8, 4, 8};
+    static const size_t sizes[] = {0, 8, 4, 8, 4, 0, 0, 0, 4, 4, 8, 4, 4, 4, 4, 4, 0, 8, 8, 4, 8};
     size_t lanes = OCL_WGMMA_LANES;
     cl_ulong one = 1;
     for (cl_uint i = 0; i < ARRAY_LEN(sizes); i++) {

@@ -1,7 +1,7 @@
-/* oclpacks: activations that only products read, written packed by whoever makes them (struct
- * ocl_packed), against products that pack them first: how packed rows lie; and, on the plan of a
- * model with random weights, logits, states and hidden rows bit for bit, how many launches are gone,
- * and that the test at start passes.
+/* oclpacks: activations that whoever makes them writes packed (kernels/opencl/packed.h), against
+ * products that pack them first: how packed rows lie; and, on the plan of a model with random
+ * weights, logits, states and hidden rows bit for bit, how many launches are gone, and that the
+ * test at start passes.
  *
  *   oclpacks MODEL_DIR DEVICE [--tune "key=value ..."] [rows ...]
  *
@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "kernels/opencl/packed.h"
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/queue.h"
 #include "kernels/opencl/source.h"
@@ -56,9 +57,9 @@ static void *need(size_t n)
 #define ROWS_P 24
 #define PAIRS (ROWS_P * GROUPS * 16)
 
-static float number(int row, int k)
+static float number(int row, int k) /* exact as bf16 */
 {
-    return row < ROWS && k < WIDTH ? (float)((row * WIDTH + k) % 251 + 1) : 0.0f; /* exact as bf16 */
+    return row < ROWS && k < WIDTH ? (float)((row * WIDTH + k) % 251 + 1) : 0.0f;
 }
 
 static uint32_t pair(int row, int k)
@@ -101,7 +102,7 @@ static void pack_source(struct buf *b, bool cores)
                "    int k = (int)get_global_id(0) * 2, row = (int)get_global_id(1);\n"
                "    float a = k < inputs ? ROW(x, row)[k] : 0.0f;\n"
                "    float b = k + 1 < inputs ? ROW(x, row)[k + 1] : 0.0f;\n"
-               "    to[to_at + packed_at(CORES, rows_p, row, k)] = pair_bf16(a, b);\n"
+               "    to[to_at + pair_at(CORES, rows_p, row, k)] = pair_bf16(a, b);\n"
                "}\n");
 }
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/opencl/launches.h"
+#include "kernels/opencl/packed.h"
 
 #define COLUMNS 128 /* work-items of a group along the row */
 

@@ -1,7 +1,7 @@
 /* Matrix products: which kernels serve which number of rows, and the slices that fix the order
  * of every sum. All kernels of one weight share slices and layout, so a row's result does not
  * depend on how many rows are beside it. */
-#include "kernels/opencl/launches.h"
+#include "kernels/opencl/packed.h"
 #include "kernels/opencl/wgmma.h"
 
 /* Slices are a multiple of 32 inputs: the tiled kernels' depth divides them. */
@@ -101,8 +101,9 @@ static void packed_args(struct ocl_spec *s, struct ocl_model *m, const struct op
 {
     const struct ocl_packed *x = ocl_packed(m, op->in[LINEAR_x]);
     bool made = x && min >= x->from;
-    ocl_arg(s, made ? ARG_PACKED : ARG_SCRATCH, made ? x->mem : 0);
+    ocl_arg(s, made ? ARG_ARENA : ARG_SCRATCH, 0);
     ocl_arg(s, ARG_LONG, made ? x->rows_p : reserve_packed(m, op));
+    ocl_arg(s, ARG_LONG, made ? x->at : 0);
 }
 
 bool ocl_aligned(const struct plan *p, struct view v)

@@ -2,7 +2,7 @@
  * function here (or in a file of its own); one that is missing fails the link. */
 #include <string.h>
 
-#include "kernels/opencl/launches.h"
+#include "kernels/opencl/packed.h"
 
 /* Work-items along the columns of an elementwise kernel: a row of a few hundred floats in one
  * group, a wide one in many. */

@@ -1,4 +1,6 @@
-/* Which activations only products read that take packed rows, and where these lie (launches.h). */
+/* Which activations come packed, and where they lie. */
+#include "kernels/opencl/packed.h"
+
 #include "base/mem.h"
 #include "kernels/opencl/bundle.h"
 
@@ -53,34 +55,15 @@ static int64_t capacity(const struct ocl_model *m, const struct act *a)
     return a->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
 }
 
-/* Puts the packed rows into the activation's place, where a sub-buffer may begin; false: they do
- * not fit. */
+#define LINE 32 /* pairs in 128 bytes, which 8 rows of a product's half take */
+
+/* Puts the packed rows into the activation's place; false: they do not fit. */
 static bool place(const struct ocl_model *m, const struct act *a, struct ocl_packed *x)
 {
-    int64_t align = (int64_t)m->d->info.align_bytes, rows = capacity(m, a);
-    int64_t at = (int64_t)round_up((size_t)a->offset * 4, (size_t)align);
-    int64_t cols = (int64_t)round_up((size_t)a->width, 32);
+    int64_t rows = capacity(m, a), cols = (int64_t)round_up((size_t)a->width, 32);
+    x->at = (int64_t)round_up((size_t)a->offset, LINE);
     x->rows_p = (int64_t)round_up((size_t)rows, 8);
-    x->at = at / 4;
-    return at + x->rows_p * cols * 2 <= (a->offset + rows * a->stride) * 4;
-}
-
-/* The arena from x->at on, made when new. */
-static int find_mem(struct ocl_model *m, struct ocl_packed *x, struct err *e)
-{
-    size_t at = (size_t)x->at * 4;
-    for (int32_t i = 0; i < m->plan->n_acts; i++)
-        if (m->packed[i].from && m->packed[i].at == x->at) {
-            x->mem = m->packed[i].mem;
-            return 0;
-        }
-    cl_buffer_region r = {at, m->arena.bytes - at};
-    cl_mem *mem = &m->packed_mems[m->n_packed_mems];
-    int rc = OCL_NEW(*mem, e, "packed activations", clCreateSubBuffer, m->arena.mem,
-                     CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &r);
-    if (!rc)
-        x->mem = m->n_packed_mems++;
-    return rc;
+    return x->at + x->rows_p * cols / 2 <= a->offset + rows * a->stride;
 }
 
 /* The same number of rows for all that an op writes packed: its kernel writes them at once. */
@@ -95,10 +78,9 @@ static void agree(const struct plan *p, struct use *of, int32_t writer)
             of[i].from = from;
 }
 
-static int choose(struct ocl_model *m, struct use *of, struct err *e)
+static void choose(struct ocl_model *m, struct use *of)
 {
     const struct plan *p = m->plan;
-    int rc = 0;
     for (int32_t i = 0; i < p->n_acts; i++) {
         struct ocl_packed x = {0};
         int32_t makes = of[i].writer < 0 ? 0 : packs_from(m, &p->ops[of[i].writer]);
@@ -106,19 +88,14 @@ static int choose(struct ocl_model *m, struct use *of, struct err *e)
         of[i].other = of[i].other || !makes || !of[i].readers || is_result(m, &p->acts[i]) ||
                       of[i].from > capacity(m, &p->acts[i]) || !place(m, &p->acts[i], &x);
     }
-    for (int32_t i = 0; i < p->n_acts && !rc; i++) {
-        struct ocl_packed x = {0};
+    for (int32_t i = 0; i < p->n_acts; i++) {
         if (of[i].other)
             continue;
         agree(p, of, of[i].writer);
-        (void)place(m, &p->acts[i], &x);
-        x.cores = of[i].cores;
-        if (!(rc = find_mem(m, &x, e))) {
-            x.from = of[i].from;
-            m->packed[i] = x;
-        }
+        (void)place(m, &p->acts[i], &m->packed[i]);
+        m->packed[i].from = of[i].from;
+        m->packed[i].cores = of[i].cores;
     }
-    return rc;
 }
 
 int ocl_packed_init(struct ocl_model *m, struct err *e)
@@ -127,18 +104,17 @@ int ocl_packed_init(struct ocl_model *m, struct err *e)
     struct uses u = {.m = m};
     if (!m->d->tune.mma || !m->d->tune.packs || !m->d->tune.many_rows)
         return 0;
-    m->packed = mem_zalloc(((size_t)p->n_acts + 1) * sizeof *m->packed);
-    m->packed_mems = mem_array((size_t)p->n_acts + 1, sizeof *m->packed_mems);
-    u.of = mem_zalloc(((size_t)p->n_acts + 1) * sizeof *u.of);
-    int rc = m->packed && m->packed_mems && u.of
-                 ? 0 : err_set(e, E_NOMEM, "no memory for %d activations", p->n_acts);
+    m->packed = mem_array((size_t)p->n_acts + 1, sizeof *m->packed);
+    u.of = mem_array((size_t)p->n_acts + 1, sizeof *u.of);
+    int rc = m->packed && u.of ? 0 : err_set(e, E_NOMEM, "no memory for %d activations", p->n_acts);
     for (int32_t i = 0; i < p->n_acts && !rc; i++)
         u.of[i].writer = -1;
     for (u.at = 0; u.at < p->n_ops && !rc; u.at++) {
         u.op = &p->ops[u.at];
         op_views(&p->ops[u.at], note_use, &u);
     }
-    rc = rc ? rc : choose(m, u.of, e);
+    if (!rc)
+        choose(m, u.of);
     mem_free(u.of);
     return rc;
 }
@@ -147,12 +123,4 @@ const struct ocl_packed *ocl_packed(const struct ocl_model *m, struct view v)
 {
     bool whole = m->packed && view_given(v) && v.width == m->plan->acts[v.act].width;
     return whole && m->packed[v.act].from ? &m->packed[v.act] : NULL;
-}
-
-void ocl_packed_free(struct ocl_model *m)
-{
-    for (int32_t i = 0; i < m->n_packed_mems; i++)
-        OCL_FREE(clReleaseMemObject, m->packed_mems[i]);
-    mem_free(m->packed_mems);
-    mem_free(m->packed);
 }

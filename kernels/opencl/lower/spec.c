@@ -159,7 +159,6 @@ cl_mem ocl_arg_mem(const struct ocl_model *m, const struct ocl_arg *a)
     case ARG_SLOTS: return m->slots.banks[a->i].buffer.mem;
     case ARG_PAGES: return m->pages.banks[a->i].buffer.mem;
     case ARG_SCRATCH: return m->scratch.mem;
-    case ARG_PACKED: return m->packed_mems[a->i];
     case ARG_WEIGHT: return a->i < 0 ? m->batch.mem : m->weights[a->i].buffer.mem;
     case ARG_BATCH: return m->part[a->i];
     default: return NULL;

@@ -1,4 +1,4 @@
-/* ../ew_rows.cl for outputs that only products read: as the tensor cores want them (packed_at of
+/* ../ew_rows.cl for outputs that only products read: as the tensor cores want them (pair_at of
  * mma.clh), zeros past the end. Work-item: 8 columns of a row, in two words; warp: 32 of 8 rows,
  * whose packed numbers are whole lines. EW_BEGIN, EW_LOADS, EW_BODY, EW_STORES and EW_END come from
  * the generator; half_ is the word's number. */

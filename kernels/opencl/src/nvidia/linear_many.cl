@@ -17,8 +17,10 @@
 #define EACH(i, n) UNROLLED for (int i = 0; i < n; i++)
 __attribute__((reqd_work_group_size(LANES, 1, 1)))
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global const uint4 *w,
-                   EPILOGUE_PARAMS, global const uint4 *packed, const ulong rows_p)
+                   EPILOGUE_PARAMS, global const uint4 *packed, const ulong rows_p,
+                   const ulong packed_at)
 {
+    packed += packed_at / 4;
     local uint4 tile[STAGES * STAGE] __attribute__((aligned(128)));
     MMA_LOCAL(WARPS_O * WARPS_R)
     int id = (int)get_local_id(0), lane = id % 32;

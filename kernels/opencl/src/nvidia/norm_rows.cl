@@ -1,6 +1,6 @@
 /* Norms of many rows, by warps. Warp: one group of columns of one row, PER elements a lane, read
  * once and kept in registers. The sums are those of norm.cl, bit for bit: a lane stands for SUMS of
- * its ITEMS work-items. PACKED: the result as the tensor cores want it (packed_at of mma.clh), of
+ * its ITEMS work-items. PACKED: the result as the tensor cores want it (pair_at of mma.clh), of
  * whole groups of 32 columns; two lanes have a pair, and each writes every other one. */
 #define PER ((N + 31) / 32)
 #define SUMS (ITEMS / 32)
@@ -75,7 +75,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
         float other = warp_xor(warp_x, odd ? a : b, 1);
         uint pair = odd ? pair_bf16(other, b) : pair_bf16(a, other);
         if (mine && i + odd < PER)
-            to[packed_at(CORES, rows_p, row, group * N + (i + odd) * 32 + lane - odd)] = pair;
+            to[pair_at(CORES, rows_p, row, group * N + (i + odd) * 32 + lane - odd)] = pair;
     }
 #else
     EVERY {

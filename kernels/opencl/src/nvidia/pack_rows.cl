@@ -1,4 +1,4 @@
-/* Activations as bf16 for the tensor cores (packed_at of mma.clh), where nobody made them so;
+/* Activations as bf16 for the tensor cores (pair_at of mma.clh), where nobody made them so;
  * inputs past the end are zeros. Work-item: 8 inputs of a row. CORES: a warp has 32 inputs of 8
  * rows, and writes whole lines. */
 kernel void KERNEL(global float *arena, VIEW(x), global uint *to, const int inputs,
