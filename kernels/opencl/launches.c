@@ -253,8 +253,8 @@ int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan 
     int rc;
     ocl_wgmma_test(d);
     if ((rc = ocl_bundle_begin(m, e)) || (rc = ocl_weights_init(m, e)) ||
-        (rc = make_buffers(m, e)) || (rc = ocl_ops_lower(m, e)) ||
-        (rc = ocl_bundle_launches(m, e)) ||
+        (rc = make_buffers(m, e)) || (rc = ocl_packed_init(m, e)) ||
+        (rc = ocl_ops_lower(m, e)) || (rc = ocl_bundle_launches(m, e)) ||
         (rc = ocl_buffer_new(&m->scratch, d, m->scratch_bytes, "packed activations", e)) ||
         (rc = make_kernels(m, e)) ||
         (rc = ocl_beside_init(&m->beside, d, (size_t)p->slot_floats * 4, c->slots, e)))

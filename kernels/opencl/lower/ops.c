@@ -261,13 +261,11 @@ static ocl_lower *const table[OP_KINDS] = {
 
 int ocl_ops_lower(struct ocl_model *m, struct err *e)
 {
-    int rc = ocl_packed_init(m, e);
-    if (rc)
-        return rc;
     for (int32_t i = 0; i < m->plan->n_ops; i++) {
         const struct op *op = &m->plan->ops[i];
         int32_t first = m->n_launches;
-        if ((rc = table[op->kind](m, op, e)))
+        int rc = table[op->kind](m, op, e);
+        if (rc)
             return rc;
         for (int32_t l = first; l < m->n_launches; l++)
             m->launches[l].op = i;

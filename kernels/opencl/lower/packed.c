@@ -118,9 +118,3 @@ int ocl_packed_init(struct ocl_model *m, struct err *e)
     mem_free(u.of);
     return rc;
 }
-
-const struct ocl_packed *ocl_packed(const struct ocl_model *m, struct view v)
-{
-    bool whole = m->packed && view_given(v) && v.width == m->plan->acts[v.act].width;
-    return whole && m->packed[v.act].from ? &m->packed[v.act] : NULL;
-}
