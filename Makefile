@@ -124,7 +124,7 @@ test: deps-test ## everything that answers within minutes
 	  unit cluster-quick page guide golden random-quick fault manual configs -- api load
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
         $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/inputs $B/states $B/crashsim $B/random $B/oclcheck \
-        $B/oclbundle $B/oclrows $B/oclgroups $B/ocl_fault $(UNIT)
+        $B/oclbundle $B/oclpacks $B/oclrows $B/oclgroups $B/ocl_fault $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
 # flag rebuilds everything, and a new commit one file.
@@ -407,12 +407,17 @@ OCL_FAMILIES := $(addprefix public/,gated_deltanet rwkv7 mamba2 mamba mla log_li
 BUNDLE_TUNE  := group=32 state_cols=32 slice_min=32 slices=4
 # … and of Gated DeltaNet: heads that share keys. Groups of one size, so that a walk has them all.
 DELTA_TUNE   := group=128 state_cols=32 slice_min=32 slices=4 mma=1
+# Rows that are written packed: kernels for many rows, on emulated tensor cores.
+PACKS_TUNE   := group=128 mma=1 many_rows=9
 # Attention on emulated tensor cores: pages, a window, sums of forget gates.
 MMA_FAMILIES := gated_deltanet_hybrid samba forgetting_transformer
 $B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclsample oclgrind ops families ew rig) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/oclbundle: $(patsubst %,$B/tests/check/%.o,oclbundle oclgrind) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/oclpacks: $B/tests/check/oclpacks.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/ocl_fault: $B/tests/fault/ocl_fault.o $(LIB)
@@ -424,7 +429,7 @@ opencl: $B/oclcheck $B/ocl_fault $B/golden $B/layers ## everything on OpenCL (DE
 	$B/golden --device $(OCL_DEVICE)
 	$B/ocl_fault --quick $(OCL_DEVICE)+$(OCL_DEVICE)
 	$B/layers --device $(OCL_DEVICE)
-opencl-quick: $B/oclcheck $B/oclrows $B/oclgroups $B/oclbundle $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
+opencl-quick: $B/oclcheck $B/oclpacks $B/oclrows $B/oclgroups $B/oclbundle $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
 	tests/check/oclgrind.sh --parse $B/oclcheck
 	$B/oclcheck --quick --device $(OCL_DEVICE)
 	$B/oclcheck --device $(OCL_DEVICE) --op attention --shape 5x4x1x48x31x64x1x0 --class nan \
@@ -440,6 +445,8 @@ opencl-quick: $B/oclcheck $B/oclrows $B/oclgroups $B/oclbundle $B/ocl_fault $B/g
 	$B/oclbundle tests/check/bundle-kda $(OCL_DEVICE) --tune '$(DELTA_TUNE) mma=0 state_split=32 persistent=128' \
 	  --most 10 1 3
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --quantize q8 --most 75 1
+	$B/oclpacks tests/check/packs $(OCL_DEVICE) --tune '$(PACKS_TUNE)' 65 70 200
+	$B/oclpacks tests/check/bundle $(OCL_DEVICE) --tune '$(PACKS_TUNE) wide_rows=80 bundle=0' 66 90
 	$B/ocl_fault --quick $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
 	$B/golden --device $(OCL_DEVICE),bank_kib=600+$(OCL_DEVICE),bank_kib=600+rows=7 \

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/packed.h"
 #include "kernels/opencl/persistent.h"
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/source.h"
@@ -58,7 +59,9 @@ static int make_buffers(struct ocl_model *m, struct err *e)
     size_t row = view_given(p->logits) ? (size_t)p->acts[p->logits.act].stride * 4 : 0;
     int rc;
     place_parts(m);
-    if ((rc = ocl_buffer_new(&m->arena, m->d, ocl_arena_bytes(p, c), "activations", e)))
+    /* Of the last product of 16 inputs, 32 bytes a row. */
+    size_t past = m->d->tune.mma && m->d->tune.packs ? OCL_PACKED_PAST * 32 : 0;
+    if ((rc = ocl_buffer_new(&m->arena, m->d, ocl_arena_bytes(p, c) + past, "activations", e)))
         return rc;
     if ((rc = ocl_pool_init(&m->slots, m->d, p, SECTION_FIXED, c->slots, e)) ||
         (rc = ocl_pool_init(&m->pages, m->d, p, SECTION_PAGED, c->pages, e)) ||
@@ -280,8 +283,8 @@ int ocl_model_init(struct ocl_model *m, struct ocl_device *d, const struct plan 
     int rc;
     ocl_wgmma_test(d);
     if ((rc = ocl_bundle_begin(m, e)) || (rc = ocl_weights_init(m, e)) ||
-        (rc = make_buffers(m, e)) || (rc = ocl_ops_lower(m, e)) ||
-        (rc = ocl_bundle_launches(m, e)) ||
+        (rc = make_buffers(m, e)) || (rc = ocl_packed_init(m, e)) ||
+        (rc = ocl_ops_lower(m, e)) || (rc = ocl_bundle_launches(m, e)) ||
         (rc = ocl_buffer_new(&m->scratch, d, m->scratch_bytes, "packed activations", e)) ||
         (rc = make_kernels(m, e)) ||
         (rc = ocl_beside_init(&m->beside, d, (size_t)p->slot_floats * 4, c->slots, e)))
@@ -329,6 +332,7 @@ void ocl_model_free(struct ocl_model *m)
     ocl_pool_free(&m->pages, m->d);
     ocl_pool_free(&m->slots, m->d);
     ocl_buffer_free(&m->arena, m->d);
+    mem_free(m->packed);
     mem_free(m->weights);
     mem_free(m->instances);
     mem_free(m->launches);

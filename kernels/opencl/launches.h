@@ -157,6 +157,7 @@ struct ocl_model {
     struct ocl_instance *instances;
     struct ocl_launch *launches;
     struct ocl_merge *merges;
+    struct ocl_packed *packed; /* [acts of the plan]; or NULL (packed.h) */
     int32_t n_instances, n_launches, max_instances, max_launches, n_merges;
     struct ocl_walks *walks; /* persistent.h */
     int32_t n_walks;

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "kernels/host.h"
+#include "kernels/opencl/packed.h"
 #include "kernels/opencl/queue.h"
 #include "kernels/opencl/wgmma.h"
 
@@ -130,6 +131,23 @@ static void add_op(struct trial *t, const struct op *op)
     t->plan.n_ops++;
 }
 
+/* A product of packed rows that the op just added makes: where the trial has none the op would make
+ * others. */
+static void add_reader(struct trial *t, const struct op *op)
+{
+    struct op *o = &t->ops[t->plan.n_ops++];
+    int32_t first = t->first_act;
+    *o = *op;
+    o->in[LINEAR_x] = add_view(t, o->in[LINEAR_x]);
+    o->in[LINEAR_residual] = VIEW_NONE;
+    o->out.width = MIN(o->out.width, OUTPUTS);
+    t->first_act = t->plan.n_acts; /* its output shares nothing */
+    o->out = add_view(t, o->out);
+    t->first_act = first;
+    o->w[LINEAR_matrix] = add_weight(t, o->w[LINEAR_matrix], OUTPUTS);
+    o->w[LINEAR_bias] = add_weight(t, o->w[LINEAR_bias], INT64_MAX);
+}
+
 /* Whether the op brings a kernel that no earlier one did; marks its kernels as seen. */
 static bool is_new(const struct ocl_model *m, int32_t op, bool *seen)
 {
@@ -146,6 +164,44 @@ static bool fits(const struct plan *p, const struct op *op)
     size_t rows = !w || op->kind == OP_LINEAR || op->kind == OP_EMBED ? OUTPUTS : (size_t)w->rows;
     size_t state = op->section < 0 ? 0 : (size_t)p->sections[op->section].elems * 4;
     return state < OP_BYTES && (!w || rows * (size_t)w->cols * 4 < OP_BYTES);
+}
+
+/* The views that an op writes; their number. */
+static int outputs_of(const struct op *op, struct view out[LIMIT_EW_OUT])
+{
+    out[0] = op->out;
+    for (int i = 0; op->kind == OP_EW && i < op->p.ew->n_out; i++)
+        out[i] = op->p.ew->out[i].v;
+    return op->kind == OP_EW ? op->p.ew->n_out : view_given(op->out);
+}
+
+/* An op that writes packed rows, with a product of each; or nothing. */
+static void add_packing(struct trial *t, const struct ocl_model *m, int32_t i, bool *seen)
+{
+    const struct plan *p = m->plan;
+    const struct op *readers[LIMIT_EW_OUT];
+    struct view v[LIMIT_EW_OUT];
+    int n = 0, outs = outputs_of(&p->ops[i], v);
+    for (int k = 0; k < outs; k++) {
+        int32_t j = i + 1;
+        if (!ocl_packed(m, v[k]))
+            continue;
+        while (p->ops[j].kind != OP_LINEAR || p->ops[j].in[LINEAR_x].act != v[k].act)
+            j++;
+        if (!fits(p, &p->ops[j]))
+            return;
+        readers[n++] = &p->ops[j];
+    }
+    if (!n || !fits(p, &p->ops[i]) || !is_new(m, i, seen))
+        return;
+    add_op(t, &p->ops[i]);
+    for (int k = 0; k < n; k++)
+        add_reader(t, readers[k]);
+    /* A trial has few rows of logits; to a kernel they are as any. */
+    for (int32_t k = t->plan.n_ops - n - 1; k < t->plan.n_ops; k++)
+        t->ops[k].rows = ROWS_TOKENS;
+    for (int32_t k = t->first_act; k < t->plan.n_acts; k++)
+        t->plan.acts[k].rows = ROWS_TOKENS;
 }
 
 static void fill_batch(struct trial *t)
@@ -249,15 +305,16 @@ static int compare(struct trial *t, const struct ocl_model *m, const struct op *
 {
     bool mma = op->kind == OP_LINEAR ? m->weights[op->w[0]].layout == OCL_MMA
                                      : ocl_attention_mma(m, op);
-    struct view v[LIMIT_EW_OUT] = {op->out};
-    int n = op->kind == OP_EW ? op->p.ew->n_out : view_given(op->out);
-    for (int i = 0; op->kind == OP_EW && i < n; i++)
-        v[i] = op->p.ew->out[i].v;
+    struct view v[LIMIT_EW_OUT];
+    int n = outputs_of(op, v);
     definitions[op->kind](&t->step, op, 0, 1);
     for (int i = 0; i < n; i++) {
         const struct act *a = &t->plan.acts[v[i].act];
+        const struct ocl_packed *packed = ocl_packed(m, v[i]);
         int32_t rows = a->rows == ROWS_LOGITS ? SEQS : t->rows;
         float top = 0;
+        if (packed && rows >= packed->from)
+            continue; /* seen in what its product makes */
         for (int pass = 0; pass < 2; pass++)
             for (int64_t k = 0; k < (int64_t)rows * v[i].width; k++) {
                 int64_t at = a->offset + k / v[i].width * a->stride + k % v[i].width;
@@ -303,7 +360,7 @@ out:
 static int run_trial(const struct ocl_model *m, bool products, struct err *e)
 {
     struct trial *t = mem_zalloc(sizeof *t);
-    size_t n = (size_t)MIN(m->plan->n_ops, m->n_instances) + 1;
+    size_t n = ((size_t)MIN(m->plan->n_ops, m->n_instances) + 1) * (1 + LIMIT_EW_OUT);
     bool *seen = mem_array((size_t)m->n_instances + 1, sizeof *seen);
     int rc = E_NOMEM;
     if (!t || !seen || !(t->ops = mem_array(n, sizeof *t->ops)) ||
@@ -321,10 +378,13 @@ static int run_trial(const struct ocl_model *m, bool products, struct err *e)
     t->plan.logits = VIEW_NONE;
     t->rows = products ? MANY : FEW;
     t->rng.seed = 7;
-    for (int32_t i = 0; i < m->plan->n_ops; i++)
+    for (int32_t i = 0; i < m->plan->n_ops; i++) {
         if ((!products || m->plan->ops[i].kind == OP_LINEAR) && fits(m->plan, &m->plan->ops[i]) &&
             is_new(m, i, seen))
             add_op(t, &m->plan->ops[i]);
+        else if (products)
+            add_packing(t, m, i, seen);
+    }
     rc = t->plan.n_ops ? trial_run(t, m->d, e) : 0;
 out:
     if (t) {

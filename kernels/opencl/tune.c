@@ -31,6 +31,7 @@ static const struct {
     {"mma", offsetof(struct ocl_tune, mma), 0, 1, true},
     {"movers", offsetof(struct ocl_tune, movers), 1, OCL_MOVERS_MAX, false},
     {"many_rows", offsetof(struct ocl_tune, many_rows), 0, 4096, false},
+    {"packs", offsetof(struct ocl_tune, packs), 0, 1, false},
     {"wgmma", offsetof(struct ocl_tune, wgmma), 0, 1, false},
     {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 9, 1 << 20, false},
     {"split", offsetof(struct ocl_tune, split), 0, 1, false},

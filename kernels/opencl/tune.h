@@ -23,6 +23,8 @@ struct ocl_tune {
     int32_t movers;      /* threads that carry states between device and host, on at most half of
                             the processors */
     int32_t many_rows;   /* from here on kernels for many rows (inline PTX); 0 = there are none */
+    int32_t packs;       /* 1: rows that only products of many rows on tensor cores read are written
+                            as these want them by whoever makes them (packed.h) */
     int32_t wgmma;       /* 1: many rows of them by Hopper's instruction (wgmma.h); the same bits */
     int32_t wgmma_rows;  /* from here on */
     int32_t split;       /* 1: their slices may be made apart, where there are few tiles */

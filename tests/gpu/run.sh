@@ -51,7 +51,7 @@ base/embed.sh "$B/sources.c" kernels/opencl/source.h "ocl_source ocl_sources" \
     kernels/opencl/src/*.cl kernels/opencl/src/*.clh kernels/opencl/src/nvidia/*.cl etc/tuning/*.tune
 $CC -std=gnu11 $FLAGS -c "$B/sources.c" -o "$B/sources.o"
 KERNELS="$(find base kernels -name '*.c')"
-CHECKS="$(ls tests/check/*.c | grep -vE '/(check|kernelcheck|bench|oclcheck)\.c$')"
+CHECKS="$(ls tests/check/*.c | grep -vE '/(check|kernelcheck|bench|oclcheck|oclbundle|oclpacks)\.c$')"
 compile $KERNELS $CHECKS tests/check/oclcheck.c tests/gpu/bench.c \
     tests/gpu/launch.c tests/gpu/rows.c tests/gpu/groups.c || exit 1
 $CC -pthread -o "$B/oclcheck" $(objects $KERNELS $CHECKS tests/check/oclcheck.c) "$B/sources.o" \
@@ -89,7 +89,7 @@ if [ -z "$DEPS" ]; then
 fi
 MODELS="$(find models -name '*.c' -o -name '*.cc')"
 EVAL="$(ls programs/recurd-eval/*.c; find scheduler statecache -name '*.c')"
-compile $MODELS $EVAL tests/gpu/steps.c tests/golden/golden.c tests/golden/distance.c || exit 1
+compile $MODELS $EVAL tests/gpu/steps.c tests/check/oclpacks.c tests/golden/golden.c tests/golden/distance.c || exit 1
 LIBS="-L$DEPS/lib -Wl,-rpath,$PWD/$DEPS/lib -ljansson -lsentencepiece -lsodium -lpcre2-8 -lutf8proc"
 link() { # name, sources
     name=$1
@@ -99,8 +99,25 @@ link() { # name, sources
 }
 link recurd-eval $EVAL
 link steps tests/gpu/steps.c
+link oclpacks tests/check/oclpacks.c
 link golden tests/golden/golden.c tests/golden/distance.c
+case " $PARTS " in *" check "*)
+    echo "== rows that are written packed, against products that pack them"
+    for m in packs bundle bundle-delta bundle-kda; do
+        RECURD_OCL_CACHE="$B/cache" "$B/oclpacks" tests/check/$m "$DEVICE" || failed=1
+    done ;;
+esac
 case " $PARTS " in *" steps "*)
+    echo "== bits of whole steps, rows packed by who makes them and by products"
+    for m in gdn-1.3b rwkv7-1.5b qwen3.5-4b; do
+        for how in "" ,packs=0; do
+            "$B/steps" tests/gpu/$m "opencl:$DEVICE$how" --prompt 2048 --digest 200 >"$OUT/digest.log" ||
+                failed=1
+            cat "$OUT/digest.log"
+            grep ^digest "$OUT/digest.log" >"$B/digest$how.txt" || failed=1
+        done
+        cmp "$B/digest.txt" "$B/digest,packs=0.txt" && echo "$m: same bits" || failed=1
+    done
     echo "== decode steps of a Gated DeltaNet 1.3B shape, random weights"
     "$B/steps" tests/gpu/gdn-1.3b "opencl:$DEVICE" 1 16 64 || failed=1
     RECURD_OCL_PROFILE=1 "$B/steps" tests/gpu/gdn-1.3b "opencl:$DEVICE" 1 64 || failed=1 ;;

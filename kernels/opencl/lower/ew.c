@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/opencl/launches.h"
+#include "kernels/opencl/packed.h"
 
 #define COLUMNS 128 /* work-items of a group along the row */
 
@@ -85,11 +85,17 @@ static void load(struct buf *b, const struct ew_in *in, int i, const char *c)
         buf_fmt(b, "i%d[%s]", i, at);
 }
 
-/* EW_PARAMS, and the arguments. */
-static void params(struct ocl_spec *s, const struct ocl_model *m, const struct ew_program *p)
+/* How output i is packed, where the kernel packs; else NULL. */
+static const struct ocl_packed *packed_out(const struct ocl_model *m, const struct ew_program *p,
+                                           int i, bool packs)
 {
-    ocl_arg(s, ARG_ARENA, 0);
-    ocl_arg(s, ARG_INT, p->width);
+    return packs ? ocl_packed(m, p->out[i].v) : NULL;
+}
+
+/* EW_PARAMS and their arguments, behind those of the source. */
+static void params(struct ocl_spec *s, const struct ocl_model *m, const struct ew_program *p,
+                   bool packs)
+{
     buf_str(&s->defines, "#define EW_PARAMS ");
     for (int i = 0; i < p->n_in; i++) {
         bool view = view_given(p->in[i].v);
@@ -100,9 +106,23 @@ static void params(struct ocl_spec *s, const struct ocl_model *m, const struct e
             ocl_arg(s, ARG_WEIGHT, p->in[i].weight);
     }
     for (int i = 0; i < p->n_out; i++) {
-        buf_fmt(&s->defines, ", VIEW(o%d)", i);
-        ocl_arg_view(s, m->plan, p->out[i].v);
+        const struct ocl_packed *x = packed_out(m, p, i, packs);
+        buf_fmt(&s->defines, x ? ", const ulong p%d_at, const ulong p%d_rows" : ", VIEW(o%d)", i,
+                i);
+        if (!x) {
+            ocl_arg_view(s, m->plan, p->out[i].v);
+            continue;
+        }
+        ocl_arg(s, ARG_LONG, x->at);
+        ocl_arg(s, ARG_LONG, x->rows_p);
     }
+}
+
+static void begin(struct ocl_spec *s, const struct op *op, const char *file)
+{
+    ocl_spec_init(s, file, op);
+    ocl_arg(s, ARG_ARENA, 0);
+    ocl_arg(s, ARG_INT, op->p.ew->width);
 }
 
 static void instructions(struct buf *b, const struct ew_program *p)
@@ -116,8 +136,8 @@ static int by_column(struct ocl_model *m, const struct op *op, int32_t max, stru
 {
     const struct ew_program *p = op->p.ew;
     struct ocl_spec s;
-    ocl_spec_init(&s, "ew.cl", op);
-    params(&s, m, p);
+    begin(&s, op, "ew.cl");
+    params(&s, m, p, false);
     buf_str(&s.defines, "\n#define EW_BODY");
     for (int i = 0; i < p->n_in; i++) {
         buf_fmt(&s.defines, " const float r%d = ", i);
@@ -147,55 +167,108 @@ static bool in_words(const struct ocl_model *m, const struct ew_program *p)
     return ok;
 }
 
-/* Four columns a work-item; all are read before one is written. */
-static int by_word(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+/* EW_LOADS, EW_BODY, EW_STORES of four columns; all are read before one is written. */
+static void word(struct buf *b, const struct ocl_model *m, const struct ew_program *p, bool packs)
 {
     static const char *const columns[] = {"c", "c + 1", "c + 2", "c + 3"};
-    const struct ew_program *p = op->p.ew;
-    struct ocl_spec s;
-    ocl_spec_init(&s, "ew_rows.cl", op);
-    params(&s, m, p);
-    buf_str(&s.defines, "\n#define EW_LOADS");
+    buf_str(b, "\n#define EW_LOADS");
     for (int i = 0; i < p->n_in; i++) {
-        buf_fmt(&s.defines, " const float4 v%d = ", i);
+        buf_fmt(b, " const float4 v%d = ", i);
         for (int k = 0; k < 4 && p->in[i].spread != EW_FULL; k++) {
-            buf_str(&s.defines, k ? ", " : "(float4)(");
-            load(&s.defines, &p->in[i], i, columns[k]);
+            buf_str(b, k ? ", " : "(float4)(");
+            load(b, &p->in[i], i, columns[k]);
         }
         if (p->in[i].spread == EW_FULL) {
-            buf_str(&s.defines, "*(global const float4 *)(&");
-            load(&s.defines, &p->in[i], i, "c");
+            buf_str(b, "*(global const float4 *)(&");
+            load(b, &p->in[i], i, "c");
         }
-        buf_str(&s.defines, ");");
+        buf_str(b, ");");
     }
     for (int i = 0; i < p->n_out; i++)
-        buf_fmt(&s.defines, " float4 w%d;", i);
-    buf_str(&s.defines, "\n#define EW_BODY");
+        buf_fmt(b, " float4 w%d;", i);
+    buf_str(b, "\n#define EW_BODY");
     for (const char *k = "xyzw"; *k; k++) {
-        buf_str(&s.defines, " {");
+        buf_str(b, " {");
         for (int i = 0; i < p->n_in; i++)
-            buf_fmt(&s.defines, " const float r%d = v%d.%c;", i, i, *k);
-        instructions(&s.defines, p);
+            buf_fmt(b, " const float r%d = v%d.%c;", i, i, *k);
+        instructions(b, p);
         for (int i = 0; i < p->n_out; i++)
-            buf_fmt(&s.defines, " w%d.%c = r%d;", i, *k, p->out[i].reg);
-        buf_str(&s.defines, " }");
+            buf_fmt(b, " w%d.%c = r%d;", i, *k, p->out[i].reg);
+        buf_str(b, " }");
     }
-    buf_str(&s.defines, "\n#define EW_STORES");
-    for (int i = 0; i < p->n_out; i++)
-        buf_fmt(&s.defines, " *(global float4 *)(ROW(o%d, row) + c) = w%d;", i, i);
-    buf_ch(&s.defines, '\n');
+    buf_str(b, "\n#define EW_STORES");
+    for (int i = 0; i < p->n_out; i++) {
+        if (packed_out(m, p, i, packs))
+            buf_fmt(b, " p%d[half_] = (uint2)(pair_bf16(w%d.x, w%d.y), pair_bf16(w%d.z, w%d.w));",
+                    i, i, i, i, i);
+        else
+            buf_fmt(b, " *(global float4 *)(ROW(o%d, row) + c) = w%d;", i, i);
+    }
+    buf_ch(b, '\n');
+}
+
+/* Four columns a work-item. */
+static int by_word(struct ocl_model *m, const struct op *op, int32_t min, int32_t max,
+                   struct err *e)
+{
+    struct ocl_spec s;
+    if (min > max)
+        return 0;
+    begin(&s, op, "ew_rows.cl");
+    params(&s, m, op->p.ew, false);
+    word(&s.defines, m, op->p.ew, false);
     ocl_local(&s, COLUMNS, 1);
-    ocl_groups(&s, 0, BY_ONE, (p->width / 4 + COLUMNS - 1) / COLUMNS, 1);
+    ocl_groups(&s, 0, BY_ONE, (op->p.ew->width / 4 + COLUMNS - 1) / COLUMNS, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    s.rows_min = min;
+    s.rows_max = max;
+    return ocl_spec_emit(&s, m, e);
+}
+
+#define WARPS 4 /* of a group of nvidia/ew_packed.cl */
+
+/* Eight columns a work-item; some outputs packed. */
+static int by_eight(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    const struct ew_program *p = op->p.ew;
+    const struct ocl_packed *x;
+    struct ocl_spec s;
+    begin(&s, op, "nvidia/ew_packed.cl");
+    ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
+    ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
+    params(&s, m, p, true);
+    buf_str(&s.defines, "\n#define EW_BEGIN");
+    for (int i = 0; i < p->n_out; i++)
+        if (packed_out(m, p, i, true))
+            buf_fmt(&s.defines, " uint2 p%d[2]; p%d[0] = p%d[1] = (uint2)(0, 0);", i, i, i);
+    word(&s.defines, m, p, true);
+    buf_str(&s.defines, "#define EW_END");
+    for (int i = 0; i < p->n_out; i++)
+        if ((x = packed_out(m, p, i, true)))
+            buf_fmt(&s.defines, " store_eight((global uint *)arena + p%d_at, %d, p%d_rows, row, "
+                                "first, (uint4)(p%d[0], p%d[1]));", i, x->cores, i, i, i);
+    buf_ch(&s.defines, '\n');
+    ocl_local(&s, 32, WARPS);
+    ocl_groups(&s, 0, BY_ONE, (p->width + 32 * WARPS - 1) / (32 * WARPS), 1);
+    ocl_groups(&s, 1, BY_ROWS, 1, 8);
     s.rows_min = min;
     return ocl_spec_emit(&s, m, e);
 }
 
+int32_t ocl_ew_packs_from(const struct ocl_model *m, const struct op *op)
+{
+    return in_words(m, op->p.ew) ? m->d->tune.many_rows : 0;
+}
+
 int ocl_ew_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
-    int32_t many = m->d->tune.many_rows;
+    int32_t many = m->d->tune.many_rows, packs = 0;
     if (!many || !in_words(m, op->p.ew))
         return by_column(m, op, INT32_MAX, e);
+    for (int i = 0; i < op->p.ew->n_out; i++)
+        if (ocl_packed(m, op->p.ew->out[i].v))
+            packs = ocl_packed(m, op->p.ew->out[i].v)->from;
     int rc = by_column(m, op, many - 1, e);
-    return rc ? rc : by_word(m, op, many, e);
+    rc = rc ? rc : by_word(m, op, many, packs ? packs - 1 : INT32_MAX, e);
+    return rc || !packs ? rc : by_eight(m, op, packs, e);
 }

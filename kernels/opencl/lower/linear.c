@@ -2,6 +2,7 @@
  * of every sum. All kernels of one weight share slices and layout, so a row's result does not
  * depend on how many rows are beside it. */
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/packed.h"
 #include "kernels/opencl/wgmma.h"
 
 /* Slices are a multiple of 32 inputs: the tiled kernels' depth divides them. */
@@ -68,14 +69,13 @@ static int many(struct ocl_model *m, const struct op *op, int32_t min, struct er
 
 /* ---- tensor cores (bf16 weights in OCL_MMA layout) ---- */
 
-#define MMA_PAST 256          /* rows that a tile may read past the last */
 #define CHAINS_MOST (1 << 21) /* numbers of a result whose slices may lie side by side */
 
 /* Row capacity of packed activations. */
 static int64_t packed_rows(const struct ocl_model *m, const struct op *op)
 {
     int32_t rows = op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
-    return (int64_t)round_up((size_t)MAX(rows, 1), 8) + MMA_PAST;
+    return (int64_t)round_up((size_t)MAX(rows, 1), 8) + OCL_PACKED_PAST;
 }
 
 static size_t packed_bytes(const struct ocl_model *m, const struct op *op)
@@ -90,6 +90,38 @@ static int64_t reserve_packed(struct ocl_model *m, const struct op *op)
     return packed_rows(m, op);
 }
 
+/* From how many rows on whoever makes x packs it, and no op does; 0: never. */
+static int32_t comes_packed(const struct ocl_model *m, const struct op *op)
+{
+    const struct ocl_packed *x = ocl_packed(m, op->in[LINEAR_x]);
+    return x ? x->from : 0;
+}
+
+/* Where packed rows are in steps of `min` rows and some more: the memory; how many there is room
+ * for, and where in it. */
+static const struct ocl_packed *made_packed(const struct ocl_model *m, const struct op *op,
+                                            int32_t min)
+{
+    const struct ocl_packed *x = ocl_packed(m, op->in[LINEAR_x]);
+    return x && min >= x->from ? x : NULL;
+}
+static void packed_memory(struct ocl_spec *s, const struct ocl_model *m, const struct op *op,
+                          int32_t min)
+{
+    ocl_arg(s, made_packed(m, op, min) ? ARG_ARENA : ARG_SCRATCH, 0);
+}
+static void packed_place(struct ocl_spec *s, struct ocl_model *m, const struct op *op, int32_t min)
+{
+    const struct ocl_packed *x = made_packed(m, op, min);
+    if (x) {
+        ocl_arg(s, ARG_LONG, x->rows_p);
+        ocl_arg(s, ARG_LONG, x->at);
+        return;
+    }
+    ocl_arg(s, ARG_PACK_ROWS, reserve_packed(m, op));
+    ocl_arg_place(s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
+}
+
 bool ocl_aligned(const struct plan *p, struct view v)
 {
     const struct act *a = &p->acts[v.act];
@@ -102,6 +134,8 @@ static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_
 {
     int64_t eighths = m->weights[op->w[LINEAR_matrix]].cols_p / 8;
     struct ocl_spec s;
+    if (min > max)
+        return 0;
     ocl_spec_init(&s, "nvidia/pack_rows.cl", op);
     ocl_def(&s, "X_ALIGNED", ocl_aligned(m->plan, op->in[LINEAR_x]));
     ocl_def(&s, "CORES", cores);
@@ -159,13 +193,14 @@ static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps_o, i
                     int32_t min, int32_t max, struct err *e)
 {
     struct ocl_spec s;
+    if (min > max)
+        return 0;
     ocl_spec_init(&s, "nvidia/linear_many.cl", op);
     ocl_def(&s, "WARPS_O", warps_o);
     ocl_def(&s, "WARPS_R", warps_r);
     common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
-    ocl_arg(&s, ARG_SCRATCH, 0);
-    ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
-    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
+    packed_memory(&s, m, op, min);
+    packed_place(&s, m, op, min);
     ocl_local(&s, 32 * (size_t)(warps_o * warps_r), 1);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 32 * warps_r);
@@ -250,7 +285,7 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32
     ocl_def(&s, "ROWS", way.shape->rows);
     ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_matrix]);
     ocl_arg(&s, ARG_WEIGHT, op->w[LINEAR_bias]);
-    ocl_arg(&s, ARG_SCRATCH, 0);
+    packed_memory(&s, m, op, min);
     if (way.parts > 1) {
         c = reserve_chains(m, op, way.parts, max);
         ocl_arg_place(&s, ARG_CHAINS_AT, c.at, way.parts * c.plane);
@@ -267,8 +302,7 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32
     ocl_arg(&s, ARG_INT, !bare && view_given(op->in[LINEAR_residual]));
     ocl_arg(&s, ARG_INT, bare ? ACT_NONE : op->p.linear.act);
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
-    ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
-    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
+    packed_place(&s, m, op, min);
     ocl_arg(&s, ARG_INT, way.parts);
     ocl_arg(&s, ARG_LONG, c.plane);
     ocl_local(&s, OCL_WGMMA_LANES, 1);
@@ -360,10 +394,11 @@ static struct way best_way(const struct ocl_model *m, const struct op *op, int32
 
 #define ROWS_STEP 64 /* rows that are chosen for together */
 
-static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+/* Steps of min to `most` rows. */
+static int wgmma_range(struct ocl_model *m, const struct op *op, int32_t min, int32_t most,
+                       struct err *e)
 {
-    int32_t most = MAX(op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens, min);
-    int rc = mma_pack(m, op, true, min, INT32_MAX, e);
+    int rc = 0;
     for (int32_t from = min, to; from <= most && !rc; from = to + 1) {
         to = (int32_t)round_up((size_t)from, ROWS_STEP);
         struct way way = best_way(m, op, to);
@@ -377,6 +412,15 @@ static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, st
         rc = wgmma(m, op, way, from, to, e);
     }
     return rc;
+}
+
+static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    int32_t most = MAX(op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens, min);
+    int32_t packed = comes_packed(m, op), end = packed ? packed - 1 : INT32_MAX;
+    int rc = mma_pack(m, op, true, min, end, e);
+    rc = rc ? rc : wgmma_range(m, op, min, MIN(end, most), e);
+    return rc || !packed ? rc : wgmma_range(m, op, packed, most, e);
 }
 
 /* ---- by the number of rows ---- */
@@ -488,7 +532,8 @@ static bool same_ways(const struct together *a, const struct together *b)
 bool ocl_linear_by_wgmma(const struct ocl_model *m, const struct op *op)
 {
     return op->kind == OP_LINEAR && m->weights[op->w[LINEAR_matrix]].layout == OCL_MMA &&
-           can_wgmma(m, op) && wgmma_from(m, op) <= OCL_BUNDLE_ROWS + 1;
+           can_wgmma(m, op) && wgmma_from(m, op) <= OCL_BUNDLE_ROWS + 1 &&
+           comes_packed(m, op) <= OCL_BUNDLE_ROWS + 1;
 }
 
 #define RANGES_MOST (OCL_MANY_ROWS / ROWS_STEP + 2)
@@ -527,7 +572,8 @@ int ocl_linear_together(struct ocl_model *m, const int32_t *ops, int32_t n, int3
     ASSERT(n <= OCL_WGMMA_MEMBERS && max <= OCL_MANY_ROWS);
     n_ranges = find_ranges(m, ranges, &t, min, max);
     for (int32_t k = 0; k < n && n_ranges && !rc; k++) {
-        rc = mma_pack(m, t.op[k], true, min, max, e);
+        int32_t packed = comes_packed(m, t.op[k]);
+        rc = mma_pack(m, t.op[k], true, min, packed ? MIN(max, packed - 1) : max, e);
         for (int32_t i = 0, from = min; i < n_ranges && !rc; from = ranges[i++].to + 1)
             rc = wgmma(m, t.op[k], ranges[i].t.way[k], from, ranges[i].to, e);
         for (; first < m->n_launches; first++)
@@ -536,22 +582,41 @@ int ocl_linear_together(struct ocl_model *m, const int32_t *ops, int32_t n, int3
     return rc;
 }
 
+#define FEW 64 /* rows that mma_few can make */
+
+int32_t ocl_linear_packed_from(const struct ocl_model *m, const struct op *op, bool *cores)
+{
+    *cores = can_wgmma(m, op);
+    if (m->weights[op->w[LINEAR_matrix]].layout != OCL_MMA)
+        return 0;
+    return MAX(*cores ? wgmma_from(m, op) : 0, FEW + 1);
+}
+
+/* Tiles of two sizes. */
+static int mma_many_lower(struct ocl_model *m, const struct op *op, int32_t min, int32_t max,
+                          struct err *e)
+{
+    int32_t wide = MAX(m->d->tune.wide_rows, FEW + 1);
+    int rc = mma_many(m, op, 4, 2, min, MIN(max, wide - 1), e);
+    return rc ? rc : mma_many(m, op, 2, 4, MAX(min, wide), max, e);
+}
+
 static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     bool hopper = can_wgmma(m, op);
-    int32_t wide = MAX(m->d->tune.wide_rows, 65), few = hopper ? wgmma_from(m, op) - 1 : 64;
+    int32_t few = hopper ? wgmma_from(m, op) - 1 : FEW;
+    int32_t packed = comes_packed(m, op), end = packed ? packed - 1 : INT32_MAX;
     int rc;
     if ((rc = mma_few(m, op, 1, 8, e)) ||
-        (rc = mma_pack(m, op, false, 8 * UNPACKED + 1, hopper ? few : INT32_MAX, e)))
+        (rc = mma_pack(m, op, false, 8 * UNPACKED + 1, hopper ? few : end, e)))
         return rc;
     for (int32_t tiles = 2; tiles <= 8 && tiles * 4 < few; tiles *= 2)
         if ((rc = mma_few(m, op, tiles, few, e)))
             return rc;
     if (hopper)
         return wgmma_lower(m, op, few + 1, e);
-    if ((rc = mma_many(m, op, 4, 2, 65, wide - 1, e)))
-        return rc;
-    return mma_many(m, op, 2, 4, wide, INT32_MAX, e);
+    rc = mma_many_lower(m, op, FEW + 1, end, e);
+    return rc || !packed ? rc : mma_many_lower(m, op, packed, INT32_MAX, e);
 }
 
 int ocl_linear_lower(struct ocl_model *m, const struct op *op, struct err *e)

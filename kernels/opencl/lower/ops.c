@@ -2,7 +2,7 @@
  * function here (or in a file of its own); one that is missing fails the link. */
 #include <string.h>
 
-#include "kernels/opencl/launches.h"
+#include "kernels/opencl/packed.h"
 
 /* Work-items along the columns of an elementwise kernel: a row of a few hundred floats in one
  * group, a wide one in many. */
@@ -92,31 +92,55 @@ static void norm_steps(struct ocl_spec *s, const struct ocl_model *m, const stru
 #define NORM_WARPS 4   /* of a group of nvidia/norm_rows.cl */
 #define NORM_WIDE 4096 /* columns that a warp can keep in registers */
 
-static int norm_rows(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+/* packed: the output as products want it; or NULL. */
+static int norm_rows(struct ocl_model *m, const struct op *op, const struct ocl_packed *packed,
+                     int32_t min, int32_t max, struct err *e)
 {
+    static const struct ocl_packed none;
     int32_t n = op->p.norm.group, groups = op->in[NORM_x].width / n;
     int32_t beside = groups % 4 == 0 ? 4 : groups % 2 == 0 ? 2 : 1; /* warps of one row */
     struct ocl_spec s;
+    if (min > max)
+        return 0;
     norm_begin(&s, m, op, "nvidia/norm_rows.cl");
     norm_steps(&s, m, op);
     ocl_def(&s, "N", n);
     ocl_def(&s, "ITEMS", sum_items(m, n));
     ocl_def(&s, "WARPS", NORM_WARPS);
+    ocl_def(&s, "PACKED", packed != NULL);
+    packed = packed ? packed : &none;
+    ocl_def(&s, "CORES", packed->cores);
     ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
+    ocl_arg(&s, ARG_LONG, packed->at);
+    ocl_arg(&s, ARG_LONG, packed->rows_p);
     ocl_local(&s, 32, (size_t)beside);
     s.local[2] = (size_t)(NORM_WARPS / beside);
     ocl_groups(&s, 1, BY_ONE, groups / beside, 1);
     ocl_groups(&s, 2, BY_ROWS, 1, NORM_WARPS / beside);
     s.rows_min = min;
+    s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
+}
+
+/* From how many rows on warps make it; 0: never. */
+static int32_t warps_from(const struct ocl_model *m, const struct op *op)
+{
+    int32_t n = op->p.norm.group;
+    return n <= NORM_WIDE && sum_items(m, n) >= 32 ? m->d->tune.many_rows : 0;
+}
+
+/* A warp writes whole groups of 32 columns. */
+int32_t ocl_norm_packs_from(const struct ocl_model *m, const struct op *op)
+{
+    int32_t n = op->p.norm.group;
+    return n % 32 == 0 || n == op->in[NORM_x].width ? warps_from(m, op) : 0;
 }
 
 int ocl_norm_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
-    int32_t n = op->p.norm.group;
-    int32_t many = m->d->tune.many_rows;
-    bool warps = many && n <= NORM_WIDE && sum_items(m, n) >= 32;
+    int32_t n = op->p.norm.group, many = warps_from(m, op);
+    const struct ocl_packed *packed = ocl_packed(m, op->out);
     struct ocl_spec s;
     norm_begin(&s, m, op, "norm.cl");
     ocl_def(&s, "N", n);
@@ -126,10 +150,13 @@ int ocl_norm_lower(struct ocl_model *m, const struct op *op, struct err *e)
     ocl_local(&s, (size_t)sum_items(m, n), 1);
     ocl_groups(&s, 0, BY_ONE, op->in[NORM_x].width / n, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 1);
-    if (warps)
+    if (many)
         s.rows_max = many - 1;
     int rc = ocl_spec_emit(&s, m, e);
-    return rc || !warps ? rc : norm_rows(m, op, many, e);
+    if (rc || !many)
+        return rc;
+    rc = norm_rows(m, op, NULL, many, packed ? packed->from - 1 : INT32_MAX, e);
+    return rc || !packed ? rc : norm_rows(m, op, packed, packed->from, INT32_MAX, e);
 }
 
 int ocl_groupsum_lower(struct ocl_model *m, const struct op *op, struct err *e)

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "kernels/opencl/bundle.h"
+#include "kernels/opencl/packed.h"
 
 void ocl_spec_init(struct ocl_spec *s, const char *file, const struct op *op)
 {
@@ -67,6 +68,12 @@ void ocl_arg_view(struct ocl_spec *s, const struct plan *p, struct view v)
 {
     ocl_arg(s, ARG_LONG, view_given(v) ? p->acts[v.act].offset + v.col : 0);
     ocl_arg(s, ARG_INT, view_given(v) ? p->acts[v.act].stride : 0);
+}
+
+const struct ocl_packed *ocl_packed(const struct ocl_model *m, struct view v)
+{
+    bool whole = m->packed && view_given(v) && v.width == m->plan->acts[v.act].width;
+    return whole && m->packed[v.act].from ? &m->packed[v.act] : NULL;
 }
 
 void ocl_arg_section(struct ocl_spec *s, const struct ocl_model *m, int32_t section)

@@ -1,6 +1,7 @@
 /* Norms of many rows, by warps. Warp: one group of columns of one row, PER elements a lane, read
  * once and kept in registers. The sums are those of norm.cl, bit for bit: a lane stands for SUMS of
- * its ITEMS work-items. */
+ * its ITEMS work-items. PACKED: the result as the tensor cores want it (pair_at of mma.clh), of
+ * whole groups of 32 columns; two lanes have a pair, and each writes every other one. */
 #define PER ((N + 31) / 32)
 #define SUMS (ITEMS / 32)
 #define EVERY _Pragma("unroll") for (int i = 0; i < PER; i++)
@@ -21,7 +22,8 @@ inline float FN(total)(float *v, local float *meet)
 
 kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global const float *w,
                    global const float *b, const int w_step, const int b_step, const float eps,
-                   const float scale, global const int *counts, const int is_logits)
+                   const float scale, global const int *counts, const int is_logits,
+                   const ulong packed, const ulong rows_p)
 {
     WARP_LOCAL(WARPS * 32)
     int lane = (int)get_local_id(0), group = (int)get_global_id(1);
@@ -58,6 +60,24 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
     float sq = FN(total)(sums, warp_x);
     inv = NORM_FACTOR(sq, N);
 #endif
+#if PACKED
+    global uint *to = (global uint *)arena + packed;
+    int odd = lane % 2;
+    EVERY {
+        float y = (e[i] - mean) * inv;
+        if (THERE)
+            NORM_END(y, AT, g[i]);
+        e[i] = THERE ? y : 0.0f;
+    }
+    UNROLLED for (int i = 0; i < PER; i += 2)
+    {
+        float a = e[i], b = i + 1 < PER ? e[i + 1] : 0.0f;
+        float other = warp_xor(warp_x, odd ? a : b, 1);
+        uint pair = odd ? pair_bf16(other, b) : pair_bf16(a, other);
+        if (mine && i + odd < PER)
+            to[pair_at(CORES, rows_p, row, group * N + (i + odd) * 32 + lane - odd)] = pair;
+    }
+#else
     EVERY {
         float y = (e[i] - mean) * inv;
         if (!mine || !THERE)
@@ -65,6 +85,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
         NORM_END(y, AT, g[i]);
         ROW(out, row)[group * N + AT] = y;
     }
+#endif
 #undef AT
 #undef THERE
 }

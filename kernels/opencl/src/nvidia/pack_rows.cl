@@ -1,10 +1,6 @@
-/* Activations as bf16 for the tensor cores; inputs past the end are zeros. Work-item: 8 inputs of a
- * row.
- *
- * CORES: [products of 16 inputs][rows_p / 8][2 halves][8 rows][4 lanes], a pair each: what wgmma
- * calls core matrices, one behind the other, so that any number of rows of a product is one run of
- * memory. Warp: 32 inputs of 8 rows, written in whole lines. Otherwise [products of 16
- * inputs][rows_p][4 lanes][2 pairs]. */
+/* Activations as bf16 for the tensor cores (pair_at of mma.clh), where nobody made them so;
+ * inputs past the end are zeros. Work-item: 8 inputs of a row. CORES: a warp has 32 inputs of 8
+ * rows, and writes whole lines. */
 kernel void KERNEL(global float *arena, VIEW(x), global uint *to, const int inputs,
                    const int eighths, const ulong rows_p, const ulong to_at,
                    global const int *counts, const int is_logits)
@@ -16,11 +12,7 @@ kernel void KERNEL(global float *arena, VIEW(x), global uint *to, const int inpu
     if (group * 4 >= eighths || row >= counts[is_logits ? 2 : 1])
         return;
     uint4 v = eight_bf16(ROW(x, row), group * 32 + lane % 4 * 8, inputs, X_ALIGNED);
-    ulong at = (ulong)group * 2u * rows_p * 8u + (ulong)(row / 8 * 64 + lane);
-    to[at] = v.x;
-    to[at + 32] = v.y;
-    to[at + rows_p * 8] = v.z;
-    to[at + rows_p * 8 + 32] = v.w;
+    store_eight(to, 1, rows_p, row, group * 32 + lane % 4 * 8, v);
 #else
     int i = (int)get_global_id(0), row = (int)get_global_id(1);
     if (i >= eighths)

@@ -1,0 +1,342 @@
+/* oclpacks: activations that whoever makes them writes packed (kernels/opencl/packed.h), against
+ * products that pack them first: how packed rows lie; and, on the plan of a model with random
+ * weights, logits, states and hidden rows bit for bit, how many launches are gone, and that the
+ * test at start passes.
+ *
+ *   oclpacks MODEL_DIR DEVICE [--tune "key=value ..."] [rows ...]
+ *
+ * rows: of the steps (65 70 200), first in two sequences, then one in each. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "kernels/opencl/packed.h"
+#include "kernels/opencl/program.h"
+#include "kernels/opencl/queue.h"
+#include "kernels/opencl/source.h"
+#include "models/model.h"
+
+#define ROWS_MOST 512
+#define STEPS 2
+#define SHORT 5 /* rows of the second of two sequences */
+
+static struct ocl_device device;
+static struct plan *plan;
+static struct capacity cap;
+static int failures;
+
+static void must(int rc, const struct err *e)
+{
+    if (rc >= 0)
+        return;
+    fprintf(stderr, "oclpacks: %s\n", e->text);
+    exit(1);
+}
+
+static void fail(const char *what)
+{
+    printf("FAIL %s\n", what);
+    failures++;
+}
+
+static void *need(size_t n)
+{
+    struct err e = {0};
+    void *p = mem_array(n + 1, sizeof(float));
+    must(p ? 0 : err_set(&e, E_NOMEM, "no memory for %zu numbers", n), &e);
+    return p;
+}
+
+/* ---- how packed rows lie ---- */
+
+#define ROWS 19
+#define WIDTH 70 /* two groups of 32 inputs and a part of one */
+#define GROUPS 3
+#define ROWS_P 24
+#define PAIRS (ROWS_P * GROUPS * 16)
+
+static float number(int row, int k) /* exact as bf16 */
+{
+    return row < ROWS && k < WIDTH ? (float)((row * WIDTH + k) % 251 + 1) : 0.0f;
+}
+
+static uint32_t pair(int row, int k)
+{
+    float f[2] = {number(row, k), number(row, k + 1)};
+    uint32_t u[2];
+    memcpy(u, f, sizeof u);
+    return u[0] >> 16 | (u[1] & 0xffff0000u);
+}
+
+/* From the first pair in memory to the last. Rows past the last stay zeros. */
+static void expected(uint32_t *to, bool cores)
+{
+    for (int product = 0; product < GROUPS * 2; product++) {
+        int k = product / 2 * 32 + product % 2 * 4;
+        for (int eight = 0; eight < ROWS_P && cores; eight += 8)
+            for (int half = 0; half < 2; half++)
+                for (int row = eight; row < eight + 8; row++)
+                    for (int lane = 0; lane < 4; lane++)
+                        *to++ = pair(row, k + lane * 8 + half * 2);
+        for (int row = 0; row < ROWS_P && !cores; row++)
+            for (int lane = 0; lane < 4; lane++)
+                for (int half = 0; half < 2; half++)
+                    *to++ = pair(row, k + lane * 8 + half * 2);
+    }
+}
+
+/* pack_rows.cl, and pairs one by one as nvidia/norm_rows.cl stores them. */
+static void pack_source(struct buf *b, bool cores)
+{
+    buf_init(b, MIB(1));
+    ocl_source_begin(b);
+    ocl_source_add(b, "mma.clh");
+    buf_fmt(b, "#define KERNEL by_eights\n#define X_ALIGNED 0\n#define CORES %d\n", cores);
+    buf_str(b, ocl_source_find("nvidia/pack_rows.cl"));
+    buf_str(b, "\nkernel void by_pairs(global float *arena, VIEW(x), global uint *to,\n"
+               "                     const int inputs, const int eighths, const ulong rows_p,\n"
+               "                     const ulong to_at)\n"
+               "{\n"
+               "    int k = (int)get_global_id(0) * 2, row = (int)get_global_id(1);\n"
+               "    float a = k < inputs ? ROW(x, row)[k] : 0.0f;\n"
+               "    float b = k + 1 < inputs ? ROW(x, row)[k + 1] : 0.0f;\n"
+               "    to[to_at + pair_at(CORES, rows_p, row, k)] = pair_bf16(a, b);\n"
+               "}\n");
+}
+
+static void run_pack(cl_kernel k, bool pairs, bool cores, struct ocl_buffer *b, uint32_t *got)
+{
+    struct err e = {0};
+    cl_int stride = WIDTH, inputs = WIDTH, eighths = GROUPS * 4, logits = 0;
+    cl_ulong at = 0, rows_p = ROWS_P;
+    size_t local[2] = {cores && !pairs ? 32 : 1, cores && !pairs ? 2 : 1};
+    size_t groups[2] = {pairs ? GROUPS * 16 : cores ? (GROUPS + 1) / 2 : GROUPS * 4,
+                        cores && !pairs ? ROWS_P / 8 : ROWS};
+    size_t global[2] = {groups[0] * local[0], groups[1] * local[1]};
+    const struct { size_t size; const void *p; } args[] = {
+        {sizeof b[0].mem, &b[0].mem}, {8, &at}, {4, &stride}, {sizeof b[1].mem, &b[1].mem},
+        {4, &inputs}, {4, &eighths}, {8, &rows_p}, {8, &at}, {sizeof b[2].mem, &b[2].mem},
+        {4, &logits},
+    };
+    memset(got, 0, PAIRS * sizeof *got);
+    must(OCL(&e, "pairs", clEnqueueWriteBuffer, device.queue, b[1].mem, CL_TRUE, 0,
+             PAIRS * sizeof *got, got, 0, NULL, NULL), &e);
+    for (cl_uint i = 0; i < (pairs ? 8 : ARRAY_LEN(args)); i++)
+        must(OCL(&e, "an argument", clSetKernelArg, k, i, args[i].size, args[i].p), &e);
+    must(OCL(&e, "packing", clEnqueueNDRangeKernel, device.queue, k, 2, NULL, global, local, 0,
+             NULL, NULL), &e);
+    must(OCL(&e, "pairs", clEnqueueReadBuffer, device.queue, b[1].mem, CL_TRUE, 0,
+             PAIRS * sizeof *got, got, 0, NULL, NULL), &e);
+}
+
+static void check_layout(bool cores)
+{
+    static const char *const names[2] = {"by_eights", "by_pairs"};
+    static uint32_t want[PAIRS], got[PAIRS];
+    static float x[ROWS * WIDTH];
+    struct ocl_buffer b[3];
+    cl_int counts[4] = {1, ROWS, 1, 0};
+    struct err e = {0};
+    struct buf source;
+    cl_program p;
+    for (int i = 0; i < ROWS * WIDTH; i++)
+        x[i] = number(i / WIDTH, i % WIDTH);
+    expected(want, cores);
+    must(ocl_buffer_new(&b[0], &device, sizeof x, "rows", &e), &e);
+    must(ocl_buffer_new(&b[1], &device, sizeof got, "pairs", &e), &e);
+    must(ocl_buffer_new(&b[2], &device, sizeof counts, "counts", &e), &e);
+    must(OCL(&e, "rows", clEnqueueWriteBuffer, device.queue, b[0].mem, CL_TRUE, 0, sizeof x, x, 0,
+             NULL, NULL), &e);
+    must(OCL(&e, "counts", clEnqueueWriteBuffer, device.queue, b[2].mem, CL_TRUE, 0,
+             sizeof counts, counts, 0, NULL, NULL), &e);
+    pack_source(&source, cores);
+    must(ocl_program_build(&p, &device, "nvidia/pack_rows.cl", source.p, false, &e), &e);
+    for (int i = 0; i < 2; i++) {
+        cl_kernel k = NULL;
+        must(OCL_NEW(k, &e, names[i], clCreateKernel, p, names[i]), &e);
+        run_pack(k, i, cores, b, got);
+        bool same = !memcmp(got, want, sizeof want);
+        printf("packed %s for %s: %s\n", names[i], cores ? "wgmma" : "mma.sync",
+               same ? "equal" : "DIFFER");
+        if (!same)
+            fail("how packed rows lie");
+        OCL_FREE(clReleaseKernel, k);
+    }
+    for (int i = 0; i < 3; i++)
+        ocl_buffer_free(&b[i], &device);
+    buf_free(&source);
+}
+
+/* ---- steps ---- */
+
+static void fill_weights(struct ocl_model *m)
+{
+    struct err e = {0};
+    struct rng r = {.seed = 3};
+    for (int32_t i = 0; i < plan->n_weights; i++) {
+        const struct weight *w = &plan->weights[i];
+        float *row = need((size_t)w->cols);
+        for (int64_t k = 0; k < w->rows; k++) {
+            for (int64_t c = 0; c < w->cols; c++)
+                row[c] = rng_normal(&r) * 0.1f;
+            must(ocl_weights_put(m, i, k, 1, row, DTYPE_F32, &e), &e);
+        }
+        mem_free(row);
+    }
+}
+
+static void open_model(struct ocl_model *m, bool packs)
+{
+    struct err e = {0};
+    device.tune.packs = packs;
+    must(ocl_model_init(m, &device, plan, &cap, &e), &e);
+    fill_weights(m);
+    must(OCL(&e, "the weights", clFinish, device.queue), &e);
+    ocl_model_loaded(m);
+}
+
+/* Products of a step whose rows come packed. */
+static uint64_t packed_products(const struct ocl_model *m, int32_t rows)
+{
+    uint64_t n = 0;
+    for (int32_t i = 0; i < plan->n_ops; i++) {
+        const struct op *op = &plan->ops[i];
+        const struct ocl_packed *x = op->kind == OP_LINEAR ? ocl_packed(m, op->in[LINEAR_x]) : NULL;
+        n += x && rows >= x->from;
+    }
+    return n;
+}
+
+/* The activation whose rows the last layer leaves, or -1. */
+static int32_t hidden_rows(void)
+{
+    for (int32_t i = plan->n_ops; i-- > 0;)
+        if (plan->ops[i].kind == OP_GATHER)
+            return plan->ops[i].in[GATHER_x].act;
+    return -1;
+}
+
+static size_t hidden_floats(int32_t rows)
+{
+    int32_t act = hidden_rows();
+    return act < 0 ? 0 : (size_t)rows * (size_t)plan->acts[act].stride;
+}
+
+/* Zeros where the columns end: nobody writes there. */
+static void read_hidden(struct ocl_model *m, int32_t rows, float *out)
+{
+    struct err e = {0};
+    if (!hidden_floats(rows))
+        return;
+    const struct act *a = &plan->acts[hidden_rows()];
+    must(ocl_queue_rows_read(m, hidden_rows(), rows, out, &e), &e);
+    for (int32_t r = 0; r < rows; r++, out += a->stride)
+        memset(out + a->width, 0, (size_t)(a->stride - a->width) * sizeof *out);
+}
+
+/* STEPS steps: logits of all rows, hidden rows, and the states of all sequences into out. Returns
+ * the launches of a step. */
+static uint64_t run(struct ocl_model *m, int32_t rows, float *out)
+{
+    static int32_t tokens[ROWS_MOST], cu[ROWS_MOST + 1], items[ROWS_MOST];
+    static int64_t pos[ROWS_MOST];
+    struct ocl_times t = {0};
+    struct err e = {0};
+    for (int32_t q = 0; q < rows; q++) {
+        items[q] = q;
+        must(ocl_queue_zero(m, &m->slots, q, &e), &e);
+    }
+    for (int i = 0; i < STEPS; i++) {
+        int32_t seqs = i ? rows : 2;
+        for (int32_t q = 0; q < rows; q++) {
+            tokens[q] = (q * 31 + i * 7) % plan->vocab;
+            cu[q + 1] = i ? q + 1 : q ? rows : rows - SHORT;
+            pos[q] = !i || q > 1 ? 0 : q ? SHORT : rows - SHORT;
+        }
+        struct batch b = {.n_seqs = seqs, .n_tokens = rows, .n_logits = rows, .tokens = tokens,
+                          .cu_seqlens = cu, .slots = items, .pos = pos, .logit_rows = items};
+        must(ocl_queue_run(m, &b, &t, &e), &e);
+        for (int32_t q = 0; q < rows; q++, out += plan->vocab) {
+            must(ocl_queue_logits(m, q, &e), &e);
+            memcpy(out, m->logits_host.host, (size_t)plan->vocab * sizeof(float));
+        }
+        read_hidden(m, rows, out);
+        out += hidden_floats(rows);
+    }
+    for (int32_t q = 0; q < rows; q++, out += plan->slot_floats)
+        must(ocl_queue_read(m, &m->slots, q, out, &e), &e);
+    return t.launches / STEPS;
+}
+
+static void compare(struct ocl_model *with, struct ocl_model *without, int32_t rows)
+{
+    size_t n = STEPS * ((size_t)rows * (size_t)plan->vocab + hidden_floats(rows)) +
+               (size_t)rows * (size_t)plan->slot_floats;
+    float *a = need(n), *b = need(n);
+    uint64_t before = run(without, rows, a), now = run(with, rows, b);
+    uint64_t gone = packed_products(with, rows);
+    bool same = !memcmp(a, b, n * sizeof *a), real = a[0] > 0 || a[0] < 0;
+    printf("%3d rows: %llu launches a step, %llu where products pack; %llu products take packed "
+           "rows: bits %s\n", rows, (unsigned long long)now, (unsigned long long)before,
+           (unsigned long long)gone, same ? "equal" : "DIFFER");
+    if (!same || !real)
+        fail("bits");
+    if (now + gone != before || !gone)
+        fail("launches");
+    mem_free(a);
+    mem_free(b);
+}
+
+static void check_steps(const int32_t *rows, int n_rows)
+{
+    static struct ocl_model with, without;
+    struct err e = {0};
+    open_model(&with, true);
+    must(ocl_selftest(&with, true, &e), &e);
+    open_model(&without, false);
+    if (packed_products(&without, ROWS_MOST))
+        fail("packs=0");
+    for (int i = 0; i < n_rows; i++)
+        compare(&with, &without, rows[i]);
+    ocl_model_free(&with);
+    ocl_model_free(&without);
+}
+
+int main(int argc, char **argv)
+{
+    int32_t rows[16] = {65, 70, 200}, n_rows = 0;
+    const char *tune = "";
+    struct err e = {0};
+    struct model *m;
+    struct model_options mo = {.dummy = true, .dummy_seed = 1};
+    if (argc < 3)
+        return fprintf(stderr, "usage: oclpacks MODEL_DIR DEVICE [--tune WORDS] [rows ...]\n"), 2;
+    for (int i = 3; i < argc; i++) {
+        long v = strtol(argv[i], NULL, 10);
+        if (!strcmp(argv[i], "--tune") && i + 1 < argc)
+            tune = argv[++i];
+        else if (v > SHORT && v <= ROWS_MOST && n_rows < (int)ARRAY_LEN(rows))
+            rows[n_rows++] = (int32_t)v;
+    }
+    mo.dir = argv[1];
+    must(model_open(&m, &mo, &e), &e);
+    plan = &m->plan;
+    n_rows = n_rows ? n_rows : 3;
+    for (int32_t i = 0; i < n_rows; i++)
+        cap.tokens = MAX(cap.tokens, rows[i]);
+    cap.logits = cap.seqs = cap.slots = cap.tokens;
+    must(plan->page_token_floats ? err_set(&e, E_UNSUPPORTED, "a model with pages") : 0, &e);
+    must(plan_layout(plan, &cap) < 0 ? err_set(&e, E_NOMEM, "no memory for a layout") : 0, &e);
+    const char *name = strncmp(argv[2], "opencl:", 7) ? argv[2] : argv[2] + 7;
+    must(ocl_device_open(&device, name, getenv("RECURD_OCL_CACHE"), &e), &e);
+    must(ocl_tune_parse(&device.tune, tune, &e), &e);
+    check_layout(false);
+    check_layout(true);
+    check_steps(rows, n_rows);
+    ocl_device_close(&device);
+    model_close(m);
+    printf("%d failures\n", failures);
+    return failures != 0;
+}
