@@ -57,17 +57,25 @@ bool ocl_shares_scratch(const struct ocl_launch *l)
     return all > placed;
 }
 
+/* The same steps, among those of min to max rows. */
+static bool same_steps(const struct ocl_launch *a, const struct ocl_launch *b, int32_t min,
+                       int32_t max)
+{
+    return a->rows == b->rows && a->when == b->when &&
+           MAX(a->rows_min, min) == MAX(b->rows_min, min) &&
+           MIN(a->rows_max, max) == MIN(b->rows_max, max) && a->seqs_min == b->seqs_min &&
+           a->seqs_max == b->seqs_max && a->seq_min == b->seq_min && a->seq_max == b->seq_max &&
+           same_extent(a->gate.of, b->gate.of) && a->gate.min == b->gate.min &&
+           a->gate.max == b->gate.max;
+}
+
 bool ocl_alike(const struct ocl_model *m, const struct ocl_launch *a, const struct ocl_launch *b,
                int32_t min, int32_t max)
 {
     const struct ocl_instance *x = &m->instances[a->instance], *y = &m->instances[b->instance];
     bool slices = has_slices(x->file), wgmma = ocl_is_wgmma(x->file);
     return !strcmp(x->file, y->file) && same_defines(x->defines, y->defines, slices) &&
-           a->rows == b->rows && a->when == b->when && MAX(a->rows_min, min) == MAX(b->rows_min, min) &&
-           MIN(a->rows_max, max) == MIN(b->rows_max, max) && a->seqs_min == b->seqs_min &&
-           a->seqs_max == b->seqs_max && a->seq_min == b->seq_min && a->seq_max == b->seq_max &&
-           same_extent(a->gate.of, b->gate.of) && a->gate.min == b->gate.min &&
-           a->gate.max == b->gate.max &&
+           same_steps(a, b, min, max) &&
            (wgmma || (!a->groups_max && !b->groups_max && same_args(a, b))) &&
            a->extent[0].by == BY_ONE && b->extent[0].by == BY_ONE &&
            same_extent(a->extent[1], b->extent[1]) && same_extent(a->extent[2], b->extent[2]) &&

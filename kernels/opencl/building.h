@@ -10,8 +10,9 @@ struct ocl_building {
     struct ocl_launch *old, *all; /* what lowering made; in the new order, with merged ones */
     int32_t n_old, n, max;
     int32_t *first;               /* [op] its first launch in old; [n_ops] the end */
-    struct { int32_t from, to; } *together; /* [op] instead of those, in steps of many rows: launches
-                                               that only merged ones are made of; or none */
+    /* [op] instead of those, in steps of many rows: launches that only merged ones are made of; or
+     * none. */
+    struct { int32_t from, to; } *together;
     int32_t *level;               /* [op] how many of its chain come before it */
     struct ocl_chain *chains;     /* those that are merged */
     int32_t n_chains;

@@ -1,19 +1,23 @@
 /* One launch for what a step may do at once.
  *
- * Enqueueing costs the host more than a small kernel costs the device. So a step with one row a
- * sequence, of at most OCL_BUNDLE_ROWS rows, runs *bundles*: launches of one phase (../phases.h)
- * that share a source, a shape and all conditions become one, whose groups along dimension 0 are
- * those of its members one after the other. A group finds its member by its number, takes that
- * one's arguments and runs the source as it is, so the bits are those of the separate launches.
- * *Chains*: ops that need no more than a barrier of a group between them become one launch, in
- * which a group makes a tile of a row with the body of one source after the other. A part that sums
- * over its group has as many work-items there as alone; where two parts disagree the chain is cut.
- * Whole chains of a phase, and single ops that could be in one, are branches of one launch.
+ * Enqueueing costs the host more than a small kernel costs the device. So a step of at most
+ * OCL_MANY_ROWS rows runs *bundles*: launches of one phase (../phases.h) that share a source, a
+ * shape and all conditions become one, whose groups along dimension 0 are those of its members one
+ * after the other. A group finds its member by its number, takes that one's arguments and runs the
+ * source as it is, so the bits are those of the separate launches. Products by wgmma find their
+ * member themselves (wgmma.h).
+ * *Chains*, up to OCL_WIDE_ROWS rows: ops that need no more than a barrier of a group between them
+ * become one launch, in which a group makes a tile of a row with the body of one source after the
+ * other. A part that sums over its group has as many work-items there as alone; where two parts
+ * disagree the chain is cut; and where a sequence has several rows, before and behind what makes
+ * them one after the other. Whole chains of a phase, and single ops that could be in one, are
+ * branches of one launch.
  *
- * All forms stand in the list of launches, in the order of phases; an ocl_merge joins what is
- * chosen together: the merged launches of some ops, or the separate ones. Whatever else runs these
- * ops (prompts, several rows a sequence) uses the separate ones. A merge that does not build, or
- * whose bits differ at start, is off for good. Tuning word bundle=0: there are none. */
+ * All forms stand in the list of launches, in the order of phases. An ocl_merge joins what is
+ * chosen together, for some kinds of steps (enum ocl_steps): the merged launches of some ops, or the
+ * separate ones. Conditions of a merged launch are those of its members, so that each step has what
+ * it would have separately. A merge that does not build is off for good; kinds of steps whose bits
+ * differ at start have none. Tuning word bundle=0: there are none. */
 #ifndef RECURD_OCL_BUNDLE_H
 #define RECURD_OCL_BUNDLE_H
 
@@ -21,7 +25,7 @@
 
 #define OCL_BUNDLE_ROWS 64
 #define OCL_WIDE_ROWS 256
-#define OCL_MANY_ROWS 1024
+#define OCL_MANY_ROWS 1024 /* what a step of more costs its host does not show */
 #define OCL_CHAIN "chain" /* in place of a source's name */
 
 /* Before buffers are made: finds the phases. Where two activations that live in one phase share
@@ -53,6 +57,16 @@ bool ocl_same_pack(const struct ocl_launch *a, const struct ocl_launch *b);
 /* Bytes of the parameters of `members` such launches. Offset and stride of a view alternate, so the
  * gaps before longs count as parameters of their own. */
 size_t ocl_bundle_bytes(const struct ocl_launch *l, int32_t members);
+
+/* ---- products by wgmma (lower/linear.c) ---- */
+
+/* Whether an op is one in all steps of OCL_BUNDLE_ROWS + 1 rows and more … */
+bool ocl_linear_by_wgmma(const struct ocl_model *m, const struct op *op);
+/* … and the launches of such ops, at most OCL_WGMMA_MEMBERS with rows of one kind, for steps of min
+ * to max rows: all with the same tiles, so that one launch can make them (wgmma.h). They are
+ * appended in the order of ops. */
+int ocl_linear_together(struct ocl_model *m, const int32_t *ops, int32_t n, int32_t min,
+                        int32_t max, struct err *e) MUST_USE;
 
 /* ---- text of merged kernels (merge.c) ---- */
 
@@ -119,9 +133,10 @@ bool ocl_launch_decodes(const struct ocl_launch *l);
 
 /* ---- proof at start (bundletest.c) ---- */
 
-/* With weights in place: steps of a few rows on pseudo-random states with merged and with separate
- * launches. Where any bit of an activation or a state differs the model goes on without merged
- * ones, and a warning names the phase. Slots and pages are zeros afterwards. */
+/* With weights in place: steps on pseudo-random states with merged and with separate launches, of
+ * each kind as many as have every merged launch once. Where any bit of an activation or a state
+ * differs the model goes on without merged ones in steps of that kind, and a warning names the
+ * phase. Slots and pages are zeros afterwards. */
 int ocl_bundle_test(struct ocl_model *m, struct err *e) MUST_USE;
 
 #endif

@@ -40,7 +40,7 @@ static bool is_first(const struct plan *p, int32_t i)
     return true;
 }
 
-/* Sequences of a step: one a row; or the first has two rows, and all others as many as they must. */
+/* Sequences of a step: one a row; or fewer, so that some have several. */
 static int32_t sequences(const struct ocl_model *m, int32_t rows, bool mixed)
 {
     const struct capacity *c = &m->cap;

@@ -8,9 +8,9 @@
 #define LANES 128     /* of a chain of columns alone */
 #define LANES_MOST 256
 
-/* Sources whose launches of few rows, one a sequence, can be parts. A source that is missing here is its
- * own launch; one that is here asks for its place as its kind says and needs no size of a group
- * but that of its launch. */
+/* Sources whose launches of few rows, one a sequence, can be parts. A source that is missing here
+ * is its own launch; one that is here asks for its place as its kind says and needs no size of a
+ * group but that of its launch. by_rows: also where a sequence has several. */
 static const struct { const char *file; enum ocl_part_kind kind; bool by_rows; } kinds[] = {
     {"ew.cl", PART_COLUMNS, true},   {"groupsum.cl", PART_COLUMNS, true},
     {"rope.cl", PART_COLUMNS, true}, {"norm.cl", PART_GROUPS, true},

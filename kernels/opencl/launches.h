@@ -231,13 +231,6 @@ void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op
 /* Whether softmax attention runs on tensor cores: q, k and v as bf16 (lower/attention.c). */
 bool ocl_attention_mma(const struct ocl_model *m, const struct op *op);
 
-/* Whether an op is a product by wgmma in all steps of OCL_BUNDLE_ROWS + 1 rows and more … */
-bool ocl_linear_by_wgmma(const struct ocl_model *m, const struct op *op);
-/* … and the launches of such ops for steps of min to max rows, all with the same tiles, so that one
- * launch can make all (wgmma.h). They are appended in the order of ops. */
-int ocl_linear_together(struct ocl_model *m, const int32_t *ops, int32_t n, int32_t min,
-                        int32_t max, struct err *e) MUST_USE;
-
 /* The slices in which a product sums its inputs: a function of their number alone. */
 struct ocl_slices { int32_t n, len; };
 struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs);

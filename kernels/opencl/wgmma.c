@@ -77,7 +77,8 @@ static void header(struct buf *b, const struct ocl_wgmma *s)
                " .reg .b32 r<8>, id, lane, warp, tile, tile_o, tile_r, tiles_o, tiles, band;\n"
                " .reg .b32 row, rows, steps, step, slice, fold, phase, at, full, last, before;\n"
                " .reg .b32 low, high, wa, first, act_, o, part, skip, turn, line, left, res_left;\n"
-               " .reg .b32 sum, member, rows_r;\n .reg .pred p, lead, later, more, far, bias_, res_, square, x;\n");
+               " .reg .b32 sum, member, rows_r;\n"
+               " .reg .pred p, lead, later, more, far, bias_, res_, square, x;\n");
 }
 
 /* What all roles need, and the barriers. */
@@ -199,7 +200,8 @@ static void copy_rows(struct buf *b, const struct ocl_wgmma *s)
     buf_str(b, " bra COPY_TILE;\nCOPIED:\n");
     vacant(b, s, "COPIES");
     buf_str(b, " mov.u32 r0, begins;\n mad.lo.u32 r0, at, 8, r0;\n mov.u32 r2, 0;\n"
-               " st.shared.v2.u32 [r0], {r2, r2};\n mbarrier.arrive.shared.b64 _, [r1];\n bra END;\n");
+               " st.shared.v2.u32 [r0], {r2, r2};\n mbarrier.arrive.shared.b64 _, [r1];\n"
+               " bra END;\n");
 }
 
 /* Of every panel of 16 outputs 1024 bytes a stage; panels past the end repeat the last. */

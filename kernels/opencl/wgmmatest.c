@@ -17,7 +17,9 @@ static int launch(struct ocl_device *d, cl_kernel k, cl_mem zeros, struct err *e
     for (size_t i = 0; i < ARRAY_LEN(records); i++)
         records[i] = 1;
     for (cl_uint i = 0; i < 5 + 3 * OCL_WGMMA_MEMBERS; i++) {
-        const void *from = i == 3 ? (const void *)&members : i == 4 ? (const void *)records : &zeros;
+        const void *from = i == 3   ? (const void *)&members
+                           : i == 4 ? (const void *)records
+                                    : (const void *)&zeros;
         size_t bytes = i == 3 ? sizeof members : i == 4 ? sizeof records : sizeof zeros;
         int rc = OCL(e, OCL_WGMMA, clSetKernelArg, k, i, bytes, from);
         if (rc)

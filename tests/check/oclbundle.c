@@ -161,7 +161,7 @@ static void spoil(struct ocl_model *m)
     for (int32_t i = 0; i < m->n_launches; i++) {
         struct ocl_launch *l = &m->launches[i];
         bool seen = !l->merged || (l->rows_min > 1 && l->merge[STEPS_MANY] < 0) ||
-                    l->rows_min >= cap.tokens || l->extent[0].n < 2;
+                    l->rows_min > cap.tokens || l->extent[0].n < 2;
         for (int32_t k = 0; k < i && !seen; k++)
             seen = m->launches[k].merged && m->launches[k].instance == l->instance;
         if (seen)

@@ -6,8 +6,8 @@
  * N groups (8) of 1 to 8 products each, of random shapes, with and without bias, residual (in
  * place, too) and activation; some read the same rows. Each is made by steps of up to --rows (1000)
  * rows: as the first --tune says ("" = as the device is tuned), but by separate launches without
- * wgmma; then as each --tune says. --small: at most 300 inputs and outputs. Says pass or FAIL, with the launches of a step
- * of all rows. */
+ * wgmma; then as each --tune says. --small: at most 300 inputs and outputs. Says ok or FAIL, with
+ * the launches of the largest step. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,7 +198,8 @@ static bool run_way(const char *way, bool first, const float *from, float *got, 
         off = off || model.merges[k].off;
     printf("%s %d products, \"%s\"%s%s: %llu launches in the last step, %lld numbers differ%s\n",
            wrong || off ? "FAIL" : "ok  ", plan.n_ops, way,
-           first ? ", separate" : "", first || device.tune.wgmma ? "" : " (no wgmma)", (unsigned long long)launches, (long long)wrong,
+           first ? ", separate" : "", first || device.tune.wgmma ? "" : " (no wgmma)",
+           (unsigned long long)launches, (long long)wrong,
            off ? ", a merge is off" : "");
     fflush(stdout);
     ocl_model_free(&model);

@@ -4,8 +4,8 @@
  *            [streams ...]
  *
  * For each number of streams: milliseconds a step, tokens a second, launches and host time a step,
- * weight bytes over time; with RECURD_OCL_PROFILE set, the time of each kind of op instead. --mixed:
- * then the same of steps that also have N rows of one prompt, beside the streams. Then a
+ * weight bytes over time; with RECURD_OCL_PROFILE set, the time of each kind of op instead.
+ * --mixed: then the same of steps that also have N rows of one prompt, beside the streams. Then a
  * prompt of --prompt (512) tokens alone, or --prompts of them side by side, in steps of at most
  * --step (8192) tokens. --digest: a hash of all logits of a prompt in two steps and of steps of all
  * streams beside it, and of a state: equal for devices that give equal bits. */

@@ -479,7 +479,8 @@ static double together_ns(const struct ocl_model *m, const struct together *t, i
         at += tiles;
         done[k] = true;
         bytes += weight_bytes(t->op[k]);
-        parts += parts_ns(t->op[k], t->way[k], rows) + (t->way[k].parts > 1 && !parts ? LAUNCH_NS : 0);
+        parts += t->way[k].parts > 1 && !parts ? LAUNCH_NS : 0;
+        parts += parts_ns(t->op[k], t->way[k], rows);
     }
     for (int64_t u = 0; u < units; u++)
         most = MAX(most, load[u]);
@@ -542,8 +543,8 @@ bool ocl_linear_by_wgmma(const struct ocl_model *m, const struct op *op)
 struct range { int32_t to; struct together t; };
 
 /* Into ranges: those of min to max rows that are made alike. Returns their number. */
-static int32_t find_ranges(const struct ocl_model *m, struct range *ranges, const struct together *t,
-                           int32_t min, int32_t max)
+static int32_t find_ranges(const struct ocl_model *m, struct range *ranges,
+                           const struct together *t, int32_t min, int32_t max)
 {
     int32_t n = 0;
     for (int32_t from = min, to; from <= max; from = to + 1) {

@@ -148,7 +148,8 @@ int ocl_spec_emit(struct ocl_spec *s, struct ocl_model *m, struct err *e)
         goto out;
     memcpy(args, s->args, (size_t)s->n_args * sizeof *args);
     struct ocl_launch *l = &m->launches[m->n_launches++];
-    *l = (struct ocl_launch){.instance = instance, .merge = {-1, -1, -1, -1, -1}, .rows = s->rows, .when = s->when,
+    *l = (struct ocl_launch){.instance = instance, .rows = s->rows, .when = s->when,
+                             .merge = {-1, -1, -1, -1, -1},
                              .rows_min = s->rows_min, .rows_max = s->rows_max,
                              .seqs_min = s->seqs_min, .seqs_max = s->seqs_max,
                              .seq_min = s->seq_min, .seq_max = s->seq_max, .gate = s->gate,
