@@ -175,47 +175,6 @@ static int cut_walks(struct planning *p, struct ocl_walks *w, struct err *e)
     return 0;
 }
 
-/* Whether nobody waits behind launch k of a run, if it is one group. */
-static bool goes_on(struct planning *p, const struct ocl_walks *w, const struct ocl_run *r,
-                    int32_t k)
-{
-    const struct ocl_launch *all = p->m->launches;
-    return p->m->d->tune.everywhere && k + 1 < r->to &&
-           ocl_everywhere(p->m, &all[w->launches[k]], &all[w->launches[k + 1]]);
-}
-
-/* Where warps find their first weights; those of a launch behind one that nobody waits behind are
- * asked for before it. */
-static int write_ahead(struct planning *p, struct ocl_walks *w, struct err *e)
-{
-    struct ocl_model *m = p->m;
-    struct ocl_walkers who = {(int32_t)ocl_persistent_groups(m->d), m->d->tune.persistent,
-                              m->d->tune.ahead / 4 * 4096};
-    size_t each = (size_t)who.groups * (size_t)(who.lanes / 32);
-    size_t n = each * (size_t)w->n_launches;
-    cl_ulong *at = mem_array(n + 1, sizeof *at);
-    cl_ulong *weights = mem_array((size_t)m->plan->n_weights + 1, sizeof *weights);
-    int rc = at && weights ? 0 : err_set(e, E_NOMEM, "no memory for %zu addresses", n);
-    for (int32_t i = 0; i < m->plan->n_weights && !rc; i++) {
-        const struct ocl_arg a = {ARG_WEIGHT, i, 0};
-        weights[i] = p->addresses.at[address_of(&p->addresses, ocl_arg_mem(m, &a))];
-    }
-    for (const struct ocl_run *r = w->runs; r < w->runs + w->n_runs && !rc; r++)
-        for (int32_t k = r->to - 1; k >= r->from && r->walked; k--) {
-            ocl_ahead_of(m, &m->launches[w->launches[k]], &who, weights, at + (size_t)k * each);
-            if (goes_on(p, w, r, k))
-                memcpy(at + (size_t)k * each, at + (size_t)(k + 1) * each, each * sizeof *at);
-        }
-    if (!rc)
-        rc = ocl_buffer_new(&w->ahead, m->d, n * sizeof *at, "what a walk asks for", e);
-    if (!rc)
-        rc = OCL(e, "what a walk asks for", clEnqueueWriteBuffer, m->d->queue, w->ahead.mem,
-                 CL_TRUE, 0, n * sizeof *at, at, 0, NULL, NULL);
-    mem_free(at);
-    mem_free(weights);
-    return rc;
-}
-
 /* Into the table: the form and the arguments of every launch that is walked. */
 static int write_table(struct planning *p, struct ocl_walks *w, struct err *e)
 {
@@ -231,7 +190,7 @@ static int write_table(struct planning *p, struct ocl_walks *w, struct err *e)
         for (int32_t k = r->from; k < r->to && r->walked; k++) {
             const struct ocl_launch *l = &m->launches[w->launches[k]];
             cl_ulong *to = table + (size_t)k * each;
-            *to++ = (cl_ulong)form_of(p, l) | (goes_on(p, w, r, k) ? OCL_EVERYWHERE : 0);
+            *to++ = (cl_ulong)form_of(p, l);
             for (int32_t i = 0; i < l->n_args; i++)
                 *to++ = value_of(p, &l->args[i]);
         }
@@ -265,9 +224,7 @@ static int set_run(struct ocl_model *m, const struct ocl_walks *w, struct ocl_ru
         return rc;
     if ((rc = OCL(e, what, clSetKernelArg, r->kernel, 6, sizeof before, &before)))
         return rc;
-    if ((rc = OCL(e, what, clSetKernelArg, r->kernel, 7, sizeof(cl_mem), &w->times.mem)))
-        return rc;
-    return OCL(e, what, clSetKernelArg, r->kernel, 8, sizeof(cl_mem), &w->ahead.mem);
+    return OCL(e, what, clSetKernelArg, r->kernel, 7, sizeof(cl_mem), &w->times.mem);
 }
 
 static int build_walk(struct planning *p, struct ocl_walks *w, struct err *e)
@@ -276,11 +233,9 @@ static int build_walk(struct planning *p, struct ocl_walks *w, struct err *e)
     struct buf source;
     cl_program program = NULL;
     int rc;
-    struct ocl_walk_text text = {.lanes = m->d->tune.persistent, .record = w->record,
-                                 .ahead = m->d->tune.ahead / 4,
-                                 .teams = p->teams, .times = m->d->profiling};
     buf_init(&source, MIB(16));
-    if (!ocl_persistent_text(&source, p->forms, p->n_forms, &text))
+    if (!ocl_persistent_text(&source, p->forms, p->n_forms, m->d->tune.persistent, w->record,
+                             p->teams, m->d->profiling))
         rc = err_set(e, E_UNSUPPORTED, "its text cannot be made");
     else
         rc = ocl_program_build(&program, m->d, "a walk", source.p, false, e);
@@ -298,7 +253,6 @@ static void free_walks(struct ocl_walks *w, struct ocl_device *d)
     ocl_buffer_free(&w->table, d);
     ocl_buffer_free(&w->groups, d);
     ocl_buffer_free(&w->times, d);
-    ocl_buffer_free(&w->ahead, d);
     mem_free(w->runs);
     mem_free(w->launches);
     mem_free(w->groups_host);
@@ -366,7 +320,7 @@ static int add_walks(struct planning *p, int32_t from, int32_t *to, struct err *
     else if (local > m->d->info.local_bytes)
         err_set(&why, E_UNSUPPORTED, "%zu bytes of local memory, the device has %llu", local,
                 (unsigned long long)m->d->info.local_bytes);
-    else if (!write_table(p, w, &why) && !write_ahead(p, w, &why) && !build_walk(p, w, &why)) {
+    else if (!write_table(p, w, &why) && !build_walk(p, w, &why)) {
         m->n_walks++;
         return 0;
     }
@@ -379,7 +333,7 @@ static int add_walks(struct planning *p, int32_t from, int32_t *to, struct err *
 static int all_walks(struct ocl_model *m, struct err *e)
 {
     size_t launches = (size_t)m->n_launches + 1;
-    int32_t most = most_rows(m), buffers = m->plan->n_weights, to = 0;
+    int32_t most = most_rows(m), buffers = 0, to = 0;
     struct planning p = {.m = m, .teams = teams_meet(m->d)};
     int rc = 0;
     for (int32_t i = 0; i < m->n_launches; i++)

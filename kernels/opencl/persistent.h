@@ -11,12 +11,7 @@
  * nothing about them, but devices whose memory does not move (NVIDIA, a CPU) keep them while a
  * buffer lives. What is wrong with that, or with a barrier of all groups, is found by the proof at
  * start (bundle.h), and walks are off for good. Tuning word persistent=LANES: work-items of a
- * group; 0: there are no walks.
- *
- * While groups wait for each other the memory has nothing to do: each warp asks for the first
- * weights of its part of the next product (`ahead` KiB of them; 0: none), which are then in the
- * second-level cache. A norm of one row is made by every group for itself, where nothing is lost by
- * it (ocl_everywhere): then nobody has to wait behind it. */
+ * group; 0: there are no walks. */
 #ifndef RECURD_OCL_PERSISTENT_H
 #define RECURD_OCL_PERSISTENT_H
 
@@ -40,7 +35,7 @@ struct ocl_walks {
     int32_t record;    /* numbers of a row of the table and of groups together */
     uint32_t meetings; /* of a step */
     /* [n_launches][record - 3] ulong; [n_launches][3] int; [n_launches + 1] ulong, for profiles */
-    struct ocl_buffer table, groups, times, ahead; /* ahead: [n_launches][groups][warps] ulong */
+    struct ocl_buffer table, groups, times;
     cl_int *groups_host;
 };
 
@@ -64,26 +59,10 @@ int ocl_persistent_prepare(struct ocl_model *m, struct ocl_walks *w, const struc
 /* While profiling, after the step: adds to the times of its launches. */
 int ocl_persistent_times(struct ocl_model *m, struct ocl_walks *w, struct err *e) MUST_USE;
 
-/* ---- what is asked for while groups wait (ahead.c) ---- */
-
-#define OCL_AHEAD_STEP 1024 /* bytes of weights that a warp reads for 32 inputs (LAYOUT_MMA) */
-
-struct ocl_walkers { int32_t groups, lanes, bytes; }; /* bytes: that a warp asks for */
-/* out[groups][lanes / 32]: the address from which each warp first reads weights in this launch, or
- * 0. weights[w]: addresses of the plan's weights. */
-void ocl_ahead_of(const struct ocl_model *m, const struct ocl_launch *l,
-                  const struct ocl_walkers *w, const cl_ulong *weights, cl_ulong *out);
-/* Whether all groups may make the launch at the same time, each all of it, and go on with `next`
- * before others are done: what it reads is neither written by it nor given up before then. */
-bool ocl_everywhere(const struct ocl_model *m, const struct ocl_launch *l,
-                    const struct ocl_launch *next);
-
 /* ---- text (persistent_text.c) ---- */
 
-/* Of a record: groups in three dimensions, which each step has; the form, and above it
- * OCL_EVERYWHERE. Then the arguments. */
+/* Of a record: groups in three dimensions, which each step has; the form. Then the arguments. */
 #define OCL_RECORD_HEAD 4
-#define OCL_EVERYWHERE (UINT64_C(1) << 32)
 #define OCL_POOL_BYTES KIB(40) /* of local memory for all teams; what is left holds records */
 
 /* A launch in a walk, as its text sees it. */
@@ -96,11 +75,9 @@ struct ocl_form {
  * can meet apart from each other on this device. */
 bool ocl_form_fits(const struct ocl_instance *x, const struct ocl_launch *l, int32_t lanes,
                    bool teams);
-/* What a program is made for; ahead: lines of 128 bytes that a lane asks for; times: of every launch
- * are kept. */
-struct ocl_walk_text { int32_t lanes, record, ahead; bool teams, times; };
-/* The whole program. false: some form's text is not as it must be. */
-bool ocl_persistent_text(struct buf *out, const struct ocl_form *forms, int32_t n,
-                         const struct ocl_walk_text *t);
+/* The whole program; times: of every launch are kept. false: some form's text is not as it must
+ * be. */
+bool ocl_persistent_text(struct buf *out, const struct ocl_form *forms, int32_t n, int32_t lanes,
+                         int32_t record, bool teams, bool times);
 
 #endif

@@ -96,10 +96,8 @@ static void write_argument(struct buf *b, const struct ocl_param *p, enum ocl_ar
 }
 
 static void write_case(struct buf *b, const struct ocl_cut *c, const struct ocl_form *f,
-                       int32_t at, int32_t made, const struct ocl_walk_text *t)
+                       int32_t at, int32_t made, int32_t lanes, bool teams)
 {
-    int32_t lanes = t->lanes;
-    bool teams = t->teams;
     int32_t own = (int32_t)(f->l->local[0] * f->l->local[1]);
     int32_t given = 0;
     bool apart = teams || !meets(c->text);
@@ -117,7 +115,7 @@ static void write_case(struct buf *b, const struct ocl_cut *c, const struct ocl_
     buf_fmt(b, "local uchar *own_ = pool_ + team_ * bytes_;\n");
     if (!(most == 1 && own == lanes))
         buf_str(b, "if (team_ < teams_)\n");
-    buf_str(b, "for (int u_ = own_all_ ? team_ : team_ * p_groups() + p_group(); u_ < all_; "
+    buf_str(b, "for (int u_ = team_ * p_groups() + p_group(); u_ < all_; "
                "u_ += p_groups() * teams_) {\n");
     buf_fmt(b, "const int row_ = u_ / n0_;\nmade_p%d(", made);
     for (int i = 0; i < c->n; i++) {
@@ -142,16 +140,14 @@ static int32_t made_by(const struct ocl_form *forms, int32_t i)
     return k;
 }
 
-static void write_kernel(struct buf *b, const struct ocl_walk_text *t)
+static void write_kernel(struct buf *b, int32_t lanes, int32_t record)
 {
-    int32_t lanes = t->lanes, record = t->record;
     buf_fmt(b, "#undef get_local_id\n#undef get_local_size\n#undef get_group_id\n"
                "#undef get_global_id\n#undef barrier\n"
                "__attribute__((reqd_work_group_size(%d, 1, 1)))\n"
                "kernel void walk(global const ulong *table, global const int *groups,\n"
                " volatile global uint *count, global const uint *counts, const int from,\n"
-               " const int to, const uint before, global ulong *times,\n"
-               " global const ulong *ahead)\n{\n"
+               " const int to, const uint before, global ulong *times)\n{\n"
                "local uchar pool_[%zu] __attribute__((aligned(128)));\n"
                "local ulong records_[2][%d];\n"
                "uint wanted_ = counts[3] + before * (uint)p_groups();\n",
@@ -163,21 +159,19 @@ static void write_kernel(struct buf *b, const struct ocl_walk_text *t)
                "const int item_ = p_item();\n"
                "local const ulong *a_ = records_[at_ %% 2];\n"
                "const int n0_ = (int)a_[0], n1_ = (int)a_[1], all_ = n0_ * n1_ * (int)a_[2];\n"
-               "const bool own_all_ = all_ == 1 && a_[3] >> 32;\n"
                "for (int i = item_; at_ + 1 < to && i < %d; i += %d)\n"
                " records_[(at_ + 1) %% 2][i] = i < 3 ? (ulong)groups[(at_ + 1) * 3 + i] : "
                "table[(at_ + 1) * %d + i - 3];\n"
-               "switch ((int)(a_[3] & 0xffffffffu)) {\n", record, lanes, record - 3);
+               "switch ((int)a_[3]) {\n", record, lanes, record - 3);
 }
 
-bool ocl_persistent_text(struct buf *out, const struct ocl_form *forms, int32_t n,
-                         const struct ocl_walk_text *t)
+bool ocl_persistent_text(struct buf *out, const struct ocl_form *forms, int32_t n, int32_t lanes,
+                         int32_t record, bool teams, bool times)
 {
     struct ocl_cut *c = mem_array((size_t)n, sizeof *c);
     bool ok = c != NULL;
     buf_fmt(out, "#define PERSISTENT_LANES %d\n#define PERSISTENT_TIMES %d\n"
-            "#define PERSISTENT_TEAMS %d\n#define PERSISTENT_AHEAD %d\n", t->lanes, t->times,
-            t->teams, t->ahead);
+            "#define PERSISTENT_TEAMS %d\n", lanes, times, teams);
     ocl_source_add(out, "persistent.clh");
     ocl_source_begin(out);
     ocl_source_add(out, "mma.clh");
@@ -188,14 +182,11 @@ bool ocl_persistent_text(struct buf *out, const struct ocl_form *forms, int32_t 
             write_function(out, &c[i], forms[i].instance, i);
     }
     if (ok)
-        write_kernel(out, t);
+        write_kernel(out, lanes, record);
     for (int32_t i = 0; i < n && ok; i++)
-        write_case(out, &c[i], &forms[i], i, made_by(forms, i), t);
+        write_case(out, &c[i], &forms[i], i, made_by(forms, i), lanes, teams);
     buf_str(out, "}\nwanted_ += (uint)p_groups();\nif (at_ + 1 < to)\n"
-                 " p_meet_all(count, wanted_, item_, !own_all_,\n"
-                 "  ahead + ((ulong)(at_ + 1) * (ulong)p_groups() + (ulong)p_group()) *\n"
-                 "  (PERSISTENT_LANES / 32));\n"
-                 "P_TIME(times, at_, item_)\n}\n}\n");
+                 " p_meet_all(count, wanted_, item_);\nP_TIME(times, at_, item_)\n}\n}\n");
     mem_free(c);
     return ok && !out->failed;
 }

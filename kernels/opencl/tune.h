@@ -33,8 +33,6 @@ struct ocl_tune {
     int32_t persistent;  /* work-items of a group of a kernel that makes a whole step
                             (persistent.h); 0 = there is none */
     int32_t persistent_rows; /* up to here */
-    int32_t ahead;       /* KiB of its next weights that a warp there asks for while it waits */
-    int32_t everywhere;  /* 1: a norm of one row is made by every group there, none waits */
     int32_t bank_kib;    /* slots and pages lie in buffers of at most so much; 0 = what it allows */
 };
 
