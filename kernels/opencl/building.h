@@ -1,5 +1,5 @@
-/* The list of launches while it is put into the order of phases (bundle.c), and what is merged of a
- * block: ops of one phase that may run in any order (sets.c). */
+/* The list of launches while it is put into the order of phases (bundle.c), what is merged of a
+ * block: ops of one phase that may run in any order (sets.c), and merged launches (merged.c). */
 #ifndef RECURD_OCL_BUILDING_H
 #define RECURD_OCL_BUILDING_H
 

@@ -26,72 +26,6 @@ void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why)
     x->off = true;
 }
 
-/* ---- the list ---- */
-
-/* The instance of merged text, made when new: its index, or a code. */
-static int merged_instance(struct ocl_model *m, const struct ocl_instance *like, char *text,
-                           struct err *e)
-{
-    for (int32_t i = 0; i < m->n_instances; i++)
-        if (m->instances[i].text && !strcmp(m->instances[i].text, text) &&
-            !strcmp(m->instances[i].defines, like->defines)) {
-            mem_free(text);
-            return i;
-        }
-    struct ocl_spec s;
-    ocl_spec_init(&s, like->file, NULL);
-    buf_str(&s.defines, like->defines);
-    int i = ocl_instance_add(m, &s, e);
-    buf_free(&s.defines);
-    if (i < 0)
-        mem_free(text);
-    else
-        m->instances[i].text = text;
-    return i;
-}
-
-int ocl_add_merged(struct ocl_building *b, struct ocl_launch *r, const struct ocl_instance *like,
-                   char *text, struct err *e)
-{
-    int i = text ? merged_instance(b->m, like, text, e) : r->instance;
-    if (i < 0) {
-        mem_free(r->args);
-        return i;
-    }
-    r->instance = i;
-    r->merged = true;
-    ASSERT(b->n < b->max);
-    b->all[b->n++] = *r;
-    return 0;
-}
-
-int ocl_end_merge(struct ocl_building *b, const int32_t *ops, int32_t n, uint32_t steps,
-                  int32_t from, int rc, struct err *e)
-{
-    struct ocl_model *m = b->m;
-    if (rc) {
-        while (b->n > from)
-            mem_free(b->all[--b->n].args);
-        if (rc != E_UNSUPPORTED)
-            return rc;
-        *e = (struct err){0};
-        return 0;
-    }
-    m->merges[m->n_merges] = (struct ocl_merge){m->phases.ops[ops[0]].phase,
-                                                m->phases.ops[ops[n - 1]].phase, ops[0], false};
-    for (int32_t i = 0; i < b->n; i++) {
-        struct ocl_launch *l = &b->all[i];
-        bool ours = i >= from;
-        for (int32_t k = 0; k < n && i < from && !l->merged; k++)
-            ours = ours || l->op == ops[k];
-        for (int kind = 0; kind < STEPS_KINDS && ours; kind++)
-            if (i >= from || (steps >> kind & 1 && ocl_launch_serves(l, kind)))
-                l->merge[kind] = steps >> kind & 1 ? m->n_merges : -1;
-    }
-    m->n_merges++;
-    return 0;
-}
-
 /* ---- chains ---- */
 
 /* The chain that ends with this op becomes a launch. */
@@ -138,7 +72,7 @@ static int32_t decode_of(const struct ocl_building *b, int32_t op)
 }
 
 /* Whether all that the op does in steps of a kind is what a part of this launch's source does.
- * *_rows.cl make the same bits; others may leave something else. */
+ * *_rows.cl make the same bits where they do not pack them; others may leave something else. */
 static bool makes_same(const struct ocl_building *b, int kind, int32_t op,
                        const struct ocl_launch *part)
 {
@@ -153,7 +87,7 @@ static bool makes_same(const struct ocl_building *b, int kind, int32_t op,
         ok = (!strcmp(file, "ew.cl") && !strcmp(other, "ew_rows.cl") &&
               l->n_args == part->n_args) ||
              (!strcmp(file, "norm.cl") && !strcmp(other, "nvidia/norm_rows.cl") &&
-              l->n_args == part->n_args + 1);
+              strstr(all[l->instance].defines, "#define PACKED 0\n"));
     }
     return ok;
 }

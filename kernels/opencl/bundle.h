@@ -14,10 +14,10 @@
  * branches of one launch.
  *
  * All forms stand in the list of launches, in the order of phases. An ocl_merge joins what is
- * chosen together, for some kinds of steps (enum ocl_steps): the merged launches of some ops, or the
- * separate ones. Conditions of a merged launch are those of its members, so that each step has what
- * it would have separately. A merge that does not build is off for good; kinds of steps whose bits
- * differ at start have none. Tuning word bundle=0: there are none. */
+ * chosen together, for some kinds of steps (enum ocl_steps): the merged launches of some ops, or
+ * the separate ones. Conditions of a merged launch are those of its members, so that each step has
+ * what it would have separately. A merge that does not build is off for good; kinds of steps whose
+ * bits differ at start have none. Tuning word bundle=0: there are none. */
 #ifndef RECURD_OCL_BUNDLE_H
 #define RECURD_OCL_BUNDLE_H
 

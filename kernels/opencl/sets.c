@@ -38,20 +38,6 @@ struct sets {
     int32_t n, n_ops;
 };
 
-struct ocl_rows ocl_rows_of(int kind)
-{
-    return kind >= STEPS_WIDE ? (struct ocl_rows){OCL_BUNDLE_ROWS + 1, OCL_MANY_ROWS}
-                              : (struct ocl_rows){1, OCL_BUNDLE_ROWS};
-}
-
-bool ocl_launch_serves(const struct ocl_launch *l, int kind)
-{
-    struct ocl_rows rows = ocl_rows_of(kind);
-    return kind == STEPS_SINGLE ? ocl_launch_decodes(l)
-                                : l->rows_min <= rows.max && l->rows_max >= rows.min &&
-                                      (kind != STEPS_WIDE || l->when != WHEN_SEVERAL);
-}
-
 /* ---- what can be merged ---- */
 
 static bool same_step(const struct ocl_launch *a, const struct ocl_launch *b)

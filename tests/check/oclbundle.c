@@ -150,6 +150,19 @@ static void compare(struct ocl_model *with, struct ocl_model *without, struct ki
     mem_free(b);
 }
 
+/* Whether the proof at start has a step that runs this merged launch, of several groups. */
+static bool provable(const struct ocl_launch *l)
+{
+    static const int32_t least[STEPS_KINDS] = {1, 2, OCL_BUNDLE_ROWS + 1, OCL_BUNDLE_ROWS + 1,
+                                               OCL_WIDE_ROWS + 1};
+    bool can = false;
+    for (int k = 0; k < STEPS_KINDS; k++)
+        can = can || (l->merge[k] >= 0 && MAX(l->rows_min, least[k]) <= cap.tokens &&
+                      (k != STEPS_WIDE || cap.seqs >= least[k]));
+    return can && l->merged && l->extent[0].n > 1 &&
+           (l->rows_min == 1 || l->rows_min == OCL_BUNDLE_ROWS + 1);
+}
+
 /* A merged launch of each source, in turn, writes into other memory; the walk, whose table says
  * where, does not. */
 static void spoil(struct ocl_model *m)
@@ -160,10 +173,9 @@ static void spoil(struct ocl_model *m)
     must(ocl_buffer_new(&other, &device, m->arena.bytes, "other memory", &e), &e);
     for (int32_t i = 0; i < m->n_launches; i++) {
         struct ocl_launch *l = &m->launches[i];
-        bool seen = !l->merged || (l->rows_min > 1 && l->merge[STEPS_MANY] < 0) ||
-                    l->rows_min > cap.tokens || l->extent[0].n < 2;
+        bool seen = !provable(l);
         for (int32_t k = 0; k < i && !seen; k++)
-            seen = m->launches[k].merged && m->launches[k].instance == l->instance;
+            seen = provable(&m->launches[k]) && m->launches[k].instance == l->instance;
         if (seen)
             continue;
         for (int back = 0; back < 2; back++) { /* the arena is the first argument of all */

@@ -19,7 +19,7 @@
 #define MEMBERS 8
 #define WAYS 16
 #define POOL 65537 /* numbers that all others are taken from */
-#define SEPARATE "wgmma=0 bundle=0 persistent=0"
+#define SEPARATE "wgmma=0 bundle=0"
 
 static struct ocl_device device;
 static struct act acts[3 * MEMBERS];
@@ -259,6 +259,7 @@ int main(int argc, char **argv)
     if (!n)
         memcpy(ways, usual, sizeof usual), n = (int)ARRAY_LEN(usual);
     must(ocl_device_open(&device, name, cache, &e), &e);
+    device.tune.persistent = 0; /* of few rows, and long to compile */
     fill_pool();
     for (int g = 0; g < groups; g++)
         ok = run_group(MEMBERS - g % MEMBERS, (uint64_t)g + 1, ways, n) && ok;

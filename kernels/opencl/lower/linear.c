@@ -467,10 +467,11 @@ static double together_ns(const struct ocl_model *m, const struct together *t, i
     int64_t units = MIN(MAX((int64_t)m->d->info.units, (int64_t)1), (int64_t)UNITS_MOST), at = 0;
     bool done[OCL_WGMMA_MEMBERS] = {false};
     for (int32_t i = 0; i < t->n; i++) {
-        int32_t k = -1;
-        for (int32_t j = 0; j < t->n; j++)
-            if (!done[j] && (k < 0 || way_steps(m, t->op[j], t->way[j]) >
-                                          way_steps(m, t->op[k], t->way[k])))
+        int32_t k = 0;
+        while (done[k])
+            k++;
+        for (int32_t j = k + 1; j < t->n; j++)
+            if (!done[j] && way_steps(m, t->op[j], t->way[j]) > way_steps(m, t->op[k], t->way[k]))
                 k = j;
         int64_t tiles = way_tiles(t->op[k], t->way[k], rows);
         double ns = tile_ns(m, t->op[k], t->way[k]);
