@@ -72,8 +72,12 @@ class Server:
         if code and not any(exc):
             raise RuntimeError(f"the daemon ended with exit code {code}")
 
+    def steps(self):
+        return [self.metric(f"recurd_{x}_total") for x in ("steps", "step_tokens", "step_seconds")]
+
     def load(self, bench, name, *args):
-        """One run of recurd-bench: its result."""
+        """One run of recurd-bench: its result, and what steps it took ("steps")."""
+        before = self.steps()
         path = os.path.join(bench.a.out, name + ".json")
         bench.output([bench.program("recurd-bench"), "--url", f"http://127.0.0.1:{self.port}",
                       "--prompt-as", "ids", "--vocab", "10:4000", "--ignore-eos", "--quiet",
@@ -83,6 +87,9 @@ class Server:
         if d["requests"]["failed"]:
             raise RuntimeError(f"{d['requests']['failed']} requests failed: "
                                f"{d['requests']['error_samples']}")
+        n, tokens, s = (b - a for a, b in zip(before, self.steps()))
+        n = max(n, 1)
+        d["steps"] = f"{n:.0f} steps of {tokens / n:.0f} tokens and {s / n * 1e3:.1f} ms"
         return d
 
     def post(self, path, body):
@@ -111,7 +118,7 @@ def decode(bench, server, model, n, part):
                     "--input-tokens", "64", "--output-tokens", str(bench.size.written))
     t = d["latency"]
     return d["throughput"]["output_tokens_per_s"], \
-        f"TPOT p50 {t['tpot']['p50_ms']:.2f} ms, TTFT p50 {t['ttft']['p50_ms']:.0f} ms"
+        f"TPOT p50 {t['tpot']['p50_ms']:.2f} ms, TTFT p50 {t['ttft']['p50_ms']:.0f} ms, " + d["steps"]
 
 
 def prompts(bench, server, model, at_once, tokens, requests, part):
@@ -120,8 +127,9 @@ def prompts(bench, server, model, at_once, tokens, requests, part):
                     "--output-tokens", "1")
     p50 = d["latency"]["ttft"]["p50_ms"]
     if at_once == 1:
-        return tokens / p50 * 1e3, f"TTFT p50 {p50:.1f} ms"
-    return d["tokens"]["prompt"] / d["throughput"]["window_s"], f"TTFT p50 {p50:.0f} ms"
+        return tokens / p50 * 1e3, f"TTFT p50 {p50:.1f} ms, {d['steps']}"
+    return d["tokens"]["prompt"] / d["throughput"]["window_s"], \
+        f"TTFT p50 {p50:.0f} ms, {d['steps']}"
 
 
 def serve(bench, device, model):
