@@ -32,8 +32,8 @@ struct device {
     const struct backend *backend;
     char description[256]; /* one line for humans: name, threads, instruction set */
     int ways; /* for weights, at a time, each to another n-th of the plan; 0 = one */
-    /* Once it is ready: steps of one row a sequence, up to so many, have kernels of their own, so
-     * their times say nothing about other steps. 0 = none */
+    /* Once it is ready: steps of one row a sequence, all with logits, up to so many, have kernels
+     * of their own, so their times say nothing about other steps. 0 = none */
     int32_t single_rows;
 };
 
@@ -67,6 +67,8 @@ struct backend {
      * the device is done: the batch may be changed, and whatever is called next comes after it.
      * E_DEVICE, here and below: the device is lost and every later call fails. */
     int (*run)(struct device *d, const struct batch *b, struct err *e);
+    /* (optional, where run may return before the device is done) Until it is. */
+    int (*wait)(struct device *d, struct err *e);
     /* out[i] = what sample_choose says of rows[i] and its row of logits; n <= capacity.logits, and
      * each row of logits at most once. One small transfer on a device of its own memory. */
     int (*sample)(struct device *d, const struct sample_row *rows, int32_t n,

@@ -590,11 +590,15 @@ static bool run(struct engine *en)
     int32_t n = rc ? 0 : ask(en);
     if (n > 0)
         rc = k->sample(en->device, en->asked, n, en->told, &e);
+    else if (rc == 0 && k->wait && en->o.paced) /* or its time would be the next step's */
+        rc = k->wait(en->device, &e);
     uint64_t took_ns = clock_now_ns() - start_ns;
     en->stats.step_ns += took_ns;
     en->stats.steps++;
     if (rc == 0) {
-        pace_note(&en->pace, en->batch.n_tokens, en->batch.n_tokens == en->batch.n_seqs, took_ns);
+        const struct batch *b = &en->batch;
+        bool single = b->n_tokens == b->n_seqs && b->n_logits == b->n_tokens;
+        pace_note(&en->pace, b->n_tokens, single, took_ns);
         en->stats.step_tokens += (uint64_t)en->batch.n_tokens;
         return true;
     }

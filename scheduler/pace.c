@@ -65,6 +65,13 @@ static double any(const struct pace *p, double rows)
 /* Steps of one row a sequence that have kernels of their own. */
 static bool is_apart(const struct pace *p, double rows) { return rows <= p->single_rows; }
 
+/* Of p->alone: no class has steps of both kinds. */
+static int32_t alone_class(const struct pace *p, int32_t rows)
+{
+    int32_t c = class_of(rows);
+    return !p->single_rows || is_apart(p, rows) ? c : MIN(MAX(c, class_of(p->single_rows) + 1), PACE_CLASSES - 1);
+}
+
 /* The time of `rows` rows that run alone, of streams or (rows 1) of one row. Both times are at
  * least that, where both are of the same kind of steps. */
 static double alone(const struct pace *p, double rows)
@@ -94,11 +101,11 @@ static double bounded(const struct pace_class *seen, const struct pace_class *c,
     return guess > 0 ? MIN(ns, PACE_JUMP * guess) : ns;
 }
 
-/* rises, falls: how much of a longer or shorter time than expected counts; rises 0 = a longer one
- * says nothing, not even that it was seen. */
-static void learn(struct pace_class *seen, double x, double took, double rises, double falls)
+/* Into class c of `seen`. rises, falls: how much of a longer or shorter time than expected counts;
+ * rises 0 = a longer one says nothing, not even that it was seen. */
+static void learn(struct pace_class *seen, struct pace_class *c, double x, double took,
+                  double rises, double falls)
 {
-    struct pace_class *c = &seen[class_of((int32_t)x)];
     double y = bounded(seen, c, x, took);
     bool is_strange = c->ns == 0 || took > PACE_JUMP * c->ns;
     double share = !is_known(c) ? 1 : y < expected(seen, x) ? falls : rises;
@@ -121,7 +128,7 @@ static double most_of(const struct pace *p, int32_t base, bool streams, bool cal
  * might. Who comes next waited for one such step, at most. */
 static void settle(struct pace *p, double took)
 {
-    double debt = PACE_ALONE * alone(p, 1);
+    double debt = MAX(PACE_ALONE * alone(p, 1), MAX(-p->saved, p->base == 0 ? took : 0));
     if (p->target_ns) {
         p->saved = 0;
     } else if (p->trial > 0) {
@@ -130,7 +137,7 @@ static void settle(struct pace *p, double took)
         p->saved = MAX(MIN(p->saved, 0) - took, -debt);
     } else {
         double most = most_of(p, p->base, p->streams, false);
-        double enough = expected(p->all, p->base + PACE_LEAST); /* for any step of the least */
+        double enough = any(p, p->base + PACE_LEAST); /* for any step of the least */
         p->saved = MIN(p->saved + most - took, enough);
         p->saved = MAX(p->saved, p->calm ? MIN(most - took, 0) : -debt); /* one step, at most */
     }
@@ -147,10 +154,14 @@ void pace_note(struct pace *p, int32_t rows, bool single, uint64_t took_ns)
     }
     /* Much makes a step longer than it has to be, nothing makes one shorter. */
     if (!apart)
-        learn(p->all, x, took, 0.125, 0.5);
-    /* Between steps with others it is slower than alone: that says nothing. */
-    if (apart || (is_alone && !is_apart(p, x)))
-        learn(p->alone, x, took, p->trial > 0 ? 0.5 : p->passed > 0 ? 0 : 0.125, 0.5);
+        learn(p->all, &p->all[class_of(rows)], x, took, 0.125, 0.5);
+    /* Between steps with others it is slower than alone: that says nothing. Nor does a row that the
+     * device makes otherwise, if such a one was ever seen. */
+    struct pace_class *c = &p->alone[alone_class(p, rows)];
+    if (apart || (is_alone && (!is_apart(p, x) || (rows <= 1 && c->ns == 0))))
+        learn(p->alone, c, x, took, p->trial > 0 ? 0.5 : p->passed > 0 ? 0 : 0.125, 0.5);
+    else if (is_alone && rows <= 1)
+        c->age = 0, c->keep = MIN(2 * c->keep, PACE_AGE);
     p->trial -= p->trial > 0;
 }
 
@@ -193,7 +204,7 @@ int32_t pace_first(const struct pace *p, int32_t decode, int32_t budget)
 {
     /* Half of the time that is not the streams', so the others get the other half. */
     double most = (most_of(p, decode, true, false) + (decode ? alone(p, decode) : 0)) / 2;
-    if (!is_known(&p->alone[class_of(MAX(decode, 1))]))
+    if (!is_known(&p->alone[alone_class(p, MAX(decode, 1))]))
         return decode;
     return rows_in(p, most, decode, budget);
 }
@@ -259,6 +270,8 @@ static int32_t rows_with(const struct pace *p, int32_t first, int32_t budget)
     rows = rows_in(p, PACE_FLAT * least, first + PACE_LEAST, budget);
     if (p->streams && extra > 0)
         rows = MAX(rows, (int32_t)MIN((double)budget, first + extra / 2 / each));
+    if (p->single_rows && !is_known(&p->all[class_of(first + PACE_MANY)]))
+        rows = MIN(first + PACE_MANY, budget); /* tried: the line from fewer rows says too much */
     return rows >= first + PACE_MANY ? rows : first + PACE_LEAST;
 }
 
@@ -271,7 +284,7 @@ int32_t pace_rows(struct pace *p, int32_t decode, int32_t first, bool calm, int3
     p->calm = calm && decode > 0 && first == decode;
     p->calm = p->calm && pace_most(p, decode, true) > pace_most(p, decode, false);
     if (n_others > 0 && first + PACE_LEAST < budget) {
-        if (!is_known(&p->alone[class_of(MAX(decode, 1))]) && p->trial == 0)
+        if (!is_known(&p->alone[alone_class(p, MAX(decode, 1))]) && p->trial == 0)
             p->trial = PACE_TRIAL;
         if (first > 0 && p->passed >= PACE_PATIENCE)
             rows = first + PACE_LEAST;

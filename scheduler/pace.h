@@ -68,7 +68,7 @@ struct pace {
     int32_t passed; /* steps in a row in which others waited and got nothing */
 };
 
-/* A step of `rows` rows took ns. single: of as many sequences. */
+/* A step of `rows` rows took ns. single: of as many sequences, each with logits. */
 void pace_note(struct pace *p, int32_t rows, bool single, uint64_t ns);
 /* What a step of `rows` rows takes, prompts among them; 0 = nothing is known. */
 uint64_t pace_ns(const struct pace *p, int32_t rows);

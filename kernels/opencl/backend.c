@@ -128,6 +128,13 @@ static int ocl_run(struct device *d, const struct batch *b, struct err *e)
     return lost(o, ocl_queue_run(&o->model, b, &o->times, e), e);
 }
 
+static int ocl_wait(struct device *d, struct err *e)
+{
+    struct ocl *o = self(d);
+    int rc = alive(o, e);
+    return rc ? rc : lost(o, ocl_queue_wait(&o->model, &o->times, e), e);
+}
+
 static int ocl_sample(struct device *d, const struct sample_row *rows, int32_t n,
                       struct sample_result *out, struct err *e)
 {
@@ -353,6 +360,7 @@ const struct backend backend_opencl = {
     .put_weight = ocl_put_weight,
     .ready = ocl_ready,
     .run = ocl_run,
+    .wait = ocl_wait,
     .sample = ocl_sample,
     .logits = ocl_logits,
     .slot_zero = ocl_slot_zero,

@@ -86,11 +86,27 @@ static bool fill_batch(struct proof *t, int32_t rows, bool mixed)
     return true;
 }
 
+/* Packed rows lie further apart than others: what the other way left of them goes. */
+static int clear_packed(struct proof *t, int32_t i, struct err *e)
+{
+    const struct ocl_model *m = t->m;
+    const struct act *a = &m->plan->acts[i];
+    int32_t rows = a->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
+    if (!m->packed || !m->packed[i].from)
+        return 0;
+    return ocl_fill_zero(m->d, m->d->queue, m->arena.mem, (size_t)a->offset * 4,
+                         (size_t)rows * (size_t)a->stride * 4, "activations", e);
+}
+
 /* The same numbers everywhere before each run. */
 static int fill_memory(struct proof *t, struct err *e)
 {
     struct ocl_model *m = t->m;
-    int rc;
+    int rc = 0;
+    for (int32_t i = 0; i < m->plan->n_acts && !rc; i++)
+        rc = clear_packed(t, i, e);
+    if (rc)
+        return rc;
     for (int32_t i = 0; i < m->plan->n_acts; i++) {
         const struct act *a = &m->plan->acts[i];
         size_t bytes = (size_t)act_rows(t, a) * (size_t)a->stride * 4;
@@ -353,15 +369,30 @@ static int proved(struct proof *t, struct err *e)
 static int prove_kind(struct proof *t, int kind, struct err *e)
 {
     int rc = 0;
+    t->batch = (struct batch){0};
     for (int32_t last = 0, n; (n = next_rows(t->m, kind, last)) > last && !rc; last = n) {
         if (!fill_batch(t, n, !ocl_one_a_sequence(kind)))
             return err_set(e, E_RANGE, "there is no room for a step of %d rows", n);
         rc = proved(t, e);
+        if (!rc && kind == STEPS_MANY && fill_batch(t, n, false))
+            rc = proved(t, e);
     }
     return rc;
 }
 
-/* Steps of a kind without merged launches: those that were not proved. */
+/* Kinds of steps that have a merged launch in common with those of `kind`. */
+static uint32_t with_launches_of(const struct ocl_model *m, int kind)
+{
+    uint32_t kinds = 1u << kind;
+    for (int32_t i = 0; i < m->n_launches; i++)
+        for (int k = 0; k < STEPS_KINDS && m->launches[i].merged; k++)
+            if (m->launches[i].merge[kind] >= 0 && m->launches[i].merge[k] >= 0)
+                kinds |= 1u << k;
+    return kinds;
+}
+
+/* Kinds of steps that do without merged launches: those that were not proved, and others with the
+ * same launches, of which each is proved in one kind alone. */
 static uint32_t prove_all(struct proof *t, uint32_t wrong)
 {
     struct ocl_model *m = t->m;
@@ -373,9 +404,11 @@ static uint32_t prove_all(struct proof *t, uint32_t wrong)
         else if (rc)
             log_warn("%s: merged launches cannot be proved, in such steps all are separate: %s",
                      m->d->info.name, why.text);
-        if (rc) /* its logits may be rows of another kind */
-            wrong |= 1u << kind | 1u << ocl_steps_of(t->batch.n_logits, t->batch.n_seqs,
-                                                     ocl_one_a_sequence(kind));
+        if (rc)
+            wrong |= with_launches_of(m, kind);
+        if (rc && t->batch.n_tokens) /* its logits may be rows of another kind */
+            wrong |= with_launches_of(m, ocl_steps_of(t->batch.n_logits, t->batch.n_seqs,
+                                                      ocl_one_a_sequence(kind)));
     }
     return wrong & STEPS_EVERY;
 }

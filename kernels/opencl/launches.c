@@ -255,9 +255,10 @@ static int make_kernels(struct ocl_model *m, struct err *e)
                 continue;
             int own = rc ? rc : make_kernel(m, l, p, first, e);
             for (int k = 0; k < STEPS_KINDS && own && merged; k++)
-                if (l->merge[k] >= 0)
-                    ocl_bundle_off(m, l->merge[k], told || k ? NULL : e->text);
-            told = told || own;
+                if (l->merge[k] >= 0) {
+                    ocl_bundle_off(m, l->merge[k], told ? NULL : e->text);
+                    told = true;
+                }
             rc = merged ? rc : own;
         }
         if (rc && !merged)

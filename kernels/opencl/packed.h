@@ -14,7 +14,7 @@
 #define OCL_PACKED_PAST 256 /* rows that a tile of a product may read past the last packed one */
 
 struct ocl_packed {
-    int32_t from;   /* beyond all rows of merged launches (bundle.h); 0: never */
+    int32_t from;   /* beyond OCL_BUNDLE_ROWS (bundle.h); 0: never */
     bool cores;     /* as wgmma reads it; else mma.sync */
     int64_t at;     /* its first pair, from the arena's begin: 128 bytes, or a multiple of it */
     int64_t rows_p; /* room for so many rows: a multiple of 8 */

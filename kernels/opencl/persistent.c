@@ -379,7 +379,8 @@ void ocl_persistent_init(struct ocl_model *m)
 
 int32_t ocl_persistent_rows(const struct ocl_model *m)
 {
-    return m->n_walks && !m->unwalked ? m->walks[m->n_walks - 1].rows_max : 0;
+    bool any = m->n_walks && !m->unwalked && !(m->unmerged >> STEPS_SINGLE & 1);
+    return any ? m->walks[m->n_walks - 1].rows_max : 0;
 }
 
 struct ocl_walks *ocl_persistent_find(const struct ocl_model *m, const struct batch *b)

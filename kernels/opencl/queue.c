@@ -183,6 +183,11 @@ static int settle(struct ocl_model *m, struct ocl_times *t, struct err *e)
     return rc;
 }
 
+int ocl_queue_wait(struct ocl_model *m, struct ocl_times *t, struct err *e)
+{
+    return settle(m, t, e);
+}
+
 int ocl_queue_run(struct ocl_model *m, const struct batch *b, struct ocl_times *t, struct err *e)
 {
     int rc;

@@ -8,6 +8,8 @@ struct ocl_times {
     uint64_t launches, enqueue_ns, wait_ns;
 };
 
+/* Until the step that was enqueued last is done. */
+int ocl_queue_wait(struct ocl_model *m, struct ocl_times *t, struct err *e) MUST_USE;
 /* Enqueues a step, after waiting for the one before. Adds to *t, as the two below. */
 int ocl_queue_run(struct ocl_model *m, const struct batch *b, struct ocl_times *t,
                   struct err *e) MUST_USE;

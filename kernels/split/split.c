@@ -239,6 +239,16 @@ static int split_run(struct device *d, const struct batch *b, struct err *e)
     return rc ? rc : lost(self(d), split_step(self(d), b, e));
 }
 
+/* Of the last part, which waits for all before it. */
+static int split_wait(struct device *d, struct err *e)
+{
+    struct split *s = self(d);
+    int rc = alive(s, e);
+    if (rc || !s->devices[s->n - 1]->backend->wait)
+        return rc;
+    return lost(s, CALL(s, s->n - 1, wait, e));
+}
+
 static int split_sample(struct device *d, const struct sample_row *rows, int32_t n,
                         struct sample_result *out, struct err *e)
 {
@@ -452,7 +462,7 @@ static void split_profile(struct device *d, const struct device_rates *limit)
 #define SPLIT_BACKEND(host)                                                                       \
     .name = "split", .host_memory = host, .puts_at_once = true, .close = split_close,             \
     .load = split_load, .put_weight = split_put_weight,                                           \
-    .ready = split_ready, .run = split_run, .sample = split_sample, .logits = split_logits,       \
+    .ready = split_ready, .run = split_run, .wait = split_wait, .sample = split_sample, .logits = split_logits,       \
     .slot_zero = split_slot_zero, .slot_copy = split_slot_copy, .slot_read = split_slot_read,     \
     .slot_write = split_slot_write, .page_copy = split_page_copy, .page_read = split_page_read,   \
     .page_write = split_page_write, .numerics_of = split_numerics_of,                             \

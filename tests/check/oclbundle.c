@@ -184,8 +184,9 @@ static void spoil(struct ocl_model *m)
             if (!back)
                 must(ocl_bundle_test(m, &e), &e);
         }
-        if (!m->unmerged)
-            fail(m->instances[l->instance].file);
+        for (int k = 0; k < STEPS_KINDS; k++)
+            if (l->merge[k] >= 0 && !(m->unmerged >> k & 1))
+                fail(m->instances[l->instance].file);
         m->unmerged = 0, m->unwalked = false;
         tried++;
     }

@@ -30,14 +30,17 @@ static const struct machine machines[] = {
     {"a small model that lives in the cache", 30e3, 180e3, 370e3, 170e3, 0},
     {"streams alone are one kernel", 2000e3, 20e3, 8000e3, 0, 64},
     {"rows of prompts cost little besides", 1600e3, 10e3, 8000e3, 0, 64},
+    {"33 streams are no kernel of their own", 1600e3, 15e3, 5000e3, 0, 32},
 };
+
+static int32_t budget = BUDGET; /* of a step; each test is a process */
 
 struct world {
     const struct machine *m;
     struct pace p;
     struct batch_want w[LONG + STREAMS + 1];
     int32_t rows[LONG + STREAMS + 1], told[LONG + STREAMS + 1]; /* told: tokens of a stream */
-    int32_t n, budget;
+    int32_t n;
     uint32_t turn;
     double cold, prompt_rows;
 };
@@ -53,21 +56,22 @@ static double step(struct world *s)
         decode += s->w[i].decode;
         calm = calm && (!s->w[i].decode || s->told[i] >= PACE_SHORT);
     }
-    int32_t first = pace_first(&s->p, decode, s->budget);
+    int32_t first = pace_first(&s->p, decode, budget);
     first = batch_first(s->w, s->n, first, &others);
-    int32_t tokens = pace_rows(&s->p, decode, first, calm, others, s->budget);
+    int32_t tokens = pace_rows(&s->p, decode, first, calm, others, budget);
     int32_t n = batch_pick(s->w, s->n, tokens, 2 * (LONG + STREAMS), &s->turn, s->rows);
-    int32_t seqs = 0;
+    int32_t drawn = 0; /* sequences with one row that all have logits */
     for (int32_t i = 0; i < s->n; i++)
-        seqs += s->rows[i] > 0;
+        drawn += s->rows[i] == 1 && s->w[i].left == 1;
     double ns = s->m->fixed + n * s->m->row + s->cold;
     s->cold /= 2;
-    if (n > seqs || (s->m->single && n > s->m->single)) {
+    bool single = n == drawn || (!s->m->single && n <= MAX(decode, 1));
+    if (!single || (s->m->single && n > s->m->single)) {
         ns += s->m->mixed;
         s->cold = s->m->cold;
     }
     s->prompt_rows += n - decode;
-    pace_note(&s->p, n, n == seqs, (uint64_t)ns);
+    pace_note(&s->p, n, n == drawn, (uint64_t)ns);
     return ns;
 }
 
@@ -80,7 +84,7 @@ static const struct batch_want stream = {.left = 1, .most = 1, .draws = true, .d
 
 static struct world begin(const struct machine *m, int n_long, int n_streams)
 {
-    struct world s = {.m = m, .p = {.single_rows = m->single}, .budget = BUDGET};
+    struct world s = {.m = m, .p = {.single_rows = m->single}};
     for (int i = 0; i < n_streams; i++) {
         s.told[s.n] = PACE_SHORT;
         s.w[s.n++] = stream;
@@ -165,6 +169,19 @@ Test(pace_delay, long_prompts_slow_a_short_request_down_three_times_at_most)
     check_delays(0);
 }
 
+/* Steps that grow to what is not felt are paid back as a whole. */
+Test(pace_delay, and_where_steps_are_as_long_as_nobody_feels)
+{
+    const struct machine m = {"", 1600e3, 8e3, 8000e3, 0, 64};
+    budget = 8192;
+    for (int32_t out = 1; out <= 32; out *= 2) {
+        double alone = served_alone(&m, 0, 5, out), took = worst(&m, 8, 0, 5, out);
+        double bound = MAX(PACE_SHARED * alone, alone + 1.01 * (double)PACE_FELT_NS);
+        bound += (PACE_TRIAL + 1) * (m.fixed + m.row + m.mixed);
+        cr_expect_leq(took, bound, "%d out: %g ms, bound %g", (int)out, took / 1e6, bound / 1e6);
+    }
+}
+
 Test(pace_delay, and_beside_a_stream) { check_delays(1); }
 
 Test(pace_delay, and_beside_many_streams) { check_delays(STREAMS); }
@@ -189,13 +206,18 @@ Test(pace_delay, prompts_alone_lose_little_by_short_steps)
 Test(pace_delay, prompts_alone_use_a_device_that_wants_many_rows)
 {
     const struct machine m = {"", 1600e3, 8e3, 8000e3, 0, 64};
+    budget = 8192;
     double most = (double)PACE_FELT_NS, best = (most - m.fixed - m.mixed) / m.row / most;
     for (int32_t rows = 2048; rows <= 100000000; rows = rows == 2048 ? 100000000 : INT32_MAX) {
         struct world s = begin(&m, 16, 0);
         double ns = 0;
-        s.budget = 8192;
-        for (int32_t i = 0; i < s.n; i++)
-            s.w[i] = prompt(rows);
+        s.n = 1; /* what a stream takes by itself is known */
+        s.w[0] = stream;
+        for (int k = 0; k < PACE_TRIAL; k++)
+            step(&s);
+        for (s.n = 0; s.n < 16; s.n++)
+            s.w[s.n] = prompt(rows);
+        s.prompt_rows = 0;
         for (int k = 0; k < 1000; k++) {
             double took = step(&s);
             cr_assert_leq(took, 1.01 * most);
@@ -268,7 +290,7 @@ static double crowd(const struct machine *m, int32_t n, double *first_token)
     struct world s = begin(m, 0, 0);
     double now = 0, from = 0, waits = 0;
     int told = 0, began = 0;
-    s.budget = 8192;
+    budget = 8192;
     for (s.n = 0; s.n < n; s.n++)
         s.w[s.n] = prompt(64), asked[s.n] = 0;
     for (int k = 0; k < 4000; k++) {
@@ -299,7 +321,8 @@ Test(pace_delay, a_crowd_runs_nearly_as_fast_as_its_steps)
     for (size_t i = 0; i < ARRAY_LEN(machines); i++)
         for (int32_t n = 1; n <= LONG; n *= 4) {
             const struct machine *m = &machines[i];
-            double late, own = m->fixed + n * m->row;
+            bool apart = n <= m->single || !m->single;
+            double late, own = m->fixed + n * m->row + (apart ? 0 : m->mixed);
             double prompts = m->fixed + 64 * n * m->row + m->mixed;
             double best = 256 * n / (255 * own + prompts) * 1e9;
             double is = crowd(m, n, &late);
