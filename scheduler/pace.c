@@ -68,8 +68,8 @@ static bool is_apart(const struct pace *p, double rows) { return rows <= p->sing
 /* Of p->alone: no class has steps of both kinds. */
 static int32_t alone_class(const struct pace *p, int32_t rows)
 {
-    int32_t c = class_of(rows);
-    return !p->single_rows || is_apart(p, rows) ? c : MIN(MAX(c, class_of(p->single_rows) + 1), PACE_CLASSES - 1);
+    int32_t c = class_of(rows), least = class_of(p->single_rows) + 1;
+    return !p->single_rows || is_apart(p, rows) ? c : MIN(MAX(c, least), PACE_CLASSES - 1);
 }
 
 /* The time of `rows` rows that run alone, of streams or (rows 1) of one row. Both times are at

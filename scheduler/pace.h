@@ -28,9 +28,9 @@
  * Times are learned for each power of two of rows, as one point (rows, ns) each, and lie on lines
  * between these: those of all steps, and apart from them those of what runs alone, which the bounds
  * are multiples of; where a device makes steps of one row a sequence by other kernels
- * (single_rows), these are in the latter alone. What is not known, or was learned long ago, is tried: PACE_TRIAL
- * steps in a row of the streams alone, or of one row, of which the last count most: what other rows
- * left in the caches makes the first of them slow. Owner: the engine. */
+ * (single_rows), these are in the latter alone. What is not known, or was learned long ago, is
+ * tried: PACE_TRIAL steps in a row of the streams alone, or of one row, of which the last count
+ * most: what other rows left in the caches makes the first of them slow. Owner: the engine. */
 #ifndef RECURD_PACE_H
 #define RECURD_PACE_H
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kernels/opencl/building.h"
+#include "kernels/opencl/packed.h"
 #include "kernels/opencl/persistent.h"
 #include "kernels/opencl/queue.h"
 
