@@ -79,7 +79,6 @@ int engine_open(struct engine *en, const struct model *m, struct device *d,
                 const struct sched_options *o, struct err *e)
 {
     *en = (struct engine){.plan = &m->plan, .device = d, .pieces = *pieces, .o = *o,
-                          
                           .pace = {.target_ns = o->gap_ns, .single_rows = d->single_rows},
                           .positions = INT64_MAX / 2};
     if (o->origin) {

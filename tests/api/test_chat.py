@@ -3,7 +3,7 @@ import json
 import time
 import unittest
 
-from common import DEMO, DEMO7, Stream, server
+from common import DEMO, DEMO7, Settings, Stream, server
 
 HI = "Tell me a story about a cat."
 

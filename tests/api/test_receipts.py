@@ -317,9 +317,9 @@ class Receipts(unittest.TestCase):
                 self.assertIn(w, out)
 
     def test_plain_kernels_verify_their_own(self):
-        s = server("--model", DEMO, "--kernels", "ref")
+        s = server("--model", DEMO, "--device", "cpu", "--kernels", "ref")
         reply = s.complete("Once upon", max_tokens=6, receipt=True, **SAMPLED)
-        self.equal(DEMO, reply, flags=(("--kernels", "ref"), ("--device", "ref", "--chunk", "2")))
+        self.equal(DEMO, reply, flags=(("--device", "cpu", "--kernels", "ref"), ("--device", "ref", "--chunk", "2")))
 
     def test_digests_alone_need_the_tokens(self):
         s = server("--model", DEMO)
