@@ -462,7 +462,8 @@ static void split_profile(struct device *d, const struct device_rates *limit)
 #define SPLIT_BACKEND(host)                                                                       \
     .name = "split", .host_memory = host, .puts_at_once = true, .close = split_close,             \
     .load = split_load, .put_weight = split_put_weight,                                           \
-    .ready = split_ready, .run = split_run, .wait = split_wait, .sample = split_sample, .logits = split_logits,       \
+    .ready = split_ready, .run = split_run, .wait = split_wait, .sample = split_sample,            \
+    .logits = split_logits,                                                                        \
     .slot_zero = split_slot_zero, .slot_copy = split_slot_copy, .slot_read = split_slot_read,     \
     .slot_write = split_slot_write, .page_copy = split_page_copy, .page_read = split_page_read,   \
     .page_write = split_page_write, .numerics_of = split_numerics_of,                             \

@@ -319,7 +319,8 @@ class Receipts(unittest.TestCase):
     def test_plain_kernels_verify_their_own(self):
         s = server("--model", DEMO, "--device", "cpu", "--kernels", "ref")
         reply = s.complete("Once upon", max_tokens=6, receipt=True, **SAMPLED)
-        self.equal(DEMO, reply, flags=(("--device", "cpu", "--kernels", "ref"), ("--device", "ref", "--chunk", "2")))
+        self.equal(DEMO, reply, flags=(("--device", "cpu", "--kernels", "ref"),
+                                       ("--device", "ref", "--chunk", "2")))
 
     def test_digests_alone_need_the_tokens(self):
         s = server("--model", DEMO)
