@@ -133,10 +133,10 @@ bool ocl_launch_decodes(const struct ocl_launch *l);
 
 /* ---- proof at start (bundletest.c) ---- */
 
-/* With weights in place: steps on pseudo-random states with merged and with separate launches, of
- * each kind as many as have every merged launch once. Where any bit of an activation or a state
- * differs the model goes on without merged ones in steps of that kind, and a warning names the
- * phase. Slots and pages are zeros afterwards. */
+/* With weights in place: steps on pseudo-random states with merged and with separate launches, as
+ * many as have every merged launch once. Where any bit of an activation or a state differs the
+ * model goes on without merged ones in steps of that kind and of those that share a launch with it,
+ * and a warning names the phase. Slots and pages are zeros afterwards. */
 int ocl_bundle_test(struct ocl_model *m, struct err *e) MUST_USE;
 
 #endif

@@ -34,10 +34,10 @@
 #define REGISTERS 168
 #define REGISTERS_MORE 224
 #define REGISTERS_LESS 48
-/* One lane goes on. The compiler knows that it is one: a copy in code that any of several might run
- * becomes a loop over them, which takes 60 ns. */
 #define RECORD (OCL_WGMMA_NUMBERS * 8) /* bytes of a member's */
 #define OF(name) (OCL_WGMMA_##name * 8)
+/* One lane goes on. The compiler knows that it is one: a copy in code that any of several might run
+ * becomes a loop over them, which takes 60 ns. */
 #define ELECT " elect.sync _|p, 0xffffffff;\n @!p bra END;\n"
 
 static const struct ocl_wgmma shapes[] = {{32, 12}, {64, 10}, {128, 8}, {176, 7}, {192, 6}};

@@ -193,14 +193,14 @@ static bool run_way(const char *way, bool first, const float *from, float *got, 
         if (!first)
             wrong += compare(got, want[i], sizes[i], way);
     }
-    bool off = false;
+    bool off = plan.n_ops > 1 && device.tune.bundle && !model.n_merges; /* nothing is merged */
     for (int32_t k = 0; k < model.n_merges; k++)
         off = off || model.merges[k].off;
     printf("%s %d products, \"%s\"%s%s: %llu launches in the last step, %lld numbers differ%s\n",
            wrong || off ? "FAIL" : "ok  ", plan.n_ops, way,
            first ? ", separate" : "", first || device.tune.wgmma ? "" : " (no wgmma)",
            (unsigned long long)launches, (long long)wrong,
-           off ? ", a merge is off" : "");
+           off ? ", a merge is off, or there is none" : "");
     fflush(stdout);
     ocl_model_free(&model);
     device.tune = tuned;
