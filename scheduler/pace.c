@@ -122,7 +122,16 @@ static void learn(struct pace_class *seen, struct pace_class *c, double x, doubl
             seen[k].ns = MIN(seen[k].ns, y);
 }
 
-static double most_of(const struct pace *p, int32_t base, bool streams, bool calm);
+static double most_of(const struct pace *p, int32_t base, bool streams, bool calm)
+{
+    if (base == 0)
+        return MAX((double)p->target_ns, PACE_ALONE * alone(p, 1));
+    if (p->target_ns)
+        return (double)p->target_ns;
+    double most = PACE_SHARED * first_alone(p, base, streams);
+    double calmly = PACE_CALM * alone(p, 1) / sqrt(base);
+    return calm ? MAX(most, MIN(calmly, (double)PACE_FELT_NS)) : most;
+}
 
 /* What the step leaves: a debt of its length if nothing came first, else what it took less than it
  * might. Who comes next waited for one such step, at most. */
@@ -168,17 +177,6 @@ void pace_note(struct pace *p, int32_t rows, bool single, uint64_t took_ns)
 uint64_t pace_ns(const struct pace *p, int32_t rows)
 {
     return (uint64_t)any(p, MAX(rows, 1));
-}
-
-static double most_of(const struct pace *p, int32_t base, bool streams, bool calm)
-{
-    if (base == 0)
-        return MAX((double)p->target_ns, PACE_ALONE * alone(p, 1));
-    if (p->target_ns)
-        return (double)p->target_ns;
-    double most = PACE_SHARED * first_alone(p, base, streams);
-    double calmly = PACE_CALM * alone(p, 1) / sqrt(base);
-    return calm ? MAX(most, MIN(calmly, (double)PACE_FELT_NS)) : most;
 }
 
 uint64_t pace_most(const struct pace *p, int32_t base, bool calm)

@@ -47,7 +47,7 @@
 #define PACE_LEAST 4     /* rows that prompts get if they get any */
 #define PACE_FLAT 1.25   /* times as long may such a step take with PACE_MANY and more */
 #define PACE_MANY 16
-#define PACE_PATIENCE 16 /* steps that they get none in a row, at most; a debt is paid in 11 */
+#define PACE_PATIENCE 16 /* steps that they get none in a row, at most */
 #define PACE_TRIAL 6
 #define PACE_JUMP 2      /* a step counts as so many times what was expected, at most */
 #define PACE_YOUNG 4     /* steps for which a time that was seen once, or is strange, is */

@@ -8,8 +8,8 @@
 #include "base/limits.h"
 #include "kernels/numerics.h"
 #include "kernels/opencl/bundle.h"
-#include "kernels/opencl/persistent.h"
 #include "kernels/opencl/opencl.h"
+#include "kernels/opencl/persistent.h"
 #include "kernels/opencl/queue.h"
 
 /* Owner: whoever opened it. Thread: the loader's, then the engine's. */

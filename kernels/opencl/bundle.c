@@ -84,8 +84,7 @@ static bool makes_same(const struct ocl_building *b, int kind, int32_t op,
         const char *other = all[l->instance].file;
         if (l == part || !ocl_launch_serves(l, kind))
             continue;
-        ok = (!strcmp(file, "ew.cl") && !strcmp(other, "ew_rows.cl") &&
-              l->n_args == part->n_args) ||
+        ok = (!strcmp(file, "ew.cl") && !strcmp(other, "ew_rows.cl")) ||
              (!strcmp(file, "norm.cl") && !strcmp(other, "nvidia/norm_rows.cl") &&
               strstr(all[l->instance].defines, "#define PACKED 0\n"));
     }

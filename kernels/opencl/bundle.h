@@ -124,8 +124,8 @@ bool ocl_chain_add(struct ocl_chain *c, const struct ocl_model *m, const struct 
 bool ocl_chain_by_rows(const char *file);
 /* Appends the branches of a chain that may run at the same time; false: they do not fit. */
 bool ocl_chain_beside(struct ocl_chain *c, const struct ocl_model *m, const struct ocl_chain *more);
-/* The merged launch but for its instance and args of the model: text, arguments, extents. E_NOMEM,
- * E_UNSUPPORTED. */
+/* The merged launch but for its instance, and the steps that have it: text, arguments, extents.
+ * E_NOMEM, E_UNSUPPORTED. */
 int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text,
                      struct err *e) MUST_USE;
 /* Whether steps of up to OCL_BUNDLE_ROWS rows, one a sequence, may have the launch. */

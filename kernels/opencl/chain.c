@@ -187,6 +187,5 @@ int ocl_chain_launch(struct ocl_chain *c, struct ocl_launch *r, struct buf *text
         r->extent[i] = (struct ocl_extent){BY_ONE, i ? 1 : groups, 1};
     }
     r->extent[1].by = BY_ROWS;
-    r->when = WHEN_SINGLE;
     return 0;
 }

@@ -9,10 +9,10 @@
 #include "base/mem.h"
 #include "kernels/opencl/building.h"
 #include "kernels/opencl/cut.h"
+#include "kernels/opencl/packed.h"
 #include "kernels/opencl/wgmma.h"
 
 #define MEMBERS_MAX 8   /* of a bundle: its groups look for their member one after the other */
-#define PAST 256        /* rows that a tile of many may read past the last */
 #define SCRATCH_SHARE 50 /* places of a set take at most such a part of the device's memory */
 
 /* A launch of a block in steps of a kind. */
@@ -167,7 +167,7 @@ static int64_t packed_rows(const struct sets *s, const struct member_op *x)
     int64_t past = 0;
     for (int32_t i = x->from; i < x->from + x->n; i++) {
         const char *file = file_of(s, s->c[i].l);
-        past = ocl_is_pack(file) || !strcmp(file, "nvidia/linear_few.cl") ? past : PAST;
+        past = ocl_is_pack(file) || !strcmp(file, "nvidia/linear_few.cl") ? past : OCL_PACKED_PAST;
     }
     for (int32_t i = x->from; i < x->from + x->n; i++) {
         const struct ocl_arg *a = arg_of(s->c[i].l, ARG_PACK_ROWS);

@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
+#define TOOL "oclbundle"
+#include "tests/check/tool.h"
+
 #include "base/rng.h"
 #include "kernels/opencl/bundle.h"
 #include "kernels/opencl/persistent.h"
@@ -26,32 +28,9 @@
 static struct ocl_device device;
 static struct plan *plan;
 static struct capacity cap;
-static int failures;
 
 /* A step of so many rows in as many sequences, and of `prompt` rows of another, the first. */
 struct kind { int32_t streams, prompt; };
-
-static void must(int rc, const struct err *e)
-{
-    if (rc >= 0)
-        return;
-    fprintf(stderr, "oclbundle: %s\n", e->text);
-    exit(1);
-}
-
-static void fail(const char *what)
-{
-    printf("FAIL %s\n", what);
-    failures++;
-}
-
-static void *need(size_t n)
-{
-    struct err e = {0};
-    void *p = mem_array(n + 1, sizeof(float));
-    must(p ? 0 : err_set(&e, E_NOMEM, "no memory for %zu numbers", n), &e);
-    return p;
-}
 
 /* The width of what a weight's numbers are columns of, or 0: with random ones most columns would be
  * copied nowhere, and what is wrong with them would not be seen. */

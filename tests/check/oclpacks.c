@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
+#define TOOL "oclpacks"
+#include "tests/check/tool.h"
+
 #include "base/rng.h"
 #include "kernels/opencl/packed.h"
 #include "kernels/opencl/program.h"
@@ -25,29 +27,6 @@
 static struct ocl_device device;
 static struct plan *plan;
 static struct capacity cap;
-static int failures;
-
-static void must(int rc, const struct err *e)
-{
-    if (rc >= 0)
-        return;
-    fprintf(stderr, "oclpacks: %s\n", e->text);
-    exit(1);
-}
-
-static void fail(const char *what)
-{
-    printf("FAIL %s\n", what);
-    failures++;
-}
-
-static void *need(size_t n)
-{
-    struct err e = {0};
-    void *p = mem_array(n + 1, sizeof(float));
-    must(p ? 0 : err_set(&e, E_NOMEM, "no memory for %zu numbers", n), &e);
-    return p;
-}
 
 /* ---- how packed rows lie ---- */
 
