@@ -23,7 +23,7 @@
 
 #include "kernels/opencl/launches.h"
 
-#define OCL_BUNDLE_ROWS 64
+#define OCL_BUNDLE_ROWS 32
 #define OCL_WIDE_ROWS 256
 #define OCL_MANY_ROWS 1024 /* what a step of more costs its host does not show */
 #define OCL_CHAIN "chain" /* in place of a source's name */

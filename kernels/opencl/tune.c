@@ -33,12 +33,12 @@ static const struct {
     {"many_rows", offsetof(struct ocl_tune, many_rows), 0, 4096, false},
     {"packs", offsetof(struct ocl_tune, packs), 0, 1, false},
     {"wgmma", offsetof(struct ocl_tune, wgmma), 0, 1, false},
-    {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 9, 1 << 20, false},
+    {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 33, 1 << 20, false},
     {"split", offsetof(struct ocl_tune, split), 0, 1, false},
     {"tile", offsetof(struct ocl_tune, tile), 0, 256, false},
     {"bundle", offsetof(struct ocl_tune, bundle), 0, 1, false},
     {"persistent", offsetof(struct ocl_tune, persistent), 0, 1024, false},
-    {"persistent_rows", offsetof(struct ocl_tune, persistent_rows), 1, 64, false},
+    {"persistent_rows", offsetof(struct ocl_tune, persistent_rows), 1, 32, false},
     {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };
 

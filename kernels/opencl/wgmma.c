@@ -1,9 +1,10 @@
 /* Writing the kernel. A group makes one tile after another. Its warps have roles: one copies rows
  * of x, and one weights, into a ring of stages of 32 inputs in local memory (bulk copies, an
  * mbarrier each for "full" and "empty"); two warpgroups multiply; the others bring the sums to
- * where they belong, while the next tile is under way. Whoever multiplies has 64 outputs x all rows
- * of the tile in registers, twice: the chain of the running slice, and the total of the slices
- * before. At a slice's end one adds while the other multiplies. A warp's weights lie in memory as
+ * where they belong, while the next tile is under way; those of a group's last tile all bring that
+ * have multiplied. Whoever multiplies has 64 outputs x all rows of the tile in registers, twice:
+ * the chain of the running slice, and the total of the slices before. At a slice's end one adds
+ * while the other multiplies. A warp's weights lie in memory as
  * its lanes hold them (LAYOUT_MMA), so they go through local memory into registers.
  *
  * A slice is the chain of mma.clh from +0: wgmma and mma.sync agree to the bit on it.
@@ -14,6 +15,8 @@
  * that a multiprocessor has, those in OpenCL C 48 KiB.
  */
 #include "kernels/opencl/wgmma.h"
+
+#include <stdio.h>
 
 #include "base/limits.h"
 #include "kernels/plan.h"
@@ -29,6 +32,7 @@
 #define COPIER WARPS
 #define LOADER (WARPS + 1)
 #define STORERS 2
+#define ALL_STORERS (STORERS + WARPS) /* of a group's last tile: a multiple of STORERS */
 #define BATCH 4 /* rows whose residuals a storer reads at once */
 /* Registers of a lane at the start, of those that multiply, of the others. */
 #define REGISTERS 168
@@ -77,8 +81,21 @@ static void header(struct buf *b, const struct ocl_wgmma *s)
                " .reg .b32 r<8>, id, lane, warp, tile, tile_o, tile_r, tiles_o, tiles, band;\n"
                " .reg .b32 row, rows, steps, step, slice, fold, phase, at, full, last, before;\n"
                " .reg .b32 low, high, wa, first, act_, o, part, skip, turn, line, left, res_left;\n"
-               " .reg .b32 sum, member, rows_r;\n"
+               " .reg .b32 sum, member, rows_r, all;\n"
                " .reg .pred p, lead, later, more, far, bias_, res_, square, x;\n");
+}
+
+/* The group's first tile, rows and tiles along them. */
+static void first_tile(struct buf *b, const struct ocl_wgmma *s)
+{
+    buf_fmt(b, " mov.u32 r0, %%nctaid.x;\n mov.u32 r2, %%ctaid.x;\n mov.u32 r3, %%ctaid.y;\n"
+               " mad.lo.u32 tile, r3, r0, r2;\n ld.param.u32 r0, [records+%d];\n"
+               " setp.ne.u32 p, r0, 0;\n selp.u32 r0, 8, 4, p;\n cvt.u64.u32 q0, r0;\n"
+               " ld.param.u64 q1, [counts];\n cvta.to.global.u64 q1, q1;\n add.u64 q0, q0, q1;\n"
+               " ld.global.u32 rows, [q0];\n", OF(IS_LOGITS));
+    /* Tiles along the rows; of a band of GROUP_TILES x all rows. */
+    buf_fmt(b, " add.u32 r0, rows, %d;\n div.u32 rows_r, r0, %d;\n mul.lo.u32 band, rows_r, %d;\n",
+            s->rows - 1, s->rows, GROUP_TILES);
 }
 
 /* What all roles need, and the barriers. */
@@ -96,14 +113,7 @@ static void begin(struct buf *b, const struct ocl_wgmma *s)
     buf_fmt(b, " fence.mbarrier_init.release.cluster;\n fence.proxy.async;\nREADY:\n"
                " bar.sync 0;\n setp.lt.u32 p, warp, %d;\n @p bra MULTIPLY;\n"
                " setmaxnreg.dec.sync.aligned.u32 %d;\n", WARPS, REGISTERS_LESS);
-    buf_fmt(b, " mov.u32 r0, %%nctaid.x;\n mov.u32 r2, %%ctaid.x;\n mov.u32 r3, %%ctaid.y;\n"
-               " mad.lo.u32 tile, r3, r0, r2;\n ld.param.u32 r0, [records+%d];\n"
-               " setp.ne.u32 p, r0, 0;\n selp.u32 r0, 8, 4, p;\n cvt.u64.u32 q0, r0;\n"
-               " ld.param.u64 q1, [counts];\n cvta.to.global.u64 q1, q1;\n add.u64 q0, q0, q1;\n"
-               " ld.global.u32 rows, [q0];\n", OF(IS_LOGITS));
-    /* Tiles along the rows; of a band of GROUP_TILES x all rows. */
-    buf_fmt(b, " add.u32 r0, rows, %d;\n div.u32 rows_r, r0, %d;\n mul.lo.u32 band, rows_r, %d;\n",
-            s->rows - 1, s->rows, GROUP_TILES);
+    first_tile(b, s);
     buf_fmt(b, " setp.eq.u32 p, warp, %d;\n @p bra COPIER;\n setp.eq.u32 p, warp, %d;\n"
                " @p bra LOADER;\n bra STORER;\n", COPIER, LOADER);
 }
@@ -142,6 +152,19 @@ static void locate(struct buf *b, const struct ocl_wgmma *s, const char *done)
                " add.u32 steps, steps, 31;\n shr.u32 steps, steps, 5;\n shl.b32 steps, steps, 1;\n"
                " sub.u32 steps, steps, skip;\n setp.gt.u32 p, r0, 1;\n"
                " @p min.u32 steps, steps, slice;\n");
+}
+
+/* The tiles of all members. */
+static void count_tiles(struct buf *b, const char *label)
+{
+    buf_fmt(b, " mov.u64 rec, records;\n mov.u32 member, 0;\n mov.u32 all, 0;\n%s:\n", label);
+    load(b, "u32 r0", OCL_WGMMA_N_OUTPUTS);
+    load(b, "u32 r1", OCL_WGMMA_PARTS);
+    buf_fmt(b, " add.u32 r0, r0, %d;\n div.u32 r0, r0, %d;\n mul.lo.u32 r0, r0, rows_r;\n"
+               " mad.lo.u32 all, r0, r1, all;\n add.u64 rec, rec, %d;\n"
+               " add.u32 member, member, 1;\n ld.param.u32 r1, [members];\n"
+               " setp.lt.u32 p, member, r1;\n @p bra %s;\n",
+            OCL_WGMMA_OUTPUTS - 1, OCL_WGMMA_OUTPUTS, RECORD, label);
 }
 
 /* Memory of the tile's member. */
@@ -252,14 +275,14 @@ static void take_weights(struct buf *b, const char *label, int third)
 }
 
 /* The products of the tile that begins at this stage. */
-static void begin_tile(struct buf *b)
+static void begin_tile(struct buf *b, const char *none)
 {
-    buf_str(b, " mov.u32 r0, bars;\n sub.u32 r0, full, r0;\n mov.u32 r1, begins;\n"
+    buf_fmt(b, " mov.u32 r0, bars;\n sub.u32 r0, full, r0;\n mov.u32 r1, begins;\n"
                " add.u32 r0, r0, r1;\n ld.shared.v2.u32 {steps, slice}, [r0];\n"
                " shfl.sync.idx.b32 steps, steps, 0, 0x1f, 0xffffffff;\n"
                " shfl.sync.idx.b32 slice, slice, 0, 0x1f, 0xffffffff;\n"
-               " setp.eq.u32 p, steps, 0;\n @p bra END;\n mov.u32 step, 0;\n mov.u32 first, 1;\n"
-               " min.u32 fold, slice, steps;\n");
+               " setp.eq.u32 p, steps, 0;\n @p bra %s;\n mov.u32 step, 0;\n mov.u32 first, 1;\n"
+               " min.u32 fold, slice, steps;\n", none);
 }
 
 /* A stage: two products, while the weights of the next come into registers. The stage before is
@@ -319,7 +342,7 @@ static void add_slice(struct buf *b, const struct ocl_wgmma *s, int third)
     buf_fmt(b, " add.u32 fold, fold, slice;\n min.u32 fold, fold, steps;\n"
                " setp.lt.u32 p, step, steps;\n @p bra AFTER%d;\n", third);
     leave_sums(b, s, third);
-    begin_tile(b);
+    begin_tile(b, "HELP");
     buf_fmt(b, " bra AFTER%d;\n", third);
 }
 
@@ -338,7 +361,7 @@ static void multiply(struct buf *b, const struct ocl_wgmma *s)
                " mov.u32 r0, sums;\n mad.lo.u32 sum, r1, 4, r0;\n",
             PITCH * 2);
     take_weights(b, "BEGIN", 0);
-    begin_tile(b);
+    begin_tile(b, "END");
     for (int i = 0; i < s->rows / 2; i++)
         buf_fmt(b, " mov.f32 c%d, 0f00000000;\n", i);
     buf_str(b, " setp.ne.u32 later, 0, 0;\nSTAGE:\n");
@@ -349,9 +372,9 @@ static void multiply(struct buf *b, const struct ocl_wgmma *s)
         add_slice(b, s, third);
 }
 
-/* Where row `row` of a view begins, at output o: onto `to`; the bytes of STORERS rows into
+/* Where row `row` of a view begins, at output o: onto `to`; the bytes of `apart` rows into
  * q`stride`. */
-static void place(struct buf *b, int view, const char *to, int stride)
+static void place(struct buf *b, int view, const char *to, int stride, int apart)
 {
     load(b, "u32 r0", view + 1);
     load(b, "u64 q1", view);
@@ -359,20 +382,21 @@ static void place(struct buf *b, int view, const char *to, int stride)
                " shl.b64 q1, q1, 2;\n add.u64 q0, q0, q1;\n mul.wide.u32 q1, o, 4;\n"
                " add.u64 q0, q0, q1;\n cvta.to.global.u64 %s, %s;\n add.u64 %s, %s, q0;\n"
                " mul.lo.u64 q%d, q%d, %d;\n",
-            stride, stride, to, to, to, to, stride, stride, STORERS);
+            stride, stride, to, to, to, to, stride, stride, apart);
 }
 
-/* What is beside the sums of outputs o, o + 32, o + 64 and o + 96. */
-static void prepare_store(struct buf *b, const struct ocl_wgmma *s)
+/* What is beside the sums of outputs o, o + 32, o + 64 and o + 96, for whom the rows `line`,
+ * line + apart … of the tile belong to. */
+static void prepare_store(struct buf *b, const struct ocl_wgmma *s, int apart)
 {
-    buf_fmt(b, " sub.u32 r1, rows, row;\n min.u32 r1, r1, %d;\n sub.u32 line, warp, %d;\n"
+    buf_fmt(b, " sub.u32 r1, rows, row;\n min.u32 r1, r1, %d;\n"
                " sub.u32 left, r1, line;\n add.u32 row, row, line;\n shl.b32 o, tile_o, 7;\n"
-               " add.u32 o, o, lane;\n", s->rows, LOADER + 1);
+               " add.u32 o, o, lane;\n", s->rows);
     load(b, "u32 r0", OCL_WGMMA_PARTS);
     buf_str(b, " ld.param.u64 to, [arena];\n mov.u64 res, to;\n setp.gt.u32 p, r0, 1;\n"
                " @p ld.param.u64 to, [scratch];\n");
-    place(b, OCL_WGMMA_OUT_AT, "to", 2);
-    place(b, OCL_WGMMA_RES_AT, "res", 3);
+    place(b, OCL_WGMMA_OUT_AT, "to", 2, apart);
+    place(b, OCL_WGMMA_RES_AT, "res", 3, apart);
     load(b, "u64 q1", OCL_WGMMA_PLANE);
     buf_str(b, " cvt.u64.u32 q0, part;\n mul.lo.u64 q0, q0, q1;\n shl.b64 q0, q0, 2;\n"
                " add.u64 to, to, q0;\n");
@@ -406,11 +430,11 @@ static void ask_residuals(struct buf *b)
 }
 
 /* A row of sums more. */
-static void store_row(struct buf *b, int u)
+static void store_row(struct buf *b, int u, int apart, const char *stored)
 {
-    buf_fmt(b, " setp.gt.s32 p, left, %d;\n @!p bra STORED;\n", u * STORERS);
+    buf_fmt(b, " setp.gt.s32 p, left, %d;\n @!p bra %s;\n", u * apart, stored);
     for (int k = 0; k < 4; k++)
-        buf_fmt(b, " ld.shared.f32 z%d, [sum+%d];\n", k, u * STORERS * PITCH * 4 + k * 128);
+        buf_fmt(b, " ld.shared.f32 z%d, [sum+%d];\n", k, u * apart * PITCH * 4 + k * 128);
     for (int k = 0; k < 4; k++) {
         /* As activate() of common.clh: what is negative becomes +0, the rest stays. */
         buf_fmt(b, " @bias_ add.ftz.f32 z%d, z%d, v%d;\n setp.lt.ftz.f32 p, z%d, 0f00000000;\n"
@@ -422,27 +446,62 @@ static void store_row(struct buf *b, int u)
     buf_str(b, " add.u64 to, to, q2;\n");
 }
 
-/* A storer takes every STORERSth row: bias, activation, residual, and out. */
-static void store(struct buf *b, const struct ocl_wgmma *s)
+/* Every row that is `apart` from the last: bias, activation, residual, and out. */
+static void store_rows(struct buf *b, int apart, const char *label)
 {
-    buf_str(b, "STORER:\n mov.u32 phase, 0;\nSTORE_TILE:\n");
-    locate(b, s, "END");
-    prepare_store(b, s);
-    ask_residuals(b);
-    buf_fmt(b, "THERE:\n mbarrier.try_wait.parity.shared.b64 p, [bars+%d], phase;\n"
-               " @!p bra THERE;\n xor.b32 phase, phase, 1;\nSTORE:\n", s->stages * 16);
+    char stored[32];
+    snprintf(stored, sizeof stored, "%s_DONE", label);
+    buf_fmt(b, "%s:\n", label);
     for (int u = 0; u < BATCH; u++) {
         for (int k = 0; k < 4; k++)
             buf_fmt(b, " setp.gt.s32 x, left, %d;\n setp.gt.and.s32 x, res_left, %d, x;\n"
-                       " @x ld.global.f32 y%d, [res+%d];\n", u * STORERS, k * 32, u * 4 + k,
+                       " @x ld.global.f32 y%d, [res+%d];\n", u * apart, k * 32, u * 4 + k,
                     k * 128);
         buf_str(b, " add.u64 res, res, q3;\n");
     }
     for (int u = 0; u < BATCH; u++)
-        store_row(b, u);
-    buf_fmt(b, " add.u32 sum, sum, %d;\n sub.s32 left, left, %d;\n bra STORE;\nSTORED:\n"
-               " mbarrier.arrive.shared.b64 _, [bars+%d];\n bra STORE_TILE;\n",
-            BATCH * STORERS * PITCH * 4, BATCH * STORERS, s->stages * 16 + 8);
+        store_row(b, u, apart, stored);
+    buf_fmt(b, " add.u32 sum, sum, %d;\n sub.s32 left, left, %d;\n bra %s;\n%s:\n",
+            BATCH * apart * PITCH * 4, BATCH * apart, label, stored);
+}
+
+/* A storer takes every STORERSth row of a tile; of the last one others take some. */
+static void store(struct buf *b, const struct ocl_wgmma *s)
+{
+    buf_str(b, "STORER:\n mov.u32 phase, 0;\n");
+    count_tiles(b, "COUNT");
+    buf_str(b, "STORE_TILE:\n");
+    locate(b, s, "END");
+    buf_fmt(b, " sub.u32 line, warp, %d;\n", LOADER + 1);
+    prepare_store(b, s, STORERS);
+    ask_residuals(b);
+    buf_fmt(b, "THERE:\n mbarrier.try_wait.parity.shared.b64 p, [bars+%d], phase;\n"
+               " @!p bra THERE;\n xor.b32 phase, phase, 1;\n setp.ge.u32 p, tile, all;\n"
+               " @p bra LAST;\n", s->stages * 16);
+    store_rows(b, STORERS, "STORE");
+    buf_fmt(b, " mbarrier.arrive.shared.b64 _, [bars+%d];\n bra STORE_TILE;\nLAST:\n"
+               " mul.lo.u64 q2, q2, %d;\n mul.lo.u64 q3, q3, %d;\n",
+            s->stages * 16 + 8, ALL_STORERS / STORERS, ALL_STORERS / STORERS);
+    store_rows(b, ALL_STORERS, "STORE_LAST");
+    buf_str(b, " bra END;\n");
+}
+
+/* Who has multiplied a group's last tile finds it again, and takes rows of it, too. */
+static void help(struct buf *b, const struct ocl_wgmma *s)
+{
+    buf_str(b, "HELP:\n");
+    first_tile(b, s);
+    count_tiles(b, "COUNT_HELP");
+    buf_fmt(b, " mov.u32 r0, %%nctaid.x;\n mov.u32 r1, %%nctaid.y;\n mul.lo.u32 r0, r0, r1;\n"
+               " sub.u32 r1, all, tile;\n sub.u32 r1, r1, 1;\n div.u32 r1, r1, r0;\n"
+               " mad.lo.u32 tile, r1, r0, tile;\n");
+    locate(b, s, "HELPED");
+    buf_fmt(b, " add.u32 line, warp, %d;\n", STORERS);
+    prepare_store(b, s, ALL_STORERS);
+    buf_fmt(b, "ALL_THERE:\n mbarrier.try_wait.parity.shared.b64 p, [bars+%d], turn;\n"
+               " @!p bra ALL_THERE;\n", s->stages * 16);
+    store_rows(b, ALL_STORERS, "STORE_HELP");
+    buf_str(b, "HELPED:\n bra END;\n");
 }
 
 static void write_kernel(struct buf *b, const struct ocl_wgmma *s)
@@ -453,6 +512,7 @@ static void write_kernel(struct buf *b, const struct ocl_wgmma *s)
     load_weights(b, s);
     store(b, s);
     multiply(b, s);
+    help(b, s);
     buf_str(b, "END:\n ret;\n}\n");
 }
 

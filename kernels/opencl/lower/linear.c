@@ -165,8 +165,8 @@ static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_
 #define UNPACKED 2 /* tiles of 8 rows that are read as they are; more are packed first */
 
 /* tiles: of 8 rows. */
-static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int32_t max,
-                   struct err *e)
+static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int32_t min,
+                   int32_t max, struct err *e)
 {
     struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
     struct ocl_spec s;
@@ -178,13 +178,12 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int3
     ocl_def(&s, "X_ALIGNED", aligned ? 1 + (op->in[LINEAR_x].width % 32 == 0) : 0);
     ocl_def(&s, "UNROLL", m->d->tune.unroll);
     common_args(&s, m, op, c.len);
-    ocl_arg(&s, ARG_SCRATCH, 0);
-    ocl_arg(&s, ARG_PACK_ROWS, reserve_packed(m, op));
-    ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
+    packed_memory(&s, m, op, min);
+    packed_place(&s, m, op, min);
     ocl_local(&s, 32, (size_t)c.n);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + 15) / 16, 1);
-    s.rows_min = tiles > 1 ? tiles * 4 + 1 : 1;
-    s.rows_max = MIN(tiles * 8, max);
+    s.rows_min = min;
+    s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
 }
 
@@ -423,31 +422,6 @@ static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, st
     return rc || !packed ? rc : wgmma_range(m, op, packed, most, e);
 }
 
-/* ---- by the number of rows ---- */
-
-/* linear_few.cl with `tiles` of 8 rows: every 16 outputs read all rows again, from the L2 cache. */
-#define FEW_NS 5000.0
-#define FEW_BYTES_NS 0.12 /* 1000 bytes of weights and rows */
-#define WORTH_NS 30e3     /* to be gained: launches of few rows are merged with others */
-
-static double few_ns(const struct op *op, int32_t tiles)
-{
-    return FEW_NS + weight_bytes(op) / 16e3 * (16 + tiles * 8) * FEW_BYTES_NS;
-}
-
-/* From how many rows on wgmma makes a product: wgmma_rows, and fewer where it has many outputs. */
-static int32_t wgmma_from(const struct ocl_model *m, const struct op *op)
-{
-    int32_t from = m->d->tune.wgmma_rows;
-    for (int32_t tiles = 8; tiles > 2 && from > tiles * 4 + 1; tiles /= 2) {
-        struct way way = best_way(m, op, tiles * 8);
-        if (way_ns(m, op, way, tiles * 8) + WORTH_NS > few_ns(op, tiles))
-            break;
-        from = tiles * 4 + 1;
-    }
-    return from;
-}
-
 /* ---- products side by side ---- */
 
 #define UNITS_MOST 256
@@ -534,7 +508,7 @@ static bool same_ways(const struct together *a, const struct together *b)
 bool ocl_linear_by_wgmma(const struct ocl_model *m, const struct op *op)
 {
     return op->kind == OP_LINEAR && m->weights[op->w[LINEAR_matrix]].layout == OCL_MMA &&
-           can_wgmma(m, op) && wgmma_from(m, op) <= OCL_BUNDLE_ROWS + 1 &&
+           can_wgmma(m, op) && m->d->tune.wgmma_rows <= OCL_BUNDLE_ROWS + 1 &&
            comes_packed(m, op) <= OCL_BUNDLE_ROWS + 1;
 }
 
@@ -584,15 +558,15 @@ int ocl_linear_together(struct ocl_model *m, const int32_t *ops, int32_t n, int3
     return rc;
 }
 
-#define FEW 64 /* rows that mma_few can make */
-
 int32_t ocl_linear_packed_from(const struct ocl_model *m, const struct op *op, bool *cores)
 {
     *cores = can_wgmma(m, op);
     if (m->weights[op->w[LINEAR_matrix]].layout != OCL_MMA)
         return 0;
-    return MAX(*cores ? wgmma_from(m, op) : 0, FEW + 1);
+    return *cores ? MAX(m->d->tune.wgmma_rows, OCL_BUNDLE_ROWS + 1) : OCL_BUNDLE_ROWS + 1;
 }
+
+#define FEW 64 /* rows that mma_few can make */
 
 /* Tiles of two sizes. */
 static int mma_many_lower(struct ocl_model *m, const struct op *op, int32_t min, int32_t max,
@@ -603,22 +577,31 @@ static int mma_many_lower(struct ocl_model *m, const struct op *op, int32_t min,
     return rc ? rc : mma_many(m, op, 2, 4, MAX(min, wide), max, e);
 }
 
+/* Up to `most` rows, by twice as many tiles each time; from some number on x may come packed. */
+static int mma_few_lower(struct ocl_model *m, const struct op *op, int32_t most, struct err *e)
+{
+    int32_t packed = comes_packed(m, op), from = 1, rc = 0;
+    for (int32_t tiles = 1; from <= most && !rc; tiles *= 2)
+        for (int32_t end = MIN(tiles * 8, most), to; from <= end && !rc; from = to + 1) {
+            to = packed > from ? MIN(packed - 1, end) : end;
+            rc = mma_few(m, op, tiles, from, to, e);
+        }
+    return rc;
+}
+
 static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     bool hopper = can_wgmma(m, op);
-    int32_t few = hopper ? wgmma_from(m, op) - 1 : FEW;
+    int32_t few = hopper ? MIN(m->d->tune.wgmma_rows - 1, FEW) : FEW;
     int32_t packed = comes_packed(m, op), end = packed ? packed - 1 : INT32_MAX;
     int rc;
-    if ((rc = mma_few(m, op, 1, 8, e)) ||
+    if ((rc = mma_few_lower(m, op, few, e)) ||
         (rc = mma_pack(m, op, false, 8 * UNPACKED + 1, hopper ? few : end, e)))
         return rc;
-    for (int32_t tiles = 2; tiles <= 8 && tiles * 4 < few; tiles *= 2)
-        if ((rc = mma_few(m, op, tiles, few, e)))
-            return rc;
     if (hopper)
         return wgmma_lower(m, op, few + 1, e);
     rc = mma_many_lower(m, op, FEW + 1, end, e);
-    return rc || !packed ? rc : mma_many_lower(m, op, packed, INT32_MAX, e);
+    return rc || !packed ? rc : mma_many_lower(m, op, MAX(packed, FEW + 1), INT32_MAX, e);
 }
 
 int ocl_linear_lower(struct ocl_model *m, const struct op *op, struct err *e)
