@@ -313,22 +313,34 @@ static int64_t ocl_memory(const struct device *d)
     return ((const struct ocl *)d)->device.held_bytes;
 }
 
+/* What the launches of op's kind and of one source took together; they begin anew. */
+static void print_like(struct ocl_model *m, int32_t first)
+{
+    const struct ocl_launch *a = &m->launches[first];
+    const char *file = m->instances[a->instance].file;
+    enum op_kind kind = m->plan->ops[a->op].kind;
+    uint64_t ns = 0, calls = 0;
+    for (int32_t i = first; i < m->n_launches; i++) {
+        struct ocl_launch *l = &m->launches[i];
+        if (m->plan->ops[l->op].kind != kind || strcmp(m->instances[l->instance].file, file))
+            continue;
+        ns += l->ns;
+        calls += l->calls;
+        l->ns = l->calls = 0;
+    }
+    fprintf(stderr, "%-16s %10llu launches %12.3f ms  %s\n", op_name(kind),
+            (unsigned long long)calls, (double)ns / 1e6, file);
+}
+
 static void ocl_profile(struct device *d, const struct device_rates *limit)
 {
     struct ocl *o = self(d);
     struct ocl_model *m = &o->model;
-    uint64_t ns[OP_KINDS] = {0}, calls[OP_KINDS] = {0};
     (void)limit;
-    for (int32_t i = 0; i < m->n_launches; i++) {
-        enum op_kind k = m->plan->ops[m->launches[i].op].kind;
-        ns[k] += m->launches[i].ns;
-        calls[k] += m->launches[i].calls;
-        m->launches[i].ns = m->launches[i].calls = 0;
-    }
     for (int k = 0; k < OP_KINDS; k++)
-        if (calls[k])
-            fprintf(stderr, "%-16s %10llu launches %12.3f ms\n", op_name(k),
-                    (unsigned long long)calls[k], (double)ns[k] / 1e6);
+        for (int32_t i = 0; i < m->n_launches; i++)
+            if (m->launches[i].calls && (int)m->plan->ops[m->launches[i].op].kind == k)
+                print_like(m, i);
     if (o->steps)
         fprintf(stderr,
                 "%-16s %10llu steps, %.1f launches a step, host %.1f us a step, waiting %.1f us\n",

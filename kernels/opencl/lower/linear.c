@@ -595,8 +595,8 @@ static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
     int32_t few = hopper ? MIN(m->d->tune.wgmma_rows - 1, FEW) : FEW;
     int32_t packed = comes_packed(m, op), end = packed ? packed - 1 : INT32_MAX;
     int rc;
-    if ((rc = mma_few_lower(m, op, few, e)) ||
-        (rc = mma_pack(m, op, false, 8 * UNPACKED + 1, hopper ? few : end, e)))
+    if ((rc = mma_pack(m, op, false, 8 * UNPACKED + 1, hopper ? few : end, e)) ||
+        (rc = mma_few_lower(m, op, few, e)))
         return rc;
     if (hopper)
         return wgmma_lower(m, op, few + 1, e);

@@ -91,22 +91,27 @@ static void norm_steps(struct ocl_spec *s, const struct ocl_model *m, const stru
 
 #define NORM_WARPS 4   /* of a group of nvidia/norm_rows.cl */
 #define NORM_WIDE 4096 /* columns that a warp can keep in registers */
+#define NORM_LONG 512  /* more columns that one warp reads alone take long */
+#define NORM_ALONE 2049 /* from so many rows on there are warps enough */
 
-/* packed: the output as products want it; or NULL. */
+/* packed: the output as products want it; or NULL. by: warps that share a group of columns. */
 static int norm_rows(struct ocl_model *m, const struct op *op, const struct ocl_packed *packed,
-                     int32_t min, int32_t max, struct err *e)
+                     int32_t by, int32_t min, int32_t max, struct err *e)
 {
     static const struct ocl_packed none;
     int32_t n = op->p.norm.group, groups = op->in[NORM_x].width / n;
-    int32_t beside = groups % 4 == 0 ? 4 : groups % 2 == 0 ? 2 : 1; /* warps of one row */
+    int32_t beside = groups % 4 == 0 ? 4 : groups % 2 == 0 ? 2 : 1; /* groups of one row */
+    int32_t rows = by > 1 ? 1 : NORM_WARPS / beside;
     struct ocl_spec s;
     if (min > max)
         return 0;
+    beside = by > 1 ? 1 : beside;
     norm_begin(&s, m, op, "nvidia/norm_rows.cl");
     norm_steps(&s, m, op);
     ocl_def(&s, "N", n);
     ocl_def(&s, "ITEMS", sum_items(m, n));
-    ocl_def(&s, "WARPS", NORM_WARPS);
+    ocl_def(&s, "BY", by);
+    ocl_def(&s, "WARPS", by > 1 ? by : NORM_WARPS);
     ocl_def(&s, "PACKED", packed != NULL);
     packed = packed ? packed : &none;
     ocl_def(&s, "CORES", packed->cores);
@@ -114,13 +119,23 @@ static int norm_rows(struct ocl_model *m, const struct op *op, const struct ocl_
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
     ocl_arg(&s, ARG_LONG, packed->at);
     ocl_arg(&s, ARG_LONG, packed->rows_p);
-    ocl_local(&s, 32, (size_t)beside);
-    s.local[2] = (size_t)(NORM_WARPS / beside);
+    ocl_local(&s, 32, (size_t)(by > 1 ? by : beside));
+    s.local[2] = (size_t)rows;
     ocl_groups(&s, 1, BY_ONE, groups / beside, 1);
-    ocl_groups(&s, 2, BY_ROWS, 1, NORM_WARPS / beside);
+    ocl_groups(&s, 2, BY_ROWS, 1, rows);
     s.rows_min = min;
     s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
+}
+
+/* Long rows, as long as they are few, by as many warps as norm.cl has. */
+static int norm_many(struct ocl_model *m, const struct op *op, const struct ocl_packed *packed,
+                     int32_t min, int32_t max, struct err *e)
+{
+    int32_t n = op->p.norm.group, by = n > NORM_LONG ? sum_items(m, n) / 32 : 1;
+    int32_t alone = by > 1 ? MAX(NORM_ALONE, min) : min;
+    int rc = norm_rows(m, op, packed, by, min, MIN(max, alone - 1), e);
+    return rc ? rc : norm_rows(m, op, packed, 1, alone, max, e);
 }
 
 /* From how many rows on warps make it; 0: never. */
@@ -155,8 +170,8 @@ int ocl_norm_lower(struct ocl_model *m, const struct op *op, struct err *e)
     int rc = ocl_spec_emit(&s, m, e);
     if (rc || !many)
         return rc;
-    rc = norm_rows(m, op, NULL, many, packed ? packed->from - 1 : INT32_MAX, e);
-    return rc || !packed ? rc : norm_rows(m, op, packed, packed->from, INT32_MAX, e);
+    rc = norm_many(m, op, NULL, many, packed ? packed->from - 1 : INT32_MAX, e);
+    return rc || !packed ? rc : norm_many(m, op, packed, packed->from, INT32_MAX, e);
 }
 
 int ocl_groupsum_lower(struct ocl_model *m, const struct op *op, struct err *e)

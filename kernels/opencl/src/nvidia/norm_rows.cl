@@ -1,14 +1,26 @@
-/* Norms of many rows, by warps. Warp: one group of columns of one row, PER elements a lane, read
- * once and kept in registers. The sums are those of norm.cl, bit for bit: a lane stands for SUMS of
- * its ITEMS work-items. PACKED: the result as the tensor cores want it (pair_at of mma.clh), of
- * whole groups of 32 columns; two lanes have a pair, and each writes every other one. */
-#define PER ((N + 31) / 32)
+/* Norms of many rows, by warps. Warp: one group of columns of one row, or (BY is SUMS) what a warp
+ * of norm.cl has of one, PER elements a lane, read once and kept in registers. The sums are those of
+ * norm.cl, bit for bit: a lane stands for SUMS of its ITEMS work-items, or for one. PACKED: the
+ * result as the tensor cores want it (pair_at of mma.clh), of whole groups of 32 columns; two lanes
+ * have a pair, and each writes every other one. */
+#define BLOCKS ((N + 31) / 32) /* of columns */
+#define PER ((BLOCKS + BY - 1) / BY)
 #define SUMS (ITEMS / 32)
+#define LOCAL_BYTES (4 * ((BY > 1 ? 64 * BY : 0) + (EMULATED ? WARPS * 32 : 0)))
 #define EVERY _Pragma("unroll") for (int i = 0; i < PER; i++)
 
-/* group_sum of common.clh over v[element % ITEMS]. */
-inline float FN(total)(float *v, local float *meet)
+/* group_sum of common.clh over v[element % ITEMS]; BY > 1: of which this lane has one, and all
+ * meet in `parts`. */
+inline float FN(total)(float *v, local float *meet, local float *parts, int warp GROUP_PARAMS)
 {
+#if BY > 1
+    int lane = (int)get_local_id(0);
+    parts[warp * 32 + lane] = v[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll
+    for (int i = 0; i < SUMS; i++)
+        v[i] = parts[i * 32 + lane];
+#endif
 #pragma unroll
     for (int half_ = SUMS / 2; half_ > 0; half_ /= 2)
 #pragma unroll
@@ -26,14 +38,23 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
                    const ulong packed, const ulong rows_p)
 {
     WARP_LOCAL(WARPS * 32)
-    int lane = (int)get_local_id(0), group = (int)get_global_id(1);
-    int row = (int)get_global_id(2), last = counts[is_logits ? 2 : 1] - 1;
+    int lane = (int)get_local_id(0), row = (int)get_global_id(2);
+#if BY > 1
+    LOCAL_1(float, parts, 64 * BY);
+    int group = (int)get_group_id(1), warp = (int)get_local_id(1);
+#else
+    local float *const parts = 0;
+    int group = (int)get_global_id(1), warp = 0;
+#endif
+    int last = counts[is_logits ? 2 : 1] - 1;
     bool mine = row <= last; /* otherwise the warp goes along */
     row = min(row, last);
     global const float *in = ROW(x, row) + group * N;
     float e[PER], sums[SUMS];
-#define AT (lane + 32 * i)
-#define THERE (32 * i + 32 <= N || AT < N)
+#define BLOCK(i) (warp + BY * (i))
+#define AT (lane + 32 * BLOCK(i))
+#define THERE ((BY * i + BY) * 32 <= N || AT < N)
+#define SUM_OF(i) (BY > 1 ? 0 : (i) % SUMS)
     EVERY e[i] = THERE ? in[AT] : 0.0f;
     global const float *gates = ROW(gate, row) + group * N;
     float g[PER];
@@ -45,8 +66,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
 #if KIND == NORM_LAYER || KIND == NORM_SUM
     for (int i = 0; i < SUMS; i++)
         sums[i] = 0.0f;
-    EVERY if (THERE) sums[i % SUMS] += e[i];
-    float sum = FN(total)(sums, warp_x);
+    EVERY if (THERE) sums[SUM_OF(i)] += e[i];
+    float sum = FN(total)(sums, warp_x, parts, warp GROUP_ARGS);
 #endif
 #if KIND == NORM_LAYER
     mean = sum / (float)N;
@@ -56,8 +77,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
 #else
     for (int i = 0; i < SUMS; i++)
         sums[i] = 0.0f;
-    EVERY if (THERE) sums[i % SUMS] = fma(e[i] - mean, e[i] - mean, sums[i % SUMS]);
-    float sq = FN(total)(sums, warp_x);
+    EVERY if (THERE) sums[SUM_OF(i)] = fma(e[i] - mean, e[i] - mean, sums[SUM_OF(i)]);
+    float sq = FN(total)(sums, warp_x, BY > 1 ? parts + 32 * BY : parts, warp GROUP_ARGS);
     inv = NORM_FACTOR(sq, N);
 #endif
 #if PACKED
@@ -74,8 +95,9 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
         float a = e[i], b = i + 1 < PER ? e[i + 1] : 0.0f;
         float other = warp_xor(warp_x, odd ? a : b, 1);
         uint pair = odd ? pair_bf16(other, b) : pair_bf16(a, other);
-        if (mine && i + odd < PER)
-            to[pair_at(CORES, rows_p, row, group * N + (i + odd) * 32 + lane - odd)] = pair;
+        int block = BLOCK(i + odd);
+        if (mine && i + odd < PER && block < BLOCKS)
+            to[pair_at(CORES, rows_p, row, group * N + block * 32 + lane - odd)] = pair;
     }
 #else
     EVERY {
@@ -86,6 +108,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
         ROW(out, row)[group * N + AT] = y;
     }
 #endif
+#undef BLOCK
 #undef AT
 #undef THERE
+#undef SUM_OF
 }
