@@ -317,20 +317,26 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct way way, int32
     return rc || !bare ? rc : wgmma_after(m, op, min, max, e);
 }
 
-/* What things take, in ns, measured on an H200: a product of 16 inputs of a tile (for its weights,
- * and for every row), the end of a tile (for every row), one more launch, 1000 numbers of a chain
- * stored and read again, 1000 bytes of weights that come from memory. */
-#define STEP_NS 66.0
-#define STEP_ROW_NS 0.26
-#define TILE_ROW_NS 50.0
-#define LAUNCH_NS 3000.0
-#define CHAINS_NS 2.0
-#define WEIGHTS_NS 0.32
+/* ---- what ways take, in ns, measured on an H200 ---- */
 
-static double weight_bytes(const struct op *op)
-{
-    return 2.0 * op->out.width * op->in[LINEAR_x].width;
-}
+/* A product of 16 inputs of a tile: for its weights, and for every row. */
+#define STEP_NS 53.0
+#define STEP_ROW_NS 0.31
+/* The sums of a tile stored while the next one is made, and of the last one: for every row. */
+#define STORE_ROW_NS 50.0
+#define LAST_ROW_NS 10.0
+#define LAUNCH_NS 2500.0 /* one more */
+#define CHAINS_NS 2.0    /* 1000 numbers of a chain stored and read again */
+#define WEIGHTS_NS 0.29  /* 1000 bytes of weights from memory */
+#define CACHE_NS 0.15    /* 1000 bytes of weights and rows from the L2 cache, for all groups */
+#define UNITS_MOST 256
+
+/* Members of a launch, and how each is made. */
+struct together {
+    const struct op *op[OCL_WGMMA_MEMBERS];
+    struct way way[OCL_WGMMA_MEMBERS];
+    int32_t n;
+};
 
 static int64_t way_tiles(const struct op *op, struct way way, int32_t rows)
 {
@@ -345,121 +351,66 @@ static int32_t way_steps(const struct ocl_model *m, const struct op *op, struct 
     return way.parts > 1 ? ocl_slices(&m->d->tune, inputs).len / 16 : (inputs + 15) / 16;
 }
 
-static double tile_ns(const struct ocl_model *m, const struct op *op, struct way way)
+/* Members by their products, those with the most first, as groups take them. */
+static void by_steps(const struct ocl_model *m, const struct together *t, int32_t *order)
 {
-    return way_steps(m, op, way) * (STEP_NS + STEP_ROW_NS * way.shape->rows) +
-           TILE_ROW_NS * way.shape->rows;
+    for (int32_t i = 0; i < t->n; i++) {
+        int32_t k = i;
+        for (; k > 0 && way_steps(m, t->op[order[k - 1]], t->way[order[k - 1]]) <
+                            way_steps(m, t->op[i], t->way[i]); k--)
+            order[k] = order[k - 1];
+        order[k] = i;
+    }
 }
 
-/* What slices apart cost, but for a launch. */
-static double parts_ns(const struct op *op, struct way way, int32_t rows)
+/* All groups wait for the one with the most to do: tiles of all members are taken in turn. */
+static double groups_ns(const struct ocl_model *m, const struct together *t, int32_t rows)
 {
-    return way.parts > 1 ? CHAINS_NS / 1e3 * way.parts * rows * op->out.width : 0;
+    double load[UNITS_MOST] = {0}, most = 0, end = 0;
+    int64_t units = MIN(MAX((int64_t)m->d->info.units, (int64_t)1), (int64_t)UNITS_MOST), at = 0;
+    int32_t order[OCL_WGMMA_MEMBERS];
+    by_steps(m, t, order);
+    for (int32_t i = 0; i < t->n; i++) {
+        const struct op *op = t->op[order[i]];
+        struct way way = t->way[order[i]];
+        int64_t tiles = way_tiles(op, way, rows);
+        double ns = way_steps(m, op, way) * (STEP_NS + STEP_ROW_NS * way.shape->rows);
+        double next = MAX(ns, STORE_ROW_NS * way.shape->rows);
+        for (int64_t u = 0; u < units; u++) {
+            int64_t n = (tiles - u + units - 1) / units;
+            double *x = &load[(at + u) % units];
+            *x += n > 0 ? (*x > 0 ? next : ns) + (double)(n - 1) * next : 0;
+        }
+        at += tiles;
+        end = MAX(end, LAST_ROW_NS * way.shape->rows);
+    }
+    for (int64_t u = 0; u < units; u++)
+        most = MAX(most, load[u]);
+    return most + end;
 }
 
-/* Groups take tiles in turn, and all wait for those that have one more. */
-static double way_ns(const struct ocl_model *m, const struct op *op, struct way way, int32_t rows)
+static double together_ns(const struct ocl_model *m, const struct together *t, int32_t rows)
 {
-    int64_t units = MAX((int64_t)m->d->info.units, (int64_t)1);
-    double ns = (double)((way_tiles(op, way, rows) + units - 1) / units) * tile_ns(m, op, way);
-    ns = MAX(ns, weight_bytes(op) / 1e3 * WEIGHTS_NS);
-    return ns + (way.parts > 1 ? LAUNCH_NS : 0) + parts_ns(op, way, rows);
+    double bytes = 0, cached = 0, apart = 0;
+    for (int32_t k = 0; k < t->n; k++) {
+        const struct op *op = t->op[k];
+        struct way way = t->way[k];
+        bytes += 2.0 * op->out.width * op->in[LINEAR_x].width;
+        cached += (double)way_tiles(op, way, rows) * way_steps(m, op, way) *
+                  (OCL_WGMMA_OUTPUTS + way.shape->rows) * 32;
+        if (way.parts > 1)
+            apart += (apart > 0 ? 0 : LAUNCH_NS) +
+                     CHAINS_NS / 1e3 * way.parts * rows * op->out.width;
+    }
+    return MAX(groups_ns(m, t, rows), MAX(bytes * WEIGHTS_NS, cached * CACHE_NS) / 1e3) + apart;
 }
+
+/* ---- which way ---- */
 
 /* Whether the slices of a product may be made apart. */
 static bool splits(const struct ocl_model *m, const struct op *op, int32_t rows)
 {
     return m->d->tune.split && (int64_t)rows * op->out.width <= CHAINS_MOST;
-}
-
-static struct way best_way(const struct ocl_model *m, const struct op *op, int32_t rows)
-{
-    const struct ocl_wgmma *shapes;
-    int n = ocl_wgmma_shapes(&shapes);
-    struct way best = {NULL, 1};
-    int32_t slices = ocl_slices(&m->d->tune, op->in[LINEAR_x].width).n;
-    for (int i = 0; i < n; i++)
-        for (int k = 0; k < 2; k++) {
-            struct way way = {&shapes[i], k ? slices : 1};
-            if (m->d->tune.tile && m->d->tune.tile != shapes[i].rows)
-                continue;
-            if ((!k || splits(m, op, rows)) &&
-                (!best.shape || way_ns(m, op, way, rows) < way_ns(m, op, best, rows)))
-                best = way;
-        }
-    best.shape = best.shape ? best.shape : shapes; /* no shape has that many rows */
-    return best;
-}
-
-#define ROWS_STEP 64 /* rows that are chosen for together */
-
-/* Steps of min to `most` rows. */
-static int wgmma_range(struct ocl_model *m, const struct op *op, int32_t min, int32_t most,
-                       struct err *e)
-{
-    int rc = 0;
-    for (int32_t from = min, to; from <= most && !rc; from = to + 1) {
-        to = (int32_t)round_up((size_t)from, ROWS_STEP);
-        struct way way = best_way(m, op, to);
-        while (to < most) {
-            struct way next = best_way(m, op, to + ROWS_STEP);
-            if (next.shape != way.shape || next.parts != way.parts)
-                break;
-            to += ROWS_STEP;
-        }
-        to = MIN(to, most);
-        rc = wgmma(m, op, way, from, to, e);
-    }
-    return rc;
-}
-
-static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
-{
-    int32_t most = MAX(op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens, min);
-    int32_t packed = comes_packed(m, op), end = packed ? packed - 1 : INT32_MAX;
-    int rc = mma_pack(m, op, true, min, end, e);
-    rc = rc ? rc : wgmma_range(m, op, min, MIN(end, most), e);
-    return rc || !packed ? rc : wgmma_range(m, op, packed, most, e);
-}
-
-/* ---- products side by side ---- */
-
-#define UNITS_MOST 256
-
-/* Members of a launch, and how each is made. */
-struct together {
-    const struct op *op[OCL_WGMMA_MEMBERS];
-    struct way way[OCL_WGMMA_MEMBERS];
-    int32_t n;
-};
-
-/* All groups wait for the one with the most to do: tiles of all members are taken in turn, those
- * with the most products first. */
-static double together_ns(const struct ocl_model *m, const struct together *t, int32_t rows)
-{
-    double load[UNITS_MOST] = {0}, most = 0, bytes = 0, parts = 0;
-    int64_t units = MIN(MAX((int64_t)m->d->info.units, (int64_t)1), (int64_t)UNITS_MOST), at = 0;
-    bool done[OCL_WGMMA_MEMBERS] = {false};
-    for (int32_t i = 0; i < t->n; i++) {
-        int32_t k = 0;
-        while (done[k])
-            k++;
-        for (int32_t j = k + 1; j < t->n; j++)
-            if (!done[j] && way_steps(m, t->op[j], t->way[j]) > way_steps(m, t->op[k], t->way[k]))
-                k = j;
-        int64_t tiles = way_tiles(t->op[k], t->way[k], rows);
-        double ns = tile_ns(m, t->op[k], t->way[k]);
-        for (int64_t u = 0; u < units; u++)
-            load[(at + u) % units] += (double)((tiles - u + units - 1) / units) * ns;
-        at += tiles;
-        done[k] = true;
-        bytes += weight_bytes(t->op[k]);
-        parts += t->way[k].parts > 1 && !parts ? LAUNCH_NS : 0;
-        parts += parts_ns(t->op[k], t->way[k], rows);
-    }
-    for (int64_t u = 0; u < units; u++)
-        most = MAX(most, load[u]);
-    return MAX(most, bytes / 1e3 * WEIGHTS_NS) + parts;
 }
 
 /* Every shape, with the slices of no member apart, of the one with the most inputs, of two … */
@@ -496,6 +447,46 @@ static void choose_together(const struct ocl_model *m, struct together *t, int32
     }
     *t = best;
 }
+
+static struct way best_way(const struct ocl_model *m, const struct op *op, int32_t rows)
+{
+    struct together t = {.op = {op}, .n = 1};
+    choose_together(m, &t, rows);
+    return t.way[0];
+}
+
+#define ROWS_STEP 64 /* rows that are chosen for together */
+
+/* Steps of min to `most` rows. */
+static int wgmma_range(struct ocl_model *m, const struct op *op, int32_t min, int32_t most,
+                       struct err *e)
+{
+    int rc = 0;
+    for (int32_t from = min, to; from <= most && !rc; from = to + 1) {
+        to = (int32_t)round_up((size_t)from, ROWS_STEP);
+        struct way way = best_way(m, op, to);
+        while (to < most) {
+            struct way next = best_way(m, op, to + ROWS_STEP);
+            if (next.shape != way.shape || next.parts != way.parts)
+                break;
+            to += ROWS_STEP;
+        }
+        to = MIN(to, most);
+        rc = wgmma(m, op, way, from, to, e);
+    }
+    return rc;
+}
+
+static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
+{
+    int32_t most = MAX(op->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens, min);
+    int32_t packed = comes_packed(m, op), end = packed ? packed - 1 : INT32_MAX;
+    int rc = mma_pack(m, op, true, min, end, e);
+    rc = rc ? rc : wgmma_range(m, op, min, MIN(end, most), e);
+    return rc || !packed ? rc : wgmma_range(m, op, packed, most, e);
+}
+
+/* ---- products side by side ---- */
 
 static bool same_ways(const struct together *a, const struct together *b)
 {
