@@ -326,10 +326,9 @@ static int32_t next_rows(const struct ocl_model *m, int kind, int32_t after)
     struct ocl_rows rows = rows_of(m, kind);
     int32_t next = INT32_MAX, n;
     bool any = kind == STEPS_SINGLE;
-    for (int32_t i = 0; i < m->n_walks; i++) {
+    for (int32_t i = 0; i < m->n_walks && kind == STEPS_SINGLE; i++) {
         n = MIN(m->walks[i].rows_min + 1, m->walks[i].rows_max);
-        if (n > after && (int)ocl_steps_of(n, n, true) == kind)
-            next = MIN(next, n);
+        next = n > after ? MIN(next, n) : next;
     }
     for (int32_t i = 0; i < m->n_launches; i++) {
         const struct ocl_launch *l = &m->launches[i];

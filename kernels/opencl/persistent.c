@@ -11,10 +11,10 @@
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/source.h"
 
-#define SHORTEST 2 /* launches that a walk is worth */
+#define SHORTEST 4 /* launches that a walk is worth */
 #define FORMS_MOST 96 /* in one kernel: what a model has of each layer anew is not walked */
 /* Of local memory for two records, and what else a compiler puts there. */
-#define RECORD_BYTES(record) ((size_t)(record) * 2 * sizeof(cl_ulong) + 256)
+#define RECORD_BYTES(w) ((size_t)(w)->record * 2 * sizeof(cl_ulong) + 256)
 
 /* ---- addresses ---- */
 
@@ -77,9 +77,8 @@ struct planning {
     struct ocl_model *m;
     struct addresses addresses;
     int32_t *list, n;      /* launches of a step, in their order */
-    struct ocl_form *forms; /* of the program being made */
+    struct ocl_form *forms; /* of the walk being made */
     int32_t n_forms;
-    int32_t first;         /* the first walk of it */
     bool teams;
 };
 
@@ -228,24 +227,22 @@ static int set_run(struct ocl_model *m, const struct ocl_walks *w, struct ocl_ru
     return OCL(e, what, clSetKernelArg, r->kernel, 7, sizeof(cl_mem), &w->times.mem);
 }
 
-/* The program of the walks from p->first on. */
-static int build_walks(struct planning *p, int32_t record, struct err *e)
+static int build_walk(struct planning *p, struct ocl_walks *w, struct err *e)
 {
     struct ocl_model *m = p->m;
     struct buf source;
     cl_program program = NULL;
     int rc;
     buf_init(&source, MIB(16));
-    if (!ocl_persistent_text(&source, p->forms, p->n_forms, m->d->tune.persistent, record,
+    if (!ocl_persistent_text(&source, p->forms, p->n_forms, m->d->tune.persistent, w->record,
                              p->teams, m->d->profiling))
         rc = err_set(e, E_UNSUPPORTED, "its text cannot be made");
     else
         rc = ocl_program_build(&program, m->d, "a walk", source.p, false, e);
     buf_free(&source);
-    for (struct ocl_walks *w = m->walks + p->first; w < m->walks + m->n_walks; w++)
-        for (int32_t i = 0; i < w->n_runs && !rc; i++)
-            if (w->runs[i].walked)
-                rc = set_run(m, w, &w->runs[i], program, e);
+    for (int32_t i = 0; i < w->n_runs && !rc; i++)
+        if (w->runs[i].walked)
+            rc = set_run(m, w, &w->runs[i], program, e);
     return rc;
 }
 
@@ -287,14 +284,11 @@ static int32_t most_rows(const struct ocl_model *m)
 {
     const struct capacity *c = &m->cap;
     int32_t most = MIN(MIN(c->tokens, c->seqs), MIN(c->logits, c->slots));
-    return MIN(most, MIN(m->d->tune.persistent_rows, OCL_WIDE_ROWS));
+    return MIN(most, MIN(m->d->tune.persistent_rows, OCL_BUNDLE_ROWS));
 }
 
-/* Of steps of one row a sequence. */
-static enum ocl_steps kind_of(int32_t rows) { return ocl_steps_of(rows, rows, true); }
-
-/* A walk for steps of `from` rows up to the most of their kind that have the same launches. */
-static int add_walk(struct planning *p, int32_t from, int32_t *to, struct err *e)
+/* Walks for steps of `from` rows up to the most that have the same launches. */
+static int add_walks(struct planning *p, int32_t from, int32_t *to, struct err *e)
 {
     struct ocl_model *m = p->m;
     int32_t most = most_rows(m), n, *first;
@@ -303,7 +297,7 @@ static int add_walk(struct planning *p, int32_t from, int32_t *to, struct err *e
     if (!(first = mem_array((size_t)n + 1, sizeof *first)))
         return err_set(e, E_NOMEM, "no memory for a walk of %d launches", n);
     memcpy(first, p->list, (size_t)n * sizeof *first);
-    for (*to = from; *to < most && kind_of(*to + 1) == kind_of(from); ++*to) {
+    for (*to = from; *to < most; ++*to) {
         list_launches(p, *to + 1);
         if (p->n != n || memcmp(first, p->list, (size_t)n * sizeof *first))
             break;
@@ -311,48 +305,29 @@ static int add_walk(struct planning *p, int32_t from, int32_t *to, struct err *e
     memcpy(p->list, first, (size_t)n * sizeof *first);
     p->n = n;
     mem_free(first);
-    struct ocl_walks *w = &m->walks[m->n_walks++];
-    *w = (struct ocl_walks){.rows_min = from, .rows_max = *to};
-    return cut_walks(p, w, e);
-}
-
-/* Tables and a program for the walks from p->first on. */
-static int finish_walks(struct planning *p, struct err *e)
-{
-    struct ocl_model *m = p->m;
-    struct ocl_walks *first = m->walks + p->first, *end = m->walks + m->n_walks;
-    int32_t record = 0, rc = 0;
-    uint32_t meetings = 0;
-    for (struct ocl_walks *w = first; w < end; w++) {
-        record = MAX(record, w->record);
-        meetings += w->meetings;
-    }
-    size_t local = OCL_POOL_BYTES + RECORD_BYTES(record);
-    if (meetings == 0)
-        return err_set(e, E_UNSUPPORTED, "no %d launches in a row can be in one kernel", SHORTEST);
-    if (local > m->d->info.local_bytes)
-        return err_set(e, E_UNSUPPORTED, "%zu bytes of local memory, the device has %llu", local,
-                       (unsigned long long)m->d->info.local_bytes);
-    for (struct ocl_walks *w = first; w < end && !rc; w++) {
-        w->record = record;
-        rc = write_table(p, w, e);
-    }
-    return rc ? rc : build_walks(p, record, e);
-}
-
-/* Walks from p->first on, or none of them, with a line in the log. */
-static void end_walks(struct planning *p)
-{
-    struct ocl_model *m = p->m;
+    struct ocl_walks *w = &m->walks[m->n_walks];
     struct err why = {0};
-    if (m->n_walks > p->first && finish_walks(p, &why)) {
-        log_warn("%s: steps of %d to %d rows are made of separate launches: %s", m->d->info.name,
-                 m->walks[p->first].rows_min, m->walks[m->n_walks - 1].rows_max, why.text);
-        while (m->n_walks > p->first)
-            free_walks(&m->walks[--m->n_walks], m->d);
-    }
-    p->first = m->n_walks;
+    int rc;
+    *w = (struct ocl_walks){.rows_min = from, .rows_max = *to};
     p->n_forms = 0;
+    if ((rc = cut_walks(p, w, e))) {
+        free_walks(w, m->d);
+        return rc;
+    }
+    size_t local = OCL_POOL_BYTES + RECORD_BYTES(w);
+    if (w->meetings == 0)
+        err_set(&why, E_UNSUPPORTED, "no %d launches in a row can be in one kernel", SHORTEST);
+    else if (local > m->d->info.local_bytes)
+        err_set(&why, E_UNSUPPORTED, "%zu bytes of local memory, the device has %llu", local,
+                (unsigned long long)m->d->info.local_bytes);
+    else if (!write_table(p, w, &why) && !build_walk(p, w, &why)) {
+        m->n_walks++;
+        return 0;
+    }
+    free_walks(w, m->d);
+    log_warn("%s: steps of %d to %d rows are made of separate launches: %s", m->d->info.name,
+             from, *to, why.text);
+    return 0;
 }
 
 static int all_walks(struct ocl_model *m, struct err *e)
@@ -377,13 +352,8 @@ static int all_walks(struct ocl_model *m, struct err *e)
         note_buffers(&p);
         rc = ask_addresses(m->d, &p.addresses, e);
     }
-    for (int32_t from = 1; from <= most && m->n_walks < OCL_WALKS_MAX && !rc; from = to + 1) {
-        rc = add_walk(&p, from, &to, e);
-        /* Of few rows each has a program of its own, which is fast; of more all have one, which is
-         * built soon. */
-        if (kind_of(from) == STEPS_SINGLE || to == most || m->n_walks == OCL_WALKS_MAX)
-            end_walks(&p);
-    }
+    for (int32_t from = 1; from <= most && m->n_walks < OCL_WALKS_MAX && !rc; from = to + 1)
+        rc = add_walks(&p, from, &to, e);
     mem_free(p.addresses.mems);
     mem_free(p.addresses.at);
     mem_free(p.list);
@@ -407,28 +377,19 @@ void ocl_persistent_init(struct ocl_model *m)
 
 /* ---- a step ---- */
 
-/* Whether the walk may run. */
-static bool serves(const struct ocl_model *m, const struct ocl_walks *w)
-{
-    return !m->unwalked && !(m->unmerged >> kind_of(w->rows_min) & 1);
-}
-
 int32_t ocl_persistent_rows(const struct ocl_model *m)
 {
-    int32_t rows = 0;
-    for (int32_t i = 0; i < m->n_walks && m->walks[i].rows_min == rows + 1; i++)
-        rows = serves(m, &m->walks[i]) ? m->walks[i].rows_max : rows;
-    return rows;
+    bool any = m->n_walks && !m->unwalked && !(m->unmerged >> STEPS_SINGLE & 1);
+    return any ? m->walks[m->n_walks - 1].rows_max : 0;
 }
 
 struct ocl_walks *ocl_persistent_find(const struct ocl_model *m, const struct batch *b)
 {
-    if (m->until < INT32_MAX || b->ops != STEP_ALL || b->n_seqs != b->n_tokens ||
-        b->n_logits != b->n_tokens)
+    if (m->unwalked || m->unmerged >> STEPS_SINGLE & 1 || m->until < INT32_MAX ||
+        b->ops != STEP_ALL || b->n_seqs != b->n_tokens || b->n_logits != b->n_tokens)
         return NULL;
     for (int32_t i = 0; i < m->n_walks; i++)
-        if (b->n_tokens >= m->walks[i].rows_min && b->n_tokens <= m->walks[i].rows_max &&
-            serves(m, &m->walks[i]))
+        if (b->n_tokens >= m->walks[i].rows_min && b->n_tokens <= m->walks[i].rows_max)
             return &m->walks[i];
     return NULL;
 }

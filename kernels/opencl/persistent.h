@@ -17,7 +17,7 @@
 
 #include "kernels/opencl/launches.h"
 
-#define OCL_WALKS_MAX 16
+#define OCL_WALKS_MAX 8
 
 /* A part of a step: launches that one kernel makes, or that are enqueued. */
 struct ocl_run {
