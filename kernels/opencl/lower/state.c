@@ -99,19 +99,38 @@ static bool by_warps(const struct ocl_model *m, const struct op *op)
 static int delta_rows(struct ocl_model *m, const struct op *op, int32_t cols, int32_t seqs_min,
                       int32_t seqs_max, struct err *e)
 {
-    size_t stages = ROWS_LOCAL / 2 / stage_bytes(op, cols); /* two groups at least at a time */
-    int32_t V = op->p.delta.V, across = ROWS_WARPS * 4 * cols;
+    int32_t which = cols == 1 ? m->d->tune.delta % 10 : m->d->tune.delta / 10;
+    size_t local = ROWS_LOCAL / 2, meet = 0;
+    int32_t warps = ROWS_WARPS;
+    if (cols == 2 && which == 9) /* as before, but 16 warps: 128 registers a lane at most */
+        which = 0, warps = op->p.delta.V >= 128 ? 16 : 8;
+    if (which) {
+        if (cols == 2 && which >= 4)
+            cols = 1;
+        meet = ROWS_WARPS * sizeof(float) * (size_t)(2 * 32 * cols + ROWS_TILE * (32 * cols + 4));
+        if (2 * stage_bytes(op, cols) + meet > ROWS_LOCAL)
+            which = 0;
+        else
+            local = ROWS_LOCAL - meet;
+    }
+    size_t stages = local / stage_bytes(op, cols); /* two groups at least at a time */
+    int32_t V = op->p.delta.V, across = warps * 4 * cols;
     struct ocl_spec s;
-    ocl_spec_init(&s, "nvidia/delta_rows.cl", op);
+    ocl_spec_init(&s, which ? "nvidia/delta_next.cl" : "nvidia/delta_rows.cl", op);
+    if (which) {
+        ocl_def(&s, "SHUFFLE", which == 1);
+        ocl_def(&s, "AHEAD", cols == 1);
+        ocl_def(&s, "PAIRS", which == 3);
+    }
     ocl_def(&s, "K", op->p.delta.K);
     ocl_def(&s, "KP", padded(op->p.delta.K));
     ocl_def(&s, "V", V);
     ocl_def(&s, "CL", cols);
-    ocl_def(&s, "WARPS", ROWS_WARPS);
-    ocl_def(&s, "STAGES", (int64_t)MAX(MIN(stages, (size_t)4), (size_t)2));
+    ocl_def(&s, "WARPS", warps);
+    ocl_def(&s, "STAGES", (int64_t)MAX(MIN(stages, (size_t)(which ? 3 : 4)), (size_t)2));
     ocl_def(&s, "HEADS", op->p.delta.state_heads);
     delta_args(&s, m, op);
-    ocl_local(&s, 32 * ROWS_WARPS, 1);
+    ocl_local(&s, 32 * (size_t)warps, 1);
     ocl_groups(&s, 0, BY_ONE, (V + across - 1) / across, 1);
     ocl_groups(&s, 1, BY_ONE, op->p.delta.state_heads, 1);
     ocl_groups(&s, 2, BY_SEQS, 1, 1);
