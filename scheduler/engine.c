@@ -537,26 +537,35 @@ static void pick(struct engine *en)
         ASSERT(en->picked[i]->phase != SEQ_WAIT); /* older ones never lose pages to younger */
 }
 
+/* The i-th of the picked into the batch. */
+static void add_to_batch(struct engine *en, int32_t i)
+{
+    struct batch *b = &en->batch;
+    struct seq *q = en->picked[i];
+    int32_t n = en->rows[i], at = b->n_seqs;
+    memcpy(en->tokens + b->n_tokens, seq_tokens(q, q->pos), (size_t)n * sizeof *en->tokens);
+    en->logit_at[i] = b->n_logits;
+    for (int32_t row = 0; row < n; row++)
+        if (batch_logits(&en->want[i], row + 1) > batch_logits(&en->want[i], row))
+            en->logit_rows[b->n_logits++] = b->n_tokens + row;
+    memcpy(en->page_table + (size_t)at * (size_t)en->o.pages_per_seq, q->pages,
+           (size_t)q->n_pages * sizeof *q->pages);
+    en->slot_of[at] = q->slot;
+    en->pos_of[at] = q->pos;
+    b->n_tokens += n;
+    en->cu_seqlens[++b->n_seqs] = b->n_tokens;
+}
+
+/* Sequences of one row first: a device may have something faster for these. */
 static void fill_batch(struct engine *en)
 {
     struct batch *b = &en->batch;
     b->n_seqs = b->n_tokens = b->n_logits = 0;
     en->cu_seqlens[0] = 0;
-    for (int32_t i = 0; i < en->n_picked; i++) {
-        struct seq *q = en->picked[i];
-        int32_t n = en->rows[i];
-        memcpy(en->tokens + b->n_tokens, seq_tokens(q, q->pos), (size_t)n * sizeof *en->tokens);
-        en->logit_at[i] = b->n_logits;
-        for (int32_t row = 0; row < n; row++)
-            if (batch_logits(&en->want[i], row + 1) > batch_logits(&en->want[i], row))
-                en->logit_rows[b->n_logits++] = b->n_tokens + row;
-        memcpy(en->page_table + (size_t)i * (size_t)en->o.pages_per_seq, q->pages,
-               (size_t)q->n_pages * sizeof *q->pages);
-        en->slot_of[i] = q->slot;
-        en->pos_of[i] = q->pos;
-        b->n_tokens += n;
-        en->cu_seqlens[++b->n_seqs] = b->n_tokens;
-    }
+    for (int32_t several = 0; several < 2; several++)
+        for (int32_t i = 0; i < en->n_picked; i++)
+            if ((en->rows[i] > 1) == several)
+                add_to_batch(en, i);
     ASSERT(b->n_tokens <= en->o.step_tokens && b->n_logits <= en->o.logit_rows);
 }
 

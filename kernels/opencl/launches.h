@@ -56,6 +56,8 @@ struct ocl_arg {
 /* What a launch counts in the batch, of the sequences that it serves. */
 enum ocl_by {
     BY_ONE, BY_ROWS, BY_SEQS,  /* 1; all rows; all sequences */
+    BY_FIRST,  /* sequences before the first one of several rows */
+    BY_REST,   /* that one, and all behind it */
     BY_SERVED, /* rows of sequences served */
     BY_SHARES, /* of every sequence: ceil(n * its rows / per) */
     BY_KEYS,   /* positions of the longest */

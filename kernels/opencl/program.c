@@ -3,8 +3,6 @@
 #include "base/version.h"
 #include "kernels/opencl/program.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -55,17 +53,9 @@ static int build(struct ocl_device *d, cl_program p, const char *name, bool whol
 {
     cl_int rc = ocl_call_fault("clBuildProgram", name)
                     ? CL_OUT_OF_RESOURCES
-                    : ocl_api.clBuildProgram(p, 1, &d->info.id,
-                                             getenv("K2_OPTIONS") ? getenv("K2_OPTIONS") : OPTIONS,
-                                             NULL, NULL);
+                    : ocl_api.clBuildProgram(p, 1, &d->info.id, OPTIONS, NULL, NULL);
     if (rc == CL_BUILD_PROGRAM_FAILURE)
         return build_failed(d, p, name, whole, e);
-    if (getenv("K2_OPTIONS") && strstr(name, "delta")) { /* temporary: registers and spills */
-        static char log[1 << 16];
-        (void)ocl_api.clGetProgramBuildInfo(p, d->info.id, CL_PROGRAM_BUILD_LOG, sizeof log - 1,
-                                            log, NULL);
-        fprintf(stderr, "%s: %s\n", name, log);
-    }
     return ocl_call_check(rc, "clBuildProgram", name, e);
 }
 

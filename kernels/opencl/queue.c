@@ -61,12 +61,23 @@ static int64_t of_seq(struct ocl_extent x, const struct batch *b, int32_t q)
     }
 }
 
+/* Sequences of one row before any other. */
+static int32_t first_ones(const struct batch *b)
+{
+    int32_t n = 0;
+    while (n < b->n_seqs && b->cu_seqlens[n + 1] == n + 1)
+        n++;
+    return n;
+}
+
 static int64_t count(const struct ocl_launch *l, struct ocl_extent x, int32_t rows,
                      const struct batch *b)
 {
     int64_t n = 0;
     if (x.by <= BY_SEQS)
         return x.n * over(x.by == BY_ROWS ? rows : x.by == BY_SEQS ? b->n_seqs : 1, x.per);
+    if (x.by <= BY_REST)
+        return x.n * over(x.by == BY_FIRST ? first_ones(b) : b->n_seqs - first_ones(b), x.per);
     for (int32_t q = 0; q < b->n_seqs; q++) {
         int32_t own = b->cu_seqlens[q + 1] - b->cu_seqlens[q];
         if (own < l->seq_min || own > l->seq_max)

@@ -39,7 +39,6 @@ static const struct {
     {"bundle", offsetof(struct ocl_tune, bundle), 0, 1, false},
     {"persistent", offsetof(struct ocl_tune, persistent), 0, 1024, false},
     {"persistent_rows", offsetof(struct ocl_tune, persistent_rows), 1, 32, false},
-    {"delta", offsetof(struct ocl_tune, delta), 0, 99, false},
     {"bank_kib", offsetof(struct ocl_tune, bank_kib), 0, INT32_MAX, false},
 };
 

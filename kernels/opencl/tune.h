@@ -33,7 +33,6 @@ struct ocl_tune {
     int32_t persistent;  /* work-items of a group of a kernel that makes a whole step
                             (persistent.h); 0 = there is none */
     int32_t persistent_rows; /* up to here */
-    int32_t delta;       /* temporary: which delta_rows; 10 * many + few */
     int32_t bank_kib;    /* slots and pages lie in buffers of at most so much; 0 = what it allows */
 };
 

@@ -55,14 +55,16 @@ static void delta_args(struct ocl_spec *s, struct ocl_model *m, const struct op 
     ocl_arg_float(s, op->p.delta.scale);
 }
 
-/* Token by token, on any device. */
+/* Token by token, on any device; of steps where some sequence has several rows, `by` says which
+ * sequences. */
 static int delta_tokens(struct ocl_model *m, const struct op *op, enum ocl_when when,
-                        struct err *e)
+                        enum ocl_by by, struct err *e)
 {
     struct ocl_spec s;
     ocl_spec_init(&s, "delta.cl", op);
     def_cut(&s, cut_state(m, op->p.delta.K, op->p.delta.V), op->p.delta.K, op->p.delta.V,
             op->p.delta.state_heads);
+    ocl_groups(&s, 2, by, 1, 1);
     ocl_def(&s, "STEPS", op->p.delta.steps);
     delta_args(&s, m, op);
     s.when = when;
@@ -73,9 +75,10 @@ static int delta_tokens(struct ocl_model *m, const struct op *op, enum ocl_when 
 
 #define ROWS_TILE 8   /* tokens of a stage there */
 #define ROWS_WARPS 4  /* of a group */
+#define ROWS_STAGES 3
 #define ROWS_LOCAL KIB(48)
 
-/* Bytes of a stage with `cols` columns a lane. */
+/* Bytes of a stage with `cols` columns a lane; of what warps have beside the ring. */
 static size_t stage_bytes(const struct op *op, int32_t cols)
 {
     int32_t vectors = 2 + view_given(op->in[DELTA_a]) + op->p.delta.dplr +
@@ -83,12 +86,22 @@ static size_t stage_bytes(const struct op *op, int32_t cols)
     return ROWS_TILE * sizeof(float) *
            (size_t)(vectors * padded(op->p.delta.K) + ROWS_WARPS * 4 * cols + 4);
 }
+static size_t meet_bytes(int32_t cols, bool shuffle)
+{
+    return ROWS_WARPS * sizeof(float) *
+           (size_t)((shuffle ? 0 : 2 * 32 * cols) + ROWS_TILE * (32 * cols + 4));
+}
+
+static size_t stages(const struct op *op, int32_t cols, bool shuffle)
+{
+    return (ROWS_LOCAL - meet_bytes(cols, shuffle)) / stage_bytes(op, cols);
+}
 
 /* Copies of 16 bytes, and room for a stage that is used beside one that comes. */
 static bool by_warps(const struct ocl_model *m, const struct op *op)
 {
     bool ok = m->d->tune.many_rows && op->p.delta.steps == 1 && op->p.delta.K % 4 == 0 &&
-              op->p.delta.V % 4 == 0 && 2 * stage_bytes(op, 2) <= ROWS_LOCAL;
+              op->p.delta.V % 4 == 0 && stages(op, 1, false) >= 2;
     for (int i = 0; i < 6; i++)
         ok = ok && (!view_given(op->in[i]) || ocl_aligned(m->plan, op->in[i]) ||
                     op->in[i].width == (i == DELTA_w ? op->p.delta.d_heads
@@ -96,47 +109,32 @@ static bool by_warps(const struct ocl_model *m, const struct op *op)
     return ok;
 }
 
-static int delta_rows(struct ocl_model *m, const struct op *op, int32_t cols, int32_t seqs_min,
-                      int32_t seqs_max, struct err *e)
+/* The sequences from the first one of several rows on, where these are min to max. few: each waits
+ * for itself, rather than for its share of the device. */
+static int delta_rows(struct ocl_model *m, const struct op *op, bool few, int32_t min, int32_t max,
+                      struct err *e)
 {
-    int32_t which = cols == 1 ? m->d->tune.delta % 10 : m->d->tune.delta / 10;
-    size_t local = ROWS_LOCAL / 2, meet = 0;
-    int32_t warps = ROWS_WARPS;
-    if (cols == 2 && which == 9) /* as before, but 16 warps: 128 registers a lane at most */
-        which = 0, warps = op->p.delta.V >= 128 ? 16 : 8;
-    if (which) {
-        if (cols == 2 && which >= 4)
-            cols = 1;
-        meet = ROWS_WARPS * sizeof(float) * (size_t)(2 * 32 * cols + ROWS_TILE * (32 * cols + 4));
-        if (2 * stage_bytes(op, cols) + meet > ROWS_LOCAL)
-            which = 0;
-        else
-            local = ROWS_LOCAL - meet;
-    }
-    size_t stages = local / stage_bytes(op, cols); /* two groups at least at a time */
-    int32_t V = op->p.delta.V, across = warps * 4 * cols;
+    int32_t V = op->p.delta.V, cols = few || stages(op, 2, true) < 2 ? 1 : 2;
+    int32_t across = ROWS_WARPS * 4 * cols;
     struct ocl_spec s;
-    ocl_spec_init(&s, which ? "nvidia/delta_next.cl" : "nvidia/delta_rows.cl", op);
-    if (which) {
-        ocl_def(&s, "SHUFFLE", which == 1);
-        ocl_def(&s, "AHEAD", cols == 1);
-        ocl_def(&s, "PAIRS", which == 3);
-    }
+    ocl_spec_init(&s, "nvidia/delta_rows.cl", op);
+    ocl_def(&s, "SHUFFLE", !few);
+    ocl_def(&s, "AHEAD", cols == 1);
     ocl_def(&s, "K", op->p.delta.K);
     ocl_def(&s, "KP", padded(op->p.delta.K));
     ocl_def(&s, "V", V);
     ocl_def(&s, "CL", cols);
-    ocl_def(&s, "WARPS", warps);
-    ocl_def(&s, "STAGES", (int64_t)MAX(MIN(stages, (size_t)(which ? 3 : 4)), (size_t)2));
+    ocl_def(&s, "WARPS", ROWS_WARPS);
+    ocl_def(&s, "STAGES", (int64_t)MIN(stages(op, cols, !few), (size_t)ROWS_STAGES));
     ocl_def(&s, "HEADS", op->p.delta.state_heads);
     delta_args(&s, m, op);
-    ocl_local(&s, 32 * (size_t)warps, 1);
+    ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
+    ocl_local(&s, 32 * ROWS_WARPS, 1);
     ocl_groups(&s, 0, BY_ONE, (V + across - 1) / across, 1);
     ocl_groups(&s, 1, BY_ONE, op->p.delta.state_heads, 1);
-    ocl_groups(&s, 2, BY_SEQS, 1, 1);
+    ocl_groups(&s, 2, BY_REST, 1, 1);
     s.when = WHEN_SEVERAL;
-    s.seqs_min = seqs_min;
-    s.seqs_max = seqs_max;
+    s.gate = (struct ocl_gate){{BY_REST, 1, 1}, min, max};
     return ocl_spec_emit(&s, m, e);
 }
 
@@ -144,13 +142,14 @@ int ocl_delta_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     int rc;
     if (!by_warps(m, op))
-        return delta_tokens(m, op, WHEN_ANY, e);
+        return delta_tokens(m, op, WHEN_ANY, BY_SEQS, e);
     /* A column a lane is faster as long as the device is not full. */
     int32_t few = (int32_t)m->d->info.units * 32 / (op->p.delta.state_heads * op->p.delta.V);
-    if ((rc = delta_tokens(m, op, WHEN_SINGLE, e)) ||
-        (few && (rc = delta_rows(m, op, 1, 1, few, e))))
+    if ((rc = delta_tokens(m, op, WHEN_SINGLE, BY_SEQS, e)) ||
+        (rc = delta_tokens(m, op, WHEN_SEVERAL, BY_FIRST, e)) ||
+        (few && (rc = delta_rows(m, op, true, 1, few, e))))
         return rc;
-    return delta_rows(m, op, 2, few + 1, INT32_MAX, e);
+    return delta_rows(m, op, false, few + 1, INT32_MAX, e);
 }
 
 int ocl_decay_lower(struct ocl_model *m, const struct op *op, struct err *e)
