@@ -434,18 +434,23 @@ opencl-quick: $B/oclcheck $B/oclpacks $B/oclrows $B/oclgroups $B/oclbundle $B/oc
 	$B/oclcheck --quick --device $(OCL_DEVICE)
 	$B/oclcheck --device $(OCL_DEVICE) --op attention --shape 5x4x1x48x31x64x1x0 --class nan \
 	  --tune 'mma=1 key_split=64'
+	$B/oclcheck --device $(OCL_DEVICE) --op norm --shape 2x1x2x600x1x1x1x1x0 --class uniform \
+	  --tune 'mma=1 many_rows=2'
+	$B/oclcheck --aligned --device $(OCL_DEVICE) --op delta --shape 5x2x2x2x64x64x1x3x1x0x0x0 \
+	  --class uniform --tune 'mma=1 many_rows=2'
 	$B/oclrows --device $(OCL_DEVICE) --shape 90x300x70 --tune mma=1 --tune "mma=1 wgmma=1"
 	$B/oclgroups --device $(OCL_DEVICE) --groups 2 --rows 70 --small --tune mma=1
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE)' 1 3 10 5+4 70 30+50 270 100+200
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1' 2 10
-	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1 many_rows=65' --once 9+11 66 5+62
+	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1 many_rows=33' --once 9+11 40 66 5+62
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --most 75 1 3
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' --most 30 1 3
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' 1 10
 	$B/oclbundle tests/check/bundle-kda $(OCL_DEVICE) --tune '$(DELTA_TUNE) mma=0 state_split=32 persistent=128' \
 	  --most 10 1 3
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --quantize q8 --most 75 1
-	$B/oclpacks tests/check/packs $(OCL_DEVICE) --tune '$(PACKS_TUNE)' 65 70 200
+	$B/oclpacks tests/check/packs $(OCL_DEVICE) --tune '$(PACKS_TUNE)' 33 40 70 200
+	$B/oclpacks tests/check/packs-long $(OCL_DEVICE) --tune '$(PACKS_TUNE)' 40
 	$B/oclpacks tests/check/bundle $(OCL_DEVICE) --tune '$(PACKS_TUNE) wide_rows=80 bundle=0' 66 90
 	$B/ocl_fault --quick $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)

@@ -222,7 +222,7 @@ uint64_t pace_prompts_ns(const struct pace *p, int32_t streams, int64_t rows, in
 static double saves(const struct pace *p, int32_t rows, int32_t more)
 {
     double t = any(p, rows), then = any(p, more);
-    if (!is_known(&p->all[class_of(more)])) {
+    if (!point(p->all, (rows + more) / 2.0, true, false)) {
         const struct pace_class *few = point(p->all, rows / 2, false, true);
         double x = few ? few->rows : 1, y = few ? few->ns : alone(p, 1);
         then = t + (t - y) / (rows - x) * (more - rows);

@@ -43,7 +43,7 @@
 #define PACE_SHORT 32    /* tokens */
 #define PACE_ALONE 16
 #define PACE_CLASSES 18  /* rows up to 2^17: the largest step is 65,536 */
-#define PACE_WORTH 0.1   /* of a row's time that twice as many must save to be taken */
+#define PACE_WORTH 0.05  /* of a row's time that twice as many must save to be taken */
 #define PACE_LEAST 4     /* rows that prompts get if they get any */
 #define PACE_FLAT 1.25   /* times as long may such a step take with PACE_MANY and more */
 #define PACE_MANY 16

@@ -73,7 +73,7 @@ case " $PARTS " in *" check "*)
     done
     for what in 3 10 34; do
         "$B/oclrows" --device "$DEVICE" --cache "$B/cache" --shape 1000x2080x1100 --what $what \
-            --tune wgmma=0 --tune "" --tune split=0 --tune wgmma_rows=17 || failed=1
+            --tune wgmma=0 --tune "" --tune split=0 --tune wgmma_rows=65 || failed=1
     done
     "$B/oclgroups" --device "$DEVICE" --cache "$B/cache" || failed=1 ;;
 esac

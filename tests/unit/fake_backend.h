@@ -86,6 +86,7 @@ static inline int fake_run(struct device *d, const struct batch *b, struct err *
     for (int32_t s = 0; s < b->n_seqs && !f->broken; s++) {
         struct fake_state *st = &f->slots[b->slots[s]];
         f->broken |= st->n != b->pos[s] || (st->n == 0 && st->hash != 0);
+        f->broken |= b->cu_seqlens[s + 1] == b->cu_seqlens[s] + 1 && b->cu_seqlens[s] != s;
         for (int32_t t = 0; t < s; t++)
             f->broken |= b->slots[t] == b->slots[s];
         for (int32_t i = b->cu_seqlens[s]; i < b->cu_seqlens[s + 1]; i++) {

@@ -318,3 +318,17 @@ Test(pace, times_grow_with_rows)
     for (int32_t n = 1; n < 3000; n++)
         cr_assert_leq(pace_ns(&p, n), pace_ns(&p, n + 1), "%d rows", n);
 }
+
+Test(pace, prompts_take_longer_steps_where_rows_get_cheaper_within_a_class_of_rows_too)
+{
+    struct machine m = {10000000, 7300};
+    struct pace p = {.single_rows = 64};
+    for (int i = 0; i < PACE_TRIAL; i++)
+        pace_note(&p, 1, true, 1600000);
+    for (int i = 0; i < 60; i++) {
+        int32_t n = pace_rows(&p, 0, 0, false, 4, 8192);
+        pace_note(&p, n, n == 1, n == 1 ? 1600000 : takes(m, n));
+        cr_assert_leq(n == 1 ? 0 : takes(m, n), 71000000);
+    }
+    cr_expect_gt(takes(m, pace_rows(&p, 0, 0, false, 4, 8192)), 60000000);
+}
