@@ -233,10 +233,6 @@ void ocl_arg_kept(struct ocl_spec *s, const struct ocl_model *m, const struct op
 /* Whether softmax attention runs on tensor cores: q, k and v as bf16 (lower/attention.c). */
 bool ocl_attention_mma(const struct ocl_model *m, const struct op *op);
 
-/* The slices in which a product sums its inputs: a function of their number alone. */
-struct ocl_slices { int32_t n, len; };
-struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs);
-
 /* ---- weights (weights.c) ---- */
 int ocl_weights_init(struct ocl_model *m, struct err *e) MUST_USE;
 int ocl_weights_put(struct ocl_model *m, int w, int64_t row0, int64_t n_rows, const void *src,

@@ -62,6 +62,13 @@ int ocl_tune_parse(struct ocl_tune *t, const char *words, struct err *e)
     return 0;
 }
 
+struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs)
+{
+    int32_t n = MAX(1, MIN(t->slices, inputs / t->slice_min));
+    int32_t len = (int32_t)round_up((size_t)((inputs + n - 1) / n), 32);
+    return (struct ocl_slices){(inputs + len - 1) / len, len};
+}
+
 void ocl_tune_numerics(const struct ocl_tune *t, char *out, size_t size)
 {
     size_t at = 0;

@@ -44,6 +44,11 @@ void ocl_tune_choose(struct ocl_tune *t, const struct ocl_info *d);
 /* Applies "key=value ..." to t: E_FORMAT names the word that is wrong. */
 int ocl_tune_parse(struct ocl_tune *t, const char *words, struct err *e) MUST_USE;
 
+/* Slices of a product's inputs: their number, and how long all but the last are. A multiple of 32
+ * inputs: the tiled kernels' depth divides them. */
+struct ocl_slices { int32_t n, len; };
+struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs);
+
 /* " key=number" of every number that moves bits: a part of the backend's numerics. */
 void ocl_tune_numerics(const struct ocl_tune *t, char *out, size_t size);
 

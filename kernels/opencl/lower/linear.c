@@ -5,14 +5,6 @@
 #include "kernels/opencl/packed.h"
 #include "kernels/opencl/ways.h"
 
-/* Slices are a multiple of 32 inputs: the tiled kernels' depth divides them. */
-struct ocl_slices ocl_slices(const struct ocl_tune *t, int32_t inputs)
-{
-    int32_t n = MAX(1, MIN(t->slices, inputs / t->slice_min));
-    int32_t len = (int32_t)round_up((size_t)((inputs + n - 1) / n), 32);
-    return (struct ocl_slices){(inputs + len - 1) / len, len};
-}
-
 /* The parameters all kernels share, in their order. */
 static void common_args(struct ocl_spec *s, const struct ocl_model *m, const struct op *op,
                         int32_t slice_len)

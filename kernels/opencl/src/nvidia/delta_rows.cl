@@ -1,7 +1,7 @@
 /* K2 for segments of many tokens, by warps. Group: WARPS * 4 * CL columns of one state head of one
  * sequence. Lane (c, l) of a warp: CL columns, and of each the rows of lane l of the 8 that a sum
- * over K is made of (state_sum in common.clh, whose order this is). They meet by shuffles (SHUFFLE),
- * which is faster where many groups run, or in local memory.
+ * over K is made of (state_sum in common.clh, whose order this is). They meet by shuffles
+ * (SHUFFLE), which is faster where many groups run, or in local memory.
  *
  * The vectors of TILE tokens are a stage of a ring in local memory: while one is computed, the next
  * ones are on their way. A token waits for the one before, so all that needs not wait is done while
@@ -165,7 +165,8 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
     do {                                                                                           \
         _Pragma("unroll") for (int x = 0; x < K; x += 4 * COPIERS)                                 \
             copy_async_if(uncopied > 0 && (K % (4 * COPIERS) == 0 || chunk + x < K),               \
-                          (local uint4 *)(to + (at) + x), (global const uint4 *)(name##_from + x)); \
+                          (local uint4 *)(to + (at) + x),                                          \
+                          (global const uint4 *)(name##_from + x));                                \
         name##_from += TILE * name##_stride;                                                       \
     } while (0)
 #define FETCH(stage)                                                                               \

@@ -1,6 +1,6 @@
 /* Norms of many rows, by warps. Warp: one group of columns of one row, or (BY is SUMS) what a warp
- * of norm.cl has of one, PER elements a lane, read once and kept in registers. The sums are those of
- * norm.cl, bit for bit: a lane stands for SUMS of its ITEMS work-items, or for one. PACKED: the
+ * of norm.cl has of one, PER elements a lane, read once and kept in registers. The sums are those
+ * of norm.cl, bit for bit: a lane stands for SUMS of its ITEMS work-items, or for one. PACKED: the
  * result as the tensor cores want it (pair_at of mma.clh), of whole groups of 32 columns; two lanes
  * have a pair, and each writes every other one. */
 #define BLOCKS ((N + 31) / 32) /* of columns */
