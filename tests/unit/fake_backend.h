@@ -29,7 +29,9 @@ struct fake {
     int fail_code;
     int sample_fails, logits_fail; /* codes: every such call fails with it */
     struct sampler sampler;
-    uint64_t step_ns, row_ns; /* what a step and each of its rows move the fake clock on */
+    uint64_t step_ns, row_ns; /* what a step and each of its rows move the fake clock on … */
+    bool behind;              /* … when it is waited for, or the next one runs */
+    uint64_t owed_ns;
 };
 
 static inline uint64_t fake_mix(uint64_t x)
@@ -69,6 +71,13 @@ static inline void fake_pages(struct fake *f, const struct batch *b, int32_t s, 
     f->broken |= again != hash;
 }
 
+static inline void fake_settle(struct fake *f)
+{
+    if (f->owed_ns)
+        clock_fake_set(clock_now_ns() + f->owed_ns);
+    f->owed_ns = 0;
+}
+
 static inline int fake_run(struct device *d, const struct batch *b, struct err *e)
 {
     struct fake *f = (struct fake *)d;
@@ -76,8 +85,11 @@ static inline int fake_run(struct device *d, const struct batch *b, struct err *
     f->last_seqs = b->n_seqs;
     f->last_rows = b->n_tokens;
     f->rows_max = MAX(f->rows_max, b->n_tokens);
+    fake_settle(f);
     if (f->step_ns)
-        clock_fake_set(clock_now_ns() + f->step_ns + f->row_ns * (uint64_t)b->n_tokens);
+        f->owed_ns = f->step_ns + f->row_ns * (uint64_t)b->n_tokens;
+    if (!f->behind)
+        fake_settle(f);
     if (f->fail_at && --f->fail_at == 0)
         return err_set(e, f->fail_code, "the fake device fails in step %d", f->steps);
     f->broken |= b->n_seqs < 1 || b->n_seqs > f->c.slots || b->n_tokens > f->c.tokens ||
@@ -120,6 +132,7 @@ static inline int fake_sample(struct device *d, const struct sample_row *rows, i
                               struct sample_result *out, struct err *e)
 {
     struct fake *f = (struct fake *)d;
+    fake_settle(f);
     if (f->sample_fails)
         return err_set(e, f->sample_fails, "the fake device fails to sample");
     for (int32_t i = 0; i < n; i++)
@@ -136,9 +149,16 @@ static inline int fake_slot_zero(struct device *d, int32_t slot, struct err *e)
     return 0;
 }
 
+static inline int fake_wait(struct device *d, struct err *e)
+{
+    (void)e;
+    fake_settle((struct fake *)d);
+    return 0;
+}
+
 static const struct backend fake_backend = {.name = "fake", .run = fake_run,
                                             .sample = fake_sample, .logits = fake_logits,
-                                            .slot_zero = fake_slot_zero};
+                                            .slot_zero = fake_slot_zero, .wait = fake_wait};
 
 static inline void fake_open(struct fake *f, int32_t vocab, struct capacity c)
 {

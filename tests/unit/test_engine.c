@@ -284,6 +284,35 @@ Test(engine, prompts_do_not_make_a_stream_wait_longer_than_the_target)
     release(n);
 }
 
+/* A device goes on by itself: the time of a step that draws nothing would be the next one's. */
+Test(engine, a_paced_step_that_draws_nothing_is_waited_for)
+{
+    struct sched_options o = RIG_DEFAULT;
+    o.paced = true;
+    rig_open(o);
+    clock_fake_set(NS_PER_S);
+    fake.step_ns = 2 * NS_PER_MS;
+    fake.row_ns = NS_PER_MS;
+    fake.behind = true;
+    r[0] = rig_submit(rig_request(1, 500, 4));
+    for (int silent = 0; r[0]->finish == FINISH_NONE;) {
+        struct sched_stats before, after;
+        uint64_t start = clock_now_ns();
+        sched_stats(sched, &before);
+        sched_turn(sched);
+        sched_stats(sched, &after);
+        uint64_t steps = after.steps - before.steps, rows = after.step_tokens - before.step_tokens;
+        cr_assert_eq(clock_now_ns() - start, steps * fake.step_ns + rows * fake.row_ns);
+        cr_assert_eq(after.step_ns - before.step_ns, clock_now_ns() - start);
+        silent += r[0]->n_output == 0;
+        cr_assert(silent > 1 || r[0]->n_output == 0, "nothing was tested");
+        rig_read(r[0], &reply[0], SIZE_MAX);
+    }
+    rig_check(r[0], &reply[0]);
+    clock_fake_set(0);
+    release(1);
+}
+
 /* Its time, if it comes as the step begins that has just run. */
 static uint64_t short_request(uint64_t waited, int32_t seed)
 {
