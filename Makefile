@@ -409,6 +409,10 @@ BUNDLE_TUNE  := group=32 state_cols=32 slice_min=32 slices=4
 DELTA_TUNE   := group=128 state_cols=32 slice_min=32 slices=4 mma=1
 # Rows that are written packed: kernels for many rows, on emulated tensor cores.
 PACKS_TUNE   := group=128 mma=1 many_rows=9
+# Long rows, of which several warps have one. Sequences of one row first, then of several: by the
+# kernel for few of them, and by that for many.
+NORM_SHAPES  := 2x1x2x600x1x1x1x1x0 2x4x1x1100x0x0x0x0x0
+DELTA_SHAPES := 13x1x1x1x16x12x1x3x1x0x0x0 13x2x2x2x16x36x1x2x0x1x0x0
 # Attention on emulated tensor cores: pages, a window, sums of forget gates.
 MMA_FAMILIES := gated_deltanet_hybrid samba forgetting_transformer
 $B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclsample oclgrind ops families ew rig) $(LIB)
@@ -434,10 +438,10 @@ opencl-quick: $B/oclcheck $B/oclpacks $B/oclrows $B/oclgroups $B/oclbundle $B/oc
 	$B/oclcheck --quick --device $(OCL_DEVICE)
 	$B/oclcheck --device $(OCL_DEVICE) --op attention --shape 5x4x1x48x31x64x1x0 --class nan \
 	  --tune 'mma=1 key_split=64'
-	$B/oclcheck --device $(OCL_DEVICE) --op norm --shape 2x1x2x600x1x1x1x1x0 --class uniform \
-	  --tune 'mma=1 many_rows=2'
-	$B/oclcheck --aligned --device $(OCL_DEVICE) --op delta --shape 5x2x2x2x64x64x1x3x1x0x0x0 \
-	  --class uniform --tune 'mma=1 many_rows=2'
+	for shape in $(NORM_SHAPES); do $B/oclcheck --device $(OCL_DEVICE) --op norm --shape $$shape \
+	  --class uniform --tune 'mma=1 many_rows=2 group=128' || exit 1; done
+	for shape in $(DELTA_SHAPES); do $B/oclcheck --aligned --device $(OCL_DEVICE) --op delta \
+	  --shape $$shape --class uniform --tune 'mma=1 many_rows=2' || exit 1; done
 	$B/oclrows --device $(OCL_DEVICE) --shape 90x300x70 --tune mma=1 --tune "mma=1 wgmma=1"
 	$B/oclgroups --device $(OCL_DEVICE) --groups 2 --rows 70 --small --tune mma=1
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE)' 1 3 10 5+4 70 30+50 270 100+200

@@ -542,16 +542,16 @@ static void add_to_batch(struct engine *en, int32_t i)
 {
     struct batch *b = &en->batch;
     struct seq *q = en->picked[i];
-    int32_t n = en->rows[i], at = b->n_seqs;
+    int32_t n = en->rows[i];
     memcpy(en->tokens + b->n_tokens, seq_tokens(q, q->pos), (size_t)n * sizeof *en->tokens);
     en->logit_at[i] = b->n_logits;
     for (int32_t row = 0; row < n; row++)
         if (batch_logits(&en->want[i], row + 1) > batch_logits(&en->want[i], row))
             en->logit_rows[b->n_logits++] = b->n_tokens + row;
-    memcpy(en->page_table + (size_t)at * (size_t)en->o.pages_per_seq, q->pages,
+    memcpy(en->page_table + (size_t)b->n_seqs * (size_t)en->o.pages_per_seq, q->pages,
            (size_t)q->n_pages * sizeof *q->pages);
-    en->slot_of[at] = q->slot;
-    en->pos_of[at] = q->pos;
+    en->slot_of[b->n_seqs] = q->slot;
+    en->pos_of[b->n_seqs] = q->pos;
     b->n_tokens += n;
     en->cu_seqlens[++b->n_seqs] = b->n_tokens;
 }

@@ -206,14 +206,14 @@ static void add_packing(struct trial *t, const struct ocl_model *m, int32_t i, b
 
 static void fill_batch(struct trial *t)
 {
-    t->cu[1] = t->rows - 1;
+    t->cu[1] = 1; /* sequences of one row and of several may have two kernels */
     t->cu[2] = t->rows;
     for (int32_t i = 0; i < t->rows; i++) {
         t->tokens[i] = i % VOCAB;
-        t->row_seq[i] = i == t->rows - 1;
+        t->row_seq[i] = i > 0;
     }
-    t->slots[0] = t->pages[0] = 1; /* and 0 for the second, which is fresh */
-    t->pos[0] = 3;
+    t->slots[1] = t->pages[1] = 1; /* and 0 for the first, which is fresh */
+    t->pos[1] = 3;
     t->logit_rows[0] = t->cu[1] - 1;
     t->logit_rows[1] = t->cu[2] - 1;
     t->batch = (struct batch){.n_seqs = SEQS, .n_tokens = t->rows, .n_logits = SEQS,

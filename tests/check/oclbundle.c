@@ -5,7 +5,7 @@
  *   oclbundle MODEL_DIR DEVICE [--tune "key=value ..."] [--quantize q8|q4] [--most PERCENT]
  *             [--some PERCENT] [--once] [rows ...]
  *
- * --most, --some: of the launches without, in steps of one row a sequence and at most 64 (60), and
+ * --most, --some: of the launches without, in steps of one row a sequence and at most 32 (60), and
  * in others (90). --once: each way once, nothing is spoiled (oclgrind). rows: of the steps (1 2 9),
  * one a sequence; 3+5: three sequences of one and one of five. */
 #include <stdio.h>
@@ -29,7 +29,7 @@ static struct ocl_device device;
 static struct plan *plan;
 static struct capacity cap;
 
-/* A step of so many rows in as many sequences, and of `prompt` rows of another, the first. */
+/* A step of so many rows in as many sequences, and of `prompt` rows of another, the last. */
 struct kind { int32_t streams, prompt; };
 
 /* The width of what a weight's numbers are columns of, or 0: with random ones most columns would be
@@ -84,7 +84,7 @@ static uint64_t run(struct ocl_model *m, struct kind k, float *out)
         for (int32_t r = 0; r < rows; r++)
             tokens[r] = (r * 31 + i * 7) % plan->vocab;
         for (int32_t q = 0; q < seqs; q++) {
-            int32_t own = k.prompt && !q ? k.prompt : 1;
+            int32_t own = k.prompt && q + 1 == seqs ? k.prompt : 1;
             cu[q + 1] = cu[q] + own;
             items[q] = q;
             last[q] = cu[q + 1] - 1;

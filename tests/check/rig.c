@@ -24,6 +24,7 @@ static const int layouts[][RIG_SEQS] = {
     {13, 1, 70, 1},
     {130},
     {2}, {4}, {8}, {32}, {128}, {512}, /* for --bench; the last also for EXPERTS */
+    {1, 1, 9, 1, 2}, /* what has kernels for sequences of one row, and for the rest */
 };
 int rig_layouts(void) { return ARRAY_LEN(layouts); }
 

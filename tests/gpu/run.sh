@@ -71,6 +71,12 @@ case " $PARTS " in *" check "*)
             --class uniform >"$OUT/linear.log" 2>&1 || failed=1
         tail -3 "$OUT/linear.log"
     done
+    for shape in 13x2x2x2x128x128x1x2x0x1x0x0 13x2x2x2x64x64x1x3x1x0x0x0 \
+        13x16x16x16x64x128x1x2x0x1x0x0; do
+        "$B/oclcheck" --device "$DEVICE" --cache "$B/cache" --aligned --op delta --shape $shape \
+            --class uniform >"$OUT/delta.log" 2>&1 || failed=1
+        tail -1 "$OUT/delta.log"
+    done
     for what in 3 10 34; do
         "$B/oclrows" --device "$DEVICE" --cache "$B/cache" --shape 1000x2080x1100 --what $what \
             --tune wgmma=0 --tune "" --tune split=0 --tune wgmma_rows=65 || failed=1
@@ -104,8 +110,8 @@ link oclpacks tests/check/oclpacks.c
 link golden tests/golden/golden.c tests/golden/distance.c
 case " $PARTS " in *" check "*)
     echo "== rows that are written packed, against products that pack them"
-    for m in packs bundle bundle-delta bundle-kda; do
-        RECURD_OCL_CACHE="$B/cache" "$B/oclpacks" tests/check/$m "$DEVICE" || failed=1
+    for m in packs packs-long bundle bundle-delta bundle-kda; do
+        RECURD_OCL_CACHE="$B/cache" "$B/oclpacks" tests/check/$m "$DEVICE" 34 40 65 70 200 || failed=1
     done ;;
 esac
 case " $PARTS " in *" steps "*)

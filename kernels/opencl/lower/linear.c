@@ -410,7 +410,7 @@ int32_t ocl_linear_packed_from(const struct ocl_model *m, const struct op *op, b
     *cores = can_wgmma(m, op);
     if (m->weights[op->w[LINEAR_matrix]].layout != OCL_MMA)
         return 0;
-    return *cores ? MAX(m->d->tune.wgmma_rows, OCL_BUNDLE_ROWS + 1) : OCL_BUNDLE_ROWS + 1;
+    return *cores ? m->d->tune.wgmma_rows : OCL_BUNDLE_ROWS + 1;
 }
 
 #define FEW 64 /* rows that mma_few can make */
@@ -439,7 +439,7 @@ static int mma_few_lower(struct ocl_model *m, const struct op *op, int32_t most,
 static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     bool hopper = can_wgmma(m, op);
-    int32_t few = hopper ? MIN(m->d->tune.wgmma_rows - 1, FEW) : FEW;
+    int32_t few = hopper ? m->d->tune.wgmma_rows - 1 : FEW;
     int32_t packed = comes_packed(m, op), end = packed ? packed - 1 : INT32_MAX;
     int rc;
     if ((rc = mma_pack(m, op, false, 8 * UNPACKED + 1, hopper ? few : end, e)) ||

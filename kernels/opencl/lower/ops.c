@@ -100,18 +100,17 @@ static int norm_rows(struct ocl_model *m, const struct op *op, const struct ocl_
 {
     static const struct ocl_packed none;
     int32_t n = op->p.norm.group, groups = op->in[NORM_x].width / n;
-    int32_t beside = groups % 4 == 0 ? 4 : groups % 2 == 0 ? 2 : 1; /* groups of one row */
-    int32_t rows = by > 1 ? 1 : NORM_WARPS / beside;
+    int32_t beside = by > 1 ? 1 : groups % 4 == 0 ? 4 : groups % 2 == 0 ? 2 : 1; /* of one row */
+    int32_t warps = by > 1 ? by : NORM_WARPS, rows = warps / (by * beside);
     struct ocl_spec s;
     if (min > max)
         return 0;
-    beside = by > 1 ? 1 : beside;
     norm_begin(&s, m, op, "nvidia/norm_rows.cl");
     norm_steps(&s, m, op);
     ocl_def(&s, "N", n);
     ocl_def(&s, "ITEMS", sum_items(m, n));
     ocl_def(&s, "BY", by);
-    ocl_def(&s, "WARPS", by > 1 ? by : NORM_WARPS);
+    ocl_def(&s, "WARPS", warps);
     ocl_def(&s, "PACKED", packed != NULL);
     packed = packed ? packed : &none;
     ocl_def(&s, "CORES", packed->cores);
@@ -119,7 +118,7 @@ static int norm_rows(struct ocl_model *m, const struct op *op, const struct ocl_
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
     ocl_arg(&s, ARG_LONG, packed->at);
     ocl_arg(&s, ARG_LONG, packed->rows_p);
-    ocl_local(&s, 32, (size_t)(by > 1 ? by : beside));
+    ocl_local(&s, 32, (size_t)(by * beside));
     s.local[2] = (size_t)rows;
     ocl_groups(&s, 1, BY_ONE, groups / beside, 1);
     ocl_groups(&s, 2, BY_ROWS, 1, rows);

@@ -55,8 +55,7 @@ static void delta_args(struct ocl_spec *s, struct ocl_model *m, const struct op 
     ocl_arg_float(s, op->p.delta.scale);
 }
 
-/* Token by token, on any device; of steps where some sequence has several rows, `by` says which
- * sequences. */
+/* Token by token, on any device; by: which sequences. */
 static int delta_tokens(struct ocl_model *m, const struct op *op, enum ocl_when when,
                         enum ocl_by by, struct err *e)
 {
@@ -119,7 +118,6 @@ static int delta_rows(struct ocl_model *m, const struct op *op, bool few, int32_
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/delta_rows.cl", op);
     ocl_def(&s, "SHUFFLE", !few);
-    ocl_def(&s, "AHEAD", cols == 1);
     ocl_def(&s, "K", op->p.delta.K);
     ocl_def(&s, "KP", padded(op->p.delta.K));
     ocl_def(&s, "V", V);

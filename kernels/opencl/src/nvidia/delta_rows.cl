@@ -6,8 +6,8 @@
  * The vectors of TILE tokens are a stage of a ring in local memory: while one is computed, the next
  * ones are on their way. A token waits for the one before, so all that needs not wait is done while
  * its sums are on their way from lane to lane: the result of the token before, the next token's
- * vectors into registers (both AHEAD, for which there must be registers), and once a tile the
- * meeting of the group and the copies for a stage.
+ * vectors into registers (both AHEAD: with one column there are enough), and once a tile the meeting
+ * of the group and the copies for a stage.
  *
  * Groups along dimension 2 are the batch's last sequences, from the end: those before have one row
  * each, and another launch. */
@@ -27,6 +27,7 @@
 #define AT_KEPT (SHUFFLE ? 0 : 2 * 32 * CL)
 #define KEPT (32 * CL + 4) /* of a token; lanes l read from different banks */
 #define MEET (AT_KEPT + TILE * KEPT)
+#define AHEAD (CL == 1)
 #define EVERY_ROW _Pragma("unroll") for (int i = 0; i < KR; i++)
 #define EVERY_COL _Pragma("unroll") for (int x = 0; x < CL; x++)
 
@@ -303,4 +304,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
 #undef COPY_B
 #undef COPY_W
 #undef COPY_SCALARS
+#undef SEND
+#undef RECEIVE
+#undef ADD
 }
