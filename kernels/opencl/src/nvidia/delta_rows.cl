@@ -73,18 +73,16 @@ inline float FN(part)(const float *a, const float *S)
     return even + odd;
 }
 
-/* A sum over the lanes l, as state_tree has it. */
-inline float FN(tree)(float8 p)
+/* A sum over the lanes l, as state_tree has it; the parts that they put side by side. */
+inline float FN(tree)(const float4 *p)
 {
-    return ((p.s0 + p.s1) + (p.s2 + p.s3)) + ((p.s4 + p.s5) + (p.s6 + p.s7));
+    return ((p[0].x + p[0].y) + (p[0].z + p[0].w)) + ((p[1].x + p[1].y) + (p[1].z + p[1].w));
 }
-
-/* What they put side by side. */
-inline float8 FN(parts)(local const float *p)
-{
-    float4 a = *(local const float4 *)p, b = *(local const float4 *)(p + 4);
-    return (float8)(a, b);
-}
+#define PARTS(to, from)                                                                            \
+    do {                                                                                           \
+        (to)[0] = *(local const float4 *)(from);                                                   \
+        (to)[1] = *(local const float4 *)((from) + 4);                                             \
+    } while (0)
 
 /* The state decayed, and this lane's parts of the sums over it (u). */
 inline void FN(before)(const FN(held) *h, float (*S)[KR], float (*D)[KR], float *u)
@@ -217,15 +215,15 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
     WARP_LOCAL(ITEMS)
 #else
 #define SEND(t) EVERY_COL own[(t) % 2 * 32 * CL + x * 8 + l] = u[x]
-#define RECEIVE(t) EVERY_COL parts[x] = FN(parts)(own + (t) % 2 * 32 * CL + x * 8)
+#define RECEIVE(t) EVERY_COL PARTS(parts[x], own + (t) % 2 * 32 * CL + x * 8)
 #define ADD EVERY_COL u[x] = FN(tree)(parts[x])
 #endif
 #define KEEP(t) EVERY_COL own[AT_KEPT + (t) * KEPT + x * 8 + l] = FN(part)(q_, S[x])
 /* Results of `rows` tokens whose parts are kept: lane l has token l. */
 #define RESULTS(rows)                                                                              \
     do {                                                                                           \
-        float8 kept[CL];                                                                           \
-        EVERY_COL kept[x] = FN(parts)(own_kept + x * 8);                                           \
+        float4 kept[CL][2];                                                                        \
+        EVERY_COL PARTS(kept[x], own_kept + x * 8);                                                \
         warp_meet();                                                                               \
         EVERY_COL {                                                                                \
             float sum = FN(tree)(kept[x]);                                                         \
@@ -234,7 +232,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
         }                                                                                          \
     } while (0)
     global float *to = ROW(out, first + l) + head * V + c0 + c;
-    float8 parts[CL];
+    float4 parts[CL][2];
     for (int i = 0; i < STAGES; i++)
         FETCH(i * TILE * TOKEN);
     COPY_WAIT(STAGES - 1);
@@ -304,6 +302,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(q), VIEW(k), VIEW(v), VI
 #undef COPY_B
 #undef COPY_W
 #undef COPY_SCALARS
+#undef PARTS
 #undef SEND
 #undef RECEIVE
 #undef ADD
