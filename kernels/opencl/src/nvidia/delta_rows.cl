@@ -6,8 +6,8 @@
  * The vectors of TILE tokens are a stage of a ring in local memory: while one is computed, the next
  * ones are on their way. A token waits for the one before, so all that needs not wait is done while
  * its sums are on their way from lane to lane: the result of the token before, the next token's
- * vectors into registers (both AHEAD: with one column there are enough), and once a tile the meeting
- * of the group and the copies for a stage.
+ * vectors into registers (both AHEAD: with one column there are enough), and once a tile the
+ * meeting of the group and the copies for a stage.
  *
  * Groups along dimension 2 are the batch's last sequences, from the end: those before have one row
  * each, and another launch. */
