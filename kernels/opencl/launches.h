@@ -168,6 +168,7 @@ struct ocl_model {
     bool unwalked;  /* no step is a walk */
     uint32_t unmerged; /* bits 1 << enum ocl_steps: such steps run no merged launches */
     int32_t until;  /* a step ends with this phase: INT32_MAX but for proofs */
+    int32_t ones;   /* of the step: sequences before the first one of several rows */
     size_t scratch_bytes; /* grown while lowering */
     /* While weights arrive: */
     struct ocl_buffer staging;

@@ -70,14 +70,15 @@ static int32_t first_ones(const struct batch *b)
     return n;
 }
 
+/* ones: first_ones(b). */
 static int64_t count(const struct ocl_launch *l, struct ocl_extent x, int32_t rows,
-                     const struct batch *b)
+                     const struct batch *b, int32_t ones)
 {
     int64_t n = 0;
     if (x.by <= BY_SEQS)
         return x.n * over(x.by == BY_ROWS ? rows : x.by == BY_SEQS ? b->n_seqs : 1, x.per);
     if (x.by <= BY_REST)
-        return x.n * over(x.by == BY_FIRST ? first_ones(b) : b->n_seqs - first_ones(b), x.per);
+        return x.n * over(x.by == BY_FIRST ? ones : b->n_seqs - ones, x.per);
     for (int32_t q = 0; q < b->n_seqs; q++) {
         int32_t own = b->cu_seqlens[q + 1] - b->cu_seqlens[q];
         if (own < l->seq_min || own > l->seq_max)
@@ -88,20 +89,22 @@ static int64_t count(const struct ocl_launch *l, struct ocl_extent x, int32_t ro
 }
 
 /* Groups in each dimension: none where the gate does not let the batch in. */
-static void groups_of(const struct ocl_launch *l, int32_t rows, const struct batch *b, int64_t n[3])
+static void groups_of(const struct ocl_launch *l, int32_t rows, const struct batch *b,
+                      int32_t ones, int64_t n[3])
 {
-    int64_t gate = count(l, l->gate.of, rows, b);
+    int64_t gate = count(l, l->gate.of, rows, b, ones);
     for (int i = 0; i < 3; i++)
-        n[i] = count(l, l->extent[i], rows, b);
+        n[i] = count(l, l->extent[i], rows, b, ones);
     if (gate < l->gate.min || gate > l->gate.max)
         n[0] = 0;
     if (l->groups_max && n[0] * n[1] > l->groups_max)
         n[0] = l->groups_max, n[1] = 1;
 }
 
+/* Of a step of one row a sequence. */
 static void count_groups(const struct ocl_launch *l, const struct batch *b, int64_t n[3])
 {
-    groups_of(l, b->n_tokens, b, n);
+    groups_of(l, b->n_tokens, b, b->n_seqs, n);
 }
 
 static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, const struct batch *b,
@@ -110,7 +113,7 @@ static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, const
     int64_t n[3];
     size_t global[3];
     cl_event ev = NULL, *want = m->d->profiling ? &ev : NULL;
-    groups_of(l, rows, b, n);
+    groups_of(l, rows, b, m->ones, n);
     if (n[0] * n[1] * n[2] == 0)
         return 0;
     for (int i = 0; i < 3; i++)
@@ -208,6 +211,7 @@ int ocl_queue_run(struct ocl_model *m, const struct batch *b, struct ocl_times *
         return 0;
     uint64_t start = clock_now_ns();
     fill_batch(m, b);
+    m->ones = first_ones(b);
     m->pending = true;
     struct ocl_walks *w = ocl_persistent_find(m, b);
     rc = w ? enqueue_walks(m, w, b, t, e) : enqueue(m, b, t, e);

@@ -16,8 +16,6 @@
  */
 #include "kernels/opencl/wgmma.h"
 
-#include <stdio.h>
-
 #include "base/limits.h"
 #include "kernels/plan.h"
 
@@ -124,20 +122,33 @@ static void load(struct buf *b, const char *to, int number)
     buf_fmt(b, " ld.param.%s, [rec+%d];\n", to, number * 8);
 }
 
+/* Tiles of a member along its outputs, with all rows, and (r2) with all its parts. */
+static void member_tiles(struct buf *b)
+{
+    load(b, "u32 tiles_o", OCL_WGMMA_N_OUTPUTS);
+    load(b, "u32 r1", OCL_WGMMA_PARTS);
+    buf_fmt(b, " add.u32 tiles_o, tiles_o, %d;\n div.u32 tiles_o, tiles_o, %d;\n"
+               " mul.lo.u32 tiles, tiles_o, rows_r;\n mul.lo.u32 r2, tiles, r1;\n",
+            OCL_WGMMA_OUTPUTS - 1, OCL_WGMMA_OUTPUTS);
+}
+
+/* To the label with the next member, if there is one. */
+static void next_member(struct buf *b, const char *label)
+{
+    buf_fmt(b, " add.u32 member, member, 1;\n add.u64 rec, rec, %d;\n ld.param.u32 r1, [members];\n"
+               " setp.lt.u32 p, member, r1;\n @p bra %s_NEXT;\n", RECORD, label);
+}
+
 /* Which tile: of the members one after the other; there GROUP_TILES tiles of outputs, then the next
  * rows; with parts > 1 all tiles of a slice, then the next slice. Its products: of the slice
  * `part`, behind `skip` others, or all. All roles find the same tiles in the same order. */
 static void locate(struct buf *b, const struct ocl_wgmma *s, const char *done)
 {
     buf_fmt(b, " mov.u64 rec, records;\n mov.u32 member, 0;\n mov.u32 r0, tile;\n%s_NEXT:\n", done);
-    load(b, "u32 tiles_o", OCL_WGMMA_N_OUTPUTS);
-    load(b, "u32 r1", OCL_WGMMA_PARTS);
-    buf_fmt(b, " add.u32 tiles_o, tiles_o, %d;\n div.u32 tiles_o, tiles_o, %d;\n"
-               " mul.lo.u32 tiles, tiles_o, rows_r;\n mul.lo.u32 r2, tiles, r1;\n"
-               " setp.lt.u32 p, r0, r2;\n @p bra %s_FOUND;\n sub.u32 r0, r0, r2;\n"
-               " add.u32 member, member, 1;\n add.u64 rec, rec, %d;\n ld.param.u32 r1, [members];\n"
-               " setp.lt.u32 p, member, r1;\n @p bra %s_NEXT;\n bra %s;\n%s_FOUND:\n",
-            OCL_WGMMA_OUTPUTS - 1, OCL_WGMMA_OUTPUTS, done, RECORD, done, done, done);
+    member_tiles(b);
+    buf_fmt(b, " setp.lt.u32 p, r0, r2;\n @p bra %s_FOUND;\n sub.u32 r0, r0, r2;\n", done);
+    next_member(b, done);
+    buf_fmt(b, " bra %s;\n%s_FOUND:\n", done, done);
     buf_fmt(b, " div.u32 part, r0, tiles;\n mul.lo.u32 r2, part, tiles;\n sub.u32 r0, r0, r2;\n"
                " div.u32 r1, r0, band;\n mul.lo.u32 r2, r1, band;\n sub.u32 r0, r0, r2;\n"
                " mul.lo.u32 r1, r1, %d;\n sub.u32 r2, tiles_o, r1;\n min.u32 r2, r2, %d;\n"
@@ -157,14 +168,10 @@ static void locate(struct buf *b, const struct ocl_wgmma *s, const char *done)
 /* The tiles of all members. */
 static void count_tiles(struct buf *b, const char *label)
 {
-    buf_fmt(b, " mov.u64 rec, records;\n mov.u32 member, 0;\n mov.u32 all, 0;\n%s:\n", label);
-    load(b, "u32 r0", OCL_WGMMA_N_OUTPUTS);
-    load(b, "u32 r1", OCL_WGMMA_PARTS);
-    buf_fmt(b, " add.u32 r0, r0, %d;\n div.u32 r0, r0, %d;\n mul.lo.u32 r0, r0, rows_r;\n"
-               " mad.lo.u32 all, r0, r1, all;\n add.u64 rec, rec, %d;\n"
-               " add.u32 member, member, 1;\n ld.param.u32 r1, [members];\n"
-               " setp.lt.u32 p, member, r1;\n @p bra %s;\n",
-            OCL_WGMMA_OUTPUTS - 1, OCL_WGMMA_OUTPUTS, RECORD, label);
+    buf_fmt(b, " mov.u64 rec, records;\n mov.u32 member, 0;\n mov.u32 all, 0;\n%s_NEXT:\n", label);
+    member_tiles(b);
+    buf_str(b, " add.u32 all, all, r2;\n");
+    next_member(b, label);
 }
 
 /* Memory of the tile's member. */
@@ -430,9 +437,9 @@ static void ask_residuals(struct buf *b)
 }
 
 /* A row of sums more. */
-static void store_row(struct buf *b, int u, int apart, const char *stored)
+static void store_row(struct buf *b, int u, int apart, const char *label)
 {
-    buf_fmt(b, " setp.gt.s32 p, left, %d;\n @!p bra %s;\n", u * apart, stored);
+    buf_fmt(b, " setp.gt.s32 p, left, %d;\n @!p bra %s_DONE;\n", u * apart, label);
     for (int k = 0; k < 4; k++)
         buf_fmt(b, " ld.shared.f32 z%d, [sum+%d];\n", k, u * apart * PITCH * 4 + k * 128);
     for (int k = 0; k < 4; k++) {
@@ -449,8 +456,6 @@ static void store_row(struct buf *b, int u, int apart, const char *stored)
 /* Every row that is `apart` from the last: bias, activation, residual, and out. */
 static void store_rows(struct buf *b, int apart, const char *label)
 {
-    char stored[32];
-    snprintf(stored, sizeof stored, "%s_DONE", label);
     buf_fmt(b, "%s:\n", label);
     for (int u = 0; u < BATCH; u++) {
         for (int k = 0; k < 4; k++)
@@ -460,9 +465,9 @@ static void store_rows(struct buf *b, int apart, const char *label)
         buf_str(b, " add.u64 res, res, q3;\n");
     }
     for (int u = 0; u < BATCH; u++)
-        store_row(b, u, apart, stored);
-    buf_fmt(b, " add.u32 sum, sum, %d;\n sub.s32 left, left, %d;\n bra %s;\n%s:\n",
-            BATCH * apart * PITCH * 4, BATCH * apart, label, stored);
+        store_row(b, u, apart, label);
+    buf_fmt(b, " add.u32 sum, sum, %d;\n sub.s32 left, left, %d;\n bra %s;\n%s_DONE:\n",
+            BATCH * apart * PITCH * 4, BATCH * apart, label, label);
 }
 
 /* A storer takes every STORERSth row of a tile; of the last one others take some. */

@@ -304,14 +304,30 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct ocl_way way, i
     return rc || !bare ? rc : wgmma_after(m, op, min, max, e);
 }
 
-static struct ocl_way best_way(const struct ocl_model *m, const struct op *op, int32_t rows)
+#define ROWS_STEP 64 /* rows that are chosen for together */
+
+static bool same_ways(const struct ocl_ways *a, const struct ocl_ways *b)
 {
-    struct ocl_ways t = {.op = {op}, .n = 1};
-    ocl_ways_choose(m, &t, rows);
-    return t.way[0];
+    bool ok = true;
+    for (int32_t k = 0; k < a->n; k++)
+        ok = ok && a->way[k].shape == b->way[k].shape && a->way[k].parts == b->way[k].parts;
+    return ok;
 }
 
-#define ROWS_STEP 64 /* rows that are chosen for together */
+/* The ways for steps of `from` rows; returns up to how many, at most `most`, they are the same. */
+static int32_t choose_range(const struct ocl_model *m, struct ocl_ways *t, int32_t from,
+                            int32_t most)
+{
+    int32_t to = (int32_t)round_up((size_t)from, ROWS_STEP);
+    struct ocl_ways next = *t;
+    ocl_ways_choose(m, t, to);
+    for (; to < most; to += ROWS_STEP) {
+        ocl_ways_choose(m, &next, to + ROWS_STEP);
+        if (!same_ways(t, &next))
+            break;
+    }
+    return MIN(to, most);
+}
 
 /* Steps of min to `most` rows. */
 static int wgmma_range(struct ocl_model *m, const struct op *op, int32_t min, int32_t most,
@@ -319,16 +335,9 @@ static int wgmma_range(struct ocl_model *m, const struct op *op, int32_t min, in
 {
     int rc = 0;
     for (int32_t from = min, to; from <= most && !rc; from = to + 1) {
-        to = (int32_t)round_up((size_t)from, ROWS_STEP);
-        struct ocl_way way = best_way(m, op, to);
-        while (to < most) {
-            struct ocl_way next = best_way(m, op, to + ROWS_STEP);
-            if (next.shape != way.shape || next.parts != way.parts)
-                break;
-            to += ROWS_STEP;
-        }
-        to = MIN(to, most);
-        rc = wgmma(m, op, way, from, to, e);
+        struct ocl_ways t = {.op = {op}, .n = 1};
+        to = choose_range(m, &t, from, most);
+        rc = wgmma(m, op, t.way[0], from, to, e);
     }
     return rc;
 }
@@ -343,14 +352,6 @@ static int wgmma_lower(struct ocl_model *m, const struct op *op, int32_t min, st
 }
 
 /* ---- products side by side ---- */
-
-static bool same_ways(const struct ocl_ways *a, const struct ocl_ways *b)
-{
-    bool ok = true;
-    for (int32_t k = 0; k < a->n; k++)
-        ok = ok && a->way[k].shape == b->way[k].shape && a->way[k].parts == b->way[k].parts;
-    return ok;
-}
 
 bool ocl_linear_by_wgmma(const struct ocl_model *m, const struct op *op)
 {
@@ -369,15 +370,9 @@ static int32_t find_ranges(const struct ocl_model *m, struct range *ranges,
                            const struct ocl_ways *t, int32_t min, int32_t max)
 {
     int32_t n = 0;
-    for (int32_t from = min, to; from <= max; from = to + 1) {
-        struct range *r = &ranges[n], *before = n ? &ranges[n - 1] : NULL;
-        to = (int32_t)round_up((size_t)from, ROWS_STEP);
-        r->t = *t;
-        ocl_ways_choose(m, &r->t, to);
-        if (before && same_ways(&before->t, &r->t))
-            before->to = MIN(to, max);
-        else
-            r->to = MIN(to, max), n++;
+    for (int32_t from = min; from <= max; from = ranges[n++].to + 1) {
+        ranges[n].t = *t;
+        ranges[n].to = choose_range(m, &ranges[n].t, from, max);
     }
     return n;
 }
@@ -442,6 +437,7 @@ static int mma_lower(struct ocl_model *m, const struct op *op, struct err *e)
     int32_t few = hopper ? m->d->tune.wgmma_rows - 1 : FEW;
     int32_t packed = comes_packed(m, op), end = packed ? packed - 1 : INT32_MAX;
     int rc;
+    /* Launches run in this order: rows are packed before they are read. */
     if ((rc = mma_pack(m, op, false, 8 * UNPACKED + 1, hopper ? few : end, e)) ||
         (rc = mma_few_lower(m, op, few, e)))
         return rc;

@@ -50,15 +50,15 @@ static double groups_ns(const struct ocl_model *m, const struct ocl_ways *t, int
     for (int32_t i = 0; i < t->n; i++) {
         const struct op *op = t->op[order[i]];
         struct ocl_way way = t->way[order[i]];
-        int64_t tiles = way_tiles(op, way, rows);
+        int64_t tiles = way_tiles(op, way, rows), each = tiles / units, more = tiles % units;
         double ns = way_steps(m, op, way) * (STEP_NS + STEP_ROW_NS * way.shape->rows);
         double next = MAX(ns, STORE_ROW_NS * way.shape->rows);
         for (int64_t u = 0; u < units; u++) {
-            int64_t n = (tiles - u + units - 1) / units;
-            double *x = &load[(at + u) % units];
+            int64_t n = each + (u < more);
+            double *x = &load[at + u < units ? at + u : at + u - units];
             *x += n > 0 ? (*x > 0 ? next : ns) + (double)(n - 1) * next : 0;
         }
-        at += tiles;
+        at = (at + more) % units;
         end = MAX(end, LAST_ROW_NS * way.shape->rows);
     }
     for (int64_t u = 0; u < units; u++)
