@@ -326,10 +326,12 @@ static int32_t next_rows(const struct ocl_model *m, int kind, int32_t after)
     struct ocl_rows rows = rows_of(m, kind);
     int32_t next = INT32_MAX, n;
     bool any = kind == STEPS_SINGLE;
-    for (int32_t i = 0; i < m->n_walks && kind == STEPS_SINGLE; i++) {
-        n = MIN(m->walks[i].rows_min + 1, m->walks[i].rows_max);
-        next = n > after ? MIN(next, n) : next;
-    }
+    for (const struct ocl_walks *w = m->walks; w < m->walks + m->n_walks; w++)
+        for (int32_t i = 0; i < w->n_launches && (int)w->kind == kind; i++) {
+            n = MAX(m->launches[w->launches[i]].rows_min, w->rows_min) + 1;
+            n = MIN(n, w->rows_max);
+            next = n > after ? MIN(next, n) : next;
+        }
     for (int32_t i = 0; i < m->n_launches; i++) {
         const struct ocl_launch *l = &m->launches[i];
         n = MIN(MAX(l->rows_min, rows.min) + 1, l->rows_max);
@@ -350,8 +352,8 @@ static int32_t next_rows(const struct ocl_model *m, int kind, int32_t after)
 static int proved(struct proof *t, struct err *e)
 {
     struct ocl_model *m = t->m;
-    bool unwalked = m->unwalked;
-    m->unwalked = true;
+    uint32_t unwalked = m->unwalked;
+    m->unwalked = STEPS_EVERY;
     int rc = differs(t, INT32_MAX, e);
     m->unwalked = unwalked;
     m->unmerged = 0;
@@ -362,7 +364,7 @@ static int proved(struct proof *t, struct err *e)
              m->d->info.driver, t->rows,
              rc < 0 ? "fails" : "gives other bits than launch by launch", rc < 0 ? ": " : "",
              rc < 0 ? e->text : "");
-    m->unwalked = true;
+    m->unwalked |= 1u << (t->mixed ? STEPS_MIXED : STEPS_SINGLE);
     *e = (struct err){0};
     return 0;
 }

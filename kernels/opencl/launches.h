@@ -165,8 +165,8 @@ struct ocl_model {
     int32_t n_walks;
     struct ocl_buffer met; /* how often groups have met, as the device counts them … */
     uint32_t meetings;     /* … and as they will have when the steps enqueued are done */
-    bool unwalked;  /* no step is a walk */
-    uint32_t unmerged; /* bits 1 << enum ocl_steps: such steps run no merged launches */
+    /* Bits 1 << enum ocl_steps: such steps are no walks; they run no merged launches. */
+    uint32_t unwalked, unmerged;
     int32_t until;  /* a step ends with this phase: INT32_MAX but for proofs */
     int32_t ones;   /* of the step: sequences before the first one of several rows */
     size_t scratch_bytes; /* grown while lowering */

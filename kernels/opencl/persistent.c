@@ -14,7 +14,8 @@
 #define SHORTEST 4 /* launches that a walk is worth */
 #define FORMS_MOST 96 /* in one kernel: what a model has of each layer anew is not walked */
 /* Of local memory for two records, and what else a compiler puts there. */
-#define RECORD_BYTES(w) ((size_t)(w)->record * 2 * sizeof(cl_ulong) + 256)
+#define RECORD_BYTES(w)                                                                            \
+    (((size_t)(w)->record * sizeof(cl_ulong) + OCL_STOP_INTS * sizeof(cl_int)) * 2 + 256)
 
 /* ---- addresses ---- */
 
@@ -92,14 +93,23 @@ size_t ocl_persistent_groups(const struct ocl_device *d)
     return teams_meet(d) ? d->info.units : 1;
 }
 
-/* The launches of a step with so many rows, one a sequence, all with logits. */
-static void list_launches(struct planning *p, int32_t rows)
+/* Whether some step of min to max rows, several of a sequence, has the launch; as its op has rows
+ * of logits, it may be of fewer. */
+static bool may_run(const struct ocl_model *m, const struct ocl_launch *l, int32_t max)
+{
+    int32_t rows = MAX(l->rows_min, 1), seqs = MAX(l->seqs_min, 1);
+    return rows <= max && seqs <= max && ocl_launch_runs(m, l, rows, seqs, false);
+}
+
+/* The launches of steps with up to `rows` rows, several of a sequence; or of just as many, one a
+ * sequence, all with logits. */
+static void list_launches(struct planning *p, enum ocl_steps kind, int32_t rows)
 {
     struct ocl_model *m = p->m;
     p->n = 0;
     for (int32_t i = 0; i < m->n_launches; i++) {
         const struct ocl_launch *l = &m->launches[i];
-        if (ocl_launch_runs(m, l, rows, rows, true))
+        if (kind == STEPS_MIXED ? may_run(m, l, rows) : ocl_launch_runs(m, l, rows, rows, true))
             p->list[p->n++] = i;
     }
 }
@@ -163,12 +173,8 @@ static int cut_walks(struct planning *p, struct ocl_walks *w, struct err *e)
         struct ocl_run r = {.from = i, .to = end, .walked = end - i >= SHORTEST};
         if (!r.walked)
             r.to = end = MAX(end, i + 1);
-        if (r.walked) {
-            r.before = w->meetings;
-            w->meetings += (uint32_t)(r.to - r.from - 1);
-            for (int32_t k = i; k < end; k++)
-                record = MAX(record, m->launches[p->list[k]].n_args);
-        }
+        for (int32_t k = i; k < end && r.walked; k++)
+            record = MAX(record, m->launches[p->list[k]].n_args);
         w->runs[w->n_runs++] = r;
     }
     w->record = record + OCL_RECORD_HEAD;
@@ -179,10 +185,10 @@ static int cut_walks(struct planning *p, struct ocl_walks *w, struct err *e)
 static int write_table(struct planning *p, struct ocl_walks *w, struct err *e)
 {
     const struct ocl_model *m = p->m;
-    size_t each = (size_t)w->record - 3, n = each * (size_t)w->n_launches;
+    size_t each = (size_t)w->record, n = each * (size_t)w->n_launches;
     cl_ulong *table = mem_array(n + 1, sizeof *table);
-    w->groups_host = mem_array((size_t)w->n_launches * 3 + 1, sizeof *w->groups_host);
-    if (!table || !w->groups_host) {
+    w->stops = mem_array((size_t)w->n_launches + 1, sizeof *w->stops);
+    if (!table || !w->stops) {
         mem_free(table);
         return err_set(e, E_NOMEM, "no memory for the table of a walk");
     }
@@ -199,8 +205,8 @@ static int write_table(struct planning *p, struct ocl_walks *w, struct err *e)
     if (!rc)
         rc = ocl_buffer_new(&w->table, m->d, n * sizeof *table, "the table of a walk", e);
     if (!rc)
-        rc = ocl_buffer_new(&w->groups, m->d, (size_t)w->n_launches * 3 * sizeof(cl_int),
-                            "the groups of a walk", e);
+        rc = ocl_buffer_new(&w->list, m->d, (size_t)w->n_launches * sizeof *w->stops,
+                            "the list of a walk", e);
     if (!rc)
         rc = OCL(e, "the table of a walk", clEnqueueWriteBuffer, m->d->queue, w->table.mem,
                  CL_TRUE, 0, n * sizeof *table, table, 0, NULL, NULL);
@@ -212,19 +218,15 @@ static int set_run(struct ocl_model *m, const struct ocl_walks *w, struct ocl_ru
                    cl_program program, struct err *e)
 {
     const char *what = "a walk";
-    cl_int from = r->from, to = r->to;
-    cl_uint before = r->before;
+    cl_int from = r->from;
     int rc = OCL_NEW(r->kernel, e, what, clCreateKernel, program, "walk");
     if (rc || (rc = OCL(e, what, clSetKernelArg, r->kernel, 0, sizeof(cl_mem), &w->table.mem)) ||
-        (rc = OCL(e, what, clSetKernelArg, r->kernel, 1, sizeof(cl_mem), &w->groups.mem)) ||
+        (rc = OCL(e, what, clSetKernelArg, r->kernel, 1, sizeof(cl_mem), &w->list.mem)) ||
         (rc = OCL(e, what, clSetKernelArg, r->kernel, 2, sizeof(cl_mem), &m->met.mem)) ||
         (rc = OCL(e, what, clSetKernelArg, r->kernel, 3, sizeof(cl_mem), &m->part[BATCH_COUNTS])) ||
-        (rc = OCL(e, what, clSetKernelArg, r->kernel, 4, sizeof from, &from)) ||
-        (rc = OCL(e, what, clSetKernelArg, r->kernel, 5, sizeof to, &to)))
+        (rc = OCL(e, what, clSetKernelArg, r->kernel, 4, sizeof from, &from)))
         return rc;
-    if ((rc = OCL(e, what, clSetKernelArg, r->kernel, 6, sizeof before, &before)))
-        return rc;
-    return OCL(e, what, clSetKernelArg, r->kernel, 7, sizeof(cl_mem), &w->times.mem);
+    return OCL(e, what, clSetKernelArg, r->kernel, 5, sizeof(cl_mem), &w->times.mem);
 }
 
 static int build_walk(struct planning *p, struct ocl_walks *w, struct err *e)
@@ -251,11 +253,11 @@ static void free_walks(struct ocl_walks *w, struct ocl_device *d)
     for (int32_t i = 0; i < w->n_runs; i++)
         OCL_FREE(clReleaseKernel, w->runs[i].kernel);
     ocl_buffer_free(&w->table, d);
-    ocl_buffer_free(&w->groups, d);
+    ocl_buffer_free(&w->list, d);
     ocl_buffer_free(&w->times, d);
     mem_free(w->runs);
     mem_free(w->launches);
-    mem_free(w->groups_host);
+    mem_free(w->stops);
     *w = (struct ocl_walks){0};
 }
 
@@ -280,42 +282,55 @@ static void note_buffers(struct planning *p)
         }
 }
 
-static int32_t most_rows(const struct ocl_model *m)
+static int32_t most_rows(const struct ocl_model *m, enum ocl_steps kind)
 {
     const struct capacity *c = &m->cap;
-    int32_t most = MIN(MIN(c->tokens, c->seqs), MIN(c->logits, c->slots));
-    return MIN(most, MIN(m->d->tune.persistent_rows, OCL_BUNDLE_ROWS));
+    int32_t most = MIN(c->tokens, MIN(m->d->tune.persistent_rows, OCL_BUNDLE_ROWS));
+    return kind == STEPS_MIXED ? most : MIN(most, MIN(c->seqs, MIN(c->logits, c->slots)));
 }
 
-/* Walks for steps of `from` rows up to the most that have the same launches. */
-static int add_walks(struct planning *p, int32_t from, int32_t *to, struct err *e)
+/* Into the plan: the launches of steps of `from` rows and of all up to *to; `most` rows at most. */
+static int list_same(struct planning *p, enum ocl_steps kind, int32_t from, int32_t most,
+                     int32_t *to, struct err *e)
 {
-    struct ocl_model *m = p->m;
-    int32_t most = most_rows(m), n, *first;
-    list_launches(p, from);
-    n = p->n;
-    if (!(first = mem_array((size_t)n + 1, sizeof *first)))
+    *to = most;
+    list_launches(p, kind, kind == STEPS_MIXED ? most : from);
+    int32_t n = p->n, *first = mem_array((size_t)n + 1, sizeof *first);
+    if (!first)
         return err_set(e, E_NOMEM, "no memory for a walk of %d launches", n);
     memcpy(first, p->list, (size_t)n * sizeof *first);
-    for (*to = from; *to < most; ++*to) {
-        list_launches(p, *to + 1);
+    for (*to = kind == STEPS_MIXED ? most : from; *to < most; ++*to) {
+        list_launches(p, kind, *to + 1);
         if (p->n != n || memcmp(first, p->list, (size_t)n * sizeof *first))
             break;
     }
     memcpy(p->list, first, (size_t)n * sizeof *first);
     p->n = n;
     mem_free(first);
+    return 0;
+}
+
+/* Walks for steps of `from` rows up to the most that have the same launches. */
+static int add_walks(struct planning *p, enum ocl_steps kind, int32_t from, int32_t *to,
+                     struct err *e)
+{
+    struct ocl_model *m = p->m;
     struct ocl_walks *w = &m->walks[m->n_walks];
     struct err why = {0};
-    int rc;
-    *w = (struct ocl_walks){.rows_min = from, .rows_max = *to};
+    int32_t walked = 0;
+    int rc = list_same(p, kind, from, most_rows(m, kind), to, e);
+    if (rc)
+        return rc;
+    *w = (struct ocl_walks){.kind = kind, .rows_min = from, .rows_max = *to};
     p->n_forms = 0;
     if ((rc = cut_walks(p, w, e))) {
         free_walks(w, m->d);
         return rc;
     }
+    for (int32_t i = 0; i < w->n_runs; i++)
+        walked += w->runs[i].walked;
     size_t local = OCL_POOL_BYTES + RECORD_BYTES(w);
-    if (w->meetings == 0)
+    if (!walked)
         err_set(&why, E_UNSUPPORTED, "no %d launches in a row can be in one kernel", SHORTEST);
     else if (local > m->d->info.local_bytes)
         err_set(&why, E_UNSUPPORTED, "%zu bytes of local memory, the device has %llu", local,
@@ -325,15 +340,15 @@ static int add_walks(struct planning *p, int32_t from, int32_t *to, struct err *
         return 0;
     }
     free_walks(w, m->d);
-    log_warn("%s: steps of %d to %d rows are made of separate launches: %s", m->d->info.name,
-             from, *to, why.text);
+    log_warn("%s: steps of %d to %d rows, %s a sequence, are made of separate launches: %s",
+             m->d->info.name, from, *to, kind == STEPS_MIXED ? "several of" : "one", why.text);
     return 0;
 }
 
 static int all_walks(struct ocl_model *m, struct err *e)
 {
     size_t launches = (size_t)m->n_launches + 1;
-    int32_t most = most_rows(m), buffers = 0, to = 0;
+    int32_t most = most_rows(m, STEPS_SINGLE), buffers = 0, to = 0;
     struct planning p = {.m = m, .teams = teams_meet(m->d)};
     int rc = 0;
     for (int32_t i = 0; i < m->n_launches; i++)
@@ -343,7 +358,7 @@ static int all_walks(struct ocl_model *m, struct err *e)
     p.addresses.at = mem_array((size_t)buffers + 1, sizeof *p.addresses.at);
     p.list = mem_array(launches, sizeof *p.list);
     p.forms = mem_array(launches, sizeof *p.forms);
-    m->walks = mem_array(OCL_WALKS_MAX, sizeof *m->walks);
+    m->walks = mem_array(OCL_WALKS_MAX + 1, sizeof *m->walks);
     if (!m->walks || !p.addresses.mems || !p.addresses.at || !p.list || !p.forms)
         rc = err_set(e, E_NOMEM, "no memory for walks of %d launches", m->n_launches);
     if (!rc)
@@ -353,7 +368,9 @@ static int all_walks(struct ocl_model *m, struct err *e)
         rc = ask_addresses(m->d, &p.addresses, e);
     }
     for (int32_t from = 1; from <= most && m->n_walks < OCL_WALKS_MAX && !rc; from = to + 1)
-        rc = add_walks(&p, from, &to, e);
+        rc = add_walks(&p, STEPS_SINGLE, from, &to, e);
+    if (!rc && most_rows(m, STEPS_MIXED) > 1)
+        rc = add_walks(&p, STEPS_MIXED, 2, &to, e);
     mem_free(p.addresses.mems);
     mem_free(p.addresses.at);
     mem_free(p.list);
@@ -364,55 +381,84 @@ static int all_walks(struct ocl_model *m, struct err *e)
 void ocl_persistent_init(struct ocl_model *m)
 {
     struct err e = {0};
-    if (!m->d->tune.persistent || !m->d->tune.bundle || most_rows(m) < 1)
+    if (!m->d->tune.persistent || !m->d->tune.bundle || m->cap.tokens < 1)
         return;
     if (all_walks(m, &e)) {
         log_warn("%s: steps are made of separate launches: %s", m->d->info.name, e.text);
         ocl_persistent_free(m);
     } else if (m->n_walks) {
-        log_info("%s: steps of up to %d rows, one a sequence, run as persistent kernels",
-                 m->d->info.name, m->walks[m->n_walks - 1].rows_max);
+        log_info("%s: steps of up to %d rows run as persistent kernels", m->d->info.name,
+                 m->walks[m->n_walks - 1].rows_max);
     }
 }
 
 /* ---- a step ---- */
 
+static bool is_walked(const struct ocl_model *m, enum ocl_steps kind)
+{
+    return !((m->unwalked | m->unmerged) >> kind & 1);
+}
+
 int32_t ocl_persistent_rows(const struct ocl_model *m)
 {
-    bool any = m->n_walks && !m->unwalked && !(m->unmerged >> STEPS_SINGLE & 1);
-    return any ? m->walks[m->n_walks - 1].rows_max : 0;
+    int32_t rows = 0;
+    for (int32_t i = 0; i < m->n_walks; i++)
+        if (m->walks[i].kind == STEPS_SINGLE && is_walked(m, STEPS_SINGLE))
+            rows = MAX(rows, m->walks[i].rows_max);
+    return rows;
 }
 
 struct ocl_walks *ocl_persistent_find(const struct ocl_model *m, const struct batch *b)
 {
-    if (m->unwalked || m->unmerged >> STEPS_SINGLE & 1 || m->until < INT32_MAX ||
-        b->ops != STEP_ALL || b->n_seqs != b->n_tokens || b->n_logits != b->n_tokens)
+    enum ocl_steps kind = b->n_seqs == b->n_tokens ? STEPS_SINGLE : STEPS_MIXED;
+    if (!is_walked(m, kind) || m->until < INT32_MAX || b->ops != STEP_ALL ||
+        (kind == STEPS_SINGLE && b->n_logits != b->n_tokens))
         return NULL;
     for (int32_t i = 0; i < m->n_walks; i++)
-        if (b->n_tokens >= m->walks[i].rows_min && b->n_tokens <= m->walks[i].rows_max)
+        if (m->walks[i].kind == kind && b->n_tokens >= m->walks[i].rows_min &&
+            b->n_tokens <= m->walks[i].rows_max)
             return &m->walks[i];
     return NULL;
+}
+
+/* What the step has of a run; behind all but the last of it groups meet. */
+static bool list_run(struct ocl_model *m, struct ocl_walks *w, struct ocl_run *r,
+                     const struct batch *b, ocl_count_groups *count)
+{
+    bool changed = false;
+    struct ocl_stop *to = &w->stops[r->from], *last = NULL, was = {0};
+    r->n = 0;
+    for (int32_t k = r->from; k < r->to; k++) {
+        struct ocl_stop now = {.row = k};
+        int64_t n[3];
+        if (!count(m, &m->launches[w->launches[k]], b, n))
+            continue;
+        for (int i = 0; i < 3; i++)
+            now.groups[i] = (cl_int)n[i];
+        if (last) {
+            last->meets = (cl_int)++w->meetings;
+            last->next = k;
+            changed = changed || memcmp(last, &was, sizeof *last);
+        }
+        last = &to[r->n++];
+        was = *last;
+        *last = now;
+    }
+    return changed || (last && memcmp(last, &was, sizeof *last));
 }
 
 int ocl_persistent_prepare(struct ocl_model *m, struct ocl_walks *w, const struct batch *b,
                            ocl_count_groups *count, struct err *e)
 {
     bool changed = false;
-    for (const struct ocl_run *r = w->runs; r < w->runs + w->n_runs; r++)
-        for (int32_t k = r->from; k < r->to && r->walked; k++) {
-            int64_t n[3];
-            count(&m->launches[w->launches[k]], b, n);
-            for (int i = 0; i < 3; i++) {
-                cl_int *to = &w->groups_host[3 * k + i], now = (cl_int)n[i];
-                changed = changed || *to != now;
-                *to = now;
-            }
-        }
+    w->meetings = 0;
+    for (struct ocl_run *r = w->runs; r < w->runs + w->n_runs; r++)
+        if (r->walked && list_run(m, w, r, b, count))
+            changed = true;
     if (!changed)
         return 0;
-    return OCL(e, "the groups of a walk", clEnqueueWriteBuffer, m->d->queue, w->groups.mem,
-               CL_FALSE, 0, (size_t)w->n_launches * 3 * sizeof(cl_int), w->groups_host, 0, NULL,
-               NULL);
+    return OCL(e, "the list of a walk", clEnqueueWriteBuffer, m->d->queue, w->list.mem, CL_FALSE,
+               0, (size_t)w->n_launches * sizeof *w->stops, w->stops, 0, NULL, NULL);
 }
 
 #define CLOCK_GHZ 1.98 /* of a Hopper; on another card only shares are right */
@@ -425,8 +471,8 @@ int ocl_persistent_times(struct ocl_model *m, struct ocl_walks *w, struct err *e
     int rc = OCL(e, "the times of a walk", clEnqueueReadBuffer, m->d->queue, w->times.mem, CL_TRUE,
                  0, ((size_t)w->n_launches + 1) * sizeof *at, at, 0, NULL, NULL);
     for (const struct ocl_run *r = w->runs; r < w->runs + w->n_runs && !rc; r++)
-        for (int32_t k = r->from; k < r->to && r->walked; k++) {
-            struct ocl_launch *l = &m->launches[w->launches[k]];
+        for (int32_t k = r->from; k < r->from + r->n && r->walked; k++) {
+            struct ocl_launch *l = &m->launches[w->launches[w->stops[k].row]];
             l->ns += (uint64_t)((double)(at[k + 1] - at[k]) / CLOCK_GHZ);
             l->calls++;
         }

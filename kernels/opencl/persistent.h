@@ -1,11 +1,12 @@
-/* One launch for a whole decode step, or for long runs of its launches: what a kernel costs the
- * host is paid once, and the device does not wait for the host in between.
+/* One launch for a whole step of few rows, or for long runs of its launches: what a kernel costs
+ * the host is paid once, and the device does not wait for the host in between.
  *
  * A *walk* is a kernel with a group on every unit of the device. It goes through a table of
  * launches in their order (records: which form, the arguments) and makes each with the source that
  * it has alone, so the bits are the same; all groups meet between two. A *form* is a source with
  * its defines, size of group and local memory. Launches that cannot be in a walk (attention,
- * another instruction set, too large a group) are enqueued between two walks.
+ * another instruction set, too large a group) are enqueued between two walks. The table has all
+ * launches that any step of a walk's rows may have; what a step has of them, it is told by a list.
  *
  * The table holds addresses of buffers as numbers, which a small kernel tells: OpenCL promises
  * nothing about them, but devices whose memory does not move (NVIDIA, a CPU) keep them while a
@@ -17,26 +18,38 @@
 
 #include "kernels/opencl/launches.h"
 
-#define OCL_WALKS_MAX 8
+#define OCL_WALKS_MAX 8 /* of steps of one row a sequence */
 
 /* A part of a step: launches that one kernel makes, or that are enqueued. */
 struct ocl_run {
     int32_t from, to; /* of ocl_walks.launches */
     bool walked;      /* by one kernel; else they are enqueued */
-    uint32_t before;  /* meetings of all groups in walks before it */
+    int32_t n;        /* of the step at hand: launches that it has of these */
     cl_kernel kernel;
 };
-/* Steps of rows_min to rows_max rows, one a sequence. */
+/* What a step has of a launch, in the order of its run; what is not of the step is not there. */
+struct ocl_stop {
+    cl_int groups[3];
+    cl_int meets; /* meetings of all groups in the step up to the one behind it; 0: there is none */
+    cl_int next;  /* row of the table that comes then … */
+    cl_int row;   /* … and its own */
+};
+#define OCL_STOP_INTS 6
+
+/* Steps of rows_min to rows_max rows of a kind (launches.h): STEPS_SINGLE, all with logits, or
+ * STEPS_MIXED. */
 struct ocl_walks {
+    enum ocl_steps kind;
     int32_t rows_min, rows_max;
-    int32_t *launches; /* of the step, in their order: indices in ocl_model.launches */
+    int32_t *launches; /* of such steps, in their order: indices in ocl_model.launches */
     struct ocl_run *runs;
     int32_t n_launches, n_runs;
-    int32_t record;    /* numbers of a row of the table and of groups together */
-    uint32_t meetings; /* of a step */
-    /* [n_launches][record - 3] ulong; [n_launches][3] int; [n_launches + 1] ulong, for profiles */
-    struct ocl_buffer table, groups, times;
-    cl_int *groups_host;
+    int32_t record;    /* numbers of a row of the table */
+    uint32_t meetings; /* of the step at hand */
+    /* [n_launches][record] ulong; [n_launches] stops, a run's at its `from`; [n_launches + 1]
+     * ulong, for profiles */
+    struct ocl_buffer table, list, times;
+    struct ocl_stop *stops;
 };
 
 /* After all kernels are built, with the arguments of launches still there. A walk that cannot be is
@@ -50,9 +63,10 @@ int32_t ocl_persistent_rows(const struct ocl_model *m);
 size_t ocl_persistent_groups(const struct ocl_device *d);
 /* The steps of this batch's kind as walks; NULL: there are none. */
 struct ocl_walks *ocl_persistent_find(const struct ocl_model *m, const struct batch *b);
-/* How many groups each launch has in this step, onto the device when they changed: before the batch
- * is written. `count`: as queue.c counts them. */
-typedef void ocl_count_groups(const struct ocl_launch *l, const struct batch *b, int64_t n[3]);
+/* Which launches this step has, with how many groups, onto the device when that changed: before
+ * the batch is written. `count`: as queue.c counts groups; false: the step does not have it. */
+typedef bool ocl_count_groups(const struct ocl_model *m, const struct ocl_launch *l,
+                              const struct batch *b, int64_t n[3]);
 int ocl_persistent_prepare(struct ocl_model *m, struct ocl_walks *w, const struct batch *b,
                            ocl_count_groups *count, struct err *e) MUST_USE;
 
@@ -61,8 +75,8 @@ int ocl_persistent_times(struct ocl_model *m, struct ocl_walks *w, struct err *e
 
 /* ---- text (persistent_text.c) ---- */
 
-/* Of a record: groups in three dimensions, which each step has; the form. Then the arguments. */
-#define OCL_RECORD_HEAD 4
+/* Of a row of the table: the form. Then the arguments. */
+#define OCL_RECORD_HEAD 1
 #define OCL_POOL_BYTES KIB(40) /* of local memory for all teams; what is left holds records */
 
 /* A launch in a walk, as its text sees it. */

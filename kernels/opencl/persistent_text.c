@@ -140,29 +140,47 @@ static int32_t made_by(const struct ocl_form *forms, int32_t i)
     return k;
 }
 
+/* A row of the table and a stop, into what has them for `at`. */
+static void write_fetch(struct buf *b, int32_t lanes, int32_t record, const char *at,
+                        const char *row)
+{
+    buf_fmt(b, "for (int i = p_item(); i < %d; i += %d)\n"
+               " p_fetch(&records_[(%s) %% 2][i], &table[%s * %d + i]);\n", record, lanes, at, row,
+            record);
+    buf_fmt(b, "for (int i = p_item(); i < %d; i += %d)\n"
+               " p_fetch_int(&stops_[(%s) %% 2][i], &list[(%s) * %d + i]);\n", OCL_STOP_INTS,
+            lanes, at, at, OCL_STOP_INTS);
+}
+
 static void write_kernel(struct buf *b, int32_t lanes, int32_t record)
 {
     buf_fmt(b, "#undef get_local_id\n#undef get_local_size\n#undef get_group_id\n"
                "#undef get_global_id\n#undef barrier\n"
                "__attribute__((reqd_work_group_size(%d, 1, 1)))\n"
-               "kernel void walk(global const ulong *table, global const int *groups,\n"
+               "kernel void walk(global const ulong *table, global const int *list,\n"
                " volatile global uint *count, global const uint *counts, const int from,\n"
-               " const int to, const uint before, global ulong *times)\n{\n"
+               " global ulong *times)\n{\n"
                "local uchar pool_[%zu] __attribute__((aligned(128)));\n"
-               "local ulong records_[2][%d];\n"
-               "uint wanted_ = counts[3] + before * (uint)p_groups();\n",
-            lanes, (size_t)OCL_POOL_BYTES, record);
-    buf_fmt(b, "for (int i = p_item(); i < %d; i += %d)\n"
-               " records_[from %% 2][i] = i < 3 ? (ulong)groups[from * 3 + i] : "
-               "table[from * %d + i - 3];\np_meet();\n", record, lanes, record - 3);
-    buf_fmt(b, "P_TIME(times, from - 1, p_item())\nfor (int at_ = from; at_ < to; at_++) {\n"
-               "const int item_ = p_item();\n"
-               "local const ulong *a_ = records_[at_ %% 2];\n"
-               "const int n0_ = (int)a_[0], n1_ = (int)a_[1], all_ = n0_ * n1_ * (int)a_[2];\n"
-               "for (int i = item_; at_ + 1 < to && i < %d; i += %d)\n"
-               " records_[(at_ + 1) %% 2][i] = i < 3 ? (ulong)groups[(at_ + 1) * 3 + i] : "
-               "table[(at_ + 1) * %d + i - 3];\n"
-               "switch ((int)a_[3]) {\n", record, lanes, record - 3);
+               "local ulong records_[2][%d];\nlocal int stops_[2][%d];\n"
+               "const uint before_ = counts[3];\n",
+            lanes, (size_t)OCL_POOL_BYTES, record, OCL_STOP_INTS);
+    write_fetch(b, lanes, record, "from", "list[from * 6 + 5]");
+    buf_str(b, "p_fetched();\np_meet();\nP_TIME(times, from - 1, p_item())\n"
+               "for (int at_ = from;; at_++) {\nconst int item_ = p_item();\n"
+               "local const ulong *a_ = records_[at_ % 2];\n"
+               "local const int *stop_ = stops_[at_ % 2];\n"
+               "const int n0_ = stop_[0], n1_ = stop_[1], all_ = n0_ * n1_ * stop_[2];\n"
+               "if (stop_[3]) {\n");
+    write_fetch(b, lanes, record, "at_ + 1", "stop_[4]");
+    buf_str(b, "}\nswitch ((int)a_[0]) {\n");
+}
+
+/* Behind a launch: all meet, but for the last of the kernel. */
+static void write_end(struct buf *b)
+{
+    buf_str(b, "}\np_fetched();\nconst uint meets_ = (uint)stops_[at_ % 2][3];\n"
+               "if (meets_)\n p_meet_all(count, before_ + meets_ * (uint)p_groups(), item_);\n"
+               "P_TIME(times, at_, item_)\nif (!meets_)\n break;\n}\n}\n");
 }
 
 bool ocl_persistent_text(struct buf *out, const struct ocl_form *forms, int32_t n, int32_t lanes,
@@ -185,8 +203,7 @@ bool ocl_persistent_text(struct buf *out, const struct ocl_form *forms, int32_t 
         write_kernel(out, lanes, record);
     for (int32_t i = 0; i < n && ok; i++)
         write_case(out, &c[i], &forms[i], i, made_by(forms, i), lanes, teams);
-    buf_str(out, "}\nwanted_ += (uint)p_groups();\nif (at_ + 1 < to)\n"
-                 " p_meet_all(count, wanted_, item_);\nP_TIME(times, at_, item_)\n}\n}\n");
+    write_end(out);
     mem_free(c);
     return ok && !out->failed;
 }

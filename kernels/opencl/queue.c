@@ -101,20 +101,26 @@ static void groups_of(const struct ocl_launch *l, int32_t rows, const struct bat
         n[0] = l->groups_max, n[1] = 1;
 }
 
-/* Of a step of one row a sequence. */
-static void count_groups(const struct ocl_launch *l, const struct batch *b, int64_t n[3])
+/* Whether the step has the launch, and its groups. */
+static bool count_groups(const struct ocl_model *m, const struct ocl_launch *l,
+                         const struct batch *b, int64_t n[3])
 {
-    groups_of(l, b->n_tokens, b, b->n_seqs, n);
+    int32_t rows = l->rows == ROWS_LOGITS ? b->n_logits : b->n_tokens;
+    if (!ocl_launch_runs(m, l, rows, b->n_seqs, b->n_tokens == b->n_seqs) ||
+        !batch_runs(b, &m->plan->ops[l->op]))
+        return false;
+    groups_of(l, rows, b, m->ones, n);
+    return n[0] * n[1] * n[2] != 0;
 }
 
-static int launch(struct ocl_model *m, struct ocl_launch *l, int32_t rows, const struct batch *b,
+/* Nothing, when the step does not have it. */
+static int launch(struct ocl_model *m, struct ocl_launch *l, const struct batch *b,
                   struct ocl_times *t, struct err *e)
 {
     int64_t n[3];
     size_t global[3];
     cl_event ev = NULL, *want = m->d->profiling ? &ev : NULL;
-    groups_of(l, rows, b, m->ones, n);
-    if (n[0] * n[1] * n[2] == 0)
+    if (!count_groups(m, l, b, n))
         return 0;
     for (int i = 0; i < 3; i++)
         global[i] = l->local[i] * (size_t)n[i];
@@ -145,21 +151,17 @@ static int write_batch(struct ocl_model *m, struct err *e)
 
 static int enqueue(struct ocl_model *m, const struct batch *b, struct ocl_times *t, struct err *e)
 {
-    bool single = b->n_tokens == b->n_seqs;
     int rc = write_batch(m, e);
     for (int32_t i = 0; i < m->n_launches && !rc; i++) {
         struct ocl_launch *l = &m->launches[i];
-        int32_t rows = l->rows == ROWS_LOGITS ? b->n_logits : b->n_tokens;
         if (m->until < INT32_MAX && m->phases.ops[l->op].phase > m->until)
             break;
-        if (ocl_launch_runs(m, l, rows, b->n_seqs, single) &&
-            batch_runs(b, &m->plan->ops[l->op]))
-            rc = launch(m, l, rows, b, t, e);
+        rc = launch(m, l, b, t, e);
     }
     return rc ? rc : OCL(e, "a step", clFlush, m->d->queue);
 }
 
-/* A step of as many sequences, rows and logits, as walks. */
+/* A step as walks. */
 static int enqueue_walks(struct ocl_model *m, struct ocl_walks *w, const struct batch *b,
                          struct ocl_times *t, struct err *e)
 {
@@ -172,8 +174,8 @@ static int enqueue_walks(struct ocl_model *m, struct ocl_walks *w, const struct 
     rc = rc ? rc : write_batch(m, e);
     for (const struct ocl_run *r = w->runs; r < w->runs + w->n_runs && !rc; r++) {
         for (int32_t k = r->from; k < r->to && !r->walked && !rc; k++)
-            rc = launch(m, &m->launches[w->launches[k]], b->n_tokens, b, t, e);
-        if (!r->walked || rc)
+            rc = launch(m, &m->launches[w->launches[k]], b, t, e);
+        if (!r->walked || !r->n || rc)
             continue;
         t->launches++;
         rc = OCL(e, "a walk", clEnqueueNDRangeKernel, m->d->queue, r->kernel, 1, NULL, &global,

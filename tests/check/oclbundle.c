@@ -166,7 +166,7 @@ static void spoil(struct ocl_model *m)
         for (int k = 0; k < STEPS_KINDS; k++)
             if (l->merge[k] >= 0 && !(m->unmerged >> k & 1))
                 fail(m->instances[l->instance].file);
-        m->unmerged = 0, m->unwalked = false;
+        m->unmerged = m->unwalked = 0;
         tried++;
     }
     ocl_buffer_free(&other, &device);
@@ -192,7 +192,7 @@ static void spoil_walks(struct ocl_model *m)
         do
             l = &m->launches[w->launches[--k]];
         while (k > r->from && (l->merged || plan->ops[l->op].kind != OP_LINEAR));
-        size_t at = (size_t)(w->record - 3) * (size_t)k + 2; /* behind the form and the arena */
+        size_t at = (size_t)w->record * (size_t)k + 2; /* behind the form and the arena */
         cl_ulong was = 0;
         must(OCL(&e, "a walk", clEnqueueReadBuffer, device.queue, w->table.mem, CL_TRUE, at * 8, 8,
                  &was, 0, NULL, NULL), &e);
@@ -200,9 +200,9 @@ static void spoil_walks(struct ocl_model *m)
             cl_ulong now = was + (back ? 0 : 4);
             must(OCL(&e, "a walk", clEnqueueWriteBuffer, device.queue, w->table.mem, CL_TRUE,
                      at * 8, 8, &now, 0, NULL, NULL), &e);
-            m->unmerged = 0, m->unwalked = false;
+            m->unmerged = m->unwalked = 0;
             must(ocl_bundle_test(m, &e), &e);
-            if (m->unmerged || m->unwalked != !back)
+            if (m->unmerged || m->unwalked != (uint32_t)!back << w->kind)
                 fail(back ? "the proof of a walk" : "a walk that is spoiled");
         }
     }

@@ -55,9 +55,9 @@ static void delta_args(struct ocl_spec *s, struct ocl_model *m, const struct op 
     ocl_arg_float(s, op->p.delta.scale);
 }
 
-/* Token by token, on any device; by: which sequences. */
+/* Token by token, on any device, in steps of min to max rows; by: which sequences. */
 static int delta_tokens(struct ocl_model *m, const struct op *op, enum ocl_when when,
-                        enum ocl_by by, struct err *e)
+                        enum ocl_by by, int32_t min, int32_t max, struct err *e)
 {
     struct ocl_spec s;
     ocl_spec_init(&s, "delta.cl", op);
@@ -67,6 +67,8 @@ static int delta_tokens(struct ocl_model *m, const struct op *op, enum ocl_when 
     ocl_def(&s, "STEPS", op->p.delta.steps);
     delta_args(&s, m, op);
     s.when = when;
+    s.rows_min = min;
+    s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
 }
 
@@ -111,7 +113,7 @@ static bool by_warps(const struct ocl_model *m, const struct op *op)
 /* The sequences from the first one of several rows on, where these are min to max. few: each waits
  * for itself, rather than for its share of the device. */
 static int delta_rows(struct ocl_model *m, const struct op *op, bool few, int32_t min, int32_t max,
-                      struct err *e)
+                      int32_t rows_min, struct err *e)
 {
     int32_t V = op->p.delta.V, cols = few || stages(op, 2, true) < 2 ? 1 : 2;
     int32_t across = ROWS_WARPS * 4 * cols;
@@ -133,21 +135,26 @@ static int delta_rows(struct ocl_model *m, const struct op *op, bool few, int32_
     ocl_groups(&s, 2, BY_REST, 1, 1);
     s.when = WHEN_SEVERAL;
     s.gate = (struct ocl_gate){{BY_REST, 1, 1}, min, max};
+    s.rows_min = rows_min;
     return ocl_spec_emit(&s, m, e);
 }
 
 int ocl_delta_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
+    const struct ocl_tune *t = &m->d->tune;
     int rc;
     if (!by_warps(m, op))
-        return delta_tokens(m, op, WHEN_ANY, BY_SEQS, e);
+        return delta_tokens(m, op, WHEN_ANY, BY_SEQS, 1, INT32_MAX, e);
     /* A column a lane is faster as long as the device is not full. */
     int32_t few = (int32_t)m->d->info.units * 32 / (op->p.delta.state_heads * op->p.delta.V);
-    if ((rc = delta_tokens(m, op, WHEN_SINGLE, BY_SEQS, e)) ||
-        (rc = delta_tokens(m, op, WHEN_SEVERAL, BY_FIRST, e)) ||
-        (few && (rc = delta_rows(m, op, true, 1, few, e))))
+    /* Steps of few rows are one kernel (../persistent.h), for which the ring is too large. */
+    int32_t from = t->persistent && t->bundle ? t->persistent_rows + 1 : 1;
+    if ((rc = delta_tokens(m, op, WHEN_SINGLE, BY_SEQS, 1, INT32_MAX, e)) ||
+        (from > 1 && (rc = delta_tokens(m, op, WHEN_SEVERAL, BY_SEQS, 1, from - 1, e))) ||
+        (rc = delta_tokens(m, op, WHEN_SEVERAL, BY_FIRST, from, INT32_MAX, e)) ||
+        (few && (rc = delta_rows(m, op, true, 1, few, from, e))))
         return rc;
-    return delta_rows(m, op, false, few + 1, INT32_MAX, e);
+    return delta_rows(m, op, false, few + 1, INT32_MAX, from, e);
 }
 
 int ocl_decay_lower(struct ocl_model *m, const struct op *op, struct err *e)
