@@ -84,6 +84,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(LIB_CXX:%.cc=$B/%.o) $(call ISA_OBJ,kernels/c
 LIB     := $B/librecurd.a
 PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
+GPU_PROGRAMS := $(addprefix $B/,oclcheck oclbench ocllaunch oclrows oclgroups oclpacks steps golden recurd-eval)
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: capacity capacity-measure all pages manual deb test-deb test-newcomer test-container page guide checks hostile long \
@@ -92,7 +93,7 @@ UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
         test-formats test-gguf test-aarch64 test-keys test-tokenizers tokenizers-quick test-templates \
         test-grammars test-clients unit \
         kernelcheck golden api load \
-        lint bench bench-serve bench-peers peers opencl opencl-quick oclgrind asan ubsan tsan valgrind fuzz fault install clean
+        lint bench bench-serve bench-peers peers opencl opencl-quick gpu gpu-programs oclgrind asan ubsan tsan valgrind fuzz fault install clean
 .DEFAULT_GOAL := all
 # Objects of test programs are kept, so that the next run need not compile them again.
 .SECONDARY:
@@ -124,7 +125,7 @@ test: deps-test ## everything that answers within minutes
 	  unit cluster-quick page guide golden random-quick fault manual configs -- api load
 checks: all $B/tests/recurd-next $B/kernelcheck $(TILED:amx=$B/tests/kernelcheck-tiles) \
         $(TILED:amx=$B/tests/golden-tiles) $B/golden $B/layers $B/twins $B/inputs $B/states $B/crashsim $B/random $B/oclcheck \
-        $B/oclbundle $B/oclpacks $B/oclrows $B/oclgroups $B/ocl_fault $(UNIT)
+        $B/oclbundle $B/ocl_fault $(GPU_PROGRAMS) $(UNIT)
 
 # What is compiled and how: each stamp changes only when its text does, so that a changed compiler or
 # flag rebuilds everything, and a new commit one file.
@@ -272,6 +273,9 @@ $B/steps: $B/tests/gpu/steps.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/oclbench: $B/tests/gpu/bench.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/ocllaunch: $B/tests/gpu/launch.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/oclrows: $B/tests/gpu/rows.o $(LIB)
@@ -462,6 +466,9 @@ opencl-quick: $B/oclcheck $B/oclpacks $B/oclrows $B/oclgroups $B/oclbundle $B/oc
 	  tests/golden/public/gated_deltanet
 	$B/golden --device '$(OCL_DEVICE),mma=1 key_split=64' $(MMA_FAMILIES:%=tests/golden/public/%)
 	$B/golden --device $(OCL_DEVICE)+$(OCL_DEVICE)+rows=7 tests/golden/hf/hf_qwen3_5_moe
+gpu: gpu-programs ## every check of the OpenCL backend with whole models, and its times (DEVICE=opencl:…)
+	B=$B tests/gpu/run.sh $(OCL_DEVICE:opencl:%=%)
+gpu-programs: $(GPU_PROGRAMS) ## … its programs alone: tests/gpu/run.sh runs them, on another machine too
 oclgrind: $B/oclcheck ## every portable OpenCL kernel where races, bounds and unwritten values show
 	tests/check/oclgrind.sh $B/oclcheck
 

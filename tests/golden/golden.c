@@ -331,6 +331,7 @@ static int open_all(struct golden *g, const char *dir, struct err *e)
     char path[4096];
     struct model_options mo = {.dir = dir, .quantize = g->quantize, .states = g->states};
     struct device_options dopt = {.spec = g->device, .threads = g->threads,
+                                  .cache_dir = getenv("RECURD_OCL_CACHE"),
                                   .kernels = g->kernels};
     snprintf(path, sizeof path, "%s/expected.safetensors", dir);
     if (model_open(&g->m, &mo, e) < 0 ||

@@ -1,162 +1,145 @@
 #!/bin/sh
-# Builds, checks and times the OpenCL backend on a machine that has a driver, an OpenCL loader and
-# gcc. One call:
+# Checks and times the OpenCL backend on a device, all in one call:
 #
 #   tests/gpu/run.sh [DEVICE]        DEVICE: as after "opencl:", default gpu
 #
-# DEPS=DIR names a folder with include/ and lib/ of jansson, sentencepiece, libsodium, pcre2 and
-# utf8proc (and OpenCL headers); without them whole models are left out. OUT=DIR keeps logs.
-# PARTS chooses among: check bench steps models oracles.
+# with the programs that `make gpu-programs` leaves in B (default build), which may be carried to
+# another machine; `make gpu DEVICE=...` does both. OUT=DIR keeps logs. PARTS chooses among: check
+# models oracles bench steps. The first three run side by side (a driver compiles on one processor
+# for each process), JOBS at a time, and say one line each; what is timed comes behind them, alone.
 set -u
-cd "$(dirname "$0")/../.."
+[ "${1-}" = job ] || cd "$(dirname "$0")/../.." || exit
+B=${B:-build}
+OUT=${OUT:-$B/gpu}
+
+# ---- jobs: run.sh job NAME ARGUMENTS..., with what the caller has exported ----
+
+job_check() { # what oclcheck is told
+    "$B/oclcheck" --device "$DEVICE" --cache "$CACHE" "$@"
+}
+job_rows() { # what is beside the sums, as oclrows counts it
+    "$B/oclrows" --device "$DEVICE" --cache "$CACHE" --shape 1000x2080x1100 --what "$1" \
+        --tune wgmma=0 --tune "" --tune split=0 --tune wgmma_rows=65
+}
+job_groups() {
+    "$B/oclgroups" --device "$DEVICE" --cache "$CACHE"
+}
+# Rows that are written packed, against products that pack them.
+job_packs() {
+    RECURD_OCL_CACHE="$CACHE" "$B/oclpacks" "tests/check/$1" "$DEVICE" 34 40 65 70 200
+}
+# Bits of whole steps: as they are, with products that pack their rows, launch by launch.
+job_digest() {
+    for how in "" ,packs=0 ",bundle=0 persistent=0"; do
+        for streams in 20 200; do
+            RECURD_OCL_CACHE="$CACHE" "$B/steps" "tests/gpu/$1" "opencl:$DEVICE$how" \
+                --prompt 2048 --digest $streams || return 1
+        done | tee "$OUT/$1.steps"
+        grep ^digest "$OUT/$1.steps" >"$OUT/$1.now" || return 1
+        [ -n "$how" ] || cp "$OUT/$1.now" "$OUT/$1.first"
+        cmp "$OUT/$1.now" "$OUT/$1.first" || return 1
+    done
+}
+# Greedy ids and logits of a demo model: those of the definition, in any pieces, moved.
+job_model() {
+    to=$(mktemp -d) rc=0
+    echo '[1, 467, 478, 265, 424, 4035, 408, 290, 265, 401, 616, 456]' >"$to/ids.json"
+    "$B/recurd-eval" --model "$1" --tokens "$to/ids.json" --generate 32 --device ref >"$to/ref" ||
+        rc=1
+    for how in "" "--chunk 1" "--chunk 5 --batch 16" "--move --chunk 4"; do
+        # shellcheck disable=SC2086 # words
+        "$B/recurd-eval" --model "$1" --tokens "$to/ids.json" --generate 32 $how \
+            --logits "$to/x.npy" --device "opencl:$DEVICE" >"$to/x" || rc=1
+        [ -n "$how" ] || cp "$to/x.npy" "$to/first.npy"
+        cmp "$to/x" "$to/ref" && cmp "$to/x.npy" "$to/first.npy" || rc=1
+    done
+    rm -r "$to"
+    return $rc
+}
+# The reference results of a family: on tensor cores, where the device has them, and in float32.
+job_oracle() {
+    to=$(mktemp -d) rc=0
+    for how in "" ,mma=0; do
+        RECURD_OCL_CACHE="$to" "$B/golden" --device "opencl:$DEVICE$how" "$1" || rc=1
+    done
+    rm -r "$to"
+    return $rc
+}
+run_job() {
+    name=$(echo "$*" | tr -c 'a-zA-Z0-9.\n' '_')
+    begin=$(date +%s)
+    if "job_$@" >"$OUT/$name.log" 2>&1; then
+        echo "ok $* ($(($(date +%s) - begin)) s)"
+        return 0
+    fi
+    echo "FAILED $* ($(($(date +%s) - begin)) s):"
+    tail -15 "$OUT/$name.log" | cut -c1-400
+    return 1
+}
+if [ "${1-}" = job ]; then
+    shift
+    run_job "$@"
+    exit
+fi
+
+# ---- checks, side by side: the longest first ----
+
 DEVICE=${1:-gpu}
-B=${B:-build/gpu}
-DEPS=${DEPS:-}
-OUT=${OUT:-$B}
-PARTS=${PARTS:-check bench steps models oracles}
-CC=${CC:-gcc}
-CXX=${CXX:-g++}
-JOBS=$(nproc)
-mkdir -p "$B" "$OUT"
-INC="-I."
-[ -n "$DEPS" ] && INC="$INC -I$DEPS/include"
-[ -d /usr/local/cuda/include/CL ] && INC="$INC -I/usr/local/cuda/include"
-FLAGS="-O2 -ffp-contract=off -fno-math-errno -pthread -D_GNU_SOURCE $INC"
-FLAGS="$FLAGS -DRECURD_VERSION=\"gpu\" -DRECURD_COMMIT=\"gpu\""
+PARTS=${PARTS:-check models oracles bench steps}
+JOBS=${JOBS:-$(nproc)}
+CACHE=$OUT/cache
+export B OUT DEVICE CACHE
+mkdir -p "$CACHE"
 failed=0
 
-compile() { # sources -> objects, in parallel
-    for f in "$@"; do echo "$f"; done | B="$B" CC="$CC" CXX="$CXX" FLAGS="$FLAGS" \
-        xargs -P "$JOBS" -I{} sh -c '
-        o="$B/{}.o"; mkdir -p "$(dirname "$o")"
-        case {} in
-        */impl/*.c)
-            "$CC" -std=gnu11 $FLAGS -mavx2 -mfma -mf16c -c {} -o "$B/{}.avx2.o" &&
-            "$CC" -std=gnu11 $FLAGS -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c \
-                -c {} -o "$B/{}.avx512.o" ;;
-        *.cc) "$CXX" -std=c++17 $FLAGS -c {} -o "$o" ;;
-        *) "$CC" -std=gnu11 $FLAGS -c {} -o "$o" ;;
-        esac'
+wants() {
+    case " $PARTS " in *" $1 "*) ;; *) return 1 ;; esac
 }
-objects() {
-    for f in "$@"; do
-        case $f in
-        */impl/*) echo "$B/$f.avx2.o $B/$f.avx512.o" ;;
-        *) echo "$B/$f.o" ;;
-        esac
-    done
+list() {
+    if wants check; then
+        echo check
+        for m in qwen3.5-4b rwkv7-1.5b gdn-1.3b; do echo "digest $m"; done
+        for m in packs packs-long bundle bundle-delta bundle-kda; do echo "packs $m"; done
+    fi
+    if wants models; then
+        for m in models/demo/*/; do echo "model $m"; done
+    fi
+    if wants oracles; then
+        find ${ORACLES:-tests/golden} -name expected.safetensors | grep -v /layer_ |
+            xargs -n 1 dirname | sed 's/^/oracle /'
+    fi
+    if wants check; then
+        echo groups
+        for what in 3 10 34; do echo "rows $what"; done
+        for shape in 6x2048x2048x2x0x0x0 6x1000x5632x2x1x1x1 6x512x2048x0x0x0x0 \
+            6x512x2048x1x0x0x0; do
+            echo "check --op linear --shape $shape --class uniform"
+        done
+        for shape in 13x2x2x2x128x128x1x2x0x1x0x0 13x2x2x2x64x64x1x3x1x0x0x0 \
+            13x16x16x16x64x128x1x2x0x1x0x0; do
+            echo "check --aligned --op delta --shape $shape --class uniform"
+        done
+    fi
 }
+list >"$OUT/jobs"
+if [ -s "$OUT/jobs" ]; then
+    echo "== $(wc -l <"$OUT/jobs") checks"
+    xargs -P "$JOBS" -L 1 tests/gpu/run.sh job <"$OUT/jobs" || failed=1
+fi
 
-base/embed.sh "$B/sources.c" kernels/opencl/source.h "ocl_source ocl_sources" \
-    kernels/opencl/src/*.cl kernels/opencl/src/*.clh kernels/opencl/src/nvidia/*.cl etc/tuning/*.tune
-$CC -std=gnu11 $FLAGS -c "$B/sources.c" -o "$B/sources.o"
-KERNELS="$(find base kernels -name '*.c')"
-CHECKS="$(ls tests/check/*.c | grep -vE '/(check|kernelcheck|bench|oclcheck|oclbundle|oclpacks)\.c$')"
-compile $KERNELS $CHECKS tests/check/oclcheck.c tests/gpu/bench.c \
-    tests/gpu/launch.c tests/gpu/rows.c tests/gpu/groups.c || exit 1
-$CC -pthread -o "$B/oclcheck" $(objects $KERNELS $CHECKS tests/check/oclcheck.c) "$B/sources.o" \
-    -ldl -lm || exit 1
-for prog in bench launch rows groups; do
-    $CC -pthread -o "$B/ocl$prog" $(objects $KERNELS tests/gpu/$prog.c) "$B/sources.o" -ldl -lm ||
-        exit 1
-done
-echo "== built in $B"
+# ---- times, alone ----
 
-case " $PARTS " in *" check "*)
-    echo "== every kernel against its definition, and the numerics contract"
-    "$B/oclcheck" --device "$DEVICE" --cache "$B/cache" >"$OUT/check.log" 2>&1 || failed=1
-    tail -60 "$OUT/check.log"
-    for shape in 6x2048x2048x2x0x0x0 6x1000x5632x2x1x1x1 6x512x2048x0x0x0x0 6x512x2048x1x0x0x0; do
-        "$B/oclcheck" --device "$DEVICE" --cache "$B/cache" --op linear --shape $shape \
-            --class uniform >"$OUT/linear.log" 2>&1 || failed=1
-        tail -3 "$OUT/linear.log"
-    done
-    for shape in 13x2x2x2x128x128x1x2x0x1x0x0 13x2x2x2x64x64x1x3x1x0x0x0 \
-        13x16x16x16x64x128x1x2x0x1x0x0; do
-        "$B/oclcheck" --device "$DEVICE" --cache "$B/cache" --aligned --op delta --shape $shape \
-            --class uniform >"$OUT/delta.log" 2>&1 || failed=1
-        tail -1 "$OUT/delta.log"
-    done
-    for what in 3 10 34; do
-        "$B/oclrows" --device "$DEVICE" --cache "$B/cache" --shape 1000x2080x1100 --what $what \
-            --tune wgmma=0 --tune "" --tune split=0 --tune wgmma_rows=65 || failed=1
-    done
-    "$B/oclgroups" --device "$DEVICE" --cache "$B/cache" || failed=1 ;;
-esac
-case " $PARTS " in *" bench "*)
+if wants bench; then
     echo "== host time of an enqueue"
     "$B/ocllaunch" "$DEVICE" || failed=1
     echo "== kernels alone"
-    "$B/oclbench" --device "$DEVICE" --cache "$B/cache" ${BENCH:-} || failed=1 ;;
-esac
-if [ -z "$DEPS" ]; then
-    echo "== whole models left out: DEPS is not set"
-    exit $failed
+    "$B/oclbench" --device "$DEVICE" --cache "$CACHE" ${BENCH:-} || failed=1
 fi
-MODELS="$(find models -name '*.c' -o -name '*.cc')"
-EVAL="$(ls programs/recurd-eval/*.c; find scheduler statecache -name '*.c')"
-compile $MODELS $EVAL tests/gpu/steps.c tests/check/oclpacks.c tests/golden/golden.c \
-    tests/golden/distance.c || exit 1
-LIBS="-L$DEPS/lib -Wl,-rpath,$PWD/$DEPS/lib -ljansson -lsentencepiece -lsodium -lpcre2-8 -lutf8proc"
-link() { # name, sources
-    name=$1
-    shift
-    $CXX -pthread -o "$B/$name" $(objects $KERNELS $MODELS "$@") "$B/sources.o" ${EXTRA:-} $LIBS \
-        -ldl -lm || exit 1
-}
-link recurd-eval $EVAL
-link steps tests/gpu/steps.c
-link oclpacks tests/check/oclpacks.c
-link golden tests/golden/golden.c tests/golden/distance.c
-case " $PARTS " in *" check "*)
-    echo "== rows that are written packed, against products that pack them"
-    for m in packs packs-long bundle bundle-delta bundle-kda; do
-        RECURD_OCL_CACHE="$B/cache" "$B/oclpacks" tests/check/$m "$DEVICE" 34 40 65 70 200 || failed=1
-    done ;;
-esac
-case " $PARTS " in *" steps "*)
-    echo "== bits of whole steps, rows packed by who makes them and by products"
-    for m in gdn-1.3b rwkv7-1.5b qwen3.5-4b; do
-        for how in "" ,packs=0; do
-            "$B/steps" tests/gpu/$m "opencl:$DEVICE$how" --prompt 2048 --digest 200 >"$OUT/digest.log" ||
-                failed=1
-            cat "$OUT/digest.log"
-            grep ^digest "$OUT/digest.log" >"$B/digest$how.txt" || failed=1
-        done
-        cmp "$B/digest.txt" "$B/digest,packs=0.txt" && echo "$m: same bits" || failed=1
-    done
+if wants steps; then
     echo "== decode steps of a Gated DeltaNet 1.3B shape, random weights"
-    "$B/steps" tests/gpu/gdn-1.3b "opencl:$DEVICE" 1 16 64 || failed=1
-    RECURD_OCL_PROFILE=1 "$B/steps" tests/gpu/gdn-1.3b "opencl:$DEVICE" 1 64 || failed=1 ;;
-esac
-case " $PARTS " in *" models "*)
-    echo "== demo models: greedy ids on the device and in the definition"
-    for m in models/demo/*/; do
-        echo '[1, 467, 478, 265, 424, 4035, 408, 290, 265, 401, 616, 456]' >"$B/ids.json"
-        "$B/recurd-eval" --model "$m" --tokens "$B/ids.json" --generate 32 --device ref >"$B/ref.out"
-        for how in "" "--chunk 1" "--chunk 5 --batch 16" "--move --chunk 4"; do
-            "$B/recurd-eval" --model "$m" --tokens "$B/ids.json" --generate 32 $how \
-                --logits "$B/x.npy" --device "opencl:$DEVICE" >"$B/x.out" || failed=1
-            [ -n "$how" ] || cp "$B/x.npy" "$B/first.npy"
-            cmp "$B/x.out" "$B/ref.out" && echo "$m $how: same ids as the definition"
-            cmp "$B/x.npy" "$B/first.npy" && echo "$m $how: same bits" || failed=1
-        done
-    done ;;
-esac
-families() { # device: each by itself, as kernels compile on one processor
-    find ${ORACLES:-tests/golden} -name expected.safetensors | grep -v /layer_ | xargs -n 1 dirname |
-        B="$B" TO="$1" xargs -P "$JOBS" -I{} sh -c '
-        "$B/golden" --device "$TO" {} >"$B/golden.$$" 2>/dev/null
-        rc=$?
-        sed -n 3p "$B/golden.$$"
-        rm "$B/golden.$$"
-        exit $rc' || failed=1
-}
-case " $PARTS " in *" oracles "*)
-    echo "== reference results of every model family, products in float32"
-    families "opencl:$DEVICE,mma=0"
-    echo "== … and on tensor cores, where the device has them"
-    families "opencl:$DEVICE" ;;
-esac
+    RECURD_OCL_CACHE="$CACHE" "$B/steps" tests/gpu/gdn-1.3b "opencl:$DEVICE" 1 16 64 || failed=1
+    RECURD_OCL_CACHE="$CACHE" RECURD_OCL_PROFILE=1 "$B/steps" tests/gpu/gdn-1.3b \
+        "opencl:$DEVICE" 1 64 || failed=1
+fi
 [ $failed = 0 ] && echo "== all passed" || echo "== FAILED"
 exit $failed

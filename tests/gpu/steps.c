@@ -7,8 +7,9 @@
  * weight bytes over time; with RECURD_OCL_PROFILE set, the time of each kind of op instead.
  * --mixed: then the same of steps that also have N rows of one prompt, beside the streams. Then a
  * prompt of --prompt (512) tokens alone, or --prompts of them side by side, in steps of at most
- * --step (8192) tokens. --digest: a hash of all logits of a prompt in two steps and of steps of all
- * streams beside it, and of a state: equal for devices that give equal bits. */
+ * --step (8192) tokens. --digest: a hash of all logits of a prompt in two steps, of steps of all
+ * streams beside it and of one of some tokens of three, and of a state: equal for devices that give
+ * equal bits. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,8 +115,8 @@ static void digest(struct device *d, const struct model *m, int32_t n, int32_t p
     must(state ? 0 : err_set(&e, E_NOMEM, "no memory for a state"), &e);
     for (int32_t q = 0; q < n; q++)
         must(d->backend->slot_zero(d, q, &e), &e);
-    for (int i = 0; i < 6; i++) {
-        int32_t per = i < 2 ? prompt / 2 : 1, seqs = i < 2 ? 1 : n;
+    for (int i = 0; i < 7; i++) { /* last some tokens of a few */
+        int32_t per = i < 2 ? prompt / 2 : i < 6 ? 1 : 5, seqs = i < 2 ? 1 : i < 6 ? n : MIN(n, 3);
         step(d, seqs, per, i < 2 ? i * per : prompt + i);
         for (int32_t q = 0; q < seqs; q++) {
             must(d->backend->logits(d, q, &row, &e), &e);
