@@ -452,8 +452,8 @@ opencl-quick: $B/oclcheck $B/oclpacks $B/oclrows $B/oclgroups $B/oclbundle $B/oc
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1' 2 10
 	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(BUNDLE_TUNE) mma=1 many_rows=33' --once 9+11 40 66 5+62
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --most 75 1 3
-	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' --most 30 1 3
-	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' 1 10
+	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' --most 30 1 3 1+9
+	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --tune '$(DELTA_TUNE) persistent=128' 1 10 5+4
 	$B/oclbundle tests/check/bundle-kda $(OCL_DEVICE) --tune '$(DELTA_TUNE) mma=0 state_split=32 persistent=128' \
 	  --most 10 1 3
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --quantize q8 --most 75 1
