@@ -70,6 +70,11 @@ bool ocl_linear_by_wgmma(const struct ocl_model *m, const struct op *op);
 int ocl_linear_together(struct ocl_model *m, const int32_t *ops, int32_t n, int32_t min,
                         int32_t max, struct err *e) MUST_USE;
 
+/* The norm, in the next phase, of the whole row that a product makes, which one launch may make
+ * together with the sum of its slices, or -1 (sumnorm.c). What the product adds to its result must
+ * be there as long as the norm is made. */
+int32_t ocl_norm_behind(const struct plan *p, const struct phases *x, int32_t op);
+
 /* ---- text of merged kernels (merge.c) ---- */
 
 /* The source of a bundle of `members` launches like l (defines: its instance's). false: this

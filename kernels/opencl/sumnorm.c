@@ -34,37 +34,42 @@ static bool share(const struct ocl_model *m, struct view a, struct view b)
 }
 
 /* Whether no op of its phase waits for this one. */
-static bool ends_phase(const struct ocl_model *m, int32_t op)
+static bool ends_phase(const struct phases *x, int32_t op)
 {
-    bool ok = m->phases.ops[op].chain == op;
-    for (int32_t i = op + 1; i < m->phases.n_ops && ok; i++)
-        ok = m->phases.ops[i].chain != op;
+    bool ok = x->ops[op].chain == op;
+    for (int32_t i = op + 1; i < x->n_ops && ok; i++)
+        ok = x->ops[i].chain != op;
     return ok;
 }
 
-/* Whether a group can make a row of both one after the other: it writes to no memory where others
- * still read. */
-static bool by_rows(const struct ocl_model *m, const struct op *linear, const struct op *norm)
+/* Whether op `norm`, in the phase behind that of a product, begins with all that it makes. */
+static bool follows(const struct plan *p, const struct phases *x, int32_t product, int32_t norm)
 {
-    return same_view(linear->out, norm->in[NORM_x]) && linear->rows == ROWS_TOKENS &&
-           norm->rows == ROWS_TOKENS && !share(m, norm->out, linear->out) &&
-           !share(m, norm->out, linear->in[LINEAR_residual]);
+    const struct op *l = &p->ops[product], *n = &p->ops[norm];
+    return l->kind == OP_LINEAR && n->kind == OP_NORM && same_view(l->out, n->in[NORM_x]) &&
+           l->rows == ROWS_TOKENS && n->rows == ROWS_TOKENS && !view_given(n->in[NORM_gate]) &&
+           n->p.norm.group == n->in[NORM_x].width && x->ops[norm].chain == norm &&
+           x->ops[product].phase + 1 == x->ops[norm].phase && ends_phase(x, product);
 }
 
-/* The product that a norm may be merged with, or -1. */
+int32_t ocl_norm_behind(const struct plan *p, const struct phases *x, int32_t op)
+{
+    for (int32_t i = op + 1; i < p->n_ops; i++)
+        if (follows(p, x, op, i))
+            return i;
+    return -1;
+}
+
+/* The product that a norm may be merged with, or -1: what the group of a row writes must not be
+ * where others still read. */
 static int32_t product_of(const struct ocl_building *b, int32_t norm)
 {
     const struct ocl_model *m = b->m;
-    const struct op *n = &m->plan->ops[norm];
-    if (n->kind != OP_NORM || view_given(n->in[NORM_gate]) || b->level[norm] ||
-        n->p.norm.group != n->in[NORM_x].width)
-        return -1;
-    for (int32_t i = 0; i < norm; i++) {
-        const struct op *l = &m->plan->ops[i];
-        if (l->kind == OP_LINEAR && m->phases.ops[i].phase + 1 == m->phases.ops[norm].phase &&
-            by_rows(m, l, n) && ends_phase(m, i))
+    const struct op *ops = m->plan->ops;
+    for (int32_t i = 0; i < norm; i++)
+        if (follows(m->plan, &m->phases, i, norm) && !share(m, ops[norm].out, ops[i].out) &&
+            !share(m, ops[norm].out, ops[i].in[LINEAR_residual]))
             return i;
-    }
     return -1;
 }
 
