@@ -418,7 +418,7 @@ MMA_FAMILIES := gated_deltanet_hybrid samba forgetting_transformer
 $B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclsample oclgrind ops families ew rig) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/oclbundle: $(patsubst %,$B/tests/check/%.o,oclbundle oclgrind) $(LIB)
+$B/oclbundle: $(patsubst %,$B/tests/check/%.o,oclbundle oclgrind wgmma_model) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/oclpacks: $B/tests/check/oclpacks.o $(LIB)

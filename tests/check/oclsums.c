@@ -20,31 +20,33 @@
 
 #define ROWS_MOST OCL_MANY_ROWS
 
-/* x -> product + residual -> norm, whose rows a product reads -> that product + what the first one
- * made -> norm, whose rows are the result. */
+/* x -> product -> norm, whose rows a product reads -> that product -> norm, whose rows are the
+ * result. */
 enum { X, RESIDUAL, FIRST, PACKED, SECOND, RESULT, ACTS };
 enum { MATRIX, BIAS, SCALE, SHIFT, MATRIX_2, BIAS_2, SCALE_2, SHIFT_2, WEIGHTS };
 #define OPS 4
 
-/* slices: at most. added: both products have residuals, the second one's is its output. act, other:
- * of the two products; with ACT_SILU the second one is no wgmma, and packed rows are for mma.sync.
- * w: norms have weights and biases. alike: its two norms. */
+/* width, second: outputs of the two products. slices: at most. in_place: the second product's output
+ * is what it adds to. act, other: of the two; with ACT_SILU in place the second one is no wgmma, and
+ * its rows are packed for mma.sync. w: norms have weights and biases. fused: launches that are gone;
+ * norms of less than 32 columns have no kernel for many rows. */
 struct shape {
-    int32_t inputs, width, slices, group;
-    bool bias, added;
+    int32_t inputs, width, second, slices, group;
+    bool bias, residual, in_place;
     enum activation act, other;
     enum norm_kind norm;
     bool w, packs;
+    int32_t fused;
 };
 static const struct shape shapes[] = {
-    {200, 96, 4, 32, false, true, ACT_NONE, ACT_NONE, NORM_RMS, true, true},
-    {90, 70, 2, 64, true, false, ACT_SILU, ACT_SQRELU, NORM_LAYER, true, true},
-    {520, 45, 16, 32, true, true, ACT_NONE, ACT_SILU, NORM_RMS, false, true},
-    {160, 600, 5, 128, false, true, ACT_NONE, ACT_NONE, NORM_LAYER, true, true},
-    {160, 600, 4, 128, true, true, ACT_TANH, ACT_SILU, NORM_RMS, true, true},
-    {96, 1100, 3, 256, true, false, ACT_RELU, ACT_NONE, NORM_L2, true, false},
-    {300, 1024, 8, 256, false, true, ACT_NONE, ACT_NONE, NORM_RMS, true, true},
-    {64, 515, 2, 512, true, true, ACT_GELU_ERF, ACT_NONE, NORM_SUM, false, false},
+    {200, 96, 96, 4, 32, false, true, true, ACT_NONE, ACT_NONE, NORM_RMS, true, true, 2},
+    {90, 70, 33, 2, 64, true, false, false, ACT_SILU, ACT_SQRELU, NORM_LAYER, true, true, 2},
+    {520, 45, 45, 16, 32, true, true, true, ACT_NONE, ACT_SILU, NORM_RMS, false, true, 1},
+    {160, 600, 48, 5, 128, false, true, false, ACT_NONE, ACT_NONE, NORM_LAYER, true, true, 2},
+    {64, 600, 600, 2, 128, true, true, true, ACT_TANH, ACT_SILU, NORM_RMS, true, true, 1},
+    {96, 1100, 20, 3, 256, true, false, false, ACT_RELU, ACT_NONE, NORM_L2, true, false, 1},
+    {300, 1024, 40, 8, 256, false, true, false, ACT_NONE, ACT_NONE, NORM_RMS, true, true, 2},
+    {64, 515, 65, 2, 512, true, true, false, ACT_GELU_ERF, ACT_NONE, NORM_SUM, false, false, 2},
 };
 
 static struct ocl_device device;
@@ -71,29 +73,28 @@ static void set_op(int at, enum op_kind kind, int in, int residual, int out, int
 static void make_plan(const struct shape *s)
 {
     static const int32_t lives[ACTS][2] = {{0, 0}, {0, 0}, {0, 3}, {1, 2}, {2, OPS}, {3, OPS}};
-    int second = s->added ? FIRST : SECOND;
-    for (int i = 0; i < ACTS; i++) {
-        int32_t width = i == X ? s->inputs : s->width;
-        acts[i] = (struct act){ROWS_TOKENS, width, (int32_t)round_up((size_t)width, 16), 0,
+    const int32_t widths[ACTS] = {s->inputs, s->width, s->width, s->width, s->second, s->second};
+    int second = s->in_place ? FIRST : SECOND;
+    for (int i = 0; i < ACTS; i++)
+        acts[i] = (struct act){ROWS_TOKENS, widths[i], (int32_t)round_up((size_t)widths[i], 16), 0,
                                lives[i][0], lives[i][1]};
-    }
-    for (int i = 0; i < WEIGHTS; i++) {
-        bool matrix = i == MATRIX || i == MATRIX_2;
-        weights[i] = (struct weight){matrix ? WEIGHT_MATRIX : WEIGHT_VECTOR,
-                                     matrix ? DTYPE_BF16 : DTYPE_F32, matrix ? s->width : 1,
-                                     i == MATRIX ? s->inputs : s->width};
-    }
-    if (s->added) /* it is not there */
-        acts[SECOND].last = -1, acts[FIRST].last = OPS;
-    set_op(0, OP_LINEAR, X, s->added ? RESIDUAL : -1, FIRST, MATRIX, s->bias ? BIAS : -1);
+    for (int i = 0; i < WEIGHTS; i++)
+        weights[i] = (struct weight){WEIGHT_VECTOR, DTYPE_F32, 1,
+                                     i < MATRIX_2 ? s->width : s->second};
+    weights[MATRIX] = (struct weight){WEIGHT_MATRIX, DTYPE_BF16, s->width, s->inputs};
+    weights[MATRIX_2] = (struct weight){WEIGHT_MATRIX, DTYPE_BF16, s->second, s->width};
+    if (s->in_place)
+        acts[SECOND].last = -1, acts[FIRST].last = OPS; /* one is not there */
+    set_op(0, OP_LINEAR, X, s->residual ? RESIDUAL : -1, FIRST, MATRIX, s->bias ? BIAS : -1);
     set_op(1, OP_NORM, FIRST, -1, PACKED, s->w ? SCALE : -1, s->w ? SHIFT : -1);
-    set_op(2, OP_LINEAR, PACKED, s->added ? FIRST : -1, second, MATRIX_2, s->bias ? BIAS_2 : -1);
+    set_op(2, OP_LINEAR, PACKED, s->in_place ? FIRST : -1, second, MATRIX_2,
+           s->bias ? BIAS_2 : -1);
     set_op(3, OP_NORM, second, -1, RESULT, s->w ? SCALE_2 : -1, s->w ? SHIFT_2 : -1);
     ops[0].p.linear.act = s->act;
     ops[2].p.linear.act = s->other;
     for (int i = 1; i < OPS; i += 2) {
         ops[i].p.norm.kind = s->norm;
-        ops[i].p.norm.group = s->width;
+        ops[i].p.norm.group = ops[i].out.width;
         ops[i].p.norm.eps = 1e-3f;
         ops[i].p.norm.scale = 1.5f;
     }
@@ -175,7 +176,6 @@ static void check_rows(struct ocl_model *m, const struct shape *s, int32_t rows,
 {
     float *a = need(m->arena.bytes / 4), *b = need(m->arena.bytes / 4);
     uint64_t apart = run(m, rows, single, false, a), merged = run(m, rows, single, true, b);
-    int pairs = s->other == ACT_SILU ? 1 : 2;
     bool same = !memcmp(a, b, m->arena.bytes);
     printf("%d -> %d, %d rows%s: %d launches, %d when merged, bits %s\n", s->inputs, s->width, rows,
            single ? ", one a sequence" : "", (int)apart, (int)merged, same ? "equal" : "DIFFER");
@@ -183,7 +183,7 @@ static void check_rows(struct ocl_model *m, const struct shape *s, int32_t rows,
         fail("bits");
     if (!real(m, a))
         fail("no numbers");
-    if (merged + (uint64_t)pairs != apart)
+    if (merged + (uint64_t)s->fused != apart)
         fail("launches");
     mem_free(a);
     mem_free(b);

@@ -7,8 +7,8 @@
 
 #include "kernels/opencl/device.h"
 
-/* From now on on this device, which is not NVIDIA's and keeps no built kernels on disk; ways are
- * chosen as for the units of an H200. tune.wgmma is the caller's. */
+/* From now on on this device, which is not NVIDIA's and now keeps no built kernels on disk; ways
+ * are chosen as for the units of an H200. tune.wgmma is the caller's. */
 void wgmma_model(struct ocl_device *d);
 
 #endif
