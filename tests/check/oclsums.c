@@ -1,7 +1,7 @@
 /* oclsums: products whose slices are made apart, and the norms of their rows in one launch with the
  * sums (kernels/opencl/sumnorm.c), against separate launches: all activations bit for bit, on small
- * plans of two such pairs, and that there are fewer launches. Where the device has no wgmma it is
- * modelled (wgmma_model.h).
+ * plans of two such pairs, that there are fewer launches, and that the proof at start sees what is
+ * wrong with one. Where the device has no wgmma it is modelled (wgmma_model.h).
  *
  *   oclsums DEVICE [rows ...]
  *
@@ -25,6 +25,7 @@
 enum { X, RESIDUAL, FIRST, PACKED, SECOND, RESULT, ACTS };
 enum { MATRIX, BIAS, SCALE, SHIFT, MATRIX_2, BIAS_2, SCALE_2, SHIFT_2, WEIGHTS };
 #define OPS 4
+#define FUSED "nvidia/sum_norm" /* its source's name */
 
 /* width, second: outputs of the two products. slices: at most. in_place: the second product's output
  * is what it adds to. act, other: of the two; with ACT_SILU in place the second one is no wgmma, and
@@ -189,6 +190,28 @@ static void check_rows(struct ocl_model *m, const struct shape *s, int32_t rows,
     mem_free(b);
 }
 
+/* A launch of both that writes into other memory is noticed at start. */
+static void spoil(struct ocl_model *m)
+{
+    const uint32_t kinds = 1u << STEPS_WIDE | 1u << STEPS_BROAD | 1u << STEPS_MANY;
+    struct ocl_buffer other;
+    struct err e = {0};
+    int32_t i = 0;
+    must(ocl_buffer_new(&other, &device, m->arena.bytes, "other memory", &e), &e);
+    while (i < m->n_launches && strcmp(m->instances[m->launches[i].instance].file, FUSED) != 0)
+        i++;
+    for (int back = 0; back < 2 && i < m->n_launches; back++) {
+        cl_mem mem = back ? m->arena.mem : other.mem;
+        must(OCL(&e, "a launch", clSetKernelArg, m->launches[i].kernel, 0, sizeof mem, &mem), &e);
+        must(ocl_bundle_test(m, &e), &e);
+        if (back ? m->unmerged != 0 : (m->unmerged & kinds) != kinds)
+            fail(back ? "the proof at start" : "a spoiled launch");
+    }
+    if (i == m->n_launches)
+        fail("no launch of a sum and a norm");
+    ocl_buffer_free(&other, &device);
+}
+
 static void check(const struct shape *s, const int32_t *rows, int n)
 {
     static struct ocl_model m;
@@ -211,6 +234,8 @@ static void check(const struct shape *s, const int32_t *rows, int n)
     must(ocl_bundle_test(&m, &e), &e);
     if (m.unmerged)
         fail("the proof at start");
+    if (s == shapes)
+        spoil(&m);
     ocl_model_free(&m);
     device.tune = own;
 }
