@@ -7,7 +7,7 @@
  *
  * --most, --some: of the launches without, in steps of one row a sequence and at most 32 (60), and
  * in others (90). --once: each way once, nothing is spoiled (oclgrind). --wgmma: with a model of
- * such products (wgmma_model.h). rows: of the steps (1 2 9), one a sequence; 3+5: three sequences of
+ * such products (oclwgmma.h). rows: of the steps (1 2 9), one a sequence; 3+5: three sequences of
  * one and one of five. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 
 #define TOOL "oclbundle"
 #include "tests/check/tool.h"
-#include "tests/check/wgmma_model.h"
+#include "tests/check/oclwgmma.h"
 
 #include "base/rng.h"
 #include "kernels/opencl/bundle.h"

@@ -51,11 +51,14 @@ base/embed.sh "$B/sources.c" kernels/opencl/source.h "ocl_source ocl_sources" \
     kernels/opencl/src/*.cl kernels/opencl/src/*.clh kernels/opencl/src/nvidia/*.cl etc/tuning/*.tune
 $CC -std=gnu11 $FLAGS -c "$B/sources.c" -o "$B/sources.o"
 KERNELS="$(find base kernels -name '*.c')"
-CHECKS="$(ls tests/check/*.c | grep -vE '/(check|kernelcheck|bench|oclcheck|oclbundle|oclpacks)\.c$')"
+CHECKS="$(ls tests/check/*.c | grep -vE '/(check|kernelcheck|bench|oclcheck|oclbundle|oclpacks|oclsums|oclwgmma)\.c$')"
 compile $KERNELS $CHECKS tests/check/oclcheck.c tests/gpu/bench.c \
-    tests/gpu/launch.c tests/gpu/rows.c tests/gpu/groups.c || exit 1
+    tests/check/oclsums.c tests/check/oclwgmma.c tests/gpu/launch.c tests/gpu/rows.c \
+    tests/gpu/groups.c || exit 1
 $CC -pthread -o "$B/oclcheck" $(objects $KERNELS $CHECKS tests/check/oclcheck.c) "$B/sources.o" \
     -ldl -lm || exit 1
+$CC -pthread -o "$B/oclsums" $(objects $KERNELS tests/check/oclsums.c tests/check/oclwgmma.c) \
+    "$B/sources.o" -ldl -lm || exit 1
 for prog in bench launch rows groups; do
     $CC -pthread -o "$B/ocl$prog" $(objects $KERNELS tests/gpu/$prog.c) "$B/sources.o" -ldl -lm ||
         exit 1
@@ -81,7 +84,9 @@ case " $PARTS " in *" check "*)
         "$B/oclrows" --device "$DEVICE" --cache "$B/cache" --shape 1000x2080x1100 --what $what \
             --tune wgmma=0 --tune "" --tune split=0 --tune wgmma_rows=65 || failed=1
     done
-    "$B/oclgroups" --device "$DEVICE" --cache "$B/cache" || failed=1 ;;
+    "$B/oclgroups" --device "$DEVICE" --cache "$B/cache" || failed=1
+    echo "== sums of slices and the norms of their rows in one launch"
+    "$B/oclsums" "$DEVICE" 33 64 128 200 300 1000 || failed=1 ;;
 esac
 case " $PARTS " in *" bench "*)
     echo "== host time of an enqueue"

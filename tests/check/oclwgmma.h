@@ -2,8 +2,8 @@
  * kernels in OpenCL C, a number at a time, with the bits of products on emulated tensor cores
  * (src/mma.clh). So all that goes with these products can be checked anywhere: how their slices are
  * made apart and added, and what is merged. */
-#ifndef RECURD_CHECK_WGMMA_MODEL_H
-#define RECURD_CHECK_WGMMA_MODEL_H
+#ifndef RECURD_CHECK_OCLWGMMA_H
+#define RECURD_CHECK_OCLWGMMA_H
 
 #include "kernels/opencl/device.h"
 

@@ -1,4 +1,4 @@
-#include "tests/check/wgmma_model.h"
+#include "tests/check/oclwgmma.h"
 
 #include <string.h>
 
