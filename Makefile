@@ -84,7 +84,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(LIB_CXX:%.cc=$B/%.o) $(call ISA_OBJ,kernels/c
 LIB     := $B/librecurd.a
 PROGS   := $(patsubst programs/%,$B/%,$(basename $(wildcard programs/*.c)) \
              $(patsubst %/,%,$(wildcard programs/*/)))
-GPU_PROGRAMS := $(addprefix $B/,oclcheck oclbench ocllaunch oclrows oclgroups oclpacks steps golden recurd-eval)
+GPU_PROGRAMS := $(addprefix $B/,oclcheck oclbench ocllaunch oclrows oclgroups oclpacks oclsums steps golden recurd-eval)
 UNIT    := $(patsubst %.c,$B/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: capacity capacity-measure all pages manual deb test-deb test-newcomer test-container page guide checks hostile long \
@@ -411,6 +411,8 @@ OCL_FAMILIES := $(addprefix public/,gated_deltanet rwkv7 mamba2 mamba mla log_li
 BUNDLE_TUNE  := group=32 state_cols=32 slice_min=32 slices=4
 # … and of Gated DeltaNet: heads that share keys. Groups of one size, so that a walk has them all.
 DELTA_TUNE   := group=128 state_cols=32 slice_min=32 slices=4 mma=1
+# Products by wgmma, modelled, with all slices apart.
+SUMS_TUNE    := group=128 state_cols=32 slice_min=32 slices=4 mma=1 wgmma=1 split=2 many_rows=33
 # Rows that are written packed: kernels for many rows, on emulated tensor cores.
 PACKS_TUNE   := group=128 mma=1 many_rows=9
 # Long rows, of which several warps have one. Sequences of one row first, then of several: by the
@@ -422,10 +424,13 @@ MMA_FAMILIES := gated_deltanet_hybrid samba forgetting_transformer
 $B/oclcheck: $(patsubst %,$B/tests/check/%.o,oclcheck oclsample oclgrind ops families ew rig) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$B/oclbundle: $(patsubst %,$B/tests/check/%.o,oclbundle oclgrind) $(LIB)
+$B/oclbundle: $(patsubst %,$B/tests/check/%.o,oclbundle oclgrind oclwgmma) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/oclpacks: $B/tests/check/oclpacks.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+$B/oclsums: $(patsubst %,$B/tests/check/%.o,oclsums oclwgmma) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $B/ocl_fault: $B/tests/fault/ocl_fault.o $(LIB)
@@ -437,7 +442,7 @@ opencl: $B/oclcheck $B/ocl_fault $B/golden $B/layers ## everything on OpenCL (DE
 	$B/golden --device $(OCL_DEVICE)
 	$B/ocl_fault --quick $(OCL_DEVICE)+$(OCL_DEVICE)
 	$B/layers --device $(OCL_DEVICE)
-opencl-quick: $B/oclcheck $B/oclpacks $B/oclrows $B/oclgroups $B/oclbundle $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
+opencl-quick: $B/oclcheck $B/oclsums $B/oclpacks $B/oclrows $B/oclgroups $B/oclbundle $B/ocl_fault $B/golden ## … in two minutes: fewer inputs, calls, families
 	tests/check/oclgrind.sh --parse $B/oclcheck
 	$B/oclcheck --quick --device $(OCL_DEVICE)
 	$B/oclcheck --device $(OCL_DEVICE) --op attention --shape 5x4x1x48x31x64x1x0 --class nan \
@@ -457,6 +462,8 @@ opencl-quick: $B/oclcheck $B/oclpacks $B/oclrows $B/oclgroups $B/oclbundle $B/oc
 	$B/oclbundle tests/check/bundle-kda $(OCL_DEVICE) --tune '$(DELTA_TUNE) mma=0 state_split=32 persistent=128' \
 	  --most 10 1 3
 	$B/oclbundle tests/check/bundle-delta $(OCL_DEVICE) --tune '$(DELTA_TUNE)' --quantize q8 --most 75 1
+	$B/oclsums $(OCL_DEVICE) 40 300
+	$B/oclbundle tests/check/bundle $(OCL_DEVICE) --wgmma --tune '$(SUMS_TUNE)' --once 66 5+62
 	$B/oclpacks tests/check/packs $(OCL_DEVICE) --tune '$(PACKS_TUNE)' 33 40 70 200
 	$B/oclpacks tests/check/packs-long $(OCL_DEVICE) --tune '$(PACKS_TUNE)' 40
 	$B/oclpacks tests/check/bundle $(OCL_DEVICE) --tune '$(PACKS_TUNE) wide_rows=80 bundle=0' 66 90

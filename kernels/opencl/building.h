@@ -1,5 +1,6 @@
 /* The list of launches while it is put into the order of phases (bundle.c), what is merged of a
- * block: ops of one phase that may run in any order (sets.c), and merged launches (merged.c). */
+ * block: ops of one phase that may run in any order (sets.c), or its norm and the product before it
+ * (sumnorm.c), and merged launches (merged.c). */
 #ifndef RECURD_OCL_BUILDING_H
 #define RECURD_OCL_BUILDING_H
 
@@ -47,5 +48,12 @@ int ocl_lower_together(struct ocl_building *b, const int32_t *ops, int32_t n,
 /* Merges what is alike among ops that may run in any order, whose launches are in the list. */
 int ocl_merge_block(struct ocl_building *b, const int32_t *ops, int32_t n,
                     struct err *e) MUST_USE;
+
+/* Of the ops of a phase's first block the norm, if there is one, whose row a product's slices are
+ * added up to in the phase before, or -1 (sumnorm.c) … */
+int32_t ocl_norm_of_sum(const struct ocl_building *b, const int32_t *ops, int32_t n);
+/* … and, with its own launches the last of the list, the merged ones of both ops, unless something
+ * merged makes one of them. */
+int ocl_merge_sum(struct ocl_building *b, int32_t norm, struct err *e) MUST_USE;
 
 #endif

@@ -153,13 +153,27 @@ static int by_place(const void *a, const void *b)
     return x->level != y->level ? x->level - y->level : x->op - y->op;
 }
 
-/* The ops [0, n) may run in any order: their launches, and what can be merged of them. */
+static void add_op(struct ocl_building *b, int32_t op)
+{
+    for (int32_t i = b->first[op]; i < b->first[op + 1]; i++)
+        b->all[b->n++] = b->old[i];
+}
+
+/* The ops [0, n) may run in any order: their launches, and what can be merged of them. A norm that
+ * its product is merged with comes first: others may read the product's output, or write where its
+ * inputs were. */
 static int add_block(struct ocl_building *b, const int32_t *ops, int32_t n, struct err *e)
 {
+    int32_t norm = ocl_norm_of_sum(b, ops, n);
+    int rc = 0;
+    if (norm >= 0) {
+        add_op(b, norm);
+        rc = ocl_merge_sum(b, norm, e);
+    }
     for (int32_t k = 0; k < n; k++)
-        for (int32_t i = b->first[ops[k]]; i < b->first[ops[k] + 1]; i++)
-            b->all[b->n++] = b->old[i];
-    int rc = ocl_merge_block(b, ops, n, e);
+        if (ops[k] != norm)
+            add_op(b, ops[k]);
+    rc = rc ? rc : ocl_merge_block(b, ops, n, e);
     for (int32_t k = 0; k < n; k++)
         for (int kind = 0; kind < STEPS_KINDS && !rc; kind++)
             if (b->chain[kind][ops[k]] >= 0)

@@ -12,6 +12,8 @@
  * disagree the chain is cut; and where a sequence has several rows, before and behind what makes
  * them one after the other. Whole chains of a phase, and single ops that could be in one, are
  * branches of one launch.
+ * A *sum*, in steps of more than OCL_BUNDLE_ROWS rows: where the slices of a product are made apart,
+ * the launch that adds them up makes the norm of the row, too, when that is next (sumnorm.c).
  *
  * All forms stand in the list of launches, in the order of phases. An ocl_merge joins what is
  * chosen together, for some kinds of steps (enum ocl_steps): the merged launches of some ops, or
@@ -67,6 +69,11 @@ bool ocl_linear_by_wgmma(const struct ocl_model *m, const struct op *op);
  * appended in the order of ops. */
 int ocl_linear_together(struct ocl_model *m, const int32_t *ops, int32_t n, int32_t min,
                         int32_t max, struct err *e) MUST_USE;
+
+/* The norm, in the next phase, of the whole row that a product makes, which one launch may make
+ * together with the sum of its slices, or -1 (sumnorm.c). What the product adds to its result must
+ * be there as long as the norm is made. */
+int32_t ocl_norm_behind(const struct plan *p, const struct phases *x, int32_t op);
 
 /* ---- text of merged kernels (merge.c) ---- */
 

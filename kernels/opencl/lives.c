@@ -7,7 +7,7 @@
 /* Of the device's memory activations may take that much more: auto sizes leave a tenth free. */
 #define MORE_SHARE 20
 
-struct lives { struct act *acts; const struct op *op; int32_t phase, end; };
+struct lives { struct act *acts; const struct op *op; int32_t phase, end, residual; };
 
 static void note_life(struct view *v, bool writes, void *arg)
 {
@@ -15,15 +15,24 @@ static void note_life(struct view *v, bool writes, void *arg)
     struct act *a = &l->acts[v->act];
     (void)writes;
     a->first = MIN(a->first, l->phase);
-    a->last = MAX(a->last, l->phase);
+    a->last = MAX(a->last, v == &l->op->in[LINEAR_residual] ? l->residual : l->phase);
     if (l->op->rows == ROWS_LOGITS && a->rows == ROWS_TOKENS) /* it may run in a step of its own */
         a->last = l->end;
 }
 
+/* Until when a product may read what it adds to its result. */
+static int32_t residual_end(const struct ocl_model *m, const struct plan *p, int32_t op)
+{
+    bool sums = p->ops[op].kind == OP_LINEAR && m->d->tune.mma && m->d->tune.wgmma;
+    return m->phases.ops[op].phase + (sums && ocl_norm_behind(p, &m->phases, op) >= 0);
+}
+
 /* Lives in phases instead of ops. What lives from before the first op or beyond the last one still
  * does. */
-static void phase_lives(struct plan *own, const struct plan *p, const struct phases *x)
+static void phase_lives(struct ocl_model *m, const struct plan *p)
 {
+    struct plan *own = &m->own;
+    const struct phases *x = &m->phases;
     for (int32_t i = 0; i < p->n_acts; i++) {
         own->acts[i] = p->acts[i];
         if (p->acts[i].last < 0)
@@ -32,7 +41,8 @@ static void phase_lives(struct plan *own, const struct plan *p, const struct pha
         own->acts[i].last = p->acts[i].last >= p->n_ops ? x->n_phases : 0;
     }
     for (int32_t i = 0; i < p->n_ops; i++) {
-        struct lives l = {own->acts, &p->ops[i], x->ops[i].phase, x->n_phases};
+        struct lives l = {own->acts, &p->ops[i], x->ops[i].phase, x->n_phases,
+                          residual_end(m, p, i)};
         op_views(&p->ops[i], note_life, &l);
     }
 }
@@ -80,7 +90,7 @@ int ocl_bundle_begin(struct ocl_model *m, struct err *e)
         return err_set(e, E_NOMEM, "no memory for %d activations", p->n_acts);
     if ((rc = phases_find(&m->phases, p, NULL, e)))
         return rc;
-    phase_lives(&m->own, p, &m->phases);
+    phase_lives(m, p);
     if (suits(&m->own, &m->cap))
         return 0;
     if (plan_layout(&m->own, &m->cap) < 0)

@@ -34,7 +34,7 @@ static const struct {
     {"packs", offsetof(struct ocl_tune, packs), 0, 1, false},
     {"wgmma", offsetof(struct ocl_tune, wgmma), 0, 1, false},
     {"wgmma_rows", offsetof(struct ocl_tune, wgmma_rows), 33, 65, false},
-    {"split", offsetof(struct ocl_tune, split), 0, 1, false},
+    {"split", offsetof(struct ocl_tune, split), 0, 2, false},
     {"tile", offsetof(struct ocl_tune, tile), 0, 256, false},
     {"bundle", offsetof(struct ocl_tune, bundle), 0, 1, false},
     {"persistent", offsetof(struct ocl_tune, persistent), 0, 1024, false},

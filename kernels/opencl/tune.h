@@ -27,7 +27,8 @@ struct ocl_tune {
                             as these want them by whoever makes them (packed.h) */
     int32_t wgmma;       /* 1: many rows of them by Hopper's instruction (wgmma.h); the same bits */
     int32_t wgmma_rows;  /* from here on */
-    int32_t split;       /* 1: their slices may be made apart, where there are few tiles */
+    int32_t split;       /* 1: their slices may be made apart, where there are few tiles; 2: are,
+                            wherever they may */
     int32_t tile;        /* not 0: of the shapes of wgmma.h only the one with so many rows */
     int32_t bundle;      /* 1: launches of a phase are merged (bundle.h) */
     int32_t persistent;  /* work-items of a group of a kernel that makes a whole step

@@ -3,17 +3,19 @@
  * number of launches, and that what goes wrong with a merged kernel or a walk is noticed.
  *
  *   oclbundle MODEL_DIR DEVICE [--tune "key=value ..."] [--quantize q8|q4] [--most PERCENT]
- *             [--some PERCENT] [--once] [rows ...]
+ *             [--some PERCENT] [--once] [--wgmma] [rows ...]
  *
  * --most, --some: of the launches without, in steps of one row a sequence and at most 32 (60), and
- * in others (90). --once: each way once, nothing is spoiled (oclgrind). rows: of the steps (1 2 9),
- * one a sequence; 3+5: three sequences of one and one of five. */
+ * in others (90). --once: each way once, nothing is spoiled (oclgrind). --wgmma: with a model of
+ * such products (oclwgmma.h). rows: of the steps (1 2 9), one a sequence; 3+5: three sequences of
+ * one and one of five. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TOOL "oclbundle"
 #include "tests/check/tool.h"
+#include "tests/check/oclwgmma.h"
 
 #include "base/rng.h"
 #include "kernels/opencl/bundle.h"
@@ -256,7 +258,7 @@ int main(int argc, char **argv)
     struct kind kinds[16];
     struct most most = {60, 90};
     const char *tune = "";
-    bool once = false;
+    bool once = false, wgmma = false;
     struct err e = {0};
     struct model *m;
     struct model_options mo = {.dummy = true, .dummy_seed = 1};
@@ -264,7 +266,7 @@ int main(int argc, char **argv)
     if (argc < 3)
         return fprintf(stderr, "usage: oclbundle MODEL_DIR DEVICE [--tune WORDS] "
                                "[--quantize q8|q4] [--most PERCENT] [--some PERCENT] [--once] "
-                               "[rows ...]\n"), 2;
+                               "[--wgmma] [rows ...]\n"), 2;
     for (int i = 3; i < argc; i++) {
         struct kind k = {0, 0};
         int read = sscanf(argv[i], "%d+%d", &k.streams, &k.prompt);
@@ -279,6 +281,8 @@ int main(int argc, char **argv)
             i++;
         else if (!strcmp(argv[i], "--once"))
             once = true;
+        else if (!strcmp(argv[i], "--wgmma"))
+            wgmma = true;
         else if (read > 0 && k.streams > 0 && k.prompt >= 0 &&
                  k.streams + k.prompt <= ROWS_MOST && n < (int)ARRAY_LEN(kinds))
             kinds[n++] = k;
@@ -292,6 +296,8 @@ int main(int argc, char **argv)
     must(ocl_device_open(&device, name, getenv("RECURD_OCL_CACHE"), &e), &e);
     if (strstr(device.info.platform_name, "Oclgrind"))
         oclgrind_whole_writes();
+    if (wgmma)
+        wgmma_model(&device);
     must(ocl_tune_parse(&device.tune, tune, &e), &e);
     check(kinds, n, most, once);
     ocl_device_close(&device);

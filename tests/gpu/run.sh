@@ -28,6 +28,10 @@ job_groups() {
 job_packs() {
     RECURD_OCL_CACHE="$CACHE" "$B/oclpacks" "tests/check/$1" "$DEVICE" 34 40 65 70 200
 }
+# Sums of slices and the norms of their rows in one launch.
+job_sums() {
+    "$B/oclsums" "$DEVICE" 33 64 128 200 300 1000
+}
 # Bits of whole steps: as they are, with products that pack their rows, launch by launch.
 job_digest() {
     for how in "" ,packs=0 ",bundle=0 persistent=0"; do
@@ -110,6 +114,7 @@ list() {
     fi
     if wants check; then
         echo groups
+        echo sums
         for what in 3 10 34; do echo "rows $what"; done
         for shape in 6x2048x2048x2x0x0x0 6x1000x5632x2x1x1x1 6x512x2048x0x0x0x0 \
             6x512x2048x1x0x0x0; do

@@ -14,6 +14,7 @@
 #define WEIGHTS_NS 0.29  /* 1000 bytes of weights from memory */
 #define CACHE_NS 0.15    /* 1000 bytes of weights and rows from the L2 cache, for all groups */
 #define UNITS_MOST 256
+#define WANTED_NS 1e12   /* whatever slices apart take, split=2 has them */
 
 static int64_t way_tiles(const struct op *op, struct ocl_way way, int32_t rows)
 {
@@ -76,7 +77,7 @@ static double together_ns(const struct ocl_model *m, const struct ocl_ways *t, i
         cached += (double)way_tiles(op, way, rows) * way_steps(m, op, way) *
                   (OCL_WGMMA_OUTPUTS + way.shape->rows) * 32;
         if (way.parts > 1)
-            apart += (apart > 0 ? 0 : LAUNCH_NS) +
+            apart += (m->d->tune.split > 1 ? -WANTED_NS : apart > 0 ? 0 : LAUNCH_NS) +
                      CHAINS_NS / 1e3 * way.parts * rows * op->out.width;
     }
     return MAX(groups_ns(m, t, rows), MAX(bytes * WEIGHTS_NS, cached * CACHE_NS) / 1e3) + apart;

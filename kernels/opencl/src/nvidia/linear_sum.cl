@@ -7,14 +7,7 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
     int o = (int)get_global_id(0), row = (int)get_global_id(1);
     if (o >= outputs)
         return;
-    global const float *from = scratch + chains_at + (ulong)row * (ulong)chains_stride + (ulong)o;
-    float v[SLICES];
-UNROLLED
-    for (int s = 0; s < SLICES; s++)
-        v[s] = from[(ulong)s * plane];
-    float sum = v[0];
-UNROLLED
-    for (int s = 1; s < SLICES; s++)
-        sum += v[s];
+    float sum;
+    ADD_SLICES(sum, scratch + chains_at + (ulong)row * (ulong)chains_stride + (ulong)o);
     EPILOGUE(sum, o, row);
 }

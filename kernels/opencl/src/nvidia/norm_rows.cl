@@ -2,7 +2,8 @@
  * of norm.cl has of one, PER elements a lane, read once and kept in registers. The sums are those
  * of norm.cl, bit for bit: a lane stands for SUMS of its ITEMS work-items, or for one. PACKED: the
  * result as the tensor cores want it (pair_at of mma.clh), of whole groups of 32 columns; two lanes
- * have a pair, and each writes every other one. */
+ * have a pair, and each writes every other one. With SLICES (../../sumnorm.c) nobody made the row yet,
+ * and linear_sum.cl's parameters are there, too: a lane makes its elements first. */
 #define BLOCKS ((N + 31) / 32) /* of columns */
 #define PER ((BLOCKS + BY - 1) / BY)
 #define SUMS (ITEMS / 32)
@@ -49,13 +50,32 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(gate), global c
     int last = counts[is_logits ? 2 : 1] - 1;
     bool mine = row <= last; /* otherwise the warp goes along */
     row = min(row, last);
-    global const float *in = ROW(x, row) + group * N;
     float e[PER], sums[SUMS];
 #define BLOCK(i) (warp + BY * (i))
 #define AT (lane + 32 * BLOCK(i))
 #define THERE ((BY * i + BY) * 32 <= N || AT < N)
 #define SUM_OF(i) (BY > 1 ? 0 : (i) % SUMS)
+#ifdef SLICES /* loads of all elements before any store: they wait once */
+#define OURS (THERE && (BY > 1 || mine))
+    global const float *chains = scratch + chains_at + (ulong)row * (ulong)chains_stride;
+    EVERY {
+        e[i] = 0.0f;
+        if (OURS)
+            ADD_SLICES(e[i], chains + AT);
+    }
+    EVERY {
+        if (OURS)
+            FINISH(e[i], AT, row);
+    }
+    EVERY {
+        if (OURS)
+            ROW(x, row)[AT] = e[i];
+    }
+#undef OURS
+#else
+    global const float *in = ROW(x, row) + group * N;
     EVERY e[i] = THERE ? in[AT] : 0.0f;
+#endif
     global const float *gates = ROW(gate, row) + group * N;
     float g[PER];
     EVERY g[i] = GATE && THERE ? gates[AT] : 0.0f;
