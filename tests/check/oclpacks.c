@@ -1,7 +1,7 @@
 /* oclpacks: activations that whoever makes them writes packed (kernels/opencl/packed.h), against
  * products that pack them first: how packed rows lie; and, on the plan of a model with random
- * weights, logits, states and hidden rows bit for bit, how many launches are gone, and that the
- * test at start passes.
+ * weights, logits, states and hidden rows bit for bit, merged and separate, how many launches are
+ * gone of the separate ones, and that the test at start passes.
  *
  *   oclpacks MODEL_DIR DEVICE [--tune "key=value ..."] [rows ...]
  *
@@ -291,8 +291,9 @@ static void compare(struct ocl_model *with, struct ocl_model *without, int32_t r
     size_t n = STEPS * ((size_t)rows * (size_t)plan->vocab + hidden_floats(rows)) +
                (size_t)rows * (size_t)plan->slot_floats;
     float *a = need(n), *b = need(n);
-    uint64_t before = run(without, rows, a), now = run(with, rows, b);
     uint64_t gone = packed_products(with, rows), unmade = unmade_shifts(with, rows);
+    with->unmerged = without->unmerged = STEPS_EVERY;
+    uint64_t before = run(without, rows, a), now = run(with, rows, b);
     bool same = !memcmp(a, b, n * sizeof *a), real = a[0] > 0 || a[0] < 0;
     printf("%3d rows: %llu launches of %d steps, %llu where products pack; %llu products take "
            "packed rows, %llu shifts are not made: bits %s\n", rows, (unsigned long long)now, STEPS,
@@ -302,6 +303,15 @@ static void compare(struct ocl_model *with, struct ocl_model *without, int32_t r
         fail("bits");
     if (now + (gone + unmade) * STEPS != before || !gone || unmade != shifts())
         fail("launches");
+    with->unmerged = 0;
+    if (with->n_merges) {
+        uint64_t merged = run(with, rows, b);
+        same = !memcmp(a, b, n * sizeof *a);
+        printf("%3d rows: merged %llu: bits %s\n", rows, (unsigned long long)merged,
+               same ? "equal" : "DIFFER");
+        if (!same || merged > now)
+            fail("merged launches");
+    }
     mem_free(a);
     mem_free(b);
 }
