@@ -26,7 +26,10 @@ const struct ocl_packed *ocl_packed(const struct ocl_model *m, struct view v);
  * OCL_PACKED_PAST rows of 32 bytes more. E_NOMEM. */
 int ocl_packed_init(struct ocl_model *m, struct err *e) MUST_USE;
 /* Whether something outside the plan's ops reads it: logits, another part of a split model. */
-bool ocl_is_result(const struct ocl_model *m, const struct act *a);
+static inline bool ocl_is_result(const struct ocl_model *m, const struct act *a)
+{
+    return a->last >= (m->plan == &m->own ? m->phases.n_phases : m->plan->n_ops);
+}
 
 /* ---- what ops can (lower/) ---- */
 
@@ -35,7 +38,5 @@ int32_t ocl_linear_packed_from(const struct ocl_model *m, const struct op *op, b
 /* From how many rows on the op can write its outputs packed; 0: it cannot. */
 int32_t ocl_norm_packs_from(const struct ocl_model *m, const struct op *op);
 int32_t ocl_ew_packs_from(const struct ocl_model *m, const struct op *op);
-/* From how many rows on an elementwise op does; 0: never. */
-int32_t ocl_ew_packed_from(const struct ocl_model *m, const struct op *op);
 
 #endif

@@ -182,7 +182,7 @@ static int outputs_of(const struct op *op, struct view out[LIMIT_EW_OUT])
     return op->kind == OP_EW ? op->p.ew->n_out : view_given(op->out);
 }
 
-/* An op that writes packed rows, with a product of each, behind a shift that it makes; or nothing. */
+/* An op that writes packed rows, with a product of each and the shift that it makes; or nothing. */
 static void add_packing(struct trial *t, const struct ocl_model *m, int32_t i, bool *seen)
 {
     const struct plan *p = m->plan;

@@ -13,12 +13,14 @@
 
 #include "kernels/opencl/launches.h"
 
-/* The shift that an elementwise op makes itself where it packs (ocl_ew_packed_from); NULL: none. */
+/* From how many rows on an elementwise op writes packed rows; 0: never. */
+int32_t ocl_ew_packed_from(const struct ocl_model *m, const struct op *ew);
+/* The shift that it makes itself in such steps; NULL: none. */
 const struct op *ocl_shift_in_ew(const struct ocl_model *m, const struct op *ew);
 /* Up to how many rows a shift is made: INT32_MAX when always. */
 int32_t ocl_shift_rows_max(const struct ocl_model *m, const struct op *shift);
-/* The launch that puts the last `size` - 1 rows of each sequence of in[0] into the section, in steps
- * of min to max rows in which some sequence has several. */
+/* The launch that puts the last `size` - 1 rows of each sequence of in[0] into the section, for
+ * steps of min to max rows in which some sequence has several. */
 int ocl_keep_tail(struct ocl_model *m, const struct op *op, int32_t size, int32_t min, int32_t max,
                   struct err *e) MUST_USE;
 

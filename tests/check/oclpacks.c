@@ -5,8 +5,8 @@
  *
  *   oclpacks MODEL_DIR DEVICE [--tune "key=value ..."] [rows ...]
  *
- * rows: of the steps (65 70 200), first in two sequences, then one in each, then in sequences of one
- * row and more, that go on in other slots or begin. */
+ * rows: of the steps (65 70 200), first in two sequences, then one in each, then in sequences of
+ * one row and more that go on in other slots, or begin. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

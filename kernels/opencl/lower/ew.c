@@ -267,7 +267,7 @@ static int by_word(struct ocl_model *m, const struct op *op, int32_t min, int32_
 
 #define WARPS 4 /* of a group of nvidia/ew_packed.cl */
 
-/* Where the row before this one is: in the state, for a sequence's first. only_: it has no other. */
+/* Where the row before this one is: in the state, of a sequence's first. only_: it has no other. */
 static void find_before(struct buf *b, const struct ew_program *p, const struct op *shift)
 {
     buf_fmt(b, " const int q_ = row_seq[row];"
@@ -313,16 +313,6 @@ static int by_eight(struct ocl_model *m, const struct op *op, int32_t min, struc
 int32_t ocl_ew_packs_from(const struct ocl_model *m, const struct op *op)
 {
     return in_words(m, op->p.ew) ? m->d->tune.many_rows : 0;
-}
-
-int32_t ocl_ew_packed_from(const struct ocl_model *m, const struct op *op)
-{
-    const struct ocl_packed *x;
-    int32_t from = 0;
-    for (int i = 0; i < op->p.ew->n_out; i++)
-        if ((x = ocl_packed(m, op->p.ew->out[i].v)))
-            from = x->from; /* the same of all */
-    return from;
 }
 
 int ocl_ew_lower(struct ocl_model *m, const struct op *op, struct err *e)

@@ -43,11 +43,6 @@ static void note_use(struct view *v, bool writes, void *arg)
     }
 }
 
-bool ocl_is_result(const struct ocl_model *m, const struct act *a)
-{
-    return a->last >= (m->plan == &m->own ? m->phases.n_phases : m->plan->n_ops);
-}
-
 /* Rows that the activation's place is made for. */
 static int64_t capacity(const struct ocl_model *m, const struct act *a)
 {

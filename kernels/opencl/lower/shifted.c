@@ -48,6 +48,16 @@ static bool can(const struct ocl_model *m, const struct op *shift, const struct 
            !ocl_is_result(m, &m->plan->acts[shift->out.act]) && alone(m->plan, shift, ew);
 }
 
+int32_t ocl_ew_packed_from(const struct ocl_model *m, const struct op *ew)
+{
+    const struct ocl_packed *x;
+    int32_t from = 0;
+    for (int i = 0; i < ew->p.ew->n_out; i++)
+        if ((x = ocl_packed(m, ew->p.ew->out[i].v)))
+            from = x->from; /* the same of all */
+    return from;
+}
+
 const struct op *ocl_shift_in_ew(const struct ocl_model *m, const struct op *ew)
 {
     const struct plan *p = m->plan;
