@@ -28,6 +28,9 @@ void ocl_bundle_off(struct ocl_model *m, int32_t merge, const char *why)
 
 /* ---- chains ---- */
 
+/* The most rows of steps of a kind. */
+static int32_t chain_rows(int kind) { return kind >= STEPS_WIDE ? OCL_WIDE_ROWS : OCL_BUNDLE_ROWS; }
+
 /* The chain that ends with this op becomes a launch. */
 static int merge_chain(struct ocl_building *b, int kind, struct ocl_chain *c, struct err *e)
 {
@@ -40,7 +43,7 @@ static int merge_chain(struct ocl_building *b, int kind, struct ocl_chain *c, st
     int rc = ocl_chain_launch(c, &r, &text, e);
     r.when = ocl_one_a_sequence(kind) ? WHEN_SINGLE : WHEN_ANY;
     r.rows_min = ocl_rows_of(kind).min;
-    r.rows_max = kind >= STEPS_WIDE ? OCL_WIDE_ROWS : OCL_BUNDLE_ROWS;
+    r.rows_max = chain_rows(kind);
     if (!rc)
         rc = ocl_add_merged(b, &r, &like, text.p, e);
     else
@@ -78,17 +81,19 @@ static bool makes_same(const struct ocl_building *b, int kind, int32_t op,
 {
     const struct ocl_instance *all = b->m->instances;
     const char *file = all[part->instance].file;
+    int32_t most = 0; /* rows of a step that has the op */
     bool ok = ocl_one_a_sequence(kind) || (ocl_chain_by_rows(file) && part->when == WHEN_ANY);
     for (int32_t i = b->first[op]; i < b->first[op + 1] && ok; i++) {
         const struct ocl_launch *l = &b->old[i];
         const char *other = all[l->instance].file;
-        if (l == part || !ocl_launch_serves(l, kind))
+        if (!ocl_launch_serves(l, kind))
             continue;
-        ok = (!strcmp(file, "ew.cl") && !strcmp(other, "ew_rows.cl")) ||
+        most = MAX(most, l->rows_max);
+        ok = l == part || (!strcmp(file, "ew.cl") && !strcmp(other, "ew_rows.cl")) ||
              (!strcmp(file, "norm.cl") && !strcmp(other, "nvidia/norm_rows.cl") &&
               strstr(all[l->instance].defines, "#define PACKED 0\n"));
     }
-    return ok;
+    return ok && most >= chain_rows(kind);
 }
 
 /* Cuts the chain that begins with op `first` into those that can be merged. */

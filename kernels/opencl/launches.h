@@ -200,6 +200,8 @@ void ocl_arg_place(struct ocl_spec *s, enum ocl_arg_kind kind, int64_t at, int64
 void ocl_arg_view(struct ocl_spec *s, const struct plan *p, struct view v);
 /* Whether 16-byte loads of its rows, from its first column on, are aligned. */
 bool ocl_aligned(const struct plan *p, struct view v);
+/* The same of a FIXED section of any slot. */
+bool ocl_section_aligned(const struct ocl_model *m, int32_t section);
 /* A bank of slots, floats from slot to slot there, where the FIXED section begins. */
 void ocl_arg_section(struct ocl_spec *s, const struct ocl_model *m, int32_t section);
 /* Work-items of a group, and groups along dimension dim. */

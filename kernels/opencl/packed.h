@@ -25,6 +25,11 @@ const struct ocl_packed *ocl_packed(const struct ocl_model *m, struct view v);
 /* Finds out, before ops are lowered and with the layouts of weights there. The arena has room for
  * OCL_PACKED_PAST rows of 32 bytes more. E_NOMEM. */
 int ocl_packed_init(struct ocl_model *m, struct err *e) MUST_USE;
+/* Whether something outside the plan's ops reads it: logits, another part of a split model. */
+static inline bool ocl_is_result(const struct ocl_model *m, const struct act *a)
+{
+    return a->last >= (m->plan == &m->own ? m->phases.n_phases : m->plan->n_ops);
+}
 
 /* ---- what ops can (lower/) ---- */
 

@@ -12,6 +12,7 @@
 #include "kernels/host.h"
 #include "kernels/opencl/packed.h"
 #include "kernels/opencl/queue.h"
+#include "kernels/opencl/shifted.h"
 #include "kernels/opencl/wgmma.h"
 
 #define OUTPUTS 48    /* rows of a product's matrix: more than a panel, not a multiple of two */
@@ -100,11 +101,11 @@ static int32_t add_section(struct trial *t, int32_t s)
     return p->n_sections++;
 }
 
-static void add_op(struct trial *t, const struct op *op)
+/* Another op on activations of the one before. */
+static void add_reading(struct trial *t, const struct op *op)
 {
     struct op *o = &t->ops[t->plan.n_ops];
     *o = *op;
-    t->first_act = t->plan.n_acts;
     if (op->kind == OP_LINEAR) { /* fewer outputs: the same kernel */
         o->out.width = MIN(o->out.width, OUTPUTS);
         o->in[1].width = MIN(o->in[1].width, OUTPUTS);
@@ -129,6 +130,12 @@ static void add_op(struct trial *t, const struct op *op)
             e->out[i].v = add_view(t, e->out[i].v);
     }
     t->plan.n_ops++;
+}
+
+static void add_op(struct trial *t, const struct op *op)
+{
+    t->first_act = t->plan.n_acts;
+    add_reading(t, op);
 }
 
 /* A product of packed rows that the op just added makes: where the trial has none the op would make
@@ -175,11 +182,11 @@ static int outputs_of(const struct op *op, struct view out[LIMIT_EW_OUT])
     return op->kind == OP_EW ? op->p.ew->n_out : view_given(op->out);
 }
 
-/* An op that writes packed rows, with a product of each; or nothing. */
+/* An op that writes packed rows, with a product of each and the shift that it makes; or nothing. */
 static void add_packing(struct trial *t, const struct ocl_model *m, int32_t i, bool *seen)
 {
     const struct plan *p = m->plan;
-    const struct op *readers[LIMIT_EW_OUT];
+    const struct op *readers[LIMIT_EW_OUT], *shift;
     struct view v[LIMIT_EW_OUT];
     int n = 0, outs = outputs_of(&p->ops[i], v);
     for (int k = 0; k < outs; k++) {
@@ -192,9 +199,13 @@ static void add_packing(struct trial *t, const struct ocl_model *m, int32_t i, b
             return;
         readers[n++] = &p->ops[j];
     }
-    if (!n || !fits(p, &p->ops[i]) || !is_new(m, i, seen))
+    shift = p->ops[i].kind == OP_EW ? ocl_shift_in_ew(m, &p->ops[i]) : NULL;
+    if (!n || !fits(p, &p->ops[i]) || (shift && !fits(p, shift)) || !is_new(m, i, seen))
         return;
-    add_op(t, &p->ops[i]);
+    t->first_act = t->plan.n_acts;
+    if (shift)
+        add_reading(t, shift);
+    add_reading(t, &p->ops[i]);
     for (int k = 0; k < n; k++)
         add_reader(t, readers[k]);
     /* A trial has few rows of logits; to a kernel they are as any. */
@@ -306,6 +317,7 @@ static int compare(struct trial *t, const struct ocl_model *m, const struct op *
     bool mma = op->kind == OP_LINEAR ? m->weights[op->w[0]].layout == OCL_MMA
                                      : ocl_attention_mma(m, op);
     struct view v[LIMIT_EW_OUT];
+    bool made = op->kind != OP_SHIFT || t->rows <= ocl_shift_rows_max(m, op);
     int n = outputs_of(op, v);
     definitions[op->kind](&t->step, op, 0, 1);
     for (int i = 0; i < n; i++) {
@@ -313,8 +325,8 @@ static int compare(struct trial *t, const struct ocl_model *m, const struct op *
         const struct ocl_packed *packed = ocl_packed(m, v[i]);
         int32_t rows = a->rows == ROWS_LOGITS ? SEQS : t->rows;
         float top = 0;
-        if (packed && rows >= packed->from)
-            continue; /* seen in what its product makes */
+        if (!made || (packed && rows >= packed->from))
+            continue; /* seen in what its reader makes */
         for (int pass = 0; pass < 2; pass++)
             for (int64_t k = 0; k < (int64_t)rows * v[i].width; k++) {
                 int64_t at = a->offset + k / v[i].width * a->stride + k % v[i].width;
@@ -360,7 +372,7 @@ out:
 static int run_trial(const struct ocl_model *m, bool products, struct err *e)
 {
     struct trial *t = mem_zalloc(sizeof *t);
-    size_t n = ((size_t)MIN(m->plan->n_ops, m->n_instances) + 1) * (1 + LIMIT_EW_OUT);
+    size_t n = ((size_t)MIN(m->plan->n_ops, m->n_instances) + 1) * (2 + LIMIT_EW_OUT);
     bool *seen = mem_array((size_t)m->n_instances + 1, sizeof *seen);
     int rc = E_NOMEM;
     if (!t || !seen || !(t->ops = mem_array(n, sizeof *t->ops)) ||

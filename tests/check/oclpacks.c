@@ -1,11 +1,12 @@
 /* oclpacks: activations that whoever makes them writes packed (kernels/opencl/packed.h), against
  * products that pack them first: how packed rows lie; and, on the plan of a model with random
- * weights, logits, states and hidden rows bit for bit, how many launches are gone, and that the
- * test at start passes.
+ * weights, logits, states and hidden rows bit for bit, merged and separate, how many launches are
+ * gone of the separate ones, and that the test at start passes.
  *
  *   oclpacks MODEL_DIR DEVICE [--tune "key=value ..."] [rows ...]
  *
- * rows: of the steps (65 70 200), first in two sequences, then one in each. */
+ * rows: of the steps (65 70 200), first in two sequences, then one in each, then in sequences of
+ * one row and more that go on in other slots, or begin. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,12 @@
 #include "kernels/opencl/packed.h"
 #include "kernels/opencl/program.h"
 #include "kernels/opencl/queue.h"
+#include "kernels/opencl/shifted.h"
 #include "kernels/opencl/source.h"
 #include "models/model.h"
 
 #define ROWS_MOST 512
-#define STEPS 2
+#define STEPS 3
 #define SHORT 5 /* rows of the second of two sequences */
 
 static struct ocl_device device;
@@ -215,27 +217,62 @@ static void read_hidden(struct ocl_model *m, int32_t rows, float *out)
         memset(out + a->width, 0, (size_t)(a->stride - a->width) * sizeof *out);
 }
 
+/* Shifts that a step does not make. */
+static uint64_t unmade_shifts(const struct ocl_model *m, int32_t rows)
+{
+    uint64_t n = 0;
+    for (int32_t i = 0; i < plan->n_ops; i++)
+        n += plan->ops[i].kind == OP_SHIFT && rows > ocl_shift_rows_max(m, &m->plan->ops[i]);
+    return n;
+}
+
+/* Shifts of the plan: their readers pack, all of them. */
+static uint64_t shifts(void)
+{
+    uint64_t n = 0;
+    for (int32_t i = 0; i < plan->n_ops; i++)
+        n += plan->ops[i].kind == OP_SHIFT;
+    return n;
+}
+
+/* Rows of a sequence, where so many are left. */
+static int32_t length(int step, int32_t q, int32_t left)
+{
+    static const int32_t mixed[] = {1, 1, 3, 1, 9, 2, 17, 8}; /* within, across and on tiles of 8 */
+    int32_t n = step == 0 ? (q ? left : left - SHORT)
+                          : step == 1 ? 1 : mixed[q % (int32_t)ARRAY_LEN(mixed)];
+    return MIN(n, left);
+}
+
 /* STEPS steps: logits of all rows, hidden rows, and the states of all sequences into out. Returns
- * the launches of a step. */
+ * their launches. */
 static uint64_t run(struct ocl_model *m, int32_t rows, float *out)
 {
-    static int32_t tokens[ROWS_MOST], cu[ROWS_MOST + 1], items[ROWS_MOST];
-    static int64_t pos[ROWS_MOST];
+    static int32_t tokens[ROWS_MOST], cu[ROWS_MOST + 1], items[ROWS_MOST], slots[ROWS_MOST];
+    static int64_t pos[ROWS_MOST], seen[ROWS_MOST];
     struct ocl_times t = {0};
     struct err e = {0};
     for (int32_t q = 0; q < rows; q++) {
         items[q] = q;
+        seen[q] = 0;
         must(ocl_queue_zero(m, &m->slots, q, &e), &e);
     }
     for (int i = 0; i < STEPS; i++) {
-        int32_t seqs = i ? rows : 2;
-        for (int32_t q = 0; q < rows; q++) {
+        int32_t seqs = 0;
+        for (int32_t q = 0; q < rows; q++)
             tokens[q] = (q * 31 + i * 7) % plan->vocab;
-            cu[q + 1] = i ? q + 1 : q ? rows : rows - SHORT;
-            pos[q] = !i || q > 1 ? 0 : q ? SHORT : rows - SHORT;
+        for (; cu[seqs] < rows; seqs++) {
+            int32_t slot = slots[seqs] = i < 2 ? seqs : rows - 1 - seqs;
+            if (i == 2 && seqs % 3 == 2) {
+                must(ocl_queue_zero(m, &m->slots, slot, &e), &e);
+                seen[slot] = 0;
+            }
+            cu[seqs + 1] = cu[seqs] + length(i, seqs, rows - cu[seqs]);
+            pos[seqs] = seen[slot];
+            seen[slot] += cu[seqs + 1] - cu[seqs];
         }
         struct batch b = {.n_seqs = seqs, .n_tokens = rows, .n_logits = rows, .tokens = tokens,
-                          .cu_seqlens = cu, .slots = items, .pos = pos, .logit_rows = items};
+                          .cu_seqlens = cu, .slots = slots, .pos = pos, .logit_rows = items};
         must(ocl_queue_run(m, &b, &t, &e), &e);
         for (int32_t q = 0; q < rows; q++, out += plan->vocab) {
             must(ocl_queue_logits(m, q, &e), &e);
@@ -246,7 +283,7 @@ static uint64_t run(struct ocl_model *m, int32_t rows, float *out)
     }
     for (int32_t q = 0; q < rows; q++, out += plan->slot_floats)
         must(ocl_queue_read(m, &m->slots, q, out, &e), &e);
-    return t.launches / STEPS;
+    return t.launches;
 }
 
 static void compare(struct ocl_model *with, struct ocl_model *without, int32_t rows)
@@ -254,16 +291,27 @@ static void compare(struct ocl_model *with, struct ocl_model *without, int32_t r
     size_t n = STEPS * ((size_t)rows * (size_t)plan->vocab + hidden_floats(rows)) +
                (size_t)rows * (size_t)plan->slot_floats;
     float *a = need(n), *b = need(n);
+    uint64_t gone = packed_products(with, rows), unmade = unmade_shifts(with, rows);
+    with->unmerged = without->unmerged = STEPS_EVERY;
     uint64_t before = run(without, rows, a), now = run(with, rows, b);
-    uint64_t gone = packed_products(with, rows);
     bool same = !memcmp(a, b, n * sizeof *a), real = a[0] > 0 || a[0] < 0;
-    printf("%3d rows: %llu launches a step, %llu where products pack; %llu products take packed "
-           "rows: bits %s\n", rows, (unsigned long long)now, (unsigned long long)before,
-           (unsigned long long)gone, same ? "equal" : "DIFFER");
+    printf("%3d rows: %llu launches of %d steps, %llu where products pack; %llu products take "
+           "packed rows, %llu shifts are not made: bits %s\n", rows, (unsigned long long)now, STEPS,
+           (unsigned long long)before, (unsigned long long)gone, (unsigned long long)unmade,
+           same ? "equal" : "DIFFER");
     if (!same || !real)
         fail("bits");
-    if (now + gone != before || !gone)
+    if (now + (gone + unmade) * STEPS != before || !gone || unmade != shifts())
         fail("launches");
+    with->unmerged = 0;
+    if (with->n_merges) {
+        uint64_t merged = run(with, rows, b);
+        same = !memcmp(a, b, n * sizeof *a);
+        printf("%3d rows: merged %llu: bits %s\n", rows, (unsigned long long)merged,
+               same ? "equal" : "DIFFER");
+        if (!same || merged > now)
+            fail("merged launches");
+    }
     mem_free(a);
     mem_free(b);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/opencl/packed.h"
+#include "kernels/opencl/shifted.h"
 
 #define COLUMNS 128 /* work-items of a group along the row */
 
@@ -92,13 +93,43 @@ static const struct ocl_packed *packed_out(const struct ocl_model *m, const stru
     return packs ? ocl_packed(m, p->out[i].v) : NULL;
 }
 
+/* Whether input i is the row before, of a shift that is not made (shifted.h; NULL: all are). */
+static bool is_before(const struct ew_program *p, int i, const struct op *shift)
+{
+    return shift && p->in[i].v.act == shift->out.act;
+}
+
+/* The input that such a shift is of. */
+static int input_of(const struct ew_program *p, const struct op *shift)
+{
+    int i = 0;
+    while (p->in[i].spread != EW_FULL || p->in[i].v.act != shift->in[SHIFT_x].act ||
+           p->in[i].v.col != shift->in[SHIFT_x].col)
+        i++;
+    return i;
+}
+
+/* In place of the view of the shifted rows, where the kernel reads what they are made of. */
+static void shift_params(struct ocl_spec *s, const struct ocl_model *m, const struct op *shift)
+{
+    buf_str(&s->defines, ", global float *slots, const ulong slot_floats, const ulong section, "
+                         "global const int *row_seq, global const int *slot");
+    ocl_arg_section(s, m, shift->section);
+    ocl_arg(s, ARG_BATCH, BATCH_ROW_SEQ);
+    ocl_arg(s, ARG_BATCH, BATCH_SLOTS);
+}
+
 /* EW_PARAMS and their arguments, behind those of the source. */
 static void params(struct ocl_spec *s, const struct ocl_model *m, const struct ew_program *p,
-                   bool packs)
+                   bool packs, const struct op *shift)
 {
     buf_str(&s->defines, "#define EW_PARAMS ");
     for (int i = 0; i < p->n_in; i++) {
         bool view = view_given(p->in[i].v);
+        if (is_before(p, i, shift)) {
+            shift_params(s, m, shift);
+            continue;
+        }
         buf_fmt(&s->defines, view ? ", VIEW(i%d)" : ", global const float *i%d", i);
         if (view)
             ocl_arg_view(s, m->plan, p->in[i].v);
@@ -137,7 +168,7 @@ static int by_column(struct ocl_model *m, const struct op *op, int32_t max, stru
     const struct ew_program *p = op->p.ew;
     struct ocl_spec s;
     begin(&s, op, "ew.cl");
-    params(&s, m, p, false);
+    params(&s, m, p, false, NULL);
     buf_str(&s.defines, "\n#define EW_BODY");
     for (int i = 0; i < p->n_in; i++) {
         buf_fmt(&s.defines, " const float r%d = ", i);
@@ -167,23 +198,30 @@ static bool in_words(const struct ocl_model *m, const struct ew_program *p)
     return ok;
 }
 
-/* EW_LOADS, EW_BODY, EW_STORES of four columns; all are read before one is written. */
-static void word(struct buf *b, const struct ocl_model *m, const struct ew_program *p, bool packs)
+static void load_word(struct buf *b, const struct ew_program *p, int i, const struct op *shift)
 {
     static const char *const columns[] = {"c", "c + 1", "c + 2", "c + 3"};
-    buf_str(b, "\n#define EW_LOADS");
-    for (int i = 0; i < p->n_in; i++) {
-        buf_fmt(b, " const float4 v%d = ", i);
-        for (int k = 0; k < 4 && p->in[i].spread != EW_FULL; k++) {
-            buf_str(b, k ? ", " : "(float4)(");
-            load(b, &p->in[i], i, columns[k]);
-        }
-        if (p->in[i].spread == EW_FULL) {
-            buf_str(b, "*(global const float4 *)(&");
-            load(b, &p->in[i], i, "c");
-        }
-        buf_str(b, ");");
+    buf_fmt(b, " const float4 v%d = ", i);
+    for (int k = 0; k < 4 && p->in[i].spread != EW_FULL; k++) {
+        buf_str(b, k ? ", " : "(float4)(");
+        load(b, &p->in[i], i, columns[k]);
     }
+    if (is_before(p, i, shift)) {
+        buf_str(b, "*(global const float4 *)(before_ + c");
+    } else if (p->in[i].spread == EW_FULL) {
+        buf_str(b, "*(global const float4 *)(&");
+        load(b, &p->in[i], i, "c");
+    }
+    buf_str(b, ");");
+}
+
+/* EW_LOADS, EW_BODY, EW_STORES of four columns; all are read before one is written. */
+static void word(struct buf *b, const struct ocl_model *m, const struct ew_program *p, bool packs,
+                 const struct op *shift)
+{
+    buf_str(b, "\n#define EW_LOADS");
+    for (int i = 0; i < p->n_in; i++)
+        load_word(b, p, i, shift);
     for (int i = 0; i < p->n_out; i++)
         buf_fmt(b, " float4 w%d;", i);
     buf_str(b, "\n#define EW_BODY");
@@ -204,6 +242,8 @@ static void word(struct buf *b, const struct ocl_model *m, const struct ew_progr
         else
             buf_fmt(b, " *(global float4 *)(ROW(o%d, row) + c) = w%d;", i, i);
     }
+    if (shift)
+        buf_fmt(b, " if (only_) *(global float4 *)(kept_ + c) = v%d;", input_of(p, shift));
     buf_ch(b, '\n');
 }
 
@@ -215,8 +255,8 @@ static int by_word(struct ocl_model *m, const struct op *op, int32_t min, int32_
     if (min > max)
         return 0;
     begin(&s, op, "ew_rows.cl");
-    params(&s, m, op->p.ew, false);
-    word(&s.defines, m, op->p.ew, false);
+    params(&s, m, op->p.ew, false, NULL);
+    word(&s.defines, m, op->p.ew, false, NULL);
     ocl_local(&s, COLUMNS, 1);
     ocl_groups(&s, 0, BY_ONE, (op->p.ew->width / 4 + COLUMNS - 1) / COLUMNS, 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 1);
@@ -227,21 +267,35 @@ static int by_word(struct ocl_model *m, const struct op *op, int32_t min, int32_
 
 #define WARPS 4 /* of a group of nvidia/ew_packed.cl */
 
+/* Where the row before this one is: in the state, of a sequence's first. only_: it has no other. */
+static void find_before(struct buf *b, const struct ew_program *p, const struct op *shift)
+{
+    buf_fmt(b, " const int q_ = row_seq[row];"
+               " const bool first_ = !row || row_seq[row - 1] != q_;"
+               " const bool only_ = first_ && (row + 1 == counts[1] || row_seq[row + 1] != q_);"
+               " global float *kept_ = slots + (ulong)slot[q_] * slot_floats + section;"
+               " global const float *before_ = first_ ? kept_ : ROW(i%d, row - 1);",
+            input_of(p, shift));
+}
+
 /* Eight columns a work-item; some outputs packed. */
 static int by_eight(struct ocl_model *m, const struct op *op, int32_t min, struct err *e)
 {
+    const struct op *shift = ocl_shift_in_ew(m, op);
     const struct ew_program *p = op->p.ew;
     const struct ocl_packed *x;
     struct ocl_spec s;
     begin(&s, op, "nvidia/ew_packed.cl");
     ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
-    params(&s, m, p, true);
+    params(&s, m, p, true, shift);
     buf_str(&s.defines, "\n#define EW_BEGIN");
     for (int i = 0; i < p->n_out; i++)
         if (packed_out(m, p, i, true))
             buf_fmt(&s.defines, " uint2 p%d[2]; p%d[0] = p%d[1] = (uint2)(0, 0);", i, i, i);
-    word(&s.defines, m, p, true);
+    if (shift)
+        find_before(&s.defines, p, shift);
+    word(&s.defines, m, p, true, shift);
     buf_str(&s.defines, "#define EW_END");
     for (int i = 0; i < p->n_out; i++)
         if ((x = packed_out(m, p, i, true)))
@@ -252,7 +306,8 @@ static int by_eight(struct ocl_model *m, const struct op *op, int32_t min, struc
     ocl_groups(&s, 0, BY_ONE, (p->width + 32 * WARPS - 1) / (32 * WARPS), 1);
     ocl_groups(&s, 1, BY_ROWS, 1, 8);
     s.rows_min = min;
-    return ocl_spec_emit(&s, m, e);
+    int rc = ocl_spec_emit(&s, m, e);
+    return rc || !shift ? rc : ocl_keep_tail(m, shift, 2, min, INT32_MAX, e);
 }
 
 int32_t ocl_ew_packs_from(const struct ocl_model *m, const struct op *op)
@@ -262,12 +317,9 @@ int32_t ocl_ew_packs_from(const struct ocl_model *m, const struct op *op)
 
 int ocl_ew_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
-    int32_t many = m->d->tune.many_rows, packs = 0;
+    int32_t many = m->d->tune.many_rows, packs = ocl_ew_packed_from(m, op);
     if (!many || !in_words(m, op->p.ew))
         return by_column(m, op, INT32_MAX, e);
-    for (int i = 0; i < op->p.ew->n_out; i++)
-        if (ocl_packed(m, op->p.ew->out[i].v))
-            packs = ocl_packed(m, op->p.ew->out[i].v)->from;
     int rc = by_column(m, op, many - 1, e);
     rc = rc ? rc : by_word(m, op, many, packs ? packs - 1 : INT32_MAX, e);
     return rc || !packs ? rc : by_eight(m, op, packs, e);

@@ -43,12 +43,6 @@ static void note_use(struct view *v, bool writes, void *arg)
     }
 }
 
-/* Whether something outside the plan's ops reads it: logits, another part of a split model. */
-static bool is_result(const struct ocl_model *m, const struct act *a)
-{
-    return a->last >= (m->plan == &m->own ? m->phases.n_phases : m->plan->n_ops);
-}
-
 /* Rows that the activation's place is made for. */
 static int64_t capacity(const struct ocl_model *m, const struct act *a)
 {
@@ -85,7 +79,7 @@ static void choose(struct ocl_model *m, struct use *of)
         struct ocl_packed x = {0};
         int32_t makes = of[i].writer < 0 ? 0 : packs_from(m, &p->ops[of[i].writer]);
         of[i].from = MAX(of[i].from, MAX(makes, OCL_BUNDLE_ROWS + 1));
-        of[i].other = of[i].other || !makes || !of[i].readers || is_result(m, &p->acts[i]) ||
+        of[i].other = of[i].other || !makes || !of[i].readers || ocl_is_result(m, &p->acts[i]) ||
                       of[i].from > capacity(m, &p->acts[i]) || !place(m, &p->acts[i], &x);
     }
     for (int32_t i = 0; i < p->n_acts; i++) {

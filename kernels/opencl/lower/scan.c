@@ -1,7 +1,7 @@
 /* Lowering of the recurrences that stay within a channel: conv, shift, K3, logsumexp, K4. Each is
  * one work-item per channel and sequence, walking the tokens in order; a convolution or a shift of
  * many rows takes them all at once. */
-#include "kernels/opencl/launches.h"
+#include "kernels/opencl/shifted.h"
 
 /* Work-items of a group along the channels; small, so that one sequence fills many groups. */
 #define CHANNELS 64
@@ -51,8 +51,8 @@ static int conv_serial(struct ocl_model *m, const struct op *op, enum ocl_when w
 
 #define RUN 8 /* rows of an item: what it reads before them is used so often */
 
-/* The last `size` - 1 inputs of each sequence go to the section. */
-static int keep_tail(struct ocl_model *m, const struct op *op, int32_t size, struct err *e)
+int ocl_keep_tail(struct ocl_model *m, const struct op *op, int32_t size, int32_t min, int32_t max,
+                  struct err *e)
 {
     struct ocl_spec s;
     ocl_spec_init(&s, "conv_tail.cl", op);
@@ -62,14 +62,9 @@ static int keep_tail(struct ocl_model *m, const struct op *op, int32_t size, str
     ocl_arg_section(&s, m, op->section);
     arg_seqs(&s);
     s.when = WHEN_SEVERAL;
+    s.rows_min = min;
+    s.rows_max = max;
     return finish(&s, m, op->out.width, e);
-}
-
-static bool section_aligned(const struct ocl_model *m, int32_t section)
-{
-    int64_t at = section < 0 ? 0 : m->plan->sections[section].offset;
-    const struct ocl_bank *b = &m->slots.banks[ocl_pool_bank(&m->slots, at)];
-    return (at - b->from) % 4 == 0 && b->floats % 4 == 0;
 }
 
 /* What follows the section and weights of a kernel that takes words of many rows. */
@@ -78,7 +73,7 @@ static int finish_rows(struct ocl_spec *s, struct ocl_model *m, const struct op 
 {
     int32_t width = op->out.width;
     bool four = width % 4 == 0 && ocl_aligned(m->plan, op->in[0]) &&
-                ocl_aligned(m->plan, op->out) && section_aligned(m, op->section);
+                ocl_aligned(m->plan, op->out) && ocl_section_aligned(m, op->section);
     int32_t words = four ? width / 4 : width;
     ocl_def_word(s, four);
     ocl_def(s, "RUN", RUN);
@@ -104,7 +99,8 @@ static int conv_parallel(struct ocl_model *m, const struct op *op, struct err *e
     ocl_arg(&s, ARG_WEIGHT, op->w[CONV_filter]);
     ocl_arg(&s, ARG_WEIGHT, op->w[CONV_bias]);
     int rc = finish_rows(&s, m, op, e);
-    return rc || op->p.conv.size == 1 ? rc : keep_tail(m, op, op->p.conv.size, e);
+    return rc || op->p.conv.size == 1
+               ? rc : ocl_keep_tail(m, op, op->p.conv.size, 1, INT32_MAX, e);
 }
 
 int ocl_conv_lower(struct ocl_model *m, const struct op *op, struct err *e)
@@ -118,26 +114,30 @@ int ocl_conv_lower(struct ocl_model *m, const struct op *op, struct err *e)
     return conv_parallel(m, op, e);
 }
 
-static int shift_serial(struct ocl_model *m, const struct op *op, enum ocl_when when, struct err *e)
+static int shift_serial(struct ocl_model *m, const struct op *op, enum ocl_when when, int32_t max,
+                        struct err *e)
 {
     struct ocl_spec s;
     begin(&s, m, op, "shift.cl", 1);
     arg_seqs(&s);
     s.when = when;
+    s.rows_max = max;
     return finish(&s, m, op->out.width, e);
 }
 
 int ocl_shift_lower(struct ocl_model *m, const struct op *op, struct err *e)
 {
     struct ocl_spec s;
+    int32_t max = ocl_shift_rows_max(m, op);
     int rc;
     if (op->out.act == op->in[SHIFT_x].act) /* in place: rows must go in order */
-        return shift_serial(m, op, WHEN_ANY, e);
-    if ((rc = shift_serial(m, op, WHEN_SINGLE, e)))
+        return shift_serial(m, op, WHEN_ANY, max, e);
+    if ((rc = shift_serial(m, op, WHEN_SINGLE, max, e)))
         return rc;
     begin(&s, m, op, "shift_rows.cl", 1);
+    s.rows_max = max;
     rc = finish_rows(&s, m, op, e);
-    return rc ? rc : keep_tail(m, op, 2, e);
+    return rc ? rc : ocl_keep_tail(m, op, 2, 1, max, e);
 }
 
 int ocl_rnn_lower(struct ocl_model *m, const struct op *op, struct err *e)

@@ -86,6 +86,13 @@ void ocl_arg_section(struct ocl_spec *s, const struct ocl_model *m, int32_t sect
     ocl_arg(s, ARG_LONG, at - b->from);
 }
 
+bool ocl_section_aligned(const struct ocl_model *m, int32_t section)
+{
+    int64_t at = section < 0 ? 0 : m->plan->sections[section].offset;
+    const struct ocl_bank *b = &m->slots.banks[ocl_pool_bank(&m->slots, at)];
+    return (at - b->from) % 4 == 0 && b->floats % 4 == 0;
+}
+
 void ocl_local(struct ocl_spec *s, size_t x, size_t y)
 {
     s->local[0] = x;

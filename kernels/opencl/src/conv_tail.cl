@@ -1,4 +1,5 @@
-/* The last SIZE-1 inputs of each sequence, after conv_rows.cl has read the old ones. */
+/* The last SIZE-1 inputs of each sequence, after the old ones were read: by conv_rows.cl,
+ * shift_rows.cl or nvidia/ew_packed.cl. */
 kernel void KERNEL(global float *arena, VIEW(x), global float *slots, const ulong slot_floats,
                    const ulong section, global const int *cu, global const int *slot,
                    const int width)

@@ -1,7 +1,9 @@
 /* ../ew_rows.cl for outputs that only products read: as the tensor cores want them (pair_at of
  * mma.clh), zeros past the end. Work-item: 8 columns of a row, in two words; warp: 32 of 8 rows,
  * whose packed numbers are whole lines. EW_BEGIN, EW_LOADS, EW_BODY, EW_STORES and EW_END come from
- * the generator; half_ is the word's number. */
+ * the generator; half_ is the word's number. Where it reads shifted rows it may read what they are
+ * made of instead: the row before, or the state, which gets x of a sequence's only row by the
+ * work-item that has read it. */
 kernel void KERNEL(global float *arena, const int width, global const int *counts,
                    const int is_logits EW_PARAMS)
 {
