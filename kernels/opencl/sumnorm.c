@@ -101,8 +101,8 @@ static bool adds_slices(const struct ocl_building *b, int32_t op)
 
 /* ---- text ---- */
 
-/* Whether the norm's kernel needs a parameter of the sum beside its own: the product's output is its
- * x, and only products have use for some. */
+/* Whether the norm's kernel needs a parameter of the sum beside its own: the product's output is
+ * its x, and only products have use for some. */
 static bool is_more(const struct ocl_cut *norm, const char *name)
 {
     static const char *const others[] = {"outputs", "inputs", "cols_p", "slice_len"};
