@@ -12,8 +12,8 @@
  * disagree the chain is cut; and where a sequence has several rows, before and behind what makes
  * them one after the other. Whole chains of a phase, and single ops that could be in one, are
  * branches of one launch.
- * A *sum*, in steps of more than OCL_BUNDLE_ROWS rows: where the slices of a product are made apart,
- * the launch that adds them up makes the norm of the row, too, when that is next (sumnorm.c).
+ * A *sum*, in steps of more than OCL_BUNDLE_ROWS rows: where a product's slices are made apart, the
+ * launch that adds them up makes the norm of the row, too, when that is next (sumnorm.c).
  *
  * All forms stand in the list of launches, in the order of phases. An ocl_merge joins what is
  * chosen together, for some kinds of steps (enum ocl_steps): the merged launches of some ops, or

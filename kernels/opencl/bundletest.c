@@ -310,7 +310,7 @@ static struct ocl_rows rows_of(const struct ocl_model *m, int kind)
 /* Whether steps of a kind are the first ones that can prove a launch. */
 static bool proves(const struct ocl_model *m, const struct ocl_launch *l, int kind)
 {
-    for (int k = 0; k <= kind; k++) {
+    for (int k = 0; k <= kind && !l->copied; k++) {
         struct ocl_rows rows = rows_of(m, k);
         if (l->merge[k] >= 0 && MAX(l->rows_min, rows.min) <= MIN(l->rows_max, rows.max))
             return k == kind;

@@ -125,7 +125,7 @@ struct ocl_launch {
     int32_t instance, op; /* op: for profiles */
     int32_t merge[STEPS_KINDS]; /* of ocl_model.merges: in such steps only merged launches of it
                                    run, in place of others; -1 = none */
-    bool merged;
+    bool merged, copied; /* copied: a merged one that is as a separate one is, and needs no proof */
     enum rows rows;
     enum ocl_when when;
     int32_t rows_min, rows_max, seqs_min, seqs_max, seq_min, seq_max,

@@ -101,13 +101,17 @@ static bool adds_slices(const struct ocl_building *b, int32_t op)
 
 /* ---- text ---- */
 
-/* Parameters that a norm has, too: the product's output is its x. */
-static bool is_norms(const struct ocl_cut *norm, const char *name)
+/* Whether the norm's kernel needs a parameter of the sum beside its own: the product's output is
+ * its x, and only products have use for some. */
+static bool is_more(const struct ocl_cut *norm, const char *name)
 {
+    static const char *const others[] = {"outputs", "inputs", "cols_p", "slice_len"};
+    bool more = true;
     for (int i = 0; i < norm->n; i++)
-        if (!strcmp(norm->p[i].name, name))
-            return true;
-    return false;
+        more = more && strcmp(norm->p[i].name, name) != 0;
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        more = more && strcmp(others[i], name) != 0;
+    return more;
 }
 
 /* The norm's kernel with the parameters of the sum behind its own; those of them that are ints are
@@ -121,13 +125,13 @@ static void write_text(struct buf *b, const struct ocl_cut *norm, const struct o
     for (int i = 0; i < norm->n; i++)
         buf_fmt(b, "%s%s%s", i ? ", " : "", norm->p[i].type, norm->p[i].name);
     for (int i = 0; i < sum->n; i++)
-        if (s->args[i].kind != ARG_INT && !is_norms(norm, sum->p[i].name)) {
+        if (s->args[i].kind != ARG_INT && is_more(norm, sum->p[i].name)) {
             buf_fmt(b, ", %s%s", sum->p[i].type, sum->p[i].name);
             args[(*n_args)++] = s->args[i];
         }
     buf_str(b, ")\n{\n");
     for (int i = 0; i < sum->n; i++)
-        if (s->args[i].kind == ARG_INT && !is_norms(norm, sum->p[i].name))
+        if (s->args[i].kind == ARG_INT && is_more(norm, sum->p[i].name))
             buf_fmt(b, "%s%s = %lld;\n", sum->p[i].type, sum->p[i].name,
                     (long long)s->args[i].i);
     buf_str(b, norm->body);
@@ -146,6 +150,7 @@ static int add_copy(struct ocl_building *b, const struct ocl_launch *l, struct o
     if (!r.args)
         return err_set(e, E_NOMEM, "no memory for a launch of %d", l->n_args);
     memcpy(r.args, l->args, (size_t)l->n_args * sizeof *r.args);
+    r.copied = true;
     return ocl_add_merged(b, &r, NULL, NULL, e);
 }
 
@@ -233,6 +238,20 @@ int32_t ocl_norm_of_sum(const struct ocl_building *b, const int32_t *ops, int32_
     return -1;
 }
 
+/* Kinds of steps that have fewer launches by those of the list from `from` on. */
+static uint32_t saves(const struct ocl_building *b, int32_t from)
+{
+    uint32_t steps = 0;
+    for (int32_t i = from; i < b->n; i++) {
+        const struct ocl_launch *l = &b->all[i];
+        if (!l->copied && l->rows_min <= OCL_WIDE_ROWS)
+            steps |= 1u << STEPS_WIDE | 1u << STEPS_BROAD;
+        if (!l->copied && l->rows_max > OCL_WIDE_ROWS)
+            steps |= 1u << STEPS_MANY;
+    }
+    return steps;
+}
+
 int ocl_merge_sum(struct ocl_building *b, int32_t norm, struct err *e)
 {
     const struct ocl_rows rows = rows_of(b);
@@ -248,6 +267,9 @@ int ocl_merge_sum(struct ocl_building *b, int32_t norm, struct err *e)
             rc = add_copy(b, &b->old[i], rows, e);
     for (int32_t i = b->first[norm]; i < b->first[norm + 1] && !rc; i++)
         rc = add_norm(b, ops[0], &b->old[i], rows, e);
+    steps &= saves(b, from);
+    if (!rc && !steps)
+        rc = err_set(e, E_UNSUPPORTED, "a norm without a kernel for many rows");
     for (int kind = 0; kind < STEPS_KINDS && !rc; kind++)
         for (int k = 0; k < 2; k++)
             b->taken[kind][ops[k]] |= steps >> kind & 1;

@@ -27,10 +27,10 @@ enum { MATRIX, BIAS, SCALE, SHIFT, MATRIX_2, BIAS_2, SCALE_2, SHIFT_2, WEIGHTS }
 #define OPS 4
 #define FUSED "nvidia/sum_norm" /* its source's name */
 
-/* width, second: outputs of the two products. slices: at most. in_place: the second product's output
- * is what it adds to. act, other: of the two; with ACT_SILU in place the second one is no wgmma, and
- * its rows are packed for mma.sync. w: norms have weights and biases. fused: launches that are gone;
- * norms of less than 32 columns have no kernel for many rows. */
+/* width, second: outputs of the two products. slices: at most. in_place: the second one's output is
+ * what it adds to. act, other: of the two; with ACT_SILU in place the second one is no wgmma, and
+ * its rows are packed for mma.sync. w: norms have weights and biases. fused: launches that are
+ * gone; norms of less than 32 columns have no kernel for many rows. */
 struct shape {
     int32_t inputs, width, second, slices, group;
     bool bias, residual, in_place;

@@ -2,8 +2,8 @@
  * of norm.cl has of one, PER elements a lane, read once and kept in registers. The sums are those
  * of norm.cl, bit for bit: a lane stands for SUMS of its ITEMS work-items, or for one. PACKED: the
  * result as the tensor cores want it (pair_at of mma.clh), of whole groups of 32 columns; two lanes
- * have a pair, and each writes every other one. With SLICES (../../sumnorm.c) nobody made the row yet,
- * and linear_sum.cl's parameters are there, too: a lane makes its elements first. */
+ * have a pair, and each writes every other one. With SLICES (../../sumnorm.c) nobody made the row
+ * yet, and linear_sum.cl's parameters are there, too: a lane makes its elements first. */
 #define BLOCKS ((N + 31) / 32) /* of columns */
 #define PER ((BLOCKS + BY - 1) / BY)
 #define SUMS (ITEMS / 32)
