@@ -5,9 +5,9 @@
 #include "kernels/opencl/packed.h"
 #include "kernels/opencl/ways.h"
 
-/* The parameters all kernels share, in their order. */
-static void common_args(struct ocl_spec *s, const struct ocl_model *m, const struct op *op,
-                        int32_t slice_len)
+/* The parameters all kernels share, in their order. bare: nothing follows the sums. */
+static void shared_args(struct ocl_spec *s, const struct ocl_model *m, const struct op *op,
+                        int32_t slice_len, bool bare)
 {
     const struct plan *p = m->plan;
     ocl_arg(s, ARG_ARENA, 0);
@@ -21,10 +21,15 @@ static void common_args(struct ocl_spec *s, const struct ocl_model *m, const str
     ocl_arg(s, ARG_INT, op->in[LINEAR_x].width);
     ocl_arg(s, ARG_LONG, m->weights[op->w[LINEAR_matrix]].cols_p);
     ocl_arg(s, ARG_INT, slice_len);
-    ocl_arg(s, ARG_INT, op->w[LINEAR_bias] >= 0);
-    ocl_arg(s, ARG_INT, view_given(op->in[LINEAR_residual]));
-    ocl_arg(s, ARG_INT, op->p.linear.act);
+    ocl_arg(s, ARG_INT, !bare && op->w[LINEAR_bias] >= 0);
+    ocl_arg(s, ARG_INT, !bare && view_given(op->in[LINEAR_residual]));
+    ocl_arg(s, ARG_INT, bare ? ACT_NONE : op->p.linear.act);
     ocl_arg(s, ARG_INT, op->rows == ROWS_LOGITS);
+}
+static void common_args(struct ocl_spec *s, const struct ocl_model *m, const struct op *op,
+                        int32_t slice_len)
+{
+    shared_args(s, m, op, slice_len, false);
 }
 
 static int few(struct ocl_model *m, const struct op *op, int32_t tile, int32_t min, int32_t max,
@@ -118,10 +123,12 @@ bool ocl_aligned(const struct plan *p, struct view v)
     return (a->offset + v.col) % 4 == 0 && a->stride % 4 == 0;
 }
 
-/* The rows [min, max] of a step as bf16: as lanes of mma.sync read them, or (cores) wgmma. */
+/* The rows [min, max] of a step as bf16: as lanes of mma.sync read them, or (cores) wgmma; behind
+ * bare sums what follows them. */
 static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_t min, int32_t max,
                     struct err *e)
 {
+    const struct op *bare = cores ? ocl_bare(m, op->in[LINEAR_x]) : NULL;
     int64_t eighths = m->weights[op->w[LINEAR_matrix]].cols_p / 8;
     struct ocl_spec s;
     if (min > max)
@@ -138,6 +145,9 @@ static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_
     ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
     ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
+    ocl_arg(&s, ARG_WEIGHT, bare ? bare->w[LINEAR_bias] : -1);
+    ocl_arg(&s, ARG_INT, bare && bare->w[LINEAR_bias] >= 0);
+    ocl_arg(&s, ARG_INT, bare ? bare->p.linear.act : ACT_NONE);
     if (cores) {
         ocl_local(&s, 32, 2);
         ocl_groups(&s, 0, BY_ONE, (int32_t)(eighths / 4 + 1) / 2, 1);
@@ -214,6 +224,12 @@ static bool can_wgmma(const struct ocl_model *m, const struct op *op)
     return m->d->tune.wgmma && (wgmma_activates(op) || !view_given(res) || res.act != op->out.act);
 }
 
+bool ocl_linear_bares(const struct ocl_model *m, const struct op *op)
+{
+    return m->weights[op->w[LINEAR_matrix]].layout == OCL_MMA && can_wgmma(m, op) &&
+           !wgmma_activates(op) && !view_given(op->in[LINEAR_residual]);
+}
+
 /* An activation in a kernel of its own, in OpenCL C: its functions are the compiler's. */
 static int wgmma_after(struct ocl_model *m, const struct op *op, int32_t min, int32_t max,
                        struct err *e)
@@ -248,7 +264,7 @@ static int wgmma_sum(struct ocl_model *m, const struct op *op, const struct chai
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/linear_sum.cl", op);
     ocl_def(&s, "SLICES", parts);
-    common_args(&s, m, op, 0);
+    shared_args(&s, m, op, 0, ocl_bare(m, op->out));
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg_place(&s, ARG_CHAINS_AT, c->at, parts * c->plane);
     ocl_arg(&s, ARG_INT, c->stride);
@@ -301,7 +317,7 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct ocl_way way, i
     int rc = ocl_spec_emit(&s, m, e);
     if (!rc && way.parts > 1)
         return wgmma_sum(m, op, &c, way.parts, min, max, e);
-    return rc || !bare ? rc : wgmma_after(m, op, min, max, e);
+    return rc || !bare || ocl_bare(m, op->out) ? rc : wgmma_after(m, op, min, max, e);
 }
 
 #define ROWS_STEP 64 /* rows that are chosen for together */

@@ -78,11 +78,20 @@ static void agree(const struct plan *p, struct use *of, int32_t writer)
             of[i].from = from;
 }
 
+/* The product whose bare sums its readers may pack, or NULL. */
+static const struct op *bare(const struct ocl_model *m, int32_t i, const struct use *x)
+{
+    const struct op *op = x->writer < 0 ? NULL : &m->plan->ops[x->writer];
+    bool ok = op && !x->other && x->readers && x->cores && !is_result(m, &m->plan->acts[i]);
+    return ok && op->kind == OP_LINEAR && ocl_linear_bares(m, op) ? op : NULL;
+}
+
 static void choose(struct ocl_model *m, struct use *of)
 {
     const struct plan *p = m->plan;
     for (int32_t i = 0; i < p->n_acts; i++) {
         struct ocl_packed x = {0};
+        m->packed[i].bare = bare(m, i, &of[i]);
         int32_t makes = of[i].writer < 0 ? 0 : packs_from(m, &p->ops[of[i].writer]);
         of[i].from = MAX(of[i].from, MAX(makes, OCL_BUNDLE_ROWS + 1));
         of[i].other = of[i].other || !makes || !of[i].readers || is_result(m, &p->acts[i]) ||
