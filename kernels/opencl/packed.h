@@ -1,15 +1,15 @@
 /* Activations that only products of many rows on tensor cores read: whoever makes one writes it as
  * they want it, as bf16 (pair_at of src/mma.clh), and no launch packs it.
  *
- * One op writes such an activation, a norm or an elementwise program, and that all of its columns;
- * every reader is a product of all its columns in bf16, and all of them make their product by the
- * same instruction; nothing outside the plan reads it. In steps of `from` rows and more its packed
- * rows lie in its place in the arena, and nobody makes its float32 numbers; steps of fewer rows
- * have these, as anywhere else.
+ * One op writes such an activation, a norm, an elementwise program or a product, and that all of
+ * its columns; every reader is a product of all its columns in bf16, and all of them, and the
+ * writer if it is one, make their product by the same instruction; nothing outside the plan reads
+ * it. In steps of `from` rows and more its packed rows lie in its place in the arena, and nobody
+ * makes its float32 numbers; steps of fewer rows have these, as anywhere else.
  *
- * Where a product makes one, products pack what they read. If its activation is none of wgmma's
- * (lower/linear.c), it leaves *bare* sums in steps of tune.wgmma_rows rows and more, and whoever
- * packs them adds what follows a sum: one launch for both.
+ * A product by wgmma whose activation is none of its own (lower/linear.c) writes none. In steps of
+ * tune.wgmma_rows rows and more it leaves *bare* sums, and whoever packs them adds what follows a
+ * sum: one launch for both.
  * Tuning word packs=0: products pack what they read, as it would be without them. */
 #ifndef RECURD_OCL_PACKED_H
 #define RECURD_OCL_PACKED_H
@@ -41,6 +41,8 @@ int32_t ocl_linear_packed_from(const struct ocl_model *m, const struct op *op, b
 /* From how many rows on the op can write its outputs packed; 0: it cannot. */
 int32_t ocl_norm_packs_from(const struct ocl_model *m, const struct op *op);
 int32_t ocl_ew_packs_from(const struct ocl_model *m, const struct op *op);
+/* cores: as wgmma reads them. */
+int32_t ocl_linear_packs_from(const struct ocl_model *m, const struct op *op, bool cores);
 /* Whether a product can leave bare sums to others by wgmma. */
 bool ocl_linear_bares(const struct ocl_model *m, const struct op *op);
 

@@ -81,6 +81,12 @@ case " $PARTS " in *" check "*)
         "$B/oclrows" --device "$DEVICE" --cache "$B/cache" --shape 1000x2080x1100 --what $what \
             --tune wgmma=0 --tune "" --tune split=0 --tune wgmma_rows=65 || failed=1
     done
+    for what in 0 1 32 33 41; do for shape in 200x512x1000 8192x2048x300 24x96x200; do
+        "$B/oclrows" --device "$DEVICE" --cache "$B/cache" --shape $shape --what $what --then 72 \
+            --tune "wgmma=0 packs=0" --tune wgmma=0 --tune packs=0 --tune "" --tune split=0 \
+            --tune "split=0 tile=32" --tune "split=0 tile=64" --tune "split=0 tile=128" \
+            --tune "split=0 tile=176" --tune "split=0 tile=192" || failed=1
+    done; done
     "$B/oclgroups" --device "$DEVICE" --cache "$B/cache" || failed=1 ;;
 esac
 case " $PARTS " in *" bench "*)
@@ -110,8 +116,11 @@ link oclpacks tests/check/oclpacks.c
 link golden tests/golden/golden.c tests/golden/distance.c
 case " $PARTS " in *" check "*)
     echo "== rows that are written packed, against products that pack them"
-    for m in packs packs-long bundle bundle-delta bundle-kda; do
-        RECURD_OCL_CACHE="$B/cache" "$B/oclpacks" tests/check/$m "$DEVICE" 34 40 65 70 200 || failed=1
+    for m in packs packs-long packs-pairs bundle bundle-delta bundle-kda; do
+        for how in "" bundle=0 "bundle=0 split=0"; do
+            RECURD_OCL_CACHE="$B/cache" "$B/oclpacks" tests/check/$m "$DEVICE" --tune "$how" \
+                33 40 65 70 200 1000 || failed=1
+        done
     done ;;
 esac
 case " $PARTS " in *" steps "*)

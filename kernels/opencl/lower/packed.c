@@ -14,11 +14,13 @@ struct use {
 
 struct uses { const struct ocl_model *m; struct use *of; const struct op *op; int32_t at; };
 
-static int32_t packs_from(const struct ocl_model *m, const struct op *op)
+/* cores: its readers'. */
+static int32_t packs_from(const struct ocl_model *m, const struct op *op, bool cores)
 {
-    return op->kind == OP_NORM ? ocl_norm_packs_from(m, op)
-           : op->kind == OP_EW ? ocl_ew_packs_from(m, op)
-                               : 0;
+    return op->kind == OP_NORM     ? ocl_norm_packs_from(m, op)
+           : op->kind == OP_EW     ? ocl_ew_packs_from(m, op)
+           : op->kind == OP_LINEAR ? ocl_linear_packs_from(m, op, cores)
+                                   : 0;
 }
 
 static void note_use(struct view *v, bool writes, void *arg)
@@ -92,7 +94,7 @@ static void choose(struct ocl_model *m, struct use *of)
     for (int32_t i = 0; i < p->n_acts; i++) {
         struct ocl_packed x = {0};
         m->packed[i].bare = bare(m, i, &of[i]);
-        int32_t makes = of[i].writer < 0 ? 0 : packs_from(m, &p->ops[of[i].writer]);
+        int32_t makes = of[i].writer < 0 ? 0 : packs_from(m, &p->ops[of[i].writer], of[i].cores);
         of[i].from = MAX(of[i].from, MAX(makes, OCL_BUNDLE_ROWS + 1));
         of[i].other = of[i].other || !makes || !of[i].readers || is_result(m, &p->acts[i]) ||
                       of[i].from > capacity(m, &p->acts[i]) || !place(m, &p->acts[i], &x);
