@@ -467,6 +467,7 @@ opencl-quick: $B/oclcheck $B/oclsums $B/oclpacks $B/oclrows $B/oclgroups $B/oclb
 	$B/oclpacks tests/check/packs $(OCL_DEVICE) --tune '$(PACKS_TUNE)' 33 40 70 200
 	$B/oclpacks tests/check/packs-long $(OCL_DEVICE) --tune '$(PACKS_TUNE)' 40
 	$B/oclpacks tests/check/bundle $(OCL_DEVICE) --tune '$(PACKS_TUNE) wide_rows=80' 33 66 90
+	$B/oclpacks tests/check/packs-pairs $(OCL_DEVICE) --tune '$(PACKS_TUNE) wide_rows=80 bundle=0' 40 90
 	$B/ocl_fault --quick $(OCL_DEVICE)
 	$B/golden --device $(OCL_DEVICE) $(OCL_FAMILIES:%=tests/golden/%)
 	$B/golden --device $(OCL_DEVICE),bank_kib=600+$(OCL_DEVICE),bank_kib=600+rows=7 \

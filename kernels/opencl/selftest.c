@@ -65,7 +65,8 @@ static struct view add_view(struct trial *t, struct view v)
     return (struct view){i, 0, v.width};
 }
 
-static int32_t add_weight(struct trial *t, int32_t w, int64_t rows)
+/* At most so many rows of it, and columns. */
+static int32_t add_weight(struct trial *t, int32_t w, int64_t rows, int64_t cols)
 {
     if (w < 0)
         return w;
@@ -74,6 +75,7 @@ static int32_t add_weight(struct trial *t, int32_t w, int64_t rows)
     struct host_weight *h = &t->host[i];
     *x = t->from->weights[w];
     x->rows = MIN(x->rows, rows);
+    x->cols = MIN(x->cols, cols);
     if (x->role == WEIGHT_VECTOR)
         x->dtype = DTYPE_F32;
     *h = (struct host_weight){x->role, x->dtype, x->rows, x->cols, 0, NULL};
@@ -115,7 +117,7 @@ static void add_reading(struct trial *t, const struct op *op)
         o->in[i] = add_view(t, o->in[i]);
     int64_t rows = op->kind == OP_LINEAR ? OUTPUTS : op->kind == OP_EMBED ? VOCAB : INT64_MAX;
     for (size_t i = 0; i < ARRAY_LEN(o->w); i++)
-        o->w[i] = add_weight(t, o->w[i], i ? INT64_MAX : rows);
+        o->w[i] = add_weight(t, o->w[i], i ? INT64_MAX : rows, INT64_MAX);
     o->section = add_section(t, o->section);
     if (op->kind == OP_EW) {
         struct ew_program *e = &t->ew[t->plan.n_ops];
@@ -124,7 +126,7 @@ static void add_reading(struct trial *t, const struct op *op)
         for (int32_t i = 0; i < e->n_in; i++) {
             e->in[i].v = add_view(t, e->in[i].v);
             if (!view_given(e->in[i].v))
-                e->in[i].weight = add_weight(t, e->in[i].weight, 1);
+                e->in[i].weight = add_weight(t, e->in[i].weight, 1, INT64_MAX);
         }
         for (int32_t i = 0; i < e->n_out; i++)
             e->out[i].v = add_view(t, e->out[i].v);
@@ -138,21 +140,22 @@ static void add_op(struct trial *t, const struct op *op)
     add_reading(t, op);
 }
 
-/* A product of packed rows that the op just added makes: where the trial has none the op would make
- * others. */
+/* A product of packed rows that the op just added makes, of as many columns: where the trial has
+ * none the op would make others. */
 static void add_reader(struct trial *t, const struct op *op)
 {
     struct op *o = &t->ops[t->plan.n_ops++];
     int32_t first = t->first_act;
     *o = *op;
     o->in[LINEAR_x] = add_view(t, o->in[LINEAR_x]);
+    o->in[LINEAR_x].width = t->plan.acts[o->in[LINEAR_x].act].width;
     o->in[LINEAR_residual] = VIEW_NONE;
     o->out.width = MIN(o->out.width, OUTPUTS);
     t->first_act = t->plan.n_acts; /* its output shares nothing */
     o->out = add_view(t, o->out);
     t->first_act = first;
-    o->w[LINEAR_matrix] = add_weight(t, o->w[LINEAR_matrix], OUTPUTS);
-    o->w[LINEAR_bias] = add_weight(t, o->w[LINEAR_bias], INT64_MAX);
+    o->w[LINEAR_matrix] = add_weight(t, o->w[LINEAR_matrix], OUTPUTS, o->in[LINEAR_x].width);
+    o->w[LINEAR_bias] = add_weight(t, o->w[LINEAR_bias], INT64_MAX, INT64_MAX);
 }
 
 /* Whether the op brings a kernel that no earlier one did; marks its kernels as seen. */
@@ -182,8 +185,15 @@ static int outputs_of(const struct op *op, struct view out[LIMIT_EW_OUT])
     return op->kind == OP_EW ? op->p.ew->n_out : view_given(op->out);
 }
 
-/* An op that writes packed rows, with a product of each and the shift that it makes; or nothing. */
-static void add_packing(struct trial *t, const struct ocl_model *m, int32_t i, bool *seen)
+/* Whether only products read it, which want it otherwise than as rows in float32. */
+static bool is_packed(const struct ocl_model *m, struct view v)
+{
+    return ocl_packed(m, v) || ocl_bare(m, v);
+}
+
+/* An op that writes such rows, with a product of each and the shift that it makes; or nothing: then
+ * it is false. */
+static bool add_packing(struct trial *t, const struct ocl_model *m, int32_t i, bool *seen)
 {
     const struct plan *p = m->plan;
     const struct op *readers[LIMIT_EW_OUT], *shift;
@@ -191,17 +201,17 @@ static void add_packing(struct trial *t, const struct ocl_model *m, int32_t i, b
     int n = 0, outs = outputs_of(&p->ops[i], v);
     for (int k = 0; k < outs; k++) {
         int32_t j = i + 1;
-        if (!ocl_packed(m, v[k]))
+        if (!is_packed(m, v[k]))
             continue;
         while (p->ops[j].kind != OP_LINEAR || p->ops[j].in[LINEAR_x].act != v[k].act)
             j++;
         if (!fits(p, &p->ops[j]))
-            return;
+            return false;
         readers[n++] = &p->ops[j];
     }
     shift = p->ops[i].kind == OP_EW ? ocl_shift_in_ew(m, &p->ops[i]) : NULL;
     if (!n || !fits(p, &p->ops[i]) || (shift && !fits(p, shift)) || !is_new(m, i, seen))
-        return;
+        return false;
     t->first_act = t->plan.n_acts;
     if (shift)
         add_reading(t, shift);
@@ -213,6 +223,7 @@ static void add_packing(struct trial *t, const struct ocl_model *m, int32_t i, b
         t->ops[k].rows = ROWS_TOKENS;
     for (int32_t k = t->first_act; k < t->plan.n_acts; k++)
         t->plan.acts[k].rows = ROWS_TOKENS;
+    return true;
 }
 
 static void fill_batch(struct trial *t)
@@ -325,7 +336,8 @@ static int compare(struct trial *t, const struct ocl_model *m, const struct op *
         const struct ocl_packed *packed = ocl_packed(m, v[i]);
         int32_t rows = a->rows == ROWS_LOGITS ? SEQS : t->rows;
         float top = 0;
-        if (!made || (packed && rows >= packed->from))
+        if (!made || (packed && rows >= packed->from) ||
+            (ocl_bare(m, v[i]) && rows >= m->d->tune.wgmma_rows))
             continue; /* seen in what its reader makes */
         for (int pass = 0; pass < 2; pass++)
             for (int64_t k = 0; k < (int64_t)rows * v[i].width; k++) {
@@ -391,11 +403,11 @@ static int run_trial(const struct ocl_model *m, bool products, struct err *e)
     t->rows = products ? MANY : FEW;
     t->rng.seed = 7;
     for (int32_t i = 0; i < m->plan->n_ops; i++) {
+        if (products && add_packing(t, m, i, seen))
+            continue;
         if ((!products || m->plan->ops[i].kind == OP_LINEAR) && fits(m->plan, &m->plan->ops[i]) &&
             is_new(m, i, seen))
             add_op(t, &m->plan->ops[i]);
-        else if (products)
-            add_packing(t, m, i, seen);
     }
     rc = t->plan.n_ops ? trial_run(t, m->d, e) : 0;
 out:

@@ -47,6 +47,11 @@ static bool same_step(const struct ocl_launch *a, const struct ocl_launch *b)
            (a->when == b->when || a->when == WHEN_ANY || b->when == WHEN_ANY);
 }
 
+static const char *file_of(const struct sets *s, const struct ocl_launch *l)
+{
+    return s->b->m->instances[l->instance].file;
+}
+
 /* Appends the launches of an op, unless they share memory with others'. */
 static void collect(struct sets *s, int32_t op)
 {
@@ -63,17 +68,14 @@ static void collect(struct sets *s, int32_t op)
         for (int32_t k = 0; k < x.n; k++)
             if (same_step(c.l, s->c[x.from + k].l))
                 c.stage = MAX(c.stage, s->c[x.from + k].stage + 1);
+        if (ocl_is_wgmma(file_of(s, c.l)))
+            c.stage = MAX(c.stage, 1); /* beside those whose rows are packed first */
         s->c[x.from + x.n++] = c;
     }
     if (x.n) {
         s->n += x.n;
         s->ops[s->n_ops++] = x;
     }
-}
-
-static const char *file_of(const struct sets *s, const struct ocl_launch *l)
-{
-    return s->b->m->instances[l->instance].file;
 }
 
 static bool can_be_cut(const struct sets *s, const struct ocl_launch *l)

@@ -80,7 +80,7 @@ static void header(struct buf *b, const struct ocl_wgmma *s)
                " .reg .b32 row, rows, steps, step, slice, fold, phase, at, full, last, before;\n"
                " .reg .b32 low, high, wa, first, act_, o, part, skip, turn, line, left, res_left;\n"
                " .reg .b32 sum, member, rows_r, all;\n"
-               " .reg .pred p, lead, later, more, far, bias_, res_, square, x;\n");
+               " .reg .pred p, lead, later, more, far, bias_, res_, square, packs, there, x;\n");
 }
 
 /* The group's first tile, rows and tiles along them. */
@@ -413,10 +413,12 @@ static void prepare_store(struct buf *b, const struct ocl_wgmma *s, int apart)
     load(b, "u32 r0", OCL_WGMMA_N_OUTPUTS);
     load(b, "u32 r1", OCL_WGMMA_HAS_RES);
     load(b, "u32 r2", OCL_WGMMA_HAS_BIAS);
+    load(b, "u32 r3", OCL_WGMMA_PACKS);
     load(b, "u32 act_", OCL_WGMMA_ACT);
     load_memory(b, "q0", "bias");
     buf_str(b, " sub.s32 at, r0, o;\n setp.ne.u32 res_, r1, 0;\n selp.b32 res_left, at, 0, res_;\n"
-               " setp.ne.u32 bias_, r2, 0;\n mul.wide.u32 q1, o, 4;\n add.u64 q0, q0, q1;\n");
+               " setp.ne.u32 bias_, r2, 0;\n setp.ne.u32 packs, r3, 0;\n mul.wide.u32 q1, o, 4;\n"
+               " add.u64 q0, q0, q1;\n");
     for (int k = 0; k < 4; k++)
         buf_fmt(b, " mov.f32 v%d, 0f00000000;\n setp.gt.and.s32 x, at, %d, bias_;\n"
                    " @x ld.global.f32 v%d, [q0+%d];\n", k, k * 32, k, k * 128);
@@ -453,7 +455,7 @@ static void store_row(struct buf *b, int u, int apart, const char *label)
     buf_str(b, " add.u64 to, to, q2;\n");
 }
 
-/* Every row that is `apart` from the last: bias, activation, residual, and out. */
+/* Every row that is `apart` from the last: bias, activation, residual, and out. To label_DONE. */
 static void store_rows(struct buf *b, int apart, const char *label)
 {
     buf_fmt(b, "%s:\n", label);
@@ -466,8 +468,73 @@ static void store_rows(struct buf *b, int apart, const char *label)
     }
     for (int u = 0; u < BATCH; u++)
         store_row(b, u, apart, label);
-    buf_fmt(b, " add.u32 sum, sum, %d;\n sub.s32 left, left, %d;\n bra %s;\n%s_DONE:\n",
-            BATCH * apart * PITCH * 4, BATCH * apart, label, label);
+    buf_fmt(b, " add.u32 sum, sum, %d;\n sub.s32 left, left, %d;\n bra %s;\n",
+            BATCH * apart * PITCH * 4, BATCH * apart, label);
+}
+
+/* What prepare_store found, for a storer of packed rows: it takes every `apart` eight of them, a
+ * lane 8 outputs of every 32 of one row. Those from `at` on are past the end, `o` of the tile's. */
+static void prepare_packed(struct buf *b)
+{
+    load(b, "u64 q0", OCL_WGMMA_OUT_AT);
+    load(b, "u32 r0", OCL_WGMMA_OUT_STRIDE);
+    load_memory(b, "q5", "bias");
+    buf_fmt(b, " ld.param.u64 to, [arena];\n cvta.to.global.u64 to, to;\n shl.b64 q0, q0, 2;\n"
+               " add.u64 to, to, q0;\n mul.wide.u32 q2, r0, 32;\n mul.wide.u32 q0, tile_o, %d;\n"
+               " mad.lo.u64 to, q0, q2, to;\n sub.u32 r0, row, line;\n shr.u32 r0, r0, 3;\n"
+               " add.u32 r0, r0, line;\n mul.wide.u32 q0, r0, 256;\n add.u64 to, to, q0;\n"
+               " mul.wide.u32 q0, lane, 4;\n add.u64 to, to, q0;\n", OCL_WGMMA_OUTPUTS / 16);
+    buf_fmt(b, " shr.u32 r0, lane, 2;\n and.b32 r1, lane, 3;\n shl.b32 r2, line, 3;\n"
+               " add.s32 r7, left, line;\n sub.s32 r7, r7, r2;\n sub.s32 left, r7, r0;\n"
+               " add.u32 r2, r2, r0;\n mov.u32 r3, sums;\n mad.lo.u32 sum, r2, %d, r3;\n"
+               " mad.lo.u32 sum, r1, 32, sum;\n shl.b32 r1, r1, 3;\n shl.b32 r2, tile_o, 7;\n"
+               " add.u32 r3, r2, r1;\n mul.wide.u32 q0, r3, 4;\n add.u64 q5, q5, q0;\n", PITCH * 4);
+    load(b, "u32 r0", OCL_WGMMA_N_OUTPUTS);
+    buf_str(b, " sub.s32 o, r0, r2;\n sub.s32 at, o, r1;\n");
+}
+
+/* Four of a lane's outputs, from its number `col` on, as two pairs of product `col` / 4 (pair_at of
+ * src/mma.clh) onto [q4]. */
+static void store_pairs(struct buf *b, int col, const char *label)
+{
+    buf_fmt(b, " ld.shared.v4.f32 {z0,z1,z2,z3}, [sum+%d];\n @!bias_ bra %s_BARE%d;\n", col * 4,
+            label, col);
+    for (int i = 0; i < 4; i++)
+        buf_fmt(b, " mov.f32 v%d, 0f00000000;\n setp.gt.s32 x, at, %d;\n"
+                   " @x ld.global.f32 v%d, [q5+%d];\n add.ftz.f32 z%d, z%d, v%d;\n", i, col + i, i,
+                (col + i) * 4, i, i, i);
+    buf_fmt(b, "%s_BARE%d:\n", label, col);
+    for (int i = 0; i < 4; i++)
+        buf_fmt(b, " setp.lt.ftz.f32 p, z%d, 0f00000000;\n and.pred p, p, more;\n"
+                   " @p mov.f32 z%d, 0f00000000;\n @square mul.ftz.f32 z%d, z%d, z%d;\n"
+                   " setp.gt.s32 x, at, %d;\n selp.f32 z%d, z%d, 0f00000000, x;\n", i, i, i, i, i,
+                col + i, i, i);
+    buf_fmt(b, " setp.gt.and.s32 x, o, %d, there;\n cvt.rn.bf16x2.f32 r0, z1, z0;\n"
+               " cvt.rn.bf16x2.f32 r1, z3, z2;\n @x st.global.u32 [q4], r0;\n"
+               " @x st.global.u32 [q4+128], r1;\n add.u64 q4, q4, q2;\n", col / 32 * 32);
+}
+
+/* Eight rows at once, so that whole lines are written: bias, activation, and out. To label_DONE. */
+static void store_packed(struct buf *b, int apart, const char *label)
+{
+    buf_fmt(b, "%s_PACKED:\n", label);
+    prepare_packed(b);
+    buf_fmt(b, "%s_EIGHT:\n setp.le.s32 p, r7, 0;\n @p bra %s_DONE;\n"
+               " setp.gt.s32 there, left, 0;\n mov.u64 q4, to;\n", label, label);
+    for (int k = 0; k < OCL_WGMMA_OUTPUTS / 16; k++)
+        store_pairs(b, k / 2 * 32 + k % 2 * 4, label);
+    buf_fmt(b, " add.u32 sum, sum, %d;\n add.u64 to, to, %d;\n sub.s32 r7, r7, %d;\n"
+               " sub.s32 left, left, %d;\n bra %s_EIGHT;\n", apart * 8 * PITCH * 4, apart * 256,
+            apart * 8, apart * 8, label);
+}
+
+/* A storer's share of a tile's sums. */
+static void store_share(struct buf *b, int apart, const char *label)
+{
+    buf_fmt(b, " @packs bra %s_PACKED;\n", label);
+    store_rows(b, apart, label);
+    store_packed(b, apart, label);
+    buf_fmt(b, "%s_DONE:\n", label);
 }
 
 /* A storer takes every STORERSth row of a tile; of the last one others take some. */
@@ -483,11 +550,11 @@ static void store(struct buf *b, const struct ocl_wgmma *s)
     buf_fmt(b, "THERE:\n mbarrier.try_wait.parity.shared.b64 p, [bars+%d], phase;\n"
                " @!p bra THERE;\n xor.b32 phase, phase, 1;\n setp.ge.u32 p, tile, all;\n"
                " @p bra LAST;\n", s->stages * 16);
-    store_rows(b, STORERS, "STORE");
+    store_share(b, STORERS, "STORE");
     buf_fmt(b, " mbarrier.arrive.shared.b64 _, [bars+%d];\n bra STORE_TILE;\nLAST:\n"
                " mul.lo.u64 q2, q2, %d;\n mul.lo.u64 q3, q3, %d;\n",
             s->stages * 16 + 8, ALL_STORERS / STORERS, ALL_STORERS / STORERS);
-    store_rows(b, ALL_STORERS, "STORE_LAST");
+    store_share(b, ALL_STORERS, "STORE_LAST");
     buf_str(b, " bra END;\n");
 }
 
@@ -505,7 +572,7 @@ static void help(struct buf *b, const struct ocl_wgmma *s)
     prepare_store(b, s, ALL_STORERS);
     buf_fmt(b, "ALL_THERE:\n mbarrier.try_wait.parity.shared.b64 p, [bars+%d], turn;\n"
                " @!p bra ALL_THERE;\n", s->stages * 16);
-    store_rows(b, ALL_STORERS, "STORE_HELP");
+    store_share(b, ALL_STORERS, "STORE_HELP");
     buf_str(b, "HELPED:\n bra END;\n");
 }
 

@@ -18,12 +18,14 @@
 
 /* What says of a member how it is made, in this order: 8 bytes each. parts: 1, or the number of
  * slices; then the chain of each goes to a view of its own in the scratch buffer, `plane` floats
- * from one to the next. act: ACT_NONE, ACT_RELU or ACT_SQRELU. packed_at: floats. */
+ * from one to the next. act: ACT_NONE, ACT_RELU or ACT_SQRELU. packed_at: floats. packs: 1: the
+ * outputs go to packed rows, of which out_at is the first pair and out_stride the room (a multiple
+ * of 8); parts is 1, and there is no residual. */
 enum ocl_wgmma_number {
     OCL_WGMMA_OUT_AT, OCL_WGMMA_OUT_STRIDE, OCL_WGMMA_RES_AT, OCL_WGMMA_RES_STRIDE,
     OCL_WGMMA_N_OUTPUTS, OCL_WGMMA_INPUTS, OCL_WGMMA_COLS_P, OCL_WGMMA_SLICE_LEN,
     OCL_WGMMA_HAS_BIAS, OCL_WGMMA_HAS_RES, OCL_WGMMA_ACT, OCL_WGMMA_IS_LOGITS, OCL_WGMMA_ROWS_P,
-    OCL_WGMMA_PACKED_AT, OCL_WGMMA_PARTS, OCL_WGMMA_PLANE,
+    OCL_WGMMA_PACKED_AT, OCL_WGMMA_PARTS, OCL_WGMMA_PLANE, OCL_WGMMA_PACKS,
     OCL_WGMMA_NUMBERS
 };
 /* Arguments of an ocl_launch: of every member w, bias, packed (src/nvidia/pack_rows.cl) and the

@@ -1,32 +1,36 @@
 /* oclrows: a product's bits are the same for one row and for thousands, by mma.sync and by wgmma.
  *
- *   oclrows [--device NAME] [--cache DIR] [--shape OUTPUTSxINPUTSxROWS] [--what N]
+ *   oclrows [--device NAME] [--cache DIR] [--shape OUTPUTSxINPUTSxROWS] [--what N] [--then N]
  *           [--tune "key=value ..."] ...
  *
  * Every --tune is a way to make the product ("" = as the device is tuned); each is run over all
  * rows, and over pieces of 1, 8, 13 … of them, and compared with the first way over all rows.
- * --what: bits 1 bias, 2 residual, 4 residual in place, 8 times an activation. */
+ * --what: bits 1 bias, 2 residual, 4 residual in place, 8 times an activation. --then: a product of
+ * N outputs reads the first one's, which may come packed or as bare sums (packed.h); its bits
+ * count. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "kernels/opencl/packed.h"
 #include "kernels/opencl/queue.h"
 
 #define WAYS 16
 
 static struct ocl_device device;
-static int outputs = 96, inputs = 200, rows = 150, what = 3;
+static int outputs = 96, inputs = 200, rows = 150, what = 3, then;
 
-static struct act acts[3];
-static struct weight weights[2];
-static struct op op;
-static struct plan plan = {.ops = &op, .n_ops = 1, .acts = acts, .n_acts = 3, .weights = weights,
+static struct act acts[4];
+static struct weight weights[3];
+static struct op ops[2];
+static struct plan plan = {.ops = ops, .n_ops = 1, .acts = acts, .n_acts = 3, .weights = weights,
                            .n_weights = 2, .logits = {-1, 0, 0}};
+static struct view last; /* what is compared */
 static struct capacity cap;
 static struct ocl_model model;
-static uint16_t *w;
+static uint16_t *w, *w_then;
 static float *bias, *x, *res, *first, *got;
 
 static void must(int rc, const struct err *e)
@@ -47,29 +51,42 @@ static void *need(size_t n, size_t each)
     return p;
 }
 
-/* x, residual, out: rows of 16 floats each at least. */
+static void make_op(struct op *op, struct view in, struct view out, int matrix)
+{
+    *op = (struct op){.kind = OP_LINEAR, .section = -1, .out = out};
+    for (size_t i = 0; i < ARRAY_LEN(op->in); i++)
+        op->in[i] = VIEW_NONE;
+    for (size_t i = 0; i < ARRAY_LEN(op->w); i++)
+        op->w[i] = -1;
+    op->in[LINEAR_x] = in;
+    op->w[LINEAR_matrix] = matrix;
+}
+
+/* x, residual, out, what is made of that: rows of 16 floats each at least. */
 static void make_plan(void)
 {
-    int widths[3] = {inputs, outputs, outputs};
+    int widths[4] = {inputs, outputs, outputs, then};
     int64_t at = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         int32_t stride = (int32_t)round_up((size_t)widths[i], 16);
         acts[i] = (struct act){ROWS_TOKENS, widths[i], stride, at, 0, 0};
         at += (int64_t)rows * stride;
     }
-    op = (struct op){.kind = OP_LINEAR, .section = -1};
-    for (size_t i = 0; i < ARRAY_LEN(op.in); i++)
-        op.in[i] = VIEW_NONE;
-    for (size_t i = 0; i < ARRAY_LEN(op.w); i++)
-        op.w[i] = -1;
-    op.in[0] = (struct view){0, 0, inputs};
-    op.out = (struct view){what & 4 ? 1 : 2, 0, outputs};
+    make_op(&ops[0], (struct view){0, 0, inputs}, (struct view){what & 4 ? 1 : 2, 0, outputs}, 0);
     if (what & 6)
-        op.in[1] = (struct view){1, 0, outputs};
-    op.w[0] = 0;
+        ops[0].in[LINEAR_residual] = (struct view){1, 0, outputs};
     if (what & 1)
-        op.w[1] = 1;
-    op.p.linear.act = (enum activation)(what / 8);
+        ops[0].w[LINEAR_bias] = 1;
+    ops[0].p.linear.act = (enum activation)(what / 8);
+    last = ops[0].out;
+    if (then) {
+        plan.n_ops = 2;
+        plan.n_acts = 4;
+        plan.n_weights = 3;
+        make_op(&ops[1], ops[0].out, (struct view){3, 0, then}, 2);
+        last = ops[1].out;
+        weights[2] = (struct weight){WEIGHT_MATRIX, DTYPE_BF16, then, outputs};
+    }
     weights[0] = (struct weight){WEIGHT_MATRIX, DTYPE_BF16, outputs, inputs};
     weights[1] = (struct weight){WEIGHT_VECTOR, DTYPE_F32, 1, outputs};
     cap = (struct capacity){rows, 1, 1, 1, 0, 0};
@@ -84,27 +101,35 @@ static float draw(struct rng *r)
     return f;
 }
 
+static uint16_t *draw_weights(size_t n, struct rng *r)
+{
+    uint16_t *to = need(MAX(n, (size_t)1), 2);
+    for (size_t i = 0; i < n; i++) {
+        float f = draw(r);
+        uint32_t u;
+        memcpy(&u, &f, 4);
+        to[i] = (uint16_t)(u >> 16);
+    }
+    return to;
+}
+
 static void fill(void)
 {
     struct rng r = {.seed = 11};
-    w = need((size_t)outputs * (size_t)inputs, 2);
+    size_t results = (size_t)rows * (size_t)acts[last.act].stride;
     bias = need((size_t)outputs, 4);
     x = need((size_t)rows * (size_t)acts[0].stride, 4);
     res = need((size_t)rows * (size_t)acts[1].stride, 4);
-    first = need((size_t)rows * (size_t)acts[2].stride, 4);
-    got = need((size_t)rows * (size_t)acts[2].stride, 4);
-    for (size_t i = 0; i < (size_t)outputs * (size_t)inputs; i++) {
-        float f = draw(&r);
-        uint32_t u;
-        memcpy(&u, &f, 4);
-        w[i] = (uint16_t)(u >> 16);
-    }
+    first = need(results, 4);
+    got = need(results, 4);
+    w = draw_weights((size_t)outputs * (size_t)inputs, &r);
     for (int i = 0; i < outputs; i++)
         bias[i] = draw(&r);
     for (size_t i = 0; i < (size_t)rows * (size_t)acts[0].stride; i++)
         x[i] = draw(&r);
     for (size_t i = 0; i < (size_t)rows * (size_t)acts[1].stride; i++)
         res[i] = draw(&r);
+    w_then = draw_weights((size_t)outputs * (size_t)then, &r);
 }
 
 static void put(const float *from, int act, int row, int n)
@@ -130,18 +155,19 @@ static void step(int row, int n, float *to)
     put(res, 1, row, n);
     must(ocl_queue_run(&model, &b, &t, &e), &e);
     must(OCL(&e, "results", clEnqueueReadBuffer, device.queue, model.arena.mem, CL_TRUE,
-             (size_t)acts[op.out.act].offset * 4, (size_t)n * (size_t)acts[2].stride * 4, to, 0,
-             NULL, NULL), &e);
+             (size_t)acts[last.act].offset * 4, (size_t)n * (size_t)acts[last.act].stride * 4, to,
+             0, NULL, NULL), &e);
     mem_free(tokens);
 }
 
 static int compare(const char *way, int row, int n)
 {
+    size_t stride = (size_t)acts[last.act].stride;
     int wrong = 0;
     for (int r = 0; r < n; r++)
-        for (int o = 0; o < outputs; o++) {
-            const float *a = &got[(size_t)r * (size_t)acts[2].stride + (size_t)o];
-            const float *b = &first[(size_t)(row + r) * (size_t)acts[2].stride + (size_t)o];
+        for (int o = 0; o < last.width; o++) {
+            const float *a = &got[(size_t)r * stride + (size_t)o];
+            const float *b = &first[(size_t)(row + r) * stride + (size_t)o];
             if (memcmp(a, b, 4) && !wrong++)
                 printf("FAIL \"%s\": %d rows from %d: row %d output %d is %.9g, expected %.9g\n",
                        way, n, row, r, o, (double)*a, (double)*b);
@@ -149,9 +175,12 @@ static int compare(const char *way, int row, int n)
     return wrong;
 }
 
+static struct view last_x(void) { return ops[plan.n_ops - 1].in[LINEAR_x]; }
+
 static int run_way(const char *way, bool is_first)
 {
-    static const int sizes[] = {1, 8, 13, 16, 31, 64, 65, 100, 128, 129, 177, 193, 256, 512, 1000};
+    static const int sizes[] = {1,  8,   13,  16,  31,  33,  40,  64,  65,
+                                70, 100, 128, 129, 177, 193, 256, 512, 1000};
     struct err e = {0};
     struct ocl_tune tuned = device.tune;
     int64_t wrong = 0;
@@ -160,6 +189,12 @@ static int run_way(const char *way, bool is_first)
     must(ocl_model_init(&model, &device, &plan, &cap, &e), &e);
     must(ocl_weights_put(&model, 0, 0, outputs, w, DTYPE_BF16, &e), &e);
     must(ocl_weights_put(&model, 1, 0, 1, bias, DTYPE_F32, &e), &e);
+    if (then)
+        must(ocl_weights_put(&model, 2, 0, then, w_then, DTYPE_BF16, &e), &e);
+    const char *between = !then                          ? ""
+                          : ocl_packed(&model, last_x()) ? ", packed between"
+                          : ocl_bare(&model, last_x())   ? ", bare sums between"
+                                                         : ", float32 between";
     step(0, rows, is_first ? first : got);
     if (!is_first)
         wrong += compare(way, 0, rows);
@@ -170,8 +205,8 @@ static int run_way(const char *way, bool is_first)
             wrong += compare(way, row, sizes[i]);
         }
     ocl_model_free(&model);
-    printf("%s %d x %d, %d rows, what %d, \"%s\"%s: %d steps, %lld numbers differ\n",
-           wrong ? "FAIL" : "ok  ", outputs, inputs, rows, what, way,
+    printf("%s %d x %d, %d rows, what %d, then %d, \"%s\"%s%s: %d steps, %lld numbers differ\n",
+           wrong ? "FAIL" : "ok  ", outputs, inputs, rows, what, then, way, between,
            strstr(way, "wgmma=0") || device.tune.wgmma ? "" : " (no wgmma here)", runs,
            (long long)wrong);
     fflush(stdout);
@@ -189,6 +224,7 @@ int main(int argc, char **argv)
         if (!strcmp(a, "--device")) name = strncmp(v, "opencl:", 7) ? v : v + 7;
         else if (!strcmp(a, "--cache")) cache = v;
         else if (!strcmp(a, "--what")) what = (int)strtol(v, NULL, 10);
+        else if (!strcmp(a, "--then")) then = (int)strtol(v, NULL, 10);
         else if (!strcmp(a, "--tune") && n < WAYS) ways[n++] = v;
         else if (strcmp(a, "--shape") || sscanf(v, "%dx%dx%d", &outputs, &inputs, &rows) != 3) {
             fprintf(stderr, "oclrows: %s %s is not understood\n", a, v);

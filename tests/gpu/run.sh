@@ -24,9 +24,19 @@ job_rows() { # what is beside the sums, as oclrows counts it
 job_groups() {
     "$B/oclgroups" --device "$DEVICE" --cache "$CACHE"
 }
+# … and a product that reads it, as it comes.
+job_then() {
+    "$B/oclrows" --device "$DEVICE" --cache "$CACHE" --shape "$1" --what "$2" --then 72 \
+        --tune "wgmma=0 packs=0" --tune wgmma=0 --tune packs=0 --tune "" --tune split=0 \
+        --tune "split=0 tile=32" --tune "split=0 tile=64" --tune "split=0 tile=128" \
+        --tune "split=0 tile=176" --tune "split=0 tile=192"
+}
 # Rows that are written packed, against products that pack them.
 job_packs() {
-    RECURD_OCL_CACHE="$CACHE" "$B/oclpacks" "tests/check/$1" "$DEVICE" 34 40 65 70 200
+    for how in "" bundle=0 "bundle=0 split=0"; do
+        RECURD_OCL_CACHE="$CACHE" "$B/oclpacks" "tests/check/$1" "$DEVICE" --tune "$how" \
+            33 40 65 70 200 1000 || return 1
+    done
 }
 # Sums of slices and the norms of their rows in one launch.
 job_sums() {
@@ -103,7 +113,7 @@ list() {
     if wants check; then
         echo check
         for m in qwen3.5-4b rwkv7-1.5b gdn-1.3b; do echo "digest $m"; done
-        for m in packs packs-long bundle bundle-delta bundle-kda; do echo "packs $m"; done
+        for m in packs packs-long packs-pairs bundle bundle-delta bundle-kda; do echo "packs $m"; done
     fi
     if wants models; then
         for m in models/demo/*/; do echo "model $m"; done
@@ -116,6 +126,9 @@ list() {
         echo groups
         echo sums
         for what in 3 10 34; do echo "rows $what"; done
+        for what in 0 1 32 33 41; do
+            for shape in 200x512x1000 8192x2048x300 24x96x200; do echo "then $shape $what"; done
+        done
         for shape in 6x2048x2048x2x0x0x0 6x1000x5632x2x1x1x1 6x512x2048x0x0x0x0 \
             6x512x2048x1x0x0x0; do
             echo "check --op linear --shape $shape --class uniform"

@@ -5,13 +5,25 @@
 #include "kernels/opencl/packed.h"
 #include "kernels/opencl/ways.h"
 
-/* The parameters all kernels share, in their order. */
-static void common_args(struct ocl_spec *s, const struct ocl_model *m, const struct op *op,
-                        int32_t slice_len)
+/* VIEW(out); of packed rows (not NULL) their place, and room for so many. */
+static void out_args(struct ocl_spec *s, const struct plan *p, const struct op *op,
+                     const struct ocl_packed *to)
+{
+    if (!to) {
+        ocl_arg_view(s, p, op->out);
+        return;
+    }
+    ocl_arg(s, ARG_LONG, to->at);
+    ocl_arg(s, ARG_INT, to->rows_p);
+}
+
+/* The parameters all kernels share, in their order. bare: nothing follows the sums. */
+static void shared_args(struct ocl_spec *s, const struct ocl_model *m, const struct op *op,
+                        int32_t slice_len, bool bare, const struct ocl_packed *to)
 {
     const struct plan *p = m->plan;
     ocl_arg(s, ARG_ARENA, 0);
-    ocl_arg_view(s, p, op->out);
+    out_args(s, p, op, to);
     ocl_arg_view(s, p, op->in[LINEAR_x]);
     ocl_arg_view(s, p, op->in[LINEAR_residual]);
     ocl_arg(s, ARG_WEIGHT, op->w[LINEAR_matrix]);
@@ -21,10 +33,15 @@ static void common_args(struct ocl_spec *s, const struct ocl_model *m, const str
     ocl_arg(s, ARG_INT, op->in[LINEAR_x].width);
     ocl_arg(s, ARG_LONG, m->weights[op->w[LINEAR_matrix]].cols_p);
     ocl_arg(s, ARG_INT, slice_len);
-    ocl_arg(s, ARG_INT, op->w[LINEAR_bias] >= 0);
-    ocl_arg(s, ARG_INT, view_given(op->in[LINEAR_residual]));
-    ocl_arg(s, ARG_INT, op->p.linear.act);
+    ocl_arg(s, ARG_INT, !bare && op->w[LINEAR_bias] >= 0);
+    ocl_arg(s, ARG_INT, !bare && view_given(op->in[LINEAR_residual]));
+    ocl_arg(s, ARG_INT, bare ? ACT_NONE : op->p.linear.act);
     ocl_arg(s, ARG_INT, op->rows == ROWS_LOGITS);
+}
+static void common_args(struct ocl_spec *s, const struct ocl_model *m, const struct op *op,
+                        int32_t slice_len)
+{
+    shared_args(s, m, op, slice_len, false, NULL);
 }
 
 static int few(struct ocl_model *m, const struct op *op, int32_t tile, int32_t min, int32_t max,
@@ -112,16 +129,28 @@ static void packed_place(struct ocl_spec *s, struct ocl_model *m, const struct o
     ocl_arg_place(s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
 }
 
+/* How outputs are left packed in steps of min to max rows, all of which do the same; NULL: as
+ * float32. */
+static const struct ocl_packed *makes_packed(const struct ocl_model *m, const struct op *op,
+                                             int32_t min, int32_t max)
+{
+    const struct ocl_packed *x = ocl_packed(m, op->out);
+    ASSERT(!x || min >= x->from || max < x->from);
+    return x && min >= x->from ? x : NULL;
+}
+
 bool ocl_aligned(const struct plan *p, struct view v)
 {
     const struct act *a = &p->acts[v.act];
     return (a->offset + v.col) % 4 == 0 && a->stride % 4 == 0;
 }
 
-/* The rows [min, max] of a step as bf16: as lanes of mma.sync read them, or (cores) wgmma. */
+/* The rows [min, max] of a step as bf16: as lanes of mma.sync read them, or (cores) wgmma; behind
+ * bare sums what follows them. */
 static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_t min, int32_t max,
                     struct err *e)
 {
+    const struct op *bare = cores ? ocl_bare(m, op->in[LINEAR_x]) : NULL;
     int64_t eighths = m->weights[op->w[LINEAR_matrix]].cols_p / 8;
     struct ocl_spec s;
     if (min > max)
@@ -138,6 +167,9 @@ static int mma_pack(struct ocl_model *m, const struct op *op, bool cores, int32_
     ocl_arg_place(&s, ARG_PACK_AT, 0, m->weights[op->w[LINEAR_matrix]].cols_p / 2);
     ocl_arg(&s, ARG_BATCH, BATCH_COUNTS);
     ocl_arg(&s, ARG_INT, op->rows == ROWS_LOGITS);
+    ocl_arg(&s, ARG_WEIGHT, bare ? bare->w[LINEAR_bias] : -1);
+    ocl_arg(&s, ARG_INT, bare && bare->w[LINEAR_bias] >= 0);
+    ocl_arg(&s, ARG_INT, bare ? bare->p.linear.act : ACT_NONE);
     if (cores) {
         ocl_local(&s, 32, 2);
         ocl_groups(&s, 0, BY_ONE, (int32_t)(eighths / 4 + 1) / 2, 1);
@@ -159,15 +191,17 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int3
                    int32_t max, struct err *e)
 {
     struct ocl_slices c = ocl_slices(&m->d->tune, op->in[LINEAR_x].width);
+    const struct ocl_packed *to = makes_packed(m, op, min, max);
     struct ocl_spec s;
     ocl_spec_init(&s, "nvidia/linear_few.cl", op);
     ocl_def(&s, "SLICES", c.n);
     ocl_def(&s, "NT", tiles);
     ocl_def(&s, "PACKED", tiles > UNPACKED);
+    ocl_def(&s, "OUT_PACKED", to != NULL);
     bool aligned = ocl_aligned(m->plan, op->in[LINEAR_x]);
     ocl_def(&s, "X_ALIGNED", aligned ? 1 + (op->in[LINEAR_x].width % 32 == 0) : 0);
     ocl_def(&s, "UNROLL", m->d->tune.unroll);
-    common_args(&s, m, op, c.len);
+    shared_args(&s, m, op, c.len, false, to);
     packed_memory(&s, m, op, min);
     packed_place(&s, m, op, min);
     ocl_local(&s, 32, (size_t)c.n);
@@ -181,13 +215,16 @@ static int mma_few(struct ocl_model *m, const struct op *op, int32_t tiles, int3
 static int mma_many(struct ocl_model *m, const struct op *op, int32_t warps_o, int32_t warps_r,
                     int32_t min, int32_t max, struct err *e)
 {
+    const struct ocl_packed *to;
     struct ocl_spec s;
     if (min > max)
         return 0;
+    to = makes_packed(m, op, min, max);
     ocl_spec_init(&s, "nvidia/linear_many.cl", op);
     ocl_def(&s, "WARPS_O", warps_o);
     ocl_def(&s, "WARPS_R", warps_r);
-    common_args(&s, m, op, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len);
+    ocl_def(&s, "OUT_PACKED", to != NULL);
+    shared_args(&s, m, op, ocl_slices(&m->d->tune, op->in[LINEAR_x].width).len, false, to);
     packed_memory(&s, m, op, min);
     packed_place(&s, m, op, min);
     ocl_local(&s, 32 * (size_t)(warps_o * warps_r), 1);
@@ -212,6 +249,12 @@ static bool can_wgmma(const struct ocl_model *m, const struct op *op)
 {
     struct view res = op->in[LINEAR_residual];
     return m->d->tune.wgmma && (wgmma_activates(op) || !view_given(res) || res.act != op->out.act);
+}
+
+bool ocl_linear_bares(const struct ocl_model *m, const struct op *op)
+{
+    return m->weights[op->w[LINEAR_matrix]].layout == OCL_MMA && can_wgmma(m, op) &&
+           !wgmma_activates(op) && !view_given(op->in[LINEAR_residual]);
 }
 
 /* An activation in a kernel of its own, in OpenCL C: its functions are the compiler's. */
@@ -242,20 +285,29 @@ static struct chains reserve_chains(struct ocl_model *m, const struct op *op, in
     return c;
 }
 
+#define SUM_WARPS 2 /* of a group of nvidia/sum_packed.cl */
+
 static int wgmma_sum(struct ocl_model *m, const struct op *op, const struct chains *c,
                      int32_t parts, int32_t min, int32_t max, struct err *e)
 {
+    const struct ocl_packed *to = makes_packed(m, op, min, max);
     struct ocl_spec s;
-    ocl_spec_init(&s, "nvidia/linear_sum.cl", op);
+    ocl_spec_init(&s, to ? "nvidia/sum_packed.cl" : "nvidia/linear_sum.cl", op);
     ocl_def(&s, "SLICES", parts);
-    common_args(&s, m, op, 0);
+    shared_args(&s, m, op, 0, ocl_bare(m, op->out), to);
     ocl_arg(&s, ARG_SCRATCH, 0);
     ocl_arg_place(&s, ARG_CHAINS_AT, c->at, parts * c->plane);
     ocl_arg(&s, ARG_INT, c->stride);
     ocl_arg(&s, ARG_LONG, c->plane);
-    ocl_local(&s, 128, 1);
-    ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
-    ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    if (to) {
+        ocl_local(&s, 32, SUM_WARPS);
+        ocl_groups(&s, 0, BY_ONE, (op->out.width + 32 * SUM_WARPS - 1) / (32 * SUM_WARPS), 1);
+        ocl_groups(&s, 1, BY_ROWS, 1, 8);
+    } else {
+        ocl_local(&s, 128, 1);
+        ocl_groups(&s, 0, BY_ONE, (op->out.width + 127) / 128, 1);
+        ocl_groups(&s, 1, BY_ROWS, 1, 1);
+    }
     s.rows_min = min;
     s.rows_max = max;
     return ocl_spec_emit(&s, m, e);
@@ -265,6 +317,7 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct ocl_way way, i
                  int32_t max, struct err *e)
 {
     bool bare = way.parts > 1 || !wgmma_activates(op);
+    const struct ocl_packed *to = makes_packed(m, op, min, max);
     struct chains c = {0};
     struct ocl_spec s;
     ocl_spec_init(&s, OCL_WGMMA, op);
@@ -277,7 +330,7 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct ocl_way way, i
         ocl_arg_place(&s, ARG_CHAINS_AT, c.at, way.parts * c.plane);
         ocl_arg(&s, ARG_INT, c.stride);
     } else {
-        ocl_arg_view(&s, m->plan, op->out);
+        out_args(&s, m->plan, op, to);
     }
     ocl_arg_view(&s, m->plan, op->in[LINEAR_residual]);
     ocl_arg(&s, ARG_INT, op->out.width);
@@ -291,6 +344,7 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct ocl_way way, i
     packed_place(&s, m, op, min);
     ocl_arg(&s, ARG_INT, way.parts);
     ocl_arg(&s, ARG_LONG, c.plane);
+    ocl_arg(&s, ARG_INT, to && way.parts == 1);
     ocl_local(&s, OCL_WGMMA_LANES, 1);
     ocl_groups(&s, 0, BY_ONE, (op->out.width + OCL_WGMMA_OUTPUTS - 1) / OCL_WGMMA_OUTPUTS *
                way.parts, 1);
@@ -301,7 +355,7 @@ static int wgmma(struct ocl_model *m, const struct op *op, struct ocl_way way, i
     int rc = ocl_spec_emit(&s, m, e);
     if (!rc && way.parts > 1)
         return wgmma_sum(m, op, &c, way.parts, min, max, e);
-    return rc || !bare ? rc : wgmma_after(m, op, min, max, e);
+    return rc || !bare || ocl_bare(m, op->out) ? rc : wgmma_after(m, op, min, max, e);
 }
 
 #define ROWS_STEP 64 /* rows that are chosen for together */
@@ -406,6 +460,15 @@ int32_t ocl_linear_packed_from(const struct ocl_model *m, const struct op *op, b
     if (m->weights[op->w[LINEAR_matrix]].layout != OCL_MMA)
         return 0;
     return *cores ? m->d->tune.wgmma_rows : OCL_BUNDLE_ROWS + 1;
+}
+
+int32_t ocl_linear_packs_from(const struct ocl_model *m, const struct op *op, bool cores)
+{
+    bool hopper = can_wgmma(m, op);
+    if (m->weights[op->w[LINEAR_matrix]].layout != OCL_MMA || hopper != cores ||
+        (hopper && !wgmma_activates(op)) || view_given(op->in[LINEAR_residual]))
+        return 0;
+    return hopper ? m->d->tune.wgmma_rows : OCL_BUNDLE_ROWS + 1;
 }
 
 #define FEW 64 /* rows that mma_few can make */

@@ -14,11 +14,13 @@ struct use {
 
 struct uses { const struct ocl_model *m; struct use *of; const struct op *op; int32_t at; };
 
-static int32_t packs_from(const struct ocl_model *m, const struct op *op)
+/* cores: its readers'. */
+static int32_t packs_from(const struct ocl_model *m, const struct op *op, bool cores)
 {
-    return op->kind == OP_NORM ? ocl_norm_packs_from(m, op)
-           : op->kind == OP_EW ? ocl_ew_packs_from(m, op)
-                               : 0;
+    return op->kind == OP_NORM     ? ocl_norm_packs_from(m, op)
+           : op->kind == OP_EW     ? ocl_ew_packs_from(m, op)
+           : op->kind == OP_LINEAR ? ocl_linear_packs_from(m, op, cores)
+                                   : 0;
 }
 
 static void note_use(struct view *v, bool writes, void *arg)
@@ -72,12 +74,21 @@ static void agree(const struct plan *p, struct use *of, int32_t writer)
             of[i].from = from;
 }
 
+/* The product whose bare sums its readers may pack, or NULL. */
+static const struct op *bare(const struct ocl_model *m, int32_t i, const struct use *x)
+{
+    const struct op *op = x->writer < 0 ? NULL : &m->plan->ops[x->writer];
+    bool ok = op && !x->other && x->readers && x->cores && !is_result(m, &m->plan->acts[i]);
+    return ok && op->kind == OP_LINEAR && ocl_linear_bares(m, op) ? op : NULL;
+}
+
 static void choose(struct ocl_model *m, struct use *of)
 {
     const struct plan *p = m->plan;
     for (int32_t i = 0; i < p->n_acts; i++) {
         struct ocl_packed x = {0};
-        int32_t makes = of[i].writer < 0 ? 0 : packs_from(m, &p->ops[of[i].writer]);
+        m->packed[i].bare = bare(m, i, &of[i]);
+        int32_t makes = of[i].writer < 0 ? 0 : packs_from(m, &p->ops[of[i].writer], of[i].cores);
         of[i].from = MAX(of[i].from, MAX(makes, OCL_BUNDLE_ROWS + 1));
         of[i].other = of[i].other || !makes || !of[i].readers || ocl_is_result(m, &p->acts[i]) ||
                       of[i].from > capacity(m, &p->acts[i]) || !place(m, &p->acts[i], &x);

@@ -70,10 +70,19 @@ void ocl_arg_view(struct ocl_spec *s, const struct plan *p, struct view v)
     ocl_arg(s, ARG_INT, view_given(v) ? p->acts[v.act].stride : 0);
 }
 
+static bool whole(const struct ocl_model *m, struct view v)
+{
+    return m->packed && view_given(v) && v.width == m->plan->acts[v.act].width;
+}
+
 const struct ocl_packed *ocl_packed(const struct ocl_model *m, struct view v)
 {
-    bool whole = m->packed && view_given(v) && v.width == m->plan->acts[v.act].width;
-    return whole && m->packed[v.act].from ? &m->packed[v.act] : NULL;
+    return whole(m, v) && m->packed[v.act].from ? &m->packed[v.act] : NULL;
+}
+
+const struct op *ocl_bare(const struct ocl_model *m, struct view v)
+{
+    return whole(m, v) ? m->packed[v.act].bare : NULL;
 }
 
 void ocl_arg_section(struct ocl_spec *s, const struct ocl_model *m, int32_t section)

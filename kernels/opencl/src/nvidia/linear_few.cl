@@ -1,7 +1,8 @@
 /* y = W x in bf16 for up to 8 * NT rows of x. Group: 16 outputs; warp: one slice of the inputs.
  * The weights stream through in 16-byte loads, UNROLL groups of 32 inputs in flight. PACKED: x
- * comes from pack_rows.cl, otherwise (NT is 1 or 2) it is converted here, and one half of the
- * UNROLL groups is asked for while the other is used. */
+ * comes packed, otherwise (NT is 1 or 2) it is converted here, and one half of the UNROLL groups is
+ * asked for while the other is used. OUT_PACKED: only products read the outputs, which are written
+ * as these want them (pair_at of mma.clh), zeros past the end; out_stride is the room for rows. */
 #if EMULATED
 #undef UNROLL
 #define UNROLL 1
@@ -156,6 +157,30 @@ UNROLLED
                 part[(slice * ROUND * 8 + row) * 16 + o] = acc[n0 + n][i];
             }
         barrier(CLK_LOCAL_MEM_FENCE);
+#if OUT_PACKED
+        global uint *to = (global uint *)arena + out_at;
+#pragma unroll 1
+        for (int i = slice * 32 + lane; i < ROUND * 64; i += SLICES * 32) {
+            int row = n0 * 8 + i / 8, o = panel * 16 + i % 8 * 2;
+            if (row >= rows)
+                continue;
+            float y[2];
+UNROLLED
+            for (int k = 0; k < 2; k++) {
+                y[k] = part[i * 2 + k];
+UNROLLED
+                for (int s = 1; s < SLICES; s++)
+                    if (s < slices)
+                        y[k] += part[s * ROUND * 128 + i * 2 + k];
+                if (has_bias)
+                    y[k] += bias[min(o + k, outputs - 1)];
+                y[k] = o + k < outputs ? activate(act, y[k]) : 0.0f;
+            }
+            to[pair_at(0, (ulong)out_stride, row, o)] = pair_bf16(y[0], y[1]);
+            if (panel % 2 == 0 && panel * 16 + 16 >= outputs) /* the other half of 32 */
+                to[pair_at(0, (ulong)out_stride, row, o + 16)] = 0;
+        }
+#else
 #pragma unroll 1
         for (int i = slice * 32 + lane; i < ROUND * 128; i += SLICES * 32) {
             int row = n0 * 8 + i / 16, o = panel * 16 + i % 16;
@@ -173,6 +198,7 @@ UNROLLED
             EPILOGUE(y, o, row);
 #endif
         }
+#endif
     }
 }
 #undef ROUND

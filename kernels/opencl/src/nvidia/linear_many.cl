@@ -4,7 +4,7 @@
  * each, all 255 registers of a lane) read a third less local memory for a product. STAGES tiles of
  * 32 inputs are on their way through local memory; a lane loads its share of the next product
  * while the last one runs. Tiles lie in memory as the lanes read them: every access is contiguous
- * over a warp. */
+ * over a warp. OUT_PACKED: as in linear_few.cl. */
 #define PANELS (8 / WARPS_O)
 #define LANES (32 * WARPS_O * WARPS_R)
 #define ROWS_TILE (32 * WARPS_R)
@@ -101,6 +101,21 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
                 sums[(wr % 2 * 32 + j * 8 + lane % 4 * 2 + k % 2) * PITCH + wo * PANELS * 16 +
                      i * 16 + lane / 4 + k / 2 * 8] = total[i][j][k];
         barrier(CLK_LOCAL_MEM_FENCE);
+#if OUT_PACKED
+        global uint *to = (global uint *)arena + out_at;
+        int two = id % 64 * 2; /* outputs of the tile */
+        for (int r = id / 64; r < 64; r += LANES / 64) {
+            int row = row0 + part * 64 + r, at = p0 * 16 + two;
+            if (row >= rows || at / 32 * 32 >= outputs)
+                continue;
+            float y[2];
+            EACH(k, 2) y[k] = sums[r * PITCH + two + k];
+            if (has_bias)
+                EACH(k, 2) y[k] += bias[min(at + k, outputs - 1)];
+            EACH(k, 2) y[k] = at + k < outputs ? activate(act, y[k]) : 0.0f;
+            to[pair_at(0, (ulong)out_stride, row, at)] = pair_bf16(y[0], y[1]);
+        }
+#else
 #define AT(u) (first + LANES / 128 * (u))
 #define OUT_ROW(u) (row0 + part * 64 + AT(u))
 #pragma unroll 1
@@ -120,5 +135,6 @@ kernel void KERNEL(global float *arena, VIEW(out), VIEW(x), VIEW(res), global co
         }
 #undef AT
 #undef OUT_ROW
+#endif
     }
 }
