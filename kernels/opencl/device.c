@@ -177,14 +177,26 @@ static int choose(struct ocl_info *out, const char *name, struct err *e)
     return err_set(e, E_NOENT, "no OpenCL device matches \"%s\"; there are: %s", name, list);
 }
 
+/* What NVIDIA's driver gives as a program's binary is text, of which it makes machine code anew (13
+ * seconds for a model) unless it has kept that: in the user's home, which a service has not, or
+ * where this variable says. It is read when the driver is first called. */
+static void keep_machine_code(const char *cache_dir)
+{
+    char path[sizeof ((struct ocl_device *)0)->cache_dir + 16];
+    snprintf(path, sizeof path, "%s/nvidia", cache_dir);
+    (void)setenv("CUDA_CACHE_PATH", path, 0); /* without it everything still works */
+}
+
 int ocl_device_open(struct ocl_device *d, const char *name, const char *cache_dir, struct err *e)
 {
-    int rc = choose(&d->info, name, e);
-    if (rc)
-        return rc;
+    int rc;
     if (cache_dir && strlen(cache_dir) >= sizeof d->cache_dir)
         return err_set(e, E_RANGE, "cache directory: a path of %zu bytes, at most %zu",
                        strlen(cache_dir), sizeof d->cache_dir - 1);
+    if (cache_dir && cache_dir[0])
+        keep_machine_code(cache_dir);
+    if ((rc = choose(&d->info, name, e)))
+        return rc;
     snprintf(d->cache_dir, sizeof d->cache_dir, "%s", cache_dir ? cache_dir : "");
     d->fill_bytes = OCL_FILL_PIECE;
     d->fill_end = OCL_FILL_END;

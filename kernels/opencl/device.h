@@ -54,7 +54,8 @@ struct ocl_device {
 /* `name`: NULL or "" = the best (an accelerator before a CPU, then the largest memory); "gpu",
  * "cpu" or "accelerator"; a number of the list; or a part of the device's, vendor's or
  * platform's name in any case; "NAME:N": of those that match not the best, but the N-th in the
- * list, from 0. E_NOENT lists what there is. */
+ * list, from 0. cache_dir: of built programs, and of what NVIDIA's driver keeps of them unless
+ * CUDA_CACHE_PATH is set; NULL: none. Called by the first thread. E_NOENT lists what there is. */
 int ocl_device_open(struct ocl_device *d, const char *name, const char *cache_dir,
                     struct err *e) MUST_USE;
 void ocl_device_close(struct ocl_device *d);

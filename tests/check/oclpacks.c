@@ -1,5 +1,4 @@
 /* oclpacks: activations that whoever makes them writes packed (kernels/opencl/packed.h), against
-/* oclpacks: activations that whoever makes them writes packed (kernels/opencl/packed.h), against
  * products that pack them first: how packed rows lie; what follows sums; and, on the plan of a
  * model with random weights, logits, states and hidden rows bit for bit, merged and separate, how
  * many launches are gone of the separate ones, and that the test at start passes.

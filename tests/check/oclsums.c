@@ -47,7 +47,7 @@ static const struct shape shapes[] = {
     {64, 600, 600, 2, 128, true, true, true, ACT_TANH, ACT_SILU, NORM_RMS, true, true, 1},
     {96, 1100, 20, 3, 256, true, false, false, ACT_RELU, ACT_NONE, NORM_L2, true, false, 1},
     {300, 1024, 40, 8, 256, false, true, false, ACT_NONE, ACT_NONE, NORM_RMS, true, true, 2},
-    {64, 515, 65, 2, 512, true, true, false, ACT_GELU_ERF, ACT_NONE, NORM_SUM, false, false, 2},
+    {64, 515, 65, 2, 256, true, true, false, ACT_GELU_ERF, ACT_NONE, NORM_SUM, false, false, 2},
     /* As models have them; a model of their products would take minutes. */
     {8192, 2048, 2048, 8, 256, false, true, true, ACT_NONE, ACT_NONE, NORM_LAYER, true, true, 2},
     {9728, 2560, 2560, 8, 256, false, true, true, ACT_NONE, ACT_NONE, NORM_RMS, true, true, 2},

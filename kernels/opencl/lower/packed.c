@@ -78,7 +78,7 @@ static void agree(const struct plan *p, struct use *of, int32_t writer)
 static const struct op *bare(const struct ocl_model *m, int32_t i, const struct use *x)
 {
     const struct op *op = x->writer < 0 ? NULL : &m->plan->ops[x->writer];
-    bool ok = op && !x->other && x->readers && x->cores && !is_result(m, &m->plan->acts[i]);
+    bool ok = op && !x->other && x->readers && x->cores && !ocl_is_result(m, &m->plan->acts[i]);
     return ok && op->kind == OP_LINEAR && ocl_linear_bares(m, op) ? op : NULL;
 }
 
