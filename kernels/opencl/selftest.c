@@ -246,7 +246,7 @@ static void fill_batch(struct trial *t)
 
 static float draw(struct trial *t) { return (float)(rng_unit(&t->rng) * 0.9 + 0.05); }
 
-/* One row of weight i for the device; the same values go into the host's copy. */
+/* Row r of weight i for the device; the same values go into the host's copy. */
 static void fill_row(struct trial *t, int32_t i, int64_t r, bool zero, char *row)
 {
     struct host_weight *h = &t->host[i];
@@ -282,15 +282,16 @@ static int fill_weights(struct trial *t, struct ocl_model *m, struct err *e)
     for (int32_t i = 0; i < t->plan.n_weights && !rc; i++) {
         struct host_weight *h = &t->host[i];
         bool zero = holds_columns(t, i);
+        size_t bytes = format_bytes(h->dtype, h->cols);
         h->data = mem_aligned(h->bytes);
-        char *row = mem_array((size_t)h->cols + FORMAT_BLOCK_MAX, 4);
-        if (!h->data || !row)
+        char *rows = mem_array((size_t)h->rows * bytes + FORMAT_BLOCK_MAX, 1);
+        if (!h->data || !rows)
             rc = err_set(e, E_NOMEM, "no memory for the self-test");
-        for (int64_t r = 0; r < h->rows && !rc; r++) {
-            fill_row(t, i, r, zero, row);
-            rc = ocl_weights_put(m, i, r, 1, row, h->dtype, e);
-        }
-        mem_free(row);
+        for (int64_t r = 0; r < h->rows && !rc; r++)
+            fill_row(t, i, r, zero, rows + (size_t)r * bytes);
+        if (!rc) /* at once: each call waits for the device */
+            rc = ocl_weights_put(m, i, 0, h->rows, rows, h->dtype, e);
+        mem_free(rows);
     }
     return rc;
 }

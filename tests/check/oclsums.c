@@ -182,13 +182,15 @@ static void check_rows(struct ocl_model *m, const struct shape *s, int32_t rows,
     float *a = need(m->arena.bytes / 4), *b = need(m->arena.bytes / 4);
     uint64_t apart = run(m, rows, single, false, a), merged = run(m, rows, single, true, b);
     bool same = !memcmp(a, b, m->arena.bytes);
+    /* Slices of larger results are never apart (CHAINS_MOST of lower/ways.c). */
+    bool whole = (int64_t)rows * MAX(s->width, s->second) > 1 << 21;
     printf("%d -> %d, %d rows%s: %d launches, %d when merged, bits %s\n", s->inputs, s->width, rows,
            single ? ", one a sequence" : "", (int)apart, (int)merged, same ? "equal" : "DIFFER");
     if (!same)
         fail("bits");
     if (!real(m, a))
         fail("no numbers");
-    if (merged + (uint64_t)s->fused != apart)
+    if (merged + (whole ? 0 : (uint64_t)s->fused) != apart)
         fail("launches");
     mem_free(a);
     mem_free(b);
