@@ -7,6 +7,7 @@
 #include "kernels/opencl/building.h"
 #include "kernels/opencl/packed.h"
 #include "kernels/opencl/persistent.h"
+#include "kernels/opencl/proof.h"
 #include "kernels/opencl/queue.h"
 
 #define POSITION 3 /* of all sequences: a page of each is enough */
@@ -16,8 +17,8 @@ struct proof {
     struct batch batch;
     int32_t rows;
     bool mixed;                /* some sequence has several rows */
-    float *state, *page, *act; /* random numbers: a slot, a page, the rows of any activation */
-    float *seen[2];            /* what separate and merged launches made */
+    struct ocl_proof memory;
+    struct ocl_digest seen[2]; /* of what separate and merged launches made */
     int32_t tokens[OCL_MANY_ROWS], cu[OCL_MANY_ROWS + 1], items[OCL_MANY_ROWS];
     int64_t pos[OCL_MANY_ROWS];
     int32_t *pages, n_pages;   /* [sequences][cap.pages_per_seq]; of all */
@@ -99,6 +100,18 @@ static int clear_packed(struct proof *t, int32_t i, struct err *e)
                          (size_t)rows * (size_t)a->stride * 4, "activations", e);
 }
 
+/* An item of a pool; the same numbers whichever item it is. */
+static int fill_item(struct proof *t, const struct ocl_pool *p, int32_t item, uint32_t seed,
+                     float scale, struct err *e)
+{
+    int rc = 0;
+    for (int32_t i = 0; i < p->n && p->floats && !rc; i++)
+        rc = ocl_proof_fill(&t->memory, p->banks[i].buffer.mem,
+                            ocl_bank_at(&p->banks[i], item) / sizeof(float),
+                            (size_t)p->banks[i].floats, seed + (uint32_t)i, scale, e);
+    return rc;
+}
+
 /* The same numbers everywhere before each run. */
 static int fill_memory(struct proof *t, struct err *e)
 {
@@ -106,62 +119,47 @@ static int fill_memory(struct proof *t, struct err *e)
     int rc = 0;
     for (int32_t i = 0; i < m->plan->n_acts && !rc; i++)
         rc = clear_packed(t, i, e);
-    if (rc)
-        return rc;
-    for (int32_t i = 0; i < m->plan->n_acts; i++) {
-        const struct act *a = &m->plan->acts[i];
-        size_t bytes = (size_t)act_rows(t, a) * (size_t)a->stride * 4;
-        if (bytes && is_first(m->plan, i) &&
-            (rc = OCL(e, "the proof of merged launches", clEnqueueWriteBuffer, m->d->queue,
-                      m->arena.mem, CL_FALSE, (size_t)a->offset * 4, bytes, t->act, 0, NULL,
-                      NULL)))
-            return rc;
-    }
-    if ((rc = ocl_queue_write(m, &m->slots, 0, t->state, e)) ||
-        (rc = ocl_queue_write(m, &m->pages, 0, t->page, e)))
-        return rc;
-    for (int32_t i = 1; i < t->batch.n_seqs; i++)
-        if ((rc = ocl_queue_copy(m, &m->slots, i, 0, e)))
-            return rc;
-    for (int32_t i = 1; i < t->n_pages; i++)
-        if ((rc = ocl_queue_copy(m, &m->pages, i, 0, e)))
-            return rc;
-    return 0;
-}
-
-/* Activations, and the states of the first and the last sequence. */
-static int read_memory(struct proof *t, float *out, struct err *e)
-{
-    struct ocl_model *m = t->m;
-    int rc = 0;
     for (int32_t i = 0; i < m->plan->n_acts && !rc; i++) {
         const struct act *a = &m->plan->acts[i];
         size_t floats = (size_t)act_rows(t, a) * (size_t)a->stride;
-        if (!floats || !is_first(m->plan, i))
-            continue;
-        rc = OCL(e, "the proof of merged launches", clEnqueueReadBuffer, m->d->queue,
-                 m->arena.mem, CL_FALSE, (size_t)a->offset * 4, floats * 4, out, 0, NULL, NULL);
-        out += floats;
+        if (is_first(m->plan, i))
+            rc = ocl_proof_fill(&t->memory, m->arena.mem, (size_t)a->offset, floats,
+                                (uint32_t)i + 100, 0.5f, e);
+    }
+    for (int32_t i = 0; i < t->batch.n_seqs && !rc; i++)
+        rc = fill_item(t, &m->slots, i, 11, 0.1f, e);
+    for (int32_t i = 0; i < t->n_pages && !rc; i++)
+        rc = fill_item(t, &m->pages, i, 12, 1.0f, e);
+    return rc;
+}
+
+static int digest_item(struct proof *t, const struct ocl_pool *p, int32_t item, struct err *e)
+{
+    int rc = 0;
+    for (int32_t i = 0; i < p->n && p->floats && !rc; i++)
+        rc = ocl_digest_add(&t->memory, p->banks[i].buffer.mem,
+                            ocl_bank_at(&p->banks[i], item) / sizeof(float),
+                            (size_t)p->banks[i].floats, e);
+    return rc;
+}
+
+/* Of activations, and of the states of the first and the last sequence. */
+static int digest_memory(struct proof *t, struct ocl_digest *out, struct err *e)
+{
+    struct ocl_model *m = t->m;
+    int rc = ocl_digest_begin(&t->memory, e);
+    for (int32_t i = 0; i < m->plan->n_acts && !rc; i++) {
+        const struct act *a = &m->plan->acts[i];
+        if (is_first(m->plan, i))
+            rc = ocl_digest_add(&t->memory, m->arena.mem, (size_t)a->offset,
+                                (size_t)act_rows(t, a) * (size_t)a->stride, e);
     }
     int32_t last = t->batch.n_seqs - 1;
     for (int32_t q = 0; q <= last && !rc; q += MAX(last, 1)) {
-        if (!(rc = ocl_queue_read(m, &m->slots, q, out, e)))
-            rc = ocl_queue_read(m, &m->pages, q ? MAX(t->n_pages - 1, 0) : 0, out + m->slots.floats,
-                                e);
-        out += m->slots.floats + m->pages.floats;
+        rc = digest_item(t, &m->slots, q, e);
+        rc = rc ? rc : digest_item(t, &m->pages, q ? MAX(t->n_pages - 1, 0) : 0, e);
     }
-    int end = OCL(e, "the proof of merged launches", clFinish, m->d->queue);
-    return rc ? rc : end;
-}
-
-static size_t seen_floats(const struct proof *t)
-{
-    const struct plan *p = t->m->plan;
-    size_t n = 2 * (size_t)(t->m->slots.floats + t->m->pages.floats);
-    for (int32_t i = 0; i < p->n_acts; i++)
-        if (is_first(p, i))
-            n += (size_t)act_rows(t, &p->acts[i]) * (size_t)p->acts[i].stride;
-    return n;
+    return rc ? rc : ocl_digest_end(&t->memory, out, e);
 }
 
 /* One step up to the end of a phase. */
@@ -169,16 +167,14 @@ static int run(struct proof *t, bool merged, int32_t phase, struct err *e)
 {
     struct ocl_model *m = t->m;
     struct ocl_times times = {0};
-    float *out = t->seen[merged];
-    int rc;
-    memset(out, 0, seen_floats(t) * sizeof *out);
-    if ((rc = fill_memory(t, e)))
+    int rc = fill_memory(t, e);
+    if (rc)
         return rc;
     m->unmerged = merged ? 0 : STEPS_EVERY;
     m->until = phase;
     rc = ocl_queue_run(m, &t->batch, &times, e);
     m->until = INT32_MAX;
-    return rc ? rc : read_memory(t, out, e);
+    return rc ? rc : digest_memory(t, &t->seen[merged], e);
 }
 
 /* 1: some bit differs; 0: none; or a code. */
@@ -187,7 +183,7 @@ static int differs(struct proof *t, int32_t phase, struct err *e)
     int rc;
     if ((rc = run(t, false, phase, e)) || (rc = run(t, true, phase, e)))
         return rc;
-    return memcmp(t->seen[0], t->seen[1], seen_floats(t) * sizeof(float)) != 0;
+    return memcmp(&t->seen[0], &t->seen[1], sizeof t->seen[0]) != 0;
 }
 
 /* From this phase on, the first after which both ways have made the same. */
@@ -240,51 +236,19 @@ static int clean(struct proof *t, int32_t rows, struct err *e)
         rc = ocl_queue_zero(m, &m->slots, i, e);
     for (int32_t i = 0; i < t->most_pages && !rc; i++)
         rc = ocl_queue_zero(m, &m->pages, i, e);
-    /* What is still on its way is read from the proof's memory. */
     int end = OCL(e, "the proof of merged launches", clFinish, m->d->queue);
     for (int32_t i = 0; i < m->n_launches; i++) /* profiles count steps */
         m->launches[i].ns = m->launches[i].calls = 0;
     return rc ? rc : end;
 }
 
-/* Any numbers will do, of millions in a moment. */
-static bool fill_random(float *x, size_t n, float scale, uint32_t seed)
-{
-    for (size_t i = 0; x && i < n; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        x[i] = ((float)(seed >> 8) * 0x1p-24f * 0.9f + 0.05f) * scale;
-    }
-    return x != NULL;
-}
-
-/* Of an activation in steps of at most so many rows. */
-static size_t most_floats(const struct ocl_model *m, const struct act *a, int32_t most)
-{
-    int32_t rows = a->rows == ROWS_LOGITS ? MIN(most, m->cap.logits) : most;
-    return a->last < 0 ? 0 : (size_t)rows * (size_t)a->stride;
-}
-
-/* Memory for steps of at most so many rows. */
-static int begin(struct proof *t, int32_t most, struct err *e)
+static int begin(struct proof *t, struct err *e)
 {
     const struct ocl_model *m = t->m;
-    size_t slot = (size_t)m->slots.floats, page = (size_t)m->pages.floats, widest = 1;
     size_t tables = (size_t)MAX(m->cap.seqs, 1) * (size_t)MAX(m->cap.pages_per_seq, 1);
-    size_t seen = 2 * (slot + page);
-    for (int32_t i = 0; i < m->plan->n_acts; i++) {
-        size_t n = most_floats(m, &m->plan->acts[i], most);
-        widest = MAX(widest, n);
-        seen += is_first(m->plan, i) ? n : 0;
-    }
-    t->state = mem_array(slot + 1, sizeof(float));
-    t->page = mem_array(page + 1, sizeof(float));
-    t->act = mem_array(widest, sizeof(float));
     t->pages = mem_array(tables, sizeof *t->pages);
-    for (int i = 0; i < 2; i++)
-        t->seen[i] = mem_array(seen + 1, sizeof(float));
-    return fill_random(t->state, slot, 0.1f, 11) && fill_random(t->page, page, 1.0f, 12) &&
-                   fill_random(t->act, widest, 0.5f, 13) && t->pages && t->seen[0] && t->seen[1]
-               ? 0 : err_set(e, E_NOMEM, "no memory to prove merged launches");
+    return t->pages ? ocl_proof_init(&t->memory, m->d, e)
+                    : err_set(e, E_NOMEM, "no memory to prove merged launches");
 }
 
 /* Rows of steps of a kind; max < min: there can be none. */
@@ -434,7 +398,7 @@ int ocl_bundle_test(struct ocl_model *m, struct err *e)
     if (!(t = mem_zalloc(sizeof *t)))
         return err_set(e, E_NOMEM, "no memory to prove merged launches");
     t->m = m;
-    if (!(rc = begin(t, most, &why)))
+    if (!(rc = begin(t, &why)))
         m->unmerged = prove_all(t, m->unmerged);
     else
         log_warn("%s: merged launches cannot be proved, all are separate: %s", m->d->info.name,
@@ -442,12 +406,8 @@ int ocl_bundle_test(struct ocl_model *m, struct err *e)
     if (rc)
         m->unmerged = STEPS_EVERY;
     rc = clean(t, most, e);
-    mem_free(t->state);
-    mem_free(t->page);
-    mem_free(t->act);
+    ocl_proof_free(&t->memory);
     mem_free(t->pages);
-    mem_free(t->seen[0]);
-    mem_free(t->seen[1]);
     mem_free(t);
     return rc;
 }
