@@ -72,13 +72,15 @@ static int64_t fitting(const struct plan *p, enum section_kind kind, int64_t eac
     return n;
 }
 
-static int32_t choose_slots(const struct plan *p, int64_t asked, const struct room *room)
+/* Auto: what fits, and of which a step has a row each. */
+static int32_t choose_slots(const struct plan *p, const struct served_options *o,
+                            const struct room *room)
 {
     int64_t each = p->slot_floats * (int64_t)sizeof(float);
-    if (asked > 0)
-        return (int32_t)asked;
+    if (o->slots > 0)
+        return (int32_t)o->slots;
     int64_t bytes = p->page_token_floats ? room->bytes / 2 : room->bytes; /* half is for pages */
-    int64_t n = fitting(p, SECTION_FIXED, each, room, bytes);
+    int64_t n = MIN(fitting(p, SECTION_FIXED, each, room, bytes), o->step_tokens);
     return (int32_t)MAX(MIN(room->own ? AUTO_SLOTS : DEFAULT_SLOTS, n), 1);
 }
 
@@ -96,7 +98,7 @@ void capacity_choose(struct served *s, const struct served_options *o)
     const struct plan *p = &s->model->plan;
     struct room room = room_for(s, o);
     int64_t each = page_bytes(p);
-    int32_t slots = choose_slots(p, o->slots, &room);
+    int32_t slots = choose_slots(p, o, &room);
     s->cap = (struct capacity){.tokens = o->step_tokens, .logits = MAX(o->logit_rows, slots),
                                .seqs = slots, .slots = slots};
     s->context_max = s->model->context_max;

@@ -88,13 +88,25 @@ static bool fill_batch(struct proof *t, int32_t rows, bool mixed)
     return true;
 }
 
-/* Packed rows lie further apart than others: what the other way left of them goes. */
+/* Whether an activation comes packed, as the first one with this memory: layers share it. */
+static bool is_first_packed(const struct ocl_model *m, int32_t i)
+{
+    const struct act *a = m->plan->acts, *x = &a[i];
+    bool first = m->packed && m->packed[i].from;
+    for (int32_t k = 0; k < i && first; k++)
+        first = !m->packed[k].from || a[k].offset != x->offset || a[k].stride != x->stride ||
+                a[k].rows != x->rows;
+    return first;
+}
+
+/* Packed rows lie further apart than others, over all rows that there may be: what the other way
+ * left of them goes. */
 static int clear_packed(struct proof *t, int32_t i, struct err *e)
 {
     const struct ocl_model *m = t->m;
     const struct act *a = &m->plan->acts[i];
     int32_t rows = a->rows == ROWS_LOGITS ? m->cap.logits : m->cap.tokens;
-    if (!m->packed || !m->packed[i].from)
+    if (!is_first_packed(m, i))
         return 0;
     return ocl_fill_zero(m->d, m->d->queue, m->arena.mem, (size_t)a->offset * 4,
                          (size_t)rows * (size_t)a->stride * 4, "activations", e);

@@ -34,7 +34,7 @@ static struct capacity choose(const struct backend *b, struct served_options o, 
                            .n_sections = 14};
     m.weight_bytes = GIB(8);
     m.context_made = 262144;
-    o.step_tokens = 512;
+    o.step_tokens = o.step_tokens ? o.step_tokens : 512;
     o.logit_rows = 64;
     capacity_choose(&s, &o);
     *context = s.context_max;
@@ -78,6 +78,16 @@ Test(capacity, no_section_is_larger_than_one_buffer)
     struct capacity c = choose(&own, (struct served_options){0}, &context);
     cr_assert_eq(c.slots, 128); /* of 8 MiB a section */
     cr_assert_eq((int64_t)c.pages * PAGE_TOKENS * ROW / 8 * 4, one);
+}
+
+Test(capacity, a_step_has_a_row_of_every_slot)
+{
+    int64_t context;
+    struct served_options o = {.step_tokens = 5};
+    left = (int64_t)GIB(140);
+    one = (int64_t)GIB(35);
+    cr_assert_eq(choose(&own, o, &context).slots, 5);
+    cr_assert_eq(choose(&unknown, o, &context).slots, 5);
 }
 
 Test(capacity, what_is_asked_for_is_taken)
