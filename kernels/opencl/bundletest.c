@@ -1,5 +1,5 @@
 /* Merged launches and walks against separate launches, on the real plan with its weights: the same
- * steps both ways, and every bit compared (bundle.h). */
+ * steps both ways, and digests of every bit compared (bundle.h). */
 #include <string.h>
 
 #include "base/log.h"

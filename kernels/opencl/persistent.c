@@ -15,7 +15,7 @@
 #define FORMS_MOST 96 /* in one kernel: what a model has of each layer anew is not walked */
 /* Of local memory for two records, and what else a compiler puts there. */
 #define RECORD_BYTES(w)                                                                            \
-    (((size_t)(w)->record * sizeof(cl_ulong) + OCL_STOP_INTS * sizeof(cl_int)) * 2 + 256)
+    (((size_t)(w)->record * sizeof(cl_ulong) + sizeof(struct ocl_stop)) * 2 + 256)
 
 /* ---- addresses ---- */
 
@@ -93,8 +93,7 @@ size_t ocl_persistent_groups(const struct ocl_device *d)
     return teams_meet(d) ? d->info.units : 1;
 }
 
-/* Whether some step of min to max rows, several of a sequence, has the launch; as its op has rows
- * of logits, it may be of fewer. */
+/* Whether some step of at most `max` rows, several of a sequence, has the launch. */
 static bool may_run(const struct ocl_model *m, const struct ocl_launch *l, int32_t max)
 {
     int32_t rows = MAX(l->rows_min, 1), seqs = MAX(l->seqs_min, 1);
@@ -293,7 +292,6 @@ static int32_t most_rows(const struct ocl_model *m, enum ocl_steps kind)
 static int list_same(struct planning *p, enum ocl_steps kind, int32_t from, int32_t most,
                      int32_t *to, struct err *e)
 {
-    *to = most;
     list_launches(p, kind, kind == STEPS_MIXED ? most : from);
     int32_t n = p->n, *first = mem_array((size_t)n + 1, sizeof *first);
     if (!first)

@@ -34,7 +34,7 @@ struct ocl_stop {
     cl_int next;  /* row of the table that comes then … */
     cl_int row;   /* … and its own */
 };
-#define OCL_STOP_INTS 6
+#define OCL_STOP_INTS ((int)(sizeof(struct ocl_stop) / sizeof(cl_int)))
 
 /* Steps of rows_min to rows_max rows of a kind (launches.h): STEPS_SINGLE, all with logits, or
  * STEPS_MIXED. */

@@ -1,4 +1,5 @@
 /* The text of a walk (persistent.h): a function for every form, and the kernel that calls them. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/limits.h"
@@ -154,6 +155,8 @@ static void write_fetch(struct buf *b, int32_t lanes, int32_t record, const char
 
 static void write_kernel(struct buf *b, int32_t lanes, int32_t record)
 {
+    char row[48]; /* the last of a stop: its own */
+    snprintf(row, sizeof row, "list[from * %d + %d]", OCL_STOP_INTS, OCL_STOP_INTS - 1);
     buf_fmt(b, "#undef get_local_id\n#undef get_local_size\n#undef get_group_id\n"
                "#undef get_global_id\n#undef barrier\n"
                "__attribute__((reqd_work_group_size(%d, 1, 1)))\n"
@@ -164,7 +167,7 @@ static void write_kernel(struct buf *b, int32_t lanes, int32_t record)
                "local ulong records_[2][%d];\nlocal int stops_[2][%d];\n"
                "const uint before_ = counts[3];\n",
             lanes, (size_t)OCL_POOL_BYTES, record, OCL_STOP_INTS);
-    write_fetch(b, lanes, record, "from", "list[from * 6 + 5]");
+    write_fetch(b, lanes, record, "from", row);
     buf_str(b, "p_fetched();\np_meet();\nP_TIME(times, from - 1, p_item())\n"
                "for (int at_ = from;; at_++) {\nconst int item_ = p_item();\n"
                "local const ulong *a_ = records_[at_ % 2];\n"
