@@ -4,24 +4,6 @@
 
 #include "base/log.h"
 
-int copies_out(struct statecache *sc, struct snapshot *s, int32_t slot, bool may_skip,
-               struct err *e)
-{
-    struct device *d = sc->o.device;
-    struct state_wake w = {sc->o.wake, sc->o.wake_arg};
-    int rc = d->backend->state_out ? d->backend->state_out(d, slot, s->slab, &w, &s->copy, e) : 0;
-    if (rc)
-        return rc;
-    if (!s->copy && sc->copying && may_skip)
-        return err_set(e, E_NOMEM, "the device has no room for one more copy of a state");
-    if (!s->copy)
-        return d->backend->slot_read(d, slot, s->slab, e);
-    s->pins++;
-    s->next_copy = sc->copying;
-    sc->copying = s;
-    return 0;
-}
-
 /* It is over. The pin goes last. */
 static void settle(struct statecache *sc, struct snapshot **at)
 {
@@ -45,6 +27,38 @@ int copies_await(struct statecache *sc, struct snapshot *s, struct err *e)
         at = &(*at)->next_copy;
     settle(sc, at);
     snapshot_unpin(sc, s);
+    return 0;
+}
+
+/* Each is put before those that began earlier. */
+static struct snapshot *oldest(const struct statecache *sc)
+{
+    struct snapshot *s = sc->copying;
+    while (s && s->next_copy)
+        s = s->next_copy;
+    return s;
+}
+
+int copies_out(struct statecache *sc, struct snapshot *s, int32_t slot, bool may_skip,
+               struct err *e)
+{
+    struct device *d = sc->o.device;
+    struct state_wake w = {sc->o.wake, sc->o.wake_arg};
+    if (!d->backend->state_out)
+        return d->backend->slot_read(d, slot, s->slab, e);
+    for (int rc; !s->copy;) {
+        if ((rc = d->backend->state_out(d, slot, s->slab, &w, &s->copy, e)))
+            return rc;
+        if (!s->copy && !sc->copying)
+            return d->backend->slot_read(d, slot, s->slab, e);
+        if (!s->copy && may_skip)
+            return err_set(e, E_NOMEM, "the device has no room for one more copy of a state");
+        if (!s->copy && (rc = copies_await(sc, oldest(sc), e)))
+            return rc;
+    }
+    s->pins++;
+    s->next_copy = sc->copying;
+    sc->copying = s;
     return 0;
 }
 
@@ -93,6 +107,8 @@ int copies_ahead(struct statecache *sc, struct snapshot *s, struct state_copy **
                    ? E_DEVICE
                    : err_set(e, E_BUSY, "the state is on its way to memory");
     int rc = *ahead ? 0 : d->backend->state_in(d, s->slab, &w, ahead, e);
+    if (!rc && !*ahead && sc->copying) /* one of these will be over before long */
+        return err_set(e, E_BUSY, "the device has no room for one more copy of a state");
     return rc || !*ahead ? rc : d->backend->state_poll(d, *ahead, false, e);
 }
 

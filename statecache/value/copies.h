@@ -9,7 +9,8 @@
 #include "statecache/value/snapshot.h"
 
 /* Begins to fill s->slab from the slot, which may be used for something else at once; or has filled
- * it. may_skip: E_NOMEM rather than stopping the device, when it has no room for one more copy. */
+ * it. When the device has no room for one more copy it awaits the oldest, which takes less than to
+ * read a state while others travel; may_skip: E_NOMEM then. */
 int copies_out(struct statecache *sc, struct snapshot *s, int32_t slot, bool may_skip,
                struct err *e) MUST_USE;
 /* Until the slab is filled, if it is being. E_DEVICE: it will not be; the next tick drops it. */
@@ -20,7 +21,7 @@ void copies_tick(struct statecache *sc);
 void copies_end(struct statecache *sc);
 
 /* Brings the slab of s, which is pinned, to the device before snapshot_restore. E_BUSY: it, or s
- * itself, is on its way, and wake will be called. 0 with *ahead == NULL: snapshot_restore does. */
+ * itself, or what must make room for it, is on its way, and wake will be called. 0 with *ahead == NULL: snapshot_restore does. */
 int copies_ahead(struct statecache *sc, struct snapshot *s, struct state_copy **ahead,
                  struct err *e) MUST_USE;
 void copies_ahead_end(struct statecache *sc, struct state_copy **ahead);

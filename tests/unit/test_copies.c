@@ -200,12 +200,40 @@ Test(copies, without_room_grid_points_are_skipped_and_ends_are_kept)
     patience = 100000;
     room = 3;
     cr_assert_eq(fake_serve(&f, a, 1500, 1), 1500);
-    cr_assert_eq(begun, room);
     struct statecache_stats s;
     statecache_stats(f.sc, &s);
     cr_assert_gt(s.captures_skipped, 0);
-    cr_assert_gt(f.dev.reads, 0, "the end of the prompt is read at once");
-    cr_assert_eq(waits, 0);
+    cr_assert_eq(begun, room + waits);
+    cr_assert_gt(waits, 0, "the end of the prompt waits for the copy that began first");
+    cr_assert_eq(f.dev.reads, 0, "and none is read while others travel");
+    int32_t kept = 0;
+    for (int i = 0; i < room; i++)
+        kept += copies[i].taken;
+    cr_assert_eq(kept, room);
+    patience = 0;
+    cr_assert_eq(fake_serve(&f, a, 1600, 2), 100, "the end was kept");
+}
+
+Test(copies, a_restore_without_room_waits_for_captures_and_reads_nothing_at_once)
+{
+    cr_assert_eq(fake_serve(&f, a, 500, 1), 500);
+    for (int i = 0; i < 200 && f.sc->copying; i++)
+        statecache_tick(f.sc);
+    patience = 1000;
+    room = 2; /* of which the next prompt takes both */
+    cr_assert_eq(fake_serve(&f, a + 2000, 1500, 1), 1500);
+    struct run r;
+    int64_t writes = f.dev.writes;
+    run_init(&r, &f, a, 700, 4);
+    for (int i = 0; i < 20; i++)
+        run_step(&r, 50);
+    cr_assert_eq(r.phase, RUN_WAIT);
+    patience = 0;
+    cr_assert_geq(run_all(&r, 50), 0);
+    cr_assert_eq(r.computed, 200);
+    cr_assert_eq(f.dev.writes, writes, "it came beside the steps");
+    cr_assert(!r.wrong);
+    run_free(&r);
 }
 
 Test(copies, what_a_lost_device_did_not_deliver_is_never_a_hit)
