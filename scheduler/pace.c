@@ -219,10 +219,10 @@ uint64_t pace_prompts_ns(const struct pace *p, int32_t streams, int64_t rows, in
 
 /* Of the time of a row, what a step of `more` rows saves beside one of `rows`: as seen, or as far
  * as the line from fewer rows goes on. */
-static double saves(const struct pace *p, int32_t rows, int32_t more)
+static double saves(const struct pace *p, int32_t rows, int32_t more, bool seen)
 {
     double t = any(p, rows), then = any(p, more);
-    if (!point(p->all, (rows + more) / 2.0, true, false)) {
+    if (!seen) {
         const struct pace_class *few = point(p->all, rows / 2, false, true);
         double x = few ? few->rows : 1, y = few ? few->ns : alone(p, 1);
         then = t + (t - y) / (rows - x) * (more - rows);
@@ -231,17 +231,18 @@ static double saves(const struct pace *p, int32_t rows, int32_t more)
 }
 
 /* Rows of a step of prompts alone: where twice as many are worth it, these, as long as nobody feels
- * it. */
+ * it. A device with kernels for few rows has others for many: what these make of more than were
+ * ever seen is tried, as no line leads there. */
 static int32_t rows_alone(const struct pace *p, double most, int32_t budget)
 {
     int32_t rows = rows_in(p, most, PACE_LEAST, budget);
-    while (rows < budget) {
+    for (bool seen = true; seen && rows < budget;) {
         int32_t more = rows_in(p, PACE_FELT_NS, rows, (int32_t)MIN(INT64_C(2) * rows, budget));
-        if (more < PACE_FLAT * rows || !(saves(p, rows, more) >= PACE_WORTH * (more - rows) / rows))
+        seen = point(p->all, (rows + more) / 2.0, true, false);
+        bool worth = saves(p, rows, more, seen) >= PACE_WORTH * (more - rows) / rows;
+        if (more < PACE_FLAT * rows || !(worth || (!seen && p->single_rows)))
             break;
         rows = more;
-        if (!is_known(&p->all[class_of(rows)]))
-            break;
     }
     return rows;
 }

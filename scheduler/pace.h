@@ -14,10 +14,10 @@
  *    wait, and the larger is the part of their own. What a calm step took longer than PACE_SHARED
  *    says is a debt to who comes next, see below;
  *  - with none, PACE_ALONE times a step of one row, or more as long as nobody feels it and rows get
- *    cheaper by it (PACE_WORTH): nobody waits but who comes next, and for this step alone. That
- *    time is a debt: until it is paid back, those that come first run by themselves. So a request
- *    that takes t alone takes at most PACE_SHARED t, or t and one step of prompts, whichever is
- *    longer, whatever else there is.
+ *    cheaper by it (PACE_WORTH; tried, where a device has several kernels): nobody waits but who
+ *    comes next, and for this step alone. That time is a debt: until it is paid back, those that
+ *    come first run by themselves. So a request that takes t alone takes at most PACE_SHARED t, or
+ *    t and one step of prompts, whichever is longer, whatever else there is.
  *
  * Where even PACE_LEAST rows more take longer than that, they run less often, and more of them
  * where that costs little (on a GPU streams alone are one kernel, a step with prompts hundreds):

@@ -332,3 +332,37 @@ Test(pace, prompts_take_longer_steps_where_rows_get_cheaper_within_a_class_of_ro
     }
     cr_expect_gt(takes(m, pace_rows(&p, 0, 0, false, 4, 8192)), 60000000);
 }
+
+/* Of more rows a device may make something else than of few: no line leads there. */
+static uint64_t in_stairs(int32_t rows)
+{
+    return 3000000 + (uint64_t)rows * (rows < 3000 ? 9000 : 6000);
+}
+
+Test(pace, what_nobody_tried_is_found_out)
+{
+    struct pace p = {.single_rows = 32};
+    double rows = 0, ns = 0;
+    for (int i = 0; i < 400; i++) {
+        int32_t n = pace_rows(&p, 0, 0, false, 4, 8192);
+        note(&p, n, in_stairs(n));
+        cr_assert_leq(in_stairs(n), 71000000);
+        rows += i < 50 ? 0 : n;
+        ns += i < 50 ? 0 : (double)in_stairs(n);
+    }
+    double best = 8192 / (double)in_stairs(8192);
+    cr_expect_gt(rows / ns, 0.9 * best, "%.2f of what steps of 8,192 rows give", rows / ns / best);
+}
+
+Test(pace, what_saves_nothing_is_tried_seldom)
+{
+    struct machine m = {100000, 1000000};
+    struct pace p = {.single_rows = 1};
+    int longer = 0;
+    for (int i = 0; i < 1000; i++) {
+        int32_t n = pace_rows(&p, 0, 0, false, 4, 8192);
+        note(&p, n, takes(m, n));
+        longer += (double)takes(m, n) > 1.05 * PACE_ALONE * (double)takes(m, 1);
+    }
+    cr_expect(longer > 0 && longer < 50, "%d of 1,000 steps are longer", longer);
+}
