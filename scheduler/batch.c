@@ -23,6 +23,11 @@ static int32_t fit(const struct batch_want *w, int32_t n, int32_t logits)
 
 static int32_t rows_now(const struct batch_want *w) { return MIN(w->left, w->most); }
 
+static bool may_be_first(const struct batch_want *w)
+{
+    return !w->decode && w->had <= BATCH_NEW && batch_logits(w, rows_now(w)) <= 1;
+}
+
 int32_t batch_first(struct batch_want *w, int32_t n_want, int32_t rows, int32_t *n_others)
 {
     int32_t sum = 0, best;
@@ -35,8 +40,8 @@ int32_t batch_first(struct batch_want *w, int32_t n_want, int32_t rows, int32_t 
     do {
         best = -1;
         for (int32_t i = 0; i < n_want; i++)
-            if (!w[i].decode && !w[i].first && w[i].left <= rows - sum &&
-                (best < 0 || w[i].left < w[best].left) && batch_logits(&w[i], rows_now(&w[i])) <= 1)
+            if (may_be_first(&w[i]) && !w[i].first && w[i].left <= rows - sum &&
+                (best < 0 || w[i].left < w[best].left))
                 best = i;
         if (best >= 0) {
             w[best].first = true;

@@ -12,11 +12,14 @@
 
 #include "base/base.h"
 
+#define BATCH_NEW 2 /* a newcomer's prompt had rows in so many steps, at most */
+
 /* A sequence that may run now. */
 struct batch_want {
     int32_t left;     /* rows until its next token can be drawn, >= 1 */
     int32_t most;     /* not more now: a cut position, room at the reader, pages; >= 1 */
     int32_t score_from, score_to; /* of the `left` rows, [from, to) need logits each */
+    int32_t had;      /* steps in which its prompt had rows */
     bool draws;       /* the row left - 1 needs logits: a token is drawn from it */
     bool decode;      /* left == 1 and the prompt is done */
     bool first;       /* a prompt that batch_first marked */
@@ -26,7 +29,8 @@ struct batch_want {
 int32_t batch_logits(const struct batch_want *w, int32_t n);
 
 /* Marks prompts that come first, shortest first, while they and the streams are at most `rows` rows
- * in all; what is scored is not marked. Returns the rows of those that come first, streams
+ * in all: newcomers, as what is left of a long one among others would only cut the steps of all
+ * short. What is scored is not marked. Returns the rows of those that come first, streams
  * included, and sets *n_others to the number of the other prompts. */
 int32_t batch_first(struct batch_want *w, int32_t n_want, int32_t rows, int32_t *n_others);
 

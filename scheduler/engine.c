@@ -626,6 +626,7 @@ static void hand_out(struct engine *en, int32_t i)
     struct seq *q = en->picked[i];
     int64_t from = q->pos - en->rows[i];
     q->ran += en->rows[i];
+    q->steps += q->steps < INT32_MAX;
     if (from >= q->n_prompt)
         fair_charge(en->fair, q->r->flow, en->rows[i]);
     if (q->trace) {

@@ -109,6 +109,7 @@ void engine_resume(struct engine *en, struct seq *q)
     ASSERT(q->parked && engine_has_slot(en));
     q->parked = q->stalled = false;
     q->ran = 0;
+    q->steps = 0;
     fair_move(en->fair, q->r->flow, FAIR_PARKED, FAIR_RUNNING);
 }
 

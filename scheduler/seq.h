@@ -59,6 +59,7 @@ struct seq {
     bool stalled;       /* parked because its reader had no room */
     bool stuck;         /* the reader had too little room at looked_ns */
     int64_t ran, owed;  /* rows since it has the slot; rows that were lost with the last one */
+    int32_t steps;      /* in which these were, at most INT32_MAX */
     int64_t told;       /* tokens that were out at moved_ns */
     uint64_t admitted_ns;
     uint64_t looked_ns, moved_ns; /* the last look at its reader; the last news for it */

@@ -186,6 +186,16 @@ Test(batch, short_prompts_come_first_shortest_first)
     cr_assert_eq(others, 4, "marks are of one step");
 }
 
+Test(batch, what_is_left_of_a_long_prompt_does_not_come_first)
+{
+    struct batch_want w[3] = {prompt(9), prompt(3), stream};
+    int32_t others;
+    w[0].had = BATCH_NEW;
+    w[1].had = BATCH_NEW + 1;
+    cr_assert_eq(batch_first(w, 3, 13, &others), 1 + 9);
+    cr_assert(w[0].first && !w[1].first && others == 1);
+}
+
 Test(batch, what_is_scored_or_cut_takes_no_more_than_it_may_though_it_is_short)
 {
     struct batch_want w[3] = {prompt(9000), prompt(6), prompt(5)};
