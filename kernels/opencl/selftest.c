@@ -1,7 +1,8 @@
 /* Known answers at start: every distinct kernel of the plan with small random operands, on the
  * device and in the definition (ref). A driver that miscompiles a kernel is found here, before a
  * request is answered wrongly. The trial plan has one op for each kernel, with the sizes that the
- * kernel was specialised for, so its programs are the very ones the model runs. */
+ * kernel was specialised for, so its programs are the very ones the model runs. What must come out
+ * is computed once, however many ways of a product there are. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,14 +28,18 @@
 #define NEAR 2e-4f
 #define NEAR_MMA 2e-2f
 
+struct memory { float *arena, *slots, *pages; };
+
 struct trial {
     const struct plan *from;
     struct plan plan;
     struct op *ops;
     struct ew_program *ew;
     struct host_weight *host;
+    char **rows_of;     /* [weight] its rows, for the device */
     struct batch batch;
-    struct host_step step;
+    struct host_step step; /* its memory is what the definitions make of … */
+    struct memory given;
     int32_t rows, first_act; /* first_act: of the op being added */
     int32_t *origin;         /* [act] act and column it stands for */
     int64_t floats;
@@ -276,54 +281,64 @@ static bool holds_columns(const struct trial *t, int32_t i)
     return false;
 }
 
-static int fill_weights(struct trial *t, struct ocl_model *m, struct err *e)
+static int make_weights(struct trial *t, struct err *e)
 {
-    int rc = 0;
-    for (int32_t i = 0; i < t->plan.n_weights && !rc; i++) {
+    for (int32_t i = 0; i < t->plan.n_weights; i++) {
         struct host_weight *h = &t->host[i];
         bool zero = holds_columns(t, i);
         size_t bytes = format_bytes(h->dtype, h->cols);
         h->data = mem_aligned(h->bytes);
-        char *rows = mem_array((size_t)h->rows * bytes + FORMAT_BLOCK_MAX, 1);
-        if (!h->data || !rows)
-            rc = err_set(e, E_NOMEM, "no memory for the self-test");
-        for (int64_t r = 0; r < h->rows && !rc; r++)
-            fill_row(t, i, r, zero, rows + (size_t)r * bytes);
-        if (!rc) /* at once: each call waits for the device */
-            rc = ocl_weights_put(m, i, 0, h->rows, rows, h->dtype, e);
-        mem_free(rows);
+        t->rows_of[i] = mem_array((size_t)h->rows * bytes + FORMAT_BLOCK_MAX, 1);
+        if (!h->data || !t->rows_of[i])
+            return err_set(e, E_NOMEM, "no memory for the self-test");
+        for (int64_t r = 0; r < h->rows; r++)
+            fill_row(t, i, r, zero, t->rows_of[i] + (size_t)r * bytes);
     }
-    return rc;
+    return 0;
 }
 
-/* Random activations and states on both sides. */
-static int fill_memory(struct trial *t, struct ocl_model *m, struct err *e)
+static bool make_floats(struct trial *t, int64_t n, float scale, float **given, float **made)
+{
+    size_t all = (size_t)n + 1;
+    *given = mem_array(all, sizeof(float));
+    *made = mem_array(all, sizeof(float));
+    for (int64_t i = 0; i < n && *given; i++)
+        (*given)[i] = draw(t) * scale;
+    return *given && *made && memcpy(*made, *given, all * sizeof(float));
+}
+
+/* Random activations and states, and what the definitions make of them. */
+static int make_memory(struct trial *t, struct err *e)
 {
     int64_t slots = SEQS * t->plan.slot_floats;
     int64_t pages = SEQS * PAGE_TOKENS * t->plan.page_token_floats;
     struct host_step *s = &t->step;
-    *s = (struct host_step){&t->plan, &t->batch, t->host, t->row_seq,
-                            mem_array((size_t)t->floats + 1, 4), mem_array((size_t)slots + 1, 4),
-                            mem_array((size_t)pages + 1, 4), NULL};
-    if (!s->arena || !s->slots || !s->pages)
+    *s = (struct host_step){&t->plan, &t->batch, t->host, t->row_seq, NULL, NULL, NULL, NULL};
+    if (!make_floats(t, t->floats, 0.5f, &t->given.arena, &s->arena) ||
+        !make_floats(t, slots, 0.1f, &t->given.slots, &s->slots) ||
+        !make_floats(t, pages, 1, &t->given.pages, &s->pages))
         return err_set(e, E_NOMEM, "no memory for the self-test");
-    for (int64_t i = 0; i < t->floats; i++)
-        s->arena[i] = draw(t) * 0.5f;
-    for (int64_t i = 0; i < slots; i++)
-        s->slots[i] = draw(t) * 0.1f;
-    for (int64_t i = 0; i < pages; i++)
-        s->pages[i] = draw(t);
-    int rc = t->floats ? OCL(e, "the self-test", clEnqueueWriteBuffer, m->d->queue, m->arena.mem,
-                             CL_TRUE, 0, (size_t)t->floats * 4, s->arena, 0, NULL, NULL)
-                       : 0;
+    for (const struct op *op = t->ops; op < t->ops + t->plan.n_ops; op++)
+        definitions[op->kind](s, op, 0, 1);
+    return 0;
+}
+
+/* Weights, activations and states to the device. */
+static int give(const struct trial *t, struct ocl_model *m, struct err *e)
+{
+    int rc = 0;
+    for (int32_t i = 0; i < t->plan.n_weights && !rc; i++) /* at once: each call waits for it */
+        rc = ocl_weights_put(m, i, 0, t->host[i].rows, t->rows_of[i], t->host[i].dtype, e);
+    if (t->floats && !rc)
+        rc = OCL(e, "the self-test", clEnqueueWriteBuffer, m->d->queue, m->arena.mem, CL_TRUE, 0,
+                 (size_t)t->floats * 4, t->given.arena, 0, NULL, NULL);
     for (int32_t i = 0; i < SEQS && !rc; i++)
-        if (!(rc = ocl_queue_write(m, &m->slots, i, s->slots + i * m->slots.floats, e)))
-            rc = ocl_queue_write(m, &m->pages, i, s->pages + i * m->pages.floats, e);
+        if (!(rc = ocl_queue_write(m, &m->slots, i, t->given.slots + i * m->slots.floats, e)))
+            rc = ocl_queue_write(m, &m->pages, i, t->given.pages + i * m->pages.floats, e);
     return rc;
 }
 
-/* Whether the op's results on the device are those of the definition. */
-static int compare(struct trial *t, const struct ocl_model *m, const struct op *op,
+static int compare(const struct trial *t, const struct ocl_model *m, const struct op *op,
                    const float *got, struct err *e)
 {
     bool mma = op->kind == OP_LINEAR ? m->weights[op->w[0]].layout == OCL_MMA
@@ -331,7 +346,6 @@ static int compare(struct trial *t, const struct ocl_model *m, const struct op *
     struct view v[LIMIT_EW_OUT];
     bool made = op->kind != OP_SHIFT || t->rows <= ocl_shift_rows_max(m, op);
     int n = outputs_of(op, v);
-    definitions[op->kind](&t->step, op, 0, 1);
     for (int i = 0; i < n; i++) {
         const struct act *a = &t->plan.acts[v[i].act];
         const struct ocl_packed *packed = ocl_packed(m, v[i]);
@@ -356,16 +370,16 @@ static int compare(struct trial *t, const struct ocl_model *m, const struct op *
     return 0;
 }
 
-static int trial_run(struct trial *t, struct ocl_device *d, struct err *e)
+/* The device makes it, in the way that its sizes now say. */
+static int run_trial(const struct trial *t, struct ocl_device *d, struct err *e)
 {
     struct ocl_model m = {0};
     struct ocl_times times = {0};
     struct capacity c = {t->rows, t->rows, SEQS, SEQS, SEQS, 1};
     float *got = mem_array((size_t)t->floats + 1, 4);
     int rc = got ? 0 : err_set(e, E_NOMEM, "no memory for the self-test");
-    fill_batch(t);
-    if (rc || (rc = ocl_model_init(&m, d, &t->plan, &c, e)) || (rc = fill_weights(t, &m, e)) ||
-        (rc = fill_memory(t, &m, e)) || (rc = ocl_queue_run(&m, &t->batch, &times, e)) ||
+    if (rc || (rc = ocl_model_init(&m, d, &t->plan, &c, e)) || (rc = give(t, &m, e)) ||
+        (rc = ocl_queue_run(&m, &t->batch, &times, e)) ||
         (rc = OCL(e, "the self-test", clEnqueueReadBuffer, d->queue, m.arena.mem, CL_TRUE, 0,
                   (size_t)t->floats * 4, got, 0, NULL, NULL)))
         goto out;
@@ -373,30 +387,50 @@ static int trial_run(struct trial *t, struct ocl_device *d, struct err *e)
         rc = compare(t, &m, &t->ops[i], got, e);
 out:
     ocl_model_free(&m);
-    for (int32_t i = 0; i < t->plan.n_weights; i++)
-        mem_aligned_free(t->host[i].data, t->host[i].bytes);
-    mem_free(t->step.arena);
-    mem_free(t->step.slots);
-    mem_free(t->step.pages);
     mem_free(got);
     return rc;
 }
 
-static int run_trial(const struct ocl_model *m, bool products, struct err *e)
+static void end_trial(struct trial *t)
+{
+    for (int32_t i = 0; i < t->plan.n_weights; i++) {
+        mem_aligned_free(t->host[i].data, t->host[i].bytes);
+        mem_free(t->rows_of[i]);
+    }
+    mem_free(t->ops);
+    mem_free(t->ew);
+    mem_free(t->plan.acts);
+    mem_free(t->origin);
+    mem_free(t->plan.weights);
+    mem_free(t->host);
+    mem_free(t->rows_of);
+    mem_free(t->plan.sections);
+    mem_free(t->step.arena);
+    mem_free(t->step.slots);
+    mem_free(t->step.pages);
+    mem_free(t->given.arena);
+    mem_free(t->given.slots);
+    mem_free(t->given.pages);
+    mem_free(t);
+}
+
+/* products: those and what packs rows for them, with many rows; else every op, with few. Without an
+ * op there is nothing to run. NULL: no memory. */
+static struct trial *begin_trial(const struct ocl_model *m, bool products, struct err *e)
 {
     struct trial *t = mem_zalloc(sizeof *t);
     size_t n = ((size_t)MIN(m->plan->n_ops, m->n_instances) + 1) * (2 + LIMIT_EW_OUT);
     bool *seen = mem_array((size_t)m->n_instances + 1, sizeof *seen);
-    int rc = E_NOMEM;
     if (!t || !seen || !(t->ops = mem_array(n, sizeof *t->ops)) ||
         !(t->ew = mem_array(n, sizeof *t->ew)) ||
         !(t->plan.acts = mem_array(n * TRIAL_ACTS, sizeof(struct act))) ||
         !(t->origin = mem_array(n * TRIAL_ACTS, 2 * sizeof(int32_t))) ||
         !(t->plan.weights = mem_array(n * TRIAL_WEIGHTS, sizeof(struct weight))) ||
         !(t->host = mem_array(n * TRIAL_WEIGHTS, sizeof *t->host)) ||
+        !(t->rows_of = mem_array(n * TRIAL_WEIGHTS, sizeof *t->rows_of)) ||
         !(t->plan.sections = mem_array(n, sizeof(struct section)))) {
-        rc = err_set(e, E_NOMEM, "no memory for the self-test");
-        goto out;
+        err_set(e, E_NOMEM, "no memory for the self-test");
+        goto fail;
     }
     t->from = m->plan;
     t->plan.ops = t->ops;
@@ -410,35 +444,36 @@ static int run_trial(const struct ocl_model *m, bool products, struct err *e)
             is_new(m, i, seen))
             add_op(t, &m->plan->ops[i]);
     }
-    rc = t->plan.n_ops ? trial_run(t, m->d, e) : 0;
-out:
-    if (t) {
-        mem_free(t->ops);
-        mem_free(t->ew);
-        mem_free(t->plan.acts);
-        mem_free(t->origin);
-        mem_free(t->plan.weights);
-        mem_free(t->host);
-        mem_free(t->plan.sections);
-    }
-    mem_free(t);
+    fill_batch(t);
+    if (make_weights(t, e) || make_memory(t, e))
+        goto fail;
     mem_free(seen);
-    return rc;
+    return t;
+fail:
+    if (t)
+        end_trial(t);
+    mem_free(seen);
+    return NULL;
 }
 
 int ocl_selftest(const struct ocl_model *m, bool products, struct err *e)
 {
-    struct ocl_tune *t = &m->d->tune, own = *t;
+    struct ocl_tune *tune = &m->d->tune, own = *tune;
     const struct ocl_wgmma *shapes;
-    int n = ocl_wgmma_shapes(&shapes) * (products && t->mma && t->wgmma);
-    t->bundle = 0; /* merged kernels are compared with these (bundle.h) */
-    int rc = run_trial(m, products, e);
-    t->wgmma_rows = MIN(own.wgmma_rows, MANY);
-    for (int i = 0; i < 2 * n && !rc; i++) { /* a trial of few outputs would choose only one way */
-        t->tile = shapes[i / 2].rows;
-        t->split = i % 2;
-        rc = run_trial(m, products, e);
+    int n = ocl_wgmma_shapes(&shapes) * (products && tune->mma && tune->wgmma);
+    struct trial *t = begin_trial(m, products, e);
+    int rc = t ? 0 : E_NOMEM;
+    tune->bundle = 0; /* merged kernels are compared with these (bundle.h) */
+    if (!rc && t->plan.n_ops)
+        rc = run_trial(t, m->d, e);
+    tune->wgmma_rows = MIN(own.wgmma_rows, MANY);
+    for (int i = 0; i < 2 * n && !rc && t->plan.n_ops; i++) { /* few outputs choose only one way */
+        tune->tile = shapes[i / 2].rows;
+        tune->split = i % 2;
+        rc = run_trial(t, m->d, e);
     }
-    *t = own;
+    *tune = own;
+    if (t)
+        end_trial(t);
     return rc;
 }
