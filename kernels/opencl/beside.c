@@ -13,7 +13,7 @@
 
 /* 40 us of a PCIe link, four times what a call costs; several movers share one state. */
 #define PIECE MIB(2)
-#define MEMORY_SHARE 16 /* of the device's memory, at most, for staging */
+#define MEMORY_SHARE 12 /* of the device's memory, at most, for staging */
 
 /* ---- a mover -------------------------------------------------------------------------------- */
 
@@ -160,7 +160,7 @@ static int32_t how_many(const struct ocl_device *d, size_t bytes, int32_t slots)
 {
     uint64_t left = d->info.memory_bytes - MIN((uint64_t)d->held_bytes, d->info.memory_bytes);
     uint64_t room = MIN(d->info.memory_bytes / MEMORY_SHARE, left / 2) / bytes;
-    return (int32_t)MIN(room, (uint64_t)MIN(slots, OCL_BESIDE_MAX));
+    return (int32_t)MIN(room, (uint64_t)MIN(INT64_C(2) * slots, OCL_BESIDE_MAX));
 }
 
 static int make_mover(struct ocl_beside *b, struct ocl_mover *m, struct err *e)

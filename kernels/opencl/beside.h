@@ -13,7 +13,7 @@
 
 #include "kernels/opencl/pool.h"
 
-#define OCL_BESIDE_MAX 256
+#define OCL_BESIDE_MAX 512
 #define OCL_MOVERS_MAX 16
 
 /* Owner of taken, buffer, after: the engine's thread. The others are the engine's until it is
@@ -57,9 +57,10 @@ struct ocl_beside {
     bool closing;
 };
 
-/* As many staging buffers as slots, within a sixteenth of the device's memory and what is left;
- * none at all is fine: then nothing travels beside. d->tune.movers of the others. On failure b can
- * be freed. */
+/* Twice as many staging buffers as slots, as the end of one sequence and the prompt of the next in
+ * its slot travel at the same time; within a twelfth of the device's memory and half of what is
+ * left. None at all is fine: then nothing travels beside. d->tune.movers of the others. On failure b
+ * can be freed. */
 int ocl_beside_init(struct ocl_beside *b, struct ocl_device *d, size_t slot_bytes, int32_t slots,
                     struct err *e) MUST_USE;
 /* Waits for the copies on their way. */
