@@ -158,7 +158,8 @@ struct batch {
     int32_t n_seqs, n_tokens, n_logits;
     const int32_t *tokens;     /* [n_tokens] ids, each 0 <= id < vocab (the caller checked) */
     const int32_t *cu_seqlens; /* [n_seqs + 1] first row of each sequence; last = n_tokens. With
-                                * those of one row before others a step may be faster */
+                                * those of one row before others, and of these the longest last, a
+                                * step may be faster */
     const int32_t *slots;      /* [n_seqs] state slot */
     const int64_t *pos;        /* [n_seqs] position of the sequence's first row; 0 = fresh */
     const int32_t *logit_rows; /* [n_logits] rows, ascending */

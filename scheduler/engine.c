@@ -6,6 +6,7 @@
  * after engine_open but what seq_begin takes for a new sequence. */
 #include "scheduler/engine.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -41,6 +42,7 @@ static int allocate(struct engine *en, struct err *e)
     en->picked = mem_array(slots, sizeof *en->picked);
     en->want = mem_array(slots, sizeof *en->want);
     en->rows = mem_array(slots, sizeof *en->rows);
+    en->order = mem_array(slots, sizeof *en->order);
     en->logit_at = mem_array(slots, sizeof *en->logit_at);
     en->told_at = mem_array(slots, sizeof *en->told_at);
     en->tokens = mem_array((size_t)en->o.step_tokens, sizeof *en->tokens);
@@ -57,8 +59,8 @@ static int allocate(struct engine *en, struct err *e)
     en->tables = mem_array(places, width * sizeof *en->tables);
     en->wakes = (struct wakes){.list = mem_array(places, sizeof *en->wakes.list),
                                .cap = (int32_t)places, .lock = PTHREAD_MUTEX_INITIALIZER};
-    if (!en->seqs || !en->active || !en->picked || !en->want || !en->rows || !en->logit_at ||
-        !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of || !en->logit_rows ||
+    if (!en->seqs || !en->active || !en->picked || !en->want || !en->rows || !en->order ||
+        !en->logit_at || !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of || !en->logit_rows ||
         !en->told_at || !en->asked || !en->told || !en->banned || !en->masks ||
         !en->page_table || !en->tables || !en->wakes.list)
         return err_set(e, E_NOMEM, "no memory to schedule %d slots", (int)en->o.slots);
@@ -115,8 +117,8 @@ void engine_close(struct engine *en)
     sample_fini(&en->sampler);
     fair_close(en->fair);
     receipts_close(en->receipts);
-    void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->logit_at,
-                      en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
+    void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->order,
+                      en->logit_at, en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
                       en->told_at, en->asked, en->told, en->banned, en->masks, en->page_table,
                       en->tables, en->wakes.list};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
@@ -556,16 +558,28 @@ static void add_to_batch(struct engine *en, int32_t i)
     en->cu_seqlens[++b->n_seqs] = b->n_tokens;
 }
 
-/* Sequences of one row first: a device may have something faster for these. */
+static int compare_orders(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sequences of one row first: a device may have something faster for these. Of the others the
+ * longest last: where their rows are made one after the other a device begins there (plan.h). */
 static void fill_batch(struct engine *en)
 {
     struct batch *b = &en->batch;
+    size_t several = 0;
     b->n_seqs = b->n_tokens = b->n_logits = 0;
     en->cu_seqlens[0] = 0;
-    for (int32_t several = 0; several < 2; several++)
-        for (int32_t i = 0; i < en->n_picked; i++)
-            if ((en->rows[i] > 1) == several)
-                add_to_batch(en, i);
+    for (int32_t i = 0; i < en->n_picked; i++)
+        if (en->rows[i] > 1)
+            en->order[several++] = (uint64_t)en->rows[i] << 32 | (uint32_t)i;
+        else
+            add_to_batch(en, i);
+    qsort(en->order, several, sizeof *en->order, compare_orders);
+    for (size_t i = 0; i < several; i++)
+        add_to_batch(en, (int32_t)(en->order[i] & INT32_MAX));
     ASSERT(b->n_tokens <= en->o.step_tokens && b->n_logits <= en->o.logit_rows);
 }
 

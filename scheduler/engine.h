@@ -74,6 +74,7 @@ struct engine {
     struct seq **picked;
     struct batch_want *want;
     int32_t *rows, *logit_at; /* rows of a pick; its first row of logits in the step */
+    uint64_t *order;          /* of those with several rows: rows, then index */
     int32_t *told_at;         /* where what was told to it begins */
     int32_t n_picked;
     struct batch batch;
