@@ -25,7 +25,8 @@ static int32_t rows_now(const struct batch_want *w) { return MIN(w->left, w->mos
 
 static bool may_be_first(const struct batch_want *w)
 {
-    return !w->decode && w->had <= BATCH_NEW && batch_logits(w, rows_now(w)) <= 1;
+    bool newcomer = w->had <= BATCH_NEW || w->whole <= BATCH_SHORT;
+    return !w->decode && newcomer && batch_logits(w, rows_now(w)) <= 1;
 }
 
 int32_t batch_first(struct batch_want *w, int32_t n_want, int32_t rows, int32_t *n_others)
@@ -95,7 +96,7 @@ int32_t batch_pick(const struct batch_want *w, int32_t n_want, int32_t tokens, i
     int32_t n_prompts = 0, all = tokens;
     ASSERT(n_want <= logits);
     for (int32_t i = 0; i < n_want; i++) {
-        ASSERT(w[i].left >= 1 && w[i].most >= 1);
+        ASSERT(w[i].left >= 1 && w[i].whole >= w[i].left && w[i].most >= 1);
         rows[i] = w[i].decode ? 1 : w[i].first ? rows_now(&w[i]) : 0;
         tokens -= rows[i];
         logits -= batch_logits(&w[i], rows[i]);

@@ -12,14 +12,17 @@
 
 #include "base/base.h"
 
-#define BATCH_NEW 2 /* a newcomer's prompt had rows in so many steps, at most */
+/* A newcomer's prompt had rows in so many steps at most, or is as short as this. */
+#define BATCH_NEW 2
+#define BATCH_SHORT 256
 
 /* A sequence that may run now. */
 struct batch_want {
     int32_t left;     /* rows until its next token can be drawn, >= 1 */
     int32_t most;     /* not more now: a cut position, room at the reader, pages; >= 1 */
     int32_t score_from, score_to; /* of the `left` rows, [from, to) need logits each */
-    int32_t had;      /* steps in which its prompt had rows */
+    int32_t whole;    /* with the rows that it had, >= left, */
+    int32_t had;      /* in so many steps */
     bool draws;       /* the row left - 1 needs logits: a token is drawn from it */
     bool decode;      /* left == 1 and the prompt is done */
     bool first;       /* a prompt that batch_first marked */

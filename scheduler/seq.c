@@ -222,6 +222,7 @@ bool seq_want(const struct seq *q, int64_t cut, size_t room, struct batch_want *
         .score_from = (int32_t)MIN(MAX(q->n_echoed - 1 - q->pos, 0), INT32_MAX),
         .score_to = (int32_t)MAX(MIN(to, INT32_MAX), 0),
         .draws = q->max_output > 0 && left <= INT32_MAX,
+        .whole = (int32_t)MIN(left + q->ran, INT32_MAX),
         .had = q->steps,
         .decode = left == 1 && q->n_output > 0,
     };

@@ -26,10 +26,14 @@ struct hold {
     struct err err;
 };
 
-static void unlist(struct ocl_beside *b)
+static void unlist(struct ocl_beside *b, const struct state_copy *c)
 {
-    if (!(b->first = b->first->next))
-        b->last = &b->first;
+    struct state_copy **at = &b->first;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    if (b->last == &c->next)
+        b->last = at;
 }
 
 /* The next piece of the first copy in the list; false: there is none, or the end has come. */
@@ -46,7 +50,7 @@ static bool take(struct ocl_mover *m, bool wait, size_t half, struct hold *h)
                            .half = (char *)m->pinned.host + half * b->piece};
         c->held++;
         if (c->handed == b->pieces)
-            unlist(b);
+            unlist(b, c);
     }
     pthread_mutex_unlock(&b->lock);
     return c;
@@ -119,8 +123,8 @@ static void done(struct ocl_beside *b, const struct hold *h)
     if (h->rc && !c->rc) {
         c->rc = h->rc;
         c->err = h->err;
-        if (c->handed < b->pieces) /* then it is the first: pieces are handed of no other */
-            unlist(b);
+        if (c->handed < b->pieces)
+            unlist(b, c);
         c->handed = b->pieces;
     }
     bool over = --c->held == 0 && c->handed == b->pieces;
@@ -271,11 +275,15 @@ int ocl_beside_stage(struct ocl_beside *b, struct state_copy *c, const struct oc
 
 void ocl_beside_queue(struct ocl_beside *b, struct state_copy *c)
 {
-    c->next = NULL;
     pthread_mutex_lock(&b->lock);
     c->over = false;
-    *b->last = c;
-    b->last = &c->next;
+    struct state_copy **at = c->in ? &b->first : b->last;
+    while (c->in && *at && (*at)->in)
+        at = &(*at)->next;
+    c->next = *at;
+    *at = c;
+    if (!c->next)
+        b->last = &c->next;
     pthread_cond_broadcast(&b->changed);
     pthread_mutex_unlock(&b->lock);
 }

@@ -1,6 +1,8 @@
 /* States that travel beside the steps, with several movers, on an OpenCL of this file that moves
  * bytes only when a queue is finished, and sometimes fails. A plain program, for ThreadSanitizer.
- * Exit 1 if a state arrived with other bytes, or a failure was not told. */
+ * Exit 1 if a state arrived with other bytes, a failure was not told, or a state that a sequence
+ * waits for came behind others. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +28,7 @@ static struct ocl_bank bank;
 static struct ocl_pool slots = {.banks = &bank, .n = 1, .floats = FLOATS};
 static float *host[SLOTS];
 static int woken;
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* held: nothing travels */
 
 /* ---- the OpenCL --------------------------------------------------------------------------- */
 
@@ -65,10 +68,12 @@ static cl_int flush(cl_command_queue q)
 static cl_int finish(cl_command_queue queue)
 {
     struct fake_queue *q = (struct fake_queue *)queue;
-    if (q && q->n)
-        memcpy(q->to, q->from, q->n);
-    if (q)
-        q->n = 0;
+    if (!q || !q->n)
+        return CL_SUCCESS;
+    pthread_mutex_lock(&gate);
+    pthread_mutex_unlock(&gate);
+    memcpy(q->to, q->from, q->n);
+    q->n = 0;
     return CL_SUCCESS;
 }
 
@@ -210,6 +215,50 @@ static bool there_and_back(int round)
     return failed;
 }
 
+/* The order in which copies are over, with one mover. */
+static int places[SLOTS], over;
+
+static void arrive(void *arg) { *(int *)arg = ++over; }
+
+static struct state_copy *begin(struct ocl_beside *b, int i, bool in)
+{
+    struct state_copy *c = ocl_beside_take(b);
+    struct err e = {0};
+    if (!c)
+        must(err_set(&e, E_NOMEM, "no staging buffer for state %d", i), &e);
+    c->in = in;
+    c->out = (char *)host[i];
+    c->from = (const char *)host[i];
+    c->wake = arrive;
+    c->wake_arg = &places[i];
+    ocl_beside_queue(b, c);
+    return c;
+}
+
+static void who_waits_comes_first(void)
+{
+    struct ocl_beside b;
+    struct state_copy *c[SLOTS];
+    struct err e = {0};
+    device.tune.movers = 1;
+    must(ocl_beside_init(&b, &device, BYTES, SLOTS, &e), &e);
+    pthread_mutex_lock(&gate);
+    for (int i = 0; i < SLOTS; i++)
+        c[i] = begin(&b, i, i >= SLOTS - 2);
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < SLOTS; i++) {
+        must(ocl_beside_poll(&b, c[i], true, &e), &e);
+        ocl_beside_give(&b, c[i]);
+    }
+    ocl_beside_free(&b);
+    /* The mover may have begun one when they came. */
+    if (MAX(places[SLOTS - 2], places[SLOTS - 1]) > 3 || places[SLOTS - 2] > places[SLOTS - 1]) {
+        printf("FAIL: states to the device came as numbers %d and %d of %d\n", places[SLOTS - 2],
+               places[SLOTS - 1], SLOTS);
+        exit(1);
+    }
+}
+
 int main(void)
 {
     struct err e = {0};
@@ -246,6 +295,8 @@ int main(void)
         return 1;
     }
     ocl_beside_free(&beside);
+    fail_in = 0;
+    who_waits_comes_first();
     ocl_buffer_free(&bank.buffer, &device);
     for (int i = 0; i < SLOTS; i++)
         free(host[i]);

@@ -19,10 +19,11 @@ static int32_t pick(const struct batch_want *w, int32_t n, int32_t tokens, int32
 
 static struct batch_want prompt(int32_t left)
 {
-    return (struct batch_want){.left = left, .most = left, .draws = true};
+    return (struct batch_want){.left = left, .whole = left, .most = left, .draws = true};
 }
 
-static const struct batch_want stream = {.left = 1, .most = 1, .draws = true, .decode = true};
+static const struct batch_want stream = {.left = 1, .whole = 1, .most = 1, .draws = true,
+                                         .decode = true};
 
 Test(batch, every_stream_gets_its_row_beside_a_long_prompt)
 {
@@ -192,8 +193,11 @@ Test(batch, what_is_left_of_a_long_prompt_does_not_come_first)
     int32_t others;
     w[0].had = BATCH_NEW;
     w[1].had = BATCH_NEW + 1;
+    w[0].whole = w[1].whole = BATCH_SHORT + 1;
     cr_assert_eq(batch_first(w, 3, 13, &others), 1 + 9);
     cr_assert(w[0].first && !w[1].first && others == 1);
+    w[1].whole = BATCH_SHORT;
+    cr_assert_eq(batch_first(w, 3, 13, &others), 1 + 9 + 3);
 }
 
 Test(batch, what_is_scored_or_cut_takes_no_more_than_it_may_though_it_is_short)

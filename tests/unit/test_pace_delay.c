@@ -79,10 +79,11 @@ static double step(struct world *s)
 
 static struct batch_want prompt(int32_t left)
 {
-    return (struct batch_want){.left = left, .most = left, .draws = true};
+    return (struct batch_want){.left = left, .whole = left, .most = left, .draws = true};
 }
 
-static const struct batch_want stream = {.left = 1, .most = 1, .draws = true, .decode = true};
+static const struct batch_want stream = {.left = 1, .whole = 1, .most = 1, .draws = true,
+                                         .decode = true};
 
 static struct world begin(const struct machine *m, int n_long, int n_streams)
 {
