@@ -95,7 +95,7 @@ static int find_hit(struct statecache *sc, struct lookup *l)
     for (n = deepest; n && n->snap != l->hit && !coming;) {
         struct snapshot *s = n->snap;
         n->pins++; /* making room must not prune the node we stand on */
-        coming = may_start_from(l, s) && (s->reading || s->copy || statefile_load(sc, s));
+        coming = may_start_from(l, s) && (s->reading || statefile_load(sc, s));
         n->pins--;
         n = prefix_snapshot_above(n->parent, n->end);
     }

@@ -485,7 +485,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
     n->pins++; /* survives whatever making room prunes */
     bool park = kind == CAPTURE_END && kept &&
                 sc->stats.entries[TIER_DEVICE] < (uint64_t)sc->o.park_slots;
-    if (s && (snapshot_ready(s) || s->copy || s->on_disk))
+    if (s && (snapshot_ready(s) || s->on_disk))
         snapshot_touch(sc, s);
     else if (!s)
         rc = take(sc, t->tenant, n, point_of(t, kind, n), slot, table, park, &s, e);
@@ -493,7 +493,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
         if (s->slot == slot && kept)
             *kept = true;
         s->pins++;
-        if (snapshot_ready(s) || s->copy) /* without them it is no exact hit, but still a hit */
+        if (snapshot_ready(s)) /* without them it is no exact hit, but still a hit */
             (void)!snapshot_set_logits(sc, s, logits);
         if (!t->session)
             behind_add(sc, s);
@@ -502,7 +502,7 @@ int statecache_capture(struct statecache *sc, struct track *t, enum capture_kind
             s->pinned_until_ns = clock_now_ns() + (uint64_t)t->pin_s * NS_PER_S;
         s->pins--;
     }
-    if (kind == CAPTURE_SWAP && s && (snapshot_ready(s) || s->copy)) {
+    if (kind == CAPTURE_SWAP && s && snapshot_ready(s)) {
         s->pins++;
         t->swap = s;
         *kept = true;

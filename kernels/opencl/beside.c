@@ -233,6 +233,7 @@ void ocl_beside_free(struct ocl_beside *b)
     }
     for (int32_t i = 0; i < b->n; i++) {
         OCL_FREE(clReleaseEvent, b->copies[i].after);
+        OCL_FREE(clReleaseEvent, b->copies[i].used);
         ocl_buffer_free(&b->copies[i].buffer, b->d);
     }
     mem_free(b->copies);
@@ -244,8 +245,10 @@ struct state_copy *ocl_beside_take(struct ocl_beside *b)
     for (int32_t i = 0; i < b->n; i++)
         if (!b->copies[i].taken) {
             struct state_copy *c = &b->copies[i];
-            *c = (struct state_copy){.buffer = c->buffer, .after = c->after, .taken = true,
-                                     .over = true};
+            if (c->used)
+                OCL_FREE(clReleaseEvent, c->after);
+            *c = (struct state_copy){.buffer = c->buffer, .after = c->used ? c->used : c->after,
+                                     .taken = true, .over = true};
             return c;
         }
     return NULL;
@@ -261,14 +264,15 @@ void ocl_beside_give(struct ocl_beside *b, struct state_copy *c)
 int ocl_beside_stage(struct ocl_beside *b, struct state_copy *c, const struct ocl_pool *slots,
                      int32_t slot, bool out, struct err *e)
 {
+    cl_event *event = out ? &c->after : &c->used;
     int rc = 0;
     for (const struct ocl_bank *x = slots->banks; x < slots->banks + slots->n && !rc; x++) {
         size_t at = ocl_bank_at(x, slot), staged = (size_t)x->from * 4;
         cl_mem from = out ? x->buffer.mem : c->buffer.mem;
         cl_mem to = out ? c->buffer.mem : x->buffer.mem;
-        OCL_FREE(clReleaseEvent, c->after); /* the queue is in order: the last one says it all */
+        OCL_FREE(clReleaseEvent, *event); /* the queue is in order: the last one says it all */
         rc = OCL(e, "a state beside", clEnqueueCopyBuffer, b->d->queue, from, to,
-                 out ? at : staged, out ? staged : at, ocl_bank_bytes(x), 0, NULL, &c->after);
+                 out ? at : staged, out ? staged : at, ocl_bank_bytes(x), 0, NULL, event);
     }
     return rc ? rc : OCL(e, "a state beside", clFlush, b->d->queue); /* others wait for it */
 }

@@ -17,13 +17,14 @@
 #define OCL_BESIDE_MAX 512
 #define OCL_MOVERS_MAX 16
 
-/* Owner of taken, buffer, after: the engine's thread. The others are the engine's until it is
- * queued and once it is over (set under the lock); the movers' in between: handed, held, rc and err
- * under the lock. */
+/* Owner of taken, buffer, used: the engine's thread. The others are the engine's until it is queued
+ * and once it is over (set under the lock); the movers' in between: handed, held, rc and err under
+ * the lock. */
 struct state_copy {
     struct ocl_buffer buffer; /* staging */
     bool taken;
-    cl_event after;           /* what the queue of the steps last did with buffer; NULL = nothing */
+    cl_event after;           /* what the queue of the steps did with buffer before; NULL = nothing */
+    cl_event used;            /* … and since it was taken, which its next copy comes after */
     struct state_copy *next;
     bool in, over;
     char *out;                /* the host's memory, not ours … */
@@ -71,8 +72,9 @@ void ocl_beside_free(struct ocl_beside *b);
 struct state_copy *ocl_beside_take(struct ocl_beside *b);
 /* Waits until it is over. */
 void ocl_beside_give(struct ocl_beside *b, struct state_copy *c);
-/* On the queue of the steps: a slot to the staging buffer, or the other way round. The next
- * transfer of c begins after it. */
+/* On the queue of the steps: a slot to the staging buffer, out, before c is queued: it comes after
+ * it. Or the other way round, when there is a state in the buffer: once c->in is over, of others at
+ * any time. */
 int ocl_beside_stage(struct ocl_beside *b, struct state_copy *c, const struct ocl_pool *slots,
                      int32_t slot, bool out, struct err *e) MUST_USE;
 /* Staging to or from host memory, by a mover: c->in, out or from, wake are set. */

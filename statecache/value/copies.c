@@ -100,12 +100,10 @@ int copies_ahead(struct statecache *sc, struct snapshot *s, struct state_copy **
 {
     struct device *d = sc->o.device;
     struct state_wake w = {sc->o.wake, sc->o.wake_arg};
-    if (s->slot >= 0 || !d->backend->state_in)
+    if (s->slot < 0 && !s->slab)
+        return err_set(e, E_DEVICE, "the state did not come to memory");
+    if (s->slot >= 0 || s->copy || !d->backend->state_in)
         return 0;
-    if (s->copy)
-        return d->backend->state_poll(d, s->copy, false, e) == E_DEVICE
-                   ? E_DEVICE
-                   : err_set(e, E_BUSY, "the state is on its way to memory");
     int rc = *ahead ? 0 : d->backend->state_in(d, s->slab, &w, ahead, e);
     if (!rc && !*ahead && sc->copying) /* one of these will be over before long */
         return err_set(e, E_BUSY, "the device has no room for one more copy of a state");

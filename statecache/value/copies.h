@@ -1,8 +1,8 @@
 /* States on their way between the device and RAM while steps go on. ENGINE, under the lock.
  *
- * A snapshot whose slab is being filled (s->copy) is in the RAM tier, pinned, and neither ready nor
- * on the host: who hits it waits as for one that is read from disk, and what needs its bytes (a
- * file, an export) awaits it in snapshot_to_host. A device without state_out reads at once. */
+ * A snapshot whose slab is being filled (s->copy) is in the RAM tier, pinned, and not on the host:
+ * who hits it gets it from the copy, which the device has, and what needs its bytes (a file, an
+ * export) awaits it in snapshot_to_host. A device without state_out reads at once. */
 #ifndef RECURD_COPIES_H
 #define RECURD_COPIES_H
 
@@ -20,8 +20,9 @@ void copies_tick(struct statecache *sc);
 /* Waits for all of them. */
 void copies_end(struct statecache *sc);
 
-/* Brings the slab of s, which is pinned, to the device before snapshot_restore. E_BUSY: it, or s
- * itself, or what must make room for it, is on its way, and wake will be called. 0 with *ahead == NULL: snapshot_restore does. */
+/* Brings the slab of s, which is pinned, to the device before snapshot_restore. E_BUSY: it, or what
+ * must make room for it, is on its way, and wake will be called. E_DEVICE: its slab was never
+ * filled. 0 with *ahead == NULL: snapshot_restore does. */
 int copies_ahead(struct statecache *sc, struct snapshot *s, struct state_copy **ahead,
                  struct err *e) MUST_USE;
 void copies_ahead_end(struct statecache *sc, struct state_copy **ahead);

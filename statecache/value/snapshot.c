@@ -354,8 +354,8 @@ int snapshot_restore(struct statecache *sc, struct snapshot *s, struct state_cop
     }
     if (!rc && s->slot >= 0)
         rc = be->slot_copy(sc->o.device, slot, s->slot, e);
-    else if (!rc && ahead)
-        rc = be->state_put(sc->o.device, ahead, slot, e);
+    else if (!rc && (ahead || s->copy))
+        rc = be->state_put(sc->o.device, ahead ? ahead : s->copy, slot, e);
     else if (!rc)
         rc = be->slot_write(sc->o.device, slot, s->slab, e);
     if (rc)
@@ -405,7 +405,7 @@ void snapshot_arrived(struct statecache *sc, struct snapshot *s)
 
 bool snapshot_ready(const struct snapshot *s)
 {
-    return (s->slot >= 0 || (s->slab && !s->copy)) && !s->reading;
+    return (s->slot >= 0 || s->slab) && !s->reading; /* s->copy: the device has it, too */
 }
 
 bool snapshot_on_host(const struct snapshot *s)

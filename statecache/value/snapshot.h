@@ -71,7 +71,8 @@ int snapshot_set_logits(struct statecache *sc, struct snapshot *s,
 int snapshot_fetch(struct statecache *sc, struct snapshot *s, struct err *e) MUST_USE;
 /* ENGINE. … and done. */
 int snapshot_to_host(struct statecache *sc, struct snapshot *s, struct err *e) MUST_USE;
-/* ENGINE. See statecache_restore. ahead: its slab is on the device already; NULL = it is not. */
+/* ENGINE. See statecache_restore. ahead: its slab is on the device already; NULL = it is not, but
+ * for one that comes from there (s->copy). */
 int snapshot_restore(struct statecache *sc, struct snapshot *s, struct state_copy *ahead,
                      int32_t slot, int32_t *table, struct err *e) MUST_USE;
 /* Room for one that is read from a file or a blob; the caller fills slab, blocks' hosts, tail,
@@ -80,7 +81,7 @@ int snapshot_allocate(struct statecache *sc, struct snapshot *s) MUST_USE;
 void snapshot_arrived(struct statecache *sc, struct snapshot *s);
 
 bool snapshot_on_host(const struct snapshot *s); /* all of it is in RAM */
-bool snapshot_ready(const struct snapshot *s);   /* restorable without the disk */
+bool snapshot_ready(const struct snapshot *s);   /* restorable without the disk, and at once */
 /* Full pages of so many tokens; 0 when the plan has none. */
 int32_t snapshot_blocks(const struct statecache *sc, int64_t pos);
 

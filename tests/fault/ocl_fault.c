@@ -84,6 +84,14 @@ static int move(struct device *d, int32_t from, int32_t to, struct err *e)
     if (!rc && !c)
         rc = err_set(e, E_NOMEM, "no room for a copy of a state");
     if (!rc)
+        rc = k->state_put(d, c, to, e); /* before it is with the host, too */
+    if (!rc)
+        rc = k->slot_read(d, to, after, e);
+    if (!rc && memcmp(before, after, sizeof after)) {
+        printf("FAIL: a state on its way has other bits\n");
+        exit(1);
+    }
+    if (!rc)
         rc = k->state_poll(d, c, true, e);
     if (!rc)
         rc = step(d, e);

@@ -187,6 +187,9 @@ static bool there_and_back(int round)
         must(ocl_beside_stage(&beside, c[i], &slots, i, true, &e), &e);
         ocl_beside_queue(&beside, c[i]);
         memset(slot(i), 0xff, BYTES);
+        must(ocl_beside_stage(&beside, c[i], &slots, i, false, &e), &e); /* while it travels */
+        check(slot(i), round, i, "the slot again");
+        memset(slot(i), 0xff, BYTES);
     }
     for (int i = SLOTS - 1; i >= 0; i--) {
         struct err why = {0};
