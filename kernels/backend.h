@@ -92,9 +92,10 @@ struct backend {
      * state_out begins a copy of the slot, as the calls before left it, to dst; the slot may be
      * used, zeroed or given to another sequence at once. state_in begins to bring src to the
      * device; when that is over, state_put copies it into a slot (of several, too), in order with
-     * the calls around it. What state_out copies can be put from its beginning on. dst and src are slot_floats floats of the caller's: they stay, nobody
-     * writes them, and dst is not read, until state_poll has said anything but E_BUSY. *out = NULL
-     * with 0: the device has no room for one more copy now; slot_read and slot_write always work.
+     * the calls around it. What state_out copies can be put from its beginning on. dst and src are
+     * slot_floats floats of the caller's: they stay, nobody writes them, and dst is not read, until
+     * state_poll has said anything but E_BUSY. *out = NULL with 0: the device has no room for one
+     * more copy now; slot_read and slot_write always work.
      *
      * state_poll: E_BUSY; 0; or E_DEVICE, and dst is worth nothing. wait: until it is over.
      * state_end gives the copy back, once, after state_poll or not: then it waits first. */

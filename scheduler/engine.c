@@ -60,8 +60,8 @@ static int allocate(struct engine *en, struct err *e)
     en->wakes = (struct wakes){.list = mem_array(places, sizeof *en->wakes.list),
                                .cap = (int32_t)places, .lock = PTHREAD_MUTEX_INITIALIZER};
     if (!en->seqs || !en->active || !en->picked || !en->want || !en->rows || !en->order ||
-        !en->logit_at || !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of || !en->logit_rows ||
-        !en->told_at || !en->asked || !en->told || !en->banned || !en->masks ||
+        !en->logit_at || !en->tokens || !en->cu_seqlens || !en->slot_of || !en->pos_of ||
+        !en->logit_rows || !en->told_at || !en->asked || !en->told || !en->banned || !en->masks ||
         !en->page_table || !en->tables || !en->wakes.list)
         return err_set(e, E_NOMEM, "no memory to schedule %d slots", (int)en->o.slots);
     for (size_t i = 0; i < places; i++) {
@@ -118,9 +118,9 @@ void engine_close(struct engine *en)
     fair_close(en->fair);
     receipts_close(en->receipts);
     void *arrays[] = {en->seqs, en->active, en->picked, en->want, en->rows, en->order,
-                      en->logit_at, en->tokens, en->cu_seqlens, en->slot_of, en->pos_of, en->logit_rows,
-                      en->told_at, en->asked, en->told, en->banned, en->masks, en->page_table,
-                      en->tables, en->wakes.list};
+                      en->logit_at, en->tokens, en->cu_seqlens, en->slot_of, en->pos_of,
+                      en->logit_rows, en->told_at, en->asked, en->told, en->banned, en->masks,
+                      en->page_table, en->tables, en->wakes.list};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]);
     *en = (struct engine){0};

@@ -23,7 +23,7 @@
 struct state_copy {
     struct ocl_buffer buffer; /* staging */
     bool taken;
-    cl_event after;           /* what the queue of the steps did with buffer before; NULL = nothing */
+    cl_event after;           /* what the queue of the steps did with buffer before, or NULL */
     cl_event used;            /* … and since it was taken, which its next copy comes after */
     struct state_copy *next;
     bool in, over;
@@ -61,8 +61,8 @@ struct ocl_beside {
 
 /* Twice as many staging buffers as slots, as the end of one sequence and the prompt of the next in
  * its slot travel at the same time; within a twelfth of the device's memory and half of what is
- * left. None at all is fine: then nothing travels beside. d->tune.movers of the others. On failure b
- * can be freed. */
+ * left. None at all is fine: then nothing travels beside. d->tune.movers of the others. On failure
+ * b can be freed. */
 int ocl_beside_init(struct ocl_beside *b, struct ocl_device *d, size_t slot_bytes, int32_t slots,
                     struct err *e) MUST_USE;
 /* Waits for the copies on their way. */
