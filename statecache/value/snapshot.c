@@ -290,29 +290,27 @@ int snapshot_set_logits(struct statecache *sc, struct snapshot *s, const float *
     return 0;
 }
 
+int snapshot_fetch(struct statecache *sc, struct snapshot *s, struct err *e)
+{
+    if (s->slab)
+        return 0;
+    ASSERT(s->slot >= 0);
+    int rc = new_slab(sc, s);
+    if (!rc)
+        rc = copies_out(sc, s, s->slot, false, e);
+    if (rc)
+        free_slab(sc, s);
+    else
+        join_tier(sc, s, TIER_RAM);
+    return rc;
+}
+
 int snapshot_to_host(struct statecache *sc, struct snapshot *s, struct err *e)
 {
     int rc = snapshot_fetch(sc, s, e);
-    return rc ? rc : copies_await(sc, s, e);
-}
-
-int snapshot_fetch(struct statecache *sc, struct snapshot *s, struct err *e)
-{
-    int rc = 0;
-    if (!s->slab) {
-        ASSERT(s->slot >= 0);
-        rc = new_slab(sc, s);
-        if (!rc)
-            rc = copies_out(sc, s, s->slot, false, e);
-        if (rc) {
-            free_slab(sc, s);
-            return rc;
-        }
-        join_tier(sc, s, TIER_RAM);
-    }
     for (int32_t i = 0; i < s->n_blocks && !rc; i++)
         rc = block_to_host(sc, s->blocks[i], e);
-    return rc;
+    return rc ? rc : copies_await(sc, s, e);
 }
 
 /* Gives the sequence page i of its table. */

@@ -67,9 +67,10 @@ int snapshot_fill(struct statecache *sc, struct snapshot *s, int32_t slot, const
                   bool keep_slot, struct err *e) MUST_USE;
 int snapshot_set_logits(struct statecache *sc, struct snapshot *s,
                         const float *logits) MUST_USE; /* E_NOMEM */
-/* ENGINE. Everything also in RAM, begun (s->copy) or done: the slot is no longer needed. */
+/* ENGINE. The state also in RAM, begun (s->copy) or done: the slot is no longer needed. Pages stay
+ * on the device until others need them. */
 int snapshot_fetch(struct statecache *sc, struct snapshot *s, struct err *e) MUST_USE;
-/* ENGINE. … and done. */
+/* ENGINE. Everything in RAM, and done. */
 int snapshot_to_host(struct statecache *sc, struct snapshot *s, struct err *e) MUST_USE;
 /* ENGINE. See statecache_restore. ahead: its slab is on the device already; NULL = it is not, but
  * for one that comes from there (s->copy). */

@@ -26,6 +26,7 @@ struct fake_device {
     float (*slots)[FAKE_STATE];
     float (*pages)[PAGE_TOKENS * FAKE_ROW];
     int64_t reads, writes, copies; /* calls that move a slot */
+    int64_t page_reads;
     bool fail;                     /* every call answers E_DEVICE */
 };
 
@@ -66,6 +67,7 @@ static inline int fake_page_read(struct device *d, int32_t page, void *dst, stru
 {
     struct fake_device *f = (struct fake_device *)d;
     memcpy(dst, f->pages[page], sizeof(f->pages[page]));
+    f->page_reads++;
     return f->fail ? err_set(e, E_DEVICE, "fake") : 0;
 }
 static inline int fake_page_write(struct device *d, int32_t page, const void *src, struct err *e)

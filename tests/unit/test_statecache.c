@@ -319,6 +319,23 @@ Test(cost, parked_states_stay_in_slots_until_they_are_needed)
     cr_assert_leq(s.entries[TIER_DEVICE], 3);
 }
 
+Test(cost, a_slot_is_given_back_without_the_pages_of_its_state)
+{
+    fake_fini(&f);
+    fake_init(&f, true, 4, 400);
+    f.o.park_slots = 3;
+    fake_open(&f);
+    cr_assert_eq(fake_serve(&f, a, 300, 4), 300);
+    int32_t free_slots = f.slots.n_free;
+    int64_t before = f.dev.page_reads;
+    cr_assert(statecache_reclaim_slot(f.sc));
+    cr_assert_eq(f.slots.n_free, free_slots + 1);
+    cr_assert_eq(f.dev.page_reads, before, "an engine that waits for pages makes no steps");
+    cr_assert(statecache_reclaim_pages(f.sc, f.pages.n_free + 1), "they go when others need them");
+    cr_assert_gt(f.dev.page_reads, before);
+    cr_assert_eq(fake_serve(&f, a, 300, 4), 0);
+}
+
 /* Whatever allocation fails: a request may fail, a state may not be kept, nothing else. */
 static void starve(bool paged)
 {
