@@ -53,11 +53,12 @@ static struct node *computed_beyond(const struct lookup *l)
     return NULL;
 }
 
-/* The deepest position of this path that another sequence is going to capture; 0 = none. */
-static int64_t awaited(struct statecache *sc, const struct lookup *l)
+/* The deepest position of this path that another sequence is going to capture; 0 = none. Where the
+ * two part it is told to, if that is worth waiting for: from `least` on. */
+static int64_t awaited(struct statecache *sc, const struct lookup *l, int64_t least)
 {
     int64_t depth = l->match.depth;
-    if (depth < l->total && l->goes_on) {
+    if (depth >= least && depth < l->total && l->goes_on) {
         struct node *beyond = computed_beyond(l);
         if (beyond && beyond->planner->pos < depth) {
             struct track *by = beyond->planner;
@@ -260,7 +261,8 @@ int statecache_begin(struct statecache *sc, const struct statecache_query *q, st
     int rc = look_up(sc, q, &l, e);
     if (!rc && !q->fresh && (l.total >= SMALL_TOKENS || l.session)) {
         struct node *best = prefix_snapshot_above(whole(&l.match), l.match.depth);
-        if (awaited(sc, &l) >= (best ? best->end : 0) + WAIT_TOKENS) {
+        int64_t least = (best ? best->end : 0) + WAIT_TOKENS;
+        if (awaited(sc, &l, least) >= least) {
             sc->stats.waits += !q->again;
             rc = E_BUSY;
         } else {

@@ -71,6 +71,33 @@ Test(cost, a_shared_system_prompt_is_found_by_the_third_request)
     }
 }
 
+/* A prompt that begins while another one runs that shares its first tokens. */
+static void meet(int32_t shared, int64_t cut, bool waits)
+{
+    struct run first, second;
+    int32_t p[300];
+    fake_tokens(p, 300, 50 + (uint64_t)shared);
+    run_init(&first, &f, p, 300, 1);
+    cr_assert(run_step(&first, 0));
+    p[shared] = (p[shared] + 1) % FAKE_VOCAB;
+    run_init(&second, &f, p, 300, 1);
+    cr_expect_eq(run_step(&second, 0), !waits, "%d tokens in common", shared);
+    cr_expect_eq(statecache_cut(f.sc, first.t, 0), cut, "%d tokens in common", shared);
+    cr_assert(run_step(&first, 100));
+    int64_t computed = run_all(&second, 50);
+    cr_expect_eq(computed, waits ? 300 - shared : 300, "%d in common: %d", shared, (int)computed);
+    cr_expect_eq(run_all(&first, 50), 300);
+    run_free(&first);
+    run_free(&second);
+}
+
+Test(cost, nobodys_prompt_is_cut_for_a_few_tokens_in_common)
+{
+    meet(1, 64, false); /* a token that begins every text */
+    meet(31, 64, false);
+    meet(32, 32, true);
+}
+
 Test(cost, message_boundaries_help_from_the_second_request_on)
 {
     for (int i = 0; i < 3; i++) {
