@@ -4,8 +4,8 @@
  * slot and staging (some 12 us for 25 MB), so slots are only ever touched in the order of the
  * engine's calls. Between staging and host movers, each a thread with a queue and page-locked
  * memory of its own, carry pieces of the first copy in the list: a link brings several times what
- * one thread copies, and memory that is written for the first time takes longer still. A sequence
- * waits for a copy to the device, nobody for one from it: the former come first in the list. One
+ * one thread copies, and memory that is written for the first time takes longer still. Sequences
+ * wait for copies to the device, none for one from it: the former come first in the list. One
  * object is the whole state of one copy. */
 #ifndef RECURD_OCL_BESIDE_H
 #define RECURD_OCL_BESIDE_H
