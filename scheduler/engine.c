@@ -558,7 +558,7 @@ static void add_to_batch(struct engine *en, int32_t i)
     en->cu_seqlens[++b->n_seqs] = b->n_tokens;
 }
 
-static int compare_orders(const void *a, const void *b)
+static int by_rows(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x > y) - (x < y);
@@ -577,7 +577,7 @@ static void fill_batch(struct engine *en)
             en->order[several++] = (uint64_t)en->rows[i] << 32 | (uint32_t)i;
         else
             add_to_batch(en, i);
-    qsort(en->order, several, sizeof *en->order, compare_orders);
+    qsort(en->order, several, sizeof *en->order, by_rows);
     for (size_t i = 0; i < several; i++)
         add_to_batch(en, (int32_t)(en->order[i] & INT32_MAX));
     ASSERT(b->n_tokens <= en->o.step_tokens && b->n_logits <= en->o.logit_rows);

@@ -39,6 +39,11 @@ static struct snapshot *oldest(const struct statecache *sc)
     return s;
 }
 
+static int no_room(enum err_code code, struct err *e)
+{
+    return err_set(e, code, "the device has no room for one more copy of a state");
+}
+
 int copies_out(struct statecache *sc, struct snapshot *s, int32_t slot, bool may_skip,
                struct err *e)
 {
@@ -46,14 +51,17 @@ int copies_out(struct statecache *sc, struct snapshot *s, int32_t slot, bool may
     struct state_wake w = {sc->o.wake, sc->o.wake_arg};
     if (!d->backend->state_out)
         return d->backend->slot_read(d, slot, s->slab, e);
-    for (int rc; !s->copy;) {
-        if ((rc = d->backend->state_out(d, slot, s->slab, &w, &s->copy, e)))
+    for (;;) {
+        int rc = d->backend->state_out(d, slot, s->slab, &w, &s->copy, e);
+        if (rc)
             return rc;
-        if (!s->copy && !sc->copying)
+        if (s->copy)
+            break;
+        if (!sc->copying)
             return d->backend->slot_read(d, slot, s->slab, e);
-        if (!s->copy && may_skip)
-            return err_set(e, E_NOMEM, "the device has no room for one more copy of a state");
-        if (!s->copy && (rc = copies_await(sc, oldest(sc), e)))
+        if (may_skip)
+            return no_room(E_NOMEM, e);
+        if ((rc = copies_await(sc, oldest(sc), e)))
             return rc;
     }
     s->pins++;
@@ -106,7 +114,7 @@ int copies_ahead(struct statecache *sc, struct snapshot *s, struct state_copy **
         return 0;
     int rc = *ahead ? 0 : d->backend->state_in(d, s->slab, &w, ahead, e);
     if (!rc && !*ahead && sc->copying) /* one of these will be over before long */
-        return err_set(e, E_BUSY, "the device has no room for one more copy of a state");
+        return no_room(E_BUSY, e);
     return rc || !*ahead ? rc : d->backend->state_poll(d, *ahead, false, e);
 }
 
